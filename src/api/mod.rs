@@ -1,1 +1,11 @@
-//! (to be written)
+//! Wire types: what passes between users, the API server and us. Defaults and conversion, no behaviour.
+
+pub mod admission_review;
+pub mod borrowed;
+pub mod conversion;
+pub mod crds;
+pub mod defaults;
+pub mod keys;
+pub mod pod;
+pub mod quantity;
+pub mod sidecarset;

@@ -1,1 +1,3 @@
-//! (to be written)
+//! Which SidecarSets match a Pod, and the JSON Patch that injects them. All of it is pure.
+
+pub mod hash;

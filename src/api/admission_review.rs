@@ -1,0 +1,108 @@
+//! The AdmissionReview envelope of `admission.k8s.io`: read borrowed, answered directly.
+//!
+//! Written by hand because the patch must travel as base64 text and the object must not be copied; the versions `v1` and
+//! `v1beta1` have the same fields.
+
+use super::borrowed::Str;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A review as the API server sends it; `O` is how its object is read.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", bound(deserialize = "O: Deserialize<'de>"))]
+pub struct AdmissionReview<'a, O> {
+    /// `admission.k8s.io/v1` or `admission.k8s.io/v1beta1`.
+    #[serde(borrow, default)]
+    pub api_version: Str<'a>,
+    /// `AdmissionReview`.
+    #[serde(borrow, default)]
+    pub kind: Str<'a>,
+    /// What is asked.
+    #[serde(borrow)]
+    pub request: Option<AdmissionRequest<'a, O>>,
+}
+
+/// What is asked.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", bound(deserialize = "O: Deserialize<'de>"))]
+pub struct AdmissionRequest<'a, O> {
+    /// Identifies the review; the answer repeats it.
+    #[serde(borrow, default)]
+    pub uid: Str<'a>,
+    /// What the object is.
+    #[serde(borrow, default)]
+    pub kind: GroupVersionKind<'a>,
+    /// `status`, `ephemeralcontainers` … where a subresource is written.
+    #[serde(borrow, default)]
+    pub sub_resource: Option<Str<'a>>,
+    /// `CREATE`, `UPDATE`, `DELETE` or `CONNECT`.
+    #[serde(borrow, default)]
+    pub operation: Str<'a>,
+    /// Namespace of the object.
+    #[serde(borrow, default)]
+    pub namespace: Option<Str<'a>>,
+    /// The object as it is to be.
+    pub object: Option<O>,
+}
+
+/// What an object is.
+#[derive(Debug, Default, Deserialize)]
+pub struct GroupVersionKind<'a> {
+    /// Empty for the core group.
+    #[serde(borrow, default)]
+    pub group: Str<'a>,
+    /// Version.
+    #[serde(borrow, default)]
+    pub version: Str<'a>,
+    /// Kind.
+    #[serde(borrow, default)]
+    pub kind: Str<'a>,
+}
+
+/// The answer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AdmissionReviewAnswer<'a> {
+    /// As in the review.
+    pub api_version: &'a str,
+    /// `AdmissionReview`.
+    pub kind: &'a str,
+    /// What is answered.
+    pub response: AdmissionResponse<'a>,
+}
+
+/// What is answered.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AdmissionResponse<'a> {
+    /// As in the review.
+    pub uid: &'a str,
+    /// Whether the object may be created.
+    pub allowed: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status<'a>>,
+    /// `JSONPatch`, together with a patch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patch_type: Option<&'a str>,
+    /// A JSON Patch in base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patch: Option<String>,
+    /// Shown to the user.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub warnings: &'a [String],
+    /// Kept in the audit log.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub audit_annotations: BTreeMap<&'a str, String>,
+}
+
+/// Why an object may not be created.
+#[derive(Debug, Serialize)]
+pub struct Status<'a> {
+    /// HTTP status code.
+    pub code: u16,
+    /// Machine-readable reason.
+    pub reason: &'a str,
+    /// What the user reads.
+    pub message: &'a str,
+}

@@ -1,0 +1,106 @@
+//! Strings and string maps that borrow from the received bytes wherever JSON allows it.
+//!
+//! `Cow<str>` borrows only as a plain field; inside `Option` or a map it silently copies. These two types borrow everywhere.
+
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Deref;
+
+/// A string of the received document: borrowed, unless it holds escapes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Str<'a>(Cow<'a, str>);
+
+impl Deref for Str<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Str<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct StrVisitor;
+
+        impl<'de> Visitor<'de> for StrVisitor {
+            type Value = Str<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Str(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Str(Cow::Owned(text.to_owned())))
+            }
+        }
+
+        deserializer.deserialize_str(StrVisitor)
+    }
+}
+
+/// Labels or annotations in the order received. `null` counts as empty, and a `null` value as an empty string, as in Go.
+///
+/// Looked up by a scan: objects have few of them, and a map would have to be built for each review.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StrMap<'a>(Vec<(Str<'a>, Str<'a>)>);
+
+impl StrMap<'_> {
+    /// The value of `key`; of a key given twice the last value, as JSON readers agree.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.iter().rev().find(|(k, _)| *k == key).map(|(_, value)| value)
+    }
+
+    /// All pairs.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (&**key, &**value))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for StrMap<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MapVisitor;
+
+        impl<'de> Visitor<'de> for MapVisitor {
+            type Value = StrMap<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of strings")
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+                Ok(StrMap::default())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut pairs = Vec::with_capacity(8);
+                while let Some((key, value)) = map.next_entry::<Str<'de>, Option<Str<'de>>>()? {
+                    pairs.push((key, value.unwrap_or_default()));
+                }
+                Ok(StrMap(pairs))
+            }
+        }
+
+        deserializer.deserialize_any(MapVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_text_is_borrowed_and_escapes_are_read() {
+        let map: StrMap<'_> = serde_json::from_str(r#"{"a":"b","c":"\u0064","e":null}"#).unwrap();
+        assert!(matches!(&map.0[0].1.0, Cow::Borrowed("b")));
+        assert_eq!(map.iter().collect::<Vec<_>>(), [("a", "b"), ("c", "d"), ("e", "")]);
+        assert_eq!(map.get("c"), Some("d"));
+        assert_eq!(serde_json::from_str::<StrMap<'_>>("null").unwrap(), StrMap::default());
+        assert!(serde_json::from_str::<StrMap<'_>>(r#"{"a":1}"#).is_err());
+    }
+}

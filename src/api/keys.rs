@@ -1,0 +1,28 @@
+//! Annotation, label and environment variable names that pass between OpenKruise, Kubernetes, users and us.
+
+/// On a SidecarSet: the bare hash of its containers. On a Pod: a JSON map from set name to what was injected.
+pub const HASH: &str = "kruise.io/sidecarset-hash";
+/// As [`HASH`], with every image taken as empty.
+pub const HASH_WITHOUT_IMAGE: &str = "kruise.io/sidecarset-hash-without-image";
+/// On a Pod: sorted, comma separated names of the SidecarSets injected into it.
+pub const INJECTED_LIST: &str = "kruise.io/sidecarset-injected-list";
+/// Label of a `ControllerRevision`: the SidecarSet it belongs to.
+pub const REVISION_OF: &str = "kruise.io/sidecarset-name";
+/// v1alpha1's place of `spec.customVersion`: a label of the SidecarSet.
+pub const CUSTOM_VERSION: &str = "apps.kruise.io/sidecarset-custom-version";
+/// Environment variable of every injected container; its value is `true`.
+pub const IS_INJECTED: &str = "IS_INJECTED";
+
+/// Keeps a v1alpha1 `spec.namespace` while the object is stored as v1beta1.
+pub const V1ALPHA1_NAMESPACE: &str = "outrigger.dev/v1alpha1-namespace";
+/// Keeps a `customVersion` that is no label value while the object is read as v1alpha1.
+pub const INVALID_CUSTOM_VERSION: &str = "outrigger.dev/custom-version";
+/// On a Pod: `"false"` opts out of injection where the server allows it.
+pub const INJECT: &str = "outrigger.dev/inject";
+
+/// Label that the API server puts on every Namespace: its name.
+pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+/// Annotation of mirror Pods: the kubelet owns them, nothing may be injected.
+pub const MIRROR_POD: &str = "kubernetes.io/config.mirror";
+/// Label of a Namespace: the Pod Security level its Pods must meet.
+pub const POD_SECURITY_ENFORCE: &str = "pod-security.kubernetes.io/enforce";

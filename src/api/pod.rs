@@ -1,0 +1,172 @@
+//! A Pod as an admission review carries it, read without copying.
+//!
+//! Only what decides about matching is read at once. The lists of the spec stay raw text until some SidecarSet matches: most
+//! Pods match none. Fields that nothing here names are skipped and so survive whatever they hold.
+
+use super::borrowed::{Str, StrMap};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+/// A Pod.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodView<'a> {
+    /// `Pod`, if the object says so.
+    #[serde(borrow, default)]
+    pub kind: Option<Str<'a>>,
+    /// `v1`, if the object says so.
+    #[serde(borrow, default)]
+    pub api_version: Option<Str<'a>>,
+    /// Absent where the object has none, or `null`.
+    #[serde(borrow, default)]
+    pub metadata: Option<MetadataView<'a>>,
+    /// Absent where the object has none, or `null`.
+    #[serde(borrow, default)]
+    pub spec: Option<SpecView<'a>>,
+    /// Absent where the object has none, or `null`.
+    #[serde(borrow, default)]
+    pub status: Option<StatusView<'a>>,
+}
+
+/// Metadata of a Pod.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MetadataView<'a> {
+    /// Often empty while the Pod is created from a template.
+    #[serde(borrow, default)]
+    pub name: Option<Str<'a>>,
+    /// Often empty while the Pod is created: the request has it.
+    #[serde(borrow, default)]
+    pub namespace: Option<Str<'a>>,
+    /// Prefix of the name that the API server is going to choose.
+    #[serde(borrow, default)]
+    pub generate_name: Option<Str<'a>>,
+    /// Labels.
+    #[serde(borrow, default)]
+    pub labels: StrMap<'a>,
+    /// Annotations; `None` where the object has none at all, or `null`: then the map itself must be added.
+    #[serde(borrow, default)]
+    pub annotations: Option<StrMap<'a>>,
+    /// Set while the Pod is being deleted.
+    #[serde(borrow, default)]
+    pub deletion_timestamp: Option<Str<'a>>,
+}
+
+/// Spec of a Pod: its lists as raw text.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SpecView<'a> {
+    /// The app containers.
+    #[serde(borrow, default)]
+    pub containers: Option<&'a RawValue>,
+    /// The init containers.
+    #[serde(borrow, default)]
+    pub init_containers: Option<&'a RawValue>,
+    /// The volumes.
+    #[serde(borrow, default)]
+    pub volumes: Option<&'a RawValue>,
+    /// Secrets for pulling images.
+    #[serde(borrow, default)]
+    pub image_pull_secrets: Option<&'a RawValue>,
+    /// What containers inherit.
+    #[serde(borrow, default)]
+    pub security_context: Option<&'a RawValue>,
+}
+
+/// Status of a Pod.
+#[derive(Debug, Default, Deserialize)]
+pub struct StatusView<'a> {
+    /// `Succeeded` and `Failed` Pods run no more.
+    #[serde(borrow, default)]
+    pub phase: Option<Str<'a>>,
+}
+
+/// A container of a Pod.
+#[derive(Debug, Default, Deserialize)]
+pub struct ContainerView<'a> {
+    /// Its name.
+    #[serde(borrow, default, deserialize_with = "null_as_empty")]
+    pub name: Str<'a>,
+    /// Its environment variables.
+    #[serde(borrow, default)]
+    pub env: Option<Vec<EnvView<'a>>>,
+}
+
+/// An environment variable.
+#[derive(Debug, Default, Deserialize)]
+pub struct EnvView<'a> {
+    /// Its name.
+    #[serde(borrow, default, deserialize_with = "null_as_empty")]
+    pub name: Str<'a>,
+    /// Its value, where it is written out.
+    #[serde(borrow, default)]
+    pub value: Option<Str<'a>>,
+}
+
+/// Anything of which only the name counts.
+#[derive(Debug, Default, Deserialize)]
+pub struct NamedView<'a> {
+    /// Its name.
+    #[serde(borrow, default, deserialize_with = "null_as_empty")]
+    pub name: Str<'a>,
+}
+
+/// What containers inherit from the Pod, as far as Pod Security asks for it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodSecurityContextView<'a> {
+    /// `runAsNonRoot`.
+    #[serde(default)]
+    pub run_as_non_root: Option<bool>,
+    /// `seccompProfile`.
+    #[serde(borrow, default)]
+    pub seccomp_profile: Option<SeccompProfileView<'a>>,
+}
+
+/// A seccomp profile.
+#[derive(Debug, Default, Deserialize)]
+pub struct SeccompProfileView<'a> {
+    /// `RuntimeDefault`, `Localhost` or `Unconfined`.
+    #[serde(borrow, rename = "type", default)]
+    pub profile: Option<Str<'a>>,
+}
+
+impl<'a> PodView<'a> {
+    /// Annotations; `None` where the Pod has no such map.
+    #[must_use]
+    pub fn annotations(&self) -> Option<&StrMap<'a>> {
+        self.metadata.as_ref()?.annotations.as_ref()
+    }
+
+    /// The value of an annotation.
+    #[must_use]
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.annotations()?.get(key)
+    }
+
+    /// The value of a label.
+    #[must_use]
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.metadata.as_ref()?.labels.get(key)
+    }
+
+    /// All labels.
+    pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.metadata.iter().flat_map(|metadata| metadata.labels.iter())
+    }
+}
+
+impl ContainerView<'_> {
+    /// Whether an injector marked this container as its own.
+    #[must_use]
+    pub fn is_injected(&self) -> bool {
+        self.env
+            .iter()
+            .flatten()
+            .any(|env| &*env.name == super::keys::IS_INJECTED && env.value.as_deref() == Some("true"))
+    }
+}
+
+fn null_as_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Str<'de>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}

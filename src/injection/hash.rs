@@ -1,0 +1,550 @@
+//! The hash of a SidecarSet's containers, bit for bit as OpenKruise computes it.
+//!
+//! OpenKruise hashes the JSON that Go writes for its typed containers: fields in the order of their structs, empty ones left
+//! out, quantities canonical, `<`, `>` and `&` escaped, fields its types (Kubernetes 1.32) do not know absent. The tables below
+//! are those types. A Pod whose recorded hash differs counts as outdated, so a deviation here would upgrade or block every Pod
+//! of a cluster that OpenKruise has injected.
+
+use crate::api::quantity::Quantity;
+use crate::api::sidecarset::{SidecarContainer, SidecarSetSpec};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+use thiserror::Error;
+
+/// The two hashes of a SidecarSet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hashes {
+    /// Over everything in the containers.
+    pub hash: String,
+    /// The same with every image taken as empty: equal while only images change.
+    pub without_image: String,
+}
+
+/// A field of a container that has the wrong type.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{field}: {problem}")]
+pub struct FieldError {
+    /// Path of the field, such as `spec.containers[0].env[1].name`.
+    pub field: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+/// Hashes the containers of a SidecarSet to which the defaults have been applied.
+///
+/// # Errors
+/// When a field that OpenKruise knows has a type it cannot have.
+pub fn hashes(spec: &SidecarSetSpec) -> Result<Hashes, FieldError> {
+    Ok(Hashes { hash: hash(spec, Images::Kept)?, without_image: hash(spec, Images::Empty)? })
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Images {
+    Kept,
+    Empty,
+}
+
+fn hash(spec: &SidecarSetSpec, images: Images) -> Result<String, FieldError> {
+    let mut json = String::from("{\"containers\":");
+    write_containers(&mut json, "spec.containers", spec.containers.as_deref(), images)?;
+    let init_containers = spec.init_containers.as_deref();
+    if init_containers.is_some_and(|list| list.iter().any(SidecarContainer::restarts_always)) {
+        json.push_str(",\"initContainers\":");
+        write_containers(&mut json, "spec.initContainers", init_containers, images)?;
+    }
+    json.push('}');
+    Ok(safe_encode(&Sha256::digest(json.as_bytes())))
+}
+
+fn write_containers(
+    json: &mut String,
+    field: &str,
+    containers: Option<&[SidecarContainer]>,
+    images: Images,
+) -> Result<(), FieldError> {
+    let Some(containers) = containers else {
+        json.push_str("null");
+        return Ok(());
+    };
+    json.push('[');
+    for (index, container) in containers.iter().enumerate() {
+        if index > 0 {
+            json.push(',');
+        }
+        let mut path = Path(format!("{field}[{index}]"));
+        let mut fields = match serde_json::to_value(container) {
+            Ok(Value::Object(fields)) => fields,
+            Ok(_) => Map::new(),
+            Err(e) => return Err(path.error(e.to_string())),
+        };
+        if images == Images::Empty {
+            fields.shift_remove("image");
+        }
+        write_struct(json, &mut path, CONTAINER, Some(&fields))?;
+    }
+    json.push(']');
+    Ok(())
+}
+
+/// Kubernetes' `SafeEncodeString` over the lower-case hexadecimal digest: no vowels, so that no words appear.
+fn safe_encode(digest: &[u8]) -> String {
+    const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
+    digest
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|nibble| {
+            let hexadecimal = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+            char::from(ALPHABET[usize::from(hexadecimal) % ALPHABET.len()])
+        })
+        .collect()
+}
+
+/// A type of Go, as far as its JSON goes.
+enum Type {
+    Text,
+    Bool,
+    Int,
+    Quantity,
+    IntOrString,
+    List(&'static Type),
+    MapOf(&'static Type),
+    Struct(&'static [Field]),
+}
+
+/// When a field is written.
+#[derive(PartialEq)]
+enum Presence {
+    /// Always, with its zero value where it is absent.
+    Always,
+    /// Unless it has its zero value.
+    NotEmpty,
+    /// Whenever it is set, even to its zero value: a pointer.
+    Set,
+    /// A pointer without `omitempty`: `null` where it is absent.
+    OrNull,
+}
+
+type Field = (&'static str, Type, Presence);
+
+use Presence::{Always, NotEmpty, OrNull, Set};
+use Type::{Bool, Int, IntOrString, List, MapOf, Struct, Text};
+
+const CONTAINER: &[Field] = &[
+    ("name", Text, Always),
+    ("image", Text, NotEmpty),
+    ("command", List(&Text), NotEmpty),
+    ("args", List(&Text), NotEmpty),
+    ("workingDir", Text, NotEmpty),
+    ("ports", List(&Struct(PORT)), NotEmpty),
+    ("envFrom", List(&Struct(ENV_FROM)), NotEmpty),
+    ("env", List(&Struct(ENV)), NotEmpty),
+    ("resources", Struct(RESOURCES), Always),
+    ("resizePolicy", List(&Struct(&[("resourceName", Text, Always), ("restartPolicy", Text, Always)])), NotEmpty),
+    ("restartPolicy", Text, Set),
+    ("volumeMounts", List(&Struct(VOLUME_MOUNT)), NotEmpty),
+    ("volumeDevices", List(&Struct(&[("name", Text, Always), ("devicePath", Text, Always)])), NotEmpty),
+    ("livenessProbe", Struct(PROBE), Set),
+    ("readinessProbe", Struct(PROBE), Set),
+    ("startupProbe", Struct(PROBE), Set),
+    ("lifecycle", Struct(&[("postStart", Struct(HOOK), Set), ("preStop", Struct(HOOK), Set)]), Set),
+    ("terminationMessagePath", Text, NotEmpty),
+    ("terminationMessagePolicy", Text, NotEmpty),
+    ("imagePullPolicy", Text, NotEmpty),
+    ("securityContext", Struct(SECURITY_CONTEXT), Set),
+    ("stdin", Bool, NotEmpty),
+    ("stdinOnce", Bool, NotEmpty),
+    ("tty", Bool, NotEmpty),
+    ("podInjectPolicy", Text, NotEmpty),
+    ("upgradeStrategy", Struct(&[("upgradeType", Text, NotEmpty), ("hotUpgradeEmptyImage", Text, NotEmpty)]), Always),
+    ("shareVolumePolicy", Struct(&[("type", Text, NotEmpty)]), Always),
+    ("shareVolumeDevicePolicy", Struct(&[("type", Text, NotEmpty)]), Set),
+    ("transferEnv", List(&Struct(TRANSFER_ENV)), NotEmpty),
+    ("resourcesPolicy", Struct(RESOURCES_POLICY), Set),
+];
+
+const PORT: &[Field] = &[
+    ("name", Text, NotEmpty),
+    ("hostPort", Int, NotEmpty),
+    ("containerPort", Int, Always),
+    ("protocol", Text, NotEmpty),
+    ("hostIP", Text, NotEmpty),
+];
+
+const NAMED_OPTIONAL: &[Field] = &[("name", Text, NotEmpty), ("optional", Bool, Set)];
+const KEY_OPTIONAL: &[Field] = &[("name", Text, NotEmpty), ("key", Text, Always), ("optional", Bool, Set)];
+const FIELD_REF: &[Field] = &[("apiVersion", Text, NotEmpty), ("fieldPath", Text, Always)];
+
+const ENV_FROM: &[Field] = &[
+    ("prefix", Text, NotEmpty),
+    ("configMapRef", Struct(NAMED_OPTIONAL), Set),
+    ("secretRef", Struct(NAMED_OPTIONAL), Set),
+];
+
+const ENV: &[Field] = &[("name", Text, Always), ("value", Text, NotEmpty), ("valueFrom", Struct(ENV_SOURCE), Set)];
+
+const ENV_SOURCE: &[Field] = &[
+    ("fieldRef", Struct(FIELD_REF), Set),
+    (
+        "resourceFieldRef",
+        Struct(&[("containerName", Text, NotEmpty), ("resource", Text, Always), ("divisor", Type::Quantity, Always)]),
+        Set,
+    ),
+    ("configMapKeyRef", Struct(KEY_OPTIONAL), Set),
+    ("secretKeyRef", Struct(KEY_OPTIONAL), Set),
+];
+
+const RESOURCES: &[Field] = &[
+    ("limits", MapOf(&Type::Quantity), NotEmpty),
+    ("requests", MapOf(&Type::Quantity), NotEmpty),
+    ("claims", List(&Struct(&[("name", Text, Always), ("request", Text, NotEmpty)])), NotEmpty),
+];
+
+const VOLUME_MOUNT: &[Field] = &[
+    ("name", Text, Always),
+    ("readOnly", Bool, NotEmpty),
+    ("recursiveReadOnly", Text, Set),
+    ("mountPath", Text, Always),
+    ("subPath", Text, NotEmpty),
+    ("mountPropagation", Text, Set),
+    ("subPathExpr", Text, NotEmpty),
+];
+
+const EXEC: Field = ("exec", Struct(&[("command", List(&Text), NotEmpty)]), Set);
+const HTTP_GET: Field = (
+    "httpGet",
+    Struct(&[
+        ("path", Text, NotEmpty),
+        ("port", IntOrString, Always),
+        ("host", Text, NotEmpty),
+        ("scheme", Text, NotEmpty),
+        ("httpHeaders", List(&Struct(&[("name", Text, Always), ("value", Text, Always)])), NotEmpty),
+    ]),
+    Set,
+);
+const TCP_SOCKET: Field = ("tcpSocket", Struct(&[("port", IntOrString, Always), ("host", Text, NotEmpty)]), Set);
+
+const PROBE: &[Field] = &[
+    EXEC,
+    HTTP_GET,
+    TCP_SOCKET,
+    ("grpc", Struct(&[("port", Int, Always), ("service", Text, OrNull)]), Set),
+    ("initialDelaySeconds", Int, NotEmpty),
+    ("timeoutSeconds", Int, NotEmpty),
+    ("periodSeconds", Int, NotEmpty),
+    ("successThreshold", Int, NotEmpty),
+    ("failureThreshold", Int, NotEmpty),
+    ("terminationGracePeriodSeconds", Int, Set),
+];
+
+const HOOK: &[Field] = &[EXEC, HTTP_GET, TCP_SOCKET, ("sleep", Struct(&[("seconds", Int, Always)]), Set)];
+
+const PROFILE: &[Field] = &[("type", Text, Always), ("localhostProfile", Text, Set)];
+
+const SECURITY_CONTEXT: &[Field] = &[
+    ("capabilities", Struct(&[("add", List(&Text), NotEmpty), ("drop", List(&Text), NotEmpty)]), Set),
+    ("privileged", Bool, Set),
+    (
+        "seLinuxOptions",
+        Struct(&[
+            ("user", Text, NotEmpty),
+            ("role", Text, NotEmpty),
+            ("type", Text, NotEmpty),
+            ("level", Text, NotEmpty),
+        ]),
+        Set,
+    ),
+    (
+        "windowsOptions",
+        Struct(&[
+            ("gmsaCredentialSpecName", Text, Set),
+            ("gmsaCredentialSpec", Text, Set),
+            ("runAsUserName", Text, Set),
+            ("hostProcess", Bool, Set),
+        ]),
+        Set,
+    ),
+    ("runAsUser", Int, Set),
+    ("runAsGroup", Int, Set),
+    ("runAsNonRoot", Bool, Set),
+    ("readOnlyRootFilesystem", Bool, Set),
+    ("allowPrivilegeEscalation", Bool, Set),
+    ("procMount", Text, Set),
+    ("seccompProfile", Struct(PROFILE), Set),
+    ("appArmorProfile", Struct(PROFILE), Set),
+];
+
+const TRANSFER_ENV: &[Field] = &[
+    ("sourceContainerName", Text, NotEmpty),
+    ("sourceContainerNameFrom", Struct(&[("fieldRef", Struct(FIELD_REF), Set)]), Set),
+    ("envName", Text, NotEmpty),
+    ("envNames", List(&Text), NotEmpty),
+];
+
+const EXPRESSIONS: &[Field] = &[("cpu", Text, NotEmpty), ("memory", Text, NotEmpty)];
+
+const RESOURCES_POLICY: &[Field] = &[
+    ("targetContainersMode", Text, Always),
+    ("targetContainersNameRegex", Text, NotEmpty),
+    ("resourcesExpr", Struct(&[("limits", Struct(EXPRESSIONS), Set), ("requests", Struct(EXPRESSIONS), Set)]), Always),
+];
+
+/// Where we are, for errors.
+struct Path(String);
+
+impl Path {
+    /// Runs `write` one step deeper.
+    fn step<T>(&mut self, step: impl FnOnce(&mut String), write: impl FnOnce(&mut Self) -> T) -> T {
+        let length = self.0.len();
+        step(&mut self.0);
+        let result = write(self);
+        self.0.truncate(length);
+        result
+    }
+
+    fn error(&self, problem: String) -> FieldError {
+        FieldError { field: self.0.clone(), problem }
+    }
+
+    fn expected<T>(&self, what: &str, found: &Value) -> Result<T, FieldError> {
+        let found = match found {
+            Value::Null => "null",
+            Value::Bool(_) => "a boolean",
+            Value::Number(_) => "a number",
+            Value::String(_) => "a string",
+            Value::Array(_) => "a list",
+            Value::Object(_) => "an object",
+        };
+        Err(self.error(format!("expected {what}, found {found}")))
+    }
+}
+
+fn write_struct(
+    json: &mut String,
+    path: &mut Path,
+    fields: &[Field],
+    values: Option<&Map<String, Value>>,
+) -> Result<(), FieldError> {
+    json.push('{');
+    let mut first = true;
+    for (name, field_type, presence) in fields {
+        let value = values.and_then(|values| values.get(*name)).unwrap_or(&Value::Null);
+        let written = match presence {
+            Always | OrNull => true,
+            NotEmpty => !is_zero(field_type, value),
+            Set => !value.is_null(),
+        };
+        if !written {
+            continue;
+        }
+        if !first {
+            json.push(',');
+        }
+        first = false;
+        write_text(json, name);
+        json.push(':');
+        if *presence == OrNull && value.is_null() {
+            json.push_str("null");
+            continue;
+        }
+        let step = |path: &mut String| {
+            path.push('.');
+            path.push_str(name);
+        };
+        path.step(step, |path| write_value(json, path, field_type, value))?;
+    }
+    json.push('}');
+    Ok(())
+}
+
+/// Go's zero values, after which `omitempty` leaves a field out.
+fn is_zero(field_type: &Type, value: &Value) -> bool {
+    match (field_type, value) {
+        (_, Value::Null) | (Bool, Value::Bool(false)) => true,
+        (Text, Value::String(text)) => text.is_empty(),
+        (Int, Value::Number(number)) => number.as_i64() == Some(0),
+        (List(_), Value::Array(items)) => items.is_empty(),
+        (MapOf(_), Value::Object(entries)) => entries.is_empty(),
+        _ => false,
+    }
+}
+
+fn write_value(json: &mut String, path: &mut Path, value_type: &Type, value: &Value) -> Result<(), FieldError> {
+    match (value_type, value) {
+        (Text, Value::String(text)) => write_text(json, text),
+        (Text, Value::Null) => json.push_str("\"\""),
+        (Text, _) => return path.expected("a string", value),
+        (Bool, Value::Bool(flag)) => json.push_str(if *flag { "true" } else { "false" }),
+        (Bool, Value::Null) => json.push_str("false"),
+        (Bool, _) => return path.expected("true or false", value),
+        (Int, Value::Null) => json.push('0'),
+        (Int | IntOrString, Value::Number(number)) if number.is_i64() => push_display(json, number),
+        (Int, _) => return path.expected("a whole number", value),
+        (IntOrString, Value::String(text)) => write_text(json, text),
+        (IntOrString, Value::Null) => json.push('0'),
+        (IntOrString, _) => return path.expected("a whole number or a name", value),
+        (Type::Quantity, _) => {
+            let text = match value {
+                Value::Null => "0".to_owned(),
+                Value::String(text) => text.trim().to_owned(),
+                Value::Number(number) => number.to_string(),
+                _ => return path.expected("a quantity", value),
+            };
+            let quantity = Quantity::parse(&text).map_err(|e| path.error(e.to_string()))?;
+            write_text(json, &quantity.to_string());
+        }
+        (List(items), Value::Array(values)) => {
+            json.push('[');
+            for (index, value) in values.iter().enumerate() {
+                if index > 0 {
+                    json.push(',');
+                }
+                path.step(
+                    |path| push_display(path, format_args!("[{index}]")),
+                    |path| write_value(json, path, items, value),
+                )?;
+            }
+            json.push(']');
+        }
+        (List(_), _) => return path.expected("a list", value),
+        (MapOf(values), Value::Object(map)) => {
+            let mut entries: Vec<_> = map.iter().collect();
+            entries.sort_unstable_by_key(|(key, _)| *key);
+            json.push('{');
+            for (index, (key, value)) in entries.into_iter().enumerate() {
+                if index > 0 {
+                    json.push(',');
+                }
+                write_text(json, key);
+                json.push(':');
+                path.step(
+                    |path| push_display(path, format_args!("[{key}]")),
+                    |path| write_value(json, path, values, value),
+                )?;
+            }
+            json.push('}');
+        }
+        (MapOf(_), _) => return path.expected("an object", value),
+        (Struct(fields), Value::Object(values)) => write_struct(json, path, fields, Some(values))?,
+        (Struct(fields), Value::Null) => write_struct(json, path, fields, None)?,
+        (Struct(_), _) => return path.expected("an object", value),
+    }
+    Ok(())
+}
+
+fn push_display(out: &mut String, value: impl std::fmt::Display) {
+    let _ = write!(out, "{value}"); // writing to a String cannot fail
+}
+
+/// Writes a string as Go's `encoding/json` does, which escapes for HTML.
+pub(super) fn write_text(json: &mut String, text: &str) {
+    json.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => json.push_str("\\\""),
+            '\\' => json.push_str("\\\\"),
+            '\u{8}' => json.push_str("\\b"),
+            '\u{c}' => json.push_str("\\f"),
+            '\n' => json.push_str("\\n"),
+            '\r' => json.push_str("\\r"),
+            '\t' => json.push_str("\\t"),
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..='\u{1f}' => {
+                push_display(json, format_args!("\\u{:04x}", u32::from(c)));
+            }
+            _ => json.push(c),
+        }
+    }
+    json.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::conversion::{Version, convert};
+    use crate::api::defaults;
+    use serde::Deserialize;
+    use serde_json::json;
+
+    /// A SidecarSet that was put through OpenKruise's own webhook.
+    #[derive(Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    struct Vector {
+        case: String,
+        object: Value,
+        hash: String,
+        hash_without_image: String,
+        #[serde(rename = "stored_spec")]
+        stored_spec: Value,
+    }
+
+    fn vectors() -> Vec<Vector> {
+        include_str!("../../tests/data/sidecarset-hash-vectors.jsonl")
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn hashes_of_submitted_sets_equal_openkruise() {
+        let vectors = vectors();
+        assert_eq!(vectors.len(), 30);
+        for vector in vectors {
+            let object = convert(vector.object, Version::V1beta1).unwrap();
+            let mut spec: SidecarSetSpec = serde_json::from_value(object["spec"].clone()).unwrap();
+            defaults::apply(&mut spec);
+            let expected = Hashes { hash: vector.hash, without_image: vector.hash_without_image };
+            assert_eq!(hashes(&spec).unwrap(), expected, "{}", vector.case);
+        }
+    }
+
+    #[test]
+    fn defaults_are_those_that_openkruise_stores() {
+        for vector in vectors() {
+            // OpenKruise drops unknown fields and empty texts; we keep what was written
+            if ["unknown", "env"].contains(&vector.case.as_str()) {
+                continue;
+            }
+            let mut stored = vector.stored_spec;
+            for list in ["containers", "initContainers"] {
+                for container in stored.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+                    // Go writes its empty struct; we write what was given
+                    if container["resources"] == json!({}) {
+                        container.as_object_mut().unwrap().shift_remove("resources");
+                    }
+                }
+            }
+            let object = convert(vector.object, Version::V1beta1).unwrap();
+            let mut spec: SidecarSetSpec = serde_json::from_value(object["spec"].clone()).unwrap();
+            defaults::apply(&mut spec);
+            assert_eq!(serde_json::to_value(&spec).unwrap(), stored, "{}", vector.case);
+            let once = spec.clone();
+            defaults::apply(&mut spec);
+            assert_eq!(spec, once, "{}", vector.case);
+        }
+    }
+
+    #[test]
+    fn absent_and_empty_containers_differ() {
+        let of = |spec: Value| hashes(&serde_json::from_value(spec).unwrap()).unwrap().hash;
+        assert_ne!(of(json!({})), of(json!({"containers": []})));
+        // Known from OpenKruise's own tests.
+        assert_eq!(
+            of(json!({"containers": [{"name": "container1", "image": "test-image"}]})),
+            "w26c4x8fz245642fdv499b464248f974xddx4x55z5dw55bc6x66464fxz77dc78"
+        );
+        assert_eq!(
+            of(json!({
+                "containers": [{"name": "container1", "image": "test-image"}],
+                "initContainers": [{"name": "container1", "image": "test-image", "restartPolicy": "Always"}]
+            })),
+            "4xwx4d4844vd4v9x79wb4xbxf4xb29475cc4446v8cz2c2f2f5c5bw448vd42z8w"
+        );
+    }
+
+    #[test]
+    fn a_field_of_wrong_type_is_named() {
+        let spec = json!({"containers": [{"name": "a"}, {"name": "b", "env": [{"name": "X"}, {"name": 5}]}]});
+        let error = hashes(&serde_json::from_value(spec).unwrap()).unwrap_err();
+        assert_eq!(error.to_string(), "spec.containers[1].env[1].name: expected a string, found a number");
+    }
+}
