@@ -4,6 +4,7 @@ pub mod admission_review;
 pub mod borrowed;
 pub mod conversion;
 pub mod crds;
+pub mod decode;
 pub mod defaults;
 pub mod keys;
 pub mod pod;

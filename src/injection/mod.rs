@@ -1,3 +1,59 @@
 //! Which SidecarSets match a Pod, and the JSON Patch that injects them. All of it is pure.
+//!
+//! An [`Index`] is told of SidecarSets, Namespaces and `ControllerRevisions` as they come and go; a [`Snapshot`] of it answers
+//! for Pods without locks. A Pod is read borrowed ([`PodView`]), and the patch is written as text: nothing of the Pod that the
+//! patch does not name can change.
 
+mod annotations;
+mod exclusion;
 pub mod hash;
+mod index;
+mod inject;
+mod patch;
+mod pod_security;
+mod revision;
+mod selector;
+mod set;
+mod snapshot;
+
+pub use exclusion::{Exclusion, Exclusions};
+pub use index::Index;
+pub use inject::{Denial, InjectError, Injected, Injection};
+pub use revision::Revision;
+pub use selector::{Operator, Requirement, Selector};
+pub use set::{InjectableSet, SetError};
+pub use snapshot::{Mismatch, Snapshot};
+
+use crate::api::pod::PodView;
+use jiff::Timestamp;
+
+/// The circumstances under which a Pod is seen.
+#[derive(Clone, Copy, Debug)]
+pub struct PodRequest<'a> {
+    /// Namespace of the request; the Pod's own may be absent while it is created.
+    pub namespace: &'a str,
+    /// `CREATE`, `UPDATE` …
+    pub operation: &'a str,
+    /// Empty for the Pod itself.
+    pub sub_resource: &'a str,
+    /// Goes into the annotations.
+    pub now: Timestamp,
+}
+
+impl<'a> PodRequest<'a> {
+    /// Creation of a Pod in a namespace, at the beginning of time.
+    #[must_use]
+    pub fn create(namespace: &'a str) -> Self {
+        Self { namespace, operation: "CREATE", sub_resource: "", now: Timestamp::UNIX_EPOCH }
+    }
+
+    /// The Pod's own namespace, else the request's, else `default`, as OpenKruise resolves it.
+    #[must_use]
+    pub fn namespace_of<'p>(&self, pod: &'p PodView<'_>) -> &'p str
+    where
+        'a: 'p,
+    {
+        let own = pod.metadata.as_ref().and_then(|metadata| metadata.namespace.as_deref());
+        [own.unwrap_or_default(), self.namespace].into_iter().find(|name| !name.is_empty()).unwrap_or("default")
+    }
+}

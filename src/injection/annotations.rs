@@ -1,0 +1,195 @@
+//! The annotations by which a Pod remembers what was injected, as OpenKruise writes them: other programs read them.
+
+use super::hash::write_text;
+use crate::api::borrowed::Str;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::collections::{BTreeMap, BTreeSet};
+use thiserror::Error;
+
+/// What a Pod records of the SidecarSets injected into it: the parsed value of one of the two hash annotations.
+#[derive(Debug, Default)]
+pub struct Record<'a> {
+    entries: BTreeMap<Str<'a>, &'a RawValue>,
+    /// Whether OpenKruise's older form (name to bare hash) occurs, which is upgraded.
+    legacy: bool,
+}
+
+/// What is recorded of one set.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// Name of the set.
+    pub set: &'a str,
+    /// Its hash.
+    pub hash: &'a str,
+    /// Names of its containers and native sidecars as JSON text, sorted.
+    pub sidecars: &'a str,
+    /// Its `ControllerRevision`, where that is recorded and known.
+    pub revision: Option<&'a str>,
+}
+
+/// An annotation that cannot be read.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("the value is not a JSON map from SidecarSet name to what was injected: correct or remove it")]
+pub struct Unreadable;
+
+impl<'a> Record<'a> {
+    /// Parses the annotation's value. Absent, blank and `null` count as empty.
+    ///
+    /// # Errors
+    /// When it is no JSON object of objects (or of bare hashes, the older form).
+    pub fn parse(value: Option<&'a str>) -> Result<Self, Unreadable> {
+        let value = value.map(str::trim).filter(|value| !value.is_empty() && *value != "null");
+        let Some(value) = value else { return Ok(Self::default()) };
+        let entries: BTreeMap<Str<'a>, &'a RawValue> = serde_json::from_str(value).map_err(|_| Unreadable)?;
+        let mut legacy = false;
+        for entry in entries.values() {
+            match entry.get().as_bytes().first() {
+                Some(b'{' | b'n') => {}
+                Some(b'"') => legacy = true,
+                _ => return Err(Unreadable),
+            }
+        }
+        Ok(Self { entries, legacy })
+    }
+
+    /// Whether the set is recorded with this hash.
+    #[must_use]
+    pub fn has(&self, set: &str, hash: &str) -> bool {
+        #[derive(Deserialize)]
+        struct Recorded<'a> {
+            #[serde(borrow, default)]
+            hash: Str<'a>,
+        }
+        self.entries
+            .iter()
+            .find(|(name, _)| &***name == set)
+            .and_then(|(_, entry)| serde_json::from_str::<Recorded<'_>>(entry.get()).ok())
+            .is_some_and(|recorded| &*recorded.hash == hash)
+    }
+
+    /// The annotation's new value once `sets` are recorded: entries that are up to date, and those of other sets, keep their
+    /// text. `None` when nothing changes. `now` is RFC 3339 text.
+    #[must_use]
+    pub fn updated(&self, sets: &[Entry<'_>], now: &str) -> Option<String> {
+        let outdated: Vec<_> = sets.iter().filter(|set| !self.has(set.set, set.hash)).collect();
+        if outdated.is_empty() && !self.legacy {
+            return None;
+        }
+        let mut entries: BTreeMap<&str, String> =
+            self.entries.iter().map(|(name, entry)| (&**name, upgraded(name, entry.get(), now))).collect();
+        for set in outdated {
+            entries.insert(set.set, set.json(now));
+        }
+        let mut json = String::from("{");
+        for (index, (name, entry)) in entries.iter().enumerate() {
+            if index > 0 {
+                json.push(',');
+            }
+            write_text(&mut json, name);
+            json.push(':');
+            json.push_str(entry);
+        }
+        json.push('}');
+        Some(json)
+    }
+}
+
+impl Entry<'_> {
+    fn json(&self, now: &str) -> String {
+        let mut json = String::from("{\"updateTimestamp\":");
+        write_text(&mut json, now);
+        json.push_str(",\"hash\":");
+        write_text(&mut json, self.hash);
+        json.push_str(",\"sidecarSetName\":");
+        write_text(&mut json, self.set);
+        json.push_str(",\"sidecarList\":");
+        json.push_str(self.sidecars);
+        if let Some(revision) = self.revision {
+            json.push_str(",\"controllerRevision\":");
+            write_text(&mut json, revision);
+        }
+        json.push('}');
+        json
+    }
+}
+
+/// The entry as it stands; a bare hash in the form that all readers know today.
+fn upgraded(set: &str, entry: &str, now: &str) -> String {
+    match serde_json::from_str::<Str<'_>>(entry) {
+        Ok(hash) => Entry { set, hash: &hash, sidecars: "null", revision: None }.json(now),
+        Err(_) => entry.to_owned(),
+    }
+}
+
+/// The new value of the injected-list annotation: sorted union of what it says and `sets`. `None` when nothing changes.
+#[must_use]
+pub fn injected_list<'a>(present: Option<&'a str>, sets: impl Iterator<Item = &'a str>) -> Option<String> {
+    let listed = present.unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty());
+    let names: BTreeSet<&str> = listed.chain(sets).collect();
+    let list = names.into_iter().collect::<Vec<_>>().join(",");
+    (present != Some(&list)).then_some(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: &str = "2026-01-02T03:04:05Z";
+
+    fn entry<'a>(set: &'a str, hash: &'a str) -> Entry<'a> {
+        Entry { set, hash, sidecars: r#"["a","b"]"#, revision: None }
+    }
+
+    #[test]
+    fn a_first_record_has_openkruise_keys_in_order() {
+        let with_revision = Entry { revision: Some("s-abc"), ..entry("s", "h") };
+        assert_eq!(
+            Record::default().updated(&[with_revision], NOW).unwrap(),
+            r#"{"s":{"updateTimestamp":"2026-01-02T03:04:05Z","hash":"h","sidecarSetName":"s","sidecarList":["a","b"],"controllerRevision":"s-abc"}}"#
+        );
+    }
+
+    #[test]
+    fn entries_of_other_sets_keep_their_text() {
+        let text = r#"{"zz": {"hash" : "x","extra":1.10}, "m":null}"#;
+        let updated = Record::parse(Some(text)).unwrap().updated(&[entry("s", "h")], NOW).unwrap();
+        assert!(updated.starts_with(r#"{"m":null,"s":{"updateTimestamp""#), "{updated}");
+        assert!(updated.ends_with(r#""zz":{"hash" : "x","extra":1.10}}"#), "{updated}");
+    }
+
+    #[test]
+    fn a_current_entry_changes_nothing() {
+        let text = r#"{"s":{"updateTimestamp":"2020-01-01T00:00:00Z","hash":"h"}}"#;
+        let record = Record::parse(Some(text)).unwrap();
+        assert!(record.has("s", "h"));
+        assert_eq!(record.updated(&[entry("s", "h")], NOW), None);
+        assert!(record.updated(&[entry("s", "other")], NOW).unwrap().contains(r#""hash":"other""#));
+    }
+
+    #[test]
+    fn bare_hashes_are_upgraded() {
+        let record = Record::parse(Some(r#"{"old":"h0"}"#)).unwrap();
+        assert_eq!(
+            record.updated(&[], NOW).unwrap(),
+            r#"{"old":{"updateTimestamp":"2026-01-02T03:04:05Z","hash":"h0","sidecarSetName":"old","sidecarList":null}}"#
+        );
+    }
+
+    #[test]
+    fn absent_blank_and_null_are_empty_and_the_rest_is_an_error() {
+        for empty in [None, Some(""), Some(" \n"), Some("null"), Some("{}")] {
+            assert!(Record::parse(empty).is_ok_and(|record| record.entries.is_empty()), "{empty:?}");
+        }
+        for wrong in ["x", "[]", "5", r#"{"a":5}"#, r#"{"a":[]}"#, "{\"a\":{}"] {
+            assert_eq!(Record::parse(Some(wrong)).err(), Some(Unreadable), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_injected_list_is_a_sorted_union_without_blanks() {
+        assert_eq!(injected_list(None, ["b", "a"].into_iter()), Some("a,b".to_owned()));
+        assert_eq!(injected_list(Some("zzz,,aaa"), ["c"].into_iter()), Some("aaa,c,zzz".to_owned()));
+        assert_eq!(injected_list(Some("a,b"), ["b"].into_iter()), None);
+    }
+}

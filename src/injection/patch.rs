@@ -1,0 +1,68 @@
+//! A JSON Patch (RFC 6902) written directly as text, so that values keep their own text.
+
+use super::hash::write_text;
+use json_patch::jsonptr::PointerBuf;
+
+/// Operations in the order they apply.
+#[derive(Debug, Default)]
+pub struct PatchWriter {
+    json: String,
+}
+
+impl PatchWriter {
+    /// `add`: `value` is JSON text.
+    pub fn add<'t>(&mut self, path: impl IntoIterator<Item = &'t str>, value: &str) {
+        self.operation("add", path, value);
+    }
+
+    /// `replace` of the container at `index`, behind a `test` that it has the name it was seen with.
+    pub fn replace_container(&mut self, list: &str, index: usize, name: &str, value: &str) {
+        let index = index.to_string();
+        let mut quoted = String::new();
+        write_text(&mut quoted, name);
+        self.operation("test", ["spec", list, &index, "name"], &quoted);
+        self.operation("replace", ["spec", list, &index], value);
+    }
+
+    fn operation<'t>(&mut self, op: &str, path: impl IntoIterator<Item = &'t str>, value: &str) {
+        self.json.push(if self.json.is_empty() { '[' } else { ',' });
+        self.json.push_str("{\"op\":\"");
+        self.json.push_str(op);
+        self.json.push_str("\",\"path\":");
+        write_text(&mut self.json, PointerBuf::from_tokens(path).as_str());
+        self.json.push_str(",\"value\":");
+        self.json.push_str(value);
+        self.json.push('}');
+    }
+
+    /// The patch as JSON text; `None` when nothing is to be done.
+    #[must_use]
+    pub fn finish(mut self) -> Option<String> {
+        if self.json.is_empty() {
+            return None;
+        }
+        self.json.push(']');
+        Some(self.json)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pointer_tokens_and_texts_are_escaped() {
+        let mut patch = PatchWriter::default();
+        patch.add(["metadata", "annotations", "a/b~c\"d"], "1.10");
+        patch.replace_container("containers", 2, "x\"y", "{}");
+        let text = patch.finish().unwrap();
+        assert!(text.contains(r#""path":"/metadata/annotations/a~1b~0c\"d","value":1.10}"#), "{text}");
+        let operations: json_patch::Patch = serde_json::from_str(&text).unwrap();
+        assert_eq!(operations.0.len(), 3);
+    }
+
+    #[test]
+    fn nothing_to_do_is_no_patch() {
+        assert_eq!(PatchWriter::default().finish(), None);
+    }
+}

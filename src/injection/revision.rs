@@ -1,0 +1,106 @@
+//! `ControllerRevisions`: the kept versions of a SidecarSet, and which of them is its present content.
+
+use super::set::InjectableSet;
+use crate::api::decode::{self, DecodeError};
+use crate::api::defaults;
+use crate::api::keys::REVISION_OF;
+use crate::api::sidecarset::SidecarSetSpec;
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// A kept version of a SidecarSet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Revision {
+    /// Name of the `ControllerRevision`.
+    pub name: String,
+    /// Name of the set it belongs to.
+    pub set: String,
+    /// Rises with each new version.
+    pub number: i64,
+    /// The fields that are kept: containers, init containers, volumes, pull secrets and metadata patches.
+    spec: SidecarSetSpec,
+}
+
+#[derive(Deserialize)]
+struct ControllerRevision {
+    metadata: Metadata,
+    #[serde(default)]
+    revision: i64,
+    #[serde(default)]
+    data: Data,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+}
+
+#[derive(Default, Deserialize)]
+struct Data {
+    #[serde(default)]
+    spec: SidecarSetSpec,
+}
+
+impl Revision {
+    /// Reads a `ControllerRevision`; `None` when it belongs to no SidecarSet.
+    ///
+    /// # Errors
+    /// When a field has the wrong type.
+    pub fn read(object: Value) -> Result<Option<Self>, DecodeError> {
+        let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
+        if !labels.is_some_and(|labels| labels.contains_key(REVISION_OF)) {
+            return Ok(None);
+        }
+        let ControllerRevision { metadata: Metadata { name, mut labels }, revision: number, data } =
+            decode::typed(object)?;
+        let mut spec = data.spec;
+        defaults::apply(&mut spec);
+        let set = labels.remove(REVISION_OF).unwrap_or_default();
+        Ok(Some(Self { name, set, number, spec }))
+    }
+
+    /// Whether this is the set's present content.
+    #[must_use]
+    pub fn is_content_of(&self, set: &InjectableSet) -> bool {
+        let (kept, present) = (&self.spec, &set.spec);
+        kept.containers == present.containers
+            && kept.init_containers == present.init_containers
+            && kept.volumes == present.volumes
+            && kept.image_pull_secrets == present.image_pull_secrets
+            && kept.patch_pod_metadata == present.patch_pod_metadata
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_revision_is_known_by_its_label_and_its_content() {
+        let spec = json!({"selector": {"matchLabels": {"a": "b"}}, "containers": [{"name": "c", "image": "x:1"}]});
+        let object = json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": "s"}, "spec": spec});
+        let set = InjectableSet::new(decode::sidecarset(object).unwrap()).unwrap();
+        let revision = |image: &str| {
+            let containers = json!([{"name": "c", "image": image}]);
+            Revision::read(json!({
+                "apiVersion": "apps/v1", "kind": "ControllerRevision", "revision": 3,
+                "metadata": {"name": "s-1", "namespace": "kruise-system", "labels": {"kruise.io/sidecarset-name": "s"}},
+                "data": {"spec": {"$patch": "replace", "containers": containers, "imagePullSecrets": null,
+                                  "initContainers": null, "patchPodMetadata": null, "volumes": null}}
+            }))
+            .unwrap()
+            .unwrap()
+        };
+        assert_eq!((revision("x:1").set.as_str(), revision("x:1").number), ("s", 3));
+        assert!(revision("x:1").is_content_of(&set));
+        assert!(!revision("x:2").is_content_of(&set));
+        let other =
+            json!({"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": {"name": "x"}, "data": 5});
+        assert_eq!(Revision::read(other).unwrap(), None);
+    }
+}

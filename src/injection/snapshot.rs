@@ -1,0 +1,180 @@
+//! An immutable view of all SidecarSets that finds those matching a Pod at a cost that grows with the matches.
+//!
+//! Each set is filed under one condition that must hold for it to match: a label with a certain value, or a certain namespace.
+//! Of several conditions the one that fewest sets share is taken. Sets without such a condition are tried for each Pod.
+
+use super::PodRequest;
+use super::exclusion::Exclusions;
+use super::index::Labels;
+use super::selector::{Operator, Requirement, Selector};
+use super::set::InjectableSet;
+use crate::api::keys::NAMESPACE_NAME;
+use crate::api::pod::PodView;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// All SidecarSets at one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    exclusions: Exclusions,
+    /// In name order, each with the revision to record.
+    sets: Vec<SnapshotSet>,
+    /// Sets filed under a label: key, then value.
+    by_label: HashMap<String, HashMap<String, Vec<usize>>>,
+    /// Sets filed under a namespace.
+    by_namespace: HashMap<String, Vec<usize>>,
+    /// Sets that have to be tried for each Pod.
+    unfiled: Vec<usize>,
+    namespaces: Arc<HashMap<String, Labels>>,
+}
+
+/// A set with what belongs to it at that moment.
+#[derive(Debug)]
+pub(super) struct SnapshotSet {
+    pub set: Arc<InjectableSet>,
+    pub revision: Option<String>,
+}
+
+/// Why a set does not match a Pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mismatch {
+    /// `injectionStrategy.paused`.
+    Paused,
+    /// A requirement of the selector, and the label's value.
+    Selector(Requirement, Option<String>),
+    /// A requirement of the namespaceSelector, and the label's value.
+    NamespaceSelector(Requirement, Option<String>),
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, requirement, value) = match self {
+            Self::Paused => return f.write_str("spec.injectionStrategy.paused is true"),
+            Self::Selector(requirement, value) => ("spec.selector wants the Pod's label", requirement, value),
+            Self::NamespaceSelector(requirement, value) => {
+                ("spec.namespaceSelector wants the Namespace's label", requirement, value)
+            }
+        };
+        match value {
+            Some(value) => write!(f, "{what} {requirement}; it is {value:?}"),
+            None => write!(f, "{what} {requirement}; there is none"),
+        }
+    }
+}
+
+/// A condition that sets are filed under.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Condition<'a> {
+    Label(&'a str, &'a str),
+    Namespace(&'a str),
+}
+
+impl Snapshot {
+    pub(super) fn new(
+        exclusions: Exclusions,
+        sets: Vec<(Arc<InjectableSet>, Option<String>)>,
+        namespaces: Arc<HashMap<String, Labels>>,
+    ) -> Self {
+        let mut snapshot = Self { exclusions, namespaces, ..Self::default() };
+        let choices: Vec<Vec<Vec<Condition<'_>>>> = sets.iter().map(|(set, _)| conditions(set)).collect();
+        let mut shared: HashMap<Condition<'_>, usize> = HashMap::new();
+        for condition in choices.iter().flatten().flatten() {
+            *shared.entry(*condition).or_default() += 1;
+        }
+        for (index, alternatives) in choices.iter().enumerate() {
+            let crowd =
+                |conditions: &&Vec<Condition<'_>>| conditions.iter().map(|c| shared[c]).max().unwrap_or_default();
+            let Some(filed_under) = alternatives.iter().min_by_key(crowd) else {
+                snapshot.unfiled.push(index);
+                continue;
+            };
+            for condition in filed_under {
+                match *condition {
+                    Condition::Label(key, value) => {
+                        let values = snapshot.by_label.entry(key.to_owned()).or_default();
+                        values.entry(value.to_owned()).or_default().push(index);
+                    }
+                    Condition::Namespace(name) => {
+                        snapshot.by_namespace.entry(name.to_owned()).or_default().push(index);
+                    }
+                }
+            }
+        }
+        snapshot.sets = sets.into_iter().map(|(set, revision)| SnapshotSet { set, revision }).collect();
+        snapshot
+    }
+
+    /// All sets, in name order.
+    pub fn sets(&self) -> impl Iterator<Item = &InjectableSet> {
+        self.sets.iter().map(|entry| &*entry.set)
+    }
+
+    /// Which Pods are left alone.
+    #[must_use]
+    pub fn exclusions(&self) -> &Exclusions {
+        &self.exclusions
+    }
+
+    /// Why `set` does not match the Pod; `None` when it does.
+    #[must_use]
+    pub fn mismatch(&self, set: &InjectableSet, pod: &PodView<'_>, request: &PodRequest<'_>) -> Option<Mismatch> {
+        if set.paused {
+            return Some(Mismatch::Paused);
+        }
+        if let Some(unmet) = set.selector.unmet(|key| pod.label(key)) {
+            return Some(Mismatch::Selector(unmet.clone(), pod.label(&unmet.key).map(str::to_owned)));
+        }
+        let name = request.namespace_of(pod);
+        let labels = self.namespaces.get(name);
+        // The API server puts the name label on each Namespace, so it counts where no Namespace is known, too.
+        let label = |key: &str| {
+            let name_label = (key == NAMESPACE_NAME).then_some(name);
+            labels.and_then(|labels| labels.get(key)).map(String::as_str).or(name_label)
+        };
+        let unmet = set.namespace_selector.as_ref()?.unmet(label)?;
+        Some(Mismatch::NamespaceSelector(unmet.clone(), label(&unmet.key).map(str::to_owned)))
+    }
+
+    /// The sets that match a Pod, in name order.
+    pub(super) fn matching(&self, pod: &PodView<'_>, request: &PodRequest<'_>) -> Vec<&SnapshotSet> {
+        let by_label = pod.labels().filter_map(|(key, value)| self.by_label.get(key)?.get(value));
+        let by_namespace = self.by_namespace.get(request.namespace_of(pod));
+        let mut candidates: Vec<usize> =
+            by_label.chain(by_namespace).chain([&self.unfiled]).flatten().copied().collect();
+        candidates.sort_unstable();
+        candidates.dedup();
+        candidates
+            .into_iter()
+            .map(|index| &self.sets[index])
+            .filter(|entry| self.mismatch(&entry.set, pod, request).is_none())
+            .collect()
+    }
+
+    /// Labels of a Namespace, where it is known.
+    pub(super) fn namespace_labels(&self, name: &str) -> Option<&Labels> {
+        self.namespaces.get(name)
+    }
+}
+
+/// Lists of conditions; of each list one must hold for the set to match.
+fn conditions(set: &InjectableSet) -> Vec<Vec<Condition<'_>>> {
+    let labels = one_of(&set.selector, |requirement, value| Some(Condition::Label(&requirement.key, value)));
+    let namespaces = set.namespace_selector.iter().flat_map(|selector| {
+        one_of(selector, |requirement, value| {
+            (requirement.key == NAMESPACE_NAME).then_some(Condition::Namespace(value))
+        })
+    });
+    labels.into_iter().chain(namespaces).collect()
+}
+
+fn one_of<'s>(
+    selector: &'s Selector,
+    condition: impl Fn(&'s Requirement, &'s str) -> Option<Condition<'s>>,
+) -> Vec<Vec<Condition<'s>>> {
+    let lists = selector.requirements().iter().filter_map(|requirement| match &requirement.operator {
+        Operator::In(values) => values.iter().map(|value| condition(requirement, value)).collect(),
+        _ => None,
+    });
+    lists.collect()
+}
