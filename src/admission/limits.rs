@@ -85,7 +85,7 @@ impl Default for Limits {
 }
 
 impl Gate {
-    /// All places free. More than `usize::MAX >> 3` places are that many.
+    /// All places free.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         let bytes = usize::try_from(limits.bytes.max(limits.body)).unwrap_or(Semaphore::MAX_PERMITS);
@@ -217,7 +217,7 @@ async fn discard(mut body: Body) -> bool {
         let mut size = 0;
         while let Some(frame) = body.frame().await {
             let Ok(frame) = frame else { return false };
-            size += frame.data_ref().map_or(0, |data| data.len());
+            size += frame.data_ref().map_or(0, bytes::Bytes::len);
             if size > SMALL {
                 return false;
             }

@@ -24,7 +24,7 @@ pub enum ReplyKind {
 }
 
 impl Reply {
-    /// A 200 with a JSON body: the reviewed AdmissionReview.
+    /// A 200 with a JSON body: the reviewed `AdmissionReview`.
     #[must_use]
     pub fn json(body: Vec<u8>) -> Self {
         Self { status: 200, kind: ReplyKind::Json, body }

@@ -25,7 +25,7 @@ pub struct Metrics {
     pub tls_handshake_errors: Counter,
     /// `outrigger_certificate_expiration_timestamp_seconds`: when the serving certificate ends, in Unix seconds.
     pub certificate_expiration: Gauge,
-    /// `outrigger_sidecarsets`: SidecarSets in force.
+    /// `outrigger_sidecarsets`: `SidecarSet`s in force.
     pub sidecarsets: Gauge,
     /// `outrigger_source_errors`: files and objects that cannot be used as they are now.
     pub source_errors: Gauge,
@@ -52,9 +52,9 @@ pub enum Shed {
 pub enum InjectionResult {
     /// A patch was sent.
     Injected,
-    /// SidecarSets match and the Pod has all of them already.
+    /// `SidecarSet`s match and the Pod has all of them already.
     Unchanged,
-    /// No SidecarSet matches.
+    /// No `SidecarSet` matches.
     NotMatched,
     /// The Pod is excluded: its namespace, a mirror Pod, an opt-out.
     Excluded,
@@ -198,7 +198,7 @@ impl Metrics {
         &self.injections[result as usize]
     }
 
-    /// Everything as OpenMetrics text.
+    /// Everything as `OpenMetrics` text.
     ///
     /// # Errors
     /// None in practice: writing to a string cannot fail.
@@ -255,6 +255,7 @@ impl InjectionResult {
 
 impl WebhookMetrics {
     /// A request begins.
+    #[must_use]
     pub fn start(&self) -> InFlight<'_> {
         self.in_flight.inc();
         InFlight { webhook: self, start: Instant::now() }

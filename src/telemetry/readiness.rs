@@ -75,16 +75,16 @@ impl Report {
     /// One line a check, failing ones only unless `verbose`; the layout is that of the Kubernetes components' `/readyz`.
     #[must_use]
     pub fn text(&self, verbose: bool) -> String {
-        let mut text = String::new();
-        for (name, result) in &self.checks {
-            match result {
-                Ok(detail) if verbose => text += &format!("[+]{name} ok: {detail}\n"),
-                Ok(_) => {}
-                Err(detail) => text += &format!("[-]{name} failed: {detail}\n"),
-            }
-        }
-        text += if self.is_ready() { "ready\n" } else { "not ready\n" };
-        text
+        let mut lines: Vec<_> = self
+            .checks
+            .iter()
+            .filter_map(|(name, result)| match result {
+                Ok(detail) => verbose.then(|| format!("[+]{name} ok: {detail}\n")),
+                Err(detail) => Some(format!("[-]{name} failed: {detail}\n")),
+            })
+            .collect();
+        lines.push(if self.is_ready() { "ready\n" } else { "not ready\n" }.to_owned());
+        lines.concat()
     }
 }
 
