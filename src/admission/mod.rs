@@ -1,1 +1,24 @@
-//! (to be written)
+//! The webhook server: from bytes on a TLS socket to a review handler and back.
+//!
+//! - [`server`]: bind, serve, drain
+//! - [`connection`]: what a connection may do, and for how long
+//! - [`certificate`]: what the server shows to its clients
+//! - [`router`]: paths, handlers, panics
+//! - [`limits`]: what is refused, before it is read where possible
+//! - [`reply`]: what a handler answers
+//! - [`client`]: sends reviews, for the demo, tests and benches
+
+pub mod certificate;
+pub mod client;
+pub mod connection;
+pub mod limits;
+pub mod reply;
+pub mod router;
+pub mod server;
+
+pub use certificate::{CertificatePair, ServingCertificate};
+pub use client::Client;
+pub use limits::Limits;
+pub use reply::Reply;
+pub use router::{Handler, router};
+pub use server::{Server, Settings};

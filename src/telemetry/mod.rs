@@ -1,1 +1,11 @@
-//! (to be written)
+//! What an operator sees of the program: logs, metrics, readiness, and the plain-HTTP admin port that serves the last two.
+
+pub mod admin;
+pub mod logs;
+pub mod metrics;
+pub mod readiness;
+
+pub use admin::AdminServer;
+pub use logs::LogFormat;
+pub use metrics::{InjectionResult, Metrics, Shed, Webhook};
+pub use readiness::Readiness;

@@ -1,0 +1,228 @@
+//! What is refused before a handler sees it, and before it is read where possible: wrong requests, large bodies, overload.
+//!
+//! A review is admitted only when a place for it and for its whole body is free. Nothing queues: the API server retries a
+//! 503 with `Retry-After` by itself, within the webhook's own timeout.
+
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use http_body_util::BodyExt;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
+
+use super::reply::Reply;
+use crate::telemetry::Shed;
+
+/// How much is admitted at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Reviews in flight, from the head of the request until the handler has answered. Default 256.
+    pub reviews: usize,
+    /// Bytes of bodies in flight, by what their heads announce. Default 64 MiB. At least `body`.
+    pub bytes: u32,
+    /// Bytes of one body. Default 7 MiB, which controller-runtime allows: object and oldObject of 3 MiB each, and the envelope.
+    pub body: u32,
+    /// How long reading one body may take. Default 10 s.
+    pub body_timeout: Duration,
+}
+
+/// The places, free or taken.
+#[derive(Debug)]
+pub struct Gate {
+    limits: Limits,
+    reviews: Semaphore,
+    bytes: Semaphore,
+}
+
+/// A body that was admitted and read, with the places it holds until it is dropped.
+#[derive(Debug)]
+pub struct Admitted<'a> {
+    /// The whole body.
+    pub body: Vec<u8>,
+    _review: SemaphorePermit<'a>,
+    _bytes: SemaphorePermit<'a>,
+}
+
+/// Why a request was turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// 405
+    Method,
+    /// 415
+    ContentType,
+    /// 415
+    ContentEncoding,
+    /// 413
+    TooLarge,
+    /// 503 with `Retry-After: 1`
+    Overload(Shed),
+    /// 408
+    Slow,
+    /// 400: the connection broke, or the chunks are malformed.
+    Broken,
+}
+
+/// A request turned away.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Why.
+    pub reason: Reason,
+    limit: u32,
+    close: bool,
+}
+
+/// A refused body of up to this many bytes is read and thrown away, so that its connection can go on.
+const SMALL: usize = 64 * 1024;
+
+/// How long the rest of a small refused body may take. Most often it is there already.
+const SMALL_TIMEOUT: Duration = Duration::from_millis(50);
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { reviews: 256, bytes: 64 * 1024 * 1024, body: 7 * 1024 * 1024, body_timeout: Duration::from_secs(10) }
+    }
+}
+
+impl Gate {
+    /// All places free.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        let bytes = usize::try_from(limits.bytes.max(limits.body)).unwrap_or(Semaphore::MAX_PERMITS);
+        Self {
+            limits,
+            reviews: Semaphore::new(limits.reviews.min(Semaphore::MAX_PERMITS)),
+            bytes: Semaphore::new(bytes.min(Semaphore::MAX_PERMITS)),
+        }
+    }
+
+    /// Takes places for the request, then reads its body.
+    ///
+    /// # Errors
+    /// The request is not one for a webhook, is too large, or finds no place.
+    pub async fn admit(&self, request: Request<Body>) -> Result<Admitted<'_>, Refusal> {
+        let (head, mut body) = request.into_parts();
+        match self.reserve(&head.method, &head.headers, &body) {
+            Ok((review, bytes)) => match timeout(self.limits.body_timeout, self.read(&mut body)).await {
+                Ok(Ok(body)) => Ok(Admitted { body, _review: review, _bytes: bytes }),
+                Ok(Err(reason)) => Err(self.refuse(reason, true)),
+                Err(_elapsed) => Err(self.refuse(Reason::Slow, true)),
+            },
+            Err(reason) => {
+                let close = !discard(body).await;
+                Err(self.refuse(reason, close))
+            }
+        }
+    }
+
+    fn reserve(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        body: &Body,
+    ) -> Result<(SemaphorePermit<'_>, SemaphorePermit<'_>), Reason> {
+        if method != Method::POST {
+            return Err(Reason::Method);
+        }
+        if headers
+            .get_all(header::CONTENT_ENCODING)
+            .iter()
+            .any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+        {
+            return Err(Reason::ContentEncoding);
+        }
+        if !headers.get(header::CONTENT_TYPE).is_some_and(is_json) {
+            return Err(Reason::ContentType);
+        }
+        // A body of unknown length (chunked) may become as large as any.
+        let length = body.size_hint().exact().unwrap_or(u64::from(self.limits.body));
+        let length = u32::try_from(length).ok().filter(|length| *length <= self.limits.body).ok_or(Reason::TooLarge)?;
+        let review = self.reviews.try_acquire().map_err(|_| Reason::Overload(Shed::Reviews))?;
+        let bytes = self.bytes.try_acquire_many(length).map_err(|_| Reason::Overload(Shed::Bytes))?;
+        Ok((review, bytes))
+    }
+
+    async fn read(&self, body: &mut Body) -> Result<Vec<u8>, Reason> {
+        let limit = usize::try_from(self.limits.body).unwrap_or(usize::MAX);
+        let announced = body.size_hint().exact().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+        let mut whole = Vec::with_capacity(announced.min(limit));
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| Reason::Broken)?;
+            if let Some(data) = frame.data_ref() {
+                if whole.len() + data.len() > limit {
+                    return Err(Reason::TooLarge);
+                }
+                whole.extend_from_slice(data);
+            }
+        }
+        Ok(whole)
+    }
+
+    fn refuse(&self, reason: Reason, close: bool) -> Refusal {
+        Refusal { reason, limit: self.limits.body, close }
+    }
+}
+
+impl Refusal {
+    /// As an HTTP response: one line of text, and `Connection: close` where the rest of the request was left unread.
+    #[must_use]
+    pub fn into_response(self) -> Response<Body> {
+        let reply = match self.reason {
+            Reason::Method => Reply::text(405, "send reviews by POST\n"),
+            Reason::ContentType => Reply::text(415, "send an AdmissionReview with Content-Type: application/json\n"),
+            Reason::ContentEncoding => {
+                Reply::text(415, "send the AdmissionReview uncompressed: Content-Encoding is not supported\n")
+            }
+            Reason::TooLarge => Reply::text(
+                413,
+                format!("the body is too large: send an AdmissionReview of at most {} bytes\n", self.limit),
+            ),
+            Reason::Overload(Shed::Reviews) => Reply::text(503, "too many reviews in flight: try again in a second\n"),
+            Reason::Overload(Shed::Bytes) => {
+                Reply::text(503, "too many bytes of reviews in flight: try again in a second\n")
+            }
+            Reason::Slow => Reply::text(408, "the body did not arrive in time: send it at once\n"),
+            Reason::Broken => Reply::text(400, "the body ended early or its chunks are malformed: send it again\n"),
+        };
+        let mut response = reply.into_response();
+        let headers = response.headers_mut();
+        match self.reason {
+            Reason::Method => {
+                headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
+            }
+            Reason::Overload(_) => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            _ => {}
+        }
+        if self.close {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+/// `application/json`, with or without parameters.
+fn is_json(content_type: &HeaderValue) -> bool {
+    let essence = content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
+}
+
+/// Throws a small body away; false when it is large or slow, and so was left unread.
+async fn discard(mut body: Body) -> bool {
+    if !usize::try_from(body.size_hint().lower()).is_ok_and(|size| size <= SMALL) {
+        return false;
+    }
+    let read = async {
+        let mut size = 0;
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else { return false };
+            size += frame.data_ref().map_or(0, bytes::Bytes::len);
+            if size > SMALL {
+                return false;
+            }
+        }
+        true
+    };
+    timeout(SMALL_TIMEOUT, read).await.unwrap_or(false)
+}

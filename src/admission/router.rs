@@ -1,0 +1,75 @@
+//! The webhook's paths, and the way of one request: admitted, read, handled, counted, answered.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{Request, Response};
+use axum::routing::any;
+
+use super::limits::{Gate, Limits, Reason};
+use super::reply::Reply;
+use crate::telemetry::{Metrics, Webhook};
+
+/// Answers one request body. Runs on the thread that serves the connection: it must take microseconds and never block.
+pub type Handler = Arc<dyn Fn(&[u8]) -> Reply + Send + Sync>;
+
+struct Endpoint {
+    webhook: Webhook,
+    handler: Handler,
+    gate: Arc<Gate>,
+    metrics: Arc<Metrics>,
+}
+
+/// Serves each handler at its webhook's path, all of them under the same limits. Public so that tests need no socket.
+pub fn router(
+    webhooks: impl IntoIterator<Item = (Webhook, Handler)>,
+    limits: Limits,
+    metrics: &Arc<Metrics>,
+) -> Router {
+    let gate = Arc::new(Gate::new(limits));
+    let mut router = Router::new();
+    let mut paths = Vec::new();
+    for (webhook, handler) in webhooks {
+        let endpoint = Endpoint { webhook, handler, gate: gate.clone(), metrics: metrics.clone() };
+        router = router.route(webhook.path(), any(serve).with_state(Arc::new(endpoint)));
+        paths.push(webhook.path());
+    }
+    let unknown = format!("no webhook at this path; there is {}\n", paths.join(", "));
+    router.fallback(move || {
+        let reply = Reply::text(404, unknown.clone());
+        async { reply.into_response() }
+    })
+}
+
+async fn serve(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
+    let counted = endpoint.metrics.webhook(endpoint.webhook).start();
+    let response = match endpoint.gate.admit(request).await {
+        Ok(admitted) => endpoint.handle(&admitted.body).into_response(),
+        Err(refusal) => {
+            if let Reason::Overload(shed) = refusal.reason {
+                endpoint.metrics.shed(shed).inc();
+            }
+            refusal.into_response()
+        }
+    };
+    counted.finish(response.status().as_u16());
+    response
+}
+
+impl Endpoint {
+    /// A panic is a fault of ours, so it must be an HTTP error: `allowed: false` would defeat `failurePolicy: Ignore`.
+    fn handle(&self, body: &[u8]) -> Reply {
+        catch_unwind(AssertUnwindSafe(|| (self.handler)(body))).unwrap_or_else(|_| {
+            self.metrics.webhook_panics.inc();
+            tracing::error!(
+                webhook = self.webhook.path(),
+                bytes = body.len(),
+                "a webhook handler panicked; answered 500"
+            );
+            Reply::text(500, "the webhook failed on this review, by a fault of its own; see its log\n")
+        })
+    }
+}

@@ -1,0 +1,92 @@
+//! Log lines on standard error, as text for people or JSON for machines, and panics as log lines.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// How a log line is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// One line of text, coloured on a terminal unless `NO_COLOR` is set.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Why logging could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// A filter that cannot be read.
+    #[error(
+        "{origin} {filter:?} is not a log filter: {source}; write a level (error, warn, info, debug, trace) or target=level pairs"
+    )]
+    Filter {
+        /// Where the filter was given.
+        origin: &'static str,
+        /// The filter as given.
+        filter: String,
+        /// What is wrong with it.
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// Logging was set up before in this process.
+    #[error("logging is already set up")]
+    Twice(#[from] tracing_subscriber::util::TryInitError),
+}
+
+/// Starts logging to standard error for the whole process and logs every panic from then on.
+///
+/// `level` (the command line's `--log-level`) wins over the environment variable `RUST_LOG`; without both it is `info`.
+///
+/// # Errors
+/// A filter that cannot be read, and a second call in one process.
+pub fn init(format: LogFormat, level: Option<&str>) -> Result<(), LogError> {
+    let filter = filter(level, std::env::var("RUST_LOG").ok().as_deref())?;
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let ansi = std::io::stderr().is_terminal() && !no_color;
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => logs.with_ansi(ansi).finish().try_init()?,
+        LogFormat::Json => logs.json().flatten_event(true).finish().try_init()?,
+    }
+    // Only the place: the message of a panic may quote the data it met, and that may be a Secret.
+    std::panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(ToString::to_string);
+        tracing::error!(location, "a thread panicked");
+    }));
+    Ok(())
+}
+
+fn filter(level: Option<&str>, environment: Option<&str>) -> Result<EnvFilter, LogError> {
+    let (origin, filter) = match (level, environment) {
+        (Some(level), _) => ("--log-level", level),
+        (None, Some(environment)) if !environment.is_empty() => ("RUST_LOG", environment),
+        (None, _) => ("the default", "info"),
+    };
+    EnvFilter::try_new(filter).map_err(|source| LogError::Filter { origin, filter: filter.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_wins_over_the_environment() {
+        let filter = filter(Some("debug"), Some("error")).expect("a filter");
+        assert_eq!(filter.to_string(), "debug");
+    }
+
+    #[test]
+    fn without_any_filter_the_level_is_info() {
+        assert_eq!(filter(None, None).expect("a filter").to_string(), "info");
+        assert_eq!(filter(None, Some("")).expect("a filter").to_string(), "info");
+        assert_eq!(filter(None, Some("hyper=warn")).expect("a filter").to_string(), "hyper=warn");
+    }
+
+    #[test]
+    fn a_wrong_filter_is_an_error_that_names_its_origin() {
+        let error = filter(None, Some("outrigger=loud")).expect_err("not a level").to_string();
+        assert!(error.starts_with("RUST_LOG \"outrigger=loud\""), "{error}");
+    }
+}
