@@ -112,11 +112,7 @@ fn json_roots(file: &Arc<str>, text: &str) -> Result<Vec<(usize, Value)>, ParseE
             None => return Ok(roots),
             Some(Ok(Root(value))) => roots.push((line, value)),
             Some(Err(error)) => {
-                let [line, column] = [error.line(), error.column()].map(|number| number as u64);
-                let message = error.to_string();
-                // serde_json ends its messages with the position that ours begin with.
-                let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
-                return Err(ParseError::Syntax { file: file.clone(), line, column, message });
+                return Err(syntax_error(file, error.line() as u64, error.column() as u64, &error));
             }
         }
     }
@@ -140,12 +136,19 @@ fn yaml_roots(file: &Arc<str>, text: &str) -> Result<Vec<(usize, Value)>, ParseE
     let roots: VecDeque<Spanned<Root>> =
         serde_saphyr::from_str_multiple_with_options(text, options).map_err(|error| {
             let (line, column) = error.location().map_or((1, 1), |location| (location.line(), location.column()));
-            ParseError::Syntax { file: file.clone(), line, column, message: error.to_string() }
+            syntax_error(file, line, column, &error)
         })?;
     Ok(roots
         .into_iter()
         .map(|root| (usize::try_from(root.referenced.line()).unwrap_or(usize::MAX), root.value.0))
         .collect())
+}
+
+/// Both parsers end their messages with the position that ours begin with.
+fn syntax_error(file: &Arc<str>, line: u64, column: u64, error: &dyn std::error::Error) -> ParseError {
+    let message = error.to_string();
+    let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
+    ParseError::Syntax { file: file.clone(), line, column, message }
 }
 
 #[cfg(test)]

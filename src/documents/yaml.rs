@@ -102,7 +102,8 @@ mod tests {
             "\u{2028}",
             "\u{7f}",
         ]);
-        let text = || prop_oneof![awkward.clone().prop_map(str::to_owned), any::<String>(), "[ \\n\\ta:#|-]{0,12}"];
+        let text =
+            move || prop_oneof![awkward.clone().prop_map(str::to_owned), any::<String>(), "[ \\n\\ta:#|-]{0,12}"];
         let leaf = prop_oneof![
             Just(Value::Null),
             any::<bool>().prop_map(Value::from),
