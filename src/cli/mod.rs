@@ -1,1 +1,3 @@
-//! (to be written)
+//! One file or folder per subcommand; the only place that wires rooms together.
+
+pub mod inject;

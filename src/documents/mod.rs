@@ -1,1 +1,47 @@
-//! (to be written)
+//! Files of Kubernetes objects: YAML and JSON, several documents a file, `List` objects, positions for messages, and
+//! folders of such files that are read again when they change.
+
+mod folder;
+mod list;
+mod parse;
+mod value;
+mod yaml;
+
+use std::{fmt, sync::Arc};
+
+pub use folder::{Change, Content, FileError, Folder};
+pub use parse::{MAX_FILE_BYTES, ParseError, parse};
+use serde_json::Value;
+pub use value::{MAX_DEPTH, MAX_NODES, MAX_TEXT_BYTES};
+pub use yaml::{to_yaml, to_yaml_stream};
+
+/// One object of a file. Its value is a JSON object with a string `apiVersion` and a string `kind`, its keys in the
+/// order of the file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Document {
+    /// Where the object stands, for messages.
+    pub position: Position,
+    /// The object.
+    pub value: Value,
+}
+
+/// Where a document stands; displays as `sets.yaml:12`, an item of a List as `sets.yaml:12 items[3]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    /// The file's name as the caller of [`parse`] gave it.
+    pub file: Arc<str>,
+    /// Line of the document's first key (for an item: of its List), counted from 1.
+    pub line: usize,
+    /// Indexes into the `items` of the List, of the List in it, and so on; empty for a document that stands alone.
+    pub items: Vec<usize>,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)?;
+        for (depth, item) in self.items.iter().enumerate() {
+            write!(f, "{}items[{item}]", if depth == 0 { " " } else { "." })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,231 @@
+//! Where the Pod template of an object lies, the Pod that is injected in its stead, and the way back of its patch.
+
+use json_patch::{AddOperation, Patch, PatchOperation, jsonptr::Pointer};
+use serde_json::{Map, Value, json};
+
+/// The Pod template of a workload, or a Pod, which is its own template.
+#[derive(Debug, Clone, Copy)]
+pub struct Template<'o> {
+    object: &'o Value,
+    pod: &'o Value,
+    /// From the object to the template; the root for a Pod.
+    root: &'static Pointer,
+}
+
+/// Finds the Pod template of an object: a Pod itself, `/spec/template` of a Deployment, `StatefulSet`, `DaemonSet`,
+/// `ReplicaSet`, `ReplicationController` or Job, `/spec/jobTemplate/spec/template` of a `CronJob`; each of Kubernetes'
+/// own API groups. Other objects have none, nor has a workload without a mapping there.
+#[must_use]
+pub fn pod_template(object: &Value) -> Option<Template<'_>> {
+    let group = object["apiVersion"].as_str()?.rsplit_once('/').map_or("", |(group, _)| group);
+    let root = match (group, object["kind"].as_str()?) {
+        ("", "Pod") => Pointer::root(),
+        ("", "ReplicationController")
+        | ("apps" | "extensions", "Deployment" | "DaemonSet" | "ReplicaSet")
+        | ("apps", "StatefulSet")
+        | ("batch", "Job") => const { Pointer::from_static("/spec/template") },
+        ("batch", "CronJob") => const { Pointer::from_static("/spec/jobTemplate/spec/template") },
+        _ => return None,
+    };
+    let pod = object.pointer(root.as_str())?;
+    pod.is_object().then_some(Template { object, pod, root })
+}
+
+impl Template<'_> {
+    /// The Pod to inject: a Pod as it is; of a template, a Pod as the workload's controller would create it, with the
+    /// workload's namespace and `generateName: <workload>-`, whatever name and namespace the template carries.
+    #[must_use]
+    pub fn pod(&self) -> Value {
+        if self.root.is_root() {
+            return self.object.clone();
+        }
+        let mut metadata = self.pod["metadata"].as_object().cloned().unwrap_or_default();
+        metadata.shift_remove("name");
+        metadata.shift_remove("generateName");
+        metadata.shift_remove("namespace");
+        let workload = &self.object["metadata"];
+        if let Some(name) = workload["name"].as_str() {
+            metadata.insert("generateName".to_owned(), format!("{name}-").into());
+        }
+        if let Some(namespace) = workload["namespace"].as_str() {
+            metadata.insert("namespace".to_owned(), namespace.into());
+        }
+        let mut pod = Map::new();
+        pod.insert("apiVersion".to_owned(), "v1".into());
+        pod.insert("kind".to_owned(), "Pod".into());
+        pod.insert("metadata".to_owned(), metadata.into());
+        let rest = self.pod.as_object().into_iter().flatten();
+        for (key, value) in rest.filter(|(key, _)| !["apiVersion", "kind", "metadata"].contains(&key.as_str())) {
+            pod.insert(key.clone(), value.clone());
+        }
+        pod.into()
+    }
+
+    /// The patch of [`Template::pod`] as a patch of the whole object: `/spec/containers/-` becomes
+    /// `/spec/template/spec/containers/-`. Where the template has no metadata but the patch writes into those that
+    /// the Pod was given, they are created first.
+    #[must_use]
+    pub fn re_root(&self, patch: Patch) -> Patch {
+        let metadata = self.root.with_trailing_token("metadata");
+        let mut operations: Vec<_> = patch.0.into_iter().map(|operation| below(self.root, operation)).collect();
+        let writes_into = |operation: &PatchOperation| {
+            let target = operation.path();
+            target.starts_with(&metadata) && target != metadata.as_ptr()
+        };
+        if !self.pod["metadata"].is_object() && operations.iter().any(writes_into) {
+            operations.insert(0, PatchOperation::Add(AddOperation { path: metadata, value: json!({}) }));
+        }
+        Patch(operations)
+    }
+}
+
+/// The operation with `root` before each of its pointers.
+fn below(root: &Pointer, mut operation: PatchOperation) -> PatchOperation {
+    let pointers = match &mut operation {
+        PatchOperation::Add(operation) => [Some(&mut operation.path), None],
+        PatchOperation::Remove(operation) => [Some(&mut operation.path), None],
+        PatchOperation::Replace(operation) => [Some(&mut operation.path), None],
+        PatchOperation::Test(operation) => [Some(&mut operation.path), None],
+        PatchOperation::Move(operation) => [Some(&mut operation.path), Some(&mut operation.from)],
+        PatchOperation::Copy(operation) => [Some(&mut operation.path), Some(&mut operation.from)],
+    };
+    for pointer in pointers.into_iter().flatten() {
+        *pointer = root.concat(pointer);
+    }
+    operation
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patch(operations: Value) -> Patch {
+        serde_json::from_value(operations).unwrap()
+    }
+
+    fn workload(api_version: &str, kind: &str) -> Value {
+        let template = json!({"metadata": {"labels": {"app": kind}}, "spec": {"containers": [{"name": "main"}]}});
+        let spec = match kind {
+            "CronJob" => json!({"jobTemplate": {"spec": {"template": template}}}),
+            _ => json!({"template": template}),
+        };
+        json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "web", "namespace": "shop"}, "spec": spec})
+    }
+
+    #[test]
+    fn each_workload_kind_has_its_template_where_kubernetes_puts_it() {
+        let kinds = [
+            ("apps/v1", "Deployment"),
+            ("apps/v1", "StatefulSet"),
+            ("apps/v1", "DaemonSet"),
+            ("apps/v1", "ReplicaSet"),
+            ("v1", "ReplicationController"),
+            ("batch/v1", "Job"),
+            ("batch/v1", "CronJob"),
+        ];
+        for (api_version, kind) in kinds {
+            let mut object = workload(api_version, kind);
+            let template = pod_template(&object).unwrap_or_else(|| panic!("{kind} has no template"));
+            assert_eq!(template.pod()["metadata"]["labels"]["app"], kind);
+            let added = json!([{"op": "add", "path": "/spec/containers/-", "value": {"name": "sidecar"}}]);
+            let patch = template.re_root(patch(added));
+            json_patch::patch(&mut object, &patch).unwrap();
+            let pod = pod_template(&object).unwrap().pod();
+            assert_eq!(pod["spec"]["containers"], json!([{"name": "main"}, {"name": "sidecar"}]), "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_pod_is_its_own_template_and_its_patch_stays() {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": {}});
+        let template = pod_template(&pod).unwrap();
+        assert_eq!(template.pod(), pod);
+        let operations = patch(json!([{"op": "add", "path": "/metadata/annotations", "value": {}}]));
+        assert_eq!(template.re_root(operations.clone()), operations);
+    }
+
+    #[test]
+    fn other_objects_have_no_template() {
+        for object in [
+            workload("v1", "Service"),
+            workload("batch.volcano.sh/v1alpha1", "Job"),
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {}}),
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"template": "text"}}),
+            json!({"kind": "Pod"}),
+            json!([]),
+        ] {
+            assert!(pod_template(&object).is_none(), "{object}");
+        }
+    }
+
+    #[test]
+    fn a_templates_pod_is_the_one_its_controller_would_create() {
+        let mut object = workload("apps/v1", "Deployment");
+        object["spec"]["template"]["metadata"]["name"] = "ignored".into();
+        object["spec"]["template"]["metadata"]["namespace"] = "ignored".into();
+        assert_eq!(
+            pod_template(&object).unwrap().pod(),
+            json!({
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"labels": {"app": "Deployment"}, "generateName": "web-", "namespace": "shop"},
+                "spec": {"containers": [{"name": "main"}]},
+            })
+        );
+    }
+
+    #[test]
+    fn a_workload_without_name_and_namespace_gives_its_pod_none() {
+        let object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"template": {"spec": {}}}});
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {}, "spec": {}});
+        assert_eq!(pod_template(&object).unwrap().pod(), pod);
+    }
+
+    #[test]
+    fn every_pointer_of_a_patch_is_re_rooted() {
+        let object = workload("batch/v1", "CronJob");
+        let operations = json!([
+            {"op": "test", "path": "/spec/containers/0/name", "value": "main"},
+            {"op": "replace", "path": "/spec/containers/0", "value": {}},
+            {"op": "remove", "path": "/spec/a~1b"},
+            {"op": "move", "path": "/spec/x", "from": "/spec/y"},
+            {"op": "copy", "path": "/spec/x", "from": "/spec/y"},
+        ]);
+        let root = "/spec/jobTemplate/spec/template";
+        assert_eq!(
+            serde_json::to_value(pod_template(&object).unwrap().re_root(patch(operations))).unwrap(),
+            json!([
+                {"op": "test", "path": format!("{root}/spec/containers/0/name"), "value": "main"},
+                {"op": "replace", "path": format!("{root}/spec/containers/0"), "value": {}},
+                {"op": "remove", "path": format!("{root}/spec/a~1b")},
+                {"op": "move", "path": format!("{root}/spec/x"), "from": format!("{root}/spec/y")},
+                {"op": "copy", "path": format!("{root}/spec/x"), "from": format!("{root}/spec/y")},
+            ])
+        );
+    }
+
+    #[test]
+    fn metadata_that_only_the_built_pod_had_are_created_before_a_patch_writes_into_them() {
+        for metadata in [None, Some(Value::Null)] {
+            let mut object = workload("apps/v1", "Deployment");
+            let template = object["spec"]["template"].as_object_mut().unwrap();
+            match metadata {
+                Some(null) => template.insert("metadata".into(), null),
+                None => template.shift_remove("metadata"),
+            };
+            let operations = patch(json!([{"op": "add", "path": "/metadata/annotations", "value": {"a": "b"}}]));
+            let operations = pod_template(&object).unwrap().re_root(operations);
+            json_patch::patch(&mut object, &operations).unwrap();
+            assert_eq!(object["spec"]["template"]["metadata"], json!({"annotations": {"a": "b"}}));
+        }
+    }
+
+    #[test]
+    fn metadata_are_not_created_for_a_patch_that_leaves_them_alone() {
+        let object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"template": {"spec": {}}}});
+        let template = pod_template(&object).unwrap();
+        assert_eq!(template.re_root(Patch(Vec::new())).0, []);
+        let whole = json!([{"op": "add", "path": "/metadata", "value": {"annotations": {}}}]);
+        assert_eq!(template.re_root(patch(whole)).0.len(), 1);
+    }
+}

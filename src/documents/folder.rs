@@ -1,0 +1,384 @@
+//! A folder of object files, read again at each poll; only what changed is reported.
+//!
+//! Polls read the content: modification times miss changes, and file-system events go blind when the kubelet swaps a
+//! mounted `ConfigMap`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File},
+    io::{self, ErrorKind, Read},
+    path::{Path, PathBuf},
+};
+
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use super::{Document, MAX_FILE_BYTES, ParseError, parse};
+
+/// A folder of `*.yaml`, `*.yml` and `*.json` files, sub-folders included, or one file of any name.
+///
+/// Names that begin with a dot are skipped, and so is the kubelet's `..data`. Symbolic links are followed, as a
+/// mounted `ConfigMap` consists of them; a folder that several links lead to is read once.
+#[derive(Debug)]
+pub struct Folder {
+    root: PathBuf,
+    /// By path below the root; the root itself is the empty path.
+    seen: BTreeMap<PathBuf, Seen>,
+}
+
+/// What a poll found to be different from the poll before.
+#[derive(Debug)]
+pub struct Change {
+    /// The file's path below the folder; of the folder itself, or of a single file, the path it was opened by.
+    pub file: String,
+    /// What is there now.
+    pub content: Content,
+}
+
+/// What a poll found in a file.
+#[derive(Debug)]
+pub enum Content {
+    /// The file's objects: all of them, in their order.
+    Documents(Vec<Document>),
+    /// The file cannot be used, or a folder cannot be read: keep what it last held. Reported once, not at each poll.
+    Broken(FileError),
+    /// The file is gone. For a folder that was reported as broken: it can be read again.
+    Removed,
+}
+
+/// Why a file or a folder cannot be used.
+#[derive(Debug, Error)]
+pub enum FileError {
+    /// It cannot be read.
+    #[error("{path}: {source}")]
+    Unreadable {
+        /// Its path.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It holds no documents.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+}
+
+/// What a path held at the last poll.
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    /// The SHA-256 of the bytes.
+    Content([u8; 32]),
+    /// The message of the error.
+    Unreadable(String),
+}
+
+/// What a walk through the folder met, by path below the root.
+#[derive(Default)]
+struct Walk {
+    files: BTreeSet<PathBuf>,
+    unreadable_folders: BTreeMap<PathBuf, io::Error>,
+    /// Real paths of the folders met, so that a loop of links ends.
+    entered: BTreeSet<PathBuf>,
+}
+
+impl Folder {
+    /// Opens the folder or file at `path` for polling; nothing is parsed yet.
+    ///
+    /// # Errors
+    /// When there is nothing at `path`, or it cannot be read.
+    pub fn new(path: impl Into<PathBuf>) -> Result<Self, FileError> {
+        let folder = Self { root: path.into(), seen: BTreeMap::new() };
+        let opened = fs::metadata(&folder.root).and_then(|metadata| {
+            if metadata.is_dir() { fs::read_dir(&folder.root).map(drop) } else { File::open(&folder.root).map(drop) }
+        });
+        match opened {
+            Ok(()) => Ok(folder),
+            Err(source) => Err(FileError::Unreadable { path: folder.name(Path::new("")), source }),
+        }
+    }
+
+    /// Reads everything and returns what changed since the last poll (at the first: everything), sorted by path.
+    ///
+    /// A renamed file is a removal and an addition of one poll, in either order: apply all changes of a poll together.
+    /// A file caught while it is written is broken, or shorter than it will be, until the next poll. Nothing is
+    /// reported as removed while the folder it was in cannot be read. This blocks on the file system.
+    pub fn poll(&mut self) -> Vec<Change> {
+        let mut walk = Walk::default();
+        match fs::metadata(&self.root) {
+            Ok(metadata) if metadata.is_dir() => walk.enter(&self.root, Path::new("")),
+            Ok(_) => _ = walk.files.insert(PathBuf::new()),
+            Err(error) => _ = walk.unreadable_folders.insert(PathBuf::new(), error),
+        }
+        let mut changes = BTreeMap::new();
+        let mut gone: BTreeSet<PathBuf> = self.seen.keys().cloned().collect();
+        gone.retain(|path| !walk.unreadable_folders.keys().any(|folder| path.starts_with(folder)));
+        for (folder, source) in walk.unreadable_folders {
+            let error = FileError::Unreadable { path: self.name(&folder), source };
+            if self.is_news(&folder, Seen::Unreadable(error.to_string())) {
+                changes.insert(folder, Content::Broken(error));
+            }
+        }
+        for file in walk.files {
+            let Some(found) = self.read(&file) else { continue };
+            gone.remove(&file);
+            let now = match &found {
+                Ok(bytes) => Seen::Content(Sha256::digest(bytes).into()),
+                Err(error) => Seen::Unreadable(error.to_string()),
+            };
+            if self.is_news(&file, now) {
+                let documents = found.and_then(|bytes| Ok(parse(&self.name(&file), &bytes)?));
+                changes.insert(file, documents.map_or_else(Content::Broken, Content::Documents));
+            }
+        }
+        for path in gone {
+            self.seen.remove(&path);
+            changes.insert(path, Content::Removed);
+        }
+        changes.into_iter().map(|(path, content)| Change { file: self.name(&path), content }).collect()
+    }
+
+    /// Notes what a path holds; whether it held something else at the last poll.
+    fn is_news(&mut self, path: &Path, now: Seen) -> bool {
+        if self.seen.get(path) == Some(&now) {
+            return false;
+        }
+        self.seen.insert(path.to_owned(), now);
+        true
+    }
+
+    /// The bytes of a file; none when it went away after the walk met it.
+    fn read(&self, file: &Path) -> Option<Result<Vec<u8>, FileError>> {
+        let path = below(&self.root, file);
+        Some(match read_regular(&path) {
+            Ok(bytes) if bytes.len() > MAX_FILE_BYTES => {
+                Err(ParseError::TooLarge { file: self.name(file).into() }.into())
+            }
+            Ok(bytes) => Ok(bytes),
+            // A link without a target is still there, and the root is never reported as removed.
+            Err(error)
+                if error.kind() == ErrorKind::NotFound && path != self.root && fs::symlink_metadata(&path).is_err() =>
+            {
+                return None;
+            }
+            Err(source) => Err(FileError::Unreadable { path: self.name(file), source }),
+        })
+    }
+
+    fn name(&self, path: &Path) -> String {
+        if path.as_os_str().is_empty() { self.root.display().to_string() } else { path.display().to_string() }
+    }
+}
+
+impl Walk {
+    fn enter(&mut self, root: &Path, folder: &Path) {
+        if let Err(error) = self.list(root, folder) {
+            self.unreadable_folders.insert(folder.to_owned(), error);
+        }
+    }
+
+    fn list(&mut self, root: &Path, folder: &Path) -> io::Result<()> {
+        let path = below(root, folder);
+        if !self.entered.insert(fs::canonicalize(&path)?) {
+            return Ok(());
+        }
+        let mut names = fs::read_dir(&path)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
+        names.sort();
+        for name in names {
+            if name.as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            let entry = folder.join(name);
+            if fs::metadata(root.join(&entry)).is_ok_and(|metadata| metadata.is_dir()) {
+                self.enter(root, &entry);
+            } else if entry.extension().is_some_and(|suffix| suffix == "yaml" || suffix == "yml" || suffix == "json") {
+                self.files.insert(entry);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `root` itself for the empty path, to which `Path::join` would add a slash.
+fn below(root: &Path, path: &Path) -> PathBuf {
+    if path.as_os_str().is_empty() { root.to_owned() } else { root.join(path) }
+}
+
+/// Reads a file, one byte past [`MAX_FILE_BYTES`] at most. Pipes and devices, which may never end, are refused.
+fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const A: &str = "apiVersion: v1\nkind: A\n";
+    const B: &str = "apiVersion: v1\nkind: B\n";
+
+    fn folder_of(files: &[(&str, &str)]) -> (TempDir, Folder) {
+        let dir = TempDir::new().unwrap();
+        for (name, text) in files {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let folder = Folder::new(dir.path()).unwrap();
+        (dir, folder)
+    }
+
+    /// The poll in brief: each file, and the kinds of its objects or the word for its state.
+    fn poll(folder: &mut Folder) -> Vec<(String, String)> {
+        let brief = |content| match content {
+            Content::Documents(documents) => {
+                documents.iter().map(|document| document.value["kind"].as_str().unwrap()).collect::<Vec<_>>().join(" ")
+            }
+            Content::Broken(_) => "broken".to_owned(),
+            Content::Removed => "removed".to_owned(),
+        };
+        folder.poll().into_iter().map(|change| (change.file, brief(change.content))).collect()
+    }
+
+    fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+        expected.iter().map(|(file, state)| ((*file).to_owned(), (*state).to_owned())).collect()
+    }
+
+    #[test]
+    fn the_first_poll_reads_every_object_file_in_the_order_of_paths() {
+        let (_dir, mut folder) =
+            folder_of(&[("b.yml", B), ("a.yaml", A), ("sub/c.json", r#"{"apiVersion": "v1", "kind": "C"}"#)]);
+        assert_eq!(poll(&mut folder), pairs(&[("a.yaml", "A"), ("b.yml", "B"), ("sub/c.json", "C")]));
+    }
+
+    #[test]
+    fn other_files_and_hidden_ones_are_skipped() {
+        let (_dir, mut folder) = folder_of(&[("README.md", "text"), (".a.yaml", A), (".git/b.yaml", B), ("yaml", A)]);
+        assert_eq!(poll(&mut folder), []);
+    }
+
+    #[test]
+    fn a_poll_reports_only_what_changed() {
+        let (dir, mut folder) = folder_of(&[("a.yaml", A), ("b.yaml", B)]);
+        poll(&mut folder);
+        assert_eq!(poll(&mut folder), []);
+        fs::write(dir.path().join("b.yaml"), A).unwrap();
+        assert_eq!(poll(&mut folder), pairs(&[("b.yaml", "A")]));
+    }
+
+    #[test]
+    fn a_change_that_keeps_size_and_time_is_seen() {
+        let (dir, mut folder) = folder_of(&[("a.yaml", A)]);
+        poll(&mut folder);
+        let path = dir.path().join("a.yaml");
+        let modified = fs::metadata(&path).unwrap().modified().unwrap();
+        fs::write(&path, B).unwrap();
+        File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+        assert_eq!(poll(&mut folder), pairs(&[("a.yaml", "B")]));
+    }
+
+    #[test]
+    fn a_file_that_vanishes_is_removed_once() {
+        let (dir, mut folder) = folder_of(&[("a.yaml", A), ("b.yaml", B)]);
+        poll(&mut folder);
+        fs::rename(dir.path().join("a.yaml"), dir.path().join("c.yaml")).unwrap();
+        assert_eq!(poll(&mut folder), pairs(&[("a.yaml", "removed"), ("c.yaml", "A")]));
+        assert_eq!(poll(&mut folder), []);
+    }
+
+    #[test]
+    fn a_broken_file_is_reported_once_and_again_when_it_is_whole() {
+        let (dir, mut folder) = folder_of(&[("a.yaml", "apiVersion: v1\nkind: [")]);
+        assert_eq!(poll(&mut folder), pairs(&[("a.yaml", "broken")]));
+        assert_eq!(poll(&mut folder), []);
+        fs::write(dir.path().join("a.yaml"), A).unwrap();
+        assert_eq!(poll(&mut folder), pairs(&[("a.yaml", "A")]));
+    }
+
+    #[test]
+    fn an_unreadable_file_is_broken_and_its_return_is_reported_though_it_holds_the_same() {
+        let (dir, mut folder) = folder_of(&[("a.yaml", A)]);
+        poll(&mut folder);
+        let path = dir.path().join("a.yaml");
+        fs::remove_file(&path).unwrap();
+        symlink("nowhere", &path).unwrap();
+        assert_eq!(poll(&mut folder), pairs(&[("a.yaml", "broken")]));
+        assert_eq!(poll(&mut folder), []);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, A).unwrap();
+        assert_eq!(poll(&mut folder), pairs(&[("a.yaml", "A")]));
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_is_broken() {
+        let (dir, mut folder) = folder_of(&[]);
+        File::create(dir.path().join("a.yaml")).unwrap().set_len(MAX_FILE_BYTES as u64 + 1).unwrap();
+        let [Change { content: Content::Broken(error), .. }] = &folder.poll()[..] else { panic!("not broken") };
+        assert!(error.to_string().starts_with("a.yaml: more than "), "{error}");
+    }
+
+    #[test]
+    fn a_pipe_is_refused_and_does_not_hold_the_poll_up() {
+        let (dir, mut folder) = folder_of(&[]);
+        symlink("/dev/zero", dir.path().join("a.yaml")).unwrap();
+        assert_eq!(poll(&mut folder), pairs(&[("a.yaml", "broken")]));
+    }
+
+    #[test]
+    fn a_mounted_config_map_is_read_once_and_its_swap_is_seen() {
+        let (dir, mut folder) = folder_of(&[("..v1/a.yaml", A), ("..v2/a.yaml", B)]);
+        symlink("..v1", dir.path().join("..data")).unwrap();
+        symlink("..data/a.yaml", dir.path().join("a.yaml")).unwrap();
+        assert_eq!(poll(&mut folder), pairs(&[("a.yaml", "A")]));
+        symlink("..v2", dir.path().join("..new")).unwrap();
+        fs::rename(dir.path().join("..new"), dir.path().join("..data")).unwrap();
+        assert_eq!(poll(&mut folder), pairs(&[("a.yaml", "B")]));
+    }
+
+    #[test]
+    fn loops_of_links_end() {
+        let (dir, mut folder) = folder_of(&[("sub/a.yaml", A)]);
+        symlink("..", dir.path().join("sub/up")).unwrap();
+        symlink("sub", dir.path().join("twice")).unwrap();
+        symlink("self.yaml", dir.path().join("self.yaml")).unwrap();
+        assert_eq!(poll(&mut folder), pairs(&[("self.yaml", "broken"), ("sub/a.yaml", "A")]));
+    }
+
+    #[test]
+    fn nothing_is_removed_while_the_folder_is_missing() {
+        let (dir, mut folder) = folder_of(&[("a.yaml", A)]);
+        let (root, away) = (dir.path().display().to_string(), dir.path().with_extension("away"));
+        poll(&mut folder);
+        fs::rename(dir.path(), &away).unwrap();
+        assert_eq!(poll(&mut folder), pairs(&[(&root, "broken")]));
+        assert_eq!(poll(&mut folder), []);
+        fs::rename(&away, dir.path()).unwrap();
+        assert_eq!(poll(&mut folder), pairs(&[(&root, "removed")]));
+    }
+
+    #[test]
+    fn a_single_file_of_any_name_is_a_folder_of_one() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("objects");
+        fs::write(&path, A).unwrap();
+        let mut folder = Folder::new(&path).unwrap();
+        let name = path.display().to_string();
+        assert_eq!(poll(&mut folder), pairs(&[(&name, "A")]));
+        fs::remove_file(&path).unwrap();
+        assert_eq!(poll(&mut folder), pairs(&[(&name, "broken")]));
+        fs::write(&path, A).unwrap();
+        assert_eq!(poll(&mut folder), pairs(&[(&name, "A")]));
+    }
+
+    #[test]
+    fn a_folder_that_is_missing_at_the_start_is_an_error_that_names_it() {
+        let error = Folder::new("/nonexistent/sets").unwrap_err().to_string();
+        assert!(error.starts_with("/nonexistent/sets: "), "{error}");
+    }
+}

@@ -1,0 +1,380 @@
+//! From the bytes of a file to its documents.
+//!
+//! YAML is read as kubectl reads it: YAML 1.1 booleans (`yes`, `on`, `y`) and octal numbers (`0644` is 420). Known
+//! differences: `yEs` and other odd casings are booleans too, and `1_0.5` is a string.
+
+use std::{collections::VecDeque, str::Utf8Error, sync::Arc};
+
+use serde_json::Value;
+use serde_saphyr::Spanned;
+use thiserror::Error;
+
+use super::{
+    Document, Position,
+    list::flatten,
+    value::{MAX_DEPTH, MAX_NODES, Root},
+};
+
+/// The largest file that is read, 64 MiB: some 10,000 objects, where etcd holds objects of 1.5 MiB at most.
+pub const MAX_FILE_BYTES: usize = 64 * 1024 * 1024;
+
+/// Why a file is refused. No part of a refused file is used.
+#[derive(Debug, Error)]
+pub enum ParseError {
+    /// The file is larger than [`MAX_FILE_BYTES`].
+    #[error("{file}: more than {MAX_FILE_BYTES} bytes; split the file")]
+    TooLarge {
+        /// The file's name.
+        file: Arc<str>,
+    },
+    /// The file is not UTF-8.
+    #[error("{file}: byte {} is not UTF-8; save the file as UTF-8", source.valid_up_to())]
+    NotUtf8 {
+        /// The file's name.
+        file: Arc<str>,
+        /// What is wrong with the bytes; `valid_up_to` is the offset of the first bad one.
+        source: Utf8Error,
+    },
+    /// The text is neither YAML nor JSON, or breaks a rule or a bound for values.
+    #[error("{file}:{line}:{column}: {message}")]
+    Syntax {
+        /// The file's name.
+        file: Arc<str>,
+        /// Line of the fault, counted from 1.
+        line: u64,
+        /// Column of the fault, counted from 1.
+        column: u64,
+        /// What is wrong there.
+        message: String,
+    },
+    /// A document or an item of a List is no mapping.
+    #[error("{position}: {found} where an object with `apiVersion` and `kind` is expected")]
+    NotAnObject {
+        /// Where it stands.
+        position: Position,
+        /// What stands there instead.
+        found: &'static str,
+    },
+    /// A field that every object has is absent or of the wrong type.
+    #[error("{position}: `{field}` {problem}")]
+    Field {
+        /// Where the object stands.
+        position: Position,
+        /// The field's name.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+}
+
+/// Reads the objects of a file, in their order. `file` names it in positions and errors.
+///
+/// YAML documents are separated by `---`, JSON objects by nothing or white space; empty documents are skipped, the
+/// objects of a `List` take its place.
+///
+/// # Errors
+/// The file's first fault. Messages hold keys of the file but no values, which may be secret.
+pub fn parse(file: &str, text: &[u8]) -> Result<Vec<Document>, ParseError> {
+    let file: Arc<str> = file.into();
+    if text.len() > MAX_FILE_BYTES {
+        return Err(ParseError::TooLarge { file });
+    }
+    let text = match str::from_utf8(text) {
+        Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
+        Err(source) => return Err(ParseError::NotUtf8 { file, source }),
+    };
+    let mut documents = Vec::new();
+    for (line, value) in roots(&file, text)? {
+        flatten(Position { file: file.clone(), line, items: Vec::new() }, value, &mut documents)?;
+    }
+    Ok(documents)
+}
+
+/// The documents' values and first lines. As kubectl does, a text that opens with `{` is tried as JSON first: it may
+/// be objects with nothing between them, or as well a YAML flow mapping.
+fn roots(file: &Arc<str>, text: &str) -> Result<Vec<(usize, Value)>, ParseError> {
+    if !text.trim_start().starts_with('{') {
+        return yaml_roots(file, text);
+    }
+    json_roots(file, text).or_else(|json_error| yaml_roots(file, text).map_err(|_| json_error))
+}
+
+fn json_roots(file: &Arc<str>, text: &str) -> Result<Vec<(usize, Value)>, ParseError> {
+    let mut roots = Vec::new();
+    let mut stream = serde_json::Deserializer::from_str(text).into_iter::<Root>();
+    let (mut line, mut counted) = (1, 0);
+    loop {
+        let rest = &text[stream.byte_offset()..];
+        let start = text.len() - rest.trim_start().len();
+        line += text[counted..start].matches('\n').count();
+        counted = start;
+        match stream.next() {
+            None => return Ok(roots),
+            Some(Ok(Root(value))) => roots.push((line, value)),
+            Some(Err(error)) => {
+                return Err(syntax_error(file, error.line() as u64, error.column() as u64, &error));
+            }
+        }
+    }
+}
+
+fn yaml_roots(file: &Arc<str>, text: &str) -> Result<Vec<(usize, Value)>, ParseError> {
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_depth: MAX_DEPTH,
+            // One document may fill the file, or thousands share it: the file's size bounds both.
+            max_nodes: MAX_NODES,
+            max_events: 4 * MAX_NODES,
+            max_documents: MAX_NODES,
+            // An anchor may be used often; how much aliases add up to is bounded where values are made.
+            enforce_alias_anchor_ratio: false,
+        },
+        legacy_octal_numbers: true,
+        // A snippet would show values, which may be secret.
+        with_snippet: false,
+    };
+    let roots: VecDeque<Spanned<Root>> =
+        serde_saphyr::from_str_multiple_with_options(text, options).map_err(|error| {
+            let (line, column) = error.location().map_or((1, 1), |location| (location.line(), location.column()));
+            syntax_error(file, line, column, &error)
+        })?;
+    Ok(roots
+        .into_iter()
+        .map(|root| (usize::try_from(root.referenced.line()).unwrap_or(usize::MAX), root.value.0))
+        .collect())
+}
+
+/// Both parsers end their messages with the position that ours begin with.
+fn syntax_error(file: &Arc<str>, line: u64, column: u64, error: &dyn std::error::Error) -> ParseError {
+    let message = error.to_string();
+    let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
+    ParseError::Syntax { file: file.clone(), line, column, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    /// The value that YAML text has as the value of a key.
+    fn value(text: &str) -> Value {
+        let text = format!("apiVersion: v1\nkind: Test\nvalue: {text}\n");
+        parse("f.yaml", text.as_bytes()).unwrap_or_else(|error| panic!("{error}\n{text}")).remove(0).value["value"]
+            .take()
+    }
+
+    fn refusal(text: impl AsRef<[u8]>) -> String {
+        parse("f.yaml", text.as_ref()).unwrap_err().to_string()
+    }
+
+    fn positions(text: &str) -> Vec<String> {
+        parse("f.yaml", text.as_bytes()).unwrap().iter().map(|document| document.position.to_string()).collect()
+    }
+
+    fn kind(kind: &str) -> String {
+        format!("apiVersion: v1\nkind: {kind}\n")
+    }
+
+    #[test]
+    fn scalars_mean_what_kubectl_makes_of_them() {
+        // Each as sigs.k8s.io/yaml v1.6 converts it to JSON.
+        for (text, expected) in [
+            ("y", json!(true)),
+            ("yes", json!(true)),
+            ("on", json!(true)),
+            ("ON", json!(true)),
+            ("N", json!(false)),
+            ("off", json!(false)),
+            ("'yes'", json!("yes")),
+            ("~", json!(null)),
+            ("Null", json!(null)),
+            ("nULL", json!("nULL")),
+            ("2026-01-02", json!("2026-01-02")),
+            ("1:30", json!("1:30")),
+            ("089", json!(89)),
+            ("1_000", json!(1000)),
+            ("0x1F", json!(31)),
+            ("0b11", json!(3)),
+            ("0o644", json!(420)),
+            ("+1", json!(1)),
+            ("-0", json!(0)),
+            ("1e3", json!(1000)),
+            ("1.0", json!(1)),
+            (".5", json!(0.5)),
+            ("0.10", json!(0.1)),
+            ("infinity", json!("infinity")),
+            ("nan", json!("nan")),
+            ("=", json!("=")),
+            ("!!str 12", json!("12")),
+            ("!foo bar", json!("bar")),
+            ("!!binary aGVsbG8=", json!("hello")),
+            ("18446744073709551615", json!(u64::MAX)),
+            ("-9223372036854775808", json!(i64::MIN)),
+        ] {
+            assert_eq!(value(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_with_a_leading_zero_is_octal() {
+        assert_eq!(value("0644"), json!(420));
+        assert_eq!(value("-0644"), json!(-420));
+        assert_eq!(value("'0644'"), json!("0644"));
+    }
+
+    #[test]
+    fn numbers_that_would_lose_digits_or_are_none_are_refused() {
+        for text in
+            ["123456789012345678901234", "18446744073709551616", "-9223372036854775809", ".inf", ".nan", "1e999"]
+        {
+            let error = refusal(format!("{}value: {text}\n", kind("Test")));
+            assert!(error.starts_with("f.yaml:3:"), "{text}: {error}");
+        }
+        let json = refusal(r#"{"apiVersion": "v1", "kind": "Test", "value": 18446744073709551616}"#);
+        assert!(json.starts_with("f.yaml:1:") && json.contains("64 bits"), "{json}");
+    }
+
+    #[test]
+    fn keys_become_the_strings_that_kubectl_makes_of_them() {
+        for (text, expected) in [
+            ("{1: a}", json!({"1": "a"})),
+            ("{0x10: a}", json!({"16": "a"})),
+            ("{true: a}", json!({"true": "a"})),
+            ("{yes: a}", json!({"true": "a"})),
+            ("{'yes': a}", json!({"yes": "a"})),
+            ("{2026-01-02: a}", json!({"2026-01-02": "a"})),
+        ] {
+            assert_eq!(value(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn keys_that_no_string_stands_for_are_refused() {
+        for text in ["{~: a}", "{1.10: a}", "{[a]: b}", "{{a: b}: c}"] {
+            let error = refusal(format!("{}value: {text}\n", kind("Test")));
+            assert!(error.starts_with("f.yaml:3:"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_refused_with_its_line() {
+        for (text, line) in [
+            ("apiVersion: v1\nkind: A\nkind: B\n", 3),
+            ("apiVersion: v1\nkind: A\nx: {1: a, '1': b}\n", 3),
+            ("{\"apiVersion\": \"v1\",\n\"kind\": \"A\",\n\"kind\": \"B\"}", 3),
+        ] {
+            let error = refusal(text);
+            assert!(error.starts_with(&format!("f.yaml:{line}:")), "{error}");
+            assert!(error.contains("kind") || error.contains('1'), "{error}");
+        }
+    }
+
+    #[test]
+    fn merge_keys_and_aliases_are_expanded() {
+        assert_eq!(value("{a: &a {b: 1}, c: {<<: *a, d: *a}}")["c"], json!({"b": 1, "d": {"b": 1}}));
+    }
+
+    #[test]
+    fn aliases_that_multiply_are_refused() {
+        let mut bomb = kind("Test") + "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n";
+        for level in 1..10 {
+            let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
+            bomb += &format!("a{level}: &a{level} [{aliases}]\n");
+        }
+        assert!(refusal(bomb).starts_with("f.yaml:"));
+    }
+
+    #[test]
+    fn one_long_text_aliased_often_is_refused() {
+        let aliases = "- *a\n".repeat(1000);
+        let bomb = format!("{}a: &a {}\nb:\n{aliases}", kind("Test"), "x".repeat(1024 * 1024));
+        let error = refusal(bomb);
+        assert!(error.starts_with("f.yaml:"), "{error}");
+    }
+
+    #[test]
+    fn nesting_is_bounded_however_it_is_written() {
+        let nested = |levels: usize| format!("{}value: {}{}\n", kind("Test"), "[".repeat(levels), "]".repeat(levels));
+        assert!(parse("f.yaml", nested(MAX_DEPTH - 1).as_bytes()).is_ok());
+        assert!(refusal(nested(MAX_DEPTH)).starts_with("f.yaml:3:"));
+        assert!(refusal(nested(100_000)).starts_with("f.yaml:3:"));
+        let mut aliased = kind("Test") + "a0: &a0 x\n";
+        for level in 1..60 {
+            aliased += &format!("a{level}: &a{level} {}*a{}{}\n", "[".repeat(100), level - 1, "]".repeat(100));
+        }
+        assert!(refusal(aliased).starts_with("f.yaml:"));
+        let json = format!(r#"{{"apiVersion": "v1", "kind": "T", "value": {}{}}}"#, "[".repeat(500), "]".repeat(500));
+        assert!(refusal(json).starts_with("f.yaml:1:"));
+    }
+
+    #[test]
+    fn documents_keep_their_lines_and_empty_ones_are_skipped() {
+        let text = format!("# nothing\n---\n---\n{}---\n# more\n\n{}...\n---\n", kind("A"), kind("B"));
+        assert_eq!(positions(&text), ["f.yaml:4", "f.yaml:9"]);
+        assert_eq!(positions(""), [""; 0]);
+        assert_eq!(positions("# only a comment\n"), [""; 0]);
+    }
+
+    #[test]
+    fn a_file_may_hold_thousands_of_documents() {
+        let text = format!("---\n{}", kind("A")).repeat(3000);
+        assert_eq!(positions(&text).last().map(String::as_str), Some("f.yaml:8999"));
+    }
+
+    #[test]
+    fn json_objects_may_follow_each_other_with_nothing_between() {
+        let object = r#"{"apiVersion": "v1", "kind": "A"}"#;
+        assert_eq!(positions(&format!("\n{object}{object}\n\n{object}\n")), ["f.yaml:2", "f.yaml:2", "f.yaml:4"]);
+    }
+
+    #[test]
+    fn a_text_that_opens_like_json_may_be_yaml() {
+        assert_eq!(positions("{apiVersion: v1, kind: A}\n---\n{\"apiVersion\": \"v1\", \"kind\": \"B\"}\n").len(), 2);
+    }
+
+    #[test]
+    fn broken_json_is_named_with_line_and_column() {
+        let error = refusal("{\"apiVersion\": \"v1\",\n \"kind\" \"A\"}");
+        assert_eq!(error, "f.yaml:2:9: expected `:`");
+    }
+
+    #[test]
+    fn the_order_of_keys_is_kept() {
+        let text = "kind: A\nzeta: 1\napiVersion: v1\nalpha: 2\n";
+        let value = &parse("f.yaml", text.as_bytes()).unwrap()[0].value;
+        assert_eq!(value.to_string(), r#"{"kind":"A","zeta":1,"apiVersion":"v1","alpha":2}"#);
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_refused_with_their_offset() {
+        assert_eq!(refusal(b"apiVersion: \xff\n"), "f.yaml: byte 12 is not UTF-8; save the file as UTF-8");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_text() {
+        assert_eq!(positions(&format!("\u{feff}{}", kind("A"))), ["f.yaml:1"]);
+        assert_eq!(positions("\u{feff}{\"apiVersion\": \"v1\", \"kind\": \"A\"}"), ["f.yaml:1"]);
+    }
+
+    #[test]
+    fn yaml_faults_are_named_with_line_and_column_and_without_values() {
+        for text in
+            ["\tkind: B\n", "password: 'hunter2\n", "password: [hunter2\n", "a: b: hunter2\n", "  a: hunter2\n b: c\n"]
+        {
+            let error = refusal(format!("{}{text}", kind("A")));
+            assert!(error.starts_with("f.yaml:"), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+            assert_eq!(error.lines().count(), 1, "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_input_panics(bytes in prop::collection::vec(any::<u8>(), 0..64), text in "[-a:{}\\[\\]\"'&*!|>%@#,0-9\n \t~<]{0,48}") {
+            _ = parse("f.yaml", &bytes);
+            _ = parse("f.yaml", text.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The values of a document, whatever its format: a `serde_json::Value` read under kubectl's rules for keys and
+//! numbers and within bounds.
+//!
+//! A key that is no string becomes the string kubectl makes of it (`1: a` is `"1"`, `yes: a` is `"true"`); a key that
+//! stands twice in one mapping, is null or has a fraction is an error. Integers are exact from `i64::MIN` to
+//! `u64::MAX`. A number without a fraction is an integer however it is written (`1e3`, `1.0`), as in the JSON kubectl
+//! sends; a number with one is the nearest double, as for the API server. A number beyond 64 bits, NaN and the
+//! infinities are errors.
+
+use std::{cell::Cell, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::{Map, Number, Value};
+
+/// How deep mappings and lists may nest. Real objects, schemas of custom resources included, stay well below; reading
+/// as many levels takes less than a thread's usual 2 MiB of stack, even unoptimised.
+pub const MAX_DEPTH: usize = 64;
+
+/// How many values a document may hold, aliases expanded: room for a 64 MiB file of real objects, while a few lines of
+/// aliases cannot fill the memory.
+pub const MAX_NODES: usize = 5_000_000;
+
+/// How many bytes of keys and strings a document may hold, aliases expanded: twice what a file can spell out.
+pub const MAX_TEXT_BYTES: usize = 128 * 1024 * 1024;
+
+/// The root value of a document.
+pub(super) struct Root(pub Value);
+
+/// What a document may still use.
+struct Budget {
+    nodes: Cell<usize>,
+    text: Cell<usize>,
+}
+
+/// Reads one value, `depth` more levels allowed within.
+#[derive(Clone, Copy)]
+struct Node<'b> {
+    budget: &'b Budget,
+    depth: usize,
+}
+
+/// Reads a key as the string that kubectl makes of it.
+struct Key;
+
+impl<'de> Deserialize<'de> for Root {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let budget = Budget { nodes: Cell::new(MAX_NODES), text: Cell::new(MAX_TEXT_BYTES) };
+        Node { budget: &budget, depth: MAX_DEPTH }.deserialize(deserializer).map(Root)
+    }
+}
+
+impl Budget {
+    fn take_node<E: Error>(&self) -> Result<(), E> {
+        let left = self.nodes.get().checked_sub(1);
+        self.nodes.set(left.ok_or_else(|| E::custom(format_args!("more than {MAX_NODES} values in one document")))?);
+        Ok(())
+    }
+
+    fn take_text<E: Error>(&self, text: &str) -> Result<(), E> {
+        let left = self.text.get().checked_sub(text.len());
+        self.text.set(left.ok_or_else(|| E::custom(format_args!("more than {MAX_TEXT_BYTES} bytes of text")))?);
+        Ok(())
+    }
+}
+
+impl Node<'_> {
+    fn deeper<E: Error>(self) -> Result<Self, E> {
+        match self.depth.checked_sub(1) {
+            Some(depth) => Ok(Node { depth, ..self }),
+            None => Err(E::custom(format_args!("mappings and lists nest more than {MAX_DEPTH} deep"))),
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Node<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.budget.take_node()?;
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Node<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a YAML or JSON value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        number(value).map(Value::Number).ok_or_else(|| {
+            E::custom("a number that 64 bits cannot hold exactly: write it in quotes, or within -2^63 and 2^64")
+        })
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        self.visit_string(value.to_owned())
+    }
+
+    fn visit_string<E: Error>(self, value: String) -> Result<Value, E> {
+        self.budget.take_text(&value)?;
+        Ok(Value::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let item = self.deeper()?;
+        let mut list = Vec::new();
+        while let Some(value) = items.next_element_seed(item)? {
+            list.push(value);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let entry = self.deeper()?;
+        let mut map = Map::new();
+        while let Some(key) = entries.next_key_seed(Key)? {
+            self.budget.take_text(&key)?;
+            if map.contains_key(&key) {
+                return Err(A::Error::custom(format_args!("the key {key:?} stands twice in one mapping")));
+            }
+            map.insert(key, entries.next_value_seed(entry)?);
+        }
+        Ok(Value::Object(map))
+    }
+}
+
+/// The JSON number of a floating-point literal: an integer where it has no fraction. An integer literal arrives here
+/// only when 64 bits do not hold it, so `-2^63` is a rounded one.
+fn number(value: f64) -> Option<Number> {
+    if !value.is_finite() || value.fract() != 0.0 {
+        return Number::from_f64(value);
+    }
+    let digits = format!("{value:.0}");
+    let signed = digits.parse().ok().filter(|integer: &i64| *integer != i64::MIN);
+    signed.map(Number::from).or_else(|| digits.parse::<u64>().ok().map(Number::from))
+}
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = String;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl Visitor<'_> for Key {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key: a string, an integer or a boolean (others only in quotes)")
+    }
+
+    fn visit_bool<E: Error>(self, key: bool) -> Result<String, E> {
+        Ok(key.to_string())
+    }
+
+    fn visit_i64<E: Error>(self, key: i64) -> Result<String, E> {
+        Ok(key.to_string())
+    }
+
+    fn visit_u64<E: Error>(self, key: u64) -> Result<String, E> {
+        Ok(key.to_string())
+    }
+
+    fn visit_str<E: Error>(self, key: &str) -> Result<String, E> {
+        Ok(key.to_owned())
+    }
+
+    fn visit_string<E: Error>(self, key: String) -> Result<String, E> {
+        Ok(key)
+    }
+}
