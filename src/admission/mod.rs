@@ -4,6 +4,7 @@
 //! - [`connection`]: what a connection may do, and for how long
 //! - [`certificate`]: what the server shows to its clients
 //! - [`router`]: paths, handlers, panics
+//! - [`mutate_pod`]: the review of a Pod
 //! - [`limits`]: what is refused, before it is read where possible
 //! - [`reply`]: what a handler answers
 //! - [`client`]: sends reviews, for the demo, tests and benches
@@ -12,6 +13,7 @@ pub mod certificate;
 pub mod client;
 pub mod connection;
 pub mod limits;
+pub mod mutate_pod;
 pub mod reply;
 pub mod router;
 pub mod server;
