@@ -1,3 +1,12 @@
 //! Parses the command line; nothing else.
 
-fn main() {}
+use std::process::ExitCode;
+
+/// Injection allocates small and often; glibc's allocator keeps more memory, musl's is several times slower.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    outrigger::cli::run()
+}

@@ -1,3 +1,107 @@
-//! One file or folder per subcommand; the only place that wires rooms together.
+//! The command line: one file or folder per subcommand, and the only place that wires rooms together.
 
-pub mod inject;
+mod crds;
+mod demo;
+mod inject;
+mod serve;
+mod source;
+
+use crate::injection::Exclusions;
+use crate::telemetry::LogFormat;
+use anyhow::Context;
+use clap::{CommandFactory, Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Exit code for an error, as opposed to 2 for a wrong command line.
+const FAILURE: u8 = 1;
+
+/// Injects sidecar containers into Pods and keeps them up to date.
+#[derive(Debug, Parser)]
+#[command(name = "outrigger", version, max_term_width = 100)]
+struct Cli {
+    /// How log lines are written (to standard error)
+    #[arg(long, global = true, value_enum, default_value_t, env = "OUTRIGGER_LOG_FORMAT")]
+    log_format: LogFormat,
+    /// Least severe level that is logged: error, warn, info, debug or trace, or target=level pairs [default: RUST_LOG,
+    /// else info; warn for commands that end by themselves]
+    #[arg(long, global = true, value_name = "FILTER")]
+    log_level: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the webhook server
+    Serve(serve::Args),
+    /// Inject the Pods and workloads of files and print them, with no cluster
+    Inject(inject::Args),
+    /// Start the server, send it the examples' Pods, and show what it adds and how fast
+    Demo(demo::Args),
+    /// Print the CustomResourceDefinitions
+    Crds,
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Which Pods are left alone; the same flags wherever Pods are injected.
+#[derive(Clone, Debug, clap::Args)]
+struct ExclusionArgs {
+    /// Namespaces whose Pods are left alone
+    #[arg(long, value_name = "NAMESPACE,…", value_delimiter = ',', default_value = "kube-system")]
+    exclude_namespaces: Vec<String>,
+    /// Leave Pods alone that have the annotation outrigger.dev/inject: "false". Users can then escape any sidecar
+    #[arg(long)]
+    allow_opt_out: bool,
+}
+
+impl ExclusionArgs {
+    fn exclusions(&self) -> Exclusions {
+        let namespaces = self.exclude_namespaces.iter().filter(|name| !name.is_empty()).cloned().collect();
+        Exclusions { namespaces, allow_opt_out: self.allow_opt_out }
+    }
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn run() -> ExitCode {
+    let Cli { log_format, log_level, command } = Cli::parse();
+    let quiet = (!matches!(command, Command::Serve(_)) && std::env::var_os("RUST_LOG").is_none()).then_some("warn");
+    let result = crate::telemetry::logs::init(log_format, log_level.as_deref().or(quiet))
+        .context("cannot set up logging")
+        .and_then(|()| match command {
+            Command::Serve(args) => serve::run(args),
+            Command::Inject(args) => inject::run(&args),
+            Command::Demo(args) => demo::run(&args),
+            Command::Crds => crds::run(),
+            Command::Completions { shell } => {
+                clap_complete::generate(shell, &mut Cli::command(), "outrigger", &mut std::io::stdout());
+                Ok(ExitCode::SUCCESS)
+            }
+        });
+    result.unwrap_or_else(|error| {
+        if is_broken_pipe(&error) {
+            return ExitCode::SUCCESS; // the reader of our output has seen enough
+        }
+        eprintln!("outrigger: {error:#}");
+        ExitCode::from(FAILURE)
+    })
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -16,7 +16,8 @@ pub struct Index {
     exclusions: Exclusions,
     sets: BTreeMap<String, Arc<InjectableSet>>,
     namespaces: Arc<HashMap<String, Labels>>,
-    revisions: BTreeMap<String, Revision>,
+    /// By namespace and name.
+    revisions: BTreeMap<(String, String), Revision>,
 }
 
 impl Index {
@@ -58,17 +59,17 @@ impl Index {
 
     /// A `ControllerRevision` was created or changed.
     pub fn apply_revision(&mut self, revision: Revision) {
-        self.revisions.insert(revision.name.clone(), revision);
+        self.revisions.insert(key(&revision), revision);
     }
 
     /// A `ControllerRevision` was deleted.
-    pub fn delete_revision(&mut self, name: &str) {
-        self.revisions.remove(name);
+    pub fn delete_revision(&mut self, namespace: &str, name: &str) {
+        self.revisions.remove(&(namespace.to_owned(), name.to_owned()));
     }
 
     /// These are all `ControllerRevisions`.
     pub fn reset_revisions(&mut self, revisions: impl IntoIterator<Item = Revision>) {
-        self.revisions = revisions.into_iter().map(|revision| (revision.name.clone(), revision)).collect();
+        self.revisions = revisions.into_iter().map(|revision| (key(&revision), revision)).collect();
     }
 
     /// How many SidecarSets are known.
@@ -90,6 +91,10 @@ impl Index {
         });
         Snapshot::new(self.exclusions.clone(), sets.collect(), Arc::clone(&self.namespaces))
     }
+}
+
+fn key(revision: &Revision) -> (String, String) {
+    (revision.namespace.clone(), revision.name.clone())
 }
 
 /// The revision to record in Pods: the newest with the set's present content. OpenKruise records `status.latestRevision`, which

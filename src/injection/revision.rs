@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 pub struct Revision {
     /// Name of the `ControllerRevision`.
     pub name: String,
+    /// Its namespace; OpenKruise keeps all in the manager's own.
+    pub namespace: String,
     /// Name of the set it belongs to.
     pub set: String,
     /// Rises with each new version.
@@ -36,6 +38,8 @@ struct Metadata {
     #[serde(default)]
     name: String,
     #[serde(default)]
+    namespace: String,
+    #[serde(default)]
     labels: BTreeMap<String, String>,
 }
 
@@ -55,12 +59,12 @@ impl Revision {
         if !labels.is_some_and(|labels| labels.contains_key(REVISION_OF)) {
             return Ok(None);
         }
-        let ControllerRevision { metadata: Metadata { name, mut labels }, revision: number, data } =
+        let ControllerRevision { metadata: Metadata { name, namespace, mut labels }, revision: number, data } =
             decode::typed(object)?;
         let mut spec = data.spec;
         defaults::apply(&mut spec);
         let set = labels.remove(REVISION_OF).unwrap_or_default();
-        Ok(Some(Self { name, set, number, spec }))
+        Ok(Some(Self { name, namespace, set, number, spec }))
     }
 
     /// Whether this is the set's present content.

@@ -1,0 +1,364 @@
+//! SidecarSets, Namespaces and `ControllerRevisions` from files, kept as an index for injection.
+//!
+//! Nothing that once was good is lost: a file that cannot be parsed keeps its last good content, an object that cannot be used
+//! keeps its last good version, and the first of two objects of one name counts. Everything of the kind is a [`Problem`].
+
+use crate::api::decode::{self, DecodeError};
+use crate::documents::{Content, Document, FileError, Folder, Position};
+use crate::injection::{Exclusions, Index, InjectableSet, Revision, SetError, Snapshot};
+use serde_json::Value;
+use std::collections::{BTreeMap, btree_map::Entry};
+use std::path::Path;
+use std::sync::Arc;
+use thiserror::Error;
+
+/// A folder (or one file) of objects.
+#[derive(Debug)]
+pub struct Source {
+    folder: Folder,
+    exclusions: Exclusions,
+    files: BTreeMap<String, LoadedFile>,
+    /// What the files say together, as of the last refresh; `None` before the first.
+    loaded: Option<Loaded>,
+}
+
+/// What one file holds.
+#[derive(Debug, Default)]
+struct LoadedFile {
+    objects: Vec<Object>,
+    /// Objects of kinds that are not read here.
+    ignored: usize,
+    problems: Vec<Problem>,
+}
+
+/// An object of a file.
+#[derive(Clone, Debug)]
+struct Object {
+    position: Position,
+    read: Read,
+}
+
+/// An object that is read here.
+#[derive(Clone, Debug)]
+enum Read {
+    Set(Arc<InjectableSet>),
+    Namespace(String, BTreeMap<String, String>),
+    Revision(Revision),
+}
+
+/// The usable content of all files.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// For injection.
+    pub snapshot: Arc<Snapshot>,
+    /// SidecarSets in use.
+    pub sets: usize,
+    /// Objects of kinds that are not read here.
+    pub ignored: usize,
+    /// What cannot be used as it stands.
+    pub problems: Vec<Problem>,
+    /// What works but deserves a look.
+    pub warnings: Vec<String>,
+}
+
+/// Something in the files that cannot be used.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Problem {
+    /// A file that is no list of objects.
+    #[error("{error} (its last good content stays in use: {kept} objects)")]
+    File {
+        /// What is wrong.
+        error: String,
+        /// Objects still in use from before.
+        kept: usize,
+    },
+    /// An object that cannot be used.
+    #[error("{position}: {error}{}", if *.kept { " (its last good version stays in use)" } else { "" })]
+    Object {
+        /// Where it stands.
+        position: String,
+        /// What is wrong.
+        error: String,
+        /// Whether its last good version stays in use.
+        kept: bool,
+    },
+    /// A second object of a name.
+    #[error("{position}: {what} stands at {first} already, which is used: remove or rename one of them")]
+    Duplicate {
+        /// Where the second one stands.
+        position: String,
+        /// Kind and name.
+        what: String,
+        /// Where the first one stands.
+        first: String,
+    },
+}
+
+#[derive(Debug, Error)]
+enum ObjectError {
+    #[error("apiVersion: {api_version:?} of {kind} is not known: use apps.kruise.io/v1beta1 or apps.kruise.io/v1alpha1")]
+    UnknownVersion { api_version: String, kind: String },
+    #[error("{kind} {name:?}: {error}")]
+    Decode { kind: String, name: String, error: DecodeError },
+    #[error(transparent)]
+    Set(#[from] SetError),
+    #[error("{kind}: metadata.name: required")]
+    Unnamed { kind: String },
+}
+
+impl Source {
+    /// Opens a folder or a file; nothing is read yet.
+    ///
+    /// # Errors
+    /// When there is nothing at `path`, or it cannot be read.
+    pub fn open(path: &Path, exclusions: Exclusions) -> Result<Self, FileError> {
+        let folder = Folder::new(path)?;
+        Ok(Self { folder, exclusions, files: BTreeMap::new(), loaded: None })
+    }
+
+    /// Reads what changed (at first: everything); `None` when nothing did. This blocks on the file system.
+    pub fn refresh(&mut self) -> Option<&Loaded> {
+        let changes = self.folder.poll();
+        if changes.is_empty() && self.loaded.is_some() {
+            return None;
+        }
+        for change in changes {
+            match change.content {
+                Content::Removed => _ = self.files.remove(&change.file),
+                Content::Documents(documents) => {
+                    let before = self.files.remove(&change.file).unwrap_or_default();
+                    self.files.insert(change.file, LoadedFile::read(documents, &before));
+                }
+                Content::Broken(error) => {
+                    let file = self.files.entry(change.file).or_default();
+                    file.problems = vec![Problem::File { error: error.to_string(), kept: file.objects.len() }];
+                }
+            }
+        }
+        Some(self.loaded.insert(self.combine()))
+    }
+
+    fn combine(&self) -> Loaded {
+        let mut index = Index::new(self.exclusions.clone());
+        let mut first: BTreeMap<String, &Position> = BTreeMap::new();
+        let (mut problems, mut warnings) = (Vec::new(), Vec::new());
+        let mut sets = Vec::new();
+        for file in self.files.values() {
+            problems.extend(file.problems.iter().cloned());
+            for Object { position, read } in &file.objects {
+                match first.entry(read.describe()) {
+                    Entry::Vacant(entry) => _ = entry.insert(position),
+                    Entry::Occupied(entry) => {
+                        let what = entry.key().clone();
+                        let (position, first) = (position.to_string(), entry.get().to_string());
+                        problems.push(Problem::Duplicate { position, what, first });
+                        continue;
+                    }
+                }
+                match read {
+                    Read::Set(set) => {
+                        warnings.extend(set.warnings.iter().map(|w| format!("{position}: SidecarSet {:?}: {w}", set.name)));
+                        sets.push(Arc::clone(set));
+                    }
+                    Read::Namespace(name, labels) => index.apply_namespace(name.clone(), labels.clone()),
+                    Read::Revision(revision) => index.apply_revision(revision.clone()),
+                }
+            }
+        }
+        index.reset_sets(sets);
+        if index.sets() == 0 {
+            warnings.push("no SidecarSet in use: no Pod is injected".to_owned());
+        }
+        Loaded {
+            snapshot: Arc::new(index.snapshot()),
+            sets: index.sets(),
+            ignored: self.files.values().map(|file| file.ignored).sum(),
+            problems,
+            warnings,
+        }
+    }
+}
+
+impl LoadedFile {
+    fn read(documents: Vec<Document>, before: &Self) -> Self {
+        let mut file = Self::default();
+        for Document { position, value } in documents {
+            let what = describe_raw(&value);
+            match Read::new(value) {
+                Ok(Some(read)) => file.objects.push(Object { position, read }),
+                Ok(None) => file.ignored += 1,
+                Err(error) => {
+                    let kept = before.objects.iter().find(|object| object.read.describe() == what);
+                    file.problems.push(Problem::Object {
+                        position: position.to_string(),
+                        error: error.to_string(),
+                        kept: kept.is_some(),
+                    });
+                    file.objects.extend(kept.cloned());
+                }
+            }
+        }
+        file
+    }
+}
+
+impl Read {
+    /// Reads an object; `None` for kinds that are not read here.
+    fn new(object: Value) -> Result<Option<Self>, ObjectError> {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (api_version, kind, name) = (text("/apiVersion"), text("/kind"), text("/metadata/name"));
+        if let Some(version) = api_version.strip_prefix("apps.kruise.io/")
+            && !["v1alpha1", "v1beta1"].contains(&version)
+        {
+            return Err(ObjectError::UnknownVersion { api_version, kind });
+        }
+        if name.is_empty() {
+            let read_here = matches!(
+                (api_version.as_str(), kind.as_str()),
+                ("apps.kruise.io/v1alpha1" | "apps.kruise.io/v1beta1", "SidecarSet") | ("v1", "Namespace")
+            );
+            return if read_here { Err(ObjectError::Unnamed { kind }) } else { Ok(None) };
+        }
+        let decode_error = |error| ObjectError::Decode { kind: kind.clone(), name: name.clone(), error };
+        Ok(match (api_version.as_str(), kind.as_str()) {
+            (version, "SidecarSet") if version.starts_with("apps.kruise.io/") => {
+                let set = decode::sidecarset(object).map_err(decode_error)?;
+                Some(Self::Set(Arc::new(InjectableSet::new(set)?)))
+            }
+            ("v1", "Namespace") => {
+                let labels = object.pointer("/metadata/labels").cloned().unwrap_or_default();
+                let labels: Option<BTreeMap<String, String>> = decode::typed(labels).map_err(decode_error)?;
+                Some(Self::Namespace(name, labels.unwrap_or_default()))
+            }
+            ("apps/v1", "ControllerRevision") => Revision::read(object).map_err(decode_error)?.map(Self::Revision),
+            _ => None,
+        })
+    }
+
+    /// Kind and name, by which two objects are the same.
+    fn describe(&self) -> String {
+        match self {
+            Self::Set(set) => describe("SidecarSet", &set.name),
+            Self::Namespace(name, _) => describe("Namespace", name),
+            Self::Revision(Revision { namespace, name, .. }) => {
+                describe("ControllerRevision", &format!("{namespace}/{name}"))
+            }
+        }
+    }
+}
+
+fn describe(kind: &str, name: &str) -> String {
+    format!("{kind} {name:?}")
+}
+
+fn describe_raw(object: &Value) -> String {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    describe(text("/kind"), text("/metadata/name"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    const SET: &str = "apiVersion: apps.kruise.io/v1beta1\nkind: SidecarSet\nmetadata: {name: NAME}\nspec:\n  selector: {matchLabels: {app: nginx}}\n  containers: [{name: NAME, image: busybox:1.36.1}]\n";
+
+    fn set(name: &str) -> String {
+        SET.replace("NAME", name)
+    }
+
+    struct Dir {
+        dir: tempfile::TempDir,
+        source: Source,
+    }
+
+    fn loaded(source: &Source) -> &Loaded {
+        source.loaded.as_ref().unwrap()
+    }
+
+    impl Dir {
+        fn new(files: &[(&str, &str)]) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let source = Source::open(dir.path(), Exclusions::default()).unwrap();
+            let this = Self { dir, source };
+            for (name, text) in files {
+                this.write(name, text);
+            }
+            this
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            fs::write(self.dir.path().join(name), text).unwrap();
+        }
+
+        fn problems(&mut self) -> Vec<String> {
+            self.source.refresh();
+            loaded(&self.source).problems.iter().map(ToString::to_string).collect()
+        }
+
+        fn names(&self) -> Vec<String> {
+            loaded(&self.source).snapshot.sets().map(|set| set.name.clone()).collect()
+        }
+    }
+
+    #[test]
+    fn a_broken_file_keeps_its_last_good_content() {
+        let mut dir = Dir::new(&[("a.yaml", &set("a"))]);
+        assert!(dir.problems().is_empty());
+        dir.write("a.yaml", "kind: [");
+        let problems = dir.problems();
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].starts_with("a.yaml") && problems[0].contains("last good content"), "{problems:?}");
+        assert_eq!(dir.names(), ["a"]);
+        dir.write("a.yaml", &set("b"));
+        assert!(dir.problems().is_empty());
+        assert_eq!(dir.names(), ["b"]);
+    }
+
+    #[test]
+    fn a_broken_object_keeps_its_last_good_version_and_its_neighbours_load() {
+        let mut dir = Dir::new(&[("a.yaml", &format!("{}---\n{}", set("a"), set("b")))]);
+        dir.problems();
+        let broken = set("a").replace("matchLabels: {app: nginx}", "matchLabels: {app: 5}");
+        dir.write("a.yaml", &format!("{broken}---\n{}---\n{}", set("b"), set("c")));
+        let problems = dir.problems();
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].starts_with("a.yaml:1: SidecarSet \"a\": spec.selector.matchLabels.app: "), "{problems:?}");
+        assert!(problems[0].ends_with("(its last good version stays in use)"), "{problems:?}");
+        assert_eq!(dir.names(), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn the_first_of_two_objects_of_a_name_counts() {
+        let mut dir = Dir::new(&[("a.yaml", &set("a")), ("b.yaml", &set("a"))]);
+        assert_eq!(
+            dir.problems(),
+            ["b.yaml:1: SidecarSet \"a\" stands at a.yaml:1 already, which is used: remove or rename one of them"]
+        );
+        fs::remove_file(dir.dir.path().join("a.yaml")).unwrap();
+        assert!(dir.problems().is_empty());
+        assert_eq!(dir.names(), ["a"]);
+    }
+
+    #[test]
+    fn an_unknown_version_is_an_error_and_other_kinds_are_counted() {
+        let mut dir = Dir::new(&[
+            ("a.yaml", &set("a").replace("v1beta1", "v2")),
+            ("b.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: s}\n---\napiVersion: apps.kruise.io/v1alpha1\nkind: CloneSet\nmetadata: {name: c}\n"),
+        ]);
+        assert_eq!(
+            dir.problems(),
+            ["a.yaml:1: apiVersion: \"apps.kruise.io/v2\" of SidecarSet is not known: use apps.kruise.io/v1beta1 or apps.kruise.io/v1alpha1"]
+        );
+        assert_eq!(loaded(&dir.source).ignored, 2);
+    }
+
+    #[test]
+    fn an_empty_folder_is_a_warning() {
+        let mut dir = Dir::new(&[]);
+        assert!(dir.problems().is_empty());
+        let mut dir = Dir::new(&[("a.yaml", "# nothing\n")]);
+        assert!(dir.problems().is_empty());
+        assert_eq!(loaded(&dir.source).warnings, ["no SidecarSet in use: no Pod is injected"]);
+    }
+}
