@@ -90,8 +90,8 @@ pub fn parse(file: &str, text: &[u8]) -> Result<Vec<Document>, ParseError> {
     Ok(documents)
 }
 
-/// The documents' values and first lines. As kubectl does, a text that opens with `{` is tried as JSON first: it may
-/// be objects with nothing between them, or as well a YAML flow mapping.
+/// The documents' values and first lines. As kubectl does, a text that opens with `{` is tried as JSON first, where
+/// objects may follow each other with nothing between; it may also be a YAML flow mapping.
 fn roots(file: &Arc<str>, text: &str) -> Result<Vec<(usize, Value)>, ParseError> {
     if !text.trim_start().starts_with('{') {
         return yaml_roots(file, text);
@@ -104,7 +104,7 @@ fn json_roots(file: &Arc<str>, text: &str) -> Result<Vec<(usize, Value)>, ParseE
     let mut stream = serde_json::Deserializer::from_str(text).into_iter::<Root>();
     let (mut line, mut counted) = (1, 0);
     loop {
-        let rest = &text[stream.byte_offset()..];
+        let rest = text.get(stream.byte_offset()..).unwrap_or_default();
         let start = text.len() - rest.trim_start().len();
         line += text[counted..start].matches('\n').count();
         counted = start;
