@@ -28,7 +28,7 @@ pub struct Document {
 /// Where a document stands; displays as `sets.yaml:12`, an item of a List as `sets.yaml:12 items[3]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
-    /// The file's name as the caller of [`parse`] gave it.
+    /// The file's name as the caller of [`parse()`] gave it.
     pub file: Arc<str>,
     /// Line of the document's first key (for an item: of its List), counted from 1.
     pub line: usize,
