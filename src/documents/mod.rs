@@ -12,7 +12,7 @@ use std::{fmt, sync::Arc};
 pub use folder::{Change, Content, FileError, Folder};
 pub use parse::{MAX_FILE_BYTES, ParseError, parse};
 use serde_json::Value;
-pub use value::{MAX_DEPTH, MAX_NODES, MAX_TEXT_BYTES};
+pub use value::{MAX_DEPTH, MAX_MEMORY};
 pub use yaml::{to_yaml, to_yaml_stream};
 
 /// One object of a file. Its value is a JSON object with a string `apiVersion` and a string `kind`, its keys in the
@@ -28,7 +28,7 @@ pub struct Document {
 /// Where a document stands; displays as `sets.yaml:12`, an item of a List as `sets.yaml:12 items[3]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
-    /// The file's name as the caller of [`parse`] gave it.
+    /// The file's name as the caller of [`parse()`] gave it.
     pub file: Arc<str>,
     /// Line of the document's first key (for an item: of its List), counted from 1.
     pub line: usize,

@@ -3,16 +3,16 @@
 //! YAML is read as kubectl reads it: YAML 1.1 booleans (`yes`, `on`, `y`) and octal numbers (`0644` is 420). Known
 //! differences: `yEs` and other odd casings are booleans too, and `1_0.5` is a string.
 
-use std::{collections::VecDeque, str::Utf8Error, sync::Arc};
+use std::{fmt::Display, str::Utf8Error, sync::Arc};
 
 use serde_json::Value;
-use serde_saphyr::Spanned;
+use serde_saphyr::{Spanned, UserMessageFormatter};
 use thiserror::Error;
 
 use super::{
     Document, Position,
     list::flatten,
-    value::{MAX_DEPTH, MAX_NODES, Root},
+    value::{MAX_DEPTH, MAX_MEMORY, Root, out_of_memory},
 };
 
 /// The largest file that is read, 64 MiB: some 10,000 objects, where etcd holds objects of 1.5 MiB at most.
@@ -90,8 +90,8 @@ pub fn parse(file: &str, text: &[u8]) -> Result<Vec<Document>, ParseError> {
     Ok(documents)
 }
 
-/// The documents' values and first lines. As kubectl does, a text that opens with `{` is tried as JSON first: it may
-/// be objects with nothing between them, or as well a YAML flow mapping.
+/// The documents' values and first lines. As kubectl does, a text that opens with `{` is tried as JSON first, where
+/// objects may follow each other with nothing between; it may also be a YAML flow mapping.
 fn roots(file: &Arc<str>, text: &str) -> Result<Vec<(usize, Value)>, ParseError> {
     if !text.trim_start().starts_with('{') {
         return yaml_roots(file, text);
@@ -100,20 +100,18 @@ fn roots(file: &Arc<str>, text: &str) -> Result<Vec<(usize, Value)>, ParseError>
 }
 
 fn json_roots(file: &Arc<str>, text: &str) -> Result<Vec<(usize, Value)>, ParseError> {
-    let mut roots = Vec::new();
+    let mut roots = Roots::new(file);
     let mut stream = serde_json::Deserializer::from_str(text).into_iter::<Root>();
     let (mut line, mut counted) = (1, 0);
     loop {
-        let rest = &text[stream.byte_offset()..];
+        let rest = text.get(stream.byte_offset()..).unwrap_or_default();
         let start = text.len() - rest.trim_start().len();
         line += text[counted..start].matches('\n').count();
         counted = start;
         match stream.next() {
-            None => return Ok(roots),
-            Some(Ok(Root(value))) => roots.push((line, value)),
-            Some(Err(error)) => {
-                return Err(syntax_error(file, error.line() as u64, error.column() as u64, &error));
-            }
+            None => return Ok(roots.found),
+            Some(Ok(root)) => roots.push(line, root)?,
+            Some(Err(error)) => return Err(syntax_error(file, error.line() as u64, error.column() as u64, &error)),
         }
     }
 }
@@ -122,30 +120,53 @@ fn yaml_roots(file: &Arc<str>, text: &str) -> Result<Vec<(usize, Value)>, ParseE
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: MAX_DEPTH,
-            // One document may fill the file, or thousands share it: the file's size bounds both.
-            max_nodes: MAX_NODES,
-            max_events: 4 * MAX_NODES,
-            max_documents: MAX_NODES,
-            // An anchor may be used often; how much aliases add up to is bounded where values are made.
+            // The memory that values take is bounded where they are made, aliases expanded; these only must not be
+            // in the way of one document that fills the file.
+            max_nodes: MAX_FILE_BYTES,
+            max_events: MAX_FILE_BYTES,
             enforce_alias_anchor_ratio: false,
         },
+        // What aliases add per document; anchors in real files are few and small.
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 100_000 },
         legacy_octal_numbers: true,
         // A snippet would show values, which may be secret.
         with_snippet: false,
     };
-    let roots: VecDeque<Spanned<Root>> =
-        serde_saphyr::from_str_multiple_with_options(text, options).map_err(|error| {
+    let mut roots = Roots::new(file);
+    for root in serde_saphyr::read_with_options::<_, Spanned<Root>>(&mut text.as_bytes(), options) {
+        let root = root.map_err(|error| {
             let (line, column) = error.location().map_or((1, 1), |location| (location.line(), location.column()));
-            syntax_error(file, line, column, &error)
+            syntax_error(file, line, column, &error.render_with_formatter(&UserMessageFormatter))
         })?;
-    Ok(roots
-        .into_iter()
-        .map(|root| (usize::try_from(root.referenced.line()).unwrap_or(usize::MAX), root.value.0))
-        .collect())
+        roots.push(usize::try_from(root.referenced.line()).unwrap_or(usize::MAX), root.value)?;
+    }
+    Ok(roots.found)
+}
+
+/// The documents found so far; the bound on their memory is one for the whole file.
+struct Roots<'f> {
+    file: &'f Arc<str>,
+    found: Vec<(usize, Value)>,
+    memory: usize,
+}
+
+impl<'f> Roots<'f> {
+    fn new(file: &'f Arc<str>) -> Self {
+        Self { file, found: Vec::new(), memory: 0 }
+    }
+
+    fn push(&mut self, line: usize, root: Root) -> Result<(), ParseError> {
+        self.memory = self.memory.saturating_add(root.memory);
+        if self.memory > MAX_MEMORY {
+            return Err(syntax_error(self.file, line as u64, 1, &out_of_memory()));
+        }
+        self.found.push((line, root.value));
+        Ok(())
+    }
 }
 
 /// Both parsers end their messages with the position that ours begin with.
-fn syntax_error(file: &Arc<str>, line: u64, column: u64, error: &dyn std::error::Error) -> ParseError {
+fn syntax_error(file: &Arc<str>, line: u64, column: u64, error: &dyn Display) -> ParseError {
     let message = error.to_string();
     let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
     ParseError::Syntax { file: file.clone(), line, column, message }
@@ -278,11 +299,12 @@ mod tests {
 
     #[test]
     fn aliases_that_multiply_are_refused() {
-        let mut bomb = kind("Test") + "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n";
-        for level in 1..10 {
+        let level = |level: usize| {
             let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
-            bomb += &format!("a{level}: &a{level} [{aliases}]\n");
-        }
+            format!("a{level}: &a{level} [{aliases}]\n")
+        };
+        let levels: String = (1..10).map(level).collect();
+        let bomb = kind("Test") + "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + &levels;
         assert!(refusal(bomb).starts_with("f.yaml:"));
     }
 
@@ -291,7 +313,16 @@ mod tests {
         let aliases = "- *a\n".repeat(1000);
         let bomb = format!("{}a: &a {}\nb:\n{aliases}", kind("Test"), "x".repeat(1024 * 1024));
         let error = refusal(bomb);
-        assert!(error.starts_with("f.yaml:"), "{error}");
+        assert!(error.starts_with("f.yaml:") && error.contains("ScalarBytes"), "{error}");
+    }
+
+    #[test]
+    fn documents_that_only_together_take_too_much_are_refused() {
+        let aliases = "- *a\n".repeat(400);
+        let document = format!("---\n{}a: &a {}\nb:\n{aliases}", kind("Test"), "x".repeat(128 * 1024));
+        assert!(parse("f.yaml", document.as_bytes()).is_ok());
+        let error = refusal(document.repeat(6));
+        assert!(error.starts_with("f.yaml:") && error.contains("memory"), "{error}");
     }
 
     #[test]
@@ -300,10 +331,9 @@ mod tests {
         assert!(parse("f.yaml", nested(MAX_DEPTH - 1).as_bytes()).is_ok());
         assert!(refusal(nested(MAX_DEPTH)).starts_with("f.yaml:3:"));
         assert!(refusal(nested(100_000)).starts_with("f.yaml:3:"));
-        let mut aliased = kind("Test") + "a0: &a0 x\n";
-        for level in 1..60 {
-            aliased += &format!("a{level}: &a{level} {}*a{}{}\n", "[".repeat(100), level - 1, "]".repeat(100));
-        }
+        let level = |level| format!("a{level}: &a{level} {}*a{}{}\n", "[".repeat(40), level - 1, "]".repeat(40));
+        let levels: String = (1..60).map(level).collect();
+        let aliased = kind("Test") + "a0: &a0 x\n" + &levels;
         assert!(refusal(aliased).starts_with("f.yaml:"));
         let json = format!(r#"{{"apiVersion": "v1", "kind": "T", "value": {}{}}}"#, "[".repeat(500), "]".repeat(500));
         assert!(refusal(json).starts_with("f.yaml:1:"));

@@ -19,26 +19,20 @@ use serde_json::{Map, Number, Value};
 /// as many levels takes less than a thread's usual 2 MiB of stack, even unoptimised.
 pub const MAX_DEPTH: usize = 64;
 
-/// How many values a document may hold, aliases expanded: room for a 64 MiB file of real objects, while a few lines of
-/// aliases cannot fill the memory.
-pub const MAX_NODES: usize = 5_000_000;
+/// How many bytes the values of a file may take in memory, aliases expanded (256 MiB): enough for any real file of 64
+/// MiB, while a few lines of aliases cannot fill the machine.
+pub const MAX_MEMORY: usize = 256 * 1024 * 1024;
 
-/// How many bytes of keys and strings a document may hold, aliases expanded: twice what a file can spell out.
-pub const MAX_TEXT_BYTES: usize = 128 * 1024 * 1024;
-
-/// The root value of a document.
-pub(super) struct Root(pub Value);
-
-/// What a document may still use.
-struct Budget {
-    nodes: Cell<usize>,
-    text: Cell<usize>,
+/// The root value of a document, and about how many bytes of memory it takes.
+pub(super) struct Root {
+    pub value: Value,
+    pub memory: usize,
 }
 
-/// Reads one value, `depth` more levels allowed within.
+/// Reads one value, `depth` more levels allowed within and `memory` bytes left for it and all that follow.
 #[derive(Clone, Copy)]
-struct Node<'b> {
-    budget: &'b Budget,
+struct Node<'m> {
+    memory: &'m Cell<usize>,
     depth: usize,
 }
 
@@ -47,26 +41,23 @@ struct Key;
 
 impl<'de> Deserialize<'de> for Root {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let budget = Budget { nodes: Cell::new(MAX_NODES), text: Cell::new(MAX_TEXT_BYTES) };
-        Node { budget: &budget, depth: MAX_DEPTH }.deserialize(deserializer).map(Root)
+        let memory = Cell::new(MAX_MEMORY);
+        let value = Node { memory: &memory, depth: MAX_DEPTH }.deserialize(deserializer)?;
+        Ok(Root { value, memory: MAX_MEMORY - memory.get() })
     }
 }
 
-impl Budget {
-    fn take_node<E: Error>(&self) -> Result<(), E> {
-        let left = self.nodes.get().checked_sub(1);
-        self.nodes.set(left.ok_or_else(|| E::custom(format_args!("more than {MAX_NODES} values in one document")))?);
-        Ok(())
-    }
-
-    fn take_text<E: Error>(&self, text: &str) -> Result<(), E> {
-        let left = self.text.get().checked_sub(text.len());
-        self.text.set(left.ok_or_else(|| E::custom(format_args!("more than {MAX_TEXT_BYTES} bytes of text")))?);
-        Ok(())
-    }
+/// What is said of values that take more than [`MAX_MEMORY`].
+pub(super) fn out_of_memory() -> impl fmt::Display {
+    format!("the values of the file, aliases expanded, take more than {MAX_MEMORY} bytes of memory; split the file")
 }
 
 impl Node<'_> {
+    fn take<E: Error>(self, bytes: usize) -> Result<(), E> {
+        self.memory.set(self.memory.get().checked_sub(bytes).ok_or_else(|| E::custom(out_of_memory()))?);
+        Ok(())
+    }
+
     fn deeper<E: Error>(self) -> Result<Self, E> {
         match self.depth.checked_sub(1) {
             Some(depth) => Ok(Node { depth, ..self }),
@@ -79,7 +70,7 @@ impl<'de> DeserializeSeed<'de> for Node<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        self.budget.take_node()?;
+        self.take(size_of::<Value>())?;
         deserializer.deserialize_any(self)
     }
 }
@@ -118,7 +109,7 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 
     fn visit_string<E: Error>(self, value: String) -> Result<Value, E> {
-        self.budget.take_text(&value)?;
+        self.take(value.len())?;
         Ok(Value::String(value))
     }
 
@@ -135,7 +126,7 @@ impl<'de> Visitor<'de> for Node<'_> {
         let entry = self.deeper()?;
         let mut map = Map::new();
         while let Some(key) = entries.next_key_seed(Key)? {
-            self.budget.take_text(&key)?;
+            self.take(size_of::<String>() + key.len())?;
             if map.contains_key(&key) {
                 return Err(A::Error::custom(format_args!("the key {key:?} stands twice in one mapping")));
             }

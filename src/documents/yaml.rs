@@ -2,7 +2,26 @@
 //! strings as literal blocks, keys in their order. What YAML 1.1 would read as something else (`yes`, `0644`, `1e3`)
 //! is quoted.
 
+use serde::{Serialize, Serializer};
 use serde_json::Value;
+use serde_saphyr::DoubleQuoted;
+
+/// A value whose strings are laid out for every reader of YAML.
+struct Written<'v>(&'v Value);
+
+impl Serialize for Written<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Array(items) => serializer.collect_seq(items.iter().map(Written)),
+            Value::Object(entries) => serializer.collect_map(entries.iter().map(|(key, value)| (key, Written(value)))),
+            // kubectl's reader takes a tab at the start of a literal block for indentation, and refuses it.
+            Value::String(text) if text.trim_start_matches('\n').starts_with('\t') => {
+                DoubleQuoted(text).serialize(serializer)
+            }
+            other => other.serialize(serializer),
+        }
+    }
+}
 
 /// The value as one YAML document, ending in a line break.
 #[must_use]
@@ -12,7 +31,7 @@ pub fn to_yaml(value: &Value) -> String {
         folded_wrap_chars: usize::MAX,
     };
     // Nothing in a JSON value can fail to be written; were it otherwise, JSON is YAML as well.
-    serde_saphyr::to_string_with_options(value, options).unwrap_or_else(|_| format!("{value:#}\n"))
+    serde_saphyr::to_string_with_options(&Written(value), options).unwrap_or_else(|_| format!("{value:#}\n"))
 }
 
 /// The values as the documents of one YAML file, `---` between them.
@@ -183,6 +202,11 @@ spec:
             long.trim_end()
         );
         assert_eq!(to_yaml(&pod), expected);
+    }
+
+    #[test]
+    fn a_string_that_begins_with_a_tab_is_quoted_as_kubectl_refuses_it_in_a_block() {
+        assert_eq!(to_yaml(&json!({"a": "\tb\n", "c": "d\n\te\n"})), "a: \"\\tb\\n\"\nc: |\n  d\n  \te\n");
     }
 
     #[test]
