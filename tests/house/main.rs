@@ -1,0 +1,363 @@
+//! Holds the rules of the house against the sources: arrows point one way, pure rooms do nothing but think, `anyhow`
+//! stays in `cli`, every file opens with the sentence that says its subject and is short enough to have only one.
+
+mod paths;
+
+use std::{fs, path::Path};
+
+use paths::Mention;
+
+/// Longer than this, a file has a second subject.
+const LONGEST_FILE: usize = 600;
+
+/// How high a room stands; arrows point downwards, never sideways.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Floor {
+    Api,
+    Support,
+    Job,
+    Cli,
+}
+
+struct Room {
+    name: &'static str,
+    floor: Floor,
+    /// A pure room uses only pure rooms: no runtime, no clock, no files, no network.
+    pure: bool,
+    /// Rooms of the same floor that it uses all the same.
+    also: &'static [&'static str],
+}
+
+const fn room(name: &'static str, floor: Floor) -> Room {
+    Room { name, floor, pure: false, also: &[] }
+}
+
+impl Room {
+    const fn pure(self) -> Self {
+        Self { pure: true, ..self }
+    }
+
+    const fn also(self, also: &'static [&'static str]) -> Self {
+        Self { also, ..self }
+    }
+
+    fn named(name: &str) -> Option<&'static Self> {
+        ROOMS.iter().find(|room| room.name == name)
+    }
+
+    fn may_use(&self, other: &Self) -> bool {
+        let downwards = self.floor > other.floor || self.also.contains(&other.name);
+        self.name == other.name || (downwards && (other.pure || !self.pure))
+    }
+}
+
+/// All rooms, those of later changes too.
+const ROOMS: &[Room] = &[
+    room("cli", Floor::Cli),
+    room("injection", Floor::Job).pure(),
+    room("admission", Floor::Job).also(&["injection"]),
+    room("rollout", Floor::Job).also(&["injection"]),
+    room("sidecar_generator", Floor::Job),
+    room("dev_routing", Floor::Job),
+    room("mesh_integrity", Floor::Job),
+    room("file_sync", Floor::Job),
+    room("istio", Floor::Support).pure(),
+    room("fetch", Floor::Support),
+    room("documents", Floor::Support),
+    room("cluster", Floor::Support),
+    room("telemetry", Floor::Support),
+    room("api", Floor::Api).pure(),
+];
+
+/// What a pure room does not touch, its tests apart: paths that begin like this ...
+const IMPURE_PATHS: &[&str] = &[
+    "axum",
+    "axum_server",
+    "getrandom",
+    "hyper",
+    "hyper_util",
+    "kube::Api",
+    "kube::Client",
+    "kube::Config",
+    "kube::api::Api",
+    "kube::client",
+    "kube::config",
+    "kube::runtime",
+    "rand",
+    "rustls",
+    "std::env",
+    "std::fs",
+    "std::process",
+    "std::thread",
+    "tokio",
+    "tokio_rustls",
+    "tokio_util",
+    "tower",
+];
+
+/// ... and paths that hold one of these names. `std::net` has addresses too, and those are only values.
+const IMPURE_NAMES: &[&str] = &[
+    "Instant",
+    "SystemTime",
+    "TcpListener",
+    "TcpStream",
+    "ToSocketAddrs",
+    "UdpSocket",
+    "UnixListener",
+    "UnixStream",
+    "stderr",
+    "stdin",
+    "stdout",
+];
+
+impl Mention {
+    /// Whether the path is a clock, a runtime, a file or a connection. `now` alone is the name of an argument.
+    fn is_impure(&self) -> bool {
+        let path = self.path.join("::");
+        let begins =
+            |start: &&str| path.strip_prefix(*start).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'));
+        let ends_in_now = self.path.len() > 1 && self.path.last().is_some_and(|name| name == "now");
+        ends_in_now
+            || IMPURE_PATHS.iter().any(begins)
+            || self.path.iter().any(|name| IMPURE_NAMES.contains(&name.as_str()))
+    }
+
+    /// What is wrong with this mention in the room given (`None`: `lib.rs` and `main.rs`).
+    fn fault(&self, room: Option<&Room>) -> Option<String> {
+        let path = self.path.join("::");
+        if let Some(inside) = self.inside() {
+            let Some(target) = inside.first() else {
+                return Some(format!("`{path}` is the whole crate: name the room"));
+            };
+            return match (Room::named(target), room) {
+                (None, _) => Some(format!("`{path}`: `{target}` is no room, add it to ROOMS in tests/house/main.rs")),
+                (Some(other), Some(room)) if !room.may_use(other) => {
+                    Some(format!("`{path}`: `{}` may not use `{}`", room.name, other.name))
+                }
+                (Some(other), None) if other.floor != Floor::Cli => Some(format!("`{path}`: only `cli` belongs here")),
+                _ => None,
+            };
+        }
+        if self.module.iter().any(|module| module == "tests") {
+            return None;
+        }
+        let room = room?;
+        if room.pure && self.is_impure() {
+            return Some(format!("`{path}`: `{}` is pure", room.name));
+        }
+        (room.floor != Floor::Cli && self.path[0] == "anyhow").then(|| format!("`{path}`: `anyhow` belongs to `cli`"))
+    }
+}
+
+/// The modules of a file, given its path below `src`.
+fn module_of(file: &str) -> Vec<String> {
+    let name = file.trim_end_matches(".rs");
+    if matches!(name, "lib" | "main") {
+        return Vec::new();
+    }
+    name.trim_end_matches("/mod").split('/').map(str::to_owned).collect()
+}
+
+/// Every fault of one file, given its path below `src` and its text.
+fn faults(file: &str, text: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut fault = |line: usize, what: &str| faults.push(format!("src/{file}:{line}: {what}"));
+
+    let subject = text.lines().next().and_then(|line| line.strip_prefix("//!")).unwrap_or_default().trim();
+    if !subject.starts_with(char::is_alphanumeric) && !subject.starts_with('`') {
+        fault(1, "the file must open with `//!` and the sentence that says its subject");
+    }
+    let length = text.lines().count();
+    if length > LONGEST_FILE {
+        fault(length, &format!("longer than {LONGEST_FILE} lines: move its second subject to a file of its own"));
+    }
+
+    let module = module_of(file);
+    let room = module.first().and_then(|name| Room::named(name));
+    if room.is_none() && !module.is_empty() {
+        fault(1, &format!("`{}` is no room, add it to ROOMS in tests/house/main.rs", module[0]));
+    }
+    for mention in paths::mentions(text, &module) {
+        if let Some(what) = mention.fault(room) {
+            fault(mention.line, &what);
+        }
+    }
+    faults
+}
+
+/// All `.rs` files below `directory`, as (path below `root`, text).
+fn sources(root: &Path, directory: &Path) -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).expect("the folder can be listed") {
+        let path = entry.expect("the entry can be read").path();
+        if path.is_dir() {
+            files.extend(sources(root, &path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let name =
+                path.strip_prefix(root).expect("a file lies below its root").to_string_lossy().replace('\\', "/");
+            files.push((name, fs::read_to_string(&path).expect("the file is UTF-8 text")));
+        }
+    }
+    files
+}
+
+#[test]
+fn the_sources_keep_the_rules_of_the_house() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let sources = sources(&root, &root);
+    assert!(sources.iter().any(|(file, _)| file == "lib.rs"), "src/lib.rs was not found below {}", root.display());
+    let faults: Vec<_> = sources.iter().flat_map(|(file, text)| faults(file, text)).collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+mod the_checker {
+    use super::{LONGEST_FILE, faults};
+
+    /// The faults of `code` in `file`, below a proper first line.
+    fn check(file: &str, code: &str) -> Vec<String> {
+        faults(file, &format!("//! Subject.\n{code}"))
+    }
+
+    #[track_caller]
+    fn accepts(file: &str, code: &str) {
+        assert_eq!(check(file, code), Vec::<String>::new(), "{file}: {code}");
+    }
+
+    #[track_caller]
+    fn rejects(file: &str, code: &str, expected: &[&str]) {
+        assert_eq!(check(file, code), expected, "{file}: {code}");
+    }
+
+    #[test]
+    fn accepts_arrows_that_point_down() {
+        accepts("cli/serve.rs", "use crate::{admission::Server, documents, injection::Index, telemetry};");
+        accepts("admission/review.rs", "use crate::injection::patch;\nuse crate::api::SidecarSet;");
+        accepts("rollout/plan.rs", "use crate::injection::hash;");
+        accepts("mesh_integrity/plan.rs", "use crate::istio::hosts;");
+        accepts("injection/mod.rs", "mod patch;\nuse patch::Patch;\npub(crate) fn f(x: crate::api::SidecarSet) {}");
+        accepts("injection/patch.rs", "use super::{matching, super::api::SidecarSet};\nuse self::inner::X;");
+        accepts("main.rs", "fn main() -> std::process::ExitCode { outrigger::cli::run() }");
+        accepts("lib.rs", "pub mod admission;\npub mod api;");
+    }
+
+    #[test]
+    fn rejects_arrows_that_point_up_or_sideways() {
+        rejects(
+            "api/mod.rs",
+            "use crate::documents::File;",
+            &["src/api/mod.rs:2: `crate::documents::File`: `api` may not use `documents`"],
+        );
+        rejects(
+            "injection/patch.rs",
+            "fn f() {\n    g(crate::admission::limits());\n}",
+            &["src/injection/patch.rs:3: `crate::admission::limits`: `injection` may not use `admission`"],
+        );
+        rejects(
+            "rollout/plan.rs",
+            "use crate::{api, admission as door};",
+            &["src/rollout/plan.rs:2: `crate::admission`: `rollout` may not use `admission`"],
+        );
+        rejects(
+            "documents/read.rs",
+            "use super::super::{cli::{self, Arguments}, api};",
+            &[
+                "src/documents/read.rs:2: `super::super::cli::self`: `documents` may not use `cli`",
+                "src/documents/read.rs:2: `super::super::cli::Arguments`: `documents` may not use `cli`",
+            ],
+        );
+        rejects(
+            "telemetry/mod.rs",
+            "mod tests { use super::super::admission; }",
+            &["src/telemetry/mod.rs:2: `super::super::admission`: `telemetry` may not use `admission`"],
+        );
+        rejects(
+            "main.rs",
+            "fn main() { outrigger::injection::run() }",
+            &["src/main.rs:2: `outrigger::injection::run`: only `cli` belongs here"],
+        );
+    }
+
+    #[test]
+    fn sees_paths_inside_macros() {
+        rejects(
+            "api/mod.rs",
+            "fn f() { assert_eq!(1, crate::cli::ONE); }",
+            &["src/api/mod.rs:2: `crate::cli::ONE`: `api` may not use `cli`"],
+        );
+    }
+
+    #[test]
+    fn rejects_ways_round_the_rooms() {
+        let whole = |path| format!("src/injection/mod.rs:2: `{path}` is the whole crate: name the room");
+        rejects("injection/mod.rs", "use crate as all;", &[&whole("crate")]);
+        rejects("injection/mod.rs", "use super::*;", &[&whole("super")]);
+        rejects(
+            "injection/mod.rs",
+            "use crate::Everything;",
+            &[
+                "src/injection/mod.rs:2: `crate::Everything`: `Everything` is no room, add it to ROOMS in tests/house/main.rs",
+            ],
+        );
+        rejects(
+            "attic/mod.rs",
+            "",
+            &["src/attic/mod.rs:1: `attic` is no room, add it to ROOMS in tests/house/main.rs"],
+        );
+    }
+
+    #[test]
+    fn a_pure_room_has_no_clock_no_runtime_no_files_and_no_network() {
+        accepts("injection/mod.rs", "use kube::core::ObjectMeta;\nuse std::{net::IpAddr, time::Duration};");
+        accepts("injection/mod.rs", "fn f(now: jiff::Timestamp) -> String { now.to_string() }");
+        accepts("injection/mod.rs", "#[cfg(test)] mod tests { use std::{fs, thread}; }");
+        accepts("admission/mod.rs", "use std::time::Instant;\nuse tokio::net::TcpListener;");
+        for (code, path) in [
+            ("use std::{collections::BTreeMap, fs};", "std::fs"),
+            ("use std::fs::File;", "std::fs::File"),
+            ("use std::net::{IpAddr, TcpStream};", "std::net::TcpStream"),
+            ("fn f() -> u8 { std::time::SystemTime::now() }", "std::time::SystemTime::now"),
+            ("fn f() { g(jiff::Timestamp::now()) }", "jiff::Timestamp::now"),
+            ("use kube::{Client as Connection, core::ObjectMeta};", "kube::Client"),
+            ("use ::tokio::sync::Mutex;", "tokio::sync::Mutex"),
+            ("#[tokio::main] fn f() {}", "tokio::main"),
+        ] {
+            rejects("injection/mod.rs", code, &[&format!("src/injection/mod.rs:2: `{path}`: `injection` is pure")]);
+        }
+        rejects(
+            "injection/mod.rs",
+            "use crate::telemetry::Metrics;",
+            &["src/injection/mod.rs:2: `crate::telemetry::Metrics`: `injection` may not use `telemetry`"],
+        );
+    }
+
+    #[test]
+    fn anyhow_stays_in_cli() {
+        accepts("cli/mod.rs", "use anyhow::Context;");
+        accepts("main.rs", "fn main() -> anyhow::Result<()> { outrigger::cli::run() }");
+        rejects(
+            "documents/mod.rs",
+            "use anyhow::{Context, bail};",
+            &[
+                "src/documents/mod.rs:2: `anyhow::Context`: `anyhow` belongs to `cli`",
+                "src/documents/mod.rs:2: `anyhow::bail`: `anyhow` belongs to `cli`",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_file_opens_with_its_subject_and_has_only_one() {
+        for text in ["", "fn f() {}", "//!\n//! Later.", "//! (to be written)", "/// Not of the file.\nfn f() {}"] {
+            assert_eq!(
+                faults("api/mod.rs", text),
+                ["src/api/mod.rs:1: the file must open with `//!` and the sentence that says its subject"],
+                "{text:?}"
+            );
+        }
+        accepts("api/mod.rs", &"\n".repeat(LONGEST_FILE - 1));
+        rejects(
+            "api/mod.rs",
+            &"\n".repeat(LONGEST_FILE),
+            &["src/api/mod.rs:601: longer than 600 lines: move its second subject to a file of its own"],
+        );
+    }
+}
