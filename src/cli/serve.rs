@@ -102,16 +102,14 @@ impl Running {
         metrics.certificate_expiration.set(certificate.not_after().as_second());
         let certificate = Arc::new(ServingCertificate::new(certificate));
 
-        let mut source =
-            Source::open(&args.from, args.exclusion.exclusions()).context("--from")?;
+        let mut source = Source::open(&args.from, args.exclusion.exclusions()).context("--from")?;
         let state = Arc::new(State::default());
         if let Some(loaded) = source.refresh() {
             state.take(loaded, &metrics);
         }
         let readiness = Arc::new(readiness(&state, &certificate));
 
-        let settings =
-            Settings { drain_delay: Duration::from_secs(args.shutdown_delay.into()), ..Settings::default() };
+        let settings = Settings { drain_delay: Duration::from_secs(args.shutdown_delay.into()), ..Settings::default() };
         let server = Server::bind(args.listen, settings).await.context("--listen")?;
         let admin = AdminServer::bind(args.admin_listen)
             .await
@@ -167,7 +165,12 @@ impl State {
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
-        tracing::info!(sidecarsets = loaded.sets, ignored = loaded.ignored, problems = loaded.problems.len(), "files read");
+        tracing::info!(
+            sidecarsets = loaded.sets,
+            ignored = loaded.ignored,
+            problems = loaded.problems.len(),
+            "files read"
+        );
         let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         let in_use = format!("{} SidecarSets in use", loaded.sets);
@@ -181,13 +184,14 @@ impl State {
 
 fn readiness(state: &Arc<State>, certificate: &Arc<ServingCertificate>) -> Readiness {
     let (state, certificate) = (state.clone(), certificate.clone());
-    Readiness::new()
-        .check("files", move || state.files.lock().unwrap_or_else(PoisonError::into_inner).clone())
-        .check("certificate", move || {
+    Readiness::new().check("files", move || state.files.lock().unwrap_or_else(PoisonError::into_inner).clone()).check(
+        "certificate",
+        move || {
             let pair = certificate.current();
             let validity = format!("valid from {} to {}", pair.not_before(), pair.not_after());
             if pair.is_valid(Timestamp::now()) { Ok(validity) } else { Err(validity) }
-        })
+        },
+    )
 }
 
 fn handler(state: &Arc<State>, metrics: &Arc<Metrics>) -> Handler {

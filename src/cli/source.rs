@@ -96,7 +96,9 @@ pub enum Problem {
 
 #[derive(Debug, Error)]
 enum ObjectError {
-    #[error("apiVersion: {api_version:?} of {kind} is not known: use apps.kruise.io/v1beta1 or apps.kruise.io/v1alpha1")]
+    #[error(
+        "apiVersion: {api_version:?} of {kind} is not known: use apps.kruise.io/v1beta1 or apps.kruise.io/v1alpha1"
+    )]
     UnknownVersion { api_version: String, kind: String },
     #[error("{kind} {name:?}: {error}")]
     Decode { kind: String, name: String, error: DecodeError },
@@ -157,7 +159,8 @@ impl Source {
                 }
                 match read {
                     Read::Set(set) => {
-                        warnings.extend(set.warnings.iter().map(|w| format!("{position}: SidecarSet {:?}: {w}", set.name)));
+                        warnings
+                            .extend(set.warnings.iter().map(|w| format!("{position}: SidecarSet {:?}: {w}", set.name)));
                         sets.push(Arc::clone(set));
                     }
                     Read::Namespace(name, labels) => index.apply_namespace(name.clone(), labels.clone()),
@@ -344,11 +347,16 @@ mod tests {
     fn an_unknown_version_is_an_error_and_other_kinds_are_counted() {
         let mut dir = Dir::new(&[
             ("a.yaml", &set("a").replace("v1beta1", "v2")),
-            ("b.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: s}\n---\napiVersion: apps.kruise.io/v1alpha1\nkind: CloneSet\nmetadata: {name: c}\n"),
+            (
+                "b.yaml",
+                "apiVersion: v1\nkind: Service\nmetadata: {name: s}\n---\napiVersion: apps.kruise.io/v1alpha1\nkind: CloneSet\nmetadata: {name: c}\n",
+            ),
         ]);
         assert_eq!(
             dir.problems(),
-            ["a.yaml:1: apiVersion: \"apps.kruise.io/v2\" of SidecarSet is not known: use apps.kruise.io/v1beta1 or apps.kruise.io/v1alpha1"]
+            [
+                "a.yaml:1: apiVersion: \"apps.kruise.io/v2\" of SidecarSet is not known: use apps.kruise.io/v1beta1 or apps.kruise.io/v1alpha1"
+            ]
         );
         assert_eq!(loaded(&dir.source).ignored, 2);
     }

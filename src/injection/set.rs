@@ -81,6 +81,12 @@ impl InjectableSet {
         Self::build(&name, set).map_err(|error| SetError { set: name, error })
     }
 
+    /// Whether one of the set's containers or init containers has this name.
+    #[must_use]
+    pub fn injects(&self, container: &str) -> bool {
+        self.init_containers.iter().chain(&self.containers).any(|c| c.name == container)
+    }
+
     fn build(name: &str, set: SidecarSet) -> Result<Self, FieldError> {
         let spec = set.spec;
         if name.is_empty() {

@@ -1,0 +1,86 @@
+//! What `outrigger inject` prints: injected objects, their patches, or a diff.
+
+use super::{Outcome, describe};
+use crate::documents::{to_yaml, to_yaml_stream};
+use anyhow::Result;
+use serde_json::{Value, json};
+use similar::{ChangeTag, TextDiff};
+use std::io::{self, IsTerminal, Write};
+
+/// What is printed.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+pub(super) enum Format {
+    /// All objects, injected
+    #[default]
+    Yaml,
+    /// The same as JSON; several objects as a List
+    Json,
+    /// A JSON Patch for each object, one a line
+    Patch,
+    /// What changes, as a unified diff
+    Diff,
+}
+
+/// Lines around a change.
+const CONTEXT: usize = 3;
+
+pub(super) fn print(outcomes: &[Outcome], format: Format) -> Result<()> {
+    let mut out = io::stdout().lock();
+    let objects = || outcomes.iter().map(|outcome| &outcome.injected);
+    match format {
+        Format::Yaml => out.write_all(to_yaml_stream(objects()).as_bytes())?,
+        Format::Json => {
+            let list: Value;
+            let value = match outcomes {
+                [single] => &single.injected,
+                _ => {
+                    list = json!({"apiVersion": "v1", "kind": "List", "items": objects().collect::<Vec<_>>()});
+                    &list
+                }
+            };
+            serde_json::to_writer_pretty(&mut out, value)?;
+            writeln!(out)?;
+        }
+        Format::Patch => {
+            for outcome in outcomes {
+                serde_json::to_writer(&mut out, &outcome.patch)?;
+                writeln!(out)?;
+            }
+        }
+        Format::Diff => {
+            let colour =
+                io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+            for outcome in outcomes {
+                write_diff(&mut out, outcome, colour)?;
+            }
+        }
+    }
+    out.flush()?;
+    Ok(())
+}
+
+fn write_diff(out: &mut impl Write, outcome: &Outcome, colour: bool) -> io::Result<()> {
+    let (before, after) = (to_yaml(&outcome.document.value), to_yaml(&outcome.injected));
+    if before == after {
+        return Ok(());
+    }
+    let mut line = |style: &str, text: &str| {
+        if colour { writeln!(out, "\x1b[{style}m{text}\x1b[0m") } else { writeln!(out, "{text}") }
+    };
+    let what = describe(&outcome.document);
+    line("1", &format!("--- {what}"))?;
+    line("1", &format!("+++ {what} injected"))?;
+    let diff = TextDiff::from_lines(&before, &after);
+    for hunk in diff.unified_diff().context_radius(CONTEXT).iter_hunks() {
+        line("36", &hunk.header().to_string())?;
+        for change in hunk.iter_changes() {
+            let (style, sign) = match change.tag() {
+                ChangeTag::Delete => ("31", '-'),
+                ChangeTag::Insert => ("32", '+'),
+                ChangeTag::Equal => ("0", ' '),
+            };
+            line(style, &format!("{sign}{}", change.value().trim_end_matches('\n')))?;
+        }
+    }
+    Ok(())
+}
