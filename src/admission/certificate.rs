@@ -192,6 +192,15 @@ impl CertificatePair {
     pub fn is_valid(&self, now: Timestamp) -> bool {
         self.not_before <= now && now <= self.not_after
     }
+
+    /// The readiness check of the certificate: from when to when it is valid, as an error when that is not now.
+    ///
+    /// # Errors
+    /// The leaf is not valid now.
+    pub fn check(&self, now: Timestamp) -> Result<String, String> {
+        let span = format!("valid from {} to {}", self.not_before, self.not_after);
+        if self.is_valid(now) { Ok(span) } else { Err(format!("{span}, which is not now ({now}): replace it")) }
+    }
 }
 
 /// The cryptography of every TLS connection of this program.
@@ -254,7 +263,10 @@ mod tests {
         assert_eq!(second(pair.not_before()), second(now) - 300);
         assert_eq!(second(pair.not_after()), second(now) + 365 * 24 * 60 * 60);
         assert!(pair.is_valid(now));
-        assert!(!pair.is_valid(pair.not_after() + Duration::from_secs(1)));
+        assert!(pair.check(now).is_ok_and(|detail| detail.contains(&pair.not_after().to_string())));
+        let late = pair.not_after() + Duration::from_secs(1);
+        assert!(!pair.is_valid(late));
+        assert!(pair.check(late).is_err_and(|problem| problem.contains(&late.to_string())));
         assert!(!pair.is_valid(pair.not_before() - Duration::from_secs(1)));
     }
 

@@ -94,6 +94,8 @@ impl Server {
     /// closed and a last call for open connections; idle ones closed and `grace` for the answers under way. Returns when no
     /// connection is left, or `grace` is over.
     ///
+    /// The metric of the certificate's end is set for the certificate of the start; who replaces it sets it again.
+    ///
     /// To stop at once (a second signal), drop the future and end the process.
     ///
     /// # Errors
@@ -107,6 +109,7 @@ impl Server {
         shutdown: CancellationToken,
     ) -> Result<(), ServerError> {
         let Settings { timeouts, drain_delay, last_call, grace } = self.settings;
+        metrics.certificate_expiration.set(certificate.current().not_after().as_second());
         let connections = TaskTracker::new();
         let handle = Handle::<SocketAddr>::new();
         let acceptor = Acceptor::new(
