@@ -192,6 +192,15 @@ impl CertificatePair {
     pub fn is_valid(&self, now: Timestamp) -> bool {
         self.not_before <= now && now <= self.not_after
     }
+
+    /// The readiness check of the certificate: from when to when it is valid, as an error when that is not now.
+    ///
+    /// # Errors
+    /// The leaf is not valid now.
+    pub fn check(&self, now: Timestamp) -> Result<String, String> {
+        let span = format!("valid from {} to {}", self.not_before, self.not_after);
+        if self.is_valid(now) { Ok(span) } else { Err(format!("{span}, which is not now ({now}): replace it")) }
+    }
 }
 
 /// The cryptography of every TLS connection of this program.
@@ -226,4 +235,87 @@ fn generate(names: &[&str], now: SystemTime) -> Result<(String, String, String),
     let key = KeyPair::generate()?;
     let leaf = leaf.signed_by(&key, &ca)?;
     Ok((ca.pem(), leaf.pem(), key.serialize_pem()))
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn folder(files: &[(&str, &str)]) -> TempDir {
+        let folder = TempDir::new().expect("a folder");
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).expect("a file");
+        }
+        folder
+    }
+
+    fn made() -> (String, String, String) {
+        generate(&LOCAL_NAMES, SystemTime::now()).expect("a certificate")
+    }
+
+    #[test]
+    fn a_generated_certificate_is_valid_from_five_minutes_ago_for_a_year() {
+        let now = Timestamp::now();
+        let pair = CertificatePair::generate(&LOCAL_NAMES, now.into()).expect("a pair");
+        let second = |time: Timestamp| time.as_second();
+        assert_eq!(second(pair.not_before()), second(now) - 300);
+        assert_eq!(second(pair.not_after()), second(now) + 365 * 24 * 60 * 60);
+        assert!(pair.is_valid(now));
+        assert!(pair.check(now).is_ok_and(|detail| detail.contains(&pair.not_after().to_string())));
+        let late = pair.not_after() + Duration::from_secs(1);
+        assert!(!pair.is_valid(late));
+        assert!(pair.check(late).is_err_and(|problem| problem.contains(&late.to_string())));
+        assert!(!pair.is_valid(pair.not_before() - Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_name_that_is_no_name_is_refused() {
+        let error = CertificatePair::generate(&["pod\u{e9}"], SystemTime::now()).expect_err("no name").to_string();
+        assert!(error.contains("pod\u{e9}"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_with_a_chain_and_its_key_is_read() {
+        let (ca, leaf, key) = made();
+        let folder = folder(&[("tls.crt", &(leaf + &ca)), ("tls.key", &key)]);
+        let pair = CertificatePair::from_dir(folder.path()).expect("a pair");
+        assert_eq!(pair.key.cert.len(), 2);
+        assert_eq!(pair.ca_pem(), None);
+    }
+
+    #[test]
+    fn both_files_of_a_mounted_secret_are_read_through_its_data_link() {
+        let (_, leaf, key) = made();
+        let mount = folder(&[("tls.crt", "of another version"), ("tls.key", "of another version")]);
+        let version = mount.path().join("..2026_01");
+        fs::create_dir(&version).expect("a folder");
+        fs::write(version.join("tls.crt"), leaf).expect("a file");
+        fs::write(version.join("tls.key"), key).expect("a file");
+        std::os::unix::fs::symlink("..2026_01", mount.path().join("..data")).expect("a link");
+        CertificatePair::from_dir(mount.path()).expect("a pair");
+    }
+
+    #[test]
+    fn errors_name_the_file_and_what_to_do() {
+        let (_, leaf, key) = made();
+        let (_, _, other_key) = made();
+        let refused = |files: &[(&str, &str)], problem: &str, remedy: &str| {
+            let folder = folder(files);
+            let error = CertificatePair::from_dir(folder.path()).expect_err("unusable").to_string();
+            assert!(error.contains(problem) && error.contains(remedy), "{error}");
+            assert!(!error.contains("PRIVATE KEY"), "{error}");
+        };
+        refused(&[("tls.key", &key)], "tls.crt: No such file", "must hold tls.crt");
+        refused(&[("tls.crt", &leaf)], "tls.key: No such file", "must hold tls.crt");
+        refused(&[("tls.crt", ""), ("tls.key", &key)], "tls.crt: no usable certificate", "the leaf certificate first");
+        refused(
+            &[("tls.crt", &key), ("tls.key", &key)],
+            "tls.crt: no usable certificate",
+            "the leaf certificate first",
+        );
+        refused(&[("tls.crt", &leaf), ("tls.key", "")], "tls.key: no usable private key", "write one unencrypted");
+        refused(&[("tls.crt", &leaf), ("tls.key", &other_key)], "the key does not belong to", "both files together");
+    }
 }

@@ -22,7 +22,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_rustls::server::TlsStream;
-use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::Service;
 
@@ -59,43 +58,31 @@ pub(super) struct Acceptor {
 struct Shared {
     tls: RustlsAcceptor,
     timeouts: Timeouts,
-    readiness: Arc<Readiness>,
-    open: TaskTracker,
     handshake_errors: Counter,
     handshake_warnings: Throttle,
 }
 
 impl Acceptor {
-    /// Every connection, from its TCP accept to its end, holds a token of `open`.
-    pub(super) fn new(
-        tls: RustlsAcceptor,
-        timeouts: Timeouts,
-        readiness: Arc<Readiness>,
-        open: TaskTracker,
-        handshake_errors: Counter,
-    ) -> Self {
+    pub(super) fn new(tls: RustlsAcceptor, timeouts: Timeouts, handshake_errors: Counter) -> Self {
         let tls = tls.handshake_timeout(timeouts.handshake);
-        let handshake_warnings = Throttle::default();
-        Self { shared: Arc::new(Shared { tls, timeouts, readiness, open, handshake_errors, handshake_warnings }) }
+        Self { shared: Arc::new(Shared { tls, timeouts, handshake_errors, handshake_warnings: Throttle::default() }) }
     }
 }
 
-impl<S: Send + 'static> Accept<TcpStream, S> for Acceptor {
+impl<S: Send + 'static> Accept<TcpStream, Exchanges<S>> for Acceptor {
     type Stream = Connection;
     type Service = Exchanges<S>;
     type Future = Pin<Box<dyn Future<Output = io::Result<(Connection, Exchanges<S>)>> + Send>>;
 
-    fn accept(&self, tcp: TcpStream, service: S) -> Self::Future {
+    fn accept(&self, tcp: TcpStream, service: Exchanges<S>) -> Self::Future {
         let shared = self.shared.clone();
-        let token = shared.open.token();
         Box::pin(async move {
             let peer = tcp.peer_addr();
             tcp.set_nodelay(true)?;
-            let state = Arc::new(State::default());
+            let state = service.state.clone();
             let tcp = Closing { tcp, state: state.clone(), ended: false };
-            let service = Exchanges { service, state: state.clone(), readiness: shared.readiness.clone() };
             match shared.tls.accept(tcp, service).await {
-                Ok((tls, service)) => Ok((Connection::new(tls, state, shared.timeouts, token), service)),
+                Ok((tls, service)) => Ok((Connection::new(tls, state, shared.timeouts), service)),
                 Err(error) => {
                     shared.handshake_failed(peer.ok(), &error);
                     Err(error)
@@ -163,10 +150,12 @@ enum Phase {
 }
 
 /// What the two halves of a connection, its stream and its service, tell each other. Both live in one task.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     phase: AtomicU8,
     last_answer: AtomicBool,
+    readiness: Arc<Readiness>,
+    _open: TaskTrackerToken,
 }
 
 impl State {
@@ -194,13 +183,12 @@ pub(super) struct Connection {
     since: Instant,
     /// Fires at or before the limit of the phase, so that it is set once in an idle time and not once a request.
     timer: Pin<Box<Sleep>>,
-    _open: TaskTrackerToken,
 }
 
 impl Connection {
-    fn new(tls: TlsStream<Closing>, state: Arc<State>, timeouts: Timeouts, open: TaskTrackerToken) -> Self {
+    fn new(tls: TlsStream<Closing>, state: Arc<State>, timeouts: Timeouts) -> Self {
         let timer = Box::pin(sleep(timeouts.idle));
-        Self { tls, state, timeouts, phase: Phase::Idle, since: Instant::now(), timer, _open: open }
+        Self { tls, state, timeouts, phase: Phase::Idle, since: Instant::now(), timer }
     }
 
     /// The phase now; a new one begins at this moment.
@@ -368,7 +356,14 @@ impl AsyncWrite for Closing {
 pub(super) struct Exchanges<S> {
     service: S,
     state: Arc<State>,
-    readiness: Arc<Readiness>,
+}
+
+impl<S> Exchanges<S> {
+    /// `open` is held until the connection has ended.
+    pub(super) fn new(service: S, readiness: Arc<Readiness>, open: TaskTrackerToken) -> Self {
+        let (phase, last_answer) = (AtomicU8::new(Phase::Idle as u8), AtomicBool::new(false));
+        Self { service, state: Arc::new(State { phase, last_answer, readiness, _open: open }) }
+    }
 }
 
 impl<S, A, B> Service<Request<A>> for Exchanges<S>
@@ -385,7 +380,7 @@ where
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
         self.state.enter(Phase::Busy);
-        Exchange { answer: self.service.call(request), state: self.state.clone(), readiness: self.readiness.clone() }
+        Exchange { answer: self.service.call(request), state: self.state.clone() }
     }
 }
 
@@ -395,7 +390,6 @@ pin_project! {
         #[pin]
         answer: F,
         state: Arc<State>,
-        readiness: Arc<Readiness>,
     }
 }
 
@@ -409,7 +403,7 @@ where
         let this = self.project();
         let mut answer = ready!(this.answer.poll(context));
         if let Ok(answer) = &mut answer {
-            if this.readiness.is_draining() {
+            if this.state.readiness.is_draining() {
                 answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             if answer.headers().get(header::CONNECTION).is_some_and(|value| value == "close") {
@@ -418,5 +412,25 @@ where
         }
         this.state.enter(Phase::Answer);
         Poll::Ready(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_messages_one_passes_and_the_others_are_counted() {
+        let throttle = Throttle::default();
+        assert_eq!(throttle.pass(), Some(0));
+        assert_eq!(throttle.pass(), None);
+        assert_eq!(throttle.pass(), None);
+        throttle.last.lock().expect("not poisoned").0 = Instant::now().checked_sub(Throttle::INTERVAL);
+        assert_eq!(throttle.pass(), Some(2));
+    }
+
+    #[test]
+    fn the_server_idles_longer_than_the_api_server_keeps_a_connection() {
+        assert!(Timeouts::default().idle > Duration::from_secs(90));
     }
 }

@@ -3,7 +3,7 @@
 //! - [`server`]: bind, serve, drain
 //! - [`connection`]: what a connection may do, and for how long
 //! - [`certificate`]: what the server shows to its clients
-//! - [`router`]: paths, handlers, panics
+//! - [`mod@router`]: paths, handlers, panics
 //! - [`mutate_pod`]: the review of a Pod
 //! - [`limits`]: what is refused, before it is read where possible
 //! - [`reply`]: what a handler answers

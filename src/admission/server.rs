@@ -1,5 +1,7 @@
 //! The HTTPS server: bound first, then serving, then drained so that no request is lost.
 
+use std::convert::Infallible;
+use std::future::ready;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::certificate::{ServingCertificate, provider};
-use super::connection::{Acceptor, Timeouts};
+use super::connection::{Acceptor, Exchanges, Timeouts};
 use crate::telemetry::{Metrics, Readiness};
 
 /// How the server treats its connections and its own end.
@@ -92,6 +94,8 @@ impl Server {
     /// closed and a last call for open connections; idle ones closed and `grace` for the answers under way. Returns when no
     /// connection is left, or `grace` is over.
     ///
+    /// The metric of the certificate's end is set for the certificate of the start; who replaces it sets it again.
+    ///
     /// To stop at once (a second signal), drop the future and end the process.
     ///
     /// # Errors
@@ -105,21 +109,27 @@ impl Server {
         shutdown: CancellationToken,
     ) -> Result<(), ServerError> {
         let Settings { timeouts, drain_delay, last_call, grace } = self.settings;
+        metrics.certificate_expiration.set(certificate.current().not_after().as_second());
         let connections = TaskTracker::new();
         let handle = Handle::<SocketAddr>::new();
         let acceptor = Acceptor::new(
             RustlsAcceptor::new(RustlsConfig::from_config(Arc::new(tls(certificate)?))),
             timeouts,
-            readiness.clone(),
-            connections.clone(),
             metrics.tls_handshake_errors.clone(),
         );
+        // Each connection is counted here and not in its own task, which a drain might overtake before it ran.
+        let make_service = {
+            let (router, readiness, connections) = (router.with_state(()), readiness.clone(), connections.clone());
+            tower::service_fn(move |_peer: SocketAddr| {
+                ready(Ok::<_, Infallible>(Exchanges::new(router.clone(), readiness.clone(), connections.token())))
+            })
+        };
         let mut serve = Box::pin(
             axum_server::Server::from_listener(self.listener)
                 .acceptor(acceptor)
                 .handle(handle.clone())
                 .http1_only()
-                .serve(router.into_make_service()),
+                .serve(make_service),
         );
 
         tokio::select! {

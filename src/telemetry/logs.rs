@@ -1,5 +1,6 @@
 //! Log lines on standard error, as text for people or JSON for machines, and panics as log lines.
 
+use std::ffi::OsStr;
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
@@ -43,8 +44,7 @@ pub enum LogError {
 /// A filter that cannot be read, and a second call in one process.
 pub fn init(format: LogFormat, level: Option<&str>) -> Result<(), LogError> {
     let filter = filter(level, std::env::var("RUST_LOG").ok().as_deref())?;
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let ansi = std::io::stderr().is_terminal() && !no_color;
+    let ansi = colour(std::io::stderr().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => logs.with_ansi(ansi).finish().try_init()?,
@@ -56,6 +56,11 @@ pub fn init(format: LogFormat, level: Option<&str>) -> Result<(), LogError> {
         tracing::error!(location, "a thread panicked");
     }));
     Ok(())
+}
+
+/// By <https://no-color.org>: an empty variable is no wish.
+fn colour(terminal: bool, no_color: Option<&OsStr>) -> bool {
+    terminal && no_color.is_none_or(OsStr::is_empty)
 }
 
 fn filter(level: Option<&str>, environment: Option<&str>) -> Result<EnvFilter, LogError> {
@@ -82,6 +87,12 @@ mod tests {
         assert_eq!(filter(None, None).expect("a filter").to_string(), "info");
         assert_eq!(filter(None, Some("")).expect("a filter").to_string(), "info");
         assert_eq!(filter(None, Some("hyper=warn")).expect("a filter").to_string(), "hyper=warn");
+    }
+
+    #[test]
+    fn colour_needs_a_terminal_and_no_wish_against_it() {
+        assert!(colour(true, None) && colour(true, Some(OsStr::new(""))));
+        assert!(!colour(false, None) && !colour(true, Some(OsStr::new("1"))));
     }
 
     #[test]

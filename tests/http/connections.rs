@@ -1,0 +1,238 @@
+//! Connections over real TLS sockets: how long they may idle, hesitate and linger, and that nothing stays behind.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use outrigger::admission::connection::Timeouts;
+use outrigger::admission::{Client, Limits, Reply, Settings};
+use outrigger::telemetry::{Shed, Webhook};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+
+use crate::harness::{PATH, TestServer, certificate, head, measure, read_to_end, read_until, send, soon, until};
+
+const SHORT: Duration = Duration::from_millis(100);
+
+/// Waits until no more tasks are alive than at this moment in `before`.
+async fn tasks_end(before: usize) {
+    until("the connections' tasks end", || Handle::current().metrics().num_alive_tasks() <= before).await;
+}
+
+#[tokio::test]
+async fn a_connection_idles_longer_than_a_head_may_take() {
+    let server = TestServer::with_timeouts(Timeouts { head: SHORT, ..Timeouts::default() }).await;
+    let mut client = server.target().connect().await.expect("a connection");
+    for _ in 0..3 {
+        let answer = soon(client.post(PATH, Bytes::from_static(b"123"))).await.expect("an answer");
+        assert_eq!((answer.status.as_u16(), &answer.body[..], answer.close), (200, &b"3"[..], false));
+        // The subject of this test is time that passes.
+        tokio::time::sleep(SHORT * 3).await;
+        assert!(client.is_open());
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_in_order_after_the_idle_time_and_not_before() {
+    let server = TestServer::with_timeouts(Timeouts { idle: SHORT, ..Timeouts::default() }).await;
+    let start = Instant::now();
+    let mut silent = server.raw().await;
+    let mut rest = Vec::new();
+    // `Ok`: the end was announced by TLS's goodbye.
+    soon(silent.read_to_end(&mut rest)).await.expect("an orderly end");
+    assert_eq!((rest.len(), start.elapsed() >= SHORT), (0, true));
+
+    let mut used = server.raw().await;
+    send(&mut used, head(3) + "123").await;
+    assert!(read_until(&mut used, "\r\n\r\n3").await.starts_with("HTTP/1.1 200 OK\r\n"));
+    let start = Instant::now();
+    soon(used.read_to_end(&mut rest)).await.expect("an orderly end");
+    assert!(start.elapsed() >= SHORT / 2);
+}
+
+#[tokio::test]
+async fn a_partial_head_is_cut_even_when_it_trickles() {
+    let server = TestServer::with_timeouts(Timeouts { head: SHORT, ..Timeouts::default() }).await;
+    let mut stuck = server.raw().await;
+    send(&mut stuck, "POST /mutate-pod HT").await;
+    assert_eq!(read_to_end(&mut stuck).await, "");
+
+    let (mut answers, mut requests) = tokio::io::split(server.raw().await);
+    let trickle = tokio::spawn(async move {
+        while requests.write_all(b"x").await.is_ok() && requests.flush().await.is_ok() {
+            tokio::time::sleep(SHORT / 10).await;
+        }
+    });
+    let mut rest = Vec::new();
+    let _end = soon(answers.read_to_end(&mut rest)).await;
+    trickle.abort();
+    assert_eq!(rest, b"");
+}
+
+#[tokio::test]
+async fn the_head_of_a_later_request_is_cut_too() {
+    let server = TestServer::with_timeouts(Timeouts { head: SHORT, ..Timeouts::default() }).await;
+    let mut stream = server.raw().await;
+    send(&mut stream, head(3) + "123").await;
+    read_until(&mut stream, "\r\n\r\n3").await;
+    send(&mut stream, "POST /mutate-pod HT").await;
+    assert_eq!(read_to_end(&mut stream).await, "");
+}
+
+#[tokio::test]
+async fn a_tls_handshake_that_does_not_begin_is_cut_and_counted() {
+    let server = TestServer::with_timeouts(Timeouts { handshake: SHORT, ..Timeouts::default() }).await;
+    let mut silent = TcpStream::connect(server.address).await.expect("a connection");
+    let mut rest = Vec::new();
+    let _end = soon(silent.read_to_end(&mut rest)).await;
+    assert_eq!(rest, b"");
+    until("it is counted", || server.metrics.tls_handshake_errors.get() == 1).await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_trust_our_ca_is_counted_and_a_port_check_is_not() {
+    let server = TestServer::with_timeouts(Timeouts::default()).await;
+    let before = Handle::current().metrics().num_alive_tasks();
+    drop(TcpStream::connect(server.address).await.expect("a connection"));
+    let other_ca = certificate();
+    let error = Client::connect(server.address, other_ca.ca_pem().expect("generated")).await.expect_err("no trust");
+    assert!(error.to_string().contains(&server.address.to_string()), "{error}");
+    tasks_end(before).await;
+    assert_eq!(server.metrics.tls_handshake_errors.get(), 1);
+}
+
+#[tokio::test]
+async fn plain_http_is_a_failed_handshake() {
+    let server = TestServer::with_timeouts(Timeouts::default()).await;
+    let mut plain = TcpStream::connect(server.address).await.expect("a connection");
+    plain.write_all(head(0).as_bytes()).await.expect("written");
+    until("it is counted", || server.metrics.tls_handshake_errors.get() == 1).await;
+}
+
+#[tokio::test]
+async fn a_client_that_writes_100_mb_before_it_reads_gets_its_413() {
+    // Only so that a slow machine may take its time to write.
+    let server = TestServer::with_timeouts(Timeouts { close: Duration::from_secs(60), ..Timeouts::default() }).await;
+    let mut stream = server.raw().await;
+    let piece = vec![b' '; 1_000_000];
+    send(&mut stream, head(100 * piece.len())).await;
+    for _ in 0..100 {
+        send(&mut stream, &piece).await;
+    }
+    let answer = read_to_end(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 413 Payload Too Large\r\n"), "{answer}");
+    assert!(answer.contains("connection: close\r\n") && answer.contains("at most 7340032 bytes"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_reads_while_it_writes_100_mb_gets_its_413() {
+    let server = TestServer::with_timeouts(Timeouts::default()).await;
+    let mut client = server.target().connect().await.expect("a connection");
+    let answer = soon(client.post(PATH, Bytes::from(vec![b' '; 100_000_000]))).await.expect("an answer");
+    assert_eq!((answer.status.as_u16(), answer.close, client.is_open()), (413, true, false));
+}
+
+#[tokio::test]
+async fn a_chunked_body_over_the_limit_gets_its_413() {
+    let server = TestServer::with_timeouts(Timeouts::default()).await;
+    let mut stream = server.raw().await;
+    let request = head(0).replace("Content-Length: 0", "Transfer-Encoding: chunked");
+    send(&mut stream, request).await;
+    let piece = " ".repeat(1_000_000);
+    for _ in 0..12 {
+        send(&mut stream, format!("{:x}\r\n{}\r\n", piece.len(), piece)).await;
+    }
+    let answer = read_to_end(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 413 Payload Too Large\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn gzip_is_415_and_the_connection_goes_on() {
+    let server = TestServer::with_timeouts(Timeouts::default()).await;
+    let mut stream = server.raw().await;
+    send(&mut stream, head(4).replace("Host", "Content-Encoding: gzip\r\nHost") + "\x1f\x1f\x1f\x1f").await;
+    let answer = read_until(&mut stream, "not supported\n").await;
+    assert!(answer.starts_with("HTTP/1.1 415 Unsupported Media Type\r\n"), "{answer}");
+    assert!(!answer.contains("connection: close"), "{answer}");
+    send(&mut stream, head(3) + "123").await;
+    assert!(read_until(&mut stream, "\r\n\r\n3").await.starts_with("HTTP/1.1 200 OK\r\n"));
+}
+
+#[tokio::test]
+async fn a_shed_review_leaves_its_connection_usable() {
+    let limits = Limits { reviews: 1, ..Limits::default() };
+    let server = TestServer::start(measure(), limits, Settings::default()).await;
+    let mut slow = server.raw().await;
+    send(&mut slow, head(4) + "12").await;
+    let webhook = server.metrics.webhook(Webhook::MutatePod);
+    until("the slow review is in flight", || webhook.in_flight().get() == 1).await;
+    let mut client = server.target().connect().await.expect("a connection");
+    let body = Bytes::from(vec![b' '; 20_000]);
+    let answer = soon(client.post(PATH, body.clone())).await.expect("an answer");
+    assert_eq!((answer.status.as_u16(), answer.close), (503, false));
+    assert_eq!(server.metrics.shed(Shed::Reviews).get(), 1);
+    send(&mut slow, "34").await;
+    read_until(&mut slow, "\r\n\r\n4").await;
+    let answer = soon(client.post(PATH, body)).await.expect("an answer");
+    assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"20000"[..]));
+}
+
+#[tokio::test]
+async fn a_panic_leaves_its_connection_usable() {
+    let server = TestServer::with_timeouts(Timeouts::default()).await;
+    let mut client = server.target().connect().await.expect("a connection");
+    assert_eq!(soon(client.post(PATH, Bytes::from_static(b"panic"))).await.expect("an answer").status, 500);
+    assert_eq!(soon(client.post(PATH, Bytes::from_static(b"fine"))).await.expect("an answer").status, 200);
+}
+
+#[tokio::test]
+async fn closed_connections_leave_no_task_behind() {
+    let server = TestServer::with_timeouts(Timeouts::default()).await;
+    let target = server.target();
+    let before = Handle::current().metrics().num_alive_tasks();
+    for _ in 0..50 {
+        let mut client = target.connect().await.expect("a connection");
+        soon(client.post(PATH, Bytes::new())).await.expect("an answer");
+    }
+    tasks_end(before).await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_take_its_answer_is_cut() {
+    let large = Arc::new(|_: &[u8]| Reply::json(vec![b' '; 64 * 1024 * 1024]));
+    let timeouts = Timeouts { answer: SHORT, close: SHORT, ..Timeouts::default() };
+    let server = TestServer::start(large, Limits::default(), Settings { timeouts, ..Settings::default() }).await;
+    let before = Handle::current().metrics().num_alive_tasks();
+    let mut stream = server.raw().await;
+    send(&mut stream, head(0)).await;
+    let webhook = server.metrics.webhook(Webhook::MutatePod);
+    until("it is answered", || webhook.requests(200).get() == 1).await;
+    tasks_end(before).await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_close_after_the_last_answer_is_cut() {
+    let server = TestServer::with_timeouts(Timeouts { close: SHORT, ..Timeouts::default() }).await;
+    let before = Handle::current().metrics().num_alive_tasks();
+    let mut stream = server.raw().await;
+    send(&mut stream, head(100_000_000)).await;
+    let answer = read_to_end(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 413 Payload Too Large\r\n"), "{answer}");
+    tasks_end(before).await;
+}
+
+#[tokio::test]
+async fn a_replaced_certificate_is_shown_to_new_connections_and_old_ones_go_on() {
+    let server = TestServer::with_timeouts(Timeouts::default()).await;
+    let mut old = server.target().connect().await.expect("a connection");
+    let end = server.certificate.current().not_after().as_second();
+    assert_eq!(server.metrics.certificate_expiration.get(), end);
+    let pair = certificate();
+    let ca = pair.ca_pem().expect("generated").to_owned();
+    server.certificate.replace(pair);
+    assert!(server.target().connect().await.is_err());
+    let mut new = Client::connect(server.address, &ca).await.expect("a connection");
+    assert_eq!(soon(new.post(PATH, Bytes::new())).await.expect("an answer").status, 200);
+    assert_eq!(soon(old.post(PATH, Bytes::new())).await.expect("an answer").status, 200);
+}
