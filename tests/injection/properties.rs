@@ -1,7 +1,5 @@
 //! The properties of a patch: it does what the reference does, once, touches nothing else, and no input panics.
 
-use std::fmt::Debug;
-
 use json_patch::{Patch, PatchOperation};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -16,13 +14,15 @@ use crate::{Answer, NOW, real, real_on_anything};
 
 const LISTS: [&str; 2] = ["containers", "initContainers"];
 
-fn config(cases: u32) -> ProptestConfig {
+/// `PROPTEST_CASES` (256) times `factor` cases; a failure is kept beside this file and tried first from then on.
+fn config(factor: u32) -> ProptestConfig {
     let regressions = FileFailurePersistence::Direct("tests/injection/proptest-regressions.txt");
-    ProptestConfig { failure_persistence: Some(Box::new(regressions)), cases, ..ProptestConfig::default() }
+    let default = ProptestConfig::default();
+    ProptestConfig { failure_persistence: Some(Box::new(regressions)), cases: factor * default.cases, ..default }
 }
 
 proptest! {
-    #![proptest_config(config(1_000))]
+    #![proptest_config(config(2))]
 
     #[test]
     fn the_patch_does_what_the_reference_does(case in cases()) {
@@ -30,10 +30,15 @@ proptest! {
         let expected = inject(&case.world, &case.request, NOW);
         match (&answer, &expected) {
             (Answer::Patch(patch), Outcome::Injected(pod)) => prop_assert_eq!(&patched(&case, patch)?, pod),
-            (Answer::Nothing, Outcome::Nothing) | (Answer::Denied(_), Outcome::Denied(_)) => {}
+            (Answer::Nothing, Outcome::Nothing) => {}
+            (Answer::Denied(reason), Outcome::Denied(_)) => prop_assert!(!reason.is_empty()),
             _ => prop_assert!(false, "the crate answers {answer:?}\nthe reference {expected:?}"),
         }
     }
+}
+
+proptest! {
+    #![proptest_config(config(1))]
 
     #[test]
     fn a_second_pass_over_the_patched_and_defaulted_pod_has_no_patch(case in cases()) {
@@ -98,10 +103,6 @@ proptest! {
         let review = json!({"request": {"uid": "u", "operation": "CREATE", "namespace": "shop", "object": pod}});
         real_on_anything(&sets, &case.world.namespaces, review.to_string().as_bytes());
     }
-}
-
-proptest! {
-    #![proptest_config(config(500))]
 
     #[test]
     fn arbitrary_json_does_not_panic(sets in sets(), namespaces in namespaces(), any in vec(json_values(), 3)) {
@@ -127,7 +128,7 @@ proptest! {
 fn the_generated_cases_reach_every_kind_of_outcome() {
     let mut runner = TestRunner::deterministic();
     let (mut injected, mut nothing, mut denied, mut replaced, mut kept) = (0, 0, 0, 0, 0);
-    for _ in 0..400 {
+    for _ in 0..500 {
         let case = cases().new_tree(&mut runner).expect("a case").current();
         let pod = match inject(&case.world, &case.request, NOW) {
             Outcome::Nothing => {
@@ -153,7 +154,7 @@ fn the_generated_cases_reach_every_kind_of_outcome() {
     let seen =
         [("injected", injected), ("nothing", nothing), ("denied", denied), ("replaced", replaced), ("kept", kept)];
     for (kind, count) in seen {
-        assert!(count >= 20, "{kind} only {count} times: {seen:?}");
+        assert!(count >= 15, "{kind} only {count} times: {seen:?}");
     }
 }
 
