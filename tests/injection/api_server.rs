@@ -20,7 +20,7 @@ pub fn default_pod(pod: &Value) -> Value {
         elements(spec.get_mut("volumes")).for_each(default_volume);
         set_missing(
             spec,
-            json!({
+            &json!({
                 "restartPolicy": "Always",
                 "dnsPolicy": "ClusterFirst",
                 "schedulerName": "default-scheduler",
@@ -39,25 +39,25 @@ pub fn default_pod(pod: &Value) -> Value {
 fn default_container(container: &mut Map<String, Value>) {
     for variable in elements(container.get_mut("env")) {
         if let Some(field) = variable.get_mut("valueFrom").and_then(|source| source["fieldRef"].as_object_mut()) {
-            set_missing(field, json!({"apiVersion": "v1"}));
+            set_missing(field, &json!({"apiVersion": "v1"}));
         }
     }
     for port in elements(container.get_mut("ports")) {
-        set_missing(port, json!({"protocol": "TCP"}));
+        set_missing(port, &json!({"protocol": "TCP"}));
     }
     for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
         if let Some(probe) = container.get_mut(probe).and_then(Value::as_object_mut) {
             let defaults =
                 json!({"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3});
-            set_missing(probe, defaults);
+            set_missing(probe, &defaults);
             if let Some(get) = probe.get_mut("httpGet").and_then(Value::as_object_mut) {
-                set_missing(get, json!({"path": "/", "scheme": "HTTP"}));
+                set_missing(get, &json!({"path": "/", "scheme": "HTTP"}));
             }
         }
     }
     set_missing(
         container,
-        json!({
+        &json!({
             "resources": {},
             "imagePullPolicy": "IfNotPresent",
             "terminationMessagePath": "/dev/termination-log",
@@ -72,12 +72,12 @@ fn default_volume(volume: &mut Map<String, Value>) {
     }
     for source in ["configMap", "secret"] {
         if let Some(source) = volume.get_mut(source).and_then(Value::as_object_mut) {
-            set_missing(source, json!({"defaultMode": 420}));
+            set_missing(source, &json!({"defaultMode": 420}));
         }
     }
 }
 
-fn set_missing(object: &mut Map<String, Value>, defaults: Value) {
+fn set_missing(object: &mut Map<String, Value>, defaults: &Value) {
     for (key, default) in defaults.as_object().cloned().unwrap_or_default() {
         object.entry(key).or_insert(default);
     }

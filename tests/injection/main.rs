@@ -1,9 +1,11 @@
-//! The injection core against a slow, plainly written reference injector, on generated SidecarSets, Namespaces and Pods.
+//! The injection core against a slow, plainly written reference injector, on generated sets, Namespaces and Pods.
 
 mod api_server;
 mod examples;
+mod pods;
 mod properties;
 mod reference;
+mod sets;
 mod strategies;
 
 use reference::{Outcome, Request, Set, World};
@@ -33,7 +35,7 @@ fn world(sets: &[Value], namespaces: &[Value]) -> World {
 
 // ---- the crate's side. UNTIL THE CRATE'S API STANDS the reference answers in its place.
 
-/// A SidecarSet as it is stored: defaulted.
+/// A `SidecarSet` as it is stored: defaulted.
 fn stored(set: &Value) -> Value {
     let mut set = set.clone();
     for (list, policy) in [("containers", "BeforeAppContainer"), ("initContainers", "AfterAppContainer")] {
@@ -52,14 +54,14 @@ fn stored(set: &Value) -> Value {
     set
 }
 
-/// The hash of a stored SidecarSet, and the one without images.
+/// The hash of a stored `SidecarSet`, and the one without images.
 fn hashes(stored: &Value) -> (String, String) {
     let hash = |value: &Value| format!("{:x}", Sha256::digest(value.to_string()));
     let init = reference::items(stored, "/spec/initContainers");
     let native = init.iter().any(|container| container["restartPolicy"] == "Always");
     let mut hashed = json!([stored["spec"]["containers"], if native { init } else { &[] }]);
     let with_image = hash(&hashed);
-    for container in hashed.as_array_mut().into_iter().flatten().flat_map(Value::as_array_mut).flatten() {
+    for container in hashed.as_array_mut().into_iter().flatten().filter_map(Value::as_array_mut).flatten() {
         if let Some(fields) = container.as_object_mut() {
             fields.shift_remove("image");
         }

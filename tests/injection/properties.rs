@@ -9,10 +9,9 @@ use serde_json::{Map, Value, json};
 
 use crate::api_server::default_pod;
 use crate::reference::{HASH, HASH_WITHOUT_IMAGE, INJECTED_LIST, Outcome, Request, inject, items};
-use crate::strategies::{Case, cases, json_values, mutated_reviews, mutated_sets, namespaces, sets};
+use crate::sets::{LISTS, json_values, namespaces, sets};
+use crate::strategies::{Case, cases, mutated_reviews, mutated_sets};
 use crate::{Answer, NOW, real, real_on_anything};
-
-const LISTS: [&str; 2] = ["containers", "initContainers"];
 
 /// `PROPTEST_CASES` (256) times `factor` cases; a failure is kept beside this file and tried first from then on.
 fn config(factor: u32) -> ProptestConfig {
@@ -220,14 +219,14 @@ fn name(object: &Value) -> &str {
 
 /// Why a patch is not minimal: it must only add, except that a container may be replaced behind a test of its name and
 /// that one of our annotations may get another text.
-fn fault_of_shape(pod: &Value, patch: &Patch) -> Option<String> {
+fn fault_of_shape(pod: &Value, operations: &Patch) -> Option<String> {
     let mut pod = pod.clone();
-    let mut tested: Option<String> = None;
-    for operation in &patch.0 {
+    let mut guard: Option<String> = None;
+    for operation in &operations.0 {
         let fault = |what: &str| Some(format!("{operation}: {what}"));
         let path = operation.path().to_string();
         let present = pod.pointer(&path).filter(|present| !present.is_null()).cloned();
-        if tested.is_some() && !matches!(operation, PatchOperation::Replace(_)) {
+        if guard.is_some() && !matches!(operation, PatchOperation::Replace(_)) {
             return fault("follows a test without a replacement");
         }
         match operation {
@@ -241,10 +240,10 @@ fn fault_of_shape(pod: &Value, patch: &Patch) -> Option<String> {
                     return fault("overwrites what is there");
                 }
             }
-            PatchOperation::Test(_) => tested = Some(path),
+            PatchOperation::Test(_) => guard = Some(path),
             PatchOperation::Replace(_) => {
                 let in_list = LISTS.iter().any(|list| path.starts_with(&format!("/spec/{list}/")));
-                if !in_list || tested.take() != Some(format!("{path}/name")) {
+                if !in_list || guard.take() != Some(format!("{path}/name")) {
                     return fault("replaces something else than a container whose name was tested");
                 }
             }
@@ -254,7 +253,7 @@ fn fault_of_shape(pod: &Value, patch: &Patch) -> Option<String> {
             return fault(&error.to_string());
         }
     }
-    tested.map(|path| format!("the test of {path} guards nothing"))
+    guard.map(|path| format!("the test of {path} guards nothing"))
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The slow reference injector: the rules of injection said once more, plainly, over `serde_json::Value`.
 //!
-//! It shares nothing with the crate but the stored form of a SidecarSet and its two hashes, which come in with [`Set`].
+//! It shares nothing with the crate but the stored form of a `SidecarSet` and its two hashes, which come in with [`Set`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +27,7 @@ const SET_ONLY_FIELDS: [&str; 6] = [
     "resourcesPolicy",
 ];
 
-/// A SidecarSet as its user wrote it, as it is stored (defaulted), and its hashes.
+/// A `SidecarSet` as its user wrote it, as it is stored (defaulted), and its hashes.
 #[derive(Clone, Debug)]
 pub struct Set {
     pub written: Value,
@@ -43,7 +43,7 @@ pub struct World {
     pub namespaces: Vec<Value>,
 }
 
-/// What an AdmissionReview asks, as far as it matters here. `namespace` may be empty.
+/// What an `AdmissionReview` asks, as far as it matters here. `namespace` may be empty.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub operation: String,
@@ -209,8 +209,8 @@ fn inject_sets(sets: &[&Set], pod: &Value, now: &str) -> Result<Value, String> {
     add_missing_by_name(&mut result, "imagePullSecrets", pull_secrets);
 
     let texts = [
-        (HASH, hash_annotation(entries, sets, |set| &set.hash, now)),
-        (HASH_WITHOUT_IMAGE, hash_annotation(entries_without_image, sets, |set| &set.hash_without_image, now)),
+        (HASH, hash_annotation(&entries, sets, |set| &set.hash, now)),
+        (HASH_WITHOUT_IMAGE, hash_annotation(&entries_without_image, sets, |set| &set.hash_without_image, now)),
         (INJECTED_LIST, Some(injected_list(&annotations[INJECTED_LIST], sets))),
     ];
     for (key, new_text) in texts {
@@ -322,14 +322,14 @@ fn is_legacy(entry: &RawValue) -> bool {
 
 /// The annotation's new text, or nothing if the present one says it all.
 fn hash_annotation(
-    present: BTreeMap<String, Box<RawValue>>,
+    present: &BTreeMap<String, Box<RawValue>>,
     sets: &[&Set],
     hash_of: fn(&Set) -> &str,
     now: &str,
 ) -> Option<String> {
     let mut entries: BTreeMap<String, String> = BTreeMap::new();
     let mut changed = false;
-    for (key, entry) in &present {
+    for (key, entry) in present {
         if is_legacy(entry) {
             changed = true;
             entries.insert(key.clone(), new_entry(&recorded_hash(entry), key, &Value::Null, now));
@@ -338,8 +338,8 @@ fn hash_annotation(
         }
     }
     for set in sets {
-        let is_current = |entry: &Box<RawValue>| !is_legacy(entry) && recorded_hash(entry) == hash_of(set);
-        if !present.get(set.name()).is_some_and(is_current) {
+        let is_current = |entry: &RawValue| !is_legacy(entry) && recorded_hash(entry) == hash_of(set);
+        if !present.get(set.name()).map(AsRef::as_ref).is_some_and(is_current) {
             changed = true;
             let entry = new_entry(hash_of(set), set.name(), &json!(set.sidecar_list()), now);
             entries.insert(set.name().to_owned(), entry);
