@@ -82,7 +82,8 @@ fn real(world: &World, request: &Request, pod_text: &str) -> Answer {
     }
 }
 
-/// Runs the crate on sets that may be anything and the body of a review that may be anything; the answer does not matter.
+/// Runs the crate on sets that may be anything and the body of a review that may be anything; the answer does not
+/// matter.
 fn real_on_anything(sets: &[Value], namespaces: &[Value], review: &[u8]) {
     let Ok(review) = serde_json::from_slice::<Value>(review) else { return };
     let text = |pointer: &str| review.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();

@@ -1,6 +1,7 @@
 //! The slow reference injector: the rules of injection said once more, plainly, over `serde_json::Value`.
 //!
-//! It shares nothing with the crate but the stored form of a `SidecarSet` and its two hashes, which come in with [`Set`].
+//! It shares nothing with the crate but the stored form of a `SidecarSet` and its two hashes, which come in with
+//! [`Set`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
