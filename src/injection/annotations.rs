@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
 /// What a Pod records of the SidecarSets injected into it: the parsed value of one of the two hash annotations.
+///
+/// OpenKruise's older form maps a name to a bare hash; such entries are understood, and upgraded once the value is written.
 #[derive(Debug, Default)]
 pub struct Record<'a> {
     entries: BTreeMap<Str<'a>, &'a RawValue>,
-    /// Whether OpenKruise's older form (name to bare hash) occurs, which is upgraded.
-    legacy: bool,
 }
 
 /// What is recorded of one set.
@@ -42,18 +42,13 @@ impl<'a> Record<'a> {
         let value = value.map(str::trim).filter(|value| !value.is_empty() && *value != "null");
         let Some(value) = value else { return Ok(Self::default()) };
         let entries: BTreeMap<Str<'a>, &'a RawValue> = serde_json::from_str(value).map_err(|_| Unreadable)?;
-        let mut legacy = false;
-        for entry in entries.values() {
-            match entry.get().as_bytes().first() {
-                Some(b'{' | b'n') => {}
-                Some(b'"') => legacy = true,
-                _ => return Err(Unreadable),
-            }
+        if !entries.values().all(|entry| entry.get().starts_with(['{', 'n', '"'])) {
+            return Err(Unreadable);
         }
-        Ok(Self { entries, legacy })
+        Ok(Self { entries })
     }
 
-    /// Whether the set is recorded with this hash.
+    /// Whether the set is recorded with this hash, in either form.
     #[must_use]
     pub fn has(&self, set: &str, hash: &str) -> bool {
         #[derive(Deserialize)]
@@ -61,19 +56,26 @@ impl<'a> Record<'a> {
             #[serde(borrow, default)]
             hash: Str<'a>,
         }
-        self.entries
-            .iter()
-            .find(|(name, _)| &***name == set)
-            .and_then(|(_, entry)| serde_json::from_str::<Recorded<'_>>(entry.get()).ok())
-            .is_some_and(|recorded| &*recorded.hash == hash)
+        let recorded = self.entry(set).map(RawValue::get).and_then(|entry| {
+            let bare = serde_json::from_str::<Str<'_>>(entry).ok();
+            bare.or_else(|| serde_json::from_str::<Recorded<'_>>(entry).ok().map(|recorded| recorded.hash))
+        });
+        recorded.is_some_and(|recorded| *recorded == *hash)
+    }
+
+    fn entry(&self, set: &str) -> Option<&'a RawValue> {
+        self.entries.iter().find(|(name, _)| &***name == set).map(|(_, entry)| *entry)
     }
 
     /// The annotation's new value once `sets` are recorded: entries that are up to date, and those of other sets, keep their
     /// text. `None` when nothing changes. `now` is RFC 3339 text.
     #[must_use]
     pub fn updated(&self, sets: &[Entry<'_>], now: &str) -> Option<String> {
-        let outdated: Vec<_> = sets.iter().filter(|set| !self.has(set.set, set.hash)).collect();
-        if outdated.is_empty() && !self.legacy {
+        let up_to_date = |set: &&Entry<'_>| {
+            self.has(set.set, set.hash) && self.entry(set.set).is_some_and(|entry| !is_bare_hash(entry))
+        };
+        let outdated: Vec<_> = sets.iter().filter(|set| !up_to_date(set)).collect();
+        if outdated.is_empty() && !self.entries.values().any(|entry| is_bare_hash(entry)) {
             return None;
         }
         let mut entries: BTreeMap<&str, String> =
@@ -112,6 +114,10 @@ impl Entry<'_> {
         json.push('}');
         json
     }
+}
+
+fn is_bare_hash(entry: &RawValue) -> bool {
+    entry.get().starts_with('"')
 }
 
 /// The entry as it stands; a bare hash in the form that all readers know today.

@@ -1,0 +1,94 @@
+//! The injection core against a slow, plainly written reference injector, on generated sets, Namespaces and Pods.
+
+mod api_server;
+mod examples;
+mod pods;
+mod properties;
+mod reference;
+mod sets;
+mod strategies;
+
+use jiff::Timestamp;
+use outrigger::admission::mutate_pod;
+use outrigger::api::decode;
+use outrigger::api::pod::PodView;
+use outrigger::injection::{Exclusions, Index, InjectableSet, Injection, PodRequest, Snapshot, hash};
+use outrigger::telemetry::Metrics;
+use reference::{Request, Set, World};
+use serde_json::Value;
+
+/// The time of every review.
+const NOW: &str = "2026-01-02T03:04:05Z";
+
+/// What the crate answers to a request.
+#[derive(Debug)]
+enum Answer {
+    Patch(json_patch::Patch),
+    Nothing,
+    Denied(String),
+}
+
+/// The sets as users write them, with what the crate makes of them.
+fn world(sets: &[Value], namespaces: &[Value]) -> World {
+    let set = |written: &Value| {
+        let stored = stored(written);
+        let (hash, hash_without_image) = hashes(&stored);
+        Set { written: written.clone(), stored, hash, hash_without_image }
+    };
+    World { sets: sets.iter().map(set).collect(), namespaces: namespaces.to_vec() }
+}
+
+/// A `SidecarSet` as it is stored: defaulted. What the crate refuses to read stays as it is.
+fn stored(set: &Value) -> Value {
+    match decode::sidecarset(set.clone()) {
+        Ok(stored) => serde_json::to_value(stored).expect("a SidecarSet is JSON"),
+        Err(_) => set.clone(),
+    }
+}
+
+/// The hash of a stored `SidecarSet`, and the one without images.
+fn hashes(stored: &Value) -> (String, String) {
+    let spec = decode::typed(stored.get("spec").cloned().unwrap_or_default());
+    let hashes = spec.ok().and_then(|spec| hash::hashes(&spec).ok());
+    hashes.map(|hashes| (hashes.hash, hashes.without_image)).unwrap_or_default()
+}
+
+fn snapshot<'v>(sets: impl Iterator<Item = &'v Value>, namespaces: &[Value]) -> Snapshot {
+    let mut index = Index::new(Exclusions::default());
+    for set in sets.filter_map(|set| InjectableSet::new(decode::sidecarset(set.clone()).ok()?).ok()) {
+        index.apply_set(set);
+    }
+    for namespace in namespaces {
+        let text = |pointer: &str| namespace.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let labels = decode::typed(namespace.pointer("/metadata/labels").cloned().unwrap_or_default());
+        index.apply_namespace(text("/metadata/name"), labels.unwrap_or_default());
+    }
+    index.snapshot()
+}
+
+/// The crate's answer to a request whose Pod is spelled `pod_text`.
+fn real(world: &World, request: &Request, pod_text: &str) -> Answer {
+    let pod: PodView<'_> = serde_json::from_str(pod_text).expect("a generated Pod can be read");
+    let circumstances = PodRequest {
+        namespace: &request.namespace,
+        operation: &request.operation,
+        sub_resource: &request.sub_resource,
+        now: NOW.parse().expect("a time"),
+    };
+    let snapshot = snapshot(world.sets.iter().map(|set| &set.written), &world.namespaces);
+    match snapshot.inject(&pod, &circumstances) {
+        Ok(Injection::Excluded(_) | Injection::NotMatched) => Answer::Nothing,
+        Ok(Injection::Matched(injected)) => match injected.patch {
+            Some(patch) => Answer::Patch(serde_json::from_str(&patch).expect("the patch is a JSON Patch")),
+            None => Answer::Nothing,
+        },
+        Err(error) => Answer::Denied(error.to_string()),
+    }
+}
+
+/// Runs the crate on sets that may be anything and the body of a review that may be anything; the answer does not
+/// matter.
+fn real_on_anything(sets: &[Value], namespaces: &[Value], review: &[u8]) {
+    let reply = mutate_pod::answer(review, &snapshot(sets.iter(), namespaces), Timestamp::UNIX_EPOCH, &Metrics::new());
+    assert!([200, 400].contains(&reply.status), "{}", String::from_utf8_lossy(&reply.body));
+}

@@ -1,0 +1,295 @@
+//! The properties of a patch: it does what the reference does, once, touches nothing else, and no input panics.
+
+use json_patch::{Patch, PatchOperation};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{FileFailurePersistence, TestRunner};
+use serde_json::{Map, Value, json};
+
+use crate::api_server::default_pod;
+use crate::reference::{HASH, HASH_WITHOUT_IMAGE, INJECTED_LIST, Outcome, Request, inject, items};
+use crate::sets::{LISTS, json_values, namespaces, sets};
+use crate::strategies::{Case, cases, mutated_reviews, mutated_sets, review};
+use crate::{Answer, NOW, real, real_on_anything};
+
+/// `PROPTEST_CASES` (256) times `factor` cases; a failure is kept beside this file and tried first from then on.
+fn config(factor: u32) -> ProptestConfig {
+    let regressions = FileFailurePersistence::Direct("tests/injection/proptest-regressions.txt");
+    let default = ProptestConfig::default();
+    ProptestConfig { failure_persistence: Some(Box::new(regressions)), cases: factor * default.cases, ..default }
+}
+
+proptest! {
+    #![proptest_config(config(2))]
+
+    #[test]
+    fn the_patch_does_what_the_reference_does(case in cases()) {
+        let answer = real(&case.world, &case.request, &case.pod_text);
+        let expected = inject(&case.world, &case.request, NOW);
+        match (&answer, &expected) {
+            (Answer::Patch(patch), Outcome::Injected(pod)) => {
+                prop_assert_eq!(fault_of_shape(&case.request.pod, patch), None);
+                prop_assert_eq!(&patched(&case, patch)?, pod);
+            }
+            (Answer::Nothing, Outcome::Nothing) => {}
+            (Answer::Denied(reason), Outcome::Denied(_)) => prop_assert!(!reason.is_empty()),
+            _ => prop_assert!(false, "the crate answers {answer:?}\nthe reference {expected:?}"),
+        }
+    }
+}
+
+/// Whether a container has everything that was written, beside defaults and the mark of injection. SidecarSet's own fields
+/// are no part of a container, and resources are written canonically.
+fn carries(container: &Value, written: &Value) -> bool {
+    const NOT_COPIED: [&str; 4] = ["podInjectPolicy", "upgradeStrategy", "shareVolumePolicy", "resources"];
+    match (container, written) {
+        (Value::Object(container), Value::Object(written)) => written.iter().all(|(key, written)| {
+            NOT_COPIED.contains(&key.as_str())
+                || written.is_null()
+                || written == ""
+                || container.get(key).is_some_and(|value| carries(value, written))
+        }),
+        (Value::Array(items), Value::Array(written)) => {
+            items.len() >= written.len() && items.iter().zip(written).all(|(item, written)| carries(item, written))
+        }
+        _ => container == written,
+    }
+}
+
+proptest! {
+    #![proptest_config(config(1))]
+
+    #[test]
+    fn a_second_pass_over_the_patched_and_defaulted_pod_has_no_patch(case in cases()) {
+        if let Answer::Patch(patch) = real(&case.world, &case.request, &case.pod_text) {
+            let pod = patched(&case, &patch)?;
+            for pod in [default_pod(&pod), pod] {
+                let request = Request { pod, ..case.request.clone() };
+                let second = real(&case.world, &request, &request.pod.to_string());
+                prop_assert!(matches!(second, Answer::Nothing), "{second:?}\nover {:#}", request.pod);
+            }
+        }
+    }
+
+    #[test]
+    fn everything_but_what_injection_is_about_stays_as_it_is(case in cases()) {
+        if let Answer::Patch(patch) = real(&case.world, &case.request, &case.pod_text) {
+            let pod = patched(&case, &patch)?;
+            prop_assert_eq!(uninjected(&pod, &case), uninjected(&case.request.pod, &case));
+            for list in ["volumes", "imagePullSecrets"] {
+                let own = pod_list(&case.request.pod, list);
+                prop_assert_eq!(pod_list(&pod, list).get(..own.len()), Some(own), "{} of the Pod come first", list);
+            }
+            for list in LISTS {
+                let own = names(pod_list(&case.request.pod, list));
+                let kept: Vec<&str> = names(pod_list(&pod, list)).into_iter().filter(|name| own.contains(name)).collect();
+                prop_assert_eq!(kept, own, "{} keep their order", list);
+            }
+        }
+    }
+
+    #[test]
+    fn injected_containers_carry_their_own_unknown_fields(case in cases()) {
+        if let Answer::Patch(patch) = real(&case.world, &case.request, &case.pod_text) {
+            let pod = patched(&case, &patch)?;
+            for list in LISTS {
+                for container in pod_list(&pod, list) {
+                    let is_of_set = !pod_list(&case.request.pod, list).contains(container);
+                    let written = case.world.sets.iter().flat_map(|set| pod_list(&set.written, list));
+                    prop_assert!(!is_of_set || written.clone().any(|written| carries(container, written)), "{container:#}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn mutated_reviews_do_not_panic((case, review) in mutated_reviews()) {
+        let sets: Vec<Value> = case.world.sets.iter().map(|set| set.written.clone()).collect();
+        real_on_anything(&sets, &case.world.namespaces, review.to_string().as_bytes());
+    }
+
+    #[test]
+    fn mutated_sidecar_sets_do_not_panic(sets in mutated_sets(), case in cases()) {
+        let pod = &case.request.pod;
+        real_on_anything(&sets, &case.world.namespaces, review("CREATE", "", "shop", pod).to_string().as_bytes());
+    }
+
+    #[test]
+    fn arbitrary_json_does_not_panic(sets in sets(), namespaces in namespaces(), any in vec(json_values(), 3)) {
+        real_on_anything(&sets, &namespaces, any[0].to_string().as_bytes());
+        real_on_anything(&sets, &namespaces, review("CREATE", "", "shop", &any[1]).to_string().as_bytes());
+        real_on_anything(&any, &any, json!({"request": any[2]}).to_string().as_bytes());
+    }
+
+    #[test]
+    fn arbitrary_bytes_do_not_panic(
+        sets in sets(), bytes in vec(any::<u8>(), 0..200), (_, review) in mutated_reviews(), cut in any::<prop::sample::Index>()
+    ) {
+        real_on_anything(&sets, &[], &bytes);
+        let review = review.to_string().into_bytes();
+        real_on_anything(&sets, &[], &review[..cut.index(review.len())]);
+        let mut with_bytes_within = review.clone();
+        with_bytes_within.splice(cut.index(review.len()).., bytes);
+        real_on_anything(&sets, &[], &with_bytes_within);
+    }
+}
+
+#[test]
+fn the_generated_cases_reach_every_kind_of_outcome() {
+    let mut runner = TestRunner::deterministic();
+    let (mut injected, mut nothing, mut denied, mut replaced, mut kept) = (0, 0, 0, 0, 0);
+    for _ in 0..500 {
+        let case = cases().new_tree(&mut runner).expect("a case").current();
+        let pod = match inject(&case.world, &case.request, NOW) {
+            Outcome::Nothing => {
+                nothing += 1;
+                continue;
+            }
+            Outcome::Denied(_) => {
+                denied += 1;
+                continue;
+            }
+            Outcome::Injected(pod) => pod,
+        };
+        injected += 1;
+        for list in LISTS {
+            let of_sets: Vec<&str> = case.world.sets.iter().flat_map(|set| names(set.containers(list))).collect();
+            let both = |container: &&Value| of_sets.contains(&name(container));
+            let before: Vec<&Value> = pod_list(&case.request.pod, list).iter().filter(both).collect();
+            let stays = before.iter().filter(|container| pod_list(&pod, list).contains(container)).count();
+            kept += stays;
+            replaced += before.len() - stays;
+        }
+    }
+    let seen =
+        [("injected", injected), ("nothing", nothing), ("denied", denied), ("replaced", replaced), ("kept", kept)];
+    for (kind, count) in seen {
+        assert!(count >= 15, "{kind} only {count} times: {seen:?}");
+    }
+}
+
+fn patched(case: &Case, patch: &Patch) -> Result<Value, TestCaseError> {
+    let mut pod = case.request.pod.clone();
+    let applied = json_patch::patch(&mut pod, patch);
+    applied.map_err(|error| TestCaseError::fail(format!("{error}\nof {patch}\nto {pod:#}")))?;
+    Ok(pod)
+}
+
+/// The Pod without what injection may write; missing, null and empty parents are the same.
+fn uninjected(pod: &Value, case: &Case) -> Value {
+    let mut pod = pod.clone();
+    for list in LISTS {
+        let of_sets: Vec<&str> = case.world.sets.iter().flat_map(|set| names(set.containers(list))).collect();
+        if let Some(containers) = pod["spec"][list].as_array_mut() {
+            containers.retain(|container| !of_sets.contains(&name(container)));
+        }
+    }
+    for list in ["volumes", "imagePullSecrets"] {
+        remove(&mut pod["spec"], list);
+    }
+    for key in [HASH, HASH_WITHOUT_IMAGE, INJECTED_LIST] {
+        remove(&mut pod["metadata"]["annotations"], key);
+    }
+    for (parent, child) in [
+        ("/metadata", "annotations"),
+        ("/spec", "initContainers"),
+        ("/spec", "containers"),
+        ("", "metadata"),
+        ("", "spec"),
+    ] {
+        let Some(parent) = pod.pointer_mut(parent) else { continue };
+        let child_is_empty = match &parent[child] {
+            Value::Object(fields) => fields.is_empty(),
+            Value::Array(elements) => elements.is_empty(),
+            other => other.is_null(),
+        };
+        if child_is_empty {
+            remove(parent, child);
+        }
+    }
+    pod
+}
+
+fn remove(object: &mut Value, key: &str) {
+    object.as_object_mut().and_then(|fields: &mut Map<String, Value>| fields.shift_remove(key));
+}
+
+fn pod_list<'a>(pod: &'a Value, list: &str) -> &'a [Value] {
+    items(pod, &format!("/spec/{list}"))
+}
+
+fn names(objects: &[Value]) -> Vec<&str> {
+    objects.iter().map(name).collect()
+}
+
+fn name(object: &Value) -> &str {
+    object["name"].as_str().unwrap_or_default()
+}
+
+// ---- the shape of a patch
+
+/// Why a patch is not minimal: it must only add, except that a container may be replaced behind a test of its name and
+/// that one of our annotations may get another text.
+fn fault_of_shape(pod: &Value, operations: &Patch) -> Option<String> {
+    let mut pod = pod.clone();
+    let mut guard: Option<String> = None;
+    for operation in &operations.0 {
+        let fault = |what: &str| Some(format!("{operation}: {what}"));
+        let path = operation.path().to_string();
+        let present = pod.pointer(&path).filter(|present| !present.is_null()).cloned();
+        if guard.is_some() && !matches!(operation, PatchOperation::Replace(_)) {
+            return fault("follows a test without a replacement");
+        }
+        match operation {
+            PatchOperation::Add(add) => {
+                let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+                let of_ours = [HASH, HASH_WITHOUT_IMAGE, INJECTED_LIST]
+                    .iter()
+                    .any(|key| path == format!("/metadata/annotations/{}", key.replace('/', "~1")));
+                let inserts = pod.pointer(parent).is_some_and(Value::is_array);
+                if !inserts && present.is_some() && (!of_ours || present.as_ref() == Some(&add.value)) {
+                    return fault("overwrites what is there");
+                }
+            }
+            PatchOperation::Test(_) => guard = Some(path),
+            PatchOperation::Replace(_) => {
+                let in_list = LISTS.iter().any(|list| path.starts_with(&format!("/spec/{list}/")));
+                if !in_list || guard.take() != Some(format!("{path}/name")) {
+                    return fault("replaces something else than a container whose name was tested");
+                }
+            }
+            _ => return fault("neither adds nor tests nor replaces"),
+        }
+        if let Err(error) = json_patch::patch(&mut pod, std::slice::from_ref(operation)) {
+            return fault(&error.to_string());
+        }
+    }
+    guard.map(|path| format!("the test of {path} guards nothing"))
+}
+
+#[test]
+fn a_patch_that_adds_and_replaces_tested_containers_is_minimal() {
+    let pod = json!({"spec": {"containers": [{"name": "a"}], "volumes": null}, "metadata": {"annotations": {INJECTED_LIST: "a"}}});
+    let good = json!([
+        {"op": "add", "path": "/spec/containers/0", "value": {"name": "first"}},
+        {"op": "add", "path": "/spec/volumes", "value": []},
+        {"op": "add", "path": "/spec/volumes/-", "value": {}},
+        {"op": "test", "path": "/spec/containers/1/name", "value": "a"},
+        {"op": "replace", "path": "/spec/containers/1", "value": {"name": "a", "image": "b"}},
+        {"op": "add", "path": "/metadata/annotations/kruise.io~1sidecarset-injected-list", "value": "a,b"},
+    ]);
+    let shape = |patch: &Value| fault_of_shape(&pod, &serde_json::from_value(patch.clone()).expect("a patch"));
+    assert_eq!(shape(&good), None);
+    for bad in [
+        json!([{"op": "replace", "path": "", "value": {}}]),
+        json!([{"op": "add", "path": "/spec", "value": {}}]),
+        json!([{"op": "remove", "path": "/spec/containers/0"}]),
+        json!([{"op": "replace", "path": "/spec/containers/0", "value": {}}]),
+        json!([{"op": "test", "path": "/spec/containers/0/name", "value": "a"}]),
+        json!([{"op": "test", "path": "/spec/containers/0/name", "value": "b"}, {"op": "replace", "path": "/spec/containers/0", "value": {}}]),
+        json!([{"op": "add", "path": "/metadata/annotations/kruise.io~1sidecarset-injected-list", "value": "a"}]),
+    ] {
+        assert!(shape(&bad).is_some(), "{bad}");
+    }
+}
