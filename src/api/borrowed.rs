@@ -57,6 +57,7 @@ impl StrMap<'_> {
     }
 
     /// All pairs.
+    #[must_use]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (&**key, &**value))
     }

@@ -28,25 +28,11 @@ pub const KIND: &str = "SidecarSet";
     singular = "sidecarset",
     derive = "PartialEq",
     status = "SidecarSetStatus",
-    printcolumn(
-        name = "MATCHED",
-        type_ = "integer",
-        json_path = ".status.matchedPods",
-        description = "Pods that the set's selectors match."
-    ),
-    printcolumn(
-        name = "UPDATED",
-        type_ = "integer",
-        json_path = ".status.updatedPods",
-        description = "Matched Pods with the latest containers."
-    ),
-    printcolumn(
-        name = "READY",
-        type_ = "integer",
-        json_path = ".status.readyPods",
-        description = "Matched Pods that are ready."
-    ),
-    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp")
+    doc = "Injects sidecar containers into the Pods it selects, and upgrades them.",
+    printcolumn = r#"{"name":"MATCHED","type":"integer","jsonPath":".status.matchedPods","description":"Pods the set is injected into."}"#,
+    printcolumn = r#"{"name":"UPDATED","type":"integer","jsonPath":".status.updatedPods","description":"Matched Pods with the latest containers."}"#,
+    printcolumn = r#"{"name":"READY","type":"integer","jsonPath":".status.readyPods","description":"Matched Pods that are ready."}"#,
+    printcolumn = r#"{"name":"AGE","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct SidecarSetSpec {

@@ -22,8 +22,8 @@ struct Cli {
     /// How log lines are written (to standard error)
     #[arg(long, global = true, value_enum, default_value_t, env = "OUTRIGGER_LOG_FORMAT")]
     log_format: LogFormat,
-    /// Least severe level that is logged: error, warn, info, debug or trace, or target=level pairs [default: RUST_LOG,
-    /// else info; warn for commands that end by themselves]
+    /// Least severe level that is logged: error, warn, info, debug or trace, or target=level pairs [default: the variable
+    /// `RUST_LOG`, else info for serve and warn for the rest]
     #[arg(long, global = true, value_name = "FILTER")]
     log_level: Option<String>,
     #[command(subcommand)]
@@ -73,7 +73,7 @@ pub fn run() -> ExitCode {
     let result = crate::telemetry::logs::init(log_format, log_level.as_deref().or(quiet))
         .context("cannot set up logging")
         .and_then(|()| match command {
-            Command::Serve(args) => serve::run(args),
+            Command::Serve(args) => serve::run(&args),
             Command::Inject(args) => inject::run(&args),
             Command::Demo(args) => demo::run(&args),
             Command::Crds => crds::run(),

@@ -23,7 +23,7 @@ const POLL: Duration = Duration::from_secs(1);
 /// Flags of `outrigger serve`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Folder (or file) of SidecarSets, Namespaces and `ControllerRevisions` in YAML or JSON; read again when it changes
+    /// Folder (or file) of SidecarSets, Namespaces and ControllerRevisions in YAML or JSON; read again when it changes
     #[arg(long, value_name = "DIR")]
     pub from: PathBuf,
     /// Address of the webhook, HTTPS; port 0 takes a free one
@@ -60,7 +60,7 @@ pub(super) struct Running {
     server: JoinHandle<Result<()>>,
 }
 
-pub(super) fn run(args: Args) -> Result<ExitCode> {
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
     if args.controllers.is_some() {
         bail!("--controllers: controllers need a cluster, and --from serves without one: leave one of the two out");
     }
@@ -68,7 +68,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
-        let mut running = Running::start(&args).await?;
+        let mut running = Running::start(args).await?;
         tracing::info!(webhook = %format_args!("https://{}/mutate-pod", running.webhook), admin = %format_args!("http://{}", running.admin), "serving");
         tokio::select! {
             ended = &mut running.server => return ended.context("the server's task failed")?.map(|()| ExitCode::SUCCESS),
@@ -87,12 +87,11 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
 impl Running {
     /// Loads the files, then listens.
     pub async fn start(args: &Args) -> Result<Self> {
-        let certificate = match &args.tls_dir {
-            Some(folder) => CertificatePair::from_dir(folder)?,
-            None => {
-                let address = args.listen.ip().to_string();
-                CertificatePair::generate(&["localhost", "127.0.0.1", "::1", &address], SystemTime::now())?
-            }
+        let certificate = if let Some(folder) = &args.tls_dir {
+            CertificatePair::from_dir(folder).context("--tls-dir")?
+        } else {
+            let address = args.listen.ip().to_string();
+            CertificatePair::generate(&["localhost", "127.0.0.1", "::1", &address], SystemTime::now())?
         };
         let ca_pem = certificate.ca_pem().map(str::to_owned);
         if let (Some(file), Some(pem)) = (&args.ca_out, &ca_pem) {
@@ -124,11 +123,11 @@ impl Running {
             let admin_shutdown = CancellationToken::new();
             let admin = tokio::spawn(admin.run(admin_router, admin_shutdown.clone()));
             let refresh = tokio::spawn(refresh(source, state, metrics.clone()));
-            let served = server.run(router, certificate, readiness, &metrics, token).await;
+            let ended = server.run(router, certificate, readiness, &metrics, token).await;
             refresh.abort();
             admin_shutdown.cancel();
             admin.await.context("the admin server's task failed")??;
-            served.map_err(Into::into)
+            ended.map_err(Into::into)
         });
         Ok(Self { webhook: webhook_address, admin: admin_address, ca_pem, shutdown, server })
     }

@@ -43,7 +43,7 @@ struct Object {
 enum Read {
     Set(Arc<InjectableSet>),
     Namespace(String, BTreeMap<String, String>),
-    Revision(Revision),
+    Revision(Box<Revision>),
 }
 
 /// The usable content of all files.
@@ -164,7 +164,7 @@ impl Source {
                         sets.push(Arc::clone(set));
                     }
                     Read::Namespace(name, labels) => index.apply_namespace(name.clone(), labels.clone()),
-                    Read::Revision(revision) => index.apply_revision(revision.clone()),
+                    Read::Revision(revision) => index.apply_revision(Revision::clone(revision)),
                 }
             }
         }
@@ -233,7 +233,9 @@ impl Read {
                 let labels: Option<BTreeMap<String, String>> = decode::typed(labels).map_err(decode_error)?;
                 Some(Self::Namespace(name, labels.unwrap_or_default()))
             }
-            ("apps/v1", "ControllerRevision") => Revision::read(object).map_err(decode_error)?.map(Self::Revision),
+            ("apps/v1", "ControllerRevision") => {
+                Revision::read(object).map_err(decode_error)?.map(|revision| Self::Revision(Box::new(revision)))
+            }
             _ => None,
         })
     }
@@ -243,8 +245,8 @@ impl Read {
         match self {
             Self::Set(set) => describe("SidecarSet", &set.name),
             Self::Namespace(name, _) => describe("Namespace", name),
-            Self::Revision(Revision { namespace, name, .. }) => {
-                describe("ControllerRevision", &format!("{namespace}/{name}"))
+            Self::Revision(revision) => {
+                describe("ControllerRevision", &format!("{}/{}", revision.namespace, revision.name))
             }
         }
     }

@@ -371,17 +371,15 @@ fn is_zero(field_type: &Type, value: &Value) -> bool {
 
 fn write_value(json: &mut String, path: &mut Path, value_type: &Type, value: &Value) -> Result<(), FieldError> {
     match (value_type, value) {
-        (Text, Value::String(text)) => write_text(json, text),
+        (Text | IntOrString, Value::String(text)) => write_text(json, text),
         (Text, Value::Null) => json.push_str("\"\""),
         (Text, _) => return path.expected("a string", value),
         (Bool, Value::Bool(flag)) => json.push_str(if *flag { "true" } else { "false" }),
         (Bool, Value::Null) => json.push_str("false"),
         (Bool, _) => return path.expected("true or false", value),
-        (Int, Value::Null) => json.push('0'),
+        (Int | IntOrString, Value::Null) => json.push('0'),
         (Int | IntOrString, Value::Number(number)) if number.is_i64() => push_display(json, number),
         (Int, _) => return path.expected("a whole number", value),
-        (IntOrString, Value::String(text)) => write_text(json, text),
-        (IntOrString, Value::Null) => json.push('0'),
         (IntOrString, _) => return path.expected("a whole number or a name", value),
         (Type::Quantity, _) => {
             let text = match value {
@@ -424,10 +422,9 @@ fn write_value(json: &mut String, path: &mut Path, value_type: &Type, value: &Va
             }
             json.push('}');
         }
-        (MapOf(_), _) => return path.expected("an object", value),
         (Struct(fields), Value::Object(values)) => write_struct(json, path, fields, Some(values))?,
         (Struct(fields), Value::Null) => write_struct(json, path, fields, None)?,
-        (Struct(_), _) => return path.expected("an object", value),
+        (MapOf(_) | Struct(_), _) => return path.expected("an object", value),
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `ControllerRevisions`: the kept versions of a SidecarSet, and which of them is its present content.
+//! ControllerRevisions: the kept versions of a SidecarSet, and which of them is its present content.
 
 use super::set::InjectableSet;
 use crate::api::decode::{self, DecodeError};

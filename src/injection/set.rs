@@ -4,7 +4,7 @@ use super::hash::{FieldError, Hashes, hashes, write_text};
 use super::pod_security::{self, Finding};
 use super::selector::Selector;
 use crate::api::keys;
-use crate::api::sidecarset::{PodInjectPolicy, SidecarContainer, SidecarSet, SidecarSetSpec, UpgradeType};
+use crate::api::sidecarset::{PodInjectPolicy, SharePolicy, SidecarContainer, SidecarSet, SidecarSetSpec, UpgradeType};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use thiserror::Error;
@@ -105,8 +105,8 @@ impl InjectableSet {
 
         let hashes = hashes(&spec)?;
         let mut names = BTreeSet::new();
-        let init_containers = containers(&spec.init_containers, "spec.initContainers", &mut names)?;
-        let containers = containers(&spec.containers, "spec.containers", &mut names)?;
+        let init_containers = containers(spec.init_containers.as_deref(), "spec.initContainers", &mut names)?;
+        let containers = containers(spec.containers.as_deref(), "spec.containers", &mut names)?;
         if init_containers.is_empty() && containers.is_empty() {
             return Err(field_error("spec.containers", "a set needs at least one container or init container"));
         }
@@ -170,7 +170,7 @@ fn refuse_unsupported(spec: &SidecarSetSpec) -> Result<(), FieldError> {
             if container.share_volume_policy.enabled() {
                 return refuse(field("shareVolumePolicy"));
             }
-            if container.share_volume_device_policy.as_ref().is_some_and(|policy| policy.enabled()) {
+            if container.share_volume_device_policy.as_ref().is_some_and(SharePolicy::enabled) {
                 return refuse(field("shareVolumeDevicePolicy"));
             }
             if container.transfer_env.as_ref().is_some_and(|sources| !sources.is_empty()) {
@@ -209,12 +209,12 @@ fn differing_hashes(annotations: &std::collections::BTreeMap<String, String>, ha
 }
 
 fn containers(
-    containers: &Option<Vec<SidecarContainer>>,
+    containers: Option<&[SidecarContainer]>,
     field: &str,
     names: &mut BTreeSet<String>,
 ) -> Result<Vec<InjectableContainer>, FieldError> {
     let mut injectable = Vec::new();
-    for (index, container) in containers.iter().flatten().enumerate() {
+    for (index, container) in containers.unwrap_or_default().iter().enumerate() {
         let field = format!("{field}[{index}].name");
         if container.name().is_empty() {
             return Err(field_error(&field, "required"));
@@ -272,12 +272,12 @@ mod tests {
     use super::*;
     use crate::api::decode;
 
-    fn set(spec: Value) -> Result<InjectableSet, SetError> {
+    fn set(spec: &Value) -> Result<InjectableSet, SetError> {
         let object = json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": "s"}, "spec": spec});
         InjectableSet::new(decode::sidecarset(object).unwrap())
     }
 
-    fn rejects(spec: Value, message: &str) {
+    fn rejects(spec: &Value, message: &str) {
         let error = set(spec).unwrap_err().to_string();
         assert_eq!(error, format!("SidecarSet \"s\": {message}"));
     }
@@ -285,9 +285,9 @@ mod tests {
     #[test]
     fn a_set_without_a_usable_selector_is_rejected() {
         let containers = json!([{"name": "c", "image": "x:1"}]);
-        rejects(json!({"containers": containers}), "spec.selector: required");
+        rejects(&json!({"containers": containers}), "spec.selector: required");
         rejects(
-            json!({"selector": {}, "containers": containers}),
+            &json!({"selector": {}, "containers": containers}),
             "spec.selector: must not be empty: name at least one label",
         );
     }
@@ -295,21 +295,24 @@ mod tests {
     #[test]
     fn names_are_required_and_unique_over_both_lists() {
         let selector = json!({"matchLabels": {"a": "b"}});
-        rejects(json!({"selector": selector, "containers": [{"image": "x"}]}), "spec.containers[0].name: required");
+        rejects(&json!({"selector": selector, "containers": [{"image": "x"}]}), "spec.containers[0].name: required");
         rejects(
-            json!({"selector": selector, "initContainers": [{"name": "c"}], "containers": [{"name": "c"}]}),
+            &json!({"selector": selector, "initContainers": [{"name": "c"}], "containers": [{"name": "c"}]}),
             "spec.containers[0].name: another container of this set is named \"c\"",
         );
         rejects(
-            json!({"selector": selector, "containers": [{"name": "c"}], "volumes": [{"name": "v"}, {"name": "v"}]}),
+            &json!({"selector": selector, "containers": [{"name": "c"}], "volumes": [{"name": "v"}, {"name": "v"}]}),
             "spec.volumes[1].name: another volume of this set is named \"v\"",
         );
-        rejects(json!({"selector": selector}), "spec.containers: a set needs at least one container or init container");
+        rejects(
+            &json!({"selector": selector}),
+            "spec.containers: a set needs at least one container or init container",
+        );
     }
 
     #[test]
     fn an_injected_container_keeps_unknown_fields_and_is_marked() {
-        let set = set(json!({
+        let set = set(&json!({
             "selector": {"matchLabels": {"a": "b"}},
             "containers": [{"name": "c", "image": "x:1", "future": {"n": 1}, "podInjectPolicy": "AfterAppContainer",
                             "volumeMounts": [{"name": "v", "mountPath": "/v"}, {"name": "v", "mountPath": "/w"}]}]

@@ -26,7 +26,7 @@ pub(super) struct Args {
     /// File of Pods, workloads or Lists, in YAML or JSON; `-` reads standard input. May be given several times
     #[arg(short, long = "file", value_name = "FILE", required = true, num_args = 1..)]
     file: Vec<PathBuf>,
-    /// Folder (or file) of SidecarSets, Namespaces and `ControllerRevisions`
+    /// Folder (or file) of SidecarSets, Namespaces and ControllerRevisions
     #[arg(long, value_name = "DIR")]
     from: PathBuf,
     /// What is printed
@@ -56,7 +56,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         let what = describe(&document);
         match inject(document, &snapshot, &args.namespace, now) {
             Ok((outcome, warnings)) => {
-                warnings.iter().for_each(|warning| eprintln!("warning: {what}: {warning}"));
+                for warning in warnings {
+                    eprintln!("warning: {what}: {warning}");
+                }
                 outcomes.push(outcome);
             }
             Err(error) => {

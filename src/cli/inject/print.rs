@@ -31,12 +31,11 @@ pub(super) fn print(outcomes: &[Outcome], format: Format) -> Result<()> {
         Format::Yaml => out.write_all(to_yaml_stream(objects()).as_bytes())?,
         Format::Json => {
             let list: Value;
-            let value = match outcomes {
-                [single] => &single.injected,
-                _ => {
-                    list = json!({"apiVersion": "v1", "kind": "List", "items": objects().collect::<Vec<_>>()});
-                    &list
-                }
+            let value = if let [single] = outcomes {
+                &single.injected
+            } else {
+                list = json!({"apiVersion": "v1", "kind": "List", "items": objects().collect::<Vec<_>>()});
+                &list
             };
             serde_json::to_writer_pretty(&mut out, value)?;
             writeln!(out)?;
