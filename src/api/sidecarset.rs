@@ -4,7 +4,6 @@
 //! raw JSON, so that fields newer than this program survive. Enumerations keep values they do not know: an object that is
 //! already stored must stay readable, and judging it belongs to validation.
 
-use k8s_openapi::api::core::v1::LocalObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::CustomResource;
@@ -57,7 +56,7 @@ pub struct SidecarSetSpec {
     pub volumes: Option<Vec<Map<String, Value>>>,
     /// Appended to the Pod's list, by name.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub image_pull_secrets: Option<Vec<LocalObjectReference>>,
+    pub image_pull_secrets: Option<Vec<ImagePullSecret>>,
     /// In-place upgrade of Pods that run already.
     #[serde(default)]
     pub update_strategy: UpdateStrategy,
@@ -70,6 +69,14 @@ pub struct SidecarSetSpec {
     /// Annotations to put on the Pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patch_pod_metadata: Option<Vec<PatchPodMetadata>>,
+}
+
+/// A Secret for pulling images, in the Pod's namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ImagePullSecret {
+    /// Its name.
+    #[serde(default)]
+    pub name: String,
 }
 
 /// A core `Container` with SidecarSet's own fields beside it.
