@@ -97,6 +97,7 @@ impl PodReview<'_> {
             namespace: self.request.namespace.as_deref().unwrap_or_default(),
             operation: &self.request.operation,
             sub_resource: self.request.sub_resource.as_deref().unwrap_or_default(),
+            uid: self.uid,
             now: self.now,
         };
         let namespace = request.namespace_of(pod);
@@ -229,11 +230,11 @@ fn is_deeper_than(text: &str, limit: usize) -> bool {
 mod tests {
     use super::*;
     use crate::api::decode;
-    use crate::injection::{Exclusions, Index, InjectableSet};
+    use crate::injection::{Index, InjectableSet, Options};
     use serde_json::{Value, json};
 
     fn snapshot() -> Snapshot {
-        let mut index = Index::new(Exclusions::default());
+        let mut index = Index::new(Options::default());
         let set = json!({
             "apiVersion": "apps.kruise.io/v1alpha1", "kind": "SidecarSet", "metadata": {"name": "test-sidecarset"},
             "spec": {"selector": {"matchLabels": {"app": "nginx"}},

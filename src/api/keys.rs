@@ -12,6 +12,18 @@ pub const REVISION_OF: &str = "kruise.io/sidecarset-name";
 pub const CUSTOM_VERSION: &str = "apps.kruise.io/sidecarset-custom-version";
 /// Environment variable of every injected container; its value is `true`.
 pub const IS_INJECTED: &str = "IS_INJECTED";
+/// On a Pod: a JSON map from each container with hot upgrade to the one of its two that works.
+pub const WORKING_HOT_UPGRADE: &str = "kruise.io/sidecarset-working-hotupgrade-container";
+/// Environment variable of hot containers: how often this one was upgraded, `0` while it is the idle one.
+pub const SIDECARSET_VERSION: &str = "SIDECARSET_VERSION";
+/// Environment variable of hot containers: the other one's `SIDECARSET_VERSION`.
+pub const SIDECARSET_VERSION_ALT: &str = "SIDECARSET_VERSION_ALT";
+/// On a SidecarSet: `"true"` makes it a canary of the set that [`CANARY_BASE`] names.
+pub const CANARY: &str = "apps.kruise.io/sidecarset-canary";
+/// On a canary: the set it takes the place of.
+pub const CANARY_BASE: &str = "apps.kruise.io/sidecarset-base";
+/// On a Pod: the container that kubectl takes where none is named.
+pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 
 /// Keeps a v1alpha1 `spec.namespace` while the object is stored as v1beta1.
 pub const V1ALPHA1_NAMESPACE: &str = "outrigger.dev/v1alpha1-namespace";
@@ -26,3 +38,15 @@ pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 pub const MIRROR_POD: &str = "kubernetes.io/config.mirror";
 /// Label of a Namespace: the Pod Security level its Pods must meet.
 pub const POD_SECURITY_ENFORCE: &str = "pod-security.kubernetes.io/enforce";
+
+/// Annotation of a Pod with the version of a hot container.
+#[must_use]
+pub fn version_of(container: &str) -> String {
+    format!("version.sidecarset.kruise.io/{container}")
+}
+
+/// Annotation of a Pod with the version of a hot container's twin.
+#[must_use]
+pub fn version_alt_of(container: &str) -> String {
+    format!("versionalt.sidecarset.kruise.io/{container}")
+}

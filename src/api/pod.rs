@@ -4,6 +4,7 @@
 //! Pods match none. Fields that nothing here names are skipped and so survive whatever they hold.
 
 use super::borrowed::{Str, StrMap};
+use super::keys::IS_INJECTED;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -81,15 +82,44 @@ pub struct StatusView<'a> {
     pub phase: Option<Str<'a>>,
 }
 
+/// A part of a Pod with the text it was read from, to be copied as it stands.
+#[derive(Debug)]
+pub struct WithText<'a, T> {
+    /// The text.
+    pub text: &'a str,
+    /// What was read of it.
+    pub value: T,
+}
+
+impl<'de: 'a, 'a, T: Deserialize<'a>> Deserialize<'de> for WithText<'a, T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <&'a RawValue>::deserialize(deserializer)?.get();
+        Ok(Self { text, value: serde_json::from_str(text).map_err(serde::de::Error::custom)? })
+    }
+}
+
 /// A container of a Pod.
 #[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ContainerView<'a> {
     /// Its name.
     #[serde(borrow, default, deserialize_with = "null_as_empty")]
     pub name: Str<'a>,
-    /// Its environment variables.
+    /// Its environment variables; `None` where it has no such list, which then must be added whole.
     #[serde(borrow, default)]
-    pub env: Option<Vec<EnvView<'a>>>,
+    pub env: Option<Vec<WithText<'a, EnvView<'a>>>>,
+    /// Its mounts; `None` as with `env`.
+    #[serde(borrow, default)]
+    pub volume_mounts: Option<Vec<WithText<'a, MountView<'a>>>>,
+    /// Its block devices; `None` as with `env`.
+    #[serde(borrow, default)]
+    pub volume_devices: Option<Vec<WithText<'a, DeviceView<'a>>>>,
+    /// Its resources.
+    #[serde(borrow, default)]
+    pub resources: Option<&'a RawValue>,
+    /// `Always` for a native sidecar among the init containers.
+    #[serde(borrow, default)]
+    pub restart_policy: Option<Str<'a>>,
 }
 
 /// An environment variable.
@@ -101,6 +131,27 @@ pub struct EnvView<'a> {
     /// Its value, where it is written out.
     #[serde(borrow, default)]
     pub value: Option<Str<'a>>,
+}
+
+/// A mount of a volume.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MountView<'a> {
+    /// Where it is mounted.
+    #[serde(borrow, default, deserialize_with = "null_as_empty")]
+    pub mount_path: Str<'a>,
+    /// A path with `$(VARIABLES)` of the container.
+    #[serde(borrow, default, deserialize_with = "null_as_empty")]
+    pub sub_path_expr: Str<'a>,
+}
+
+/// A block device.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceView<'a> {
+    /// Where it is found.
+    #[serde(borrow, default, deserialize_with = "null_as_empty")]
+    pub device_path: Str<'a>,
 }
 
 /// Anything of which only the name counts.
@@ -160,10 +211,8 @@ impl ContainerView<'_> {
     /// Whether an injector marked this container as its own.
     #[must_use]
     pub fn is_injected(&self) -> bool {
-        self.env
-            .iter()
-            .flatten()
-            .any(|env| &*env.name == super::keys::IS_INJECTED && env.value.as_deref() == Some("true"))
+        let marks = |env: &EnvView<'_>| &*env.name == IS_INJECTED && env.value.as_deref() == Some("true");
+        self.env.iter().flatten().any(|env| marks(&env.value))
     }
 }
 

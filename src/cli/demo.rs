@@ -1,6 +1,6 @@
 //! `outrigger demo`: the server in file mode, real AdmissionReviews for the examples over TLS, what it adds and how fast.
 
-use super::ExclusionArgs;
+use super::InjectionArgs;
 use super::inject::{describe, load, pod_template};
 use super::serve::{self, Running};
 use crate::admission::Client;
@@ -46,8 +46,12 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 
 async fn demo(args: &Args) -> Result<()> {
     let examples = examples(&args.from)?;
-    let exclusion = ExclusionArgs { exclude_namespaces: vec!["kube-system".to_owned()], allow_opt_out: false };
-    let sets = load(&args.from, &exclusion)?;
+    let injection = InjectionArgs {
+        exclude_namespaces: vec!["kube-system".to_owned()],
+        allow_opt_out: false,
+        default_container: false,
+    };
+    let sets = load(&args.from, &injection)?;
     let loopback = ([127, 0, 0, 1], 0).into();
     let running = Running::start(&serve::Args {
         from: args.from.clone(),
@@ -57,7 +61,7 @@ async fn demo(args: &Args) -> Result<()> {
         ca_out: None,
         shutdown_delay: 0,
         controllers: None,
-        exclusion,
+        injection,
     })
     .await?;
     let paint = Paint::new();

@@ -6,7 +6,7 @@ mod inject;
 mod serve;
 mod source;
 
-use crate::injection::Exclusions;
+use crate::injection::{Exclusions, Options};
 use crate::telemetry::LogFormat;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -47,21 +47,26 @@ enum Command {
     },
 }
 
-/// Which Pods are left alone; the same flags wherever Pods are injected.
+/// How Pods are injected; the same flags wherever they are.
 #[derive(Clone, Debug, clap::Args)]
-struct ExclusionArgs {
+struct InjectionArgs {
     /// Namespaces whose Pods are left alone
     #[arg(long, value_name = "NAMESPACE,…", value_delimiter = ',', default_value = "kube-system")]
     exclude_namespaces: Vec<String>,
     /// Leave Pods alone that have the annotation outrigger.dev/inject: "false". Users can then escape any sidecar
     #[arg(long)]
     allow_opt_out: bool,
+    /// Annotate Pods that get containers in front of their own, so that `kubectl logs` and `kubectl exec` still mean
+    /// the Pod's first own container
+    #[arg(long)]
+    default_container: bool,
 }
 
-impl ExclusionArgs {
-    fn exclusions(&self) -> Exclusions {
+impl InjectionArgs {
+    fn options(&self) -> Options {
         let namespaces = self.exclude_namespaces.iter().filter(|name| !name.is_empty()).cloned().collect();
-        Exclusions { namespaces, allow_opt_out: self.allow_opt_out }
+        let exclusions = Exclusions { namespaces, allow_opt_out: self.allow_opt_out };
+        Options { exclusions, default_container: self.default_container }
     }
 }
 

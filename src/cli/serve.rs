@@ -1,6 +1,6 @@
 //! `outrigger serve --from DIR`: the webhook server with no cluster.
 
-use super::ExclusionArgs;
+use super::InjectionArgs;
 use super::source::{Loaded, Source};
 use crate::admission::{self, CertificatePair, Handler, Limits, Server, ServingCertificate, Settings, mutate_pod};
 use crate::injection::Snapshot;
@@ -45,7 +45,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME,…")]
     pub controllers: Option<String>,
     #[command(flatten)]
-    pub exclusion: ExclusionArgs,
+    pub injection: InjectionArgs,
 }
 
 /// A server that runs in this process.
@@ -101,7 +101,7 @@ impl Running {
         metrics.certificate_expiration.set(certificate.not_after().as_second());
         let certificate = Arc::new(ServingCertificate::new(certificate));
 
-        let mut source = Source::open(&args.from, args.exclusion.exclusions()).context("--from")?;
+        let mut source = Source::open(&args.from, args.injection.options()).context("--from")?;
         let state = Arc::new(State::default());
         if let Some(loaded) = source.refresh() {
             state.take(loaded, &metrics);

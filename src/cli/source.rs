@@ -5,7 +5,7 @@
 
 use crate::api::decode::{self, DecodeError};
 use crate::documents::{Content, Document, FileError, Folder, Position};
-use crate::injection::{Exclusions, Index, InjectableSet, Revision, SetError, Snapshot};
+use crate::injection::{Index, InjectableSet, Options, Revision, SetError, Snapshot};
 use serde_json::Value;
 use std::collections::{BTreeMap, btree_map::Entry};
 use std::path::Path;
@@ -16,7 +16,7 @@ use thiserror::Error;
 #[derive(Debug)]
 pub struct Source {
     folder: Folder,
-    exclusions: Exclusions,
+    options: Options,
     files: BTreeMap<String, LoadedFile>,
     /// What the files say together, as of the last refresh; `None` before the first.
     loaded: Option<Loaded>,
@@ -113,9 +113,9 @@ impl Source {
     ///
     /// # Errors
     /// When there is nothing at `path`, or it cannot be read.
-    pub fn open(path: &Path, exclusions: Exclusions) -> Result<Self, FileError> {
+    pub fn open(path: &Path, options: Options) -> Result<Self, FileError> {
         let folder = Folder::new(path)?;
-        Ok(Self { folder, exclusions, files: BTreeMap::new(), loaded: None })
+        Ok(Self { folder, options, files: BTreeMap::new(), loaded: None })
     }
 
     /// Reads what changed (at first: everything); `None` when nothing did. This blocks on the file system.
@@ -141,7 +141,7 @@ impl Source {
     }
 
     fn combine(&self) -> Loaded {
-        let mut index = Index::new(self.exclusions.clone());
+        let mut index = Index::new(self.options.clone());
         let mut first: BTreeMap<String, &Position> = BTreeMap::new();
         let (mut problems, mut warnings) = (Vec::new(), Vec::new());
         let mut sets = Vec::new();
@@ -284,7 +284,7 @@ mod tests {
     impl Dir {
         fn new(files: &[(&str, &str)]) -> Self {
             let dir = tempfile::tempdir().unwrap();
-            let source = Source::open(dir.path(), Exclusions::default()).unwrap();
+            let source = Source::open(dir.path(), Options::default()).unwrap();
             let this = Self { dir, source };
             for (name, text) in files {
                 this.write(name, text);

@@ -1,9 +1,10 @@
 //! What is known of SidecarSets, Namespaces and `ControllerRevisions`, kept up to date event by event.
 
-use super::exclusion::Exclusions;
+use super::Options;
+use super::chosen::ChosenRevision;
 use super::revision::Revision;
 use super::set::InjectableSet;
-use super::snapshot::Snapshot;
+use super::snapshot::{Snapshot, SnapshotSet};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ pub type Labels = BTreeMap<String, String>;
 /// The state behind the snapshots. Applying replaces an object of the same name; resetting replaces all of a kind.
 #[derive(Debug, Default)]
 pub struct Index {
-    exclusions: Exclusions,
+    options: Options,
     sets: BTreeMap<String, Arc<InjectableSet>>,
     namespaces: Arc<HashMap<String, Labels>>,
     /// By namespace and name.
@@ -23,8 +24,8 @@ pub struct Index {
 impl Index {
     /// An empty index.
     #[must_use]
-    pub fn new(exclusions: Exclusions) -> Self {
-        Self { exclusions, ..Self::default() }
+    pub fn new(options: Options) -> Self {
+        Self { options, ..Self::default() }
     }
 
     /// A SidecarSet was created or changed.
@@ -87,9 +88,13 @@ impl Index {
         }
         let sets = self.sets.values().map(|set| {
             let kept = revisions.get(set.name.as_str()).map_or(&[][..], Vec::as_slice);
-            (Arc::clone(set), latest_revision(set, kept))
+            SnapshotSet {
+                set: Arc::clone(set),
+                revision: latest_revision(set, kept),
+                chosen: ChosenRevision::of(set, kept),
+            }
         });
-        Snapshot::new(self.exclusions.clone(), sets.collect(), Arc::clone(&self.namespaces))
+        Snapshot::new(self.options.clone(), sets.collect(), Arc::clone(&self.namespaces))
     }
 }
 

@@ -1,16 +1,16 @@
-//! Injection of the matching SidecarSets into one Pod: what it has already, what is missing, and the patch that adds it.
+//! Injection of the matching SidecarSets into one Pod: what is decided about it, and why it may be refused.
 
-use super::annotations::{Entry, Record, injected_list};
+use super::annotations::Record;
+use super::container::InjectableContainer;
 use super::exclusion::Exclusion;
-use super::patch::PatchWriter;
-use super::pod_security::{Finding, Level};
-use super::set::{InjectableContainer, InjectableSet, InjectableVolume, named_json};
-use super::snapshot::{Snapshot, SnapshotSet};
+use super::plan::Plan;
+use super::pod_security::Level;
+use super::set::InjectableSet;
+use super::snapshot::Snapshot;
 use super::{PodRequest, hash::FieldError};
 use crate::api::keys;
-use crate::api::pod::{ContainerView, NamedView, PodSecurityContextView, PodView, SpecView};
+use crate::api::pod::{ContainerView, NamedView, PodView, SpecView};
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
 use std::collections::HashMap;
 use thiserror::Error;
@@ -62,35 +62,26 @@ pub struct Denial {
 
 /// The lists of a Pod; `None` where it has no such list, which then must be added whole.
 #[derive(Default)]
-struct PodLists<'a> {
-    containers: Option<Vec<ContainerView<'a>>>,
-    init_containers: Option<Vec<ContainerView<'a>>>,
-    volumes: Option<Vec<NamedView<'a>>>,
-    pull_secrets: Option<Vec<NamedView<'a>>>,
+pub(super) struct PodLists<'a> {
+    pub containers: Option<Vec<ContainerView<'a>>>,
+    pub init_containers: Option<Vec<ContainerView<'a>>>,
+    pub volumes: Option<Vec<NamedView<'a>>>,
+    pub pull_secrets: Option<Vec<NamedView<'a>>>,
 }
 
 /// Which of the two container lists.
 #[derive(Clone, Copy, PartialEq)]
-enum List {
+pub(super) enum List {
     Init,
     App,
 }
 
 /// A set to inject.
-struct Match<'s> {
-    set: &'s InjectableSet,
-    revision: Option<&'s str>,
-    /// Whether the Pod records the set with its present hash.
-    current: bool,
-}
-
-/// What happens to one container.
-enum Action {
-    /// The Pod has it already.
-    Keep,
-    Replace(usize),
-    Prepend,
-    Append,
+pub(super) struct Match<'s> {
+    pub set: &'s InjectableSet,
+    pub revision: Option<&'s str>,
+    /// Whether the Pod records the set with this hash.
+    pub current: bool,
 }
 
 impl Snapshot {
@@ -99,7 +90,7 @@ impl Snapshot {
     /// # Errors
     /// When a matching set cannot be injected into the Pod, or the Pod cannot be read.
     pub fn inject(&self, pod: &PodView<'_>, request: &PodRequest<'_>) -> Result<Injection, InjectError> {
-        if let Some(exclusion) = self.exclusions().of(pod, request) {
+        if let Some(exclusion) = self.options().exclusions.of(pod, request) {
             return Ok(Injection::Excluded(exclusion));
         }
         let matching = self.matching(pod, request);
@@ -114,30 +105,37 @@ impl Snapshot {
             })
         };
         let (hashes, hashes_without_image) = (record(keys::HASH)?, record(keys::HASH_WITHOUT_IMAGE)?);
-        let matches: Vec<Match<'_>> = matching
-            .into_iter()
-            .map(|SnapshotSet { set, revision }| Match {
-                set,
-                revision: revision.as_deref(),
-                current: hashes.has(&set.name, &set.hashes.hash),
-            })
-            .collect();
+        let matches = matching.into_iter().map(|entry| {
+            let chosen = match &entry.chosen {
+                None => None,
+                Some(chosen) => chosen.for_pod(&entry.set, pod, request, &hashes).map_err(|(field, problem)| {
+                    Denial { set: entry.set.name.clone(), field: field.to_owned(), problem }
+                })?,
+            };
+            let (set, revision) = match chosen {
+                Some(version) => (version, &version.latest_revision),
+                None => (&*entry.set, &entry.revision),
+            };
+            Ok(Match { set, revision: revision.as_deref(), current: hashes.has(&set.name, &set.hashes.hash) })
+        });
+        let matches: Vec<Match<'_>> = matches.collect::<Result<_, Denial>>()?;
         deny_clashes(&matches, &lists)?;
 
-        let mut plan = Plan { pod, lists, matches: &matches, patch: PatchWriter::default(), warnings: Vec::new() };
+        let mut plan = Plan::new(pod, &lists, &matches);
         plan.create_parents();
-        plan.containers(List::Init);
-        plan.containers(List::App);
+        plan.containers(List::Init)?;
+        plan.containers(List::App)?;
         plan.volumes();
         plan.pull_secrets();
-        plan.annotations(&hashes, &hashes_without_image, request);
+        plan.metadata(&hashes, &hashes_without_image, request, self.options().default_container)?;
         let enforced = self.namespace_labels(request.namespace_of(pod)).and_then(|l| l.get(keys::POD_SECURITY_ENFORCE));
         if let Some(level) = enforced.and_then(|label| Level::parse(label)) {
-            plan.pod_security(level)?;
+            let raw = pod.spec.as_ref().and_then(|spec| spec.security_context);
+            plan.pod_security(level, &list(raw, "spec.securityContext")?.unwrap_or_default());
         }
-        let Plan { patch, warnings, .. } = plan;
+        let (patch, warnings) = plan.finish();
         Ok(Injection::Matched(Injected {
-            patch: patch.finish(),
+            patch,
             warnings,
             sets: matches.iter().map(|m| (m.set.name.clone(), m.revision.map(str::to_owned))).collect(),
         }))
@@ -155,14 +153,14 @@ impl<'a> PodLists<'a> {
         })
     }
 
-    fn of(&self, list: List) -> Option<&[ContainerView<'a>]> {
+    pub fn of(&self, list: List) -> Option<&[ContainerView<'a>]> {
         match list {
             List::Init => self.init_containers.as_deref(),
             List::App => self.containers.as_deref(),
         }
     }
 
-    fn position(&self, list: List, name: &str) -> Option<usize> {
+    pub fn position(&self, list: List, name: &str) -> Option<usize> {
         self.of(list)?.iter().position(|container| &*container.name == name)
     }
 }
@@ -180,14 +178,16 @@ fn list<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>, field: &str) -> Resul
 }
 
 impl List {
-    fn field(self) -> &'static str {
+    /// Name of the field in the spec.
+    pub fn field(self) -> &'static str {
         match self {
             Self::Init => "initContainers",
             Self::App => "containers",
         }
     }
 
-    fn of(self, set: &InjectableSet) -> &[InjectableContainer] {
+    /// This list of a set.
+    pub fn of(self, set: &InjectableSet) -> &[InjectableContainer] {
         match self {
             Self::Init => &set.init_containers,
             Self::App => &set.containers,
@@ -221,208 +221,4 @@ fn deny_clashes(matches: &[Match<'_>], lists: &PodLists<'_>) -> Result<(), Denia
         }
     }
     Ok(())
-}
-
-/// The patch as it grows.
-struct Plan<'a, 's> {
-    pod: &'a PodView<'a>,
-    lists: PodLists<'a>,
-    matches: &'a [Match<'s>],
-    patch: PatchWriter,
-    warnings: Vec<String>,
-}
-
-impl<'s> Plan<'_, 's> {
-    fn create_parents(&mut self) {
-        if self.pod.metadata.is_none() {
-            self.patch.add(["metadata"], "{}");
-        }
-        if self.pod.spec.is_none() {
-            self.patch.add(["spec"], "{}");
-        }
-    }
-
-    fn containers(&mut self, list: List) {
-        let mut injected: Vec<(&Match<'s>, &'s InjectableContainer)> =
-            self.matches.iter().flat_map(|m| list.of(m.set).iter().map(move |container| (m, container))).collect();
-        if list == List::Init {
-            injected.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name)); // stable: OpenKruise's order over all sets
-        }
-        let (mut before, mut after) = (Vec::new(), Vec::new());
-        for (m, container) in injected {
-            match self.action(list, m, container) {
-                Action::Keep => {}
-                Action::Replace(index) => {
-                    self.patch.replace_container(list.field(), index, &container.name, &container.json);
-                }
-                Action::Prepend => before.push(container.json.as_str()),
-                Action::Append => after.push(container.json.as_str()),
-            }
-        }
-        if self.lists.of(list).is_none() {
-            before.append(&mut after);
-            self.add_list(list.field(), &before);
-            return;
-        }
-        for (index, json) in before.into_iter().enumerate() {
-            self.patch.add(["spec", list.field(), &index.to_string()], json);
-        }
-        for json in after {
-            self.patch.add(["spec", list.field(), "-"], json);
-        }
-    }
-
-    fn action(&mut self, list: List, m: &Match<'_>, container: &InjectableContainer) -> Action {
-        let Some(index) = self.lists.position(list, &container.name) else {
-            return if container.before { Action::Prepend } else { Action::Append };
-        };
-        let injected = self.lists.of(list).is_some_and(|containers| containers[index].is_injected());
-        if m.current && injected {
-            return Action::Keep;
-        }
-        if !injected {
-            self.warnings.push(format!(
-                "SidecarSet {:?} replaces the Pod's own spec.{}[{index}] {:?}: rename that container if it is needed",
-                m.set.name,
-                list.field(),
-                container.name
-            ));
-        }
-        Action::Replace(index)
-    }
-
-    fn volumes(&mut self) {
-        let mut added: Vec<&'s InjectableVolume> = Vec::new();
-        for m in self.matches {
-            for (list, container) in containers_of(m.set) {
-                for name in &container.volumes {
-                    let in_pod = self.lists.volumes.iter().flatten().position(|volume| &*volume.name == name);
-                    let earlier = added.iter().find(|volume| volume.name == *name);
-                    let volume = m.set.volumes.iter().find(|volume| volume.name == *name);
-                    let warning = match (volume, in_pod, earlier) {
-                        (Some(volume), None, None) => {
-                            added.push(volume);
-                            None
-                        }
-                        (Some(volume), Some(index), _) if !m.current && !self.pod_volume_equals(index, volume) => {
-                            Some(format!("has a volume {name:?}, but the Pod's own volume of that name is mounted"))
-                        }
-                        (Some(volume), None, Some(earlier)) if volume.value != earlier.value => Some(format!(
-                            "has a volume {name:?}, but another SidecarSet's volume of that name is mounted"
-                        )),
-                        (None, None, None) => Some(format!(
-                            "mounts a volume {name:?} in spec.{} {:?} that neither the set nor the Pod has",
-                            list.field(),
-                            container.name
-                        )),
-                        _ => None,
-                    };
-                    self.warnings.extend(warning.map(|warning| format!("SidecarSet {:?} {warning}", m.set.name)));
-                }
-            }
-        }
-        let added: Vec<&str> = added.iter().map(|volume| volume.json.as_str()).collect();
-        if self.lists.volumes.is_none() {
-            self.add_list("volumes", &added);
-        } else {
-            for json in added {
-                self.patch.add(["spec", "volumes", "-"], json);
-            }
-        }
-    }
-
-    fn pod_volume_equals(&self, index: usize, volume: &InjectableVolume) -> bool {
-        let raw = self.pod.spec.as_ref().and_then(|spec| spec.volumes);
-        let volumes = raw.and_then(|raw| serde_json::from_str::<Vec<Value>>(raw.get()).ok());
-        volumes.is_some_and(|volumes| volumes.get(index) == Some(&volume.value))
-    }
-
-    fn pull_secrets(&mut self) {
-        let mut added: Vec<&str> = Vec::new();
-        for name in self.matches.iter().flat_map(|m| &m.set.pull_secrets) {
-            let present = self.lists.pull_secrets.iter().flatten().any(|secret| &*secret.name == name);
-            if !present && !added.contains(&name.as_str()) {
-                added.push(name);
-            }
-        }
-        let added: Vec<String> = added.into_iter().map(named_json).collect();
-        if self.lists.pull_secrets.is_none() {
-            self.add_list("imagePullSecrets", &added);
-        } else {
-            for json in &added {
-                self.patch.add(["spec", "imagePullSecrets", "-"], json);
-            }
-        }
-    }
-
-    /// Adds a list that the Pod does not have, unless there is nothing to put in.
-    fn add_list<T: AsRef<str>>(&mut self, field: &str, items: &[T]) {
-        if !items.is_empty() {
-            let items: Vec<&str> = items.iter().map(AsRef::as_ref).collect();
-            self.patch.add(["spec", field], &format!("[{}]", items.join(",")));
-        }
-    }
-
-    fn annotations(&mut self, hashes: &Record<'_>, without_image: &Record<'_>, request: &PodRequest<'_>) {
-        let now = request.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let entries: Vec<Entry<'_>> = self
-            .matches
-            .iter()
-            .map(|Match { set, revision, .. }| Entry {
-                set: &set.name,
-                hash: &set.hashes.hash,
-                sidecars: &set.sidecars,
-                revision: *revision,
-            })
-            .collect();
-        let entries_without_image: Vec<Entry<'_>> = self
-            .matches
-            .iter()
-            .zip(&entries)
-            .map(|(m, entry)| Entry { hash: &m.set.hashes.without_image, revision: None, ..*entry })
-            .collect();
-        let values = [
-            (keys::HASH, hashes.updated(&entries, &now)),
-            (keys::HASH_WITHOUT_IMAGE, without_image.updated(&entries_without_image, &now)),
-            (
-                keys::INJECTED_LIST,
-                injected_list(self.pod.annotation(keys::INJECTED_LIST), entries.iter().map(|entry| entry.set)),
-            ),
-        ];
-        let mut has_map = self.pod.annotations().is_some();
-        for (key, value) in values.into_iter().filter_map(|(key, value)| Some((key, value?))) {
-            if !has_map {
-                self.patch.add(["metadata", "annotations"], "{}");
-                has_map = true;
-            }
-            self.patch.add(["metadata", "annotations", key], &Value::String(value).to_string());
-        }
-    }
-
-    fn pod_security(&mut self, level: Level) -> Result<(), InjectError> {
-        let raw = self.pod.spec.as_ref().and_then(|spec| spec.security_context);
-        let pod: PodSecurityContextView<'_> = list(raw, "spec.securityContext")?.unwrap_or_default();
-        for m in self.matches {
-            let containers = containers_of(m.set);
-            let of_containers =
-                containers.flat_map(|(list, c)| c.pod_security.iter().map(move |f| (list.field(), &c.name, f)));
-            let of_volumes =
-                m.set.volumes.iter().flat_map(|v| v.pod_security.iter().map(move |f| ("volumes", &v.name, f)));
-            let findings = of_containers.chain(of_volumes).filter(|(_, _, finding)| finding.breaks(level, &pod));
-            self.warnings.extend(findings.map(|(list, name, Finding { text, .. })| {
-                format!(
-                    "SidecarSet {:?}, {list} {name:?} breaks Pod Security level {}: {text}",
-                    m.set.name,
-                    level.name()
-                )
-            }));
-        }
-        Ok(())
-    }
-}
-
-/// All containers of a set, init containers first.
-fn containers_of(set: &InjectableSet) -> impl Iterator<Item = (List, &InjectableContainer)> {
-    let init = set.init_containers.iter().map(|container| (List::Init, container));
-    init.chain(set.containers.iter().map(|container| (List::App, container)))
 }

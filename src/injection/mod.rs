@@ -5,15 +5,20 @@
 //! patch does not name can change.
 
 mod annotations;
+mod chosen;
+mod container;
 mod exclusion;
 pub mod hash;
 mod index;
 mod inject;
 mod patch;
+mod plan;
+mod pod_metadata;
 mod pod_security;
 mod revision;
 mod selector;
 mod set;
+mod sharing;
 mod snapshot;
 
 pub use exclusion::{Exclusion, Exclusions};
@@ -27,6 +32,16 @@ pub use snapshot::{Mismatch, Snapshot};
 use crate::api::pod::PodView;
 use jiff::Timestamp;
 
+/// What injection is told beside the SidecarSets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Which Pods are left alone.
+    pub exclusions: Exclusions,
+    /// Whether a Pod that gets containers in front of its own is annotated `kubectl.kubernetes.io/default-container`, unless it
+    /// is already: `kubectl logs` and `kubectl exec` then go on to mean the Pod's first own container. Default: no, as OpenKruise.
+    pub default_container: bool,
+}
+
 /// The circumstances under which a Pod is seen.
 #[derive(Clone, Copy, Debug)]
 pub struct PodRequest<'a> {
@@ -36,6 +51,8 @@ pub struct PodRequest<'a> {
     pub operation: &'a str,
     /// Empty for the Pod itself.
     pub sub_resource: &'a str,
+    /// Identifies the request; draws the share of Pods that a partial revision choice leaves behind.
+    pub uid: &'a str,
     /// Goes into the annotations.
     pub now: Timestamp,
 }
@@ -44,7 +61,7 @@ impl<'a> PodRequest<'a> {
     /// Creation of a Pod in a namespace, at the beginning of time.
     #[must_use]
     pub fn create(namespace: &'a str) -> Self {
-        Self { namespace, operation: "CREATE", sub_resource: "", now: Timestamp::UNIX_EPOCH }
+        Self { namespace, operation: "CREATE", sub_resource: "", uid: "", now: Timestamp::UNIX_EPOCH }
     }
 
     /// The Pod's own namespace, else the request's, else `default`, as OpenKruise resolves it.

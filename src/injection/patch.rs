@@ -17,11 +17,15 @@ impl PatchWriter {
 
     /// `replace` of the container at `index`, behind a `test` that it has the name it was seen with.
     pub fn replace_container(&mut self, list: &str, index: usize, name: &str, value: &str) {
-        let index = index.to_string();
+        self.test_container(list, index, name);
+        self.operation("replace", ["spec", list, &index.to_string()], value);
+    }
+
+    /// `test` that the container at `index` has the name it was seen with.
+    pub fn test_container(&mut self, list: &str, index: usize, name: &str) {
         let mut quoted = String::new();
         write_text(&mut quoted, name);
-        self.operation("test", ["spec", list, &index, "name"], &quoted);
-        self.operation("replace", ["spec", list, &index], value);
+        self.operation("test", ["spec", list, &index.to_string(), "name"], &quoted);
     }
 
     fn operation<'t>(&mut self, op: &str, path: impl IntoIterator<Item = &'t str>, value: &str) {

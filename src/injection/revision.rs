@@ -1,10 +1,11 @@
 //! ControllerRevisions: the kept versions of a SidecarSet, and which of them is its present content.
 
-use super::set::InjectableSet;
+use super::hash::Hashes;
+use super::set::{InjectableSet, SetError};
 use crate::api::decode::{self, DecodeError};
 use crate::api::defaults;
-use crate::api::keys::REVISION_OF;
-use crate::api::sidecarset::SidecarSetSpec;
+use crate::api::keys;
+use crate::api::sidecarset::{SidecarSet, SidecarSetSpec};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -20,6 +21,10 @@ pub struct Revision {
     pub set: String,
     /// Rises with each new version.
     pub number: i64,
+    /// The custom version that the set had, as a label.
+    pub custom_version: Option<String>,
+    /// Hashes that were recorded with it.
+    recorded: Option<Hashes>,
     /// The fields that are kept: containers, init containers, volumes, pull secrets and metadata patches.
     spec: SidecarSetSpec,
 }
@@ -41,6 +46,8 @@ struct Metadata {
     namespace: String,
     #[serde(default)]
     labels: BTreeMap<String, String>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -56,15 +63,45 @@ impl Revision {
     /// When a field has the wrong type.
     pub fn read(object: Value) -> Result<Option<Self>, DecodeError> {
         let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
-        if !labels.is_some_and(|labels| labels.contains_key(REVISION_OF)) {
+        if !labels.is_some_and(|labels| labels.contains_key(keys::REVISION_OF)) {
             return Ok(None);
         }
-        let ControllerRevision { metadata: Metadata { name, namespace, mut labels }, revision: number, data } =
-            decode::typed(object)?;
+        let ControllerRevision { metadata, revision: number, data } = decode::typed(object)?;
+        let Metadata { name, namespace, mut labels, mut annotations } = metadata;
         let mut spec = data.spec;
         defaults::apply(&mut spec);
-        let set = labels.remove(REVISION_OF).unwrap_or_default();
-        Ok(Some(Self { name, namespace, set, number, spec }))
+        let recorded = annotations.remove(keys::HASH).zip(annotations.remove(keys::HASH_WITHOUT_IMAGE));
+        Ok(Some(Self {
+            name,
+            namespace,
+            set: labels.remove(keys::REVISION_OF).unwrap_or_default(),
+            number,
+            custom_version: labels.remove(keys::CUSTOM_VERSION),
+            recorded: recorded.map(|(hash, without_image)| Hashes { hash, without_image }),
+            spec,
+        }))
+    }
+
+    /// The set as it was: this version's content under the set's present name and selectors.
+    ///
+    /// # Errors
+    /// When the content cannot be injected.
+    pub fn restore(&self, set: &InjectableSet) -> Result<InjectableSet, SetError> {
+        let spec = SidecarSetSpec {
+            containers: self.spec.containers.clone(),
+            init_containers: self.spec.init_containers.clone(),
+            volumes: self.spec.volumes.clone(),
+            image_pull_secrets: self.spec.image_pull_secrets.clone(),
+            patch_pod_metadata: self.spec.patch_pod_metadata.clone(),
+            ..set.spec.clone()
+        };
+        let restored = InjectableSet::new(SidecarSet::new(&set.name, spec))?;
+        Ok(InjectableSet {
+            canary_of: set.canary_of.clone(),
+            hashes: self.recorded.clone().unwrap_or(restored.hashes),
+            latest_revision: Some(self.name.clone()),
+            ..restored
+        })
     }
 
     /// Whether this is the set's present content.

@@ -1,12 +1,14 @@
 //! A SidecarSet made ready for injection: selectors parsed, containers and volumes written out as text, hashes computed.
 
+use super::container::InjectableContainer;
 use super::hash::{FieldError, Hashes, hashes, write_text};
 use super::pod_security::{self, Finding};
 use super::selector::Selector;
 use crate::api::keys;
-use crate::api::sidecarset::{PodInjectPolicy, SharePolicy, SidecarContainer, SidecarSet, SidecarSetSpec, UpgradeType};
-use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
+use crate::api::sidecarset::{SidecarContainer, SidecarSet, SidecarSetSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
 /// A SidecarSet that cannot be injected as it is.
@@ -28,14 +30,18 @@ pub struct InjectableSet {
     pub selector: Selector,
     /// Selects namespaces; all of them when absent or empty.
     pub namespace_selector: Option<Selector>,
+    /// Selects the Pods that an update is for; all of them when absent or empty.
+    pub update_selector: Option<Selector>,
     /// Whether injection into new Pods is paused.
     pub paused: bool,
     /// Hashes of the containers.
     pub hashes: Hashes,
     /// What the set's author should know.
     pub warnings: Vec<String>,
-    /// The spec with its defaults, to compare with revisions.
-    pub(super) spec: SidecarSetSpec,
+    /// The set whose place this one takes where both match: it is that set's canary.
+    pub canary_of: Option<String>,
+    /// The spec with its defaults.
+    pub spec: SidecarSetSpec,
     /// `status.latestRevision`.
     pub(super) latest_revision: Option<String>,
     pub(super) init_containers: Vec<InjectableContainer>,
@@ -44,19 +50,6 @@ pub struct InjectableSet {
     pub(super) pull_secrets: Vec<String>,
     /// Names of containers and native sidecars as JSON text, sorted.
     pub(super) sidecars: String,
-}
-
-/// A container ready for injection.
-#[derive(Debug)]
-pub(super) struct InjectableContainer {
-    pub name: String,
-    /// In front of the Pod's own containers, or behind them.
-    pub before: bool,
-    /// The container as JSON text.
-    pub json: String,
-    /// Names of the volumes it mounts, in order, each once.
-    pub volumes: Vec<String>,
-    pub pod_security: Vec<Finding>,
 }
 
 /// A volume ready for injection.
@@ -97,16 +90,20 @@ impl InjectableSet {
         if selector.requirements().is_empty() {
             return Err(field_error("spec.selector", "must not be empty: name at least one label"));
         }
-        let namespace_selector = match &spec.namespace_selector {
-            None => None,
-            Some(selector) => Some(Selector::parse(selector, "spec.namespaceSelector")?),
+        let parse = |selector: &Option<LabelSelector>, field| {
+            selector.as_ref().map(|selector| Selector::parse(selector, field)).transpose()
         };
-        refuse_unsupported(&spec)?;
-
+        let namespace_selector = parse(&spec.namespace_selector, "spec.namespaceSelector")?;
+        let update_selector = parse(&spec.update_strategy.selector, "spec.updateStrategy.selector")?;
         let hashes = hashes(&spec)?;
         let mut names = BTreeSet::new();
-        let init_containers = containers(spec.init_containers.as_deref(), "spec.initContainers", &mut names)?;
-        let containers = containers(spec.containers.as_deref(), "spec.containers", &mut names)?;
+        let init_containers = containers(
+            spec.init_containers.as_deref(),
+            "spec.initContainers",
+            SidecarContainer::restarts_always,
+            &mut names,
+        )?;
+        let containers = containers(spec.containers.as_deref(), "spec.containers", |_| true, &mut names)?;
         if init_containers.is_empty() && containers.is_empty() {
             return Err(field_error("spec.containers", "a set needs at least one container or init container"));
         }
@@ -137,9 +134,11 @@ impl InjectableSet {
             name: name.to_owned(),
             selector,
             namespace_selector,
+            update_selector,
             paused: spec.injection_strategy.paused,
             warnings: differing_hashes(&annotations, &hashes),
             hashes,
+            canary_of: canary_of(&annotations),
             latest_revision: Some(status.latest_revision).filter(|revision| !revision.is_empty()),
             init_containers,
             containers,
@@ -161,40 +160,14 @@ fn field_error(field: &str, problem: &str) -> FieldError {
     FieldError { field: field.to_owned(), problem: problem.to_owned() }
 }
 
-/// A set that asks for more than this version does must not be injected half.
-fn refuse_unsupported(spec: &SidecarSetSpec) -> Result<(), FieldError> {
-    let refuse = |field: String| Err(field_error(&field, "not supported by this version of outrigger"));
-    for (list, containers) in [("initContainers", &spec.init_containers), ("containers", &spec.containers)] {
-        for (index, container) in containers.iter().flatten().enumerate() {
-            let field = |name: &str| format!("spec.{list}[{index}].{name}");
-            if container.share_volume_policy.enabled() {
-                return refuse(field("shareVolumePolicy"));
-            }
-            if container.share_volume_device_policy.as_ref().is_some_and(SharePolicy::enabled) {
-                return refuse(field("shareVolumeDevicePolicy"));
-            }
-            if container.transfer_env.as_ref().is_some_and(|sources| !sources.is_empty()) {
-                return refuse(field("transferEnv"));
-            }
-            if container.resources_policy.is_some() {
-                return refuse(field("resourcesPolicy"));
-            }
-            if container.upgrade_strategy.upgrade_type == Some(UpgradeType::HotUpgrade) {
-                return refuse(field("upgradeStrategy.upgradeType"));
-            }
-        }
-    }
-    if spec.patch_pod_metadata.as_ref().is_some_and(|patches| !patches.is_empty()) {
-        return refuse("spec.patchPodMetadata".to_owned());
-    }
-    if spec.injection_strategy.revision.is_some() {
-        return refuse("spec.injectionStrategy.revision".to_owned());
-    }
-    Ok(())
+/// The set that this one is a canary of, by the annotations that OpenKruise reads.
+fn canary_of(annotations: &BTreeMap<String, String>) -> Option<String> {
+    let is_canary = annotations.get(keys::CANARY).is_some_and(|value| value == "true");
+    annotations.get(keys::CANARY_BASE).filter(|base| is_canary && !base.is_empty()).cloned()
 }
 
 /// Hash annotations of the object that are not what its content hashes to.
-fn differing_hashes(annotations: &std::collections::BTreeMap<String, String>, hashes: &Hashes) -> Vec<String> {
+fn differing_hashes(annotations: &BTreeMap<String, String>, hashes: &Hashes) -> Vec<String> {
     [(keys::HASH, &hashes.hash), (keys::HASH_WITHOUT_IMAGE, &hashes.without_image)]
         .into_iter()
         .filter_map(|(key, hash)| {
@@ -211,52 +184,23 @@ fn differing_hashes(annotations: &std::collections::BTreeMap<String, String>, ha
 fn containers(
     containers: Option<&[SidecarContainer]>,
     field: &str,
+    may_be_hot: impl Fn(&SidecarContainer) -> bool,
     names: &mut BTreeSet<String>,
 ) -> Result<Vec<InjectableContainer>, FieldError> {
     let mut injectable = Vec::new();
     for (index, container) in containers.unwrap_or_default().iter().enumerate() {
-        let field = format!("{field}[{index}].name");
         if container.name().is_empty() {
-            return Err(field_error(&field, "required"));
+            return Err(field_error(&format!("{field}[{index}].name"), "required"));
         }
-        if !names.insert(container.name().to_owned()) {
-            return Err(field_error(&field, &format!("another container of this set is named {:?}", container.name())));
+        for container in InjectableContainer::of(container, may_be_hot(container)) {
+            if !names.insert(container.name.clone()) {
+                let problem = format!("another container of this set is named {:?}", container.name);
+                return Err(field_error(&format!("{field}[{index}].name"), &problem));
+            }
+            injectable.push(container);
         }
-        injectable.push(InjectableContainer {
-            name: container.name().to_owned(),
-            before: container.pod_inject_policy == Some(PodInjectPolicy::Before),
-            json: container_json(&container.template),
-            volumes: mounted_volumes(&container.template),
-            pod_security: pod_security::of_container(&container.template),
-        });
     }
     Ok(injectable)
-}
-
-/// The container as text, marked as injected.
-fn container_json(template: &Map<String, Value>) -> String {
-    let mark = json!({"name": keys::IS_INJECTED, "value": "true"});
-    let mut template = template.clone();
-    match template.get_mut("env").and_then(Value::as_array_mut) {
-        Some(env) if env.contains(&mark) => {}
-        Some(env) => env.push(mark),
-        None => {
-            template.insert("env".to_owned(), json!([mark]));
-        }
-    }
-    Value::Object(template).to_string()
-}
-
-fn mounted_volumes(template: &Map<String, Value>) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for mount in ["volumeMounts", "volumeDevices"].iter().filter_map(|list| template.get(*list)?.as_array()).flatten() {
-        if let Some(name) = mount.get("name").and_then(Value::as_str)
-            && !names.iter().any(|n| n == name)
-        {
-            names.push(name.to_owned());
-        }
-    }
-    names
 }
 
 /// `{"name":…}` as JSON text.
@@ -271,6 +215,7 @@ pub(super) fn named_json(name: &str) -> String {
 mod tests {
     use super::*;
     use crate::api::decode;
+    use crate::injection::sharing::Additions;
 
     fn set(spec: &Value) -> Result<InjectableSet, SetError> {
         let object = json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": "s"}, "spec": spec});
@@ -319,7 +264,7 @@ mod tests {
         }))
         .unwrap();
         let container = &set.containers[0];
-        let json: Value = serde_json::from_str(&container.json).unwrap();
+        let json: Value = serde_json::from_str(&container.json(&Additions::default())).unwrap();
         assert_eq!(json["future"], json!({"n": 1}));
         assert_eq!(json["env"], json!([{"name": "IS_INJECTED", "value": "true"}]));
         assert_eq!(json.get("podInjectPolicy"), None);

@@ -3,8 +3,9 @@
 //! Each set is filed under one condition that must hold for it to match: a label with a certain value, or a certain namespace.
 //! Of several conditions the one that fewest sets share is taken. Sets without such a condition are tried for each Pod.
 
+use super::Options;
 use super::PodRequest;
-use super::exclusion::Exclusions;
+use super::chosen::ChosenRevision;
 use super::index::Labels;
 use super::selector::{Operator, Requirement, Selector};
 use super::set::InjectableSet;
@@ -17,8 +18,8 @@ use std::sync::Arc;
 /// All SidecarSets at one moment.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    exclusions: Exclusions,
-    /// In name order, each with the revision to record.
+    options: Options,
+    /// In name order.
     sets: Vec<SnapshotSet>,
     /// Sets filed under a label: key, then value.
     by_label: HashMap<String, HashMap<String, Vec<usize>>>,
@@ -33,7 +34,10 @@ pub struct Snapshot {
 #[derive(Debug)]
 pub(super) struct SnapshotSet {
     pub set: Arc<InjectableSet>,
+    /// The revision to record for its present content.
     pub revision: Option<String>,
+    /// Another version than the present one, where the set asks for it.
+    pub chosen: Option<ChosenRevision>,
 }
 
 /// Why a set does not match a Pod.
@@ -71,13 +75,9 @@ enum Condition<'a> {
 }
 
 impl Snapshot {
-    pub(super) fn new(
-        exclusions: Exclusions,
-        sets: Vec<(Arc<InjectableSet>, Option<String>)>,
-        namespaces: Arc<HashMap<String, Labels>>,
-    ) -> Self {
-        let mut snapshot = Self { exclusions, namespaces, ..Self::default() };
-        let choices: Vec<Vec<Vec<Condition<'_>>>> = sets.iter().map(|(set, _)| conditions(set)).collect();
+    pub(super) fn new(options: Options, sets: Vec<SnapshotSet>, namespaces: Arc<HashMap<String, Labels>>) -> Self {
+        let mut snapshot = Self { options, namespaces, ..Self::default() };
+        let choices: Vec<Vec<Vec<Condition<'_>>>> = sets.iter().map(|entry| conditions(&entry.set)).collect();
         let mut shared: HashMap<Condition<'_>, usize> = HashMap::new();
         for condition in choices.iter().flatten().flatten() {
             *shared.entry(*condition).or_default() += 1;
@@ -101,7 +101,7 @@ impl Snapshot {
                 }
             }
         }
-        snapshot.sets = sets.into_iter().map(|(set, revision)| SnapshotSet { set, revision }).collect();
+        snapshot.sets = sets;
         snapshot
     }
 
@@ -110,10 +110,10 @@ impl Snapshot {
         self.sets.iter().map(|entry| &*entry.set)
     }
 
-    /// Which Pods are left alone.
+    /// What injection is told beside the sets.
     #[must_use]
-    pub fn exclusions(&self) -> &Exclusions {
-        &self.exclusions
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// Why `set` does not match the Pod; `None` when it does.
@@ -136,7 +136,7 @@ impl Snapshot {
         Some(Mismatch::NamespaceSelector(unmet.clone(), label(&unmet.key).map(str::to_owned)))
     }
 
-    /// The sets that match a Pod, in name order.
+    /// The sets to inject into a Pod, in name order: all that match, but for those whose canary matches too.
     pub(super) fn matching(&self, pod: &PodView<'_>, request: &PodRequest<'_>) -> Vec<&SnapshotSet> {
         let by_label = pod.labels().filter_map(|(key, value)| self.by_label.get(key)?.get(value));
         let by_namespace = self.by_namespace.get(request.namespace_of(pod));
@@ -144,11 +144,16 @@ impl Snapshot {
             by_label.chain(by_namespace).chain([&self.unfiled]).flatten().copied().collect();
         candidates.sort_unstable();
         candidates.dedup();
-        candidates
+        let mut matching: Vec<&SnapshotSet> = candidates
             .into_iter()
             .map(|index| &self.sets[index])
             .filter(|entry| self.mismatch(&entry.set, pod, request).is_none())
-            .collect()
+            .collect();
+        if matching.iter().any(|entry| entry.set.canary_of.is_some()) {
+            let bases: Vec<&str> = matching.iter().filter_map(|entry| entry.set.canary_of.as_deref()).collect();
+            matching.retain(|entry| !bases.contains(&entry.set.name.as_str()));
+        }
+        matching
     }
 
     /// Labels of a Namespace, where it is known.

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use outrigger::admission::mutate_pod;
 use outrigger::api::decode;
 use outrigger::api::pod::PodView;
-use outrigger::injection::{Exclusions, Index, InjectableSet, Injection, PodRequest, Snapshot, hash};
+use outrigger::injection::{Index, InjectableSet, Injection, Options, PodRequest, Snapshot, hash};
 use outrigger::telemetry::Metrics;
 use reference::{Request, Set, World};
 use serde_json::Value;
@@ -54,7 +54,7 @@ fn hashes(stored: &Value) -> (String, String) {
 }
 
 fn snapshot<'v>(sets: impl Iterator<Item = &'v Value>, namespaces: &[Value]) -> Snapshot {
-    let mut index = Index::new(Exclusions::default());
+    let mut index = Index::new(Options::default());
     for set in sets.filter_map(|set| InjectableSet::new(decode::sidecarset(set.clone()).ok()?).ok()) {
         index.apply_set(set);
     }
@@ -73,6 +73,7 @@ fn real(world: &World, request: &Request, pod_text: &str) -> Answer {
         namespace: &request.namespace,
         operation: &request.operation,
         sub_resource: &request.sub_resource,
+        uid: "",
         now: NOW.parse().expect("a time"),
     };
     let snapshot = snapshot(world.sets.iter().map(|set| &set.written), &world.namespaces);

@@ -3,7 +3,7 @@
 mod print;
 mod template;
 
-use super::{ExclusionArgs, source::Source};
+use super::{InjectionArgs, source::Source};
 use crate::api::pod::PodView;
 use crate::documents::{self, Document};
 use crate::injection::{InjectError, Injection, PodRequest, Snapshot};
@@ -36,7 +36,7 @@ pub(super) struct Args {
     #[arg(short, long, default_value = "default")]
     namespace: String,
     #[command(flatten)]
-    exclusion: ExclusionArgs,
+    injection: InjectionArgs,
 }
 
 /// An object of the input with what injection makes of it.
@@ -49,7 +49,7 @@ struct Outcome {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let snapshot = load(&args.from, &args.exclusion)?;
+    let snapshot = load(&args.from, &args.injection)?;
     let now = now()?;
     let (mut outcomes, mut failed) = (Vec::new(), false);
     for document in read_all(&args.file)? {
@@ -72,8 +72,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// The SidecarSets of a folder; all of them must be usable.
-pub(super) fn load(from: &Path, exclusion: &ExclusionArgs) -> Result<std::sync::Arc<Snapshot>> {
-    let mut source = Source::open(from, exclusion.exclusions()).context("--from")?;
+pub(super) fn load(from: &Path, injection: &InjectionArgs) -> Result<std::sync::Arc<Snapshot>> {
+    let mut source = Source::open(from, injection.options()).context("--from")?;
     let Some(loaded) = source.refresh() else { bail!("--from {}: nothing was read", from.display()) };
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");

@@ -1,0 +1,359 @@
+//! The patch for one Pod: what it has already stays, what is missing is added, list by list.
+
+use super::annotations::{Entry, Record, injected_list};
+use super::container::{HotTwin, InjectableContainer, List as Growing};
+use super::inject::{Denial, List, Match, PodLists};
+use super::patch::PatchWriter;
+use super::pod_security::{Finding, Level};
+use super::set::{InjectableSet, InjectableVolume, named_json};
+use super::sharing::{Additions, additions};
+use super::{PodRequest, pod_metadata};
+use crate::api::keys;
+use crate::api::pod::{ContainerView, PodSecurityContextView, PodView};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// The patch as it grows.
+pub(super) struct Plan<'a, 's> {
+    pod: &'a PodView<'a>,
+    lists: &'a PodLists<'a>,
+    matches: &'a [Match<'s>],
+    patch: PatchWriter,
+    warnings: Vec<String>,
+    /// Hot containers with whether the Pod had them already.
+    hot: Vec<(&'s str, &'s HotTwin, bool)>,
+    /// Whether an app container was put in front of the Pod's own.
+    prepended: bool,
+}
+
+/// What happens to one container.
+enum Action {
+    /// The Pod has it already.
+    Keep(usize),
+    Replace(usize),
+    Prepend,
+    Append,
+}
+
+impl<'a, 's> Plan<'a, 's> {
+    pub fn new(pod: &'a PodView<'a>, lists: &'a PodLists<'a>, matches: &'a [Match<'s>]) -> Self {
+        let (patch, warnings) = (PatchWriter::default(), Vec::new());
+        Self { pod, lists, matches, patch, warnings, hot: Vec::new(), prepended: false }
+    }
+
+    /// The patch, `None` when nothing is to be done, and what the Pod's author should know.
+    pub fn finish(self) -> (Option<String>, Vec<String>) {
+        (self.patch.finish(), self.warnings)
+    }
+
+    pub fn create_parents(&mut self) {
+        if self.pod.metadata.is_none() {
+            self.patch.add(["metadata"], "{}");
+        }
+        if self.pod.spec.is_none() {
+            self.patch.add(["spec"], "{}");
+        }
+    }
+
+    pub fn containers(&mut self, list: List) -> Result<(), Denial> {
+        let mut injected: Vec<(&Match<'s>, &'s InjectableContainer)> =
+            self.matches.iter().flat_map(|m| list.of(m.set).iter().map(move |container| (m, container))).collect();
+        if list == List::Init {
+            injected.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name)); // stable: OpenKruise's order over all sets
+        }
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        for (m, container) in injected {
+            let action = self.action(list, m, container);
+            if let Some(twin) = &container.hot {
+                self.hot.push((&container.name, twin, matches!(action, Action::Keep(_))));
+            }
+            if let Action::Keep(index) = action {
+                self.complete(list, index, m, container);
+                continue;
+            }
+            let additions = self.additions(m, container, None);
+            let json = container.json(&additions);
+            match action {
+                Action::Replace(index) => self.patch.replace_container(list.field(), index, &container.name, &json),
+                Action::Prepend => before.push(json.into_owned()),
+                Action::Append | Action::Keep(_) => after.push(json.into_owned()),
+            }
+        }
+        self.prepended |= list == List::App && !before.is_empty();
+        if self.lists.of(list).is_none() {
+            before.append(&mut after);
+            self.add_list(list.field(), &before);
+            return Ok(());
+        }
+        for (index, json) in before.iter().enumerate() {
+            self.patch.add(["spec", list.field(), &index.to_string()], json);
+        }
+        for json in &after {
+            self.patch.add(["spec", list.field(), "-"], json);
+        }
+        Ok(())
+    }
+
+    fn action(&mut self, list: List, m: &Match<'_>, container: &InjectableContainer) -> Action {
+        let Some(index) = self.lists.position(list, &container.name) else {
+            return if container.before { Action::Prepend } else { Action::Append };
+        };
+        let injected = self.lists.of(list).is_some_and(|containers| containers[index].is_injected());
+        if m.current && injected {
+            return Action::Keep(index);
+        }
+        if !injected {
+            self.warnings.push(format!(
+                "SidecarSet {:?} replaces the Pod's own spec.{}[{index}] {:?}: rename that container if it is needed",
+                m.set.name,
+                list.field(),
+                container.name
+            ));
+        }
+        Action::Replace(index)
+    }
+
+    /// What the container takes from the Pod's app containers, as far as `present`, itself in the Pod, has it not yet.
+    fn additions(
+        &mut self,
+        m: &Match<'_>,
+        container: &InjectableContainer,
+        present: Option<&ContainerView<'_>>,
+    ) -> Additions<'a> {
+        let (pod, apps) = (self.pod, self.lists.containers.as_deref().unwrap_or_default());
+        additions(container, pod, apps, present, |warning| {
+            self.warnings.push(format!("SidecarSet {:?}, container {:?} {warning}", m.set.name, container.name));
+        })
+    }
+
+    /// Adds to a container that is in the Pod what other mutators brought since it was injected.
+    fn complete(&mut self, list: List, index: usize, m: &Match<'_>, container: &InjectableContainer) {
+        let Some(present) = self.lists.of(list).and_then(|containers| containers.get(index)) else { return };
+        let additions = self.additions(m, container, Some(present));
+        let has_list = |growing| match growing {
+            Growing::Env => present.env.is_some(),
+            Growing::VolumeMounts => present.volume_mounts.is_some(),
+            Growing::VolumeDevices => present.volume_devices.is_some(),
+        };
+        let mut tested = false;
+        for growing in Growing::ALL {
+            let items = additions.of(growing);
+            if items.is_empty() {
+                continue;
+            }
+            if !tested {
+                self.patch.test_container(list.field(), index, &container.name);
+                tested = true;
+            }
+            let index = index.to_string();
+            let path = ["spec", list.field(), &index, growing.field()];
+            if has_list(growing) {
+                for item in items {
+                    self.patch.add(path.into_iter().chain(["-"]), item);
+                }
+            } else {
+                self.patch.add(path, &format!("[{}]", items.join(",")));
+            }
+        }
+    }
+
+    pub fn volumes(&mut self) {
+        let mut added: Vec<&'s InjectableVolume> = Vec::new();
+        for m in self.matches {
+            for (list, container) in containers_of(m.set) {
+                for name in &container.volumes {
+                    let in_pod = self.lists.volumes.iter().flatten().position(|volume| &*volume.name == name);
+                    let earlier = added.iter().find(|volume| volume.name == *name);
+                    let volume = m.set.volumes.iter().find(|volume| volume.name == *name);
+                    let warning = match (volume, in_pod, earlier) {
+                        (Some(volume), None, None) => {
+                            added.push(volume);
+                            None
+                        }
+                        (Some(volume), Some(index), _) if !m.current && !self.pod_volume_equals(index, volume) => {
+                            Some(format!("has a volume {name:?}, but the Pod's own volume of that name is mounted"))
+                        }
+                        (Some(volume), None, Some(earlier)) if volume.value != earlier.value => Some(format!(
+                            "has a volume {name:?}, but another SidecarSet's volume of that name is mounted"
+                        )),
+                        (None, None, None) => Some(format!(
+                            "mounts a volume {name:?} in spec.{} {:?} that neither the set nor the Pod has",
+                            list.field(),
+                            container.name
+                        )),
+                        _ => None,
+                    };
+                    self.warnings.extend(warning.map(|warning| format!("SidecarSet {:?} {warning}", m.set.name)));
+                }
+            }
+        }
+        let added: Vec<&str> = added.iter().map(|volume| volume.json.as_str()).collect();
+        if self.lists.volumes.is_none() {
+            self.add_list("volumes", &added);
+        } else {
+            for json in added {
+                self.patch.add(["spec", "volumes", "-"], json);
+            }
+        }
+    }
+
+    fn pod_volume_equals(&self, index: usize, volume: &InjectableVolume) -> bool {
+        let raw = self.pod.spec.as_ref().and_then(|spec| spec.volumes);
+        let volumes = raw.and_then(|raw| serde_json::from_str::<Vec<Value>>(raw.get()).ok());
+        volumes.is_some_and(|volumes| volumes.get(index) == Some(&volume.value))
+    }
+
+    pub fn pull_secrets(&mut self) {
+        let mut added: Vec<&str> = Vec::new();
+        for name in self.matches.iter().flat_map(|m| &m.set.pull_secrets) {
+            let present = self.lists.pull_secrets.iter().flatten().any(|secret| &*secret.name == name);
+            if !present && !added.contains(&name.as_str()) {
+                added.push(name);
+            }
+        }
+        let added: Vec<String> = added.into_iter().map(named_json).collect();
+        if self.lists.pull_secrets.is_none() {
+            self.add_list("imagePullSecrets", &added);
+        } else {
+            for json in &added {
+                self.patch.add(["spec", "imagePullSecrets", "-"], json);
+            }
+        }
+    }
+
+    /// Adds a list that the Pod does not have, unless there is nothing to put in.
+    fn add_list<T: AsRef<str>>(&mut self, field: &str, items: &[T]) {
+        if !items.is_empty() {
+            let items: Vec<&str> = items.iter().map(AsRef::as_ref).collect();
+            self.patch.add(["spec", field], &format!("[{}]", items.join(",")));
+        }
+    }
+
+    pub fn metadata(
+        &mut self,
+        hashes: &Record<'_>,
+        without_image: &Record<'_>,
+        request: &PodRequest<'_>,
+        default_container: bool,
+    ) -> Result<(), Denial> {
+        let patches = self
+            .matches
+            .iter()
+            .flat_map(|m| m.set.spec.patch_pod_metadata.iter().flatten().map(|patch| (m.set.name.as_str(), patch)));
+        let patched =
+            pod_metadata::patched(patches, |key| self.pod.annotation(key)).map_err(|(set, key, error)| Denial {
+                set: set.to_owned(),
+                field: format!("spec.patchPodMetadata annotation {key:?}"),
+                problem: error.to_string(),
+            })?;
+        let mut values: Vec<(String, String)> =
+            patched.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        values.extend(self.record(hashes, without_image, request));
+        values.extend(self.hot_upgrade());
+        let is_set = |key: &str| self.pod.annotation(key).is_some() || values.iter().any(|(set, _)| set == key);
+        if default_container && self.prepended && !is_set(keys::DEFAULT_CONTAINER) {
+            let first = self.lists.containers.iter().flatten().find(|container| !container.is_injected());
+            values.extend(first.map(|own| (keys::DEFAULT_CONTAINER.to_owned(), own.name.to_string())));
+        }
+
+        let mut has_map = self.pod.annotations().is_some();
+        for (key, value) in values {
+            if !has_map {
+                self.patch.add(["metadata", "annotations"], "{}");
+                has_map = true;
+            }
+            self.patch.add(["metadata", "annotations", &key], &Value::String(value).to_string());
+        }
+        Ok(())
+    }
+
+    /// The annotations that say what was injected, as far as they change.
+    fn record(
+        &self,
+        hashes: &Record<'_>,
+        without_image: &Record<'_>,
+        request: &PodRequest<'_>,
+    ) -> impl Iterator<Item = (String, String)> + use<> {
+        let now = request.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let entries: Vec<Entry<'_>> = self
+            .matches
+            .iter()
+            .map(|Match { set, revision, .. }| Entry {
+                set: &set.name,
+                hash: &set.hashes.hash,
+                sidecars: &set.sidecars,
+                revision: *revision,
+            })
+            .collect();
+        let entries_without_image: Vec<Entry<'_>> = self
+            .matches
+            .iter()
+            .zip(&entries)
+            .map(|(m, entry)| Entry { hash: &m.set.hashes.without_image, revision: None, ..*entry })
+            .collect();
+        let values = [
+            (keys::HASH, hashes.updated(&entries, &now)),
+            (keys::HASH_WITHOUT_IMAGE, without_image.updated(&entries_without_image, &now)),
+            (
+                keys::INJECTED_LIST,
+                injected_list(self.pod.annotation(keys::INJECTED_LIST), entries.iter().map(|entry| entry.set)),
+            ),
+        ];
+        values.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)))
+    }
+
+    /// The annotations of hot containers, as far as they change. What a Pod says of containers that it has is left alone: they
+    /// may have taken turns since.
+    fn hot_upgrade(&self) -> BTreeMap<String, String> {
+        let mut values = BTreeMap::new();
+        if self.hot.is_empty() {
+            return values;
+        }
+        let present = self.pod.annotation(keys::WORKING_HOT_UPGRADE);
+        // A value that cannot be read is written anew, as OpenKruise does.
+        let recorded: BTreeMap<String, String> =
+            present.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let mut working = recorded.clone();
+        for (name, twin, kept) in &self.hot {
+            let (version, alternative) = if twin.working { ("1", "0") } else { ("0", "1") };
+            for (key, value) in [(keys::version_of(name), version), (keys::version_alt_of(name), alternative)] {
+                let present = self.pod.annotation(&key);
+                if present.is_none() || (!kept && present != Some(value)) {
+                    values.insert(key, value.to_owned());
+                }
+            }
+            if twin.working && !(*kept && working.contains_key(&twin.base)) {
+                working.insert(twin.base.clone(), (*name).to_owned());
+            }
+        }
+        if working != recorded || present.is_none() {
+            values.insert(keys::WORKING_HOT_UPGRADE.to_owned(), json!(working).to_string());
+        }
+        values
+    }
+
+    /// Warns of what breaks the Pod Security level that the Namespace enforces.
+    pub fn pod_security(&mut self, level: Level, pod: &PodSecurityContextView<'_>) {
+        for m in self.matches {
+            let containers = containers_of(m.set);
+            let of_containers =
+                containers.flat_map(|(list, c)| c.pod_security.iter().map(move |f| (list.field(), &c.name, f)));
+            let of_volumes =
+                m.set.volumes.iter().flat_map(|v| v.pod_security.iter().map(move |f| ("volumes", &v.name, f)));
+            let findings = of_containers.chain(of_volumes).filter(|(_, _, finding)| finding.breaks(level, pod));
+            self.warnings.extend(findings.map(|(list, name, Finding { text, .. })| {
+                format!(
+                    "SidecarSet {:?}, {list} {name:?} breaks Pod Security level {}: {text}",
+                    m.set.name,
+                    level.name()
+                )
+            }));
+        }
+    }
+}
+
+/// All containers of a set, init containers first.
+fn containers_of(set: &InjectableSet) -> impl Iterator<Item = (List, &InjectableContainer)> {
+    let init = set.init_containers.iter().map(|container| (List::Init, container));
+    init.chain(set.containers.iter().map(|container| (List::App, container)))
+}

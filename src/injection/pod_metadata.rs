@@ -1,0 +1,215 @@
+//! Annotations that SidecarSets put on a Pod: `patchPodMetadata` with its three policies.
+
+use super::hash::write_text;
+use crate::api::keys;
+use crate::api::sidecarset::{PatchPodMetadata, PatchPolicy};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use thiserror::Error;
+
+const OWN_ANNOTATIONS: [&str; 4] =
+    [keys::HASH, keys::HASH_WITHOUT_IMAGE, keys::INJECTED_LIST, keys::WORKING_HOT_UPGRADE];
+/// Objects inside each other that are merged; what is deeper is refused.
+const MAX_DEPTH: usize = 64;
+
+/// A text that is to be merged as JSON and is none.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub(super) enum MergeError {
+    #[error("the Pod's value is no JSON object to merge into: correct or remove it")]
+    Existing,
+    #[error("the set's value is no JSON object to merge")]
+    Patch,
+    #[error("objects stand more than {MAX_DEPTH} deep in each other")]
+    Depth,
+}
+
+/// The values of those annotations of the Pod that the patches change, each patch with the name of its set, in the order given.
+/// `existing` looks up the Pod's own. Annotations that injection itself writes are not for sets to patch.
+///
+/// # Errors
+/// Which set's annotation cannot be merged, and why.
+pub(super) fn patched<'s, 'e>(
+    patches: impl Iterator<Item = (&'s str, &'s PatchPodMetadata)>,
+    existing: impl Fn(&str) -> Option<&'e str>,
+) -> Result<BTreeMap<&'s str, String>, (&'s str, &'s str, MergeError)> {
+    let mut values: BTreeMap<&'s str, String> = BTreeMap::new();
+    for (set, patch) in patches {
+        let annotations = patch.annotations.iter().flatten();
+        for (key, value) in annotations.filter(|(key, _)| !OWN_ANNOTATIONS.contains(&key.as_str())) {
+            let present = values.get(key.as_str()).map(String::as_str).or_else(|| existing(key));
+            let result = match (&patch.patch_policy, present) {
+                (Some(PatchPolicy::Overwrite), _) | (_, None) => Some(value.clone()),
+                (Some(PatchPolicy::MergePatchJson), Some("")) => Some(value.clone()),
+                (Some(PatchPolicy::MergePatchJson), Some(present)) => {
+                    merge_text(present, value).map_err(|error| (set, key.as_str(), error))?
+                }
+                (Some(PatchPolicy::Retain | PatchPolicy::Other(_)) | None, Some(_)) => None,
+            };
+            if let Some(result) = result {
+                values.insert(key, result);
+            }
+        }
+    }
+    values.retain(|key, value| existing(key) != Some(value));
+    Ok(values)
+}
+
+/// Merges as RFC 7386; `None` when that changes nothing but the spelling. A text that was stored as the patch itself, before
+/// there was anything to merge into, is not merged with it again.
+fn merge_text(existing: &str, patch: &str) -> Result<Option<String>, MergeError> {
+    if existing == patch {
+        return Ok(None);
+    }
+    let blank = existing.trim().is_empty();
+    let target: &RawValue =
+        serde_json::from_str(if blank { "{}" } else { existing }).map_err(|_| MergeError::Existing)?;
+    if target.get() == "null" {
+        return Err(MergeError::Existing);
+    }
+    let patch: &RawValue = serde_json::from_str(patch).map_err(|_| MergeError::Patch)?;
+    let patch = members(patch).ok_or(MergeError::Patch)?;
+    let mut merged = String::new();
+    merge(&mut merged, members(target), patch, MAX_DEPTH)?;
+    let same = |a: &str, b: &str| {
+        let (a, b) = (serde_json::from_str::<Value>(a), serde_json::from_str::<Value>(b));
+        a.ok().zip(b.ok()).is_some_and(|(a, b)| a == b)
+    };
+    Ok((!same(existing, &merged)).then_some(merged))
+}
+
+/// The members of an object, sorted; `None` for anything else.
+fn members(value: &RawValue) -> Option<BTreeMap<String, &RawValue>> {
+    serde_json::from_str(value.get()).ok()
+}
+
+/// Writes `target` (no object counts as an empty one) with the patch applied: compact, keys sorted, numbers as they were written.
+fn merge(
+    json: &mut String,
+    target: Option<BTreeMap<String, &RawValue>>,
+    patch: BTreeMap<String, &RawValue>,
+    depth: usize,
+) -> Result<(), MergeError> {
+    let depth = depth.checked_sub(1).ok_or(MergeError::Depth)?;
+    let mut result: BTreeMap<String, (Option<&RawValue>, Option<&RawValue>)> =
+        target.into_iter().flatten().map(|(key, value)| (key, (Some(value), None))).collect();
+    for (key, value) in patch {
+        if value.get() == "null" {
+            result.remove(&key);
+        } else {
+            result.entry(key).or_default().1 = Some(value);
+        }
+    }
+    json.push('{');
+    for (index, (key, (target, patch))) in result.into_iter().enumerate() {
+        if index > 0 {
+            json.push(',');
+        }
+        write_text(json, &key);
+        json.push(':');
+        match (target, patch) {
+            (_, Some(patch)) => match members(patch) {
+                Some(patch) => merge(json, target.and_then(members), patch, depth)?,
+                None => write_compact(json, patch.get()),
+            },
+            (Some(target), None) => write_compact(json, target.get()),
+            (None, None) => json.push_str("null"),
+        }
+    }
+    json.push('}');
+    Ok(())
+}
+
+/// Copies JSON without white space, with `<`, `>` and `&` in texts escaped as Go escapes them.
+fn write_compact(json: &mut String, text: &str) {
+    let (mut in_string, mut escaped) = (false, false);
+    for c in text.chars() {
+        match c {
+            ' ' | '\n' | '\r' | '\t' if !in_string => continue,
+            '<' => json.push_str("\\u003c"),
+            '>' => json.push_str("\\u003e"),
+            '&' => json.push_str("\\u0026"),
+            '\u{2028}' => json.push_str("\\u2028"),
+            '\u{2029}' => json.push_str("\\u2029"),
+            _ => json.push(c),
+        }
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if in_string => escaped = true,
+            '"' => in_string = !in_string,
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patch(policy: PatchPolicy, value: &str) -> PatchPodMetadata {
+        let annotations = BTreeMap::from([("k".to_owned(), value.to_owned())]);
+        PatchPodMetadata { annotations: Some(annotations), patch_policy: Some(policy) }
+    }
+
+    fn result(patches: &[PatchPodMetadata], existing: Option<&str>) -> Result<Option<String>, MergeError> {
+        let patches = patches.iter().map(|patch| ("set", patch));
+        patched(patches, |_| existing).map(|mut values| values.remove("k")).map_err(|(_, _, error)| error)
+    }
+
+    fn changes(policy: PatchPolicy, value: &str, existing: Option<&str>) -> Option<String> {
+        result(&[patch(policy, value)], existing).unwrap()
+    }
+
+    #[test]
+    fn retain_sets_only_what_is_absent_and_overwrite_always() {
+        assert_eq!(changes(PatchPolicy::Retain, "new", None).as_deref(), Some("new"));
+        assert_eq!(changes(PatchPolicy::Retain, "new", Some("")), None);
+        assert_eq!(changes(PatchPolicy::Overwrite, "new", Some("old")).as_deref(), Some("new"));
+        assert_eq!(changes(PatchPolicy::Overwrite, "new", Some("new")), None);
+    }
+
+    #[test]
+    fn json_is_merged_with_sorted_keys_and_numbers_as_written() {
+        let merge = |existing, value| changes(PatchPolicy::MergePatchJson, value, Some(existing)).unwrap();
+        assert_eq!(merge(r#"{"log-agent":1}"#, r#"{"envoy": 2}"#), r#"{"envoy":2,"log-agent":1}"#);
+        assert_eq!(
+            merge(r#"{"z":1.10,"y":12345678901234567890}"#, r#"{"a":1e3}"#),
+            r#"{"a":1e3,"y":12345678901234567890,"z":1.10}"#
+        );
+        assert_eq!(
+            merge(r#"{"a":{"x":1,"y":2}}"#, r#"{"a":{"x":null,"z":"<&>"}}"#),
+            r#"{"a":{"y":2,"z":"\u003c\u0026\u003e"}}"#
+        );
+        assert_eq!(merge("[1]", r#"{"a":{"b":null},"c":1}"#), r#"{"a":{},"c":1}"#);
+        assert_eq!(merge("5", r#"{"a":1}"#), r#"{"a":1}"#);
+        assert_eq!(merge(" ", r#"{"a": 1}"#), r#"{"a":1}"#);
+    }
+
+    #[test]
+    fn a_patch_without_anything_to_merge_into_is_stored_as_written_and_stays_so() {
+        let text = r#"{ "a": null, "b": "<" }"#;
+        assert_eq!(changes(PatchPolicy::MergePatchJson, text, None).as_deref(), Some(text));
+        assert_eq!(changes(PatchPolicy::MergePatchJson, text, Some("")).as_deref(), Some(text));
+        assert_eq!(changes(PatchPolicy::MergePatchJson, text, Some(text)), None);
+    }
+
+    #[test]
+    fn merging_twice_changes_nothing_more() {
+        let patches = [
+            patch(PatchPolicy::MergePatchJson, r#"{"a":1}"#),
+            patch(PatchPolicy::MergePatchJson, r#"{"a":2,"b":null}"#),
+        ];
+        let once = result(&patches, Some(r#"{"b":1,"c":3}"#)).unwrap().unwrap();
+        assert_eq!(once, r#"{"a":2,"c":3}"#);
+        assert_eq!(result(&patches, Some(&once)).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_no_json_object_is_an_error() {
+        assert_eq!(result(&[patch(PatchPolicy::MergePatchJson, "{}")], Some("x")), Err(MergeError::Existing));
+        assert_eq!(result(&[patch(PatchPolicy::MergePatchJson, "{\"a\":1}")], Some("null")), Err(MergeError::Existing));
+        assert_eq!(result(&[patch(PatchPolicy::MergePatchJson, "[1]")], Some("{}")), Err(MergeError::Patch));
+        let deep = |depth: usize| format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
+        assert_eq!(result(&[patch(PatchPolicy::MergePatchJson, &deep(100))], Some("{}")), Err(MergeError::Depth));
+    }
+}
