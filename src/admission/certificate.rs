@@ -175,6 +175,12 @@ impl CertificatePair {
         self.ca_pem.as_deref()
     }
 
+    /// Whether this is the same certificate.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.key.cert == other.key.cert
+    }
+
     /// When the leaf begins.
     #[must_use]
     pub fn not_before(&self) -> Timestamp {

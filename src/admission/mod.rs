@@ -5,6 +5,7 @@
 //! - [`certificate`]: what the server shows to its clients
 //! - [`mod@router`]: paths, handlers, panics
 //! - [`mutate_pod`]: the review of a Pod
+//! - [`mod@reload`]: a certificate from files, renewed while it is served
 //! - [`limits`]: what is refused, before it is read where possible
 //! - [`reply`]: what a handler answers
 //! - [`client`]: sends reviews, for the demo, tests and benches
@@ -14,6 +15,7 @@ pub mod client;
 pub mod connection;
 pub mod limits;
 pub mod mutate_pod;
+pub mod reload;
 pub mod reply;
 pub mod router;
 pub mod server;

@@ -166,9 +166,9 @@ impl PodReview<'_> {
 
 /// `name@revision,…`, for the audit log.
 fn sets_text(injected: &Injected) -> String {
-    let names = injected.sets.iter().map(|(name, revision)| match revision {
-        Some(revision) => format!("{name}@{revision}"),
-        None => name.clone(),
+    let names = injected.sets.iter().map(|set| match &set.revision {
+        Some(revision) => format!("{}@{revision}", set.name),
+        None => set.name.clone(),
     });
     names.collect::<Vec<_>>().join(",")
 }

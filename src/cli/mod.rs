@@ -2,6 +2,7 @@
 
 mod crds;
 mod demo;
+mod explain;
 mod inject;
 mod serve;
 mod source;
@@ -36,6 +37,8 @@ enum Command {
     Serve(serve::Args),
     /// Inject the Pods and workloads of files and print them, with no cluster
     Inject(inject::Args),
+    /// Say why each SidecarSet is injected into the Pods of files or not
+    Explain(explain::Args),
     /// Start the server, send it the examples' Pods, and show what it adds and how fast
     Demo(demo::Args),
     /// Print the CustomResourceDefinitions
@@ -80,6 +83,7 @@ pub fn run() -> ExitCode {
         .and_then(|()| match command {
             Command::Serve(args) => serve::run(&args),
             Command::Inject(args) => inject::run(&args),
+            Command::Explain(args) => explain::run(&args),
             Command::Demo(args) => demo::run(&args),
             Command::Crds => crds::run(),
             Command::Completions { shell } => {
@@ -97,8 +101,11 @@ pub fn run() -> ExitCode {
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
-    io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+    let kind = error.chain().find_map(|cause| {
+        let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        io.or_else(|| cause.downcast_ref::<serde_json::Error>()?.io_error_kind())
+    });
+    kind == Some(std::io::ErrorKind::BrokenPipe)
 }
 
 #[cfg(test)]

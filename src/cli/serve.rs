@@ -2,7 +2,9 @@
 
 use super::InjectionArgs;
 use super::source::{Loaded, Source};
-use crate::admission::{self, CertificatePair, Handler, Limits, Server, ServingCertificate, Settings, mutate_pod};
+use crate::admission::{
+    self, CertificatePair, Handler, Limits, Server, ServingCertificate, Settings, mutate_pod, reload,
+};
 use crate::injection::Snapshot;
 use crate::telemetry::{self, AdminServer, Metrics, Readiness, Webhook};
 use anyhow::{Context, Result, bail};
@@ -32,7 +34,7 @@ pub(super) struct Args {
     /// Address of /healthz, /readyz and /metrics, plain HTTP; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub admin_listen: SocketAddr,
-    /// Folder with tls.crt and tls.key [default: a certificate is made for localhost and the address listened on]
+    /// Folder with tls.crt and tls.key, read again every 10 s [default: a certificate is made for localhost and the address listened on]
     #[arg(long, value_name = "DIR")]
     pub tls_dir: Option<PathBuf>,
     /// Write the CA of the certificate that is made to this file, for clients to trust
@@ -118,13 +120,17 @@ impl Running {
         let shutdown = CancellationToken::new();
         let router = admission::router([(Webhook::MutatePod, handler(&state, &metrics))], Limits::default(), &metrics);
         let admin_router = telemetry::admin::router(readiness.clone(), metrics.clone());
-        let token = shutdown.clone();
+        let (token, tls_dir) = (shutdown.clone(), args.tls_dir.clone());
         let server = tokio::spawn(async move {
             let admin_shutdown = CancellationToken::new();
             let admin = tokio::spawn(admin.run(admin_router, admin_shutdown.clone()));
             let refresh = tokio::spawn(refresh(source, state, metrics.clone()));
+            let reload = tls_dir.map(|folder| {
+                tokio::spawn(reload::reload(folder, certificate.clone(), metrics.clone(), reload::PERIOD))
+            });
             let ended = server.run(router, certificate, readiness, &metrics, token).await;
             refresh.abort();
+            reload.inspect(JoinHandle::abort);
             admin_shutdown.cancel();
             admin.await.context("the admin server's task failed")??;
             ended.map_err(Into::into)

@@ -7,7 +7,7 @@ use crate::api::decode::{self, DecodeError};
 use crate::documents::{Content, Document, FileError, Folder, Position};
 use crate::injection::{Index, InjectableSet, Options, Revision, SetError, Snapshot};
 use serde_json::Value;
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 use std::path::Path;
 use std::sync::Arc;
 use thiserror::Error;
@@ -18,6 +18,8 @@ pub struct Source {
     folder: Folder,
     options: Options,
     files: BTreeMap<String, LoadedFile>,
+    /// Objects that take the place of those of their names in the files.
+    edits: Vec<Object>,
     /// What the files say together, as of the last refresh; `None` before the first.
     loaded: Option<Loaded>,
 }
@@ -115,7 +117,21 @@ impl Source {
     /// When there is nothing at `path`, or it cannot be read.
     pub fn open(path: &Path, options: Options) -> Result<Self, FileError> {
         let folder = Folder::new(path)?;
-        Ok(Self { folder, options, files: BTreeMap::new(), loaded: None })
+        Ok(Self { folder, options, files: BTreeMap::new(), edits: Vec::new(), loaded: None })
+    }
+
+    /// Puts these objects in place of those of their names in the files.
+    ///
+    /// # Errors
+    /// When one of them cannot be used, or none of them is of a kind that is read here.
+    pub fn with_edits(mut self, documents: Vec<Document>) -> anyhow::Result<Self> {
+        let edits = LoadedFile::read(documents, &LoadedFile::default());
+        if let Some(problem) = edits.problems.into_iter().next() {
+            return Err(problem.into());
+        }
+        anyhow::ensure!(!edits.objects.is_empty(), "the file holds no SidecarSet");
+        self.edits = edits.objects;
+        Ok(self)
     }
 
     /// Reads what changed (at first: everything); `None` when nothing did. This blocks on the file system.
@@ -145,9 +161,14 @@ impl Source {
         let mut first: BTreeMap<String, &Position> = BTreeMap::new();
         let (mut problems, mut warnings) = (Vec::new(), Vec::new());
         let mut sets = Vec::new();
-        for file in self.files.values() {
+        let edited: BTreeSet<String> = self.edits.iter().map(|object| object.read.describe()).collect();
+        let edits = LoadedFile { objects: self.edits.clone(), ..LoadedFile::default() };
+        for (file, is_edit) in self.files.values().map(|file| (file, false)).chain([(&edits, true)]) {
             problems.extend(file.problems.iter().cloned());
             for Object { position, read } in &file.objects {
+                if !is_edit && edited.contains(&read.describe()) {
+                    continue;
+                }
                 match first.entry(read.describe()) {
                     Entry::Vacant(entry) => _ = entry.insert(position),
                     Entry::Occupied(entry) => {

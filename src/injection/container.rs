@@ -147,15 +147,15 @@ impl InjectableContainer {
             match member {
                 Member::Fixed(_) if key == "resources" && additions.resources.is_some() => {}
                 Member::Fixed(text) => write_member(key, &mut |json| json.push_str(text)),
-                Member::Growing(list, own, last) => {
+                Member::Growing(list, own, end) => {
                     let added = additions.of(*list);
-                    if own.is_empty() && added.is_empty() && last.is_empty() {
+                    if own.is_empty() && added.is_empty() && end.is_empty() {
                         continue;
                     }
                     write_member(key, &mut |json| {
                         let items = own.iter().map(String::as_str).chain(added.iter().copied());
                         json.push('[');
-                        for (index, item) in items.chain(last.iter().map(String::as_str)).enumerate() {
+                        for (index, item) in items.chain(end.iter().map(String::as_str)).enumerate() {
                             if index > 0 {
                                 json.push(',');
                             }

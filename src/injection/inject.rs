@@ -29,12 +29,23 @@ pub enum Injection {
 /// What matching SidecarSets do to a Pod.
 #[derive(Debug)]
 pub struct Injected {
-    /// Names of the sets with the revision recorded, in name order.
-    pub sets: Vec<(String, Option<String>)>,
+    /// The sets, in name order.
+    pub sets: Vec<InjectedSet>,
     /// JSON Patch as text; `None` when the Pod has everything.
     pub patch: Option<String>,
     /// What the Pod's author should know.
     pub warnings: Vec<String>,
+}
+
+/// What one set does to a Pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InjectedSet {
+    /// Its name.
+    pub name: String,
+    /// The revision recorded in the Pod.
+    pub revision: Option<String>,
+    /// Names of the containers and init containers that are added or replaced; none where the Pod has them all.
+    pub containers: Vec<String>,
 }
 
 /// Why a Pod gets no answer that could be applied.
@@ -133,12 +144,9 @@ impl Snapshot {
             let raw = pod.spec.as_ref().and_then(|spec| spec.security_context);
             plan.pod_security(level, &list(raw, "spec.securityContext")?.unwrap_or_default());
         }
+        let sets = plan.injected_sets();
         let (patch, warnings) = plan.finish();
-        Ok(Injection::Matched(Injected {
-            patch,
-            warnings,
-            sets: matches.iter().map(|m| (m.set.name.clone(), m.revision.map(str::to_owned))).collect(),
-        }))
+        Ok(Injection::Matched(Injected { sets, patch, warnings }))
     }
 }
 

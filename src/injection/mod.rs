@@ -8,6 +8,7 @@ mod annotations;
 mod chosen;
 mod container;
 mod exclusion;
+mod explain;
 pub mod hash;
 mod index;
 mod inject;
@@ -22,8 +23,9 @@ mod sharing;
 mod snapshot;
 
 pub use exclusion::{Exclusion, Exclusions};
+pub use explain::{Explanation, SetExplanation, Verdict};
 pub use index::Index;
-pub use inject::{Denial, InjectError, Injected, Injection};
+pub use inject::{Denial, InjectError, Injected, InjectedSet, Injection};
 pub use revision::Revision;
 pub use selector::{Operator, Requirement, Selector};
 pub use set::{InjectableSet, SetError};

@@ -2,7 +2,7 @@
 
 use super::annotations::{Entry, Record, injected_list};
 use super::container::{HotTwin, InjectableContainer, List as Growing};
-use super::inject::{Denial, List, Match, PodLists};
+use super::inject::{Denial, InjectedSet, List, Match, PodLists};
 use super::patch::PatchWriter;
 use super::pod_security::{Finding, Level};
 use super::set::{InjectableSet, InjectableVolume, named_json};
@@ -22,6 +22,8 @@ pub(super) struct Plan<'a, 's> {
     warnings: Vec<String>,
     /// Hot containers with whether the Pod had them already.
     hot: Vec<(&'s str, &'s HotTwin, bool)>,
+    /// Containers that are added or replaced, each after the name of its set.
+    injected: Vec<(&'s str, &'s str)>,
     /// Whether an app container was put in front of the Pod's own.
     prepended: bool,
 }
@@ -38,7 +40,20 @@ enum Action {
 impl<'a, 's> Plan<'a, 's> {
     pub fn new(pod: &'a PodView<'a>, lists: &'a PodLists<'a>, matches: &'a [Match<'s>]) -> Self {
         let (patch, warnings) = (PatchWriter::default(), Vec::new());
-        Self { pod, lists, matches, patch, warnings, hot: Vec::new(), prepended: false }
+        Self { pod, lists, matches, patch, warnings, hot: Vec::new(), injected: Vec::new(), prepended: false }
+    }
+
+    /// What each set does to the Pod.
+    pub fn injected_sets(&self) -> Vec<InjectedSet> {
+        let sets = self.matches.iter().map(|m| {
+            let containers = self.injected.iter().filter(|(set, _)| *set == m.set.name);
+            InjectedSet {
+                name: m.set.name.clone(),
+                revision: m.revision.map(str::to_owned),
+                containers: containers.map(|(_, container)| (*container).to_owned()).collect(),
+            }
+        });
+        sets.collect()
     }
 
     /// The patch, `None` when nothing is to be done, and what the Pod's author should know.
@@ -71,6 +86,7 @@ impl<'a, 's> Plan<'a, 's> {
                 self.complete(list, index, m, container);
                 continue;
             }
+            self.injected.push((&m.set.name, &container.name));
             let additions = self.additions(m, container, None);
             let json = container.json(&additions);
             match action {
@@ -240,14 +256,14 @@ impl<'a, 's> Plan<'a, 's> {
             .matches
             .iter()
             .flat_map(|m| m.set.spec.patch_pod_metadata.iter().flatten().map(|patch| (m.set.name.as_str(), patch)));
-        let patched =
+        let from_sets =
             pod_metadata::patched(patches, |key| self.pod.annotation(key)).map_err(|(set, key, error)| Denial {
                 set: set.to_owned(),
                 field: format!("spec.patchPodMetadata annotation {key:?}"),
                 problem: error.to_string(),
             })?;
         let mut values: Vec<(String, String)> =
-            patched.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+            from_sets.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         values.extend(self.record(hashes, without_image, request));
         values.extend(self.hot_upgrade());
         let is_set = |key: &str| self.pod.annotation(key).is_some() || values.iter().any(|(set, _)| set == key);

@@ -39,8 +39,9 @@ pub(super) fn patched<'s, 'e>(
         for (key, value) in annotations.filter(|(key, _)| !OWN_ANNOTATIONS.contains(&key.as_str())) {
             let present = values.get(key.as_str()).map(String::as_str).or_else(|| existing(key));
             let result = match (&patch.patch_policy, present) {
-                (Some(PatchPolicy::Overwrite), _) | (_, None) => Some(value.clone()),
-                (Some(PatchPolicy::MergePatchJson), Some("")) => Some(value.clone()),
+                (Some(PatchPolicy::Overwrite), _) | (_, None) | (Some(PatchPolicy::MergePatchJson), Some("")) => {
+                    Some(value.clone())
+                }
                 (Some(PatchPolicy::MergePatchJson), Some(present)) => {
                     merge_text(present, value).map_err(|error| (set, key.as_str(), error))?
                 }

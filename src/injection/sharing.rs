@@ -112,7 +112,7 @@ pub(super) fn additions<'a>(
             match find_last(app_containers, from, variable) {
                 Some(found) => env.push((variable, found.text)),
                 None => {
-                    warn(format!("copies no variable {variable:?}: the Pod has no container {from:?} that sets it"))
+                    warn(format!("copies no variable {variable:?}: the Pod has no container {from:?} that sets it"));
                 }
             }
         }

@@ -25,6 +25,10 @@ pub struct Metrics {
     pub tls_handshake_errors: Counter,
     /// `outrigger_certificate_expiration_timestamp_seconds`: when the serving certificate ends, in Unix seconds.
     pub certificate_expiration: Gauge,
+    /// `certwatcher_read_certificate_total`: times the certificate's files were read.
+    pub certificate_reads: Counter,
+    /// `certwatcher_read_certificate_errors_total`: times they could not be used.
+    pub certificate_read_errors: Counter,
     /// `outrigger_sidecarsets`: `SidecarSet`s in force.
     pub sidecarsets: Gauge,
     /// `outrigger_source_errors`: files and objects that cannot be used as they are now.
@@ -147,6 +151,8 @@ impl Metrics {
             webhook_panics: Counter::default(),
             tls_handshake_errors: Counter::default(),
             certificate_expiration: Gauge::default(),
+            certificate_reads: Counter::default(),
+            certificate_read_errors: Counter::default(),
             sidecarsets: Gauge::default(),
             source_errors: Gauge::default(),
             registry,
@@ -171,6 +177,16 @@ impl Metrics {
             "outrigger_certificate_expiration_timestamp_seconds",
             "When the serving certificate ends, in Unix seconds",
             self.certificate_expiration.clone(),
+        );
+        registry.register(
+            "certwatcher_read_certificate",
+            "Times the files of the serving certificate were read",
+            self.certificate_reads.clone(),
+        );
+        registry.register(
+            "certwatcher_read_certificate_errors",
+            "Times the files of the serving certificate could not be used; the one before stays in use",
+            self.certificate_read_errors.clone(),
         );
         registry.register("outrigger_sidecarsets", "SidecarSets in force", self.sidecarsets.clone());
         registry.register(

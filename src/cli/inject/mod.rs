@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 pub(super) use template::pod_template;
 
@@ -32,6 +33,10 @@ pub(super) struct Args {
     /// What is printed
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
+    /// Show what this edit of SidecarSets would change: the diff between the objects injected as --from says and with
+    /// the SidecarSets of this file in place of those of their names
+    #[arg(long, value_name = "FILE", conflicts_with = "output")]
+    diff_set: Option<PathBuf>,
     /// Namespace of objects that have none
     #[arg(short, long, default_value = "default")]
     namespace: String,
@@ -42,6 +47,8 @@ pub(super) struct Args {
 /// An object of the input with what injection makes of it.
 struct Outcome {
     document: Document,
+    /// What happened to the object, for people.
+    change: &'static str,
     /// The object afterwards.
     injected: Value,
     /// From one to the other.
@@ -50,11 +57,16 @@ struct Outcome {
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let snapshot = load(&args.from, &args.injection)?;
+    let edited = args.diff_set.as_ref().map(|edit| load_edited(&args.from, edit, &args.injection)).transpose()?;
     let now = now()?;
     let (mut outcomes, mut failed) = (Vec::new(), false);
     for document in read_all(&args.file)? {
         let what = describe(&document);
-        match inject(document, &snapshot, &args.namespace, now) {
+        let outcome = match &edited {
+            None => inject(document, &snapshot, &args.namespace, now),
+            Some(edited) => difference(document, &snapshot, edited, &args.namespace, now),
+        };
+        match outcome {
             Ok((outcome, warnings)) => {
                 for warning in warnings {
                     eprintln!("warning: {what}: {warning}");
@@ -67,13 +79,23 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             }
         }
     }
-    print::print(&outcomes, args.output)?;
+    print::print(&outcomes, if edited.is_some() { Format::Diff } else { args.output })?;
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// The SidecarSets of a folder; all of them must be usable.
-pub(super) fn load(from: &Path, injection: &InjectionArgs) -> Result<std::sync::Arc<Snapshot>> {
-    let mut source = Source::open(from, injection.options()).context("--from")?;
+pub(super) fn load(from: &Path, injection: &InjectionArgs) -> Result<Arc<Snapshot>> {
+    load_source(Source::open(from, injection.options()).context("--from")?, from)
+}
+
+/// The same with the SidecarSets of a file in place of those of their names.
+fn load_edited(from: &Path, edit: &Path, injection: &InjectionArgs) -> Result<Arc<Snapshot>> {
+    let documents = read_all(&[edit.to_owned()]).context("--diff-set")?;
+    let source = Source::open(from, injection.options()).context("--from")?;
+    load_source(source.with_edits(documents).context("--diff-set")?, from)
+}
+
+fn load_source(mut source: Source, from: &Path) -> Result<Arc<Snapshot>> {
     let Some(loaded) = source.refresh() else { bail!("--from {}: nothing was read", from.display()) };
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
@@ -85,7 +107,8 @@ pub(super) fn load(from: &Path, injection: &InjectionArgs) -> Result<std::sync::
     Ok(loaded.snapshot.clone())
 }
 
-fn read_all(files: &[PathBuf]) -> Result<Vec<Document>> {
+/// All objects of the files; `-` is standard input.
+pub(super) fn read_all(files: &[PathBuf]) -> Result<Vec<Document>> {
     let mut all = Vec::new();
     for file in files {
         let (name, text) = if file.as_os_str() == "-" {
@@ -117,7 +140,7 @@ fn now() -> Result<Timestamp> {
 fn inject(document: Document, snapshot: &Snapshot, namespace: &str, now: Timestamp) -> Result<(Outcome, Vec<String>)> {
     let unchanged = |document: Document| {
         let injected = document.value.clone();
-        Outcome { document, injected, patch: json_patch::Patch(Vec::new()) }
+        Outcome { document, change: "not injected", injected, patch: json_patch::Patch(Vec::new()) }
     };
     let Some(template) = pod_template(&document.value) else { return Ok((unchanged(document), Vec::new())) };
     let pod = template.pod().to_string();
@@ -133,7 +156,21 @@ fn inject(document: Document, snapshot: &Snapshot, namespace: &str, now: Timesta
     let patch = template.re_root(serde_json::from_str(&patch)?);
     let mut value = document.value.clone();
     json_patch::patch(&mut value, &patch).context("the patch does not apply")?;
-    Ok((Outcome { document, injected: value, patch }, injected.warnings))
+    Ok((Outcome { document, change: "injected", injected: value, patch }, injected.warnings))
+}
+
+/// From the object as it is injected today to the object as it would be.
+fn difference(
+    document: Document,
+    today: &Snapshot,
+    edited: &Snapshot,
+    namespace: &str,
+    now: Timestamp,
+) -> Result<(Outcome, Vec<String>)> {
+    let (before, _) = inject(document.clone(), today, namespace, now).context("as it is injected today")?;
+    let (after, warnings) = inject(document, edited, namespace, now).context("as it would be injected")?;
+    let document = Document { value: before.injected, ..before.document };
+    Ok((Outcome { document, change: "with the edit", ..after }, warnings))
 }
 
 /// `Kind/namespace/name (file:line)`

@@ -68,7 +68,7 @@ fn write_diff(out: &mut impl Write, outcome: &Outcome, colour: bool) -> io::Resu
     };
     let what = describe(&outcome.document);
     line("1", &format!("--- {what}"))?;
-    line("1", &format!("+++ {what} injected"))?;
+    line("1", &format!("+++ {what} {}", outcome.change))?;
     let diff = TextDiff::from_lines(&before, &after);
     for hunk in diff.unified_diff().context_radius(CONTEXT).iter_hunks() {
         line("36", &hunk.header().to_string())?;

@@ -1,0 +1,98 @@
+//! `outrigger explain`: why each SidecarSet is injected into a Pod or not.
+
+use super::InjectionArgs;
+use super::inject::{describe, load, pod_template, read_all};
+use crate::api::pod::PodView;
+use crate::injection::{Explanation, PodRequest, Snapshot};
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Flags of `outrigger explain`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// File of Pods or workloads, in YAML or JSON; `-` reads standard input. May be given several times
+    #[arg(short, long = "file", value_name = "FILE", required = true, num_args = 1..)]
+    file: Vec<PathBuf>,
+    /// Folder (or file) of SidecarSets, Namespaces and ControllerRevisions
+    #[arg(long, value_name = "DIR")]
+    from: PathBuf,
+    /// What is printed
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+    /// Namespace of objects that have none
+    #[arg(short, long, default_value = "default")]
+    namespace: String,
+    #[command(flatten)]
+    injection: InjectionArgs,
+}
+
+/// What is printed.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum Format {
+    /// A line for each SidecarSet
+    #[default]
+    Text,
+    /// A list of `{object, excluded, sets: [{set, verdict, reason}]}`
+    Json,
+}
+
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    let snapshot = load(&args.from, &args.injection)?;
+    let mut explained = Vec::new();
+    for document in read_all(&args.file)? {
+        let Some(template) = pod_template(&document.value) else { continue };
+        let what = describe(&document);
+        let explanation = explain(&template.pod(), &snapshot, &args.namespace).with_context(|| what.clone())?;
+        explained.push((what, explanation));
+    }
+    if explained.is_empty() {
+        bail!("the files hold no Pods or workloads: nothing to explain");
+    }
+    let mut out = std::io::stdout().lock();
+    match args.output {
+        Format::Text => explained.iter().try_for_each(|(what, explanation)| write_text(&mut out, what, explanation))?,
+        Format::Json => {
+            let list: Vec<Value> = explained.iter().map(|(what, explanation)| as_json(what, explanation)).collect();
+            serde_json::to_writer_pretty(&mut out, &list)?;
+            writeln!(out)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn explain(pod: &Value, snapshot: &Snapshot, namespace: &str) -> Result<Explanation> {
+    let pod = pod.to_string();
+    let pod: PodView<'_> = serde_json::from_str(&pod).context("not a Pod")?;
+    Ok(snapshot.explain(&pod, &PodRequest::create(namespace))?)
+}
+
+fn write_text(out: &mut impl Write, what: &str, explanation: &Explanation) -> std::io::Result<()> {
+    writeln!(out, "{what}")?;
+    match explanation {
+        Explanation::Excluded(exclusion) => writeln!(out, "  no SidecarSet is injected: {exclusion}")?,
+        Explanation::Sets(sets) if sets.is_empty() => writeln!(out, "  there are no SidecarSets")?,
+        Explanation::Sets(sets) => {
+            let width = sets.iter().map(|explained| explained.set.chars().count()).max().unwrap_or_default();
+            for explained in sets {
+                writeln!(out, "  {:width$}  {}", explained.set, explained.verdict)?;
+            }
+        }
+    }
+    writeln!(out)
+}
+
+fn as_json(what: &str, explanation: &Explanation) -> Value {
+    match explanation {
+        Explanation::Excluded(exclusion) => json!({"object": what, "excluded": exclusion.to_string(), "sets": []}),
+        Explanation::Sets(sets) => {
+            let sets: Vec<Value> = sets
+                .iter()
+                .map(|e| json!({"set": e.set, "verdict": e.verdict.word(), "reason": e.verdict.to_string()}))
+                .collect();
+            json!({"object": what, "excluded": null, "sets": sets})
+        }
+    }
+}

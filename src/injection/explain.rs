@@ -1,0 +1,112 @@
+//! Why each SidecarSet is injected into a Pod or not: the decisions of [`Snapshot::inject`], told.
+
+use super::PodRequest;
+use super::exclusion::Exclusion;
+use super::inject::{InjectError, Injection};
+use super::snapshot::{Mismatch, Snapshot};
+use crate::api::pod::PodView;
+use std::fmt;
+
+/// What becomes of a Pod, set by set.
+#[derive(Debug)]
+pub enum Explanation {
+    /// The Pod is left alone, whatever SidecarSets say.
+    Excluded(Exclusion),
+    /// The sets decide.
+    Sets(Vec<SetExplanation>),
+}
+
+/// What becomes of one set.
+#[derive(Debug)]
+pub struct SetExplanation {
+    /// Name of the set.
+    pub set: String,
+    /// Whether it is injected, and why not.
+    pub verdict: Verdict,
+}
+
+/// Whether a set is injected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is, with this revision where one is known.
+    Injected {
+        /// Names of the containers and init containers that it brings.
+        containers: Vec<String>,
+        /// The revision recorded in the Pod.
+        revision: Option<String>,
+    },
+    /// The Pod has it already.
+    Present,
+    /// It does not match.
+    NotMatched(Mismatch),
+    /// It matches, but so does its canary.
+    ReplacedByCanary(String),
+    /// It matches, but the Pod is refused.
+    Denied(String),
+}
+
+impl Verdict {
+    /// One word for machines.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Injected { .. } => "injected",
+            Self::Present => "present",
+            Self::NotMatched(_) => "not-matched",
+            Self::ReplacedByCanary(_) => "replaced-by-canary",
+            Self::Denied(_) => "denied",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Injected { containers, revision } => {
+                write!(f, "injected: {}", containers.join(", "))?;
+                revision.as_ref().map_or(Ok(()), |revision| write!(f, " (revision {revision})"))
+            }
+            Self::Present => f.write_str("injected already: the Pod has it"),
+            Self::NotMatched(mismatch) => write!(f, "not injected: {mismatch}"),
+            Self::ReplacedByCanary(canary) => write!(f, "not injected: its canary {canary:?} is"),
+            Self::Denied(reason) => write!(f, "the Pod is denied: {reason}"),
+        }
+    }
+}
+
+impl Snapshot {
+    /// Explains what [`Snapshot::inject`] decides about a Pod, for every set there is.
+    ///
+    /// # Errors
+    /// When the Pod cannot be read.
+    pub fn explain(&self, pod: &PodView<'_>, request: &PodRequest<'_>) -> Result<Explanation, InjectError> {
+        let (injected, denial) = match self.inject(pod, request) {
+            Ok(Injection::Excluded(exclusion)) => return Ok(Explanation::Excluded(exclusion)),
+            Ok(Injection::NotMatched) => (None, None),
+            Ok(Injection::Matched(injected)) => (Some(injected), None),
+            Err(InjectError::Denied(denial)) => (None, Some(denial)),
+            Err(unreadable) => return Err(unreadable),
+        };
+        let matching = self.matching(pod, request);
+        let verdict = |set: &super::InjectableSet| {
+            if let Some(mismatch) = self.mismatch(set, pod, request) {
+                return Verdict::NotMatched(mismatch);
+            }
+            if let Some(denial) = &denial {
+                return Verdict::Denied(denial.to_string());
+            }
+            if !matching.iter().any(|entry| entry.set.name == set.name) {
+                let canary = matching.iter().find(|entry| entry.set.canary_of.as_ref() == Some(&set.name));
+                return Verdict::ReplacedByCanary(canary.map(|entry| entry.set.name.clone()).unwrap_or_default());
+            }
+            match injected.iter().flat_map(|injected| &injected.sets).find(|outcome| outcome.name == set.name) {
+                Some(outcome) if !outcome.containers.is_empty() => {
+                    Verdict::Injected { containers: outcome.containers.clone(), revision: outcome.revision.clone() }
+                }
+                _ => Verdict::Present,
+            }
+        };
+        let sets = self.sets().map(|set| SetExplanation { set: set.name.clone(), verdict: verdict(set) });
+        Ok(Explanation::Sets(sets.collect()))
+    }
+}
