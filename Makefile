@@ -3,12 +3,13 @@
 CARGO ?= cargo
 # How the demo is built: "quick" (see Cargo.toml) is optimised enough for honest latencies and builds faster than "release".
 PROFILE ?= quick
+SECONDS ?= 60
 
 # Prints what comes next, so that a cold build of some minutes is not silent.
 say = @printf '\n==> %s\n'
 
 .NOTPARALLEL:
-.PHONY: help demo test lint bench format clippy doc deny
+.PHONY: help demo test lint bench fuzz format clippy doc deny
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +29,10 @@ lint: format clippy doc deny ## Check format, lints, documentation and the rules
 bench: ## Measure the parts that decide the latency of a review
 	$(say) "Building with all optimisations and measuring"
 	$(CARGO) bench --locked
+
+fuzz: ## Fuzz the review of Pods for SECONDS (default 60); needs cargo-fuzz (cargo install cargo-fuzz --locked)
+	$(say) "Building the fuzzer and running it for $(SECONDS) s"
+	RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none review -- -max_total_time=$(SECONDS) -max_len=16384
 
 format:
 	$(say) "Checking the format"
