@@ -13,13 +13,25 @@ pub enum DecodeError {
     #[error(transparent)]
     Conversion(#[from] ConversionError),
     /// A field has the wrong type.
-    #[error("{field}: {problem}")]
-    Field {
-        /// Path of the field.
-        field: String,
-        /// What is wrong with it.
-        problem: String,
-    },
+    #[error(transparent)]
+    Field(#[from] FieldError),
+}
+
+/// A field that cannot be used.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{field}: {problem}")]
+pub struct FieldError {
+    /// Path of the field, such as `spec.containers[0].env[1].name`.
+    pub field: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl FieldError {
+    /// A field and what is wrong with it.
+    pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { field: field.into(), problem: problem.into() }
+    }
 }
 
 /// Reads a SidecarSet and fills in its defaults.
@@ -27,7 +39,9 @@ pub enum DecodeError {
 /// # Errors
 /// When it is no SidecarSet of a known version, or a field has the wrong type.
 pub fn sidecarset(object: Value) -> Result<SidecarSet, DecodeError> {
-    let mut set: SidecarSet = typed(convert(object, Version::V1beta1)?)?;
+    let mut object = convert(object, Version::V1beta1)?;
+    drop_nulls_of_set(&mut object);
+    let mut set: SidecarSet = typed(object)?;
     defaults::apply(&mut set.spec);
     Ok(set)
 }
@@ -36,9 +50,66 @@ pub fn sidecarset(object: Value) -> Result<SidecarSet, DecodeError> {
 ///
 /// # Errors
 /// When a field has the wrong type.
-pub fn typed<T: serde::de::DeserializeOwned>(object: Value) -> Result<T, DecodeError> {
+pub fn typed<T: serde::de::DeserializeOwned>(object: Value) -> Result<T, FieldError> {
     serde_path_to_error::deserialize(object)
-        .map_err(|e| DecodeError::Field { field: e.path().to_string(), problem: e.into_inner().to_string() })
+        .map_err(|e| FieldError::new(e.path().to_string(), without_value(&e.inner().to_string())))
+}
+
+/// An error of serde without the text it met: that may be a secret, and any length.
+#[must_use]
+pub fn without_value(message: &str) -> String {
+    let cut = message.find("string \"").and_then(|start| {
+        let end = message.rfind("\", expected")?;
+        (start + 7 < end).then(|| format!("{}string{}", &message[..start], &message[end + 1..]))
+    });
+    cut.unwrap_or_else(|| message.to_owned())
+}
+
+/// Fields of a container that are SidecarSet's own; the others belong to the container's body.
+const OWN_CONTAINER_FIELDS: [&str; 6] = [
+    "podInjectPolicy",
+    "upgradeStrategy",
+    "shareVolumePolicy",
+    "shareVolumeDevicePolicy",
+    "transferEnv",
+    "resourcesPolicy",
+];
+
+/// Drops `null`s as the API server does with fields that are not nullable: people write a key and leave it empty. Bodies of
+/// containers and volumes stay as they were written.
+fn drop_nulls_of_set(set: &mut Value) {
+    for part in ["metadata", "status"] {
+        if let Some(part) = set.get_mut(part) {
+            drop_nulls(part);
+        }
+    }
+    let Some(spec) = set.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    spec.retain(|_, field| !field.is_null());
+    for (key, field) in spec {
+        match key.as_str() {
+            "volumes" => {}
+            "containers" | "initContainers" => {
+                let containers = field.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut);
+                for container in containers {
+                    container.retain(|key, field| !(field.is_null() && OWN_CONTAINER_FIELDS.contains(&key.as_str())));
+                    let own = container.iter_mut().filter(|(key, _)| OWN_CONTAINER_FIELDS.contains(&key.as_str()));
+                    own.for_each(|(_, field)| drop_nulls(field));
+                }
+            }
+            _ => drop_nulls(field),
+        }
+    }
+}
+
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, field| !field.is_null());
+            fields.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
 }
 
 #[cfg(test)]
@@ -54,5 +125,33 @@ mod tests {
         });
         let error = sidecarset(object).unwrap_err().to_string();
         assert_eq!(error, "spec.containers[0].transferEnv[0].envName: invalid type: integer `5`, expected a string");
+    }
+
+    #[test]
+    fn an_error_does_not_repeat_the_text_it_met() {
+        let object = json!({
+            "apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": "a"},
+            "spec": {"selector": "hunter2, expected \"x\", expected"}
+        });
+        let error = sidecarset(object).unwrap_err().to_string();
+        assert_eq!(error, "spec.selector: invalid type: string, expected LabelSelector");
+    }
+
+    #[test]
+    fn a_key_left_empty_counts_as_absent_outside_bodies() {
+        let set = sidecarset(json!({
+            "apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": "a", "labels": null},
+            "spec": {
+                "selector": {"matchLabels": {"a": "b"}}, "namespaceSelector": null, "customVersion": null,
+                "updateStrategy": null, "injectionStrategy": {"paused": null}, "imagePullSecrets": [{"name": null}],
+                "volumes": [{"name": "v", "future": null}],
+                "containers": [{"name": "c", "image": "x:1", "upgradeStrategy": null, "shareVolumePolicy": {"type": null},
+                                "transferEnv": [{"envName": null}], "future": null}]
+            }
+        }))
+        .unwrap();
+        assert_eq!(set.spec.containers.unwrap()[0].template["future"], Value::Null);
+        assert_eq!(set.spec.volumes.unwrap()[0]["future"], Value::Null);
+        assert_eq!(set.spec.image_pull_secrets.unwrap()[0].name, "");
     }
 }

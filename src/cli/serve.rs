@@ -148,7 +148,7 @@ impl Running {
 /// What the handlers and checks share.
 struct State {
     snapshot: ArcSwap<Snapshot>,
-    /// What `/readyz` says of the files: not ready until all of them could be used once.
+    /// What `/readyz` says of the files: not ready while they were never read, or nothing but problems was found.
     files: Mutex<Result<String, String>>,
 }
 
@@ -179,10 +179,11 @@ impl State {
         let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         let in_use = format!("{} SidecarSets in use", loaded.sets);
-        *files = match (files.is_ok(), problems.is_empty()) {
-            (_, true) => Ok(in_use),
-            (true, false) => Ok(format!("{in_use}; {}", problems.join("; "))),
-            (false, false) => Err(problems.join("; ")),
+        *files = match problems.as_slice() {
+            [] => Ok(in_use),
+            // One broken object must not stop the injection of all others.
+            problems if loaded.sets > 0 || files.is_ok() => Ok(format!("{in_use}; {}", problems.join("; "))),
+            problems => Err(problems.join("; ")),
         };
     }
 }

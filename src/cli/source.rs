@@ -6,8 +6,10 @@
 use crate::api::decode::{self, DecodeError};
 use crate::documents::{Content, Document, FileError, Folder, Position};
 use crate::injection::{Index, InjectableSet, Options, Revision, SetError, Snapshot};
+use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use thiserror::Error;
@@ -67,12 +69,12 @@ pub struct Loaded {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Problem {
     /// A file that is no list of objects.
-    #[error("{error} (its last good content stays in use: {kept} objects)")]
+    #[error("{error}{}", if *.kept { " (its last good content stays in use)" } else { "" })]
     File {
         /// What is wrong.
         error: String,
-        /// Objects still in use from before.
-        kept: usize,
+        /// Whether objects from before stay in use.
+        kept: bool,
     },
     /// An object that cannot be used.
     #[error("{position}: {error}{}", if *.kept { " (its last good version stays in use)" } else { "" })]
@@ -102,12 +104,32 @@ enum ObjectError {
         "apiVersion: {api_version:?} of {kind} is not known: use apps.kruise.io/v1beta1 or apps.kruise.io/v1alpha1"
     )]
     UnknownVersion { api_version: String, kind: String },
-    #[error("{kind} {name:?}: {error}")]
-    Decode { kind: String, name: String, error: DecodeError },
+    #[error("{key}: {error}")]
+    Decode { key: Key, error: DecodeError },
     #[error(transparent)]
     Set(#[from] SetError),
     #[error("{kind}: metadata.name: required")]
     Unnamed { kind: String },
+}
+
+/// By which two objects are the same.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    kind: String,
+    namespace: String,
+    name: String,
+}
+
+/// A Namespace, as far as it is read.
+#[derive(Debug, Deserialize)]
+struct Namespace {
+    #[serde(default)]
+    metadata: NamespaceMetadata,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct NamespaceMetadata {
+    labels: Option<BTreeMap<String, String>>,
 }
 
 impl Source {
@@ -125,7 +147,7 @@ impl Source {
     /// # Errors
     /// When one of them cannot be used, or none of them is of a kind that is read here.
     pub fn with_edits(mut self, documents: Vec<Document>) -> anyhow::Result<Self> {
-        let edits = LoadedFile::read(documents, &LoadedFile::default());
+        let edits = LoadedFile::read(documents, &BTreeMap::new());
         if let Some(problem) = edits.problems.into_iter().next() {
             return Err(problem.into());
         }
@@ -140,39 +162,45 @@ impl Source {
         if changes.is_empty() && self.loaded.is_some() {
             return None;
         }
+        let before = self.objects();
         for change in changes {
             match change.content {
                 Content::Removed => _ = self.files.remove(&change.file),
                 Content::Documents(documents) => {
-                    let before = self.files.remove(&change.file).unwrap_or_default();
                     self.files.insert(change.file, LoadedFile::read(documents, &before));
                 }
                 Content::Broken(error) => {
                     let file = self.files.entry(change.file).or_default();
-                    file.problems = vec![Problem::File { error: error.to_string(), kept: file.objects.len() }];
+                    file.problems = vec![Problem::File { error: error.to_string(), kept: !file.objects.is_empty() }];
                 }
             }
         }
         Some(self.loaded.insert(self.combine()))
     }
 
+    /// All objects, by key; of two with one key the first.
+    fn objects(&self) -> BTreeMap<Key, Object> {
+        let objects = self.files.values().rev().flat_map(|file| file.objects.iter().rev());
+        objects.map(|object| (object.read.key(), object.clone())).collect()
+    }
+
     fn combine(&self) -> Loaded {
         let mut index = Index::new(self.options.clone());
-        let mut first: BTreeMap<String, &Position> = BTreeMap::new();
+        let mut first: BTreeMap<Key, &Position> = BTreeMap::new();
         let (mut problems, mut warnings) = (Vec::new(), Vec::new());
         let mut sets = Vec::new();
-        let edited: BTreeSet<String> = self.edits.iter().map(|object| object.read.describe()).collect();
+        let edited: BTreeSet<Key> = self.edits.iter().map(|object| object.read.key()).collect();
         let edits = LoadedFile { objects: self.edits.clone(), ..LoadedFile::default() };
         for (file, is_edit) in self.files.values().map(|file| (file, false)).chain([(&edits, true)]) {
             problems.extend(file.problems.iter().cloned());
             for Object { position, read } in &file.objects {
-                if !is_edit && edited.contains(&read.describe()) {
+                if !is_edit && edited.contains(&read.key()) {
                     continue;
                 }
-                match first.entry(read.describe()) {
+                match first.entry(read.key()) {
                     Entry::Vacant(entry) => _ = entry.insert(position),
                     Entry::Occupied(entry) => {
-                        let what = entry.key().clone();
+                        let what = entry.key().to_string();
                         let (position, first) = (position.to_string(), entry.get().to_string());
                         problems.push(Problem::Duplicate { position, what, first });
                         continue;
@@ -204,15 +232,16 @@ impl Source {
 }
 
 impl LoadedFile {
-    fn read(documents: Vec<Document>, before: &Self) -> Self {
+    /// Reads the objects of a file; of one that cannot be used the last good version, wherever it stood `before`, stays.
+    fn read(documents: Vec<Document>, before: &BTreeMap<Key, Object>) -> Self {
         let mut file = Self::default();
         for Document { position, value } in documents {
-            let what = describe_raw(&value);
-            match Read::new(value) {
+            let key = Key::of(&value);
+            match Read::new(&key, value) {
                 Ok(Some(read)) => file.objects.push(Object { position, read }),
                 Ok(None) => file.ignored += 1,
                 Err(error) => {
-                    let kept = before.objects.iter().find(|object| object.read.describe() == what);
+                    let kept = before.get(&key);
                     file.problems.push(Problem::Object {
                         position: position.to_string(),
                         error: error.to_string(),
@@ -228,58 +257,69 @@ impl LoadedFile {
 
 impl Read {
     /// Reads an object; `None` for kinds that are not read here.
-    fn new(object: Value) -> Result<Option<Self>, ObjectError> {
-        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let (api_version, kind, name) = (text("/apiVersion"), text("/kind"), text("/metadata/name"));
+    fn new(key: &Key, object: Value) -> Result<Option<Self>, ObjectError> {
+        let api_version = object.get("apiVersion").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let kind = key.kind.as_str();
         if let Some(version) = api_version.strip_prefix("apps.kruise.io/")
             && !["v1alpha1", "v1beta1"].contains(&version)
         {
-            return Err(ObjectError::UnknownVersion { api_version, kind });
+            return Err(ObjectError::UnknownVersion { api_version, kind: kind.to_owned() });
         }
-        if name.is_empty() {
-            let read_here = matches!(
-                (api_version.as_str(), kind.as_str()),
-                ("apps.kruise.io/v1alpha1" | "apps.kruise.io/v1beta1", "SidecarSet") | ("v1", "Namespace")
-            );
-            return if read_here { Err(ObjectError::Unnamed { kind }) } else { Ok(None) };
-        }
-        let decode_error = |error| ObjectError::Decode { kind: kind.clone(), name: name.clone(), error };
-        Ok(match (api_version.as_str(), kind.as_str()) {
-            (version, "SidecarSet") if version.starts_with("apps.kruise.io/") => {
-                let set = decode::sidecarset(object).map_err(decode_error)?;
-                Some(Self::Set(Arc::new(InjectableSet::new(set)?)))
+        let invalid = |error: DecodeError| ObjectError::Decode { key: key.clone(), error };
+        let read = match (api_version.as_str(), kind) {
+            ("apps.kruise.io/v1alpha1" | "apps.kruise.io/v1beta1", "SidecarSet") => {
+                let set = decode::sidecarset(object).map_err(invalid)?;
+                Self::Set(Arc::new(InjectableSet::new(set)?))
             }
             ("v1", "Namespace") => {
-                let labels = object.pointer("/metadata/labels").cloned().unwrap_or_default();
-                let labels: Option<BTreeMap<String, String>> = decode::typed(labels).map_err(decode_error)?;
-                Some(Self::Namespace(name, labels.unwrap_or_default()))
+                let namespace: Namespace = decode::typed(object).map_err(|error| invalid(error.into()))?;
+                Self::Namespace(key.name.clone(), namespace.metadata.labels.unwrap_or_default())
             }
             ("apps/v1", "ControllerRevision") => {
-                Revision::read(object).map_err(decode_error)?.map(|revision| Self::Revision(Box::new(revision)))
+                match Revision::read(object).map_err(|error| invalid(error.into()))? {
+                    Some(revision) => Self::Revision(Box::new(revision)),
+                    None => return Ok(None),
+                }
             }
-            _ => None,
-        })
+            _ => return Ok(None),
+        };
+        if key.name.is_empty() {
+            return Err(ObjectError::Unnamed { kind: kind.to_owned() });
+        }
+        Ok(Some(read))
     }
 
-    /// Kind and name, by which two objects are the same.
-    fn describe(&self) -> String {
+    fn key(&self) -> Key {
+        let key = |kind: &str, namespace: &str, name: &str| Key {
+            kind: kind.to_owned(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        };
         match self {
-            Self::Set(set) => describe("SidecarSet", &set.name),
-            Self::Namespace(name, _) => describe("Namespace", name),
-            Self::Revision(revision) => {
-                describe("ControllerRevision", &format!("{}/{}", revision.namespace, revision.name))
-            }
+            Self::Set(set) => key("SidecarSet", "", &set.name),
+            Self::Namespace(name, _) => key("Namespace", "", name),
+            Self::Revision(revision) => key("ControllerRevision", &revision.namespace, &revision.name),
         }
     }
 }
 
-fn describe(kind: &str, name: &str) -> String {
-    format!("{kind} {name:?}")
+impl Key {
+    /// The key of an object of any kind. Kinds that are not in a namespace have none, whatever the object says.
+    fn of(object: &Value) -> Self {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (kind, name) = (text("/kind"), text("/metadata/name"));
+        let namespace = if kind == "ControllerRevision" { text("/metadata/namespace") } else { String::new() };
+        Self { kind, namespace, name }
+    }
 }
 
-fn describe_raw(object: &Value) -> String {
-    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    describe(text("/kind"), text("/metadata/name"))
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.namespace.as_str() {
+            "" => write!(f, "{} {:?}", self.kind, self.name),
+            namespace => write!(f, "{} {:?} of namespace {namespace:?}", self.kind, self.name),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -352,6 +392,33 @@ mod tests {
         assert!(problems[0].starts_with("a.yaml:1: SidecarSet \"a\": spec.selector.matchLabels.app: "), "{problems:?}");
         assert!(problems[0].ends_with("(its last good version stays in use)"), "{problems:?}");
         assert_eq!(dir.names(), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn a_set_that_moves_to_another_file_broken_keeps_its_last_good_version() {
+        let mut dir = Dir::new(&[("a.yaml", &set("a"))]);
+        dir.problems();
+        fs::remove_file(dir.dir.path().join("a.yaml")).unwrap();
+        dir.write("z.yaml", &set("a").replace("selector: {", "selector: {matchExpressions: 5, "));
+        let problems = dir.problems();
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].ends_with("(its last good version stays in use)"), "{problems:?}");
+        assert_eq!(dir.names(), ["a"]);
+    }
+
+    #[test]
+    fn a_file_that_never_was_good_is_not_said_to_stay_in_use() {
+        let mut dir = Dir::new(&[("a.yaml", "kind: [")]);
+        let problems = dir.problems();
+        assert!(!problems[0].contains("stays in use"), "{problems:?}");
+    }
+
+    #[test]
+    fn a_label_of_wrong_type_is_named() {
+        let mut dir =
+            Dir::new(&[("a.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {app: 5}}\n")]);
+        let problems = dir.problems();
+        assert!(problems[0].starts_with("a.yaml:1: Namespace \"shop\": metadata.labels.app: "), "{problems:?}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The annotations by which a Pod remembers what was injected, as OpenKruise writes them: other programs read them.
 
-use super::hash::write_text;
+use super::go_json::write_text;
 use crate::api::borrowed::Str;
 use serde::Deserialize;
 use serde_json::value::RawValue;

@@ -5,13 +5,13 @@
 
 use super::PodRequest;
 use super::annotations::Record;
+use super::content::Content;
 use super::revision::Revision;
 use super::set::InjectableSet;
 use crate::api::pod::PodView;
 use crate::api::sidecarset::{InjectRevision, RevisionPolicy};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use sha2::{Digest, Sha256};
-use std::sync::Arc;
 
 /// A version to inject instead of the present one.
 #[derive(Debug)]
@@ -19,7 +19,15 @@ pub(super) struct ChosenRevision {
     /// For which Pods.
     share: Share,
     /// The version, or why there is none.
-    version: Result<Arc<InjectableSet>, String>,
+    version: Result<ChosenVersion, String>,
+}
+
+/// A kept version of the set.
+#[derive(Debug)]
+pub(super) struct ChosenVersion {
+    /// Name of the `ControllerRevision`.
+    pub revision: String,
+    pub content: Content,
 }
 
 /// For which Pods the chosen version counts.
@@ -37,7 +45,7 @@ const FIELD: &str = "spec.injectionStrategy.revision";
 impl ChosenRevision {
     /// What the set asks for; `None` where that is its present content. `kept` are the set's revisions.
     pub fn of(set: &InjectableSet, kept: &[&Revision]) -> Option<Self> {
-        let wanted = set.spec.injection_strategy.revision.as_ref()?;
+        let wanted = set.revision.as_ref()?;
         let revision = match wanted {
             InjectRevision { revision_name: Some(name), .. } => {
                 let found = kept.iter().find(|revision| revision.name == *name);
@@ -53,14 +61,12 @@ impl ChosenRevision {
             InjectRevision { revision_name: None, custom_version: None, .. } => return None,
         };
         let version = revision.and_then(|revision| {
-            let restored =
-                revision.restore(set).map_err(|e| format!("ControllerRevision {:?}: {}", revision.name, e.error));
-            restored.map(Arc::new)
+            let content = revision.content().map_err(|e| format!("ControllerRevision {:?}: {e}", revision.name))?;
+            Ok(ChosenVersion { revision: revision.name.clone(), content })
         });
-        let strategy = &set.spec.update_strategy;
-        let share = match (&wanted.policy, &strategy.partition) {
+        let share = match (&wanted.policy, &set.partition) {
             (RevisionPolicy::Always, _) => Share::All,
-            _ if strategy.paused => Share::All,
+            _ if set.update_paused => Share::All,
             (RevisionPolicy::Partial, Some(IntOrString::String(text))) => {
                 let percent = text.strip_suffix('%').and_then(|number| number.parse().ok());
                 let problem = || format!("spec.updateStrategy.partition: {text:?} is no percentage such as \"50%\"");
@@ -81,7 +87,7 @@ impl ChosenRevision {
         pod: &PodView<'_>,
         request: &PodRequest<'_>,
         record: &Record<'_>,
-    ) -> Result<Option<&InjectableSet>, (&'static str, String)> {
+    ) -> Result<Option<&ChosenVersion>, (&'static str, String)> {
         let unselected = || set.update_selector.as_ref().is_some_and(|s| s.unmet(|key| pod.label(key)).is_some());
         let chosen = match &self.share {
             Share::All => true,
@@ -89,10 +95,10 @@ impl ChosenRevision {
             Share::Unselected => false,
             Share::Percent(percent) => {
                 let percent = percent.clone().map_err(|problem| (FIELD, problem))?;
-                let records = |set: &InjectableSet| record.has(&set.name, &set.hashes.hash);
-                if records(set) {
+                let records = |content: &Content| record.has(&set.name, &content.hashes.hash);
+                if records(&set.content) {
                     false
-                } else if self.version.as_deref().is_ok_and(records) {
+                } else if self.version.as_ref().is_ok_and(|version| records(&version.content)) {
                     true
                 } else {
                     draw(request.uid, &set.name) < f64::from(percent) / 100.0
@@ -102,7 +108,7 @@ impl ChosenRevision {
         if !chosen {
             return Ok(None);
         }
-        self.version.as_deref().map(Some).map_err(|problem| (FIELD, problem.clone()))
+        self.version.as_ref().map(Some).map_err(|problem| (FIELD, problem.clone()))
     }
 }
 
@@ -117,6 +123,7 @@ fn draw(uid: &str, set: &str) -> f64 {
 mod tests {
     use super::*;
     use crate::api::decode;
+    use crate::injection::sharing::Additions;
     use serde_json::{Value, json};
 
     fn set(injection: &Value, update: &Value) -> InjectableSet {
@@ -150,8 +157,9 @@ mod tests {
         let record = Record::parse(record).unwrap();
         let chosen = ChosenRevision::of(set, kept).unwrap();
         let version = chosen.for_pod(set, &pod, &request, &record).map_err(|(_, problem)| problem)?;
-        let containers = version.unwrap_or(set).spec.containers.as_ref().unwrap();
-        Ok(containers[0].template["image"].as_str().unwrap().to_owned())
+        let content = version.map_or(&set.content, |version| &version.content);
+        let container: Value = serde_json::from_str(&content.containers[0].json(&Additions::default())).unwrap();
+        Ok(container["image"].as_str().unwrap().to_owned())
     }
 
     const POD: &str = r#"{"metadata":{"labels":{"app":"a"}}}"#;
@@ -197,11 +205,11 @@ mod tests {
         let uids: Vec<String> = (0..1000).map(|n| format!("uid-{n}")).collect();
         let historical = uids.iter().filter(|uid| image(&set, &[&old], POD, uid, None).unwrap() == "x:0").count();
         assert!((250..350).contains(&historical), "{historical}");
-        let recorded = |set: &InjectableSet| format!(r#"{{"s":{{"hash":"{}"}}}}"#, set.hashes.hash);
-        let restored = old.restore(&set).unwrap();
+        let recorded = |content: &Content| format!(r#"{{"s":{{"hash":"{}"}}}}"#, content.hashes.hash);
+        let kept = old.content().unwrap();
         for uid in &uids[..20] {
-            assert_eq!(image(&set, &[&old], POD, uid, Some(&recorded(&set))).unwrap(), "x:2");
-            assert_eq!(image(&set, &[&old], POD, uid, Some(&recorded(&restored))).unwrap(), "x:0");
+            assert_eq!(image(&set, &[&old], POD, uid, Some(&recorded(&set.content))).unwrap(), "x:2");
+            assert_eq!(image(&set, &[&old], POD, uid, Some(&recorded(&kept))).unwrap(), "x:0");
         }
     }
 

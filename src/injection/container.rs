@@ -1,6 +1,6 @@
 //! A container ready for injection: what is fixed of it is written out once, what depends on the Pod is added for each Pod.
 
-use super::hash::write_text;
+use super::go_json::write_text;
 use super::pod_security::{self, Finding};
 use super::sharing::{Additions, TransferSource};
 use crate::api::keys;

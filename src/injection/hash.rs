@@ -5,12 +5,13 @@
 //! are those types. A Pod whose recorded hash differs counts as outdated, so a deviation here would upgrade or block every Pod
 //! of a cluster that OpenKruise has injected.
 
-use crate::api::quantity::Quantity;
+use super::go_json::Presence::{Always, NotEmpty, OrNull, Set};
+use super::go_json::Type::{self, Bool, Int, IntOrString, List, MapOf, Struct, Text};
+use super::go_json::{Field, Path, write_struct};
+use crate::api::decode::FieldError;
 use crate::api::sidecarset::{SidecarContainer, SidecarSetSpec};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
-use thiserror::Error;
 
 /// The two hashes of a SidecarSet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,22 +22,24 @@ pub struct Hashes {
     pub without_image: String,
 }
 
-/// A field of a container that has the wrong type.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("{field}: {problem}")]
-pub struct FieldError {
-    /// Path of the field, such as `spec.containers[0].env[1].name`.
-    pub field: String,
-    /// What is wrong with it.
-    pub problem: String,
-}
-
 /// Hashes the containers of a SidecarSet to which the defaults have been applied.
 ///
 /// # Errors
 /// When a field that OpenKruise knows has a type it cannot have.
 pub fn hashes(spec: &SidecarSetSpec) -> Result<Hashes, FieldError> {
     Ok(Hashes { hash: hash(spec, Images::Kept)?, without_image: hash(spec, Images::Empty)? })
+}
+
+/// The containers as OpenKruise writes them, all init containers included.
+///
+/// # Errors
+/// When a field that OpenKruise knows has a type it cannot have.
+pub(super) fn canonical_containers(spec: &SidecarSetSpec) -> Result<String, FieldError> {
+    let mut json = String::new();
+    for (field, list) in [("spec.containers", &spec.containers), ("spec.initContainers", &spec.init_containers)] {
+        write_containers(&mut json, field, Some(list.as_deref().unwrap_or_default()), Images::Kept)?;
+    }
+    Ok(json)
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -99,36 +102,6 @@ fn safe_encode(digest: &[u8]) -> String {
         })
         .collect()
 }
-
-/// A type of Go, as far as its JSON goes.
-enum Type {
-    Text,
-    Bool,
-    Int,
-    Quantity,
-    IntOrString,
-    List(&'static Type),
-    MapOf(&'static Type),
-    Struct(&'static [Field]),
-}
-
-/// When a field is written.
-#[derive(PartialEq)]
-enum Presence {
-    /// Always, with its zero value where it is absent.
-    Always,
-    /// Unless it has its zero value.
-    NotEmpty,
-    /// Whenever it is set, even to its zero value: a pointer.
-    Set,
-    /// A pointer without `omitempty`: `null` where it is absent.
-    OrNull,
-}
-
-type Field = (&'static str, Type, Presence);
-
-use Presence::{Always, NotEmpty, OrNull, Set};
-use Type::{Bool, Int, IntOrString, List, MapOf, Struct, Text};
 
 const CONTAINER: &[Field] = &[
     ("name", Text, Always),
@@ -288,171 +261,6 @@ const RESOURCES_POLICY: &[Field] = &[
     ("targetContainersNameRegex", Text, NotEmpty),
     ("resourcesExpr", Struct(&[("limits", Struct(EXPRESSIONS), Set), ("requests", Struct(EXPRESSIONS), Set)]), Always),
 ];
-
-/// Where we are, for errors.
-struct Path(String);
-
-impl Path {
-    /// Runs `write` one step deeper.
-    fn step<T>(&mut self, step: impl FnOnce(&mut String), write: impl FnOnce(&mut Self) -> T) -> T {
-        let length = self.0.len();
-        step(&mut self.0);
-        let result = write(self);
-        self.0.truncate(length);
-        result
-    }
-
-    fn error(&self, problem: String) -> FieldError {
-        FieldError { field: self.0.clone(), problem }
-    }
-
-    fn expected<T>(&self, what: &str, found: &Value) -> Result<T, FieldError> {
-        let found = match found {
-            Value::Null => "null",
-            Value::Bool(_) => "a boolean",
-            Value::Number(_) => "a number",
-            Value::String(_) => "a string",
-            Value::Array(_) => "a list",
-            Value::Object(_) => "an object",
-        };
-        Err(self.error(format!("expected {what}, found {found}")))
-    }
-}
-
-fn write_struct(
-    json: &mut String,
-    path: &mut Path,
-    fields: &[Field],
-    values: Option<&Map<String, Value>>,
-) -> Result<(), FieldError> {
-    json.push('{');
-    let mut first = true;
-    for (name, field_type, presence) in fields {
-        let value = values.and_then(|values| values.get(*name)).unwrap_or(&Value::Null);
-        let written = match presence {
-            Always | OrNull => true,
-            NotEmpty => !is_zero(field_type, value),
-            Set => !value.is_null(),
-        };
-        if !written {
-            continue;
-        }
-        if !first {
-            json.push(',');
-        }
-        first = false;
-        write_text(json, name);
-        json.push(':');
-        if *presence == OrNull && value.is_null() {
-            json.push_str("null");
-            continue;
-        }
-        let step = |path: &mut String| {
-            path.push('.');
-            path.push_str(name);
-        };
-        path.step(step, |path| write_value(json, path, field_type, value))?;
-    }
-    json.push('}');
-    Ok(())
-}
-
-/// Go's zero values, after which `omitempty` leaves a field out.
-fn is_zero(field_type: &Type, value: &Value) -> bool {
-    match (field_type, value) {
-        (_, Value::Null) | (Bool, Value::Bool(false)) => true,
-        (Text, Value::String(text)) => text.is_empty(),
-        (Int, Value::Number(number)) => number.as_i64() == Some(0),
-        (List(_), Value::Array(items)) => items.is_empty(),
-        (MapOf(_), Value::Object(entries)) => entries.is_empty(),
-        _ => false,
-    }
-}
-
-fn write_value(json: &mut String, path: &mut Path, value_type: &Type, value: &Value) -> Result<(), FieldError> {
-    match (value_type, value) {
-        (Text | IntOrString, Value::String(text)) => write_text(json, text),
-        (Text, Value::Null) => json.push_str("\"\""),
-        (Text, _) => return path.expected("a string", value),
-        (Bool, Value::Bool(flag)) => json.push_str(if *flag { "true" } else { "false" }),
-        (Bool, Value::Null) => json.push_str("false"),
-        (Bool, _) => return path.expected("true or false", value),
-        (Int | IntOrString, Value::Null) => json.push('0'),
-        (Int | IntOrString, Value::Number(number)) if number.is_i64() => push_display(json, number),
-        (Int, _) => return path.expected("a whole number", value),
-        (IntOrString, _) => return path.expected("a whole number or a name", value),
-        (Type::Quantity, _) => {
-            let text = match value {
-                Value::Null => "0".to_owned(),
-                Value::String(text) => text.trim().to_owned(),
-                Value::Number(number) => number.to_string(),
-                _ => return path.expected("a quantity", value),
-            };
-            let quantity = Quantity::parse(&text).map_err(|e| path.error(e.to_string()))?;
-            write_text(json, &quantity.to_string());
-        }
-        (List(items), Value::Array(values)) => {
-            json.push('[');
-            for (index, value) in values.iter().enumerate() {
-                if index > 0 {
-                    json.push(',');
-                }
-                path.step(
-                    |path| push_display(path, format_args!("[{index}]")),
-                    |path| write_value(json, path, items, value),
-                )?;
-            }
-            json.push(']');
-        }
-        (List(_), _) => return path.expected("a list", value),
-        (MapOf(values), Value::Object(map)) => {
-            let mut entries: Vec<_> = map.iter().collect();
-            entries.sort_unstable_by_key(|(key, _)| *key);
-            json.push('{');
-            for (index, (key, value)) in entries.into_iter().enumerate() {
-                if index > 0 {
-                    json.push(',');
-                }
-                write_text(json, key);
-                json.push(':');
-                path.step(
-                    |path| push_display(path, format_args!("[{key}]")),
-                    |path| write_value(json, path, values, value),
-                )?;
-            }
-            json.push('}');
-        }
-        (Struct(fields), Value::Object(values)) => write_struct(json, path, fields, Some(values))?,
-        (Struct(fields), Value::Null) => write_struct(json, path, fields, None)?,
-        (MapOf(_) | Struct(_), _) => return path.expected("an object", value),
-    }
-    Ok(())
-}
-
-fn push_display(out: &mut String, value: impl std::fmt::Display) {
-    let _ = write!(out, "{value}"); // writing to a String cannot fail
-}
-
-/// Writes a string as Go's `encoding/json` does, which escapes for HTML.
-pub(super) fn write_text(json: &mut String, text: &str) {
-    json.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => json.push_str("\\\""),
-            '\\' => json.push_str("\\\\"),
-            '\u{8}' => json.push_str("\\b"),
-            '\u{c}' => json.push_str("\\f"),
-            '\n' => json.push_str("\\n"),
-            '\r' => json.push_str("\\r"),
-            '\t' => json.push_str("\\t"),
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..='\u{1f}' => {
-                push_display(json, format_args!("\\u{:04x}", u32::from(c)));
-            }
-            _ => json.push(c),
-        }
-    }
-    json.push('"');
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,15 +1,16 @@
 //! Injection of the matching SidecarSets into one Pod: what is decided about it, and why it may be refused.
 
+use super::PodRequest;
 use super::annotations::Record;
 use super::container::InjectableContainer;
+use super::content::Content;
 use super::exclusion::Exclusion;
 use super::plan::Plan;
 use super::pod_security::Level;
-use super::set::InjectableSet;
 use super::snapshot::Snapshot;
-use super::{PodRequest, hash::FieldError};
+use crate::api::decode::{FieldError, without_value};
 use crate::api::keys;
-use crate::api::pod::{ContainerView, NamedView, PodView, SpecView};
+use crate::api::pod::{ContainerView, NamedView, PodView, SpecView, WithText};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::HashMap;
@@ -76,7 +77,7 @@ pub struct Denial {
 pub(super) struct PodLists<'a> {
     pub containers: Option<Vec<ContainerView<'a>>>,
     pub init_containers: Option<Vec<ContainerView<'a>>>,
-    pub volumes: Option<Vec<NamedView<'a>>>,
+    pub volumes: Option<Vec<WithText<'a, NamedView<'a>>>>,
     pub pull_secrets: Option<Vec<NamedView<'a>>>,
 }
 
@@ -89,7 +90,8 @@ pub(super) enum List {
 
 /// A set to inject.
 pub(super) struct Match<'s> {
-    pub set: &'s InjectableSet,
+    pub name: &'s str,
+    pub content: &'s Content,
     pub revision: Option<&'s str>,
     /// Whether the Pod records the set with this hash.
     pub current: bool,
@@ -123,11 +125,12 @@ impl Snapshot {
                     Denial { set: entry.set.name.clone(), field: field.to_owned(), problem }
                 })?,
             };
-            let (set, revision) = match chosen {
-                Some(version) => (version, &version.latest_revision),
-                None => (&*entry.set, &entry.revision),
+            let (content, revision) = match chosen {
+                Some(version) => (&version.content, Some(version.revision.as_str())),
+                None => (&entry.set.content, entry.revision.as_deref()),
             };
-            Ok(Match { set, revision: revision.as_deref(), current: hashes.has(&set.name, &set.hashes.hash) })
+            let name = entry.set.name.as_str();
+            Ok(Match { name, content, revision, current: hashes.has(name, &content.hashes.hash) })
         });
         let matches: Vec<Match<'_>> = matches.collect::<Result<_, Denial>>()?;
         deny_clashes(&matches, &lists)?;
@@ -181,7 +184,7 @@ fn list<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>, field: &str) -> Resul
             if matches!(e.path().iter().next(), Some(serde_path_to_error::Segment::Map { .. })) { "." } else { "" };
         let path = e.path().to_string();
         let field = if path == "." { field.to_owned() } else { format!("{field}{dot}{path}") };
-        InjectError::Unreadable(FieldError { field, problem: e.into_inner().to_string() })
+        InjectError::Unreadable(FieldError { field, problem: without_value(&e.inner().to_string()) })
     })
 }
 
@@ -194,11 +197,11 @@ impl List {
         }
     }
 
-    /// This list of a set.
-    pub fn of(self, set: &InjectableSet) -> &[InjectableContainer] {
+    /// This list of a set's content.
+    pub fn of(self, content: &Content) -> &[InjectableContainer] {
         match self {
-            Self::Init => &set.init_containers,
-            Self::App => &set.containers,
+            Self::Init => &content.init_containers,
+            Self::App => &content.containers,
         }
     }
 }
@@ -209,13 +212,13 @@ fn deny_clashes(matches: &[Match<'_>], lists: &PodLists<'_>) -> Result<(), Denia
     let mut injected: HashMap<&str, &str> = HashMap::new();
     for m in matches {
         for (list, other) in [(List::Init, List::App), (List::App, List::Init)] {
-            for container in list.of(m.set) {
+            for container in list.of(m.content) {
                 let denial = |problem: String| Denial {
-                    set: m.set.name.clone(),
+                    set: m.name.to_owned(),
                     field: format!("spec.{} {:?}", list.field(), container.name),
                     problem,
                 };
-                if let Some(set) = injected.insert(&container.name, &m.set.name) {
+                if let Some(set) = injected.insert(&container.name, m.name) {
                     let problem =
                         format!("SidecarSet {set:?} injects a container of that name too: rename one of them");
                     return Err(denial(problem));

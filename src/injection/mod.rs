@@ -7,8 +7,10 @@
 mod annotations;
 mod chosen;
 mod container;
+mod content;
 mod exclusion;
 mod explain;
+mod go_json;
 pub mod hash;
 mod index;
 mod inject;
@@ -22,6 +24,7 @@ mod set;
 mod sharing;
 mod snapshot;
 
+pub use content::Content;
 pub use exclusion::{Exclusion, Exclusions};
 pub use explain::{Explanation, SetExplanation, Verdict};
 pub use index::Index;

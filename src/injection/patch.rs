@@ -1,6 +1,6 @@
 //! A JSON Patch (RFC 6902) written directly as text, so that values keep their own text.
 
-use super::hash::write_text;
+use super::go_json::write_text;
 use json_patch::jsonptr::PointerBuf;
 
 /// Operations in the order they apply.

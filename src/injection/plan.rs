@@ -2,16 +2,16 @@
 
 use super::annotations::{Entry, Record, injected_list};
 use super::container::{HotTwin, InjectableContainer, List as Growing};
+use super::content::{Content, InjectableVolume, named_json};
 use super::inject::{Denial, InjectedSet, List, Match, PodLists};
 use super::patch::PatchWriter;
 use super::pod_security::{Finding, Level};
-use super::set::{InjectableSet, InjectableVolume, named_json};
 use super::sharing::{Additions, additions};
 use super::{PodRequest, pod_metadata};
 use crate::api::keys;
 use crate::api::pod::{ContainerView, PodSecurityContextView, PodView};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// The patch as it grows.
 pub(super) struct Plan<'a, 's> {
@@ -20,6 +20,8 @@ pub(super) struct Plan<'a, 's> {
     matches: &'a [Match<'s>],
     patch: PatchWriter,
     warnings: Vec<String>,
+    /// Volumes that are added, each after the name of its set.
+    added_volumes: Vec<(&'s str, &'s InjectableVolume)>,
     /// Hot containers with whether the Pod had them already.
     hot: Vec<(&'s str, &'s HotTwin, bool)>,
     /// Containers that are added or replaced, each after the name of its set.
@@ -40,15 +42,25 @@ enum Action {
 impl<'a, 's> Plan<'a, 's> {
     pub fn new(pod: &'a PodView<'a>, lists: &'a PodLists<'a>, matches: &'a [Match<'s>]) -> Self {
         let (patch, warnings) = (PatchWriter::default(), Vec::new());
-        Self { pod, lists, matches, patch, warnings, hot: Vec::new(), injected: Vec::new(), prepended: false }
+        Self {
+            pod,
+            lists,
+            matches,
+            patch,
+            warnings,
+            added_volumes: Vec::new(),
+            hot: Vec::new(),
+            injected: Vec::new(),
+            prepended: false,
+        }
     }
 
     /// What each set does to the Pod.
     pub fn injected_sets(&self) -> Vec<InjectedSet> {
         let sets = self.matches.iter().map(|m| {
-            let containers = self.injected.iter().filter(|(set, _)| *set == m.set.name);
+            let containers = self.injected.iter().filter(|(set, _)| *set == m.name);
             InjectedSet {
-                name: m.set.name.clone(),
+                name: m.name.to_owned(),
                 revision: m.revision.map(str::to_owned),
                 containers: containers.map(|(_, container)| (*container).to_owned()).collect(),
             }
@@ -72,7 +84,7 @@ impl<'a, 's> Plan<'a, 's> {
 
     pub fn containers(&mut self, list: List) -> Result<(), Denial> {
         let mut injected: Vec<(&Match<'s>, &'s InjectableContainer)> =
-            self.matches.iter().flat_map(|m| list.of(m.set).iter().map(move |container| (m, container))).collect();
+            self.matches.iter().flat_map(|m| list.of(m.content).iter().map(move |container| (m, container))).collect();
         if list == List::Init {
             injected.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name)); // stable: OpenKruise's order over all sets
         }
@@ -86,7 +98,7 @@ impl<'a, 's> Plan<'a, 's> {
                 self.complete(list, index, m, container);
                 continue;
             }
-            self.injected.push((&m.set.name, &container.name));
+            self.injected.push((m.name, &container.name));
             let additions = self.additions(m, container, None);
             let json = container.json(&additions);
             match action {
@@ -121,7 +133,7 @@ impl<'a, 's> Plan<'a, 's> {
         if !injected {
             self.warnings.push(format!(
                 "SidecarSet {:?} replaces the Pod's own spec.{}[{index}] {:?}: rename that container if it is needed",
-                m.set.name,
+                m.name,
                 list.field(),
                 container.name
             ));
@@ -138,7 +150,7 @@ impl<'a, 's> Plan<'a, 's> {
     ) -> Additions<'a> {
         let (pod, apps) = (self.pod, self.lists.containers.as_deref().unwrap_or_default());
         additions(container, pod, apps, present, |warning| {
-            self.warnings.push(format!("SidecarSet {:?}, container {:?} {warning}", m.set.name, container.name));
+            self.warnings.push(format!("SidecarSet {:?}, container {:?} {warning}", m.name, container.name));
         })
     }
 
@@ -174,36 +186,18 @@ impl<'a, 's> Plan<'a, 's> {
     }
 
     pub fn volumes(&mut self) {
-        let mut added: Vec<&'s InjectableVolume> = Vec::new();
+        let mut decided: HashSet<(&str, &str)> = HashSet::new();
         for m in self.matches {
-            for (list, container) in containers_of(m.set) {
+            for (list, container) in containers_of(m.content) {
                 for name in &container.volumes {
-                    let in_pod = self.lists.volumes.iter().flatten().position(|volume| &*volume.name == name);
-                    let earlier = added.iter().find(|volume| volume.name == *name);
-                    let volume = m.set.volumes.iter().find(|volume| volume.name == *name);
-                    let warning = match (volume, in_pod, earlier) {
-                        (Some(volume), None, None) => {
-                            added.push(volume);
-                            None
-                        }
-                        (Some(volume), Some(index), _) if !m.current && !self.pod_volume_equals(index, volume) => {
-                            Some(format!("has a volume {name:?}, but the Pod's own volume of that name is mounted"))
-                        }
-                        (Some(volume), None, Some(earlier)) if volume.value != earlier.value => Some(format!(
-                            "has a volume {name:?}, but another SidecarSet's volume of that name is mounted"
-                        )),
-                        (None, None, None) => Some(format!(
-                            "mounts a volume {name:?} in spec.{} {:?} that neither the set nor the Pod has",
-                            list.field(),
-                            container.name
-                        )),
-                        _ => None,
-                    };
-                    self.warnings.extend(warning.map(|warning| format!("SidecarSet {:?} {warning}", m.set.name)));
+                    if decided.insert((m.name, name)) {
+                        let warning = self.volume(m, list, container, name);
+                        self.warnings.extend(warning.map(|warning| format!("SidecarSet {:?} {warning}", m.name)));
+                    }
                 }
             }
         }
-        let added: Vec<&str> = added.iter().map(|volume| volume.json.as_str()).collect();
+        let added: Vec<&str> = self.added_volumes.iter().map(|(_, volume)| volume.json.as_str()).collect();
         if self.lists.volumes.is_none() {
             self.add_list("volumes", &added);
         } else {
@@ -213,15 +207,32 @@ impl<'a, 's> Plan<'a, 's> {
         }
     }
 
-    fn pod_volume_equals(&self, index: usize, volume: &InjectableVolume) -> bool {
-        let raw = self.pod.spec.as_ref().and_then(|spec| spec.volumes);
-        let volumes = raw.and_then(|raw| serde_json::from_str::<Vec<Value>>(raw.get()).ok());
-        volumes.is_some_and(|volumes| volumes.get(index) == Some(&volume.value))
+    /// Decides about one volume that a container mounts; returns what its author should know.
+    fn volume(&mut self, m: &Match<'s>, list: List, container: &InjectableContainer, name: &str) -> Option<String> {
+        let in_pod = self.lists.volumes.iter().flatten().find(|volume| &*volume.value.name == name);
+        let earlier = self.added_volumes.iter().find(|(_, volume)| volume.name == name);
+        let volume = m.content.volumes.iter().find(|volume| volume.name == name);
+        match (volume, in_pod, earlier) {
+            (Some(volume), None, None) => {
+                self.added_volumes.push((m.name, volume));
+                None
+            }
+            (Some(volume), Some(in_pod), _) => (!m.current && !same_json(in_pod.text, &volume.json))
+                .then(|| format!("has a volume {name:?}, but the Pod's own volume of that name is mounted")),
+            (Some(volume), None, Some((_, earlier))) => (!same_json(&earlier.json, &volume.json))
+                .then(|| format!("has a volume {name:?}, but another SidecarSet's volume of that name is mounted")),
+            (None, None, None) => Some(format!(
+                "mounts a volume {name:?} in spec.{} {:?} that neither the set nor the Pod has",
+                list.field(),
+                container.name
+            )),
+            (None, _, _) => None,
+        }
     }
 
     pub fn pull_secrets(&mut self) {
         let mut added: Vec<&str> = Vec::new();
-        for name in self.matches.iter().flat_map(|m| &m.set.pull_secrets) {
+        for name in self.matches.iter().flat_map(|m| &m.content.pull_secrets) {
             let present = self.lists.pull_secrets.iter().flatten().any(|secret| &*secret.name == name);
             if !present && !added.contains(&name.as_str()) {
                 added.push(name);
@@ -252,10 +263,7 @@ impl<'a, 's> Plan<'a, 's> {
         request: &PodRequest<'_>,
         default_container: bool,
     ) -> Result<(), Denial> {
-        let patches = self
-            .matches
-            .iter()
-            .flat_map(|m| m.set.spec.patch_pod_metadata.iter().flatten().map(|patch| (m.set.name.as_str(), patch)));
+        let patches = self.matches.iter().flat_map(|m| m.content.metadata_patches.iter().map(|patch| (m.name, patch)));
         let from_sets =
             pod_metadata::patched(patches, |key| self.pod.annotation(key)).map_err(|(set, key, error)| Denial {
                 set: set.to_owned(),
@@ -294,10 +302,10 @@ impl<'a, 's> Plan<'a, 's> {
         let entries: Vec<Entry<'_>> = self
             .matches
             .iter()
-            .map(|Match { set, revision, .. }| Entry {
-                set: &set.name,
-                hash: &set.hashes.hash,
-                sidecars: &set.sidecars,
+            .map(|Match { name, content, revision, .. }| Entry {
+                set: name,
+                hash: &content.hashes.hash,
+                sidecars: &content.sidecars,
                 revision: *revision,
             })
             .collect();
@@ -305,7 +313,7 @@ impl<'a, 's> Plan<'a, 's> {
             .matches
             .iter()
             .zip(&entries)
-            .map(|(m, entry)| Entry { hash: &m.set.hashes.without_image, revision: None, ..*entry })
+            .map(|(m, entry)| Entry { hash: &m.content.hashes.without_image, revision: None, ..*entry })
             .collect();
         let values = [
             (keys::HASH, hashes.updated(&entries, &now)),
@@ -348,28 +356,36 @@ impl<'a, 's> Plan<'a, 's> {
         values
     }
 
-    /// Warns of what breaks the Pod Security level that the Namespace enforces.
+    /// Warns of what breaks the Pod Security level that the Namespace enforces, a line for each container or volume.
     pub fn pod_security(&mut self, level: Level, pod: &PodSecurityContextView<'_>) {
+        let mut warn = |set: &str, list: &str, name: &str, findings: &[Finding]| {
+            let broken = findings.iter().filter(|finding| finding.breaks(level, pod)).map(|f| f.text.as_str());
+            let broken = broken.collect::<Vec<_>>().join("; ");
+            if !broken.is_empty() {
+                let level = level.name();
+                self.warnings
+                    .push(format!("SidecarSet {set:?}, {list} {name:?} breaks Pod Security {level}: {broken}"));
+            }
+        };
         for m in self.matches {
-            let containers = containers_of(m.set);
-            let of_containers =
-                containers.flat_map(|(list, c)| c.pod_security.iter().map(move |f| (list.field(), &c.name, f)));
-            let of_volumes =
-                m.set.volumes.iter().flat_map(|v| v.pod_security.iter().map(move |f| ("volumes", &v.name, f)));
-            let findings = of_containers.chain(of_volumes).filter(|(_, _, finding)| finding.breaks(level, pod));
-            self.warnings.extend(findings.map(|(list, name, Finding { text, .. })| {
-                format!(
-                    "SidecarSet {:?}, {list} {name:?} breaks Pod Security level {}: {text}",
-                    m.set.name,
-                    level.name()
-                )
-            }));
+            for (list, container) in containers_of(m.content) {
+                warn(m.name, list.field(), &container.name, &container.pod_security);
+            }
+        }
+        for (set, volume) in &self.added_volumes {
+            warn(set, "volume", &volume.name, &volume.pod_security);
         }
     }
 }
 
+/// Whether two texts are the same JSON value.
+fn same_json(a: &str, b: &str) -> bool {
+    let parse = |text| serde_json::from_str::<Value>(text).ok();
+    parse(a).is_some_and(|a| Some(a) == parse(b))
+}
+
 /// All containers of a set, init containers first.
-fn containers_of(set: &InjectableSet) -> impl Iterator<Item = (List, &InjectableContainer)> {
-    let init = set.init_containers.iter().map(|container| (List::Init, container));
-    init.chain(set.containers.iter().map(|container| (List::App, container)))
+fn containers_of(content: &Content) -> impl Iterator<Item = (List, &InjectableContainer)> {
+    let init = content.init_containers.iter().map(|container| (List::Init, container));
+    init.chain(content.containers.iter().map(|container| (List::App, container)))
 }

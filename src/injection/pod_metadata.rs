@@ -1,6 +1,6 @@
 //! Annotations that SidecarSets put on a Pod: `patchPodMetadata` with its three policies.
 
-use super::hash::write_text;
+use super::go_json::write_text;
 use crate::api::keys;
 use crate::api::sidecarset::{PatchPodMetadata, PatchPolicy};
 use serde_json::Value;

@@ -1,17 +1,18 @@
 //! ControllerRevisions: the kept versions of a SidecarSet, and which of them is its present content.
 
+use super::content::{self, Content};
 use super::hash::Hashes;
-use super::set::{InjectableSet, SetError};
-use crate::api::decode::{self, DecodeError};
+use super::set::InjectableSet;
+use crate::api::decode::{self, FieldError};
 use crate::api::defaults;
 use crate::api::keys;
-use crate::api::sidecarset::{SidecarSet, SidecarSetSpec};
+use crate::api::sidecarset::SidecarSetSpec;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// A kept version of a SidecarSet.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revision {
     /// Name of the `ControllerRevision`.
     pub name: String,
@@ -25,8 +26,11 @@ pub struct Revision {
     pub custom_version: Option<String>,
     /// Hashes that were recorded with it.
     recorded: Option<Hashes>,
-    /// The fields that are kept: containers, init containers, volumes, pull secrets and metadata patches.
-    spec: SidecarSetSpec,
+    /// [`content::digest`] of what it keeps; `None` where that cannot be read.
+    digest: Option<[u8; 32]>,
+    /// What it keeps as JSON text (containers, init containers, volumes, pull secrets, metadata patches): parsed only when a set
+    /// asks for it, because there may be ten of them for each set.
+    spec: Box<str>,
 }
 
 #[derive(Deserialize)]
@@ -53,7 +57,7 @@ struct Metadata {
 #[derive(Default, Deserialize)]
 struct Data {
     #[serde(default)]
-    spec: SidecarSetSpec,
+    spec: Map<String, Value>,
 }
 
 impl Revision {
@@ -61,15 +65,15 @@ impl Revision {
     ///
     /// # Errors
     /// When a field has the wrong type.
-    pub fn read(object: Value) -> Result<Option<Self>, DecodeError> {
+    pub fn read(object: Value) -> Result<Option<Self>, FieldError> {
         let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
         if !labels.is_some_and(|labels| labels.contains_key(keys::REVISION_OF)) {
             return Ok(None);
         }
         let ControllerRevision { metadata, revision: number, data } = decode::typed(object)?;
         let Metadata { name, namespace, mut labels, mut annotations } = metadata;
-        let mut spec = data.spec;
-        defaults::apply(&mut spec);
+        let text = Value::Object(data.spec).to_string().into_boxed_str();
+        let digest = spec_of(&text).ok().and_then(|spec| content::digest(&spec).ok());
         let recorded = annotations.remove(keys::HASH).zip(annotations.remove(keys::HASH_WITHOUT_IMAGE));
         Ok(Some(Self {
             name,
@@ -78,42 +82,32 @@ impl Revision {
             number,
             custom_version: labels.remove(keys::CUSTOM_VERSION),
             recorded: recorded.map(|(hash, without_image)| Hashes { hash, without_image }),
-            spec,
+            digest,
+            spec: text,
         }))
     }
 
-    /// The set as it was: this version's content under the set's present name and selectors.
+    /// What it injects.
     ///
     /// # Errors
     /// When the content cannot be injected.
-    pub fn restore(&self, set: &InjectableSet) -> Result<InjectableSet, SetError> {
-        let spec = SidecarSetSpec {
-            containers: self.spec.containers.clone(),
-            init_containers: self.spec.init_containers.clone(),
-            volumes: self.spec.volumes.clone(),
-            image_pull_secrets: self.spec.image_pull_secrets.clone(),
-            patch_pod_metadata: self.spec.patch_pod_metadata.clone(),
-            ..set.spec.clone()
-        };
-        let restored = InjectableSet::new(SidecarSet::new(&set.name, spec))?;
-        Ok(InjectableSet {
-            canary_of: set.canary_of.clone(),
-            hashes: self.recorded.clone().unwrap_or(restored.hashes),
-            latest_revision: Some(self.name.clone()),
-            ..restored
-        })
+    pub fn content(&self) -> Result<Content, FieldError> {
+        let content = Content::new(&spec_of(&self.spec)?)?;
+        Ok(Content { hashes: self.recorded.clone().unwrap_or(content.hashes), ..content })
     }
 
     /// Whether this is the set's present content.
     #[must_use]
     pub fn is_content_of(&self, set: &InjectableSet) -> bool {
-        let (kept, present) = (&self.spec, &set.spec);
-        kept.containers == present.containers
-            && kept.init_containers == present.init_containers
-            && kept.volumes == present.volumes
-            && kept.image_pull_secrets == present.image_pull_secrets
-            && kept.patch_pod_metadata == present.patch_pod_metadata
+        self.digest.is_some_and(|digest| digest == set.content.digest)
     }
+}
+
+fn spec_of(text: &str) -> Result<SidecarSetSpec, FieldError> {
+    let wrong = |e: serde_json::Error| FieldError::new("data.spec", decode::without_value(&e.to_string()));
+    let mut spec: SidecarSetSpec = serde_json::from_str(text).map_err(wrong)?;
+    defaults::apply(&mut spec);
+    Ok(spec)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use std::fmt;
 
-use super::hash::FieldError;
+use crate::api::decode::FieldError;
 
 /// A parsed selector: all requirements must hold. Without any it matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,14 +1,14 @@
-//! A SidecarSet made ready for injection: selectors parsed, containers and volumes written out as text, hashes computed.
+//! A SidecarSet made ready for injection: which Pods it is for, and what they get.
 
-use super::container::InjectableContainer;
-use super::hash::{FieldError, Hashes, hashes, write_text};
-use super::pod_security::{self, Finding};
+use super::content::Content;
+use super::hash::Hashes;
 use super::selector::Selector;
+use crate::api::decode::FieldError;
 use crate::api::keys;
-use crate::api::sidecarset::{SidecarContainer, SidecarSet, SidecarSetSpec};
+use crate::api::sidecarset::{InjectRevision, SidecarSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use std::collections::BTreeMap;
 use thiserror::Error;
 
 /// A SidecarSet that cannot be injected as it is.
@@ -34,100 +34,48 @@ pub struct InjectableSet {
     pub update_selector: Option<Selector>,
     /// Whether injection into new Pods is paused.
     pub paused: bool,
-    /// Hashes of the containers.
-    pub hashes: Hashes,
     /// What the set's author should know.
     pub warnings: Vec<String>,
     /// The set whose place this one takes where both match: it is that set's canary.
     pub canary_of: Option<String>,
-    /// The spec with its defaults.
-    pub spec: SidecarSetSpec,
+    /// What it injects.
+    pub content: Content,
     /// `status.latestRevision`.
     pub(super) latest_revision: Option<String>,
-    pub(super) init_containers: Vec<InjectableContainer>,
-    pub(super) containers: Vec<InjectableContainer>,
-    pub(super) volumes: Vec<InjectableVolume>,
-    pub(super) pull_secrets: Vec<String>,
-    /// Names of containers and native sidecars as JSON text, sorted.
-    pub(super) sidecars: String,
-}
-
-/// A volume ready for injection.
-#[derive(Debug)]
-pub(super) struct InjectableVolume {
-    pub name: String,
-    /// The volume as JSON text.
-    pub json: String,
-    /// The same, to compare with a Pod's volume of that name.
-    pub value: Value,
-    pub pod_security: Vec<Finding>,
+    /// The version to inject instead, where another than the present one is asked for.
+    pub(super) revision: Option<InjectRevision>,
+    /// Whether updates are paused.
+    pub(super) update_paused: bool,
+    /// Pods that updates leave behind.
+    pub(super) partition: Option<IntOrString>,
 }
 
 impl InjectableSet {
     /// Makes a set ready; its defaults must have been applied ([`crate::api::decode::sidecarset`]).
     ///
     /// # Errors
-    /// When the set has no name or selector, a selector cannot be parsed, containers or volumes have no names or share one, a
-    /// container's field has a type it cannot have, or the set asks for something this version cannot do.
+    /// When the set has no name or selector, a selector cannot be parsed, or its content cannot be injected ([`Content::new`]).
     pub fn new(set: SidecarSet) -> Result<Self, SetError> {
         let name = set.metadata.name.clone().unwrap_or_default();
         Self::build(&name, set).map_err(|error| SetError { set: name, error })
     }
 
-    /// Whether one of the set's containers or init containers has this name.
-    #[must_use]
-    pub fn injects(&self, container: &str) -> bool {
-        self.init_containers.iter().chain(&self.containers).any(|c| c.name == container)
-    }
-
     fn build(name: &str, set: SidecarSet) -> Result<Self, FieldError> {
         let spec = set.spec;
         if name.is_empty() {
-            return Err(field_error("metadata.name", "required"));
+            return Err(FieldError::new("metadata.name", "required"));
         }
-        let selector = spec.selector.as_ref().ok_or_else(|| field_error("spec.selector", "required"))?;
+        let selector = spec.selector.as_ref().ok_or_else(|| FieldError::new("spec.selector", "required"))?;
         let selector = Selector::parse(selector, "spec.selector")?;
         if selector.requirements().is_empty() {
-            return Err(field_error("spec.selector", "must not be empty: name at least one label"));
+            return Err(FieldError::new("spec.selector", "must not be empty: name at least one label"));
         }
         let parse = |selector: &Option<LabelSelector>, field| {
             selector.as_ref().map(|selector| Selector::parse(selector, field)).transpose()
         };
         let namespace_selector = parse(&spec.namespace_selector, "spec.namespaceSelector")?;
         let update_selector = parse(&spec.update_strategy.selector, "spec.updateStrategy.selector")?;
-        let hashes = hashes(&spec)?;
-        let mut names = BTreeSet::new();
-        let init_containers = containers(
-            spec.init_containers.as_deref(),
-            "spec.initContainers",
-            SidecarContainer::restarts_always,
-            &mut names,
-        )?;
-        let containers = containers(spec.containers.as_deref(), "spec.containers", |_| true, &mut names)?;
-        if init_containers.is_empty() && containers.is_empty() {
-            return Err(field_error("spec.containers", "a set needs at least one container or init container"));
-        }
-        let native = spec.init_containers.iter().flatten().filter(|container| container.restarts_always());
-        let sidecars: BTreeSet<_> =
-            spec.containers.iter().flatten().chain(native).map(SidecarContainer::name).collect();
-        let mut volumes: Vec<InjectableVolume> = Vec::new();
-        for (index, volume) in spec.volumes.iter().flatten().enumerate() {
-            let field = format!("spec.volumes[{index}].name");
-            let name = volume.get("name").and_then(Value::as_str).unwrap_or_default();
-            if name.is_empty() {
-                return Err(field_error(&field, "required"));
-            }
-            if volumes.iter().any(|v| v.name == name) {
-                return Err(field_error(&field, &format!("another volume of this set is named {name:?}")));
-            }
-            let value = Value::Object(volume.clone());
-            volumes.push(InjectableVolume {
-                name: name.to_owned(),
-                json: value.to_string(),
-                pod_security: pod_security::of_volume(volume),
-                value,
-            });
-        }
+        let content = Content::new(&spec)?;
         let annotations = set.metadata.annotations.unwrap_or_default();
         let status = set.status.unwrap_or_default();
         Ok(Self {
@@ -136,28 +84,15 @@ impl InjectableSet {
             namespace_selector,
             update_selector,
             paused: spec.injection_strategy.paused,
-            warnings: differing_hashes(&annotations, &hashes),
-            hashes,
+            warnings: differing_hashes(&annotations, &content.hashes),
             canary_of: canary_of(&annotations),
+            content,
             latest_revision: Some(status.latest_revision).filter(|revision| !revision.is_empty()),
-            init_containers,
-            containers,
-            volumes,
-            pull_secrets: spec
-                .image_pull_secrets
-                .iter()
-                .flatten()
-                .map(|secret| secret.name.clone())
-                .filter(|name| !name.is_empty())
-                .collect(),
-            sidecars: json!(sidecars).to_string(),
-            spec,
+            revision: spec.injection_strategy.revision,
+            update_paused: spec.update_strategy.paused,
+            partition: spec.update_strategy.partition,
         })
     }
-}
-
-fn field_error(field: &str, problem: &str) -> FieldError {
-    FieldError { field: field.to_owned(), problem: problem.to_owned() }
 }
 
 /// The set that this one is a canary of, by the annotations that OpenKruise reads.
@@ -181,41 +116,12 @@ fn differing_hashes(annotations: &BTreeMap<String, String>, hashes: &Hashes) -> 
         .collect()
 }
 
-fn containers(
-    containers: Option<&[SidecarContainer]>,
-    field: &str,
-    may_be_hot: impl Fn(&SidecarContainer) -> bool,
-    names: &mut BTreeSet<String>,
-) -> Result<Vec<InjectableContainer>, FieldError> {
-    let mut injectable = Vec::new();
-    for (index, container) in containers.unwrap_or_default().iter().enumerate() {
-        if container.name().is_empty() {
-            return Err(field_error(&format!("{field}[{index}].name"), "required"));
-        }
-        for container in InjectableContainer::of(container, may_be_hot(container)) {
-            if !names.insert(container.name.clone()) {
-                let problem = format!("another container of this set is named {:?}", container.name);
-                return Err(field_error(&format!("{field}[{index}].name"), &problem));
-            }
-            injectable.push(container);
-        }
-    }
-    Ok(injectable)
-}
-
-/// `{"name":…}` as JSON text.
-pub(super) fn named_json(name: &str) -> String {
-    let mut json = String::from("{\"name\":");
-    write_text(&mut json, name);
-    json.push('}');
-    json
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::api::decode;
     use crate::injection::sharing::Additions;
+    use serde_json::{Value, json};
 
     fn set(spec: &Value) -> Result<InjectableSet, SetError> {
         let object = json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": "s"}, "spec": spec});
@@ -263,7 +169,7 @@ mod tests {
                             "volumeMounts": [{"name": "v", "mountPath": "/v"}, {"name": "v", "mountPath": "/w"}]}]
         }))
         .unwrap();
-        let container = &set.containers[0];
+        let container = &set.content.containers[0];
         let json: Value = serde_json::from_str(&container.json(&Additions::default())).unwrap();
         assert_eq!(json["future"], json!({"n": 1}));
         assert_eq!(json["env"], json!([{"name": "IS_INJECTED", "value": "true"}]));

@@ -1,0 +1,157 @@
+//! What a SidecarSet injects, made ready: containers and volumes written out as text, hashes computed.
+
+use super::container::InjectableContainer;
+use super::go_json::write_text;
+use super::hash::{Hashes, canonical_containers, hashes};
+use super::pod_security::{self, Finding};
+use crate::api::decode::FieldError;
+use crate::api::sidecarset::{PatchPodMetadata, SidecarContainer, SidecarSetSpec};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+
+/// What a SidecarSet, or a kept version of it, injects.
+#[derive(Debug)]
+pub struct Content {
+    /// Hashes of the containers.
+    pub hashes: Hashes,
+    /// Equal for equal content, however it is spelled ([`digest`]).
+    pub(super) digest: [u8; 32],
+    pub(super) init_containers: Vec<InjectableContainer>,
+    pub(super) containers: Vec<InjectableContainer>,
+    pub(super) volumes: Vec<InjectableVolume>,
+    pub(super) pull_secrets: Vec<String>,
+    pub(super) metadata_patches: Vec<PatchPodMetadata>,
+    /// Names of containers and native sidecars as JSON text, sorted.
+    pub(super) sidecars: String,
+}
+
+/// A volume ready for injection.
+#[derive(Debug)]
+pub(super) struct InjectableVolume {
+    pub name: String,
+    /// The volume as JSON text.
+    pub json: String,
+    pub pod_security: Vec<Finding>,
+}
+
+impl Content {
+    /// Makes the content of a spec ready; its defaults must have been applied.
+    ///
+    /// # Errors
+    /// When containers or volumes have no names or share one, there are no containers at all, or a container's field has a type
+    /// it cannot have.
+    pub fn new(spec: &SidecarSetSpec) -> Result<Self, FieldError> {
+        let hashes = hashes(spec)?;
+        let mut names = BTreeSet::new();
+        let init_containers = containers(
+            spec.init_containers.as_deref(),
+            "spec.initContainers",
+            SidecarContainer::restarts_always,
+            &mut names,
+        )?;
+        let containers = containers(spec.containers.as_deref(), "spec.containers", |_| true, &mut names)?;
+        if init_containers.is_empty() && containers.is_empty() {
+            let problem = "a set needs at least one container or init container";
+            return Err(FieldError::new("spec.containers", problem));
+        }
+        let native = spec.init_containers.iter().flatten().filter(|container| container.restarts_always());
+        let sidecars: BTreeSet<_> =
+            spec.containers.iter().flatten().chain(native).map(SidecarContainer::name).collect();
+        let secrets = spec.image_pull_secrets.iter().flatten().map(|secret| secret.name.clone());
+        Ok(Self {
+            hashes,
+            digest: digest(spec)?,
+            init_containers,
+            containers,
+            volumes: volumes(spec.volumes.as_deref().unwrap_or_default())?,
+            pull_secrets: secrets.filter(|name| !name.is_empty()).collect(),
+            metadata_patches: spec.patch_pod_metadata.clone().unwrap_or_default(),
+            sidecars: json!(sidecars).to_string(),
+        })
+    }
+
+    /// Whether one of the containers or init containers has this name.
+    #[must_use]
+    pub fn injects(&self, container: &str) -> bool {
+        self.init_containers.iter().chain(&self.containers).any(|c| c.name == container)
+    }
+}
+
+/// A digest of what a `ControllerRevision` keeps. Containers count as OpenKruise stores them, which drops what its types do not
+/// know, and lists that are absent count as empty.
+///
+/// # Errors
+/// When a container's field has a type it cannot have.
+pub(super) fn digest(spec: &SidecarSetSpec) -> Result<[u8; 32], FieldError> {
+    let rest = json!([
+        spec.volumes.as_deref().unwrap_or_default(),
+        spec.image_pull_secrets.as_deref().unwrap_or_default(),
+        spec.patch_pod_metadata.as_deref().unwrap_or_default(),
+    ]);
+    let rest = sorted(rest).to_string();
+    Ok(Sha256::new().chain_update(canonical_containers(spec)?).chain_update(rest).finalize().into())
+}
+
+/// The same value with the keys of each object sorted and `null`s left out.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let mut fields: Vec<_> = fields.into_iter().filter(|(_, field)| !field.is_null()).collect();
+            fields.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+            fields.into_iter().map(|(key, field)| (key, sorted(field))).collect()
+        }
+        Value::Array(items) => items.into_iter().map(sorted).collect(),
+        other => other,
+    }
+}
+
+fn volumes(volumes: &[Map<String, Value>]) -> Result<Vec<InjectableVolume>, FieldError> {
+    let mut injectable: Vec<InjectableVolume> = Vec::new();
+    for (index, volume) in volumes.iter().enumerate() {
+        let field = format!("spec.volumes[{index}].name");
+        let name = volume.get("name").and_then(Value::as_str).unwrap_or_default();
+        if name.is_empty() {
+            return Err(FieldError::new(field, "required"));
+        }
+        if injectable.iter().any(|volume| volume.name == name) {
+            return Err(FieldError::new(field, format!("another volume of this set is named {name:?}")));
+        }
+        injectable.push(InjectableVolume {
+            name: name.to_owned(),
+            json: Value::Object(volume.clone()).to_string(),
+            pod_security: pod_security::of_volume(volume),
+        });
+    }
+    Ok(injectable)
+}
+
+fn containers(
+    containers: Option<&[SidecarContainer]>,
+    field: &str,
+    may_be_hot: impl Fn(&SidecarContainer) -> bool,
+    names: &mut BTreeSet<String>,
+) -> Result<Vec<InjectableContainer>, FieldError> {
+    let mut injectable = Vec::new();
+    for (index, container) in containers.unwrap_or_default().iter().enumerate() {
+        if container.name().is_empty() {
+            return Err(FieldError::new(format!("{field}[{index}].name"), "required"));
+        }
+        for container in InjectableContainer::of(container, may_be_hot(container)) {
+            if !names.insert(container.name.clone()) {
+                let problem = format!("another container of this set is named {:?}", container.name);
+                return Err(FieldError::new(format!("{field}[{index}].name"), problem));
+            }
+            injectable.push(container);
+        }
+    }
+    Ok(injectable)
+}
+
+/// `{"name":…}` as JSON text.
+pub(super) fn named_json(name: &str) -> String {
+    let mut json = String::from("{\"name\":");
+    write_text(&mut json, name);
+    json.push('}');
+    json
+}

@@ -1,0 +1,207 @@
+//! JSON as Go's `encoding/json` writes it for typed structs: fields in a fixed order, empty ones left out, texts escaped for
+//! HTML, quantities canonical.
+
+use crate::api::decode::FieldError;
+use crate::api::quantity::Quantity;
+use serde_json::{Map, Value};
+use std::fmt::Write;
+
+/// A type of Go, as far as its JSON goes.
+pub(super) enum Type {
+    Text,
+    Bool,
+    Int,
+    Quantity,
+    IntOrString,
+    List(&'static Type),
+    MapOf(&'static Type),
+    Struct(&'static [Field]),
+}
+
+/// When a field is written.
+#[derive(PartialEq)]
+pub(super) enum Presence {
+    /// Always, with its zero value where it is absent.
+    Always,
+    /// Unless it has its zero value.
+    NotEmpty,
+    /// Whenever it is set, even to its zero value: a pointer.
+    Set,
+    /// A pointer without `omitempty`: `null` where it is absent.
+    OrNull,
+}
+
+/// A field of a struct.
+pub(super) type Field = (&'static str, Type, Presence);
+
+use Presence::{Always, NotEmpty, OrNull, Set};
+use Type::{Bool, Int, IntOrString, List, MapOf, Struct, Text};
+
+/// Where we are, for errors.
+pub(super) struct Path(pub String);
+
+impl Path {
+    /// Runs `write` one step deeper.
+    fn step<T>(&mut self, step: impl FnOnce(&mut String), write: impl FnOnce(&mut Self) -> T) -> T {
+        let length = self.0.len();
+        step(&mut self.0);
+        let result = write(self);
+        self.0.truncate(length);
+        result
+    }
+
+    pub fn error(&self, problem: String) -> FieldError {
+        FieldError { field: self.0.clone(), problem }
+    }
+
+    fn expected<T>(&self, what: &str, found: &Value) -> Result<T, FieldError> {
+        let found = match found {
+            Value::Null => "null",
+            Value::Bool(_) => "a boolean",
+            Value::Number(_) => "a number",
+            Value::String(_) => "a string",
+            Value::Array(_) => "a list",
+            Value::Object(_) => "an object",
+        };
+        Err(self.error(format!("expected {what}, found {found}")))
+    }
+}
+
+/// Writes a struct.
+///
+/// # Errors
+/// Which field has a type it cannot have.
+pub(super) fn write_struct(
+    json: &mut String,
+    path: &mut Path,
+    fields: &[Field],
+    values: Option<&Map<String, Value>>,
+) -> Result<(), FieldError> {
+    json.push('{');
+    let mut first = true;
+    for (name, field_type, presence) in fields {
+        let value = values.and_then(|values| values.get(*name)).unwrap_or(&Value::Null);
+        let written = match presence {
+            Always | OrNull => true,
+            NotEmpty => !is_zero(field_type, value),
+            Set => !value.is_null(),
+        };
+        if !written {
+            continue;
+        }
+        if !first {
+            json.push(',');
+        }
+        first = false;
+        write_text(json, name);
+        json.push(':');
+        if *presence == OrNull && value.is_null() {
+            json.push_str("null");
+            continue;
+        }
+        let step = |path: &mut String| {
+            path.push('.');
+            path.push_str(name);
+        };
+        path.step(step, |path| write_value(json, path, field_type, value))?;
+    }
+    json.push('}');
+    Ok(())
+}
+
+/// Go's zero values, after which `omitempty` leaves a field out.
+fn is_zero(field_type: &Type, value: &Value) -> bool {
+    match (field_type, value) {
+        (_, Value::Null) | (Bool, Value::Bool(false)) => true,
+        (Text, Value::String(text)) => text.is_empty(),
+        (Int, Value::Number(number)) => number.as_i64() == Some(0),
+        (List(_), Value::Array(items)) => items.is_empty(),
+        (MapOf(_), Value::Object(entries)) => entries.is_empty(),
+        _ => false,
+    }
+}
+
+fn write_value(json: &mut String, path: &mut Path, value_type: &Type, value: &Value) -> Result<(), FieldError> {
+    match (value_type, value) {
+        (Text | IntOrString, Value::String(text)) => write_text(json, text),
+        (Text, Value::Null) => json.push_str("\"\""),
+        (Text, _) => return path.expected("a string", value),
+        (Bool, Value::Bool(flag)) => json.push_str(if *flag { "true" } else { "false" }),
+        (Bool, Value::Null) => json.push_str("false"),
+        (Bool, _) => return path.expected("true or false", value),
+        (Int | IntOrString, Value::Null) => json.push('0'),
+        (Int | IntOrString, Value::Number(number)) if number.is_i64() => push_display(json, number),
+        (Int, _) => return path.expected("a whole number", value),
+        (IntOrString, _) => return path.expected("a whole number or a name", value),
+        (Type::Quantity, _) => {
+            let text = match value {
+                Value::Null => "0".to_owned(),
+                Value::String(text) => text.trim().to_owned(),
+                Value::Number(number) => number.to_string(),
+                _ => return path.expected("a quantity", value),
+            };
+            let quantity = Quantity::parse(&text).map_err(|e| path.error(e.to_string()))?;
+            write_text(json, &quantity.to_string());
+        }
+        (List(items), Value::Array(values)) => {
+            json.push('[');
+            for (index, value) in values.iter().enumerate() {
+                if index > 0 {
+                    json.push(',');
+                }
+                path.step(
+                    |path| push_display(path, format_args!("[{index}]")),
+                    |path| write_value(json, path, items, value),
+                )?;
+            }
+            json.push(']');
+        }
+        (List(_), _) => return path.expected("a list", value),
+        (MapOf(values), Value::Object(map)) => {
+            let mut entries: Vec<_> = map.iter().collect();
+            entries.sort_unstable_by_key(|(key, _)| *key);
+            json.push('{');
+            for (index, (key, value)) in entries.into_iter().enumerate() {
+                if index > 0 {
+                    json.push(',');
+                }
+                write_text(json, key);
+                json.push(':');
+                path.step(
+                    |path| push_display(path, format_args!("[{key}]")),
+                    |path| write_value(json, path, values, value),
+                )?;
+            }
+            json.push('}');
+        }
+        (Struct(fields), Value::Object(values)) => write_struct(json, path, fields, Some(values))?,
+        (Struct(fields), Value::Null) => write_struct(json, path, fields, None)?,
+        (MapOf(_) | Struct(_), _) => return path.expected("an object", value),
+    }
+    Ok(())
+}
+
+fn push_display(out: &mut String, value: impl std::fmt::Display) {
+    let _ = write!(out, "{value}"); // writing to a String cannot fail
+}
+
+/// Writes a string as Go's `encoding/json` does, which escapes for HTML.
+pub(super) fn write_text(json: &mut String, text: &str) {
+    json.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => json.push_str("\\\""),
+            '\\' => json.push_str("\\\\"),
+            '\u{8}' => json.push_str("\\b"),
+            '\u{c}' => json.push_str("\\f"),
+            '\n' => json.push_str("\\n"),
+            '\r' => json.push_str("\\r"),
+            '\t' => json.push_str("\\t"),
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..='\u{1f}' => {
+                push_display(json, format_args!("\\u{:04x}", u32::from(c)));
+            }
+            _ => json.push(c),
+        }
+    }
+    json.push('"');
+}
