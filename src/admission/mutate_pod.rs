@@ -7,6 +7,7 @@ use super::reply::Reply;
 use crate::api::admission_review::{
     AdmissionRequest, AdmissionResponse, AdmissionReview, AdmissionReviewAnswer, Status,
 };
+use crate::api::decode::without_value;
 use crate::api::pod::PodView;
 use crate::injection::{InjectError, Injected, Injection, PodRequest, Snapshot};
 use crate::telemetry::{InjectionResult, Metrics};
@@ -22,6 +23,8 @@ const MAX_DEPTH: usize = 10_000;
 const WARNING_CHARACTERS: usize = 256;
 /// and all warnings of an answer after this many.
 const ALL_WARNINGS_CHARACTERS: usize = 4096;
+/// What callers wrote is quoted up to this length: they choose it, and it goes into the log.
+const QUOTED_CHARACTERS: usize = 64;
 
 /// Answers one review of a Pod, and counts what it decided.
 #[must_use]
@@ -47,10 +50,10 @@ fn review(body: &[u8], snapshot: &Snapshot, now: Timestamp) -> Result<(Reply, In
     let review: AdmissionReview<'_, PodView<'_>> = serde_json::from_str(text).map_err(|e| diagnosis(text, &e))?;
     let api_version = match &*review.api_version {
         known @ ("admission.k8s.io/v1" | "admission.k8s.io/v1beta1") => known,
-        other => return Err(format!("apiVersion: expected admission.k8s.io/v1 or v1beta1, found {other:?}")),
+        other => return Err(format!("apiVersion: expected admission.k8s.io/v1 or v1beta1, found {}", quoted(other))),
     };
     if &*review.kind != "AdmissionReview" {
-        return Err(format!("kind: expected AdmissionReview, found {:?}", &*review.kind));
+        return Err(format!("kind: expected AdmissionReview, found {}", quoted(&review.kind)));
     }
     let request = review.request.ok_or("request: required in an AdmissionReview that is sent to a webhook")?;
     let pod = pod_of(&request)?;
@@ -69,7 +72,8 @@ fn pod_of<'r, 'a>(request: &'r AdmissionRequest<'a, PodView<'a>>) -> Result<Opti
     }
     let (group, version, kind) = (&*request.kind.group, &*request.kind.version, &*request.kind.kind);
     if !(group.is_empty() && kind == "Pod") {
-        return Err(format!("request.kind: expected a Pod, found {kind:?} of {group:?} {version}"));
+        let (kind, group, version) = (quoted(kind), quoted(group), quoted(version));
+        return Err(format!("request.kind: expected a Pod, found {kind} of {group} {version}"));
     }
     let Some(pod) = &request.object else {
         return match &*request.operation {
@@ -79,7 +83,7 @@ fn pod_of<'r, 'a>(request: &'r AdmissionRequest<'a, PodView<'a>>) -> Result<Opti
     };
     match pod.kind.as_deref() {
         None | Some("" | "Pod") => Ok(Some(pod)),
-        Some(other) => Err(format!("request.object.kind: expected Pod, found {other:?}")),
+        Some(other) => Err(format!("request.object.kind: expected Pod, found {}", quoted(other))),
     }
 }
 
@@ -188,6 +192,14 @@ fn bounded(warnings: Vec<String>) -> Vec<String> {
     .collect()
 }
 
+/// A text of the caller's for a message, as far as it may be long.
+fn quoted(text: &str) -> String {
+    match text.char_indices().nth(QUOTED_CHARACTERS) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
 /// What is wrong with a body, as precisely as it can be said. Only runs once reading has failed.
 fn diagnosis(text: &str, error: &serde_json::Error) -> String {
     if text.trim().is_empty() {
@@ -198,8 +210,10 @@ fn diagnosis(text: &str, error: &serde_json::Error) -> String {
     }
     let deserializer = &mut serde_json::Deserializer::from_str(text);
     match serde_path_to_error::deserialize::<_, AdmissionReview<'_, PodView<'_>>>(deserializer) {
-        Err(e) if e.path().iter().next().is_some() => format!("{}: {}", e.path(), e.inner()),
-        _ => format!("the body is not an AdmissionReview: {error}"),
+        Err(e) if e.path().iter().next().is_some() => {
+            format!("{}: {}", e.path(), without_value(&e.inner().to_string()))
+        }
+        _ => format!("the body is not an AdmissionReview: {}", without_value(&error.to_string())),
     }
 }
 
@@ -332,6 +346,14 @@ mod tests {
         rejects(b"[]", "the body is not an AdmissionReview: ");
         rejects(b"{}", "apiVersion: expected admission.k8s.io/v1 or v1beta1, found \"\"");
         rejects(&with("/kind", json!("Pod")), "kind: expected AdmissionReview, found \"Pod\"");
+        rejects(
+            &with("/kind", json!("x".repeat(100))),
+            &format!("kind: expected AdmissionReview, found {:?}…\n", "x".repeat(64)),
+        );
+        rejects(
+            &with("/request/object/metadata/labels", json!("hunter2")),
+            "request.object.metadata.labels: invalid type: string, expected a map of strings",
+        );
         rejects(&with("/request", Value::Null), "request: required");
         rejects(&with("/request/uid", json!("")), "request.uid: required");
         rejects(&with("/request/object", Value::Null), "request.object: required to create a Pod");
@@ -339,7 +361,7 @@ mod tests {
         rejects(&with("/request/object/kind", json!("Secret")), "request.object.kind: expected Pod, found \"Secret\"");
         rejects(
             &with("/request/kind", json!({"group": "apps", "version": "v1", "kind": "Deployment"})),
-            "request.kind: expected a Pod, found \"Deployment\" of \"apps\" v1",
+            "request.kind: expected a Pod, found \"Deployment\" of \"apps\" \"v1\"",
         );
         rejects(
             &with("/request/object/metadata/labels/app", json!(5)),

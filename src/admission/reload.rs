@@ -19,6 +19,7 @@ pub const PERIOD: Duration = Duration::from_secs(10);
 /// not valid now, the pair shown before stays. Each is logged once and counted.
 pub async fn reload(folder: PathBuf, serving: Arc<ServingCertificate>, metrics: Arc<Metrics>, period: Duration) {
     let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut last_problem = None;
     loop {
         ticks.tick().await;

@@ -5,7 +5,9 @@
 //! v1alpha1 keeps as a label; text that is no label value travels in an annotation instead, so that reading a list as v1alpha1
 //! never fails because of one object.
 
-use super::keys::{CUSTOM_VERSION, INVALID_CUSTOM_VERSION, NAMESPACE_NAME, V1ALPHA1_NAMESPACE};
+use super::keys::{
+    CUSTOM_VERSION, INVALID_CUSTOM_VERSION, NAMESPACE_NAME, V1ALPHA1_NAMESPACE, V1ALPHA1_NAMESPACE_SELECTOR,
+};
 use super::sidecarset::{GROUP, KIND};
 use serde_json::{Map, Value, json};
 use std::fmt;
@@ -80,20 +82,27 @@ pub fn convert(mut object: Value, to: Version) -> Result<Value, ConversionError>
         Version::V1alpha1 => to_v1alpha1(&mut metadata, &mut spec),
     }
     root.insert("apiVersion".to_owned(), Value::String(to.to_string()));
-    root.insert("metadata".to_owned(), Value::Object(metadata));
-    root.insert("spec".to_owned(), Value::Object(spec));
+    for (field, map) in [("metadata", metadata), ("spec", spec)] {
+        if root.contains_key(field) || !map.is_empty() {
+            root.insert(field.to_owned(), Value::Object(map));
+        }
+    }
     Ok(object)
 }
 
 fn to_v1beta1(metadata: &mut Map<String, Value>, spec: &mut Map<String, Value>) {
     let from_annotation = remove_entry(metadata, "annotations", INVALID_CUSTOM_VERSION);
-    if let Some(version) = remove_entry(metadata, "labels", CUSTOM_VERSION).or(from_annotation) {
+    let from_label = remove_entry(metadata, "labels", CUSTOM_VERSION);
+    if let Some(version) = from_label.or(from_annotation).filter(|version| !version.is_empty()) {
         spec.insert("customVersion".to_owned(), Value::String(version));
     }
     if let Some(Value::String(namespace)) = spec.shift_remove("namespace")
         && !namespace.is_empty()
     {
-        spec.insert("namespaceSelector".to_owned(), selector_of(&namespace));
+        // In v1alpha1 the namespace wins; the selector beside it has no effect, but is the user's.
+        if let Some(selector) = spec.insert("namespaceSelector".to_owned(), selector_of(&namespace)) {
+            set_entry(metadata, "annotations", V1ALPHA1_NAMESPACE_SELECTOR, selector.to_string());
+        }
         set_entry(metadata, "annotations", V1ALPHA1_NAMESPACE, namespace);
     }
 }
@@ -108,10 +117,14 @@ fn to_v1alpha1(metadata: &mut Map<String, Value>, spec: &mut Map<String, Value>)
             set_entry(metadata, "annotations", INVALID_CUSTOM_VERSION, version);
         }
     }
+    let beside = remove_entry(metadata, "annotations", V1ALPHA1_NAMESPACE_SELECTOR);
     if let Some(namespace) = remove_entry(metadata, "annotations", V1ALPHA1_NAMESPACE)
         && spec.get("namespaceSelector") == Some(&selector_of(&namespace))
     {
         spec.shift_remove("namespaceSelector");
+        if let Some(selector) = beside.and_then(|text| serde_json::from_str(&text).ok()) {
+            spec.insert("namespaceSelector".to_owned(), selector);
+        }
         spec.insert("namespace".to_owned(), Value::String(namespace));
     }
 }
@@ -131,11 +144,11 @@ fn take_object(root: &mut Map<String, Value>, field: &'static str) -> Result<Map
 
 fn remove_entry(metadata: &mut Map<String, Value>, map: &str, key: &str) -> Option<String> {
     let entries = metadata.get_mut(map)?.as_object_mut()?;
-    let value = entries.shift_remove(key);
+    let value = entries.shift_remove(key)?;
     if entries.is_empty() {
         metadata.shift_remove(map);
     }
-    match value? {
+    match value {
         Value::String(text) => Some(text),
         _ => None,
     }
@@ -182,6 +195,26 @@ mod tests {
             )
         );
         assert_eq!(convert(stored, Version::V1alpha1).unwrap(), old);
+    }
+
+    #[test]
+    fn there_and_back_again_nothing_is_lost() {
+        let selector = json!({"matchLabels": {"team": "b"}});
+        for (metadata, spec) in [
+            (json!({"name": "a", "labels": {}}), json!({})),
+            (json!({"name": "a"}), json!({"namespace": "shop", "namespaceSelector": selector})),
+            (json!({"name": "a"}), json!({"namespaceSelector": selector})),
+            (json!({"name": "a", "annotations": {"x": "y"}, "labels": {"x": "y"}}), json!({"namespace": "shop"})),
+        ] {
+            let old = set("v1alpha1", &metadata, &spec);
+            let stored = convert(old.clone(), Version::V1beta1).unwrap();
+            assert_eq!(convert(stored.clone(), Version::V1alpha1).unwrap(), old);
+            let read = convert(stored.clone(), Version::V1alpha1).unwrap();
+            assert_eq!(convert(read, Version::V1beta1).unwrap(), stored);
+        }
+        let bare = json!({"apiVersion": "apps.kruise.io/v1alpha1", "kind": "SidecarSet"});
+        let stored = convert(bare.clone(), Version::V1beta1).unwrap();
+        assert_eq!(convert(stored, Version::V1alpha1).unwrap(), bare);
     }
 
     #[test]

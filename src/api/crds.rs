@@ -1,9 +1,12 @@
 //! The CustomResourceDefinitions, as `outrigger crds` prints them. They carry no `spec.conversion`: the running server owns it.
 
 use super::sidecarset::SidecarSet;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSONSchemaProps};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
+};
 use kube::CustomResourceExt;
 use kube::core::crd::{MergeError, merge_crds};
+use std::collections::BTreeMap;
 
 /// All CustomResourceDefinitions, sorted by name.
 ///
@@ -30,9 +33,36 @@ fn sidecarsets() -> Result<CustomResourceDefinition, MergeError> {
             );
         }
     }
-    merge_crds(vec![current, older], "v1beta1")
+    let mut merged = merge_crds(vec![current, older], "v1beta1")?;
+    for version in &mut merged.spec.versions {
+        if let Some(schema) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()) {
+            as_openkruise(schema);
+            let status = schema.properties.as_mut().and_then(|properties| properties.get_mut("status"));
+            if let Some(status) = status {
+                status.required = Some(["matchedPods", "readyPods", "updatedPods"].map(str::to_owned).to_vec());
+            }
+        }
+    }
+    Ok(merged)
 }
 
-fn spec_of(schema: &mut JSONSchemaProps) -> Option<&mut std::collections::BTreeMap<String, JSONSchemaProps>> {
+/// What the derived schema says beyond OpenKruise's: that fields may be `null` (it prunes them), and defaults for objects and
+/// counters. What it leaves out: that a label selector has one owner.
+fn as_openkruise(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    schema.default = schema.default.take().filter(|default| default.0.is_string());
+    let has = |field: &str| schema.properties.as_ref().is_some_and(|fields| fields.contains_key(field));
+    if has("matchLabels") && has("matchExpressions") {
+        schema.x_kubernetes_map_type = Some("atomic".to_owned());
+    }
+    schema.properties.iter_mut().flat_map(BTreeMap::values_mut).for_each(as_openkruise);
+    match &mut schema.items {
+        Some(JSONSchemaPropsOrArray::Schema(item)) => as_openkruise(item),
+        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(as_openkruise),
+        None => {}
+    }
+}
+
+fn spec_of(schema: &mut JSONSchemaProps) -> Option<&mut BTreeMap<String, JSONSchemaProps>> {
     schema.properties.as_mut()?.get_mut("spec")?.properties.as_mut()
 }

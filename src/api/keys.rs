@@ -27,6 +27,8 @@ pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 
 /// Keeps a v1alpha1 `spec.namespace` while the object is stored as v1beta1.
 pub const V1ALPHA1_NAMESPACE: &str = "outrigger.dev/v1alpha1-namespace";
+/// Keeps a v1alpha1 `spec.namespaceSelector` that stands beside a `spec.namespace`, as JSON text.
+pub const V1ALPHA1_NAMESPACE_SELECTOR: &str = "outrigger.dev/v1alpha1-namespace-selector";
 /// Keeps a `customVersion` that is no label value while the object is read as v1alpha1.
 pub const INVALID_CUSTOM_VERSION: &str = "outrigger.dev/custom-version";
 /// On a Pod: `"false"` opts out of injection where the server allows it.

@@ -58,6 +58,7 @@ async fn demo(args: &Args) -> Result<()> {
         listen: loopback,
         admin_listen: loopback,
         tls_dir: None,
+        tls_names: Vec::new(),
         ca_out: None,
         shutdown_delay: 0,
         controllers: None,

@@ -5,6 +5,7 @@ use super::inject::{describe, load, pod_template, read_all};
 use crate::api::pod::PodView;
 use crate::injection::{Explanation, PodRequest, Snapshot};
 use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
@@ -66,7 +67,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 fn explain(pod: &Value, snapshot: &Snapshot, namespace: &str) -> Result<Explanation> {
     let pod = pod.to_string();
     let pod: PodView<'_> = serde_json::from_str(&pod).context("not a Pod")?;
-    Ok(snapshot.explain(&pod, &PodRequest::create(namespace))?)
+    Ok(snapshot.explain(&pod, &PodRequest::create(namespace, Timestamp::now()))?)
 }
 
 fn write_text(out: &mut impl Write, what: &str, explanation: &Explanation) -> std::io::Result<()> {

@@ -2,6 +2,7 @@
 
 use super::InjectionArgs;
 use super::source::{Loaded, Source};
+use crate::admission::certificate::LOCAL_NAMES;
 use crate::admission::{
     self, CertificatePair, Handler, Limits, Server, ServingCertificate, Settings, mutate_pod, reload,
 };
@@ -10,6 +11,7 @@ use crate::telemetry::{self, AdminServer, Metrics, Readiness, Webhook};
 use anyhow::{Context, Result, bail};
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 /// How often the files are read again.
@@ -37,6 +40,9 @@ pub(super) struct Args {
     /// Folder with tls.crt and tls.key, read again every 10 s [default: a certificate is made for localhost and the address listened on]
     #[arg(long, value_name = "DIR")]
     pub tls_dir: Option<PathBuf>,
+    /// More names or addresses for the certificate that is made
+    #[arg(long = "tls-name", value_name = "NAME", conflicts_with = "tls_dir")]
+    pub tls_names: Vec<String>,
     /// Write the CA of the certificate that is made to this file, for clients to trust
     #[arg(long, value_name = "FILE", conflicts_with = "tls_dir")]
     pub ca_out: Option<PathBuf>,
@@ -92,15 +98,17 @@ impl Running {
         let certificate = if let Some(folder) = &args.tls_dir {
             CertificatePair::from_dir(folder).context("--tls-dir")?
         } else {
-            let address = args.listen.ip().to_string();
-            CertificatePair::generate(&["localhost", "127.0.0.1", "::1", &address], SystemTime::now())?
+            let address = args.listen.ip();
+            let mut names: BTreeSet<String> = LOCAL_NAMES.iter().map(ToString::to_string).collect();
+            names.extend((!address.is_unspecified()).then(|| address.to_string()));
+            names.extend(args.tls_names.iter().cloned());
+            CertificatePair::generate(&names.iter().map(String::as_str).collect::<Vec<_>>(), SystemTime::now())?
         };
         let ca_pem = certificate.ca_pem().map(str::to_owned);
         if let (Some(file), Some(pem)) = (&args.ca_out, &ca_pem) {
             std::fs::write(file, pem).with_context(|| format!("--ca-out: cannot write {}", file.display()))?;
         }
         let metrics = Arc::new(Metrics::new());
-        metrics.certificate_expiration.set(certificate.not_after().as_second());
         let certificate = Arc::new(ServingCertificate::new(certificate));
 
         let mut source = Source::open(&args.from, args.injection.options()).context("--from")?;
@@ -124,16 +132,23 @@ impl Running {
         let server = tokio::spawn(async move {
             let admin_shutdown = CancellationToken::new();
             let admin = tokio::spawn(admin.run(admin_router, admin_shutdown.clone()));
-            let refresh = tokio::spawn(refresh(source, state, metrics.clone()));
-            let reload = tls_dir.map(|folder| {
-                tokio::spawn(reload::reload(folder, certificate.clone(), metrics.clone(), reload::PERIOD))
-            });
-            let ended = server.run(router, certificate, readiness, &metrics, token).await;
-            refresh.abort();
-            reload.inspect(JoinHandle::abort);
+            let refresh = refresh(source, state, metrics.clone());
+            let (renewed, counted) = (certificate.clone(), metrics.clone());
+            let reload = async move {
+                match tls_dir {
+                    Some(folder) => reload::reload(folder, renewed, counted, reload::PERIOD).await,
+                    None => std::future::pending().await,
+                }
+            };
+            // A server whose files are no longer read would go on with old SidecarSets for ever: its end is better seen.
+            let ended = tokio::select! {
+                ended = server.run(router, certificate, readiness, &metrics, token) => ended.map_err(Into::into),
+                ended = refresh => ended,
+                () = reload => Ok(()),
+            };
             admin_shutdown.cancel();
             admin.await.context("the admin server's task failed")??;
-            ended.map_err(Into::into)
+            ended
         });
         Ok(Self { webhook: webhook_address, admin: admin_address, ca_pem, shutdown, server })
     }
@@ -190,14 +205,9 @@ impl State {
 
 fn readiness(state: &Arc<State>, certificate: &Arc<ServingCertificate>) -> Readiness {
     let (state, certificate) = (state.clone(), certificate.clone());
-    Readiness::new().check("files", move || state.files.lock().unwrap_or_else(PoisonError::into_inner).clone()).check(
-        "certificate",
-        move || {
-            let pair = certificate.current();
-            let validity = format!("valid from {} to {}", pair.not_before(), pair.not_after());
-            if pair.is_valid(Timestamp::now()) { Ok(validity) } else { Err(validity) }
-        },
-    )
+    Readiness::new()
+        .check("files", move || state.files.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        .check("certificate", move || certificate.current().check(Timestamp::now()))
 }
 
 fn handler(state: &Arc<State>, metrics: &Arc<Metrics>) -> Handler {
@@ -208,6 +218,7 @@ fn handler(state: &Arc<State>, metrics: &Arc<Metrics>) -> Handler {
 /// Reads the files again and again.
 async fn refresh(mut source: Source, state: Arc<State>, metrics: Arc<Metrics>) -> Result<()> {
     let mut ticks = tokio::time::interval(POLL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let (state, metrics) = (state.clone(), metrics.clone());

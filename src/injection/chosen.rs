@@ -153,7 +153,7 @@ mod tests {
         record: Option<&str>,
     ) -> Result<String, String> {
         let pod: PodView<'_> = serde_json::from_str(pod).unwrap();
-        let request = PodRequest { uid, ..PodRequest::create("default") };
+        let request = PodRequest { uid, ..PodRequest::create("default", jiff::Timestamp::UNIX_EPOCH) };
         let record = Record::parse(record).unwrap();
         let chosen = ChosenRevision::of(set, kept).unwrap();
         let version = chosen.for_pod(set, &pod, &request, &record).map_err(|(_, problem)| problem)?;

@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn each_exclusion_has_its_reason() {
-        let request = PodRequest::create("shop");
+        let request = PodRequest::create("shop", jiff::Timestamp::UNIX_EPOCH);
         let default = Exclusions::default();
         let of = |pod: &str| exclusion(pod, &request, &default);
         assert_eq!(of(r#"{"metadata":{}}"#), None);
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn opting_out_works_only_where_it_is_allowed() {
         let pod = r#"{"metadata":{"annotations":{"outrigger.dev/inject":"false"}}}"#;
-        let request = PodRequest::create("shop");
+        let request = PodRequest::create("shop", jiff::Timestamp::UNIX_EPOCH);
         assert_eq!(exclusion(pod, &request, &Exclusions::default()), None);
         let allowed = Exclusions { allow_opt_out: true, ..Exclusions::default() };
         assert_eq!(exclusion(pod, &request, &allowed), Some(Exclusion::OptedOut));

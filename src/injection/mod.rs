@@ -63,10 +63,10 @@ pub struct PodRequest<'a> {
 }
 
 impl<'a> PodRequest<'a> {
-    /// Creation of a Pod in a namespace, at the beginning of time.
+    /// Creation of a Pod in a namespace.
     #[must_use]
-    pub fn create(namespace: &'a str) -> Self {
-        Self { namespace, operation: "CREATE", sub_resource: "", uid: "", now: Timestamp::UNIX_EPOCH }
+    pub fn create(namespace: &'a str, now: Timestamp) -> Self {
+        Self { namespace, operation: "CREATE", sub_resource: "", uid: "", now }
     }
 
     /// The Pod's own namespace, else the request's, else `default`, as OpenKruise resolves it.

@@ -59,12 +59,13 @@ const RESTRICTED_VOLUMES: [&str; 9] = [
 ];
 
 impl Level {
-    /// Reads the value of the label `pod-security.kubernetes.io/enforce`; `privileged` and unknown values enforce nothing.
+    /// Reads the value of the label `pod-security.kubernetes.io/enforce`; `privileged` enforces nothing, and a value that is no
+    /// level the strictest one.
     pub fn parse(label: &str) -> Option<Self> {
         match label {
+            "privileged" => None,
             "baseline" => Some(Self::Baseline),
-            "restricted" => Some(Self::Restricted),
-            _ => None,
+            _ => Some(Self::Restricted),
         }
     }
 
@@ -134,6 +135,7 @@ pub(super) fn of_container(container: &Map<String, Value>) -> Vec<Finding> {
         flag(&["windowsOptions", "hostProcess"]) == Some(true),
         "securityContext.windowsOptions.hostProcess must not be true",
     );
+    baseline(names_host(container), "the host of a probe or lifecycle hook must not be set");
     let selinux = |field| text(&["seLinuxOptions", field]).unwrap_or_default();
     baseline(
         !SELINUX_TYPES.contains(&selinux("type")) || !selinux("user").is_empty() || !selinux("role").is_empty(),
@@ -172,6 +174,16 @@ pub(super) fn of_container(container: &Map<String, Value>) -> Vec<Finding> {
         Some(Inherited::SeccompProfile),
     );
     findings
+}
+
+/// Whether a probe or lifecycle hook goes to a host of its own (a rule since Kubernetes 1.34).
+fn names_host(container: &Map<String, Value>) -> bool {
+    let probes = ["livenessProbe", "readinessProbe", "startupProbe"].iter().filter_map(|probe| container.get(*probe));
+    let hooks = ["postStart", "preStop"].iter().filter_map(|hook| container.get("lifecycle")?.get(hook));
+    let mut hosts = probes.chain(hooks).flat_map(|handler| {
+        ["httpGet", "tcpSocket"].iter().filter_map(|action| handler.get(action)?.get("host")?.as_str())
+    });
+    hosts.any(|host| !host.is_empty())
 }
 
 /// What in a volume breaks which level.
@@ -234,6 +246,17 @@ mod tests {
             assert_eq!(broken(&json!({"securityContext": context}), Level::Baseline, &json!({})).len(), 1, "{context}");
         }
         assert_eq!(broken(&json!({"ports": [{"hostPort": 80}]}), Level::Baseline, &json!({})).len(), 1);
+        let probe = json!({"livenessProbe": {"httpGet": {"host": "10.0.0.1", "port": 80}}});
+        assert_eq!(broken(&probe, Level::Baseline, &json!({})).len(), 1);
+        let hook = json!({"lifecycle": {"preStop": {"tcpSocket": {"host": "10.0.0.1", "port": 80}}}});
+        assert_eq!(broken(&hook, Level::Baseline, &json!({})).len(), 1);
+    }
+
+    #[test]
+    fn a_label_that_is_no_level_enforces_the_strictest() {
+        assert_eq!(Level::parse("privileged"), None);
+        assert_eq!(Level::parse("baseline"), Some(Level::Baseline));
+        assert_eq!(Level::parse("typo"), Some(Level::Restricted));
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(super) use template::pod_template;
 /// Flags of `outrigger inject`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit code: 0 when every object could be injected or needs nothing, 1 when one could not.
+Exit code: 0 when every object could be injected or needs nothing; 1 when one could not, and then nothing is printed.
 The environment variable SOURCE_DATE_EPOCH (seconds) sets the time in the annotations, for output that can be repeated.")]
 pub(super) struct Args {
     /// File of Pods, workloads or Lists, in YAML or JSON; `-` reads standard input. May be given several times
@@ -79,8 +79,12 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             }
         }
     }
+    if failed {
+        // Half of the objects, piped into kubectl, would look like all of them.
+        return Ok(ExitCode::FAILURE);
+    }
     print::print(&outcomes, if edited.is_some() { Format::Diff } else { args.output })?;
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The SidecarSets of a folder; all of them must be usable.
@@ -145,7 +149,7 @@ fn inject(document: Document, snapshot: &Snapshot, namespace: &str, now: Timesta
     let Some(template) = pod_template(&document.value) else { return Ok((unchanged(document), Vec::new())) };
     let pod = template.pod().to_string();
     let pod: PodView<'_> = serde_json::from_str(&pod).context("not a Pod")?;
-    let request = PodRequest { now, ..PodRequest::create(namespace) };
+    let request = PodRequest::create(namespace, now);
     let injected = match snapshot.inject(&pod, &request) {
         Ok(Injection::Matched(injected)) => injected,
         Ok(Injection::Excluded(_) | Injection::NotMatched) => return Ok((unchanged(document), Vec::new())),
