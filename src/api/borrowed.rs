@@ -3,7 +3,7 @@
 //! `Cow<str>` borrows only as a plain field; inside `Option` or a map it silently copies. These two types borrow everywhere.
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::ops::Deref;
 
@@ -15,6 +15,12 @@ impl Deref for Str<'_> {
     type Target = str;
 
     fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Str<'_> {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

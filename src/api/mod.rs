@@ -6,6 +6,7 @@ pub mod conversion;
 pub mod crds;
 pub mod decode;
 pub mod defaults;
+pub mod image;
 pub mod keys;
 pub mod pod;
 pub mod quantity;

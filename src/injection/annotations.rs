@@ -64,7 +64,7 @@ impl<'a> Record<'a> {
     }
 
     fn entry(&self, set: &str) -> Option<&'a RawValue> {
-        self.entries.iter().find(|(name, _)| &***name == set).map(|(_, entry)| *entry)
+        self.entries.get(set).copied()
     }
 
     /// The annotation's new value once `sets` are recorded: entries that are up to date, and those of other sets, keep their
