@@ -12,14 +12,8 @@ const APP: &str = "checkout";
 const TOKEN: &str = "kube-api-access-x7k2p";
 
 /// Fields that admission sets after the Pod's creator, or that nobody owns.
-const NOT_OWNED: &[&str] = &[
-    "managedFields",
-    "namespace",
-    "creationTimestamp",
-    "tolerations",
-    "priority",
-    "preemptionPolicy",
-];
+const NOT_OWNED: &[&str] =
+    &["managedFields", "namespace", "creationTimestamp", "tolerations", "priority", "preemptionPolicy"];
 
 /// A SidecarSet of 2 containers, an init container and a volume; `NAME` and `APP` are put in.
 const SIDECARSET: &str = r#"apiVersion: apps.kruise.io/v1beta1

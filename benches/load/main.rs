@@ -86,7 +86,10 @@ fn main() -> Result<()> {
         let pod = cases::pod(containers);
         let outcome = bench.scenario(sets, matching, &pod).with_context(|| format!("{sets} SidecarSets"))?;
         let size = kilobytes(pod.to_string().len());
-        print_row(&format!("{sets} | {} | {containers} containers, {size}", u8::from(matching == Matching::One)), &outcome);
+        print_row(
+            &format!("{sets} | {} | {containers} containers, {size}", u8::from(matching == Matching::One)),
+            &outcome,
+        );
         outcomes.push(outcome);
     }
     print_goals(&outcomes[OF_GOALS]);
@@ -152,14 +155,14 @@ fn check(answer: &Answer, pod: &Value, matching: Matching) -> Result<Bytes> {
         ensure!(after.len() == before.len() + added, "{list}: {} before, {} after", before.len(), after.len());
         ensure!(before.iter().all(|item| after.contains(item)), "{list}: an item of the Pod is changed");
     }
-    let end = answer.body.windows(patch.len()).position(|part| part == patch.as_bytes()).context("the patch's place")?;
+    let end =
+        answer.body.windows(patch.len()).position(|part| part == patch.as_bytes()).context("the patch's place")?;
     Ok(answer.body.slice(..end))
 }
 
 fn print_row(label: &str, Outcome { alone, together, memory, ready_after }: &Outcome) {
-    let latencies = |figures: &Figures| {
-        format!("{} / {}", milliseconds(figures.quantile(50)), milliseconds(figures.quantile(99)))
-    };
+    let latencies =
+        |figures: &Figures| format!("{} / {}", milliseconds(figures.quantile(50)), milliseconds(figures.quantile(99)));
     println!(
         "| {label} | {} | {} | {:.0} / {:.0} | {} / {} | {} / {} | {} / {} | {} |",
         latencies(alone),
