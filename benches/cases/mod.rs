@@ -93,7 +93,7 @@ pub fn sets(count: usize, matching: Matching) -> impl Iterator<Item = (String, S
     })
 }
 
-/// The review of a Pod's creation by its ReplicaSet, as the API server writes it.
+/// The review of a Pod's creation by its `ReplicaSet`, as the API server writes it.
 pub fn review(pod: &Value) -> String {
     let kind = json!({"group": "", "version": "v1", "kind": "Pod"});
     let resource = json!({"group": "", "version": "v1", "resource": "pods"});
@@ -124,7 +124,7 @@ pub fn review(pod: &Value) -> String {
 }
 
 /// A Pod of a Deployment as it reaches the webhook: defaulted, with the service account's token mounted and the managed fields
-/// of the ReplicaSet controller. 3 containers make about 8 KB, 12 about 27 KB.
+/// of the `ReplicaSet` controller. 3 containers make about 8 KB, 12 about 27 KB.
 pub fn pod(containers: usize) -> Value {
     let spec = json!({
         "volumes": [
