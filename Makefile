@@ -26,9 +26,9 @@ test: format clippy doc ## Check format, lints and documentation, then run all t
 
 lint: format clippy doc deny ## Check format, lints, documentation and the rules for dependencies
 
-bench: ## Measure the parts that decide the latency of a review
-	$(say) "Building with all optimisations and measuring"
-	$(CARGO) bench --locked
+bench: ## Measure reviews, in the process and over TLS, beside the goals; see docs/benchmarks.md
+	$(say) "Building with all optimisations (minutes) and measuring"
+	$(CARGO) bench --locked --bench injection --bench load
 
 fuzz: ## Fuzz the review of Pods for SECONDS (default 60); needs cargo-fuzz (cargo install cargo-fuzz --locked)
 	$(say) "Building the fuzzer and running it for $(SECONDS) s"

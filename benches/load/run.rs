@@ -1,0 +1,122 @@
+//! Sends reviews over keep-alive connections, each answer checked, and measures.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use bytes::Bytes;
+use outrigger::admission::client::{Answer, Target};
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+use crate::server::processor_time;
+
+/// One request, and what each of its answers must look like.
+#[derive(Clone)]
+pub struct Exchange {
+    /// Where it goes.
+    pub path: &'static str,
+    /// What is sent.
+    pub body: Bytes,
+    /// Status, beginning and length of the answer. Its timestamp changes, and that not in length.
+    pub status: u16,
+    /// How every answer begins.
+    pub start: Bytes,
+    /// How long every answer is.
+    pub length: usize,
+}
+
+/// What a run has shown.
+#[derive(Debug)]
+pub struct Figures {
+    /// Ascending.
+    latencies: Vec<Duration>,
+    elapsed: Duration,
+    /// Processor time of the server.
+    server: Duration,
+    /// Processor time of this process.
+    client: Duration,
+}
+
+impl Exchange {
+    fn check(&self, answer: &Answer) -> Result<()> {
+        let expected = answer.status == self.status
+            && answer.body.len() == self.length
+            && answer.body.starts_with(&self.start)
+            && !answer.close;
+        if !expected {
+            bail!("an answer differs from the first: {} {}", answer.status, String::from_utf8_lossy(&answer.body));
+        }
+        Ok(())
+    }
+}
+
+/// Sends `requests` in all, on each of `connections` one after the other.
+pub async fn run(
+    target: &Target,
+    exchange: &Exchange,
+    (connections, requests): (usize, usize),
+    (server, ticks): (u32, u64),
+) -> Result<Figures> {
+    let start = Arc::new(Barrier::new(connections + 1));
+    let mut tasks = JoinSet::new();
+    for _ in 0..connections {
+        let (exchange, start) = (exchange.clone(), start.clone());
+        let mut client = target.connect().await?;
+        tasks.spawn(async move {
+            let mut latencies = Vec::with_capacity(requests / connections);
+            start.wait().await;
+            for _ in 0..requests / connections {
+                let sent = Instant::now();
+                let answer = client.post(exchange.path, exchange.body.clone()).await?;
+                latencies.push(sent.elapsed());
+                exchange.check(&answer)?;
+            }
+            anyhow::Ok(latencies)
+        });
+    }
+    let us = std::process::id();
+    let (server_before, client_before) = (processor_time(server, ticks)?, processor_time(us, ticks)?);
+    let begin = Instant::now();
+    start.wait().await;
+    let mut latencies = Vec::with_capacity(requests);
+    while let Some(ended) = tasks.join_next().await {
+        latencies.extend(ended??);
+    }
+    let elapsed = begin.elapsed();
+    ensure!(!latencies.is_empty(), "no requests: ask for at least one on each connection");
+    latencies.sort_unstable();
+    Ok(Figures {
+        latencies,
+        elapsed,
+        server: processor_time(server, ticks)?.saturating_sub(server_before),
+        client: processor_time(us, ticks)?.saturating_sub(client_before),
+    })
+}
+
+impl Figures {
+    /// The latency that `percent` of the requests did not exceed.
+    pub fn quantile(&self, percent: usize) -> Duration {
+        self.latencies[(self.latencies.len() * percent / 100).min(self.latencies.len() - 1)]
+    }
+
+    /// Requests a second.
+    pub fn rate(&self) -> f64 {
+        self.count() / self.elapsed.as_secs_f64()
+    }
+
+    /// Processor time of the server for one request.
+    pub fn server_time(&self) -> Duration {
+        self.server.div_f64(self.count())
+    }
+
+    /// Processor time of the client for one request.
+    pub fn client_time(&self) -> Duration {
+        self.client.div_f64(self.count())
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "far fewer than 2^52 requests")]
+    fn count(&self) -> f64 {
+        self.latencies.len() as f64
+    }
+}

@@ -1,0 +1,177 @@
+//! The server under load: the real binary as a process of its own, and what that process costs.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use outrigger::admission::client::Target;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Neither start nor end of the server may take longer.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a condition is looked at again.
+const GLANCE: Duration = Duration::from_millis(5);
+
+/// A running server; stopped when it is dropped.
+pub struct Server {
+    child: Child,
+    /// Its SidecarSets, and the CA of its certificate.
+    _files: TempDir,
+    /// Where reviews go.
+    pub target: Target,
+    /// From the start of the process until `/readyz` agreed.
+    pub ready_after: Duration,
+}
+
+/// Memory of a process in KiB.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// Resident now.
+    pub now: u64,
+    /// Resident at most so far.
+    pub peak: u64,
+}
+
+impl Server {
+    /// Serves SidecarSets, each given as name and YAML.
+    pub fn start(sets: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
+        let files = tempfile::tempdir()?;
+        let (folder, ca) = (files.path().join("sets"), files.path().join("ca.pem"));
+        std::fs::create_dir(&folder)?;
+        for (name, yaml) in sets {
+            std::fs::write(folder.join(format!("{name}.yaml")), yaml)?;
+        }
+        let started = Instant::now();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_outrigger"))
+            .args(["serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--shutdown-delay=0"])
+            .args(["--log-format=json", "--log-level=info"])
+            .arg("--from")
+            .arg(&folder)
+            .arg("--ca-out")
+            .arg(&ca)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot start the server")?;
+        let lines = log_lines(&mut child)?;
+        let connected = (|| {
+            let (webhook, admin) = addresses(&lines)?;
+            wait_until_ready(admin)?;
+            Ok(Target::new(webhook, &std::fs::read_to_string(&ca)?)?)
+        })();
+        match connected {
+            Ok(target) => Ok(Self { child, _files: files, target, ready_after: started.elapsed() }),
+            Err(error) => {
+                stop(&mut child);
+                Err(error)
+            }
+        }
+    }
+
+    /// Identifies the process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        stop(&mut self.child);
+    }
+}
+
+/// Its log, read to the end by a thread so that the server never waits for us.
+fn log_lines(child: &mut Child) -> Result<mpsc::Receiver<String>> {
+    let stderr = child.stderr.take().context("the server has no standard error")?;
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            // Nobody listens once the server runs.
+            let _nobody = sender.send(line);
+        }
+    });
+    Ok(lines)
+}
+
+/// Webhook and admin address, from the line that tells of both.
+fn addresses(lines: &mpsc::Receiver<String>) -> Result<(SocketAddr, SocketAddr)> {
+    let mut log = Vec::new();
+    let serving = loop {
+        let Ok(line) = lines.recv_timeout(PATIENCE) else {
+            bail!("the server does not serve; its log:\n{}", log.join("\n"));
+        };
+        match serde_json::from_str::<Value>(&line) {
+            Ok(event) if event["message"] == "serving" => break event,
+            _ => log.push(line),
+        }
+    };
+    let address = |field: &str| -> Result<SocketAddr> {
+        let url = serving[field].as_str().with_context(|| format!("no {field} address in {serving}"))?;
+        let host = url.split("//").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+        host.parse().with_context(|| format!("{field} address {url:?}"))
+    };
+    Ok((address("webhook")?, address("admin")?))
+}
+
+fn wait_until_ready(admin: SocketAddr) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut answer = String::new();
+        let mut stream = TcpStream::connect(admin).context("the admin port")?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n")?;
+        stream.read_to_string(&mut answer)?;
+        if answer.starts_with("HTTP/1.1 200 ") {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            bail!("the server does not become ready: {answer}");
+        }
+        std::thread::sleep(GLANCE);
+    }
+}
+
+/// Asks the process to end, and ends it when it does not.
+fn stop(child: &mut Child) {
+    let asked = Command::new("kill").arg("-TERM").arg(child.id().to_string()).status();
+    let deadline = Instant::now() + PATIENCE;
+    while asked.is_ok() && Instant::now() < deadline {
+        match child.try_wait() {
+            Ok(None) => std::thread::sleep(GLANCE),
+            _ => return,
+        }
+    }
+    let _ended = child.kill().and_then(|()| child.wait());
+}
+
+/// Processor time of a process so far, user and system.
+///
+/// The kernel counts it in ticks, commonly of 10 ms; `ticks` is how many make a second.
+pub fn processor_time(pid: u32, ticks: u64) -> Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // proc_pid_stat(5): utime and stime are fields 14 and 15; the name, field 2, ends at the last parenthesis.
+    let (_, fields) = stat.rsplit_once(')').context("/proc/PID/stat")?;
+    let times: Vec<u64> = fields.split_whitespace().skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
+    Ok(Duration::from_nanos(times.iter().sum::<u64>() * 1_000_000_000 / ticks))
+}
+
+/// Ticks a second.
+pub fn ticks_per_second() -> Result<u64> {
+    let output = Command::new("getconf").arg("CLK_TCK").output().context("getconf CLK_TCK")?;
+    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
+}
+
+/// Memory of a process.
+pub fn memory(pid: u32) -> Result<Memory> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let field = |name: &str| -> Result<u64> {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).context("/proc/PID/status")?;
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
+    };
+    Ok(Memory { now: field("VmRSS:")?, peak: field("VmHWM:")? })
+}
