@@ -10,7 +10,7 @@ use outrigger::admission::mutate_pod;
 use outrigger::api::admission_review::AdmissionReview;
 use outrigger::api::decode;
 use outrigger::documents;
-use outrigger::injection::{Exclusions, Index, InjectableSet, Snapshot};
+use outrigger::injection::{Index, InjectableSet, Options, Snapshot};
 use outrigger::telemetry::Metrics;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -91,7 +91,7 @@ fn answers(
 }
 
 fn snapshot(sets: usize, matching: Matching) -> Result<Snapshot, Box<dyn Error>> {
-    let mut index = Index::new(Exclusions::default());
+    let mut index = Index::new(Options::default());
     for (name, yaml) in cases::sets(sets, matching) {
         for document in documents::parse(&name, yaml.as_bytes())? {
             index.apply_set(InjectableSet::new(decode::sidecarset(document.value)?)?);

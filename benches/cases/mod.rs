@@ -15,7 +15,7 @@ const TOKEN: &str = "kube-api-access-x7k2p";
 const NOT_OWNED: &[&str] =
     &["managedFields", "namespace", "creationTimestamp", "tolerations", "priority", "preemptionPolicy"];
 
-/// A SidecarSet of 2 containers, an init container and a volume; `NAME` and `APP` are put in.
+/// A SidecarSet of 2 containers that share the app containers' mounts, an init container and a volume; `NAME` and `APP` are put in.
 const SIDECARSET: &str = r#"apiVersion: apps.kruise.io/v1beta1
 kind: SidecarSet
 metadata:
@@ -40,6 +40,7 @@ spec:
     - name: NAME-agent
       image: registry.example.com/observability/log-agent:3.2.1
       podInjectPolicy: BeforeAppContainer
+      shareVolumePolicy: {type: enabled}
       args: ["--config=/etc/log-agent/agent.conf", "--buffer=/var/log/app"]
       env:
         - name: POD_NAME
@@ -61,6 +62,7 @@ spec:
     - name: NAME-metrics
       image: registry.example.com/observability/metrics-proxy:0.9.0
       podInjectPolicy: AfterAppContainer
+      shareVolumePolicy: {type: enabled}
       args: ["--listen=:9102"]
       ports:
         - name: metrics

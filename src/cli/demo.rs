@@ -119,12 +119,14 @@ fn examples(from: &std::path::Path) -> Result<Vec<Example>> {
     let mut folder =
         Folder::new(from).context("--from (run this where the examples folder is, or name another one)")?;
     let mut examples = Vec::new();
-    for change in folder.poll() {
-        match change.content {
-            Content::Documents(documents) => examples.extend(documents.iter().filter_map(example)),
-            Content::Broken(error) => bail!("{error}"),
-            Content::Removed => {}
-        }
+    let mut broken = None;
+    folder.poll(|change| match change.content {
+        Content::Documents(documents) => examples.extend(documents.iter().filter_map(example)),
+        Content::Broken(error) => broken = Some(error),
+        Content::Removed => {}
+    });
+    if let Some(error) = broken {
+        bail!("{error}");
     }
     if examples.is_empty() {
         bail!("{} holds no Pods or workloads to send", from.display());

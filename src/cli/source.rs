@@ -158,30 +158,25 @@ impl Source {
 
     /// Reads what changed (at first: everything); `None` when nothing did. This blocks on the file system.
     pub fn refresh(&mut self) -> Option<&Loaded> {
-        let changes = self.folder.poll();
-        if changes.is_empty() && self.loaded.is_some() {
-            return None;
-        }
-        let before = self.objects();
-        for change in changes {
+        let Self { folder, files, .. } = self;
+        let mut before = None;
+        folder.poll(|change| {
+            let before = before.get_or_insert_with(|| objects(files));
             match change.content {
-                Content::Removed => _ = self.files.remove(&change.file),
+                Content::Removed => _ = files.remove(&change.file),
                 Content::Documents(documents) => {
-                    self.files.insert(change.file, LoadedFile::read(documents, &before));
+                    files.insert(change.file, LoadedFile::read(documents, before));
                 }
                 Content::Broken(error) => {
-                    let file = self.files.entry(change.file).or_default();
+                    let file = files.entry(change.file).or_default();
                     file.problems = vec![Problem::File { error: error.to_string(), kept: !file.objects.is_empty() }];
                 }
             }
+        });
+        if before.is_none() && self.loaded.is_some() {
+            return None;
         }
         Some(self.loaded.insert(self.combine()))
-    }
-
-    /// All objects, by key; of two with one key the first.
-    fn objects(&self) -> BTreeMap<Key, Object> {
-        let objects = self.files.values().rev().flat_map(|file| file.objects.iter().rev());
-        objects.map(|object| (object.read.key(), object.clone())).collect()
     }
 
     fn combine(&self) -> Loaded {
@@ -229,6 +224,12 @@ impl Source {
             warnings,
         }
     }
+}
+
+/// All objects, by key; of two with one key the first.
+fn objects(files: &BTreeMap<String, LoadedFile>) -> BTreeMap<Key, Object> {
+    let objects = files.values().rev().flat_map(|file| file.objects.iter().rev());
+    objects.map(|object| (object.read.key(), object.clone())).collect()
 }
 
 impl LoadedFile {

@@ -96,25 +96,25 @@ impl Folder {
         }
     }
 
-    /// Reads everything and returns what changed since the last poll (at the first: everything), sorted by path.
+    /// Reads everything and hands over what changed since the last poll (at the first: everything), folders first, then files
+    /// by path, then what is gone. A file is parsed only once the one before was taken, so that one is in memory at a time.
     ///
     /// A renamed file is a removal and an addition of one poll, in either order: apply all changes of a poll together.
     /// A file caught while it is written is broken, or shorter than it will be, until the next poll. Nothing is
     /// reported as removed while the folder it was in cannot be read. This blocks on the file system.
-    pub fn poll(&mut self) -> Vec<Change> {
+    pub fn poll(&mut self, mut take: impl FnMut(Change)) {
         let mut walk = Walk::default();
         match fs::metadata(&self.root) {
             Ok(metadata) if metadata.is_dir() => walk.enter(&self.root, Path::new("")),
             Ok(_) => _ = walk.files.insert(PathBuf::new()),
             Err(error) => _ = walk.unreadable_folders.insert(PathBuf::new(), error),
         }
-        let mut changes = BTreeMap::new();
         let mut gone: BTreeSet<PathBuf> = self.seen.keys().cloned().collect();
         gone.retain(|path| !walk.unreadable_folders.keys().any(|folder| path.starts_with(folder)));
         for (folder, source) in walk.unreadable_folders {
             let error = FileError::Unreadable { path: self.name(&folder), source };
             if self.is_news(&folder, Seen::Unreadable(error.to_string())) {
-                changes.insert(folder, Content::Broken(error));
+                take(Change { file: self.name(&folder), content: Content::Broken(error) });
             }
         }
         for file in walk.files {
@@ -125,15 +125,15 @@ impl Folder {
                 Err(error) => Seen::Unreadable(error.to_string()),
             };
             if self.is_news(&file, now) {
-                let documents = found.and_then(|bytes| Ok(parse(&self.name(&file), &bytes)?));
-                changes.insert(file, documents.map_or_else(Content::Broken, Content::Documents));
+                let name = self.name(&file);
+                let documents = found.and_then(|bytes| Ok(parse(&name, &bytes)?));
+                take(Change { file: name, content: documents.map_or_else(Content::Broken, Content::Documents) });
             }
         }
         for path in gone {
             self.seen.remove(&path);
-            changes.insert(path, Content::Removed);
+            take(Change { file: self.name(&path), content: Content::Removed });
         }
-        changes.into_iter().map(|(path, content)| Change { file: self.name(&path), content }).collect()
     }
 
     /// Notes what a path holds; whether it held something else at the last poll.
@@ -234,6 +234,12 @@ mod tests {
         (dir, folder)
     }
 
+    fn changes(folder: &mut Folder) -> Vec<Change> {
+        let mut changes = Vec::new();
+        folder.poll(|change| changes.push(change));
+        changes
+    }
+
     /// The poll in brief: each file, and the kinds of its objects or the word for its state.
     fn poll(folder: &mut Folder) -> Vec<(String, String)> {
         let brief = |content| match content {
@@ -243,7 +249,10 @@ mod tests {
             Content::Broken(_) => "broken".to_owned(),
             Content::Removed => "removed".to_owned(),
         };
-        folder.poll().into_iter().map(|change| (change.file, brief(change.content))).collect()
+        let mut changes: Vec<_> =
+            changes(folder).into_iter().map(|change| (change.file, brief(change.content))).collect();
+        changes.sort();
+        changes
     }
 
     fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -319,7 +328,7 @@ mod tests {
     fn a_file_that_is_too_large_is_broken() {
         let (dir, mut folder) = folder_of(&[]);
         File::create(dir.path().join("a.yaml")).unwrap().set_len(MAX_FILE_BYTES as u64 + 1).unwrap();
-        let [Change { content: Content::Broken(error), .. }] = &folder.poll()[..] else { panic!("not broken") };
+        let [Change { content: Content::Broken(error), .. }] = &changes(&mut folder)[..] else { panic!("not broken") };
         assert!(error.to_string().starts_with("a.yaml: more than "), "{error}");
     }
 
