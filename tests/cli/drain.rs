@@ -67,9 +67,10 @@ fn sigterm_under_load_loses_no_review_and_ends_with_code_0() {
         let story = async {
             reach(&counts.first, 200).await;
             first.signal("TERM");
-            let at_signal = counts.first.load(Ordering::Relaxed);
+            first.logged("INFO", &["drains"]);
+            // It serves on while clients turn elsewhere.
+            reach(&counts.first, counts.first.load(Ordering::Relaxed) + 50).await;
             reach(&counts.second, 200).await;
-            assert!(counts.first.load(Ordering::Relaxed) > at_signal, "it serves on while clients turn elsewhere");
             counts.enough.store(true, Ordering::Relaxed);
         };
         let lost = async {
