@@ -95,13 +95,13 @@ pub fn run() -> ExitCode {
         if is_broken_pipe(&error) {
             return ExitCode::SUCCESS; // the reader of our output has seen enough
         }
-        eprintln!("outrigger: {}", explain(&error));
+        eprintln!("outrigger: {}", with_causes(&error));
         ExitCode::from(FAILURE)
     })
 }
 
 /// The error and its causes, each said once: many messages quote their cause already.
-fn explain(error: &anyhow::Error) -> String {
+fn with_causes(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
         if !text.contains(&cause) {

@@ -85,7 +85,7 @@ fn an_object_that_breaks_keeps_its_last_good_version_while_its_neighbours_change
 }
 
 #[test]
-fn a_folder_that_cannot_all_be_used_from_the_start_serves_the_rest_and_is_not_ready() {
+fn a_folder_that_cannot_all_be_used_from_the_start_serves_the_rest_and_names_every_fault() {
     let no_operator = "apiVersion: apps.kruise.io/v1beta1\nkind: SidecarSet\nmetadata: {name: unparsed}\nspec:\n  selector: {matchExpressions: [{key: app, operator: Within, values: [nginx]}]}\n  containers: [{name: c}]\n";
     let files = Files::new([
         ("1-good.yaml", set("good").as_str()),
@@ -103,11 +103,11 @@ fn a_folder_that_cannot_all_be_used_from_the_start_serves_the_rest_and_is_not_re
         &["4-same-name.yaml:2: SidecarSet \"good\" stands at 1-good.yaml:1 already"],
         &["5-syntax.json:1:"],
         &["6-type.yaml:1: SidecarSet \"typed\": spec.containers[0].name: "],
-        &["7-boolean.yaml:1: Namespace: metadata.name: expected a string, found false: write it in quotes"],
+        &["7-boolean.yaml:1: Namespace ", "metadata.name: invalid type: boolean `false`, expected a string"],
     ];
-    let (status, report) = server.page("/readyz");
-    assert_eq!(status, 503);
-    assert_says(&report, &["[-]files failed: "]);
+    let (status, report) = server.page("/readyz?verbose");
+    assert_eq!(status, 200, "one broken object must not stop the injection of all others");
+    assert_says(&report, &["[+]files ok: SidecarSets in use: 1; "]);
     for problem in problems {
         assert_says(&report, problem);
         server.logged("ERROR", problem);
@@ -120,7 +120,23 @@ fn a_folder_that_cannot_all_be_used_from_the_start_serves_the_rest_and_is_not_re
         let (file, _) = problem[0].split_once(':').expect("file:line");
         fs::remove_file(files.path().join(file)).expect("removed");
     }
+    wait_for("no error is left", || (server.metric("outrigger_source_errors") == 0).then_some(()));
+}
+
+#[test]
+fn a_folder_of_which_nothing_can_be_used_is_not_ready_until_it_is_corrected() {
+    let broken = set("a").replace("app: nginx", "app: [nginx]");
+    let files = Files::new([("set.yaml", broken.as_str())]);
+    let server = serve(&files);
+    let (status, report) = server.page("/readyz");
+    assert_eq!(status, 503);
+    assert_says(&report, &["[-]files failed: set.yaml:1: SidecarSet \"a\": spec.selector.matchLabels.app: "]);
+    files.write("set.yaml", &set("a"));
     wait_for("it is ready", || (server.page("/readyz").0 == 200).then_some(()));
+    assert_eq!(injected(&server), ["a"]);
+    files.write("set.yaml", &broken);
+    server.logged("ERROR", &["set.yaml:1: ", "last good version stays in use"]);
+    assert_eq!(server.page("/readyz").0, 200);
 }
 
 #[test]
