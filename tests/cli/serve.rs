@@ -6,7 +6,9 @@ use std::path::Path;
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 
-use crate::harness::{Files, Output, Server, assert_says, command, examples, names, object, patched, review_of, run};
+use crate::harness::{
+    Files, Output, Server, assert_says, command, examples, in_time, names, object, patched, review_of, run, wait_for,
+};
 use crate::objects::{SEED_POD, set};
 
 fn serve(args: &[&str]) -> Output {
@@ -155,6 +157,21 @@ fn tls_dir_serves_the_certificate_of_its_files() {
     let server = server.trusting(certificate);
     assert_eq!(names(&server.admit(&object(SEED_POD))["spec"]["containers"]), ["sidecar1", "app"]);
     assert_eq!(server.page("/readyz").0, 200);
+}
+
+#[test]
+fn renewed_files_of_tls_dir_are_shown_to_new_connections() {
+    let (certificate, key) = pair(4096);
+    let tls = Files::new([("tls.crt", certificate.as_str()), ("tls.key", &key)]);
+    let server = Server::start(&examples().join("test-sidecarset"), ["--tls-dir", path(tls.path())]);
+    let server = server.trusting(certificate);
+    assert_eq!(server.review(&object(SEED_POD))["allowed"], true);
+    let (certificate, key) = pair(4096);
+    tls.write("tls.crt", &certificate);
+    tls.write("tls.key", &key);
+    let server = server.trusting(certificate);
+    wait_for("the new pair is shown", || in_time(server.target().connect()).ok());
+    assert_eq!(server.review(&object(SEED_POD))["allowed"], true);
 }
 
 #[test]
