@@ -21,11 +21,11 @@ const FAILURE: u8 = 1;
 #[command(name = "outrigger", version, max_term_width = 100)]
 struct Cli {
     /// How log lines are written (to standard error)
-    #[arg(long, global = true, value_enum, default_value_t, env = "OUTRIGGER_LOG_FORMAT")]
+    #[arg(long, global = true, value_enum, default_value_t, env = "OUTRIGGER_LOG_FORMAT", help_heading = "Logging")]
     log_format: LogFormat,
     /// Least severe level that is logged: error, warn, info, debug or trace, or target=level pairs [default: the variable
     /// `RUST_LOG`, else info for serve and warn for the rest]
-    #[arg(long, global = true, value_name = "FILTER")]
+    #[arg(long, global = true, value_name = "FILTER", help_heading = "Logging")]
     log_level: Option<String>,
     #[command(subcommand)]
     command: Command,
@@ -95,9 +95,21 @@ pub fn run() -> ExitCode {
         if is_broken_pipe(&error) {
             return ExitCode::SUCCESS; // the reader of our output has seen enough
         }
-        eprintln!("outrigger: {error:#}");
+        eprintln!("outrigger: {}", with_causes(&error));
         ExitCode::from(FAILURE)
     })
+}
+
+/// The error and its causes, each said once: many messages quote their cause already.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text += if text.is_empty() { "" } else { ": " };
+            text += &cause;
+        }
+    }
+    text
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

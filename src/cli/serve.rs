@@ -105,9 +105,6 @@ impl Running {
             CertificatePair::generate(&names.iter().map(String::as_str).collect::<Vec<_>>(), SystemTime::now())?
         };
         let ca_pem = certificate.ca_pem().map(str::to_owned);
-        if let (Some(file), Some(pem)) = (&args.ca_out, &ca_pem) {
-            std::fs::write(file, pem).with_context(|| format!("--ca-out: cannot write {}", file.display()))?;
-        }
         let metrics = Arc::new(Metrics::new());
         let certificate = Arc::new(ServingCertificate::new(certificate));
 
@@ -124,6 +121,10 @@ impl Running {
             .await
             .with_context(|| format!("--admin-listen: cannot listen on {}", args.admin_listen))?;
         let (webhook_address, admin_address) = (server.address(), admin.address());
+        // Only now: had a port been taken, the file would be that of the server that has it.
+        if let (Some(file), Some(pem)) = (&args.ca_out, &ca_pem) {
+            std::fs::write(file, pem).with_context(|| format!("--ca-out: cannot write {}", file.display()))?;
+        }
 
         let shutdown = CancellationToken::new();
         let router = admission::router([(Webhook::MutatePod, handler(&state, &metrics))], Limits::default(), &metrics);
@@ -185,15 +186,20 @@ impl State {
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
+        self.set_files(loaded);
         tracing::info!(
             sidecarsets = loaded.sets,
             ignored = loaded.ignored,
             problems = loaded.problems.len(),
             "files read"
         );
+    }
+
+    /// Sets what `/readyz` says of the files.
+    fn set_files(&self, loaded: &Loaded) {
         let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        let in_use = format!("{} SidecarSets in use", loaded.sets);
+        let in_use = format!("SidecarSets in use: {}", loaded.sets);
         *files = match problems.as_slice() {
             [] => Ok(in_use),
             // One broken object must not stop the injection of all others.

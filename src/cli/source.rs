@@ -129,6 +129,8 @@ struct Namespace {
 
 #[derive(Debug, Default, Deserialize)]
 struct NamespaceMetadata {
+    #[serde(default)]
+    name: String,
     labels: Option<BTreeMap<String, String>>,
 }
 
@@ -273,8 +275,8 @@ impl Read {
                 Self::Set(Arc::new(InjectableSet::new(set)?))
             }
             ("v1", "Namespace") => {
-                let namespace: Namespace = decode::typed(object).map_err(|error| invalid(error.into()))?;
-                Self::Namespace(key.name.clone(), namespace.metadata.labels.unwrap_or_default())
+                let Namespace { metadata } = decode::typed(object).map_err(|error| invalid(error.into()))?;
+                Self::Namespace(metadata.name, metadata.labels.unwrap_or_default())
             }
             ("apps/v1", "ControllerRevision") => {
                 match Revision::read(object).map_err(|error| invalid(error.into()))? {

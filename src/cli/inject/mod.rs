@@ -3,7 +3,7 @@
 mod print;
 mod template;
 
-use super::{InjectionArgs, source::Source};
+use super::{InjectionArgs, source::Source, with_causes};
 use crate::api::pod::PodView;
 use crate::documents::{self, Document};
 use crate::injection::{InjectError, Injection, PodRequest, Snapshot};
@@ -74,7 +74,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
                 outcomes.push(outcome);
             }
             Err(error) => {
-                eprintln!("error: {what}: {error:#}");
+                eprintln!("error: {what}: {}", with_causes(&error));
                 failed = true;
             }
         }

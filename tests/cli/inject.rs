@@ -1,0 +1,288 @@
+//! `outrigger inject`: Pods and workloads in, injected objects, patches or a diff out.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Files, Output, assert_says, command, examples, names, object, objects, run};
+use crate::objects::{SEED_POD, namespace, set};
+
+/// Injects `input` with the sets of this folder, at a time that is always the same.
+fn inject(from: &Path, args: &[&str], input: &str) -> Output {
+    inject_at("1700000000", from, args, input)
+}
+
+fn inject_at(time: &str, from: &Path, args: &[&str], input: &str) -> Output {
+    let mut command = command(["inject", "-f", "-", "--from"]);
+    run(command.arg(from).args(args).env("SOURCE_DATE_EPOCH", time), input)
+}
+
+/// A folder with the set `logs`, which has a container, an init container, a volume and a pull secret.
+fn logs() -> Files {
+    let more = "      volumeMounts: [{name: buffer, mountPath: /buffer}]\n  initContainers: [{name: prepare, image: busybox:1.36.1}]\n  volumes: [{name: buffer, emptyDir: {}}]\n  imagePullSecrets: [{name: registry}]\n";
+    Files::new([("set.yaml", format!("{}{more}", set("logs")).as_str())])
+}
+
+/// The template of a Pod that `logs` selects, below `indent`.
+const TEMPLATE: &str = "\
+template:
+  spec:
+    x-unknown: {kept: true}
+    containers:
+      - image: nginx:1.27.3
+        name: app
+  metadata:
+    labels:
+      app: nginx
+";
+
+/// A workload of each kind that has Pods, as YAML; the keys in an order of their own.
+fn workload(api_version: &str, kind: &str) -> String {
+    let indented = |by: &str, text: &str| text.lines().map(|line| format!("{by}{line}\n")).collect::<Vec<_>>().concat();
+    let spec = match kind {
+        "CronJob" => {
+            format!("  schedule: '0 4 * * *'\n  jobTemplate:\n    spec:\n{}", indented("      ", TEMPLATE))
+        }
+        _ => indented("  ", TEMPLATE),
+    };
+    format!("kind: {kind}\napiVersion: {api_version}\nspec:\n{spec}metadata:\n  name: web\n")
+}
+
+/// Where a workload of this kind has its Pod template.
+fn template_of(kind: &str) -> &'static str {
+    if kind == "CronJob" { "/spec/jobTemplate/spec/template" } else { "/spec/template" }
+}
+
+const WORKLOADS: [(&str, &str); 6] = [
+    ("apps/v1", "Deployment"),
+    ("apps/v1", "StatefulSet"),
+    ("apps/v1", "DaemonSet"),
+    ("apps/v1", "ReplicaSet"),
+    ("batch/v1", "Job"),
+    ("batch/v1", "CronJob"),
+];
+
+/// Keys of an object, in their order.
+fn keys(object: &Value) -> Vec<&str> {
+    object.as_object().expect("an object").keys().map(String::as_str).collect()
+}
+
+#[test]
+fn a_pod_is_injected_as_by_the_server() {
+    let injected = object(&inject(&examples().join("test-sidecarset"), &[], SEED_POD).ok());
+    assert_eq!(names(&injected["spec"]["containers"]), ["sidecar1", "app"]);
+    assert_eq!(injected["metadata"]["annotations"]["kruise.io/sidecarset-injected-list"], "test-sidecarset");
+}
+
+#[test]
+fn each_workloads_template_is_injected_and_everything_else_kept_in_its_order() {
+    let logs = logs();
+    for (api_version, kind) in WORKLOADS {
+        let input = workload(api_version, kind);
+        let before = object(&input);
+        let after = object(&inject(logs.path(), &[], &input).ok());
+        let template = after.pointer(template_of(kind)).expect("a template");
+        let pod = &template["spec"];
+        assert_eq!(names(&pod["containers"]), ["logs", "app"], "{kind}");
+        assert_eq!(names(&pod["initContainers"]), ["prepare"], "{kind}");
+        assert_eq!(names(&pod["volumes"]), ["buffer"], "{kind}");
+        assert_eq!(names(&pod["imagePullSecrets"]), ["registry"], "{kind}");
+        assert_eq!(template["metadata"]["annotations"]["kruise.io/sidecarset-injected-list"], "logs", "{kind}");
+        assert_eq!(after["metadata"], before["metadata"], "{kind}: a workload itself gets no annotations");
+
+        assert_eq!(keys(&after), ["kind", "apiVersion", "spec", "metadata"], "{kind}");
+        assert_eq!(keys(template), ["spec", "metadata"], "{kind}");
+        assert_eq!(keys(pod)[..2], ["x-unknown", "containers"], "{kind}");
+        assert_eq!(keys(&pod["containers"][1]), ["image", "name"], "{kind}");
+    }
+}
+
+#[test]
+fn the_patch_of_an_object_applies_to_the_object() {
+    let logs = logs();
+    for (api_version, kind) in WORKLOADS {
+        let input = workload(api_version, kind);
+        let mut patched = object(&input);
+        let patch = inject(logs.path(), &["-o", "patch"], &input).ok();
+        assert_eq!(patch.lines().count(), 1, "{kind}: one line an object");
+        let patch: json_patch::Patch = serde_json::from_str(&patch).expect("a JSON Patch");
+        assert!(patch.iter().all(|operation| operation.path().as_str().starts_with(template_of(kind))), "{kind}");
+        json_patch::patch(&mut patched, &patch).expect("it applies");
+        assert_eq!(patched, object(&inject(logs.path(), &[], &input).ok()), "{kind}");
+    }
+}
+
+#[test]
+fn json_is_the_yaml_in_json_and_several_objects_are_a_list() {
+    let logs = logs();
+    let deployment = workload("apps/v1", "Deployment");
+    let single: Value = serde_json::from_str(&inject(logs.path(), &["-o", "json"], &deployment).ok()).expect("JSON");
+    assert_eq!(single, object(&inject(logs.path(), &["-o", "yaml"], &deployment).ok()));
+    assert_eq!(single["kind"], "Deployment");
+
+    let input = format!("{deployment}---\n{}", namespace("shop", "blue"));
+    let list: Value = serde_json::from_str(&inject(logs.path(), &["-o", "json"], &input).ok()).expect("JSON");
+    assert_eq!((&list["apiVersion"], &list["kind"]), (&json!("v1"), &json!("List")));
+    assert_eq!(list["items"], Value::from(objects(&inject(logs.path(), &[], &input).ok())));
+    assert_eq!(list["items"][0], single);
+}
+
+#[test]
+fn the_objects_of_a_list_are_injected_and_kinds_without_pods_pass() {
+    let custom = json!({"apiVersion": "example.com/v1", "kind": "Deployment", "metadata": {"name": "not-kubernetes"},
+        "spec": {"template": {"metadata": {"labels": {"app": "nginx"}}, "spec": {"containers": []}}}});
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}});
+    let items = json!([object(SEED_POD), service, object(&workload("apps/v1", "Deployment")), custom]);
+    let input = json!({"apiVersion": "v1", "kind": "List", "items": items});
+    let after = objects(&inject(logs().path(), &[], &input.to_string()).ok());
+    assert_eq!(after.len(), 4);
+    assert_eq!(names(&after[0]["spec"]["containers"]), ["logs", "app"]);
+    assert_eq!(after[1], service);
+    assert_eq!(names(&after[2]["spec"]["template"]["spec"]["containers"]), ["logs", "app"]);
+    assert_eq!(after[3], custom);
+}
+
+#[test]
+fn a_diff_only_adds_and_names_object_and_place_without_colour() {
+    let input = format!("{}---\n{}", workload("apps/v1", "Deployment"), namespace("shop", "blue"));
+    let diff = inject(logs().path(), &["-o", "diff"], &input).ok();
+    let place = "Deployment/web (standard input:1)";
+    assert_says(&diff, &[format!("--- {place}\n"), format!("+++ {place} injected\n")]);
+    assert_says(&diff, &["@@ ", "+      - name: logs\n", "       - image: nginx:1.27.3\n"]);
+    let removed: Vec<_> = diff.lines().filter(|line| line.starts_with('-') && !line.starts_with("--- ")).collect();
+    assert_eq!(removed, [""; 0], "{diff}");
+    assert!(!diff.contains("Namespace") && !diff.contains('\x1b'), "{diff}");
+}
+
+#[test]
+fn the_same_input_at_the_same_source_date_epoch_gives_the_same_output() {
+    let logs = logs();
+    let first = inject_at("1700000000", logs.path(), &[], SEED_POD).ok();
+    assert_says(&first, &["2023-11-14T22:13:20Z"]);
+    assert_eq!(inject_at("1700000000", logs.path(), &[], SEED_POD).ok(), first);
+    assert_ne!(inject_at("1700000001", logs.path(), &[], SEED_POD).ok(), first);
+    let error = inject_at("yesterday", logs.path(), &[], SEED_POD).failed(1);
+    assert_says(&error, &["SOURCE_DATE_EPOCH", "yesterday", "seconds"]);
+}
+
+#[test]
+fn output_that_is_injected_again_later_is_unchanged() {
+    let logs = logs();
+    let workloads = WORKLOADS.map(|(api_version, kind)| workload(api_version, kind));
+    let input = format!("{SEED_POD}---\n{}", workloads.join("---\n"));
+    let once = inject_at("1700000000", logs.path(), &[], &input).ok();
+    assert_ne!(once, input);
+    assert_eq!(inject_at("1800000000", logs.path(), &[], &once).ok(), once);
+    assert_eq!(inject_at("1800000000", logs.path(), &["-o", "diff"], &once).ok(), "");
+    assert_eq!(inject_at("1800000000", logs.path(), &["-o", "patch"], &once).ok(), "[]\n".repeat(7));
+}
+
+#[test]
+fn a_denied_object_is_left_out_with_code_1_and_the_others_are_printed() {
+    let clash = "      initContainers: [{name: logs, image: mine}]\n      x-unknown:";
+    let denied = workload("apps/v1", "Deployment").replace("      x-unknown:", clash).replace("web", "denied");
+    let input = format!("{SEED_POD}---\n{denied}---\n{}", namespace("shop", "blue"));
+    for format in ["yaml", "json", "patch", "diff"] {
+        let output = inject(logs().path(), &["-o", format], &input);
+        assert_eq!(output.code, 1, "{}", output.stderr);
+        assert_says(&output.stderr, &["error: Deployment/denied (standard input:", "SidecarSet \"logs\""]);
+        assert_says(&output.stderr, &["spec.containers \"logs\"", "spec.initContainers[0]"]);
+        assert_says(&output.stdout, &["logs"]);
+        assert!(!output.stdout.contains("denied"), "{}", output.stdout);
+    }
+    let printed = objects(&inject(logs().path(), &[], &input).stdout);
+    let kinds: Vec<_> = printed.iter().map(|object| object["kind"].as_str().expect("a kind")).collect();
+    assert_eq!(kinds, ["Pod", "Namespace"]);
+}
+
+#[test]
+fn a_container_of_the_injected_name_is_replaced_with_a_warning_on_standard_error() {
+    let pod = SEED_POD.replace("name: app", "name: logs");
+    let output = inject(logs().path(), &[], &pod);
+    assert_says(&output.stderr, &["warning: Pod/test-pod (standard input:", "SidecarSet \"logs\"", "replaces"]);
+    let injected = object(&output.ok());
+    assert_eq!(names(&injected["spec"]["containers"]), ["logs"]);
+    assert_eq!(injected["spec"]["containers"][0]["image"], "busybox:1.36.1");
+}
+
+#[test]
+fn flags_leave_pods_alone_that_opt_out_or_stand_in_excluded_namespaces() {
+    let logs = logs();
+    let opting_out = SEED_POD.replace("  labels:", "  annotations: {outrigger.dev/inject: \"false\"}\n  labels:");
+    let legacy = SEED_POD.replace("  labels:", "  namespace: legacy\n  labels:");
+    let is_injected = |args: &[&str], pod: &str| object(&inject(logs.path(), args, pod).ok()) != object(pod);
+    assert!(is_injected(&[], &opting_out));
+    assert!(!is_injected(&["--allow-opt-out"], &opting_out));
+    assert!(is_injected(&[], &legacy));
+    assert!(!is_injected(&["--exclude-namespaces", "legacy"], &legacy));
+    assert!(!is_injected(&["-n", "kube-system"], SEED_POD), "excluded by default");
+    assert!(is_injected(&["-n", "kube-system", "--exclude-namespaces="], SEED_POD));
+    assert!(!is_injected(&["-n", "legacy", "--exclude-namespaces", "a,legacy"], SEED_POD));
+}
+
+#[test]
+fn the_namespace_flag_counts_for_objects_without_one() {
+    let blue = set("blue").replace("spec:\n", "spec:\n  namespaceSelector: {matchLabels: {team: blue}}\n");
+    let namespaces = format!("{}---\n{}", namespace("sky", "blue"), namespace("grass", "green"));
+    let files = Files::new([("set.yaml", blue.as_str()), ("namespaces.yaml", &namespaces)]);
+    let deployment = workload("apps/v1", "Deployment");
+    let in_grass = deployment.replace("metadata:\n  name: web", "metadata:\n  name: web\n  namespace: grass");
+    let is_injected = |args: &[&str], text: &str| object(&inject(files.path(), args, text).ok()) != object(text);
+    for (text, name) in [(SEED_POD, "a Pod"), (deployment.as_str(), "a Deployment")] {
+        assert!(!is_injected(&[], text), "{name}");
+        assert!(is_injected(&["-n", "sky"], text), "{name}");
+        assert!(!is_injected(&["--namespace=grass"], text), "{name}");
+    }
+    assert!(!is_injected(&["-n", "sky"], &in_grass));
+}
+
+#[test]
+fn several_files_are_read_in_their_order_and_wrong_ones_are_named() {
+    let logs = logs();
+    let input = Files::new([("1.yaml", SEED_POD), ("2.json", &object(&namespace("shop", "blue")).to_string())]);
+    let file = |name: &str| input.path().join(name);
+    let injected = |files: &[&str]| {
+        let mut command = command(["inject", "--from"]);
+        command.arg(logs.path());
+        for name in files {
+            command.arg("-f").arg(file(name));
+        }
+        run(&mut command, "")
+    };
+    let after = objects(&injected(&["2.json", "1.yaml"]).ok());
+    assert_eq!((&after[0]["kind"], &after[1]["kind"]), (&json!("Namespace"), &json!("Pod")));
+    let error = injected(&["1.yaml", "missing.yaml"]).failed(1);
+    assert_says(&error, &["missing.yaml: No such file or directory"]);
+    input.write("broken.yaml", "kind: Pod\napiVersion: v1\n  name: x\n");
+    assert_says(&injected(&["broken.yaml"]).failed(1), &["broken.yaml:3:"]);
+    input.write("bare.yaml", "a: b\n");
+    assert_says(&injected(&["bare.yaml"]).failed(1), &["bare.yaml:1: ", "`apiVersion` is missing"]);
+}
+
+#[test]
+fn a_folder_of_sets_that_cannot_all_be_used_is_an_error_that_lists_every_fault() {
+    let files = Files::new([("1.yaml", set("good").as_str()), ("2.yaml", "kind: ["), ("3.yaml", &set("bad_name"))]);
+    files.write("3.yaml", &set("late").replace("v1beta1", "v3"));
+    let output = inject(files.path(), &[], SEED_POD);
+    assert_eq!(output.stdout, "", "half of the sets is not injected");
+    assert_says(&output.failed(1), &["\n  2.yaml:1:7: ", "\n  3.yaml:1: ", "apps.kruise.io/v3"]);
+    let empty = Files::new([]);
+    let output = inject(empty.path(), &[], SEED_POD);
+    assert_says(&output.stderr, &["warning: no SidecarSet"]);
+    assert_eq!(object(&output.ok()), object(SEED_POD));
+}
+
+#[test]
+fn every_example_is_injected_by_the_sets_of_all() {
+    let mut inject = command(["inject", "-o", "diff", "--from"]);
+    inject.arg(examples());
+    for folder in std::fs::read_dir(examples()).expect("a folder") {
+        for file in std::fs::read_dir(folder.expect("an entry").path()).expect("a folder") {
+            inject.arg("-f").arg(file.expect("an entry").path());
+        }
+    }
+    let diff = run(&mut inject, "").ok();
+    for name in ["test-pod", "guestbook-frontend", "redis-leader", "redis-followers", "clock", "count-to-five"] {
+        assert_says(&diff, &[format!("/{name} (")]);
+    }
+}

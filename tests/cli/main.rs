@@ -1,0 +1,10 @@
+//! The program as its users run it: the real binary, real files, signals and sockets.
+
+mod bad_requests;
+mod drain;
+mod files;
+mod harness;
+mod inject;
+mod objects;
+mod printed;
+mod serve;

@@ -1,0 +1,126 @@
+//! What the remaining commands print: the demo, the CustomResourceDefinitions, completions.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::harness::{Files, assert_says, command, examples, object, objects, run};
+use crate::objects::{namespace, set};
+
+/// The names of all SidecarSets of the examples.
+fn example_sets() -> Vec<String> {
+    let folders = std::fs::read_dir(examples()).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let sets = folders.map(|folder| std::fs::read_to_string(folder.join("0-sidecarset.yaml")).expect("a set"));
+    let objects: Vec<Value> = sets.flat_map(|text| objects(&text)).collect();
+    let sets = objects.iter().filter(|object| object["kind"] == "SidecarSet");
+    sets.map(|set| set["metadata"]["name"].as_str().expect("a name").to_owned()).collect()
+}
+
+#[test]
+fn the_demo_shows_every_set_at_work_and_measures() {
+    let mut demo = command(["demo", "--reviews", "50", "--from"]);
+    let printed = run(demo.arg(examples()), "").ok();
+    let sets = example_sets();
+    assert!(sets.len() >= 5, "{sets:?}");
+    for set in sets {
+        assert_says(&printed, &[format!("by SidecarSet {set}\n")]);
+    }
+    assert_says(&printed, &["Pod/test-pod", "containers: +sidecar1 app", "50 reviews over TLS", "p50 ", "p99 "]);
+    assert!(!printed.contains('\x1b'), "no colour without a terminal: {printed}");
+}
+
+#[test]
+fn the_demo_says_where_examples_are_expected_and_when_none_is_injected() {
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let error = run(command(["demo"]).current_dir(elsewhere.path()), "").failed(1);
+    assert_says(&error, &["--from", "examples", "No such file"]);
+    let files = Files::new([("set.yaml", set("a").as_str()), ("ns.yaml", &namespace("shop", "blue"))]);
+    let error = run(command(["demo", "--from"]).arg(files.path()), "").failed(1);
+    assert_says(&error, &["no Pods or workloads"]);
+    files.write("pod.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c}]}\n");
+    let error = run(command(["demo", "--from"]).arg(files.path()), "").failed(1);
+    assert_says(&error, &["no Pod", "was injected", "selectors"]);
+}
+
+#[test]
+fn crds_prints_the_committed_manifests() {
+    let printed = run(&mut command(["crds"]), "").ok();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/crds");
+    let mut crds = objects(&printed);
+    for file in std::fs::read_dir(&folder).expect("a folder") {
+        let path = file.expect("an entry").path();
+        let committed = object(&std::fs::read_to_string(&path).expect("a file"));
+        let position = crds.iter().position(|crd| *crd == committed);
+        crds.remove(position.unwrap_or_else(|| panic!("outrigger crds > {}", path.display())));
+    }
+    assert!(crds.is_empty(), "not committed: {crds:?}");
+}
+
+#[test]
+fn the_crds_are_structural_and_leave_conversion_to_the_server() {
+    for crd in objects(&run(&mut command(["crds"]), "").ok()) {
+        let (name, spec) = (&crd["metadata"]["name"], &crd["spec"]);
+        assert_eq!(
+            *name,
+            format!("{}.{}", spec["names"]["plural"].as_str().expect("text"), spec["group"].as_str().expect("text"))
+        );
+        assert!(spec.get("conversion").is_none(), "{name}");
+        let versions = spec["versions"].as_array().expect("versions");
+        assert_eq!(versions.iter().filter(|version| version["storage"] == true).count(), 1, "{name}");
+        for version in versions {
+            assert_eq!(version["served"], true, "{name}");
+            let path = format!("{}.{}", name.as_str().expect("text"), version["name"].as_str().expect("text"));
+            let schema = &version["schema"]["openAPIV3Schema"];
+            assert_eq!(schema["type"], "object", "{path}");
+            let faults = faults(schema, &path);
+            assert!(faults.is_empty(), "{faults:#?}");
+        }
+    }
+}
+
+/// What the API server would refuse in a schema, as far as the schema itself shows it. The rules are those of
+/// <https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#specifying-a-structural-schema>.
+fn faults(schema: &Value, path: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let is = |marker: &str| schema[marker] == true;
+    let free = is("x-kubernetes-int-or-string") || is("x-kubernetes-preserve-unknown-fields");
+    match schema["type"].as_str() {
+        None if !free => found.push(format!("{path}: no type")),
+        Some(_) if is("x-kubernetes-int-or-string") => found.push(format!("{path}: int-or-string with a type")),
+        Some("array") if !schema["items"].is_object() => found.push(format!("{path}: an array without items")),
+        _ => {}
+    }
+    for keyword in ["$ref", "definitions", "dependencies", "patternProperties", "additionalItems", "deprecated", "id"] {
+        if schema.get(keyword).is_some() {
+            found.push(format!("{path}: {keyword} is forbidden"));
+        }
+    }
+    if schema["additionalProperties"] == false || is("uniqueItems") {
+        found.push(format!("{path}: additionalProperties: false and uniqueItems: true are forbidden"));
+    }
+    if schema.get("additionalProperties").is_some() && schema.get("properties").is_some() {
+        found.push(format!("{path}: properties and additionalProperties exclude each other"));
+    }
+    let of_lists = ["allOf", "anyOf", "oneOf"].iter().flat_map(|list| schema[list].as_array().into_iter().flatten());
+    for inner in of_lists.filter(|inner| inner.get("description").is_some() || inner.get("default").is_some()) {
+        found.push(format!("{path}: description or default within allOf, anyOf or oneOf: {inner}"));
+    }
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        found.extend(faults(property, &format!("{path}.{name}")));
+    }
+    for (keyword, suffix) in [("items", "[]"), ("additionalProperties", "{}")] {
+        if schema[keyword].is_object() {
+            found.extend(faults(&schema[keyword], &format!("{path}{suffix}")));
+        }
+    }
+    found
+}
+
+#[test]
+fn completions_name_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&mut command(["completions", shell]), "").ok();
+        assert_says(&script, &["serve", "inject", "demo", "crds", "completions"]);
+    }
+    assert_says(&run(&mut command(["completions", "tcsh"]), "").failed(2), &["tcsh", "bash", "zsh", "fish"]);
+}
