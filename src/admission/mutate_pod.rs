@@ -128,7 +128,7 @@ impl PodReview<'_> {
             }
             Err(InjectError::Denied(denial)) => {
                 let message = denial.to_string();
-                tracing::warn!(namespace, pod = pod_name, message, "a Pod is denied");
+                tracing::warn!(namespace, pod = pod_name, reason = message, "a Pod is denied");
                 let status = Status { code: 422, reason: "Invalid", message: &message };
                 Ok((self.reply(false, Some(status), &[], None, BTreeMap::new()), InjectionResult::Denied))
             }

@@ -362,6 +362,7 @@ mod tests {
 
         fn problems(&mut self) -> Vec<String> {
             self.source.refresh();
+            self.source.refresh(); // a change is settled once it was seen twice
             loaded(&self.source).problems.iter().map(ToString::to_string).collect()
         }
 

@@ -24,6 +24,8 @@ pub struct Folder {
     root: PathBuf,
     /// By path below the root; the root itself is the empty path.
     seen: BTreeMap<PathBuf, Seen>,
+    /// Changes that the last poll saw first; `None` before the first poll.
+    unsettled: Option<Unsettled>,
 }
 
 /// What a poll found to be different from the poll before.
@@ -62,7 +64,7 @@ pub enum FileError {
     Parse(#[from] ParseError),
 }
 
-/// What a path held at the last poll.
+/// What a path held at a poll.
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {
     /// The SHA-256 of the bytes.
@@ -70,6 +72,9 @@ enum Seen {
     /// The message of the error.
     Unreadable(String),
 }
+
+/// Changes by path; `None` for what is gone.
+type Unsettled = BTreeMap<PathBuf, Option<Seen>>;
 
 /// What a walk through the folder met, by path below the root.
 #[derive(Default)]
@@ -86,7 +91,7 @@ impl Folder {
     /// # Errors
     /// When there is nothing at `path`, or it cannot be read.
     pub fn new(path: impl Into<PathBuf>) -> Result<Self, FileError> {
-        let folder = Self { root: path.into(), seen: BTreeMap::new() };
+        let folder = Self { root: path.into(), seen: BTreeMap::new(), unsettled: None };
         let opened = fs::metadata(&folder.root).and_then(|metadata| {
             if metadata.is_dir() { fs::read_dir(&folder.root).map(drop) } else { File::open(&folder.root).map(drop) }
         });
@@ -100,9 +105,11 @@ impl Folder {
     /// by path, then what is gone. A file is parsed only once the one before was taken, so that one is in memory at a time.
     ///
     /// A renamed file is a removal and an addition of one poll, in either order: apply all changes of a poll together.
-    /// A file caught while it is written is broken, or shorter than it will be, until the next poll. Nothing is
-    /// reported as removed while the folder it was in cannot be read. This blocks on the file system.
+    /// From the second poll on a change is handed over once two polls in a row have seen it: editors that empty a file before
+    /// they write it would otherwise take its objects away for a moment. Nothing is reported as removed while the folder it was
+    /// in cannot be read. This blocks on the file system.
     pub fn poll(&mut self, mut take: impl FnMut(Change)) {
+        let unsettled = self.unsettled.replace(BTreeMap::new());
         let mut walk = Walk::default();
         match fs::metadata(&self.root) {
             Ok(metadata) if metadata.is_dir() => walk.enter(&self.root, Path::new("")),
@@ -113,7 +120,7 @@ impl Folder {
         gone.retain(|path| !walk.unreadable_folders.keys().any(|folder| path.starts_with(folder)));
         for (folder, source) in walk.unreadable_folders {
             let error = FileError::Unreadable { path: self.name(&folder), source };
-            if self.is_news(&folder, Seen::Unreadable(error.to_string())) {
+            if self.is_news(unsettled.as_ref(), &folder, Some(Seen::Unreadable(error.to_string()))) {
                 take(Change { file: self.name(&folder), content: Content::Broken(error) });
             }
         }
@@ -124,24 +131,33 @@ impl Folder {
                 Ok(bytes) => Seen::Content(Sha256::digest(bytes).into()),
                 Err(error) => Seen::Unreadable(error.to_string()),
             };
-            if self.is_news(&file, now) {
+            if self.is_news(unsettled.as_ref(), &file, Some(now)) {
                 let name = self.name(&file);
                 let documents = found.and_then(|bytes| Ok(parse(&name, &bytes)?));
                 take(Change { file: name, content: documents.map_or_else(Content::Broken, Content::Documents) });
             }
         }
         for path in gone {
-            self.seen.remove(&path);
-            take(Change { file: self.name(&path), content: Content::Removed });
+            if self.is_news(unsettled.as_ref(), &path, None) {
+                take(Change { file: self.name(&path), content: Content::Removed });
+            }
         }
     }
 
-    /// Notes what a path holds; whether it held something else at the last poll.
-    fn is_news(&mut self, path: &Path, now: Seen) -> bool {
-        if self.seen.get(path) == Some(&now) {
+    /// Notes what a path holds (`None`: it is gone); whether that is a change to hand over. `unsettled` are the changes that
+    /// the poll before saw first; `None` at the first poll, which waits for nothing.
+    fn is_news(&mut self, unsettled: Option<&Unsettled>, path: &Path, now: Option<Seen>) -> bool {
+        if self.seen.get(path) == now.as_ref() {
             return false;
         }
-        self.seen.insert(path.to_owned(), now);
+        if unsettled.is_some_and(|unsettled| unsettled.get(path) != Some(&now)) {
+            self.unsettled.get_or_insert_default().insert(path.to_owned(), now);
+            return false;
+        }
+        match now {
+            Some(now) => _ = self.seen.insert(path.to_owned(), now),
+            None => _ = self.seen.remove(path),
+        }
         true
     }
 
@@ -237,6 +253,7 @@ mod tests {
     fn changes(folder: &mut Folder) -> Vec<Change> {
         let mut changes = Vec::new();
         folder.poll(|change| changes.push(change));
+        folder.poll(|change| changes.push(change)); // a change is settled once it was seen twice
         changes
     }
 
@@ -270,6 +287,25 @@ mod tests {
     fn other_files_and_hidden_ones_are_skipped() {
         let (_dir, mut folder) = folder_of(&[("README.md", "text"), (".a.yaml", A), (".git/b.yaml", B), ("yaml", A)]);
         assert_eq!(poll(&mut folder), []);
+    }
+
+    #[test]
+    fn a_file_that_is_empty_for_a_moment_stays_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a.yaml"), "apiVersion: v1\nkind: A\n").unwrap();
+        let mut folder = Folder::new(dir.path()).unwrap();
+        let mut poll_once = || {
+            let mut count = 0;
+            folder.poll(|_| count += 1);
+            count
+        };
+        assert_eq!(poll_once(), 1);
+        fs::write(dir.path().join("a.yaml"), "").unwrap();
+        assert_eq!(poll_once(), 0);
+        fs::write(dir.path().join("a.yaml"), "apiVersion: v1\nkind: B\n").unwrap();
+        assert_eq!(poll_once(), 0);
+        assert_eq!(poll_once(), 1);
+        assert_eq!(poll_once(), 0);
     }
 
     #[test]

@@ -176,6 +176,6 @@ fn a_pod_that_a_set_cannot_be_injected_into_is_denied_by_name() {
     let message = response["status"]["message"].as_str().expect("a message");
     assert_says(message, &["SidecarSet \"test-sidecarset\"", "\"sidecar1\"", "spec.initContainers[0]"]);
     assert!(response.get("patch").is_none());
-    server.logged("WARN", &["SidecarSet \"test-sidecarset\" cannot be injected"]);
+    server.logged("WARN", &["a Pod is denied"]);
     assert_next_review_is_answered(&server);
 }
