@@ -15,6 +15,7 @@ mod revision;
 mod selector;
 mod set;
 mod snapshot;
+pub mod validate;
 
 pub use exclusion::{Exclusion, Exclusions};
 pub use index::Index;
