@@ -6,7 +6,7 @@ use std::fmt;
 /// Something that is wrong with a SidecarSet.
 ///
 /// Displayed as Kubernetes writes field errors: `spec.containers[0].image: Required value`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Cause {
     /// Path of the field, such as `spec.containers[0].image`.
     pub field: String,
@@ -23,6 +23,13 @@ pub struct Cause {
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.field, self.message)
+    }
+}
+
+/// Without the value, which may be a secret where the message does not show it.
+impl fmt::Debug for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self} ({})", self.reason.cause_type())
     }
 }
 

@@ -8,7 +8,7 @@ use super::canary::base_of;
 use super::container;
 use super::node::{Place, Report};
 use super::overlap;
-use crate::api::sidecarset::{PatchPolicy, SidecarSet, SidecarSetSpec};
+use crate::api::sidecarset::{PatchPolicy, SidecarContainer, SidecarSet, SidecarSetSpec};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,7 +48,7 @@ fn name_of(set: &SidecarSet) -> &str {
 }
 
 /// All names that a container stands for: its own and those it has in Pods.
-fn names_of(kind: container::Kind, container: &crate::api::sidecarset::SidecarContainer) -> BTreeSet<String> {
+fn names_of(kind: container::Kind, container: &SidecarContainer) -> BTreeSet<String> {
     let mut names: BTreeSet<_> = container::injected_names(kind, container).into_iter().collect();
     names.insert(container.name().to_owned());
     names

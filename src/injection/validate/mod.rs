@@ -8,11 +8,11 @@
 //!   of `securityContext`, restart and resize policies; of volumes names, uniqueness, one source, and the fields of `emptyDir`,
 //!   `hostPath`, `secret`, `configMap`, `persistentVolumeClaim`, `nfs`, `csi`, `image`, `downwardAPI` and `projected`;
 //! * left to the API server when a Pod is created: other volume sources, resource claims, divisors, the page sizes of huge
-//!   pages, Windows and SELinux options, `stopSignal`, limits that depend on the Pod (its grace period, `hostUsers`), and fields
+//!   pages, options of Windows and `SELinux`, `stopSignal`, limits that depend on the Pod (its grace period, `hostUsers`), and fields
 //!   newer than this program.
 //!
-//! Nothing that Kubernetes accepts in a container or volume is rejected, except image references that nothing can pull and fields
-//! that newer versions of Kubernetes have loosened.
+//! What Kubernetes accepts in a container or volume is not rejected (compared with the validation of 1.33 on generated specs),
+//! except image references that nothing can pull, and what versions after that have loosened: `restartPolicy` of containers.
 //!
 //! Other deviations from OpenKruise: native sidecars may have the strategy `RollingUpdate`, and `Exists` overlaps with a selector
 //! that does not mention the key.
@@ -103,7 +103,7 @@ pub fn validate(set: &SidecarSet, old: Option<&SidecarSet>, world: &World<'_>) -
 }
 
 /// What comes of writing a SidecarSet: on creation every cause is an error; on update what was wrong already, and is the same
-/// still, is a warning ([`ratchet`]).
+/// still, is a warning ([`ratchet()`]).
 #[must_use]
 pub fn judge(set: &SidecarSet, old: Option<&SidecarSet>, world: &World<'_>) -> Verdict {
     let causes = validate(set, old, world);
@@ -117,6 +117,7 @@ pub fn judge(set: &SidecarSet, old: Option<&SidecarSet>, world: &World<'_>) -> V
 mod tests {
     use super::*;
     use crate::api::decode;
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     /// A valid set, with `metadata` and with `spec` laid over its own.
@@ -226,5 +227,87 @@ mod tests {
             verdict.warnings.iter().map(|c| c.field.as_str()).collect::<Vec<_>>(),
             ["spec.revisionHistoryLimit"]
         );
+    }
+
+    /// Any JSON, with the names of fields that rules look at.
+    fn json_of_known_fields() -> impl Strategy<Value = Value> {
+        let names: &'static [&'static str] = &[
+            "name",
+            "image",
+            "ports",
+            "containerPort",
+            "hostPort",
+            "env",
+            "value",
+            "valueFrom",
+            "fieldRef",
+            "fieldPath",
+            "envFrom",
+            "configMapRef",
+            "resources",
+            "limits",
+            "requests",
+            "cpu",
+            "volumeMounts",
+            "mountPath",
+            "subPath",
+            "volumeDevices",
+            "devicePath",
+            "livenessProbe",
+            "httpGet",
+            "port",
+            "exec",
+            "command",
+            "lifecycle",
+            "preStop",
+            "securityContext",
+            "capabilities",
+            "add",
+            "seccompProfile",
+            "type",
+            "restartPolicy",
+            "resizePolicy",
+            "items",
+            "emptyDir",
+            "sizeLimit",
+            "secret",
+            "projected",
+            "sources",
+            "downwardAPI",
+            "path",
+        ];
+        let texts: &'static [&'static str] =
+            &["", "a", "v1", "Always", "-1", "1Gi", "metadata.labels['a']", "metadata.labels['", "é/..", "a@:", "[]/a"];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            proptest::sample::select(texts).prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(5, 40, 5, move |inner| {
+            let field = (proptest::sample::select(names), inner.clone());
+            prop_oneof![
+                proptest::collection::vec(inner, 0..3).prop_map(Value::from),
+                proptest::collection::vec(field, 0..5)
+                    .prop_map(|fields| fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_json_panics_and_writing_an_object_again_is_no_error(
+            containers in proptest::collection::vec(json_of_known_fields(), 0..3),
+            volumes in proptest::collection::vec(json_of_known_fields(), 0..3),
+        ) {
+            let objects = |list: Vec<Value>| Value::from(list.into_iter().filter(Value::is_object).collect::<Vec<_>>());
+            let spec = json!({"containers": objects(containers), "volumes": objects(volumes)});
+            let object = json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {}, "spec": spec});
+            let set = decode::sidecarset(object).unwrap();
+            prop_assert!(!judge(&set, None, &World::default()).errors.is_empty(), "it has no name");
+            prop_assert_eq!(judge(&set, Some(&set), &World::default()).errors, vec![]);
+        }
     }
 }

@@ -6,7 +6,6 @@
 use super::cause::{Cause, Reason};
 use serde_json::{Map, Value};
 use std::cell::RefCell;
-use std::fmt::Write;
 
 /// Collects causes, each once.
 #[derive(Debug, Default)]
@@ -60,7 +59,7 @@ impl Report {
     }
 }
 
-impl<'a> Place<'a> {
+impl Place<'_> {
     fn extended(&self, path: &str, identity: &str) -> Self {
         let mut place = self.clone();
         place.path.push_str(path);
@@ -112,12 +111,8 @@ impl<'a> Place<'a> {
     }
 
     pub fn not_supported(&self, value: &str, supported: &[&str]) {
-        let mut detail = String::from("supported values:");
-        for (index, value) in supported.iter().enumerate() {
-            // Writing to a String cannot fail.
-            let _ = write!(detail, "{} {value:?}", if index == 0 { "" } else { "," });
-        }
-        self.add(Reason::NotSupported, value.into(), &detail);
+        let supported: Vec<_> = supported.iter().map(|value| format!("{value:?}")).collect();
+        self.add(Reason::NotSupported, value.into(), &format!("supported values: {}", supported.join(", ")));
     }
 
     pub fn forbidden(&self, value: Option<&Value>, detail: &str) {

@@ -46,6 +46,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    const PLACE: &str = "spec.injectionStrategy.revision";
+
     #[test]
     fn a_custom_version_is_a_label_value() {
         accepts_spec(&json!({"customVersion": "v1.2_3"}));
@@ -66,7 +68,6 @@ mod tests {
             let world = World { revisions: Some(&known), ..World::default() };
             validate(&set, None, &world).into_iter().map(|cause| cause.field).collect::<Vec<_>>()
         };
-        const PLACE: &str = "spec.injectionStrategy.revision";
         assert!(field(json!({"revisionName": "s-1"})).is_empty());
         assert!(field(json!({"customVersion": "v1"})).is_empty());
         assert!(field(json!({"revisionName": "s-1", "customVersion": "v9"})).is_empty(), "the name wins");

@@ -94,6 +94,8 @@ mod tests {
     use super::super::tests::{accepts_spec, rejects_spec};
     use serde_json::json;
 
+    const PLACE: &str = "spec.updateStrategy.priorityStrategy";
+
     #[test]
     fn the_type_is_known() {
         accepts_spec(&json!({"updateStrategy": {"type": "NotUpdate"}}));
@@ -137,7 +139,6 @@ mod tests {
     fn priorities_are_by_weight_or_by_order() {
         let weight = |weight| json!({"weight": weight, "matchSelector": {"matchLabels": {"a": "b"}}});
         let priority = |priority| json!({"updateStrategy": {"priorityStrategy": priority}});
-        const PLACE: &str = "spec.updateStrategy.priorityStrategy";
         accepts_spec(&priority(json!({"weightPriority": [weight(0), weight(100)]})));
         accepts_spec(&priority(json!({"orderPriority": [{"orderedKey": "a"}]})));
         let both = json!({"weightPriority": [weight(1)], "orderPriority": [{"orderedKey": "a"}]});

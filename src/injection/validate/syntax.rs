@@ -124,6 +124,11 @@ pub(super) fn volume_file_path(text: &str) -> Checked {
     holds(!text.starts_with(".."), "must not begin with '..'")
 }
 
+/// Text without blanks at its ends.
+pub(super) fn unpadded(text: &str) -> Checked {
+    holds(!text.is_empty() && text.trim() == text, "must not be empty or padded with blanks")
+}
+
 /// Text that is JSON.
 pub(super) fn json(text: &str) -> Checked {
     holds(serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok(), "must be JSON to be merged with MergePatchJson")

@@ -62,7 +62,7 @@ impl Whitelist {
                 .transpose()
                 .map_err(|e| WhitelistError(e.to_string()))?;
             for (key, expression) in rule.allowed_annotation_key_exprs.iter().enumerate() {
-                let _compiled = (languages.regex)(expression).map_err(|problem| {
+                (languages.regex)(expression).map(drop).map_err(|problem| {
                     WhitelistError(format!(
                         "rules[{index}].allowedAnnotationKeyExprs[{key}]: {expression:?}: {problem}"
                     ))
@@ -96,6 +96,7 @@ pub(super) fn check(set: &SidecarSet, world: &World<'_>, place: &Place<'_>) {
         Some(Err(error)) => return place.required(&error.to_string()),
         Some(Ok(whitelist)) => whitelist,
     };
+    // All of them have been compiled once already, when the whitelist was read.
     let matchers: Vec<_> = whitelist.expressions(set).flat_map(|text| (world.languages.regex)(text)).collect();
     if matchers.is_empty() {
         if !world.patch_without_whitelist {

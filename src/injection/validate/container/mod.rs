@@ -81,7 +81,7 @@ pub(super) fn check(spec: &SidecarSetSpec, volumes: &Volumes<'_>, world: &World<
     }
 }
 
-fn check_name<'a>(kind: Kind, container: &'a SidecarContainer, place: &Place<'_>, names: &mut BTreeSet<String>) {
+fn check_name(kind: Kind, container: &SidecarContainer, place: &Place<'_>, names: &mut BTreeSet<String>) {
     let name = container.name();
     let place = place.field("name");
     if name.is_empty() {

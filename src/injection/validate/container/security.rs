@@ -15,12 +15,8 @@ pub(super) fn check(context: &Node<'_>) {
     }
     // Unmasked is for Pods with hostUsers: false, which only the Pod knows.
     context.get("procMount").one_of(&["Default", "Unmasked"]);
-    check_profile(&context.get("appArmorProfile"));
-    let seccomp = context.get("seccompProfile");
-    check_profile(&seccomp);
-    if seccomp.is_set() {
-        seccomp.get("localhostProfile").syntax(syntax::descending_path);
-    }
+    check_profile(&context.get("appArmorProfile"), syntax::unpadded);
+    check_profile(&context.get("seccompProfile"), syntax::descending_path);
     let privileged = context.get("privileged").is_true();
     if context.get("allowPrivilegeEscalation").bool() == Some(false) {
         let place = &context.place.field("allowPrivilegeEscalation");
@@ -34,7 +30,7 @@ pub(super) fn check(context: &Node<'_>) {
     }
 }
 
-fn check_profile(profile: &Node<'_>) {
+fn check_profile(profile: &Node<'_>, file_rule: fn(&str) -> Result<(), &'static str>) {
     if !profile.is_set() {
         return;
     }
@@ -43,7 +39,10 @@ fn check_profile(profile: &Node<'_>) {
     let Some(text) = kind.required_text() else { return };
     kind.one_of(&["Localhost", "RuntimeDefault", "Unconfined"]);
     if text == "Localhost" {
-        file.required_text();
+        match file.text() {
+            Some(text) => file.place.syntax(text, file_rule),
+            None => file.place.required("must be set when the type is Localhost"),
+        }
     } else if let Some(text) = file.text() {
         file.place.invalid(text, "can only be set when the type is Localhost");
     }
@@ -95,6 +94,8 @@ mod tests {
         }
         let escaping =
             json!({"securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "../a"}}});
+        let padded = json!({"securityContext": {"appArmorProfile": {"type": "Localhost", "localhostProfile": " a"}}});
+        rejects_container(&padded, "securityContext.appArmorProfile.localhostProfile", "FieldValueInvalid");
         rejects_container(&escaping, "securityContext.seccompProfile.localhostProfile", "FieldValueInvalid");
     }
 }
