@@ -3,8 +3,9 @@
 /// What checks texts of those languages. Messages name what is wrong with the text, not the field.
 #[derive(Clone, Copy, Debug)]
 pub struct Languages {
-    /// Whether a text is an expression that can be computed for every Pod.
-    pub expression: fn(&str) -> Result<(), String>,
+    /// Whether the second text is an expression over the resource that the first one names (`cpu` or `memory`), and can be
+    /// computed for Pods.
+    pub expression: fn(&str, &str) -> Result<(), String>,
     /// Compiles an RE2 expression, which is not anchored.
     pub regex: fn(&str) -> Result<Matcher, String>,
 }
@@ -16,7 +17,7 @@ pub type Matcher = Box<dyn Fn(&str) -> bool>;
 impl Default for Languages {
     fn default() -> Self {
         Self {
-            expression: |_| Ok(()),
+            expression: |_, _| Ok(()),
             regex: |pattern| {
                 let pattern = pattern.to_owned();
                 Ok(Box::new(move |text| text == pattern))

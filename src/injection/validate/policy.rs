@@ -33,7 +33,7 @@ pub(super) fn check(kind: Kind, container: &SidecarContainer, place: &Place<'_>,
                 continue;
             }
             any = true;
-            if let Err(problem) = (languages.expression)(text) {
+            if let Err(problem) = (languages.expression)(resource, text) {
                 let detail = format!("invalid expression: {problem}");
                 place.field(list).field(resource).invalid(text.as_str(), &detail);
             }
@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn expressions_and_regexes_are_checked() {
         let languages = Languages {
-            expression: |text| if text == "cpu" { Ok(()) } else { Err(format!("no {text}")) },
+            expression: |resource, text| if text == resource { Ok(()) } else { Err(format!("no {text}")) },
             regex: |_| Err("never".to_owned()),
         };
         let mut container = policy(&json!({"limits": {"cpu": "cpu"}, "requests": {"memory": "bad"}}));

@@ -123,7 +123,7 @@ mod tests {
 
     /// An expression matches the keys that contain it; `(` is none.
     const LANGUAGES: Languages = Languages {
-        expression: |_| Ok(()),
+        expression: |_, _| Ok(()),
         regex: |text| {
             let text = text.to_owned();
             if text == "(" { Err("missing )".to_owned()) } else { Ok(Box::new(move |key| key.contains(&text))) }
