@@ -10,6 +10,10 @@ pub const INJECTED_LIST: &str = "kruise.io/sidecarset-injected-list";
 pub const REVISION_OF: &str = "kruise.io/sidecarset-name";
 /// v1alpha1's place of `spec.customVersion`: a label of the SidecarSet.
 pub const CUSTOM_VERSION: &str = "apps.kruise.io/sidecarset-custom-version";
+/// On a SidecarSet: `true` makes it a canary of the set that [`CANARY_BASE`] names.
+pub const CANARY: &str = "apps.kruise.io/sidecarset-canary";
+/// On a canary: name of the set whose place it takes.
+pub const CANARY_BASE: &str = "apps.kruise.io/sidecarset-base";
 /// Environment variable of every injected container; its value is `true`.
 pub const IS_INJECTED: &str = "IS_INJECTED";
 /// On a Pod: a JSON map from each container with hot upgrade to the one of its two that works.

@@ -3,6 +3,7 @@
 //! A quantity is a whole number of billionths with the notation it was written in; Kubernetes keeps no finer value either
 //! (it rounds smaller amounts up on parsing).
 
+use std::cmp::Ordering;
 use std::fmt;
 use thiserror::Error;
 
@@ -84,6 +85,24 @@ impl Quantity {
         let rest = self.nanos % MILLI;
         let nanos = if rest == 0 { self.nanos } else { self.nanos - rest + MILLI * rest.signum() };
         Self { nanos, ..self }
+    }
+
+    /// Which amount is larger; the notation does not count.
+    #[must_use]
+    pub fn compare(self, other: Self) -> Ordering {
+        self.nanos.cmp(&other.nanos)
+    }
+
+    /// Whether it is below zero.
+    #[must_use]
+    pub fn is_negative(self) -> bool {
+        self.nanos < 0
+    }
+
+    /// Whether it has no fraction.
+    #[must_use]
+    pub fn is_whole(self) -> bool {
+        self.nanos % NANO == 0
     }
 }
 

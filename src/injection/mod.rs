@@ -23,6 +23,7 @@ mod selector;
 mod set;
 mod sharing;
 mod snapshot;
+pub mod validate;
 
 pub use content::Content;
 pub use exclusion::{Exclusion, Exclusions};

@@ -1,0 +1,201 @@
+//! Conflicts between SidecarSets that may match the same Pod: container names, volumes and annotations.
+//!
+//! Source: OpenKruise's rules. It compares each kind of container by itself; here names conflict across both kinds, since a Pod
+//! has them all, and a hot upgrade takes the names of its two containers too.
+
+use super::World;
+use super::canary::base_of;
+use super::container;
+use super::node::{Place, Report};
+use super::overlap;
+use crate::api::sidecarset::{PatchPolicy, SidecarContainer, SidecarSet, SidecarSetSpec};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(super) fn check(set: &SidecarSet, world: &World<'_>, report: &Report) {
+    let name = set.metadata.name.as_deref();
+    let containers: Vec<_> = container::all(&set.spec, report)
+        .map(|(kind, container, place)| (names_of(kind, container), container.name(), place.field("name")))
+        .collect();
+    for other in world.others {
+        let other_name = other.metadata.name.as_deref();
+        let replaces = |one: &SidecarSet, base: Option<&str>| base_of(one).is_some() && base_of(one) == base;
+        if other_name == name || replaces(set, other_name) || replaces(other, name) {
+            continue;
+        }
+        let mut conflicts = Vec::new();
+        container_names(&containers, other, report, &mut conflicts);
+        volumes(&set.spec, other, report, &mut conflicts);
+        annotations(&set.spec, other, report, &mut conflicts);
+        // Rarely does anything collide: the selectors are compared only then.
+        if !conflicts.is_empty() && overlap::of_specs(&set.spec, &other.spec) {
+            for Conflict { place, value, message } in conflicts {
+                place.invalid(value, &message);
+            }
+        }
+    }
+}
+
+/// What collides with another set, if a Pod matches both.
+struct Conflict<'a> {
+    place: Place<'a>,
+    value: &'a str,
+    message: String,
+}
+
+fn name_of(set: &SidecarSet) -> &str {
+    set.metadata.name.as_deref().unwrap_or_default()
+}
+
+/// All names that a container stands for: its own and those it has in Pods.
+fn names_of(kind: container::Kind, container: &SidecarContainer) -> BTreeSet<String> {
+    let mut names: BTreeSet<_> = container::injected_names(kind, container).into_iter().collect();
+    names.insert(container.name().to_owned());
+    names
+}
+
+fn container_names<'a>(
+    own: &[(BTreeSet<String>, &'a str, Place<'a>)],
+    other: &SidecarSet,
+    report: &Report,
+    conflicts: &mut Vec<Conflict<'a>>,
+) {
+    let theirs: BTreeSet<String> =
+        container::all(&other.spec, report).flat_map(|(kind, container, _)| names_of(kind, container)).collect();
+    for (names, value, place) in own {
+        for taken in names.iter().filter(|name| theirs.contains(*name)) {
+            let message = format!("container {taken} already exist in {}", name_of(other));
+            conflicts.push(Conflict { place: place.clone(), value, message });
+        }
+    }
+}
+
+fn volumes<'a>(spec: &'a SidecarSetSpec, other: &SidecarSet, report: &'a Report, conflicts: &mut Vec<Conflict<'a>>) {
+    for (index, volume) in spec.volumes.iter().flatten().enumerate() {
+        let Some(name) = volume.get("name").and_then(Value::as_str) else { continue };
+        let differs =
+            |theirs: &serde_json::Map<String, Value>| theirs.get("name") == volume.get("name") && theirs != volume;
+        if other.spec.volumes.iter().flatten().any(differs) {
+            let place = report.root("spec").field("volumes").item(index, name).field("name");
+            let message = format!("volume {name} is in conflict with sidecarset {}", name_of(other));
+            conflicts.push(Conflict { place, value: name, message });
+        }
+    }
+}
+
+/// Annotations that both sets patch, where one of them overwrites what the other has merged or written.
+fn annotations<'a>(
+    spec: &'a SidecarSetSpec,
+    other: &SidecarSet,
+    report: &'a Report,
+    conflicts: &mut Vec<Conflict<'a>>,
+) {
+    let theirs: BTreeMap<&str, bool> = patched(&other.spec).map(|(_, key, overwrites)| (key, overwrites)).collect();
+    for (index, key, overwrites) in patched(spec) {
+        if theirs.get(key).is_some_and(|theirs| overwrites || *theirs) {
+            let place = report.root("spec").field("patchPodMetadata").item(index, "").field("annotations").entry(key);
+            let message = format!("annotation {key} is in conflict with sidecarset {}", name_of(other));
+            conflicts.push(Conflict { place, value: key, message });
+        }
+    }
+}
+
+/// Index of the patch, annotation key, and whether it is overwritten; patches that retain what is there do not count.
+fn patched(spec: &SidecarSetSpec) -> impl Iterator<Item = (usize, &str, bool)> {
+    let patches = spec.patch_pod_metadata.iter().flatten().enumerate();
+    patches.flat_map(|(index, patch)| {
+        let counts = match patch.patch_policy {
+            Some(PatchPolicy::Overwrite) => Some(true),
+            Some(PatchPolicy::MergePatchJson) => Some(false),
+            _ => None,
+        };
+        let keys = patch.annotations.iter().flatten();
+        keys.filter_map(move |(key, _)| counts.map(|overwrites| (index, key.as_str(), overwrites)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::set;
+    use super::super::{World, validate};
+    use super::*;
+    use serde_json::json;
+
+    fn conflicts(one: &Value, other: &Value) -> Vec<String> {
+        let (one, other) = (set(&json!({"name": "one"}), one), set(&json!({"name": "other"}), other));
+        let world = |others| World { others, ..World::default() };
+        validate(&one, None, &world(&[&one, &other])).iter().map(ToString::to_string).collect()
+    }
+
+    fn container(name: &str) -> Value {
+        json!([{"name": name, "image": "x"}])
+    }
+
+    #[test]
+    fn container_names_conflict_across_both_kinds() {
+        let app = json!({"containers": container("c")});
+        let init = json!({"containers": container("d"), "initContainers": container("c")});
+        let text = "Invalid value: \"c\": container c already exist in other";
+        assert_eq!(conflicts(&app, &app), [format!("spec.containers[0].name: {text}")]);
+        assert_eq!(conflicts(&app, &init), [format!("spec.containers[0].name: {text}")]);
+        assert_eq!(conflicts(&init, &app), [format!("spec.initContainers[0].name: {text}")]);
+        assert!(conflicts(&app, &json!({"containers": container("e")})).is_empty());
+    }
+
+    #[test]
+    fn a_hot_upgrade_takes_two_names_more() {
+        let strategy = json!({"upgradeType": "HotUpgrade", "hotUpgradeEmptyImage": "empty:1"});
+        let hot = json!({"containers": [{"name": "c", "image": "x", "upgradeStrategy": strategy}]});
+        assert_eq!(conflicts(&hot, &json!({"containers": container("c-1")})).len(), 1);
+        assert_eq!(conflicts(&hot, &json!({"containers": container("c")})).len(), 1);
+        assert!(conflicts(&hot, &json!({"containers": container("c-3")})).is_empty());
+    }
+
+    #[test]
+    fn only_sets_that_may_match_the_same_pod_conflict() {
+        let of = |selector: Value, namespaces: Value| json!({"selector": selector, "namespaceSelector": namespaces, "containers": container("c")});
+        let labels = |key: &str, value: &str| json!({"matchLabels": {key: value}});
+        let exists = json!({"matchExpressions": [{"key": "b", "operator": "Exists"}]});
+        let a = of(labels("a", "1"), Value::Null);
+        assert_eq!(conflicts(&a, &of(labels("a", "2"), Value::Null)).len(), 0);
+        assert_eq!(conflicts(&a, &of(exists, Value::Null)).len(), 1, "Exists against an absent key overlaps");
+        assert_eq!(conflicts(&a, &of(labels("a", "1"), labels("team", "x"))).len(), 1);
+        let (x, y) = (of(labels("a", "1"), labels("team", "x")), of(labels("a", "1"), labels("team", "y")));
+        assert_eq!(conflicts(&x, &y).len(), 0);
+    }
+
+    #[test]
+    fn volumes_of_one_name_are_the_same() {
+        let of = |name: &str, source: Value| {
+            let mut volume = json!({"name": "v"});
+            volume.as_object_mut().unwrap().extend(source.as_object().unwrap().clone());
+            json!({"containers": container(name), "volumes": [volume]})
+        };
+        let secret = |name: &str| json!({"secret": {"secretName": name}});
+        assert!(conflicts(&of("c", secret("s")), &of("d", secret("s"))).is_empty());
+        assert_eq!(
+            conflicts(&of("c", secret("s")), &of("d", secret("t"))),
+            ["spec.volumes[0].name: Invalid value: \"v\": volume v is in conflict with sidecarset other"]
+        );
+    }
+
+    #[test]
+    fn annotations_conflict_where_one_set_overwrites() {
+        let of = |name: &str, policy: &str| json!({"containers": container(name), "patchPodMetadata": [{"annotations": {"k": "{}"}, "patchPolicy": policy}]});
+        for (one, other, expected) in [
+            ("Retain", "Overwrite", 0),
+            ("Overwrite", "Retain", 0),
+            ("MergePatchJson", "MergePatchJson", 0),
+            ("Overwrite", "Overwrite", 1),
+            ("Overwrite", "MergePatchJson", 1),
+            ("MergePatchJson", "Overwrite", 1),
+        ] {
+            let found = conflicts(&of("c", one), &of("d", other));
+            assert_eq!(found.len(), expected, "{one} {other}");
+            if let Some(found) = found.first() {
+                let text = "Invalid value: \"k\": annotation k is in conflict with sidecarset other";
+                assert_eq!(found, &format!("spec.patchPodMetadata[0].annotations[k]: {text}"));
+            }
+        }
+    }
+}

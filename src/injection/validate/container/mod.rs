@@ -1,0 +1,219 @@
+//! Containers: the two lists of a SidecarSet, and what Kubernetes asks of each container.
+//!
+//! Source: `validateContainers` and `validateInitContainers` of `k8s.io/kubernetes/pkg/apis/core/validation`.
+
+mod env;
+mod mounts;
+mod ports;
+mod probes;
+mod resources;
+mod security;
+mod sidecar;
+
+pub(super) use env::check_resource_field;
+
+use super::World;
+use super::node::{Body, Place, Report};
+use super::syntax;
+use super::volumes::Volumes;
+use crate::api::sidecarset::{SidecarContainer, SidecarSetSpec, UpgradeType};
+use std::collections::BTreeSet;
+
+/// Which list a container stands in, and how it behaves there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Runs beside the app containers.
+    App,
+    /// An init container that keeps running (`restartPolicy: Always`).
+    Native,
+    /// An init container that ends.
+    Init,
+}
+
+impl Kind {
+    /// Of an init container.
+    fn of_init(container: &SidecarContainer) -> Self {
+        if container.restarts_always() { Self::Native } else { Self::Init }
+    }
+}
+
+/// All containers of a spec with their places, init containers first.
+pub(super) fn all<'a>(
+    spec: &'a SidecarSetSpec,
+    report: &'a Report,
+) -> impl Iterator<Item = (Kind, &'a SidecarContainer, Place<'a>)> {
+    let place =
+        |list, index, container: &SidecarContainer| report.root("spec").field(list).item(index, container.name());
+    let init = spec.init_containers.iter().flatten().enumerate().map(move |(index, container)| {
+        (Kind::of_init(container), container, place("initContainers", index, container))
+    });
+    let app = spec.containers.iter().flatten().enumerate();
+    init.chain(app.map(move |(index, container)| (Kind::App, container, place("containers", index, container))))
+}
+
+/// The names by which a container turns up in Pods: a hot upgrade has two of it.
+pub(super) fn injected_names(kind: Kind, container: &SidecarContainer) -> Vec<String> {
+    let name = container.name();
+    if kind != Kind::Init && container.upgrade_strategy.upgrade_type == Some(UpgradeType::HotUpgrade) {
+        vec![format!("{name}-1"), format!("{name}-2")]
+    } else {
+        vec![name.to_owned()]
+    }
+}
+
+pub(super) fn check(spec: &SidecarSetSpec, volumes: &Volumes<'_>, world: &World<'_>, report: &Report) {
+    if all(spec, report).next().is_none() {
+        report.root("spec").field("containers").required("no initContainer or container defined for SidecarSet");
+    }
+    let mut names = BTreeSet::new();
+    let mut host_ports = BTreeSet::new();
+    for (kind, container, place) in all(spec, report) {
+        let body = Body { place, fields: &container.template };
+        check_name(kind, container, &body.place, &mut names);
+        check_body(kind, &body, volumes);
+        if kind == Kind::Init {
+            // Init containers that end run one after the other.
+            ports::check(&body, &mut BTreeSet::new());
+        } else {
+            ports::check(&body, &mut host_ports);
+        }
+        sidecar::check(kind, container, &body.place, world.languages);
+    }
+}
+
+fn check_name(kind: Kind, container: &SidecarContainer, place: &Place<'_>, names: &mut BTreeSet<String>) {
+    let name = container.name();
+    let place = place.field("name");
+    if name.is_empty() {
+        return; // check_body reports it
+    }
+    let mut all = injected_names(kind, container);
+    if !all.iter().any(|injected| injected == name) {
+        all.push(name.to_owned());
+    }
+    for injected in all {
+        if injected != name && injected.len() > 63 {
+            place.invalid(name, "must have at most 61 characters: a hot upgrade adds -1 and -2");
+        }
+        if names.contains(&injected) {
+            let detail = if injected == name { "" } else { "a hot upgrade adds -1 and -2 to the container's name" };
+            place.duplicate(injected, detail);
+        } else {
+            names.insert(injected);
+        }
+    }
+}
+
+/// What Kubernetes asks of a container by itself.
+fn check_body(kind: Kind, body: &Body<'_>, volumes: &Volumes<'_>) {
+    if body.get("name").required_text().is_some() {
+        body.get("name").syntax(syntax::dns_label);
+    }
+    if body.get("image").required_text().is_some() {
+        // Kubernetes takes any text, and the kubelet then cannot pull it.
+        body.get("image").syntax(syntax::image_reference);
+    }
+    body.get("imagePullPolicy").one_of(&["Always", "IfNotPresent", "Never"]);
+    body.get("terminationMessagePolicy").one_of(&["File", "FallbackToLogsOnError"]);
+    let restart = body.get("restartPolicy");
+    match kind {
+        Kind::App if restart.is_set() => restart.forbidden("may not be set for containers that are no init containers"),
+        Kind::App | Kind::Native => {}
+        Kind::Init => restart.one_of(&["Always"]),
+    }
+    env::check(body);
+    mounts::check(body, volumes);
+    resources::check(body);
+    security::check(&body.get("securityContext"));
+    probes::check(kind, body);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{accepts_spec, rejects_spec};
+    use serde_json::{Value, json};
+
+    fn both(init: &Value, app: &Value) -> Value {
+        json!({"initContainers": init, "containers": app})
+    }
+
+    #[test]
+    fn a_set_needs_a_container() {
+        rejects_spec(&json!({"containers": null}), "spec.containers", "FieldValueRequired");
+        accepts_spec(&both(&json!([{"name": "i", "image": "x"}]), &json!(null)));
+    }
+
+    #[test]
+    fn names_are_dns_labels_and_unique_over_both_lists() {
+        let named = |names: &[&str]| names.iter().map(|name| json!({"name": name, "image": "x"})).collect::<Vec<_>>();
+        let field = "spec.containers[0].name";
+        accepts_spec(&both(&json!(named(&["a"])), &json!(named(&["b", "c"]))));
+        rejects_spec(&json!({"containers": [{"image": "x"}]}), field, "FieldValueRequired");
+        rejects_spec(&json!({"containers": [{"name": 5, "image": "x"}]}), field, "FieldValueTypeInvalid");
+        rejects_spec(&json!({"containers": named(&["A_b"])}), field, "FieldValueInvalid");
+        rejects_spec(&json!({"containers": named(&["a", "a"])}), "spec.containers[1].name", "FieldValueDuplicate");
+        rejects_spec(&both(&json!(named(&["a"])), &json!(named(&["a"]))), field, "FieldValueDuplicate");
+    }
+
+    #[test]
+    fn the_names_of_a_hot_upgrade_are_valid_and_unique_too() {
+        let hot = |name: &str| {
+            let strategy = json!({"upgradeType": "HotUpgrade", "hotUpgradeEmptyImage": "empty:1"});
+            json!({"name": name, "image": "x:1", "upgradeStrategy": strategy})
+        };
+        accepts_spec(&json!({"containers": [hot("c"), {"name": "c-3", "image": "x"}]}));
+        rejects_spec(
+            &json!({"containers": [hot("c"), {"name": "c-2", "image": "x"}]}),
+            "spec.containers[1].name",
+            "FieldValueDuplicate",
+        );
+        rejects_spec(&json!({"containers": [hot(&"c".repeat(62))]}), "spec.containers[0].name", "FieldValueInvalid");
+    }
+
+    #[test]
+    fn an_image_is_required_and_can_be_pulled() {
+        let field = "spec.containers[0].image";
+        rejects_spec(&json!({"containers": [{"name": "c"}]}), field, "FieldValueRequired");
+        rejects_spec(&json!({"containers": [{"name": "c", "image": ""}]}), field, "FieldValueRequired");
+        rejects_spec(&json!({"containers": [{"name": "c", "image": "x y"}]}), field, "FieldValueInvalid");
+    }
+
+    #[test]
+    fn enumerations_are_those_of_kubernetes() {
+        for (field, good) in
+            [("imagePullPolicy", ["Always", "Never"]), ("terminationMessagePolicy", ["File", "FallbackToLogsOnError"])]
+        {
+            for value in good {
+                accepts_spec(&json!({"containers": [{"name": "c", "image": "x", field: value}]}));
+            }
+            let wrong = json!({"containers": [{"name": "c", "image": "x", field: "Sometimes"}]});
+            rejects_spec(&wrong, &format!("spec.containers[0].{field}"), "FieldValueNotSupported");
+        }
+    }
+
+    #[test]
+    fn only_init_containers_have_a_restart_policy_and_native_sidecars_may_be_rolling() {
+        let container = |policy: &str| json!([{"name": "d", "image": "x", "restartPolicy": policy}]);
+        accepts_spec(&json!({"initContainers": container("Always"), "updateStrategy": {"type": "RollingUpdate"}}));
+        rejects_spec(
+            &json!({"initContainers": container("Never")}),
+            "spec.initContainers[0].restartPolicy",
+            "FieldValueNotSupported",
+        );
+        rejects_spec(
+            &json!({"containers": container("Always")}),
+            "spec.containers[0].restartPolicy",
+            "FieldValueForbidden",
+        );
+    }
+
+    #[test]
+    fn fields_newer_than_this_program_are_accepted() {
+        accepts_spec(&json!({"containers": [{
+            "name": "c", "image": "x", "restartPolicyRules": [{"action": "Restart"}],
+            "env": [{"name": "A", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "p", "key": "k"}}}],
+            "lifecycle": {"stopSignal": "SIGUSR1", "preStop": {"future": {}}},
+            "securityContext": {"future": 1}
+        }]}));
+    }
+}

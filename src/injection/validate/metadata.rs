@@ -1,0 +1,91 @@
+//! Name, labels and annotations of a SidecarSet.
+//!
+//! Source: OpenKruise's name rule and Kubernetes' `ValidateObjectMeta`; what else that covers is left to the API server, which
+//! applies it to every object.
+
+use super::node::{Place, Report};
+use super::syntax;
+use crate::api::sidecarset::SidecarSet;
+use std::collections::BTreeMap;
+
+/// Bytes that all annotations of an object may have together.
+const ANNOTATIONS_LIMIT: usize = 256 * 1024;
+
+pub(super) fn check(set: &SidecarSet, report: &Report) {
+    let metadata = report.root("metadata");
+    let name = set.metadata.name.as_deref().unwrap_or_default();
+    if name.is_empty() {
+        metadata.field("name").required("");
+    } else {
+        // OpenKruise allows letters, digits and '-', at most 63; the API server allows no upper case and no '-' at the ends.
+        metadata.field("name").syntax(name, syntax::dns_label);
+    }
+    if let Some(labels) = &set.metadata.labels {
+        check_labels(labels, &metadata.field("labels"));
+    }
+    if let Some(annotations) = &set.metadata.annotations {
+        check_annotations(annotations, &metadata.field("annotations"));
+    }
+}
+
+/// Keys and values of labels.
+pub(super) fn check_labels(labels: &BTreeMap<String, String>, place: &Place<'_>) {
+    for (key, value) in labels {
+        place.syntax(key, syntax::qualified_name);
+        place.entry(key).syntax(value, syntax::label_value);
+    }
+}
+
+/// Keys of annotations, and their size together.
+pub(super) fn check_annotations(annotations: &BTreeMap<String, String>, place: &Place<'_>) {
+    for key in annotations.keys() {
+        place.syntax(key, syntax::annotation_key);
+    }
+    let size: usize = annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if size > ANNOTATIONS_LIMIT {
+        place.too_long(&format!("keys and values may have {ANNOTATIONS_LIMIT} bytes together"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{accepts, rejects, set};
+    use serde_json::json;
+
+    #[test]
+    fn the_name_is_a_dns_label() {
+        for (name, reason) in [
+            ("A", "FieldValueInvalid"),
+            ("a.b", "FieldValueInvalid"),
+            ("a_b", "FieldValueInvalid"),
+            ("", "FieldValueRequired"),
+        ] {
+            rejects(&set(&json!({"name": name}), &json!({})), "metadata.name", reason);
+        }
+        accepts(&set(&json!({"name": "log-agent-2"}), &json!({})));
+    }
+
+    #[test]
+    fn labels_and_annotations_are_those_of_kubernetes() {
+        accepts(&set(
+            &json!({"name": "s", "labels": {"example.com/a": "B"}, "annotations": {"UPPER/Ab": "any text\n"}}),
+            &json!({}),
+        ));
+        rejects(&set(&json!({"name": "s", "labels": {"a b": ""}}), &json!({})), "metadata.labels", "FieldValueInvalid");
+        rejects(
+            &set(&json!({"name": "s", "labels": {"a": "b c"}}), &json!({})),
+            "metadata.labels[a]",
+            "FieldValueInvalid",
+        );
+        rejects(
+            &set(&json!({"name": "s", "annotations": {"a b": ""}}), &json!({})),
+            "metadata.annotations",
+            "FieldValueInvalid",
+        );
+        rejects(
+            &set(&json!({"name": "s", "annotations": {"a": "x".repeat(300_000)}}), &json!({})),
+            "metadata.annotations",
+            "FieldValueTooLong",
+        );
+    }
+}

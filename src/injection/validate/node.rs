@@ -1,0 +1,268 @@
+//! Walking a SidecarSet: a place in it, the JSON that stands there, and the report that collects what is wrong.
+//!
+//! Containers and volumes are raw JSON, so every step may meet a value of the wrong type. Reading one reports it and goes on as
+//! if the field were absent; rules need not care.
+
+use super::cause::{Cause, Reason};
+use serde_json::{Map, Value};
+use std::cell::RefCell;
+
+/// Collects causes, each once.
+#[derive(Debug, Default)]
+pub(super) struct Report(RefCell<Vec<Cause>>);
+
+/// A place in the object.
+#[derive(Clone, Debug)]
+pub(super) struct Place<'a> {
+    report: &'a Report,
+    path: String,
+    identity: String,
+}
+
+/// A place and the JSON that stands there. A field that is `null` counts as absent, as in Go.
+#[derive(Clone, Debug)]
+pub(super) struct Node<'a> {
+    pub place: Place<'a>,
+    pub value: Option<&'a Value>,
+}
+
+/// A container or volume: a place and the fields of the object that stands there.
+#[derive(Clone, Debug)]
+pub(super) struct Body<'a> {
+    pub place: Place<'a>,
+    pub fields: &'a Map<String, Value>,
+}
+
+impl<'a> Body<'a> {
+    /// A field of it.
+    pub fn get(&self, name: &str) -> Node<'a> {
+        Node::new(self.place.field(name), self.fields.get(name))
+    }
+}
+
+impl Report {
+    pub fn into_causes(self) -> Vec<Cause> {
+        self.0.into_inner()
+    }
+
+    /// The field `name` of the object itself.
+    pub fn root(&self, name: &str) -> Place<'_> {
+        Place { report: self, path: name.to_owned(), identity: name.to_owned() }
+    }
+
+    /// A field of the wrong type, found elsewhere; skipped where this place has been reported already.
+    pub fn add_type_error(&self, field: &str, problem: &str) {
+        let plain = |path: &str| path.replace('[', ".").replace(']', "");
+        if !self.0.borrow().iter().any(|cause| plain(&cause.field) == plain(field)) {
+            self.root(field).add(Reason::TypeInvalid, Value::Null, problem);
+        }
+    }
+}
+
+impl Place<'_> {
+    fn extended(&self, path: &str, identity: &str) -> Self {
+        let mut place = self.clone();
+        place.path.push_str(path);
+        place.identity.push_str(identity);
+        place
+    }
+
+    /// A field of the object here.
+    pub fn field(&self, name: &str) -> Self {
+        let step = format!(".{name}");
+        self.extended(&step, &step)
+    }
+
+    /// An entry of the map here.
+    pub fn entry(&self, key: &str) -> Self {
+        let step = format!("[{key}]");
+        self.extended(&step, &step)
+    }
+
+    /// An item of the list here, which is known by `name` rather than by its index; by the index where the name is empty.
+    pub fn item(&self, index: usize, name: &str) -> Self {
+        let step = format!("[{index}]");
+        if name.is_empty() { self.extended(&step, &step) } else { self.extended(&step, &format!("[={name}]")) }
+    }
+
+    fn add(&self, reason: Reason, value: Value, detail: &str) {
+        let message = reason.message(&value, detail);
+        let cause = Cause { field: self.path.clone(), reason, message, identity: self.identity.clone(), value };
+        let mut causes = self.report.0.borrow_mut();
+        if !causes.contains(&cause) {
+            causes.push(cause);
+        }
+    }
+
+    pub fn required(&self, detail: &str) {
+        self.add(Reason::Required, Value::Null, detail);
+    }
+
+    pub fn invalid(&self, value: impl Into<Value>, detail: &str) {
+        self.add(Reason::Invalid, value.into(), detail);
+    }
+
+    pub fn duplicate(&self, value: impl Into<Value>, detail: &str) {
+        self.add(Reason::Duplicate, value.into(), detail);
+    }
+
+    pub fn not_found(&self, value: &str, detail: &str) {
+        self.add(Reason::NotFound, value.into(), detail);
+    }
+
+    pub fn not_supported(&self, value: &str, supported: &[&str]) {
+        let supported: Vec<_> = supported.iter().map(|value| format!("{value:?}")).collect();
+        self.add(Reason::NotSupported, value.into(), &format!("supported values: {}", supported.join(", ")));
+    }
+
+    pub fn forbidden(&self, value: Option<&Value>, detail: &str) {
+        self.add(Reason::Forbidden, value.cloned().unwrap_or_default(), detail);
+    }
+
+    pub fn too_long(&self, detail: &str) {
+        self.add(Reason::TooLong, Value::Null, detail);
+    }
+
+    /// Reports `text` where it breaks a rule of [`super::syntax`].
+    pub fn syntax(&self, text: &str, rule: impl Fn(&str) -> Result<(), &'static str>) {
+        if let Err(problem) = rule(text) {
+            self.invalid(text, problem);
+        }
+    }
+}
+
+impl<'a> Node<'a> {
+    pub fn new(place: Place<'a>, value: Option<&'a Value>) -> Self {
+        Self { place, value: value.filter(|value| !value.is_null()) }
+    }
+
+    pub fn is_set(&self) -> bool {
+        self.value.is_some()
+    }
+
+    fn wrong_type(&self, expected: &str) {
+        let value = self.value.cloned().unwrap_or_default();
+        self.place.add(Reason::TypeInvalid, value, &format!("expected {expected}"));
+    }
+
+    /// The value as `read` takes it; anything else is reported.
+    fn read<T>(&self, expected: &str, read: impl FnOnce(&'a Value) -> Option<T>) -> Option<T> {
+        let value = self.value?;
+        let found = read(value);
+        if found.is_none() {
+            self.wrong_type(expected);
+        }
+        found
+    }
+
+    fn object(&self) -> Option<&'a Map<String, Value>> {
+        self.read("an object", Value::as_object)
+    }
+
+    /// A field of the object here.
+    pub fn get(&self, name: &str) -> Self {
+        Self::new(self.place.field(name), self.object().and_then(|object| object.get(name)))
+    }
+
+    /// Names and values of the object's fields that are set.
+    pub fn fields(&self) -> impl Iterator<Item = (&'a str, Self)> {
+        let place = self.place.clone();
+        self.object().into_iter().flatten().filter(|(_, value)| !value.is_null()).map(move |(name, value)| {
+            let node = Self::new(place.field(name), Some(value));
+            (name.as_str(), node)
+        })
+    }
+
+    /// The fields of which there may be one only, as far as they are set: those of `known`, and whether there are others,
+    /// which are newer than this program, besides `settings`.
+    pub fn alternatives(&self, known: &[&str], settings: &[&str]) -> (Vec<(&'a str, Self)>, bool) {
+        let fields = self.fields().filter(|(name, _)| !settings.contains(name));
+        let (known, unknown): (Vec<_>, Vec<_>) = fields.partition(|(name, _)| known.contains(name));
+        (known, !unknown.is_empty())
+    }
+
+    /// Keys and values of the map here.
+    pub fn entries(&self) -> impl Iterator<Item = (&'a str, Self)> {
+        let place = self.place.clone();
+        self.object().into_iter().flatten().map(move |(key, value)| {
+            let node = Self::new(place.entry(key), Some(value));
+            (key.as_str(), node)
+        })
+    }
+
+    /// Items of the list here, known by their field `key`.
+    pub fn items(&self, key: &str) -> impl Iterator<Item = Self> {
+        let (place, key) = (self.place.clone(), key.to_owned());
+        let list = self.read("a list", Value::as_array).into_iter().flatten();
+        list.enumerate().map(move |(index, value)| {
+            let name = value.get(&key).map(|name| name.as_str().map_or_else(|| name.to_string(), str::to_owned));
+            Self::new(place.item(index, &name.unwrap_or_default()), Some(value))
+        })
+    }
+
+    pub fn text(&self) -> Option<&'a str> {
+        self.read("a string", Value::as_str)
+    }
+
+    /// The text; empty where there is none.
+    pub fn text_or_empty(&self) -> &'a str {
+        self.text().unwrap_or_default()
+    }
+
+    pub fn bool(&self) -> Option<bool> {
+        self.read("true or false", Value::as_bool)
+    }
+
+    pub fn is_true(&self) -> bool {
+        self.bool() == Some(true)
+    }
+
+    pub fn integer(&self) -> Option<i64> {
+        self.read("an integer", Value::as_i64)
+    }
+
+    /// The text; reported where it is absent or empty.
+    pub fn required_text(&self) -> Option<&'a str> {
+        let text = self.text();
+        let empty = text.is_none_or(str::is_empty);
+        if empty && (text.is_some() || !self.is_set()) {
+            self.place.required("");
+        }
+        text.filter(|text| !text.is_empty())
+    }
+
+    /// Reports a text that is there and breaks a rule.
+    pub fn syntax(&self, rule: impl Fn(&str) -> Result<(), &'static str>) {
+        if let Some(text) = self.text().filter(|text| !text.is_empty()) {
+            self.place.syntax(text, rule);
+        }
+    }
+
+    /// Reports a text that is there and is none of the supported ones.
+    pub fn one_of(&self, supported: &[&str]) {
+        if let Some(text) = self.text()
+            && !supported.contains(&text)
+        {
+            self.place.not_supported(text, supported);
+        }
+    }
+
+    /// Reports a number that is there and out of range.
+    pub fn in_range(&self, range: std::ops::RangeInclusive<i64>) {
+        if let Some(number) = self.integer()
+            && !range.contains(&number)
+        {
+            let (least, most) = (range.start(), range.end());
+            let detail = if *most == i64::MAX {
+                format!("must be at least {least}")
+            } else {
+                format!("must be between {least} and {most}")
+            };
+            self.place.invalid(number, &detail);
+        }
+    }
+
+    pub fn forbidden(&self, detail: &str) {
+        self.place.forbidden(self.value, detail);
+    }
+}

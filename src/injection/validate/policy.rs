@@ -1,0 +1,108 @@
+//! `resourcesPolicy` of a container.
+//!
+//! Source: OpenKruise's rules. An empty regex is no error here: it matches every name, as the default `.*` does, and that is
+//! what the API server turns it into.
+
+use super::container::Kind;
+use super::languages::Languages;
+use super::node::{Node, Place};
+use crate::api::sidecarset::{ResourceExpressions, SidecarContainer};
+
+pub(super) fn check(kind: Kind, container: &SidecarContainer, place: &Place<'_>, languages: Languages) {
+    let Some(policy) = &container.resources_policy else { return };
+    let resources = Node::new(place.field("resources"), container.template.get("resources"));
+    let place = place.field("resourcesPolicy");
+    if resources.fields().any(|(_, amounts)| !is_empty(&amounts)) {
+        place.forbidden(None, "resourcesPolicy and resources cannot be configured together");
+    }
+    if kind == Kind::Init {
+        place.forbidden(None, "resourcesPolicy is only supported for containers with RestartPolicy Always");
+    }
+    let regex = &policy.target_containers_name_regex;
+    if let Err(problem) = (languages.regex)(regex) {
+        let detail = format!("invalid regex pattern: {problem}");
+        place.field("targetContainersNameRegex").invalid(regex.as_str(), &detail);
+    }
+    let place = place.field("resourcesExpr");
+    let (limits, requests) = (&policy.resources_expr.limits, &policy.resources_expr.requests);
+    let mut any = false;
+    for (list, expressions) in [("limits", limits), ("requests", requests)] {
+        let Some(ResourceExpressions { cpu, memory }) = expressions else { continue };
+        for (resource, text) in [("cpu", cpu), ("memory", memory)] {
+            if text.is_empty() {
+                continue;
+            }
+            any = true;
+            if let Err(problem) = (languages.expression)(resource, text) {
+                let detail = format!("invalid expression: {problem}");
+                place.field(list).field(resource).invalid(text.as_str(), &detail);
+            }
+        }
+    }
+    if !any {
+        place.required("at least one of limits or requests must be configured");
+    }
+}
+
+fn is_empty(node: &Node<'_>) -> bool {
+    match node.value {
+        None => true,
+        Some(serde_json::Value::Object(map)) => map.is_empty(),
+        Some(serde_json::Value::Array(list)) => list.is_empty(),
+        Some(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{accepts_container, rejects_container, rejects_spec, spec};
+    use super::super::{Languages, World, validate};
+    use serde_json::{Value, json};
+
+    fn policy(expressions: &Value) -> Value {
+        json!({"resourcesPolicy": {"targetContainersMode": "sum", "resourcesExpr": expressions}})
+    }
+
+    #[test]
+    fn a_policy_stands_alone_and_says_something() {
+        let good = policy(&json!({"limits": {"cpu": "cpu*50%"}}));
+        accepts_container(&good);
+        let mut both = good.clone();
+        both["resources"] = json!({"limits": {}, "claims": []});
+        accepts_container(&both);
+        both["resources"] = json!({"requests": {"cpu": "1"}});
+        rejects_container(&both, "resourcesPolicy", "FieldValueForbidden");
+        for empty in [json!({}), json!({"limits": {}}), json!({"limits": {"cpu": ""}, "requests": {}})] {
+            rejects_container(&policy(&empty), "resourcesPolicy.resourcesExpr", "FieldValueRequired");
+        }
+        let mut init = good;
+        init["name"] = json!("i");
+        init["image"] = json!("x");
+        rejects_spec(
+            &json!({"initContainers": [init]}),
+            "spec.initContainers[0].resourcesPolicy",
+            "FieldValueForbidden",
+        );
+    }
+
+    #[test]
+    fn expressions_and_regexes_are_checked() {
+        let languages = Languages {
+            expression: |resource, text| if text == resource { Ok(()) } else { Err(format!("no {text}")) },
+            regex: |_| Err("never".to_owned()),
+        };
+        let mut container = policy(&json!({"limits": {"cpu": "cpu"}, "requests": {"memory": "bad"}}));
+        container["name"] = json!("c");
+        container["image"] = json!("x");
+        let set = spec(&json!({"containers": [container]}));
+        let found: Vec<_> =
+            validate(&set, None, &World { languages, ..World::default() }).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            found,
+            [
+                "spec.containers[0].resourcesPolicy.targetContainersNameRegex: Invalid value: \".*\": invalid regex pattern: never",
+                "spec.containers[0].resourcesPolicy.resourcesExpr.requests.memory: Invalid value: \"bad\": invalid expression: no bad",
+            ]
+        );
+    }
+}

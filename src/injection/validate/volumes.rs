@@ -1,0 +1,361 @@
+//! Volumes of a SidecarSet: names, and what Kubernetes asks of the common sources.
+//!
+//! Source: `ValidateVolumes` of `k8s.io/kubernetes/pkg/apis/core/validation`. A source without a rule here, or newer than this
+//! program, is accepted as it is written.
+
+use super::container::check_resource_field;
+use super::node::{Body, Node, Report};
+use super::syntax;
+use super::transfer;
+use crate::api::quantity::Quantity;
+use crate::api::sidecarset::SidecarSetSpec;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Fields of a Pod that a file may show, besides single labels and annotations.
+const POD_FIELDS: [&str; 5] =
+    ["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
+const SOURCES: [&str; 30] = [
+    "emptyDir",
+    "hostPath",
+    "gitRepo",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "secret",
+    "nfs",
+    "iscsi",
+    "glusterfs",
+    "persistentVolumeClaim",
+    "rbd",
+    "flexVolume",
+    "cinder",
+    "cephfs",
+    "flocker",
+    "downwardAPI",
+    "fc",
+    "configMap",
+    "vsphereVolume",
+    "quobyte",
+    "azureFile",
+    "azureDisk",
+    "photonPersistentDisk",
+    "projected",
+    "portworxVolume",
+    "scaleIO",
+    "storageos",
+    "csi",
+    "ephemeral",
+    "image",
+];
+const PROJECTIONS: [&str; 5] = ["secret", "configMap", "downwardAPI", "serviceAccountToken", "clusterTrustBundle"];
+const HOST_PATH_TYPES: [&str; 8] =
+    ["", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice"];
+/// 10 minutes to 2^32 seconds.
+const TOKEN_SECONDS: std::ops::RangeInclusive<i64> = 600..=1 << 32;
+
+/// The volumes that containers may mount: by name, whether they may be block devices.
+pub(super) struct Volumes<'a>(BTreeMap<&'a str, bool>);
+
+impl Volumes<'_> {
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    pub fn may_be_block(&self, name: &str) -> bool {
+        self.0.get(name) == Some(&true)
+    }
+}
+
+pub(super) fn check<'a>(spec: &'a SidecarSetSpec, report: &'a Report) -> Volumes<'a> {
+    let mut volumes = BTreeMap::new();
+    for (index, fields) in spec.volumes.iter().flatten().enumerate() {
+        let name = fields.get("name").and_then(Value::as_str).unwrap_or_default();
+        let place = report.root("spec").field("volumes").item(index, name);
+        let volume = Body { place, fields };
+        if volume.get("name").required_text().is_some() {
+            volume.get("name").syntax(syntax::dns_label);
+        }
+        let sources: Vec<_> =
+            SOURCES.iter().map(|source| (*source, volume.get(source))).filter(|(_, node)| node.is_set()).collect();
+        for (_, source) in sources.iter().skip(1) {
+            source.forbidden("may not specify more than 1 volume type");
+        }
+        for (name, source) in &sources {
+            check_source(name, source);
+        }
+        let block = sources.iter().any(|(name, _)| matches!(*name, "persistentVolumeClaim" | "ephemeral"));
+        if volumes.insert(name, block).is_some() && !name.is_empty() {
+            volume.place.field("name").duplicate(name, "");
+        }
+    }
+    Volumes(volumes)
+}
+
+fn check_source(name: &str, source: &Node<'_>) {
+    match name {
+        "emptyDir" => check_size(&source.get("sizeLimit")),
+        "hostPath" => {
+            if source.get("path").required_text().is_some() {
+                source.get("path").syntax(syntax::no_backsteps);
+            }
+            source.get("type").one_of(&HOST_PATH_TYPES);
+        }
+        "secret" => {
+            source.get("secretName").required_text();
+            check_items(source);
+        }
+        "configMap" => {
+            source.get("name").required_text();
+            check_items(source);
+        }
+        "persistentVolumeClaim" => {
+            source.get("claimName").required_text();
+        }
+        "nfs" => {
+            source.get("server").required_text();
+            if let Some(path) = source.get("path").required_text()
+                && !path.starts_with('/')
+            {
+                source.get("path").place.invalid(path, "must be an absolute path");
+            }
+        }
+        "csi" => {
+            source.get("driver").required_text();
+        }
+        "image" => {
+            if source.get("reference").required_text().is_some() {
+                source.get("reference").syntax(syntax::image_reference);
+            }
+            source.get("pullPolicy").one_of(&["Always", "IfNotPresent", "Never"]);
+        }
+        "downwardAPI" => {
+            check_mode(&source.get("defaultMode"));
+            check_downward_files(source, &mut BTreeSet::new());
+        }
+        "projected" => check_projected(source),
+        _ => {}
+    }
+}
+
+fn check_size(size: &Node<'_>) {
+    let text = match size.value {
+        None => return,
+        Some(Value::Number(number)) => number.to_string(),
+        Some(_) => match size.text() {
+            Some(text) => text.to_owned(),
+            None => return,
+        },
+    };
+    match Quantity::parse(&text) {
+        Err(error) => size.place.invalid(text, &error.to_string()),
+        Ok(amount) if amount.is_negative() => size.place.invalid(text, "must be at least 0"),
+        Ok(_) => {}
+    }
+}
+
+/// 0 to 0777.
+fn check_mode(mode: &Node<'_>) {
+    mode.in_range(0..=0o777);
+}
+
+/// Files out of a Secret or `ConfigMap`; returns their paths.
+fn check_items<'a>(source: &Node<'a>) -> Vec<Node<'a>> {
+    check_mode(&source.get("defaultMode"));
+    let mut paths = Vec::new();
+    for item in source.get("items").items("path") {
+        item.get("key").required_text();
+        check_file(&item);
+        paths.push(item.get("path"));
+    }
+    paths
+}
+
+/// Path and mode of a file in a volume.
+fn check_file(file: &Node<'_>) {
+    if file.get("path").required_text().is_some() {
+        file.get("path").syntax(syntax::volume_file_path);
+    }
+    check_mode(&file.get("mode"));
+}
+
+fn check_downward_files<'a>(downward: &Node<'a>, paths: &mut BTreeSet<&'a str>) {
+    for file in downward.get("items").items("path") {
+        check_file(&file);
+        check_path_is_free(&file.get("path"), paths);
+        let (field, resource) = (file.get("fieldRef"), file.get("resourceFieldRef"));
+        match (field.is_set(), resource.is_set()) {
+            (false, false) => file.place.required("one of fieldRef and resourceFieldRef is required"),
+            (true, true) => resource.forbidden("fieldRef and resourceFieldRef can not be specified simultaneously"),
+            _ => {}
+        }
+        if field.is_set() {
+            transfer::check_field_ref(&field, &POD_FIELDS);
+        }
+        if resource.is_set() {
+            resource.get("containerName").required_text();
+            check_resource_field(&resource);
+        }
+    }
+}
+
+/// Kubernetes refuses the same path twice in a projected volume only, but nobody can want it elsewhere.
+fn check_path_is_free<'a>(path: &Node<'a>, paths: &mut BTreeSet<&'a str>) {
+    if let Some(text) = path.text().filter(|text| !text.is_empty())
+        && !paths.insert(text)
+    {
+        path.place.invalid(text, "conflicting duplicate paths");
+    }
+}
+
+fn check_projected(projected: &Node<'_>) {
+    check_mode(&projected.get("defaultMode"));
+    let mut paths = BTreeSet::new();
+    for source in projected.get("sources").items("") {
+        let (projections, _) = source.alternatives(&PROJECTIONS, &[]);
+        for (_, second) in projections.iter().skip(1) {
+            second.forbidden("may not specify more than 1 volume type per source");
+        }
+        for (name, projection) in projections {
+            match name {
+                "secret" | "configMap" => {
+                    projection.get("name").required_text();
+                    for path in check_items(&projection) {
+                        check_path_is_free(&path, &mut paths);
+                    }
+                }
+                "downwardAPI" => check_downward_files(&projection, &mut paths),
+                "serviceAccountToken" => {
+                    projection.get("expirationSeconds").in_range(TOKEN_SECONDS);
+                    if projection.get("path").required_text().is_some() {
+                        projection.get("path").syntax(syntax::volume_file_path);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{accepts_spec, rejects_spec};
+    use serde_json::{Value, json};
+
+    fn volume(source: &Value) -> Value {
+        let mut volume = json!({"name": "v"});
+        volume.as_object_mut().unwrap().extend(source.as_object().unwrap().clone());
+        json!({"volumes": [volume]})
+    }
+
+    fn rejects(source: &Value, field: &str, reason: &str) {
+        rejects_spec(&volume(source), &format!("spec.volumes[0]{field}"), reason);
+    }
+
+    #[test]
+    fn names_are_dns_labels_and_unique() {
+        rejects_spec(&json!({"volumes": [{"emptyDir": {}}]}), "spec.volumes[0].name", "FieldValueRequired");
+        rejects_spec(&json!({"volumes": [{"name": "A"}]}), "spec.volumes[0].name", "FieldValueInvalid");
+        rejects_spec(
+            &json!({"volumes": [{"name": "a"}, {"name": "a"}]}),
+            "spec.volumes[1].name",
+            "FieldValueDuplicate",
+        );
+    }
+
+    #[test]
+    fn a_volume_has_one_source_and_unknown_ones_are_kept() {
+        accepts_spec(&volume(&json!({})));
+        accepts_spec(&volume(&json!({"emptyDir": {}, "hostPath": null})));
+        accepts_spec(&volume(&json!({"futureDisk": {"x": [1]}})));
+        rejects(&json!({"emptyDir": {}, "hostPath": {"path": "/a"}}), ".hostPath", "FieldValueForbidden");
+    }
+
+    #[test]
+    fn common_sources_are_complete() {
+        for source in [
+            json!({"emptyDir": {"sizeLimit": 1024, "medium": "Memory"}}),
+            json!({"hostPath": {"path": "/var/log"}}),
+            json!({"secret": {"secretName": "s", "items": [{"key": "k", "path": "a/b", "mode": 256}]}}),
+            json!({"configMap": {"name": "c", "optional": true}}),
+            json!({"image": {"reference": "example.com/data:1"}}),
+            json!({"nfs": {"server": "s", "path": "/p"}}),
+        ] {
+            accepts_spec(&volume(&source));
+        }
+        for (source, field, reason) in [
+            (json!({"emptyDir": {"sizeLimit": "x"}}), ".emptyDir.sizeLimit", "FieldValueInvalid"),
+            (json!({"emptyDir": {"sizeLimit": "-1"}}), ".emptyDir.sizeLimit", "FieldValueInvalid"),
+            (json!({"emptyDir": []}), ".emptyDir", "FieldValueTypeInvalid"),
+            (json!({"hostPath": {}}), ".hostPath.path", "FieldValueRequired"),
+            (json!({"hostPath": {"path": "/a/../b"}}), ".hostPath.path", "FieldValueInvalid"),
+            (json!({"hostPath": {"path": "/a", "type": "Folder"}}), ".hostPath.type", "FieldValueNotSupported"),
+            (json!({"secret": {}}), ".secret.secretName", "FieldValueRequired"),
+            (json!({"secret": {"secretName": "s", "defaultMode": 512}}), ".secret.defaultMode", "FieldValueInvalid"),
+            (json!({"configMap": {}}), ".configMap.name", "FieldValueRequired"),
+            (
+                json!({"configMap": {"name": "c", "items": [{"path": "p"}]}}),
+                ".configMap.items[0].key",
+                "FieldValueRequired",
+            ),
+            (
+                json!({"configMap": {"name": "c", "items": [{"key": "k"}]}}),
+                ".configMap.items[0].path",
+                "FieldValueRequired",
+            ),
+            (
+                json!({"configMap": {"name": "c", "items": [{"key": "k", "path": "../p"}]}}),
+                ".configMap.items[0].path",
+                "FieldValueInvalid",
+            ),
+            (json!({"persistentVolumeClaim": {}}), ".persistentVolumeClaim.claimName", "FieldValueRequired"),
+            (json!({"csi": {}}), ".csi.driver", "FieldValueRequired"),
+            (json!({"nfs": {"server": "s", "path": "p"}}), ".nfs.path", "FieldValueInvalid"),
+            (json!({"image": {"reference": "x y"}}), ".image.reference", "FieldValueInvalid"),
+        ] {
+            rejects(&source, field, reason);
+        }
+    }
+
+    #[test]
+    fn downward_files_show_one_known_field() {
+        let files = |file: Value| json!({"downwardAPI": {"items": [file]}});
+        accepts_spec(&volume(&files(json!({"path": "a", "fieldRef": {"fieldPath": "metadata.labels"}}))));
+        accepts_spec(&volume(&files(
+            json!({"path": "a", "resourceFieldRef": {"containerName": "c", "resource": "limits.cpu"}}),
+        )));
+        for (file, field, reason) in [
+            (json!({"path": "a"}), "", "FieldValueRequired"),
+            (json!({"fieldRef": {"fieldPath": "metadata.name"}}), ".path", "FieldValueRequired"),
+            (
+                json!({"path": "a", "fieldRef": {"fieldPath": "status.podIP"}}),
+                ".fieldRef.fieldPath",
+                "FieldValueNotSupported",
+            ),
+            (
+                json!({"path": "a", "resourceFieldRef": {"resource": "limits.cpu"}}),
+                ".resourceFieldRef.containerName",
+                "FieldValueRequired",
+            ),
+        ] {
+            rejects(&files(file), &format!(".downwardAPI.items[0]{field}"), reason);
+        }
+    }
+
+    #[test]
+    fn projected_sources_do_not_collide() {
+        let sources = |sources: Value| json!({"projected": {"sources": sources}});
+        let secret = json!({"secret": {"name": "s", "items": [{"key": "k", "path": "p"}]}});
+        accepts_spec(&volume(&sources(json!([secret, {"serviceAccountToken": {"path": "token"}}, {"future": {}}]))));
+        rejects(&sources(json!([secret, secret])), ".projected.sources[1].secret.items[0].path", "FieldValueInvalid");
+        rejects(
+            &sources(json!([{"secret": {"name": "s"}, "configMap": {"name": "c"}}])),
+            ".projected.sources[0].configMap",
+            "FieldValueForbidden",
+        );
+        rejects(
+            &sources(json!([{"serviceAccountToken": {"path": "t", "expirationSeconds": 60}}])),
+            ".projected.sources[0].serviceAccountToken.expirationSeconds",
+            "FieldValueInvalid",
+        );
+    }
+}

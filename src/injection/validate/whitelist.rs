@@ -1,0 +1,210 @@
+//! The administrators' list of annotations that SidecarSets may put on Pods: a `ConfigMap` of OpenKruise.
+
+use super::World;
+use super::languages::Languages;
+use super::node::Place;
+use crate::api::sidecarset::SidecarSet;
+use crate::injection::selector::Selector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use serde::Deserialize;
+use thiserror::Error;
+
+/// Name of the `ConfigMap`, in the manager's namespace.
+pub const CONFIG_MAP: &str = "kruise-configuration";
+/// Key in it.
+pub const KEY: &str = "SidecarSet_PatchPodMetadata_WhiteList";
+
+/// Which annotations which sets may put on Pods.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Whitelist {
+    rules: Vec<Rule>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Rule {
+    /// Over the labels of SidecarSets; absent: all sets.
+    selector: Option<Selector>,
+    /// RE2 expressions over annotation keys.
+    keys: Vec<String>,
+}
+
+/// Why the text is no whitelist.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("ConfigMap {CONFIG_MAP}, key {KEY}: {0}")]
+pub struct WhitelistError(String);
+
+#[derive(Deserialize)]
+struct WrittenWhitelist {
+    #[serde(default)]
+    rules: Vec<WrittenRule>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenRule {
+    selector: Option<LabelSelector>,
+    #[serde(default)]
+    allowed_annotation_key_exprs: Vec<String>,
+}
+
+impl Whitelist {
+    /// Reads the value of the `ConfigMap`'s key.
+    ///
+    /// # Errors
+    /// When it is not JSON of that form, or a selector or an expression in it cannot be parsed.
+    pub fn parse(text: &str, languages: Languages) -> Result<Self, WhitelistError> {
+        let written: WrittenWhitelist = serde_json::from_str(text).map_err(|e| WhitelistError(e.to_string()))?;
+        let mut rules = Vec::new();
+        for (index, rule) in written.rules.into_iter().enumerate() {
+            let selector = rule
+                .selector
+                .map(|selector| Selector::parse(&selector, &format!("rules[{index}].selector")))
+                .transpose()
+                .map_err(|e| WhitelistError(e.to_string()))?;
+            for (key, expression) in rule.allowed_annotation_key_exprs.iter().enumerate() {
+                (languages.regex)(expression).map(drop).map_err(|problem| {
+                    WhitelistError(format!(
+                        "rules[{index}].allowedAnnotationKeyExprs[{key}]: {expression:?}: {problem}"
+                    ))
+                })?;
+            }
+            rules.push(Rule { selector, keys: rule.allowed_annotation_key_exprs });
+        }
+        Ok(Self { rules })
+    }
+
+    /// The expressions for a set.
+    fn expressions<'w>(&'w self, set: &SidecarSet) -> impl Iterator<Item = &'w str> {
+        let labels = set.metadata.labels.clone().unwrap_or_default();
+        let applies = move |rule: &&Rule| {
+            let unmet = |selector: &Selector| selector.unmet(|key| labels.get(key).map(String::as_str)).is_some();
+            !rule.selector.as_ref().is_some_and(unmet)
+        };
+        self.rules.iter().filter(applies).flat_map(|rule| rule.keys.iter().map(String::as_str))
+    }
+}
+
+/// Whether the set may put its annotations on Pods; `place` is its list of patches.
+pub(super) fn check(set: &SidecarSet, world: &World<'_>, place: &Place<'_>) {
+    let whitelist = match world.whitelist {
+        None if world.patch_without_whitelist => return,
+        None => {
+            return place.required(&format!(
+                "SidecarSet patch metadata whitelist not found: ConfigMap {CONFIG_MAP} needs the key {KEY}, or turn on the feature gate SidecarSetPatchPodMetadataDefaultsAllowed"
+            ));
+        }
+        Some(Err(error)) => return place.required(&error.to_string()),
+        Some(Ok(whitelist)) => whitelist,
+    };
+    // All of them have been compiled once already, when the whitelist was read.
+    let matchers: Vec<_> = whitelist.expressions(set).flat_map(|text| (world.languages.regex)(text)).collect();
+    if matchers.is_empty() {
+        if !world.patch_without_whitelist {
+            place.required(
+                "sidecarSet patch metadata annotation is not allowed: no rule of the whitelist is for this set",
+            );
+        }
+        return;
+    }
+    let patches = set.spec.patch_pod_metadata.iter().flatten();
+    for key in patches.flat_map(|patch| patch.annotations.iter().flatten().map(|(key, _)| key)) {
+        if !matchers.iter().any(|matches| matches(key)) {
+            place.required(&format!("sidecarSet patch metadata annotation({key}) is not allowed"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::set;
+    use super::super::validate;
+    use super::*;
+    use serde_json::json;
+
+    /// An expression matches the keys that contain it; `(` is none.
+    const LANGUAGES: Languages = Languages {
+        expression: |_, _| Ok(()),
+        regex: |text| {
+            let text = text.to_owned();
+            if text == "(" { Err("missing )".to_owned()) } else { Ok(Box::new(move |key| key.contains(&text))) }
+        },
+    };
+
+    fn problems(whitelist: Option<&str>, gate: bool) -> Vec<String> {
+        let set = set(
+            &json!({"name": "s", "labels": {"team": "a"}}),
+            &json!({"patchPodMetadata": [{"annotations": {"oom-score": "1", "log": "x"}}]}),
+        );
+        let whitelist = whitelist.map(|text| Whitelist::parse(text, LANGUAGES));
+        let world = World {
+            whitelist: whitelist.as_ref(),
+            patch_without_whitelist: gate,
+            languages: LANGUAGES,
+            ..World::default()
+        };
+        validate(&set, None, &world).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn without_a_whitelist_the_gate_decides() {
+        assert!(problems(None, true).is_empty());
+        let found = problems(None, false);
+        assert_eq!(found.len(), 1);
+        assert!(
+            found[0]
+                .starts_with("spec.patchPodMetadata: Required value: SidecarSet patch metadata whitelist not found"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn every_key_matches_an_expression_for_the_set() {
+        for (rules, gate, expected) in [
+            (json!([{"allowedAnnotationKeyExprs": ["oom", "log"]}]), false, vec![]),
+            (
+                json!([{"allowedAnnotationKeyExprs": ["oom"]}, {"selector": {"matchLabels": {"team": "a"}}, "allowedAnnotationKeyExprs": ["log"]}]),
+                false,
+                vec![],
+            ),
+            (
+                json!([{"allowedAnnotationKeyExprs": ["oom"]}]),
+                true,
+                vec!["spec.patchPodMetadata: Required value: sidecarSet patch metadata annotation(log) is not allowed"],
+            ),
+            (
+                json!([{"selector": {"matchLabels": {"team": "b"}}, "allowedAnnotationKeyExprs": ["oom", "log"]}]),
+                true,
+                vec![],
+            ),
+            (
+                json!([{"selector": {"matchLabels": {"team": "b"}}, "allowedAnnotationKeyExprs": ["oom", "log"]}]),
+                false,
+                vec![
+                    "spec.patchPodMetadata: Required value: sidecarSet patch metadata annotation is not allowed: no rule of the whitelist is for this set",
+                ],
+            ),
+        ] {
+            assert_eq!(problems(Some(&json!({"rules": rules}).to_string()), gate), expected, "{rules}");
+        }
+    }
+
+    #[test]
+    fn a_broken_whitelist_allows_nothing_and_names_the_config_map() {
+        for (text, problem) in [
+            ("{", "EOF"),
+            (
+                r#"{"rules": [{"allowedAnnotationKeyExprs": ["("]}]}"#,
+                r#"rules[0].allowedAnnotationKeyExprs[0]: "(": missing )"#,
+            ),
+            (
+                r#"{"rules": [{"selector": {"matchExpressions": [{"key": "a", "operator": "is"}]}}]}"#,
+                "rules[0].selector",
+            ),
+        ] {
+            let found = problems(Some(text), true);
+            assert_eq!(found.len(), 1);
+            let start = "spec.patchPodMetadata: Required value: ConfigMap kruise-configuration, key SidecarSet_PatchPodMetadata_WhiteList: ";
+            assert!(found[0].starts_with(&format!("{start}{problem}")), "{found:?}");
+        }
+    }
+}
