@@ -22,6 +22,8 @@ const TOKEN_SECONDS: i32 = 3600;
 /// Fills in what the user left out.
 pub fn apply(spec: &mut SidecarSetSpec) {
     let update = &mut spec.update_strategy;
+    // Go's types have no difference between an empty text and an absent one.
+    update.strategy.take_if(|strategy| *strategy == UpdateStrategyType::Other(String::new()));
     update.strategy.get_or_insert(UpdateStrategyType::RollingUpdate);
     update.max_unavailable.get_or_insert(IntOrString::Int(1));
     update.partition.get_or_insert(IntOrString::Int(0));
@@ -36,15 +38,19 @@ pub fn apply(spec: &mut SidecarSetSpec) {
         default_volume(volume);
     }
     for patch in spec.patch_pod_metadata.iter_mut().flatten() {
+        patch.patch_policy.take_if(|policy| *policy == PatchPolicy::Other(String::new()));
         patch.patch_policy.get_or_insert(PatchPolicy::Retain);
     }
 }
 
 fn default_container(container: &mut SidecarContainer, side: PodInjectPolicy) {
+    container.pod_inject_policy.take_if(|policy| *policy == PodInjectPolicy::Other(String::new()));
     container.pod_inject_policy.get_or_insert(side);
     let ContainerUpgradeStrategy { upgrade_type, .. } = &mut container.upgrade_strategy;
+    upgrade_type.take_if(|upgrade| *upgrade == UpgradeType::Other(String::new()));
     upgrade_type.get_or_insert(UpgradeType::ColdUpgrade);
     let SharePolicy { policy } = &mut container.share_volume_policy;
+    policy.take_if(|policy| policy.is_empty());
     policy.get_or_insert_with(|| "disabled".to_owned());
     for source in container.transfer_env.iter_mut().flatten() {
         if let Some(field) = source.source_container_name_from.as_mut().and_then(|from| from.field_ref.as_mut())
@@ -201,6 +207,20 @@ mod tests {
             json!({"httpGet": {"port": 80, "path": "/", "scheme": "HTTP"}, "successThreshold": 1})
         );
         assert_eq!(template["livenessProbe"]["periodSeconds"], 10);
+    }
+
+    #[test]
+    fn an_empty_text_counts_as_absent() {
+        let mut spec: SidecarSetSpec = serde_json::from_value(json!({
+            "updateStrategy": {"type": ""}, "patchPodMetadata": [{"patchPolicy": ""}],
+            "containers": [{"name": "a", "podInjectPolicy": "", "upgradeStrategy": {"upgradeType": ""}, "shareVolumePolicy": {"type": ""}}]
+        }))
+        .unwrap();
+        let mut absent: SidecarSetSpec =
+            serde_json::from_value(json!({"patchPodMetadata": [{}], "containers": [{"name": "a"}]})).unwrap();
+        apply(&mut spec);
+        apply(&mut absent);
+        assert_eq!(spec, absent);
     }
 
     #[test]

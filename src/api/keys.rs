@@ -22,10 +22,6 @@ pub const WORKING_HOT_UPGRADE: &str = "kruise.io/sidecarset-working-hotupgrade-c
 pub const SIDECARSET_VERSION: &str = "SIDECARSET_VERSION";
 /// Environment variable of hot containers: the other one's `SIDECARSET_VERSION`.
 pub const SIDECARSET_VERSION_ALT: &str = "SIDECARSET_VERSION_ALT";
-/// On a SidecarSet: `"true"` makes it a canary of the set that [`CANARY_BASE`] names.
-pub const CANARY: &str = "apps.kruise.io/sidecarset-canary";
-/// On a canary: the set it takes the place of.
-pub const CANARY_BASE: &str = "apps.kruise.io/sidecarset-base";
 /// On a Pod: the container that kubectl takes where none is named.
 pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 

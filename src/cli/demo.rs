@@ -189,8 +189,10 @@ fn show(
     }
     let listed = after["metadata"]["annotations"][keys::INJECTED_LIST].as_str().unwrap_or_default();
     let set_of = |container: &str| {
-        let set =
-            sets.sets().find(|set| listed.split(',').any(|name| name == set.name) && set.content.injects(container));
+        let set = sets.sets().find(|set| {
+            listed.split(',').any(|name| name == set.name)
+                && set.content.container_names().any(|name| name == container)
+        });
         set.map(|set| set.name.as_str()).unwrap_or_default()
     };
     for (list, title) in [("initContainers", "init containers"), ("containers", "containers")] {

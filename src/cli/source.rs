@@ -5,7 +5,7 @@
 
 use crate::api::decode::{self, DecodeError};
 use crate::documents::{Content, Document, FileError, Folder, Position};
-use crate::injection::{Index, InjectableSet, Options, Revision, SetError, Snapshot};
+use crate::injection::{Index, InjectableSet, Options, Revision, SetError, Snapshot, validate};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
@@ -106,6 +106,8 @@ enum ObjectError {
     UnknownVersion { api_version: String, kind: String },
     #[error("{key}: {error}")]
     Decode { key: Key, error: DecodeError },
+    #[error("{key}: {}", causes.join("; "))]
+    Invalid { key: Key, causes: Vec<String> },
     #[error(transparent)]
     Set(#[from] SetError),
     #[error("{kind}: metadata.name: required")]
@@ -214,6 +216,7 @@ impl Source {
                 }
             }
         }
+        warnings.extend(validate::shared_names(sets.iter().map(|set| &**set)));
         index.reset_sets(sets);
         if index.sets() == 0 {
             warnings.push("no SidecarSet in use: no Pod is injected".to_owned());
@@ -272,6 +275,11 @@ impl Read {
         let read = match (api_version.as_str(), kind) {
             ("apps.kruise.io/v1alpha1" | "apps.kruise.io/v1beta1", "SidecarSet") => {
                 let set = decode::sidecarset(object).map_err(invalid)?;
+                let causes = validate::validate(&set, None, &validate::World::default());
+                if !causes.is_empty() {
+                    let causes = causes.iter().map(ToString::to_string).collect();
+                    return Err(ObjectError::Invalid { key: key.clone(), causes });
+                }
                 Self::Set(Arc::new(InjectableSet::new(set)?))
             }
             ("v1", "Namespace") => {

@@ -71,10 +71,9 @@ impl Content {
         })
     }
 
-    /// Whether one of the containers or init containers has this name.
-    #[must_use]
-    pub fn injects(&self, container: &str) -> bool {
-        self.init_containers.iter().chain(&self.containers).any(|c| c.name == container)
+    /// Names that the containers and init containers have in Pods.
+    pub fn container_names(&self) -> impl Iterator<Item = &str> {
+        self.init_containers.iter().chain(&self.containers).map(|container| container.name.as_str())
     }
 }
 

@@ -30,6 +30,7 @@ mod policy;
 mod ratchet;
 mod revisions;
 mod selectors;
+mod shared_names;
 mod strategy;
 mod syntax;
 mod transfer;
@@ -42,9 +43,11 @@ pub use cause::{Cause, Reason};
 pub use languages::{Languages, Matcher};
 pub use ratchet::{Verdict, ratchet};
 pub use revisions::KnownRevision;
+pub use shared_names::shared_names;
 pub use whitelist::{CONFIG_MAP as WHITELIST_CONFIG_MAP, KEY as WHITELIST_KEY, Whitelist, WhitelistError};
 
 use super::hash;
+use crate::api::decode::FieldError;
 use crate::api::sidecarset::SidecarSet;
 use node::Report;
 
@@ -96,7 +99,7 @@ pub fn validate(set: &SidecarSet, old: Option<&SidecarSet>, world: &World<'_>) -
     }
     conflicts::check(set, world, &report);
     // Hashing reads fields that no rule looks at, and fails where they have the wrong type.
-    if let Err(hash::FieldError { field, problem }) = hash::hashes(&set.spec) {
+    if let Err(FieldError { field, problem }) = hash::hashes(&set.spec) {
         report.add_type_error(&field, &problem);
     }
     report.into_causes()

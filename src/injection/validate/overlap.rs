@@ -29,7 +29,8 @@ fn parse(selector: &LabelSelector) -> Option<Selector> {
     Selector::parse(selector, "").ok()
 }
 
-fn overlap(one: &Selector, other: &Selector) -> bool {
+/// Whether some object can match both selectors.
+pub(super) fn overlap(one: &Selector, other: &Selector) -> bool {
     let requirements = || one.requirements().iter().chain(other.requirements());
     let keys: BTreeSet<&str> = requirements().map(|requirement| requirement.key.as_str()).collect();
     keys.into_iter().all(|key| can_hold(requirements().filter(|requirement| requirement.key == key)))
