@@ -3,6 +3,9 @@
 //! A quantity is a whole number of billionths with the notation it was written in; Kubernetes keeps no finer value either
 //! (it rounds smaller amounts up on parsing).
 
+mod arithmetic;
+
+use serde::{Serialize, Serializer};
 use std::fmt;
 use thiserror::Error;
 
@@ -11,6 +14,9 @@ const NANO: i128 = 1_000_000_000;
 const MILLI: i128 = 1_000_000;
 /// The largest amount of a quantity written with a binary suffix; larger ones are cut to it.
 const BINARY_MAX: i128 = i64::MAX as i128 * NANO;
+
+/// The largest amount that is parsed: rounded up to thousandths it still fits.
+const MAX: i128 = i128::MAX - MILLI;
 
 /// The notation a quantity was written in; arithmetic keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +78,9 @@ impl Quantity {
         let places = i32::try_from(fraction.trim_end_matches('0').len()).map_err(|_| range())?;
         let mantissa: i128 = digits.parse().map_err(|_| range())?;
         let mantissa = mantissa.checked_mul(1_i128 << binary_shift).ok_or_else(range)?;
-        let nanos = scale_up(mantissa, exponent.saturating_sub(places).saturating_add(9)).ok_or_else(range)?;
+        let nanos = scale_up(mantissa, exponent.saturating_sub(places).saturating_add(9))
+            .filter(|nanos| *nanos <= MAX)
+            .ok_or_else(range)?;
         let nanos = if format == Format::BinarySi { nanos.min(BINARY_MAX) } else { nanos };
         let format = if format == Format::BinarySi && nanos < NANO { Format::DecimalSi } else { format };
         Ok(Self { nanos: if negative { -nanos } else { nanos }, format })
@@ -81,9 +89,12 @@ impl Quantity {
     /// Rounded away from zero to a whole number of thousandths, as Kubernetes' defaulting does with resources.
     #[must_use]
     pub fn round_up_to_milli(self) -> Self {
-        let rest = self.nanos % MILLI;
-        let nanos = if rest == 0 { self.nanos } else { self.nanos - rest + MILLI * rest.signum() };
-        Self { nanos, ..self }
+        Self { nanos: self.rounded_up_milli().saturating_mul(MILLI), ..self }
+    }
+
+    /// Thousandths, rounded away from zero.
+    fn rounded_up_milli(self) -> i128 {
+        self.nanos / MILLI + (self.nanos % MILLI).signum()
     }
 }
 
@@ -94,7 +105,10 @@ impl fmt::Display for Quantity {
         if self.nanos == 0 {
             return f.write_str("0");
         }
-        if self.format == Format::BinarySi && self.nanos % NANO == 0 && self.nanos.abs() >= 1024 * NANO {
+        if self.format == Format::BinarySi
+            && self.nanos % NANO == 0
+            && !(1 - 1024 * NANO..1024 * NANO).contains(&self.nanos)
+        {
             let mut amount = self.nanos / NANO;
             let mut suffix = 0;
             while amount % 1024 == 0 && suffix + 1 < BINARY.len() {
@@ -127,6 +141,13 @@ impl fmt::Display for Quantity {
                 write!(f, "{amount}{suffix}")
             }
         }
+    }
+}
+
+/// As its canonical text.
+impl Serialize for Quantity {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -221,6 +242,8 @@ mod tests {
         }
         assert_eq!(Quantity::parse("1e1000"), Err(QuantityError::Range("1e1000".to_owned())));
         assert!(Quantity::parse(&"9".repeat(60)).is_err());
+        let largest = format!("{}n", i128::MAX);
+        assert_eq!(Quantity::parse(&largest), Err(QuantityError::Range(largest)));
         assert_eq!(Quantity::parse("1e-1000").map(|q| q.to_string()), Ok("1e-9".to_owned()));
     }
 }

@@ -6,11 +6,14 @@
 
 mod annotations;
 mod exclusion;
+pub mod expression;
 pub mod hash;
 mod index;
 mod inject;
 mod patch;
 mod pod_security;
+//pub mod re2;
+//pub mod resources;
 mod revision;
 mod selector;
 mod set;
