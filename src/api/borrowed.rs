@@ -19,6 +19,12 @@ impl Deref for Str<'_> {
     }
 }
 
+impl<'a> From<&'a str> for Str<'a> {
+    fn from(text: &'a str) -> Self {
+        Self(Cow::Borrowed(text))
+    }
+}
+
 impl Borrow<str> for Str<'_> {
     fn borrow(&self) -> &str {
         &self.0

@@ -114,7 +114,7 @@ pub struct ContainerView<'a> {
     /// Its block devices; `None` as with `env`.
     #[serde(borrow, default)]
     pub volume_devices: Option<Vec<WithText<'a, DeviceView<'a>>>>,
-    /// Its resources.
+    /// Its resources as text: they are read only where a sidecar's are computed from them.
     #[serde(borrow, default)]
     pub resources: Option<&'a RawValue>,
     /// `Always` for a native sidecar among the init containers.
@@ -152,6 +152,48 @@ pub struct DeviceView<'a> {
     /// Where it is found.
     #[serde(borrow, default, deserialize_with = "null_as_empty")]
     pub device_path: Str<'a>,
+}
+
+/// Resources of a container.
+#[derive(Debug, Default, Deserialize)]
+pub struct ResourcesView<'a> {
+    /// What it may use at most.
+    #[serde(borrow, default)]
+    pub limits: Option<AmountsView<'a>>,
+    /// What it is sure of.
+    #[serde(borrow, default)]
+    pub requests: Option<AmountsView<'a>>,
+}
+
+/// Amounts of the two resources that sidecars' are computed from.
+#[derive(Debug, Default, Deserialize)]
+pub struct AmountsView<'a> {
+    /// CPU.
+    #[serde(borrow, default)]
+    pub cpu: Option<AmountView<'a>>,
+    /// Memory.
+    #[serde(borrow, default)]
+    pub memory: Option<AmountView<'a>>,
+}
+
+/// An amount as it was written: a text, or a number.
+#[derive(Debug)]
+pub struct AmountView<'a>(Str<'a>);
+
+impl AmountView<'_> {
+    /// The text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.0.trim()
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for AmountView<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <&'a RawValue>::deserialize(deserializer)?.get();
+        let read = if text.starts_with('"') { serde_json::from_str(text) } else { Ok(Str::from(text)) };
+        read.map(Self).map_err(serde::de::Error::custom)
+    }
 }
 
 /// Anything of which only the name counts.

@@ -3,7 +3,9 @@
 //! A quantity is a whole number of billionths with the notation it was written in; Kubernetes keeps no finer value either
 //! (it rounds smaller amounts up on parsing).
 
-use std::cmp::Ordering;
+mod arithmetic;
+
+use serde::{Serialize, Serializer};
 use std::fmt;
 use thiserror::Error;
 
@@ -12,6 +14,9 @@ const NANO: i128 = 1_000_000_000;
 const MILLI: i128 = 1_000_000;
 /// The largest amount of a quantity written with a binary suffix; larger ones are cut to it.
 const BINARY_MAX: i128 = i64::MAX as i128 * NANO;
+
+/// The largest amount that is parsed: rounded up to thousandths it still fits.
+const MAX: i128 = i128::MAX - MILLI;
 
 /// The notation a quantity was written in; arithmetic keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +78,9 @@ impl Quantity {
         let places = i32::try_from(fraction.trim_end_matches('0').len()).map_err(|_| range())?;
         let mantissa: i128 = digits.parse().map_err(|_| range())?;
         let mantissa = mantissa.checked_mul(1_i128 << binary_shift).ok_or_else(range)?;
-        let nanos = scale_up(mantissa, exponent.saturating_sub(places).saturating_add(9)).ok_or_else(range)?;
+        let nanos = scale_up(mantissa, exponent.saturating_sub(places).saturating_add(9))
+            .filter(|nanos| *nanos <= MAX)
+            .ok_or_else(range)?;
         let nanos = if format == Format::BinarySi { nanos.min(BINARY_MAX) } else { nanos };
         let format = if format == Format::BinarySi && nanos < NANO { Format::DecimalSi } else { format };
         Ok(Self { nanos: if negative { -nanos } else { nanos }, format })
@@ -82,21 +89,12 @@ impl Quantity {
     /// Rounded away from zero to a whole number of thousandths, as Kubernetes' defaulting does with resources.
     #[must_use]
     pub fn round_up_to_milli(self) -> Self {
-        let rest = self.nanos % MILLI;
-        let nanos = if rest == 0 { self.nanos } else { self.nanos - rest + MILLI * rest.signum() };
-        Self { nanos, ..self }
+        Self { nanos: self.rounded_up_milli().saturating_mul(MILLI), ..self }
     }
 
-    /// Which amount is larger; the notation does not count.
-    #[must_use]
-    pub fn compare(self, other: Self) -> Ordering {
-        self.nanos.cmp(&other.nanos)
-    }
-
-    /// Whether it is below zero.
-    #[must_use]
-    pub fn is_negative(self) -> bool {
-        self.nanos < 0
+    /// Thousandths, rounded away from zero.
+    fn rounded_up_milli(self) -> i128 {
+        self.nanos / MILLI + (self.nanos % MILLI).signum()
     }
 
     /// Whether it has no fraction.
@@ -113,7 +111,10 @@ impl fmt::Display for Quantity {
         if self.nanos == 0 {
             return f.write_str("0");
         }
-        if self.format == Format::BinarySi && self.nanos % NANO == 0 && self.nanos.abs() >= 1024 * NANO {
+        if self.format == Format::BinarySi
+            && self.nanos % NANO == 0
+            && !(1 - 1024 * NANO..1024 * NANO).contains(&self.nanos)
+        {
             let mut amount = self.nanos / NANO;
             let mut suffix = 0;
             while amount % 1024 == 0 && suffix + 1 < BINARY.len() {
@@ -146,6 +147,13 @@ impl fmt::Display for Quantity {
                 write!(f, "{amount}{suffix}")
             }
         }
+    }
+}
+
+/// As its canonical text.
+impl Serialize for Quantity {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -240,6 +248,8 @@ mod tests {
         }
         assert_eq!(Quantity::parse("1e1000"), Err(QuantityError::Range("1e1000".to_owned())));
         assert!(Quantity::parse(&"9".repeat(60)).is_err());
+        let largest = format!("{}n", i128::MAX);
+        assert_eq!(Quantity::parse(&largest), Err(QuantityError::Range(largest)));
         assert_eq!(Quantity::parse("1e-1000").map(|q| q.to_string()), Ok("1e-9".to_owned()));
     }
 }

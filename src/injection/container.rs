@@ -2,7 +2,9 @@
 
 use super::go_json::write_text;
 use super::pod_security::{self, Finding};
+use super::resources::CompiledPolicy;
 use super::sharing::{Additions, TransferSource};
+use crate::api::decode::FieldError;
 use crate::api::keys;
 use crate::api::sidecarset::{PodInjectPolicy, SharePolicy, SidecarContainer, UpgradeType};
 use serde_json::{Map, Value, json};
@@ -27,6 +29,8 @@ pub(super) struct InjectableContainer {
     pub own_paths: Vec<String>,
     /// Names of its own environment variables.
     pub own_env: Vec<String>,
+    /// Computes its resources from those of the app containers.
+    pub policy: Option<CompiledPolicy>,
     members: Vec<(String, Member)>,
     /// The container as text, where nothing of it depends on the Pod.
     fixed: Option<String>,
@@ -72,17 +76,25 @@ impl List {
 }
 
 impl InjectableContainer {
-    /// The containers to inject for one of a set; `native` says that it is a native sidecar.
-    pub fn of(container: &SidecarContainer, may_be_hot: bool) -> Vec<Self> {
+    /// The containers to inject for one of a set, which stands at `field`.
+    ///
+    /// # Errors
+    /// When its `resourcesPolicy` cannot be compiled.
+    pub fn of(container: &SidecarContainer, may_be_hot: bool, field: &str) -> Result<Vec<Self>, FieldError> {
+        let policy = container.resources_policy.as_ref();
+        let policy =
+            policy.map(|policy| CompiledPolicy::compile(policy, &format!("{field}.resourcesPolicy"))).transpose()?;
+        let named =
+            |name: &str, hot: Option<HotTwin>| Self { policy: policy.clone(), ..Self::new(container, name, hot) };
         let hot = container.upgrade_strategy.upgrade_type == Some(UpgradeType::HotUpgrade);
         if !(hot && may_be_hot) {
-            return vec![Self::new(container, container.name(), None)];
+            return Ok(vec![named(container.name(), None)]);
         }
         let twin = |number: u8, working: bool| {
             let name = format!("{}-{number}", container.name());
-            Self::new(container, &name, Some(HotTwin { base: container.name().to_owned(), working }))
+            named(&name, Some(HotTwin { base: container.name().to_owned(), working }))
         };
-        vec![twin(1, true), twin(2, false)]
+        Ok(vec![twin(1, true), twin(2, false)])
     }
 
     fn new(container: &SidecarContainer, name: &str, hot: Option<HotTwin>) -> Self {
@@ -112,6 +124,7 @@ impl InjectableContainer {
             own_env: texts(List::Env, "name"),
             members: members(&template, hot.is_some().then_some(name)),
             hot,
+            policy: None,
             fixed: None,
         };
         if !(this.shares_mounts || this.shares_devices || !this.transfers.is_empty()) {

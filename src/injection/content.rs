@@ -71,6 +71,12 @@ impl Content {
         })
     }
 
+    /// Whether a container of this name is one of the set's, in the set or in Pods.
+    pub(super) fn names(&self, container: &str) -> bool {
+        let all = self.init_containers.iter().chain(&self.containers);
+        all.into_iter().any(|c| c.name == container || c.hot.as_ref().is_some_and(|twin| twin.base == container))
+    }
+
     /// Names that the containers and init containers have in Pods.
     pub fn container_names(&self) -> impl Iterator<Item = &str> {
         self.init_containers.iter().chain(&self.containers).map(|container| container.name.as_str())
@@ -136,7 +142,7 @@ fn containers(
         if container.name().is_empty() {
             return Err(FieldError::new(format!("{field}[{index}].name"), "required"));
         }
-        for container in InjectableContainer::of(container, may_be_hot(container)) {
+        for container in InjectableContainer::of(container, may_be_hot(container), &format!("{field}[{index}]"))? {
             if !names.insert(container.name.clone()) {
                 let problem = format!("another container of this set is named {:?}", container.name);
                 return Err(FieldError::new(format!("{field}[{index}].name"), problem));

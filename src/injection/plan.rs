@@ -6,10 +6,12 @@ use super::content::{Content, InjectableVolume, named_json};
 use super::inject::{Denial, InjectedSet, List, Match, PodLists};
 use super::patch::PatchWriter;
 use super::pod_security::{Finding, Level};
+use super::resources::{CompiledPolicy, PerResource, TargetContainer};
 use super::sharing::{Additions, additions};
 use super::{PodRequest, pod_metadata};
+use crate::api::decode::without_value;
 use crate::api::keys;
-use crate::api::pod::{ContainerView, PodSecurityContextView, PodView};
+use crate::api::pod::{AmountView, AmountsView, ContainerView, PodSecurityContextView, PodView, ResourcesView};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
 
@@ -99,7 +101,10 @@ impl<'a, 's> Plan<'a, 's> {
                 continue;
             }
             self.injected.push((m.name, &container.name));
-            let additions = self.additions(m, container, None);
+            let mut additions = self.additions(m, container, None);
+            if let Some(policy) = &container.policy {
+                additions.resources = Some(self.resources(m, list, container, policy)?);
+            }
             let json = container.json(&additions);
             match action {
                 Action::Replace(index) => self.patch.replace_container(list.field(), index, &container.name, &json),
@@ -152,6 +157,42 @@ impl<'a, 's> Plan<'a, 's> {
         additions(container, pod, apps, present, |warning| {
             self.warnings.push(format!("SidecarSet {:?}, container {:?} {warning}", m.name, container.name));
         })
+    }
+
+    /// The resources that a policy computes, as JSON text.
+    fn resources(
+        &self,
+        m: &Match<'_>,
+        list: List,
+        container: &InjectableContainer,
+        policy: &CompiledPolicy,
+    ) -> Result<String, Denial> {
+        let denial = |problem: String| Denial {
+            set: m.name.to_owned(),
+            field: format!("spec.{} {:?} resourcesPolicy", list.field(), container.name),
+            problem,
+        };
+        let native = self.lists.init_containers.iter().flatten();
+        let native = native.filter(|container| container.restart_policy.as_deref() == Some("Always"));
+        let apps = native.chain(self.lists.containers.iter().flatten());
+        let apps = apps.filter(|app| !self.matches.iter().any(|m| m.content.names(&app.name)));
+        let mut read: Vec<(&str, ResourcesView<'_>)> = Vec::new();
+        for app in apps {
+            let resources = app.resources.map(|raw| serde_json::from_str(raw.get())).transpose().map_err(|e| {
+                denial(format!("the Pod's container {:?}: resources: {}", &*app.name, without_value(&e.to_string())))
+            })?;
+            read.push((&app.name, resources.unwrap_or_default()));
+        }
+        let targets: Vec<TargetContainer<'_>> = read
+            .iter()
+            .map(|(name, resources)| TargetContainer {
+                name,
+                limits: amounts(resources.limits.as_ref()),
+                requests: amounts(resources.requests.as_ref()),
+            })
+            .collect();
+        let computed = policy.resources(&targets).map_err(|error| denial(error.to_string()))?;
+        serde_json::to_string(&computed).map_err(|error| denial(error.to_string()))
     }
 
     /// Adds to a container that is in the Pod what other mutators brought since it was injected.
@@ -382,6 +423,11 @@ impl<'a, 's> Plan<'a, 's> {
 fn same_json(a: &str, b: &str) -> bool {
     let parse = |text| serde_json::from_str::<Value>(text).ok();
     parse(a).is_some_and(|a| Some(a) == parse(b))
+}
+
+fn amounts<'a>(amounts: Option<&'a AmountsView<'_>>) -> PerResource<&'a str> {
+    let text = |amount: &'a Option<AmountView<'_>>| amount.as_ref().map(AmountView::text);
+    amounts.map_or_else(PerResource::default, |of| PerResource { cpu: text(&of.cpu), memory: text(&of.memory) })
 }
 
 /// All containers of a set, init containers first.

@@ -98,7 +98,9 @@ fn a_folder_that_cannot_all_be_used_from_the_start_serves_the_rest_and_names_eve
     ]);
     let server = serve(&files);
     let problems: [&[&str]; 6] = [
-        &["2-selector.yaml:1: SidecarSet \"unparsed\": spec.selector.matchExpressions[0].operator: Invalid value: \"Within\""],
+        &[
+            "2-selector.yaml:1: SidecarSet \"unparsed\": spec.selector.matchExpressions[0].operator: Invalid value: \"Within\"",
+        ],
         &["3-version.yaml:1: ", "\"apps.kruise.io/v2\"", "apps.kruise.io/v1beta1"],
         &["4-same-name.yaml:2: SidecarSet \"good\" stands at 1-good.yaml:1 already"],
         &["5-syntax.json:1:"],

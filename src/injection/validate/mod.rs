@@ -21,7 +21,6 @@ mod canary;
 mod cause;
 mod conflicts;
 mod container;
-mod languages;
 mod metadata;
 mod node;
 mod overlap;
@@ -40,7 +39,6 @@ mod whitelist;
 
 pub use canary::base_of;
 pub use cause::{Cause, Reason};
-pub use languages::{Languages, Matcher};
 pub use ratchet::{Verdict, ratchet};
 pub use revisions::KnownRevision;
 pub use shared_names::shared_names;
@@ -63,19 +61,11 @@ pub struct World<'a> {
     pub patch_without_whitelist: bool,
     /// The set's `ControllerRevisions`; `None` where they are not known: then a choice of revision is not looked up.
     pub revisions: Option<&'a [KnownRevision<'a>]>,
-    /// What checks expressions.
-    pub languages: Languages,
 }
 
 impl Default for World<'_> {
     fn default() -> Self {
-        Self {
-            others: &[],
-            whitelist: None,
-            patch_without_whitelist: true,
-            revisions: None,
-            languages: Languages::default(),
-        }
+        Self { others: &[], whitelist: None, patch_without_whitelist: true, revisions: None }
     }
 }
 
@@ -92,7 +82,7 @@ pub fn validate(set: &SidecarSet, old: Option<&SidecarSet>, world: &World<'_>) -
     revisions::check(&set.spec, world, &report);
     strategy::check(&set.spec, &report);
     let volumes = volumes::check(&set.spec, &report);
-    container::check(&set.spec, &volumes, world, &report);
+    container::check(&set.spec, &volumes, &report);
     patch_metadata::check(set, world, &report);
     if let Some(old) = old {
         update::check(set, old, &report);

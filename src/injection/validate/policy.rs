@@ -4,11 +4,12 @@
 //! what the API server turns it into.
 
 use super::container::Kind;
-use super::languages::Languages;
 use super::node::{Node, Place};
 use crate::api::sidecarset::{ResourceExpressions, SidecarContainer};
+use crate::injection::expression::{Expression, Resource};
+use crate::injection::re2::{Re2, Re2Error};
 
-pub(super) fn check(kind: Kind, container: &SidecarContainer, place: &Place<'_>, languages: Languages) {
+pub(super) fn check(kind: Kind, container: &SidecarContainer, place: &Place<'_>) {
     let Some(policy) = &container.resources_policy else { return };
     let resources = Node::new(place.field("resources"), container.template.get("resources"));
     let place = place.field("resourcesPolicy");
@@ -19,7 +20,7 @@ pub(super) fn check(kind: Kind, container: &SidecarContainer, place: &Place<'_>,
         place.forbidden(None, "resourcesPolicy is only supported for containers with RestartPolicy Always");
     }
     let regex = &policy.target_containers_name_regex;
-    if let Err(problem) = (languages.regex)(regex) {
+    if let Err(Re2Error { problem, .. }) = Re2::new(regex) {
         let detail = format!("invalid regex pattern: {problem}");
         place.field("targetContainersNameRegex").invalid(regex.as_str(), &detail);
     }
@@ -28,20 +29,27 @@ pub(super) fn check(kind: Kind, container: &SidecarContainer, place: &Place<'_>,
     let mut any = false;
     for (list, expressions) in [("limits", limits), ("requests", requests)] {
         let Some(ResourceExpressions { cpu, memory }) = expressions else { continue };
-        for (resource, text) in [("cpu", cpu), ("memory", memory)] {
+        for (resource, text) in [(Resource::Cpu, cpu), (Resource::Memory, memory)] {
             if text.is_empty() {
                 continue;
             }
             any = true;
-            if let Err(problem) = (languages.expression)(resource, text) {
+            if let Err(problem) = check_expression(resource, text) {
                 let detail = format!("invalid expression: {problem}");
-                place.field(list).field(resource).invalid(text.as_str(), &detail);
+                place.field(list).field(resource.name()).invalid(text.as_str(), &detail);
             }
         }
     }
     if !any {
         place.required("at least one of limits or requests must be configured");
     }
+}
+
+/// An expression that fails for every Pod, and one that does not say what was meant, are refused.
+fn check_expression(resource: Resource, text: &str) -> Result<(), String> {
+    let expression = Expression::parse(resource, text).map_err(|error| error.problem.to_string())?;
+    expression.check().map_err(|error| error.problem.to_string())?;
+    expression.doubts().first().map_or(Ok(()), |doubt| Err(doubt.to_string()))
 }
 
 fn is_empty(node: &Node<'_>) -> bool {
@@ -56,7 +64,7 @@ fn is_empty(node: &Node<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{accepts_container, rejects_container, rejects_spec, spec};
-    use super::super::{Languages, World, validate};
+    use super::super::{World, validate};
     use serde_json::{Value, json};
 
     fn policy(expressions: &Value) -> Value {
@@ -87,22 +95,26 @@ mod tests {
 
     #[test]
     fn expressions_and_regexes_are_checked() {
-        let languages = Languages {
-            expression: |resource, text| if text == resource { Ok(()) } else { Err(format!("no {text}")) },
-            regex: |_| Err("never".to_owned()),
-        };
-        let mut container = policy(&json!({"limits": {"cpu": "cpu"}, "requests": {"memory": "bad"}}));
+        let mut container =
+            policy(&json!({"limits": {"cpu": "cpu*50%"}, "requests": {"cpu": "cpu*cpu", "memory": "100mi"}}));
+        container["resourcesPolicy"]["targetContainersNameRegex"] = json!("a**");
         container["name"] = json!("c");
         container["image"] = json!("x");
         let set = spec(&json!({"containers": [container]}));
-        let found: Vec<_> =
-            validate(&set, None, &World { languages, ..World::default() }).iter().map(ToString::to_string).collect();
-        assert_eq!(
-            found,
-            [
-                "spec.containers[0].resourcesPolicy.targetContainersNameRegex: Invalid value: \".*\": invalid regex pattern: never",
-                "spec.containers[0].resourcesPolicy.resourcesExpr.requests.memory: Invalid value: \"bad\": invalid expression: no bad",
-            ]
-        );
+        let found: Vec<_> = validate(&set, None, &World::default()).iter().map(ToString::to_string).collect();
+        let place = "spec.containers[0].resourcesPolicy";
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(found[0].starts_with(&format!(
+            "{place}.targetContainersNameRegex: Invalid value: \"a**\": invalid regex pattern: "
+        )));
+        assert!(found[1].starts_with(&format!(
+            "{place}.resourcesExpr.requests.cpu: Invalid value: \"cpu*cpu\": invalid expression: "
+        )));
+        assert!(found[2].starts_with(&format!(
+            "{place}.resourcesExpr.requests.memory: Invalid value: \"100mi\": invalid expression: "
+        )));
+        for valid in ["memory-2Gi", "max(memory*50%, 64Mi)", "0.5*memory + max(0, memory-2Gi)"] {
+            accepts_container(&policy(&json!({"limits": {"memory": valid}})));
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! The administrators' list of annotations that SidecarSets may put on Pods: a `ConfigMap` of OpenKruise.
 
 use super::World;
-use super::languages::Languages;
 use super::node::Place;
 use crate::api::sidecarset::SidecarSet;
+use crate::injection::re2::Re2;
 use crate::injection::selector::Selector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::Deserialize;
@@ -15,17 +15,17 @@ pub const CONFIG_MAP: &str = "kruise-configuration";
 pub const KEY: &str = "SidecarSet_PatchPodMetadata_WhiteList";
 
 /// Which annotations which sets may put on Pods.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Whitelist {
     rules: Vec<Rule>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 struct Rule {
     /// Over the labels of SidecarSets; absent: all sets.
     selector: Option<Selector>,
-    /// RE2 expressions over annotation keys.
-    keys: Vec<String>,
+    /// Over annotation keys.
+    keys: Vec<Re2>,
 }
 
 /// Why the text is no whitelist.
@@ -52,7 +52,7 @@ impl Whitelist {
     ///
     /// # Errors
     /// When it is not JSON of that form, or a selector or an expression in it cannot be parsed.
-    pub fn parse(text: &str, languages: Languages) -> Result<Self, WhitelistError> {
+    pub fn parse(text: &str) -> Result<Self, WhitelistError> {
         let written: WrittenWhitelist = serde_json::from_str(text).map_err(|e| WhitelistError(e.to_string()))?;
         let mut rules = Vec::new();
         for (index, rule) in written.rules.into_iter().enumerate() {
@@ -61,26 +61,24 @@ impl Whitelist {
                 .map(|selector| Selector::parse(&selector, &format!("rules[{index}].selector")))
                 .transpose()
                 .map_err(|e| WhitelistError(e.to_string()))?;
-            for (key, expression) in rule.allowed_annotation_key_exprs.iter().enumerate() {
-                (languages.regex)(expression).map(drop).map_err(|problem| {
-                    WhitelistError(format!(
-                        "rules[{index}].allowedAnnotationKeyExprs[{key}]: {expression:?}: {problem}"
-                    ))
-                })?;
-            }
-            rules.push(Rule { selector, keys: rule.allowed_annotation_key_exprs });
+            let expressions = rule.allowed_annotation_key_exprs.iter().enumerate().map(|(key, expression)| {
+                Re2::new(expression).map_err(|problem| {
+                    WhitelistError(format!("rules[{index}].allowedAnnotationKeyExprs[{key}]: {problem}"))
+                })
+            });
+            rules.push(Rule { selector, keys: expressions.collect::<Result<_, _>>()? });
         }
         Ok(Self { rules })
     }
 
     /// The expressions for a set.
-    fn expressions<'w>(&'w self, set: &SidecarSet) -> impl Iterator<Item = &'w str> {
+    fn expressions<'w>(&'w self, set: &SidecarSet) -> impl Iterator<Item = &'w Re2> {
         let labels = set.metadata.labels.clone().unwrap_or_default();
         let applies = move |rule: &&Rule| {
             let unmet = |selector: &Selector| selector.unmet(|key| labels.get(key).map(String::as_str)).is_some();
             !rule.selector.as_ref().is_some_and(unmet)
         };
-        self.rules.iter().filter(applies).flat_map(|rule| rule.keys.iter().map(String::as_str))
+        self.rules.iter().filter(applies).flat_map(|rule| &rule.keys)
     }
 }
 
@@ -96,8 +94,7 @@ pub(super) fn check(set: &SidecarSet, world: &World<'_>, place: &Place<'_>) {
         Some(Err(error)) => return place.required(&error.to_string()),
         Some(Ok(whitelist)) => whitelist,
     };
-    // All of them have been compiled once already, when the whitelist was read.
-    let matchers: Vec<_> = whitelist.expressions(set).flat_map(|text| (world.languages.regex)(text)).collect();
+    let matchers: Vec<_> = whitelist.expressions(set).collect();
     if matchers.is_empty() {
         if !world.patch_without_whitelist {
             place.required(
@@ -108,7 +105,7 @@ pub(super) fn check(set: &SidecarSet, world: &World<'_>, place: &Place<'_>) {
     }
     let patches = set.spec.patch_pod_metadata.iter().flatten();
     for key in patches.flat_map(|patch| patch.annotations.iter().flatten().map(|(key, _)| key)) {
-        if !matchers.iter().any(|matches| matches(key)) {
+        if !matchers.iter().any(|expression| expression.is_match(key)) {
             place.required(&format!("sidecarSet patch metadata annotation({key}) is not allowed"));
         }
     }
@@ -121,27 +118,13 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// An expression matches the keys that contain it; `(` is none.
-    const LANGUAGES: Languages = Languages {
-        expression: |_, _| Ok(()),
-        regex: |text| {
-            let text = text.to_owned();
-            if text == "(" { Err("missing )".to_owned()) } else { Ok(Box::new(move |key| key.contains(&text))) }
-        },
-    };
-
     fn problems(whitelist: Option<&str>, gate: bool) -> Vec<String> {
         let set = set(
             &json!({"name": "s", "labels": {"team": "a"}}),
             &json!({"patchPodMetadata": [{"annotations": {"oom-score": "1", "log": "x"}}]}),
         );
-        let whitelist = whitelist.map(|text| Whitelist::parse(text, LANGUAGES));
-        let world = World {
-            whitelist: whitelist.as_ref(),
-            patch_without_whitelist: gate,
-            languages: LANGUAGES,
-            ..World::default()
-        };
+        let whitelist = whitelist.map(|text| Whitelist::parse(text));
+        let world = World { whitelist: whitelist.as_ref(), patch_without_whitelist: gate, ..World::default() };
         validate(&set, None, &world).iter().map(ToString::to_string).collect()
     }
 

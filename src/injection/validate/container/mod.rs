@@ -12,7 +12,6 @@ mod sidecar;
 
 pub(super) use env::check_resource_field;
 
-use super::World;
 use super::node::{Body, Place, Report};
 use super::syntax;
 use super::volumes::Volumes;
@@ -61,7 +60,7 @@ pub(super) fn injected_names(kind: Kind, container: &SidecarContainer) -> Vec<St
     }
 }
 
-pub(super) fn check(spec: &SidecarSetSpec, volumes: &Volumes<'_>, world: &World<'_>, report: &Report) {
+pub(super) fn check(spec: &SidecarSetSpec, volumes: &Volumes<'_>, report: &Report) {
     if all(spec, report).next().is_none() {
         report.root("spec").field("containers").required("no initContainer or container defined for SidecarSet");
     }
@@ -77,7 +76,7 @@ pub(super) fn check(spec: &SidecarSetSpec, volumes: &Volumes<'_>, world: &World<
         } else {
             ports::check(&body, &mut host_ports);
         }
-        sidecar::check(kind, container, &body.place, world.languages);
+        sidecar::check(kind, container, &body.place);
     }
 }
 

@@ -3,13 +3,12 @@
 //! Source: OpenKruise's rules. It looks at `containers` only and not at every enumeration; here the rules hold for init
 //! containers too, since their fields work there too.
 
-use super::super::languages::Languages;
 use super::super::node::Place;
 use super::super::{policy, syntax, transfer};
 use super::Kind;
 use crate::api::sidecarset::{PodInjectPolicy, SidecarContainer, UpgradeType};
 
-pub(super) fn check(kind: Kind, container: &SidecarContainer, place: &Place<'_>, languages: Languages) {
+pub(super) fn check(kind: Kind, container: &SidecarContainer, place: &Place<'_>) {
     if let Some(PodInjectPolicy::Other(unknown)) = &container.pod_inject_policy {
         place.field("podInjectPolicy").not_supported(unknown, &["BeforeAppContainer", "AfterAppContainer"]);
     }
@@ -26,7 +25,7 @@ pub(super) fn check(kind: Kind, container: &SidecarContainer, place: &Place<'_>,
     }
     check_upgrade(kind, container, &place.field("upgradeStrategy"));
     transfer::check(container, place);
-    policy::check(kind, container, place, languages);
+    policy::check(kind, container, place);
 }
 
 fn check_upgrade(kind: Kind, container: &SidecarContainer, place: &Place<'_>) {

@@ -1,0 +1,373 @@
+//! `resourcesPolicy`: the resources of a sidecar, computed from those of the Pod's app containers.
+//!
+//! A policy is compiled once per `SidecarSet`. For a Pod, the containers that its regular expression selects are aggregated, each
+//! resource for itself:
+//! * limits: the sum or the maximum, if every container has the limit. If one lacks it, the app is unlimited, and then the
+//!   sidecar gets no such limit either, not even from an expression without variable.
+//! * requests: the sum or the maximum; a container without the request counts as 0.
+//!
+//! The expressions turn the aggregates into the sidecar's resources; where there is no expression, the resource is not set.
+
+use super::expression::{Expression, ExpressionError, Resource};
+use super::re2::Re2;
+use crate::api::decode::FieldError;
+use crate::api::quantity::{Quantity, QuantityError};
+use crate::api::sidecarset::{ResourceExpressions, ResourcesPolicy, TargetContainersMode};
+use serde::Serialize;
+use std::fmt;
+use thiserror::Error;
+
+/// Something for each of the two resources.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PerResource<T> {
+    /// For `cpu`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<T>,
+    /// For `memory`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<T>,
+}
+
+/// A container of the Pod, as far as policies ask for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TargetContainer<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its limits, as they are written; for one written as a number the text of the number.
+    pub limits: PerResource<&'a str>,
+    /// Its requests, in the same way.
+    pub requests: PerResource<&'a str>,
+}
+
+/// `resources` of a sidecar; serializes to the whole object of that name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ComputedResources {
+    /// Limits.
+    #[serde(skip_serializing_if = "PerResource::is_empty")]
+    pub limits: PerResource<Quantity>,
+    /// Requests.
+    #[serde(skip_serializing_if = "PerResource::is_empty")]
+    pub requests: PerResource<Quantity>,
+}
+
+/// A policy, ready for Pods.
+#[derive(Clone, Debug)]
+pub struct CompiledPolicy {
+    names: Re2,
+    mode: TargetContainersMode,
+    limits: PerResource<Expression>,
+    requests: PerResource<Expression>,
+}
+
+/// Which of the two parts of `resources`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// `limits`
+    Limits,
+    /// `requests`
+    Requests,
+}
+
+/// Why a policy gives no resources for a Pod.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum PolicyError {
+    /// The policy is for containers that the Pod does not have.
+    #[error("failed to get target containers: no containers match the regex pattern {pattern:?}")]
+    NoTarget {
+        /// `targetContainersNameRegex`.
+        pattern: String,
+    },
+    /// The Pod's own fault.
+    #[error("container {container:?}: resources.{part}.{resource}: {problem}")]
+    Container {
+        /// Name of the container.
+        container: String,
+        /// Where the quantity stands.
+        part: Part,
+        /// Which quantity.
+        resource: Resource,
+        /// What is wrong with it.
+        problem: QuantityError,
+    },
+    /// The sum is more than can be kept.
+    #[error("the sum of resources.{part}.{resource} of the target containers is too large")]
+    Overflow {
+        /// Of what.
+        part: Part,
+        /// Of which resource.
+        resource: Resource,
+    },
+    /// An expression fails for the Pod's figures.
+    #[error("resourcesPolicy.resourcesExpr.{part}.{resource}: {problem}")]
+    Expression {
+        /// Where the expression stands.
+        part: Part,
+        /// For which resource.
+        resource: Resource,
+        /// What is wrong.
+        problem: ExpressionError,
+    },
+}
+
+impl CompiledPolicy {
+    /// Compiles the policy; `field` is where it stands, for the error.
+    ///
+    /// # Errors
+    /// When the regular expression or one of the expressions cannot be parsed.
+    pub fn compile(policy: &ResourcesPolicy, field: &str) -> Result<Self, FieldError> {
+        let names = Re2::new(&policy.target_containers_name_regex)
+            .map_err(|e| FieldError { field: format!("{field}.targetContainersNameRegex"), problem: e.to_string() })?;
+        let compile = |part: Part, expressions: Option<&ResourceExpressions>| {
+            PerResource::try_from_fn(|resource| match (expressions, resource) {
+                (Some(ResourceExpressions { cpu: text, .. }), Resource::Cpu)
+                | (Some(ResourceExpressions { memory: text, .. }), Resource::Memory)
+                    if !text.is_empty() =>
+                {
+                    Expression::parse(resource, text).map(Some).map_err(|e| FieldError {
+                        field: format!("{field}.resourcesExpr.{part}.{resource}"),
+                        problem: e.to_string(),
+                    })
+                }
+                _ => Ok(None),
+            })
+        };
+        Ok(Self {
+            names,
+            mode: policy.target_containers_mode,
+            limits: compile(Part::Limits, policy.resources_expr.limits.as_ref())?,
+            requests: compile(Part::Requests, policy.resources_expr.requests.as_ref())?,
+        })
+    }
+
+    /// The sidecar's `resources`, which take the place of all that it had. `containers` are the Pod's app containers and native
+    /// sidecars without those that some matching `SidecarSet` names; the policy selects among them.
+    ///
+    /// # Errors
+    /// When it selects none, when a quantity of a selected one cannot be read, or when an expression fails.
+    pub fn resources(&self, containers: &[TargetContainer<'_>]) -> Result<ComputedResources, PolicyError> {
+        let targets: Vec<_> = containers.iter().filter(|container| self.names.is_match(container.name)).collect();
+        if targets.is_empty() {
+            return Err(PolicyError::NoTarget { pattern: self.names.as_str().to_owned() });
+        }
+        let compute = |part| PerResource::try_from_fn(|resource| self.compute(part, resource, &targets));
+        Ok(ComputedResources { limits: compute(Part::Limits)?, requests: compute(Part::Requests)? })
+    }
+
+    fn compute(
+        &self,
+        part: Part,
+        resource: Resource,
+        targets: &[&TargetContainer<'_>],
+    ) -> Result<Option<Quantity>, PolicyError> {
+        let expressions = match part {
+            Part::Limits => &self.limits,
+            Part::Requests => &self.requests,
+        };
+        let Some(expression) = expressions.get(resource) else { return Ok(None) };
+        let mut aggregate = None;
+        for target in targets {
+            let quantity = match target.part(part).get(resource) {
+                Some(text) => read(text).map_err(|problem| {
+                    let container = target.name.to_owned();
+                    PolicyError::Container { container, part, resource, problem }
+                })?,
+                None if part == Part::Limits => return Ok(None),
+                None => Quantity::from_milli(0, resource.format()),
+            };
+            aggregate = Some(match aggregate {
+                None => quantity,
+                Some(aggregate) => self.join(aggregate, quantity).ok_or(PolicyError::Overflow { part, resource })?,
+            });
+        }
+        let Some(aggregate) = aggregate else { return Ok(None) };
+        let evaluated = expression.evaluate(aggregate);
+        evaluated.map(Some).map_err(|problem| PolicyError::Expression { part, resource, problem })
+    }
+
+    fn join(&self, one: Quantity, other: Quantity) -> Option<Quantity> {
+        match self.mode {
+            TargetContainersMode::Sum => one.checked_add(other),
+            TargetContainersMode::Max => Some(if one.compare(other).is_lt() { other } else { one }),
+        }
+    }
+}
+
+/// A quantity as the API server would hand it on: no finer than thousandths.
+fn read(text: &str) -> Result<Quantity, QuantityError> {
+    Quantity::parse(text).map(Quantity::round_up_to_milli)
+}
+
+impl<T> PerResource<T> {
+    /// The one for `resource`.
+    #[must_use]
+    pub fn get(&self, resource: Resource) -> Option<&T> {
+        match resource {
+            Resource::Cpu => self.cpu.as_ref(),
+            Resource::Memory => self.memory.as_ref(),
+        }
+    }
+
+    fn try_from_fn<E>(make: impl Fn(Resource) -> Result<Option<T>, E>) -> Result<Self, E> {
+        Ok(Self { cpu: make(Resource::Cpu)?, memory: make(Resource::Memory)? })
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.cpu.is_none() && self.memory.is_none()
+    }
+}
+
+impl<'a> TargetContainer<'a> {
+    fn part(&self, part: Part) -> &PerResource<&'a str> {
+        match part {
+            Part::Limits => &self.limits,
+            Part::Requests => &self.requests,
+        }
+    }
+}
+
+/// The name of the field.
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Limits => "limits",
+            Self::Requests => "requests",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(yaml: &str) -> CompiledPolicy {
+        let policy: ResourcesPolicy = serde_saphyr::from_str(yaml).unwrap_or_else(|e| panic!("{e}"));
+        CompiledPolicy::compile(&policy, "policy").unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    fn amounts<'a>(cpu: &'a str, memory: &'a str) -> PerResource<&'a str> {
+        let written = |text: &'a str| (!text.is_empty()).then_some(text);
+        PerResource { cpu: written(cpu), memory: written(memory) }
+    }
+
+    fn container<'a>(
+        name: &'a str,
+        limits: PerResource<&'a str>,
+        requests: PerResource<&'a str>,
+    ) -> TargetContainer<'a> {
+        TargetContainer { name, limits, requests }
+    }
+
+    fn resources(policy: &CompiledPolicy, containers: &[TargetContainer<'_>]) -> String {
+        let resources = policy.resources(containers).unwrap_or_else(|e| panic!("{e}"));
+        serde_json::to_string(&resources).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    const SHARES: &str = "
+        targetContainersMode: sum
+        targetContainersNameRegex: ^app
+        resourcesExpr:
+          limits: {cpu: 'max(cpu*50%, 50m)', memory: 200Mi}
+          requests: {cpu: cpu*50%, memory: 'max(memory/4, 64Mi)'}";
+
+    #[test]
+    fn sums_are_over_the_containers_that_the_expression_selects() {
+        let containers = [
+            container("app-1", amounts("200m", "1Gi"), amounts("100m", "512Mi")),
+            container("my-app", amounts("9", "9Gi"), amounts("9", "9Gi")),
+            container("app-2", amounts("1", "1G"), amounts("", "")),
+        ];
+        assert_eq!(
+            resources(&policy(SHARES), &containers),
+            r#"{"limits":{"cpu":"600m","memory":"200Mi"},"requests":{"cpu":"50m","memory":"128Mi"}}"#
+        );
+        assert_eq!(
+            resources(&policy(&SHARES.replace("sum", "max")), &containers),
+            r#"{"limits":{"cpu":"500m","memory":"200Mi"},"requests":{"cpu":"50m","memory":"128Mi"}}"#
+        );
+    }
+
+    #[test]
+    fn one_container_without_the_limit_leaves_the_sidecar_without_even_from_a_constant() {
+        let unlimited = [
+            container("app-1", amounts("1", "1Gi"), amounts("100m", "512Mi")),
+            container("app-2", amounts("1", ""), amounts("", "")),
+        ];
+        for mode in ["sum", "max"] {
+            let json = resources(&policy(&SHARES.replace("sum", mode)), &unlimited);
+            assert!(json.contains(r#""limits":{"cpu":""#) && !json.contains("200Mi"), "{json}");
+        }
+        let bare = [container("app", amounts("", ""), amounts("", ""))];
+        assert_eq!(resources(&policy(SHARES), &bare), r#"{"requests":{"cpu":"0","memory":"64Mi"}}"#);
+    }
+
+    #[test]
+    fn a_resource_without_expression_is_not_set() {
+        let app = [container("app", amounts("1", "1Gi"), amounts("1", "nonsense"))];
+        for (expressions, json) in [
+            ("{limits: {cpu: cpu}}", r#"{"limits":{"cpu":"1"}}"#),
+            ("{limits: {cpu: '', memory: memory}}", r#"{"limits":{"memory":"1Gi"}}"#),
+            ("{requests: {cpu: cpu*2}}", r#"{"requests":{"cpu":"2"}}"#),
+            ("{}", "{}"),
+        ] {
+            let policy = policy(&format!("{{targetContainersMode: max, resourcesExpr: {expressions}}}"));
+            assert_eq!(resources(&policy, &app), json, "{expressions}");
+        }
+    }
+
+    #[test]
+    fn aggregates_keep_the_notation_of_the_first_that_is_not_zero() {
+        let policy = policy(
+            "{targetContainersMode: sum, resourcesExpr: {limits: {memory: memory}, requests: {memory: memory}}}",
+        );
+        for (amounts_of_memory, sum) in [
+            (["1Gi", "1Mi"], "1025Mi"),
+            (["1e9", "1Gi"], "2073741824"),
+            (["0", "1Gi"], "1Gi"),
+            (["1e9", "1e9"], "2e9"),
+            (["100u", "100u"], "2m"),
+        ] {
+            let containers = amounts_of_memory.map(|memory| container("app", amounts("", memory), amounts("", memory)));
+            let expected = format!(r#"{{"limits":{{"memory":"{sum}"}},"requests":{{"memory":"{sum}"}}}}"#);
+            assert_eq!(resources(&policy, &containers), expected);
+        }
+    }
+
+    #[test]
+    fn errors_name_pattern_container_and_expression() {
+        let policy = policy(&SHARES.replace("max(memory/4, 64Mi)", "memory-1Gi"));
+        let error = |containers: &[_]| policy.resources(containers).map(drop).map_err(|e| e.to_string());
+        let none = "failed to get target containers: no containers match the regex pattern \"^app\"".to_owned();
+        assert_eq!(error(&[]), Err(none.clone()));
+        assert_eq!(error(&[container("web", amounts("1", ""), amounts("", ""))]), Err(none));
+        assert_eq!(
+            error(&[container("app", amounts("1", "5Mi"), amounts("1x", ""))]),
+            Err(format!("container \"app\": resources.requests.cpu: {}", QuantityError::Syntax("1x".to_owned())))
+        );
+        assert_eq!(
+            error(&[container("app", amounts("", ""), amounts("1", "512Mi"))]),
+            Err("resourcesPolicy.resourcesExpr.requests.memory: expression \"memory-1Gi\": the result -512Mi is negative"
+                .to_owned())
+        );
+        let huge = [container("app", amounts("", ""), amounts("100000000000E", "1Gi")); 2];
+        let overflow = PolicyError::Overflow { part: Part::Requests, resource: Resource::Cpu };
+        assert_eq!(error(&huge), Err(overflow.to_string()));
+    }
+
+    #[test]
+    fn what_cannot_be_compiled_is_an_error_of_its_field() {
+        for (yaml, field) in [
+            (
+                "{targetContainersMode: sum, targetContainersNameRegex: 'a**', resourcesExpr: {}}",
+                "p.targetContainersNameRegex",
+            ),
+            ("{targetContainersMode: sum, resourcesExpr: {limits: {cpu: cpu*}}}", "p.resourcesExpr.limits.cpu"),
+            ("{targetContainersMode: sum, resourcesExpr: {requests: {memory: x}}}", "p.resourcesExpr.requests.memory"),
+        ] {
+            let policy: ResourcesPolicy = serde_saphyr::from_str(yaml).unwrap_or_else(|e| panic!("{e}"));
+            let error = CompiledPolicy::compile(&policy, "p").map(drop).map_err(|e| e.field);
+            assert_eq!(error, Err(field.to_owned()));
+        }
+    }
+}
