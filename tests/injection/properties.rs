@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{FileFailurePersistence, TestRunner};
 use serde_json::{Map, Value, json};
+use similar::TextDiff;
 
 use crate::api_server::default_pod;
 use crate::reference::{
@@ -34,13 +35,21 @@ proptest! {
         match (&answer, &expected) {
             (Answer::Patch(patch), Outcome::Injected(pod)) => {
                 prop_assert_eq!(fault_of_shape(&case.request.pod, patch), None);
-                prop_assert_eq!(&patched(&case, patch)?, pod);
+                let [patched, pod] = [patched(&case, patch)?, pod.clone()].map(sorted_lines);
+                let difference = TextDiff::from_lines(&pod, &patched);
+                prop_assert!(pod == patched, "the crate differs from the reference:\n{}", difference.unified_diff());
             }
             (Answer::Nothing, Outcome::Nothing) => {}
             (Answer::Denied(reason), Outcome::Denied(_)) => prop_assert!(!reason.is_empty()),
             _ => prop_assert!(false, "the crate answers {answer:?}\nthe reference {expected:?}"),
         }
     }
+}
+
+/// The JSON, keys sorted, a value a line.
+fn sorted_lines(mut value: Value) -> String {
+    value.sort_all_objects();
+    format!("{value:#}")
 }
 
 /// Whether a container has everything that was written, beside defaults and the mark of injection. SidecarSet's own fields

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::Set;
-use super::json::{annotation, html_escaped, is_injected, items, name, set_annotation, text};
+use super::json::{annotation, html_escaped, is_injected, name, set_annotation, text};
 use super::sidecars::Sidecar;
 
 /// Pod annotation: set name -> what was injected, with the hash over its containers.
@@ -64,17 +64,17 @@ pub fn write_hot_upgrades<'a>(
         }
     }
     if any && present.as_ref() != Some(&working) {
-        set_annotation(pod, WORKING, &html_escaped(&json!(working).to_string()));
+        set_annotation(pod, WORKING, &json!(working).to_string());
     }
 }
 
-/// Names the first container that no set brought, unless there is a name already.
-pub fn write_default_container(pod: &mut Value) {
-    let first = items(pod, "/spec/containers").iter().find(|container| !is_injected(container)).map(name);
-    if let Some(first) = first.map(str::to_owned)
+/// Names the first of the received containers that no set brought, unless there is a name already.
+pub fn write_default_container(received: &[Value], pod: &mut Value) {
+    let first = received.iter().find(|container| !is_injected(container));
+    if let Some(first) = first
         && annotation(pod, DEFAULT_CONTAINER).is_none()
     {
-        set_annotation(pod, DEFAULT_CONTAINER, &first);
+        set_annotation(pod, DEFAULT_CONTAINER, name(first));
     }
 }
 

@@ -46,9 +46,9 @@ pub fn is_injected(container: &Value) -> bool {
     items(container, "/env").iter().any(|variable| name(variable) == "IS_INJECTED" && variable["value"] == "true")
 }
 
-/// An annotation's text, if there is one.
+/// An annotation's text, if there is one; `null` is an empty text, as the API server has it.
 pub fn annotation<'a>(pod: &'a Value, key: &str) -> Option<&'a str> {
-    pod["metadata"]["annotations"][key].as_str()
+    pod["metadata"]["annotations"].get(key).map(|text| text.as_str().unwrap_or_default())
 }
 
 pub fn set_annotation(pod: &mut Value, key: &str, text: &str) {

@@ -40,7 +40,8 @@ fn merged_text(present: &str, patch: &str) -> Result<String, String> {
     if present.is_empty() || present == patch {
         return Ok(patch.to_owned());
     }
-    let document = if present.trim().is_empty() { "{}" } else { present };
+    let is_blank = present.trim().is_empty();
+    let document = if is_blank { "{}" } else { present };
     let parse = |text: &str| serde_json::from_str::<Box<RawValue>>(text).map_err(|error| error.to_string());
     let (document, patch) = (parse(document)?, parse(patch)?);
     if document.get() == "null" {
@@ -50,7 +51,8 @@ fn merged_text(present: &str, patch: &str) -> Result<String, String> {
         return Err("the patch is no object".to_owned());
     }
     let merged = merge(document.get(), patch.get());
-    Ok(if meaning(&merged) == meaning(document.get()) { present.to_owned() } else { merged })
+    let says_the_same = !is_blank && meaning(&merged) == meaning(document.get());
+    Ok(if says_the_same { present.to_owned() } else { merged })
 }
 
 /// RFC 7386 over JSON texts: whatever the patch does not touch stays as it is spelled, except for white space.

@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 pub use annotations::{DEFAULT_CONTAINER, HASH, HASH_WITHOUT_IMAGE, INJECTED_LIST, WORKING};
-use json::{elements, member, name, text};
 pub use json::items;
+use json::{elements, member, name, text};
 pub use matching::{BASE, CANARY, MIRROR};
 use sidecars::Sidecar;
 pub use sidecars::injected_names;
@@ -110,7 +110,7 @@ fn inject_sets(sets: &[&Set], received: &Value, default_container: bool, now: &s
     let stays = |sidecar: &Sidecar| [&init_merge, &merge].iter().any(|merge| merge.stays(sidecar));
     annotations::write_hot_upgrades(init_containers.iter().chain(&containers), stays, &mut pod);
     if default_container && merge.prepends {
-        annotations::write_default_container(&mut pod);
+        annotations::write_default_container(items(received, "/spec/containers"), &mut pod);
     }
     Ok(pod)
 }

@@ -28,8 +28,7 @@ pub struct Sidecar {
     before: bool,
     /// Whether the Pod records this very content of the set, so that an injected container of the name is up to date.
     known: bool,
-    taken: Taken,
-    versions: Vec<Value>,
+    taken: Vec<Taken>,
 }
 
 /// One of the two containers that a hot-upgraded container becomes.
@@ -40,7 +39,7 @@ pub struct Half {
     pub works: bool,
 }
 
-/// What a container takes from the Pod's app containers, as far as it lacks it.
+/// What a container takes from one of the Pod's app containers.
 #[derive(Default)]
 struct Taken {
     mounts: Vec<Value>,
@@ -72,19 +71,16 @@ pub fn of_set(set: &Set, list: &str, pod: &Value, entries: &BTreeMap<String, Box
             let half = is_hot(list, stored)
                 .then(|| Half { base: name(stored).to_owned(), works: injected_name.ends_with("-1") });
             let mut container = marked_container(stored, written.get(index).unwrap_or(&Value::Null));
-            let taken = taken(stored, pod);
-            give(&mut container, &taken);
-            let mut versions = Vec::new();
+            let taken = taken(stored, pod).iter().map(|offered| give(&mut container, offered)).collect();
             if let Some(half) = &half {
                 container["name"] = json!(injected_name);
                 if !half.works {
                     container["image"] = stored["upgradeStrategy"]["hotUpgradeEmptyImage"].clone();
                 }
-                versions = version_variables(&injected_name);
-                elements(member(&mut container, "env")).extend(versions.clone());
+                elements(member(&mut container, "env")).extend(version_variables(&injected_name));
             }
             let before = stored["podInjectPolicy"] == "BeforeAppContainer";
-            sidecars.push(Sidecar { container, half, before, known, taken, versions });
+            sidecars.push(Sidecar { container, half, before, known, taken });
         }
     }
     sidecars
@@ -115,76 +111,89 @@ fn marked_container(stored: &Value, written: &Value) -> Value {
     container
 }
 
-fn version_variables(container: &str) -> Vec<Value> {
+fn version_variables(container: &str) -> [Value; 2] {
     let variable = |name: &str, prefix: &str| {
         let path = format!("metadata.annotations['{prefix}.sidecarset.kruise.io/{container}']");
         json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}})
     };
-    vec![variable("SIDECARSET_VERSION", "version"), variable("SIDECARSET_VERSION_ALT", "versionalt")]
+    [variable("SIDECARSET_VERSION", "version"), variable("SIDECARSET_VERSION_ALT", "versionalt")]
 }
 
 /// Puts the sidecars into the Pod's list.
 pub fn merge(pod: &mut Value, list: &str, sidecars: &[Sidecar]) -> Merge {
     let (mut before, mut after, mut staying) = (Vec::new(), Vec::new(), BTreeSet::new());
-    if !sidecars.is_empty() {
-        let own = elements(member(member(pod, "spec"), list));
-        for sidecar in sidecars {
-            match own.iter_mut().find(|own| name(own) == name(&sidecar.container)) {
-                Some(own) if sidecar.known && is_injected(own) => {
-                    staying.insert(name(own).to_owned());
-                    give(own, &sidecar.taken);
-                    give(own, &Taken { env: sidecar.versions.clone(), ..Taken::default() });
-                }
-                Some(own) => *own = sidecar.container.clone(),
-                None if sidecar.before => before.push(sidecar.container.clone()),
-                None => after.push(sidecar.container.clone()),
-            }
-        }
-        let prepends = !before.is_empty();
-        *own = [before, std::mem::take(own), after].concat();
-        return Merge { prepends, staying };
+    if sidecars.is_empty() {
+        return Merge { prepends: false, staying };
     }
-    Merge { prepends: false, staying }
+    let own = elements(member(member(pod, "spec"), list));
+    for sidecar in sidecars {
+        match own.iter_mut().find(|own| name(own) == name(&sidecar.container)) {
+            Some(own) if sidecar.known && is_injected(own) => {
+                staying.insert(name(own).to_owned());
+                for taken in &sidecar.taken {
+                    give(own, taken);
+                }
+            }
+            Some(own) => *own = sidecar.container.clone(),
+            None if sidecar.before => before.push(sidecar.container.clone()),
+            None => after.push(sidecar.container.clone()),
+        }
+    }
+    let prepends = !before.is_empty();
+    *own = [before, std::mem::take(own), after].concat();
+    Merge { prepends, staying }
 }
 
 // ---- what is taken from app containers
 
-/// Adds to a container what it has not under the same path or name.
-fn give(container: &mut Value, taken: &Taken) {
-    for (list, path, additions) in
-        [("volumeMounts", "/mountPath", &taken.mounts), ("volumeDevices", "/devicePath", &taken.devices)]
-    {
-        for addition in additions {
-            let mounts = items(container, "/volumeMounts").iter().map(|mount| text(mount, "/mountPath"));
-            let devices = items(container, "/volumeDevices").iter().map(|device| text(device, "/devicePath"));
-            if !mounts.chain(devices).any(|used| used == text(addition, path)) {
-                elements(member(container, list)).push(addition.clone());
-            }
+/// Adds to a container what it has not under the same path or name, and says what that was.
+fn give(container: &mut Value, offered: &Taken) -> Taken {
+    let mut given = Taken::default();
+    for mount in &offered.mounts {
+        if !uses(container, text(mount, "/mountPath")) {
+            elements(member(container, "volumeMounts")).push(mount.clone());
+            given.mounts.push(mount.clone());
         }
     }
-    for variable in &taken.env {
+    for device in &offered.devices {
+        if !uses(container, text(device, "/devicePath")) {
+            elements(member(container, "volumeDevices")).push(device.clone());
+            given.devices.push(device.clone());
+        }
+    }
+    for variable in &offered.env {
         if !items(container, "/env").iter().any(|present| name(present) == name(variable)) {
             elements(member(container, "env")).push(variable.clone());
+            given.env.push(variable.clone());
         }
     }
+    given
 }
 
-fn taken(stored: &Value, pod: &Value) -> Taken {
-    let app_containers = items(pod, "/spec/containers");
-    let mut taken = Taken { env: transferred(stored, pod), ..Taken::default() };
-    for app_container in app_containers.iter().filter(|container| !is_injected(container)) {
+/// Whether a volume is mounted or a device found under a path.
+fn uses(container: &Value, path: &str) -> bool {
+    let mounts = items(container, "/volumeMounts").iter().map(|mount| text(mount, "/mountPath"));
+    let devices = items(container, "/volumeDevices").iter().map(|device| text(device, "/devicePath"));
+    mounts.chain(devices).any(|used| used == path)
+}
+
+fn taken(stored: &Value, pod: &Value) -> Vec<Taken> {
+    let mut taken = vec![Taken { env: transferred(stored, pod), ..Taken::default() }];
+    for app_container in items(pod, "/spec/containers").iter().filter(|container| !is_injected(container)) {
+        let mut shared = Taken::default();
         if text(stored, "/shareVolumePolicy/type") == "enabled" {
             for mount in items(app_container, "/volumeMounts") {
-                taken.mounts.push(mount.clone());
+                shared.mounts.push(mount.clone());
                 for variable in variables_in(text(mount, "/subPathExpr")) {
                     let first = items(app_container, "/env").iter().find(|own| name(own) == variable);
-                    taken.env.extend(first.cloned());
+                    shared.env.extend(first.cloned());
                 }
             }
         }
         if text(stored, "/shareVolumeDevicePolicy/type") == "enabled" {
-            taken.devices.extend(items(app_container, "/volumeDevices").iter().cloned());
+            shared.devices.extend(items(app_container, "/volumeDevices").iter().cloned());
         }
+        taken.push(shared);
     }
     taken
 }
