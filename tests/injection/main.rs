@@ -3,6 +3,7 @@
 mod api_server;
 mod containers;
 mod examples;
+mod feature_examples;
 mod metadata;
 mod pods;
 mod properties;

@@ -11,16 +11,12 @@ use crate::reference::{DEFAULT_CONTAINER, HASH, INJECTED_LIST, WORKING};
 const MERGED: &str = "example.com/merged";
 /// The annotations by which `transferEnv` finds a container.
 const SOURCES: [&str; 2] = ["example.com/source", "UPPER/Source"];
-const VERSION: &str = "version.sidecarset.kruise.io/shared-1";
 
 /// What a set puts into annotations, if anything.
 pub fn metadata_patches() -> impl Strategy<Value = Option<Value>> {
     let plain_key = select(
-        [
-            &["example.com/own", "example.com/new", VERSION, DEFAULT_CONTAINER, HASH, INJECTED_LIST, WORKING],
-            &SOURCES[..],
-        ]
-        .concat(),
+        [&["example.com/own", "example.com/new", DEFAULT_CONTAINER, HASH, INJECTED_LIST, WORKING], &SOURCES[..]]
+            .concat(),
     );
     let plain_text = select(&["web", "app", "shared", "{}", ""][..]);
     let policy = option::of(select(&["Retain", "Overwrite"][..]));
