@@ -20,15 +20,15 @@ use crate::shape::fault_of_shape;
 use crate::strategies::{Case, cases, mutated_reviews, mutated_sets, review};
 use crate::{Answer, NOW, real, real_on_anything};
 
-/// `PROPTEST_CASES` (256) times `factor` cases; a failure is kept beside this file and tried first from then on.
-fn config(factor: u32) -> ProptestConfig {
+/// `halves` times half of `PROPTEST_CASES` (256) cases; a failure is kept beside this file and tried first from then on.
+fn config(halves: u32) -> ProptestConfig {
     let regressions = FileFailurePersistence::Direct("tests/injection/proptest-regressions.txt");
     let default = ProptestConfig::default();
-    ProptestConfig { failure_persistence: Some(Box::new(regressions)), cases: factor * default.cases, ..default }
+    ProptestConfig { failure_persistence: Some(Box::new(regressions)), cases: halves * default.cases / 2, ..default }
 }
 
 proptest! {
-    #![proptest_config(config(2))]
+    #![proptest_config(config(4))]
 
     #[test]
     fn the_patch_does_what_the_reference_does(case in cases()) {
@@ -120,7 +120,7 @@ fn written_containers(set: &Set, list: &str) -> Vec<Value> {
 }
 
 proptest! {
-    #![proptest_config(config(1))]
+    #![proptest_config(config(2))]
 
     #[test]
     fn a_second_pass_over_the_patched_and_defaulted_pod_has_no_patch(case in cases()) {
@@ -135,6 +135,10 @@ proptest! {
             }
         }
     }
+}
+
+proptest! {
+    #![proptest_config(config(1))]
 
     #[test]
     fn everything_but_what_injection_is_about_stays_as_it_is(case in cases()) {
@@ -204,7 +208,7 @@ proptest! {
 fn the_generated_cases_reach_every_kind_of_outcome() {
     let mut runner = TestRunner::deterministic();
     let (mut injected, mut nothing, mut denied, mut replaced, mut kept) = (0, 0, 0, 0, 0);
-    for _ in 0..500 {
+    for _ in 0..200 {
         let case = cases().new_tree(&mut runner).expect("a case").current();
         let pod = match inject(&case.world, &case.request, NOW) {
             Outcome::Nothing => {
@@ -230,7 +234,7 @@ fn the_generated_cases_reach_every_kind_of_outcome() {
     let seen =
         [("injected", injected), ("nothing", nothing), ("denied", denied), ("replaced", replaced), ("kept", kept)];
     for (kind, count) in seen {
-        assert!(count >= 15, "{kind} only {count} times: {seen:?}");
+        assert!(count >= 6, "{kind} only {count} times: {seen:?}");
     }
 }
 
@@ -254,14 +258,13 @@ fn uninjected(pod: &Value, case: &Case) -> Value {
         remove(&mut pod["spec"], list);
     }
     let patches = case.world.sets.iter().flat_map(|set| items(&set.stored, "/spec/patchPodMetadata"));
-    let patched: Vec<&String> =
-        patches.filter_map(|patch| patch["annotations"].as_object()).flat_map(Map::keys).collect();
+    let keys: Vec<&String> = patches.filter_map(|patch| patch["annotations"].as_object()).flat_map(Map::keys).collect();
     if let Some(annotations) = pod["metadata"]["annotations"].as_object_mut() {
         annotations.retain(|key, _| {
             !([HASH, HASH_WITHOUT_IMAGE, INJECTED_LIST, WORKING].contains(&key.as_str())
                 || case.world.default_container && key == DEFAULT_CONTAINER
                 || ["version.", "versionalt."].iter().any(|it| key.starts_with(&format!("{it}sidecarset.kruise.io/")))
-                || patched.contains(&key))
+                || keys.contains(&key))
         });
     }
     for (parent, child) in [

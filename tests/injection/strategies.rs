@@ -122,7 +122,9 @@ impl History {
             Outcome::Injected(pod) => pod,
             _ => return request.pod.clone(),
         };
-        afterwards.iter().for_each(|meddling| meddling.apply(&mut pod));
+        for meddling in afterwards {
+            meddling.apply(&mut pod);
+        }
         pod
     }
 }

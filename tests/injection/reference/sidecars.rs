@@ -213,11 +213,11 @@ fn transferred(stored: &Value, pod: &Value) -> Vec<Value> {
         let listed = items(entry, "/envNames").iter().filter_map(Value::as_str);
         let names: BTreeSet<&str> = listed.chain([text(entry, "/envName")]).filter(|name| !name.is_empty()).collect();
         for wanted in names {
-            let variables = items(pod, "/spec/containers")
+            let mut variables = items(pod, "/spec/containers")
                 .iter()
                 .filter(|container| source.is_some_and(|source| name(container) == source))
                 .flat_map(|container| items(container, "/env"));
-            transferred.extend(variables.filter(|variable| name(variable) == wanted).next_back().cloned());
+            transferred.extend(variables.rfind(|variable| name(variable) == wanted).cloned());
         }
     }
     transferred
