@@ -45,39 +45,39 @@ spec:
   imagePullSecrets: [{name: mirror}, {name: mirror}]
 ";
 
-fn yaml(text: &str) -> Value {
+pub fn yaml(text: &str) -> Value {
     serde_saphyr::from_str(text).expect("the YAML of a test")
 }
 
-fn request(pod: &Value) -> Request {
+pub fn request(pod: &Value) -> Request {
     let create = "CREATE".to_owned();
     Request { operation: create, sub_resource: String::new(), namespace: "shop".to_owned(), pod: pod.clone() }
 }
 
-fn injected(world: &World, pod: &Value) -> Value {
+pub fn injected(world: &World, pod: &Value) -> Value {
     match inject(world, &request(pod), NOW) {
         Outcome::Injected(pod) => pod,
         other => panic!("{other:?}"),
     }
 }
 
-fn names(pod: &Value, list: &str) -> Vec<String> {
+pub fn names(pod: &Value, list: &str) -> Vec<String> {
     items(pod, &format!("/spec/{list}"))
         .iter()
         .map(|item| item["name"].as_str().unwrap_or_default().to_owned())
         .collect()
 }
 
-fn with(mut value: Value, pointer: &str, new: &Value) -> Value {
+pub fn with(mut value: Value, pointer: &str, new: &Value) -> Value {
     let (parent, key) = pointer.rsplit_once('/').expect("a pointer to a member");
     value.pointer_mut(parent).expect("a parent")[key.replace("~1", "/")] = new.clone();
     value
 }
 
 /// A set with one app container of the set's name and a selector on `app: nginx`.
-fn small_set(name: &str) -> Value {
+pub fn small_set(name: &str) -> Value {
     yaml(&format!(
-        "{{apiVersion: apps.kruise.io/v1beta1, kind: SidecarSet, metadata: {{name: {name}}}, spec: {{selector: \
+        "{{apiVersion: apps.kruise.io/v1beta1, kind: SidecarSet, metadata: {{name: '{name}'}}, spec: {{selector: \
          {{matchLabels: {{app: nginx}}}}, containers: [{{name: c-{name}, image: example.com/c:1}}]}}}}"
     ))
 }

@@ -1,11 +1,15 @@
 //! The injection core against a slow, plainly written reference injector, on generated sets, Namespaces and Pods.
 
 mod api_server;
+mod containers;
 mod examples;
+mod feature_examples;
+mod metadata;
 mod pods;
 mod properties;
 mod reference;
 mod sets;
+mod shape;
 mod strategies;
 
 use jiff::Timestamp;
@@ -35,7 +39,7 @@ fn world(sets: &[Value], namespaces: &[Value]) -> World {
         let (hash, hash_without_image) = hashes(&stored);
         Set { written: written.clone(), stored, hash, hash_without_image }
     };
-    World { sets: sets.iter().map(set).collect(), namespaces: namespaces.to_vec() }
+    World { sets: sets.iter().map(set).collect(), namespaces: namespaces.to_vec(), default_container: false }
 }
 
 /// A `SidecarSet` as it is stored: defaulted. What the crate refuses to read stays as it is.
@@ -53,8 +57,8 @@ fn hashes(stored: &Value) -> (String, String) {
     hashes.map(|hashes| (hashes.hash, hashes.without_image)).unwrap_or_default()
 }
 
-fn snapshot<'v>(sets: impl Iterator<Item = &'v Value>, namespaces: &[Value]) -> Snapshot {
-    let mut index = Index::new(Options::default());
+fn snapshot<'v>(sets: impl Iterator<Item = &'v Value>, namespaces: &[Value], default_container: bool) -> Snapshot {
+    let mut index = Index::new(Options { default_container, ..Options::default() });
     for set in sets.filter_map(|set| InjectableSet::new(decode::sidecarset(set.clone()).ok()?).ok()) {
         index.apply_set(set);
     }
@@ -76,7 +80,8 @@ fn real(world: &World, request: &Request, pod_text: &str) -> Answer {
         uid: "",
         now: NOW.parse().expect("a time"),
     };
-    let snapshot = snapshot(world.sets.iter().map(|set| &set.written), &world.namespaces);
+    let sets = world.sets.iter().map(|set| &set.written);
+    let snapshot = snapshot(sets, &world.namespaces, world.default_container);
     match snapshot.inject(&pod, &circumstances) {
         Ok(Injection::Excluded(_) | Injection::NotMatched) => Answer::Nothing,
         Ok(Injection::Matched(injected)) => match injected.patch {
@@ -90,6 +95,7 @@ fn real(world: &World, request: &Request, pod_text: &str) -> Answer {
 /// Runs the crate on sets that may be anything and the body of a review that may be anything; the answer does not
 /// matter.
 fn real_on_anything(sets: &[Value], namespaces: &[Value], review: &[u8]) {
-    let reply = mutate_pod::answer(review, &snapshot(sets.iter(), namespaces), Timestamp::UNIX_EPOCH, &Metrics::new());
+    let snapshot = snapshot(sets.iter(), namespaces, true);
+    let reply = mutate_pod::answer(review, &snapshot, Timestamp::UNIX_EPOCH, &Metrics::new());
     assert!([200, 400].contains(&reply.status), "{}", String::from_utf8_lossy(&reply.body));
 }

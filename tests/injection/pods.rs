@@ -7,8 +7,10 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 use serde_json::{Map, Value, json};
 
-use crate::reference::{HASH, HASH_WITHOUT_IMAGE, INJECTED_LIST, MIRROR, Set, World};
-use crate::sets::{LISTS, container_fields, json_values, label_map, with};
+use crate::containers::container_fields;
+use crate::metadata::{patched_annotations, working_annotation};
+use crate::reference::{HASH, HASH_WITHOUT_IMAGE, INJECTED_LIST, MIRROR, Set, WORKING, World};
+use crate::sets::{LISTS, json_values, label_map, with};
 
 /// The parts of a Pod; some of its containers and annotations refer to the world's sets, which are not known yet.
 #[derive(Clone, Debug)]
@@ -21,6 +23,8 @@ pub struct PodParts {
     hash: HashText,
     hash_without_image: HashText,
     injected_list: Option<Value>,
+    working: Option<Value>,
+    patched: Vec<(&'static str, Value)>,
     exclusion: Option<Exclusion>,
     unknown: Value,
     empties: [Empty; 7],
@@ -97,7 +101,7 @@ pub fn pod_parts() -> impl Strategy<Value = PodParts> {
     let empties = prop::array::uniform7(select(&[Empty::Absent, Empty::Null, Empty::Written][..]));
     (
         (label_map(), namespace, containers(["app", "web", "shared"]), containers(["fetch", "init", "wait"]), borrowed),
-        (volumes, secrets, hash_text(), hash_text(), injected_list_text()),
+        (volumes, secrets, hash_text(), hash_text(), injected_list_text(), working_annotation(), patched_annotations()),
         (option::weighted(0.04, exclusion), json_values(), empties),
     )
         .prop_map(|(of_pod, of_set, rest)| PodParts {
@@ -109,6 +113,8 @@ pub fn pod_parts() -> impl Strategy<Value = PodParts> {
             hash: of_set.2,
             hash_without_image: of_set.3,
             injected_list: of_set.4,
+            working: of_set.5,
+            patched: of_set.6,
             exclusion: rest.0,
             unknown: rest.1,
             empties: rest.2,
@@ -206,12 +212,16 @@ impl PodParts {
             (HASH, self.hash.write(world, |set| &set.hash)),
             (HASH_WITHOUT_IMAGE, self.hash_without_image.write(world, |set| &set.hash_without_image)),
             (INJECTED_LIST, self.injected_list.clone()),
+            (WORKING, self.working.clone()),
             (MIRROR, matches!(self.exclusion, Some(Exclusion::Mirror)).then(|| json!("mirror"))),
         ];
         for (key, text) in texts {
             if let Some(text) = text {
                 annotations[key] = text;
             }
+        }
+        for (key, text) in &self.patched {
+            annotations[*key] = text.clone();
         }
 
         let mut metadata = json!({});
@@ -259,15 +269,15 @@ impl PodParts {
 
 impl Borrowed {
     fn add_to(&self, containers: &mut [Vec<Value>; 2], world: &World) {
-        let injected = self.set.get(&world.sets).containers(LISTS[self.list]);
+        let injected = self.set.get(&world.sets).injected_names(LISTS[self.list]);
         if injected.is_empty() {
             return;
         }
-        let name = &self.container.get(injected)["name"];
+        let name = self.container.get(&injected);
         if containers.iter().flatten().any(|present| present["name"] == *name) {
             return;
         }
-        let mut container = with(self.fields.clone(), "name", name.clone());
+        let mut container = with(self.fields.clone(), "name", json!(name));
         if self.is_injected {
             container["env"] = json!([{"name": "IS_INJECTED", "value": "true"}]);
         }

@@ -1,27 +1,34 @@
 //! The properties of a patch: it does what the reference does, once, touches nothing else, and no input panics.
 
-use json_patch::{Patch, PatchOperation};
+use std::collections::BTreeSet;
+
+use json_patch::Patch;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{FileFailurePersistence, TestRunner};
 use serde_json::{Map, Value, json};
+use similar::TextDiff;
 
 use crate::api_server::default_pod;
-use crate::reference::{HASH, HASH_WITHOUT_IMAGE, INJECTED_LIST, Outcome, Request, inject, items};
+use crate::reference::{
+    DEFAULT_CONTAINER, HASH, HASH_WITHOUT_IMAGE, INJECTED_LIST, Outcome, Request, Set, WORKING, inject, injected_names,
+    items,
+};
 use crate::sets::{LISTS, json_values, namespaces, sets};
+use crate::shape::fault_of_shape;
 use crate::strategies::{Case, cases, mutated_reviews, mutated_sets, review};
 use crate::{Answer, NOW, real, real_on_anything};
 
-/// `PROPTEST_CASES` (256) times `factor` cases; a failure is kept beside this file and tried first from then on.
-fn config(factor: u32) -> ProptestConfig {
+/// `halves` times half of `PROPTEST_CASES` (256) cases; a failure is kept beside this file and tried first from then on.
+fn config(halves: u32) -> ProptestConfig {
     let regressions = FileFailurePersistence::Direct("tests/injection/proptest-regressions.txt");
     let default = ProptestConfig::default();
-    ProptestConfig { failure_persistence: Some(Box::new(regressions)), cases: factor * default.cases, ..default }
+    ProptestConfig { failure_persistence: Some(Box::new(regressions)), cases: halves * default.cases / 2, ..default }
 }
 
 proptest! {
-    #![proptest_config(config(2))]
+    #![proptest_config(config(4))]
 
     #[test]
     fn the_patch_does_what_the_reference_does(case in cases()) {
@@ -30,7 +37,9 @@ proptest! {
         match (&answer, &expected) {
             (Answer::Patch(patch), Outcome::Injected(pod)) => {
                 prop_assert_eq!(fault_of_shape(&case.request.pod, patch), None);
-                prop_assert_eq!(&patched(&case, patch)?, pod);
+                let [patched, pod] = [patched(&case, patch)?, pod.clone()].map(sorted_lines);
+                let difference = TextDiff::from_lines(&pod, &patched);
+                prop_assert!(pod == patched, "the crate differs from the reference:\n{}", difference.unified_diff());
             }
             (Answer::Nothing, Outcome::Nothing) => {}
             (Answer::Denied(reason), Outcome::Denied(_)) => prop_assert!(!reason.is_empty()),
@@ -39,10 +48,23 @@ proptest! {
     }
 }
 
+/// The JSON, keys sorted, a value a line.
+fn sorted_lines(mut value: Value) -> String {
+    value.sort_all_objects();
+    format!("{value:#}")
+}
+
 /// Whether a container has everything that was written, beside defaults and the mark of injection. SidecarSet's own fields
 /// are no part of a container, and resources are written canonically.
 fn carries(container: &Value, written: &Value) -> bool {
-    const NOT_COPIED: [&str; 4] = ["podInjectPolicy", "upgradeStrategy", "shareVolumePolicy", "resources"];
+    const NOT_COPIED: [&str; 6] = [
+        "podInjectPolicy",
+        "upgradeStrategy",
+        "shareVolumePolicy",
+        "shareVolumeDevicePolicy",
+        "transferEnv",
+        "resources",
+    ];
     match (container, written) {
         (Value::Object(container), Value::Object(written)) => written.iter().all(|(key, written)| {
             NOT_COPIED.contains(&key.as_str())
@@ -57,8 +79,48 @@ fn carries(container: &Value, written: &Value) -> bool {
     }
 }
 
+/// Whether one annotation is merged from several patches. What the first leaves is the text of its patch, nulls and all,
+/// while a second pass merges it into the outcome of the others.
+fn patches_depend_on_each_other(case: &Case) -> bool {
+    let mut seen = BTreeSet::new();
+    let patches = case.world.sets.iter().flat_map(|set| items(&set.stored, "/spec/patchPodMetadata"));
+    let mut keys = patches
+        .filter(|patch| patch["patchPolicy"] == "MergePatchJson")
+        .flat_map(|patch| patch["annotations"].as_object().into_iter().flat_map(Map::keys));
+    keys.any(|key| !seen.insert(key))
+}
+
+/// Whether a variable may come from a container that the first pass itself brought; only a second pass sees it.
+fn transfers_from_a_sidecar(case: &Case, patched: &Value) -> bool {
+    let sets = &case.world.sets;
+    let brought: Vec<String> = sets.iter().flat_map(|set| set.injected_names("containers")).collect();
+    let of_pod = ["labels", "annotations"].into_iter().filter_map(|field| patched["metadata"][field].as_object());
+    let by_pod: Vec<&Value> = of_pod.flat_map(Map::values).collect();
+    let containers = sets.iter().flat_map(|set| LISTS.iter().flat_map(|list| set.containers(list)));
+    containers.flat_map(|container| items(container, "/transferEnv")).any(|entry| {
+        let sources = by_pod.iter().copied().chain(entry.get("sourceContainerName"));
+        sources.filter_map(Value::as_str).any(|source| brought.iter().any(|name| name == source))
+    })
+}
+
+/// The containers of a set's list as written, under the names that they have in the Pod.
+fn written_containers(set: &Set, list: &str) -> Vec<Value> {
+    let mut containers = Vec::new();
+    for (written, stored) in pod_list(&set.written, list).iter().zip(set.containers(list)) {
+        for injected in injected_names(list, stored) {
+            let mut container = written.clone();
+            if injected.ends_with("-2") && injected != name(stored) {
+                container["image"] = written["upgradeStrategy"]["hotUpgradeEmptyImage"].clone();
+            }
+            container["name"] = json!(injected);
+            containers.push(container);
+        }
+    }
+    containers
+}
+
 proptest! {
-    #![proptest_config(config(1))]
+    #![proptest_config(config(2))]
 
     #[test]
     fn a_second_pass_over_the_patched_and_defaulted_pod_has_no_patch(case in cases()) {
@@ -67,10 +129,16 @@ proptest! {
             for pod in [default_pod(&pod), pod] {
                 let request = Request { pod, ..case.request.clone() };
                 let second = real(&case.world, &request, &request.pod.to_string());
-                prop_assert!(matches!(second, Answer::Nothing), "{second:?}\nover {:#}", request.pod);
+                let is_stable = matches!(second, Answer::Nothing);
+                prop_assert!(is_stable || patches_depend_on_each_other(&case) || transfers_from_a_sidecar(&case, &request.pod),
+                    "{second:?}\nover {:#}", request.pod);
             }
         }
     }
+}
+
+proptest! {
+    #![proptest_config(config(1))]
 
     #[test]
     fn everything_but_what_injection_is_about_stays_as_it_is(case in cases()) {
@@ -94,10 +162,11 @@ proptest! {
         if let Answer::Patch(patch) = real(&case.world, &case.request, &case.pod_text) {
             let pod = patched(&case, &patch)?;
             for list in LISTS {
+                let received = pod_list(&case.request.pod, list);
                 for container in pod_list(&pod, list) {
-                    let is_of_set = !pod_list(&case.request.pod, list).contains(container);
-                    let written = case.world.sets.iter().flat_map(|set| pod_list(&set.written, list));
-                    prop_assert!(!is_of_set || written.clone().any(|written| carries(container, written)), "{container:#}");
+                    let is_of_set = !received.iter().any(|received| carries(container, received));
+                    let written: Vec<Value> = case.world.sets.iter().flat_map(|set| written_containers(set, list)).collect();
+                    prop_assert!(!is_of_set || written.iter().any(|written| carries(container, written)), "{container:#}");
                 }
             }
         }
@@ -139,7 +208,7 @@ proptest! {
 fn the_generated_cases_reach_every_kind_of_outcome() {
     let mut runner = TestRunner::deterministic();
     let (mut injected, mut nothing, mut denied, mut replaced, mut kept) = (0, 0, 0, 0, 0);
-    for _ in 0..500 {
+    for _ in 0..200 {
         let case = cases().new_tree(&mut runner).expect("a case").current();
         let pod = match inject(&case.world, &case.request, NOW) {
             Outcome::Nothing => {
@@ -154,8 +223,8 @@ fn the_generated_cases_reach_every_kind_of_outcome() {
         };
         injected += 1;
         for list in LISTS {
-            let of_sets: Vec<&str> = case.world.sets.iter().flat_map(|set| names(set.containers(list))).collect();
-            let both = |container: &&Value| of_sets.contains(&name(container));
+            let of_sets: Vec<String> = case.world.sets.iter().flat_map(|set| set.injected_names(list)).collect();
+            let both = |container: &&Value| of_sets.iter().any(|of_set| of_set == name(container));
             let before: Vec<&Value> = pod_list(&case.request.pod, list).iter().filter(both).collect();
             let stays = before.iter().filter(|container| pod_list(&pod, list).contains(container)).count();
             kept += stays;
@@ -165,7 +234,7 @@ fn the_generated_cases_reach_every_kind_of_outcome() {
     let seen =
         [("injected", injected), ("nothing", nothing), ("denied", denied), ("replaced", replaced), ("kept", kept)];
     for (kind, count) in seen {
-        assert!(count >= 15, "{kind} only {count} times: {seen:?}");
+        assert!(count >= 6, "{kind} only {count} times: {seen:?}");
     }
 }
 
@@ -180,16 +249,23 @@ fn patched(case: &Case, patch: &Patch) -> Result<Value, TestCaseError> {
 fn uninjected(pod: &Value, case: &Case) -> Value {
     let mut pod = pod.clone();
     for list in LISTS {
-        let of_sets: Vec<&str> = case.world.sets.iter().flat_map(|set| names(set.containers(list))).collect();
+        let of_sets: Vec<String> = case.world.sets.iter().flat_map(|set| set.injected_names(list)).collect();
         if let Some(containers) = pod["spec"][list].as_array_mut() {
-            containers.retain(|container| !of_sets.contains(&name(container)));
+            containers.retain(|container| !of_sets.iter().any(|of_set| of_set == name(container)));
         }
     }
     for list in ["volumes", "imagePullSecrets"] {
         remove(&mut pod["spec"], list);
     }
-    for key in [HASH, HASH_WITHOUT_IMAGE, INJECTED_LIST] {
-        remove(&mut pod["metadata"]["annotations"], key);
+    let patches = case.world.sets.iter().flat_map(|set| items(&set.stored, "/spec/patchPodMetadata"));
+    let keys: Vec<&String> = patches.filter_map(|patch| patch["annotations"].as_object()).flat_map(Map::keys).collect();
+    if let Some(annotations) = pod["metadata"]["annotations"].as_object_mut() {
+        annotations.retain(|key, _| {
+            !([HASH, HASH_WITHOUT_IMAGE, INJECTED_LIST, WORKING].contains(&key.as_str())
+                || case.world.default_container && key == DEFAULT_CONTAINER
+                || ["version.", "versionalt."].iter().any(|it| key.starts_with(&format!("{it}sidecarset.kruise.io/")))
+                || keys.contains(&key))
+        });
     }
     for (parent, child) in [
         ("/metadata", "annotations"),
@@ -212,7 +288,7 @@ fn uninjected(pod: &Value, case: &Case) -> Value {
 }
 
 fn remove(object: &mut Value, key: &str) {
-    object.as_object_mut().and_then(|fields: &mut Map<String, Value>| fields.shift_remove(key));
+    object.as_object_mut().and_then(|fields| fields.shift_remove(key));
 }
 
 fn pod_list<'a>(pod: &'a Value, list: &str) -> &'a [Value] {
@@ -225,71 +301,4 @@ fn names(objects: &[Value]) -> Vec<&str> {
 
 fn name(object: &Value) -> &str {
     object["name"].as_str().unwrap_or_default()
-}
-
-// ---- the shape of a patch
-
-/// Why a patch is not minimal: it must only add, except that a container may be replaced behind a test of its name and
-/// that one of our annotations may get another text.
-fn fault_of_shape(pod: &Value, operations: &Patch) -> Option<String> {
-    let mut pod = pod.clone();
-    let mut guard: Option<String> = None;
-    for operation in &operations.0 {
-        let fault = |what: &str| Some(format!("{operation}: {what}"));
-        let path = operation.path().to_string();
-        let present = pod.pointer(&path).filter(|present| !present.is_null()).cloned();
-        if guard.is_some() && !matches!(operation, PatchOperation::Replace(_)) {
-            return fault("follows a test without a replacement");
-        }
-        match operation {
-            PatchOperation::Add(add) => {
-                let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-                let of_ours = [HASH, HASH_WITHOUT_IMAGE, INJECTED_LIST]
-                    .iter()
-                    .any(|key| path == format!("/metadata/annotations/{}", key.replace('/', "~1")));
-                let inserts = pod.pointer(parent).is_some_and(Value::is_array);
-                if !inserts && present.is_some() && (!of_ours || present.as_ref() == Some(&add.value)) {
-                    return fault("overwrites what is there");
-                }
-            }
-            PatchOperation::Test(_) => guard = Some(path),
-            PatchOperation::Replace(_) => {
-                let in_list = LISTS.iter().any(|list| path.starts_with(&format!("/spec/{list}/")));
-                if !in_list || guard.take() != Some(format!("{path}/name")) {
-                    return fault("replaces something else than a container whose name was tested");
-                }
-            }
-            _ => return fault("neither adds nor tests nor replaces"),
-        }
-        if let Err(error) = json_patch::patch(&mut pod, std::slice::from_ref(operation)) {
-            return fault(&error.to_string());
-        }
-    }
-    guard.map(|path| format!("the test of {path} guards nothing"))
-}
-
-#[test]
-fn a_patch_that_adds_and_replaces_tested_containers_is_minimal() {
-    let pod = json!({"spec": {"containers": [{"name": "a"}], "volumes": null}, "metadata": {"annotations": {INJECTED_LIST: "a"}}});
-    let good = json!([
-        {"op": "add", "path": "/spec/containers/0", "value": {"name": "first"}},
-        {"op": "add", "path": "/spec/volumes", "value": []},
-        {"op": "add", "path": "/spec/volumes/-", "value": {}},
-        {"op": "test", "path": "/spec/containers/1/name", "value": "a"},
-        {"op": "replace", "path": "/spec/containers/1", "value": {"name": "a", "image": "b"}},
-        {"op": "add", "path": "/metadata/annotations/kruise.io~1sidecarset-injected-list", "value": "a,b"},
-    ]);
-    let shape = |patch: &Value| fault_of_shape(&pod, &serde_json::from_value(patch.clone()).expect("a patch"));
-    assert_eq!(shape(&good), None);
-    for bad in [
-        json!([{"op": "replace", "path": "", "value": {}}]),
-        json!([{"op": "add", "path": "/spec", "value": {}}]),
-        json!([{"op": "remove", "path": "/spec/containers/0"}]),
-        json!([{"op": "replace", "path": "/spec/containers/0", "value": {}}]),
-        json!([{"op": "test", "path": "/spec/containers/0/name", "value": "a"}]),
-        json!([{"op": "test", "path": "/spec/containers/0/name", "value": "b"}, {"op": "replace", "path": "/spec/containers/0", "value": {}}]),
-        json!([{"op": "add", "path": "/metadata/annotations/kruise.io~1sidecarset-injected-list", "value": "a"}]),
-    ] {
-        assert!(shape(&bad).is_some(), "{bad}");
-    }
 }

@@ -1,4 +1,4 @@
-//! Generated `SidecarSets` and Namespaces, and the containers and labels that Pods have too.
+//! Generated `SidecarSets` and Namespaces, and the labels that Pods have too.
 
 use proptest::bool::weighted;
 use proptest::collection::vec;
@@ -6,6 +6,10 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::{Map, Value, json};
+
+use crate::containers::{containers, init_containers};
+use crate::metadata::metadata_patches;
+use crate::reference::{BASE, CANARY};
 
 /// The namespaces that Pods, sets and Namespace objects name.
 pub const NAMESPACES: [&str; 4] = ["default", "shop", "staging", "kube-system"];
@@ -24,6 +28,10 @@ pub fn sets() -> impl Strategy<Value = Vec<Value>> {
 /// Puts a set's name into the places where [`set`] wrote `SET`.
 fn named(mut set: Value, name: &str) -> Value {
     set["metadata"]["name"] = json!(name);
+    if set["metadata"]["annotations"][BASE] == name {
+        // Validation refuses a canary of itself.
+        set["metadata"]["annotations"] = Value::Null;
+    }
     for list in LISTS {
         for container in set["spec"][list].as_array_mut().into_iter().flatten() {
             container["name"] = container["name"].as_str().unwrap_or_default().replace("SET", name).into();
@@ -39,12 +47,14 @@ fn set() -> impl Strategy<Value = Value> {
         option::weighted(0.2, subsequence(&["registry", "mirror", "private"][..], 0..=3).prop_shuffle()),
         weighted(0.1),
         any::<bool>(),
+        (metadata_patches(), canary()),
     );
     (scope, containers(), init_containers(), volumes, rest).prop_map(
         |((version, selector, scope), mut containers, mut init_containers, (volumes, sources), rest)| {
-            let (pull_secrets, injection_paused, update_paused) = rest;
+            let (pull_secrets, injection_paused, update_paused, (metadata_patches, canary)) = rest;
             // A valid set has at least one container, and each name once.
-            init_containers.retain(|init| containers.iter().all(|container| container["name"] != init["name"]));
+            let is_shared = |container: &Value| container["name"].as_str().is_some_and(|name| name.starts_with("shared"));
+            init_containers.retain(|init| !is_shared(init) || !containers.iter().any(is_shared));
             if containers.is_empty() && init_containers.is_empty() {
                 containers = vec![json!({"name": "SET-only", "image": "example.com/only:1"})];
             }
@@ -63,6 +73,9 @@ fn set() -> impl Strategy<Value = Value> {
             if let Some(pull_secrets) = pull_secrets {
                 spec["imagePullSecrets"] = pull_secrets.iter().map(|name| json!({"name": name})).collect();
             }
+            if let Some(metadata_patches) = metadata_patches {
+                spec["patchPodMetadata"] = metadata_patches;
+            }
             match scope {
                 Scope::Cluster => {}
                 Scope::Labels(selector) => spec["namespaceSelector"] = selector,
@@ -78,11 +91,19 @@ fn set() -> impl Strategy<Value = Value> {
             json!({
                 "apiVersion": format!("apps.kruise.io/{version}"),
                 "kind": "SidecarSet",
-                "metadata": {"name": "SET"},
+                "metadata": {"name": "SET", "annotations": canary},
                 "spec": spec,
             })
         },
     )
+}
+
+/// The annotations of a set, which make some a canary.
+fn canary() -> impl Strategy<Value = Value> {
+    let says = select(vec![json!("true"), json!("true"), json!("True"), json!("false")]);
+    let base = select([&SET_NAMES[..], &["", "elsewhere"]].concat());
+    let canary = (says, base).prop_map(|(says, base)| json!({CANARY: says, BASE: base}));
+    prop_oneof![6 => Just(Value::Null), 1 => canary, 1 => Just(json!({CANARY: "true"}))]
 }
 
 #[derive(Clone, Debug)]
@@ -181,86 +202,6 @@ pub fn label_map() -> impl Strategy<Value = Value> {
     })
 }
 
-fn containers() -> impl Strategy<Value = Vec<Value>> {
-    named_containers(["SET-log", "proxy-SET", "a-SET"], false)
-}
-
-fn init_containers() -> impl Strategy<Value = Vec<Value>> {
-    named_containers(["SET-setup", "z-SET", "b-SET"], true)
-}
-
-/// Containers under a set's own names, and now and then one that other sets and Pods have too.
-fn named_containers(names: [&'static str; 3], init: bool) -> impl Strategy<Value = Vec<Value>> {
-    let fields = (container_fields(), set_fields(), any::<bool>()).prop_map(move |(container, set_fields, native)| {
-        let container = merged(container, set_fields);
-        if init && native { with(container, "restartPolicy", json!("Always")) } else { container }
-    });
-    (Just(names).prop_shuffle(), weighted(0.08), vec(fields, 0..=3)).prop_map(|(mut names, shared, fields)| {
-        if shared {
-            names[0] = "shared";
-        }
-        names.iter().zip(fields).map(|(name, fields)| with(fields, "name", json!(name))).collect()
-    })
-}
-
-/// What only a `SidecarSet`'s containers have.
-fn set_fields() -> impl Strategy<Value = Value> {
-    let policy = option::of(select(&["BeforeAppContainer", "AfterAppContainer"][..]));
-    (policy, any::<bool>()).prop_map(|(policy, in_full)| {
-        let mut fields = json!({});
-        if let Some(policy) = policy {
-            fields["podInjectPolicy"] = json!(policy);
-        }
-        if in_full {
-            fields["upgradeStrategy"] = json!({"upgradeType": "ColdUpgrade"});
-            fields["shareVolumePolicy"] = json!({"type": "disabled"});
-        }
-        fields
-    })
-}
-
-/// Everything of a container but its name.
-pub fn container_fields() -> impl Strategy<Value = Value> {
-    let image = select(&["example.com/agent:1", "example.com/agent:2", "busybox", "registry:5000/a@sha256:0123"][..]);
-    let variable = select(vec![
-        json!({"name": "LEVEL", "value": "<&>\u{2028}\"\\"}),
-        json!({"name": "LEVEL"}),
-        json!({"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}),
-        json!({"name": "TOKEN", "valueFrom": {"fileKeyRef": {"volumeName": "conf", "path": "p", "key": "k"}}}),
-        json!({"name": "IS_INJECTED", "value": "true"}),
-        json!({"name": "IS_INJECTED", "value": "false"}),
-        json!({"name": "IS_INJECTED", "value": "true", "x-unknown": 1}),
-    ]);
-    let mounts = subsequence(&["logs", "cache", "conf", "disk", "own"][..], 0..=3).prop_shuffle();
-    let resources =
-        select(vec![None, Some(json!({})), Some(json!({"limits": {"cpu": "100m"}, "claims": [{"name": "gpu"}]}))]);
-    let optional = (
-        option::weighted(0.2, Just(json!([{"containerPort": 80}]))),
-        option::weighted(0.2, Just(json!({"httpGet": {"port": "http"}}))),
-        option::weighted(0.3, Just(json!([{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]))),
-        option::weighted(0.3, json_values()),
-    );
-    let env = option::of(vec(variable, 0..=3));
-    (image, env, mounts, option::weighted(0.2, Just("disk")), resources, optional).prop_map(
-        |(image, env, mounts, device, resources, (ports, probe, rules, unknown))| {
-            let mounts: Vec<_> =
-                mounts.iter().map(|name| json!({"name": name, "mountPath": format!("/mnt/{name}")})).collect();
-            let fields = [
-                ("image", Some(json!(image))),
-                ("env", env.map(Value::from)),
-                ("volumeMounts", (!mounts.is_empty()).then(|| json!(mounts))),
-                ("volumeDevices", device.map(|name| json!([{"name": name, "devicePath": "/dev/xvda"}]))),
-                ("resources", resources),
-                ("ports", ports),
-                ("livenessProbe", probe),
-                ("restartPolicyRules", rules),
-                ("x-unknown", unknown),
-            ];
-            fields.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect::<Map<_, _>>().into()
-        },
-    )
-}
-
 fn volume_source() -> impl Strategy<Value = Value> {
     select(vec![
         json!({"emptyDir": {"sizeLimit": "1Gi"}}),
@@ -294,12 +235,5 @@ pub fn json_values() -> impl Strategy<Value = Value> {
 
 pub fn with(mut object: Value, key: &str, value: Value) -> Value {
     object[key] = value;
-    object
-}
-
-fn merged(mut object: Value, other: Value) -> Value {
-    if let (Some(object), Value::Object(other)) = (object.as_object_mut(), other) {
-        object.extend(other);
-    }
     object
 }

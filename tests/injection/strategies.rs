@@ -2,14 +2,16 @@
 
 use std::fmt;
 
+use proptest::bool::weighted;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::api_server::default_pod;
+use crate::containers::{mounts_and_devices, variable};
 use crate::pods::pod_parts;
-use crate::reference::{Outcome, Request, World, inject, items};
+use crate::reference::{Outcome, Request, WORKING, World, inject, items};
 use crate::sets::{LISTS, NAMESPACES, json_values, namespaces, sets};
 use crate::{NOW, world};
 
@@ -30,15 +32,16 @@ impl fmt::Debug for Case {
         for set in &self.world.sets {
             writeln!(f, "{} hash {} without image {}", set.written, set.hash, set.hash_without_image)?;
         }
-        self.world.namespaces.iter().try_for_each(|namespace| writeln!(f, "{namespace}"))
+        self.world.namespaces.iter().try_for_each(|namespace| writeln!(f, "{namespace}"))?;
+        writeln!(f, "default container: {}", self.world.default_container)
     }
 }
 
 /// Worlds of up to four sets and Pods that often, but not always, match them.
 pub fn cases() -> impl Strategy<Value = Case> {
-    let parts = (sets(), namespaces(), request_parts(), pod_parts(), history(), select(&[0, 1, 2][..]));
-    parts.prop_map(|(sets, namespaces, mut request, pod_parts, history, spelling)| {
-        let world = world(&sets, &namespaces);
+    let parts = (sets(), namespaces(), any::<bool>(), request_parts(), pod_parts(), history(), select(&[0, 1, 2][..]));
+    parts.prop_map(|(sets, namespaces, default_container, mut request, pod_parts, history, spelling)| {
+        let world = World { default_container, ..world(&sets, &namespaces) };
         request.pod = pod_parts.assemble(&world);
         request.pod = history.apply(&sets, &namespaces, &request);
         let pod_text = spell(&request.pod, spelling);
@@ -64,18 +67,48 @@ fn request_parts() -> impl Strategy<Value = Request> {
 #[derive(Clone, Debug)]
 enum History {
     None,
-    Injected { changed_since: [bool; 4], defaulted: bool },
+    Injected { changed_since: [bool; 4], defaulted: bool, afterwards: Vec<Meddling> },
+}
+
+/// What others did to an injected Pod.
+#[derive(Clone, Debug)]
+enum Meddling {
+    Field(Index, &'static str, Value),
+    ContainerGone(Index),
+    AnnotationGone(Index),
+    AnnotationNull(Index),
+    OtherHalfWorks,
 }
 
 fn history() -> impl Strategy<Value = History> {
-    let injected = (prop::array::uniform4(any::<bool>()), any::<bool>())
-        .prop_map(|(changed_since, defaulted)| History::Injected { changed_since, defaulted });
-    prop_oneof![3 => Just(History::None), 1 => injected]
+    let injected = (prop::array::uniform4(weighted(0.3)), any::<bool>(), vec(meddling(), 0..=4))
+        .prop_map(|(changed_since, defaulted, afterwards)| History::Injected { changed_since, defaulted, afterwards });
+    prop_oneof![2 => Just(History::None), 1 => injected]
+}
+
+fn meddling() -> impl Strategy<Value = Meddling> {
+    let env = prop_oneof![3 => vec(variable(), 0..=4).prop_map(Value::from), 1 => Just(Value::Null)];
+    let env = env.prop_map(|env| vec![("env", env)]);
+    let mounts = mounts_and_devices()
+        .prop_map(|(mounts, devices)| vec![("volumeMounts", json!(mounts)), ("volumeDevices", json!(devices))]);
+    let nulls = Just(vec![("volumeMounts", Value::Null), ("volumeDevices", Value::Null)]);
+    let fields = prop_oneof![env, mounts, nulls];
+    let field = (any::<Index>(), any::<Index>(), fields).prop_map(|(container, field, fields)| {
+        let (field, value) = field.get(&fields).clone();
+        Meddling::Field(container, field, value)
+    });
+    prop_oneof![
+        6 => field,
+        1 => any::<Index>().prop_map(Meddling::ContainerGone),
+        2 => any::<Index>().prop_map(Meddling::AnnotationGone),
+        1 => any::<Index>().prop_map(Meddling::AnnotationNull),
+        1 => Just(Meddling::OtherHalfWorks),
+    ]
 }
 
 impl History {
     fn apply(&self, sets: &[Value], namespaces: &[Value], request: &Request) -> Value {
-        let History::Injected { changed_since, defaulted } = self else { return request.pod.clone() };
+        let History::Injected { changed_since, defaulted, afterwards } = self else { return request.pod.clone() };
         let mut sets = sets.to_vec();
         for (set, changed) in sets.iter_mut().zip(changed_since) {
             for list in LISTS.iter().filter(|_| *changed) {
@@ -84,10 +117,49 @@ impl History {
                 }
             }
         }
-        match inject(&world(&sets, namespaces), request, NOW) {
+        let mut pod = match inject(&world(&sets, namespaces), request, NOW) {
             Outcome::Injected(pod) if *defaulted => default_pod(&pod),
             Outcome::Injected(pod) => pod,
-            _ => request.pod.clone(),
+            _ => return request.pod.clone(),
+        };
+        for meddling in afterwards {
+            meddling.apply(&mut pod);
+        }
+        pod
+    }
+}
+
+impl Meddling {
+    /// Does it to a Pod that has annotations and a list of containers.
+    fn apply(&self, pod: &mut Value) {
+        match self {
+            Meddling::Field(index, field, value) => {
+                let lists = LISTS.map(|list| items(pod, &format!("/spec/{list}")).len());
+                let position = index.index(lists[0] + lists[1]);
+                let (list, at) = if position < lists[0] { (0, position) } else { (1, position - lists[0]) };
+                pod["spec"][LISTS[list]][at][field] = value.clone();
+            }
+            Meddling::ContainerGone(index) => {
+                if let Some(containers) = pod["spec"]["containers"].as_array_mut().filter(|list| list.len() > 1) {
+                    containers.remove(index.index(containers.len()));
+                }
+            }
+            Meddling::AnnotationGone(index) => {
+                if let Some(annotations) = pod["metadata"]["annotations"].as_object_mut() {
+                    let keys: Vec<String> = annotations.keys().cloned().collect();
+                    annotations.shift_remove(index.get(&keys));
+                }
+            }
+            Meddling::AnnotationNull(index) => {
+                let keys: Vec<String> =
+                    pod["metadata"]["annotations"].as_object().into_iter().flat_map(Map::keys).cloned().collect();
+                pod["metadata"]["annotations"][index.get(&keys)] = Value::Null;
+            }
+            Meddling::OtherHalfWorks => {
+                if let Some(text) = pod["metadata"]["annotations"][WORKING].as_str() {
+                    pod["metadata"]["annotations"][WORKING] = json!(text.replace("-1\"", "-2\""));
+                }
+            }
         }
     }
 }

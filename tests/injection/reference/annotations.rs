@@ -1,0 +1,156 @@
+//! The annotations that injection itself writes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::Set;
+use super::json::{annotation, html_escaped, is_injected, name, set_annotation, text};
+use super::sidecars::Sidecar;
+
+/// Pod annotation: set name -> what was injected, with the hash over its containers.
+pub const HASH: &str = "kruise.io/sidecarset-hash";
+/// Pod annotation: the same with the hash that ignores images.
+pub const HASH_WITHOUT_IMAGE: &str = "kruise.io/sidecarset-hash-without-image";
+/// Pod annotation: the names of the injected sets, comma separated.
+pub const INJECTED_LIST: &str = "kruise.io/sidecarset-injected-list";
+/// Pod annotation: name of a hot-upgraded container -> which of its two works.
+pub const WORKING: &str = "kruise.io/sidecarset-working-hotupgrade-container";
+/// Pod annotation: the container that `kubectl logs` and `kubectl exec` mean.
+pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+
+/// Writes what the sets are known by.
+pub fn write_sets(sets: &[&Set], pod: &mut Value, now: &str) -> Result<(), String> {
+    let annotations = &pod["metadata"]["annotations"];
+    let entries = recorded_entries(HASH, annotations)?;
+    let entries_without_image = recorded_entries(HASH_WITHOUT_IMAGE, annotations)?;
+    let texts = [
+        (HASH, hash_annotation(&entries, sets, |set| &set.hash, now)),
+        (HASH_WITHOUT_IMAGE, hash_annotation(&entries_without_image, sets, |set| &set.hash_without_image, now)),
+        (INJECTED_LIST, Some(injected_list(&annotations[INJECTED_LIST], sets))),
+    ];
+    for (key, new_text) in texts {
+        if let Some(new_text) = new_text {
+            set_annotation(pod, key, &new_text);
+        }
+    }
+    Ok(())
+}
+
+/// Writes which of two hot-upgraded containers works; of those that stay, only what is missing.
+pub fn write_hot_upgrades<'a>(
+    sidecars: impl Iterator<Item = &'a Sidecar>,
+    stays: impl Fn(&Sidecar) -> bool,
+    pod: &mut Value,
+) {
+    let present: Option<BTreeMap<String, String>> =
+        annotation(pod, WORKING).and_then(|text| serde_json::from_str(text).ok());
+    let mut working = present.clone().unwrap_or_default();
+    let mut any = false;
+    for sidecar in sidecars {
+        let Some(half) = &sidecar.half else { continue };
+        any = true;
+        let versions =
+            if half.works { [("version", "1"), ("versionalt", "0")] } else { [("version", "0"), ("versionalt", "1")] };
+        for (prefix, value) in versions {
+            let key = format!("{prefix}.sidecarset.kruise.io/{}", name(&sidecar.container));
+            if !stays(sidecar) || annotation(pod, &key).is_none() {
+                set_annotation(pod, &key, value);
+            }
+        }
+        if !stays(sidecar) || !working.contains_key(&half.base) {
+            working.insert(half.base.clone(), format!("{}-1", half.base));
+        }
+    }
+    if any && present.as_ref() != Some(&working) {
+        set_annotation(pod, WORKING, &json!(working).to_string());
+    }
+}
+
+/// Names the first of the received containers that no set brought, unless there is a name already.
+pub fn write_default_container(received: &[Value], pod: &mut Value) {
+    let first = received.iter().find(|container| !is_injected(container));
+    if let Some(first) = first
+        && annotation(pod, DEFAULT_CONTAINER).is_none()
+    {
+        set_annotation(pod, DEFAULT_CONTAINER, name(first));
+    }
+}
+
+/// The entries of a hash annotation as they are written, by set name; none if it is absent, `null` or blank.
+pub fn recorded_entries(key: &str, annotations: &Value) -> Result<BTreeMap<String, Box<RawValue>>, String> {
+    let text = annotations[key].as_str().unwrap_or_default().trim();
+    if text.is_empty() || text == "null" {
+        return Ok(BTreeMap::new());
+    }
+    let entries: BTreeMap<String, Box<RawValue>> =
+        serde_json::from_str(text).map_err(|error| format!("{key} is not a JSON object: {error}"))?;
+    match entries.iter().find(|(_, entry)| !entry.get().starts_with(['{', '"', 'n'])) {
+        Some((set, _)) => Err(format!("{key}: the entry of {set} is neither an object nor a string nor null")),
+        None => Ok(entries),
+    }
+}
+
+/// The hash an entry records, in the present form or the legacy one (a bare string).
+pub fn recorded_hash(entry: &RawValue) -> String {
+    match serde_json::from_str(entry.get()).unwrap_or_default() {
+        Value::String(hash) => hash,
+        entry => text(&entry, "/hash").to_owned(),
+    }
+}
+
+fn is_legacy(entry: &RawValue) -> bool {
+    entry.get().starts_with('"')
+}
+
+/// The annotation's new text, or nothing if the present one says it all.
+fn hash_annotation(
+    present: &BTreeMap<String, Box<RawValue>>,
+    sets: &[&Set],
+    hash_of: fn(&Set) -> &str,
+    now: &str,
+) -> Option<String> {
+    let mut entries: BTreeMap<String, String> = BTreeMap::new();
+    let mut changed = false;
+    for (key, entry) in present {
+        if is_legacy(entry) {
+            changed = true;
+            entries.insert(key.clone(), new_entry(&recorded_hash(entry), key, &Value::Null, now));
+        } else {
+            entries.insert(key.clone(), entry.get().to_owned());
+        }
+    }
+    for set in sets {
+        let is_current = |entry: &RawValue| !is_legacy(entry) && recorded_hash(entry) == hash_of(set);
+        if !present.get(set.name()).map(AsRef::as_ref).is_some_and(is_current) {
+            changed = true;
+            let entry = new_entry(hash_of(set), set.name(), &json!(sidecar_list(set)), now);
+            entries.insert(set.name().to_owned(), entry);
+        }
+    }
+    let members: Vec<String> =
+        entries.iter().map(|(key, entry)| format!("{}:{entry}", html_escaped(&json!(key).to_string()))).collect();
+    changed.then(|| format!("{{{}}}", members.join(",")))
+}
+
+fn new_entry(hash: &str, set: &str, sidecar_list: &Value, now: &str) -> String {
+    let (now, hash, set) = (json!(now), json!(hash), json!(set));
+    html_escaped(&format!(
+        r#"{{"updateTimestamp":{now},"hash":{hash},"sidecarSetName":{set},"sidecarList":{sidecar_list}}}"#
+    ))
+}
+
+/// Sorted names of the containers that run beside the application.
+fn sidecar_list(set: &Set) -> Vec<&str> {
+    let native = set.containers("initContainers").iter().filter(|container| container["restartPolicy"] == "Always");
+    let mut names: Vec<&str> = set.containers("containers").iter().chain(native).map(name).collect();
+    names.sort_unstable();
+    names
+}
+
+fn injected_list(present: &Value, sets: &[&Set]) -> String {
+    let previous = present.as_str().unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty());
+    let names: BTreeSet<&str> = previous.chain(sets.iter().map(|set| set.name())).collect();
+    names.into_iter().collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,237 @@
+//! The containers that sets bring, with what they take from the Pod's app containers, and how they get into its lists.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::Set;
+use super::annotations::recorded_hash;
+use super::json::{annotation, elements, is_injected, items, member, name, text};
+
+const SET_ONLY_FIELDS: [&str; 6] = [
+    "podInjectPolicy",
+    "upgradeStrategy",
+    "shareVolumePolicy",
+    "shareVolumeDevicePolicy",
+    "transferEnv",
+    "resourcesPolicy",
+];
+
+/// A container on its way into the Pod.
+pub struct Sidecar {
+    /// As it is where the Pod has none yet.
+    pub container: Value,
+    /// Which half of a hot-upgrade pair it is, if it is one.
+    pub half: Option<Half>,
+    /// Whether it goes before the Pod's own ones.
+    before: bool,
+    /// Whether the Pod records this very content of the set, so that an injected container of the name is up to date.
+    known: bool,
+    taken: Vec<Taken>,
+}
+
+/// One of the two containers that a hot-upgraded container becomes.
+pub struct Half {
+    /// The container's name in the set.
+    pub base: String,
+    /// Whether it has the real image and not the empty one.
+    pub works: bool,
+}
+
+/// What a container takes from one of the Pod's app containers.
+#[derive(Default)]
+struct Taken {
+    mounts: Vec<Value>,
+    devices: Vec<Value>,
+    env: Vec<Value>,
+}
+
+/// What became of a list of the Pod.
+pub struct Merge {
+    /// Whether anything came before what was there.
+    pub prepends: bool,
+    staying: BTreeSet<String>,
+}
+
+impl Merge {
+    /// Whether the Pod keeps the container of this name that it has.
+    pub fn stays(&self, sidecar: &Sidecar) -> bool {
+        self.staying.contains(name(&sidecar.container))
+    }
+}
+
+/// What goes into the Pod's list, in spec order.
+pub fn of_set(set: &Set, list: &str, pod: &Value, entries: &BTreeMap<String, Box<RawValue>>) -> Vec<Sidecar> {
+    let known = entries.get(set.name()).is_some_and(|entry| recorded_hash(entry) == set.hash);
+    let written = items(&set.written, &format!("/spec/{list}"));
+    let mut sidecars = Vec::new();
+    for (index, stored) in set.containers(list).iter().enumerate() {
+        for injected_name in injected_names(list, stored) {
+            let half = is_hot(list, stored)
+                .then(|| Half { base: name(stored).to_owned(), works: injected_name.ends_with("-1") });
+            let mut container = marked_container(stored, written.get(index).unwrap_or(&Value::Null));
+            let taken = taken(stored, pod).iter().map(|offered| give(&mut container, offered)).collect();
+            if let Some(half) = &half {
+                container["name"] = json!(injected_name);
+                if !half.works {
+                    container["image"] = stored["upgradeStrategy"]["hotUpgradeEmptyImage"].clone();
+                }
+                elements(member(&mut container, "env")).extend(version_variables(&injected_name));
+            }
+            let before = stored["podInjectPolicy"] == "BeforeAppContainer";
+            sidecars.push(Sidecar { container, half, before, known, taken });
+        }
+    }
+    sidecars
+}
+
+/// The names under which a container of a set is in the Pod.
+pub fn injected_names(list: &str, stored: &Value) -> Vec<String> {
+    let base = name(stored);
+    if is_hot(list, stored) { vec![format!("{base}-1"), format!("{base}-2")] } else { vec![base.to_owned()] }
+}
+
+fn is_hot(list: &str, stored: &Value) -> bool {
+    let runs_along = list == "containers" || stored["restartPolicy"] == "Always";
+    runs_along && text(stored, "/upgradeStrategy/upgradeType") == "HotUpgrade"
+}
+
+fn marked_container(stored: &Value, written: &Value) -> Value {
+    let mut fields = stored.as_object().cloned().unwrap_or_default();
+    fields.retain(|field, _| !SET_ONLY_FIELDS.contains(&field.as_str()));
+    if fields.get("resources") == Some(&json!({})) && written.get("resources").is_none() {
+        fields.shift_remove("resources");
+    }
+    let mut container = Value::Object(fields);
+    let marker = json!({"name": "IS_INJECTED", "value": "true"});
+    if !items(&container, "/env").contains(&marker) {
+        elements(member(&mut container, "env")).push(marker);
+    }
+    container
+}
+
+fn version_variables(container: &str) -> [Value; 2] {
+    let variable = |name: &str, prefix: &str| {
+        let path = format!("metadata.annotations['{prefix}.sidecarset.kruise.io/{container}']");
+        json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}})
+    };
+    [variable("SIDECARSET_VERSION", "version"), variable("SIDECARSET_VERSION_ALT", "versionalt")]
+}
+
+/// Puts the sidecars into the Pod's list.
+pub fn merge(pod: &mut Value, list: &str, sidecars: &[Sidecar]) -> Merge {
+    let (mut before, mut after, mut staying) = (Vec::new(), Vec::new(), BTreeSet::new());
+    if sidecars.is_empty() {
+        return Merge { prepends: false, staying };
+    }
+    let own = elements(member(member(pod, "spec"), list));
+    for sidecar in sidecars {
+        match own.iter_mut().find(|own| name(own) == name(&sidecar.container)) {
+            Some(own) if sidecar.known && is_injected(own) => {
+                staying.insert(name(own).to_owned());
+                for taken in &sidecar.taken {
+                    give(own, taken);
+                }
+            }
+            Some(own) => *own = sidecar.container.clone(),
+            None if sidecar.before => before.push(sidecar.container.clone()),
+            None => after.push(sidecar.container.clone()),
+        }
+    }
+    let prepends = !before.is_empty();
+    *own = [before, std::mem::take(own), after].concat();
+    Merge { prepends, staying }
+}
+
+// ---- what is taken from app containers
+
+/// Adds to a container what it has not under the same path or name, and says what that was.
+fn give(container: &mut Value, offered: &Taken) -> Taken {
+    let mut given = Taken::default();
+    for mount in &offered.mounts {
+        if !uses(container, text(mount, "/mountPath")) {
+            elements(member(container, "volumeMounts")).push(mount.clone());
+            given.mounts.push(mount.clone());
+        }
+    }
+    for device in &offered.devices {
+        if !uses(container, text(device, "/devicePath")) {
+            elements(member(container, "volumeDevices")).push(device.clone());
+            given.devices.push(device.clone());
+        }
+    }
+    for variable in &offered.env {
+        if !items(container, "/env").iter().any(|present| name(present) == name(variable)) {
+            elements(member(container, "env")).push(variable.clone());
+            given.env.push(variable.clone());
+        }
+    }
+    given
+}
+
+/// Whether a volume is mounted or a device found under a path.
+fn uses(container: &Value, path: &str) -> bool {
+    let mounts = items(container, "/volumeMounts").iter().map(|mount| text(mount, "/mountPath"));
+    let devices = items(container, "/volumeDevices").iter().map(|device| text(device, "/devicePath"));
+    mounts.chain(devices).any(|used| used == path)
+}
+
+fn taken(stored: &Value, pod: &Value) -> Vec<Taken> {
+    let mut taken = vec![Taken { env: transferred(stored, pod), ..Taken::default() }];
+    for app_container in items(pod, "/spec/containers").iter().filter(|container| !is_injected(container)) {
+        let mut shared = Taken::default();
+        if text(stored, "/shareVolumePolicy/type") == "enabled" {
+            for mount in items(app_container, "/volumeMounts") {
+                shared.mounts.push(mount.clone());
+                for variable in variables_in(text(mount, "/subPathExpr")) {
+                    let first = items(app_container, "/env").iter().find(|own| name(own) == variable);
+                    shared.env.extend(first.cloned());
+                }
+            }
+        }
+        if text(stored, "/shareVolumeDevicePolicy/type") == "enabled" {
+            shared.devices.extend(items(app_container, "/volumeDevices").iter().cloned());
+        }
+        taken.push(shared);
+    }
+    taken
+}
+
+/// The names within `$(…)`.
+fn variables_in(expression: &str) -> Vec<&str> {
+    let may_start = |c: char| c.is_ascii_alphabetic() || "-._".contains(c);
+    let is_name = |name: &&str| name.starts_with(may_start) && name.chars().all(|c| may_start(c) || c.is_ascii_digit());
+    let after_openings = expression.split("$(").skip(1);
+    after_openings.filter_map(|rest| rest.split_once(')')).map(|(name, _)| name).filter(is_name).collect()
+}
+
+fn transferred(stored: &Value, pod: &Value) -> Vec<Value> {
+    let mut transferred = Vec::new();
+    for entry in items(stored, "/transferEnv") {
+        let source = source_container(entry, pod);
+        let listed = items(entry, "/envNames").iter().filter_map(Value::as_str);
+        let names: BTreeSet<&str> = listed.chain([text(entry, "/envName")]).filter(|name| !name.is_empty()).collect();
+        for wanted in names {
+            let mut variables = items(pod, "/spec/containers")
+                .iter()
+                .filter(|container| source.is_some_and(|source| name(container) == source))
+                .flat_map(|container| items(container, "/env"));
+            transferred.extend(variables.rfind(|variable| name(variable) == wanted).cloned());
+        }
+    }
+    transferred
+}
+
+/// The container an entry names, itself or by a label or annotation of the Pod.
+fn source_container<'a>(entry: &'a Value, pod: &'a Value) -> Option<&'a str> {
+    let Some(path) = entry.pointer("/sourceContainerNameFrom/fieldRef/fieldPath").and_then(Value::as_str) else {
+        return Some(text(entry, "/sourceContainerName"));
+    };
+    let key = |field: &str| path.strip_prefix(field)?.strip_prefix("['")?.strip_suffix("']");
+    match (key("metadata.labels"), key("metadata.annotations")) {
+        (Some(label), _) => pod["metadata"]["labels"][label].as_str(),
+        (_, Some(key)) => annotation(pod, key),
+        _ => None,
+    }
+}
