@@ -123,7 +123,7 @@ mod tests {
             &json!({"name": "s", "labels": {"team": "a"}}),
             &json!({"patchPodMetadata": [{"annotations": {"oom-score": "1", "log": "x"}}]}),
         );
-        let whitelist = whitelist.map(|text| Whitelist::parse(text));
+        let whitelist = whitelist.map(Whitelist::parse);
         let world = World { whitelist: whitelist.as_ref(), patch_without_whitelist: gate, ..World::default() };
         validate(&set, None, &world).iter().map(ToString::to_string).collect()
     }
@@ -177,7 +177,7 @@ mod tests {
             ("{", "EOF"),
             (
                 r#"{"rules": [{"allowedAnnotationKeyExprs": ["("]}]}"#,
-                r#"rules[0].allowedAnnotationKeyExprs[0]: "(": missing )"#,
+                r#"rules[0].allowedAnnotationKeyExprs[0]: invalid regex pattern "(": missing closing )"#,
             ),
             (
                 r#"{"rules": [{"selector": {"matchExpressions": [{"key": "a", "operator": "is"}]}}]}"#,
