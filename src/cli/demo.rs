@@ -216,6 +216,9 @@ fn show(
                 let set = set_of(name);
                 let image = container["image"].as_str().unwrap_or_default();
                 writeln!(out, "    {} {image}{native}, by SidecarSet {set}", paint.green(&format!("+ {name}")))?;
+                for line in details(container) {
+                    writeln!(out, "        {}", paint.dim(&line))?;
+                }
             }
         }
     }
@@ -230,6 +233,31 @@ fn show(
     }
     writeln!(out)?;
     Ok(())
+}
+
+/// What a container has, in a line each: what it mounts, its variables, its resources.
+fn details(container: &Value) -> Vec<String> {
+    let texts = |list: &str, key: &str| {
+        let items = container[list].as_array().into_iter().flatten();
+        items.filter_map(|item| item[key].as_str()).collect::<Vec<_>>()
+    };
+    let mut variables = texts("env", "name");
+    variables.retain(|name| *name != keys::IS_INJECTED);
+    let listed = [("mounts", texts("volumeMounts", "mountPath")), ("variables", variables)];
+    let mut lines: Vec<String> = listed
+        .into_iter()
+        .filter(|(_, items)| !items.is_empty())
+        .map(|(title, items)| format!("{title} {}", items.join(", ")))
+        .collect();
+    for part in ["limits", "requests"] {
+        let amounts = container["resources"][part].as_object().into_iter().flatten();
+        let amounts: Vec<_> =
+            amounts.map(|(resource, amount)| format!("{resource} {}", amount.as_str().unwrap_or_default())).collect();
+        if !amounts.is_empty() {
+            lines.push(format!("{part} {}", amounts.join(", ")));
+        }
+    }
+    lines
 }
 
 fn names(list: &Value) -> Vec<String> {
