@@ -55,6 +55,19 @@ pub fn typed<T: serde::de::DeserializeOwned>(object: Value) -> Result<T, FieldEr
         .map_err(|e| FieldError::new(e.path().to_string(), without_value(&e.inner().to_string())))
 }
 
+/// What a JSON value is, for messages.
+#[must_use]
+pub fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
 /// An error of serde without the text it met: that may be a secret, and any length.
 #[must_use]
 pub fn without_value(message: &str) -> String {

@@ -1,8 +1,9 @@
 //! `outrigger demo`: the server in file mode, real AdmissionReviews for the examples over TLS, what it adds and how fast.
 
 use super::InjectionArgs;
-use super::inject::{describe, load, pod_template};
+use super::input::{describe, load};
 use super::serve::{self, Running};
+use super::template::pod_template;
 use crate::admission::Client;
 use crate::api::keys;
 use crate::documents::{Content, Document, Folder};

@@ -1,33 +1,23 @@
 //! `outrigger explain`: why each SidecarSet is injected into a Pod or not.
 
-use super::InjectionArgs;
-use super::inject::{describe, load, pod_template, read_all};
+use super::input::{InputArgs, describe};
+use super::template::pod_template;
 use crate::api::pod::PodView;
 use crate::injection::{Explanation, PodRequest, Snapshot};
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Flags of `outrigger explain`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// File of Pods or workloads, in YAML or JSON; `-` reads standard input. May be given several times
-    #[arg(short, long = "file", value_name = "FILE", required = true, num_args = 1..)]
-    file: Vec<PathBuf>,
-    /// Folder (or file) of SidecarSets, Namespaces and ControllerRevisions
-    #[arg(long, value_name = "DIR")]
-    from: PathBuf,
+    #[command(flatten)]
+    input: InputArgs,
     /// What is printed
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
-    /// Namespace of objects that have none
-    #[arg(short, long, default_value = "default")]
-    namespace: String,
-    #[command(flatten)]
-    injection: InjectionArgs,
 }
 
 /// What is printed.
@@ -41,12 +31,12 @@ enum Format {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let snapshot = load(&args.from, &args.injection)?;
+    let snapshot = args.input.load()?;
     let mut explained = Vec::new();
-    for document in read_all(&args.file)? {
+    for document in args.input.documents()? {
         let Some(template) = pod_template(&document.value) else { continue };
         let what = describe(&document);
-        let explanation = explain(&template.pod(), &snapshot, &args.namespace).with_context(|| what.clone())?;
+        let explanation = explain(&template.pod(), &snapshot, &args.input.namespace).with_context(|| what.clone())?;
         explained.push((what, explanation));
     }
     if explained.is_empty() {

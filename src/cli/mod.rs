@@ -4,8 +4,10 @@ mod crds;
 mod demo;
 mod explain;
 mod inject;
+mod input;
 mod serve;
 mod source;
+mod template;
 
 use crate::injection::{Exclusions, Options};
 use crate::telemetry::LogFormat;

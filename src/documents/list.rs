@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{Document, ParseError, Position};
+use crate::api::decode::type_of;
 
 /// Appends the object at `position`, or the objects of the List there. `kind: List` and every `kind: …List` with an
 /// `items` list is a List; Lists in Lists are taken apart too, as deep as values may nest.
@@ -12,7 +13,7 @@ use super::{Document, ParseError, Position};
 pub(super) fn flatten(position: Position, value: Value, documents: &mut Vec<Document>) -> Result<(), ParseError> {
     let mut object = match value {
         Value::Object(object) => object,
-        other => return Err(ParseError::NotAnObject { position, found: describe(&other) }),
+        other => return Err(ParseError::NotAnObject { position, found: type_of(&other) }),
     };
     let (api_version, kind) = match (text(&object, "apiVersion"), text(&object, "kind")) {
         (Ok(api_version), Ok(kind)) => (api_version.to_owned(), kind.to_owned()),
@@ -55,17 +56,6 @@ fn text<'o>(object: &'o Map<String, Value>, field: &str) -> Result<&'o str, &'st
 fn inherit(item: &mut Map<String, Value>, field: &str, text: &str) {
     if !item.contains_key(field) {
         item.shift_insert(0, field.to_owned(), text.into());
-    }
-}
-
-fn describe(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
     }
 }
 

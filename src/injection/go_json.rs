@@ -1,7 +1,7 @@
 //! JSON as Go's `encoding/json` writes it for typed structs: fields in a fixed order, empty ones left out, texts escaped for
 //! HTML, quantities canonical.
 
-use crate::api::decode::FieldError;
+use crate::api::decode::{FieldError, type_of};
 use crate::api::quantity::Quantity;
 use serde_json::{Map, Value};
 use std::fmt::Write;
@@ -55,15 +55,7 @@ impl Path {
     }
 
     fn expected<T>(&self, what: &str, found: &Value) -> Result<T, FieldError> {
-        let found = match found {
-            Value::Null => "null",
-            Value::Bool(_) => "a boolean",
-            Value::Number(_) => "a number",
-            Value::String(_) => "a string",
-            Value::Array(_) => "a list",
-            Value::Object(_) => "an object",
-        };
-        Err(self.error(format!("expected {what}, found {found}")))
+        Err(self.error(format!("expected {what}, found {}", type_of(found))))
     }
 }
 

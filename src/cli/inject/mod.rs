@@ -1,22 +1,19 @@
 //! `outrigger inject`: injects the Pods and Pod templates of files, with no cluster.
 
 mod print;
-mod template;
 
-use super::{InjectionArgs, source::Source, with_causes};
+use super::input::{InputArgs, describe};
+use super::template::pod_template;
+use super::with_causes;
 use crate::api::pod::PodView;
-use crate::documents::{self, Document};
+use crate::documents::Document;
 use crate::injection::{InjectError, Injection, PodRequest, Snapshot};
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use print::Format;
 use serde_json::{Value, json};
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-
-pub(super) use template::pod_template;
 
 /// Flags of `outrigger inject`.
 #[derive(Debug, clap::Args)]
@@ -24,12 +21,8 @@ pub(super) use template::pod_template;
 Exit code: 0 when every object could be injected or needs nothing; 1 when one could not, and then nothing is printed.
 The environment variable SOURCE_DATE_EPOCH (seconds) sets the time in the annotations, for output that can be repeated.")]
 pub(super) struct Args {
-    /// File of Pods, workloads or Lists, in YAML or JSON; `-` reads standard input. May be given several times
-    #[arg(short, long = "file", value_name = "FILE", required = true, num_args = 1..)]
-    file: Vec<PathBuf>,
-    /// Folder (or file) of SidecarSets, Namespaces and ControllerRevisions
-    #[arg(long, value_name = "DIR")]
-    from: PathBuf,
+    #[command(flatten)]
+    input: InputArgs,
     /// What is printed
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -37,11 +30,6 @@ pub(super) struct Args {
     /// the SidecarSets of this file in place of those of their names
     #[arg(long, value_name = "FILE", conflicts_with = "output")]
     diff_set: Option<PathBuf>,
-    /// Namespace of objects that have none
-    #[arg(short, long, default_value = "default")]
-    namespace: String,
-    #[command(flatten)]
-    injection: InjectionArgs,
 }
 
 /// An object of the input with what injection makes of it.
@@ -56,15 +44,16 @@ struct Outcome {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let snapshot = load(&args.from, &args.injection)?;
-    let edited = args.diff_set.as_ref().map(|edit| load_edited(&args.from, edit, &args.injection)).transpose()?;
+    let namespace = &args.input.namespace;
+    let snapshot = args.input.load()?;
+    let edited = args.diff_set.as_ref().map(|edit| args.input.load_edited(edit)).transpose()?;
     let now = now()?;
     let (mut outcomes, mut failed) = (Vec::new(), false);
-    for document in read_all(&args.file)? {
+    for document in args.input.documents()? {
         let what = describe(&document);
         let outcome = match &edited {
-            None => inject(document, &snapshot, &args.namespace, now),
-            Some(edited) => difference(document, &snapshot, edited, &args.namespace, now),
+            None => inject(document, &snapshot, namespace, now),
+            Some(edited) => difference(document, &snapshot, edited, namespace, now),
         };
         match outcome {
             Ok((outcome, warnings)) => {
@@ -85,48 +74,6 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     }
     print::print(&outcomes, if edited.is_some() { Format::Diff } else { args.output })?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// The SidecarSets of a folder; all of them must be usable.
-pub(super) fn load(from: &Path, injection: &InjectionArgs) -> Result<Arc<Snapshot>> {
-    load_source(Source::open(from, injection.options()).context("--from")?, from)
-}
-
-/// The same with the SidecarSets of a file in place of those of their names.
-fn load_edited(from: &Path, edit: &Path, injection: &InjectionArgs) -> Result<Arc<Snapshot>> {
-    let documents = read_all(&[edit.to_owned()]).context("--diff-set")?;
-    let source = Source::open(from, injection.options()).context("--from")?;
-    load_source(source.with_edits(documents).context("--diff-set")?, from)
-}
-
-fn load_source(mut source: Source, from: &Path) -> Result<Arc<Snapshot>> {
-    let Some(loaded) = source.refresh() else { bail!("--from {}: nothing was read", from.display()) };
-    for warning in &loaded.warnings {
-        eprintln!("warning: {warning}");
-    }
-    if !loaded.problems.is_empty() {
-        let problems: Vec<String> = loaded.problems.iter().map(|problem| format!("\n  {problem}")).collect();
-        bail!("--from {}: not all of it can be used:{}", from.display(), problems.concat());
-    }
-    Ok(loaded.snapshot.clone())
-}
-
-/// All objects of the files; `-` is standard input.
-pub(super) fn read_all(files: &[PathBuf]) -> Result<Vec<Document>> {
-    let mut all = Vec::new();
-    for file in files {
-        let (name, text) = if file.as_os_str() == "-" {
-            let mut text = Vec::new();
-            std::io::stdin().read_to_end(&mut text).context("cannot read standard input")?;
-            ("standard input".to_owned(), text)
-        } else {
-            let name = file.display().to_string();
-            let text = std::fs::read(file).with_context(|| format!("cannot read {name}"))?;
-            (name, text)
-        };
-        all.extend(documents::parse(&name, &text)?);
-    }
-    Ok(all)
 }
 
 fn now() -> Result<Timestamp> {
@@ -175,15 +122,4 @@ fn difference(
     let (after, warnings) = inject(document, edited, namespace, now).context("as it would be injected")?;
     let document = Document { value: before.injected, ..before.document };
     Ok((Outcome { document, change: "with the edit", ..after }, warnings))
-}
-
-/// `Kind/namespace/name (file:line)`
-pub(super) fn describe(document: &Document) -> String {
-    let text = |pointer: &str| document.value.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
-    let kind = text("/kind").unwrap_or("object");
-    let name = text("/metadata/name").or_else(|| text("/metadata/generateName")).unwrap_or("(no name)");
-    match text("/metadata/namespace") {
-        Some(namespace) => format!("{kind}/{namespace}/{name} ({})", document.position),
-        None => format!("{kind}/{name} ({})", document.position),
-    }
 }

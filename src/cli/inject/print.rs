@@ -1,6 +1,7 @@
 //! What `outrigger inject` prints: injected objects, their patches, or a diff.
 
-use super::{Outcome, describe};
+use super::Outcome;
+use crate::cli::input::describe;
 use crate::documents::{to_yaml, to_yaml_stream};
 use anyhow::Result;
 use serde_json::{Value, json};
