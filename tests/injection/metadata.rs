@@ -1,4 +1,4 @@
-//! Generated annotations that sets patch or by which they transfer environments, and the patches.
+//! Generated annotations that sets patch and by which they transfer environments, and the patches.
 
 use proptest::collection::vec;
 use proptest::option;
@@ -14,8 +14,10 @@ const SOURCES: [&str; 2] = ["example.com/source", "UPPER/Source"];
 
 /// What a set puts into annotations, if anything.
 pub fn metadata_patches() -> impl Strategy<Value = Option<Value>> {
-    let plain_key =
-        select(&["example.com/own", "example.com/new", DEFAULT_CONTAINER, HASH, INJECTED_LIST, WORKING][..]);
+    let plain_key = select(
+        [&["example.com/own", "example.com/new", DEFAULT_CONTAINER, HASH, INJECTED_LIST, WORKING], &SOURCES[..]]
+            .concat(),
+    );
     let plain_text = select(&["web", "app", "shared", "{}", ""][..]);
     let policy = option::of(select(&["Retain", "Overwrite"][..]));
     let plain = (vec((plain_key, plain_text), 1..=2), policy).prop_map(|(members, policy)| {

@@ -59,7 +59,7 @@ pub fn write_hot_upgrades<'a>(
                 set_annotation(pod, &key, value);
             }
         }
-        if half.works && !stays(sidecar) || !working.contains_key(&half.base) {
+        if !stays(sidecar) || !working.contains_key(&half.base) {
             working.insert(half.base.clone(), format!("{}-1", half.base));
         }
     }
