@@ -181,6 +181,33 @@ fn the_state_of_a_hot_upgrade_outlives_a_second_pass_unless_it_is_broken() {
 }
 
 #[test]
+fn a_pair_of_which_one_half_is_new_starts_anew() {
+    let world = the_world(&[set_with(HOT)]);
+    let upgraded = with(
+        injected(&world, &yaml(WEB)),
+        &format!("/metadata/annotations/{}", WORKING.replace('/', "~1")),
+        &json!(r#"{"c-m":"c-m-2"}"#),
+    );
+    for half in [0, 1] {
+        let unmarked = with(upgraded.clone(), &format!("/spec/containers/{half}/env"), &json!([]));
+        let again = injected(&world, &unmarked);
+        assert_eq!(again["metadata"]["annotations"][WORKING], r#"{"c-m":"c-m-1"}"#, "half {half} is new");
+    }
+}
+
+#[test]
+fn the_source_of_variables_may_be_named_by_an_annotation_that_a_set_patches() {
+    let entry = json!({
+        "envName": "LEVEL",
+        "sourceContainerNameFrom": {"fieldRef": {"fieldPath": "metadata.annotations['example.com/source']"}},
+    });
+    let set = set_patching("m", "Retain", "example.com/source", "web");
+    let set = with(set, "/spec/containers/0/transferEnv", &json!([entry]));
+    let pod = injected(&the_world(&[set]), &yaml(WEB));
+    assert_eq!(environment(&pod["spec"]["containers"][0]), ["IS_INJECTED=true", "LEVEL=last"]);
+}
+
+#[test]
 fn metadata_is_patched_as_the_policies_say_and_sets_follow_one_another() {
     let patched = |policy: &str, pod: &Value| {
         let world =

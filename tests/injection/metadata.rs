@@ -1,4 +1,4 @@
-//! Generated annotations that sets patch and transfer environments by, and the patches.
+//! Generated annotations that sets patch and by which they transfer environments, and the patches.
 
 use proptest::collection::vec;
 use proptest::option;

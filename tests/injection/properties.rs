@@ -1,7 +1,5 @@
 //! The properties of a patch: it does what the reference does, once, touches nothing else, and no input panics.
 
-use std::collections::BTreeSet;
-
 use json_patch::Patch;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -79,15 +77,14 @@ fn carries(container: &Value, written: &Value) -> bool {
     }
 }
 
-/// Whether one annotation is merged from several patches. What the first leaves is the text of its patch, nulls and all,
-/// while a second pass merges it into the outcome of the others.
+/// Whether an annotation is merged from one patch and written by another, too. The first pass may leave a patch as it is
+/// spelled, nulls and all; the second merges it into the outcome of the other.
 fn patches_depend_on_each_other(case: &Case) -> bool {
-    let mut seen = BTreeSet::new();
-    let patches = case.world.sets.iter().flat_map(|set| items(&set.stored, "/spec/patchPodMetadata"));
-    let mut keys = patches
-        .filter(|patch| patch["patchPolicy"] == "MergePatchJson")
-        .flat_map(|patch| patch["annotations"].as_object().into_iter().flat_map(Map::keys));
-    keys.any(|key| !seen.insert(key))
+    let patches: Vec<&Value> =
+        case.world.sets.iter().flat_map(|set| items(&set.stored, "/spec/patchPodMetadata")).collect();
+    let writers = |key: &String| patches.iter().filter(|patch| patch["annotations"].get(key).is_some()).count();
+    let mut merging = patches.iter().filter(|patch| patch["patchPolicy"] == "MergePatchJson");
+    merging.any(|patch| patch["annotations"].as_object().into_iter().flat_map(Map::keys).any(|key| writers(key) > 1))
 }
 
 /// Whether a variable may come from a container that the first pass itself brought; only a second pass sees it.
