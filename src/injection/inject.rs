@@ -1,6 +1,5 @@
 //! Injection of the matching SidecarSets into one Pod: what is decided about it, and why it may be refused.
 
-use super::PodRequest;
 use super::annotations::Record;
 use super::container::InjectableContainer;
 use super::content::Content;
@@ -8,6 +7,7 @@ use super::exclusion::Exclusion;
 use super::plan::Plan;
 use super::pod_security::Level;
 use super::snapshot::Snapshot;
+use super::{PodRequest, pod_metadata};
 use crate::api::decode::{FieldError, without_value};
 use crate::api::keys;
 use crate::api::pod::{ContainerView, NamedView, PodView, SpecView, WithText};
@@ -135,13 +135,20 @@ impl Snapshot {
         let matches: Vec<Match<'_>> = matches.collect::<Result<_, Denial>>()?;
         deny_clashes(&matches, &lists)?;
 
-        let mut plan = Plan::new(pod, &lists, &matches);
+        let patches = matches.iter().flat_map(|m| m.content.metadata_patches.iter().map(|patch| (m.name, patch)));
+        let patched =
+            pod_metadata::patched(patches, |key| pod.annotation(key)).map_err(|(set, key, error)| Denial {
+                set: set.to_owned(),
+                field: format!("spec.patchPodMetadata annotation {key:?}"),
+                problem: error.to_string(),
+            })?;
+        let mut plan = Plan::new(pod, &lists, &matches, &patched);
         plan.create_parents();
         plan.containers(List::Init)?;
         plan.containers(List::App)?;
         plan.volumes();
         plan.pull_secrets();
-        plan.metadata(&hashes, &hashes_without_image, request, self.options().default_container)?;
+        plan.metadata(&hashes, &hashes_without_image, request, self.options().default_container);
         let enforced = self.namespace_labels(request.namespace_of(pod)).and_then(|l| l.get(keys::POD_SECURITY_ENFORCE));
         if let Some(level) = enforced.and_then(|label| Level::parse(label)) {
             let raw = pod.spec.as_ref().and_then(|spec| spec.security_context);

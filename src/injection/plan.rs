@@ -1,5 +1,6 @@
 //! The patch for one Pod: what it has already stays, what is missing is added, list by list.
 
+use super::PodRequest;
 use super::annotations::{Entry, Record, injected_list};
 use super::container::{HotTwin, InjectableContainer, List as Growing};
 use super::content::{Content, InjectableVolume, named_json};
@@ -8,7 +9,6 @@ use super::patch::PatchWriter;
 use super::pod_security::{Finding, Level};
 use super::resources::{CompiledPolicy, PerResource, TargetContainer};
 use super::sharing::{Additions, additions};
-use super::{PodRequest, pod_metadata};
 use crate::api::decode::without_value;
 use crate::api::keys;
 use crate::api::pod::{AmountView, AmountsView, ContainerView, PodSecurityContextView, PodView, ResourcesView};
@@ -20,6 +20,8 @@ pub(super) struct Plan<'a, 's> {
     pod: &'a PodView<'a>,
     lists: &'a PodLists<'a>,
     matches: &'a [Match<'s>],
+    /// Annotations that sets patch, with their new values.
+    patched: &'a BTreeMap<&'s str, String>,
     patch: PatchWriter,
     warnings: Vec<String>,
     /// Volumes that are added, each after the name of its set.
@@ -42,12 +44,18 @@ enum Action {
 }
 
 impl<'a, 's> Plan<'a, 's> {
-    pub fn new(pod: &'a PodView<'a>, lists: &'a PodLists<'a>, matches: &'a [Match<'s>]) -> Self {
+    pub fn new(
+        pod: &'a PodView<'a>,
+        lists: &'a PodLists<'a>,
+        matches: &'a [Match<'s>],
+        patched: &'a BTreeMap<&'s str, String>,
+    ) -> Self {
         let (patch, warnings) = (PatchWriter::default(), Vec::new());
         Self {
             pod,
             lists,
             matches,
+            patched,
             patch,
             warnings,
             added_volumes: Vec::new(),
@@ -154,7 +162,9 @@ impl<'a, 's> Plan<'a, 's> {
         present: Option<&ContainerView<'_>>,
     ) -> Additions<'a> {
         let (pod, apps) = (self.pod, self.lists.containers.as_deref().unwrap_or_default());
-        additions(container, pod, apps, present, |warning| {
+        let patched = self.patched;
+        let annotation = |key: &str| patched.get(key).map(String::as_str).or_else(|| pod.annotation(key));
+        additions(container, pod, apps, annotation, present, |warning| {
             self.warnings.push(format!("SidecarSet {:?}, container {:?} {warning}", m.name, container.name));
         })
     }
@@ -303,21 +313,16 @@ impl<'a, 's> Plan<'a, 's> {
         without_image: &Record<'_>,
         request: &PodRequest<'_>,
         default_container: bool,
-    ) -> Result<(), Denial> {
-        let patches = self.matches.iter().flat_map(|m| m.content.metadata_patches.iter().map(|patch| (m.name, patch)));
-        let from_sets =
-            pod_metadata::patched(patches, |key| self.pod.annotation(key)).map_err(|(set, key, error)| Denial {
-                set: set.to_owned(),
-                field: format!("spec.patchPodMetadata annotation {key:?}"),
-                problem: error.to_string(),
-            })?;
+    ) {
         let mut values: Vec<(String, String)> =
-            from_sets.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+            self.patched.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
         values.extend(self.record(hashes, without_image, request));
         values.extend(self.hot_upgrade());
         let is_set = |key: &str| self.pod.annotation(key).is_some() || values.iter().any(|(set, _)| set == key);
         if default_container && self.prepended && !is_set(keys::DEFAULT_CONTAINER) {
-            let first = self.lists.containers.iter().flatten().find(|container| !container.is_injected());
+            let replaced = |name: &str| self.injected.iter().any(|(_, container)| *container == name);
+            let mut own = self.lists.containers.iter().flatten();
+            let first = own.find(|container| !container.is_injected() && !replaced(&container.name));
             values.extend(first.map(|own| (keys::DEFAULT_CONTAINER.to_owned(), own.name.to_string())));
         }
 
@@ -329,7 +334,6 @@ impl<'a, 's> Plan<'a, 's> {
             }
             self.patch.add(["metadata", "annotations", &key], &Value::String(value).to_string());
         }
-        Ok(())
     }
 
     /// The annotations that say what was injected, as far as they change.
@@ -387,7 +391,9 @@ impl<'a, 's> Plan<'a, 's> {
                     values.insert(key, value.to_owned());
                 }
             }
-            if twin.working && !(*kept && working.contains_key(&twin.base)) {
+            // What was written anew works as at first: the recorded turn is that of the pair before.
+            let pair_kept = self.hot.iter().all(|(_, other, kept)| other.base != twin.base || *kept);
+            if twin.working && !(pair_kept && working.contains_key(&twin.base)) {
                 working.insert(twin.base.clone(), (*name).to_owned());
             }
         }

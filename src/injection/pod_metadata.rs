@@ -10,6 +10,8 @@ use thiserror::Error;
 
 const OWN_ANNOTATIONS: [&str; 4] =
     [keys::HASH, keys::HASH_WITHOUT_IMAGE, keys::INJECTED_LIST, keys::WORKING_HOT_UPGRADE];
+/// Beginnings of the annotations of hot containers.
+const OWN_PREFIXES: [&str; 2] = ["version.sidecarset.kruise.io/", "versionalt.sidecarset.kruise.io/"];
 /// Objects inside each other that are merged; what is deeper is refused.
 const MAX_DEPTH: usize = 64;
 
@@ -24,6 +26,10 @@ pub(super) enum MergeError {
     Depth,
 }
 
+fn is_own(key: &str) -> bool {
+    OWN_ANNOTATIONS.contains(&key) || OWN_PREFIXES.iter().any(|prefix| key.starts_with(prefix))
+}
+
 /// The values of those annotations of the Pod that the patches change, each patch with the name of its set, in the order given.
 /// `existing` looks up the Pod's own. Annotations that injection itself writes are not for sets to patch.
 ///
@@ -36,7 +42,7 @@ pub(super) fn patched<'s, 'e>(
     let mut values: BTreeMap<&'s str, String> = BTreeMap::new();
     for (set, patch) in patches {
         let annotations = patch.annotations.iter().flatten();
-        for (key, value) in annotations.filter(|(key, _)| !OWN_ANNOTATIONS.contains(&key.as_str())) {
+        for (key, value) in annotations.filter(|(key, _)| !is_own(key)) {
             let present = values.get(key.as_str()).map(String::as_str).or_else(|| existing(key));
             let result = match (&patch.patch_policy, present) {
                 (Some(PatchPolicy::Overwrite), _) | (_, None) | (Some(PatchPolicy::MergePatchJson), Some("")) => {

@@ -85,7 +85,7 @@ impl InjectableSet {
             update_selector,
             paused: spec.injection_strategy.paused,
             warnings: differing_hashes(&annotations, &content.hashes),
-            canary_of: canary_of(&annotations),
+            canary_of: canary_of(&annotations).filter(|base| base != name),
             content,
             latest_revision: Some(status.latest_revision).filter(|revision| !revision.is_empty()),
             revision: spec.injection_strategy.revision,

@@ -64,12 +64,16 @@ impl TransferSource {
         Self { container, variables: names.filter(|name| !name.is_empty()).cloned().collect() }
     }
 
-    fn resolve<'p>(&'p self, pod: &'p PodView<'_>) -> Result<&'p str, String> {
+    fn resolve<'p>(
+        &'p self,
+        pod: &'p PodView<'_>,
+        annotation: impl Fn(&str) -> Option<&'p str>,
+    ) -> Result<&'p str, String> {
         match &self.container {
             SourceContainer::Named(name) => Ok(name),
             SourceContainer::Label(key) => pod.label(key).ok_or_else(|| format!("the Pod has no label {key:?}")),
             SourceContainer::Annotation(key) => {
-                pod.annotation(key).ok_or_else(|| format!("the Pod has no annotation {key:?}"))
+                annotation(key).ok_or_else(|| format!("the Pod has no annotation {key:?}"))
             }
             SourceContainer::Unresolvable(path) => {
                 Err(format!("{path:?} is no label or annotation of the Pod, such as metadata.labels['key']"))
@@ -79,11 +83,15 @@ impl TransferSource {
 }
 
 /// What `container` takes from the Pod. `present` is the container as it stands in the Pod, where it is there already: what it
-/// has is not taken again. What cannot be found is told to `warn`.
+/// has is not taken again. `annotation` looks up the Pod's annotations as they will be. What cannot be found is told to `warn`.
+///
+/// Containers that were injected are no source: OpenKruise copies variables from those that a Pod has already, which would make
+/// the second pass over a Pod differ from the first.
 pub(super) fn additions<'a>(
     container: &InjectableContainer,
     pod: &'a PodView<'a>,
     app_containers: &'a [ContainerView<'a>],
+    annotation: impl Fn(&str) -> Option<&'a str>,
     present: Option<&ContainerView<'_>>,
     mut warn: impl FnMut(String),
 ) -> Additions<'a> {
@@ -101,7 +109,7 @@ pub(super) fn additions<'a>(
     }
     let mut env: Vec<(&str, &'a str)> = Vec::new();
     for source in &container.transfers {
-        let from = match source.resolve(pod) {
+        let from = match source.resolve(pod, |key| annotation(key)) {
             Ok(from) => from,
             Err(problem) => {
                 warn(format!("copies no variables with transferEnv: {problem}"));
@@ -156,7 +164,7 @@ fn find_last<'c, 'a>(
     container: &str,
     variable: &str,
 ) -> Option<&'c WithText<'a, EnvView<'a>>> {
-    let mut named = containers.iter().rev().filter(|candidate| &*candidate.name == container);
+    let mut named = containers.iter().rev().filter(|c| &*c.name == container && !c.is_injected());
     named.find_map(|candidate| candidate.env.iter().flatten().rev().find(|env| &*env.value.name == variable))
 }
 

@@ -129,9 +129,10 @@ pub(super) fn unpadded(text: &str) -> Checked {
     holds(!text.is_empty() && text.trim() == text, "must not be empty or padded with blanks")
 }
 
-/// Text that is JSON.
+/// Text that is a JSON object.
 pub(super) fn json(text: &str) -> Checked {
-    holds(serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok(), "must be JSON to be merged with MergePatchJson")
+    type Object = std::collections::BTreeMap<String, serde::de::IgnoredAny>;
+    holds(serde_json::from_str::<Object>(text).is_ok(), "must be a JSON object to be merged with MergePatchJson")
 }
 
 /// A percentage of 0 to 100.

@@ -68,9 +68,10 @@ pub fn write_hot_upgrades<'a>(
     }
 }
 
-/// Names the first of the received containers that no set brought, unless there is a name already.
-pub fn write_default_container(received: &[Value], pod: &mut Value) {
-    let first = received.iter().find(|container| !is_injected(container));
+/// Names the first of the received containers that no set brought or takes the place of, unless there is a name already.
+pub fn write_default_container(received: &[Value], sidecars: &[Sidecar], pod: &mut Value) {
+    let replaced = |own: &Value| sidecars.iter().any(|sidecar| name(&sidecar.container) == name(own));
+    let first = received.iter().find(|own| !is_injected(own) && !replaced(own));
     if let Some(first) = first
         && annotation(pod, DEFAULT_CONTAINER).is_none()
     {

@@ -16,7 +16,9 @@ pub fn apply(sets: &[&Set], pod: &mut Value) -> Result<(), String> {
             let annotations: BTreeMap<&String, &Value> =
                 patch["annotations"].as_object().into_iter().flatten().collect();
             for (key, wanted) in annotations {
-                if [HASH, HASH_WITHOUT_IMAGE, INJECTED_LIST, WORKING].contains(&key.as_str()) {
+                let hot = ["version.sidecarset.kruise.io/", "versionalt.sidecarset.kruise.io/"];
+                let own = [HASH, HASH_WITHOUT_IMAGE, INJECTED_LIST, WORKING].contains(&key.as_str());
+                if own || hot.iter().any(|prefix| key.starts_with(prefix)) {
                     continue;
                 }
                 let (present, wanted) = (annotation(pod, key), wanted.as_str().unwrap_or_default());

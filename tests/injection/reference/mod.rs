@@ -110,7 +110,7 @@ fn inject_sets(sets: &[&Set], received: &Value, default_container: bool, now: &s
     let stays = |sidecar: &Sidecar| [&init_merge, &merge].iter().any(|merge| merge.stays(sidecar));
     annotations::write_hot_upgrades(init_containers.iter().chain(&containers), stays, &mut pod);
     if default_container && merge.prepends {
-        annotations::write_default_container(items(received, "/spec/containers"), &mut pod);
+        annotations::write_default_container(items(received, "/spec/containers"), &containers, &mut pod);
     }
     Ok(pod)
 }

@@ -215,7 +215,7 @@ fn transferred(stored: &Value, pod: &Value) -> Vec<Value> {
         for wanted in names {
             let mut variables = items(pod, "/spec/containers")
                 .iter()
-                .filter(|container| source.is_some_and(|source| name(container) == source))
+                .filter(|container| source.is_some_and(|source| name(container) == source) && !is_injected(container))
                 .flat_map(|container| items(container, "/env"));
             transferred.extend(variables.rfind(|variable| name(variable) == wanted).cloned());
         }
