@@ -136,13 +136,13 @@ impl Snapshot {
         deny_clashes(&matches, &lists)?;
 
         let patches = matches.iter().flat_map(|m| m.content.metadata_patches.iter().map(|patch| (m.name, patch)));
-        let patched =
+        let annotations =
             pod_metadata::patched(patches, |key| pod.annotation(key)).map_err(|(set, key, error)| Denial {
                 set: set.to_owned(),
                 field: format!("spec.patchPodMetadata annotation {key:?}"),
                 problem: error.to_string(),
             })?;
-        let mut plan = Plan::new(pod, &lists, &matches, &patched);
+        let mut plan = Plan::new(pod, &lists, &matches, &annotations);
         plan.create_parents();
         plan.containers(List::Init)?;
         plan.containers(List::App)?;

@@ -2,7 +2,7 @@
 //!
 //! The language is that of OpenKruise's `resourcesPolicy`. An expression has numbers (`2`, `.5`, `1e3`, `50%`), quantities
 //! (`100m`, `2Gi`; units `m k M G T P Ki Mi Gi Ti Pi`), one variable (`cpu` or `memory`, in any case), `+ - * /`, unary minus,
-//! parentheses, `max(a, b)` and `min(a, b)`. The rules for mixing numbers and quantities are those of [`value`].
+//! parentheses, `max(a, b)` and `min(a, b)`. The rules for mixing numbers and quantities are those of `value`.
 //!
 //! It is parsed once, into a flat list of steps for a stack, and evaluated for each Pod.
 //!

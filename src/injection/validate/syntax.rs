@@ -131,7 +131,7 @@ pub(super) fn unpadded(text: &str) -> Checked {
 
 /// Text that is a JSON object.
 pub(super) fn json(text: &str) -> Checked {
-    type Object = std::collections::BTreeMap<String, serde::de::IgnoredAny>;
+    type Object = serde_json::Map<String, serde_json::Value>;
     holds(serde_json::from_str::<Object>(text).is_ok(), "must be a JSON object to be merged with MergePatchJson")
 }
 
