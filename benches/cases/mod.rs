@@ -82,17 +82,39 @@ pub enum Matching {
     None,
     /// One from the middle.
     One,
+    /// The same, and it uses every feature that costs something at injection ([`with_every_feature`]).
+    EveryFeature,
 }
 
 /// `count` SidecarSets as YAML, each with its name.
 pub fn sets(count: usize, matching: Matching) -> impl Iterator<Item = (String, String)> {
     (0..count).map(move |number| {
         let name = format!("logs-{number:05}");
-        let matches = matching == Matching::One && number == count / 2;
+        let matches = matching != Matching::None && number == count / 2;
         let app = if matches { APP.to_owned() } else { format!("app-{number:05}") };
         let yaml = SIDECARSET.replace("NAME", &name).replace("APP", &app);
-        (name, yaml)
+        (name, if matches && matching == Matching::EveryFeature { with_every_feature(&yaml) } else { yaml })
     })
+}
+
+/// Computed resources, transferred variables, a hot upgrade and patched annotations, beside the shared mounts.
+fn with_every_feature(yaml: &str) -> String {
+    let computed = "resourcesPolicy: {targetContainersMode: sum, resourcesExpr: {limits: {memory: max(memory*10%, 64Mi)}, \
+                    requests: {cpu: max(cpu*10%, 50m), memory: memory*5% + 16Mi}}}";
+    let transferred = "transferEnv: [{sourceContainerNameFrom: {fieldRef: {fieldPath: \"metadata.labels['app']\"}}, \
+                       envNames: [JAVA_OPTS, DATABASE_URL]}]";
+    let hot = "upgradeStrategy: {upgradeType: HotUpgrade, hotUpgradeEmptyImage: registry.example.com/empty:1.0.0}";
+    let patched = "patchPodMetadata: [{annotations: {prometheus.io/scrape: \"false\", team: observability}, \
+                   patchPolicy: Retain}, {annotations: {agents: '{\"log-agent\":{\"port\":2020}}'}, patchPolicy: MergePatchJson}]";
+    yaml.replace(
+        "      resources:\n        requests: {cpu: 50m, memory: 64Mi}\n        limits: {memory: 128Mi}\n",
+        &format!("      {computed}\n      {transferred}\n"),
+    )
+    .replace(
+        "      podInjectPolicy: AfterAppContainer\n",
+        &format!("      podInjectPolicy: AfterAppContainer\n      {hot}\n"),
+    )
+    .replace("  volumes:\n", &format!("  {patched}\n  volumes:\n"))
 }
 
 /// The review of a Pod's creation by its `ReplicaSet`, as the API server writes it.
