@@ -51,7 +51,10 @@ mod tests {
     }
 
     fn messages(set: &SidecarSet, old: Option<&SidecarSet>, others: &[&SidecarSet]) -> Vec<String> {
-        validate(set, old, &World { others: Some(others), ..World::default() }).iter().map(ToString::to_string).collect()
+        validate(set, old, &World { others: Some(others), ..World::default() })
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]
@@ -83,8 +86,12 @@ mod tests {
 
     #[test]
     fn a_base_is_not_looked_up_where_the_other_sets_are_not_known() {
-        assert_eq!(causes(&canary("next", "base", "NotUpdate")), [""; 0]);
-        assert_eq!(causes(&canary("next", "next", "NotUpdate")).len(), 1, "that it is no base of its own needs no others");
+        assert_eq!(causes(&canary("next", "base", "NotUpdate")), []);
+        assert_eq!(
+            causes(&canary("next", "next", "NotUpdate")).len(),
+            1,
+            "that it is no base of its own needs no others"
+        );
     }
 
     #[test]
