@@ -248,7 +248,7 @@ fn is_deeper_than(text: &str, limit: usize) -> bool {
 mod tests {
     use super::*;
     use crate::api::decode;
-    use crate::injection::{Index, InjectableSet, Options};
+    use crate::injection::{Index, InjectableSet, Options, Revision};
     use serde_json::{Value, json};
 
     fn snapshot() -> Snapshot {
@@ -303,6 +303,44 @@ mod tests {
         json_patch::patch(&mut patched, &patch).unwrap();
         assert_eq!(patched["spec"]["containers"][0]["name"], "sidecar1");
         assert_eq!(patched["spec"]["containers"][1]["name"], "app");
+    }
+
+    #[test]
+    fn warnings_and_the_revisions_of_the_sets_reach_the_answer() {
+        let mut index = Index::new(Options::default());
+        let mount = json!([{"name": "gone", "mountPath": "/gone"}]);
+        for (name, container) in [("a", "app"), ("b", "logs")] {
+            let containers = json!([{"name": container, "image": "x:1", "volumeMounts": mount}]);
+            let set = json!({
+                "apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": name},
+                "spec": {"selector": {"matchLabels": {"app": "nginx"}}, "containers": containers}
+            });
+            index.apply_set(InjectableSet::new(decode::sidecarset(set).unwrap()).unwrap());
+        }
+        let revision = json!({
+            "apiVersion": "apps/v1", "kind": "ControllerRevision", "revision": 4,
+            "metadata": {"name": "a-4", "labels": {"kruise.io/sidecarset-name": "a"}},
+            "data": {"spec": {"containers": [{"name": "app", "image": "x:1", "volumeMounts": mount}]}}
+        });
+        index.apply_revision(Revision::read(revision).unwrap().unwrap());
+        let body = review_of(&pod()).to_string();
+        let reply = answer(body.as_bytes(), &index.snapshot(), Timestamp::UNIX_EPOCH, &Metrics::new());
+        let response = serde_json::from_slice::<Value>(&reply.body).unwrap()["response"].take();
+        assert_eq!(response["auditAnnotations"], json!({"sidecarsets": "a@a-4,b"}));
+        assert_eq!(
+            response["warnings"],
+            json!([
+                "SidecarSet \"a\" replaces the Pod's own spec.containers[0] \"app\": rename that container if it is needed",
+                "SidecarSet \"a\" mounts a volume \"gone\" in spec.containers \"app\" that neither the set nor the Pod has",
+                "SidecarSet \"b\" mounts a volume \"gone\" in spec.containers \"logs\" that neither the set nor the Pod has",
+            ])
+        );
+        assert_eq!((&response["allowed"], &response["patchType"]), (&json!(true), &json!("JSONPatch")));
+    }
+
+    #[test]
+    fn an_answer_without_warnings_does_not_mention_them() {
+        assert_eq!(response(&review_of(&pod())).get("warnings"), None);
     }
 
     #[test]

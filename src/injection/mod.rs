@@ -26,6 +26,8 @@ mod selector;
 mod set;
 mod sharing;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 pub mod validate;
 
 pub use content::Content;

@@ -270,3 +270,41 @@ fn a_hash_annotation_that_differs_from_the_content_is_warned_about() {
     assert_eq!(injected(&server), ["a"]);
     assert_eq!(server.page("/readyz").0, 200);
 }
+
+#[test]
+fn an_invalid_set_is_reported_with_every_cause_in_one_line_and_not_used() {
+    let invalid = set("invalid")
+        .replace("- name: invalid", "- name: Not_A_Label")
+        .replace("image: busybox:1.36.1", "volumeMounts: [{name: gone, mountPath: ''}]");
+    let files = Files::new([("good.yaml", set("good").as_str()), ("invalid.yaml", &invalid)]);
+    let server = serve(&files);
+    let line = server.logged("ERROR", &["invalid.yaml:1: SidecarSet \"invalid\": "]);
+    let causes = [
+        "spec.containers[0].name: Invalid value: \"Not_A_Label\": ",
+        "; spec.containers[0].image: Required value",
+        "; spec.containers[0].volumeMounts[0].name: Not found: \"gone\"",
+        "; spec.containers[0].volumeMounts[0].mountPath: Required value",
+    ];
+    let message = line["message"].as_str().expect("a text");
+    assert_says(message, &causes);
+    assert!(!message.contains('\n'), "{message}");
+    assert_eq!(server.metric("outrigger_source_errors"), 1, "one object, one problem");
+    assert_eq!(server.metric("outrigger_sidecarsets"), 1);
+    assert_eq!(injected(&server), ["good"]);
+    assert_says(&server.page("/readyz?verbose").1, &causes);
+}
+
+#[test]
+fn two_sets_that_inject_one_name_into_the_same_pods_are_warned_about_at_start() {
+    let twice = set("twice").replace("- name: twice", "- name: once");
+    let elsewhere = set("elsewhere").replace("- name: elsewhere", "- name: once").replace("app: nginx", "app: other");
+    let files = Files::new([("once.yaml", set("once").as_str()), ("twice.yaml", &twice), ("other.yaml", &elsewhere)]);
+    let server = serve(&files);
+    let warning =
+        "SidecarSets \"once\" and \"twice\" both inject a container \"once\": Pods that both match are denied";
+    assert_eq!(server.logged("WARN", &["both inject"])["message"], warning);
+    assert_eq!(server.page("/readyz").0, 200);
+    let response = server.review(&pod_in("default"));
+    assert_eq!(response["allowed"], false);
+    assert_says(response["status"]["message"].as_str().expect("a text"), &["\"twice\"", "\"once\" injects"]);
+}

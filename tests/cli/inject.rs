@@ -232,6 +232,89 @@ fn the_namespace_flag_counts_for_objects_without_one() {
     assert!(!is_injected(&["-n", "sky"], &in_grass));
 }
 
+/// Injects the smallest example's Pod to show what an edit of `logs` would change.
+fn diff_set(edit: &str, args: &[&str]) -> Output {
+    let (logs, edits) = (logs(), Files::new([("edit.yaml", edit)]));
+    let edit = edits.path().join("edit.yaml");
+    let edit = edit.to_str().expect("UTF-8");
+    inject(logs.path(), &[&["--diff-set", edit], args].concat(), SEED_POD)
+}
+
+#[test]
+fn diff_set_shows_only_what_the_edit_changes() {
+    let today = std::fs::read_to_string(logs().path().join("set.yaml")).expect("the set");
+    assert_eq!(diff_set(&today, &[]).ok(), "", "no edit, no difference");
+    let edit = today.replacen("image: busybox:1.36.1", "image: busybox:1.37.0", 1);
+    let diff = diff_set(&edit, &[]).ok();
+    assert_says(
+        &diff,
+        &["--- Pod/test-pod (standard input:", "+++ Pod/test-pod (standard input:", ") with the edit\n"],
+    );
+    let changed = |sign: char| {
+        let lines = diff.lines().filter(move |line| {
+            line.starts_with(sign) && !line.starts_with([sign; 3].iter().collect::<String>().as_str())
+        });
+        lines.map(|line| line[1..].trim().to_owned()).collect::<Vec<_>>()
+    };
+    let [removed, added] = ['-', '+'].map(changed);
+    assert_eq!((removed.len(), added.len()), (2, 2), "{diff}");
+    for (lines, image) in [(removed, "busybox:1.36.1"), (added, "busybox:1.37.0")] {
+        assert!(lines[0].starts_with("kruise.io/sidecarset-hash: "), "{diff}");
+        assert_eq!(lines[1], format!("image: {image}"));
+    }
+    assert!(!diff.contains("prepare"), "the init container stays as it is: {diff}");
+}
+
+#[test]
+fn diff_set_shows_a_set_that_is_new_and_one_that_matches_no_more() {
+    let diff = diff_set(&set("metrics"), &[]).ok();
+    assert_says(&diff, &["+  - name: metrics\n", "+    image: busybox:1.36.1\n"]);
+    assert!(!diff.contains("-  - name:"), "{diff}");
+    let diff = diff_set(&set("logs").replace("app: nginx", "app: other"), &[]).ok();
+    assert_says(&diff, &["-  - name: logs\n", "-  - name: prepare\n"]);
+    assert!(!diff.lines().any(|line| line.starts_with("+ ")), "{diff}");
+}
+
+#[test]
+fn diff_set_is_a_diff_whatever_the_output_and_names_a_broken_edit() {
+    assert_says(
+        &diff_set(&set("logs"), &["-o", "json"]).failed(2),
+        &["'--diff-set <FILE>' cannot be used with '--output"],
+    );
+    for (edit, error) in [
+        ("kind: [", "edit.yaml:1:"),
+        ("", "the file holds no SidecarSet"),
+        (
+            set("logs").replace("image: busybox:1.36.1", "imagePullPolicy: Always").as_str(),
+            "edit.yaml:1: SidecarSet \"logs\": spec.containers[0].image: Required value",
+        ),
+    ] {
+        let output = diff_set(edit, &[]);
+        assert_eq!(output.stdout, "");
+        assert_says(&output.failed(1), &["--diff-set: ", error]);
+    }
+    let clash = set("other").replace("- name: other", "- name: logs");
+    assert_says(&diff_set(&clash, &[]).failed(1), &["Pod/test-pod", "as it would be injected", "SidecarSet \"other\""]);
+}
+
+#[test]
+fn default_container_names_the_pods_own_first_one_where_a_sidecar_stands_before_it() {
+    let key = "kubectl.kubernetes.io/default-container";
+    let annotation = |args: &[&str], input: &str| {
+        let pod = object(&inject(logs().path(), args, input).ok());
+        pod["metadata"]["annotations"][key].clone()
+    };
+    assert_eq!(annotation(&[], SEED_POD), Value::Null);
+    assert_eq!(annotation(&["--default-container"], SEED_POD), "app");
+    let own = SEED_POD.replace("  labels:", &format!("  annotations: {{{key}: mine}}\n  labels:"));
+    assert_eq!(annotation(&["--default-container"], &own), "mine");
+    let behind = set("behind").replace("image: busybox", "podInjectPolicy: AfterAppContainer\n      image: busybox");
+    let behind = Files::new([("set.yaml", behind.as_str())]);
+    let pod = object(&inject(behind.path(), &["--default-container"], SEED_POD).ok());
+    assert_eq!(names(&pod["spec"]["containers"]), ["app", "behind"]);
+    assert_eq!(pod["metadata"]["annotations"].get(key), None);
+}
+
 #[test]
 fn several_files_are_read_in_their_order_and_wrong_ones_are_named() {
     let logs = logs();

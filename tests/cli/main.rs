@@ -2,6 +2,7 @@
 
 mod bad_requests;
 mod drain;
+mod explain;
 mod files;
 mod harness;
 mod inject;

@@ -8,7 +8,7 @@ use proptest::test_runner::{FileFailurePersistence, TestRunner};
 use serde_json::{Map, Value, json};
 use similar::TextDiff;
 
-use crate::api_server::default_pod;
+use crate::api_server::{complete_by_others, default_pod};
 use crate::reference::{
     DEFAULT_CONTAINER, HASH, HASH_WITHOUT_IMAGE, INJECTED_LIST, Outcome, Request, Set, WORKING, inject, injected_names,
     items,
@@ -120,10 +120,11 @@ proptest! {
     #![proptest_config(config(2))]
 
     #[test]
-    fn a_second_pass_over_the_patched_and_defaulted_pod_has_no_patch(case in cases()) {
+    fn a_second_pass_over_the_patched_pod_has_no_patch_whatever_others_added_meanwhile(case in cases()) {
         if let Answer::Patch(patch) = real(&case.world, &case.request, &case.pod_text) {
             let pod = patched(&case, &patch)?;
-            for pod in [default_pod(&pod), pod] {
+            let defaulted = default_pod(&pod);
+            for pod in [complete_by_others(&defaulted), complete_by_others(&pod), defaulted, pod] {
                 let request = Request { pod, ..case.request.clone() };
                 let second = real(&case.world, &request, &request.pod.to_string());
                 let is_stable = matches!(second, Answer::Nothing);

@@ -1,0 +1,124 @@
+//! `outrigger explain`: why each SidecarSet is injected into the Pods of files or not.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Files, Output, assert_says, command, run};
+use crate::objects::{SEED_POD, namespace, set};
+
+/// Explains `input` with the sets of these files.
+fn explain(files: &Files, args: &[&str], input: &str) -> Output {
+    run(command(["explain", "-f", "-", "--from"]).arg(files.path()).args(args), input)
+}
+
+/// A set of each fate: two that are injected, one for another app, one for another namespace, one that its canary replaces.
+fn each_fate() -> Files {
+    let canary = "  name: next\n  annotations: {apps.kruise.io/sidecarset-canary: 'true', apps.kruise.io/sidecarset-base: base}\n";
+    let next = set("next").replace("  name: next\nspec", &format!("{canary}spec"));
+    let revision = json!({
+        "apiVersion": "apps/v1", "kind": "ControllerRevision", "revision": 3,
+        "metadata": {"name": "logs-3", "namespace": "anywhere", "labels": {"kruise.io/sidecarset-name": "logs"}},
+        "data": {"spec": {"containers": [{"name": "logs", "image": "busybox:1.36.1"}]}},
+    });
+    Files::new([
+        ("logs.yaml", set("logs").as_str()),
+        ("logs-3.json", &revision.to_string()),
+        ("database.yaml", &set("database").replace("app: nginx", "app: postgres")),
+        ("blue.yaml", &set("blue").replace("spec:\n", "spec:\n  namespaceSelector: {matchLabels: {team: blue}}\n")),
+        ("namespace.yaml", &namespace("default", "green")),
+        ("base.yaml", &set("base")),
+        ("next.yaml", &next.replace("spec:\n", "spec:\n  updateStrategy: {type: NotUpdate}\n")),
+    ])
+}
+
+#[test]
+fn every_set_is_a_line_with_its_reason_down_to_the_label() {
+    let text = explain(&each_fate(), &[], SEED_POD).ok();
+    assert_eq!(
+        text,
+        "\
+Pod/test-pod (standard input:2)
+  base      not injected: its canary \"next\" is
+  blue      not injected: spec.namespaceSelector wants the Namespace's label team=blue; it is \"green\"
+  database  not injected: spec.selector wants the Pod's label app=postgres; it is \"nginx\"
+  logs      injected: logs (revision logs-3)
+  next      injected: next
+
+"
+    );
+}
+
+#[test]
+fn json_has_a_word_and_a_reason_for_each_set() {
+    let list: Value = serde_json::from_str(&explain(&each_fate(), &["-o", "json"], SEED_POD).ok()).expect("JSON");
+    let sets = json!([
+        {"set": "base", "verdict": "replaced-by-canary", "reason": "not injected: its canary \"next\" is"},
+        {"set": "blue", "verdict": "not-matched",
+         "reason": "not injected: spec.namespaceSelector wants the Namespace's label team=blue; it is \"green\""},
+        {"set": "database", "verdict": "not-matched",
+         "reason": "not injected: spec.selector wants the Pod's label app=postgres; it is \"nginx\""},
+        {"set": "logs", "verdict": "injected", "reason": "injected: logs (revision logs-3)"},
+        {"set": "next", "verdict": "injected", "reason": "injected: next"},
+    ]);
+    assert_eq!(list, json!([{"object": "Pod/test-pod (standard input:2)", "excluded": null, "sets": sets}]));
+}
+
+#[test]
+fn an_excluded_pod_is_told_why_instead_of_its_sets() {
+    let args = ["-n", "kube-system"];
+    let text = explain(&each_fate(), &args, SEED_POD).ok();
+    let reason = "namespace kube-system is excluded";
+    assert_eq!(text, format!("Pod/test-pod (standard input:2)\n  no SidecarSet is injected: {reason}\n\n"));
+    let json = explain(&each_fate(), &["-n", "kube-system", "-o", "json"], SEED_POD).ok();
+    let list: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(list, json!([{"object": "Pod/test-pod (standard input:2)", "excluded": reason, "sets": []}]));
+}
+
+#[test]
+fn a_denied_pod_is_explained_and_no_failure_of_the_command() {
+    let twice = set("twice").replace("- name: twice", "- name: logs");
+    let files = Files::new([("logs.yaml", set("logs").as_str()), ("twice.yaml", &twice)]);
+    let reason = "the Pod is denied: SidecarSet \"twice\" cannot be injected: spec.containers \"logs\": SidecarSet \"logs\" injects a container of that name too: rename one of them";
+    let text = explain(&files, &[], SEED_POD).ok();
+    assert_says(&text, &[format!("  logs   {reason}\n"), format!("  twice  {reason}\n")]);
+    let json = explain(&files, &["-o", "json"], SEED_POD).ok();
+    let list: Value = serde_json::from_str(&json).expect("JSON");
+    for (index, set) in ["logs", "twice"].into_iter().enumerate() {
+        assert_eq!(list[0]["sets"][index], json!({"set": set, "verdict": "denied", "reason": reason}));
+    }
+}
+
+#[test]
+fn workloads_are_explained_by_their_templates_and_other_kinds_passed_over() {
+    let files = Files::new([("logs.yaml", set("logs").as_str())]);
+    let deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: shop}\nspec:\n  template:\n    metadata: {labels: {app: nginx}}\n    spec: {containers: [{name: app, image: x}]}\n";
+    let input = format!("{}---\n{deployment}---\n{SEED_POD}", namespace("shop", "blue"));
+    let text = explain(&files, &[], &input).ok();
+    let objects: Vec<&str> = text.lines().filter(|line| !line.starts_with(' ') && !line.is_empty()).collect();
+    assert_eq!(objects.len(), 2, "{text}");
+    assert!(objects[0].starts_with("Deployment/shop/web (standard input:"), "{text}");
+    assert!(objects[1].starts_with("Pod/test-pod (standard input:"), "{text}");
+    assert_eq!(text.matches("  logs  injected: logs\n").count(), 2, "{text}");
+}
+
+#[test]
+fn a_pod_that_is_injected_already_says_so() {
+    let files = Files::new([("logs.yaml", set("logs").as_str())]);
+    let injected = run(command(["inject", "-f", "-", "--from"]).arg(files.path()), SEED_POD).ok();
+    assert_says(&explain(&files, &[], &injected).ok(), &["  logs  injected already: the Pod has it\n"]);
+}
+
+#[test]
+fn input_without_pods_and_sets_that_cannot_be_used_are_failures() {
+    let files = Files::new([("logs.yaml", set("logs").as_str())]);
+    let error = explain(&files, &[], &namespace("shop", "blue")).failed(1);
+    assert_says(&error, &["no Pods or workloads"]);
+    let error = explain(&files, &[], &SEED_POD.replace("  containers:\n", "  containers: 5\n  x-unknown:\n")).failed(1);
+    assert_says(&error, &["Pod/test-pod (standard input:", "spec.containers: invalid type: integer"]);
+    files.write("bad.yaml", &set("Bad_Name"));
+    let output = explain(&files, &[], SEED_POD);
+    assert_eq!(output.stdout, "");
+    assert_says(&output.failed(1), &["bad.yaml:1: ", "metadata.name: "]);
+    let mut missing = command(["explain", "-f", "missing.yaml", "--from"]);
+    assert_says(&run(missing.arg(Files::new([]).path()), "").failed(1), &["cannot read missing.yaml"]);
+    run(&mut command(["explain", "-f", "-"]), "").failed(2);
+}
