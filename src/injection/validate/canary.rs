@@ -19,8 +19,8 @@ pub(super) fn check(set: &SidecarSet, old: Option<&SidecarSet>, world: &World<'_
     let place = report.root("metadata").field("annotations").entry(keys::CANARY_BASE);
     if set.metadata.name.as_deref() == Some(base) {
         place.invalid(base, "base sidecarSet cannot be itself");
-    } else {
-        match world.others.iter().find(|other| other.metadata.name.as_deref() == Some(base)) {
+    } else if let Some(others) = world.others {
+        match others.iter().find(|other| other.metadata.name.as_deref() == Some(base)) {
             None => place.invalid(base, &format!("fetch base sidecarSet[{base}] failed: there is no such SidecarSet")),
             Some(other) if base_of(other).is_some() => place.invalid(base, "base sidecarSet cannot be canary"),
             Some(_) => {}
@@ -51,7 +51,7 @@ mod tests {
     }
 
     fn messages(set: &SidecarSet, old: Option<&SidecarSet>, others: &[&SidecarSet]) -> Vec<String> {
-        validate(set, old, &World { others, ..World::default() }).iter().map(ToString::to_string).collect()
+        validate(set, old, &World { others: Some(others), ..World::default() }).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -79,6 +79,11 @@ mod tests {
             let found = messages(&set, None, &others);
             assert!(found[0].starts_with(BASE) && found[0].ends_with(message), "{found:?}");
         }
+    }
+
+    #[test]
+    fn a_base_is_not_looked_up_where_other_sets_are_not_known() {
+        assert_eq!(validate(&canary("next", "base", "NotUpdate"), None, &World::default()), []);
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(super) fn check(set: &SidecarSet, world: &World<'_>, report: &Report) {
     let containers: Vec<_> = container::all(&set.spec, report)
         .map(|(kind, container, place)| (names_of(kind, container), container.name(), place.field("name")))
         .collect();
-    for other in world.others {
+    for other in world.others.into_iter().flatten() {
         let other_name = other.metadata.name.as_deref();
         let replaces = |one: &SidecarSet, base: Option<&str>| base_of(one).is_some() && base_of(one) == base;
         if other_name == name || replaces(set, other_name) || replaces(other, name) {
@@ -123,7 +123,7 @@ mod tests {
 
     fn conflicts(one: &Value, other: &Value) -> Vec<String> {
         let (one, other) = (set(&json!({"name": "one"}), one), set(&json!({"name": "other"}), other));
-        let world = |others| World { others, ..World::default() };
+        let world = |others| World { others: Some(others), ..World::default() };
         validate(&one, None, &world(&[&one, &other])).iter().map(ToString::to_string).collect()
     }
 

@@ -49,11 +49,12 @@ use crate::api::decode::FieldError;
 use crate::api::sidecarset::SidecarSet;
 use node::Report;
 
-/// What validation must know besides the object. By default: no other sets, no whitelist, everything allowed that one decides.
+/// What validation must know besides the object. By default nothing is known, and everything is allowed that a whitelist decides.
 #[derive(Clone, Copy, Debug)]
 pub struct World<'a> {
-    /// All SidecarSets, with their defaults; the one under validation may be among them and is skipped.
-    pub others: &'a [&'a SidecarSet],
+    /// All SidecarSets, with their defaults; the one under validation may be among them and is skipped. `None` where they are
+    /// not known: then conflicts and a canary's base are not looked up.
+    pub others: Option<&'a [&'a SidecarSet]>,
     /// Which annotations may be put on Pods: the `ConfigMap` [`WHITELIST_CONFIG_MAP`], if it has the key [`WHITELIST_KEY`].
     pub whitelist: Option<&'a Result<Whitelist, WhitelistError>>,
     /// Whether sets without a rule in the whitelist may put any annotation on Pods: OpenKruise's feature gate
@@ -65,7 +66,7 @@ pub struct World<'a> {
 
 impl Default for World<'_> {
     fn default() -> Self {
-        Self { others: &[], whitelist: None, patch_without_whitelist: true, revisions: None }
+        Self { others: None, whitelist: None, patch_without_whitelist: true, revisions: None }
     }
 }
 
