@@ -51,7 +51,10 @@ mod tests {
     }
 
     fn messages(set: &SidecarSet, old: Option<&SidecarSet>, others: &[&SidecarSet]) -> Vec<String> {
-        validate(set, old, &World { others: Some(others), ..World::default() }).iter().map(ToString::to_string).collect()
+        validate(set, old, &World { others: Some(others), ..World::default() })
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]
