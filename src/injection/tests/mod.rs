@@ -60,7 +60,9 @@ fn revision(set: &str, name: &str, number: i64, container: &str, image: &str) ->
 
 fn index(sets: &[Value]) -> Index {
     let mut index = Index::new(Options::default());
-    sets.iter().for_each(|set| index.apply_set(ready(set)));
+    for set in sets {
+        index.apply_set(ready(set));
+    }
     index
 }
 
