@@ -36,8 +36,8 @@ pub fn default_pod(pod: &Value) -> Value {
     sorted(pod)
 }
 
-/// The Pod after others have been at it between the two calls: the ServiceAccount plugin has mounted a token in every container,
-/// injected ones too, and another mutator has put a variable of its own into each.
+/// The Pod after others have been at it between the two calls: the plugin for service accounts has mounted a token in every
+/// container, injected ones too, and another mutator has put a variable of its own into each.
 pub fn complete_by_others(pod: &Value) -> Value {
     const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
     let mut pod = pod.clone();
