@@ -8,6 +8,7 @@ use crate::api::decode::FieldError;
 use crate::api::keys;
 use crate::api::sidecarset::{PodInjectPolicy, SharePolicy, SidecarContainer, UpgradeType};
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 
 /// A container ready for injection. Of a hot upgrade there are two, the working one and its idle twin.
 #[derive(Debug)]
@@ -25,15 +26,14 @@ pub(super) struct InjectableContainer {
     pub shares_mounts: bool,
     pub shares_devices: bool,
     pub transfers: Vec<TransferSource>,
-    /// Paths of its own mounts and devices.
+    /// Paths of its own mounts and devices, where it takes some.
     pub own_paths: Vec<String>,
-    /// Names of its own environment variables.
+    /// Names of its own environment variables, where it takes some.
     pub own_env: Vec<String>,
     /// Computes its resources from those of the app containers.
     pub policy: Option<CompiledPolicy>,
-    members: Vec<(String, Member)>,
-    /// The container as text, where nothing of it depends on the Pod.
-    fixed: Option<String>,
+    /// One text, where nothing of it depends on the Pod.
+    parts: Vec<Part>,
 }
 
 /// One of the two containers of a hot upgrade.
@@ -45,13 +45,17 @@ pub(super) struct HotTwin {
     pub working: bool,
 }
 
-/// A member of the container's JSON object.
+/// A part of the container's text.
 #[derive(Debug)]
-enum Member {
-    /// JSON text.
-    Fixed(String),
-    /// A list that may grow: its own items as JSON text, and those that stay last.
-    Growing(List, Vec<String>, Vec<String>),
+enum Part {
+    /// As it stands.
+    Text(Box<str>),
+    /// More items for a list that has some.
+    Items(List),
+    /// A list that the container does not have itself.
+    List(List),
+    /// Resources, where they are computed.
+    Resources,
 }
 
 /// A list that may grow.
@@ -84,8 +88,7 @@ impl InjectableContainer {
         let policy = container.resources_policy.as_ref();
         let policy =
             policy.map(|policy| CompiledPolicy::compile(policy, &format!("{field}.resourcesPolicy"))).transpose()?;
-        let named =
-            |name: &str, hot: Option<HotTwin>| Self { policy: policy.clone(), ..Self::new(container, name, hot) };
+        let named = |name: &str, hot: Option<HotTwin>| Self::new(container, name, hot, policy.clone());
         let hot = container.upgrade_strategy.upgrade_type == Some(UpgradeType::HotUpgrade);
         if !(hot && may_be_hot) {
             return Ok(vec![named(container.name(), None)]);
@@ -97,21 +100,16 @@ impl InjectableContainer {
         Ok(vec![twin(1, true), twin(2, false)])
     }
 
-    fn new(container: &SidecarContainer, name: &str, hot: Option<HotTwin>) -> Self {
+    fn new(container: &SidecarContainer, name: &str, hot: Option<HotTwin>, policy: Option<CompiledPolicy>) -> Self {
         let mut template = container.template.clone();
         template.insert("name".to_owned(), name.into());
         if hot.as_ref().is_some_and(|twin| !twin.working) {
             let image = &container.upgrade_strategy.hot_upgrade_empty_image;
             template.insert("image".to_owned(), image.as_str().into());
         }
-        let items = |list: List| template.get(list.field()).and_then(Value::as_array).into_iter().flatten();
-        let texts = |list: List, key: &str| {
-            let texts = items(list).filter_map(|item| item.get(key)?.as_str());
-            texts.map(str::to_owned).collect::<Vec<_>>()
-        };
-        let mut own_paths = texts(List::VolumeMounts, "mountPath");
-        own_paths.extend(texts(List::VolumeDevices, "devicePath"));
-        let transfers: Vec<_> = container.transfer_env.iter().flatten().map(TransferSource::new).collect();
+        if policy.is_some() {
+            template.shift_remove("resources");
+        }
         let mut this = Self {
             name: name.to_owned(),
             before: container.pod_inject_policy == Some(PodInjectPolicy::Before),
@@ -119,103 +117,125 @@ impl InjectableContainer {
             pod_security: pod_security::of_container(&template),
             shares_mounts: container.share_volume_policy.enabled(),
             shares_devices: container.share_volume_device_policy.as_ref().is_some_and(SharePolicy::enabled),
-            transfers,
-            own_paths,
-            own_env: texts(List::Env, "name"),
-            members: members(&template, hot.is_some().then_some(name)),
+            transfers: container.transfer_env.iter().flatten().map(TransferSource::new).collect(),
+            own_paths: Vec::new(),
+            own_env: Vec::new(),
+            policy,
+            parts: Vec::new(),
             hot,
-            policy: None,
-            fixed: None,
         };
-        if !(this.shares_mounts || this.shares_devices || !this.transfers.is_empty()) {
-            this.fixed = Some(this.written(&Additions::default()));
+        if this.depends_on_pod() {
+            this.own_paths = texts(&template, List::VolumeMounts, "mountPath");
+            this.own_paths.extend(texts(&template, List::VolumeDevices, "devicePath"));
+            this.own_env = texts(&template, List::Env, "name");
         }
+        mark(&mut template);
+        this.parts = this.parts_of(&template);
         this
     }
 
-    /// Whether something of it depends on the Pod's app containers.
+    /// Whether something of it is taken from the Pod's app containers.
     pub fn depends_on_pod(&self) -> bool {
-        self.fixed.is_none()
+        self.shares_mounts || self.shares_devices || !self.transfers.is_empty()
+    }
+
+    fn grows(&self, list: List) -> bool {
+        match list {
+            List::Env => self.shares_mounts || !self.transfers.is_empty(),
+            List::VolumeMounts => self.shares_mounts,
+            List::VolumeDevices => self.shares_devices,
+        }
+    }
+
+    /// The container's object in the user's order; lists that it does not have itself at the end.
+    fn parts_of(&self, template: &Map<String, Value>) -> Vec<Part> {
+        let mut parts = Vec::new();
+        let (mut text, mut separator) = (String::from("{"), "");
+        let mut cut = |text: &mut String, part: Part| {
+            parts.push(Part::Text(std::mem::take(text).into_boxed_str()));
+            parts.push(part);
+        };
+        let own = |list: List| template.get(list.field()).and_then(Value::as_array).filter(|items| !items.is_empty());
+        for (key, value) in template {
+            let list = List::ALL.into_iter().find(|list| list.field() == key);
+            if list.is_some_and(|list| own(list).is_none() && self.grows(list)) {
+                continue;
+            }
+            text.push_str(separator);
+            separator = ",";
+            write_text(&mut text, key);
+            text.push(':');
+            text.push_str(&value.to_string());
+            let last = self.hot.as_ref().filter(|_| list == Some(List::Env)).map(|_| version_variables(&self.name));
+            let Some(list) = list.filter(|list| self.grows(*list) || last.is_some()) else { continue };
+            text.pop(); // the list's closing bracket
+            if self.grows(list) {
+                cut(&mut text, Part::Items(list));
+            }
+            for variable in last.iter().flatten() {
+                text.push(',');
+                text.push_str(variable);
+            }
+            text.push(']');
+        }
+        for list in List::ALL.into_iter().filter(|list| own(*list).is_none() && self.grows(*list)) {
+            cut(&mut text, Part::List(list));
+        }
+        if self.policy.is_some() {
+            cut(&mut text, Part::Resources);
+        }
+        text.push('}');
+        parts.push(Part::Text(text.into_boxed_str()));
+        parts
     }
 
     /// The container as JSON text, with what it takes from the Pod.
-    pub fn json(&self, additions: &Additions<'_>) -> std::borrow::Cow<'_, str> {
-        match &self.fixed {
-            Some(text) if additions.resources.is_none() => text.into(),
-            _ => self.written(additions).into(),
+    pub fn json(&self, additions: &Additions<'_>) -> Cow<'_, str> {
+        if let [Part::Text(text)] = self.parts.as_slice() {
+            return Cow::Borrowed(text);
         }
-    }
-
-    fn written(&self, additions: &Additions<'_>) -> String {
-        let mut json = String::from("{");
-        let mut separator = "";
-        let mut write_member = |key: &str, write: &mut dyn FnMut(&mut String)| {
-            json.push_str(separator);
-            separator = ",";
-            write_text(&mut json, key);
-            json.push(':');
-            write(&mut json);
-        };
-        for (key, member) in &self.members {
-            match member {
-                Member::Fixed(_) if key == "resources" && additions.resources.is_some() => {}
-                Member::Fixed(text) => write_member(key, &mut |json| json.push_str(text)),
-                Member::Growing(list, own, end) => {
-                    let added = additions.of(*list);
-                    if own.is_empty() && added.is_empty() && end.is_empty() {
-                        continue;
+        let mut json = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => json.push_str(text),
+                Part::Items(list) => {
+                    for item in additions.of(*list) {
+                        json.push(',');
+                        json.push_str(item);
                     }
-                    write_member(key, &mut |json| {
-                        let items = own.iter().map(String::as_str).chain(added.iter().copied());
-                        json.push('[');
-                        for (index, item) in items.chain(end.iter().map(String::as_str)).enumerate() {
-                            if index > 0 {
-                                json.push(',');
-                            }
-                            json.push_str(item);
-                        }
-                        json.push(']');
-                    });
+                }
+                Part::List(list) if additions.of(*list).is_empty() => {}
+                Part::List(list) => {
+                    json.push_str(",\"");
+                    json.push_str(list.field());
+                    json.push_str("\":[");
+                    json.push_str(&additions.of(*list).join(","));
+                    json.push(']');
+                }
+                Part::Resources => {
+                    json.push_str(",\"resources\":");
+                    json.push_str(additions.resources.as_deref().unwrap_or("{}"));
                 }
             }
         }
-        if let Some(resources) = &additions.resources {
-            write_member("resources", &mut |json| json.push_str(resources));
-        }
-        json.push('}');
-        json
+        Cow::Owned(json)
     }
 }
 
-/// The members of the container's object in the user's order, lists that may grow in their places or at the end.
-fn members(template: &Map<String, Value>, hot_name: Option<&str>) -> Vec<(String, Member)> {
-    let growing = |list: List, value: Option<&Value>| {
-        let mut own: Vec<Value> = value.and_then(Value::as_array).cloned().unwrap_or_default();
-        let mut last = Vec::new();
-        if list == List::Env {
-            let mark = json!({"name": keys::IS_INJECTED, "value": "true"});
-            if !own.contains(&mark) {
-                own.push(mark);
-            }
-            last.extend(hot_name.into_iter().flat_map(version_variables));
-        }
-        Member::Growing(list, own.iter().map(Value::to_string).collect(), last)
-    };
-    let list_of = |key: &str| List::ALL.into_iter().find(|list| list.field() == key);
-    let mut members: Vec<(String, Member)> = Vec::new();
-    for (key, value) in template {
-        let member = match list_of(key) {
-            Some(list) if value.is_array() || value.is_null() => growing(list, Some(value)),
-            _ => Member::Fixed(value.to_string()),
-        };
-        members.push((key.clone(), member));
+/// Texts of a list's items.
+fn texts(template: &Map<String, Value>, list: List, key: &str) -> Vec<String> {
+    let items = template.get(list.field()).and_then(Value::as_array).into_iter().flatten();
+    items.filter_map(|item| item.get(key)?.as_str()).map(str::to_owned).collect()
+}
+
+/// Marks the container as injected, unless it is.
+fn mark(template: &mut Map<String, Value>) {
+    let mark = json!({"name": keys::IS_INJECTED, "value": "true"});
+    match template.get_mut(List::Env.field()) {
+        Some(Value::Array(env)) if env.contains(&mark) => {}
+        Some(Value::Array(env)) => env.push(mark),
+        _ => _ = template.insert(List::Env.field().to_owned(), json!([mark])),
     }
-    for list in List::ALL {
-        if !template.contains_key(list.field()) {
-            members.push((list.field().to_owned(), growing(list, None)));
-        }
-    }
-    members
 }
 
 /// The variables by which a hot container knows whether it works: from annotations of the Pod, as OpenKruise writes them.

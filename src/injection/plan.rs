@@ -406,7 +406,7 @@ impl<'a, 's> Plan<'a, 's> {
     /// Warns of what breaks the Pod Security level that the Namespace enforces, a line for each container or volume.
     pub fn pod_security(&mut self, level: Level, pod: &PodSecurityContextView<'_>) {
         let mut warn = |set: &str, list: &str, name: &str, findings: &[Finding]| {
-            let broken = findings.iter().filter(|finding| finding.breaks(level, pod)).map(|f| f.text.as_str());
+            let broken = findings.iter().filter(|finding| finding.breaks(level, pod)).map(|f| &*f.text);
             let broken = broken.collect::<Vec<_>>().join("; ");
             if !broken.is_empty() {
                 let level = level.name();

@@ -5,6 +5,7 @@
 
 use crate::api::pod::PodSecurityContextView;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// A level that a Namespace enforces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,7 +20,7 @@ pub(super) struct Finding {
     /// The lowest level that it breaks.
     pub level: Level,
     /// What would have to be otherwise.
-    pub text: String,
+    pub text: Cow<'static, str>,
     /// Whether the Pod's own setting makes it right.
     inherited: Option<Inherited>,
 }
@@ -79,7 +80,7 @@ impl Level {
 }
 
 impl Finding {
-    fn new(level: Level, text: impl Into<String>) -> Self {
+    fn new(level: Level, text: impl Into<Cow<'static, str>>) -> Self {
         Self { level, text: text.into(), inherited: None }
     }
 
@@ -108,7 +109,7 @@ pub(super) fn of_container(container: &Map<String, Value>) -> Vec<Finding> {
         list.into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>()
     };
     let mut findings = Vec::new();
-    let mut baseline = |broken: bool, text: &str| {
+    let mut baseline = |broken: bool, text: &'static str| {
         if broken {
             findings.push(Finding::new(Level::Baseline, text));
         }
@@ -142,7 +143,7 @@ pub(super) fn of_container(container: &Map<String, Value>) -> Vec<Finding> {
         "securityContext.seLinuxOptions must not set user, role or a special type",
     );
 
-    let mut restricted = |broken: bool, text: &str, inherited: Option<Inherited>| {
+    let mut restricted = |broken: bool, text: &'static str, inherited: Option<Inherited>| {
         if broken {
             findings.push(Finding { inherited, ..Finding::new(Level::Restricted, text) });
         }
@@ -211,7 +212,11 @@ mod tests {
         let pod: String = pod.to_string();
         let pod: PodSecurityContextView<'_> = serde_json::from_str(&pod).unwrap();
         let findings = of_container(container.as_object().unwrap());
-        findings.into_iter().filter(|finding| finding.breaks(level, &pod)).map(|finding| finding.text).collect()
+        findings
+            .into_iter()
+            .filter(|finding| finding.breaks(level, &pod))
+            .map(|finding| finding.text.into_owned())
+            .collect()
     }
 
     #[test]
