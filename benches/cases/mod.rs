@@ -99,8 +99,8 @@ pub fn sets(count: usize, matching: Matching) -> impl Iterator<Item = (String, S
 
 /// Computed resources, transferred variables, a hot upgrade and patched annotations, beside the shared mounts.
 fn with_every_feature(yaml: &str) -> String {
-    let computed = "resourcesPolicy: {targetContainersMode: sum, resourcesExpr: {limits: {memory: max(memory*10%, 64Mi)}, \
-                    requests: {cpu: max(cpu*10%, 50m), memory: memory*5% + 16Mi}}}";
+    let computed = "resourcesPolicy: {targetContainersMode: sum, resourcesExpr: {limits: {memory: 'max(memory*10%, 64Mi)'}, \
+                    requests: {cpu: 'max(cpu*10%, 50m)', memory: memory*5% + 16Mi}}}";
     let transferred = "transferEnv: [{sourceContainerNameFrom: {fieldRef: {fieldPath: \"metadata.labels['app']\"}}, \
                        envNames: [JAVA_OPTS, DATABASE_URL]}]";
     let hot = "upgradeStrategy: {upgradeType: HotUpgrade, hotUpgradeEmptyImage: registry.example.com/empty:1.0.0}";
