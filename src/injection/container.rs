@@ -166,13 +166,13 @@ impl InjectableContainer {
             write_text(&mut text, key);
             text.push(':');
             text.push_str(&value.to_string());
-            let last = self.hot.as_ref().filter(|_| list == Some(List::Env)).map(|_| version_variables(&self.name));
-            let Some(list) = list.filter(|list| self.grows(*list) || last.is_some()) else { continue };
+            let versions = self.hot.as_ref().filter(|_| list == Some(List::Env)).map(|_| version_variables(&self.name));
+            let Some(list) = list.filter(|list| self.grows(*list) || versions.is_some()) else { continue };
             text.pop(); // the list's closing bracket
             if self.grows(list) {
                 cut(&mut text, Part::Items(list));
             }
-            for variable in last.iter().flatten() {
+            for variable in versions.iter().flatten() {
                 text.push(',');
                 text.push_str(variable);
             }

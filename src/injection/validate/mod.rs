@@ -19,6 +19,7 @@
 
 mod canary;
 mod cause;
+mod clashes;
 mod conflicts;
 mod container;
 mod metadata;
@@ -29,7 +30,6 @@ mod policy;
 mod ratchet;
 mod revisions;
 mod selectors;
-mod shared_names;
 mod strategy;
 mod syntax;
 mod transfer;
@@ -39,9 +39,9 @@ mod whitelist;
 
 pub use canary::base_of;
 pub use cause::{Cause, Reason};
+pub use clashes::clashes;
 pub use ratchet::{Verdict, ratchet};
 pub use revisions::KnownRevision;
-pub use shared_names::shared_names;
 pub use whitelist::{CONFIG_MAP as WHITELIST_CONFIG_MAP, KEY as WHITELIST_KEY, Whitelist, WhitelistError};
 
 use super::hash;
