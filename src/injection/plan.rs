@@ -36,11 +36,17 @@ pub(super) struct Plan<'a, 's> {
 
 /// What happens to one container.
 enum Action {
-    /// The Pod has it already.
+    /// The Pod has it already, at this index.
     Keep(usize),
-    Replace(usize),
-    Prepend,
-    Append,
+    Put(Place),
+}
+
+/// Where a container is put.
+enum Place {
+    /// In place of the Pod's own at this index.
+    Of(usize),
+    Front,
+    Back,
 }
 
 impl<'a, 's> Plan<'a, 's> {
@@ -104,20 +110,23 @@ impl<'a, 's> Plan<'a, 's> {
             if let Some(twin) = &container.hot {
                 self.hot.push((&container.name, twin, matches!(action, Action::Keep(_))));
             }
-            if let Action::Keep(index) = action {
-                self.complete(list, index, m, container);
-                continue;
-            }
+            let place = match action {
+                Action::Keep(index) => {
+                    self.complete(list, index, m, container);
+                    continue;
+                }
+                Action::Put(place) => place,
+            };
             self.injected.push((m.name, &container.name));
             let mut additions = self.additions(m, container, None);
             if let Some(policy) = &container.policy {
                 additions.resources = Some(self.resources(m, list, container, policy)?);
             }
             let json = container.json(&additions);
-            match action {
-                Action::Replace(index) => self.patch.replace_container(list.field(), index, &container.name, &json),
-                Action::Prepend => before.push(json.into_owned()),
-                Action::Append | Action::Keep(_) => after.push(json.into_owned()),
+            match place {
+                Place::Of(index) => self.patch.replace_container(list.field(), index, &container.name, &json),
+                Place::Front => before.push(json.into_owned()),
+                Place::Back => after.push(json.into_owned()),
             }
         }
         self.prepended |= list == List::App && !before.is_empty();
@@ -137,7 +146,7 @@ impl<'a, 's> Plan<'a, 's> {
 
     fn action(&mut self, list: List, m: &Match<'_>, container: &InjectableContainer) -> Action {
         let Some(index) = self.lists.position(list, &container.name) else {
-            return if container.before { Action::Prepend } else { Action::Append };
+            return Action::Put(if container.before { Place::Front } else { Place::Back });
         };
         let injected = self.lists.of(list).is_some_and(|containers| containers[index].is_injected());
         if m.current && injected {
@@ -151,7 +160,7 @@ impl<'a, 's> Plan<'a, 's> {
                 container.name
             ));
         }
-        Action::Replace(index)
+        Action::Put(Place::Of(index))
     }
 
     /// What the container takes from the Pod's app containers, as far as `present`, itself in the Pod, has it not yet.
