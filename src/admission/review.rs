@@ -193,7 +193,7 @@ mod tests {
         );
         assert_eq!(
             request(r#"{"uid":5}"#),
-            "request.uid: invalid type: integer `5`, expected a string at line 1 column 80"
+            "request.uid: invalid type: integer `5`, expected a string at line 1 column 79"
         );
     }
 

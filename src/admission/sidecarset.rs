@@ -95,7 +95,7 @@ pub(super) mod tests {
             &review(set(v1beta1, json!({"containers": [{"upgradeStrategy": 5}]}))),
             "request.object.spec.containers[0].upgradeStrategy: invalid type: integer `5`",
         );
-        rejects(&answer, &review(set(v1beta1, json!([]))), "request.object.spec: invalid type: sequence");
+        rejects(&answer, &review(set(v1beta1, json!(5))), "request.object.spec: invalid type: integer `5`");
         rejects(&answer, &review(json!(5)), "request.object.apiVersion: \"\" is not a version");
         rejects(&answer, &review(Value::Null), "request.object: required");
         let mut other = review(set(v1beta1, json!({})));
@@ -106,7 +106,7 @@ pub(super) mod tests {
             "request.kind: expected a SidecarSet, found \"CloneSet\" of \"apps.kruise.io\" \"v1beta1\"",
         );
 
-        let broken = set(v1beta1, json!([]));
+        let broken = set(v1beta1, json!(5));
         let mut deletion = review_of(&Value::Null, Some(&broken));
         deletion["request"]["operation"] = json!("DELETE");
         let mut status = review_of(&broken, Some(&broken));
