@@ -1,20 +1,22 @@
 //! What is refused before a handler sees it, and before it is read where possible: wrong requests, large bodies, overload.
 //!
 //! A review is admitted only when a place for it and for its whole body is free. Nothing queues: the API server retries a
-//! 503 with `Retry-After` by itself, within the webhook's own timeout.
+//! 503 with `Retry-After` by itself, within the webhook's own timeout. Each webhook has places of its own, so that a storm on one
+//! of them does not starve the others.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body_util::BodyExt;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::reply::Reply;
-use crate::telemetry::Shed;
+use crate::telemetry::{Shed, Webhook};
 
-/// How much is admitted at once.
+/// How much one webhook admits at once. The defaults are those of Pods; [`Limits::of`] has each webhook's.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Reviews in flight, from the head of the request until the handler has answered. Default 256.
@@ -25,23 +27,28 @@ pub struct Limits {
     pub body: u32,
     /// How long reading one body may take. Default 10 s.
     pub body_timeout: Duration,
+    /// Bytes up to which a body is handled on the thread that serves its connection; a larger one goes to a thread that may be
+    /// busy for long. Default 256 KiB, which is handled in a few milliseconds.
+    pub inline: usize,
 }
 
 /// The places, free or taken.
 #[derive(Debug)]
 pub struct Gate {
     limits: Limits,
-    reviews: Semaphore,
-    bytes: Semaphore,
+    reviews: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
 }
 
-/// A body that was admitted and read, with the places it holds until it is dropped.
+/// A body that was admitted and read, with the places it holds until it is dropped, wherever that is.
 #[derive(Debug)]
-pub struct Admitted<'a> {
+pub struct Admitted {
     /// The whole body.
     pub body: Vec<u8>,
-    _review: SemaphorePermit<'a>,
-    _bytes: SemaphorePermit<'a>,
+    /// Whether it is to be handled on a thread that may be busy for long.
+    pub long: bool,
+    _review: OwnedSemaphorePermit,
+    _bytes: OwnedSemaphorePermit,
 }
 
 /// Why a request was turned away.
@@ -78,9 +85,29 @@ const SMALL: usize = 64 * 1024;
 /// How long the rest of a small refused body may take. Most often it is there already.
 const SMALL_TIMEOUT: Duration = Duration::from_millis(50);
 
+const KIB: usize = 1024;
+const MIB: u32 = 1024 * 1024;
+
 impl Default for Limits {
     fn default() -> Self {
-        Self { reviews: 256, bytes: 64 * 1024 * 1024, body: 7 * 1024 * 1024, body_timeout: Duration::from_secs(10) }
+        Self { reviews: 256, bytes: 64 * MIB, body: 7 * MIB, body_timeout: Duration::from_secs(10), inline: 256 * KIB }
+    }
+}
+
+impl Limits {
+    /// The limits of a webhook.
+    #[must_use]
+    pub fn of(webhook: Webhook) -> Self {
+        let pods = Self::default();
+        match webhook {
+            Webhook::MutatePod => pods,
+            Webhook::MutateSidecarSet => Self { reviews: 64, bytes: 32 * MIB, ..pods },
+            // Compares the set with all others.
+            Webhook::ValidateSidecarSet => Self { reviews: 64, bytes: 32 * MIB, inline: 0, ..pods },
+            // A list comes in one body, and as many bytes again go into the answer: 10,000 sets of 13 KiB, or 80 of the 1.5 MiB
+            // that etcd takes at most. More would rather end this process than be answered.
+            Webhook::Convert => Self { reviews: 64, bytes: 128 * MIB, body: 128 * MIB, ..pods },
+        }
     }
 }
 
@@ -91,8 +118,8 @@ impl Gate {
         let bytes = usize::try_from(limits.bytes.max(limits.body)).unwrap_or(Semaphore::MAX_PERMITS);
         Self {
             limits,
-            reviews: Semaphore::new(limits.reviews.min(Semaphore::MAX_PERMITS)),
-            bytes: Semaphore::new(bytes.min(Semaphore::MAX_PERMITS)),
+            reviews: Arc::new(Semaphore::new(limits.reviews.min(Semaphore::MAX_PERMITS))),
+            bytes: Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))),
         }
     }
 
@@ -100,11 +127,14 @@ impl Gate {
     ///
     /// # Errors
     /// The request is not one for a webhook, is too large, or finds no place.
-    pub async fn admit(&self, request: Request<Body>) -> Result<Admitted<'_>, Refusal> {
+    pub async fn admit(&self, request: Request<Body>) -> Result<Admitted, Refusal> {
         let (head, mut body) = request.into_parts();
         match self.reserve(&head.method, &head.headers, &body) {
             Ok((review, bytes)) => match timeout(self.limits.body_timeout, self.read(&mut body)).await {
-                Ok(Ok(body)) => Ok(Admitted { body, _review: review, _bytes: bytes }),
+                Ok(Ok(body)) => {
+                    let long = body.len() > self.limits.inline;
+                    Ok(Admitted { body, long, _review: review, _bytes: bytes })
+                }
                 Ok(Err(reason)) => Err(self.refuse(reason, true)),
                 Err(_elapsed) => Err(self.refuse(Reason::Slow, true)),
             },
@@ -120,7 +150,7 @@ impl Gate {
         method: &Method,
         headers: &HeaderMap,
         body: &Body,
-    ) -> Result<(SemaphorePermit<'_>, SemaphorePermit<'_>), Reason> {
+    ) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), Reason> {
         if method != Method::POST {
             return Err(Reason::Method);
         }
@@ -137,8 +167,8 @@ impl Gate {
         // A body of unknown length (chunked) may become as large as any.
         let length = body.size_hint().exact().unwrap_or(u64::from(self.limits.body));
         let length = u32::try_from(length).ok().filter(|length| *length <= self.limits.body).ok_or(Reason::TooLarge)?;
-        let review = self.reviews.try_acquire().map_err(|_| Reason::Overload(Shed::Reviews))?;
-        let bytes = self.bytes.try_acquire_many(length).map_err(|_| Reason::Overload(Shed::Bytes))?;
+        let review = self.reviews.clone().try_acquire_owned().map_err(|_| Reason::Overload(Shed::Reviews))?;
+        let bytes = self.bytes.clone().try_acquire_many_owned(length).map_err(|_| Reason::Overload(Shed::Bytes))?;
         Ok((review, bytes))
     }
 
@@ -169,14 +199,13 @@ impl Refusal {
     pub fn into_response(self) -> Response<Body> {
         let reply = match self.reason {
             Reason::Method => Reply::text(405, "send reviews by POST\n"),
-            Reason::ContentType => Reply::text(415, "send an AdmissionReview with Content-Type: application/json\n"),
+            Reason::ContentType => Reply::text(415, "send the review with Content-Type: application/json\n"),
             Reason::ContentEncoding => {
-                Reply::text(415, "send the AdmissionReview uncompressed: Content-Encoding is not supported\n")
+                Reply::text(415, "send the review uncompressed: Content-Encoding is not supported\n")
             }
-            Reason::TooLarge => Reply::text(
-                413,
-                format!("the body is too large: send an AdmissionReview of at most {} bytes\n", self.limit),
-            ),
+            Reason::TooLarge => {
+                Reply::text(413, format!("the body is too large: send a review of at most {} bytes\n", self.limit))
+            }
             Reason::Overload(Shed::Reviews) => Reply::text(503, "too many reviews in flight: try again in a second\n"),
             Reason::Overload(Shed::Bytes) => {
                 Reply::text(503, "too many bytes of reviews in flight: try again in a second\n")

@@ -5,6 +5,9 @@
 //! - [`certificate`]: what the server shows to its clients
 //! - [`mod@router`]: paths, handlers, panics
 //! - [`mutate_pod`]: the review of a Pod
+//! - [`mutate_sidecarset`]: the defaults and hashes of a SidecarSet
+//! - [`validate_sidecarset`]: whether a SidecarSet may be stored
+//! - [`convert`]: SidecarSets from one version to another
 //! - [`mod@reload`]: a certificate from files, renewed while it is served
 //! - [`limits`]: what is refused, before it is read where possible
 //! - [`reply`]: what a handler answers
@@ -13,12 +16,18 @@
 pub mod certificate;
 pub mod client;
 pub mod connection;
+pub mod convert;
 pub mod limits;
 pub mod mutate_pod;
+pub mod mutate_sidecarset;
+mod overlay;
 pub mod reload;
 pub mod reply;
+mod review;
 pub mod router;
 pub mod server;
+mod sidecarset;
+pub mod validate_sidecarset;
 
 pub use certificate::{CertificatePair, ServingCertificate};
 pub use client::Client;

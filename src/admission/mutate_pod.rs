@@ -4,77 +4,36 @@
 //! code 422. Both are decided without any call to the outside.
 
 use super::reply::Reply;
-use crate::api::admission_review::{
-    AdmissionRequest, AdmissionResponse, AdmissionReview, AdmissionReviewAnswer, Status,
-};
-use crate::api::decode::without_value;
+use super::review::{self, Review, bounded, quoted, with_patch};
+use crate::api::admission_review::{AdmissionRequest, AdmissionResponse, Status};
 use crate::api::pod::PodView;
 use crate::injection::{InjectError, Injected, Injection, PodRequest, Snapshot};
 use crate::telemetry::{InjectionResult, Metrics};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use serde_json::value::RawValue;
 use std::collections::BTreeMap;
-
-/// Objects and lists inside each other beyond this are refused; the API server's own reader stops there too.
-const MAX_DEPTH: usize = 10_000;
-/// Kubernetes cuts a warning after this many characters,
-const WARNING_CHARACTERS: usize = 256;
-/// and all warnings of an answer after this many.
-const ALL_WARNINGS_CHARACTERS: usize = 4096;
-/// What callers wrote is quoted up to this length: they choose it, and it goes into the log.
-const QUOTED_CHARACTERS: usize = 64;
 
 /// Answers one review of a Pod, and counts what it decided.
 #[must_use]
 pub fn answer(body: &[u8], snapshot: &Snapshot, now: Timestamp, metrics: &Metrics) -> Reply {
-    match review(body, snapshot, now) {
+    match decide(body, snapshot, now) {
         Ok((reply, result)) => {
             metrics.injections(result).inc();
             reply
         }
-        Err(reason) => {
-            tracing::info!(reason, "a review cannot be read");
-            Reply::text(400, format!("{reason}\n"))
-        }
+        Err(reason) => review::unreadable(&reason),
     }
 }
 
-fn review(body: &[u8], snapshot: &Snapshot, now: Timestamp) -> Result<(Reply, InjectionResult), String> {
-    let text = std::str::from_utf8(body)
-        .map_err(|e| format!("the body is not UTF-8: a wrong byte stands at offset {}", e.valid_up_to()))?;
-    if is_deeper_than(text, MAX_DEPTH) {
-        return Err(format!("the body has objects or lists more than {MAX_DEPTH} deep"));
+fn decide(body: &[u8], snapshot: &Snapshot, now: Timestamp) -> Result<(Reply, InjectionResult), String> {
+    let review: Review<'_, PodView<'_>> = Review::read(body, "", "Pod")?;
+    match pod_of(&review.request)? {
+        Some(pod) => inject(&review, pod, snapshot, now),
+        None => Ok((review.reply(review.allow()), InjectionResult::Excluded)),
     }
-    let review: AdmissionReview<'_, PodView<'_>> = serde_json::from_str(text).map_err(|e| diagnosis(text, &e))?;
-    let api_version = match &*review.api_version {
-        known @ ("admission.k8s.io/v1" | "admission.k8s.io/v1beta1") => known,
-        other => return Err(format!("apiVersion: expected admission.k8s.io/v1 or v1beta1, found {}", quoted(other))),
-    };
-    if &*review.kind != "AdmissionReview" {
-        return Err(format!("kind: expected AdmissionReview, found {}", quoted(&review.kind)));
-    }
-    let request = review.request.ok_or("request: required in an AdmissionReview that is sent to a webhook")?;
-    let pod = pod_of(&request)?;
-
-    let request = PodReview { api_version, uid: &request.uid, request: &request, now };
-    Ok(match pod {
-        Some(pod) => request.decide(pod, snapshot)?,
-        None => (request.allow(&[], None, BTreeMap::new()), InjectionResult::Excluded),
-    })
 }
 
 /// The Pod to create; `None` where the request has none because it creates none.
 fn pod_of<'r, 'a>(request: &'r AdmissionRequest<'a, PodView<'a>>) -> Result<Option<&'r PodView<'a>>, String> {
-    if request.uid.is_empty() {
-        return Err("request.uid: required".to_owned());
-    }
-    let (group, version, kind) = (&*request.kind.group, &*request.kind.version, &*request.kind.kind);
-    if !(group.is_empty() && kind == "Pod") {
-        let (kind, group, version) = (quoted(kind), quoted(group), quoted(version));
-        return Err(format!("request.kind: expected a Pod, found {kind} of {group} {version}"));
-    }
     let Some(pod) = &request.object else {
         return match &*request.operation {
             "CREATE" => Err("request.object: required to create a Pod".to_owned()),
@@ -87,84 +46,51 @@ fn pod_of<'r, 'a>(request: &'r AdmissionRequest<'a, PodView<'a>>) -> Result<Opti
     }
 }
 
-/// A review under way.
-struct PodReview<'a> {
-    api_version: &'a str,
-    uid: &'a str,
-    request: &'a AdmissionRequest<'a, PodView<'a>>,
+fn inject<'a>(
+    review: &Review<'a, PodView<'a>>,
+    pod: &PodView<'a>,
+    snapshot: &Snapshot,
     now: Timestamp,
-}
-
-impl PodReview<'_> {
-    fn decide(&self, pod: &PodView<'_>, snapshot: &Snapshot) -> Result<(Reply, InjectionResult), String> {
-        let request = PodRequest {
-            namespace: self.request.namespace.as_deref().unwrap_or_default(),
-            operation: &self.request.operation,
-            sub_resource: self.request.sub_resource.as_deref().unwrap_or_default(),
-            uid: self.uid,
-            now: self.now,
-        };
-        let namespace = request.namespace_of(pod);
-        let metadata = pod.metadata.as_ref();
-        let pod_name = metadata
-            .and_then(|m| m.name.as_deref().filter(|name| !name.is_empty()).or(m.generate_name.as_deref()))
-            .unwrap_or_default();
-        match snapshot.inject(pod, &request) {
-            Ok(Injection::Excluded(reason)) => {
-                tracing::debug!(namespace, pod = pod_name, %reason, "excluded");
-                Ok((self.allow(&[], None, BTreeMap::new()), InjectionResult::Excluded))
-            }
-            Ok(Injection::NotMatched) => {
-                tracing::debug!(namespace, pod = pod_name, "no SidecarSet matches");
-                Ok((self.allow(&[], None, BTreeMap::new()), InjectionResult::NotMatched))
-            }
-            Ok(Injection::Matched(injected)) => {
-                let sets = sets_text(&injected);
-                tracing::debug!(namespace, pod = pod_name, sets, patched = injected.patch.is_some(), "injected");
-                let result =
-                    if injected.patch.is_some() { InjectionResult::Injected } else { InjectionResult::Unchanged };
-                let audit = BTreeMap::from([("sidecarsets", sets)]);
-                Ok((self.allow(&bounded(injected.warnings), injected.patch.as_deref(), audit), result))
-            }
-            Err(InjectError::Denied(denial)) => {
-                let message = denial.to_string();
-                tracing::warn!(namespace, pod = pod_name, reason = message, "a Pod is denied");
-                let status = Status { code: 422, reason: "Invalid", message: &message };
-                Ok((self.reply(false, Some(status), &[], None, BTreeMap::new()), InjectionResult::Denied))
-            }
-            Err(unreadable @ InjectError::Unreadable(_)) => Err(format!("request.object: {unreadable}")),
+) -> Result<(Reply, InjectionResult), String> {
+    let request = PodRequest {
+        namespace: review.request.namespace.as_deref().unwrap_or_default(),
+        operation: &review.request.operation,
+        sub_resource: review.request.sub_resource.as_deref().unwrap_or_default(),
+        uid: &review.request.uid,
+        now,
+    };
+    let namespace = request.namespace_of(pod);
+    let metadata = pod.metadata.as_ref();
+    let pod_name = metadata
+        .and_then(|m| m.name.as_deref().filter(|name| !name.is_empty()).or(m.generate_name.as_deref()))
+        .unwrap_or_default();
+    match snapshot.inject(pod, &request) {
+        Ok(Injection::Excluded(reason)) => {
+            tracing::debug!(namespace, pod = pod_name, %reason, "excluded");
+            Ok((review.reply(review.allow()), InjectionResult::Excluded))
         }
-    }
-
-    fn allow(&self, warnings: &[String], patch: Option<&str>, audit: BTreeMap<&str, String>) -> Reply {
-        self.reply(true, None, warnings, patch, audit)
-    }
-
-    fn reply(
-        &self,
-        allowed: bool,
-        status: Option<Status<'_>>,
-        warnings: &[String],
-        patch: Option<&str>,
-        audit_annotations: BTreeMap<&str, String>,
-    ) -> Reply {
-        let answer = AdmissionReviewAnswer {
-            api_version: self.api_version,
-            kind: "AdmissionReview",
-            response: AdmissionResponse {
-                uid: self.uid,
-                allowed,
-                status,
-                patch_type: patch.map(|_| "JSONPatch"),
-                patch: patch.map(|patch| STANDARD.encode(patch)),
-                warnings,
-                audit_annotations,
-            },
-        };
-        match serde_json::to_vec(&answer) {
-            Ok(body) => Reply::json(body),
-            Err(e) => Reply::text(500, format!("the answer cannot be written: {e}\n")),
+        Ok(Injection::NotMatched) => {
+            tracing::debug!(namespace, pod = pod_name, "no SidecarSet matches");
+            Ok((review.reply(review.allow()), InjectionResult::NotMatched))
         }
+        Ok(Injection::Matched(injected)) => {
+            let sets = sets_text(&injected);
+            tracing::debug!(namespace, pod = pod_name, sets, patched = injected.patch.is_some(), "injected");
+            let warnings = bounded(injected.warnings);
+            let audit_annotations = BTreeMap::from([("sidecarsets", sets)]);
+            let allowed = AdmissionResponse { warnings: &warnings, audit_annotations, ..review.allow() };
+            Ok(match injected.patch {
+                Some(patch) => (review.reply(with_patch(allowed, patch.as_bytes())), InjectionResult::Injected),
+                None => (review.reply(allowed), InjectionResult::Unchanged),
+            })
+        }
+        Err(InjectError::Denied(denial)) => {
+            let message = denial.to_string();
+            tracing::warn!(namespace, pod = pod_name, reason = message, "a Pod is denied");
+            let status = Status { code: 422, reason: "Invalid", message: &message, details: None };
+            Ok((review.reply(review.deny(status)), InjectionResult::Denied))
+        }
+        Err(unreadable @ InjectError::Unreadable(_)) => Err(format!("request.object: {unreadable}")),
     }
 }
 
@@ -177,78 +103,13 @@ fn sets_text(injected: &Injected) -> String {
     names.collect::<Vec<_>>().join(",")
 }
 
-/// Warnings as far as Kubernetes shows them, each cut at the end rather than dropped.
-fn bounded(warnings: Vec<String>) -> Vec<String> {
-    let mut left = ALL_WARNINGS_CHARACTERS;
-    let cut = warnings.into_iter().map(|warning| match warning.char_indices().nth(WARNING_CHARACTERS - 1) {
-        Some((end, last)) if end + last.len_utf8() < warning.len() => format!("{}…", &warning[..end]),
-        _ => warning,
-    });
-    cut.take_while(|warning| {
-        let fits = warning.chars().count() <= left;
-        left = left.saturating_sub(warning.chars().count());
-        fits
-    })
-    .collect()
-}
-
-/// A text of the caller's for a message, as far as it may be long.
-fn quoted(text: &str) -> String {
-    match text.char_indices().nth(QUOTED_CHARACTERS) {
-        Some((end, _)) => format!("{:?}…", &text[..end]),
-        None => format!("{text:?}"),
-    }
-}
-
-/// What is wrong with a body, as precisely as it can be said. Only runs once reading has failed.
-fn diagnosis(text: &str, error: &serde_json::Error) -> String {
-    if text.trim().is_empty() {
-        return "the body is empty: an AdmissionReview is expected".to_owned();
-    }
-    if serde_json::from_str::<&RawValue>(text).is_err() {
-        return format!("the body is not JSON: {error}");
-    }
-    let deserializer = &mut serde_json::Deserializer::from_str(text);
-    match serde_path_to_error::deserialize::<_, AdmissionReview<'_, PodView<'_>>>(deserializer) {
-        Err(e) if e.path().iter().next().is_some() => {
-            format!("{}: {}", e.path(), without_value(&e.inner().to_string()))
-        }
-        _ => format!("the body is not an AdmissionReview: {}", without_value(&error.to_string())),
-    }
-}
-
-/// Whether objects and lists stand more than `limit` deep in each other. What the readers skip they skip at any depth, so this
-/// is looked at first; counting the opening brackets settles it for almost every body.
-fn is_deeper_than(text: &str, limit: usize) -> bool {
-    let opening = |byte: &u8| u8::from(matches!(byte, b'{' | b'['));
-    // By chunks whose count fits a byte, which the compiler turns into vector instructions.
-    let count =
-        |text: &str| text.as_bytes().chunks(255).map(|c| usize::from(c.iter().map(opening).sum::<u8>())).sum::<usize>();
-    if text.len() <= limit || count(text) <= limit {
-        return false;
-    }
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'{' | b'[' if !in_string => depth += 1,
-            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > limit {
-            return true;
-        }
-    }
-    false
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::api::decode;
     use crate::injection::{Index, InjectableSet, Options, Revision};
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
     use serde_json::{Value, json};
 
     fn snapshot() -> Snapshot {
@@ -434,13 +295,5 @@ mod tests {
         rejects(&with(&deep(10_000)), "the body has objects or lists more than 10000 deep");
         assert_eq!(post(&with(&deep(9_999))).status, 200);
         assert_eq!(post(&with(&format!("\"\\\"{}\"", "[".repeat(20_000)))).status, 200);
-    }
-
-    #[test]
-    fn warnings_are_cut_as_kubernetes_would() {
-        let warnings = bounded(vec!["ü".repeat(300); 20]);
-        assert_eq!(warnings.len(), 16);
-        assert!(warnings.iter().all(|w| w.chars().count() == 256 && w.ends_with('…')));
-        assert_eq!(bounded(vec!["x".repeat(256)]), ["x".repeat(256)]);
     }
 }

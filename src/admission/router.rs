@@ -9,33 +9,32 @@ use axum::extract::State;
 use axum::http::{Request, Response};
 use axum::routing::any;
 
-use super::limits::{Gate, Limits, Reason};
+use super::limits::{Admitted, Gate, Limits, Reason};
 use super::reply::Reply;
 use crate::telemetry::{Metrics, Webhook};
 
-/// Answers one request body. Runs on the thread that serves the connection: it must take microseconds and never block.
+/// Answers one request body. For a body of up to [`Limits::inline`] it runs on the thread that serves the connection: then it must
+/// take microseconds, and it must never wait for anything.
 pub type Handler = Arc<dyn Fn(&[u8]) -> Reply + Send + Sync>;
 
 struct Endpoint {
     webhook: Webhook,
     handler: Handler,
-    gate: Arc<Gate>,
+    gate: Gate,
     metrics: Arc<Metrics>,
 }
 
-/// Serves each handler at its webhook's path, all of them under the same limits. Public so that tests need no socket.
-pub fn router(
-    webhooks: impl IntoIterator<Item = (Webhook, Handler)>,
-    limits: Limits,
-    metrics: &Arc<Metrics>,
-) -> Router {
-    let gate = Arc::new(Gate::new(limits));
+/// Serves each handler at its webhook's paths, each webhook under limits of its own ([`Limits::of`]). Public so that tests need
+/// no socket.
+pub fn router(webhooks: impl IntoIterator<Item = (Webhook, Handler, Limits)>, metrics: &Arc<Metrics>) -> Router {
     let mut router = Router::new();
     let mut paths = Vec::new();
-    for (webhook, handler) in webhooks {
-        let endpoint = Endpoint { webhook, handler, gate: gate.clone(), metrics: metrics.clone() };
-        router = router.route(webhook.path(), any(serve).with_state(Arc::new(endpoint)));
-        paths.push(webhook.path());
+    for (webhook, handler, limits) in webhooks {
+        let endpoint = Arc::new(Endpoint { webhook, handler, gate: Gate::new(limits), metrics: metrics.clone() });
+        for path in [Some(webhook.path()), webhook.older_path()].into_iter().flatten() {
+            router = router.route(path, any(serve).with_state(endpoint.clone()));
+            paths.push(path);
+        }
     }
     let unknown = format!("no webhook at this path; there is {}\n", paths.join(", "));
     router.fallback(move || {
@@ -47,6 +46,7 @@ pub fn router(
 async fn serve(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
     let counted = endpoint.metrics.webhook(endpoint.webhook).start();
     let response = match endpoint.gate.admit(request).await {
+        Ok(admitted) if admitted.long => handle_long(endpoint.clone(), admitted).await.into_response(),
         Ok(admitted) => endpoint.handle(&admitted.body).into_response(),
         Err(refusal) => {
             if let Reason::Overload(shed) = refusal.reason {
@@ -57,6 +57,12 @@ async fn serve(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) ->
     };
     counted.finish(response.status().as_u16());
     response
+}
+
+/// The places stay taken until the work is done, even if nobody waits for it any more.
+async fn handle_long(endpoint: Arc<Endpoint>, admitted: Admitted) -> Reply {
+    let reply = tokio::task::spawn_blocking(move || endpoint.handle(&admitted.body)).await;
+    reply.unwrap_or_else(|error| Reply::text(500, format!("the review was not finished: {error}\n")))
 }
 
 impl Endpoint {

@@ -4,13 +4,14 @@
 //! `v1beta1` have the same fields.
 
 use super::borrowed::Str;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// A review as the API server sends it; `O` is how its object is read.
+/// A review as the API server sends it; `O` is how its object is read, `Old` how the stored object is: by default it is skipped.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", bound(deserialize = "O: Deserialize<'de>"))]
-pub struct AdmissionReview<'a, O> {
+#[serde(rename_all = "camelCase", bound(deserialize = "O: Deserialize<'de>, Old: Deserialize<'de>"))]
+pub struct AdmissionReview<'a, O, Old = IgnoredAny> {
     /// `admission.k8s.io/v1` or `admission.k8s.io/v1beta1`.
     #[serde(borrow, default)]
     pub api_version: Str<'a>,
@@ -19,13 +20,13 @@ pub struct AdmissionReview<'a, O> {
     pub kind: Str<'a>,
     /// What is asked.
     #[serde(borrow)]
-    pub request: Option<AdmissionRequest<'a, O>>,
+    pub request: Option<AdmissionRequest<'a, O, Old>>,
 }
 
 /// What is asked.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", bound(deserialize = "O: Deserialize<'de>"))]
-pub struct AdmissionRequest<'a, O> {
+#[serde(rename_all = "camelCase", bound(deserialize = "O: Deserialize<'de>, Old: Deserialize<'de>"))]
+pub struct AdmissionRequest<'a, O, Old = IgnoredAny> {
     /// Identifies the review; the answer repeats it.
     #[serde(borrow, default)]
     pub uid: Str<'a>,
@@ -43,6 +44,8 @@ pub struct AdmissionRequest<'a, O> {
     pub namespace: Option<Str<'a>>,
     /// The object as it is to be.
     pub object: Option<O>,
+    /// The object as it is stored.
+    pub old_object: Option<Old>,
 }
 
 /// What an object is.
@@ -72,12 +75,12 @@ pub struct AdmissionReviewAnswer<'a> {
 }
 
 /// What is answered.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AdmissionResponse<'a> {
     /// As in the review.
     pub uid: &'a str,
-    /// Whether the object may be created.
+    /// Whether the object may be stored.
     pub allowed: bool,
     /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -96,7 +99,7 @@ pub struct AdmissionResponse<'a> {
     pub audit_annotations: BTreeMap<&'a str, String>,
 }
 
-/// Why an object may not be created.
+/// Why an object may not be stored.
 #[derive(Debug, Serialize)]
 pub struct Status<'a> {
     /// HTTP status code.
@@ -105,4 +108,31 @@ pub struct Status<'a> {
     pub reason: &'a str,
     /// What the user reads.
     pub message: &'a str,
+    /// The same field by field; kubectl shows this where it is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub details: Option<StatusDetails<'a>>,
+}
+
+/// An object, and all that is wrong with it.
+#[derive(Debug, Serialize)]
+pub struct StatusDetails<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// API group of its kind.
+    pub group: &'a str,
+    /// Its kind.
+    pub kind: &'a str,
+    /// What is wrong.
+    pub causes: Vec<StatusCause<'a>>,
+}
+
+/// A field, and what is wrong with it.
+#[derive(Debug, Serialize)]
+pub struct StatusCause<'a> {
+    /// Machine-readable reason: `FieldValueInvalid` …
+    pub reason: &'a str,
+    /// What is wrong, without the field.
+    pub message: &'a str,
+    /// Path of the field.
+    pub field: &'a str,
 }

@@ -3,7 +3,7 @@
 use super::conversion::{ConversionError, Version, convert};
 use super::defaults;
 use super::sidecarset::SidecarSet;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use thiserror::Error;
 
 /// Why an object is no readable SidecarSet.
@@ -40,6 +40,12 @@ impl FieldError {
 /// When it is no SidecarSet of a known version, or a field has the wrong type.
 pub fn sidecarset(object: Value) -> Result<SidecarSet, DecodeError> {
     let mut object = convert(object, Version::V1beta1)?;
+    for part in ["metadata", "spec"] {
+        // Without them there are no fields: which of those are required is for validation to say.
+        if object.get(part).is_none_or(Value::is_null) {
+            object[part] = Value::Object(Map::new());
+        }
+    }
     drop_nulls_of_set(&mut object);
     let mut set: SidecarSet = typed(object)?;
     defaults::apply(&mut set.spec);

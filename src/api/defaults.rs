@@ -19,6 +19,26 @@ const DEFAULT_MODE: i32 = 420;
 /// Lifetime of a projected service account token, in seconds.
 const TOKEN_SECONDS: i32 = 3600;
 
+/// Fields of the spec in which a default may be filled in.
+const FIELDS_WITH_DEFAULTS: [&str; 7] = [
+    "updateStrategy",
+    "injectionStrategy",
+    "revisionHistoryLimit",
+    "initContainers",
+    "containers",
+    "volumes",
+    "patchPodMetadata",
+];
+
+/// The part of a spec, to which the defaults have been applied, that may be of them. Both versions have these fields alike.
+#[must_use]
+pub fn fields(spec: &SidecarSetSpec) -> Map<String, Value> {
+    let Ok(Value::Object(mut fields)) = serde_json::to_value(spec) else { return Map::new() };
+    // An object that is empty after the defaults says nothing: the types write it because they have no absence.
+    fields.retain(|name, field| FIELDS_WITH_DEFAULTS.contains(&name.as_str()) && *field != json!({}));
+    fields
+}
+
 /// Fills in what the user left out.
 pub fn apply(spec: &mut SidecarSetSpec) {
     let update = &mut spec.update_strategy;

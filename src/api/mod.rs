@@ -3,6 +3,7 @@
 pub mod admission_review;
 pub mod borrowed;
 pub mod conversion;
+pub mod conversion_review;
 pub mod crds;
 pub mod decode;
 pub mod defaults;

@@ -127,7 +127,8 @@ impl Running {
         }
 
         let shutdown = CancellationToken::new();
-        let router = admission::router([(Webhook::MutatePod, handler(&state, &metrics))], Limits::default(), &metrics);
+        let webhook = Webhook::MutatePod;
+        let router = admission::router([(webhook, handler(&state, &metrics), Limits::of(webhook))], &metrics);
         let admin_router = telemetry::admin::router(readiness.clone(), metrics.clone());
         let (token, tls_dir) = (shutdown.clone(), args.tls_dir.clone());
         let server = tokio::spawn(async move {

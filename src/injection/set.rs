@@ -50,17 +50,38 @@ pub struct InjectableSet {
     pub(super) partition: Option<IntOrString>,
 }
 
+/// Whether the hashes in a set's annotations count.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Annotations {
+    Count,
+    Ignored,
+}
+
 impl InjectableSet {
-    /// Makes a set ready; its defaults must have been applied ([`crate::api::decode::sidecarset`]).
+    /// Makes a set ready that somebody wrote; its defaults must have been applied ([`crate::api::decode::sidecarset`]). Its hashes
+    /// are those of its containers, whatever its annotations say.
     ///
     /// # Errors
     /// When the set has no name or selector, a selector cannot be parsed, or its content cannot be injected ([`Content::new`]).
     pub fn new(set: SidecarSet) -> Result<Self, SetError> {
-        let name = set.metadata.name.clone().unwrap_or_default();
-        Self::build(&name, set).map_err(|error| SetError { set: name, error })
+        Self::build(set, Annotations::Ignored)
     }
 
-    fn build(name: &str, set: SidecarSet) -> Result<Self, FieldError> {
+    /// Makes a set ready that a cluster has stored: as [`Self::new`], but where its annotations have both hashes they count, as by
+    /// them the Pods are known that were injected before, by OpenKruise or by us.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn stored(set: SidecarSet) -> Result<Self, SetError> {
+        Self::build(set, Annotations::Count)
+    }
+
+    fn build(set: SidecarSet, annotations: Annotations) -> Result<Self, SetError> {
+        let name = set.metadata.name.clone().unwrap_or_default();
+        Self::build_named(&name, set, annotations).map_err(|error| SetError { set: name, error })
+    }
+
+    fn build_named(name: &str, set: SidecarSet, hash_annotations: Annotations) -> Result<Self, FieldError> {
         let spec = set.spec;
         if name.is_empty() {
             return Err(FieldError::new("metadata.name", "required"));
@@ -77,6 +98,9 @@ impl InjectableSet {
         let update_selector = parse(&spec.update_strategy.selector, "spec.updateStrategy.selector")?;
         let content = Content::new(&spec)?;
         let annotations = set.metadata.annotations.unwrap_or_default();
+        let recorded = recorded_hashes(&annotations).filter(|_| hash_annotations == Annotations::Count);
+        let warnings = differing_hashes(&annotations, &content.hashes, recorded.is_some());
+        let content = Content { hashes: recorded.unwrap_or(content.hashes), ..content };
         let status = set.status.unwrap_or_default();
         Ok(Self {
             name: name.to_owned(),
@@ -84,7 +108,7 @@ impl InjectableSet {
             namespace_selector,
             update_selector,
             paused: spec.injection_strategy.paused,
-            warnings: differing_hashes(&annotations, &content.hashes),
+            warnings,
             canary_of: canary_of(&annotations).filter(|base| base != name),
             content,
             latest_revision: Some(status.latest_revision).filter(|revision| !revision.is_empty()),
@@ -101,16 +125,21 @@ fn canary_of(annotations: &BTreeMap<String, String>) -> Option<String> {
     annotations.get(keys::CANARY_BASE).filter(|base| is_canary && !base.is_empty()).cloned()
 }
 
-/// Hash annotations of the object that are not what its content hashes to.
-fn differing_hashes(annotations: &BTreeMap<String, String>, hashes: &Hashes) -> Vec<String> {
+/// The hashes in the annotations, if both are there.
+fn recorded_hashes(annotations: &BTreeMap<String, String>) -> Option<Hashes> {
+    let hash = |key| annotations.get(key).filter(|hash| !hash.is_empty()).cloned();
+    Some(Hashes { hash: hash(keys::HASH)?, without_image: hash(keys::HASH_WITHOUT_IMAGE)? })
+}
+
+/// Hash annotations of the object that are not what its content hashes to; and which of the two counts.
+fn differing_hashes(annotations: &BTreeMap<String, String>, hashes: &Hashes, annotations_count: bool) -> Vec<String> {
+    let used = if annotations_count { "the annotation counts, as Pods were injected with it" } else { "which is used" };
     [(keys::HASH, &hashes.hash), (keys::HASH_WITHOUT_IMAGE, &hashes.without_image)]
         .into_iter()
         .filter_map(|(key, hash)| {
             let written = annotations.get(key)?;
             (written != hash).then(|| {
-                format!(
-                    "metadata.annotations[{key}]: is {written:?}, but the containers hash to {hash:?}, which is used"
-                )
+                format!("metadata.annotations[{key}]: is {written:?}, but the containers hash to {hash:?}, {used}")
             })
         })
         .collect()
@@ -193,5 +222,30 @@ mod tests {
             "{:?}",
             set.warnings
         );
+    }
+
+    #[test]
+    fn the_hashes_of_a_stored_set_are_those_of_its_annotations_if_it_has_both() {
+        let with = |annotations: Value| {
+            let object = json!({
+                "apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet",
+                "metadata": {"name": "s", "annotations": annotations},
+                "spec": {"selector": {"matchLabels": {"a": "b"}}, "containers": [{"name": "c", "image": "x:1"}]}
+            });
+            decode::sidecarset(object).unwrap()
+        };
+        let computed = InjectableSet::new(with(json!({}))).unwrap().content.hashes;
+        let both = json!({keys::HASH: "old", keys::HASH_WITHOUT_IMAGE: "older"});
+        let stored = InjectableSet::stored(with(both.clone())).unwrap();
+        let recorded = Hashes { hash: "old".to_owned(), without_image: "older".to_owned() };
+        assert_eq!(stored.content.hashes, recorded);
+        assert_eq!(stored.warnings.len(), 2);
+        assert!(stored.warnings[0].ends_with("the annotation counts, as Pods were injected with it"));
+        assert_eq!(InjectableSet::new(with(both)).unwrap().content.hashes, computed);
+        for incomplete in
+            [json!({keys::HASH: "old"}), json!({keys::HASH: "old", keys::HASH_WITHOUT_IMAGE: ""}), json!({})]
+        {
+            assert_eq!(InjectableSet::stored(with(incomplete)).unwrap().content.hashes, computed);
+        }
     }
 }

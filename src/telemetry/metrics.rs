@@ -40,6 +40,12 @@ pub struct Metrics {
 pub enum Webhook {
     /// Injection into Pods.
     MutatePod,
+    /// Defaults and hashes of SidecarSets.
+    MutateSidecarSet,
+    /// Whether SidecarSets may be stored.
+    ValidateSidecarSet,
+    /// SidecarSets from one version to another.
+    Convert,
 }
 
 /// Why a review was answered 503 without looking at it.
@@ -82,17 +88,15 @@ pub struct InFlight<'a> {
 }
 
 /// The status codes with a series of their own; the last stands for all others.
-const CODES: [(u16, &str); 11] = [
+const CODES: [(u16, &str); 9] = [
     (200, "200"),
     (400, "400"),
     (405, "405"),
     (408, "408"),
     (413, "413"),
     (415, "415"),
-    (422, "422"),
     (500, "500"),
     (503, "503"),
-    (504, "504"),
     (0, "other"),
 ];
 
@@ -233,13 +237,26 @@ impl Default for Metrics {
 
 impl Webhook {
     /// Every webhook, in the order of declaration.
-    pub const ALL: [Self; 1] = [Self::MutatePod];
+    pub const ALL: [Self; 4] = [Self::MutatePod, Self::MutateSidecarSet, Self::ValidateSidecarSet, Self::Convert];
 
     /// The path it is served at, which is also its label (as in controller-runtime).
     #[must_use]
     pub const fn path(self) -> &'static str {
         match self {
             Self::MutatePod => "/mutate-pod",
+            Self::MutateSidecarSet => "/mutate-apps-kruise-io-sidecarset",
+            Self::ValidateSidecarSet => "/validate-apps-kruise-io-sidecarset",
+            Self::Convert => "/convert",
+        }
+    }
+
+    /// The path at which OpenKruise up to 1.8 serves the same; requests to it count under the present one.
+    #[must_use]
+    pub const fn older_path(self) -> Option<&'static str> {
+        match self {
+            Self::MutatePod | Self::Convert => None,
+            Self::MutateSidecarSet => Some("/mutate-apps-kruise-io-v1alpha1-sidecarset"),
+            Self::ValidateSidecarSet => Some("/validate-apps-kruise-io-v1alpha1-sidecarset"),
         }
     }
 }

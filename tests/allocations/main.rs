@@ -12,12 +12,14 @@ use allocation_counter::AllocationInfo;
 use cases::{Matching, NAMESPACE};
 use jiff::Timestamp;
 use outrigger::admission::mutate_pod;
+use outrigger::admission::validate_sidecarset::{self, KnownWorld};
 use outrigger::api::decode;
 use outrigger::documents;
 use outrigger::injection::{Index, InjectableSet, Options, Snapshot};
 use outrigger::telemetry::Metrics;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 const SETS: usize = 1_000;
 
@@ -64,4 +66,34 @@ fn a_pod_that_nothing_matches() {
 fn a_pod_that_one_set_of_a_thousand_matches() {
     // Measured: 274 times, 44,132 bytes.
     holds(&review(Matching::One), 300, 50_000);
+}
+
+/// What the answer to the review of a SidecarSet allocates beside `sets` others that have other containers.
+fn sidecarset_review(sets: usize) -> AllocationInfo {
+    let set = |name: &str| {
+        json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": name}, "spec": {
+            "selector": {"matchLabels": {"app": "web"}},
+            "containers": [{"name": format!("{name}-agent"), "image": "x:1"}, {"name": format!("{name}-logs"), "image": "x:1"}],
+        }})
+    };
+    let others = (0..sets).map(|index| format!("other-{index}"));
+    let others = others.map(|name| (name.clone(), Arc::new(decode::sidecarset(set(&name)).expect("a SidecarSet"))));
+    let world = KnownWorld { sets: Some(Arc::new(others.collect())), ..KnownWorld::default() };
+    let kind = json!({"group": "apps.kruise.io", "version": "v1beta1", "kind": "SidecarSet"});
+    let request = json!({"uid": "u", "kind": kind, "operation": "UPDATE", "object": set("s"), "oldObject": set("s")});
+    let review =
+        json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}).to_string();
+    let answer = || validate_sidecarset::answer(review.as_bytes(), &world);
+    let first: Value = serde_json::from_slice(&answer().body).expect("JSON");
+    assert_eq!(first["response"]["allowed"], true, "{first}");
+    allocation_counter::measure(|| drop(answer()))
+}
+
+#[test]
+fn a_sidecarset_that_is_validated_beside_a_thousand_others_copies_none_of_them() {
+    // Measured: 916 times, 52,039 bytes.
+    let alone = sidecarset_review(0);
+    holds(&alone, 1_000, 60_000);
+    // One list of references.
+    holds(&sidecarset_review(SETS), alone.count_total + 1, alone.bytes_total + 8 * SETS as u64);
 }

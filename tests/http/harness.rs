@@ -59,7 +59,7 @@ pub fn measure() -> Handler {
 /// A router over `handler`, and its metrics.
 pub fn routed(handler: Handler, limits: Limits) -> (axum::Router, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::new());
-    (router([(Webhook::MutatePod, handler)], limits, &metrics), metrics)
+    (router([(Webhook::MutatePod, handler, limits)], &metrics), metrics)
 }
 
 /// A review as the API server sends it.

@@ -5,3 +5,4 @@ mod connections;
 mod drain;
 mod harness;
 mod requests;
+mod webhooks;

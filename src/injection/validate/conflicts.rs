@@ -24,7 +24,7 @@ pub(super) fn check(set: &SidecarSet, world: &World<'_>, report: &Report) {
             continue;
         }
         let mut conflicts = Vec::new();
-        container_names(&containers, other, report, &mut conflicts);
+        container_names(&containers, other, &mut conflicts);
         volumes(&set.spec, other, report, &mut conflicts);
         annotations(&set.spec, other, report, &mut conflicts);
         // Rarely does anything collide: the selectors are compared only then.
@@ -54,18 +54,18 @@ fn names_of(kind: container::Kind, container: &SidecarContainer) -> BTreeSet<Str
     names
 }
 
+/// Looks at each container of each other set, and so makes nothing of them.
 fn container_names<'a>(
     own: &[(BTreeSet<String>, &'a str, Place<'a>)],
     other: &SidecarSet,
-    report: &Report,
     conflicts: &mut Vec<Conflict<'a>>,
 ) {
-    let theirs: BTreeSet<String> =
-        container::all(&other.spec, report).flat_map(|(kind, container, _)| names_of(kind, container)).collect();
     for (names, value, place) in own {
-        for taken in names.iter().filter(|name| theirs.contains(*name)) {
-            let message = format!("container {taken} already exist in {}", name_of(other));
-            conflicts.push(Conflict { place: place.clone(), value, message });
+        for taken in names {
+            if container::each(&other.spec).any(|(kind, theirs)| container::stands_for(kind, theirs, taken)) {
+                let message = format!("container {taken} already exist in {}", name_of(other));
+                conflicts.push(Conflict { place: place.clone(), value, message });
+            }
         }
     }
 }

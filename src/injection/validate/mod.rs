@@ -103,8 +103,8 @@ pub fn validate(set: &SidecarSet, old: Option<&SidecarSet>, world: &World<'_>) -
 pub fn judge(set: &SidecarSet, old: Option<&SidecarSet>, world: &World<'_>) -> Verdict {
     let causes = validate(set, old, world);
     match old {
-        None => Verdict { errors: causes, warnings: Vec::new() },
-        Some(old) => ratchet(causes, validate(old, None, world)),
+        Some(old) if !causes.is_empty() => ratchet(causes, validate(old, None, world)),
+        _ => Verdict { errors: causes, warnings: Vec::new() },
     }
 }
 

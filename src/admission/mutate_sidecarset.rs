@@ -1,0 +1,325 @@
+//! `/mutate-apps-kruise-io-sidecarset`: a SidecarSet of either version gets its defaults and the hashes of its containers.
+//!
+//! Nothing but the review decides, so that a dry run is no different. The patch is laid over what was received: fields that are
+//! not known here stay. OpenKruise hashes the same containers alike, but an annotation that it has stored is kept for as long as
+//! the containers mean the same: by it the Pods are known that were injected before.
+
+use super::overlay::overlay;
+use super::reply::Reply;
+use super::review::{unreadable, with_patch};
+use super::sidecarset::{self, Write};
+use crate::api::defaults;
+use crate::api::keys::{HASH, HASH_WITHOUT_IMAGE};
+use crate::api::sidecarset::SidecarSet;
+use crate::injection::hash::hashes;
+use json_patch::PatchOperation;
+use serde_json::{Map, Value, json};
+
+/// Answers one review of a SidecarSet.
+#[must_use]
+pub fn answer(body: &[u8]) -> Reply {
+    decide(body).unwrap_or_else(|reason| unreadable(&reason))
+}
+
+fn decide(body: &[u8]) -> Result<Reply, String> {
+    let review = sidecarset::read(body)?;
+    let patch = Write::of(&review)?.map(|write| patch(&write)).unwrap_or_default();
+    if patch.is_empty() {
+        return Ok(review.reply(review.allow()));
+    }
+    match serde_json::to_vec(&patch) {
+        Ok(patch) => Ok(review.reply(with_patch(review.allow(), &patch))),
+        Err(error) => Ok(Reply::text(500, format!("the patch cannot be written: {error}\n"))),
+    }
+}
+
+fn patch(write: &Write<'_>) -> Vec<PatchOperation> {
+    let mut wanted = json!({"spec": defaults::fields(&write.set.spec)});
+    let hashes = hash_annotations(&write.set, write.old.as_ref());
+    if !hashes.is_empty() {
+        wanted["metadata"] = json!({"annotations": hashes});
+    }
+    overlay(write.object, &wanted)
+}
+
+/// The annotations with the hashes. None where the containers cannot be hashed: validation names the field.
+fn hash_annotations(set: &SidecarSet, old: Option<&SidecarSet>) -> Map<String, Value> {
+    let Ok(new) = hashes(&set.spec) else { return Map::new() };
+    let before = old.and_then(|old| hashes(&old.spec).ok());
+    let stored = |key: &str| old?.metadata.annotations.as_ref()?.get(key).filter(|hash| !hash.is_empty());
+    let hash = |key: &'static str, new: String, before: Option<String>| {
+        let kept = stored(key).filter(|_| before.as_ref() == Some(&new)).cloned();
+        (key.to_owned(), Value::String(kept.unwrap_or(new)))
+    };
+    let (before, before_without_image) = before.map(|hashes| (hashes.hash, hashes.without_image)).unzip();
+    [hash(HASH, new.hash, before), hash(HASH_WITHOUT_IMAGE, new.without_image, before_without_image)]
+        .into_iter()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sidecarset::tests::{reads_reviews_of_sidecarsets, response, review_of};
+    use super::*;
+    use crate::api::conversion::{Version, convert};
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use proptest::prelude::*;
+
+    /// The object as it leaves the handler, and the patch that made it so.
+    #[track_caller]
+    fn mutated(object: &Value, old: Option<&Value>) -> (Value, Vec<PatchOperation>) {
+        let review = review_of(object, old);
+        let response = response(&answer(review.to_string().as_bytes()));
+        assert_eq!(response["allowed"], true);
+        let Some(patch) = response.get("patch") else { return (object.clone(), Vec::new()) };
+        assert_eq!(response["patchType"], "JSONPatch");
+        let patch: Vec<PatchOperation> =
+            serde_json::from_slice(&STANDARD.decode(patch.as_str().unwrap()).unwrap()).unwrap();
+        assert!(!patch.is_empty());
+        let mut mutated = object.clone();
+        json_patch::patch(&mut mutated, &patch).unwrap();
+        (mutated, patch)
+    }
+
+    fn annotation<'a>(object: &'a Value, key: &str) -> &'a str {
+        object["metadata"]["annotations"][key].as_str().unwrap()
+    }
+
+    fn set(containers: &Value) -> Value {
+        json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": "s"},
+               "spec": {"selector": {"matchLabels": {"a": "b"}}, "containers": containers}})
+    }
+
+    fn stored(containers: &Value, hash: &str, without_image: &str) -> Value {
+        let (mut stored, _) = mutated(&set(containers), None);
+        stored["metadata"]["annotations"] = json!({HASH: hash, HASH_WITHOUT_IMAGE: without_image});
+        stored
+    }
+
+    /// Leaves out what Go's types write of empty structs and texts, and what they do not know: no difference in meaning.
+    fn plain(value: &Value) -> Value {
+        let means_nothing = |value: &Value| *value == json!({}) || *value == json!("");
+        match value {
+            Value::Object(fields) => {
+                let fields = fields.iter().map(|(key, field)| {
+                    let field = if key == "emptyDir" { field.clone() } else { plain(field) };
+                    (key.clone(), field)
+                });
+                fields.filter(|(key, field)| key == "emptyDir" || !means_nothing(field)).collect()
+            }
+            Value::Array(items) => items.iter().map(plain).collect(),
+            other => other.clone(),
+        }
+    }
+
+    /// Whether `whole` has every field of `part`.
+    fn has(whole: &Value, part: &Value) -> bool {
+        match (whole, part) {
+            (Value::Object(whole), Value::Object(part)) => {
+                part.iter().all(|(key, part)| whole.get(key).is_some_and(|whole| has(whole, part)))
+            }
+            (Value::Array(whole), Value::Array(part)) => {
+                whole.len() == part.len() && whole.iter().zip(part).all(|(whole, part)| has(whole, part))
+            }
+            (whole, part) => whole == part,
+        }
+    }
+
+    #[test]
+    fn sets_end_as_openkruise_stores_them() {
+        let vectors = include_str!("../../tests/data/sidecarset-hash-vectors.jsonl").lines();
+        let vectors: Vec<Value> = vectors.map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(vectors.len(), 30);
+        for vector in vectors {
+            let case = &vector["case"];
+            for version in [Version::V1beta1, Version::V1alpha1] {
+                let object = convert(vector["object"].clone(), version).unwrap();
+                let (mutated, _) = mutated(&object, None);
+                assert_eq!(annotation(&mutated, HASH), vector["hash"], "{case}");
+                assert_eq!(annotation(&mutated, HASH_WITHOUT_IMAGE), vector["hash-without-image"], "{case}");
+                assert_eq!(mutated["apiVersion"], object["apiVersion"]);
+                let ours = plain(&convert(mutated, Version::V1beta1).unwrap()["spec"]);
+                let openkruise = plain(&vector["stored_spec"]);
+                if case == "unknown" {
+                    assert!(has(&ours, &openkruise) && ours != openkruise, "what it drops we keep: {ours}");
+                } else {
+                    assert_eq!(ours, openkruise, "{case}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_patch_names_only_what_changes() {
+        let mut object = set(&json!([{"name": "c", "image": "x:1", "imagePullPolicy": null, "future": {"a/b": 1}}]));
+        object["metadata"]["annotations"] = json!({"mine": "1", HASH: "sent"});
+        let (_, patch) = mutated(&object, None);
+        let patch = serde_json::to_value(patch).unwrap();
+        let paths: Vec<_> =
+            patch.as_array().unwrap().iter().map(|o| format!("{} {}", o["op"], o["path"]).replace('"', "")).collect();
+        assert_eq!(
+            paths,
+            [
+                "add /spec/containers/0/podInjectPolicy",
+                "add /spec/containers/0/upgradeStrategy",
+                "add /spec/containers/0/shareVolumePolicy",
+                "add /spec/containers/0/imagePullPolicy",
+                "add /spec/containers/0/terminationMessagePath",
+                "add /spec/containers/0/terminationMessagePolicy",
+                "add /spec/updateStrategy",
+                "add /spec/revisionHistoryLimit",
+                "replace /metadata/annotations/kruise.io~1sidecarset-hash",
+                "add /metadata/annotations/kruise.io~1sidecarset-hash-without-image",
+            ]
+        );
+    }
+
+    #[test]
+    fn hashes_that_are_stored_stay_while_the_containers_mean_the_same() {
+        let container = json!([{"name": "c", "image": "x:1"}]);
+        let old = stored(&container, "theirs", "theirs-too");
+        let spelled_otherwise = json!([{"image": "x:1", "name": "c", "env": null, "imagePullPolicy": "IfNotPresent"}]);
+        let mut again = set(&spelled_otherwise);
+        again["metadata"]["annotations"] = json!({HASH: "sent"});
+        for version in [Version::V1beta1, Version::V1alpha1] {
+            let (new, old) = (convert(again.clone(), version).unwrap(), convert(old.clone(), version).unwrap());
+            let (kept, _) = mutated(&new, Some(&old));
+            assert_eq!(annotation(&kept, HASH), "theirs");
+            assert_eq!(annotation(&kept, HASH_WITHOUT_IMAGE), "theirs-too");
+        }
+        let (unpatched, patch) = mutated(&old, Some(&old));
+        assert!(patch.is_empty(), "{unpatched}");
+    }
+
+    #[test]
+    fn hashes_follow_what_changes() {
+        let old = stored(&json!([{"name": "c", "image": "x:1"}]), "theirs", "theirs-too");
+        let computed = |object: &Value| mutated(object, None).0;
+        let image = set(&json!([{"name": "c", "image": "x:2"}]));
+        let (new, _) = mutated(&image, Some(&old));
+        assert_eq!(annotation(&new, HASH), annotation(&computed(&image), HASH));
+        assert_eq!(annotation(&new, HASH_WITHOUT_IMAGE), "theirs-too", "running Pods can still be upgraded in place");
+
+        let arguments = set(&json!([{"name": "c", "image": "x:1", "args": ["y"]}]));
+        let (new, _) = mutated(&arguments, Some(&old));
+        assert_eq!(new["metadata"], computed(&arguments)["metadata"]);
+
+        let empty = stored(&json!([{"name": "c", "image": "x:1"}]), "", "theirs-too");
+        let (new, _) = mutated(&set(&json!([{"name": "c", "image": "x:1"}])), Some(&empty));
+        assert_ne!(annotation(&new, HASH), "", "nothing is stored, so nothing is kept");
+    }
+
+    #[test]
+    fn a_stored_set_that_cannot_be_read_does_not_matter() {
+        let mut old = set(&json!([{"name": "c", "image": "x:1"}]));
+        old["spec"]["selector"] = json!("broken");
+        let new = set(&json!([{"name": "c", "image": "x:1"}]));
+        assert_eq!(mutated(&new, Some(&old)), mutated(&new, None));
+    }
+
+    #[test]
+    fn what_cannot_be_hashed_gets_its_defaults_and_is_left_to_validation() {
+        let (mutated, _) = mutated(&set(&json!([{"name": "c", "image": "x:1", "args": "not a list"}])), None);
+        assert_eq!(mutated["metadata"].get("annotations"), None);
+        assert_eq!(mutated["spec"]["revisionHistoryLimit"], 10);
+    }
+
+    #[test]
+    fn reviews_that_cannot_be_read_are_400_and_others_pass() {
+        reads_reviews_of_sidecarsets(answer);
+    }
+
+    /// A value for a field, often none.
+    fn maybe(values: impl Strategy<Value = Value> + 'static) -> BoxedStrategy<Value> {
+        let nothing = prop_oneof![Just(Value::Null), Just(Value::from("absent"))];
+        prop_oneof![1 => nothing, 2 => values].boxed()
+    }
+
+    /// An object of these fields but the absent ones, and one that is unknown.
+    fn object_of(fields: Vec<(&'static str, BoxedStrategy<Value>)>) -> BoxedStrategy<Value> {
+        let fields: Vec<_> =
+            fields.into_iter().map(|(name, values)| values.prop_map(move |value| (name, value))).collect();
+        let object = |fields: Vec<(&'static str, Value)>, future: i64| {
+            let known = fields.into_iter().filter(|(_, value)| *value != "absent");
+            known.chain([("future", json!({"n": future}))]).map(|(name, value)| (name.to_owned(), value)).collect()
+        };
+        (fields, any::<i64>()).prop_map(move |(fields, future)| object(fields, future)).boxed()
+    }
+
+    fn list_of(items: BoxedStrategy<Value>) -> BoxedStrategy<Value> {
+        maybe(proptest::collection::vec(items, 0..3).prop_map(Value::from))
+    }
+
+    fn one_of(values: &Value) -> BoxedStrategy<Value> {
+        maybe(proptest::sample::select(values.as_array().unwrap().clone()))
+    }
+
+    fn sets() -> BoxedStrategy<Value> {
+        let probe = || {
+            let http = object_of(vec![("path", one_of(&json!(["", "/x"]))), ("port", one_of(&json!([80, "http"])))]);
+            maybe(object_of(vec![("httpGet", maybe(http)), ("timeoutSeconds", one_of(&json!([0, 3])))]))
+        };
+        let container = || {
+            object_of(vec![
+                ("name", one_of(&json!(["a", "b"]))),
+                ("image", one_of(&json!(["", "x", "x:1", "x@sha256:1"]))),
+                ("imagePullPolicy", one_of(&json!(["", "Never"]))),
+                ("ports", list_of(object_of(vec![("protocol", one_of(&json!(["", "UDP"])))]))),
+                ("resources", maybe(object_of(vec![("limits", one_of(&json!([{"cpu": 0.5}, {"memory": "1024Mi"}])))]))),
+                ("livenessProbe", probe()),
+                ("startupProbe", probe()),
+                ("podInjectPolicy", one_of(&json!(["", "AfterAppContainer"]))),
+                ("upgradeStrategy", maybe(object_of(vec![("upgradeType", one_of(&json!(["", "HotUpgrade"])))]))),
+                ("restartPolicy", one_of(&json!(["Always"]))),
+            ])
+        };
+        let volume = object_of(vec![
+            ("name", one_of(&json!(["v"]))),
+            ("secret", maybe(object_of(vec![("defaultMode", one_of(&json!([0, 256])))]))),
+        ]);
+        let revision = object_of(vec![("policy", one_of(&json!(["Always", "Partial"])))]);
+        let spec = object_of(vec![
+            ("containers", list_of(container())),
+            ("initContainers", list_of(container())),
+            ("volumes", list_of(volume)),
+            ("updateStrategy", maybe(object_of(vec![("type", one_of(&json!(["", "NotUpdate"])))]))),
+            ("injectionStrategy", maybe(object_of(vec![("revision", maybe(revision))]))),
+            ("patchPodMetadata", list_of(object_of(vec![("patchPolicy", one_of(&json!(["", "Overwrite"])))]))),
+            ("customVersion", one_of(&json!(["v1"]))),
+            ("namespaceSelector", one_of(&json!([{"matchLabels": {"a": "b"}}]))),
+        ]);
+        let metadata = object_of(vec![("annotations", one_of(&json!([{}, {"x/y": "z"}, {HASH: null}])))]);
+        let set = |(metadata, spec): (Value, Value), version: &str| json!({"apiVersion": version, "kind": "SidecarSet", "metadata": metadata, "spec": spec});
+        let version = proptest::sample::select(vec!["apps.kruise.io/v1beta1", "apps.kruise.io/v1alpha1"]);
+        ((metadata, spec), version).prop_map(move |(parts, version)| set(parts, version)).boxed()
+    }
+
+    /// `after` has all of `before`, but for what defaults may replace: `null`s, empty texts, zeros, and amounts.
+    fn keeps(before: &Value, after: &Value, key: &str) -> bool {
+        match (before, after) {
+            (Value::Object(before), Value::Object(after)) => {
+                let names = before.iter();
+                names.into_iter().all(|(key, before)| after.get(key).is_some_and(|after| keeps(before, after, key)))
+            }
+            (Value::Array(before), Value::Array(after)) => {
+                before.len() == after.len() && before.iter().zip(after).all(|(before, after)| keeps(before, after, key))
+            }
+            (Value::Null, _) => true,
+            (before, _) if *before == "" || *before == 0 || ["cpu", "memory"].contains(&key) => true,
+            (before, after) => before == after,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_second_pass_changes_nothing_and_the_first_loses_nothing(object in sets()) {
+            let (once, _) = mutated(&object, None);
+            let (_, patch) = mutated(&once, None);
+            prop_assert_eq!(patch, vec![]);
+            let (_, patch) = mutated(&once, Some(&once));
+            prop_assert_eq!(patch, vec![]);
+            prop_assert!(keeps(&object, &once, ""), "{object} became {once}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The review of a SidecarSet that is written, as the mutating and the validating handler read it.
+
+use super::review::Review;
+use crate::api::decode;
+use crate::api::sidecarset::{GROUP, KIND, SidecarSet};
+use serde_json::Value;
+
+/// A review of a SidecarSet of either version.
+pub(super) type SidecarSetReview<'a> = Review<'a, Value, Value>;
+
+/// A SidecarSet that is created or updated.
+pub(super) struct Write<'r> {
+    /// As received.
+    pub object: &'r Value,
+    /// As v1beta1, with its defaults.
+    pub set: SidecarSet,
+    /// The stored one likewise: on an update, and only if it can be decoded.
+    pub old: Option<SidecarSet>,
+}
+
+/// Reads a body. The error names the field at fault.
+pub(super) fn read(body: &[u8]) -> Result<SidecarSetReview<'_>, String> {
+    Review::read(body, GROUP, KIND)
+}
+
+impl<'r> Write<'r> {
+    /// What is written; `None` where that is no SidecarSet, but its status, its deletion … The error names the field at fault.
+    pub fn of(review: &'r SidecarSetReview<'_>) -> Result<Option<Self>, String> {
+        let request = &review.request;
+        let operation = &*request.operation;
+        if !["CREATE", "UPDATE"].contains(&operation) || request.sub_resource.as_deref().is_some_and(|s| !s.is_empty())
+        {
+            return Ok(None);
+        }
+        let object = request.object.as_ref().ok_or("request.object: required to create or update a SidecarSet")?;
+        let set = decode::sidecarset(object.clone()).map_err(|error| format!("request.object.{error}"))?;
+        let old = request.old_object.as_ref().filter(|_| operation == "UPDATE").and_then(|old| {
+            // It may have been stored while no webhook looked, and must not keep anybody from repairing it.
+            decode::sidecarset(old.clone())
+                .inspect_err(|error| tracing::warn!(set = name(&set), %error, "the stored SidecarSet cannot be read"))
+                .ok()
+        });
+        Ok(Some(Self { object, set, old }))
+    }
+}
+
+/// The set's name; empty where it has none.
+pub(super) fn name(set: &SidecarSet) -> &str {
+    set.metadata.name.as_deref().unwrap_or_default()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::admission::Reply;
+    use serde_json::json;
+
+    /// The review of an object that is created, or updated where there is an old one.
+    pub fn review_of(object: &Value, old: Option<&Value>) -> Value {
+        let version = object["apiVersion"].as_str().unwrap_or_default().rsplit('/').next();
+        json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+            "uid": "u-1", "kind": {"group": "apps.kruise.io", "version": version, "kind": "SidecarSet"},
+            "operation": if old.is_some() { "UPDATE" } else { "CREATE" }, "object": object, "oldObject": old
+        }})
+    }
+
+    /// The response in an answer.
+    #[track_caller]
+    pub fn response(reply: &Reply) -> Value {
+        assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
+        serde_json::from_slice::<Value>(&reply.body).unwrap()["response"].take()
+    }
+
+    /// A handler answers 400, with a text that begins like this.
+    #[track_caller]
+    pub fn rejects(answer: impl Fn(&[u8]) -> Reply, review: &Value, message: &str) {
+        let reply = answer(review.to_string().as_bytes());
+        let text = String::from_utf8(reply.body).unwrap();
+        assert_eq!(reply.status, 400, "{text}");
+        assert!(text.starts_with(message), "{text}");
+    }
+
+    /// What both handlers say of reviews that they cannot read, and of those that are none of theirs.
+    pub fn reads_reviews_of_sidecarsets(answer: impl Fn(&[u8]) -> Reply) {
+        let set = |version: &str, spec: Value| json!({"apiVersion": version, "kind": "SidecarSet", "metadata": {"name": "s"}, "spec": spec});
+        let v1beta1 = "apps.kruise.io/v1beta1";
+        let review = |object: Value| review_of(&object, None);
+        rejects(
+            &answer,
+            &review(set("apps.kruise.io/v2", json!({}))),
+            "request.object.apiVersion: \"apps.kruise.io/v2\" is",
+        );
+        rejects(
+            &answer,
+            &review(set(v1beta1, json!({"containers": [{"upgradeStrategy": 5}]}))),
+            "request.object.spec.containers[0].upgradeStrategy: invalid type: integer `5`",
+        );
+        rejects(&answer, &review(set(v1beta1, json!(5))), "request.object.spec: invalid type: integer `5`");
+        rejects(&answer, &review(json!(5)), "request.object.apiVersion: \"\" is not a version");
+        rejects(&answer, &review(Value::Null), "request.object: required");
+        let mut other = review(set(v1beta1, json!({})));
+        other["request"]["kind"]["kind"] = json!("CloneSet");
+        rejects(
+            &answer,
+            &other,
+            "request.kind: expected a SidecarSet, found \"CloneSet\" of \"apps.kruise.io\" \"v1beta1\"",
+        );
+
+        let broken = set(v1beta1, json!(5));
+        let mut deletion = review_of(&Value::Null, Some(&broken));
+        deletion["request"]["operation"] = json!("DELETE");
+        let mut status = review_of(&broken, Some(&broken));
+        status["request"]["subResource"] = json!("status");
+        for untouched in [deletion, status] {
+            let reply = answer(untouched.to_string().as_bytes());
+            assert_eq!(response(&reply), json!({"uid": "u-1", "allowed": true}), "{untouched}");
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! `/validate-apps-kruise-io-sidecarset`: whether a SidecarSet may be stored, beside the others that are.
+//!
+//! A set that breaks a rule is denied with code 422 and all its causes, as the API server denies objects of its own kinds. What
+//! was wrong in the stored object already, and is the same still, is a warning.
+
+use super::reply::Reply;
+use super::review::{bounded, unreadable};
+use super::sidecarset::{self, SidecarSetReview, Write, name};
+use crate::api::admission_review::{AdmissionResponse, Status, StatusCause, StatusDetails};
+use crate::api::sidecarset::{GROUP, KIND, SidecarSet};
+use crate::injection::validate::{Cause, KnownRevision, Verdict, Whitelist, WhitelistError, World, judge};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// As many causes are told of an object; a SidecarSet may conflict with all the others.
+const CAUSES: usize = 64;
+
+/// What is known of the cluster at one moment, as validation needs it. By default nothing is: then only the object itself is
+/// judged.
+///
+/// The parts are shared, so that the next moment's snapshot costs what changed, and a review copies nothing.
+#[derive(Clone, Debug)]
+pub struct KnownWorld {
+    /// All SidecarSets by name, as v1beta1 and with their defaults ([`crate::api::decode::sidecarset`]). `None` where they are not
+    /// known: then neither conflicts nor the base of a canary are looked up.
+    pub sets: Option<Arc<BTreeMap<String, Arc<SidecarSet>>>>,
+    /// The `ControllerRevisions` of each set by the set's name. `None` where they are not known: then a choice of revision is not
+    /// looked up.
+    pub revisions: Option<Arc<BTreeMap<String, Vec<RevisionName>>>>,
+    /// Which annotations may be put on Pods: the `ConfigMap` [`crate::injection::validate::WHITELIST_CONFIG_MAP`], if it has the key.
+    pub whitelist: Option<Arc<Result<Whitelist, WhitelistError>>>,
+    /// Whether sets without a rule in the whitelist may put any annotation on Pods. Default: yes.
+    pub patch_without_whitelist: bool,
+}
+
+/// By what a SidecarSet chooses one of its `ControllerRevisions`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RevisionName {
+    /// Its name.
+    pub name: String,
+    /// Its label `apps.kruise.io/sidecarset-custom-version`.
+    pub custom_version: Option<String>,
+}
+
+impl Default for KnownWorld {
+    fn default() -> Self {
+        Self { sets: None, revisions: None, whitelist: None, patch_without_whitelist: true }
+    }
+}
+
+impl KnownWorld {
+    fn judge(&self, set: &SidecarSet, old: Option<&SidecarSet>) -> Verdict {
+        let others: Option<Vec<&SidecarSet>> = self.sets.as_ref().map(|sets| sets.values().map(|set| &**set).collect());
+        let revisions: Option<Vec<_>> = self.revisions.as_ref().map(|revisions| {
+            let own = revisions.get(name(set)).into_iter().flatten();
+            own.map(|RevisionName { name, custom_version }| KnownRevision {
+                name,
+                custom_version: custom_version.as_deref(),
+            })
+            .collect()
+        });
+        let world = World {
+            others: others.as_deref(),
+            whitelist: self.whitelist.as_deref(),
+            patch_without_whitelist: self.patch_without_whitelist,
+            revisions: revisions.as_deref(),
+        };
+        judge(set, old, &world)
+    }
+}
+
+/// Answers one review of a SidecarSet. It takes up to milliseconds where there are many sets.
+#[must_use]
+pub fn answer(body: &[u8], world: &KnownWorld) -> Reply {
+    decide(body, world).unwrap_or_else(|reason| unreadable(&reason))
+}
+
+fn decide(body: &[u8], world: &KnownWorld) -> Result<Reply, String> {
+    let review = sidecarset::read(body)?;
+    let Some(Write { set, old, .. }) = Write::of(&review)? else { return Ok(review.reply(review.allow())) };
+    let Verdict { errors, warnings } = world.judge(&set, old.as_ref());
+    let warnings = bounded(warnings.iter().map(|cause| format!("invalid, but stored like this before: {cause}")));
+    if errors.is_empty() {
+        return Ok(review.reply(AdmissionResponse { warnings: &warnings, ..review.allow() }));
+    }
+    Ok(denial(&review, name(&set), &errors, &warnings))
+}
+
+fn denial(review: &SidecarSetReview<'_>, set: &str, errors: &[Cause], warnings: &[String]) -> Reply {
+    let told = &errors[..errors.len().min(CAUSES)];
+    let mut sentences: Vec<String> = told.iter().map(ToString::to_string).collect();
+    if errors.len() > told.len() {
+        sentences.push(format!("and {} more", errors.len() - told.len()));
+    }
+    let causes = match &*sentences {
+        [one] => one.clone(),
+        several => format!("[{}]", several.join(", ")),
+    };
+    let message = format!("{KIND}.{GROUP} {set:?} is invalid: {causes}");
+    tracing::info!(set, causes = errors.len(), first = %errors[0], "a SidecarSet is denied");
+    let causes = told.iter().map(|Cause { field, message, reason, .. }| StatusCause {
+        reason: reason.cause_type(),
+        message,
+        field,
+    });
+    let details = StatusDetails { name: set, group: GROUP, kind: KIND, causes: causes.collect() };
+    let status = Status { code: 422, reason: "Invalid", message: &message, details: Some(details) };
+    review.reply(AdmissionResponse { warnings, ..review.deny(status) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sidecarset::tests::{reads_reviews_of_sidecarsets, response, review_of};
+    use super::*;
+    use crate::api::decode;
+    use serde_json::{Value, json};
+
+    fn set(name: &str, fields: &Value) -> Value {
+        let mut spec =
+            json!({"selector": {"matchLabels": {"app": "web"}}, "containers": [{"name": "c", "image": "x:1"}]});
+        for (field, value) in fields.as_object().unwrap() {
+            spec[field] = value.clone();
+        }
+        json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": name}, "spec": spec})
+    }
+
+    fn world_of(sets: &[Value]) -> KnownWorld {
+        let sets = sets.iter().map(|set| decode::sidecarset(set.clone()).unwrap());
+        let sets = sets.map(|set| (name(&set).to_owned(), Arc::new(set))).collect();
+        KnownWorld { sets: Some(Arc::new(sets)), ..KnownWorld::default() }
+    }
+
+    fn judged(object: &Value, old: Option<&Value>, world: &KnownWorld) -> Value {
+        response(&answer(review_of(object, old).to_string().as_bytes(), world))
+    }
+
+    #[test]
+    fn a_valid_set_is_allowed_in_both_versions() {
+        let mut valid = set("s", &json!({}));
+        for version in ["apps.kruise.io/v1beta1", "apps.kruise.io/v1alpha1"] {
+            valid["apiVersion"] = json!(version);
+            assert_eq!(judged(&valid, None, &KnownWorld::default()), json!({"uid": "u-1", "allowed": true}));
+        }
+    }
+
+    #[test]
+    fn a_denial_is_422_with_all_causes_as_the_api_server_writes_them() {
+        let one = judged(&set("s", &json!({"revisionHistoryLimit": -1})), None, &KnownWorld::default());
+        let problem = "Invalid value: -1: must be at least 0";
+        let text = format!("SidecarSet.apps.kruise.io \"s\" is invalid: spec.revisionHistoryLimit: {problem}");
+        let cause = json!({"reason": "FieldValueInvalid", "message": problem, "field": "spec.revisionHistoryLimit"});
+        let details = json!({"name": "s", "group": "apps.kruise.io", "kind": "SidecarSet", "causes": [cause]});
+        let status = json!({"code": 422, "reason": "Invalid", "message": text, "details": details});
+        assert_eq!(one, json!({"uid": "u-1", "allowed": false, "status": status}));
+
+        let two = set("s", &json!({"revisionHistoryLimit": -1, "containers": [{"name": "c"}]}));
+        let two = judged(&two, None, &KnownWorld::default());
+        assert_eq!(
+            two["status"]["message"],
+            format!(
+                "SidecarSet.apps.kruise.io \"s\" is invalid: [spec.revisionHistoryLimit: {problem}, spec.containers[0].image: Required value]"
+            )
+        );
+        assert_eq!(two["status"]["details"]["causes"].as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_was_stored_like_this_is_a_warning() {
+        let old = set("s", &json!({"revisionHistoryLimit": -1}));
+        let response = judged(&old, Some(&old), &KnownWorld::default());
+        assert_eq!(
+            response,
+            json!({"uid": "u-1", "allowed": true, "warnings": [
+                "invalid, but stored like this before: spec.revisionHistoryLimit: Invalid value: -1: must be at least 0"
+            ]})
+        );
+        let changed = set("s", &json!({"revisionHistoryLimit": -2}));
+        assert_eq!(judged(&changed, Some(&old), &KnownWorld::default())["allowed"], false);
+    }
+
+    #[test]
+    fn a_stored_set_that_cannot_be_read_can_be_repaired() {
+        let mut old = set("s", &json!({}));
+        old["spec"]["selector"] = json!("broken");
+        assert_eq!(judged(&set("s", &json!({})), Some(&old), &KnownWorld::default())["allowed"], true);
+    }
+
+    #[test]
+    fn other_sets_count_and_the_one_that_is_written_does_not() {
+        let world = world_of(&[set("s", &json!({})), set("other", &json!({}))]);
+        let denied = judged(&set("s", &json!({})), None, &world);
+        assert_eq!(
+            denied["status"]["details"]["causes"],
+            json!([{"reason": "FieldValueInvalid", "field": "spec.containers[0].name",
+                    "message": "Invalid value: \"c\": container c already exist in other"}])
+        );
+        assert_eq!(judged(&set("s", &json!({})), None, &world_of(&[set("s", &json!({}))]))["allowed"], true);
+    }
+
+    #[test]
+    fn of_very_many_causes_the_first_are_told() {
+        let others: Vec<_> = (0..100).map(|index| set(&format!("other-{index}"), &json!({}))).collect();
+        let status = judged(&set("s", &json!({})), None, &world_of(&others))["status"].take();
+        assert_eq!(status["details"]["causes"].as_array().unwrap().len(), CAUSES);
+        assert!(status["message"].as_str().unwrap().ends_with(", and 36 more]"), "{status}");
+    }
+
+    #[test]
+    fn a_revision_that_is_chosen_is_one_of_the_sets_own() {
+        let own = RevisionName { name: "s-1".to_owned(), custom_version: Some("v1".to_owned()) };
+        let revisions = BTreeMap::from([("s".to_owned(), vec![own])]);
+        let world = KnownWorld { revisions: Some(Arc::new(revisions)), ..KnownWorld::default() };
+        let choosing = |name: &str, choice: Value| {
+            judged(&set(name, &json!({"injectionStrategy": {"revision": choice}})), None, &world)["allowed"].take()
+        };
+        assert_eq!(choosing("s", json!({"revisionName": "s-1"})), true);
+        assert_eq!(choosing("s", json!({"customVersion": "v1"})), true);
+        assert_eq!(choosing("s", json!({"revisionName": "s-2"})), false);
+        assert_eq!(choosing("other", json!({"revisionName": "s-1"})), false);
+    }
+
+    #[test]
+    fn annotations_are_those_of_the_whitelist() {
+        let patching = set("s", &json!({"patchPodMetadata": [{"annotations": {"k": "v"}}]}));
+        let allowed = |whitelist: Option<&str>, patch_without_whitelist| {
+            let whitelist = whitelist.map(|text| Arc::new(Whitelist::parse(text)));
+            let world = KnownWorld { whitelist, patch_without_whitelist, ..KnownWorld::default() };
+            judged(&patching, None, &world)["allowed"].take()
+        };
+        assert_eq!(allowed(None, true), true);
+        assert_eq!(allowed(None, false), false);
+        assert_eq!(allowed(Some(r#"{"rules": [{"allowedAnnotationKeyExprs": ["k"]}]}"#), false), true);
+        assert_eq!(allowed(Some("broken"), true), false);
+    }
+
+    #[test]
+    fn reviews_that_cannot_be_read_are_400_and_others_pass() {
+        reads_reviews_of_sidecarsets(|body| answer(body, &KnownWorld::default()));
+    }
+}
