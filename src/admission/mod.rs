@@ -8,11 +8,14 @@
 //! - [`mutate_sidecarset`]: the defaults and hashes of a SidecarSet
 //! - [`validate_sidecarset`]: whether a SidecarSet may be stored
 //! - [`convert`]: SidecarSets from one version to another
+//! - [`cache`]: what reviews are answered from in a cluster
+//! - [`registration`]: how the API server comes to call this webhook
 //! - [`mod@reload`]: a certificate from files, renewed while it is served
 //! - [`limits`]: what is refused, before it is read where possible
 //! - [`reply`]: what a handler answers
 //! - [`client`]: sends reviews, for the demo, tests and benches
 
+pub mod cache;
 pub mod certificate;
 pub mod client;
 pub mod connection;
@@ -21,6 +24,7 @@ pub mod limits;
 pub mod mutate_pod;
 pub mod mutate_sidecarset;
 mod overlay;
+pub mod registration;
 pub mod reload;
 pub mod reply;
 mod review;
@@ -29,6 +33,7 @@ pub mod server;
 mod sidecarset;
 pub mod validate_sidecarset;
 
+pub use cache::Cache;
 pub use certificate::{CertificatePair, ServingCertificate};
 pub use client::Client;
 pub use limits::Limits;

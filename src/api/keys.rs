@@ -34,6 +34,8 @@ pub const INVALID_CUSTOM_VERSION: &str = "outrigger.dev/custom-version";
 /// On a Pod: `"false"` opts out of injection where the server allows it.
 pub const INJECT: &str = "outrigger.dev/inject";
 
+/// Label of Kubernetes for the program that manages an object.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Label that the API server puts on every Namespace: its name.
 pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 /// Annotation of mirror Pods: the kubelet owns them, nothing may be injected.

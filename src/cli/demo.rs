@@ -47,23 +47,15 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 
 async fn demo(args: &Args) -> Result<()> {
     let examples = examples(&args.from)?;
-    let injection = InjectionArgs {
-        exclude_namespaces: vec!["kube-system".to_owned()],
-        allow_opt_out: false,
-        default_container: false,
-    };
+    let injection = InjectionArgs { exclude_namespaces: vec!["kube-system".to_owned()], ..InjectionArgs::default() };
     let sets = load(&args.from, &injection)?;
     let loopback = ([127, 0, 0, 1], 0).into();
     let running = Running::start(&serve::Args {
-        from: args.from.clone(),
-        listen: loopback,
-        admin_listen: loopback,
-        tls_dir: None,
-        tls_names: Vec::new(),
-        ca_out: None,
-        shutdown_delay: 0,
-        controllers: None,
+        from: Some(args.from.clone()),
+        listen: Some(loopback),
+        admin_listen: Some(loopback),
         injection,
+        ..serve::Args::default()
     })
     .await?;
     let paint = Paint::new();

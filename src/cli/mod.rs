@@ -53,7 +53,7 @@ enum Command {
 }
 
 /// How Pods are injected; the same flags wherever they are.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 struct InjectionArgs {
     /// Namespaces whose Pods are left alone
     #[arg(long, value_name = "NAMESPACE,…", value_delimiter = ',', default_value = "kube-system")]
@@ -71,7 +71,7 @@ impl InjectionArgs {
     fn options(&self) -> Options {
         let namespaces = self.exclude_namespaces.iter().filter(|name| !name.is_empty()).cloned().collect();
         let exclusions = Exclusions { namespaces, allow_opt_out: self.allow_opt_out };
-        Options { exclusions, default_container: self.default_container }
+        Options { exclusions, default_container: self.default_container, ..Options::default() }
     }
 }
 

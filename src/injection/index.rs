@@ -73,6 +73,11 @@ impl Index {
         self.revisions = revisions.into_iter().map(|revision| (key(&revision), revision)).collect();
     }
 
+    /// All `ControllerRevisions`.
+    pub fn revisions(&self) -> impl Iterator<Item = &Revision> {
+        self.revisions.values()
+    }
+
     /// How many SidecarSets are known.
     #[must_use]
     pub fn sets(&self) -> usize {

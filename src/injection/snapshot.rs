@@ -49,12 +49,17 @@ pub enum Mismatch {
     Selector(Requirement, Option<String>),
     /// A requirement of the namespaceSelector, and the label's value.
     NamespaceSelector(Requirement, Option<String>),
+    /// A requirement of the namespaceSelector, for a Namespace that is not known (yet), so neither are its labels.
+    UnknownNamespace(Requirement),
 }
 
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (what, requirement, value) = match self {
             Self::Paused => return f.write_str("spec.injectionStrategy.paused is true"),
+            Self::UnknownNamespace(requirement) => {
+                return write!(f, "spec.namespaceSelector wants the Namespace's label {requirement}; the Namespace is not known yet");
+            }
             Self::Selector(requirement, value) => ("spec.selector wants the Pod's label", requirement, value),
             Self::NamespaceSelector(requirement, value) => {
                 ("spec.namespaceSelector wants the Namespace's label", requirement, value)
@@ -132,7 +137,14 @@ impl Snapshot {
             let name_label = (key == NAMESPACE_NAME).then_some(name);
             labels.and_then(|labels| labels.get(key)).map(String::as_str).or(name_label)
         };
-        let unmet = set.namespace_selector.as_ref()?.unmet(label)?;
+        let selector = set.namespace_selector.as_ref()?;
+        if labels.is_none() && self.options.all_namespaces_are_known {
+            let of_its_labels = selector.requirements().iter().find(|requirement| requirement.key != NAMESPACE_NAME);
+            if let Some(requirement) = of_its_labels {
+                return Some(Mismatch::UnknownNamespace(requirement.clone()));
+            }
+        }
+        let unmet = selector.unmet(label)?;
         Some(Mismatch::NamespaceSelector(unmet.clone(), label(&unmet.key).map(str::to_owned)))
     }
 

@@ -176,3 +176,25 @@ fn a_reset_replaces_all_that_was_known() {
     assert_eq!(found(&index), [""; 0]);
     assert_eq!(before.sets().map(|set| set.name.as_str()).collect::<Vec<_>>(), ["old"], "a snapshot stays as it is");
 }
+
+#[test]
+fn a_namespace_that_is_not_known_yet_matches_by_its_name_only() {
+    let options = Options { all_namespaces_are_known: true, ..Options::default() };
+    let mut index = Index::new(options);
+    let named = json!({"matchLabels": {"kubernetes.io/metadata.name": "shop"}});
+    let not_db = json!({"matchExpressions": [{"key": "tier", "operator": "NotIn", "values": ["db"]}]});
+    for (name, namespaces) in [("by-name", &named), ("by-label", &not_db)] {
+        let selector = json!({"matchLabels": {"app": "web"}});
+        index.apply_set(ready(&set(name, json!({"selector": selector, "namespaceSelector": namespaces, "containers": [{"name": "c", "image": "x:1"}]}))));
+    }
+    let pod: PodView<'_> = serde_json::from_str(r#"{"metadata":{"labels":{"app":"web"}},"spec":{"containers":[]}}"#).unwrap();
+    let request = PodRequest::create("shop", Timestamp::UNIX_EPOCH);
+    let matching = |index: &Index| {
+        let snapshot = index.snapshot();
+        let sets = snapshot.sets().filter(|set| snapshot.mismatch(set, &pod, &request).is_none());
+        sets.map(|set| set.name.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(matching(&index), ["by-name"]);
+    index.apply_namespace("shop".to_owned(), Labels::new());
+    assert_eq!(matching(&index), ["by-label", "by-name"]);
+}

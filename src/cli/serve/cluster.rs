@@ -1,0 +1,253 @@
+//! SidecarSets of a cluster: the flags, the watches and what they feed.
+
+use super::Job;
+use super::feature_gates::FeatureGates;
+use crate::admission::registration::{CONVERSION_SERVICE, FailurePolicy, Reach, Registrar, Registration, SERVICE};
+use crate::admission::{Cache, Handler, convert, mutate_pod, mutate_sidecarset, reload, validate_sidecarset};
+use crate::api::sidecarset::SidecarSet;
+use crate::cluster::{self, Leadership, Tasks, Watch, lease};
+use crate::injection::validate::WHITELIST_CONFIG_MAP;
+use crate::telemetry::{Metrics, Readiness, Webhook};
+use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use kube::core::ApiResource;
+use kube::runtime::watcher::Config;
+use kube::{Api, Client};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How long controllers and watches may take to stop.
+const BACKGROUND_STOP: Duration = Duration::from_secs(8);
+
+/// The namespace of outrigger and all it keeps.
+const NAMESPACE: &str = "outrigger-system";
+
+/// Flags of `outrigger serve` against a cluster.
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Cluster")]
+pub(in crate::cli) struct Flags {
+    /// Controllers to run [default: all]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub controllers: Option<Vec<Controller>>,
+    /// Namespace of outrigger itself: of its Services and its Lease; its Pods are left alone [default: outrigger-system]
+    #[arg(long, value_name = "NAMESPACE", env = "POD_NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Namespace of the ControllerRevisions and of the ConfigMap kruise-configuration; kruise-system after OpenKruise
+    /// [default: that of --namespace]
+    #[arg(long, value_name = "NAMESPACE")]
+    pub revision_namespace: Option<String>,
+    /// What happens to new Pods while no replica answers
+    #[arg(long, value_enum, ignore_case = true, default_value_t)]
+    pub failure_policy: FailurePolicy,
+    /// Register the webhooks by this URL instead of by Service, for a server outside of the cluster
+    #[arg(long, value_name = "https://HOST:PORT", value_parser = https)]
+    pub webhook_url: Option<String>,
+    /// Port of the Services by which the webhooks are registered [default: 443]
+    #[arg(long, value_name = "PORT", conflicts_with = "webhook_url")]
+    pub service_port: Option<u16>,
+    /// Certificates that the API server trusts, in PEM; read again when they change [default: ca.crt of --tls-dir]
+    #[arg(long, value_name = "FILE", requires = "tls_dir")]
+    pub ca_file: Option<PathBuf>,
+    /// ClusterRole that owns the webhook configurations: deleting it removes them
+    #[arg(long, value_name = "NAME")]
+    pub owner_cluster_role: Option<String>,
+    /// Whether controllers wait to be elected; false only where there is never a second replica
+    #[arg(long, value_name = "true|false", default_value = "true", action = clap::ArgAction::Set)]
+    pub leader_elect: bool,
+    /// OpenKruise's feature gates; one has a meaning here: SidecarSetPatchPodMetadataDefaultsAllowed, off by default
+    #[arg(long, value_name = "NAME=BOOL,…", default_value = "", hide_default_value = true)]
+    pub feature_gates: FeatureGates,
+}
+
+/// A controller that can be left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "lower")]
+pub(in crate::cli) enum Controller {
+    /// Injection of SidecarSets, their status and revisions
+    SidecarSet,
+}
+
+/// A URL by which webhooks may be registered: <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#url>.
+fn https(url: &str) -> Result<String, String> {
+    let host = url.strip_prefix("https://").ok_or("must begin with https://, for the API server calls webhooks by TLS only")?;
+    if host.is_empty() || host.contains(['@', '?', '#']) {
+        return Err("must be https://HOST[:PORT][/PATH], without user, query or fragment".to_owned());
+    }
+    Ok(url.to_owned())
+}
+
+impl Flags {
+    fn namespace(&self) -> &str {
+        self.namespace.as_deref().filter(|name| !name.is_empty()).unwrap_or(NAMESPACE)
+    }
+
+    fn revision_namespace(&self) -> &str {
+        self.revision_namespace.as_deref().unwrap_or_else(|| self.namespace())
+    }
+
+    fn reach(&self) -> Reach {
+        match &self.webhook_url {
+            Some(url) => Reach::Url(url.clone()),
+            None => Reach::Service { namespace: self.namespace().to_owned(), port: self.service_port.unwrap_or(443) },
+        }
+    }
+
+    /// Names by which the API server asks for the certificate.
+    pub fn service_names(&self) -> impl Iterator<Item = String> {
+        [SERVICE, CONVERSION_SERVICE].into_iter().map(|service| format!("{service}.{}.svc", self.namespace()))
+    }
+}
+
+/// Watches the cluster, and says how to serve what is in it.
+pub(super) async fn job(
+    args: &super::Args,
+    ca_pem: Option<&str>,
+    metrics: &Arc<Metrics>,
+    shutdown: &CancellationToken,
+) -> Result<Job> {
+    let flags = &args.cluster;
+    for gate in &flags.feature_gates.without_meaning {
+        tracing::warn!(gate, "--feature-gates: this gate has no meaning here");
+    }
+    let client = cluster::connect(None).await?;
+    let mut tasks = Tasks::new(shutdown.clone());
+
+    let mut options = args.injection.options();
+    options.exclusions.namespaces.insert(flags.namespace().to_owned());
+    let excluded_namespaces = options.exclusions.namespaces.clone();
+    let cache = Arc::new(Cache::new(options, flags.feature_gates.patch_without_whitelist, metrics.clone()));
+    let watches = watch(&client, flags.revision_namespace(), &cache, &mut tasks);
+    tasks.spawn_until_shutdown("snapshots", {
+        let cache = cache.clone();
+        async move { cache.keep_published().await }
+    });
+
+    let bundle = Bundle::of(args, ca_pem)?;
+    let (registration, receiver) = tokio::sync::watch::channel(Registration {
+        reach: flags.reach(),
+        ca_bundle: Some(bundle.read()?),
+        failure_policy: flags.failure_policy,
+        excluded_namespaces,
+        owner: None,
+    });
+    tasks.spawn_until_shutdown("the CA's file", bundle.keep_registered(registration));
+    let registrar = Registrar { client: client.clone(), registration: receiver, owner: flags.owner_cluster_role.clone() };
+    let leadership = Leadership::new(client.clone(), flags.namespace(), lease::identity());
+    tasks.spawn("leadership", {
+        let shutdown = shutdown.clone();
+        async move {
+            leadership.run(&shutdown, |term| registrar.clone().run(term)).await;
+        }
+    });
+
+    let readiness = watches.into_iter().fold(Readiness::new(), |readiness, watch| {
+        readiness.check(watch.what(), move || watch.check())
+    });
+    let background = Box::pin(async move { tasks.run(BACKGROUND_STOP).await.map_err(Into::into) });
+    Ok(Job { webhooks: webhooks(&cache, metrics), readiness, background })
+}
+
+/// Starts the watches; those without which a replica is not ready.
+fn watch(client: &Client, revision_namespace: &str, cache: &Arc<Cache>, tasks: &mut Tasks) -> Vec<Watch> {
+    let mut ready = Vec::new();
+    let all = Config::default();
+
+    let told = cache.clone();
+    let sets = Api::all_with(client.clone(), &ApiResource::erase::<SidecarSet>(&()));
+    let (watch, task) = cluster::watch("sidecarsets", sets, all.clone(), move |event| told.sidecarsets(&event));
+    tasks.spawn_until_shutdown("the watch of SidecarSets", task);
+    ready.push(watch);
+
+    let told = cache.clone();
+    let (watch, task) =
+        cluster::watch("namespaces", Api::all(client.clone()), all.clone(), move |event| told.namespaces(&event));
+    tasks.spawn_until_shutdown("the watch of Namespaces", task);
+    ready.push(watch);
+
+    let told = cache.clone();
+    let kind = ApiResource::erase::<ControllerRevision>(&());
+    let revisions = Api::namespaced_with(client.clone(), revision_namespace, &kind);
+    let (watch, task) = cluster::watch("controllerrevisions", revisions, all.clone(), move |event| told.revisions(&event));
+    tasks.spawn_until_shutdown("the watch of ControllerRevisions", task);
+    ready.push(watch);
+
+    let told = cache.clone();
+    let only = all.fields(&format!("metadata.name={WHITELIST_CONFIG_MAP}"));
+    let maps = Api::namespaced(client.clone(), revision_namespace);
+    let (watch, task) = cluster::watch("configmaps", maps, only, move |event| told.configuration(&event));
+    tasks.spawn_until_shutdown("the watch of the metadata whitelist", task);
+    ready.push(watch);
+    ready
+}
+
+fn webhooks(cache: &Arc<Cache>, metrics: &Arc<Metrics>) -> Vec<(Webhook, Handler)> {
+    let (pods, counted, sets) = (cache.clone(), metrics.clone(), cache.clone());
+    let mutate_pod: Handler = Arc::new(move |body| mutate_pod::answer(body, &pods.snapshot(), Timestamp::now(), &counted));
+    let validate: Handler = Arc::new(move |body| validate_sidecarset::answer(body, &sets.world()));
+    vec![
+        (Webhook::MutatePod, mutate_pod),
+        (Webhook::MutateSidecarSet, Arc::new(mutate_sidecarset::answer)),
+        (Webhook::ValidateSidecarSet, validate),
+        (Webhook::Convert, Arc::new(convert::answer)),
+    ]
+}
+
+/// The certificates that the API server shall trust.
+enum Bundle {
+    /// That of the certificate made for this process.
+    Made(String),
+    /// A file.
+    File(PathBuf),
+}
+
+impl Bundle {
+    fn of(args: &super::Args, ca_pem: Option<&str>) -> Result<Self> {
+        match (ca_pem, &args.cluster.ca_file, &args.tls_dir) {
+            (Some(pem), ..) => Ok(Self::Made(pem.to_owned())),
+            (None, Some(file), _) => Ok(Self::File(file.clone())),
+            (None, None, Some(folder)) => Ok(Self::File(folder.join("ca.crt"))),
+            (None, None, None) => bail!("--tls-dir: required"),
+        }
+    }
+
+    fn read(&self) -> Result<String> {
+        match self {
+            Self::Made(pem) => Ok(pem.clone()),
+            Self::File(file) => {
+                let pem = std::fs::read_to_string(file)
+                    .with_context(|| format!("--ca-file: cannot read {}, by which the API server is to trust tls.crt", file.display()))?;
+                if !pem.contains("-----BEGIN CERTIFICATE-----") {
+                    bail!("--ca-file: {} holds no certificate in PEM", file.display());
+                }
+                Ok(pem)
+            }
+        }
+    }
+
+    /// Reads the file again and again; its last good content stays registered.
+    async fn keep_registered(self, registration: tokio::sync::watch::Sender<Registration>) {
+        let mut ticks = tokio::time::interval(reload::PERIOD);
+        let mut last_problem = None;
+        loop {
+            ticks.tick().await;
+            let problem = match self.read() {
+                Ok(pem) => {
+                    registration.send_if_modified(|registration| {
+                        let changed = registration.ca_bundle.as_ref() != Some(&pem);
+                        registration.ca_bundle = Some(pem);
+                        changed
+                    });
+                    None
+                }
+                Err(error) => Some(format!("{error:#}")),
+            };
+            if let Some(problem) = problem.as_ref().filter(|problem| last_problem.as_ref() != Some(*problem)) {
+                tracing::error!(problem, "the certificates to trust cannot be read; the present ones stay registered");
+            }
+            last_problem = problem;
+        }
+    }
+}

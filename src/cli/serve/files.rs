@@ -1,0 +1,106 @@
+//! SidecarSets from files: the webhook server with no cluster.
+
+use super::Job;
+use crate::admission::{Handler, mutate_pod};
+use crate::cli::InjectionArgs;
+use crate::cli::source::{Loaded, Source};
+use crate::injection::Snapshot;
+use crate::telemetry::{Metrics, Readiness, Webhook};
+use anyhow::{Context, Result};
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+/// How often the files are read again.
+const POLL: Duration = Duration::from_secs(1);
+
+/// What the handlers and checks share.
+struct State {
+    snapshot: ArcSwap<Snapshot>,
+    /// What `/readyz` says of the files: not ready while they were never read, or nothing but problems was found.
+    files: Mutex<Result<String, String>>,
+}
+
+/// Reads the files, and says how to serve what they hold.
+pub(super) fn job(from: &Path, injection: &InjectionArgs, metrics: &Arc<Metrics>, shutdown: CancellationToken) -> Result<Job> {
+    let mut source = Source::open(from, injection.options()).context("--from")?;
+    let state = Arc::new(State::default());
+    if let Some(loaded) = source.refresh() {
+        state.take(loaded, metrics);
+    }
+    let files = state.clone();
+    let readiness =
+        Readiness::new().check("files", move || files.files.lock().unwrap_or_else(PoisonError::into_inner).clone());
+    let webhooks = vec![(Webhook::MutatePod, handler(&state, metrics))];
+    let refresh = refresh(source, state, metrics.clone());
+    let background = Box::pin(async move { shutdown.run_until_cancelled(refresh).await.unwrap_or(Ok(())) });
+    Ok(Job { webhooks, readiness, background })
+}
+
+impl Default for State {
+    fn default() -> Self {
+        let files = Mutex::new(Err("not read yet".to_owned()));
+        Self { snapshot: ArcSwap::default(), files }
+    }
+}
+
+impl State {
+    fn take(&self, loaded: &Loaded, metrics: &Metrics) {
+        self.snapshot.store(loaded.snapshot.clone());
+        metrics.sidecarsets.set(i64::try_from(loaded.sets).unwrap_or(i64::MAX));
+        metrics.source_errors.set(i64::try_from(loaded.problems.len()).unwrap_or(i64::MAX));
+        for problem in &loaded.problems {
+            tracing::error!("{problem}");
+        }
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        self.set_files(loaded);
+        tracing::info!(
+            sidecarsets = loaded.sets,
+            ignored = loaded.ignored,
+            problems = loaded.problems.len(),
+            "files read"
+        );
+    }
+
+    /// Sets what `/readyz` says of the files.
+    fn set_files(&self, loaded: &Loaded) {
+        let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let in_use = format!("SidecarSets in use: {}", loaded.sets);
+        *files = match problems.as_slice() {
+            [] => Ok(in_use),
+            // One broken object must not stop the injection of all others.
+            problems if loaded.sets > 0 || files.is_ok() => Ok(format!("{in_use}; {}", problems.join("; "))),
+            problems => Err(problems.join("; ")),
+        };
+    }
+}
+
+fn handler(state: &Arc<State>, metrics: &Arc<Metrics>) -> Handler {
+    let (state, metrics) = (state.clone(), metrics.clone());
+    Arc::new(move |body| mutate_pod::answer(body, &state.snapshot.load(), Timestamp::now(), &metrics))
+}
+
+/// Reads the files again and again.
+async fn refresh(mut source: Source, state: Arc<State>, metrics: Arc<Metrics>) -> Result<()> {
+    let mut ticks = tokio::time::interval(POLL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let (state, metrics) = (state.clone(), metrics.clone());
+        source = tokio::task::spawn_blocking(move || {
+            if let Some(loaded) = source.refresh() {
+                state.take(loaded, &metrics);
+            }
+            source
+        })
+        .await
+        .context("reading the files failed")?;
+    }
+}

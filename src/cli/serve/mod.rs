@@ -1,0 +1,202 @@
+//! `outrigger serve`: the webhook server and the controllers of a cluster, or the server alone with SidecarSets from files.
+
+mod cluster;
+mod feature_gates;
+mod files;
+
+use super::InjectionArgs;
+use crate::admission::certificate::LOCAL_NAMES;
+use crate::admission::{self, CertificatePair, Handler, Limits, Server, ServingCertificate, Settings, reload};
+use crate::telemetry::{self, AdminServer, Metrics, Readiness, Webhook};
+use anyhow::{Context, Result, bail};
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Flags of `outrigger serve`.
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct Args {
+    /// Serve with no cluster: folder (or file) of SidecarSets, Namespaces and ControllerRevisions in YAML or JSON; read again
+    /// when it changes
+    #[arg(long, value_name = "DIR")]
+    pub from: Option<PathBuf>,
+    /// Address of the webhook, HTTPS; port 0 takes a free one [default: 0.0.0.0:9443, with --from 127.0.0.1:9443]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// Address of /healthz, /readyz and /metrics, plain HTTP; port 0 takes a free one [default: 0.0.0.0:8080, with --from
+    /// 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin_listen: Option<SocketAddr>,
+    /// Folder with tls.crt and tls.key, read again every 10 s [default: a certificate is made, for localhost, the address
+    /// listened on and the Service; one replica only]
+    #[arg(long, value_name = "DIR")]
+    pub tls_dir: Option<PathBuf>,
+    /// More names or addresses for the certificate that is made
+    #[arg(long = "tls-name", value_name = "NAME", conflicts_with = "tls_dir")]
+    pub tls_names: Vec<String>,
+    /// Write the CA of the certificate that is made to this file, for clients to trust
+    #[arg(long, value_name = "FILE", conflicts_with = "tls_dir")]
+    pub ca_out: Option<PathBuf>,
+    /// Seconds to go on serving after SIGTERM, so that clients turn elsewhere first; a second signal ends at once
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    pub shutdown_delay: u32,
+    #[command(flatten)]
+    pub injection: InjectionArgs,
+    #[command(flatten)]
+    pub cluster: cluster::Flags,
+}
+
+/// What is served, and what keeps it right meanwhile.
+struct Job {
+    webhooks: Vec<(Webhook, Handler)>,
+    readiness: Readiness,
+    /// Ends by itself, and in bounded time, once the shutdown began; an end before is a failure of the process.
+    background: BoxFuture<'static, Result<()>>,
+}
+
+/// A server that runs in this process.
+pub(super) struct Running {
+    /// Where the webhook listens.
+    pub webhook: SocketAddr,
+    /// Where the admin port listens.
+    pub admin: SocketAddr,
+    /// CA to trust; `None` with a certificate from files.
+    pub ca_pem: Option<String>,
+    shutdown: CancellationToken,
+    server: JoinHandle<Result<()>>,
+}
+
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+        let mut running = Running::start(args).await?;
+        tracing::info!(webhook = %format_args!("https://{}/mutate-pod", running.webhook), admin = %format_args!("http://{}", running.admin), "serving");
+        tokio::select! {
+            ended = &mut running.server => return ended.context("the server's task failed")?.map(|()| ExitCode::SUCCESS),
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!(seconds = args.shutdown_delay, "stopping: serving on for a moment; a second signal ends at once");
+        tokio::select! {
+            stopped = running.stop() => stopped.map(|()| ExitCode::SUCCESS),
+            _ = terminate.recv() => Ok(ExitCode::FAILURE),
+            _ = interrupt.recv() => Ok(ExitCode::FAILURE),
+        }
+    })
+}
+
+impl Args {
+    fn listen(&self, given: Option<SocketAddr>, port: u16) -> SocketAddr {
+        let address = if self.from.is_some() { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
+        given.unwrap_or_else(|| (address, port).into())
+    }
+
+    /// The certificate to show: from files, or made for this process.
+    fn certificate(&self) -> Result<CertificatePair> {
+        if let Some(folder) = &self.tls_dir {
+            return CertificatePair::from_dir(folder).context("--tls-dir");
+        }
+        let mut names: BTreeSet<String> = LOCAL_NAMES.iter().map(ToString::to_string).collect();
+        names.extend(self.listen.map(|listen| listen.ip()).filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string()));
+        names.extend(self.tls_names.iter().cloned());
+        if self.from.is_none() {
+            names.extend(self.cluster.service_names());
+        }
+        Ok(CertificatePair::generate(&names.iter().map(String::as_str).collect::<Vec<_>>(), SystemTime::now())?)
+    }
+}
+
+impl Running {
+    /// Loads the files or connects to the cluster, then listens.
+    pub async fn start(args: &Args) -> Result<Self> {
+        let certificate = args.certificate()?;
+        let ca_pem = certificate.ca_pem().map(str::to_owned);
+        let certificate = Arc::new(ServingCertificate::new(certificate));
+        let metrics = Arc::new(Metrics::new());
+        let shutdown = CancellationToken::new();
+
+        let settings = Settings { drain_delay: Duration::from_secs(args.shutdown_delay.into()), ..Settings::default() };
+        let server = Server::bind(args.listen(args.listen, 9443), settings).await.context("--listen")?;
+        let admin_listen = args.listen(args.admin_listen, 8080);
+        let admin = AdminServer::bind(admin_listen)
+            .await
+            .with_context(|| format!("--admin-listen: cannot listen on {admin_listen}"))?;
+        let (webhook_address, admin_address) = (server.address(), admin.address());
+
+        let job = match &args.from {
+            Some(_) if args.cluster.controllers.is_some() => {
+                bail!(
+                    "--controllers: controllers need a cluster, and --from serves without one: leave one of the two out"
+                )
+            }
+            Some(from) => files::job(from, &args.injection, &metrics, shutdown.clone())?,
+            None => cluster::job(args, ca_pem.as_deref(), &metrics, &shutdown).await?,
+        };
+        let shown = certificate.clone();
+        let readiness = job.readiness.check("certificate", move || shown.current().check(Timestamp::now()));
+        // Only now: had a port been taken, the file would be that of the server that has it.
+        if let (Some(file), Some(pem)) = (&args.ca_out, &ca_pem) {
+            std::fs::write(file, pem).with_context(|| format!("--ca-out: cannot write {}", file.display()))?;
+        }
+
+        let readiness = Arc::new(readiness);
+        let webhooks = job.webhooks.into_iter().map(|(webhook, handler)| (webhook, handler, Limits::of(webhook)));
+        let router = admission::router(webhooks, &metrics);
+        let admin_router = telemetry::admin::router(readiness.clone(), metrics.clone());
+        let (token, tls_dir) = (shutdown.clone(), args.tls_dir.clone());
+        let server = tokio::spawn(async move {
+            let admin_shutdown = CancellationToken::new();
+            let admin = tokio::spawn(admin.run(admin_router, admin_shutdown.clone()));
+            let (renewed, counted) = (certificate.clone(), metrics.clone());
+            let reload = async move {
+                match tls_dir {
+                    Some(folder) => reload::reload(folder, renewed, counted, reload::PERIOD).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let serve = async {
+                tokio::select! {
+                    ended = server.run(router, certificate, readiness, &metrics, token) => ended.map_err(Into::into),
+                    () = reload => Ok(()),
+                }
+            };
+            let ended = run_together(serve, tokio::spawn(job.background)).await;
+            admin_shutdown.cancel();
+            admin.await.context("the admin server's task failed")??;
+            ended
+        });
+        Ok(Self { webhook: webhook_address, admin: admin_address, ca_pem, shutdown, server })
+    }
+
+    /// Drains and stops.
+    pub async fn stop(self) -> Result<()> {
+        self.shutdown.cancel();
+        self.server.await.context("the server's task failed")?
+    }
+}
+
+/// Serves, and keeps what is served right meanwhile. A server whose SidecarSets are no longer read would go on with old ones
+/// for ever: when the background ends first, the process had better end too.
+async fn run_together(serve: impl Future<Output = Result<()>>, mut background: JoinHandle<Result<()>>) -> Result<()> {
+    let mut serve = std::pin::pin!(serve);
+    tokio::select! {
+        ended = &mut serve => {
+            ended?;
+            background.await.context("a background task failed")?
+        }
+        ended = &mut background => {
+            ended.context("a background task failed")??;
+            serve.await
+        }
+    }
+}
