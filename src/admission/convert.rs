@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 /// Bytes that all annotations of an object may have together; the API server refuses what is converted to more.
 const ANNOTATIONS_LIMIT: usize = 256 * 1024;
 
-/// Answers one ConversionReview.
+/// Answers one `ConversionReview`.
 #[must_use]
 pub fn answer(body: &[u8]) -> Reply {
     match request(body) {
@@ -40,16 +40,10 @@ fn request(body: &[u8]) -> Result<ConversionRequest<'_>, String> {
 }
 
 fn convert_all(request: &ConversionRequest<'_>) -> Reply {
-    let version = match request.desired_api_version.parse() {
-        Ok(version) => version,
-        Err(_) => {
-            let wanted = quoted(&request.desired_api_version);
-            let versions = [Version::V1alpha1, Version::V1beta1].map(|version| version.to_string()).join(" and ");
-            return reply(
-                &request.uid,
-                Err(&format!("desiredAPIVersion: {wanted} is not known: there are {versions}")),
-            );
-        }
+    let Ok(version) = request.desired_api_version.parse() else {
+        let wanted = quoted(&request.desired_api_version);
+        let versions = [Version::V1alpha1, Version::V1beta1].map(|version| version.to_string()).join(" and ");
+        return reply(&request.uid, Err(&format!("desiredAPIVersion: {wanted} is not known: there are {versions}")));
     };
     let mut objects = Vec::with_capacity(request.objects.len());
     let mut unfaithful = Vec::new();

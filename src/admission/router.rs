@@ -47,7 +47,7 @@ async fn serve(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) ->
     let counted = endpoint.metrics.webhook(endpoint.webhook).start();
     let response = match endpoint.gate.admit(request).await {
         Ok(admitted) if admitted.long => handle_long(endpoint.clone(), admitted).await.into_response(),
-        Ok(admitted) => endpoint.handle(&admitted.body).into_response(),
+        Ok(admitted) => endpoint.handle(&admitted).into_response(),
         Err(refusal) => {
             if let Reason::Overload(shed) = refusal.reason {
                 endpoint.metrics.shed(shed).inc();
@@ -59,15 +59,16 @@ async fn serve(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) ->
     response
 }
 
-/// The places stay taken until the work is done, even if nobody waits for it any more.
+/// The places go with the work: they stay taken until it is done, even if nobody waits for it any more.
 async fn handle_long(endpoint: Arc<Endpoint>, admitted: Admitted) -> Reply {
-    let reply = tokio::task::spawn_blocking(move || endpoint.handle(&admitted.body)).await;
+    let reply = tokio::task::spawn_blocking(move || endpoint.handle(&admitted)).await;
     reply.unwrap_or_else(|error| Reply::text(500, format!("the review was not finished: {error}\n")))
 }
 
 impl Endpoint {
     /// A panic is a fault of ours, so it must be an HTTP error: `allowed: false` would defeat `failurePolicy: Ignore`.
-    fn handle(&self, body: &[u8]) -> Reply {
+    fn handle(&self, admitted: &Admitted) -> Reply {
+        let body = &*admitted.body;
         catch_unwind(AssertUnwindSafe(|| (self.handler)(body))).unwrap_or_else(|_| {
             self.metrics.webhook_panics.inc();
             tracing::error!(

@@ -1,4 +1,4 @@
-//! The ConversionReview envelope of `apiextensions.k8s.io/v1`: read borrowed, object by object, answered directly.
+//! The `ConversionReview` envelope of `apiextensions.k8s.io/v1`: read borrowed, object by object, answered directly.
 
 use super::borrowed::Str;
 use serde::{Deserialize, Serialize};
