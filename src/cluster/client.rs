@@ -97,7 +97,9 @@ pub fn describe(error: &kube::Error) -> String {
         kube::Error::Api(status) if !status.message.is_empty() => {
             format!("{} ({})", status.message, status.code)
         }
-        kube::Error::Api(status) => format!("the API server answered {} {}", status.code, status.reason),
+        kube::Error::Api(status) => {
+            format!("the API server answered {} {}", status.code, status.reason).trim_end().to_owned()
+        }
         kube::Error::Service(error) if error.is::<tower::timeout::error::Elapsed>() => {
             format!("the API server did not answer within {} s", HEAD_TIMEOUT.as_secs())
         }

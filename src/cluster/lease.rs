@@ -211,7 +211,7 @@ impl Leadership {
     /// One try, bounded in time.
     async fn attempt(&self, write: impl Future<Output = kube::Result<Option<String>>>) -> Result<Attempt, String> {
         let started = Instant::now();
-        match timeout(self.timing.renew_deadline / 2, write).await {
+        match timeout(self.timing.renew_deadline / 2, Box::pin(write)).await {
             Ok(Ok(None)) => Ok(Attempt::Held(started)),
             Ok(Ok(Some(holder))) => Ok(Attempt::Missed(holder)),
             Ok(Err(kube::Error::Api(status))) if status.code == 409 => Ok(Attempt::Raced),
@@ -287,7 +287,7 @@ impl Leadership {
             let spec = LeaseSpec { holder_identity: Some(String::new()), lease_duration_seconds: Some(1), ..spec };
             self.replace(metadata, spec).await.map(|_| ())
         };
-        match timeout(self.timing.retry, release).await {
+        match timeout(self.timing.retry, Box::pin(release)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::info!("the Lease {LEASE} was not released: {}", describe(&error)),
             Err(_) => tracing::info!("the Lease {LEASE} was not released: the API server did not answer"),
