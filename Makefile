@@ -1,18 +1,28 @@
-# What one does with this repository; `make` alone lists it. Needs Rust (with rustfmt and clippy) and a C compiler.
+# What one does with this repository; `make` alone lists it. Needs Rust (with rustfmt and clippy), a C compiler, and
+# Go 1.26 or newer for the control plane that the tests start.
 
 CARGO ?= cargo
 # How the demo is built: "quick" (see Cargo.toml) is optimised enough for honest latencies and builds faster than "release".
 PROFILE ?= quick
 SECONDS ?= 60
 
+# Where the API server of the current kubeconfig reaches `make run`.
+WEBHOOK_URL ?= https://127.0.0.1:9443
+
+GO ?= go
+# Where the programs of the control plane are; another checkout's folder can be shared. The tests read it too.
+export TESTBED_BIN ?= $(CURDIR)/testbed/bin
+# The user's, else the one that was built.
+KUBECTL ?= $(shell command -v kubectl || echo $(TESTBED_BIN)/kubectl)
+
 # Prints what comes next, so that a cold build of some minutes is not silent.
 say = @printf '\n==> %s\n'
 
 .NOTPARALLEL:
-.PHONY: help demo test lint bench fuzz format clippy doc deny
+.PHONY: help demo cluster run install uninstall test testbed helm lint bench fuzz format clippy doc deny
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Build outrigger, start it without a cluster, send it the Pods of examples/ and show what it adds
 	$(say) "Building outrigger (a first build compiles all dependencies: some minutes)"
@@ -20,9 +30,24 @@ demo: ## Build outrigger, start it without a cluster, send it the Pods of exampl
 	$(say) "Starting the demo"
 	$(CARGO) run --locked --quiet --profile $(PROFILE) -- demo
 
-test: format clippy doc ## Check format, lints and documentation, then run all tests
+cluster: testbed ## Start a control plane with outrigger registered in it, and say how to use it; Ctrl-C stops both
+	$(say) "Building outrigger (a first build compiles all dependencies: some minutes)"
+	$(CARGO) build --locked --workspace
+	$(say) "Starting the control plane"
+	$(CARGO) run --locked --quiet --package outrigger-testbed -- target/debug/outrigger
+
+run: ## Run outrigger against the cluster of the current kubeconfig, which must reach WEBHOOK_URL
+	$(CARGO) run --locked -- serve --webhook-url $(WEBHOOK_URL)
+
+install: ## Install the CRDs in the cluster of the current kubeconfig
+	$(KUBECTL) apply --server-side -f manifests/crds
+
+uninstall: ## Remove the CRDs, and with them all SidecarSets, from the cluster of the current kubeconfig
+	$(KUBECTL) delete --ignore-not-found -f manifests/crds
+
+test: format clippy doc testbed ## Check format, lints and documentation, then run all tests
 	$(say) "Running the tests"
-	$(CARGO) test --locked
+	$(CARGO) test --locked --workspace
 
 lint: format clippy doc deny ## Check format, lints, documentation and the rules for dependencies
 
@@ -36,15 +61,15 @@ fuzz: ## Fuzz the review of Pods for SECONDS (default 60); needs cargo-fuzz (car
 
 format:
 	$(say) "Checking the format"
-	$(CARGO) fmt --check
+	$(CARGO) fmt --all --check
 
 clippy:
 	$(say) "Running clippy (a first build compiles all dependencies: some minutes)"
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
 doc:
 	$(say) "Building the documentation"
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
 
 deny:
 	$(say) "Checking dependencies, their licences and sources"
@@ -53,3 +78,55 @@ deny:
 	else \
 		echo "skipped: cargo-deny is not installed (cargo install cargo-deny --locked)"; \
 	fi
+
+# The control plane. A program is built again when the versions in its Go module change; after the first build Go's
+# cache makes that seconds.
+
+# With KUBEBUILDER_ASSETS set, etcd, kube-apiserver and kubectl are taken from there.
+CONTROL_PLANE := $(if $(KUBEBUILDER_ASSETS),,etcd kube-apiserver kubectl) kube-controller-manager kube-scheduler
+KUBERNETES := $(shell sed -n 's|.*k8s.io/kubernetes v\([^ ]*\).*|\1|p' testbed/go/kubernetes/go.mod)
+KUBERNETES_MINOR := $(word 2,$(subst ., ,$(KUBERNETES)))
+# What Kubernetes' programs tell as their version.
+KUBERNETES_VERSION := -X k8s.io/component-base/version.gitVersion=v$(KUBERNETES) \
+	-X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=$(KUBERNETES_MINOR) \
+	-X k8s.io/client-go/pkg/version.gitVersion=v$(KUBERNETES)
+
+# Builds a package of the Go module into the target.
+go_build = CGO_ENABLED=0 $(GO) build -C testbed/go/$(1) -mod=readonly -buildvcs=false -trimpath \
+	-ldflags "-s -w $(3)" -o $@ $(2) && touch $@
+# Prints the folder of a dependency of the Go module, downloading it if need be.
+go_folder = $$(cd testbed/go/$(1) && $(GO) mod download $(2) && $(GO) list -mod=readonly -m -f '{{.Dir}}' $(2))
+go_files = testbed/go/$(1)/go.mod testbed/go/$(1)/go.sum
+
+testbed: $(addprefix $(TESTBED_BIN)/,$(CONTROL_PLANE) kwok kwok-stages.yaml istio-crds.yaml) ## Build the control plane that tests start
+
+helm: $(TESTBED_BIN)/helm ## Build helm
+
+$(TESTBED_BIN)/etcd: $(call go_files,kubernetes)
+	$(say) "Building etcd"
+	$(call go_build,kubernetes,go.etcd.io/etcd/server/v3)
+
+$(TESTBED_BIN)/kube%: $(call go_files,kubernetes)
+	$(say) "Building $(@F) (the first of Kubernetes' programs takes some minutes)"
+	$(call go_build,kubernetes,k8s.io/kubernetes/cmd/$(@F),$(KUBERNETES_VERSION))
+
+$(TESTBED_BIN)/kwok: $(call go_files,kwok)
+	$(say) "Building kwok"
+	$(call go_build,kwok,sigs.k8s.io/kwok/cmd/kwok)
+
+$(TESTBED_BIN)/helm: $(call go_files,helm)
+	$(say) "Building helm (some minutes)"
+	$(call go_build,helm,helm.sh/helm/v4/cmd/helm)
+
+$(TESTBED_BIN)/kwok-stages.yaml: $(call go_files,kwok)
+	@mkdir -p $(@D)
+	folder=$(call go_folder,kwok,sigs.k8s.io/kwok)/kustomize/stage && \
+	for stage in node/fast/node-initialize pod/fast/pod-complete pod/fast/pod-delete; do \
+		cat $$folder/$$stage.yaml && echo ---; \
+	done > $@
+
+$(TESTBED_BIN)/istio-crds.yaml: $(call go_files,istio)
+	@mkdir -p $(@D)
+	cat $(call go_folder,istio,istio.io/api)/kubernetes/customresourcedefinitions.gen.yaml > $@
+
+.DELETE_ON_ERROR:

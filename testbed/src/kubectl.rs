@@ -1,0 +1,98 @@
+//! Runs kubectl, as a user does.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use tokio::{io::AsyncWriteExt, process::Command, time};
+
+use crate::programs;
+
+/// No command of a test takes longer.
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// What a program that ran to its end wrote, and how it ended.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Output {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// All of its standard output.
+    pub stdout: String,
+    /// All of its standard error.
+    pub stderr: String,
+}
+
+impl Output {
+    /// The standard output of a program that succeeded.
+    ///
+    /// # Errors
+    /// When the program failed; the error is what it said.
+    pub fn ok(self) -> Result<String> {
+        ensure!(self.status.success(), "{}: {}{}", self.status, self.stderr, self.stdout);
+        Ok(self.stdout)
+    }
+}
+
+/// kubectl, with the kubeconfig of one user.
+#[derive(Debug, Clone)]
+pub struct Kubectl {
+    program: PathBuf,
+    kubeconfig: PathBuf,
+}
+
+impl Kubectl {
+    /// kubectl with this kubeconfig; it keeps its cache beside it.
+    ///
+    /// # Errors
+    /// When kubectl was not built.
+    pub fn new(kubeconfig: &Path) -> Result<Self> {
+        Ok(Self { program: programs::find("kubectl")?, kubeconfig: kubeconfig.to_owned() })
+    }
+
+    /// Runs `kubectl ARGUMENTS`, with `stdin` for commands that read `-f -`.
+    ///
+    /// # Errors
+    /// When kubectl could not be run or did not end; a failure of the command itself is in the [`Output`].
+    pub async fn run(&self, arguments: &[&str], stdin: Option<&str>) -> Result<Output> {
+        let mut kubectl = Command::new(&self.program)
+            .args(arguments)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("KUBECACHEDIR", self.kubeconfig.with_extension("cache"))
+            .env("KUBECTL_KUBERC", "false")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("{} cannot be run", self.program.display()))?;
+        let mut pipe = kubectl.stdin.take();
+        let write = async {
+            if let (Some(pipe), Some(text)) = (&mut pipe, stdin) {
+                // kubectl may end before it has read all; its exit status tells more than a broken pipe.
+                let _ = pipe.write_all(text.as_bytes()).await;
+            }
+            drop(pipe);
+        };
+        let ((), output) = time::timeout(TIMEOUT, futures::future::join(write, kubectl.wait_with_output()))
+            .await
+            .with_context(|| format!("kubectl {} did not end within {TIMEOUT:?}", arguments.join(" ")))?;
+        let output = output?;
+        Ok(Output {
+            status: output.status,
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    /// Runs `kubectl apply -f -` with these objects, `namespace` being that of the objects that name none.
+    ///
+    /// # Errors
+    /// When an object was refused; the error is what kubectl said.
+    pub async fn apply(&self, namespace: &str, yaml: &str) -> Result<String> {
+        self.run(&["apply", "--namespace", namespace, "-f", "-"], Some(yaml)).await?.ok().context("kubectl apply failed")
+    }
+}

@@ -1,0 +1,3 @@
+//! `make cluster`.
+
+fn main() {}

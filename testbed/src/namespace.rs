@@ -1,0 +1,109 @@
+//! A namespace of one test.
+
+use std::{
+    fmt::Debug,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::core::v1::{Namespace, ServiceAccount},
+};
+use kube::{
+    Api, Client, Resource,
+    api::{DeleteParams, PostParams},
+};
+use serde_json::json;
+
+use crate::{Kubectl, Output, wait_for};
+
+/// Tells namespaces of the same test name apart.
+static COUNT: AtomicU32 = AtomicU32::new(1);
+
+/// A namespace that only one test uses; it carries the label `outrigger.dev/test` with its own name as the value.
+#[derive(Clone)]
+pub struct TestNamespace {
+    name: String,
+    client: Client,
+    kubectl: Kubectl,
+}
+
+impl TestNamespace {
+    /// Creates a namespace named after the test. With `controllers` running, waits for its ServiceAccount `default`,
+    /// without which Pods are refused.
+    pub(crate) async fn create(test: &str, client: Client, kubectl: Kubectl, controllers: bool) -> Result<Self> {
+        let name = format!("{}-{}", dns_label(test), COUNT.fetch_add(1, Ordering::Relaxed));
+        let namespace: Namespace =
+            serde_json::from_value(json!({"metadata": {"name": name, "labels": {"outrigger.dev/test": name}}}))?;
+        Api::all(client.clone())
+            .create(&PostParams::default(), &namespace)
+            .await
+            .with_context(|| format!("namespace {name} cannot be created"))?;
+        let created = Self { name, client, kubectl };
+        if controllers {
+            let accounts = created.api::<ServiceAccount>();
+            let what = format!("ServiceAccount default of namespace {}", created.name);
+            wait_for(&what, Duration::from_secs(30), async || Ok(accounts.get_opt("default").await?)).await?;
+        }
+        Ok(created)
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The admin's API of the objects of one kind in this namespace.
+    #[must_use]
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType: Default>,
+    {
+        Api::namespaced(self.client.clone(), &self.name)
+    }
+
+    /// Runs `kubectl --namespace NAME ARGUMENTS`.
+    ///
+    /// # Errors
+    /// As [`Kubectl::run`].
+    pub async fn kubectl(&self, arguments: &[&str], stdin: Option<&str>) -> Result<Output> {
+        let mut all = vec!["--namespace", &self.name];
+        all.extend(arguments);
+        self.kubectl.run(&all, stdin).await
+    }
+
+    /// Runs `kubectl apply` with these objects; those that name no namespace go into this one.
+    ///
+    /// # Errors
+    /// As [`Kubectl::apply`].
+    pub async fn apply(&self, yaml: &str) -> Result<String> {
+        self.kubectl.apply(&self.name, yaml).await
+    }
+
+    /// Lets the cluster delete the namespace; does not wait until it is gone.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn delete(self) -> Result<()> {
+        Api::<Namespace>::all(self.client).delete(&self.name, &DeleteParams::default()).await?;
+        Ok(())
+    }
+}
+
+impl Debug for TestNamespace {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("TestNamespace").field(&self.name).finish()
+    }
+}
+
+/// A name a namespace may have, short enough for a number behind it.
+fn dns_label(test: &str) -> String {
+    let letters = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let label: String = test.chars().map(letters).collect();
+    let words: Vec<_> = label.split('-').filter(|word| !word.is_empty()).collect();
+    let label = words.join("-");
+    format!("t-{}", label.get(..50).unwrap_or(&label).trim_end_matches('-'))
+}

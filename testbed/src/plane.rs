@@ -1,0 +1,361 @@
+//! A control plane on 127.0.0.1: etcd, kube-apiserver and, if wanted, what makes Deployments, ServiceAccounts and Pods
+//! live.
+
+use std::{
+    fmt::Debug,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::{
+    authentication::v1::TokenRequest,
+    core::v1::{Namespace, Node, ServiceAccount},
+};
+use kube::{
+    Api, Client, Config,
+    api::PostParams,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use serde_json::json;
+use tokio::sync::Mutex;
+
+use crate::{
+    Kubectl, Log, Output, Process, TestNamespace, credentials::Credentials, dump, folder::Folder, free_port, programs,
+    stages::stages, wait_for,
+};
+
+/// How long a component may take to start; on a busy machine some ten times what it usually takes.
+const START: Duration = Duration::from_secs(90);
+
+/// What runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Parts {
+    /// etcd, kube-apiserver, kube-controller-manager, kube-scheduler, and kwok with one Node `n1`: Deployments get Pods
+    /// and these become ready.
+    #[default]
+    Full,
+    /// etcd and kube-apiserver: starts and stores quickly, nothing reacts. Pods need no ServiceAccount.
+    ApiOnly,
+}
+
+/// What can be chosen about a control plane.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What runs. Default: all.
+    pub parts: Parts,
+    /// How long a running container takes to be restarted with another image. Default: 1 s.
+    pub image_change: Duration,
+    /// An image that begins with this cannot be pulled. Default: `unpullable/`.
+    pub unpullable: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { parts: Parts::Full, image_change: Duration::from_secs(1), unpullable: "unpullable/".to_owned() }
+    }
+}
+
+impl From<Parts> for Options {
+    fn from(parts: Parts) -> Self {
+        Self { parts, ..Self::default() }
+    }
+}
+
+/// A running control plane; all of it is gone, its folder too, when this is dropped or our process ends.
+pub struct ControlPlane {
+    parts: Parts,
+    client: Client,
+    kubectl: Kubectl,
+    credentials: Credentials,
+    api_server: Command,
+    running: Mutex<Running>,
+    /// After the processes that use it.
+    folder: std::sync::Mutex<Folder>,
+}
+
+/// The processes in the order of their ends.
+#[derive(Default)]
+struct Running {
+    around: Vec<Process>,
+    api_server: Option<Process>,
+    etcd: Option<Process>,
+}
+
+impl Running {
+    fn all(&mut self) -> impl Iterator<Item = &mut Process> {
+        self.around.iter_mut().chain(&mut self.api_server).chain(&mut self.etcd)
+    }
+}
+
+impl ControlPlane {
+    /// Starts a control plane and waits until it can be used: the API server is ready, and with [`Parts::Full`] there
+    /// are the ServiceAccount `default` and a ready Node `n1`.
+    ///
+    /// # Errors
+    /// When a program is missing (`make testbed` builds them) or a component does not start; its log is in the error.
+    pub async fn start(options: impl Into<Options>) -> Result<Self> {
+        let options = options.into();
+        let folder = Folder::new()?;
+        let port = free_port()?;
+        let credentials = Credentials::write(folder.path(), port)?;
+        let kubeconfig = Kubeconfig::read_from(&credentials.kubeconfig)?;
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        let etcd_port = free_port()?;
+        let plane = Self {
+            parts: options.parts,
+            client: Client::try_from(config)?,
+            kubectl: Kubectl::new(&credentials.kubeconfig)?,
+            api_server: api_server(options.parts, folder.path(), &credentials, port, etcd_port)?,
+            credentials,
+            running: Mutex::default(),
+            folder: std::sync::Mutex::new(folder),
+        };
+        let started = async {
+            plane.running.lock().await.etcd = Some(plane.spawn(&etcd(&plane.path("etcd"), etcd_port)?)?);
+            plane.start_api_server().await?;
+            if options.parts == Parts::Full {
+                plane.start_around(&options).await?;
+            }
+            anyhow::Ok(())
+        };
+        match started.await {
+            Ok(()) => Ok(plane),
+            Err(error) => {
+                let logs = dump::logs(&plane.folder());
+                Err(error.context(format!("the control plane did not start; its logs end with\n{logs}")))
+            }
+        }
+    }
+
+    /// The admin's client.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// The admin's kubeconfig file.
+    #[must_use]
+    pub fn kubeconfig(&self) -> &Path {
+        &self.credentials.kubeconfig
+    }
+
+    /// Writes a kubeconfig file for an existing ServiceAccount, which may do what RBAC lets it do.
+    ///
+    /// # Errors
+    /// When the ServiceAccount does not exist.
+    pub async fn kubeconfig_of(&self, namespace: &str, service_account: &str) -> Result<PathBuf> {
+        let request: TokenRequest =
+            serde_json::from_value(json!({"spec": {"audiences": [], "expirationSeconds": 24 * 60 * 60}}))?;
+        let token = Api::<ServiceAccount>::namespaced(self.client(), namespace)
+            .create_token_request(service_account, &PostParams::default(), &request)
+            .await
+            .with_context(|| format!("no token for ServiceAccount {namespace}/{service_account}"))?
+            .status
+            .context("the API server answered without a token")?;
+        self.credentials.write_kubeconfig(&format!("{namespace}-{service_account}"), &token.token)
+    }
+
+    /// Runs `kubectl ARGUMENTS` as the admin.
+    ///
+    /// # Errors
+    /// As [`Kubectl::run`].
+    pub async fn kubectl(&self, arguments: &[&str], stdin: Option<&str>) -> Result<Output> {
+        self.kubectl.run(arguments, stdin).await
+    }
+
+    /// Runs `kubectl apply` with these objects; those that name no namespace go into `default`.
+    ///
+    /// # Errors
+    /// As [`Kubectl::apply`].
+    pub async fn apply(&self, yaml: &str) -> Result<String> {
+        self.kubectl.apply("default", yaml).await
+    }
+
+    /// Creates a namespace for one test.
+    ///
+    /// # Errors
+    /// When the API server refuses, or the namespace gets no ServiceAccount `default`.
+    pub async fn namespace(&self, test: &str) -> Result<TestNamespace> {
+        TestNamespace::create(test, self.client(), self.kubectl.clone(), self.parts == Parts::Full).await
+    }
+
+    /// Adds a Node and waits until it is ready.
+    ///
+    /// # Errors
+    /// When there is one of this name, or with [`Parts::ApiOnly`], which makes no Node ready.
+    pub async fn add_node(&self, name: &str) -> Result<()> {
+        let nodes = Api::<Node>::all(self.client());
+        let node = serde_json::from_value(json!({"metadata": {"name": name}}))?;
+        nodes.create(&PostParams::default(), &node).await?;
+        wait_for(&format!("Node {name} to be ready"), START, async || {
+            let conditions = nodes.get(name).await?.status.unwrap_or_default().conditions.unwrap_or_default();
+            Ok(conditions.iter().find(|condition| condition.type_ == "Ready" && condition.status == "True").cloned())
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Installs Istio's CRDs, as the module `istio.io/api` has them, and waits until they are served.
+    ///
+    /// # Errors
+    /// When `make testbed` did not run, or kubectl failed.
+    pub async fn install_istio_crds(&self) -> Result<()> {
+        let path = programs::find("istio-crds.yaml")?.display().to_string();
+        self.kubectl(&["apply", "--server-side", "-f", &path], None).await?.ok()?;
+        self.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "-f", &path], None).await?.ok()?;
+        Ok(())
+    }
+
+    /// Starts a program of the test (outrigger, say) whose log is kept and dumped with those of the control plane:
+    /// `NAME.log`, `NAME` being its file name. It ends when the [`Process`] is dropped.
+    ///
+    /// # Errors
+    /// As [`Process::start`].
+    pub fn spawn(&self, command: &Command) -> Result<Process> {
+        let name = Path::new(command.get_program()).with_extension("log");
+        let name = name.file_name().with_context(|| format!("{} is no program", name.display()))?;
+        Process::start(command, &Log::File(self.path(name)))
+    }
+
+    /// Kills kube-apiserver. What was stored stays.
+    pub async fn stop_api_server(&self) {
+        self.running.lock().await.api_server = None;
+    }
+
+    /// Starts kube-apiserver, again if [`stop_api_server`](Self::stop_api_server) stopped it, on the same port with the
+    /// same data, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub async fn start_api_server(&self) -> Result<()> {
+        let mut running = self.running.lock().await;
+        let api_server = running.api_server.insert(self.spawn(&self.api_server)?);
+        wait_for("kube-apiserver to be ready", START, async || {
+            if let Some(status) = api_server.exited()? {
+                return Ok(Some(Err(status)));
+            }
+            let request = http::Request::get("/readyz").body(Vec::new())?;
+            self.client.request_text(request).await?;
+            Api::<Namespace>::all(self.client()).get("default").await?;
+            Ok(Some(Ok(())))
+        })
+        .await?
+        .map_err(|status| anyhow::anyhow!("kube-apiserver ended: {status}"))
+    }
+
+    /// Sends a signal to a component, named by its program: `STOP` lets `kube-apiserver` hang, `CONT` lets it go on.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub async fn signal(&self, component: &str, signal: &str) -> Result<()> {
+        let mut running = self.running.lock().await;
+        let Some(process) = running.all().find(|process| process.name() == component) else {
+            bail!("{component} does not run");
+        };
+        process.signal(signal)
+    }
+
+    /// What helps to understand why a test failed: the objects of the namespace, those of the cluster that have to do
+    /// with webhooks and SidecarSets, and the ends of all logs. No contents of Secrets.
+    pub async fn dump(&self, namespace: &str) -> String {
+        let objects = dump::objects(&self.kubectl, namespace).await;
+        format!("{objects}\n{}", dump::logs(&self.folder()))
+    }
+
+    /// Lets the folder with logs and data stay, and says on standard error where it is.
+    pub fn keep_folder(&self) {
+        self.folder.lock().unwrap_or_else(std::sync::PoisonError::into_inner).keep();
+    }
+
+    /// Kills everything, kube-apiserver before etcd. Dropping the control plane does the same.
+    pub async fn stop(&self) {
+        let running = std::mem::take(&mut *self.running.lock().await);
+        drop(running);
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.folder.lock().unwrap_or_else(std::sync::PoisonError::into_inner).path().to_owned()
+    }
+
+    fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.folder().join(name)
+    }
+
+    /// Everything but etcd and kube-apiserver.
+    async fn start_around(&self, options: &Options) -> Result<()> {
+        let stages_file = self.path("stages.yaml");
+        let of_kwok = fs::read_to_string(programs::find("kwok-stages.yaml")?)?;
+        fs::write(&stages_file, stages(&of_kwok, options.image_change, &options.unpullable))?;
+
+        let mut controllers = Command::new(programs::find("kube-controller-manager")?);
+        controllers
+            .arg("--kubeconfig").arg(self.kubeconfig())
+            .arg("--service-account-private-key-file").arg(&self.credentials.service_account_key)
+            .arg("--root-ca-file").arg(&self.credentials.ca)
+            // kwok sends no heartbeats: node-lifecycle would call every Node dead after 40 s.
+            .arg("--controllers=*,-node-lifecycle-controller")
+            .args(["--use-service-account-credentials=false", "--leader-elect=false", "--secure-port=0"])
+            .args(["--kube-api-qps=500", "--kube-api-burst=1000"]);
+        let mut scheduler = Command::new(programs::find("kube-scheduler")?);
+        scheduler.arg("--kubeconfig").arg(self.kubeconfig()).args(["--leader-elect=false", "--secure-port=0"]);
+        let mut kwok = Command::new(programs::find("kwok")?);
+        kwok.arg("--kubeconfig").arg(self.kubeconfig()).arg("--manage-all-nodes=true").arg("--config").arg(stages_file);
+        for command in [controllers, scheduler, kwok] {
+            let process = self.spawn(&command)?;
+            self.running.lock().await.around.push(process);
+        }
+
+        let accounts = Api::<ServiceAccount>::namespaced(self.client(), "default");
+        wait_for("ServiceAccount default", START, async || Ok(accounts.get_opt("default").await?)).await?;
+        self.add_node("n1").await
+    }
+}
+
+impl Debug for ControlPlane {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("ControlPlane").field("parts", &self.parts).finish_non_exhaustive()
+    }
+}
+
+fn etcd(data: &Path, port: u16) -> Result<Command> {
+    let client = format!("http://127.0.0.1:{port}");
+    let peer = format!("http://127.0.0.1:{}", free_port()?);
+    let mut command = Command::new(programs::find("etcd")?);
+    command
+        .arg("--data-dir").arg(data)
+        .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+        .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+        .args(["--initial-cluster", &format!("default={peer}")])
+        .arg("--unsafe-no-fsync");
+    Ok(command)
+}
+
+fn api_server(parts: Parts, folder: &Path, credentials: &Credentials, port: u16, etcd_port: u16) -> Result<Command> {
+    // The Node is made ready by kwok, and nobody would take the taint away that TaintNodesByCondition puts on new ones.
+    let plugins = match parts {
+        Parts::Full => "TaintNodesByCondition",
+        Parts::ApiOnly => "TaintNodesByCondition,ServiceAccount",
+    };
+    let mut command = Command::new(programs::find("kube-apiserver")?);
+    command
+        .arg(format!("--etcd-servers=http://127.0.0.1:{etcd_port}"))
+        .arg(format!("--secure-port={port}"))
+        .arg("--bind-address=127.0.0.1")
+        .arg("--cert-dir").arg(folder)
+        .arg("--tls-cert-file").arg(&credentials.server_certificate)
+        .arg("--tls-private-key-file").arg(&credentials.server_key)
+        .arg("--token-auth-file").arg(&credentials.tokens)
+        .arg("--service-account-issuer=https://kubernetes.default.svc")
+        .arg("--service-account-signing-key-file").arg(&credentials.service_account_key)
+        .arg("--service-account-key-file").arg(&credentials.service_account_public_key)
+        .arg("--authorization-mode=RBAC")
+        .arg(format!("--disable-admission-plugins={plugins}"))
+        .args(["--allow-privileged=true", "--endpoint-reconciler-type=none"])
+        // Tests of many kinds create Services: more than the 254 of a /24.
+        .arg("--service-cluster-ip-range=10.96.0.0/12")
+        .args(["--max-requests-inflight=3000", "--max-mutating-requests-inflight=1000"]);
+    Ok(command)
+}

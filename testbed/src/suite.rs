@@ -1,0 +1,226 @@
+//! Runs the tests of a test binary that has `harness = false` in its manifest.
+
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    process::ExitCode,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use anyhow::{Result, anyhow};
+use libtest_mimic::{Arguments, Failed, Trial};
+use tokio::{
+    runtime::{Handle, Runtime},
+    time::timeout,
+};
+
+use crate::{ControlPlane, Options, TestNamespace};
+
+/// How many tests run at once unless `--test-threads` says otherwise: they mostly wait for the control plane.
+const AT_ONCE: usize = 8;
+
+/// How long a test may take, so that one that hangs is told by name and with its state.
+const TIMEOUT: Duration = Duration::from_secs(180);
+
+type Promise<T> = Pin<Box<dyn Future<Output = Result<T>>>>;
+type SetUp<W> = Box<dyn FnOnce(Arc<ControlPlane>) -> Promise<W>>;
+type Test<W> = Box<dyn FnOnce(Case<W>) -> Promise<()> + Send>;
+
+/// What a test gets.
+#[derive(Debug)]
+pub struct Case<W> {
+    /// The control plane: shared by all tests, or with [`Suite::alone`] only this test's.
+    pub plane: Arc<ControlPlane>,
+    /// A namespace of its own.
+    pub namespace: TestNamespace,
+    /// What the set-up made: outrigger running against the shared control plane, say.
+    pub world: Arc<W>,
+}
+
+/// Tests that share one control plane and run in parallel, and after them tests that have one for themselves, one at a
+/// time. Filters and `--list` of `cargo test` work; no control plane starts when no test needs it. When a test fails, the state of
+/// its namespace and the logs are shown.
+///
+/// ```no_run
+/// use std::process::ExitCode;
+/// use outrigger_testbed::{Case, Parts, Suite};
+///
+/// async fn pods_are_refused_without_containers(case: Case<()>) -> anyhow::Result<()> {
+///     let refused = case.namespace.apply("{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {containers: []}}").await;
+///     anyhow::ensure!(refused.is_err(), "the Pod was accepted");
+///     Ok(())
+/// }
+///
+/// fn main() -> ExitCode {
+///     Suite::new(Parts::Full, async |_plane| Ok(()))
+///         .test("pods_are_refused_without_containers", pods_are_refused_without_containers)
+///         .run()
+/// }
+/// ```
+pub struct Suite<W> {
+    options: Options,
+    set_up: SetUp<W>,
+    shared: Vec<(String, Test<W>)>,
+    alone: Vec<(String, Options, Test<()>)>,
+}
+
+impl<W: Send + Sync + 'static> Suite<W> {
+    /// A suite whose shared control plane is set up by `set_up`, once. What that returns is dropped before the control
+    /// plane stops.
+    pub fn new<F: Future<Output = Result<W>> + 'static>(
+        options: impl Into<Options>,
+        set_up: impl FnOnce(Arc<ControlPlane>) -> F + 'static,
+    ) -> Self {
+        Self {
+            options: options.into(),
+            set_up: Box::new(|plane| Box::pin(set_up(plane))),
+            shared: Vec::new(),
+            alone: Vec::new(),
+        }
+    }
+
+    /// Adds a test that shares the control plane. One that panics or returns an error failed.
+    #[must_use]
+    pub fn test<F: Future<Output = Result<()>> + 'static>(
+        mut self,
+        name: &str,
+        test: impl FnOnce(Case<W>) -> F + Send + 'static,
+    ) -> Self {
+        self.shared.push((name.to_owned(), Box::new(|case| Box::pin(test(case)))));
+        self
+    }
+
+    /// Adds a test with a control plane of its own.
+    #[must_use]
+    pub fn alone<F: Future<Output = Result<()>> + 'static>(
+        mut self,
+        name: &str,
+        options: impl Into<Options>,
+        test: impl FnOnce(Case<()>) -> F + Send + 'static,
+    ) -> Self {
+        self.alone.push((name.to_owned(), options.into(), Box::new(|case| Box::pin(test(case)))));
+        self
+    }
+
+    /// Runs what the command line selects, and stops what was started.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        match self.run_with(Arguments::from_args()) {
+            Ok(false) => ExitCode::SUCCESS,
+            Ok(true) => ExitCode::FAILURE,
+            Err(error) => {
+                eprintln!("The tests cannot be run: {error:?}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    /// Whether a test failed.
+    fn run_with(self, mut arguments: Arguments) -> Result<bool> {
+        arguments.test_threads.get_or_insert(AT_ONCE);
+        let runtime = Runtime::new()?;
+        let shared_failed = run_shared(&arguments, &runtime, self.options, self.set_up, self.shared)?;
+
+        let alone = self.alone.into_iter().map(|(name, options, test)| {
+            let runtime = runtime.handle().clone();
+            Trial::test(name.clone(), move || run_alone(&runtime, &name, options, test))
+        });
+        let alone: Vec<_> = alone.collect();
+        arguments.test_threads = Some(1);
+        let alone_failed = selects(&arguments, &alone) && libtest_mimic::run(&arguments, alone).has_failed();
+        Ok(shared_failed || alone_failed)
+    }
+}
+
+/// Runs the tests that share a control plane; whether one failed.
+fn run_shared<W: Send + Sync + 'static>(
+    arguments: &Arguments,
+    runtime: &Runtime,
+    options: Options,
+    set_up: SetUp<W>,
+    tests: Vec<(String, Test<W>)>,
+) -> Result<bool> {
+    let stage = Arc::new(OnceLock::<(Arc<ControlPlane>, Arc<W>)>::new());
+    let trials = tests.into_iter().map(|(name, test)| {
+        let (runtime, stage) = (runtime.handle().clone(), Arc::clone(&stage));
+        Trial::test(name.clone(), move || {
+            let (plane, world) = stage.get().ok_or("the control plane was not started")?;
+            run_test(&runtime, &name, Arc::clone(plane), Arc::clone(world), test)
+        })
+    });
+    let trials: Vec<_> = trials.collect();
+
+    // From here on things may be dropped that need the runtime.
+    let _context = runtime.enter();
+    if selects(arguments, &trials) && !arguments.list {
+        let plane = Arc::new(runtime.block_on(ControlPlane::start(options))?);
+        let world = match runtime.block_on(set_up(Arc::clone(&plane))) {
+            Ok(world) => world,
+            Err(error) => {
+                eprintln!("{}", runtime.block_on(plane.dump("default")));
+                plane.keep_folder();
+                return Err(error.context("the set-up of the shared control plane failed"));
+            }
+        };
+        // Nobody else sets it.
+        let _ = stage.set((plane, Arc::new(world)));
+    }
+    let failed = libtest_mimic::run(arguments, trials).has_failed();
+    if let Some((plane, world)) = Arc::into_inner(stage).and_then(OnceLock::into_inner) {
+        drop(world);
+        if failed {
+            plane.keep_folder();
+        }
+        runtime.block_on(plane.stop());
+    }
+    Ok(failed)
+}
+
+/// Runs a test with a control plane of its own.
+fn run_alone(runtime: &Handle, name: &str, options: Options, test: Test<()>) -> Result<(), Failed> {
+    let _context = runtime.enter();
+    let plane = Arc::new(runtime.block_on(ControlPlane::start(options)).map_err(|error| format!("{error:?}"))?);
+    let result = run_test(runtime, name, Arc::clone(&plane), Arc::new(()), test);
+    if result.is_err() {
+        plane.keep_folder();
+    }
+    runtime.block_on(plane.stop());
+    result
+}
+
+/// Runs a test in a namespace of its own; the state of that is in the failure.
+fn run_test<W>(
+    runtime: &Handle,
+    name: &str,
+    plane: Arc<ControlPlane>,
+    world: Arc<W>,
+    test: Test<W>,
+) -> Result<(), Failed> {
+    let namespace = runtime.block_on(plane.namespace(name)).map_err(|error| format!("{error:?}"))?;
+    let case = Case { plane: Arc::clone(&plane), namespace: namespace.clone(), world };
+    let bounded = async { timeout(TIMEOUT, test(case)).await.map_err(|_| anyhow!("the test hung for {TIMEOUT:?}"))? };
+    let result = catch_unwind(AssertUnwindSafe(|| runtime.block_on(bounded)));
+    let message = match result {
+        Ok(Ok(())) => {
+            // A namespace that stays harms nobody.
+            let _ = runtime.block_on(namespace.delete());
+            return Ok(());
+        }
+        Ok(Err(error)) => format!("{error:?}"),
+        Err(panic) => panic_message(panic.as_ref()).to_owned(),
+    };
+    let dump = runtime.block_on(plane.dump(namespace.name()));
+    Err(format!("{message}\n\n{dump}").into())
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("the test panicked")
+}
+
+/// Whether the command line lets any of these tests run or be listed.
+fn selects(arguments: &Arguments, trials: &[Trial]) -> bool {
+    trials.iter().any(|trial| !arguments.is_filtered_out(trial) && !arguments.is_ignored(trial))
+}
