@@ -1,0 +1,37 @@
+//! Certificates that several replicas share, as files.
+
+use std::time::SystemTime;
+
+use anyhow::Result;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+/// A folder with `tls.crt`, `tls.key` and `ca.crt`, as cert-manager's Secrets have them.
+pub struct Certificates {
+    folder: tempfile::TempDir,
+    /// What clients trust.
+    pub ca: String,
+}
+
+impl Certificates {
+    /// New ones, for localhost and the Services.
+    pub fn new() -> Result<Self> {
+        let mut ca = CertificateParams::new(Vec::new())?;
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate()?)?;
+        let names = ["localhost", "127.0.0.1", "outrigger-webhook.outrigger-system.svc", "outrigger-conversion.outrigger-system.svc"];
+        let mut leaf = CertificateParams::new(names.map(str::to_owned))?;
+        leaf.not_before = SystemTime::now().into();
+        leaf.not_after = (SystemTime::now() + std::time::Duration::from_secs(24 * 60 * 60)).into();
+        let key = KeyPair::generate()?;
+        let folder = tempfile::tempdir()?;
+        std::fs::write(folder.path().join("tls.crt"), leaf.signed_by(&key, &ca)?.pem())?;
+        std::fs::write(folder.path().join("tls.key"), key.serialize_pem())?;
+        std::fs::write(folder.path().join("ca.crt"), ca.pem())?;
+        Ok(Self { folder, ca: ca.pem() })
+    }
+
+    /// The arguments of a replica that shows them.
+    pub fn arguments(&self) -> Vec<String> {
+        vec![format!("--tls-dir={}", self.folder.path().display())]
+    }
+}

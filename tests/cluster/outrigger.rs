@@ -1,0 +1,174 @@
+//! outrigger as a process beside the control plane, with the rights that `manifests/rbac/` gives it and no others.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use outrigger::api::keys;
+use outrigger::api::sidecarset::SidecarSet;
+use outrigger_testbed::{ControlPlane, Process, free_port, wait_for};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// No test waits longer than this for anything.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A replica.
+#[derive(Debug)]
+pub struct Outrigger {
+    process: Process,
+    /// Port of the webhook.
+    pub webhook: u16,
+    /// Port of `/readyz` and `/metrics`.
+    pub admin: u16,
+}
+
+/// What a replica is told beside its ports.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// Whose rights it has; see [`install`].
+    pub kubeconfig: PathBuf,
+    /// By which the API server reaches it. Default: its own port.
+    pub url: Option<String>,
+    /// Seconds. Default: 0.
+    pub shutdown_delay: u32,
+    /// Further arguments.
+    pub args: Vec<String>,
+}
+
+impl Start {
+    /// A replica that is registered by its own URL.
+    pub fn with(kubeconfig: &Path) -> Self {
+        Self { kubeconfig: kubeconfig.to_owned(), url: None, shutdown_delay: 0, args: Vec::new() }
+    }
+}
+
+fn manifests(folder: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests").join(folder)
+}
+
+/// Installs the CRDs and the rights; the kubeconfig of outrigger's ServiceAccount.
+pub async fn install(plane: &ControlPlane) -> Result<PathBuf> {
+    install_crds(plane).await?;
+    install_rights(plane).await
+}
+
+/// Installs the CRDs.
+pub async fn install_crds(plane: &ControlPlane) -> Result<()> {
+    let crds = manifests("crds").display().to_string();
+    plane.kubectl(&["apply", "--server-side", "-f", &crds], None).await?.ok()?;
+    plane.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "-f", &crds], None).await?.ok()?;
+    Ok(())
+}
+
+/// Installs the rights; the kubeconfig of outrigger's ServiceAccount.
+pub async fn install_rights(plane: &ControlPlane) -> Result<PathBuf> {
+    plane.kubectl(&["create", "namespace", "outrigger-system"], None).await?.ok()?;
+    let rbac = manifests("rbac").display().to_string();
+    plane.kubectl(&["apply", "-f", &rbac], None).await?.ok()?;
+    plane.kubeconfig_of("outrigger-system", "outrigger").await
+}
+
+impl Outrigger {
+    /// Starts a replica; it need not be ready when this returns.
+    pub fn start(plane: &ControlPlane, start: Start) -> Result<Self> {
+        let (webhook, admin) = (free_port()?, free_port()?);
+        Self::start_at(plane, start, webhook, admin)
+    }
+
+    /// As [`Outrigger::start`], on these ports.
+    pub fn start_at(plane: &ControlPlane, start: Start, webhook: u16, admin: u16) -> Result<Self> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
+        command.args(["serve", "--owner-cluster-role=outrigger"]);
+        command.arg(format!("--shutdown-delay={}", start.shutdown_delay));
+        command.arg(format!("--listen=127.0.0.1:{webhook}")).arg(format!("--admin-listen=127.0.0.1:{admin}"));
+        if !start.args.iter().any(|arg| arg.starts_with("--service-port")) {
+            let url = start.url.unwrap_or_else(|| format!("https://127.0.0.1:{webhook}"));
+            command.arg(format!("--webhook-url={url}"));
+        }
+        command.args(start.args).env("KUBECONFIG", start.kubeconfig).env("NO_COLOR", "1").env_remove("POD_NAMESPACE");
+        command.env("RUST_LOG", "outrigger=debug,info");
+        Ok(Self { process: plane.spawn(&command)?, webhook, admin })
+    }
+
+    /// Starts a replica and waits until it is ready and the API server calls it.
+    pub async fn serving(plane: &ControlPlane, start: Start) -> Result<Self> {
+        let outrigger = Self::start(plane, start)?;
+        outrigger.ready().await?;
+        registered(plane).await?;
+        Ok(outrigger)
+    }
+
+    /// Waits until it is ready.
+    pub async fn ready(&self) -> Result<()> {
+        wait_for("outrigger to be ready", PATIENCE, async || match self.page("/readyz?verbose").await? {
+            (200, _) => Ok(Some(())),
+            (_, page) => bail!("{page}"),
+        })
+        .await
+    }
+
+    /// Status and text of a page of the admin port.
+    pub async fn page(&self, path: &str) -> Result<(u16, String)> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.admin)).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("an answer without a head")?;
+        let status = head.split(' ').nth(1).context("no status")?.parse()?;
+        Ok((status, body.to_owned()))
+    }
+
+    /// The value of a metric, named with its labels as they are printed; 0 if there is none.
+    pub async fn metric(&self, name: &str) -> Result<f64> {
+        let (_, metrics) = self.page("/metrics").await?;
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(line.map(str::parse).transpose()?.unwrap_or(0.0))
+    }
+
+    /// The process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Stops it as the kubelet does.
+    pub async fn stop(self) -> Result<()> {
+        let status = self.process.stop(PATIENCE).await?;
+        if !status.success() {
+            bail!("outrigger ended with {status}");
+        }
+        Ok(())
+    }
+}
+
+/// The API of SidecarSets.
+pub fn sets(plane: &ControlPlane) -> Api<SidecarSet> {
+    Api::all(plane.client())
+}
+
+/// Waits until the API server sends SidecarSets to the webhook: it hears of registrations with a delay.
+pub async fn registered(plane: &ControlPlane) -> Result<()> {
+    let probe = json!({
+        "apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": "is-the-webhook-called"},
+        "spec": {"selector": {"matchLabels": {"app": "none-at-all"}}, "containers": [{"name": "c", "image": "x:1"}]},
+    });
+    let sets = sets(plane);
+    wait_for("the webhook to be called", PATIENCE, async || {
+        let params = PatchParams { dry_run: true, ..PatchParams::apply("outrigger-test") };
+        let set = sets.patch("is-the-webhook-called", &params, &Patch::Apply(&probe)).await?;
+        Ok(set.metadata.annotations.is_some_and(|annotations| annotations.contains_key(keys::HASH)).then_some(()))
+    })
+    .await
+}
+
+/// What the tests share: one replica that the API server calls.
+pub async fn world(plane: Arc<ControlPlane>) -> Result<Outrigger> {
+    let kubeconfig = install(&plane).await?;
+    Outrigger::serving(&plane, Start::with(&kubeconfig)).await
+}
