@@ -31,10 +31,10 @@ pub struct Leadership {
 /// How long a leader may be silent. The defaults are those of the Kubernetes components.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// Others may take a Lease that has not changed for so long. Default 15 s; whole seconds.
+    /// Others may take a Lease that has not changed for so long. Default 15 s; whole seconds, at least one.
     pub duration: Duration,
-    /// A term ends so long after the last renewal was sent. Default 10 s; must be less than `duration`: between the two nobody
-    /// leads.
+    /// A term ends so long after the last renewal was sent. Default 10 s; at most two thirds of `duration`: in the time between
+    /// nobody leads.
     pub renew_deadline: Duration,
     /// Between two tries to take or renew it. Default 2 s.
     pub retry: Duration,
@@ -120,10 +120,12 @@ impl Leadership {
         Self { api: Api::namespaced(client, namespace), identity, timing: Timing::default() }
     }
 
-    /// The same candidate with other times.
+    /// The same candidate with other times. Those that would let two lead at once are shortened.
     #[must_use]
     pub fn with_timing(self, timing: Timing) -> Self {
-        Self { timing, ..self }
+        let duration = timing.duration.max(Duration::from_secs(1));
+        let renew_deadline = timing.renew_deadline.min(duration * 2 / 3);
+        Self { timing: Timing { duration, renew_deadline, ..timing }, ..self }
     }
 
     /// Waits for the leadership, does `work` while it lasts, and starts over when it is lost, until `shutdown` is cancelled.

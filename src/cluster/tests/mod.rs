@@ -1,6 +1,7 @@
 //! Tests of this room, against API servers in memory and by a clock that does not wait.
 
 mod apply;
+mod events;
 mod lease;
 mod queue;
 mod script;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, header};
 use http_body_util::BodyExt;
 use kube::Client;
 use kube::client::Body;
@@ -66,6 +66,12 @@ impl Store {
         self.inner.lock().unwrap().store(path, object);
     }
 
+    /// Every object below this path.
+    pub fn below(&self, path: &str) -> Vec<Value> {
+        let inner = self.inner.lock().unwrap();
+        inner.objects.iter().filter(|(place, _)| place.starts_with(path)).map(|(_, object)| object.clone()).collect()
+    }
+
     pub fn remove(&self, path: &str) {
         self.inner.lock().unwrap().objects.remove(path);
     }
@@ -89,7 +95,8 @@ impl Store {
         }
         let bytes = body.collect().await.expect("a body").to_bytes();
         let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).expect("JSON") };
-        self.inner.lock().unwrap().carry_out(&parts.method, parts.uri.path(), body)
+        let merge = parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/merge-patch+json");
+        self.inner.lock().unwrap().carry_out(&parts.method, parts.uri.path(), body, merge)
     }
 }
 
@@ -104,7 +111,7 @@ impl Inner {
         object
     }
 
-    fn carry_out(&mut self, method: &Method, path: &str, body: Value) -> Response<Body> {
+    fn carry_out(&mut self, method: &Method, path: &str, body: Value, merge: bool) -> Response<Body> {
         self.log.push(format!("{method} {path}"));
         if method == Method::POST {
             let path = format!("{path}/{}", body["metadata"]["name"].as_str().expect("a name"));
@@ -130,6 +137,11 @@ impl Inner {
                 return reply(200, &json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}));
             }
             Method::PUT => body,
+            Method::PATCH if merge => {
+                let mut merged = old.clone();
+                json_patch::merge(&mut merged, &body);
+                merged
+            }
             Method::PATCH => {
                 let mut patched = old.clone();
                 let operations: json_patch::Patch = serde_json::from_value(body).expect("a JSON Patch");

@@ -208,7 +208,13 @@ async fn where_the_version_is_too_old_all_is_listed_anew() {
     assert_eq!(watched.next().await, Event::Reset(vec![slim("b", 2)]));
     let stream = script.watch("50").await;
     stream.refuse(410, "too old");
-    script.list().await.objects("60", &[]);
+    script.list().await.refuse(410, "the continue token is too old");
+    let list = script.list().await;
+    assert_eq!(watched.watch.problem().as_deref(), Some("listing: the continue token is too old (410)"));
+    list.objects("60", &[]);
+    assert_eq!(watched.next().await, Event::Reset(Vec::new()));
+    script.watch("60").await.refuse(400, "invalid resource version");
+    script.list().await.objects("1", &[]);
     assert_eq!(watched.next().await, Event::Reset(Vec::new()));
 }
 
