@@ -16,10 +16,15 @@ pub(crate) fn find(name: &str) -> Result<PathBuf> {
         && ENVTEST.contains(&name)
     {
         let path = Path::new(&assets).join(name);
-        ensure!(path.is_file(), "{} is missing; it is looked for there because KUBEBUILDER_ASSETS is set", path.display());
+        ensure!(
+            path.is_file(),
+            "{} is missing; it is looked for there because KUBEBUILDER_ASSETS is set",
+            path.display()
+        );
         return Ok(path);
     }
-    let folder = env::var_os("TESTBED_BIN").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("bin"), Into::into);
+    let folder =
+        env::var_os("TESTBED_BIN").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("bin"), Into::into);
     let path = folder.join(name);
     ensure!(path.is_file(), "{} is missing: run `make testbed`, which builds the control plane", path.display());
     Ok(path)
