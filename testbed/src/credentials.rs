@@ -74,7 +74,8 @@ impl Credentials {
             "contexts": [{"name": "testbed", "context": {"cluster": "testbed", "user": user}}],
             "current-context": "testbed",
         });
-        fs::write(&path, format!("{kubeconfig:#}\n")).with_context(|| format!("{} cannot be written", path.display()))?;
+        fs::write(&path, format!("{kubeconfig:#}\n"))
+            .with_context(|| format!("{} cannot be written", path.display()))?;
         Ok(path)
     }
 }

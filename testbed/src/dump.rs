@@ -4,7 +4,11 @@ use std::{
     fmt::Write,
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
+
+use anyhow::{Result, anyhow};
+use tokio::time::timeout;
 
 use crate::Kubectl;
 
@@ -12,7 +16,7 @@ use crate::Kubectl;
 const LINES: usize = 25;
 
 /// So that an API server that is away does not hold up the report.
-const REQUEST_TIMEOUT: &str = "--request-timeout=10s";
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Objects of the cluster that have to do with us; those that are not installed are passed over.
 const OF_CLUSTER: &[&str] =
@@ -20,25 +24,31 @@ const OF_CLUSTER: &[&str] =
 
 /// The objects of the namespace and those of the cluster that have to do with us, as kubectl shows them.
 pub(crate) async fn objects(kubectl: &Kubectl, namespace: &str) -> String {
-    let kinds = ask(kubectl, &["api-resources", "--verbs=list", "--namespaced", "--output=name"]).await;
-    // The newer events.events.k8s.io are the same objects.
-    let skipped = ["", "secrets", "events", "events.events.k8s.io"];
-    let kinds: Vec<_> = kinds.lines().filter(|kind| !skipped.contains(kind)).collect();
+    let asked = timeout(TIMEOUT, ask_for_objects(kubectl, namespace)).await;
+    let asked = asked.unwrap_or_else(|_| Err(anyhow!("the API server did not answer within {TIMEOUT:?}")));
+    asked.unwrap_or_else(|error| format!("---- no objects can be shown: {error:#}\n"))
+}
+
+async fn ask_for_objects(kubectl: &Kubectl, namespace: &str) -> Result<String> {
+    let get = async |arguments: &[&str]| kubectl.run(arguments, None).await?.ok();
+
+    let kinds = get(&["api-resources", "--verbs=list", "--namespaced", "--output=name"]).await?;
+    // Events come apart, and the newer events.events.k8s.io are the same objects.
+    let kinds: Vec<_> = kinds.lines().filter(|kind| *kind != "secrets" && !kind.starts_with("events")).collect();
     let kinds = kinds.join(",");
-    let namespaced = ["--namespace", namespace, "--ignore-not-found"];
+    let common = ["get", &kinds, "--ignore-not-found", "--namespace", namespace];
 
     let mut text = format!("---- objects of namespace {namespace}\n");
-    text += &ask(kubectl, &[&["get", &kinds, "--output=wide"], &namespaced[..]].concat()).await;
-    text += &ask(kubectl, &[&["get", &kinds, "--output=yaml"], &namespaced[..]].concat()).await;
+    text += &get(&[&common[..], &["--output=wide"]].concat()).await?;
+    text += &get(&[&common[..], &["--output=yaml"]].concat()).await?;
     text += "---- events\n";
-    text += &ask(kubectl, &["events", "--namespace", namespace]).await;
+    text += &get(&["events", "--namespace", namespace]).await?;
     for kind in OF_CLUSTER {
-        let found = kubectl.run(&["get", kind, "--output=yaml", "--ignore-not-found", REQUEST_TIMEOUT], None).await;
-        if let Ok(Ok(found)) = found.map(crate::Output::ok) {
+        if let Ok(found) = get(&["get", kind, "--output=yaml"]).await {
             let _ = write!(text, "---- {kind}\n{found}");
         }
     }
-    text
+    Ok(text)
 }
 
 /// The last lines of all logs in the folder.
@@ -57,12 +67,4 @@ pub(crate) fn logs(folder: &Path) -> String {
         let _ = writeln!(text, "---- {}\n{end}", path.display());
     }
     text
-}
-
-/// What kubectl says, be it an answer or an error.
-async fn ask(kubectl: &Kubectl, arguments: &[&str]) -> String {
-    match kubectl.run(&[arguments, &[REQUEST_TIMEOUT]].concat(), None).await.map(crate::Output::ok) {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(error)) | Err(error) => format!("kubectl {}: {error}\n", arguments.join(" ")),
-    }
 }

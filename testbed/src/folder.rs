@@ -28,7 +28,8 @@ pub(crate) struct Folder {
 impl Folder {
     /// A new empty folder, only for this user. With `TESTBED_KEEP` set it stays, whatever happens.
     pub(crate) fn new() -> Result<Self> {
-        let path = tempfile::Builder::new().prefix("outrigger-testbed-").tempdir().context("no temporary folder")?.keep();
+        let path =
+            tempfile::Builder::new().prefix("outrigger-testbed-").tempdir().context("no temporary folder")?.keep();
         let sweeper = Command::new("sh")
             .args(["-c", SWEEPER, "sweeper"])
             .arg(&path)

@@ -53,6 +53,10 @@ impl Kubectl {
         Ok(Self { program: programs::find("kubectl")?, kubeconfig: kubeconfig.to_owned() })
     }
 
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Runs `kubectl ARGUMENTS`, with `stdin` for commands that read `-f -`.
     ///
     /// # Errors
@@ -93,6 +97,9 @@ impl Kubectl {
     /// # Errors
     /// When an object was refused; the error is what kubectl said.
     pub async fn apply(&self, namespace: &str, yaml: &str) -> Result<String> {
-        self.run(&["apply", "--namespace", namespace, "-f", "-"], Some(yaml)).await?.ok().context("kubectl apply failed")
+        self.run(&["apply", "--namespace", namespace, "-f", "-"], Some(yaml))
+            .await?
+            .ok()
+            .context("kubectl apply failed")
     }
 }

@@ -1,3 +1,118 @@
-//! `make cluster`.
+//! `make cluster`: a control plane with outrigger registered in it, until Ctrl-C.
 
-fn main() {}
+use std::{
+    env,
+    path::Path,
+    process::{Command, ExitCode},
+    time::Duration,
+};
+
+use anyhow::{Result, bail};
+use outrigger_testbed::{ControlPlane, Log, Parts, Process, free_port, wait_for};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::sleep,
+};
+
+/// Applied before outrigger starts, those that are there.
+const MANIFESTS: &[&str] = &["manifests/crds", "manifests/rbac"];
+
+/// How long outrigger may take to register.
+const START: Duration = Duration::from_secs(60);
+
+/// How long outrigger may take to end: it drains.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// How outrigger is started: by URL, because the API server of the testbed reaches no Service of a Pod.
+fn flags(port: u16, admin_port: u16) -> Vec<String> {
+    vec![
+        "serve".to_owned(),
+        format!("--listen=127.0.0.1:{port}"),
+        format!("--admin-listen=127.0.0.1:{admin_port}"),
+        format!("--webhook-url=https://127.0.0.1:{port}"),
+    ]
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments: Vec<_> = env::args().skip(1).collect();
+    let [program] = &arguments[..] else {
+        eprintln!("usage: outrigger-testbed PATH_OF_OUTRIGGER");
+        return ExitCode::from(2);
+    };
+    match run(Path::new(program)).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Starts all, and stops all when interrupted.
+async fn run(program: &Path) -> Result<()> {
+    let stopped = stop_signal()?;
+    tokio::pin!(stopped);
+    let plane = tokio::select! {
+        plane = ControlPlane::start(Parts::Full) => plane?,
+        () = &mut stopped => return Ok(()),
+    };
+    for folder in MANIFESTS.iter().filter(|folder| Path::new(folder).is_dir()) {
+        plane.kubectl(&["apply", "--server-side", "-f", folder], None).await?.ok()?;
+    }
+
+    let mut command = Command::new(program);
+    command.args(flags(free_port()?, free_port()?)).env("KUBECONFIG", plane.kubeconfig());
+    let mut outrigger = Process::start(&command, &Log::Inherit)?;
+    tokio::select! {
+        result = attend(&plane, &mut outrigger) => return result,
+        () = &mut stopped => {}
+    }
+    println!("\nStopping");
+    outrigger.stop(GRACE).await?;
+    plane.stop().await;
+    Ok(())
+}
+
+/// Waits until the webhooks are registered, says how to use the cluster, and returns only if outrigger ends.
+async fn attend(plane: &ControlPlane, outrigger: &mut Process) -> Result<()> {
+    let registered = wait_for("the webhook to be registered", START, async || {
+        let found = plane.kubectl(&["get", "mutatingwebhookconfiguration", "outrigger-mutating"], None).await?.ok();
+        if let Some(status) = outrigger.exited()? { Ok(Some(Err(status))) } else { found.map(|_| Some(Ok(()))) }
+    });
+    if let Err(status) = registered.await? {
+        bail!("outrigger ended: {status}");
+    }
+    println!(
+        "
+A cluster with outrigger in it runs until Ctrl-C. In another shell:
+
+    export KUBECONFIG={}
+    alias kubectl={}    # if you have none
+    kubectl apply -f examples/test-sidecarset/0-sidecarset.yaml
+    kubectl apply -f examples/test-sidecarset/pod.yaml
+    kubectl get sidecarsets,pods
+",
+        plane.kubeconfig().display(),
+        plane.kubectl_program().display(),
+    );
+    let status = loop {
+        if let Some(status) = outrigger.exited()? {
+            break status;
+        }
+        sleep(Duration::from_millis(200)).await;
+    };
+    bail!("outrigger ended: {status}")
+}
+
+/// Resolves at Ctrl-C or SIGTERM.
+fn stop_signal() -> Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}

@@ -107,3 +107,15 @@ fn dns_label(test: &str) -> String {
     let label = words.join("-");
     format!("t-{}", label.get(..50).unwrap_or(&label).trim_end_matches('-'))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_test_name_gives_a_name_that_a_namespace_may_have() {
+        assert_eq!(dns_label("rollout::A_set (v1beta1)"), "t-rollout-a-set-v1beta1");
+        assert_eq!(dns_label(&"x_".repeat(40)), format!("t-{}", ["x"; 25].join("-")));
+        assert_eq!(dns_label("ä"), "t-");
+    }
+}

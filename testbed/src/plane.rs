@@ -1,5 +1,4 @@
-//! A control plane on 127.0.0.1: etcd, kube-apiserver and, if wanted, what makes Deployments, ServiceAccounts and Pods
-//! live.
+//! A control plane on 127.0.0.1: etcd, kube-apiserver and, if wanted, what makes Deployments and Pods live.
 
 use std::{
     fmt::Debug,
@@ -140,6 +139,12 @@ impl ControlPlane {
     #[must_use]
     pub fn kubeconfig(&self) -> &Path {
         &self.credentials.kubeconfig
+    }
+
+    /// The program that [`kubectl`](Self::kubectl) runs.
+    #[must_use]
+    pub fn kubectl_program(&self) -> &Path {
+        self.kubectl.program()
     }
 
     /// Writes a kubeconfig file for an existing ServiceAccount, which may do what RBAC lets it do.
@@ -292,9 +297,12 @@ impl ControlPlane {
 
         let mut controllers = Command::new(programs::find("kube-controller-manager")?);
         controllers
-            .arg("--kubeconfig").arg(self.kubeconfig())
-            .arg("--service-account-private-key-file").arg(&self.credentials.service_account_key)
-            .arg("--root-ca-file").arg(&self.credentials.ca)
+            .arg("--kubeconfig")
+            .arg(self.kubeconfig())
+            .arg("--service-account-private-key-file")
+            .arg(&self.credentials.service_account_key)
+            .arg("--root-ca-file")
+            .arg(&self.credentials.ca)
             // kwok sends no heartbeats: node-lifecycle would call every Node dead after 40 s.
             .arg("--controllers=*,-node-lifecycle-controller")
             .args(["--use-service-account-credentials=false", "--leader-elect=false", "--secure-port=0"])
@@ -302,7 +310,11 @@ impl ControlPlane {
         let mut scheduler = Command::new(programs::find("kube-scheduler")?);
         scheduler.arg("--kubeconfig").arg(self.kubeconfig()).args(["--leader-elect=false", "--secure-port=0"]);
         let mut kwok = Command::new(programs::find("kwok")?);
-        kwok.arg("--kubeconfig").arg(self.kubeconfig()).arg("--manage-all-nodes=true").arg("--config").arg(stages_file);
+        kwok.arg("--kubeconfig")
+            .arg(self.kubeconfig())
+            .arg("--config")
+            .arg(stages_file)
+            .args(["--manage-all-nodes=true", "--node-ip=192.0.2.1"]);
         for command in [controllers, scheduler, kwok] {
             let process = self.spawn(&command)?;
             self.running.lock().await.around.push(process);
@@ -325,11 +337,12 @@ fn etcd(data: &Path, port: u16) -> Result<Command> {
     let peer = format!("http://127.0.0.1:{}", free_port()?);
     let mut command = Command::new(programs::find("etcd")?);
     command
-        .arg("--data-dir").arg(data)
+        .arg("--data-dir")
+        .arg(data)
         .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
         .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
         .args(["--initial-cluster", &format!("default={peer}")])
-        .arg("--unsafe-no-fsync");
+        .args(["--unsafe-no-fsync", "--log-level=warn"]);
     Ok(command)
 }
 
@@ -344,13 +357,19 @@ fn api_server(parts: Parts, folder: &Path, credentials: &Credentials, port: u16,
         .arg(format!("--etcd-servers=http://127.0.0.1:{etcd_port}"))
         .arg(format!("--secure-port={port}"))
         .arg("--bind-address=127.0.0.1")
-        .arg("--cert-dir").arg(folder)
-        .arg("--tls-cert-file").arg(&credentials.server_certificate)
-        .arg("--tls-private-key-file").arg(&credentials.server_key)
-        .arg("--token-auth-file").arg(&credentials.tokens)
+        .arg("--cert-dir")
+        .arg(folder)
+        .arg("--tls-cert-file")
+        .arg(&credentials.server_certificate)
+        .arg("--tls-private-key-file")
+        .arg(&credentials.server_key)
+        .arg("--token-auth-file")
+        .arg(&credentials.tokens)
         .arg("--service-account-issuer=https://kubernetes.default.svc")
-        .arg("--service-account-signing-key-file").arg(&credentials.service_account_key)
-        .arg("--service-account-key-file").arg(&credentials.service_account_public_key)
+        .arg("--service-account-signing-key-file")
+        .arg(&credentials.service_account_key)
+        .arg("--service-account-key-file")
+        .arg(&credentials.service_account_public_key)
         .arg("--authorization-mode=RBAC")
         .arg(format!("--disable-admission-plugins={plugins}"))
         .args(["--allow-privileged=true", "--endpoint-reconciler-type=none"])

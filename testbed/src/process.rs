@@ -131,7 +131,8 @@ impl Process {
         if let Some(status) = self.exited()? {
             return Ok(status);
         }
-        self.signal("TERM")?;
+        // Fails only when the program has ended just now.
+        let _ = self.signal("TERM");
         match self.ended(grace).await {
             Ok(status) => Ok(status),
             Err(_) => bail!("{} did not end within {grace:?} of SIGTERM and was killed", self.name),
@@ -144,5 +145,64 @@ impl Drop for Process {
         drop(self.pipe.take());
         // Only as long as the system takes to kill; nothing can be done about an error here.
         let _ = self.supervisor.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[tokio::test]
+    async fn a_program_has_its_environment_its_log_and_its_exit_code() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let mut command = shell("echo \"$GREETING from $(pwd)\"; echo oops >&2; exit 3");
+        command.env("GREETING", "hello").current_dir("/");
+        let mut process = Process::start(&command, &Log::File(log.clone())).unwrap();
+        assert_eq!(process.ended(SOON).await.unwrap().code(), Some(3));
+        assert_eq!(fs::read_to_string(log).unwrap(), "hello from /\noops\n");
+        assert!(process.stop(SOON).await.is_ok(), "it has ended already");
+    }
+
+    /// Starts a script that says `up` when its trap is set, and runs until that is sprung.
+    async fn trapped(trap: &str, log: &Path) -> Process {
+        let script = shell(&format!("trap '{trap}' TERM; echo up; while :; do sleep 0.05; done"));
+        let process = Process::start(&script, &Log::File(log.to_owned())).unwrap();
+        wait_for("the trap", SOON, async || Ok(fs::read_to_string(log)?.contains("up").then_some(()))).await.unwrap();
+        process
+    }
+
+    #[tokio::test]
+    async fn a_program_ends_as_it_likes_when_it_is_asked_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let process = trapped("echo bye; exit 7", &log).await;
+        assert_eq!(process.stop(SOON).await.unwrap().code(), Some(7));
+        assert_eq!(fs::read_to_string(log).unwrap(), "up\nbye\n");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_does_not_end_is_killed_and_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let process = trapped("", &folder.path().join("log")).await;
+        let supervisor = process.supervisor.id();
+        let error = process.stop(Duration::from_millis(300)).await.unwrap_err().to_string();
+        assert!(error.contains("sh did not end within 300ms"), "{error}");
+        wait_for("its process group to be gone", SOON, async || {
+            let group = Command::new("kill").args(["-s", "0", "--", &format!("-{supervisor}")]).output()?;
+            Ok((!group.status.success()).then_some(()))
+        })
+        .await
+        .unwrap();
     }
 }

@@ -8,8 +8,6 @@ const CONTAINERS: &str = include_str!("stages.yaml");
 /// The stages for `kwok --config`: kwok's own (each followed by `---`) for Nodes, and for Pods that complete and are deleted; ours for all that
 /// happens in between.
 pub(crate) fn stages(of_kwok: &str, image_change: Duration, unpullable: &str) -> String {
-    let ours = CONTAINERS
-        .replace("DELAY", &image_change.as_millis().to_string())
-        .replace("UNPULLABLE", unpullable);
+    let ours = CONTAINERS.replace("DELAY", &image_change.as_millis().to_string()).replace("UNPULLABLE", unpullable);
     format!("{of_kwok}{ours}")
 }

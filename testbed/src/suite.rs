@@ -147,7 +147,7 @@ fn run_shared<W: Send + Sync + 'static>(
         let (runtime, stage) = (runtime.handle().clone(), Arc::clone(&stage));
         Trial::test(name.clone(), move || {
             let (plane, world) = stage.get().ok_or("the control plane was not started")?;
-            run_test(&runtime, &name, Arc::clone(plane), Arc::clone(world), test)
+            run_test(&runtime, &name, plane, Arc::clone(world), test)
         })
     });
     let trials: Vec<_> = trials.collect();
@@ -182,7 +182,7 @@ fn run_shared<W: Send + Sync + 'static>(
 fn run_alone(runtime: &Handle, name: &str, options: Options, test: Test<()>) -> Result<(), Failed> {
     let _context = runtime.enter();
     let plane = Arc::new(runtime.block_on(ControlPlane::start(options)).map_err(|error| format!("{error:?}"))?);
-    let result = run_test(runtime, name, Arc::clone(&plane), Arc::new(()), test);
+    let result = run_test(runtime, name, &plane, Arc::new(()), test);
     if result.is_err() {
         plane.keep_folder();
     }
@@ -194,12 +194,12 @@ fn run_alone(runtime: &Handle, name: &str, options: Options, test: Test<()>) -> 
 fn run_test<W>(
     runtime: &Handle,
     name: &str,
-    plane: Arc<ControlPlane>,
+    plane: &Arc<ControlPlane>,
     world: Arc<W>,
     test: Test<W>,
 ) -> Result<(), Failed> {
     let namespace = runtime.block_on(plane.namespace(name)).map_err(|error| format!("{error:?}"))?;
-    let case = Case { plane: Arc::clone(&plane), namespace: namespace.clone(), world };
+    let case = Case { plane: Arc::clone(plane), namespace: namespace.clone(), world };
     let bounded = async { timeout(TIMEOUT, test(case)).await.map_err(|_| anyhow!("the test hung for {TIMEOUT:?}"))? };
     let result = catch_unwind(AssertUnwindSafe(|| runtime.block_on(bounded)));
     let message = match result {

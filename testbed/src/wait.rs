@@ -30,3 +30,40 @@ pub async fn wait_for<T>(what: &str, timeout: Duration, mut look: impl AsyncFnMu
         sleep(INTERVAL).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use anyhow::bail;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn errors_mean_not_yet() {
+        let mut looks = 0;
+        let value = wait_for("the third look", Duration::from_secs(20), async || {
+            looks += 1;
+            match looks {
+                1 => bail!("once"),
+                2 => Ok(None),
+                n => Ok(Some(n)),
+            }
+        });
+        assert_eq!(value.await.unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn the_error_says_what_was_waited_for_and_seen_last() {
+        let waited =
+            wait_for("the Pod", Duration::from_millis(120), async || -> Result<Option<()>> { bail!("it is Pending") });
+        let error = format!("{:#}", waited.await.unwrap_err());
+        assert_eq!(error, "waited 120ms for the Pod; seen last: it is Pending");
+    }
+
+    #[tokio::test]
+    async fn a_look_that_hangs_is_bounded_too() {
+        let waited = wait_for("an answer", Duration::from_millis(50), async || {
+            std::future::pending::<Result<Option<()>>>().await
+        });
+        assert!(format!("{:#}", waited.await.unwrap_err()).ends_with("seen last: no answer"));
+    }
+}
