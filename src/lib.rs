@@ -4,6 +4,7 @@
 //! * [`cli`]: one file or folder for each command; the only place that wires rooms together
 //! * [`admission`]: the HTTPS server and the review of a Pod
 //! * [`injection`]: pure: which SidecarSets match a Pod, the patch that injects them, and what makes a SidecarSet valid
+//! * [`rollout`]: a SidecarSet after admission: the counts and conditions of its status, and its `ControllerRevisions`
 //! * [`documents`]: files of objects: YAML and JSON, positions for messages, re-reading on change
 //! * [`telemetry`]: logs, metrics, readiness and the admin port
 //! * [`api`]: wire types, their defaults and conversion
@@ -13,4 +14,5 @@ pub mod api;
 pub mod cli;
 pub mod documents;
 pub mod injection;
+pub mod rollout;
 pub mod telemetry;

@@ -4,7 +4,7 @@
 //! for Pods without locks. A Pod is read borrowed ([`PodView`]), and the patch is written as text: nothing of the Pod that the
 //! patch does not name can change.
 
-mod annotations;
+pub mod annotations;
 mod chosen;
 mod container;
 mod content;
