@@ -22,6 +22,7 @@ mod pod_security;
 pub mod re2;
 pub mod resources;
 mod revision;
+pub mod revision_data;
 mod selector;
 mod set;
 mod sharing;
