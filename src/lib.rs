@@ -1,17 +1,19 @@
 //! Outrigger puts sidecar containers into Pods, keeps them up to date, and keeps the Istio configuration around them
-//! right. Arrows point one way: `cli` -> jobs -> `documents`, `telemetry` -> `api`.
+//! right. Arrows point one way: `cli` -> jobs -> `documents`, `cluster`, `telemetry` -> `api`.
 //!
 //! * [`cli`]: one file or folder for each command; the only place that wires rooms together
 //! * [`admission`]: the HTTPS server and the review of a Pod
 //! * [`injection`]: pure: which SidecarSets match a Pod, the patch that injects them, and what makes a SidecarSet valid
 //! * [`rollout`]: a SidecarSet after admission: the counts and conditions of its status, and its `ControllerRevisions`
 //! * [`documents`]: files of objects: YAML and JSON, positions for messages, re-reading on change
+//! * [`cluster`]: client, watches, work queue, lease, events, conditions, careful writes, shutdown
 //! * [`telemetry`]: logs, metrics, readiness and the admin port
 //! * [`api`]: wire types, their defaults and conversion
 
 pub mod admission;
 pub mod api;
 pub mod cli;
+pub mod cluster;
 pub mod documents;
 pub mod injection;
 pub mod rollout;

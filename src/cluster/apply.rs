@@ -1,0 +1,241 @@
+//! Careful writes: only when something differs, and only over the state that was looked at.
+//!
+//! Every write carries the resourceVersion of that state, so one that comes too late is a [`Written::Conflict`]: look again and
+//! decide anew.
+
+use std::fmt::Debug;
+
+use json_patch::jsonptr::PointerBuf;
+use json_patch::{AddOperation, PatchOperation, ReplaceOperation};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Api, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use super::client::describe;
+
+/// What a write came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Written<T> {
+    /// Nothing was sent: all is as it should be.
+    Unchanged,
+    /// It is written; this is the object now.
+    Done(T),
+    /// The object is no longer, or already, as it was when it was looked at: look again.
+    Conflict,
+}
+
+/// A write that failed.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("cannot {verb} {object}: {problem}")]
+pub struct WriteError {
+    verb: &'static str,
+    /// Resource and name.
+    object: String,
+    problem: String,
+    code: Option<u16>,
+}
+
+/// What is about to be written.
+struct Target<'a, K> {
+    api: &'a Api<K>,
+    name: String,
+    verb: &'static str,
+}
+
+/// Makes an object say what `desired` says. `present` is the object as it was looked at, `None` if there was none.
+///
+/// Fields that `desired` does not mention stay as they are, such as the API server's defaults and what others add. A list is
+/// ours as a whole, though its items are matched by `name` and keep what they have besides; an empty list or object means that
+/// there shall be nothing.
+///
+/// # Errors
+/// When the API server refuses or does not answer.
+pub async fn ensure<K>(api: &Api<K>, desired: &K, present: Option<&K>) -> Result<Written<K>, WriteError>
+where
+    K: Resource + Clone + Debug + Serialize + DeserializeOwned,
+{
+    let Some(present) = present else {
+        let target = Target::new(api, desired, "create");
+        return target.written(api.create(&PostParams::default(), desired).await);
+    };
+    let target = Target::new(api, desired, "replace");
+    target.version_of(present)?;
+    let desired = target.json(desired)?;
+    let mut object = target.json(present)?;
+    if covers(&object, &desired) {
+        return Ok(Written::Unchanged);
+    }
+    overlay(&mut object, desired);
+    let object: K = serde_json::from_value(object).map_err(|error| target.wrong(error.to_string()))?;
+    target.written(api.replace(&target.name, &PostParams::default(), &object).await)
+}
+
+/// Makes the status of `present` this one, by the subresource.
+///
+/// # Errors
+/// When the API server refuses or does not answer.
+pub async fn set_status<K, S>(api: &Api<K>, present: &K, status: &S) -> Result<Written<K>, WriteError>
+where
+    K: Resource + Clone + Debug + Serialize + DeserializeOwned,
+    S: Serialize,
+{
+    let target = Target::new(api, present, "write the status of");
+    let status = target.json(status)?;
+    if target.json(present)?.get("status") == Some(&status) {
+        return Ok(Written::Unchanged);
+    }
+    let add = AddOperation { path: PointerBuf::from_tokens(["status"]), value: status };
+    patch(api, present, Some("status"), vec![PatchOperation::Add(add)]).await
+}
+
+/// Applies a JSON Patch to `present`, or to a subresource of it.
+///
+/// # Errors
+/// When the API server refuses or does not answer.
+pub async fn patch<K>(
+    api: &Api<K>,
+    present: &K,
+    subresource: Option<&str>,
+    mut operations: Vec<PatchOperation>,
+) -> Result<Written<K>, WriteError>
+where
+    K: Resource + Clone + Debug + DeserializeOwned,
+{
+    let verb = if subresource == Some("status") { "write the status of" } else { "patch" };
+    let target = Target::new(api, present, verb);
+    // A `test` would do as well, but when it fails that is a 422, which means many other things, too. This is a 409.
+    let version = ReplaceOperation {
+        path: PointerBuf::from_tokens(["metadata", "resourceVersion"]),
+        value: target.version_of(present)?.into(),
+    };
+    operations.insert(0, PatchOperation::Replace(version));
+    let params = PatchParams::default();
+    let patch = Patch::Json::<()>(json_patch::Patch(operations));
+    target.written(match subresource {
+        Some(subresource) => api.patch_subresource(subresource, &target.name, &params, &patch).await,
+        None => api.patch(&target.name, &params, &patch).await,
+    })
+}
+
+/// Deletes `present`, if it is still as it was looked at. One that is gone already is [`Written::Unchanged`].
+///
+/// # Errors
+/// When the API server refuses or does not answer.
+pub async fn delete<K>(api: &Api<K>, present: &K) -> Result<Written<()>, WriteError>
+where
+    K: Resource + Clone + Debug + DeserializeOwned,
+{
+    let target = Target::new(api, present, "delete");
+    let preconditions = Preconditions { uid: present.uid(), resource_version: Some(target.version_of(present)?) };
+    match api.delete(&target.name, &DeleteParams::default().preconditions(preconditions)).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Written::Unchanged),
+        result => target.written(result.map(|_| ())),
+    }
+}
+
+impl WriteError {
+    /// The API server's status code, if it answered.
+    #[must_use]
+    pub fn code(&self) -> Option<u16> {
+        self.code
+    }
+}
+
+impl<'a, K: Resource> Target<'a, K> {
+    fn new(api: &'a Api<K>, object: &K, verb: &'static str) -> Self {
+        Self { api, name: object.name_any(), verb }
+    }
+
+    fn written<T>(&self, result: kube::Result<T>) -> Result<Written<T>, WriteError> {
+        match result {
+            Ok(object) => Ok(Written::Done(object)),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(Written::Conflict),
+            // It was there when it was looked at. When creating, it is the namespace or the kind that is not there.
+            Err(kube::Error::Api(status)) if status.code == 404 && self.verb != "create" => Ok(Written::Conflict),
+            Err(error) => {
+                let code = if let kube::Error::Api(status) = &error { Some(status.code) } else { None };
+                Err(WriteError { code, ..self.wrong(describe(&error)) })
+            }
+        }
+    }
+
+    /// The resourceVersion of what was looked at: without it, whatever is there by now would be overwritten.
+    fn version_of(&self, present: &K) -> Result<String, WriteError> {
+        let version = present.resource_version().filter(|version| !version.is_empty());
+        version.ok_or_else(|| self.wrong("it was looked at without its metadata.resourceVersion".to_owned()))
+    }
+
+    fn json(&self, object: &impl Serialize) -> Result<Value, WriteError> {
+        serde_json::to_value(object).map_err(|error| self.wrong(error.to_string()))
+    }
+
+    fn wrong(&self, problem: String) -> WriteError {
+        // Resource and name as kubectl writes them.
+        let url = self.api.resource_url();
+        let (resource, name) = (url.rsplit('/').next().unwrap_or_default(), &self.name);
+        let object = match self.api.namespace() {
+            Some(namespace) => format!("{resource}/{name} in namespace {namespace}"),
+            None => format!("{resource}/{name}"),
+        };
+        WriteError { verb: self.verb, object, problem, code: None }
+    }
+}
+
+/// Whether an object has all that `desired` says.
+#[must_use]
+pub fn covers(present: &Value, desired: &Value) -> bool {
+    match (present, desired) {
+        (present, desired) if is_empty(desired) => is_empty(present),
+        (Value::Object(present), Value::Object(desired)) => {
+            desired.iter().all(|(key, value)| covers(present.get(key).unwrap_or(&Value::Null), value))
+        }
+        (Value::Array(present), Value::Array(desired)) => {
+            present.len() == desired.len() && present.iter().zip(desired).all(|(present, value)| covers(present, value))
+        }
+        (present, desired) => present == desired,
+    }
+}
+
+/// Puts `desired` over an object, so that it [`covers`] it.
+fn overlay(present: &mut Value, desired: Value) {
+    match (present, desired) {
+        (Value::Object(present), Value::Object(desired)) if !desired.is_empty() => overlay_fields(present, desired),
+        (Value::Array(present), Value::Array(desired)) => {
+            let before = std::mem::take(present);
+            *present = desired
+                .into_iter()
+                .map(|item| {
+                    let same =
+                        item.get("name").and_then(|_| before.iter().find(|old| old.get("name") == item.get("name")));
+                    let mut merged = same.cloned().unwrap_or_default();
+                    overlay(&mut merged, item);
+                    merged
+                })
+                .collect();
+        }
+        (present, desired) => *present = desired,
+    }
+}
+
+fn overlay_fields(present: &mut Map<String, Value>, desired: Map<String, Value>) {
+    for (key, value) in desired {
+        if value.is_null() {
+            present.remove(&key);
+        } else {
+            overlay(present.entry(key).or_insert(Value::Null), value);
+        }
+    }
+}
+
+/// The API server leaves such values out, or fills them in.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
+    }
+}

@@ -1,0 +1,122 @@
+//! The connection to the API server: where it is found, how long a call may take, and what its errors say.
+
+use std::time::Duration;
+
+use http::{HeaderValue, header};
+use kube::client::ClientBuilder;
+use kube::config::{InClusterError, KubeConfigOptions, KubeconfigError};
+use kube::{Client, Config};
+use thiserror::Error;
+use tower::timeout::{Timeout, TimeoutLayer};
+
+/// How long the API server may take for the head of an answer. Bodies are not limited by it, so a watch may stay open.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a connection that is waited on may be silent. Longer than any watch is without a word (60 s, see [`super::watch`]),
+/// so that it only ends what would hang: the rest of an answer that never comes.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// Why there is no client.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// A kubeconfig was asked for, or found, and cannot be used.
+    #[error("the kubeconfig cannot be used: {}; correct KUBECONFIG, ~/.kube/config or the context given", chain(.0))]
+    Kubeconfig(#[source] KubeconfigError),
+    /// Neither a kubeconfig nor the environment of a Pod.
+    #[error(
+        "no cluster found: no kubeconfig ({}), and not in a Pod ({}); set KUBECONFIG, write ~/.kube/config, or run in a Pod with a service account",
+        chain(kubeconfig),
+        chain(in_cluster)
+    )]
+    Nowhere {
+        /// Why there is no kubeconfig.
+        kubeconfig: KubeconfigError,
+        /// Why this is no Pod with a service account.
+        in_cluster: InClusterError,
+    },
+    /// A configuration that a client cannot be made of.
+    #[error("the configuration of the cluster cannot be used: {}", describe(.0))]
+    Unusable(#[source] Box<kube::Error>),
+}
+
+/// A client for the cluster of a kubeconfig (`KUBECONFIG`, else `~/.kube/config`), in a Pod for the cluster it runs in.
+///
+/// `context` names a context of the kubeconfig; the default is its current one. Nothing is sent yet, so a cluster that cannot
+/// be reached is no error here.
+///
+/// A call fails when the head of its answer takes longer than 5 s, and none is repeated: whoever calls knows better whether and
+/// when (a work queue, a watch, an election).
+///
+/// # Errors
+/// When there is no configuration, or one that cannot be used.
+pub async fn connect(context: Option<&str>) -> Result<Client, ClientError> {
+    client_of(configuration(context).await?)
+}
+
+async fn configuration(context: Option<&str>) -> Result<Config, ClientError> {
+    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+    let kubeconfig = match Config::from_kubeconfig(&options).await {
+        Ok(config) => return Ok(config),
+        Err(error) => error,
+    };
+    let asked_for = context.is_some() || std::env::var_os("KUBECONFIG").is_some_and(|paths| !paths.is_empty());
+    if asked_for || !is_missing(&kubeconfig) {
+        return Err(ClientError::Kubeconfig(kubeconfig));
+    }
+    Config::incluster().map_err(|in_cluster| ClientError::Nowhere { kubeconfig, in_cluster })
+}
+
+/// Whether there is no kubeconfig at all, rather than a broken one.
+fn is_missing(error: &KubeconfigError) -> bool {
+    match error {
+        KubeconfigError::FindPath => true,
+        KubeconfigError::ReadConfig(error, _) => error.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
+    }
+}
+
+fn client_of(mut config: Config) -> Result<Client, ClientError> {
+    config.default_retry = false;
+    config.read_timeout = Some(SILENCE_TIMEOUT);
+    config.reset_reader_on_write = true;
+    let name = concat!("outrigger/", env!("CARGO_PKG_VERSION"));
+    config.headers.push((header::USER_AGENT, HeaderValue::from_static(name)));
+    let builder = ClientBuilder::try_from(config).map_err(|error| ClientError::Unusable(Box::new(error)))?;
+    Ok(bounded(builder).build())
+}
+
+/// A stack whose answers must begin in time.
+fn bounded<S>(builder: ClientBuilder<S>) -> ClientBuilder<Timeout<S>> {
+    builder.with_layer(&TimeoutLayer::new(HEAD_TIMEOUT))
+}
+
+/// An error of the client as a sentence for operators: what the API server said, or the whole chain of causes.
+#[must_use]
+pub fn describe(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => {
+            format!("{} ({})", status.message, status.code)
+        }
+        kube::Error::Api(status) => format!("the API server answered {} {}", status.code, status.reason),
+        kube::Error::Service(error) if error.is::<tower::timeout::error::Elapsed>() => {
+            format!("the API server did not answer within {} s", HEAD_TIMEOUT.as_secs())
+        }
+        kube::Error::Service(error) => chain(error.as_ref()),
+        error => chain(error),
+    }
+}
+
+/// An error and its causes, each once: many an error repeats its cause.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}

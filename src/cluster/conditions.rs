@@ -1,0 +1,98 @@
+//! Pure: the conditions of a status, as `metav1.Condition` and kstatus want them.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+/// The status of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Is {
+    /// It is so.
+    True,
+    /// It is not so.
+    False,
+    /// Nobody can say yet.
+    Unknown,
+}
+
+impl From<bool> for Is {
+    fn from(value: bool) -> Self {
+        if value { Self::True } else { Self::False }
+    }
+}
+
+/// A condition found `now` at this `metadata.generation`. The reason is one CamelCase word; the message is for people.
+#[must_use]
+pub fn condition(
+    type_: &str,
+    is: impl Into<Is>,
+    reason: &str,
+    message: impl Into<String>,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Condition {
+    let status = match is.into() {
+        Is::True => "True",
+        Is::False => "False",
+        Is::Unknown => "Unknown",
+    };
+    Condition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message: message.into(),
+        observed_generation: generation,
+        last_transition_time: Time(now),
+    }
+}
+
+/// Puts a condition in the place of that of its type. Its `lastTransitionTime` stays that of the old one unless the status
+/// differs. Returns whether anything changed, and so needs to be written.
+pub fn set(conditions: &mut Vec<Condition>, mut new: Condition) -> bool {
+    let Some(old) = conditions.iter_mut().find(|old| old.type_ == new.type_) else {
+        conditions.push(new);
+        return true;
+    };
+    if old.status == new.status {
+        new.last_transition_time = old.last_transition_time.clone();
+    }
+    let changed = *old != new;
+    *old = new;
+    changed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a time")
+    }
+
+    #[test]
+    fn the_transition_time_changes_with_the_status_only() {
+        let mut conditions = Vec::new();
+        assert!(set(&mut conditions, condition("Ready", true, "AllReady", "3 of 3", Some(1), at(1))));
+        assert!(set(&mut conditions, condition("Ready", true, "AllReady", "4 of 4", Some(2), at(2))));
+        assert_eq!(conditions, [condition("Ready", true, "AllReady", "4 of 4", Some(2), at(1))]);
+
+        let failed = condition("Ready", false, "PodsFail", "3 of 4", Some(2), at(3));
+        assert!(set(&mut conditions, failed.clone()));
+        assert_eq!(conditions, [failed]);
+    }
+
+    #[test]
+    fn what_is_the_same_but_for_the_time_is_no_change() {
+        let mut conditions = vec![condition("Ready", Is::Unknown, "Starting", "", None, at(1))];
+        assert!(!set(&mut conditions, condition("Ready", Is::Unknown, "Starting", "", None, at(9))));
+        assert_eq!(conditions[0].last_transition_time, Time(at(1)));
+    }
+
+    #[test]
+    fn other_conditions_stay_as_they_are() {
+        let stalled = condition("Stalled", false, "Going", "", None, at(1));
+        let mut conditions = vec![stalled.clone()];
+        assert!(set(&mut conditions, condition("Ready", true, "AllReady", "", None, at(2))));
+        assert_eq!(conditions[0], stalled);
+        assert_eq!(conditions[1].type_, "Ready");
+    }
+}

@@ -1,0 +1,76 @@
+//! Kubernetes Events about the objects we look after: sent in the background, and never in anybody's way.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
+use kube::runtime::events::{Event, Recorder, Reporter};
+use tokio::sync::mpsc;
+
+use super::client::describe;
+
+/// The reporting controller of all our events.
+const CONTROLLER: &str = "outrigger";
+
+/// So many events may wait to be sent; further ones are dropped.
+const WAITING: usize = 256;
+
+/// The API server refuses longer notes (bytes).
+const LONGEST_NOTE: usize = 1024;
+
+/// Takes events. A cheap clone is the same publisher.
+#[derive(Clone, Debug)]
+pub struct Events {
+    sender: mpsc::Sender<(Event, ObjectReference)>,
+}
+
+/// The one publisher of a process; the future sends what it takes, until it is dropped. `instance` names this process:
+/// [`super::lease::identity`].
+///
+/// An event repeated within 6 minutes (object, type, reason and action are the same) is counted on the first one, whose note
+/// stays: what varies belongs into conditions and logs. What cannot be sent is logged and dropped. Needs `create` and `patch` on
+/// `events` of `events.k8s.io`.
+pub fn events(client: Client, instance: String) -> (Events, impl Future<Output = ()> + Send) {
+    let (sender, receiver) = mpsc::channel(WAITING);
+    let recorder = Recorder::new(client, Reporter { controller: CONTROLLER.to_owned(), instance: Some(instance) });
+    (Events { sender }, send(recorder, receiver))
+}
+
+impl Events {
+    /// Sends an event about an object soon. Never waits and never fails.
+    pub fn publish(&self, object: &ObjectReference, mut event: Event) {
+        if let Some(note) = &mut event.note {
+            shorten(note, LONGEST_NOTE);
+        }
+        if let Err(unsent) = self.sender.try_send((event, object.clone())) {
+            let (event, object) = unsent.into_inner();
+            tracing::debug!(reason = event.reason, object = object.name, "an event was dropped: too many wait");
+        }
+    }
+}
+
+async fn send(recorder: Recorder, mut receiver: mpsc::Receiver<(Event, ObjectReference)>) {
+    let mut said = String::new();
+    while let Some((event, object)) = receiver.recv().await {
+        let problem = match recorder.publish(&event, &object).await {
+            Ok(()) => String::new(),
+            Err(error) => describe(&error),
+        };
+        if problem != said && !problem.is_empty() {
+            tracing::warn!(problem, reason = event.reason, object = object.name, "an event was not sent");
+        }
+        said = problem;
+    }
+}
+
+/// Cuts a text to so many bytes, between two characters.
+fn shorten(text: &mut String, bytes: usize) {
+    const ELLIPSIS: char = '…';
+    if text.len() <= bytes {
+        return;
+    }
+    let mut end = bytes - ELLIPSIS.len_utf8();
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text.push(ELLIPSIS);
+}

@@ -1,0 +1,23 @@
+//! What every controller needs of a cluster: a client, watches, a work queue, leadership, careful writes, conditions and events.
+//!
+//! Nothing here knows a kind of object: what is watched, queued and written is the affair of the jobs.
+
+pub mod apply;
+pub mod client;
+pub mod conditions;
+pub mod events;
+pub mod lease;
+pub mod queue;
+pub mod shutdown;
+pub mod watch;
+
+#[cfg(test)]
+mod tests;
+
+pub use apply::{WriteError, Written};
+pub use client::{ClientError, connect, describe};
+pub use events::Events;
+pub use lease::{Leadership, Term};
+pub use queue::{Outcome, WorkQueue};
+pub use shutdown::Tasks;
+pub use watch::{Event, Watch, watch, watch_as};

@@ -1,0 +1,1 @@
+//! Tests against an API server in memory.

@@ -1,0 +1,308 @@
+//! The work of a watch: list, follow the changes, start over where that broke off.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::core::Request;
+use kube::runtime::watcher::{Config, DefaultBackoff};
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::decode::{self, Seen};
+use super::{Event, Kind, Shared, State, Undecodable};
+use crate::cluster::client::describe;
+
+/// A watch is begun anew after this many seconds, unless the caller wants another time.
+const WATCH_SECONDS: u32 = 60;
+
+/// So much later than it should have ended, a silent watch is given up as dead.
+const OVERTIME: Duration = Duration::from_secs(5);
+
+/// Between two looks for a kind that is not installed.
+const ABSENT_PAUSE: Duration = Duration::from_secs(5);
+
+/// A watch that ends sooner, without a word, is no watch.
+const SHORTEST_WATCH: Duration = Duration::from_secs(1);
+
+/// So many different problems of one bad spell are logged.
+const MOST_LOGGED: usize = 20;
+
+pub(super) struct Follower<K, S> {
+    client: Client,
+    request: Request,
+    /// Whether only metadata are asked for.
+    metadata: bool,
+    list: ListParams,
+    watch: WatchParams,
+    shared: Arc<Shared>,
+    /// The problems of the present bad spell, each of which is logged once.
+    logged: Vec<String>,
+    sink: S,
+    objects: std::marker::PhantomData<fn() -> K>,
+}
+
+/// Why listing or following came to an end.
+enum Stop {
+    /// The watch is over, as all are after a while: go on from the same place.
+    Over,
+    /// A new list is needed.
+    List,
+    /// The API server no longer knows where we were: list, though not at once.
+    Expired,
+    /// It does not know the kind.
+    Absent,
+    /// It failed, for this reason.
+    Failed(String),
+}
+
+impl<K, S> Follower<K, S>
+where
+    K: DeserializeOwned + Send,
+    S: FnMut(Event<K>) + Send,
+{
+    pub(super) fn new<R: Resource>(api: Api<R>, config: Config, shared: Arc<Shared>, sink: S) -> Self {
+        let list = ListParams {
+            label_selector: config.label_selector.clone(),
+            field_selector: config.field_selector.clone(),
+            limit: config.page_size,
+            ..ListParams::default()
+        };
+        let watch = WatchParams {
+            label_selector: config.label_selector,
+            field_selector: config.field_selector,
+            timeout: Some(config.timeout.filter(|seconds| *seconds > 0).unwrap_or(WATCH_SECONDS)),
+            bookmarks: true,
+            send_initial_events: false,
+        };
+        Self {
+            request: Request::new(api.resource_url()),
+            client: api.into_client(),
+            metadata: R::metadata_api(),
+            list,
+            watch,
+            shared,
+            logged: Vec::new(),
+            sink,
+            objects: std::marker::PhantomData,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut backoff = DefaultBackoff::default();
+        // From where to follow; a list is needed without.
+        let mut version = None;
+        loop {
+            let stop = match &mut version {
+                None => match self.list().await {
+                    Ok(listed) => {
+                        version = Some(listed);
+                        continue;
+                    }
+                    Err(stop) => stop,
+                },
+                Some(version) => self.follow(version).await,
+            };
+            let mut pause = || backoff.next().unwrap_or(ABSENT_PAUSE);
+            let pause = match stop {
+                Stop::Over => continue,
+                Stop::List => {
+                    version = None;
+                    continue;
+                }
+                Stop::Expired => {
+                    version = None;
+                    pause()
+                }
+                Stop::Absent => {
+                    version = None;
+                    self.absent();
+                    ABSENT_PAUSE
+                }
+                Stop::Failed(problem) => {
+                    self.failed(problem);
+                    pause()
+                }
+            };
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.shared.wake.notified() => {} // somebody waits for a list
+            }
+        }
+    }
+
+    /// Lists everything, page by page, and gives it to the sink. Returns from where to follow.
+    async fn list(&mut self) -> Result<String, Stop> {
+        let wanted = self.shared.wanted.load(Ordering::SeqCst);
+        let mut params = self.list.clone();
+        let (mut objects, mut undecodable) = (Vec::new(), Vec::new());
+        let version = loop {
+            let request = if self.metadata { self.request.list_metadata(&params) } else { self.request.list(&params) };
+            let request = request.map_err(|error| Stop::Failed(error.to_string()))?;
+            let text = self.client.request_text(request).await.map_err(|error| stop("listing", &error))?;
+            let page = decode::page(&text)
+                .map_err(|error| Stop::Failed(format!("listing: the answer is no list: {error}")))?;
+            objects.extend(page.objects);
+            undecodable.extend(page.undecodable);
+            if !page.next.is_empty() {
+                params.continue_token = Some(page.next);
+            } else if page.resource_version.is_empty() {
+                return Err(Stop::Failed(
+                    "listing: the list has no resourceVersion; is this an API server?".to_owned(),
+                ));
+            } else {
+                break page.resource_version;
+            }
+        };
+        self.shared.set_undecodable(undecodable);
+        tracing::debug!(kind = self.shared.what, objects = objects.len(), "listed");
+        (self.sink)(Event::Reset(objects));
+        self.well(|state| {
+            state.kind = Kind::Present;
+            state.answered = wanted;
+        });
+        Ok(version)
+    }
+
+    /// Follows the changes after `version`, which goes along.
+    async fn follow(&mut self, version: &mut String) -> Stop {
+        let request = if self.metadata {
+            self.request.watch_metadata(&self.watch, version)
+        } else {
+            self.request.watch(&self.watch, version)
+        };
+        let request = match request {
+            Ok(request) => request,
+            Err(error) => return Stop::Failed(error.to_string()),
+        };
+        let begun = Instant::now();
+        let events = match self.client.request_events::<Box<RawValue>>(request).await {
+            Ok(events) => events,
+            Err(error) => return stop("watching", &error),
+        };
+        let mut events = pin!(events);
+        self.well(|_| {});
+        let silence = Duration::from_secs(self.watch.timeout.unwrap_or(WATCH_SECONDS).into()) + OVERTIME;
+        let mut quiet = true;
+        loop {
+            if self.shared.wanted.load(Ordering::SeqCst) > self.shared.state.borrow().answered {
+                return Stop::List;
+            }
+            let event = tokio::select! {
+                event = timeout(silence, events.try_next()) => event,
+                () = self.shared.wake.notified() => continue,
+            };
+            match event {
+                Ok(Ok(Some(event))) => {
+                    if let Some(stop) = self.take(event, version) {
+                        return stop;
+                    }
+                    quiet = false;
+                }
+                Ok(Ok(None)) if quiet && begun.elapsed() < SHORTEST_WATCH => {
+                    return Stop::Failed("watching: the watch ended at once".to_owned());
+                }
+                Ok(Ok(None)) | Err(_) => return Stop::Over,
+                Ok(Err(error)) => return stop("watching", &error),
+            }
+        }
+    }
+
+    /// Gives the sink an event of the watch. Why it cannot go on, if so.
+    fn take(&mut self, event: WatchEvent<Box<RawValue>>, version: &mut String) -> Option<Stop> {
+        let (raw, deleted) = match event {
+            WatchEvent::Added(raw) | WatchEvent::Modified(raw) => (raw, false),
+            WatchEvent::Deleted(raw) => (raw, true),
+            WatchEvent::Bookmark(bookmark) => {
+                *version = bookmark.metadata.resource_version;
+                self.well(|_| {});
+                return None;
+            }
+            WatchEvent::Error(status) => return Some(stop("watching", &kube::Error::Api(status))),
+        };
+        let Seen { resource_version, namespace, name, object } = decode::object(&raw);
+        match object {
+            Ok(object) => {
+                self.shared.forget_undecodable(namespace, name);
+                (self.sink)(if deleted { Event::Deleted(object) } else { Event::Applied(object) });
+            }
+            // The sink may have an older state of it, and cannot be told what is gone.
+            Err(_) if deleted => return Some(Stop::List),
+            Err(problem) => self.shared.add_undecodable(Undecodable { namespace, name, problem }),
+        }
+        match resource_version {
+            Some(next) => *version = next,
+            None => return Some(Stop::Expired),
+        }
+        self.well(|_| {});
+        None
+    }
+
+    /// The API server answered; what is known is up to date.
+    fn well(&mut self, change: impl FnOnce(&mut State)) {
+        self.shared.state.send_if_modified(|state| {
+            let before = (state.kind, state.answered, state.problem.take().is_some());
+            change(state);
+            state.confirmed = Some(Instant::now());
+            before != (state.kind, state.answered, false)
+        });
+        if !self.logged.is_empty() {
+            self.logged.clear();
+            tracing::info!(kind = self.shared.what, "the watch is well again");
+        }
+    }
+
+    fn failed(&mut self, problem: String) {
+        if self.first_time(&problem) {
+            tracing::warn!(kind = self.shared.what, problem, "the watch is broken; it is tried again");
+        }
+        self.shared.state.send_modify(|state| state.problem = Some(problem));
+    }
+
+    /// The API server does not know the kind. Where it did before, that must be said twice: what is there would all be dropped.
+    fn absent(&mut self) {
+        let problem = "the API server does not know this kind: its CustomResourceDefinition is not installed";
+        let (kind, problem_before) = {
+            let state = self.shared.state.borrow();
+            (state.kind, state.problem.clone())
+        };
+        if self.first_time(problem) {
+            tracing::info!(kind = self.shared.what, "{problem}; it is looked for every {} s", ABSENT_PAUSE.as_secs());
+        }
+        let said_before = problem_before.as_deref() == Some(problem);
+        let known = kind == Kind::Present;
+        if known && said_before {
+            (self.sink)(Event::Reset(Vec::new()));
+        }
+        let wanted = self.shared.wanted.load(Ordering::SeqCst);
+        self.shared.state.send_modify(|state| {
+            state.problem = Some(problem.to_owned());
+            if !known || said_before {
+                state.kind = Kind::Absent;
+                state.answered = wanted;
+                state.confirmed = Some(Instant::now());
+            }
+        });
+    }
+
+    fn first_time(&mut self, problem: &str) -> bool {
+        let new = self.logged.len() < MOST_LOGGED && !self.logged.iter().any(|logged| logged == problem);
+        if new {
+            self.logged.push(problem.to_owned());
+        }
+        new
+    }
+}
+
+fn stop(doing: &str, error: &kube::Error) -> Stop {
+    match error {
+        kube::Error::Api(status) if status.code == 404 => Stop::Absent,
+        kube::Error::Api(status) if status.code == 410 => Stop::Expired,
+        error => Stop::Failed(format!("{doing}: {}", describe(error))),
+    }
+}
