@@ -4,7 +4,9 @@ use super::set::{ObservedSet, RevisionContent, UsableSet};
 use crate::api::keys;
 use crate::api::sidecarset::{GROUP, InjectRevision, KIND};
 use crate::injection::{Revision, revision_data};
-use serde_json::{Value, json};
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
 use std::collections::{BTreeSet, HashMap};
 
 /// A `ControllerRevision` as far as it is kept in memory.
@@ -50,11 +52,12 @@ pub struct RevisionIndex {
 }
 
 impl RevisionIndex {
-    /// A revision was created or changed.
-    pub fn apply(&mut self, revision: KeptRevision) {
-        self.delete(&revision.name);
+    /// A revision was created or changed. Returns what it was.
+    pub fn apply(&mut self, revision: KeptRevision) -> Option<KeptRevision> {
+        let before = self.delete(&revision.name);
         self.by_set.entry(revision.set.clone()).or_default().insert(revision.name.clone());
         self.by_name.insert(revision.name.clone(), revision);
+        before
     }
 
     /// A revision was deleted. Returns what it was.
@@ -73,7 +76,9 @@ impl RevisionIndex {
     /// These are all revisions.
     pub fn reset(&mut self, revisions: impl IntoIterator<Item = KeptRevision>) {
         *self = Self::default();
-        revisions.into_iter().for_each(|revision| self.apply(revision));
+        for revision in revisions {
+            self.apply(revision);
+        }
     }
 
     /// A name that no revision can get: something else has it.
@@ -140,28 +145,48 @@ impl NewRevision {
         set: &ObservedSet,
         content: &RevisionContent,
         namespace: &str,
-    ) -> Result<Value, serde_json::Error> {
-        let data: Value = serde_json::from_str(&content.data)?;
+    ) -> Result<ControllerRevision, serde_json::Error> {
         let mut labels = content.labels.clone();
         labels.insert(keys::REVISION_OF.to_owned(), set.name.clone());
         labels.insert(keys::REVISION_HASH.to_owned(), self.hash.clone());
         labels.extend(content.custom_version.clone().map(|version| (keys::CUSTOM_VERSION.to_owned(), version)));
-        Ok(json!({
-            "apiVersion": "apps/v1",
-            "kind": "ControllerRevision",
-            "metadata": {
-                "name": self.name,
-                "namespace": namespace,
-                "labels": labels,
-                "annotations": content.annotations,
-                "ownerReferences": [{
-                    "apiVersion": format!("{GROUP}/v1beta1"), "kind": KIND, "name": set.name, "uid": set.uid,
-                    "controller": true, "blockOwnerDeletion": true,
-                }],
+        let owner = OwnerReference {
+            api_version: format!("{GROUP}/v1beta1"),
+            kind: KIND.to_owned(),
+            name: set.name.clone(),
+            uid: set.uid.clone(),
+            controller: Some(true),
+            block_owner_deletion: Some(true),
+        };
+        Ok(ControllerRevision {
+            metadata: ObjectMeta {
+                name: Some(self.name.clone()),
+                namespace: Some(namespace.to_owned()),
+                labels: Some(labels),
+                annotations: Some(content.annotations.clone()),
+                owner_references: Some(vec![owner]),
+                ..ObjectMeta::default()
             },
-            "revision": self.number,
-            "data": data,
-        }))
+            revision: self.number,
+            data: Some(RawExtension(serde_json::from_str(&content.data)?)),
+        })
+    }
+}
+
+impl KeptRevision {
+    /// The object as far as it was seen: enough to change or delete it, if it is still the same.
+    #[must_use]
+    pub fn seen(&self, namespace: &str) -> ControllerRevision {
+        ControllerRevision {
+            metadata: ObjectMeta {
+                name: Some(self.name.clone()),
+                namespace: Some(namespace.to_owned()),
+                uid: Some(self.uid.clone()),
+                resource_version: Some(self.resource_version.clone()),
+                ..ObjectMeta::default()
+            },
+            ..ControllerRevision::default()
+        }
     }
 }
 
@@ -252,6 +277,7 @@ fn pinned_revision<'k>(
 mod tests {
     use super::*;
     use crate::rollout::tests::set;
+    use serde_json::{Value, json};
 
     fn observed(image: &str, more: &Value) -> (ObservedSet, UsableSet) {
         let mut spec = json!({"selector": {"matchLabels": {"a": "b"}}, "containers": [{"name": "c", "image": image}]});
@@ -300,6 +326,7 @@ mod tests {
         assert_eq!((plan.latest, plan.collision_count, plan.obsolete.len()), (name.clone(), 0, 0));
         let (set, usable) = observed("x:1", &more);
         let object = new.object(&set, &usable.content, "kruise-system").unwrap();
+        let object = serde_json::to_value(object).unwrap();
         assert_eq!(object["data"].to_string(), &*usable.content.data);
         let labels = json!({keys::REVISION_OF: "s", keys::REVISION_HASH: hash, keys::CUSTOM_VERSION: "v1"});
         assert_eq!((&object["metadata"]["labels"], &object["revision"]), (&labels, &json!(1)));

@@ -8,7 +8,7 @@ use crate::api::sidecarset::{InjectRevision, SidecarSet, SidecarSetStatus, Updat
 use crate::injection::{InjectableSet, revision_data};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -80,6 +80,13 @@ struct Frame {
     metadata: ObjectMeta,
     #[serde(default)]
     status: Value,
+}
+
+/// Never fails, so that a watch goes on whatever is stored.
+impl<'de> Deserialize<'de> for ObservedSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Value::deserialize(deserializer).map(Self::read)
+    }
 }
 
 impl ObservedSet {

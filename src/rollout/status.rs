@@ -4,8 +4,9 @@ use super::counting::Counts;
 use super::revisions::RevisionPlan;
 use super::set::{ObservedSet, UsableSet};
 use crate::api::sidecarset::SidecarSetStatus;
+use crate::cluster::conditions;
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 /// Whether the set does what it says.
 pub const READY: &str = "Ready";
@@ -82,26 +83,11 @@ impl State {
     /// The conditions of the set in this state. Those of other types stay as they are.
     fn conditions(&self, set: &ObservedSet, now: Timestamp) -> Vec<Condition> {
         let mut conditions = set.status.conditions.clone();
-        for (type_, on) in [(READY, self.ready), (RECONCILING, self.reconciling), (STALLED, self.stalled)] {
-            let condition = Condition {
-                type_: type_.to_owned(),
-                status: if on { "True" } else { "False" }.to_owned(),
-                reason: self.reason.to_owned(),
-                message: self.message.clone(),
-                observed_generation: Some(set.generation),
-                last_transition_time: Time(now),
-            };
-            match conditions.iter_mut().find(|present| present.type_ == type_) {
-                Some(present) => {
-                    let since = if present.status == condition.status {
-                        present.last_transition_time.clone()
-                    } else {
-                        condition.last_transition_time.clone()
-                    };
-                    *present = Condition { last_transition_time: since, ..condition };
-                }
-                None => conditions.push(condition),
-            }
+        for (type_, is) in [(READY, self.ready), (RECONCILING, self.reconciling), (STALLED, self.stalled)] {
+            conditions::set(
+                &mut conditions,
+                conditions::condition(type_, is, self.reason, self.message.as_str(), Some(set.generation), now),
+            );
         }
         conditions
     }
