@@ -4,6 +4,7 @@
 //! * [`cli`]: one file or folder for each command; the only place that wires rooms together
 //! * [`admission`]: the HTTPS server and the review of a Pod
 //! * [`injection`]: pure: which SidecarSets match a Pod, the patch that injects them, and what makes a SidecarSet valid
+//! * [`rollout`]: a SidecarSet after admission: the counts and conditions of its status, and its `ControllerRevisions`
 //! * [`documents`]: files of objects: YAML and JSON, positions for messages, re-reading on change
 //! * [`cluster`]: client, watches, work queue, lease, events, conditions, careful writes, shutdown
 //! * [`telemetry`]: logs, metrics, readiness and the admin port
@@ -15,4 +16,5 @@ pub mod cli;
 pub mod cluster;
 pub mod documents;
 pub mod injection;
+pub mod rollout;
 pub mod telemetry;

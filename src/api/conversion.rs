@@ -165,7 +165,8 @@ fn set_entry(metadata: &mut Map<String, Value>, map: &str, key: &str, value: Str
 }
 
 /// Kubernetes' rule for label values: up to 63 characters of `[A-Za-z0-9._-]`, alphanumeric at both ends.
-fn is_label_value(text: &str) -> bool {
+#[must_use]
+pub fn is_label_value(text: &str) -> bool {
     let alphanumeric_at = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_alphanumeric);
     let bytes = text.as_bytes();
     bytes.len() <= 63

@@ -6,8 +6,12 @@ pub const HASH: &str = "kruise.io/sidecarset-hash";
 pub const HASH_WITHOUT_IMAGE: &str = "kruise.io/sidecarset-hash-without-image";
 /// On a Pod: sorted, comma separated names of the SidecarSets injected into it.
 pub const INJECTED_LIST: &str = "kruise.io/sidecarset-injected-list";
+/// On a Pod: a JSON map from set name to what its containers were before their images were changed in place.
+pub const IN_PLACE_STATE: &str = "kruise.io/sidecarset-inplace-update-state";
 /// Label of a `ControllerRevision`: the SidecarSet it belongs to.
 pub const REVISION_OF: &str = "kruise.io/sidecarset-name";
+/// Label of a `ControllerRevision`: the last part of its name, which comes from its content.
+pub const REVISION_HASH: &str = "controller.kubernetes.io/hash";
 /// v1alpha1's place of `spec.customVersion`: a label of the SidecarSet.
 pub const CUSTOM_VERSION: &str = "apps.kruise.io/sidecarset-custom-version";
 /// On a SidecarSet: `true` makes it a canary of the set that [`CANARY_BASE`] names.
@@ -36,6 +40,8 @@ pub const INJECT: &str = "outrigger.dev/inject";
 
 /// Label of Kubernetes for the program that manages an object.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// What `kubectl apply` keeps of an object: the whole of it as it was applied.
+pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Label that the API server puts on every Namespace: its name.
 pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 /// Annotation of mirror Pods: the kubelet owns them, nothing may be injected.

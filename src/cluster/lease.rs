@@ -80,7 +80,7 @@ struct Seen {
 }
 
 impl Term {
-    fn new(deadline: Instant) -> Self {
+    pub(crate) fn new(deadline: Instant) -> Self {
         Self { claim: Arc::new(Claim { deadline: Mutex::new(deadline), ended: CancellationToken::new() }) }
     }
 

@@ -28,6 +28,17 @@ pub struct Entry<'a> {
     pub revision: Option<&'a str>,
 }
 
+/// What a Pod records of one set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Recorded<'a> {
+    /// The set's hash; empty where there is none.
+    #[serde(borrow, default)]
+    pub hash: Str<'a>,
+    /// The `ControllerRevision` that was injected.
+    #[serde(borrow, default, rename = "controllerRevision")]
+    pub revision: Option<Str<'a>>,
+}
+
 /// An annotation that cannot be read.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("the value is not a JSON map from SidecarSet name to what was injected: correct or remove it")]
@@ -51,16 +62,15 @@ impl<'a> Record<'a> {
     /// Whether the set is recorded with this hash, in either form.
     #[must_use]
     pub fn has(&self, set: &str, hash: &str) -> bool {
-        #[derive(Deserialize)]
-        struct Recorded<'a> {
-            #[serde(borrow, default)]
-            hash: Str<'a>,
-        }
-        let recorded = self.entry(set).map(RawValue::get).and_then(|entry| {
-            let bare = serde_json::from_str::<Str<'_>>(entry).ok();
-            bare.or_else(|| serde_json::from_str::<Recorded<'_>>(entry).ok().map(|recorded| recorded.hash))
-        });
-        recorded.is_some_and(|recorded| *recorded == *hash)
+        self.recorded(set).is_some_and(|recorded| *recorded.hash == *hash)
+    }
+
+    /// What is recorded of the set, in either form; `None` where that is nothing readable.
+    #[must_use]
+    pub fn recorded(&self, set: &str) -> Option<Recorded<'a>> {
+        let entry = self.entry(set)?.get();
+        let bare = serde_json::from_str(entry).ok().map(|hash| Recorded { hash, revision: None });
+        bare.or_else(|| serde_json::from_str(entry).ok())
     }
 
     fn entry(&self, set: &str) -> Option<&'a RawValue> {
@@ -128,11 +138,15 @@ fn upgraded(set: &str, entry: &str, now: &str) -> String {
     }
 }
 
+/// The set names in an injected-list annotation.
+pub fn listed(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim).filter(|name| !name.is_empty())
+}
+
 /// The new value of the injected-list annotation: sorted union of what it says and `sets`. `None` when nothing changes.
 #[must_use]
 pub fn injected_list<'a>(present: Option<&'a str>, sets: impl Iterator<Item = &'a str>) -> Option<String> {
-    let listed = present.unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty());
-    let names: BTreeSet<&str> = listed.chain(sets).collect();
+    let names: BTreeSet<&str> = listed(present.unwrap_or_default()).chain(sets).collect();
     let list = names.into_iter().collect::<Vec<_>>().join(",");
     (present != Some(&list)).then_some(list)
 }

@@ -57,7 +57,7 @@ fn hash(spec: &SidecarSetSpec, images: Images) -> Result<String, FieldError> {
         write_containers(&mut json, "spec.initContainers", init_containers, images)?;
     }
     json.push('}');
-    Ok(safe_encode(&Sha256::digest(json.as_bytes())))
+    Ok(safe_encode(hexadecimal(&Sha256::digest(json.as_bytes()))))
 }
 
 fn write_containers(
@@ -90,17 +90,16 @@ fn write_containers(
     Ok(())
 }
 
-/// Kubernetes' `SafeEncodeString` over the lower-case hexadecimal digest: no vowels, so that no words appear.
-fn safe_encode(digest: &[u8]) -> String {
+/// Kubernetes' `SafeEncodeString` over digits, here decimal or lower-case hexadecimal: no vowels, so that no words appear.
+pub(super) fn safe_encode(digits: impl IntoIterator<Item = u8>) -> String {
     const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
-    digest
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .map(|nibble| {
-            let hexadecimal = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
-            char::from(ALPHABET[usize::from(hexadecimal) % ALPHABET.len()])
-        })
-        .collect()
+    digits.into_iter().map(|digit| char::from(ALPHABET[usize::from(digit) % ALPHABET.len()])).collect()
+}
+
+/// The digest in lower-case hexadecimal.
+fn hexadecimal(digest: &[u8]) -> impl Iterator<Item = u8> {
+    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+    digest.iter().flat_map(move |byte| [digit(byte >> 4), digit(byte & 15)])
 }
 
 const CONTAINER: &[Field] = &[

@@ -29,8 +29,9 @@ impl Index {
     }
 
     /// A SidecarSet was created or changed.
-    pub fn apply_set(&mut self, set: InjectableSet) {
-        self.sets.insert(set.name.clone(), Arc::new(set));
+    pub fn apply_set(&mut self, set: impl Into<Arc<InjectableSet>>) {
+        let set = set.into();
+        self.sets.insert(set.name.clone(), set);
     }
 
     /// A SidecarSet was deleted.

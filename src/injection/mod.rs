@@ -4,7 +4,7 @@
 //! for Pods without locks. A Pod is read borrowed ([`PodView`]), and the patch is written as text: nothing of the Pod that the
 //! patch does not name can change.
 
-mod annotations;
+pub mod annotations;
 mod chosen;
 mod container;
 mod content;
@@ -22,6 +22,7 @@ mod pod_security;
 pub mod re2;
 pub mod resources;
 mod revision;
+pub mod revision_data;
 mod selector;
 mod set;
 mod sharing;

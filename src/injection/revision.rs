@@ -2,6 +2,7 @@
 
 use super::content::{self, Content};
 use super::hash::Hashes;
+use super::revision_data;
 use super::set::InjectableSet;
 use crate::api::decode::{self, FieldError};
 use crate::api::defaults;
@@ -16,6 +17,10 @@ use std::collections::BTreeMap;
 pub struct Revision {
     /// Name of the `ControllerRevision`.
     pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// Its resourceVersion.
+    pub resource_version: String,
     /// Its namespace; OpenKruise keeps all in the manager's own.
     pub namespace: String,
     /// Name of the set it belongs to.
@@ -24,6 +29,8 @@ pub struct Revision {
     pub number: i64,
     /// The custom version that the set had, as a label.
     pub custom_version: Option<String>,
+    /// [`revision_data::digest`] of what it keeps; `None` where that cannot be read.
+    pub data: Option<[u8; 32]>,
     /// Hashes that were recorded with it.
     recorded: Option<Hashes>,
     /// [`content::digest`] of what it keeps; `None` where that cannot be read.
@@ -43,9 +50,14 @@ struct ControllerRevision {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Metadata {
     #[serde(default)]
     name: String,
+    #[serde(default)]
+    uid: String,
+    #[serde(default)]
+    resource_version: String,
     #[serde(default)]
     namespace: String,
     #[serde(default)]
@@ -71,18 +83,21 @@ impl Revision {
             return Ok(None);
         }
         let ControllerRevision { metadata, revision: number, data } = decode::typed(object)?;
-        let Metadata { name, namespace, mut labels, mut annotations } = metadata;
+        let Metadata { name, uid, resource_version, namespace, mut labels, mut annotations } = metadata;
         let text = Value::Object(data.spec).to_string().into_boxed_str();
-        let digest = spec_of(&text).ok().and_then(|spec| content::digest(&spec).ok());
+        let spec = spec_of(&text).ok();
         let recorded = annotations.remove(keys::HASH).zip(annotations.remove(keys::HASH_WITHOUT_IMAGE));
         Ok(Some(Self {
             name,
+            uid,
+            resource_version,
             namespace,
             set: labels.remove(keys::REVISION_OF).unwrap_or_default(),
             number,
             custom_version: labels.remove(keys::CUSTOM_VERSION),
             recorded: recorded.map(|(hash, without_image)| Hashes { hash, without_image }),
-            digest,
+            data: spec.as_ref().and_then(|spec| revision_data::of(spec).ok()).map(|data| revision_data::digest(&data)),
+            digest: spec.and_then(|spec| content::digest(&spec).ok()),
             spec: text,
         }))
     }

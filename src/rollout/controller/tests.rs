@@ -1,0 +1,316 @@
+//! The controller against an API server in memory, whose changes it is told of only when a test says so.
+
+use super::*;
+use crate::cluster::events;
+use crate::rollout::tests::{PodBuilder, set};
+use http::{Method, Request, Response};
+use http_body_util::BodyExt;
+use kube::client::Body;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+const REVISIONS: &str = "/apis/apps/v1/namespaces/kruise-system/controllerrevisions";
+const STATUS: &str = "/apis/apps.kruise.io/v1beta1/sidecarsets/s/status";
+
+/// Objects by path, and the writes that changed them.
+#[derive(Default)]
+struct Server {
+    objects: BTreeMap<String, Value>,
+    writes: Vec<String>,
+    version: u64,
+    /// Writes of revisions are answered with 403.
+    refuses_revisions: bool,
+}
+
+impl Server {
+    fn put(&mut self, path: &str, mut object: Value) -> Value {
+        self.version += 1;
+        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        object["metadata"]["uid"] = json!(format!("uid-of-{}", object["metadata"]["name"].as_str().unwrap()));
+        self.objects.insert(path.to_owned(), object.clone());
+        object
+    }
+
+    fn answer(&mut self, method: &Method, path: &str, body: &Value) -> (u16, Value) {
+        let failure = |code: u16| {
+            (code, json!({"kind": "Status", "status": "Failure", "code": code, "message": "no", "reason": "x"}))
+        };
+        if self.refuses_revisions && path.starts_with(REVISIONS) {
+            return failure(403);
+        }
+        let key = path.trim_end_matches("/status");
+        let key = if *method == Method::POST {
+            &format!("{key}/{}", body["metadata"]["name"].as_str().unwrap())
+        } else {
+            key
+        };
+        let present = self.objects.get(key).cloned();
+        let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
+        let answer = match (method, present) {
+            (&Method::GET, Some(object)) => return (200, object),
+            (&Method::POST, Some(_)) => failure(409),
+            (&Method::POST, None) => (201, self.put(key, body.clone())),
+            (_, None) => failure(404),
+            (&Method::PATCH, Some(mut object)) => {
+                if body[0]["value"] != version(&object) {
+                    return failure(409);
+                }
+                json_patch::patch(&mut object, &serde_json::from_value::<json_patch::Patch>(body.clone()).unwrap())
+                    .unwrap();
+                (200, self.put(key, object))
+            }
+            (&Method::DELETE, Some(object)) if body["preconditions"]["resourceVersion"] != version(&object) => {
+                failure(409)
+            }
+            (&Method::DELETE, Some(_)) => {
+                self.objects.remove(key);
+                (200, json!({"kind": "Status", "status": "Success"}))
+            }
+            (other, _) => panic!("{other} {path}"),
+        };
+        if answer.0 < 300 {
+            self.writes.push(format!("{method} {path}"));
+        }
+        answer
+    }
+
+    /// Names of the revisions.
+    fn revisions(&self) -> Vec<String> {
+        self.objects.keys().filter_map(|path| Some(path.strip_prefix(REVISIONS)?[1..].to_owned())).collect()
+    }
+
+    fn status(&self) -> &Value {
+        &self.objects[STATUS.trim_end_matches("/status")]["status"]
+    }
+}
+
+struct World {
+    server: Arc<Mutex<Server>>,
+    controller: Controller,
+    term: Term,
+}
+
+impl World {
+    /// A world with the set `s` of this spec, which the controller knows.
+    fn new(spec: &Value) -> Self {
+        let server = Arc::new(Mutex::new(Server::default()));
+        let served = Arc::clone(&server);
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let server = Arc::clone(&served);
+            async move {
+                let (parts, body) = request.into_parts();
+                let body = body.collect().await.unwrap().to_bytes();
+                let body = serde_json::from_slice(&body).unwrap_or_default();
+                let (code, object) = server.lock().unwrap().answer(&parts.method, parts.uri.path(), &body);
+                Ok::<_, Infallible>(
+                    Response::builder().status(code).body(Body::from(object.to_string().into_bytes())).unwrap(),
+                )
+            }
+        });
+        let client = Client::new(service, "default");
+        let (events, _unsent) = events::events(client.clone(), "test".to_owned());
+        let controller = Controller::new(client, "kruise-system", events);
+        let world = Self { server, controller, term: Term::new(Instant::now() + Duration::from_secs(3600)) };
+        world.change_set(spec);
+        world
+    }
+
+    fn server(&self) -> MutexGuard<'_, Server> {
+        self.server.lock().unwrap()
+    }
+
+    /// A user changes the set, and the controller is told.
+    fn change_set(&self, spec: &Value) {
+        let path = STATUS.trim_end_matches("/status");
+        let mut object = set("s", spec);
+        let present = self.server().objects.get(path).cloned();
+        object["status"] = present.map(|present| present["status"].clone()).unwrap_or_default();
+        self.server().put(path, object);
+        self.catch_up();
+    }
+
+    /// The controller is told how sets and revisions are now.
+    fn catch_up(&self) {
+        let server = self.server();
+        let objects = |prefix: &str| {
+            let found = server.objects.iter().filter(|(path, _)| path.starts_with(prefix));
+            found.map(|(_, object)| object.clone()).collect::<Vec<_>>()
+        };
+        let sets = objects("/apis/apps.kruise.io").into_iter().map(|object| Arc::new(ObservedSet::read(object)));
+        self.controller.sets_event(Event::Reset(sets.collect()));
+        let revisions = objects(REVISIONS).into_iter().filter_map(|object| Revision::read(object).ok().flatten());
+        self.controller
+            .revisions_event(Event::Reset(revisions.map(|revision| KeptRevision::from(&revision)).collect()));
+    }
+
+    async fn reconcile(&self) -> Outcome {
+        self.controller.shared.reconcile("s", &self.term).await
+    }
+
+    /// What was written since this was last asked: `POST` and so on, with the last part of the path.
+    fn writes(&self) -> Vec<String> {
+        std::mem::take(&mut self.server().writes)
+    }
+}
+
+fn spec(image: &str) -> Value {
+    json!({"selector": {"matchLabels": {"app": "a"}}, "containers": [{"name": "c", "image": image}],
+           "revisionHistoryLimit": 2, "updateStrategy": {"type": "NotUpdate"}})
+}
+
+fn pod(name: &str) -> WatchedPod {
+    PodBuilder::new(name).label("app", "a").injected("s", "h").container("c", "x:1").ready().watched()
+}
+
+fn status_write() -> String {
+    format!("PATCH {STATUS}")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_set_gets_its_revision_then_its_status_and_then_nothing_more() {
+    let world = World::new(&spec("x:1"));
+    assert_eq!(world.reconcile().await, Outcome::Done);
+    assert_eq!(world.writes(), [format!("POST {REVISIONS}"), status_write()]);
+    let revisions = world.server().revisions();
+    assert_eq!(world.server().status()["latestRevision"], json!(revisions[0]));
+    world.catch_up();
+    tokio::time::advance(STATUS_PAUSE).await;
+    assert_eq!((world.reconcile().await, world.writes().len()), (Outcome::Done, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cache_that_lags_creates_nothing_twice() {
+    let world = World::new(&spec("x:1"));
+    world.reconcile().await;
+    world.writes();
+    // As if the watch had told nothing of the revision.
+    world.controller.revisions_event(Event::Reset(Vec::new()));
+    tokio::time::advance(STATUS_PAUSE).await;
+    assert_eq!(world.reconcile().await, Outcome::Retry, "the status was based on what is no longer so");
+    assert_eq!((world.writes().len(), world.server().revisions().len()), (0, 1));
+    world.catch_up();
+    assert_eq!((world.reconcile().await, world.writes().len()), (Outcome::Done, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_something_else_has_is_a_collision() {
+    let world = World::new(&spec("x:1"));
+    world.reconcile().await;
+    let (name, mut object) = world
+        .server()
+        .objects
+        .iter()
+        .find(|(path, _)| path.starts_with(REVISIONS))
+        .map(|(p, o)| (p.clone(), o.clone()))
+        .unwrap();
+    object["data"] = json!({"spec": {"containers": [{"name": "other"}]}});
+    world.server().put(&name, object.clone());
+    world.controller.revisions_event(Event::Reset(Vec::new()));
+    tokio::time::advance(STATUS_PAUSE).await;
+    world.catch_up();
+    world.controller.revisions_event(Event::Reset(Vec::new()));
+    assert_eq!(world.reconcile().await, Outcome::Done);
+    assert_eq!(world.server().revisions().len(), 2);
+    assert_eq!(world.server().status()["collisionCount"], 1);
+    object["metadata"]["labels"] = json!({});
+    let world = World::new(&spec("x:1"));
+    world.server().put(&name, object);
+    assert_eq!(world.reconcile().await, Outcome::Done);
+    let server = world.server();
+    assert_eq!((server.revisions().len(), &server.status()["collisionCount"]), (2, &json!(1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn going_back_bumps_the_old_revision_and_the_history_is_cut_after_the_status() {
+    let world = World::new(&spec("x:1"));
+    for image in ["x:1", "x:2", "x:1", "x:3"] {
+        world.change_set(&spec(image));
+        tokio::time::advance(STATUS_PAUSE).await;
+        assert_eq!(world.reconcile().await, Outcome::Done);
+    }
+    let writes = world.writes();
+    let verbs: Vec<&str> = writes.iter().filter_map(|write| write.split(' ').next()).collect();
+    assert_eq!(verbs, ["POST", "PATCH", "POST", "PATCH", "PATCH", "PATCH", "POST", "PATCH", "DELETE"]);
+    let server = world.server();
+    let mut numbers: Vec<i64> = server.objects.values().filter_map(|object| object["revision"].as_i64()).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [3, 4], "x:1, which came back, and x:3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revision_seen_too_early_is_not_overwritten() {
+    let world = World::new(&spec("x:1"));
+    world.reconcile().await;
+    let (path, object) = world
+        .server()
+        .objects
+        .iter()
+        .find(|(path, _)| path.starts_with(REVISIONS))
+        .map(|(p, o)| (p.clone(), o.clone()))
+        .unwrap();
+    let mut custom = spec("x:1");
+    custom["customVersion"] = json!("v1");
+    world.change_set(&custom);
+    world.writes();
+    world.server().put(&path, object);
+    tokio::time::advance(STATUS_PAUSE).await;
+    assert_eq!((world.reconcile().await, world.writes().len()), (Outcome::Retry, 0));
+    world.catch_up();
+    assert_eq!(world.reconcile().await, Outcome::Done);
+    assert_eq!(world.server().objects[&path]["metadata"]["labels"][keys::CUSTOM_VERSION], "v1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_written_after_the_term() {
+    let world = World::new(&spec("x:1"));
+    let over = World { term: Term::new(Instant::now()), ..world };
+    assert_eq!((over.reconcile().await, over.writes().len()), (Outcome::Done, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_change_is_written_at_once_and_further_ones_are_gathered() {
+    let world = World::new(&spec("x:1"));
+    world.controller.pods_event(Event::Applied(pod("p")));
+    assert_eq!(world.reconcile().await, Outcome::Done);
+    world.catch_up();
+    world.controller.pods_event(Event::Applied(pod("q")));
+    assert_eq!(world.reconcile().await, Outcome::RequeueAfter(STATUS_PAUSE));
+    world.controller.pods_event(Event::Applied(pod("r")));
+    tokio::time::advance(STATUS_PAUSE).await;
+    world.writes();
+    assert_eq!(world.reconcile().await, Outcome::Done);
+    assert_eq!((world.writes(), &world.server().status()["matchedPods"]), (vec![status_write()], &json!(3)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_revisions_are_refused_the_counts_are_told_all_the_same() {
+    let world = World::new(&spec("x:1"));
+    world.server().refuses_revisions = true;
+    world.controller.pods_event(Event::Applied(pod("p")));
+    assert_eq!(world.reconcile().await, Outcome::Retry);
+    assert_eq!(world.writes(), [status_write()]);
+    let server = world.server();
+    assert_eq!((&server.status()["matchedPods"], server.status().get("latestRevision")), (&json!(1), None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_that_cannot_be_used_gets_a_status_that_says_so() {
+    let world = World::new(&json!({"selector": {}, "containers": 5}));
+    assert_eq!(world.reconcile().await, Outcome::Done);
+    assert_eq!(world.writes(), [status_write()]);
+    let server = world.server();
+    assert_eq!(server.status()["observedGeneration"], 1);
+    assert_eq!(server.status()["conditions"][2]["reason"], "InvalidSpec");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_that_is_gone_is_left_alone() {
+    let world = World::new(&spec("x:1"));
+    world.reconcile().await;
+    world.writes();
+    world.controller.sets_event(Event::Reset(Vec::new()));
+    tokio::time::advance(STATUS_PAUSE).await;
+    assert_eq!((world.reconcile().await, world.writes().len()), (Outcome::Done, 0));
+    assert!(world.controller.shared.lock().written.is_empty());
+}

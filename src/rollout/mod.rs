@@ -1,0 +1,25 @@
+//! A SidecarSet after admission: how many Pods it is in, which versions of it are kept, and what its status says.
+//!
+//! [`plan`] says what is to be written, from what was observed: [`set::ObservedSet`], [`pods::PodIndex`] and
+//! [`revisions::RevisionIndex`]. The [`Controller`] is told of events, and writes.
+
+mod controller;
+pub mod counting;
+mod plan;
+pub mod pod;
+pub mod pods;
+pub mod revisions;
+pub mod set;
+mod state;
+pub mod status;
+#[cfg(test)]
+mod tests;
+pub mod text;
+pub mod watched_pod;
+
+pub use controller::Controller;
+pub use plan::{Plan, plan};
+pub use pods::PodIndex;
+pub use set::ObservedSet;
+pub use state::State;
+pub use watched_pod::WatchedPod;

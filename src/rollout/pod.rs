@@ -1,0 +1,304 @@
+//! What is kept of a Pod: as little as counting and upgrading it needs, 100,000 times.
+
+use super::text::{Text, Texts};
+use super::watched_pod::{Annotations, Container, ContainerStatus, WatchedPod};
+use crate::injection::annotations::{Record, listed};
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::HashMap;
+
+/// A Pod as last seen. A Pod that no set was injected into keeps no containers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedPod {
+    /// Its namespace.
+    pub namespace: Text,
+    /// Its name.
+    pub name: Box<str>,
+    /// Its uid.
+    pub uid: Box<str>,
+    /// Its resourceVersion.
+    pub resource_version: Box<str>,
+    /// Its labels, by key.
+    pub labels: Box<[(Text, Text)]>,
+    /// How far it is.
+    pub phase: Phase,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// Whether its condition `Ready` is true.
+    pub ready: bool,
+    /// Its containers, in order.
+    pub containers: Box<[ObservedContainer]>,
+    /// Its init containers, in order.
+    pub init_containers: Box<[ObservedInitContainer]>,
+    /// How many containers its status speaks of.
+    pub reported_containers: usize,
+    /// The sets that were injected into it, by name.
+    pub injected: Box<[InjectedSet]>,
+    /// Of each container with hot upgrade: its name in the set, and the one of its two that works.
+    pub working: Box<[(Text, Text)]>,
+}
+
+/// How far a Pod is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// Not running yet.
+    Pending,
+    /// At least one container runs or starts.
+    Running,
+    /// Over, with success.
+    Succeeded,
+    /// Over, without success.
+    Failed,
+    /// Not told, or not known here.
+    #[default]
+    Unknown,
+}
+
+/// A container of a Pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedContainer {
+    /// Its name.
+    pub name: Text,
+    /// The image of the spec.
+    pub image: Text,
+    /// What the kubelet says of it.
+    pub status: Option<ObservedStatus>,
+}
+
+/// What the kubelet says of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedStatus {
+    /// The image that runs, as the container runtime names it.
+    pub image: Text,
+    /// The image that runs, by digest.
+    pub image_id: Text,
+    /// Whether the container is ready.
+    pub ready: bool,
+}
+
+/// An init container of a Pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedInitContainer {
+    /// Its name.
+    pub name: Text,
+    /// The image of the spec.
+    pub image: Text,
+    /// Whether it is a native sidecar (`restartPolicy: Always`).
+    pub native: bool,
+}
+
+/// What a Pod records of one set that was injected into it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InjectedSet {
+    /// Name of the set.
+    pub name: Text,
+    /// The set's hash; `None` where it is not recorded.
+    pub hash: Option<Text>,
+    /// The set's hash without images; `None` where it is not recorded.
+    pub hash_without_image: Option<Text>,
+    /// The `ControllerRevision` that was injected.
+    pub revision: Option<Text>,
+    /// Of each container whose image was changed in place: its name, and the image that ran before, by digest.
+    pub image_ids_before: Box<[(Text, Text)]>,
+}
+
+/// An entry of [`crate::api::keys::IN_PLACE_STATE`].
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct InPlaceState {
+    last_container_statuses: HashMap<String, LastStatus>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct LastStatus {
+    #[serde(rename = "imageID")]
+    image_id: String,
+}
+
+impl ObservedPod {
+    /// Keeps what is needed of a Pod. An annotation, or an entry of it, that cannot be read counts as absent.
+    #[must_use]
+    pub fn of(pod: &WatchedPod, texts: &mut Texts) -> Self {
+        let metadata = kube::Resource::meta(pod);
+        let boxed = |text: &Option<String>| text.as_deref().unwrap_or_default().into();
+        let injected = injected(&pod.annotations, texts);
+        let keep: &[Container] = if injected.is_empty() { &[] } else { &pod.containers };
+        let keep_init: &[Container] = if injected.is_empty() { &[] } else { &pod.init_containers };
+        let statuses = pod.status.container_statuses.as_deref().unwrap_or_default();
+        let conditions = pod.status.conditions.iter().flatten();
+        Self {
+            namespace: texts.share(metadata.namespace.as_deref().unwrap_or_default()),
+            name: boxed(&metadata.name),
+            uid: boxed(&metadata.uid),
+            resource_version: boxed(&metadata.resource_version),
+            labels: pod.labels.iter().map(|(key, value)| (texts.share(key), texts.share(value))).collect(),
+            phase: Phase::of(pod.status.phase.as_deref()),
+            deleting: pod.deleting,
+            ready: conditions.into_iter().any(|condition| &*condition.kind == "Ready" && &*condition.status == "True"),
+            containers: keep.iter().map(|container| observed_container(container, statuses, texts)).collect(),
+            init_containers: keep_init.iter().map(|container| observed_init_container(container, texts)).collect(),
+            reported_containers: statuses.len(),
+            injected,
+            working: working(pod.annotations.working_hot_upgrade.as_deref(), texts),
+        }
+    }
+
+    /// The value of a label.
+    #[must_use]
+    pub fn label(&self, key: &str) -> Option<&str> {
+        let position = self.labels.binary_search_by(|(label, _)| (**label).cmp(key)).ok()?;
+        Some(&self.labels[position].1)
+    }
+
+    /// Its container of this name.
+    #[must_use]
+    pub fn container(&self, name: &str) -> Option<&ObservedContainer> {
+        self.containers.iter().find(|container| &*container.name == name)
+    }
+
+    /// Whether it runs or is going to: it is neither over nor being deleted.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        !self.deleting && !matches!(self.phase, Phase::Succeeded | Phase::Failed)
+    }
+
+    /// Of the two containers of a hot upgrade, that of `base`, the working one.
+    #[must_use]
+    pub fn working(&self, base: &str) -> Option<&str> {
+        self.working.iter().find(|(name, _)| &**name == base).map(|(_, working)| &**working)
+    }
+}
+
+impl Phase {
+    fn of(phase: Option<&str>) -> Self {
+        match phase {
+            Some("Pending") => Self::Pending,
+            Some("Running") => Self::Running,
+            Some("Succeeded") => Self::Succeeded,
+            Some("Failed") => Self::Failed,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+fn observed_container(container: &Container, statuses: &[ContainerStatus], texts: &mut Texts) -> ObservedContainer {
+    let status = statuses.iter().find(|status| status.name == container.name);
+    ObservedContainer {
+        name: texts.share(&container.name),
+        image: texts.share(&container.image),
+        status: status.map(|status| ObservedStatus {
+            image: texts.share(&status.image),
+            image_id: texts.share(&status.image_id),
+            ready: status.ready,
+        }),
+    }
+}
+
+fn observed_init_container(container: &Container, texts: &mut Texts) -> ObservedInitContainer {
+    ObservedInitContainer {
+        name: texts.share(&container.name),
+        image: texts.share(&container.image),
+        native: container.restart_policy.as_deref() == Some("Always"),
+    }
+}
+
+fn injected(annotations: &Annotations, texts: &mut Texts) -> Box<[InjectedSet]> {
+    let mut names: Vec<&str> = listed(annotations.injected_list.as_deref().unwrap_or_default()).collect();
+    if names.is_empty() {
+        return Box::default();
+    }
+    names.sort_unstable();
+    names.dedup();
+    let record = Record::parse(annotations.hash.as_deref()).unwrap_or_default();
+    let record_without_image = Record::parse(annotations.hash_without_image.as_deref()).unwrap_or_default();
+    let states: HashMap<String, Value> = json(annotations.in_place_state.as_deref());
+    let injected = names.into_iter().map(|name| {
+        let recorded = record.recorded(name).unwrap_or_default();
+        let without_image = record_without_image.recorded(name).unwrap_or_default();
+        let state: Option<InPlaceState> = states.get(name).and_then(|state| InPlaceState::deserialize(state).ok());
+        let before = state.unwrap_or_default().last_container_statuses;
+        let mut filled = |text: &str| (!text.is_empty()).then(|| texts.share(text));
+        InjectedSet {
+            hash: filled(&recorded.hash),
+            hash_without_image: filled(&without_image.hash),
+            revision: recorded.revision.as_deref().and_then(&mut filled),
+            name: texts.share(name),
+            image_ids_before: before
+                .iter()
+                .map(|(name, last)| (texts.share(name), texts.share(&last.image_id)))
+                .collect(),
+        }
+    });
+    injected.collect()
+}
+
+fn working(annotation: Option<&str>, texts: &mut Texts) -> Box<[(Text, Text)]> {
+    let map: HashMap<String, Value> = json(annotation);
+    let names = map.iter().filter_map(|(base, working)| Some((base, working.as_str()?)));
+    names.map(|(base, working)| (texts.share(base), texts.share(working))).collect()
+}
+
+/// A map that an annotation holds as JSON; empty where it cannot be read.
+fn json(annotation: Option<&str>) -> HashMap<String, Value> {
+    annotation.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollout::tests::PodBuilder;
+    use serde_json::json;
+
+    fn observed(pod: &Value) -> ObservedPod {
+        ObservedPod::of(&serde_json::from_value(pod.clone()).unwrap(), &mut Texts::default())
+    }
+
+    #[test]
+    fn what_sets_left_on_it_is_read() {
+        let pod = observed(&json!({
+            "metadata": {"name": "p", "namespace": "n", "uid": "u", "resourceVersion": "7", "labels": {"b": "2", "a": "1"},
+                "deletionTimestamp": "2026-01-01T00:00:00Z", "annotations": {
+                "kruise.io/sidecarset-injected-list": "y,,x,y",
+                "kruise.io/sidecarset-hash": r#"{"x":{"hash":"h","controllerRevision":"x-1"},"y":"bare","z":{"hash":"q"}}"#,
+                "kruise.io/sidecarset-hash-without-image": r#"{"x":{"hash":"w"}}"#,
+                "kruise.io/sidecarset-inplace-update-state": r#"{"x":{"lastContainerStatuses":{"c":{"imageID":"id"}}},"y":5}"#,
+                "kruise.io/sidecarset-working-hotupgrade-container": r#"{"c":"c-2","d":null}"#}},
+            "spec": {"containers": [{"name": "c", "image": "i:1"}, {"name": "d", "image": "j:1"}],
+                     "initContainers": [{"name": "e", "image": "k:1", "restartPolicy": "Always"}]},
+            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}],
+                       "containerStatuses": [{"name": "c", "image": "docker.io/i:1", "imageID": "i@sha256:1", "ready": true}]}
+        }));
+        assert_eq!((pod.phase, pod.deleting, pod.ready, pod.is_active()), (Phase::Running, true, true, false));
+        assert_eq!((pod.label("a"), pod.label("b"), pod.label("c")), (Some("1"), Some("2"), None));
+        let names: Vec<&str> = pod.injected.iter().map(|set| &*set.name).collect();
+        assert_eq!(names, ["x", "y"]);
+        let [x, y] = &*pod.injected else { panic!("{:?}", pod.injected) };
+        assert_eq!((x.hash.as_deref(), x.hash_without_image.as_deref()), (Some("h"), Some("w")));
+        assert_eq!(x.revision.as_deref(), Some("x-1"));
+        assert_eq!(&*x.image_ids_before, [("c".into(), "id".into())]);
+        assert_eq!((y.hash.as_deref(), y.revision.as_deref(), y.image_ids_before.len()), (Some("bare"), None, 0));
+        assert_eq!((pod.working("c"), pod.working("d")), (Some("c-2"), None));
+        assert_eq!(pod.container("c").unwrap().status.as_ref().unwrap().image_id.as_ref(), "i@sha256:1");
+        assert_eq!((&pod.container("d").unwrap().status, pod.reported_containers), (&None, 1));
+        assert!(pod.init_containers[0].native);
+    }
+
+    #[test]
+    fn annotations_that_cannot_be_read_count_as_absent() {
+        let broken = PodBuilder::new("p")
+            .injected("s", "h")
+            .annotation("kruise.io/sidecarset-hash", "{")
+            .annotation("kruise.io/sidecarset-inplace-update-state", "[]")
+            .annotation("kruise.io/sidecarset-working-hotupgrade-container", "x");
+        let pod = ObservedPod::of(&broken.watched(), &mut Texts::default());
+        assert_eq!((&*pod.injected[0].name, &pod.injected[0].hash), ("s", &None));
+        assert!(pod.injected[0].image_ids_before.is_empty() && pod.working.is_empty());
+    }
+
+    #[test]
+    fn a_pod_without_sidecars_keeps_no_containers() {
+        let pod = observed(&json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}));
+        assert!(pod.containers.is_empty() && pod.labels.is_empty());
+    }
+}

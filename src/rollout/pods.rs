@@ -1,0 +1,279 @@
+//! The Pods of all SidecarSets and how many stand how, kept up to date at a cost that grows with the Pods that change.
+
+use super::counting::{CountingRules, Counts, Labels, Standing};
+use super::pod::ObservedPod;
+use super::text::{Text, Texts};
+use super::watched_pod::WatchedPod;
+use slab::Slab;
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+/// Pods, Namespaces and rules of the sets, and the counts that follow from them. Applying replaces an object of the same name;
+/// resetting replaces all of a kind.
+#[derive(Debug, Default)]
+pub struct PodIndex {
+    pods: Slab<CountedPod>,
+    /// By namespace and name.
+    by_name: HashMap<Text, HashMap<Box<str>, usize>>,
+    namespaces: HashMap<String, Labels>,
+    /// Sets that are known or that some Pod names.
+    sets: HashMap<Text, CountedSet>,
+    /// Sets whose counts or revisions changed since they were last asked for.
+    changed: BTreeSet<Text>,
+    texts: Texts,
+}
+
+/// A Pod, and how it was counted for each of [`ObservedPod::injected`].
+#[derive(Debug)]
+struct CountedPod {
+    pod: ObservedPod,
+    standings: Box<[Standing]>,
+}
+
+#[derive(Debug, Default)]
+struct CountedSet {
+    /// `None` while there is no usable set of this name.
+    rules: Option<CountingRules>,
+    /// Pods that name the set.
+    pods: HashSet<usize>,
+    counts: Counts,
+    /// `ControllerRevisions` that matched Pods record, with how many.
+    revisions: BTreeMap<Text, usize>,
+}
+
+impl PodIndex {
+    /// A Pod was created or changed.
+    pub fn apply_pod(&mut self, pod: &WatchedPod) {
+        let pod = ObservedPod::of(pod, &mut self.texts);
+        let known = self.by_name.get(&pod.namespace).and_then(|names| names.get(&pod.name)).copied();
+        let Some(key) = known else {
+            let names = self.by_name.entry(pod.namespace.clone()).or_default();
+            let name = pod.name.clone();
+            let key = self.pods.insert(CountedPod { standings: Box::default(), pod });
+            names.insert(name, key);
+            self.count(key);
+            return;
+        };
+        let names =
+            |pod: &ObservedPod| pod.injected.iter().map(|set| (set.name.clone(), set.revision.clone())).collect();
+        let (before, now): (Vec<_>, Vec<_>) = (names(&self.pods[key].pod), names(&pod));
+        if before == now {
+            self.pods[key].pod = pod;
+            self.recount(&[key], None);
+        } else {
+            self.discount(key);
+            self.pods[key].pod = pod;
+            self.count(key);
+        }
+    }
+
+    /// A Pod was deleted: it counts no more at once, however it was deleted.
+    pub fn delete_pod(&mut self, namespace: &str, name: &str) {
+        let Some(names) = self.by_name.get_mut(namespace) else { return };
+        let Some(key) = names.remove(name) else { return };
+        if names.is_empty() {
+            self.by_name.remove(namespace);
+        }
+        self.discount(key);
+        self.pods.remove(key);
+    }
+
+    /// These are all Pods.
+    pub fn reset_pods(&mut self, pods: impl IntoIterator<Item = impl Borrow<WatchedPod>>) {
+        let mut gone: HashSet<usize> = self.pods.iter().map(|(key, _)| key).collect();
+        for pod in pods {
+            let pod = pod.borrow();
+            let metadata = kube::Resource::meta(pod);
+            let names = self.by_name.get(metadata.namespace.as_deref().unwrap_or_default());
+            if let Some(key) = names.and_then(|names| names.get(metadata.name.as_deref().unwrap_or_default())) {
+                gone.remove(key);
+            }
+            self.apply_pod(pod);
+        }
+        for key in gone {
+            let (namespace, name) = (self.pods[key].pod.namespace.clone(), self.pods[key].pod.name.clone());
+            self.delete_pod(&namespace, &name);
+        }
+    }
+
+    /// A SidecarSet was created or changed; `rules` are `None` where it cannot be used, and then nothing counts for it. Its Pods
+    /// are counted anew only where the rules differ.
+    pub fn apply_set(&mut self, name: &str, rules: Option<CountingRules>) {
+        let name = self.texts.share(name);
+        let set = self.sets.entry(name.clone()).or_default();
+        if set.rules == rules {
+            self.forget_if_unused(&name);
+            return;
+        }
+        set.rules = rules;
+        let pods: Vec<usize> = set.pods.iter().copied().collect();
+        self.recount(&pods, Some(&name));
+        self.forget_if_unused(&name);
+    }
+
+    /// A SidecarSet was deleted.
+    pub fn delete_set(&mut self, name: &str) {
+        self.apply_set(name, None);
+    }
+
+    /// A Namespace was created or changed. Only its own Pods are counted anew, and only where its labels differ.
+    pub fn apply_namespace(&mut self, name: &str, labels: Labels) {
+        if self.namespaces.get(name) != Some(&labels) {
+            self.namespaces.insert(name.to_owned(), labels);
+            self.recount_namespace(name);
+        }
+    }
+
+    /// A Namespace was deleted.
+    pub fn delete_namespace(&mut self, name: &str) {
+        if self.namespaces.remove(name).is_some() {
+            self.recount_namespace(name);
+        }
+    }
+
+    /// These are all Namespaces.
+    pub fn reset_namespaces(&mut self, namespaces: impl IntoIterator<Item = (String, Labels)>) {
+        let namespaces: HashMap<String, Labels> = namespaces.into_iter().collect();
+        let known = self.namespaces.keys().filter(|name| !namespaces.contains_key(*name));
+        for gone in known.cloned().collect::<Vec<_>>() {
+            self.delete_namespace(&gone);
+        }
+        for (name, labels) in namespaces {
+            self.apply_namespace(&name, labels);
+        }
+    }
+
+    /// How many Pods stand how with a set.
+    #[must_use]
+    pub fn counts(&self, set: &str) -> Counts {
+        self.sets.get(set).map(|set| set.counts).unwrap_or_default()
+    }
+
+    /// Whether a Pod that the set matches records this `ControllerRevision`.
+    #[must_use]
+    pub fn uses_revision(&self, set: &str, revision: &str) -> bool {
+        self.sets.get(set).is_some_and(|set| set.revisions.contains_key(revision))
+    }
+
+    /// The Pods that name a set as injected into them, and how each stands with it.
+    pub fn pods_of(&self, set: &str) -> impl Iterator<Item = (&ObservedPod, Standing)> {
+        let keys = self.sets.get(set).into_iter().flat_map(|set| &set.pods);
+        keys.filter_map(move |key| {
+            let CountedPod { pod, standings } = self.pods.get(*key)?;
+            let position = pod.injected.iter().position(|injected| &*injected.name == set)?;
+            Some((pod, standings[position]))
+        })
+    }
+
+    /// How many Pods are known.
+    #[must_use]
+    pub fn pods(&self) -> usize {
+        self.pods.len()
+    }
+
+    /// The sets whose counts or revisions in use changed since this was last called. There may be some among them that are
+    /// back at what they were, or that do not exist.
+    pub fn take_changed(&mut self) -> BTreeSet<Text> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Counts a Pod for the sets that it names.
+    fn count(&mut self, key: usize) {
+        let Self { pods, namespaces, sets, changed, .. } = self;
+        let CountedPod { pod, standings } = &mut pods[key];
+        let namespace = namespaces.get(&*pod.namespace);
+        let counted = pod.injected.iter().map(|injected| {
+            let set = sets.entry(injected.name.clone()).or_default();
+            set.pods.insert(key);
+            let rules = set.rules.as_ref();
+            let standing = rules.map(|rules| rules.standing(&injected.name, pod, namespace)).unwrap_or_default();
+            if set.count(standing, injected.revision.as_ref()) {
+                changed.insert(injected.name.clone());
+            }
+            standing
+        });
+        *standings = counted.collect();
+    }
+
+    /// Takes a Pod out of all counts.
+    fn discount(&mut self, key: usize) {
+        let Self { pods, sets, changed, .. } = self;
+        let CountedPod { pod, standings } = &mut pods[key];
+        for (injected, standing) in pod.injected.iter().zip(standings) {
+            let Some(set) = sets.get_mut(&injected.name) else { continue };
+            set.pods.remove(&key);
+            if set.discount(*standing, injected.revision.as_ref()) {
+                changed.insert(injected.name.clone());
+            }
+            if set.is_unused() {
+                sets.remove(&injected.name);
+            }
+        }
+    }
+
+    /// Counts Pods anew, for one set or for all that they name.
+    fn recount(&mut self, keys: &[usize], only: Option<&Text>) {
+        let Self { pods, namespaces, sets, changed, .. } = self;
+        for key in keys {
+            let CountedPod { pod, standings } = &mut pods[*key];
+            let namespace = namespaces.get(&*pod.namespace);
+            for (injected, standing) in pod.injected.iter().zip(standings) {
+                if only.is_some_and(|only| *only != injected.name) {
+                    continue;
+                }
+                let Some(set) = sets.get_mut(&injected.name) else { continue };
+                let rules = set.rules.as_ref();
+                let new = rules.map(|rules| rules.standing(&injected.name, pod, namespace)).unwrap_or_default();
+                if new != *standing {
+                    set.discount(*standing, injected.revision.as_ref());
+                    set.count(new, injected.revision.as_ref());
+                    *standing = new;
+                    changed.insert(injected.name.clone());
+                }
+            }
+        }
+    }
+
+    fn recount_namespace(&mut self, name: &str) {
+        let pods: Vec<usize> = self.by_name.get(name).into_iter().flat_map(HashMap::values).copied().collect();
+        self.recount(&pods, None);
+    }
+
+    fn forget_if_unused(&mut self, name: &Text) {
+        if self.sets.get(name).is_some_and(CountedSet::is_unused) {
+            self.sets.remove(name);
+        }
+    }
+}
+
+impl CountedSet {
+    /// Counts a Pod; whether anything changed.
+    fn count(&mut self, standing: Standing, revision: Option<&Text>) -> bool {
+        self.counts.add(standing);
+        if let Some(revision) = revision.filter(|_| standing.matched) {
+            *self.revisions.entry(revision.clone()).or_default() += 1;
+        }
+        standing.matched
+    }
+
+    /// Takes a Pod out of the counts; whether anything changed.
+    fn discount(&mut self, standing: Standing, revision: Option<&Text>) -> bool {
+        self.counts.subtract(standing);
+        if let Some(revision) = revision.filter(|_| standing.matched)
+            && let Some(pods) = self.revisions.get_mut(revision)
+        {
+            *pods -= 1;
+            if *pods == 0 {
+                self.revisions.remove(revision);
+            }
+        }
+        standing.matched
+    }
+
+    fn is_unused(&self) -> bool {
+        self.rules.is_none() && self.pods.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,251 @@
+//! A SidecarSet as last seen: what its status and revisions are made of, whether it can be used or not.
+
+use super::counting::CountingRules;
+use crate::api::conversion::is_label_value;
+use crate::api::decode::{self, FieldError};
+use crate::api::keys;
+use crate::api::sidecarset::{InjectRevision, SidecarSet, SidecarSetStatus, UpdateStrategy, UpdateStrategyType};
+use crate::injection::{InjectableSet, revision_data};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A SidecarSet as last seen.
+#[derive(Clone, Debug)]
+pub struct ObservedSet {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// Its resourceVersion.
+    pub resource_version: String,
+    /// Its generation: rises with each change of the spec.
+    pub generation: i64,
+    /// Its present status; empty where it cannot be read.
+    pub status: SidecarSetStatus,
+    /// What can be done with it, or why nothing can: a sentence that names the field.
+    pub usable: Result<UsableSet, String>,
+}
+
+/// What a set that can be used is about.
+#[derive(Clone, Debug)]
+pub struct UsableSet {
+    /// What is injected into which Pods; for [`crate::injection::Index`], too.
+    pub injectable: Arc<InjectableSet>,
+    /// Which Pods count.
+    pub rules: CountingRules,
+    /// What its `ControllerRevision` holds.
+    pub content: RevisionContent,
+    /// `ControllerRevisions` to keep, at least 1.
+    pub history_limit: usize,
+    /// `spec.injectionStrategy.revision`: the version to inject instead of the present one.
+    pub pinned: Option<InjectRevision>,
+    /// Whether Pods with older containers are to be updated.
+    pub updates: Updates,
+}
+
+/// What a `ControllerRevision` holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RevisionContent {
+    /// Its `data` as JSON text.
+    pub data: Box<str>,
+    /// [`revision_data::digest`] of that.
+    pub digest: [u8; 32],
+    /// Labels that it takes over from the set.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations that it takes over from the set, the present hashes among them.
+    pub annotations: BTreeMap<String, String>,
+    /// The name of this version, where it has one that can be a label.
+    pub custom_version: Option<String>,
+}
+
+/// Whether Pods with older containers are to be updated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Updates {
+    /// No: the strategy is `NotUpdate`, or updates are paused.
+    Off,
+    /// Those that the update strategy's selector selects.
+    Selected,
+    /// All but these: a number or a percentage.
+    AllBut(IntOrString),
+}
+
+/// Metadata and status, whatever the rest is like.
+#[derive(Deserialize)]
+struct Frame {
+    #[serde(default)]
+    metadata: ObjectMeta,
+    #[serde(default)]
+    status: Value,
+}
+
+/// Never fails, so that a watch goes on whatever is stored.
+impl<'de> Deserialize<'de> for ObservedSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Value::deserialize(deserializer).map(Self::read)
+    }
+}
+
+impl ObservedSet {
+    /// Reads a SidecarSet of either version. Nothing in it makes this fail: what cannot be used is told in `usable`.
+    #[must_use]
+    pub fn read(object: Value) -> Self {
+        let (metadata, status) = match Frame::deserialize(&object) {
+            Ok(Frame { metadata, status }) => (metadata, SidecarSetStatus::deserialize(status).unwrap_or_default()),
+            Err(_) => Default::default(),
+        };
+        let usable = decode::sidecarset(object).map_err(|e| e.to_string());
+        Self {
+            name: metadata.name.unwrap_or_default(),
+            uid: metadata.uid.unwrap_or_default(),
+            resource_version: metadata.resource_version.unwrap_or_default(),
+            generation: metadata.generation.unwrap_or_default(),
+            status,
+            usable: usable.and_then(|set| UsableSet::of(set).map_err(|e| e.to_string())),
+        }
+    }
+}
+
+impl UsableSet {
+    fn of(set: SidecarSet) -> Result<Self, FieldError> {
+        let (metadata, spec) = (set.metadata.clone(), set.spec.clone());
+        let injectable = InjectableSet::stored(set).map_err(|e| e.error)?;
+        let data = revision_data::of(&spec)?.into_boxed_str();
+        let mut annotations = metadata.annotations.unwrap_or_default();
+        annotations.remove(keys::LAST_APPLIED); // the whole set once more, and of no use in a revision
+        let hashes = &injectable.content.hashes;
+        annotations.insert(keys::HASH.to_owned(), hashes.hash.clone());
+        annotations.insert(keys::HASH_WITHOUT_IMAGE.to_owned(), hashes.without_image.clone());
+        let limit = spec.revision_history_limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or_default();
+        Ok(Self {
+            rules: CountingRules::of(&injectable, &spec),
+            content: RevisionContent {
+                digest: revision_data::digest(&data),
+                data,
+                labels: metadata.labels.unwrap_or_default(),
+                annotations,
+                custom_version: Some(spec.custom_version).filter(|text| !text.is_empty() && is_label_value(text)),
+            },
+            history_limit: limit.max(1),
+            pinned: spec.injection_strategy.revision,
+            updates: Updates::of(&spec.update_strategy),
+            injectable: Arc::new(injectable),
+        })
+    }
+}
+
+impl Updates {
+    fn of(strategy: &UpdateStrategy) -> Self {
+        if strategy.paused || strategy.strategy != Some(UpdateStrategyType::RollingUpdate) {
+            return Self::Off;
+        }
+        let is_empty = |selector: &k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector| {
+            selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty)
+                && selector.match_expressions.as_ref().is_none_or(Vec::is_empty)
+        };
+        match &strategy.selector {
+            Some(selector) if !is_empty(selector) => Self::Selected,
+            _ => Self::AllBut(strategy.partition.clone().unwrap_or(IntOrString::Int(0))),
+        }
+    }
+
+    /// Of so many Pods, how many keep their older containers at most; `None` where that is not told by a number.
+    #[must_use]
+    pub fn left_behind(&self, matched: usize) -> Option<usize> {
+        match self {
+            Self::Off => Some(matched),
+            Self::Selected => None,
+            Self::AllBut(IntOrString::Int(number)) => Some(usize::try_from(*number).unwrap_or_default()),
+            Self::AllBut(IntOrString::String(text)) => {
+                let percent: usize = text.strip_suffix('%')?.parse().ok()?;
+                Some(matched.saturating_mul(percent).div_ceil(100))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollout::tests::set;
+    use serde_json::json;
+
+    fn spec() -> Value {
+        json!({"selector": {"matchLabels": {"a": "b"}}, "containers": [{"name": "c", "image": "x:1"}]})
+    }
+
+    #[test]
+    fn a_set_that_cannot_be_used_is_known_all_the_same() {
+        let mut object = set("s", &json!({"selector": {"matchExpressions": [{"key": "a", "operator": "in"}]}}));
+        object["status"] = json!({"matchedPods": 3, "updatedPods": 1, "readyPods": 2, "observedGeneration": 4});
+        let seen = ObservedSet::read(object);
+        assert_eq!((seen.name.as_str(), seen.generation, seen.status.matched_pods), ("s", 1, 3));
+        assert!(seen.usable.unwrap_err().starts_with("spec.selector.matchExpressions[0].operator: \"in\""));
+        let undecodable = ObservedSet::read(set("s", &json!({"containers": 5})));
+        assert_eq!(undecodable.resource_version, "1");
+        assert!(undecodable.usable.unwrap_err().starts_with("spec.containers: invalid type"));
+        let mut odd = set("s", &spec());
+        odd["status"] = json!({"matchedPods": "three"});
+        assert_eq!(ObservedSet::read(odd).status, SidecarSetStatus::default());
+        assert!(ObservedSet::read(json!([])).usable.is_err());
+    }
+
+    #[test]
+    fn a_revision_takes_over_labels_and_annotations_but_not_the_set_once_more() {
+        let mut object = set("s", &spec());
+        object["metadata"]["labels"] = json!({"team": "x"});
+        object["metadata"]["annotations"] =
+            json!({"note": "y", keys::HASH: "outdated", keys::LAST_APPLIED: "{\"spec\":{}}"});
+        let usable = ObservedSet::read(object).usable.unwrap();
+        assert_eq!(usable.content.labels, BTreeMap::from([("team".to_owned(), "x".to_owned())]));
+        let hashes = &usable.injectable.content.hashes;
+        let expected = [("note", "y"), (keys::HASH, &hashes.hash), (keys::HASH_WITHOUT_IMAGE, &hashes.without_image)];
+        assert_eq!(
+            usable.content.annotations,
+            expected.map(|(key, value)| (key.to_owned(), value.to_owned())).into_iter().collect()
+        );
+    }
+
+    #[test]
+    fn a_custom_version_that_is_no_label_value_is_not_taken_over() {
+        let custom = |version: &str| {
+            let mut spec = spec();
+            spec["customVersion"] = json!(version);
+            ObservedSet::read(set("s", &spec)).usable.unwrap().content.custom_version
+        };
+        assert_eq!(custom("v1").as_deref(), Some("v1"));
+        assert_eq!(custom("not a label!"), None);
+        assert_eq!(custom(""), None);
+    }
+
+    #[test]
+    fn the_history_keeps_at_least_one() {
+        let limit = |limit: i32| {
+            let mut spec = spec();
+            spec["revisionHistoryLimit"] = json!(limit);
+            ObservedSet::read(set("s", &spec)).usable.unwrap().history_limit
+        };
+        assert_eq!((limit(3), limit(0), limit(-1)), (3, 1, 1));
+        assert_eq!(ObservedSet::read(set("s", &spec())).usable.unwrap().history_limit, 10);
+    }
+
+    #[test]
+    fn a_partition_leaves_pods_behind_rounded_up() {
+        let left = |strategy: Value| {
+            let mut spec = spec();
+            spec["updateStrategy"] = strategy;
+            ObservedSet::read(set("s", &spec)).usable.unwrap().updates.left_behind(7)
+        };
+        assert_eq!(left(json!({})), Some(0));
+        assert_eq!(left(json!({"partition": 2})), Some(2));
+        assert_eq!(left(json!({"partition": "50%"})), Some(4));
+        assert_eq!(left(json!({"partition": "half"})), None);
+        assert_eq!(left(json!({"selector": {"matchLabels": {"a": "b"}}})), None);
+        assert_eq!(left(json!({"selector": {}})), Some(0));
+        assert_eq!(left(json!({"paused": true})), Some(7));
+        assert_eq!(left(json!({"type": "NotUpdate"})), Some(7));
+    }
+}

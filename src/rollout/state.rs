@@ -1,0 +1,209 @@
+//! All that the controller knows, and which sets an event makes it look at again.
+
+use super::counting::Labels;
+use super::plan::{Plan, plan};
+use super::pods::PodIndex;
+use super::revisions::{KeptRevision, RevisionIndex};
+use super::set::ObservedSet;
+use super::watched_pod::WatchedPod;
+use crate::cluster::Event;
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Sets, Pods, Namespaces and revisions as last seen. Each event returns the names of the sets to look at again.
+#[derive(Debug, Default)]
+pub struct State {
+    sets: BTreeMap<String, Arc<ObservedSet>>,
+    pods: PodIndex,
+    revisions: RevisionIndex,
+}
+
+impl State {
+    /// The names of all sets.
+    pub fn sets(&self) -> impl Iterator<Item = &String> {
+        self.sets.keys()
+    }
+
+    /// The Pods.
+    #[must_use]
+    pub fn pods(&self) -> &PodIndex {
+        &self.pods
+    }
+
+    /// The set of this name, and what is to be written for it.
+    #[must_use]
+    pub fn plan(&self, set: &str, now: Timestamp) -> Option<(Arc<ObservedSet>, Plan)> {
+        let set = self.sets.get(set)?;
+        Some((Arc::clone(set), plan(set, &self.pods, &self.revisions, now)))
+    }
+
+    /// SidecarSets changed.
+    pub fn sets_event(&mut self, event: Event<Arc<ObservedSet>>) -> BTreeSet<String> {
+        let mut touched = BTreeSet::new();
+        match event {
+            Event::Applied(set) => {
+                touched.insert(set.name.clone());
+                self.apply_set(set);
+            }
+            Event::Deleted(set) => self.delete_set(&set.name),
+            Event::Reset(sets) => {
+                let names: BTreeSet<&String> = sets.iter().map(|set| &set.name).collect();
+                let gone: Vec<String> = self.sets.keys().filter(|name| !names.contains(name)).cloned().collect();
+                gone.iter().for_each(|name| self.delete_set(name));
+                touched.extend(names.into_iter().cloned());
+                sets.into_iter().for_each(|set| self.apply_set(set));
+            }
+        }
+        self.with_changed_counts(touched)
+    }
+
+    /// Pods changed.
+    pub fn pods_event(&mut self, event: Event<WatchedPod>) -> BTreeSet<String> {
+        match event {
+            Event::Applied(pod) => self.pods.apply_pod(&pod),
+            Event::Deleted(pod) => {
+                let metadata = kube::Resource::meta(&pod);
+                let text = |text: &Option<String>| text.clone().unwrap_or_default();
+                self.pods.delete_pod(&text(&metadata.namespace), &text(&metadata.name));
+            }
+            Event::Reset(pods) => self.pods.reset_pods(pods),
+        }
+        self.with_changed_counts(BTreeSet::new())
+    }
+
+    /// Namespaces changed: their names and labels.
+    pub fn namespaces_event(&mut self, event: Event<(String, Labels)>) -> BTreeSet<String> {
+        match event {
+            Event::Applied((name, labels)) => self.pods.apply_namespace(&name, labels),
+            Event::Deleted((name, _)) => self.pods.delete_namespace(&name),
+            Event::Reset(namespaces) => self.pods.reset_namespaces(namespaces),
+        }
+        self.with_changed_counts(BTreeSet::new())
+    }
+
+    /// `ControllerRevisions` changed.
+    pub fn revisions_event(&mut self, event: Event<KeptRevision>) -> BTreeSet<String> {
+        let touched = match event {
+            Event::Applied(revision) => {
+                let touched = revision.set.clone();
+                let before = self.revisions.apply(revision);
+                before.map(|before| before.set).into_iter().chain([touched]).collect()
+            }
+            Event::Deleted(revision) => {
+                self.revisions.delete(&revision.name);
+                BTreeSet::from([revision.set])
+            }
+            Event::Reset(revisions) => {
+                self.revisions.reset(revisions);
+                self.sets.keys().cloned().collect()
+            }
+        };
+        self.with_changed_counts(touched)
+    }
+
+    /// This name cannot be given to a revision: something else has it.
+    pub fn mark_taken(&mut self, revision: &str) {
+        self.revisions.mark_taken(revision);
+    }
+
+    fn apply_set(&mut self, set: Arc<ObservedSet>) {
+        self.pods.apply_set(&set.name, set.usable.as_ref().ok().map(|usable| usable.rules.clone()));
+        self.sets.insert(set.name.clone(), set);
+    }
+
+    fn delete_set(&mut self, name: &str) {
+        self.pods.delete_set(name);
+        self.sets.remove(name);
+    }
+
+    /// These and the sets whose counts changed, as far as they exist.
+    fn with_changed_counts(&mut self, mut touched: BTreeSet<String>) -> BTreeSet<String> {
+        touched.extend(self.pods.take_changed().iter().map(|name| name.to_string()));
+        touched.retain(|name| self.sets.contains_key(name));
+        touched
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollout::tests::{PodBuilder, set};
+    use serde_json::{Value, json};
+
+    fn spec(label: &str) -> Value {
+        json!({"selector": {"matchLabels": {"app": label}}, "containers": [{"name": "c", "image": "i:1"}]})
+    }
+
+    fn observed(name: &str, spec: &Value) -> Arc<ObservedSet> {
+        Arc::new(ObservedSet::read(set(name, spec)))
+    }
+
+    fn names(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn state() -> State {
+        let mut state = State::default();
+        let sets = ["a", "b"].map(|name| observed(name, &spec(name)));
+        assert_eq!(state.sets_event(Event::Reset(sets.to_vec())), names(&["a", "b"]));
+        state
+    }
+
+    fn pod(name: &str, set: &str) -> WatchedPod {
+        PodBuilder::new(name).label("app", set).injected(set, "h").container("c", "i:1").ready().watched()
+    }
+
+    #[test]
+    fn an_event_touches_only_the_sets_it_matters_to() {
+        let mut state = state();
+        assert_eq!(state.pods_event(Event::Applied(pod("p", "a"))), names(&["a"]));
+        assert_eq!(state.pods_event(Event::Applied(pod("p", "a"))), names(&[]));
+        assert_eq!(state.pods_event(Event::Applied(pod("q", "of-no-set"))), names(&[]));
+        assert_eq!(state.namespaces_event(Event::Reset(vec![("default".to_owned(), Labels::new())])), names(&[]));
+        assert_eq!(state.pods_event(Event::Deleted(pod("p", "a"))), names(&["a"]));
+        assert_eq!(state.sets_event(Event::Applied(observed("b", &spec("b")))), names(&["b"]));
+        assert_eq!(state.sets_event(Event::Deleted(observed("b", &spec("b")))), names(&[]));
+        assert_eq!(state.sets().collect::<Vec<_>>(), ["a"]);
+    }
+
+    #[test]
+    fn a_set_that_becomes_unusable_counts_nothing_and_others_go_on() {
+        let mut state = state();
+        state.pods_event(Event::Reset(vec![pod("p", "a"), pod("q", "b")]));
+        let broken = observed("a", &json!({"selector": {}}));
+        assert_eq!(state.sets_event(Event::Applied(broken)), names(&["a"]));
+        assert_eq!((state.pods().counts("a").matched, state.pods().counts("b").matched), (0, 1));
+        let (_, plan) = state.plan("a", Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!(plan.problem.as_deref(), Some("spec.selector: must not be empty: name at least one label"));
+        assert!(plan.status.is_some() && plan.revision.is_none());
+    }
+
+    #[test]
+    fn sets_that_a_list_lacks_are_gone() {
+        let mut state = state();
+        state.pods_event(Event::Reset(vec![pod("p", "a")]));
+        assert_eq!(state.sets_event(Event::Reset(vec![observed("b", &spec("b"))])), names(&["b"]));
+        assert!(state.plan("a", Timestamp::UNIX_EPOCH).is_none());
+        assert_eq!(state.pods().counts("a").matched, 0);
+    }
+
+    #[test]
+    fn a_revision_touches_its_set() {
+        let mut state = state();
+        let revision = |set: &str| KeptRevision {
+            name: "a-1".to_owned(),
+            uid: String::new(),
+            resource_version: "1".to_owned(),
+            set: set.to_owned(),
+            number: 1,
+            custom_version: None,
+            data: None,
+        };
+        assert_eq!(state.revisions_event(Event::Applied(revision("a"))), names(&["a"]));
+        assert_eq!(state.revisions_event(Event::Applied(revision("b"))), names(&["a", "b"]));
+        assert_eq!(state.revisions_event(Event::Deleted(revision("b"))), names(&["b"]));
+        assert_eq!(state.revisions_event(Event::Applied(revision("gone"))), names(&[]));
+        assert_eq!(state.revisions_event(Event::Reset(Vec::new())), names(&["a", "b"]));
+    }
+}

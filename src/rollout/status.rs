@@ -1,0 +1,222 @@
+//! The status that a SidecarSet should have: counts, revision, and conditions as kstatus reads them.
+
+use super::counting::Counts;
+use super::revisions::RevisionPlan;
+use super::set::{ObservedSet, UsableSet};
+use crate::api::sidecarset::SidecarSetStatus;
+use crate::cluster::conditions;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+/// Whether the set does what it says.
+pub const READY: &str = "Ready";
+/// Whether Pods are still to be brought to the present containers.
+pub const RECONCILING: &str = "Reconciling";
+/// Whether somebody has to correct the set.
+pub const STALLED: &str = "Stalled";
+
+/// The three conditions, told apart by one state.
+struct State {
+    ready: bool,
+    reconciling: bool,
+    stalled: bool,
+    reason: &'static str,
+    message: String,
+}
+
+/// The status of a set that can be used; `None` where that is what it has.
+#[must_use]
+pub fn usable(
+    set: &ObservedSet,
+    usable: &UsableSet,
+    counts: Counts,
+    revisions: &RevisionPlan,
+    now: Timestamp,
+) -> Option<SidecarSetStatus> {
+    let outdated = counts.matched - counts.updated.min(counts.matched);
+    let state = if let Some(problem) = &revisions.unusable_pin {
+        State::stalled("RevisionMissing", problem)
+    } else if usable.updates.left_behind(counts.matched).is_some_and(|left| outdated > left) {
+        State {
+            ready: false,
+            reconciling: true,
+            stalled: false,
+            reason: "PodsOutdated",
+            message: format!("{outdated} of {} Pods do not have the latest containers yet", counts.matched),
+        }
+    } else {
+        State {
+            ready: true,
+            reconciling: false,
+            stalled: false,
+            reason: "Current",
+            message: "new Pods are injected, and no running Pod is to be updated".to_owned(),
+        }
+    };
+    let status = SidecarSetStatus {
+        observed_generation: set.generation,
+        matched_pods: as_i32(counts.matched),
+        updated_pods: as_i32(counts.updated),
+        ready_pods: as_i32(counts.ready),
+        updated_ready_pods: as_i32(counts.updated_ready),
+        latest_revision: revisions.latest.clone(),
+        collision_count: Some(revisions.collision_count),
+        conditions: state.conditions(set, now),
+    };
+    (status != set.status).then_some(status)
+}
+
+/// The status of a set that cannot be used; `None` where that is what it has. Which Pods count is not known then, so the counts
+/// stay what they were.
+#[must_use]
+pub fn unusable(set: &ObservedSet, problem: &str, now: Timestamp) -> Option<SidecarSetStatus> {
+    let conditions = State::stalled("InvalidSpec", problem).conditions(set, now);
+    let status = SidecarSetStatus { observed_generation: set.generation, conditions, ..set.status.clone() };
+    (status != set.status).then_some(status)
+}
+
+impl State {
+    fn stalled(reason: &'static str, problem: &str) -> Self {
+        Self { ready: false, reconciling: false, stalled: true, reason, message: problem.to_owned() }
+    }
+
+    /// The conditions of the set in this state. Those of other types stay as they are.
+    fn conditions(&self, set: &ObservedSet, now: Timestamp) -> Vec<Condition> {
+        let mut conditions = set.status.conditions.clone();
+        for (type_, is) in [(READY, self.ready), (RECONCILING, self.reconciling), (STALLED, self.stalled)] {
+            conditions::set(
+                &mut conditions,
+                conditions::condition(type_, is, self.reason, self.message.as_str(), Some(set.generation), now),
+            );
+        }
+        conditions
+    }
+}
+
+fn as_i32(count: usize) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollout::tests::set;
+    use serde_json::{Value, json};
+
+    const LATER: i64 = 1_700_000_000;
+
+    fn spec() -> Value {
+        json!({"selector": {"matchLabels": {"a": "b"}}, "containers": [{"name": "c", "image": "x:1"}]})
+    }
+
+    fn revisions() -> RevisionPlan {
+        let (latest, obsolete) = ("s-1".to_owned(), Vec::new());
+        RevisionPlan { write: None, latest, collision_count: 0, obsolete, unusable_pin: None }
+    }
+
+    fn status(spec: &Value, present: &Value, counts: Counts, revisions: &RevisionPlan) -> Option<Value> {
+        let mut object = set("s", spec);
+        object["status"] = present.clone();
+        let set = ObservedSet::read(object);
+        let now = Timestamp::from_second(LATER).unwrap();
+        let status = match &set.usable {
+            Ok(ready) => usable(&set, ready, counts, revisions, now),
+            Err(problem) => unusable(&set, problem, now),
+        };
+        status.map(|status| serde_json::to_value(status).unwrap())
+    }
+
+    fn conditions(status: &Value) -> Vec<(&str, &str, &str)> {
+        let text = |condition: &'_ Value, field: &str| condition[field].as_str().map(str::to_owned).unwrap();
+        let all = status["conditions"].as_array().unwrap();
+        assert!(
+            all.iter().all(|condition| condition["observedGeneration"] == 1 && !text(condition, "message").is_empty())
+        );
+        all.iter()
+            .map(|condition| ["type", "status", "reason"].map(|field| condition[field].as_str().unwrap()).into())
+            .collect()
+    }
+
+    const COUNTS: Counts = Counts { matched: 3, updated: 2, ready: 2, updated_ready: 1 };
+
+    #[test]
+    fn the_status_has_the_shape_that_openkruise_writes_and_conditions() {
+        let mut spec = spec();
+        spec["updateStrategy"] = json!({"type": "NotUpdate"});
+        let mut status = status(&spec, &json!(null), COUNTS, &revisions()).unwrap();
+        let expected =
+            [("Ready", "True", "Current"), ("Reconciling", "False", "Current"), ("Stalled", "False", "Current")];
+        assert_eq!(conditions(&status), expected);
+        status.as_object_mut().unwrap().shift_remove("conditions");
+        assert_eq!(
+            status,
+            json!({"observedGeneration": 1, "matchedPods": 3, "updatedPods": 2, "readyPods": 2, "updatedReadyPods": 1,
+                   "latestRevision": "s-1", "collisionCount": 0})
+        );
+    }
+
+    #[test]
+    fn nothing_is_written_when_nothing_changed() {
+        let first = status(&spec(), &json!(null), COUNTS, &revisions()).unwrap();
+        assert_eq!(status(&spec(), &first, COUNTS, &revisions()), None);
+        let more = Counts { ready: 3, ..COUNTS };
+        assert_eq!(status(&spec(), &first, more, &revisions()).unwrap()["readyPods"], 3);
+    }
+
+    #[test]
+    fn a_condition_keeps_its_time_until_its_status_changes() {
+        let mut present = status(&spec(), &json!(null), COUNTS, &revisions()).unwrap();
+        let conditions = present["conditions"].as_array_mut().unwrap();
+        conditions.iter_mut().for_each(|condition| condition["lastTransitionTime"] = json!("2020-01-01T00:00:00Z"));
+        conditions.push(json!({"type": "Other", "status": "True", "reason": "X", "message": "", "lastTransitionTime": "2020-01-01T00:00:00Z"}));
+        let all = Counts { updated: 3, ..COUNTS };
+        let status = status(&spec(), &present, all, &revisions()).unwrap();
+        let since = |of: &str| {
+            let mut all = status["conditions"].as_array().unwrap().iter();
+            all.find(|condition| condition["type"] == of).unwrap()["lastTransitionTime"].clone()
+        };
+        assert_eq!(since("Ready"), "2023-11-14T22:13:20Z");
+        assert_eq!(since("Reconciling"), "2023-11-14T22:13:20Z");
+        assert_eq!((since("Stalled"), since("Other")), (json!("2020-01-01T00:00:00Z"), json!("2020-01-01T00:00:00Z")));
+    }
+
+    #[test]
+    fn a_set_whose_pods_are_to_be_updated_is_reconciling_until_they_are() {
+        let of = |strategy: Value, counts: Counts| {
+            let mut spec = spec();
+            spec["updateStrategy"] = strategy;
+            let status = status(&spec, &json!(null), counts, &revisions()).unwrap();
+            let all = conditions(&status);
+            (all[0].1 == "True", all[1].1 == "True")
+        };
+        assert_eq!(of(json!({}), COUNTS), (false, true));
+        assert_eq!(of(json!({}), Counts { updated: 3, ..COUNTS }), (true, false));
+        assert_eq!(of(json!({"partition": 1}), COUNTS), (true, false));
+        assert_eq!(of(json!({"paused": true}), COUNTS), (true, false));
+        assert_eq!(of(json!({"type": "NotUpdate"}), COUNTS), (true, false));
+        assert_eq!(of(json!({}), Counts::default()), (true, false));
+    }
+
+    #[test]
+    fn a_set_that_cannot_be_used_is_stalled_with_the_field_and_keeps_its_counts() {
+        let mut spec = spec();
+        spec["selector"] = json!({"matchExpressions": [{"key": "a", "operator": "Near"}]});
+        let present = json!({"matchedPods": 3, "updatedPods": 2, "readyPods": 1, "latestRevision": "s-0"});
+        let status = status(&spec, &present, Counts::default(), &revisions()).unwrap();
+        let expected = [("Ready", "False"), ("Reconciling", "False"), ("Stalled", "True")];
+        assert_eq!(conditions(&status), expected.map(|(type_, on)| (type_, on, "InvalidSpec")));
+        let message = status["conditions"][2]["message"].as_str().unwrap();
+        assert!(message.starts_with("spec.selector.matchExpressions[0].operator: \"Near\""), "{message}");
+        assert_eq!((&status["observedGeneration"], &status["matchedPods"]), (&json!(1), &json!(3)));
+        assert_eq!(self::status(&spec, &status, Counts::default(), &revisions()), None);
+    }
+
+    #[test]
+    fn a_missing_pinned_revision_stalls_the_set() {
+        let missing =
+            RevisionPlan { unusable_pin: Some("spec.injectionStrategy.revision: gone".to_owned()), ..revisions() };
+        let status = status(&spec(), &json!(null), COUNTS, &missing).unwrap();
+        assert_eq!(conditions(&status)[2], ("Stalled", "True", "RevisionMissing"));
+        assert_eq!(status["conditions"][2]["message"], "spec.injectionStrategy.revision: gone");
+    }
+}

@@ -1,0 +1,104 @@
+//! Pods and SidecarSets for the tests of this room.
+
+use super::counting::CountingRules;
+use super::watched_pod::WatchedPod;
+use crate::api::decode;
+use crate::injection::InjectableSet;
+use serde_json::{Value, json};
+
+/// A Pod, part by part.
+#[derive(Clone)]
+pub struct PodBuilder(Value);
+
+impl PodBuilder {
+    /// A running Pod of namespace `default`.
+    pub fn new(name: &str) -> Self {
+        Self(json!({
+            "metadata": {"name": name, "namespace": "default", "uid": format!("uid-of-{name}"), "resourceVersion": "1",
+                         "labels": {}, "annotations": {}},
+            "spec": {"containers": []},
+            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "False"}], "containerStatuses": []}
+        }))
+    }
+
+    pub fn namespace(mut self, namespace: &str) -> Self {
+        self.0["metadata"]["namespace"] = json!(namespace);
+        self
+    }
+
+    pub fn label(mut self, key: &str, value: &str) -> Self {
+        self.0["metadata"]["labels"][key] = json!(value);
+        self
+    }
+
+    pub fn annotation(mut self, key: &str, value: &str) -> Self {
+        self.0["metadata"]["annotations"][key] = json!(value);
+        self
+    }
+
+    /// Injected by this set alone, when it had this hash.
+    pub fn injected(self, set: &str, hash: &str) -> Self {
+        let record = json!({set: {"hash": hash, "controllerRevision": format!("{set}-{hash}")}}).to_string();
+        self.annotation("kruise.io/sidecarset-injected-list", set).annotation("kruise.io/sidecarset-hash", &record)
+    }
+
+    /// With a container that runs its image.
+    pub fn container(mut self, name: &str, image: &str) -> Self {
+        let status = json!({"name": name, "image": image, "imageID": image, "ready": true});
+        self.list("/spec/containers").push(json!({"name": name, "image": image}));
+        self.list("/status/containerStatuses").push(status);
+        self
+    }
+
+    /// What the kubelet says of a container.
+    pub fn status(mut self, name: &str, image: &str, image_id: &str) -> Self {
+        for status in self.list("/status/containerStatuses").iter_mut().filter(|status| status["name"] == name) {
+            status["image"] = json!(image);
+            status["imageID"] = json!(image_id);
+        }
+        self
+    }
+
+    pub fn without_status(mut self, name: &str) -> Self {
+        self.list("/status/containerStatuses").retain(|status| status["name"] != name);
+        self
+    }
+
+    pub fn ready(mut self) -> Self {
+        self.0["status"]["conditions"][0]["status"] = json!("True");
+        self
+    }
+
+    pub fn phase(mut self, phase: &str) -> Self {
+        self.0["status"]["phase"] = json!(phase);
+        self
+    }
+
+    pub fn deleting(mut self) -> Self {
+        self.0["metadata"]["deletionTimestamp"] = json!("2026-01-02T03:04:05Z");
+        self
+    }
+
+    pub fn watched(&self) -> WatchedPod {
+        serde_json::from_value(self.0.clone()).unwrap()
+    }
+
+    fn list(&mut self, path: &str) -> &mut Vec<Value> {
+        self.0.pointer_mut(path).and_then(Value::as_array_mut).unwrap()
+    }
+}
+
+/// A SidecarSet of this name and spec.
+pub fn set(name: &str, spec: &Value) -> Value {
+    json!({
+        "apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "spec": spec,
+        "metadata": {"name": name, "uid": format!("uid-of-{name}"), "resourceVersion": "1", "generation": 1}
+    })
+}
+
+/// The rules by which Pods count for a set of this spec.
+pub fn rules(name: &str, spec: &Value) -> CountingRules {
+    let set = decode::sidecarset(set(name, spec)).unwrap();
+    let spec = set.spec.clone();
+    CountingRules::of(&InjectableSet::new(set).unwrap(), &spec)
+}
