@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::ResourceExt;
-use kube::core::{DynamicObject, PartialObjectMeta};
+use kube::core::PartialObjectMeta;
+use serde_json::Value;
 use tokio::sync::Notify;
 
 use super::validate_sidecarset::{KnownWorld, RevisionName};
@@ -93,7 +94,7 @@ impl Cache {
     }
 
     /// SidecarSets changed.
-    pub fn sidecarsets(&self, event: &Event<DynamicObject>) {
+    pub fn sidecarsets(&self, event: &Event<Value>) {
         self.change(event, |known| match event {
             Event::Reset(sets) => {
                 known.unusable.retain(|(kind, _), _| *kind != KIND_SET);
@@ -103,8 +104,8 @@ impl Cache {
             }
             Event::Applied(set) => known.apply_set(set),
             Event::Deleted(set) => {
-                known.unusable.remove(&(KIND_SET, set.name_any()));
-                known.forget_set(&set.name_any());
+                known.unusable.remove(&(KIND_SET, name(set)));
+                known.forget_set(&name(set));
             }
         });
     }
@@ -120,7 +121,7 @@ impl Cache {
     }
 
     /// `ControllerRevisions` changed.
-    pub fn revisions(&self, event: &Event<DynamicObject>) {
+    pub fn revisions(&self, event: &Event<Value>) {
         self.change(event, |known| match event {
             Event::Reset(revisions) => {
                 known.unusable.retain(|(kind, _), _| *kind != KIND_REVISION);
@@ -129,8 +130,8 @@ impl Cache {
             }
             Event::Applied(revision) => known.apply_revision(revision),
             Event::Deleted(revision) => {
-                known.unusable.remove(&(KIND_REVISION, revision.name_any()));
-                known.index.delete_revision(&revision.namespace().unwrap_or_default(), &revision.name_any());
+                known.unusable.remove(&(KIND_REVISION, name(revision)));
+                known.index.delete_revision(&namespace(revision), &name(revision));
             }
         });
     }
@@ -172,15 +173,13 @@ const KIND_REVISION: &str = "ControllerRevision";
 const KIND_CONFIG: &str = "ConfigMap";
 
 impl Known {
-    fn apply_set(&mut self, object: &DynamicObject) {
-        let name = object.name_any();
-        let read = serde_json::to_value(object)
-            .map_err(|error| error.to_string())
-            .and_then(|value| decode::sidecarset(value).map_err(|error| format!("SidecarSet {name:?}: {error}")));
-        let set = match read {
+    fn apply_set(&mut self, object: &Value) {
+        let name = name(object);
+        let set = match decode::sidecarset(object.clone()) {
             Ok(set) => set,
-            Err(problem) => {
+            Err(error) => {
                 self.forget_set(&name);
+                let problem = format!("SidecarSet {name:?}: {error}");
                 return self.report((KIND_SET, name), problem);
             }
         };
@@ -202,19 +201,17 @@ impl Known {
         Arc::make_mut(&mut self.sets).remove(name);
     }
 
-    fn apply_revision(&mut self, object: &DynamicObject) {
-        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-        let read = serde_json::to_value(object).map_err(|error| error.to_string());
-        let read = read.and_then(|value| Revision::read(value).map_err(|error| error.to_string()));
-        match read {
+    fn apply_revision(&mut self, object: &Value) {
+        let (namespace, name) = (namespace(object), name(object));
+        match Revision::read(object.clone()) {
             Ok(Some(revision)) => {
                 self.unusable.remove(&(KIND_REVISION, name));
                 self.index.apply_revision(revision);
             }
             Ok(None) => self.index.delete_revision(&namespace, &name),
-            Err(problem) => {
+            Err(error) => {
                 self.index.delete_revision(&namespace, &name);
-                let problem = format!("ControllerRevision \"{namespace}/{name}\": {problem}");
+                let problem = format!("ControllerRevision \"{namespace}/{name}\": {error}");
                 self.report((KIND_REVISION, name), problem);
             }
         }
@@ -241,4 +238,12 @@ impl Known {
             patch_without_whitelist: self.patch_without_whitelist,
         }
     }
+}
+
+fn name(object: &Value) -> String {
+    object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
+}
+
+fn namespace(object: &Value) -> String {
+    object["metadata"]["namespace"].as_str().unwrap_or_default().to_owned()
 }

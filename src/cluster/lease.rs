@@ -311,6 +311,14 @@ impl Seen {
     }
 }
 
+/// Does `work` in a term that lasts until `shutdown` is cancelled, with no Lease: right only where no second process ever runs.
+pub async fn lead_alone<F: Future<Output = ()>>(shutdown: &CancellationToken, work: impl FnOnce(Term) -> F) {
+    // As good as for ever: the deadline of a term cannot be left out.
+    let deadline = Instant::now() + Duration::from_secs(u32::MAX.into());
+    let claim = Claim { deadline: Mutex::new(deadline), ended: shutdown.child_token() };
+    work(Term { claim: Arc::new(claim) }).await;
+}
+
 /// A name for this process that no other has: its host's name and something random.
 #[must_use]
 pub fn identity() -> String {

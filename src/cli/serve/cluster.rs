@@ -5,15 +5,20 @@ use super::feature_gates::FeatureGates;
 use crate::admission::registration::{CONVERSION_SERVICE, FailurePolicy, Reach, Registrar, Registration, SERVICE};
 use crate::admission::{Cache, Handler, convert, mutate_pod, mutate_sidecarset, reload, validate_sidecarset};
 use crate::api::sidecarset::SidecarSet;
-use crate::cluster::{self, Leadership, Tasks, Watch, lease};
+use crate::cluster::{self, Event, Leadership, Tasks, Term, Watch, events, lease};
+use crate::injection::Revision;
 use crate::injection::validate::WHITELIST_CONFIG_MAP;
+use crate::rollout::revisions::KeptRevision;
+use crate::rollout::{self, ObservedSet, WatchedPod};
 use crate::telemetry::{Metrics, Readiness, Webhook};
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ControllerRevision;
-use kube::core::ApiResource;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::Config;
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
+use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,13 +118,17 @@ pub(super) async fn job(
         tracing::warn!(gate, "--feature-gates: this gate has no meaning here");
     }
     let client = cluster::connect(None).await?;
+    let identity = lease::identity();
     let mut tasks = Tasks::new(shutdown.clone());
 
     let mut options = args.injection.options();
     options.exclusions.namespaces.insert(flags.namespace().to_owned());
     let excluded_namespaces = options.exclusions.namespaces.clone();
     let cache = Arc::new(Cache::new(options, flags.feature_gates.patch_without_whitelist, metrics.clone()));
-    let watches = watch(&client, flags.revision_namespace(), &cache, &mut tasks);
+    let (events, publish) = events::events(client.clone(), identity.clone());
+    tasks.spawn_until_shutdown("events", publish);
+    let rollout = rollout::Controller::new(client.clone(), flags.revision_namespace(), events);
+    let watches = Watches::start(&client, flags.revision_namespace(), &cache, &rollout, &mut tasks);
     tasks.spawn_until_shutdown("snapshots", {
         let cache = cache.clone();
         async move { cache.keep_published().await }
@@ -135,52 +144,101 @@ pub(super) async fn job(
     });
     tasks.spawn_until_shutdown("the CA's file", bundle.keep_registered(registration));
     let registrar = Registrar { client: client.clone(), registration: receiver, owner: flags.owner_cluster_role.clone() };
-    let leadership = Leadership::new(client.clone(), flags.namespace(), lease::identity());
+    let leadership = Leadership::new(client.clone(), flags.namespace(), identity);
+    let lead = {
+        let planned_from = watches.all.clone();
+        move |term: Term| {
+            let (registrar, rollout, planned_from) = (registrar.clone(), rollout.clone(), planned_from.clone());
+            async move {
+                tokio::join!(registrar.run(term.clone()), rollout.run(term, &planned_from));
+            }
+        }
+    };
     tasks.spawn("leadership", {
-        let shutdown = shutdown.clone();
+        let (shutdown, elected) = (shutdown.clone(), flags.leader_elect);
         async move {
-            leadership.run(&shutdown, |term| registrar.clone().run(term)).await;
+            if elected {
+                leadership.run(&shutdown, lead).await;
+            } else {
+                lease::lead_alone(&shutdown, lead).await;
+            }
         }
     });
 
-    let readiness = watches.into_iter().fold(Readiness::new(), |readiness, watch| {
+    let readiness = watches.of_reviews.into_iter().fold(Readiness::new(), |readiness, watch| {
         readiness.check(watch.what(), move || watch.check())
     });
     let background = Box::pin(async move { tasks.run(BACKGROUND_STOP).await.map_err(Into::into) });
     Ok(Job { webhooks: webhooks(&cache, metrics), readiness, background })
 }
 
-/// Starts the watches; those without which a replica is not ready.
-fn watch(client: &Client, revision_namespace: &str, cache: &Arc<Cache>, tasks: &mut Tasks) -> Vec<Watch> {
-    let mut ready = Vec::new();
-    let all = Config::default();
+/// The watches that run in every replica.
+struct Watches {
+    /// What controllers plan from.
+    all: Vec<Watch>,
+    /// What reviews are answered from: without it a replica is not ready.
+    of_reviews: Vec<Watch>,
+}
 
-    let told = cache.clone();
-    let sets = Api::all_with(client.clone(), &ApiResource::erase::<SidecarSet>(&()));
-    let (watch, task) = cluster::watch("sidecarsets", sets, all.clone(), move |event| told.sidecarsets(&event));
-    tasks.spawn_until_shutdown("the watch of SidecarSets", task);
-    ready.push(watch);
+impl Watches {
+    fn start(
+        client: &Client,
+        revision_namespace: &str,
+        cache: &Arc<Cache>,
+        rollout: &rollout::Controller,
+        tasks: &mut Tasks,
+    ) -> Self {
+        let (reviews, controller) = (cache.clone(), rollout.clone());
+        let api = Api::<SidecarSet>::all(client.clone());
+        let (sets, task) = cluster::watch_as("sidecarsets", api, Config::default(), move |event: Event<Value>| {
+            reviews.sidecarsets(&event);
+            if let Some(event) = event.filter_map(|set| Some(Arc::new(ObservedSet::read(set)))) {
+                controller.sets_event(event);
+            }
+        });
+        tasks.spawn_until_shutdown("the watch of SidecarSets", task);
 
-    let told = cache.clone();
-    let (watch, task) =
-        cluster::watch("namespaces", Api::all(client.clone()), all.clone(), move |event| told.namespaces(&event));
-    tasks.spawn_until_shutdown("the watch of Namespaces", task);
-    ready.push(watch);
+        let (reviews, controller) = (cache.clone(), rollout.clone());
+        let api = Api::<PartialObjectMeta<Namespace>>::all(client.clone());
+        let (namespaces, task) = cluster::watch("namespaces", api, Config::default(), move |event| {
+            reviews.namespaces(&event);
+            let labels = |namespace: PartialObjectMeta<Namespace>| {
+                Some((namespace.name_any(), namespace.metadata.labels.unwrap_or_default()))
+            };
+            if let Some(event) = event.filter_map(labels) {
+                controller.namespaces_event(event);
+            }
+        });
+        tasks.spawn_until_shutdown("the watch of Namespaces", task);
 
-    let told = cache.clone();
-    let kind = ApiResource::erase::<ControllerRevision>(&());
-    let revisions = Api::namespaced_with(client.clone(), revision_namespace, &kind);
-    let (watch, task) = cluster::watch("controllerrevisions", revisions, all.clone(), move |event| told.revisions(&event));
-    tasks.spawn_until_shutdown("the watch of ControllerRevisions", task);
-    ready.push(watch);
+        let (reviews, controller) = (cache.clone(), rollout.clone());
+        let api = Api::<ControllerRevision>::namespaced(client.clone(), revision_namespace);
+        let (revisions, task) =
+            cluster::watch_as("controllerrevisions", api, Config::default(), move |event: Event<Value>| {
+                reviews.revisions(&event);
+                let kept = |revision| Some(KeptRevision::from(&Revision::read(revision).ok()??));
+                if let Some(event) = event.filter_map(kept) {
+                    controller.revisions_event(event);
+                }
+            });
+        tasks.spawn_until_shutdown("the watch of ControllerRevisions", task);
 
-    let told = cache.clone();
-    let only = all.fields(&format!("metadata.name={WHITELIST_CONFIG_MAP}"));
-    let maps = Api::namespaced(client.clone(), revision_namespace);
-    let (watch, task) = cluster::watch("configmaps", maps, only, move |event| told.configuration(&event));
-    tasks.spawn_until_shutdown("the watch of the metadata whitelist", task);
-    ready.push(watch);
-    ready
+        let reviews = cache.clone();
+        let only = Config::default().fields(&format!("metadata.name={WHITELIST_CONFIG_MAP}"));
+        let api = Api::namespaced(client.clone(), revision_namespace);
+        let (whitelist, task) = cluster::watch("configmaps", api, only, move |event| reviews.configuration(&event));
+        tasks.spawn_until_shutdown("the watch of the metadata whitelist", task);
+
+        let controller = rollout.clone();
+        let api = Api::<Pod>::all(client.clone());
+        let (pods, task) = cluster::watch_as("pods", api, Config::default(), move |event: Event<WatchedPod>| {
+            controller.pods_event(event);
+        });
+        tasks.spawn_until_shutdown("the watch of Pods", task);
+
+        let of_reviews = vec![sets.clone(), namespaces.clone(), revisions.clone(), whitelist];
+        Self { all: vec![sets, namespaces, revisions, pods], of_reviews }
+    }
 }
 
 fn webhooks(cache: &Arc<Cache>, metrics: &Arc<Metrics>) -> Vec<(Webhook, Handler)> {

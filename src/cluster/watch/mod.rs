@@ -28,6 +28,17 @@ pub enum Event<K> {
     Deleted(K),
 }
 
+impl<K> Event<K> {
+    /// The same about other objects; those that have no counterpart are left out, and an event about only such is none.
+    pub fn filter_map<T>(self, mut counterpart: impl FnMut(K) -> Option<T>) -> Option<Event<T>> {
+        match self {
+            Self::Reset(objects) => Some(Event::Reset(objects.into_iter().filter_map(counterpart).collect())),
+            Self::Applied(object) => counterpart(object).map(Event::Applied),
+            Self::Deleted(object) => counterpart(object).map(Event::Deleted),
+        }
+    }
+}
+
 /// What is known of a watch. A cheap clone is the same watch.
 #[derive(Clone, Debug)]
 pub struct Watch {
