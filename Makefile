@@ -34,7 +34,7 @@ cluster: testbed ## Start a control plane with outrigger registered in it, and s
 	$(say) "Building outrigger (a first build compiles all dependencies: some minutes)"
 	$(CARGO) build --locked --workspace
 	$(say) "Starting the control plane"
-	$(CARGO) run --locked --quiet --package outrigger-testbed -- target/debug/outrigger
+	$(CARGO) run --locked --quiet --package outrigger-testbed
 
 run: ## Run outrigger against the cluster of the current kubeconfig, which must reach WEBHOOK_URL
 	$(CARGO) run --locked -- serve --webhook-url $(WEBHOOK_URL)
