@@ -34,7 +34,7 @@ cluster: testbed ## Start a control plane with outrigger registered in it, and s
 	$(say) "Building outrigger (a first build compiles all dependencies: some minutes)"
 	$(CARGO) build --locked --workspace
 	$(say) "Starting the control plane"
-	$(CARGO) run --locked --quiet --package outrigger-testbed -- target/debug/outrigger
+	$(CARGO) run --locked --quiet --package outrigger-testbed
 
 run: ## Run outrigger against the cluster of the current kubeconfig, which must reach WEBHOOK_URL
 	$(CARGO) run --locked -- serve --webhook-url $(WEBHOOK_URL)
@@ -119,14 +119,16 @@ $(TESTBED_BIN)/helm: $(call go_files,helm)
 	$(call go_build,helm,helm.sh/helm/v4/cmd/helm)
 
 $(TESTBED_BIN)/kwok-stages.yaml: $(call go_files,kwok)
+	$(say) "Taking kwok's stages from its module"
 	@mkdir -p $(@D)
-	folder=$(call go_folder,kwok,sigs.k8s.io/kwok)/kustomize/stage && \
+	@folder=$(call go_folder,kwok,sigs.k8s.io/kwok)/kustomize/stage && \
 	for stage in node/fast/node-initialize pod/fast/pod-complete pod/fast/pod-delete; do \
 		cat $$folder/$$stage.yaml && echo ---; \
 	done > $@
 
 $(TESTBED_BIN)/istio-crds.yaml: $(call go_files,istio)
+	$(say) "Taking Istio's CRDs from istio.io/api"
 	@mkdir -p $(@D)
-	cat $(call go_folder,istio,istio.io/api)/kubernetes/customresourcedefinitions.gen.yaml > $@
+	@cat $(call go_folder,istio,istio.io/api)/kubernetes/customresourcedefinitions.gen.yaml > $@
 
 .DELETE_ON_ERROR:

@@ -2,20 +2,19 @@
 
 use std::{
     env,
-    path::Path,
     process::{Command, ExitCode},
     time::Duration,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use outrigger_testbed::{ControlPlane, Log, Parts, Process, free_port, wait_for};
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::sleep,
 };
 
-/// Applied before outrigger starts, those that are there.
-const MANIFESTS: &[&str] = &["manifests/crds", "manifests/rbac"];
+/// Where outrigger finds its Secret and its Lease; its ServiceAccount in it is `outrigger`, of `manifests/rbac`.
+const NAMESPACE: &str = "outrigger-system";
 
 /// How long outrigger may take to register.
 const START: Duration = Duration::from_secs(60);
@@ -27,6 +26,8 @@ const GRACE: Duration = Duration::from_secs(30);
 fn flags(port: u16, admin_port: u16) -> Vec<String> {
     vec![
         "serve".to_owned(),
+        "--owner-cluster-role=outrigger".to_owned(),
+        "--shutdown-delay=0".to_owned(),
         format!("--listen=127.0.0.1:{port}"),
         format!("--admin-listen=127.0.0.1:{admin_port}"),
         format!("--webhook-url=https://127.0.0.1:{port}"),
@@ -35,12 +36,7 @@ fn flags(port: u16, admin_port: u16) -> Vec<String> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments: Vec<_> = env::args().skip(1).collect();
-    let [program] = &arguments[..] else {
-        eprintln!("usage: outrigger-testbed PATH_OF_OUTRIGGER");
-        return ExitCode::from(2);
-    };
-    match run(Path::new(program)).await {
+    match run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -49,20 +45,26 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Starts all, and stops all when interrupted.
-async fn run(program: &Path) -> Result<()> {
+/// Starts all, and stops all when interrupted. Runs in the folder of the repository.
+async fn run() -> Result<()> {
+    let program = env::current_exe()?.with_file_name("outrigger");
+    ensure!(program.is_file(), "{} is missing: build outrigger first, as `make cluster` does", program.display());
     let stopped = stop_signal()?;
     tokio::pin!(stopped);
     let plane = tokio::select! {
         plane = ControlPlane::start(Parts::Full) => plane?,
         () = &mut stopped => return Ok(()),
     };
-    for folder in MANIFESTS.iter().filter(|folder| Path::new(folder).is_dir()) {
+    plane.kubectl(&["create", "namespace", NAMESPACE], None).await?.ok()?;
+    for folder in ["manifests/crds", "manifests/rbac"] {
         plane.kubectl(&["apply", "--server-side", "-f", folder], None).await?.ok()?;
     }
+    let crds = ["wait", "--for=condition=Established", "--timeout=60s", "-f", "manifests/crds"];
+    plane.kubectl(&crds, None).await?.ok()?;
 
     let mut command = Command::new(program);
-    command.args(flags(free_port()?, free_port()?)).env("KUBECONFIG", plane.kubeconfig());
+    command.args(flags(free_port()?, free_port()?)).env_remove("POD_NAMESPACE");
+    command.env("KUBECONFIG", plane.kubeconfig_of(NAMESPACE, "outrigger").await?);
     let mut outrigger = Process::start(&command, &Log::Inherit)?;
     tokio::select! {
         result = attend(&plane, &mut outrigger) => return result,
