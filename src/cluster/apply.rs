@@ -84,7 +84,7 @@ where
 {
     let target = Target::new(api, present, "write the status of");
     let status = target.json(status)?;
-    if target.json(present)?.get("status") == Some(&status) {
+    if *target.json(present)?.get("status").unwrap_or(&Value::Null) == status {
         return Ok(Written::Unchanged);
     }
     let add = AddOperation { path: PointerBuf::from_tokens(["status"]), value: status };

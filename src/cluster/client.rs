@@ -97,7 +97,9 @@ pub fn describe(error: &kube::Error) -> String {
         kube::Error::Api(status) if !status.message.is_empty() => {
             format!("{} ({})", status.message, status.code)
         }
-        kube::Error::Api(status) => format!("the API server answered {} {}", status.code, status.reason),
+        kube::Error::Api(status) => {
+            format!("the API server answered {} {}", status.code, status.reason).trim_end().to_owned()
+        }
         kube::Error::Service(error) if error.is::<tower::timeout::error::Elapsed>() => {
             format!("the API server did not answer within {} s", HEAD_TIMEOUT.as_secs())
         }
@@ -119,4 +121,79 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::future::pending;
+
+    use http::{Request, Response};
+    use kube::client::Body;
+    use kube::config::Kubeconfig;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::time::Instant;
+    use tower::service_fn;
+
+    use super::*;
+
+    async fn version(client: &Client) -> kube::Error {
+        client.apiserver_version().await.expect_err("no answer of use")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_whose_answer_does_not_begin_in_time_is_an_error() {
+        let silent = service_fn(|_: Request<Body>| pending::<Result<Response<Body>, Infallible>>());
+        let client = bounded(ClientBuilder::new(silent, "default")).build();
+        let start = Instant::now();
+        let error = version(&client).await;
+        assert_eq!(start.elapsed(), HEAD_TIMEOUT);
+        assert_eq!(describe(&error), "the API server did not answer within 5 s");
+    }
+
+    #[tokio::test]
+    async fn a_refused_call_is_not_repeated_and_says_who_we_are() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let client = client_of(Config::new(format!("http://{address}").parse().expect("a URL"))).expect("a client");
+        let server = async {
+            let (mut connection, _) = listener.accept().await.expect("a connection");
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(connection.read_u8().await.expect("a request"));
+            }
+            let answer = b"HTTP/1.1 503 Unavailable\r\ncontent-length: 4\r\nconnection: close\r\n\r\naway";
+            connection.write_all(answer).await.expect("sent");
+            String::from_utf8(head).expect("text")
+        };
+        // A second try would find nobody who answers, and be another error.
+        let (head, error) = tokio::join!(server, version(&client));
+        assert!(head.contains(concat!("user-agent: outrigger/", env!("CARGO_PKG_VERSION"), "\r\n")), "{head}");
+        assert_eq!(describe(&error), "away (503)");
+    }
+
+    #[tokio::test]
+    async fn an_api_server_that_is_not_there_is_told_with_its_cause() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        drop(listener);
+        let client = client_of(Config::new(format!("https://{address}").parse().expect("a URL"))).expect("a client");
+        let text = describe(&version(&client).await);
+        assert!(text.contains("Connection refused"), "{text}");
+        assert_eq!(text.matches("Connection refused").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn only_a_kubeconfig_that_is_not_there_is_missing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("config");
+        let missing = Kubeconfig::read_from(&path).expect_err("missing");
+        assert!(is_missing(&missing), "{missing}");
+        std::fs::write(&path, "clusters: 3").expect("written");
+        let broken = Kubeconfig::read_from(&path).expect_err("broken");
+        assert!(!is_missing(&broken), "{broken}");
+        let text = ClientError::Kubeconfig(broken).to_string();
+        assert!(text.starts_with("the kubeconfig cannot be used: ") && text.contains("KUBECONFIG"), "{text}");
+    }
 }

@@ -31,10 +31,10 @@ pub struct Leadership {
 /// How long a leader may be silent. The defaults are those of the Kubernetes components.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// Others may take a Lease that has not changed for so long. Default 15 s; whole seconds.
+    /// Others may take a Lease that has not changed for so long. Default 15 s; whole seconds, at least one.
     pub duration: Duration,
-    /// A term ends so long after the last renewal was sent. Default 10 s; must be less than `duration`: between the two nobody
-    /// leads.
+    /// A term ends so long after the last renewal was sent. Default 10 s; at most two thirds of `duration`: in the time between
+    /// nobody leads.
     pub renew_deadline: Duration,
     /// Between two tries to take or renew it. Default 2 s.
     pub retry: Duration,
@@ -120,10 +120,12 @@ impl Leadership {
         Self { api: Api::namespaced(client, namespace), identity, timing: Timing::default() }
     }
 
-    /// The same candidate with other times.
+    /// The same candidate with other times. Those that would let two lead at once are shortened.
     #[must_use]
     pub fn with_timing(self, timing: Timing) -> Self {
-        Self { timing, ..self }
+        let duration = timing.duration.max(Duration::from_secs(1));
+        let renew_deadline = timing.renew_deadline.min(duration * 2 / 3);
+        Self { timing: Timing { duration, renew_deadline, ..timing }, ..self }
     }
 
     /// Waits for the leadership, does `work` while it lasts, and starts over when it is lost, until `shutdown` is cancelled.
@@ -211,7 +213,7 @@ impl Leadership {
     /// One try, bounded in time.
     async fn attempt(&self, write: impl Future<Output = kube::Result<Option<String>>>) -> Result<Attempt, String> {
         let started = Instant::now();
-        match timeout(self.timing.renew_deadline / 2, write).await {
+        match timeout(self.timing.renew_deadline / 2, Box::pin(write)).await {
             Ok(Ok(None)) => Ok(Attempt::Held(started)),
             Ok(Ok(Some(holder))) => Ok(Attempt::Missed(holder)),
             Ok(Err(kube::Error::Api(status))) if status.code == 409 => Ok(Attempt::Raced),
@@ -287,7 +289,7 @@ impl Leadership {
             let spec = LeaseSpec { holder_identity: Some(String::new()), lease_duration_seconds: Some(1), ..spec };
             self.replace(metadata, spec).await.map(|_| ())
         };
-        match timeout(self.timing.retry, release).await {
+        match timeout(self.timing.retry, Box::pin(release)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::info!("the Lease {LEASE} was not released: {}", describe(&error)),
             Err(_) => tracing::info!("the Lease {LEASE} was not released: the API server did not answer"),

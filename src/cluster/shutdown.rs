@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 /// Tasks that run as long as the process.
 #[derive(Debug)]
 pub struct Tasks {
-    tasks: JoinSet<()>,
+    running: JoinSet<()>,
     names: HashMap<Id, &'static str>,
     shutdown: CancellationToken,
 }
@@ -34,12 +34,12 @@ impl Tasks {
     /// No tasks yet; those to come end when `shutdown` is cancelled.
     #[must_use]
     pub fn new(shutdown: CancellationToken) -> Self {
-        Self { tasks: JoinSet::new(), names: HashMap::new(), shutdown }
+        Self { running: JoinSet::new(), names: HashMap::new(), shutdown }
     }
 
     /// Starts a task that heeds the shutdown by itself.
     pub fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        let id = self.tasks.spawn(task).id();
+        let id = self.running.spawn(task).id();
         self.names.insert(id, name);
     }
 
@@ -59,8 +59,9 @@ impl Tasks {
     pub async fn run(mut self, limit: Duration) -> Result<(), TaskError> {
         let shutdown = self.shutdown.clone();
         let ended_early = tokio::select! {
-            ended = self.next() => ended.map(|ended| ended.map_or_else(|panicked| panicked, TaskError::Ended)),
+            biased; // a task may have heard of the shutdown before this did
             () = shutdown.cancelled() => None,
+            ended = self.next() => ended.map(|ended| ended.map_or_else(|panicked| panicked, TaskError::Ended)),
         };
         shutdown.cancel();
         let deadline = Instant::now() + limit;
@@ -77,7 +78,7 @@ impl Tasks {
 
     /// The next task that ends; none when there are no more.
     async fn next(&mut self) -> Option<Result<&'static str, TaskError>> {
-        let ended = self.tasks.join_next_with_id().await?;
+        let ended = self.running.join_next_with_id().await?;
         let id = ended.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
         let name = self.names.remove(&id).unwrap_or_default();
         Some(ended.map(|_| name).map_err(|_| TaskError::Panicked(name)))

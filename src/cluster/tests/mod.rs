@@ -1,1 +1,20 @@
-//! Tests against an API server in memory.
+//! Tests of this room, against API servers in memory and by a clock that does not wait.
+
+mod apply;
+mod events;
+mod lease;
+mod queue;
+mod script;
+mod shutdown;
+mod store;
+mod watch;
+
+use std::time::Duration;
+
+/// Longer than anything here takes by the paused clock.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// Waits for what must come.
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LONG, future).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
+}

@@ -41,6 +41,8 @@ pub(super) struct Follower<K, S> {
     list: ListParams,
     watch: WatchParams,
     shared: Arc<Shared>,
+    /// How many lists had been asked for when the present request was sent.
+    asked: u64,
     /// The problems of the present bad spell, each of which is logged once.
     logged: Vec<String>,
     sink: S,
@@ -87,6 +89,7 @@ where
             list,
             watch,
             shared,
+            asked: 0,
             logged: Vec::new(),
             sink,
             objects: std::marker::PhantomData,
@@ -138,13 +141,13 @@ where
 
     /// Lists everything, page by page, and gives it to the sink. Returns from where to follow.
     async fn list(&mut self) -> Result<String, Stop> {
-        let wanted = self.shared.wanted.load(Ordering::SeqCst);
+        self.asked = self.shared.wanted.load(Ordering::SeqCst);
         let mut params = self.list.clone();
         let (mut objects, mut undecodable) = (Vec::new(), Vec::new());
         let version = loop {
             let request = if self.metadata { self.request.list_metadata(&params) } else { self.request.list(&params) };
             let request = request.map_err(|error| Stop::Failed(error.to_string()))?;
-            let text = self.client.request_text(request).await.map_err(|error| stop("listing", &error))?;
+            let text = self.client.request_text(request).await.map_err(|error| not_listed(&error))?;
             let page = decode::page(&text)
                 .map_err(|error| Stop::Failed(format!("listing: the answer is no list: {error}")))?;
             objects.extend(page.objects);
@@ -162,9 +165,10 @@ where
         self.shared.set_undecodable(undecodable);
         tracing::debug!(kind = self.shared.what, objects = objects.len(), "listed");
         (self.sink)(Event::Reset(objects));
+        let asked = self.asked;
         self.well(|state| {
             state.kind = Kind::Present;
-            state.answered = wanted;
+            state.answered = asked;
         });
         Ok(version)
     }
@@ -181,9 +185,10 @@ where
             Err(error) => return Stop::Failed(error.to_string()),
         };
         let begun = Instant::now();
+        self.asked = self.shared.wanted.load(Ordering::SeqCst);
         let events = match self.client.request_events::<Box<RawValue>>(request).await {
             Ok(events) => events,
-            Err(error) => return stop("watching", &error),
+            Err(error) => return not_followed(&error),
         };
         let mut events = pin!(events);
         self.well(|_| {});
@@ -208,7 +213,7 @@ where
                     return Stop::Failed("watching: the watch ended at once".to_owned());
                 }
                 Ok(Ok(None)) | Err(_) => return Stop::Over,
-                Ok(Err(error)) => return stop("watching", &error),
+                Ok(Err(error)) => return not_followed(&error),
             }
         }
     }
@@ -223,7 +228,7 @@ where
                 self.well(|_| {});
                 return None;
             }
-            WatchEvent::Error(status) => return Some(stop("watching", &kube::Error::Api(status))),
+            WatchEvent::Error(status) => return Some(not_followed(&kube::Error::Api(status))),
         };
         let Seen { resource_version, namespace, name, object } = decode::object(&raw);
         match object {
@@ -279,12 +284,12 @@ where
         if known && said_before {
             (self.sink)(Event::Reset(Vec::new()));
         }
-        let wanted = self.shared.wanted.load(Ordering::SeqCst);
+        let asked = self.asked;
         self.shared.state.send_modify(|state| {
             state.problem = Some(problem.to_owned());
             if !known || said_before {
                 state.kind = Kind::Absent;
-                state.answered = wanted;
+                state.answered = asked;
                 state.confirmed = Some(Instant::now());
             }
         });
@@ -299,10 +304,18 @@ where
     }
 }
 
-fn stop(doing: &str, error: &kube::Error) -> Stop {
+fn not_listed(error: &kube::Error) -> Stop {
     match error {
         kube::Error::Api(status) if status.code == 404 => Stop::Absent,
-        kube::Error::Api(status) if status.code == 410 => Stop::Expired,
-        error => Stop::Failed(format!("{doing}: {}", describe(error))),
+        error => Stop::Failed(format!("listing: {}", describe(error))),
+    }
+}
+
+fn not_followed(error: &kube::Error) -> Stop {
+    match error {
+        kube::Error::Api(status) if status.code == 404 => Stop::Absent,
+        // 400: not even a version, for the API server that is there now.
+        kube::Error::Api(status) if matches!(status.code, 400 | 410) => Stop::Expired,
+        error => Stop::Failed(format!("watching: {}", describe(error))),
     }
 }

@@ -1,0 +1,391 @@
+//! The rules of watches.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use kube::core::PartialObjectMeta;
+use kube::runtime::watcher::Config;
+use kube::{Api, Resource};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use super::script::Script;
+use super::soon;
+use crate::cluster::watch::{Event, Watch, watch_as};
+
+/// The slim type of a `ConfigMap`: its name and one number of its data.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+struct Slim {
+    metadata: Name,
+    data: Data,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+struct Name {
+    name: String,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+struct Data {
+    number: u32,
+}
+
+/// A watch whose events the test takes.
+struct Watched<K> {
+    watch: Watch,
+    events: mpsc::UnboundedReceiver<Event<K>>,
+}
+
+impl<K: DeserializeOwned + Send + 'static> Watched<K> {
+    fn start<R: Resource + 'static>(api: Api<R>, config: Config) -> Self {
+        let (sender, events) = mpsc::unbounded_channel();
+        let (watch, task) = watch_as("things", api, config, move |event| {
+            let _ = sender.send(event);
+        });
+        tokio::spawn(task);
+        Self { watch, events }
+    }
+
+    async fn next(&mut self) -> Event<K> {
+        soon("an event", self.events.recv()).await.expect("the watch goes on")
+    }
+
+    /// There is no event that was not taken.
+    fn assert_silent(&mut self) {
+        assert!(self.events.try_recv().is_err());
+    }
+}
+
+fn start() -> (Watched<Slim>, Script) {
+    let (client, script) = Script::new();
+    (Watched::start(Api::<ConfigMap>::all(client), Config::default().page_size(2)), script)
+}
+
+/// A watch that has listed one object and follows from version 10.
+async fn started() -> (Watched<Slim>, Script, super::script::Stream) {
+    let (mut watched, mut script) = start();
+    script.list().await.objects("10", &[thing("a", 1, "1")]);
+    assert_eq!(watched.next().await, Event::Reset(vec![slim("a", 1)]));
+    let stream = script.watch("10").await.stream();
+    (watched, script, stream)
+}
+
+fn thing(name: &str, number: u32, version: &str) -> Value {
+    json!({
+        "metadata": {"name": name, "namespace": "ours", "resourceVersion": version, "uid": name},
+        "data": {"number": number, "other": "text"},
+    })
+}
+
+/// A thing that `Slim` cannot hold.
+fn broken(name: &str, version: &str) -> Value {
+    let mut thing = thing(name, 0, version);
+    thing["data"]["number"] = "hunter2".into();
+    thing
+}
+
+fn slim(name: &str, number: u32) -> Slim {
+    Slim { metadata: Name { name: name.to_owned() }, data: Data { number } }
+}
+
+/// Lets everything run that can.
+async fn settle() {
+    sleep(Duration::from_millis(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_comes_whole_when_its_last_page_has() {
+    let (mut watched, mut script) = start();
+    assert!(!watched.watch.is_synced() && watched.watch.age().is_none());
+    assert_eq!(watched.watch.check(), Err("things: not listed yet".to_owned()));
+
+    let first = script.list().await;
+    assert!(first.target.starts_with("/api/v1/configmaps?") && first.target.contains("limit=2"), "{}", first.target);
+    let page = json!({"metadata": {"continue": "next", "resourceVersion": "10"}, "items": [thing("a", 1, "1"), thing("b", 2, "2")]});
+    first.reply(200, &page);
+    let second = script.list().await;
+    assert!(second.target.contains("continue=next"), "{}", second.target);
+    watched.assert_silent();
+    assert!(!watched.watch.is_synced());
+    second.objects("10", &[thing("c", 3, "3")]);
+
+    assert_eq!(watched.next().await, Event::Reset(vec![slim("a", 1), slim("b", 2), slim("c", 3)]));
+    soon("synced", watched.watch.synced()).await;
+    assert_eq!(watched.watch.check(), Ok("things: in step with the cluster".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_come_in_order_and_a_watch_that_ends_goes_on_where_it_was() {
+    let (mut watched, mut script, stream) = started().await;
+    stream.event("ADDED", &thing("b", 2, "11"));
+    stream.event("MODIFIED", &thing("a", 3, "12"));
+    stream.event("DELETED", &thing("b", 2, "13"));
+    for event in [Event::Applied(slim("b", 2)), Event::Applied(slim("a", 3)), Event::Deleted(slim("b", 2))] {
+        assert_eq!(watched.next().await, event);
+    }
+    drop(stream);
+    let stream = script.watch("13").await.stream();
+    stream.bookmark("20");
+    drop(stream);
+    let again = script.watch("20").await;
+    assert!(again.target.contains("timeoutSeconds=60") && again.target.contains("allowWatchBookmarks=true"));
+    watched.assert_silent();
+    assert_eq!(watched.watch.problem(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_refuses_is_a_problem_until_it_does_not_and_the_sink_keeps_what_it_has() {
+    let (mut watched, mut script, stream) = started().await;
+    drop(stream);
+    script.watch("10").await.refuse(403, "user outrigger cannot watch things");
+    settle().await;
+    assert_eq!(watched.watch.problem().as_deref(), Some("watching: user outrigger cannot watch things (403)"));
+    script.watch("10").await.refuse(503, "");
+    settle().await;
+    assert_eq!(watched.watch.problem().as_deref(), Some("watching: the API server answered 503"));
+    assert!(watched.watch.is_synced(), "what was listed still serves");
+    let said = watched.watch.check().expect("good enough to serve from");
+    assert!(
+        said.starts_with("things: as of ") && said.ends_with(" s ago: watching: the API server answered 503"),
+        "{said}"
+    );
+
+    // Nothing changes in the cluster, and yet it is known that all is well.
+    let _stream = script.watch("10").await.stream();
+    settle().await;
+    assert_eq!(watched.watch.problem(), None);
+    watched.assert_silent();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_age_is_the_time_since_the_api_server_was_last_heard() {
+    let (watched, mut script, stream) = started().await;
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(watched.watch.age().map(|age| age.as_secs()), Some(20));
+    stream.bookmark("11");
+    settle().await;
+    assert_eq!(watched.watch.age().map(|age| age.as_secs()), Some(0));
+    drop(stream);
+    script.watch("11").await.refuse(500, "no");
+    let _unanswered = script.watch("11").await;
+    sleep(Duration::from_secs(40)).await;
+    assert!(watched.watch.age().is_some_and(|age| age.as_secs() >= 40), "{:?}", watched.watch.age());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_connection_is_given_up_and_the_watch_goes_on() {
+    let (watched, mut script, _dead) = started().await;
+    let before = tokio::time::Instant::now();
+    let _stream = script.watch("10").await.stream();
+    assert_eq!(before.elapsed().as_secs(), 65);
+    assert_eq!(watched.watch.problem(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn watches_that_end_at_once_are_not_begun_without_a_pause() {
+    let (watched, mut script, stream) = started().await;
+    drop(stream);
+    let before = tokio::time::Instant::now();
+    for _ in 0..4 {
+        drop(script.watch("10").await.stream());
+    }
+    settle().await;
+    assert!(before.elapsed() >= Duration::from_secs(3), "{:?}", before.elapsed());
+    assert_eq!(watched.watch.problem().as_deref(), Some("watching: the watch ended at once"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_version_is_too_old_all_is_listed_anew() {
+    let (mut watched, mut script, stream) = started().await;
+    stream.event(
+        "ERROR",
+        &json!({"kind": "Status", "status": "Failure", "code": 410, "message": "too old", "reason": "Expired"}),
+    );
+    script.list().await.objects("50", &[thing("b", 2, "40")]);
+    assert_eq!(watched.next().await, Event::Reset(vec![slim("b", 2)]));
+    let stream = script.watch("50").await;
+    stream.refuse(410, "too old");
+    script.list().await.refuse(410, "the continue token is too old");
+    let list = script.list().await;
+    assert_eq!(watched.watch.problem().as_deref(), Some("listing: the continue token is too old (410)"));
+    list.objects("60", &[]);
+    assert_eq!(watched.next().await, Event::Reset(Vec::new()));
+    script.watch("60").await.refuse(400, "invalid resource version");
+    script.list().await.objects("1", &[]);
+    assert_eq!(watched.next().await, Event::Reset(Vec::new()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_is_not_installed_is_absent_and_looked_for() {
+    let (mut watched, mut script) = start();
+    script.list().await.text(404, "404 page not found\n".to_owned());
+    soon("settled", watched.watch.settled()).await;
+    assert!(watched.watch.is_absent() && !watched.watch.is_synced());
+    assert_eq!(watched.watch.check(), Ok("things: not installed".to_owned()));
+    watched.assert_silent();
+
+    let before = tokio::time::Instant::now();
+    script.list().await.objects("10", &[]);
+    assert_eq!(before.elapsed().as_secs(), 5);
+    assert_eq!(watched.next().await, Event::Reset(Vec::new()));
+    assert!(!watched.watch.is_absent() && watched.watch.is_synced());
+    assert_eq!(watched.watch.problem(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_vanishes_leaves_an_empty_list() {
+    let (mut watched, mut script, stream) = started().await;
+    drop(stream);
+    script.watch("10").await.text(404, "404 page not found\n".to_owned());
+    script.list().await.text(404, "404 page not found\n".to_owned());
+    assert_eq!(watched.next().await, Event::Reset(Vec::new()));
+    settle().await;
+    assert!(watched.watch.is_absent());
+    script.list().await.objects("90", &[thing("a", 1, "80")]);
+    assert_eq!(watched.next().await, Event::Reset(vec![slim("a", 1)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_single_404_is_not_believed() {
+    let (mut watched, mut script, stream) = started().await;
+    drop(stream);
+    script.watch("10").await.text(404, "404 page not found\n".to_owned());
+    let list = script.list().await;
+    assert!(watched.watch.is_synced() && watched.watch.problem().is_some());
+    list.objects("11", &[thing("a", 2, "11")]);
+    assert_eq!(watched.next().await, Event::Reset(vec![slim("a", 2)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_cannot_be_decoded_is_told_and_left_out_of_the_list() {
+    let (mut watched, mut script) = start();
+    script.list().await.objects("10", &[thing("a", 1, "1"), broken("bad", "2"), thing("b", 2, "3")]);
+    assert_eq!(watched.next().await, Event::Reset(vec![slim("a", 1), slim("b", 2)]));
+    let told = watched.watch.undecodable();
+    assert_eq!((told.len(), told[0].name.as_str(), told[0].namespace.as_str()), (1, "bad", "ours"));
+    assert!(told[0].problem.starts_with("data.number: invalid type: string, expected u32"), "{}", told[0].problem);
+    assert!(!told[0].problem.contains("hunter2"), "a value may be a secret: {}", told[0].problem);
+    assert_eq!(watched.watch.decode_failures(), 1);
+
+    let stream = script.watch("10").await.stream();
+    stream.event("MODIFIED", &thing("bad", 7, "11"));
+    assert_eq!(watched.next().await, Event::Applied(slim("bad", 7)));
+    assert_eq!(watched.watch.undecodable(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_cannot_be_decoded_does_not_stop_the_watch() {
+    let (mut watched, mut script, stream) = started().await;
+    stream.event("MODIFIED", &broken("a", "11"));
+    stream.event("ADDED", &thing("b", 2, "12"));
+    assert_eq!(watched.next().await, Event::Applied(slim("b", 2)));
+    assert_eq!(watched.watch.undecodable()[0].name, "a");
+    assert_eq!(watched.watch.problem(), None, "the watch itself is well");
+    drop(stream);
+    let stream = script.watch("12").await.stream();
+
+    // The sink still has "a" as it was: only a list can take it away.
+    stream.event("DELETED", &broken("a", "13"));
+    script.list().await.objects("20", &[thing("b", 2, "12")]);
+    assert_eq!(watched.next().await, Event::Reset(vec![slim("b", 2)]));
+    assert_eq!(watched.watch.undecodable(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_no_list_is_a_problem_and_no_empty_list() {
+    let (mut watched, mut script) = start();
+    for answer in ["<html>sign in</html>", "{}", r#"{"metadata": {}, "items": []}"#, r#"{"items": 3}"#] {
+        script.list().await.text(200, answer.to_owned());
+        settle().await;
+        assert!(watched.watch.problem().is_some_and(|problem| problem.starts_with("listing: ")), "{answer}");
+    }
+    watched.assert_silent();
+    assert!(!watched.watch.is_synced());
+}
+
+#[tokio::test(start_paused = true)]
+async fn fresh_waits_for_a_list_that_was_begun_after_it() {
+    let (mut watched, mut script, _stream) = started().await;
+    let watch = watched.watch.clone();
+    let mut fresh = tokio::spawn(async move { watch.fresh().await });
+    let list = script.list().await;
+    assert!(!fresh.is_finished());
+
+    // One more is asked for while that list is under way.
+    let watch = watched.watch.clone();
+    let later = tokio::spawn(async move { watch.fresh().await });
+    settle().await;
+    list.objects("30", &[thing("a", 3, "30")]);
+    soon("fresh", &mut fresh).await.expect("no panic");
+    assert_eq!(watched.events.try_recv().ok(), Some(Event::Reset(vec![slim("a", 3)])), "before fresh returns");
+
+    let list = loop {
+        let call = script.next().await;
+        if !call.target.contains("watch=true") {
+            break call;
+        }
+        drop(call.stream());
+    };
+    assert!(!later.is_finished());
+    list.objects("31", &[thing("a", 4, "31")]);
+    soon("fresh", later).await.expect("no panic");
+    assert_eq!(watched.events.try_recv().ok(), Some(Event::Reset(vec![slim("a", 4)])));
+}
+
+#[tokio::test(start_paused = true)]
+async fn fresh_does_not_wait_out_the_pause_after_a_failure() {
+    let (watched, mut script, stream) = started().await;
+    drop(stream);
+    for _ in 0..6 {
+        script.watch("10").await.refuse(503, "away");
+    }
+    settle().await;
+    let watch = watched.watch.clone();
+    let fresh = tokio::spawn(async move { watch.fresh().await });
+    let before = tokio::time::Instant::now();
+    let stream = script.watch("10").await.stream();
+    script.list().await.objects("20", &[]);
+    soon("fresh", fresh).await.expect("no panic");
+    assert!(before.elapsed() < Duration::from_secs(1), "{:?}", before.elapsed());
+    drop(stream);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fresh_returns_when_the_kind_is_not_installed() {
+    let (watched, mut script) = start();
+    let watch = watched.watch.clone();
+    let fresh = tokio::spawn(async move {
+        watch.fresh().await;
+        watch.is_absent()
+    });
+    settle().await;
+    loop {
+        tokio::select! {
+            call = script.list() => call.text(404, "404 page not found\n".to_owned()),
+            () = settle() => if fresh.is_finished() { break },
+        }
+    }
+    assert!(fresh.await.expect("no panic"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn selectors_go_along_and_metadata_alone_can_be_asked_for() {
+    let (client, mut script) = Script::new();
+    let config = Config::default().labels("team=mesh").fields("metadata.name=a").timeout(30);
+    let mut watched: Watched<PartialObjectMeta<Namespace>> =
+        Watched::start(Api::<PartialObjectMeta<Namespace>>::all(client), config);
+    let list = script.list().await;
+    assert!(list.accept.contains("PartialObjectMetadataList"), "{}", list.accept);
+    assert!(
+        list.target.contains("labelSelector=team%3Dmesh") && list.target.contains("fieldSelector=metadata.name%3Da")
+    );
+    list.objects("10", &[json!({"metadata": {"name": "a", "resourceVersion": "1"}})]);
+    let Event::Reset(listed) = watched.next().await else { panic!("no list") };
+    assert_eq!(listed[0].metadata.name.as_deref(), Some("a"));
+    let watch = script.watch("10").await;
+    assert!(watch.accept.contains("PartialObjectMetadata;"), "{}", watch.accept);
+    assert!(watch.target.contains("labelSelector=team%3Dmesh") && watch.target.contains("timeoutSeconds=30"));
+}
