@@ -116,7 +116,9 @@ impl Controller {
             () = term.ended() => return,
         }
         let sets: Vec<String> = self.shared.lock().state.sets().cloned().collect();
-        sets.into_iter().for_each(|set| self.shared.queue.add(set));
+        for set in sets {
+            self.shared.queue.add(set);
+        }
         let (shared, of_term, stop) = (Arc::clone(&self.shared), term.clone(), CancellationToken::new());
         let handle = move |set: String| {
             let (shared, term) = (Arc::clone(&shared), of_term.clone());
@@ -140,7 +142,9 @@ impl Shared {
 
     fn tell(&self, event: impl FnOnce(&mut State) -> BTreeSet<String>) {
         let touched = event(&mut self.lock().state);
-        touched.into_iter().for_each(|set| self.queue.add(set));
+        for set in touched {
+            self.queue.add(set);
+        }
     }
 
     /// Makes one set as it should be.

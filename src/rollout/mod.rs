@@ -12,6 +12,7 @@ pub mod revisions;
 pub mod set;
 mod state;
 pub mod status;
+pub mod storage_migration;
 #[cfg(test)]
 mod tests;
 pub mod text;

@@ -144,6 +144,14 @@ impl ObservedPod {
         }
     }
 
+    /// Whether this is the Pod in the same version.
+    #[must_use]
+    pub fn is_as_in(&self, pod: &WatchedPod) -> bool {
+        let metadata = kube::Resource::meta(pod);
+        let is = |text: &str, other: &Option<String>| !text.is_empty() && other.as_deref() == Some(text);
+        is(&self.uid, &metadata.uid) && is(&self.resource_version, &metadata.resource_version)
+    }
+
     /// The value of a label.
     #[must_use]
     pub fn label(&self, key: &str) -> Option<&str> {

@@ -44,8 +44,11 @@ struct CountedSet {
 impl PodIndex {
     /// A Pod was created or changed.
     pub fn apply_pod(&mut self, pod: &WatchedPod) {
+        let known = self.key_of(pod);
+        if known.is_some_and(|key| self.pods[key].pod.is_as_in(pod)) {
+            return;
+        }
         let pod = ObservedPod::of(pod, &mut self.texts);
-        let known = self.by_name.get(&pod.namespace).and_then(|names| names.get(&pod.name)).copied();
         let Some(key) = known else {
             let names = self.by_name.entry(pod.namespace.clone()).or_default();
             let name = pod.name.clone();
@@ -54,9 +57,9 @@ impl PodIndex {
             self.count(key);
             return;
         };
-        let names =
+        let sets =
             |pod: &ObservedPod| pod.injected.iter().map(|set| (set.name.clone(), set.revision.clone())).collect();
-        let (before, now): (Vec<_>, Vec<_>) = (names(&self.pods[key].pod), names(&pod));
+        let (before, now): (Vec<_>, Vec<_>) = (sets(&self.pods[key].pod), sets(&pod));
         if before == now {
             self.pods[key].pod = pod;
             self.recount(&[key], None);
@@ -83,10 +86,8 @@ impl PodIndex {
         let mut gone: HashSet<usize> = self.pods.iter().map(|(key, _)| key).collect();
         for pod in pods {
             let pod = pod.borrow();
-            let metadata = kube::Resource::meta(pod);
-            let names = self.by_name.get(metadata.namespace.as_deref().unwrap_or_default());
-            if let Some(key) = names.and_then(|names| names.get(metadata.name.as_deref().unwrap_or_default())) {
-                gone.remove(key);
+            if let Some(key) = self.key_of(pod) {
+                gone.remove(&key);
             }
             self.apply_pod(pod);
         }
@@ -175,6 +176,12 @@ impl PodIndex {
     /// back at what they were, or that do not exist.
     pub fn take_changed(&mut self) -> BTreeSet<Text> {
         std::mem::take(&mut self.changed)
+    }
+
+    fn key_of(&self, pod: &WatchedPod) -> Option<usize> {
+        let metadata = kube::Resource::meta(pod);
+        let names = self.by_name.get(metadata.namespace.as_deref().unwrap_or_default())?;
+        names.get(metadata.name.as_deref().unwrap_or_default()).copied()
     }
 
     /// Counts a Pod for the sets that it names.

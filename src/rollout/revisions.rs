@@ -204,21 +204,20 @@ pub fn plan(
     let current = kept.clone().filter(|revision| revision.data == Some(content.digest));
     let current = current.max_by_key(|revision| revision.number);
     let mut collision_count = set.status.collision_count.unwrap_or_default();
-    let (latest, write) = match current {
-        Some(current) => (current.name.clone(), update(current, highest, content.custom_version.as_deref())),
-        None => {
-            let free = |name: &String| !revisions.taken.contains(name) && kept.clone().all(|seen| seen.name != *name);
-            let (hash, name) = loop {
-                let hash = revision_data::hash(&content.data, collision_count);
-                let name = revision_data::name(&set.name, &hash);
-                if free(&name) {
-                    break (hash, name);
-                }
-                collision_count = collision_count.wrapping_add(1);
-            };
-            let new = NewRevision { name: name.clone(), hash, number: highest + 1 };
-            (name, Some(RevisionWrite::Create(new)))
-        }
+    let (latest, write) = if let Some(current) = current {
+        (current.name.clone(), update(current, highest, content.custom_version.as_deref()))
+    } else {
+        let free = |name: &String| !revisions.taken.contains(name) && kept.clone().all(|seen| seen.name != *name);
+        let (hash, name) = loop {
+            let hash = revision_data::hash(&content.data, collision_count);
+            let name = revision_data::name(&set.name, &hash);
+            if free(&name) {
+                break (hash, name);
+            }
+            collision_count = collision_count.wrapping_add(1);
+        };
+        let new = NewRevision { name: name.clone(), hash, number: highest.saturating_add(1) };
+        (name, Some(RevisionWrite::Create(new)))
     };
     let pin = pinned.as_ref().map(|wanted| pinned_revision(wanted, kept.clone()));
     let pinned_name = pin.as_ref().and_then(|pin| pin.as_ref().ok().copied().flatten());
@@ -237,12 +236,12 @@ pub fn plan(
         InjectRevision { custom_version, .. } => *custom_version == content.custom_version,
     });
     let unusable_pin = pin.and_then(Result::err).filter(|_| !is_written_now);
-    RevisionPlan { write, collision_count, obsolete, unusable_pin, latest }
+    RevisionPlan { write, latest, collision_count, obsolete, unusable_pin }
 }
 
 /// What the revision of the present content lacks: the highest number, or the custom version.
 fn update(current: &KeptRevision, highest: i64, custom_version: Option<&str>) -> Option<RevisionWrite> {
-    let number = if current.number < highest { highest + 1 } else { current.number };
+    let number = if current.number < highest { highest.saturating_add(1) } else { current.number };
     let label = custom_version.filter(|version| current.custom_version.as_deref() != Some(version));
     (number != current.number || label.is_some()).then(|| RevisionWrite::Update {
         seen: current.clone(),
@@ -354,7 +353,9 @@ mod tests {
     #[test]
     fn the_custom_version_is_put_on_the_present_revision_and_never_taken_off() {
         let mut present = kept("s-1", 1, "x:1");
-        let write = |present: &KeptRevision, more: Value| planned("x:1", &more, &index(&[present.clone()]), &[]).write;
+        let write = |present: &KeptRevision, more: Value| {
+            planned("x:1", &more, &index(std::slice::from_ref(present)), &[]).write
+        };
         let update = RevisionWrite::Update { seen: present.clone(), number: 1, custom_version: Some("v1".to_owned()) };
         assert_eq!(write(&present, json!({"customVersion": "v1"})), Some(update));
         present.custom_version = Some("v1".to_owned());

@@ -50,9 +50,13 @@ impl State {
             Event::Reset(sets) => {
                 let names: BTreeSet<&String> = sets.iter().map(|set| &set.name).collect();
                 let gone: Vec<String> = self.sets.keys().filter(|name| !names.contains(name)).cloned().collect();
-                gone.iter().for_each(|name| self.delete_set(name));
+                for name in &gone {
+                    self.delete_set(name);
+                }
                 touched.extend(names.into_iter().cloned());
-                sets.into_iter().for_each(|set| self.apply_set(set));
+                for set in sets {
+                    self.apply_set(set);
+                }
             }
         }
         self.with_changed_counts(touched)
@@ -119,7 +123,7 @@ impl State {
 
     /// These and the sets whose counts changed, as far as they exist.
     fn with_changed_counts(&mut self, mut touched: BTreeSet<String>) -> BTreeSet<String> {
-        touched.extend(self.pods.take_changed().iter().map(|name| name.to_string()));
+        touched.extend(self.pods.take_changed().iter().map(ToString::to_string));
         touched.retain(|name| self.sets.contains_key(name));
         touched
     }

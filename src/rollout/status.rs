@@ -167,7 +167,9 @@ mod tests {
     fn a_condition_keeps_its_time_until_its_status_changes() {
         let mut present = status(&spec(), &json!(null), COUNTS, &revisions()).unwrap();
         let conditions = present["conditions"].as_array_mut().unwrap();
-        conditions.iter_mut().for_each(|condition| condition["lastTransitionTime"] = json!("2020-01-01T00:00:00Z"));
+        for condition in conditions.iter_mut() {
+            condition["lastTransitionTime"] = json!("2020-01-01T00:00:00Z");
+        }
         conditions.push(json!({"type": "Other", "status": "True", "reason": "X", "message": "", "lastTransitionTime": "2020-01-01T00:00:00Z"}));
         let all = Counts { updated: 3, ..COUNTS };
         let status = status(&spec(), &present, all, &revisions()).unwrap();

@@ -2,79 +2,13 @@
 
 use super::*;
 use crate::cluster::events;
+use crate::rollout::tests::server::{REVISIONS, Server, served};
 use crate::rollout::tests::{PodBuilder, set};
-use http::{Method, Request, Response};
-use http_body_util::BodyExt;
-use kube::client::Body;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use std::convert::Infallible;
 
-const REVISIONS: &str = "/apis/apps/v1/namespaces/kruise-system/controllerrevisions";
 const STATUS: &str = "/apis/apps.kruise.io/v1beta1/sidecarsets/s/status";
 
-/// Objects by path, and the writes that changed them.
-#[derive(Default)]
-struct Server {
-    objects: BTreeMap<String, Value>,
-    writes: Vec<String>,
-    version: u64,
-    /// Writes of revisions are answered with 403.
-    refuses_revisions: bool,
-}
-
 impl Server {
-    fn put(&mut self, path: &str, mut object: Value) -> Value {
-        self.version += 1;
-        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        object["metadata"]["uid"] = json!(format!("uid-of-{}", object["metadata"]["name"].as_str().unwrap()));
-        self.objects.insert(path.to_owned(), object.clone());
-        object
-    }
-
-    fn answer(&mut self, method: &Method, path: &str, body: &Value) -> (u16, Value) {
-        let failure = |code: u16| {
-            (code, json!({"kind": "Status", "status": "Failure", "code": code, "message": "no", "reason": "x"}))
-        };
-        if self.refuses_revisions && path.starts_with(REVISIONS) {
-            return failure(403);
-        }
-        let key = path.trim_end_matches("/status");
-        let key = if *method == Method::POST {
-            &format!("{key}/{}", body["metadata"]["name"].as_str().unwrap())
-        } else {
-            key
-        };
-        let present = self.objects.get(key).cloned();
-        let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
-        let answer = match (method, present) {
-            (&Method::GET, Some(object)) => return (200, object),
-            (&Method::POST, Some(_)) => failure(409),
-            (&Method::POST, None) => (201, self.put(key, body.clone())),
-            (_, None) => failure(404),
-            (&Method::PATCH, Some(mut object)) => {
-                if body[0]["value"] != version(&object) {
-                    return failure(409);
-                }
-                json_patch::patch(&mut object, &serde_json::from_value::<json_patch::Patch>(body.clone()).unwrap())
-                    .unwrap();
-                (200, self.put(key, object))
-            }
-            (&Method::DELETE, Some(object)) if body["preconditions"]["resourceVersion"] != version(&object) => {
-                failure(409)
-            }
-            (&Method::DELETE, Some(_)) => {
-                self.objects.remove(key);
-                (200, json!({"kind": "Status", "status": "Success"}))
-            }
-            (other, _) => panic!("{other} {path}"),
-        };
-        if answer.0 < 300 {
-            self.writes.push(format!("{method} {path}"));
-        }
-        answer
-    }
-
     /// Names of the revisions.
     fn revisions(&self) -> Vec<String> {
         self.objects.keys().filter_map(|path| Some(path.strip_prefix(REVISIONS)?[1..].to_owned())).collect()
@@ -94,21 +28,7 @@ struct World {
 impl World {
     /// A world with the set `s` of this spec, which the controller knows.
     fn new(spec: &Value) -> Self {
-        let server = Arc::new(Mutex::new(Server::default()));
-        let served = Arc::clone(&server);
-        let service = tower::service_fn(move |request: Request<Body>| {
-            let server = Arc::clone(&served);
-            async move {
-                let (parts, body) = request.into_parts();
-                let body = body.collect().await.unwrap().to_bytes();
-                let body = serde_json::from_slice(&body).unwrap_or_default();
-                let (code, object) = server.lock().unwrap().answer(&parts.method, parts.uri.path(), &body);
-                Ok::<_, Infallible>(
-                    Response::builder().status(code).body(Body::from(object.to_string().into_bytes())).unwrap(),
-                )
-            }
-        });
-        let client = Client::new(service, "default");
+        let (server, client) = served(Server::default());
         let (events, _unsent) = events::events(client.clone(), "test".to_owned());
         let controller = Controller::new(client, "kruise-system", events);
         let world = Self { server, controller, term: Term::new(Instant::now() + Duration::from_secs(3600)) };

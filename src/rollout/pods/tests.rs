@@ -21,6 +21,7 @@ enum Event {
 }
 
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is drawn by itself")]
 struct PodSpec {
     namespace: usize,
     name: usize,

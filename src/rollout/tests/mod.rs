@@ -1,10 +1,13 @@
 //! Pods and SidecarSets for the tests of this room.
 
+pub mod server;
+
 use super::counting::CountingRules;
 use super::watched_pod::WatchedPod;
 use crate::api::decode;
 use crate::injection::InjectableSet;
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A Pod, part by part.
 #[derive(Clone)]
@@ -14,7 +17,7 @@ impl PodBuilder {
     /// A running Pod of namespace `default`.
     pub fn new(name: &str) -> Self {
         Self(json!({
-            "metadata": {"name": name, "namespace": "default", "uid": format!("uid-of-{name}"), "resourceVersion": "1",
+            "metadata": {"name": name, "namespace": "default", "uid": format!("uid-of-{name}"),
                          "labels": {}, "annotations": {}},
             "spec": {"containers": []},
             "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "False"}], "containerStatuses": []}
@@ -79,8 +82,12 @@ impl PodBuilder {
         self
     }
 
+    /// As the watch hands it over, with a resourceVersion of its own.
     pub fn watched(&self) -> WatchedPod {
-        serde_json::from_value(self.0.clone()).unwrap()
+        static VERSION: AtomicU64 = AtomicU64::new(1);
+        let mut pod = self.0.clone();
+        pod["metadata"]["resourceVersion"] = json!(VERSION.fetch_add(1, Ordering::Relaxed).to_string());
+        serde_json::from_value(pod).unwrap()
     }
 
     fn list(&mut self, path: &str) -> &mut Vec<Value> {
