@@ -33,6 +33,9 @@ pub struct Metrics {
     pub sidecarsets: Gauge,
     /// `outrigger_source_errors`: files and objects that cannot be used as they are now.
     pub source_errors: Gauge,
+    /// `leader_election_master_status{name="outrigger"}`, as client-go names it: 1 while this replica runs the controllers.
+    pub leading: Gauge,
+    watch_age: Family<Labels<1>, Gauge>,
 }
 
 /// A webhook, as the label `webhook` names it.
@@ -159,6 +162,8 @@ impl Metrics {
             certificate_read_errors: Counter::default(),
             sidecarsets: Gauge::default(),
             source_errors: Gauge::default(),
+            leading: Gauge::default(),
+            watch_age: Family::default(),
             registry,
         };
         metrics.register_plain();
@@ -198,6 +203,20 @@ impl Metrics {
             "Files and objects that cannot be used as they are now",
             self.source_errors.clone(),
         );
+        let leading = Family::<Labels<1>, Gauge>::default();
+        self.leading = leading.get_or_create_owned(&[("name", "outrigger")]);
+        registry.register("leader_election_master_status", "1 while this replica runs the controllers", leading);
+        registry.register(
+            "outrigger_watch_age_seconds",
+            "For how long the API server has not confirmed what is known of a kind; up to a minute is usual",
+            self.watch_age.clone(),
+        );
+    }
+
+    /// `outrigger_watch_age_seconds{kind}`: for how long the API server has not confirmed what is known of a kind.
+    #[must_use]
+    pub fn watch_age(&self, kind: &'static str) -> Gauge {
+        self.watch_age.get_or_create_owned(&[("kind", kind)])
     }
 
     /// The metrics of a webhook.

@@ -175,6 +175,7 @@ impl Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.kind().kind, self.name())
+        let of = if *self == Self::Conversion { "the conversion of " } else { "" };
+        write!(f, "{of}{} {}", self.kind().kind, self.name())
     }
 }

@@ -9,7 +9,7 @@ use crate::cluster::{self, Event, Leadership, Tasks, Term, Watch, events, lease}
 use crate::injection::Revision;
 use crate::injection::validate::WHITELIST_CONFIG_MAP;
 use crate::rollout::revisions::KeptRevision;
-use crate::rollout::{self, ObservedSet, WatchedPod};
+use crate::rollout::{self, ObservedSet, WatchedPod, storage_migration};
 use crate::telemetry::{Metrics, Readiness, Webhook};
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
@@ -146,14 +146,21 @@ pub(super) async fn job(
     let registrar = Registrar { client: client.clone(), registration: receiver, owner: flags.owner_cluster_role.clone() };
     let leadership = Leadership::new(client.clone(), flags.namespace(), identity);
     let lead = {
-        let planned_from = watches.all.clone();
+        let (client, planned_from, metrics) = (client.clone(), watches.all.clone(), metrics.clone());
         move |term: Term| {
             let (registrar, rollout, planned_from) = (registrar.clone(), rollout.clone(), planned_from.clone());
+            let (client, leading) = (client.clone(), Leading::new(&metrics));
             async move {
-                tokio::join!(registrar.run(term.clone()), rollout.run(term, &planned_from));
+                tokio::join!(
+                    registrar.run(term.clone()),
+                    storage_migration::run(client, term.clone()),
+                    rollout.run(term, &planned_from)
+                );
+                drop(leading);
             }
         }
     };
+    tasks.spawn_until_shutdown("metrics of watches", ages(watches.all.clone(), metrics.clone()));
     tasks.spawn("leadership", {
         let (shutdown, elected) = (shutdown.clone(), flags.leader_elect);
         async move {
@@ -170,6 +177,35 @@ pub(super) async fn job(
     });
     let background = Box::pin(async move { tasks.run(BACKGROUND_STOP).await.map_err(Into::into) });
     Ok(Job { webhooks: webhooks(&cache, metrics), readiness, background })
+}
+
+/// Shows for as long as it lives that this replica leads.
+struct Leading(Arc<Metrics>);
+
+impl Leading {
+    fn new(metrics: &Arc<Metrics>) -> Self {
+        metrics.leading.set(1);
+        Self(metrics.clone())
+    }
+}
+
+impl Drop for Leading {
+    fn drop(&mut self) {
+        self.0.leading.set(0);
+    }
+}
+
+/// Keeps the metric of the watches' ages.
+async fn ages(watches: Vec<Watch>, metrics: Arc<Metrics>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        ticks.tick().await;
+        for watch in &watches {
+            if let Some(age) = watch.age() {
+                metrics.watch_age(watch.what()).set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
+            }
+        }
+    }
 }
 
 /// The watches that run in every replica.

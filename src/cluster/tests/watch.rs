@@ -100,7 +100,7 @@ async fn settle() {
 async fn a_list_comes_whole_when_its_last_page_has() {
     let (mut watched, mut script) = start();
     assert!(!watched.watch.is_synced() && watched.watch.age().is_none());
-    assert_eq!(watched.watch.check(), Err("things: not listed yet".to_owned()));
+    assert_eq!(watched.watch.check(), Err("not listed yet".to_owned()));
 
     let first = script.list().await;
     assert!(first.target.starts_with("/api/v1/configmaps?") && first.target.contains("limit=2"), "{}", first.target);
@@ -114,7 +114,7 @@ async fn a_list_comes_whole_when_its_last_page_has() {
 
     assert_eq!(watched.next().await, Event::Reset(vec![slim("a", 1), slim("b", 2), slim("c", 3)]));
     soon("synced", watched.watch.synced()).await;
-    assert_eq!(watched.watch.check(), Ok("things: in step with the cluster".to_owned()));
+    assert_eq!(watched.watch.check(), Ok("in step with the cluster".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -149,7 +149,7 @@ async fn an_api_server_that_refuses_is_a_problem_until_it_does_not_and_the_sink_
     assert!(watched.watch.is_synced(), "what was listed still serves");
     let said = watched.watch.check().expect("good enough to serve from");
     assert!(
-        said.starts_with("things: as of ") && said.ends_with(" s ago: watching: the API server answered 503"),
+        said.starts_with("as of ") && said.ends_with(" s ago: watching: the API server answered 503"),
         "{said}"
     );
 
@@ -224,7 +224,7 @@ async fn a_kind_that_is_not_installed_is_absent_and_looked_for() {
     script.list().await.text(404, "404 page not found\n".to_owned());
     soon("settled", watched.watch.settled()).await;
     assert!(watched.watch.is_absent() && !watched.watch.is_synced());
-    assert_eq!(watched.watch.check(), Ok("things: not installed".to_owned()));
+    assert_eq!(watched.watch.check(), Ok("the kind is not installed: there are none".to_owned()));
     watched.assert_silent();
 
     let before = tokio::time::Instant::now();

@@ -190,22 +190,21 @@ impl Watch {
         self.shared.state.borrow().confirmed.map(|confirmed| confirmed.elapsed())
     }
 
-    /// The sentence for `/readyz`: an error until the kind was listed or is known to be absent. A cache that was good once stays
+    /// What `/readyz` says after the kind's name: an error until the kind was listed or is known to be absent. A cache that was good once stays
     /// good enough to serve from, with its age told.
     ///
     /// # Errors
     /// While there was no complete list.
     pub fn check(&self) -> Result<String, String> {
-        let (what, problem) = (self.shared.what, self.problem());
         let kind = self.shared.state.borrow().kind;
-        match (kind, problem) {
-            (Kind::Unknown, None) => Err(format!("{what}: not listed yet")),
-            (Kind::Unknown, Some(problem)) => Err(format!("{what}: not listed yet: {problem}")),
-            (Kind::Present, None) => Ok(format!("{what}: in step with the cluster")),
+        match (kind, self.problem()) {
+            (Kind::Unknown, None) => Err("not listed yet".to_owned()),
+            (Kind::Unknown, Some(problem)) => Err(format!("not listed yet: {problem}")),
+            (Kind::Present, None) => Ok("in step with the cluster".to_owned()),
             (Kind::Present, Some(problem)) => {
-                Ok(format!("{what}: as of {} s ago: {problem}", self.age().unwrap_or_default().as_secs()))
+                Ok(format!("as of {} s ago: {problem}", self.age().unwrap_or_default().as_secs()))
             }
-            (Kind::Absent, _) => Ok(format!("{what}: not installed")),
+            (Kind::Absent, _) => Ok("the kind is not installed: there are none".to_owned()),
         }
     }
 
