@@ -241,6 +241,17 @@ mod tests {
     }
 
     #[test]
+    fn the_status_and_its_conditions_survive() {
+        let mut new = set("v1beta1", &json!({"name": "a"}), &json!({}));
+        let condition = json!({"type": "Ready", "status": "True", "reason": "Current", "message": "", "observedGeneration": 1,
+                               "lastTransitionTime": "2026-01-02T03:04:05Z"});
+        new["status"] = json!({"matchedPods": 1, "collisionCount": 0, "conditions": [condition]});
+        let old = convert(new.clone(), Version::V1alpha1).unwrap();
+        assert_eq!(old["status"], new["status"]);
+        assert_eq!(convert(old, Version::V1beta1).unwrap(), new);
+    }
+
+    #[test]
     fn custom_version_that_is_no_label_value_survives() {
         let new = set("v1beta1", &json!({"name": "a"}), &json!({"customVersion": "not a label!"}));
         let old = convert(new.clone(), Version::V1alpha1).unwrap();

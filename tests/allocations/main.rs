@@ -7,7 +7,7 @@
 #[allow(dead_code)]
 #[path = "../../benches/cases/mod.rs"]
 mod cases;
-mod pods;
+mod watched_pods;
 
 use allocation_counter::AllocationInfo;
 use cases::{Matching, NAMESPACE};

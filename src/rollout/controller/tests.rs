@@ -234,3 +234,16 @@ async fn a_set_that_is_gone_is_left_alone() {
     assert_eq!((world.reconcile().await, world.writes().len()), (Outcome::Done, 0));
     assert!(world.controller.shared.lock().written.is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_new_leader_looks_at_all_sets_and_stops_with_its_term() {
+    let world = World::new(&spec("x:1"));
+    world.controller.run(Term::new(Instant::now() + Duration::from_secs(1)), &[]).await;
+    assert_eq!(world.writes(), [format!("POST {REVISIONS}"), status_write()]);
+    world.controller.pods_event(Event::Applied(pod("p")));
+    world.catch_up();
+    world.controller.run(Term::new(Instant::now()), &[]).await;
+    assert_eq!(world.writes().len(), 0, "this term is over");
+    world.controller.run(Term::new(Instant::now() + Duration::from_secs(1)), &[]).await;
+    assert_eq!(world.writes(), [status_write()]);
+}
