@@ -27,6 +27,9 @@ use tokio_util::sync::CancellationToken;
 /// How long controllers and watches may take to stop.
 const BACKGROUND_STOP: Duration = Duration::from_secs(8);
 
+/// Pods in one answer of the API server, which is read in one go.
+const PODS_A_PAGE: u32 = 200;
+
 /// The namespace of outrigger and all it keeps.
 const NAMESPACE: &str = "outrigger-system";
 
@@ -267,8 +270,10 @@ impl Watches {
 
         let controller = rollout.clone();
         let api = Api::<Pod>::all(client.clone());
-        let (pods, task) = cluster::watch_as("pods", api, Config::default(), move |event: Event<WatchedPod>| {
-            controller.pods_event(event);
+        let pages = Config::default().page_size(PODS_A_PAGE);
+        let (pods, task) = cluster::watch_as("pods", api, pages, move |event: Event<WatchedPod>| {
+            // The list of a large cluster takes a while to count; reviews must not wait for it.
+            tokio::task::block_in_place(|| controller.pods_event(event));
         });
         tasks.spawn_until_shutdown("the watch of Pods", task);
 
