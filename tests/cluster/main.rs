@@ -35,5 +35,6 @@ fn main() -> ExitCode {
         .alone("a_replica_that_is_killed_under_load_costs_what_it_was_answering", Parts::ApiOnly, replicas::a_replica_that_is_killed_under_load_costs_what_it_was_answering)
         .alone("what_is_stored_and_cannot_be_used_stops_nothing", Parts::ApiOnly, bad_input::what_is_stored_and_cannot_be_used_stops_nothing)
         .alone("sidecarsets_may_be_installed_later_and_removed", Parts::ApiOnly, bad_input::sidecarsets_may_be_installed_later_and_removed)
+        .alone("a_restart_writes_nothing", Parts::ApiOnly, status::a_restart_writes_nothing)
         .run()
 }

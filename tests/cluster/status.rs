@@ -12,7 +12,7 @@ use outrigger::api::keys;
 use outrigger_testbed::{Case, wait_for};
 use serde_json::{Value, json};
 
-use crate::outrigger::{Outrigger, PATIENCE};
+use crate::outrigger::{Outrigger, PATIENCE, Start, install};
 use crate::seen;
 
 /// Pods that are created, become ready and not ready, and are deleted, by whatever means.
@@ -279,4 +279,25 @@ pub async fn a_pinned_revision_is_injected_and_kept_as_those_in_use_are(case: Ca
     seen::kept_images(plane, name, &[(4, "side:4")]).await?;
     seen::objects(plane).delete(name, &DeleteParams::default()).await?;
     Ok(())
+}
+
+/// A new leader that finds everything as it should be writes nothing.
+pub async fn a_restart_writes_nothing(case: Case<()>) -> Result<()> {
+    let (plane, name) = (&case.plane, "settled");
+    let kubeconfig = install(plane).await?;
+    let outrigger = Outrigger::serving(plane, Start::with(&kubeconfig)).await?;
+    seen::apply(plane, &seen::set(name, "side:1", &json!({}))).await?;
+    seen::injects(&case.namespace, name, Some("side:1")).await?;
+    case.namespace.api().create(&PostParams::default(), &seen::pod("p", name, &json!({}))?).await?;
+    let before = seen::counts(plane, name, [1, 1, 0, 0]).await?;
+    let kept = seen::revisions(plane, name).await?;
+    outrigger.stop().await?;
+
+    let outrigger = Outrigger::serving(plane, Start::with(&kubeconfig)).await?;
+    // A new leader looks at all sets that are there before it looks at a new one.
+    seen::apply(plane, &seen::set("later", "side:1", &json!({}))).await?;
+    seen::counts(plane, "later", [0, 0, 0, 0]).await?;
+    assert_eq!(seen::get(plane, name).await?, before);
+    assert_eq!(seen::revisions(plane, name).await?, kept);
+    outrigger.stop().await
 }
