@@ -143,7 +143,9 @@ mod tests {
     fn content_that_cannot_be_read_is_told_and_the_rest_is_known() {
         let revision = |data: Value| {
             let labels = json!({"kruise.io/sidecarset-name": "s"});
-            Revision::read(json!({"metadata": {"name": "s-1", "labels": labels}, "revision": 3, "data": data})).unwrap().unwrap()
+            Revision::read(json!({"metadata": {"name": "s-1", "labels": labels}, "revision": 3, "data": data}))
+                .unwrap()
+                .unwrap()
         };
         let garbage = revision(json!({"spec": {"containers": 5}}));
         assert_eq!((garbage.number, garbage.data), (3, None));

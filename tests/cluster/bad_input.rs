@@ -43,7 +43,8 @@ pub async fn an_invalid_set_is_denied_with_all_causes(case: Case<Outrigger>) -> 
 pub async fn a_namespace_that_vanishes_takes_its_pods_out_of_the_counts(case: Case<Outrigger>) -> Result<()> {
     let (plane, name) = (&case.plane, "vanishing");
     // With a selector, for which the namespace's labels have to be known.
-    let everywhere = json!({"namespaceSelector": {"matchExpressions": [{"key": "test.dev/none", "operator": "DoesNotExist"}]}});
+    let everywhere =
+        json!({"namespaceSelector": {"matchExpressions": [{"key": "test.dev/none", "operator": "DoesNotExist"}]}});
     seen::apply(plane, &seen::set(name, "side:1", &everywhere)).await?;
     let vanishing = plane.namespace("vanishing").await?;
     for namespace in [&vanishing, &case.namespace] {
@@ -70,8 +71,11 @@ pub async fn what_is_stored_and_cannot_be_used_stops_nothing(case: Case<()>) -> 
         seen::apply(plane, set).await?;
     }
     let revisions: Api<ControllerRevision> = Api::namespaced(plane.client(), seen::REVISIONS);
-    for (name, data) in [("garbage", json!({"spec": "none"})), ("garbage-containers", json!({"spec": {"containers": 5}}))] {
-        let revision = json!({"metadata": {"name": name, "labels": {keys::REVISION_OF: "good"}}, "revision": 7, "data": data});
+    for (name, data) in
+        [("garbage", json!({"spec": "none"})), ("garbage-containers", json!({"spec": {"containers": 5}}))]
+    {
+        let revision =
+            json!({"metadata": {"name": name, "labels": {keys::REVISION_OF: "good"}}, "revision": 7, "data": data});
         revisions.create(&PostParams::default(), &serde_json::from_value(revision)?).await?;
     }
     let configuration: ConfigMap = serde_json::from_value(json!({
@@ -80,8 +84,9 @@ pub async fn what_is_stored_and_cannot_be_used_stops_nothing(case: Case<()>) -> 
     let configurations: Api<ConfigMap> = Api::namespaced(plane.client(), seen::REVISIONS);
     configurations.create(&PostParams::default(), &configuration).await?;
     let mut forged = seen::pod("forged", "good", &json!({}))?;
-    forged.metadata.annotations =
-        Some([(keys::HASH, "{"), (keys::INJECTED_LIST, "good,,nobody")].map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+    forged.metadata.annotations = Some(
+        [(keys::HASH, "{"), (keys::INJECTED_LIST, "good,,nobody")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+    );
     let pods: Api<Pod> = case.namespace.api();
     pods.create(&PostParams::default(), &forged).await?;
 
@@ -104,10 +109,8 @@ pub async fn what_is_stored_and_cannot_be_used_stops_nothing(case: Case<()>) -> 
     bare.metadata.labels = None;
     assert_eq!(seen::sidecar(&pods.create(&PostParams::default(), &bare).await?), None);
 
-    let bad = [
-        ("unparsable", "spec.selector.matchExpressions[0].operator"),
-        ("undecodable", "spec.containers[0].name"),
-    ];
+    let bad =
+        [("unparsable", "spec.selector.matchExpressions[0].operator"), ("undecodable", "spec.containers[0].name")];
     for (name, field) in bad {
         let set = seen::status(plane, name, &json!({})).await?;
         assert_eq!(seen::kstatus(&set), "Failed", "{set}");
@@ -130,7 +133,11 @@ pub async fn what_is_stored_and_cannot_be_used_stops_nothing(case: Case<()>) -> 
 
     // What was wrong before can stay so while something else changes.
     let label = plane.kubectl(&["label", "sidecarset", "unparsable", "team=x"], None).await?;
-    assert!(label.status.success() && label.stderr.contains("Warning: invalid, but stored like this before: spec.selector"), "{}", label.stderr);
+    assert!(
+        label.status.success() && label.stderr.contains("Warning: invalid, but stored like this before: spec.selector"),
+        "{}",
+        label.stderr
+    );
     for name in ["unparsable", "undecodable"] {
         seen::apply(plane, &seen::set(name, "side:1", &json!({}))).await?;
         seen::injects(&case.namespace, name, Some("side:1")).await?;

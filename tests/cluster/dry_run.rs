@@ -48,7 +48,8 @@ pub async fn a_dry_run_leaves_no_trace(case: Case<Outrigger>) -> Result<()> {
     for set in [name, other] {
         assert_eq!(seen::events(plane, set).await?, []);
     }
-    let listed: Vec<_> = pods.list(&ListParams::default()).await?.items.into_iter().filter_map(|pod| pod.metadata.name).collect();
+    let listed: Vec<_> =
+        pods.list(&ListParams::default()).await?.items.into_iter().filter_map(|pod| pod.metadata.name).collect();
     assert_eq!(listed, ["p", "q"]);
     sets.delete(name, &DeleteParams::default()).await?;
     Ok(())

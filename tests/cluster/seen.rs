@@ -156,8 +156,10 @@ pub async fn kept_images(plane: &ControlPlane, set: &str, expected: &[(i64, &str
     wait_for(&format!("the revisions of {set} to be {expected:?}"), PATIENCE, async || {
         let revisions = revisions(plane, set).await?;
         let image = |revision: &Value| revision["data"]["spec"]["containers"][0]["image"].as_str().map(str::to_owned);
-        let seen: Vec<_> =
-            revisions.iter().map(|revision| (revision["revision"].as_i64().unwrap_or_default(), image(revision))).collect();
+        let seen: Vec<_> = revisions
+            .iter()
+            .map(|revision| (revision["revision"].as_i64().unwrap_or_default(), image(revision)))
+            .collect();
         let is = |(seen, expected): (&(i64, Option<String>), &(i64, &str))| {
             seen.0 == expected.0 && seen.1.as_deref() == Some(expected.1)
         };

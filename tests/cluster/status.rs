@@ -169,7 +169,8 @@ pub async fn one_change_is_one_write(case: Case<Outrigger>) -> Result<()> {
 pub async fn revisions_keep_what_a_set_was(case: Case<Outrigger>) -> Result<()> {
     let (plane, name) = (&case.plane, "kept");
     let set = |image: &str| {
-        let mut set = seen::set(name, image, &json!({"revisionHistoryLimit": 2, "customVersion": image.replace(':', "-")}));
+        let mut set =
+            seen::set(name, image, &json!({"revisionHistoryLimit": 2, "customVersion": image.replace(':', "-")}));
         set["metadata"]["labels"] = json!({"team": "x"});
         set["metadata"]["annotations"] = json!({"test.dev/note": "y"});
         set
