@@ -4,6 +4,7 @@ use super::Job;
 use super::feature_gates::FeatureGates;
 use crate::admission::registration::{CONVERSION_SERVICE, FailurePolicy, Reach, Registrar, Registration, SERVICE};
 use crate::admission::{Cache, Handler, convert, mutate_pod, mutate_sidecarset, reload, validate_sidecarset};
+use crate::api::keys;
 use crate::api::sidecarset::SidecarSet;
 use crate::cluster::{self, Event, Leadership, Tasks, Term, Watch, events, lease};
 use crate::injection::Revision;
@@ -252,8 +253,10 @@ impl Watches {
 
         let (reviews, controller) = (cache.clone(), rollout.clone());
         let api = Api::<ControllerRevision>::namespaced(client.clone(), revision_namespace);
+        // One that loses the label is told as deleted; those of other workloads are none of ours.
+        let of_sets = Config::default().labels(keys::REVISION_OF);
         let (revisions, task) =
-            cluster::watch_as("controllerrevisions", api, Config::default(), move |event: Event<Value>| {
+            cluster::watch_as("controllerrevisions", api, of_sets, move |event: Event<Value>| {
                 reviews.revisions(&event);
                 let kept = |revision| Some(KeptRevision::from(&Revision::read(revision).ok()??));
                 if let Some(event) = event.filter_map(kept) {
