@@ -1,6 +1,7 @@
 //! outrigger on a real control plane. Needs `make testbed`, which `make test` runs.
 
 mod certificates;
+mod conversion;
 mod mutators;
 mod outrigger;
 mod replicas;
@@ -18,5 +19,6 @@ fn main() -> ExitCode {
         .alone("an_api_server_that_restarts_is_not_missed", Parts::ApiOnly, replicas::an_api_server_that_restarts_is_not_missed)
         .alone("a_replica_that_stops_under_load_costs_no_pod", Parts::ApiOnly, replicas::a_replica_that_stops_under_load_costs_no_pod)
         .alone("a_replica_that_is_killed_under_load_costs_what_it_was_answering", Parts::ApiOnly, replicas::a_replica_that_is_killed_under_load_costs_what_it_was_answering)
+        .alone("sets_that_an_older_installation_stored_are_taken_over", Parts::ApiOnly, conversion::sets_that_an_older_installation_stored_are_taken_over)
         .run()
 }

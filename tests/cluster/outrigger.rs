@@ -132,6 +132,11 @@ impl Outrigger {
         Ok(line.map(str::parse).transpose()?.unwrap_or(0.0))
     }
 
+    /// What the replicas of this control plane have logged so far.
+    pub fn log(&self) -> Result<String> {
+        self.process.log()
+    }
+
     /// The process.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
