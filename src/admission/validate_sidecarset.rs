@@ -188,7 +188,8 @@ mod tests {
 
     #[test]
     fn a_set_that_cannot_be_read_is_denied_with_the_field() {
-        let status = judged(&set("s", &json!({"initContainers": [{"upgradeStrategy": 5}]})), None, &KnownWorld::default());
+        let status =
+            judged(&set("s", &json!({"initContainers": [{"upgradeStrategy": 5}]})), None, &KnownWorld::default());
         let status = &status["status"];
         assert_eq!(status["code"], 422);
         assert_eq!(

@@ -104,9 +104,7 @@ impl Process {
     /// When that goes to no file.
     pub fn log(&self) -> Result<String> {
         match &self.log {
-            Log::File(path) => {
-                fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
-            }
+            Log::File(path) => fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display())),
             Log::Inherit => bail!("{} has no log of its own", self.name),
         }
     }

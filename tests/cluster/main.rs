@@ -15,10 +15,34 @@ fn main() -> ExitCode {
         .test("the_walk_of_the_document_works", walk::the_walk_of_the_document_works)
         .test("nothing_differs_after_it_was_applied", walk::nothing_differs_after_it_was_applied)
         .test("a_set_can_be_written_and_read_in_both_versions", walk::a_set_can_be_written_and_read_in_both_versions)
-        .test("mutators_before_and_after_lead_to_no_duplicates", mutators::mutators_before_and_after_lead_to_no_duplicates)
-        .alone("an_api_server_that_restarts_is_not_missed", Parts::ApiOnly, replicas::an_api_server_that_restarts_is_not_missed)
-        .alone("a_replica_that_stops_under_load_costs_no_pod", Parts::ApiOnly, replicas::a_replica_that_stops_under_load_costs_no_pod)
-        .alone("a_replica_that_is_killed_under_load_costs_what_it_was_answering", Parts::ApiOnly, replicas::a_replica_that_is_killed_under_load_costs_what_it_was_answering)
-        .alone("sets_that_an_older_installation_stored_are_taken_over", Parts::ApiOnly, conversion::sets_that_an_older_installation_stored_are_taken_over)
+        .test(
+            "mutators_before_and_after_lead_to_no_duplicates",
+            mutators::mutators_before_and_after_lead_to_no_duplicates,
+        )
+        .alone(
+            "an_api_server_that_restarts_is_not_missed",
+            Parts::ApiOnly,
+            replicas::an_api_server_that_restarts_is_not_missed,
+        )
+        .alone(
+            "a_replica_that_stops_under_load_costs_no_pod",
+            Parts::ApiOnly,
+            replicas::a_replica_that_stops_under_load_costs_no_pod,
+        )
+        .alone(
+            "a_replica_that_is_killed_under_load_costs_what_it_was_answering",
+            Parts::ApiOnly,
+            replicas::a_replica_that_is_killed_under_load_costs_what_it_was_answering,
+        )
+        .alone(
+            "sets_that_an_older_installation_stored_are_taken_over",
+            Parts::ApiOnly,
+            conversion::sets_that_an_older_installation_stored_are_taken_over,
+        )
+        .alone(
+            "a_replica_that_does_not_lead_converts_a_long_list",
+            Parts::ApiOnly,
+            conversion::a_replica_that_does_not_lead_converts_a_long_list,
+        )
         .run()
 }
