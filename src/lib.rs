@@ -1,8 +1,8 @@
 //! Outrigger puts sidecar containers into Pods, keeps them up to date, and keeps the Istio configuration around them
-//! right. Arrows point one way: `cli` -> jobs -> `documents`, `cluster`, `telemetry` -> `api`.
+//! right. Arrows point one way: `cli` -> jobs -> `cluster`, `documents`, `telemetry` -> `api`.
 //!
 //! * [`cli`]: one file or folder for each command; the only place that wires rooms together
-//! * [`admission`]: the HTTPS server and the review of a Pod
+//! * [`admission`]: the HTTPS server, the reviews it answers, and its registration in a cluster
 //! * [`injection`]: pure: which SidecarSets match a Pod, the patch that injects them, and what makes a SidecarSet valid
 //! * [`rollout`]: a SidecarSet after admission: the counts and conditions of its status, and its `ControllerRevisions`
 //! * [`documents`]: files of objects: YAML and JSON, positions for messages, re-reading on change

@@ -157,7 +157,10 @@ impl Leadership {
         let mut work = pin!(work);
         let mut lost = pin!(self.keep(term));
         tokio::select! {
-            why = &mut lost => return Some(why),
+            why = &mut lost => {
+                term.end(); // before the work is dropped: what it spawned may still run for a moment
+                return Some(why);
+            }
             () = &mut work => return None,
             () = shutdown.cancelled() => term.end(),
         }
@@ -324,4 +327,41 @@ pub async fn lead_alone<F: Future<Output = ()>>(shutdown: &CancellationToken, wo
 pub fn identity() -> String {
     let host = hostname::get().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "unknown".to_owned());
     format!("{host}_{:016x}", fastrand::u64(..))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_term_is_over_by_the_clock_whether_or_not_anybody_ends_it() {
+        let term = Term::new(Instant::now() + Duration::from_secs(10));
+        advance(Duration::from_secs(9)).await;
+        assert!(term.is_current());
+        term.extend(Instant::now() + Duration::from_secs(10));
+        advance(Duration::from_secs(9)).await;
+        assert!(term.is_current());
+        advance(Duration::from_secs(1)).await;
+        assert!(!term.is_current());
+        term.ended().await;
+    }
+
+    #[test]
+    fn times_that_would_let_two_lead_are_shortened() {
+        let service = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            Ok::<_, std::convert::Infallible>(http::Response::new(kube::client::Body::empty()))
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let _inside = runtime.enter();
+        let leadership = Leadership::new(Client::new(service, "default"), "ours", identity());
+        let long = Timing { renew_deadline: Duration::from_secs(60), ..Timing::default() };
+        assert_eq!(leadership.with_timing(long).timing.renew_deadline, Duration::from_secs(10));
+    }
+
+    #[test]
+    fn no_two_identities_are_the_same() {
+        assert_ne!(identity(), identity());
+    }
 }
