@@ -4,6 +4,7 @@ mod certificates;
 mod conversion;
 mod mutators;
 mod outrigger;
+mod registration;
 mod replicas;
 mod walk;
 
@@ -44,5 +45,10 @@ fn main() -> ExitCode {
             Parts::ApiOnly,
             conversion::a_replica_that_does_not_lead_converts_a_long_list,
         )
+        .alone("what_is_registered_stays_as_it_should_be", Parts::ApiOnly, registration::what_is_registered_stays_as_it_should_be)
+        .alone("the_cluster_role_takes_the_configurations_along", Parts::Full, registration::the_cluster_role_takes_the_configurations_along)
+        .alone("by_service_all_webhooks_are_reached", Parts::ApiOnly, registration::by_service_all_webhooks_are_reached)
+        .alone("pods_that_are_not_sent_need_no_replica", Parts::ApiOnly, registration::pods_that_are_not_sent_need_no_replica)
+        .alone("a_leader_that_stops_hands_over", Parts::ApiOnly, registration::a_leader_that_stops_hands_over)
         .run()
 }
