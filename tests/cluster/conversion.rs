@@ -164,6 +164,7 @@ pub async fn sets_that_an_older_installation_stored_are_taken_over(case: Case<()
         assert_eq!(old["of-a-namespace"]["spec"][field], of_a_namespace["spec"][field]);
     }
     assert_eq!(old["with-a-custom-version"]["metadata"]["labels"], json!({keys::CUSTOM_VERSION: "v1", "kept": "yes"}));
+    assert!(!outrigger.log()?.contains("forbidden"));
     outrigger.stop().await?;
 
     // Nobody converts any more, and nothing is remembered: what can be read is stored so.
