@@ -2,9 +2,11 @@
 
 mod bad_input;
 mod certificates;
+mod conversion;
 mod dry_run;
 mod mutators;
 mod outrigger;
+mod registration;
 mod replicas;
 mod seen;
 mod status;
@@ -68,5 +70,32 @@ fn main() -> ExitCode {
             bad_input::sidecarsets_may_be_installed_later_and_removed,
         )
         .alone("a_restart_writes_nothing", Parts::ApiOnly, status::a_restart_writes_nothing)
+        .alone(
+            "sets_that_an_older_installation_stored_are_taken_over",
+            Parts::ApiOnly,
+            conversion::sets_that_an_older_installation_stored_are_taken_over,
+        )
+        .alone(
+            "a_replica_that_does_not_lead_converts_a_long_list",
+            Parts::ApiOnly,
+            conversion::a_replica_that_does_not_lead_converts_a_long_list,
+        )
+        .alone(
+            "what_is_registered_stays_as_it_should_be",
+            Parts::ApiOnly,
+            registration::what_is_registered_stays_as_it_should_be,
+        )
+        .alone(
+            "the_cluster_role_takes_the_configurations_along",
+            Parts::Full,
+            registration::the_cluster_role_takes_the_configurations_along,
+        )
+        .alone("by_service_all_webhooks_are_reached", Parts::ApiOnly, registration::by_service_all_webhooks_are_reached)
+        .alone(
+            "pods_that_are_not_sent_need_no_replica",
+            Parts::ApiOnly,
+            registration::pods_that_are_not_sent_need_no_replica,
+        )
+        .alone("a_leader_that_stops_hands_over", Parts::ApiOnly, registration::a_leader_that_stops_hands_over)
         .run()
 }

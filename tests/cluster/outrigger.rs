@@ -125,11 +125,16 @@ impl Outrigger {
         Ok((status, body.to_owned()))
     }
 
-    /// The value of a metric, named with its labels as they are printed; 0 if there is none.
-    pub async fn metric(&self, name: &str) -> Result<f64> {
+    /// The value of a metric that counts, named with its labels as they are printed; 0 if there is none.
+    pub async fn metric(&self, name: &str) -> Result<u64> {
         let (_, metrics) = self.page("/metrics").await?;
         let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        Ok(line.map(str::parse).transpose()?.unwrap_or(0.0))
+        Ok(line.map(str::parse).transpose()?.unwrap_or(0))
+    }
+
+    /// What the replicas of this control plane have logged so far.
+    pub fn log(&self) -> Result<String> {
+        self.process.log()
     }
 
     /// The process.
