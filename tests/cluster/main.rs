@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     Suite::new(Parts::Full, outrigger::world)
+        .test("revisions_are_deleted_with_their_set", status::revisions_are_deleted_with_their_set)
         .test("the_walk_of_the_document_works", walk::the_walk_of_the_document_works)
         .test("nothing_differs_after_it_was_applied", walk::nothing_differs_after_it_was_applied)
         .test("a_set_can_be_written_and_read_in_both_versions", walk::a_set_can_be_written_and_read_in_both_versions)

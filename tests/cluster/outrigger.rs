@@ -62,7 +62,10 @@ pub async fn install(plane: &ControlPlane) -> Result<PathBuf> {
 pub async fn install_crds(plane: &ControlPlane) -> Result<()> {
     let crds = manifests("crds").display().to_string();
     plane.kubectl(&["apply", "--server-side", "-f", &crds], None).await?.ok()?;
-    plane.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "-f", &crds], None).await?.ok()?;
+    // kubectl fails on a CRD that has no conditions yet.
+    let established = ["wait", "--for=condition=Established", "--timeout=60s", "-f", &crds];
+    let wait = async || Ok(Some(plane.kubectl(&established, None).await?.ok()?));
+    wait_for("the CRDs to be established", PATIENCE, wait).await?;
     Ok(())
 }
 
