@@ -123,7 +123,8 @@ pub(super) async fn job(
     for gate in &flags.feature_gates.without_meaning {
         tracing::warn!(gate, "--feature-gates: this gate has no meaning here");
     }
-    let client = cluster::connect(None).await?;
+    let client =
+        cluster::connect(None).await.context("there is no cluster to serve (with --from DIR none is needed)")?;
     let identity = lease::identity();
     let mut tasks = Tasks::new(shutdown.clone());
 
