@@ -1,11 +1,15 @@
 //! outrigger on a real control plane. Needs `make testbed`, which `make test` runs.
 
+mod bad_input;
 mod certificates;
 mod conversion;
+mod dry_run;
 mod mutators;
 mod outrigger;
 mod registration;
 mod replicas;
+mod seen;
+mod status;
 mod walk;
 
 use outrigger_testbed::{Parts, Suite};
@@ -19,6 +23,26 @@ fn main() -> ExitCode {
         .test(
             "mutators_before_and_after_lead_to_no_duplicates",
             mutators::mutators_before_and_after_lead_to_no_duplicates,
+        )
+        .test("counts_follow_pods", status::counts_follow_pods)
+        .test(
+            "counts_follow_pods_of_a_set_that_does_not_update",
+            status::counts_follow_pods_of_a_set_that_does_not_update,
+        )
+        .test("counts_follow_the_labels_of_namespaces", status::counts_follow_the_labels_of_namespaces)
+        .test("an_edited_set_has_no_updated_pods_but_new_ones", status::an_edited_set_has_no_updated_pods_but_new_ones)
+        .test("one_change_is_one_write", status::one_change_is_one_write)
+        .test("revisions_keep_what_a_set_was", status::revisions_keep_what_a_set_was)
+        .test("a_revision_whose_name_is_taken_gets_another", status::a_revision_whose_name_is_taken_gets_another)
+        .test(
+            "a_pinned_revision_is_injected_and_kept_as_those_in_use_are",
+            status::a_pinned_revision_is_injected_and_kept_as_those_in_use_are,
+        )
+        .test("a_dry_run_leaves_no_trace", dry_run::a_dry_run_leaves_no_trace)
+        .test("an_invalid_set_is_denied_with_all_causes", bad_input::an_invalid_set_is_denied_with_all_causes)
+        .test(
+            "a_namespace_that_vanishes_takes_its_pods_out_of_the_counts",
+            bad_input::a_namespace_that_vanishes_takes_its_pods_out_of_the_counts,
         )
         .alone(
             "an_api_server_that_restarts_is_not_missed",
@@ -45,10 +69,33 @@ fn main() -> ExitCode {
             Parts::ApiOnly,
             conversion::a_replica_that_does_not_lead_converts_a_long_list,
         )
-        .alone("what_is_registered_stays_as_it_should_be", Parts::ApiOnly, registration::what_is_registered_stays_as_it_should_be)
-        .alone("the_cluster_role_takes_the_configurations_along", Parts::Full, registration::the_cluster_role_takes_the_configurations_along)
+        .alone(
+            "what_is_registered_stays_as_it_should_be",
+            Parts::ApiOnly,
+            registration::what_is_registered_stays_as_it_should_be,
+        )
+        .alone(
+            "the_cluster_role_takes_the_configurations_along",
+            Parts::Full,
+            registration::the_cluster_role_takes_the_configurations_along,
+        )
         .alone("by_service_all_webhooks_are_reached", Parts::ApiOnly, registration::by_service_all_webhooks_are_reached)
-        .alone("pods_that_are_not_sent_need_no_replica", Parts::ApiOnly, registration::pods_that_are_not_sent_need_no_replica)
+        .alone(
+            "pods_that_are_not_sent_need_no_replica",
+            Parts::ApiOnly,
+            registration::pods_that_are_not_sent_need_no_replica,
+        )
         .alone("a_leader_that_stops_hands_over", Parts::ApiOnly, registration::a_leader_that_stops_hands_over)
+        .alone(
+            "what_is_stored_and_cannot_be_used_stops_nothing",
+            Parts::ApiOnly,
+            bad_input::what_is_stored_and_cannot_be_used_stops_nothing,
+        )
+        .alone(
+            "sidecarsets_may_be_installed_later_and_removed",
+            Parts::ApiOnly,
+            bad_input::sidecarsets_may_be_installed_later_and_removed,
+        )
+        .alone("a_restart_writes_nothing", Parts::ApiOnly, status::a_restart_writes_nothing)
         .run()
 }

@@ -4,6 +4,7 @@ use super::Job;
 use super::feature_gates::FeatureGates;
 use crate::admission::registration::{CONVERSION_SERVICE, FailurePolicy, Reach, Registrar, Registration, SERVICE};
 use crate::admission::{Cache, Handler, convert, mutate_pod, mutate_sidecarset, reload, validate_sidecarset};
+use crate::api::keys;
 use crate::api::sidecarset::SidecarSet;
 use crate::cluster::{self, Event, Leadership, Tasks, Term, Watch, events, lease};
 use crate::injection::Revision;
@@ -26,6 +27,9 @@ use tokio_util::sync::CancellationToken;
 
 /// How long controllers and watches may take to stop.
 const BACKGROUND_STOP: Duration = Duration::from_secs(8);
+
+/// Pods in one answer of the API server, which is read in one go.
+const PODS_A_PAGE: u32 = 200;
 
 /// The namespace of outrigger and all it keeps.
 const NAMESPACE: &str = "outrigger-system";
@@ -84,6 +88,12 @@ fn https(url: &str) -> Result<String, String> {
     Ok(url.to_owned())
 }
 
+/// The host of such a URL, as certificates name it.
+fn host(url: &str) -> Option<String> {
+    let url: http::Uri = url.parse().ok()?;
+    Some(url.host()?.trim_matches(['[', ']']).to_owned())
+}
+
 impl Flags {
     fn namespace(&self) -> &str {
         self.namespace.as_deref().filter(|name| !name.is_empty()).unwrap_or(NAMESPACE)
@@ -101,8 +111,13 @@ impl Flags {
     }
 
     /// Names by which the API server asks for the certificate.
-    pub fn service_names(&self) -> impl Iterator<Item = String> {
-        [SERVICE, CONVERSION_SERVICE].into_iter().map(|service| format!("{service}.{}.svc", self.namespace()))
+    pub fn server_names(&self) -> Vec<String> {
+        match self.reach() {
+            Reach::Url(url) => host(&url).into_iter().collect(),
+            Reach::Service { namespace, .. } => {
+                [SERVICE, CONVERSION_SERVICE].map(|service| format!("{service}.{namespace}.svc")).to_vec()
+            }
+        }
     }
 }
 
@@ -249,8 +264,10 @@ impl Watches {
 
         let (reviews, controller) = (cache.clone(), rollout.clone());
         let api = Api::<ControllerRevision>::namespaced(client.clone(), revision_namespace);
+        // One that loses the label is told as deleted; those of other workloads are none of ours.
+        let of_sets = Config::default().labels(keys::REVISION_OF);
         let (revisions, task) =
-            cluster::watch_as("controllerrevisions", api, Config::default(), move |event: Event<Value>| {
+            cluster::watch_as("controllerrevisions", api, of_sets, move |event: Event<Value>| {
                 reviews.revisions(&event);
                 let kept = |revision| Some(KeptRevision::from(&Revision::read(revision).ok()??));
                 if let Some(event) = event.filter_map(kept) {
@@ -267,8 +284,10 @@ impl Watches {
 
         let controller = rollout.clone();
         let api = Api::<Pod>::all(client.clone());
-        let (pods, task) = cluster::watch_as("pods", api, Config::default(), move |event: Event<WatchedPod>| {
-            controller.pods_event(event);
+        let pages = Config::default().page_size(PODS_A_PAGE);
+        let (pods, task) = cluster::watch_as("pods", api, pages, move |event: Event<WatchedPod>| {
+            // The list of a large cluster takes a while to count; reviews must not wait for it.
+            tokio::task::block_in_place(|| controller.pods_event(event));
         });
         tasks.spawn_until_shutdown("the watch of Pods", task);
 
@@ -343,5 +362,19 @@ impl Bundle {
             }
             last_problem = problem;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_certificate_names_what_is_registered() {
+        let by_url = |url: &str| Flags { webhook_url: Some(url.to_owned()), ..Flags::default() }.server_names();
+        assert_eq!(by_url("https://laptop.example:9443/outrigger"), ["laptop.example"]);
+        assert_eq!(by_url("https://[fd00::1]:9443"), ["fd00::1"]);
+        let by_service = Flags { namespace: Some("ns".to_owned()), ..Flags::default() }.server_names();
+        assert_eq!(by_service, ["outrigger-webhook.ns.svc", "outrigger-conversion.ns.svc"]);
     }
 }
