@@ -90,6 +90,12 @@ fn https(url: &str) -> Result<String, String> {
     Ok(url.to_owned())
 }
 
+/// The host of such a URL, as certificates name it.
+fn host(url: &str) -> Option<String> {
+    let url: http::Uri = url.parse().ok()?;
+    Some(url.host()?.trim_matches(['[', ']']).to_owned())
+}
+
 impl Flags {
     fn namespace(&self) -> &str {
         self.namespace.as_deref().filter(|name| !name.is_empty()).unwrap_or(NAMESPACE)
@@ -107,8 +113,13 @@ impl Flags {
     }
 
     /// Names by which the API server asks for the certificate.
-    pub fn service_names(&self) -> impl Iterator<Item = String> {
-        [SERVICE, CONVERSION_SERVICE].into_iter().map(|service| format!("{service}.{}.svc", self.namespace()))
+    pub fn server_names(&self) -> Vec<String> {
+        match self.reach() {
+            Reach::Url(url) => host(&url).into_iter().collect(),
+            Reach::Service { namespace, .. } => {
+                [SERVICE, CONVERSION_SERVICE].map(|service| format!("{service}.{namespace}.svc")).to_vec()
+            }
+        }
     }
 }
 
@@ -357,5 +368,19 @@ impl Bundle {
             }
             last_problem = problem;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_certificate_names_what_is_registered() {
+        let by_url = |url: &str| Flags { webhook_url: Some(url.to_owned()), ..Flags::default() }.server_names();
+        assert_eq!(by_url("https://laptop.example:9443/outrigger"), ["laptop.example"]);
+        assert_eq!(by_url("https://[fd00::1]:9443"), ["fd00::1"]);
+        let by_service = Flags { namespace: Some("ns".to_owned()), ..Flags::default() }.server_names();
+        assert_eq!(by_service, ["outrigger-webhook.ns.svc", "outrigger-conversion.ns.svc"]);
     }
 }
