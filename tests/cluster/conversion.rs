@@ -56,7 +56,7 @@ fn api(plane: &ControlPlane, version: &str) -> Api<DynamicObject> {
     Api::all_with(plane.client(), &ApiResource::from_gvk(&kind))
 }
 
-fn old_set(name: &str, spec: Value) -> Value {
+fn old_set(name: &str, spec: &Value) -> Value {
     json!({"apiVersion": "apps.kruise.io/v1alpha1", "kind": "SidecarSet", "metadata": {"name": name}, "spec": spec})
 }
 
@@ -112,16 +112,16 @@ async fn is_injected(pods: &Api<Pod>, app: &str) -> Result<bool> {
 /// until they are gone.
 pub async fn sets_that_an_older_installation_stored_are_taken_over(case: Case<()>) -> Result<()> {
     let plane = &case.plane;
-    let mut of_a_namespace = old_set("of-a-namespace", spec("of-a-namespace"));
+    let mut of_a_namespace = old_set("of-a-namespace", &spec("of-a-namespace"));
     of_a_namespace["spec"]["namespace"] = case.namespace.name().into();
     of_a_namespace["spec"]["namespaceSelector"] = json!({"matchLabels": {"without": "effect"}});
-    let mut with_version = old_set("with-a-custom-version", spec("with-a-custom-version"));
+    let mut with_version = old_set("with-a-custom-version", &spec("with-a-custom-version"));
     with_version["metadata"]["labels"] = json!({keys::CUSTOM_VERSION: "v1", "kept": "yes"});
-    let mut refused_today = old_set("refused-today", spec("refused-today"));
+    let mut refused_today = old_set("refused-today", &spec("refused-today"));
     refused_today["spec"]["revisionHistoryLimit"] = (-1).into();
-    let mut unusable = old_set("unusable", spec("-"));
+    let mut unusable = old_set("unusable", &spec("-"));
     unusable["spec"]["selector"] = json!({"matchExpressions": [{"key": "app", "operator": "Sometimes"}]});
-    let unreadable = old_set("unreadable", json!([]));
+    let unreadable = old_set("unreadable", &json!([]));
     let sets = vec![of_a_namespace.clone(), with_version, refused_today, unusable, unreadable];
     let count = sets.len();
     let nobody = json!({"url": format!("https://127.0.0.1:{}/convert", free_port()?)});
@@ -189,7 +189,7 @@ pub async fn a_replica_that_does_not_lead_converts_a_long_list(case: Case<()>) -
     let certificates = Certificates::new()?;
     let (webhook, admin) = (free_port()?, free_port()?);
     let url = format!("https://127.0.0.1:{webhook}/convert");
-    let sets = (0..MANY).map(|n| old_set(&format!("set-{n}"), spec(&format!("app-{n}")))).collect();
+    let sets = (0..MANY).map(|n| old_set(&format!("set-{n}"), &spec(&format!("app-{n}")))).collect();
     leave_behind(plane, sets, json!({"url": url, "caBundle": STANDARD.encode(&certificates.ca)})).await?;
     let kubeconfig = install_rights(plane).await?;
     let now = serde_json::to_value(MicroTime(Timestamp::now()))?;

@@ -42,10 +42,7 @@ enum RegistrationError {
     #[error(
         "the ClusterRole {name:?} that is to own the webhook configurations cannot be read: {problem}; create it, or change --owner-cluster-role (or is outrigger being removed?)"
     )]
-    NoOwner {
-        name: String,
-        problem: String,
-    },
+    NoOwner { name: String, problem: String },
     #[error("{0}")]
     Api(String),
     #[error(transparent)]
@@ -61,7 +58,8 @@ impl Registrar {
     /// All replicas would write the same, but not while one version of outrigger replaces another.
     pub async fn run(self, term: Term) {
         let (seen, work, ended) = (Seen::default(), WorkQueue::new(), CancellationToken::new());
-        let (watches, tasks): (Vec<_>, Vec<_>) = Target::ALL.map(|target| self.watch(target, &seen, &work)).into_iter().unzip();
+        let (watches, tasks): (Vec<_>, Vec<_>) =
+            Target::ALL.map(|target| self.watch(target, &seen, &work)).into_iter().unzip();
         let handle = {
             let (registrar, term) = (Arc::new(self.clone()), term.clone());
             let (seen, watches) = (seen.clone(), Arc::new(watches));
@@ -84,7 +82,9 @@ impl Registrar {
         let mut registration = self.registration.clone();
         let changes = async {
             while registration.changed().await.is_ok() {
-                Target::ALL.into_iter().for_each(|target| work.add(target));
+                for target in Target::ALL {
+                    work.add(target);
+                }
             }
             std::future::pending::<()>().await;
         };

@@ -81,7 +81,9 @@ pub(in crate::cli) enum Controller {
 
 /// A URL by which webhooks may be registered: <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#url>.
 fn https(url: &str) -> Result<String, String> {
-    let host = url.strip_prefix("https://").ok_or("must begin with https://, for the API server calls webhooks by TLS only")?;
+    let host = url
+        .strip_prefix("https://")
+        .ok_or("must begin with https://, for the API server calls webhooks by TLS only")?;
     if host.is_empty() || host.contains(['@', '?', '#']) {
         return Err("must be https://HOST[:PORT][/PATH], without user, query or fragment".to_owned());
     }
@@ -158,7 +160,8 @@ pub(super) async fn job(
         owner: None,
     });
     tasks.spawn_until_shutdown("the CA's file", bundle.keep_registered(registration));
-    let registrar = Registrar { client: client.clone(), registration: receiver, owner: flags.owner_cluster_role.clone() };
+    let registrar =
+        Registrar { client: client.clone(), registration: receiver, owner: flags.owner_cluster_role.clone() };
     let leadership = Leadership::new(client.clone(), flags.namespace(), identity);
     let lead = {
         let (client, planned_from, metrics) = (client.clone(), watches.all.clone(), metrics.clone());
@@ -187,9 +190,10 @@ pub(super) async fn job(
         }
     });
 
-    let readiness = watches.of_reviews.into_iter().fold(Readiness::new(), |readiness, watch| {
-        readiness.check(watch.what(), move || watch.check())
-    });
+    let readiness = watches
+        .of_reviews
+        .into_iter()
+        .fold(Readiness::new(), |readiness, watch| readiness.check(watch.what(), move || watch.check()));
     let background = Box::pin(async move { tasks.run(BACKGROUND_STOP).await.map_err(Into::into) });
     Ok(Job { webhooks: webhooks(&cache, metrics), readiness, background })
 }
@@ -266,14 +270,13 @@ impl Watches {
         let api = Api::<ControllerRevision>::namespaced(client.clone(), revision_namespace);
         // One that loses the label is told as deleted; those of other workloads are none of ours.
         let of_sets = Config::default().labels(keys::REVISION_OF);
-        let (revisions, task) =
-            cluster::watch_as("controllerrevisions", api, of_sets, move |event: Event<Value>| {
-                reviews.revisions(&event);
-                let kept = |revision| Some(KeptRevision::from(&Revision::read(revision).ok()??));
-                if let Some(event) = event.filter_map(kept) {
-                    controller.revisions_event(event);
-                }
-            });
+        let (revisions, task) = cluster::watch_as("controllerrevisions", api, of_sets, move |event: Event<Value>| {
+            reviews.revisions(&event);
+            let kept = |revision| Some(KeptRevision::from(&Revision::read(revision).ok()??));
+            if let Some(event) = event.filter_map(kept) {
+                controller.revisions_event(event);
+            }
+        });
         tasks.spawn_until_shutdown("the watch of ControllerRevisions", task);
 
         let reviews = cache.clone();
@@ -298,7 +301,8 @@ impl Watches {
 
 fn webhooks(cache: &Arc<Cache>, metrics: &Arc<Metrics>) -> Vec<(Webhook, Handler)> {
     let (pods, counted, sets) = (cache.clone(), metrics.clone(), cache.clone());
-    let mutate_pod: Handler = Arc::new(move |body| mutate_pod::answer(body, &pods.snapshot(), Timestamp::now(), &counted));
+    let mutate_pod: Handler =
+        Arc::new(move |body| mutate_pod::answer(body, &pods.snapshot(), Timestamp::now(), &counted));
     let validate: Handler = Arc::new(move |body| validate_sidecarset::answer(body, &sets.world()));
     vec![
         (Webhook::MutatePod, mutate_pod),
@@ -330,8 +334,9 @@ impl Bundle {
         match self {
             Self::Made(pem) => Ok(pem.clone()),
             Self::File(file) => {
-                let pem = std::fs::read_to_string(file)
-                    .with_context(|| format!("--ca-file: cannot read {}, by which the API server is to trust tls.crt", file.display()))?;
+                let pem = std::fs::read_to_string(file).with_context(|| {
+                    format!("--ca-file: cannot read {}, by which the API server is to trust tls.crt", file.display())
+                })?;
                 if !pem.contains("-----BEGIN CERTIFICATE-----") {
                     bail!("--ca-file: {} holds no certificate in PEM", file.display());
                 }
