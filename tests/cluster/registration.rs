@@ -278,7 +278,7 @@ pub async fn a_leader_that_stops_hands_over(case: Case<()>) -> Result<()> {
     let lease = async || leases.get("outrigger").await?.spec.context("no spec");
     let holder = lease().await?.holder_identity.context("nobody leads")?;
     let leads = async |outrigger: &Outrigger| -> Result<bool> {
-        Ok(outrigger.metric("leader_election_master_status{name=\"outrigger\"}").await? > 0.0)
+        Ok(outrigger.metric("leader_election_master_status{name=\"outrigger\"}").await? == 1)
     };
     assert!(leads(&replicas[0]).await? && !leads(&replicas[1]).await?);
     plane.apply(&sidecarset("v1beta1", "handed-over")).await?;
