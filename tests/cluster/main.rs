@@ -1,6 +1,7 @@
 //! outrigger on a real control plane. Needs `make testbed`, which `make test` runs.
 
 mod certificates;
+mod certificates_self_managed;
 mod mutators;
 mod outrigger;
 mod replicas;
@@ -18,5 +19,9 @@ fn main() -> ExitCode {
         .alone("an_api_server_that_restarts_is_not_missed", Parts::ApiOnly, replicas::an_api_server_that_restarts_is_not_missed)
         .alone("a_replica_that_stops_under_load_costs_no_pod", Parts::ApiOnly, replicas::a_replica_that_stops_under_load_costs_no_pod)
         .alone("a_replica_that_is_killed_under_load_costs_what_it_was_answering", Parts::ApiOnly, replicas::a_replica_that_is_killed_under_load_costs_what_it_was_answering)
+        .alone("replicas_that_start_at_once_agree_on_one_ca", Parts::ApiOnly, certificates_self_managed::replicas_that_start_at_once_agree_on_one_ca)
+        .alone("a_deleted_ca_comes_back_and_is_renewed_and_no_review_fails", Parts::ApiOnly, certificates_self_managed::a_deleted_ca_comes_back_and_is_renewed_and_no_review_fails)
+        .alone("garbage_in_the_secret_is_replaced", Parts::ApiOnly, certificates_self_managed::garbage_in_the_secret_is_replaced)
+        .alone("with_cert_manager_no_bundle_is_written", Parts::ApiOnly, certificates_self_managed::with_cert_manager_no_bundle_is_written)
         .run()
 }

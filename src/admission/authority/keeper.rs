@@ -55,7 +55,7 @@ enum Seen {
 #[derive(Clone, Debug)]
 struct Kept {
     secret: Arc<Secret>,
-    content: Content,
+    memory: Memory,
 }
 
 /// What a replica keeps between two looks.
@@ -115,7 +115,8 @@ impl Keeper {
         }
     }
 
-    /// The watch of the Secret, and what it does; see [`cluster::watch()`].
+    /// The watch of the Secret, and what it does; see [`cluster::watch()`]. Whom to trust is registered as it is heard, so that after
+    /// [`Watch::fresh`] it is not older than that.
     pub fn watch(self: &Arc<Self>) -> (Watch, impl Future<Output = ()> + Send + use<>) {
         let keeper = self.clone();
         let only = watcher::Config::default().fields(&format!("metadata.name={SECRET}"));
@@ -125,6 +126,9 @@ impl Keeper {
                 Event::Applied(secret) => Some(secret),
                 Event::Deleted(_) => None,
             };
+            if let Some(content) = now.as_ref().and_then(|secret| Content::read(secret, Timestamp::now()).ok()) {
+                keeper.register(&content);
+            }
             keeper.seen.send_replace(now.map_or(Seen::Absent, |secret| Seen::Present(Arc::new(secret))));
         })
     }
@@ -149,10 +153,10 @@ impl Keeper {
         loop {
             let (view, trusted) = (kept.borrow_and_update().clone(), published.borrow_and_update().clone());
             let now = Timestamp::now();
-            let plan = view.as_ref().map_or(Plan::Rest(None), |kept| plan::renew(&kept.content, &trusted, now, self.times));
+            let plan = view.as_ref().map_or(Plan::Rest(None), |kept| plan::renew(&kept.memory, &trusted, now, self.times));
             let rest = match (plan, view) {
                 (Plan::Do(step), Some(kept)) if term.is_current() => {
-                    let result = self.step(step, Some(&kept.secret), Some(&kept.content), Vec::new()).await;
+                    let result = self.step(step, Some(&kept.secret), kept.memory.content.as_ref(), Vec::new()).await;
                     self.tell(result.as_ref().err(), step);
                     if result.is_ok() { PACE } else { RETRY }
                 }
@@ -189,6 +193,16 @@ impl Keeper {
         }
     }
 
+    /// What is registered shall trust the CAs of the Secret.
+    fn register(&self, content: &Content) {
+        let pem = content.bundle_pem();
+        self.registration.send_if_modified(|registration| {
+            let changed = registration.ca_bundle.as_ref() != Some(&pem);
+            registration.ca_bundle = Some(pem);
+            changed
+        });
+    }
+
     /// Does what is to be done now; how long there is nothing to do then.
     async fn look(&self, seen: &Seen, replica: &mut Replica) -> Duration {
         let now = Timestamp::now();
@@ -211,11 +225,13 @@ impl Keeper {
                 }
                 replica.wrote = Some(Instant::now());
                 let why = match &read {
-                    None => "it is not there".to_owned(),
-                    Some(Err(Unusable { problem, .. })) => problem.clone(),
-                    Some(Ok(content)) => format!("its CA ended at {}", content.signing.not_after()),
+                    None => replica.memory.content.as_ref().map(|_| "it was deleted".to_owned()),
+                    Some(Err(Unusable { problem, .. })) => Some(problem.clone()),
+                    Some(Ok(content)) => Some(format!("its CA ended at {}", content.signing.not_after())),
                 };
-                tracing::warn!(secret = SECRET, why, "the Secret with the CA is written anew");
+                if let Some(why) = why {
+                    tracing::warn!(secret = SECRET, why, "the Secret with the CA is written anew");
+                }
                 let trusted = match read {
                     None => Vec::new(),
                     Some(Err(unusable)) => unusable.bundle,
@@ -236,13 +252,8 @@ impl Keeper {
 
     /// Trusts what the Secret says, and signs a leaf if it is time; how long it is until the next one.
     fn take_up(&self, secret: &Arc<Secret>, content: Content, replica: &mut Replica, now: Timestamp) -> Duration {
-        let trusted_since = replica.memory.remember(&content, now);
-        let pem = content.bundle_pem();
-        self.registration.send_if_modified(|registration| {
-            let changed = registration.ca_bundle.as_ref() != Some(&pem);
-            registration.ca_bundle = Some(pem);
-            changed
-        });
+        replica.memory.remember(&content, now);
+        let trusted_since = replica.memory.trusted_since(content.signing.certificate());
         self.metrics.certificate_expiration(Certificate::Authority).set(content.signing.not_after().as_second());
         let due = |leaf: Option<&Leaf>| until(plan::sign_at(leaf, &content, trusted_since, now, self.times), now);
         let mut rest = due(replica.leaf.as_ref());
@@ -258,8 +269,8 @@ impl Keeper {
                 }
             };
         }
-        self.lock_health().bundle.clone_from(&content.bundle);
-        self.kept.send_replace(Some(Kept { secret: secret.clone(), content }));
+        self.lock_health().bundle = content.bundle;
+        self.kept.send_replace(Some(Kept { secret: secret.clone(), memory: replica.memory.clone() }));
         rest
     }
 
@@ -303,7 +314,9 @@ impl Keeper {
             }
         };
         if matches!(written, Written::Done(_)) {
-            self.metrics.certificate_renewals(Certificate::Authority, true).inc();
+            if matches!(step, Step::Begin | Step::Switch) {
+                self.metrics.certificate_renewals(Certificate::Authority, true).inc();
+            }
             tracing::info!(secret = SECRET, trusted = next.bundle.len(), "{step}");
         }
         Ok(())

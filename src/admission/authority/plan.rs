@@ -70,8 +70,8 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// The Secret says this now. Since when this replica has seen its signing CA among those to trust.
-    pub fn remember(&mut self, content: &Content, now: Timestamp) -> Timestamp {
+    /// The Secret says this now.
+    pub fn remember(&mut self, content: &Content, now: Timestamp) {
         self.content = Some(content.clone());
         self.trusted.retain(|(certificate, _)| content.bundle.contains(certificate));
         for certificate in &content.bundle {
@@ -79,8 +79,13 @@ impl Memory {
                 self.trusted.push((certificate.clone(), now));
             }
         }
-        let signing = self.trusted.iter().find(|(certificate, _)| certificate == content.signing.certificate());
-        signing.map_or(now, |(_, since)| *since)
+    }
+
+    /// Since when this replica has seen this CA among those to trust; the end of time if it has not.
+    #[must_use]
+    pub fn trusted_since(&self, certificate: &CertificateDer<'static>) -> Timestamp {
+        let known = self.trusted.iter().find(|(known, _)| known == certificate);
+        known.map_or(Timestamp::MAX, |(_, since)| *since)
     }
 }
 
@@ -131,9 +136,11 @@ pub fn keep(stored: Stored<'_>, remembered: Option<&Content>, now: Timestamp) ->
     }
 }
 
-/// What the leader does, so that the CA is renewed. `published`: what the registered objects trust.
+/// What the leader does, so that the CA is renewed. `memory` holds what the Secret says now; `published` is what the registered
+/// objects trust.
 #[must_use]
-pub fn renew(content: &Content, published: &Published, now: Timestamp, times: Times) -> Plan {
+pub fn renew(memory: &Memory, published: &Published, now: Timestamp, times: Times) -> Plan {
+    let Some(content) = &memory.content else { return Plan::Rest(None) };
     if content.signing.is_expired(now) {
         return Plan::Rest(None); // any replica begins anew
     }
@@ -142,7 +149,9 @@ pub fn renew(content: &Content, published: &Published, now: Timestamp, times: Ti
     }
     let renewal = |authority: &Authority| before(authority.not_after(), times.authority / 3);
     if let Some(next) = content.next.as_ref().filter(|next| renewal(next) > now) {
-        return match published.all_trust(next.certificate()).map(|since| after(since, times.grace)) {
+        // Objects that are not there are no hindrance; but one may be on its way that was written before the announcement.
+        let announced = memory.trusted_since(next.certificate());
+        return match published.all_trust(next.certificate()).map(|since| after(since.max(announced), times.grace)) {
             Some(due) if due <= now => Plan::Do(Step::Switch),
             due => Plan::Rest(due),
         };
@@ -204,6 +213,13 @@ mod tests {
         Content::begin(authority(days), Vec::new(), now())
     }
 
+    /// What a replica remembers that has seen this since then.
+    fn memory(content: &Content, since: Timestamp) -> Memory {
+        let mut memory = Memory::default();
+        memory.remember(content, since);
+        memory
+    }
+
     /// Three objects that have trusted these since then.
     fn published(trusted: &[CertificateDer<'static>], since: Timestamp) -> Published {
         let mut published = Published::default();
@@ -225,7 +241,7 @@ mod tests {
         let late = now() + DAY;
         assert_eq!(keep(Stored::Usable(&old), Some(&old), late), Plan::Do(Step::Begin));
         assert_eq!(keep(Stored::Absent, Some(&old), late), Plan::Do(Step::Begin));
-        assert_eq!(renew(&old, &Published::default(), late, times()), Plan::Rest(None));
+        assert_eq!(renew(&memory(&old, now()), &Published::default(), late, times()), Plan::Rest(None));
     }
 
     #[test]
@@ -241,14 +257,14 @@ mod tests {
         let content = content(365);
         let published = published(&content.bundle, now());
         let renewal = content.signing.not_after() - times().authority / 3;
-        assert_eq!(renew(&content, &published, now(), times()), Plan::Rest(Some(renewal)));
-        assert_eq!(renew(&content, &published, renewal, times()), Plan::Do(Step::Announce));
+        assert_eq!(renew(&memory(&content, now()), &published, now(), times()), Plan::Rest(Some(renewal)));
+        assert_eq!(renew(&memory(&content, now()), &published, renewal, times()), Plan::Do(Step::Announce));
     }
 
     #[test]
     fn the_announced_ca_signs_a_grace_time_after_all_objects_were_seen_with_it() {
         let content = content(100).announce(authority(365));
-        let renew = |published: &Published, now| renew(&content, published, now, times());
+        let renew = |published: &Published, at| renew(&memory(&content, now()), published, at, times());
         assert_eq!(renew(&Published::default(), now()), Plan::Rest(None));
         assert_eq!(renew(&published(&content.bundle[..1], now()), now() + DAY), Plan::Rest(None));
 
@@ -269,21 +285,24 @@ mod tests {
         let content = content(100).announce(authority(365));
         let mut published = published(&content.bundle, now());
         published.saw(Published::NAMES[2], None, now());
-        assert_eq!(renew(&content, &published, now() + times().grace, times()), Plan::Do(Step::Switch));
+        let due = now() + times().grace;
+        assert_eq!(renew(&memory(&content, now()), &published, due, times()), Plan::Do(Step::Switch));
+        // one may be on its way that was written before the announcement
+        assert_eq!(renew(&memory(&content, due), &published, due, times()), Plan::Rest(Some(due + times().grace)));
     }
 
     #[test]
     fn an_announced_ca_that_has_waited_for_most_of_its_life_is_replaced() {
         let content = content(200).announce(authority(120));
         let published = published(&content.bundle, now());
-        assert_eq!(renew(&content, &published, now() + DAY, times()), Plan::Rest(Some(content.signing.not_after() - times().authority / 3)));
-        assert_eq!(renew(&content, &published, now() + DAY * 100, times()), Plan::Do(Step::Announce));
+        assert_eq!(renew(&memory(&content, now()), &published, now() + DAY, times()), Plan::Rest(Some(content.signing.not_after() - times().authority / 3)));
+        assert_eq!(renew(&memory(&content, now()), &published, now() + DAY * 100, times()), Plan::Do(Step::Announce));
     }
 
     #[test]
     fn an_old_ca_is_trusted_until_its_last_leaf_has_expired() {
         let content = content(100).announce(authority(365)).switch(now());
-        let renew = |now| renew(&content, &published(&content.bundle, now), now, times());
+        let renew = |at| renew(&memory(&content, now()), &published(&content.bundle, at), at, times());
         let retirement = now() + DAY * 8;
         assert_eq!(renew(now()), Plan::Rest(Some(retirement)));
         assert_eq!(renew(retirement), Plan::Do(Step::Retire));

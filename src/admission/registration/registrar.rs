@@ -150,7 +150,12 @@ impl Registrar {
         let desired = serde_json::from_value(desired).map_err(|error| RegistrationError::Api(error.to_string()))?;
         // With the resourceVersion that was seen: somebody else's change since then is not lost, and the watch tells of it.
         match cluster::apply::ensure(&api, &desired, present.as_ref()).await? {
-            Written::Done(_) => tracing::info!("{target} is registered"),
+            Written::Done(object) => {
+                // Whoever asks what it trusts need not wait until the watch tells.
+                let bundles = Some(Bundles::of(&object));
+                self.published.send_modify(|published| published.saw(target.name(), bundles, Timestamp::now()));
+                tracing::info!("{target} is registered");
+            }
             Written::Unchanged | Written::Conflict => {}
         }
         Ok(())

@@ -97,7 +97,12 @@ impl Trust {
     /// Not ready without a certificate that is trusted.
     pub fn check(&self, readiness: Readiness) -> Readiness {
         match self.keeper.clone() {
-            Some((keeper, _)) => readiness.check("certificate", move || keeper.check(Timestamp::now())),
+            Some((keeper, secret)) => readiness.check("certificate", move || {
+                keeper.check(Timestamp::now()).map_err(|wrong| match secret.problem() {
+                    Some(problem) => format!("{wrong}: {problem}"),
+                    None => wrong,
+                })
+            }),
             None => check_certificate(readiness, &self.certificate),
         }
     }
