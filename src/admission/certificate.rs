@@ -169,7 +169,10 @@ impl CertificatePair {
     }
 
     /// From a leaf just signed, and its key.
-    pub(super) fn made(leaf: CertificateDer<'static>, key: PrivatePkcs8KeyDer<'static>) -> Result<Self, CertificateError> {
+    pub(super) fn made(
+        leaf: CertificateDer<'static>,
+        key: PrivatePkcs8KeyDer<'static>,
+    ) -> Result<Self, CertificateError> {
         let (not_before, not_after) = validity(&leaf).map_err(CertificateError::Made)?;
         let key = CertifiedKey::from_der(vec![leaf], key.into(), &provider())
             .map_err(|error| CertificateError::Made(error.to_string()))?;
@@ -273,9 +276,15 @@ mod tests {
     /// A CA, a leaf of it and the leaf's key.
     fn made() -> (String, String, String) {
         let key = rcgen::KeyPair::generate().expect("a key");
-        let ca = rcgen::CertifiedIssuer::self_signed(rcgen::CertificateParams::default(), rcgen::KeyPair::generate().expect("a key"));
+        let ca = rcgen::CertifiedIssuer::self_signed(
+            rcgen::CertificateParams::default(),
+            rcgen::KeyPair::generate().expect("a key"),
+        );
         let ca = ca.expect("a CA");
-        let leaf = rcgen::CertificateParams::new(LOCAL_NAMES.map(str::to_owned)).expect("names").signed_by(&key, &ca).expect("a leaf");
+        let leaf = rcgen::CertificateParams::new(LOCAL_NAMES.map(str::to_owned))
+            .expect("names")
+            .signed_by(&key, &ca)
+            .expect("a leaf");
         (ca.pem(), leaf.pem(), key.serialize_pem())
     }
 

@@ -151,7 +151,11 @@ impl Metrics {
         );
         registry.register("outrigger_webhook_shed", "Reviews answered 503 because of too much load", shed.clone());
         let renewals = Family::<Labels<2>, Counter>::default();
-        registry.register("outrigger_certificate_renewals", "Certificates taken into use, and failures to", renewals.clone());
+        registry.register(
+            "outrigger_certificate_renewals",
+            "Certificates taken into use, and failures to",
+            renewals.clone(),
+        );
         registry.register("outrigger_injections", "Reviewed Pods, by what became of them", injections.clone());
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("outrigger_build", "This build", build);

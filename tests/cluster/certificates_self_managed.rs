@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use outrigger::admission::client::Target;
@@ -72,7 +72,8 @@ pub async fn replicas_that_start_at_once_agree_on_one_ca(case: Case<()>) -> Resu
     ensure!(bundle == field(&secret, "tls.crt")?, "the CA that signs is not the one to trust");
     ensure!(registered_bundle(&case.plane).await? == bundle, "another bundle is registered");
     let crd = Api::<CustomResourceDefinition>::all(case.plane.client()).get("sidecarsets.apps.kruise.io").await?;
-    let client = crd.spec.conversion.and_then(|conversion| conversion.webhook?.client_config).context("no conversion")?;
+    let client =
+        crd.spec.conversion.and_then(|conversion| conversion.webhook?.client_config).context("no conversion")?;
     ensure!(client.ca_bundle.context("no caBundle")?.0 == bundle.as_bytes(), "another bundle converts");
     for replica in &replicas {
         Target::new(([127, 0, 0, 1], replica.webhook).into(), &bundle)?.connect().await?;
@@ -118,7 +119,7 @@ pub async fn a_deleted_ca_comes_back_and_is_renewed_and_no_review_fails(case: Ca
                 ensure!(set.annotations().contains_key(keys::HASH), "not reviewed");
                 written.fetch_add(1, Ordering::Relaxed);
             }
-            Ok(())
+            anyhow::Ok(())
         }
     });
     let connections = tokio::spawn({
@@ -135,7 +136,7 @@ pub async fn a_deleted_ca_comes_back_and_is_renewed_and_no_review_fails(case: Ca
                     connected.fetch_add(1, Ordering::Relaxed);
                 }
             }
-            Ok(())
+            anyhow::Ok(())
         }
     });
 
@@ -158,7 +159,8 @@ pub async fn a_deleted_ca_comes_back_and_is_renewed_and_no_review_fails(case: Ca
     let (written, connected) = (written.load(Ordering::Relaxed), connected.load(Ordering::Relaxed));
     ensure!(written > 50 && connected > 50, "{written} written, {connected} connected");
     for replica in &replicas {
-        let renewals = replica.metric("outrigger_certificate_renewals_total{type=\"serving\",result=\"success\"}").await?;
+        let renewals =
+            replica.metric("outrigger_certificate_renewals_total{type=\"serving\",result=\"success\"}").await?;
         ensure!(renewals >= 3.0, "{renewals} leaves");
         let errors = replica.metric("outrigger_certificate_renewals_total{type=\"serving\",result=\"error\"}").await?;
         ensure!(errors < 0.5, "{errors} errors");

@@ -96,7 +96,10 @@ async fn renewal_under_load_fails_no_request_and_a_bad_pair_is_not_used() {
 
     for (name, year) in [("v1", 2101), ("v2", 2102), ("v3", 2103)] {
         mount_valid(name, year);
-        until("the new certificate", || serving.current().unwrap().not_after().to_string().starts_with(&year.to_string())).await;
+        until("the new certificate", || {
+            serving.current().unwrap().not_after().to_string().starts_with(&year.to_string())
+        })
+        .await;
         more_answers().await;
     }
     assert_eq!(metrics.certificate_read_errors.get(), 0);
@@ -114,9 +117,15 @@ async fn renewal_under_load_fails_no_request_and_a_bad_pair_is_not_used() {
     assert!(serving.current().unwrap().not_after().to_string().starts_with("2103"));
 
     mount_valid("v4", 2106);
-    until("the certificate after the bad ones", || serving.current().unwrap().not_after().to_string().starts_with("2106")).await;
+    until("the certificate after the bad ones", || {
+        serving.current().unwrap().not_after().to_string().starts_with("2106")
+    })
+    .await;
     more_answers().await;
-    assert_eq!(metrics.certificate_expiration(Certificate::Serving).get(), serving.current().unwrap().not_after().as_second());
+    assert_eq!(
+        metrics.certificate_expiration(Certificate::Serving).get(),
+        serving.current().unwrap().not_after().as_second()
+    );
 
     stop.store(true, Ordering::Relaxed);
     for client in clients {

@@ -153,7 +153,8 @@ impl Keeper {
         loop {
             let (view, trusted) = (kept.borrow_and_update().clone(), published.borrow_and_update().clone());
             let now = Timestamp::now();
-            let plan = view.as_ref().map_or(Plan::Rest(None), |kept| plan::renew(&kept.memory, &trusted, now, self.times));
+            let plan =
+                view.as_ref().map_or(Plan::Rest(None), |kept| plan::renew(&kept.memory, &trusted, now, self.times));
             let rest = match (plan, view) {
                 (Plan::Do(step), Some(kept)) if term.is_current() => {
                     let result = self.step(step, Some(&kept.secret), kept.memory.content.as_ref(), Vec::new()).await;

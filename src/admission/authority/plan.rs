@@ -130,8 +130,12 @@ impl fmt::Display for Step {
 #[must_use]
 pub fn keep(stored: Stored<'_>, remembered: Option<&Content>, now: Timestamp) -> Plan {
     match (stored, remembered) {
-        (Stored::Usable(content), _) if !content.signing.is_expired(now) => Plan::Rest(Some(content.signing.not_after())),
-        (Stored::Absent | Stored::Unusable, Some(content)) if !content.signing.is_expired(now) => Plan::Do(Step::Restore),
+        (Stored::Usable(content), _) if !content.signing.is_expired(now) => {
+            Plan::Rest(Some(content.signing.not_after()))
+        }
+        (Stored::Absent | Stored::Unusable, Some(content)) if !content.signing.is_expired(now) => {
+            Plan::Do(Step::Restore)
+        }
         _ => Plan::Do(Step::Begin),
     }
 }
@@ -171,7 +175,13 @@ pub fn renew(memory: &Memory, published: &Published, now: Timestamp, times: Time
 /// When a replica is to sign a new leaf; a time that is over means now. `trusted_since`: when this replica first saw the signing CA
 /// among those to trust.
 #[must_use]
-pub fn sign_at(leaf: Option<&Leaf>, content: &Content, trusted_since: Timestamp, now: Timestamp, times: Times) -> Timestamp {
+pub fn sign_at(
+    leaf: Option<&Leaf>,
+    content: &Content,
+    trusted_since: Timestamp,
+    now: Timestamp,
+    times: Times,
+) -> Timestamp {
     let Some(leaf) = leaf.filter(|leaf| leaf.not_after > now && content.bundle.contains(&leaf.issuer)) else {
         return now;
     };
@@ -295,7 +305,10 @@ mod tests {
     fn an_announced_ca_that_has_waited_for_most_of_its_life_is_replaced() {
         let content = content(200).announce(authority(120));
         let published = published(&content.bundle, now());
-        assert_eq!(renew(&memory(&content, now()), &published, now() + DAY, times()), Plan::Rest(Some(content.signing.not_after() - times().authority / 3)));
+        assert_eq!(
+            renew(&memory(&content, now()), &published, now() + DAY, times()),
+            Plan::Rest(Some(content.signing.not_after() - times().authority / 3))
+        );
         assert_eq!(renew(&memory(&content, now()), &published, now() + DAY * 100, times()), Plan::Do(Step::Announce));
     }
 

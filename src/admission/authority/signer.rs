@@ -107,8 +107,7 @@ impl Authority {
             let key = KeyPair::generate()?;
             Ok((params.signed_by(&key, &self.issuer)?, key))
         };
-        let (leaf, key) =
-            made().map_err(|source| CertificateError::Generate { names: names.join(", "), source })?;
+        let (leaf, key) = made().map_err(|source| CertificateError::Generate { names: names.join(", "), source })?;
         CertificatePair::made(leaf.der().clone(), PrivatePkcs8KeyDer::from(key.serialize_der()))
     }
 
@@ -149,7 +148,10 @@ pub fn to_pem<'a>(certificates: impl IntoIterator<Item = &'a CertificateDer<'sta
 /// The certificates of a PEM text; what is none is left out.
 #[must_use]
 pub fn certificates_of(pem: &[u8]) -> Vec<CertificateDer<'static>> {
-    CertificateDer::pem_slice_iter(pem).filter_map(Result::ok).filter(|certificate| parse(certificate).is_ok()).collect()
+    CertificateDer::pem_slice_iter(pem)
+        .filter_map(Result::ok)
+        .filter(|certificate| parse(certificate).is_ok())
+        .collect()
 }
 
 /// From when to when a certificate is valid.
@@ -211,7 +213,8 @@ mod tests {
     #[test]
     fn a_leaf_is_trusted_by_its_own_ca_and_while_both_are_valid() {
         let now = Timestamp::now();
-        let (ca, other) = (Authority::generate(now, YEAR).expect("a CA"), Authority::generate(now, YEAR).expect("a CA"));
+        let (ca, other) =
+            (Authority::generate(now, YEAR).expect("a CA"), Authority::generate(now, YEAR).expect("a CA"));
         let leaf = ca.sign(&names(), now, WEEK).expect("a leaf");
         let (ca, other) = (ca.certificate().clone(), other.certificate().clone());
         assert!(leaf.is_trusted_by(&[other.clone(), ca.clone()], now));
@@ -241,7 +244,8 @@ mod tests {
     #[test]
     fn what_cannot_sign_is_refused() {
         let now = Timestamp::now();
-        let (ca, other) = (Authority::generate(now, YEAR).expect("a CA"), Authority::generate(now, YEAR).expect("a CA"));
+        let (ca, other) =
+            (Authority::generate(now, YEAR).expect("a CA"), Authority::generate(now, YEAR).expect("a CA"));
         let refused = |certificate: &str, key: &str, problem: &str| {
             let error = Authority::from_pem(certificate.as_bytes(), key.as_bytes()).expect_err(problem).to_string();
             assert!(error.contains(problem) && !error.contains("PRIVATE"), "{error}");

@@ -12,11 +12,8 @@ use super::plan::{Leaf, Memory, Plan, Stored, keep, renew, sign_at};
 use super::{Authority, Content, Times, after};
 use crate::admission::registration::{Bundles, Published};
 
-const TIMES: Times = Times {
-    authority: Duration::from_secs(1000),
-    leaf: Duration::from_secs(100),
-    grace: Duration::from_secs(10),
-};
+const TIMES: Times =
+    Times { authority: Duration::from_secs(1000), leaf: Duration::from_secs(100), grace: Duration::from_secs(10) };
 
 /// An API server goes on for so long with what was registered before.
 const API_SERVER_LAG: Duration = Duration::from_secs(8);
@@ -80,7 +77,9 @@ impl fmt::Debug for World {
         let mut known: Vec<&Certificate> = Vec::new();
         for (_, secret) in &self.secret {
             if let Secret::Usable(content) = secret {
-                known.extend(content.bundle.iter().filter(|certificate| !known.contains(certificate)).collect::<Vec<_>>());
+                known.extend(
+                    content.bundle.iter().filter(|certificate| !known.contains(certificate)).collect::<Vec<_>>(),
+                );
             }
         }
         let number = |certificate: &Certificate| known.iter().position(|known| *known == certificate);
@@ -88,15 +87,29 @@ impl fmt::Debug for World {
         writeln!(f, "at {}", self.now)?;
         for (since, secret) in &self.secret {
             match secret {
-                Secret::Usable(content) => writeln!(f, "{since} {:?} signs, of {:?}", number(content.signing.certificate()), all(&content.bundle))?,
+                Secret::Usable(content) => writeln!(
+                    f,
+                    "{since} {:?} signs, of {:?}",
+                    number(content.signing.certificate()),
+                    all(&content.bundle)
+                )?,
                 other => writeln!(f, "{since} {other:?}")?,
             }
         }
         for history in &self.objects {
-            writeln!(f, "object {:?}", history.iter().map(|(since, bundle)| (since.to_string(), all(bundle))).collect::<Vec<_>>())?;
+            writeln!(
+                f,
+                "object {:?}",
+                history.iter().map(|(since, bundle)| (since.to_string(), all(bundle))).collect::<Vec<_>>()
+            )?;
         }
         for (i, replica) in self.replicas.iter().enumerate() {
-            writeln!(f, "replica {i} heard {} shows {:?}", replica.heard, replica.leaf.as_ref().map(|leaf| number(&leaf.issuer)))?;
+            writeln!(
+                f,
+                "replica {i} heard {} shows {:?}",
+                replica.heard,
+                replica.leaf.as_ref().map(|leaf| number(&leaf.issuer))
+            )?;
         }
         writeln!(f, "leader {}", self.leader)
     }
@@ -352,7 +365,12 @@ fn replicas_that_start_at_once_agree_on_one_ca() {
     (0..REPLICAS).for_each(|replica| world.look(replica));
     world.settle(2);
     assert_eq!(world.secret.len(), 2, "written once");
-    assert!(world.replicas.iter().all(|replica| replica.leaf.as_ref().is_some_and(|leaf| leaf.issuer == world.content().bundle[0])));
+    assert!(
+        world
+            .replicas
+            .iter()
+            .all(|replica| replica.leaf.as_ref().is_some_and(|leaf| leaf.issuer == world.content().bundle[0]))
+    );
 }
 
 #[test]

@@ -94,10 +94,8 @@ impl Registration {
     /// The `MutatingWebhookConfiguration`.
     #[must_use]
     pub fn mutating(&self) -> Value {
-        let not_a_mirror = format!(
-            "!has(object.metadata.annotations) || !('{}' in object.metadata.annotations)",
-            keys::MIRROR_POD
-        );
+        let not_a_mirror =
+            format!("!has(object.metadata.annotations) || !('{}' in object.metadata.annotations)", keys::MIRROR_POD);
         let pods = json!({
             "name": "pods.outrigger.dev",
             "rules": [{

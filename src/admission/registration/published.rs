@@ -71,7 +71,8 @@ impl Bundles {
     pub fn of(object: &DynamicObject) -> Self {
         let webhooks = object.data["webhooks"].as_array().into_iter().flatten();
         let conversion = &object.data["spec"]["conversion"]["webhook"];
-        let clients = webhooks.chain((!conversion.is_null()).then_some(conversion)).map(|webhook| &webhook["clientConfig"]);
+        let clients =
+            webhooks.chain((!conversion.is_null()).then_some(conversion)).map(|webhook| &webhook["clientConfig"]);
         Self { webhooks: clients.map(bundle).collect() }
     }
 
@@ -105,7 +106,10 @@ pub async fn keep_in_sync_metric(
         }
         let (trusted, now) = (published.borrow_and_update().clone(), Timestamp::now());
         let in_sync = shown.current().map(|pair| {
-            trusted.present().map(|(name, bundles)| (name, bundles.all(|bundle| pair.is_trusted_by(bundle, now)))).collect::<Vec<_>>()
+            trusted
+                .present()
+                .map(|(name, bundles)| (name, bundles.all(|bundle| pair.is_trusted_by(bundle, now))))
+                .collect::<Vec<_>>()
         });
         metrics.set_cabundles_in_sync(in_sync.unwrap_or_default());
     }
@@ -144,7 +148,8 @@ mod tests {
         let configuration = bundles(json!({"metadata": {}, "webhooks": [client(&both), client(&both[..1])]}));
         assert!(configuration.all(|bundle| bundle.contains(&one)));
         assert!(!configuration.all(|bundle| bundle.contains(&two)));
-        let crd = bundles(json!({"metadata": {}, "spec": {"conversion": {"strategy": "Webhook", "webhook": client(&both)}}}));
+        let crd =
+            bundles(json!({"metadata": {}, "spec": {"conversion": {"strategy": "Webhook", "webhook": client(&both)}}}));
         assert!(crd.all(|bundle| bundle == both));
     }
 

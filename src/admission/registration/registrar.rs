@@ -66,7 +66,8 @@ impl Registrar {
     pub async fn run(self, term: Term) {
         self.published.send_replace(Published::default());
         let (seen, work, ended) = (Seen::default(), WorkQueue::new(), CancellationToken::new());
-        let (watches, tasks): (Vec<_>, Vec<_>) = Target::ALL.map(|target| self.watch(target, &seen, &work)).into_iter().unzip();
+        let (watches, tasks): (Vec<_>, Vec<_>) =
+            Target::ALL.map(|target| self.watch(target, &seen, &work)).into_iter().unzip();
         let handle = {
             let (registrar, term) = (Arc::new(self.clone()), term.clone());
             let (seen, watches) = (seen.clone(), Arc::new(watches));

@@ -60,7 +60,8 @@ pub(in crate::cli) enum Source {
 }
 
 fn times(text: &str) -> Result<Times, String> {
-    let seconds = text.split(',').map(str::parse).collect::<Result<Vec<u64>, _>>().map_err(|error| error.to_string())?;
+    let seconds =
+        text.split(',').map(str::parse).collect::<Result<Vec<u64>, _>>().map_err(|error| error.to_string())?;
     match seconds.into_iter().map(Duration::from_secs).collect::<Vec<_>>()[..] {
         [authority, leaf, grace] if grace < leaf && leaf < authority => Ok(Times { authority, leaf, grace }),
         _ => Err("must be three numbers CA,LEAF,GRACE, each smaller than the one before".to_owned()),
@@ -80,7 +81,9 @@ impl Flags {
                 bail!("--certificates: --tls-dir is needed, the folder with tls.crt and tls.key")
             }
             (Some(Mode::CertManager), Some(_)) if self.ca_file.is_some() => {
-                bail!("--certificates cert-manager: cert-manager tells the API server whom to trust, leave --ca-file out")
+                bail!(
+                    "--certificates cert-manager: cert-manager tells the API server whom to trust, leave --ca-file out"
+                )
             }
             (Some(Mode::CertManager), Some(folder)) => Source::CertManager(folder.clone()),
             (Some(Mode::Files) | None, Some(folder)) => Source::Files(folder.clone()),

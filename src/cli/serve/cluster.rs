@@ -5,7 +5,10 @@ use super::certificates::Source;
 use super::feature_gates::FeatureGates;
 use super::trust::Trust;
 use crate::admission::registration::{FailurePolicy, Published, Reach, Registrar, Registration};
-use crate::admission::{Cache, Handler, ServingCertificate, convert, mutate_pod, mutate_sidecarset, validate_sidecarset};
+use crate::admission::{
+    Cache, Handler, ServingCertificate, convert, mutate_pod, mutate_sidecarset, validate_sidecarset,
+};
+use crate::api::keys;
 use crate::api::sidecarset::SidecarSet;
 use crate::cluster::{self, Event, Leadership, Tasks, Term, Watch, events, lease};
 use crate::injection::Revision;
@@ -27,6 +30,9 @@ use tokio_util::sync::CancellationToken;
 
 /// How long controllers and watches may take to stop.
 const BACKGROUND_STOP: Duration = Duration::from_secs(8);
+
+/// Pods in one answer of the API server, which is read in one go.
+const PODS_A_PAGE: u32 = 200;
 
 /// The namespace of outrigger and all it keeps.
 const NAMESPACE: &str = "outrigger-system";
@@ -75,7 +81,9 @@ pub(in crate::cli) enum Controller {
 
 /// A URL by which webhooks may be registered: <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#url>.
 fn https(url: &str) -> Result<String, String> {
-    let host = url.strip_prefix("https://").ok_or("must begin with https://, for the API server calls webhooks by TLS only")?;
+    let host = url
+        .strip_prefix("https://")
+        .ok_or("must begin with https://, for the API server calls webhooks by TLS only")?;
     if host.is_empty() || host.contains(['@', '?', '#']) {
         return Err("must be https://HOST[:PORT][/PATH], without user, query or fragment".to_owned());
     }
@@ -170,9 +178,10 @@ pub(super) async fn job(
         }
     });
 
-    let readiness = watches.of_reviews.into_iter().fold(Readiness::new(), |readiness, watch| {
-        readiness.check(watch.what(), move || watch.check())
-    });
+    let readiness = watches
+        .of_reviews
+        .into_iter()
+        .fold(Readiness::new(), |readiness, watch| readiness.check(watch.what(), move || watch.check()));
     let readiness = trust.check(readiness);
     let background = Box::pin(async move { tasks.run(BACKGROUND_STOP).await.map_err(Into::into) });
     Ok(Job { webhooks: webhooks(&cache, metrics), readiness, background })
@@ -248,14 +257,15 @@ impl Watches {
 
         let (reviews, controller) = (cache.clone(), rollout.clone());
         let api = Api::<ControllerRevision>::namespaced(client.clone(), revision_namespace);
-        let (revisions, task) =
-            cluster::watch_as("controllerrevisions", api, Config::default(), move |event: Event<Value>| {
-                reviews.revisions(&event);
-                let kept = |revision| Some(KeptRevision::from(&Revision::read(revision).ok()??));
-                if let Some(event) = event.filter_map(kept) {
-                    controller.revisions_event(event);
-                }
-            });
+        // One that loses the label is told as deleted; those of other workloads are none of ours.
+        let of_sets = Config::default().labels(keys::REVISION_OF);
+        let (revisions, task) = cluster::watch_as("controllerrevisions", api, of_sets, move |event: Event<Value>| {
+            reviews.revisions(&event);
+            let kept = |revision| Some(KeptRevision::from(&Revision::read(revision).ok()??));
+            if let Some(event) = event.filter_map(kept) {
+                controller.revisions_event(event);
+            }
+        });
         tasks.spawn_until_shutdown("the watch of ControllerRevisions", task);
 
         let reviews = cache.clone();
@@ -266,8 +276,10 @@ impl Watches {
 
         let controller = rollout.clone();
         let api = Api::<Pod>::all(client.clone());
-        let (pods, task) = cluster::watch_as("pods", api, Config::default(), move |event: Event<WatchedPod>| {
-            controller.pods_event(event);
+        let pages = Config::default().page_size(PODS_A_PAGE);
+        let (pods, task) = cluster::watch_as("pods", api, pages, move |event: Event<WatchedPod>| {
+            // The list of a large cluster takes a while to count; reviews must not wait for it.
+            tokio::task::block_in_place(|| controller.pods_event(event));
         });
         tasks.spawn_until_shutdown("the watch of Pods", task);
 
@@ -278,7 +290,8 @@ impl Watches {
 
 fn webhooks(cache: &Arc<Cache>, metrics: &Arc<Metrics>) -> Vec<(Webhook, Handler)> {
     let (pods, counted, sets) = (cache.clone(), metrics.clone(), cache.clone());
-    let mutate_pod: Handler = Arc::new(move |body| mutate_pod::answer(body, &pods.snapshot(), Timestamp::now(), &counted));
+    let mutate_pod: Handler =
+        Arc::new(move |body| mutate_pod::answer(body, &pods.snapshot(), Timestamp::now(), &counted));
     let validate: Handler = Arc::new(move |body| validate_sidecarset::answer(body, &sets.world()));
     vec![
         (Webhook::MutatePod, mutate_pod),
