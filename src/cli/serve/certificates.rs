@@ -2,7 +2,7 @@
 
 use crate::admission::authority::Times;
 use crate::admission::certificate::LOCAL_NAMES;
-use crate::admission::registration::{CONVERSION_SERVICE, Registration, SERVICE};
+use crate::admission::registration::{Registration, SERVICE};
 use crate::admission::{CertificatePair, ServingCertificate, reload};
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
@@ -126,11 +126,6 @@ impl Source {
             Self::SelfManaged(_) => ServingCertificate::default(),
         })
     }
-}
-
-/// Names by which the API server asks for the certificate.
-pub(super) fn service_names(namespace: &str) -> impl Iterator<Item = String> {
-    [SERVICE, CONVERSION_SERVICE].into_iter().map(move |service| format!("{service}.{namespace}.svc"))
 }
 
 /// The file with what the API server is to trust.

@@ -4,7 +4,9 @@ use super::Job;
 use super::certificates::Source;
 use super::feature_gates::FeatureGates;
 use super::trust::Trust;
-use crate::admission::registration::{FailurePolicy, Published, Reach, Registrar, Registration};
+use crate::admission::registration::{
+    CONVERSION_SERVICE, FailurePolicy, Published, Reach, Registrar, Registration, SERVICE,
+};
 use crate::admission::{
     Cache, Handler, ServingCertificate, convert, mutate_pod, mutate_sidecarset, validate_sidecarset,
 };
@@ -16,7 +18,7 @@ use crate::injection::validate::WHITELIST_CONFIG_MAP;
 use crate::rollout::revisions::KeptRevision;
 use crate::rollout::{self, ObservedSet, WatchedPod, storage_migration};
 use crate::telemetry::{Metrics, Readiness, Webhook};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
@@ -66,7 +68,7 @@ pub(in crate::cli) struct Flags {
     /// Whether controllers wait to be elected; false only where there is never a second replica
     #[arg(long, value_name = "true|false", default_value = "true", action = clap::ArgAction::Set)]
     pub leader_elect: bool,
-    /// OpenKruise's feature gates; one has a meaning here: SidecarSetPatchPodMetadataDefaultsAllowed, off by default
+    /// OpenKruise's feature gates; one has a meaning here, `SidecarSetPatchPodMetadataDefaultsAllowed`, off by default
     #[arg(long, value_name = "NAME=BOOL,…", default_value = "", hide_default_value = true)]
     pub feature_gates: FeatureGates,
 }
@@ -90,6 +92,12 @@ fn https(url: &str) -> Result<String, String> {
     Ok(url.to_owned())
 }
 
+/// The host of such a URL, as certificates name it.
+fn host(url: &str) -> Option<String> {
+    let url: http::Uri = url.parse().ok()?;
+    Some(url.host()?.trim_matches(['[', ']']).to_owned())
+}
+
 impl Flags {
     /// The namespace of outrigger itself.
     pub fn namespace(&self) -> &str {
@@ -106,6 +114,16 @@ impl Flags {
             None => Reach::Service { namespace: self.namespace().to_owned(), port: self.service_port.unwrap_or(443) },
         }
     }
+
+    /// Names by which the API server asks for the certificate.
+    pub fn server_names(&self) -> Vec<String> {
+        match self.reach() {
+            Reach::Url(url) => host(&url).into_iter().collect(),
+            Reach::Service { namespace, .. } => {
+                [SERVICE, CONVERSION_SERVICE].map(|service| format!("{service}.{namespace}.svc")).to_vec()
+            }
+        }
+    }
 }
 
 /// Watches the cluster, and says how to serve what is in it.
@@ -120,7 +138,8 @@ pub(super) async fn job(
     for gate in &flags.feature_gates.without_meaning {
         tracing::warn!(gate, "--feature-gates: this gate has no meaning here");
     }
-    let client = cluster::connect(None).await?;
+    let client =
+        cluster::connect(None).await.context("there is no cluster to serve (with --from DIR none is needed)")?;
     let identity = lease::identity();
     let mut tasks = Tasks::new(shutdown.clone());
 
@@ -299,4 +318,18 @@ fn webhooks(cache: &Arc<Cache>, metrics: &Arc<Metrics>) -> Vec<(Webhook, Handler
         (Webhook::ValidateSidecarSet, validate),
         (Webhook::Convert, Arc::new(convert::answer)),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_certificate_names_what_is_registered() {
+        let by_url = |url: &str| Flags { webhook_url: Some(url.to_owned()), ..Flags::default() }.server_names();
+        assert_eq!(by_url("https://laptop.example:9443/outrigger"), ["laptop.example"]);
+        assert_eq!(by_url("https://[fd00::1]:9443"), ["fd00::1"]);
+        let by_service = Flags { namespace: Some("ns".to_owned()), ..Flags::default() }.server_names();
+        assert_eq!(by_service, ["outrigger-webhook.ns.svc", "outrigger-conversion.ns.svc"]);
+    }
 }

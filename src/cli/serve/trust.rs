@@ -1,6 +1,6 @@
 //! What keeps the certificate of a replica in a cluster, and the API server's trust in it, in each of the modes.
 
-use super::certificates::{CaFile, Source, service_names};
+use super::certificates::{CaFile, Source};
 use super::check_certificate;
 use crate::admission::ServingCertificate;
 use crate::admission::authority::Keeper;
@@ -48,7 +48,7 @@ impl Trust {
             }
             Source::SelfManaged(times) => {
                 let mut names = args.certificates.names(args.listen);
-                names.extend(service_names(namespace));
+                names.extend(args.cluster.server_names());
                 let kept = Arc::new(Keeper::new(
                     client.clone(),
                     namespace,
