@@ -4,6 +4,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
+use json_patch::jsonptr::PointerBuf;
+use json_patch::{PatchOperation, RemoveOperation};
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -15,6 +18,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::desired::{CRD, MUTATING, Owner, Registration, VALIDATING};
+use super::published::{Bundles, Published};
+use crate::api::keys;
 use crate::cluster::{self, Event, Outcome, Term, Watch, WorkQueue, WriteError, Written, queue};
 
 /// Keeps the registration as it should be while this replica leads.
@@ -26,6 +31,8 @@ pub struct Registrar {
     pub registration: watch::Receiver<Registration>,
     /// The `ClusterRole` that owns the configurations.
     pub owner: Option<String>,
+    /// What the objects are seen to trust, while this replica leads.
+    pub published: watch::Sender<Published>,
 }
 
 /// An object that is kept.
@@ -57,6 +64,7 @@ impl Registrar {
     ///
     /// All replicas would write the same, but not while one version of outrigger replaces another.
     pub async fn run(self, term: Term) {
+        self.published.send_replace(Published::default());
         let (seen, work, ended) = (Seen::default(), WorkQueue::new(), CancellationToken::new());
         let (watches, tasks): (Vec<_>, Vec<_>) =
             Target::ALL.map(|target| self.watch(target, &seen, &work)).into_iter().unzip();
@@ -102,7 +110,7 @@ impl Registrar {
         seen: &Seen,
         work: &WorkQueue<Target>,
     ) -> (Watch, impl Future<Output = ()> + use<>) {
-        let (seen, work) = (seen.clone(), work.clone());
+        let (seen, work, published) = (seen.clone(), work.clone(), self.published.clone());
         let only = watcher::Config::default().fields(&format!("metadata.name={}", target.name()));
         cluster::watch(target.name(), target.api(&self.client), only, move |event| {
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -111,6 +119,8 @@ impl Registrar {
                 Event::Applied(object) => Some(object),
                 Event::Deleted(_) => None,
             };
+            let bundles = now.as_ref().map(Bundles::of);
+            published.send_modify(|published| published.saw(target.name(), bundles, Timestamp::now()));
             match now {
                 Some(object) => seen.insert(target, object),
                 None => seen.remove(&target),
@@ -123,6 +133,9 @@ impl Registrar {
     async fn register(&self, target: Target, seen: &Seen) -> Result<(), RegistrationError> {
         let present = seen.lock().unwrap_or_else(PoisonError::into_inner).get(&target).cloned();
         let mut registration = self.registration.borrow().clone();
+        if !registration.is_trusted() {
+            return Ok(()); // it changes when it is
+        }
         if target != Target::Conversion {
             registration.owner = self.owner().await?;
         }
@@ -133,10 +146,19 @@ impl Registrar {
             Target::Conversion if present.is_none() => return Ok(()),
             Target::Conversion => registration.conversion(),
         };
+        let api = target.api(&self.client);
+        if let Some(present) = present.as_ref().filter(|_| registration.inject_ca_from.is_none()) {
+            stop_injection(&api, present).await?;
+        }
         let desired = serde_json::from_value(desired).map_err(|error| RegistrationError::Api(error.to_string()))?;
         // With the resourceVersion that was seen: somebody else's change since then is not lost, and the watch tells of it.
-        match cluster::apply::ensure(&target.api(&self.client), &desired, present.as_ref()).await? {
-            Written::Done(_) => tracing::info!("{target} is registered"),
+        match cluster::apply::ensure(&api, &desired, present.as_ref()).await? {
+            Written::Done(object) => {
+                // Whoever asks what it trusts need not wait until the watch tells.
+                let bundles = Some(Bundles::of(&object));
+                self.published.send_modify(|published| published.saw(target.name(), bundles, Timestamp::now()));
+                tracing::info!("{target} is registered");
+            }
             Written::Unchanged | Written::Conflict => {}
         }
         Ok(())
@@ -153,6 +175,15 @@ impl Registrar {
             Err(error) => Err(RegistrationError::Api(cluster::describe(&error))),
         }
     }
+}
+
+/// Takes the annotation away by which cert-manager writes the CAs: it would go on doing so.
+async fn stop_injection(api: &Api<DynamicObject>, present: &DynamicObject) -> Result<(), WriteError> {
+    if present.annotations().contains_key(keys::INJECT_CA_FROM) {
+        let path = PointerBuf::from_tokens(["metadata", "annotations", keys::INJECT_CA_FROM]);
+        cluster::apply::patch(api, present, None, vec![PatchOperation::Remove(RemoveOperation { path })]).await?;
+    }
+    Ok(())
 }
 
 impl Target {
