@@ -5,11 +5,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
-use json_patch::jsonptr::PointerBuf;
-use json_patch::{PatchOperation, RemoveOperation};
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::PostParams;
 use kube::core::DynamicObject;
 use kube::discovery::ApiResource;
 use kube::runtime::watcher;
@@ -178,12 +177,16 @@ impl Registrar {
 }
 
 /// Takes the annotation away by which cert-manager writes the CAs: it would go on doing so.
-async fn stop_injection(api: &Api<DynamicObject>, present: &DynamicObject) -> Result<(), WriteError> {
-    if present.annotations().contains_key(keys::INJECT_CA_FROM) {
-        let path = PointerBuf::from_tokens(["metadata", "annotations", keys::INJECT_CA_FROM]);
-        cluster::apply::patch(api, present, None, vec![PatchOperation::Remove(RemoveOperation { path })]).await?;
+async fn stop_injection(api: &Api<DynamicObject>, present: &DynamicObject) -> Result<(), RegistrationError> {
+    let mut without = present.clone();
+    if without.annotations_mut().remove(keys::INJECT_CA_FROM).is_none() {
+        return Ok(());
     }
-    Ok(())
+    match api.replace(&present.name_any(), &PostParams::default(), &without).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()), // the watch tells how it is now
+        Err(error) => Err(RegistrationError::Api(cluster::describe(&error))),
+    }
 }
 
 impl Target {

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 /// Flags about certificates.
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Certificates")]
-pub(in crate::cli) struct Flags {
+pub(in crate::cli) struct CertificateFlags {
     /// Where the certificate comes from [default: files with --tls-dir, else self-managed; with --from and without --tls-dir a
     /// certificate is made at start]
     #[arg(long, value_enum, value_name = "MODE")]
@@ -68,7 +68,7 @@ fn times(text: &str) -> Result<Times, String> {
     }
 }
 
-impl Flags {
+impl CertificateFlags {
     pub fn source(&self, in_a_cluster: bool) -> Result<Source> {
         Ok(match (self.certificates, &self.tls_dir) {
             (Some(Mode::SelfManaged | Mode::CertManager), _) if !in_a_cluster => {
@@ -132,7 +132,7 @@ impl Source {
 pub(super) struct CaFile(PathBuf);
 
 impl CaFile {
-    pub fn of(flags: &Flags, folder: &std::path::Path) -> Self {
+    pub fn of(flags: &CertificateFlags, folder: &std::path::Path) -> Self {
         Self(flags.ca_file.clone().unwrap_or_else(|| folder.join("ca.crt")))
     }
 

@@ -41,7 +41,7 @@ pub(super) struct Args {
     #[command(flatten)]
     pub injection: InjectionArgs,
     #[command(flatten)]
-    pub certificates: certificates::Flags,
+    pub certificates: certificates::CertificateFlags,
     #[command(flatten)]
     pub cluster: cluster::Flags,
 }
