@@ -98,7 +98,7 @@ go_build = CGO_ENABLED=0 $(GO) build -C testbed/go/$(1) -mod=readonly -buildvcs=
 go_folder = $$(cd testbed/go/$(1) && $(GO) mod download $(2) && $(GO) list -mod=readonly -m -f '{{.Dir}}' $(2))
 go_files = testbed/go/$(1)/go.mod testbed/go/$(1)/go.sum
 
-testbed: $(addprefix $(TESTBED_BIN)/,$(CONTROL_PLANE) kwok kwok-stages.yaml istio-crds.yaml) ## Build the control plane that tests start
+testbed: $(addprefix $(TESTBED_BIN)/,$(CONTROL_PLANE) kwok kwok-stages.yaml cert-manager cert-manager-crds.yaml istio-crds.yaml) ## Build the control plane that tests start
 
 helm: $(TESTBED_BIN)/helm ## Build helm
 
@@ -114,6 +114,10 @@ $(TESTBED_BIN)/kwok: $(call go_files,kwok)
 	$(say) "Building kwok"
 	$(call go_build,kwok,sigs.k8s.io/kwok/cmd/kwok)
 
+$(TESTBED_BIN)/cert-manager: $(call go_files,cert-manager) testbed/go/cert-manager/main.go
+	$(say) "Building cert-manager's controllers"
+	$(call go_build,cert-manager,.)
+
 $(TESTBED_BIN)/helm: $(call go_files,helm)
 	$(say) "Building helm (some minutes)"
 	$(call go_build,helm,helm.sh/helm/v4/cmd/helm)
@@ -125,6 +129,12 @@ $(TESTBED_BIN)/kwok-stages.yaml: $(call go_files,kwok)
 	for stage in node/fast/node-initialize pod/fast/pod-complete pod/fast/pod-delete; do \
 		cat $$folder/$$stage.yaml && echo ---; \
 	done > $@
+
+$(TESTBED_BIN)/cert-manager-crds.yaml: $(call go_files,cert-manager)
+	$(say) "Taking cert-manager's CRDs from its module"
+	@mkdir -p $(@D)
+	@folder=$(call go_folder,cert-manager,github.com/cert-manager/cert-manager)/deploy/crds && \
+	for crd in $$folder/*.yaml; do cat $$crd && echo ---; done > $@
 
 $(TESTBED_BIN)/istio-crds.yaml: $(call go_files,istio)
 	$(say) "Taking Istio's CRDs from istio.io/api"

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::awaited::{Awaited, is_newer};
 use super::sidecarset::name as name_of;
 use super::validate_sidecarset::{KnownWorld, RevisionName};
-use crate::api::decode;
+use crate::api::decode::{self, FieldError};
 use crate::api::sidecarset::SidecarSet;
 use crate::cluster::Event;
 use crate::injection::validate::{WHITELIST_CONFIG_MAP, WHITELIST_KEY, Whitelist, WhitelistError};
@@ -243,16 +243,26 @@ impl Known {
         let (namespace, name) = (namespace(object), name(object));
         match Revision::read(object.clone()) {
             Ok(Some(revision)) => {
-                self.unusable.remove(&(KIND_REVISION, name));
+                match revision.unreadable() {
+                    None => drop(self.unusable.remove(&(KIND_REVISION, name))),
+                    Some(error) => self.report_revision(&namespace, name, &error),
+                }
                 self.index.apply_revision(revision);
             }
-            Ok(None) => self.index.delete_revision(&namespace, &name),
+            Ok(None) => {
+                self.unusable.remove(&(KIND_REVISION, name.clone()));
+                self.index.delete_revision(&namespace, &name);
+            }
             Err(error) => {
                 self.index.delete_revision(&namespace, &name);
-                let problem = format!("ControllerRevision \"{namespace}/{name}\": {error}");
-                self.report((KIND_REVISION, name), problem);
+                self.report_revision(&namespace, name, &error);
             }
         }
+    }
+
+    fn report_revision(&mut self, namespace: &str, name: String, error: &FieldError) {
+        let problem = format!("ControllerRevision \"{namespace}/{name}\": {error}");
+        self.report((KIND_REVISION, name), problem);
     }
 
     /// Tells of an object that cannot be used, once for each thing that is wrong with it.

@@ -119,7 +119,7 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
             return self.add(key);
         }
         self.lock().add_at(key, Instant::now() + pause);
-        self.shared.changed.notify_one();
+        self.shared.changed.notify_waiters(); // all shall know how long to wait: any of them may give up waiting
     }
 
     /// The next key; waits for one. Safe to drop while waiting.
@@ -127,9 +127,7 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
         loop {
             let changed = self.shared.changed.notified();
             let (key, timer) = self.lock().take(Instant::now());
-            // One notification is for one waiter: who got it passes on what it leaves.
             if let Some(key) = key {
-                self.shared.changed.notify_one();
                 return Work { key, queue: self.clone(), outcome: Outcome::Retry };
             }
             match timer {
@@ -257,7 +255,9 @@ impl<K: Clone + Eq + Hash> Work<K> {
 impl<K: Clone + Eq + Hash> Drop for Work<K> {
     fn drop(&mut self) {
         self.queue.lock().finish(&self.key, self.outcome, Instant::now());
-        self.queue.shared.changed.notify_one();
+        let changed = &self.queue.shared.changed;
+        changed.notify_one();
+        changed.notify_waiters();
     }
 }
 

@@ -111,6 +111,15 @@ impl Revision {
         Ok(Content { hashes: self.recorded.clone().unwrap_or(content.hashes), ..content })
     }
 
+    /// Why what it keeps cannot be read; `None` where it can be.
+    #[must_use]
+    pub fn unreadable(&self) -> Option<FieldError> {
+        if self.digest.is_some() {
+            return None;
+        }
+        self.content().err()
+    }
+
     /// Whether this is the set's present content.
     #[must_use]
     pub fn is_content_of(&self, set: &InjectableSet) -> bool {
@@ -129,6 +138,20 @@ fn spec_of(text: &str) -> Result<SidecarSetSpec, FieldError> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn content_that_cannot_be_read_is_told_and_the_rest_is_known() {
+        let revision = |data: Value| {
+            let labels = json!({"kruise.io/sidecarset-name": "s"});
+            Revision::read(json!({"metadata": {"name": "s-1", "labels": labels}, "revision": 3, "data": data}))
+                .unwrap()
+                .unwrap()
+        };
+        let garbage = revision(json!({"spec": {"containers": 5}}));
+        assert_eq!((garbage.number, garbage.data), (3, None));
+        assert_eq!(garbage.unreadable().unwrap().field, "data.spec");
+        assert_eq!(revision(json!({"spec": {"containers": []}})).unreadable(), None);
+    }
 
     #[test]
     fn a_revision_is_known_by_its_label_and_its_content() {

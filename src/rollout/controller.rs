@@ -91,7 +91,11 @@ impl Controller {
 
     /// SidecarSets changed.
     pub fn sets_event(&self, event: Event<Arc<ObservedSet>>) {
+        let may_be_gone = !matches!(event, Event::Applied(_));
         self.shared.tell(|state| state.sets_event(event));
+        if may_be_gone {
+            self.shared.forget_gone();
+        }
     }
 
     /// Pods changed.
@@ -171,7 +175,7 @@ impl Shared {
         for _ in 0..NAMES_TRIED {
             let planned = self.lock().state.plan(name, Timestamp::now());
             let Some((set, mut plan)) = planned else {
-                self.forget(name);
+                self.forget_gone();
                 return Ok(Outcome::Done);
             };
             self.tell_problem(&set, plan.problem.as_deref());
@@ -307,10 +311,12 @@ impl Shared {
         self.events.publish(&reference, event);
     }
 
-    fn forget(&self, name: &str) {
+    /// Forgets what was done for sets that are gone: one of the same name is another one.
+    fn forget_gone(&self) {
         let mut known = self.lock();
-        known.written.remove(name);
-        known.told.remove(name);
+        let Known { state, written, told } = &mut *known;
+        written.retain(|name, _| state.has(name));
+        told.retain(|name, _| state.has(name));
     }
 
     fn revisions(&self) -> Api<ControllerRevision> {

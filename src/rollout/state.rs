@@ -25,6 +25,12 @@ impl State {
         self.sets.keys()
     }
 
+    /// Whether there is a set of this name.
+    #[must_use]
+    pub fn has(&self, set: &str) -> bool {
+        self.sets.contains_key(set)
+    }
+
     /// The Pods.
     #[must_use]
     pub fn pods(&self) -> &PodIndex {

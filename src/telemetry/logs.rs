@@ -44,11 +44,12 @@ pub enum LogError {
 /// A filter that cannot be read, and a second call in one process.
 pub fn init(format: LogFormat, level: Option<&str>) -> Result<(), LogError> {
     let filter = filter(level, std::env::var("RUST_LOG").ok().as_deref())?;
-    // It logs each failed call at the level of errors, also those that are tried again or expected; whoever calls tells of them.
-    let filter = match "kube_client::client::builder=off".parse() {
-        Ok(quiet) => filter.add_directive(quiet),
-        Err(_) => filter,
-    };
+    // kube's client logs each failed call as an error, also those that are tried again or expected, and of an answer that it cannot
+    // read the whole body, which may hold Secrets. Whoever calls tells of failures.
+    let filter = ["kube_client::client=off", "kube_client::client::tls=warn"]
+        .iter()
+        .filter_map(|directive| directive.parse().ok())
+        .fold(filter, EnvFilter::add_directive);
     let ansi = colour(std::io::stderr().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {

@@ -270,6 +270,16 @@ impl ControlPlane {
         format!("{objects}\n{}", dump::logs(&self.folder()))
     }
 
+    /// All that a program wrote so far, one of the control plane's or one started with [`spawn`](Self::spawn).
+    ///
+    /// # Errors
+    /// When no program of this name was started.
+    pub fn log(&self, program: &str) -> Result<String> {
+        let path = self.path(format!("{program}.log"));
+        let bytes = fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     /// Lets the folder with logs and data stay, and says on standard error where it is.
     pub fn keep_folder(&self) {
         self.folder.lock().unwrap_or_else(std::sync::PoisonError::into_inner).keep();

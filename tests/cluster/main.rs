@@ -1,9 +1,14 @@
 //! outrigger on a real control plane. Needs `make testbed`, which `make test` runs.
 
+mod bad_input;
 mod certificates;
+mod dry_run;
 mod mutators;
 mod outrigger;
 mod replicas;
+mod scope;
+mod seen;
+mod status;
 mod walk;
 
 use outrigger_testbed::{Parts, Suite};
@@ -14,9 +19,59 @@ fn main() -> ExitCode {
         .test("the_walk_of_the_document_works", walk::the_walk_of_the_document_works)
         .test("nothing_differs_after_it_was_applied", walk::nothing_differs_after_it_was_applied)
         .test("a_set_can_be_written_and_read_in_both_versions", walk::a_set_can_be_written_and_read_in_both_versions)
-        .test("mutators_before_and_after_lead_to_no_duplicates", mutators::mutators_before_and_after_lead_to_no_duplicates)
-        .alone("an_api_server_that_restarts_is_not_missed", Parts::ApiOnly, replicas::an_api_server_that_restarts_is_not_missed)
-        .alone("a_replica_that_stops_under_load_costs_no_pod", Parts::ApiOnly, replicas::a_replica_that_stops_under_load_costs_no_pod)
-        .alone("a_replica_that_is_killed_under_load_costs_what_it_was_answering", Parts::ApiOnly, replicas::a_replica_that_is_killed_under_load_costs_what_it_was_answering)
+        .test(
+            "mutators_before_and_after_lead_to_no_duplicates",
+            mutators::mutators_before_and_after_lead_to_no_duplicates,
+        )
+        .test("counts_follow_pods", status::counts_follow_pods)
+        .test(
+            "counts_follow_pods_of_a_set_that_does_not_update",
+            status::counts_follow_pods_of_a_set_that_does_not_update,
+        )
+        .test("counts_follow_the_labels_of_namespaces", status::counts_follow_the_labels_of_namespaces)
+        .test("an_edited_set_has_no_updated_pods_but_new_ones", status::an_edited_set_has_no_updated_pods_but_new_ones)
+        .test("one_change_is_one_write", status::one_change_is_one_write)
+        .test("revisions_keep_what_a_set_was", status::revisions_keep_what_a_set_was)
+        .test("a_revision_whose_name_is_taken_gets_another", status::a_revision_whose_name_is_taken_gets_another)
+        .test(
+            "a_pinned_revision_is_injected_and_kept_as_those_in_use_are",
+            status::a_pinned_revision_is_injected_and_kept_as_those_in_use_are,
+        )
+        .test("a_dry_run_leaves_no_trace", dry_run::a_dry_run_leaves_no_trace)
+        .test("an_invalid_set_is_denied_with_all_causes", bad_input::an_invalid_set_is_denied_with_all_causes)
+        .test(
+            "a_namespace_that_vanishes_takes_its_pods_out_of_the_counts",
+            bad_input::a_namespace_that_vanishes_takes_its_pods_out_of_the_counts,
+        )
+        .alone(
+            "an_api_server_that_restarts_is_not_missed",
+            Parts::ApiOnly,
+            replicas::an_api_server_that_restarts_is_not_missed,
+        )
+        .alone(
+            "a_replica_that_stops_under_load_costs_no_pod",
+            Parts::ApiOnly,
+            replicas::a_replica_that_stops_under_load_costs_no_pod,
+        )
+        .alone(
+            "a_replica_that_is_killed_under_load_costs_what_it_was_answering",
+            Parts::ApiOnly,
+            replicas::a_replica_that_is_killed_under_load_costs_what_it_was_answering,
+        )
+        .alone(
+            "what_is_stored_and_cannot_be_used_stops_nothing",
+            Parts::ApiOnly,
+            bad_input::what_is_stored_and_cannot_be_used_stops_nothing,
+        )
+        .alone(
+            "sidecarsets_may_be_installed_later_and_removed",
+            Parts::ApiOnly,
+            bad_input::sidecarsets_may_be_installed_later_and_removed,
+        )
+        .alone("a_restart_writes_nothing", Parts::ApiOnly, status::a_restart_writes_nothing)
+        .alone("pods_are_sent_as_soon_as_a_set_needs_them_and_no_others", Parts::ApiOnly, scope::pods_are_sent_as_soon_as_a_set_needs_them_and_no_others)
+        .alone("with_two_replicas_none_is_missed_a_second_later", Parts::ApiOnly, scope::with_two_replicas_none_is_missed_a_second_later)
+        .alone("break_glass_takes_the_webhooks_out", Parts::ApiOnly, scope::break_glass_takes_the_webhooks_out)
+        .alone("a_fight_over_the_registration_slows_down", Parts::ApiOnly, scope::a_fight_over_the_registration_slows_down)
         .run()
 }

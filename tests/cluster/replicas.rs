@@ -29,7 +29,7 @@ spec:
 ";
 
 /// Stands for the Service: new connections go to the replicas in turn, and to the next one where one does not answer.
-async fn balance(listener: TcpListener, replicas: Vec<u16>) {
+pub async fn balance(listener: TcpListener, replicas: Vec<u16>) {
     let turn = Arc::new(AtomicUsize::new(0));
     while let Ok((mut client, _)) = listener.accept().await {
         let (replicas, turn) = (replicas.clone(), turn.clone());

@@ -6,6 +6,7 @@ use crate::admission::registration::{
     BreakGlass, CONVERSION_SERVICE, FailurePolicy, Reach, Registrar, Registration, SERVICE, ScopeMode, Widening,
 };
 use crate::admission::{Answer, Cache, Handler, at_once, convert, mutate_pod, mutate_sidecarset, reload, validate_sidecarset};
+use crate::api::keys;
 use crate::api::sidecarset::SidecarSet;
 use crate::cluster::{self, Event, Leadership, Tasks, Term, Watch, events, lease};
 use crate::injection::Revision;
@@ -28,6 +29,9 @@ use tokio_util::sync::CancellationToken;
 
 /// How long controllers and watches may take to stop.
 const BACKGROUND_STOP: Duration = Duration::from_secs(8);
+
+/// Pods in one answer of the API server, which is read in one go.
+const PODS_A_PAGE: u32 = 200;
 
 /// The namespace of outrigger and all it keeps.
 const NAMESPACE: &str = "outrigger-system";
@@ -272,8 +276,10 @@ impl Watches {
 
         let (reviews, controller) = (cache.clone(), rollout.clone());
         let api = Api::<ControllerRevision>::namespaced(client.clone(), revision_namespace);
+        // One that loses the label is told as deleted; those of other workloads are none of ours.
+        let of_sets = Config::default().labels(keys::REVISION_OF);
         let (revisions, task) =
-            cluster::watch_as("controllerrevisions", api, Config::default(), move |event: Event<Value>| {
+            cluster::watch_as("controllerrevisions", api, of_sets, move |event: Event<Value>| {
                 reviews.revisions(&event);
                 let kept = |revision| Some(KeptRevision::from(&Revision::read(revision).ok()??));
                 if let Some(event) = event.filter_map(kept) {
@@ -290,8 +296,10 @@ impl Watches {
 
         let controller = rollout.clone();
         let api = Api::<Pod>::all(client.clone());
-        let (pods, task) = cluster::watch_as("pods", api, Config::default(), move |event: Event<WatchedPod>| {
-            controller.pods_event(event);
+        let pages = Config::default().page_size(PODS_A_PAGE);
+        let (pods, task) = cluster::watch_as("pods", api, pages, move |event: Event<WatchedPod>| {
+            // The list of a large cluster takes a while to count; reviews must not wait for it.
+            tokio::task::block_in_place(|| controller.pods_event(event));
         });
         tasks.spawn_until_shutdown("the watch of Pods", task);
 

@@ -148,7 +148,8 @@ async fn a_standby_slow_between_its_read_and_its_write_does_not_take_over() {
     slow.link.send_replace(Link::Up);
     sleep(Duration::from_secs(60)).await;
     assert_eq!(holder(&store), "quick");
-    assert_eq!(log.lock().unwrap().len(), 1, "{:?}", log.lock().unwrap());
+    let log = log.lock().unwrap();
+    assert_eq!(log.len(), 1, "{log:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -233,7 +234,8 @@ async fn a_change_by_others_that_keeps_the_holder_does_not_end_the_term() {
     store.put(PATH, lease);
     leader.link.send_replace(Link::Up);
     sleep(Duration::from_secs(60)).await;
-    assert_eq!(log.lock().unwrap().len(), 1, "{:?}", log.lock().unwrap());
+    let log = log.lock().unwrap();
+    assert_eq!(log.len(), 1, "{log:?}");
     assert_eq!(store.get(PATH).unwrap()["metadata"]["labels"]["team"], "mesh");
 }
 

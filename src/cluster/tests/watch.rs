@@ -155,7 +155,7 @@ async fn an_api_server_that_refuses_is_a_problem_until_it_does_not_and_the_sink_
 
     // Nothing changes in the cluster, and yet it is known that all is well.
     let _stream = script.watch("10").await.stream();
-    settle().await;
+    sleep(Duration::from_secs(2)).await;
     assert_eq!(watched.watch.problem(), None);
     watched.assert_silent();
 }
@@ -164,7 +164,7 @@ async fn an_api_server_that_refuses_is_a_problem_until_it_does_not_and_the_sink_
 async fn the_age_is_the_time_since_the_api_server_was_last_heard() {
     let (watched, mut script, stream) = started().await;
     sleep(Duration::from_secs(20)).await;
-    assert_eq!(watched.watch.age().map(|age| age.as_secs()), Some(20));
+    assert!(watched.watch.age().is_some_and(|age| (19..=20).contains(&age.as_secs())), "{:?}", watched.watch.age());
     stream.bookmark("11");
     settle().await;
     assert_eq!(watched.watch.age().map(|age| age.as_secs()), Some(0));
@@ -180,7 +180,7 @@ async fn a_silent_connection_is_given_up_and_the_watch_goes_on() {
     let (watched, mut script, _dead) = started().await;
     let before = tokio::time::Instant::now();
     let _stream = script.watch("10").await.stream();
-    assert_eq!(before.elapsed().as_secs(), 65);
+    assert!((65..=66).contains(&before.elapsed().as_secs()), "{:?}", before.elapsed());
     assert_eq!(watched.watch.problem(), None);
 }
 
@@ -190,7 +190,9 @@ async fn watches_that_end_at_once_are_not_begun_without_a_pause() {
     drop(stream);
     let before = tokio::time::Instant::now();
     for _ in 0..4 {
-        drop(script.watch("10").await.stream());
+        let call = script.watch("10").await;
+        assert!(before.elapsed().is_zero() || watched.watch.problem().is_some(), "it is not well in between");
+        drop(call.stream());
     }
     settle().await;
     assert!(before.elapsed() >= Duration::from_secs(3), "{:?}", before.elapsed());
@@ -322,13 +324,9 @@ async fn fresh_waits_for_a_list_that_was_begun_after_it() {
     soon("fresh", &mut fresh).await.expect("no panic");
     assert_eq!(watched.events.try_recv().ok(), Some(Event::Reset(vec![slim("a", 3)])), "before fresh returns");
 
-    let mut call = script.next().await;
-    if call.target.contains("watch=true") {
-        let _stream = call.stream();
-        call = script.list().await;
-    }
+    let list = script.list().await;
     assert!(!later.is_finished());
-    call.objects("31", &[thing("a", 4, "31")]);
+    list.objects("31", &[thing("a", 4, "31")]);
     soon("fresh", later).await.expect("no panic");
     assert_eq!(watched.events.try_recv().ok(), Some(Event::Reset(vec![slim("a", 4)])));
 }
@@ -344,11 +342,9 @@ async fn fresh_does_not_wait_out_the_pause_after_a_failure() {
     let watch = watched.watch.clone();
     let fresh = tokio::spawn(async move { watch.fresh().await });
     let before = tokio::time::Instant::now();
-    let stream = script.watch("10").await.stream();
     script.list().await.objects("20", &[]);
     soon("fresh", fresh).await.expect("no panic");
     assert!(before.elapsed() < Duration::from_secs(1), "{:?}", before.elapsed());
-    drop(stream);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! The work of a watch: list, follow the changes, start over where that broke off.
 
+use std::marker::PhantomData;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,13 +13,13 @@ use kube::runtime::watcher::{Config, DefaultBackoff};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::decode::{self, Seen};
 use super::{Event, Kind, Shared, State, Undecodable};
 use crate::cluster::client::describe;
 
-/// A watch is begun anew after this many seconds, unless the caller wants another time.
+/// A watch is begun anew after this many seconds, or less if the caller wants that: so soon a dead connection is noticed.
 const WATCH_SECONDS: u32 = 60;
 
 /// So much later than it should have ended, a silent watch is given up as dead.
@@ -27,7 +28,7 @@ const OVERTIME: Duration = Duration::from_secs(5);
 /// Between two looks for a kind that is not installed.
 const ABSENT_PAUSE: Duration = Duration::from_secs(5);
 
-/// A watch that ends sooner, without a word, is no watch.
+/// A watch that ends sooner, without a word, is no watch; one that is open for so long is well.
 const SHORTEST_WATCH: Duration = Duration::from_secs(1);
 
 /// So many different problems of one bad spell are logged.
@@ -46,14 +47,14 @@ pub(super) struct Follower<K, S> {
     /// The problems of the present bad spell, each of which is logged once.
     logged: Vec<String>,
     sink: S,
-    objects: std::marker::PhantomData<fn() -> K>,
+    objects: PhantomData<fn() -> K>,
 }
 
 /// Why listing or following came to an end.
 enum Stop {
     /// The watch is over, as all are after a while: go on from the same place.
     Over,
-    /// A new list is needed.
+    /// A new list is needed, now.
     List,
     /// The API server no longer knows where we were: list, though not at once.
     Expired,
@@ -78,7 +79,7 @@ where
         let watch = WatchParams {
             label_selector: config.label_selector,
             field_selector: config.field_selector,
-            timeout: Some(config.timeout.filter(|seconds| *seconds > 0).unwrap_or(WATCH_SECONDS)),
+            timeout: Some(config.timeout.map_or(WATCH_SECONDS, |seconds| seconds.clamp(1, WATCH_SECONDS))),
             bookmarks: true,
             send_initial_events: false,
         };
@@ -92,7 +93,7 @@ where
             asked: 0,
             logged: Vec::new(),
             sink,
-            objects: std::marker::PhantomData,
+            objects: PhantomData,
         }
     }
 
@@ -101,6 +102,9 @@ where
         // From where to follow; a list is needed without.
         let mut version = None;
         loop {
+            if self.is_list_wanted() {
+                version = None;
+            }
             let stop = match &mut version {
                 None => match self.list().await {
                     Ok(listed) => {
@@ -184,38 +188,43 @@ where
             Ok(request) => request,
             Err(error) => return Stop::Failed(error.to_string()),
         };
-        let begun = Instant::now();
         self.asked = self.shared.wanted.load(Ordering::SeqCst);
         let events = match self.client.request_events::<Box<RawValue>>(request).await {
             Ok(events) => events,
             Err(error) => return not_followed(&error),
         };
         let mut events = pin!(events);
-        self.well(|_| {});
+        let proof = Instant::now() + SHORTEST_WATCH;
+        let mut proven = false;
         let silence = Duration::from_secs(self.watch.timeout.unwrap_or(WATCH_SECONDS).into()) + OVERTIME;
-        let mut quiet = true;
-        loop {
-            if self.shared.wanted.load(Ordering::SeqCst) > self.shared.state.borrow().answered {
-                return Stop::List;
-            }
+        while !self.is_list_wanted() {
             let event = tokio::select! {
                 event = timeout(silence, events.try_next()) => event,
                 () = self.shared.wake.notified() => continue,
+                () = sleep_until(proof), if !proven => {
+                    proven = true;
+                    self.well(|_| {});
+                    continue;
+                }
             };
             match event {
                 Ok(Ok(Some(event))) => {
                     if let Some(stop) = self.take(event, version) {
                         return stop;
                     }
-                    quiet = false;
+                    proven = true;
                 }
-                Ok(Ok(None)) if quiet && begun.elapsed() < SHORTEST_WATCH => {
-                    return Stop::Failed("watching: the watch ended at once".to_owned());
-                }
+                Ok(Ok(None)) if !proven => return Stop::Failed("watching: the watch ended at once".to_owned()),
                 Ok(Ok(None)) | Err(_) => return Stop::Over,
                 Ok(Err(error)) => return not_followed(&error),
             }
         }
+        Stop::List
+    }
+
+    /// Whether somebody waits for a list that was not begun yet.
+    fn is_list_wanted(&self) -> bool {
+        self.shared.wanted.load(Ordering::SeqCst) > self.shared.state.borrow().answered
     }
 
     /// Gives the sink an event of the watch. Why it cannot go on, if so.
@@ -282,6 +291,7 @@ where
         let said_before = problem_before.as_deref() == Some(problem);
         let known = kind == Kind::Present;
         if known && said_before {
+            self.shared.set_undecodable(Vec::new());
             (self.sink)(Event::Reset(Vec::new()));
         }
         let asked = self.asked;

@@ -94,8 +94,8 @@ enum Kind {
 /// the other. The future does it, for ever: spawn it, and drop it at shutdown. `what` is the kind's name in messages
 /// (`sidecarsets.apps.kruise.io`).
 ///
-/// Of `config`, the selectors, the page size and the timeout count; the default timeout is 60 s, after which a silent connection
-/// is given up. Lists are always quorum reads.
+/// Of `config` count the selectors, the page size, and a timeout below 60 s, which is the default: a connection silent for that
+/// long, and 5 s more, is given up. Lists are always quorum reads.
 ///
 /// * The API server is away, or refuses: the sink keeps what it has; [`Watch::problem`] says why; tries go on with a growing
 ///   pause.

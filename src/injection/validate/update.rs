@@ -7,10 +7,15 @@ use crate::api::sidecarset::{SidecarSet, UpgradeType};
 
 pub(super) fn check(set: &SidecarSet, old: &SidecarSet, report: &Report) {
     let place = report.root("spec").field("containers");
+    // Such a set was stored before there was a webhook, and into no Pod was it ever injected: it may be repaired.
+    let was_unusable = old.spec.containers.iter().flatten().any(|before| before.name().is_empty());
     for (index, container) in set.spec.containers.iter().flatten().enumerate() {
         let name = container.name();
         let place = place.item(index, name);
         let Some(before) = old.spec.containers.iter().flatten().find(|before| before.name() == name) else {
+            if was_unusable {
+                continue;
+            }
             // Pods that run already cannot get another container.
             place.field("name").invalid(name, &format!("container {name} is not found: containers of a stored SidecarSet can be removed, not added or renamed"));
             continue;
@@ -53,6 +58,12 @@ mod tests {
             found[0].starts_with("spec.containers[1].name: Invalid value: \"b\": container b is not found"),
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn a_set_that_was_never_injected_can_be_repaired() {
+        let unnamed = json!([{"name": 5, "image": "x"}]);
+        assert_eq!(problems(&unnamed, &named(&["a"])), [""; 0]);
     }
 
     #[test]

@@ -229,10 +229,11 @@ async fn a_set_that_is_gone_is_left_alone() {
     let world = World::new(&spec("x:1"));
     world.reconcile().await;
     world.writes();
+    assert_eq!(world.controller.shared.lock().written.len(), 1);
     world.controller.sets_event(Event::Reset(Vec::new()));
+    assert!(world.controller.shared.lock().written.is_empty());
     tokio::time::advance(STATUS_PAUSE).await;
     assert_eq!((world.reconcile().await, world.writes().len()), (Outcome::Done, 0));
-    assert!(world.controller.shared.lock().written.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

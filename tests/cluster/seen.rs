@@ -1,0 +1,178 @@
+//! SidecarSets and Pods as tests write them, and what is seen of them on the control plane.
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::events::v1::Event;
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use outrigger::api::keys;
+use outrigger::api::sidecarset::SidecarSet;
+use outrigger_testbed::{ControlPlane, TestNamespace, wait_for};
+use serde_json::{Value, json};
+
+use crate::outrigger::PATIENCE;
+
+/// Where the tests' replicas keep revisions.
+pub const REVISIONS: &str = "outrigger-system";
+
+/// SidecarSets with every field that is stored.
+pub fn objects(plane: &ControlPlane) -> Api<DynamicObject> {
+    Api::all_with(plane.client(), &ApiResource::erase::<SidecarSet>(&()))
+}
+
+/// A SidecarSet that puts a container `sidecar` beside the Pods with the label `app: NAME`, and more fields of the spec.
+pub fn set(name: &str, image: &str, more: &Value) -> Value {
+    let mut set = json!({
+        "apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": name},
+        "spec": {"selector": {"matchLabels": {"app": name}}, "containers": [{"name": "sidecar", "image": image}]},
+    });
+    for (field, value) in more.as_object().into_iter().flatten() {
+        set["spec"][field] = value.clone();
+    }
+    set
+}
+
+/// Writes a SidecarSet; what an earlier one of this name had besides is gone. Tried again while it is refused: the webhook hears
+/// of other objects with a delay.
+pub async fn apply(plane: &ControlPlane, set: &Value) -> Result<()> {
+    let name = set["metadata"]["name"].as_str().context("a set without name")?;
+    let params = PatchParams::apply("outrigger-test").force();
+    let write = async || Ok(Some(objects(plane).patch(name, &params, &Patch::Apply(set)).await?));
+    wait_for(&format!("SidecarSet {name} to be accepted"), PATIENCE, write).await?;
+    Ok(())
+}
+
+/// A SidecarSet as it is now.
+pub async fn get(plane: &ControlPlane, name: &str) -> Result<Value> {
+    Ok(serde_json::to_value(objects(plane).get(name).await?)?)
+}
+
+/// Waits until the status of a SidecarSet is about its present spec and says this; the set as it is then.
+pub async fn status(plane: &ControlPlane, name: &str, expected: &Value) -> Result<Value> {
+    wait_for(&format!("the status of SidecarSet {name} to be {expected}"), PATIENCE, async || {
+        let set = get(plane, name).await?;
+        let status = &set["status"];
+        ensure!(status["observedGeneration"] == set["metadata"]["generation"], "not observed: {set}");
+        for (field, value) in expected.as_object().into_iter().flatten() {
+            ensure!(status[field] == *value, "{status}");
+        }
+        Ok(Some(set))
+    })
+    .await
+}
+
+/// Waits for the numbers of Pods: matched, updated, ready, updated and ready.
+pub async fn counts(plane: &ControlPlane, name: &str, [matched, updated, ready, both]: [u32; 4]) -> Result<Value> {
+    let mut expected = json!({"matchedPods": matched, "updatedPods": updated, "readyPods": ready});
+    // As OpenKruise, we leave a 0 out.
+    expected["updatedReadyPods"] = if both == 0 { Value::Null } else { both.into() };
+    status(plane, name, &expected).await
+}
+
+/// What kstatus, and with it Flux, Argo CD and `kubectl wait` of its kind, makes of an object: its rules for kinds it does not
+/// know, <https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md>.
+pub fn kstatus(object: &Value) -> &'static str {
+    let condition = |type_: &str| {
+        let mut all = object["status"]["conditions"].as_array().into_iter().flatten();
+        all.find(|condition| condition["type"] == type_).and_then(|condition| condition["status"].as_str())
+    };
+    if object["status"]["observedGeneration"] != object["metadata"]["generation"] {
+        "InProgress"
+    } else if condition("Stalled") == Some("True") {
+        "Failed"
+    } else if condition("Reconciling") == Some("True") || condition("Ready").is_some_and(|ready| ready != "True") {
+        "InProgress"
+    } else {
+        "Current"
+    }
+}
+
+/// The message of a set's condition, where that is true.
+pub fn message<'s>(set: &'s Value, type_: &str) -> Option<&'s str> {
+    let mut all = set["status"]["conditions"].as_array().into_iter().flatten();
+    all.find(|condition| condition["type"] == type_ && condition["status"] == "True")?["message"].as_str()
+}
+
+/// A Pod with the label `app: APP`, and more fields of the spec.
+pub fn pod(name: &str, app: &str, more: &Value) -> Result<Pod> {
+    let mut pod = json!({
+        "metadata": {"name": name, "labels": {"app": app}},
+        "spec": {"containers": [{"name": "app", "image": "app:1"}], "automountServiceAccountToken": false},
+    });
+    for (field, value) in more.as_object().into_iter().flatten() {
+        pod["spec"][field] = value.clone();
+    }
+    Ok(serde_json::from_value(pod)?)
+}
+
+/// The image of a Pod's container `sidecar`.
+pub fn sidecar(pod: &Pod) -> Option<&str> {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    containers.filter(|container| container.name == "sidecar").find_map(|container| container.image.as_deref())
+}
+
+/// The `ControllerRevision` that a Pod records of a set.
+pub fn recorded_revision(pod: &Pod, set: &str) -> Option<String> {
+    let record: Value = serde_json::from_str(pod.metadata.annotations.as_ref()?.get(keys::HASH)?).ok()?;
+    Some(record[set]["controllerRevision"].as_str()?.to_owned())
+}
+
+/// Waits until new Pods with the label `app: APP` get this container `sidecar`, or none, by the webhook's cache.
+pub async fn injects(namespace: &TestNamespace, app: &str, image: Option<&str>) -> Result<Pod> {
+    let (pods, probe) = (namespace.api::<Pod>(), pod("probe", app, &json!({}))?);
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
+    wait_for(&format!("Pods of {app} to get {image:?}"), PATIENCE, async || {
+        let pod = pods.create(&dry, &probe).await?;
+        ensure!(sidecar(&pod) == image, "they get {:?}", sidecar(&pod));
+        Ok(Some(pod))
+    })
+    .await
+}
+
+/// As [`injects`], and waits until the Pods record this revision: the cache learns of it later than of the set.
+pub async fn injects_revision(namespace: &TestNamespace, set: &str, image: &str, revision: &str) -> Result<()> {
+    wait_for(&format!("revision {revision} to be recorded"), PATIENCE, async || {
+        let recorded = recorded_revision(&injects(namespace, set, Some(image)).await?, set);
+        ensure!(recorded.as_deref() == Some(revision), "{recorded:?} is");
+        Ok(Some(()))
+    })
+    .await
+}
+
+/// The revisions of a set, by number.
+pub async fn revisions(plane: &ControlPlane, set: &str) -> Result<Vec<Value>> {
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(plane.client(), REVISIONS, &ApiResource::erase::<ControllerRevision>(&()));
+    let list = api.list(&ListParams::default().labels(&format!("{}={set}", keys::REVISION_OF))).await?;
+    let revisions: Result<Vec<Value>, _> = list.items.into_iter().map(serde_json::to_value).collect();
+    let mut revisions = revisions?;
+    revisions.sort_by_key(|revision| revision["revision"].as_i64());
+    Ok(revisions)
+}
+
+/// Waits until the images in the revisions of a set are these, by number.
+pub async fn kept_images(plane: &ControlPlane, set: &str, expected: &[(i64, &str)]) -> Result<Vec<Value>> {
+    wait_for(&format!("the revisions of {set} to be {expected:?}"), PATIENCE, async || {
+        let revisions = revisions(plane, set).await?;
+        let image = |revision: &Value| revision["data"]["spec"]["containers"][0]["image"].as_str().map(str::to_owned);
+        let seen: Vec<_> = revisions
+            .iter()
+            .map(|revision| (revision["revision"].as_i64().unwrap_or_default(), image(revision)))
+            .collect();
+        let is = |(seen, expected): (&(i64, Option<String>), &(i64, &str))| {
+            seen.0 == expected.0 && seen.1.as_deref() == Some(expected.1)
+        };
+        ensure!(seen.len() == expected.len() && seen.iter().zip(expected).all(is), "{seen:?}");
+        Ok(Some(revisions))
+    })
+    .await
+}
+
+/// The Events about a SidecarSet.
+pub async fn events(plane: &ControlPlane, set: &str) -> Result<Vec<Event>> {
+    // Events about what is in no namespace are in this one.
+    let api: Api<Event> = Api::namespaced(plane.client(), "default");
+    let fields = format!("regarding.kind=SidecarSet,regarding.name={set}");
+    Ok(api.list(&ListParams::default().fields(&fields)).await?.items)
+}
