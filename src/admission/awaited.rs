@@ -70,9 +70,12 @@ impl Awaited {
         let until = awaited.iter().map(|(_, until)| *until).max()?;
         let mut sets = self.sets.subscribe();
         Some(async move {
-            let all_told = sets.wait_for(|sets| !sets.iter().any(|set| awaited.iter().any(|(one, _)| *one == set.metadata)));
+            let all_told =
+                sets.wait_for(|sets| !sets.iter().any(|set| awaited.iter().any(|(one, _)| *one == set.metadata)));
             if timeout_at(until, all_told).await.is_err() {
-                tracing::debug!("a Pod no longer waits for a SidecarSet that was allowed: it is not known to be stored");
+                tracing::debug!(
+                    "a Pod no longer waits for a SidecarSet that was allowed: it is not known to be stored"
+                );
             }
         })
     }

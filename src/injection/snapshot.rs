@@ -58,7 +58,10 @@ impl fmt::Display for Mismatch {
         let (what, requirement, value) = match self {
             Self::Paused => return f.write_str("spec.injectionStrategy.paused is true"),
             Self::UnknownNamespace(requirement) => {
-                return write!(f, "spec.namespaceSelector wants the Namespace's label {requirement}; the Namespace is not known yet");
+                return write!(
+                    f,
+                    "spec.namespaceSelector wants the Namespace's label {requirement}; the Namespace is not known yet"
+                );
             }
             Self::Selector(requirement, value) => ("spec.selector wants the Pod's label", requirement, value),
             Self::NamespaceSelector(requirement, value) => {

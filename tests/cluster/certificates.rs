@@ -18,7 +18,12 @@ impl Certificates {
         let mut ca = CertificateParams::new(Vec::new())?;
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate()?)?;
-        let names = ["localhost", "127.0.0.1", "outrigger-webhook.outrigger-system.svc", "outrigger-conversion.outrigger-system.svc"];
+        let names = [
+            "localhost",
+            "127.0.0.1",
+            "outrigger-webhook.outrigger-system.svc",
+            "outrigger-conversion.outrigger-system.svc",
+        ];
         let mut leaf = CertificateParams::new(names.map(str::to_owned))?;
         leaf.not_before = SystemTime::now().into();
         leaf.not_after = (SystemTime::now() + std::time::Duration::from_secs(24 * 60 * 60)).into();

@@ -69,9 +69,21 @@ fn main() -> ExitCode {
             bad_input::sidecarsets_may_be_installed_later_and_removed,
         )
         .alone("a_restart_writes_nothing", Parts::ApiOnly, status::a_restart_writes_nothing)
-        .alone("pods_are_sent_as_soon_as_a_set_needs_them_and_no_others", Parts::ApiOnly, scope::pods_are_sent_as_soon_as_a_set_needs_them_and_no_others)
-        .alone("with_two_replicas_none_is_missed_a_second_later", Parts::ApiOnly, scope::with_two_replicas_none_is_missed_a_second_later)
+        .alone(
+            "pods_are_sent_as_soon_as_a_set_needs_them_and_no_others",
+            Parts::ApiOnly,
+            scope::pods_are_sent_as_soon_as_a_set_needs_them_and_no_others,
+        )
+        .alone(
+            "with_two_replicas_none_is_missed_a_second_later",
+            Parts::ApiOnly,
+            scope::with_two_replicas_none_is_missed_a_second_later,
+        )
         .alone("break_glass_takes_the_webhooks_out", Parts::ApiOnly, scope::break_glass_takes_the_webhooks_out)
-        .alone("a_fight_over_the_registration_slows_down", Parts::ApiOnly, scope::a_fight_over_the_registration_slows_down)
+        .alone(
+            "a_fight_over_the_registration_slows_down",
+            Parts::ApiOnly,
+            scope::a_fight_over_the_registration_slows_down,
+        )
         .run()
 }

@@ -102,7 +102,11 @@ async fn a_replica_ends_under_load(case: Case<()>, signal: &str) -> Result<()> {
                 ticks.tick().await;
                 number += 1;
                 let pods = pods.clone();
-                requests.spawn(async move { pods.create(&PostParams::default(), &pod(&format!("p-{number}"))?).await.map_err(anyhow::Error::from) });
+                requests.spawn(async move {
+                    pods.create(&PostParams::default(), &pod(&format!("p-{number}"))?)
+                        .await
+                        .map_err(anyhow::Error::from)
+                });
             }
             requests.join_all().await
         }

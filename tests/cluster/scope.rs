@@ -59,6 +59,8 @@ async fn webhooks(plane: &ControlPlane) -> Result<Vec<String>> {
 /// A set is followed at once by its Pod, 200 times, and none is missed; Pods that no set can match are never sent, with no set no Pod at
 /// all; a set that names no value has all of them sent.
 pub async fn pods_are_sent_as_soon_as_a_set_needs_them_and_no_others(case: Case<()>) -> Result<()> {
+    const SETS: usize = 200;
+    const LANES: usize = 4;
     let kubeconfig = install(&case.plane).await?;
     let outrigger = Outrigger::serving(&case.plane, Start::with(&kubeconfig)).await?;
     let pods: Api<Pod> = case.namespace.api();
@@ -68,15 +70,20 @@ pub async fn pods_are_sent_as_soon_as_a_set_needs_them_and_no_others(case: Case<
     assert_eq!(outrigger.metric(REVIEWED).await?, 0.0, "a Pod was sent while there was no set");
 
     let begun = Instant::now();
-    let mut missed = Vec::new();
-    for number in 0..200 {
-        let name = format!("app-{number}");
-        sets.create(&create, &of_app(&name)?).await?;
-        if !is_injected(&pods, &json!({"app": name}), &name).await? {
-            missed.push(number);
+    // Some at a time, so that the registration is widened for several at once, too.
+    let lanes = (0..LANES).map(async |lane| -> Result<Vec<usize>> {
+        let mut missed = Vec::new();
+        for number in (lane..SETS).step_by(LANES) {
+            let name = format!("app-{number}");
+            sets.create(&create, &of_app(&name)?).await?;
+            if !is_injected(&pods, &json!({"app": name}), &name).await? {
+                missed.push(number);
+            }
         }
-    }
-    println!("200 sets, each followed by its Pod: {} missed, {:?}", missed.len(), begun.elapsed());
+        Ok(missed)
+    });
+    let missed = futures::future::try_join_all(lanes).await?.concat();
+    println!("{SETS} sets, each followed by its Pod: {} missed, {:?}", missed.len(), begun.elapsed());
     ensure!(missed.is_empty(), "missed: {missed:?}");
 
     let before = outrigger.metric(REVIEWED).await?;
@@ -85,10 +92,22 @@ pub async fn pods_are_sent_as_soon_as_a_set_needs_them_and_no_others(case: Case<
     }
     assert_eq!(outrigger.metric(REVIEWED).await?, before, "a Pod was sent that no set can match");
 
+    // About as long as an expression may become.
+    let values: Vec<String> = (0..9_700).map(|number| format!("v{number:05}")).collect();
+    let many = json!({"matchExpressions": [{"key": "many", "operator": "In", "values": values}]});
+    sets.create(&create, &set("many", &many)?).await?;
+    for labels in [json!({"many": values[0]}), json!({"many": values[9_699]})] {
+        let begun = Instant::now();
+        ensure!(is_injected(&pods, &labels, "many").await?, "{labels} was missed");
+        println!("a Pod beside {} values: {:?}", values.len(), begun.elapsed());
+    }
+    let before = outrigger.metric(REVIEWED).await?;
+    is_injected(&pods, &json!({"many": "none"}), "many").await?;
+    assert_eq!(outrigger.metric(REVIEWED).await?, before, "with many values all Pods are sent");
+
     let everywhere = json!({"matchExpressions": [{"key": "tier", "operator": "DoesNotExist"}]});
     sets.create(&create, &set("everywhere", &everywhere)?).await?;
     ensure!(is_injected(&pods, &json!({}), "everywhere").await?, "the set without a value was missed");
-    sets.delete("everywhere", &DeleteParams::default()).await?;
     Ok(())
 }
 
@@ -107,6 +126,14 @@ pub async fn with_two_replicas_none_is_missed_a_second_later(case: Case<()>) -> 
     }
     tokio::spawn(balance(listener, replicas.iter().map(|replica| replica.webhook).collect()));
     registered(&case.plane).await?;
+    // The API server ends the watches of a kind whose conversion was just registered.
+    for replica in &replicas {
+        wait_for("the replica to be in step", PATIENCE, async || {
+            let (_, page) = replica.page("/readyz?verbose").await?;
+            Ok(page.contains("[+]sidecarsets ok: in step with the cluster").then_some(()))
+        })
+        .await?;
+    }
 
     let (sets, pods): (_, Api<Pod>) = (sets(&case.plane), case.namespace.api());
     let (mut early, mut later) = (0, FuturesUnordered::new());
@@ -132,7 +159,10 @@ pub async fn with_two_replicas_none_is_missed_a_second_later(case: Case<()>) -> 
     for replica in &replicas {
         sent.push(replica.metric(REVIEWED).await?);
     }
-    println!("two replicas, {SETS} sets: {early} of {} Pods missed at once, {missed} a second later; reviews: {sent:?}", 3 * SETS);
+    println!(
+        "two replicas, {SETS} sets: {early} of {} Pods missed at once, {missed} a second later; reviews: {sent:?}",
+        3 * SETS
+    );
     ensure!(missed == 0, "{missed} missed a second after the set was applied");
     Ok(())
 }
@@ -159,7 +189,10 @@ pub async fn break_glass_takes_the_webhooks_out(case: Case<()>) -> Result<()> {
         Ok(mutating.is_none() && validating.get_opt("outrigger-validating").await?.is_none())
     };
     wait_for("the configurations to be deleted", PATIENCE, async || Ok(gone().await?.then_some(()))).await?;
-    wait_for("a Pod to pass without its sidecar", PATIENCE, async || Ok((!is_injected(&pods, &web, "web").await?).then_some(()))).await?;
+    wait_for("a Pod to pass without its sidecar", PATIENCE, async || {
+        Ok((!is_injected(&pods, &web, "web").await?).then_some(()))
+    })
+    .await?;
     for replica in [&outrigger, &follower] {
         let (status, page) = replica.page("/readyz?verbose").await?;
         assert_eq!(status, 200, "{page}");
@@ -175,7 +208,10 @@ pub async fn break_glass_takes_the_webhooks_out(case: Case<()>) -> Result<()> {
     maps.delete("outrigger-disabled", &DeleteParams::default()).await?;
     registered(&case.plane).await?;
     wait_for("Pods to be injected again", PATIENCE, async || {
-        let (web, meanwhile) = (is_injected(&pods, &web, "web").await?, is_injected(&pods, &json!({"app": "meanwhile"}), "meanwhile").await?);
+        let (web, meanwhile) = (
+            is_injected(&pods, &web, "web").await?,
+            is_injected(&pods, &json!({"app": "meanwhile"}), "meanwhile").await?,
+        );
         Ok((web && meanwhile).then_some(()))
     })
     .await?;
@@ -185,9 +221,13 @@ pub async fn break_glass_takes_the_webhooks_out(case: Case<()>) -> Result<()> {
     let refused = is_injected(&pods, &web, "web").await.err().context("created while no replica answers")?;
     assert!(format!("{refused:#}").contains("pods.outrigger.dev"), "{refused:#}");
     case.plane.kubectl(&["delete", "mutatingwebhookconfiguration", "outrigger-mutating"], None).await?.ok()?;
-    wait_for("a Pod to pass without its sidecar", PATIENCE, async || Ok((!is_injected(&pods, &web, "web").await?).then_some(()))).await?;
+    wait_for("a Pod to pass without its sidecar", PATIENCE, async || {
+        Ok((!is_injected(&pods, &web, "web").await?).then_some(()))
+    })
+    .await?;
     let _back = Outrigger::serving(&case.plane, start).await?;
-    wait_for("Pods to be injected again", PATIENCE, async || Ok(is_injected(&pods, &web, "web").await?.then_some(()))).await
+    wait_for("Pods to be injected again", PATIENCE, async || Ok(is_injected(&pods, &web, "web").await?.then_some(())))
+        .await
 }
 
 /// An edit is undone at once; a writer that insists meets ever longer pauses.

@@ -25,7 +25,11 @@ pub struct BreakGlass {
 
 impl BreakGlass {
     /// Watches the switch in this namespace: spawn the future.
-    pub fn watch(client: Client, namespace: &str, metrics: Arc<Metrics>) -> (Self, impl Future<Output = ()> + Send + use<>) {
+    pub fn watch(
+        client: Client,
+        namespace: &str,
+        metrics: Arc<Metrics>,
+    ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let api = Api::<PartialObjectMeta<ConfigMap>>::namespaced(client, namespace);
         let only = Config::default().fields(&format!("metadata.name={CONFIG_MAP}"));
         let (sender, on) = watch::channel(false);
@@ -38,8 +42,12 @@ impl BreakGlass {
             let changed = sender.send_if_modified(|on| std::mem::replace(on, now) != now);
             metrics.disabled.set(now.into());
             match (changed, now) {
-                (true, true) => tracing::warn!("disabled by ConfigMap {CONFIG_MAP}: no webhook is registered, no Pod is injected"),
-                (true, false) => tracing::warn!("enabled again: ConfigMap {CONFIG_MAP} is gone, the webhooks are registered"),
+                (true, true) => {
+                    tracing::warn!("disabled by ConfigMap {CONFIG_MAP}: no webhook is registered, no Pod is injected")
+                }
+                (true, false) => {
+                    tracing::warn!("enabled again: ConfigMap {CONFIG_MAP} is gone, the webhooks are registered")
+                }
                 (false, _) => {}
             }
         });

@@ -102,10 +102,8 @@ impl Registration {
 
     /// The webhook for Pods, where some are sent.
     fn pods(&self, scope: &Scope) -> Option<Value> {
-        let not_a_mirror = format!(
-            "!has(object.metadata.annotations) || !('{}' in object.metadata.annotations)",
-            keys::MIRROR_POD
-        );
+        let not_a_mirror =
+            format!("!has(object.metadata.annotations) || !('{}' in object.metadata.annotations)", keys::MIRROR_POD);
         let mut conditions = vec![json!({"name": "not-a-mirror-pod", "expression": not_a_mirror})];
         match scope {
             Scope::Labels(labels) if labels.is_empty() => return None,
@@ -231,7 +229,8 @@ pub fn rescope(registration: &Registration, scope: &Scope, present: &Value) -> V
 /// they were written for the new one, too, it could not be called.
 pub fn keep_bundles(desired: &mut Value, present: &Value) {
     let there = present["webhooks"].as_array().into_iter().flatten();
-    let Some(bundle) = there.map(|webhook| &webhook["clientConfig"]["caBundle"]).find(|bundle| bundle.is_string()) else {
+    let Some(bundle) = there.map(|webhook| &webhook["clientConfig"]["caBundle"]).find(|bundle| bundle.is_string())
+    else {
         return;
     };
     for webhook in desired["webhooks"].as_array_mut().into_iter().flatten() {

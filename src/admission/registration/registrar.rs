@@ -111,7 +111,8 @@ impl Registrar {
     /// All replicas would write the same, but not while one version of outrigger replaces another.
     pub async fn run(self, term: Term) {
         let (seen, work, ended) = (Seen::default(), WorkQueue::new(), CancellationToken::new());
-        let (watches, tasks): (Vec<_>, Vec<_>) = Target::ALL.map(|target| self.watch(target, &seen, &work)).into_iter().unzip();
+        let (watches, tasks): (Vec<_>, Vec<_>) =
+            Target::ALL.map(|target| self.watch(target, &seen, &work)).into_iter().unzip();
         let handle = {
             let (registrar, term) = (Arc::new(self.clone()), term.clone());
             let (seen, watches) = (seen.clone(), Arc::new(watches));
@@ -225,7 +226,12 @@ impl Registrar {
             let (pause, new) = object.repairs.edited(now);
             if new {
                 let (times, seconds) = (object.repairs.edits(), pause.as_secs());
-                tracing::warn!(by, times, seconds, "{target} was {what} by somebody else; it is put right after these seconds");
+                tracing::warn!(
+                    by,
+                    times,
+                    seconds,
+                    "{target} was {what} by somebody else; it is put right after these seconds"
+                );
             }
             if !pause.is_zero() {
                 return Ok(Outcome::RequeueAfter(pause));

@@ -14,8 +14,8 @@ use crate::injection::{Operator, Selector};
 const KEYS: usize = 32;
 /// As many values stand in it, of all keys together.
 const VALUES: usize = 10_000;
-/// As long it may be, in bytes.
-const BYTES: usize = 256 * 1024;
+/// As long it may be, in characters: CEL's own limit, <https://pkg.go.dev/github.com/google/cel-go/parser#ExpressionSizeCodePointLimit>.
+const CHARACTERS: usize = 100_000;
 
 /// Which Pods are sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +42,8 @@ pub enum TooBroad {
     #[error("the SidecarSets need {0} values of labels, more than {VALUES}")]
     Values(usize),
     /// Too long.
-    #[error("the SidecarSets need an expression of {0} bytes, more than {BYTES}")]
-    Bytes(usize),
+    #[error("the SidecarSets need an expression of {0} characters, more than {CHARACTERS}")]
+    Characters(usize),
 }
 
 /// A requirement that a label has one of these values.
@@ -92,8 +92,9 @@ impl Scope {
     pub fn covers(&self, selector: &Selector) -> bool {
         match self {
             Self::Broad => true,
-            Self::Labels(labels) => positive(selector)
-                .any(|(key, values)| labels.get(key).is_some_and(|sent| values.iter().all(|value| sent.contains(value)))),
+            Self::Labels(labels) => positive(selector).any(|(key, values)| {
+                labels.get(key).is_some_and(|sent| values.iter().all(|value| sent.contains(value)))
+            }),
         }
     }
 
@@ -202,8 +203,8 @@ fn bounded(labels: Labels) -> Result<Scope, TooBroad> {
     if values > VALUES {
         return Err(TooBroad::Values(values));
     }
-    let bytes = expression(&labels).len();
-    if bytes > BYTES { Err(TooBroad::Bytes(bytes)) } else { Ok(Scope::Labels(labels)) }
+    let characters = expression(&labels).chars().count();
+    if characters > CHARACTERS { Err(TooBroad::Characters(characters)) } else { Ok(Scope::Labels(labels)) }
 }
 
 #[cfg(test)]
@@ -253,7 +254,9 @@ pub(super) mod tests {
 
     #[test]
     fn a_set_that_names_no_value_needs_all_pods() {
-        for requirement in [json!({"key": "a", "operator": "Exists"}), json!({"key": "a", "operator": "NotIn", "values": ["1"]})] {
+        for requirement in
+            [json!({"key": "a", "operator": "Exists"}), json!({"key": "a", "operator": "NotIn", "values": ["1"]})]
+        {
             let refused = scope_of(&[json!({"matchExpressions": [requirement]})]);
             assert_eq!(refused, Err(TooBroad::Set("s".to_owned())));
         }
@@ -261,14 +264,16 @@ pub(super) mod tests {
 
     #[test]
     fn beyond_the_limits_all_pods_are_sent() {
-        let keys = |count: usize| -> Vec<Value> { (0..count).map(|n| json!({"matchLabels": {format!("k{n}"): "v"}})).collect() };
+        let keys = |count: usize| -> Vec<Value> {
+            (0..count).map(|n| json!({"matchLabels": {format!("k{n}"): "v"}})).collect()
+        };
         assert!(scope_of(&keys(KEYS)).is_ok());
         assert_eq!(scope_of(&keys(KEYS + 1)), Err(TooBroad::Keys));
-        let values = |count: usize| within("k", (0..count).collect::<Vec<_>>().iter().map(ToString::to_string).collect::<Vec<_>>());
+        let values = |count: usize| within("k", (0..count).map(|number| number.to_string()).collect::<Vec<_>>());
         assert!(scope_of(&[values(VALUES)]).is_ok());
         assert_eq!(scope_of(&[values(VALUES + 1)]), Err(TooBroad::Values(VALUES + 1)));
-        let long = within("k", (0..9_000).map(|n| format!("{n:063}")).collect::<Vec<_>>());
-        assert!(matches!(scope_of(&[long]), Err(TooBroad::Bytes(_))));
+        let long = within("k", (0..2_000).map(|n| format!("{n:063}")).collect::<Vec<_>>());
+        assert!(matches!(scope_of(&[long]), Err(TooBroad::Characters(_))));
         let (half, other) = (scope_of(&keys(KEYS)).unwrap(), labels(json!({"other": ["v"]})));
         assert_eq!(half.with(other), Scope::Broad);
     }
@@ -282,7 +287,9 @@ pub(super) mod tests {
             r#"has(object.metadata.labels) && (("app" in object.metadata.labels && object.metadata.labels["app"] in ["b\\","we\"b]) || true"]) || ("k.io/x" in object.metadata.labels && object.metadata.labels["k.io/x"] in [""]))"#
         );
         assert_eq!(parse(&text), Some(some));
-        for other in ["true", &text[1..], &format!("{text} || true"), &text.replacen("labels[\"app\"]", "labels[\"b\"]", 1)] {
+        for other in
+            ["true", &text[1..], &format!("{text} || true"), &text.replacen("labels[\"app\"]", "labels[\"b\"]", 1)]
+        {
             assert_eq!(parse(other), None, "{other}");
         }
     }
@@ -331,16 +338,18 @@ pub(super) mod tests {
     fn a_set() -> impl Strategy<Value = Value> {
         let requirements = prop::collection::vec(a_requirement(), 1..4);
         let match_labels = prop::collection::btree_map("[abc]", "[xyz]", 0..3);
-        (requirements, match_labels, any::<bool>(), any::<bool>()).prop_map(|(all, match_labels, paused, everywhere)| {
-            let mut spec = json!({
-                "selector": {"matchLabels": match_labels, "matchExpressions": all},
-                "injectionStrategy": {"paused": paused}, "containers": [{"name": "c", "image": "x:1"}]
-            });
-            if !everywhere {
-                spec["namespaceSelector"] = json!({"matchLabels": {"team": "a"}});
-            }
-            spec
-        })
+        (requirements, match_labels, any::<bool>(), any::<bool>()).prop_map(
+            |(all, match_labels, paused, everywhere)| {
+                let mut spec = json!({
+                    "selector": {"matchLabels": match_labels, "matchExpressions": all},
+                    "injectionStrategy": {"paused": paused}, "containers": [{"name": "c", "image": "x:1"}]
+                });
+                if !everywhere {
+                    spec["namespaceSelector"] = json!({"matchLabels": {"team": "a"}});
+                }
+                spec
+            },
+        )
     }
 
     proptest! {

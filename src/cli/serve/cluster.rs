@@ -5,7 +5,9 @@ use super::feature_gates::FeatureGates;
 use crate::admission::registration::{
     BreakGlass, CONVERSION_SERVICE, FailurePolicy, Reach, Registrar, Registration, SERVICE, ScopeMode, Widening,
 };
-use crate::admission::{Answer, Cache, Handler, at_once, convert, mutate_pod, mutate_sidecarset, reload, validate_sidecarset};
+use crate::admission::{
+    Answer, Cache, Handler, at_once, convert, mutate_pod, mutate_sidecarset, reload, validate_sidecarset,
+};
 use crate::api::keys;
 use crate::api::sidecarset::SidecarSet;
 use crate::cluster::{self, Event, Leadership, Tasks, Term, Watch, events, lease};
@@ -86,7 +88,9 @@ pub(in crate::cli) enum Controller {
 
 /// A URL by which webhooks may be registered: <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#url>.
 fn https(url: &str) -> Result<String, String> {
-    let host = url.strip_prefix("https://").ok_or("must begin with https://, for the API server calls webhooks by TLS only")?;
+    let host = url
+        .strip_prefix("https://")
+        .ok_or("must begin with https://, for the API server calls webhooks by TLS only")?;
     if host.is_empty() || host.contains(['@', '?', '#']) {
         return Err("must be https://HOST[:PORT][/PATH], without user, query or fragment".to_owned());
     }
@@ -196,9 +200,10 @@ pub(super) async fn job(
         }
     });
 
-    let readiness = watches.of_reviews.into_iter().fold(Readiness::new(), |readiness, watch| {
-        readiness.check(watch.what(), move || watch.check())
-    });
+    let readiness = watches
+        .of_reviews
+        .into_iter()
+        .fold(Readiness::new(), |readiness, watch| readiness.check(watch.what(), move || watch.check()));
     let readiness = readiness.check("break-glass", move || break_glass.check());
     let background = Box::pin(async move { tasks.run(BACKGROUND_STOP).await.map_err(Into::into) });
     Ok(Job { webhooks: webhooks(&cache, widening, metrics), readiness, background })
@@ -278,14 +283,13 @@ impl Watches {
         let api = Api::<ControllerRevision>::namespaced(client.clone(), revision_namespace);
         // One that loses the label is told as deleted; those of other workloads are none of ours.
         let of_sets = Config::default().labels(keys::REVISION_OF);
-        let (revisions, task) =
-            cluster::watch_as("controllerrevisions", api, of_sets, move |event: Event<Value>| {
-                reviews.revisions(&event);
-                let kept = |revision| Some(KeptRevision::from(&Revision::read(revision).ok()??));
-                if let Some(event) = event.filter_map(kept) {
-                    controller.revisions_event(event);
-                }
-            });
+        let (revisions, task) = cluster::watch_as("controllerrevisions", api, of_sets, move |event: Event<Value>| {
+            reviews.revisions(&event);
+            let kept = |revision| Some(KeptRevision::from(&Revision::read(revision).ok()??));
+            if let Some(event) = event.filter_map(kept) {
+                controller.revisions_event(event);
+            }
+        });
         tasks.spawn_until_shutdown("the watch of ControllerRevisions", task);
 
         let reviews = cache.clone();
@@ -322,8 +326,7 @@ fn webhooks(cache: &Arc<Cache>, widening: Arc<Widening>, metrics: &Arc<Metrics>)
             }))
         }
     });
-    let validate: Handler =
-        Arc::new(move |body| widening.answer(validate_sidecarset::decide(body, &sets.world())));
+    let validate: Handler = Arc::new(move |body| widening.answer(validate_sidecarset::decide(body, &sets.world())));
     vec![
         (Webhook::MutatePod, mutate_pod),
         (Webhook::MutateSidecarSet, at_once(mutate_sidecarset::answer)),
@@ -354,8 +357,9 @@ impl Bundle {
         match self {
             Self::Made(pem) => Ok(pem.clone()),
             Self::File(file) => {
-                let pem = std::fs::read_to_string(file)
-                    .with_context(|| format!("--ca-file: cannot read {}, by which the API server is to trust tls.crt", file.display()))?;
+                let pem = std::fs::read_to_string(file).with_context(|| {
+                    format!("--ca-file: cannot read {}, by which the API server is to trust tls.crt", file.display())
+                })?;
                 if !pem.contains("-----BEGIN CERTIFICATE-----") {
                     bail!("--ca-file: {} holds no certificate in PEM", file.display());
                 }

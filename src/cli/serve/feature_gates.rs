@@ -17,7 +17,8 @@ impl FromStr for FeatureGates {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut gates = Self::default();
         for gate in text.split(',').map(str::trim).filter(|gate| !gate.is_empty()) {
-            let (name, value) = gate.split_once('=').ok_or_else(|| format!("{gate:?}: write NAME=true or NAME=false"))?;
+            let (name, value) =
+                gate.split_once('=').ok_or_else(|| format!("{gate:?}: write NAME=true or NAME=false"))?;
             let value = match value.trim().to_ascii_lowercase().as_str() {
                 "true" | "t" | "1" => true,
                 "false" | "f" | "0" => false,
@@ -38,8 +39,7 @@ mod tests {
 
     #[test]
     fn known_gates_count_and_others_are_named() {
-        let gates: FeatureGates =
-            "PodWebhook=true, SidecarSetPatchPodMetadataDefaultsAllowed=true".parse().unwrap();
+        let gates: FeatureGates = "PodWebhook=true, SidecarSetPatchPodMetadataDefaultsAllowed=true".parse().unwrap();
         assert!(gates.patch_without_whitelist);
         assert_eq!(gates.without_meaning, ["PodWebhook"]);
         assert_eq!("".parse(), Ok(FeatureGates::default()));

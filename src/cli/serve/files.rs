@@ -26,7 +26,12 @@ struct State {
 }
 
 /// Reads the files, and says how to serve what they hold.
-pub(super) fn job(from: &Path, injection: &InjectionArgs, metrics: &Arc<Metrics>, shutdown: CancellationToken) -> Result<Job> {
+pub(super) fn job(
+    from: &Path,
+    injection: &InjectionArgs,
+    metrics: &Arc<Metrics>,
+    shutdown: CancellationToken,
+) -> Result<Job> {
     let mut source = Source::open(from, injection.options()).context("--from")?;
     let state = Arc::new(State::default());
     if let Some(loaded) = source.refresh() {

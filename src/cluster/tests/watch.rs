@@ -148,10 +148,7 @@ async fn an_api_server_that_refuses_is_a_problem_until_it_does_not_and_the_sink_
     assert_eq!(watched.watch.problem().as_deref(), Some("watching: the API server answered 503"));
     assert!(watched.watch.is_synced(), "what was listed still serves");
     let said = watched.watch.check().expect("good enough to serve from");
-    assert!(
-        said.starts_with("as of ") && said.ends_with(" s ago: watching: the API server answered 503"),
-        "{said}"
-    );
+    assert!(said.starts_with("as of ") && said.ends_with(" s ago: watching: the API server answered 503"), "{said}");
 
     // Nothing changes in the cluster, and yet it is known that all is well.
     let _stream = script.watch("10").await.stream();

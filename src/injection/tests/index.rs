@@ -187,7 +187,8 @@ fn a_namespace_that_is_not_known_yet_matches_by_its_name_only() {
         let selector = json!({"matchLabels": {"app": "web"}});
         index.apply_set(ready(&set(name, json!({"selector": selector, "namespaceSelector": namespaces, "containers": [{"name": "c", "image": "x:1"}]}))));
     }
-    let pod: PodView<'_> = serde_json::from_str(r#"{"metadata":{"labels":{"app":"web"}},"spec":{"containers":[]}}"#).unwrap();
+    let pod: PodView<'_> =
+        serde_json::from_str(r#"{"metadata":{"labels":{"app":"web"}},"spec":{"containers":[]}}"#).unwrap();
     let request = PodRequest::create("shop", Timestamp::UNIX_EPOCH);
     let matching = |index: &Index| {
         let snapshot = index.snapshot();
