@@ -34,15 +34,17 @@ cluster: testbed ## Start a control plane with outrigger registered in it, and s
 	$(say) "Building outrigger (a first build compiles all dependencies: some minutes)"
 	$(CARGO) build --locked --workspace
 	$(say) "Starting the control plane"
-	$(CARGO) run --locked --quiet --package outrigger-testbed
+	@exec $${CARGO_TARGET_DIR:-target}/debug/outrigger-testbed
 
 run: ## Run outrigger against the cluster of the current kubeconfig, which must reach WEBHOOK_URL
+	$(KUBECTL) get namespace outrigger-system >/dev/null 2>&1 || $(KUBECTL) create namespace outrigger-system
 	$(CARGO) run --locked -- serve --webhook-url $(WEBHOOK_URL)
 
 install: ## Install the CRDs in the cluster of the current kubeconfig
 	$(KUBECTL) apply --server-side -f manifests/crds
 
-uninstall: ## Remove the CRDs, and with them all SidecarSets, from the cluster of the current kubeconfig
+uninstall: ## Remove the CRDs, with them all SidecarSets, and what `make run` registered; stop that before
+	$(KUBECTL) delete --ignore-not-found mutatingwebhookconfiguration/outrigger-mutating validatingwebhookconfiguration/outrigger-validating
 	$(KUBECTL) delete --ignore-not-found -f manifests/crds
 
 test: format clippy doc testbed ## Check format, lints and documentation, then run all tests

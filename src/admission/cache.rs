@@ -138,7 +138,9 @@ impl Cache {
                 known.unusable.retain(|(kind, _), _| *kind != KIND_SET);
                 known.index.reset_sets([]);
                 known.sets = Arc::default();
-                sets.iter().for_each(|set| known.apply_set(set));
+                for set in sets {
+                    known.apply_set(set);
+                }
             }
             Event::Applied(set) => known.apply_set(set),
             Event::Deleted(set) => {
@@ -164,7 +166,9 @@ impl Cache {
             Event::Reset(revisions) => {
                 known.unusable.retain(|(kind, _), _| *kind != KIND_REVISION);
                 known.index.reset_revisions([]);
-                revisions.iter().for_each(|revision| known.apply_revision(revision));
+                for revision in revisions {
+                    known.apply_revision(revision);
+                }
             }
             Event::Applied(revision) => known.apply_revision(revision),
             Event::Deleted(revision) => {

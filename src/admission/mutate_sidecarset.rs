@@ -7,7 +7,7 @@
 use super::overlay::overlay;
 use super::reply::Reply;
 use super::review::{unreadable, with_patch};
-use super::sidecarset::{self, Write};
+use super::sidecarset::{self, Unreadable, Write};
 use crate::api::defaults;
 use crate::api::keys::{HASH, HASH_WITHOUT_IMAGE};
 use crate::api::sidecarset::SidecarSet;
@@ -23,7 +23,12 @@ pub fn answer(body: &[u8]) -> Reply {
 
 fn decide(body: &[u8]) -> Result<Reply, String> {
     let review = sidecarset::read(body)?;
-    let patch = Write::of(&review)?.map(|write| patch(&write)).unwrap_or_default();
+    let patch = match Write::of(&review) {
+        Ok(write) => write.map(|write| patch(&write)).unwrap_or_default(),
+        // The schema or the validating webhook names the field.
+        Err(Unreadable::Set(_)) => Vec::new(),
+        Err(Unreadable::Review(reason)) => return Err(reason),
+    };
     if patch.is_empty() {
         return Ok(review.reply(review.allow()));
     }

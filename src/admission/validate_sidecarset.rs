@@ -5,7 +5,7 @@
 
 use super::reply::Reply;
 use super::review::{ADMISSION_REVIEW, bounded, unreadable, written};
-use super::sidecarset::{self, SidecarSetReview, Write, name};
+use super::sidecarset::{self, SidecarSetReview, Unreadable, Write, name};
 use crate::api::admission_review::{AdmissionResponse, AdmissionReviewAnswer, Status, StatusCause, StatusDetails};
 use crate::api::sidecarset::{GROUP, KIND, SidecarSet};
 use crate::injection::validate::{Cause, KnownRevision, Verdict, Whitelist, WhitelistError, World, judge};
@@ -118,8 +118,14 @@ pub fn decide(body: &[u8], world: &KnownWorld) -> Decision {
 
 fn decided(body: &[u8], world: &KnownWorld) -> Result<Decision, String> {
     let review = sidecarset::read(body)?;
-    let Some(Write { set, old, .. }) = Write::of(&review)? else {
-        return Ok(Decision::Final(review.reply(review.allow())));
+    let Write { set, old, .. } = match Write::of(&review) {
+        Ok(Some(write)) => write,
+        Ok(None) => return Ok(Decision::Final(review.reply(review.allow()))),
+        Err(Unreadable::Set(error)) => {
+            let name = review.request.object.as_ref().and_then(|object| object["metadata"]["name"].as_str());
+            return Ok(Decision::Final(denial(&review, name.unwrap_or_default(), &[Cause::unreadable(error)], &[])));
+        }
+        Err(Unreadable::Review(reason)) => return Err(reason),
     };
     let Verdict { errors, warnings } = world.judge(&set, old.as_ref());
     let warnings: Vec<String> =
@@ -222,6 +228,24 @@ mod tests {
         );
         let changed = set("s", &json!({"revisionHistoryLimit": -2}));
         assert_eq!(judged(&changed, Some(&old), &KnownWorld::default())["allowed"], false);
+    }
+
+    #[test]
+    fn a_set_that_cannot_be_read_is_denied_with_the_field() {
+        let status =
+            judged(&set("s", &json!({"initContainers": [{"upgradeStrategy": 5}]})), None, &KnownWorld::default());
+        let status = &status["status"];
+        assert_eq!(status["code"], 422);
+        assert_eq!(
+            status["message"],
+            "SidecarSet.apps.kruise.io \"s\" is invalid: spec.initContainers[0].upgradeStrategy: Invalid value: invalid type: integer `5`, expected struct ContainerUpgradeStrategy"
+        );
+        assert_eq!(status["details"]["causes"][0]["reason"], "FieldValueTypeInvalid");
+        for version in ["apps.kruise.io/v1beta1", "apps.kruise.io/v1alpha1"] {
+            let list = json!({"apiVersion": version, "kind": "SidecarSet", "metadata": {"name": "s"}, "spec": []});
+            let message = judged(&list, None, &KnownWorld::default())["status"]["message"].take();
+            assert_eq!(message, "SidecarSet.apps.kruise.io \"s\" is invalid: spec: Invalid value: expected an object");
+        }
     }
 
     #[test]

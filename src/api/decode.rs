@@ -41,9 +41,12 @@ impl FieldError {
 pub fn sidecarset(object: Value) -> Result<SidecarSet, DecodeError> {
     let mut object = convert(object, Version::V1beta1)?;
     for part in ["metadata", "spec"] {
-        // Without them there are no fields: which of those are required is for validation to say.
-        if object.get(part).is_none_or(Value::is_null) {
-            object[part] = Value::Object(Map::new());
+        match object.get(part) {
+            // Without them there are no fields: which of those are required is for validation to say.
+            None | Some(Value::Null) => object[part] = Value::Object(Map::new()),
+            Some(Value::Object(_)) => {}
+            // serde would read a list as the fields in their order.
+            Some(_) => return Err(ConversionError::NotAnObject { field: part }.into()),
         }
     }
     drop_nulls_of_set(&mut object);

@@ -36,7 +36,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the webhook server
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
     /// Inject the Pods and workloads of files and print them, with no cluster
     Inject(inject::Args),
     /// Say why each SidecarSet is injected into the Pods of files or not

@@ -2,21 +2,31 @@
 //! may drop v1alpha1.
 
 use crate::api::sidecarset::SidecarSet;
-use crate::cluster::{Term, WriteError, Written, apply, describe};
+use crate::cluster::{self, Event, Outcome, Term, WorkQueue, WriteError, Written, apply, describe, queue};
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{PatchOperation, ReplaceOperation};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ApiResource, DynamicObject, ListParams};
+use kube::runtime::watcher;
 use kube::{Api, Client, CustomResourceExt};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
-use tokio::time::sleep;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// Sets a page.
 const PAGE: u32 = 100;
 
-/// After a failure it is tried again after this time.
-const PAUSE: Duration = Duration::from_secs(300);
+/// The CRD must not have changed for so long: each API server goes on for a moment to store the version that it knew before, and
+/// what it stores then would be taken for migrated.
+const SETTLED: Duration = Duration::from_secs(5);
+
+/// Where sets cannot be stored as they are it is tried again after this time: somebody has to repair them first.
+const REFUSED_PAUSE: Duration = Duration::from_secs(300);
+
+/// So many of the refused sets are named in one message.
+const NAMED: usize = 10;
 
 /// How a migration ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,10 +40,18 @@ enum Migrated {
 /// Why a migration failed.
 #[derive(Debug, Error)]
 enum MigrationError {
-    #[error("cannot read {what}: {problem}")]
-    Read { what: String, problem: String },
+    #[error("cannot read SidecarSets: {0}")]
+    Read(String),
     #[error(transparent)]
     Write(#[from] WriteError),
+    #[error("{}", told(.0))]
+    Refused(Vec<WriteError>),
+}
+
+/// The CRD as it was last seen, and since when it has been so.
+struct Seen {
+    crd: Option<CustomResourceDefinition>,
+    since: Instant,
 }
 
 /// The storage version, if objects may be stored in other versions, too: then all have to be rewritten.
@@ -44,51 +62,93 @@ pub fn wanted(crd: &CustomResourceDefinition) -> Option<&str> {
     (stored.contains(storage) && stored.len() > 1).then_some(storage)
 }
 
-/// Migrates while this term lasts, trying again every 5 minutes until it is done. Needs `get` on `customresourcedefinitions` and
-/// `patch` on their status, `list` and `patch` on `sidecarsets`.
+/// Watches the CRD while this term lasts, and migrates whenever that is wanted. Needs `list` and `watch` on
+/// `customresourcedefinitions` and `patch` on their status, `list` and `patch` on `sidecarsets`.
 pub async fn run(client: Client, term: Term) {
-    while term.is_current() {
-        match migrate(&client, &term).await {
-            Ok(Migrated::Done) => return,
-            Ok(Migrated::Interrupted) => {}
-            Err(error) => tracing::warn!("SidecarSets cannot be brought to the storage version yet: {error}"),
+    let work = WorkQueue::new();
+    let seen = Arc::new(Mutex::new(Seen { crd: None, since: Instant::now() }));
+    let name = SidecarSet::crd_name();
+    let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let (_watch, task) = cluster::watch(name, Api::all(client.clone()), only, {
+        let (seen, work) = (seen.clone(), work.clone());
+        move |event| {
+            let crd = match event {
+                Event::Reset(crds) => crds.into_iter().next(),
+                Event::Applied(crd) => Some(crd),
+                Event::Deleted(_) => None,
+            };
+            *seen.lock().unwrap_or_else(PoisonError::into_inner) = Seen { crd, since: Instant::now() };
+            work.add(());
         }
-        tokio::select! {
-            () = sleep(PAUSE) => {}
-            () = term.ended() => {}
+    });
+    let handle = {
+        let term = term.clone();
+        move |()| {
+            let (client, term, seen) = (client.clone(), term.clone(), seen.clone());
+            async move { attend(&client, &term, &seen).await }
+        }
+    };
+    let never = CancellationToken::new();
+    tokio::select! {
+        () = term.ended() => {}
+        () = task => {}
+        () = queue::run(&work, 1, &never, handle) => {}
+    }
+}
+
+async fn attend(client: &Client, term: &Term, seen: &Mutex<Seen>) -> Outcome {
+    let (crd, age) = {
+        let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        (seen.crd.clone(), seen.since.elapsed())
+    };
+    let Some((crd, storage)) = crd.as_ref().and_then(|crd| Some((crd, wanted(crd)?))) else { return Outcome::Done };
+    if age < SETTLED {
+        return Outcome::RequeueAfter(SETTLED.saturating_sub(age));
+    }
+    match migrate(client, term, crd, storage).await {
+        Ok(Migrated::Done | Migrated::Interrupted) => Outcome::Done, // the watch tells of what interrupted it
+        Err(error) => {
+            tracing::warn!("SidecarSets cannot be brought to the storage version {storage} yet: {error}");
+            if error.is_of_sets() { Outcome::RequeueAfter(REFUSED_PAUSE) } else { Outcome::Retry }
         }
     }
 }
 
-async fn migrate(client: &Client, term: &Term) -> Result<Migrated, MigrationError> {
-    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let name = SidecarSet::crd_name();
-    let crd = crds.get_opt(name).await.map_err(|e| unreadable(format!("CustomResourceDefinition {name}"), &e))?;
-    let Some((crd, storage)) = crd.as_ref().and_then(|crd| Some((crd, wanted(crd)?))) else {
-        return Ok(Migrated::Done);
-    };
+async fn migrate(
+    client: &Client,
+    term: &Term,
+    crd: &CustomResourceDefinition,
+    storage: &str,
+) -> Result<Migrated, MigrationError> {
     let resource = ApiResource::erase::<SidecarSet>(&());
     let sets: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-    let (mut page, mut rewritten) = (ListParams::default().limit(PAGE), 0_usize);
+    let (mut page, mut rewritten, mut refused) = (ListParams::default().limit(PAGE), 0_usize, Vec::new());
     loop {
-        let list = sets.list(&page).await.map_err(|e| unreadable("SidecarSets".to_owned(), &e))?;
+        let list = sets.list(&page).await.map_err(|error| MigrationError::Read(describe(&error)))?;
         for set in &list.items {
             if !term.is_current() {
                 return Ok(Migrated::Interrupted);
             }
             // Nothing is changed, but what the API server writes is in the storage version. A conflict means that somebody else
             // has written the set, and so done the same.
-            apply::patch(&sets, set, None, Vec::new()).await?;
-            rewritten += 1;
+            match apply::patch(&sets, set, None, Vec::new()).await {
+                Ok(_) => rewritten += 1,
+                Err(error) if error.code().is_some() => refused.push(error),
+                Err(error) => return Err(error.into()), // no answer, and so none for the others
+            }
         }
         match list.metadata.continue_.filter(|next| !next.is_empty()) {
             Some(next) => page = page.continue_token(&next),
             None => break,
         }
     }
+    if !refused.is_empty() {
+        return Err(MigrationError::Refused(refused));
+    }
     if !term.is_current() {
         return Ok(Migrated::Interrupted);
     }
+    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
     let only =
         ReplaceOperation { path: PointerBuf::from_tokens(["status", "storedVersions"]), value: vec![storage].into() };
     match apply::patch(&crds, crd, Some("status"), vec![PatchOperation::Replace(only)]).await? {
@@ -100,8 +160,20 @@ async fn migrate(client: &Client, term: &Term) -> Result<Migrated, MigrationErro
     }
 }
 
-fn unreadable(what: String, error: &kube::Error) -> MigrationError {
-    MigrationError::Read { what, problem: describe(error) }
+impl MigrationError {
+    /// Whether it is the sets that are at fault, and not a webhook that cannot be reached, say.
+    fn is_of_sets(&self) -> bool {
+        let at_fault = |error: &WriteError| error.code().is_some_and(|code| matches!(code, 400 | 403 | 413 | 422));
+        matches!(self, Self::Refused(refused) if refused.iter().all(at_fault))
+    }
+}
+
+fn told(refused: &[WriteError]) -> String {
+    let mut told: Vec<String> = refused.iter().take(NAMED).map(ToString::to_string).collect();
+    if refused.len() > NAMED {
+        told.push(format!("and {} more", refused.len() - NAMED));
+    }
+    told.join("; ")
 }
 
 #[cfg(test)]
@@ -110,10 +182,10 @@ mod tests {
     use crate::rollout::tests::server::{Server, served};
     use crate::rollout::tests::set;
     use serde_json::{Value, json};
-    use tokio::time::Instant;
+    use tokio::time::advance;
 
     const CRD: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/sidecarsets.apps.kruise.io";
-    const SET: &str = "/apis/apps.kruise.io/v1beta1/sidecarsets/s";
+    const SETS: &str = "/apis/apps.kruise.io/v1beta1/sidecarsets";
 
     fn crd(stored: &[&str]) -> Value {
         let mut crd = serde_json::to_value(crate::api::crds::all().unwrap().remove(0)).unwrap();
@@ -132,20 +204,60 @@ mod tests {
         assert!(!is_wanted(&["v1alpha1"]), "the API server has not taken the CRD in yet");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn each_set_is_rewritten_and_then_the_older_version_is_forgotten() {
+    /// The sets `a`, `b` and `c`, any of which may be stored in an older version, and a term.
+    fn world() -> (Arc<Mutex<Server>>, Client, Term) {
         let (server, client) = served(Server::default());
         server.lock().unwrap().put(CRD, crd(&["v1alpha1", "v1beta1"]));
-        server.lock().unwrap().put(SET, set("s", &json!({})));
-        let term = Term::new(Instant::now() + Duration::from_secs(600));
-        run(client.clone(), term.clone()).await;
-        let (writes, stored) = {
-            let mut server = server.lock().unwrap();
-            (std::mem::take(&mut server.writes), server.objects[CRD]["status"]["storedVersions"].clone())
-        };
-        assert_eq!(writes, [format!("PATCH {SET}"), format!("PATCH {CRD}/status")]);
-        assert_eq!(stored, json!(["v1beta1"]));
-        run(client, term).await;
-        assert!(server.lock().unwrap().writes.is_empty(), "it is done once");
+        for name in ["a", "b", "c"] {
+            server.lock().unwrap().put(&format!("{SETS}/{name}"), set(name, &json!({})));
+        }
+        (server, client, Term::new(Instant::now() + Duration::from_secs(600)))
+    }
+
+    /// The CRD as the server has it, seen now.
+    fn seen(server: &Mutex<Server>) -> Mutex<Seen> {
+        let crd = server.lock().unwrap().objects[CRD].clone();
+        Mutex::new(Seen { crd: Some(serde_json::from_value(crd).unwrap()), since: Instant::now() })
+    }
+
+    fn writes(server: &Mutex<Server>) -> Vec<String> {
+        std::mem::take(&mut server.lock().unwrap().writes)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_set_is_rewritten_and_then_the_older_version_is_forgotten() {
+        let (server, client, term) = world();
+        let seen = seen(&server);
+        assert_eq!(attend(&client, &term, &seen).await, Outcome::RequeueAfter(SETTLED));
+        assert!(writes(&server).is_empty(), "the CRD may be too new");
+        advance(SETTLED).await;
+        assert_eq!(attend(&client, &term, &seen).await, Outcome::Done);
+        let mut expected = ["a", "b", "c"].map(|name| format!("PATCH {SETS}/{name}")).to_vec();
+        expected.push(format!("PATCH {CRD}/status"));
+        assert_eq!(writes(&server), expected);
+        assert_eq!(server.lock().unwrap().objects[CRD]["status"]["storedVersions"], json!(["v1beta1"]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_set_that_is_refused_is_named_and_the_others_are_rewritten() {
+        let (server, client, term) = world();
+        server.lock().unwrap().refuses = Some("/apis/apps.kruise.io/v1beta1/sidecarsets/b");
+        let seen = seen(&server);
+        let crd = seen.lock().unwrap().crd.clone().unwrap();
+        let error = migrate(&client, &term, &crd, "v1beta1").await.unwrap_err();
+        assert_eq!(error.to_string(), "cannot patch sidecarsets/b: no (403)");
+        assert_eq!(writes(&server), ["a", "c"].map(|name| format!("PATCH {SETS}/{name}")));
+        advance(SETTLED).await;
+        assert_eq!(attend(&client, &term, &seen).await, Outcome::RequeueAfter(REFUSED_PAUSE));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_forgotten_where_the_crd_changed_meanwhile() {
+        let (server, client, term) = world();
+        let seen = seen(&server);
+        server.lock().unwrap().put(CRD, crd(&["v1alpha1", "v1beta1"]));
+        advance(SETTLED).await;
+        assert_eq!(attend(&client, &term, &seen).await, Outcome::Done);
+        assert_eq!(server.lock().unwrap().objects[CRD]["status"]["storedVersions"], json!(["v1alpha1", "v1beta1"]));
     }
 }

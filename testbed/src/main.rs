@@ -76,11 +76,15 @@ async fn run() -> Result<()> {
     Ok(())
 }
 
-/// Waits until the webhooks are registered, says how to use the cluster, and returns only if outrigger ends.
+/// Waits until the API server calls the webhooks, says how to use the cluster, and returns only if outrigger ends.
 async fn attend(plane: &ControlPlane, outrigger: &mut Process) -> Result<()> {
-    let registered = wait_for("the webhook to be registered", START, async || {
-        let found = plane.kubectl(&["get", "mutatingwebhookconfiguration", "outrigger-mutating"], None).await?.ok();
-        if let Some(status) = outrigger.exited()? { Ok(Some(Err(status))) } else { found.map(|_| Some(Ok(()))) }
+    let registered = wait_for("the webhooks to be called", START, async || {
+        if let Some(status) = outrigger.exited()? {
+            return Ok(Some(Err(status)));
+        }
+        let probe = ["apply", "--dry-run=server", "--output=yaml", "-f", "examples/test-sidecarset/0-sidecarset.yaml"];
+        let set = plane.kubectl(&probe, None).await?.ok()?;
+        Ok(set.contains("kruise.io/sidecarset-hash").then_some(Ok(())))
     });
     if let Err(status) = registered.await? {
         bail!("outrigger ended: {status}");

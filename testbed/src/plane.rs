@@ -210,7 +210,10 @@ impl ControlPlane {
     pub async fn install_istio_crds(&self) -> Result<()> {
         let path = programs::find("istio-crds.yaml")?.display().to_string();
         self.kubectl(&["apply", "--server-side", "-f", &path], None).await?.ok()?;
-        self.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "-f", &path], None).await?.ok()?;
+        // kubectl fails on a CRD that has no conditions yet.
+        let established = ["wait", "--for=condition=Established", "--timeout=60s", "-f", &path];
+        let wait = async || Ok(Some(self.kubectl(&established, None).await?.ok()?));
+        wait_for("Istio's CRDs to be established", START, wait).await?;
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! A program that runs beside ours and never outlives it, however ours dies.
 
 use std::{
-    fs::OpenOptions,
+    fs::{self, OpenOptions},
     io::Write,
     os::unix::process::CommandExt,
     path::PathBuf,
@@ -57,6 +57,7 @@ pub struct Process {
     name: String,
     supervisor: Child,
     pipe: Option<ChildStdin>,
+    log: Log,
 }
 
 impl Process {
@@ -88,13 +89,24 @@ impl Process {
             .spawn()
             .with_context(|| format!("no shell to start {name} with"))?;
         let pipe = supervisor.stdin.take();
-        Ok(Self { name, supervisor, pipe })
+        Ok(Self { name, supervisor, pipe, log: log.clone() })
     }
 
     /// The file name of the program.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What it has written so far, and with it what others wrote to the same file.
+    ///
+    /// # Errors
+    /// When that goes to no file.
+    pub fn log(&self) -> Result<String> {
+        match &self.log {
+            Log::File(path) => fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display())),
+            Log::Inherit => bail!("{} has no log of its own", self.name),
+        }
     }
 
     /// Sends a signal, named as `kill -s` names it: `TERM`, `KILL`, `STOP`, `CONT`.
@@ -150,7 +162,7 @@ impl Drop for Process {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
+    use std::path::Path;
 
     use super::*;
 
@@ -168,9 +180,9 @@ mod tests {
         let log = folder.path().join("log");
         let mut command = shell("echo \"$GREETING from $(pwd)\"; echo oops >&2; exit 3");
         command.env("GREETING", "hello").current_dir("/");
-        let mut process = Process::start(&command, &Log::File(log.clone())).unwrap();
+        let mut process = Process::start(&command, &Log::File(log)).unwrap();
         assert_eq!(process.ended(SOON).await.unwrap().code(), Some(3));
-        assert_eq!(fs::read_to_string(log).unwrap(), "hello from /\noops\n");
+        assert_eq!(process.log().unwrap(), "hello from /\noops\n");
         assert!(process.stop(SOON).await.is_ok(), "it has ended already");
     }
 

@@ -120,9 +120,14 @@ fn a_folder_that_is_not_there_is_an_error_that_says_its_reason_once() {
 #[test]
 fn a_wrong_command_line_ends_with_code_2() {
     assert_says(&serve(&["--form", "examples"]).failed(2), &["--form"]);
-    assert_says(&serve(&[]).failed(2), &["--from <DIR>"]);
     assert_says(&serve(&["--from", "examples", "--listen", "localhost"]).failed(2), &["--listen", "localhost"]);
     assert_says(&run(&mut command(["injekt"]), "").failed(2), &["injekt", "'inject'"]);
+}
+
+#[test]
+fn without_a_cluster_serve_says_where_it_looked_and_that_files_will_do() {
+    let error = run(command(["serve"]).env("KUBECONFIG", "/nowhere/kubeconfig"), "").failed(1);
+    assert_says(&error, &["--from DIR", "/nowhere/kubeconfig", "KUBECONFIG"]);
 }
 
 #[test]

@@ -91,15 +91,15 @@ pub async fn what_is_stored_and_cannot_be_used_stops_nothing(case: Case<()>) -> 
     pods.create(&PostParams::default(), &forged).await?;
 
     let outrigger = Outrigger::serving(plane, Start::with(&kubeconfig)).await?;
-    let errors = async |expected: f64| {
+    let errors = async |expected: u64| {
         wait_for(&format!("{expected} errors to be told"), PATIENCE, async || {
             let errors = outrigger.metric("outrigger_source_errors").await?;
-            ensure!(errors.to_bits() == expected.to_bits(), "{errors} are");
+            ensure!(errors == expected, "{errors} are");
             Ok(Some(()))
         })
         .await
     };
-    errors(5.0).await?;
+    errors(5).await?;
     let good = seen::counts(plane, "good", [0, 0, 0, 0]).await?;
     assert_eq!(seen::kstatus(&good), "Current", "{good}");
     seen::injects(&case.namespace, "good", Some("side:1")).await?;
@@ -144,13 +144,13 @@ pub async fn what_is_stored_and_cannot_be_used_stops_nothing(case: Case<()>) -> 
         let set = seen::status(plane, name, &json!({"matchedPods": 0})).await?;
         assert_eq!(seen::kstatus(&set), "Current", "{set}");
     }
-    errors(3.0).await?;
+    errors(3).await?;
     configurations.delete("kruise-configuration", &DeleteParams::default()).await?;
     for name in ["garbage", "garbage-containers"] {
         let foreign = Patch::Merge(json!({"metadata": {"labels": {keys::REVISION_OF: Value::Null}}}));
         revisions.patch(name, &PatchParams::default(), &foreign).await?;
     }
-    errors(0.0).await?;
+    errors(0).await?;
     outrigger.stop().await
 }
 

@@ -15,6 +15,13 @@ pub struct Certificates {
 impl Certificates {
     /// New ones, for localhost and the Services.
     pub fn new() -> Result<Self> {
+        let mut certificates = Self { folder: tempfile::tempdir()?, ca: String::new() };
+        certificates.renew()?;
+        Ok(certificates)
+    }
+
+    /// Others in the place of these, by another CA.
+    pub fn renew(&mut self) -> Result<()> {
         let mut ca = CertificateParams::new(Vec::new())?;
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate()?)?;
@@ -28,11 +35,12 @@ impl Certificates {
         leaf.not_before = SystemTime::now().into();
         leaf.not_after = (SystemTime::now() + std::time::Duration::from_secs(24 * 60 * 60)).into();
         let key = KeyPair::generate()?;
-        let folder = tempfile::tempdir()?;
-        std::fs::write(folder.path().join("tls.crt"), leaf.signed_by(&key, &ca)?.pem())?;
-        std::fs::write(folder.path().join("tls.key"), key.serialize_pem())?;
-        std::fs::write(folder.path().join("ca.crt"), ca.pem())?;
-        Ok(Self { folder, ca: ca.pem() })
+        let folder = self.folder.path();
+        std::fs::write(folder.join("tls.crt"), leaf.signed_by(&key, &ca)?.pem())?;
+        std::fs::write(folder.join("tls.key"), key.serialize_pem())?;
+        std::fs::write(folder.join("ca.crt"), ca.pem())?;
+        self.ca = ca.pem();
+        Ok(())
     }
 
     /// The arguments of a replica that shows them.

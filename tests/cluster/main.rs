@@ -2,9 +2,11 @@
 
 mod bad_input;
 mod certificates;
+mod conversion;
 mod dry_run;
 mod mutators;
 mod outrigger;
+mod registration;
 mod replicas;
 mod scope;
 mod seen;
@@ -16,6 +18,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     Suite::new(Parts::Full, outrigger::world)
+        .test("revisions_are_deleted_with_their_set", status::revisions_are_deleted_with_their_set)
         .test("the_walk_of_the_document_works", walk::the_walk_of_the_document_works)
         .test("nothing_differs_after_it_was_applied", walk::nothing_differs_after_it_was_applied)
         .test("a_set_can_be_written_and_read_in_both_versions", walk::a_set_can_be_written_and_read_in_both_versions)
@@ -85,5 +88,32 @@ fn main() -> ExitCode {
             Parts::ApiOnly,
             scope::a_fight_over_the_registration_slows_down,
         )
+        .alone(
+            "sets_that_an_older_installation_stored_are_taken_over",
+            Parts::ApiOnly,
+            conversion::sets_that_an_older_installation_stored_are_taken_over,
+        )
+        .alone(
+            "a_replica_that_does_not_lead_converts_a_long_list",
+            Parts::ApiOnly,
+            conversion::a_replica_that_does_not_lead_converts_a_long_list,
+        )
+        .alone(
+            "what_is_registered_stays_as_it_should_be",
+            Parts::ApiOnly,
+            registration::what_is_registered_stays_as_it_should_be,
+        )
+        .alone(
+            "the_cluster_role_takes_the_configurations_along",
+            Parts::Full,
+            registration::the_cluster_role_takes_the_configurations_along,
+        )
+        .alone("by_service_all_webhooks_are_reached", Parts::ApiOnly, registration::by_service_all_webhooks_are_reached)
+        .alone(
+            "pods_that_are_not_sent_need_no_replica",
+            Parts::ApiOnly,
+            registration::pods_that_are_not_sent_need_no_replica,
+        )
+        .alone("a_leader_that_stops_hands_over", Parts::ApiOnly, registration::a_leader_that_stops_hands_over)
         .run()
 }

@@ -30,13 +30,13 @@ struct Mutator {
 }
 
 impl Mutator {
-    async fn start(path: &'static str, patch: Value) -> Result<Self> {
+    async fn start(route: &'static str, patch: Value) -> Result<Self> {
         let certificate = CertificatePair::generate(&["127.0.0.1"], SystemTime::now())?;
         let ca = certificate.ca_pem().context("it makes its CA")?.to_owned();
         let settings = Settings { drain_delay: Duration::ZERO, ..Settings::default() };
         let server = Server::bind(([127, 0, 0, 1], 0).into(), settings).await?;
         let (port, shutdown) = (server.address().port(), CancellationToken::new());
-        let router = Router::new().route(path, post(async move |body: Bytes| answer(&body, &patch)));
+        let router = Router::new().route(route, post(async move |body: Bytes| answer(&body, &patch)));
         let token = shutdown.clone();
         tokio::spawn(async move {
             let serving = Arc::new(ServingCertificate::new(certificate));

@@ -62,7 +62,10 @@ pub async fn install(plane: &ControlPlane) -> Result<PathBuf> {
 pub async fn install_crds(plane: &ControlPlane) -> Result<()> {
     let crds = manifests("crds").display().to_string();
     plane.kubectl(&["apply", "--server-side", "-f", &crds], None).await?.ok()?;
-    plane.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "-f", &crds], None).await?.ok()?;
+    // kubectl fails on a CRD that has no conditions yet.
+    let established = ["wait", "--for=condition=Established", "--timeout=60s", "-f", &crds];
+    let wait = async || Ok(Some(plane.kubectl(&established, None).await?.ok()?));
+    wait_for("the CRDs to be established", PATIENCE, wait).await?;
     Ok(())
 }
 
@@ -125,11 +128,16 @@ impl Outrigger {
         Ok((status, body.to_owned()))
     }
 
-    /// The value of a metric, named with its labels as they are printed; 0 if there is none.
-    pub async fn metric(&self, name: &str) -> Result<f64> {
+    /// The value of a metric that counts, named with its labels as they are printed; 0 if there is none.
+    pub async fn metric(&self, name: &str) -> Result<u64> {
         let (_, metrics) = self.page("/metrics").await?;
         let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        Ok(line.map(str::parse).transpose()?.unwrap_or(0.0))
+        Ok(line.map(str::parse).transpose()?.unwrap_or(0))
+    }
+
+    /// What the replicas of this control plane have logged so far.
+    pub fn log(&self) -> Result<String> {
+        self.process.log()
     }
 
     /// The process.

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use outrigger::admission::client::Target;
 use outrigger::api::sidecarset::SidecarSet;
 use outrigger_testbed::{Case, ControlPlane, wait_for};
 use serde_json::{Value, json};
@@ -62,12 +63,14 @@ pub async fn pods_are_sent_as_soon_as_a_set_needs_them_and_no_others(case: Case<
     const SETS: usize = 200;
     const LANES: usize = 4;
     let kubeconfig = install(&case.plane).await?;
-    let outrigger = Outrigger::serving(&case.plane, Start::with(&kubeconfig)).await?;
+    let certificates = Certificates::new()?;
+    let start = Start { args: certificates.arguments(), ..Start::with(&kubeconfig) };
+    let outrigger = Outrigger::serving(&case.plane, start).await?;
     let pods: Api<Pod> = case.namespace.api();
     let (sets, create) = (sets(&case.plane), PostParams::default());
     assert_eq!(webhooks(&case.plane).await?, ["sidecarsets.outrigger.dev"]);
     is_injected(&pods, &json!({"app": "none"}), "none").await?;
-    assert_eq!(outrigger.metric(REVIEWED).await?, 0.0, "a Pod was sent while there was no set");
+    assert_eq!(outrigger.metric(REVIEWED).await?, 0, "a Pod was sent while there was no set");
 
     let begun = Instant::now();
     // Some at a time, so that the registration is widened for several at once, too.
@@ -91,6 +94,18 @@ pub async fn pods_are_sent_as_soon_as_a_set_needs_them_and_no_others(case: Case<
         is_injected(&pods, &labels, "none").await?;
     }
     assert_eq!(outrigger.metric(REVIEWED).await?, before, "a Pod was sent that no set can match");
+
+    // One that is allowed here and never stored, as when somebody else refuses it.
+    let target = Target::new(([127, 0, 0, 1], outrigger.webhook).into(), &certificates.ca)?;
+    let review = json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {"uid": "u", "kind": {"group": "apps.kruise.io", "version": "v1beta1", "kind": "SidecarSet"},
+                    "operation": "CREATE", "object": of_app("refused")?}
+    });
+    let answer = target.connect().await?.post("/validate-apps-kruise-io-sidecarset", review.to_string().into()).await?;
+    let answer: Value = serde_json::from_slice(&answer.body)?;
+    assert_eq!(answer["response"], json!({"uid": "u", "allowed": true}));
+    ensure!(!is_injected(&pods, &json!({"app": "refused"}), "refused").await?, "a set that is not stored is injected");
 
     // About as long as an expression may become.
     let values: Vec<String> = (0..9_700).map(|number| format!("v{number:05}")).collect();
@@ -197,7 +212,7 @@ pub async fn break_glass_takes_the_webhooks_out(case: Case<()>) -> Result<()> {
         let (status, page) = replica.page("/readyz?verbose").await?;
         assert_eq!(status, 200, "{page}");
         assert!(page.contains("[+]break-glass ok: DISABLED: no webhook is registered while ConfigMap outrigger-system/outrigger-disabled exists"), "{page}");
-        assert_eq!(replica.metric("outrigger_disabled").await?, 1.0);
+        assert_eq!(replica.metric("outrigger_disabled").await?, 1);
     }
     // It is converted all the same, and what is written meanwhile counts afterwards.
     let crds: Api<CustomResourceDefinition> = Api::all(case.plane.client());
@@ -254,7 +269,11 @@ pub async fn a_fight_over_the_registration_slows_down(case: Case<()>) -> Result<
         ensure!(*pause >= least, "{repaired:?}");
     }
     ensure!(repaired[0] < 1.0, "{repaired:?}");
+    let log = outrigger.log()?;
+    let named =
+        log.lines().filter(|line| line.contains("by=\"rival\"") && line.contains("was changed by somebody else"));
+    assert_eq!(named.count(), 4, "{log}");
     let repairs = "outrigger_registration_repairs_total{object=\"outrigger-mutating\"}";
-    assert_eq!(outrigger.metric(repairs).await?, 4.0);
+    assert_eq!(outrigger.metric(repairs).await?, 4);
     Ok(())
 }

@@ -204,8 +204,16 @@ pub async fn revisions_keep_what_a_set_was(case: Case<Outrigger>) -> Result<()> 
     assert_eq!(back["metadata"]["uid"], first["metadata"]["uid"]);
     seen::apply(plane, &set("side:3")).await?;
     seen::kept_images(plane, name, &[(3, "side:1"), (4, "side:3")]).await?;
+    seen::objects(plane).delete(name, &DeleteParams::default()).await?;
+    Ok(())
+}
 
-    // Kubernetes' garbage collector takes them along.
+/// Kubernetes' garbage collector takes the revisions of a set along. It looks for new kinds every 30 s only, so this test takes
+/// the longest of all, in which others run.
+pub async fn revisions_are_deleted_with_their_set(case: Case<Outrigger>) -> Result<()> {
+    let (plane, name) = (&case.plane, "collected");
+    seen::apply(plane, &seen::set(name, "side:1", &json!({}))).await?;
+    seen::kept_images(plane, name, &[(1, "side:1")]).await?;
     seen::objects(plane).delete(name, &DeleteParams::default()).await?;
     seen::kept_images(plane, name, &[]).await?;
     Ok(())
@@ -217,10 +225,17 @@ pub async fn a_revision_whose_name_is_taken_gets_another(case: Case<Outrigger>) 
     seen::apply(plane, &seen::set(name, "side:1", &json!({}))).await?;
     let revision = seen::kept_images(plane, name, &[(1, "side:1")]).await?.remove(0);
     let taken = revision["metadata"]["name"].as_str().context("no name")?;
-    seen::objects(plane).delete(name, &DeleteParams::default()).await?;
-    seen::kept_images(plane, name, &[]).await?;
-
     let revisions: Api<ControllerRevision> = Api::namespaced(plane.client(), seen::REVISIONS);
+    seen::status(plane, name, &json!({"latestRevision": taken})).await?;
+    seen::objects(plane).delete(name, &DeleteParams::default()).await?;
+    // Else outrigger would create the revision once more.
+    seen::injects(&case.namespace, name, None).await?;
+    wait_for("the revision to be gone", PATIENCE, async || match revisions.get_opt(taken).await? {
+        Some(_) => Ok(revisions.delete(taken, &DeleteParams::default()).await.map(|_| None)?),
+        None => Ok(Some(())),
+    })
+    .await?;
+
     let other: ControllerRevision =
         serde_json::from_value(json!({"metadata": {"name": taken}, "revision": 5, "data": {"of": "somebody else"}}))?;
     let other = revisions.create(&PostParams::default(), &other).await?;

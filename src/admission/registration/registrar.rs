@@ -69,9 +69,9 @@ enum Target {
 #[derive(Debug, thiserror::Error)]
 enum RegistrationError {
     #[error(
-        "the ClusterRole {0:?} that is to own the webhook configurations is not there: create it, or change --owner-cluster-role (or is outrigger being removed?)"
+        "the ClusterRole {name:?} that is to own the webhook configurations cannot be read: {problem}; create it, or change --owner-cluster-role (or is outrigger being removed?)"
     )]
-    NoOwner(String),
+    NoOwner { name: String, problem: String },
     #[error("{0}")]
     Api(String),
     #[error(transparent)]
@@ -138,7 +138,9 @@ impl Registrar {
         let mut registration = self.registration.clone();
         let changes = async {
             while registration.changed().await.is_ok() {
-                Target::ALL.into_iter().for_each(|target| work.add(target));
+                for target in Target::ALL {
+                    work.add(target);
+                }
             }
             std::future::pending::<()>().await;
         };
@@ -314,9 +316,12 @@ impl Registrar {
 
     async fn owner(&self) -> Result<Option<Owner>, RegistrationError> {
         let Some(name) = &self.owner else { return Ok(None) };
+        let no_owner = |problem| RegistrationError::NoOwner { name: name.clone(), problem };
         match Api::<ClusterRole>::all(self.client.clone()).get_opt(name).await {
             Ok(Some(role)) => Ok(Some(Owner { name: name.clone(), uid: role.uid().unwrap_or_default() })),
-            Ok(None) => Err(RegistrationError::NoOwner(name.clone())),
+            Ok(None) => Err(no_owner("it is not there".to_owned())),
+            // Where it goes, the right to read it, which it gives, goes with it.
+            Err(kube::Error::Api(status)) if status.code == 403 => Err(no_owner(status.message)),
             Err(error) => Err(RegistrationError::Api(cluster::describe(&error))),
         }
     }

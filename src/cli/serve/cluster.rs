@@ -73,7 +73,7 @@ pub(in crate::cli) struct Flags {
     /// Whether controllers wait to be elected; false only where there is never a second replica
     #[arg(long, value_name = "true|false", default_value = "true", action = clap::ArgAction::Set)]
     pub leader_elect: bool,
-    /// OpenKruise's feature gates; one has a meaning here: SidecarSetPatchPodMetadataDefaultsAllowed, off by default
+    /// OpenKruise's feature gates; one has a meaning here, `SidecarSetPatchPodMetadataDefaultsAllowed`, off by default
     #[arg(long, value_name = "NAME=BOOL,…", default_value = "", hide_default_value = true)]
     pub feature_gates: FeatureGates,
 }
@@ -97,6 +97,12 @@ fn https(url: &str) -> Result<String, String> {
     Ok(url.to_owned())
 }
 
+/// The host of such a URL, as certificates name it.
+fn host(url: &str) -> Option<String> {
+    let url: http::Uri = url.parse().ok()?;
+    Some(url.host()?.trim_matches(['[', ']']).to_owned())
+}
+
 impl Flags {
     fn namespace(&self) -> &str {
         self.namespace.as_deref().filter(|name| !name.is_empty()).unwrap_or(NAMESPACE)
@@ -114,8 +120,13 @@ impl Flags {
     }
 
     /// Names by which the API server asks for the certificate.
-    pub fn service_names(&self) -> impl Iterator<Item = String> {
-        [SERVICE, CONVERSION_SERVICE].into_iter().map(|service| format!("{service}.{}.svc", self.namespace()))
+    pub fn server_names(&self) -> Vec<String> {
+        match self.reach() {
+            Reach::Url(url) => host(&url).into_iter().collect(),
+            Reach::Service { namespace, .. } => {
+                [SERVICE, CONVERSION_SERVICE].map(|service| format!("{service}.{namespace}.svc")).to_vec()
+            }
+        }
     }
 }
 
@@ -130,7 +141,8 @@ pub(super) async fn job(
     for gate in &flags.feature_gates.without_meaning {
         tracing::warn!(gate, "--feature-gates: this gate has no meaning here");
     }
-    let client = cluster::connect(None).await?;
+    let client =
+        cluster::connect(None).await.context("there is no cluster to serve (with --from DIR none is needed)")?;
     let identity = lease::identity();
     let mut tasks = Tasks::new(shutdown.clone());
 
@@ -390,5 +402,19 @@ impl Bundle {
             }
             last_problem = problem;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_certificate_names_what_is_registered() {
+        let by_url = |url: &str| Flags { webhook_url: Some(url.to_owned()), ..Flags::default() }.server_names();
+        assert_eq!(by_url("https://laptop.example:9443/outrigger"), ["laptop.example"]);
+        assert_eq!(by_url("https://[fd00::1]:9443"), ["fd00::1"]);
+        let by_service = Flags { namespace: Some("ns".to_owned()), ..Flags::default() }.server_names();
+        assert_eq!(by_service, ["outrigger-webhook.ns.svc", "outrigger-conversion.ns.svc"]);
     }
 }

@@ -110,7 +110,7 @@ impl Args {
         names.extend(self.listen.map(|listen| listen.ip()).filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string()));
         names.extend(self.tls_names.iter().cloned());
         if self.from.is_none() {
-            names.extend(self.cluster.service_names());
+            names.extend(self.cluster.server_names());
         }
         Ok(CertificatePair::generate(&names.iter().map(String::as_str).collect::<Vec<_>>(), SystemTime::now())?)
     }

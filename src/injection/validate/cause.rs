@@ -1,5 +1,6 @@
 //! What is wrong with a SidecarSet: a field, a reason of Kubernetes' list, and a message.
 
+use crate::api::decode::FieldError;
 use serde_json::Value;
 use std::fmt;
 
@@ -18,6 +19,15 @@ pub struct Cause {
     pub(super) identity: String,
     /// The field's value; `null` where it has none.
     pub(super) value: Value,
+}
+
+impl Cause {
+    /// A field for whose type the object cannot be read at all.
+    #[must_use]
+    pub fn unreadable(FieldError { field, problem }: FieldError) -> Self {
+        let message = Reason::TypeInvalid.message(&Value::Null, &problem);
+        Self { identity: field.clone(), field, reason: Reason::TypeInvalid, message, value: Value::Null }
+    }
 }
 
 impl fmt::Display for Cause {

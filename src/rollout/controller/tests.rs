@@ -206,7 +206,7 @@ async fn the_first_change_is_written_at_once_and_further_ones_are_gathered() {
 #[tokio::test(start_paused = true)]
 async fn where_revisions_are_refused_the_counts_are_told_all_the_same() {
     let world = World::new(&spec("x:1"));
-    world.server().refuses_revisions = true;
+    world.server().refuses = Some(REVISIONS);
     world.controller.pods_event(Event::Applied(pod("p")));
     assert_eq!(world.reconcile().await, Outcome::Retry);
     assert_eq!(world.writes(), [status_write()]);

@@ -18,8 +18,8 @@ pub struct Server {
     pub objects: BTreeMap<String, Value>,
     pub writes: Vec<String>,
     version: u64,
-    /// Writes of revisions are answered with 403.
-    pub refuses_revisions: bool,
+    /// Requests for paths that begin with this are answered with 403.
+    pub refuses: Option<&'static str>,
 }
 
 impl Server {
@@ -35,7 +35,7 @@ impl Server {
         let failure = |code: u16| {
             (code, json!({"kind": "Status", "status": "Failure", "code": code, "message": "no", "reason": "x"}))
         };
-        if self.refuses_revisions && path.starts_with(REVISIONS) {
+        if self.refuses.is_some_and(|refused| path.starts_with(refused)) {
             return failure(403);
         }
         let key = path.trim_end_matches("/status");
