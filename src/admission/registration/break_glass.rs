@@ -41,14 +41,10 @@ impl BreakGlass {
             };
             let changed = sender.send_if_modified(|on| std::mem::replace(on, now) != now);
             metrics.disabled.set(now.into());
-            match (changed, now) {
-                (true, true) => {
-                    tracing::warn!("disabled by ConfigMap {CONFIG_MAP}: no webhook is registered, no Pod is injected")
-                }
-                (true, false) => {
-                    tracing::warn!("enabled again: ConfigMap {CONFIG_MAP} is gone, the webhooks are registered")
-                }
-                (false, _) => {}
+            if changed && now {
+                tracing::warn!("disabled by ConfigMap {CONFIG_MAP}: no webhook is registered, no Pod is injected");
+            } else if changed {
+                tracing::warn!("enabled again: ConfigMap {CONFIG_MAP} is gone, the webhooks are registered");
             }
         });
         (Self { on, watch, namespace: namespace.into() }, task)

@@ -210,19 +210,15 @@ pub fn registered_scope(mutating: &Value) -> Option<Scope> {
 #[must_use]
 pub fn rescope(registration: &Registration, scope: &Scope, present: &Value) -> Vec<PatchOperation> {
     let Some(mut wanted) = registration.pods(scope) else { return Vec::new() };
-    let operation = match position(&present["webhooks"], PODS) {
-        Some(pods) => {
-            let path = PointerBuf::from_tokens(["webhooks", &pods.to_string(), "matchConditions"]);
-            PatchOperation::Add(AddOperation { path, value: wanted["matchConditions"].take() })
-        }
-        None => {
-            let mut whole = registration.mutating(scope);
-            keep_bundles(&mut whole, present);
-            let path = PointerBuf::from_tokens(["webhooks", "0"]);
-            PatchOperation::Add(AddOperation { path, value: whole["webhooks"][0].take() })
-        }
+    let (path, value) = if let Some(pods) = position(&present["webhooks"], PODS) {
+        let path = PointerBuf::from_tokens(["webhooks", &pods.to_string(), "matchConditions"]);
+        (path, wanted["matchConditions"].take())
+    } else {
+        let mut whole = registration.mutating(scope);
+        keep_bundles(&mut whole, present);
+        (PointerBuf::from_tokens(["webhooks", "0"]), whole["webhooks"][0].take())
     };
-    vec![operation]
+    vec![PatchOperation::Add(AddOperation { path, value })]
 }
 
 /// Gives a webhook that is new the certificates of one that is there already, where those are written by somebody else: until

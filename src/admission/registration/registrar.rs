@@ -147,8 +147,13 @@ impl Registrar {
         let mut published = self.cache.published();
         let sets = async {
             self.sets.settled().await;
+            let mut last = None;
             loop {
-                work.add(Target::Mutating);
+                let needed = Some(self.needed());
+                if needed != last {
+                    last = needed;
+                    work.add(Target::Mutating);
+                }
                 if published.changed().await.is_err() {
                     return;
                 }
@@ -275,7 +280,7 @@ impl Registrar {
                     return Ok(None);
                 }
                 let registered = present.and_then(registered_scope).unwrap_or_default();
-                let needed = self.needed(memory);
+                let needed = memory.tell(self.needed());
                 memory.narrowing.next(&registered, needed, now)
             }
             (Target::Mutating, ScopeMode::Broad) => (Scope::Broad, None),
@@ -285,18 +290,9 @@ impl Registrar {
     }
 
     /// What the SidecarSets need.
-    fn needed(&self, memory: &mut Memory) -> Scope {
+    fn needed(&self) -> Result<Scope, TooBroad> {
         let snapshot = self.cache.snapshot();
-        let needed = Scope::of(snapshot.sets().map(|set| (&*set.name, &set.selector)));
-        let too_broad = needed.as_ref().err();
-        if memory.too_broad.as_ref() != too_broad {
-            match too_broad {
-                Some(why) => tracing::warn!("all Pods are sent to the webhook: {why}"),
-                None => tracing::info!("only Pods that a SidecarSet may match need to be sent to the webhook again"),
-            }
-            memory.too_broad = too_broad.cloned();
-        }
-        needed.unwrap_or(Scope::Broad)
+        Scope::of(snapshot.sets().map(|set| (&*set.name, &set.selector)))
     }
 
     /// Deletes an object, for nothing is to be registered.
@@ -324,6 +320,22 @@ impl Registrar {
             Err(kube::Error::Api(status)) if status.code == 403 => Err(no_owner(status.message)),
             Err(error) => Err(RegistrationError::Api(cluster::describe(&error))),
         }
+    }
+}
+
+impl Memory {
+    /// What is needed; says once why that is all Pods.
+    fn tell(&mut self, needed: Result<Scope, TooBroad>) -> Scope {
+        let too_broad = needed.as_ref().err();
+        if self.too_broad.as_ref() != too_broad {
+            if let Some(why) = too_broad {
+                tracing::warn!("all Pods are sent to the webhook: {why}");
+            } else {
+                tracing::info!("only Pods that a SidecarSet may match need to be sent to the webhook again");
+            }
+            self.too_broad = too_broad.cloned();
+        }
+        needed.unwrap_or(Scope::Broad)
     }
 }
 

@@ -136,7 +136,7 @@ impl Widening {
 
     /// The API server itself hears of its objects by a watch. It answers this from what that has told, and waits for it.
     async fn heard_of(&self, now: &DynamicObject) -> Result<(), WideningError> {
-        let params = GetParams { resource_version: now.resource_version(), ..GetParams::default() };
+        let params = GetParams { resource_version: now.resource_version() };
         let read = self.configurations.get_with(MUTATING, &params).await;
         read.map(|_| ()).map_err(|error| WideningError::Read(cluster::describe(&error)))
     }
