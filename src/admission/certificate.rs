@@ -1,4 +1,4 @@
-//! The certificate the server shows: from PEM files or made on the spot, replaced while serving.
+//! The certificate the server shows: from PEM files or signed by a CA of ours, replaced while serving.
 
 use std::fs;
 use std::io;
@@ -6,23 +6,23 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
-};
+use rustls::RootCertStore;
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+use super::authority::signer::{Authority, AuthorityError, to_pem, validity};
+
 /// What the server shows to its clients now. [`ServingCertificate::replace`] swaps it under the running server; sessions and
-/// connections stay.
-#[derive(Debug)]
+/// connections stay. While there is none yet, handshakes fail.
+#[derive(Debug, Default)]
 pub struct ServingCertificate {
-    current: ArcSwap<CertificatePair>,
+    current: ArcSwapOption<CertificatePair>,
 }
 
 /// A certificate chain with its key, checked to belong together.
@@ -79,13 +79,16 @@ pub enum CertificateError {
         /// Why not.
         source: rcgen::Error,
     },
+    /// The CA for a certificate could not be made.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// A certificate was made and is of no use.
+    #[error("the certificate that was made cannot be used: {0}")]
+    Made(String),
 }
 
 /// How long a generated certificate is valid.
 const GENERATED_VALIDITY: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-
-/// A generated certificate begins in the past, for clients whose clock is behind ours.
-const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
 
 /// The names a server on this machine is reached by.
 pub const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
@@ -94,24 +97,32 @@ impl ServingCertificate {
     /// Shows this pair until it is replaced.
     #[must_use]
     pub fn new(pair: CertificatePair) -> Self {
-        Self { current: ArcSwap::from_pointee(pair) }
+        Self { current: ArcSwapOption::from_pointee(pair) }
     }
 
     /// New connections get this pair from now on.
     pub fn replace(&self, pair: CertificatePair) {
-        self.current.store(Arc::new(pair));
+        self.current.store(Some(Arc::new(pair)));
     }
 
-    /// The pair shown now.
+    /// The pair shown now, if there is one yet.
     #[must_use]
-    pub fn current(&self) -> Arc<CertificatePair> {
+    pub fn current(&self) -> Option<Arc<CertificatePair>> {
         self.current.load_full()
+    }
+
+    /// The readiness check of the certificate: from when to when it is valid, as an error when that is not now.
+    ///
+    /// # Errors
+    /// There is no certificate yet, or it is not valid now.
+    pub fn check(&self, now: Timestamp) -> Result<String, String> {
+        self.current().ok_or("there is none yet")?.check(now)
     }
 }
 
 impl ResolvesServerCert for ServingCertificate {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.current.load().key.clone())
+        Some(self.current.load().as_ref()?.key.clone())
     }
 }
 
@@ -157,16 +168,27 @@ impl CertificatePair {
         Ok(Self { key: Arc::new(key), not_before, not_after, ca_pem: None })
     }
 
+    /// From a leaf just signed, and its key.
+    pub(super) fn made(
+        leaf: CertificateDer<'static>,
+        key: PrivatePkcs8KeyDer<'static>,
+    ) -> Result<Self, CertificateError> {
+        let (not_before, not_after) = validity(&leaf).map_err(CertificateError::Made)?;
+        let key = CertifiedKey::from_der(vec![leaf], key.into(), &provider())
+            .map_err(|error| CertificateError::Made(error.to_string()))?;
+        Ok(Self { key: Arc::new(key), not_before, not_after, ca_pem: None })
+    }
+
     /// Makes a CA and a P-256 leaf for these DNS names and IP addresses, valid for a year. The CA's key is thrown away.
     ///
     /// # Errors
     /// A name that is neither a DNS name nor an IP address.
     pub fn generate(names: &[&str], now: SystemTime) -> Result<Self, CertificateError> {
-        let (ca_pem, leaf, key) =
-            generate(names, now).map_err(|source| CertificateError::Generate { names: names.join(", "), source })?;
-        let made = Path::new("generated");
-        let pair = Self::from_pem(made, leaf.as_bytes(), made, key.as_bytes())?;
-        Ok(Self { ca_pem: Some(ca_pem), ..pair })
+        let now = Timestamp::try_from(now).map_err(|error| CertificateError::Made(error.to_string()))?;
+        let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+        let ca = Authority::generate(now, GENERATED_VALIDITY)?;
+        let pair = ca.sign(&names, now, GENERATED_VALIDITY)?;
+        Ok(Self { ca_pem: Some(to_pem([ca.certificate()])), ..pair })
     }
 
     /// The CA to trust, as PEM; only for generated pairs.
@@ -179,6 +201,29 @@ impl CertificatePair {
     #[must_use]
     pub fn is_same_as(&self, other: &Self) -> bool {
         self.key.cert == other.key.cert
+    }
+
+    /// The certificate itself, without those of intermediate CAs.
+    ///
+    /// # Panics
+    /// Never: a pair has a certificate.
+    #[must_use]
+    pub fn leaf(&self) -> &CertificateDer<'static> {
+        self.key.cert.first().expect("a pair is made with at least one certificate")
+    }
+
+    /// Whether clients with this clock that trust these CAs, and no others, accept the leaf. Names are not looked at.
+    #[must_use]
+    pub fn is_trusted_by(&self, authorities: &[CertificateDer<'static>], now: Timestamp) -> bool {
+        let Ok(unix) = u64::try_from(now.as_second()) else { return false };
+        let mut roots = RootCertStore::empty();
+        // rustls takes a CA whose time is over; the API server does not.
+        let valid = |ca: &&CertificateDer<'_>| validity(ca).is_ok_and(|(from, to)| from <= now && now <= to);
+        roots.add_parsable_certificates(authorities.iter().filter(valid).cloned());
+        let Ok(leaf) = ParsedCertificate::try_from(self.leaf()) else { return false };
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(unix));
+        let algorithms = provider().signature_verification_algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(&leaf, &roots, &self.key.cert[1..], now, algorithms).is_ok()
     }
 
     /// When the leaf begins.
@@ -214,35 +259,6 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn validity(leaf: &CertificateDer<'_>) -> Result<(Timestamp, Timestamp), String> {
-    let (_, certificate) = x509_parser::parse_x509_certificate(leaf).map_err(|error| error.to_string())?;
-    let time =
-        |time: x509_parser::time::ASN1Time| Timestamp::from_second(time.timestamp()).map_err(|error| error.to_string());
-    Ok((time(certificate.validity().not_before)?, time(certificate.validity().not_after)?))
-}
-
-fn generate(names: &[&str], now: SystemTime) -> Result<(String, String, String), rcgen::Error> {
-    let params = |names: Vec<String>, common_name: &str| {
-        let mut params = CertificateParams::new(names)?;
-        params.not_before = (now - CLOCK_SKEW).into();
-        params.not_after = (now + GENERATED_VALIDITY).into();
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, common_name);
-        Ok::<_, rcgen::Error>(params)
-    };
-    let mut ca = params(Vec::new(), "outrigger CA")?;
-    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate()?)?;
-    let mut leaf = params(names.iter().map(|name| (*name).to_owned()).collect(), "outrigger")?;
-    leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    leaf.use_authority_key_identifier_extension = true;
-    let key = KeyPair::generate()?;
-    let leaf = leaf.signed_by(&key, &ca)?;
-    Ok((ca.pem(), leaf.pem(), key.serialize_pem()))
-}
-
 #[cfg(test)]
 mod tests {
     use tempfile::TempDir;
@@ -257,8 +273,19 @@ mod tests {
         folder
     }
 
+    /// A CA, a leaf of it and the leaf's key.
     fn made() -> (String, String, String) {
-        generate(&LOCAL_NAMES, SystemTime::now()).expect("a certificate")
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let ca = rcgen::CertifiedIssuer::self_signed(
+            rcgen::CertificateParams::default(),
+            rcgen::KeyPair::generate().expect("a key"),
+        );
+        let ca = ca.expect("a CA");
+        let leaf = rcgen::CertificateParams::new(LOCAL_NAMES.map(str::to_owned))
+            .expect("names")
+            .signed_by(&key, &ca)
+            .expect("a leaf");
+        (ca.pem(), leaf.pem(), key.serialize_pem())
     }
 
     #[test]

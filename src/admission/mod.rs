@@ -3,6 +3,7 @@
 //! - [`server`]: bind, serve, drain
 //! - [`connection`]: what a connection may do, and for how long
 //! - [`certificate`]: what the server shows to its clients
+//! - [`authority`]: a CA of our own that signs it
 //! - [`mod@router`]: paths, handlers, panics
 //! - [`mutate_pod`]: the review of a Pod
 //! - [`mutate_sidecarset`]: the defaults and hashes of a SidecarSet
@@ -16,6 +17,7 @@
 //! - [`reply`]: what a handler answers
 //! - [`client`]: sends reviews, for the demo, tests and benches
 
+pub mod authority;
 pub mod awaited;
 pub mod cache;
 pub mod certificate;

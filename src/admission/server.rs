@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use super::certificate::{ServingCertificate, provider};
 use super::connection::{Acceptor, Exchanges, Timeouts};
+use crate::telemetry::metrics::Certificate;
 use crate::telemetry::{Metrics, Readiness};
 
 /// How the server treats its connections and its own end.
@@ -109,7 +110,9 @@ impl Server {
         shutdown: CancellationToken,
     ) -> Result<(), ServerError> {
         let Settings { timeouts, drain_delay, last_call, grace } = self.settings;
-        metrics.certificate_expiration.set(certificate.current().not_after().as_second());
+        if let Some(shown) = certificate.current() {
+            metrics.certificate_expiration(Certificate::Serving).set(shown.not_after().as_second());
+        }
         let connections = TaskTracker::new();
         let handle = Handle::<SocketAddr>::new();
         let acceptor = Acceptor::new(

@@ -37,6 +37,11 @@ pub const V1ALPHA1_NAMESPACE_SELECTOR: &str = "outrigger.dev/v1alpha1-namespace-
 pub const INVALID_CUSTOM_VERSION: &str = "outrigger.dev/custom-version";
 /// On a Pod: `"false"` opts out of injection where the server allows it.
 pub const INJECT: &str = "outrigger.dev/inject";
+/// On the Secret with our CA: since when its CA signs, in RFC 3339.
+pub const SIGNING_SINCE: &str = "outrigger.dev/signing-since";
+
+/// On what refers to a webhook: the Certificate, as `NAMESPACE/NAME`, whose CA cert-manager's injector writes there.
+pub const INJECT_CA_FROM: &str = "cert-manager.io/inject-ca-from";
 
 /// Label of Kubernetes for the program that manages an object.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";

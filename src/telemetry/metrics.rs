@@ -23,8 +23,9 @@ pub struct Metrics {
     pub webhook_panics: Counter,
     /// `outrigger_tls_handshake_errors_total`: handshakes that failed, of clients that said anything.
     pub tls_handshake_errors: Counter,
-    /// `outrigger_certificate_expiration_timestamp_seconds`: when the serving certificate ends, in Unix seconds.
-    pub certificate_expiration: Gauge,
+    certificate_expiration: Family<Labels<1>, Gauge>,
+    certificate_renewals: [[Counter; 2]; Certificate::ALL.len()],
+    cabundle_in_sync: Family<Labels<1>, Gauge>,
     /// `certwatcher_read_certificate_total`: times the certificate's files were read.
     pub certificate_reads: Counter,
     /// `certwatcher_read_certificate_errors_total`: times they could not be used.
@@ -62,6 +63,15 @@ pub enum Shed {
     Reviews,
     /// As many bytes of bodies in flight as allowed.
     Bytes,
+}
+
+/// A certificate whose end is shown and whose renewals are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certificate {
+    /// Our own CA.
+    Authority,
+    /// What the server shows.
+    Serving,
 }
 
 /// What became of a Pod that was reviewed.
@@ -159,6 +169,12 @@ impl Metrics {
             in_flight.clone(),
         );
         registry.register("outrigger_webhook_shed", "Reviews answered 503 because of too much load", shed.clone());
+        let renewals = Family::<Labels<2>, Counter>::default();
+        registry.register(
+            "outrigger_certificate_renewals",
+            "Certificates taken into use, and failures to",
+            renewals.clone(),
+        );
         registry.register("outrigger_injections", "Reviewed Pods, by what became of them", injections.clone());
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("outrigger_build", "This build", build);
@@ -177,7 +193,14 @@ impl Metrics {
             widenings: WideningResult::ALL.map(|result| widenings.get_or_create_owned(&[("result", result.label())])),
             webhook_panics: Counter::default(),
             tls_handshake_errors: Counter::default(),
-            certificate_expiration: Gauge::default(),
+            certificate_expiration: Family::default(),
+            certificate_renewals: Certificate::ALL.map(|certificate| {
+                [false, true].map(|good| {
+                    let result = if good { "success" } else { "error" };
+                    renewals.get_or_create_owned(&[("type", certificate.label()), ("result", result)])
+                })
+            }),
+            cabundle_in_sync: Family::default(),
             certificate_reads: Counter::default(),
             certificate_read_errors: Counter::default(),
             sidecarsets: Gauge::default(),
@@ -206,8 +229,13 @@ impl Metrics {
         );
         registry.register(
             "outrigger_certificate_expiration_timestamp_seconds",
-            "When the serving certificate ends, in Unix seconds",
+            "When the certificate ends, in Unix seconds: ours (serving), and that of our CA (ca)",
             self.certificate_expiration.clone(),
+        );
+        registry.register(
+            "outrigger_cabundle_in_sync",
+            "Whether what is registered trusts the certificate of this replica, as seen by the leader",
+            self.cabundle_in_sync.clone(),
         );
         registry.register(
             "certwatcher_read_certificate",
@@ -261,6 +289,28 @@ impl Metrics {
     #[must_use]
     pub fn widenings(&self, result: WideningResult) -> &Counter {
         &self.widenings[result as usize]
+    }
+
+    /// `outrigger_certificate_expiration_timestamp_seconds{type}`: when a certificate ends, in Unix seconds. Without a series until
+    /// it is known.
+    #[must_use]
+    pub fn certificate_expiration(&self, certificate: Certificate) -> Gauge {
+        self.certificate_expiration.get_or_create_owned(&[("type", certificate.label())])
+    }
+
+    /// `outrigger_certificate_renewals_total{type,result}`: certificates taken into use, and failures to.
+    #[must_use]
+    pub fn certificate_renewals(&self, certificate: Certificate, success: bool) -> &Counter {
+        &self.certificate_renewals[certificate as usize][usize::from(success)]
+    }
+
+    /// `outrigger_cabundle_in_sync{webhook}`: 1 where what is registered under these names trusts the certificate shown, 0 where
+    /// not. Other names have no series from now on.
+    pub fn set_cabundles_in_sync(&self, in_sync: impl IntoIterator<Item = (&'static str, bool)>) {
+        self.cabundle_in_sync.clear();
+        for (webhook, in_sync) in in_sync {
+            self.cabundle_in_sync.get_or_create_owned(&[("webhook", webhook)]).set(in_sync.into());
+        }
     }
 
     /// The metrics of a webhook.
@@ -342,6 +392,17 @@ impl WideningResult {
         match self {
             Self::Widened => "widened",
             Self::Failed => "failed",
+        }
+    }
+}
+
+impl Certificate {
+    const ALL: [Self; 2] = [Self::Authority, Self::Serving];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Authority => "ca",
+            Self::Serving => "serving",
         }
     }
 }
@@ -433,7 +494,10 @@ mod tests {
         metrics.tls_handshake_errors.inc();
         metrics.shed(Shed::Bytes).inc();
         metrics.injections(InjectionResult::NotMatched).inc();
-        metrics.certificate_expiration.set(1_800_000_000);
+        metrics.certificate_expiration(Certificate::Serving).set(1_800_000_000);
+        metrics.certificate_renewals(Certificate::Authority, true).inc();
+        metrics.set_cabundles_in_sync([("a", true), ("b", false)]);
+        metrics.set_cabundles_in_sync([("b", true)]);
         metrics.sidecarsets.set(3);
         metrics.source_errors.set(2);
         let text = metrics.encode().expect("text");
@@ -447,7 +511,10 @@ mod tests {
             "outrigger_webhook_shed_total{reason=\"bytes\"} 1",
             "outrigger_webhook_shed_total{reason=\"reviews\"} 0",
             "outrigger_injections_total{result=\"not_matched\"} 1",
-            "outrigger_certificate_expiration_timestamp_seconds 1800000000",
+            "outrigger_certificate_expiration_timestamp_seconds{type=\"serving\"} 1800000000",
+            "outrigger_certificate_renewals_total{type=\"ca\",result=\"success\"} 1",
+            "outrigger_certificate_renewals_total{type=\"serving\",result=\"error\"} 0",
+            "outrigger_cabundle_in_sync{webhook=\"b\"} 1",
             "outrigger_sidecarsets 3",
             "outrigger_source_errors 2",
         ] {

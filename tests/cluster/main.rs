@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod certificates;
+mod certificates_self_managed;
 mod conversion;
 mod dry_run;
 mod mutators;
@@ -115,5 +116,25 @@ fn main() -> ExitCode {
             registration::pods_that_are_not_sent_need_no_replica,
         )
         .alone("a_leader_that_stops_hands_over", Parts::ApiOnly, registration::a_leader_that_stops_hands_over)
+        .alone(
+            "replicas_that_start_at_once_agree_on_one_ca",
+            Parts::ApiOnly,
+            certificates_self_managed::replicas_that_start_at_once_agree_on_one_ca,
+        )
+        .alone(
+            "a_deleted_ca_comes_back_and_is_renewed_and_no_review_fails",
+            Parts::ApiOnly,
+            certificates_self_managed::a_deleted_ca_comes_back_and_is_renewed_and_no_review_fails,
+        )
+        .alone(
+            "garbage_in_the_secret_is_replaced",
+            Parts::ApiOnly,
+            certificates_self_managed::garbage_in_the_secret_is_replaced,
+        )
+        .alone(
+            "with_cert_manager_no_bundle_is_written",
+            Parts::ApiOnly,
+            certificates_self_managed::with_cert_manager_no_bundle_is_written,
+        )
         .run()
 }

@@ -12,6 +12,7 @@ use outrigger::admission::client::Target;
 use outrigger::admission::reload::reload;
 use outrigger::admission::{CertificatePair, Limits, Server, ServingCertificate, Settings};
 use outrigger::telemetry::Readiness;
+use outrigger::telemetry::metrics::Certificate;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use tokio_util::sync::CancellationToken;
 
@@ -95,7 +96,10 @@ async fn renewal_under_load_fails_no_request_and_a_bad_pair_is_not_used() {
 
     for (name, year) in [("v1", 2101), ("v2", 2102), ("v3", 2103)] {
         mount_valid(name, year);
-        until("the new certificate", || serving.current().not_after().to_string().starts_with(&year.to_string())).await;
+        until("the new certificate", || {
+            serving.current().unwrap().not_after().to_string().starts_with(&year.to_string())
+        })
+        .await;
         more_answers().await;
     }
     assert_eq!(metrics.certificate_read_errors.get(), 0);
@@ -104,18 +108,24 @@ async fn renewal_under_load_fails_no_request_and_a_bad_pair_is_not_used() {
     mount(folder.path(), "mismatch", &certificate, &key);
     until("the mismatch to be counted", || metrics.certificate_read_errors.get() > 0).await;
     more_answers().await;
-    assert!(serving.current().not_after().to_string().starts_with("2103"));
+    assert!(serving.current().unwrap().not_after().to_string().starts_with("2103"));
 
     let (certificate, key) = leaf(&ca, 2021);
     let errors = metrics.certificate_read_errors.get();
     mount(folder.path(), "expired", &certificate, &key);
     until("the expired pair to be counted", || metrics.certificate_read_errors.get() > errors + 1).await;
-    assert!(serving.current().not_after().to_string().starts_with("2103"));
+    assert!(serving.current().unwrap().not_after().to_string().starts_with("2103"));
 
     mount_valid("v4", 2106);
-    until("the certificate after the bad ones", || serving.current().not_after().to_string().starts_with("2106")).await;
+    until("the certificate after the bad ones", || {
+        serving.current().unwrap().not_after().to_string().starts_with("2106")
+    })
+    .await;
     more_answers().await;
-    assert_eq!(metrics.certificate_expiration.get(), serving.current().not_after().as_second());
+    assert_eq!(
+        metrics.certificate_expiration(Certificate::Serving).get(),
+        serving.current().unwrap().not_after().as_second()
+    );
 
     stop.store(true, Ordering::Relaxed);
     for client in clients {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use outrigger::admission::connection::Timeouts;
 use outrigger::admission::{Client, Limits, Reply, Settings, at_once};
+use outrigger::telemetry::metrics::Certificate;
 use outrigger::telemetry::{Shed, Webhook};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -225,8 +226,8 @@ async fn a_client_that_does_not_close_after_the_last_answer_is_cut() {
 async fn a_replaced_certificate_is_shown_to_new_connections_and_old_ones_go_on() {
     let server = TestServer::with_timeouts(Timeouts::default()).await;
     let mut old = server.target().connect().await.expect("a connection");
-    let end = server.certificate.current().not_after().as_second();
-    assert_eq!(server.metrics.certificate_expiration.get(), end);
+    let end = server.certificate.current().expect("a certificate").not_after().as_second();
+    assert_eq!(server.metrics.certificate_expiration(Certificate::Serving).get(), end);
     let pair = certificate();
     let ca = pair.ca_pem().expect("generated").to_owned();
     server.certificate.replace(pair);

@@ -124,7 +124,7 @@ impl TestServer {
         let shutdown = CancellationToken::new();
         let server = Server::bind(([127, 0, 0, 1], 0).into(), settings).await.expect("a port");
         let address = server.address();
-        let ca = certificate.current().ca_pem().expect("generated").to_owned();
+        let ca = certificate.current().expect("a certificate").ca_pem().expect("generated").to_owned();
         let task = tokio::spawn({
             let (certificate, readiness, metrics, shutdown) =
                 (certificate.clone(), readiness.clone(), metrics.clone(), shutdown.clone());

@@ -61,8 +61,11 @@ pub enum FailurePolicy {
 pub struct Registration {
     /// How the API server reaches it.
     pub reach: Reach,
-    /// Certificates in PEM that the API server trusts for it; `None` leaves what is registered, for somebody else writes it.
+    /// Certificates in PEM that the API server trusts for it; `None` leaves what is registered, for somebody else writes it, or
+    /// they are not known yet.
     pub ca_bundle: Option<String>,
+    /// The Certificate, as `NAMESPACE/NAME`, whose CA cert-manager's injector writes there.
+    pub inject_ca_from: Option<String>,
     /// For Pods. Writes of SidecarSets are refused always: they would be stored without hashes.
     pub failure_policy: FailurePolicy,
     /// Namespaces whose Pods are never sent here, its own among them.
@@ -90,6 +93,12 @@ impl fmt::Display for FailurePolicy {
 }
 
 impl Registration {
+    /// Whether the API server can trust this webhook: registered before that, it would only fail.
+    #[must_use]
+    pub fn is_trusted(&self) -> bool {
+        self.ca_bundle.is_some() || self.inject_ca_from.is_some()
+    }
+
     /// The `MutatingWebhookConfiguration`. With an empty scope it has no webhook for Pods.
     #[must_use]
     pub fn mutating(&self, scope: &Scope) -> Value {
@@ -138,7 +147,7 @@ impl Registration {
     /// Of the CRD, the conversion: the rest is not ours.
     #[must_use]
     pub fn conversion(&self) -> Value {
-        json!({
+        let mut crd = json!({
             "apiVersion": "apiextensions.k8s.io/v1",
             "kind": "CustomResourceDefinition",
             "metadata": {"name": CRD},
@@ -149,7 +158,15 @@ impl Registration {
                     "conversionReviewVersions": ["v1"],
                 },
             }},
-        })
+        });
+        self.annotate(&mut crd);
+        crd
+    }
+
+    fn annotate(&self, object: &mut Value) {
+        if let Some(certificate) = &self.inject_ca_from {
+            object["metadata"]["annotations"] = json!({keys::INJECT_CA_FROM: certificate});
+        }
     }
 
     fn configuration(&self, kind: &str, name: &str, webhooks: impl IntoIterator<Item = (Webhook, Value)>) -> Value {
@@ -169,6 +186,7 @@ impl Registration {
             "metadata": {"name": name, "labels": {keys::MANAGED_BY: "outrigger"}},
             "webhooks": webhooks,
         });
+        self.annotate(&mut configuration);
         if let Some(Owner { name, uid }) = &self.owner {
             configuration["metadata"]["ownerReferences"] = json!([
                 {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "name": name, "uid": uid}
@@ -214,7 +232,8 @@ pub fn rescope(registration: &Registration, scope: &Scope, present: &Value) -> V
         let path = PointerBuf::from_tokens(["webhooks", &pods.to_string(), "matchConditions"]);
         (path, wanted["matchConditions"].take())
     } else {
-        let mut whole = registration.mutating(scope);
+        // Which certificates are trusted is the leader's to change.
+        let mut whole = Registration { ca_bundle: None, ..registration.clone() }.mutating(scope);
         keep_bundles(&mut whole, present);
         (PointerBuf::from_tokens(["webhooks", "0"]), whole["webhooks"][0].take())
     };
@@ -264,6 +283,7 @@ mod tests {
         Registration {
             reach: Reach::Service { namespace: "outrigger-system".to_owned(), port: 443 },
             ca_bundle: Some("PEM".to_owned()),
+            inject_ca_from: None,
             failure_policy: FailurePolicy::Ignore,
             excluded_namespaces: ["kube-system", "outrigger-system"].map(str::to_owned).into(),
             owner: Some(Owner { name: "outrigger".to_owned(), uid: "u-1".to_owned() }),
@@ -311,6 +331,19 @@ mod tests {
     fn a_bundle_that_somebody_else_writes_is_not_mentioned() {
         let theirs = Registration { ca_bundle: None, ..registration() };
         assert_eq!(theirs.validating()["webhooks"][0]["clientConfig"].get("caBundle"), None);
+        assert!(!theirs.is_trusted());
+    }
+
+    #[test]
+    fn cert_managers_injector_is_told_which_ca_to_write() {
+        let certificate = Some("outrigger-system/outrigger-webhook".to_owned());
+        let theirs = Registration { ca_bundle: None, inject_ca_from: certificate, ..registration() };
+        for object in [theirs.validating(), theirs.conversion()] {
+            let annotation = &object["metadata"]["annotations"]["cert-manager.io/inject-ca-from"];
+            assert_eq!(annotation, "outrigger-system/outrigger-webhook");
+        }
+        assert!(theirs.is_trusted());
+        assert_eq!(registration().validating()["metadata"].get("annotations"), None);
     }
 
     fn scopes() -> [Scope; 3] {

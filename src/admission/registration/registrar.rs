@@ -5,6 +5,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+use json_patch::jsonptr::PointerBuf;
+use json_patch::{PatchOperation, RemoveOperation};
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -19,9 +22,11 @@ use tokio_util::sync::CancellationToken;
 use super::break_glass::BreakGlass;
 use super::desired::{CRD, MUTATING, Owner, Registration, VALIDATING, keep_bundles, registered_scope};
 use super::narrowing::Narrowing;
+use super::published::{Bundles, Published};
 use super::repair::{Repairs, last_other_manager};
 use super::scope::{Scope, TooBroad};
 use crate::admission::Cache;
+use crate::api::keys;
 use crate::cluster::apply::{covers, delete, ensure};
 use crate::cluster::{self, Event, Outcome, Term, Watch, WorkQueue, WriteError, Written, queue};
 use crate::telemetry::Metrics;
@@ -35,6 +40,8 @@ pub struct Registrar {
     pub registration: watch::Receiver<Registration>,
     /// The `ClusterRole` that owns the configurations.
     pub owner: Option<String>,
+    /// What the objects are seen to trust, while this replica leads.
+    pub published: watch::Sender<Published>,
     /// Which Pods are to be sent.
     pub scope: ScopeMode,
     /// The SidecarSets that are in it,
@@ -110,6 +117,7 @@ impl Registrar {
     ///
     /// All replicas would write the same, but not while one version of outrigger replaces another.
     pub async fn run(self, term: Term) {
+        self.published.send_replace(Published::default());
         let (seen, work, ended) = (Seen::default(), WorkQueue::new(), CancellationToken::new());
         let (watches, tasks): (Vec<_>, Vec<_>) =
             Target::ALL.map(|target| self.watch(target, &seen, &work)).into_iter().unzip();
@@ -183,7 +191,7 @@ impl Registrar {
         seen: &Seen,
         work: &WorkQueue<Target>,
     ) -> (Watch, impl Future<Output = ()> + use<>) {
-        let (seen, work) = (seen.clone(), work.clone());
+        let (seen, work, published) = (seen.clone(), work.clone(), self.published.clone());
         let only = watcher::Config::default().fields(&format!("metadata.name={}", target.name()));
         cluster::watch(target.name(), target.api(&self.client), only, move |event| {
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -192,6 +200,8 @@ impl Registrar {
                 Event::Applied(object) => Some(object),
                 Event::Deleted(_) => None,
             };
+            let bundles = now.as_ref().map(Bundles::of);
+            published.send_modify(|published| published.saw(target.name(), bundles, Timestamp::now()));
             match now {
                 Some(object) => seen.insert(target, object),
                 None => seen.remove(&target),
@@ -223,7 +233,7 @@ impl Registrar {
         let json = present.as_ref().map(serde_json::to_value).transpose();
         let json = json.map_err(|error| RegistrationError::Api(error.to_string()))?;
         let Some(desired) = self.desired(target, json.as_ref(), memory, now).await? else {
-            return Ok(Outcome::Done); // it is queued again once the SidecarSets are known
+            return Ok(Outcome::Done); // it is queued again once that is known
         };
 
         let object = memory.objects.entry(target).or_default();
@@ -244,14 +254,23 @@ impl Registrar {
                 return Ok(Outcome::RequeueAfter(pause));
             }
         }
+        let api = target.api(&self.client);
+        if let Some(present) = present.as_ref().filter(|_| desired.registration.inject_ca_from.is_none()) {
+            stop_injection(&api, present).await?;
+        }
         let mut wanted = target.desired(&desired.registration, &desired.scope);
         if let (None, Some(present)) = (&desired.registration.ca_bundle, &json) {
             keep_bundles(&mut wanted, present);
         }
         let wanted = serde_json::from_value(wanted).map_err(|error| RegistrationError::Api(error.to_string()))?;
         // With the resourceVersion that was seen: somebody else's change since then is not lost, and the watch tells of it.
-        match ensure(&target.api(&self.client), &wanted, present.as_ref()).await? {
-            Written::Done(_) => tracing::info!("{target} is registered"),
+        match ensure(&api, &wanted, present.as_ref()).await? {
+            Written::Done(object) => {
+                // Whoever asks what it trusts need not wait until the watch tells.
+                let bundles = Some(Bundles::of(&object));
+                self.published.send_modify(|published| published.saw(target.name(), bundles, Timestamp::now()));
+                tracing::info!("{target} is registered");
+            }
             Written::Unchanged => {}
             Written::Conflict => return Ok(Outcome::Done),
         }
@@ -271,6 +290,9 @@ impl Registrar {
         now: Instant,
     ) -> Result<Option<Desired>, RegistrationError> {
         let mut registration = self.registration.borrow().clone();
+        if !registration.is_trusted() {
+            return Ok(None); // it changes when it is
+        }
         if target != Target::Conversion {
             registration.owner = self.owner().await?;
         }
@@ -345,6 +367,15 @@ fn is_as_left(target: Target, present: Option<&Value>, (registration, scope): &(
     let Some(present) = present else { return false };
     let now = if target == Target::Mutating { registered_scope(present) } else { Some(Scope::default()) };
     now.is_some_and(|now| now.contains(scope) && covers(present, &target.desired(registration, &now)))
+}
+
+/// Takes the annotation away by which cert-manager writes the CAs: it would go on doing so.
+async fn stop_injection(api: &Api<DynamicObject>, present: &DynamicObject) -> Result<(), WriteError> {
+    if present.annotations().contains_key(keys::INJECT_CA_FROM) {
+        let path = PointerBuf::from_tokens(["metadata", "annotations", keys::INJECT_CA_FROM]);
+        cluster::apply::patch(api, present, None, vec![PatchOperation::Remove(RemoveOperation { path })]).await?;
+    }
+    Ok(())
 }
 
 impl Target {

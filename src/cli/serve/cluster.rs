@@ -1,12 +1,15 @@
 //! SidecarSets of a cluster: the flags, the watches and what they feed.
 
 use super::Job;
+use super::certificates::Source;
 use super::feature_gates::FeatureGates;
+use super::trust::Trust;
 use crate::admission::registration::{
-    BreakGlass, CONVERSION_SERVICE, FailurePolicy, Reach, Registrar, Registration, SERVICE, ScopeMode, Widening,
+    BreakGlass, CONVERSION_SERVICE, FailurePolicy, Published, Reach, Registrar, Registration, SERVICE, ScopeMode,
+    Widening,
 };
 use crate::admission::{
-    Answer, Cache, Handler, at_once, convert, mutate_pod, mutate_sidecarset, reload, validate_sidecarset,
+    Answer, Cache, Handler, ServingCertificate, at_once, convert, mutate_pod, mutate_sidecarset, validate_sidecarset,
 };
 use crate::api::keys;
 use crate::api::sidecarset::SidecarSet;
@@ -16,7 +19,7 @@ use crate::injection::validate::WHITELIST_CONFIG_MAP;
 use crate::rollout::revisions::KeptRevision;
 use crate::rollout::{self, ObservedSet, WatchedPod, storage_migration};
 use crate::telemetry::{Metrics, Readiness, Webhook};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
@@ -24,7 +27,6 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -64,9 +66,6 @@ pub(in crate::cli) struct Flags {
     /// Port of the Services by which the webhooks are registered [default: 443]
     #[arg(long, value_name = "PORT", conflicts_with = "webhook_url")]
     pub service_port: Option<u16>,
-    /// Certificates that the API server trusts, in PEM; read again when they change [default: ca.crt of --tls-dir]
-    #[arg(long, value_name = "FILE", requires = "tls_dir")]
-    pub ca_file: Option<PathBuf>,
     /// ClusterRole that owns the webhook configurations: deleting it removes them
     #[arg(long, value_name = "NAME")]
     pub owner_cluster_role: Option<String>,
@@ -104,7 +103,8 @@ fn host(url: &str) -> Option<String> {
 }
 
 impl Flags {
-    fn namespace(&self) -> &str {
+    /// The namespace of outrigger itself.
+    pub fn namespace(&self) -> &str {
         self.namespace.as_deref().filter(|name| !name.is_empty()).unwrap_or(NAMESPACE)
     }
 
@@ -133,7 +133,8 @@ impl Flags {
 /// Watches the cluster, and says how to serve what is in it.
 pub(super) async fn job(
     args: &super::Args,
-    ca_pem: Option<&str>,
+    source: Source,
+    certificate: &Arc<ServingCertificate>,
     metrics: &Arc<Metrics>,
     shutdown: &CancellationToken,
 ) -> Result<Job> {
@@ -159,15 +160,16 @@ pub(super) async fn job(
         async move { cache.keep_published().await }
     });
 
-    let bundle = Bundle::of(args, ca_pem)?;
     let (registration, receiver) = tokio::sync::watch::channel(Registration {
         reach: flags.reach(),
-        ca_bundle: Some(bundle.read()?),
+        ca_bundle: None,
+        inject_ca_from: None,
         failure_policy: flags.failure_policy,
         excluded_namespaces,
         owner: None,
     });
-    tasks.spawn_until_shutdown("the CA's file", bundle.keep_registered(registration));
+    let trust = Trust::start(args, source, &client, certificate, registration, metrics, &mut tasks)?;
+    let (published, _) = tokio::sync::watch::channel(Published::default());
     let (break_glass, task) = BreakGlass::watch(client.clone(), flags.namespace(), metrics.clone());
     tasks.spawn_until_shutdown("the watch of the break-glass switch", task);
     let widening = {
@@ -178,6 +180,7 @@ pub(super) async fn job(
         client: client.clone(),
         registration: receiver,
         owner: flags.owner_cluster_role.clone(),
+        published,
         scope: flags.scope,
         cache: cache.clone(),
         sets: watches.sets.clone(),
@@ -187,12 +190,13 @@ pub(super) async fn job(
     let leadership = Leadership::new(client.clone(), flags.namespace(), identity);
     let lead = {
         let (client, planned_from, metrics) = (client.clone(), watches.all.clone(), metrics.clone());
+        let trust = trust.clone();
         move |term: Term| {
             let (registrar, rollout, planned_from) = (registrar.clone(), rollout.clone(), planned_from.clone());
-            let (client, leading) = (client.clone(), Leading::new(&metrics));
+            let (client, leading, trust) = (client.clone(), Leading::new(&metrics), trust.clone());
             async move {
                 tokio::join!(
-                    registrar.run(term.clone()),
+                    Box::pin(trust.lead(registrar, term.clone())),
                     storage_migration::run(client, term.clone()),
                     rollout.run(term, &planned_from)
                 );
@@ -216,7 +220,7 @@ pub(super) async fn job(
         .of_reviews
         .into_iter()
         .fold(Readiness::new(), |readiness, watch| readiness.check(watch.what(), move || watch.check()));
-    let readiness = readiness.check("break-glass", move || break_glass.check());
+    let readiness = trust.check(readiness).check("break-glass", move || break_glass.check());
     let background = Box::pin(async move { tasks.run(BACKGROUND_STOP).await.map_err(Into::into) });
     Ok(Job { webhooks: webhooks(&cache, widening, metrics), readiness, background })
 }
@@ -345,64 +349,6 @@ fn webhooks(cache: &Arc<Cache>, widening: Arc<Widening>, metrics: &Arc<Metrics>)
         (Webhook::ValidateSidecarSet, validate),
         (Webhook::Convert, at_once(convert::answer)),
     ]
-}
-
-/// The certificates that the API server shall trust.
-enum Bundle {
-    /// That of the certificate made for this process.
-    Made(String),
-    /// A file.
-    File(PathBuf),
-}
-
-impl Bundle {
-    fn of(args: &super::Args, ca_pem: Option<&str>) -> Result<Self> {
-        match (ca_pem, &args.cluster.ca_file, &args.tls_dir) {
-            (Some(pem), ..) => Ok(Self::Made(pem.to_owned())),
-            (None, Some(file), _) => Ok(Self::File(file.clone())),
-            (None, None, Some(folder)) => Ok(Self::File(folder.join("ca.crt"))),
-            (None, None, None) => bail!("--tls-dir: required"),
-        }
-    }
-
-    fn read(&self) -> Result<String> {
-        match self {
-            Self::Made(pem) => Ok(pem.clone()),
-            Self::File(file) => {
-                let pem = std::fs::read_to_string(file).with_context(|| {
-                    format!("--ca-file: cannot read {}, by which the API server is to trust tls.crt", file.display())
-                })?;
-                if !pem.contains("-----BEGIN CERTIFICATE-----") {
-                    bail!("--ca-file: {} holds no certificate in PEM", file.display());
-                }
-                Ok(pem)
-            }
-        }
-    }
-
-    /// Reads the file again and again; its last good content stays registered.
-    async fn keep_registered(self, registration: tokio::sync::watch::Sender<Registration>) {
-        let mut ticks = tokio::time::interval(reload::PERIOD);
-        let mut last_problem = None;
-        loop {
-            ticks.tick().await;
-            let problem = match self.read() {
-                Ok(pem) => {
-                    registration.send_if_modified(|registration| {
-                        let changed = registration.ca_bundle.as_ref() != Some(&pem);
-                        registration.ca_bundle = Some(pem);
-                        changed
-                    });
-                    None
-                }
-                Err(error) => Some(format!("{error:#}")),
-            };
-            if let Some(problem) = problem.as_ref().filter(|problem| last_problem.as_ref() != Some(*problem)) {
-                tracing::error!(problem, "the certificates to trust cannot be read; the present ones stay registered");
-            }
-            last_problem = problem;
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,22 +1,22 @@
 //! `outrigger serve`: the webhook server and the controllers of a cluster, or the server alone with SidecarSets from files.
 
+mod certificates;
 mod cluster;
 mod feature_gates;
 mod files;
+mod trust;
 
 use super::InjectionArgs;
-use crate::admission::certificate::LOCAL_NAMES;
-use crate::admission::{self, CertificatePair, Handler, Limits, Server, ServingCertificate, Settings, reload};
+use crate::admission::{self, Handler, Limits, Server, ServingCertificate, Settings, reload};
 use crate::telemetry::{self, AdminServer, Metrics, Readiness, Webhook};
 use anyhow::{Context, Result, bail};
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -35,21 +35,13 @@ pub(super) struct Args {
     /// 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
-    /// Folder with tls.crt and tls.key, read again every 10 s [default: a certificate is made, for localhost, the address
-    /// listened on and the Service; one replica only]
-    #[arg(long, value_name = "DIR")]
-    pub tls_dir: Option<PathBuf>,
-    /// More names or addresses for the certificate that is made
-    #[arg(long = "tls-name", value_name = "NAME", conflicts_with = "tls_dir")]
-    pub tls_names: Vec<String>,
-    /// Write the CA of the certificate that is made to this file, for clients to trust
-    #[arg(long, value_name = "FILE", conflicts_with = "tls_dir")]
-    pub ca_out: Option<PathBuf>,
     /// Seconds to go on serving after SIGTERM, so that clients turn elsewhere first; a second signal ends at once
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     pub shutdown_delay: u32,
     #[command(flatten)]
     pub injection: InjectionArgs,
+    #[command(flatten)]
+    pub certificates: certificates::Flags,
     #[command(flatten)]
     pub cluster: cluster::Flags,
 }
@@ -57,6 +49,7 @@ pub(super) struct Args {
 /// What is served, and what keeps it right meanwhile.
 struct Job {
     webhooks: Vec<(Webhook, Handler)>,
+    /// With the check `certificate`.
     readiness: Readiness,
     /// Ends by itself, and in bounded time, once the shutdown began; an end before is a failure of the process.
     background: BoxFuture<'static, Result<()>>,
@@ -100,28 +93,15 @@ impl Args {
         let address = if self.from.is_some() { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
         given.unwrap_or_else(|| (address, port).into())
     }
-
-    /// The certificate to show: from files, or made for this process.
-    fn certificate(&self) -> Result<CertificatePair> {
-        if let Some(folder) = &self.tls_dir {
-            return CertificatePair::from_dir(folder).context("--tls-dir");
-        }
-        let mut names: BTreeSet<String> = LOCAL_NAMES.iter().map(ToString::to_string).collect();
-        names.extend(self.listen.map(|listen| listen.ip()).filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string()));
-        names.extend(self.tls_names.iter().cloned());
-        if self.from.is_none() {
-            names.extend(self.cluster.server_names());
-        }
-        Ok(CertificatePair::generate(&names.iter().map(String::as_str).collect::<Vec<_>>(), SystemTime::now())?)
-    }
 }
 
 impl Running {
     /// Loads the files or connects to the cluster, then listens.
     pub async fn start(args: &Args) -> Result<Self> {
-        let certificate = args.certificate()?;
-        let ca_pem = certificate.ca_pem().map(str::to_owned);
-        let certificate = Arc::new(ServingCertificate::new(certificate));
+        let source = args.certificates.source(args.from.is_none())?;
+        let certificate = Arc::new(source.first(&args.certificates.names(args.listen))?);
+        let ca_pem = certificate.current().and_then(|pair| pair.ca_pem().map(str::to_owned));
+        let tls_dir = source.folder();
         let metrics = Arc::new(Metrics::new());
         let shutdown = CancellationToken::new();
 
@@ -139,21 +119,22 @@ impl Running {
                     "--controllers: controllers need a cluster, and --from serves without one: leave one of the two out"
                 )
             }
-            Some(from) => files::job(from, &args.injection, &metrics, shutdown.clone())?,
-            None => cluster::job(args, ca_pem.as_deref(), &metrics, &shutdown).await?,
+            Some(from) => {
+                let job = files::job(from, &args.injection, &metrics, shutdown.clone())?;
+                Job { readiness: check_certificate(job.readiness, &certificate), ..job }
+            }
+            None => cluster::job(args, source, &certificate, &metrics, &shutdown).await?,
         };
-        let shown = certificate.clone();
-        let readiness = job.readiness.check("certificate", move || shown.current().check(Timestamp::now()));
         // Only now: had a port been taken, the file would be that of the server that has it.
-        if let (Some(file), Some(pem)) = (&args.ca_out, &ca_pem) {
+        if let (Some(file), Some(pem)) = (&args.certificates.ca_out, &ca_pem) {
             std::fs::write(file, pem).with_context(|| format!("--ca-out: cannot write {}", file.display()))?;
         }
 
-        let readiness = Arc::new(readiness);
+        let readiness = Arc::new(job.readiness);
         let webhooks = job.webhooks.into_iter().map(|(webhook, handler)| (webhook, handler, Limits::of(webhook)));
         let router = admission::router(webhooks, &metrics);
         let admin_router = telemetry::admin::router(readiness.clone(), metrics.clone());
-        let (token, tls_dir) = (shutdown.clone(), args.tls_dir.clone());
+        let token = shutdown.clone();
         let server = tokio::spawn(async move {
             let admin_shutdown = CancellationToken::new();
             let admin = tokio::spawn(admin.run(admin_router, admin_shutdown.clone()));
@@ -183,6 +164,12 @@ impl Running {
         self.shutdown.cancel();
         self.server.await.context("the server's task failed")?
     }
+}
+
+/// Not ready while the certificate is not valid.
+fn check_certificate(readiness: Readiness, shown: &Arc<ServingCertificate>) -> Readiness {
+    let shown = shown.clone();
+    readiness.check("certificate", move || shown.check(Timestamp::now()))
 }
 
 /// Serves, and keeps what is served right meanwhile. A server whose SidecarSets are no longer read would go on with old ones

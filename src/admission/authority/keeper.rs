@@ -1,0 +1,350 @@
+//! Watches the Secret with our CA, keeps it there, and shows a leaf that is signed by it.
+//!
+//! Every replica does this; the leader also renews the CA ([`Keeper::renew`]).
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use json_patch::jsonptr::PointerBuf;
+use json_patch::{AddOperation, PatchOperation};
+use k8s_openapi::api::core::v1::Secret;
+use kube::runtime::watcher;
+use kube::{Api, Client, ResourceExt};
+use rustls::pki_types::CertificateDer;
+use serde_json::json;
+use tokio::sync::watch as channel;
+use tokio::time::{Instant, sleep};
+
+use super::super::certificate::ServingCertificate;
+use super::super::registration::{Published, Registration};
+use super::content::Unusable;
+use super::plan::{self, Leaf, Memory, Plan, Step, Stored};
+use super::{Authority, AuthorityError, Content, SECRET, Times};
+use crate::cluster::{self, Event, Term, Watch, WriteError, Written};
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::Certificate;
+
+/// Keeps the CA and the leaf of this replica.
+pub struct Keeper {
+    api: Api<Secret>,
+    /// Names and addresses of the leaf.
+    names: Vec<String>,
+    times: Times,
+    serving: Arc<ServingCertificate>,
+    registration: channel::Sender<Registration>,
+    metrics: Arc<Metrics>,
+    /// The Secret, as the watch tells of it.
+    seen: channel::Sender<Seen>,
+    /// The Secret that can be used now, for the leader.
+    kept: channel::Sender<Option<Kept>>,
+    health: Mutex<Health>,
+}
+
+/// The last word of the watch.
+#[derive(Clone, Debug, Default)]
+enum Seen {
+    /// It has said nothing yet.
+    #[default]
+    Nothing,
+    Absent,
+    Present(Arc<Secret>),
+}
+
+/// A Secret and what it says.
+#[derive(Clone, Debug)]
+struct Kept {
+    secret: Arc<Secret>,
+    memory: Memory,
+}
+
+/// What a replica keeps between two looks.
+#[derive(Default)]
+struct Replica {
+    memory: Memory,
+    leaf: Option<Leaf>,
+    /// When this replica last wrote the Secret.
+    wrote: Option<Instant>,
+}
+
+/// What `/readyz` is told.
+#[derive(Debug, Default)]
+struct Health {
+    bundle: Vec<CertificateDer<'static>>,
+    /// Why the last try to do something failed, if it did.
+    problem: Option<String>,
+}
+
+/// Why a step was not taken.
+#[derive(Debug, thiserror::Error)]
+enum StepError {
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+/// The pause after a failure, and at least once in that time everything is looked at.
+const RETRY: Duration = Duration::from_secs(5);
+const LONGEST_REST: Duration = Duration::from_secs(60);
+
+/// Between two writes of one replica, should somebody overwrite each of them.
+const PACE: Duration = Duration::from_secs(1);
+
+impl Keeper {
+    /// Keeps the Secret [`SECRET`] of this namespace, and in `serving` a leaf for these names; `registration` learns whom to trust.
+    pub fn new(
+        client: Client,
+        namespace: &str,
+        names: Vec<String>,
+        times: Times,
+        serving: Arc<ServingCertificate>,
+        registration: channel::Sender<Registration>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            api: Api::namespaced(client, namespace),
+            names,
+            times,
+            serving,
+            registration,
+            metrics,
+            seen: channel::Sender::default(),
+            kept: channel::Sender::default(),
+            health: Mutex::default(),
+        }
+    }
+
+    /// The watch of the Secret, and what it does; see [`cluster::watch()`]. Whom to trust is registered as it is heard, so that after
+    /// [`Watch::fresh`] it is not older than that.
+    pub fn watch(self: &Arc<Self>) -> (Watch, impl Future<Output = ()> + Send + use<>) {
+        let keeper = self.clone();
+        let only = watcher::Config::default().fields(&format!("metadata.name={SECRET}"));
+        cluster::watch("secrets", self.api.clone(), only, move |event| {
+            let now = match event {
+                Event::Reset(secrets) => secrets.into_iter().next(),
+                Event::Applied(secret) => Some(secret),
+                Event::Deleted(_) => None,
+            };
+            if let Some(content) = now.as_ref().and_then(|secret| Content::read(secret, Timestamp::now()).ok()) {
+                keeper.register(&content);
+            }
+            keeper.seen.send_replace(now.map_or(Seen::Absent, |secret| Seen::Present(Arc::new(secret))));
+        })
+    }
+
+    /// Keeps the CA there and the leaf fresh, for ever.
+    pub async fn run(&self) {
+        let mut seen = self.seen.subscribe();
+        let mut replica = Replica::default();
+        loop {
+            let view = seen.borrow_and_update().clone();
+            let rest = self.look(&view, &mut replica).await;
+            tokio::select! {
+                _ = seen.changed() => {} // the sender is ours, too
+                () = sleep(rest) => {}
+            }
+        }
+    }
+
+    /// Renews the CA, step by step, for as long as this replica leads.
+    pub async fn renew(&self, term: Term, mut published: channel::Receiver<Published>) {
+        let mut kept = self.kept.subscribe();
+        loop {
+            let (view, trusted) = (kept.borrow_and_update().clone(), published.borrow_and_update().clone());
+            let now = Timestamp::now();
+            let plan =
+                view.as_ref().map_or(Plan::Rest(None), |kept| plan::renew(&kept.memory, &trusted, now, self.times));
+            let rest = match (plan, view) {
+                (Plan::Do(step), Some(kept)) if term.is_current() => {
+                    let result = self.step(step, Some(&kept.secret), kept.memory.content.as_ref(), Vec::new()).await;
+                    self.tell(result.as_ref().err(), step);
+                    if result.is_ok() { PACE } else { RETRY }
+                }
+                (Plan::Rest(Some(due)), _) => until(due, now).min(LONGEST_REST),
+                _ => LONGEST_REST,
+            };
+            tokio::select! {
+                () = term.ended() => return,
+                _ = kept.changed() => {}
+                Ok(()) = published.changed() => {}
+                () = sleep(rest) => {}
+            }
+        }
+    }
+
+    /// The readiness check: there is a leaf, it is valid now, and whoever trusts the CAs of the Secret trusts it.
+    ///
+    /// # Errors
+    /// One of these is not so.
+    pub fn check(&self, now: Timestamp) -> Result<String, String> {
+        let health = self.lock_health();
+        let with_problem = |text: String| match &health.problem {
+            Some(problem) => format!("{text}: {problem}"),
+            None => text,
+        };
+        let Some(pair) = self.serving.current() else {
+            return Err(with_problem(format!("there is none yet, for want of the Secret {SECRET}")));
+        };
+        let detail = pair.check(now).map_err(with_problem)?;
+        if pair.is_trusted_by(&health.bundle, now) {
+            Ok(detail)
+        } else {
+            Err(with_problem(format!("it is not trusted by ca.crt of the Secret {SECRET}")))
+        }
+    }
+
+    /// What is registered shall trust the CAs of the Secret.
+    fn register(&self, content: &Content) {
+        let pem = content.bundle_pem();
+        self.registration.send_if_modified(|registration| {
+            let changed = registration.ca_bundle.as_ref() != Some(&pem);
+            registration.ca_bundle = Some(pem);
+            changed
+        });
+    }
+
+    /// Does what is to be done now; how long there is nothing to do then.
+    async fn look(&self, seen: &Seen, replica: &mut Replica) -> Duration {
+        let now = Timestamp::now();
+        let (secret, read) = match seen {
+            Seen::Nothing => return LONGEST_REST,
+            Seen::Absent => (None, None),
+            Seen::Present(secret) => (Some(secret), Some(Content::read(secret, now))),
+        };
+        let stored = match &read {
+            None => Stored::Absent,
+            Some(Err(_)) => Stored::Unusable,
+            Some(Ok(content)) => Stored::Usable(content),
+        };
+        match plan::keep(stored, replica.memory.content.as_ref(), now) {
+            Plan::Do(step) => {
+                self.kept.send_replace(None);
+                let pause = replica.wrote.map_or(Duration::ZERO, |wrote| PACE.saturating_sub(wrote.elapsed()));
+                if !pause.is_zero() {
+                    return pause;
+                }
+                replica.wrote = Some(Instant::now());
+                let why = match &read {
+                    None => replica.memory.content.as_ref().map(|_| "it was deleted".to_owned()),
+                    Some(Err(Unusable { problem, .. })) => Some(problem.clone()),
+                    Some(Ok(content)) => Some(format!("its CA ended at {}", content.signing.not_after())),
+                };
+                if let Some(why) = why {
+                    tracing::warn!(secret = SECRET, why, "the Secret with the CA is written anew");
+                }
+                let trusted = match read {
+                    None => Vec::new(),
+                    Some(Err(unusable)) => unusable.bundle,
+                    Some(Ok(content)) => content.bundle,
+                };
+                let result = self.step(step, secret.map(AsRef::as_ref), replica.memory.content.as_ref(), trusted).await;
+                self.tell(result.as_ref().err(), step);
+                // The watch tells of what is there then, whoever wrote it.
+                if result.is_ok() { PACE } else { RETRY }
+            }
+            Plan::Rest(due) => {
+                let (Some(secret), Some(Ok(content))) = (secret, read) else { return LONGEST_REST };
+                let leaf_due = self.take_up(secret, content, replica, now);
+                due.map_or(LONGEST_REST, |due| until(due, now)).min(leaf_due).min(LONGEST_REST)
+            }
+        }
+    }
+
+    /// Trusts what the Secret says, and signs a leaf if it is time; how long it is until the next one.
+    fn take_up(&self, secret: &Arc<Secret>, content: Content, replica: &mut Replica, now: Timestamp) -> Duration {
+        replica.memory.remember(&content, now);
+        let trusted_since = replica.memory.trusted_since(content.signing.certificate());
+        self.metrics.certificate_expiration(Certificate::Authority).set(content.signing.not_after().as_second());
+        let due = |leaf: Option<&Leaf>| until(plan::sign_at(leaf, &content, trusted_since, now, self.times), now);
+        let mut rest = due(replica.leaf.as_ref());
+        if rest.is_zero() {
+            rest = match self.sign(&content, now) {
+                Ok(leaf) => {
+                    replica.leaf = Some(leaf);
+                    due(replica.leaf.as_ref())
+                }
+                Err(problem) => {
+                    self.tell_problem(Certificate::Serving, Some(problem));
+                    RETRY
+                }
+            };
+        }
+        self.lock_health().bundle = content.bundle;
+        self.kept.send_replace(Some(Kept { secret: secret.clone(), memory: replica.memory.clone() }));
+        rest
+    }
+
+    /// Signs a leaf and shows it.
+    fn sign(&self, content: &Content, now: Timestamp) -> Result<Leaf, String> {
+        let pair = content.signing.sign(&self.names, now, self.times.leaf).map_err(|error| error.to_string())?;
+        if !pair.is_trusted_by(&content.bundle, now) {
+            return Err(format!("a leaf signed by the CA of the Secret {SECRET} is not trusted by its ca.crt"));
+        }
+        let not_after = pair.not_after();
+        tracing::info!(%not_after, "a new serving certificate is in use");
+        self.metrics.certificate_expiration(Certificate::Serving).set(not_after.as_second());
+        self.metrics.certificate_renewals(Certificate::Serving, true).inc();
+        self.serving.replace(pair);
+        self.lock_health().problem = None;
+        Ok(Leaf { issuer: content.signing.certificate().clone(), signed: now, not_after, jitter: fastrand::f64() })
+    }
+
+    /// Takes a step from the Secret as it was looked at. `content` is what it said, or said last; `trusted` what stays trusted where
+    /// there is nothing of that.
+    async fn step(
+        &self,
+        step: Step,
+        secret: Option<&Secret>,
+        content: Option<&Content>,
+        trusted: Vec<CertificateDer<'static>>,
+    ) -> Result<(), StepError> {
+        let now = Timestamp::now();
+        let next = step.taken(content, trusted, now, || Authority::generate(now, self.times.authority))?;
+        let written = match secret {
+            None => cluster::apply::ensure(&self.api, &next.secret(), None).await?,
+            Some(secret) => {
+                let mut annotations = secret.annotations().clone();
+                annotations.extend(next.annotations());
+                let set = |path, value| PatchOperation::Add(AddOperation { path, value });
+                let changes = vec![
+                    set(PointerBuf::from_tokens(["data"]), json!(next.data())),
+                    set(PointerBuf::from_tokens(["metadata", "annotations"]), json!(annotations)),
+                ];
+                cluster::apply::patch(&self.api, secret, None, changes).await?
+            }
+        };
+        if matches!(written, Written::Done(_)) {
+            if matches!(step, Step::Begin | Step::Switch) {
+                self.metrics.certificate_renewals(Certificate::Authority, true).inc();
+            }
+            tracing::info!(secret = SECRET, trusted = next.bundle.len(), "{step}");
+        }
+        Ok(())
+    }
+
+    fn tell(&self, error: Option<&StepError>, step: Step) {
+        self.tell_problem(Certificate::Authority, error.map(|error| format!("{step}: {error}")));
+    }
+
+    /// Logs a problem once, for as long as it is the same.
+    fn tell_problem(&self, certificate: Certificate, problem: Option<String>) {
+        let mut health = self.lock_health();
+        if let Some(problem) = &problem {
+            self.metrics.certificate_renewals(certificate, false).inc();
+            if health.problem.as_ref() != Some(problem) {
+                tracing::error!(problem, "a certificate cannot be renewed");
+            }
+        }
+        health.problem = problem;
+    }
+
+    fn lock_health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long it is until then.
+fn until(due: Timestamp, now: Timestamp) -> Duration {
+    now.duration_until(due).try_into().unwrap_or_default()
+}

@@ -1,0 +1,362 @@
+//! What to do about the CA next, and when each replica signs its leaf: functions of what is seen and the time.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use rustls::pki_types::CertificateDer;
+
+use super::super::registration::Published;
+use super::{Authority, Content, Times, after, before};
+
+/// The Secret, as a replica sees it.
+#[derive(Clone, Copy, Debug)]
+pub enum Stored<'a> {
+    /// It is not there.
+    Absent,
+    /// It holds no CA that can sign.
+    Unusable,
+    /// It is as it should be.
+    Usable(&'a Content),
+}
+
+/// A change of the Secret. The first two are made by any replica, the others by the leader; all only over the very state that was
+/// looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// There is no CA, or it has expired: a new one signs at once. What was trusted stays trusted.
+    Begin,
+    /// The Secret was deleted or overwritten: what this replica last saw is written again, and another CA is announced, for
+    /// whoever deletes the Secret may want that.
+    Restore,
+    /// The signing CA grows old: another one is announced.
+    Announce,
+    /// The Secret lacks something that can be told from the rest of it.
+    Mend,
+    /// All trust the announced CA: it signs from now on.
+    Switch,
+    /// The last leaves of older CAs have expired: they are no longer trusted.
+    Retire,
+}
+
+/// What to do, and when to look again at the latest if nothing else changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// This, now.
+    Do(Step),
+    /// Nothing before then; `None`: not before something changes.
+    Rest(Option<Timestamp>),
+}
+
+/// A leaf that a replica shows.
+#[derive(Clone, Debug)]
+pub struct Leaf {
+    /// Certificate of its CA.
+    pub issuer: CertificateDer<'static>,
+    /// When it was signed.
+    pub signed: Timestamp,
+    /// When it ends.
+    pub not_after: Timestamp,
+    /// How early, from 0 to 1, this one is renewed, so that replicas do not all do so at once.
+    pub jitter: f64,
+}
+
+/// What a replica remembers of the Secret.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// The last content that could be used.
+    pub content: Option<Content>,
+    /// The CAs to trust, and since when this replica has seen each among them.
+    trusted: Vec<(CertificateDer<'static>, Timestamp)>,
+}
+
+impl Memory {
+    /// The Secret says this now.
+    pub fn remember(&mut self, content: &Content, now: Timestamp) {
+        self.content = Some(content.clone());
+        self.trusted.retain(|(certificate, _)| content.bundle.contains(certificate));
+        for certificate in &content.bundle {
+            if !self.trusted.iter().any(|(known, _)| known == certificate) {
+                self.trusted.push((certificate.clone(), now));
+            }
+        }
+    }
+
+    /// Since when this replica has seen this CA among those to trust; the end of time if it has not.
+    #[must_use]
+    pub fn trusted_since(&self, certificate: &CertificateDer<'static>) -> Timestamp {
+        let known = self.trusted.iter().find(|(known, _)| known == certificate);
+        known.map_or(Timestamp::MAX, |(_, since)| *since)
+    }
+}
+
+impl Step {
+    /// What the Secret is to say after this step. `last`: what it says, or said when it was last usable; `trusted`: what stays
+    /// trusted where nothing else is left of it; `make` makes a CA.
+    ///
+    /// # Errors
+    /// That of `make`.
+    pub fn taken<E>(
+        self,
+        last: Option<&Content>,
+        trusted: Vec<CertificateDer<'static>>,
+        now: Timestamp,
+        make: impl FnOnce() -> Result<Authority, E>,
+    ) -> Result<Content, E> {
+        Ok(match (self, last) {
+            (Self::Begin, _) | (_, None) => Content::begin(make()?, trusted, now),
+            (Self::Restore, Some(content)) if content.next.is_some() => content.clone(),
+            (Self::Restore | Self::Announce, Some(content)) => content.announce(make()?),
+            (Self::Mend, Some(content)) => content.clone(),
+            (Self::Switch, Some(content)) => content.switch(now),
+            (Self::Retire, Some(content)) => content.retire(),
+        })
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Begin => "a CA begins to sign",
+            Self::Restore => "the CA is stored again, and another one announced",
+            Self::Announce => "another CA is announced",
+            Self::Mend => "what was missing is added",
+            Self::Switch => "the announced CA begins to sign",
+            Self::Retire => "CAs that sign no more are no longer trusted",
+        })
+    }
+}
+
+/// What any replica does, so that there is a CA. `remembered` is what the Secret held when this replica last saw it usable.
+#[must_use]
+pub fn keep(stored: Stored<'_>, remembered: Option<&Content>, now: Timestamp) -> Plan {
+    match (stored, remembered) {
+        (Stored::Usable(content), _) if !content.signing.is_expired(now) => {
+            Plan::Rest(Some(content.signing.not_after()))
+        }
+        (Stored::Absent | Stored::Unusable, Some(content)) if !content.signing.is_expired(now) => {
+            Plan::Do(Step::Restore)
+        }
+        _ => Plan::Do(Step::Begin),
+    }
+}
+
+/// What the leader does, so that the CA is renewed. `memory` holds what the Secret says now; `published` is what the registered
+/// objects trust.
+#[must_use]
+pub fn renew(memory: &Memory, published: &Published, now: Timestamp, times: Times) -> Plan {
+    let Some(content) = &memory.content else { return Plan::Rest(None) };
+    if content.signing.is_expired(now) {
+        return Plan::Rest(None); // any replica begins anew
+    }
+    if content.is_mended {
+        return Plan::Do(Step::Mend);
+    }
+    let renewal = |authority: &Authority| before(authority.not_after(), times.authority / 3);
+    if let Some(next) = content.next.as_ref().filter(|next| renewal(next) > now) {
+        // Objects that are not there are no hindrance; but one may be on its way that was written before the announcement.
+        let announced = memory.trusted_since(next.certificate());
+        return match published.all_trust(next.certificate()).map(|since| after(since.max(announced), times.grace)) {
+            Some(due) if due <= now => Plan::Do(Step::Switch),
+            due => Plan::Rest(due),
+        };
+    }
+    let renewal = renewal(&content.signing);
+    if renewal <= now {
+        return Plan::Do(Step::Announce);
+    }
+    if !content.has_retired() {
+        return Plan::Rest(Some(renewal));
+    }
+    // A replica may have heard of the switch late, and signed by the CA before it until then.
+    let retirement = after(content.signing_since, times.leaf + times.leaf / 7);
+    if retirement <= now { Plan::Do(Step::Retire) } else { Plan::Rest(Some(renewal.min(retirement))) }
+}
+
+/// When a replica is to sign a new leaf; a time that is over means now. `trusted_since`: when this replica first saw the signing CA
+/// among those to trust.
+#[must_use]
+pub fn sign_at(
+    leaf: Option<&Leaf>,
+    content: &Content,
+    trusted_since: Timestamp,
+    now: Timestamp,
+    times: Times,
+) -> Timestamp {
+    let Some(leaf) = leaf.filter(|leaf| leaf.not_after > now && content.bundle.contains(&leaf.issuer)) else {
+        return now;
+    };
+    if leaf.issuer != *content.signing.certificate() {
+        // A switch comes long after the announcement, so this is now. Where a first CA took the place of one that was lost, the
+        // old leaf does better service until the API server knows the new CA.
+        return after(trusted_since, times.grace).min(leaf.not_after);
+    }
+    if leaf.not_after >= content.signing.not_after() {
+        return leaf.not_after; // another leaf of this CA would last no longer
+    }
+    let third = leaf.signed.duration_until(leaf.not_after).unsigned_abs() / 3;
+    before(leaf.not_after, third + third.mul_f64(leaf.jitter.clamp(0.0, 1.0) / 3.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::admission::registration::Bundles;
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    fn now() -> Timestamp {
+        Timestamp::from_second(1_800_000_000).expect("a time")
+    }
+
+    fn times() -> Times {
+        Times::default()
+    }
+
+    /// A CA with so many days to go.
+    fn authority(days: u32) -> Authority {
+        Authority::generate(now(), DAY * days).expect("a CA")
+    }
+
+    fn content(days: u32) -> Content {
+        Content::begin(authority(days), Vec::new(), now())
+    }
+
+    /// What a replica remembers that has seen this since then.
+    fn memory(content: &Content, since: Timestamp) -> Memory {
+        let mut memory = Memory::default();
+        memory.remember(content, since);
+        memory
+    }
+
+    /// Three objects that have trusted these since then.
+    fn published(trusted: &[CertificateDer<'static>], since: Timestamp) -> Published {
+        let mut published = Published::default();
+        for name in Published::NAMES {
+            published.saw(name, Some(Bundles::from(vec![trusted.to_vec()])), since);
+        }
+        published
+    }
+
+    #[test]
+    fn without_a_ca_any_replica_begins() {
+        assert_eq!(keep(Stored::Absent, None, now()), Plan::Do(Step::Begin));
+        assert_eq!(keep(Stored::Unusable, None, now()), Plan::Do(Step::Begin));
+    }
+
+    #[test]
+    fn an_expired_ca_is_replaced_at_once_by_any_replica_and_only_so() {
+        let old = content(1);
+        let late = now() + DAY;
+        assert_eq!(keep(Stored::Usable(&old), Some(&old), late), Plan::Do(Step::Begin));
+        assert_eq!(keep(Stored::Absent, Some(&old), late), Plan::Do(Step::Begin));
+        assert_eq!(renew(&memory(&old, now()), &Published::default(), late, times()), Plan::Rest(None));
+    }
+
+    #[test]
+    fn a_secret_that_was_deleted_or_overwritten_comes_back() {
+        let content = content(365);
+        assert_eq!(keep(Stored::Absent, Some(&content), now()), Plan::Do(Step::Restore));
+        assert_eq!(keep(Stored::Unusable, Some(&content), now()), Plan::Do(Step::Restore));
+        assert_eq!(keep(Stored::Usable(&content), None, now()), Plan::Rest(Some(content.signing.not_after())));
+    }
+
+    #[test]
+    fn another_ca_is_announced_when_a_third_of_the_life_is_left() {
+        let content = content(365);
+        let published = published(&content.bundle, now());
+        let renewal = content.signing.not_after() - times().authority / 3;
+        assert_eq!(renew(&memory(&content, now()), &published, now(), times()), Plan::Rest(Some(renewal)));
+        assert_eq!(renew(&memory(&content, now()), &published, renewal, times()), Plan::Do(Step::Announce));
+    }
+
+    #[test]
+    fn the_announced_ca_signs_a_grace_time_after_all_objects_were_seen_with_it() {
+        let content = content(100).announce(authority(365));
+        let renew = |published: &Published, at| renew(&memory(&content, now()), published, at, times());
+        assert_eq!(renew(&Published::default(), now()), Plan::Rest(None));
+        assert_eq!(renew(&published(&content.bundle[..1], now()), now() + DAY), Plan::Rest(None));
+
+        let mut published = published(&content.bundle, now());
+        let due = now() + times().grace;
+        assert_eq!(renew(&published, now()), Plan::Rest(Some(due)));
+        assert_eq!(renew(&published, due), Plan::Do(Step::Switch));
+        // the last one counts
+        let old = Bundles::from(vec![content.bundle.clone(), content.bundle[..1].to_vec()]);
+        published.saw(Published::NAMES[2], Some(old), now());
+        assert_eq!(renew(&published, due), Plan::Rest(None));
+        published.saw(Published::NAMES[2], Some(Bundles::from(vec![content.bundle.clone()])), due);
+        assert_eq!(renew(&published, due), Plan::Rest(Some(due + times().grace)));
+    }
+
+    #[test]
+    fn an_object_that_is_not_there_need_not_trust_anything() {
+        let content = content(100).announce(authority(365));
+        let mut published = published(&content.bundle, now());
+        published.saw(Published::NAMES[2], None, now());
+        let due = now() + times().grace;
+        assert_eq!(renew(&memory(&content, now()), &published, due, times()), Plan::Do(Step::Switch));
+        // one may be on its way that was written before the announcement
+        assert_eq!(renew(&memory(&content, due), &published, due, times()), Plan::Rest(Some(due + times().grace)));
+    }
+
+    #[test]
+    fn an_announced_ca_that_has_waited_for_most_of_its_life_is_replaced() {
+        let content = content(200).announce(authority(120));
+        let published = published(&content.bundle, now());
+        assert_eq!(
+            renew(&memory(&content, now()), &published, now() + DAY, times()),
+            Plan::Rest(Some(content.signing.not_after() - times().authority / 3))
+        );
+        assert_eq!(renew(&memory(&content, now()), &published, now() + DAY * 100, times()), Plan::Do(Step::Announce));
+    }
+
+    #[test]
+    fn an_old_ca_is_trusted_until_its_last_leaf_has_expired() {
+        let content = content(100).announce(authority(365)).switch(now());
+        let renew = |at| renew(&memory(&content, now()), &published(&content.bundle, at), at, times());
+        let retirement = now() + DAY * 8;
+        assert_eq!(renew(now()), Plan::Rest(Some(retirement)));
+        assert_eq!(renew(retirement), Plan::Do(Step::Retire));
+    }
+
+    fn leaf(content: &Content) -> Leaf {
+        let issuer = content.signing.certificate().clone();
+        Leaf { issuer, signed: now(), not_after: now() + times().leaf, jitter: 0.0 }
+    }
+
+    #[test]
+    fn a_leaf_is_renewed_when_a_third_of_its_life_is_left_or_a_little_before() {
+        let content = content(365);
+        let sign_at = |leaf: Option<&Leaf>, now| sign_at(leaf, &content, now, now, times());
+        let hour = Duration::from_secs(60 * 60);
+        assert_eq!(sign_at(None, now()), now());
+        assert_eq!(sign_at(Some(&leaf(&content)), now()), now() + hour * 112);
+        let early = Leaf { jitter: 1.0, ..leaf(&content) };
+        assert_eq!(sign_at(Some(&early), now()), now() + hour * 112 - hour * 56 / 3);
+        let late = now() + times().leaf;
+        assert_eq!(sign_at(Some(&leaf(&content)), late), late);
+    }
+
+    #[test]
+    fn a_leaf_that_the_bundle_does_not_trust_is_replaced_at_once() {
+        let (content, other) = (content(365), content(365));
+        assert_eq!(sign_at(Some(&leaf(&other)), &content, now(), now(), times()), now());
+    }
+
+    #[test]
+    fn a_leaf_of_the_ca_before_is_replaced_when_the_new_one_has_been_trusted_for_the_grace_time() {
+        let before = content(365);
+        let switched = before.announce(authority(365)).switch(now());
+        let at = sign_at(Some(&leaf(&before)), &switched, now(), now(), times());
+        assert_eq!(at, now() + times().grace);
+    }
+
+    #[test]
+    fn a_leaf_that_lasts_as_long_as_its_ca_is_not_signed_again_and_again() {
+        let content = content(7);
+        let end = content.signing.not_after();
+        assert_eq!(sign_at(Some(&leaf(&content)), &content, now(), end - DAY, times()), end);
+    }
+}

@@ -1,0 +1,163 @@
+//! Which CAs the registered objects were last seen to trust.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use kube::core::DynamicObject;
+use rustls::pki_types::CertificateDer;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::super::authority::signer::certificates_of;
+use super::super::certificate::ServingCertificate;
+use super::desired::{CRD, MUTATING, VALIDATING};
+use crate::cluster::Term;
+use crate::telemetry::Metrics;
+
+/// What each object trusts, and since when; one that was not looked for yet has no entry.
+#[derive(Clone, Debug, Default)]
+pub struct Published {
+    objects: BTreeMap<&'static str, Seen>,
+}
+
+#[derive(Clone, Debug)]
+struct Seen {
+    /// `None`: there is no such object.
+    bundles: Option<Bundles>,
+    since: Timestamp,
+}
+
+/// The CAs that each webhook of an object trusts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bundles {
+    webhooks: Vec<Vec<CertificateDer<'static>>>,
+}
+
+impl Published {
+    /// The names of all objects.
+    pub const NAMES: [&'static str; 3] = [MUTATING, VALIDATING, CRD];
+
+    /// An object was seen to trust these; `None`: it was seen to be absent.
+    pub fn saw(&mut self, name: &'static str, bundles: Option<Bundles>, now: Timestamp) {
+        match self.objects.get(name) {
+            Some(seen) if seen.bundles == bundles => {}
+            _ => _ = self.objects.insert(name, Seen { bundles, since: now }),
+        }
+    }
+
+    /// Since when all objects that there are have trusted this CA; `None` if one does not, or was not looked for.
+    #[must_use]
+    pub fn all_trust(&self, authority: &CertificateDer<'static>) -> Option<Timestamp> {
+        let since = |name| {
+            let seen = self.objects.get(name)?;
+            let trusts = seen.bundles.as_ref().is_none_or(|bundles| bundles.all(|bundle| bundle.contains(authority)));
+            trusts.then_some(seen.since)
+        };
+        Self::NAMES.into_iter().map(since).try_fold(Timestamp::MIN, |latest, since| Some(latest.max(since?)))
+    }
+
+    /// The objects that there are.
+    pub fn present(&self) -> impl Iterator<Item = (&'static str, &Bundles)> {
+        self.objects.iter().filter_map(|(name, seen)| Some((*name, seen.bundles.as_ref()?)))
+    }
+}
+
+impl Bundles {
+    /// Of a webhook configuration, or of a CRD's conversion.
+    #[must_use]
+    pub fn of(object: &DynamicObject) -> Self {
+        let webhooks = object.data["webhooks"].as_array().into_iter().flatten();
+        let conversion = &object.data["spec"]["conversion"]["webhook"];
+        let clients =
+            webhooks.chain((!conversion.is_null()).then_some(conversion)).map(|webhook| &webhook["clientConfig"]);
+        Self { webhooks: clients.map(bundle).collect() }
+    }
+
+    /// Whether this holds of every bundle.
+    pub fn all(&self, mut holds: impl FnMut(&[CertificateDer<'static>]) -> bool) -> bool {
+        self.webhooks.iter().all(|bundle| holds(bundle))
+    }
+}
+
+impl From<Vec<Vec<CertificateDer<'static>>>> for Bundles {
+    fn from(webhooks: Vec<Vec<CertificateDer<'static>>>) -> Self {
+        Self { webhooks }
+    }
+}
+
+/// Shows for as long as this replica leads which of the objects trust the certificate that it shows.
+pub async fn keep_in_sync_metric(
+    term: &Term,
+    mut published: watch::Receiver<Published>,
+    shown: &ServingCertificate,
+    metrics: &Metrics,
+) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(10));
+    let ended = term.ended();
+    tokio::pin!(ended);
+    loop {
+        tokio::select! {
+            () = &mut ended => break,
+            _ = ticks.tick() => {}
+            Ok(()) = published.changed() => {}
+        }
+        let (trusted, now) = (published.borrow_and_update().clone(), Timestamp::now());
+        let in_sync = shown.current().map(|pair| {
+            trusted
+                .present()
+                .map(|(name, bundles)| (name, bundles.all(|bundle| pair.is_trusted_by(bundle, now))))
+                .collect::<Vec<_>>()
+        });
+        metrics.set_cabundles_in_sync(in_sync.unwrap_or_default());
+    }
+    metrics.set_cabundles_in_sync([]);
+}
+
+fn bundle(client: &Value) -> Vec<CertificateDer<'static>> {
+    let encoded = client["caBundle"].as_str().unwrap_or_default();
+    certificates_of(&STANDARD.decode(encoded).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::admission::authority::signer::{Authority, to_pem};
+
+    fn authority() -> CertificateDer<'static> {
+        let ca = Authority::generate(Timestamp::now(), Duration::from_secs(3600)).expect("a CA");
+        ca.certificate().clone()
+    }
+
+    fn client(trusted: &[CertificateDer<'static>]) -> Value {
+        json!({"clientConfig": {"caBundle": STANDARD.encode(to_pem(trusted))}})
+    }
+
+    fn bundles(object: Value) -> Bundles {
+        Bundles::of(&serde_json::from_value(object).expect("an object"))
+    }
+
+    #[test]
+    fn every_webhook_of_an_object_counts() {
+        let (one, two) = (authority(), authority());
+        let both = [one.clone(), two.clone()];
+        let configuration = bundles(json!({"metadata": {}, "webhooks": [client(&both), client(&both[..1])]}));
+        assert!(configuration.all(|bundle| bundle.contains(&one)));
+        assert!(!configuration.all(|bundle| bundle.contains(&two)));
+        let crd =
+            bundles(json!({"metadata": {}, "spec": {"conversion": {"strategy": "Webhook", "webhook": client(&both)}}}));
+        assert!(crd.all(|bundle| bundle == both));
+    }
+
+    #[test]
+    fn a_webhook_without_a_bundle_trusts_nobody_and_no_webhook_asks_for_nothing() {
+        let one = authority();
+        let bare = bundles(json!({"metadata": {}, "webhooks": [{"clientConfig": {"url": "https://x"}}]}));
+        assert!(!bare.all(|bundle| bundle.contains(&one)));
+        assert!(bundles(json!({"metadata": {}, "spec": {"conversion": {"strategy": "None"}}})).all(|_| false));
+    }
+}

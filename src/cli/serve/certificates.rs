@@ -1,0 +1,172 @@
+//! `--certificates`: where the certificate of the server comes from, and how the API server comes to trust it.
+
+use crate::admission::authority::Times;
+use crate::admission::certificate::LOCAL_NAMES;
+use crate::admission::registration::{Registration, SERVICE};
+use crate::admission::{CertificatePair, ServingCertificate, reload};
+use anyhow::{Context, Result, bail};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+/// Flags about certificates.
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Certificates")]
+pub(in crate::cli) struct Flags {
+    /// Where the certificate comes from [default: files with --tls-dir, else self-managed; with --from and without --tls-dir a
+    /// certificate is made at start]
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub certificates: Option<Mode>,
+    /// Folder with tls.crt and tls.key, read again every 10 s
+    #[arg(long, value_name = "DIR")]
+    pub tls_dir: Option<PathBuf>,
+    /// More names or addresses for the certificate, where outrigger signs it
+    #[arg(long = "tls-name", value_name = "NAME", conflicts_with = "tls_dir")]
+    pub tls_names: Vec<String>,
+    /// Write the CA of the certificate that is made at start to this file, for clients to trust
+    #[arg(long, value_name = "FILE", requires = "from", conflicts_with = "tls_dir")]
+    pub ca_out: Option<PathBuf>,
+    /// Certificates that the API server trusts, in PEM; read again when they change [default: ca.crt of --tls-dir]
+    #[arg(long, value_name = "FILE", requires = "tls_dir")]
+    pub ca_file: Option<PathBuf>,
+    /// cert-manager: name of the Certificate of --tls-dir, in the namespace of outrigger
+    #[arg(long, value_name = "NAME", default_value = SERVICE)]
+    pub certificate: String,
+    /// Lives of CA and leaf, and the grace time of a switch, in seconds: for tests of renewals
+    #[arg(long, value_name = "CA,LEAF,GRACE", value_parser = times, hide = true)]
+    pub certificate_times: Option<Times>,
+}
+
+/// Where the certificate comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(in crate::cli) enum Mode {
+    /// A CA in a Secret, kept by outrigger; each replica signs its own certificate
+    SelfManaged,
+    /// --tls-dir holds the Secret of a Certificate; cert-manager tells the API server whom to trust
+    CertManager,
+    /// --tls-dir and --ca-file
+    Files,
+}
+
+/// The mode, with what belongs to it.
+#[derive(Debug)]
+pub(in crate::cli) enum Source {
+    /// Made at start, for this process alone.
+    Made,
+    SelfManaged(Times),
+    CertManager(PathBuf),
+    Files(PathBuf),
+}
+
+fn times(text: &str) -> Result<Times, String> {
+    let seconds =
+        text.split(',').map(str::parse).collect::<Result<Vec<u64>, _>>().map_err(|error| error.to_string())?;
+    match seconds.into_iter().map(Duration::from_secs).collect::<Vec<_>>()[..] {
+        [authority, leaf, grace] if grace < leaf && leaf < authority => Ok(Times { authority, leaf, grace }),
+        _ => Err("must be three numbers CA,LEAF,GRACE, each smaller than the one before".to_owned()),
+    }
+}
+
+impl Flags {
+    pub fn source(&self, in_a_cluster: bool) -> Result<Source> {
+        Ok(match (self.certificates, &self.tls_dir) {
+            (Some(Mode::SelfManaged | Mode::CertManager), _) if !in_a_cluster => {
+                bail!("--certificates: self-managed and cert-manager need a cluster, and --from serves without one")
+            }
+            (Some(Mode::SelfManaged), Some(_)) => {
+                bail!("--certificates self-managed: outrigger signs the certificate itself, leave --tls-dir out")
+            }
+            (Some(Mode::Files | Mode::CertManager), None) => {
+                bail!("--certificates: --tls-dir is needed, the folder with tls.crt and tls.key")
+            }
+            (Some(Mode::CertManager), Some(_)) if self.ca_file.is_some() => {
+                bail!(
+                    "--certificates cert-manager: cert-manager tells the API server whom to trust, leave --ca-file out"
+                )
+            }
+            (Some(Mode::CertManager), Some(folder)) => Source::CertManager(folder.clone()),
+            (Some(Mode::Files) | None, Some(folder)) => Source::Files(folder.clone()),
+            (None, None) if !in_a_cluster => Source::Made,
+            (Some(Mode::SelfManaged) | None, None) => Source::SelfManaged(self.certificate_times.unwrap_or_default()),
+        })
+    }
+
+    /// Names and addresses by which this server is reached on its own machine.
+    pub fn names(&self, listen: Option<SocketAddr>) -> BTreeSet<String> {
+        let listen = listen.map(|listen| listen.ip()).filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string());
+        LOCAL_NAMES.iter().map(ToString::to_string).chain(listen).chain(self.tls_names.iter().cloned()).collect()
+    }
+
+    /// The Certificate of cert-manager whose CA is to be trusted.
+    pub fn certificate(&self, namespace: &str) -> String {
+        format!("{namespace}/{}", self.certificate)
+    }
+}
+
+impl Source {
+    /// The folder that is read again and again.
+    pub fn folder(&self) -> Option<PathBuf> {
+        match self {
+            Self::CertManager(folder) | Self::Files(folder) => Some(folder.clone()),
+            Self::Made | Self::SelfManaged(_) => None,
+        }
+    }
+
+    /// What is shown from the start; nothing where the cluster must be asked first.
+    pub fn first(&self, names: &BTreeSet<String>) -> Result<ServingCertificate> {
+        Ok(match self {
+            Self::CertManager(folder) | Self::Files(folder) => {
+                ServingCertificate::new(CertificatePair::from_dir(folder).context("--tls-dir")?)
+            }
+            Self::Made => {
+                let names: Vec<_> = names.iter().map(String::as_str).collect();
+                ServingCertificate::new(CertificatePair::generate(&names, SystemTime::now())?)
+            }
+            Self::SelfManaged(_) => ServingCertificate::default(),
+        })
+    }
+}
+
+/// The file with what the API server is to trust.
+pub(super) struct CaFile(PathBuf);
+
+impl CaFile {
+    pub fn of(flags: &Flags, folder: &std::path::Path) -> Self {
+        Self(flags.ca_file.clone().unwrap_or_else(|| folder.join("ca.crt")))
+    }
+
+    pub fn read(&self) -> Result<String> {
+        let file = self.0.display();
+        let pem = std::fs::read_to_string(&self.0)
+            .with_context(|| format!("--ca-file: cannot read {file}, by which the API server is to trust tls.crt"))?;
+        if !pem.contains("-----BEGIN CERTIFICATE-----") {
+            bail!("--ca-file: {file} holds no certificate in PEM");
+        }
+        Ok(pem)
+    }
+
+    /// Reads the file again and again; its last good content stays registered.
+    pub async fn keep_registered(self, registration: tokio::sync::watch::Sender<Registration>) {
+        let mut ticks = tokio::time::interval(reload::PERIOD);
+        let mut last_problem = None;
+        loop {
+            ticks.tick().await;
+            let problem = match self.read() {
+                Ok(pem) => {
+                    registration.send_if_modified(|registration| {
+                        let changed = registration.ca_bundle.as_ref() != Some(&pem);
+                        registration.ca_bundle = Some(pem);
+                        changed
+                    });
+                    None
+                }
+                Err(error) => Some(format!("{error:#}")),
+            };
+            if let Some(problem) = problem.as_ref().filter(|problem| last_problem.as_ref() != Some(*problem)) {
+                tracing::error!(problem, "the certificates to trust cannot be read; the present ones stay registered");
+            }
+            last_problem = problem;
+        }
+    }
+}
