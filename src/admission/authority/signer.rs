@@ -220,7 +220,7 @@ mod tests {
         assert!(leaf.is_trusted_by(&[other.clone(), ca.clone()], now));
         assert!(!leaf.is_trusted_by(&[other], now));
         assert!(!leaf.is_trusted_by(&[], now));
-        assert!(!leaf.is_trusted_by(&[ca.clone()], now + WEEK + Duration::from_secs(1)));
+        assert!(!leaf.is_trusted_by(std::slice::from_ref(&ca), now + WEEK + Duration::from_secs(1)));
         assert!(!leaf.is_trusted_by(&[ca], now - CLOCK_SKEW - Duration::from_secs(1)));
     }
 

@@ -209,9 +209,9 @@ pub(super) async fn job(
         let (shutdown, elected) = (shutdown.clone(), flags.leader_elect);
         async move {
             if elected {
-                leadership.run(&shutdown, lead).await;
+                Box::pin(leadership.run(&shutdown, lead)).await;
             } else {
-                lease::lead_alone(&shutdown, lead).await;
+                Box::pin(lease::lead_alone(&shutdown, lead)).await;
             }
         }
     });
