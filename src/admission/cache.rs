@@ -11,8 +11,11 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::ResourceExt;
 use kube::core::PartialObjectMeta;
 use serde_json::Value;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
+use super::awaited::{Awaited, is_newer};
+use super::sidecarset::name as name_of;
 use super::validate_sidecarset::{KnownWorld, RevisionName};
 use crate::api::decode::{self, FieldError};
 use crate::api::sidecarset::SidecarSet;
@@ -28,6 +31,8 @@ pub struct Cache {
     changed: Notify,
     snapshot: ArcSwap<Snapshot>,
     world: ArcSwap<KnownWorld>,
+    awaited: Awaited,
+    published: watch::Sender<()>,
     metrics: Arc<Metrics>,
 }
 
@@ -53,7 +58,15 @@ impl Cache {
             unusable: BTreeMap::new(),
         };
         let (snapshot, world) = (ArcSwap::from_pointee(known.index.snapshot()), ArcSwap::from_pointee(known.world()));
-        Self { known: Mutex::new(known), changed: Notify::new(), snapshot, world, metrics }
+        Self {
+            known: Mutex::new(known),
+            changed: Notify::new(),
+            snapshot,
+            world,
+            awaited: Awaited::default(),
+            published: watch::Sender::default(),
+            metrics,
+        }
     }
 
     /// For the review of Pods.
@@ -64,6 +77,29 @@ impl Cache {
     /// For the review of SidecarSets.
     pub fn world(&self) -> arc_swap::Guard<Arc<KnownWorld>> {
         self.world.load()
+    }
+
+    /// Tells of each new snapshot.
+    pub fn published(&self) -> watch::Receiver<()> {
+        self.published.subscribe()
+    }
+
+    /// This set was allowed here and is about to be stored: Pods that it may be for wait until the watch tells of it, so that who
+    /// creates a set and then a Pod finds it injected. They wait no longer than [`super::awaited::PATIENCE`], and what is never told is
+    /// never injected: others may have refused it.
+    pub fn expect(&self, set: &SidecarSet) {
+        let known = self.lock();
+        let metadata = &set.metadata;
+        // A set of this name that is there already: it will be refused (creation), or nothing that selects Pods changes (the
+        // generation is the same).
+        if known.sets.get(name_of(set)).is_none_or(|stored| is_newer(metadata, &stored.metadata)) {
+            self.awaited.expect(set, Instant::now());
+        }
+    }
+
+    /// What the Pod of this review has to wait for, if anything.
+    pub fn awaited_for(&self, body: &[u8]) -> Option<impl Future<Output = ()> + Send + use<>> {
+        self.awaited.by(body, Instant::now())
     }
 
     /// Makes snapshots after single changes, for ever. A whole list is seen as soon as it was told.
@@ -82,6 +118,8 @@ impl Cache {
     fn publish_known(&self, known: &Known) {
         self.snapshot.store(Arc::new(known.index.snapshot()));
         self.world.store(Arc::new(known.world()));
+        self.awaited.told(|name| known.sets.get(name).map(|set| &set.metadata));
+        self.published.send_replace(());
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.metrics.sidecarsets.set(count(known.index.sets()));
         self.metrics.source_errors.set(count(known.unusable.len()));

@@ -10,6 +10,7 @@
 //! - [`validate_sidecarset`]: whether a SidecarSet may be stored
 //! - [`convert`]: SidecarSets from one version to another
 //! - [`cache`]: what reviews are answered from in a cluster
+//! - [`awaited`]: SidecarSets that the cache is about to hear of
 //! - [`registration`]: how the API server comes to call this webhook
 //! - [`mod@reload`]: a certificate from files, renewed while it is served
 //! - [`limits`]: what is refused, before it is read where possible
@@ -17,6 +18,7 @@
 //! - [`client`]: sends reviews, for the demo, tests and benches
 
 pub mod authority;
+pub mod awaited;
 pub mod cache;
 pub mod certificate;
 pub mod client;
@@ -40,5 +42,5 @@ pub use certificate::{CertificatePair, ServingCertificate};
 pub use client::Client;
 pub use limits::Limits;
 pub use reply::Reply;
-pub use router::{Handler, router};
+pub use router::{Answer, Handler, at_once, router};
 pub use server::{Server, Settings};

@@ -10,6 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::de::{Deserialize, IgnoredAny};
 use serde_json::value::RawValue;
 
+/// The kind of reviews and of their answers.
+pub(super) const ADMISSION_REVIEW: &str = "AdmissionReview";
 /// Objects and lists inside each other beyond this are refused; the API server's own reader stops there too.
 const MAX_DEPTH: usize = 10_000;
 /// Kubernetes cuts a warning after this many characters,
@@ -22,14 +24,14 @@ const QUOTED_CHARACTERS: usize = 64;
 /// An AdmissionReview that was read: what is asked, and what the answer repeats.
 #[derive(Debug)]
 pub(super) struct Review<'a, O, Old = IgnoredAny> {
-    api_version: &'static str,
+    pub api_version: &'static str,
     pub request: AdmissionRequest<'a, O, Old>,
 }
 
 impl<'a, O: Deserialize<'a>, Old: Deserialize<'a>> Review<'a, O, Old> {
     /// Reads a body as the review of a `kind` of `group`. The error names the field at fault.
     pub fn read(body: &'a [u8], group: &str, kind: &str) -> Result<Self, String> {
-        let review: AdmissionReview<'a, O, Old> = read(body, "AdmissionReview")?;
+        let review: AdmissionReview<'a, O, Old> = read(body, ADMISSION_REVIEW)?;
         let api_version = match &*review.api_version {
             "admission.k8s.io/v1" => "admission.k8s.io/v1",
             "admission.k8s.io/v1beta1" => "admission.k8s.io/v1beta1",
@@ -37,7 +39,7 @@ impl<'a, O: Deserialize<'a>, Old: Deserialize<'a>> Review<'a, O, Old> {
                 return Err(format!("apiVersion: expected admission.k8s.io/v1 or v1beta1, found {}", quoted(other)));
             }
         };
-        expect_kind(&review.kind, "AdmissionReview")?;
+        expect_kind(&review.kind, ADMISSION_REVIEW)?;
         let request = review.request.ok_or("request: required in an AdmissionReview that is sent to a webhook")?;
         if request.uid.is_empty() {
             return Err("request.uid: required".to_owned());
@@ -62,7 +64,7 @@ impl<'a, O: Deserialize<'a>, Old: Deserialize<'a>> Review<'a, O, Old> {
 
     /// The answer with this response.
     pub fn reply(&self, response: AdmissionResponse<'_>) -> Reply {
-        written(&AdmissionReviewAnswer { api_version: self.api_version, kind: "AdmissionReview", response })
+        written(&AdmissionReviewAnswer { api_version: self.api_version, kind: ADMISSION_REVIEW, response })
     }
 }
 

@@ -8,14 +8,35 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Request, Response};
 use axum::routing::any;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 
 use super::limits::{Admitted, Gate, Limits, Reason};
 use super::reply::Reply;
 use crate::telemetry::{Metrics, Webhook};
 
 /// Answers one request body. For a body of up to [`Limits::inline`] it runs on the thread that serves the connection: then it must
-/// take microseconds, and it must never wait for anything.
-pub type Handler = Arc<dyn Fn(&[u8]) -> Reply + Send + Sync>;
+/// take microseconds. It must never wait for anything: what has to wait is an [`Answer::Later`].
+pub type Handler = Arc<dyn Fn(&[u8]) -> Answer + Send + Sync>;
+
+/// A handler that never has to wait.
+pub fn at_once(answer: impl Fn(&[u8]) -> Reply + Send + Sync + 'static) -> Handler {
+    Arc::new(move |body| answer(body).into())
+}
+
+/// What a handler comes to.
+pub enum Answer {
+    /// The answer.
+    Now(Reply),
+    /// It takes waiting, which must be bounded.
+    Later(BoxFuture<'static, Reply>),
+}
+
+impl From<Reply> for Answer {
+    fn from(reply: Reply) -> Self {
+        Self::Now(reply)
+    }
+}
 
 struct Endpoint {
     webhook: Webhook,
@@ -47,7 +68,7 @@ async fn serve(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) ->
     let counted = endpoint.metrics.webhook(endpoint.webhook).start();
     let response = match endpoint.gate.admit(request).await {
         Ok(admitted) if admitted.long => handle_long(endpoint.clone(), admitted).await.into_response(),
-        Ok(admitted) => endpoint.handle(&admitted).into_response(),
+        Ok(admitted) => endpoint.finish(endpoint.handle(&admitted), admitted).await.into_response(),
         Err(refusal) => {
             if let Reason::Overload(shed) = refusal.reason {
                 endpoint.metrics.shed(shed).inc();
@@ -61,22 +82,35 @@ async fn serve(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) ->
 
 /// The places go with the work: they stay taken until it is done, even if nobody waits for it any more.
 async fn handle_long(endpoint: Arc<Endpoint>, admitted: Admitted) -> Reply {
-    let reply = tokio::task::spawn_blocking(move || endpoint.handle(&admitted)).await;
-    reply.unwrap_or_else(|error| Reply::text(500, format!("the review was not finished: {error}\n")))
+    let working = endpoint.clone();
+    let work = tokio::task::spawn_blocking(move || (working.handle(&admitted), admitted));
+    match work.await {
+        Ok((answer, admitted)) => endpoint.finish(answer, admitted).await,
+        Err(error) => Reply::text(500, format!("the review was not finished: {error}\n")),
+    }
 }
 
 impl Endpoint {
     /// A panic is a fault of ours, so it must be an HTTP error: `allowed: false` would defeat `failurePolicy: Ignore`.
-    fn handle(&self, admitted: &Admitted) -> Reply {
+    fn handle(&self, admitted: &Admitted) -> Answer {
         let body = &*admitted.body;
-        catch_unwind(AssertUnwindSafe(|| (self.handler)(body))).unwrap_or_else(|_| {
-            self.metrics.webhook_panics.inc();
-            tracing::error!(
-                webhook = self.webhook.path(),
-                bytes = body.len(),
-                "a webhook handler panicked; answered 500"
-            );
-            Reply::text(500, "the webhook failed on this review, by a fault of its own; see its log\n")
-        })
+        catch_unwind(AssertUnwindSafe(|| (self.handler)(body))).unwrap_or_else(|_| self.panicked(body.len()).into())
+    }
+
+    /// The reply, after what it has to wait for; the places stay taken meanwhile.
+    async fn finish(&self, answer: Answer, admitted: Admitted) -> Reply {
+        match answer {
+            Answer::Now(reply) => reply,
+            Answer::Later(reply) => {
+                let reply = AssertUnwindSafe(reply).catch_unwind().await;
+                reply.unwrap_or_else(|_| self.panicked(admitted.body.len()))
+            }
+        }
+    }
+
+    fn panicked(&self, bytes: usize) -> Reply {
+        self.metrics.webhook_panics.inc();
+        tracing::error!(webhook = self.webhook.path(), bytes, "a webhook handler panicked; answered 500");
+        Reply::text(500, "the webhook failed on this review, by a fault of its own; see its log\n")
     }
 }

@@ -4,9 +4,9 @@
 //! was wrong in the stored object already, and is the same still, is a warning.
 
 use super::reply::Reply;
-use super::review::{bounded, unreadable};
+use super::review::{ADMISSION_REVIEW, bounded, unreadable, written};
 use super::sidecarset::{self, SidecarSetReview, Unreadable, Write, name};
-use crate::api::admission_review::{AdmissionResponse, Status, StatusCause, StatusDetails};
+use crate::api::admission_review::{AdmissionResponse, AdmissionReviewAnswer, Status, StatusCause, StatusDetails};
 use crate::api::sidecarset::{GROUP, KIND, SidecarSet};
 use crate::injection::validate::{Cause, KnownRevision, Verdict, Whitelist, WhitelistError, World, judge};
 use std::collections::BTreeMap;
@@ -69,29 +69,73 @@ impl KnownWorld {
     }
 }
 
+/// What a review comes to.
+#[derive(Debug)]
+pub enum Decision {
+    /// The answer.
+    Final(Reply),
+    /// The set may be stored.
+    Allowed(Box<Allowed>),
+}
+
+/// A SidecarSet that may be stored, and what is to be answered.
+#[derive(Debug)]
+pub struct Allowed {
+    /// As v1beta1, with its defaults.
+    pub set: SidecarSet,
+    /// Whether it will not be stored all the same.
+    pub dry_run: bool,
+    warnings: Vec<String>,
+    uid: String,
+    api_version: &'static str,
+}
+
+impl Allowed {
+    /// The answer, with one more warning where there is one.
+    #[must_use]
+    pub fn reply(self, warning: Option<String>) -> Reply {
+        let warnings = bounded(warning.into_iter().chain(self.warnings));
+        let response =
+            AdmissionResponse { uid: &self.uid, allowed: true, warnings: &warnings, ..AdmissionResponse::default() };
+        written(&AdmissionReviewAnswer { api_version: self.api_version, kind: ADMISSION_REVIEW, response })
+    }
+}
+
 /// Answers one review of a SidecarSet. It takes up to milliseconds where there are many sets.
 #[must_use]
 pub fn answer(body: &[u8], world: &KnownWorld) -> Reply {
-    decide(body, world).unwrap_or_else(|reason| unreadable(&reason))
+    match decide(body, world) {
+        Decision::Final(reply) => reply,
+        Decision::Allowed(allowed) => allowed.reply(None),
+    }
 }
 
-fn decide(body: &[u8], world: &KnownWorld) -> Result<Reply, String> {
+/// As [`answer`], for those who have something to do before a set is stored.
+#[must_use]
+pub fn decide(body: &[u8], world: &KnownWorld) -> Decision {
+    decided(body, world).unwrap_or_else(|reason| Decision::Final(unreadable(&reason)))
+}
+
+fn decided(body: &[u8], world: &KnownWorld) -> Result<Decision, String> {
     let review = sidecarset::read(body)?;
     let Write { set, old, .. } = match Write::of(&review) {
         Ok(Some(write)) => write,
-        Ok(None) => return Ok(review.reply(review.allow())),
+        Ok(None) => return Ok(Decision::Final(review.reply(review.allow()))),
         Err(Unreadable::Set(error)) => {
             let name = review.request.object.as_ref().and_then(|object| object["metadata"]["name"].as_str());
-            return Ok(denial(&review, name.unwrap_or_default(), &[Cause::unreadable(error)], &[]));
+            return Ok(Decision::Final(denial(&review, name.unwrap_or_default(), &[Cause::unreadable(error)], &[])));
         }
         Err(Unreadable::Review(reason)) => return Err(reason),
     };
     let Verdict { errors, warnings } = world.judge(&set, old.as_ref());
-    let warnings = bounded(warnings.iter().map(|cause| format!("invalid, but stored like this before: {cause}")));
-    if errors.is_empty() {
-        return Ok(review.reply(AdmissionResponse { warnings: &warnings, ..review.allow() }));
+    let warnings: Vec<String> =
+        warnings.iter().map(|cause| format!("invalid, but stored like this before: {cause}")).collect();
+    if !errors.is_empty() {
+        return Ok(Decision::Final(denial(&review, name(&set), &errors, &bounded(warnings))));
     }
-    Ok(denial(&review, name(&set), &errors, &warnings))
+    let dry_run = review.request.dry_run.unwrap_or_default();
+    let (uid, api_version) = (review.request.uid.to_string(), review.api_version);
+    Ok(Decision::Allowed(Box::new(Allowed { set, dry_run, warnings, uid, api_version })))
 }
 
 fn denial(review: &SidecarSetReview<'_>, set: &str, errors: &[Cause], warnings: &[String]) -> Reply {

@@ -42,6 +42,9 @@ pub struct AdmissionRequest<'a, O, Old = IgnoredAny> {
     /// Namespace of the object.
     #[serde(borrow, default)]
     pub namespace: Option<Str<'a>>,
+    /// Whether nothing will be stored: then nothing else may be changed either.
+    #[serde(default)]
+    pub dry_run: Option<bool>,
     /// The object as it is to be.
     pub object: Option<O>,
     /// The object as it is stored.

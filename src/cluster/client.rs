@@ -1,5 +1,6 @@
 //! The connection to the API server: where it is found, how long a call may take, and what its errors say.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::{HeaderValue, header};
@@ -15,6 +16,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection that is waited on may be silent. Longer than any watch is without a word (60 s, see [`super::watch`]),
 /// so that it only ends what would hang: the rest of an answer that never comes.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// As many characters of a message are told.
+const LONGEST_MESSAGE: usize = 1_000;
 
 /// Why there is no client.
 #[derive(Debug, Error)]
@@ -95,7 +99,7 @@ fn bounded<S>(builder: ClientBuilder<S>) -> ClientBuilder<Timeout<S>> {
 pub fn describe(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if !status.message.is_empty() => {
-            format!("{} ({})", status.message, status.code)
+            format!("{} ({})", shortened(&status.message), status.code)
         }
         kube::Error::Api(status) => {
             format!("the API server answered {} {}", status.code, status.reason).trim_end().to_owned()
@@ -105,6 +109,16 @@ pub fn describe(error: &kube::Error) -> String {
         }
         kube::Error::Service(error) => chain(error.as_ref()),
         error => chain(error),
+    }
+}
+
+/// Both ends of a long message: the API server quotes the whole value that it refuses, between the field and the reason.
+fn shortened(message: &str) -> Cow<'_, str> {
+    let start = message.char_indices().nth(LONGEST_MESSAGE / 2).map(|(index, _)| index);
+    let end = message.char_indices().nth_back(LONGEST_MESSAGE / 2).map(|(index, _)| index);
+    match (start, end) {
+        (Some(start), Some(end)) if start < end => format!("{} … {}", &message[..start], &message[end..]).into(),
+        _ => message.into(),
     }
 }
 
@@ -182,6 +196,17 @@ mod tests {
         let text = describe(&version(&client).await);
         assert!(text.contains("Connection refused"), "{text}");
         assert_eq!(text.matches("Connection refused").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn a_message_that_quotes_much_is_cut_in_its_middle() {
+        let message = format!("webhooks[0]: Invalid value: {}: too long", "ü".repeat(5_000));
+        let short = shortened(&message);
+        assert!(short.starts_with("webhooks[0]: Invalid value: ü") && short.ends_with("ü: too long"), "{short}");
+        assert!(short.chars().count() < LONGEST_MESSAGE + 10);
+        assert_eq!(shortened("as it is"), "as it is");
+        let longest = "x".repeat(LONGEST_MESSAGE);
+        assert_eq!(shortened(&longest), longest);
     }
 
     #[test]

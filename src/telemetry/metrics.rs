@@ -36,6 +36,10 @@ pub struct Metrics {
     pub source_errors: Gauge,
     /// `leader_election_master_status{name="outrigger"}`, as client-go names it: 1 while this replica runs the controllers.
     pub leading: Gauge,
+    /// `outrigger_disabled`: 1 while the `ConfigMap` exists that takes the webhooks out.
+    pub disabled: Gauge,
+    widenings: [Counter; WideningResult::ALL.len()],
+    repairs: Family<Labels<1>, Counter>,
     watch_age: Family<Labels<1>, Gauge>,
 }
 
@@ -83,6 +87,15 @@ pub enum InjectionResult {
     Excluded,
     /// The Pod was refused.
     Denied,
+}
+
+/// What came of the widening of the registration for a `SidecarSet`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WideningResult {
+    /// It is wider now.
+    Widened,
+    /// It could not be written.
+    Failed,
 }
 
 /// The metrics of one webhook.
@@ -138,6 +151,12 @@ impl Metrics {
         let in_flight = Family::<Labels<1>, Gauge>::default();
         let shed = Family::<Labels<1>, Counter>::default();
         let injections = Family::<Labels<1>, Counter>::default();
+        let widenings = Family::<Labels<1>, Counter>::default();
+        registry.register(
+            "outrigger_registration_widenings",
+            "Times the registration had to be widened for a SidecarSet, by what came of it",
+            widenings.clone(),
+        );
         registry.register(
             "controller_runtime_webhook_latency_seconds",
             "Time from the head of a request to its answer",
@@ -171,6 +190,7 @@ impl Metrics {
             shed: Shed::ALL.map(|reason| shed.get_or_create_owned(&[("reason", reason.label())])),
             injections: InjectionResult::ALL
                 .map(|result| injections.get_or_create_owned(&[("result", result.label())])),
+            widenings: WideningResult::ALL.map(|result| widenings.get_or_create_owned(&[("result", result.label())])),
             webhook_panics: Counter::default(),
             tls_handshake_errors: Counter::default(),
             certificate_expiration: Family::default(),
@@ -186,6 +206,8 @@ impl Metrics {
             sidecarsets: Gauge::default(),
             source_errors: Gauge::default(),
             leading: Gauge::default(),
+            disabled: Gauge::default(),
+            repairs: Family::default(),
             watch_age: Family::default(),
             registry,
         };
@@ -235,6 +257,16 @@ impl Metrics {
         self.leading = leading.get_or_create_owned(&[("name", "outrigger")]);
         registry.register("leader_election_master_status", "1 while this replica runs the controllers", leading);
         registry.register(
+            "outrigger_disabled",
+            "1 while the ConfigMap outrigger-disabled takes the webhooks out",
+            self.disabled.clone(),
+        );
+        registry.register(
+            "outrigger_registration_repairs",
+            "Edits of the registration by others that were undone",
+            self.repairs.clone(),
+        );
+        registry.register(
             "outrigger_watch_age_seconds",
             "For how long the API server has not confirmed what is known of a kind; up to a minute is usual",
             self.watch_age.clone(),
@@ -245,6 +277,18 @@ impl Metrics {
     #[must_use]
     pub fn watch_age(&self, kind: &'static str) -> Gauge {
         self.watch_age.get_or_create_owned(&[("kind", kind)])
+    }
+
+    /// `outrigger_registration_repairs_total{object}`: edits of an object by others that were undone.
+    #[must_use]
+    pub fn repairs(&self, object: &'static str) -> Counter {
+        self.repairs.get_or_create_owned(&[("object", object)])
+    }
+
+    /// `outrigger_registration_widenings_total{result}`: times the registration did not cover a `SidecarSet`.
+    #[must_use]
+    pub fn widenings(&self, result: WideningResult) -> &Counter {
+        &self.widenings[result as usize]
     }
 
     /// `outrigger_certificate_expiration_timestamp_seconds{type}`: when a certificate ends, in Unix seconds. Without a series until
@@ -337,6 +381,17 @@ impl Shed {
         match self {
             Self::Reviews => "reviews",
             Self::Bytes => "bytes",
+        }
+    }
+}
+
+impl WideningResult {
+    const ALL: [Self; 2] = [Self::Widened, Self::Failed];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Widened => "widened",
+            Self::Failed => "failed",
         }
     }
 }

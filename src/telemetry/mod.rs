@@ -7,5 +7,5 @@ pub mod readiness;
 
 pub use admin::AdminServer;
 pub use logs::LogFormat;
-pub use metrics::{InjectionResult, Metrics, Shed, Webhook};
+pub use metrics::{InjectionResult, Metrics, Shed, Webhook, WideningResult};
 pub use readiness::Readiness;

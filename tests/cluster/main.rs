@@ -9,6 +9,7 @@ mod mutators;
 mod outrigger;
 mod registration;
 mod replicas;
+mod scope;
 mod seen;
 mod status;
 mod walk;
@@ -72,6 +73,22 @@ fn main() -> ExitCode {
             bad_input::sidecarsets_may_be_installed_later_and_removed,
         )
         .alone("a_restart_writes_nothing", Parts::ApiOnly, status::a_restart_writes_nothing)
+        .alone(
+            "pods_are_sent_as_soon_as_a_set_needs_them_and_no_others",
+            Parts::ApiOnly,
+            scope::pods_are_sent_as_soon_as_a_set_needs_them_and_no_others,
+        )
+        .alone(
+            "with_two_replicas_none_is_missed_a_second_later",
+            Parts::ApiOnly,
+            scope::with_two_replicas_none_is_missed_a_second_later,
+        )
+        .alone("break_glass_takes_the_webhooks_out", Parts::ApiOnly, scope::break_glass_takes_the_webhooks_out)
+        .alone(
+            "a_fight_over_the_registration_slows_down",
+            Parts::ApiOnly,
+            scope::a_fight_over_the_registration_slows_down,
+        )
         .alone(
             "sets_that_an_older_installation_stored_are_taken_over",
             Parts::ApiOnly,

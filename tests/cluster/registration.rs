@@ -91,6 +91,7 @@ pub async fn what_is_registered_stays_as_it_should_be(case: Case<()>) -> Result<
     let mut certificates = Certificates::new()?;
     let start = Start { args: certificates.arguments(), ..Start::with(&kubeconfig) };
     let _outrigger = Outrigger::serving(plane, start).await?;
+    plane.apply(&sidecarset("v1beta1", "stays")).await?; // without a set no Pod is sent
 
     let theirs = json!({
         "metadata": {"labels": {"team": "theirs"}, "annotations": {"note": "theirs"}},
@@ -175,7 +176,8 @@ pub async fn the_cluster_role_takes_the_configurations_along(case: Case<()>) -> 
         "delete pods -A",
         "delete sidecarsets",
         "create sidecarsets",
-        "delete mutatingwebhookconfigurations/outrigger-mutating",
+        "delete mutatingwebhookconfigurations/of-somebody-else",
+        "get configmaps -n outrigger-system",
         "update mutatingwebhookconfigurations/of-somebody-else",
         "update customresourcedefinitions/of.somebody.else",
         "delete controllerrevisions -n kube-system",

@@ -1,11 +1,10 @@
 //! Connections over real TLS sockets: how long they may idle, hesitate and linger, and that nothing stays behind.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use outrigger::admission::connection::Timeouts;
-use outrigger::admission::{Client, Limits, Reply, Settings};
+use outrigger::admission::{Client, Limits, Reply, Settings, at_once};
 use outrigger::telemetry::metrics::Certificate;
 use outrigger::telemetry::{Shed, Webhook};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -201,7 +200,7 @@ async fn closed_connections_leave_no_task_behind() {
 
 #[tokio::test]
 async fn a_client_that_does_not_take_its_answer_is_cut() {
-    let large = Arc::new(|_: &[u8]| Reply::json(vec![b' '; 64 * 1024 * 1024]));
+    let large = at_once(|_| Reply::json(vec![b' '; 64 * 1024 * 1024]));
     let timeouts = Timeouts { answer: SHORT, close: SHORT, ..Timeouts::default() };
     let server = TestServer::start(large, Limits::default(), Settings { timeouts, ..Settings::default() }).await;
     let before = Handle::current().metrics().num_alive_tasks();

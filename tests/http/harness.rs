@@ -14,7 +14,7 @@ use hyper::body::{Frame, SizeHint};
 use outrigger::admission::client::Target;
 use outrigger::admission::connection::Timeouts;
 use outrigger::admission::{
-    CertificatePair, Handler, Limits, Reply, Server, ServingCertificate, Settings, router, server,
+    CertificatePair, Handler, Limits, Reply, Server, ServingCertificate, Settings, at_once, router, server,
 };
 use outrigger::telemetry::{Metrics, Readiness, Webhook};
 use rustls::pki_types::pem::PemObject;
@@ -50,7 +50,7 @@ pub async fn until(what: &str, condition: impl Fn() -> bool) {
 
 /// A handler that answers with the size of the body; it panics when the body is `panic`.
 pub fn measure() -> Handler {
-    Arc::new(|body| {
+    at_once(|body| {
         assert!(body != b"panic", "as asked");
         Reply::json(body.len().to_string().into_bytes())
     })

@@ -1,12 +1,11 @@
 //! One request, one answer: what is served, refused, shed and survived. No sockets.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, header};
 use bytes::Bytes;
-use outrigger::admission::{Limits, Reply};
+use outrigger::admission::{Limits, Reply, at_once};
 use outrigger::telemetry::{Shed, Webhook};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
@@ -26,7 +25,7 @@ async fn a_review_is_answered_with_what_the_handler_says() {
 
 #[tokio::test]
 async fn a_handler_may_answer_one_line_of_text_with_any_status() {
-    let (router, metrics) = routed(Arc::new(|_| Reply::text(400, "no uid\n")), Limits::default());
+    let (router, metrics) = routed(at_once(|_| Reply::text(400, "no uid\n")), Limits::default());
     let response = router.oneshot(review("{}")).await.expect("infallible");
     assert_eq!(response.headers()[header::CONTENT_TYPE], "text/plain; charset=utf-8");
     assert_eq!(read(response).await, (400, "no uid\n".to_owned()));
@@ -35,7 +34,7 @@ async fn a_handler_may_answer_one_line_of_text_with_any_status() {
 
 #[tokio::test]
 async fn a_status_that_http_does_not_know_becomes_500() {
-    let (router, _) = routed(Arc::new(|_| Reply::text(7, "?")), Limits::default());
+    let (router, _) = routed(at_once(|_| Reply::text(7, "?")), Limits::default());
     assert_eq!(read(router.oneshot(review("{}")).await.expect("infallible")).await.0, 500);
 }
 

@@ -10,7 +10,7 @@ use axum::http::Request;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use outrigger::admission::validate_sidecarset::{self, KnownWorld};
-use outrigger::admission::{Handler, Limits, Reply, convert, mutate_sidecarset, router};
+use outrigger::admission::{Answer, Handler, Limits, Reply, at_once, convert, mutate_sidecarset, router};
 use outrigger::telemetry::{Metrics, Webhook};
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -21,9 +21,9 @@ use crate::harness::{PATIENCE, measure, piecemeal, read, review, routed, soon, u
 fn all() -> (Router, Arc<Metrics>) {
     let handlers: [(Webhook, Handler); 4] = [
         (Webhook::MutatePod, measure()),
-        (Webhook::MutateSidecarSet, Arc::new(mutate_sidecarset::answer)),
-        (Webhook::ValidateSidecarSet, Arc::new(|body| validate_sidecarset::answer(body, &KnownWorld::default()))),
-        (Webhook::Convert, Arc::new(convert::answer)),
+        (Webhook::MutateSidecarSet, at_once(mutate_sidecarset::answer)),
+        (Webhook::ValidateSidecarSet, at_once(|body| validate_sidecarset::answer(body, &KnownWorld::default()))),
+        (Webhook::Convert, at_once(convert::answer)),
     ];
     let metrics = Arc::new(Metrics::new());
     (router(handlers.map(|(webhook, handler)| (webhook, handler, Limits::of(webhook))), &metrics), metrics)
@@ -62,7 +62,7 @@ fn held() -> (Handler, Receiver<thread::ThreadId>, Sender<()>) {
     let (started, starts) = channel();
     let (go, goes) = channel();
     let goes = Mutex::new(goes);
-    let handler: Handler = Arc::new(move |_| {
+    let handler = at_once(move |_| {
         started.send(thread::current().id()).expect("the test listens");
         goes.lock().expect("no panic").recv_timeout(PATIENCE).expect("let go in time");
         Reply::json(b"1".to_vec())
@@ -174,5 +174,33 @@ async fn a_panic_in_a_long_review_is_a_500_and_counted() {
     let (router, metrics) = routed(measure(), Limits { inline: 0, ..Limits::default() });
     let response = soon(router.oneshot(review("panic"))).await.expect("infallible");
     assert_eq!(read(response).await.0, 500);
+    assert_eq!(metrics.webhook_panics.get(), 1);
+}
+
+#[tokio::test]
+async fn a_review_that_waits_keeps_its_place_and_not_its_thread() {
+    let (go, goes) = tokio::sync::watch::channel(false);
+    let handler: Handler = Arc::new(move |body| {
+        let (mut goes, length) = (goes.clone(), body.len());
+        Answer::Later(Box::pin(async move {
+            goes.wait_for(|go| *go).await.expect("the test lives");
+            assert!(length < 5, "too long");
+            Reply::json(length.to_string().into_bytes())
+        }))
+    });
+    let (router, metrics) = routed(handler, Limits { reviews: 2, inline: 2, ..Limits::default() });
+    let webhook = metrics.webhook(Webhook::MutatePod);
+    let (short, long) = (router.clone().oneshot(review("1")), router.clone().oneshot(review("123")));
+    let both = tokio::spawn(async move { tokio::join!(short, long) });
+    until("both wait", || webhook.in_flight().get() == 2).await;
+    let shed = router.clone().oneshot(review("{}")).await.expect("infallible");
+    assert_eq!(read(shed).await.0, 503);
+    go.send(true).expect("they wait");
+    let (short, long) = soon(both).await.expect("no panic");
+    assert_eq!(read(short.expect("infallible")).await, (200, "1".to_owned()));
+    assert_eq!(read(long.expect("infallible")).await, (200, "3".to_owned()));
+
+    let panicked = soon(router.oneshot(review("12345"))).await.expect("infallible");
+    assert_eq!(read(panicked).await.0, 500);
     assert_eq!(metrics.webhook_panics.get(), 1);
 }

@@ -5,8 +5,11 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use json_patch::jsonptr::PointerBuf;
+use json_patch::{AddOperation, PatchOperation};
 use serde_json::{Value, json};
 
+use super::scope::{self, Scope};
 use crate::api::keys;
 use crate::telemetry::Webhook;
 
@@ -20,6 +23,11 @@ pub const CRD: &str = "sidecarsets.apps.kruise.io";
 pub const SERVICE: &str = "outrigger-webhook";
 /// The Service of all replicas, ready or not: a replica becomes ready by a list that may need its own conversion.
 pub const CONVERSION_SERVICE: &str = "outrigger-conversion";
+
+/// The webhook for Pods.
+const PODS: &str = "pods.outrigger.dev";
+/// Its condition that follows the SidecarSets.
+const SELECTED: &str = "selected-by-a-sidecarset";
 
 /// Seconds that the API server waits for an answer.
 const TIMEOUT_SECONDS: u8 = 5;
@@ -91,33 +99,49 @@ impl Registration {
         self.ca_bundle.is_some() || self.inject_ca_from.is_some()
     }
 
-    /// The `MutatingWebhookConfiguration`.
+    /// The `MutatingWebhookConfiguration`. With an empty scope it has no webhook for Pods.
     #[must_use]
-    pub fn mutating(&self) -> Value {
+    pub fn mutating(&self, scope: &Scope) -> Value {
+        let mut sets = sidecarsets();
+        sets["reinvocationPolicy"] = "IfNeeded".into();
+        let pods = self.pods(scope).map(|pods| (Webhook::MutatePod, pods));
+        let webhooks = pods.into_iter().chain([(Webhook::MutateSidecarSet, sets)]);
+        self.configuration("MutatingWebhookConfiguration", MUTATING, webhooks)
+    }
+
+    /// The webhook for Pods, where some are sent.
+    fn pods(&self, scope: &Scope) -> Option<Value> {
         let not_a_mirror =
             format!("!has(object.metadata.annotations) || !('{}' in object.metadata.annotations)", keys::MIRROR_POD);
-        let pods = json!({
-            "name": "pods.outrigger.dev",
+        let mut conditions = vec![json!({"name": "not-a-mirror-pod", "expression": not_a_mirror})];
+        match scope {
+            Scope::Labels(labels) if labels.is_empty() => return None,
+            Scope::Labels(labels) => {
+                conditions.push(json!({"name": SELECTED, "expression": scope::expression(labels)}));
+            }
+            Scope::Broad => {}
+        }
+        Some(json!({
+            "name": PODS,
             "rules": [{
                 "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"], "scope": "Namespaced",
             }],
             "namespaceSelector": {"matchExpressions": [
                 {"key": keys::NAMESPACE_NAME, "operator": "NotIn", "values": self.excluded_namespaces}
             ]},
-            "matchConditions": [{"name": "not-a-mirror-pod", "expression": not_a_mirror}],
+            "matchConditions": conditions,
             "failurePolicy": self.failure_policy.to_string(),
             "reinvocationPolicy": "IfNeeded",
-        });
-        let mut sets = sidecarsets();
-        sets["reinvocationPolicy"] = "IfNeeded".into();
-        let webhooks = [(Webhook::MutatePod, pods), (Webhook::MutateSidecarSet, sets)];
-        self.configuration("MutatingWebhookConfiguration", MUTATING, webhooks)
+            "sideEffects": "None",
+        }))
     }
 
     /// The `ValidatingWebhookConfiguration`.
     #[must_use]
     pub fn validating(&self) -> Value {
-        self.configuration("ValidatingWebhookConfiguration", VALIDATING, [(Webhook::ValidateSidecarSet, sidecarsets())])
+        let mut sets = sidecarsets();
+        sets["sideEffects"] = "NoneOnDryRun".into(); // it widens the scope
+        self.configuration("ValidatingWebhookConfiguration", VALIDATING, [(Webhook::ValidateSidecarSet, sets)])
     }
 
     /// Of the CRD, the conversion: the rest is not ours.
@@ -145,22 +169,22 @@ impl Registration {
         }
     }
 
-    fn configuration<const N: usize>(&self, kind: &str, name: &str, webhooks: [(Webhook, Value); N]) -> Value {
-        let webhooks = webhooks.map(|(path, mut webhook)| {
+    fn configuration(&self, kind: &str, name: &str, webhooks: impl IntoIterator<Item = (Webhook, Value)>) -> Value {
+        let webhooks = webhooks.into_iter().map(|(path, mut webhook)| {
             webhook["clientConfig"] = self.client(SERVICE, path);
             // Defaults are written out, too: an edit of one is undone.
             webhook["admissionReviewVersions"] = json!(["v1"]);
             webhook["matchPolicy"] = "Equivalent".into();
             webhook["objectSelector"] = json!({});
-            webhook["sideEffects"] = "None".into();
             webhook["timeoutSeconds"] = TIMEOUT_SECONDS.into();
             webhook
         });
+        let webhooks: Vec<Value> = webhooks.collect();
         let mut configuration = json!({
             "apiVersion": "admissionregistration.k8s.io/v1",
             "kind": kind,
             "metadata": {"name": name, "labels": {keys::MANAGED_BY: "outrigger"}},
-            "webhooks": webhooks.to_vec(),
+            "webhooks": webhooks,
         });
         self.annotate(&mut configuration);
         if let Some(Owner { name, uid }) = &self.owner {
@@ -189,6 +213,54 @@ impl Registration {
     }
 }
 
+/// Which Pods are sent by this `MutatingWebhookConfiguration`; `None` where its expression is none of ours.
+#[must_use]
+pub fn registered_scope(mutating: &Value) -> Option<Scope> {
+    let Some(pods) = position(&mutating["webhooks"], PODS) else { return Some(Scope::default()) };
+    let conditions = &mutating["webhooks"][pods]["matchConditions"];
+    match position(conditions, SELECTED) {
+        Some(selected) => scope::parse(conditions[selected]["expression"].as_str()?).map(Scope::Labels),
+        None => Some(Scope::Broad),
+    }
+}
+
+/// What makes a present `MutatingWebhookConfiguration` send these Pods, and leaves all else as it is.
+#[must_use]
+pub fn rescope(registration: &Registration, scope: &Scope, present: &Value) -> Vec<PatchOperation> {
+    let Some(mut wanted) = registration.pods(scope) else { return Vec::new() };
+    let (path, value) = if let Some(pods) = position(&present["webhooks"], PODS) {
+        let path = PointerBuf::from_tokens(["webhooks", &pods.to_string(), "matchConditions"]);
+        (path, wanted["matchConditions"].take())
+    } else {
+        // Which certificates are trusted is the leader's to change.
+        let mut whole = Registration { ca_bundle: None, ..registration.clone() }.mutating(scope);
+        keep_bundles(&mut whole, present);
+        (PointerBuf::from_tokens(["webhooks", "0"]), whole["webhooks"][0].take())
+    };
+    vec![PatchOperation::Add(AddOperation { path, value })]
+}
+
+/// Gives a webhook that is new the certificates of one that is there already, where those are written by somebody else: until
+/// they were written for the new one, too, it could not be called.
+pub fn keep_bundles(desired: &mut Value, present: &Value) {
+    let there = present["webhooks"].as_array().into_iter().flatten();
+    let Some(bundle) = there.map(|webhook| &webhook["clientConfig"]["caBundle"]).find(|bundle| bundle.is_string())
+    else {
+        return;
+    };
+    for webhook in desired["webhooks"].as_array_mut().into_iter().flatten() {
+        let is_new = webhook["name"].as_str().is_some_and(|name| position(&present["webhooks"], name).is_none());
+        if is_new && webhook["clientConfig"].get("caBundle").is_none() {
+            webhook["clientConfig"]["caBundle"] = bundle.clone();
+        }
+    }
+}
+
+/// Where an item of this name stands in a list.
+fn position(list: &Value, name: &str) -> Option<usize> {
+    list.as_array()?.iter().position(|item| item["name"] == name)
+}
+
 /// A webhook for the writes of SidecarSets.
 fn sidecarsets() -> Value {
     json!({
@@ -199,6 +271,7 @@ fn sidecarsets() -> Value {
         }],
         "namespaceSelector": {},
         "failurePolicy": "Fail",
+        "sideEffects": "None",
     })
 }
 
@@ -219,7 +292,7 @@ mod tests {
 
     #[test]
     fn pods_of_excluded_namespaces_and_mirror_pods_are_not_sent() {
-        let mutating = registration().mutating();
+        let mutating = registration().mutating(&Scope::Broad);
         let pods = &mutating["webhooks"][0];
         let expressions = json!([
             {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", "outrigger-system"]}
@@ -231,8 +304,8 @@ mod tests {
 
     #[test]
     fn writes_of_sidecarsets_are_refused_while_nothing_answers() {
-        let (mutating, validating) = (registration().mutating(), registration().validating());
-        assert_eq!(mutating["webhooks"][1]["failurePolicy"], "Fail");
+        let (mutating, validating) = (registration().mutating(&Scope::default()), registration().validating());
+        assert_eq!(mutating["webhooks"][0]["failurePolicy"], "Fail");
         assert_eq!(validating["webhooks"][0]["failurePolicy"], "Fail");
     }
 
@@ -249,7 +322,7 @@ mod tests {
     fn by_url_no_service_is_left() {
         let by_url = Registration { reach: Reach::Url("https://127.0.0.1:9443/".to_owned()), ..registration() };
         assert_eq!(
-            by_url.mutating()["webhooks"][0]["clientConfig"],
+            by_url.mutating(&Scope::Broad)["webhooks"][0]["clientConfig"],
             json!({"url": "https://127.0.0.1:9443/mutate-pod", "service": null, "caBundle": "UEVN"})
         );
     }
@@ -271,5 +344,48 @@ mod tests {
         }
         assert!(theirs.is_trusted());
         assert_eq!(registration().validating()["metadata"].get("annotations"), None);
+    }
+
+    fn scopes() -> [Scope; 3] {
+        [Scope::default(), Scope::Labels([("app".to_owned(), ["web".to_owned()].into())].into()), Scope::Broad]
+    }
+
+    #[test]
+    fn the_scope_that_is_registered_can_be_read() {
+        for scope in scopes() {
+            assert_eq!(registered_scope(&registration().mutating(&scope)), Some(scope));
+        }
+        let mut edited = registration().mutating(&scopes()[1]);
+        edited["webhooks"][0]["matchConditions"][1]["expression"] = "true".into();
+        assert_eq!(registered_scope(&edited), None);
+    }
+
+    fn rescoped(registration: &Registration, scope: &Scope, present: &mut Value) {
+        let patch = rescope(registration, scope, present);
+        json_patch::patch(present, &patch).unwrap();
+    }
+
+    #[test]
+    fn another_scope_changes_nothing_else() {
+        let one_more = Scope::Labels([("app".to_owned(), ["db".to_owned(), "web".to_owned()].into())].into());
+        let wider = [one_more.clone(), Scope::Broad];
+        for (before, after) in scopes()[..2].iter().flat_map(|before| wider.iter().map(move |after| (before, after))) {
+            let mut present = registration().mutating(before);
+            rescoped(&registration(), after, &mut present);
+            assert_eq!(present, registration().mutating(after));
+        }
+        let mut present = registration().mutating(&scopes()[1]);
+        present["webhooks"][0]["timeoutSeconds"] = 30.into();
+        rescoped(&registration(), &one_more, &mut present);
+        assert_eq!(present["webhooks"][0]["timeoutSeconds"], 30, "that is the leader's to repair");
+    }
+
+    #[test]
+    fn a_webhook_that_is_new_has_the_bundle_that_somebody_else_wrote() {
+        let theirs = Registration { ca_bundle: None, ..registration() };
+        let mut present = theirs.mutating(&Scope::default());
+        present["webhooks"][0]["clientConfig"]["caBundle"] = "VEhFSVJT".into();
+        rescoped(&theirs, &Scope::Broad, &mut present);
+        assert_eq!(present["webhooks"][0]["clientConfig"]["caBundle"], "VEhFSVJT");
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
@@ -13,13 +14,21 @@ use kube::core::DynamicObject;
 use kube::discovery::ApiResource;
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::desired::{CRD, MUTATING, Owner, Registration, VALIDATING};
+use super::break_glass::BreakGlass;
+use super::desired::{CRD, MUTATING, Owner, Registration, VALIDATING, keep_bundles, registered_scope};
+use super::narrowing::Narrowing;
 use super::published::{Bundles, Published};
+use super::repair::{Repairs, last_other_manager};
+use super::scope::{Scope, TooBroad};
+use crate::admission::Cache;
 use crate::api::keys;
+use crate::cluster::apply::{covers, delete, ensure};
 use crate::cluster::{self, Event, Outcome, Term, Watch, WorkQueue, WriteError, Written, queue};
+use crate::telemetry::Metrics;
 
 /// Keeps the registration as it should be while this replica leads.
 #[derive(Clone)]
@@ -32,6 +41,26 @@ pub struct Registrar {
     pub owner: Option<String>,
     /// What the objects are seen to trust, while this replica leads.
     pub published: watch::Sender<Published>,
+    /// Which Pods are to be sent.
+    pub scope: ScopeMode,
+    /// The SidecarSets that are in it,
+    pub cache: Arc<Cache>,
+    /// and whether all of them are.
+    pub sets: Watch,
+    /// Whether the webhooks are to be registered at all.
+    pub break_glass: BreakGlass,
+    /// Repairs are counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Which Pods are to be sent to the webhook.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum ScopeMode {
+    /// Those that may match a SidecarSet by the labels they have when the webhook's turn comes.
+    #[default]
+    Sets,
+    /// All, but those of excluded namespaces: for labels that later webhooks add.
+    Broad,
 }
 
 /// An object that is kept.
@@ -58,6 +87,30 @@ enum RegistrationError {
 /// What was last seen of the objects; one that is not there has no entry.
 type Seen = Arc<Mutex<HashMap<Target, DynamicObject>>>;
 
+/// What is remembered of a term.
+#[derive(Default)]
+struct Memory {
+    narrowing: Narrowing,
+    objects: HashMap<Target, ObjectMemory>,
+    too_broad: Option<TooBroad>,
+}
+
+/// What is remembered of an object.
+#[derive(Default)]
+struct ObjectMemory {
+    /// How it was left, once it was right.
+    left: Option<(Registration, Scope)>,
+    repairs: Repairs,
+}
+
+/// An object as it should be.
+struct Desired {
+    registration: Registration,
+    scope: Scope,
+    /// When that is to be asked again.
+    again: Option<Duration>,
+}
+
 impl Registrar {
     /// Watches the objects and writes them where they are not as they should be, until the term ends.
     ///
@@ -70,14 +123,17 @@ impl Registrar {
         let handle = {
             let (registrar, term) = (Arc::new(self.clone()), term.clone());
             let (seen, watches) = (seen.clone(), Arc::new(watches));
+            let memory = Arc::new(tokio::sync::Mutex::new(Memory::default()));
             move |target: Target| {
-                let (registrar, term, seen, watches) = (registrar.clone(), term.clone(), seen.clone(), watches.clone());
+                let (registrar, term, seen) = (registrar.clone(), term.clone(), seen.clone());
+                let (watches, memory) = (watches.clone(), memory.clone());
                 async move {
                     if !term.is_current() || !watches[target as usize].is_synced() {
                         return Outcome::Done; // the end of the first list queues it again
                     }
-                    match registrar.register(target, &seen).await {
-                        Ok(()) => Outcome::Done,
+                    let present = seen.lock().unwrap_or_else(PoisonError::into_inner).get(&target).cloned();
+                    match registrar.register(target, present, &mut *memory.lock().await).await {
+                        Ok(outcome) => outcome,
                         Err(error) => {
                             tracing::warn!("{target} is not registered as it should be: {error}");
                             Outcome::Retry
@@ -95,9 +151,34 @@ impl Registrar {
             }
             std::future::pending::<()>().await;
         };
+        let mut published = self.cache.published();
+        let sets = async {
+            self.sets.settled().await;
+            let mut last = None;
+            loop {
+                let needed = Some(self.needed());
+                if needed != last {
+                    last = needed;
+                    work.add(Target::Mutating);
+                }
+                if published.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let mut break_glass = self.break_glass.clone();
+        let switch = async {
+            loop {
+                break_glass.turned().await;
+                work.add(Target::Mutating);
+                work.add(Target::Validating);
+            }
+        };
         tokio::select! {
             () = term.ended() => {}
             () = changes => {}
+            () = sets => {}
+            () = switch => {}
             _ = futures::future::join_all(tasks) => {}
             () = queue::run(&work, 1, &ended, handle) => {}
         }
@@ -129,38 +210,125 @@ impl Registrar {
     }
 
     /// Writes an object if it is not as it should be.
-    async fn register(&self, target: Target, seen: &Seen) -> Result<(), RegistrationError> {
-        let present = seen.lock().unwrap_or_else(PoisonError::into_inner).get(&target).cloned();
-        let mut registration = self.registration.borrow().clone();
-        if !registration.is_trusted() {
-            return Ok(()); // it changes when it is
-        }
-        if target != Target::Conversion {
-            registration.owner = self.owner().await?;
-        }
-        let desired = match target {
-            Target::Mutating => registration.mutating(),
-            Target::Validating => registration.validating(),
+    async fn register(
+        &self,
+        target: Target,
+        present: Option<DynamicObject>,
+        memory: &mut Memory,
+    ) -> Result<Outcome, RegistrationError> {
+        if target == Target::Conversion {
             // Installed by somebody else; the watch tells when it is there.
-            Target::Conversion if present.is_none() => return Ok(()),
-            Target::Conversion => registration.conversion(),
+            if present.is_none() {
+                return Ok(Outcome::Done);
+            }
+        } else {
+            match self.break_glass.allows() {
+                Some(true) => {}
+                Some(false) => return self.remove(target, present, memory).await,
+                None => return Ok(Outcome::Done), // it is queued again once that is known
+            }
+        }
+        let now = Instant::now();
+        let json = present.as_ref().map(serde_json::to_value).transpose();
+        let json = json.map_err(|error| RegistrationError::Api(error.to_string()))?;
+        let Some(desired) = self.desired(target, json.as_ref(), memory, now).await? else {
+            return Ok(Outcome::Done); // it is queued again once that is known
         };
+
+        let object = memory.objects.entry(target).or_default();
+        if object.left.as_ref().is_some_and(|left| !is_as_left(target, json.as_ref(), left)) {
+            let by = json.as_ref().and_then(last_other_manager).unwrap_or("somebody");
+            let what = if json.is_some() { "changed" } else { "deleted" };
+            let (pause, new) = object.repairs.edited(now);
+            if new {
+                let (times, seconds) = (object.repairs.edits(), pause.as_secs());
+                tracing::warn!(
+                    by,
+                    times,
+                    seconds,
+                    "{target} was {what} by somebody else; it is put right after these seconds"
+                );
+            }
+            if !pause.is_zero() {
+                return Ok(Outcome::RequeueAfter(pause));
+            }
+        }
         let api = target.api(&self.client);
-        if let Some(present) = present.as_ref().filter(|_| registration.inject_ca_from.is_none()) {
+        if let Some(present) = present.as_ref().filter(|_| desired.registration.inject_ca_from.is_none()) {
             stop_injection(&api, present).await?;
         }
-        let desired = serde_json::from_value(desired).map_err(|error| RegistrationError::Api(error.to_string()))?;
+        let mut wanted = target.desired(&desired.registration, &desired.scope);
+        if let (None, Some(present)) = (&desired.registration.ca_bundle, &json) {
+            keep_bundles(&mut wanted, present);
+        }
+        let wanted = serde_json::from_value(wanted).map_err(|error| RegistrationError::Api(error.to_string()))?;
         // With the resourceVersion that was seen: somebody else's change since then is not lost, and the watch tells of it.
-        match cluster::apply::ensure(&api, &desired, present.as_ref()).await? {
+        match ensure(&api, &wanted, present.as_ref()).await? {
             Written::Done(object) => {
                 // Whoever asks what it trusts need not wait until the watch tells.
                 let bundles = Some(Bundles::of(&object));
                 self.published.send_modify(|published| published.saw(target.name(), bundles, Timestamp::now()));
                 tracing::info!("{target} is registered");
             }
-            Written::Unchanged | Written::Conflict => {}
+            Written::Unchanged => {}
+            Written::Conflict => return Ok(Outcome::Done),
         }
-        Ok(())
+        object.left = Some((desired.registration, desired.scope));
+        if object.repairs.well(now) {
+            self.metrics.repairs(target.name()).inc();
+        }
+        Ok(desired.again.map_or(Outcome::Done, Outcome::RequeueAfter))
+    }
+
+    /// How an object should be, where this is there; `None` while that is not known.
+    async fn desired(
+        &self,
+        target: Target,
+        present: Option<&Value>,
+        memory: &mut Memory,
+        now: Instant,
+    ) -> Result<Option<Desired>, RegistrationError> {
+        let mut registration = self.registration.borrow().clone();
+        if !registration.is_trusted() {
+            return Ok(None); // it changes when it is
+        }
+        if target != Target::Conversion {
+            registration.owner = self.owner().await?;
+        }
+        let (scope, again) = match (target, self.scope) {
+            (Target::Mutating, ScopeMode::Sets) => {
+                if !self.sets.is_synced() && !self.sets.is_absent() {
+                    return Ok(None);
+                }
+                let registered = present.and_then(registered_scope).unwrap_or_default();
+                let needed = memory.tell(self.needed());
+                memory.narrowing.next(&registered, needed, now)
+            }
+            (Target::Mutating, ScopeMode::Broad) => (Scope::Broad, None),
+            (Target::Validating | Target::Conversion, _) => (Scope::default(), None),
+        };
+        Ok(Some(Desired { registration, scope, again }))
+    }
+
+    /// What the SidecarSets need.
+    fn needed(&self) -> Result<Scope, TooBroad> {
+        let snapshot = self.cache.snapshot();
+        Scope::of(snapshot.sets().map(|set| (&*set.name, &set.selector)))
+    }
+
+    /// Deletes an object, for nothing is to be registered.
+    async fn remove(
+        &self,
+        target: Target,
+        present: Option<DynamicObject>,
+        memory: &mut Memory,
+    ) -> Result<Outcome, RegistrationError> {
+        memory.objects.remove(&target);
+        let Some(present) = present else { return Ok(Outcome::Done) };
+        if delete(&target.api(&self.client), &present).await? == Written::Done(()) {
+            tracing::warn!("{target} is deleted, as outrigger is disabled");
+        }
+        Ok(Outcome::Done)
     }
 
     async fn owner(&self) -> Result<Option<Owner>, RegistrationError> {
@@ -174,6 +342,30 @@ impl Registrar {
             Err(error) => Err(RegistrationError::Api(cluster::describe(&error))),
         }
     }
+}
+
+impl Memory {
+    /// What is needed; says once why that is all Pods.
+    fn tell(&mut self, needed: Result<Scope, TooBroad>) -> Scope {
+        let too_broad = needed.as_ref().err();
+        if self.too_broad.as_ref() != too_broad {
+            if let Some(why) = too_broad {
+                tracing::warn!("all Pods are sent to the webhook: {why}");
+            } else {
+                tracing::info!("only Pods that a SidecarSet may match need to be sent to the webhook again");
+            }
+            self.too_broad = too_broad.cloned();
+        }
+        needed.unwrap_or(Scope::Broad)
+    }
+}
+
+/// Whether nobody else has changed an object since it was left like this. Other replicas may widen the scope meanwhile; nobody
+/// else narrows it.
+fn is_as_left(target: Target, present: Option<&Value>, (registration, scope): &(Registration, Scope)) -> bool {
+    let Some(present) = present else { return false };
+    let now = if target == Target::Mutating { registered_scope(present) } else { Some(Scope::default()) };
+    now.is_some_and(|now| now.contains(scope) && covers(present, &target.desired(registration, &now)))
 }
 
 /// Takes the annotation away by which cert-manager writes the CAs: it would go on doing so.
@@ -205,6 +397,14 @@ impl Target {
             Self::Mutating => ApiResource::erase::<MutatingWebhookConfiguration>(&()),
             Self::Validating => ApiResource::erase::<ValidatingWebhookConfiguration>(&()),
             Self::Conversion => ApiResource::erase::<CustomResourceDefinition>(&()),
+        }
+    }
+
+    fn desired(self, registration: &Registration, scope: &Scope) -> Value {
+        match self {
+            Self::Mutating => registration.mutating(scope),
+            Self::Validating => registration.validating(),
+            Self::Conversion => registration.conversion(),
         }
     }
 

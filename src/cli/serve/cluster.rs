@@ -5,10 +5,11 @@ use super::certificates::Source;
 use super::feature_gates::FeatureGates;
 use super::trust::Trust;
 use crate::admission::registration::{
-    CONVERSION_SERVICE, FailurePolicy, Published, Reach, Registrar, Registration, SERVICE,
+    BreakGlass, CONVERSION_SERVICE, FailurePolicy, Published, Reach, Registrar, Registration, SERVICE, ScopeMode,
+    Widening,
 };
 use crate::admission::{
-    Cache, Handler, ServingCertificate, convert, mutate_pod, mutate_sidecarset, validate_sidecarset,
+    Answer, Cache, Handler, ServingCertificate, at_once, convert, mutate_pod, mutate_sidecarset, validate_sidecarset,
 };
 use crate::api::keys;
 use crate::api::sidecarset::SidecarSet;
@@ -53,6 +54,9 @@ pub(in crate::cli) struct Flags {
     /// [default: that of --namespace]
     #[arg(long, value_name = "NAMESPACE")]
     pub revision_namespace: Option<String>,
+    /// Which new Pods the API server sends: those that may match a SidecarSet by their labels, or all
+    #[arg(long, value_enum, ignore_case = true, default_value_t)]
+    pub scope: ScopeMode,
     /// What happens to new Pods while no replica answers
     #[arg(long, value_enum, ignore_case = true, default_value_t)]
     pub failure_policy: FailurePolicy,
@@ -166,8 +170,23 @@ pub(super) async fn job(
     });
     let trust = Trust::start(args, source, &client, certificate, registration, metrics, &mut tasks)?;
     let (published, _) = tokio::sync::watch::channel(Published::default());
-    let owner = flags.owner_cluster_role.clone();
-    let registrar = Registrar { client: client.clone(), registration: receiver, owner, published };
+    let (break_glass, task) = BreakGlass::watch(client.clone(), flags.namespace(), metrics.clone());
+    tasks.spawn_until_shutdown("the watch of the break-glass switch", task);
+    let widening = {
+        let (client, registration, cache) = (client.clone(), receiver.clone(), cache.clone());
+        Arc::new(Widening::new(client, flags.scope, registration, cache, break_glass.clone(), metrics.clone()))
+    };
+    let registrar = Registrar {
+        client: client.clone(),
+        registration: receiver,
+        owner: flags.owner_cluster_role.clone(),
+        published,
+        scope: flags.scope,
+        cache: cache.clone(),
+        sets: watches.sets.clone(),
+        break_glass: break_glass.clone(),
+        metrics: metrics.clone(),
+    };
     let leadership = Leadership::new(client.clone(), flags.namespace(), identity);
     let lead = {
         let (client, planned_from, metrics) = (client.clone(), watches.all.clone(), metrics.clone());
@@ -177,7 +196,7 @@ pub(super) async fn job(
             let (client, leading, trust) = (client.clone(), Leading::new(&metrics), trust.clone());
             async move {
                 tokio::join!(
-                    trust.lead(registrar, term.clone()),
+                    Box::pin(trust.lead(registrar, term.clone())),
                     storage_migration::run(client, term.clone()),
                     rollout.run(term, &planned_from)
                 );
@@ -201,9 +220,9 @@ pub(super) async fn job(
         .of_reviews
         .into_iter()
         .fold(Readiness::new(), |readiness, watch| readiness.check(watch.what(), move || watch.check()));
-    let readiness = trust.check(readiness);
+    let readiness = trust.check(readiness).check("break-glass", move || break_glass.check());
     let background = Box::pin(async move { tasks.run(BACKGROUND_STOP).await.map_err(Into::into) });
-    Ok(Job { webhooks: webhooks(&cache, metrics), readiness, background })
+    Ok(Job { webhooks: webhooks(&cache, widening, metrics), readiness, background })
 }
 
 /// Shows for as long as it lives that this replica leads.
@@ -237,6 +256,8 @@ async fn ages(watches: Vec<Watch>, metrics: Arc<Metrics>) {
 
 /// The watches that run in every replica.
 struct Watches {
+    /// SidecarSets.
+    sets: Watch,
     /// What controllers plan from.
     all: Vec<Watch>,
     /// What reviews are answered from: without it a replica is not ready.
@@ -303,20 +324,30 @@ impl Watches {
         tasks.spawn_until_shutdown("the watch of Pods", task);
 
         let of_reviews = vec![sets.clone(), namespaces.clone(), revisions.clone(), whitelist];
-        Self { all: vec![sets, namespaces, revisions, pods], of_reviews }
+        Self { all: vec![sets.clone(), namespaces, revisions, pods], of_reviews, sets }
     }
 }
 
-fn webhooks(cache: &Arc<Cache>, metrics: &Arc<Metrics>) -> Vec<(Webhook, Handler)> {
+fn webhooks(cache: &Arc<Cache>, widening: Arc<Widening>, metrics: &Arc<Metrics>) -> Vec<(Webhook, Handler)> {
     let (pods, counted, sets) = (cache.clone(), metrics.clone(), cache.clone());
-    let mutate_pod: Handler =
-        Arc::new(move |body| mutate_pod::answer(body, &pods.snapshot(), Timestamp::now(), &counted));
-    let validate: Handler = Arc::new(move |body| validate_sidecarset::answer(body, &sets.world()));
+    let inject = move |body: &[u8]| mutate_pod::answer(body, &pods.snapshot(), Timestamp::now(), &counted);
+    let (inject, pods) = (Arc::new(inject), cache.clone());
+    let mutate_pod: Handler = Arc::new(move |body| match pods.awaited_for(body) {
+        None => inject(body).into(),
+        Some(told) => {
+            let (body, inject) = (body.to_owned(), inject.clone());
+            Answer::Later(Box::pin(async move {
+                told.await;
+                inject(&body)
+            }))
+        }
+    });
+    let validate: Handler = Arc::new(move |body| widening.answer(validate_sidecarset::decide(body, &sets.world())));
     vec![
         (Webhook::MutatePod, mutate_pod),
-        (Webhook::MutateSidecarSet, Arc::new(mutate_sidecarset::answer)),
+        (Webhook::MutateSidecarSet, at_once(mutate_sidecarset::answer)),
         (Webhook::ValidateSidecarSet, validate),
-        (Webhook::Convert, Arc::new(convert::answer)),
+        (Webhook::Convert, at_once(convert::answer)),
     ]
 }
 

@@ -1,0 +1,148 @@
+//! SidecarSets that were allowed here a moment ago and that the watch has not told of yet: Pods that they may be for wait.
+//!
+//! They are not injected before the watch tells of them: whoever was asked after us may have refused them.
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use super::review::Review;
+use crate::api::pod::PodView;
+use crate::api::sidecarset::SidecarSet;
+use crate::injection::Selector;
+
+/// For so long a set is waited for. Told it is within milliseconds as a rule; a Pod's webhook has 5 s.
+pub const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The sets that are waited for. Mostly there are none, and then a review pays for one look.
+#[derive(Debug, Default)]
+pub(super) struct Awaited {
+    sets: watch::Sender<Vec<AwaitedSet>>,
+}
+
+#[derive(Debug)]
+struct AwaitedSet {
+    metadata: ObjectMeta,
+    selector: Selector,
+    until: Instant,
+}
+
+impl Awaited {
+    /// This set will be told of, or else was refused by somebody.
+    pub fn expect(&self, set: &SidecarSet, now: Instant) {
+        let selector = set.spec.selector.as_ref().map(|selector| Selector::parse(selector, "spec.selector"));
+        let Some(Ok(selector)) = selector else { return };
+        let metadata = ObjectMeta {
+            name: set.metadata.name.clone(),
+            uid: set.metadata.uid.clone(),
+            generation: set.metadata.generation,
+            ..ObjectMeta::default()
+        };
+        self.sets.send_modify(|sets| {
+            sets.retain(|set| now < set.until);
+            sets.push(AwaitedSet { metadata, selector, until: now + PATIENCE });
+        });
+    }
+
+    /// These sets are known now.
+    pub fn told<'k>(&self, known: impl Fn(&str) -> Option<&'k ObjectMeta>) {
+        self.sets.send_if_modified(|sets| {
+            let before = sets.len();
+            sets.retain(|AwaitedSet { metadata, .. }| {
+                known(metadata.name.as_deref().unwrap_or_default()).is_none_or(|stored| is_newer(metadata, stored))
+            });
+            sets.len() < before
+        });
+    }
+
+    /// What the Pod of this review has to wait for, if anything.
+    pub fn by(&self, body: &[u8], now: Instant) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let sets = self.sets.borrow();
+        if sets.iter().all(|set| set.until <= now) {
+            return None;
+        }
+        let review: Review<'_, PodView<'_>> = Review::read(body, "", "Pod").ok()?;
+        let pod = review.request.object.as_ref()?;
+        let for_pod = sets.iter().filter(|set| now < set.until && set.selector.unmet(|key| pod.label(key)).is_none());
+        let awaited: Vec<(ObjectMeta, Instant)> = for_pod.map(|set| (set.metadata.clone(), set.until)).collect();
+        let until = awaited.iter().map(|(_, until)| *until).max()?;
+        let mut sets = self.sets.subscribe();
+        Some(async move {
+            let all_told =
+                sets.wait_for(|sets| !sets.iter().any(|set| awaited.iter().any(|(one, _)| *one == set.metadata)));
+            if timeout_at(until, all_told).await.is_err() {
+                tracing::debug!(
+                    "a Pod no longer waits for a SidecarSet that was allowed: it is not known to be stored"
+                );
+            }
+        })
+    }
+}
+
+/// Whether a set as it was reviewed says more than the stored one of its name: a later generation of the same object. That of
+/// another object is none, as long as the stored one is there.
+pub(super) fn is_newer(reviewed: &ObjectMeta, stored: &ObjectMeta) -> bool {
+    reviewed.uid == stored.uid && reviewed.generation > stored.generation
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::decode;
+    use futures::FutureExt;
+    use serde_json::json;
+
+    fn set(name: &str, uid: &str, generation: i64) -> SidecarSet {
+        decode::sidecarset(json!({
+            "apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet",
+            "metadata": {"name": name, "uid": uid, "generation": generation},
+            "spec": {"selector": {"matchLabels": {"app": name}}, "containers": [{"name": "c", "image": "x:1"}]}
+        }))
+        .unwrap()
+    }
+
+    fn pod(app: &str) -> Vec<u8> {
+        let object = json!({"metadata": {"labels": {"app": app}}, "spec": {"containers": [{"name": "app"}]}});
+        let kind = json!({"group": "", "version": "v1", "kind": "Pod"});
+        let request = json!({"uid": "u", "kind": kind, "operation": "CREATE", "object": object});
+        let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request});
+        review.to_string().into_bytes()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_waits_until_its_set_is_told() {
+        let (awaited, web) = (Awaited::default(), set("web", "u-1", 2));
+        assert!(awaited.by(&pod("web"), Instant::now()).is_none());
+        awaited.expect(&web, Instant::now());
+        assert!(awaited.by(&pod("db"), Instant::now()).is_none(), "another Pod has nothing to wait for");
+        let mut waiting = Box::pin(awaited.by(&pod("web"), Instant::now()).unwrap());
+        assert!((&mut waiting).now_or_never().is_none());
+        awaited.told(|_| None);
+        let before = set("web", "u-1", 1).metadata;
+        awaited.told(|_| Some(&before));
+        assert!((&mut waiting).now_or_never().is_none(), "that was the generation before");
+        awaited.told(|_| Some(&web.metadata));
+        assert!(waiting.now_or_never().is_some());
+        assert!(awaited.by(&pod("web"), Instant::now()).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_longer_for_a_set_that_was_refused() {
+        let (awaited, begun) = (Awaited::default(), Instant::now());
+        awaited.expect(&set("web", "u-1", 1), begun);
+        let waiting = awaited.by(&pod("web"), begun).unwrap();
+        waiting.await;
+        assert_eq!(begun.elapsed(), PATIENCE);
+        assert!(awaited.by(&pod("web"), Instant::now()).is_none());
+    }
+
+    #[test]
+    fn a_set_is_newer_as_a_later_generation_of_the_same_object() {
+        let newer = |uid: &str, generation| is_newer(&set("s", uid, generation).metadata, &set("s", "u-1", 2).metadata);
+        assert!(newer("u-1", 3));
+        assert!(!newer("u-1", 2), "only metadata changed, or it is told already");
+        assert!(!newer("u-2", 3), "the creation of what is there is refused");
+    }
+}

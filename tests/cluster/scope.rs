@@ -1,0 +1,279 @@
+//! Which Pods the API server sends, as SidecarSets come and go; and how the registration is taken out and defended.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use outrigger::admission::client::Target;
+use outrigger::api::sidecarset::SidecarSet;
+use outrigger_testbed::{Case, ControlPlane, wait_for};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::time::{Instant, sleep_until};
+
+use crate::certificates::Certificates;
+use crate::outrigger::{Outrigger, PATIENCE, Start, install, registered, sets};
+use crate::replicas::balance;
+
+const REVIEWED: &str = "controller_runtime_webhook_requests_total{webhook=\"/mutate-pod\",code=\"200\"}";
+
+fn set(name: &str, selector: &Value) -> Result<SidecarSet> {
+    Ok(serde_json::from_value(json!({
+        "apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": name},
+        "spec": {"selector": selector, "containers": [{"name": format!("{name}-sidecar"), "image": "side:1"}]},
+    }))?)
+}
+
+fn of_app(name: &str) -> Result<SidecarSet> {
+    set(name, &json!({"matchLabels": {"app": name}}))
+}
+
+fn pod(labels: &Value) -> Result<Pod> {
+    Ok(serde_json::from_value(json!({
+        "metadata": {"generateName": "p-", "labels": labels},
+        "spec": {"containers": [{"name": "app", "image": "app:1"}], "automountServiceAccountToken": false}
+    }))?)
+}
+
+/// Creates a Pod; whether it has the sidecar of this set.
+async fn is_injected(pods: &Api<Pod>, labels: &Value, set: &str) -> Result<bool> {
+    let pod = pods.create(&PostParams::default(), &pod(labels)?).await?;
+    let sidecar = format!("{set}-sidecar");
+    Ok(pod.spec.iter().flat_map(|spec| &spec.containers).any(|container| container.name == sidecar))
+}
+
+fn mutating(plane: &ControlPlane) -> Api<MutatingWebhookConfiguration> {
+    Api::all(plane.client())
+}
+
+async fn webhooks(plane: &ControlPlane) -> Result<Vec<String>> {
+    let configuration = mutating(plane).get("outrigger-mutating").await?;
+    Ok(configuration.webhooks.into_iter().flatten().map(|webhook| webhook.name).collect())
+}
+
+/// A set is followed at once by its Pod, 200 times, and none is missed; Pods that no set can match are never sent, with no set no Pod at
+/// all; a set that names no value has all of them sent.
+pub async fn pods_are_sent_as_soon_as_a_set_needs_them_and_no_others(case: Case<()>) -> Result<()> {
+    const SETS: usize = 200;
+    const LANES: usize = 4;
+    let kubeconfig = install(&case.plane).await?;
+    let certificates = Certificates::new()?;
+    let start = Start { args: certificates.arguments(), ..Start::with(&kubeconfig) };
+    let outrigger = Outrigger::serving(&case.plane, start).await?;
+    let pods: Api<Pod> = case.namespace.api();
+    let (sets, create) = (sets(&case.plane), PostParams::default());
+    assert_eq!(webhooks(&case.plane).await?, ["sidecarsets.outrigger.dev"]);
+    is_injected(&pods, &json!({"app": "none"}), "none").await?;
+    assert_eq!(outrigger.metric(REVIEWED).await?, 0, "a Pod was sent while there was no set");
+
+    let begun = Instant::now();
+    // Some at a time, so that the registration is widened for several at once, too.
+    let lanes = (0..LANES).map(async |lane| -> Result<Vec<usize>> {
+        let mut missed = Vec::new();
+        for number in (lane..SETS).step_by(LANES) {
+            let name = format!("app-{number}");
+            sets.create(&create, &of_app(&name)?).await?;
+            if !is_injected(&pods, &json!({"app": name}), &name).await? {
+                missed.push(number);
+            }
+        }
+        Ok(missed)
+    });
+    let missed = futures::future::try_join_all(lanes).await?.concat();
+    println!("{SETS} sets, each followed by its Pod: {} missed, {:?}", missed.len(), begun.elapsed());
+    ensure!(missed.is_empty(), "missed: {missed:?}");
+
+    let before = outrigger.metric(REVIEWED).await?;
+    for labels in [json!({}), json!({"app": "app"}), json!({"tier": "app-1"}), json!({"app": ""})] {
+        is_injected(&pods, &labels, "none").await?;
+    }
+    assert_eq!(outrigger.metric(REVIEWED).await?, before, "a Pod was sent that no set can match");
+
+    // One that is allowed here and never stored, as when somebody else refuses it.
+    let target = Target::new(([127, 0, 0, 1], outrigger.webhook).into(), &certificates.ca)?;
+    let review = json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {"uid": "u", "kind": {"group": "apps.kruise.io", "version": "v1beta1", "kind": "SidecarSet"},
+                    "operation": "CREATE", "object": of_app("refused")?}
+    });
+    let answer = target.connect().await?.post("/validate-apps-kruise-io-sidecarset", review.to_string().into()).await?;
+    let answer: Value = serde_json::from_slice(&answer.body)?;
+    assert_eq!(answer["response"], json!({"uid": "u", "allowed": true}));
+    ensure!(!is_injected(&pods, &json!({"app": "refused"}), "refused").await?, "a set that is not stored is injected");
+
+    // About as long as an expression may become.
+    let values: Vec<String> = (0..9_700).map(|number| format!("v{number:05}")).collect();
+    let many = json!({"matchExpressions": [{"key": "many", "operator": "In", "values": values}]});
+    sets.create(&create, &set("many", &many)?).await?;
+    for labels in [json!({"many": values[0]}), json!({"many": values[9_699]})] {
+        let begun = Instant::now();
+        ensure!(is_injected(&pods, &labels, "many").await?, "{labels} was missed");
+        println!("a Pod beside {} values: {:?}", values.len(), begun.elapsed());
+    }
+    let before = outrigger.metric(REVIEWED).await?;
+    is_injected(&pods, &json!({"many": "none"}), "many").await?;
+    assert_eq!(outrigger.metric(REVIEWED).await?, before, "with many values all Pods are sent");
+
+    let everywhere = json!({"matchExpressions": [{"key": "tier", "operator": "DoesNotExist"}]});
+    sets.create(&create, &set("everywhere", &everywhere)?).await?;
+    ensure!(is_injected(&pods, &json!({}), "everywhere").await?, "the set without a value was missed");
+    Ok(())
+}
+
+/// With two replicas behind one address: none is missed from 1 s after a set was applied. Earlier ones may be, where the other replica
+/// has not heard of the set.
+pub async fn with_two_replicas_none_is_missed_a_second_later(case: Case<()>) -> Result<()> {
+    const SETS: u32 = 40;
+    let kubeconfig = install(&case.plane).await?;
+    let certificates = Certificates::new()?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("https://127.0.0.1:{}", listener.local_addr()?.port());
+    let start = Start { url: Some(url), args: certificates.arguments(), ..Start::with(&kubeconfig) };
+    let replicas = [Outrigger::start(&case.plane, start.clone())?, Outrigger::start(&case.plane, start)?];
+    for replica in &replicas {
+        replica.ready().await?;
+    }
+    tokio::spawn(balance(listener, replicas.iter().map(|replica| replica.webhook).collect()));
+    registered(&case.plane).await?;
+    // The API server ends the watches of a kind whose conversion was just registered.
+    for replica in &replicas {
+        wait_for("the replica to be in step", PATIENCE, async || {
+            let (_, page) = replica.page("/readyz?verbose").await?;
+            Ok(page.contains("[+]sidecarsets ok: in step with the cluster").then_some(()))
+        })
+        .await?;
+    }
+
+    let (sets, pods): (_, Api<Pod>) = (sets(&case.plane), case.namespace.api());
+    let (mut early, mut later) = (0, FuturesUnordered::new());
+    for number in 0..SETS {
+        let name = format!("app-{number}");
+        sets.create(&PostParams::default(), &of_app(&name)?).await?;
+        let applied = Instant::now();
+        // Several, so that both replicas are asked.
+        let at_once = async || is_injected(&pods, &json!({"app": name}), &name).await;
+        let (first, second, third) = tokio::join!(at_once(), at_once(), at_once());
+        early += [first?, second?, third?].into_iter().filter(|injected| !injected).count();
+        let pods = pods.clone();
+        later.push(tokio::spawn(async move {
+            sleep_until(applied + Duration::from_secs(1)).await;
+            is_injected(&pods, &json!({"app": name}), &name).await
+        }));
+    }
+    let mut missed = 0;
+    while let Some(injected) = later.next().await {
+        missed += usize::from(!injected??);
+    }
+    let mut sent = Vec::new();
+    for replica in &replicas {
+        sent.push(replica.metric(REVIEWED).await?);
+    }
+    println!(
+        "two replicas, {SETS} sets: {early} of {} Pods missed at once, {missed} a second later; reviews: {sent:?}",
+        3 * SETS
+    );
+    ensure!(missed == 0, "{missed} missed a second after the set was applied");
+    Ok(())
+}
+
+/// While the ConfigMap exists nothing is registered, and every replica says so; a configuration that is deleted by hand while outrigger
+/// is down lets Pods through.
+pub async fn break_glass_takes_the_webhooks_out(case: Case<()>) -> Result<()> {
+    let kubeconfig = install(&case.plane).await?;
+    let certificates = Certificates::new()?;
+    let start = Start { args: certificates.arguments(), ..Start::with(&kubeconfig) };
+    let outrigger = Outrigger::serving(&case.plane, start.clone()).await?;
+    let follower = Outrigger::start(&case.plane, start.clone())?;
+    follower.ready().await?;
+    sets(&case.plane).create(&PostParams::default(), &of_app("web")?).await?;
+    let (pods, web): (Api<Pod>, _) = (case.namespace.api(), json!({"app": "web"}));
+    ensure!(is_injected(&pods, &web, "web").await?, "not injected");
+
+    let maps: Api<ConfigMap> = Api::namespaced(case.plane.client(), "outrigger-system");
+    let switch: ConfigMap = serde_json::from_value(json!({"metadata": {"name": "outrigger-disabled"}}))?;
+    maps.create(&PostParams::default(), &switch).await?;
+    let validating: Api<ValidatingWebhookConfiguration> = Api::all(case.plane.client());
+    let gone = async || -> Result<bool> {
+        let mutating = mutating(&case.plane).get_opt("outrigger-mutating").await?;
+        Ok(mutating.is_none() && validating.get_opt("outrigger-validating").await?.is_none())
+    };
+    wait_for("the configurations to be deleted", PATIENCE, async || Ok(gone().await?.then_some(()))).await?;
+    wait_for("a Pod to pass without its sidecar", PATIENCE, async || {
+        Ok((!is_injected(&pods, &web, "web").await?).then_some(()))
+    })
+    .await?;
+    for replica in [&outrigger, &follower] {
+        let (status, page) = replica.page("/readyz?verbose").await?;
+        assert_eq!(status, 200, "{page}");
+        assert!(page.contains("[+]break-glass ok: DISABLED: no webhook is registered while ConfigMap outrigger-system/outrigger-disabled exists"), "{page}");
+        assert_eq!(replica.metric("outrigger_disabled").await?, 1);
+    }
+    // It is converted all the same, and what is written meanwhile counts afterwards.
+    let crds: Api<CustomResourceDefinition> = Api::all(case.plane.client());
+    let conversion = crds.get("sidecarsets.apps.kruise.io").await?.spec.conversion.context("no conversion")?;
+    assert_eq!(conversion.strategy, "Webhook");
+    sets(&case.plane).create(&PostParams::default(), &of_app("meanwhile")?).await?;
+    ensure!(gone().await?, "registered while disabled");
+    maps.delete("outrigger-disabled", &DeleteParams::default()).await?;
+    registered(&case.plane).await?;
+    wait_for("Pods to be injected again", PATIENCE, async || {
+        let (web, meanwhile) = (
+            is_injected(&pods, &web, "web").await?,
+            is_injected(&pods, &json!({"app": "meanwhile"}), "meanwhile").await?,
+        );
+        Ok((web && meanwhile).then_some(()))
+    })
+    .await?;
+
+    follower.stop().await?;
+    outrigger.stop().await?;
+    let refused = is_injected(&pods, &web, "web").await.err().context("created while no replica answers")?;
+    assert!(format!("{refused:#}").contains("pods.outrigger.dev"), "{refused:#}");
+    case.plane.kubectl(&["delete", "mutatingwebhookconfiguration", "outrigger-mutating"], None).await?.ok()?;
+    wait_for("a Pod to pass without its sidecar", PATIENCE, async || {
+        Ok((!is_injected(&pods, &web, "web").await?).then_some(()))
+    })
+    .await?;
+    let _back = Outrigger::serving(&case.plane, start).await?;
+    wait_for("Pods to be injected again", PATIENCE, async || Ok(is_injected(&pods, &web, "web").await?.then_some(())))
+        .await
+}
+
+/// An edit is undone at once; a writer that insists meets ever longer pauses.
+pub async fn a_fight_over_the_registration_slows_down(case: Case<()>) -> Result<()> {
+    let kubeconfig = install(&case.plane).await?;
+    let outrigger = Outrigger::serving(&case.plane, Start::with(&kubeconfig)).await?;
+    let configurations = mutating(&case.plane);
+    let timeout = async || -> Result<Option<i32>> {
+        let configuration = configurations.get("outrigger-mutating").await?;
+        Ok(configuration.webhooks.unwrap_or_default().first().and_then(|webhook| webhook.timeout_seconds))
+    };
+    let edit: Value = json!([{"op": "replace", "path": "/webhooks/0/timeoutSeconds", "value": 29}]);
+    let edit: Patch<()> = Patch::Json(serde_json::from_value(edit)?);
+    let params = PatchParams { field_manager: Some("rival".to_owned()), ..PatchParams::default() };
+    let mut repaired = Vec::new();
+    for _ in 0..4 {
+        configurations.patch("outrigger-mutating", &params, &edit).await?;
+        let edited = Instant::now();
+        wait_for("the edit to be undone", PATIENCE, async || Ok((timeout().await? == Some(5)).then_some(()))).await?;
+        repaired.push(edited.elapsed().as_secs_f64());
+    }
+    println!("repaired after {repaired:.2?} s");
+    for (pause, least) in repaired.iter().zip([0.0, 0.9, 1.9, 3.9]) {
+        ensure!(*pause >= least, "{repaired:?}");
+    }
+    ensure!(repaired[0] < 1.0, "{repaired:?}");
+    let log = outrigger.log()?;
+    let named =
+        log.lines().filter(|line| line.contains("by=\"rival\"") && line.contains("was changed by somebody else"));
+    assert_eq!(named.count(), 4, "{log}");
+    let repairs = "outrigger_registration_repairs_total{object=\"outrigger-mutating\"}";
+    assert_eq!(outrigger.metric(repairs).await?, 4);
+    Ok(())
+}
