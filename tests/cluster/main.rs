@@ -17,7 +17,7 @@ use outrigger_testbed::{Parts, Suite};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    Suite::new(Parts::Full, outrigger::world)
+    let suite = Suite::new(Parts::Full, outrigger::world)
         .test("revisions_are_deleted_with_their_set", status::revisions_are_deleted_with_their_set)
         .test("the_walk_of_the_document_works", walk::the_walk_of_the_document_works)
         .test("nothing_differs_after_it_was_applied", walk::nothing_differs_after_it_was_applied)
@@ -98,26 +98,6 @@ fn main() -> ExitCode {
             Parts::ApiOnly,
             registration::pods_that_are_not_sent_need_no_replica,
         )
-        .alone("a_leader_that_stops_hands_over", Parts::ApiOnly, registration::a_leader_that_stops_hands_over)
-        .alone(
-            "replicas_that_start_at_once_agree_on_one_ca",
-            Parts::ApiOnly,
-            certificates_self_managed::replicas_that_start_at_once_agree_on_one_ca,
-        )
-        .alone(
-            "a_deleted_ca_comes_back_and_is_renewed_and_no_review_fails",
-            Parts::ApiOnly,
-            certificates_self_managed::a_deleted_ca_comes_back_and_is_renewed_and_no_review_fails,
-        )
-        .alone(
-            "garbage_in_the_secret_is_replaced",
-            Parts::ApiOnly,
-            certificates_self_managed::garbage_in_the_secret_is_replaced,
-        )
-        .alone(
-            "with_cert_manager_no_bundle_is_written",
-            Parts::ApiOnly,
-            certificates_self_managed::with_cert_manager_no_bundle_is_written,
-        )
-        .run()
+        .alone("a_leader_that_stops_hands_over", Parts::ApiOnly, registration::a_leader_that_stops_hands_over);
+    certificates_self_managed::add_to(suite).run()
 }

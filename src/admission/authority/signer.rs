@@ -220,8 +220,9 @@ mod tests {
         assert!(leaf.is_trusted_by(&[other.clone(), ca.clone()], now));
         assert!(!leaf.is_trusted_by(&[other], now));
         assert!(!leaf.is_trusted_by(&[], now));
-        assert!(!leaf.is_trusted_by(&[ca.clone()], now + WEEK + Duration::from_secs(1)));
-        assert!(!leaf.is_trusted_by(&[ca], now - CLOCK_SKEW - Duration::from_secs(1)));
+        let ca = [ca];
+        assert!(!leaf.is_trusted_by(&ca, now + WEEK + Duration::from_secs(1)));
+        assert!(!leaf.is_trusted_by(&ca, now - CLOCK_SKEW - Duration::from_secs(1)));
     }
 
     #[test]

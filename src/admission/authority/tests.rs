@@ -145,8 +145,8 @@ impl World {
         }
     }
 
-    fn make(&self) -> Result<Authority, Infallible> {
-        Ok(Authority::generate(self.now, TIMES.authority).expect("a CA"))
+    fn make(&self) -> Authority {
+        Authority::generate(self.now, TIMES.authority).expect("a CA")
     }
 
     /// What [`super::Keeper`] does in every replica.
@@ -160,7 +160,7 @@ impl World {
         let last = self.replicas[replica].memory.content.clone();
         if let Plan::Do(step) = keep(stored, last.as_ref(), self.now) {
             let trusted = if let Secret::Usable(content) = &secret { content.bundle.clone() } else { Vec::new() };
-            let Ok(next) = step.taken(last.as_ref(), trusted, self.now, || self.make());
+            let Ok(next) = step.taken(last.as_ref(), trusted, self.now, || Ok::<_, Infallible>(self.make()));
             return self.write(replica, next);
         }
         let Secret::Usable(content) = &secret else { return };
@@ -210,7 +210,8 @@ impl World {
         }
         let memory = self.replicas[self.leader].memory.clone();
         if let Plan::Do(step) = renew(&memory, &self.published, self.now, TIMES) {
-            let Ok(next) = step.taken(memory.content.as_ref(), Vec::new(), self.now, || self.make());
+            let Ok(next) =
+                step.taken(memory.content.as_ref(), Vec::new(), self.now, || Ok::<_, Infallible>(self.make()));
             self.write(self.leader, next);
         }
     }

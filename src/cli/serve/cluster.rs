@@ -177,7 +177,7 @@ pub(super) async fn job(
             let (client, leading, trust) = (client.clone(), Leading::new(&metrics), trust.clone());
             async move {
                 tokio::join!(
-                    trust.lead(registrar, term.clone()),
+                    Box::pin(trust.lead(registrar, term.clone())),
                     storage_migration::run(client, term.clone()),
                     rollout.run(term, &planned_from)
                 );
