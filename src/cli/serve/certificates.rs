@@ -170,3 +170,67 @@ impl CaFile {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::registration::CONVERSION_SERVICE;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[arg(long)]
+        from: Option<PathBuf>,
+        #[command(flatten)]
+        flags: CertificateFlags,
+    }
+
+    fn source(args: &[&str]) -> Result<Source, String> {
+        let line = Line::try_parse_from(["serve"].iter().chain(args)).map_err(|error| error.to_string())?;
+        line.flags.source(line.from.is_none()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_mode_follows_from_what_is_given() {
+        assert!(matches!(source(&[]), Ok(Source::SelfManaged(times)) if times == Times::default()));
+        assert!(matches!(source(&["--tls-dir=t"]), Ok(Source::Files(_))));
+        assert!(matches!(source(&["--from=f"]), Ok(Source::Made)));
+        assert!(matches!(source(&["--from=f", "--tls-dir=t"]), Ok(Source::Files(_))));
+        assert!(matches!(source(&["--certificates=cert-manager", "--tls-dir=t"]), Ok(Source::CertManager(_))));
+        assert!(matches!(source(&["--certificates=files", "--tls-dir=t", "--ca-file=c"]), Ok(Source::Files(_))));
+    }
+
+    #[test]
+    fn flags_that_do_not_go_together_are_refused_by_name() {
+        for (args, flag) in [
+            (&["--certificates=self-managed", "--tls-dir=t"][..], "--tls-dir"),
+            (&["--certificates=cert-manager"], "--tls-dir"),
+            (&["--certificates=files"], "--tls-dir"),
+            (&["--certificates=cert-manager", "--tls-dir=t", "--ca-file=c"], "--ca-file"),
+            (&["--certificates=self-managed", "--from=f"], "--from"),
+            (&["--certificates=cert-manager", "--from=f", "--tls-dir=t"], "--from"),
+            (&["--ca-out=c"], "--from"),
+            (&["--certificate-times=10,20,1"], "each smaller"),
+        ] {
+            let error = source(args).expect_err(flag);
+            assert!(error.contains(flag), "{args:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_times_for_tests_are_read() {
+        let seconds = Duration::from_secs;
+        let times = Times { authority: seconds(60), leaf: seconds(12), grace: seconds(2) };
+        assert!(matches!(source(&["--certificate-times=60,12,2"]), Ok(Source::SelfManaged(read)) if read == times));
+    }
+
+    #[test]
+    fn the_certificate_for_cert_manager_has_the_names_by_which_the_webhooks_are_called() {
+        let file =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/certs/cert-manager.yaml")).expect("it");
+        for service in [SERVICE, CONVERSION_SERVICE] {
+            assert!(file.contains(&format!("- {service}.outrigger-system.svc\n")), "{service}");
+        }
+        assert!(file.contains(&format!("kind: Certificate\nmetadata:\n  name: {SERVICE}\n")));
+    }
+}
