@@ -14,11 +14,17 @@ mod seen;
 mod status;
 mod walk;
 
+use crate::outrigger::Outrigger;
 use outrigger_testbed::{Parts, Suite};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    Suite::new(Parts::Full, outrigger::world)
+    alone(shared(Suite::new(Parts::Full, outrigger::world))).run()
+}
+
+/// Those that share a control plane, and a replica.
+fn shared(suite: Suite<Outrigger>) -> Suite<Outrigger> {
+    suite
         .test("revisions_are_deleted_with_their_set", status::revisions_are_deleted_with_their_set)
         .test("the_walk_of_the_document_works", walk::the_walk_of_the_document_works)
         .test("nothing_differs_after_it_was_applied", walk::nothing_differs_after_it_was_applied)
@@ -47,6 +53,11 @@ fn main() -> ExitCode {
             "a_namespace_that_vanishes_takes_its_pods_out_of_the_counts",
             bad_input::a_namespace_that_vanishes_takes_its_pods_out_of_the_counts,
         )
+}
+
+/// Those that have a control plane for themselves.
+fn alone(suite: Suite<Outrigger>) -> Suite<Outrigger> {
+    suite
         .alone(
             "an_api_server_that_restarts_is_not_missed",
             Parts::ApiOnly,
@@ -136,5 +147,4 @@ fn main() -> ExitCode {
             Parts::ApiOnly,
             certificates_self_managed::with_cert_manager_no_bundle_is_written,
         )
-        .run()
 }
