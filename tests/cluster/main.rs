@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let suite = Suite::new(Parts::Full, outrigger::world);
-    with_a_plane_of_their_own(on_the_shared_plane(suite)).run()
+    certificates_self_managed::add_to(with_a_plane_of_their_own(on_the_shared_plane(suite))).run()
 }
 
 fn on_the_shared_plane(suite: Suite<Outrigger>) -> Suite<Outrigger> {
@@ -126,24 +126,4 @@ fn with_a_plane_of_their_own(suite: Suite<Outrigger>) -> Suite<Outrigger> {
             registration::pods_that_are_not_sent_need_no_replica,
         )
         .alone("a_leader_that_stops_hands_over", Parts::ApiOnly, registration::a_leader_that_stops_hands_over)
-        .alone(
-            "replicas_that_start_at_once_agree_on_one_ca",
-            Parts::ApiOnly,
-            certificates_self_managed::replicas_that_start_at_once_agree_on_one_ca,
-        )
-        .alone(
-            "a_deleted_ca_comes_back_and_is_renewed_and_no_review_fails",
-            Parts::ApiOnly,
-            certificates_self_managed::a_deleted_ca_comes_back_and_is_renewed_and_no_review_fails,
-        )
-        .alone(
-            "garbage_in_the_secret_is_replaced",
-            Parts::ApiOnly,
-            certificates_self_managed::garbage_in_the_secret_is_replaced,
-        )
-        .alone(
-            "with_cert_manager_no_bundle_is_written",
-            Parts::ApiOnly,
-            certificates_self_managed::with_cert_manager_no_bundle_is_written,
-        )
 }
