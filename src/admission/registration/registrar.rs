@@ -84,8 +84,8 @@ enum RegistrationError {
     Write(#[from] WriteError),
 }
 
-/// What was last seen of the objects; one that is not there has no entry.
-type Seen = Arc<Mutex<HashMap<Target, DynamicObject>>>;
+/// What was last seen of the objects, `None` of one that is not there. Those that were not listed yet have no entry.
+type Seen = Arc<Mutex<HashMap<Target, Option<DynamicObject>>>>;
 
 /// What is remembered of a term.
 #[derive(Default)]
@@ -118,20 +118,19 @@ impl Registrar {
     pub async fn run(self, term: Term) {
         self.published.send_replace(Published::default());
         let (seen, work, ended) = (Seen::default(), WorkQueue::new(), CancellationToken::new());
-        let (watches, tasks): (Vec<_>, Vec<_>) =
-            Target::ALL.map(|target| self.watch(target, &seen, &work)).into_iter().unzip();
+        let tasks = Target::ALL.map(|target| self.watch(target, &seen, &work));
         let handle = {
             let (registrar, term) = (Arc::new(self.clone()), term.clone());
-            let (seen, watches) = (seen.clone(), Arc::new(watches));
+            let seen = seen.clone();
             let memory = Arc::new(tokio::sync::Mutex::new(Memory::default()));
             move |target: Target| {
                 let (registrar, term, seen) = (registrar.clone(), term.clone(), seen.clone());
-                let (watches, memory) = (watches.clone(), memory.clone());
+                let memory = memory.clone();
                 async move {
-                    if !term.is_current() || !watches[target as usize].is_synced() {
-                        return Outcome::Done; // the end of the first list queues it again
-                    }
-                    let present = seen.lock().unwrap_or_else(PoisonError::into_inner).get(&target).cloned();
+                    let listed = seen.lock().unwrap_or_else(PoisonError::into_inner).get(&target).cloned();
+                    let Some(present) = listed.filter(|_| term.is_current()) else {
+                        return Outcome::Done; // its first list queues it again
+                    };
                     match registrar.register(target, present, &mut *memory.lock().await).await {
                         Ok(outcome) => outcome,
                         Err(error) => {
@@ -189,10 +188,10 @@ impl Registrar {
         target: Target,
         seen: &Seen,
         work: &WorkQueue<Target>,
-    ) -> (Watch, impl Future<Output = ()> + use<>) {
+    ) -> impl Future<Output = ()> + use<> {
         let (seen, work, published) = (seen.clone(), work.clone(), self.published.clone());
         let only = watcher::Config::default().fields(&format!("metadata.name={}", target.name()));
-        cluster::watch(target.name(), target.api(&self.client), only, move |event| {
+        let (_, task) = cluster::watch(target.name(), target.api(&self.client), only, move |event| {
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
             let now = match event {
                 Event::Reset(objects) => objects.into_iter().next(),
@@ -201,12 +200,10 @@ impl Registrar {
             };
             let bundles = now.as_ref().map(Bundles::of);
             published.send_modify(|published| published.saw(target.name(), bundles, Timestamp::now()));
-            match now {
-                Some(object) => seen.insert(target, object),
-                None => seen.remove(&target),
-            };
+            seen.insert(target, now);
             work.add(target);
-        })
+        });
+        task
     }
 
     /// Writes an object if it is not as it should be.
