@@ -1,6 +1,7 @@
 //! outrigger on a real control plane. Needs `make testbed`, which `make test` runs.
 
 mod bad_input;
+mod cert_manager;
 mod certificates;
 mod certificates_self_managed;
 mod conversion;
@@ -145,5 +146,10 @@ fn with_a_plane_of_their_own(suite: Suite<Outrigger>) -> Suite<Outrigger> {
             "with_cert_manager_no_bundle_is_written",
             Parts::ApiOnly,
             certificates_self_managed::with_cert_manager_no_bundle_is_written,
+        )
+        .alone(
+            "certificates_that_cert_manager_renews_cost_no_pod",
+            Parts::ApiOnly,
+            cert_manager::certificates_that_cert_manager_renews_cost_no_pod,
         )
 }
