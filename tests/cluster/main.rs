@@ -13,6 +13,7 @@ mod replicas;
 mod scope;
 mod seen;
 mod status;
+mod validation;
 mod walk;
 
 use crate::outrigger::Outrigger;
@@ -50,6 +51,7 @@ fn on_the_shared_plane(suite: Suite<Outrigger>) -> Suite<Outrigger> {
         )
         .test("a_dry_run_leaves_no_trace", dry_run::a_dry_run_leaves_no_trace)
         .test("an_invalid_set_is_denied_with_all_causes", bad_input::an_invalid_set_is_denied_with_all_causes)
+        .test("containers_and_volumes_are_judged_as_in_pods", validation::containers_and_volumes_are_judged_as_in_pods)
         .test(
             "a_namespace_that_vanishes_takes_its_pods_out_of_the_counts",
             bad_input::a_namespace_that_vanishes_takes_its_pods_out_of_the_counts,
