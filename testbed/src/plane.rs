@@ -208,12 +208,51 @@ impl ControlPlane {
     /// # Errors
     /// When `make testbed` did not run, or kubectl failed.
     pub async fn install_istio_crds(&self) -> Result<()> {
-        let path = programs::find("istio-crds.yaml")?.display().to_string();
+        self.install_crds("Istio", "istio-crds.yaml").await
+    }
+
+    /// Installs cert-manager's CRDs, starts its controllers and its CA injector, and waits until an Issuer gets ready. With
+    /// [`Parts::ApiOnly`], too; it ends with the control plane.
+    ///
+    /// # Errors
+    /// When `make testbed` did not run, or cert-manager does not start; its log is `cert-manager.log`.
+    pub async fn start_cert_manager(&self) -> Result<()> {
+        self.install_crds("cert-manager", "cert-manager-crds.yaml").await?;
+        let namespace = serde_json::from_value(json!({"metadata": {"name": "cert-manager"}}))?;
+        Api::<Namespace>::all(self.client()).create(&PostParams::default(), &namespace).await?;
+        let mut command = Command::new(programs::find("cert-manager")?);
+        command.arg("--kubeconfig").arg(self.kubeconfig());
+        let mut process = self.spawn(&command)?;
+        let issuer = json!({
+            "apiVersion": "cert-manager.io/v1", "kind": "Issuer", "metadata": {"name": "is-it-ready"},
+            "spec": {"selfSigned": {}},
+        });
+        self.kubectl.apply("cert-manager", &issuer.to_string()).await?;
+        let path = "jsonpath={.status.conditions[?(@.type=='Ready')].status}";
+        let get = ["get", "issuers.cert-manager.io", "is-it-ready", "--namespace=cert-manager", "--output", path];
+        let ended = wait_for("cert-manager to make an Issuer ready", START, async || {
+            if let Some(status) = process.exited()? {
+                return Ok(Some(Some(status)));
+            }
+            let ready = self.kubectl(&get, None).await?.ok()?;
+            Ok((ready == "True").then_some(None))
+        })
+        .await?;
+        if let Some(status) = ended {
+            bail!("cert-manager ended: {status}");
+        }
+        self.running.lock().await.around.push(process);
+        Ok(())
+    }
+
+    /// Installs the CRDs of a file beside the programs, and waits until they are served.
+    async fn install_crds(&self, of: &str, file: &str) -> Result<()> {
+        let path = programs::find(file)?.display().to_string();
         self.kubectl(&["apply", "--server-side", "-f", &path], None).await?.ok()?;
         // kubectl fails on a CRD that has no conditions yet.
         let established = ["wait", "--for=condition=Established", "--timeout=60s", "-f", &path];
         let wait = async || Ok(Some(self.kubectl(&established, None).await?.ok()?));
-        wait_for("Istio's CRDs to be established", START, wait).await?;
+        wait_for(&format!("the CRDs of {of} to be established"), START, wait).await?;
         Ok(())
     }
 

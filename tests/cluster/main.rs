@@ -1,6 +1,7 @@
 //! outrigger on a real control plane. Needs `make testbed`, which `make test` runs.
 
 mod bad_input;
+mod cert_manager;
 mod certificates;
 mod certificates_self_managed;
 mod conversion;
@@ -12,6 +13,7 @@ mod replicas;
 mod scope;
 mod seen;
 mod status;
+mod validation;
 mod walk;
 
 use crate::outrigger::Outrigger;
@@ -49,6 +51,7 @@ fn on_the_shared_plane(suite: Suite<Outrigger>) -> Suite<Outrigger> {
         )
         .test("a_dry_run_leaves_no_trace", dry_run::a_dry_run_leaves_no_trace)
         .test("an_invalid_set_is_denied_with_all_causes", bad_input::an_invalid_set_is_denied_with_all_causes)
+        .test("containers_and_volumes_are_judged_as_in_pods", validation::containers_and_volumes_are_judged_as_in_pods)
         .test(
             "a_namespace_that_vanishes_takes_its_pods_out_of_the_counts",
             bad_input::a_namespace_that_vanishes_takes_its_pods_out_of_the_counts,
@@ -126,4 +129,9 @@ fn with_a_plane_of_their_own(suite: Suite<Outrigger>) -> Suite<Outrigger> {
             registration::pods_that_are_not_sent_need_no_replica,
         )
         .alone("a_leader_that_stops_hands_over", Parts::ApiOnly, registration::a_leader_that_stops_hands_over)
+        .alone(
+            "certificates_that_cert_manager_renews_cost_no_pod",
+            Parts::ApiOnly,
+            cert_manager::certificates_that_cert_manager_renews_cost_no_pod,
+        )
 }

@@ -11,7 +11,8 @@
 //!   pages, options of Windows and `SELinux`, `stopSignal`, limits that depend on the Pod (its grace period, `hostUsers`), and fields
 //!   newer than this program.
 //!
-//! What Kubernetes accepts in a container or volume is not rejected (compared with the validation of 1.33 on generated specs),
+//! What Kubernetes accepts in a container or volume is not rejected (compared with the validation of 1.33 on generated specs, and
+//! with a real API server in `tests/cluster/validation.rs`),
 //! except image references that nothing can pull, and what versions after that have loosened: `restartPolicy` of containers.
 //!
 //! Other deviations from OpenKruise: native sidecars may have the strategy `RollingUpdate`, and `Exists` overlaps with a selector
