@@ -19,7 +19,7 @@ KUBECTL ?= $(shell command -v kubectl || echo $(TESTBED_BIN)/kubectl)
 say = @printf '\n==> %s\n'
 
 .NOTPARALLEL:
-.PHONY: help demo cluster run install uninstall test testbed helm lint bench fuzz format clippy doc deny
+.PHONY: help demo cluster run install uninstall test faults testbed helm lint bench fuzz format clippy doc deny
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,10 @@ uninstall: ## Remove the CRDs, with them all SidecarSets, and what `make run` re
 test: format clippy doc testbed ## Check format, lints and documentation, then run all tests
 	$(say) "Running the tests"
 	$(CARGO) test --locked --workspace
+
+faults: testbed ## Run the tests of what goes wrong under load for longer than `make test` does
+	$(say) "Running the long tests"
+	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- connections_that_idled_are_good
 
 lint: format clippy doc deny ## Check format, lints, documentation and the rules for dependencies
 
