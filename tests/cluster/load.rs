@@ -155,8 +155,8 @@ pub async fn connections_that_idled_are_good(case: Case<()>) -> Result<()> {
         let opened = balancer.accepted() - before;
         ensure!(idle > 90 || opened == 0, "{opened} connections were opened after {idle} s");
     }
-    let log = case.plane.log("kube-apiserver")?;
-    let broken: Vec<&str> = log.lines().filter(|line| line.contains("EOF")).collect();
+    let told = case.plane.log("kube-apiserver")?;
+    let broken: Vec<&str> = told.lines().filter(|line| line.contains("EOF")).collect();
     ensure!(broken.is_empty(), "{broken:#?}");
     Ok(())
 }
