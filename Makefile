@@ -54,6 +54,7 @@ test: format clippy doc testbed ## Check format, lints and documentation, then r
 faults: testbed ## Run the tests of what goes wrong under load for longer than `make test` does
 	$(say) "Running the long tests"
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- certificates_that_cert_manager_renews
+	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- connections_that_idled_are_good
 
 lint: format clippy doc deny ## Check format, lints, documentation and the rules for dependencies
 

@@ -16,11 +16,10 @@ use outrigger::admission::client::Target;
 use outrigger::api::keys;
 use outrigger_testbed::{Case, ControlPlane, Parts, Suite, wait_for};
 use serde_json::json;
-use tokio::net::TcpListener;
 use tokio::time::interval;
 
+use crate::balancer::Balancer;
 use crate::outrigger::{Outrigger, PATIENCE, Start, install, registered, sets};
-use crate::replicas::balance;
 
 const SECRET: &str = "outrigger-webhook-ca";
 
@@ -67,12 +66,11 @@ async fn registered_bundle(plane: &ControlPlane) -> Result<String> {
 /// Two replicas, started at once, behind one address.
 async fn two_replicas(case: &Case<()>, args: &[&str]) -> Result<[Outrigger; 2]> {
     let kubeconfig = install(&case.plane).await?;
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let url = format!("https://127.0.0.1:{}", listener.local_addr()?.port());
+    let balancer = Balancer::start().await?;
     let args = args.iter().map(ToString::to_string).collect();
-    let start = Start { url: Some(url), args, ..Start::with(&kubeconfig) };
+    let start = Start { url: Some(balancer.url.clone()), args, ..Start::with(&kubeconfig) };
     let replicas = [Outrigger::start(&case.plane, start.clone())?, Outrigger::start(&case.plane, start)?];
-    tokio::spawn(balance(listener, replicas.iter().map(|replica| replica.webhook).collect()));
+    balancer.lead_to([replicas[0].webhook, replicas[1].webhook]);
     for replica in &replicas {
         replica.ready().await?;
     }

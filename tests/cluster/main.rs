@@ -1,11 +1,14 @@
 //! outrigger on a real control plane. Needs `make testbed`, which `make test` runs.
 
 mod bad_input;
+mod balancer;
 mod cert_manager;
 mod certificates;
 mod certificates_self_managed;
 mod conversion;
+mod creates;
 mod dry_run;
+mod load;
 mod mutators;
 mod outrigger;
 mod registration;
@@ -75,6 +78,13 @@ fn with_a_plane_of_their_own(suite: Suite<Outrigger>) -> Suite<Outrigger> {
             Parts::ApiOnly,
             replicas::a_replica_that_is_killed_under_load_costs_what_it_was_answering,
         )
+        .alone("overload_is_retried_by_the_api_server", Parts::ApiOnly, load::overload_is_retried_by_the_api_server)
+        .alone(
+            "a_rolling_restart_under_load_costs_no_pod",
+            Parts::ApiOnly,
+            load::a_rolling_restart_under_load_costs_no_pod,
+        )
+        .alone("connections_that_idled_are_good", Parts::ApiOnly, load::connections_that_idled_are_good)
         .alone(
             "what_is_stored_and_cannot_be_used_stops_nothing",
             Parts::ApiOnly,

@@ -14,12 +14,11 @@ use outrigger::admission::client::Target;
 use outrigger::api::sidecarset::SidecarSet;
 use outrigger_testbed::{Case, ControlPlane, wait_for};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep_until};
 
+use crate::balancer::Balancer;
 use crate::certificates::Certificates;
 use crate::outrigger::{Outrigger, PATIENCE, Start, install, registered, sets};
-use crate::replicas::balance;
 
 const REVIEWED: &str = "controller_runtime_webhook_requests_total{webhook=\"/mutate-pod\",code=\"200\"}";
 
@@ -132,14 +131,13 @@ pub async fn with_two_replicas_none_is_missed_a_second_later(case: Case<()>) -> 
     const SETS: u32 = 40;
     let kubeconfig = install(&case.plane).await?;
     let certificates = Certificates::new()?;
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let url = format!("https://127.0.0.1:{}", listener.local_addr()?.port());
-    let start = Start { url: Some(url), args: certificates.arguments(), ..Start::with(&kubeconfig) };
+    let balancer = Balancer::start().await?;
+    let start = Start { url: Some(balancer.url.clone()), args: certificates.arguments(), ..Start::with(&kubeconfig) };
     let replicas = [Outrigger::start(&case.plane, start.clone())?, Outrigger::start(&case.plane, start)?];
     for replica in &replicas {
         replica.ready().await?;
     }
-    tokio::spawn(balance(listener, replicas.iter().map(|replica| replica.webhook).collect()));
+    balancer.lead_to([replicas[0].webhook, replicas[1].webhook]);
     registered(&case.plane).await?;
     // The API server ends the watches of a kind whose conversion was just registered.
     for replica in &replicas {

@@ -183,12 +183,7 @@ impl Registrar {
         }
     }
 
-    fn watch(
-        &self,
-        target: Target,
-        seen: &Seen,
-        work: &WorkQueue<Target>,
-    ) -> impl Future<Output = ()> + use<> {
+    fn watch(&self, target: Target, seen: &Seen, work: &WorkQueue<Target>) -> impl Future<Output = ()> + use<> {
         let (seen, work, published) = (seen.clone(), work.clone(), self.published.clone());
         let only = watcher::Config::default().fields(&format!("metadata.name={}", target.name()));
         let (_, task) = cluster::watch(target.name(), target.api(&self.client), only, move |event| {

@@ -1,0 +1,167 @@
+//! Pods created through the API server: with no webhook, with outrigger and a SidecarSet that does not match, and with one that does.
+//! Needs `make testbed`. `cargo bench --bench creates`, with `-- --quick` a tenth of the Pods.
+
+#[path = "../tests/cluster/outrigger.rs"]
+#[allow(dead_code, reason = "shared with the tests, which use more of it")]
+mod replica;
+
+#[path = "cases/mod.rs"]
+#[allow(dead_code, reason = "shared with the other benchmarks, which use more of it")]
+mod cases;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use cases::Matching;
+use http::Request;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use kube::api::DeleteParams;
+use kube::{Api, Client};
+use outrigger_testbed::{ControlPlane, Parts, wait_for};
+use replica::{Outrigger, PATIENCE, Start, install};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+/// Clients, each of which creates one Pod after the other.
+const CONNECTIONS: usize = 8;
+/// Pods of each measurement,
+const PODS: usize = 2_000;
+/// and before each, so that code and connections are warm.
+const WARM_UP: usize = 160;
+/// Each figure is measured as often, the three of a round one after the other: what else the machine does hits all of them.
+const ROUNDS: usize = 3;
+/// The values of the label `app` that the SidecarSet does not match, and does.
+const APPS: [&str; 2] = ["something-else", "checkout"];
+/// A container of the SidecarSet.
+const SIDECAR: &str = "logs-00000-agent";
+
+/// Creations of one Pod.
+#[derive(Clone)]
+struct Creates {
+    client: Client,
+    pod: Vec<u8>,
+    /// Whether each has to get its sidecar.
+    injected: bool,
+}
+
+/// Pods a second of each measurement, and how many reviews one Pod took.
+struct Row {
+    label: &'static str,
+    rates: Vec<f64>,
+    reviews: f64,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let share = if std::env::args().any(|argument| argument == "--quick") { 10 } else { 1 };
+    let plane = ControlPlane::start(Parts::ApiOnly).await?;
+    plane.kubectl(&["create", "namespace", cases::NAMESPACE], None).await?.ok()?;
+    let kubeconfig = install(&plane).await?;
+    let configurations = Api::<MutatingWebhookConfiguration>::all(plane.client());
+
+    let mut rows = ["no webhook", "one SidecarSet, not matching", "one SidecarSet, matching"].map(|label| Row {
+        label,
+        rates: Vec::new(),
+        reviews: 0.0,
+    });
+    for round in 0..ROUNDS {
+        let without = Creates::new(&plane, APPS[1], false);
+        without.settled().await?;
+        rows[0].rates.push(without.rate(share).await?);
+
+        let outrigger = Outrigger::serving(&plane, Start::with(&kubeconfig)).await?;
+        if round == 0 {
+            for (_, yaml) in cases::sets(1, Matching::One) {
+                plane.apply(&yaml).await?;
+            }
+        }
+        let matching = Creates::new(&plane, APPS[1], true);
+        matching.settled().await?;
+        for (row, creates) in [(1, Creates::new(&plane, APPS[0], false)), (2, matching)] {
+            let before = reviews(&outrigger).await?;
+            rows[row].rates.push(creates.rate(share).await?);
+            rows[row].reviews = (reviews(&outrigger).await? - before) / number((PODS + WARM_UP) / share);
+        }
+        outrigger.stop().await?;
+        configurations.delete("outrigger-mutating", &DeleteParams::default()).await?;
+    }
+
+    println!(
+        "| | Pods/s, best of {ROUNDS} | all | of those without webhook | reviews per Pod |\n|---|---|---|---|---|"
+    );
+    let most = rows[0].best();
+    for row in &rows {
+        let all: Vec<String> = row.rates.iter().map(|rate| format!("{rate:.0}")).collect();
+        let (best, all) = (row.best(), all.join(", "));
+        println!("| {} | {best:.0} | {all} | {:.0} % | {:.2} |", row.label, 100.0 * best / most, row.reviews);
+    }
+    plane.stop().await;
+    Ok(())
+}
+
+/// How many reviews of Pods were answered so far.
+async fn reviews(outrigger: &Outrigger) -> Result<f64> {
+    let metric = "controller_runtime_webhook_requests_total{webhook=\"/mutate-pod\",code=\"200\"}";
+    Ok(number(usize::try_from(outrigger.metric(metric).await?)?))
+}
+
+#[allow(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
+fn number(count: usize) -> f64 {
+    count as f64
+}
+
+impl Creates {
+    fn new(plane: &ControlPlane, app: &str, injected: bool) -> Self {
+        let mut pod = cases::pod(3);
+        pod["metadata"]["labels"]["app"] = json!(app);
+        if let Some(metadata) = pod["metadata"].as_object_mut() {
+            metadata.remove("managedFields");
+        }
+        Self { client: plane.client(), pod: pod.to_string().into_bytes(), injected }
+    }
+
+    /// Creates it, as a dry run: admitted and validated, not stored. Whether it got its sidecar.
+    async fn create(&self) -> Result<bool> {
+        let request = Request::post(format!("/api/v1/namespaces/{}/pods?dryRun=All", cases::NAMESPACE))
+            .header("Content-Type", "application/json")
+            .body(self.pod.clone())?;
+        Ok(self.client.request_text(request).await?.contains(SIDECAR))
+    }
+
+    /// Waits until the API server does with it what is expected.
+    async fn settled(&self) -> Result<()> {
+        let look = async || Ok((self.create().await? == self.injected).then_some(()));
+        wait_for("the API server to know of the webhook", PATIENCE, look).await
+    }
+
+    /// Pods a second.
+    async fn rate(&self, share: usize) -> Result<f64> {
+        self.all(WARM_UP / share).await?;
+        Ok(number(PODS / share) / self.all(PODS / share).await?.as_secs_f64())
+    }
+
+    /// Creates so many Pods, and tells how long that took.
+    async fn all(&self, count: usize) -> Result<Duration> {
+        let begin = Instant::now();
+        let mut clients = JoinSet::new();
+        for _ in 0..CONNECTIONS {
+            let creates = self.clone();
+            clients.spawn(async move {
+                for _ in 0..count / CONNECTIONS {
+                    ensure!(creates.create().await? == creates.injected, "injected: {}", !creates.injected);
+                }
+                anyhow::Ok(())
+            });
+        }
+        while let Some(ended) = clients.join_next().await {
+            ended??;
+        }
+        Ok(begin.elapsed())
+    }
+}
+
+impl Row {
+    fn best(&self) -> f64 {
+        self.rates.iter().copied().fold(0.0, f64::max)
+    }
+}

@@ -1,0 +1,53 @@
+//! Stands for the Service between the API server and the replicas.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::Result;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// New connections go to the replicas in turn, and to the next one where one does not answer. Open connections stay where they are.
+pub struct Balancer {
+    /// By which the API server is to reach the replicas.
+    pub url: String,
+    replicas: watch::Sender<Vec<u16>>,
+    accepted: Arc<AtomicUsize>,
+}
+
+impl Balancer {
+    /// Leads nowhere yet.
+    pub async fn start() -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("https://127.0.0.1:{}", listener.local_addr()?.port());
+        let balancer = Self { url, replicas: watch::Sender::default(), accepted: Arc::default() };
+        let (replicas, accepted) = (balancer.replicas.subscribe(), balancer.accepted.clone());
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let turn = accepted.fetch_add(1, Ordering::Relaxed);
+                let replicas = replicas.borrow().clone();
+                tokio::spawn(async move {
+                    for next in 0..replicas.len() {
+                        let port = replicas[(turn + next) % replicas.len()];
+                        if let Ok(mut replica) = TcpStream::connect(("127.0.0.1", port)).await {
+                            _ = copy_bidirectional(&mut client, &mut replica).await;
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        Ok(balancer)
+    }
+
+    /// Where new connections go from now on: ports of webhooks.
+    pub fn lead_to(&self, replicas: impl Into<Vec<u16>>) {
+        self.replicas.send_replace(replicas.into());
+    }
+
+    /// How many connections there were.
+    pub fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::Relaxed)
+    }
+}
