@@ -10,7 +10,7 @@ use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, 
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::PostParams;
-use kube::core::DynamicObject;
+use kube::core::{DynamicObject, TypeMeta};
 use kube::discovery::ApiResource;
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
@@ -193,6 +193,7 @@ impl Registrar {
                 Event::Applied(object) => Some(object),
                 Event::Deleted(_) => None,
             };
+            let now = now.map(|object| target.typed(object));
             let bundles = now.as_ref().map(Bundles::of);
             published.send_modify(|published| published.saw(target.name(), bundles, Timestamp::now()));
             seen.insert(target, now);
@@ -392,6 +393,13 @@ impl Target {
         }
     }
 
+    /// The object with its kind, which the items of a list do not tell: without it, it would not be as it should be.
+    fn typed(self, mut object: DynamicObject) -> DynamicObject {
+        let kind = self.kind();
+        object.types = Some(TypeMeta { api_version: kind.api_version, kind: kind.kind });
+        object
+    }
+
     fn desired(self, registration: &Registration, scope: &Scope) -> Value {
         match self {
             Self::Mutating => registration.mutating(scope),
@@ -409,5 +417,32 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let of = if *self == Self::Conversion { "the conversion of " } else { "" };
         write!(f, "{of}{} {}", self.kind().kind, self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::desired::{FailurePolicy, Reach};
+    use super::*;
+
+    #[test]
+    fn an_item_of_a_list_which_tells_no_kind_is_as_it_was_left() {
+        let registration = Registration {
+            reach: Reach::Url("https://127.0.0.1:9443".to_owned()),
+            ca_bundle: Some("PEM".to_owned()),
+            inject_ca_from: None,
+            failure_policy: FailurePolicy::Fail,
+            excluded_namespaces: BTreeSet::new(),
+            owner: None,
+        };
+        let left = (registration, Scope::default());
+        for target in Target::ALL {
+            let mut item: DynamicObject = serde_json::from_value(target.desired(&left.0, &left.1)).expect("an object");
+            item.types = None;
+            let listed = serde_json::to_value(target.typed(item)).expect("JSON");
+            assert!(is_as_left(target, Some(&listed), &left), "{target}");
+        }
     }
 }
