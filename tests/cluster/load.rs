@@ -87,8 +87,8 @@ pub async fn overload_is_retried_by_the_api_server(case: Case<()>) -> Result<()>
 }
 
 /// Two replicas are replaced one by one, as a Deployment replaces them, while 100 Pods a second are created (fewer where the machine
-/// cannot keep up): none is refused or goes without. The creates are dry runs, which the webhook cannot tell apart but by their flag: storing 100 Pods a second would be a test of
-/// etcd.
+/// cannot keep up): none is refused or goes without. The creates are dry runs, which the webhook cannot tell apart but by their
+/// flag: storing 100 Pods a second would be a test of etcd.
 pub async fn a_rolling_restart_under_load_costs_no_pod(case: Case<()>) -> Result<()> {
     let kubeconfig = install(&case.plane).await?;
     let certificates = Certificates::new()?;
