@@ -1,10 +1,13 @@
 //! Outrigger puts sidecar containers into Pods, keeps them up to date, and keeps the Istio configuration around them
-//! right. Arrows point one way: `cli` -> jobs -> `cluster`, `documents`, `telemetry` -> `api`.
+//! right. Arrows point one way: `cli` -> jobs -> `istio`, `fetch`, `cluster`, `documents`, `telemetry` -> `api`.
 //!
 //! * [`cli`]: one file or folder for each command; the only place that wires rooms together
 //! * [`admission`]: the HTTPS server, the reviews it answers, and its registration in a cluster
 //! * [`injection`]: pure: which SidecarSets match a Pod, the patch that injects them, and what makes a SidecarSet valid
 //! * [`rollout`]: a SidecarSet after admission: the counts and conditions of its status, and its `ControllerRevisions`
+//! * [`sidecar_generator`]: URL -> Istio Sidecar
+//! * [`istio`]: pure: the slices of Istio's API we touch, and their validation
+//! * [`fetch`]: the one guarded HTTP client: address rules, limits, conditional requests
 //! * [`documents`]: files of objects: YAML and JSON, positions for messages, re-reading on change
 //! * [`cluster`]: client, watches, work queue, lease, events, conditions, careful writes, shutdown
 //! * [`telemetry`]: logs, metrics, readiness and the admin port
@@ -15,6 +18,9 @@ pub mod api;
 pub mod cli;
 pub mod cluster;
 pub mod documents;
+pub mod fetch;
 pub mod injection;
+pub mod istio;
 pub mod rollout;
+pub mod sidecar_generator;
 pub mod telemetry;

@@ -1,0 +1,1 @@
+//! The one guarded HTTP client: what users name by URL is fetched by its rules.

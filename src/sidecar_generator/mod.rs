@@ -1,0 +1,1 @@
+//! `SidecarGenerator`: egress listeners fetched from a URL, kept as an Istio Sidecar.
