@@ -129,15 +129,14 @@ pub async fn a_fight_over_a_sidecar_slows_down(case: Case<Outrigger>) -> Result<
     objects.apply(&generator(name, &web.url("/"), &json!({}))).await?;
     objects.reconciled(name).await?;
     let mut took = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..3 {
         objects.edit(name, json!({"spec": {"egress": [{"hosts": ["*/*"]}]}})).await?;
         let edited = tokio::time::Instant::now();
         objects.hosts(name, &["./*", "istio-system/*"]).await?;
         took.push(edited.elapsed());
     }
     assert!(took[0] < Duration::from_secs(1), "the first repair took {:?}", took[0]);
-    // 0, 1, 2 and 4 s; each is drawn from the upper half at least.
-    assert!(took[3] > Duration::from_secs(1) && took[3] > took[1], "{took:?}");
+    assert!(took[2] > Duration::from_secs(1) && took[2] > took[1], "{took:?}");
     assert_eq!(web.count("/"), 1);
     Ok(())
 }
