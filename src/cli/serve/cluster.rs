@@ -3,6 +3,7 @@
 use super::Job;
 use super::certificates::Source;
 use super::feature_gates::FeatureGates;
+use super::queues;
 use super::trust::Trust;
 use crate::admission::registration::{
     BreakGlass, CONVERSION_SERVICE, FailurePolicy, Published, Reach, Registrar, Registration, SERVICE, ScopeMode,
@@ -18,7 +19,7 @@ use crate::injection::Revision;
 use crate::injection::validate::WHITELIST_CONFIG_MAP;
 use crate::rollout::revisions::KeptRevision;
 use crate::rollout::{self, ObservedSet, WatchedPod, storage_migration};
-use crate::telemetry::{Metrics, Readiness, Webhook};
+use crate::telemetry::{Metrics, Readiness, Webhook, metrics::Controller as ControllerLabel};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ControllerRevision;
@@ -153,7 +154,8 @@ pub(super) async fn job(
     let cache = Arc::new(Cache::new(options, flags.feature_gates.patch_without_whitelist, metrics.clone()));
     let (events, publish) = events::events(client.clone(), identity.clone());
     tasks.spawn_until_shutdown("events", publish);
-    let rollout = rollout::Controller::new(client.clone(), flags.revision_namespace(), events);
+    let observer = queues::observer(metrics, ControllerLabel::SidecarSet);
+    let rollout = rollout::Controller::new(client.clone(), flags.revision_namespace(), events, observer);
     let watches = Watches::start(&client, flags.revision_namespace(), &cache, &rollout, &mut tasks);
     tasks.spawn_until_shutdown("snapshots", {
         let cache = cache.clone();
