@@ -4,6 +4,7 @@ mod certificates;
 mod cluster;
 mod feature_gates;
 mod files;
+mod queues;
 mod sidecarset;
 mod trust;
 

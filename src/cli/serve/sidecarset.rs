@@ -2,6 +2,7 @@
 
 use super::certificates::Source;
 use super::cluster::{Common, Part};
+use super::queues;
 use super::trust::Trust;
 use crate::admission::registration::{BreakGlass, Published, Registrar, Registration, Widening};
 use crate::admission::{
@@ -14,6 +15,7 @@ use crate::injection::Revision;
 use crate::injection::validate::WHITELIST_CONFIG_MAP;
 use crate::rollout::revisions::KeptRevision;
 use crate::rollout::{self, ObservedSet, WatchedPod, storage_migration};
+use crate::telemetry::metrics::Controller;
 use crate::telemetry::{Metrics, Readiness, Webhook};
 use anyhow::Result;
 use jiff::Timestamp;
@@ -45,7 +47,8 @@ pub(super) fn part(
     options.exclusions.namespaces.insert(flags.namespace().to_owned());
     let excluded_namespaces = options.exclusions.namespaces.clone();
     let cache = Arc::new(Cache::new(options, flags.feature_gates.patch_without_whitelist, metrics.clone()));
-    let rollout = rollout::Controller::new(client.clone(), flags.revision_namespace(), events.clone());
+    let observer = queues::observer(metrics, Controller::SidecarSet);
+    let rollout = rollout::Controller::new(client.clone(), flags.revision_namespace(), events.clone(), observer);
     let watches = Watches::start(client, flags.revision_namespace(), &cache, &rollout, tasks);
     tasks.spawn_until_shutdown("snapshots", {
         let cache = cache.clone();
