@@ -72,7 +72,7 @@ pub async fn a_secret_is_sent_only_where_it_says_itself(case: Case<Outrigger>) -
             })
             .await
     };
-    waits_for(&["token", "not found"]).await?;
+    waits_for(&["token", "there is no Secret"]).await?;
     let token = [("token", "t0p-s3cr3t")];
     secret(&case, "token", None, &token).await?;
     waits_for(&["token", SEND_TO, &web.host()]).await?;
@@ -139,14 +139,33 @@ pub async fn secrets_of_each_kind_work(case: Case<Outrigger>) -> Result<()> {
     let tokens = mutual.requests("/").into_iter().filter(|asked| asked.header("authorization") == "Bearer with-it");
     ensure!(tokens.count() == 1, "the token did not come along");
 
-    for (name, url, more, word) in [
-        ("no-ca", tls.url("/"), json!({"caSecretRef": {"name": "absent"}}), "absent"),
-        ("no-key", tls.url("/"), json!({"caSecretRef": {"name": "ca", "key": "missing"}}), "missing"),
-        ("bad-ca", tls.url("/"), json!({"caSecretRef": {"name": "ca", "key": "bad"}}), "bad"),
-        ("bad-pair", mutual.url("/"), json!({"auth": auth("broken")}), "broken"),
+    let (secret, fetch) = ("SecretUnusable", "FetchFailed");
+    for (name, url, more, reason, words) in [
+        ("no-ca", tls.url("/"), json!({"caSecretRef": {"name": "absent"}}), secret, "there is no Secret \"absent\""),
+        (
+            "no-key",
+            tls.url("/"),
+            json!({"caSecretRef": {"name": "ca", "key": "missing"}}),
+            secret,
+            "has no \"missing\"",
+        ),
+        (
+            "bad-ca",
+            tls.url("/"),
+            json!({"caSecretRef": {"name": "ca", "key": "bad"}}),
+            fetch,
+            "the CA given cannot be used",
+        ),
+        (
+            "bad-pair",
+            mutual.url("/"),
+            json!({"auth": auth("broken")}),
+            fetch,
+            "the client certificate given cannot be used",
+        ),
     ] {
         objects.apply(&generator(name, &url, &more)).await?;
-        objects.failed_with(name, "SecretUnusable", &[word]).await?;
+        objects.failed_with(name, reason, &[words]).await?;
     }
     let without = json!({"insecureSkipTLSVerify": true});
     objects.apply(&generator("no-certificate", &mutual.url("/"), &without)).await?;
