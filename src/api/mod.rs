@@ -11,4 +11,5 @@ pub mod image;
 pub mod keys;
 pub mod pod;
 pub mod quantity;
+pub mod sidecar_generator;
 pub mod sidecarset;
