@@ -1,1 +1,4 @@
 //! Pure: the slices of Istio's API that outrigger writes or checks, and Istio's own rules for them.
+
+mod proto_json;
+pub mod sidecar;

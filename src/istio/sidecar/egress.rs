@@ -1,0 +1,47 @@
+//! Reads what the URL of a SidecarGenerator answers: a JSON list of egress listeners.
+
+use super::EgressListener;
+use super::schema::EGRESS_LISTENER;
+use crate::api::decode::{FieldError, type_of, typed};
+use crate::istio::proto_json::{Unknown, canonical};
+use serde_json::Value;
+use thiserror::Error;
+
+/// Why an answer cannot be read. No text of the answer is in it.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum ReadError {
+    /// It is not JSON; where that ends.
+    #[error("the answer is not JSON: {0}")]
+    Json(String),
+    /// It is something else than a list.
+    #[error("the answer must be a JSON list of egress listeners, it is {0}")]
+    NotAList(&'static str),
+    /// A listener cannot be read.
+    #[error(transparent)]
+    Field(#[from] FieldError),
+}
+
+/// Reads a list of egress listeners, as proto-JSON: names of fields in both spellings (`captureMode`, `capture_mode`), numbers
+/// also in texts, enumerations by name or number, `null` as absent, unknown fields ignored. `null` is the empty list.
+///
+/// # Errors
+/// Which field of which listener cannot be read, such as `egress[1].port.number`, and why.
+pub fn read(answer: &[u8]) -> Result<Vec<EgressListener>, ReadError> {
+    let answer = serde_json::from_slice(answer).map_err(|e| ReadError::Json(e.to_string()))?;
+    match answer {
+        Value::Null => Ok(Vec::new()),
+        Value::Array(items) => Ok(items.iter().enumerate().map(listener).collect::<Result<_, _>>()?),
+        other => Err(ReadError::NotAList(type_of(&other))),
+    }
+}
+
+fn listener((index, item): (usize, &Value)) -> Result<EgressListener, FieldError> {
+    let place = format!("egress[{index}]");
+    if item.is_null() {
+        return Err(FieldError::new(place, "must be an egress listener, not null"));
+    }
+    let read = canonical(EGRESS_LISTENER, item, Unknown::Ignored).and_then(typed);
+    read.map_err(|FieldError { field, problem }| {
+        FieldError::new(if field.is_empty() { place } else { format!("{place}.{field}") }, problem)
+    })
+}
