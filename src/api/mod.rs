@@ -7,6 +7,7 @@ pub mod conversion_review;
 pub mod crds;
 pub mod decode;
 pub mod defaults;
+pub mod go_duration;
 pub mod image;
 pub mod keys;
 pub mod pod;
