@@ -1,9 +1,13 @@
 //! Istio's Sidecar: what limits the services and namespaces a proxy must know. The part of its `spec` that we write.
 
 pub mod egress;
+pub mod overlap;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod validate;
+
+pub use validate::{Findings, validate};
 
 use super::proto_json::{Unknown, canonical, go_text};
 use crate::api::decode::{FieldError, typed};

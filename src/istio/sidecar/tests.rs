@@ -2,6 +2,7 @@
 
 use super::egress::{ReadError, read};
 use super::*;
+use proptest::prelude::*;
 use serde_json::json;
 
 fn listeners(answer: &Value) -> Result<Vec<EgressListener>, ReadError> {
@@ -12,9 +13,9 @@ fn of_hosts(hosts: &[&str]) -> EgressListener {
     EgressListener { hosts: hosts.iter().map(ToString::to_string).collect(), ..EgressListener::default() }
 }
 
-fn selecting(labels: &[(&str, &str)]) -> Option<WorkloadSelector> {
+fn selecting(labels: &[(&str, &str)]) -> WorkloadSelector {
     let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    Some(WorkloadSelector { labels })
+    WorkloadSelector { labels }
 }
 
 /// Values that sidecar-generator-operator wrote.
@@ -24,12 +25,12 @@ fn hashes_are_those_of_the_go_operator() {
     let sorted = ["./*", "istio-system/*", "ns1/*", "ns2/*"];
     for (sidecar, json, hash) in [
         (
-            Sidecar { workload_selector: selecting(&[("app", "myapp")]), egress: vec![of_hosts(&hosts)] },
+            Sidecar { workload_selector: Some(selecting(&[("app", "myapp")])), egress: vec![of_hosts(&hosts)] },
             r#"{"workloadSelector":{"labels":{"app":"myapp"}},"egress":[{"hosts":["./*","istio-system/*","ns2/*","ns1/*"]}]}"#,
             "96e264924cbf40670253cf8627f3bab038a3b7684f9fac8d5039a4dc2318ee37",
         ),
         (
-            Sidecar { workload_selector: selecting(&[("app", "myapp")]), egress: vec![of_hosts(&sorted)] },
+            Sidecar { workload_selector: Some(selecting(&[("app", "myapp")])), egress: vec![of_hosts(&sorted)] },
             r#"{"workloadSelector":{"labels":{"app":"myapp"}},"egress":[{"hosts":["./*","istio-system/*","ns1/*","ns2/*"]}]}"#,
             "64a87891c4a2a5348e3ca0ed6348cb4657b3685ba06ca545ac1f6e05c8ef701f",
         ),
@@ -54,8 +55,10 @@ fn the_canonical_text_has_the_order_of_the_proto_file_and_no_zero_values() {
     listener.bind = "127.0.0.1".into();
     listener.capture_mode = CaptureMode::None;
     let empty = EgressListener { port: Some(SidecarPort::default()), ..EgressListener::default() };
-    let sidecar =
-        Sidecar { workload_selector: selecting(&[("b", "1"), ("B", ""), ("a", "2")]), egress: vec![listener, empty] };
+    let sidecar = Sidecar {
+        workload_selector: Some(selecting(&[("b", "1"), ("B", ""), ("a", "2")])),
+        egress: vec![listener, empty],
+    };
     assert_eq!(
         sidecar.canonical_json(),
         r#"{"workloadSelector":{"labels":{"B":"","a":"2","b":"1"}},"egress":[{"port":{"number":80,"protocol":"HTTP","name":"web"},"bind":"127.0.0.1","captureMode":"NONE","hosts":["a/\u003cb\u003e\u0026\u2028\u2029\b\f\u0001"#
@@ -63,7 +66,7 @@ fn the_canonical_text_has_the_order_of_the_proto_file_and_no_zero_values() {
             + "\u{7f}"
             + r#"\"\\"]},{"port":{}}]}"#
     );
-    let sidecar = Sidecar { workload_selector: selecting(&[]), egress: Vec::new() };
+    let sidecar = Sidecar { workload_selector: Some(selecting(&[])), egress: Vec::new() };
     assert_eq!(sidecar.canonical_json(), r#"{"workloadSelector":{}}"#);
 }
 
@@ -181,4 +184,71 @@ fn hosts_are_counted_over_all_listeners() {
     let spec =
         json!({"egress": [{"hosts": ["a/*", "b/*"], "port": {"number": "1"}}, {"hosts": ["c/*"]}], "ingress": [{}]});
     assert_eq!(Sidecar::read(&spec).map(|sidecar| sidecar.hosts()), Ok(3));
+}
+
+/// JSON near to a list of egress listeners.
+fn answers() -> impl Strategy<Value = Value> {
+    let text = prop_oneof![
+        "[a-z~.*]{1,3}/([a-z*]{1,3}[.])?[a-z*]{1,3}",
+        "(unix://[/@])?[a-z0-9.:]{0,4}",
+        "DEFAULT|IPTABLES|NONE|HTTP|80|0",
+        any::<String>(),
+    ];
+    let leaf = prop_oneof![
+        4 => text.prop_map(Value::from),
+        1 => any::<u32>().prop_map(Value::from),
+        1 => (0..70_000_u32).prop_map(Value::from),
+        1 => Just(Value::Null),
+        1 => any::<bool>().prop_map(Value::from),
+    ];
+    let key = prop_oneof![
+        Just("hosts".to_owned()),
+        "port|bind|captureMode|capture_mode|number|protocol|name|targetPort|target_port",
+        any::<String>(),
+    ];
+    leaf.prop_recursive(4, 40, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::vec((key.clone(), inner), 0..5)
+                .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+        ]
+    })
+}
+
+/// Hosts and ports that are mostly valid.
+fn likely_listeners() -> impl Strategy<Value = Value> {
+    let host = "([a-z]{1,3}|[.*~])/([*]|([*][.])?[a-z]{1,3}[.][a-z<&]{1,3})";
+    let listener =
+        (prop::collection::vec(host, 1..4), prop::option::of(0..70_000_u32), "(unix:///[a-z>]{1,3})?", 0..3_u8);
+    prop::collection::vec(listener, 1..4).prop_map(|listeners| {
+        let listeners = listeners.into_iter().map(|(hosts, number, bind, mode)| {
+            let port = number.map_or(Value::Null, |number| json!({"number": number.to_string(), "name": "n"}));
+            json!({"hosts": hosts, "port": port, "bind": bind, "capture_mode": mode})
+        });
+        listeners.collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_cause_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = read(&bytes);
+    }
+
+    #[test]
+    fn what_was_read_is_written_so_that_it_is_read_again(
+        answer in prop_oneof![answers(), prop::collection::vec(answers(), 0..3).prop_map(Value::from), likely_listeners()],
+        labels in prop::option::of(prop::collection::btree_map("[a-z<]{0,3}", "[a-z*&]{0,3}", 0..3)),
+    ) {
+        if let Ok(egress) = listeners(&answer) {
+            let sidecar = Sidecar { workload_selector: labels.map(|labels| WorkloadSelector { labels }), egress };
+            let _ = validate(&sidecar, "own");
+            let text = sidecar.canonical_json();
+            let again: Value = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(&again, &sidecar.to_value());
+            prop_assert_eq!(Sidecar::read(&again), Ok(sidecar.clone()));
+            prop_assert_eq!(spec_hash_of(&again), Some(sidecar.spec_hash()));
+            prop_assert!(!text.contains(['<', '>', '&']));
+        }
+    }
 }

@@ -1,0 +1,69 @@
+//! Whether two Sidecars of one namespace are for the same Pods, of which Istio then takes one or the other.
+
+use super::WorkloadSelector;
+
+/// How two Sidecars of one namespace come to be for the same Pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Overlap {
+    /// Both are for the whole namespace: IST0111, `MultipleSidecarsWithoutWorkloadSelectors`.
+    WithoutSelector,
+    /// Every Pod of one is of the other, too: IST0110, `ConflictingSidecarWorkloadSelectors`, as soon as there is one.
+    SameSelection,
+    /// A Pod may have the labels of both: IST0110 if there is one.
+    Possible,
+}
+
+/// Whether two Sidecars of one namespace are for the same Pods, given their selectors. One without labels is for the whole
+/// namespace; beside one with labels that is no overlap: the latter takes precedence for its Pods.
+#[must_use]
+pub fn overlap(one: Option<&WorkloadSelector>, other: Option<&WorkloadSelector>) -> Option<Overlap> {
+    let labels =
+        |selector: Option<_>| selector.map(|selector: &WorkloadSelector| &selector.labels).filter(|l| !l.is_empty());
+    match (labels(one), labels(other)) {
+        (None, None) => Some(Overlap::WithoutSelector),
+        (Some(one), Some(other)) => {
+            let (fewer, more) = if one.len() <= other.len() { (one, other) } else { (other, one) };
+            let mut all_shared = true;
+            for (key, value) in fewer {
+                match more.get(key) {
+                    Some(same) if same == value => {}
+                    Some(_) => return None,
+                    None => all_shared = false,
+                }
+            }
+            Some(if all_shared { Overlap::SameSelection } else { Overlap::Possible })
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selectors_overlap_unless_a_label_contradicts() {
+        type Labels = Option<&'static [(&'static str, &'static str)]>;
+        let rows: [(Labels, Labels, Option<Overlap>); 10] = [
+            (None, None, Some(Overlap::WithoutSelector)),
+            (None, Some(&[]), Some(Overlap::WithoutSelector)),
+            (Some(&[]), Some(&[]), Some(Overlap::WithoutSelector)),
+            (None, Some(&[("a", "1")]), None),
+            (Some(&[]), Some(&[("a", "1")]), None),
+            (Some(&[("a", "1")]), Some(&[("a", "1")]), Some(Overlap::SameSelection)),
+            (Some(&[("a", "1")]), Some(&[("a", "1"), ("b", "2")]), Some(Overlap::SameSelection)),
+            (Some(&[("a", "1")]), Some(&[("a", "2")]), None),
+            (Some(&[("a", "1"), ("c", "3")]), Some(&[("a", "1"), ("b", "2")]), Some(Overlap::Possible)),
+            (Some(&[("a", "1")]), Some(&[("b", "2")]), Some(Overlap::Possible)),
+        ];
+        let selector = |labels: Labels| {
+            let labels = labels?.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+            Some(WorkloadSelector { labels: labels.collect() })
+        };
+        for (one, other, expected) in rows {
+            let (a, b) = (selector(one), selector(other));
+            assert_eq!(overlap(a.as_ref(), b.as_ref()), expected, "{one:?} {other:?}");
+            assert_eq!(overlap(b.as_ref(), a.as_ref()), expected, "{other:?} {one:?}");
+        }
+    }
+}
