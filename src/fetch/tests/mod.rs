@@ -1,0 +1,1 @@
+//! Fetches over real sockets, all on this machine.
