@@ -1,9 +1,10 @@
 //! Pure: what an answer of the URL makes of the Sidecar, or why it is not applied.
 
-use super::generator::UsableSpec;
+use super::generator::{ObservedGenerator, UsableSpec};
 use crate::api::sidecar_generator::OnEmpty;
 use crate::fetch::Validators;
-use crate::istio::sidecar::{EgressListener, Finding, Sidecar, egress, validate};
+use crate::api::decode::FieldError;
+use crate::istio::sidecar::{EgressListener, Sidecar, egress, validate};
 use std::time::Duration;
 
 /// So many findings are named; others are counted.
@@ -61,8 +62,8 @@ impl Problem {
 pub fn judge(
     body: &[u8],
     validators: Validators,
+    generator: &ObservedGenerator,
     spec: &UsableSpec,
-    (namespace, generation): (&str, i64),
     hosts_before: Option<usize>,
 ) -> Result<Good, Problem> {
     let mut egress = egress::read(body).map_err(|error| Problem::new(INVALID_ANSWER, error.to_string()))?;
@@ -85,15 +86,15 @@ pub fn judge(
         egress.push(EgressListener { hosts: vec![NOTHING.to_owned()], ..EgressListener::default() });
     }
     let sidecar = Sidecar { workload_selector: spec.selector.clone(), egress };
-    let findings = validate(&sidecar, namespace);
+    let findings = validate(&sidecar, &generator.key.namespace);
     if !findings.errors.is_empty() {
         return Err(Problem::new(INVALID_ANSWER, listed(&findings.errors)));
     }
     let warnings = listed(&findings.warnings);
-    Ok(Good { generation, hash: sidecar.spec_hash(), sidecar, warnings, validators })
+    Ok(Good { generation: generator.generation, hash: sidecar.spec_hash(), sidecar, warnings, validators })
 }
 
-fn listed(findings: &[Finding]) -> String {
+fn listed(findings: &[FieldError]) -> String {
     let mut told: Vec<String> = findings.iter().take(NAMED).map(ToString::to_string).collect();
     if findings.len() > NAMED {
         told.push(format!("and {} more", findings.len() - NAMED));
@@ -110,8 +111,8 @@ mod tests {
     fn judged(body: &Value, spec: Value, before: Option<usize>) -> Result<Good, Problem> {
         let mut full = json!({"url": "http://h"});
         full.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
-        let spec = observed("g", &full).usable.clone().unwrap();
-        judge(body.to_string().as_bytes(), Validators::default(), &spec, ("default", 1), before)
+        let generator = observed("g", &full);
+        judge(body.to_string().as_bytes(), Validators::default(), &generator, generator.usable.as_ref().unwrap(), before)
     }
 
     fn hosts(number: usize) -> Value {

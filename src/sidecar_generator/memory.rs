@@ -69,34 +69,28 @@ pub struct Ended {
 }
 
 impl Memory {
-    /// Takes in a fetch that ended. `hosts` is how many hosts the Sidecar has now, if it is the generator's own.
-    pub fn take(&mut self, ended: Ended, generator: &ObservedGenerator, spec: &UsableSpec, hosts: Option<usize>, floor: Duration) {
+    /// Takes in a fetch that ended. `hosts` is how many hosts the Sidecar has now, if it is the generator's own; `floor` is the
+    /// shortest period.
+    pub fn take(
+        &mut self,
+        ended: Ended,
+        generator: &ObservedGenerator,
+        spec: &UsableSpec,
+        hosts: Option<usize>,
+        floor: Duration,
+    ) {
         let Ended { answer, sharing, at, random } = ended;
-        let before = self.good.as_ref().map(|good| good.sidecar.hosts()).or(hosts);
-        let of = (generator.key.namespace.as_str(), generator.generation);
-        let judged = match answer {
-            Ok(Answer::Body { bytes, validators }) => judge(&bytes, validators, spec, of, before).map(Some),
-            Ok(Answer::NotModified) if self.good.is_some() => Ok(None),
-            Ok(Answer::NotModified) => {
-                Err(Problem::new(INVALID_ANSWER, "the server says that nothing has changed, but nothing is known yet"))
+        let period = spec.period.max(floor);
+        let (pause, problem) = match self.judge(answer, generator, spec, hosts) {
+            Ok(()) => {
+                self.failures = 0;
+                (period + spec.jitter.mul_f64(random), None)
             }
-            Err(problem) => Err(problem),
-        };
-        let pause = match &judged {
-            Ok(_) => longest_period(spec, Duration::ZERO, floor) + spec.jitter.mul_f64(random),
-            Err(problem) => self.retry(problem, longest_period(spec, Duration::ZERO, floor), random),
-        };
-        self.failures = if judged.is_ok() { 0 } else { self.failures.saturating_add(1) };
-        let problem = match judged {
-            Ok(Some(good)) => {
-                if self.good.as_ref().is_none_or(|before| before.hash != good.hash) {
-                    self.writes = Writes::default();
-                }
-                self.good = Some(good);
-                None
+            Err(problem) => {
+                let pause = self.retry_pause(&problem, period, random);
+                self.failures = self.failures.saturating_add(1);
+                (pause, Some(problem))
             }
-            Ok(None) => None,
-            Err(problem) => Some(problem),
         };
         if let Some(sharing) = sharing {
             self.sharing = sharing;
@@ -106,8 +100,34 @@ impl Memory {
         self.due = at.checked_add(pause).ok();
     }
 
+    /// Keeps a good answer.
+    fn judge(
+        &mut self,
+        answer: Result<Answer, Problem>,
+        generator: &ObservedGenerator,
+        spec: &UsableSpec,
+        hosts: Option<usize>,
+    ) -> Result<(), Problem> {
+        let known = self.good.as_ref();
+        match answer? {
+            Answer::Body { bytes, validators } => {
+                let before = known.map(|good| good.sidecar.hosts()).or(hosts);
+                let good = judge(&bytes, validators, generator, spec, before)?;
+                if known.is_none_or(|known| known.hash != good.hash) {
+                    self.writes = Writes::default();
+                }
+                self.good = Some(good);
+                Ok(())
+            }
+            Answer::NotModified if known.is_some_and(|good| good.generation == generator.generation) => Ok(()),
+            Answer::NotModified => {
+                Err(Problem::new(INVALID_ANSWER, "the server says that nothing has changed, but there was nothing yet"))
+            }
+        }
+    }
+
     /// Between half and all of a time that doubles with each failure, but not before the server wants to be asked.
-    fn retry(&self, problem: &Problem, period: Duration, random: f64) -> Duration {
+    fn retry_pause(&self, problem: &Problem, period: Duration, random: f64) -> Duration {
         let doubled = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(self.failures)).min(period);
         doubled.mul_f64(0.5 + random / 2.0).max(problem.retry_after.unwrap_or_default().min(period))
     }
@@ -117,4 +137,26 @@ impl Memory {
     pub fn fetched_for(&self, generation: i64) -> Option<&Fetched> {
         self.fetched.as_ref().filter(|fetched| fetched.generation == generation)
     }
+}
+
+impl Writes {
+    /// The Sidecar was written now.
+    pub fn record(&mut self, now: Timestamp) {
+        let lapsed = self.last.is_none_or(|last| passed(last, now) > 2 * LONGEST_REPAIR_PAUSE);
+        self.count = if lapsed { 1 } else { self.count.saturating_add(1) };
+        self.last = Some(now);
+    }
+
+    /// How long to wait before it may be written again; nothing after a single write.
+    #[must_use]
+    pub fn pause(&self, now: Timestamp) -> Duration {
+        let Some(last) = self.last.filter(|_| self.count > 1) else { return Duration::ZERO };
+        let doubled = FIRST_REPAIR_PAUSE.saturating_mul(2_u32.saturating_pow(self.count - 2));
+        doubled.min(LONGEST_REPAIR_PAUSE).saturating_sub(passed(last, now))
+    }
+}
+
+/// The time from one moment to a later one; zero where the clock went backwards.
+fn passed(since: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(since)).unwrap_or_default()
 }
