@@ -58,17 +58,18 @@ async fn demo(args: &Args) -> Result<()> {
         ..serve::Args::default()
     })
     .await?;
+    let webhook = running.webhook.context("nothing is served")?;
     let paint = Paint::new();
     let mut out = io::stdout();
     writeln!(
         out,
         "Serving {} at https://{}/mutate-pod, with a certificate made for this run.\n",
         args.from.display(),
-        running.webhook
+        webhook
     )?;
 
     let ca = running.ca_pem.as_deref().context("the server made no certificate")?;
-    let mut client = Client::connect(running.webhook, ca).await?;
+    let mut client = Client::connect(webhook, ca).await?;
     let mut added = 0;
     for example in &examples {
         let (after, warnings) = review(&mut client, example).await?;

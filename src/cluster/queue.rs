@@ -28,11 +28,27 @@ pub struct WorkQueue<K> {
     shared: Arc<Shared<K>>,
 }
 
+/// Is told what happens in a queue, for metrics. The queue is locked meanwhile: an observer counts, and does no more.
+pub trait Observer: Debug + Send + Sync {
+    /// A key came among those that could be worked on, now so many.
+    fn added(&self, _waiting: usize) {}
+    /// A key is to be worked on after a pause.
+    fn delayed(&self) {}
+    /// Work on a key begins; so many others could be worked on.
+    fn begun(&self, _waiting: usize) {}
+    /// The work on a key ended so, and took so long.
+    fn finished(&self, _outcome: Outcome, _took: Duration) {}
+}
+
+/// Nobody watches.
+impl Observer for () {}
+
 /// A key being worked on: nobody else gets it until this is finished. Dropping it counts as [`Outcome::Retry`].
 #[derive(Debug)]
 pub struct Work<K: Clone + Eq + Hash> {
     key: K,
     queue: WorkQueue<K>,
+    begun: Instant,
     outcome: Outcome,
 }
 
@@ -61,6 +77,7 @@ struct State<K> {
     entries: HashMap<K, Entry>,
     /// Makes timers of one moment differ.
     timers_set: u64,
+    observer: Arc<dyn Observer>,
 }
 
 /// When a timer ends, and its number.
@@ -98,10 +115,17 @@ impl<K: Clone + Eq + Hash> Default for WorkQueue<K> {
 }
 
 impl<K: Clone + Eq + Hash> WorkQueue<K> {
-    /// An empty queue.
+    /// An empty queue that nobody watches.
     #[must_use]
     pub fn new() -> Self {
-        let state = State { ready: VecDeque::new(), timers: BTreeMap::new(), entries: HashMap::new(), timers_set: 0 };
+        Self::observed(Arc::new(()))
+    }
+
+    /// An empty queue of which somebody is told.
+    #[must_use]
+    pub fn observed(observer: Arc<dyn Observer>) -> Self {
+        let (ready, timers, entries) = (VecDeque::new(), BTreeMap::new(), HashMap::new());
+        let state = State { ready, timers, entries, timers_set: 0, observer };
         Self { shared: Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() }) }
     }
 
@@ -126,9 +150,10 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
     pub async fn next(&self) -> Work<K> {
         loop {
             let changed = self.shared.changed.notified();
-            let (key, timer) = self.lock().take(Instant::now());
+            let now = Instant::now();
+            let (key, timer) = self.lock().take(now);
             if let Some(key) = key {
-                return Work { key, queue: self.clone(), outcome: Outcome::Retry };
+                return Work { key, queue: self.clone(), begun: now, outcome: Outcome::Retry };
             }
             match timer {
                 Some(due) => tokio::select! {
@@ -159,6 +184,7 @@ impl<K: Clone + Eq + Hash> State<K> {
             Place::Nowhere => {
                 entry.place = Place::Ready;
                 self.ready.push_back(key);
+                self.observer.added(self.ready.len());
             }
             Place::Ready => {}
             Place::Working { again } => *again = true,
@@ -166,6 +192,7 @@ impl<K: Clone + Eq + Hash> State<K> {
     }
 
     fn add_at(&mut self, key: K, at: Instant) {
+        self.observer.delayed();
         let entry = self.entries.entry(key.clone()).or_default();
         if entry.timer.is_some_and(|(earlier, _)| earlier <= at) {
             return;
@@ -188,12 +215,14 @@ impl<K: Clone + Eq + Hash> State<K> {
         }
         let key = self.ready.pop_front();
         if let Some(key) = &key {
+            self.observer.begun(self.ready.len());
             self.entries.entry(key.clone()).or_default().place = Place::Working { again: false };
         }
         (key, self.timers.first_key_value().map(|((at, _), _)| *at))
     }
 
-    fn finish(&mut self, key: &K, outcome: Outcome, now: Instant) {
+    fn finish(&mut self, key: &K, outcome: Outcome, begun: Instant, now: Instant) {
+        self.observer.finished(outcome, now.saturating_duration_since(begun));
         let entry = self.entries.entry(key.clone()).or_default();
         let again = entry.place == Place::Working { again: true };
         entry.place = Place::Nowhere;
@@ -254,7 +283,7 @@ impl<K: Clone + Eq + Hash> Work<K> {
 
 impl<K: Clone + Eq + Hash> Drop for Work<K> {
     fn drop(&mut self) {
-        self.queue.lock().finish(&self.key, self.outcome, Instant::now());
+        self.queue.lock().finish(&self.key, self.outcome, self.begun, Instant::now());
         let changed = &self.queue.shared.changed;
         changed.notify_one();
         changed.notify_waiters();

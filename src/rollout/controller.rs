@@ -8,7 +8,9 @@ use super::status::STALLED;
 use super::watched_pod::WatchedPod;
 use crate::api::keys;
 use crate::api::sidecarset::{GROUP, KIND, SidecarSet};
-use crate::cluster::{Event, Events, Outcome, Term, Watch, WorkQueue, WriteError, Written, apply, describe, queue};
+use crate::cluster::{
+    Event, Events, Outcome, Term, Watch, WorkQueue, WriteError, Written, apply, describe, queue, queue::Observer,
+};
 use crate::injection::Revision;
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -81,10 +83,10 @@ enum RevisionOutcome {
 }
 
 impl Controller {
-    /// A controller whose revisions are in this namespace.
+    /// A controller whose revisions are in this namespace, and whose work the observer is told of.
     #[must_use]
-    pub fn new(client: Client, revision_namespace: &str, events: Events) -> Self {
-        let (queue, known) = (WorkQueue::new(), Mutex::default());
+    pub fn new(client: Client, revision_namespace: &str, events: Events, observer: Arc<dyn Observer>) -> Self {
+        let (queue, known) = (WorkQueue::observed(observer), Mutex::default());
         let namespace = revision_namespace.to_owned();
         Self { shared: Arc::new(Shared { client, namespace, events, queue, known }) }
     }

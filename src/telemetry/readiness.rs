@@ -36,6 +36,13 @@ impl Readiness {
         self
     }
 
+    /// Adds all checks of another.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.checks.extend(other.checks);
+        self
+    }
+
     /// From now on the process is not ready: it is about to stop.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);

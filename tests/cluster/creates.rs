@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
@@ -37,6 +37,7 @@ pub struct Creates {
     done: Arc<AtomicUsize>,
     running: JoinHandle<Vec<Result<Pod>>>,
     stop: DropGuard,
+    begin: Instant,
 }
 
 /// What became of them.
@@ -47,6 +48,8 @@ pub struct Outcome {
     pub uninjected: usize,
     /// Why the others were not created.
     pub errors: Vec<String>,
+    /// How many a second there were: fewer than were asked for where the machine cannot keep up.
+    pub a_second: f64,
 }
 
 /// A Pod that matches [`SIDECARSET`].
@@ -120,7 +123,7 @@ impl Creates {
             }
             requests.join_all().await
         });
-        Self { done, running, stop: stop.drop_guard() }
+        Self { done, running, stop: stop.drop_guard(), begin: Instant::now() }
     }
 
     /// Waits until so many more were answered.
@@ -133,8 +136,11 @@ impl Creates {
     /// Ends, and waits for all answers.
     pub async fn end(self) -> Result<Outcome> {
         drop(self.stop);
-        let mut outcome = Outcome { injected: 0, uninjected: 0, errors: Vec::new() };
-        for result in self.running.await? {
+        let results = self.running.await?;
+        #[expect(clippy::cast_precision_loss, reason = "there are thousands")]
+        let a_second = results.len() as f64 / self.begin.elapsed().as_secs_f64();
+        let mut outcome = Outcome { injected: 0, uninjected: 0, errors: Vec::new(), a_second };
+        for result in results {
             match result {
                 Ok(pod) if is_injected(&pod) => outcome.injected += 1,
                 Ok(_) => outcome.uninjected += 1,
@@ -148,7 +154,7 @@ impl Creates {
 impl Outcome {
     /// All were injected but for so many failures.
     pub fn at_most_failed(&self, allowed: usize) -> Result<()> {
-        let Self { injected, uninjected, errors } = self;
+        let Self { injected, uninjected, errors, .. } = self;
         let failed = errors.len();
         ensure!(
             failed <= allowed && *uninjected == 0,

@@ -116,6 +116,12 @@ impl Outrigger {
         .await
     }
 
+    /// Waits until it says that it drains.
+    pub async fn not_ready(&self) -> Result<()> {
+        let look = async || Ok((self.page("/readyz").await?.0 != 200).then_some(()));
+        wait_for("outrigger not to be ready", PATIENCE, look).await
+    }
+
     /// Status and text of a page of the admin port.
     pub async fn page(&self, path: &str) -> Result<(u16, String)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.admin)).await?;

@@ -48,6 +48,11 @@ async fn a_replica_ends_under_load(case: Case<()>, signal: &str) -> Result<()> {
     let creates = Creates::start(pods, 50, PostParams::default());
     creates.more(50).await?;
     first.process().signal(signal)?;
+    if signal == "TERM" {
+        // A Service does so, too.
+        first.not_ready().await?;
+        balancer.lead_to([second.webhook]);
+    }
     first.process().ended(PATIENCE).await?;
     creates.more(100).await?;
     let outcome = creates.end().await?;

@@ -4,12 +4,15 @@ mod certificates;
 mod cluster;
 mod feature_gates;
 mod files;
+mod queues;
+mod sidecarset;
 mod trust;
 
 use super::InjectionArgs;
 use crate::admission::{self, Handler, Limits, Server, ServingCertificate, Settings, reload};
 use crate::telemetry::{self, AdminServer, Metrics, Readiness, Webhook};
 use anyhow::{Context, Result, bail};
+use axum::Router;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -55,10 +58,18 @@ struct Job {
     background: BoxFuture<'static, Result<()>>,
 }
 
+/// The port of the webhooks, and the certificate that is shown there.
+struct Front {
+    server: Server,
+    certificate: Arc<ServingCertificate>,
+    /// The folder that the certificate is read from, again and again.
+    tls_dir: Option<PathBuf>,
+}
+
 /// A server that runs in this process.
 pub(super) struct Running {
-    /// Where the webhook listens.
-    pub webhook: SocketAddr,
+    /// Where the webhooks are served, if there are any.
+    pub webhook: Option<SocketAddr>,
     /// Where the admin port listens.
     pub admin: SocketAddr,
     /// CA to trust; `None` with a certificate from files.
@@ -73,7 +84,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
         let mut running = Running::start(args).await?;
-        tracing::info!(webhook = %format_args!("https://{}/mutate-pod", running.webhook), admin = %format_args!("http://{}", running.admin), "serving");
+        let webhook = running.webhook.map(|address| format!("https://{address}/mutate-pod"));
+        tracing::info!(webhook, admin = %format_args!("http://{}", running.admin), "serving");
         tokio::select! {
             ended = &mut running.server => return ended.context("the server's task failed")?.map(|()| ExitCode::SUCCESS),
             _ = terminate.recv() => {}
@@ -93,26 +105,61 @@ impl Args {
         let address = if self.from.is_some() { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
         given.unwrap_or_else(|| (address, port).into())
     }
+
+    /// Of the controllers one has webhooks.
+    fn serves_webhooks(&self) -> bool {
+        self.from.is_some() || self.cluster.runs(cluster::Controller::SidecarSet)
+    }
+}
+
+impl Front {
+    async fn open(args: &Args, source: &certificates::Source) -> Result<Self> {
+        let certificate = Arc::new(source.first(&args.certificates.names(args.listen))?);
+        let settings = Settings { drain_delay: Duration::from_secs(args.shutdown_delay.into()), ..Settings::default() };
+        let server = Server::bind(args.listen(args.listen, 9443), settings).await.context("--listen")?;
+        Ok(Self { server, certificate, tls_dir: source.folder() })
+    }
+
+    fn ca_pem(&self) -> Option<String> {
+        self.certificate.current().and_then(|pair| pair.ca_pem().map(str::to_owned))
+    }
+
+    async fn serve(
+        self,
+        router: Router,
+        readiness: Arc<Readiness>,
+        metrics: Arc<Metrics>,
+        shutdown: CancellationToken,
+    ) -> Result<()> {
+        let Self { server, certificate, tls_dir } = self;
+        let (renewed, counted) = (certificate.clone(), metrics.clone());
+        let reload = async move {
+            match tls_dir {
+                Some(folder) => reload::reload(folder, renewed, counted, reload::PERIOD).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            ended = server.run(router, certificate, readiness, &metrics, shutdown) => ended.map_err(Into::into),
+            () = reload => Ok(()),
+        }
+    }
 }
 
 impl Running {
     /// Loads the files or connects to the cluster, then listens.
     pub async fn start(args: &Args) -> Result<Self> {
         let source = args.certificates.source(args.from.is_none())?;
-        let certificate = Arc::new(source.first(&args.certificates.names(args.listen))?);
-        let ca_pem = certificate.current().and_then(|pair| pair.ca_pem().map(str::to_owned));
-        let tls_dir = source.folder();
         let metrics = Arc::new(Metrics::new());
         let shutdown = CancellationToken::new();
-
-        let settings = Settings { drain_delay: Duration::from_secs(args.shutdown_delay.into()), ..Settings::default() };
-        let server = Server::bind(args.listen(args.listen, 9443), settings).await.context("--listen")?;
+        let front = if args.serves_webhooks() { Some(Front::open(args, &source).await?) } else { None };
         let admin_listen = args.listen(args.admin_listen, 8080);
         let admin = AdminServer::bind(admin_listen)
             .await
             .with_context(|| format!("--admin-listen: cannot listen on {admin_listen}"))?;
-        let (webhook_address, admin_address) = (server.address(), admin.address());
+        let (webhook_address, admin_address) = (front.as_ref().map(|front| front.server.address()), admin.address());
 
+        let certificate = front.as_ref().map(|front| &front.certificate);
         let job = match &args.from {
             Some(_) if args.cluster.controllers.is_some() => {
                 bail!(
@@ -121,10 +168,12 @@ impl Running {
             }
             Some(from) => {
                 let job = files::job(from, &args.injection, &metrics, shutdown.clone())?;
-                Job { readiness: check_certificate(job.readiness, &certificate), ..job }
+                let readiness = certificate.into_iter().fold(job.readiness, check_certificate);
+                Job { readiness, ..job }
             }
-            None => cluster::job(args, source, &certificate, &metrics, &shutdown).await?,
+            None => cluster::job(args, certificate.map(|shown| (source, shown)), &metrics, &shutdown).await?,
         };
+        let ca_pem = front.as_ref().and_then(Front::ca_pem);
         // Only now: had a port been taken, the file would be that of the server that has it.
         if let (Some(file), Some(pem)) = (&args.certificates.ca_out, &ca_pem) {
             std::fs::write(file, pem).with_context(|| format!("--ca-out: cannot write {}", file.display()))?;
@@ -138,18 +187,13 @@ impl Running {
         let server = tokio::spawn(async move {
             let admin_shutdown = CancellationToken::new();
             let admin = tokio::spawn(admin.run(admin_router, admin_shutdown.clone()));
-            let (renewed, counted) = (certificate.clone(), metrics.clone());
-            let reload = async move {
-                match tls_dir {
-                    Some(folder) => reload::reload(folder, renewed, counted, reload::PERIOD).await,
-                    None => std::future::pending().await,
-                }
-            };
             let serve = async {
-                tokio::select! {
-                    ended = server.run(router, certificate, readiness, &metrics, token) => ended.map_err(Into::into),
-                    () = reload => Ok(()),
+                if let Some(front) = front {
+                    return front.serve(router, readiness, metrics, token).await;
                 }
+                token.cancelled().await;
+                readiness.drain();
+                Ok(())
             };
             let ended = run_together(serve, tokio::spawn(job.background)).await;
             admin_shutdown.cancel();

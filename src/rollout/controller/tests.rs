@@ -30,7 +30,7 @@ impl World {
     fn new(spec: &Value) -> Self {
         let (server, client) = served(Server::default());
         let (events, _unsent) = events::events(client.clone(), "test".to_owned());
-        let controller = Controller::new(client, "kruise-system", events);
+        let controller = Controller::new(client, "kruise-system", events, Arc::new(()));
         let world = Self { server, controller, term: Term::new(Instant::now() + Duration::from_secs(3600)) };
         world.change_set(spec);
         world

@@ -2,13 +2,19 @@
 //!
 //! Labels are closed sets and every series is made at start, so that a request pays for an addition and nothing else.
 
+mod controller;
+mod generator;
+mod webhook;
+
+pub use controller::{Controller, ControllerMetrics, ReconcileResult};
+pub use generator::{GeneratorMetrics, GeneratorState};
+pub use webhook::{InFlight, InjectionResult, Shed, Webhook, WebhookMetrics};
+
 use std::fmt;
-use std::time::Instant;
 
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
@@ -17,6 +23,8 @@ use prometheus_client::registry::Registry;
 pub struct Metrics {
     registry: Registry,
     webhooks: [WebhookMetrics; Webhook::ALL.len()],
+    controllers: [ControllerMetrics; Controller::ALL.len()],
+    generators: GeneratorMetrics,
     shed: [Counter; Shed::ALL.len()],
     injections: [Counter; InjectionResult::ALL.len()],
     /// `controller_runtime_webhook_panics_total`: handlers that panicked; each answered 500.
@@ -43,28 +51,6 @@ pub struct Metrics {
     watch_age: Family<Labels<1>, Gauge>,
 }
 
-/// A webhook, as the label `webhook` names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Webhook {
-    /// Injection into Pods.
-    MutatePod,
-    /// Defaults and hashes of SidecarSets.
-    MutateSidecarSet,
-    /// Whether SidecarSets may be stored.
-    ValidateSidecarSet,
-    /// SidecarSets from one version to another.
-    Convert,
-}
-
-/// Why a review was answered 503 without looking at it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shed {
-    /// As many reviews in flight as allowed.
-    Reviews,
-    /// As many bytes of bodies in flight as allowed.
-    Bytes,
-}
-
 /// A certificate whose end is shown and whose renewals are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Certificate {
@@ -72,21 +58,6 @@ pub enum Certificate {
     Authority,
     /// What the server shows.
     Serving,
-}
-
-/// What became of a Pod that was reviewed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InjectionResult {
-    /// A patch was sent.
-    Injected,
-    /// `SidecarSet`s match and the Pod has all of them already.
-    Unchanged,
-    /// No `SidecarSet` matches.
-    NotMatched,
-    /// The Pod is excluded: its namespace, a mirror Pod, an opt-out.
-    Excluded,
-    /// The Pod was refused.
-    Denied,
 }
 
 /// What came of the widening of the registration for a `SidecarSet`.
@@ -98,57 +69,13 @@ pub enum WideningResult {
     Failed,
 }
 
-/// The metrics of one webhook.
-#[derive(Clone, Debug)]
-pub struct WebhookMetrics {
-    requests: [Counter; CODES.len()],
-    in_flight: Gauge,
-    latency: Histogram,
-}
-
-/// A request being counted: in flight until [`InFlight::finish`], or until dropped because the client went away.
-#[derive(Debug)]
-pub struct InFlight<'a> {
-    webhook: &'a WebhookMetrics,
-    start: Instant,
-}
-
-/// The status codes with a series of their own; the last stands for all others.
-const CODES: [(u16, &str); 9] = [
-    (200, "200"),
-    (400, "400"),
-    (405, "405"),
-    (408, "408"),
-    (413, "413"),
-    (415, "415"),
-    (500, "500"),
-    (503, "503"),
-    (0, "other"),
-];
-
-/// Seconds. controller-runtime's buckets, and finer ones below: a review takes tens of microseconds.
-const LATENCY_BUCKETS: [f64; 16] =
-    [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-
 type Labels<const N: usize> = [(&'static str, &'static str); N];
-
-#[derive(Clone)]
-struct LatencyHistogram;
-
-impl MetricConstructor<Histogram> for LatencyHistogram {
-    fn new_metric(&self) -> Histogram {
-        Histogram::new(LATENCY_BUCKETS)
-    }
-}
 
 impl Metrics {
     /// All metrics at zero.
     #[must_use]
     pub fn new() -> Self {
         let mut registry = Registry::default();
-        let latency = Family::<Labels<1>, Histogram, LatencyHistogram>::new_with_constructor(LatencyHistogram);
-        let requests = Family::<Labels<2>, Counter>::default();
-        let in_flight = Family::<Labels<1>, Gauge>::default();
         let shed = Family::<Labels<1>, Counter>::default();
         let injections = Family::<Labels<1>, Counter>::default();
         let widenings = Family::<Labels<1>, Counter>::default();
@@ -156,17 +83,6 @@ impl Metrics {
             "outrigger_registration_widenings",
             "Times the registration had to be widened for a SidecarSet, by what came of it",
             widenings.clone(),
-        );
-        registry.register(
-            "controller_runtime_webhook_latency_seconds",
-            "Time from the head of a request to its answer",
-            latency.clone(),
-        );
-        registry.register("controller_runtime_webhook_requests", "Requests answered, by status code", requests.clone());
-        registry.register(
-            "controller_runtime_webhook_requests_in_flight",
-            "Requests being served now",
-            in_flight.clone(),
         );
         registry.register("outrigger_webhook_shed", "Reviews answered 503 because of too much load", shed.clone());
         let renewals = Family::<Labels<2>, Counter>::default();
@@ -179,14 +95,9 @@ impl Metrics {
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("outrigger_build", "This build", build);
         let mut metrics = Self {
-            webhooks: Webhook::ALL.map(|webhook| {
-                let label = ("webhook", webhook.path());
-                WebhookMetrics {
-                    requests: CODES.map(|(_, code)| requests.get_or_create_owned(&[label, ("code", code)])),
-                    in_flight: in_flight.get_or_create_owned(&[label]),
-                    latency: latency.get_or_create_owned(&[label]),
-                }
-            }),
+            webhooks: WebhookMetrics::all(&mut registry),
+            controllers: ControllerMetrics::all(&mut registry),
+            generators: GeneratorMetrics::new(&mut registry),
             shed: Shed::ALL.map(|reason| shed.get_or_create_owned(&[("reason", reason.label())])),
             injections: InjectionResult::ALL
                 .map(|result| injections.get_or_create_owned(&[("result", result.label())])),
@@ -319,6 +230,18 @@ impl Metrics {
         &self.webhooks[webhook as usize]
     }
 
+    /// The metrics of a controller and its work queue.
+    #[must_use]
+    pub fn controller(&self, controller: Controller) -> &ControllerMetrics {
+        &self.controllers[controller as usize]
+    }
+
+    /// The metrics of the SidecarGenerators and their fetches.
+    #[must_use]
+    pub fn generators(&self) -> &GeneratorMetrics {
+        &self.generators
+    }
+
     /// `outrigger_webhook_shed_total{reason}`: reviews turned away.
     #[must_use]
     pub fn shed(&self, reason: Shed) -> &Counter {
@@ -348,43 +271,6 @@ impl Default for Metrics {
     }
 }
 
-impl Webhook {
-    /// Every webhook, in the order of declaration.
-    pub const ALL: [Self; 4] = [Self::MutatePod, Self::MutateSidecarSet, Self::ValidateSidecarSet, Self::Convert];
-
-    /// The path it is served at, which is also its label (as in controller-runtime).
-    #[must_use]
-    pub const fn path(self) -> &'static str {
-        match self {
-            Self::MutatePod => "/mutate-pod",
-            Self::MutateSidecarSet => "/mutate-apps-kruise-io-sidecarset",
-            Self::ValidateSidecarSet => "/validate-apps-kruise-io-sidecarset",
-            Self::Convert => "/convert",
-        }
-    }
-
-    /// The path at which OpenKruise up to 1.8 serves the same; requests to it count under the present one.
-    #[must_use]
-    pub const fn older_path(self) -> Option<&'static str> {
-        match self {
-            Self::MutatePod | Self::Convert => None,
-            Self::MutateSidecarSet => Some("/mutate-apps-kruise-io-v1alpha1-sidecarset"),
-            Self::ValidateSidecarSet => Some("/validate-apps-kruise-io-v1alpha1-sidecarset"),
-        }
-    }
-}
-
-impl Shed {
-    const ALL: [Self; 2] = [Self::Reviews, Self::Bytes];
-
-    const fn label(self) -> &'static str {
-        match self {
-            Self::Reviews => "reviews",
-            Self::Bytes => "bytes",
-        }
-    }
-}
-
 impl WideningResult {
     const ALL: [Self; 2] = [Self::Widened, Self::Failed];
 
@@ -407,82 +293,12 @@ impl Certificate {
     }
 }
 
-impl InjectionResult {
-    const ALL: [Self; 5] = [Self::Injected, Self::Unchanged, Self::NotMatched, Self::Excluded, Self::Denied];
-
-    const fn label(self) -> &'static str {
-        match self {
-            Self::Injected => "injected",
-            Self::Unchanged => "unchanged",
-            Self::NotMatched => "not_matched",
-            Self::Excluded => "excluded",
-            Self::Denied => "denied",
-        }
-    }
-}
-
-impl WebhookMetrics {
-    /// A request begins.
-    #[must_use]
-    pub fn start(&self) -> InFlight<'_> {
-        self.in_flight.inc();
-        InFlight { webhook: self, start: Instant::now() }
-    }
-
-    /// `controller_runtime_webhook_requests_total{code}`; codes without a series of their own share the code `other`.
-    #[must_use]
-    pub fn requests(&self, status: u16) -> &Counter {
-        let index = CODES.iter().position(|(code, _)| *code == status).unwrap_or(CODES.len() - 1);
-        &self.requests[index]
-    }
-
-    /// `controller_runtime_webhook_requests_in_flight`: requests being served now.
-    #[must_use]
-    pub fn in_flight(&self) -> &Gauge {
-        &self.in_flight
-    }
-}
-
-impl InFlight<'_> {
-    /// The request is answered with this status code.
-    pub fn finish(self, status: u16) {
-        self.webhook.latency.observe(self.start.elapsed().as_secs_f64());
-        self.webhook.requests(status).inc();
-    }
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.webhook.in_flight.dec();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn line<'a>(text: &'a str, start: &str) -> &'a str {
         text.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("no {start} in\n{text}"))
-    }
-
-    #[test]
-    fn a_request_is_in_flight_until_it_is_finished() {
-        let metrics = Metrics::new();
-        let webhook = metrics.webhook(Webhook::MutatePod);
-        let request = webhook.start();
-        assert_eq!(webhook.in_flight().get(), 1);
-        request.finish(200);
-        assert_eq!(webhook.in_flight().get(), 0);
-        assert_eq!(webhook.requests(200).get(), 1);
-    }
-
-    #[test]
-    fn a_request_whose_client_went_away_is_no_longer_in_flight_and_not_counted() {
-        let metrics = Metrics::new();
-        let webhook = metrics.webhook(Webhook::MutatePod);
-        drop(webhook.start());
-        assert_eq!(webhook.in_flight().get(), 0);
-        assert_eq!(webhook.requests(200).get(), 0);
     }
 
     #[test]

@@ -1,0 +1,131 @@
+//! The metrics of SidecarGenerators: their fetches, and how they are.
+
+use super::Labels;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use std::time::Duration;
+
+/// How a SidecarGenerator is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GeneratorState {
+    /// Its Sidecar is as the URL says.
+    Current,
+    /// Something failed and is tried again; its Sidecar is as it was.
+    Failing,
+    /// Nothing will come of it until somebody changes something.
+    Stalled,
+    /// It is told to do nothing.
+    Suspended,
+}
+
+/// The metrics of all SidecarGenerators. A cheap clone is the same.
+#[derive(Clone, Debug)]
+pub struct GeneratorMetrics {
+    fetches: Family<Labels<1>, Counter>,
+    fetch_duration: Histogram,
+    generators: [Gauge; GeneratorState::ALL.len()],
+    oldest_success: Family<Labels<0>, Gauge>,
+}
+
+/// Seconds: a fetch ends after 10.
+const DURATION_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+impl GeneratorState {
+    /// Every state, in the order of declaration.
+    pub const ALL: [Self; 4] = [Self::Current, Self::Failing, Self::Stalled, Self::Suspended];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Current => "current",
+            Self::Failing => "failing",
+            Self::Stalled => "stalled",
+            Self::Suspended => "suspended",
+        }
+    }
+}
+
+impl GeneratorMetrics {
+    pub(super) fn new(registry: &mut Registry) -> Self {
+        let generators = Family::<Labels<1>, Gauge>::default();
+        let metrics = Self {
+            fetches: Family::default(),
+            fetch_duration: Histogram::new(DURATION_BUCKETS),
+            generators: GeneratorState::ALL.map(|state| generators.get_or_create_owned(&[("state", state.label())])),
+            oldest_success: Family::default(),
+        };
+        registry.register("outrigger_fetches", "Fetches of URLs, by their outcome", metrics.fetches.clone());
+        registry.register(
+            "outrigger_fetch_duration_seconds",
+            "Time from the begin of a fetch to the end of its body",
+            metrics.fetch_duration.clone(),
+        );
+        registry.register("outrigger_sidecar_generators", "SidecarGenerators, by how they are", generators);
+        registry.register(
+            "outrigger_sidecar_generators_oldest_success_timestamp_seconds",
+            "When the SidecarGenerator that waits longest for a good answer had its last, in Unix seconds",
+            metrics.oldest_success.clone(),
+        );
+        metrics
+    }
+
+    /// `outrigger_fetches_total{outcome}`: fetches that ended so. To be kept: the first call makes the series.
+    #[must_use]
+    pub fn fetches(&self, outcome: &'static str) -> Counter {
+        self.fetches.get_or_create_owned(&[("outcome", outcome)])
+    }
+
+    /// `outrigger_fetch_duration_seconds`: a fetch took so long.
+    pub fn fetched(&self, took: Duration) {
+        self.fetch_duration.observe(took.as_secs_f64());
+    }
+
+    /// `outrigger_sidecar_generators{state}`: how many are so.
+    #[must_use]
+    pub fn generators(&self, state: GeneratorState) -> &Gauge {
+        &self.generators[state as usize]
+    }
+
+    /// `outrigger_sidecar_generators_oldest_success_timestamp_seconds`: Unix seconds; without a series where there is nothing to
+    /// tell.
+    pub fn set_oldest_success(&self, seconds: Option<i64>) {
+        match seconds {
+            Some(seconds) => {
+                self.oldest_success.get_or_create_owned(&[]).set(seconds);
+            }
+            None => self.oldest_success.clear(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Metrics;
+
+    #[test]
+    fn fetches_and_states_are_counted() {
+        let metrics = Metrics::new();
+        let generators = metrics.generators();
+        generators.fetches("ok").inc();
+        let _ = generators.fetches("timeout");
+        generators.fetched(Duration::from_millis(20));
+        generators.generators(GeneratorState::Failing).inc();
+        generators.set_oldest_success(Some(1_800_000_000));
+        let text = metrics.encode().unwrap();
+        for expected in [
+            "outrigger_fetches_total{outcome=\"ok\"} 1",
+            "outrigger_fetches_total{outcome=\"timeout\"} 0",
+            "outrigger_fetch_duration_seconds_bucket{le=\"0.025\"} 1",
+            "outrigger_sidecar_generators{state=\"current\"} 0",
+            "outrigger_sidecar_generators{state=\"failing\"} 1",
+            "outrigger_sidecar_generators_oldest_success_timestamp_seconds{} 1800000000",
+        ] {
+            assert!(text.lines().any(|line| line == expected), "no {expected} in\n{text}");
+        }
+        generators.set_oldest_success(None);
+        assert!(!metrics.encode().unwrap().contains("1800000000"));
+    }
+}
