@@ -61,8 +61,25 @@ mod tests {
     #[test]
     fn what_go_does_not_take_is_no_duration() {
         for text in [
-            "", "+", "abc", "3", "-5s", "5", "s", ".s", "1.2.3s", "1e3s", "infs", "NaNs", "1d", "5s ", "5 s", "5s3", "1s-1s",
-            "2562048h", "99999999999999999999h",
+            "",
+            "+",
+            "abc",
+            "3",
+            "-5s",
+            "5",
+            "s",
+            ".s",
+            "1.2.3s",
+            "1e3s",
+            "infs",
+            "NaNs",
+            "1d",
+            "5s ",
+            "5 s",
+            "5s3",
+            "1s-1s",
+            "2562048h",
+            "99999999999999999999h",
         ] {
             assert_eq!(parse(text), None, "{text}");
         }

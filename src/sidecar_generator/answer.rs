@@ -1,9 +1,9 @@
 //! Pure: what an answer of the URL makes of the Sidecar, or why it is not applied.
 
 use super::generator::{ObservedGenerator, UsableSpec};
+use crate::api::decode::FieldError;
 use crate::api::sidecar_generator::OnEmpty;
 use crate::fetch::Validators;
-use crate::api::decode::FieldError;
 use crate::istio::sidecar::{EgressListener, Sidecar, egress, validate};
 use std::time::Duration;
 
@@ -112,7 +112,13 @@ mod tests {
         let mut full = json!({"url": "http://h"});
         full.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
         let generator = observed("g", &full);
-        judge(body.to_string().as_bytes(), Validators::default(), &generator, generator.usable.as_ref().unwrap(), before)
+        judge(
+            body.to_string().as_bytes(),
+            Validators::default(),
+            &generator,
+            generator.usable.as_ref().unwrap(),
+            before,
+        )
     }
 
     fn hosts(number: usize) -> Value {
@@ -145,7 +151,8 @@ mod tests {
 
     #[test]
     fn an_answer_that_shrinks_too_much_is_kept_out() {
-        let shrunk = |percent: u8, before, now| judged(&hosts(now), json!({"maxShrinkPercent": percent}), before).is_ok();
+        let shrunk =
+            |percent: u8, before, now| judged(&hosts(now), json!({"maxShrinkPercent": percent}), before).is_ok();
         assert!(shrunk(50, Some(10), 5) && !shrunk(50, Some(10), 4));
         assert!(shrunk(0, Some(10), 10) && !shrunk(0, Some(10), 9));
         assert!(shrunk(100, Some(10), 1) && shrunk(0, None, 1) && shrunk(0, Some(3), 30));

@@ -161,9 +161,8 @@ impl UsableSpec {
             // serde would read a list as the fields in their order.
             other => return Err(FieldError::new("spec", format!("must be an object, it is {}", type_of(&other)))),
         };
-        let spec: Spec = decode::typed(spec).map_err(|FieldError { field, problem }| {
-            FieldError::new(format!("spec.{field}"), problem)
-        })?;
+        let spec: Spec = decode::typed(spec)
+            .map_err(|FieldError { field, problem }| FieldError::new(format!("spec.{field}"), problem))?;
         let url = spec.url.filter(|url| !url.is_empty());
         let url = url.ok_or_else(|| FieldError::new("spec.url", "is required: http:// or https:// and a host"))?;
         let url = url.parse::<Target>().map_err(|error| FieldError::new("spec.url", error.to_string()))?;
@@ -173,7 +172,8 @@ impl UsableSpec {
         }
         let auth = spec.auth.map(|auth| secret("spec.auth.secretRef.name", auth.secret_ref)).transpose()?;
         let ca = spec.ca_secret_ref.map(|secret_ref| secret("spec.caSecretRef.name", Some(secret_ref))).transpose()?;
-        let percent = spec.max_shrink_percent.map(|percent| u8::try_from(percent).ok().filter(|percent| *percent <= 100));
+        let percent =
+            spec.max_shrink_percent.map(|percent| u8::try_from(percent).ok().filter(|percent| *percent <= 100));
         Ok(Self {
             url,
             period,

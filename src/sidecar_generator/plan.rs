@@ -76,7 +76,8 @@ pub fn plan(generator: &ObservedGenerator, around: Around<'_>, memory: &Memory, 
         return Plan { status: status::suspended(generator), ..Plan::default() };
     }
     if !around.installed {
-        let message = "Istio's Sidecar kind (networking.istio.io/v1) is not installed in this cluster; it is looked for";
+        let message =
+            "Istio's Sidecar kind is not installed in this cluster (networking.istio.io/v1); it is looked for";
         let wake = Some(SOON);
         return Plan { wake, ..held(generator, &State::failing(NOT_INSTALLED, message), now) };
     }
@@ -84,7 +85,8 @@ pub fn plan(generator: &ObservedGenerator, around: Around<'_>, memory: &Memory, 
     match sidecar.map(|sidecar| sidecar.ownership(generator)) {
         None | Some(Ownership::Own) => own(generator, spec, sidecar, around, memory, now),
         Some(Ownership::OfPredecessor) => {
-            let message = "the Sidecar belongs to a deleted SidecarGenerator of the same name; it is made anew when it is gone";
+            let message =
+                "the Sidecar belongs to a deleted SidecarGenerator of the same name; it is made anew when it is gone";
             Plan { wake: Some(SOON), ..held(generator, &State::failing(BEING_DELETED, message), now) }
         }
         Some(Ownership::Foreign(by)) => held(generator, &State::stalled(NOT_OWNED, foreign(by.as_deref())), now),

@@ -71,10 +71,8 @@ fn credentials(secret: &Secret, name: &str, target: &Target) -> Result<Credentia
         (None, Some((user, password))) => Some(Authorization::basic(user, password)),
         (None, None) => None,
     };
-    let identity = pair("tls.crt", "tls.key")?.map(|(certificate, key)| Identity {
-        certificate_pem: certificate.to_vec(),
-        key_pem: key.to_vec(),
-    });
+    let identity = pair("tls.crt", "tls.key")?
+        .map(|(certificate, key)| Identity { certificate_pem: certificate.to_vec(), key_pem: key.to_vec() });
     if authorization.is_none() && identity.is_none() {
         return Err(wrong("has neither \"token\", nor \"username\" and \"password\", nor \"tls.crt\" and \"tls.key\""));
     }

@@ -183,7 +183,8 @@ mod tests {
         let marked = json!({keys::SIDECAR_SPEC_HASH: HASH});
         let adoptable = json!({keys::ADOPT: "true"});
         let ours = reference(&generator.uid, true);
-        let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "d", "uid": "x", "controller": true});
+        let deployment =
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "d", "uid": "x", "controller": true});
         let foreign = |by: Option<&str>| Ownership::Foreign(by.map(str::to_owned));
         for (metadata, expected) in [
             (json!({"ownerReferences": [ours]}), Ownership::Own),
@@ -220,7 +221,8 @@ mod tests {
         let seen = with(&json!({"annotations": {keys::SIDECAR_SPEC_HASH: HASH}}));
         assert_eq!((seen.spec_hash.as_deref(), seen.hosts, seen.selector.is_none()), (Some(HASH), 3, true));
         assert!(seen.is_untouched());
-        let changed = sidecar("g", &json!({"egress": [{"hosts": ["./*"]}], "workloadSelector": {"labels": {"a": "b"}}}));
+        let changed =
+            sidecar("g", &json!({"egress": [{"hosts": ["./*"]}], "workloadSelector": {"labels": {"a": "b"}}}));
         let changed = ObservedSidecar::read(changed);
         assert_eq!(changed.selector, Some(BTreeMap::from([("a".to_owned(), "b".to_owned())])));
         assert!(!changed.is_untouched());

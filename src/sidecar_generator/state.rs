@@ -22,9 +22,14 @@ pub struct State {
 }
 
 impl State {
-    /// All SidecarGenerators.
+    /// The keys of all SidecarGenerators.
     pub fn keys(&self) -> impl Iterator<Item = &Key> {
         self.generators.keys()
+    }
+
+    /// All SidecarGenerators.
+    pub fn all(&self) -> impl Iterator<Item = &ObservedGenerator> {
+        self.generators.values().map(AsRef::as_ref)
     }
 
     /// The SidecarGenerator of this key.
@@ -118,6 +123,21 @@ impl State {
         .into_iter()
         .filter(|key| self.generators.contains_key(key))
         .collect()
+    }
+
+    /// A SidecarGenerator was written as it was at this resourceVersion, and this came of it. The watch tells of it, too, but later,
+    /// or did so already.
+    pub fn wrote_generator(&mut self, before: &str, after: ObservedGenerator) {
+        if self.generators.get(&after.key).is_some_and(|known| known.resource_version == before) {
+            self.generators.insert(after.key.clone(), Arc::new(after));
+        }
+    }
+
+    /// The same of a Sidecar; `None` if there was none.
+    pub fn wrote_sidecar(&mut self, before: Option<&str>, after: ObservedSidecar) {
+        if self.sidecar(&after.key).map(|known| known.resource_version.as_str()) == before {
+            self.apply_sidecar(Arc::new(after));
+        }
     }
 
     /// The SidecarGenerators whose neighbours select other Pods than before; each change is told once.

@@ -146,7 +146,8 @@ pub fn overlapping(
     let (is, reason, message) = if names.is_empty() {
         (false, "NoOverlap", "no other Sidecar is known to select the same Pods".to_owned())
     } else if has_selector {
-        let message = format!("other Sidecars select the same Pods: {told}; which of them Istio takes is undefined (IST0110)");
+        let message =
+            format!("other Sidecars select the same Pods: {told}; which of them Istio takes is undefined (IST0110)");
         (true, "ConflictingSidecarWorkloadSelectors", message)
     } else {
         let message = format!(

@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 pub enum Write {
     /// There is none: this one.
     Create(Box<DynamicObject>),
-    /// These changes to the one that is there.
-    Change(Vec<PatchOperation>),
+    /// These changes to the one that is there, as it was at this resourceVersion.
+    Change(String, Vec<PatchOperation>),
 }
 
 /// What makes the Sidecar what the last good answer says; `None` if it is that already. What others put into its metadata stays.
@@ -41,7 +41,7 @@ pub fn write(generator: &ObservedGenerator, sidecar: Option<&ObservedSidecar>, g
         let owners: Vec<Value> = owners.iter().map(reference).collect();
         changes.push(add(&["metadata", "ownerReferences"], owners.into()));
     }
-    (!changes.is_empty()).then_some(Write::Change(changes))
+    (!changes.is_empty()).then(|| Write::Change(sidecar.resource_version.clone(), changes))
 }
 
 /// The whole Sidecar, as the seed has it.
@@ -53,7 +53,7 @@ fn object(generator: &ObservedGenerator, good: &Good) -> DynamicObject {
 }
 
 fn add(path: &[&str], value: Value) -> PatchOperation {
-    PatchOperation::Add(AddOperation { path: PointerBuf::from_tokens(path), value })
+    PatchOperation::Add(AddOperation { path: PointerBuf::from_tokens(path.iter().copied()), value })
 }
 
 fn reference(owner: &OwnerReference) -> Value {
