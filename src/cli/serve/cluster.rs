@@ -57,7 +57,7 @@ pub(in crate::cli) struct Flags {
     #[arg(long, value_name = "NAME=BOOL,…", default_value = "", hide_default_value = true)]
     pub feature_gates: FeatureGates,
     #[command(flatten)]
-    pub fetching: sidecar_generator::Flags,
+    pub fetching: sidecar_generator::FetchFlags,
 }
 
 /// A controller that can be left out.

@@ -14,10 +14,10 @@ use std::time::Duration;
 /// As sidecar-generator-operator says it: servers may know it by that.
 const USER_AGENT: HeaderValue = HeaderValue::from_static("SidecarGeneratorController/1.0");
 
-/// Flags about URLs of users.
+/// FetchFlags about URLs of users.
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Fetching")]
-pub(in crate::cli) struct Flags {
+pub(in crate::cli) struct FetchFlags {
     /// Open what is refused by itself (loopback, link-local and metadata addresses): addresses, CIDRs, hosts or *.DOMAIN
     #[arg(long, value_name = "HOST_OR_CIDR,…", value_delimiter = ',')]
     pub fetch_allow: Vec<Allow>,
@@ -35,7 +35,7 @@ fn period(text: &str) -> Result<Duration, String> {
 }
 
 /// Starts what every replica does, and says what a leader does.
-pub(super) fn part(flags: &Flags, common: &Common, tasks: &mut Tasks) -> Part {
+pub(super) fn part(flags: &FetchFlags, common: &Common, tasks: &mut Tasks) -> Part {
     let Common { client, events, metrics } = common;
     let refused = Refused::default();
     let fetcher = Fetcher::new(fetch::Settings {
