@@ -14,14 +14,14 @@ use std::time::Duration;
 /// As sidecar-generator-operator says it: servers may know it by that.
 const USER_AGENT: HeaderValue = HeaderValue::from_static("SidecarGeneratorController/1.0");
 
-/// FetchFlags about URLs of users.
+/// Flags about URLs of users.
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Fetching")]
 pub(in crate::cli) struct FetchFlags {
     /// Open what is refused by itself (loopback, link-local and metadata addresses): addresses, CIDRs, hosts or *.DOMAIN
     #[arg(long, value_name = "HOST_OR_CIDR,…", value_delimiter = ',')]
     pub fetch_allow: Vec<Allow>,
-    /// Go through the proxies of HTTP_PROXY, HTTPS_PROXY and NO_PROXY; what names lead to is then theirs to judge
+    /// Go through the proxies that the environment names; what hosts lead to is then theirs to judge
     #[arg(long)]
     pub fetch_proxy_from_env: bool,
     /// No SidecarGenerator is refreshed more often
