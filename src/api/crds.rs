@@ -1,5 +1,6 @@
 //! The CustomResourceDefinitions, as `outrigger crds` prints them. They carry no `spec.conversion`: the running server owns it.
 
+use super::sidecar_generator::SidecarGenerator;
 use super::sidecarset::SidecarSet;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
@@ -13,10 +14,27 @@ use std::collections::BTreeMap;
 /// # Errors
 /// When the versions of one resource contradict each other.
 pub fn all() -> Result<Vec<CustomResourceDefinition>, MergeError> {
-    Ok(vec![sidecarsets()?])
+    Ok(vec![sidecargenerators(), sidecarsets()?])
 }
 
-fn sidecarsets() -> Result<CustomResourceDefinition, MergeError> {
+/// That of SidecarGenerators.
+#[must_use]
+pub fn sidecargenerators() -> CustomResourceDefinition {
+    let mut crd = SidecarGenerator::crd();
+    let schemas =
+        crd.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut());
+    for schema in schemas {
+        everywhere(schema, not_null);
+        schema.required = None; // one without a spec is told what is missing
+    }
+    crd
+}
+
+/// That of SidecarSets, as OpenKruise has it.
+///
+/// # Errors
+/// When its versions contradict each other.
+pub fn sidecarsets() -> Result<CustomResourceDefinition, MergeError> {
     let current = SidecarSet::crd();
     let mut older = current.clone();
     for version in &mut older.spec.versions {
@@ -36,7 +54,7 @@ fn sidecarsets() -> Result<CustomResourceDefinition, MergeError> {
     let mut merged = merge_crds(vec![current, older], "v1beta1")?;
     for version in &mut merged.spec.versions {
         if let Some(schema) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()) {
-            as_openkruise(schema);
+            everywhere(schema, as_openkruise);
             let status = schema.properties.as_mut().and_then(|properties| properties.get_mut("status"));
             if let Some(status) = status {
                 status.required = Some(["matchedPods", "readyPods", "updatedPods"].map(str::to_owned).to_vec());
@@ -49,16 +67,26 @@ fn sidecarsets() -> Result<CustomResourceDefinition, MergeError> {
 /// What the derived schema says beyond OpenKruise's: that fields may be `null` (it prunes them), and defaults for objects and
 /// counters. What it leaves out: that a label selector has one owner.
 fn as_openkruise(schema: &mut JSONSchemaProps) {
-    schema.nullable = None;
+    not_null(schema);
     schema.default = schema.default.take().filter(|default| default.0.is_string());
     let has = |field: &str| schema.properties.as_ref().is_some_and(|fields| fields.contains_key(field));
     if has("matchLabels") && has("matchExpressions") {
         schema.x_kubernetes_map_type = Some("atomic".to_owned());
     }
-    schema.properties.iter_mut().flat_map(BTreeMap::values_mut).for_each(as_openkruise);
+}
+
+/// The derived schema says of each optional field that it may be `null`, too.
+fn not_null(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+}
+
+/// Changes a schema and those of all fields and items within.
+fn everywhere(schema: &mut JSONSchemaProps, change: fn(&mut JSONSchemaProps)) {
+    change(schema);
+    schema.properties.iter_mut().flat_map(BTreeMap::values_mut).for_each(|field| everywhere(field, change));
     match &mut schema.items {
-        Some(JSONSchemaPropsOrArray::Schema(item)) => as_openkruise(item),
-        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(as_openkruise),
+        Some(JSONSchemaPropsOrArray::Schema(item)) => everywhere(item, change),
+        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(|item| everywhere(item, change)),
         None => {}
     }
 }

@@ -40,6 +40,13 @@ pub const INJECT: &str = "outrigger.dev/inject";
 /// On the Secret with our CA: since when its CA signs, in RFC 3339.
 pub const SIGNING_SINCE: &str = "outrigger.dev/signing-since";
 
+/// On a Sidecar: the hash of the spec that a SidecarGenerator gave it.
+pub const SIDECAR_SPEC_HASH: &str = "sidecar-generator-operator/sidecar-spec-hash";
+/// On a Sidecar that nothing else controls: `"true"` lets the SidecarGenerator of its name take it over.
+pub const ADOPT: &str = "outrigger.dev/adopt";
+/// On a Secret: the hosts, as `HOST[:PORT],…`, to which it may be sent as credentials.
+pub const SEND_TO: &str = "outrigger.dev/send-to";
+
 /// On what refers to a webhook: the Certificate, as `NAMESPACE/NAME`, whose CA cert-manager's injector writes there.
 pub const INJECT_CA_FROM: &str = "cert-manager.io/inject-ca-from";
 

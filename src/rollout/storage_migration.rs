@@ -188,7 +188,7 @@ mod tests {
     const SETS: &str = "/apis/apps.kruise.io/v1beta1/sidecarsets";
 
     fn crd(stored: &[&str]) -> Value {
-        let mut crd = serde_json::to_value(crate::api::crds::all().unwrap().remove(0)).unwrap();
+        let mut crd = serde_json::to_value(crate::api::crds::sidecarsets().unwrap()).unwrap();
         crd["status"] = json!({"storedVersions": stored});
         crd
     }

@@ -40,7 +40,7 @@ fn older_crd() -> Result<Value> {
 }
 
 fn present_crd() -> Result<Value> {
-    Ok(serde_json::to_value(crds::all()?.first().context("no CRD")?)?)
+    Ok(serde_json::to_value(crds::sidecarsets()?)?)
 }
 
 async fn apply_crd(plane: &ControlPlane, crd: &Value) -> Result<()> {

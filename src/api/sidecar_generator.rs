@@ -1,0 +1,190 @@
+//! `SidecarGenerator` of `networking.example.com`: an Istio Sidecar whose egress listeners come from a URL.
+//!
+//! These types are for writing and for the schema. The controller reads stored objects field by field, since the CRD of an older
+//! installation let nearly anything pass.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::CustomResource;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// API group of SidecarGenerators.
+pub const GROUP: &str = "networking.example.com";
+/// Their kind.
+pub const KIND: &str = "SidecarGenerator";
+/// Their group and version.
+pub const API_VERSION: &str = "networking.example.com/v1alpha1";
+
+/// `spec.refreshPeriod` where none is given.
+pub const DEFAULT_REFRESH_PERIOD: &str = "1h";
+/// `spec.caSecretRef.key` where none is given.
+pub const DEFAULT_CA_KEY: &str = "ca.crt";
+
+/// Where the egress listeners of a Sidecar come from, and how often.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "networking.example.com",
+    version = "v1alpha1",
+    kind = "SidecarGenerator",
+    plural = "sidecargenerators",
+    singular = "sidecargenerator",
+    shortname = "sgen",
+    namespaced,
+    derive = "PartialEq",
+    status = "SidecarGeneratorStatus",
+    doc = "Makes the Istio Sidecar of its own name and namespace from the egress listeners that a URL gives.",
+    printcolumn = r#"{"name":"RECONCILED","type":"string","jsonPath":".status.conditions[?(@.type==\"Reconciled\")].status","description":"Whether the Sidecar is what the URL last gave."}"#,
+    printcolumn = r#"{"name":"LAST","type":"date","jsonPath":".status.lastSidecarGeneratorUpdate","description":"Since the last good answer of the URL."}"#,
+    printcolumn = r#"{"name":"NEXT","type":"string","format":"date-time","jsonPath":".status.nextSidecarGeneratorUpdate","description":"When the URL is asked again."}"#,
+    printcolumn = r#"{"name":"AGE","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name":"REASON","type":"string","priority":1,"jsonPath":".status.conditions[?(@.type==\"Ready\")].reason","description":"Why it is ready, or not."}"#,
+    printcolumn = r#"{"name":"PERIOD","type":"string","priority":1,"jsonPath":".spec.refreshPeriod","description":"How often the URL is asked."}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct SidecarGeneratorSpec {
+    /// Asked by GET for a JSON list of egress listeners. `http://` or `https://`; a user and password in it are sent as basic
+    /// authentication.
+    #[schemars(length(min = 1, max = 2048), extend("x-kubernetes-validations" = [{
+        "rule": "isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != ''",
+        "message": "must be a URL that begins with http:// or https:// and names a host",
+    }]))]
+    pub url: String,
+    /// How often the URL is asked, as a Go duration: `2m`, `1h30m`. Default `1h`.
+    #[serde(default = "default_refresh_period")]
+    #[schemars(schema_with = "period")]
+    pub refresh_period: String,
+    /// Whether any certificate of the URL's server is good enough. Default false.
+    #[serde(default, rename = "insecureSkipTLSVerify")]
+    pub insecure_skip_tls_verify: bool,
+    /// The Pods the Sidecar is for. Absent: all of the namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workload_selector: Option<WorkloadSelector>,
+    /// Credentials for the URL's server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
+    /// A CA that the URL's server may have its certificate from, besides those of the system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_secret_ref: Option<CaSecretRef>,
+    /// Up to this much is added to each period at random, as a Go duration. Default: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "jitter")]
+    pub jitter: Option<String>,
+    /// What an answer without listeners means: `Keep` the Sidecar as it is (the default), or `Apply` it: nothing may be reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_empty: Option<OnEmpty>,
+    /// An answer that takes away more than this share of the Sidecar's hosts is not applied. Default: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub max_shrink_percent: Option<i32>,
+    /// Nothing is fetched and nothing written while this is true. Default false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+}
+
+/// The Pods a Sidecar is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkloadSelector {
+    /// Labels that a Pod must have, all of them. None: all Pods of the namespace.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "labels")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Credentials for the URL's server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Auth {
+    /// A Secret of the same namespace: `token`, or `username` and `password`, and/or `tls.crt` and `tls.key`. It is sent only to
+    /// the hosts that the Secret's own annotation `outrigger.dev/send-to` names.
+    pub secret_ref: SecretRef,
+}
+
+/// A Secret of the same namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SecretRef {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// A CA certificate in a Secret of the same namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CaSecretRef {
+    /// The Secret's name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The key whose value is the certificate, or several, as PEM. Default `ca.crt`.
+    #[serde(default = "default_ca_key")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+/// What an answer without listeners means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnEmpty {
+    /// Nothing: the Sidecar stays as it is.
+    #[default]
+    Keep,
+    /// That nothing may be reached.
+    Apply,
+}
+
+/// What became of the URL's answers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SidecarGeneratorStatus {
+    /// Generation of the spec that this status speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// When the URL last gave a good answer and the Sidecar was made so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_sidecar_generator_update: Option<Time>,
+    /// When the URL is asked again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_sidecar_generator_update: Option<Time>,
+    /// `Reconciled`; `Ready`, `Reconciling` and `Stalled` as kstatus reads them; and `Overlapping`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+fn default_refresh_period() -> String {
+    DEFAULT_REFRESH_PERIOD.to_owned()
+}
+
+fn default_ca_key() -> String {
+    DEFAULT_CA_KEY.to_owned()
+}
+
+fn period(_: &mut SchemaGenerator) -> Schema {
+    duration("duration(self) > duration('0s')", "must be longer than 0s")
+}
+
+fn jitter(_: &mut SchemaGenerator) -> Schema {
+    duration("duration(self) >= duration('0s')", "must be a Go duration such as 30s")
+}
+
+/// A Go duration without a sign to the left: <https://pkg.go.dev/time#ParseDuration>.
+fn duration(rule: &str, message: &str) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 64,
+        "pattern": r"^\+?(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+$",
+        "x-kubernetes-validations": [{"rule": rule, "message": message}]
+    })
+}
+
+/// As Istio has it for Sidecars, and for keys as for its other selectors.
+fn labels(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 256,
+        "additionalProperties": {
+            "type": "string",
+            "maxLength": 63,
+            "x-kubernetes-validations": [{"rule": "!self.contains('*')", "message": "must not hold a *"}]
+        },
+        "x-kubernetes-validations": [{"rule": "self.all(key, !key.contains('*'))", "message": "no key may hold a *"}]
+    })
+}

@@ -1,0 +1,185 @@
+//! What a request proves its sender with, and the hosts that may see it. No `Debug` shows any of it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use http::HeaderValue;
+use url::Host;
+
+use super::target::Target;
+
+/// Credentials of a user, and where they may go.
+#[derive(Clone, Debug, Default)]
+pub struct Credentials {
+    /// The header `Authorization`. It comes before user and password of the URL.
+    pub authorization: Option<Authorization>,
+    /// The client certificate.
+    pub identity: Option<Identity>,
+    /// The only hosts that these may be sent to; a URL elsewhere is an error before anything is sent.
+    pub recipients: Vec<Recipient>,
+}
+
+/// A value of the header `Authorization`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Authorization(HeaderValue);
+
+/// A client certificate with its key, as PEM.
+#[derive(Clone)]
+pub struct Identity {
+    /// The leaf first, then its intermediates.
+    pub certificate_pem: Vec<u8>,
+    /// One unencrypted PKCS#8, PKCS#1 or SEC1 key.
+    pub key_pem: Vec<u8>,
+}
+
+/// A host that may see credentials: `host`, at the port of the URL's scheme, or `host:port`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    host: Host,
+    port: Option<u16>,
+}
+
+/// Why something cannot be used as credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CredentialsError {
+    /// A token that is empty or holds spaces, control or non-ASCII characters.
+    #[error("the token is empty or holds characters that cannot be sent")]
+    Token,
+}
+
+/// A text that is no [`Recipient`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is neither host nor host:port")]
+pub struct RecipientError(String);
+
+impl Credentials {
+    /// Whether they may be sent there.
+    #[must_use]
+    pub fn may_go_to(&self, target: &Target) -> bool {
+        self.recipients.iter().any(|recipient| recipient.is(target))
+    }
+}
+
+impl Authorization {
+    /// `Bearer`; white space around the token, such as the line feed of a file, is not part of it.
+    ///
+    /// # Errors
+    /// A token that cannot be sent.
+    pub fn bearer(token: &str) -> Result<Self, CredentialsError> {
+        let token = token.trim();
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(CredentialsError::Token);
+        }
+        Self::of(&format!("Bearer {token}"))
+    }
+
+    /// `Basic`, of any bytes.
+    #[must_use]
+    pub fn basic(user: &[u8], password: &[u8]) -> Self {
+        let text = BASE64_STANDARD.encode([user, b":", password].concat());
+        // Base64 can be sent always.
+        Self::of(&format!("Basic {text}")).unwrap_or(Self(HeaderValue::from_static("Basic")))
+    }
+
+    fn of(text: &str) -> Result<Self, CredentialsError> {
+        let mut value = HeaderValue::from_str(text).map_err(|_| CredentialsError::Token)?;
+        value.set_sensitive(true);
+        Ok(Self(value))
+    }
+
+    pub(super) fn header(&self) -> HeaderValue {
+        self.0.clone()
+    }
+}
+
+impl fmt::Debug for Authorization {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Authorization")
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Identity")
+    }
+}
+
+impl Recipient {
+    fn is(&self, target: &Target) -> bool {
+        let same_port = self.port.map_or(target.has_default_port(), |port| port == target.port());
+        same_port && self.host == target.host()
+    }
+}
+
+impl FromStr for Recipient {
+    type Err = RecipientError;
+
+    fn from_str(text: &str) -> Result<Self, RecipientError> {
+        let wrong = || RecipientError(text.to_owned());
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, Some(port.parse().map_err(|_| wrong())?)),
+            _ => (text, None),
+        };
+        let host = Host::parse(host).map_err(|_| wrong())?;
+        // A star means nothing here, so that nobody takes it for one that does.
+        if matches!(&host, Host::Domain(name) if name.contains('*')) {
+            return Err(wrong());
+        }
+        Ok(Self { host, port })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_go_only_to_the_hosts_that_are_named() {
+        for (recipient, url, expected) in [
+            ("host", "https://host/x", true),
+            ("HOST", "http://Host/", true),
+            ("host", "https://host:8443/", false),
+            ("host", "https://sub.host/", false),
+            ("host:8443", "https://host:8443/", true),
+            ("host:8443", "https://host/", false),
+            ("host:443", "https://host/", true),
+            ("host:443", "http://host/", false),
+            ("10.0.0.1:80", "http://10.0.0.1/", true),
+            ("[fd00::1]", "http://[fd00:0::1]/", true),
+            ("[fd00::1]:81", "http://[fd00::1]:81/", true),
+        ] {
+            let recipients = vec![recipient.parse().expect(recipient)];
+            let credentials = Credentials { recipients, ..Credentials::default() };
+            assert_eq!(credentials.may_go_to(&url.parse().expect(url)), expected, "{recipient} {url}");
+        }
+        assert!(!Credentials::default().may_go_to(&"https://host/".parse().expect("a URL")));
+        for text in ["", ":80", "host:", "host:x", "host:99999", "http://host", "a/b", "user@host", "*.host", "fd00::1"]
+        {
+            assert_eq!(text.parse::<Recipient>(), Err(RecipientError(text.to_owned())));
+        }
+    }
+
+    #[test]
+    fn tokens_that_cannot_be_sent_are_refused() {
+        for token in ["", " \n", "a b", "a\nb", "tökén"] {
+            assert_eq!(Authorization::bearer(token), Err(CredentialsError::Token), "{token:?}");
+        }
+        let token = Authorization::bearer("s3cret\n").expect("a token");
+        assert_eq!(token.header(), "Bearer s3cret");
+        assert_eq!(
+            Authorization::basic("Aladdin".as_bytes(), b"open sesame").header(),
+            "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
+        );
+    }
+
+    #[test]
+    fn nothing_of_credentials_is_shown() {
+        let identity = Identity { certificate_pem: b"s3cret".to_vec(), key_pem: b"s3cret".to_vec() };
+        let authorization = Authorization::bearer("s3cret").ok();
+        let credentials = Credentials { authorization, identity: Some(identity), recipients: Vec::new() };
+        let text = format!("{credentials:?}");
+        assert!(!text.contains("s3cret") && !text.contains("115"), "{text}");
+    }
+}

@@ -1,0 +1,257 @@
+//! What can go wrong with a fetch, as a sentence for users and as a closed set for a metric.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::answer::Answer;
+use super::guard::Refusal;
+use super::target::{Target, TargetError};
+use super::tls;
+
+/// A fetch that failed. Its text names the URL that failed, after redirects, without secrets; it holds nothing of a body and is
+/// the same each time the same goes wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{url}: {problem}")]
+pub struct FetchError {
+    url: String,
+    problem: Problem,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// An address that may not be spoken to.
+    #[error("its host is {0}")]
+    Refused(Refusal),
+    /// A name with an address that may not be spoken to among its addresses.
+    #[error("its name resolves to {0}")]
+    NameRefused(Refusal),
+    /// A name without addresses.
+    #[error("its name cannot be resolved")]
+    Dns,
+    /// No connection.
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    /// No TLS.
+    #[error("{0}")]
+    Tls(String),
+    /// The CA given is of no use.
+    #[error("the CA given cannot be used: {0}")]
+    Ca(&'static str),
+    /// The client certificate given is of no use.
+    #[error("the client certificate given cannot be used: {0}")]
+    Identity(&'static str),
+    /// The credentials given are not for this host.
+    #[error("the credentials given may not be sent to this host")]
+    Recipient,
+    /// Name, connection and handshake took too long.
+    #[error("no connection within {0:?}")]
+    ConnectTimeout(Duration),
+    /// The whole took too long.
+    #[error("no complete answer within {0:?}")]
+    Timeout(Duration),
+    /// Neither 200 nor a 304 that was asked for.
+    #[error("status {status}, only 200 is good")]
+    Status {
+        /// The status.
+        status: StatusCode,
+        /// `Retry-After` of a 429 or 503, at most an hour.
+        retry_after: Option<Duration>,
+    },
+    /// A body that is too large.
+    #[error("the body is larger than {0} bytes")]
+    TooLarge(usize),
+    /// A redirect that is not followed.
+    #[error("redirected {0}")]
+    Redirect(RedirectProblem),
+    /// Not HTTP as it should be: garbage, an answer that ends too early, a body that is compressed.
+    #[error("{0}")]
+    Protocol(String),
+}
+
+/// Why a redirect is not followed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RedirectProblem {
+    /// More than the limit.
+    #[error("more than {0} times")]
+    Many(usize),
+    /// Without `Location`.
+    #[error("without saying where to")]
+    Nowhere,
+    /// To something that is no URL for us.
+    #[error("to a URL that cannot be used: {0}")]
+    Target(#[from] TargetError),
+    /// From `https` to `http`.
+    #[error("from https to http")]
+    Plain,
+}
+
+/// What came of a fetch, for a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// 200.
+    Ok,
+    /// 304.
+    NotModified,
+    /// An address that may not be spoken to.
+    RefusedAddress,
+    /// The name cannot be resolved.
+    Dns,
+    /// No connection.
+    Connect,
+    /// No TLS, or a certificate that is not trusted.
+    Tls,
+    /// CA, client certificate or credentials given cannot be used.
+    Credentials,
+    /// Too slow.
+    Timeout,
+    /// Another status.
+    Status,
+    /// A body that is too large.
+    TooLarge,
+    /// A redirect that is not followed.
+    Redirect,
+    /// Not HTTP as it should be.
+    Protocol,
+}
+
+impl FetchError {
+    pub(super) fn at(target: &Target, problem: Problem) -> Self {
+        Self { url: target.to_string(), problem }
+    }
+
+    /// What went wrong.
+    #[must_use]
+    pub fn problem(&self) -> &Problem {
+        &self.problem
+    }
+
+    /// The same as a closed set.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        match self.problem {
+            Problem::Refused(_) | Problem::NameRefused(_) => Outcome::RefusedAddress,
+            Problem::Dns => Outcome::Dns,
+            Problem::Connect(_) => Outcome::Connect,
+            Problem::Tls(_) => Outcome::Tls,
+            Problem::Ca(_) | Problem::Identity(_) | Problem::Recipient => Outcome::Credentials,
+            Problem::ConnectTimeout(_) | Problem::Timeout(_) => Outcome::Timeout,
+            Problem::Status { .. } => Outcome::Status,
+            Problem::TooLarge(_) => Outcome::TooLarge,
+            Problem::Redirect(_) => Outcome::Redirect,
+            Problem::Protocol(_) => Outcome::Protocol,
+        }
+    }
+
+    /// How long the server asked to be left alone, at most an hour.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.problem {
+            Problem::Status { retry_after, .. } => retry_after,
+            _ => None,
+        }
+    }
+}
+
+impl Outcome {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::Ok,
+        Self::NotModified,
+        Self::RefusedAddress,
+        Self::Dns,
+        Self::Connect,
+        Self::Tls,
+        Self::Credentials,
+        Self::Timeout,
+        Self::Status,
+        Self::TooLarge,
+        Self::Redirect,
+        Self::Protocol,
+    ];
+
+    /// What came of a fetch.
+    #[must_use]
+    pub fn of(result: &Result<Answer, FetchError>) -> Self {
+        match result {
+            Ok(Answer::Body { .. }) => Self::Ok,
+            Ok(Answer::NotModified) => Self::NotModified,
+            Err(error) => error.outcome(),
+        }
+    }
+
+    /// The value of a metric's label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::NotModified => "not_modified",
+            Self::RefusedAddress => "refused_address",
+            Self::Dns => "dns",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Credentials => "credentials",
+            Self::Timeout => "timeout",
+            Self::Status => "status",
+            Self::TooLarge => "too_large",
+            Self::Redirect => "redirect",
+            Self::Protocol => "protocol",
+        }
+    }
+}
+
+impl Problem {
+    /// What an error of the client below means.
+    pub(super) fn of(error: &(dyn Error + 'static)) -> Self {
+        if let Some(problem) = cause::<Self>(error) {
+            problem.clone()
+        } else if let Some(error) = cause::<rustls::Error>(error) {
+            Self::Tls(tls::describe(error))
+        } else if let Some(error) = cause::<hyper::Error>(error) {
+            Self::Protocol(error.to_string())
+        } else {
+            Self::Protocol("the connection broke".to_owned())
+        }
+    }
+}
+
+/// The cause of this type in the chain of an error.
+pub(super) fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        // An I/O error skips what it was made of in its chain.
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = inner.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source());
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_outcome_has_a_label_of_its_own() {
+        let labels: BTreeSet<_> = Outcome::ALL.iter().map(|outcome| outcome.label()).collect();
+        assert_eq!(labels.len(), Outcome::ALL.len());
+    }
+
+    #[test]
+    fn a_cause_is_found_inside_errors_of_input_and_output() {
+        let error = io::Error::other(io::Error::other(Problem::Dns));
+        assert_eq!(Problem::of(&error), Problem::Dns);
+        let alert = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRequired);
+        let expected = "the server refused the handshake (CertificateRequired)".to_owned();
+        assert_eq!(Problem::of(&io::Error::other(alert)), Problem::Tls(expected));
+        let reset = io::Error::from(io::ErrorKind::ConnectionReset);
+        assert_eq!(Problem::of(&reset), Problem::Protocol("the connection broke".to_owned()));
+    }
+}

@@ -1,0 +1,221 @@
+//! The URL a user names, checked once, and shown without what is secret in it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use http::Uri;
+use percent_encoding::percent_decode_str;
+use url::{Host, Url};
+
+use super::credentials::Authorization;
+
+/// An `http` or `https` URL with a host. `Display` and `Debug` show `scheme://host[:port]/path`: user, password, query and
+/// fragment may be secrets.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Without user, password and fragment.
+    url: Url,
+    uri: Uri,
+    authorization: Option<Authorization>,
+}
+
+/// Why a text is no [`Target`]. No variant quotes the text.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// No URL.
+    #[error("no URL: {0}")]
+    Syntax(#[from] url::ParseError),
+    /// Another scheme, or none.
+    #[error("must begin with http:// or https://")]
+    Scheme,
+    /// More than 8 KiB.
+    #[error("longer than {LONGEST} bytes")]
+    Long,
+    /// Characters that cannot be sent.
+    #[error("holds characters that cannot be sent")]
+    Characters,
+}
+
+/// The longest URL, in bytes.
+const LONGEST: usize = 8 * 1024;
+
+impl Target {
+    /// The host: a name in lower case, or an address.
+    #[must_use]
+    pub fn host(&self) -> Host<&str> {
+        // A URL of these schemes has one always.
+        self.url.host().unwrap_or(Host::Domain(""))
+    }
+
+    /// The port, by default the scheme's.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.url.port_or_known_default().unwrap_or_default()
+    }
+
+    /// Whether it is spoken to over TLS.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.url.scheme() == "https"
+    }
+
+    /// Whether the port is the one of the scheme.
+    pub(super) fn has_default_port(&self) -> bool {
+        self.url.port().is_none()
+    }
+
+    /// Whether scheme, host and port are the same.
+    pub(super) fn has_origin_of(&self, other: &Self) -> bool {
+        self.url.origin() == other.url.origin()
+    }
+
+    /// What user and password of the URL are sent as.
+    pub(super) fn authorization(&self) -> Option<&Authorization> {
+        self.authorization.as_ref()
+    }
+
+    pub(super) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    pub(super) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// Where a redirect from here leads. User and password in it are not taken: they are another's.
+    pub(super) fn join(&self, location: &str) -> Result<Self, TargetError> {
+        let target = Self::of(self.url.join(location)?)?;
+        Ok(Self { authorization: None, ..target })
+    }
+
+    fn of(mut url: Url) -> Result<Self, TargetError> {
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(TargetError::Scheme);
+        }
+        if url.as_str().len() > LONGEST {
+            return Err(TargetError::Long);
+        }
+        let decoded = |text| percent_decode_str(text).collect::<Vec<u8>>();
+        let authorization = match (url.username(), url.password()) {
+            ("", None) => None,
+            (user, password) => Some(Authorization::basic(&decoded(user), &decoded(password.unwrap_or_default()))),
+        };
+        url.set_fragment(None);
+        if url.set_username("").is_err() || url.set_password(None).is_err() {
+            return Err(TargetError::Characters);
+        }
+        let uri = url.as_str().parse().map_err(|_| TargetError::Characters)?;
+        Ok(Self { url, uri, authorization })
+    }
+}
+
+impl FromStr for Target {
+    type Err = TargetError;
+
+    fn from_str(text: &str) -> Result<Self, TargetError> {
+        match Url::parse(text) {
+            Ok(url) => Self::of(url),
+            Err(url::ParseError::RelativeUrlWithoutBase) => Err(TargetError::Scheme),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.url.as_str().split('?').next().unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(text: &str) -> Target {
+        text.parse().expect(text)
+    }
+
+    #[test]
+    fn a_url_is_shown_without_what_may_be_secret() {
+        for (text, shown) in [
+            ("http://host", "http://host/"),
+            ("HTTPS://User:Pass@Host:8443/a/b?token=x#part", "https://host:8443/a/b"),
+            ("https://host:443/", "https://host/"),
+            ("http://token@host/?", "http://host/"),
+            ("http://host/a#?b", "http://host/a"),
+            ("http://127.1/", "http://127.0.0.1/"),
+            ("http://0x7f000001/", "http://127.0.0.1/"),
+            ("http://[::FFFF:127.0.0.1]/", "http://[::ffff:7f00:1]/"),
+            ("http://bücher.example/ü", "http://xn--bcher-kva.example/%C3%BC"),
+        ] {
+            assert_eq!(target(text).to_string(), shown);
+            assert_eq!(format!("{:?}", target(text)), shown);
+        }
+    }
+
+    #[test]
+    fn what_is_no_http_url_is_refused_and_not_quoted() {
+        for text in [
+            "",
+            "host/path-s3cret",
+            "/s3cret",
+            "ftp://host/s3cret",
+            "file:///etc/s3cret",
+            "s3cret:pass@host",
+            "http://",
+            "http://user:s3cret@",
+            "http://a b/s3cret",
+            "http://host:99999/s3cret",
+            "http://300.1.1.1/s3cret",
+            &format!("http://host/{}s3cret", "x".repeat(LONGEST)),
+        ] {
+            let error = text.parse::<Target>().expect_err(text);
+            assert!(!format!("{error} {error:?}").contains("s3cret"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_path_and_query_that_a_url_may_have_can_be_sent() {
+        let every: String = (0x20..0x7f).map(char::from).filter(|c| !"#".contains(*c)).collect();
+        let uri = target(&format!("http://host/{every}?{every}é")).uri().to_string();
+        assert!(uri.starts_with("http://host/") && uri.ends_with("%C3%A9"), "{uri}");
+    }
+
+    #[test]
+    fn a_redirect_leads_to_a_url_of_the_same_rules() {
+        let from = target("https://me:pw@host/a/b?c");
+        for (location, expected) in [
+            ("/x", Ok("https://host/x")),
+            ("x?y", Ok("https://host/a/x")),
+            ("//other/x", Ok("https://other/x")),
+            ("http://user:pw@other:81", Ok("http://other:81/")),
+            ("ftp://other", Err(TargetError::Scheme)),
+            ("http://", Err(TargetError::Syntax(url::ParseError::EmptyHost))),
+        ] {
+            let joined = from.join(location);
+            assert!(joined.as_ref().map_or(true, |target| target.authorization().is_none()), "{location}");
+            assert_eq!(joined.map(|target| target.to_string()), expected.map(str::to_owned), "{location}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        let from = target("https://host/");
+        for (text, same) in [
+            ("https://HOST:443/x?y", true),
+            ("https://user@host", true),
+            ("http://host/", false),
+            ("https://host:444/", false),
+            ("https://host./", false),
+            ("https://a.host/", false),
+        ] {
+            assert_eq!(from.has_origin_of(&target(text)), same, "{text}");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The TLS side of a connection: whom we trust, and the certificate we show.
+
+use std::sync::{Arc, LazyLock};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use super::credentials::Identity;
+use super::error::Problem;
+use super::request::Trust;
+
+/// The CAs of the system, read once.
+static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
+    let mut roots = RootCertStore::empty();
+    // Certificates that cannot be read are left out, as everywhere: whoever is signed by one is told as untrusted.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    Arc::new(roots)
+});
+
+/// The configuration for connections to whom we trust.
+pub(super) fn config(trust: &Trust, identity: Option<&Identity>) -> Result<ClientConfig, Problem> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Problem::Tls(error.to_string()))?;
+    let builder = if trust.skip_verify {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+    } else {
+        builder.with_root_certificates(roots(trust.ca_pem.as_deref())?)
+    };
+    let mut config = match identity {
+        Some(identity) => {
+            let (chain, key) = parse(identity)?;
+            builder.with_client_auth_cert(chain, key).map_err(|_| Problem::Identity(MISMATCH))?
+        }
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+const MISMATCH: &str = "certificate and key do not belong together, or are of a kind that cannot be used";
+
+fn roots(ca_pem: Option<&[u8]>) -> Result<Arc<RootCertStore>, Problem> {
+    let Some(pem) = ca_pem else { return Ok(SYSTEM.clone()) };
+    let mut roots = RootCertStore::clone(&SYSTEM);
+    let system = roots.len();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|_| Problem::Ca("it cannot be read as PEM"))?;
+        roots.add(certificate).map_err(|_| Problem::Ca("a certificate in it cannot be used as a CA"))?;
+    }
+    if roots.len() == system {
+        return Err(Problem::Ca("it holds no certificate as PEM"));
+    }
+    Ok(Arc::new(roots))
+}
+
+fn parse(identity: &Identity) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Problem> {
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&identity.certificate_pem)
+        .collect::<Result<_, _>>()
+        .map_err(|_| Problem::Identity("its certificate cannot be read as PEM"))?;
+    if chain.is_empty() {
+        return Err(Problem::Identity("it holds no certificate as PEM"));
+    }
+    let key = PrivateKeyDer::from_pem_slice(&identity.key_pem)
+        .map_err(|_| Problem::Identity("it holds no unencrypted private key as PEM"))?;
+    Ok((chain, key))
+}
+
+/// An error of TLS for users: always the same for the same fault, without times and without what the certificate says.
+pub(super) fn describe(error: &rustls::Error) -> String {
+    let certificate = match error {
+        rustls::Error::InvalidCertificate(certificate) => certificate,
+        rustls::Error::AlertReceived(alert) => return format!("the server refused the handshake ({alert:?})"),
+        rustls::Error::InvalidMessage(_) => return "the server does not speak TLS".to_owned(),
+        _ => return "the handshake failed".to_owned(),
+    };
+    let problem = match certificate {
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => "is signed by no authority that is trusted",
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "has expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "is not valid yet",
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => "is not for this host",
+        CertificateError::Revoked => "is revoked",
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => "is not one of a server",
+        _ => "cannot be used",
+    };
+    format!("the server's certificate {problem}")
+}
+
+/// Takes any certificate; the server must still have its key.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

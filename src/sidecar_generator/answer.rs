@@ -1,0 +1,179 @@
+//! Pure: what an answer of the URL makes of the Sidecar, or why it is not applied.
+
+use super::generator::{ObservedGenerator, UsableSpec};
+use crate::api::decode::FieldError;
+use crate::api::sidecar_generator::OnEmpty;
+use crate::fetch::Validators;
+use crate::istio::sidecar::{EgressListener, Sidecar, egress, validate};
+use std::time::Duration;
+
+/// So many findings are named; others are counted.
+const NAMED: usize = 5;
+
+/// The host that Istio takes for "nothing".
+const NOTHING: &str = "~/*";
+
+/// The last answer that was good, and the Sidecar it makes.
+#[derive(Clone, Debug)]
+pub struct Good {
+    /// The generation of the SidecarGenerator that it was fetched for.
+    pub generation: i64,
+    /// The Sidecar's spec.
+    pub sidecar: Sidecar,
+    /// Its hash.
+    pub hash: String,
+    /// What Istio would warn of; empty if nothing.
+    pub warnings: String,
+    /// By what the server knows whether it has changed.
+    pub validators: Validators,
+}
+
+/// Why there is no Sidecar of a new answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The reason in the conditions.
+    pub reason: &'static str,
+    /// A sentence without anything secret and without text of the answer.
+    pub message: String,
+    /// How long the server wants to be left alone.
+    pub retry_after: Option<Duration>,
+}
+
+/// The URL cannot be fetched.
+pub const FETCH_FAILED: &str = "FetchFailed";
+/// The answer is no list of egress listeners that Istio takes.
+pub const INVALID_ANSWER: &str = "InvalidAnswer";
+/// The answer has no listeners.
+pub const EMPTY_ANSWER: &str = "EmptyAnswer";
+/// The answer has too few hosts.
+pub const SHRUNK_ANSWER: &str = "ShrunkAnswer";
+
+impl Problem {
+    /// A problem that waits for nothing in particular.
+    pub fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), retry_after: None }
+    }
+}
+
+/// Judges a new answer. `hosts_before` is how many hosts the Sidecar has by the last good answer, if there is one.
+///
+/// # Errors
+/// When the answer is not to be applied; the Sidecar stays as it is then.
+pub fn judge(
+    body: &[u8],
+    validators: Validators,
+    generator: &ObservedGenerator,
+    spec: &UsableSpec,
+    hosts_before: Option<usize>,
+) -> Result<Good, Problem> {
+    let mut egress = egress::read(body).map_err(|error| Problem::new(INVALID_ANSWER, error.to_string()))?;
+    let hosts: usize = egress.iter().map(|listener| listener.hosts.len()).sum();
+    if egress.is_empty() && spec.on_empty == OnEmpty::Keep {
+        let message = "the answer has no egress listeners, which Istio does not take; the Sidecar is kept as it is \
+                       (spec.onEmpty: Apply would let its Pods reach nothing)";
+        return Err(Problem::new(EMPTY_ANSWER, message));
+    }
+    if let (Some(percent), Some(before)) = (spec.max_shrink_percent, hosts_before)
+        && hosts * 100 < before * (100 - usize::from(percent.min(100)))
+    {
+        let message = format!(
+            "the answer has {hosts} hosts instead of {before}, which is more than spec.maxShrinkPercent: {percent} lets go; \
+             the Sidecar is kept as it is"
+        );
+        return Err(Problem::new(SHRUNK_ANSWER, message));
+    }
+    if egress.is_empty() {
+        egress.push(EgressListener { hosts: vec![NOTHING.to_owned()], ..EgressListener::default() });
+    }
+    let sidecar = Sidecar { workload_selector: spec.selector.clone(), egress };
+    let findings = validate(&sidecar, &generator.key.namespace);
+    if !findings.errors.is_empty() {
+        return Err(Problem::new(INVALID_ANSWER, listed(&findings.errors)));
+    }
+    let warnings = listed(&findings.warnings);
+    Ok(Good { generation: generator.generation, hash: sidecar.spec_hash(), sidecar, warnings, validators })
+}
+
+fn listed(findings: &[FieldError]) -> String {
+    let mut told: Vec<String> = findings.iter().take(NAMED).map(ToString::to_string).collect();
+    if findings.len() > NAMED {
+        told.push(format!("and {} more", findings.len() - NAMED));
+    }
+    told.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sidecar_generator::tests::observed;
+    use serde_json::{Value, json};
+
+    fn judged(body: &Value, spec: Value, before: Option<usize>) -> Result<Good, Problem> {
+        let mut full = json!({"url": "http://h"});
+        full.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        let generator = observed("g", &full);
+        judge(
+            body.to_string().as_bytes(),
+            Validators::default(),
+            &generator,
+            generator.usable.as_ref().unwrap(),
+            before,
+        )
+    }
+
+    fn hosts(number: usize) -> Value {
+        json!([{"hosts": (0..number).map(|n| format!("ns{n}/*")).collect::<Vec<_>>()}])
+    }
+
+    fn reason(result: Result<Good, Problem>) -> &'static str {
+        result.unwrap_err().reason
+    }
+
+    #[test]
+    fn the_answer_and_the_selector_make_the_sidecar() {
+        let body = json!([{"hosts": ["./*", "istio-system/*", "ns2/*", "ns1/*"]}]);
+        let good = judged(&body, json!({"workloadSelector": {"labels": {"app": "myapp"}}}), None).unwrap();
+        assert_eq!(good.hash, "96e264924cbf40670253cf8627f3bab038a3b7684f9fac8d5039a4dc2318ee37");
+        assert_eq!((good.warnings.as_str(), good.generation), ("", 1));
+    }
+
+    #[test]
+    fn an_answer_without_listeners_is_kept_out_unless_it_is_to_be_applied() {
+        for empty in [json!([]), json!(null)] {
+            assert_eq!(reason(judged(&empty, json!({}), Some(3))), EMPTY_ANSWER);
+            assert_eq!(reason(judged(&empty, json!({"onEmpty": "Keep"}), None)), EMPTY_ANSWER);
+            let applied = judged(&empty, json!({"onEmpty": "Apply"}), Some(3)).unwrap();
+            assert_eq!(applied.sidecar.to_value(), json!({"egress": [{"hosts": ["~/*"]}]}));
+            let guarded = json!({"onEmpty": "Apply", "maxShrinkPercent": 90});
+            assert_eq!(reason(judged(&empty, guarded, Some(3))), SHRUNK_ANSWER);
+        }
+    }
+
+    #[test]
+    fn an_answer_that_shrinks_too_much_is_kept_out() {
+        let shrunk =
+            |percent: u8, before, now| judged(&hosts(now), json!({"maxShrinkPercent": percent}), before).is_ok();
+        assert!(shrunk(50, Some(10), 5) && !shrunk(50, Some(10), 4));
+        assert!(shrunk(0, Some(10), 10) && !shrunk(0, Some(10), 9));
+        assert!(shrunk(100, Some(10), 1) && shrunk(0, None, 1) && shrunk(0, Some(3), 30));
+        assert!(judged(&hosts(1), json!({}), Some(1000)).is_ok(), "there is no limit unless one is set");
+    }
+
+    #[test]
+    fn what_istio_would_not_take_is_named_without_its_value() {
+        for (body, field) in [
+            (json!({"egress": []}), "must be a JSON list"),
+            (json!([null]), "egress[0]"),
+            (json!([{"hosts": []}]), "egress[0]"),
+            (json!([{"hosts": ["./*"]}, {"hosts": ["secret-text"]}]), "egress[1].hosts[0]"),
+            (json!([{"hosts": ["./*"]}, {"hosts": ["./*"]}]), "egress[0]"),
+        ] {
+            let problem = judged(&body, json!({}), None).unwrap_err();
+            assert_eq!(problem.reason, INVALID_ANSWER, "{body}");
+            assert!(problem.message.contains(field) && !problem.message.contains("secret-text"), "{}", problem.message);
+        }
+        let many = json!([{"hosts": vec!["x"; 20]}]);
+        let message = judged(&many, json!({}), None).unwrap_err().message;
+        assert!(message.ends_with("and 15 more") && message.matches(';').count() == NAMED, "{message}");
+    }
+}

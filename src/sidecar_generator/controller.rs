@@ -1,0 +1,412 @@
+//! Keeps the Sidecars of all SidecarGenerators as their URLs say, while this process leads.
+//!
+//! Fetches are tasks beside the work on objects, which never waits for one: what a fetch brings is remembered, and the object looked
+//! at again.
+
+use super::answer::{FETCH_FAILED, Problem};
+use super::fetching::{Fetching, Labels};
+use super::generator::{Key, ObservedGenerator, UsableSpec};
+use super::memory::Ended;
+use super::plan::{Fetch, Plan};
+use super::sidecar::{ObservedSidecar, Ownership, resource};
+use super::state::State;
+use super::status::READY;
+use super::write::Write;
+use super::{Watches, gauges};
+use crate::api::sidecar_generator::{API_VERSION, KIND, SidecarGenerator, SidecarGeneratorStatus};
+use crate::cluster::{Event, Events, Outcome, Term, WorkQueue, WriteError, Written, apply, queue};
+use crate::fetch::{Answer, Fetcher, Validators};
+use crate::telemetry::metrics::GeneratorMetrics;
+use futures::FutureExt;
+use futures::future::join;
+use jiff::Timestamp;
+use json_patch::jsonptr::PointerBuf;
+use json_patch::{AddOperation, PatchOperation};
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::api::{ApiResource, DynamicObject};
+use kube::runtime::events::{Event as ObjectEvent, EventType};
+use kube::{Api, Client};
+use std::collections::{BTreeSet, HashMap};
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::interval;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+/// Objects worked on at a time.
+const WORKERS: usize = 8;
+
+/// An object is planned for so often in a row: for a write, and for the status after it.
+const ROUNDS: usize = 3;
+
+/// Between two looks for Sidecars that select other Pods than before, so that many changes are looked at together.
+const RESELECTED_PAUSE: Duration = Duration::from_secs(1);
+
+/// Between two counts for the metrics.
+const GAUGES_PAUSE: Duration = Duration::from_secs(10);
+
+/// How the controller is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// No URL is asked more often, whatever a SidecarGenerator says.
+    pub min_period: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { min_period: Duration::from_secs(10) }
+    }
+}
+
+/// The controller; a cheap clone is the same one. Every replica tells it of all events, so that a new leader knows them already.
+#[derive(Clone)]
+pub struct Controller {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    client: Client,
+    fetching: Fetching,
+    events: Events,
+    metrics: GeneratorMetrics,
+    settings: Settings,
+    queue: WorkQueue<Key>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    state: State,
+    /// Fetches under way, each of which ends when it is taken out.
+    fetches: HashMap<Key, Underway>,
+    /// Fetches begun since the start.
+    begun: u64,
+}
+
+struct Underway {
+    number: u64,
+    _task: AbortOnDropHandle<()>,
+}
+
+/// The work of one term; what it began ends with it.
+struct Leader {
+    shared: Arc<Shared>,
+    term: Term,
+    watches: Watches,
+}
+
+/// Ends what a term began, however it ends.
+struct Ending(Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.lock().fetches.clear();
+        gauges::clear(&self.0.metrics);
+    }
+}
+
+impl Controller {
+    /// A controller that asks URLs by this fetcher, and whose work the observer is told of.
+    #[must_use]
+    pub fn new(
+        client: Client,
+        fetcher: Fetcher,
+        events: Events,
+        metrics: GeneratorMetrics,
+        observer: Arc<dyn queue::Observer>,
+        settings: Settings,
+    ) -> Self {
+        let fetching = Fetching::new(client.clone(), fetcher, metrics.clone());
+        let (queue, known) = (WorkQueue::observed(observer), Mutex::default());
+        Self { shared: Arc::new(Shared { client, fetching, events, metrics, settings, queue, known }) }
+    }
+
+    /// SidecarGenerators changed.
+    pub fn generators_event(&self, event: Event<Arc<ObservedGenerator>>) {
+        let may_be_gone = !matches!(event, Event::Applied(_));
+        let mut known = self.shared.lock();
+        let touched = known.state.generators_event(event);
+        if may_be_gone {
+            let Known { state, fetches, .. } = &mut *known;
+            fetches.retain(|key, _| state.get(key).is_some());
+        }
+        drop(known);
+        self.shared.add(touched);
+    }
+
+    /// Sidecars changed, whoever's.
+    pub fn sidecars_event(&self, event: Event<Arc<ObservedSidecar>>) {
+        let touched = self.shared.lock().state.sidecars_event(event);
+        self.shared.add(touched);
+    }
+
+    /// Does the work of a term: waits for fresh lists of both kinds, then keeps all Sidecars up to date until the term ends.
+    pub async fn run(&self, term: Term, watches: &Watches) {
+        tokio::select! {
+            _ = join(watches.generators.fresh(), watches.sidecars.fresh()) => {}
+            () = term.ended() => return,
+        }
+        let shared = &self.shared;
+        let _ending = Ending(Arc::clone(shared));
+        let all: Vec<Key> = {
+            let mut known = shared.lock();
+            known.fetches.clear();
+            known.state.forget();
+            known.state.keys().cloned().collect()
+        };
+        shared.add(all);
+        let leader = Arc::new(Leader { shared: Arc::clone(shared), term: term.clone(), watches: watches.clone() });
+        let handle = move |key: Key| {
+            let leader = Arc::clone(&leader);
+            async move { leader.reconcile(&key).await }
+        };
+        let stop = CancellationToken::new();
+        let mut work = pin!(queue::run(&shared.queue, WORKERS, &stop, handle));
+        tokio::select! {
+            () = &mut work => {}
+            () = shared.look_at_reselected() => {}
+            () = shared.keep_gauges() => {}
+            () = term.ended() => {
+                stop.cancel();
+                work.await;
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, keys: Vec<Key>) {
+        for key in keys {
+            self.queue.add(key);
+        }
+    }
+
+    async fn look_at_reselected(&self) {
+        let mut ticks = interval(RESELECTED_PAUSE);
+        loop {
+            ticks.tick().await;
+            let touched = self.lock().state.reselected();
+            self.add(touched);
+        }
+    }
+
+    async fn keep_gauges(&self) {
+        let mut ticks = interval(GAUGES_PAUSE);
+        loop {
+            ticks.tick().await;
+            let counts = gauges::Counts::of(self.lock().state.all());
+            counts.show(&self.metrics);
+        }
+    }
+
+    /// A fetch, from its begin to what is remembered of it.
+    async fn fetch(self: Arc<Self>, generator: Arc<ObservedGenerator>, number: u64, validators: Validators) {
+        let Ok(spec) = &generator.usable else { return };
+        let fetch = async {
+            let answer = self.fetching.fetch(&generator, spec, validators).await;
+            let sharing = if answer.is_ok() { self.sharing(&generator, spec).await } else { None };
+            (answer, sharing)
+        };
+        let ended = AssertUnwindSafe(fetch).catch_unwind().await;
+        let (answer, sharing) = ended.unwrap_or_else(|_| {
+            tracing::error!(generator = %generator.key, "a fetch panicked; it is retried");
+            (Err(Problem::new(FETCH_FAILED, "an internal fault, which the log tells more about")), None)
+        });
+        self.fetched(&generator, spec, number, answer, sharing);
+    }
+
+    /// Which of the Sidecars that may select a Pod of this one's do so.
+    async fn sharing(&self, generator: &ObservedGenerator, spec: &UsableSpec) -> Option<BTreeSet<String>> {
+        let ours = spec.selector.as_ref().map(|selector| &selector.labels).filter(|labels| !labels.is_empty())?;
+        let possible: Vec<(String, Labels)> = {
+            let known = self.lock();
+            let neighbours = known.state.neighbours(&generator.key.namespace)?;
+            let wanted = ObservedSidecar {
+                key: generator.key.clone(),
+                selector: Some(ours.clone()),
+                ..ObservedSidecar::default()
+            };
+            let possible = neighbours.overlaps(&wanted).possible.into_iter();
+            possible.filter_map(|name| neighbours.get(&name)?.selector.clone().map(|labels| (name, labels))).collect()
+        };
+        self.fetching.sharing(&generator.key.namespace, ours, &possible).await
+    }
+
+    /// Takes in a fetch that ended, unless it was given up meanwhile.
+    fn fetched(
+        &self,
+        generator: &ObservedGenerator,
+        spec: &UsableSpec,
+        number: u64,
+        answer: Result<Answer, Problem>,
+        sharing: Option<BTreeSet<String>>,
+    ) {
+        let key = &generator.key;
+        let mut known = self.lock();
+        if known.fetches.get(key).is_none_or(|underway| underway.number != number) {
+            return;
+        }
+        known.fetches.remove(key);
+        let sidecar = known.state.sidecar(key);
+        let hosts =
+            sidecar.filter(|sidecar| sidecar.ownership(generator) == Ownership::Own).map(|sidecar| sidecar.hosts);
+        let ended = Ended { answer, sharing, at: Timestamp::now(), random: fastrand::f64() };
+        known.state.memory(key).take(ended, generator, spec, hosts, self.settings.min_period);
+        drop(known);
+        self.queue.add(key.clone());
+    }
+
+    fn publish(&self, generator: &ObservedGenerator, type_: EventType, reason: &str, note: String) {
+        let reference = ObjectReference {
+            api_version: Some(API_VERSION.to_owned()),
+            kind: Some(KIND.to_owned()),
+            namespace: Some(generator.key.namespace.clone()),
+            name: Some(generator.key.name.clone()),
+            uid: Some(generator.uid.clone()),
+            resource_version: Some(generator.resource_version.clone()),
+            ..ObjectReference::default()
+        };
+        let (reason, action) = (reason.to_owned(), "Reconcile".to_owned());
+        self.events.publish(&reference, ObjectEvent { type_, reason, note: Some(note), action, secondary: None });
+    }
+}
+
+impl Leader {
+    /// Makes one Sidecar and the status of its SidecarGenerator as they should be.
+    async fn reconcile(&self, key: &Key) -> Outcome {
+        let mut failed = false;
+        for _ in 0..ROUNDS {
+            let installed = !self.watches.sidecars.is_absent();
+            let floor = self.shared.settings.min_period;
+            let planned = self.shared.lock().state.plan(key, installed, floor, Timestamp::now());
+            let Some((generator, plan)) = planned.filter(|_| self.term.is_current()) else { return Outcome::Done };
+            let Plan { fetch, write, status, wake } = plan;
+            self.attend_to_fetch(&generator, fetch);
+            if let Some(write) = write.filter(|_| !failed) {
+                match self.write(&generator, write).await {
+                    Ok(true) => continue,
+                    Ok(false) => return Outcome::Retry,
+                    Err(error) => {
+                        tracing::warn!(generator = %key, "{error}; it is tried again");
+                        self.shared.lock().state.memory(key).write_problem = Some(error.to_string());
+                        failed = true;
+                        continue;
+                    }
+                }
+            }
+            if let Some(status) = status {
+                match self.write_status(&generator, status).await {
+                    Ok(true) => {}
+                    Ok(false) => return Outcome::Retry,
+                    Err(error) => {
+                        tracing::warn!(generator = %key, "{error}; it is tried again");
+                        return Outcome::Retry;
+                    }
+                }
+            }
+            return if failed { Outcome::Retry } else { wake.map_or(Outcome::Done, Outcome::RequeueAfter) };
+        }
+        Outcome::Retry
+    }
+
+    fn attend_to_fetch(&self, generator: &Arc<ObservedGenerator>, fetch: Fetch) {
+        let mut known = self.shared.lock();
+        let Known { state, fetches, begun } = &mut *known;
+        let key = &generator.key;
+        match fetch {
+            Fetch::Leave => {}
+            Fetch::Stop => {
+                if fetches.remove(key).is_some() {
+                    state.memory(key).fetching = None;
+                }
+            }
+            // Asked with the lock held, as the fetches of a term that is over are ended.
+            Fetch::Start if self.term.is_current() => {
+                *begun += 1;
+                let memory = state.memory(key);
+                memory.fetching = Some(generator.generation);
+                let good = memory.good.as_ref().filter(|good| good.generation == generator.generation);
+                let validators = good.map(|good| good.validators.clone()).unwrap_or_default();
+                let task = Arc::clone(&self.shared).fetch(Arc::clone(generator), *begun, validators);
+                let underway = Underway { number: *begun, _task: AbortOnDropHandle::new(tokio::spawn(task)) };
+                fetches.insert(key.clone(), underway);
+            }
+            Fetch::Start => {}
+        }
+    }
+
+    /// Writes the Sidecar; false where it is no longer as it was looked at.
+    async fn write(&self, generator: &ObservedGenerator, write: Write) -> Result<bool, WriteError> {
+        let (key, resource) = (&generator.key, resource());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.shared.client.clone(), &key.namespace, &resource);
+        let (written, before, reason) = match write {
+            Write::Create(object) => (apply::ensure(&api, &*object, None).await?, None, "SidecarCreated"),
+            Write::Change(version, changes) => {
+                let present = seen(&resource, key, &version);
+                (apply::patch(&api, &present, None, changes).await?, Some(version), "SidecarUpdated")
+            }
+        };
+        let Written::Done(object) = written else { return Ok(false) };
+        let mut known = self.shared.lock();
+        if let Ok(object) = serde_json::to_value(object) {
+            known.state.wrote_sidecar(before.as_deref(), ObservedSidecar::read(object));
+        }
+        let memory = known.state.memory(key);
+        memory.writes.record(Timestamp::now());
+        memory.write_problem = None;
+        drop(known);
+        tracing::info!(generator = %key, reason, "the Sidecar was written");
+        let note = format!("Sidecar {:?} is what the URL last gave", key.name);
+        self.shared.publish(generator, EventType::Normal, reason, note);
+        Ok(true)
+    }
+
+    /// Writes the status; false where the SidecarGenerator is no longer as it was looked at.
+    async fn write_status(
+        &self,
+        generator: &ObservedGenerator,
+        status: SidecarGeneratorStatus,
+    ) -> Result<bool, WriteError> {
+        let (key, resource) = (&generator.key, ApiResource::erase::<SidecarGenerator>(&()));
+        let api: Api<DynamicObject> = Api::namespaced_with(self.shared.client.clone(), &key.namespace, &resource);
+        let present = seen(&resource, key, &generator.resource_version);
+        let value = serde_json::to_value(&status).unwrap_or_default(); // texts, numbers and times: this cannot fail
+        let add = AddOperation { path: PointerBuf::from_tokens(["status"]), value };
+        let written = apply::patch(&api, &present, Some("status"), vec![PatchOperation::Add(add)]).await?;
+        let Written::Done(object) = written else { return Ok(false) };
+        if let Ok(object) = serde_json::to_value(object) {
+            let after = ObservedGenerator::read(object);
+            self.shared.lock().state.wrote_generator(&generator.resource_version, after);
+        }
+        if let Some((reason, message)) = new_trouble(&generator.status, &status) {
+            tracing::warn!(generator = %key, reason, "{message}");
+            self.shared.publish(generator, EventType::Warning, reason, message.to_owned());
+        }
+        Ok(true)
+    }
+}
+
+/// Reason and message of the condition `Ready` where it is false, and was not for the same reason before.
+fn new_trouble<'a>(before: &SidecarGeneratorStatus, after: &'a SidecarGeneratorStatus) -> Option<(&'a str, &'a str)> {
+    let ready = after.conditions.iter().find(|condition| condition.type_ == READY && condition.status == "False")?;
+    let was = before.conditions.iter().find(|condition| condition.type_ == READY);
+    let is_new = was
+        .is_none_or(|was| (&was.status, &was.reason, &was.message) != (&ready.status, &ready.reason, &ready.message));
+    is_new.then_some((ready.reason.as_str(), ready.message.as_str()))
+}
+
+/// An object as far as a write needs it.
+fn seen(resource: &ApiResource, key: &Key, version: &str) -> DynamicObject {
+    let mut present = DynamicObject::new(&key.name, resource).within(&key.namespace);
+    present.metadata.resource_version = Some(version.to_owned());
+    present
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+//! A fetch: reads the Secrets that are named, asks the URL, and then the API server which Pods other Sidecars select, too.
+
+use super::answer::{FETCH_FAILED, Problem};
+use super::generator::{ObservedGenerator, UsableSpec};
+use super::secrets;
+use crate::cluster::describe;
+use crate::fetch::{Answer, Fetcher, Outcome, Request, Validators};
+use crate::telemetry::metrics::GeneratorMetrics;
+use http::HeaderValue;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
+use kube::{Api, Client};
+use prometheus_client::metrics::counter::Counter;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// So many other Sidecars are asked about in one fetch.
+const MOST_ASKED: usize = 16;
+
+/// Labels of a selector.
+pub(super) type Labels = BTreeMap<String, String>;
+
+/// What fetches need. A cheap clone is the same.
+#[derive(Clone)]
+pub(super) struct Fetching {
+    client: Client,
+    fetcher: Fetcher,
+    metrics: GeneratorMetrics,
+    outcomes: Arc<[(Outcome, Counter)]>,
+}
+
+impl Fetching {
+    pub fn new(client: Client, fetcher: Fetcher, metrics: GeneratorMetrics) -> Self {
+        let outcomes = Outcome::ALL.map(|outcome| (outcome, metrics.fetches(outcome.label())));
+        Self { client, fetcher, metrics, outcomes: Arc::new(outcomes) }
+    }
+
+    /// What the URL says.
+    pub async fn fetch(
+        &self,
+        generator: &ObservedGenerator,
+        spec: &UsableSpec,
+        validators: Validators,
+    ) -> Result<Answer, Problem> {
+        let (trust, credentials) = secrets::read(&self.client, generator, spec).await?;
+        let accept = HeaderValue::from_static("application/json");
+        let request = Request { accept, trust, credentials, validators, ..Request::new(spec.url.clone()) };
+        let start = Instant::now();
+        let result = self.fetcher.get(request).await;
+        self.metrics.fetched(start.elapsed());
+        let outcome = Outcome::of(&result);
+        if let Some((_, counter)) = self.outcomes.iter().find(|(counted, _)| *counted == outcome) {
+            counter.inc();
+        }
+        tracing::debug!(generator = %generator.key, outcome = outcome.label(), url = %spec.url, "fetched");
+        result.map_err(|error| Problem {
+            reason: FETCH_FAILED,
+            message: error.to_string(),
+            retry_after: error.retry_after(),
+        })
+    }
+
+    /// Those of the other Sidecars, by name and labels, that select a Pod which these labels select, too. `None` where the API
+    /// server does not say.
+    pub async fn sharing(
+        &self,
+        namespace: &str,
+        ours: &Labels,
+        others: &[(String, Labels)],
+    ) -> Option<BTreeSet<String>> {
+        let pods = Api::<Pod>::namespaced(self.client.clone(), namespace);
+        let mut sharing = BTreeSet::new();
+        for (name, labels) in others.iter().take(MOST_ASKED) {
+            let both: Labels = ours.iter().chain(labels).map(|(key, value)| (key.clone(), value.clone())).collect();
+            let selector = both.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
+            match pods.list_metadata(&ListParams::default().labels(&selector).limit(1)).await {
+                Ok(found) if found.items.is_empty() => {}
+                Ok(_) => {
+                    sharing.insert(name.clone());
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        namespace,
+                        "it is not known which Sidecars select the same Pods: {}",
+                        describe(&error)
+                    );
+                    return None;
+                }
+            }
+        }
+        Some(sharing)
+    }
+}

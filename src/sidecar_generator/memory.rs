@@ -1,0 +1,162 @@
+//! Pure: what the leader remembers of a SidecarGenerator during its term, and when it fetches and writes again.
+
+use super::answer::{Good, INVALID_ANSWER, Problem, judge};
+use super::generator::{ObservedGenerator, UsableSpec};
+use crate::fetch::Answer;
+use jiff::Timestamp;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// The pause after the first fetch that fails; it doubles with each further one, up to the period.
+const FIRST_RETRY: Duration = Duration::from_secs(5);
+
+/// The pause between two repairs of the same Sidecar that follow each other; it doubles with each further one.
+const FIRST_REPAIR_PAUSE: Duration = Duration::from_secs(1);
+
+/// No such pause is longer; after twice as long without a repair the count starts anew.
+const LONGEST_REPAIR_PAUSE: Duration = Duration::from_secs(60);
+
+/// What is remembered of one SidecarGenerator.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// For which generation a fetch is under way.
+    pub fetching: Option<i64>,
+    /// What became of the last fetch.
+    pub fetched: Option<Fetched>,
+    /// The last good answer.
+    pub good: Option<Good>,
+    /// When to fetch next, after a fetch.
+    pub due: Option<Timestamp>,
+    /// When the Sidecar was written.
+    pub writes: Writes,
+    /// Why it could not be written, at last.
+    pub write_problem: Option<String>,
+    /// Names of other Sidecars that were found to select a Pod that its Sidecar selects, too.
+    pub sharing: BTreeSet<String>,
+    /// Fetches that failed since the last that did not.
+    failures: u32,
+}
+
+/// What became of a fetch.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// For which generation.
+    pub generation: i64,
+    /// When it ended.
+    pub at: Timestamp,
+    /// What was wrong with it.
+    pub problem: Option<Problem>,
+}
+
+/// Writes of a Sidecar that was not to change, as far as they follow each other.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Writes {
+    count: u32,
+    last: Option<Timestamp>,
+}
+
+/// A fetch that ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// What came of it.
+    pub answer: Result<Answer, Problem>,
+    /// Other Sidecars that select a Pod that this one selects, too; `None` if nobody asked.
+    pub sharing: Option<BTreeSet<String>>,
+    /// When.
+    pub at: Timestamp,
+    /// Drawn from 0 to 1.
+    pub random: f64,
+}
+
+impl Memory {
+    /// Takes in a fetch that ended. `hosts` is how many hosts the Sidecar has now, if it is the generator's own; `floor` is the
+    /// shortest period.
+    pub fn take(
+        &mut self,
+        ended: Ended,
+        generator: &ObservedGenerator,
+        spec: &UsableSpec,
+        hosts: Option<usize>,
+        floor: Duration,
+    ) {
+        let Ended { answer, sharing, at, random } = ended;
+        let period = spec.period.max(floor);
+        let (pause, problem) = match self.judge(answer, generator, spec, hosts) {
+            Ok(()) => {
+                self.failures = 0;
+                (period + spec.jitter.mul_f64(random), None)
+            }
+            Err(problem) => {
+                let pause = self.retry_pause(&problem, period, random);
+                self.failures = self.failures.saturating_add(1);
+                (pause, Some(problem))
+            }
+        };
+        if let Some(sharing) = sharing {
+            self.sharing = sharing;
+        }
+        self.fetching = None;
+        self.fetched = Some(Fetched { generation: generator.generation, at, problem });
+        self.due = at.checked_add(pause).ok();
+    }
+
+    /// Keeps a good answer.
+    fn judge(
+        &mut self,
+        answer: Result<Answer, Problem>,
+        generator: &ObservedGenerator,
+        spec: &UsableSpec,
+        hosts: Option<usize>,
+    ) -> Result<(), Problem> {
+        let known = self.good.as_ref();
+        match answer? {
+            Answer::Body { bytes, validators } => {
+                let before = known.map(|good| good.sidecar.hosts()).or(hosts);
+                let good = judge(&bytes, validators, generator, spec, before)?;
+                if known.is_none_or(|known| known.hash != good.hash) {
+                    self.writes = Writes::default();
+                }
+                self.good = Some(good);
+                Ok(())
+            }
+            Answer::NotModified if known.is_some_and(|good| good.generation == generator.generation) => Ok(()),
+            Answer::NotModified => {
+                Err(Problem::new(INVALID_ANSWER, "the server says that nothing has changed, but there was nothing yet"))
+            }
+        }
+    }
+
+    /// Between half and all of a time that doubles with each failure, but not before the server wants to be asked.
+    fn retry_pause(&self, problem: &Problem, period: Duration, random: f64) -> Duration {
+        let doubled = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(self.failures)).min(period);
+        doubled.mul_f64(0.5 + random / 2.0).max(problem.retry_after.unwrap_or_default().min(period))
+    }
+
+    /// The last fetch, if it was for this generation.
+    #[must_use]
+    pub fn fetched_for(&self, generation: i64) -> Option<&Fetched> {
+        self.fetched.as_ref().filter(|fetched| fetched.generation == generation)
+    }
+}
+
+impl Writes {
+    /// The Sidecar was written now.
+    pub fn record(&mut self, now: Timestamp) {
+        let lapsed = self.last.is_none_or(|last| passed(last, now) > 2 * LONGEST_REPAIR_PAUSE);
+        self.count = if lapsed { 1 } else { self.count.saturating_add(1) };
+        self.last = Some(now);
+    }
+
+    /// How long to wait before it may be written again; nothing after a single write.
+    #[must_use]
+    pub fn pause(&self, now: Timestamp) -> Duration {
+        let Some(last) = self.last.filter(|_| self.count > 1) else { return Duration::ZERO };
+        let doubled = FIRST_REPAIR_PAUSE.saturating_mul(2_u32.saturating_pow(self.count - 2));
+        doubled.min(LONGEST_REPAIR_PAUSE).saturating_sub(passed(last, now))
+    }
+}
+
+/// The time from one moment to a later one; zero where the clock went backwards.
+fn passed(since: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(since)).unwrap_or_default()
+}

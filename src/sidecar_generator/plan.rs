@@ -1,0 +1,211 @@
+//! Pure: what is to be done about one SidecarGenerator, given what was observed and what is remembered.
+
+use super::generator::{ObservedGenerator, UsableSpec};
+use super::memory::Memory;
+use super::neighbours::Neighbours;
+use super::sidecar::{ObservedSidecar, Ownership};
+use super::status::{self, State, Times};
+use super::write::{Write, write};
+use crate::api::keys;
+use crate::api::sidecar_generator::SidecarGeneratorStatus;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use std::time::Duration;
+
+/// A Sidecar that is being garbage-collected, or a kind that is being installed, is looked at again after this.
+const SOON: Duration = Duration::from_secs(2);
+
+/// The spec cannot be followed.
+pub const INVALID_SPEC: &str = "InvalidSpec";
+/// The Sidecar of that name is somebody else's.
+pub const NOT_OWNED: &str = "NotOwned";
+/// Istio's Sidecars are not installed.
+pub const NOT_INSTALLED: &str = "SidecarsNotInstalled";
+/// The Sidecar of that name is on its way out.
+pub const BEING_DELETED: &str = "SidecarBeingDeleted";
+/// The Sidecar cannot be written.
+pub const WRITE_FAILED: &str = "WriteFailed";
+
+/// What is around a SidecarGenerator.
+#[derive(Clone, Copy, Debug)]
+pub struct Around<'a> {
+    /// The Sidecars of its namespace, its own among them.
+    pub neighbours: Option<&'a Neighbours>,
+    /// Whether the API server serves Istio's Sidecars.
+    pub installed: bool,
+    /// The shortest period.
+    pub floor: Duration,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// Whether to fetch.
+    pub fetch: Fetch,
+    /// What is to be written; the plan after that says the rest.
+    pub write: Option<Write>,
+    /// The status, if it has to be written.
+    pub status: Option<SidecarGeneratorStatus>,
+    /// When to look again, if nothing happens until then.
+    pub wake: Option<Duration>,
+}
+
+/// What is to become of fetches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fetch {
+    /// None, and one that is under way is of no use.
+    #[default]
+    Stop,
+    /// Not now, or one is under way.
+    Leave,
+    /// One is to begin, in place of one that is under way.
+    Start,
+}
+
+/// Plans for one SidecarGenerator.
+#[must_use]
+pub fn plan(generator: &ObservedGenerator, around: Around<'_>, memory: &Memory, now: Timestamp) -> Plan {
+    if generator.deleting {
+        return Plan::default();
+    }
+    let spec = match &generator.usable {
+        Ok(spec) => spec,
+        Err(problem) => return held(generator, &State::stalled(INVALID_SPEC, problem), now),
+    };
+    if spec.suspended {
+        return Plan { status: status::suspended(generator), ..Plan::default() };
+    }
+    if !around.installed {
+        let message =
+            "Istio's Sidecar kind is not installed in this cluster (networking.istio.io/v1); it is looked for";
+        let wake = Some(SOON);
+        return Plan { wake, ..held(generator, &State::failing(NOT_INSTALLED, message), now) };
+    }
+    let sidecar = around.neighbours.and_then(|neighbours| neighbours.get(&generator.key.name)).map(AsRef::as_ref);
+    match sidecar.map(|sidecar| sidecar.ownership(generator)) {
+        None | Some(Ownership::Own) => own(generator, spec, sidecar, around, memory, now),
+        Some(Ownership::OfPredecessor) => {
+            let message =
+                "the Sidecar belongs to a deleted SidecarGenerator of the same name; it is made anew when it is gone";
+            Plan { wake: Some(SOON), ..held(generator, &State::failing(BEING_DELETED, message), now) }
+        }
+        Some(Ownership::Foreign(by)) => held(generator, &State::stalled(NOT_OWNED, foreign(by.as_deref())), now),
+    }
+}
+
+fn foreign(by: Option<&str>) -> String {
+    match by {
+        Some(by) => format!(
+            "the Sidecar of this name is controlled by {by}; give the SidecarGenerator another name, or delete the Sidecar"
+        ),
+        None => format!(
+            "the Sidecar of this name was made by somebody else; delete it, annotate it {}: \"true\" to have it taken over, or \
+             give the SidecarGenerator another name",
+            keys::ADOPT
+        ),
+    }
+}
+
+/// Nothing is done but to say why.
+fn held(generator: &ObservedGenerator, state: &State, now: Timestamp) -> Plan {
+    Plan { status: status::status(generator, state, Times::default(), None, now), ..Plan::default() }
+}
+
+/// Plans for one whose Sidecar is its own, or does not exist yet.
+fn own(
+    generator: &ObservedGenerator,
+    spec: &UsableSpec,
+    sidecar: Option<&ObservedSidecar>,
+    around: Around<'_>,
+    memory: &Memory,
+    now: Timestamp,
+) -> Plan {
+    let due = due(generator, spec, sidecar, around.floor, memory, now);
+    let fetch = if memory.fetching == Some(generator.generation) || due > now { Fetch::Leave } else { Fetch::Start };
+    let mut wakes = Vec::new();
+    if memory.fetching != Some(generator.generation) && due > now {
+        wakes.push(Duration::try_from(due.duration_since(now)).unwrap_or_default());
+    }
+    let wanted = match (&memory.good, sidecar) {
+        (Some(_), Some(sidecar)) if sidecar.deleting => None,
+        (Some(good), sidecar) => write(generator, sidecar, good),
+        (None, _) => None,
+    };
+    let pause = memory.writes.pause(now);
+    if wanted.is_some() && !pause.is_zero() {
+        wakes.push(pause);
+    }
+    let status = state(generator, sidecar, memory, wanted.is_some());
+    let overlapping = overlapping(generator, sidecar, around, memory, now);
+    let status = match (status, overlapping) {
+        (Some((state, last)), overlapping) => {
+            let times = Times { last, next: memory.due };
+            status::status(generator, &state, times, overlapping, now)
+        }
+        // What there is to say was said, by an earlier leader.
+        (None, Some(overlapping)) if generator.status.observed_generation == Some(generator.generation) => {
+            status::with(generator, overlapping)
+        }
+        (None, _) => None,
+    };
+    let write = wanted.filter(|_| pause.is_zero());
+    Plan { fetch, write, status, wake: wakes.into_iter().min() }
+}
+
+/// When to fetch.
+fn due(
+    generator: &ObservedGenerator,
+    spec: &UsableSpec,
+    sidecar: Option<&ObservedSidecar>,
+    floor: Duration,
+    memory: &Memory,
+    now: Timestamp,
+) -> Timestamp {
+    let planned = if memory.fetched_for(generator.generation).is_some() {
+        memory.due
+    } else {
+        let is_settled = generator.status.observed_generation == Some(generator.generation)
+            && sidecar.is_some_and(|sidecar| {
+                !sidecar.deleting && sidecar.is_untouched() && sidecar.owners_to_set(generator).is_none()
+            });
+        generator.status.next_sidecar_generator_update.as_ref().map(|next| next.0).filter(|_| is_settled)
+    };
+    // Later than any period, and the clock was put back.
+    let latest = now.checked_add(spec.period.max(floor) + spec.jitter).unwrap_or(now);
+    planned.filter(|due| *due <= latest).unwrap_or(now)
+}
+
+/// How things stand after the last fetch, with the time of that if all is well; `None` if nobody knows yet.
+fn state(
+    generator: &ObservedGenerator,
+    sidecar: Option<&ObservedSidecar>,
+    memory: &Memory,
+    to_be_written: bool,
+) -> Option<(State, Option<Timestamp>)> {
+    let fetched = memory.fetched_for(generator.generation)?;
+    if let Some(problem) = &fetched.problem {
+        return Some((State::failing(problem.reason, problem.message.as_str()), None));
+    }
+    if sidecar.is_some_and(|sidecar| sidecar.deleting) {
+        let message = "the Sidecar is being deleted; it is made anew when it is gone";
+        return Some((State::failing(BEING_DELETED, message), None));
+    }
+    if let Some(problem) = &memory.write_problem {
+        return Some((State::failing(WRITE_FAILED, problem.as_str()), None));
+    }
+    let warnings = memory.good.as_ref().map_or("", |good| good.warnings.as_str());
+    (!to_be_written).then(|| (State::current(warnings), Some(fetched.at)))
+}
+
+/// The condition about other Sidecars, as soon as there is a Sidecar.
+fn overlapping(
+    generator: &ObservedGenerator,
+    sidecar: Option<&ObservedSidecar>,
+    around: Around<'_>,
+    memory: &Memory,
+    now: Timestamp,
+) -> Option<Condition> {
+    let overlaps = around.neighbours?.overlaps(sidecar?);
+    let has_selector = sidecar?.selector.is_some();
+    Some(status::overlapping(&overlaps, &memory.sharing, has_selector, generator.generation, now))
+}

@@ -1,0 +1,232 @@
+//! An Istio Sidecar as last seen: whose it is, and what its spec comes to; of anybody, for they may select the same Pods.
+
+use super::generator::{Key, ObservedGenerator};
+use crate::api::keys;
+use crate::api::sidecar_generator::{API_VERSION, GROUP, KIND};
+use crate::istio::sidecar::{Sidecar, spec_hash_of};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::api::ApiResource;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// A Sidecar as last seen; of its spec only what is compared.
+#[derive(Clone, Debug, Default)]
+pub struct ObservedSidecar {
+    /// Its namespace and name.
+    pub key: Key,
+    /// Its resourceVersion.
+    pub resource_version: String,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// All its owners.
+    pub owners: Vec<OwnerReference>,
+    /// Whether it has any annotation.
+    pub has_annotations: bool,
+    /// The hash that its annotation claims, if that is one.
+    pub claimed_hash: Option<String>,
+    /// Whether it may be taken over.
+    pub adoptable: bool,
+    /// The hash of its spec; `None` where that holds what we never write.
+    pub spec_hash: Option<String>,
+    /// The labels it selects Pods by; `None` for all of the namespace.
+    pub selector: Option<BTreeMap<String, String>>,
+    /// How many hosts it names.
+    pub hosts: usize,
+}
+
+/// Whose Sidecar it is, as seen by the SidecarGenerator of its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ownership {
+    /// Its own, or one that it may take over.
+    Own,
+    /// It belongs to a SidecarGenerator of the same name that is gone, and so will be the Sidecar.
+    OfPredecessor,
+    /// Somebody else's: what controls it, or nobody.
+    Foreign(Option<String>),
+}
+
+/// What is read of the object.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Document {
+    metadata: ObjectMeta,
+    spec: Value,
+}
+
+/// Never fails, so that a watch goes on whatever is stored.
+impl<'de> Deserialize<'de> for ObservedSidecar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Value::deserialize(deserializer).map(Self::read)
+    }
+}
+
+/// Istio's Sidecars, for a client.
+#[must_use]
+pub fn resource() -> ApiResource {
+    ApiResource {
+        group: "networking.istio.io".to_owned(),
+        version: "v1".to_owned(),
+        api_version: "networking.istio.io/v1".to_owned(),
+        kind: "Sidecar".to_owned(),
+        plural: "sidecars".to_owned(),
+    }
+}
+
+/// The reference of a Sidecar to its SidecarGenerator.
+#[must_use]
+pub fn owner(generator: &ObservedGenerator) -> OwnerReference {
+    OwnerReference {
+        api_version: API_VERSION.to_owned(),
+        kind: KIND.to_owned(),
+        name: generator.key.name.clone(),
+        uid: generator.uid.clone(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }
+}
+
+impl ObservedSidecar {
+    /// Reads a Sidecar. Nothing in it makes this fail.
+    #[must_use]
+    pub fn read(object: Value) -> Self {
+        let Document { metadata, spec } = Document::deserialize(object).unwrap_or_default();
+        let known = Sidecar::read(&spec).unwrap_or_default();
+        let annotation = |key: &str| metadata.annotations.as_ref()?.get(key).map(String::as_str);
+        Self {
+            claimed_hash: annotation(keys::SIDECAR_SPEC_HASH).filter(|text| is_hash(text)).map(str::to_owned),
+            adoptable: annotation(keys::ADOPT) == Some("true"),
+            has_annotations: metadata.annotations.is_some(),
+            key: Key::of(&metadata),
+            resource_version: metadata.resource_version.unwrap_or_default(),
+            deleting: metadata.deletion_timestamp.is_some(),
+            owners: metadata.owner_references.unwrap_or_default(),
+            spec_hash: spec_hash_of(&spec),
+            hosts: known.hosts(),
+            selector: known.workload_selector.map(|selector| selector.labels).filter(|labels| !labels.is_empty()),
+        }
+    }
+
+    /// Whose it is. Nobody's is the generator's only if it bears the mark of one, or may be adopted.
+    #[must_use]
+    pub fn ownership(&self, generator: &ObservedGenerator) -> Ownership {
+        let controller = self.owners.iter().find(|owner| owner.controller == Some(true));
+        match controller {
+            Some(controller) if controller.uid == generator.uid => Ownership::Own,
+            Some(controller) if is_of_generator(controller) && controller.name == generator.key.name => {
+                Ownership::OfPredecessor
+            }
+            Some(controller) => Ownership::Foreign(Some(format!("{} {:?}", controller.kind, controller.name))),
+            None if self.owners.iter().any(|owner| owner.uid == generator.uid) => Ownership::Own,
+            None if self.claimed_hash.is_some() || self.adoptable => Ownership::Own,
+            None => Ownership::Foreign(None),
+        }
+    }
+
+    /// The owners that it should have, if it has others: the generator's reference put right, all others kept.
+    #[must_use]
+    pub fn owners_to_set(&self, generator: &ObservedGenerator) -> Option<Vec<OwnerReference>> {
+        let ours = owner(generator);
+        let mut owners = self.owners.clone();
+        match owners.iter_mut().find(|owner| owner.uid == ours.uid) {
+            Some(present) if *present == ours => return None,
+            Some(present) => *present = ours,
+            None => owners.push(ours),
+        }
+        Some(owners)
+    }
+
+    /// Whether it is as some SidecarGenerator left it: its spec has the hash that its annotation claims.
+    #[must_use]
+    pub fn is_untouched(&self) -> bool {
+        self.claimed_hash.is_some() && self.claimed_hash == self.spec_hash
+    }
+}
+
+fn is_of_generator(owner: &OwnerReference) -> bool {
+    owner.kind == KIND && owner.api_version.split_once('/').is_some_and(|(group, _)| group == GROUP)
+}
+
+/// Whether a text is a SHA-256 in lower-case hexadecimal.
+fn is_hash(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sidecar_generator::tests::{observed, sidecar};
+    use serde_json::json;
+
+    const HASH: &str = "5825caac54c42b277602a8010e4f25405565726cc41f1850c19ae83de5c1aa51";
+
+    fn spec() -> Value {
+        json!({"egress": [{"hosts": ["./*", "istio-system/*", "ns1/*"]}]})
+    }
+
+    fn with(metadata: &Value) -> ObservedSidecar {
+        let mut object = sidecar("g", &spec());
+        for (key, value) in metadata.as_object().unwrap() {
+            object["metadata"][key] = value.clone();
+        }
+        ObservedSidecar::read(object)
+    }
+
+    fn reference(uid: &str, controller: bool) -> Value {
+        json!({"apiVersion": "networking.example.com/v1alpha1", "kind": "SidecarGenerator", "name": "g", "uid": uid,
+               "controller": controller, "blockOwnerDeletion": true})
+    }
+
+    #[test]
+    fn a_sidecar_is_owned_by_its_controller_or_if_it_has_none_by_its_mark() {
+        let generator = observed("g", &json!({"url": "http://h"}));
+        let marked = json!({keys::SIDECAR_SPEC_HASH: HASH});
+        let adoptable = json!({keys::ADOPT: "true"});
+        let ours = reference(&generator.uid, true);
+        let deployment =
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "d", "uid": "x", "controller": true});
+        let foreign = |by: Option<&str>| Ownership::Foreign(by.map(str::to_owned));
+        for (metadata, expected) in [
+            (json!({"ownerReferences": [ours]}), Ownership::Own),
+            (json!({"ownerReferences": [reference(&generator.uid, false)]}), Ownership::Own),
+            (json!({"annotations": marked}), Ownership::Own),
+            (json!({"annotations": adoptable}), Ownership::Own),
+            (json!({"ownerReferences": [reference("older", true)], "annotations": marked}), Ownership::OfPredecessor),
+            (json!({"ownerReferences": [deployment], "annotations": marked}), foreign(Some("Deployment \"d\""))),
+            (json!({"ownerReferences": [deployment], "annotations": adoptable}), foreign(Some("Deployment \"d\""))),
+            (json!({}), foreign(None)),
+            (json!({"annotations": {keys::ADOPT: "yes"}}), foreign(None)),
+            (json!({"annotations": {keys::SIDECAR_SPEC_HASH: "not a hash"}}), foreign(None)),
+        ] {
+            assert_eq!(with(&metadata).ownership(&generator), expected, "{metadata}");
+        }
+    }
+
+    #[test]
+    fn our_reference_is_put_right_among_others() {
+        let generator = observed("g", &json!({"url": "http://h"}));
+        let other = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "c", "uid": "y"});
+        let set = |owners: Value| {
+            let owners = with(&json!({"ownerReferences": owners})).owners_to_set(&generator);
+            owners.map(|owners| serde_json::to_value(owners).unwrap())
+        };
+        let ours = reference(&generator.uid, true);
+        assert_eq!(set(json!([other, ours])), None);
+        assert_eq!(set(json!([other])), Some(json!([other, ours])));
+        assert_eq!(set(json!([reference(&generator.uid, false), other])), Some(json!([ours, other])));
+    }
+
+    #[test]
+    fn of_the_spec_its_hash_its_selector_and_the_number_of_hosts_are_kept() {
+        let seen = with(&json!({"annotations": {keys::SIDECAR_SPEC_HASH: HASH}}));
+        assert_eq!((seen.spec_hash.as_deref(), seen.hosts, seen.selector.is_none()), (Some(HASH), 3, true));
+        assert!(seen.is_untouched());
+        let changed =
+            sidecar("g", &json!({"egress": [{"hosts": ["./*"]}], "workloadSelector": {"labels": {"a": "b"}}}));
+        let changed = ObservedSidecar::read(changed);
+        assert_eq!(changed.selector, Some(BTreeMap::from([("a".to_owned(), "b".to_owned())])));
+        assert!(!changed.is_untouched());
+        assert!(ObservedSidecar::read(json!({"spec": {"egress": 5, "new": true}})).spec_hash.is_none());
+        assert!(ObservedSidecar::read(json!([])).spec_hash.is_some_and(|hash| hash.starts_with("44136fa3")));
+    }
+}

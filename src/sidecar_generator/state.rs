@@ -1,0 +1,190 @@
+//! All that the controller knows, and which SidecarGenerators an event makes it look at again.
+
+use super::generator::{Key, ObservedGenerator};
+use super::memory::Memory;
+use super::neighbours::Neighbours;
+use super::plan::{Around, Plan, plan};
+use super::sidecar::ObservedSidecar;
+use crate::cluster::Event;
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// SidecarGenerators and Sidecars as last seen, and what is remembered of the former.
+#[derive(Debug, Default)]
+pub struct State {
+    generators: BTreeMap<Key, Arc<ObservedGenerator>>,
+    sidecars: HashMap<String, Neighbours>,
+    memories: HashMap<Key, Memory>,
+    /// Namespaces in which other Pods are selected than when the SidecarGenerators of all of the namespace were looked at.
+    reselected: BTreeSet<String>,
+}
+
+impl State {
+    /// The keys of all SidecarGenerators.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.generators.keys()
+    }
+
+    /// All SidecarGenerators.
+    pub fn all(&self) -> impl Iterator<Item = &ObservedGenerator> {
+        self.generators.values().map(AsRef::as_ref)
+    }
+
+    /// The SidecarGenerator of this key.
+    #[must_use]
+    pub fn get(&self, key: &Key) -> Option<&Arc<ObservedGenerator>> {
+        self.generators.get(key)
+    }
+
+    /// What is remembered of a SidecarGenerator.
+    pub fn memory(&mut self, key: &Key) -> &mut Memory {
+        self.memories.entry(key.clone()).or_default()
+    }
+
+    /// Forgets all that was remembered: it was of another term.
+    pub fn forget(&mut self) {
+        self.memories.clear();
+    }
+
+    /// The Sidecars of a namespace.
+    #[must_use]
+    pub fn neighbours(&self, namespace: &str) -> Option<&Neighbours> {
+        self.sidecars.get(namespace)
+    }
+
+    /// The Sidecar of this key.
+    #[must_use]
+    pub fn sidecar(&self, key: &Key) -> Option<&Arc<ObservedSidecar>> {
+        self.sidecars.get(&key.namespace)?.get(&key.name)
+    }
+
+    /// The SidecarGenerator of this key, and what is to be done about it.
+    #[must_use]
+    pub fn plan(
+        &self,
+        key: &Key,
+        installed: bool,
+        floor: Duration,
+        now: Timestamp,
+    ) -> Option<(Arc<ObservedGenerator>, Plan)> {
+        let generator = self.generators.get(key)?;
+        let nothing = Memory::default();
+        let memory = self.memories.get(key).unwrap_or(&nothing);
+        let around = Around { neighbours: self.sidecars.get(&key.namespace), installed, floor };
+        Some((Arc::clone(generator), plan(generator, around, memory, now)))
+    }
+
+    /// SidecarGenerators changed. Those that are told again as they are known are left alone: so are our own writes.
+    pub fn generators_event(&mut self, event: Event<Arc<ObservedGenerator>>) -> Vec<Key> {
+        match event {
+            Event::Applied(generator) => self.apply_generator(generator).into_iter().collect(),
+            Event::Deleted(generator) => {
+                self.delete_generator(&generator.key);
+                Vec::new()
+            }
+            Event::Reset(generators) => {
+                let present: BTreeSet<&Key> = generators.iter().map(|generator| &generator.key).collect();
+                let gone: Vec<Key> = self.generators.keys().filter(|key| !present.contains(key)).cloned().collect();
+                for key in &gone {
+                    self.delete_generator(key);
+                }
+                generators.into_iter().filter_map(|generator| self.apply_generator(generator)).collect()
+            }
+        }
+    }
+
+    /// Sidecars changed.
+    pub fn sidecars_event(&mut self, event: Event<Arc<ObservedSidecar>>) -> Vec<Key> {
+        match event {
+            Event::Applied(sidecar) => {
+                let key = sidecar.key.clone();
+                if self.sidecar(&key).is_some_and(|known| known.resource_version == sidecar.resource_version) {
+                    return Vec::new();
+                }
+                self.apply_sidecar(sidecar);
+                vec![key]
+            }
+            Event::Deleted(sidecar) => {
+                self.delete_sidecar(&sidecar.key);
+                vec![sidecar.key.clone()]
+            }
+            Event::Reset(sidecars) => {
+                let mut namespaces: HashMap<String, Neighbours> = HashMap::new();
+                for sidecar in sidecars {
+                    namespaces.entry(sidecar.key.namespace.clone()).or_default().apply(sidecar);
+                }
+                self.sidecars = namespaces;
+                self.reselected.clear();
+                self.generators.keys().cloned().collect()
+            }
+        }
+        .into_iter()
+        .filter(|key| self.generators.contains_key(key))
+        .collect()
+    }
+
+    /// A SidecarGenerator was written as it was at this resourceVersion, and this came of it. The watch tells of it, too, but later,
+    /// or did so already.
+    pub fn wrote_generator(&mut self, before: &str, after: ObservedGenerator) {
+        if self.generators.get(&after.key).is_some_and(|known| known.resource_version == before) {
+            self.generators.insert(after.key.clone(), Arc::new(after));
+        }
+    }
+
+    /// The same of a Sidecar; `None` if there was none.
+    pub fn wrote_sidecar(&mut self, before: Option<&str>, after: ObservedSidecar) {
+        if self.sidecar(&after.key).map(|known| known.resource_version.as_str()) == before {
+            self.apply_sidecar(Arc::new(after));
+        }
+    }
+
+    /// The SidecarGenerators whose neighbours select other Pods than before; each change is told once.
+    pub fn reselected(&mut self) -> Vec<Key> {
+        let namespaces = std::mem::take(&mut self.reselected);
+        namespaces.into_iter().flat_map(|namespace| self.keys_in(namespace)).collect()
+    }
+
+    fn keys_in(&self, namespace: String) -> Vec<Key> {
+        let first = Key { namespace, name: String::new() };
+        let in_namespace = |key: &&Key| key.namespace == first.namespace;
+        self.generators.range(first.clone()..).map(|(key, _)| key).take_while(in_namespace).cloned().collect()
+    }
+
+    fn apply_generator(&mut self, generator: Arc<ObservedGenerator>) -> Option<Key> {
+        let key = generator.key.clone();
+        if let Some(known) = self.generators.get(&key) {
+            if known.uid == generator.uid && known.resource_version == generator.resource_version {
+                return None;
+            }
+            if known.uid != generator.uid {
+                self.memories.remove(&key);
+            }
+        }
+        self.generators.insert(key.clone(), generator);
+        Some(key)
+    }
+
+    fn delete_generator(&mut self, key: &Key) {
+        self.generators.remove(key);
+        self.memories.remove(key);
+    }
+
+    fn apply_sidecar(&mut self, sidecar: Arc<ObservedSidecar>) {
+        let namespace = sidecar.key.namespace.clone();
+        if self.sidecars.entry(namespace.clone()).or_default().apply(sidecar) {
+            self.reselected.insert(namespace);
+        }
+    }
+
+    fn delete_sidecar(&mut self, key: &Key) {
+        let Some(neighbours) = self.sidecars.get_mut(&key.namespace) else { return };
+        if neighbours.delete(&key.name) {
+            self.reselected.insert(key.namespace.clone());
+        }
+        if neighbours.is_empty() {
+            self.sidecars.remove(&key.namespace);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Pure: the status that a SidecarGenerator should have: two times, and conditions as its first controller and kstatus want them.
+
+use super::generator::ObservedGenerator;
+use super::neighbours::Overlaps;
+use crate::api::sidecar_generator::SidecarGeneratorStatus;
+use crate::cluster::conditions;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use std::collections::BTreeSet;
+
+/// Whether the Sidecar is as it should be: the condition of the seed.
+pub const RECONCILED: &str = "Reconciled";
+/// The same as kstatus reads it.
+pub const READY: &str = "Ready";
+/// Whether it is tried again by itself.
+pub const RECONCILING: &str = "Reconciling";
+/// Whether somebody has to do something first.
+pub const STALLED: &str = "Stalled";
+/// Whether other Sidecars select the same Pods.
+pub const OVERLAPPING: &str = "Overlapping";
+
+/// Of so many other Sidecars the names are told.
+const NAMED: usize = 10;
+
+/// How things stand with a SidecarGenerator, told by all conditions but `Overlapping`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    standing: Standing,
+    reason: &'static str,
+    /// A sentence without anything secret, without times and without counters.
+    message: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Current,
+    Failing,
+    Stalled,
+}
+
+impl State {
+    /// The Sidecar is as it should be. `warnings` is what Istio would warn of.
+    #[must_use]
+    pub fn current(warnings: &str) -> Self {
+        let mut message = "the Sidecar is what the URL last gave".to_owned();
+        if !warnings.is_empty() {
+            message = format!("{message}; Istio warns: {warnings}");
+        }
+        Self { standing: Standing::Current, reason: "Current", message }
+    }
+
+    /// It is not, and that is tried again.
+    #[must_use]
+    pub fn failing(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { standing: Standing::Failing, reason, message: message.into() }
+    }
+
+    /// It is not, and somebody has to do something first.
+    #[must_use]
+    pub fn stalled(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { standing: Standing::Stalled, reason, message: message.into() }
+    }
+
+    fn conditions(&self, generation: i64, now: Timestamp) -> [Condition; 4] {
+        let condition = |type_: &str, is: bool, reason: &str, message: &str| {
+            conditions::condition(type_, is, reason, message, Some(generation), now)
+        };
+        let told = |type_, is| condition(type_, is, self.reason, &self.message);
+        let reconciled = if self.standing == Standing::Current {
+            condition(RECONCILED, true, "ReconcileSuccess", "Successfully reconciled SidecarGenerator")
+        } else {
+            let message = format!("Failed to reconcile SidecarGenerator: {}", self.message);
+            condition(RECONCILED, false, "ReconcileError", &message)
+        };
+        [
+            reconciled,
+            told(READY, self.standing == Standing::Current),
+            told(RECONCILING, self.standing == Standing::Failing),
+            told(STALLED, self.standing == Standing::Stalled),
+        ]
+    }
+}
+
+/// The times of a status.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Times {
+    /// Of the last good answer; `None`: as it was.
+    pub last: Option<Timestamp>,
+    /// Of the next fetch; `None`: nobody can say.
+    pub next: Option<Timestamp>,
+}
+
+/// The status in this state; `None` where that is what it has.
+#[must_use]
+pub fn status(
+    generator: &ObservedGenerator,
+    state: &State,
+    times: Times,
+    overlapping: Option<Condition>,
+    now: Timestamp,
+) -> Option<SidecarGeneratorStatus> {
+    let mut status = generator.status.clone();
+    status.observed_generation = Some(generator.generation);
+    if let Some(last) = times.last {
+        status.last_sidecar_generator_update = Some(whole_second(last));
+    }
+    status.next_sidecar_generator_update = times.next.map(whole_second);
+    for condition in state.conditions(generator.generation, now).into_iter().chain(overlapping) {
+        conditions::set(&mut status.conditions, condition);
+    }
+    (status != generator.status).then_some(status)
+}
+
+/// The status of one that is suspended; `None` where that is what it has. The conditions stay: they tell of the Sidecar that is
+/// there.
+#[must_use]
+pub fn suspended(generator: &ObservedGenerator) -> Option<SidecarGeneratorStatus> {
+    let mut status = generator.status.clone();
+    status.observed_generation = Some(generator.generation);
+    status.next_sidecar_generator_update = None;
+    (status != generator.status).then_some(status)
+}
+
+/// The same status but for this condition; `None` where that is what it has.
+#[must_use]
+pub fn with(generator: &ObservedGenerator, condition: Condition) -> Option<SidecarGeneratorStatus> {
+    let mut status = generator.status.clone();
+    conditions::set(&mut status.conditions, condition).then_some(status)
+}
+
+/// The condition `Overlapping`. `sharing` are those of the possible overlaps of which a Pod was found.
+#[must_use]
+pub fn overlapping(
+    overlaps: &Overlaps,
+    sharing: &BTreeSet<String>,
+    has_selector: bool,
+    generation: i64,
+    now: Timestamp,
+) -> Condition {
+    let found = overlaps.possible.iter().filter(|name| sharing.contains(*name));
+    let names: BTreeSet<&String> = overlaps.certain.iter().chain(found).collect();
+    let mut told = names.iter().take(NAMED).map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+    if names.len() > NAMED {
+        told = format!("{told} and others");
+    }
+    let (is, reason, message) = if names.is_empty() {
+        (false, "NoOverlap", "no other Sidecar is known to select the same Pods".to_owned())
+    } else if has_selector {
+        let message =
+            format!("other Sidecars select the same Pods: {told}; which of them Istio takes is undefined (IST0110)");
+        (true, "ConflictingSidecarWorkloadSelectors", message)
+    } else {
+        let message = format!(
+            "other Sidecars have no workloadSelector either: {told}; which of them Istio takes is undefined (IST0111)"
+        );
+        (true, "MultipleSidecarsWithoutWorkloadSelectors", message)
+    };
+    conditions::condition(OVERLAPPING, is, reason, message, Some(generation), now)
+}
+
+/// As the API server keeps it.
+fn whole_second(time: Timestamp) -> Time {
+    Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
+}

@@ -1,0 +1,61 @@
+//! Pure: the Sidecar as it is to be written, as a whole or as the changes to the one that is there.
+
+use super::answer::Good;
+use super::generator::ObservedGenerator;
+use super::sidecar::{ObservedSidecar, owner, resource};
+use crate::api::keys;
+use json_patch::jsonptr::PointerBuf;
+use json_patch::{AddOperation, PatchOperation};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::DynamicObject;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// What is to be written.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Write {
+    /// There is none: this one.
+    Create(Box<DynamicObject>),
+    /// These changes to the one that is there, as it was at this resourceVersion.
+    Change(String, Vec<PatchOperation>),
+}
+
+/// What makes the Sidecar what the last good answer says; `None` if it is that already. What others put into its metadata stays.
+#[must_use]
+pub fn write(generator: &ObservedGenerator, sidecar: Option<&ObservedSidecar>, good: &Good) -> Option<Write> {
+    let Some(sidecar) = sidecar else {
+        return Some(Write::Create(Box::new(object(generator, good))));
+    };
+    let mut changes = Vec::new();
+    if sidecar.spec_hash.as_ref() != Some(&good.hash) {
+        changes.push(add(&["spec"], good.sidecar.to_value()));
+    }
+    if sidecar.claimed_hash.as_ref() != Some(&good.hash) {
+        changes.push(if sidecar.has_annotations {
+            add(&["metadata", "annotations", keys::SIDECAR_SPEC_HASH], good.hash.clone().into())
+        } else {
+            add(&["metadata", "annotations"], json!({keys::SIDECAR_SPEC_HASH: good.hash}))
+        });
+    }
+    if let Some(owners) = sidecar.owners_to_set(generator) {
+        let owners: Vec<Value> = owners.iter().map(reference).collect();
+        changes.push(add(&["metadata", "ownerReferences"], owners.into()));
+    }
+    (!changes.is_empty()).then(|| Write::Change(sidecar.resource_version.clone(), changes))
+}
+
+/// The whole Sidecar, as the seed has it.
+fn object(generator: &ObservedGenerator, good: &Good) -> DynamicObject {
+    let mut object = DynamicObject::new(&generator.key.name, &resource()).within(&generator.key.namespace);
+    object.metadata.annotations = Some(BTreeMap::from([(keys::SIDECAR_SPEC_HASH.to_owned(), good.hash.clone())]));
+    object.metadata.owner_references = Some(vec![owner(generator)]);
+    object.data(json!({"spec": good.sidecar.to_value()}))
+}
+
+fn add(path: &[&str], value: Value) -> PatchOperation {
+    PatchOperation::Add(AddOperation { path: PointerBuf::from_tokens(path.iter().copied()), value })
+}
+
+fn reference(owner: &OwnerReference) -> Value {
+    serde_json::to_value(owner).unwrap_or_default() // texts and booleans: this cannot fail
+}
