@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows a kind of object: what is watched, queued and written is the affair of the jobs.
 
+pub mod api_server;
 pub mod apply;
 pub mod client;
 pub mod conditions;

@@ -4,7 +4,7 @@ mod apply;
 mod events;
 mod lease;
 mod queue;
-mod script;
+pub mod script;
 mod shutdown;
 mod store;
 mod watch;
@@ -15,6 +15,6 @@ use std::time::Duration;
 const LONG: Duration = Duration::from_secs(3600);
 
 /// Waits for what must come.
-async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(LONG, future).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
 }
