@@ -13,7 +13,7 @@ pub mod shutdown;
 pub mod watch;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use apply::{WriteError, Written};
 pub use client::{ClientError, connect, describe};

@@ -73,6 +73,14 @@ pub fn judge(
                        (spec.onEmpty: Apply would let its Pods reach nothing)";
         return Err(Problem::new(EMPTY_ANSWER, message));
     }
+    if egress.is_empty() {
+        egress.push(EgressListener { hosts: vec![NOTHING.to_owned()], ..EgressListener::default() });
+    }
+    let sidecar = Sidecar { workload_selector: spec.selector.clone(), egress };
+    let findings = validate(&sidecar, &generator.key.namespace);
+    if !findings.errors.is_empty() {
+        return Err(Problem::new(INVALID_ANSWER, listed(&findings.errors)));
+    }
     if let (Some(percent), Some(before)) = (spec.max_shrink_percent, hosts_before)
         && hosts * 100 < before * (100 - usize::from(percent.min(100)))
     {
@@ -81,14 +89,6 @@ pub fn judge(
              the Sidecar is kept as it is"
         );
         return Err(Problem::new(SHRUNK_ANSWER, message));
-    }
-    if egress.is_empty() {
-        egress.push(EgressListener { hosts: vec![NOTHING.to_owned()], ..EgressListener::default() });
-    }
-    let sidecar = Sidecar { workload_selector: spec.selector.clone(), egress };
-    let findings = validate(&sidecar, &generator.key.namespace);
-    if !findings.errors.is_empty() {
-        return Err(Problem::new(INVALID_ANSWER, listed(&findings.errors)));
     }
     let warnings = listed(&findings.warnings);
     Ok(Good { generation: generator.generation, hash: sidecar.spec_hash(), sidecar, warnings, validators })

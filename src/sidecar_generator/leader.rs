@@ -121,7 +121,10 @@ impl Leader {
 }
 
 /// Reason and message of the condition `Ready` where it is false, and was not for the same reason before.
-fn new_trouble<'a>(before: &SidecarGeneratorStatus, after: &'a SidecarGeneratorStatus) -> Option<(&'a str, &'a str)> {
+pub(super) fn new_trouble<'a>(
+    before: &SidecarGeneratorStatus,
+    after: &'a SidecarGeneratorStatus,
+) -> Option<(&'a str, &'a str)> {
     let ready = after.conditions.iter().find(|condition| condition.type_ == READY && condition.status == "False")?;
     let was = before.conditions.iter().find(|condition| condition.type_ == READY);
     let is_new = was

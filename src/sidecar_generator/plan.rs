@@ -209,3 +209,6 @@ fn overlapping(
     let has_selector = sidecar?.selector.is_some();
     Some(status::overlapping(&overlaps, &memory.sharing, has_selector, generator.generation, now))
 }
+
+#[cfg(test)]
+mod tests;

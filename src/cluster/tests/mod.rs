@@ -1,10 +1,11 @@
-//! Tests of this room, against API servers in memory and by a clock that does not wait.
+//! Tests of this room, against API servers in memory, which other rooms use in theirs, and by a clock that does not wait.
 
 mod apply;
 mod events;
 mod lease;
 mod queue;
 pub mod script;
+pub mod server;
 mod shutdown;
 mod store;
 mod watch;
