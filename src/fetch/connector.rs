@@ -85,10 +85,10 @@ impl Connector {
         let name = ServerName::try_from(host(&uri).to_owned())
             .map_err(|_| Problem::Tls("its host can be in no certificate".to_owned()))?;
         let tls = TlsConnector::from(self.tls).connect(name, TokioIo::new(tcp)).await.map_err(|error| {
-            cause::<rustls::Error>(&error).map_or_else(
-                || Problem::Tls(format!("the handshake failed: {}", error.kind())),
-                |error| Problem::Tls(tls::describe(error)),
-            )
+            Problem::Tls(match cause::<rustls::Error>(&error) {
+                Some(error) => tls::describe(error),
+                None => format!("the handshake failed: {}", error.kind()),
+            })
         })?;
         Ok(Stream { stream: MaybeHttpsStream::Https(TokioIo::new(tls)), proxied })
     }
@@ -103,10 +103,10 @@ impl Reach {
         connector.set_nodelay(true);
         // Shared by the addresses, so that one that is silent leaves time for the next.
         connector.set_connect_timeout(Some(self.timeout));
-        connector.oneshot(uri.clone()).await.map_err(|error| {
-            Problem::Connect(
-                cause::<io::Error>(&error).map_or_else(|| "no answer".to_owned(), |error| error.kind().to_string()),
-            )
+        connector.oneshot(uri.clone()).await.map_err(|error| match cause::<io::Error>(&error).map(io::Error::kind) {
+            Some(io::ErrorKind::TimedOut) => Problem::ConnectTimeout(self.timeout),
+            Some(kind) => Problem::Connect(kind.to_string()),
+            None => Problem::Connect("no answer".to_owned()),
         })
     }
 

@@ -1,5 +1,6 @@
 //! The fetcher: sends requests, follows redirects, and reads answers, within its limits.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -80,6 +81,12 @@ impl Fetcher {
     }
 }
 
+impl fmt::Debug for Fetcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fetcher")
+    }
+}
+
 impl Shared {
     async fn hop(&self, request: &Request, target: &Target) -> Result<Hop, Problem> {
         // What is proved at the first origin is nobody else's affair.
@@ -136,17 +143,17 @@ impl Shared {
 /// Sends a request, once again when its connection ends without an answer: a server may end a kept connection just when it
 /// is used.
 async fn send(client: &Client, target: &Target, headers: &HeaderMap) -> Result<Response<Incoming>, Problem> {
-    let send = || {
+    let once = || {
         let mut request = http::Request::new(Empty::<Bytes>::new());
         *request.uri_mut() = target.uri().clone();
         *request.headers_mut() = headers.clone();
         client.request(request)
     };
-    let sent = match send().await {
-        Err(error) if was_hung_up_on(&error) => send().await,
-        sent => sent,
+    let answer = match once().await {
+        Err(error) if was_hung_up_on(&error) => once().await,
+        answer => answer,
     };
-    sent.map_err(|error| Problem::of(&error))
+    answer.map_err(|error| Problem::of(&error))
 }
 
 fn was_hung_up_on(error: &legacy::Error) -> bool {

@@ -28,7 +28,7 @@ mod tests;
 pub use allow::{Allow, AllowError};
 pub use answer::{Answer, Validators};
 pub use credentials::{Authorization, Credentials, CredentialsError, Identity, Recipient, RecipientError};
-pub use error::{FetchError, Outcome, Problem};
+pub use error::{FetchError, Outcome, Problem, RedirectProblem};
 pub use fetcher::Fetcher;
 pub use guard::{Refusal, Refused};
 pub use proxies::Proxies;

@@ -31,6 +31,8 @@ fn flags(port: u16, admin_port: u16) -> Vec<String> {
         format!("--listen=127.0.0.1:{port}"),
         format!("--admin-listen=127.0.0.1:{admin_port}"),
         format!("--webhook-url=https://127.0.0.1:{port}"),
+        // No container runs in these Pods, so what SidecarGenerators fetch from is this machine.
+        "--fetch-allow=127.0.0.1,::1".to_owned(),
     ]
 }
 
@@ -55,8 +57,9 @@ async fn run() -> Result<()> {
         plane = ControlPlane::start(Parts::Full) => plane?,
         () = &mut stopped => return Ok(()),
     };
+    plane.install_istio_crds().await?;
     plane.kubectl(&["create", "namespace", NAMESPACE], None).await?.ok()?;
-    for folder in ["manifests/crds", "manifests/rbac"] {
+    for folder in ["manifests/crds", "manifests/rbac", "manifests/rbac/optional"] {
         plane.kubectl(&["apply", "--server-side", "-f", folder], None).await?.ok()?;
     }
     let crds = ["wait", "--for=condition=Established", "--timeout=60s", "-f", "manifests/crds"];

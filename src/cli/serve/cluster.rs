@@ -3,7 +3,7 @@
 use super::Job;
 use super::certificates::Source;
 use super::feature_gates::FeatureGates;
-use super::sidecarset;
+use super::{sidecar_generator, sidecarset};
 use crate::admission::registration::{CONVERSION_SERVICE, FailurePolicy, Reach, SERVICE, ScopeMode};
 use crate::admission::{Handler, ServingCertificate};
 use crate::cluster::{self, Events, Leadership, Tasks, Term, Watch, events, lease};
@@ -56,6 +56,8 @@ pub(in crate::cli) struct Flags {
     /// OpenKruise's feature gates; one has a meaning here, `SidecarSetPatchPodMetadataDefaultsAllowed`, off by default
     #[arg(long, value_name = "NAME=BOOL,…", default_value = "", hide_default_value = true)]
     pub feature_gates: FeatureGates,
+    #[command(flatten)]
+    pub fetching: sidecar_generator::FetchFlags,
 }
 
 /// A controller that can be left out.
@@ -64,6 +66,8 @@ pub(in crate::cli) struct Flags {
 pub(in crate::cli) enum Controller {
     /// Injection of SidecarSets, their status and revisions
     SidecarSet,
+    /// Istio Sidecars from the URLs of SidecarGenerators
+    SidecarGenerator,
 }
 
 /// A URL by which webhooks may be registered: <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#url>.
@@ -154,6 +158,9 @@ pub(super) async fn job(
     let mut parts = Vec::new();
     if let Some((source, certificate)) = front {
         parts.push(sidecarset::part(args, source, certificate, &common, &mut tasks)?);
+    }
+    if flags.runs(Controller::SidecarGenerator) {
+        parts.push(sidecar_generator::part(&flags.fetching, &common, &mut tasks));
     }
 
     let (mut webhooks, mut readiness, mut watches, mut leads) = (Vec::new(), Readiness::new(), Vec::new(), Vec::new());

@@ -5,6 +5,7 @@ mod cluster;
 mod feature_gates;
 mod files;
 mod queues;
+mod sidecar_generator;
 mod sidecarset;
 mod trust;
 

@@ -1,0 +1,63 @@
+//! The controller `sidecargenerator`: Istio Sidecars from URLs, and the flags about what may be fetched.
+
+use super::cluster::{Common, Part};
+use super::queues;
+use crate::api::go_duration;
+use crate::cluster::{Tasks, Term};
+use crate::fetch;
+use crate::fetch::{Allow, Fetcher, Proxies, Refused};
+use crate::sidecar_generator::{Controller, Settings, Watches};
+use crate::telemetry::{Readiness, metrics};
+use http::HeaderValue;
+use std::time::Duration;
+
+/// As sidecar-generator-operator says it: servers may know it by that.
+const USER_AGENT: HeaderValue = HeaderValue::from_static("SidecarGeneratorController/1.0");
+
+/// Flags about URLs of users.
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Fetching")]
+pub(in crate::cli) struct FetchFlags {
+    /// Open what is refused by itself (loopback, link-local and metadata addresses): addresses, CIDRs, hosts or *.DOMAIN
+    #[arg(long, value_name = "HOST_OR_CIDR,…", value_delimiter = ',')]
+    pub fetch_allow: Vec<Allow>,
+    /// Go through the proxies that the environment names; what hosts lead to is then theirs to judge
+    #[arg(long)]
+    pub fetch_proxy_from_env: bool,
+    /// No SidecarGenerator is refreshed more often
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = period)]
+    pub min_refresh_period: Duration,
+}
+
+fn period(text: &str) -> Result<Duration, String> {
+    let period = go_duration::parse(text).filter(|period| !period.is_zero());
+    period.ok_or_else(|| "must be a duration above 0 such as 10s, 1m30s or 500ms".to_owned())
+}
+
+/// Starts what every replica does, and says what a leader does.
+pub(super) fn part(flags: &FetchFlags, common: &Common, tasks: &mut Tasks) -> Part {
+    let Common { client, events, metrics } = common;
+    let refused = Refused::default();
+    let fetcher = Fetcher::new(fetch::Settings {
+        allow: flags.fetch_allow.clone(),
+        refused: refused.clone(),
+        proxies: flags.fetch_proxy_from_env.then(Proxies::from_env),
+        user_agent: USER_AGENT,
+        ..fetch::Settings::default()
+    });
+    let observer = queues::observer(metrics, metrics::Controller::SidecarGenerator);
+    let settings = Settings { min_period: flags.min_refresh_period };
+    let generators = metrics.generators().clone();
+    let controller = Controller::new(client.clone(), fetcher, events.clone(), generators, observer, settings);
+    let watches = Watches::start(client, &controller, tasks);
+    let all = vec![watches.generators.clone(), watches.sidecars.clone()];
+    // Told only: Pods are injected all the same.
+    let readiness = all.iter().cloned().fold(Readiness::new(), |readiness, watch| {
+        readiness.check(watch.what(), move || Ok(watch.check().unwrap_or_else(|waiting| waiting)))
+    });
+    let lead = move |term: Term| {
+        let (controller, watches) = (controller.clone(), watches.clone());
+        Box::pin(async move { controller.run(term, &watches).await }) as _
+    };
+    Part { webhooks: Vec::new(), readiness, watches: all, lead: Box::new(lead) }
+}
