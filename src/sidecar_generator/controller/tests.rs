@@ -65,7 +65,7 @@ impl Asked {
     }
 
     /// Waits until the client gives up.
-    async fn is_given_up(mut self) {
+    async fn given_up(mut self) {
         let end = soon("the end of a request", self.connection.read(&mut [0])).await;
         assert!(!matches!(end, Ok(1..)), "more was sent");
     }
@@ -226,7 +226,7 @@ async fn a_fetch_ends_with_its_term_and_what_it_would_have_brought_is_not_writte
     world.reconcile("g").await;
     let asked = world.web.next().await;
     drop(Ending(Arc::clone(&world.controller.shared)));
-    asked.is_given_up().await;
+    asked.given_up().await;
     let (generator, spec) = {
         let known = world.controller.shared.lock();
         let generator = known.state.get(&key("g")).unwrap().clone();
@@ -255,21 +255,21 @@ async fn a_changed_spec_and_a_deletion_end_the_fetch_that_is_under_way() {
     world.apply("g", 2);
     world.reconcile("g").await;
     let second = world.web.next().await;
-    first.is_given_up().await;
+    first.given_up().await;
     world.server().objects.get_mut(&format!("{GENERATORS}/g")).unwrap()["metadata"]["deletionTimestamp"] =
         json!("2026-01-08T19:08:00Z");
     let deleting = world.server().objects[&format!("{GENERATORS}/g")].clone();
     world.server().put(&format!("{GENERATORS}/g"), deleting);
     world.catch_up();
     world.reconcile("g").await;
-    second.is_given_up().await;
+    second.given_up().await;
 
     let world = World::new().await;
     world.apply("g", 1);
     world.reconcile("g").await;
     let asked = world.web.next().await;
     world.controller.generators_event(Event::Reset(Vec::new()));
-    asked.is_given_up().await;
+    asked.given_up().await;
     assert!(world.writes().is_empty());
 }
 
