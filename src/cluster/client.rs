@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use http::{HeaderValue, header};
+use http::{HeaderValue, Uri, header};
 use kube::client::ClientBuilder;
 use kube::config::{InClusterError, KubeConfigOptions, KubeconfigError};
 use kube::{Client, Config};
@@ -55,6 +55,14 @@ pub enum ClientError {
 /// When there is no configuration, or one that cannot be used.
 pub async fn connect(context: Option<&str>) -> Result<Client, ClientError> {
     client_of(configuration(context).await?)
+}
+
+/// The URL by which [`connect`] reaches the API server.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn url(context: Option<&str>) -> Result<Uri, ClientError> {
+    Ok(configuration(context).await?.cluster_url)
 }
 
 async fn configuration(context: Option<&str>) -> Result<Config, ClientError> {

@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows a kind of object: what is watched, queued and written is the affair of the jobs.
 
+pub mod api_server;
 pub mod apply;
 pub mod client;
 pub mod conditions;
@@ -12,7 +13,7 @@ pub mod shutdown;
 pub mod watch;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use apply::{WriteError, Written};
 pub use client::{ClientError, connect, describe};

@@ -179,7 +179,7 @@ fn told(refused: &[WriteError]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rollout::tests::server::{Server, served};
+    use crate::cluster::tests::server::{Server, served};
     use crate::rollout::tests::set;
     use serde_json::{Value, json};
     use tokio::time::advance;

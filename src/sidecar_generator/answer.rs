@@ -73,6 +73,14 @@ pub fn judge(
                        (spec.onEmpty: Apply would let its Pods reach nothing)";
         return Err(Problem::new(EMPTY_ANSWER, message));
     }
+    if egress.is_empty() {
+        egress.push(EgressListener { hosts: vec![NOTHING.to_owned()], ..EgressListener::default() });
+    }
+    let sidecar = Sidecar { workload_selector: spec.selector.clone(), egress };
+    let findings = validate(&sidecar, &generator.key.namespace);
+    if !findings.errors.is_empty() {
+        return Err(Problem::new(INVALID_ANSWER, listed(&findings.errors)));
+    }
     if let (Some(percent), Some(before)) = (spec.max_shrink_percent, hosts_before)
         && hosts * 100 < before * (100 - usize::from(percent.min(100)))
     {
@@ -81,14 +89,6 @@ pub fn judge(
              the Sidecar is kept as it is"
         );
         return Err(Problem::new(SHRUNK_ANSWER, message));
-    }
-    if egress.is_empty() {
-        egress.push(EgressListener { hosts: vec![NOTHING.to_owned()], ..EgressListener::default() });
-    }
-    let sidecar = Sidecar { workload_selector: spec.selector.clone(), egress };
-    let findings = validate(&sidecar, &generator.key.namespace);
-    if !findings.errors.is_empty() {
-        return Err(Problem::new(INVALID_ANSWER, listed(&findings.errors)));
     }
     let warnings = listed(&findings.warnings);
     Ok(Good { generation: generator.generation, hash: sidecar.spec_hash(), sidecar, warnings, validators })
@@ -108,7 +108,7 @@ mod tests {
     use crate::sidecar_generator::tests::observed;
     use serde_json::{Value, json};
 
-    fn judged(body: &Value, spec: Value, before: Option<usize>) -> Result<Good, Problem> {
+    fn judged(body: &Value, spec: &Value, before: Option<usize>) -> Result<Good, Problem> {
         let mut full = json!({"url": "http://h"});
         full.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
         let generator = observed("g", &full);
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn the_answer_and_the_selector_make_the_sidecar() {
         let body = json!([{"hosts": ["./*", "istio-system/*", "ns2/*", "ns1/*"]}]);
-        let good = judged(&body, json!({"workloadSelector": {"labels": {"app": "myapp"}}}), None).unwrap();
+        let good = judged(&body, &json!({"workloadSelector": {"labels": {"app": "myapp"}}}), None).unwrap();
         assert_eq!(good.hash, "96e264924cbf40670253cf8627f3bab038a3b7684f9fac8d5039a4dc2318ee37");
         assert_eq!((good.warnings.as_str(), good.generation), ("", 1));
     }
@@ -140,23 +140,23 @@ mod tests {
     #[test]
     fn an_answer_without_listeners_is_kept_out_unless_it_is_to_be_applied() {
         for empty in [json!([]), json!(null)] {
-            assert_eq!(reason(judged(&empty, json!({}), Some(3))), EMPTY_ANSWER);
-            assert_eq!(reason(judged(&empty, json!({"onEmpty": "Keep"}), None)), EMPTY_ANSWER);
-            let applied = judged(&empty, json!({"onEmpty": "Apply"}), Some(3)).unwrap();
+            assert_eq!(reason(judged(&empty, &json!({}), Some(3))), EMPTY_ANSWER);
+            assert_eq!(reason(judged(&empty, &json!({"onEmpty": "Keep"}), None)), EMPTY_ANSWER);
+            let applied = judged(&empty, &json!({"onEmpty": "Apply"}), Some(3)).unwrap();
             assert_eq!(applied.sidecar.to_value(), json!({"egress": [{"hosts": ["~/*"]}]}));
             let guarded = json!({"onEmpty": "Apply", "maxShrinkPercent": 90});
-            assert_eq!(reason(judged(&empty, guarded, Some(3))), SHRUNK_ANSWER);
+            assert_eq!(reason(judged(&empty, &guarded, Some(3))), SHRUNK_ANSWER);
         }
     }
 
     #[test]
     fn an_answer_that_shrinks_too_much_is_kept_out() {
         let shrunk =
-            |percent: u8, before, now| judged(&hosts(now), json!({"maxShrinkPercent": percent}), before).is_ok();
+            |percent: u8, before, now| judged(&hosts(now), &json!({"maxShrinkPercent": percent}), before).is_ok();
         assert!(shrunk(50, Some(10), 5) && !shrunk(50, Some(10), 4));
         assert!(shrunk(0, Some(10), 10) && !shrunk(0, Some(10), 9));
         assert!(shrunk(100, Some(10), 1) && shrunk(0, None, 1) && shrunk(0, Some(3), 30));
-        assert!(judged(&hosts(1), json!({}), Some(1000)).is_ok(), "there is no limit unless one is set");
+        assert!(judged(&hosts(1), &json!({}), Some(1000)).is_ok(), "there is no limit unless one is set");
     }
 
     #[test]
@@ -168,12 +168,12 @@ mod tests {
             (json!([{"hosts": ["./*"]}, {"hosts": ["secret-text"]}]), "egress[1].hosts[0]"),
             (json!([{"hosts": ["./*"]}, {"hosts": ["./*"]}]), "egress[0]"),
         ] {
-            let problem = judged(&body, json!({}), None).unwrap_err();
+            let problem = judged(&body, &json!({}), None).unwrap_err();
             assert_eq!(problem.reason, INVALID_ANSWER, "{body}");
             assert!(problem.message.contains(field) && !problem.message.contains("secret-text"), "{}", problem.message);
         }
         let many = json!([{"hosts": vec!["x"; 20]}]);
-        let message = judged(&many, json!({}), None).unwrap_err().message;
+        let message = judged(&many, &json!({}), None).unwrap_err().message;
         assert!(message.ends_with("and 15 more") && message.matches(';').count() == NAMED, "{message}");
     }
 }

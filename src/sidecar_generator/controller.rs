@@ -6,26 +6,21 @@
 use super::answer::{FETCH_FAILED, Problem};
 use super::fetching::{Fetching, Labels};
 use super::generator::{Key, ObservedGenerator, UsableSpec};
+use super::leader::Leader;
 use super::memory::Ended;
-use super::plan::{Fetch, Plan};
-use super::sidecar::{ObservedSidecar, Ownership, resource};
+use super::sidecar::{ObservedSidecar, Ownership};
 use super::state::State;
-use super::status::READY;
-use super::write::Write;
 use super::{Watches, gauges};
-use crate::api::sidecar_generator::{API_VERSION, KIND, SidecarGenerator, SidecarGeneratorStatus};
-use crate::cluster::{Event, Events, Outcome, Term, WorkQueue, WriteError, Written, apply, queue};
+use crate::api::sidecar_generator::{API_VERSION, KIND};
+use crate::cluster::{Event, Events, Term, WorkQueue, queue};
 use crate::fetch::{Answer, Fetcher, Validators};
 use crate::telemetry::metrics::GeneratorMetrics;
 use futures::FutureExt;
 use futures::future::join;
 use jiff::Timestamp;
-use json_patch::jsonptr::PointerBuf;
-use json_patch::{AddOperation, PatchOperation};
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::api::{ApiResource, DynamicObject};
+use kube::Client;
 use kube::runtime::events::{Event as ObjectEvent, EventType};
-use kube::{Api, Client};
 use std::collections::{BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -37,9 +32,6 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// Objects worked on at a time.
 const WORKERS: usize = 8;
-
-/// An object is planned for so often in a row: for a write, and for the status after it.
-const ROUNDS: usize = 3;
 
 /// Between two looks for Sidecars that select other Pods than before, so that many changes are looked at together.
 const RESELECTED_PAUSE: Duration = Duration::from_secs(1);
@@ -66,35 +58,28 @@ pub struct Controller {
     shared: Arc<Shared>,
 }
 
-struct Shared {
-    client: Client,
+pub(super) struct Shared {
+    pub client: Client,
+    pub settings: Settings,
     fetching: Fetching,
     events: Events,
     metrics: GeneratorMetrics,
-    settings: Settings,
     queue: WorkQueue<Key>,
     known: Mutex<Known>,
 }
 
 #[derive(Default)]
-struct Known {
-    state: State,
+pub(super) struct Known {
+    pub state: State,
     /// Fetches under way, each of which ends when it is taken out.
     fetches: HashMap<Key, Underway>,
     /// Fetches begun since the start.
     begun: u64,
 }
 
-struct Underway {
+pub(super) struct Underway {
     number: u64,
     _task: AbortOnDropHandle<()>,
-}
-
-/// The work of one term; what it began ends with it.
-struct Leader {
-    shared: Arc<Shared>,
-    term: Term,
-    watches: Watches,
 }
 
 /// Ends what a term began, however it ends.
@@ -120,7 +105,7 @@ impl Controller {
     ) -> Self {
         let fetching = Fetching::new(client.clone(), fetcher, metrics.clone());
         let (queue, known) = (WorkQueue::observed(observer), Mutex::default());
-        Self { shared: Arc::new(Shared { client, fetching, events, metrics, settings, queue, known }) }
+        Self { shared: Arc::new(Shared { client, settings, fetching, events, metrics, queue, known }) }
     }
 
     /// SidecarGenerators changed.
@@ -177,7 +162,7 @@ impl Controller {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Known> {
+    pub fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -202,6 +187,32 @@ impl Shared {
             ticks.tick().await;
             let counts = gauges::Counts::of(self.lock().state.all());
             counts.show(&self.metrics);
+        }
+    }
+
+    /// Begins a fetch, in place of one that is under way.
+    pub fn begin_fetch(self: &Arc<Self>, generator: &Arc<ObservedGenerator>, term: &Term) {
+        let mut known = self.lock();
+        // Asked with the lock held, as the fetches of a term that is over are ended.
+        if !term.is_current() {
+            return;
+        }
+        let Known { state, fetches, begun } = &mut *known;
+        *begun += 1;
+        let memory = state.memory(&generator.key);
+        memory.fetching = Some(generator.generation);
+        let good = memory.good.as_ref().filter(|good| good.generation == generator.generation);
+        let validators = good.map(|good| good.validators.clone()).unwrap_or_default();
+        let task = Arc::clone(self).fetch(Arc::clone(generator), *begun, validators);
+        let underway = Underway { number: *begun, _task: AbortOnDropHandle::new(tokio::spawn(task)) };
+        fetches.insert(generator.key.clone(), underway);
+    }
+
+    /// Ends a fetch that is under way.
+    pub fn stop_fetch(&self, key: &Key) {
+        let mut known = self.lock();
+        if known.fetches.remove(key).is_some() {
+            known.state.memory(key).fetching = None;
         }
     }
 
@@ -253,6 +264,12 @@ impl Shared {
             return;
         }
         known.fetches.remove(key);
+        let present = known.state.get(key);
+        if present.is_none_or(|present| (&present.uid, present.generation) != (&generator.uid, generator.generation)) {
+            known.state.memory(key).fetching = None;
+            drop(known);
+            return self.queue.add(key.clone()); // it is fetched anew
+        }
         let sidecar = known.state.sidecar(key);
         let hosts =
             sidecar.filter(|sidecar| sidecar.ownership(generator) == Ownership::Own).map(|sidecar| sidecar.hosts);
@@ -262,7 +279,7 @@ impl Shared {
         self.queue.add(key.clone());
     }
 
-    fn publish(&self, generator: &ObservedGenerator, type_: EventType, reason: &str, note: String) {
+    pub fn publish(&self, generator: &ObservedGenerator, type_: EventType, reason: &str, note: String) {
         let reference = ObjectReference {
             api_version: Some(API_VERSION.to_owned()),
             kind: Some(KIND.to_owned()),
@@ -275,137 +292,6 @@ impl Shared {
         let (reason, action) = (reason.to_owned(), "Reconcile".to_owned());
         self.events.publish(&reference, ObjectEvent { type_, reason, note: Some(note), action, secondary: None });
     }
-}
-
-impl Leader {
-    /// Makes one Sidecar and the status of its SidecarGenerator as they should be.
-    async fn reconcile(&self, key: &Key) -> Outcome {
-        let mut failed = false;
-        for _ in 0..ROUNDS {
-            let installed = !self.watches.sidecars.is_absent();
-            let floor = self.shared.settings.min_period;
-            let planned = self.shared.lock().state.plan(key, installed, floor, Timestamp::now());
-            let Some((generator, plan)) = planned.filter(|_| self.term.is_current()) else { return Outcome::Done };
-            let Plan { fetch, write, status, wake } = plan;
-            self.attend_to_fetch(&generator, fetch);
-            if let Some(write) = write.filter(|_| !failed) {
-                match self.write(&generator, write).await {
-                    Ok(true) => continue,
-                    Ok(false) => return Outcome::Retry,
-                    Err(error) => {
-                        tracing::warn!(generator = %key, "{error}; it is tried again");
-                        self.shared.lock().state.memory(key).write_problem = Some(error.to_string());
-                        failed = true;
-                        continue;
-                    }
-                }
-            }
-            if let Some(status) = status {
-                match self.write_status(&generator, status).await {
-                    Ok(true) => {}
-                    Ok(false) => return Outcome::Retry,
-                    Err(error) => {
-                        tracing::warn!(generator = %key, "{error}; it is tried again");
-                        return Outcome::Retry;
-                    }
-                }
-            }
-            return if failed { Outcome::Retry } else { wake.map_or(Outcome::Done, Outcome::RequeueAfter) };
-        }
-        Outcome::Retry
-    }
-
-    fn attend_to_fetch(&self, generator: &Arc<ObservedGenerator>, fetch: Fetch) {
-        let mut known = self.shared.lock();
-        let Known { state, fetches, begun } = &mut *known;
-        let key = &generator.key;
-        match fetch {
-            Fetch::Leave => {}
-            Fetch::Stop => {
-                if fetches.remove(key).is_some() {
-                    state.memory(key).fetching = None;
-                }
-            }
-            // Asked with the lock held, as the fetches of a term that is over are ended.
-            Fetch::Start if self.term.is_current() => {
-                *begun += 1;
-                let memory = state.memory(key);
-                memory.fetching = Some(generator.generation);
-                let good = memory.good.as_ref().filter(|good| good.generation == generator.generation);
-                let validators = good.map(|good| good.validators.clone()).unwrap_or_default();
-                let task = Arc::clone(&self.shared).fetch(Arc::clone(generator), *begun, validators);
-                let underway = Underway { number: *begun, _task: AbortOnDropHandle::new(tokio::spawn(task)) };
-                fetches.insert(key.clone(), underway);
-            }
-            Fetch::Start => {}
-        }
-    }
-
-    /// Writes the Sidecar; false where it is no longer as it was looked at.
-    async fn write(&self, generator: &ObservedGenerator, write: Write) -> Result<bool, WriteError> {
-        let (key, resource) = (&generator.key, resource());
-        let api: Api<DynamicObject> = Api::namespaced_with(self.shared.client.clone(), &key.namespace, &resource);
-        let (written, before, reason) = match write {
-            Write::Create(object) => (apply::ensure(&api, &*object, None).await?, None, "SidecarCreated"),
-            Write::Change(version, changes) => {
-                let present = seen(&resource, key, &version);
-                (apply::patch(&api, &present, None, changes).await?, Some(version), "SidecarUpdated")
-            }
-        };
-        let Written::Done(object) = written else { return Ok(false) };
-        let mut known = self.shared.lock();
-        if let Ok(object) = serde_json::to_value(object) {
-            known.state.wrote_sidecar(before.as_deref(), ObservedSidecar::read(object));
-        }
-        let memory = known.state.memory(key);
-        memory.writes.record(Timestamp::now());
-        memory.write_problem = None;
-        drop(known);
-        tracing::info!(generator = %key, reason, "the Sidecar was written");
-        let note = format!("Sidecar {:?} is what the URL last gave", key.name);
-        self.shared.publish(generator, EventType::Normal, reason, note);
-        Ok(true)
-    }
-
-    /// Writes the status; false where the SidecarGenerator is no longer as it was looked at.
-    async fn write_status(
-        &self,
-        generator: &ObservedGenerator,
-        status: SidecarGeneratorStatus,
-    ) -> Result<bool, WriteError> {
-        let (key, resource) = (&generator.key, ApiResource::erase::<SidecarGenerator>(&()));
-        let api: Api<DynamicObject> = Api::namespaced_with(self.shared.client.clone(), &key.namespace, &resource);
-        let present = seen(&resource, key, &generator.resource_version);
-        let value = serde_json::to_value(&status).unwrap_or_default(); // texts, numbers and times: this cannot fail
-        let add = AddOperation { path: PointerBuf::from_tokens(["status"]), value };
-        let written = apply::patch(&api, &present, Some("status"), vec![PatchOperation::Add(add)]).await?;
-        let Written::Done(object) = written else { return Ok(false) };
-        if let Ok(object) = serde_json::to_value(object) {
-            let after = ObservedGenerator::read(object);
-            self.shared.lock().state.wrote_generator(&generator.resource_version, after);
-        }
-        if let Some((reason, message)) = new_trouble(&generator.status, &status) {
-            tracing::warn!(generator = %key, reason, "{message}");
-            self.shared.publish(generator, EventType::Warning, reason, message.to_owned());
-        }
-        Ok(true)
-    }
-}
-
-/// Reason and message of the condition `Ready` where it is false, and was not for the same reason before.
-fn new_trouble<'a>(before: &SidecarGeneratorStatus, after: &'a SidecarGeneratorStatus) -> Option<(&'a str, &'a str)> {
-    let ready = after.conditions.iter().find(|condition| condition.type_ == READY && condition.status == "False")?;
-    let was = before.conditions.iter().find(|condition| condition.type_ == READY);
-    let is_new = was
-        .is_none_or(|was| (&was.status, &was.reason, &was.message) != (&ready.status, &ready.reason, &ready.message));
-    is_new.then_some((ready.reason.as_str(), ready.message.as_str()))
-}
-
-/// An object as far as a write needs it.
-fn seen(resource: &ApiResource, key: &Key, version: &str) -> DynamicObject {
-    let mut present = DynamicObject::new(&key.name, resource).within(&key.namespace);
-    present.metadata.resource_version = Some(version.to_owned());
-    present
 }
 
 #[cfg(test)]

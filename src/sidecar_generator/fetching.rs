@@ -92,3 +92,66 @@ impl Fetching {
         Some(sharing)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::tests::script::{Call, Script};
+    use crate::fetch::Settings;
+    use crate::telemetry::Metrics;
+    use futures::future::join;
+    use serde_json::{Value, json};
+
+    fn labels(labels: &Value) -> Labels {
+        serde_json::from_value(labels.clone()).unwrap()
+    }
+
+    /// What is found out about these others, by a Sidecar that selects `app: a`, when the API server answers so.
+    async fn sharing(others: &[(String, Labels)], answers: &[fn(Call)]) -> Option<BTreeSet<String>> {
+        let (client, mut script) = Script::new();
+        let fetching = Fetching::new(client, Fetcher::new(Settings::default()), Metrics::new().generators().clone());
+        let answering = async {
+            for answer in answers {
+                let call = script.list().await;
+                assert!(call.target.starts_with("/api/v1/namespaces/shop/pods?"), "{}", call.target);
+                assert!(call.target.contains("limit=1") && call.accept.contains("PartialObjectMetadataList"));
+                assert!(call.target.contains("labelSelector=app%3Da%2Cteam%3D"), "{}", call.target);
+                answer(call);
+            }
+        };
+        let ours = labels(&json!({"app": "a"}));
+        join(fetching.sharing("shop", &ours, others), answering).await.0
+    }
+
+    fn others(number: usize) -> Vec<(String, Labels)> {
+        (0..number).map(|n| (format!("other-{n}"), labels(&json!({"team": format!("t{n}")})))).collect()
+    }
+
+    fn found(call: Call) {
+        call.objects("1", &[json!({"metadata": {"name": "pod"}})]);
+    }
+
+    fn nothing(call: Call) {
+        call.objects("1", &[]);
+    }
+
+    fn refused(call: Call) {
+        call.refuse(403, "no");
+    }
+
+    #[tokio::test]
+    async fn one_pod_of_both_selections_is_looked_for() {
+        let shared = sharing(&others(3), &[nothing, found, nothing]).await;
+        assert_eq!(shared, Some(BTreeSet::from(["other-1".to_owned()])));
+        assert_eq!(sharing(&[], &[]).await, Some(BTreeSet::new()));
+        assert_eq!(sharing(&others(3), &[found, refused]).await, None);
+    }
+
+    #[tokio::test]
+    async fn not_all_of_many_are_asked_about() {
+        assert_eq!(
+            sharing(&others(100), &[found as fn(Call); MOST_ASKED]).await.map(|shared| shared.len()),
+            Some(MOST_ASKED)
+        );
+    }
+}

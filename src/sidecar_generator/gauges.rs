@@ -55,3 +55,47 @@ fn state(generator: &ObservedGenerator) -> GeneratorState {
         GeneratorState::Failing
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sidecar_generator::tests::generator;
+    use crate::telemetry::Metrics;
+    use serde_json::{Value, json};
+
+    fn seen(condition: &str, last: &str, more: &Value) -> ObservedGenerator {
+        let mut spec = json!({"url": "http://h"});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let mut object = generator("g", &spec);
+        let time = format!("2026-01-08T19:07:{last}Z");
+        object["status"] = json!({
+            "lastSidecarGeneratorUpdate": time,
+            "conditions": [{"type": condition, "status": "True", "reason": "R", "message": "", "lastTransitionTime": time}]
+        });
+        ObservedGenerator::read(object)
+    }
+
+    #[test]
+    fn they_are_counted_by_how_they_are_and_the_oldest_success_is_told() {
+        let none = json!({});
+        let mut deleting = seen("Ready", "01", &none);
+        deleting.deleting = true;
+        let generators = [
+            seen("Ready", "21", &none),
+            seen("Ready", "22", &none),
+            seen("Stalled", "20", &none),
+            seen("Reconciling", "23", &none),
+            seen("Ready", "10", &json!({"suspend": true})),
+            ObservedGenerator::read(generator("new", &json!({"url": "http://h"}))),
+            deleting,
+        ];
+        let counts = Counts::of(generators.iter());
+        assert_eq!(counts.states, [2, 2, 1, 1]);
+        assert_eq!(counts.oldest_success, Some("2026-01-08T19:07:20Z".parse().unwrap()));
+        let metrics = Metrics::new();
+        counts.show(metrics.generators());
+        assert_eq!(metrics.generators().generators(GeneratorState::Suspended).get(), 1);
+        clear(metrics.generators());
+        assert_eq!(metrics.generators().generators(GeneratorState::Suspended).get(), 0);
+    }
+}

@@ -8,6 +8,7 @@ mod controller;
 mod fetching;
 mod gauges;
 pub mod generator;
+mod leader;
 pub mod memory;
 pub mod neighbours;
 mod plan;

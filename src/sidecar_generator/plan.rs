@@ -190,7 +190,7 @@ fn state(
         let message = "the Sidecar is being deleted; it is made anew when it is gone";
         return Some((State::failing(BEING_DELETED, message), None));
     }
-    if let Some(problem) = &memory.write_problem {
+    if let (true, Some(problem)) = (to_be_written, &memory.write_problem) {
         return Some((State::failing(WRITE_FAILED, problem.as_str()), None));
     }
     let warnings = memory.good.as_ref().map_or("", |good| good.warnings.as_str());
@@ -209,3 +209,6 @@ fn overlapping(
     let has_selector = sidecar?.selector.is_some();
     Some(status::overlapping(&overlaps, &memory.sharing, has_selector, generator.generation, now))
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,9 +37,11 @@ pub async fn read(
 }
 
 async fn get(api: &Api<Secret>, field: &str, name: &str) -> Result<Secret, Problem> {
-    match api.get_opt(name).await {
-        Ok(Some(secret)) => Ok(secret),
-        Ok(None) => Err(unusable(format!("{field}: there is no Secret {name:?} in this namespace"))),
+    match api.get(name).await {
+        Ok(secret) => Ok(secret),
+        Err(kube::Error::Api(status)) if status.code == 404 => {
+            Err(unusable(format!("{field}: there is no Secret {name:?} in this namespace")))
+        }
         Err(kube::Error::Api(status)) if status.code == 403 => Err(unusable(format!(
             "{field}: outrigger may not read Secret {name:?}; that is a right of its own, see \
              manifests/rbac/optional/sidecargenerator-secrets.yaml"
@@ -97,4 +99,126 @@ fn value<'a>(secret: &'a Secret, key: &str) -> Option<&'a [u8]> {
 
 fn unusable(message: String) -> Problem {
     Problem::new(SECRET_UNUSABLE, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::tests::server::{Server, served};
+    use crate::sidecar_generator::tests::observed;
+    use base64::Engine;
+    use base64::prelude::BASE64_STANDARD;
+    use serde_json::{Value, json};
+
+    fn secret(send_to: Option<&str>, data: &[(&str, &str)]) -> Value {
+        let data: Value = data
+            .iter()
+            .map(|(key, text)| ((*key).to_owned(), json!(BASE64_STANDARD.encode(text))))
+            .collect::<serde_json::Map<_, _>>()
+            .into();
+        let annotations = send_to.map(|hosts| json!({keys::SEND_TO: hosts}));
+        json!({"metadata": {"name": "s", "namespace": "default", "annotations": annotations}, "data": data})
+    }
+
+    /// What is read for a SidecarGenerator that names the Secret `s` both ways.
+    async fn read_of(server: Server, spec: Value) -> Result<(Trust, Option<Credentials>), String> {
+        let (_, client) = served(server);
+        let generator = observed("g", &spec);
+        let read = super::read(&client, &generator, generator.usable.as_ref().unwrap()).await;
+        read.map_err(|problem| {
+            assert_eq!(problem.reason, SECRET_UNUSABLE);
+            assert!(!problem.message.contains("s3cret"), "{}", problem.message);
+            problem.message
+        })
+    }
+
+    async fn credentials_of(secret: Value) -> Result<Credentials, String> {
+        let mut server = Server::default();
+        server.put("/api/v1/namespaces/default/secrets/s", secret);
+        let spec = json!({"url": "https://host:8443/x", "auth": {"secretRef": {"name": "s"}}});
+        read_of(server, spec).await.map(|(_, credentials)| credentials.unwrap())
+    }
+
+    const HERE: Option<&str> = Some("other.example, host:8443");
+
+    #[tokio::test]
+    async fn a_secret_is_a_token_or_a_password_or_a_certificate() {
+        let of = async |data: &[(&str, &str)]| {
+            let Credentials { authorization, identity, .. } = credentials_of(secret(HERE, data)).await.unwrap();
+            (authorization, identity.map(|identity| identity.certificate_pem))
+        };
+        let bearer = Authorization::bearer("s3cret").ok();
+        assert_eq!(of(&[("token", "s3cret\n")]).await, (bearer.clone(), None));
+        let basic = Some(Authorization::basic(b"u", b"s3cret"));
+        assert_eq!(of(&[("username", "u"), ("password", "s3cret")]).await, (basic, None));
+        let certificate = Some(b"pem".to_vec());
+        assert_eq!(of(&[("tls.crt", "pem"), ("tls.key", "s3cret")]).await, (None, certificate.clone()));
+        let both = [("token", "s3cret"), ("tls.crt", "pem"), ("tls.key", "s3cret")];
+        assert_eq!(of(&both).await, (bearer, certificate));
+    }
+
+    #[tokio::test]
+    async fn a_secret_goes_only_where_it_says_itself() {
+        for (send_to, expected) in [
+            (None, "annotate it outrigger.dev/send-to: host:8443"),
+            (Some(""), "annotate it outrigger.dev/send-to: host:8443"),
+            (Some("host"), "annotate it outrigger.dev/send-to: host:8443"),
+            (Some("other.example"), "annotate it outrigger.dev/send-to: host:8443"),
+            (Some("*"), "neither host nor host:port"),
+        ] {
+            let problem = credentials_of(secret(send_to, &[("token", "s3cret")])).await.unwrap_err();
+            assert!(problem.contains(expected), "{send_to:?}: {problem}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_secret_of_no_use_is_told_without_what_is_in_it() {
+        for (data, expected) in [
+            (&[][..], "has neither \"token\""),
+            (&[("other", "s3cret")], "has neither \"token\""),
+            (&[("username", "s3cret")], "must have both \"username\" and \"password\""),
+            (&[("tls.key", "s3cret")], "must have both \"tls.crt\" and \"tls.key\""),
+            (&[("token", "s3cret"), ("username", "u"), ("password", "p")], "must have either"),
+            (&[("token", "s3cret s3cret")], "\"token\" of no use"),
+        ] {
+            let problem = credentials_of(secret(HERE, data)).await.unwrap_err();
+            assert!(
+                problem.starts_with("spec.auth.secretRef: Secret \"s\" ") && problem.contains(expected),
+                "{problem}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_ca_is_read_by_its_key() {
+        let with = async |key: Option<&str>| {
+            let mut server = Server::default();
+            let two = secret(None, &[("ca.crt", "one"), ("other", "two"), ("empty", "")]);
+            server.put("/api/v1/namespaces/default/secrets/s", two);
+            let mut reference = json!({"name": "s"});
+            if let Some(key) = key {
+                reference["key"] = json!(key);
+            }
+            read_of(server, json!({"url": "https://h", "caSecretRef": reference, "insecureSkipTLSVerify": false})).await
+        };
+        assert_eq!(with(None).await.unwrap().0.ca_pem, Some(b"one".to_vec()));
+        assert_eq!(with(Some("other")).await.unwrap().0.ca_pem, Some(b"two".to_vec()));
+        for key in ["none", "empty"] {
+            assert!(with(Some(key)).await.unwrap_err().contains(&format!("Secret \"s\" has no {key:?}")));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_cannot_be_read_is_told_with_what_to_do() {
+        let spec = json!({"url": "https://h", "auth": {"secretRef": {"name": "s"}}});
+        let missing = read_of(Server::default(), spec.clone()).await.unwrap_err();
+        assert_eq!(missing, "spec.auth.secretRef: there is no Secret \"s\" in this namespace");
+        let mut server = Server::default();
+        server.refuses = Some("/api/v1/namespaces/default/secrets");
+        let refused = read_of(server, spec).await.unwrap_err();
+        assert!(refused.contains("manifests/rbac/optional/sidecargenerator-secrets.yaml"), "{refused}");
+        let nothing = read_of(Server::default(), json!({"url": "https://h", "insecureSkipTLSVerify": true})).await;
+        let (trust, credentials) = nothing.unwrap();
+        assert!(trust.skip_verify && trust.ca_pem.is_none() && credentials.is_none());
+    }
 }

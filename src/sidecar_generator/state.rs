@@ -188,3 +188,98 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sidecar_generator::tests::{generator, sidecar};
+    use serde_json::{Value, json};
+
+    fn seen(name: &str, version: u32, uid: &str) -> Arc<ObservedGenerator> {
+        let mut object = generator(name, &json!({"url": "http://h"}));
+        object["metadata"]["resourceVersion"] = json!(version.to_string());
+        object["metadata"]["uid"] = json!(uid);
+        Arc::new(ObservedGenerator::read(object))
+    }
+
+    fn selecting(name: &str, version: u32, labels: &Value) -> Arc<ObservedSidecar> {
+        let mut object = sidecar(name, &json!({"workloadSelector": {"labels": labels}}));
+        object["metadata"]["resourceVersion"] = json!(version.to_string());
+        Arc::new(ObservedSidecar::read(object))
+    }
+
+    fn state() -> State {
+        let mut state = State::default();
+        assert_eq!(
+            names(&state.generators_event(Event::Reset(vec![seen("a", 1, "1"), seen("b", 1, "2")]))),
+            ["a", "b"]
+        );
+        state
+    }
+
+    fn names(keys: &[Key]) -> Vec<&str> {
+        keys.iter().map(|key| key.name.as_str()).collect()
+    }
+
+    #[test]
+    fn an_event_touches_only_what_it_matters_to() {
+        let mut state = state();
+        assert_eq!(names(&state.generators_event(Event::Applied(seen("a", 1, "1")))), [""; 0], "told before");
+        assert_eq!(names(&state.generators_event(Event::Applied(seen("a", 2, "1")))), ["a"]);
+        assert_eq!(names(&state.sidecars_event(Event::Applied(selecting("b", 1, &json!({}))))), ["b"]);
+        assert_eq!(names(&state.sidecars_event(Event::Applied(selecting("b", 1, &json!({}))))), [""; 0]);
+        assert_eq!(names(&state.sidecars_event(Event::Applied(selecting("other", 1, &json!({}))))), [""; 0]);
+        assert_eq!(names(&state.sidecars_event(Event::Deleted(selecting("b", 1, &json!({}))))), ["b"]);
+        assert_eq!(names(&state.generators_event(Event::Deleted(seen("b", 1, "2")))), [""; 0]);
+        assert_eq!(names(&state.generators_event(Event::Reset(vec![seen("a", 2, "1"), seen("c", 1, "3")]))), ["c"]);
+        assert_eq!(state.keys().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["a", "c"]);
+    }
+
+    #[test]
+    fn a_namespace_is_looked_at_when_what_its_sidecars_select_changes() {
+        let mut state = state();
+        state.sidecars_event(Event::Applied(selecting("other", 1, &json!({"app": "x"}))));
+        assert_eq!(names(&state.reselected()), ["a", "b"]);
+        state.sidecars_event(Event::Applied(selecting("other", 2, &json!({"app": "x"}))));
+        assert_eq!(names(&state.reselected()), [""; 0], "the same selection");
+        state.sidecars_event(Event::Applied(selecting("other", 3, &json!({"app": "y"}))));
+        state.sidecars_event(Event::Deleted(selecting("other", 3, &json!({"app": "y"}))));
+        assert_eq!(names(&state.reselected()), ["a", "b"]);
+    }
+
+    #[test]
+    fn one_of_the_same_name_is_not_what_is_remembered() {
+        let mut state = state();
+        let key = Key { namespace: "default".to_owned(), name: "a".to_owned() };
+        state.memory(&key).fetching = Some(1);
+        state.generators_event(Event::Applied(seen("a", 2, "1")));
+        assert_eq!(state.memory(&key).fetching, Some(1));
+        state.generators_event(Event::Applied(seen("a", 3, "another")));
+        assert_eq!(state.memory(&key).fetching, None);
+        state.memory(&key).fetching = Some(1);
+        state.generators_event(Event::Deleted(seen("a", 3, "another")));
+        assert_eq!(state.memory(&key).fetching, None);
+    }
+
+    #[test]
+    fn what_came_of_a_write_never_replaces_what_the_watch_told_since() {
+        let mut state = state();
+        let key = Key { namespace: "default".to_owned(), name: "a".to_owned() };
+        let version = |state: &State| state.get(&key).unwrap().resource_version.clone();
+        state.wrote_generator("1", ObservedGenerator::clone(&seen("a", 5, "1")));
+        assert_eq!(version(&state), "5");
+        state.generators_event(Event::Applied(seen("a", 7, "1")));
+        state.wrote_generator("5", ObservedGenerator::clone(&seen("a", 6, "1")));
+        assert_eq!(version(&state), "7");
+
+        let version = |state: &State| state.sidecar(&key).map(|sidecar| sidecar.resource_version.clone());
+        state.wrote_sidecar(None, ObservedSidecar::clone(&selecting("a", 1, &json!({}))));
+        assert_eq!(version(&state).as_deref(), Some("1"));
+        state.sidecars_event(Event::Applied(selecting("a", 3, &json!({}))));
+        state.wrote_sidecar(Some("1"), ObservedSidecar::clone(&selecting("a", 2, &json!({}))));
+        assert_eq!(version(&state).as_deref(), Some("3"));
+        state.sidecars_event(Event::Deleted(selecting("a", 3, &json!({}))));
+        state.wrote_sidecar(Some("3"), ObservedSidecar::clone(&selecting("a", 4, &json!({}))));
+        assert_eq!(version(&state), None);
+    }
+}

@@ -28,22 +28,22 @@ impl Watches {
         let pages = || Config::default().page_size(PAGE);
         let fed = controller.clone();
         let api = Api::<SidecarGenerator>::all(client.clone());
-        let feed = move |event: Event<ObservedGenerator>| {
+        let sink = move |event: Event<ObservedGenerator>| {
             if let Some(event) = event.filter_map(|generator| Some(Arc::new(generator))) {
                 fed.generators_event(event);
             }
         };
-        let (generators, task) = watch_as("sidecargenerators", api, pages(), feed);
+        let (generators, task) = watch_as("sidecargenerators", api, pages(), sink);
         tasks.spawn_until_shutdown("the watch of SidecarGenerators", task);
 
         let fed = controller.clone();
         let api = Api::<DynamicObject>::all_with(client.clone(), &resource());
-        let feed = move |event: Event<ObservedSidecar>| {
+        let sink = move |event: Event<ObservedSidecar>| {
             if let Some(event) = event.filter_map(|sidecar| Some(Arc::new(sidecar))) {
                 fed.sidecars_event(event);
             }
         };
-        let (sidecars, task) = watch_as("sidecars", api, pages(), feed);
+        let (sidecars, task) = watch_as("sidecars", api, pages(), sink);
         tasks.spawn_until_shutdown("the watch of Sidecars", task);
         Self { generators, sidecars }
     }

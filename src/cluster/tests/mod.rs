@@ -1,10 +1,11 @@
-//! Tests of this room, against API servers in memory and by a clock that does not wait.
+//! Tests of this room, against API servers in memory, which other rooms use in theirs, and by a clock that does not wait.
 
 mod apply;
 mod events;
 mod lease;
 mod queue;
-mod script;
+pub mod script;
+pub mod server;
 mod shutdown;
 mod store;
 mod watch;
@@ -15,6 +16,6 @@ use std::time::Duration;
 const LONG: Duration = Duration::from_secs(3600);
 
 /// Waits for what must come.
-async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(LONG, future).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
 }

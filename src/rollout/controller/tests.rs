@@ -2,9 +2,12 @@
 
 use super::*;
 use crate::cluster::events;
-use crate::rollout::tests::server::{REVISIONS, Server, served};
+use crate::cluster::tests::server::{Server, served};
 use crate::rollout::tests::{PodBuilder, set};
 use serde_json::{Value, json};
+
+/// Where the revisions are.
+const REVISIONS: &str = "/apis/apps/v1/namespaces/kruise-system/controllerrevisions";
 
 const STATUS: &str = "/apis/apps.kruise.io/v1beta1/sidecarsets/s/status";
 

@@ -1,7 +1,5 @@
 //! Pods and SidecarSets for the tests of this room.
 
-pub mod server;
-
 use super::counting::CountingRules;
 use super::watched_pod::WatchedPod;
 use crate::api::decode;

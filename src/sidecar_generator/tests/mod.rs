@@ -1,5 +1,7 @@
 //! SidecarGenerators and Sidecars for the tests of this room.
 
+pub mod world;
+
 use super::generator::ObservedGenerator;
 use serde_json::{Value, json};
 use std::sync::Arc;

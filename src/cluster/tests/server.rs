@@ -9,9 +9,6 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
-/// Where the revisions are.
-pub const REVISIONS: &str = "/apis/apps/v1/namespaces/kruise-system/controllerrevisions";
-
 /// Objects by path, and the writes that changed them.
 #[derive(Default)]
 pub struct Server {
