@@ -45,7 +45,7 @@ pub async fn two_sidecars_for_a_whole_namespace_overlap(case: Case<Outrigger>) -
     objects.condition("one", "Overlapping", "False", "NoOverlap").await?;
 
     let mut by_hand = sidecar("by-hand", &json!({}), &["./*"]);
-    by_hand["spec"]["workloadSelector"] = Value::Null;
+    by_hand["spec"].as_object_mut().and_then(|spec| spec.remove("workloadSelector"));
     objects.apply_sidecar(&by_hand).await?;
     overlapping(&objects, "one", WITHOUT, &["by-hand"]).await?;
     // One with a selector and one without are what Istio is made for.

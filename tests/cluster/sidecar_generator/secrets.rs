@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -34,9 +36,10 @@ async fn allow(case: &Case<Outrigger>) -> Result<()> {
 /// Writes a Secret, with the hosts it may be sent to.
 async fn secret(case: &Case<Outrigger>, name: &str, send_to: Option<&str>, data: &[(&str, &str)]) -> Result<()> {
     let annotations = send_to.map(|hosts| json!({SEND_TO: hosts}));
-    let data: BTreeMap<_, _> = data.iter().copied().collect();
+    // Not as `stringData`: what is not in that stays in the Secret.
+    let data: BTreeMap<_, _> = data.iter().map(|(key, value)| (*key, STANDARD.encode(value))).collect();
     let secret = json!({
-        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "annotations": annotations}, "stringData": data,
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "annotations": annotations}, "data": data,
     });
     let secrets: Api<Secret> = case.namespace.api();
     secrets.patch(name, &PatchParams::apply("outrigger-test").force(), &Patch::Apply(&secret)).await?;
