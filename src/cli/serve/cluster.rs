@@ -10,6 +10,7 @@ use crate::cluster::{self, Events, Leadership, Tasks, Term, Watch, events, lease
 use crate::telemetry::{Metrics, Readiness, Webhook};
 use anyhow::{Context, Result};
 use futures::future::{BoxFuture, join_all};
+use http::Uri;
 use kube::Client;
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,6 +124,8 @@ impl Flags {
 /// What all controllers share.
 pub(super) struct Common {
     pub client: Client,
+    /// Of the API server.
+    pub url: Uri,
     pub events: Events,
     pub metrics: Arc<Metrics>,
 }
@@ -153,7 +156,8 @@ pub(super) async fn job(
     let mut tasks = Tasks::new(shutdown.clone());
     let (events, publish) = events::events(client.clone(), identity.clone());
     tasks.spawn_until_shutdown("events", publish);
-    let common = Common { client, events, metrics: metrics.clone() };
+    let url = cluster::client::url(None).await?;
+    let common = Common { client, url, events, metrics: metrics.clone() };
 
     let mut parts = Vec::new();
     if let Some((source, certificate)) = front {

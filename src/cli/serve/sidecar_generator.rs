@@ -3,13 +3,14 @@
 use super::cluster::{Common, Part};
 use super::queues;
 use crate::api::go_duration;
-use crate::cluster::{Tasks, Term};
+use crate::cluster::{Tasks, Term, api_server};
 use crate::fetch;
 use crate::fetch::{Allow, Fetcher, Proxies, Refused};
 use crate::sidecar_generator::{Controller, Settings, Watches};
 use crate::telemetry::{Readiness, metrics};
 use http::HeaderValue;
 use std::time::Duration;
+use tokio::sync::watch::channel;
 
 /// As sidecar-generator-operator says it: servers may know it by that.
 const USER_AGENT: HeaderValue = HeaderValue::from_static("SidecarGeneratorController/1.0");
@@ -36,11 +37,19 @@ fn period(text: &str) -> Result<Duration, String> {
 
 /// Starts what every replica does, and says what a leader does.
 pub(super) fn part(flags: &FetchFlags, common: &Common, tasks: &mut Tasks) -> Part {
-    let Common { client, events, metrics } = common;
+    let Common { client, url, events, metrics } = common;
     let refused = Refused::default();
+    let (known, are_known) = channel(false);
+    tasks.spawn_until_shutdown("the addresses of the API server", {
+        let refused = refused.clone();
+        api_server::addresses(client.clone(), url.clone(), move |addresses| {
+            refused.set(addresses);
+            known.send_replace(true);
+        })
+    });
     let fetcher = Fetcher::new(fetch::Settings {
         allow: flags.fetch_allow.clone(),
-        refused: refused.clone(),
+        refused,
         proxies: flags.fetch_proxy_from_env.then(Proxies::from_env),
         user_agent: USER_AGENT,
         ..fetch::Settings::default()
@@ -56,8 +65,16 @@ pub(super) fn part(flags: &FetchFlags, common: &Common, tasks: &mut Tasks) -> Pa
         readiness.check(watch.what(), move || Ok(watch.check().unwrap_or_else(|waiting| waiting)))
     });
     let lead = move |term: Term| {
-        let (controller, watches) = (controller.clone(), watches.clone());
-        Box::pin(async move { controller.run(term, &watches).await }) as _
+        let (controller, watches, mut are_known) = (controller.clone(), watches.clone(), are_known.clone());
+        let work = async move {
+            // Nothing is fetched before it is known what must not be.
+            tokio::select! {
+                _ = are_known.wait_for(|known| *known) => {}
+                () = term.ended() => return,
+            }
+            controller.run(term, &watches).await;
+        };
+        Box::pin(work) as _
     };
     Part { webhooks: Vec::new(), readiness, watches: all, lead: Box::new(lead) }
 }

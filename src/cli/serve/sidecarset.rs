@@ -42,7 +42,7 @@ pub(super) fn part(
     for gate in &flags.feature_gates.without_meaning {
         tracing::warn!(gate, "--feature-gates: this gate has no meaning here");
     }
-    let Common { client, events, metrics } = common;
+    let Common { client, events, metrics, .. } = common;
     let mut options = args.injection.options();
     options.exclusions.namespaces.insert(flags.namespace().to_owned());
     let excluded_namespaces = options.exclusions.namespaces.clone();
