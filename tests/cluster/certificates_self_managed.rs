@@ -86,9 +86,13 @@ async fn replicas_that_start_at_once_agree_on_one_ca(case: Case<()>) -> Result<(
     ensure!(certificates(&bundle) == 1, "{bundle}");
     ensure!(bundle == field(&secret, "tls.crt")?, "the CA that signs is not the one to trust");
     ensure!(registered_bundle(&case.plane).await? == bundle, "another bundle is registered");
-    let crd = Api::<CustomResourceDefinition>::all(case.plane.client()).get("sidecarsets.apps.kruise.io").await?;
-    let client =
-        crd.spec.conversion.and_then(|conversion| conversion.webhook?.client_config).context("no conversion")?;
+    let crds = Api::<CustomResourceDefinition>::all(case.plane.client());
+    // Registered after the webhooks.
+    let client = wait_for("the conversion to be registered", PATIENCE, async || {
+        let conversion = crds.get("sidecarsets.apps.kruise.io").await?.spec.conversion;
+        Ok(conversion.and_then(|conversion| conversion.webhook?.client_config))
+    })
+    .await?;
     ensure!(client.ca_bundle.context("no caBundle")?.0 == bundle.as_bytes(), "another bundle converts");
     for replica in &replicas {
         Target::new(([127, 0, 0, 1], replica.webhook).into(), &bundle)?.connect().await?;
