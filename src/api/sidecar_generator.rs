@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::collections::BTreeMap;
 
 /// API group of SidecarGenerators.
@@ -157,21 +158,23 @@ fn default_ca_key() -> String {
     DEFAULT_CA_KEY.to_owned()
 }
 
-fn period(_: &mut SchemaGenerator) -> Schema {
-    duration("duration(self) > duration('0s')", "must be longer than 0s")
-}
-
-fn jitter(_: &mut SchemaGenerator) -> Schema {
-    duration("duration(self) >= duration('0s')", "must be a Go duration such as 30s")
+/// Without a sign, any digit but 0 makes it longer than 0s. CEL's `duration()` would fail on an object that an older CRD let in,
+/// and with a rule that fails, unlike one that is false, the API server takes no status of such an object.
+fn period(generator: &mut SchemaGenerator) -> Schema {
+    let mut period = jitter(generator);
+    period.insert(
+        "x-kubernetes-validations".to_owned(),
+        json!([{"rule": "self.matches('[1-9]')", "message": "must be longer than 0s"}]),
+    );
+    period
 }
 
 /// A Go duration without a sign to the left: <https://pkg.go.dev/time#ParseDuration>.
-fn duration(rule: &str, message: &str) -> Schema {
+fn jitter(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "string",
         "maxLength": 64,
         "pattern": r"^\+?(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+$",
-        "x-kubernetes-validations": [{"rule": rule, "message": message}]
     })
 }
 

@@ -40,7 +40,9 @@ impl Events {
         if let Some(note) = &mut event.note {
             shorten(note, LONGEST_NOTE);
         }
-        if let Err(unsent) = self.sender.try_send((event, object.clone())) {
+        // The recorder would take the next version of the object for another object, and count nothing.
+        let object = ObjectReference { resource_version: None, ..object.clone() };
+        if let Err(unsent) = self.sender.try_send((event, object)) {
             let (event, object) = unsent.into_inner();
             tracing::debug!(reason = event.reason, object = object.name, "an event was dropped: too many wait");
         }

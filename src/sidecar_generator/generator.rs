@@ -4,7 +4,7 @@ use crate::api::decode::{self, FieldError, type_of};
 use crate::api::go_duration;
 use crate::api::sidecar_generator::{DEFAULT_CA_KEY, DEFAULT_REFRESH_PERIOD, OnEmpty, SidecarGeneratorStatus};
 use crate::fetch::Target;
-use crate::istio::sidecar::WorkloadSelector;
+use crate::istio::sidecar::{WorkloadSelector, validate_selector};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -170,6 +170,13 @@ impl UsableSpec {
         if period.is_zero() {
             return Err(FieldError::new("spec.refreshPeriod", "must be longer than 0s"));
         }
+        let selector =
+            spec.workload_selector.map(|selector| WorkloadSelector { labels: selector.labels.unwrap_or_default() });
+        if let Some(FieldError { field, problem }) =
+            selector.as_ref().and_then(|selector| validate_selector(selector).errors.into_iter().next())
+        {
+            return Err(FieldError::new(format!("spec.{field}"), problem));
+        }
         let auth = spec.auth.map(|auth| secret("spec.auth.secretRef.name", auth.secret_ref)).transpose()?;
         let ca = spec.ca_secret_ref.map(|secret_ref| secret("spec.caSecretRef.name", Some(secret_ref))).transpose()?;
         let percent =
@@ -179,9 +186,7 @@ impl UsableSpec {
             period,
             jitter: spec.jitter.map_or(Ok(Duration::ZERO), |jitter| duration("spec.jitter", &jitter))?,
             skip_verify: spec.insecure_skip_tls_verify.unwrap_or_default(),
-            selector: spec
-                .workload_selector
-                .map(|selector| WorkloadSelector { labels: selector.labels.unwrap_or_default() }),
+            selector,
             credentials: auth.map(|(name, _)| name),
             ca: ca.map(|(name, key)| (name, key.unwrap_or_else(|| DEFAULT_CA_KEY.to_owned()))),
             on_empty: spec.on_empty.unwrap_or_default(),
@@ -256,6 +261,10 @@ mod tests {
             (json!({"url": "http://h", "refreshPeriod": 5}), "spec.refreshPeriod: invalid type"),
             (json!({"url": "http://h", "jitter": "x"}), "spec.jitter: must be a Go duration"),
             (json!({"url": "http://h", "workloadSelector": {"labels": {"a": 1}}}), "spec.workloadSelector.labels.a: "),
+            (
+                json!({"url": "http://h", "workloadSelector": {"labels": {"a": "my*"}}}),
+                "spec.workloadSelector.labels[a]: ",
+            ),
             (json!({"url": "http://h", "auth": {}}), "spec.auth.secretRef.name: is required"),
             (json!({"url": "http://h", "caSecretRef": {"name": ""}}), "spec.caSecretRef.name: is required"),
             (json!({"url": "http://h", "maxShrinkPercent": 101}), "spec.maxShrinkPercent: must be 0 to 100"),

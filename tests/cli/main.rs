@@ -1,6 +1,8 @@
 //! The program as its users run it: the real binary, real files, signals and sockets.
 
 mod bad_requests;
+#[path = "../console/mod.rs"]
+mod console;
 mod docs;
 mod drain;
 mod explain;

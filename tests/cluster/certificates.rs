@@ -43,6 +43,16 @@ impl Certificates {
         Ok(())
     }
 
+    /// The certificate, as PEM.
+    pub fn certificate(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(self.folder.path().join("tls.crt"))?)
+    }
+
+    /// Its key, as PEM.
+    pub fn key(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(self.folder.path().join("tls.key"))?)
+    }
+
     /// The arguments of a replica that shows them.
     pub fn arguments(&self) -> Vec<String> {
         vec![format!("--tls-dir={}", self.folder.path().display())]

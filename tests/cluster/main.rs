@@ -5,6 +5,8 @@ mod balancer;
 mod cert_manager;
 mod certificates;
 mod certificates_self_managed;
+#[path = "../console/mod.rs"]
+mod console;
 mod conversion;
 mod creates;
 mod dry_run;
@@ -15,9 +17,11 @@ mod registration;
 mod replicas;
 mod scope;
 mod seen;
+mod sidecar_generator;
 mod status;
 mod validation;
 mod walk;
+mod web;
 
 use crate::outrigger::Outrigger;
 use outrigger_testbed::{Parts, Suite};
@@ -25,7 +29,8 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let suite = Suite::new(Parts::Full, outrigger::world);
-    certificates_self_managed::add_to(with_a_plane_of_their_own(on_the_shared_plane(suite))).run()
+    let suite = sidecar_generator::add_to(on_the_shared_plane(suite));
+    certificates_self_managed::add_to(with_a_plane_of_their_own(suite)).run()
 }
 
 fn on_the_shared_plane(suite: Suite<Outrigger>) -> Suite<Outrigger> {

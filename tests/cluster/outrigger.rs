@@ -181,8 +181,10 @@ pub async fn registered(plane: &ControlPlane) -> Result<()> {
     .await
 }
 
-/// What the tests share: one replica that the API server calls.
+/// What the tests share: one replica that the API server calls, and that may ask this machine for Sidecars every second.
 pub async fn world(plane: Arc<ControlPlane>) -> Result<Outrigger> {
+    plane.install_istio_crds().await?;
     let kubeconfig = install(&plane).await?;
-    Outrigger::serving(&plane, Start::with(&kubeconfig)).await
+    let args = ["--fetch-allow=127.0.0.1", "--min-refresh-period=1s"].map(str::to_owned).into();
+    Outrigger::serving(&plane, Start { args, ..Start::with(&kubeconfig) }).await
 }

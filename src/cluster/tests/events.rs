@@ -51,8 +51,9 @@ async fn a_repeated_event_is_counted_on_the_first() {
     let store = Store::default();
     let (events, send) = events(store.good_client(), "host_1".to_owned());
     tokio::spawn(send);
-    for note in ["volume x", "volume y", "volume z"] {
-        events.publish(&pod(), event("Clash", note));
+    for (version, note) in [("1", "volume x"), ("2", "volume y"), ("2", "volume z")] {
+        let pod = ObjectReference { resource_version: Some(version.to_owned()), ..pod() };
+        events.publish(&pod, event("Clash", note));
     }
     events.publish(&pod(), event("Other", ""));
     let all = written(&store, |all| all.len() == 2).await;

@@ -34,6 +34,14 @@ pub fn validate(sidecar: &Sidecar, namespace: &str) -> Findings {
     findings
 }
 
+/// All that is wrong with a selector. Fields are named below `spec`, as [`validate`] does.
+#[must_use]
+pub fn validate_selector(selector: &WorkloadSelector) -> Findings {
+    let mut findings = Findings::default();
+    findings.selector(selector);
+    findings
+}
+
 impl Findings {
     fn error(&mut self, field: impl Into<String>, problem: &str) {
         self.errors.push(FieldError::new(field, problem));
