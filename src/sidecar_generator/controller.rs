@@ -286,8 +286,7 @@ impl Shared {
             namespace: Some(generator.key.namespace.clone()),
             name: Some(generator.key.name.clone()),
             uid: Some(generator.uid.clone()),
-            resource_version: Some(generator.resource_version.clone()),
-            ..ObjectReference::default()
+            ..ObjectReference::default() // with a resourceVersion each event would be a new one
         };
         let (reason, action) = (reason.to_owned(), "Reconcile".to_owned());
         self.events.publish(&reference, ObjectEvent { type_, reason, note: Some(note), action, secondary: None });
