@@ -96,6 +96,18 @@ pub async fn an_answer_is_read_as_protobuf_reads_it(case: Case<Outrigger>) -> Re
     Ok(())
 }
 
+/// What Istio takes with a warning is applied, and told with the item.
+pub async fn what_istio_only_warns_of_is_applied_and_told(case: Case<Outrigger>) -> Result<()> {
+    let (web, objects) = (Web::http().await?, Objects::of(&case));
+    web.says("/", r#"[{"hosts":["*/*","shop/*"]}]"#);
+    objects.apply(&generator("wide", &web.url("/"), &json!({}))).await?;
+    let generator = objects.reconciled("wide").await?;
+    objects.hosts("wide", &["*/*", "shop/*"]).await?;
+    let message = condition(&generator, "Ready")["message"].as_str().unwrap_or_default();
+    assert!(message.contains("egress[0].hosts"), "{message}");
+    Ok(())
+}
+
 /// `onEmpty: Apply` makes an empty list mean that nothing may be reached, which Istio writes as `~/*`.
 pub async fn an_empty_answer_is_applied_only_where_that_is_wanted(case: Case<Outrigger>) -> Result<()> {
     let (web, objects) = (Web::http().await?, Objects::of(&case));

@@ -55,6 +55,7 @@ fn of_urls(suite: Suite<Outrigger>) -> Suite<Outrigger> {
             answers::an_answer_that_is_wrong_keeps_the_sidecar_and_names_the_item,
         )
         .test("an_answer_is_read_as_protobuf_reads_it", answers::an_answer_is_read_as_protobuf_reads_it)
+        .test("what_istio_only_warns_of_is_applied_and_told", answers::what_istio_only_warns_of_is_applied_and_told)
         .test(
             "an_empty_answer_is_applied_only_where_that_is_wanted",
             answers::an_empty_answer_is_applied_only_where_that_is_wanted,

@@ -166,5 +166,13 @@ pub async fn a_sidecar_is_deleted_with_its_generator(case: Case<Outrigger>) -> R
         assert_eq!(web.count("/"), asked + 1);
         objects.gone(&objects.sidecars, name).await?;
     }
+
+    // One that takes the place of another waits until the other's Sidecar is gone.
+    for _ in 0..2 {
+        objects.apply(&generator("again", &web.url("/"), &json!({}))).await?;
+        let uid = objects.reconciled("again").await?["metadata"]["uid"].clone();
+        assert_eq!(objects.sidecar("again").await?["metadata"]["ownerReferences"][0]["uid"], uid);
+        objects.generators.delete("again", &DeleteParams::background()).await?;
+    }
     Ok(())
 }
