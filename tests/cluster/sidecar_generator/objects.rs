@@ -36,7 +36,9 @@ pub fn generator(name: &str, url: &str, more: &Value) -> Value {
     for (field, value) in more.as_object().into_iter().flatten() {
         generator["spec"][field] = value.clone();
     }
-    generator["spec"].as_object_mut().map(|spec| spec.retain(|_, value| !value.is_null()));
+    if let Some(spec) = generator["spec"].as_object_mut() {
+        spec.retain(|_, value| !value.is_null());
+    }
     generator
 }
 
