@@ -4,14 +4,12 @@ use super::generator::{ObservedGenerator, UsableSpec};
 use crate::api::decode::FieldError;
 use crate::api::sidecar_generator::OnEmpty;
 use crate::fetch::Validators;
-use crate::istio::sidecar::{EgressListener, Sidecar, egress, validate};
+use crate::istio::sidecar::egress::{self, ReadError};
+use crate::istio::sidecar::{EgressListener, NOTHING, Sidecar, validate};
 use std::time::Duration;
 
 /// So many findings are named; others are counted.
 const NAMED: usize = 5;
-
-/// The host that Istio takes for "nothing".
-const NOTHING: &str = "~/*";
 
 /// The last answer that was good, and the Sidecar it makes.
 #[derive(Clone, Debug)]
@@ -66,8 +64,10 @@ pub fn judge(
     spec: &UsableSpec,
     hosts_before: Option<usize>,
 ) -> Result<Good, Problem> {
-    let mut egress = egress::read(body).map_err(|error| Problem::new(INVALID_ANSWER, error.to_string()))?;
-    let hosts: usize = egress.iter().map(|listener| listener.hosts.len()).sum();
+    let mut egress = egress::read(body).map_err(|error| match error {
+        ReadError::Field(error) => not_applied(&[error]),
+        error => Problem::new(INVALID_ANSWER, error.to_string()),
+    })?;
     if egress.is_empty() && spec.on_empty == OnEmpty::Keep {
         let message = "the answer has no egress listeners, which Istio does not take; the Sidecar is kept as it is \
                        (spec.onEmpty: Apply would let its Pods reach nothing)";
@@ -79,8 +79,9 @@ pub fn judge(
     let sidecar = Sidecar { workload_selector: spec.selector.clone(), egress };
     let findings = validate(&sidecar, &generator.key.namespace);
     if !findings.errors.is_empty() {
-        return Err(Problem::new(INVALID_ANSWER, listed(&findings.errors)));
+        return Err(not_applied(&findings.errors));
     }
+    let hosts = sidecar.hosts();
     if let (Some(percent), Some(before)) = (spec.max_shrink_percent, hosts_before)
         && hosts * 100 < before * (100 - usize::from(percent.min(100)))
     {
@@ -92,6 +93,10 @@ pub fn judge(
     }
     let warnings = listed(&findings.warnings);
     Ok(Good { generation: generator.generation, hash: sidecar.spec_hash(), sidecar, warnings, validators })
+}
+
+fn not_applied(errors: &[FieldError]) -> Problem {
+    Problem::new(INVALID_ANSWER, format!("the answer is not applied: {}", listed(errors)))
 }
 
 fn listed(findings: &[FieldError]) -> String {
@@ -146,6 +151,8 @@ mod tests {
             assert_eq!(applied.sidecar.to_value(), json!({"egress": [{"hosts": ["~/*"]}]}));
             let guarded = json!({"onEmpty": "Apply", "maxShrinkPercent": 90});
             assert_eq!(reason(judged(&empty, &guarded, Some(3))), SHRUNK_ANSWER);
+            let before = Some(applied.sidecar.hosts());
+            assert!(judged(&empty, &guarded, before).is_ok(), "the same again takes nothing away");
         }
     }
 
@@ -163,7 +170,7 @@ mod tests {
     fn what_istio_would_not_take_is_named_without_its_value() {
         for (body, field) in [
             (json!({"egress": []}), "must be a JSON list"),
-            (json!([null]), "egress[0]"),
+            (json!([null]), "the answer is not applied: egress[0]: "),
             (json!([{"hosts": []}]), "egress[0]"),
             (json!([{"hosts": ["./*"]}, {"hosts": ["secret-text"]}]), "egress[1].hosts[0]"),
             (json!([{"hosts": ["./*"]}, {"hosts": ["./*"]}]), "egress[0]"),
