@@ -3,7 +3,7 @@
 use super::generator::{ObservedGenerator, UsableSpec};
 use crate::api::decode::FieldError;
 use crate::api::sidecar_generator::OnEmpty;
-use crate::fetch::Validators;
+use crate::fetch::{Answer, Validators};
 use crate::istio::sidecar::egress::{self, ReadError};
 use crate::istio::sidecar::{EgressListener, NOTHING, Sidecar, validate};
 use std::time::Duration;
@@ -53,18 +53,13 @@ impl Problem {
     }
 }
 
-/// Judges a new answer. `hosts_before` is how many hosts the Sidecar has by the last good answer, if there is one.
+/// Judges an answer by itself, which takes the longer the larger it is. `None`: nothing has changed.
 ///
 /// # Errors
 /// When the answer is not to be applied; the Sidecar stays as it is then.
-pub fn judge(
-    body: &[u8],
-    validators: Validators,
-    generator: &ObservedGenerator,
-    spec: &UsableSpec,
-    hosts_before: Option<usize>,
-) -> Result<Good, Problem> {
-    let mut egress = egress::read(body).map_err(|error| match error {
+pub fn judge(answer: Answer, generator: &ObservedGenerator, spec: &UsableSpec) -> Result<Option<Good>, Problem> {
+    let Answer::Body { bytes, validators } = answer else { return Ok(None) };
+    let mut egress = egress::read(&bytes).map_err(|error| match error {
         ReadError::Field(error) => not_applied(&[error]),
         error => Problem::new(INVALID_ANSWER, error.to_string()),
     })?;
@@ -81,7 +76,16 @@ pub fn judge(
     if !findings.errors.is_empty() {
         return Err(not_applied(&findings.errors));
     }
-    let hosts = sidecar.hosts();
+    let (hash, warnings) = (sidecar.spec_hash(), listed(&findings.warnings));
+    Ok(Some(Good { generation: generator.generation, sidecar, hash, warnings, validators }))
+}
+
+/// Judges a good answer by how many hosts the Sidecar has, if there is one.
+///
+/// # Errors
+/// When it takes away too many to be applied.
+pub fn compare(good: &Good, spec: &UsableSpec, hosts_before: Option<usize>) -> Result<(), Problem> {
+    let hosts = good.sidecar.hosts();
     if let (Some(percent), Some(before)) = (spec.max_shrink_percent, hosts_before)
         && hosts * 100 < before * (100 - usize::from(percent.min(100)))
     {
@@ -91,8 +95,7 @@ pub fn judge(
         );
         return Err(Problem::new(SHRUNK_ANSWER, message));
     }
-    let warnings = listed(&findings.warnings);
-    Ok(Good { generation: generator.generation, hash: sidecar.spec_hash(), sidecar, warnings, validators })
+    Ok(())
 }
 
 fn not_applied(errors: &[FieldError]) -> Problem {
@@ -117,13 +120,10 @@ mod tests {
         let mut full = json!({"url": "http://h"});
         full.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
         let generator = observed("g", &full);
-        judge(
-            body.to_string().as_bytes(),
-            Validators::default(),
-            &generator,
-            generator.usable.as_ref().unwrap(),
-            before,
-        )
+        let spec = generator.usable.as_ref().unwrap();
+        let answer = Answer::Body { bytes: body.to_string().into(), validators: Validators::default() };
+        let good = judge(answer, &generator, spec)?.unwrap();
+        compare(&good, spec, before).map(|()| good)
     }
 
     fn hosts(number: usize) -> Value {
