@@ -11,12 +11,14 @@ use super::guard::Refusal;
 use super::target::{Target, TargetError};
 use super::tls;
 
-/// A fetch that failed. Its text names the URL that failed, after redirects, without secrets; it holds nothing of a body and is
-/// the same each time the same goes wrong.
+/// A fetch that failed. Its text names the URL that was asked for, and where that redirected to, without secrets; it holds nothing
+/// of a body and is the same each time the same goes wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{url}: {problem}")]
+#[error("{url}: {redirected}{problem}")]
 pub struct FetchError {
     url: String,
+    /// `redirected to ORIGIN: `, or nothing. The rest of that URL is what a server answered.
+    redirected: String,
     problem: Problem,
 }
 
@@ -119,8 +121,16 @@ pub enum Outcome {
 }
 
 impl FetchError {
+    /// A problem at the URL that was asked for.
     pub(super) fn at(target: &Target, problem: Problem) -> Self {
-        Self { url: target.to_string(), problem }
+        Self { url: target.to_string(), redirected: String::new(), problem }
+    }
+
+    /// A problem at the URL that it redirected to, which may be itself.
+    pub(super) fn beyond(target: &Target, reached: &Target, problem: Problem) -> Self {
+        let is_same = reached.url() == target.url();
+        let redirected = if is_same { String::new() } else { format!("redirected to {}: ", reached.origin()) };
+        Self { redirected, ..Self::at(target, problem) }
     }
 
     /// What went wrong.

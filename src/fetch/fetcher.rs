@@ -73,7 +73,7 @@ impl Fetcher {
             match hop.unwrap_or(Err(Problem::Timeout(limits.total))) {
                 Ok(Hop::Answer(answer)) => return Ok(answer),
                 Ok(Hop::Redirect(next)) => target = next,
-                Err(problem) => return Err(FetchError::at(&target, problem)),
+                Err(problem) => return Err(FetchError::beyond(&request.target, &target, problem)),
             }
             left = left.saturating_sub(start.elapsed());
         }

@@ -64,6 +64,11 @@ impl Target {
         self.url.port().is_none()
     }
 
+    /// Scheme, host and port, as they are shown.
+    pub(super) fn origin(&self) -> String {
+        self.url.origin().ascii_serialization()
+    }
+
     /// Whether scheme, host and port are the same.
     pub(super) fn has_origin_of(&self, other: &Self) -> bool {
         self.url.origin() == other.url.origin()

@@ -3,15 +3,13 @@
 use super::generator::{ObservedGenerator, UsableSpec};
 use crate::api::decode::FieldError;
 use crate::api::sidecar_generator::OnEmpty;
-use crate::fetch::Validators;
-use crate::istio::sidecar::{EgressListener, Sidecar, egress, validate};
+use crate::fetch::{Answer, Validators};
+use crate::istio::sidecar::egress::{self, ReadError};
+use crate::istio::sidecar::{EgressListener, NOTHING, Sidecar, validate};
 use std::time::Duration;
 
 /// So many findings are named; others are counted.
 const NAMED: usize = 5;
-
-/// The host that Istio takes for "nothing".
-const NOTHING: &str = "~/*";
 
 /// The last answer that was good, and the Sidecar it makes.
 #[derive(Clone, Debug)]
@@ -55,19 +53,16 @@ impl Problem {
     }
 }
 
-/// Judges a new answer. `hosts_before` is how many hosts the Sidecar has by the last good answer, if there is one.
+/// Judges an answer by itself, which takes the longer the larger it is. `None`: nothing has changed.
 ///
 /// # Errors
 /// When the answer is not to be applied; the Sidecar stays as it is then.
-pub fn judge(
-    body: &[u8],
-    validators: Validators,
-    generator: &ObservedGenerator,
-    spec: &UsableSpec,
-    hosts_before: Option<usize>,
-) -> Result<Good, Problem> {
-    let mut egress = egress::read(body).map_err(|error| Problem::new(INVALID_ANSWER, error.to_string()))?;
-    let hosts: usize = egress.iter().map(|listener| listener.hosts.len()).sum();
+pub fn judge(answer: Answer, generator: &ObservedGenerator, spec: &UsableSpec) -> Result<Option<Good>, Problem> {
+    let Answer::Body { bytes, validators } = answer else { return Ok(None) };
+    let mut egress = egress::read(&bytes).map_err(|error| match error {
+        ReadError::Field(error) => not_applied(&[error]),
+        error => Problem::new(INVALID_ANSWER, error.to_string()),
+    })?;
     if egress.is_empty() && spec.on_empty == OnEmpty::Keep {
         let message = "the answer has no egress listeners, which Istio does not take; the Sidecar is kept as it is \
                        (spec.onEmpty: Apply would let its Pods reach nothing)";
@@ -79,8 +74,18 @@ pub fn judge(
     let sidecar = Sidecar { workload_selector: spec.selector.clone(), egress };
     let findings = validate(&sidecar, &generator.key.namespace);
     if !findings.errors.is_empty() {
-        return Err(Problem::new(INVALID_ANSWER, listed(&findings.errors)));
+        return Err(not_applied(&findings.errors));
     }
+    let (hash, warnings) = (sidecar.spec_hash(), listed(&findings.warnings));
+    Ok(Some(Good { generation: generator.generation, sidecar, hash, warnings, validators }))
+}
+
+/// Judges a good answer by how many hosts the Sidecar has, if there is one.
+///
+/// # Errors
+/// When it takes away too many to be applied.
+pub fn compare(good: &Good, spec: &UsableSpec, hosts_before: Option<usize>) -> Result<(), Problem> {
+    let hosts = good.sidecar.hosts();
     if let (Some(percent), Some(before)) = (spec.max_shrink_percent, hosts_before)
         && hosts * 100 < before * (100 - usize::from(percent.min(100)))
     {
@@ -90,8 +95,11 @@ pub fn judge(
         );
         return Err(Problem::new(SHRUNK_ANSWER, message));
     }
-    let warnings = listed(&findings.warnings);
-    Ok(Good { generation: generator.generation, hash: sidecar.spec_hash(), sidecar, warnings, validators })
+    Ok(())
+}
+
+fn not_applied(errors: &[FieldError]) -> Problem {
+    Problem::new(INVALID_ANSWER, format!("the answer is not applied: {}", listed(errors)))
 }
 
 fn listed(findings: &[FieldError]) -> String {
@@ -112,13 +120,10 @@ mod tests {
         let mut full = json!({"url": "http://h"});
         full.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
         let generator = observed("g", &full);
-        judge(
-            body.to_string().as_bytes(),
-            Validators::default(),
-            &generator,
-            generator.usable.as_ref().unwrap(),
-            before,
-        )
+        let spec = generator.usable.as_ref().unwrap();
+        let answer = Answer::Body { bytes: body.to_string().into(), validators: Validators::default() };
+        let good = judge(answer, &generator, spec)?.unwrap();
+        compare(&good, spec, before).map(|()| good)
     }
 
     fn hosts(number: usize) -> Value {
@@ -146,6 +151,8 @@ mod tests {
             assert_eq!(applied.sidecar.to_value(), json!({"egress": [{"hosts": ["~/*"]}]}));
             let guarded = json!({"onEmpty": "Apply", "maxShrinkPercent": 90});
             assert_eq!(reason(judged(&empty, &guarded, Some(3))), SHRUNK_ANSWER);
+            let before = Some(applied.sidecar.hosts());
+            assert!(judged(&empty, &guarded, before).is_ok(), "the same again takes nothing away");
         }
     }
 
@@ -163,7 +170,7 @@ mod tests {
     fn what_istio_would_not_take_is_named_without_its_value() {
         for (body, field) in [
             (json!({"egress": []}), "must be a JSON list"),
-            (json!([null]), "egress[0]"),
+            (json!([null]), "the answer is not applied: egress[0]: "),
             (json!([{"hosts": []}]), "egress[0]"),
             (json!([{"hosts": ["./*"]}, {"hosts": ["secret-text"]}]), "egress[1].hosts[0]"),
             (json!([{"hosts": ["./*"]}, {"hosts": ["./*"]}]), "egress[0]"),

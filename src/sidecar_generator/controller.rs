@@ -3,7 +3,7 @@
 //! Fetches are tasks beside the work on objects, which never waits for one: what a fetch brings is remembered, and the object looked
 //! at again.
 
-use super::answer::{FETCH_FAILED, Problem};
+use super::answer::{FETCH_FAILED, Good, Problem, judge};
 use super::fetching::{Fetching, Labels};
 use super::generator::{Key, ObservedGenerator, UsableSpec};
 use super::leader::Leader;
@@ -13,7 +13,7 @@ use super::state::State;
 use super::{Watches, gauges};
 use crate::api::sidecar_generator::{API_VERSION, KIND};
 use crate::cluster::{Event, Events, Term, WorkQueue, queue};
-use crate::fetch::{Answer, Fetcher, Validators};
+use crate::fetch::{Fetcher, Validators};
 use crate::telemetry::metrics::GeneratorMetrics;
 use futures::FutureExt;
 use futures::future::join;
@@ -222,7 +222,7 @@ impl Shared {
         let fetch = async {
             let answer = self.fetching.fetch(&generator, spec, validators).await;
             let sharing = if answer.is_ok() { self.sharing(&generator, spec).await } else { None };
-            (answer, sharing)
+            (answer.and_then(|answer| judge(answer, &generator, spec)), sharing)
         };
         let ended = AssertUnwindSafe(fetch).catch_unwind().await;
         let (answer, sharing) = ended.unwrap_or_else(|_| {
@@ -255,7 +255,7 @@ impl Shared {
         generator: &ObservedGenerator,
         spec: &UsableSpec,
         number: u64,
-        answer: Result<Answer, Problem>,
+        answer: Result<Option<Good>, Problem>,
         sharing: Option<BTreeSet<String>>,
     ) {
         let key = &generator.key;

@@ -5,6 +5,7 @@ use super::generator::{ObservedGenerator, UsableSpec};
 use super::secrets;
 use crate::cluster::describe;
 use crate::fetch::{Answer, Fetcher, Outcome, Request, Validators};
+use crate::istio::names;
 use crate::telemetry::metrics::GeneratorMetrics;
 use http::HeaderValue;
 use k8s_openapi::api::core::v1::Pod;
@@ -71,7 +72,12 @@ impl Fetching {
     ) -> Option<BTreeSet<String>> {
         let pods = Api::<Pod>::namespaced(self.client.clone(), namespace);
         let mut sharing = BTreeSet::new();
-        for (name, labels) in others.iter().take(MOST_ASKED) {
+        // Istio takes selectors that no Pod can have the labels of, and the API server refuses to look for any.
+        let is_of_pods = |labels: &Labels| {
+            labels.iter().all(|(key, value)| names::label_key(key).is_ok() && names::label_value(value).is_ok())
+        };
+        let others = others.iter().filter(|(_, labels)| is_of_pods(ours) && is_of_pods(labels));
+        for (name, labels) in others.take(MOST_ASKED) {
             let both: Labels = ours.iter().chain(labels).map(|(key, value)| (key.clone(), value.clone())).collect();
             let selector = both.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
             match pods.list_metadata(&ListParams::default().labels(&selector).limit(1)).await {
@@ -145,6 +151,14 @@ mod tests {
         assert_eq!(shared, Some(BTreeSet::from(["other-1".to_owned()])));
         assert_eq!(sharing(&[], &[]).await, Some(BTreeSet::new()));
         assert_eq!(sharing(&others(3), &[found, refused]).await, None);
+    }
+
+    #[tokio::test]
+    async fn selectors_that_no_pod_can_have_the_labels_of_are_not_asked_about() {
+        let odd =
+            [json!({"team": "é"}), json!({"a,b": "c"})].iter().map(|odd| ("odd".to_owned(), labels(odd))).collect();
+        let others: Vec<_> = [odd, others(1)].concat();
+        assert_eq!(sharing(&others, &[found]).await, Some(BTreeSet::from(["other-0".to_owned()])));
     }
 
     #[tokio::test]

@@ -73,6 +73,7 @@ impl Leader {
     async fn write(&self, generator: &ObservedGenerator, write: Write) -> Result<bool, WriteError> {
         let (key, resource) = (&generator.key, resource());
         let api: Api<DynamicObject> = Api::namespaced_with(self.shared.client.clone(), &key.namespace, &resource);
+        let gone = self.shared.lock().state.gone();
         let (written, before, reason) = match write {
             Write::Create(object) => (apply::ensure(&api, &*object, None).await?, None, "SidecarCreated"),
             Write::Change(version, changes) => {
@@ -82,8 +83,11 @@ impl Leader {
         };
         let Written::Done(object) = written else { return Ok(false) };
         let mut known = self.shared.lock();
-        if let Ok(object) = serde_json::to_value(object) {
-            known.state.wrote_sidecar(before.as_deref(), ObservedSidecar::read(object));
+        if let Ok(after) = serde_json::to_value(object).map(ObservedSidecar::read) {
+            match before {
+                Some(before) => known.state.changed_sidecar(&before, after),
+                None => known.state.made_sidecar(gone, after),
+            }
         }
         let memory = known.state.memory(key);
         memory.writes.record(Timestamp::now());

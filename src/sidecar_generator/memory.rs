@@ -1,8 +1,7 @@
 //! Pure: what the leader remembers of a SidecarGenerator during its term, and when it fetches and writes again.
 
-use super::answer::{Good, INVALID_ANSWER, Problem, judge};
+use super::answer::{Good, INVALID_ANSWER, Problem, compare};
 use super::generator::{ObservedGenerator, UsableSpec};
-use crate::fetch::Answer;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -58,8 +57,8 @@ pub struct Writes {
 /// A fetch that ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// What came of it.
-    pub answer: Result<Answer, Problem>,
+    /// What came of it; `None`: nothing has changed.
+    pub answer: Result<Option<Good>, Problem>,
     /// Other Sidecars that select a Pod that this one selects, too; `None` if nobody asked.
     pub sharing: Option<BTreeSet<String>>,
     /// When.
@@ -81,7 +80,7 @@ impl Memory {
     ) {
         let Ended { answer, sharing, at, random } = ended;
         let period = spec.period.max(floor);
-        let (pause, problem) = match self.judge(answer, generator, spec, hosts) {
+        let (pause, problem) = match self.keep(answer, generator, spec, hosts) {
             Ok(()) => {
                 self.failures = 0;
                 (period + spec.jitter.mul_f64(random), None)
@@ -101,26 +100,25 @@ impl Memory {
     }
 
     /// Keeps a good answer.
-    fn judge(
+    fn keep(
         &mut self,
-        answer: Result<Answer, Problem>,
+        answer: Result<Option<Good>, Problem>,
         generator: &ObservedGenerator,
         spec: &UsableSpec,
         hosts: Option<usize>,
     ) -> Result<(), Problem> {
         let known = self.good.as_ref();
         match answer? {
-            Answer::Body { bytes, validators } => {
-                let before = known.map(|good| good.sidecar.hosts()).or(hosts);
-                let good = judge(&bytes, validators, generator, spec, before)?;
+            Some(good) => {
+                compare(&good, spec, known.map(|known| known.sidecar.hosts()).or(hosts))?;
                 if known.is_none_or(|known| known.hash != good.hash) {
                     self.writes = Writes::default();
                 }
                 self.good = Some(good);
                 Ok(())
             }
-            Answer::NotModified if known.is_some_and(|good| good.generation == generator.generation) => Ok(()),
-            Answer::NotModified => {
+            None if known.is_some_and(|good| good.generation == generator.generation) => Ok(()),
+            None => {
                 Err(Problem::new(INVALID_ANSWER, "the server says that nothing has changed, but there was nothing yet"))
             }
         }

@@ -99,7 +99,7 @@ fn foreign(by: Option<&str>) -> String {
             "the Sidecar of this name is controlled by {by}; give the SidecarGenerator another name, or delete the Sidecar"
         ),
         None => format!(
-            "the Sidecar of this name was made by somebody else; delete it, annotate it {}: \"true\" to have it taken over, or \
+            "the Sidecar of this name was made by somebody else, or has lost its owner and its hash; delete it, annotate it {}: \"true\" to have it taken over, or \
              give the SidecarGenerator another name",
             keys::ADOPT
         ),

@@ -19,6 +19,8 @@ pub struct State {
     memories: HashMap<Key, Memory>,
     /// Namespaces in which other Pods are selected than when the SidecarGenerators of all of the namespace were looked at.
     reselected: BTreeSet<String>,
+    /// How often a Sidecar may have been told to be gone.
+    gone: u64,
 }
 
 impl State {
@@ -107,10 +109,12 @@ impl State {
                 vec![key]
             }
             Event::Deleted(sidecar) => {
+                self.gone += 1;
                 self.delete_sidecar(&sidecar.key);
                 vec![sidecar.key.clone()]
             }
             Event::Reset(sidecars) => {
+                self.gone += 1;
                 let mut namespaces: HashMap<String, Neighbours> = HashMap::new();
                 for sidecar in sidecars {
                     namespaces.entry(sidecar.key.namespace.clone()).or_default().apply(sidecar);
@@ -133,9 +137,23 @@ impl State {
         }
     }
 
-    /// The same of a Sidecar; `None` if there was none.
-    pub fn wrote_sidecar(&mut self, before: Option<&str>, after: ObservedSidecar) {
-        if self.sidecar(&after.key).map(|known| known.resource_version.as_str()) == before {
+    /// How often a Sidecar may have been told to be gone: to be asked before one is made.
+    #[must_use]
+    pub fn gone(&self) -> u64 {
+        self.gone
+    }
+
+    /// The same of a Sidecar that was changed.
+    pub fn changed_sidecar(&mut self, before: &str, after: ObservedSidecar) {
+        if self.sidecar(&after.key).is_some_and(|known| known.resource_version == before) {
+            self.apply_sidecar(Arc::new(after));
+        }
+    }
+
+    /// The same of a Sidecar that was made, since [`State::gone`] was this. If any went meanwhile, that may have been it: it is left
+    /// to the watch then.
+    pub fn made_sidecar(&mut self, gone: u64, after: ObservedSidecar) {
+        if self.gone == gone && self.sidecar(&after.key).is_none() {
             self.apply_sidecar(Arc::new(after));
         }
     }
@@ -273,13 +291,16 @@ mod tests {
         assert_eq!(version(&state), "7");
 
         let version = |state: &State| state.sidecar(&key).map(|sidecar| sidecar.resource_version.clone());
-        state.wrote_sidecar(None, ObservedSidecar::clone(&selecting("a", 1, &json!({}))));
+        let gone = state.gone();
+        state.made_sidecar(gone, ObservedSidecar::clone(&selecting("a", 1, &json!({}))));
         assert_eq!(version(&state).as_deref(), Some("1"));
         state.sidecars_event(Event::Applied(selecting("a", 3, &json!({}))));
-        state.wrote_sidecar(Some("1"), ObservedSidecar::clone(&selecting("a", 2, &json!({}))));
+        state.changed_sidecar("1", ObservedSidecar::clone(&selecting("a", 2, &json!({}))));
         assert_eq!(version(&state).as_deref(), Some("3"));
         state.sidecars_event(Event::Deleted(selecting("a", 3, &json!({}))));
-        state.wrote_sidecar(Some("3"), ObservedSidecar::clone(&selecting("a", 4, &json!({}))));
+        state.changed_sidecar("3", ObservedSidecar::clone(&selecting("a", 4, &json!({}))));
         assert_eq!(version(&state), None);
+        state.made_sidecar(gone, ObservedSidecar::clone(&selecting("a", 1, &json!({}))));
+        assert_eq!(version(&state), None, "it came and went before its maker had the answer");
     }
 }

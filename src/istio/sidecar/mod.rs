@@ -16,6 +16,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
+/// The host that Istio takes for "nothing".
+pub const NOTHING: &str = "~/*";
+
 /// The `spec` of a Sidecar, without what we never write: `ingress`, `inboundConnectionPool` and `outboundTrafficPolicy`.
 ///
 /// Serialized, it is what the API server takes.
@@ -127,10 +130,10 @@ impl Sidecar {
         hash(&self.canonical_json())
     }
 
-    /// How many hosts its listeners name.
+    /// How many hosts its listeners name. What begins with `~` names none: [`NOTHING`], or an exclusion.
     #[must_use]
     pub fn hosts(&self) -> usize {
-        self.egress.iter().map(|listener| listener.hosts.len()).sum()
+        self.egress.iter().flat_map(|listener| &listener.hosts).filter(|host| !host.starts_with('~')).count()
     }
 }
 

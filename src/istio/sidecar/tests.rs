@@ -184,6 +184,8 @@ fn hosts_are_counted_over_all_listeners() {
     let spec =
         json!({"egress": [{"hosts": ["a/*", "b/*"], "port": {"number": "1"}}, {"hosts": ["c/*"]}], "ingress": [{}]});
     assert_eq!(Sidecar::read(&spec).map(|sidecar| sidecar.hosts()), Ok(3));
+    let spec = json!({"egress": [{"hosts": [NOTHING]}, {"hosts": ["a/*", "~a/b.c"]}]});
+    assert_eq!(Sidecar::read(&spec).map(|sidecar| sidecar.hosts()), Ok(1), "what names nothing is no host");
 }
 
 /// JSON near to a list of egress listeners.

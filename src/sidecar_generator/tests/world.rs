@@ -3,7 +3,7 @@
 use super::generator;
 use crate::api::keys;
 use crate::fetch::{Answer, Validators};
-use crate::sidecar_generator::answer::Problem;
+use crate::sidecar_generator::answer::{Problem, judge};
 use crate::sidecar_generator::generator::ObservedGenerator;
 use crate::sidecar_generator::memory::{Ended, Memory};
 use crate::sidecar_generator::neighbours::Neighbours;
@@ -138,8 +138,9 @@ impl World {
         let generator = self.observed();
         let sidecar = self.sidecar.clone().map(ObservedSidecar::read);
         let own = sidecar.filter(|sidecar| sidecar.ownership(&generator) == Ownership::Own);
-        let ended = Ended { answer, sharing: None, at: self.now, random: self.random };
         let spec = generator.usable.as_ref().unwrap();
+        let answer = answer.and_then(|answer| judge(answer, &generator, spec));
+        let ended = Ended { answer, sharing: None, at: self.now, random: self.random };
         self.memory.take(ended, &generator, spec, own.map(|own| own.hosts), Duration::from_secs(10));
     }
 
