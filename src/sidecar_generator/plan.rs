@@ -175,14 +175,17 @@ fn due(
     planned.filter(|due| *due <= latest).unwrap_or(now)
 }
 
-/// How things stand after the last fetch, with the time of that if all is well; `None` if nobody knows yet.
+/// How things stand after the last fetch, with the time of that if all is well; `None` while what was said before still holds.
 fn state(
     generator: &ObservedGenerator,
     sidecar: Option<&ObservedSidecar>,
     memory: &Memory,
     to_be_written: bool,
 ) -> Option<(State, Option<Timestamp>)> {
-    let fetched = memory.fetched_for(generator.generation)?;
+    let Some(fetched) = memory.fetched_for(generator.generation) else {
+        // Without conditions an object counts as done: https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md
+        return generator.status.conditions.is_empty().then(|| (State::begun(), None));
+    };
     if let Some(problem) = &fetched.problem {
         return Some((State::failing(problem.reason, problem.message.as_str()), None));
     }

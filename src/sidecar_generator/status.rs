@@ -3,7 +3,7 @@
 use super::generator::ObservedGenerator;
 use super::neighbours::Overlaps;
 use crate::api::sidecar_generator::SidecarGeneratorStatus;
-use crate::cluster::conditions;
+use crate::cluster::conditions::{self, Is};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use std::collections::BTreeSet;
@@ -19,6 +19,9 @@ pub const STALLED: &str = "Stalled";
 /// Whether other Sidecars select the same Pods.
 pub const OVERLAPPING: &str = "Overlapping";
 
+/// The URL is being asked for the first time.
+const FETCHING: &str = "Fetching";
+
 /// Of so many other Sidecars the names are told.
 const NAMED: usize = 10;
 
@@ -33,12 +36,19 @@ pub struct State {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
+    Begun,
     Current,
     Failing,
     Stalled,
 }
 
 impl State {
+    /// The URL is asked for the first time: until it has answered, nobody shall take this for done.
+    #[must_use]
+    pub fn begun() -> Self {
+        Self { standing: Standing::Begun, reason: FETCHING, message: "the URL is asked for the first time".to_owned() }
+    }
+
     /// The Sidecar is as it should be. `warnings` is what Istio would warn of.
     #[must_use]
     pub fn current(warnings: &str) -> Self {
@@ -62,21 +72,26 @@ impl State {
     }
 
     fn conditions(&self, generation: i64, now: Timestamp) -> [Condition; 4] {
-        let condition = |type_: &str, is: bool, reason: &str, message: &str| {
+        let condition = |type_: &str, is: Is, reason: &str, message: &str| {
             conditions::condition(type_, is, reason, message, Some(generation), now)
         };
         let told = |type_, is| condition(type_, is, self.reason, &self.message);
-        let reconciled = if self.standing == Standing::Current {
-            condition(RECONCILED, true, "ReconcileSuccess", "Successfully reconciled SidecarGenerator")
-        } else {
-            let message = format!("Failed to reconcile SidecarGenerator: {}", self.message);
-            condition(RECONCILED, false, "ReconcileError", &message)
+        let (reconciled, ready) = match self.standing {
+            Standing::Begun => (told(RECONCILED, Is::Unknown), Is::Unknown),
+            Standing::Current => {
+                let message = "Successfully reconciled SidecarGenerator";
+                (condition(RECONCILED, Is::True, "ReconcileSuccess", message), Is::True)
+            }
+            Standing::Failing | Standing::Stalled => {
+                let message = format!("Failed to reconcile SidecarGenerator: {}", self.message);
+                (condition(RECONCILED, Is::False, "ReconcileError", &message), Is::False)
+            }
         };
         [
             reconciled,
-            told(READY, self.standing == Standing::Current),
-            told(RECONCILING, self.standing == Standing::Failing),
-            told(STALLED, self.standing == Standing::Stalled),
+            told(READY, ready),
+            told(RECONCILING, matches!(self.standing, Standing::Begun | Standing::Failing).into()),
+            told(STALLED, (self.standing == Standing::Stalled).into()),
         ]
     }
 }

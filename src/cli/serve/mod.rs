@@ -80,6 +80,10 @@ pub(super) struct Running {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    // Each URL of a user may keep a connection open. What the system allows at most is the operator's to set.
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;

@@ -103,13 +103,15 @@ impl World {
         self.server.lock().unwrap()
     }
 
-    /// A SidecarGenerator of this name that asks the web server, and the controller is told.
+    /// A SidecarGenerator of this name that asks the web server, whose status says so already, and the controller is told.
     fn apply(&self, name: &str, generation: i64) {
         let mut object = generator(name, &json!({"url": format!("{}{name}", self.web.url()), "refreshPeriod": "1h"}));
         object["metadata"]["generation"] = json!(generation);
         let path = format!("{GENERATORS}/{name}");
         let present = self.server().objects.get(&path).cloned();
-        object["status"] = present.map(|present| present["status"].clone()).unwrap_or_default();
+        let begun = json!({"conditions": [{"type": "Ready", "status": "Unknown", "reason": "Fetching", "message": "",
+                                           "lastTransitionTime": "2026-01-08T19:07:21Z"}]});
+        object["status"] = present.map_or(begun, |present| present["status"].clone());
         self.server().put(&path, object);
         self.catch_up();
     }
@@ -203,6 +205,17 @@ async fn what_the_url_says_becomes_the_sidecar_and_then_the_status_and_then_ther
     assert_eq!(world.controller.shared.queue.depth(), 0, "our own write is no reason to look again");
     assert!(matches!(world.reconcile("g").await, Outcome::RequeueAfter(_)));
     assert!(world.writes().is_empty() && world.web.is_not_asked().await);
+}
+
+#[tokio::test]
+async fn one_that_was_never_fetched_is_told_to_be_under_way() {
+    let world = World::new().await;
+    world.server().put(&format!("{GENERATORS}/g"), generator("g", &json!({"url": world.web.url()})));
+    world.catch_up();
+    world.reconcile("g").await;
+    assert_eq!((world.writes(), world.ready("g")), (vec![status_of("g")], (json!("Unknown"), json!("Fetching"))));
+    world.reconcile("g").await;
+    assert!(world.writes().is_empty(), "once");
 }
 
 #[tokio::test]

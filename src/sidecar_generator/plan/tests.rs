@@ -20,8 +20,15 @@ fn is_idle(plan: &Plan) -> bool {
 fn a_new_one_is_fetched_at_once_and_its_sidecar_is_that_of_the_seed() {
     let mut world = World::new(&json!({"url": "http://h", "workloadSelector": {"labels": {"app": "myapp"}}}));
     let plan = world.plan();
-    assert_eq!(plan, Plan { fetch: Fetch::Start, ..Plan::default() });
+    assert_eq!((plan.fetch, &plan.write, plan.wake), (Fetch::Start, &None, None));
     world.does(&plan);
+    let begun = [
+        ("Reconciled", "Unknown", "Fetching"),
+        ("Ready", "Unknown", "Fetching"),
+        ("Reconciling", "True", "Fetching"),
+        ("Stalled", "False", "Fetching"),
+    ];
+    assert_eq!((world.conditions(), world.times()), (begun.to_vec(), (None, None)), "nobody takes it for done");
     assert!(is_idle(&world.plan()), "one fetch at a time");
     world.answers(&json!([{"hosts": ["./*", "istio-system/*", "ns1/*", "ns2/*"]}]));
     world.does(&world.plan());
