@@ -21,6 +21,9 @@ use crate::{ControlPlane, Options, TestNamespace};
 /// How many tests run at once unless `--test-threads` says otherwise: they mostly wait for the control plane.
 const AT_ONCE: usize = 8;
 
+/// How many tests with a control plane of their own run at once: one works while the other waits.
+const APART_AT_ONCE: usize = 2;
+
 /// How long a test may take, so that one that hangs is told by name and with its state.
 const TIMEOUT: Duration = Duration::from_secs(180);
 
@@ -31,7 +34,7 @@ type Test<W> = Box<dyn FnOnce(Case<W>) -> Promise<()> + Send>;
 /// What a test gets.
 #[derive(Debug)]
 pub struct Case<W> {
-    /// The control plane: shared by all tests, or with [`Suite::alone`] only this test's.
+    /// The control plane: shared by all tests, or with [`Suite::apart`] and [`Suite::alone`] only this test's.
     pub plane: Arc<ControlPlane>,
     /// A namespace of its own.
     pub namespace: TestNamespace,
@@ -39,8 +42,8 @@ pub struct Case<W> {
     pub world: Arc<W>,
 }
 
-/// Tests that share one control plane and run in parallel, and after them tests that have one for themselves, one at a
-/// time. Filters and `--list` of `cargo test` work; no control plane starts when no test needs it. When a test fails, the state of
+/// Tests that share one control plane and run in parallel, after them tests that have one for themselves, and last those that also
+/// have the machine for themselves. Filters and `--list` of `cargo test` work; no control plane starts when no test needs it. When a test fails, the state of
 /// its namespace and the logs are shown.
 ///
 /// ```no_run
@@ -63,7 +66,15 @@ pub struct Suite<W> {
     options: Options,
     set_up: SetUp<W>,
     shared: Vec<(String, Test<W>)>,
-    alone: Vec<(String, Options, Test<()>)>,
+    apart: Vec<Apart>,
+    alone: Vec<Apart>,
+}
+
+/// A test with a control plane of its own.
+struct Apart {
+    name: String,
+    options: Options,
+    test: Test<()>,
 }
 
 impl<W: Send + Sync + 'static> Suite<W> {
@@ -77,6 +88,7 @@ impl<W: Send + Sync + 'static> Suite<W> {
             options: options.into(),
             set_up: Box::new(|plane| Box::pin(set_up(plane))),
             shared: Vec::new(),
+            apart: Vec::new(),
             alone: Vec::new(),
         }
     }
@@ -94,13 +106,25 @@ impl<W: Send + Sync + 'static> Suite<W> {
 
     /// Adds a test with a control plane of its own.
     #[must_use]
+    pub fn apart<F: Future<Output = Result<()>> + 'static>(
+        mut self,
+        name: &str,
+        options: impl Into<Options>,
+        test: impl FnOnce(Case<()>) -> F + Send + 'static,
+    ) -> Self {
+        self.apart.push(Apart::new(name, options, test));
+        self
+    }
+
+    /// Adds a test with a control plane of its own, beside which no other test runs: one that makes load, or looks at times.
+    #[must_use]
     pub fn alone<F: Future<Output = Result<()>> + 'static>(
         mut self,
         name: &str,
         options: impl Into<Options>,
         test: impl FnOnce(Case<()>) -> F + Send + 'static,
     ) -> Self {
-        self.alone.push((name.to_owned(), options.into(), Box::new(|case| Box::pin(test(case)))));
+        self.alone.push(Apart::new(name, options, test));
         self
     }
 
@@ -123,14 +147,30 @@ impl<W: Send + Sync + 'static> Suite<W> {
         let runtime = Runtime::new()?;
         let shared_failed = run_shared(&arguments, &runtime, self.options, self.set_up, self.shared)?;
 
-        let alone = self.alone.into_iter().map(|(name, options, test)| {
-            let runtime = runtime.handle().clone();
-            Trial::test(name.clone(), move || run_alone(&runtime, &name, options, test))
-        });
-        let alone: Vec<_> = alone.collect();
-        arguments.test_threads = Some(1);
-        let alone_failed = selects(&arguments, &alone) && libtest_mimic::run(&arguments, alone).has_failed();
-        Ok(shared_failed || alone_failed)
+        let most = arguments.test_threads.unwrap_or(AT_ONCE);
+        let mut failed = shared_failed;
+        for (tests, at_once) in [(self.apart, APART_AT_ONCE), (self.alone, 1)] {
+            arguments.test_threads = Some(at_once.min(most));
+            let trials: Vec<_> = tests.into_iter().map(|test| test.trial(runtime.handle())).collect();
+            failed |= selects(&arguments, &trials) && libtest_mimic::run(&arguments, trials).has_failed();
+        }
+        Ok(failed)
+    }
+}
+
+impl Apart {
+    fn new<F: Future<Output = Result<()>> + 'static>(
+        name: &str,
+        options: impl Into<Options>,
+        test: impl FnOnce(Case<()>) -> F + Send + 'static,
+    ) -> Self {
+        Self { name: name.to_owned(), options: options.into(), test: Box::new(|case| Box::pin(test(case))) }
+    }
+
+    fn trial(self, runtime: &Handle) -> Trial {
+        let Self { name, options, test } = self;
+        let runtime = runtime.clone();
+        Trial::test(name.clone(), move || run_apart(&runtime, &name, options, test))
     }
 }
 
@@ -179,7 +219,7 @@ fn run_shared<W: Send + Sync + 'static>(
 }
 
 /// Runs a test with a control plane of its own.
-fn run_alone(runtime: &Handle, name: &str, options: Options, test: Test<()>) -> Result<(), Failed> {
+fn run_apart(runtime: &Handle, name: &str, options: Options, test: Test<()>) -> Result<(), Failed> {
     let _context = runtime.enter();
     let plane = Arc::new(runtime.block_on(ControlPlane::start(options)).map_err(|error| format!("{error:?}"))?);
     let result = run_test(runtime, name, &plane, Arc::new(()), test);

@@ -29,7 +29,7 @@ const TIMES: &str = "--certificate-times=3600,6,1";
 /// Adds the tests of this file.
 pub fn add_to<W: Send + Sync + 'static>(suite: Suite<W>) -> Suite<W> {
     suite
-        .alone(
+        .apart(
             "replicas_that_start_at_once_agree_on_one_ca",
             Parts::ApiOnly,
             replicas_that_start_at_once_agree_on_one_ca,
@@ -39,8 +39,8 @@ pub fn add_to<W: Send + Sync + 'static>(suite: Suite<W>) -> Suite<W> {
             Parts::ApiOnly,
             a_deleted_ca_comes_back_and_is_renewed_and_no_review_fails,
         )
-        .alone("garbage_in_the_secret_is_replaced", Parts::ApiOnly, garbage_in_the_secret_is_replaced)
-        .alone("with_cert_manager_no_bundle_is_written", Parts::ApiOnly, with_cert_manager_no_bundle_is_written)
+        .apart("garbage_in_the_secret_is_replaced", Parts::ApiOnly, garbage_in_the_secret_is_replaced)
+        .apart("with_cert_manager_no_bundle_is_written", Parts::ApiOnly, with_cert_manager_no_bundle_is_written)
 }
 
 fn secrets(plane: &ControlPlane) -> Api<Secret> {

@@ -68,7 +68,7 @@ fn on_the_shared_plane(suite: Suite<Outrigger>) -> Suite<Outrigger> {
 
 fn with_a_plane_of_their_own(suite: Suite<Outrigger>) -> Suite<Outrigger> {
     suite
-        .alone(
+        .apart(
             "an_api_server_that_restarts_is_not_missed",
             Parts::ApiOnly,
             replicas::an_api_server_that_restarts_is_not_missed,
@@ -90,17 +90,17 @@ fn with_a_plane_of_their_own(suite: Suite<Outrigger>) -> Suite<Outrigger> {
             load::a_rolling_restart_under_load_costs_no_pod,
         )
         .alone("connections_that_idled_are_good", Parts::ApiOnly, load::connections_that_idled_are_good)
-        .alone(
+        .apart(
             "what_is_stored_and_cannot_be_used_stops_nothing",
             Parts::ApiOnly,
             bad_input::what_is_stored_and_cannot_be_used_stops_nothing,
         )
-        .alone(
+        .apart(
             "sidecarsets_may_be_installed_later_and_removed",
             Parts::ApiOnly,
             bad_input::sidecarsets_may_be_installed_later_and_removed,
         )
-        .alone("a_restart_writes_nothing", Parts::ApiOnly, status::a_restart_writes_nothing)
+        .apart("a_restart_writes_nothing", Parts::ApiOnly, status::a_restart_writes_nothing)
         .alone(
             "pods_are_sent_as_soon_as_a_set_needs_them_and_no_others",
             Parts::ApiOnly,
@@ -111,39 +111,39 @@ fn with_a_plane_of_their_own(suite: Suite<Outrigger>) -> Suite<Outrigger> {
             Parts::ApiOnly,
             scope::with_two_replicas_none_is_missed_a_second_later,
         )
-        .alone("break_glass_takes_the_webhooks_out", Parts::ApiOnly, scope::break_glass_takes_the_webhooks_out)
+        .apart("break_glass_takes_the_webhooks_out", Parts::ApiOnly, scope::break_glass_takes_the_webhooks_out)
         .alone(
             "a_fight_over_the_registration_slows_down",
             Parts::ApiOnly,
             scope::a_fight_over_the_registration_slows_down,
         )
-        .alone(
+        .apart(
             "sets_that_an_older_installation_stored_are_taken_over",
             Parts::ApiOnly,
             conversion::sets_that_an_older_installation_stored_are_taken_over,
         )
-        .alone(
+        .apart(
             "a_replica_that_does_not_lead_converts_a_long_list",
             Parts::ApiOnly,
             conversion::a_replica_that_does_not_lead_converts_a_long_list,
         )
-        .alone(
+        .apart(
             "what_is_registered_stays_as_it_should_be",
             Parts::ApiOnly,
             registration::what_is_registered_stays_as_it_should_be,
         )
-        .alone(
+        .apart(
             "the_cluster_role_takes_the_configurations_along",
             Parts::Full,
             registration::the_cluster_role_takes_the_configurations_along,
         )
-        .alone("by_service_all_webhooks_are_reached", Parts::ApiOnly, registration::by_service_all_webhooks_are_reached)
-        .alone(
+        .apart("by_service_all_webhooks_are_reached", Parts::ApiOnly, registration::by_service_all_webhooks_are_reached)
+        .apart(
             "pods_that_are_not_sent_need_no_replica",
             Parts::ApiOnly,
             registration::pods_that_are_not_sent_need_no_replica,
         )
-        .alone("a_leader_that_stops_hands_over", Parts::ApiOnly, registration::a_leader_that_stops_hands_over)
+        .apart("a_leader_that_stops_hands_over", Parts::ApiOnly, registration::a_leader_that_stops_hands_over)
         .alone(
             "certificates_that_cert_manager_renews_cost_no_pod",
             Parts::ApiOnly,

@@ -98,22 +98,22 @@ fn of_urls(suite: Suite<Outrigger>) -> Suite<Outrigger> {
 
 fn with_a_plane_of_their_own(suite: Suite<Outrigger>) -> Suite<Outrigger> {
     suite
-        .alone(
+        .apart(
             "generators_that_an_older_installation_stored_hurt_no_other",
             Parts::ApiOnly,
             schema::generators_that_an_older_installation_stored_hurt_no_other,
         )
-        .alone(
+        .apart(
             "istio_may_be_installed_later_and_removed",
             Parts::ApiOnly,
             process::istio_may_be_installed_later_and_removed,
         )
-        .alone(
+        .apart(
             "another_leader_fetches_only_what_is_due",
             Parts::ApiOnly,
             process::another_leader_fetches_only_what_is_due,
         )
-        .alone(
+        .apart(
             "a_fetch_under_way_does_not_hold_up_the_end",
             Parts::ApiOnly,
             process::a_fetch_under_way_does_not_hold_up_the_end,
