@@ -133,6 +133,7 @@ pub async fn a_fetch_under_way_does_not_hold_up_the_end(case: Case<()>) -> Resul
         Ok(Some(()))
     })
     .await?;
-    assert!(objects.generator("hanging").await?["status"]["conditions"].is_null(), "something came of it");
+    let status = &objects.generator("hanging").await?["status"];
+    assert_eq!(status["conditions"][1]["reason"], "Fetching", "something came of it: {status}");
     Ok(())
 }
