@@ -70,6 +70,28 @@ pub struct Suite<W> {
     alone: Vec<Apart>,
 }
 
+/// Adds tests by their paths `module::function`, each named as its function.
+///
+/// ```no_run
+/// # mod walk { pub async fn it_works<W>(_: outrigger_testbed::Case<W>) -> anyhow::Result<()> { Ok(()) } }
+/// # mod replicas { pub async fn one_may_die<W>(_: outrigger_testbed::Case<W>) -> anyhow::Result<()> { Ok(()) } }
+/// use outrigger_testbed::{Parts, Suite, tests};
+///
+/// let suite = Suite::new(Parts::Full, async |_plane| Ok(()));
+/// let suite = tests!(suite, test: walk::it_works);
+/// let suite = tests!(suite, alone(Parts::ApiOnly): replicas::one_may_die);
+/// # let _ = suite.run();
+/// ```
+#[macro_export]
+macro_rules! tests {
+    ($suite:expr, $add:ident: $($module:ident :: $test:ident),+ $(,)?) => {
+        $suite$(.$add(stringify!($test), $module::$test))+
+    };
+    ($suite:expr, $add:ident($options:expr): $($module:ident :: $test:ident),+ $(,)?) => {
+        $suite$(.$add(stringify!($test), $options, $module::$test))+
+    };
+}
+
 /// A test with a control plane of its own.
 struct Apart {
     name: String,

@@ -14,7 +14,7 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use outrigger::admission::client::Target;
 use outrigger::api::keys;
-use outrigger_testbed::{Case, ControlPlane, Parts, Suite, wait_for};
+use outrigger_testbed::{Case, ControlPlane, wait_for};
 use serde_json::json;
 use tokio::time::interval;
 
@@ -25,23 +25,6 @@ const SECRET: &str = "outrigger-webhook-ca";
 
 /// A CA for an hour, leaves for 6 s, and 1 s between announcement and switch.
 const TIMES: &str = "--certificate-times=3600,6,1";
-
-/// Adds the tests of this file.
-pub fn add_to<W: Send + Sync + 'static>(suite: Suite<W>) -> Suite<W> {
-    suite
-        .apart(
-            "replicas_that_start_at_once_agree_on_one_ca",
-            Parts::ApiOnly,
-            replicas_that_start_at_once_agree_on_one_ca,
-        )
-        .alone(
-            "a_deleted_ca_comes_back_and_is_renewed_and_no_review_fails",
-            Parts::ApiOnly,
-            a_deleted_ca_comes_back_and_is_renewed_and_no_review_fails,
-        )
-        .apart("garbage_in_the_secret_is_replaced", Parts::ApiOnly, garbage_in_the_secret_is_replaced)
-        .apart("with_cert_manager_no_bundle_is_written", Parts::ApiOnly, with_cert_manager_no_bundle_is_written)
-}
 
 fn secrets(plane: &ControlPlane) -> Api<Secret> {
     Api::namespaced(plane.client(), "outrigger-system")
@@ -79,7 +62,7 @@ async fn two_replicas(case: &Case<()>, args: &[&str]) -> Result<[Outrigger; 2]> 
 }
 
 /// There is one CA, whoever was first, and the API server trusts both replicas by it.
-async fn replicas_that_start_at_once_agree_on_one_ca(case: Case<()>) -> Result<()> {
+pub async fn replicas_that_start_at_once_agree_on_one_ca(case: Case<()>) -> Result<()> {
     let replicas = two_replicas(&case, &[]).await?;
     let secret = secrets(&case.plane).get(SECRET).await?;
     let bundle = field(&secret, "ca.crt")?;
@@ -118,7 +101,7 @@ async fn replicas_that_start_at_once_agree_on_one_ca(case: Case<()>) -> Result<(
 
 /// Who deletes the Secret gets a new CA, and no call fails meanwhile: not one of the API server, which writes SidecarSets all the time,
 /// and not one that opens a new connection by the bundle that is registered at that moment.
-async fn a_deleted_ca_comes_back_and_is_renewed_and_no_review_fails(case: Case<()>) -> Result<()> {
+pub async fn a_deleted_ca_comes_back_and_is_renewed_and_no_review_fails(case: Case<()>) -> Result<()> {
     let replicas = two_replicas(&case, &[TIMES]).await?;
     let before = field(&secrets(&case.plane).get(SECRET).await?, "tls.crt")?;
     let (stop, written, connected) =
@@ -189,7 +172,7 @@ async fn a_deleted_ca_comes_back_and_is_renewed_and_no_review_fails(case: Case<(
 
 /// A Secret that somebody filled with garbage is written again by the replicas that know better; when none is left that does, a new CA
 /// is made.
-async fn garbage_in_the_secret_is_replaced(case: Case<()>) -> Result<()> {
+pub async fn garbage_in_the_secret_is_replaced(case: Case<()>) -> Result<()> {
     let replicas = two_replicas(&case, &[TIMES]).await?;
     let secrets = secrets(&case.plane);
     let spoil = async || {
@@ -217,7 +200,7 @@ async fn garbage_in_the_secret_is_replaced(case: Case<()>) -> Result<()> {
 }
 
 /// With cert-manager outrigger says whose CA is to be trusted, and writes none; without it, it no longer says so.
-async fn with_cert_manager_no_bundle_is_written(case: Case<()>) -> Result<()> {
+pub async fn with_cert_manager_no_bundle_is_written(case: Case<()>) -> Result<()> {
     let kubeconfig = install(&case.plane).await?;
     let files = crate::certificates::Certificates::new()?;
     let mut args = files.arguments();

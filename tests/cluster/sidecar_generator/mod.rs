@@ -13,109 +13,55 @@ mod times;
 mod walk;
 
 use crate::outrigger::Outrigger;
-use outrigger_testbed::{Parts, Suite};
+use outrigger_testbed::{Parts, Suite, tests};
 
 /// Adds the tests of this folder.
 pub fn add_to(suite: Suite<Outrigger>) -> Suite<Outrigger> {
-    with_a_plane_of_their_own(of_urls(of_objects(suite)))
-}
-
-fn of_objects(suite: Suite<Outrigger>) -> Suite<Outrigger> {
-    suite
-        .test(
-            "the_walk_of_the_sidecar_generator_document_works",
-            walk::the_walk_of_the_sidecar_generator_document_works,
-        )
-        .test("a_sidecar_is_deleted_with_its_generator", walk::a_sidecar_is_deleted_with_its_generator)
-        .test(
-            "a_sidecar_of_somebody_else_is_left_alone_until_it_may_be_adopted",
-            ownership::a_sidecar_of_somebody_else_is_left_alone_until_it_may_be_adopted,
-        )
-        .test(
-            "a_sidecar_of_another_controller_cannot_be_adopted",
-            ownership::a_sidecar_of_another_controller_cannot_be_adopted,
-        )
-        .test("what_others_put_on_a_sidecar_stays", ownership::what_others_put_on_a_sidecar_stays)
-        .test("two_sidecars_for_a_whole_namespace_overlap", overlap::two_sidecars_for_a_whole_namespace_overlap)
-        .test("a_selection_within_another_overlaps", overlap::a_selection_within_another_overlaps)
-        .test("selections_overlap_when_a_pod_is_of_both", overlap::selections_overlap_when_a_pod_is_of_both)
-        .test("the_crd_refuses_what_cannot_be_used", schema::the_crd_refuses_what_cannot_be_used)
-        .test("a_secret_is_sent_only_where_it_says_itself", secrets::a_secret_is_sent_only_where_it_says_itself)
-        .test("secrets_of_each_kind_work", secrets::secrets_of_each_kind_work)
-        .test(
-            "commands_of_the_page_on_sidecar_generators_print_what_it_shows",
-            page::commands_of_the_page_on_sidecar_generators_print_what_it_shows,
-        )
-}
-
-fn of_urls(suite: Suite<Outrigger>) -> Suite<Outrigger> {
-    suite
-        .test(
-            "an_answer_that_is_wrong_keeps_the_sidecar_and_names_the_item",
-            answers::an_answer_that_is_wrong_keeps_the_sidecar_and_names_the_item,
-        )
-        .test("an_answer_is_read_as_protobuf_reads_it", answers::an_answer_is_read_as_protobuf_reads_it)
-        .test("what_istio_only_warns_of_is_applied_and_told", answers::what_istio_only_warns_of_is_applied_and_told)
-        .test(
-            "an_empty_answer_is_applied_only_where_that_is_wanted",
-            answers::an_empty_answer_is_applied_only_where_that_is_wanted,
-        )
-        .test("an_answer_that_shrinks_too_much_is_not_applied", answers::an_answer_that_shrinks_too_much_is_not_applied)
-        .test("an_answer_that_has_not_changed_is_a_success", answers::an_answer_that_has_not_changed_is_a_success)
-        .test("an_answer_of_thousands_of_hosts_works", answers::an_answer_of_thousands_of_hosts_works)
-        .test(
-            "a_url_that_fails_keeps_the_sidecar_and_is_tried_again_soon",
-            failures::a_url_that_fails_keeps_the_sidecar_and_is_tried_again_soon,
-        )
-        .test("the_first_good_answer_makes_the_sidecar", failures::the_first_good_answer_makes_the_sidecar)
-        .test("only_the_status_200_is_good", failures::only_the_status_200_is_good)
-        .test("a_url_that_does_not_answer_delays_no_other", failures::a_url_that_does_not_answer_delays_no_other)
-        .test(
-            "no_url_and_no_redirect_leads_to_a_refused_address",
-            failures::no_url_and_no_redirect_leads_to_a_refused_address,
-        )
-        .test("redirects_are_followed_within_bounds", failures::redirects_are_followed_within_bounds)
-        .test(
-            "servers_that_cannot_be_trusted_or_reached_are_told",
-            failures::servers_that_cannot_be_trusted_or_reached_are_told,
-        )
-        .test("a_url_that_flaps_changes_the_status_only", failures::a_url_that_flaps_changes_the_status_only)
-        .test("what_is_secret_in_a_url_is_shown_nowhere", failures::what_is_secret_in_a_url_is_shown_nowhere)
-        .test(
-            "a_server_that_says_when_to_come_back_is_not_asked_before",
-            failures::a_server_that_says_when_to_come_back_is_not_asked_before,
-        )
-        .test("fetches_are_counted_by_outcome", failures::fetches_are_counted_by_outcome)
-        .test("no_period_is_shorter_than_the_floor", times::no_period_is_shorter_than_the_floor)
-        .test("jitter_spreads_what_would_come_at_once", times::jitter_spreads_what_would_come_at_once)
-        .test(
-            "a_fetch_that_finds_nothing_new_writes_the_times_once",
-            times::a_fetch_that_finds_nothing_new_writes_the_times_once,
-        )
-        .test("nothing_happens_while_suspended", times::nothing_happens_while_suspended)
-        .test("a_fight_over_a_sidecar_slows_down", times::a_fight_over_a_sidecar_slows_down)
-}
-
-fn with_a_plane_of_their_own(suite: Suite<Outrigger>) -> Suite<Outrigger> {
-    suite
-        .apart(
-            "generators_that_an_older_installation_stored_hurt_no_other",
-            Parts::ApiOnly,
-            schema::generators_that_an_older_installation_stored_hurt_no_other,
-        )
-        .apart(
-            "istio_may_be_installed_later_and_removed",
-            Parts::ApiOnly,
-            process::istio_may_be_installed_later_and_removed,
-        )
-        .apart(
-            "another_leader_fetches_only_what_is_due",
-            Parts::ApiOnly,
-            process::another_leader_fetches_only_what_is_due,
-        )
-        .apart(
-            "a_fetch_under_way_does_not_hold_up_the_end",
-            Parts::ApiOnly,
-            process::a_fetch_under_way_does_not_hold_up_the_end,
-        )
+    let suite = tests!(
+        suite,
+        test:
+        walk::the_walk_of_the_sidecar_generator_document_works,
+        walk::a_sidecar_is_deleted_with_its_generator,
+        ownership::a_sidecar_of_somebody_else_is_left_alone_until_it_may_be_adopted,
+        ownership::a_sidecar_of_another_controller_cannot_be_adopted,
+        ownership::what_others_put_on_a_sidecar_stays,
+        overlap::two_sidecars_for_a_whole_namespace_overlap,
+        overlap::a_selection_within_another_overlaps,
+        overlap::selections_overlap_when_a_pod_is_of_both,
+        schema::the_crd_refuses_what_cannot_be_used,
+        secrets::a_secret_is_sent_only_where_it_says_itself,
+        secrets::secrets_of_each_kind_work,
+        page::commands_of_the_page_on_sidecar_generators_print_what_it_shows,
+        answers::an_answer_that_is_wrong_keeps_the_sidecar_and_names_the_item,
+        answers::an_answer_is_read_as_protobuf_reads_it,
+        answers::what_istio_only_warns_of_is_applied_and_told,
+        answers::an_empty_answer_is_applied_only_where_that_is_wanted,
+        answers::an_answer_that_shrinks_too_much_is_not_applied,
+        answers::an_answer_that_has_not_changed_is_a_success,
+        answers::an_answer_of_thousands_of_hosts_works,
+        failures::a_url_that_fails_keeps_the_sidecar_and_is_tried_again_soon,
+        failures::the_first_good_answer_makes_the_sidecar,
+        failures::only_the_status_200_is_good,
+        failures::a_url_that_does_not_answer_delays_no_other,
+        failures::no_url_and_no_redirect_leads_to_a_refused_address,
+        failures::redirects_are_followed_within_bounds,
+        failures::servers_that_cannot_be_trusted_or_reached_are_told,
+        failures::a_url_that_flaps_changes_the_status_only,
+        failures::what_is_secret_in_a_url_is_shown_nowhere,
+        failures::a_server_that_says_when_to_come_back_is_not_asked_before,
+        failures::fetches_are_counted_by_outcome,
+        times::no_period_is_shorter_than_the_floor,
+        times::jitter_spreads_what_would_come_at_once,
+        times::a_fetch_that_finds_nothing_new_writes_the_times_once,
+        times::nothing_happens_while_suspended,
+        times::a_fight_over_a_sidecar_slows_down,
+    );
+    tests!(
+        suite,
+        apart(Parts::ApiOnly):
+        schema::generators_that_an_older_installation_stored_hurt_no_other,
+        process::istio_may_be_installed_later_and_removed,
+        process::another_leader_fetches_only_what_is_due,
+        process::a_fetch_under_way_does_not_hold_up_the_end,
+    )
 }
