@@ -1,17 +1,16 @@
-//! `outrigger serve` against a cluster: the flags, and what the controllers have in common.
+//! `outrigger serve` against a cluster: the flags, and the parts of all controllers put together.
 
 use super::Job;
 use super::certificates::Source;
 use super::feature_gates::FeatureGates;
+use super::part::Common;
 use super::{sidecar_generator, sidecarset};
+use crate::admission::ServingCertificate;
 use crate::admission::registration::{CONVERSION_SERVICE, FailurePolicy, Reach, SERVICE, ScopeMode};
-use crate::admission::{Handler, ServingCertificate};
-use crate::cluster::{self, Events, Leadership, Tasks, Term, Watch, events, lease};
-use crate::telemetry::{Metrics, Readiness, Webhook};
+use crate::cluster::{self, Leadership, Tasks, Term, Watch, events, lease};
+use crate::telemetry::{Metrics, Readiness};
 use anyhow::{Context, Result};
-use futures::future::{BoxFuture, join_all};
-use http::Uri;
-use kube::Client;
+use futures::future::join_all;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -119,27 +118,6 @@ impl Flags {
             }
         }
     }
-}
-
-/// What all controllers share.
-pub(super) struct Common {
-    pub client: Client,
-    /// Of the API server.
-    pub url: Uri,
-    pub events: Events,
-    pub metrics: Arc<Metrics>,
-}
-
-/// What a controller adds to the process.
-pub(super) struct Part {
-    /// What it serves.
-    pub webhooks: Vec<(Webhook, Handler)>,
-    /// What has to be so for that.
-    pub readiness: Readiness,
-    /// What it plans from.
-    pub watches: Vec<Watch>,
-    /// Its work in a term.
-    pub lead: Box<dyn Fn(Term) -> BoxFuture<'static, ()> + Send + Sync>,
 }
 
 /// Watches the cluster, and says how to serve what is in it. `front` has the certificate's source if there are webhooks to serve.

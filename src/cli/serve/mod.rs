@@ -4,6 +4,7 @@ mod certificates;
 mod cluster;
 mod feature_gates;
 mod files;
+mod part;
 mod queues;
 mod sidecar_generator;
 mod sidecarset;

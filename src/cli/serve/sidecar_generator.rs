@@ -1,6 +1,6 @@
 //! The controller `sidecargenerator`: Istio Sidecars from URLs, and the flags about what may be fetched.
 
-use super::cluster::{Common, Part};
+use super::part::{Common, Part};
 use super::queues;
 use crate::api::go_duration;
 use crate::cluster::{Tasks, Term, api_server};

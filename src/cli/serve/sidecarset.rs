@@ -1,7 +1,7 @@
 //! The controller `sidecarset`: injection of SidecarSets, the registration of its webhooks, status and revisions.
 
 use super::certificates::Source;
-use super::cluster::{Common, Part};
+use super::part::{Common, Part};
 use super::queues;
 use super::trust::Trust;
 use crate::admission::registration::{BreakGlass, Published, Registrar, Registration, Widening};

@@ -1,0 +1,30 @@
+//! What the controllers of a process share, and what each adds to it.
+
+use crate::admission::Handler;
+use crate::cluster::{Events, Term, Watch};
+use crate::telemetry::{Metrics, Readiness, Webhook};
+use futures::future::BoxFuture;
+use http::Uri;
+use kube::Client;
+use std::sync::Arc;
+
+/// What all controllers share.
+pub(super) struct Common {
+    pub client: Client,
+    /// Of the API server.
+    pub url: Uri,
+    pub events: Events,
+    pub metrics: Arc<Metrics>,
+}
+
+/// What a controller adds to the process.
+pub(super) struct Part {
+    /// What it serves.
+    pub webhooks: Vec<(Webhook, Handler)>,
+    /// What has to be so for that.
+    pub readiness: Readiness,
+    /// What it plans from.
+    pub watches: Vec<Watch>,
+    /// Its work in a term.
+    pub lead: Box<dyn Fn(Term) -> BoxFuture<'static, ()> + Send + Sync>,
+}
