@@ -32,6 +32,7 @@ pub struct Fetcher {
 struct Shared {
     clients: Clients,
     places: Places,
+    places_of_failing: Places,
     proxies: Option<Proxies>,
     user_agent: HeaderValue,
     limits: Limits,
@@ -51,7 +52,9 @@ impl Fetcher {
         let guard = Guard { allow: allow.into(), refused };
         let reach = Reach { guard, resolver, proxies: proxies.clone(), timeout: limits.connect };
         let places = Places::new(limits.requests, limits.requests_per_host);
-        Self { shared: Arc::new(Shared { clients: Clients::new(reach, limits), places, proxies, user_agent, limits }) }
+        let places_of_failing = Places::new(limits.failing_requests, limits.requests_per_host);
+        let clients = Clients::new(reach, limits);
+        Self { shared: Arc::new(Shared { clients, places, places_of_failing, proxies, user_agent, limits }) }
     }
 
     /// Gets what a request asks for. Waits for a place first, for as long as that takes; then the limits hold. Dropping the
@@ -64,10 +67,11 @@ impl Fetcher {
         if request.credentials.as_ref().is_some_and(|credentials| !credentials.may_go_to(&request.target)) {
             return Err(FetchError::at(&request.target, Problem::Recipient));
         }
+        let places = if request.failed_before { &self.shared.places_of_failing } else { &self.shared.places };
         let mut target = request.target.clone();
         let mut left = limits.total;
         for _ in 0..=limits.redirects {
-            let _place = self.shared.places.take(&target.host().to_string()).await;
+            let _place = places.take(&target.host().to_string()).await;
             let start = Instant::now();
             let hop = timeout(left, self.shared.hop(&request, &target)).await;
             match hop.unwrap_or(Err(Problem::Timeout(limits.total))) {

@@ -19,6 +19,8 @@ pub struct Request {
     pub credentials: Option<Credentials>,
     /// Those of the last answer, so that the same need not be sent again. Default none.
     pub validators: Validators,
+    /// Whether the same failed the last time. Such requests have places of their own. Default no.
+    pub failed_before: bool,
 }
 
 /// Which server certificates are good.
@@ -40,6 +42,7 @@ impl Request {
             trust: Trust::default(),
             credentials: None,
             validators: Validators::default(),
+            failed_before: false,
         }
     }
 }

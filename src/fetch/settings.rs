@@ -41,7 +41,10 @@ pub struct Limits {
     pub redirects: usize,
     /// Requests at once; others wait. Default 256.
     pub requests: usize,
-    /// Requests at once to one host; others wait. Default 16.
+    /// Requests at once that failed the last time, beside the others: what hangs again and again keeps nobody else waiting.
+    /// Default 64.
+    pub failing_requests: usize,
+    /// Of both, requests at once to one host; others wait. Default 32.
     pub requests_per_host: usize,
     /// How long an unused connection is kept. Default 90 s.
     pub idle: Duration,
@@ -70,7 +73,8 @@ impl Default for Limits {
             body: 1024 * 1024,
             redirects: 10,
             requests: 256,
-            requests_per_host: 16,
+            failing_requests: 64,
+            requests_per_host: 32,
             idle: Duration::from_secs(90),
             trusts: 64,
         }

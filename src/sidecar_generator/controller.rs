@@ -4,7 +4,7 @@
 //! at again.
 
 use super::answer::{FETCH_FAILED, Good, Problem, judge};
-use super::fetching::{Fetching, Labels};
+use super::fetching::{Earlier, Fetching, Labels};
 use super::generator::{Key, ObservedGenerator, UsableSpec};
 use super::leader::Leader;
 use super::memory::Ended;
@@ -13,7 +13,7 @@ use super::state::State;
 use super::{Watches, gauges};
 use crate::api::sidecar_generator::{API_VERSION, KIND};
 use crate::cluster::{Event, Events, Term, WorkQueue, queue};
-use crate::fetch::{Fetcher, Validators};
+use crate::fetch::Fetcher;
 use crate::telemetry::metrics::GeneratorMetrics;
 use futures::FutureExt;
 use futures::future::join;
@@ -203,7 +203,8 @@ impl Shared {
         memory.fetching = Some(generator.generation);
         let good = memory.good.as_ref().filter(|good| good.generation == generator.generation);
         let validators = good.map(|good| good.validators.clone()).unwrap_or_default();
-        let task = Arc::clone(self).fetch(Arc::clone(generator), *begun, validators);
+        let earlier = Earlier { validators, failed: memory.is_failing() };
+        let task = Arc::clone(self).fetch(Arc::clone(generator), *begun, earlier);
         let underway = Underway { number: *begun, _task: AbortOnDropHandle::new(tokio::spawn(task)) };
         fetches.insert(generator.key.clone(), underway);
     }
@@ -217,10 +218,10 @@ impl Shared {
     }
 
     /// A fetch, from its begin to what is remembered of it.
-    async fn fetch(self: Arc<Self>, generator: Arc<ObservedGenerator>, number: u64, validators: Validators) {
+    async fn fetch(self: Arc<Self>, generator: Arc<ObservedGenerator>, number: u64, earlier: Earlier) {
         let Ok(spec) = &generator.usable else { return };
         let fetch = async {
-            let answer = self.fetching.fetch(&generator, spec, validators).await;
+            let answer = self.fetching.fetch(&generator, spec, earlier).await;
             let sharing = if answer.is_ok() { self.sharing(&generator, spec).await } else { None };
             (answer.and_then(|answer| judge(answer, &generator, spec)), sharing)
         };

@@ -31,6 +31,15 @@ pub(super) struct Fetching {
     outcomes: Arc<[(Outcome, Counter)]>,
 }
 
+/// What is known of earlier fetches of the same.
+#[derive(Debug, Default)]
+pub(super) struct Earlier {
+    /// Of the last good answer.
+    pub validators: Validators,
+    /// Whether the last one failed.
+    pub failed: bool,
+}
+
 impl Fetching {
     pub fn new(client: Client, fetcher: Fetcher, metrics: GeneratorMetrics) -> Self {
         let outcomes = Outcome::ALL.map(|outcome| (outcome, metrics.fetches(outcome.label())));
@@ -42,11 +51,13 @@ impl Fetching {
         &self,
         generator: &ObservedGenerator,
         spec: &UsableSpec,
-        validators: Validators,
+        earlier: Earlier,
     ) -> Result<Answer, Problem> {
         let (trust, credentials) = secrets::read(&self.client, generator, spec).await?;
         let accept = HeaderValue::from_static("application/json");
-        let request = Request { accept, trust, credentials, validators, ..Request::new(spec.url.clone()) };
+        let Earlier { validators, failed: failed_before } = earlier;
+        let target = spec.url.clone();
+        let request = Request { target, accept, trust, credentials, validators, failed_before };
         let start = Instant::now();
         let result = self.fetcher.get(request).await;
         self.metrics.fetched(start.elapsed());

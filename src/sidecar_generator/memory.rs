@@ -130,6 +130,12 @@ impl Memory {
         doubled.mul_f64(0.5 + random / 2.0).max(problem.retry_after.unwrap_or_default().min(period))
     }
 
+    /// Whether the last fetch failed.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.failures > 0
+    }
+
     /// The last fetch, if it was for this generation.
     #[must_use]
     pub fn fetched_for(&self, generation: i64) -> Option<&Fetched> {

@@ -108,6 +108,29 @@ async fn a_host_whose_places_are_taken_delays_itself_only() {
 }
 
 #[tokio::test]
+async fn what_fails_again_and_again_takes_no_place_of_others() {
+    let slow = Server::start(|_, _| (Vec::new(), Then::Hang)).await;
+    let quick = Server::start(|_, _| ok("quick")).await;
+    let fetcher = limited(|limits| {
+        limits.requests = 1;
+        limits.failing_requests = 1;
+    });
+    let failing = |url: &str| Request { failed_before: true, ..request(url) };
+    let (hanging, next) = (failing(&slow.url("/1")), failing(&quick.url("/2")));
+    let taken = tokio::spawn({
+        let fetcher = fetcher.clone();
+        async move { fetcher.get(hanging).await }
+    });
+    slow.head().await;
+    let mut next = Box::pin(fetcher.get(next));
+    assert!(poll!(&mut next).is_pending(), "one of those at a time");
+    assert_eq!(body(get(&fetcher, &quick.url("/")).await), "quick");
+    assert!(poll!(&mut next).is_pending());
+    taken.abort();
+    assert_eq!(body(next.await), "quick");
+}
+
+#[tokio::test]
 async fn waiting_for_a_place_takes_nothing_of_the_time() {
     let slow = Server::start(|_, _| (Vec::new(), Then::Hang)).await;
     let quick = Server::start(|_, _| ok("quick")).await;

@@ -232,6 +232,23 @@ async fn a_slow_url_delays_no_other() {
 }
 
 #[tokio::test]
+async fn a_url_that_failed_before_takes_no_place_of_others() {
+    let limits = fetch::Limits { requests: 1, failing_requests: 1, ..fetch::Limits::default() };
+    let allow = vec!["127.0.0.1".parse().unwrap()];
+    let world = World::with(fetch::Settings { allow, limits, ..fetch::Settings::default() }).await;
+    world.apply("slow", 1);
+    world.drain().await;
+    world.reconcile("slow").await;
+    world.web.next().await.answer("503 Service Unavailable", "").await;
+    world.reconcile_next().await;
+    world.apply("slow", 2);
+    world.reconcile("slow").await;
+    let _hanging = world.web.next().await;
+    world.settle("g").await;
+    assert_eq!(world.ready("g").0, "True");
+}
+
+#[tokio::test]
 async fn a_fetch_ends_with_its_term_and_what_it_would_have_brought_is_not_written() {
     let world = World::new().await;
     world.apply("g", 1);
