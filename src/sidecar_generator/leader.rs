@@ -116,24 +116,41 @@ impl Leader {
             let after = ObservedGenerator::read(object);
             self.shared.lock().state.wrote_generator(&generator.resource_version, after);
         }
-        if let Some((reason, message)) = new_trouble(&generator.status, &status) {
-            tracing::warn!(generator = %key, reason, "{message}");
-            self.shared.publish(generator, EventType::Warning, reason, message.to_owned());
+        match news(&generator.status, &status) {
+            Some(News::Trouble(reason, message)) => {
+                tracing::warn!(generator = %key, reason, "{message}");
+                self.shared.publish(generator, EventType::Warning, reason, message.to_owned());
+            }
+            Some(News::Recovery(message)) => {
+                tracing::info!(generator = %key, "all is well again: {message}");
+                self.shared.publish(generator, EventType::Normal, "Recovered", message.to_owned());
+            }
+            None => {}
         }
         Ok(true)
     }
 }
 
-/// Reason and message of the condition `Ready` where it is false, and was not for the same reason before.
-pub(super) fn new_trouble<'a>(
-    before: &SidecarGeneratorStatus,
-    after: &'a SidecarGeneratorStatus,
-) -> Option<(&'a str, &'a str)> {
-    let ready = after.conditions.iter().find(|condition| condition.type_ == READY && condition.status == "False")?;
+/// What a new status has to tell, by its condition `Ready`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum News<'a> {
+    /// Reason and message of trouble that is new, or another one than before.
+    Trouble(&'a str, &'a str),
+    /// The message after trouble that is over.
+    Recovery(&'a str),
+}
+
+/// What is to be told once when one status follows another.
+pub(super) fn news<'a>(before: &SidecarGeneratorStatus, after: &'a SidecarGeneratorStatus) -> Option<News<'a>> {
+    let is = after.conditions.iter().find(|condition| condition.type_ == READY)?;
     let was = before.conditions.iter().find(|condition| condition.type_ == READY);
-    let is_new = was
-        .is_none_or(|was| (&was.status, &was.reason, &was.message) != (&ready.status, &ready.reason, &ready.message));
-    is_new.then_some((ready.reason.as_str(), ready.message.as_str()))
+    let changed =
+        was.is_none_or(|was| (&was.status, &was.reason, &was.message) != (&is.status, &is.reason, &is.message));
+    match is.status.as_str() {
+        "False" => changed.then_some(News::Trouble(&is.reason, &is.message)),
+        "True" => was.filter(|was| was.status == "False").map(|_| News::Recovery(&is.message)),
+        _ => None,
+    }
 }
 
 /// An object as far as a write needs it.

@@ -4,6 +4,7 @@ use super::*;
 use crate::cluster::tests::server::{Server, served};
 use crate::cluster::{Outcome, Watch, events, watch};
 use crate::fetch;
+use crate::sidecar_generator::leader::{News, news};
 use crate::sidecar_generator::tests::{generator, sidecar};
 use crate::telemetry::Metrics;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -417,24 +418,23 @@ async fn an_address_that_is_refused_is_told_with_what_opens_it() {
 }
 
 #[test]
-fn trouble_is_new_when_it_begins_and_when_its_text_changes() {
+fn trouble_is_told_when_it_begins_when_its_text_changes_and_when_it_ends() {
     let status = |conditions: Value| serde_json::from_value(json!({"conditions": conditions})).unwrap();
     let ready = |is: &str, message: &str| {
         status(json!([{"type": "Ready", "status": is, "reason": "R", "message": message,
                        "lastTransitionTime": "2026-01-08T19:07:21Z"}]))
     };
     let (none, good, bad, worse) = (status(json!([])), ready("True", "x"), ready("False", "x"), ready("False", "y"));
-    let new = |before, after| {
-        crate::sidecar_generator::leader::new_trouble(before, after).map(|(_, message)| message.to_owned())
-    };
     for (before, after, expected) in [
-        (&none, &bad, Some("x")),
-        (&good, &bad, Some("x")),
-        (&bad, &worse, Some("y")),
+        (&none, &bad, Some(News::Trouble("R", "x"))),
+        (&good, &bad, Some(News::Trouble("R", "x"))),
+        (&bad, &worse, Some(News::Trouble("R", "y"))),
         (&bad, &bad, None),
-        (&bad, &good, None),
+        (&bad, &good, Some(News::Recovery("x"))),
+        (&none, &good, None),
+        (&good, &good, None),
         (&none, &none, None),
     ] {
-        assert_eq!(new(before, after).as_deref(), expected);
+        assert_eq!(news(before, after), expected);
     }
 }
