@@ -3,6 +3,9 @@
 use super::conversion::{ConversionError, Version, convert};
 use super::defaults;
 use super::sidecarset::SidecarSet;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
@@ -32,6 +35,14 @@ impl FieldError {
     pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
         Self { field: field.into(), problem: problem.into() }
     }
+}
+
+/// Metadata and status of an object, whatever the rest of it is like; of what cannot be read the default.
+#[must_use]
+pub fn metadata_and_status<S: DeserializeOwned + Default>(object: &Value) -> (ObjectMeta, S) {
+    let metadata = object.get("metadata").and_then(|metadata| ObjectMeta::deserialize(metadata).ok());
+    let status = object.get("status").and_then(|status| S::deserialize(status).ok());
+    (metadata.unwrap_or_default(), status.unwrap_or_default())
 }
 
 /// Reads a SidecarSet and fills in its defaults.

@@ -41,7 +41,7 @@ enum Source {
 /// Tells `sink` all addresses of the API server, at once those that are known without asking it, and again whenever they change;
 /// for ever: spawn it, and drop it at shutdown. They are those of
 ///
-/// * the URL it is reached by from here ([`super::client::url`]), resolved anew every 30 s
+/// * the URL it is reached by from here ([`super::connect`]), resolved anew every 30 s
 /// * `KUBERNETES_SERVICE_HOST` and `KUBERNETES_SERVICE_PORT` of the environment
 /// * the Service `kubernetes` in `default`, and its `EndpointSlice`: needs `list` and `watch` on both. Where that is refused, the
 ///   log says so, and the others count.

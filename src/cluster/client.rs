@@ -43,7 +43,8 @@ pub enum ClientError {
     Unusable(#[source] Box<kube::Error>),
 }
 
-/// A client for the cluster of a kubeconfig (`KUBECONFIG`, else `~/.kube/config`), in a Pod for the cluster it runs in.
+/// A client for the cluster of a kubeconfig (`KUBECONFIG`, else `~/.kube/config`), in a Pod for the cluster it runs in; and the URL
+/// by which it reaches the API server.
 ///
 /// `context` names a context of the kubeconfig; the default is its current one. Nothing is sent yet, so a cluster that cannot
 /// be reached is no error here.
@@ -53,16 +54,10 @@ pub enum ClientError {
 ///
 /// # Errors
 /// When there is no configuration, or one that cannot be used.
-pub async fn connect(context: Option<&str>) -> Result<Client, ClientError> {
-    client_of(configuration(context).await?)
-}
-
-/// The URL by which [`connect`] reaches the API server.
-///
-/// # Errors
-/// As [`connect`].
-pub async fn url(context: Option<&str>) -> Result<Uri, ClientError> {
-    Ok(configuration(context).await?.cluster_url)
+pub async fn connect(context: Option<&str>) -> Result<(Client, Uri), ClientError> {
+    let configuration = configuration(context).await?;
+    let url = configuration.cluster_url.clone();
+    Ok((client_of(configuration)?, url))
 }
 
 async fn configuration(context: Option<&str>) -> Result<Config, ClientError> {

@@ -6,7 +6,6 @@ use crate::api::decode::{self, FieldError};
 use crate::api::keys;
 use crate::api::sidecarset::{InjectRevision, SidecarSet, SidecarSetStatus, UpdateStrategy, UpdateStrategyType};
 use crate::injection::{InjectableSet, revision_data};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -73,15 +72,6 @@ pub enum Updates {
     AllBut(IntOrString),
 }
 
-/// Metadata and status, whatever the rest is like.
-#[derive(Deserialize)]
-struct Frame {
-    #[serde(default)]
-    metadata: ObjectMeta,
-    #[serde(default)]
-    status: Value,
-}
-
 /// Never fails, so that a watch goes on whatever is stored.
 impl<'de> Deserialize<'de> for ObservedSet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -93,10 +83,7 @@ impl ObservedSet {
     /// Reads a SidecarSet of either version. Nothing in it makes this fail: what cannot be used is told in `usable`.
     #[must_use]
     pub fn read(object: Value) -> Self {
-        let (metadata, status) = match Frame::deserialize(&object) {
-            Ok(Frame { metadata, status }) => (metadata, SidecarSetStatus::deserialize(status).unwrap_or_default()),
-            Err(_) => Default::default(),
-        };
+        let (metadata, status) = decode::metadata_and_status(&object);
         let usable = decode::sidecarset(object).map_err(|e| e.to_string());
         Self {
             name: metadata.name.unwrap_or_default(),

@@ -12,7 +12,7 @@ use super::sidecar::{ObservedSidecar, Ownership};
 use super::state::State;
 use super::{Watches, gauges};
 use crate::api::sidecar_generator::{API_VERSION, KIND};
-use crate::cluster::{Event, Events, Term, WorkQueue, queue};
+use crate::cluster::{Event, Events, Term, Watch, WorkQueue, queue};
 use crate::fetch::Fetcher;
 use crate::telemetry::metrics::GeneratorMetrics;
 use futures::FutureExt;
@@ -152,6 +152,7 @@ impl Controller {
         tokio::select! {
             () = &mut work => {}
             () = shared.look_at_reselected() => {}
+            () = shared.look_at_all_as_istio_comes_and_goes(&watches.sidecars) => {}
             () = shared.keep_gauges() => {}
             () = term.ended() => {
                 stop.cancel();
@@ -178,6 +179,17 @@ impl Shared {
             ticks.tick().await;
             let touched = self.lock().state.reselected();
             self.add(touched);
+        }
+    }
+
+    /// The watch tells its sink of an empty or first list before it says that the kind went or came.
+    async fn look_at_all_as_istio_comes_and_goes(&self, sidecars: &Watch) {
+        let mut absent = sidecars.is_absent();
+        loop {
+            absent = !absent;
+            sidecars.until_absent(absent).await;
+            let all = self.lock().state.keys().cloned().collect();
+            self.add(all);
         }
     }
 

@@ -99,15 +99,6 @@ struct SecretRef {
     key: Option<String>,
 }
 
-/// Metadata and status, whatever the rest is like.
-#[derive(Deserialize)]
-struct Frame {
-    #[serde(default)]
-    metadata: ObjectMeta,
-    #[serde(default)]
-    status: Value,
-}
-
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
@@ -135,12 +126,7 @@ impl ObservedGenerator {
     #[must_use]
     pub fn read(mut object: Value) -> Self {
         let spec = object.get_mut("spec").map(Value::take).unwrap_or_default();
-        let (metadata, status) = match Frame::deserialize(object) {
-            Ok(Frame { metadata, status }) => {
-                (metadata, SidecarGeneratorStatus::deserialize(status).unwrap_or_default())
-            }
-            Err(_) => Default::default(),
-        };
+        let (metadata, status) = decode::metadata_and_status(&object);
         Self {
             key: Key::of(&metadata),
             uid: metadata.uid.unwrap_or_default(),

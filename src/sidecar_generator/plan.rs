@@ -12,9 +12,6 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use std::time::Duration;
 
-/// A Sidecar that is being garbage-collected, or a kind that is being installed, is looked at again after this.
-const SOON: Duration = Duration::from_secs(2);
-
 /// The spec cannot be followed.
 pub const INVALID_SPEC: &str = "InvalidSpec";
 /// The Sidecar of that name is somebody else's.
@@ -78,8 +75,7 @@ pub fn plan(generator: &ObservedGenerator, around: Around<'_>, memory: &Memory, 
     if !around.installed {
         let message =
             "Istio's Sidecar kind is not installed in this cluster (networking.istio.io/v1); it is looked for";
-        let wake = Some(SOON);
-        return Plan { wake, ..held(generator, &State::failing(NOT_INSTALLED, message), now) };
+        return held(generator, &State::failing(NOT_INSTALLED, message), now);
     }
     let sidecar = around.neighbours.and_then(|neighbours| neighbours.get(&generator.key.name)).map(AsRef::as_ref);
     match sidecar.map(|sidecar| sidecar.ownership(generator)) {
@@ -87,7 +83,7 @@ pub fn plan(generator: &ObservedGenerator, around: Around<'_>, memory: &Memory, 
         Some(Ownership::OfPredecessor) => {
             let message =
                 "the Sidecar belongs to a deleted SidecarGenerator of the same name; it is made anew when it is gone";
-            Plan { wake: Some(SOON), ..held(generator, &State::failing(BEING_DELETED, message), now) }
+            held(generator, &State::failing(BEING_DELETED, message), now)
         }
         Some(Ownership::Foreign(by)) => held(generator, &State::stalled(NOT_OWNED, foreign(by.as_deref())), now),
     }
@@ -99,8 +95,8 @@ fn foreign(by: Option<&str>) -> String {
             "the Sidecar of this name is controlled by {by}; give the SidecarGenerator another name, or delete the Sidecar"
         ),
         None => format!(
-            "the Sidecar of this name was made by somebody else, or has lost its owner and its hash; delete it, annotate it {}: \"true\" to have it taken over, or \
-             give the SidecarGenerator another name",
+            "the Sidecar of this name was made by somebody else, or has lost its owner and its hash; delete it, annotate it \
+             {}: \"true\" to have it taken over, or give the SidecarGenerator another name",
             keys::ADOPT
         ),
     }

@@ -172,13 +172,11 @@ impl State {
 
     fn apply_generator(&mut self, generator: Arc<ObservedGenerator>) -> Option<Key> {
         let key = generator.key.clone();
-        if let Some(known) = self.generators.get(&key) {
-            if known.uid == generator.uid && known.resource_version == generator.resource_version {
-                return None;
-            }
-            if known.uid != generator.uid {
-                self.memories.remove(&key);
-            }
+        match self.generators.get(&key).filter(|known| known.uid == generator.uid) {
+            Some(known) if known.resource_version == generator.resource_version => return None,
+            Some(_) => {}
+            // What is remembered is of another one, perhaps of one that was deleted while its Sidecar was written.
+            None => drop(self.memories.remove(&key)),
         }
         self.generators.insert(key.clone(), generator);
         Some(key)

@@ -4,9 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Result;
+use outrigger_testbed::ControlPlane;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+
+use crate::certificates::Certificates;
+use crate::outrigger::{Start, install};
 
 /// New connections go to the replicas in turn, and to the next one where one does not answer. Open connections stay where they are.
 pub struct Balancer {
@@ -17,6 +21,14 @@ pub struct Balancer {
 }
 
 impl Balancer {
+    /// Installs what outrigger needs, and starts a balancer; with how replicas behind it start.
+    pub async fn install(plane: &ControlPlane, certificates: &Certificates) -> Result<(Self, Start)> {
+        let (kubeconfig, balancer) = (install(plane).await?, Self::start().await?);
+        let url = Some(balancer.url.clone());
+        let start = Start { url, args: certificates.arguments(), ..Start::with(&kubeconfig) };
+        Ok((balancer, start))
+    }
+
     /// Leads nowhere yet.
     pub async fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;

@@ -90,15 +90,9 @@ pub async fn overload_is_retried_by_the_api_server(case: Case<()>) -> Result<()>
 /// cannot keep up): none is refused or goes without. The creates are dry runs, which the webhook cannot tell apart but by their
 /// flag: storing 100 Pods a second would be a test of etcd.
 pub async fn a_rolling_restart_under_load_costs_no_pod(case: Case<()>) -> Result<()> {
-    let kubeconfig = install(&case.plane).await?;
     let certificates = Certificates::new()?;
-    let balancer = Balancer::start().await?;
-    let start = Start {
-        url: Some(balancer.url.clone()),
-        shutdown_delay: 1,
-        args: certificates.arguments(),
-        ..Start::with(&kubeconfig)
-    };
+    let (balancer, start) = Balancer::install(&case.plane, &certificates).await?;
+    let start = Start { shutdown_delay: 1, ..start };
     let (mut first, mut second) =
         (Outrigger::start(&case.plane, start.clone())?, Outrigger::start(&case.plane, start.clone())?);
     first.ready().await?;
@@ -131,10 +125,8 @@ pub async fn a_rolling_restart_under_load_costs_no_pod(case: Case<()>) -> Result
 /// The API server keeps connections for 90 s, outrigger for longer: a connection that idled is used again, or the API server itself
 /// opens another, and no create fails. With the variable `OUTRIGGER_LONG` for as long as that takes.
 pub async fn connections_that_idled_are_good(case: Case<()>) -> Result<()> {
-    let kubeconfig = install(&case.plane).await?;
     let certificates = Certificates::new()?;
-    let balancer = Balancer::start().await?;
-    let start = Start { url: Some(balancer.url.clone()), args: certificates.arguments(), ..Start::with(&kubeconfig) };
+    let (balancer, start) = Balancer::install(&case.plane, &certificates).await?;
     let outrigger = Outrigger::start(&case.plane, start)?;
     outrigger.ready().await?;
     balancer.lead_to([outrigger.webhook]);

@@ -26,15 +26,9 @@ pub async fn a_replica_that_is_killed_under_load_costs_what_it_was_answering(cas
 }
 
 async fn a_replica_ends_under_load(case: Case<()>, signal: &str) -> Result<()> {
-    let kubeconfig = install(&case.plane).await?;
     let certificates = Certificates::new()?;
-    let balancer = Balancer::start().await?;
-    let start = Start {
-        url: Some(balancer.url.clone()),
-        shutdown_delay: 2,
-        args: certificates.arguments(),
-        ..Start::with(&kubeconfig)
-    };
+    let (balancer, start) = Balancer::install(&case.plane, &certificates).await?;
+    let start = Start { shutdown_delay: 2, ..start };
     let mut first = Outrigger::start(&case.plane, start.clone())?;
     first.ready().await?;
     let second = Outrigger::start(&case.plane, start)?;

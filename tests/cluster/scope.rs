@@ -129,10 +129,8 @@ pub async fn pods_are_sent_as_soon_as_a_set_needs_them_and_no_others(case: Case<
 /// has not heard of the set.
 pub async fn with_two_replicas_none_is_missed_a_second_later(case: Case<()>) -> Result<()> {
     const SETS: u32 = 40;
-    let kubeconfig = install(&case.plane).await?;
     let certificates = Certificates::new()?;
-    let balancer = Balancer::start().await?;
-    let start = Start { url: Some(balancer.url.clone()), args: certificates.arguments(), ..Start::with(&kubeconfig) };
+    let (balancer, start) = Balancer::install(&case.plane, &certificates).await?;
     // A moment after the conversion of a kind is registered, the API server ends all watches of it: that is not what is tested.
     let earlier = Outrigger::start(&case.plane, start.clone())?;
     let crds = Api::<CustomResourceDefinition>::all(case.plane.client());

@@ -128,13 +128,12 @@ pub(super) async fn job(
     shutdown: &CancellationToken,
 ) -> Result<Job> {
     let flags = &args.cluster;
-    let client =
+    let (client, url) =
         cluster::connect(None).await.context("there is no cluster to serve (with --from DIR none is needed)")?;
     let identity = lease::identity();
     let mut tasks = Tasks::new(shutdown.clone());
     let (events, publish) = events::events(client.clone(), identity.clone());
     tasks.spawn_until_shutdown("events", publish);
-    let url = cluster::client::url(None).await?;
     let common = Common { client, url, events, metrics: metrics.clone() };
 
     let mut parts = Vec::new();

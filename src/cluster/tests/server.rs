@@ -28,6 +28,12 @@ impl Server {
         object
     }
 
+    /// The objects whose paths begin with this.
+    pub fn under(&self, prefix: &str) -> Vec<Value> {
+        let found = self.objects.iter().filter(|(path, _)| path.starts_with(prefix));
+        found.map(|(_, object)| object.clone()).collect()
+    }
+
     fn answer(&mut self, method: &Method, path: &str, body: &Value) -> (u16, Value) {
         let failure = |code: u16| {
             (code, json!({"kind": "Status", "status": "Failure", "code": code, "message": "no", "reason": "x"}))

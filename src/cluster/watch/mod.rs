@@ -158,6 +158,11 @@ impl Watch {
         self.shared.state.borrow().kind == Kind::Absent
     }
 
+    /// Returns when [`Watch::is_absent`] is this.
+    pub async fn until_absent(&self, absent: bool) {
+        self.until(|state| (state.kind == Kind::Absent) == absent).await;
+    }
+
     /// Returns when the sink has had a complete list; waits while the kind is absent.
     pub async fn synced(&self) {
         self.until(|state| state.kind == Kind::Present).await;

@@ -56,13 +56,9 @@ impl World {
     /// The controller is told how sets and revisions are now.
     fn catch_up(&self) {
         let server = self.server();
-        let objects = |prefix: &str| {
-            let found = server.objects.iter().filter(|(path, _)| path.starts_with(prefix));
-            found.map(|(_, object)| object.clone()).collect::<Vec<_>>()
-        };
-        let sets = objects("/apis/apps.kruise.io").into_iter().map(|object| Arc::new(ObservedSet::read(object)));
+        let sets = server.under("/apis/apps.kruise.io").into_iter().map(|object| Arc::new(ObservedSet::read(object)));
         self.controller.sets_event(Event::Reset(sets.collect()));
-        let revisions = objects(REVISIONS).into_iter().filter_map(|object| Revision::read(object).ok().flatten());
+        let revisions = server.under(REVISIONS).into_iter().filter_map(|object| Revision::read(object).ok().flatten());
         self.controller
             .revisions_event(Event::Reset(revisions.map(|revision| KeptRevision::from(&revision)).collect()));
     }

@@ -120,13 +120,9 @@ impl World {
     /// The controller is told how everything is now.
     fn catch_up(&self) {
         let server = self.server();
-        let objects = |prefix: &str| {
-            let found = server.objects.iter().filter(|(path, _)| path.starts_with(prefix));
-            found.map(|(_, object)| object.clone()).collect::<Vec<_>>()
-        };
-        let generators = objects(GENERATORS).into_iter().map(|object| Arc::new(ObservedGenerator::read(object)));
+        let generators = server.under(GENERATORS).into_iter().map(|object| Arc::new(ObservedGenerator::read(object)));
         self.controller.generators_event(Event::Reset(generators.collect()));
-        let sidecars = objects(SIDECARS).into_iter().map(|object| Arc::new(ObservedSidecar::read(object)));
+        let sidecars = server.under(SIDECARS).into_iter().map(|object| Arc::new(ObservedSidecar::read(object)));
         self.controller.sidecars_event(Event::Reset(sidecars.collect()));
     }
 

@@ -375,12 +375,12 @@ fn one_that_is_suspended_does_nothing_and_says_when_it_goes_on_by_saying_nothing
 }
 
 #[test]
-fn without_istio_it_is_said_and_looked_for() {
+fn without_istio_it_is_said_and_nothing_is_done_until_it_comes() {
     let mut world = World::settled();
     world.installed = false;
     world.sidecar = None;
     let plan = world.plan();
-    assert_eq!((plan.fetch, &plan.write, plan.wake), (Fetch::Stop, &None, Some(SOON)));
+    assert_eq!((plan.fetch, &plan.write, plan.wake), (Fetch::Stop, &None, None));
     world.does(&plan);
     assert_eq!(world.conditions()[1], ("Ready", "False", "SidecarsNotInstalled"));
     assert_eq!(world.plan().status, None, "it is said once");
@@ -394,7 +394,7 @@ fn the_sidecar_of_a_predecessor_is_waited_for() {
     world.generator["metadata"]["uid"] = json!("another");
     world.restart();
     let plan = world.plan();
-    assert_eq!((plan.fetch, &plan.write, plan.wake), (Fetch::Stop, &None, Some(SOON)));
+    assert_eq!((plan.fetch, &plan.write, plan.wake), (Fetch::Stop, &None, None));
     world.does(&plan);
     assert_eq!(world.conditions()[2], ("Reconciling", "True", "SidecarBeingDeleted"));
     world.sidecar = None;

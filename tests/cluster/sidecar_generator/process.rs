@@ -3,11 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, ListParams};
 use outrigger_testbed::{Case, wait_for};
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 
 use super::objects::{GOOD, Objects, condition, generator, next};
 use crate::outrigger::{Outrigger, PATIENCE, Start, install};
@@ -37,6 +39,10 @@ pub async fn istio_may_be_installed_later_and_removed(case: Case<()>) -> Result<
     assert_eq!(condition(&waiting, "Ready")["status"], "False");
     let (status, page) = outrigger.page("/readyz?verbose").await?;
     ensure!(status == 200, "{page}");
+    // Without the controller `sidecarset` there are no webhooks.
+    TcpStream::connect(("127.0.0.1", outrigger.webhook)).await.expect_err("nobody listens");
+    let webhooks: Api<MutatingWebhookConfiguration> = Api::all(plane.client());
+    assert_eq!(webhooks.list(&ListParams::default()).await?.items, []);
 
     plane.install_istio_crds().await?;
     objects.hosts("early", &GOOD_HOSTS).await?;
@@ -45,7 +51,9 @@ pub async fn istio_may_be_installed_later_and_removed(case: Case<()>) -> Result<
     let crds: Api<CustomResourceDefinition> = Api::all(plane.client());
     crds.delete("sidecars.networking.istio.io", &DeleteParams::default()).await?;
     objects.apply(&generator("later", &web.url("/"), &json!({}))).await?;
-    objects.condition("later", "Ready", "False", &reason(&waiting)).await?;
+    for name in ["early", "later"] {
+        objects.condition(name, "Ready", "False", &reason(&waiting)).await?;
+    }
     plane.install_istio_crds().await?;
     for name in ["early", "later"] {
         objects.hosts(name, &GOOD_HOSTS).await?;
