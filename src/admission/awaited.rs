@@ -11,10 +11,16 @@ use tokio::time::{Instant, timeout_at};
 use super::review::Review;
 use crate::api::pod::PodView;
 use crate::api::sidecarset::SidecarSet;
-use crate::injection::Selector;
+use crate::injection::{Operator, Requirement, Selector};
 
 /// For so long a set is waited for. Told it is within milliseconds as a rule; a Pod's webhook has 5 s.
 pub const PATIENCE: Duration = Duration::from_secs(2);
+
+/// So many sets are waited for at most, the latest ones: whoever may ask us to review sets can make as many as they like.
+const MOST: usize = 256;
+
+/// A set whose selector has more keys and values, in bytes, is not waited for.
+const LARGEST_SELECTOR: usize = 64 * 1024;
 
 /// The sets that are waited for. Mostly there are none, and then a review pays for one look.
 #[derive(Debug, Default)]
@@ -34,6 +40,9 @@ impl Awaited {
     pub fn expect(&self, set: &SidecarSet, now: Instant) {
         let selector = set.spec.selector.as_ref().map(|selector| Selector::parse(selector, "spec.selector"));
         let Some(Ok(selector)) = selector else { return };
+        if size(&selector) > LARGEST_SELECTOR {
+            return;
+        }
         let metadata = ObjectMeta {
             name: set.metadata.name.clone(),
             uid: set.metadata.uid.clone(),
@@ -42,6 +51,7 @@ impl Awaited {
         };
         self.sets.send_modify(|sets| {
             sets.retain(|set| now < set.until);
+            sets.drain(..(sets.len() + 1).saturating_sub(MOST));
             sets.push(AwaitedSet { metadata, selector, until: now + PATIENCE });
         });
     }
@@ -79,6 +89,18 @@ impl Awaited {
             }
         })
     }
+}
+
+/// What the keys and values of a selector take.
+fn size(selector: &Selector) -> usize {
+    let texts = selector.requirements().iter().flat_map(|Requirement { key, operator }| {
+        let values = match operator {
+            Operator::In(values) | Operator::NotIn(values) => values.as_slice(),
+            Operator::Exists | Operator::DoesNotExist => &[],
+        };
+        values.iter().chain([key])
+    });
+    texts.map(|text| size_of::<String>() + text.len()).sum()
 }
 
 /// Whether a set as it was reviewed says more than the stored one of its name: a later generation of the same object. That of
@@ -136,6 +158,23 @@ mod tests {
         waiting.await;
         assert_eq!(begun.elapsed(), PATIENCE);
         assert!(awaited.by(&pod("web"), Instant::now()).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_very_many_sets_the_latest_are_waited_for() {
+        let awaited = Awaited::default();
+        for number in 0..2 * MOST {
+            awaited.expect(&set(&format!("s{number}"), "u", 1), Instant::now());
+        }
+        assert_eq!(awaited.sets.borrow().len(), MOST);
+        assert!(awaited.by(&pod("s0"), Instant::now()).is_none());
+        assert!(awaited.by(&pod(&format!("s{}", 2 * MOST - 1)), Instant::now()).is_some());
+        let mut large = set("large", "u", 1);
+        let values: Vec<String> = (0..5_000).map(|number| number.to_string()).collect();
+        let expression = json!({"key": "app", "operator": "NotIn", "values": values});
+        large.spec.selector = serde_json::from_value(json!({"matchExpressions": [expression]})).unwrap();
+        awaited.expect(&large, Instant::now());
+        assert!(awaited.by(&pod("large"), Instant::now()).is_none());
     }
 
     #[test]

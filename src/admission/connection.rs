@@ -8,8 +8,8 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::Service;
 
-use crate::telemetry::Readiness;
+use crate::telemetry::{Readiness, Throttle};
 
 /// How long a connection may stay in each phase. The body has its own limit, [`super::Limits::body_timeout`].
 #[derive(Clone, Copy, Debug)]
@@ -108,28 +108,6 @@ impl Shared {
         if let Some(unsaid) = self.handshake_warnings.pass() {
             tracing::warn!(peer, %error, unsaid, "TLS handshake failed; if it repeats, the caBundle registered for this webhook may not fit its certificate");
         }
-    }
-}
-
-/// Lets one message pass per interval and counts the others.
-#[derive(Default)]
-struct Throttle {
-    last: Mutex<(Option<Instant>, u64)>,
-}
-
-impl Throttle {
-    const INTERVAL: Duration = Duration::from_secs(10);
-
-    /// The number of messages held back since the last that passed, if this one may pass.
-    fn pass(&self) -> Option<u64> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.0.is_some_and(|last| last.elapsed() < Self::INTERVAL) {
-            last.1 += 1;
-            return None;
-        }
-        let unsaid = last.1;
-        *last = (Some(Instant::now()), 0);
-        Some(unsaid)
     }
 }
 
@@ -418,16 +396,6 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn of_many_messages_one_passes_and_the_others_are_counted() {
-        let throttle = Throttle::default();
-        assert_eq!(throttle.pass(), Some(0));
-        assert_eq!(throttle.pass(), None);
-        assert_eq!(throttle.pass(), None);
-        throttle.last.lock().expect("not poisoned").0 = Instant::now().checked_sub(Throttle::INTERVAL);
-        assert_eq!(throttle.pass(), Some(2));
-    }
 
     #[test]
     fn the_server_idles_longer_than_the_api_server_keeps_a_connection() {

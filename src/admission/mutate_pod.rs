@@ -8,7 +8,7 @@ use super::review::{self, Review, bounded, quoted, with_patch};
 use crate::api::admission_review::{AdmissionRequest, AdmissionResponse, Status};
 use crate::api::pod::PodView;
 use crate::injection::{InjectError, Injected, Injection, PodRequest, Snapshot};
-use crate::telemetry::{InjectionResult, Metrics};
+use crate::telemetry::{InjectionResult, Metrics, seldom};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -86,7 +86,7 @@ fn inject<'a>(
         }
         Err(InjectError::Denied(denial)) => {
             let message = denial.to_string();
-            tracing::warn!(namespace, pod = pod_name, reason = message, "a Pod is denied");
+            seldom!(warn, namespace, pod = pod_name, reason = message, "a Pod is denied");
             let status = Status { code: 422, reason: "Invalid", message: &message, details: None };
             Ok((review.reply(review.deny(status)), InjectionResult::Denied))
         }

@@ -4,6 +4,7 @@ use super::review::Review;
 use crate::api::conversion::ConversionError;
 use crate::api::decode::{self, DecodeError, FieldError};
 use crate::api::sidecarset::{GROUP, KIND, SidecarSet};
+use crate::telemetry::seldom;
 use serde_json::Value;
 
 /// A review of a SidecarSet of either version.
@@ -65,7 +66,7 @@ impl<'r> Write<'r> {
         let old = request.old_object.as_ref().filter(|_| operation == "UPDATE").and_then(|old| {
             // It may have been stored while no webhook looked, and must not keep anybody from repairing it.
             decode::sidecarset(old.clone())
-                .inspect_err(|error| tracing::warn!(set = name(&set), %error, "the stored SidecarSet cannot be read"))
+                .inspect_err(|error| seldom!(warn, set = name(&set), %error, "the stored SidecarSet cannot be read"))
                 .ok()
         });
         Ok(Some(Self { object, set, old }))

@@ -114,11 +114,14 @@ fn examples(from: &std::path::Path) -> Result<Vec<Example>> {
         Folder::new(from).context("--from (run this where the examples folder is, or name another one)")?;
     let mut examples = Vec::new();
     let mut broken = None;
-    folder.poll(|change| match change.content {
-        Content::Documents(documents) => examples.extend(documents.iter().filter_map(example)),
-        Content::Broken(error) => broken = Some(error),
-        Content::Removed => {}
-    });
+    folder.poll(
+        |document| example(&document),
+        |change| match change.content {
+            Content::Documents(found) => examples.extend(found.into_iter().flatten()),
+            Content::Broken(error) => broken = Some(error),
+            Content::Removed => {}
+        },
+    );
     if let Some(error) = broken {
         bail!("{error}");
     }

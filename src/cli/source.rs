@@ -42,6 +42,14 @@ struct Object {
     read: Read,
 }
 
+/// What a document comes to.
+struct Parsed {
+    position: Position,
+    key: Key,
+    /// `None` for kinds that are not read here.
+    read: Result<Option<Read>, ObjectError>,
+}
+
 /// An object that is read here.
 #[derive(Clone, Debug)]
 enum Read {
@@ -151,7 +159,7 @@ impl Source {
     /// # Errors
     /// When one of them cannot be used, or none of them is of a kind that is read here.
     pub fn with_edits(mut self, documents: Vec<Document>) -> anyhow::Result<Self> {
-        let edits = LoadedFile::read(documents, &BTreeMap::new());
+        let edits = LoadedFile::of(documents.into_iter().map(Parsed::of), &BTreeMap::new());
         if let Some(problem) = edits.problems.into_iter().next() {
             return Err(problem.into());
         }
@@ -164,12 +172,12 @@ impl Source {
     pub fn refresh(&mut self) -> Option<&Loaded> {
         let Self { folder, files, .. } = self;
         let mut before = None;
-        folder.poll(|change| {
+        folder.poll(Parsed::of, |change| {
             let before = before.get_or_insert_with(|| objects(files));
             match change.content {
                 Content::Removed => _ = files.remove(&change.file),
-                Content::Documents(documents) => {
-                    files.insert(change.file, LoadedFile::read(documents, before));
+                Content::Documents(parsed) => {
+                    files.insert(change.file, LoadedFile::of(parsed, before));
                 }
                 Content::Broken(error) => {
                     let file = files.entry(change.file).or_default();
@@ -238,12 +246,11 @@ fn objects(files: &BTreeMap<String, LoadedFile>) -> BTreeMap<Key, Object> {
 }
 
 impl LoadedFile {
-    /// Reads the objects of a file; of one that cannot be used the last good version, wherever it stood `before`, stays.
-    fn read(documents: Vec<Document>, before: &BTreeMap<Key, Object>) -> Self {
+    /// A file of these objects; of one that cannot be used the last good version, wherever it stood `before`, stays.
+    fn of(parsed: impl IntoIterator<Item = Parsed>, before: &BTreeMap<Key, Object>) -> Self {
         let mut file = Self::default();
-        for Document { position, value } in documents {
-            let key = Key::of(&value);
-            match Read::new(&key, value) {
+        for Parsed { position, key, read } in parsed {
+            match read {
                 Ok(Some(read)) => file.objects.push(Object { position, read }),
                 Ok(None) => file.ignored += 1,
                 Err(error) => {
@@ -258,6 +265,13 @@ impl LoadedFile {
             }
         }
         file
+    }
+}
+
+impl Parsed {
+    fn of(Document { position, value }: Document) -> Self {
+        let key = Key::of(&value);
+        Self { position, read: Read::new(&key, value), key }
     }
 }
 

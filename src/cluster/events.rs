@@ -64,7 +64,7 @@ async fn send(recorder: Recorder, mut receiver: mpsc::Receiver<(Event, ObjectRef
 }
 
 /// Cuts a text to so many bytes, between two characters.
-fn shorten(text: &mut String, bytes: usize) {
+pub(super) fn shorten(text: &mut String, bytes: usize) {
     const ELLIPSIS: char = '…';
     if text.len() <= bytes {
         return;

@@ -1,19 +1,21 @@
 //! A folder of object files, read again at each poll; only what changed is reported.
 //!
-//! Polls read the content: modification times miss changes, and file-system events go blind when the kubelet swaps a
-//! mounted `ConfigMap`.
+//! Polls look at each file: file-system events go blind when the kubelet swaps a mounted `ConfigMap`. What is read is what may have
+//! changed, by the times that the system keeps of content and metadata; the modification time alone misses changes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::{self, ErrorKind, Read},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use super::{Document, MAX_FILE_BYTES, ParseError, parse};
+use super::{Document, MAX_FILE_BYTES, ParseError, parse_with};
 
 /// A folder of `*.yaml`, `*.yml` and `*.json` files, sub-folders included, or one file of any name.
 ///
@@ -24,24 +26,26 @@ pub struct Folder {
     root: PathBuf,
     /// By path below the root; the root itself is the empty path.
     seen: BTreeMap<PathBuf, Seen>,
+    /// The files that the last poll met, by path below the root.
+    sightings: BTreeMap<PathBuf, Sighting>,
     /// Changes that the last poll saw first; `None` before the first poll.
     unsettled: Option<Unsettled>,
 }
 
 /// What a poll found to be different from the poll before.
 #[derive(Debug)]
-pub struct Change {
+pub struct Change<T> {
     /// The file's path below the folder; of the folder itself, or of a single file, the path it was opened by.
     pub file: String,
     /// What is there now.
-    pub content: Content,
+    pub content: Content<T>,
 }
 
 /// What a poll found in a file.
 #[derive(Debug)]
-pub enum Content {
-    /// The file's objects: all of them, in their order.
-    Documents(Vec<Document>),
+pub enum Content<T> {
+    /// What was made of the file's objects: of all of them, in their order.
+    Documents(Vec<T>),
     /// The file cannot be used, or a folder cannot be read: keep what it last held. Reported once, not at each poll.
     Broken(FileError),
     /// The file is gone. For a folder that was reported as broken: it can be read again.
@@ -73,13 +77,39 @@ enum Seen {
     Unreadable(String),
 }
 
+/// Two changes of a file may happen within the clock tick of a file system, and bear the same times. So a file is read until it
+/// was read this long after its present times were first seen.
+const TICK: Duration = Duration::from_secs(2);
+
+/// What tells one content of a file from another without reading it. Nobody can set the time of the last change of metadata, which
+/// a change of content is, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// A file as polls met it.
+#[derive(Clone, Copy, Debug)]
+struct Sighting {
+    stamp: Stamp,
+    /// When it was first seen so.
+    since: Instant,
+    /// Whether what was last handed over is known to be its content.
+    is_settled: bool,
+}
+
 /// Changes by path; `None` for what is gone.
 type Unsettled = BTreeMap<PathBuf, Option<Seen>>;
 
 /// What a walk through the folder met, by path below the root.
 #[derive(Default)]
 struct Walk {
-    files: BTreeSet<PathBuf>,
+    /// With the stamp, where that can be had.
+    files: BTreeMap<PathBuf, Option<Stamp>>,
     unreadable_folders: BTreeMap<PathBuf, io::Error>,
     /// Real paths of the folders met, so that a loop of links ends.
     entered: BTreeSet<PathBuf>,
@@ -91,7 +121,7 @@ impl Folder {
     /// # Errors
     /// When there is nothing at `path`, or it cannot be read.
     pub fn new(path: impl Into<PathBuf>) -> Result<Self, FileError> {
-        let folder = Self { root: path.into(), seen: BTreeMap::new(), unsettled: None };
+        let folder = Self { root: path.into(), seen: BTreeMap::new(), sightings: BTreeMap::new(), unsettled: None };
         let opened = fs::metadata(&folder.root).and_then(|metadata| {
             if metadata.is_dir() { fs::read_dir(&folder.root).map(drop) } else { File::open(&folder.root).map(drop) }
         });
@@ -101,19 +131,29 @@ impl Folder {
         }
     }
 
-    /// Reads everything and hands over what changed since the last poll (at the first: everything), folders first, then files
-    /// by path, then what is gone. A file is parsed only once the one before was taken, so that one is in memory at a time.
+    /// Reads what may have changed and hands over what did since the last poll (at the first: everything), folders first, then
+    /// files by path, then what is gone. `read` is given one object after the other, so that the values of one are in memory
+    /// at a time, and a file is parsed only once the one before was taken. Returns how many files were read.
     ///
     /// A renamed file is a removal and an addition of one poll, in either order: apply all changes of a poll together.
     /// From the second poll on a change is handed over once two polls in a row have seen it: editors that empty a file before
     /// they write it would otherwise take its objects away for a moment. Nothing is reported as removed while the folder it was
     /// in cannot be read. This blocks on the file system.
-    pub fn poll(&mut self, mut take: impl FnMut(Change)) {
+    pub fn poll<T>(&mut self, read: impl FnMut(Document) -> T, take: impl FnMut(Change<T>)) -> usize {
+        self.poll_at(Instant::now(), read, take)
+    }
+
+    fn poll_at<T>(
+        &mut self,
+        now: Instant,
+        mut read: impl FnMut(Document) -> T,
+        mut take: impl FnMut(Change<T>),
+    ) -> usize {
         let unsettled = self.unsettled.replace(BTreeMap::new());
         let mut walk = Walk::default();
         match fs::metadata(&self.root) {
             Ok(metadata) if metadata.is_dir() => walk.enter(&self.root, Path::new("")),
-            Ok(_) => _ = walk.files.insert(PathBuf::new()),
+            Ok(metadata) => _ = walk.files.insert(PathBuf::new(), Some(Stamp::of(&metadata))),
             Err(error) => _ = walk.unreadable_folders.insert(PathBuf::new(), error),
         }
         let mut gone: BTreeSet<PathBuf> = self.seen.keys().cloned().collect();
@@ -124,16 +164,33 @@ impl Folder {
                 take(Change { file: self.name(&folder), content: Content::Broken(error) });
             }
         }
-        for file in walk.files {
+        let mut sightings = std::mem::take(&mut self.sightings);
+        let mut files_read = 0;
+        for (file, stamp) in walk.files {
+            let sighting = stamp.map(|stamp| match sightings.remove(&file) {
+                Some(before) if before.stamp == stamp => before,
+                _ => Sighting { stamp, since: now, is_settled: false },
+            });
+            if let Some(sighting) = sighting.filter(|sighting| sighting.is_settled) {
+                gone.remove(&file);
+                self.sightings.insert(file, sighting);
+                continue;
+            }
+            files_read += 1;
             let Some(found) = self.read(&file) else { continue };
             gone.remove(&file);
-            let now = match &found {
+            let content = match &found {
                 Ok(bytes) => Seen::Content(Sha256::digest(bytes).into()),
                 Err(error) => Seen::Unreadable(error.to_string()),
             };
-            if self.is_news(unsettled.as_ref(), &file, Some(now)) {
+            if let Some(mut sighting) = sighting {
+                let is_known = found.is_ok() && self.seen.get(&file) == Some(&content);
+                sighting.is_settled = is_known && now.duration_since(sighting.since) >= TICK;
+                self.sightings.insert(file.clone(), sighting);
+            }
+            if self.is_news(unsettled.as_ref(), &file, Some(content)) {
                 let name = self.name(&file);
-                let documents = found.and_then(|bytes| Ok(parse(&name, &bytes)?));
+                let documents = found.and_then(|bytes| Ok(parse_with(&name, &bytes, &mut read)?));
                 take(Change { file: name, content: documents.map_or_else(Content::Broken, Content::Documents) });
             }
         }
@@ -142,6 +199,7 @@ impl Folder {
                 take(Change { file: self.name(&path), content: Content::Removed });
             }
         }
+        files_read
     }
 
     /// Notes what a path holds (`None`: it is gone); whether that is a change to hand over. `unsettled` are the changes that
@@ -203,13 +261,26 @@ impl Walk {
                 continue;
             }
             let entry = folder.join(name);
-            if fs::metadata(root.join(&entry)).is_ok_and(|metadata| metadata.is_dir()) {
+            let metadata = fs::metadata(root.join(&entry)).ok();
+            if metadata.as_ref().is_some_and(fs::Metadata::is_dir) {
                 self.enter(root, &entry);
             } else if entry.extension().is_some_and(|suffix| suffix == "yaml" || suffix == "yml" || suffix == "json") {
-                self.files.insert(entry);
+                self.files.insert(entry, metadata.as_ref().map(Stamp::of));
             }
         }
         Ok(())
+    }
+}
+
+impl Stamp {
+    fn of(metadata: &fs::Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
     }
 }
 
@@ -250,16 +321,16 @@ mod tests {
         (dir, folder)
     }
 
-    fn changes(folder: &mut Folder) -> Vec<Change> {
+    fn changes(folder: &mut Folder) -> Vec<Change<Document>> {
         let mut changes = Vec::new();
-        folder.poll(|change| changes.push(change));
-        folder.poll(|change| changes.push(change)); // a change is settled once it was seen twice
+        folder.poll(|document| document, |change| changes.push(change));
+        folder.poll(|document| document, |change| changes.push(change)); // a change is settled once it was seen twice
         changes
     }
 
     /// The poll in brief: each file, and the kinds of its objects or the word for its state.
     fn poll(folder: &mut Folder) -> Vec<(String, String)> {
-        let brief = |content| match content {
+        let brief = |content: Content<Document>| match content {
             Content::Documents(documents) => {
                 documents.iter().map(|document| document.value["kind"].as_str().unwrap()).collect::<Vec<_>>().join(" ")
             }
@@ -296,7 +367,7 @@ mod tests {
         let mut folder = Folder::new(dir.path()).unwrap();
         let mut poll_once = || {
             let mut count = 0;
-            folder.poll(|_| count += 1);
+            folder.poll(|_| (), |_| count += 1);
             count
         };
         assert_eq!(poll_once(), 1);
@@ -326,6 +397,27 @@ mod tests {
         fs::write(&path, B).unwrap();
         File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
         assert_eq!(poll(&mut folder), pairs(&[("a.yaml", "B")]));
+    }
+
+    #[test]
+    fn a_file_is_read_again_only_when_it_may_have_changed() {
+        let (dir, mut folder) = folder_of(&[("a.yaml", A), ("b.yaml", B), ("c.yaml", "kind: [")]);
+        let begun = Instant::now();
+        let mut poll = |after: Duration| {
+            let mut changed = Vec::new();
+            let read = folder.poll_at(begun + after, |_| (), |change| changed.push(change.file));
+            (read, changed)
+        };
+        assert_eq!(poll(Duration::ZERO).0, 3);
+        assert_eq!(poll(TICK / 2), (3, Vec::new()), "another change may bear the same time");
+        assert_eq!(poll(TICK), (3, Vec::new()));
+        assert_eq!(poll(2 * TICK), (0, Vec::new()));
+        fs::write(dir.path().join("b.yaml"), A).unwrap();
+        fs::remove_file(dir.path().join("c.yaml")).unwrap();
+        assert_eq!(poll(3 * TICK), (1, Vec::new()));
+        assert_eq!(poll(4 * TICK), (1, vec!["b.yaml".to_owned(), "c.yaml".to_owned()]));
+        assert_eq!(poll(5 * TICK), (1, Vec::new()));
+        assert_eq!(poll(6 * TICK), (0, Vec::new()));
     }
 
     #[test]

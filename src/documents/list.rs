@@ -5,12 +5,12 @@ use serde_json::{Map, Value};
 use super::{Document, ParseError, Position};
 use crate::api::decode::type_of;
 
-/// Appends the object at `position`, or the objects of the List there. `kind: List` and every `kind: …List` with an
+/// Hands over the object at `position`, or the objects of the List there. `kind: List` and every `kind: …List` with an
 /// `items` list is a List; Lists in Lists are taken apart too, as deep as values may nest.
 ///
 /// Go servers write the items of a typed list without `apiVersion` and `kind`: an item of, say, a `SidecarSetList`
 /// that has none takes those of its list. An item of the untyped `List` must have its own.
-pub(super) fn flatten(position: Position, value: Value, documents: &mut Vec<Document>) -> Result<(), ParseError> {
+pub(super) fn flatten(position: Position, value: Value, take: &mut dyn FnMut(Document)) -> Result<(), ParseError> {
     let mut object = match value {
         Value::Object(object) => object,
         other => return Err(ParseError::NotAnObject { position, found: type_of(&other) }),
@@ -26,7 +26,7 @@ pub(super) fn flatten(position: Position, value: Value, documents: &mut Vec<Docu
         (Some(_), Some(Value::Null)) | (Some(""), None) => return Ok(()),
         (Some(""), Some(_)) => return Err(ParseError::Field { position, field: "items", problem: "is not a list" }),
         _ => {
-            documents.push(Document { position, value: Value::Object(object) });
+            take(Document { position, value: Value::Object(object) });
             return Ok(());
         }
     };
@@ -38,7 +38,7 @@ pub(super) fn flatten(position: Position, value: Value, documents: &mut Vec<Docu
         }
         let mut position = position.clone();
         position.items.push(index);
-        flatten(position, item, documents)?;
+        flatten(position, item, take)?;
     }
     Ok(())
 }

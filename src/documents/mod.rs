@@ -10,9 +10,9 @@ mod yaml;
 use std::{fmt, sync::Arc};
 
 pub use folder::{Change, Content, FileError, Folder};
-pub use parse::{MAX_FILE_BYTES, ParseError, parse};
+pub use parse::{MAX_FILE_BYTES, ParseError, parse, parse_with};
 use serde_json::Value;
-pub use value::{MAX_DEPTH, MAX_MEMORY};
+pub use value::{MAX_DEPTH, MAX_MEMORY, json};
 pub use yaml::{to_yaml, to_yaml_stream};
 
 /// One object of a file. Its value is a JSON object with a string `apiVersion` and a string `kind`, its keys in the

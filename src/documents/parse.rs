@@ -5,7 +5,7 @@
 
 use std::{fmt::Display, str::Utf8Error, sync::Arc};
 
-use serde_json::Value;
+use serde::de::IgnoredAny;
 use serde_saphyr::{Spanned, UserMessageFormatter};
 use thiserror::Error;
 
@@ -75,6 +75,15 @@ pub enum ParseError {
 /// # Errors
 /// The file's first fault. Messages hold keys of the file but no values, which may be secret.
 pub fn parse(file: &str, text: &[u8]) -> Result<Vec<Document>, ParseError> {
+    parse_with(file, text, |document| document)
+}
+
+/// As [`parse()`], with what `read` makes of each object, so that the values of one document are in memory at a time. What was
+/// made of the objects before a fault is dropped.
+///
+/// # Errors
+/// As [`parse()`].
+pub fn parse_with<T>(file: &str, text: &[u8], mut read: impl FnMut(Document) -> T) -> Result<Vec<T>, ParseError> {
     let file: Arc<str> = file.into();
     if text.len() > MAX_FILE_BYTES {
         return Err(ParseError::TooLarge { file });
@@ -83,76 +92,73 @@ pub fn parse(file: &str, text: &[u8]) -> Result<Vec<Document>, ParseError> {
         Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
         Err(source) => return Err(ParseError::NotUtf8 { file, source }),
     };
-    let mut documents = Vec::new();
-    for (line, value) in roots(&file, text)? {
-        flatten(Position { file: file.clone(), line, items: Vec::new() }, value, &mut documents)?;
-    }
-    Ok(documents)
+    let mut all = Vec::new();
+    let mut roots = Roots { file: &file, take: &mut |document| all.push(read(document)), memory: 0 };
+    roots.read(text)?;
+    Ok(all)
 }
 
-/// The documents' values and first lines. As kubectl does, a text that opens with `{` is tried as JSON first, where
-/// objects may follow each other with nothing between; it may also be a YAML flow mapping.
-fn roots(file: &Arc<str>, text: &str) -> Result<Vec<(usize, Value)>, ParseError> {
-    if !text.trim_start().starts_with('{') {
-        return yaml_roots(file, text);
-    }
-    json_roots(file, text).or_else(|json_error| yaml_roots(file, text).map_err(|_| json_error))
-}
-
-fn json_roots(file: &Arc<str>, text: &str) -> Result<Vec<(usize, Value)>, ParseError> {
-    let mut roots = Roots::new(file);
-    let mut stream = serde_json::Deserializer::from_str(text).into_iter::<Root>();
-    let (mut line, mut counted) = (1, 0);
-    loop {
-        let rest = text.get(stream.byte_offset()..).unwrap_or_default();
-        let start = text.len() - rest.trim_start().len();
-        line += text[counted..start].matches('\n').count();
-        counted = start;
-        match stream.next() {
-            None => return Ok(roots.found),
-            Some(Ok(root)) => roots.push(line, root)?,
-            Some(Err(error)) => return Err(syntax_error(file, error.line() as u64, error.column() as u64, &error)),
-        }
-    }
-}
-
-fn yaml_roots(file: &Arc<str>, text: &str) -> Result<Vec<(usize, Value)>, ParseError> {
-    let options = serde_saphyr::options! {
-        budget: serde_saphyr::budget! {
-            max_depth: MAX_DEPTH,
-            // The memory that values take is bounded where they are made, aliases expanded; these only must not be
-            // in the way of one document that fills the file.
-            max_nodes: MAX_FILE_BYTES,
-            max_events: MAX_FILE_BYTES,
-            enforce_alias_anchor_ratio: false,
-        },
-        // What aliases add per document; anchors in real files are few and small.
-        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 100_000 },
-        legacy_octal_numbers: true,
-        // A snippet would show values, which may be secret.
-        with_snippet: false,
-    };
-    let mut roots = Roots::new(file);
-    for root in serde_saphyr::read_with_options::<_, Spanned<Root>>(&mut text.as_bytes(), options) {
-        let root = root.map_err(|error| {
-            let (line, column) = error.location().map_or((1, 1), |location| (location.line(), location.column()));
-            syntax_error(file, line, column, &error.render_with_formatter(&UserMessageFormatter))
-        })?;
-        roots.push(usize::try_from(root.referenced.line()).unwrap_or(usize::MAX), root.value)?;
-    }
-    Ok(roots.found)
-}
-
-/// The documents found so far; the bound on their memory is one for the whole file.
+/// Takes the values of a file's documents; the bound on their memory is one for the whole file.
 struct Roots<'f> {
     file: &'f Arc<str>,
-    found: Vec<(usize, Value)>,
+    take: &'f mut dyn FnMut(Document),
     memory: usize,
 }
 
-impl<'f> Roots<'f> {
-    fn new(file: &'f Arc<str>) -> Self {
-        Self { file, found: Vec::new(), memory: 0 }
+impl Roots<'_> {
+    /// As kubectl does, a text that opens with `{` is tried as JSON first, where objects may follow each other with nothing
+    /// between; it may also be a YAML flow mapping.
+    fn read(&mut self, text: &str) -> Result<(), ParseError> {
+        if !text.trim_start().starts_with('{') {
+            return self.read_yaml(text);
+        }
+        let mut values = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
+        match values.find_map(Result::err) {
+            None => self.read_json(text),
+            Some(error) => self.read_yaml(text).map_err(|_| self.json_error(&error)),
+        }
+    }
+
+    fn read_json(&mut self, text: &str) -> Result<(), ParseError> {
+        let mut stream = serde_json::Deserializer::from_str(text).into_iter::<Root>();
+        let (mut line, mut counted) = (1, 0);
+        loop {
+            let rest = text.get(stream.byte_offset()..).unwrap_or_default();
+            let start = text.len() - rest.trim_start().len();
+            line += text[counted..start].matches('\n').count();
+            counted = start;
+            match stream.next() {
+                None => return Ok(()),
+                Some(Ok(root)) => self.push(line, root)?,
+                Some(Err(error)) => return Err(self.json_error(&error)),
+            }
+        }
+    }
+
+    fn read_yaml(&mut self, text: &str) -> Result<(), ParseError> {
+        let options = serde_saphyr::options! {
+            budget: serde_saphyr::budget! {
+                max_depth: MAX_DEPTH,
+                // The memory that values take is bounded where they are made, aliases expanded; these only must not be
+                // in the way of one document that fills the file.
+                max_nodes: MAX_FILE_BYTES,
+                max_events: MAX_FILE_BYTES,
+                enforce_alias_anchor_ratio: false,
+            },
+            // What aliases add per document; anchors in real files are few and small.
+            alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 100_000 },
+            legacy_octal_numbers: true,
+            // A snippet would show values, which may be secret.
+            with_snippet: false,
+        };
+        for root in serde_saphyr::read_with_options::<_, Spanned<Root>>(&mut text.as_bytes(), options) {
+            let root = root.map_err(|error| {
+                let (line, column) = error.location().map_or((1, 1), |location| (location.line(), location.column()));
+                syntax_error(self.file, line, column, &error.render_with_formatter(&UserMessageFormatter))
+            })?;
+            self.push(usize::try_from(root.referenced.line()).unwrap_or(usize::MAX), root.value)?;
+        }
+        Ok(())
     }
 
     fn push(&mut self, line: usize, root: Root) -> Result<(), ParseError> {
@@ -160,8 +166,11 @@ impl<'f> Roots<'f> {
         if self.memory > MAX_MEMORY {
             return Err(syntax_error(self.file, line as u64, 1, &out_of_memory()));
         }
-        self.found.push((line, root.value));
-        Ok(())
+        flatten(Position { file: self.file.clone(), line, items: Vec::new() }, root.value, self.take)
+    }
+
+    fn json_error(&self, error: &serde_json::Error) -> ParseError {
+        syntax_error(self.file, error.line() as u64, error.column() as u64, error)
     }
 }
 
@@ -175,7 +184,7 @@ fn syntax_error(file: &Arc<str>, line: u64, column: u64, error: &dyn Display) ->
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

@@ -29,6 +29,14 @@ pub(super) struct Root {
     pub memory: usize,
 }
 
+/// Reads one value as JSON, under the same rules and within the same bounds.
+///
+/// # Errors
+/// When it is not JSON, or breaks a rule or a bound (then the error is one of data). The message may hold a key.
+pub fn json(text: &[u8]) -> serde_json::Result<Value> {
+    serde_json::from_slice::<Root>(text).map(|root| root.value)
+}
+
 /// Reads one value, `depth` more levels allowed within and `memory` bytes left for it and all that follow.
 #[derive(Clone, Copy)]
 struct Node<'m> {

@@ -34,11 +34,13 @@ pub struct Identity {
     pub key_pem: Vec<u8>,
 }
 
-/// A host that may see credentials: `host`, at the port of the URL's scheme, or `host:port`.
+/// Who may see credentials: `host` or `host:port`, over TLS; in clear text only where that is said, as in `http://host`. The port is
+/// the scheme's where there is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipient {
+    is_https: bool,
     host: Host,
-    port: Option<u16>,
+    port: u16,
 }
 
 /// Why something cannot be used as credentials.
@@ -51,7 +53,7 @@ pub enum CredentialsError {
 
 /// A text that is no [`Recipient`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is neither host nor host:port")]
+#[error("{0:?} is neither host nor host:port, with http:// in front where it is to be sent in clear text")]
 pub struct RecipientError(String);
 
 impl Credentials {
@@ -108,8 +110,7 @@ impl fmt::Debug for Identity {
 
 impl Recipient {
     fn is(&self, target: &Target) -> bool {
-        let same_port = self.port.map_or(target.has_default_port(), |port| port == target.port());
-        same_port && self.host == target.host()
+        self.is_https == target.is_https() && self.port == target.port() && self.host == target.host()
     }
 }
 
@@ -118,16 +119,22 @@ impl FromStr for Recipient {
 
     fn from_str(text: &str) -> Result<Self, RecipientError> {
         let wrong = || RecipientError(text.to_owned());
-        let (host, port) = match text.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (host, Some(port.parse().map_err(|_| wrong())?)),
-            _ => (text, None),
+        let (is_https, place) = match text.split_once("://") {
+            Some(("https", place)) => (true, place),
+            Some(("http", place)) => (false, place),
+            Some(_) => return Err(wrong()),
+            None => (true, text),
+        };
+        let (host, port) = match place.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| wrong())?),
+            _ => (place, if is_https { 443 } else { 80 }),
         };
         let host = Host::parse(host).map_err(|_| wrong())?;
         // A star means nothing here, so that nobody takes it for one that does.
         if matches!(&host, Host::Domain(name) if name.contains('*')) {
             return Err(wrong());
         }
-        Ok(Self { host, port })
+        Ok(Self { is_https, host, port })
     }
 }
 
@@ -139,24 +146,47 @@ mod tests {
     fn credentials_go_only_to_the_hosts_that_are_named() {
         for (recipient, url, expected) in [
             ("host", "https://host/x", true),
-            ("HOST", "http://Host/", true),
+            ("HOST", "https://Host/", true),
+            ("host", "http://host/", false),
+            ("host", "http://host:443/", false),
+            ("host:8443", "http://host:8443/", false),
+            ("http://host", "http://host/", true),
+            ("http://host", "https://host/", false),
+            ("http://host", "http://host:8080/", false),
+            ("http://host:8080", "http://host:8080/", true),
+            ("http://host:8080", "https://host:8080/", false),
+            ("https://host", "https://host/", true),
+            ("https://host:8443", "https://host:8443/", true),
             ("host", "https://host:8443/", false),
             ("host", "https://sub.host/", false),
             ("host:8443", "https://host:8443/", true),
             ("host:8443", "https://host/", false),
             ("host:443", "https://host/", true),
             ("host:443", "http://host/", false),
-            ("10.0.0.1:80", "http://10.0.0.1/", true),
-            ("[fd00::1]", "http://[fd00:0::1]/", true),
-            ("[fd00::1]:81", "http://[fd00::1]:81/", true),
+            ("http://10.0.0.1:80", "http://10.0.0.1/", true),
+            ("[fd00::1]", "https://[fd00:0::1]/", true),
+            ("http://[fd00::1]:81", "http://[fd00::1]:81/", true),
         ] {
             let recipients = vec![recipient.parse().expect(recipient)];
             let credentials = Credentials { recipients, ..Credentials::default() };
             assert_eq!(credentials.may_go_to(&url.parse().expect(url)), expected, "{recipient} {url}");
         }
         assert!(!Credentials::default().may_go_to(&"https://host/".parse().expect("a URL")));
-        for text in ["", ":80", "host:", "host:x", "host:99999", "http://host", "a/b", "user@host", "*.host", "fd00::1"]
-        {
+        for text in [
+            "",
+            ":80",
+            "host:",
+            "host:x",
+            "host:99999",
+            "ftp://host",
+            "http://",
+            "http://a/b",
+            "a/b",
+            "user@host",
+            "*.host",
+            "fd00::1",
+            "https://http://host",
+        ] {
             assert_eq!(text.parse::<Recipient>(), Err(RecipientError(text.to_owned())));
         }
     }

@@ -59,11 +59,6 @@ impl Target {
         self.url.scheme() == "https"
     }
 
-    /// Whether the port is the one of the scheme.
-    pub(super) fn has_default_port(&self) -> bool {
-        self.url.port().is_none()
-    }
-
     /// Scheme, host and port, as they are shown.
     pub(super) fn origin(&self) -> String {
         self.url.origin().ascii_serialization()

@@ -12,6 +12,7 @@ use crate::cluster::{
     Event, Events, Outcome, Term, Watch, WorkQueue, WriteError, Written, apply, describe, queue, queue::Observer,
 };
 use crate::injection::Revision;
+use crate::telemetry::seldom;
 use futures::future::join_all;
 use jiff::Timestamp;
 use json_patch::jsonptr::PointerBuf;
@@ -161,7 +162,7 @@ impl Shared {
         match self.write(name, term).await {
             Ok(outcome) => outcome,
             Err(failure) => {
-                tracing::warn!(sidecarset = name, "{failure}; it is tried again");
+                seldom!(warn, sidecarset = name, "{failure}; it is tried again");
                 Outcome::Retry
             }
         }

@@ -7,7 +7,15 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::HashMap;
 
-/// A Pod as last seen. A Pod that no set was injected into keeps no containers.
+/// A set whose name a Pod records has at most so long a one, a DNS label.
+const LONGEST_NAME: usize = 63;
+
+/// So many of the sets that a Pod names are known, the first by name: well above the sets that are ever injected into one Pod.
+/// All that exist count alike with those that do not, so that it does not matter which is known first.
+const MOST_SETS: usize = 32;
+
+/// A Pod as last seen. Whatever its author wrote, what is kept is bounded: of a Pod that no set was injected into, or that
+/// is too large ([`WatchedPod`]), it is name and state only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedPod {
     /// Its namespace.
@@ -122,9 +130,7 @@ impl ObservedPod {
     pub fn of(pod: &WatchedPod, texts: &mut Texts) -> Self {
         let metadata = kube::Resource::meta(pod);
         let boxed = |text: &Option<String>| text.as_deref().unwrap_or_default().into();
-        let injected = injected(&pod.annotations, texts);
-        let keep: &[Container] = if injected.is_empty() { &[] } else { &pod.containers };
-        let keep_init: &[Container] = if injected.is_empty() { &[] } else { &pod.init_containers };
+        let injected = injected(&pod.annotations, &pod.containers, texts);
         let statuses = pod.status.container_statuses.as_deref().unwrap_or_default();
         let conditions = pod.status.conditions.iter().flatten();
         Self {
@@ -136,11 +142,11 @@ impl ObservedPod {
             phase: Phase::of(pod.status.phase.as_deref()),
             deleting: pod.deleting,
             ready: conditions.into_iter().any(|condition| &*condition.kind == "Ready" && &*condition.status == "True"),
-            containers: keep.iter().map(|container| observed_container(container, statuses, texts)).collect(),
-            init_containers: keep_init.iter().map(|container| observed_init_container(container, texts)).collect(),
+            containers: pod.containers.iter().map(|container| observed_container(container, statuses, texts)).collect(),
+            init_containers: pod.init_containers.iter().map(|c| observed_init_container(c, texts)).collect(),
             reported_containers: statuses.len(),
             injected,
-            working: working(pod.annotations.working_hot_upgrade.as_deref(), texts),
+            working: working(pod.annotations.working_hot_upgrade.as_deref(), &pod.containers, texts),
         }
     }
 
@@ -211,13 +217,16 @@ fn observed_init_container(container: &Container, texts: &mut Texts) -> Observed
     }
 }
 
-fn injected(annotations: &Annotations, texts: &mut Texts) -> Box<[InjectedSet]> {
-    let mut names: Vec<&str> = listed(annotations.injected_list.as_deref().unwrap_or_default()).collect();
+/// What the Pod records of the sets that were injected into it. Of containers that it does not have nothing is kept.
+fn injected(annotations: &Annotations, containers: &[Container], texts: &mut Texts) -> Box<[InjectedSet]> {
+    let names = listed(annotations.injected_list.as_deref().unwrap_or_default());
+    let mut names: Vec<&str> = names.filter(|name| name.len() <= LONGEST_NAME).collect();
     if names.is_empty() {
         return Box::default();
     }
     names.sort_unstable();
     names.dedup();
+    names.truncate(MOST_SETS);
     let record = Record::parse(annotations.hash.as_deref()).unwrap_or_default();
     let record_without_image = Record::parse(annotations.hash_without_image.as_deref()).unwrap_or_default();
     let states: HashMap<String, Value> = json(annotations.in_place_state.as_deref());
@@ -232,8 +241,9 @@ fn injected(annotations: &Annotations, texts: &mut Texts) -> Box<[InjectedSet]> 
             hash_without_image: filled(&without_image.hash),
             revision: recorded.revision.as_deref().and_then(&mut filled),
             name: texts.share(name),
-            image_ids_before: before
+            image_ids_before: containers
                 .iter()
+                .filter_map(|Container { name, .. }| Some((name, before.get(&**name)?)))
                 .map(|(name, last)| (texts.share(name), texts.share(&last.image_id)))
                 .collect(),
         }
@@ -241,10 +251,14 @@ fn injected(annotations: &Annotations, texts: &mut Texts) -> Box<[InjectedSet]> 
     injected.collect()
 }
 
-fn working(annotation: Option<&str>, texts: &mut Texts) -> Box<[(Text, Text)]> {
+/// Of each container with hot upgrade the one of its two that works. A name that is none of the two, or of no container, says nothing.
+fn working(annotation: Option<&str>, containers: &[Container], texts: &mut Texts) -> Box<[(Text, Text)]> {
     let map: HashMap<String, Value> = json(annotation);
-    let names = map.iter().filter_map(|(base, working)| Some((base, working.as_str()?)));
-    names.map(|(base, working)| (texts.share(base), texts.share(working))).collect()
+    let bases = containers.iter().filter_map(|Container { name, .. }| {
+        let base = name.strip_suffix("-1").or_else(|| name.strip_suffix("-2"))?;
+        (map.get(base)?.as_str() == Some(name)).then_some((base, name))
+    });
+    bases.map(|(base, working)| (texts.share(base), texts.share(working))).collect()
 }
 
 /// A map that an annotation holds as JSON; empty where it cannot be read.
@@ -270,9 +284,10 @@ mod tests {
                 "kruise.io/sidecarset-injected-list": "y,,x,y",
                 "kruise.io/sidecarset-hash": r#"{"x":{"hash":"h","controllerRevision":"x-1"},"y":"bare","z":{"hash":"q"}}"#,
                 "kruise.io/sidecarset-hash-without-image": r#"{"x":{"hash":"w"}}"#,
-                "kruise.io/sidecarset-inplace-update-state": r#"{"x":{"lastContainerStatuses":{"c":{"imageID":"id"}}},"y":5}"#,
-                "kruise.io/sidecarset-working-hotupgrade-container": r#"{"c":"c-2","d":null}"#}},
-            "spec": {"containers": [{"name": "c", "image": "i:1"}, {"name": "d", "image": "j:1"}],
+                "kruise.io/sidecarset-inplace-update-state": r#"{"x":{"lastContainerStatuses":{"c":{"imageID":"id"},"gone":{"imageID":"id"}}},"y":5}"#,
+                "kruise.io/sidecarset-working-hotupgrade-container": r#"{"h":"h-2","d":null,"c":"c","gone":"gone-1"}"#}},
+            "spec": {"containers": [{"name": "c", "image": "i:1"}, {"name": "d", "image": "j:1"},
+                                    {"name": "h-1", "image": "k:1"}, {"name": "h-2", "image": "k:1"}],
                      "initContainers": [{"name": "e", "image": "k:1", "restartPolicy": "Always"}]},
             "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}],
                        "containerStatuses": [{"name": "c", "image": "docker.io/i:1", "imageID": "i@sha256:1", "ready": true}]}
@@ -286,7 +301,7 @@ mod tests {
         assert_eq!(x.revision.as_deref(), Some("x-1"));
         assert_eq!(&*x.image_ids_before, [("c".into(), "id".into())]);
         assert_eq!((y.hash.as_deref(), y.revision.as_deref(), y.image_ids_before.len()), (Some("bare"), None, 0));
-        assert_eq!((pod.working("c"), pod.working("d")), (Some("c-2"), None));
+        assert_eq!((pod.working("h"), pod.working.len()), (Some("h-2"), 1));
         assert_eq!(pod.container("c").unwrap().status.as_ref().unwrap().image_id.as_ref(), "i@sha256:1");
         assert_eq!((&pod.container("d").unwrap().status, pod.reported_containers), (&None, 1));
         assert!(pod.init_containers[0].native);
@@ -305,8 +320,17 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_without_sidecars_keeps_no_containers() {
-        let pod = observed(&json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}));
-        assert!(pod.containers.is_empty() && pod.labels.is_empty());
+    fn of_the_sets_that_a_pod_names_a_bounded_number_is_known_whichever_exist() {
+        let of = |names: &str| {
+            let list = PodBuilder::new("p").annotation("kruise.io/sidecarset-injected-list", names);
+            let pod = ObservedPod::of(&list.watched(), &mut Texts::default());
+            pod.injected.iter().map(|set| set.name.to_string()).collect::<Vec<_>>()
+        };
+        let names: Vec<String> = (0..10 * MOST_SETS).map(|number| format!("s{number:03}")).collect();
+        assert_eq!(of(&names.join(",")), names[..MOST_SETS]);
+        let reversed: Vec<String> = names.iter().rev().cloned().collect();
+        assert_eq!(of(&reversed.join(",")), names[..MOST_SETS], "in whatever order they are named");
+        let (long, longer) = ("a".repeat(LONGEST_NAME), "b".repeat(LONGEST_NAME + 1));
+        assert_eq!(of(&format!("{longer},{long}")), [long], "what is no name of a set takes no place");
     }
 }

@@ -4,6 +4,7 @@ use super::counting::{CountingRules, Counts, Labels, Standing};
 use super::pod::ObservedPod;
 use super::text::{Text, Texts};
 use super::watched_pod::WatchedPod;
+use crate::telemetry::seldom;
 use slab::Slab;
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -48,6 +49,16 @@ impl PodIndex {
         if known.is_some_and(|key| self.pods[key].pod.is_as_in(pod)) {
             return;
         }
+        if let Some(bytes) = pod.too_large {
+            let metadata = kube::Resource::meta(pod);
+            seldom!(
+                warn,
+                namespace = metadata.namespace,
+                pod = metadata.name,
+                bytes,
+                "the Pod counts for no SidecarSet: its labels, containers and annotations of SidecarSets are too large"
+            );
+        }
         let pod = ObservedPod::of(pod, &mut self.texts);
         let Some(key) = known else {
             let names = self.by_name.entry(pod.namespace.clone()).or_default();
@@ -79,6 +90,9 @@ impl PodIndex {
         }
         self.discount(key);
         self.pods.remove(key);
+        if self.pods.is_empty() {
+            self.pods = Slab::new();
+        }
     }
 
     /// These are all Pods.
@@ -95,6 +109,7 @@ impl PodIndex {
             let (namespace, name) = (self.pods[key].pod.namespace.clone(), self.pods[key].pod.name.clone());
             self.delete_pod(&namespace, &name);
         }
+        self.texts.sweep();
     }
 
     /// A SidecarSet was created or changed; `rules` are `None` where it cannot be used, and then nothing counts for it. Its Pods
@@ -216,6 +231,7 @@ impl PodIndex {
                 sets.remove(&injected.name);
             }
         }
+        give_back(sets);
     }
 
     /// Counts Pods anew, for one set or for all that they name.
@@ -250,6 +266,13 @@ impl PodIndex {
         if self.sets.get(name).is_some_and(CountedSet::is_unused) {
             self.sets.remove(name);
         }
+    }
+}
+
+/// Gives memory back once three quarters of it are of no use: Pods may have named very many sets for a while.
+fn give_back(sets: &mut HashMap<Text, CountedSet>) {
+    if sets.len() < sets.capacity() / 4 {
+        sets.shrink_to(2 * sets.len());
     }
 }
 

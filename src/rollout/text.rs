@@ -6,16 +6,18 @@ use std::sync::Arc;
 /// A text that is kept once, however many objects hold it.
 pub type Text = Arc<str>;
 
-/// All texts in use.
+/// All texts in use, and at most as many bytes again of others.
 #[derive(Debug, Default)]
 pub struct Texts {
     known: HashSet<Text>,
-    /// Grown to this many, those that nothing holds any more are dropped.
+    /// What they take.
+    bytes: usize,
+    /// Grown to so many bytes, those that nothing holds any more are dropped.
     sweep_at: usize,
 }
 
-/// Fewer texts than this are not worth a sweep.
-const SMALLEST_SWEEP: usize = 1024;
+/// Fewer bytes than this are not worth a sweep.
+const SMALLEST_SWEEP: usize = 256 * 1024;
 
 impl Texts {
     /// The one copy of this text.
@@ -23,14 +25,28 @@ impl Texts {
         if let Some(known) = self.known.get(text) {
             return Arc::clone(known);
         }
-        if self.known.len() >= self.sweep_at {
-            self.known.retain(|text| Arc::strong_count(text) > 1);
-            self.sweep_at = (self.known.len() * 2).max(SMALLEST_SWEEP);
+        let bytes = bytes(text);
+        if self.bytes + bytes > self.sweep_at.max(SMALLEST_SWEEP) {
+            self.sweep();
         }
+        self.bytes += bytes;
         let text = Text::from(text);
         self.known.insert(Arc::clone(&text));
         text
     }
+
+    /// Drops the texts that nothing holds any more.
+    pub fn sweep(&mut self) {
+        self.known.retain(|text| Arc::strong_count(text) > 1);
+        self.known.shrink_to(2 * self.known.len());
+        self.bytes = self.known.iter().map(|text| bytes(text)).sum();
+        self.sweep_at = 2 * self.bytes;
+    }
+}
+
+/// What a text takes: its bytes, two counters, and its place among the others.
+fn bytes(text: &str) -> usize {
+    text.len() + 48
 }
 
 #[cfg(test)]
@@ -42,10 +58,22 @@ mod tests {
         let mut texts = Texts::default();
         let first = texts.share("app");
         assert!(Arc::ptr_eq(&first, &texts.share(&String::from("app"))));
-        for n in 0..10 * SMALLEST_SWEEP {
+        for n in 0..100_000 {
             texts.share(&n.to_string());
         }
-        assert!(texts.known.len() <= SMALLEST_SWEEP, "{}", texts.known.len());
+        assert!(texts.known.len() <= SMALLEST_SWEEP / 48, "{}", texts.known.len());
         assert!(Arc::ptr_eq(&first, &texts.share("app")), "a text in use stays");
+    }
+
+    #[test]
+    fn few_but_large_texts_that_nothing_holds_are_dropped_too() {
+        let mut texts = Texts::default();
+        let in_use: Vec<Text> = (0..10_000).map(|n| texts.share(&n.to_string())).collect();
+        for n in 0..1_000 {
+            texts.share(&format!("{n:0>60000}"));
+        }
+        let held: usize = texts.known.iter().map(|text| text.len()).sum();
+        assert!(held < 4 * 10_000 * 100, "{held} bytes of {} texts", texts.known.len());
+        assert_eq!(in_use.len(), 10_000);
     }
 }

@@ -1,5 +1,6 @@
 //! A Pod as the watch hands it over: of the API server's 8 KB and more only what this room uses is decoded.
 
+use crate::injection::annotations::listed;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
@@ -8,12 +9,23 @@ use serde::de::IgnoredAny;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+/// A Pod of whose labels, containers and annotations more is to be kept is not counted: its author chose them, and there may be
+/// any number of such Pods. A Pod of 60 containers stays below.
+const LARGEST: usize = 64 * 1024;
+
+/// What a text takes beside its bytes.
+const A_TEXT: usize = 64;
+
 /// A core/v1 Pod, for `Api<WatchedPod>`; becomes an [`ObservedPod`](super::pod::ObservedPod).
-#[derive(Clone, Debug, Deserialize)]
+///
+/// Of a Pod that no set was injected into, and of one that is too large to be counted, only the metadata are kept.
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(from = "Document")]
 pub struct WatchedPod {
     /// Name, namespace, uid and resourceVersion; the rest is left out.
     metadata: ObjectMeta,
+    /// So many bytes would have to be kept of it, which is too much.
+    pub(super) too_large: Option<usize>,
     /// Whether it is being deleted.
     pub(super) deleting: bool,
     pub(super) labels: BTreeMap<Box<str>, Box<str>>,
@@ -87,8 +99,8 @@ struct Document {
     status: Option<Status>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 struct Metadata {
     name: Option<String>,
     namespace: Option<String>,
@@ -108,21 +120,47 @@ struct Spec {
 
 impl From<Document> for WatchedPod {
     fn from(Document { metadata, spec, status }: Document) -> Self {
-        Self {
-            metadata: ObjectMeta {
-                name: metadata.name,
-                namespace: metadata.namespace,
-                uid: metadata.uid,
-                resource_version: metadata.resource_version,
-                ..ObjectMeta::default()
-            },
-            deleting: metadata.deletion_timestamp.is_some(),
+        let metadata_kept = ObjectMeta {
+            name: metadata.name,
+            namespace: metadata.namespace,
+            uid: metadata.uid,
+            resource_version: metadata.resource_version,
+            ..ObjectMeta::default()
+        };
+        let deleting = metadata.deletion_timestamp.is_some();
+        let annotations = metadata.annotations.unwrap_or_default();
+        if listed(annotations.injected_list.as_deref().unwrap_or_default()).next().is_none() {
+            return Self { metadata: metadata_kept, deleting, ..Self::default() };
+        }
+        let pod = Self {
+            metadata: metadata_kept,
+            too_large: None,
+            deleting,
             labels: metadata.labels.unwrap_or_default(),
-            annotations: metadata.annotations.unwrap_or_default(),
+            annotations,
             containers: spec.containers.unwrap_or_default(),
             init_containers: spec.init_containers.unwrap_or_default(),
             status: status.unwrap_or_default(),
+        };
+        let size = pod.texts().map(|text| A_TEXT + text.len()).sum();
+        if size <= LARGEST {
+            return pod;
         }
+        Self { metadata: pod.metadata, deleting, too_large: Some(size), ..Self::default() }
+    }
+}
+
+impl WatchedPod {
+    /// All that its author wrote and that is kept.
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        let Annotations { hash, hash_without_image, injected_list, in_place_state, working_hot_upgrade } =
+            &self.annotations;
+        let annotations = [hash, hash_without_image, injected_list, in_place_state, working_hot_upgrade];
+        let labels = self.labels.iter().flat_map(|(key, value)| [key, value]);
+        let containers = self.containers.iter().chain(&self.init_containers).flat_map(|c| [&c.name, &c.image]);
+        let statuses = self.status.container_statuses.iter().flatten();
+        let statuses = statuses.flat_map(|status| [&status.name, &status.image, &status.image_id]);
+        annotations.into_iter().flatten().chain(labels).chain(containers).chain(statuses).map(AsRef::as_ref)
     }
 }
 
@@ -197,5 +235,41 @@ mod tests {
             let pod: WatchedPod = serde_json::from_value(pod).unwrap();
             assert!(!pod.deleting && pod.labels.is_empty() && pod.containers.is_empty());
         }
+    }
+    #[test]
+    fn of_a_pod_that_no_set_was_injected_into_only_the_metadata_are_kept() {
+        let mut pod = json!({
+            "metadata": {"name": "p", "labels": {"a": "b"}, "annotations": {keys::HASH: "{}", keys::INJECTED_LIST: " ,"}},
+            "spec": {"containers": [{"name": "c", "image": "i"}]}
+        });
+        let of = |pod: &serde_json::Value| -> WatchedPod { serde_json::from_value(pod.clone()).unwrap() };
+        assert_eq!(of(&pod).texts().count(), 0);
+        pod["metadata"]["annotations"][keys::INJECTED_LIST] = json!("s");
+        assert_eq!(of(&pod).texts().collect::<Vec<_>>(), ["{}", "s", "a", "b", "c", "i"]);
+    }
+
+    #[test]
+    fn of_a_pod_that_is_too_large_to_be_counted_only_the_metadata_are_kept() {
+        let of = |containers: usize| -> WatchedPod {
+            let names = (0..containers).map(|number| format!("a-container-{number}"));
+            let image = |name: &str| format!("registry.example.com/some-team/{name}");
+            let digest = format!("@sha256:{}", "0".repeat(64));
+            let spec = names.clone().map(|name| json!({"image": image(&name), "name": name}));
+            let statuses = names.map(
+                |name| json!({"image": image(&name), "imageID": image(&name) + &digest, "name": name, "ready": true}),
+            );
+            serde_json::from_value(json!({
+                "metadata": {"name": "p", "uid": "u", "annotations": {keys::INJECTED_LIST: "s"}},
+                "spec": {"containers": spec.collect::<Vec<_>>()},
+                "status": {"containerStatuses": statuses.collect::<Vec<_>>()}
+            }))
+            .unwrap()
+        };
+        let large = of(60);
+        assert_eq!((large.containers.len(), large.too_large), (60, None));
+        let too_large = of(600);
+        assert_eq!(too_large.texts().count(), 0);
+        assert!(too_large.too_large.is_some_and(|size| size > LARGEST));
+        assert_eq!((too_large.meta().name.as_deref(), too_large.meta().uid.as_deref()), (Some("p"), Some("u")));
     }
 }

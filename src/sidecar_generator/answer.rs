@@ -3,9 +3,12 @@
 use super::generator::{ObservedGenerator, UsableSpec};
 use crate::api::decode::FieldError;
 use crate::api::sidecar_generator::OnEmpty;
+use crate::documents;
 use crate::fetch::{Answer, Validators};
 use crate::istio::sidecar::egress::{self, ReadError};
 use crate::istio::sidecar::{EgressListener, NOTHING, Sidecar, validate};
+use serde_json::Value;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// So many findings are named; others are counted.
@@ -16,10 +19,12 @@ const NAMED: usize = 5;
 pub struct Good {
     /// The generation of the SidecarGenerator that it was fetched for.
     pub generation: i64,
-    /// The Sidecar's spec.
-    pub sidecar: Sidecar,
+    /// The Sidecar's spec as JSON text: as values it would take many times the memory, for every SidecarGenerator.
+    pub spec: Arc<str>,
     /// Its hash.
     pub hash: String,
+    /// How many hosts it names.
+    pub hosts: usize,
     /// What Istio would warn of; empty if nothing.
     pub warnings: String,
     /// By what the server knows whether it has changed.
@@ -53,16 +58,27 @@ impl Problem {
     }
 }
 
+impl Good {
+    /// The Sidecar's spec.
+    #[must_use]
+    pub fn spec(&self) -> Value {
+        serde_json::from_str(&self.spec).unwrap_or_default() // it was written from a value: this cannot fail
+    }
+}
+
 /// Judges an answer by itself, which takes the longer the larger it is. `None`: nothing has changed.
 ///
 /// # Errors
 /// When the answer is not to be applied; the Sidecar stays as it is then.
 pub fn judge(answer: Answer, generator: &ObservedGenerator, spec: &UsableSpec) -> Result<Option<Good>, Problem> {
     let Answer::Body { bytes, validators } = answer else { return Ok(None) };
-    let mut egress = egress::read(&bytes).map_err(|error| match error {
+    let value = documents::json(&bytes).map_err(|error| unreadable(&error))?;
+    drop(bytes);
+    let mut egress = egress::read(&value).map_err(|error| match error {
         ReadError::Field(error) => not_applied(&[error]),
-        error => Problem::new(INVALID_ANSWER, error.to_string()),
+        error @ ReadError::NotAList(_) => Problem::new(INVALID_ANSWER, error.to_string()),
     })?;
+    drop(value);
     if egress.is_empty() && spec.on_empty == OnEmpty::Keep {
         let message = "the answer has no egress listeners, which Istio does not take; the Sidecar is kept as it is \
                        (spec.onEmpty: Apply would let its Pods reach nothing)";
@@ -76,8 +92,14 @@ pub fn judge(answer: Answer, generator: &ObservedGenerator, spec: &UsableSpec) -
     if !findings.errors.is_empty() {
         return Err(not_applied(&findings.errors));
     }
-    let (hash, warnings) = (sidecar.spec_hash(), listed(&findings.warnings));
-    Ok(Some(Good { generation: generator.generation, sidecar, hash, warnings, validators }))
+    Ok(Some(Good {
+        generation: generator.generation,
+        spec: sidecar.to_value().to_string().into(),
+        hash: sidecar.spec_hash(),
+        hosts: sidecar.hosts(),
+        warnings: listed(&findings.warnings),
+        validators,
+    }))
 }
 
 /// Judges a good answer by how many hosts the Sidecar has, if there is one.
@@ -85,7 +107,7 @@ pub fn judge(answer: Answer, generator: &ObservedGenerator, spec: &UsableSpec) -
 /// # Errors
 /// When it takes away too many to be applied.
 pub fn compare(good: &Good, spec: &UsableSpec, hosts_before: Option<usize>) -> Result<(), Problem> {
-    let hosts = good.sidecar.hosts();
+    let hosts = good.hosts;
     if let (Some(percent), Some(before)) = (spec.max_shrink_percent, hosts_before)
         && hosts * 100 < before * (100 - usize::from(percent.min(100)))
     {
@@ -96,6 +118,22 @@ pub fn compare(good: &Good, spec: &UsableSpec, hosts_before: Option<usize>) -> R
         return Err(Problem::new(SHRUNK_ANSWER, message));
     }
     Ok(())
+}
+
+/// Without a key of the answer, which is its text as much as a value is.
+fn unreadable(error: &serde_json::Error) -> Problem {
+    let message = if error.is_data() {
+        format!(
+            "the answer breaks a rule at line {} column {}: a key stands once in its object, values nest at most {} deep, numbers \
+             fit into 64 bits",
+            error.line(),
+            error.column(),
+            documents::MAX_DEPTH
+        )
+    } else {
+        format!("the answer is not JSON: {error}")
+    };
+    Problem::new(INVALID_ANSWER, message)
 }
 
 fn not_applied(errors: &[FieldError]) -> Problem {
@@ -114,14 +152,19 @@ fn listed(findings: &[FieldError]) -> String {
 mod tests {
     use super::*;
     use crate::sidecar_generator::tests::observed;
-    use serde_json::{Value, json};
+    use proptest::prelude::*;
+    use serde_json::json;
 
     fn judged(body: &Value, spec: &Value, before: Option<usize>) -> Result<Good, Problem> {
+        judged_text(&body.to_string(), spec, before)
+    }
+
+    fn judged_text(body: &str, spec: &Value, before: Option<usize>) -> Result<Good, Problem> {
         let mut full = json!({"url": "http://h"});
         full.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
         let generator = observed("g", &full);
         let spec = generator.usable.as_ref().unwrap();
-        let answer = Answer::Body { bytes: body.to_string().into(), validators: Validators::default() };
+        let answer = Answer::Body { bytes: body.to_owned().into(), validators: Validators::default() };
         let good = judge(answer, &generator, spec)?.unwrap();
         compare(&good, spec, before).map(|()| good)
     }
@@ -148,10 +191,10 @@ mod tests {
             assert_eq!(reason(judged(&empty, &json!({}), Some(3))), EMPTY_ANSWER);
             assert_eq!(reason(judged(&empty, &json!({"onEmpty": "Keep"}), None)), EMPTY_ANSWER);
             let applied = judged(&empty, &json!({"onEmpty": "Apply"}), Some(3)).unwrap();
-            assert_eq!(applied.sidecar.to_value(), json!({"egress": [{"hosts": ["~/*"]}]}));
+            assert_eq!(applied.spec(), json!({"egress": [{"hosts": ["~/*"]}]}));
             let guarded = json!({"onEmpty": "Apply", "maxShrinkPercent": 90});
             assert_eq!(reason(judged(&empty, &guarded, Some(3))), SHRUNK_ANSWER);
-            let before = Some(applied.sidecar.hosts());
+            let before = Some(applied.hosts);
             assert!(judged(&empty, &guarded, before).is_ok(), "the same again takes nothing away");
         }
     }
@@ -182,5 +225,32 @@ mod tests {
         let many = json!([{"hosts": vec!["x"; 20]}]);
         let message = judged(&many, &json!({}), None).unwrap_err().message;
         assert!(message.ends_with("and 15 more") && message.matches(';').count() == NAMED, "{message}");
+    }
+
+    #[test]
+    fn an_answer_that_is_not_json_or_breaks_its_rules_is_refused_without_its_text() {
+        for (answer, message) in [
+            ("", "the answer is not JSON: EOF while parsing a value at line 1 column 0"),
+            ("[secret]", "the answer is not JSON: expected value at line 1 column 2"),
+            ("[] secret", "the answer is not JSON: trailing characters at line 1 column 4"),
+            (
+                r#"[{"hosts":["./*"],"hosts":["a/*"]}]"#,
+                "the answer breaks a rule at line 1 column 25: a key stands once",
+            ),
+            (r#"[{"hosts":["./*"],"secret":{"b":1,"b":2}}]"#, "the answer breaks a rule at line 1 column "),
+            (&("[".repeat(65) + &"]".repeat(65)), "the answer breaks a rule at line 1 column "),
+            (r#"[{"hosts":["./*"],"secret":18446744073709551616}]"#, "the answer breaks a rule at line 1 column "),
+        ] {
+            let problem = judged_text(answer, &json!({}), None).unwrap_err();
+            assert_eq!(problem.reason, INVALID_ANSWER);
+            assert!(problem.message.starts_with(message) && !problem.message.contains("secret"), "{}", problem.message);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_cause_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = judged_text(&String::from_utf8_lossy(&bytes), &json!({}), None);
+        }
     }
 }

@@ -7,6 +7,7 @@ use crate::cluster::describe;
 use crate::fetch::{Answer, Fetcher, Outcome, Request, Validators};
 use crate::istio::names;
 use crate::telemetry::metrics::GeneratorMetrics;
+use crate::telemetry::seldom;
 use http::HeaderValue;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
@@ -97,7 +98,8 @@ impl Fetching {
                     sharing.insert(name.clone());
                 }
                 Err(error) => {
-                    tracing::warn!(
+                    seldom!(
+                        warn,
                         namespace,
                         "it is not known which Sidecars select the same Pods: {}",
                         describe(&error)

@@ -9,6 +9,7 @@ use super::status::READY;
 use super::write::Write;
 use crate::api::sidecar_generator::{SidecarGenerator, SidecarGeneratorStatus};
 use crate::cluster::{Outcome, Term, WriteError, Written, apply};
+use crate::telemetry::seldom;
 use jiff::Timestamp;
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, PatchOperation};
@@ -47,7 +48,7 @@ impl Leader {
                     Ok(true) => continue,
                     Ok(false) => return Outcome::Retry,
                     Err(error) => {
-                        tracing::warn!(generator = %key, "{error}; it is tried again");
+                        seldom!(warn, generator = %key, "{error}; it is tried again");
                         self.shared.lock().state.memory(key).write_problem = Some(error.to_string());
                         failed = true;
                         continue;
@@ -59,7 +60,7 @@ impl Leader {
                     Ok(true) => {}
                     Ok(false) => return Outcome::Retry,
                     Err(error) => {
-                        tracing::warn!(generator = %key, "{error}; it is tried again");
+                        seldom!(warn, generator = %key, "{error}; it is tried again");
                         return Outcome::Retry;
                     }
                 }
@@ -118,7 +119,7 @@ impl Leader {
         }
         match news(&generator.status, &status) {
             Some(News::Trouble(reason, message)) => {
-                tracing::warn!(generator = %key, reason, "{message}");
+                seldom!(warn, generator = %key, reason, "{message}");
                 self.shared.publish(generator, EventType::Warning, reason, message.to_owned());
             }
             Some(News::Recovery(message)) => {

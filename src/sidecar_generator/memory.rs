@@ -110,7 +110,7 @@ impl Memory {
         let known = self.good.as_ref();
         match answer? {
             Some(good) => {
-                compare(&good, spec, known.map(|known| known.sidecar.hosts()).or(hosts))?;
+                compare(&good, spec, known.map(|known| known.hosts).or(hosts))?;
                 if known.is_none_or(|known| known.hash != good.hash) {
                     self.writes = Writes::default();
                 }

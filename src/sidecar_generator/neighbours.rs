@@ -15,6 +15,9 @@ pub struct Neighbours {
     by_keys: BTreeMap<Vec<String>, HashMap<Vec<String>, BTreeSet<String>>>,
 }
 
+/// Keys and values of a selector.
+type Selection = (Vec<String>, Vec<String>);
+
 /// Which others select the same Pods as a Sidecar.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overlaps {
@@ -46,26 +49,29 @@ impl Neighbours {
     pub fn apply(&mut self, sidecar: Arc<ObservedSidecar>) -> bool {
         let name = sidecar.key.name.clone();
         let selection = selection(&sidecar);
-        let before = self.by_name.insert(name.clone(), sidecar).map(|before| self::selection(&before));
-        if before.as_ref() == Some(&selection) {
+        let before = self.by_name.insert(name.clone(), sidecar).and_then(|before| self::selection(&before));
+        if before == selection {
             return false;
         }
         if let Some(before) = before {
             self.deselect(&name, &before);
         }
-        let (keys, values) = selection;
-        self.by_keys.entry(keys).or_default().entry(values).or_default().insert(name);
+        if let Some((keys, values)) = selection {
+            self.by_keys.entry(keys).or_default().entry(values).or_default().insert(name);
+        }
         true
     }
 
-    /// A Sidecar is gone. Returns whether it was there.
+    /// A Sidecar is gone. Returns whether what is selected changed.
     pub fn delete(&mut self, name: &str) -> bool {
-        let Some(before) = self.by_name.remove(name) else { return false };
-        self.deselect(name, &selection(&before));
-        true
+        let before = self.by_name.remove(name).and_then(|before| selection(&before));
+        if let Some(before) = &before {
+            self.deselect(name, before);
+        }
+        before.is_some()
     }
 
-    fn deselect(&mut self, name: &str, (keys, values): &(Vec<String>, Vec<String>)) {
+    fn deselect(&mut self, name: &str, (keys, values): &Selection) {
         let Some(with_keys) = self.by_keys.get_mut(keys) else { return };
         if let Some(names) = with_keys.get_mut(values) {
             names.remove(name);
@@ -81,7 +87,7 @@ impl Neighbours {
     /// Which others select the same Pods.
     #[must_use]
     pub fn overlaps(&self, sidecar: &ObservedSidecar) -> Overlaps {
-        let (keys, values) = selection(sidecar);
+        let Some((keys, values)) = selection(sidecar) else { return Overlaps::default() };
         let ours = sidecar.selector.as_ref().map(|labels| WorkloadSelector { labels: labels.clone() });
         let mut overlaps = Overlaps::default();
         for (other_keys, by_values) in &self.by_keys {
@@ -108,9 +114,10 @@ impl Neighbours {
     }
 }
 
-/// Keys and values of the selector.
-fn selection(sidecar: &ObservedSidecar) -> (Vec<String>, Vec<String>) {
-    sidecar.selector.iter().flatten().map(|(key, value)| (key.clone(), value.clone())).unzip()
+/// What it selects by; `None` where that is nothing.
+fn selection(sidecar: &ObservedSidecar) -> Option<Selection> {
+    let labels = sidecar.selector.iter().flatten().map(|(key, value)| (key.clone(), value.clone()));
+    (!sidecar.selects_nothing).then(|| labels.unzip())
 }
 
 #[cfg(test)]
@@ -158,6 +165,15 @@ mod tests {
         assert_eq!(of("new", json!({"app": "c"})), names([], ["team"]));
         assert_eq!(of("new", json!({"version": "1"})), names(["app-v1"], ["app", "other", "team"]));
         assert_eq!(of("new", json!({"app": "b"})), names(["other"], ["team"]));
+    }
+
+    #[test]
+    fn one_whose_selector_istio_does_not_take_selects_nothing() {
+        let mut neighbours = neighbours();
+        assert!(neighbours.apply(selecting("all", &json!({"app": "*"}))));
+        assert_eq!(overlaps(&neighbours, "new", &json!({})), names([], []));
+        assert_eq!(overlaps(&neighbours, "new", &json!({"app": "*"})), names([], []));
+        assert!(!neighbours.delete("all") && neighbours.get("all").is_none());
     }
 
     #[test]

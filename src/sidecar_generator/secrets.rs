@@ -86,7 +86,8 @@ fn credentials(secret: &Secret, name: &str, target: &Target) -> Result<Credentia
     if credentials.may_go_to(target) {
         return Ok(credentials);
     }
-    let host = format!("{}:{}", target.host(), target.port());
+    let scheme = if target.is_https() { "" } else { "http://" };
+    let host = format!("{scheme}{}:{}", target.host(), target.port());
     Err(wrong(&format!(
         "does not say that it may be sent there: whoever owns it would have to annotate it {}: {host}",
         keys::SEND_TO

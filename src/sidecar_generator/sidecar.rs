@@ -3,7 +3,7 @@
 use super::generator::{Key, ObservedGenerator};
 use crate::api::keys;
 use crate::api::sidecar_generator::{API_VERSION, GROUP, KIND};
-use crate::istio::sidecar::{Sidecar, spec_hash_of};
+use crate::istio::sidecar::{Sidecar, spec_hash_of, validate_selector};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::ApiResource;
 use serde::{Deserialize, Deserializer};
@@ -31,6 +31,8 @@ pub struct ObservedSidecar {
     pub spec_hash: Option<String>,
     /// The labels it selects Pods by; `None` for all of the namespace.
     pub selector: Option<BTreeMap<String, String>>,
+    /// Whether its selector is one that Istio does not take, too many labels for example: it selects nothing, and none is kept.
+    pub selects_nothing: bool,
     /// How many hosts it names.
     pub hosts: usize,
 }
@@ -92,6 +94,8 @@ impl ObservedSidecar {
     pub fn read(object: Value) -> Self {
         let Document { metadata, spec } = Document::deserialize(object).unwrap_or_default();
         let known = Sidecar::read(&spec).unwrap_or_default();
+        let selects_nothing =
+            known.workload_selector.as_ref().is_some_and(|selector| !validate_selector(selector).errors.is_empty());
         let annotation = |key: &str| metadata.annotations.as_ref()?.get(key).map(String::as_str);
         Self {
             claimed_hash: annotation(keys::SIDECAR_SPEC_HASH).filter(|text| is_hash(text)).map(str::to_owned),
@@ -103,7 +107,11 @@ impl ObservedSidecar {
             owners: metadata.owner_references.unwrap_or_default(),
             spec_hash: spec_hash_of(&spec),
             hosts: known.hosts(),
-            selector: known.workload_selector.map(|selector| selector.labels).filter(|labels| !labels.is_empty()),
+            selector: known
+                .workload_selector
+                .map(|selector| selector.labels)
+                .filter(|labels| !labels.is_empty() && !selects_nothing),
+            selects_nothing,
         }
     }
 
@@ -228,5 +236,17 @@ mod tests {
         assert!(!changed.is_untouched());
         assert!(ObservedSidecar::read(json!({"spec": {"egress": 5, "new": true}})).spec_hash.is_none());
         assert!(ObservedSidecar::read(json!([])).spec_hash.is_some_and(|hash| hash.starts_with("44136fa3")));
+    }
+
+    #[test]
+    fn of_a_selector_that_istio_does_not_take_nothing_is_kept() {
+        let selecting = |labels: usize| {
+            let labels: BTreeMap<String, &str> = (0..labels).map(|number| (number.to_string(), "")).collect();
+            let seen = ObservedSidecar::read(sidecar("g", &json!({"workloadSelector": {"labels": labels}})));
+            (seen.selector.map(|labels| labels.len()), seen.selects_nothing)
+        };
+        assert_eq!(selecting(256), (Some(256), false));
+        assert_eq!(selecting(100_000), (None, true));
+        assert_eq!(selecting(0), (None, false), "all of the namespace");
     }
 }

@@ -28,7 +28,7 @@ pub fn write(generator: &ObservedGenerator, sidecar: Option<&ObservedSidecar>, g
     };
     let mut changes = Vec::new();
     if sidecar.spec_hash.as_ref() != Some(&good.hash) {
-        changes.push(add(&["spec"], good.sidecar.to_value()));
+        changes.push(add(&["spec"], good.spec()));
     }
     if sidecar.claimed_hash.as_ref() != Some(&good.hash) {
         changes.push(if sidecar.has_annotations {
@@ -49,7 +49,7 @@ fn object(generator: &ObservedGenerator, good: &Good) -> DynamicObject {
     let mut object = DynamicObject::new(&generator.key.name, &resource()).within(&generator.key.namespace);
     object.metadata.annotations = Some(BTreeMap::from([(keys::SIDECAR_SPEC_HASH.to_owned(), good.hash.clone())]));
     object.metadata.owner_references = Some(vec![owner(generator)]);
-    object.data(json!({"spec": good.sidecar.to_value()}))
+    object.data(json!({"spec": good.spec()}))
 }
 
 fn add(path: &[&str], value: Value) -> PatchOperation {

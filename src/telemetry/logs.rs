@@ -6,6 +6,8 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::text::Fields;
+
 /// How a log line is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -53,7 +55,7 @@ pub fn init(format: LogFormat, level: Option<&str>) -> Result<(), LogError> {
     let ansi = colour(std::io::stderr().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
-        LogFormat::Text => logs.with_ansi(ansi).finish().try_init()?,
+        LogFormat::Text => logs.with_ansi(ansi).fmt_fields(Fields).finish().try_init()?,
         LogFormat::Json => logs.json().flatten_event(true).finish().try_init()?,
     }
     // Only the place: the message of a panic may quote the data it met, and that may be a Secret.
@@ -81,6 +83,8 @@ fn filter(level: Option<&str>, environment: Option<&str>) -> Result<EnvFilter, L
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io;
+    use std::sync::{Arc, Mutex};
 
     #[test]
     fn the_command_line_wins_over_the_environment() {
@@ -105,5 +109,38 @@ mod tests {
     fn a_wrong_filter_is_an_error_that_names_its_origin() {
         let error = filter(None, Some("outrigger=loud")).expect_err("not a level").to_string();
         assert!(error.starts_with("RUST_LOG \"outrigger=loud\""), "{error}");
+    }
+
+    #[test]
+    fn text_from_outside_forges_no_line() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let logs = tracing_subscriber::fmt().with_ansi(false).without_time().with_target(false).fmt_fields(Fields);
+        let logs = logs.with_writer(move || writer.clone()).finish();
+        let forged = "a\n ERROR forged";
+        tracing::subscriber::with_default(logs, || {
+            tracing::warn!("{forged}");
+            tracing::warn!(name = forged, shown = %forged, debug = ?Some(forged), number = 5, "told");
+        });
+        let text = String::from_utf8(std::mem::take(&mut *lines.0.lock().expect("unharmed"))).expect("text");
+        let expected = [
+            r" WARN a\n ERROR forged",
+            r#" WARN told name="a\n ERROR forged" shown=a\n ERROR forged debug=Some("a\n ERROR forged") number=5"#,
+        ];
+        assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+    }
+
+    /// What was written.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("unharmed").write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
     }
 }

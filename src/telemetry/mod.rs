@@ -4,8 +4,12 @@ pub mod admin;
 pub mod logs;
 pub mod metrics;
 pub mod readiness;
+mod text;
+mod throttle;
 
 pub use admin::AdminServer;
 pub use logs::LogFormat;
 pub use metrics::{InjectionResult, Metrics, Shed, Webhook, WideningResult};
 pub use readiness::Readiness;
+pub use throttle::Throttle;
+pub(crate) use throttle::seldom;

@@ -1,5 +1,6 @@
 //! Whether this process wants requests now: named checks, and the drain that ends it.
 
+use super::text::OneLine;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -86,8 +87,8 @@ impl Report {
             .checks
             .iter()
             .filter_map(|(name, result)| match result {
-                Ok(detail) => verbose.then(|| format!("[+]{name} ok: {detail}\n")),
-                Err(detail) => Some(format!("[-]{name} failed: {detail}\n")),
+                Ok(detail) => verbose.then(|| format!("[+]{name} ok: {}\n", OneLine(detail))),
+                Err(detail) => Some(format!("[-]{name} failed: {}\n", OneLine(detail))),
             })
             .collect();
         lines.push(if self.is_ready() { "ready\n" } else { "not ready\n" }.to_owned());
@@ -118,5 +119,16 @@ mod tests {
         assert!(readiness.report().is_ready());
         readiness.drain();
         assert_eq!(readiness.report().text(false), "[-]shutdown failed: this process is stopping\nnot ready\n");
+    }
+
+    #[test]
+    fn a_detail_forges_no_line() {
+        let readiness = Readiness::new()
+            .check("files", || Ok("a\n[-]tls failed: forged".to_owned()))
+            .check("sets", || Err("b.yaml\nready".to_owned()));
+        assert_eq!(
+            readiness.report().text(true),
+            "[+]files ok: a\\n[-]tls failed: forged\n[-]sets failed: b.yaml\\nready\n[+]shutdown ok: not stopping\nnot ready\n"
+        );
     }
 }

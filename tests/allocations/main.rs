@@ -7,6 +7,8 @@
 #[allow(dead_code)]
 #[path = "../../benches/cases/mod.rs"]
 mod cases;
+mod files;
+mod generators;
 mod watched_pods;
 
 use allocation_counter::AllocationInfo;

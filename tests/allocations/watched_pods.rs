@@ -1,11 +1,12 @@
-//! How much memory a watched Pod takes once it is in the rollout's index.
+//! How much memory a watched Pod takes once it is in the rollout's index, whatever its author wrote.
 
 // The benchmarks use more of it.
 #[allow(dead_code)]
 #[path = "../../benches/pods/mod.rs"]
 mod pods;
 
-use outrigger::rollout::PodIndex;
+use outrigger::rollout::{PodIndex, WatchedPod};
+use serde_json::{Value, json};
 
 const PODS: u32 = 10_000;
 /// Bytes on the heap.
@@ -21,4 +22,99 @@ fn a_typical_injected_pod_takes_at_most_1500_bytes() {
     let each = measured.bytes_current / i64::from(PODS);
     assert!((300..=LARGEST).contains(&each), "{each} bytes");
     println!("{each} bytes a Pod");
+}
+
+/// A Pod whose author wants it to take much.
+const LARGEST_HOSTILE: i64 = 100_000;
+
+/// So many of each kind.
+const HOSTILE: usize = 20;
+
+/// A Pod of this name by which a set may have been injected, with these annotations, labels and containers.
+fn hostile(number: usize, annotations: &[(&str, String)], labels: &Value, containers: &[String]) -> String {
+    let mut all = json!({"kruise.io/sidecarset-injected-list": "logs"});
+    for (key, value) in annotations {
+        all[format!("kruise.io/sidecarset-{key}")] = json!(value);
+    }
+    let named = |fields: Value| -> Vec<Value> {
+        let container = |name: &String| {
+            let mut container = fields.clone();
+            container["name"] = json!(name);
+            container
+        };
+        containers.iter().map(container).collect()
+    };
+    json!({
+        "metadata": {"name": format!("p-{number}"), "namespace": "n", "uid": format!("u-{number}"), "resourceVersion": "1",
+                     "annotations": all, "labels": labels},
+        "spec": {"containers": named(json!({"image": format!("{number}")}))},
+        "status": {"phase": "Pending", "containerStatuses": named(json!({"image": "a", "imageID": format!("i-{number}")}))},
+    })
+    .to_string()
+}
+
+fn many(number: usize, of: impl Fn(usize) -> String) -> Vec<String> {
+    (0..number).map(of).collect()
+}
+
+/// What they have in common: as much as possible of what is kept, and nothing that two of them share.
+fn hostile_pods(kind: &str, n: usize, size: usize) -> String {
+    let none = json!({});
+    let map = |of: &dyn Fn(usize) -> (String, Value)| Value::Object((0..size).map(of).collect()).to_string();
+    match kind {
+        "names of sets" => hostile(n, &[("injected-list", many(size, |i| format!("{n}-{i}")).join(","))], &none, &[]),
+        "records" => {
+            let names = many(32, |i| format!("{n}-{i:0>55}"));
+            let entries = names.iter().map(|name| {
+                let text = format!("{name}{}", "x".repeat(size / 4));
+                (name.clone(), json!({"hash": text, "controllerRevision": format!("{text}r")}))
+            });
+            let record = Value::Object(entries.collect()).to_string();
+            hostile(n, &[("injected-list", names.join(",")), ("hash", record)], &none, &[])
+        }
+        "states" => {
+            let state = map(&|i| (format!("{n}-{i}"), json!({"imageID": format!("{i}-{n}")})));
+            let state = format!(r#"{{"logs":{{"lastContainerStatuses":{state}}}}}"#);
+            let containers = many(size / 4, |i| format!("{n}-{i}"));
+            hostile(n, &[("inplace-update-state", state)], &none, &containers)
+        }
+        "working containers" => {
+            let working = map(&|i| (format!("{n}-{i}"), json!(format!("{n}-{i}-1"))));
+            let containers = many(size / 4, |i| format!("{n}-{i}-1"));
+            hostile(n, &[("working-hotupgrade-container", working)], &none, &containers)
+        }
+        "labels" => {
+            let labels = Value::Object((0..size).map(|i| (format!("{n}-{i}"), json!(format!("{i}-{n}")))).collect());
+            hostile(n, &[], &labels, &[])
+        }
+        _ => hostile(n, &[], &none, &many(size, |i| format!("{n}-{i}"))),
+    }
+}
+
+#[test]
+fn a_pod_takes_a_bounded_amount_whatever_its_author_wrote() {
+    for kind in ["names of sets", "records", "states", "working containers", "labels", "containers"] {
+        // From what is kept whole to what is far too much.
+        for size in [100, 300, 800, 3_000, 12_000] {
+            let mut index = PodIndex::default();
+            let mut deleted = 0;
+            let measured = allocation_counter::measure(|| {
+                for number in 0..HOSTILE {
+                    let text = hostile_pods(kind, number, size);
+                    if text.len() < 1_500_000 {
+                        index.apply_pod(&serde_json::from_str::<WatchedPod>(&text).expect("a Pod"));
+                    }
+                }
+            });
+            let emptied = allocation_counter::measure(|| {
+                deleted = index.pods();
+                index.reset_pods(Vec::<WatchedPod>::new());
+            });
+            let each = measured.bytes_current / HOSTILE as i64;
+            println!("{kind}, {size}: {each} bytes a Pod");
+            assert!(each <= LARGEST_HOSTILE, "{kind}, {size}: {each} bytes");
+            let left = measured.bytes_current + emptied.bytes_current;
+            assert!(left <= 100_000, "{kind}, {size}: {left} bytes are left of {deleted} Pods");
+        }
+    }
 }

@@ -23,7 +23,7 @@ use crate::admission::{Answer, Cache, Reply};
 use crate::api::sidecarset::SidecarSet;
 use crate::cluster::{self, WriteError, Written};
 use crate::injection::Selector;
-use crate::telemetry::{Metrics, WideningResult};
+use crate::telemetry::{Metrics, WideningResult, seldom};
 
 /// How long a SidecarSet's writer is kept waiting.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -87,7 +87,7 @@ impl Widening {
         let warning = covered.err().map(|error| {
             self.metrics.widenings(WideningResult::Failed).inc();
             let set = allowed.set.metadata.name.as_deref().unwrap_or_default();
-            tracing::warn!(set, %error, "the registration could not be widened for a SidecarSet");
+            seldom!(warn, set, %error, "the registration could not be widened for a SidecarSet");
             format!("its Pods may be created without it for a while: outrigger's registration was not widened for it: {error}")
         });
         self.cache.expect(&allowed.set);

@@ -12,11 +12,20 @@ use jiff::Timestamp;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-/// How often the files are read again.
+/// How often the files are looked at again; very many files that take long, less often.
 const POLL: Duration = Duration::from_secs(1);
+
+/// The pause after a look is so many times as long as the look, so that it takes a few per cent of a core at most ...
+const REST: u32 = 20;
+
+/// ... but no longer than this.
+const LONGEST_REST: Duration = Duration::from_secs(30);
+
+/// So many problems are told one by one; others are counted.
+const TOLD: usize = 100;
 
 /// What the handlers and checks share.
 struct State {
@@ -58,10 +67,10 @@ impl State {
         self.snapshot.store(loaded.snapshot.clone());
         metrics.sidecarsets.set(i64::try_from(loaded.sets).unwrap_or(i64::MAX));
         metrics.source_errors.set(i64::try_from(loaded.problems.len()).unwrap_or(i64::MAX));
-        for problem in &loaded.problems {
+        for problem in told(&loaded.problems) {
             tracing::error!("{problem}");
         }
-        for warning in &loaded.warnings {
+        for warning in told(&loaded.warnings) {
             tracing::warn!("{warning}");
         }
         self.set_files(loaded);
@@ -75,7 +84,7 @@ impl State {
 
     /// Sets what `/readyz` says of the files.
     fn set_files(&self, loaded: &Loaded) {
-        let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+        let problems: Vec<String> = told(&loaded.problems).collect();
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         let in_use = format!("SidecarSets in use: {}", loaded.sets);
         *files = match problems.as_slice() {
@@ -92,13 +101,19 @@ fn handler(state: &Arc<State>, metrics: &Arc<Metrics>) -> Handler {
     at_once(move |body| mutate_pod::answer(body, &state.snapshot.load(), Timestamp::now(), &metrics))
 }
 
+/// The first of many things, and how many more there are.
+fn told<T: ToString>(all: &[T]) -> impl Iterator<Item = String> {
+    let more = all.len().saturating_sub(TOLD);
+    all.iter().take(TOLD).map(ToString::to_string).chain((more > 0).then(|| format!("and {more} more")))
+}
+
 /// Reads the files again and again.
 async fn refresh(mut source: Source, state: Arc<State>, metrics: Arc<Metrics>) -> Result<()> {
-    let mut ticks = tokio::time::interval(POLL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut rest = POLL;
     loop {
-        ticks.tick().await;
+        sleep(rest).await;
         let (state, metrics) = (state.clone(), metrics.clone());
+        let begun = Instant::now();
         source = tokio::task::spawn_blocking(move || {
             if let Some(loaded) = source.refresh() {
                 state.take(loaded, &metrics);
@@ -107,5 +122,31 @@ async fn refresh(mut source: Source, state: Arc<State>, metrics: Arc<Metrics>) -
         })
         .await
         .context("reading the files failed")?;
+        rest = rest_after(begun.elapsed());
+    }
+}
+
+/// The pause after a look at the files that took so long.
+fn rest_after(look: Duration) -> Duration {
+    look.saturating_mul(REST).clamp(POLL, LONGEST_REST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_at_very_many_files_take_a_few_per_cent_of_a_core() {
+        assert_eq!(rest_after(Duration::from_millis(2)), POLL);
+        assert_eq!(rest_after(Duration::from_millis(500)), Duration::from_secs(10));
+        assert_eq!(rest_after(Duration::from_secs(60)), LONGEST_REST);
+    }
+
+    #[test]
+    fn of_many_problems_the_first_are_told_and_the_others_counted() {
+        let told = |number: usize| told(&(0..number).collect::<Vec<_>>()).collect::<Vec<_>>();
+        assert_eq!(told(2), ["0", "1"]);
+        assert_eq!(told(TOLD).len(), TOLD);
+        assert_eq!(told(100_000).last().unwrap(), &format!("and {} more", 100_000 - TOLD));
     }
 }

@@ -6,6 +6,10 @@ use serde_json::value::RawValue;
 
 use super::Undecodable;
 use crate::api::decode::without_value;
+use crate::cluster::events::shorten;
+
+/// More of what is wrong with an object is not kept (bytes).
+const LONGEST_PROBLEM: usize = 1024;
 
 /// A page of a list.
 #[derive(Debug)]
@@ -94,11 +98,28 @@ pub(super) fn object<K: DeserializeOwned>(raw: &RawValue) -> Seen<K> {
     }
 }
 
-/// The field at fault and what is wrong with it.
+/// The field at fault and what is wrong with it. Names of fields are the object's, and may be of any length.
 fn problem<K: DeserializeOwned>(raw: &RawValue, error: &serde_json::Error) -> String {
     let mut deserializer = serde_json::Deserializer::from_str(raw.get());
-    match serde_path_to_error::deserialize::<_, K>(&mut deserializer) {
+    let mut problem = match serde_path_to_error::deserialize::<_, K>(&mut deserializer) {
         Err(error) => format!("{}: {}", error.path(), without_value(&error.inner().to_string())),
         Ok(_) => without_value(&error.to_string()),
+    };
+    shorten(&mut problem, LONGEST_PROBLEM);
+    problem
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn what_is_wrong_with_an_object_is_told_at_bounded_length() {
+        let key = "k".repeat(100_000);
+        let raw = RawValue::from_string(format!(r#"{{"metadata":{{"name":"a"}},"{key}":true}}"#)).unwrap();
+        let seen = object::<BTreeMap<String, BTreeMap<String, String>>>(&raw);
+        assert_eq!(seen.name, "a");
+        assert!(seen.object.is_err_and(|problem| problem.starts_with("kkk") && problem.len() <= LONGEST_PROBLEM));
     }
 }

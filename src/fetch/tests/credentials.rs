@@ -34,9 +34,7 @@ async fn user_and_password_of_a_url_are_sent_and_never_shown() {
 async fn given_credentials_come_before_those_of_the_url() {
     let server = Server::start(|_, _| ok("")).await;
     let url = format!("http://user:pass@{}/", server.address);
-    soon("an answer", Fetcher::new(open()).get(with(bearer(&[&server.address.to_string()]), &url)))
-        .await
-        .expect("sent");
+    soon("an answer", Fetcher::new(open()).get(with(bearer(&[&server.url("")]), &url))).await.expect("sent");
     let head = server.head().await;
     assert!(head.contains(BEARER) && !head.contains("Basic"), "{head}");
 }
@@ -45,7 +43,8 @@ async fn given_credentials_come_before_those_of_the_url() {
 async fn nothing_is_sent_where_credentials_may_not_go() {
     let server = Server::start(|_, _| ok("")).await;
     let url = server.url("/");
-    for recipients in [&[][..], &["127.0.0.1"], &["a.test:80", "127.0.0.1:1"]] {
+    let over_tls = server.address.to_string();
+    for recipients in [&[][..], &["http://127.0.0.1"], &["a.test:80", "http://127.0.0.1:1"], &[over_tls.as_str()]] {
         let answer = soon("a failure", Fetcher::new(open()).get(with(bearer(recipients), &url))).await;
         let expected = "the credentials given may not be sent to this host".to_owned();
         assert_eq!(failure(&url, answer), (Outcome::Credentials, expected));
@@ -65,7 +64,7 @@ async fn a_redirect_within_the_origin_keeps_credentials_and_one_elsewhere_does_n
     .await;
     let fetcher = Fetcher::new(open());
     // Even a host that the credentials may go to is not sent them behind the user's back.
-    let credentials = bearer(&[&server.address.to_string(), &other.address.to_string()]);
+    let credentials = bearer(&[&server.url(""), &other.url("")]);
     for (request, sent) in [
         (with(credentials, &server.url("/")), BEARER),
         (request(&format!("http://user:pass@{}/", server.address)), "authorization: Basic dXNlcjpwYXNz\r\n"),

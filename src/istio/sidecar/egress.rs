@@ -1,4 +1,4 @@
-//! Reads what the URL of a SidecarGenerator answers: a JSON list of egress listeners.
+//! Reads a list of egress listeners: what the URL of a SidecarGenerator answers.
 
 use super::EgressListener;
 use super::schema::EGRESS_LISTENER;
@@ -10,9 +10,6 @@ use thiserror::Error;
 /// Why an answer cannot be read. No text of the answer is in it.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum ReadError {
-    /// It is not JSON; where that ends.
-    #[error("the answer is not JSON: {0}")]
-    Json(String),
     /// It is something else than a list.
     #[error("the answer must be a JSON list of egress listeners, it is {0}")]
     NotAList(&'static str),
@@ -26,12 +23,11 @@ pub enum ReadError {
 ///
 /// # Errors
 /// Which field of which listener cannot be read, such as `egress[1].port.number`, and why.
-pub fn read(answer: &[u8]) -> Result<Vec<EgressListener>, ReadError> {
-    let answer = serde_json::from_slice(answer).map_err(|e| ReadError::Json(e.to_string()))?;
+pub fn read(answer: &Value) -> Result<Vec<EgressListener>, ReadError> {
     match answer {
         Value::Null => Ok(Vec::new()),
         Value::Array(items) => Ok(items.iter().enumerate().map(listener).collect::<Result<_, _>>()?),
-        other => Err(ReadError::NotAList(type_of(&other))),
+        other => Err(ReadError::NotAList(type_of(other))),
     }
 }
 

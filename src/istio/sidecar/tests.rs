@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 fn listeners(answer: &Value) -> Result<Vec<EgressListener>, ReadError> {
-    read(answer.to_string().as_bytes())
+    read(answer)
 }
 
 fn of_hosts(hosts: &[&str]) -> EgressListener {
@@ -121,13 +121,6 @@ fn what_cannot_be_read_is_named_without_its_value() {
     ] {
         assert_eq!(listeners(&answer).unwrap_err().to_string(), message, "{answer}");
     }
-    for (answer, message) in [
-        ("", "the answer is not JSON: EOF while parsing a value at line 1 column 0"),
-        ("[hunter2]", "the answer is not JSON: expected value at line 1 column 2"),
-        ("[] hunter2", "the answer is not JSON: trailing characters at line 1 column 4"),
-    ] {
-        assert_eq!(read(answer.as_bytes()).unwrap_err().to_string(), message);
-    }
 }
 
 /// Texts that `istio.io/api` 1.31.1 wrote for these specs.
@@ -232,11 +225,6 @@ fn likely_listeners() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    #[test]
-    fn no_bytes_cause_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = read(&bytes);
-    }
-
     #[test]
     fn what_was_read_is_written_so_that_it_is_read_again(
         answer in prop_oneof![answers(), prop::collection::vec(answers(), 0..3).prop_map(Value::from), likely_listeners()],

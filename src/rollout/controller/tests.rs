@@ -247,3 +247,34 @@ async fn a_new_leader_looks_at_all_sets_and_stops_with_its_term() {
     world.controller.run(Term::new(Instant::now() + Duration::from_secs(1)), &[]).await;
     assert_eq!(world.writes(), [status_write()]);
 }
+
+#[tokio::test]
+async fn while_the_namespace_of_revisions_is_gone_the_log_is_not_flooded() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let logs = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+    let _logs = tracing::subscriber::set_default(logs);
+    let world = World::new(&spec("i:1"));
+    world.server().refuses = Some(REVISIONS);
+    for _ in 0..500 {
+        world.controller.shared.lock().written.clear();
+        assert_eq!(world.reconcile().await, Outcome::Retry);
+    }
+    let told = lines.0.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(told <= 20, "{told} lines");
+}
+
+/// How many lines were written.
+#[derive(Clone, Default)]
+struct Lines(Arc<std::sync::atomic::AtomicUsize>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

@@ -79,17 +79,20 @@ pub async fn a_secret_is_sent_only_where_it_says_itself(case: Case<Outrigger>) -
     let token = [("token", "t0p-s3cr3t")];
     secret(&case, "token", None, &token).await?;
     waits_for(&["token", SEND_TO, &web.host()]).await?;
-    secret(&case, "token", Some("elsewhere.example.com, 127.0.0.1:1"), &token).await?;
+    secret(&case, "token", Some("elsewhere.example.com, http://127.0.0.1:1"), &token).await?;
     waits_for(&["token", SEND_TO, &web.host()]).await?;
-    secret(&case, "token", Some(&web.host()), &[("user", "x")]).await?;
+    // Over TLS, that is.
+    secret(&case, "token", Some(&web.host()), &token).await?;
+    waits_for(&["token", SEND_TO, &web.url("")]).await?;
+    secret(&case, "token", Some(&web.url("")), &[("user", "x")]).await?;
     waits_for(&["token", "username"]).await?;
     assert_eq!(web.count("/"), 0, "asked without credentials");
 
-    secret(&case, "token", Some(&format!("elsewhere.example.com, {}", web.host())), &token).await?;
+    secret(&case, "token", Some(&format!("elsewhere.example.com, {}", web.url(""))), &token).await?;
     objects.hosts(name, &["./*", "istio-system/*"]).await?;
     let well = objects.reconciled(name).await?;
     // A changed Secret is taken up by the next fetch.
-    secret(&case, "token", Some(&web.host()), &[("token", "another")]).await?;
+    secret(&case, "token", Some(&web.url("")), &[("token", "another")]).await?;
     objects.failed_with(name, "FetchFailed", &["401"]).await?;
     for text in [well.to_string(), case.world.log()?, serde_json::to_string(&objects.events(name).await?)?] {
         assert!(!text.contains("t0p-s3cr3t"), "the token is shown: {text}");
@@ -113,7 +116,7 @@ pub async fn secrets_of_each_kind_work(case: Case<Outrigger>) -> Result<()> {
         (Web::http().await?, Web::https(&servers).await?, Web::https_for(&servers, &clients).await?);
     let objects = Objects::of(&case);
     allow(&case).await?;
-    let hosts = [plain.host(), tls.host(), mutual.host()].join(",");
+    let hosts = [plain.url(""), tls.host(), mutual.host()].join(",");
     let (certificate, key) = (clients.certificate()?, clients.key()?);
     secret(&case, "password", Some(&hosts), &[("username", "shop"), ("password", "p:w")]).await?;
     secret(&case, "identity", Some(&hosts), &[("tls.crt", &certificate), ("tls.key", &key)]).await?;

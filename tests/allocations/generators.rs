@@ -1,0 +1,54 @@
+//! How much memory SidecarGenerators with large answers take, while their Sidecars are there and are watched.
+
+use jiff::Timestamp;
+use outrigger::cluster::Event;
+use outrigger::fetch::{Answer, Validators};
+use outrigger::sidecar_generator::answer::judge;
+use outrigger::sidecar_generator::memory::Ended;
+use outrigger::sidecar_generator::{ObservedGenerator, ObservedSidecar, State};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+const GENERATORS: usize = 6;
+
+/// Bytes of an answer: a little less than is fetched at most.
+const ANSWER: usize = 950_000;
+
+fn generator(number: usize) -> ObservedGenerator {
+    ObservedGenerator::read(json!({
+        "metadata": {"name": format!("g-{number}"), "namespace": "n", "uid": "u", "generation": 1, "resourceVersion": "1"},
+        "spec": {"url": "http://example.com/"}
+    }))
+}
+
+/// Many short hosts, which take most as values.
+fn answer(number: usize) -> String {
+    let hosts: Vec<String> = (0..ANSWER / 12).map(|host| format!("{number}-{host:0>5}/*")).collect();
+    json!([{"hosts": hosts}]).to_string()
+}
+
+#[test]
+fn a_large_answer_takes_about_as_much_as_its_text() {
+    let (mut state, mut fetched) = (State::default(), 0);
+    let measured = allocation_counter::measure(|| {
+        state.generators_event(Event::Reset((0..GENERATORS).map(|number| Arc::new(generator(number))).collect()));
+        for number in 0..GENERATORS {
+            let (text, generator) = (answer(number), generator(number));
+            fetched += text.len();
+            let spec = generator.usable.as_ref().expect("usable");
+            let body = Answer::Body { bytes: text.into(), validators: Validators::default() };
+            let good = judge(body, &generator, spec).expect("good").expect("a body");
+            let spec_text: Value = good.spec();
+            let metadata = json!({"name": generator.key.name, "namespace": "n", "resourceVersion": "1"});
+            let sidecar = ObservedSidecar::read(json!({"metadata": metadata, "spec": spec_text}));
+            assert_eq!(sidecar.spec_hash.as_deref(), Some(good.hash.as_str()));
+            state.sidecars_event(Event::Applied(Arc::new(sidecar)));
+            let ended = Ended { answer: Ok(Some(good)), sharing: None, at: Timestamp::UNIX_EPOCH, random: 0.0 };
+            state.memory(&generator.key).take(ended, &generator, spec, None, Duration::ZERO);
+        }
+    });
+    let share = measured.bytes_current as f64 / fetched as f64;
+    println!("{share:.2} bytes for each byte of the answers");
+    assert!((0.5..=1.3).contains(&share), "{share:.2} bytes for each byte of the answers");
+}
