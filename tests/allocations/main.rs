@@ -7,6 +7,7 @@
 #[allow(dead_code)]
 #[path = "../../benches/cases/mod.rs"]
 mod cases;
+mod hostile;
 mod watched_pods;
 
 use allocation_counter::AllocationInfo;
