@@ -8,8 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::review::Review;
-use crate::api::pod::PodView;
+use super::mutate_pod;
 use crate::api::sidecarset::SidecarSet;
 use crate::injection::{Operator, Requirement, Selector};
 
@@ -73,7 +72,7 @@ impl Awaited {
         if sets.iter().all(|set| set.until <= now) {
             return None;
         }
-        let review: Review<'_, PodView<'_>> = Review::read(body, "", "Pod").ok()?;
+        let review = mutate_pod::read(body).ok()?;
         let pod = review.request.object.as_ref()?;
         let for_pod = sets.iter().filter(|set| now < set.until && set.selector.unmet(|key| pod.label(key)).is_none());
         let awaited: Vec<(ObjectMeta, Instant)> = for_pod.map(|set| (set.metadata.clone(), set.until)).collect();

@@ -1,33 +1,53 @@
 //! `/convert`: SidecarSets from one version to another, one by one or a whole list at once.
 //!
-//! Nothing but the review decides: no other object has to be known, so this is served from the first moment on. One stored
-//! object must not make all of them unreadable: what cannot be converted faithfully is converted as well as can be.
+//! Nothing but the review decides: no other object has to be known, so this is served from the first moment on. Objects are
+//! converted one after the other, from the text of the body into that of the answer, and nothing else is kept of them.
 
+use super::memory::{CONVERSIONS, LARGEST_OBJECT, MIB, NoMemory, Reserved};
 use super::reply::Reply;
-use super::review::{expect_kind, quoted, read, unreadable, written};
-use crate::api::conversion::{ConversionError, Version, convert};
+use super::review::{Refusal, expect_kind, quoted, read, text_of};
+use crate::api::conversion::{TextError, Version, convert_text};
 use crate::api::conversion_review::{
-    API_VERSION, ConversionRequest, ConversionResponse, ConversionResult, ConversionReview, ConversionReviewAnswer,
-    KIND,
+    API_VERSION, ConversionRequest, ConversionResult, ConversionReview, ConversionReviewAnswer, KIND,
 };
-use serde_json::Value;
-use serde_json::value::{RawValue, to_raw_value};
-use std::collections::BTreeMap;
+use serde_json::value::RawValue;
 
-/// Bytes that all annotations of an object may have together; the API server refuses what is converted to more.
-const ANNOTATIONS_LIMIT: usize = 256 * 1024;
+/// Answers of fewer bytes are not counted: the reviews are.
+const SMALL: usize = MIB;
 
 /// Answers one `ConversionReview`.
 #[must_use]
 pub fn answer(body: &[u8]) -> Reply {
-    match request(body) {
-        Ok(request) => convert_all(&request),
-        Err(reason) => unreadable(&reason),
+    answered(body).unwrap_or_else(Refusal::reply)
+}
+
+fn answered(body: &[u8]) -> Result<Reply, Refusal> {
+    let (text, _) = text_of(body)?;
+    let request = request(text)?;
+    let Ok(version) = request.desired_api_version.parse() else {
+        let wanted = quoted(&request.desired_api_version);
+        let versions = [Version::V1alpha1, Version::V1beta1].map(|version| version.to_string()).join(" and ");
+        let message = format!("desiredAPIVersion: {wanted} is not known: there are {versions}");
+        return Ok(failure(&request.uid, &message));
+    };
+    let size = request.objects.map_or(0, |objects| objects.get().len());
+    // An object that has a namespace grows by some hundred bytes.
+    let limit = size + size / 4 + SMALL;
+    let memory = if size < SMALL { Ok(Reserved::NOTHING) } else { CONVERSIONS.reserve(limit) };
+    let memory = memory.map_err(|no_memory| match no_memory {
+        NoMemory::TooMuch => Refusal::TooLarge(format!("request.objects: have {size} bytes, more than can be converted")),
+        NoMemory::Now => Refusal::Busy,
+    })?;
+    let mut converting = Converting::new(&request.uid, version, limit)?;
+    let converted = request.for_each_object(|object| converting.next(object));
+    match converted.map_err(|error| format!("request.objects: {error}"))? {
+        Ok(()) => Ok(converting.end()?.holding(memory)),
+        Err(message) => Ok(failure(&request.uid, &message)),
     }
 }
 
-fn request(body: &[u8]) -> Result<ConversionRequest<'_>, String> {
-    let review: ConversionReview<'_> = read(body, KIND)?;
+fn request(text: &str) -> Result<ConversionRequest<'_>, String> {
+    let review: ConversionReview<'_> = read(text, KIND)?;
     if &*review.api_version != API_VERSION {
         return Err(format!("apiVersion: expected {API_VERSION}, found {}", quoted(&review.api_version)));
     }
@@ -39,68 +59,52 @@ fn request(body: &[u8]) -> Result<ConversionRequest<'_>, String> {
     Ok(request)
 }
 
-fn convert_all(request: &ConversionRequest<'_>) -> Reply {
-    let Ok(version) = request.desired_api_version.parse() else {
-        let wanted = quoted(&request.desired_api_version);
-        let versions = [Version::V1alpha1, Version::V1beta1].map(|version| version.to_string()).join(" and ");
-        return reply(&request.uid, Err(&format!("desiredAPIVersion: {wanted} is not known: there are {versions}")));
-    };
-    let mut objects = Vec::with_capacity(request.objects.len());
-    let mut unfaithful = Vec::new();
-    for (index, object) in request.objects.iter().enumerate() {
-        match converted(object, version) {
-            Ok(converted) => objects.push(converted),
-            Err(Fault::Unfaithful(reason)) => {
-                objects.push(relabelled(object, version));
-                unfaithful.push(format!("objects[{index}] {}: {reason}", name_of(object)));
-            }
-            // No list of SidecarSets holds one: the review was sent to the wrong webhook.
-            Err(Fault::Foreign(reason)) => return reply(&request.uid, Err(&format!("objects[{index}].{reason}"))),
+/// The conversion of a list.
+struct Converting {
+    answer: ConversionReviewAnswer,
+    version: Version,
+    limit: usize,
+    objects: usize,
+    unfaithful: usize,
+    first: Option<String>,
+}
+
+impl Converting {
+    fn new(uid: &str, version: Version, limit: usize) -> Result<Self, String> {
+        let answer = ConversionReviewAnswer::begin(uid, limit).map_err(|error| error.to_string())?;
+        Ok(Self { answer, version, limit, objects: 0, unfaithful: 0, first: None })
+    }
+
+    /// Errs on what no list of SidecarSets holds: the review was sent to the wrong webhook, or not by the API server.
+    fn next(&mut self, object: &RawValue) -> Result<(), String> {
+        let index = self.objects;
+        let size = object.get().len();
+        if size > LARGEST_OBJECT {
+            return Err(format!("objects[{index}]: has {size} bytes, at most {LARGEST_OBJECT} are read"));
         }
+        let converted = convert_text(object.get(), self.version, self.answer.next_object());
+        let unfaithful = converted.map_err(|error| match error {
+            TextError::Foreign(error) => format!("objects[{index}].{error}"),
+            TextError::Json(error) => format!("objects[{index}]: {error}"),
+        })?;
+        if let Some(reason) = unfaithful {
+            self.unfaithful += 1;
+            self.first.get_or_insert_with(|| format!("objects[{index}] {}: {reason}", name_of(object)));
+        }
+        if self.answer.size() > self.limit {
+            return Err(format!("objects[{index}]: the objects would have more than {} bytes", self.limit));
+        }
+        self.objects += 1;
+        Ok(())
     }
-    if let Some(first) = unfaithful.first() {
-        let objects = unfaithful.len();
-        tracing::error!(objects, first, %version, "SidecarSets that cannot be converted were given the other version as they are");
+
+    fn end(self) -> Result<Reply, String> {
+        if let Some(first) = self.first {
+            let (objects, version) = (self.unfaithful, self.version);
+            tracing::error!(objects, first, %version, "SidecarSets that cannot be converted faithfully were converted as well as can be");
+        }
+        self.answer.end(&ConversionResult::Success).map(Reply::json).map_err(|error| error.to_string())
     }
-    reply(&request.uid, Ok(objects))
-}
-
-/// Why an object was not converted.
-enum Fault {
-    /// It is a SidecarSet that cannot be converted faithfully.
-    Unfaithful(String),
-    /// It is no SidecarSet.
-    Foreign(String),
-}
-
-fn converted(object: &RawValue, to: Version) -> Result<Box<RawValue>, Fault> {
-    let unfaithful = |error: &dyn std::fmt::Display| Fault::Unfaithful(error.to_string());
-    let object: Value = serde_json::from_str(object.get()).map_err(|error| unfaithful(&error))?;
-    let converted = convert(object, to).map_err(|error| match error {
-        ConversionError::NotASidecarSet(_) => Fault::Foreign(error.to_string()),
-        error => unfaithful(&error),
-    })?;
-    let size = annotations_size(&converted);
-    if size > ANNOTATIONS_LIMIT {
-        return Err(Fault::Unfaithful(format!("metadata.annotations: would have {size} bytes")));
-    }
-    to_raw_value(&converted).map_err(|error| unfaithful(&error))
-}
-
-fn annotations_size(object: &Value) -> usize {
-    let annotations = object.pointer("/metadata/annotations").and_then(Value::as_object);
-    annotations.into_iter().flatten().map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum()
-}
-
-/// The object with another `apiVersion`, and every other field as it is.
-fn relabelled(object: &RawValue, to: Version) -> Box<RawValue> {
-    let relabelled = || {
-        let version = to_raw_value(&to.to_string())?;
-        let mut fields: BTreeMap<String, &RawValue> = serde_json::from_str(object.get())?;
-        fields.insert("apiVersion".to_owned(), &version);
-        to_raw_value(&fields)
-    };
-    relabelled().unwrap_or_else(|_: serde_json::Error| object.to_owned())
 }
 
 /// For messages: by reading as little as possible of an object that cannot be read as a whole.
@@ -117,22 +121,16 @@ fn name_of(object: &RawValue) -> String {
         .map_or_else(|_| "without a name".to_owned(), |named: Named| quoted(&named.metadata.name))
 }
 
-fn reply(uid: &str, converted: Result<Vec<Box<RawValue>>, &str>) -> Reply {
-    let (converted_objects, result) = match converted {
-        Ok(objects) => (objects, ConversionResult::Success),
-        Err(message) => {
-            tracing::error!(message, "a conversion failed");
-            (Vec::new(), ConversionResult::Failure { message })
-        }
-    };
-    let response = ConversionResponse { uid, converted_objects, result };
-    written(&ConversionReviewAnswer { api_version: API_VERSION, kind: KIND, response })
+fn failure(uid: &str, message: &str) -> Reply {
+    tracing::error!(message, "a conversion failed");
+    let answer = ConversionReviewAnswer::begin(uid, 0).and_then(|answer| answer.end(&ConversionResult::Failure { message }));
+    answer.map_or_else(|error| Reply::text(500, format!("the answer cannot be written: {error}\n")), Reply::json)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn set(version: &str, name: &str, spec: &Value) -> Value {
         json!({"apiVersion": format!("apps.kruise.io/{version}"), "kind": "SidecarSet",
@@ -173,13 +171,13 @@ mod tests {
     #[test]
     fn a_list_is_converted_in_its_order_and_back() {
         let old = [
-            set("v1alpha1", "a", &json!({"namespace": "shop", "future": {"n": 1.5}})),
+            set("v1alpha1", "a", &json!({"future": {"n": 1.5}, "namespace": "shop"})),
             set("v1alpha1", "b", &json!({"containers": [{"name": "c", "unknown": [null]}]})),
         ];
         let new = converted(&old, "v1beta1");
         assert_eq!(
-            new[0]["spec"]["namespaceSelector"],
-            json!({"matchLabels": {"kubernetes.io/metadata.name": "shop"}})
+            new[0]["spec"]["namespaceSelector"]["matchLabels"],
+            json!({"kubernetes.io/metadata.name": "shop"})
         );
         assert_eq!(new[1], set("v1beta1", "b", &old[1]["spec"]));
         assert_eq!(converted(&new, "v1alpha1"), old);
@@ -187,32 +185,59 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_cannot_be_converted_gets_the_version_and_fails_no_list() {
+    fn a_part_of_an_object_is_answered_with_metadata() {
+        let part = json!({"apiVersion": "apps.kruise.io/v1alpha1", "kind": "SidecarSet", "spec": {"containers": []}});
+        assert_eq!(converted(&[part], "v1beta1")[0]["metadata"], json!({}));
+    }
+
+    #[test]
+    fn an_object_that_cannot_be_converted_faithfully_fails_no_list_and_keeps_its_restriction() {
         let good = set("v1beta1", "good", &json!({}));
+        let annotated = |mut set: Value| {
+            set["metadata"]["annotations"] = json!({"long": "x".repeat(256 * 1024)});
+            set
+        };
         for broken in [
             set("v1alpha1", "spec-is-a-list", &json!([])),
+            set("v1alpha1", "no-selector", &json!({"namespace": "shop", "namespaceSelector": "x"})),
             set("v1beta2", "stored-by-a-newer-version", &json!({"namespace": "shop"})),
-            set("v1beta1", "too-long-for-an-annotation", &json!({"customVersion": "x".repeat(300_000)})),
+            annotated(set("v1alpha1", "much-annotated", &json!({"namespace": "shop"}))),
         ] {
-            let to = if broken["apiVersion"] == "apps.kruise.io/v1alpha1" { "v1beta1" } else { "v1alpha1" };
-            let mut expected = broken.clone();
-            expected["apiVersion"] = json!(format!("apps.kruise.io/{to}"));
-            let converted = converted(&[good.clone(), broken, good.clone()], to);
-            assert_eq!(converted.len(), 3);
-            assert_eq!(converted[1], expected);
-            assert_eq!(converted[2]["metadata"], good["metadata"]);
+            let converted = converted(&[good.clone(), broken.clone(), good.clone()], "v1beta1");
+            assert_eq!((converted.len(), &converted[2]), (3, &good));
+            assert_eq!((&converted[1]["apiVersion"], &converted[1]["metadata"]), (&good["apiVersion"], &broken["metadata"]));
+            let spec = &converted[1]["spec"];
+            assert!(*spec == json!([]) || spec["namespaceSelector"].is_object() && spec.get("namespace").is_none(), "{spec}");
         }
     }
 
     #[test]
-    fn an_object_too_deep_to_be_read_keeps_its_text() {
+    fn an_object_too_deep_to_be_read_keeps_its_text_and_its_restriction() {
         let deep = format!("{}1.10{}", "[".repeat(500), "]".repeat(500));
-        let object = set("v1alpha1", "deep", &json!({"future": "here"})).to_string().replace("\"here\"", &deep);
+        let object = set("v1alpha1", "deep", &json!({"future": "here", "namespace": "shop"}));
+        let object = object.to_string().replace("\"here\"", &deep);
         let review = review_of(&[json!("object")], "apps.kruise.io/v1beta1").to_string().replace("\"object\"", &object);
-        let reply = answer(review.as_bytes());
-        let text = String::from_utf8(reply.body).unwrap();
+        let text = String::from_utf8(answer(review.as_bytes()).body).unwrap();
         assert!(text.contains("\"convertedObjects\":[{\"apiVersion\":\"apps.kruise.io/v1beta1\""), "{text}");
-        assert!(text.contains(&format!("{{\"future\":{deep}}}")), "{text}");
+        assert!(text.contains(&format!("\"future\":{deep}")) && text.contains("namespaceSelector"), "{text}");
+        assert!(!text.contains("\"namespace\":"), "{text}");
+    }
+
+    #[test]
+    fn what_the_api_server_cannot_hold_is_a_failed_result() {
+        let failure = |object: &str| {
+            let review = review_of(&[json!("object")], "apps.kruise.io/v1beta1").to_string().replace("\"object\"", object);
+            response(&review)["result"]["message"].as_str().unwrap().to_owned()
+        };
+        let long = set("v1alpha1", "long", &json!({"x": "here"})).to_string();
+        let long = long.replace("\"here\"", &format!("[{}1]", "1,".repeat(LARGEST_OBJECT / 2)));
+        assert_eq!(failure(&long), format!("objects[0]: has {} bytes, at most 4194304 are read", long.len()));
+        let grows = set("v1alpha1", "", &json!({"namespace": "x"})).to_string();
+        let many = vec![&*grows; 20_000].join(",");
+        assert!(failure(&many).contains(": the objects would have more than "));
+        for no_object in ["1", "[]", "null", "\"SidecarSet\""] {
+            assert!(failure(no_object).starts_with("objects[0]: invalid type: "), "{}", failure(no_object));
+        }
     }
 
     #[test]

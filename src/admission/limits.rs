@@ -104,9 +104,9 @@ impl Limits {
             Webhook::MutateSidecarSet => Self { reviews: 64, bytes: 32 * MIB, ..pods },
             // Compares the set with all others.
             Webhook::ValidateSidecarSet => Self { reviews: 64, bytes: 32 * MIB, inline: 0, ..pods },
-            // A list comes in one body, and as many bytes again go into the answer: 10,000 sets of 13 KiB, or 80 of the 1.5 MiB
-            // that etcd takes at most. More would rather end this process than be answered.
-            Webhook::Convert => Self { reviews: 64, bytes: 128 * MIB, body: 128 * MIB, ..pods },
+            // A list comes in one body, and as many bytes again go into the answer: 5,600 sets of 13 KiB. More would rather end this
+            // process than be answered.
+            Webhook::Convert => Self { reviews: 64, bytes: 72 * MIB, body: 72 * MIB, ..pods },
         }
     }
 }

@@ -25,6 +25,7 @@ pub mod client;
 pub mod connection;
 pub mod convert;
 pub mod limits;
+mod memory;
 pub mod mutate_pod;
 pub mod mutate_sidecarset;
 mod overlay;

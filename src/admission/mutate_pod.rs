@@ -4,13 +4,16 @@
 //! code 422. Both are decided without any call to the outside.
 
 use super::reply::Reply;
-use super::review::{self, Review, bounded, quoted, with_patch};
+use super::review::{Refusal, Review, bounded, quoted, with_patch};
 use crate::api::admission_review::{AdmissionRequest, AdmissionResponse, Status};
-use crate::api::pod::PodView;
+use crate::api::pod::{ContainerView, PodView};
 use crate::injection::{InjectError, Injected, Injection, PodRequest, Snapshot};
 use crate::telemetry::{InjectionResult, Metrics, seldom};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
+
+/// A container is the largest that is made of a value: `{}` takes as much, its list grown to twice its length.
+const BYTES_A_VALUE: usize = 2 * size_of::<ContainerView<'_>>();
 
 /// Answers one review of a Pod, and counts what it decided.
 #[must_use]
@@ -20,14 +23,19 @@ pub fn answer(body: &[u8], snapshot: &Snapshot, now: Timestamp, metrics: &Metric
             metrics.injections(result).inc();
             reply
         }
-        Err(reason) => review::unreadable(&reason),
+        Err(refusal) => refusal.reply(),
     }
 }
 
-fn decide(body: &[u8], snapshot: &Snapshot, now: Timestamp) -> Result<(Reply, InjectionResult), String> {
-    let review: Review<'_, PodView<'_>> = Review::read(body, "", "Pod")?;
+/// Reads a body. The error names the field at fault.
+pub(super) fn read(body: &[u8]) -> Result<Review<'_, PodView<'_>>, Refusal> {
+    Review::read(body, "", "Pod", BYTES_A_VALUE)
+}
+
+fn decide(body: &[u8], snapshot: &Snapshot, now: Timestamp) -> Result<(Reply, InjectionResult), Refusal> {
+    let review = read(body)?;
     match pod_of(&review.request)? {
-        Some(pod) => inject(&review, pod, snapshot, now),
+        Some(pod) => Ok(inject(&review, pod, snapshot, now)?),
         None => Ok((review.reply(review.allow()), InjectionResult::Excluded)),
     }
 }

@@ -6,8 +6,8 @@
 
 use super::overlay::overlay;
 use super::reply::Reply;
-use super::review::{unreadable, with_patch};
-use super::sidecarset::{self, Unreadable, Write};
+use super::review::{Refusal, with_patch};
+use super::sidecarset::{self, Unreadable, Write, received};
 use crate::api::defaults;
 use crate::api::keys::{HASH, HASH_WITHOUT_IMAGE};
 use crate::api::sidecarset::SidecarSet;
@@ -18,16 +18,16 @@ use serde_json::{Map, Value, json};
 /// Answers one review of a SidecarSet.
 #[must_use]
 pub fn answer(body: &[u8]) -> Reply {
-    decide(body).unwrap_or_else(|reason| unreadable(&reason))
+    decide(body).unwrap_or_else(Refusal::reply)
 }
 
-fn decide(body: &[u8]) -> Result<Reply, String> {
+fn decide(body: &[u8]) -> Result<Reply, Refusal> {
     let review = sidecarset::read(body)?;
     let patch = match Write::of(&review) {
-        Ok(write) => write.map(|write| patch(&write)).unwrap_or_default(),
+        Ok(write) => write.map(|write| patch(write)).transpose()?.unwrap_or_default(),
         // The schema or the validating webhook names the field.
         Err(Unreadable::Set(_)) => Vec::new(),
-        Err(Unreadable::Review(reason)) => return Err(reason),
+        Err(Unreadable::Review(reason)) => return Err(reason.into()),
     };
     if patch.is_empty() {
         return Ok(review.reply(review.allow()));
@@ -38,13 +38,15 @@ fn decide(body: &[u8]) -> Result<Reply, String> {
     }
 }
 
-fn patch(write: &Write<'_>) -> Vec<PatchOperation> {
+fn patch(write: Write<'_>) -> Result<Vec<PatchOperation>, String> {
     let mut wanted = json!({"spec": defaults::fields(&write.set.spec)});
     let hashes = hash_annotations(&write.set, write.old.as_ref());
     if !hashes.is_empty() {
         wanted["metadata"] = json!({"annotations": hashes});
     }
-    overlay(write.object, &wanted)
+    let object = write.object;
+    drop((write.set, write.old));
+    Ok(overlay(&received(object)?, &wanted))
 }
 
 /// The annotations with the hashes. None where the containers cannot be hashed: validation names the field.

@@ -1,5 +1,6 @@
 //! What all reviews share: reading an envelope, saying what is wrong with it, and answering an AdmissionReview.
 
+use super::memory::{LARGEST_OBJECT, NoMemory, REVIEWS, Reserved, Survey};
 use super::reply::Reply;
 use crate::api::admission_review::{
     AdmissionRequest, AdmissionResponse, AdmissionReview, AdmissionReviewAnswer, Status,
@@ -26,30 +27,71 @@ const QUOTED_CHARACTERS: usize = 64;
 pub(super) struct Review<'a, O, Old = IgnoredAny> {
     pub api_version: &'static str,
     pub request: AdmissionRequest<'a, O, Old>,
+    /// What is made of it fits in here.
+    pub memory: Reserved,
+}
+
+/// Why a review is not worked on.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It cannot be read: what is wrong with which field.
+    Unreadable(String),
+    /// It is larger than any that the API server sends.
+    TooLarge(String),
+    /// Others take the memory that it needs.
+    Busy,
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Self {
+        Self::Unreadable(reason)
+    }
+}
+
+impl Refusal {
+    /// The answer.
+    pub fn reply(self) -> Reply {
+        match self {
+            Self::Unreadable(reason) => {
+                tracing::info!(reason, "a review cannot be read");
+                Reply::text(400, format!("{reason}\n"))
+            }
+            Self::TooLarge(reason) => {
+                tracing::warn!(reason, "a review is too large");
+                Reply::text(413, format!("{reason}\n"))
+            }
+            Self::Busy => Reply::text(503, "other reviews take the memory that this one needs: try again in a second\n"),
+        }
+    }
 }
 
 impl<'a, O: Deserialize<'a>, Old: Deserialize<'a>> Review<'a, O, Old> {
-    /// Reads a body as the review of a `kind` of `group`. The error names the field at fault.
-    pub fn read(body: &'a [u8], group: &str, kind: &str) -> Result<Self, String> {
-        let review: AdmissionReview<'a, O, Old> = read(body, ADMISSION_REVIEW)?;
+    /// Reads a body as the review of a `kind` of `group`, each value of which will take about so many bytes of memory.
+    pub fn read(body: &'a [u8], group: &str, kind: &str, bytes_a_value: usize) -> Result<Self, Refusal> {
+        let (text, survey) = text_of(body)?;
+        let memory = match survey {
+            Some(survey) => reserve(text, survey, bytes_a_value)?,
+            None => Reserved::NOTHING,
+        };
+        let review: AdmissionReview<'a, O, Old> = read(text, ADMISSION_REVIEW)?;
         let api_version = match &*review.api_version {
             "admission.k8s.io/v1" => "admission.k8s.io/v1",
             "admission.k8s.io/v1beta1" => "admission.k8s.io/v1beta1",
             other => {
-                return Err(format!("apiVersion: expected admission.k8s.io/v1 or v1beta1, found {}", quoted(other)));
+                return Err(format!("apiVersion: expected admission.k8s.io/v1 or v1beta1, found {}", quoted(other)).into());
             }
         };
         expect_kind(&review.kind, ADMISSION_REVIEW)?;
-        let request = review.request.ok_or("request: required in an AdmissionReview that is sent to a webhook")?;
+        let request = review.request.ok_or_else(|| "request: required in an AdmissionReview that is sent to a webhook".to_owned())?;
         if request.uid.is_empty() {
-            return Err("request.uid: required".to_owned());
+            return Err("request.uid: required".to_owned().into());
         }
         if !(*request.kind.group == *group && *request.kind.kind == *kind) {
             let of = &request.kind;
             let (found, group, version) = (quoted(&of.kind), quoted(&of.group), quoted(&of.version));
-            return Err(format!("request.kind: expected a {kind}, found {found} of {group} {version}"));
+            return Err(format!("request.kind: expected a {kind}, found {found} of {group} {version}").into());
         }
-        Ok(Self { api_version, request })
+        Ok(Self { api_version, request, memory })
     }
 
     /// A response that allows the object as it is.
@@ -81,19 +123,44 @@ pub(super) fn written(answer: &impl serde::Serialize) -> Reply {
     }
 }
 
-/// The answer to a body that cannot be read.
-pub(super) fn unreadable(reason: &str) -> Reply {
-    tracing::info!(reason, "a review cannot be read");
-    Reply::text(400, format!("{reason}\n"))
-}
-
-/// Reads a body as an `envelope`, borrowing from it. The error names the field at fault.
-pub(super) fn read<'a, T: Deserialize<'a>>(body: &'a [u8], envelope: &str) -> Result<T, String> {
+/// The text of a body, and what it holds if that is much.
+pub(super) fn text_of(body: &[u8]) -> Result<(&str, Option<Survey>), Refusal> {
     let text = std::str::from_utf8(body)
         .map_err(|e| format!("the body is not UTF-8: a wrong byte stands at offset {}", e.valid_up_to()))?;
-    if is_deeper_than(text, MAX_DEPTH) {
-        return Err(format!("the body has objects or lists more than {MAX_DEPTH} deep"));
+    let survey = Survey::of(text);
+    match survey {
+        Some(survey) if survey.depth > MAX_DEPTH => {
+            Err(format!("the body has objects or lists more than {MAX_DEPTH} deep").into())
+        }
+        Some(survey) if survey.longest > LARGEST_OBJECT => {
+            Err(Refusal::TooLarge(format!("the body has a text of more than {LARGEST_OBJECT} bytes")))
+        }
+        _ => Ok((text, survey)),
     }
+}
+
+/// Reserves memory for what a body holds.
+fn reserve(text: &str, survey: Survey, bytes_a_value: usize) -> Result<Reserved, Refusal> {
+    if text.len() > LARGEST_OBJECT {
+        let review: AdmissionReview<'_, &RawValue, &RawValue> = read(text, ADMISSION_REVIEW)?;
+        let objects = review.request.iter().flat_map(|r| [("object", r.object), ("oldObject", r.old_object)]);
+        for (field, object) in objects {
+            let size = object.map_or(0, |object| object.get().len());
+            if size > LARGEST_OBJECT {
+                let reason = format!("request.{field}: has {size} bytes, at most {LARGEST_OBJECT} are read");
+                return Err(Refusal::TooLarge(reason));
+            }
+        }
+    }
+    let values = survey.values;
+    REVIEWS.reserve(2 * text.len() + values * bytes_a_value).map_err(|no_memory| match no_memory {
+        NoMemory::TooMuch => Refusal::TooLarge(format!("the body has {values} values, more than can be read")),
+        NoMemory::Now => Refusal::Busy,
+    })
+}
+
+/// Reads a text as an `envelope`, borrowing from it. The error names the field at fault.
+pub(super) fn read<'a, T: Deserialize<'a>>(text: &'a str, envelope: &str) -> Result<T, String> {
     serde_json::from_str(text).map_err(|e| diagnosis::<T>(text, envelope, &e))
 }
 
@@ -143,39 +210,15 @@ fn diagnosis<'a, T: Deserialize<'a>>(text: &'a str, envelope: &str, error: &serd
     }
 }
 
-/// Whether objects and lists stand more than `limit` deep in each other. What the readers skip they skip at any depth, so this
-/// is looked at first; counting the opening brackets settles it for almost every body.
-fn is_deeper_than(text: &str, limit: usize) -> bool {
-    let opening = |byte: &u8| u8::from(matches!(byte, b'{' | b'['));
-    // By chunks whose count fits a byte, which the compiler turns into vector instructions.
-    let count =
-        |text: &str| text.as_bytes().chunks(255).map(|c| usize::from(c.iter().map(opening).sum::<u8>())).sum::<usize>();
-    if text.len() <= limit || count(text) <= limit {
-        return false;
-    }
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'{' | b'[' if !in_string => depth += 1,
-            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > limit {
-            return true;
-        }
-    }
-    false
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn error(body: &[u8]) -> String {
-        Review::<IgnoredAny>::read(body, "apps", "Deployment").unwrap_err()
+        match Review::<IgnoredAny>::read(body, "apps", "Deployment", 0).unwrap_err() {
+            Refusal::Unreadable(reason) => reason,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
@@ -200,11 +243,20 @@ mod tests {
     }
 
     #[test]
-    fn depth_is_bounded_and_brackets_in_texts_do_not_count() {
-        let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-        assert!(is_deeper_than(&deep(10_001), MAX_DEPTH));
-        assert!(!is_deeper_than(&deep(10_000), MAX_DEPTH));
-        assert!(!is_deeper_than(&format!("\"\\\"{}\"", "[".repeat(20_000)), MAX_DEPTH));
+    fn more_than_the_api_server_sends_is_refused_before_it_is_read() {
+        let refused = |object: &str| {
+            let kind = r#""kind":{"group":"apps","version":"v1","kind":"Deployment"}"#;
+            let review = format!(r#"{{"apiVersion":"admission.k8s.io/v1","request":{{"uid":"u",{kind},"object":{object}}}}}"#);
+            Review::<IgnoredAny>::read(review.as_bytes(), "apps", "Deployment", 100).unwrap_err().reply()
+        };
+        for (object, text) in [
+            (format!("[1{}]", " ".repeat(LARGEST_OBJECT)), "request.object: has 4194307 bytes, at most 4194304 are read\n"),
+            (format!("\"{}\"", "x".repeat(LARGEST_OBJECT)), "the body has a text of more than 4194304 bytes\n"),
+            (format!("[{}1]", "1,".repeat(1_200_000)), "the body has 1200009 values, more than can be read\n"),
+        ] {
+            let reply = refused(&object);
+            assert_eq!((reply.status, String::from_utf8(reply.body).unwrap().as_str()), (413, text));
+        }
     }
 
     #[test]

@@ -1,19 +1,23 @@
 //! The review of a SidecarSet that is written, as the mutating and the validating handler read it.
 
-use super::review::Review;
+use super::review::{Refusal, Review};
 use crate::api::conversion::ConversionError;
 use crate::api::decode::{self, DecodeError, FieldError};
 use crate::api::sidecarset::{GROUP, KIND, SidecarSet};
 use crate::telemetry::seldom;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// A review of a SidecarSet of either version.
-pub(super) type SidecarSetReview<'a> = Review<'a, Value, Value>;
+pub(super) type SidecarSetReview<'a> = Review<'a, &'a RawValue, &'a RawValue>;
+
+/// What a value of the old and the new object takes: as it was read, as a set, as what is wanted of it, and in lists that have grown.
+const BYTES_A_VALUE: usize = 4 * size_of::<Value>();
 
 /// A SidecarSet that is created or updated.
 pub(super) struct Write<'r> {
     /// As received.
-    pub object: &'r Value,
+    pub object: &'r RawValue,
     /// As v1beta1, with its defaults.
     pub set: SidecarSet,
     /// The stored one likewise: on an update, and only if it can be decoded.
@@ -47,8 +51,13 @@ impl From<DecodeError> for Unreadable {
 }
 
 /// Reads a body. The error names the field at fault.
-pub(super) fn read(body: &[u8]) -> Result<SidecarSetReview<'_>, String> {
-    Review::read(body, GROUP, KIND)
+pub(super) fn read(body: &[u8]) -> Result<SidecarSetReview<'_>, Refusal> {
+    Review::read(body, GROUP, KIND, BYTES_A_VALUE)
+}
+
+/// The object as it was received.
+pub(super) fn received(object: &RawValue) -> Result<Value, String> {
+    serde_json::from_str(object.get()).map_err(|error| format!("request.object: {error}"))
 }
 
 impl<'r> Write<'r> {
@@ -60,12 +69,11 @@ impl<'r> Write<'r> {
         {
             return Ok(None);
         }
-        let object = request.object.as_ref();
-        let object = object.ok_or_else(|| "request.object: required to create or update a SidecarSet".to_owned())?;
-        let set = decode::sidecarset(object.clone())?;
-        let old = request.old_object.as_ref().filter(|_| operation == "UPDATE").and_then(|old| {
+        let object = request.object.ok_or_else(|| "request.object: required to create or update a SidecarSet".to_owned())?;
+        let set = decode::sidecarset(received(object)?)?;
+        let old = request.old_object.filter(|_| operation == "UPDATE").and_then(|old| {
             // It may have been stored while no webhook looked, and must not keep anybody from repairing it.
-            decode::sidecarset(old.clone())
+            decode::sidecarset(received(old).ok()?)
                 .inspect_err(|error| seldom!(warn, set = name(&set), %error, "the stored SidecarSet cannot be read"))
                 .ok()
         });

@@ -3,9 +3,10 @@
 //! A set that breaks a rule is denied with code 422 and all its causes, as the API server denies objects of its own kinds. What
 //! was wrong in the stored object already, and is the same still, is a warning.
 
+use super::memory::Reserved;
 use super::reply::Reply;
-use super::review::{ADMISSION_REVIEW, bounded, unreadable, written};
-use super::sidecarset::{self, SidecarSetReview, Unreadable, Write, name};
+use super::review::{ADMISSION_REVIEW, Refusal, bounded, written};
+use super::sidecarset::{self, SidecarSetReview, Unreadable, Write, name, received};
 use crate::api::admission_review::{AdmissionResponse, AdmissionReviewAnswer, Status, StatusCause, StatusDetails};
 use crate::api::sidecarset::{GROUP, KIND, SidecarSet};
 use crate::injection::validate::{Cause, KnownRevision, Verdict, Whitelist, WhitelistError, World, judge};
@@ -88,6 +89,7 @@ pub struct Allowed {
     warnings: Vec<String>,
     uid: String,
     api_version: &'static str,
+    _memory: Reserved,
 }
 
 impl Allowed {
@@ -113,19 +115,20 @@ pub fn answer(body: &[u8], world: &KnownWorld) -> Reply {
 /// As [`answer`], for those who have something to do before a set is stored.
 #[must_use]
 pub fn decide(body: &[u8], world: &KnownWorld) -> Decision {
-    decided(body, world).unwrap_or_else(|reason| Decision::Final(unreadable(&reason)))
+    decided(body, world).unwrap_or_else(|refusal| Decision::Final(refusal.reply()))
 }
 
-fn decided(body: &[u8], world: &KnownWorld) -> Result<Decision, String> {
+fn decided(body: &[u8], world: &KnownWorld) -> Result<Decision, Refusal> {
     let review = sidecarset::read(body)?;
     let Write { set, old, .. } = match Write::of(&review) {
         Ok(Some(write)) => write,
         Ok(None) => return Ok(Decision::Final(review.reply(review.allow()))),
         Err(Unreadable::Set(error)) => {
-            let name = review.request.object.as_ref().and_then(|object| object["metadata"]["name"].as_str());
-            return Ok(Decision::Final(denial(&review, name.unwrap_or_default(), &[Cause::unreadable(error)], &[])));
+            let object = review.request.object.and_then(|object| received(object).ok()).unwrap_or_default();
+            let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            return Ok(Decision::Final(denial(&review, name, &[Cause::unreadable(error)], &[])));
         }
-        Err(Unreadable::Review(reason)) => return Err(reason),
+        Err(Unreadable::Review(reason)) => return Err(reason.into()),
     };
     let Verdict { errors, warnings } = world.judge(&set, old.as_ref());
     let warnings: Vec<String> =
@@ -135,7 +138,8 @@ fn decided(body: &[u8], world: &KnownWorld) -> Result<Decision, String> {
     }
     let dry_run = review.request.dry_run.unwrap_or_default();
     let (uid, api_version) = (review.request.uid.to_string(), review.api_version);
-    Ok(Decision::Allowed(Box::new(Allowed { set, dry_run, warnings, uid, api_version })))
+    let allowed = Allowed { set, dry_run, warnings, uid, api_version, _memory: review.memory };
+    Ok(Decision::Allowed(Box::new(allowed)))
 }
 
 fn denial(review: &SidecarSetReview<'_>, set: &str, errors: &[Cause], warnings: &[String]) -> Reply {

@@ -1,18 +1,28 @@
 //! Conversion of SidecarSets between v1alpha1 and v1beta1, on JSON, so that every field survives.
 //!
-//! The versions differ in two places. v1alpha1 has `spec.namespace`, which v1beta1 writes as a `namespaceSelector`; an
-//! annotation remembers it and it is restored only while selector and annotation agree. v1beta1 has `spec.customVersion`, which
-//! v1alpha1 keeps as a label; text that is no label value travels in an annotation instead, so that reading a list as v1alpha1
-//! never fails because of one object.
+//! The API server converts whole objects, and for server-side apply *parts* of them: the fields that one manager owns, or the
+//! object without them. It drops what is not found again after conversion. So nothing may be remembered in a field of its own, and
+//! each part is converted by itself, by a rule under which every field of one version has its place in the other, and only one:
+//!
+//! * v1alpha1's `spec.namespace` and `spec.namespaceSelector` are one `spec.namespaceSelector` in v1beta1; see
+//!   [`namespaces`].
+//! * v1beta1's `spec.customVersion` is a label in v1alpha1. The label of that name in v1beta1, where it means nothing, has another
+//!   name in v1alpha1. Text that is no label value has no effect, and v1alpha1 has no place for it.
 
-use super::keys::{
-    CUSTOM_VERSION, INVALID_CUSTOM_VERSION, NAMESPACE_NAME, V1ALPHA1_NAMESPACE, V1ALPHA1_NAMESPACE_SELECTOR,
-};
+mod namespaces;
+#[cfg(test)]
+mod server_side_apply;
+mod text;
+
+use super::keys::{CUSTOM_VERSION, CUSTOM_VERSION_LABEL_OF_V1BETA1};
 use super::sidecarset::{GROUP, KIND};
-use serde_json::{Map, Value, json};
+use namespaces::Namespaces;
+use serde_json::{Map, Value};
 use std::fmt;
 use std::str::FromStr;
 use thiserror::Error;
+
+pub use text::{TextError, convert_text};
 
 /// A version of the SidecarSet API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +48,27 @@ pub enum ConversionError {
         /// Path of the part.
         field: &'static str,
     },
+    /// A part of the object is too long or too deep to be what it should be.
+    #[error("{field}: cannot be read: it is too long, or too deep")]
+    Unreadable {
+        /// Path of the part.
+        field: &'static str,
+    },
+}
+
+/// What the versions spell differently, in either of them.
+#[derive(Debug, Default)]
+struct Differing {
+    /// `spec.namespace`, of v1alpha1.
+    namespace: Option<Value>,
+    /// `spec.namespaceSelector`.
+    selector: Option<Value>,
+    /// `spec.customVersion`, of v1beta1.
+    custom_version: Option<Value>,
+    /// The label [`CUSTOM_VERSION`].
+    label: Option<Value>,
+    /// The label [`CUSTOM_VERSION_LABEL_OF_V1BETA1`], of v1alpha1.
+    label_of_v1beta1: Option<Value>,
 }
 
 impl fmt::Display for Version {
@@ -61,10 +92,30 @@ impl FromStr for Version {
     }
 }
 
+impl Differing {
+    /// From the other version to this one.
+    fn to(self, version: Version) -> Self {
+        match version {
+            Version::V1beta1 => Self {
+                namespace: None,
+                selector: Namespaces { namespace: self.namespace, selector: self.selector }.into_v1beta1(),
+                custom_version: self.label.or(self.custom_version).filter(Value::is_string),
+                label: self.label_of_v1beta1,
+                label_of_v1beta1: None,
+            },
+            Version::V1alpha1 => {
+                let Namespaces { namespace, selector } = Namespaces::of_v1beta1(self.selector);
+                let label = self.custom_version.filter(|version| version.as_str().is_some_and(is_label_value));
+                Self { namespace, selector, custom_version: None, label, label_of_v1beta1: self.label }
+            }
+        }
+    }
+}
+
 /// Brings a SidecarSet to another version.
 ///
 /// # Errors
-/// When the object is no SidecarSet of a known version, or `metadata` or `spec` is no object.
+/// When the object is no SidecarSet of a known version, or `metadata`, its labels or `spec` are no object.
 pub fn convert(mut object: Value, to: Version) -> Result<Value, ConversionError> {
     let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (kind, from) = (text("kind"), text("apiVersion").parse::<Version>()?);
@@ -75,92 +126,52 @@ pub fn convert(mut object: Value, to: Version) -> Result<Value, ConversionError>
         return Ok(object);
     }
     let root = object.as_object_mut().ok_or(ConversionError::NotAnObject { field: "object" })?;
-    let mut metadata = take_object(root, "metadata")?;
-    let mut spec = take_object(root, "spec")?;
-    match to {
-        Version::V1beta1 => to_v1beta1(&mut metadata, &mut spec),
-        Version::V1alpha1 => to_v1alpha1(&mut metadata, &mut spec),
+    let mut metadata = take_object(root, "metadata", "metadata")?.unwrap_or_default();
+    let had_labels = metadata.contains_key("labels");
+    let mut labels = take_object(&mut metadata, "labels", "metadata.labels")?.unwrap_or_default();
+    let had_no_labels = labels.is_empty();
+    let spec = take_object(root, "spec", "spec")?;
+    let had_spec = spec.is_some();
+    let mut spec = spec.unwrap_or_default();
+
+    let differing = Differing {
+        namespace: spec.shift_remove("namespace"),
+        selector: spec.shift_remove("namespaceSelector"),
+        custom_version: spec.shift_remove("customVersion"),
+        label: labels.shift_remove(CUSTOM_VERSION),
+        label_of_v1beta1: labels.shift_remove(CUSTOM_VERSION_LABEL_OF_V1BETA1),
+    }
+    .to(to);
+    let put = |map: &mut Map<String, Value>, key: &str, value: Option<Value>| {
+        value.map(|value| map.insert(key.to_owned(), value));
+    };
+    put(&mut spec, "namespace", differing.namespace);
+    put(&mut spec, "namespaceSelector", differing.selector);
+    put(&mut spec, "customVersion", differing.custom_version);
+    put(&mut labels, CUSTOM_VERSION, differing.label);
+    put(&mut labels, CUSTOM_VERSION_LABEL_OF_V1BETA1, differing.label_of_v1beta1);
+
+    if !labels.is_empty() || had_labels && had_no_labels {
+        metadata.insert("labels".to_owned(), Value::Object(labels));
     }
     root.insert("apiVersion".to_owned(), Value::String(to.to_string()));
-    for (field, map) in [("metadata", metadata), ("spec", spec)] {
-        if root.contains_key(field) || !map.is_empty() {
-            root.insert(field.to_owned(), Value::Object(map));
-        }
+    root.insert("metadata".to_owned(), Value::Object(metadata));
+    if had_spec || !spec.is_empty() {
+        root.insert("spec".to_owned(), Value::Object(spec));
     }
     Ok(object)
 }
 
-fn to_v1beta1(metadata: &mut Map<String, Value>, spec: &mut Map<String, Value>) {
-    let from_annotation = remove_entry(metadata, "annotations", INVALID_CUSTOM_VERSION);
-    let from_label = remove_entry(metadata, "labels", CUSTOM_VERSION);
-    if let Some(version) = from_label.or(from_annotation).filter(|version| !version.is_empty()) {
-        spec.insert("customVersion".to_owned(), Value::String(version));
-    }
-    if let Some(Value::String(namespace)) = spec.shift_remove("namespace")
-        && !namespace.is_empty()
-    {
-        // In v1alpha1 the namespace wins; the selector beside it has no effect, but is the user's.
-        if let Some(selector) = spec.insert("namespaceSelector".to_owned(), selector_of(&namespace)) {
-            set_entry(metadata, "annotations", V1ALPHA1_NAMESPACE_SELECTOR, selector.to_string());
-        }
-        set_entry(metadata, "annotations", V1ALPHA1_NAMESPACE, namespace);
-    }
-}
-
-fn to_v1alpha1(metadata: &mut Map<String, Value>, spec: &mut Map<String, Value>) {
-    if let Some(Value::String(version)) = spec.shift_remove("customVersion")
-        && !version.is_empty()
-    {
-        if is_label_value(&version) {
-            set_entry(metadata, "labels", CUSTOM_VERSION, version);
-        } else {
-            set_entry(metadata, "annotations", INVALID_CUSTOM_VERSION, version);
-        }
-    }
-    let beside = remove_entry(metadata, "annotations", V1ALPHA1_NAMESPACE_SELECTOR);
-    if let Some(namespace) = remove_entry(metadata, "annotations", V1ALPHA1_NAMESPACE)
-        && spec.get("namespaceSelector") == Some(&selector_of(&namespace))
-    {
-        spec.shift_remove("namespaceSelector");
-        if let Some(selector) = beside.and_then(|text| serde_json::from_str(&text).ok()) {
-            spec.insert("namespaceSelector".to_owned(), selector);
-        }
-        spec.insert("namespace".to_owned(), Value::String(namespace));
-    }
-}
-
-/// The selector that stands for one namespace.
-fn selector_of(namespace: &str) -> Value {
-    json!({"matchLabels": {NAMESPACE_NAME: namespace}})
-}
-
-fn take_object(root: &mut Map<String, Value>, field: &'static str) -> Result<Map<String, Value>, ConversionError> {
-    match root.get_mut(field).map(Value::take) {
-        None | Some(Value::Null) => Ok(Map::new()),
-        Some(Value::Object(map)) => Ok(map),
+/// Takes a field out; none where it is absent or `null`.
+fn take_object(
+    map: &mut Map<String, Value>,
+    key: &str,
+    field: &'static str,
+) -> Result<Option<Map<String, Value>>, ConversionError> {
+    match map.shift_remove(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Object(map)) => Ok(Some(map)),
         Some(_) => Err(ConversionError::NotAnObject { field }),
-    }
-}
-
-fn remove_entry(metadata: &mut Map<String, Value>, map: &str, key: &str) -> Option<String> {
-    let entries = metadata.get_mut(map)?.as_object_mut()?;
-    let value = entries.shift_remove(key)?;
-    if entries.is_empty() {
-        metadata.shift_remove(map);
-    }
-    match value {
-        Value::String(text) => Some(text),
-        _ => None,
-    }
-}
-
-fn set_entry(metadata: &mut Map<String, Value>, map: &str, key: &str, value: String) {
-    let entries = metadata.entry(map).or_insert(Value::Null);
-    if !entries.is_object() {
-        *entries = Value::Object(Map::new());
-    }
-    if let Some(entries) = entries.as_object_mut() {
-        entries.insert(key.to_owned(), Value::String(value));
     }
 }
 
@@ -178,24 +189,20 @@ pub fn is_label_value(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn set(version: &str, metadata: &Value, spec: &Value) -> Value {
         json!({"apiVersion": format!("apps.kruise.io/{version}"), "kind": "SidecarSet", "metadata": metadata, "spec": spec})
     }
 
-    #[test]
-    fn namespace_becomes_a_selector_and_comes_back() {
-        let old = set("v1alpha1", &json!({"name": "a"}), &json!({"namespace": "shop", "future": {"x": 1.5}}));
-        let stored = convert(old.clone(), Version::V1beta1).unwrap();
-        assert_eq!(
-            stored,
-            set(
-                "v1beta1",
-                &json!({"name": "a", "annotations": {"outrigger.dev/v1alpha1-namespace": "shop"}}),
-                &json!({"future": {"x": 1.5}, "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}}}),
-            )
-        );
-        assert_eq!(convert(stored, Version::V1alpha1).unwrap(), old);
+    /// Converts the object as a value and as text, which must come to the same.
+    #[track_caller]
+    fn converted(object: &Value, to: Version) -> Value {
+        let value = convert(object.clone(), to).unwrap();
+        let mut text = Vec::new();
+        assert_eq!(convert_text(&object.to_string(), to, &mut text), Ok(None));
+        assert_eq!(serde_json::from_slice::<Value>(&text).unwrap(), value);
+        value
     }
 
     #[test]
@@ -203,41 +210,71 @@ mod tests {
         let selector = json!({"matchLabels": {"team": "b"}});
         for (metadata, spec) in [
             (json!({"name": "a", "labels": {}}), json!({})),
+            (json!({"name": "a"}), json!({"namespace": "shop", "future": {"x": 1.5}})),
             (json!({"name": "a"}), json!({"namespace": "shop", "namespaceSelector": selector})),
             (json!({"name": "a"}), json!({"namespaceSelector": selector})),
             (json!({"name": "a", "annotations": {"x": "y"}, "labels": {"x": "y"}}), json!({"namespace": "shop"})),
+            (json!({"labels": {CUSTOM_VERSION: "v7", CUSTOM_VERSION_LABEL_OF_V1BETA1: "v6"}}), json!({})),
         ] {
             let old = set("v1alpha1", &metadata, &spec);
-            let stored = convert(old.clone(), Version::V1beta1).unwrap();
-            assert_eq!(convert(stored.clone(), Version::V1alpha1).unwrap(), old);
-            let read = convert(stored.clone(), Version::V1alpha1).unwrap();
-            assert_eq!(convert(read, Version::V1beta1).unwrap(), stored);
+            let stored = converted(&old, Version::V1beta1);
+            assert_eq!(converted(&stored, Version::V1alpha1), old);
+            assert_eq!(converted(&converted(&stored, Version::V1alpha1), Version::V1beta1), stored);
         }
-        let bare = json!({"apiVersion": "apps.kruise.io/v1alpha1", "kind": "SidecarSet"});
-        let stored = convert(bare.clone(), Version::V1beta1).unwrap();
-        assert_eq!(convert(stored, Version::V1alpha1).unwrap(), bare);
     }
 
     #[test]
-    fn namespace_stays_a_selector_once_the_selector_was_edited() {
-        let stored = set(
-            "v1beta1",
-            &json!({"name": "a", "annotations": {"outrigger.dev/v1alpha1-namespace": "shop"}}),
-            &json!({"namespaceSelector": {"matchLabels": {"team": "b"}}}),
-        );
-        let read = convert(stored, Version::V1alpha1).unwrap();
-        assert_eq!(
-            read,
-            set("v1alpha1", &json!({"name": "a"}), &json!({"namespaceSelector": {"matchLabels": {"team": "b"}}}))
-        );
+    fn what_was_stored_with_an_annotation_for_the_namespace_is_read_without_it() {
+        let selector = json!({"matchLabels": {"kubernetes.io/metadata.name": "shop"}});
+        let annotated = json!({"annotations": {"outrigger.dev/v1alpha1-namespace": "shop"}});
+        for metadata in [annotated, json!({})] {
+            let stored = set("v1beta1", &metadata, &json!({"namespaceSelector": selector}));
+            let read = converted(&stored, Version::V1alpha1);
+            assert_eq!(read, set("v1alpha1", &metadata, &json!({"namespace": "shop", "namespaceSelector": selector})));
+            assert_eq!(converted(&read, Version::V1beta1), stored);
+        }
+    }
+
+    #[test]
+    fn an_object_without_metadata_gets_empty_metadata_and_no_spec() {
+        let bare = json!({"apiVersion": "apps.kruise.io/v1alpha1", "kind": "SidecarSet"});
+        let stored = converted(&bare, Version::V1beta1);
+        assert_eq!(stored, json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {}}));
+        for null in ["metadata", "spec"] {
+            let mut object = bare.clone();
+            object[null] = Value::Null;
+            assert_eq!(converted(&object, Version::V1beta1), stored);
+        }
     }
 
     #[test]
     fn custom_version_is_a_label_in_v1alpha1() {
         let new = set("v1beta1", &json!({"name": "a"}), &json!({"customVersion": "v7"}));
-        let old = convert(new.clone(), Version::V1alpha1).unwrap();
-        assert_eq!(old["metadata"]["labels"][CUSTOM_VERSION], "v7");
-        assert_eq!(convert(old, Version::V1beta1).unwrap(), new);
+        let old = set("v1alpha1", &json!({"name": "a", "labels": {CUSTOM_VERSION: "v7"}}), &json!({}));
+        assert_eq!(converted(&new, Version::V1alpha1), old);
+        assert_eq!(converted(&old, Version::V1beta1), new);
+        // Of a part there may be the label or the field only.
+        let part = json!({"apiVersion": "apps.kruise.io/v1alpha1", "kind": "SidecarSet", "metadata": {"labels": {CUSTOM_VERSION: "v7"}}});
+        let new = converted(&part, Version::V1beta1);
+        assert_eq!((&new["metadata"], &new["spec"]), (&json!({}), &json!({"customVersion": "v7"})));
+    }
+
+    #[test]
+    fn the_label_means_nothing_in_v1beta1_and_stays_what_it_is() {
+        for spec in [json!({}), json!({"customVersion": "v7"})] {
+            let new = set("v1beta1", &json!({"labels": {CUSTOM_VERSION: "old", "x": "y"}}), &spec);
+            let old = converted(&new, Version::V1alpha1);
+            assert_eq!(old["metadata"]["labels"].get(CUSTOM_VERSION), spec.get("customVersion"));
+            assert_eq!(converted(&old, Version::V1beta1), new);
+        }
+    }
+
+    #[test]
+    fn v1alpha1_has_no_place_for_a_custom_version_that_is_no_label_value() {
+        for version in [json!("not a label!"), json!("x".repeat(300_000)), json!(7)] {
+            let new = set("v1beta1", &json!({"name": "a"}), &json!({"customVersion": version}));
+            assert_eq!(converted(&new, Version::V1alpha1), set("v1alpha1", &json!({"name": "a"}), &json!({})));
+        }
     }
 
     #[test]
@@ -246,17 +283,9 @@ mod tests {
         let condition = json!({"type": "Ready", "status": "True", "reason": "Current", "message": "", "observedGeneration": 1,
                                "lastTransitionTime": "2026-01-02T03:04:05Z"});
         new["status"] = json!({"matchedPods": 1, "collisionCount": 0, "conditions": [condition]});
-        let old = convert(new.clone(), Version::V1alpha1).unwrap();
+        let old = converted(&new, Version::V1alpha1);
         assert_eq!(old["status"], new["status"]);
-        assert_eq!(convert(old, Version::V1beta1).unwrap(), new);
-    }
-
-    #[test]
-    fn custom_version_that_is_no_label_value_survives() {
-        let new = set("v1beta1", &json!({"name": "a"}), &json!({"customVersion": "not a label!"}));
-        let old = convert(new.clone(), Version::V1alpha1).unwrap();
-        assert_eq!(old["metadata"].get("labels"), None);
-        assert_eq!(convert(old, Version::V1beta1).unwrap(), new);
+        assert_eq!(converted(&old, Version::V1beta1), new);
     }
 
     #[test]

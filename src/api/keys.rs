@@ -29,12 +29,8 @@ pub const SIDECARSET_VERSION_ALT: &str = "SIDECARSET_VERSION_ALT";
 /// On a Pod: the container that kubectl takes where none is named.
 pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 
-/// Keeps a v1alpha1 `spec.namespace` while the object is stored as v1beta1.
-pub const V1ALPHA1_NAMESPACE: &str = "outrigger.dev/v1alpha1-namespace";
-/// Keeps a v1alpha1 `spec.namespaceSelector` that stands beside a `spec.namespace`, as JSON text.
-pub const V1ALPHA1_NAMESPACE_SELECTOR: &str = "outrigger.dev/v1alpha1-namespace-selector";
-/// Keeps a `customVersion` that is no label value while the object is read as v1alpha1.
-pub const INVALID_CUSTOM_VERSION: &str = "outrigger.dev/custom-version";
+/// v1alpha1's name of the label [`CUSTOM_VERSION`] of a v1beta1 object, where it means nothing.
+pub const CUSTOM_VERSION_LABEL_OF_V1BETA1: &str = "outrigger.dev/v1beta1-label-custom-version";
 /// On a Pod: `"false"` opts out of injection where the server allows it.
 pub const INJECT: &str = "outrigger.dev/inject";
 /// On the Secret with our CA: since when its CA signs, in RFC 3339.

@@ -9,6 +9,7 @@
 mod cases;
 mod files;
 mod generators;
+mod hostile;
 mod watched_pods;
 
 use allocation_counter::AllocationInfo;

@@ -114,7 +114,8 @@ pub async fn sets_that_an_older_installation_stored_are_taken_over(case: Case<()
     let plane = &case.plane;
     let mut of_a_namespace = old_set("of-a-namespace", &spec("of-a-namespace"));
     of_a_namespace["spec"]["namespace"] = case.namespace.name().into();
-    of_a_namespace["spec"]["namespaceSelector"] = json!({"matchLabels": {"without": "effect"}});
+    of_a_namespace["spec"]["namespaceSelector"] =
+        json!({"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "Exists"}]});
     let mut with_version = old_set("with-a-custom-version", &spec("with-a-custom-version"));
     with_version["metadata"]["labels"] = json!({keys::CUSTOM_VERSION: "v1", "kept": "yes"});
     let mut refused_today = old_set("refused-today", &spec("refused-today"));

@@ -11,12 +11,14 @@ mod conversion;
 mod creates;
 mod dry_run;
 mod load;
+mod memory;
 mod mutators;
 mod outrigger;
 mod registration;
 mod replicas;
 mod scope;
 mod seen;
+mod server_side_apply;
 mod sidecar_generator;
 mod status;
 mod validation;
@@ -35,6 +37,9 @@ fn main() -> ExitCode {
         walk::the_walk_of_the_document_works,
         walk::nothing_differs_after_it_was_applied,
         walk::a_set_can_be_written_and_read_in_both_versions,
+        server_side_apply::a_set_keeps_its_namespace_in_either_order_of_versions,
+        server_side_apply::a_namespace_is_changed_and_lifted_in_v1alpha1,
+        server_side_apply::a_manager_of_labels_applies_in_both_versions,
         mutators::mutators_before_and_after_lead_to_no_duplicates,
         status::counts_follow_pods,
         status::counts_follow_pods_of_a_set_that_does_not_update,
@@ -73,6 +78,7 @@ fn main() -> ExitCode {
         replicas::a_replica_that_stops_under_load_costs_no_pod,
         replicas::a_replica_that_is_killed_under_load_costs_what_it_was_answering,
         load::overload_is_retried_by_the_api_server,
+        memory::whatever_is_posted_a_replica_stays_small,
         load::a_rolling_restart_under_load_costs_no_pod,
         load::connections_that_idled_are_good,
         scope::pods_are_sent_as_soon_as_a_set_needs_them_and_no_others,

@@ -25,6 +25,11 @@ pub(super) fn of_specs(one: &SidecarSetSpec, other: &SidecarSetSpec) -> bool {
     }
 }
 
+/// Whether no object can match. A selector that cannot be parsed is told elsewhere.
+pub(super) fn matches_nothing(selector: &LabelSelector) -> bool {
+    parse(selector).is_some_and(|selector| !overlap(&selector, &selector))
+}
+
 fn parse(selector: &LabelSelector) -> Option<Selector> {
     Selector::parse(selector, "").ok()
 }

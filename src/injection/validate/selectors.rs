@@ -4,6 +4,7 @@
 
 use super::metadata;
 use super::node::{Place, Report};
+use super::overlap;
 use super::syntax;
 use crate::api::sidecarset::SidecarSetSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -16,7 +17,14 @@ pub(super) fn check(spec: &SidecarSetSpec, report: &Report) {
         Some(selector) => check_not_empty(selector, &place.field("selector")),
     }
     if let Some(selector) = &spec.namespace_selector {
-        check_not_empty(selector, &place.field("namespaceSelector"));
+        let place = place.field("namespaceSelector");
+        check_not_empty(selector, &place);
+        if overlap::matches_nothing(selector) {
+            place.invalid(
+                json!(selector),
+                "no Namespace can match: its requirements exclude each other (v1alpha1's spec.namespace is one of them)",
+            );
+        }
     }
 }
 
@@ -72,6 +80,14 @@ mod tests {
         );
         rejects_spec(&json!({"namespaceSelector": {}}), "spec.namespaceSelector", "FieldValueInvalid");
         accepts_spec(&json!({"namespaceSelector": {"matchLabels": {"team": "a"}}}));
+    }
+
+    #[test]
+    fn a_set_that_can_reach_no_namespace_is_refused() {
+        let name = |operator: &str, values: &[&str]| json!({"key": "kubernetes.io/metadata.name", "operator": operator, "values": values});
+        let selector = |expression| json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "a"}, "matchExpressions": [expression]}});
+        accepts_spec(&selector(name("NotIn", &["v1alpha1.spec.namespace"])));
+        rejects_spec(&selector(name("In", &["b", "v1alpha1.spec.namespace"])), "spec.namespaceSelector", "FieldValueInvalid");
     }
 
     #[test]

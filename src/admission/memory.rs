@@ -1,0 +1,150 @@
+//! The memory that reviews take beside their bodies: bounded in all, whatever the bodies hold.
+//!
+//! JSON of many small values takes fifty times its size once it is read. So values are counted before they are read, and what they
+//! will take is reserved; a review that finds no room is to come again.
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// The largest object that is read. The API server takes no request with more than 3 MiB, and etcd none with more than 1.5 MiB.
+pub(super) const LARGEST_OBJECT: usize = 4 * MIB;
+
+/// What reviews of Pods and of SidecarSets may take together.
+pub(super) static REVIEWS: Memory = Memory::new(96 * MIB);
+
+/// What the answers of conversions may take together: that of one body of the largest size.
+pub(super) static CONVERSIONS: Memory = Memory::new(96 * MIB);
+
+pub(super) const MIB: usize = 1024 * 1024;
+
+/// What is reserved at once; less is not worth counting.
+const UNIT: usize = 64 * 1024;
+
+/// Memory to reserve from.
+pub(super) struct Memory {
+    free: Semaphore,
+    units: usize,
+}
+
+/// Memory that is reserved until this is dropped.
+#[derive(Debug)]
+pub(super) struct Reserved {
+    _permit: Option<SemaphorePermit<'static>>,
+}
+
+/// Why memory is not reserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoMemory {
+    /// There is never as much.
+    TooMuch,
+    /// There will be.
+    Now,
+}
+
+impl Memory {
+    const fn new(bytes: usize) -> Self {
+        Self { free: Semaphore::const_new(bytes / UNIT), units: bytes / UNIT }
+    }
+
+    pub fn reserve(&'static self, bytes: usize) -> Result<Reserved, NoMemory> {
+        let units = bytes / UNIT;
+        if units > self.units {
+            return Err(NoMemory::TooMuch);
+        }
+        let units = u32::try_from(units).map_err(|_| NoMemory::TooMuch)?;
+        let permit = self.free.try_acquire_many(units).map_err(|_| NoMemory::Now)?;
+        Ok(Reserved { _permit: Some(permit) })
+    }
+}
+
+impl Reserved {
+    /// For what takes little.
+    pub const NOTHING: Self = Self { _permit: None };
+}
+
+/// What a JSON text holds, as far as it decides about memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Survey {
+    /// Values: at least as many as there are.
+    pub values: usize,
+    /// How deep objects and lists stand in each other.
+    pub depth: usize,
+    /// Bytes of the longest string.
+    pub longest: usize,
+}
+
+impl Survey {
+    /// Up to so many values in a text of up to so many bytes are not looked at any closer.
+    const FEW_VALUES: usize = 4096;
+    const FEW_BYTES: usize = MIB;
+
+    /// None of a text that takes little memory however it is read. Counting brackets and commas settles it for almost every body.
+    pub fn of(text: &str) -> Option<Self> {
+        let counts = |byte: &u8| u8::from(matches!(byte, b'{' | b'[' | b','));
+        // By chunks whose count fits a byte, which the compiler turns into vector instructions.
+        let count = || text.as_bytes().chunks(255).map(|c| usize::from(c.iter().map(counts).sum::<u8>())).sum::<usize>();
+        let is_little =
+            text.len() <= Self::FEW_VALUES || text.len() <= Self::FEW_BYTES && count() <= Self::FEW_VALUES;
+        (!is_little).then(|| Self::look_closer(text))
+    }
+
+    fn look_closer(text: &str) -> Self {
+        let (mut survey, mut depth, mut start) = (Self::default(), 0_usize, None);
+        let mut escaped = false;
+        for (at, byte) in text.bytes().enumerate() {
+            if let Some(begin) = start {
+                match byte {
+                    _ if escaped => escaped = false,
+                    b'\\' => escaped = true,
+                    b'"' => {
+                        survey.longest = survey.longest.max(at - begin);
+                        start = None;
+                    }
+                    _ => {}
+                }
+                continue;
+            }
+            match byte {
+                b'"' => start = Some(at),
+                b'{' | b'[' => {
+                    survey.values += 1;
+                    depth += 1;
+                    survey.depth = survey.depth.max(depth);
+                }
+                b'}' | b']' => depth = depth.saturating_sub(1),
+                b',' => survey.values += 1,
+                _ => {}
+            }
+        }
+        survey.longest = survey.longest.max(start.map_or(0, |begin| text.len() - begin));
+        survey
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_decides_about_memory_is_counted_outside_of_strings() {
+        let text = format!(r#"{{"a":[1,2,{{}}],"b":"{}\"{}"}}"#, "[,{".repeat(5_000), "x".repeat(100));
+        let survey = Survey::of(&text).unwrap();
+        assert_eq!(survey, Survey { values: 6, depth: 3, longest: 15_000 + 2 + 100 + 1 });
+        let deep = format!("{}{}", "[".repeat(10_001), "]".repeat(10_001));
+        assert_eq!(Survey::of(&deep).map(|survey| survey.depth), Some(10_001));
+        assert_eq!(Survey::of(&format!("[{}1]", "1,".repeat(4_000))), None, "few values");
+        assert_eq!(Survey::of(&format!("\"{}", "x".repeat(2 * MIB))).map(|survey| survey.longest), Some(2 * MIB + 1));
+    }
+
+    #[test]
+    fn memory_is_reserved_up_to_all_there_is() {
+        static MEMORY: Memory = Memory::new(4 * UNIT);
+        assert_eq!(MEMORY.reserve(6 * UNIT).unwrap_err(), NoMemory::TooMuch);
+        let most = MEMORY.reserve(3 * UNIT).unwrap();
+        assert_eq!(MEMORY.reserve(2 * UNIT).unwrap_err(), NoMemory::Now);
+        let _little = MEMORY.reserve(UNIT / 2).unwrap();
+        let _last = MEMORY.reserve(UNIT).unwrap();
+        assert_eq!(MEMORY.reserve(UNIT).unwrap_err(), NoMemory::Now);
+        drop(most);
+        assert!(MEMORY.reserve(3 * UNIT).is_ok());
+    }
+}
