@@ -13,7 +13,7 @@ use kube::core::DynamicObject;
 use kube::discovery::ApiResource;
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::{oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::break_glass::BreakGlass;
 use super::desired::{MUTATING, Registration, registered_scope, rescope};
@@ -29,6 +29,11 @@ use crate::telemetry::{Metrics, WideningResult};
 /// How long a SidecarSet's writer is kept waiting.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// So long after a write there may be many sets about to come,
+const BUSY: Duration = Duration::from_secs(1);
+/// and then they are gathered for so long. It also gives other replicas their turn: each write is a conflict for theirs.
+const GATHER: Duration = Duration::from_millis(25);
+
 /// Widens what is registered.
 pub struct Widening {
     configurations: Api<DynamicObject>,
@@ -38,8 +43,16 @@ pub struct Widening {
     break_glass: BreakGlass,
     metrics: Arc<Metrics>,
     waiting: Mutex<Vec<Waiting>>,
-    /// The configuration as our last write left it. Who has this writes: this process need not be in conflict with itself.
-    turn: tokio::sync::Mutex<Option<DynamicObject>>,
+    /// Who has this writes: this process need not be in conflict with itself.
+    turn: tokio::sync::Mutex<Turn>,
+}
+
+/// What the last write left.
+#[derive(Default)]
+struct Turn {
+    /// The configuration.
+    written: Option<DynamicObject>,
+    at: Option<Instant>,
 }
 
 /// A set whose Pods are to be sent.
@@ -127,8 +140,14 @@ impl Widening {
     async fn widen(&self) {
         let mut sets = Vec::new();
         let widened = {
-            let mut last = self.turn.lock().await;
-            timeout(PATIENCE, self.write(&mut sets, &mut last)).await.unwrap_or(Err(WideningError::Slow))
+            let mut turn = self.turn.lock().await;
+            if self.lock_waiting().is_empty() {
+                return; // a write before took them all
+            }
+            if turn.at.is_some_and(|at| at.elapsed() < BUSY) {
+                sleep(GATHER).await;
+            }
+            timeout(PATIENCE, self.write(&mut sets, &mut turn)).await.unwrap_or(Err(WideningError::Slow))
         };
         let heard = match widened {
             Ok(Some(version)) => self.heard_of(version).await,
@@ -142,17 +161,13 @@ impl Widening {
 
     /// Takes the sets that wait, until what is registered covers them. The version of the configuration that is to be heard of, if
     /// that took a write.
-    async fn write(
-        &self,
-        sets: &mut Vec<Waiting>,
-        last: &mut Option<DynamicObject>,
-    ) -> Result<Option<String>, WideningError> {
+    async fn write(&self, sets: &mut Vec<Waiting>, turn: &mut Turn) -> Result<Option<String>, WideningError> {
         loop {
             sets.append(&mut self.lock_waiting());
             if sets.is_empty() || self.break_glass.allows() == Some(false) {
                 return Ok(None);
             }
-            let (present, is_read) = match last.take() {
+            let (present, is_read) = match turn.written.take() {
                 Some(written) => (written, false),
                 None => (self.read().await?, true),
             };
@@ -177,7 +192,8 @@ impl Widening {
             if let Written::Done(now) = cluster::apply::patch(&self.configurations, &present, None, operations).await? {
                 self.metrics.widenings(WideningResult::Widened).inc();
                 tracing::info!(sets = open.len(), first = open[0].name, "the registration is widened for SidecarSets");
-                return Ok(last.insert(now).resource_version());
+                turn.at = Some(Instant::now());
+                return Ok(turn.written.insert(now).resource_version());
             }
         }
     }

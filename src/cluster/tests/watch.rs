@@ -270,8 +270,10 @@ async fn the_first_answer_after_an_outage_wakes_all_watches() {
     };
     let before = tokio::time::Instant::now();
     let _stream = answered.stream();
-    waiting.watch("10").await;
+    waiting.watch("10").await.refuse(429, "storage is (re)initializing");
     assert!(before.elapsed() < Duration::from_millis(100), "{:?}", before.elapsed());
+    waiting.watch("10").await;
+    assert!(before.elapsed() < Duration::from_millis(500), "it will soon be ready: {:?}", before.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -147,7 +147,8 @@ where
             };
             tokio::select! {
                 () = sleep(pause) => {}
-                () = self.shared.wake.notified() => {} // somebody waits for a list, or knows that the API server is there again
+                // Somebody waits for a list, or knows that the API server is there again: what fails now is soon well.
+                () = self.shared.wake.notified() => self.pauses.reset(),
             }
         }
     }
