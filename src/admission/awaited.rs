@@ -2,6 +2,8 @@
 //!
 //! They are not injected before the watch tells of them: whoever was asked after us may have refused them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -11,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use super::mutate_pod;
 use crate::api::sidecarset::SidecarSet;
 use crate::injection::{Operator, Requirement, Selector};
+use crate::telemetry::Metrics;
 
 /// For so long a set is waited for. Told it is within milliseconds as a rule; a Pod's webhook has 5 s.
 pub const PATIENCE: Duration = Duration::from_secs(2);
@@ -32,6 +35,8 @@ struct AwaitedSet {
     metadata: ObjectMeta,
     selector: Selector,
     until: Instant,
+    /// Whether it was logged that it was waited for in vain: once is enough.
+    missed: Arc<AtomicBool>,
 }
 
 impl Awaited {
@@ -51,7 +56,7 @@ impl Awaited {
         self.sets.send_modify(|sets| {
             sets.retain(|set| now < set.until);
             sets.drain(..(sets.len() + 1).saturating_sub(MOST));
-            sets.push(AwaitedSet { metadata, selector, until: now + PATIENCE });
+            sets.push(AwaitedSet { metadata, selector, until: now + PATIENCE, missed: Arc::default() });
         });
     }
 
@@ -66,8 +71,13 @@ impl Awaited {
         });
     }
 
-    /// What the Pod of this review has to wait for, if anything.
-    pub fn by(&self, body: &[u8], now: Instant) -> Option<impl Future<Output = ()> + Send + use<>> {
+    /// What the Pod of this review has to wait for, if anything. Where that is in vain it is logged and counted.
+    pub fn by(
+        &self,
+        body: &[u8],
+        now: Instant,
+        metrics: &Arc<Metrics>,
+    ) -> Option<impl Future<Output = ()> + Send + use<>> {
         let sets = self.sets.borrow();
         if sets.iter().all(|set| set.until <= now) {
             return None;
@@ -75,16 +85,25 @@ impl Awaited {
         let review = mutate_pod::read(body).ok()?;
         let pod = review.request.object.as_ref()?;
         let for_pod = sets.iter().filter(|set| now < set.until && set.selector.unmet(|key| pod.label(key)).is_none());
-        let awaited: Vec<(ObjectMeta, Instant)> = for_pod.map(|set| (set.metadata.clone(), set.until)).collect();
-        let until = awaited.iter().map(|(_, until)| *until).max()?;
-        let mut sets = self.sets.subscribe();
+        let awaited: Vec<_> = for_pod.map(|set| (set.metadata.clone(), set.until, set.missed.clone())).collect();
+        let until = awaited.iter().map(|(_, until, _)| *until).max()?;
+        let (mut sets, metrics) = (self.sets.subscribe(), metrics.clone());
         Some(async move {
-            let all_told =
-                sets.wait_for(|sets| !sets.iter().any(|set| awaited.iter().any(|(one, _)| *one == set.metadata)));
-            if timeout_at(until, all_told).await.is_err() {
-                tracing::debug!(
-                    "a Pod no longer waits for a SidecarSet that was allowed: it is not known to be stored"
-                );
+            let is_awaited = |set: &AwaitedSet| awaited.iter().any(|(one, ..)| *one == set.metadata);
+            let all_told = sets.wait_for(|sets| !sets.iter().any(is_awaited));
+            if timeout_at(until, all_told).await.is_ok() {
+                return;
+            }
+            metrics.awaited_in_vain.inc();
+            let open = sets.borrow();
+            for (metadata, _, missed) in awaited.iter().filter(|(one, ..)| open.iter().any(|set| set.metadata == *one))
+            {
+                if !missed.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        set = metadata.name,
+                        "this SidecarSet was allowed here, and the watch has not told of it in time: Pods are created without it; somebody else refused it, or the watch is behind"
+                    );
+                }
             }
         })
     }
@@ -134,11 +153,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_pod_waits_until_its_set_is_told() {
-        let (awaited, web) = (Awaited::default(), set("web", "u-1", 2));
-        assert!(awaited.by(&pod("web"), Instant::now()).is_none());
+        let (awaited, web, metrics) = (Awaited::default(), set("web", "u-1", 2), Arc::new(Metrics::new()));
+        assert!(awaited.by(&pod("web"), Instant::now(), &metrics).is_none());
         awaited.expect(&web, Instant::now());
-        assert!(awaited.by(&pod("db"), Instant::now()).is_none(), "another Pod has nothing to wait for");
-        let mut waiting = Box::pin(awaited.by(&pod("web"), Instant::now()).unwrap());
+        assert!(awaited.by(&pod("db"), Instant::now(), &metrics).is_none(), "another Pod has nothing to wait for");
+        let mut waiting = Box::pin(awaited.by(&pod("web"), Instant::now(), &metrics).unwrap());
         assert!((&mut waiting).now_or_never().is_none());
         awaited.told(|_| None);
         let before = set("web", "u-1", 1).metadata;
@@ -146,34 +165,36 @@ mod tests {
         assert!((&mut waiting).now_or_never().is_none(), "that was the generation before");
         awaited.told(|_| Some(&web.metadata));
         assert!(waiting.now_or_never().is_some());
-        assert!(awaited.by(&pod("web"), Instant::now()).is_none());
+        assert_eq!(metrics.awaited_in_vain.get(), 0);
+        assert!(awaited.by(&pod("web"), Instant::now(), &metrics).is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_longer_for_a_set_that_was_refused() {
-        let (awaited, begun) = (Awaited::default(), Instant::now());
+        let (awaited, begun, metrics) = (Awaited::default(), Instant::now(), Arc::new(Metrics::new()));
         awaited.expect(&set("web", "u-1", 1), begun);
-        let waiting = awaited.by(&pod("web"), begun).unwrap();
+        let waiting = awaited.by(&pod("web"), begun, &metrics).unwrap();
         waiting.await;
         assert_eq!(begun.elapsed(), PATIENCE);
-        assert!(awaited.by(&pod("web"), Instant::now()).is_none());
+        assert_eq!(metrics.awaited_in_vain.get(), 1);
+        assert!(awaited.by(&pod("web"), Instant::now(), &metrics).is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn of_very_many_sets_the_latest_are_waited_for() {
-        let awaited = Awaited::default();
+        let (awaited, metrics) = (Awaited::default(), Arc::new(Metrics::new()));
         for number in 0..2 * MOST {
             awaited.expect(&set(&format!("s{number}"), "u", 1), Instant::now());
         }
         assert_eq!(awaited.sets.borrow().len(), MOST);
-        assert!(awaited.by(&pod("s0"), Instant::now()).is_none());
-        assert!(awaited.by(&pod(&format!("s{}", 2 * MOST - 1)), Instant::now()).is_some());
+        assert!(awaited.by(&pod("s0"), Instant::now(), &metrics).is_none());
+        assert!(awaited.by(&pod(&format!("s{}", 2 * MOST - 1)), Instant::now(), &metrics).is_some());
         let mut large = set("large", "u", 1);
         let values: Vec<String> = (0..5_000).map(|number| number.to_string()).collect();
         let expression = json!({"key": "app", "operator": "NotIn", "values": values});
         large.spec.selector = serde_json::from_value(json!({"matchExpressions": [expression]})).unwrap();
         awaited.expect(&large, Instant::now());
-        assert!(awaited.by(&pod("large"), Instant::now()).is_none());
+        assert!(awaited.by(&pod("large"), Instant::now(), &metrics).is_none());
     }
 
     #[test]

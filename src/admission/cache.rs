@@ -99,7 +99,7 @@ impl Cache {
 
     /// What the Pod of this review has to wait for, if anything.
     pub fn awaited_for(&self, body: &[u8]) -> Option<impl Future<Output = ()> + Send + use<>> {
-        self.awaited.by(body, Instant::now())
+        self.awaited.by(body, Instant::now(), &self.metrics)
     }
 
     /// Makes snapshots after single changes, for ever. A whole list is seen as soon as it was told.

@@ -1,7 +1,7 @@
 //! Certificates that outrigger keeps by itself: replicas agree on a CA, and it is renewed while reviews go on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -15,7 +15,9 @@ use kube::{Api, ResourceExt};
 use outrigger::admission::client::Target;
 use outrigger::api::keys;
 use outrigger_testbed::{Case, ControlPlane, wait_for};
-use serde_json::json;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd};
+use serde_json::{Map, Value, json};
+use tokio::task::JoinHandle;
 use tokio::time::interval;
 
 use crate::balancer::Balancer;
@@ -99,53 +101,85 @@ pub async fn replicas_that_start_at_once_agree_on_one_ca(case: Case<()>) -> Resu
     .await
 }
 
-/// Who deletes the Secret gets a new CA, and no call fails meanwhile: not one of the API server, which writes SidecarSets all the time,
-/// and not one that opens a new connection by the bundle that is registered at that moment.
-pub async fn a_deleted_ca_comes_back_and_is_renewed_and_no_review_fails(case: Case<()>) -> Result<()> {
+/// Calls all the time: those of the API server, which writes SidecarSets, and new connections to each replica by the bundle that is
+/// registered at that moment.
+struct Calls {
+    stop: Arc<AtomicBool>,
+    written: JoinHandle<Result<usize>>,
+    connected: JoinHandle<Result<usize>>,
+}
+
+impl Calls {
+    fn start(plane: &Arc<ControlPlane>, ports: [u16; 2]) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let written = tokio::spawn({
+            let (sets, stop) = (sets(plane), stop.clone());
+            async move {
+                let (mut ticks, mut written) = (interval(Duration::from_millis(20)), 0);
+                let params = PatchParams { dry_run: true, ..PatchParams::apply("outrigger-test") };
+                while !stop.load(Ordering::Relaxed) {
+                    ticks.tick().await;
+                    let set = json!({
+                        "apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": "again-and-again"},
+                        "spec": {"selector": {"matchLabels": {"app": "a"}}, "containers": [{"name": "c", "image": "x:1"}]},
+                    });
+                    let set = sets.patch("again-and-again", &params, &Patch::Apply(&set)).await?;
+                    ensure!(set.annotations().contains_key(keys::HASH), "not reviewed");
+                    written += 1;
+                }
+                Ok(written)
+            }
+        });
+        let connected = tokio::spawn({
+            let (plane, stop) = (plane.clone(), stop.clone());
+            async move {
+                let (mut ticks, mut connected) = (interval(Duration::from_millis(50)), 0);
+                while !stop.load(Ordering::Relaxed) {
+                    ticks.tick().await;
+                    let bundle = registered_bundle(&plane).await?;
+                    for port in ports {
+                        let target = Target::new(([127, 0, 0, 1], port).into(), &bundle)?;
+                        target.connect().await.with_context(|| format!("with {} CAs", certificates(&bundle)))?;
+                        connected += 1;
+                    }
+                }
+                Ok(connected)
+            }
+        });
+        Self { stop, written, connected }
+    }
+
+    /// None failed, and there were enough of them.
+    async fn end(self) -> Result<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        let (written, connected) = (self.written.await??, self.connected.await??);
+        ensure!(written > 50 && connected > 50, "{written} written, {connected} connected");
+        Ok(())
+    }
+}
+
+/// A CA that somebody puts into the Secret, an expired or a valid one, gives way to the one from before. Who deletes the Secret gets a
+/// new CA. No call fails meanwhile.
+pub async fn a_replaced_or_deleted_ca_comes_back_and_is_renewed_and_no_review_fails(case: Case<()>) -> Result<()> {
     let replicas = two_replicas(&case, &[TIMES]).await?;
     let before = field(&secrets(&case.plane).get(SECRET).await?, "tls.crt")?;
-    let (stop, written, connected) =
-        (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let writes = tokio::spawn({
-        let (sets, stop, written) = (sets(&case.plane), stop.clone(), written.clone());
-        async move {
-            let mut ticks = interval(Duration::from_millis(20));
-            let params = PatchParams { dry_run: true, ..PatchParams::apply("outrigger-test") };
-            while !stop.load(Ordering::Relaxed) {
-                ticks.tick().await;
-                let set = json!({
-                    "apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": "again-and-again"},
-                    "spec": {"selector": {"matchLabels": {"app": "a"}}, "containers": [{"name": "c", "image": "x:1"}]},
-                });
-                let set = sets.patch("again-and-again", &params, &Patch::Apply(&set)).await?;
-                ensure!(set.annotations().contains_key(keys::HASH), "not reviewed");
-                written.fetch_add(1, Ordering::Relaxed);
-            }
-            anyhow::Ok(())
-        }
-    });
-    let connections = tokio::spawn({
-        let (plane, stop, connected) = (case.plane.clone(), stop.clone(), connected.clone());
-        let ports = [replicas[0].webhook, replicas[1].webhook];
-        async move {
-            let mut ticks = interval(Duration::from_millis(50));
-            while !stop.load(Ordering::Relaxed) {
-                ticks.tick().await;
-                let bundle = registered_bundle(&plane).await?;
-                for port in ports {
-                    let target = Target::new(([127, 0, 0, 1], port).into(), &bundle)?;
-                    target.connect().await.with_context(|| format!("with {} CAs", certificates(&bundle)))?;
-                    connected.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-            anyhow::Ok(())
-        }
-    });
-
-    secrets(&case.plane).delete(SECRET, &DeleteParams::default()).await?;
+    let calls = Calls::start(&case.plane, [replicas[0].webhook, replicas[1].webhook]);
+    let secrets = secrets(&case.plane);
+    for not_after in [(2020, 1, 1), (2036, 1, 1)] {
+        let (certificate, key) = foreign_ca(not_after)?;
+        let data = [("tls.crt", &certificate), ("ca.crt", &certificate), ("tls.key", &key)];
+        let data: Map<String, Value> =
+            data.into_iter().map(|(name, pem)| (name.to_owned(), STANDARD.encode(pem).into())).collect();
+        secrets.patch(SECRET, &PatchParams::default(), &Patch::Merge(&json!({"data": data}))).await?;
+        wait_for("the CA from before to be stored again", PATIENCE, async || {
+            Ok((field(&secrets.get(SECRET).await?, "tls.crt")? == before).then_some(()))
+        })
+        .await?;
+    }
+    secrets.delete(SECRET, &DeleteParams::default()).await?;
     let renewed = async {
         wait_for("another CA, and no other one to trust", PATIENCE, async || {
-            let secret = secrets(&case.plane).get(SECRET).await?;
+            let secret = secrets.get(SECRET).await?;
             let (signing, bundle) = (field(&secret, "tls.crt")?, field(&secret, "ca.crt")?);
             ensure!(signing != before, "the CA from before signs");
             ensure!(signing == bundle, "{} CAs are trusted", certificates(&bundle));
@@ -155,11 +189,7 @@ pub async fn a_deleted_ca_comes_back_and_is_renewed_and_no_review_fails(case: Ca
         .await
     };
     renewed.await?;
-    stop.store(true, Ordering::Relaxed);
-    writes.await??;
-    connections.await??;
-    let (written, connected) = (written.load(Ordering::Relaxed), connected.load(Ordering::Relaxed));
-    ensure!(written > 50 && connected > 50, "{written} written, {connected} connected");
+    calls.end().await?;
     for replica in &replicas {
         let renewals =
             replica.metric("outrigger_certificate_renewals_total{type=\"serving\",result=\"success\"}").await?;
@@ -197,6 +227,16 @@ pub async fn garbage_in_the_secret_is_replaced(case: Case<()>) -> Result<()> {
     let bundle = field(&secrets.get(SECRET).await?, "ca.crt")?;
     Target::new(([127, 0, 0, 1], replica.webhook).into(), &bundle)?.connect().await?;
     Ok(())
+}
+
+/// A CA that ends on this day.
+fn foreign_ca((year, month, day): (i32, u8, u8)) -> Result<(String, String)> {
+    let mut params = CertificateParams::new(Vec::new())?;
+    (params.not_before, params.not_after) = (date_time_ymd(2019, 1, 1), date_time_ymd(year, month, day));
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let key = KeyPair::generate()?;
+    Ok((params.self_signed(&key)?.pem(), key.serialize_pem()))
 }
 
 /// With cert-manager outrigger says whose CA is to be trusted, and writes none; without it, it no longer says so.

@@ -58,6 +58,7 @@ fn main() -> ExitCode {
         suite,
         apart(Parts::ApiOnly):
         replicas::an_api_server_that_restarts_is_not_missed,
+        replicas::a_follower_is_in_step_seconds_after_an_outage,
         bad_input::what_is_stored_and_cannot_be_used_stops_nothing,
         bad_input::sidecarsets_may_be_installed_later_and_removed,
         status::a_restart_writes_nothing,
@@ -83,9 +84,10 @@ fn main() -> ExitCode {
         load::connections_that_idled_are_good,
         scope::pods_are_sent_as_soon_as_a_set_needs_them_and_no_others,
         scope::with_two_replicas_none_is_missed_a_second_later,
+        scope::many_new_sets_accuse_nobody_and_a_deletion_is_undone_at_once,
         scope::a_fight_over_the_registration_slows_down,
         cert_manager::certificates_that_cert_manager_renews_cost_no_pod,
-        certificates_self_managed::a_deleted_ca_comes_back_and_is_renewed_and_no_review_fails,
+        certificates_self_managed::a_replaced_or_deleted_ca_comes_back_and_is_renewed_and_no_review_fails,
     );
     let suite = tests!(
         suite,

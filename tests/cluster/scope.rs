@@ -243,35 +243,93 @@ pub async fn break_glass_takes_the_webhooks_out(case: Case<()>) -> Result<()> {
         .await
 }
 
-/// An edit is undone at once; a writer that insists meets ever longer pauses.
+/// Many writers store new sets at once, by two replicas: none is stored before its Pods are sent, and nobody is accused of the writes
+/// that takes. After that a deletion of the configuration is undone within a second. With the variable `OUTRIGGER_LONG` 1,000 sets.
+pub async fn many_new_sets_accuse_nobody_and_a_deletion_is_undone_at_once(case: Case<()>) -> Result<()> {
+    const WRITERS: usize = 32;
+    let long = std::env::var_os("OUTRIGGER_LONG").is_some_and(|value| value != "0");
+    let count = if long { 1_000 } else { 300 };
+    let certificates = Certificates::new()?;
+    let (balancer, start) = Balancer::install(&case.plane, &certificates).await?;
+    let replicas = [Outrigger::start(&case.plane, start.clone())?, Outrigger::start(&case.plane, start)?];
+    for replica in &replicas {
+        replica.ready().await?;
+    }
+    balancer.lead_to([replicas[0].webhook, replicas[1].webhook]);
+    registered(&case.plane).await?;
+    let sum = async |metric: &str| anyhow::Ok(replicas[0].metric(metric).await? + replicas[1].metric(metric).await?);
+
+    let (sets, create, begun) = (sets(&case.plane), PostParams::default(), Instant::now());
+    let writers = (0..WRITERS).map(async |writer| -> Result<()> {
+        for number in (writer..count).step_by(WRITERS) {
+            sets.create(&create, &of_app(&format!("app-{number}"))?).await?;
+        }
+        Ok(())
+    });
+    futures::future::try_join_all(writers).await?;
+    let took = begun.elapsed();
+    let failed = sum("outrigger_registration_widenings_total{result=\"failed\"}").await?;
+    let widened = sum("outrigger_registration_widenings_total{result=\"widened\"}").await?;
+    let repairs = "outrigger_registration_repairs_total{object=\"outrigger-mutating\"}";
+    println!("{count} sets by {WRITERS} writers: {took:.1?}, {widened} widenings, {failed} failed");
+    let log = case.plane.log("outrigger")?;
+    let accusations = log.lines().filter(|line| line.contains("by somebody else")).count();
+    ensure!((failed, sum(repairs).await?, accusations) == (0, 0, 0), "{failed} failed, {accusations} accusations");
+
+    let pods: Api<Pod> = case.namespace.api();
+    mutating(&case.plane).delete("outrigger-mutating", &DeleteParams::default()).await?;
+    let deleted = Instant::now();
+    wait_for("the configuration to be back", PATIENCE, async || {
+        mutating(&case.plane).get("outrigger-mutating").await?;
+        Ok(Some(()))
+    })
+    .await?;
+    let back = deleted.elapsed();
+    println!("a deletion was undone after {back:.2?}");
+    ensure!(back < Duration::from_secs(1), "it took {back:?}");
+    let last = format!("app-{}", count - 1);
+    wait_for("Pods to be injected", PATIENCE, async || {
+        Ok(is_injected(&pods, &json!({"app": last}), &last).await?.then_some(()))
+    })
+    .await?;
+    ensure!(sum(repairs).await? == 1, "{} repairs", sum(repairs).await?);
+    Ok(())
+}
+
+/// A burst of edits is undone at once; a writer that insists meets ever longer pauses, and yet a deletion is undone at once.
 pub async fn a_fight_over_the_registration_slows_down(case: Case<()>) -> Result<()> {
     let kubeconfig = install(&case.plane).await?;
     let outrigger = Outrigger::serving(&case.plane, Start::with(&kubeconfig)).await?;
     let configurations = mutating(&case.plane);
-    let timeout = async || -> Result<Option<i32>> {
-        let configuration = configurations.get("outrigger-mutating").await?;
-        Ok(configuration.webhooks.unwrap_or_default().first().and_then(|webhook| webhook.timeout_seconds))
+    let undone = async || -> Result<f64> {
+        let edited = Instant::now();
+        wait_for("the edit to be undone", PATIENCE, async || {
+            let configuration = configurations.get("outrigger-mutating").await?;
+            let first = configuration.webhooks.unwrap_or_default().into_iter().next().context("no webhook")?;
+            Ok((first.timeout_seconds == Some(5)).then_some(()))
+        })
+        .await?;
+        Ok(edited.elapsed().as_secs_f64())
     };
     let edit: Value = json!([{"op": "replace", "path": "/webhooks/0/timeoutSeconds", "value": 29}]);
     let edit: Patch<()> = Patch::Json(serde_json::from_value(edit)?);
     let params = PatchParams { field_manager: Some("rival".to_owned()), ..PatchParams::default() };
     let mut repaired = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..7 {
         configurations.patch("outrigger-mutating", &params, &edit).await?;
-        let edited = Instant::now();
-        wait_for("the edit to be undone", PATIENCE, async || Ok((timeout().await? == Some(5)).then_some(()))).await?;
-        repaired.push(edited.elapsed().as_secs_f64());
+        repaired.push(undone().await?);
     }
     println!("repaired after {repaired:.2?} s");
-    for (pause, least) in repaired.iter().zip([0.0, 0.9, 1.9, 3.9]) {
-        ensure!(*pause >= least, "{repaired:?}");
-    }
-    ensure!(repaired[0] < 1.0, "{repaired:?}");
+    ensure!(repaired[..5].iter().all(|pause| *pause < 1.0), "{repaired:?}");
+    ensure!(repaired[5] >= 0.9 && repaired[6] >= 1.9, "{repaired:?}");
+    configurations.delete("outrigger-mutating", &DeleteParams::default()).await?;
+    let pause = undone().await?;
+    ensure!(pause < 1.0, "a deletion was undone after {pause} s");
     let log = outrigger.log()?;
     let named =
         log.lines().filter(|line| line.contains("by=\"rival\"") && line.contains("was changed by somebody else"));
-    assert_eq!(named.count(), 4, "{log}");
+    assert_eq!(named.count(), 7, "{log}");
     let repairs = "outrigger_registration_repairs_total{object=\"outrigger-mutating\"}";
-    assert_eq!(outrigger.metric(repairs).await?, 4);
+    assert_eq!(outrigger.metric(repairs).await?, 8);
     Ok(())
 }

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::ObjectMeta;
 use rustls::pki_types::CertificateDer;
 
-use super::signer::{Authority, certificates_of, to_pem};
+use super::signer::{Authority, certificates_of, to_pem, validity};
 use crate::api::keys;
 
 /// Name of the Secret.
@@ -132,6 +132,14 @@ impl Content {
     #[must_use]
     pub fn announce(&self, next: Authority) -> Self {
         Self { next: Some(Arc::new(next)), is_mended: false, ..self.clone() }.normal()
+    }
+
+    /// More CAs to trust, those that are still valid.
+    #[must_use]
+    pub fn trusting(&self, more: &[CertificateDer<'static>], now: Timestamp) -> Self {
+        let valid = more.iter().filter(|certificate| validity(certificate).is_ok_and(|(_, end)| now < end));
+        let bundle = self.bundle.iter().chain(valid).cloned().collect();
+        Self { bundle, ..self.clone() }.normal()
     }
 
     /// The announced CA signs from now on; without one all stays as it is.

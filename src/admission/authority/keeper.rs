@@ -27,6 +27,7 @@ use crate::telemetry::metrics::Certificate;
 
 /// Keeps the CA and the leaf of this replica.
 pub struct Keeper {
+    client: Client,
     api: Api<Secret>,
     /// Names and addresses of the leaf.
     names: Vec<String>,
@@ -38,6 +39,8 @@ pub struct Keeper {
     seen: channel::Sender<Seen>,
     /// The Secret that can be used now, for the leader.
     kept: channel::Sender<Option<Kept>>,
+    /// What the Secret said when it was last good.
+    good: Mutex<Option<Content>>,
     health: Mutex<Health>,
 }
 
@@ -63,6 +66,8 @@ struct Kept {
 struct Replica {
     memory: Memory,
     leaf: Option<Leaf>,
+    /// What is registered, as last looked at for the sake of another CA.
+    registered: Published,
     /// When this replica last wrote the Secret.
     wrote: Option<Instant>,
 }
@@ -103,7 +108,8 @@ impl Keeper {
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
-            api: Api::namespaced(client, namespace),
+            api: Api::namespaced(client.clone(), namespace),
+            client,
             names,
             times,
             serving,
@@ -111,6 +117,7 @@ impl Keeper {
             metrics,
             seen: channel::Sender::default(),
             kept: channel::Sender::default(),
+            good: Mutex::default(),
             health: Mutex::default(),
         }
     }
@@ -196,7 +203,7 @@ impl Keeper {
 
     /// What is registered shall trust the CAs of the Secret.
     fn register(&self, content: &Content) {
-        let pem = content.bundle_pem();
+        let pem = plan::to_trust(content, self.lock_good().as_ref(), Timestamp::now()).bundle_pem();
         self.registration.send_if_modified(|registration| {
             let changed = registration.ca_bundle.as_ref() != Some(&pem);
             registration.ca_bundle = Some(pem);
@@ -228,7 +235,10 @@ impl Keeper {
                 let why = match &read {
                     None => replica.memory.content.as_ref().map(|_| "it was deleted".to_owned()),
                     Some(Err(Unusable { problem, .. })) => Some(problem.clone()),
-                    Some(Ok(content)) => Some(format!("its CA ended at {}", content.signing.not_after())),
+                    Some(Ok(content)) if content.signing.is_expired(now) => {
+                        Some(format!("its CA ended at {}", content.signing.not_after()))
+                    }
+                    Some(Ok(_)) => Some("somebody put another CA into it".to_owned()),
                 };
                 if let Some(why) = why {
                     tracing::warn!(secret = SECRET, why, "the Secret with the CA is written anew");
@@ -245,18 +255,23 @@ impl Keeper {
             }
             Plan::Rest(due) => {
                 let (Some(secret), Some(Ok(content))) = (secret, read) else { return LONGEST_REST };
-                let leaf_due = self.take_up(secret, content, replica, now);
+                let leaf_due = self.take_up(secret, content, replica, now).await;
                 due.map_or(LONGEST_REST, |due| until(due, now)).min(leaf_due).min(LONGEST_REST)
             }
         }
     }
 
     /// Trusts what the Secret says, and signs a leaf if it is time; how long it is until the next one.
-    fn take_up(&self, secret: &Arc<Secret>, content: Content, replica: &mut Replica, now: Timestamp) -> Duration {
+    async fn take_up(&self, secret: &Arc<Secret>, content: Content, replica: &mut Replica, now: Timestamp) -> Duration {
         replica.memory.remember(&content, now);
+        *self.lock_good() = Some(content.clone());
         let trusted_since = replica.memory.trusted_since(content.signing.certificate());
         self.metrics.certificate_expiration(Certificate::Authority).set(content.signing.not_after().as_second());
-        let due = |leaf: Option<&Leaf>| until(plan::sign_at(leaf, &content, trusted_since, now, self.times), now);
+        let is_of_another = replica.leaf.as_ref().is_some_and(|leaf| leaf.issuer != *content.signing.certificate());
+        let is_looked_at = is_of_another && self.look_at_registered(&mut replica.registered).await;
+        let registered = is_looked_at.then_some(&replica.registered);
+        let due =
+            |leaf: Option<&Leaf>| until(plan::sign_at(leaf, &content, trusted_since, registered, now, self.times), now);
         let mut rest = due(replica.leaf.as_ref());
         if rest.is_zero() {
             rest = match self.sign(&content, now) {
@@ -269,10 +284,21 @@ impl Keeper {
                     RETRY
                 }
             };
+        } else if is_of_another {
+            rest = rest.min(RETRY); // what is registered changes
         }
         self.lock_health().bundle = content.bundle;
         self.kept.send_replace(Some(Kept { secret: secret.clone(), memory: replica.memory.clone() }));
         rest
+    }
+
+    async fn look_at_registered(&self, registered: &mut Published) -> bool {
+        let looked = registered.look(&self.client).await;
+        if let Err(error) = &looked {
+            let error = cluster::describe(error);
+            tracing::warn!(error, "it cannot be seen whether another CA is registered: the present certificate stays");
+        }
+        looked.is_ok()
     }
 
     /// Signs a leaf and shows it.
@@ -337,6 +363,10 @@ impl Keeper {
             }
         }
         health.problem = problem;
+    }
+
+    fn lock_good(&self) -> MutexGuard<'_, Option<Content>> {
+        self.good.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_health(&self) -> MutexGuard<'_, Health> {

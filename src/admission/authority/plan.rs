@@ -26,7 +26,8 @@ pub enum Step {
     /// There is no CA, or it has expired: a new one signs at once. What was trusted stays trusted.
     Begin,
     /// The Secret was deleted or overwritten: what this replica last saw is written again, and another CA is announced, for
-    /// whoever deletes the Secret may want that.
+    /// whoever deletes the Secret may want that. What the Secret trusts instead is trusted, too: a replica that knows nothing else
+    /// may show a certificate of it.
     Restore,
     /// The signing CA grows old: another one is announced.
     Announce,
@@ -90,8 +91,8 @@ impl Memory {
 }
 
 impl Step {
-    /// What the Secret is to say after this step. `last`: what it says, or said when it was last usable; `trusted`: what stays
-    /// trusted where nothing else is left of it; `make` makes a CA.
+    /// What the Secret is to say after this step. `last`: what it says, or said when it was last good; `trusted`: what it trusts
+    /// where it is not good; `make` makes a CA.
     ///
     /// # Errors
     /// That of `make`.
@@ -104,8 +105,11 @@ impl Step {
     ) -> Result<Content, E> {
         Ok(match (self, last) {
             (Self::Begin, _) | (_, None) => Content::begin(make()?, trusted, now),
-            (Self::Restore, Some(content)) if content.next.is_some() => content.clone(),
-            (Self::Restore | Self::Announce, Some(content)) => content.announce(make()?),
+            (Self::Restore, Some(content)) => {
+                let content = content.trusting(&trusted, now);
+                if content.next.is_some() { content } else { content.announce(make()?) }
+            }
+            (Self::Announce, Some(content)) => content.announce(make()?),
             (Self::Mend, Some(content)) => content.clone(),
             (Self::Switch, Some(content)) => content.switch(now),
             (Self::Retire, Some(content)) => content.retire(),
@@ -126,18 +130,38 @@ impl fmt::Display for Step {
     }
 }
 
-/// What any replica does, so that there is a CA. `remembered` is what the Secret held when this replica last saw it usable.
+/// What any replica does, so that there is a CA. `remembered` is what the Secret held when this replica last saw it good.
 #[must_use]
 pub fn keep(stored: Stored<'_>, remembered: Option<&Content>, now: Timestamp) -> Plan {
-    match (stored, remembered) {
+    match (stored, good(remembered, now)) {
+        (Stored::Usable(content), Some(good)) if content.signing.is_expired(now) || !continues(content, good) => {
+            Plan::Do(Step::Restore)
+        }
         (Stored::Usable(content), _) if !content.signing.is_expired(now) => {
             Plan::Rest(Some(content.signing.not_after()))
         }
-        (Stored::Absent | Stored::Unusable, Some(content)) if !content.signing.is_expired(now) => {
-            Plan::Do(Step::Restore)
-        }
+        (Stored::Absent | Stored::Unusable, Some(_)) => Plan::Do(Step::Restore),
         _ => Plan::Do(Step::Begin),
     }
+}
+
+/// The CAs to register where the Secret says this. Until one that was overwritten is as it was again, both are.
+#[must_use]
+pub fn to_trust(content: &Content, remembered: Option<&Content>, now: Timestamp) -> Content {
+    match good(remembered, now) {
+        Some(good) if !continues(content, good) => content.trusting(&good.bundle, now),
+        _ => content.clone(),
+    }
+}
+
+fn good(remembered: Option<&Content>, now: Timestamp) -> Option<&Content> {
+    remembered.filter(|content| !content.signing.is_expired(now))
+}
+
+/// Whether the Secret still trusts the CA that signed before. Each step of a renewal leaves it so; somebody else's CA in its place
+/// does not.
+fn continues(content: &Content, before: &Content) -> bool {
+    content.bundle.contains(before.signing.certificate())
 }
 
 /// What the leader does, so that the CA is renewed. `memory` holds what the Secret says now; `published` is what the registered
@@ -173,22 +197,29 @@ pub fn renew(memory: &Memory, published: &Published, now: Timestamp, times: Time
 }
 
 /// When a replica is to sign a new leaf; a time that is over means now. `trusted_since`: when this replica first saw the signing CA
-/// among those to trust.
+/// among those to trust; `registered`: what the registered objects trust, where that is known.
+///
+/// A leaf that is valid gives way to that of another CA when all objects have been seen to trust that one for the grace time, whatever
+/// the Secret says: it is the API server that has to trust it.
 #[must_use]
 pub fn sign_at(
     leaf: Option<&Leaf>,
     content: &Content,
     trusted_since: Timestamp,
+    registered: Option<&Published>,
     now: Timestamp,
     times: Times,
 ) -> Timestamp {
-    let Some(leaf) = leaf.filter(|leaf| leaf.not_after > now && content.bundle.contains(&leaf.issuer)) else {
+    let Some(leaf) = leaf.filter(|leaf| leaf.not_after > now) else {
         return now;
     };
     if leaf.issuer != *content.signing.certificate() {
-        // A switch comes long after the announcement, so this is now. Where a first CA took the place of one that was lost, the
-        // old leaf does better service until the API server knows the new CA.
-        return after(trusted_since, times.grace).min(leaf.not_after);
+        let trust = |authority| registered.and_then(|published| published.all_trust(authority));
+        return match (trust(content.signing.certificate()), trust(&leaf.issuer)) {
+            (Some(since), Some(_)) => after(since.max(trusted_since), times.grace).min(leaf.not_after),
+            (Some(_), None) => now,
+            (None, _) => leaf.not_after,
+        };
     }
     if leaf.not_after >= content.signing.not_after() {
         return leaf.not_after; // another leaf of this CA would last no longer
@@ -263,6 +294,39 @@ mod tests {
     }
 
     #[test]
+    fn somebody_elses_ca_gives_way_to_the_one_that_replicas_are_trusted_by() {
+        let (good, valid, expired) = (content(365), content(100), content(1));
+        let late = now() + DAY * 2;
+        for foreign in [&valid, &expired] {
+            assert_eq!(keep(Stored::Usable(foreign), Some(&good), late), Plan::Do(Step::Restore));
+            let trusted = to_trust(foreign, Some(&good), late).bundle;
+            assert!(trusted.contains(good.signing.certificate()), "registered until then");
+            let restored =
+                Step::Restore.taken(Some(&good), foreign.bundle.clone(), late, || Ok::<_, ()>(authority(365)));
+            let restored = restored.expect("a CA");
+            assert_eq!(restored.signing.certificate(), good.signing.certificate());
+            assert_eq!(keep(Stored::Usable(&restored), Some(&good), late), Plan::Rest(Some(good.signing.not_after())));
+        }
+        // A replica that knows the other one only does not fight for it.
+        let restored = Step::Restore.taken(Some(&good), valid.bundle.clone(), late, || Ok::<_, ()>(authority(365)));
+        let restored = restored.expect("a CA");
+        assert_eq!(keep(Stored::Usable(&restored), Some(&valid), late), Plan::Rest(Some(good.signing.not_after())));
+        assert_eq!(to_trust(&restored, Some(&valid), late).bundle, restored.bundle);
+    }
+
+    #[test]
+    fn each_step_of_a_renewal_continues_the_ca_before() {
+        let first = content(365);
+        let announced = first.announce(authority(365));
+        let switched = announced.switch(now());
+        for (before, then) in
+            [(&first, &announced), (&announced, &switched), (&first, &switched), (&switched, &switched.retire())]
+        {
+            assert_eq!(keep(Stored::Usable(then), Some(before), now()), Plan::Rest(Some(then.signing.not_after())));
+        }
+    }
+
+    #[test]
     fn another_ca_is_announced_when_a_third_of_the_life_is_left() {
         let content = content(365);
         let published = published(&content.bundle, now());
@@ -329,7 +393,7 @@ mod tests {
     #[test]
     fn a_leaf_is_renewed_when_a_third_of_its_life_is_left_or_a_little_before() {
         let content = content(365);
-        let sign_at = |leaf: Option<&Leaf>, now| sign_at(leaf, &content, now, now, times());
+        let sign_at = |leaf: Option<&Leaf>, now| sign_at(leaf, &content, now, None, now, times());
         let hour = Duration::from_secs(60 * 60);
         assert_eq!(sign_at(None, now()), now());
         assert_eq!(sign_at(Some(&leaf(&content)), now()), now() + hour * 112);
@@ -340,23 +404,33 @@ mod tests {
     }
 
     #[test]
-    fn a_leaf_that_the_bundle_does_not_trust_is_replaced_at_once() {
-        let (content, other) = (content(365), content(365));
-        assert_eq!(sign_at(Some(&leaf(&other)), &content, now(), now(), times()), now());
+    fn a_leaf_gives_way_when_all_objects_have_trusted_the_other_ca_for_the_grace_time() {
+        let before = content(365);
+        let switched = before.announce(authority(365)).switch(now());
+        let (leaf, grace) = (leaf(&before), times().grace);
+        let sign_at = |registered: Option<&Published>, since| {
+            sign_at(Some(&leaf), &switched, since, registered, now() + DAY, times())
+        };
+        assert_eq!(sign_at(None, now()), leaf.not_after, "it is not known what is registered");
+        assert_eq!(sign_at(Some(&published(&before.bundle, now())), now()), leaf.not_after, "it is not registered");
+        assert_eq!(sign_at(Some(&published(&switched.bundle, now())), now()), now() + grace);
+        assert_eq!(sign_at(Some(&published(&switched.bundle, now())), now() + grace), now() + grace * 2);
+        let only_new = &published(&switched.bundle[1..], now() + DAY);
+        assert_eq!(sign_at(Some(only_new), now()), now() + DAY, "the old one is not trusted any more");
     }
 
     #[test]
-    fn a_leaf_of_the_ca_before_is_replaced_when_the_new_one_has_been_trusted_for_the_grace_time() {
-        let before = content(365);
-        let switched = before.announce(authority(365)).switch(now());
-        let at = sign_at(Some(&leaf(&before)), &switched, now(), now(), times());
-        assert_eq!(at, now() + times().grace);
+    fn a_leaf_stays_where_the_secret_trusts_another_ca_only() {
+        let (content, other) = (content(365), content(365));
+        let trusted = published(&other.bundle, now());
+        let at = sign_at(Some(&leaf(&other)), &content, now(), Some(&trusted), now(), times());
+        assert_eq!(at, leaf(&other).not_after);
     }
 
     #[test]
     fn a_leaf_that_lasts_as_long_as_its_ca_is_not_signed_again_and_again() {
         let content = content(7);
         let end = content.signing.not_after();
-        assert_eq!(sign_at(Some(&leaf(&content)), &content, now(), end - DAY, times()), end);
+        assert_eq!(sign_at(Some(&leaf(&content)), &content, now(), None, end - DAY, times()), end);
     }
 }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use rustls::pki_types::CertificateDer;
 
 use super::plan::{Leaf, Memory, Plan, Stored, keep, renew, sign_at};
-use super::{Authority, Content, Times, after};
+use super::{Authority, Content, Times, after, before};
 use crate::admission::registration::{Bundles, Published};
 
 const TIMES: Times =
@@ -39,6 +39,10 @@ enum Action {
     Renew,
     Delete,
     Overwrite,
+    /// With somebody else's CA, which may have expired.
+    Replace {
+        expired: bool,
+    },
     /// Another replica leads.
     Elect(usize),
     Restart(usize),
@@ -57,6 +61,7 @@ struct Replica {
     heard: usize,
     memory: Memory,
     leaf: Option<Leaf>,
+    registered: Published,
 }
 
 struct World {
@@ -166,8 +171,12 @@ impl World {
         let Secret::Usable(content) = &secret else { return };
         let (now, this) = (self.now, &mut self.replicas[replica]);
         this.memory.remember(content, now);
+        for (name, history) in Published::NAMES.into_iter().zip(&self.objects) {
+            let bundle = history.last().map(|(_, bundle)| Bundles::from(vec![bundle.clone()]));
+            this.registered.saw(name, bundle, now);
+        }
         let trusted_since = this.memory.trusted_since(content.signing.certificate());
-        if sign_at(this.leaf.as_ref(), content, trusted_since, now, TIMES) <= now {
+        if sign_at(this.leaf.as_ref(), content, trusted_since, Some(&this.registered), now, TIMES) <= now {
             let not_after = after(now, TIMES.leaf).min(content.signing.not_after());
             let issuer = content.signing.certificate().clone();
             this.leaf = Some(Leaf { issuer, signed: now, not_after, jitter: 0.5 });
@@ -221,6 +230,13 @@ impl World {
         self.replicas.iter().all(|replica| replica.memory.content.is_some())
     }
 
+    /// A replica that starts has no other CA to sign by than that of the Secret.
+    fn is_current_ca_registered(&self) -> bool {
+        let Secret::Usable(content) = self.current() else { return false };
+        let trusts = |bundle: &[Certificate]| bundle.contains(content.signing.certificate());
+        self.objects.iter().all(|history| history.last().is_none_or(|(_, bundle)| trusts(bundle)))
+    }
+
     fn act(&mut self, action: Action) {
         match action {
             Action::Wait(seconds) => {
@@ -250,12 +266,17 @@ impl World {
                 self.catch_up(replica); // it waits for a fresh list
                 (self.observed, self.published) = ([None; 3], Published::default());
             }
-            Action::Restart(replica) if matches!(self.current(), Secret::Usable(_)) => {
+            Action::Replace { expired } if self.all_remember() => {
+                let age = if expired { TIMES.authority * 2 } else { Duration::ZERO };
+                let made = Authority::generate(before(self.now, age), TIMES.authority).expect("a CA");
+                self.secret.push((self.now, Secret::Usable(Content::begin(made, Vec::new(), self.now))));
+            }
+            Action::Restart(replica) if self.is_current_ca_registered() => {
                 self.replicas[replica] = Replica { heard: self.secret.len() - 1, ..Replica::default() };
                 self.look(replica);
                 self.act(Action::Elect((replica + 1) % REPLICAS));
             }
-            Action::Delete | Action::Overwrite | Action::Restart(_) => {}
+            Action::Delete | Action::Overwrite | Action::Replace { .. } | Action::Restart(_) => {}
         }
         self.check();
     }
@@ -308,6 +329,7 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
         10 => Just(Action::Renew),
         1 => Just(Action::Delete),
         1 => Just(Action::Overwrite),
+        1 => any::<bool>().prop_map(|expired| Action::Replace { expired }),
         1 => replica.clone().prop_map(Action::Elect),
         1 => replica.prop_map(Action::Restart),
     ];
@@ -385,6 +407,23 @@ fn a_deleted_secret_comes_back_and_another_ca_takes_over() {
     world.settle(200);
     assert_ne!(world.content().signing.certificate(), &first);
     assert_eq!(world.content().bundle.len(), 1);
+}
+
+#[test]
+fn a_ca_of_somebody_else_signs_nothing_and_another_one_of_ours_takes_over() {
+    for expired in [false, true] {
+        let mut world = World::new();
+        world.settle(5);
+        let first = world.content().signing.certificate().clone();
+        world.act(Action::Replace { expired });
+        let theirs = world.content().signing.certificate().clone();
+        world.settle(2);
+        assert_eq!(world.content().signing.certificate(), &first);
+        world.settle(200);
+        let last = world.content().signing.certificate();
+        assert!(*last != first && *last != theirs);
+        assert_eq!(world.content().bundle.len(), 1);
+    }
 }
 
 #[test]

@@ -50,6 +50,12 @@ impl BreakGlass {
         (Self { on, watch, namespace: namespace.into() }, task)
     }
 
+    /// The watch of it.
+    #[must_use]
+    pub fn watched(&self) -> Watch {
+        self.watch.clone()
+    }
+
     /// Whether webhooks may be registered; `None` while that is not known yet.
     #[must_use]
     pub fn allows(&self) -> Option<bool> {

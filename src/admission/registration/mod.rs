@@ -3,6 +3,7 @@
 //! - [`desired`]: what is to be registered, as plain objects
 //! - [`scope`]: which Pods are to be sent here
 //! - [`registrar`]: writes it where it is not so
+//! - `target`: the objects
 //! - `narrowing`, `repair`: when that has to wait
 //! - [`widening`]: lets a SidecarSet in once its Pods are sent
 //! - [`break_glass`]: the switch that takes everything out
@@ -15,6 +16,7 @@ pub mod published;
 pub mod registrar;
 mod repair;
 pub mod scope;
+mod target;
 pub mod widening;
 
 pub use break_glass::BreakGlass;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
+use kube::Client;
+use kube::api::ListParams;
 use kube::core::DynamicObject;
 use rustls::pki_types::CertificateDer;
 use serde_json::Value;
@@ -14,6 +16,7 @@ use tokio::sync::watch;
 use super::super::authority::signer::certificates_of;
 use super::super::certificate::ServingCertificate;
 use super::desired::{CRD, MUTATING, VALIDATING};
+use super::target::Target;
 use crate::cluster::Term;
 use crate::telemetry::Metrics;
 
@@ -46,6 +49,19 @@ impl Published {
             Some(seen) if seen.bundles == bundles => {}
             _ => _ = self.objects.insert(name, Seen { bundles, since: now }),
         }
+    }
+
+    /// Looks at all objects as they are now.
+    ///
+    /// # Errors
+    /// The API server does not say.
+    pub async fn look(&mut self, client: &Client) -> kube::Result<()> {
+        for target in Target::ALL {
+            let only = ListParams::default().fields(&format!("metadata.name={}", target.name()));
+            let object = target.api(client).list(&only).await?.items.into_iter().next();
+            self.saw(target.name(), object.as_ref().map(Bundles::of), Timestamp::now());
+        }
+        Ok(())
     }
 
     /// Since when all objects that there are have trusted this CA; `None` if one does not, or was not looked for.

@@ -1,17 +1,13 @@
 //! Writes the webhook configurations and the CRD's conversion where they are not as they should be.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::rbac::v1::ClusterRole;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::PostParams;
-use kube::core::{DynamicObject, TypeMeta};
-use kube::discovery::ApiResource;
+use kube::core::DynamicObject;
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
@@ -19,15 +15,16 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::break_glass::BreakGlass;
-use super::desired::{CRD, MUTATING, Owner, Registration, VALIDATING, keep_bundles, registered_scope};
+use super::desired::{Owner, Registration, keep_bundles, registered_scope};
 use super::narrowing::Narrowing;
 use super::published::{Bundles, Published};
 use super::repair::{Repairs, last_other_manager};
 use super::scope::{Scope, TooBroad};
+use super::target::Target;
 use crate::admission::Cache;
 use crate::api::keys;
 use crate::cluster::apply::{covers, delete, ensure};
-use crate::cluster::{self, Event, Outcome, Term, Watch, WorkQueue, WriteError, Written, queue};
+use crate::cluster::{self, Event, Outcome, OwnWrite, Term, Watch, WorkQueue, WriteError, Written, queue};
 use crate::telemetry::Metrics;
 
 /// Keeps the registration as it should be while this replica leads.
@@ -63,14 +60,6 @@ pub enum ScopeMode {
     Broad,
 }
 
-/// An object that is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Target {
-    Mutating,
-    Validating,
-    Conversion,
-}
-
 /// Why an object is not registered as it should be.
 #[derive(Debug, thiserror::Error)]
 enum RegistrationError {
@@ -88,7 +77,6 @@ enum RegistrationError {
 type Seen = Arc<Mutex<HashMap<Target, Option<DynamicObject>>>>;
 
 /// What is remembered of a term.
-#[derive(Default)]
 struct Memory {
     narrowing: Narrowing,
     objects: HashMap<Target, ObjectMemory>,
@@ -96,12 +84,20 @@ struct Memory {
 }
 
 /// What is remembered of an object.
-#[derive(Default)]
 struct ObjectMemory {
+    watch: Watch,
+    /// Our last write of it.
+    written: Option<OwnWrite>,
     /// How it was left, once it was right.
     left: Option<(Registration, Scope)>,
     repairs: Repairs,
 }
+
+/// Until what the watch shows is looked at again, where it is behind our last write.
+const BEHIND: Duration = Duration::from_secs(1);
+
+/// Until it is asked again whether the registration can be narrowed, where the SidecarSets are not known for sure.
+const UNSURE: Duration = Duration::from_secs(5);
 
 /// An object as it should be.
 struct Desired {
@@ -118,11 +114,12 @@ impl Registrar {
     pub async fn run(self, term: Term) {
         self.published.send_replace(Published::default());
         let (seen, work, ended) = (Seen::default(), WorkQueue::new(), CancellationToken::new());
-        let tasks = Target::ALL.map(|target| self.watch(target, &seen, &work));
+        let (watches, tasks): (Vec<_>, Vec<_>) =
+            Target::ALL.iter().map(|target| self.watch(*target, &seen, &work)).unzip();
         let handle = {
             let (registrar, term) = (Arc::new(self.clone()), term.clone());
             let seen = seen.clone();
-            let memory = Arc::new(tokio::sync::Mutex::new(Memory::default()));
+            let memory = Arc::new(tokio::sync::Mutex::new(Memory::new(watches)));
             move |target: Target| {
                 let (registrar, term, seen) = (registrar.clone(), term.clone(), seen.clone());
                 let memory = memory.clone();
@@ -183,10 +180,15 @@ impl Registrar {
         }
     }
 
-    fn watch(&self, target: Target, seen: &Seen, work: &WorkQueue<Target>) -> impl Future<Output = ()> + use<> {
+    fn watch(
+        &self,
+        target: Target,
+        seen: &Seen,
+        work: &WorkQueue<Target>,
+    ) -> (Watch, impl Future<Output = ()> + use<>) {
         let (seen, work, published) = (seen.clone(), work.clone(), self.published.clone());
         let only = watcher::Config::default().fields(&format!("metadata.name={}", target.name()));
-        let (_, task) = cluster::watch(target.name(), target.api(&self.client), only, move |event| {
+        cluster::watch(target.name(), target.api(&self.client), only, move |event| {
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
             let now = match event {
                 Event::Reset(objects) => objects.into_iter().next(),
@@ -198,8 +200,7 @@ impl Registrar {
             published.send_modify(|published| published.saw(target.name(), bundles, Timestamp::now()));
             seen.insert(target, now);
             work.add(target);
-        });
-        task
+        })
     }
 
     /// Writes an object if it is not as it should be.
@@ -221,6 +222,9 @@ impl Registrar {
                 None => return Ok(Outcome::Done), // it is queued again once that is known
             }
         }
+        if memory.is_ahead_of(target, present.as_ref()) {
+            return Ok(Outcome::RequeueAfter(BEHIND)); // and the watch queues it again when it tells of our write
+        }
         let now = Instant::now();
         let json = present.as_ref().map(serde_json::to_value).transpose();
         let json = json.map_err(|error| RegistrationError::Api(error.to_string()))?;
@@ -228,18 +232,19 @@ impl Registrar {
             return Ok(Outcome::Done); // it is queued again once that is known
         };
 
-        let object = memory.objects.entry(target).or_default();
-        if object.left.as_ref().is_some_and(|left| !is_as_left(target, json.as_ref(), left)) {
-            let by = json.as_ref().and_then(last_other_manager).unwrap_or("somebody");
-            let what = if json.is_some() { "changed" } else { "deleted" };
+        let Some(object) = memory.objects.get_mut(&target) else { return Ok(Outcome::Done) };
+        let edited =
+            json.as_ref().filter(|json| object.left.as_ref().is_some_and(|left| !is_as_left(target, json, left)));
+        if let Some(json) = edited {
             let (pause, new) = object.repairs.edited(now);
             if new {
+                let by = last_other_manager(json).unwrap_or("somebody");
                 let (times, seconds) = (object.repairs.edits(), pause.as_secs());
                 tracing::warn!(
                     by,
                     times,
                     seconds,
-                    "{target} was {what} by somebody else; it is put right after these seconds"
+                    "{target} was changed by somebody else; it is put right after these seconds"
                 );
             }
             if !pause.is_zero() {
@@ -257,11 +262,17 @@ impl Registrar {
         let wanted = serde_json::from_value(wanted).map_err(|error| RegistrationError::Api(error.to_string()))?;
         // With the resourceVersion that was seen: somebody else's change since then is not lost, and the watch tells of it.
         match ensure(&api, &wanted, present.as_ref()).await? {
-            Written::Done(object) => {
+            Written::Done(written) => {
+                object.written = written.resource_version().map(|version| OwnWrite::new(version, &object.watch));
                 // Whoever asks what it trusts need not wait until the watch tells.
-                let bundles = Some(Bundles::of(&object));
+                let bundles = Some(Bundles::of(&written));
                 self.published.send_modify(|published| published.saw(target.name(), bundles, Timestamp::now()));
-                tracing::info!("{target} is registered");
+                if present.is_none() && object.left.is_some() {
+                    tracing::warn!("{target} was deleted by somebody else; it is registered again");
+                    self.metrics.repairs(target.name()).inc();
+                } else {
+                    tracing::info!("{target} is registered");
+                }
             }
             Written::Unchanged => {}
             Written::Conflict => return Ok(Outcome::Done),
@@ -295,7 +306,11 @@ impl Registrar {
                 }
                 let registered = present.and_then(registered_scope).unwrap_or_default();
                 let needed = memory.tell(self.needed());
-                memory.narrowing.next(&registered, needed, now)
+                if self.sets.problem().is_some() {
+                    (registered.with(needed), Some(UNSURE)) // a set that is not known yet may need what seems to be unused
+                } else {
+                    memory.narrowing.next(&registered, needed, now)
+                }
             }
             (Target::Mutating, ScopeMode::Broad) => (Scope::Broad, None),
             (Target::Validating | Target::Conversion, _) => (Scope::default(), None),
@@ -316,7 +331,9 @@ impl Registrar {
         present: Option<DynamicObject>,
         memory: &mut Memory,
     ) -> Result<Outcome, RegistrationError> {
-        memory.objects.remove(&target);
+        if let Some(object) = memory.objects.get_mut(&target) {
+            (object.left, object.repairs) = (None, Repairs::default());
+        }
         let Some(present) = present else { return Ok(Outcome::Done) };
         if delete(&target.api(&self.client), &present).await? == Written::Done(()) {
             tracing::warn!("{target} is deleted, as outrigger is disabled");
@@ -338,6 +355,20 @@ impl Registrar {
 }
 
 impl Memory {
+    /// `watches`: those of all targets, in their order.
+    fn new(watches: Vec<Watch>) -> Self {
+        let object = |watch| ObjectMemory { watch, written: None, left: None, repairs: Repairs::default() };
+        let objects = Target::ALL.into_iter().zip(watches.into_iter().map(object)).collect();
+        Self { narrowing: Narrowing::default(), objects, too_broad: None }
+    }
+
+    /// Whether an object that is seen is from before our last write of it.
+    fn is_ahead_of(&self, target: Target, present: Option<&DynamicObject>) -> bool {
+        let written = self.objects.get(&target).and_then(|object| object.written.as_ref());
+        let shown = present.and_then(ResourceExt::resource_version);
+        written.zip(shown).is_some_and(|(written, shown)| written.is_newer_than(&shown))
+    }
+
     /// What is needed; says once why that is all Pods.
     fn tell(&mut self, needed: Result<Scope, TooBroad>) -> Scope {
         let too_broad = needed.as_ref().err();
@@ -355,8 +386,7 @@ impl Memory {
 
 /// Whether nobody else has changed an object since it was left like this. Other replicas may widen the scope meanwhile; nobody
 /// else narrows it.
-fn is_as_left(target: Target, present: Option<&Value>, (registration, scope): &(Registration, Scope)) -> bool {
-    let Some(present) = present else { return false };
+fn is_as_left(target: Target, present: &Value, (registration, scope): &(Registration, Scope)) -> bool {
     let now = if target == Target::Mutating { registered_scope(present) } else { Some(Scope::default()) };
     now.is_some_and(|now| now.contains(scope) && covers(present, &target.desired(registration, &now)))
 }
@@ -374,52 +404,6 @@ async fn stop_injection(api: &Api<DynamicObject>, present: &DynamicObject) -> Re
     }
 }
 
-impl Target {
-    const ALL: [Self; 3] = [Self::Mutating, Self::Validating, Self::Conversion];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Mutating => MUTATING,
-            Self::Validating => VALIDATING,
-            Self::Conversion => CRD,
-        }
-    }
-
-    fn kind(self) -> ApiResource {
-        match self {
-            Self::Mutating => ApiResource::erase::<MutatingWebhookConfiguration>(&()),
-            Self::Validating => ApiResource::erase::<ValidatingWebhookConfiguration>(&()),
-            Self::Conversion => ApiResource::erase::<CustomResourceDefinition>(&()),
-        }
-    }
-
-    /// The object with its kind, which the items of a list do not tell: without it, it would not be as it should be.
-    fn typed(self, mut object: DynamicObject) -> DynamicObject {
-        let kind = self.kind();
-        object.types = Some(TypeMeta { api_version: kind.api_version, kind: kind.kind });
-        object
-    }
-
-    fn desired(self, registration: &Registration, scope: &Scope) -> Value {
-        match self {
-            Self::Mutating => registration.mutating(scope),
-            Self::Validating => registration.validating(),
-            Self::Conversion => registration.conversion(),
-        }
-    }
-
-    fn api(self, client: &Client) -> Api<DynamicObject> {
-        Api::all_with(client.clone(), &self.kind())
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = if *self == Self::Conversion { "the conversion of " } else { "" };
-        write!(f, "{of}{} {}", self.kind().kind, self.name())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -427,22 +411,39 @@ mod tests {
     use super::super::desired::{FailurePolicy, Reach};
     use super::*;
 
-    #[test]
-    fn an_item_of_a_list_which_tells_no_kind_is_as_it_was_left() {
-        let registration = Registration {
+    fn registration() -> Registration {
+        Registration {
             reach: Reach::Url("https://127.0.0.1:9443".to_owned()),
             ca_bundle: Some("PEM".to_owned()),
             inject_ca_from: None,
             failure_policy: FailurePolicy::Fail,
             excluded_namespaces: BTreeSet::new(),
             owner: None,
-        };
-        let left = (registration, Scope::default());
+        }
+    }
+
+    #[test]
+    fn an_item_of_a_list_which_tells_no_kind_is_as_it_was_left() {
+        let left = (registration(), Scope::default());
         for target in Target::ALL {
             let mut item: DynamicObject = serde_json::from_value(target.desired(&left.0, &left.1)).expect("an object");
             item.types = None;
             let listed = serde_json::to_value(target.typed(item)).expect("JSON");
-            assert!(is_as_left(target, Some(&listed), &left), "{target}");
+            assert!(is_as_left(target, &listed, &left), "{target}");
+        }
+    }
+
+    #[test]
+    fn a_wider_scope_is_no_edit_of_somebody_else_and_a_narrower_one_is() {
+        let scopes = [&[][..], &["db"], &["db", "web"]].map(|apps: &[&str]| {
+            let labels = apps.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+            if labels.is_empty() { Scope::default() } else { Scope::Labels([("app".to_owned(), labels)].into()) }
+        });
+        let registration = registration();
+        for (left, now, as_left) in [(0, 1, true), (1, 2, true), (2, 2, true), (2, 1, false), (1, 0, false)] {
+            let present = registration.mutating(&scopes[now]);
+            let left = (registration.clone(), scopes[left].clone());
+            assert_eq!(is_as_left(Target::Mutating, &present, &left), as_left, "{present}");
         }
     }
 }

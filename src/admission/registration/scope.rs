@@ -87,6 +87,23 @@ impl Scope {
         bounded(labels)
     }
 
+    /// This and what sets with these selectors need besides: of each the requirement that adds the fewest keys, then the fewest
+    /// values. It costs what the sets cost that come, not those that are there, and may be wider than [`Scope::of`] all of them.
+    #[must_use]
+    pub fn extended<'s>(self, selectors: impl IntoIterator<Item = &'s Selector>) -> Self {
+        let Self::Labels(mut labels) = self else { return Self::Broad };
+        for selector in selectors {
+            let cheapest = positive(selector).min_by_key(|(key, values)| {
+                let sent = labels.get(*key);
+                let new = values.iter().filter(|value| !sent.is_some_and(|sent| sent.contains(*value)));
+                (sent.is_none(), new.count())
+            });
+            let Some((key, values)) = cheapest else { return Self::Broad };
+            labels.entry(key.to_owned()).or_default().extend(values.iter().cloned());
+        }
+        bounded(labels).unwrap_or(Self::Broad)
+    }
+
     /// Whether every Pod that this selector matches is sent.
     #[must_use]
     pub fn covers(&self, selector: &Selector) -> bool {
@@ -310,6 +327,22 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_scope_is_extended_by_what_adds_least() {
+        let extended = |by: &[Value]| {
+            let selectors: Vec<Selector> = by.iter().map(selector).collect();
+            labels(json!({"app": ["web"]})).extended(&selectors)
+        };
+        let both = json!({"matchLabels": {"a": "1", "app": "db"}});
+        assert_eq!(extended(&[both]), labels(json!({"app": ["db", "web"]})), "a known key");
+        let few = json!({"matchLabels": {"z": "1"}, "matchExpressions": [{"key": "b", "operator": "In", "values": ["1", "2"]}]});
+        assert_eq!(extended(&[few]), labels(json!({"app": ["web"], "z": ["1"]})), "few values");
+        let covered = json!({"matchLabels": {"app": "web", "more": "1"}});
+        assert_eq!(extended(&[covered]), labels(json!({"app": ["web"]})), "nothing");
+        assert_eq!(extended(&[json!({"matchExpressions": [{"key": "a", "operator": "Exists"}]})]), Scope::Broad);
+        assert_eq!(extended(&[within("app", (0..VALUES).map(|n| n.to_string()).collect::<Vec<_>>())]), Scope::Broad);
+    }
+
+    #[test]
     fn a_scope_contains_its_parts() {
         let (part, whole) = (labels(json!({"a": ["1"]})), labels(json!({"a": ["1", "2"], "b": ["3"]})));
         assert!(whole.contains(&part) && !part.contains(&whole) && part.contains(&Scope::default()));
@@ -374,7 +407,9 @@ pub(super) mod tests {
                 let text = json!({"metadata": {"labels": labels}, "spec": {"containers": [{"name": "app"}]}}).to_string();
                 let pod: PodView<'_> = serde_json::from_str(&text).unwrap();
                 let request = PodRequest::create("shop", Timestamp::UNIX_EPOCH);
+                let extended = Scope::default().extended(snapshot.sets().map(|set| &set.selector));
                 for set in snapshot.sets() {
+                    prop_assert!(extended.covers(&set.selector), "{} by {extended:?}", set.name);
                     prop_assert!(scope.covers(&set.selector), "{} by {:?}", set.name, scope);
                     if snapshot.mismatch(set, &pod, &request).is_none() {
                         prop_assert!(is_sent(&scope, &pod), "{text} for {} by {scope:?}", set.name);

@@ -1,9 +1,10 @@
-//! Lets a SidecarSet in once the API server sends the Pods it is for.
+//! Lets SidecarSets in once the API server sends the Pods they are for.
 //!
-//! Every replica does this, as part of the review that allows the set. A registration that is too wide only costs calls, so it
-//! does no harm when the set is refused by somebody else afterwards.
+//! Every replica does this, as part of the review that allows a set. A registration that is too wide only costs calls, so it does
+//! no harm when the set is refused by somebody else afterwards. The API server takes long for a write where there are many sets, so
+//! sets that arrive during one wait for the next, which is for all of them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
@@ -11,8 +12,8 @@ use kube::api::GetParams;
 use kube::core::DynamicObject;
 use kube::discovery::ApiResource;
 use kube::{Api, Client, ResourceExt};
-use tokio::sync::{Mutex, watch};
-use tokio::time::timeout;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::break_glass::BreakGlass;
 use super::desired::{MUTATING, Registration, registered_scope, rescope};
@@ -28,6 +29,11 @@ use crate::telemetry::{Metrics, WideningResult, seldom};
 /// How long a SidecarSet's writer is kept waiting.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// So long after a write there may be many sets about to come,
+const BUSY: Duration = Duration::from_secs(1);
+/// and then they are gathered for so long. It also gives other replicas their turn: each write is a conflict for theirs.
+const GATHER: Duration = Duration::from_millis(25);
+
 /// Widens what is registered.
 pub struct Widening {
     configurations: Api<DynamicObject>,
@@ -36,12 +42,28 @@ pub struct Widening {
     cache: Arc<Cache>,
     break_glass: BreakGlass,
     metrics: Arc<Metrics>,
-    /// One at a time: this process need not be in conflict with itself.
-    turn: Mutex<()>,
+    waiting: Mutex<Vec<Waiting>>,
+    /// Who has this writes: this process need not be in conflict with itself.
+    turn: tokio::sync::Mutex<Turn>,
+}
+
+/// What the last write left.
+#[derive(Default)]
+struct Turn {
+    /// The configuration.
+    written: Option<DynamicObject>,
+    at: Option<Instant>,
+}
+
+/// A set whose Pods are to be sent.
+struct Waiting {
+    name: String,
+    selector: Selector,
+    answer: oneshot::Sender<Result<(), WideningError>>,
 }
 
 /// Why Pods of a set may not be sent yet.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 enum WideningError {
     #[error("there is no MutatingWebhookConfiguration {MUTATING}")]
     Absent,
@@ -51,6 +73,8 @@ enum WideningError {
     Write(#[from] WriteError),
     #[error("it took longer than {} s", PATIENCE.as_secs())]
     Slow,
+    #[error("the write was given up")]
+    GivenUp,
 }
 
 impl Widening {
@@ -66,7 +90,8 @@ impl Widening {
     ) -> Self {
         let kind = ApiResource::erase::<MutatingWebhookConfiguration>(&());
         let configurations = Api::all_with(client, &kind);
-        Self { configurations, mode, registration, cache, break_glass, metrics, turn: Mutex::default() }
+        let (waiting, turn) = (Mutex::default(), tokio::sync::Mutex::default());
+        Self { configurations, mode, registration, cache, break_glass, metrics, waiting, turn }
     }
 
     /// The answer to what was decided about a SidecarSet, with what has to be done before it is stored.
@@ -82,7 +107,7 @@ impl Widening {
         }
     }
 
-    async fn let_in(&self, allowed: Allowed) -> Reply {
+    async fn let_in(self: Arc<Self>, allowed: Allowed) -> Reply {
         let covered = timeout(PATIENCE, self.cover(&allowed.set)).await.unwrap_or(Err(WideningError::Slow));
         let warning = covered.err().map(|error| {
             self.metrics.widenings(WideningResult::Failed).inc();
@@ -95,49 +120,192 @@ impl Widening {
     }
 
     /// Returns when the Pods of this set are sent.
-    async fn cover(&self, set: &SidecarSet) -> Result<(), WideningError> {
+    async fn cover(self: &Arc<Self>, set: &SidecarSet) -> Result<(), WideningError> {
         if self.mode == ScopeMode::Broad {
             return Ok(());
         }
         // One whose selector cannot be read was stored like this before, and is injected nowhere.
         let selector = set.spec.selector.as_ref().map(|selector| Selector::parse(selector, "spec.selector"));
         let Some(Ok(selector)) = selector else { return Ok(()) };
-        let _turn = self.turn.lock().await;
-        loop {
-            if self.break_glass.allows() == Some(false) {
-                return Ok(());
+        let (answer, answered) = oneshot::channel();
+        let name = set.metadata.name.clone().unwrap_or_default();
+        self.lock_waiting().push(Waiting { name, selector, answer });
+        // A task of its own: it is for others, too, who go on waiting when this set's writer no longer does.
+        let widening = self.clone();
+        tokio::spawn(async move { widening.widen().await });
+        answered.await.unwrap_or(Err(WideningError::GivenUp))
+    }
+
+    /// Widens for all that wait when it is our turn, and answers them.
+    async fn widen(&self) {
+        let mut sets = Vec::new();
+        let widened = {
+            let mut turn = self.turn.lock().await;
+            if self.lock_waiting().is_empty() {
+                return; // a write before took them all
             }
-            let read = self.configurations.get_opt(MUTATING).await;
-            let present = read.map_err(|error| WideningError::Read(cluster::describe(&error)))?;
-            let present = present.ok_or(WideningError::Absent)?;
+            if turn.at.is_some_and(|at| at.elapsed() < BUSY) {
+                sleep(GATHER).await;
+            }
+            timeout(PATIENCE, self.write(&mut sets, &mut turn)).await.unwrap_or(Err(WideningError::Slow))
+        };
+        let heard = match widened {
+            Ok(Some(version)) => self.heard_of(version).await,
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        for set in sets {
+            _ = set.answer.send(heard.clone()); // whoever asked may have gone
+        }
+    }
+
+    /// Takes the sets that wait, until what is registered covers them. The version of the configuration that is to be heard of, if
+    /// that took a write.
+    async fn write(&self, sets: &mut Vec<Waiting>, turn: &mut Turn) -> Result<Option<String>, WideningError> {
+        loop {
+            sets.append(&mut self.lock_waiting());
+            if sets.is_empty() || self.break_glass.allows() == Some(false) {
+                return Ok(None);
+            }
+            let (present, is_read) = match turn.written.take() {
+                Some(written) => (written, false),
+                None => (self.read().await?, true),
+            };
             let json = serde_json::to_value(&present).map_err(|error| WideningError::Read(error.to_string()))?;
             let registered = registered_scope(&json);
-            if registered.as_ref().is_some_and(|scope| scope.covers(&selector)) {
-                return Ok(());
+            let open: Vec<&Waiting> = sets
+                .iter()
+                .filter(|set| !registered.as_ref().is_some_and(|scope| scope.covers(&set.selector)))
+                .collect();
+            if open.is_empty() && is_read {
+                return Ok(None);
             }
-            let scope = registered.unwrap_or_default().with(self.needed(set, &selector));
+            if open.is_empty() {
+                continue; // what we wrote may be narrower by now
+            }
+            let scope = match registered {
+                Some(scope) => scope.extended(open.iter().map(|set| &set.selector)),
+                None => self.needed(&open),
+            };
             let operations = rescope(&self.registration.borrow(), &scope, &json);
             // Somebody else's write is a conflict: look again.
             if let Written::Done(now) = cluster::apply::patch(&self.configurations, &present, None, operations).await? {
                 self.metrics.widenings(WideningResult::Widened).inc();
-                tracing::info!(set = set.metadata.name, "the registration is widened for a SidecarSet");
-                return self.heard_of(&now).await;
+                tracing::info!(sets = open.len(), first = open[0].name, "the registration is widened for SidecarSets");
+                turn.at = Some(Instant::now());
+                return Ok(turn.written.insert(now).resource_version());
             }
         }
     }
 
-    /// What all sets need that are known, and this one.
-    fn needed(&self, set: &SidecarSet, selector: &Selector) -> Scope {
-        let name = set.metadata.name.as_deref().unwrap_or_default();
+    async fn read(&self) -> Result<DynamicObject, WideningError> {
+        let read = self.configurations.get_opt(MUTATING).await;
+        read.map_err(|error| WideningError::Read(cluster::describe(&error)))?.ok_or(WideningError::Absent)
+    }
+
+    /// What all sets need that are known, and these.
+    fn needed(&self, sets: &[&Waiting]) -> Scope {
         let snapshot = self.cache.snapshot();
-        let others = snapshot.sets().filter(|other| other.name != name).map(|other| (&*other.name, &other.selector));
-        Scope::of(others.chain([(name, selector)])).unwrap_or(Scope::Broad)
+        let known = snapshot.sets().map(|known| (&*known.name, &known.selector));
+        let others = known.filter(|(name, _)| sets.iter().all(|set| set.name != *name));
+        Scope::of(others.chain(sets.iter().map(|set| (&*set.name, &set.selector)))).unwrap_or(Scope::Broad)
     }
 
     /// The API server itself hears of its objects by a watch. It answers this from what that has told, and waits for it.
-    async fn heard_of(&self, now: &DynamicObject) -> Result<(), WideningError> {
-        let params = GetParams { resource_version: now.resource_version() };
+    async fn heard_of(&self, version: String) -> Result<(), WideningError> {
+        let params = GetParams { resource_version: Some(version) };
         let read = self.configurations.get_with(MUTATING, &params).await;
         read.map(|_| ()).map_err(|error| WideningError::Read(cluster::describe(&error)))
+    }
+
+    fn lock_waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use futures::future::join_all;
+    use serde_json::{Value, json};
+
+    use super::super::desired::{FailurePolicy, Reach};
+    use super::super::scope::tests::labels;
+    use super::*;
+    use crate::api::decode;
+    use crate::cluster::tests::server::{Server, served};
+    use crate::injection::Options;
+
+    const PATH: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/outrigger-mutating";
+
+    fn registration() -> Registration {
+        Registration {
+            reach: Reach::Url("https://127.0.0.1:9443".to_owned()),
+            ca_bundle: Some("PEM".to_owned()),
+            inject_ca_from: None,
+            failure_policy: FailurePolicy::Fail,
+            excluded_namespaces: BTreeSet::new(),
+            owner: None,
+        }
+    }
+
+    fn set(app: usize) -> SidecarSet {
+        let object = json!({
+            "apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": format!("s-{app}")},
+            "spec": {"selector": {"matchLabels": {"app": app.to_string()}}, "containers": [{"name": "c", "image": "x:1"}]}
+        });
+        decode::sidecarset(object).expect("a set")
+    }
+
+    fn of(client: Client) -> Arc<Widening> {
+        let metrics = Arc::new(Metrics::new());
+        let cache = Arc::new(Cache::new(Options::default(), true, metrics.clone()));
+        let (break_glass, _task) = BreakGlass::watch(client.clone(), "ns", metrics.clone());
+        let registration = watch::channel(registration()).1;
+        Arc::new(Widening::new(client, ScopeMode::Sets, registration, cache, break_glass, metrics))
+    }
+
+    fn scope(object: &Value) -> Option<Scope> {
+        registered_scope(object)
+    }
+
+    #[tokio::test]
+    async fn sets_that_come_together_take_one_write() {
+        let mut server = Server::default();
+        server.put(PATH, registration().mutating(&Scope::default()));
+        let (server, client) = served(server);
+        let widening = of(client);
+        let sets: Vec<SidecarSet> = (0..32).map(set).collect();
+        let covered = join_all(sets.iter().map(|set| widening.cover(set))).await;
+        assert!(covered.iter().all(Result::is_ok), "{covered:?}");
+        let server = server.lock().expect("not poisoned");
+        assert_eq!(server.writes.len(), 1, "{:?}", server.writes);
+        let apps: Vec<String> = (0..32).map(|app| app.to_string()).collect();
+        assert_eq!(scope(&server.objects[PATH]), Some(labels(json!({"app": apps}))));
+    }
+
+    #[tokio::test]
+    async fn what_was_narrowed_or_edited_since_our_last_write_is_seen() {
+        let mut server = Server::default();
+        server.put(PATH, registration().mutating(&Scope::default()));
+        let (server, client) = served(server);
+        let widening = of(client);
+        widening.cover(&set(1)).await.expect("widened");
+        server.lock().expect("not poisoned").put(PATH, registration().mutating(&Scope::default()));
+        widening.cover(&set(1)).await.expect("widened again");
+        server.lock().expect("not poisoned").put(PATH, registration().mutating(&labels(json!({"app": ["9"]}))));
+        widening.cover(&set(2)).await.expect("widened over what is there");
+        let server = server.lock().expect("not poisoned");
+        assert_eq!(scope(&server.objects[PATH]), Some(labels(json!({"app": ["2", "9"]}))));
+    }
+
+    #[tokio::test]
+    async fn without_a_configuration_all_that_wait_are_told() {
+        let (_server, client) = served(Server::default());
+        let widening = of(client);
+        let sets: Vec<SidecarSet> = (0..3).map(set).collect();
+        let covered = join_all(sets.iter().map(|set| widening.cover(set))).await;
+        assert!(covered.iter().all(Result::is_err), "{covered:?}");
     }
 }

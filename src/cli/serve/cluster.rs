@@ -151,6 +151,7 @@ pub(super) async fn job(
         watches.extend(part.watches);
         leads.push(part.lead);
     }
+    tasks.spawn_until_shutdown("recovery of watches", cluster::recover_together(watches.clone()));
     tasks.spawn_until_shutdown("metrics of watches", ages(watches, metrics.clone()));
     tasks.spawn("leadership", {
         let leadership = Leadership::new(common.client.clone(), flags.namespace(), identity);
@@ -192,7 +193,7 @@ impl Drop for Leading {
 
 /// Keeps the metric of the watches' ages.
 async fn ages(watches: Vec<Watch>, metrics: Arc<Metrics>) {
-    let mut ticks = tokio::time::interval(Duration::from_secs(5));
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
     loop {
         ticks.tick().await;
         for watch in &watches {

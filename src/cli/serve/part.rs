@@ -23,7 +23,7 @@ pub(super) struct Part {
     pub webhooks: Vec<(Webhook, Handler)>,
     /// What has to be so for that.
     pub readiness: Readiness,
-    /// What it plans from.
+    /// What it reads, in every replica.
     pub watches: Vec<Watch>,
     /// Its work in a term.
     pub lead: Box<dyn Fn(Term) -> BoxFuture<'static, ()> + Send + Sync>,

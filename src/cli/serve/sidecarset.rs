@@ -82,12 +82,14 @@ pub(super) fn part(
         break_glass: break_glass.clone(),
         metrics: metrics.clone(),
     };
+    let others = [break_glass.watched(), watches.whitelist.clone()];
+    let read = watches.all.iter().cloned().chain(others).chain(trust.watch()).collect();
     let readiness = watches
         .of_reviews
         .into_iter()
         .fold(Readiness::new(), |readiness, watch| readiness.check(watch.what(), move || watch.check()));
     let readiness = trust.check(readiness).check("break-glass", move || break_glass.check());
-    let webhooks = webhooks(&cache, widening, metrics);
+    let webhooks = webhooks(&cache, &watches.sets, widening, metrics);
     let (client, planned_from) = (client.clone(), watches.all.clone());
     let lead = move |term: Term| {
         let (registrar, rollout, planned_from) = (registrar.clone(), rollout.clone(), planned_from.clone());
@@ -101,13 +103,15 @@ pub(super) fn part(
         };
         Box::pin(work) as _
     };
-    Ok(Part { webhooks, readiness, watches: watches.all, lead: Box::new(lead) })
+    Ok(Part { webhooks, readiness, watches: read, lead: Box::new(lead) })
 }
 
 /// The watches that run in every replica.
 struct Watches {
     /// SidecarSets.
     sets: Watch,
+    /// The rules for metadata patches.
+    whitelist: Watch,
     /// What controllers plan from.
     all: Vec<Watch>,
     /// What reviews are answered from: without it a replica is not ready.
@@ -173,18 +177,24 @@ impl Watches {
         });
         tasks.spawn_until_shutdown("the watch of Pods", task);
 
-        let of_reviews = vec![sets.clone(), namespaces.clone(), revisions.clone(), whitelist];
-        Self { all: vec![sets.clone(), namespaces, revisions, pods], of_reviews, sets }
+        let of_reviews = vec![sets.clone(), namespaces.clone(), revisions.clone(), whitelist.clone()];
+        Self { all: vec![sets.clone(), namespaces, revisions, pods], of_reviews, sets, whitelist }
     }
 }
 
-fn webhooks(cache: &Arc<Cache>, widening: Arc<Widening>, metrics: &Arc<Metrics>) -> Vec<(Webhook, Handler)> {
+fn webhooks(
+    cache: &Arc<Cache>,
+    watch_of_sets: &Watch,
+    widening: Arc<Widening>,
+    metrics: &Arc<Metrics>,
+) -> Vec<(Webhook, Handler)> {
     let (pods, counted, sets) = (cache.clone(), metrics.clone(), cache.clone());
     let inject = move |body: &[u8]| mutate_pod::answer(body, &pods.snapshot(), Timestamp::now(), &counted);
-    let (inject, pods) = (Arc::new(inject), cache.clone());
+    let (inject, pods, watch_of_sets) = (Arc::new(inject), cache.clone(), watch_of_sets.clone());
     let mutate_pod: Handler = Arc::new(move |body| match pods.awaited_for(body) {
         None => inject(body).into(),
         Some(told) => {
+            watch_of_sets.retry(); // the API server is there: it stored the set, and sent the Pod
             let (body, inject) = (body.to_owned(), inject.clone());
             Answer::Later(Box::pin(async move {
                 told.await;

@@ -94,6 +94,11 @@ impl Trust {
         tokio::join!(work, keep_in_sync_metric(&term, published.clone(), &self.certificate, &self.metrics));
     }
 
+    /// The watch of the CA, if there is one.
+    pub fn watch(&self) -> Option<Watch> {
+        self.keeper.as_ref().map(|(_, watch)| watch.clone())
+    }
+
     /// Not ready without a certificate that is trusted.
     pub fn check(&self, readiness: Readiness) -> Readiness {
         match self.keeper.clone() {

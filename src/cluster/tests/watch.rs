@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::Config;
@@ -14,7 +15,8 @@ use tokio::time::sleep;
 
 use super::script::Script;
 use super::soon;
-use crate::cluster::watch::{Event, Watch, watch_as};
+use crate::cluster::OwnWrite;
+use crate::cluster::watch::{Event, Watch, recover_together, watch_as};
 
 /// The slim type of a `ConfigMap`: its name and one number of its data.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
@@ -192,20 +194,24 @@ async fn watches_that_end_at_once_are_not_begun_without_a_pause() {
         drop(call.stream());
     }
     settle().await;
-    assert!(before.elapsed() >= Duration::from_secs(3), "{:?}", before.elapsed());
+    assert!(before.elapsed() >= Duration::from_secs(1), "{:?}", before.elapsed());
     assert_eq!(watched.watch.problem().as_deref(), Some("watching: the watch ended at once"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_the_version_is_too_old_all_is_listed_anew() {
+async fn where_the_version_is_too_old_all_is_listed_anew_and_until_then_that_is_a_problem() {
     let (mut watched, mut script, stream) = started().await;
     stream.event(
         "ERROR",
         &json!({"kind": "Status", "status": "Failure", "code": 410, "message": "too old", "reason": "Expired"}),
     );
-    script.list().await.objects("50", &[thing("b", 2, "40")]);
+    let list = script.list().await;
+    let problem = Some("watching: too old (410); everything is listed anew");
+    assert_eq!(watched.watch.problem().as_deref(), problem);
+    list.objects("50", &[thing("b", 2, "40")]);
     assert_eq!(watched.next().await, Event::Reset(vec![slim("b", 2)]));
     let stream = script.watch("50").await;
+    assert_eq!(watched.watch.problem(), None);
     stream.refuse(410, "too old");
     script.list().await.refuse(410, "the continue token is too old");
     let list = script.list().await;
@@ -215,6 +221,86 @@ async fn where_the_version_is_too_old_all_is_listed_anew() {
     script.watch("60").await.refuse(400, "invalid resource version");
     script.list().await.objects("1", &[]);
     assert_eq!(watched.next().await, Event::Reset(Vec::new()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_long_an_outage_was_it_ends_within_four_seconds_and_pauses_begin_anew_after_it() {
+    let (_watched, mut script, stream) = started().await;
+    drop(stream);
+    for _ in 0..20 {
+        script.watch("10").await.refuse(503, "away");
+    }
+    let before = tokio::time::Instant::now();
+    let stream = script.watch("10").await.stream();
+    assert!(before.elapsed() < Duration::from_secs(4), "{:?}", before.elapsed());
+    stream.bookmark("11");
+    settle().await;
+    drop(stream);
+    script.watch("11").await.refuse(503, "away");
+    let before = tokio::time::Instant::now();
+    script.watch("11").await;
+    assert!(before.elapsed() < Duration::from_millis(500), "{:?}", before.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn lists_that_expire_at_once_come_ever_later() {
+    let (_watched, mut script, stream) = started().await;
+    drop(stream);
+    let before = tokio::time::Instant::now();
+    for _ in 0..5 {
+        script.watch("10").await.refuse(410, "too old");
+        script.list().await.objects("10", &[]);
+    }
+    assert!(before.elapsed() > Duration::from_secs(4), "{:?}", before.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_answer_after_an_outage_wakes_all_watches() {
+    let ((first, mut script, stream), (second, mut other, other_stream)) = (started().await, started().await);
+    tokio::spawn(recover_together(vec![first.watch.clone(), second.watch.clone()]));
+    drop((stream, other_stream));
+    for _ in 0..8 {
+        script.watch("10").await.refuse(503, "away");
+        other.watch("10").await.refuse(503, "away");
+    }
+    // Whichever comes first: it is the other one that must not wait.
+    let (answered, mut waiting) = tokio::select! {
+        call = script.watch("10") => (call, other),
+        call = other.watch("10") => (call, script),
+    };
+    let before = tokio::time::Instant::now();
+    let _stream = answered.stream();
+    waiting.watch("10").await.refuse(429, "storage is (re)initializing");
+    assert!(before.elapsed() < Duration::from_millis(100), "{:?}", before.elapsed());
+    waiting.watch("10").await;
+    assert!(before.elapsed() < Duration::from_millis(500), "it will soon be ready: {:?}", before.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_change_ends_the_pause() {
+    let (watched, mut script, stream) = started().await;
+    drop(stream);
+    for _ in 0..8 {
+        script.watch("10").await.refuse(503, "away");
+    }
+    settle().await;
+    let before = tokio::time::Instant::now();
+    watched.watch.retry();
+    script.watch("10").await;
+    assert!(before.elapsed() < Duration::from_millis(100), "{:?}", before.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn versions_that_cannot_be_compared_count_after_a_list_that_was_begun_later() {
+    let (mut watched, mut script, _stream) = started().await;
+    let number = OwnWrite::new("11".to_owned(), &watched.watch);
+    assert!(number.is_newer_than("10") && !number.is_newer_than("11") && !number.is_newer_than("100"));
+    let written = OwnWrite::new("b".to_owned(), &watched.watch);
+    assert!(written.is_newer_than("a") && !written.is_newer_than("b"));
+    script.list().await.objects("12", &[]);
+    assert_eq!(watched.next().await, Event::Reset(Vec::new()));
+    settle().await;
+    assert!(!written.is_newer_than("c"), "the list was begun after the write");
 }
 
 #[tokio::test(start_paused = true)]
@@ -234,17 +320,75 @@ async fn a_kind_that_is_not_installed_is_absent_and_looked_for() {
     assert_eq!(watched.watch.problem(), None);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_kind_that_vanishes_leaves_an_empty_list() {
-    let (mut watched, mut script, stream) = started().await;
-    drop(stream);
+/// A watch of a kind that can vanish, which the API server no longer knows; the next request asks whether it is installed.
+async fn unknown() -> (Watched<Slim>, Script) {
+    let (client, mut script) = Script::new();
+    let mut watched = Watched::start(Api::<ControllerRevision>::all(client), Config::default());
+    script.list().await.objects("10", &[thing("a", 1, "1")]);
+    assert_eq!(watched.next().await, Event::Reset(vec![slim("a", 1)]));
     script.watch("10").await.text(404, "404 page not found\n".to_owned());
-    script.list().await.text(404, "404 page not found\n".to_owned());
+    (watched, script)
+}
+
+/// Answers whether there is the kind's definition, and which resources its group has.
+async fn answer_installed(script: &mut Script, definitions: Option<&[Value]>, resources: Option<&[&str]>) {
+    let call = script.list().await;
+    let wanted = "/customresourcedefinitions?&fieldSelector=metadata.name%3Dcontrollerrevisions.apps";
+    assert!(call.target.ends_with(wanted), "{}", call.target);
+    match definitions {
+        Some(definitions) => call.objects("20", definitions),
+        None => call.refuse(403, "forbidden"),
+    }
+    let Some(resources) = resources else { return };
+    let version = json!({"groupVersion": "apps/v1", "version": "v1"});
+    let groups = json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": [
+        {"name": "apps", "versions": [version]}, {"name": "batch", "versions": [{"groupVersion": "batch/v1", "version": "v1"}]}
+    ]});
+    let call = script.next().await;
+    assert_eq!(call.target, "/apis");
+    call.reply(200, &groups);
+    let resources: Vec<Value> = resources
+        .iter()
+        .map(|name| json!({"name": name, "kind": "Thing", "namespaced": true, "singularName": "", "verbs": ["list"]}))
+        .collect();
+    let call = script.next().await;
+    assert_eq!(call.target, "/apis/apps/v1");
+    call.reply(200, &json!({"kind": "APIResourceList", "groupVersion": "apps/v1", "resources": resources}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_vanishes_leaves_an_empty_list_when_it_is_certain() {
+    let (mut watched, mut script) = unknown().await;
+    answer_installed(&mut script, Some(&[]), Some(&["deployments"])).await;
+    let list = script.list().await;
+    watched.assert_silent();
+    assert!(watched.watch.is_synced() && watched.watch.problem().is_some(), "said once");
+    list.text(404, "404 page not found\n".to_owned());
+    answer_installed(&mut script, None, Some(&[])).await;
     assert_eq!(watched.next().await, Event::Reset(Vec::new()));
     settle().await;
     assert!(watched.watch.is_absent());
     script.list().await.objects("90", &[thing("a", 1, "80")]);
     assert_eq!(watched.next().await, Event::Reset(vec![slim("a", 1)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_known_of_an_installed_kind_is_kept_whatever_the_api_server_answers() {
+    let (mut watched, mut script) = unknown().await;
+    let definition = json!({"metadata": {"name": "controllerrevisions.apps"}});
+    answer_installed(&mut script, Some(&[definition]), None).await;
+    script.list().await.text(404, "404 page not found\n".to_owned());
+    answer_installed(&mut script, Some(&[]), Some(&["controllerrevisions"])).await;
+    script.list().await.text(404, "404 page not found\n".to_owned());
+    script.list().await.refuse(500, "cannot say");
+    settle().await;
+    let problem = watched.watch.problem().unwrap_or_default();
+    assert!(problem.contains("and not whether it is installed: cannot say (500); what was known is kept"), "{problem}");
+    assert!(watched.watch.check().is_ok_and(|told| told.starts_with("as of ")), "{:?}", watched.watch.check());
+    script.list().await.objects("30", &[thing("a", 2, "11")]);
+    assert_eq!(watched.next().await, Event::Reset(vec![slim("a", 2)]), "nothing was dropped meanwhile");
+    settle().await;
+    assert_eq!(watched.watch.problem(), None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,13 +9,15 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::core::Request;
-use kube::runtime::watcher::{Config, DefaultBackoff};
+use kube::runtime::watcher::Config;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::decode::{self, Seen};
+use super::installed::KindName;
+use super::pause::Pauses;
 use super::{Event, Kind, Shared, State, Undecodable};
 use crate::cluster::client::describe;
 
@@ -37,6 +39,8 @@ const MOST_LOGGED: usize = 20;
 pub(super) struct Follower<K, S> {
     client: Client,
     request: Request,
+    /// `None`: every API server has it.
+    name: Option<KindName>,
     /// Whether only metadata are asked for.
     metadata: bool,
     list: ListParams,
@@ -44,6 +48,8 @@ pub(super) struct Follower<K, S> {
     shared: Arc<Shared>,
     /// How many lists had been asked for when the present request was sent.
     asked: u64,
+    /// Those of the present bad spell.
+    pauses: Pauses,
     /// The problems of the present bad spell, each of which is logged once.
     logged: Vec<String>,
     sink: S,
@@ -56,12 +62,19 @@ enum Stop {
     Over,
     /// A new list is needed, now.
     List,
-    /// The API server no longer knows where we were: list, though not at once.
-    Expired,
+    /// The API server no longer knows where we were, which it says so: list, though not at once.
+    Expired(String),
     /// It does not know the kind.
     Absent,
-    /// It failed, for this reason.
-    Failed(String),
+    /// It failed.
+    Failed(Failure),
+}
+
+/// What went wrong.
+struct Failure {
+    problem: String,
+    /// Whether the API server itself said so, in its right mind.
+    answered: bool,
 }
 
 impl<K, S> Follower<K, S>
@@ -85,12 +98,14 @@ where
         };
         Self {
             request: Request::new(api.resource_url()),
+            name: KindName::of(api.resource_url()),
             client: api.into_client(),
             metadata: R::metadata_api(),
             list,
             watch,
             shared,
             asked: 0,
+            pauses: Pauses::default(),
             logged: Vec::new(),
             sink,
             objects: PhantomData,
@@ -98,7 +113,6 @@ where
     }
 
     pub(super) async fn run(mut self) {
-        let mut backoff = DefaultBackoff::default();
         // From where to follow; a list is needed without.
         let mut version = None;
         loop {
@@ -115,30 +129,26 @@ where
                 },
                 Some(version) => self.follow(version).await,
             };
-            let mut pause = || backoff.next().unwrap_or(ABSENT_PAUSE);
             let pause = match stop {
                 Stop::Over => continue,
                 Stop::List => {
                     version = None;
                     continue;
                 }
-                Stop::Expired => {
+                Stop::Expired(problem) => {
                     version = None;
-                    pause()
+                    self.failed(Failure { problem, answered: true })
                 }
                 Stop::Absent => {
                     version = None;
-                    self.absent();
-                    ABSENT_PAUSE
+                    self.absent().await
                 }
-                Stop::Failed(problem) => {
-                    self.failed(problem);
-                    pause()
-                }
+                Stop::Failed(failure) => self.failed(failure),
             };
             tokio::select! {
                 () = sleep(pause) => {}
-                () = self.shared.wake.notified() => {} // somebody waits for a list
+                // Somebody waits for a list, or knows that the API server is there again: what fails now is soon well.
+                () = self.shared.wake.notified() => self.pauses.reset(),
             }
         }
     }
@@ -150,18 +160,17 @@ where
         let (mut objects, mut undecodable) = (Vec::new(), Vec::new());
         let version = loop {
             let request = if self.metadata { self.request.list_metadata(&params) } else { self.request.list(&params) };
-            let request = request.map_err(|error| Stop::Failed(error.to_string()))?;
+            let request = request.map_err(|error| Stop::Failed(Failure::ours(error.to_string())))?;
             let text = self.client.request_text(request).await.map_err(|error| not_listed(&error))?;
             let page = decode::page(&text)
-                .map_err(|error| Stop::Failed(format!("listing: the answer is no list: {error}")))?;
+                .map_err(|error| Stop::Failed(Failure::ours(format!("listing: the answer is no list: {error}"))))?;
             objects.extend(page.objects);
             undecodable.extend(page.undecodable);
             if !page.next.is_empty() {
                 params.continue_token = Some(page.next);
             } else if page.resource_version.is_empty() {
-                return Err(Stop::Failed(
-                    "listing: the list has no resourceVersion; is this an API server?".to_owned(),
-                ));
+                let problem = "listing: the list has no resourceVersion; is this an API server?".to_owned();
+                return Err(Stop::Failed(Failure::ours(problem)));
             } else {
                 break page.resource_version;
             }
@@ -186,13 +195,14 @@ where
         };
         let request = match request {
             Ok(request) => request,
-            Err(error) => return Stop::Failed(error.to_string()),
+            Err(error) => return Stop::Failed(Failure::ours(error.to_string())),
         };
         self.asked = self.shared.wanted.load(Ordering::SeqCst);
         let events = match self.client.request_events::<Box<RawValue>>(request).await {
             Ok(events) => events,
             Err(error) => return not_followed(&error),
         };
+        self.shared.state.send_if_modified(|state| !std::mem::replace(&mut state.answers, true));
         let mut events = pin!(events);
         let proof = Instant::now() + SHORTEST_WATCH;
         let mut proven = false;
@@ -203,7 +213,7 @@ where
                 () = self.shared.wake.notified() => continue,
                 () = sleep_until(proof), if !proven => {
                     proven = true;
-                    self.well(|_| {});
+                    self.follows();
                     continue;
                 }
             };
@@ -212,9 +222,13 @@ where
                     if let Some(stop) = self.take(event, version) {
                         return stop;
                     }
-                    proven = true;
+                    if !std::mem::replace(&mut proven, true) {
+                        self.follows();
+                    }
                 }
-                Ok(Ok(None)) if !proven => return Stop::Failed("watching: the watch ended at once".to_owned()),
+                Ok(Ok(None)) if !proven => {
+                    return Stop::Failed(Failure::ours("watching: the watch ended at once".to_owned()));
+                }
                 Ok(Ok(None)) | Err(_) => return Stop::Over,
                 Ok(Err(error)) => return not_followed(&error),
             }
@@ -251,7 +265,10 @@ where
         }
         match resource_version {
             Some(next) => *version = next,
-            None => return Some(Stop::Expired),
+            None => {
+                let problem = "watching: an object has no resourceVersion; everything is listed anew".to_owned();
+                return Some(Stop::Expired(problem));
+            }
         }
         self.well(|_| {});
         None
@@ -260,36 +277,61 @@ where
     /// The API server answered; what is known is up to date.
     fn well(&mut self, change: impl FnOnce(&mut State)) {
         self.shared.state.send_if_modified(|state| {
-            let before = (state.kind, state.answered, state.problem.take().is_some());
+            let answers = std::mem::replace(&mut state.answers, true);
+            let before = (state.kind, state.answered, state.problem.take().is_some(), answers);
             change(state);
             state.confirmed = Some(Instant::now());
-            before != (state.kind, state.answered, false)
+            before != (state.kind, state.answered, false, true)
         });
+    }
+
+    /// The watch itself goes on: a bad spell, if there was one, is over. A list alone does not end it, for the next watch may break
+    /// off like the one before.
+    fn follows(&mut self) {
+        self.well(|_| {});
+        self.pauses.reset();
         if !self.logged.is_empty() {
             self.logged.clear();
             tracing::info!(kind = self.shared.what, "the watch is well again");
         }
     }
 
-    fn failed(&mut self, problem: String) {
+    /// How long to wait until it is tried again.
+    fn failed(&mut self, Failure { problem, answered }: Failure) -> Duration {
         if self.first_time(&problem) {
             tracing::warn!(kind = self.shared.what, problem, "the watch is broken; it is tried again");
         }
-        self.shared.state.send_modify(|state| state.problem = Some(problem));
+        self.shared.state.send_modify(|state| {
+            state.problem = Some(problem);
+            state.answers = answered;
+        });
+        self.pauses.next(fastrand::f64())
     }
 
-    /// The API server does not know the kind. Where it did before, that must be said twice: what is there would all be dropped.
-    fn absent(&mut self) {
+    /// The API server does not know the kind. Where it did before, that must be certain, and said twice: what is known would all be
+    /// dropped. How long to wait until it is tried again.
+    async fn absent(&mut self) -> Duration {
+        let known = self.shared.state.borrow().kind == Kind::Present;
+        if known {
+            let installed = match &self.name {
+                Some(name) => name.is_installed(&self.client).await,
+                None => Ok(true),
+            };
+            let kept = match installed {
+                Ok(false) => None,
+                Ok(true) => Some("although it is installed".to_owned()),
+                Err(error) => Some(format!("and not whether it is installed: {}", describe(&error))),
+            };
+            if let Some(why) = kept {
+                let problem = format!("the API server does not know this kind now, {why}; what was known is kept");
+                return self.failed(Failure { problem, answered: true });
+            }
+        }
         let problem = "the API server does not know this kind: its CustomResourceDefinition is not installed";
-        let (kind, problem_before) = {
-            let state = self.shared.state.borrow();
-            (state.kind, state.problem.clone())
-        };
         if self.first_time(problem) {
             tracing::info!(kind = self.shared.what, "{problem}; it is looked for every {} s", ABSENT_PAUSE.as_secs());
         }
-        let said_before = problem_before.as_deref() == Some(problem);
-        let known = kind == Kind::Present;
+        let said_before = self.shared.state.borrow().problem.as_deref() == Some(problem);
         if known && said_before {
             self.shared.set_undecodable(Vec::new());
             (self.sink)(Event::Reset(Vec::new()));
@@ -297,12 +339,14 @@ where
         let asked = self.asked;
         self.shared.state.send_modify(|state| {
             state.problem = Some(problem.to_owned());
+            state.answers = true;
             if !known || said_before {
                 state.kind = Kind::Absent;
                 state.answered = asked;
                 state.confirmed = Some(Instant::now());
             }
         });
+        ABSENT_PAUSE
     }
 
     fn first_time(&mut self, problem: &str) -> bool {
@@ -314,10 +358,22 @@ where
     }
 }
 
+impl Failure {
+    /// No answer of the API server, or none that it would give.
+    fn ours(problem: String) -> Self {
+        Self { problem, answered: false }
+    }
+
+    fn of(doing: &str, error: &kube::Error) -> Self {
+        let answered = matches!(error, kube::Error::Api(status) if status.code < 500 && status.code != 429);
+        Self { problem: format!("{doing}: {}", describe(error)), answered }
+    }
+}
+
 fn not_listed(error: &kube::Error) -> Stop {
     match error {
         kube::Error::Api(status) if status.code == 404 => Stop::Absent,
-        error => Stop::Failed(format!("listing: {}", describe(error))),
+        error => Stop::Failed(Failure::of("listing", error)),
     }
 }
 
@@ -325,7 +381,9 @@ fn not_followed(error: &kube::Error) -> Stop {
     match error {
         kube::Error::Api(status) if status.code == 404 => Stop::Absent,
         // 400: not even a version, for the API server that is there now.
-        kube::Error::Api(status) if matches!(status.code, 400 | 410) => Stop::Expired,
-        error => Stop::Failed(format!("watching: {}", describe(error))),
+        kube::Error::Api(status) if matches!(status.code, 400 | 410) => {
+            Stop::Expired(format!("watching: {}; everything is listed anew", describe(error)))
+        }
+        error => Stop::Failed(Failure::of("watching", error)),
     }
 }

@@ -5,12 +5,15 @@
 
 mod decode;
 mod follow;
+mod installed;
+mod pause;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::future::join_all;
 use kube::runtime::watcher::Config;
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
@@ -45,6 +48,13 @@ pub struct Watch {
     shared: Arc<Shared>,
 }
 
+/// A list that was asked for by [`Watch::ask`].
+#[derive(Clone, Debug)]
+pub struct Ticket {
+    watch: Watch,
+    number: u64,
+}
+
 /// So many objects that cannot be decoded are remembered and logged; the counter counts all.
 const MOST_REMEMBERED: usize = 100;
 
@@ -65,7 +75,7 @@ struct Shared {
     state: channel::Sender<State>,
     /// Lists asked for by [`Watch::fresh`].
     wanted: AtomicU64,
-    /// A list is wanted.
+    /// A list is wanted, or there is reason to believe that a pause can be cut short.
     wake: Notify,
     /// By namespace and name, what is wrong.
     undecodable: Mutex<BTreeMap<(String, String), String>>,
@@ -78,6 +88,8 @@ struct State {
     /// How many of the lists wanted have been answered.
     answered: u64,
     problem: Option<String>,
+    /// Whether the API server answered the last request at all.
+    answers: bool,
     /// When the API server last showed that what we know is what there is.
     confirmed: Option<Instant>,
 }
@@ -97,10 +109,10 @@ enum Kind {
 /// Of `config` count the selectors, the page size, and a timeout below 60 s, which is the default: a connection silent for that
 /// long, and 5 s more, is given up. Lists are always quorum reads.
 ///
-/// * The API server is away, or refuses: the sink keeps what it has; [`Watch::problem`] says why; tries go on with a growing
-///   pause.
+/// * The API server is away, or refuses: the sink keeps what it has; [`Watch::problem`] says why; tries go on with a pause that
+///   grows to about 3 s, or ends with the outage: see [`recover_together`].
 /// * The kind is not installed: [`Watch::is_absent`]; it is looked for every 5 s. When an installed kind vanishes, the sink gets
-///   an empty list.
+///   an empty list, but not before its `CustomResourceDefinition` and discovery are without it, too.
 /// * An object cannot be decoded: it is logged, found in [`Watch::undecodable`] and left out. A change that cannot be decoded
 ///   leaves the object in the sink as it was until the next list.
 pub fn watch<K>(
@@ -129,7 +141,13 @@ where
 {
     let shared = Arc::new(Shared {
         what,
-        state: channel::Sender::new(State { kind: Kind::Unknown, answered: 0, problem: None, confirmed: None }),
+        state: channel::Sender::new(State {
+            kind: Kind::Unknown,
+            answered: 0,
+            problem: None,
+            answers: true,
+            confirmed: None,
+        }),
         wanted: AtomicU64::new(0),
         wake: Notify::new(),
         undecodable: Mutex::default(),
@@ -137,6 +155,20 @@ where
     });
     let follower = follow::Follower::new(api, config, shared.clone(), sink);
     (Watch { shared }, follower.run())
+}
+
+/// Whenever the API server answers one of these watches again after it was away, tries the others at once. For ever: spawn it.
+pub async fn recover_together(watches: Vec<Watch>) {
+    let recoveries = watches.iter().map(async |watch| {
+        loop {
+            watch.until(|state| !state.answers).await;
+            watch.until(|state| state.answers).await;
+            for other in &watches {
+                other.retry();
+            }
+        }
+    });
+    join_all(recoveries).await;
 }
 
 impl Watch {
@@ -177,9 +209,23 @@ impl Watch {
     /// installed. What the sink knows then is at least as new as this call: a new leader waits for it before it plans. Waits as
     /// long as there is no answer, and for ever once the watch is dropped.
     pub async fn fresh(&self) {
-        let ticket = self.shared.wanted.fetch_add(1, Ordering::SeqCst) + 1;
+        let Ticket { watch, number } = self.ask();
+        watch.until(|state| state.answered >= number).await;
+    }
+
+    /// As [`Watch::fresh`], for those who do not wait.
+    #[must_use]
+    pub fn ask(&self) -> Ticket {
+        let number = self.shared.wanted.fetch_add(1, Ordering::SeqCst) + 1;
         self.shared.wake.notify_one();
-        self.until(|state| state.answered >= ticket).await;
+        Ticket { watch: self.clone(), number }
+    }
+
+    /// Where something is wrong it is tried again now, and not after a pause.
+    pub fn retry(&self) {
+        if self.shared.state.borrow().problem.is_some() {
+            self.shared.wake.notify_one();
+        }
     }
 
     /// What is wrong now, as a sentence; `None` while all is well. What the sink knows is then as old as [`Watch::age`] says.
@@ -234,6 +280,14 @@ impl Watch {
         if self.shared.state.subscribe().wait_for(condition).await.is_err() {
             std::future::pending::<()>().await; // cannot be: the sender is ours, too
         }
+    }
+}
+
+impl Ticket {
+    /// Whether the sink has had a list that was begun after this was asked for.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.watch.shared.state.borrow().answered >= self.number
     }
 }
 

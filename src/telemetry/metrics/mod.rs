@@ -46,6 +46,8 @@ pub struct Metrics {
     pub leading: Gauge,
     /// `outrigger_disabled`: 1 while the `ConfigMap` exists that takes the webhooks out.
     pub disabled: Gauge,
+    /// `outrigger_awaited_sidecarset_timeouts_total`: Pods that waited in vain for a `SidecarSet` that was allowed here.
+    pub awaited_in_vain: Counter,
     widenings: [Counter; WideningResult::ALL.len()],
     repairs: Family<Labels<1>, Counter>,
     watch_age: Family<Labels<1>, Gauge>,
@@ -118,6 +120,7 @@ impl Metrics {
             source_errors: Gauge::default(),
             leading: Gauge::default(),
             disabled: Gauge::default(),
+            awaited_in_vain: Counter::default(),
             repairs: Family::default(),
             watch_age: Family::default(),
             registry,
@@ -173,8 +176,13 @@ impl Metrics {
             self.disabled.clone(),
         );
         registry.register(
+            "outrigger_awaited_sidecarset_timeouts",
+            "Pods that waited in vain for a SidecarSet that was allowed by this replica",
+            self.awaited_in_vain.clone(),
+        );
+        registry.register(
             "outrigger_registration_repairs",
-            "Edits of the registration by others that were undone",
+            "Edits and deletions of the registration by others that were undone",
             self.repairs.clone(),
         );
         registry.register(
