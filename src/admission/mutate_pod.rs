@@ -11,23 +11,42 @@ use crate::injection::{InjectError, Injected, Injection, PodRequest, Snapshot};
 use crate::telemetry::{InjectionResult, Metrics};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 
-/// Answers one review of a Pod, and counts what it decided.
+/// Answers one review of a Pod, and counts what it decided. Once it is abandoned, as the caller says, it ends early.
 #[must_use]
-pub fn answer(body: &[u8], snapshot: &Snapshot, now: Timestamp, metrics: &Metrics) -> Reply {
-    match decide(body, snapshot, now) {
+pub fn answer(body: &[u8], abandoned: &AtomicBool, snapshot: &Snapshot, now: Timestamp, metrics: &Metrics) -> Reply {
+    match decide(body, abandoned, snapshot, now) {
         Ok((reply, result)) => {
             metrics.injections(result).inc();
             reply
         }
-        Err(reason) => review::unreadable(&reason),
+        Err(Unanswered::Unreadable(reason)) => review::unreadable(&reason),
+        Err(Unanswered::Abandoned) => Reply::text(503, "the review was abandoned by its caller\n"),
     }
 }
 
-fn decide(body: &[u8], snapshot: &Snapshot, now: Timestamp) -> Result<(Reply, InjectionResult), String> {
+/// Why a review is not answered.
+enum Unanswered {
+    Unreadable(String),
+    Abandoned,
+}
+
+impl From<String> for Unanswered {
+    fn from(reason: String) -> Self {
+        Self::Unreadable(reason)
+    }
+}
+
+fn decide(
+    body: &[u8],
+    abandoned: &AtomicBool,
+    snapshot: &Snapshot,
+    now: Timestamp,
+) -> Result<(Reply, InjectionResult), Unanswered> {
     let review: Review<'_, PodView<'_>> = Review::read(body, "", "Pod")?;
     match pod_of(&review.request)? {
-        Some(pod) => inject(&review, pod, snapshot, now),
+        Some(pod) => inject(&review, pod, abandoned, snapshot, now),
         None => Ok((review.reply(review.allow()), InjectionResult::Excluded)),
     }
 }
@@ -49,15 +68,17 @@ fn pod_of<'r, 'a>(request: &'r AdmissionRequest<'a, PodView<'a>>) -> Result<Opti
 fn inject<'a>(
     review: &Review<'a, PodView<'a>>,
     pod: &PodView<'a>,
+    abandoned: &AtomicBool,
     snapshot: &Snapshot,
     now: Timestamp,
-) -> Result<(Reply, InjectionResult), String> {
+) -> Result<(Reply, InjectionResult), Unanswered> {
     let request = PodRequest {
         namespace: review.request.namespace.as_deref().unwrap_or_default(),
         operation: &review.request.operation,
         sub_resource: review.request.sub_resource.as_deref().unwrap_or_default(),
         uid: &review.request.uid,
         now,
+        abandoned: Some(abandoned),
     };
     let namespace = request.namespace_of(pod);
     let metadata = pod.metadata.as_ref();
@@ -90,7 +111,11 @@ fn inject<'a>(
             let status = Status { code: 422, reason: "Invalid", message: &message, details: None };
             Ok((review.reply(review.deny(status)), InjectionResult::Denied))
         }
-        Err(unreadable @ InjectError::Unreadable(_)) => Err(format!("request.object: {unreadable}")),
+        Err(unreadable @ InjectError::Unreadable(_)) => Err(format!("request.object: {unreadable}").into()),
+        Err(InjectError::Abandoned) => {
+            tracing::debug!(namespace, pod = pod_name, "nobody waits for this review any more");
+            Err(Unanswered::Abandoned)
+        }
     }
 }
 
@@ -136,7 +161,7 @@ mod tests {
     }
 
     fn post(body: &[u8]) -> Reply {
-        answer(body, &snapshot(), Timestamp::UNIX_EPOCH, &Metrics::new())
+        answer(body, &AtomicBool::new(false), &snapshot(), Timestamp::UNIX_EPOCH, &Metrics::new())
     }
 
     fn response(review: &Value) -> Value {
@@ -185,7 +210,8 @@ mod tests {
         });
         index.apply_revision(Revision::read(revision).unwrap().unwrap());
         let body = review_of(&pod()).to_string();
-        let reply = answer(body.as_bytes(), &index.snapshot(), Timestamp::UNIX_EPOCH, &Metrics::new());
+        let waited_for = AtomicBool::new(false);
+        let reply = answer(body.as_bytes(), &waited_for, &index.snapshot(), Timestamp::UNIX_EPOCH, &Metrics::new());
         let response = serde_json::from_slice::<Value>(&reply.body).unwrap()["response"].take();
         assert_eq!(response["auditAnnotations"], json!({"sidecarsets": "a@a-4,b"}));
         assert_eq!(

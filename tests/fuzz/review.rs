@@ -1,5 +1,6 @@
 //! What must hold for any SidecarSets and any body of a review. Shared by the fuzzer and the replay of its corpus.
 
+use std::sync::atomic::AtomicBool;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
@@ -43,7 +44,7 @@ fn snapshot(objects: Vec<Value>) -> Snapshot {
 
 /// The object of the review and the patch for it, where there is one.
 fn patch(body: &[u8], snapshot: &Snapshot) -> Option<(Value, json_patch::Patch)> {
-    let reply = mutate_pod::answer(body, snapshot, Timestamp::UNIX_EPOCH, &Metrics::new());
+    let reply = mutate_pod::answer(body, &AtomicBool::new(false), snapshot, Timestamp::UNIX_EPOCH, &Metrics::new());
     if reply.status == 400 {
         return None;
     }

@@ -6,7 +6,7 @@ use super::queues;
 use super::trust::Trust;
 use crate::admission::registration::{BreakGlass, Published, Registrar, Registration, Widening};
 use crate::admission::{
-    Answer, Cache, Handler, ServingCertificate, at_once, convert, mutate_pod, mutate_sidecarset, validate_sidecarset,
+    Answer, Cache, Handler, ServingCertificate, Work, at_once, convert, mutate_pod, mutate_sidecarset, validate_sidecarset,
 };
 use crate::api::keys;
 use crate::api::sidecarset::SidecarSet;
@@ -180,19 +180,15 @@ impl Watches {
 
 fn webhooks(cache: &Arc<Cache>, widening: Arc<Widening>, metrics: &Arc<Metrics>) -> Vec<(Webhook, Handler)> {
     let (pods, counted, sets) = (cache.clone(), metrics.clone(), cache.clone());
-    let inject = move |body: &[u8]| mutate_pod::answer(body, &pods.snapshot(), Timestamp::now(), &counted);
-    let (inject, pods) = (Arc::new(inject), cache.clone());
-    let mutate_pod: Handler = Arc::new(move |body| match pods.awaited_for(body) {
-        None => inject(body).into(),
-        Some(told) => {
-            let (body, inject) = (body.to_owned(), inject.clone());
-            Answer::Later(Box::pin(async move {
-                told.await;
-                inject(&body)
-            }))
-        }
+    let inject: Work = Arc::new(move |body, abandoned| {
+        mutate_pod::answer(body, abandoned, &pods.snapshot(), Timestamp::now(), &counted)
     });
-    let validate: Handler = Arc::new(move |body| widening.answer(validate_sidecarset::decide(body, &sets.world())));
+    let pods = cache.clone();
+    let mutate_pod: Handler = Arc::new(move |body, abandoned| match pods.awaited_for(body) {
+        None => inject(body, abandoned).into(),
+        Some(told) => Answer::After(Box::pin(told), inject.clone()),
+    });
+    let validate: Handler = Arc::new(move |body, _| widening.answer(validate_sidecarset::decide(body, &sets.world())));
     vec![
         (Webhook::MutatePod, mutate_pod),
         (Webhook::MutateSidecarSet, at_once(mutate_sidecarset::answer)),
