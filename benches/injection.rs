@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::hint::black_box;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// As in the server.
@@ -76,7 +77,9 @@ fn answers(
     let metrics = Metrics::new();
     let mut group = criterion.benchmark_group(matching);
     for (containers, review) in reviews {
-        let answer = |text: &str| mutate_pod::answer(text.as_bytes(), snapshot, Timestamp::UNIX_EPOCH, &metrics);
+        let waited_for = AtomicBool::new(false);
+        let answer =
+            |text: &str| mutate_pod::answer(text.as_bytes(), &waited_for, snapshot, Timestamp::UNIX_EPOCH, &metrics);
         let first = answer(review);
         let response = serde_json::from_slice::<Value>(&first.body)?["response"].take();
         if response["allowed"] != true || response["patch"].is_string() != (matching == ONE_MATCH) {

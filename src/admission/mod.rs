@@ -43,5 +43,5 @@ pub use certificate::{CertificatePair, ServingCertificate};
 pub use client::Client;
 pub use limits::Limits;
 pub use reply::Reply;
-pub use router::{Answer, Handler, at_once, router};
+pub use router::{Answer, Handler, Work, at_once, router};
 pub use server::{Server, Settings};

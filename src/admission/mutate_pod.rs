@@ -11,14 +11,15 @@ use crate::injection::{InjectError, Injected, Injection, PodRequest, Snapshot};
 use crate::telemetry::{InjectionResult, Metrics, seldom};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 
 /// A container is the largest that is made of a value: `{}` takes as much, its list grown to twice its length.
 const BYTES_A_VALUE: usize = 2 * size_of::<ContainerView<'_>>();
 
-/// Answers one review of a Pod, and counts what it decided.
+/// Answers one review of a Pod, and counts what it decided. Once it is abandoned, as the caller says, it ends early.
 #[must_use]
-pub fn answer(body: &[u8], snapshot: &Snapshot, now: Timestamp, metrics: &Metrics) -> Reply {
-    match decide(body, snapshot, now) {
+pub fn answer(body: &[u8], abandoned: &AtomicBool, snapshot: &Snapshot, now: Timestamp, metrics: &Metrics) -> Reply {
+    match decide(body, abandoned, snapshot, now) {
         Ok((reply, result)) => {
             metrics.injections(result).inc();
             reply
@@ -32,10 +33,15 @@ pub(super) fn read(body: &[u8]) -> Result<Review<'_, PodView<'_>>, Refusal> {
     Review::read(body, "", "Pod", BYTES_A_VALUE)
 }
 
-fn decide(body: &[u8], snapshot: &Snapshot, now: Timestamp) -> Result<(Reply, InjectionResult), Refusal> {
+fn decide(
+    body: &[u8],
+    abandoned: &AtomicBool,
+    snapshot: &Snapshot,
+    now: Timestamp,
+) -> Result<(Reply, InjectionResult), Refusal> {
     let review = read(body)?;
     match pod_of(&review.request)? {
-        Some(pod) => Ok(inject(&review, pod, snapshot, now)?),
+        Some(pod) => inject(&review, pod, abandoned, snapshot, now),
         None => Ok((review.reply(review.allow()), InjectionResult::Excluded)),
     }
 }
@@ -57,15 +63,17 @@ fn pod_of<'r, 'a>(request: &'r AdmissionRequest<'a, PodView<'a>>) -> Result<Opti
 fn inject<'a>(
     review: &Review<'a, PodView<'a>>,
     pod: &PodView<'a>,
+    abandoned: &AtomicBool,
     snapshot: &Snapshot,
     now: Timestamp,
-) -> Result<(Reply, InjectionResult), String> {
+) -> Result<(Reply, InjectionResult), Refusal> {
     let request = PodRequest {
         namespace: review.request.namespace.as_deref().unwrap_or_default(),
         operation: &review.request.operation,
         sub_resource: review.request.sub_resource.as_deref().unwrap_or_default(),
         uid: &review.request.uid,
         now,
+        abandoned: Some(abandoned),
     };
     let namespace = request.namespace_of(pod);
     let metadata = pod.metadata.as_ref();
@@ -98,7 +106,11 @@ fn inject<'a>(
             let status = Status { code: 422, reason: "Invalid", message: &message, details: None };
             Ok((review.reply(review.deny(status)), InjectionResult::Denied))
         }
-        Err(unreadable @ InjectError::Unreadable(_)) => Err(format!("request.object: {unreadable}")),
+        Err(unreadable @ InjectError::Unreadable(_)) => Err(format!("request.object: {unreadable}").into()),
+        Err(InjectError::Abandoned) => {
+            tracing::debug!(namespace, pod = pod_name, "nobody waits for this review any more");
+            Err(Refusal::Abandoned)
+        }
     }
 }
 
@@ -144,7 +156,7 @@ mod tests {
     }
 
     fn post(body: &[u8]) -> Reply {
-        answer(body, &snapshot(), Timestamp::UNIX_EPOCH, &Metrics::new())
+        answer(body, &AtomicBool::new(false), &snapshot(), Timestamp::UNIX_EPOCH, &Metrics::new())
     }
 
     fn response(review: &Value) -> Value {
@@ -193,7 +205,8 @@ mod tests {
         });
         index.apply_revision(Revision::read(revision).unwrap().unwrap());
         let body = review_of(&pod()).to_string();
-        let reply = answer(body.as_bytes(), &index.snapshot(), Timestamp::UNIX_EPOCH, &Metrics::new());
+        let waited_for = AtomicBool::new(false);
+        let reply = answer(body.as_bytes(), &waited_for, &index.snapshot(), Timestamp::UNIX_EPOCH, &Metrics::new());
         let response = serde_json::from_slice::<Value>(&reply.body).unwrap()["response"].take();
         assert_eq!(response["auditAnnotations"], json!({"sidecarsets": "a@a-4,b"}));
         assert_eq!(

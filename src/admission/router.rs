@@ -1,7 +1,10 @@
 //! The webhook's paths, and the way of one request: admitted, read, handled, counted, answered.
 
+use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -10,18 +13,26 @@ use axum::http::{Request, Response};
 use axum::routing::any;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::limits::{Admitted, Gate, Limits, Reason};
 use super::reply::Reply;
+use crate::api::go_duration;
 use crate::telemetry::{Metrics, Webhook};
 
 /// Answers one request body. For a body of up to [`Limits::inline`] it runs on the thread that serves the connection: then it must
-/// take microseconds. It must never wait for anything: what has to wait is an [`Answer::Later`].
-pub type Handler = Arc<dyn Fn(&[u8]) -> Answer + Send + Sync>;
+/// take microseconds. It must never wait for anything: what has to wait is an [`Answer::Later`] or [`Answer::After`].
+///
+/// The flag becomes true when nobody waits for the answer any more. Work that takes milliseconds looks at it again and again.
+pub type Handler = Arc<dyn Fn(&[u8], &AtomicBool) -> Answer + Send + Sync>;
 
-/// A handler that never has to wait.
+/// A handler's work that needs no more waiting.
+pub type Work = Arc<dyn Fn(&[u8], &AtomicBool) -> Reply + Send + Sync>;
+
+/// A handler that never has to wait, and is done soon.
 pub fn at_once(answer: impl Fn(&[u8]) -> Reply + Send + Sync + 'static) -> Handler {
-    Arc::new(move |body| answer(body).into())
+    Arc::new(move |body, _| answer(body).into())
 }
 
 /// What a handler comes to.
@@ -30,6 +41,8 @@ pub enum Answer {
     Now(Reply),
     /// It takes waiting, which must be bounded.
     Later(BoxFuture<'static, Reply>),
+    /// It takes waiting, which must be bounded, and then work on the same body.
+    After(BoxFuture<'static, ()>, Work),
 }
 
 impl From<Reply> for Answer {
@@ -42,16 +55,36 @@ struct Endpoint {
     webhook: Webhook,
     handler: Handler,
     gate: Gate,
+    /// Places for the work on long reviews, so that it leaves threads and memory to the others.
+    long: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
+
+/// Becomes true, for work on another thread, when this is dropped: with the request, or when the work is done.
+#[derive(Default)]
+struct Abandoned(Arc<AtomicBool>);
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Of work that is done while its caller is looked after.
+static NEVER: AtomicBool = AtomicBool::new(false);
+
+/// How long the API server waits for a webhook that does not say how long it may take, and for any webhook at most.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(30));
 
 /// Serves each handler at its webhook's paths, each webhook under limits of its own ([`Limits::of`]). Public so that tests need
 /// no socket.
 pub fn router(webhooks: impl IntoIterator<Item = (Webhook, Handler, Limits)>, metrics: &Arc<Metrics>) -> Router {
     let mut router = Router::new();
     let mut paths = Vec::new();
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
     for (webhook, handler, limits) in webhooks {
-        let endpoint = Arc::new(Endpoint { webhook, handler, gate: Gate::new(limits), metrics: metrics.clone() });
+        let (gate, long) = (Gate::new(limits), Arc::new(Semaphore::new(threads)));
+        let endpoint = Arc::new(Endpoint { webhook, handler, gate, long, metrics: metrics.clone() });
         for path in [Some(webhook.path()), webhook.older_path()].into_iter().flatten() {
             router = router.route(path, any(serve).with_state(endpoint.clone()));
             paths.push(path);
@@ -66,9 +99,10 @@ pub fn router(webhooks: impl IntoIterator<Item = (Webhook, Handler, Limits)>, me
 
 async fn serve(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
     let counted = endpoint.metrics.webhook(endpoint.webhook).start();
+    let patience = patience(request.uri().query().unwrap_or_default());
     let response = match endpoint.gate.admit(request).await {
-        Ok(admitted) if admitted.long => handle_long(endpoint.clone(), admitted).await.into_response(),
-        Ok(admitted) => endpoint.finish(endpoint.handle(&admitted), admitted).await.into_response(),
+        Ok(admitted) if admitted.long => handle_long(&endpoint, admitted, patience).await.into_response(),
+        Ok(admitted) => endpoint.answer(admitted).await.into_response(),
         Err(refusal) => {
             if let Reason::Overload(shed) = refusal.reason {
                 endpoint.metrics.shed(shed).inc();
@@ -80,32 +114,69 @@ async fn serve(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) ->
     response
 }
 
-/// The places go with the work: they stay taken until it is done, even if nobody waits for it any more.
-async fn handle_long(endpoint: Arc<Endpoint>, admitted: Admitted) -> Reply {
-    let working = endpoint.clone();
-    let work = tokio::task::spawn_blocking(move || (working.handle(&admitted), admitted));
-    match work.await {
-        Ok((answer, admitted)) => endpoint.finish(answer, admitted).await,
-        Err(error) => Reply::text(500, format!("the review was not finished: {error}\n")),
-    }
+/// Ends with the patience of the caller, if not before.
+async fn handle_long(endpoint: &Arc<Endpoint>, admitted: Admitted, patience: Duration) -> Reply {
+    let late = |_| Reply::text(503, format!("the review was not done within {patience:?}, which its caller waits\n"));
+    timeout(patience, endpoint.answer(admitted)).await.unwrap_or_else(late)
+}
+
+/// How long the caller waits, by the `timeout` that the API server puts into its query.
+fn patience(query: &str) -> Duration {
+    let (default, most) = PATIENCE;
+    let asked = query.split('&').find_map(|pair| go_duration::parse(pair.strip_prefix("timeout=")?));
+    asked.filter(|asked| !asked.is_zero()).unwrap_or(default).min(most)
 }
 
 impl Endpoint {
-    /// A panic is a fault of ours, so it must be an HTTP error: `allowed: false` would defeat `failurePolicy: Ignore`.
-    fn handle(&self, admitted: &Admitted) -> Answer {
-        let body = &*admitted.body;
-        catch_unwind(AssertUnwindSafe(|| (self.handler)(body))).unwrap_or_else(|_| self.panicked(body.len()).into())
-    }
-
     /// The reply, after what it has to wait for; the places stay taken meanwhile.
-    async fn finish(&self, answer: Answer, admitted: Admitted) -> Reply {
+    async fn answer(&self, admitted: Admitted) -> Reply {
+        let handler = self.handler.clone();
+        let answered = self.work(admitted, move |body, abandoned| handler(body, abandoned)).await;
+        let (answer, admitted) = match answered {
+            Ok(answered) => answered,
+            Err(failed) => return failed,
+        };
         match answer {
             Answer::Now(reply) => reply,
             Answer::Later(reply) => {
                 let reply = AssertUnwindSafe(reply).catch_unwind().await;
                 reply.unwrap_or_else(|_| self.panicked(admitted.body.len()))
             }
+            Answer::After(wait, work) => {
+                wait.await;
+                let answered = self.work(admitted, move |body, abandoned| work(body, abandoned)).await;
+                answered.map_or_else(|failed| failed, |(reply, _)| reply)
+            }
         }
+    }
+
+    /// Works on a body: on this thread where it is short, else on one that may be busy for long. There the places go with the work:
+    /// they stay taken until it is done, even if nobody waits for it any more.
+    ///
+    /// A panic is a fault of ours, so it must be an HTTP error: `allowed: false` would defeat `failurePolicy: Ignore`.
+    async fn work<T: Send + 'static>(
+        &self,
+        admitted: Admitted,
+        work: impl FnOnce(&[u8], &AtomicBool) -> T + Send + 'static,
+    ) -> Result<(T, Admitted), Reply> {
+        let (bytes, long) = (admitted.body.len(), admitted.long);
+        let work = move |abandoned: &AtomicBool| {
+            let done = catch_unwind(AssertUnwindSafe(|| work(&admitted.body, abandoned)));
+            (done, admitted)
+        };
+        let (done, admitted) = if long {
+            let place = self.long.clone().acquire_owned().await.ok();
+            let abandoned = Abandoned::default();
+            let flag = abandoned.0.clone();
+            let worked = tokio::task::spawn_blocking(move || {
+                let _place = place;
+                work(&flag)
+            });
+            worked.await.map_err(|error| Reply::text(500, format!("the review was not finished: {error}\n")))?
+        } else {
+            work(&NEVER)
+        };
+        done.map(|done| (done, admitted)).map_err(|_| self.panicked(bytes))
     }
 
     fn panicked(&self, bytes: usize) -> Reply {

@@ -69,7 +69,8 @@ impl<'r> Write<'r> {
         {
             return Ok(None);
         }
-        let object = request.object.ok_or_else(|| "request.object: required to create or update a SidecarSet".to_owned())?;
+        let object =
+            request.object.ok_or_else(|| "request.object: required to create or update a SidecarSet".to_owned())?;
         let set = decode::sidecarset(received(object)?)?;
         let old = request.old_object.filter(|_| operation == "UPDATE").and_then(|old| {
             // It may have been stored while no webhook looked, and must not keep anybody from repairing it.

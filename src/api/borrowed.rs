@@ -55,17 +55,30 @@ impl<'de: 'a, 'a> Deserialize<'de> for Str<'a> {
     }
 }
 
-/// Labels or annotations in the order received. `null` counts as empty, and a `null` value as an empty string, as in Go.
+/// Labels or annotations, sorted by key. `null` counts as empty, and a `null` value as an empty string, as in Go. Of a key given
+/// twice the last value counts, as JSON readers agree.
 ///
-/// Looked up by a scan: objects have few of them, and a map would have to be built for each review.
+/// The API server sends them sorted, so that keeping them so costs one comparison each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StrMap<'a>(Vec<(Str<'a>, Str<'a>)>);
 
+impl<'a> StrMap<'a> {
+    fn new(mut pairs: Vec<(Str<'a>, Str<'a>)>) -> Self {
+        if !pairs.is_sorted_by(|(one, _), (next, _)| one < next) {
+            pairs.reverse();
+            pairs.sort_by(|(one, _), (other, _)| one.cmp(other)); // stable: the last of equal keys comes first
+            pairs.dedup_by(|(later, _), (kept, _)| later == kept);
+        }
+        Self(pairs)
+    }
+}
+
 impl StrMap<'_> {
-    /// The value of `key`; of a key given twice the last value, as JSON readers agree.
+    /// The value of `key`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.iter().rev().find(|(k, _)| *k == key).map(|(_, value)| value)
+        let index = self.0.binary_search_by(|(k, _)| (**k).cmp(key)).ok()?;
+        self.0.get(index).map(|(_, value)| &**value)
     }
 
     /// All pairs.
@@ -95,7 +108,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for StrMap<'a> {
                 while let Some((key, value)) = map.next_entry::<Str<'de>, Option<Str<'de>>>()? {
                     pairs.push((key, value.unwrap_or_default()));
                 }
-                Ok(StrMap(pairs))
+                Ok(StrMap::new(pairs))
             }
         }
 
@@ -106,6 +119,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for StrMap<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_map_is_found_by_key_in_whatever_order_it_came() {
+        let map: StrMap<'_> = serde_json::from_str(r#"{"b":"1","a":"2","c":"3","a":"4","b":null}"#).unwrap();
+        assert_eq!(map.iter().collect::<Vec<_>>(), [("a", "4"), ("b", ""), ("c", "3")]);
+        assert_eq!(["a", "b", "c", "d"].map(|key| map.get(key)), [Some("4"), Some(""), Some("3"), None]);
+    }
 
     #[test]
     fn plain_text_is_borrowed_and_escapes_are_read() {

@@ -9,6 +9,7 @@ use crate::api::keys;
 use crate::api::sidecarset::{PodInjectPolicy, SharePolicy, SidecarContainer, UpgradeType};
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
+use std::collections::{BTreeSet, HashSet};
 
 /// A container ready for injection. Of a hot upgrade there are two, the working one and its idle twin.
 #[derive(Debug)]
@@ -27,9 +28,9 @@ pub(super) struct InjectableContainer {
     pub shares_devices: bool,
     pub transfers: Vec<TransferSource>,
     /// Paths of its own mounts and devices, where it takes some.
-    pub own_paths: Vec<String>,
-    /// Names of its own environment variables, where it takes some.
-    pub own_env: Vec<String>,
+    pub own_paths: BTreeSet<String>,
+    /// Names of its own environment variables, with the mark, where it takes some.
+    pub own_env: BTreeSet<String>,
     /// Computes its resources from those of the app containers.
     pub policy: Option<CompiledPolicy>,
     /// One text, where nothing of it depends on the Pod.
@@ -118,16 +119,17 @@ impl InjectableContainer {
             shares_mounts: container.share_volume_policy.enabled(),
             shares_devices: container.share_volume_device_policy.as_ref().is_some_and(SharePolicy::enabled),
             transfers: container.transfer_env.iter().flatten().map(TransferSource::new).collect(),
-            own_paths: Vec::new(),
-            own_env: Vec::new(),
+            own_paths: BTreeSet::new(),
+            own_env: BTreeSet::new(),
             policy,
             parts: Vec::new(),
             hot,
         };
         if this.depends_on_pod() {
-            this.own_paths = texts(&template, List::VolumeMounts, "mountPath");
-            this.own_paths.extend(texts(&template, List::VolumeDevices, "devicePath"));
-            this.own_env = texts(&template, List::Env, "name");
+            let mounts = texts(&template, List::VolumeMounts, "mountPath");
+            this.own_paths = mounts.chain(texts(&template, List::VolumeDevices, "devicePath")).collect();
+            let mark = keys::IS_INJECTED.to_owned();
+            this.own_env = texts(&template, List::Env, "name").chain([mark]).collect();
         }
         mark(&mut template);
         this.parts = this.parts_of(&template);
@@ -223,9 +225,9 @@ impl InjectableContainer {
 }
 
 /// Texts of a list's items.
-fn texts(template: &Map<String, Value>, list: List, key: &str) -> Vec<String> {
+fn texts(template: &Map<String, Value>, list: List, key: &str) -> impl Iterator<Item = String> {
     let items = template.get(list.field()).and_then(Value::as_array).into_iter().flatten();
-    items.filter_map(|item| item.get(key)?.as_str()).map(str::to_owned).collect()
+    items.filter_map(move |item| item.get(key)?.as_str()).map(str::to_owned)
 }
 
 /// Marks the container as injected, unless it is.
@@ -251,13 +253,8 @@ fn version_variables(name: &str) -> [String; 2] {
 }
 
 fn mounted_volumes(template: &Map<String, Value>) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for mount in ["volumeMounts", "volumeDevices"].iter().filter_map(|list| template.get(*list)?.as_array()).flatten() {
-        if let Some(name) = mount.get("name").and_then(Value::as_str)
-            && !names.iter().any(|n| n == name)
-        {
-            names.push(name.to_owned());
-        }
-    }
-    names
+    let mounts = ["volumeMounts", "volumeDevices"].iter().filter_map(|list| template.get(*list)?.as_array()).flatten();
+    let mut named = HashSet::new();
+    let names = mounts.filter_map(|mount| mount.get("name")?.as_str()).filter(|name| named.insert(*name));
+    names.map(str::to_owned).collect()
 }

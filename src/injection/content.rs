@@ -8,7 +8,7 @@ use crate::api::decode::FieldError;
 use crate::api::sidecarset::{PatchPodMetadata, SidecarContainer, SidecarSetSpec};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// What a SidecarSet, or a kept version of it, injects.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub struct Content {
     pub(super) init_containers: Vec<InjectableContainer>,
     pub(super) containers: Vec<InjectableContainer>,
     pub(super) volumes: Vec<InjectableVolume>,
+    /// What its containers mount.
+    pub(super) mounted: Vec<MountedVolume>,
     pub(super) pull_secrets: Vec<String>,
     pub(super) metadata_patches: Vec<PatchPodMetadata>,
     /// Names of containers and native sidecars as JSON text, sorted.
@@ -33,6 +35,17 @@ pub(super) struct InjectableVolume {
     /// The volume as JSON text.
     pub json: String,
     pub pod_security: Vec<Finding>,
+}
+
+/// A volume that containers of a set mount, known by its name.
+#[derive(Debug)]
+pub(super) struct MountedVolume {
+    pub name: String,
+    /// Where the set has it among its volumes.
+    pub index: Option<usize>,
+    /// The list and the name of the first container that mounts it.
+    pub list: &'static str,
+    pub container: String,
 }
 
 impl Content {
@@ -58,23 +71,25 @@ impl Content {
         let native = spec.init_containers.iter().flatten().filter(|container| container.restarts_always());
         let sidecars: BTreeSet<_> =
             spec.containers.iter().flatten().chain(native).map(SidecarContainer::name).collect();
+        let volumes = volumes(spec.volumes.as_deref().unwrap_or_default())?;
         let secrets = spec.image_pull_secrets.iter().flatten().map(|secret| secret.name.clone());
         Ok(Self {
             hashes,
             digest: digest(spec)?,
+            mounted: mounted([("initContainers", &init_containers), ("containers", &containers)], &volumes),
             init_containers,
             containers,
-            volumes: volumes(spec.volumes.as_deref().unwrap_or_default())?,
+            volumes,
             pull_secrets: secrets.filter(|name| !name.is_empty()).collect(),
             metadata_patches: spec.patch_pod_metadata.clone().unwrap_or_default(),
             sidecars: json!(sidecars).to_string(),
         })
     }
 
-    /// Whether a container of this name is one of the set's, in the set or in Pods.
-    pub(super) fn names(&self, container: &str) -> bool {
-        let all = self.init_containers.iter().chain(&self.containers);
-        all.into_iter().any(|c| c.name == container || c.hot.as_ref().is_some_and(|twin| twin.base == container))
+    /// Names of the set's containers, those that they have in the set and those that they have in Pods.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        let bases = self.init_containers.iter().chain(&self.containers).filter_map(|container| container.hot.as_ref());
+        self.container_names().chain(bases.map(|twin| twin.base.as_str()))
     }
 
     /// Names that the containers and init containers have in Pods.
@@ -111,7 +126,23 @@ fn sorted(value: Value) -> Value {
     }
 }
 
+/// What the containers of the lists mount, each volume once.
+fn mounted(lists: [(&'static str, &[InjectableContainer]); 2], volumes: &[InjectableVolume]) -> Vec<MountedVolume> {
+    let indices: HashMap<&str, usize> =
+        volumes.iter().enumerate().map(|(index, volume)| (volume.name.as_str(), index)).collect();
+    let mut named = HashSet::new();
+    let mut mounted = Vec::new();
+    for (list, container) in lists.into_iter().flat_map(|(list, all)| all.iter().map(move |one| (list, one))) {
+        for name in container.volumes.iter().filter(|name| named.insert(name.as_str())) {
+            let (name, container) = (name.clone(), container.name.clone());
+            mounted.push(MountedVolume { index: indices.get(name.as_str()).copied(), name, list, container });
+        }
+    }
+    mounted
+}
+
 fn volumes(volumes: &[Map<String, Value>]) -> Result<Vec<InjectableVolume>, FieldError> {
+    let mut names = HashSet::new();
     let mut injectable: Vec<InjectableVolume> = Vec::new();
     for (index, volume) in volumes.iter().enumerate() {
         let field = format!("spec.volumes[{index}].name");
@@ -119,7 +150,7 @@ fn volumes(volumes: &[Map<String, Value>]) -> Result<Vec<InjectableVolume>, Fiel
         if name.is_empty() {
             return Err(FieldError::new(field, "required"));
         }
-        if injectable.iter().any(|volume| volume.name == name) {
+        if !names.insert(name) {
             return Err(FieldError::new(field, format!("another volume of this set is named {name:?}")));
         }
         injectable.push(InjectableVolume {

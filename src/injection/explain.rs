@@ -2,9 +2,10 @@
 
 use super::PodRequest;
 use super::exclusion::Exclusion;
-use super::inject::{InjectError, Injection};
+use super::inject::{InjectError, InjectedSet, Injection};
 use super::snapshot::{Mismatch, Snapshot};
 use crate::api::pod::PodView;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 /// What becomes of a Pod, set by set.
@@ -88,6 +89,12 @@ impl Snapshot {
             Err(unreadable) => return Err(unreadable),
         };
         let matching = self.matching(pod, request);
+        let names: HashSet<&str> = matching.iter().map(|entry| entry.set.name.as_str()).collect();
+        let canaries =
+            matching.iter().rev().filter_map(|entry| Some((entry.set.canary_of.as_deref()?, &entry.set.name)));
+        let canaries: HashMap<&str, &String> = canaries.collect(); // of several the first
+        let outcomes = injected.iter().flat_map(|injected| &injected.sets);
+        let outcomes: HashMap<&str, &InjectedSet> = outcomes.map(|outcome| (outcome.name.as_str(), outcome)).collect();
         let verdict = |set: &super::InjectableSet| {
             if let Some(mismatch) = self.mismatch(set, pod, request) {
                 return Verdict::NotMatched(mismatch);
@@ -95,11 +102,11 @@ impl Snapshot {
             if let Some(denial) = &denial {
                 return Verdict::Denied(denial.to_string());
             }
-            if !matching.iter().any(|entry| entry.set.name == set.name) {
-                let canary = matching.iter().find(|entry| entry.set.canary_of.as_ref() == Some(&set.name));
-                return Verdict::ReplacedByCanary(canary.map(|entry| entry.set.name.clone()).unwrap_or_default());
+            if !names.contains(set.name.as_str()) {
+                let canary = canaries.get(set.name.as_str());
+                return Verdict::ReplacedByCanary(canary.map(|name| (*name).clone()).unwrap_or_default());
             }
-            match injected.iter().flat_map(|injected| &injected.sets).find(|outcome| outcome.name == set.name) {
+            match outcomes.get(set.name.as_str()) {
                 Some(outcome) if !outcome.containers.is_empty() => {
                     Verdict::Injected { containers: outcome.containers.clone(), revision: outcome.revision.clone() }
                 }

@@ -1,13 +1,15 @@
 //! Injection of the matching SidecarSets into one Pod: what is decided about it, and why it may be refused.
 
+use super::PodRequest;
 use super::annotations::Record;
 use super::container::InjectableContainer;
 use super::content::Content;
 use super::exclusion::Exclusion;
+use super::named::Named;
 use super::plan::Plan;
+use super::pod_metadata::Annotations;
 use super::pod_security::Level;
 use super::snapshot::Snapshot;
-use super::{PodRequest, pod_metadata};
 use crate::api::decode::{FieldError, without_value};
 use crate::api::keys;
 use crate::api::pod::{ContainerView, NamedView, PodView, SpecView, WithText};
@@ -58,6 +60,9 @@ pub enum InjectError {
     /// The Pod cannot be read.
     #[error("the Pod's {0}")]
     Unreadable(FieldError),
+    /// Nobody waits for the answer any more, as [`PodRequest::abandoned`] says.
+    #[error("nobody waits for the review of this Pod any more")]
+    Abandoned,
 }
 
 /// Why a Pod must not be created.
@@ -75,9 +80,9 @@ pub struct Denial {
 /// The lists of a Pod; `None` where it has no such list, which then must be added whole.
 #[derive(Default)]
 pub(super) struct PodLists<'a> {
-    pub containers: Option<Vec<ContainerView<'a>>>,
-    pub init_containers: Option<Vec<ContainerView<'a>>>,
-    pub volumes: Option<Vec<WithText<'a, NamedView<'a>>>>,
+    pub containers: Option<Named<'a, ContainerView<'a>>>,
+    pub init_containers: Option<Named<'a, ContainerView<'a>>>,
+    pub volumes: Option<Named<'a, WithText<'a, NamedView<'a>>>>,
     pub pull_secrets: Option<Vec<NamedView<'a>>>,
 }
 
@@ -135,20 +140,23 @@ impl Snapshot {
         let matches: Vec<Match<'_>> = matches.collect::<Result<_, Denial>>()?;
         deny_clashes(&matches, &lists)?;
 
-        let patches = matches.iter().flat_map(|m| m.content.metadata_patches.iter().map(|patch| (m.name, patch)));
-        let annotations =
-            pod_metadata::patched(patches, |key| pod.annotation(key)).map_err(|(set, key, error)| Denial {
-                set: set.to_owned(),
+        let mut annotations = Annotations::of(pod);
+        for (m, patch) in matches.iter().flat_map(|m| m.content.metadata_patches.iter().map(move |patch| (m, patch))) {
+            request.go_on()?;
+            annotations.apply(patch).map_err(|(key, error)| Denial {
+                set: m.name.to_owned(),
                 field: format!("spec.patchPodMetadata annotation {key:?}"),
                 problem: error.to_string(),
             })?;
-        let mut plan = Plan::new(pod, &lists, &matches, &annotations);
+        }
+        let annotations = annotations.changes();
+        let mut plan = Plan::new(pod, request, &lists, &matches, &annotations);
         plan.create_parents();
         plan.containers(List::Init)?;
         plan.containers(List::App)?;
         plan.volumes();
         plan.pull_secrets();
-        plan.metadata(&hashes, &hashes_without_image, request, self.options().default_container);
+        plan.metadata(&hashes, &hashes_without_image, self.options().default_container);
         let enforced = self.namespace_labels(request.namespace_of(pod)).and_then(|l| l.get(keys::POD_SECURITY_ENFORCE));
         if let Some(level) = enforced.and_then(|label| Level::parse(label)) {
             let raw = pod.spec.as_ref().and_then(|spec| spec.security_context);
@@ -164,22 +172,22 @@ impl<'a> PodLists<'a> {
     fn read(spec: Option<&SpecView<'a>>) -> Result<Self, InjectError> {
         let Some(spec) = spec else { return Ok(Self::default()) };
         Ok(Self {
-            containers: list(spec.containers, "spec.containers")?,
-            init_containers: list(spec.init_containers, "spec.initContainers")?,
-            volumes: list(spec.volumes, "spec.volumes")?,
+            containers: list(spec.containers, "spec.containers")?.map(Named::new),
+            init_containers: list(spec.init_containers, "spec.initContainers")?.map(Named::new),
+            volumes: list(spec.volumes, "spec.volumes")?.map(Named::new),
             pull_secrets: list(spec.image_pull_secrets, "spec.imagePullSecrets")?,
         })
     }
 
-    pub fn of(&self, list: List) -> Option<&[ContainerView<'a>]> {
+    pub fn of(&self, list: List) -> Option<&Named<'a, ContainerView<'a>>> {
         match list {
-            List::Init => self.init_containers.as_deref(),
-            List::App => self.containers.as_deref(),
+            List::Init => self.init_containers.as_ref(),
+            List::App => self.containers.as_ref(),
         }
     }
 
     pub fn position(&self, list: List, name: &str) -> Option<usize> {
-        self.of(list)?.iter().position(|container| &*container.name == name)
+        self.of(list)?.position(name)
     }
 }
 

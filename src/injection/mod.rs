@@ -15,6 +15,7 @@ mod go_json;
 pub mod hash;
 mod index;
 mod inject;
+mod named;
 mod patch;
 mod plan;
 mod pod_metadata;
@@ -30,6 +31,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 pub mod validate;
+mod warnings;
 
 pub use content::Content;
 pub use exclusion::{Exclusion, Exclusions};
@@ -43,6 +45,7 @@ pub use snapshot::{Mismatch, Snapshot};
 
 use crate::api::pod::PodView;
 use jiff::Timestamp;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What injection is told beside the SidecarSets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,13 +74,23 @@ pub struct PodRequest<'a> {
     pub uid: &'a str,
     /// Goes into the annotations.
     pub now: Timestamp,
+    /// Becomes true when nobody waits for the answer any more; then what is left to do is left undone.
+    pub abandoned: Option<&'a AtomicBool>,
 }
 
 impl<'a> PodRequest<'a> {
     /// Creation of a Pod in a namespace.
     #[must_use]
     pub fn create(namespace: &'a str, now: Timestamp) -> Self {
-        Self { namespace, operation: "CREATE", sub_resource: "", uid: "", now }
+        Self { namespace, operation: "CREATE", sub_resource: "", uid: "", now, abandoned: None }
+    }
+
+    /// Asked between parts of the work that may each take milliseconds.
+    fn go_on(&self) -> Result<(), InjectError> {
+        match self.abandoned {
+            Some(abandoned) if abandoned.load(Ordering::Relaxed) => Err(InjectError::Abandoned),
+            _ => Ok(()),
+        }
     }
 
     /// The Pod's own namespace, else the request's, else `default`, as OpenKruise resolves it.

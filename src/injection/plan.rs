@@ -3,33 +3,46 @@
 use super::PodRequest;
 use super::annotations::{Entry, Record, injected_list};
 use super::container::{HotTwin, InjectableContainer, List as Growing};
-use super::content::{Content, InjectableVolume, named_json};
-use super::inject::{Denial, InjectedSet, List, Match, PodLists};
+use super::content::{Content, InjectableVolume, MountedVolume, named_json};
+use super::inject::{Denial, InjectError, InjectedSet, List, Match, PodLists};
 use super::patch::PatchWriter;
 use super::pod_security::{Finding, Level};
 use super::resources::{CompiledPolicy, PerResource, TargetContainer};
-use super::sharing::{Additions, additions};
+use super::sharing::{Additions, Offer, additions};
+use super::warnings::Warnings;
 use crate::api::decode::without_value;
 use crate::api::keys;
 use crate::api::pod::{AmountView, AmountsView, ContainerView, PodSecurityContextView, PodView, ResourcesView};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashSet};
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// Bytes of mounts, devices and variables that sidecars take over from one Pod. The API server's store takes objects of 1.5 MiB, in
+/// a form that makes them shorter than JSON by a half to three quarters.
+const MOST_SHARED: usize = 8 << 20;
 
 /// The patch as it grows.
 pub(super) struct Plan<'a, 's> {
     pod: &'a PodView<'a>,
+    request: &'a PodRequest<'a>,
     lists: &'a PodLists<'a>,
     matches: &'a [Match<'s>],
     /// Annotations that sets patch, with their new values.
     patched: &'a BTreeMap<&'s str, String>,
     patch: PatchWriter,
-    warnings: Vec<String>,
+    warnings: Warnings,
+    /// What sidecars may take from the Pod's app containers.
+    offer: OnceCell<Offer<'a>>,
+    /// Bytes of what they took.
+    shared: usize,
+    /// Containers that resources are computed from.
+    targets: OnceCell<Result<Vec<(&'a str, ResourcesView<'a>)>, String>>,
     /// Volumes that are added, each after the name of its set.
     added_volumes: Vec<(&'s str, &'s InjectableVolume)>,
     /// Hot containers with whether the Pod had them already.
     hot: Vec<(&'s str, &'s HotTwin, bool)>,
-    /// Containers that are added or replaced, each after the name of its set.
-    injected: Vec<(&'s str, &'s str)>,
+    /// Containers that are added or replaced, of each set.
+    injected: Vec<Vec<&'s str>>,
     /// Whether an app container was put in front of the Pod's own.
     prepended: bool,
 }
@@ -52,41 +65,43 @@ enum Place {
 impl<'a, 's> Plan<'a, 's> {
     pub fn new(
         pod: &'a PodView<'a>,
+        request: &'a PodRequest<'a>,
         lists: &'a PodLists<'a>,
         matches: &'a [Match<'s>],
         patched: &'a BTreeMap<&'s str, String>,
     ) -> Self {
-        let (patch, warnings) = (PatchWriter::default(), Vec::new());
+        let (patch, warnings) = (PatchWriter::default(), Warnings::default());
         Self {
             pod,
+            request,
             lists,
             matches,
             patched,
             patch,
             warnings,
+            offer: OnceCell::new(),
+            shared: 0,
+            targets: OnceCell::new(),
             added_volumes: Vec::new(),
             hot: Vec::new(),
-            injected: Vec::new(),
+            injected: vec![Vec::new(); matches.len()],
             prepended: false,
         }
     }
 
     /// What each set does to the Pod.
     pub fn injected_sets(&self) -> Vec<InjectedSet> {
-        let sets = self.matches.iter().map(|m| {
-            let containers = self.injected.iter().filter(|(set, _)| *set == m.name);
-            InjectedSet {
-                name: m.name.to_owned(),
-                revision: m.revision.map(str::to_owned),
-                containers: containers.map(|(_, container)| (*container).to_owned()).collect(),
-            }
+        let sets = self.matches.iter().zip(&self.injected).map(|(m, containers)| InjectedSet {
+            name: m.name.to_owned(),
+            revision: m.revision.map(str::to_owned),
+            containers: containers.iter().map(|container| (*container).to_owned()).collect(),
         });
         sets.collect()
     }
 
     /// The patch, `None` when nothing is to be done, and what the Pod's author should know.
     pub fn finish(self) -> (Option<String>, Vec<String>) {
-        (self.patch.finish(), self.warnings)
+        (self.patch.finish(), self.warnings.finish())
     }
 
     pub fn create_parents(&mut self) {
@@ -98,27 +113,29 @@ impl<'a, 's> Plan<'a, 's> {
         }
     }
 
-    pub fn containers(&mut self, list: List) -> Result<(), Denial> {
-        let mut injected: Vec<(&Match<'s>, &'s InjectableContainer)> =
-            self.matches.iter().flat_map(|m| list.of(m.content).iter().map(move |container| (m, container))).collect();
+    pub fn containers(&mut self, list: List) -> Result<(), InjectError> {
+        let of_sets = self.matches.iter().enumerate();
+        let mut injected: Vec<(usize, &Match<'s>, &'s InjectableContainer)> =
+            of_sets.flat_map(|(set, m)| list.of(m.content).iter().map(move |container| (set, m, container))).collect();
         if list == List::Init {
-            injected.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name)); // stable: OpenKruise's order over all sets
+            injected.sort_by(|(_, _, a), (_, _, b)| a.name.cmp(&b.name)); // stable: OpenKruise's order over all sets
         }
         let (mut before, mut after) = (Vec::new(), Vec::new());
-        for (m, container) in injected {
+        for (set, m, container) in injected {
+            self.request.go_on()?;
             let action = self.action(list, m, container);
             if let Some(twin) = &container.hot {
                 self.hot.push((&container.name, twin, matches!(action, Action::Keep(_))));
             }
             let place = match action {
                 Action::Keep(index) => {
-                    self.complete(list, index, m, container);
+                    self.complete(list, index, m, container)?;
                     continue;
                 }
                 Action::Put(place) => place,
             };
-            self.injected.push((m.name, &container.name));
-            let mut additions = self.additions(m, container, None);
+            self.injected[set].push(&container.name);
+            let mut additions = self.additions(list, m, container, None)?;
             if let Some(policy) = &container.policy {
                 additions.resources = Some(self.resources(m, list, container, policy)?);
             }
@@ -166,16 +183,33 @@ impl<'a, 's> Plan<'a, 's> {
     /// What the container takes from the Pod's app containers, as far as `present`, itself in the Pod, has it not yet.
     fn additions(
         &mut self,
+        list: List,
         m: &Match<'_>,
         container: &InjectableContainer,
         present: Option<&ContainerView<'_>>,
-    ) -> Additions<'a> {
-        let (pod, apps) = (self.pod, self.lists.containers.as_deref().unwrap_or_default());
-        let patched = self.patched;
+    ) -> Result<Additions<'a>, Denial> {
+        if !container.depends_on_pod() {
+            return Ok(Additions::default());
+        }
+        let (pod, patched) = (self.pod, self.patched);
+        let offer = self.offer.get_or_init(|| Offer::of(self.lists.containers.as_deref().unwrap_or_default()));
         let annotation = |key: &str| patched.get(key).map(String::as_str).or_else(|| pod.annotation(key));
-        additions(container, pod, apps, annotation, present, |warning| {
+        let additions = additions(container, pod, offer, annotation, present, |warning| {
             self.warnings.push(format!("SidecarSet {:?}, container {:?} {warning}", m.name, container.name));
-        })
+        });
+        self.shared += additions.bytes();
+        if self.shared > MOST_SHARED {
+            let mib = MOST_SHARED >> 20;
+            return Err(Denial {
+                set: m.name.to_owned(),
+                field: format!("spec.{} {:?}", list.field(), container.name),
+                problem: format!(
+                    "with what this and other sidecars share of its mounts, devices and variables the Pod grows by more than \
+                     {mib} MiB, more than can be stored: give it fewer, or let fewer sidecars share them"
+                ),
+            });
+        }
+        Ok(additions)
     }
 
     /// The resources that a policy computes, as JSON text.
@@ -191,18 +225,9 @@ impl<'a, 's> Plan<'a, 's> {
             field: format!("spec.{} {:?} resourcesPolicy", list.field(), container.name),
             problem,
         };
-        let native = self.lists.init_containers.iter().flatten();
-        let native = native.filter(|container| container.restart_policy.as_deref() == Some("Always"));
-        let apps = native.chain(self.lists.containers.iter().flatten());
-        let apps = apps.filter(|app| !self.matches.iter().any(|m| m.content.names(&app.name)));
-        let mut read: Vec<(&str, ResourcesView<'_>)> = Vec::new();
-        for app in apps {
-            let resources = app.resources.map(|raw| serde_json::from_str(raw.get())).transpose().map_err(|e| {
-                denial(format!("the Pod's container {:?}: resources: {}", &*app.name, without_value(&e.to_string())))
-            })?;
-            read.push((&app.name, resources.unwrap_or_default()));
-        }
-        let targets: Vec<TargetContainer<'_>> = read
+        let targets = self.targets.get_or_init(|| self.read_targets()).as_ref();
+        let targets: Vec<TargetContainer<'_>> = targets
+            .map_err(|problem| denial(problem.clone()))?
             .iter()
             .map(|(name, resources)| TargetContainer {
                 name,
@@ -214,10 +239,32 @@ impl<'a, 's> Plan<'a, 's> {
         serde_json::to_string(&computed).map_err(|error| denial(error.to_string()))
     }
 
+    /// The Pod's native sidecars and app containers that no set names, with their resources, for all policies.
+    fn read_targets(&self) -> Result<Vec<(&'a str, ResourcesView<'a>)>, String> {
+        let of_sets: HashSet<&str> = self.matches.iter().flat_map(|m| m.content.names()).collect();
+        let native = self.lists.init_containers.iter().flat_map(|list| list.iter());
+        let native = native.filter(|container| container.restart_policy.as_deref() == Some("Always"));
+        let apps = native.chain(self.lists.containers.iter().flat_map(|list| list.iter()));
+        let targets = apps.filter(|app| !of_sets.contains(&*app.name)).map(|app| {
+            let resources = app.resources.map(|raw| serde_json::from_str(raw.get())).transpose().map_err(|e| {
+                format!("the Pod's container {:?}: resources: {}", &*app.name, without_value(&e.to_string()))
+            })?;
+            Ok((&*app.name, resources.unwrap_or_default()))
+        });
+        targets.collect()
+    }
+
     /// Adds to a container that is in the Pod what other mutators brought since it was injected.
-    fn complete(&mut self, list: List, index: usize, m: &Match<'_>, container: &InjectableContainer) {
-        let Some(present) = self.lists.of(list).and_then(|containers| containers.get(index)) else { return };
-        let additions = self.additions(m, container, Some(present));
+    fn complete(
+        &mut self,
+        list: List,
+        index: usize,
+        m: &Match<'_>,
+        container: &InjectableContainer,
+    ) -> Result<(), Denial> {
+        let containers = self.lists.of(list).map_or(&[][..], |containers| containers);
+        let Some(present) = containers.get(index) else { return Ok(()) };
+        let additions = self.additions(list, m, container, Some(present))?;
         let has_list = |growing| match growing {
             Growing::Env => present.env.is_some(),
             Growing::VolumeMounts => present.volume_mounts.is_some(),
@@ -243,17 +290,15 @@ impl<'a, 's> Plan<'a, 's> {
                 self.patch.add(path, &format!("[{}]", items.join(",")));
             }
         }
+        Ok(())
     }
 
     pub fn volumes(&mut self) {
-        let mut decided: HashSet<(&str, &str)> = HashSet::new();
+        let (mut added, mut own) = (HashMap::new(), HashMap::new());
         for m in self.matches {
-            for (list, container) in containers_of(m.content) {
-                for name in &container.volumes {
-                    if decided.insert((m.name, name)) {
-                        let warning = self.volume(m, list, container, name);
-                        self.warnings.extend(warning.map(|warning| format!("SidecarSet {:?} {warning}", m.name)));
-                    }
+            for mounted in &m.content.mounted {
+                if let Some(warning) = self.volume(m, mounted, &mut added, &mut own) {
+                    self.warnings.push(format!("SidecarSet {:?} {warning}", m.name));
                 }
             }
         }
@@ -267,38 +312,47 @@ impl<'a, 's> Plan<'a, 's> {
         }
     }
 
-    /// Decides about one volume that a container mounts; returns what its author should know.
-    fn volume(&mut self, m: &Match<'s>, list: List, container: &InjectableContainer, name: &str) -> Option<String> {
-        let in_pod = self.lists.volumes.iter().flatten().find(|volume| &*volume.value.name == name);
-        let earlier = self.added_volumes.iter().find(|(_, volume)| volume.name == name);
-        let volume = m.content.volumes.iter().find(|volume| volume.name == name);
-        match (volume, in_pod, earlier) {
+    /// Decides about one volume that a set mounts; returns what its author should know. `added` are the volumes that are added, `own`
+    /// those of the Pod that were compared, by their names.
+    fn volume(
+        &mut self,
+        m: &Match<'s>,
+        mounted: &'s MountedVolume,
+        added: &mut HashMap<&'s str, &'s InjectableVolume>,
+        own: &mut HashMap<&'s str, Option<Value>>,
+    ) -> Option<String> {
+        let name = mounted.name.as_str();
+        let in_pod = self.lists.volumes.as_ref().and_then(|volumes| volumes.get(name));
+        let volume = mounted.index.and_then(|index| m.content.volumes.get(index));
+        match (volume, in_pod, added.get(name)) {
             (Some(volume), None, None) => {
+                added.insert(name, volume);
                 self.added_volumes.push((m.name, volume));
                 None
             }
-            (Some(volume), Some(in_pod), _) => (!m.current && !same_json(in_pod.text, &volume.json))
-                .then(|| format!("has a volume {name:?}, but the Pod's own volume of that name is mounted")),
-            (Some(volume), None, Some((_, earlier))) => (!same_json(&earlier.json, &volume.json))
-                .then(|| format!("has a volume {name:?}, but another SidecarSet's volume of that name is mounted")),
+            (Some(volume), Some(in_pod), _) if !m.current && in_pod.text != volume.json => {
+                let in_pod = own.entry(name).or_insert_with(|| parsed(in_pod.text));
+                (in_pod.is_none() || *in_pod != parsed(&volume.json))
+                    .then(|| format!("has a volume {name:?}, but the Pod's own volume of that name is mounted"))
+            }
+            (Some(volume), None, Some(earlier)) => (earlier.json != volume.json
+                && parsed(&earlier.json) != parsed(&volume.json))
+            .then(|| format!("has a volume {name:?}, but another SidecarSet's volume of that name is mounted")),
             (None, None, None) => Some(format!(
                 "mounts a volume {name:?} in spec.{} {:?} that neither the set nor the Pod has",
-                list.field(),
-                container.name
+                mounted.list, mounted.container
             )),
-            (None, _, _) => None,
+            _ => None,
         }
     }
 
     pub fn pull_secrets(&mut self) {
-        let mut added: Vec<&str> = Vec::new();
-        for name in self.matches.iter().flat_map(|m| &m.content.pull_secrets) {
-            let present = self.lists.pull_secrets.iter().flatten().any(|secret| &*secret.name == name);
-            if !present && !added.contains(&name.as_str()) {
-                added.push(name);
-            }
+        let mut wanted = self.matches.iter().flat_map(|m| &m.content.pull_secrets).peekable();
+        if wanted.peek().is_none() {
+            return;
         }
-        let added: Vec<String> = added.into_iter().map(named_json).collect();
+        let mut known: HashSet<&str> = self.lists.pull_secrets.iter().flatten().map(|secret| &*secret.name).collect();
+        let added: Vec<String> = wanted.filter(|name| known.insert(name)).map(|name| named_json(name)).collect();
         if self.lists.pull_secrets.is_none() {
             self.add_list("imagePullSecrets", &added);
         } else {
@@ -316,22 +370,16 @@ impl<'a, 's> Plan<'a, 's> {
         }
     }
 
-    pub fn metadata(
-        &mut self,
-        hashes: &Record<'_>,
-        without_image: &Record<'_>,
-        request: &PodRequest<'_>,
-        default_container: bool,
-    ) {
+    pub fn metadata(&mut self, hashes: &Record<'_>, without_image: &Record<'_>, default_container: bool) {
         let mut values: Vec<(String, String)> =
             self.patched.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
-        values.extend(self.record(hashes, without_image, request));
+        values.extend(self.record(hashes, without_image));
         values.extend(self.hot_upgrade());
         let is_set = |key: &str| self.pod.annotation(key).is_some() || values.iter().any(|(set, _)| set == key);
         if default_container && self.prepended && !is_set(keys::DEFAULT_CONTAINER) {
-            let replaced = |name: &str| self.injected.iter().any(|(_, container)| *container == name);
-            let mut own = self.lists.containers.iter().flatten();
-            let first = own.find(|container| !container.is_injected() && !replaced(&container.name));
+            let replaced: HashSet<&str> = self.injected.iter().flatten().copied().collect();
+            let mut own = self.lists.containers.iter().flat_map(|list| list.iter());
+            let first = own.find(|container| !container.is_injected() && !replaced.contains(&*container.name));
             values.extend(first.map(|own| (keys::DEFAULT_CONTAINER.to_owned(), own.name.to_string())));
         }
 
@@ -350,9 +398,8 @@ impl<'a, 's> Plan<'a, 's> {
         &self,
         hashes: &Record<'_>,
         without_image: &Record<'_>,
-        request: &PodRequest<'_>,
     ) -> impl Iterator<Item = (String, String)> + use<> {
-        let now = request.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let now = self.request.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let entries: Vec<Entry<'_>> = self
             .matches
             .iter()
@@ -392,6 +439,9 @@ impl<'a, 's> Plan<'a, 's> {
         let recorded: BTreeMap<String, String> =
             present.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
         let mut working = recorded.clone();
+        // What was written anew works as at first: the recorded turn is that of the pair before.
+        let anew: HashSet<&str> =
+            self.hot.iter().filter(|(_, _, kept)| !kept).map(|(_, twin, _)| twin.base.as_str()).collect();
         for (name, twin, kept) in &self.hot {
             let (version, alternative) = if twin.working { ("1", "0") } else { ("0", "1") };
             for (key, value) in [(keys::version_of(name), version), (keys::version_alt_of(name), alternative)] {
@@ -400,9 +450,7 @@ impl<'a, 's> Plan<'a, 's> {
                     values.insert(key, value.to_owned());
                 }
             }
-            // What was written anew works as at first: the recorded turn is that of the pair before.
-            let pair_kept = self.hot.iter().all(|(_, other, kept)| other.base != twin.base || *kept);
-            if twin.working && !(pair_kept && working.contains_key(&twin.base)) {
+            if twin.working && (anew.contains(twin.base.as_str()) || !working.contains_key(&twin.base)) {
                 working.insert(twin.base.clone(), (*name).to_owned());
             }
         }
@@ -434,10 +482,8 @@ impl<'a, 's> Plan<'a, 's> {
     }
 }
 
-/// Whether two texts are the same JSON value.
-fn same_json(a: &str, b: &str) -> bool {
-    let parse = |text| serde_json::from_str::<Value>(text).ok();
-    parse(a).is_some_and(|a| Some(a) == parse(b))
+fn parsed(json: &str) -> Option<Value> {
+    serde_json::from_str(json).ok()
 }
 
 fn amounts<'a>(amounts: Option<&'a AmountsView<'_>>) -> PerResource<&'a str> {

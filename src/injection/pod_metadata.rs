@@ -2,6 +2,7 @@
 
 use super::go_json::write_text;
 use crate::api::keys;
+use crate::api::pod::PodView;
 use crate::api::sidecarset::{PatchPodMetadata, PatchPolicy};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -14,6 +15,8 @@ const OWN_ANNOTATIONS: [&str; 4] =
 const OWN_PREFIXES: [&str; 2] = ["version.sidecarset.kruise.io/", "versionalt.sidecarset.kruise.io/"];
 /// Objects inside each other that are merged; what is deeper is refused.
 const MAX_DEPTH: usize = 64;
+/// Bytes of a value that is merged into: the API server takes as many of all annotations together.
+const MAX_LENGTH: usize = 256 * 1024;
 
 /// A text that is to be merged as JSON and is none.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -22,6 +25,10 @@ pub(super) enum MergeError {
     Existing,
     #[error("the set's value is no JSON object to merge")]
     Patch,
+    #[error(
+        "the Pod's value has more than {MAX_LENGTH} bytes, which are the most that all annotations may have: shorten it"
+    )]
+    Length,
     #[error("objects stand more than {MAX_DEPTH} deep in each other")]
     Depth,
 }
@@ -30,36 +37,47 @@ fn is_own(key: &str) -> bool {
     OWN_ANNOTATIONS.contains(&key) || OWN_PREFIXES.iter().any(|prefix| key.starts_with(prefix))
 }
 
-/// The values of those annotations of the Pod that the patches change, each patch with the name of its set, in the order given.
-/// `existing` looks up the Pod's own. Annotations that injection itself writes are not for sets to patch.
-///
-/// # Errors
-/// Which set's annotation cannot be merged, and why.
-pub(super) fn patched<'s, 'e>(
-    patches: impl Iterator<Item = (&'s str, &'s PatchPodMetadata)>,
-    existing: impl Fn(&str) -> Option<&'e str>,
-) -> Result<BTreeMap<&'s str, String>, (&'s str, &'s str, MergeError)> {
-    let mut values: BTreeMap<&'s str, String> = BTreeMap::new();
-    for (set, patch) in patches {
+/// A Pod's annotations with those that patches set. Annotations that injection itself writes are not for sets to patch.
+pub(super) struct Annotations<'p, 's> {
+    pod: &'p PodView<'p>,
+    values: BTreeMap<&'s str, String>,
+}
+
+impl<'p, 's> Annotations<'p, 's> {
+    /// Those of the Pod.
+    pub fn of(pod: &'p PodView<'p>) -> Self {
+        Self { pod, values: BTreeMap::new() }
+    }
+
+    /// Applies one patch over the earlier ones.
+    ///
+    /// # Errors
+    /// Which annotation cannot be merged, and why.
+    pub fn apply(&mut self, patch: &'s PatchPodMetadata) -> Result<(), (&'s str, MergeError)> {
         let annotations = patch.annotations.iter().flatten();
         for (key, value) in annotations.filter(|(key, _)| !is_own(key)) {
-            let present = values.get(key.as_str()).map(String::as_str).or_else(|| existing(key));
+            let present = self.values.get(key.as_str()).map(String::as_str).or_else(|| self.pod.annotation(key));
             let result = match (&patch.patch_policy, present) {
                 (Some(PatchPolicy::Overwrite), _) | (_, None) | (Some(PatchPolicy::MergePatchJson), Some("")) => {
                     Some(value.clone())
                 }
                 (Some(PatchPolicy::MergePatchJson), Some(present)) => {
-                    merge_text(present, value).map_err(|error| (set, key.as_str(), error))?
+                    merge_text(present, value).map_err(|error| (key.as_str(), error))?
                 }
                 (Some(PatchPolicy::Retain | PatchPolicy::Other(_)) | None, Some(_)) => None,
             };
             if let Some(result) = result {
-                values.insert(key, result);
+                self.values.insert(key, result);
             }
         }
+        Ok(())
     }
-    values.retain(|key, value| existing(key) != Some(value));
-    Ok(values)
+
+    /// Those that are not as the Pod has them.
+    pub fn changes(mut self) -> BTreeMap<&'s str, String> {
+        self.values.retain(|key, value| self.pod.annotation(key) != Some(value));
+        self.values
+    }
 }
 
 /// Merges as RFC 7386; `None` when that changes nothing but the spelling. A text that was stored as the patch itself, before
@@ -67,6 +85,9 @@ pub(super) fn patched<'s, 'e>(
 fn merge_text(existing: &str, patch: &str) -> Result<Option<String>, MergeError> {
     if existing == patch {
         return Ok(None);
+    }
+    if existing.len() > MAX_LENGTH {
+        return Err(MergeError::Length);
     }
     let blank = existing.trim().is_empty();
     let target: &RawValue =
@@ -152,6 +173,7 @@ fn write_compact(json: &mut String, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn patch(policy: PatchPolicy, value: &str) -> PatchPodMetadata {
         let annotations = BTreeMap::from([("k".to_owned(), value.to_owned())]);
@@ -159,8 +181,13 @@ mod tests {
     }
 
     fn result(patches: &[PatchPodMetadata], existing: Option<&str>) -> Result<Option<String>, MergeError> {
-        let patches = patches.iter().map(|patch| ("set", patch));
-        patched(patches, |_| existing).map(|mut values| values.remove("k")).map_err(|(_, _, error)| error)
+        let pod = json!({"metadata": {"annotations": existing.map(|value| json!({"k": value}))}}).to_string();
+        let pod: PodView<'_> = serde_json::from_str(&pod).unwrap();
+        let mut annotations = Annotations::of(&pod);
+        for patch in patches {
+            annotations.apply(patch).map_err(|(_, error)| error)?;
+        }
+        Ok(annotations.changes().remove("k"))
     }
 
     fn changes(policy: PatchPolicy, value: &str, existing: Option<&str>) -> Option<String> {
@@ -218,5 +245,7 @@ mod tests {
         assert_eq!(result(&[patch(PatchPolicy::MergePatchJson, "[1]")], Some("{}")), Err(MergeError::Patch));
         let deep = |depth: usize| format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
         assert_eq!(result(&[patch(PatchPolicy::MergePatchJson, &deep(100))], Some("{}")), Err(MergeError::Depth));
+        let long = format!("{}{{}}", " ".repeat(MAX_LENGTH));
+        assert_eq!(result(&[patch(PatchPolicy::MergePatchJson, "{\"a\":1}")], Some(&long)), Err(MergeError::Length));
     }
 }

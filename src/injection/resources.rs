@@ -10,6 +10,7 @@
 
 use super::expression::{Expression, ExpressionError, Resource};
 use super::re2::Re2;
+use super::sharing::LONGEST_NAME;
 use crate::api::decode::FieldError;
 use crate::api::quantity::{Quantity, QuantityError};
 use crate::api::sidecarset::{ResourceExpressions, ResourcesPolicy, TargetContainersMode};
@@ -145,7 +146,9 @@ impl CompiledPolicy {
     /// # Errors
     /// When it selects none, when a quantity of a selected one cannot be read, or when an expression fails.
     pub fn resources(&self, containers: &[TargetContainer<'_>]) -> Result<ComputedResources, PolicyError> {
-        let targets: Vec<_> = containers.iter().filter(|container| self.names.is_match(container.name)).collect();
+        // No Pod has longer names, and what an expression costs grows with the text.
+        let of_pods = containers.iter().filter(|container| container.name.len() <= LONGEST_NAME);
+        let targets: Vec<_> = of_pods.filter(|container| self.names.is_match(container.name)).collect();
         if targets.is_empty() {
             return Err(PolicyError::NoTarget { pattern: self.names.as_str().to_owned() });
         }

@@ -11,7 +11,7 @@ use super::selector::{Operator, Requirement, Selector};
 use super::set::InjectableSet;
 use crate::api::keys::NAMESPACE_NAME;
 use crate::api::pod::PodView;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -165,8 +165,8 @@ impl Snapshot {
             .filter(|entry| self.mismatch(&entry.set, pod, request).is_none())
             .collect();
         if matching.iter().any(|entry| entry.set.canary_of.is_some()) {
-            let bases: Vec<&str> = matching.iter().filter_map(|entry| entry.set.canary_of.as_deref()).collect();
-            matching.retain(|entry| !bases.contains(&entry.set.name.as_str()));
+            let bases: HashSet<&str> = matching.iter().filter_map(|entry| entry.set.canary_of.as_deref()).collect();
+            matching.retain(|entry| !bases.contains(entry.set.name.as_str()));
         }
         matching
     }

@@ -7,6 +7,7 @@ use outrigger::admission::{Reply, convert, mutate_pod, mutate_sidecarset};
 use outrigger::telemetry::Metrics;
 use serde_json::{Value, json};
 use std::cell::Cell;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
 const MIB: usize = 1024 * 1024;
@@ -37,7 +38,8 @@ fn admission(group: &str, kind: &str, object: &str, old: &str) -> String {
         "uid": "u", "operation": "UPDATE", "namespace": "default", "object": "new", "oldObject": "old",
         "kind": {"group": group, "version": version, "kind": kind},
     });
-    let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}).to_string();
+    let review =
+        json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}).to_string();
     review.replace("\"new\"", object).replace("\"old\"", old)
 }
 
@@ -75,7 +77,9 @@ fn reviews_of_sidecarsets_take_no_more_than_is_reserved_for_them() {
     for (field, item) in ITEMS {
         let set = |bytes: usize| {
             let spec = format!(r#"{{"selector":{{"matchLabels":{{"a":"b"}}}},"{field}":{}}}"#, list(item, bytes));
-            format!(r#"{{"apiVersion":"apps.kruise.io/v1beta1","kind":"SidecarSet","metadata":{{"name":"s"}},"spec":{spec}}}"#)
+            format!(
+                r#"{{"apiVersion":"apps.kruise.io/v1beta1","kind":"SidecarSet","metadata":{{"name":"s"}},"spec":{spec}}}"#
+            )
         };
         let body = |bytes: usize| admission("apps.kruise.io", "SidecarSet", &set(bytes / 2), &set(bytes / 2));
         is_bounded(&format!("mutate {field} {item}"), body, mutate_sidecarset::answer);
@@ -88,7 +92,8 @@ fn reviews_of_sidecarsets_take_no_more_than_is_reserved_for_them() {
 #[test]
 fn reviews_of_pods_take_no_more_than_is_reserved_for_them() {
     let (snapshot, metrics) = (snapshot(Matching::One), Metrics::new());
-    let answer = |body: &[u8]| mutate_pod::answer(body, &snapshot, Timestamp::UNIX_EPOCH, &metrics);
+    let waited_for = AtomicBool::new(false);
+    let answer = |body: &[u8]| mutate_pod::answer(body, &waited_for, &snapshot, Timestamp::UNIX_EPOCH, &metrics);
     let labels = super::cases::pod(1)["metadata"]["labels"].to_string();
     for (field, item) in [
         ("containers", "{}"),
@@ -122,7 +127,8 @@ fn conversion(objects: &str) -> String {
 }
 
 fn old_set(spec: &Value) -> String {
-    json!({"apiVersion": "apps.kruise.io/v1alpha1", "kind": "SidecarSet", "metadata": {"name": "s"}, "spec": spec}).to_string()
+    json!({"apiVersion": "apps.kruise.io/v1alpha1", "kind": "SidecarSet", "metadata": {"name": "s"}, "spec": spec})
+        .to_string()
 }
 
 #[test]

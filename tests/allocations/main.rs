@@ -24,6 +24,7 @@ use outrigger::telemetry::Metrics;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 const SETS: usize = 1_000;
 
@@ -46,7 +47,8 @@ fn review(matching: Matching) -> AllocationInfo {
     let size = pod.to_string().len();
     assert!((8_000..9_000).contains(&size), "{size} bytes");
     let body = cases::review(&pod);
-    let answer = || mutate_pod::answer(body.as_bytes(), &snapshot, Timestamp::UNIX_EPOCH, &metrics);
+    let waited_for = AtomicBool::new(false);
+    let answer = || mutate_pod::answer(body.as_bytes(), &waited_for, &snapshot, Timestamp::UNIX_EPOCH, &metrics);
     let first: Value = serde_json::from_slice(&answer().body).expect("JSON");
     assert_eq!(first["response"]["allowed"], true);
     assert_eq!(first["response"]["patch"].is_string(), matching == Matching::One);

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 use crate::outrigger::{Outrigger, PATIENCE, sets};
 
-
 const VERSIONS: [&str; 2] = ["v1alpha1", "v1beta1"];
 
 /// A set that is restricted to a Namespace, as each version says it.

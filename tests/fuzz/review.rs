@@ -8,6 +8,7 @@ use outrigger::api::decode;
 use outrigger::injection::{Index, InjectableSet, Options, Revision, Snapshot};
 use outrigger::telemetry::Metrics;
 use serde_json::{Value, json};
+use std::sync::atomic::AtomicBool;
 
 /// An input is a JSON list of SidecarSets and `ControllerRevisions`, a zero byte, and the body of a review.
 ///
@@ -43,7 +44,7 @@ fn snapshot(objects: Vec<Value>) -> Snapshot {
 
 /// The object of the review and the patch for it, where there is one.
 fn patch(body: &[u8], snapshot: &Snapshot) -> Option<(Value, json_patch::Patch)> {
-    let reply = mutate_pod::answer(body, snapshot, Timestamp::UNIX_EPOCH, &Metrics::new());
+    let reply = mutate_pod::answer(body, &AtomicBool::new(false), snapshot, Timestamp::UNIX_EPOCH, &Metrics::new());
     if reply.status == 400 {
         return None;
     }

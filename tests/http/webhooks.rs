@@ -180,7 +180,7 @@ async fn a_panic_in_a_long_review_is_a_500_and_counted() {
 #[tokio::test]
 async fn a_review_that_waits_keeps_its_place_and_not_its_thread() {
     let (go, goes) = tokio::sync::watch::channel(false);
-    let handler: Handler = Arc::new(move |body| {
+    let handler: Handler = Arc::new(move |body, _| {
         let (mut goes, length) = (goes.clone(), body.len());
         Answer::Later(Box::pin(async move {
             goes.wait_for(|go| *go).await.expect("the test lives");

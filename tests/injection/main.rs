@@ -20,6 +20,7 @@ use outrigger::injection::{Index, InjectableSet, Injection, Options, PodRequest,
 use outrigger::telemetry::Metrics;
 use reference::{Request, Set, World};
 use serde_json::Value;
+use std::sync::atomic::AtomicBool;
 
 /// The time of every review.
 const NOW: &str = "2026-01-02T03:04:05Z";
@@ -79,6 +80,7 @@ fn real(world: &World, request: &Request, pod_text: &str) -> Answer {
         sub_resource: &request.sub_resource,
         uid: "",
         now: NOW.parse().expect("a time"),
+        abandoned: None,
     };
     let sets = world.sets.iter().map(|set| &set.written);
     let snapshot = snapshot(sets, &world.namespaces, world.default_container);
@@ -96,6 +98,6 @@ fn real(world: &World, request: &Request, pod_text: &str) -> Answer {
 /// matter.
 fn real_on_anything(sets: &[Value], namespaces: &[Value], review: &[u8]) {
     let snapshot = snapshot(sets.iter(), namespaces, true);
-    let reply = mutate_pod::answer(review, &snapshot, Timestamp::UNIX_EPOCH, &Metrics::new());
+    let reply = mutate_pod::answer(review, &AtomicBool::new(false), &snapshot, Timestamp::UNIX_EPOCH, &Metrics::new());
     assert!([200, 400].contains(&reply.status), "{}", String::from_utf8_lossy(&reply.body));
 }

@@ -143,9 +143,7 @@ impl<'a> Parts<'a> {
         let mut members = Members::begin(&mut spec);
         let keeps_selector = is_unread && after.selector.is_none();
         members.copy(self.spec.unwrap_or("{}"), |key| {
-            key == "namespace"
-                || key == "namespaceSelector" && !keeps_selector
-                || key == "customVersion"
+            key == "namespace" || key == "namespaceSelector" && !keeps_selector || key == "customVersion"
         })?;
         members.add("namespace", json(&after.namespace)?.as_deref())?;
         members.add("namespaceSelector", json(&after.selector)?.as_deref())?;
@@ -174,7 +172,10 @@ fn read_selector(selector: &RawValue) -> Option<Value> {
 }
 
 /// These members of a JSON object; of one that stands twice the last.
-fn members<'a, const N: usize>(object: &'a str, keys: [&str; N]) -> Result<[Option<&'a RawValue>; N], serde_json::Error> {
+fn members<'a, const N: usize>(
+    object: &'a str,
+    keys: [&str; N],
+) -> Result<[Option<&'a RawValue>; N], serde_json::Error> {
     let mut found = [None; N];
     for_each_member(object, |key, value| {
         if let Some(index) = keys.iter().position(|wanted| *wanted == key) {
@@ -237,9 +238,12 @@ impl<'o> Members<'o> {
 
     /// The members of another object, but some.
     fn copy(&mut self, object: &str, mut except: impl FnMut(&str) -> bool) -> Result<(), serde_json::Error> {
-        for_each_member(object, |key, value| {
-            if except(key) { Ok(()) } else { self.add(key, Some(value.get().as_bytes())) }
-        })
+        for_each_member(
+            object,
+            |key, value| {
+                if except(key) { Ok(()) } else { self.add(key, Some(value.get().as_bytes())) }
+            },
+        )
     }
 
     /// Whether nothing was written.

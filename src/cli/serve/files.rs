@@ -1,7 +1,7 @@
 //! SidecarSets from files: the webhook server with no cluster.
 
 use super::Job;
-use crate::admission::{Handler, at_once, mutate_pod};
+use crate::admission::{Handler, mutate_pod};
 use crate::cli::InjectionArgs;
 use crate::cli::source::{Loaded, Source};
 use crate::injection::Snapshot;
@@ -98,7 +98,9 @@ impl State {
 
 fn handler(state: &Arc<State>, metrics: &Arc<Metrics>) -> Handler {
     let (state, metrics) = (state.clone(), metrics.clone());
-    at_once(move |body| mutate_pod::answer(body, &state.snapshot.load(), Timestamp::now(), &metrics))
+    Arc::new(move |body, abandoned| {
+        mutate_pod::answer(body, abandoned, &state.snapshot.load(), Timestamp::now(), &metrics).into()
+    })
 }
 
 /// The first of many things, and how many more there are.

@@ -6,7 +6,8 @@ use super::queues;
 use super::trust::Trust;
 use crate::admission::registration::{BreakGlass, Published, Registrar, Registration, Widening};
 use crate::admission::{
-    Answer, Cache, Handler, ServingCertificate, at_once, convert, mutate_pod, mutate_sidecarset, validate_sidecarset,
+    Answer, Cache, Handler, ServingCertificate, Work, at_once, convert, mutate_pod, mutate_sidecarset,
+    validate_sidecarset,
 };
 use crate::api::keys;
 use crate::api::sidecarset::SidecarSet;
@@ -189,20 +190,18 @@ fn webhooks(
     metrics: &Arc<Metrics>,
 ) -> Vec<(Webhook, Handler)> {
     let (pods, counted, sets) = (cache.clone(), metrics.clone(), cache.clone());
-    let inject = move |body: &[u8]| mutate_pod::answer(body, &pods.snapshot(), Timestamp::now(), &counted);
-    let (inject, pods, watch_of_sets) = (Arc::new(inject), cache.clone(), watch_of_sets.clone());
-    let mutate_pod: Handler = Arc::new(move |body| match pods.awaited_for(body) {
-        None => inject(body).into(),
+    let inject: Work = Arc::new(move |body, abandoned| {
+        mutate_pod::answer(body, abandoned, &pods.snapshot(), Timestamp::now(), &counted)
+    });
+    let (pods, watch_of_sets) = (cache.clone(), watch_of_sets.clone());
+    let mutate_pod: Handler = Arc::new(move |body, abandoned| match pods.awaited_for(body) {
+        None => inject(body, abandoned).into(),
         Some(told) => {
             watch_of_sets.retry(); // the API server is there: it stored the set, and sent the Pod
-            let (body, inject) = (body.to_owned(), inject.clone());
-            Answer::Later(Box::pin(async move {
-                told.await;
-                inject(&body)
-            }))
+            Answer::After(Box::pin(told), inject.clone())
         }
     });
-    let validate: Handler = Arc::new(move |body| widening.answer(validate_sidecarset::decide(body, &sets.world())));
+    let validate: Handler = Arc::new(move |body, _| widening.answer(validate_sidecarset::decide(body, &sets.world())));
     vec![
         (Webhook::MutatePod, mutate_pod),
         (Webhook::MutateSidecarSet, at_once(mutate_sidecarset::answer)),
