@@ -35,7 +35,9 @@ fn answered(body: &[u8]) -> Result<Reply, Refusal> {
     let limit = size + size / 4 + SMALL;
     let memory = if size < SMALL { Ok(Reserved::NOTHING) } else { CONVERSIONS.reserve(limit) };
     let memory = memory.map_err(|no_memory| match no_memory {
-        NoMemory::TooMuch => Refusal::TooLarge(format!("request.objects: have {size} bytes, more than can be converted")),
+        NoMemory::TooMuch => {
+            Refusal::TooLarge(format!("request.objects: have {size} bytes, more than can be converted"))
+        }
         NoMemory::Now => Refusal::Busy,
     })?;
     let mut converting = Converting::new(&request.uid, version, limit)?;
@@ -123,7 +125,8 @@ fn name_of(object: &RawValue) -> String {
 
 fn failure(uid: &str, message: &str) -> Reply {
     tracing::error!(message, "a conversion failed");
-    let answer = ConversionReviewAnswer::begin(uid, 0).and_then(|answer| answer.end(&ConversionResult::Failure { message }));
+    let answer =
+        ConversionReviewAnswer::begin(uid, 0).and_then(|answer| answer.end(&ConversionResult::Failure { message }));
     answer.map_or_else(|error| Reply::text(500, format!("the answer cannot be written: {error}\n")), Reply::json)
 }
 
@@ -175,10 +178,7 @@ mod tests {
             set("v1alpha1", "b", &json!({"containers": [{"name": "c", "unknown": [null]}]})),
         ];
         let new = converted(&old, "v1beta1");
-        assert_eq!(
-            new[0]["spec"]["namespaceSelector"]["matchLabels"],
-            json!({"kubernetes.io/metadata.name": "shop"})
-        );
+        assert_eq!(new[0]["spec"]["namespaceSelector"]["matchLabels"], json!({"kubernetes.io/metadata.name": "shop"}));
         assert_eq!(new[1], set("v1beta1", "b", &old[1]["spec"]));
         assert_eq!(converted(&new, "v1alpha1"), old);
         assert_eq!(converted(&[], "v1beta1"), Vec::<Value>::new());
@@ -205,9 +205,15 @@ mod tests {
         ] {
             let converted = converted(&[good.clone(), broken.clone(), good.clone()], "v1beta1");
             assert_eq!((converted.len(), &converted[2]), (3, &good));
-            assert_eq!((&converted[1]["apiVersion"], &converted[1]["metadata"]), (&good["apiVersion"], &broken["metadata"]));
+            assert_eq!(
+                (&converted[1]["apiVersion"], &converted[1]["metadata"]),
+                (&good["apiVersion"], &broken["metadata"])
+            );
             let spec = &converted[1]["spec"];
-            assert!(*spec == json!([]) || spec["namespaceSelector"].is_object() && spec.get("namespace").is_none(), "{spec}");
+            assert!(
+                *spec == json!([]) || spec["namespaceSelector"].is_object() && spec.get("namespace").is_none(),
+                "{spec}"
+            );
         }
     }
 
@@ -226,7 +232,8 @@ mod tests {
     #[test]
     fn what_the_api_server_cannot_hold_is_a_failed_result() {
         let failure = |object: &str| {
-            let review = review_of(&[json!("object")], "apps.kruise.io/v1beta1").to_string().replace("\"object\"", object);
+            let review =
+                review_of(&[json!("object")], "apps.kruise.io/v1beta1").to_string().replace("\"object\"", object);
             response(&review)["result"]["message"].as_str().unwrap().to_owned()
         };
         let long = set("v1alpha1", "long", &json!({"x": "here"})).to_string();

@@ -81,9 +81,9 @@ impl Survey {
     pub fn of(text: &str) -> Option<Self> {
         let counts = |byte: &u8| u8::from(matches!(byte, b'{' | b'[' | b','));
         // By chunks whose count fits a byte, which the compiler turns into vector instructions.
-        let count = || text.as_bytes().chunks(255).map(|c| usize::from(c.iter().map(counts).sum::<u8>())).sum::<usize>();
-        let is_little =
-            text.len() <= Self::FEW_VALUES || text.len() <= Self::FEW_BYTES && count() <= Self::FEW_VALUES;
+        let count =
+            || text.as_bytes().chunks(255).map(|c| usize::from(c.iter().map(counts).sum::<u8>())).sum::<usize>();
+        let is_little = text.len() <= Self::FEW_VALUES || text.len() <= Self::FEW_BYTES && count() <= Self::FEW_VALUES;
         (!is_little).then(|| Self::look_closer(text))
     }
 

@@ -60,7 +60,9 @@ impl Refusal {
                 tracing::warn!(reason, "a review is too large");
                 Reply::text(413, format!("{reason}\n"))
             }
-            Self::Busy => Reply::text(503, "other reviews take the memory that this one needs: try again in a second\n"),
+            Self::Busy => {
+                Reply::text(503, "other reviews take the memory that this one needs: try again in a second\n")
+            }
         }
     }
 }
@@ -78,11 +80,15 @@ impl<'a, O: Deserialize<'a>, Old: Deserialize<'a>> Review<'a, O, Old> {
             "admission.k8s.io/v1" => "admission.k8s.io/v1",
             "admission.k8s.io/v1beta1" => "admission.k8s.io/v1beta1",
             other => {
-                return Err(format!("apiVersion: expected admission.k8s.io/v1 or v1beta1, found {}", quoted(other)).into());
+                return Err(
+                    format!("apiVersion: expected admission.k8s.io/v1 or v1beta1, found {}", quoted(other)).into()
+                );
             }
         };
         expect_kind(&review.kind, ADMISSION_REVIEW)?;
-        let request = review.request.ok_or_else(|| "request: required in an AdmissionReview that is sent to a webhook".to_owned())?;
+        let request = review
+            .request
+            .ok_or_else(|| "request: required in an AdmissionReview that is sent to a webhook".to_owned())?;
         if request.uid.is_empty() {
             return Err("request.uid: required".to_owned().into());
         }
@@ -246,11 +252,15 @@ mod tests {
     fn more_than_the_api_server_sends_is_refused_before_it_is_read() {
         let refused = |object: &str| {
             let kind = r#""kind":{"group":"apps","version":"v1","kind":"Deployment"}"#;
-            let review = format!(r#"{{"apiVersion":"admission.k8s.io/v1","request":{{"uid":"u",{kind},"object":{object}}}}}"#);
+            let review =
+                format!(r#"{{"apiVersion":"admission.k8s.io/v1","request":{{"uid":"u",{kind},"object":{object}}}}}"#);
             Review::<IgnoredAny>::read(review.as_bytes(), "apps", "Deployment", 100).unwrap_err().reply()
         };
         for (object, text) in [
-            (format!("[1{}]", " ".repeat(LARGEST_OBJECT)), "request.object: has 4194307 bytes, at most 4194304 are read\n"),
+            (
+                format!("[1{}]", " ".repeat(LARGEST_OBJECT)),
+                "request.object: has 4194307 bytes, at most 4194304 are read\n",
+            ),
             (format!("\"{}\"", "x".repeat(LARGEST_OBJECT)), "the body has a text of more than 4194304 bytes\n"),
             (format!("[{}1]", "1,".repeat(1_200_000)), "the body has 1200009 values, more than can be read\n"),
         ] {

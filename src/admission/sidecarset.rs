@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 pub(super) type SidecarSetReview<'a> = Review<'a, &'a RawValue, &'a RawValue>;
 
 /// What a value of the old and the new object takes: as it was read, as a set, as what is wanted of it, and in lists that have grown.
-const BYTES_A_VALUE: usize = 4 * size_of::<Value>();
+const BYTES_A_VALUE: usize = 6 * size_of::<Value>();
 
 /// A SidecarSet that is created or updated.
 pub(super) struct Write<'r> {
@@ -68,7 +68,8 @@ impl<'r> Write<'r> {
         {
             return Ok(None);
         }
-        let object = request.object.ok_or_else(|| "request.object: required to create or update a SidecarSet".to_owned())?;
+        let object =
+            request.object.ok_or_else(|| "request.object: required to create or update a SidecarSet".to_owned())?;
         let set = decode::sidecarset(received(object)?)?;
         let old = request.old_object.filter(|_| operation == "UPDATE").and_then(|old| {
             // It may have been stored while no webhook looked, and must not keep anybody from repairing it.

@@ -65,7 +65,10 @@ impl<'a> ConversionRequest<'a> {
     ///
     /// # Errors
     /// When they are no list, or `each` fails.
-    pub fn for_each_object<E>(&self, each: impl FnMut(&'a RawValue) -> Result<(), E>) -> Result<Result<(), E>, serde_json::Error> {
+    pub fn for_each_object<E>(
+        &self,
+        each: impl FnMut(&'a RawValue) -> Result<(), E>,
+    ) -> Result<Result<(), E>, serde_json::Error> {
         struct Each<F>(F);
 
         impl<'de, E, F: FnMut(&'de RawValue) -> Result<(), E>> Visitor<'de> for Each<F> {
@@ -99,7 +102,8 @@ impl ConversionReviewAnswer {
     pub fn begin(uid: &str, capacity: usize) -> Result<Self, serde_json::Error> {
         let uid = serde_json::to_string(uid)?;
         let mut text = Vec::with_capacity(capacity);
-        let head = format!(r#"{{"apiVersion":"{API_VERSION}","kind":"{KIND}","response":{{"uid":{uid},"convertedObjects":["#);
+        let head =
+            format!(r#"{{"apiVersion":"{API_VERSION}","kind":"{KIND}","response":{{"uid":{uid},"convertedObjects":["#);
         text.extend_from_slice(head.as_bytes());
         Ok(Self { text, has_objects: false })
     }

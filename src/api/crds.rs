@@ -45,7 +45,10 @@ pub fn sidecarsets() -> Result<CustomResourceDefinition, MergeError> {
                 "namespace".to_owned(),
                 JSONSchemaProps {
                     type_: Some("string".to_owned()),
-                    description: Some("The only namespace to inject. `namespaceSelector`, if there is one, must match it too.".to_owned()),
+                    description: Some(
+                        "The only namespace to inject. `namespaceSelector`, if there is one, must match it too."
+                            .to_owned(),
+                    ),
                     ..JSONSchemaProps::default()
                 },
             );

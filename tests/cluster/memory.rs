@@ -25,7 +25,8 @@ fn peak(outrigger: &Outrigger) -> Result<usize> {
     let is_it = |process: &Path| {
         let line = fs::read(process.join("cmdline")).unwrap_or_default();
         let mut arguments = line.split(|byte| *byte == 0);
-        arguments.next().is_some_and(|program| program.ends_with(b"outrigger")) && arguments.any(|arg| arg == port.as_bytes())
+        arguments.next().is_some_and(|program| program.ends_with(b"outrigger"))
+            && arguments.any(|arg| arg == port.as_bytes())
     };
     let mut processes = fs::read_dir("/proc")?.filter_map(|entry| Some(entry.ok()?.path()));
     let process = processes.find(|process| is_it(process)).context("no process of outrigger")?;
@@ -62,8 +63,11 @@ fn admission(group: &str, kind: &str, object: &str) -> Bytes {
 
 /// A SidecarSet of 13 KiB, as many are.
 fn realistic_set() -> String {
-    let env: Vec<Value> = (0..60).map(|n| json!({"name": format!("SETTING_{n}"), "value": format!("https://setting-{n}.example.com/some/path")})).collect();
-    let container = |n: usize| json!({"name": format!("agent-{n}"), "image": "registry.example.com/agent:1.2.3", "env": env});
+    let env: Vec<Value> = (0..88)
+        .map(|n| json!({"name": format!("SETTING_{n}"), "value": format!("https://setting-{n}.example.com/some/path")}))
+        .collect();
+    let container =
+        |n: usize| json!({"name": format!("agent-{n}"), "image": "registry.example.com/agent:1.2.3", "env": env});
     let spec = json!({
         "namespace": "team-a", "selector": {"matchLabels": {"app": "web"}}, "containers": [container(0), container(1)],
         "volumes": [{"name": "config", "configMap": {"name": "agent"}}],

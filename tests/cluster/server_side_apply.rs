@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 use crate::outrigger::{Outrigger, PATIENCE, sets};
 
-
 const VERSIONS: [&str; 2] = ["v1alpha1", "v1beta1"];
 
 /// A set that is restricted to a Namespace, as each version says it.
@@ -32,7 +31,11 @@ fn labelled(version: &str, name: &str, labels: &Value) -> Value {
 
 async fn apply(case: &Case<Outrigger>, manager: &str, set: &Value) -> Result<()> {
     let manager = format!("--field-manager={manager}");
-    case.plane.kubectl(&["apply", "--server-side", &manager, "-f", "-"], Some(&set.to_string())).await?.ok()?;
+    // As those tools do: defaults have made other containers of those that were applied.
+    case.plane
+        .kubectl(&["apply", "--server-side", "--force-conflicts", &manager, "-f", "-"], Some(&set.to_string()))
+        .await?
+        .ok()?;
     Ok(())
 }
 

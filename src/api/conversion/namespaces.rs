@@ -122,7 +122,8 @@ fn name_among_labels(selector: &Value) -> Option<&str> {
 
 /// The selector without its last expression.
 fn unmarked(mut selector: Option<Value>) -> Option<Value> {
-    if let Some(Value::Array(expressions)) = selector.as_mut().and_then(|selector| selector.get_mut("matchExpressions")) {
+    if let Some(Value::Array(expressions)) = selector.as_mut().and_then(|selector| selector.get_mut("matchExpressions"))
+    {
         expressions.pop();
     }
     selector
@@ -206,7 +207,8 @@ mod tests {
         is_both_ways(&json!("shop"), &named("shop"), &named("shop"));
         let shop = json!({"key": NAMESPACE_NAME, "operator": "In", "values": ["shop", "v1alpha1.spec.namespace"]});
         is_both_ways(&json!("shop"), &named("other"), &marked(named("other"), shop));
-        let no_namespace = json!({"key": NAMESPACE_NAME, "operator": "NotIn", "values": ["v1alpha1.spec.namespaceSelector"]});
+        let no_namespace =
+            json!({"key": NAMESPACE_NAME, "operator": "NotIn", "values": ["v1alpha1.spec.namespaceSelector"]});
         is_both_ways(&none, &named("shop"), &marked(named("shop"), no_namespace));
     }
 

@@ -142,7 +142,8 @@ fn matched(selector: Option<&Value>) -> BTreeSet<&'static str> {
         labels.into_iter().all(|(key, value)| label(key).is_some_and(|label| *value == label))
             && expressions.into_iter().all(|expression| {
                 let label = label(expression["key"].as_str().unwrap());
-                let is_among = label.is_some_and(|label| expression["values"].as_array().unwrap().contains(&json!(label)));
+                let is_among =
+                    label.is_some_and(|label| expression["values"].as_array().unwrap().contains(&json!(label)));
                 match expression["operator"].as_str().unwrap() {
                     "In" => is_among,
                     "NotIn" => !is_among,

@@ -87,7 +87,11 @@ mod tests {
         let name = |operator: &str, values: &[&str]| json!({"key": "kubernetes.io/metadata.name", "operator": operator, "values": values});
         let selector = |expression| json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "a"}, "matchExpressions": [expression]}});
         accepts_spec(&selector(name("NotIn", &["v1alpha1.spec.namespace"])));
-        rejects_spec(&selector(name("In", &["b", "v1alpha1.spec.namespace"])), "spec.namespaceSelector", "FieldValueInvalid");
+        rejects_spec(
+            &selector(name("In", &["b", "v1alpha1.spec.namespace"])),
+            "spec.namespaceSelector",
+            "FieldValueInvalid",
+        );
     }
 
     #[test]
