@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 pub(super) type SidecarSetReview<'a> = Review<'a, &'a RawValue, &'a RawValue>;
 
 /// What a value of the old and the new object takes: as it was read, as a set, as what is wanted of it, and in lists that have grown.
-const BYTES_A_VALUE: usize = 4 * size_of::<Value>();
+const BYTES_A_VALUE: usize = 6 * size_of::<Value>();
 
 /// A SidecarSet that is created or updated.
 pub(super) struct Write<'r> {

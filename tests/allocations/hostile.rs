@@ -57,19 +57,17 @@ const ITEMS: [(&str, &str); 8] = [
 
 /// The largest body of this form that is answered takes no more than was reserved.
 fn is_bounded(what: &str, body: impl Fn(usize) -> String, answer: impl Fn(&[u8]) -> Reply) {
-    let (status, taken) = measured(|| answer(body(7 * MIB).as_bytes()));
-    assert_eq!(status, 413, "{what}");
-    let mut largest = 0;
-    for eighths in 1..=24 {
-        let text = body(eighths * MIB / 8);
-        let (status, taken) = measured(|| answer(text.as_bytes()));
-        if status == 413 {
-            break;
+    let sizes = std::iter::successors(Some(7 * MIB), |bytes| Some(bytes / 8 * 7));
+    for bytes in sizes.take_while(|bytes| *bytes > MIB / 4) {
+        let body = body(bytes);
+        let (status, taken) = measured(|| answer(body.as_bytes()));
+        println!("{what}: {status} to {} KiB, with {} KiB", bytes / 1024, taken / 1024);
+        match status {
+            413 => assert!(taken < MIB, "{what}: {taken} bytes"),
+            _ => return assert!(bytes < 5 * MIB && taken < REVIEWS, "{what}: {taken} bytes for {bytes}"),
         }
-        largest = taken;
     }
-    println!("{what}: {} KiB; refused with {} KiB", largest / 1024, taken / 1024);
-    assert!((MIB..REVIEWS).contains(&largest), "{what}: {largest} bytes");
+    panic!("{what}: never answered");
 }
 
 #[test]
@@ -133,7 +131,8 @@ fn old_set(spec: &Value) -> String {
 
 #[test]
 fn a_conversion_takes_hardly_more_than_its_answer() {
-    let bound = |body: &str| body.len() + body.len() / 4 + 2 * MIB;
+    // Beside the answer there is one object, in parts.
+    let bound = |body: &str| body.len() + body.len() / 4 + 6 * MIB;
     let env: Vec<Value> = (0..100).map(|n| json!({"name": format!("NAME_{n}"), "value": "x".repeat(100)})).collect();
     let realistic = old_set(&json!({"namespace": "team-a", "containers": [{"name": "c", "image": "x:1", "env": env}]}));
     let body = conversion(&list(&realistic, 4 * MIB));

@@ -63,7 +63,7 @@ fn admission(group: &str, kind: &str, object: &str) -> Bytes {
 
 /// A SidecarSet of 13 KiB, as many are.
 fn realistic_set() -> String {
-    let env: Vec<Value> = (0..60)
+    let env: Vec<Value> = (0..88)
         .map(|n| json!({"name": format!("SETTING_{n}"), "value": format!("https://setting-{n}.example.com/some/path")}))
         .collect();
     let container =

@@ -31,7 +31,11 @@ fn labelled(version: &str, name: &str, labels: &Value) -> Value {
 
 async fn apply(case: &Case<Outrigger>, manager: &str, set: &Value) -> Result<()> {
     let manager = format!("--field-manager={manager}");
-    case.plane.kubectl(&["apply", "--server-side", &manager, "-f", "-"], Some(&set.to_string())).await?.ok()?;
+    // As those tools do: defaults have made other containers of those that were applied.
+    case.plane
+        .kubectl(&["apply", "--server-side", "--force-conflicts", &manager, "-f", "-"], Some(&set.to_string()))
+        .await?
+        .ok()?;
     Ok(())
 }
 

@@ -18,6 +18,7 @@ use thiserror::Error;
 
 /// A selector that is longer is not read. One of 5,000 names of Namespaces is shorter.
 const LONGEST_SELECTOR: usize = 256 * 1024;
+const LONGEST_NAME: usize = 256;
 
 /// Why a text is not converted at all.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -51,12 +52,12 @@ struct Parts<'a> {
 /// When the text is no JSON object, or one of another kind.
 pub fn convert_text(object: &str, to: Version, converted: &mut Vec<u8>) -> Result<Option<ConversionError>, TextError> {
     let [api_version, kind, metadata, spec] = members(object, ["apiVersion", "kind", "metadata", "spec"])?;
-    let kind = kind.and_then(string).unwrap_or_default();
+    let kind = name_in(kind);
     if kind != KIND {
         return Err(TextError::Foreign(ConversionError::NotASidecarSet(kind)));
     }
     let mut parts = Parts::default();
-    let from = api_version.and_then(string).unwrap_or_default().parse().unwrap_or_else(|unknown| {
+    let from = name_in(api_version).parse().unwrap_or_else(|unknown| {
         parts.unfaithful = Some(unknown);
         // What has its place in both versions can still be put there.
         if to == Version::V1beta1 { Version::V1alpha1 } else { Version::V1beta1 }
@@ -118,7 +119,7 @@ impl<'a> Parts<'a> {
         }
 
         let json = |value: &Option<Value>| value.as_ref().map(serde_json::to_vec).transpose();
-        let mut labels = Vec::new();
+        let mut labels = room_for(self.labels);
         let mut members = Members::begin(&mut labels);
         let taken = |key: &str, own: &str, before: Option<&RawValue>, after: &Option<Value>| {
             key == own && (after.is_some() || before.is_some_and(|value| string(value).is_some()))
@@ -132,14 +133,14 @@ impl<'a> Parts<'a> {
         let had_no_labels = self.labels.is_some() && label.is_none() && label_of_v1beta1.is_none();
         let labels = (!members.end() || had_no_labels).then_some(labels);
 
-        let mut metadata = Vec::new();
+        let mut metadata = room_for(self.metadata);
         let mut members = Members::begin(&mut metadata);
         let keeps_labels = self.labels.is_none() && labels.is_none() && self.unfaithful.is_some();
         members.copy(self.metadata.unwrap_or("{}"), |key| key == "labels" && !keeps_labels)?;
         members.add("labels", labels.as_deref())?;
         members.end();
 
-        let mut spec = Vec::new();
+        let mut spec = room_for(self.spec);
         let mut members = Members::begin(&mut spec);
         let keeps_selector = is_unread && after.selector.is_none();
         members.copy(self.spec.unwrap_or("{}"), |key| {
@@ -151,6 +152,16 @@ impl<'a> Parts<'a> {
         let spec = (!members.end() || self.spec.is_some()).then_some(spec);
         Ok(Written { metadata, spec })
     }
+}
+
+/// Room for a part, and for what may be added to it in most cases.
+fn room_for(part: Option<&str>) -> Vec<u8> {
+    part.map_or_else(Vec::new, |text| Vec::with_capacity(text.len() + 512))
+}
+
+/// The name of a kind or of a version. It goes into messages, so what is too long for one is none.
+fn name_in(value: Option<&RawValue>) -> String {
+    value.filter(|value| value.get().len() <= LONGEST_NAME).and_then(string).unwrap_or_default()
 }
 
 /// The text of a JSON string.
