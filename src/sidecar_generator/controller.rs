@@ -8,7 +8,7 @@ use super::fetching::{Earlier, Fetching, Labels};
 use super::generator::{Key, ObservedGenerator, UsableSpec};
 use super::leader::Leader;
 use super::memory::Ended;
-use super::sidecar::{ObservedSidecar, Ownership};
+use super::sidecar::{ObservedSidecar, Ownership, Selects};
 use super::state::State;
 use super::{Watches, gauges};
 use crate::api::sidecar_generator::{API_VERSION, KIND};
@@ -253,11 +253,11 @@ impl Shared {
             let neighbours = known.state.neighbours(&generator.key.namespace)?;
             let wanted = ObservedSidecar {
                 key: generator.key.clone(),
-                selector: Some(ours.clone()),
+                selects: Selects::Labelled(ours.clone()),
                 ..ObservedSidecar::default()
             };
             let possible = neighbours.overlaps(&wanted).possible.into_iter();
-            possible.filter_map(|name| neighbours.get(&name)?.selector.clone().map(|labels| (name, labels))).collect()
+            possible.filter_map(|name| neighbours.get(&name)?.labels().cloned().map(|labels| (name, labels))).collect()
         };
         self.fetching.sharing(&generator.key.namespace, ours, &possible).await
     }

@@ -1,6 +1,6 @@
 //! The Sidecars of a namespace: by name, and by what they select, for two that select the same Pods are in conflict.
 
-use super::sidecar::ObservedSidecar;
+use super::sidecar::{ObservedSidecar, Selects};
 use crate::istio::sidecar::WorkloadSelector;
 use crate::istio::sidecar::overlap::{Overlap, overlap};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -88,7 +88,7 @@ impl Neighbours {
     #[must_use]
     pub fn overlaps(&self, sidecar: &ObservedSidecar) -> Overlaps {
         let Some((keys, values)) = selection(sidecar) else { return Overlaps::default() };
-        let ours = sidecar.selector.as_ref().map(|labels| WorkloadSelector { labels: labels.clone() });
+        let ours = sidecar.labels().map(|labels| WorkloadSelector { labels: labels.clone() });
         let mut overlaps = Overlaps::default();
         for (other_keys, by_values) in &self.by_keys {
             if *other_keys == keys {
@@ -116,8 +116,8 @@ impl Neighbours {
 
 /// What it selects by; `None` where that is nothing.
 fn selection(sidecar: &ObservedSidecar) -> Option<Selection> {
-    let labels = sidecar.selector.iter().flatten().map(|(key, value)| (key.clone(), value.clone()));
-    (!sidecar.selects_nothing).then(|| labels.unzip())
+    let labels = sidecar.labels().into_iter().flatten().map(|(key, value)| (key.clone(), value.clone()));
+    (sidecar.selects != Selects::Nothing).then(|| labels.unzip())
 }
 
 #[cfg(test)]

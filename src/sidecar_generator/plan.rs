@@ -205,7 +205,7 @@ fn overlapping(
     now: Timestamp,
 ) -> Option<Condition> {
     let overlaps = around.neighbours?.overlaps(sidecar?);
-    let has_selector = sidecar?.selector.is_some();
+    let has_selector = sidecar?.labels().is_some();
     Some(status::overlapping(&overlaps, &memory.sharing, has_selector, generator.generation, now))
 }
 

@@ -3,7 +3,7 @@
 use super::generator::{Key, ObservedGenerator};
 use crate::api::keys;
 use crate::api::sidecar_generator::{API_VERSION, GROUP, KIND};
-use crate::istio::sidecar::{Sidecar, spec_hash_of, validate_selector};
+use crate::istio::sidecar::{Sidecar, WorkloadSelector, spec_hash_of, validate_selector};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::ApiResource;
 use serde::{Deserialize, Deserializer};
@@ -29,12 +29,22 @@ pub struct ObservedSidecar {
     pub adoptable: bool,
     /// The hash of its spec; `None` where that holds what we never write.
     pub spec_hash: Option<String>,
-    /// The labels it selects Pods by; `None` for all of the namespace.
-    pub selector: Option<BTreeMap<String, String>>,
-    /// Whether its selector is one that Istio does not take, too many labels for example: it selects nothing, and none is kept.
-    pub selects_nothing: bool,
+    /// Which Pods it selects.
+    pub selects: Selects,
     /// How many hosts it names.
     pub hosts: usize,
+}
+
+/// Which Pods of its namespace a Sidecar selects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Selects {
+    /// All.
+    #[default]
+    All,
+    /// Those with these labels.
+    Labelled(BTreeMap<String, String>),
+    /// None: Istio does not take its selector, which may have any number of labels.
+    Nothing,
 }
 
 /// Whose Sidecar it is, as seen by the SidecarGenerator of its name.
@@ -94,8 +104,6 @@ impl ObservedSidecar {
     pub fn read(object: Value) -> Self {
         let Document { metadata, spec } = Document::deserialize(object).unwrap_or_default();
         let known = Sidecar::read(&spec).unwrap_or_default();
-        let selects_nothing =
-            known.workload_selector.as_ref().is_some_and(|selector| !validate_selector(selector).errors.is_empty());
         let annotation = |key: &str| metadata.annotations.as_ref()?.get(key).map(String::as_str);
         Self {
             claimed_hash: annotation(keys::SIDECAR_SPEC_HASH).filter(|text| is_hash(text)).map(str::to_owned),
@@ -107,11 +115,16 @@ impl ObservedSidecar {
             owners: metadata.owner_references.unwrap_or_default(),
             spec_hash: spec_hash_of(&spec),
             hosts: known.hosts(),
-            selector: known
-                .workload_selector
-                .map(|selector| selector.labels)
-                .filter(|labels| !labels.is_empty() && !selects_nothing),
-            selects_nothing,
+            selects: Selects::of(known.workload_selector),
+        }
+    }
+
+    /// The labels it selects Pods by, if it does so.
+    #[must_use]
+    pub fn labels(&self) -> Option<&BTreeMap<String, String>> {
+        match &self.selects {
+            Selects::Labelled(labels) => Some(labels),
+            Selects::All | Selects::Nothing => None,
         }
     }
 
@@ -148,6 +161,17 @@ impl ObservedSidecar {
     #[must_use]
     pub fn is_untouched(&self) -> bool {
         self.claimed_hash.is_some() && self.claimed_hash == self.spec_hash
+    }
+}
+
+impl Selects {
+    fn of(selector: Option<WorkloadSelector>) -> Self {
+        match selector {
+            None => Self::All,
+            Some(selector) if !validate_selector(&selector).errors.is_empty() => Self::Nothing,
+            Some(WorkloadSelector { labels }) if labels.is_empty() => Self::All,
+            Some(WorkloadSelector { labels }) => Self::Labelled(labels),
+        }
     }
 }
 
@@ -227,12 +251,12 @@ mod tests {
     #[test]
     fn of_the_spec_its_hash_its_selector_and_the_number_of_hosts_are_kept() {
         let seen = with(&json!({"annotations": {keys::SIDECAR_SPEC_HASH: HASH}}));
-        assert_eq!((seen.spec_hash.as_deref(), seen.hosts, seen.selector.is_none()), (Some(HASH), 3, true));
+        assert_eq!((seen.spec_hash.as_deref(), seen.hosts, &seen.selects), (Some(HASH), 3, &Selects::All));
         assert!(seen.is_untouched());
         let changed =
             sidecar("g", &json!({"egress": [{"hosts": ["./*"]}], "workloadSelector": {"labels": {"a": "b"}}}));
         let changed = ObservedSidecar::read(changed);
-        assert_eq!(changed.selector, Some(BTreeMap::from([("a".to_owned(), "b".to_owned())])));
+        assert_eq!(changed.selects, Selects::Labelled(BTreeMap::from([("a".to_owned(), "b".to_owned())])));
         assert!(!changed.is_untouched());
         assert!(ObservedSidecar::read(json!({"spec": {"egress": 5, "new": true}})).spec_hash.is_none());
         assert!(ObservedSidecar::read(json!([])).spec_hash.is_some_and(|hash| hash.starts_with("44136fa3")));
@@ -242,11 +266,10 @@ mod tests {
     fn of_a_selector_that_istio_does_not_take_nothing_is_kept() {
         let selecting = |labels: usize| {
             let labels: BTreeMap<String, &str> = (0..labels).map(|number| (number.to_string(), "")).collect();
-            let seen = ObservedSidecar::read(sidecar("g", &json!({"workloadSelector": {"labels": labels}})));
-            (seen.selector.map(|labels| labels.len()), seen.selects_nothing)
+            ObservedSidecar::read(sidecar("g", &json!({"workloadSelector": {"labels": labels}}))).selects
         };
-        assert_eq!(selecting(256), (Some(256), false));
-        assert_eq!(selecting(100_000), (None, true));
-        assert_eq!(selecting(0), (None, false), "all of the namespace");
+        assert!(matches!(selecting(256), Selects::Labelled(labels) if labels.len() == 256));
+        assert_eq!(selecting(100_000), Selects::Nothing);
+        assert_eq!(selecting(0), Selects::All);
     }
 }

@@ -28,7 +28,7 @@ fn a_typical_injected_pod_takes_at_most_1500_bytes() {
 const LARGEST_HOSTILE: i64 = 100_000;
 
 /// So many of each kind.
-const HOSTILE: usize = 20;
+const HOSTILE: u8 = 20;
 
 /// A Pod of this name by which a set may have been injected, with these annotations, labels and containers.
 fn hostile(number: usize, annotations: &[(&str, String)], labels: &Value, containers: &[String]) -> String {
@@ -99,7 +99,7 @@ fn a_pod_takes_a_bounded_amount_whatever_its_author_wrote() {
             let mut index = PodIndex::default();
             let mut deleted = 0;
             let measured = allocation_counter::measure(|| {
-                for number in 0..HOSTILE {
+                for number in 0..usize::from(HOSTILE) {
                     let text = hostile_pods(kind, number, size);
                     if text.len() < 1_500_000 {
                         index.apply_pod(&serde_json::from_str::<WatchedPod>(&text).expect("a Pod"));
@@ -110,7 +110,7 @@ fn a_pod_takes_a_bounded_amount_whatever_its_author_wrote() {
                 deleted = index.pods();
                 index.reset_pods(Vec::<WatchedPod>::new());
             });
-            let each = measured.bytes_current / HOSTILE as i64;
+            let each = measured.bytes_current / i64::from(HOSTILE);
             println!("{kind}, {size}: {each} bytes a Pod");
             assert!(each <= LARGEST_HOSTILE, "{kind}, {size}: {each} bytes");
             let left = measured.bytes_current + emptied.bytes_current;
