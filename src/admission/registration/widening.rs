@@ -29,10 +29,11 @@ use crate::telemetry::{Metrics, WideningResult, seldom};
 /// How long a SidecarSet's writer is kept waiting.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// So long after a write there may be many sets about to come,
+/// So long after a write there may be many sets about to come. Then they are gathered for as long as that write took, within these
+/// bounds; that also gives other replicas their turn, for each write is a conflict for theirs.
 const BUSY: Duration = Duration::from_secs(1);
-/// and then they are gathered for so long. It also gives other replicas their turn: each write is a conflict for theirs.
-const GATHER: Duration = Duration::from_millis(25);
+const SHORTEST_GATHERING: Duration = Duration::from_millis(25);
+const LONGEST_GATHERING: Duration = Duration::from_millis(300);
 
 /// Widens what is registered.
 pub struct Widening {
@@ -52,7 +53,16 @@ pub struct Widening {
 struct Turn {
     /// The configuration.
     written: Option<DynamicObject>,
-    at: Option<Instant>,
+    /// When it ended, and how long it took.
+    took: Option<(Instant, Duration)>,
+}
+
+impl Turn {
+    /// How long to wait for more sets before the next one.
+    fn gathering(&self) -> Duration {
+        let busy = self.took.filter(|(ended, _)| ended.elapsed() < BUSY);
+        busy.map_or(Duration::ZERO, |(_, took)| took.clamp(SHORTEST_GATHERING, LONGEST_GATHERING))
+    }
 }
 
 /// A set whose Pods are to be sent.
@@ -144,9 +154,7 @@ impl Widening {
             if self.lock_waiting().is_empty() {
                 return; // a write before took them all
             }
-            if turn.at.is_some_and(|at| at.elapsed() < BUSY) {
-                sleep(GATHER).await;
-            }
+            sleep(turn.gathering()).await;
             timeout(PATIENCE, self.write(&mut sets, &mut turn)).await.unwrap_or(Err(WideningError::Slow))
         };
         let heard = match widened {
@@ -188,11 +196,12 @@ impl Widening {
                 None => self.needed(&open),
             };
             let operations = rescope(&self.registration.borrow(), &scope, &json);
+            let begun = Instant::now();
             // Somebody else's write is a conflict: look again.
             if let Written::Done(now) = cluster::apply::patch(&self.configurations, &present, None, operations).await? {
                 self.metrics.widenings(WideningResult::Widened).inc();
                 tracing::info!(sets = open.len(), first = open[0].name, "the registration is widened for SidecarSets");
-                turn.at = Some(Instant::now());
+                turn.took = Some((Instant::now(), begun.elapsed()));
                 return Ok(turn.written.insert(now).resource_version());
             }
         }
@@ -214,7 +223,7 @@ impl Widening {
     /// The API server itself hears of its objects by a watch. It answers this from what that has told, and waits for it.
     async fn heard_of(&self, version: String) -> Result<(), WideningError> {
         let params = GetParams { resource_version: Some(version) };
-        let read = self.configurations.get_with(MUTATING, &params).await;
+        let read = self.configurations.get_metadata_with(MUTATING, &params).await;
         read.map(|_| ()).map_err(|error| WideningError::Read(cluster::describe(&error)))
     }
 
