@@ -9,6 +9,7 @@ use super::patch::PatchWriter;
 use super::pod_security::{Finding, Level};
 use super::resources::{CompiledPolicy, PerResource, TargetContainer};
 use super::sharing::{Additions, additions};
+use super::verify::{Deviation, Difference, Verification};
 use crate::api::decode::without_value;
 use crate::api::keys;
 use crate::api::pod::{AmountView, AmountsView, ContainerView, PodSecurityContextView, PodView, ResourcesView};
@@ -30,6 +31,8 @@ pub(super) struct Plan<'a, 's> {
     hot: Vec<(&'s str, &'s HotTwin, bool)>,
     /// Containers that are added or replaced, each after the name of its set.
     injected: Vec<(&'s str, &'s str)>,
+    /// Containers that stay although they are not the set's, each after the name of its set.
+    deviations: Vec<(&'s str, Deviation)>,
     /// Whether an app container was put in front of the Pod's own.
     prepended: bool,
 }
@@ -67,6 +70,7 @@ impl<'a, 's> Plan<'a, 's> {
             added_volumes: Vec::new(),
             hot: Vec::new(),
             injected: Vec::new(),
+            deviations: Vec::new(),
             prepended: false,
         }
     }
@@ -79,6 +83,7 @@ impl<'a, 's> Plan<'a, 's> {
                 name: m.name.to_owned(),
                 revision: m.revision.map(str::to_owned),
                 containers: containers.map(|(_, container)| (*container).to_owned()).collect(),
+                deviations: self.deviations.iter().filter(|(set, _)| *set == m.name).map(|(_, d)| d.clone()).collect(),
             }
         });
         sets.collect()
@@ -144,15 +149,20 @@ impl<'a, 's> Plan<'a, 's> {
         Ok(())
     }
 
-    fn action(&mut self, list: List, m: &Match<'_>, container: &InjectableContainer) -> Action {
+    fn action(&mut self, list: List, m: &Match<'s>, container: &InjectableContainer) -> Action {
         let Some(index) = self.lists.position(list, &container.name) else {
             return Action::Put(if container.before { Place::Front } else { Place::Back });
         };
         let injected = self.lists.of(list).is_some_and(|containers| containers[index].is_injected());
         if m.current && injected {
-            return Action::Keep(index);
-        }
-        if !injected {
+            let Some(deviation) = self.deviation(list, index, m, container) else { return Action::Keep(index) };
+            if m.verification == Verification::Warn {
+                self.warnings.push(format!("SidecarSet {:?}: {deviation}: the Pod counts as not updated", m.name));
+                self.deviations.push((m.name, deviation));
+                return Action::Keep(index);
+            }
+            self.warnings.push(format!("SidecarSet {:?}: {deviation}: it is replaced", m.name));
+        } else if !injected {
             self.warnings.push(format!(
                 "SidecarSet {:?} replaces the Pod's own spec.{}[{index}] {:?}: rename that container if it is needed",
                 m.name,
@@ -161,6 +171,22 @@ impl<'a, 's> Plan<'a, 's> {
             ));
         }
         Action::Put(Place::Of(index))
+    }
+
+    /// What tells a container of the Pod, which passes for the set's, from that.
+    fn deviation(&self, list: List, index: usize, m: &Match<'_>, container: &InjectableContainer) -> Option<Deviation> {
+        let deviation = |difference: &Difference| Deviation {
+            list: list.field(),
+            container: container.name.clone(),
+            difference: difference.clone(),
+        };
+        match self.lists.compared(self.pod.spec.as_ref(), list, index) {
+            Some(present) => {
+                let fingerprint = present.fingerprint.as_deref();
+                container.fixed.difference(&present.image, fingerprint, m.images).map(deviation)
+            }
+            None => Some(deviation(&Difference::Unreadable)),
+        }
     }
 
     /// What the container takes from the Pod's app containers, as far as `present`, itself in the Pod, has it not yet.

@@ -1,5 +1,6 @@
 //! Texts that many Pods share, kept once: label keys, images, hashes, names of sets and containers.
 
+use super::fingerprints::Fingerprints;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -12,6 +13,8 @@ pub struct Texts {
     known: HashSet<Text>,
     /// Grown to this many, those that nothing holds any more are dropped.
     sweep_at: usize,
+    /// What containers are told apart by, beside texts.
+    pub(super) fingerprints: Fingerprints,
 }
 
 /// Fewer texts than this are not worth a sweep.

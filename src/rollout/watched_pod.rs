@@ -8,6 +8,9 @@ use serde::de::IgnoredAny;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+/// A container or init container of the spec.
+pub(super) use crate::injection::PodContainer as Container;
+
 /// A core/v1 Pod, for `Api<WatchedPod>`; becomes an [`ObservedPod`](super::pod::ObservedPod).
 #[derive(Clone, Debug, Deserialize)]
 #[serde(from = "Document")]
@@ -36,17 +39,6 @@ pub(super) struct Annotations {
     pub in_place_state: Option<Box<str>>,
     #[serde(rename = "kruise.io/sidecarset-working-hotupgrade-container")]
     pub working_hot_upgrade: Option<Box<str>>,
-}
-
-/// A container or init container of the spec.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Container {
-    pub name: Box<str>,
-    #[serde(default)]
-    pub image: Box<str>,
-    #[serde(default)]
-    pub restart_policy: Option<Box<str>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
