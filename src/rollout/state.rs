@@ -247,8 +247,8 @@ mod tests {
             let message = plan.status.unwrap().conditions[0].message.clone();
             assert!(
                 message.ends_with(
-                    "; 2 Pods record the latest containers but have others and do not count as updated: \
-                     in default/forged, spec.containers \"c-2\" does not have the set's image"
+                    "; Pods that record the latest containers but have others: 2, such as default/forged: \
+                     spec.containers \"c-2\" does not have the set's image"
                 ),
                 "{message}"
             );

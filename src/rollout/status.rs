@@ -31,7 +31,7 @@ impl PodsSeen {
     #[must_use]
     pub fn of(pods: &PodIndex, set: &str) -> Self {
         let deviating = pods.deviation(set);
-        let deviating = deviating.map(|(pod, deviation)| format!("in {}/{}, {deviation}", pod.namespace, pod.name));
+        let deviating = deviating.map(|(pod, deviation)| format!("{}/{}: {deviation}", pod.namespace, pod.name));
         Self { counts: pods.counts(set), deviating }
     }
 }
@@ -77,7 +77,7 @@ pub fn usable(
     if let Some(example) = deviating {
         let _ = write!(
             state.message,
-            "; {} Pods record the latest containers but have others and do not count as updated: {example}",
+            "; Pods that record the latest containers but have others: {}, such as {example}",
             counts.deviating
         ); // writing to a String cannot fail
     }
