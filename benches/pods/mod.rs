@@ -2,9 +2,14 @@
 
 use outrigger::rollout::{ObservedSet, PodIndex, WatchedPod};
 use serde_json::{Value, json};
+use std::sync::LazyLock;
 
 /// The set that all Pods are injected by.
 pub const SET: &str = "logs";
+
+/// The hash of the set's first version.
+static HASH: LazyLock<String> =
+    LazyLock::new(|| set(1).usable.map(|usable| usable.rules.hash().to_owned()).unwrap_or_default());
 
 /// A running Pod of a Deployment with three app containers, two injected ones and ten labels; the rest of a real Pod, which is
 /// left out when it is decoded, is not there.
@@ -12,7 +17,10 @@ pub fn pod(number: usize) -> Value {
     let name = format!("checkout-{}-7d9c5b8f6d-{number:05}", number / 10);
     let digest = "4bcff63911fcb4448bd4fdacec207030997caf25e9bea4045fa6c8c44de311d1";
     let containers = ["web", "cache", "metrics", "log-agent", "log-shipper"];
-    let image = |container: &str| format!("registry.example.com/team/{container}:2026.1.{}", number % 3);
+    let image = |container: &str| match container {
+        "log-agent" | "log-shipper" => format!("registry.example.com/team/{container}:1"),
+        _ => format!("registry.example.com/team/{container}:2026.1.{}", number % 3),
+    };
     let statuses: Vec<Value> = containers
         .iter()
         .map(|container| {
@@ -37,13 +45,40 @@ pub fn pod(number: usize) -> Value {
             },
             "annotations": {
                 "kruise.io/sidecarset-injected-list": SET,
-                "kruise.io/sidecarset-hash": record("w26c4x8fz245642fdv499b464248f974xddx4x55z5dw55bc6x66464fxz77dc78"),
+                "kruise.io/sidecarset-hash": record(&HASH),
                 "kruise.io/sidecarset-hash-without-image":
                     record("8wzddb4dvv9c6x8zdc77z4z75987424f457dfv6724ddw6zbdx467wz5x24fc759"),
             },
         },
-        "spec": {"containers": containers.map(|container| json!({"name": container, "image": image(container)}))},
+        "spec": {"containers": containers.map(|name| container(name, &image(name), number))},
         "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}], "containerStatuses": statuses},
+    })
+}
+
+/// A container as the API server has it. The volume of the service account's token is named anew for each Pod.
+fn container(name: &str, image: &str, number: usize) -> Value {
+    let token = json!({"name": format!("kube-api-access-{number:05}"), "readOnly": true,
+                       "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"});
+    let sidecar = name.starts_with("log-");
+    let own = if sidecar { sidecar_fields() } else { json!({"env": [{"name": "PORT", "value": "8080"}]}) };
+    let mut env = own["env"].as_array().cloned().unwrap_or_default();
+    let mut mounts = own["volumeMounts"].as_array().cloned().unwrap_or_default();
+    env.push(json!({"name": "TRACE_AGENT", "value": "10.0.0.1"}));
+    mounts.push(token);
+    if sidecar {
+        env.push(json!({"name": "IS_INJECTED", "value": "true"}));
+    }
+    json!({"name": name, "image": image, "args": own["args"], "env": env, "volumeMounts": mounts})
+}
+
+/// What both containers of the set have beside name and image.
+fn sidecar_fields() -> Value {
+    json!({
+        "args": ["--config=/etc/logs/agent.conf", "--buffer=/var/log/app", "--listen=:2020"],
+        "env": [{"name": "LOG_LEVEL", "value": "info"}, {"name": "CLUSTER", "value": "eu-1"},
+                {"name": "POD_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}}},
+                {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "logs", "key": "token"}}}],
+        "volumeMounts": [{"name": "buffer", "mountPath": "/var/log/app"}, {"name": "config", "mountPath": "/etc/logs"}],
     })
 }
 
@@ -54,11 +89,16 @@ pub fn watched(pods: usize) -> Vec<WatchedPod> {
 
 /// The set with these containers' images; another image is another hash.
 pub fn set(version: usize) -> ObservedSet {
+    let container = |name: &str, version: usize| {
+        let mut container = sidecar_fields();
+        container["name"] = name.into();
+        container["image"] = format!("registry.example.com/team/{name}:{version}").into();
+        container
+    };
     ObservedSet::read(json!({
         "apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": SET, "generation": version},
         "spec": {"selector": {"matchLabels": {"logs.example.com/enabled": "true"}},
-                 "containers": [{"name": "log-agent", "image": format!("registry.example.com/team/log-agent:{version}")},
-                                {"name": "log-shipper", "image": "registry.example.com/team/log-shipper:1"}]}
+                 "containers": [container("log-agent", version), container("log-shipper", 1)]}
     }))
 }
 

@@ -1,27 +1,90 @@
-//! References of container images, as far as the tag decides about pulling.
+//! References of container images: the tag, which decides about pulling, and whether two name the same image.
+
+/// A reference, part by part. The grammar is that of the distribution project, with the host of a registry optional, as
+/// Kubernetes reads it.
+struct Reference<'a> {
+    host: Option<&'a str>,
+    path: &'a str,
+    tag: Option<&'a str>,
+    digest: Option<&'a str>,
+}
 
 /// The tag of a reference: `latest` where it has neither tag nor digest, empty where it has only a digest or cannot be parsed.
-///
-/// The grammar is that of the distribution project, with the host of a registry optional, as Kubernetes reads it.
 #[must_use]
 pub fn tag_of(reference: &str) -> &str {
-    let (name, digest) = reference.split_once('@').map_or((reference, None), |(name, digest)| (name, Some(digest)));
-    let last_segment = name.rfind('/').map_or(0, |slash| slash + 1);
-    let (path, tag) = match name[last_segment..].find(':') {
-        Some(colon) => (&name[..last_segment + colon], Some(&name[last_segment + colon + 1..])),
-        None => (name, None),
-    };
-    if !is_name(path) || !tag.is_none_or(is_tag) || !digest.is_none_or(is_digest) {
-        return "";
+    let parsed = Reference::parse(reference);
+    parsed.map_or("", |parsed| if parsed.digest.is_some() { parsed.tag.unwrap_or_default() } else { parsed.tag() })
+}
+
+/// Whether `spelled` is `image` as a registry may spell it: `nginx:1` as `docker.io/library/nginx:1`, as
+/// `mirror.example.com/proxy/docker.io/library/nginx:1` or as `nginx@sha256:…`.
+///
+/// * The repository: the same in the same registry; in another one a path that ends with it. Which registries copy images and
+///   which do not is not known here.
+/// * The version: the same digest where `image` has one. Else the same tag, or a digest beside it or in its place, which cannot be
+///   compared with a tag.
+///
+/// What cannot be parsed has no other spelling.
+#[must_use]
+pub fn is_spelling_of(spelled: &str, image: &str) -> bool {
+    if spelled == image {
+        return true;
     }
-    tag.unwrap_or(if digest.is_some() { "" } else { "latest" })
+    let (Some(spelled), Some(image)) = (Reference::parse(spelled), Reference::parse(image)) else { return false };
+    let same_version = match (image.digest, spelled.digest) {
+        (Some(_), digest) => digest == image.digest,
+        (None, Some(_)) => spelled.tag.is_none_or(|tag| tag == image.tag()),
+        (None, None) => spelled.tag() == image.tag(),
+    };
+    same_version && spelled.is_copy_in_repository_of(&image)
+}
+
+impl<'a> Reference<'a> {
+    fn parse(reference: &'a str) -> Option<Self> {
+        let (name, digest) = reference.split_once('@').map_or((reference, None), |(name, digest)| (name, Some(digest)));
+        let last_segment = name.rfind('/').map_or(0, |slash| slash + 1);
+        let (name, tag) = match name[last_segment..].find(':') {
+            Some(colon) => (&name[..last_segment + colon], Some(&name[last_segment + colon + 1..])),
+            None => (name, None),
+        };
+        if !is_name(name) || !tag.is_none_or(is_tag) || !digest.is_none_or(is_digest) {
+            return None;
+        }
+        let (host, path) = split_host(name);
+        Some(Self { host, path, tag, digest })
+    }
+
+    fn tag(&self) -> &'a str {
+        self.tag.unwrap_or("latest")
+    }
+
+    /// The registry, Docker Hub by the name that most call it.
+    fn registry(&self) -> &'a str {
+        match self.host {
+            None | Some("index.docker.io") => "docker.io",
+            Some(host) => host,
+        }
+    }
+
+    fn is_copy_in_repository_of(&self, image: &Self) -> bool {
+        // Docker Hub's own images are in `library`, written or not.
+        let of_image = image.path.strip_prefix("library/").unwrap_or(image.path);
+        if self.registry() == image.registry() {
+            return self.path.strip_prefix("library/").unwrap_or(self.path) == of_image;
+        }
+        self.path.strip_suffix(of_image).is_some_and(|before| before.is_empty() || before.ends_with('/'))
+    }
+}
+
+fn split_host(name: &str) -> (Option<&str>, &str) {
+    match name.split_once('/') {
+        Some((first, rest)) if is_host(first) => (Some(first), rest),
+        _ => (None, name),
+    }
 }
 
 fn is_name(name: &str) -> bool {
-    let (host, path) = match name.split_once('/') {
-        Some((first, rest)) if is_host(first) => (Some(first), rest),
-        _ => (None, name),
-    };
+    let (host, path) = split_host(name);
     let is_identifier = name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
     name.len() <= 255
         && !is_identifier
@@ -87,6 +150,63 @@ mod tests {
             (&"0a".repeat(32), ""),
         ] {
             assert_eq!(tag_of(reference), tag, "{reference}");
+        }
+    }
+
+    #[test]
+    fn a_registry_spells_an_image_its_own_way() {
+        let digests = [&*format!("sha256:{}", "0a".repeat(32)), &*format!("sha256:{}", "0b".repeat(32))];
+        let [first, second] = digests.map(|digest| format!("nginx@{digest}"));
+        let [tagged_first, other_tag] = ["1", "2"].map(|tag| format!("nginx:{tag}@{}", digests[0]));
+        let mirrored = format!("mirror.corp/proxy/library/{tagged_first}");
+        for (image, spellings, others) in [
+            (
+                "nginx:1",
+                &[
+                    "nginx:1",
+                    "library/nginx:1",
+                    "docker.io/nginx:1",
+                    "docker.io/library/nginx:1",
+                    "index.docker.io/library/nginx:1",
+                    "mirror.corp/nginx:1",
+                    "mirror.corp:5000/proxy/docker.io/library/nginx:1",
+                    &*first,
+                    &*tagged_first,
+                    &*mirrored,
+                ][..],
+                &[
+                    "nginx",
+                    "nginx:2",
+                    "nginx:1.0",
+                    "evil:1",
+                    "evil/nginx:1",
+                    "docker.io/evil/nginx:1",
+                    "mirror.corp/not-nginx:1",
+                    "mirror.corp/nginx/evil:1",
+                    "mirror.corp/nginx",
+                    "mirror.corp/nginx:1@sha256:0a",
+                    "nginx:1 ",
+                    "",
+                    &*other_tag,
+                ][..],
+            ),
+            ("nginx", &["nginx:latest", "mirror.corp/library/nginx", &*first], &["nginx:1", &*tagged_first]),
+            ("docker.io/library/nginx:1", &["nginx:1", "mirror.corp/nginx:1"], &["mirror.corp/evil/engine-nginx:1"]),
+            (&*first, &[&*tagged_first, &*other_tag, &*mirrored], &["nginx", "nginx:1", &*second]),
+            (&*tagged_first, &[&*first, &*other_tag, &*mirrored], &["nginx:1", &*second]),
+            (
+                "quay.io/org/app:1",
+                &["mirror.corp/quay.io/org/app:1", "mirror.corp/org/app:1"],
+                &["org/app:2", "app:1", "mirror.corp/app:1", "quay.io/proxy/org/app:1"],
+            ),
+            ("${IMG}", &["${IMG}"], &["mirror.corp/${IMG}"]),
+        ] {
+            for spelled in spellings {
+                assert!(is_spelling_of(spelled, image), "{spelled} is {image}");
+            }
+            for other in others {
+                assert!(!is_spelling_of(other, image), "{other} is not {image}");
+            }
         }
     }
 }

@@ -33,6 +33,8 @@ pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 pub const CUSTOM_VERSION_LABEL_OF_V1BETA1: &str = "outrigger.dev/v1beta1-label-custom-version";
 /// On a Pod: `"false"` opts out of injection where the server allows it.
 pub const INJECT: &str = "outrigger.dev/inject";
+/// On a SidecarSet: `enforce` puts the set's container in the place of one that only claims to be it; `warn`, the default, tells.
+pub const VERIFY: &str = "outrigger.dev/verify";
 /// On the Secret with our CA: since when its CA signs, in RFC 3339.
 pub const SIGNING_SINCE: &str = "outrigger.dev/signing-since";
 

@@ -4,12 +4,14 @@ use super::go_json::write_text;
 use super::pod_security::{self, Finding};
 use super::resources::CompiledPolicy;
 use super::sharing::{Additions, TransferSource};
+use super::verify::FixedContainer;
 use crate::api::decode::FieldError;
 use crate::api::keys;
 use crate::api::sidecarset::{PodInjectPolicy, SharePolicy, SidecarContainer, UpgradeType};
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 /// A container ready for injection. Of a hot upgrade there are two, the working one and its idle twin.
 #[derive(Debug)]
@@ -18,6 +20,10 @@ pub(super) struct InjectableContainer {
     pub name: String,
     /// The container's place in the set.
     pub hot: Option<HotTwin>,
+    /// What of it no Pod can change.
+    pub fixed: Arc<FixedContainer>,
+    /// Whether it goes on as long as the Pod: an app container or a native sidecar.
+    pub is_sidecar: bool,
     /// In front of the Pod's own containers, or behind them.
     pub before: bool,
     /// Names of the volumes it mounts itself, in order, each once.
@@ -81,17 +87,17 @@ impl List {
 }
 
 impl InjectableContainer {
-    /// The containers to inject for one of a set, which stands at `field`.
+    /// The containers to inject for one of a set, which stands at `field`. Only sidecars can be hot.
     ///
     /// # Errors
     /// When its `resourcesPolicy` cannot be compiled.
-    pub fn of(container: &SidecarContainer, may_be_hot: bool, field: &str) -> Result<Vec<Self>, FieldError> {
+    pub fn of(container: &SidecarContainer, is_sidecar: bool, field: &str) -> Result<Vec<Self>, FieldError> {
         let policy = container.resources_policy.as_ref();
         let policy =
             policy.map(|policy| CompiledPolicy::compile(policy, &format!("{field}.resourcesPolicy"))).transpose()?;
-        let named = |name: &str, hot: Option<HotTwin>| Self::new(container, name, hot, policy.clone());
+        let named = |name: &str, hot: Option<HotTwin>| Self::new(container, name, is_sidecar, hot, policy.clone());
         let hot = container.upgrade_strategy.upgrade_type == Some(UpgradeType::HotUpgrade);
-        if !(hot && may_be_hot) {
+        if !(hot && is_sidecar) {
             return Ok(vec![named(container.name(), None)]);
         }
         let twin = |number: u8, working: bool| {
@@ -101,7 +107,13 @@ impl InjectableContainer {
         Ok(vec![twin(1, true), twin(2, false)])
     }
 
-    fn new(container: &SidecarContainer, name: &str, hot: Option<HotTwin>, policy: Option<CompiledPolicy>) -> Self {
+    fn new(
+        container: &SidecarContainer,
+        name: &str,
+        is_sidecar: bool,
+        hot: Option<HotTwin>,
+        policy: Option<CompiledPolicy>,
+    ) -> Self {
         let mut template = container.template.clone();
         template.insert("name".to_owned(), name.into());
         if hot.as_ref().is_some_and(|twin| !twin.working) {
@@ -113,6 +125,8 @@ impl InjectableContainer {
         }
         let mut this = Self {
             name: name.to_owned(),
+            fixed: Arc::default(),
+            is_sidecar,
             before: container.pod_inject_policy == Some(PodInjectPolicy::Before),
             volumes: mounted_volumes(&template),
             pod_security: pod_security::of_container(&template),
@@ -133,7 +147,14 @@ impl InjectableContainer {
         }
         mark(&mut template);
         this.parts = this.parts_of(&template);
+        this.fixed = this.fixed_by(container.name());
         this
+    }
+
+    /// What stands in it whatever the Pod is.
+    fn fixed_by(&self, base: &str) -> Arc<FixedContainer> {
+        let injected = serde_json::from_str(&self.json(&Additions::default())).unwrap_or_default();
+        Arc::new(FixedContainer::of(base, &injected))
     }
 
     /// Whether something of it is taken from the Pod's app containers.

@@ -3,12 +3,15 @@
 use super::container::InjectableContainer;
 use super::go_json::write_text;
 use super::hash::{Hashes, canonical_containers, hashes};
+use super::inject::List;
 use super::pod_security::{self, Finding};
+use super::verify::{FixedContainer, Images};
 use crate::api::decode::FieldError;
 use crate::api::sidecarset::{PatchPodMetadata, SidecarContainer, SidecarSetSpec};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 /// What a SidecarSet, or a kept version of it, injects.
 #[derive(Debug)]
@@ -26,6 +29,7 @@ pub struct Content {
     pub(super) metadata_patches: Vec<PatchPodMetadata>,
     /// Names of containers and native sidecars as JSON text, sorted.
     pub(super) sidecars: String,
+    pub(super) images: Arc<Images>,
 }
 
 /// A volume ready for injection.
@@ -83,6 +87,7 @@ impl Content {
             pull_secrets: secrets.filter(|name| !name.is_empty()).collect(),
             metadata_patches: spec.patch_pod_metadata.clone().unwrap_or_default(),
             sidecars: json!(sidecars).to_string(),
+            images: Arc::new(Images::of(spec)),
         })
     }
 
@@ -90,6 +95,13 @@ impl Content {
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         let bases = self.init_containers.iter().chain(&self.containers).filter_map(|container| container.hot.as_ref());
         self.container_names().chain(bases.map(|twin| twin.base.as_str()))
+    }
+
+    /// What it fixes of its containers and native sidecars, each after the list in which it stands.
+    pub(super) fn sidecars(&self) -> impl Iterator<Item = (&'static str, &Arc<FixedContainer>)> {
+        let init = self.init_containers.iter().map(|container| (List::Init, container));
+        let all = init.chain(self.containers.iter().map(|container| (List::App, container)));
+        all.filter(|(_, container)| container.is_sidecar).map(|(list, container)| (list.field(), &container.fixed))
     }
 
     /// Names that the containers and init containers have in Pods.
@@ -165,7 +177,7 @@ fn volumes(volumes: &[Map<String, Value>]) -> Result<Vec<InjectableVolume>, Fiel
 fn containers(
     containers: Option<&[SidecarContainer]>,
     field: &str,
-    may_be_hot: impl Fn(&SidecarContainer) -> bool,
+    is_sidecar: impl Fn(&SidecarContainer) -> bool,
     names: &mut BTreeSet<String>,
 ) -> Result<Vec<InjectableContainer>, FieldError> {
     let mut injectable = Vec::new();
@@ -173,7 +185,7 @@ fn containers(
         if container.name().is_empty() {
             return Err(FieldError::new(format!("{field}[{index}].name"), "required"));
         }
-        for container in InjectableContainer::of(container, may_be_hot(container), &format!("{field}[{index}]"))? {
+        for container in InjectableContainer::of(container, is_sidecar(container), &format!("{field}[{index}]"))? {
             if !names.insert(container.name.clone()) {
                 let problem = format!("another container of this set is named {:?}", container.name);
                 return Err(FieldError::new(format!("{field}[{index}].name"), problem));

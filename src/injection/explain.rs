@@ -4,6 +4,7 @@ use super::PodRequest;
 use super::exclusion::Exclusion;
 use super::inject::{InjectError, InjectedSet, Injection};
 use super::snapshot::{Mismatch, Snapshot};
+use super::verify::Deviation;
 use crate::api::pod::PodView;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -38,6 +39,8 @@ pub enum Verdict {
     },
     /// The Pod has it already.
     Present,
+    /// The Pod says that it has it, but these containers are not the set's.
+    Differs(Vec<Deviation>),
     /// It does not match.
     NotMatched(Mismatch),
     /// It matches, but so does its canary.
@@ -53,6 +56,7 @@ impl Verdict {
         match self {
             Self::Injected { .. } => "injected",
             Self::Present => "present",
+            Self::Differs(_) => "differs",
             Self::NotMatched(_) => "not-matched",
             Self::ReplacedByCanary(_) => "replaced-by-canary",
             Self::Denied(_) => "denied",
@@ -68,6 +72,10 @@ impl fmt::Display for Verdict {
                 revision.as_ref().map_or(Ok(()), |revision| write!(f, " (revision {revision})"))
             }
             Self::Present => f.write_str("injected already: the Pod has it"),
+            Self::Differs(deviations) => {
+                let deviations: Vec<String> = deviations.iter().map(ToString::to_string).collect();
+                write!(f, "injected already, but not updated: {}", deviations.join("; "))
+            }
             Self::NotMatched(mismatch) => write!(f, "not injected: {mismatch}"),
             Self::ReplacedByCanary(canary) => write!(f, "not injected: its canary {canary:?} is"),
             Self::Denied(reason) => write!(f, "the Pod is denied: {reason}"),
@@ -110,6 +118,7 @@ impl Snapshot {
                 Some(outcome) if !outcome.containers.is_empty() => {
                     Verdict::Injected { containers: outcome.containers.clone(), revision: outcome.revision.clone() }
                 }
+                Some(outcome) if !outcome.deviations.is_empty() => Verdict::Differs(outcome.deviations.clone()),
                 _ => Verdict::Present,
             }
         };

@@ -5,6 +5,7 @@ use super::chosen::ChosenRevision;
 use super::revision::Revision;
 use super::set::InjectableSet;
 use super::snapshot::{Snapshot, SnapshotSet};
+use super::verify::KnownImages;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -98,6 +99,7 @@ impl Index {
                 set: Arc::clone(set),
                 revision: latest_revision(set, kept),
                 chosen: ChosenRevision::of(set, kept),
+                images: KnownImages::of(&set.content.images, kept.iter().map(|revision| &revision.images)),
             }
         });
         Snapshot::new(self.options.clone(), sets.collect(), Arc::clone(&self.namespaces))

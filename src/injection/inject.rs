@@ -5,16 +5,19 @@ use super::annotations::Record;
 use super::container::InjectableContainer;
 use super::content::Content;
 use super::exclusion::Exclusion;
+use super::fingerprint::PodContainer;
 use super::named::Named;
 use super::plan::Plan;
 use super::pod_metadata::Annotations;
 use super::pod_security::Level;
 use super::snapshot::Snapshot;
+use super::verify::{Deviation, KnownImages, Verification};
 use crate::api::decode::{FieldError, without_value};
 use crate::api::keys;
 use crate::api::pod::{ContainerView, NamedView, PodView, SpecView, WithText};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use thiserror::Error;
 
@@ -49,6 +52,8 @@ pub struct InjectedSet {
     pub revision: Option<String>,
     /// Names of the containers and init containers that are added or replaced; none where the Pod has them all.
     pub containers: Vec<String>,
+    /// Containers of the Pod that claim to be the set's, are not, and stay.
+    pub deviations: Vec<Deviation>,
 }
 
 /// Why a Pod gets no answer that could be applied.
@@ -84,6 +89,8 @@ pub(super) struct PodLists<'a> {
     pub init_containers: Option<Named<'a, ContainerView<'a>>>,
     pub volumes: Option<Named<'a, WithText<'a, NamedView<'a>>>>,
     pub pull_secrets: Option<Vec<NamedView<'a>>>,
+    /// The texts of init and app containers, cut once they are asked for: only a Pod that was injected before is looked at so.
+    texts: [OnceCell<Vec<&'a RawValue>>; 2],
 }
 
 /// Which of the two container lists.
@@ -100,6 +107,9 @@ pub(super) struct Match<'s> {
     pub revision: Option<&'s str>,
     /// Whether the Pod records the set with this hash.
     pub current: bool,
+    /// The images of all versions of the set.
+    pub images: &'s KnownImages,
+    pub verification: Verification,
 }
 
 impl Snapshot {
@@ -135,7 +145,14 @@ impl Snapshot {
                 None => (&entry.set.content, entry.revision.as_deref()),
             };
             let name = entry.set.name.as_str();
-            Ok(Match { name, content, revision, current: hashes.has(name, &content.hashes.hash) })
+            Ok(Match {
+                name,
+                content,
+                revision,
+                current: hashes.has(name, &content.hashes.hash),
+                images: &entry.images,
+                verification: entry.set.verification,
+            })
         });
         let matches: Vec<Match<'_>> = matches.collect::<Result<_, Denial>>()?;
         deny_clashes(&matches, &lists)?;
@@ -176,7 +193,18 @@ impl<'a> PodLists<'a> {
             init_containers: list(spec.init_containers, "spec.initContainers")?.map(Named::new),
             volumes: list(spec.volumes, "spec.volumes")?.map(Named::new),
             pull_secrets: list(spec.image_pull_secrets, "spec.imagePullSecrets")?,
+            texts: Default::default(),
         })
+    }
+
+    /// A container as it is compared with a set's; `None` where it cannot be read.
+    pub fn compared(&self, spec: Option<&SpecView<'a>>, list: List, index: usize) -> Option<PodContainer> {
+        let (raw, texts) = match list {
+            List::Init => (spec?.init_containers?, &self.texts[0]),
+            List::App => (spec?.containers?, &self.texts[1]),
+        };
+        let texts = texts.get_or_init(|| serde_json::from_str(raw.get()).unwrap_or_default());
+        serde_json::from_str(texts.get(index)?.get()).ok()
     }
 
     pub fn of(&self, list: List) -> Option<&Named<'a, ContainerView<'a>>> {

@@ -11,6 +11,7 @@ mod content;
 mod exclusion;
 mod explain;
 pub mod expression;
+mod fingerprint;
 mod go_json;
 pub mod hash;
 mod index;
@@ -31,11 +32,13 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 pub mod validate;
+pub mod verify;
 mod warnings;
 
 pub use content::Content;
 pub use exclusion::{Exclusion, Exclusions};
 pub use explain::{Explanation, SetExplanation, Verdict};
+pub use fingerprint::{Fingerprint, PodContainer};
 pub use index::Index;
 pub use inject::{Denial, InjectError, Injected, InjectedSet, Injection};
 pub use revision::Revision;

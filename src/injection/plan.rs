@@ -9,6 +9,7 @@ use super::patch::PatchWriter;
 use super::pod_security::{Finding, Level};
 use super::resources::{CompiledPolicy, PerResource, TargetContainer};
 use super::sharing::{Additions, Offer, additions};
+use super::verify::{Deviation, Difference, Verification};
 use super::warnings::Warnings;
 use crate::api::decode::without_value;
 use crate::api::keys;
@@ -43,6 +44,8 @@ pub(super) struct Plan<'a, 's> {
     hot: Vec<(&'s str, &'s HotTwin, bool)>,
     /// Containers that are added or replaced, of each set.
     injected: Vec<Vec<&'s str>>,
+    /// Containers that stay although they are not the set's, of each set.
+    deviations: Vec<Vec<Deviation>>,
     /// Whether an app container was put in front of the Pod's own.
     prepended: bool,
 }
@@ -85,16 +88,19 @@ impl<'a, 's> Plan<'a, 's> {
             added_volumes: Vec::new(),
             hot: Vec::new(),
             injected: vec![Vec::new(); matches.len()],
+            deviations: vec![Vec::new(); matches.len()],
             prepended: false,
         }
     }
 
     /// What each set does to the Pod.
     pub fn injected_sets(&self) -> Vec<InjectedSet> {
-        let sets = self.matches.iter().zip(&self.injected).map(|(m, containers)| InjectedSet {
+        let of_sets = self.matches.iter().zip(&self.injected).zip(&self.deviations);
+        let sets = of_sets.map(|((m, containers), deviations)| InjectedSet {
             name: m.name.to_owned(),
             revision: m.revision.map(str::to_owned),
             containers: containers.iter().map(|container| (*container).to_owned()).collect(),
+            deviations: deviations.clone(),
         });
         sets.collect()
     }
@@ -123,7 +129,7 @@ impl<'a, 's> Plan<'a, 's> {
         let (mut before, mut after) = (Vec::new(), Vec::new());
         for (set, m, container) in injected {
             self.request.go_on()?;
-            let action = self.action(list, m, container);
+            let action = self.action(list, set, m, container);
             if let Some(twin) = &container.hot {
                 self.hot.push((&container.name, twin, matches!(action, Action::Keep(_))));
             }
@@ -161,15 +167,20 @@ impl<'a, 's> Plan<'a, 's> {
         Ok(())
     }
 
-    fn action(&mut self, list: List, m: &Match<'_>, container: &InjectableContainer) -> Action {
+    fn action(&mut self, list: List, set: usize, m: &Match<'s>, container: &InjectableContainer) -> Action {
         let Some(index) = self.lists.position(list, &container.name) else {
             return Action::Put(if container.before { Place::Front } else { Place::Back });
         };
         let injected = self.lists.of(list).is_some_and(|containers| containers[index].is_injected());
         if m.current && injected {
-            return Action::Keep(index);
-        }
-        if !injected {
+            let Some(deviation) = self.deviation(list, index, m, container) else { return Action::Keep(index) };
+            if m.verification == Verification::Warn {
+                self.warnings.push(format!("SidecarSet {:?}: {deviation}: the Pod counts as not updated", m.name));
+                self.deviations[set].push(deviation);
+                return Action::Keep(index);
+            }
+            self.warnings.push(format!("SidecarSet {:?}: {deviation}: it is replaced", m.name));
+        } else if !injected {
             self.warnings.push(format!(
                 "SidecarSet {:?} replaces the Pod's own spec.{}[{index}] {:?}: rename that container if it is needed",
                 m.name,
@@ -178,6 +189,22 @@ impl<'a, 's> Plan<'a, 's> {
             ));
         }
         Action::Put(Place::Of(index))
+    }
+
+    /// What tells a container of the Pod, which passes for the set's, from that.
+    fn deviation(&self, list: List, index: usize, m: &Match<'_>, container: &InjectableContainer) -> Option<Deviation> {
+        let deviation = |difference: &Difference| Deviation {
+            list: list.field(),
+            container: container.name.clone(),
+            difference: difference.clone(),
+        };
+        match self.lists.compared(self.pod.spec.as_ref(), list, index) {
+            Some(present) => {
+                let fingerprint = present.fingerprint.as_deref();
+                container.fixed.difference(&present.image, fingerprint, m.images).map(deviation)
+            }
+            None => Some(deviation(&Difference::Unreadable)),
+        }
     }
 
     /// What the container takes from the Pod's app containers, as far as `present`, itself in the Pod, has it not yet.

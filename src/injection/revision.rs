@@ -4,6 +4,7 @@ use super::content::{self, Content};
 use super::hash::Hashes;
 use super::revision_data;
 use super::set::InjectableSet;
+use super::verify::Images;
 use crate::api::decode::{self, FieldError};
 use crate::api::defaults;
 use crate::api::keys;
@@ -11,6 +12,7 @@ use crate::api::sidecarset::SidecarSetSpec;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A kept version of a SidecarSet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub struct Revision {
     pub custom_version: Option<String>,
     /// [`revision_data::digest`] of what it keeps; `None` where that cannot be read.
     pub data: Option<[u8; 32]>,
+    /// The images it keeps; none where they cannot be read.
+    pub images: Arc<Images>,
     /// Hashes that were recorded with it.
     recorded: Option<Hashes>,
     /// [`content::digest`] of what it keeps; `None` where that cannot be read.
@@ -96,6 +100,7 @@ impl Revision {
             number,
             custom_version: labels.remove(keys::CUSTOM_VERSION),
             recorded: recorded.map(|(hash, without_image)| Hashes { hash, without_image }),
+            images: Arc::new(spec.as_ref().map(Images::of).unwrap_or_default()),
             data: spec.as_ref().and_then(|spec| revision_data::of(spec).ok()).map(|data| revision_data::digest(&data)),
             digest: spec.and_then(|spec| content::digest(&spec).ok()),
             spec: text,

@@ -3,6 +3,7 @@
 use super::content::Content;
 use super::hash::Hashes;
 use super::selector::Selector;
+use super::verify::Verification;
 use crate::api::decode::FieldError;
 use crate::api::keys;
 use crate::api::sidecarset::{InjectRevision, SidecarSet};
@@ -38,6 +39,8 @@ pub struct InjectableSet {
     pub warnings: Vec<String>,
     /// The set whose place this one takes where both match: it is that set's canary.
     pub canary_of: Option<String>,
+    /// What becomes of containers that only claim to be the set's.
+    pub verification: Verification,
     /// What it injects.
     pub content: Content,
     /// `status.latestRevision`.
@@ -109,6 +112,7 @@ impl InjectableSet {
             update_selector,
             paused: spec.injection_strategy.paused,
             warnings,
+            verification: Verification::of(&annotations),
             canary_of: canary_of(&annotations).filter(|base| base != name),
             content,
             latest_revision: Some(status.latest_revision).filter(|revision| !revision.is_empty()),

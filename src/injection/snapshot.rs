@@ -9,6 +9,7 @@ use super::chosen::ChosenRevision;
 use super::index::Labels;
 use super::selector::{Operator, Requirement, Selector};
 use super::set::InjectableSet;
+use super::verify::KnownImages;
 use crate::api::keys::NAMESPACE_NAME;
 use crate::api::pod::PodView;
 use std::collections::{HashMap, HashSet};
@@ -38,6 +39,8 @@ pub(super) struct SnapshotSet {
     pub revision: Option<String>,
     /// Another version than the present one, where the set asks for it.
     pub chosen: Option<ChosenRevision>,
+    /// Of the present version and of those that are kept.
+    pub images: KnownImages,
 }
 
 /// Why a set does not match a Pod.

@@ -3,8 +3,10 @@
 use super::pod::{ObservedContainer, ObservedPod, Phase};
 use super::text::Text;
 use crate::api::sidecarset::{SidecarContainer, SidecarSetSpec, UpgradeType};
+use crate::injection::verify::{Deviation, FixedContainers, Images};
 use crate::injection::{InjectableSet, Selector};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;
@@ -18,6 +20,8 @@ pub struct CountingRules {
     sidecars: Vec<Sidecar>,
     /// The set's hash.
     hash: String,
+    /// What a Pod that records this hash must have.
+    fixed: FixedContainers,
 }
 
 /// A container of `spec.containers`. Init containers do not count.
@@ -37,11 +41,14 @@ struct Hot {
 
 /// As what a Pod counts for one set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is counted by itself")]
 pub struct Standing {
     /// The set's containers are in the Pod.
     pub matched: bool,
     /// They are the latest.
     pub updated: bool,
+    /// The Pod records that they are the latest, but they are not.
+    pub deviates: bool,
     /// The Pod is ready and runs the images of its spec.
     pub ready: bool,
 }
@@ -53,6 +60,8 @@ pub struct Counts {
     pub matched: usize,
     /// Of those, with the latest ones.
     pub updated: usize,
+    /// Of the matched, those that only record the latest ones.
+    pub deviating: usize,
     /// Of the matched, those ready.
     pub ready: usize,
     /// Of the updated, those ready.
@@ -68,7 +77,15 @@ impl CountingRules {
             namespace_selector: set.namespace_selector.clone(),
             sidecars: spec.containers.iter().flatten().map(Sidecar::of).collect(),
             hash: set.content.hashes.hash.clone(),
+            fixed: FixedContainers::of(set),
         }
+    }
+
+    /// The same, where these are the images of the set's kept versions.
+    #[must_use]
+    pub fn knowing<'i>(mut self, kept: impl IntoIterator<Item = &'i Arc<Images>>) -> Self {
+        self.fixed.know(kept);
+        self
     }
 
     /// The hash by which Pods record the present containers.
@@ -88,11 +105,27 @@ impl CountingRules {
             && self.selector.unmet(|key| pod.label(key)).is_none()
             && self.selects_namespace(namespace)
             && self.sidecars.iter().all(|sidecar| sidecar.is_in(pod));
+        let recorded = matched && injected.hash.as_deref() == Some(&self.hash);
+        let deviates = recorded && self.deviation(pod).is_some();
         Standing {
             matched,
-            updated: matched && injected.hash.as_deref() == Some(&self.hash),
+            updated: recorded && !deviates,
+            deviates,
             ready: matched && self.is_ready(pod) && self.is_consistent(pod, &injected.image_ids_before),
         }
+    }
+
+    /// The first container of a Pod that is not the set's present one.
+    #[must_use]
+    pub fn deviation(&self, pod: &ObservedPod) -> Option<Deviation> {
+        self.fixed.deviation(|list, name| {
+            let (image, fingerprint) = if list == "containers" {
+                pod.container(name).map(|container| (&container.image, &container.fingerprint))
+            } else {
+                pod.init_container(name).map(|container| (&container.image, &container.fingerprint))
+            }?;
+            Some((&**image, fingerprint.as_deref()))
+        })
     }
 
     fn selects_namespace(&self, namespace: Option<&Labels>) -> bool {
@@ -169,9 +202,15 @@ impl Counts {
         self.change(standing, |count| *count = count.saturating_sub(1));
     }
 
-    fn change(&mut self, Standing { matched, updated, ready }: Standing, mut change: impl FnMut(&mut usize)) {
-        let Self { matched: all, updated: latest, ready: able, updated_ready } = self;
-        for (counts, count) in [(matched, all), (updated, latest), (ready, able), (updated && ready, updated_ready)] {
+    fn change(&mut self, standing: Standing, mut change: impl FnMut(&mut usize)) {
+        let Standing { matched, updated, deviates, ready } = standing;
+        for (counts, count) in [
+            (matched, &mut self.matched),
+            (updated, &mut self.updated),
+            (deviates, &mut self.deviating),
+            (ready, &mut self.ready),
+            (updated && ready, &mut self.updated_ready),
+        ] {
             if counts {
                 change(count);
             }
@@ -198,6 +237,12 @@ mod tests {
         rules("s", spec).standing("s", &pod, namespace)
     }
 
+    /// A set that has this as a kept version.
+    fn images_of(spec: &Value) -> Arc<Images> {
+        let spec: SidecarSetSpec = serde_json::from_value(spec.clone()).unwrap();
+        Arc::new(Images::of(&spec))
+    }
+
     fn cold() -> Value {
         json!({"selector": {"matchLabels": {"app": "a"}}, "containers": [{"name": "c", "image": "i:1"}]})
     }
@@ -206,7 +251,7 @@ mod tests {
         PodBuilder::new("p").label("app", "a").injected("s", &rules("s", spec).hash).container("c", "i:1").ready()
     }
 
-    const ALL: Standing = Standing { matched: true, updated: true, ready: true };
+    const ALL: Standing = Standing { matched: true, updated: true, deviates: false, ready: true };
 
     #[test]
     fn an_injected_pod_that_runs_is_matched_updated_and_ready() {
@@ -258,7 +303,15 @@ mod tests {
         };
         assert_eq!(twins("i:1", "empty:1", "c-1"), ALL);
         assert_eq!(twins("empty:1", "i:1", "c-2"), ALL);
-        assert_eq!(twins("i:0", "i:1", "c-2"), Standing { ready: false, ..ALL });
+        assert_eq!(twins("i:0", "i:1", "c-2"), Standing { updated: false, deviates: true, ready: false, ..ALL });
+        let mut before = spec.clone();
+        before["containers"][0]["image"] = json!("i:0");
+        let between = bare.clone().container("c-1", "i:0").container("c-2", "i:1");
+        let between =
+            between.annotation("kruise.io/sidecarset-working-hotupgrade-container", r#"{"c":"c-2"}"#).watched();
+        let between = ObservedPod::of(&between, &mut Texts::default());
+        let knowing = rules("s", &spec).knowing([&images_of(&before)]);
+        assert_eq!(knowing.standing("s", &between, None), Standing { ready: false, ..ALL }, "it is under way");
         let one = bare
             .clone()
             .container("c-1", "i:1")
@@ -266,6 +319,47 @@ mod tests {
         assert_eq!(standing(&spec, &one), Standing::default());
         let untold = bare.container("c-1", "i:1").container("c-2", "empty:1");
         assert_eq!(standing(&spec, &untold), Standing::default());
+    }
+
+    #[test]
+    fn a_pod_that_only_records_the_latest_containers_is_not_updated() {
+        let deviation = |pod: &PodBuilder| {
+            let pod = ObservedPod::of(&pod.watched(), &mut Texts::default());
+            rules("s", &cold()).deviation(&pod).map(|deviation| deviation.to_string())
+        };
+        assert_eq!(deviation(&pod(&cold())), None);
+        let many: Vec<Value> = (0..2000).map(|number| json!({"name": format!("V{number}")})).collect();
+        let many = [&many[..], &[json!({"name": "IS_INJECTED", "value": "true"})]].concat();
+        for (fields, expected) in [
+            (json!({"image": "evil:1"}), "does not have the set's image"),
+            (json!({"command": ["sleep", "9"]}), "does not have the set's command and args"),
+            (json!({"env": null}), "does not have the set's env \"IS_INJECTED\""),
+            (json!({"env": many}), "has too many variables, mounts and args to be compared with the set"),
+        ] {
+            let forged = pod(&cold()).changed("c", &fields);
+            assert_eq!(standing(&cold(), &forged), Standing { updated: false, deviates: true, ..ALL }, "{expected}");
+            assert_eq!(deviation(&forged), Some(format!("spec.containers \"c\" {expected}")));
+        }
+        let rewritten =
+            pod(&cold()).changed("c", &json!({"image": "mirror.corp/proxy/i:1", "imagePullPolicy": "Always"}));
+        assert_eq!(standing(&cold(), &rewritten), ALL);
+        let older = PodBuilder::new("p").label("app", "a").injected("s", "other").container("c", "evil:1").ready();
+        assert_eq!(standing(&cold(), &older), Standing { updated: false, ..ALL }, "it says so itself");
+    }
+
+    #[test]
+    fn native_sidecars_are_looked_at_and_ordinary_init_containers_are_not() {
+        let mut spec = cold();
+        spec["initContainers"] =
+            json!([{"name": "n", "image": "n:1", "restartPolicy": "Always"}, {"name": "o", "image": "o:1"}]);
+        let native = |image: &str| {
+            let env = json!([{"name": "IS_INJECTED", "value": "true"}]);
+            pod(&spec).init_containers(&json!([{"name": "n", "image": image, "restartPolicy": "Always", "env": env}]))
+        };
+        assert_eq!(standing(&spec, &native("n:1")), ALL);
+        for forged in [native("evil:1"), pod(&spec)] {
+            assert_eq!(standing(&spec, &forged), Standing { updated: false, deviates: true, ..ALL });
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod controller;
 pub mod counting;
+mod fingerprints;
 mod plan;
 pub mod pod;
 pub mod pods;

@@ -3,7 +3,7 @@
 use super::pods::PodIndex;
 use super::revisions::{self, KeptRevision, RevisionIndex, RevisionWrite};
 use super::set::ObservedSet;
-use super::status;
+use super::status::{self, PodsSeen};
 use crate::api::sidecarset::SidecarSetStatus;
 use jiff::Timestamp;
 
@@ -41,7 +41,7 @@ pub fn plan(set: &ObservedSet, pods: &PodIndex, revisions: &RevisionIndex, now: 
         Ok(usable) => {
             let revisions = revisions::plan(set, usable, revisions, |revision| pods.uses_revision(&set.name, revision));
             Plan {
-                status: status::usable(set, usable, pods.counts(&set.name), &revisions, now),
+                status: status::usable(set, usable, &PodsSeen::of(pods, &set.name), &revisions, now),
                 revision: revisions.write,
                 obsolete: revisions.obsolete,
                 problem: revisions.unusable_pin,

@@ -2,10 +2,12 @@
 
 use super::text::{Text, Texts};
 use super::watched_pod::{Annotations, Container, ContainerStatus, WatchedPod};
+use crate::injection::Fingerprint;
 use crate::injection::annotations::{Record, listed};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// A set whose name a Pod records has at most so long a one, a DNS label.
 const LONGEST_NAME: usize = 63;
@@ -69,6 +71,8 @@ pub struct ObservedContainer {
     pub name: Text,
     /// The image of the spec.
     pub image: Text,
+    /// What else tells whether it is a set's; `None` where no injector marked it.
+    pub fingerprint: Option<Arc<Fingerprint>>,
     /// What the kubelet says of it.
     pub status: Option<ObservedStatus>,
 }
@@ -91,6 +95,8 @@ pub struct ObservedInitContainer {
     pub name: Text,
     /// The image of the spec.
     pub image: Text,
+    /// What else tells whether it is a set's; `None` where no injector marked it.
+    pub fingerprint: Option<Arc<Fingerprint>>,
     /// Whether it is a native sidecar (`restartPolicy: Always`).
     pub native: bool,
 }
@@ -109,6 +115,9 @@ pub struct InjectedSet {
     /// Of each container whose image was changed in place: its name, and the image that ran before, by digest.
     pub image_ids_before: Box<[(Text, Text)]>,
 }
+
+/// As many hashes are kept of the fingerprints of a Pod's containers. A Pod of ten sidecars has some hundred.
+const MOST_HASHES: usize = 1024;
 
 /// An entry of [`crate::api::keys::IN_PLACE_STATE`].
 #[derive(Default, Deserialize)]
@@ -133,6 +142,7 @@ impl ObservedPod {
         let injected = injected(&pod.annotations, &pod.containers, texts);
         let statuses = pod.status.container_statuses.as_deref().unwrap_or_default();
         let conditions = pod.status.conditions.iter().flatten();
+        let mut room = MOST_HASHES;
         Self {
             namespace: texts.share(metadata.namespace.as_deref().unwrap_or_default()),
             name: boxed(&metadata.name),
@@ -142,8 +152,16 @@ impl ObservedPod {
             phase: Phase::of(pod.status.phase.as_deref()),
             deleting: pod.deleting,
             ready: conditions.into_iter().any(|condition| &*condition.kind == "Ready" && &*condition.status == "True"),
-            containers: pod.containers.iter().map(|container| observed_container(container, statuses, texts)).collect(),
-            init_containers: pod.init_containers.iter().map(|c| observed_init_container(c, texts)).collect(),
+            containers: pod
+                .containers
+                .iter()
+                .map(|container| observed_container(container, statuses, texts, &mut room))
+                .collect(),
+            init_containers: pod
+                .init_containers
+                .iter()
+                .map(|container| observed_init_container(container, texts, &mut room))
+                .collect(),
             reported_containers: statuses.len(),
             injected,
             working: working(pod.annotations.working_hot_upgrade.as_deref(), &pod.containers, texts),
@@ -171,6 +189,12 @@ impl ObservedPod {
         self.containers.iter().find(|container| &*container.name == name)
     }
 
+    /// Its init container of this name.
+    #[must_use]
+    pub fn init_container(&self, name: &str) -> Option<&ObservedInitContainer> {
+        self.init_containers.iter().find(|container| &*container.name == name)
+    }
+
     /// Whether it runs or is going to: it is neither over nor being deleted.
     #[must_use]
     pub fn is_active(&self) -> bool {
@@ -196,11 +220,26 @@ impl Phase {
     }
 }
 
-fn observed_container(container: &Container, statuses: &[ContainerStatus], texts: &mut Texts) -> ObservedContainer {
+/// The fingerprint, as long as there is room for it.
+fn fingerprint(container: &Container, texts: &mut Texts, room: &mut usize) -> Option<Arc<Fingerprint>> {
+    let fingerprint = container.fingerprint.as_ref()?;
+    let left = room.checked_sub(fingerprint.len());
+    *room = left.unwrap_or(*room);
+    let kept = if left.is_some() { fingerprint } else { &Fingerprint::cut() };
+    Some(texts.fingerprints.share(kept))
+}
+
+fn observed_container(
+    container: &Container,
+    statuses: &[ContainerStatus],
+    texts: &mut Texts,
+    room: &mut usize,
+) -> ObservedContainer {
     let status = statuses.iter().find(|status| status.name == container.name);
     ObservedContainer {
         name: texts.share(&container.name),
         image: texts.share(&container.image),
+        fingerprint: fingerprint(container, texts, room),
         status: status.map(|status| ObservedStatus {
             image: texts.share(&status.image),
             image_id: texts.share(&status.image_id),
@@ -209,10 +248,11 @@ fn observed_container(container: &Container, statuses: &[ContainerStatus], texts
     }
 }
 
-fn observed_init_container(container: &Container, texts: &mut Texts) -> ObservedInitContainer {
+fn observed_init_container(container: &Container, texts: &mut Texts, room: &mut usize) -> ObservedInitContainer {
     ObservedInitContainer {
         name: texts.share(&container.name),
         image: texts.share(&container.image),
+        fingerprint: fingerprint(container, texts, room),
         native: container.restart_policy.as_deref() == Some("Always"),
     }
 }

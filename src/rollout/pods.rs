@@ -4,6 +4,7 @@ use super::counting::{CountingRules, Counts, Labels, Standing};
 use super::pod::ObservedPod;
 use super::text::{Text, Texts};
 use super::watched_pod::WatchedPod;
+use crate::injection::verify::Deviation;
 use crate::telemetry::seldom;
 use slab::Slab;
 use std::borrow::Borrow;
@@ -179,6 +180,15 @@ impl PodIndex {
             let position = pod.injected.iter().position(|injected| &*injected.name == set)?;
             Some((pod, standings[position]))
         })
+    }
+
+    /// Of the Pods that record the latest containers of a set and have others, the first by name, and what tells them apart.
+    #[must_use]
+    pub fn deviation(&self, set: &str) -> Option<(&ObservedPod, Deviation)> {
+        let rules = self.sets.get(set).filter(|set| set.counts.deviating > 0)?.rules.as_ref()?;
+        let deviating = self.pods_of(set).filter(|(_, standing)| standing.deviates).map(|(pod, _)| pod);
+        let first = deviating.min_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)))?;
+        Some((first, rules.deviation(first)?))
     }
 
     /// How many Pods are known.

@@ -3,11 +3,13 @@
 use super::set::{ObservedSet, RevisionContent, UsableSet};
 use crate::api::keys;
 use crate::api::sidecarset::{GROUP, InjectRevision, KIND};
+use crate::injection::verify::Images;
 use crate::injection::{Revision, revision_data};
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// A `ControllerRevision` as far as it is kept in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub struct KeptRevision {
     pub custom_version: Option<String>,
     /// [`revision_data::digest`] of what it keeps; `None` where that cannot be read.
     pub data: Option<[u8; 32]>,
+    /// The images it keeps.
+    pub images: Arc<Images>,
 }
 
 impl From<&Revision> for KeptRevision {
@@ -38,6 +42,7 @@ impl From<&Revision> for KeptRevision {
             number: revision.number,
             custom_version: revision.custom_version.clone(),
             data: revision.data,
+            images: Arc::clone(&revision.images),
         }
     }
 }
@@ -296,6 +301,7 @@ mod tests {
             number,
             custom_version: None,
             data: Some(observed(image, &json!({})).1.content.digest),
+            images: Arc::default(),
         }
     }
 

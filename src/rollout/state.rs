@@ -94,7 +94,7 @@ impl State {
 
     /// `ControllerRevisions` changed.
     pub fn revisions_event(&mut self, event: Event<KeptRevision>) -> BTreeSet<String> {
-        let touched = match event {
+        let touched: BTreeSet<String> = match event {
             Event::Applied(revision) => {
                 let touched = revision.set.clone();
                 let before = self.revisions.apply(revision);
@@ -109,6 +109,9 @@ impl State {
                 self.sets.keys().cloned().collect()
             }
         };
+        for set in &touched {
+            self.apply_rules(set);
+        }
         self.with_changed_counts(touched)
     }
 
@@ -118,8 +121,17 @@ impl State {
     }
 
     fn apply_set(&mut self, set: Arc<ObservedSet>) {
-        self.pods.apply_set(&set.name, set.usable.as_ref().ok().map(|usable| usable.rules.clone()));
-        self.sets.insert(set.name.clone(), set);
+        let name = set.name.clone();
+        self.sets.insert(name.clone(), set);
+        self.apply_rules(&name);
+    }
+
+    /// Counts Pods by the set as it is, with the revisions that there are.
+    fn apply_rules(&mut self, name: &str) {
+        let Some(set) = self.sets.get(name) else { return };
+        let kept = self.revisions.of(name).map(|revision| &revision.images);
+        let rules = set.usable.as_ref().ok().map(|usable| usable.rules.clone().knowing(kept));
+        self.pods.apply_set(name, rules);
     }
 
     fn delete_set(&mut self, name: &str) {
@@ -138,6 +150,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::injection::verify::Images;
     use crate::rollout::tests::{PodBuilder, set};
     use serde_json::{Value, json};
 
@@ -199,9 +212,54 @@ mod tests {
     }
 
     #[test]
-    fn a_revision_touches_its_set() {
-        let mut state = state();
-        let revision = |set: &str| KeptRevision {
+    fn a_pod_that_only_claims_to_be_updated_is_told_whatever_comes_first() {
+        let hot = |image: &str| {
+            let upgrade = json!({"upgradeType": "HotUpgrade", "hotUpgradeEmptyImage": "empty:1"});
+            json!({"selector": {"matchLabels": {"app": "a"}},
+                   "containers": [{"name": "c", "image": image, "upgradeStrategy": upgrade}]})
+        };
+        let set = || Event::Applied(observed("a", &hot("i:1")));
+        let hash = observed("a", &hot("i:1")).usable.as_ref().unwrap().rules.hash().to_owned();
+        let pod = |name: &str, idle: &str| {
+            let pod = PodBuilder::new(name).label("app", "a").injected("a", &hash);
+            pod.container("c-1", "i:1")
+                .container("c-2", idle)
+                .annotation("kruise.io/sidecarset-working-hotupgrade-container", r#"{"c":"c-1"}"#)
+                .watched()
+        };
+        let pods =
+            || Event::Reset(vec![pod("z", "evil:1"), pod("forged", "evil:1"), pod("p", "empty:1"), pod("q", "i:0")]);
+        let images = Arc::new(Images::of(&serde_json::from_value(hot("i:0")).unwrap()));
+        let revision = || Event::Reset(vec![KeptRevision { images: Arc::clone(&images), ..kept("a") }]);
+        let mut of_each_order = Vec::new();
+        for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+            let mut state = State::default();
+            for step in order {
+                match step {
+                    0 => _ = state.sets_event(set()),
+                    1 => _ = state.pods_event(pods()),
+                    _ => _ = state.revisions_event(revision()),
+                }
+            }
+            let (first, deviation) = state.pods().deviation("a").unwrap();
+            of_each_order.push((state.pods().counts("a"), first.name.clone(), deviation.to_string()));
+            let (_, plan) = state.plan("a", Timestamp::UNIX_EPOCH).unwrap();
+            let message = plan.status.unwrap().conditions[0].message.clone();
+            assert!(
+                message.ends_with(
+                    "; Pods that record the latest containers but have others: 2, such as default/forged: \
+                     spec.containers \"c-2\" does not have the set's image"
+                ),
+                "{message}"
+            );
+        }
+        let first = &of_each_order[0];
+        assert_eq!((first.0.matched, first.0.updated, first.0.deviating), (4, 2, 2));
+        assert!(of_each_order.iter().all(|other| other == first), "{of_each_order:?}");
+    }
+
+    fn kept(set: &str) -> KeptRevision {
+        KeptRevision {
             name: "a-1".to_owned(),
             uid: String::new(),
             resource_version: "1".to_owned(),
@@ -209,11 +267,17 @@ mod tests {
             number: 1,
             custom_version: None,
             data: None,
-        };
-        assert_eq!(state.revisions_event(Event::Applied(revision("a"))), names(&["a"]));
-        assert_eq!(state.revisions_event(Event::Applied(revision("b"))), names(&["a", "b"]));
-        assert_eq!(state.revisions_event(Event::Deleted(revision("b"))), names(&["b"]));
-        assert_eq!(state.revisions_event(Event::Applied(revision("gone"))), names(&[]));
+            images: Arc::default(),
+        }
+    }
+
+    #[test]
+    fn a_revision_touches_its_set() {
+        let mut state = state();
+        assert_eq!(state.revisions_event(Event::Applied(kept("a"))), names(&["a"]));
+        assert_eq!(state.revisions_event(Event::Applied(kept("b"))), names(&["a", "b"]));
+        assert_eq!(state.revisions_event(Event::Deleted(kept("b"))), names(&["b"]));
+        assert_eq!(state.revisions_event(Event::Applied(kept("gone"))), names(&[]));
         assert_eq!(state.revisions_event(Event::Reset(Vec::new())), names(&["a", "b"]));
     }
 }

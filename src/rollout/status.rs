@@ -1,12 +1,14 @@
 //! The status that a SidecarSet should have: counts, revision, and conditions as kstatus reads them.
 
 use super::counting::Counts;
+use super::pods::PodIndex;
 use super::revisions::RevisionPlan;
 use super::set::{ObservedSet, UsableSet};
 use crate::api::sidecarset::SidecarSetStatus;
 use crate::cluster::conditions;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use std::fmt::Write;
 
 /// Whether the set does what it says.
 pub const READY: &str = "Ready";
@@ -14,6 +16,25 @@ pub const READY: &str = "Ready";
 pub const RECONCILING: &str = "Reconciling";
 /// Whether somebody has to correct the set.
 pub const STALLED: &str = "Stalled";
+
+/// What is told of the Pods of a set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodsSeen {
+    /// How many there are.
+    pub counts: Counts,
+    /// Of those that record the latest containers and have others, one, with what tells them apart.
+    pub deviating: Option<String>,
+}
+
+impl PodsSeen {
+    /// What is known of the set's Pods.
+    #[must_use]
+    pub fn of(pods: &PodIndex, set: &str) -> Self {
+        let deviating = pods.deviation(set);
+        let deviating = deviating.map(|(pod, deviation)| format!("{}/{}: {deviation}", pod.namespace, pod.name));
+        Self { counts: pods.counts(set), deviating }
+    }
+}
 
 /// The three conditions, told apart by one state.
 struct State {
@@ -29,12 +50,12 @@ struct State {
 pub fn usable(
     set: &ObservedSet,
     usable: &UsableSet,
-    counts: Counts,
+    PodsSeen { counts, deviating }: &PodsSeen,
     revisions: &RevisionPlan,
     now: Timestamp,
 ) -> Option<SidecarSetStatus> {
     let outdated = counts.matched - counts.updated.min(counts.matched);
-    let state = if let Some(problem) = &revisions.unusable_pin {
+    let mut state = if let Some(problem) = &revisions.unusable_pin {
         State::stalled("RevisionMissing", problem)
     } else if usable.updates.left_behind(counts.matched).is_some_and(|left| outdated > left) {
         State {
@@ -53,6 +74,13 @@ pub fn usable(
             message: "new Pods are injected, and no running Pod is to be updated".to_owned(),
         }
     };
+    if let Some(example) = deviating {
+        let _ = write!(
+            state.message,
+            "; Pods that record the latest containers but have others: {}, such as {example}",
+            counts.deviating
+        ); // writing to a String cannot fail
+    }
     let status = SidecarSetStatus {
         observed_generation: set.generation,
         matched_pods: as_i32(counts.matched),
@@ -115,12 +143,13 @@ mod tests {
     }
 
     fn status(spec: &Value, present: &Value, counts: Counts, revisions: &RevisionPlan) -> Option<Value> {
+        let seen = PodsSeen { counts, deviating: None };
         let mut object = set("s", spec);
         object["status"] = present.clone();
         let set = ObservedSet::read(object);
         let now = Timestamp::from_second(LATER).unwrap();
         let status = match &set.usable {
-            Ok(ready) => usable(&set, ready, counts, revisions, now),
+            Ok(ready) => usable(&set, ready, &seen, revisions, now),
             Err(problem) => unusable(&set, problem, now),
         };
         status.map(|status| serde_json::to_value(status).unwrap())
@@ -137,7 +166,7 @@ mod tests {
             .collect()
     }
 
-    const COUNTS: Counts = Counts { matched: 3, updated: 2, ready: 2, updated_ready: 1 };
+    const COUNTS: Counts = Counts { matched: 3, updated: 2, deviating: 0, ready: 2, updated_ready: 1 };
 
     #[test]
     fn the_status_has_the_shape_that_openkruise_writes_and_conditions() {

@@ -1,5 +1,6 @@
 //! Texts that many Pods share, kept once: label keys, images, hashes, names of sets and containers.
 
+use super::fingerprints::Fingerprints;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -14,6 +15,8 @@ pub struct Texts {
     bytes: usize,
     /// Grown to so many bytes, those that nothing holds any more are dropped.
     sweep_at: usize,
+    /// What containers are told apart by, beside texts.
+    pub(super) fingerprints: Fingerprints,
 }
 
 /// Fewer bytes than this are not worth a sweep.

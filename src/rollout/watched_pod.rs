@@ -9,6 +9,9 @@ use serde::de::IgnoredAny;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+/// A container or init container of the spec.
+pub(super) use crate::injection::PodContainer as Container;
+
 /// A Pod of whose labels, containers and annotations more is to be kept is not counted: its author chose them, and there may be
 /// any number of such Pods. A Pod of 60 containers stays below.
 const LARGEST: usize = 64 * 1024;
@@ -48,17 +51,6 @@ pub(super) struct Annotations {
     pub in_place_state: Option<Box<str>>,
     #[serde(rename = "kruise.io/sidecarset-working-hotupgrade-container")]
     pub working_hot_upgrade: Option<Box<str>>,
-}
-
-/// A container or init container of the spec.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Container {
-    pub name: Box<str>,
-    #[serde(default)]
-    pub image: Box<str>,
-    #[serde(default)]
-    pub restart_policy: Option<Box<str>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

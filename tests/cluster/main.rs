@@ -22,6 +22,7 @@ mod server_side_apply;
 mod sidecar_generator;
 mod status;
 mod validation;
+mod verification;
 mod walk;
 mod web;
 
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         status::revisions_keep_what_a_set_was,
         status::a_revision_whose_name_is_taken_gets_another,
         status::a_pinned_revision_is_injected_and_kept_as_those_in_use_are,
+        verification::a_container_that_only_claims_to_be_the_sidecar_is_told_and_replaced,
         dry_run::a_dry_run_leaves_no_trace,
         bad_input::an_invalid_set_is_denied_with_all_causes,
         validation::containers_and_volumes_are_judged_as_in_pods,

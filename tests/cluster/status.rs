@@ -54,7 +54,7 @@ async fn counts_of(case: &Case<Outrigger>, name: &str, strategy: &str) -> Result
 
     let unpullable = json!({"spec": {"containers": [{"name": "sidecar", "image": "unpullable/side:1"}]}});
     pods.patch("bare", &PatchParams::default(), &Patch::Strategic(unpullable)).await?;
-    seen::counts(plane, name, [4, 4, 3, 3]).await?;
+    seen::counts(plane, name, [4, 3, 3, 3]).await?;
     pods.delete("bare", &DeleteParams::default()).await?;
     seen::counts(plane, name, [3, 3, 3, 3]).await?;
     pods.delete("gated", &DeleteParams::default().grace_period(0)).await?;

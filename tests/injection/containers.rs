@@ -88,7 +88,9 @@ fn transfer() -> impl Strategy<Value = Value> {
 
 /// Everything of a container but its name.
 pub fn container_fields() -> impl Strategy<Value = Value> {
-    let image = select(&["example.com/agent:1", "example.com/agent:2", "busybox", "registry:5000/a@sha256:0123"][..]);
+    let digest = "registry:5000/a@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    let image = select(vec!["example.com/agent:1", "example.com/agent:2", "busybox", digest]);
+    let arguments = || option::weighted(0.3, subsequence(&["run", "--fast", "", "$(LEVEL)"][..], 0..=3).prop_shuffle());
     let resources =
         select(vec![None, Some(json!({})), Some(json!({"limits": {"cpu": "100m"}, "claims": [{"name": "gpu"}]}))]);
     let optional = (
@@ -98,10 +100,12 @@ pub fn container_fields() -> impl Strategy<Value = Value> {
         option::weighted(0.3, json_values()),
     );
     let env = option::of(vec(variable(), 0..=4));
-    (image, env, mounts_and_devices(), resources, optional).prop_map(
-        |(image, env, (mounts, devices), resources, (ports, probe, rules, unknown))| {
+    ((image, arguments(), arguments()), env, mounts_and_devices(), resources, optional).prop_map(
+        |((image, command, args), env, (mounts, devices), resources, (ports, probe, rules, unknown))| {
             object([
                 ("image", Some(json!(image))),
+                ("command", command.map(Value::from)),
+                ("args", args.map(Value::from)),
                 ("env", env.map(Value::from)),
                 ("volumeMounts", (!mounts.is_empty()).then(|| json!(mounts))),
                 ("volumeDevices", (!devices.is_empty()).then(|| json!(devices))),

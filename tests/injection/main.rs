@@ -5,6 +5,7 @@ mod containers;
 mod examples;
 mod feature_examples;
 mod metadata;
+mod mutators;
 mod pods;
 mod properties;
 mod reference;

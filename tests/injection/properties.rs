@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use similar::TextDiff;
 
 use crate::api_server::{complete_by_others, default_pod};
+use crate::mutators::{mutated, mutators};
 use crate::reference::{
     DEFAULT_CONTAINER, HASH, HASH_WITHOUT_IMAGE, INJECTED_LIST, Outcome, Request, Set, WORKING, inject, injected_names,
     items,
@@ -16,7 +17,7 @@ use crate::reference::{
 use crate::sets::{LISTS, json_values, namespaces, sets};
 use crate::shape::fault_of_shape;
 use crate::strategies::{Case, cases, mutated_reviews, mutated_sets, review};
-use crate::{Answer, NOW, real, real_on_anything};
+use crate::{Answer, NOW, real, real_on_anything, world};
 
 /// `halves` times half of `PROPTEST_CASES` (256) cases; a failure is kept beside this file and tried first from then on.
 fn config(halves: u32) -> ProptestConfig {
@@ -131,6 +132,31 @@ proptest! {
                 prop_assert!(is_stable || patches_depend_on_each_other(&case) || transfers_from_a_sidecar(&case, &request.pod),
                     "{second:?}\nover {:#}", request.pod);
             }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(config(2))]
+
+    #[test]
+    fn what_others_do_to_a_sidecar_is_left_to_them_whether_its_set_enforces_or_not(
+        mut case in cases(), mutators in mutators(), enforce in any::<bool>()
+    ) {
+        if enforce {
+            let mut sets: Vec<Value> = case.world.sets.iter().map(|set| set.written.clone()).collect();
+            for set in &mut sets {
+                set["metadata"]["annotations"]["outrigger.dev/verify"] = json!("enforce");
+            }
+            case.world.sets = world(&sets, &[]).sets;
+        }
+        if let Answer::Patch(patch) = real(&case.world, &case.request, &case.pod_text) {
+            let pod = mutated(complete_by_others(&default_pod(&patched(&case, &patch)?)), &mutators);
+            let request = Request { pod, ..case.request.clone() };
+            let second = real(&case.world, &request, &request.pod.to_string());
+            let is_stable = matches!(second, Answer::Nothing);
+            prop_assert!(is_stable || patches_depend_on_each_other(&case) || transfers_from_a_sidecar(&case, &request.pod),
+                "{second:?}\nover {:#}", request.pod);
         }
     }
 }

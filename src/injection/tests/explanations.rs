@@ -15,7 +15,7 @@ fn explain(index: &Index, pod: &Value) -> Explanation {
 
 /// Of each set its name, word and sentence.
 #[track_caller]
-fn verdicts(index: &Index, pod: &Value) -> Vec<[String; 3]> {
+pub(super) fn verdicts(index: &Index, pod: &Value) -> Vec<[String; 3]> {
     match explain(index, pod) {
         Explanation::Sets(sets) => {
             sets.into_iter().map(|it| [it.set, it.verdict.word().to_owned(), it.verdict.to_string()]).collect()

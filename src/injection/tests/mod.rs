@@ -5,6 +5,7 @@ mod explanations;
 mod index;
 mod outcomes;
 mod revisions;
+mod verification;
 mod warnings;
 
 use super::{Index, InjectableSet, Injected, Injection, Options, PodRequest, Revision};

@@ -5,7 +5,9 @@
 
 use super::node::{Place, Report};
 use super::syntax;
+use crate::api::keys;
 use crate::api::sidecarset::SidecarSet;
+use crate::injection::verify::Verification;
 use std::collections::BTreeMap;
 
 /// Bytes that all annotations of an object may have together.
@@ -24,7 +26,13 @@ pub(super) fn check(set: &SidecarSet, report: &Report) {
         check_labels(labels, &metadata.field("labels"));
     }
     if let Some(annotations) = &set.metadata.annotations {
-        check_annotations(annotations, &metadata.field("annotations"));
+        let place = metadata.field("annotations");
+        check_annotations(annotations, &place);
+        if let Some(value) =
+            annotations.get(keys::VERIFY).filter(|value| !Verification::VALUES.contains(&value.as_str()))
+        {
+            place.entry(keys::VERIFY).not_supported(value, &Verification::VALUES);
+        }
     }
 }
 
@@ -63,6 +71,16 @@ mod tests {
             rejects(&set(&json!({"name": name}), &json!({})), "metadata.name", reason);
         }
         accepts(&set(&json!({"name": "log-agent-2"}), &json!({})));
+    }
+
+    #[test]
+    fn verification_is_one_of_two() {
+        let with = |value: &str| set(&json!({"name": "s", "annotations": {"outrigger.dev/verify": value}}), &json!({}));
+        accepts(&with("enforce"));
+        accepts(&with("warn"));
+        for wrong in ["", "true", "Enforce"] {
+            rejects(&with(wrong), "metadata.annotations[outrigger.dev/verify]", "FieldValueNotSupported");
+        }
     }
 
     #[test]

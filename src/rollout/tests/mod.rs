@@ -43,11 +43,30 @@ impl PodBuilder {
         self.annotation("kruise.io/sidecarset-injected-list", set).annotation("kruise.io/sidecarset-hash", &record)
     }
 
-    /// With a container that runs its image.
+    /// With a container that was injected, hot or not, and runs its image.
     pub fn container(mut self, name: &str, image: &str) -> Self {
         let status = json!({"name": name, "image": image, "imageID": image, "ready": true});
-        self.list("/spec/containers").push(json!({"name": name, "image": image}));
+        let version = |variable: &str, key: &str| {
+            let path = format!("metadata.annotations['{key}.sidecarset.kruise.io/{name}']");
+            json!({"name": variable, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}})
+        };
+        let mark = json!({"name": "IS_INJECTED", "value": "true"});
+        let env = [mark, version("SIDECARSET_VERSION", "version"), version("SIDECARSET_VERSION_ALT", "versionalt")];
+        self.list("/spec/containers").push(json!({"name": name, "image": image, "env": env}));
         self.list("/status/containerStatuses").push(status);
+        self
+    }
+
+    pub fn init_containers(mut self, containers: &Value) -> Self {
+        self.0["spec"]["initContainers"] = containers.clone();
+        self
+    }
+
+    /// With other fields of a container.
+    pub fn changed(mut self, name: &str, fields: &Value) -> Self {
+        for container in self.list("/spec/containers").iter_mut().filter(|container| container["name"] == name) {
+            container.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        }
         self
     }
 
