@@ -2,6 +2,7 @@
 
 use super::go_json::write_text;
 use super::pod_security::{self, Finding};
+use super::re2::Patterns;
 use super::resources::CompiledPolicy;
 use super::sharing::{Additions, TransferSource};
 use crate::api::decode::FieldError;
@@ -85,10 +86,14 @@ impl InjectableContainer {
     ///
     /// # Errors
     /// When its `resourcesPolicy` cannot be compiled.
-    pub fn of(container: &SidecarContainer, may_be_hot: bool, field: &str) -> Result<Vec<Self>, FieldError> {
-        let policy = container.resources_policy.as_ref();
-        let policy =
-            policy.map(|policy| CompiledPolicy::compile(policy, &format!("{field}.resourcesPolicy"))).transpose()?;
+    pub fn of(
+        container: &SidecarContainer,
+        may_be_hot: bool,
+        field: &str,
+        patterns: &mut Patterns,
+    ) -> Result<Vec<Self>, FieldError> {
+        let compile = |policy| CompiledPolicy::compile(policy, &format!("{field}.resourcesPolicy"), patterns);
+        let policy = container.resources_policy.as_ref().map(compile).transpose()?;
         let named = |name: &str, hot: Option<HotTwin>| Self::new(container, name, hot, policy.clone());
         let hot = container.upgrade_strategy.upgrade_type == Some(UpgradeType::HotUpgrade);
         if !(hot && may_be_hot) {

@@ -90,7 +90,8 @@ impl Snapshot {
         };
         let matching = self.matching(pod, request);
         let names: HashSet<&str> = matching.iter().map(|entry| entry.set.name.as_str()).collect();
-        let canaries = matching.iter().rev().filter_map(|entry| Some((entry.set.canary_of.as_deref()?, &entry.set.name)));
+        let canaries =
+            matching.iter().rev().filter_map(|entry| Some((entry.set.canary_of.as_deref()?, &entry.set.name)));
         let canaries: HashMap<&str, &String> = canaries.collect(); // of several the first
         let outcomes = injected.iter().flat_map(|injected| &injected.sets);
         let outcomes: HashMap<&str, &InjectedSet> = outcomes.map(|outcome| (outcome.name.as_str(), outcome)).collect();

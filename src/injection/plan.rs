@@ -115,9 +115,8 @@ impl<'a, 's> Plan<'a, 's> {
 
     pub fn containers(&mut self, list: List) -> Result<(), InjectError> {
         let of_sets = self.matches.iter().enumerate();
-        let mut injected: Vec<(usize, &Match<'s>, &'s InjectableContainer)> = of_sets
-            .flat_map(|(set, m)| list.of(m.content).iter().map(move |container| (set, m, container)))
-            .collect();
+        let mut injected: Vec<(usize, &Match<'s>, &'s InjectableContainer)> =
+            of_sets.flat_map(|(set, m)| list.of(m.content).iter().map(move |container| (set, m, container))).collect();
         if list == List::Init {
             injected.sort_by(|(_, _, a), (_, _, b)| a.name.cmp(&b.name)); // stable: OpenKruise's order over all sets
         }
@@ -220,7 +219,7 @@ impl<'a, 's> Plan<'a, 's> {
         list: List,
         container: &InjectableContainer,
         policy: &CompiledPolicy,
-    ) -> Result<String, Denial> {
+    ) -> Result<String, InjectError> {
         let denial = |problem: String| Denial {
             set: m.name.to_owned(),
             field: format!("spec.{} {:?} resourcesPolicy", list.field(), container.name),
@@ -236,8 +235,10 @@ impl<'a, 's> Plan<'a, 's> {
                 requests: amounts(resources.requests.as_ref()),
             })
             .collect();
-        let computed = policy.resources(&targets).map_err(|error| denial(error.to_string()))?;
-        serde_json::to_string(&computed).map_err(|error| denial(error.to_string()))
+        let computed = policy.resources(targets.iter().take_while(|_| self.request.go_on().is_ok()));
+        self.request.go_on()?;
+        let computed = computed.map_err(|error| denial(error.to_string()))?;
+        serde_json::to_string(&computed).map_err(|error| denial(error.to_string()).into())
     }
 
     /// The Pod's native sidecars and app containers that no set names, with their resources, for all policies.
@@ -371,12 +372,7 @@ impl<'a, 's> Plan<'a, 's> {
         }
     }
 
-    pub fn metadata(
-        &mut self,
-        hashes: &Record<'_>,
-        without_image: &Record<'_>,
-        default_container: bool,
-    ) {
+    pub fn metadata(&mut self, hashes: &Record<'_>, without_image: &Record<'_>, default_container: bool) {
         let mut values: Vec<(String, String)> =
             self.patched.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
         values.extend(self.record(hashes, without_image));

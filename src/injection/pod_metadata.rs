@@ -25,7 +25,9 @@ pub(super) enum MergeError {
     Existing,
     #[error("the set's value is no JSON object to merge")]
     Patch,
-    #[error("the Pod's value has more than {MAX_LENGTH} bytes, which are the most that all annotations may have: shorten it")]
+    #[error(
+        "the Pod's value has more than {MAX_LENGTH} bytes, which are the most that all annotations may have: shorten it"
+    )]
     Length,
     #[error("objects stand more than {MAX_DEPTH} deep in each other")]
     Depth,

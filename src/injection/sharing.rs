@@ -169,10 +169,7 @@ impl<'a> Offer<'a> {
     }
 
     /// Variables that `transferEnv` asks for, as far as they are found; of one set twice the last, which is the one that counts.
-    fn transferred<'n>(
-        &self,
-        sources: &[(&'n str, &'n TransferSource)],
-    ) -> HashMap<(&'n str, &'n str), &'a str>
+    fn transferred<'n>(&self, sources: &[(&'n str, &'n TransferSource)]) -> HashMap<(&'n str, &'n str), &'a str>
     where
         'a: 'n,
     {

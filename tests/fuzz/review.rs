@@ -1,6 +1,5 @@
 //! What must hold for any SidecarSets and any body of a review. Shared by the fuzzer and the replay of its corpus.
 
-use std::sync::atomic::AtomicBool;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
@@ -9,6 +8,7 @@ use outrigger::api::decode;
 use outrigger::injection::{Index, InjectableSet, Options, Revision, Snapshot};
 use outrigger::telemetry::Metrics;
 use serde_json::{Value, json};
+use std::sync::atomic::AtomicBool;
 
 /// An input is a JSON list of SidecarSets and `ControllerRevisions`, a zero byte, and the body of a review.
 ///

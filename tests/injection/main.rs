@@ -2,8 +2,11 @@
 
 mod api_server;
 mod containers;
+mod cost;
 mod examples;
 mod feature_examples;
+#[path = "../../benches/large/mod.rs"]
+mod large;
 mod metadata;
 mod pods;
 mod properties;
@@ -12,7 +15,6 @@ mod sets;
 mod shape;
 mod strategies;
 
-use std::sync::atomic::AtomicBool;
 use jiff::Timestamp;
 use outrigger::admission::mutate_pod;
 use outrigger::api::decode;
@@ -21,6 +23,7 @@ use outrigger::injection::{Index, InjectableSet, Injection, Options, PodRequest,
 use outrigger::telemetry::Metrics;
 use reference::{Request, Set, World};
 use serde_json::Value;
+use std::sync::atomic::AtomicBool;
 
 /// The time of every review.
 const NOW: &str = "2026-01-02T03:04:05Z";

@@ -6,7 +6,8 @@ use super::queues;
 use super::trust::Trust;
 use crate::admission::registration::{BreakGlass, Published, Registrar, Registration, Widening};
 use crate::admission::{
-    Answer, Cache, Handler, ServingCertificate, Work, at_once, convert, mutate_pod, mutate_sidecarset, validate_sidecarset,
+    Answer, Cache, Handler, ServingCertificate, Work, at_once, convert, mutate_pod, mutate_sidecarset,
+    validate_sidecarset,
 };
 use crate::api::keys;
 use crate::api::sidecarset::SidecarSet;
