@@ -20,7 +20,7 @@ use std::error::Error;
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// As in the server.
 #[cfg(target_os = "linux")]
@@ -160,7 +160,7 @@ fn milliseconds(review: &str, spec: &Value) -> Result<f64, Box<dyn Error>> {
     index.apply_set(InjectableSet::new(decode::sidecarset(large::sidecarset(spec))?)?);
     let (snapshot, metrics, waited_for) = (index.snapshot(), Metrics::new(), AtomicBool::new(false));
     let times = (0..5).map(|_| {
-        let begun = Instant::now();
+        let begun = std::time::Instant::now();
         black_box(mutate_pod::answer(review.as_bytes(), &waited_for, &snapshot, Timestamp::UNIX_EPOCH, &metrics));
         begun.elapsed().as_secs_f64() * 1e3
     });

@@ -259,7 +259,7 @@ fn version_variables(name: &str) -> [String; 2] {
 
 fn mounted_volumes(template: &Map<String, Value>) -> Vec<String> {
     let mounts = ["volumeMounts", "volumeDevices"].iter().filter_map(|list| template.get(*list)?.as_array()).flatten();
-    let mut named = HashSet::new();
-    let names = mounts.filter_map(|mount| mount.get("name")?.as_str()).filter(|name| named.insert(*name));
+    let mut seen = HashSet::new();
+    let names = mounts.filter_map(|mount| mount.get("name")?.as_str()).filter(|name| seen.insert(*name));
     names.map(str::to_owned).collect()
 }
