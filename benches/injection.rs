@@ -1,7 +1,8 @@
 //! The way of one review inside the process, without TLS and HTTP: how much dearer its answer is than reading its envelope, for
-//! Pods of several sizes and up to 10,000 SidecarSets. `cargo bench --bench injection`.
+//! Pods of several sizes and up to 10,000 SidecarSets, and what very large Pods cost. `cargo bench --bench injection`.
 
 mod cases;
+mod large;
 
 use cases::{Matching, NAMESPACE};
 use criterion::{BenchmarkId, Criterion};
@@ -51,7 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     criterion.final_summary();
     print_ratios(saved.path());
     print_goals(saved.path());
-    Ok(())
+    print_large()
 }
 
 /// The least that any answer must do: read the envelope and skip the object.
@@ -135,6 +136,35 @@ fn print_goals(saved: &Path) {
         let Some(measured) = measured else { continue };
         println!("| {what} | {measured:.2} | <= {goal} | {} |", if measured <= goal { "met" } else { "MISSED" });
     }
+}
+
+/// How many of one thing a large Pod has.
+const MANY: usize = 30_000;
+
+/// What Pods cost that have very many of one thing, under a set that takes nothing from them and one that looks at them all.
+fn print_large() -> Result<(), Box<dyn Error>> {
+    println!("\n| {MANY} | body | sharing nothing | all of them | |\n|---|---|---|---|---|");
+    for shape in large::SHAPES {
+        let review = cases::review(&(shape.pod)(MANY));
+        let nothing = milliseconds(&review, &large::shares_nothing())?;
+        let all = milliseconds(&review, &(shape.spec)(MANY))?;
+        let size = review.len() / 1024;
+        println!("| {} | {size} KiB | {nothing:.1} ms | {all:.1} ms | {:.1}x |", shape.name, all / nothing);
+    }
+    Ok(())
+}
+
+/// Of the fastest of some reviews under a set of this spec.
+fn milliseconds(review: &str, spec: &Value) -> Result<f64, Box<dyn Error>> {
+    let mut index = Index::new(Options::default());
+    index.apply_set(InjectableSet::new(decode::sidecarset(large::sidecarset(spec))?)?);
+    let (snapshot, metrics, waited_for) = (index.snapshot(), Metrics::new(), AtomicBool::new(false));
+    let times = (0..5).map(|_| {
+        let begun = std::time::Instant::now();
+        black_box(mutate_pod::answer(review.as_bytes(), &waited_for, &snapshot, Timestamp::UNIX_EPOCH, &metrics));
+        begun.elapsed().as_secs_f64() * 1e3
+    });
+    Ok(times.fold(f64::INFINITY, f64::min))
 }
 
 fn envelope(saved: &Path, containers: usize) -> Option<f64> {

@@ -97,15 +97,17 @@ pub const SHAPES: [Shape; 11] = [
     Shape {
         name: "containers beside computed resources",
         pod: |n| {
-            let containers = each(n, |i| {
-                json!({"name": format!("app-{i}"), "image": "x:1", "resources": {"requests": {"cpu": "1m"}}})
-            });
+            let containers = each(
+                n,
+                |i| json!({"name": format!("app-{i}"), "image": "x:1", "resources": {"requests": {"cpu": "1m"}}}),
+            );
             pod(containers.as_array().map_or(&[], Vec::as_slice), json!({}), json!({}))
         },
         spec: |n| {
             let computed = json!({"targetContainersNameRegex": "^app-[0-9]*$", "targetContainersMode": "sum",
                                   "resourcesExpr": {"requests": {"cpu": "cpu*10%"}}});
-            let mut containers = (0..n / 4).map(|i| json!({"name": format!("own-{i}"), "image": "x:1"})).collect::<Vec<_>>();
+            let mut containers =
+                (0..n / 4).map(|i| json!({"name": format!("own-{i}"), "image": "x:1"})).collect::<Vec<_>>();
             containers.push(json!({"name": "computed", "image": "x:1", "resourcesPolicy": computed}));
             spec(json!({"containers": containers}))
         },

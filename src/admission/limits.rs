@@ -28,7 +28,7 @@ pub struct Limits {
     /// How long reading one body may take. Default 10 s.
     pub body_timeout: Duration,
     /// Bytes up to which a body is handled on the thread that serves its connection; a larger one goes to a thread that may be
-    /// busy for long. Default 256 KiB, which is handled in a few milliseconds.
+    /// busy for long. Default 64 KiB, which is handled in about a millisecond.
     pub inline: usize,
 }
 
@@ -90,7 +90,7 @@ const MIB: u32 = 1024 * 1024;
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { reviews: 256, bytes: 64 * MIB, body: 7 * MIB, body_timeout: Duration::from_secs(10), inline: 256 * KIB }
+        Self { reviews: 256, bytes: 64 * MIB, body: 7 * MIB, body_timeout: Duration::from_secs(10), inline: 64 * KIB }
     }
 }
 

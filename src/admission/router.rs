@@ -185,3 +185,15 @@ impl Endpoint {
         Reply::text(500, "the webhook failed on this review, by a fault of its own; see its log\n")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_caller_waits_as_long_as_its_query_says() {
+        let seconds = |query| patience(query).as_secs();
+        assert_eq!((seconds("timeout=5s"), seconds("a=b&timeout=1m"), seconds("")), (5, 30, 10));
+        assert_eq!((seconds("timeout=0s"), seconds("timeout=x"), seconds("timeouts=5s")), (10, 10, 10));
+    }
+}

@@ -2,6 +2,7 @@
 
 use super::go_json::write_text;
 use super::pod_security::{self, Finding};
+use super::re2::Patterns;
 use super::resources::CompiledPolicy;
 use super::sharing::{Additions, TransferSource};
 use super::verify::FixedContainer;
@@ -91,10 +92,14 @@ impl InjectableContainer {
     ///
     /// # Errors
     /// When its `resourcesPolicy` cannot be compiled.
-    pub fn of(container: &SidecarContainer, is_sidecar: bool, field: &str) -> Result<Vec<Self>, FieldError> {
-        let policy = container.resources_policy.as_ref();
-        let policy =
-            policy.map(|policy| CompiledPolicy::compile(policy, &format!("{field}.resourcesPolicy"))).transpose()?;
+    pub fn of(
+        container: &SidecarContainer,
+        is_sidecar: bool,
+        field: &str,
+        patterns: &mut Patterns,
+    ) -> Result<Vec<Self>, FieldError> {
+        let compile = |policy| CompiledPolicy::compile(policy, &format!("{field}.resourcesPolicy"), patterns);
+        let policy = container.resources_policy.as_ref().map(compile).transpose()?;
         let named = |name: &str, hot: Option<HotTwin>| Self::new(container, name, is_sidecar, hot, policy.clone());
         let hot = container.upgrade_strategy.upgrade_type == Some(UpgradeType::HotUpgrade);
         if !(hot && is_sidecar) {
@@ -275,7 +280,7 @@ fn version_variables(name: &str) -> [String; 2] {
 
 fn mounted_volumes(template: &Map<String, Value>) -> Vec<String> {
     let mounts = ["volumeMounts", "volumeDevices"].iter().filter_map(|list| template.get(*list)?.as_array()).flatten();
-    let mut named = HashSet::new();
-    let names = mounts.filter_map(|mount| mount.get("name")?.as_str()).filter(|name| named.insert(*name));
+    let mut seen = HashSet::new();
+    let names = mounts.filter_map(|mount| mount.get("name")?.as_str()).filter(|name| seen.insert(*name));
     names.map(str::to_owned).collect()
 }

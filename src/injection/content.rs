@@ -5,6 +5,7 @@ use super::go_json::write_text;
 use super::hash::{Hashes, canonical_containers, hashes};
 use super::inject::List;
 use super::pod_security::{self, Finding};
+use super::re2::Patterns;
 use super::verify::{FixedContainer, Images};
 use crate::api::decode::FieldError;
 use crate::api::sidecarset::{PatchPodMetadata, SidecarContainer, SidecarSetSpec};
@@ -60,14 +61,13 @@ impl Content {
     /// it cannot have.
     pub fn new(spec: &SidecarSetSpec) -> Result<Self, FieldError> {
         let hashes = hashes(spec)?;
-        let mut names = BTreeSet::new();
-        let init_containers = containers(
+        let mut brought = Brought::default();
+        let init_containers = brought.containers(
             spec.init_containers.as_deref(),
             "spec.initContainers",
             SidecarContainer::restarts_always,
-            &mut names,
         )?;
-        let containers = containers(spec.containers.as_deref(), "spec.containers", |_| true, &mut names)?;
+        let containers = brought.containers(spec.containers.as_deref(), "spec.containers", |_| true)?;
         if init_containers.is_empty() && containers.is_empty() {
             let problem = "a set needs at least one container or init container";
             return Err(FieldError::new("spec.containers", problem));
@@ -174,26 +174,37 @@ fn volumes(volumes: &[Map<String, Value>]) -> Result<Vec<InjectableVolume>, Fiel
     Ok(injectable)
 }
 
-fn containers(
-    containers: Option<&[SidecarContainer]>,
-    field: &str,
-    is_sidecar: impl Fn(&SidecarContainer) -> bool,
-    names: &mut BTreeSet<String>,
-) -> Result<Vec<InjectableContainer>, FieldError> {
-    let mut injectable = Vec::new();
-    for (index, container) in containers.unwrap_or_default().iter().enumerate() {
-        if container.name().is_empty() {
-            return Err(FieldError::new(format!("{field}[{index}].name"), "required"));
-        }
-        for container in InjectableContainer::of(container, is_sidecar(container), &format!("{field}[{index}]"))? {
-            if !names.insert(container.name.clone()) {
-                let problem = format!("another container of this set is named {:?}", container.name);
-                return Err(FieldError::new(format!("{field}[{index}].name"), problem));
+/// What the containers of a set may bring only once, or only so much of.
+#[derive(Default)]
+struct Brought {
+    names: HashSet<String>,
+    patterns: Patterns,
+}
+
+impl Brought {
+    fn containers(
+        &mut self,
+        containers: Option<&[SidecarContainer]>,
+        field: &str,
+        is_sidecar: impl Fn(&SidecarContainer) -> bool,
+    ) -> Result<Vec<InjectableContainer>, FieldError> {
+        let mut injectable = Vec::new();
+        for (index, container) in containers.unwrap_or_default().iter().enumerate() {
+            let field = format!("{field}[{index}]");
+            if container.name().is_empty() {
+                return Err(FieldError::new(format!("{field}.name"), "required"));
             }
-            injectable.push(container);
+            let all = InjectableContainer::of(container, is_sidecar(container), &field, &mut self.patterns)?;
+            for container in all {
+                if !self.names.insert(container.name.clone()) {
+                    let problem = format!("another container of this set is named {:?}", container.name);
+                    return Err(FieldError::new(format!("{field}.name"), problem));
+                }
+                injectable.push(container);
+            }
         }
+        Ok(injectable)
     }
-    Ok(injectable)
 }
 
 /// `{"name":…}` as JSON text.

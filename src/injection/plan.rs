@@ -246,7 +246,7 @@ impl<'a, 's> Plan<'a, 's> {
         list: List,
         container: &InjectableContainer,
         policy: &CompiledPolicy,
-    ) -> Result<String, Denial> {
+    ) -> Result<String, InjectError> {
         let denial = |problem: String| Denial {
             set: m.name.to_owned(),
             field: format!("spec.{} {:?} resourcesPolicy", list.field(), container.name),
@@ -262,8 +262,10 @@ impl<'a, 's> Plan<'a, 's> {
                 requests: amounts(resources.requests.as_ref()),
             })
             .collect();
-        let computed = policy.resources(&targets).map_err(|error| denial(error.to_string()))?;
-        serde_json::to_string(&computed).map_err(|error| denial(error.to_string()))
+        let computed = policy.resources(targets.iter().take_while(|_| self.request.go_on().is_ok()));
+        self.request.go_on()?;
+        let computed = computed.map_err(|error| denial(error.to_string()))?;
+        serde_json::to_string(&computed).map_err(|error| denial(error.to_string()).into())
     }
 
     /// The Pod's native sidecars and app containers that no set names, with their resources, for all policies.

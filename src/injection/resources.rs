@@ -9,13 +9,14 @@
 //! The expressions turn the aggregates into the sidecar's resources; where there is no expression, the resource is not set.
 
 use super::expression::{Expression, ExpressionError, Resource};
-use super::re2::Re2;
+use super::re2::{Patterns, Re2};
 use super::sharing::LONGEST_NAME;
 use crate::api::decode::FieldError;
 use crate::api::quantity::{Quantity, QuantityError};
 use crate::api::sidecarset::{ResourceExpressions, ResourcesPolicy, TargetContainersMode};
 use serde::Serialize;
 use std::fmt;
+use std::sync::Arc;
 use thiserror::Error;
 
 /// Something for each of the two resources.
@@ -54,7 +55,7 @@ pub struct ComputedResources {
 /// A policy, ready for Pods.
 #[derive(Clone, Debug)]
 pub struct CompiledPolicy {
-    names: Re2,
+    names: Arc<Re2>,
     mode: TargetContainersMode,
     limits: PerResource<Expression>,
     requests: PerResource<Expression>,
@@ -111,12 +112,13 @@ pub enum PolicyError {
 }
 
 impl CompiledPolicy {
-    /// Compiles the policy; `field` is where it stands, for the error.
+    /// Compiles the policy; `field` is where it stands, for the error. `patterns` has those of the set's other policies.
     ///
     /// # Errors
-    /// When the regular expression or one of the expressions cannot be parsed.
-    pub fn compile(policy: &ResourcesPolicy, field: &str) -> Result<Self, FieldError> {
-        let names = Re2::new(&policy.target_containers_name_regex)
+    /// When the regular expression or one of the expressions cannot be parsed, or the set's regular expressions are too large.
+    pub fn compile(policy: &ResourcesPolicy, field: &str, patterns: &mut Patterns) -> Result<Self, FieldError> {
+        let names = patterns
+            .compile(&policy.target_containers_name_regex)
             .map_err(|e| FieldError { field: format!("{field}.targetContainersNameRegex"), problem: e.to_string() })?;
         let compile = |part: Part, expressions: Option<&ResourceExpressions>| {
             PerResource::try_from_fn(|resource| match (expressions, resource) {
@@ -145,9 +147,12 @@ impl CompiledPolicy {
     ///
     /// # Errors
     /// When it selects none, when a quantity of a selected one cannot be read, or when an expression fails.
-    pub fn resources(&self, containers: &[TargetContainer<'_>]) -> Result<ComputedResources, PolicyError> {
+    pub fn resources<'c, 't: 'c>(
+        &self,
+        containers: impl IntoIterator<Item = &'c TargetContainer<'t>>,
+    ) -> Result<ComputedResources, PolicyError> {
         // No Pod has longer names, and what an expression costs grows with the text.
-        let of_pods = containers.iter().filter(|container| container.name.len() <= LONGEST_NAME);
+        let of_pods = containers.into_iter().filter(|container| container.name.len() <= LONGEST_NAME);
         let targets: Vec<_> = of_pods.filter(|container| self.names.is_match(container.name)).collect();
         if targets.is_empty() {
             return Err(PolicyError::NoTarget { pattern: self.names.as_str().to_owned() });
@@ -246,7 +251,7 @@ mod tests {
 
     fn policy(yaml: &str) -> CompiledPolicy {
         let policy: ResourcesPolicy = serde_saphyr::from_str(yaml).unwrap_or_else(|e| panic!("{e}"));
-        CompiledPolicy::compile(&policy, "policy").unwrap_or_else(|e| panic!("{e}"))
+        CompiledPolicy::compile(&policy, "policy", &mut Patterns::default()).unwrap_or_else(|e| panic!("{e}"))
     }
 
     fn amounts<'a>(cpu: &'a str, memory: &'a str) -> PerResource<&'a str> {
@@ -369,7 +374,7 @@ mod tests {
             ("{targetContainersMode: sum, resourcesExpr: {requests: {memory: x}}}", "p.resourcesExpr.requests.memory"),
         ] {
             let policy: ResourcesPolicy = serde_saphyr::from_str(yaml).unwrap_or_else(|e| panic!("{e}"));
-            let error = CompiledPolicy::compile(&policy, "p").map(drop).map_err(|e| e.field);
+            let error = CompiledPolicy::compile(&policy, "p", &mut Patterns::default()).map(drop).map_err(|e| e.field);
             assert_eq!(error, Err(field.to_owned()));
         }
     }

@@ -1,5 +1,6 @@
 //! The webhook server as its clients see it: requests without a socket, then connections, then the end of the server.
 
+mod abandoned;
 mod certificates;
 mod connections;
 mod drain;

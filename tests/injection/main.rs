@@ -2,8 +2,11 @@
 
 mod api_server;
 mod containers;
+mod cost;
 mod examples;
 mod feature_examples;
+#[path = "../../benches/large/mod.rs"]
+mod large;
 mod metadata;
 mod mutators;
 mod pods;

@@ -1,4 +1,4 @@
-//! Regular expressions with the syntax and the meaning of RE2 (Go's `regexp`), matched by the `regex` crate.
+//! Regular expressions with the syntax and the meaning of RE2 (Go's `regexp`), matched by the engine of the `regex` crate.
 //!
 //! The two languages are close, not equal: a pattern is read by RE2's rules and written anew for `regex`. What RE2 refuses is
 //! refused (`a**`, `a{1001}`, `(?x)`, look-around, back-references …). Only whether a text matches can be asked, so groups
@@ -7,13 +7,18 @@
 //! What differs from Go:
 //! * refused here: surrogates (`\x{D800}`), which no text has; a repetition right behind a flag group or an empty `\Q\E`
 //!   (`a(?i)*`); more than 1000 repetitions in all of something nested in a `{0}`; groups nested deeper than about a hundred; patterns of more than
-//!   [`MAX_LENGTH`] bytes, or that compile to more than [`SIZE_LIMIT`] bytes;
+//!   [`MAX_LENGTH`] bytes, or that compile to more than [`SIZE_LIMIT`] bytes; those of one SidecarSet that together take more than
+//!   [`SET_LIMIT`] bytes;
 //! * accepted here: the short names of scripts and an `Is` in front of names (`\p{Grek}`, `\p{IsGreek}`);
 //! * the Unicode version is that of the `regex` crate.
 
+mod patterns;
 mod translate;
 
-use regex::{Regex, RegexBuilder};
+pub use patterns::{Patterns, SET_LIMIT};
+
+use regex_automata::meta::Regex;
+use regex_automata::nfa::thompson::WhichCaptures;
 use thiserror::Error;
 
 /// The longest pattern, in bytes.
@@ -50,12 +55,27 @@ impl Re2 {
             return Err(Re2Error { pattern, problem: format!("it is longer than {MAX_LENGTH} bytes") });
         }
         let translated = translate::translate(pattern).map_err(|problem| error(problem.to_string()))?;
-        let regex = RegexBuilder::new(&translated).size_limit(SIZE_LIMIT).build().map_err(|problem| match problem {
-            regex::Error::CompiledTooBig(_) => error(format!("it compiles to more than {SIZE_LIMIT} bytes")),
+        let config = Regex::config()
+            .nfa_size_limit(Some(SIZE_LIMIT))
+            .which_captures(WhichCaptures::None)
+            // They remember the texts before, for each thread, in memory that is counted nowhere.
+            .hybrid(false)
+            .dfa(false);
+        let regex = Regex::builder().configure(config).build(&translated).map_err(|problem| {
+            if problem.size_limit().is_some() {
+                return error(format!("it compiles to more than {SIZE_LIMIT} bytes"));
+            }
+            let problem = problem.syntax_error().map_or_else(|| problem.to_string(), ToString::to_string);
             // Its last line says what is wrong; the others show the translated pattern, which the user has never seen.
-            problem => error(problem.to_string().lines().last().unwrap_or_default().to_owned()),
+            error(problem.lines().last().unwrap_or_default().to_owned())
         })?;
         Ok(Self { pattern: pattern.to_owned(), regex })
+    }
+
+    /// Bytes that it takes, with what one thread needs for matching.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.regex.memory_usage() + self.regex.create_cache().memory_usage()
     }
 
     /// Whether some part of `text` matches.

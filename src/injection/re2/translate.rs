@@ -1,9 +1,9 @@
-//! Reads a pattern by the rules of RE2 and writes one of the same meaning for the `regex` crate.
+//! Reads a pattern by the rules of RE2 and writes one of the same meaning for `regex-automata`.
 //!
 //! Every construct is written in the form that leaves no room for extensions: characters with a meaning as `\u{…}`, the classes
 //! of Perl as ASCII ranges (there they are Unicode's), word boundaries as those of ASCII, all groups without a capture.
 
-use regex::Regex;
+use regex_automata::meta::Regex;
 use thiserror::Error;
 
 /// RE2 allows no more repetitions, those of nested operators multiplied.

@@ -3,6 +3,7 @@
 mod denials;
 mod explanations;
 mod index;
+mod large;
 mod outcomes;
 mod revisions;
 mod verification;

@@ -146,6 +146,13 @@ mod tests {
         validate(set, None, &World::default())
     }
 
+    #[test]
+    fn of_very_many_faults_a_thousand_are_told() {
+        let containers = |count: usize| (0..count).map(|i| json!({"name": format!("c{i}")})).collect::<Vec<_>>();
+        assert_eq!(causes(&spec(&json!({"containers": containers(900)}))).len(), 900);
+        assert_eq!(causes(&spec(&json!({"containers": containers(5_000)}))).len(), 1_000);
+    }
+
     pub(super) fn accepts(set: &SidecarSet) {
         let causes: Vec<_> = causes(set).iter().map(ToString::to_string).collect();
         assert!(causes.is_empty(), "{causes:#?}");

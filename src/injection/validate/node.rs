@@ -7,6 +7,9 @@ use super::cause::{Cause, Reason};
 use serde_json::{Map, Value};
 use std::cell::RefCell;
 
+/// More is not said of one object: its author has enough to correct, and looking for a cause among others takes time.
+const MOST_CAUSES: usize = 1_000;
+
 /// Collects causes, each once.
 #[derive(Debug, Default)]
 pub(super) struct Report(RefCell<Vec<Cause>>);
@@ -52,6 +55,9 @@ impl Report {
 
     /// A field of the wrong type, found elsewhere; skipped where this place has been reported already.
     pub fn add_type_error(&self, field: &str, problem: &str) {
+        if self.0.borrow().len() >= MOST_CAUSES {
+            return;
+        }
         let plain = |path: &str| path.replace('[', ".").replace(']', "");
         if !self.0.borrow().iter().any(|cause| plain(&cause.field) == plain(field)) {
             self.root(field).add(Reason::TypeInvalid, Value::Null, problem);
@@ -86,6 +92,9 @@ impl Place<'_> {
     }
 
     fn add(&self, reason: Reason, value: Value, detail: &str) {
+        if self.report.0.borrow().len() >= MOST_CAUSES {
+            return;
+        }
         let message = reason.message(&value, detail);
         let cause = Cause { field: self.path.clone(), reason, message, identity: self.identity.clone(), value };
         let mut causes = self.report.0.borrow_mut();

@@ -7,9 +7,10 @@ use super::container::Kind;
 use super::node::{Node, Place};
 use crate::api::sidecarset::{ResourceExpressions, SidecarContainer};
 use crate::injection::expression::{Expression, Resource};
-use crate::injection::re2::{Re2, Re2Error};
+use crate::injection::re2::{Patterns, Re2Error};
 
-pub(super) fn check(kind: Kind, container: &SidecarContainer, place: &Place<'_>) {
+/// `patterns` has the expressions of the set's containers before.
+pub(super) fn check(kind: Kind, container: &SidecarContainer, place: &Place<'_>, patterns: &mut Patterns) {
     let Some(policy) = &container.resources_policy else { return };
     let resources = Node::new(place.field("resources"), container.template.get("resources"));
     let place = place.field("resourcesPolicy");
@@ -20,7 +21,7 @@ pub(super) fn check(kind: Kind, container: &SidecarContainer, place: &Place<'_>)
         place.forbidden(None, "resourcesPolicy is only supported for containers with RestartPolicy Always");
     }
     let regex = &policy.target_containers_name_regex;
-    if let Err(Re2Error { problem, .. }) = Re2::new(regex) {
+    if let Err(Re2Error { problem, .. }) = patterns.compile(regex) {
         let detail = format!("invalid regex pattern: {problem}");
         place.field("targetContainersNameRegex").invalid(regex.as_str(), &detail);
     }

@@ -4,15 +4,19 @@
 
 use super::node::Report;
 use crate::api::sidecarset::{SidecarSet, UpgradeType};
+use std::collections::HashMap;
 
 pub(super) fn check(set: &SidecarSet, old: &SidecarSet, report: &Report) {
     let place = report.root("spec").field("containers");
     // Such a set was stored before there was a webhook, and into no Pod was it ever injected: it may be repaired.
     let was_unusable = old.spec.containers.iter().flatten().any(|before| before.name().is_empty());
+    // of equal names the first counts
+    let all_before: HashMap<&str, _> =
+        old.spec.containers.iter().flatten().rev().map(|before| (before.name(), before)).collect();
     for (index, container) in set.spec.containers.iter().flatten().enumerate() {
         let name = container.name();
         let place = place.item(index, name);
-        let Some(before) = old.spec.containers.iter().flatten().find(|before| before.name() == name) else {
+        let Some(before) = all_before.get(name) else {
             if was_unusable {
                 continue;
             }

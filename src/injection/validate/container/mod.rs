@@ -16,6 +16,7 @@ use super::node::{Body, Place, Report};
 use super::syntax;
 use super::volumes::Volumes;
 use crate::api::sidecarset::{SidecarContainer, SidecarSetSpec, UpgradeType};
+use crate::injection::re2::Patterns;
 use std::collections::BTreeSet;
 
 /// Which list a container stands in, and how it behaves there.
@@ -87,6 +88,7 @@ pub(super) fn check(spec: &SidecarSetSpec, volumes: &Volumes<'_>, report: &Repor
     }
     let mut names = BTreeSet::new();
     let mut host_ports = BTreeSet::new();
+    let mut patterns = Patterns::default();
     for (kind, container, place) in all(spec, report) {
         let body = Body { place, fields: &container.template };
         check_name(kind, container, &body.place, &mut names);
@@ -97,7 +99,7 @@ pub(super) fn check(spec: &SidecarSetSpec, volumes: &Volumes<'_>, report: &Repor
         } else {
             ports::check(&body, &mut host_ports);
         }
-        sidecar::check(kind, container, &body.place);
+        sidecar::check(kind, container, &body.place, &mut patterns);
     }
 }
 

@@ -7,8 +7,9 @@ use super::super::node::Place;
 use super::super::{policy, syntax, transfer};
 use super::Kind;
 use crate::api::sidecarset::{PodInjectPolicy, SidecarContainer, UpgradeType};
+use crate::injection::re2::Patterns;
 
-pub(super) fn check(kind: Kind, container: &SidecarContainer, place: &Place<'_>) {
+pub(super) fn check(kind: Kind, container: &SidecarContainer, place: &Place<'_>, patterns: &mut Patterns) {
     if let Some(PodInjectPolicy::Other(unknown)) = &container.pod_inject_policy {
         place.field("podInjectPolicy").not_supported(unknown, &["BeforeAppContainer", "AfterAppContainer"]);
     }
@@ -25,7 +26,7 @@ pub(super) fn check(kind: Kind, container: &SidecarContainer, place: &Place<'_>)
     }
     check_upgrade(kind, container, &place.field("upgradeStrategy"));
     transfer::check(container, place);
-    policy::check(kind, container, place);
+    policy::check(kind, container, place, patterns);
 }
 
 fn check_upgrade(kind: Kind, container: &SidecarContainer, place: &Place<'_>) {
