@@ -272,8 +272,8 @@ pub async fn many_new_sets_accuse_nobody_and_a_deletion_is_undone_at_once(case: 
     let widened = sum("outrigger_registration_widenings_total{result=\"widened\"}").await?;
     let repairs = "outrigger_registration_repairs_total{object=\"outrigger-mutating\"}";
     println!("{count} sets by {WRITERS} writers: {took:.1?}, {widened} widenings, {failed} failed");
-    let log = case.plane.log("outrigger")?;
-    let accusations = log.lines().filter(|line| line.contains("by somebody else")).count();
+    let logged = case.plane.log("outrigger")?;
+    let accusations = logged.lines().filter(|line| line.contains("by somebody else")).count();
     ensure!((failed, sum(repairs).await?, accusations) == (0, 0, 0), "{failed} failed, {accusations} accusations");
 
     let pods: Api<Pod> = case.namespace.api();

@@ -320,6 +320,16 @@ async fn a_kind_that_is_not_installed_is_absent_and_looked_for() {
     assert_eq!(watched.watch.problem(), None);
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_told_of_a_kind_that_was_not_installed_too() {
+    let (watched, mut script) = start();
+    script.list().await.text(404, "404 page not found\n".to_owned());
+    script.list().await.refuse(503, "away");
+    settle().await;
+    assert_eq!(watched.watch.check(), Ok("as of 5 s ago: listing: away (503)".to_owned()));
+    assert!(watched.watch.is_absent());
+}
+
 /// A watch of a kind that can vanish, which the API server no longer knows; the next request asks whether it is installed.
 async fn unknown() -> (Watched<Slim>, Script) {
     let (client, mut script) = Script::new();

@@ -263,13 +263,11 @@ where
             Err(_) if deleted => return Some(Stop::List),
             Err(problem) => self.shared.add_undecodable(Undecodable { namespace, name, problem }),
         }
-        match resource_version {
-            Some(next) => *version = next,
-            None => {
-                let problem = "watching: an object has no resourceVersion; everything is listed anew".to_owned();
-                return Some(Stop::Expired(problem));
-            }
-        }
+        let Some(next) = resource_version else {
+            let problem = "watching: an object has no resourceVersion; everything is listed anew".to_owned();
+            return Some(Stop::Expired(problem));
+        };
+        *version = next;
         self.well(|_| {});
         None
     }

@@ -247,15 +247,19 @@ impl Watch {
     /// # Errors
     /// While there was no complete list.
     pub fn check(&self) -> Result<String, String> {
-        let kind = self.shared.state.borrow().kind;
-        match (kind, self.problem()) {
+        let (kind, answers, problem) = {
+            let state = self.shared.state.borrow();
+            (state.kind, state.answers, state.problem.clone())
+        };
+        match (kind, problem) {
             (Kind::Unknown, None) => Err("not listed yet".to_owned()),
             (Kind::Unknown, Some(problem)) => Err(format!("not listed yet: {problem}")),
             (Kind::Present, None) => Ok("in step with the cluster".to_owned()),
-            (Kind::Present, Some(problem)) => {
-                Ok(format!("as of {} s ago: {problem}", self.age().unwrap_or_default().as_secs()))
+            (Kind::Absent, _) if answers => Ok("the kind is not installed: there are none".to_owned()),
+            (Kind::Present | Kind::Absent, problem) => {
+                let (seconds, problem) = (self.age().unwrap_or_default().as_secs(), problem.unwrap_or_default());
+                Ok(format!("as of {seconds} s ago: {problem}"))
             }
-            (Kind::Absent, _) => Ok("the kind is not installed: there are none".to_owned()),
         }
     }
 
