@@ -308,3 +308,14 @@ fn two_sets_that_inject_one_name_into_the_same_pods_are_warned_about_at_start() 
     assert_eq!(response["allowed"], false);
     assert_says(response["status"]["message"].as_str().expect("a text"), &["\"twice\"", "\"once\" injects"]);
 }
+
+#[test]
+fn the_name_of_a_file_forges_no_line_of_readyz() {
+    let files =
+        Files::new([("a\n[-]forged failed: x\nERROR forged.yaml", "kind: ["), ("set.yaml", set("good").as_str())]);
+    let server = serve(&files);
+    server.logged("ERROR", &["forged.yaml:1:7: "]);
+    let (_, report) = server.page("/readyz?verbose");
+    assert_says(&report, &["[+]files ok: ", "a\\n[-]forged failed: x\\nERROR forged.yaml:1:7: "]);
+    assert!(!report.lines().any(|line| line.starts_with("[-]") || line.starts_with("ERROR")), "{report}");
+}

@@ -264,3 +264,27 @@ fn a_pod_that_is_gone_leaves_the_counts_at_once() {
     index.reset_pods(Vec::<WatchedPod>::new());
     assert_eq!((index.counts("s"), index.pods()), (Counts::default(), 0));
 }
+
+#[test]
+fn a_set_counts_the_pods_that_name_it_whenever_it_is_made_and_however_many_others_they_name() {
+    let pods = || {
+        let others =
+            |pod: &str| (0..20).map(|number| format!("no-set-{number}-of-{pod}")).collect::<Vec<_>>().join(",");
+        let named = |pod: &str| injected(pod).annotation("kruise.io/sidecarset-injected-list", &(others(pod) + ",s"));
+        ["p", "q", "r"].map(|pod| named(pod).watched())
+    };
+    let made = |index: &mut PodIndex| index.apply_set("s", Some(rules("s", &spec())));
+    let (mut before, mut after, mut again) = (PodIndex::default(), PodIndex::default(), PodIndex::default());
+    made(&mut before);
+    before.reset_pods(pods());
+    after.reset_pods(pods());
+    made(&mut after);
+    made(&mut again);
+    pods().iter().for_each(|pod| again.apply_pod(pod));
+    again.delete_set("s");
+    assert_eq!(again.counts("s"), Counts::default());
+    made(&mut again);
+    for index in [before, after, again] {
+        assert_eq!(index.counts("s"), Counts { matched: 3, updated: 3, ready: 3, updated_ready: 3 });
+    }
+}
