@@ -54,7 +54,7 @@ pub fn watched(pods: usize) -> Vec<WatchedPod> {
 
 /// The set with these containers' images; another image is another hash.
 pub fn set(version: usize) -> ObservedSet {
-    ObservedSet::read(json!({
+    ObservedSet::read(&json!({
         "apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": SET, "generation": version},
         "spec": {"selector": {"matchLabels": {"logs.example.com/enabled": "true"}},
                  "containers": [{"name": "log-agent", "image": format!("registry.example.com/team/log-agent:{version}")},

@@ -3,7 +3,7 @@
 use super::PodRequest;
 use super::annotations::{Entry, Record, injected_list};
 use super::container::{HotTwin, InjectableContainer, List as Growing};
-use super::content::{Content, InjectableVolume, named_json};
+use super::content::{Content, InjectableVolume, named_json, same_json};
 use super::inject::{Denial, InjectedSet, List, Match, PodLists};
 use super::patch::PatchWriter;
 use super::pod_security::{Finding, Level};
@@ -279,7 +279,7 @@ impl<'a, 's> Plan<'a, 's> {
             }
             (Some(volume), Some(in_pod), _) => (!m.current && !same_json(in_pod.text, &volume.json))
                 .then(|| format!("has a volume {name:?}, but the Pod's own volume of that name is mounted")),
-            (Some(volume), None, Some((_, earlier))) => (!same_json(&earlier.json, &volume.json))
+            (Some(volume), None, Some((_, earlier))) => (!earlier.is_same(volume))
                 .then(|| format!("has a volume {name:?}, but another SidecarSet's volume of that name is mounted")),
             (None, None, None) => Some(format!(
                 "mounts a volume {name:?} in spec.{} {:?} that neither the set nor the Pod has",
@@ -432,12 +432,6 @@ impl<'a, 's> Plan<'a, 's> {
             warn(set, "volume", &volume.name, &volume.pod_security);
         }
     }
-}
-
-/// Whether two texts are the same JSON value.
-fn same_json(a: &str, b: &str) -> bool {
-    let parse = |text| serde_json::from_str::<Value>(text).ok();
-    parse(a).is_some_and(|a| Some(a) == parse(b))
 }
 
 fn amounts<'a>(amounts: Option<&'a AmountsView<'_>>) -> PerResource<&'a str> {
