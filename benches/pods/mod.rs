@@ -95,7 +95,7 @@ pub fn set(version: usize) -> ObservedSet {
         container["image"] = format!("registry.example.com/team/{name}:{version}").into();
         container
     };
-    ObservedSet::read(json!({
+    ObservedSet::read(&json!({
         "apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": SET, "generation": version},
         "spec": {"selector": {"matchLabels": {"logs.example.com/enabled": "true"}},
                  "containers": [container("log-agent", version), container("log-shipper", 1)]}

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::awaited::{Awaited, is_newer};
 use super::sidecarset::name as name_of;
 use super::validate_sidecarset::{KnownWorld, RevisionName};
-use crate::api::decode::{self, FieldError};
+use crate::api::decode::FieldError;
 use crate::api::sidecarset::SidecarSet;
 use crate::cluster::Event;
 use crate::injection::validate::{WHITELIST_CONFIG_MAP, WHITELIST_KEY, Whitelist, WhitelistError};
@@ -125,10 +125,26 @@ impl Cache {
         self.metrics.source_errors.set(count(known.unusable.len()));
     }
 
-    /// Objects that cannot be used, each with what is wrong.
-    #[must_use]
-    pub fn unusable(&self) -> Vec<String> {
-        self.lock().unusable.values().cloned().collect()
+    /// What `/readyz` says of the objects that cannot be used, which is no reason not to be ready: each with what is wrong.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn check(&self) -> Result<String, String> {
+        let known = self.lock();
+        let told = known.unusable.iter().take(UNUSABLE_TOLD).map(|((kind, name), problem)| {
+            match known.index.revision_in_place_of(name).filter(|_| *kind == KIND_SET) {
+                Some(revision) => format!("; {problem} (revision {revision} is injected instead)"),
+                None => format!("; {problem}"),
+            }
+        });
+        Ok(match known.unusable.len() {
+            0 => "all can be used".to_owned(),
+            count => {
+                let more = count.saturating_sub(UNUSABLE_TOLD);
+                let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+                format!("{count} cannot be used{}{more}", told.collect::<String>())
+            }
+        })
     }
 
     /// SidecarSets changed.
@@ -165,12 +181,14 @@ impl Cache {
         self.change(event, |known| match event {
             Event::Reset(revisions) => {
                 known.unusable.retain(|(kind, _), _| *kind != KIND_REVISION);
-                known.index.reset_revisions([]);
-                for revision in revisions {
-                    known.apply_revision(revision);
-                }
+                let read: Vec<Revision> =
+                    revisions.iter().filter_map(|revision| known.read_revision(revision)).collect();
+                known.index.reset_revisions(read);
             }
-            Event::Applied(revision) => known.apply_revision(revision),
+            Event::Applied(revision) => match known.read_revision(revision) {
+                Some(read) => known.index.apply_revision(read),
+                None => known.index.delete_revision(&namespace(revision), &name(revision)),
+            },
             Event::Deleted(revision) => {
                 known.unusable.remove(&(KIND_REVISION, name(revision)));
                 known.index.delete_revision(&namespace(revision), &name(revision));
@@ -210,6 +228,9 @@ impl Cache {
     }
 }
 
+/// As many objects that cannot be used are told one by one.
+const UNUSABLE_TOLD: usize = 16;
+
 const KIND_SET: &str = "SidecarSet";
 const KIND_REVISION: &str = "ControllerRevision";
 const KIND_CONFIG: &str = "ConfigMap";
@@ -217,23 +238,25 @@ const KIND_CONFIG: &str = "ConfigMap";
 impl Known {
     fn apply_set(&mut self, object: &Value) {
         let name = name(object);
-        let set = match decode::sidecarset(object.clone()) {
-            Ok(set) => set,
-            Err(error) => {
-                self.forget_set(&name);
-                let problem = format!("SidecarSet {name:?}: {error}");
-                return self.report((KIND_SET, name), problem);
+        let sets = Arc::make_mut(&mut self.sets);
+        let stored = match InjectableSet::decode(object) {
+            Ok(set) => {
+                sets.insert(name.clone(), Arc::new(set.clone()));
+                InjectableSet::stored(set)
+            }
+            Err(unfit) => {
+                sets.remove(&name);
+                Err(unfit)
             }
         };
-        Arc::make_mut(&mut self.sets).insert(name.clone(), Arc::new(set.clone()));
-        match InjectableSet::stored(set) {
+        match stored {
             Ok(set) => {
                 self.unusable.remove(&(KIND_SET, name));
                 self.index.apply_set(set);
             }
-            Err(error) => {
-                self.index.delete_set(&name);
-                self.report((KIND_SET, name), error.to_string());
+            Err(unfit) => {
+                self.report((KIND_SET, name), unfit.to_string());
+                self.index.apply_unfit_set(unfit);
             }
         }
     }
@@ -243,25 +266,20 @@ impl Known {
         Arc::make_mut(&mut self.sets).remove(name);
     }
 
-    fn apply_revision(&mut self, object: &Value) {
-        let (namespace, name) = (namespace(object), name(object));
-        match Revision::read(object.clone()) {
-            Ok(Some(revision)) => {
-                match revision.unreadable() {
-                    None => drop(self.unusable.remove(&(KIND_REVISION, name))),
-                    Some(error) => self.report_revision(&namespace, name, &error),
-                }
-                self.index.apply_revision(revision);
+    /// Reads a revision; `None` where it is none of a SidecarSet, or cannot be read.
+    fn read_revision(&mut self, object: &Value) -> Option<Revision> {
+        let (read, error) = match Revision::read(object.clone()) {
+            Ok(read) => {
+                let error = read.as_ref().and_then(Revision::unreadable);
+                (read, error)
             }
-            Ok(None) => {
-                self.unusable.remove(&(KIND_REVISION, name.clone()));
-                self.index.delete_revision(&namespace, &name);
-            }
-            Err(error) => {
-                self.index.delete_revision(&namespace, &name);
-                self.report_revision(&namespace, name, &error);
-            }
+            Err(error) => (None, Some(error)),
+        };
+        match error {
+            None => drop(self.unusable.remove(&(KIND_REVISION, name(object)))),
+            Some(error) => self.report_revision(&namespace(object), name(object), &error),
         }
+        read
     }
 
     fn report_revision(&mut self, namespace: &str, name: String, error: &FieldError) {
@@ -272,7 +290,7 @@ impl Known {
     /// Tells of an object that cannot be used, once for each thing that is wrong with it.
     fn report(&mut self, object: (&'static str, String), problem: String) {
         if self.unusable.get(&object) != Some(&problem) {
-            tracing::error!("{problem}; it is not used until it is corrected");
+            tracing::error!("{problem}; what is stored is not used until it is corrected");
             self.unusable.insert(object, problem);
         }
     }
@@ -298,4 +316,39 @@ fn name(object: &Value) -> String {
 
 fn namespace(object: &Value) -> String {
     object["metadata"]["namespace"].as_str().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn set(image: &str) -> Value {
+        json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": "s"},
+               "spec": {"selector": {"matchLabels": {"app": "web"}}, "containers": [{"name": "c", "image": image}]}})
+    }
+
+    #[test]
+    fn a_set_that_pods_would_be_refused_for_is_told_with_what_is_injected_instead() {
+        let cache = Cache::new(Options::default(), true, Arc::new(Metrics::new()));
+        let errors = || cache.metrics.source_errors.get();
+        let in_use = || cache.snapshot().sets().count();
+        cache.sidecarsets(&Event::Reset(vec![set("")]));
+        let problem = "1 cannot be used; SidecarSet \"s\": spec.containers[0].image: Required value";
+        assert_eq!(cache.check(), Ok(problem.to_owned()));
+        assert_eq!((errors(), in_use()), (1, 0));
+        assert!(
+            cache.world().sets.as_ref().unwrap().contains_key("s"),
+            "it is there for those that would clash with it"
+        );
+        let labels = json!({"kruise.io/sidecarset-name": "s"});
+        let revision = json!({"metadata": {"name": "s-1", "namespace": "n", "labels": labels}, "revision": 1,
+                              "data": {"spec": {"containers": [{"name": "c", "image": "x:1"}]}}});
+        cache.revisions(&Event::Reset(vec![revision]));
+        assert_eq!(cache.check(), Ok(format!("{problem} (revision s-1 is injected instead)")));
+        assert_eq!((errors(), in_use()), (1, 1));
+        cache.sidecarsets(&Event::Reset(vec![set("x:2")]));
+        assert_eq!(cache.check(), Ok("all can be used".to_owned()));
+        assert_eq!((errors(), in_use()), (0, 1));
+    }
 }

@@ -224,7 +224,7 @@ impl Source {
                 }
             }
         }
-        warnings.extend(validate::clashes(sets.iter().map(|set| &**set)));
+        warnings.extend(validate::Clashes::from_iter(sets.iter().map(Arc::clone)).sentences());
         index.reset_sets(sets);
         if index.sets() == 0 {
             warnings.push("no SidecarSet in use: no Pod is injected".to_owned());

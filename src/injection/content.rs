@@ -42,6 +42,13 @@ pub(super) struct InjectableVolume {
     pub pod_security: Vec<Finding>,
 }
 
+impl InjectableVolume {
+    /// Whether both are the same volume, however it is spelled.
+    pub fn is_same(&self, other: &Self) -> bool {
+        same_json(&self.json, &other.json)
+    }
+}
+
 /// A volume that containers of a set mount, known by its name.
 #[derive(Debug)]
 pub(super) struct MountedVolume {
@@ -123,6 +130,12 @@ pub(super) fn digest(spec: &SidecarSetSpec) -> Result<[u8; 32], FieldError> {
     ]);
     let rest = sorted(rest).to_string();
     Ok(Sha256::new().chain_update(canonical_containers(spec)?).chain_update(rest).finalize().into())
+}
+
+/// Whether two texts are the same JSON value.
+pub(super) fn same_json(a: &str, b: &str) -> bool {
+    let parse = |text| serde_json::from_str::<Value>(text).ok();
+    a == b || parse(a).is_some_and(|a| Some(a) == parse(b))
 }
 
 /// The same value with the keys of each object sorted and `null`s left out.

@@ -5,6 +5,7 @@ use super::chosen::ChosenRevision;
 use super::revision::Revision;
 use super::set::InjectableSet;
 use super::snapshot::{Snapshot, SnapshotSet};
+use super::stored::Unfit;
 use super::verify::KnownImages;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -16,10 +17,20 @@ pub type Labels = BTreeMap<String, String>;
 #[derive(Debug, Default)]
 pub struct Index {
     options: Options,
+    /// Those in use: as they are, or with an earlier content in the place of one that is unfit.
     sets: BTreeMap<String, Arc<InjectableSet>>,
+    unfit: BTreeMap<String, UnfitSet>,
     namespaces: Arc<HashMap<String, Labels>>,
     /// By namespace and name.
     revisions: BTreeMap<(String, String), Revision>,
+}
+
+/// A set that cannot be injected as it is stored.
+#[derive(Debug)]
+struct UnfitSet {
+    unfit: Unfit,
+    /// Name of the revision whose content is injected instead.
+    revision: Option<String>,
 }
 
 impl Index {
@@ -32,17 +43,34 @@ impl Index {
     /// A SidecarSet was created or changed.
     pub fn apply_set(&mut self, set: impl Into<Arc<InjectableSet>>) {
         let set = set.into();
+        self.unfit.remove(&set.name);
         self.sets.insert(set.name.clone(), set);
+    }
+
+    /// A SidecarSet was created or changed, and is unfit: the last good content that a `ControllerRevision` keeps of it is
+    /// injected, where there is one.
+    pub fn apply_unfit_set(&mut self, unfit: Unfit) {
+        let name = unfit.set.clone();
+        self.unfit.insert(name.clone(), UnfitSet { unfit, revision: None });
+        self.replace_unfit(&name);
+    }
+
+    /// The revision whose content is injected in the place of what is stored, if the set is unfit and has one.
+    #[must_use]
+    pub fn revision_in_place_of(&self, set: &str) -> Option<&str> {
+        self.unfit.get(set)?.revision.as_deref()
     }
 
     /// A SidecarSet was deleted.
     pub fn delete_set(&mut self, name: &str) {
         self.sets.remove(name);
+        self.unfit.remove(name);
     }
 
     /// These are all SidecarSets.
     pub fn reset_sets(&mut self, sets: impl IntoIterator<Item = Arc<InjectableSet>>) {
         self.sets = sets.into_iter().map(|set| (set.name.clone(), set)).collect();
+        self.unfit.clear();
     }
 
     /// A Namespace was created or changed.
@@ -62,17 +90,41 @@ impl Index {
 
     /// A `ControllerRevision` was created or changed.
     pub fn apply_revision(&mut self, revision: Revision) {
-        self.revisions.insert(key(&revision), revision);
+        let set = revision.set.clone();
+        let before = self.revisions.insert(key(&revision), revision);
+        for set in before.map(|before| before.set).filter(|before| *before != set).iter().chain([&set]) {
+            self.replace_unfit(set);
+        }
     }
 
     /// A `ControllerRevision` was deleted.
     pub fn delete_revision(&mut self, namespace: &str, name: &str) {
-        self.revisions.remove(&(namespace.to_owned(), name.to_owned()));
+        if let Some(deleted) = self.revisions.remove(&(namespace.to_owned(), name.to_owned())) {
+            self.replace_unfit(&deleted.set);
+        }
     }
 
     /// These are all `ControllerRevisions`.
     pub fn reset_revisions(&mut self, revisions: impl IntoIterator<Item = Revision>) {
         self.revisions = revisions.into_iter().map(|revision| (key(&revision), revision)).collect();
+        let unfit: Vec<String> = self.unfit.keys().cloned().collect();
+        for set in unfit {
+            self.replace_unfit(&set);
+        }
+    }
+
+    /// Puts the last good content into the place of an unfit one.
+    fn replace_unfit(&mut self, set: &str) {
+        let Some(UnfitSet { unfit, revision }) = self.unfit.get_mut(set) else { return };
+        let good = self.revisions.values().filter(|revision| revision.set == set && revision.is_fit);
+        let last_good = good.max_by_key(|revision| revision.number);
+        let replaced = last_good.and_then(|last_good| Some((last_good.name.clone(), unfit.with(last_good)?)));
+        let (name, replaced) = replaced.unzip();
+        *revision = name;
+        match replaced {
+            Some(replaced) => _ = self.sets.insert(set.to_owned(), Arc::new(replaced)),
+            None => _ = self.sets.remove(set),
+        }
     }
 
     /// All `ControllerRevisions`.
@@ -80,7 +132,7 @@ impl Index {
         self.revisions.values()
     }
 
-    /// How many SidecarSets are known.
+    /// How many SidecarSets are in use.
     #[must_use]
     pub fn sets(&self) -> usize {
         self.sets.len()

@@ -29,6 +29,7 @@ mod selector;
 mod set;
 mod sharing;
 mod snapshot;
+mod stored;
 #[cfg(test)]
 mod tests;
 pub mod validate;
@@ -45,6 +46,7 @@ pub use revision::Revision;
 pub use selector::{Operator, Requirement, Selector};
 pub use set::{InjectableSet, SetError};
 pub use snapshot::{Mismatch, Snapshot};
+pub use stored::Unfit;
 
 use crate::api::pod::PodView;
 use jiff::Timestamp;

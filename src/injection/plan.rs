@@ -364,9 +364,8 @@ impl<'a, 's> Plan<'a, 's> {
                 (in_pod.is_none() || *in_pod != parsed(&volume.json))
                     .then(|| format!("has a volume {name:?}, but the Pod's own volume of that name is mounted"))
             }
-            (Some(volume), None, Some(earlier)) => (earlier.json != volume.json
-                && parsed(&earlier.json) != parsed(&volume.json))
-            .then(|| format!("has a volume {name:?}, but another SidecarSet's volume of that name is mounted")),
+            (Some(volume), None, Some(earlier)) => (!earlier.is_same(volume))
+                .then(|| format!("has a volume {name:?}, but another SidecarSet's volume of that name is mounted")),
             (None, None, None) => Some(format!(
                 "mounts a volume {name:?} in spec.{} {:?} that neither the set nor the Pod has",
                 mounted.list, mounted.container

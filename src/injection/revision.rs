@@ -4,6 +4,8 @@ use super::content::{self, Content};
 use super::hash::Hashes;
 use super::revision_data;
 use super::set::InjectableSet;
+use super::stored::fit_content;
+use super::validate::unfit_for_pods;
 use super::verify::Images;
 use crate::api::decode::{self, FieldError};
 use crate::api::defaults;
@@ -37,6 +39,8 @@ pub struct Revision {
     pub images: Arc<Images>,
     /// Hashes that were recorded with it.
     recorded: Option<Hashes>,
+    /// Whether what it keeps can be injected: Pods would not be refused for it.
+    pub is_fit: bool,
     /// [`content::digest`] of what it keeps; `None` where that cannot be read.
     digest: Option<[u8; 32]>,
     /// What it keeps as JSON text (containers, init containers, volumes, pull secrets, metadata patches): parsed only when a set
@@ -90,6 +94,7 @@ impl Revision {
         let Metadata { name, uid, resource_version, namespace, mut labels, mut annotations } = metadata;
         let text = Value::Object(data.spec).to_string().into_boxed_str();
         let spec = spec_of(&text).ok();
+        let digest = spec.as_ref().and_then(|spec| content::digest(spec).ok());
         let recorded = annotations.remove(keys::HASH).zip(annotations.remove(keys::HASH_WITHOUT_IMAGE));
         Ok(Some(Self {
             name,
@@ -102,7 +107,8 @@ impl Revision {
             recorded: recorded.map(|(hash, without_image)| Hashes { hash, without_image }),
             images: Arc::new(spec.as_ref().map(Images::of).unwrap_or_default()),
             data: spec.as_ref().and_then(|spec| revision_data::of(spec).ok()).map(|data| revision_data::digest(&data)),
-            digest: spec.and_then(|spec| content::digest(&spec).ok()),
+            is_fit: digest.is_some() && spec.is_some_and(|spec| unfit_for_pods(&spec).is_empty()),
+            digest,
             spec: text,
         }))
     }
@@ -110,9 +116,9 @@ impl Revision {
     /// What it injects.
     ///
     /// # Errors
-    /// When the content cannot be injected.
+    /// When the content cannot be injected, or every Pod would be refused for it.
     pub fn content(&self) -> Result<Content, FieldError> {
-        let content = Content::new(&spec_of(&self.spec)?)?;
+        let content = fit_content(&spec_of(&self.spec)?)?;
         Ok(Content { hashes: self.recorded.clone().unwrap_or(content.hashes), ..content })
     }
 

@@ -55,9 +55,16 @@ pub struct InjectableSet {
 
 /// Whether the hashes in a set's annotations count.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Annotations {
+pub(super) enum Annotations {
     Count,
     Ignored,
+}
+
+/// Which Pods a set is for.
+pub(super) struct Selectors {
+    pods: Selector,
+    namespaces: Option<Selector>,
+    updates: Option<Selector>,
 }
 
 impl InjectableSet {
@@ -70,57 +77,68 @@ impl InjectableSet {
         Self::build(set, Annotations::Ignored)
     }
 
-    /// Makes a set ready that a cluster has stored: as [`Self::new`], but where its annotations have both hashes they count, as by
-    /// them the Pods are known that were injected before, by OpenKruise or by us.
-    ///
-    /// # Errors
-    /// As [`Self::new`].
-    pub fn stored(set: SidecarSet) -> Result<Self, SetError> {
-        Self::build(set, Annotations::Count)
-    }
-
     fn build(set: SidecarSet, annotations: Annotations) -> Result<Self, SetError> {
-        let name = set.metadata.name.clone().unwrap_or_default();
-        Self::build_named(&name, set, annotations).map_err(|error| SetError { set: name, error })
+        let wrong = |error| SetError { set: name_of(&set).to_owned(), error };
+        let selectors = Selectors::of(&set).map_err(wrong)?;
+        let content = Content::new(&set.spec).map_err(wrong)?;
+        Ok(Self::of_content(set, selectors, content, annotations))
     }
 
-    fn build_named(name: &str, set: SidecarSet, hash_annotations: Annotations) -> Result<Self, FieldError> {
-        let spec = set.spec;
-        if name.is_empty() {
-            return Err(FieldError::new("metadata.name", "required"));
-        }
-        let selector = spec.selector.as_ref().ok_or_else(|| FieldError::new("spec.selector", "required"))?;
-        let selector = Selector::parse(selector, "spec.selector")?;
-        if selector.requirements().is_empty() {
-            return Err(FieldError::new("spec.selector", "must not be empty: name at least one label"));
-        }
-        let parse = |selector: &Option<LabelSelector>, field| {
-            selector.as_ref().map(|selector| Selector::parse(selector, field)).transpose()
-        };
-        let namespace_selector = parse(&spec.namespace_selector, "spec.namespaceSelector")?;
-        let update_selector = parse(&spec.update_strategy.selector, "spec.updateStrategy.selector")?;
-        let content = Content::new(&spec)?;
-        let annotations = set.metadata.annotations.unwrap_or_default();
+    /// A set of these selectors and this content.
+    pub(super) fn of_content(
+        set: SidecarSet,
+        selectors: Selectors,
+        content: Content,
+        hash_annotations: Annotations,
+    ) -> Self {
+        let SidecarSet { metadata, spec, status } = set;
+        let name = metadata.name.unwrap_or_default();
+        let annotations = metadata.annotations.unwrap_or_default();
         let recorded = recorded_hashes(&annotations).filter(|_| hash_annotations == Annotations::Count);
         let warnings = differing_hashes(&annotations, &content.hashes, recorded.is_some());
         let content = Content { hashes: recorded.unwrap_or(content.hashes), ..content };
-        let status = set.status.unwrap_or_default();
-        Ok(Self {
-            name: name.to_owned(),
-            selector,
-            namespace_selector,
-            update_selector,
+        let status = status.unwrap_or_default();
+        Self {
+            selector: selectors.pods,
+            namespace_selector: selectors.namespaces,
+            update_selector: selectors.updates,
             paused: spec.injection_strategy.paused,
             warnings,
             verification: Verification::of(&annotations),
-            canary_of: canary_of(&annotations).filter(|base| base != name),
+            canary_of: canary_of(&annotations).filter(|base| *base != name),
+            name,
             content,
             latest_revision: Some(status.latest_revision).filter(|revision| !revision.is_empty()),
             revision: spec.injection_strategy.revision,
             update_paused: spec.update_strategy.paused,
             partition: spec.update_strategy.partition,
-        })
+        }
     }
+}
+
+impl Selectors {
+    /// Those of a set, which must have a name, too.
+    pub fn of(set: &SidecarSet) -> Result<Self, FieldError> {
+        let spec = &set.spec;
+        if name_of(set).is_empty() {
+            return Err(FieldError::new("metadata.name", "required"));
+        }
+        let pods = spec.selector.as_ref().ok_or_else(|| FieldError::new("spec.selector", "required"))?;
+        let pods = Selector::parse(pods, "spec.selector")?;
+        if pods.requirements().is_empty() {
+            return Err(FieldError::new("spec.selector", "must not be empty: name at least one label"));
+        }
+        let parse = |selector: &Option<LabelSelector>, field| {
+            selector.as_ref().map(|selector| Selector::parse(selector, field)).transpose()
+        };
+        let namespaces = parse(&spec.namespace_selector, "spec.namespaceSelector")?;
+        let updates = parse(&spec.update_strategy.selector, "spec.updateStrategy.selector")?;
+        Ok(Self { pods, namespaces, updates })
+    }
+}
+
+fn name_of(set: &SidecarSet) -> &str {
+    set.metadata.name.as_deref().unwrap_or_default()
 }
 
 /// The set that this one is a canary of, by the annotations that OpenKruise reads.

@@ -1,10 +1,10 @@
 //! Keeps the status and the `ControllerRevisions` of all SidecarSets as they should be, while this process leads.
 
 use super::counting::Labels;
+use super::plan::Problem;
 use super::revisions::{KeptRevision, NewRevision, RevisionWrite};
 use super::set::ObservedSet;
 use super::state::State;
-use super::status::STALLED;
 use super::watched_pod::WatchedPod;
 use crate::api::keys;
 use crate::api::sidecarset::{GROUP, KIND, SidecarSet};
@@ -181,7 +181,7 @@ impl Shared {
                 self.forget_gone();
                 return Ok(Outcome::Done);
             };
-            self.tell_problem(&set, plan.problem.as_deref());
+            self.tell_problem(&set, plan.problem.as_ref());
             let mut failure = None;
             if let Some(write) = &plan.revision {
                 if !term.is_current() {
@@ -283,19 +283,22 @@ impl Shared {
         }
     }
 
-    /// An Event about a set that cannot be used, once for each problem.
-    fn tell_problem(&self, set: &ObservedSet, problem: Option<&str>) {
+    /// An Event about a set that somebody has to correct, once for each problem.
+    fn tell_problem(&self, set: &ObservedSet, problem: Option<&Problem>) {
         let mut known = self.lock();
         let Some(problem) = problem else {
             known.told.remove(&set.name);
             return;
         };
-        if known.told.get(&set.name).is_some_and(|told| told == problem) {
+        if known.told.get(&set.name).is_some_and(|told| *told == problem.note) {
             return;
         }
-        known.told.insert(set.name.clone(), problem.to_owned());
+        known.told.insert(set.name.clone(), problem.note.clone());
         drop(known);
-        tracing::warn!(sidecarset = set.name, problem, "the set cannot be used");
+        tracing::warn!(sidecarset = set.name, problem = problem.note, "somebody has to correct the set");
+        if set.status.conditions.iter().any(|condition| condition.message.contains(&problem.note)) {
+            return; // there was an Event when that was written
+        }
         let reference = ObjectReference {
             api_version: Some(format!("{GROUP}/v1beta1")),
             kind: Some(KIND.to_owned()),
@@ -306,8 +309,8 @@ impl Shared {
         };
         let event = ObjectEvent {
             type_: EventType::Warning,
-            reason: STALLED.to_owned(),
-            note: Some(problem.to_owned()),
+            reason: problem.reason.to_owned(),
+            note: Some(problem.note.clone()),
             action: "Reconcile".to_owned(),
             secondary: None,
         };

@@ -3,8 +3,9 @@
 use super::pods::PodIndex;
 use super::revisions::{self, KeptRevision, RevisionIndex, RevisionWrite};
 use super::set::ObservedSet;
-use super::status::{self, PodsSeen};
+use super::status::{self, PodsSeen, STALLED, Trouble};
 use crate::api::sidecarset::SidecarSetStatus;
+use crate::injection::validate::Clashes;
 use jiff::Timestamp;
 
 /// What is to be written, in this order.
@@ -16,8 +17,17 @@ pub struct Plan {
     pub status: Option<SidecarSetStatus>,
     /// Revisions to delete.
     pub obsolete: Vec<KeptRevision>,
-    /// Why the set cannot be used as it is; a sentence that names the field.
-    pub problem: Option<String>,
+    /// What somebody has to correct.
+    pub problem: Option<Problem>,
+}
+
+/// What somebody has to correct, as an Event tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The Event's reason.
+    pub reason: &'static str,
+    /// Sentences that name the fields.
+    pub note: String,
 }
 
 impl Plan {
@@ -30,21 +40,26 @@ impl Plan {
 
 /// Plans for one set. A set that cannot be used gets nothing but a status that says so.
 #[must_use]
-pub fn plan(set: &ObservedSet, pods: &PodIndex, revisions: &RevisionIndex, now: Timestamp) -> Plan {
+pub fn plan(set: &ObservedSet, pods: &PodIndex, revisions: &RevisionIndex, clashes: &Clashes, now: Timestamp) -> Plan {
     match &set.usable {
-        Err(problem) => Plan {
-            revision: None,
-            status: status::unusable(set, problem, now),
-            obsolete: Vec::new(),
-            problem: Some(problem.clone()),
-        },
+        Err(unusable) => {
+            let last_good = revisions.last_good(&set.name).map(|revision| revision.name.as_str());
+            let problem = unusable.sentence(last_good);
+            Plan {
+                revision: None,
+                status: status::unusable(set, &problem, now),
+                obsolete: Vec::new(),
+                problem: Some(Problem { reason: STALLED, note: problem }),
+            }
+        }
         Ok(usable) => {
             let revisions = revisions::plan(set, usable, revisions, |revision| pods.uses_revision(&set.name, revision));
+            let trouble = Trouble::of(&revisions, clashes.of(&set.name));
             Plan {
-                status: status::usable(set, usable, &PodsSeen::of(pods, &set.name), &revisions, now),
+                status: status::usable(set, usable, &PodsSeen::of(pods, &set.name), &revisions, &trouble, now),
                 revision: revisions.write,
                 obsolete: revisions.obsolete,
-                problem: revisions.unusable_pin,
+                problem: trouble.problem(),
             }
         }
     }

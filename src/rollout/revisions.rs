@@ -30,6 +30,8 @@ pub struct KeptRevision {
     pub data: Option<[u8; 32]>,
     /// The images it keeps.
     pub images: Arc<Images>,
+    /// Whether what it keeps can be injected.
+    pub is_fit: bool,
 }
 
 impl From<&Revision> for KeptRevision {
@@ -43,6 +45,7 @@ impl From<&Revision> for KeptRevision {
             custom_version: revision.custom_version.clone(),
             data: revision.data,
             images: Arc::clone(&revision.images),
+            is_fit: revision.is_fit,
         }
     }
 }
@@ -95,6 +98,12 @@ impl RevisionIndex {
     pub fn of(&self, set: &str) -> impl Iterator<Item = &KeptRevision> + Clone {
         let names = self.by_set.get(set).into_iter().flatten();
         names.filter_map(|name| self.by_name.get(name))
+    }
+
+    /// The newest revision of a set that can be injected, as injection finds it.
+    #[must_use]
+    pub fn last_good(&self, set: &str) -> Option<&KeptRevision> {
+        self.of(set).filter(|revision| revision.is_fit).max_by_key(|revision| revision.number)
     }
 }
 
@@ -240,7 +249,15 @@ pub fn plan(
         InjectRevision { revision_name: Some(name), .. } => *name == latest,
         InjectRevision { custom_version, .. } => *custom_version == content.custom_version,
     });
-    let unusable_pin = pin.and_then(Result::err).filter(|_| !is_written_now);
+    let unfit = |revision: &KeptRevision| {
+        let name = &revision.name;
+        format!("spec.injectionStrategy.revision: Pods would be refused for what ControllerRevision {name:?} keeps")
+    };
+    let unusable_pin = match pin {
+        Some(Ok(Some(revision))) => (!revision.is_fit).then(|| unfit(revision)),
+        Some(Err(missing)) => Some(missing).filter(|_| !is_written_now),
+        Some(Ok(None)) | None => None,
+    };
     RevisionPlan { write, latest, collision_count, obsolete, unusable_pin }
 }
 
@@ -286,12 +303,12 @@ mod tests {
     fn observed(image: &str, more: &Value) -> (ObservedSet, UsableSet) {
         let mut spec = json!({"selector": {"matchLabels": {"a": "b"}}, "containers": [{"name": "c", "image": image}]});
         spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let set = ObservedSet::read(set("s", &spec));
+        let set = ObservedSet::read(&set("s", &spec));
         let usable = set.usable.clone().unwrap();
         (set, usable)
     }
 
-    /// A revision that holds the set with this image.
+    /// A revision that holds the set with this image, or something else.
     fn kept(name: &str, number: i64, image: &str) -> KeptRevision {
         KeptRevision {
             name: name.to_owned(),
@@ -300,8 +317,9 @@ mod tests {
             set: "s".to_owned(),
             number,
             custom_version: None,
-            data: Some(observed(image, &json!({})).1.content.digest),
+            data: Some(if image.is_empty() { [0; 32] } else { observed(image, &json!({})).1.content.digest }),
             images: Arc::default(),
+            is_fit: true,
         }
     }
 
@@ -410,6 +428,18 @@ mod tests {
         assert!(
             missing.ends_with("there is no ControllerRevision with the custom version \"v9\" of this set"),
             "{missing}"
+        );
+    }
+
+    #[test]
+    fn a_pinned_revision_that_pods_would_be_refused_for_is_told_and_kept() {
+        let all = [KeptRevision { is_fit: false, ..kept("s-1", 1, "") }, kept("s-2", 2, "x:2"), kept("s-3", 3, "x:3")];
+        let pinned = json!({"revisionHistoryLimit": 1, "injectionStrategy": {"revision": {"revisionName": "s-1"}}});
+        let plan = planned("x:3", &pinned, &index(&all), &[]);
+        assert_eq!(plan.obsolete.iter().map(|revision| revision.name.as_str()).collect::<Vec<_>>(), ["s-2"]);
+        assert_eq!(
+            plan.unusable_pin.unwrap(),
+            "spec.injectionStrategy.revision: Pods would be refused for what ControllerRevision \"s-1\" keeps"
         );
     }
 

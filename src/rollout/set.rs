@@ -2,10 +2,10 @@
 
 use super::counting::CountingRules;
 use crate::api::conversion::is_label_value;
-use crate::api::decode::{self, FieldError};
+use crate::api::decode;
 use crate::api::keys;
 use crate::api::sidecarset::{InjectRevision, SidecarSet, SidecarSetStatus, UpdateStrategy, UpdateStrategyType};
-use crate::injection::{InjectableSet, revision_data};
+use crate::injection::{InjectableSet, Unfit, revision_data};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -25,8 +25,17 @@ pub struct ObservedSet {
     pub generation: i64,
     /// Its present status; empty where it cannot be read.
     pub status: SidecarSetStatus,
-    /// What can be done with it, or why nothing can: a sentence that names the field.
-    pub usable: Result<UsableSet, String>,
+    /// What can be done with it, or why nothing can.
+    pub usable: Result<UsableSet, Unusable>,
+}
+
+/// Why a set cannot be injected as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unusable {
+    /// A sentence that names the field.
+    pub problem: String,
+    /// Whether the last good content that a `ControllerRevision` keeps of it is injected instead, where there is one.
+    pub is_replaceable: bool,
 }
 
 /// What a set that can be used is about.
@@ -75,32 +84,34 @@ pub enum Updates {
 /// Never fails, so that a watch goes on whatever is stored.
 impl<'de> Deserialize<'de> for ObservedSet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Value::deserialize(deserializer).map(Self::read)
+        Value::deserialize(deserializer).map(|object| Self::read(&object))
     }
 }
 
 impl ObservedSet {
     /// Reads a SidecarSet of either version. Nothing in it makes this fail: what cannot be used is told in `usable`.
     #[must_use]
-    pub fn read(object: Value) -> Self {
-        let (metadata, status) = decode::metadata_and_status(&object);
-        let usable = decode::sidecarset(object).map_err(|e| e.to_string());
+    pub fn read(object: &Value) -> Self {
+        let (metadata, status) = decode::metadata_and_status(object);
+        let usable = InjectableSet::decode(object).map_err(Unusable::from);
         Self {
             name: metadata.name.unwrap_or_default(),
             uid: metadata.uid.unwrap_or_default(),
             resource_version: metadata.resource_version.unwrap_or_default(),
             generation: metadata.generation.unwrap_or_default(),
             status,
-            usable: usable.and_then(|set| UsableSet::of(set).map_err(|e| e.to_string())),
+            usable: usable.and_then(UsableSet::of),
         }
     }
 }
 
 impl UsableSet {
-    fn of(set: SidecarSet) -> Result<Self, FieldError> {
+    fn of(set: SidecarSet) -> Result<Self, Unusable> {
         let (metadata, spec) = (set.metadata.clone(), set.spec.clone());
-        let injectable = InjectableSet::stored(set).map_err(|e| e.error)?;
-        let data = revision_data::of(&spec)?.into_boxed_str();
+        let injectable = InjectableSet::stored(set)?;
+        let data = revision_data::of(&spec);
+        let data =
+            data.map_err(|error| Unusable { problem: error.to_string(), is_replaceable: false })?.into_boxed_str();
         let mut annotations = metadata.annotations.unwrap_or_default();
         annotations.remove(keys::LAST_APPLIED); // the whole set once more, and of no use in a revision
         let hashes = &injectable.content.hashes;
@@ -121,6 +132,26 @@ impl UsableSet {
             updates: Updates::of(&spec.update_strategy),
             injectable: Arc::new(injectable),
         })
+    }
+}
+
+impl Unusable {
+    /// What is wrong and what comes of it, given the name of the revision with the last good content.
+    #[must_use]
+    pub fn sentence(&self, last_good: Option<&str>) -> String {
+        let problem = &self.problem;
+        match last_good.filter(|_| self.is_replaceable) {
+            Some(revision) => {
+                format!("{problem}; until it is corrected, the last good revision {revision} is injected")
+            }
+            None => format!("{problem}; it is not injected until it is corrected"),
+        }
+    }
+}
+
+impl From<Unfit> for Unusable {
+    fn from(unfit: Unfit) -> Self {
+        Self { is_replaceable: unfit.is_replaceable(), problem: unfit.problem }
     }
 }
 
@@ -168,16 +199,16 @@ mod tests {
     fn a_set_that_cannot_be_used_is_known_all_the_same() {
         let mut object = set("s", &json!({"selector": {"matchExpressions": [{"key": "a", "operator": "in"}]}}));
         object["status"] = json!({"matchedPods": 3, "updatedPods": 1, "readyPods": 2, "observedGeneration": 4});
-        let seen = ObservedSet::read(object);
+        let seen = ObservedSet::read(&object);
         assert_eq!((seen.name.as_str(), seen.generation, seen.status.matched_pods), ("s", 1, 3));
-        assert!(seen.usable.unwrap_err().starts_with("spec.selector.matchExpressions[0].operator: \"in\""));
-        let undecodable = ObservedSet::read(set("s", &json!({"containers": 5})));
+        assert!(seen.usable.unwrap_err().problem.starts_with("spec.selector.matchExpressions[0].operator: \"in\""));
+        let undecodable = ObservedSet::read(&set("s", &json!({"containers": 5})));
         assert_eq!(undecodable.resource_version, "1");
-        assert!(undecodable.usable.unwrap_err().starts_with("spec.containers: invalid type"));
+        assert!(undecodable.usable.unwrap_err().problem.starts_with("spec.containers: invalid type"));
         let mut odd = set("s", &spec());
         odd["status"] = json!({"matchedPods": "three"});
-        assert_eq!(ObservedSet::read(odd).status, SidecarSetStatus::default());
-        assert!(ObservedSet::read(json!([])).usable.is_err());
+        assert_eq!(ObservedSet::read(&odd).status, SidecarSetStatus::default());
+        assert!(ObservedSet::read(&json!([])).usable.is_err());
     }
 
     #[test]
@@ -186,7 +217,7 @@ mod tests {
         object["metadata"]["labels"] = json!({"team": "x"});
         object["metadata"]["annotations"] =
             json!({"note": "y", keys::HASH: "outdated", keys::LAST_APPLIED: "{\"spec\":{}}"});
-        let usable = ObservedSet::read(object).usable.unwrap();
+        let usable = ObservedSet::read(&object).usable.unwrap();
         assert_eq!(usable.content.labels, BTreeMap::from([("team".to_owned(), "x".to_owned())]));
         let hashes = &usable.injectable.content.hashes;
         let expected = [("note", "y"), (keys::HASH, &hashes.hash), (keys::HASH_WITHOUT_IMAGE, &hashes.without_image)];
@@ -201,7 +232,7 @@ mod tests {
         let custom = |version: &str| {
             let mut spec = spec();
             spec["customVersion"] = json!(version);
-            ObservedSet::read(set("s", &spec)).usable.unwrap().content.custom_version
+            ObservedSet::read(&set("s", &spec)).usable.unwrap().content.custom_version
         };
         assert_eq!(custom("v1").as_deref(), Some("v1"));
         assert_eq!(custom("not a label!"), None);
@@ -213,10 +244,10 @@ mod tests {
         let limit = |limit: i32| {
             let mut spec = spec();
             spec["revisionHistoryLimit"] = json!(limit);
-            ObservedSet::read(set("s", &spec)).usable.unwrap().history_limit
+            ObservedSet::read(&set("s", &spec)).usable.unwrap().history_limit
         };
         assert_eq!((limit(3), limit(0), limit(-1)), (3, 1, 1));
-        assert_eq!(ObservedSet::read(set("s", &spec())).usable.unwrap().history_limit, 10);
+        assert_eq!(ObservedSet::read(&set("s", &spec())).usable.unwrap().history_limit, 10);
     }
 
     #[test]
@@ -224,7 +255,7 @@ mod tests {
         let left = |strategy: Value| {
             let mut spec = spec();
             spec["updateStrategy"] = strategy;
-            ObservedSet::read(set("s", &spec)).usable.unwrap().updates.left_behind(7)
+            ObservedSet::read(&set("s", &spec)).usable.unwrap().updates.left_behind(7)
         };
         assert_eq!(left(json!({})), Some(0));
         assert_eq!(left(json!({"partition": 2})), Some(2));

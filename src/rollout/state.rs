@@ -7,6 +7,7 @@ use super::revisions::{KeptRevision, RevisionIndex};
 use super::set::ObservedSet;
 use super::watched_pod::WatchedPod;
 use crate::cluster::Event;
+use crate::injection::validate::Clashes;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ pub struct State {
     sets: BTreeMap<String, Arc<ObservedSet>>,
     pods: PodIndex,
     revisions: RevisionIndex,
+    clashes: Clashes,
 }
 
 impl State {
@@ -41,7 +43,7 @@ impl State {
     #[must_use]
     pub fn plan(&self, set: &str, now: Timestamp) -> Option<(Arc<ObservedSet>, Plan)> {
         let set = self.sets.get(set)?;
-        Some((Arc::clone(set), plan(set, &self.pods, &self.revisions, now)))
+        Some((Arc::clone(set), plan(set, &self.pods, &self.revisions, &self.clashes, now)))
     }
 
     /// SidecarSets changed.
@@ -50,18 +52,18 @@ impl State {
         match event {
             Event::Applied(set) => {
                 touched.insert(set.name.clone());
-                self.apply_set(set);
+                touched.extend(self.apply_set(set));
             }
-            Event::Deleted(set) => self.delete_set(&set.name),
+            Event::Deleted(set) => touched.extend(self.delete_set(&set.name)),
             Event::Reset(sets) => {
                 let names: BTreeSet<&String> = sets.iter().map(|set| &set.name).collect();
                 let gone: Vec<String> = self.sets.keys().filter(|name| !names.contains(name)).cloned().collect();
                 for name in &gone {
-                    self.delete_set(name);
+                    touched.extend(self.delete_set(name));
                 }
                 touched.extend(names.into_iter().cloned());
                 for set in sets {
-                    self.apply_set(set);
+                    touched.extend(self.apply_set(set));
                 }
             }
         }
@@ -120,10 +122,16 @@ impl State {
         self.revisions.mark_taken(revision);
     }
 
-    fn apply_set(&mut self, set: Arc<ObservedSet>) {
+    /// Returns the sets whose clashes may have changed.
+    fn apply_set(&mut self, set: Arc<ObservedSet>) -> BTreeSet<String> {
+        let touched = match &set.usable {
+            Ok(usable) => self.clashes.apply(Arc::clone(&usable.injectable)),
+            Err(_) => self.clashes.delete(&set.name),
+        };
         let name = set.name.clone();
         self.sets.insert(name.clone(), set);
         self.apply_rules(&name);
+        touched
     }
 
     /// Counts Pods by the set as it is, with the revisions that there are.
@@ -134,9 +142,11 @@ impl State {
         self.pods.apply_set(name, rules);
     }
 
-    fn delete_set(&mut self, name: &str) {
+    /// Returns the sets whose clashes may have changed.
+    fn delete_set(&mut self, name: &str) -> BTreeSet<String> {
         self.pods.delete_set(name);
         self.sets.remove(name);
+        self.clashes.delete(name)
     }
 
     /// These and the sets whose counts changed, as far as they exist.
@@ -159,7 +169,7 @@ mod tests {
     }
 
     fn observed(name: &str, spec: &Value) -> Arc<ObservedSet> {
-        Arc::new(ObservedSet::read(set(name, spec)))
+        Arc::new(ObservedSet::read(&set(name, spec)))
     }
 
     fn names(names: &[&str]) -> BTreeSet<String> {
@@ -198,8 +208,69 @@ mod tests {
         assert_eq!(state.sets_event(Event::Applied(broken)), names(&["a"]));
         assert_eq!((state.pods().counts("a").matched, state.pods().counts("b").matched), (0, 1));
         let (_, plan) = state.plan("a", Timestamp::UNIX_EPOCH).unwrap();
-        assert_eq!(plan.problem.as_deref(), Some("spec.selector: must not be empty: name at least one label"));
+        assert_eq!(
+            plan.problem.unwrap().note,
+            "spec.selector: must not be empty: name at least one label; it is not injected until it is corrected"
+        );
         assert!(plan.status.is_some() && plan.revision.is_none());
+    }
+
+    #[test]
+    fn sets_that_clash_are_looked_at_together() {
+        let mut state = state();
+        let note = |state: &State, set: &str| {
+            let (_, plan) = state.plan(set, Timestamp::UNIX_EPOCH).unwrap();
+            plan.problem.map(|problem| (problem.reason, problem.note))
+        };
+        let clashing = observed("c", &spec("a"));
+        assert_eq!(state.sets_event(Event::Applied(clashing.clone())), names(&["a", "c"]));
+        for (set, other) in [("a", "c"), ("c", "a")] {
+            let (reason, note) = note(&state, set).unwrap();
+            assert!(
+                reason == "Stalled" && note.starts_with(&format!("SidecarSet {other:?} injects a container \"c\"")),
+                "{note}"
+            );
+        }
+        assert_eq!(state.sets_event(Event::Applied(clashing)), names(&["c"]));
+        let broken = observed("c", &json!({"selector": {"matchLabels": {"app": "a"}}, "containers": []}));
+        assert_eq!(state.sets_event(Event::Applied(broken)), names(&["a", "c"]));
+        assert_eq!(note(&state, "a"), None);
+        state.sets_event(Event::Applied(observed("c", &spec("a"))));
+        assert_eq!(state.sets_event(Event::Deleted(observed("c", &spec("a")))), names(&["a"]));
+        assert_eq!(note(&state, "a"), None);
+    }
+
+    #[test]
+    fn a_set_that_pods_would_be_refused_for_says_which_revision_is_injected() {
+        let mut state = state();
+        let port = json!([{"name": "c", "image": "i:1", "ports": [{"containerPort": 0}]}]);
+        let unfit = observed("a", &json!({"selector": {"matchLabels": {"app": "a"}}, "containers": port}));
+        state.sets_event(Event::Applied(unfit));
+        let told = |state: &State| {
+            let (_, plan) = state.plan("a", Timestamp::UNIX_EPOCH).unwrap();
+            assert_eq!((plan.revision, plan.obsolete.len()), (None, 0), "what is kept stays");
+            let (note, conditions) = (plan.problem.unwrap().note, plan.status.unwrap().conditions);
+            let stalled = &conditions[2];
+            assert_eq!((stalled.type_.as_str(), stalled.status.as_str(), &stalled.message), ("Stalled", "True", &note));
+            note
+        };
+        const PROBLEM: &str = "spec.containers[0].ports[0].containerPort: Required value";
+        assert_eq!(told(&state), format!("{PROBLEM}; it is not injected until it is corrected"));
+        for (number, is_fit) in [(1, true), (2, true), (3, false)] {
+            let revision = KeptRevision {
+                name: format!("a-{number}"),
+                uid: String::new(),
+                resource_version: "1".to_owned(),
+                set: "a".to_owned(),
+                number,
+                custom_version: None,
+                data: None,
+                images: Arc::default(),
+                is_fit,
+            };
+            assert_eq!(state.revisions_event(Event::Applied(revision)), names(&["a"]));
+        }
+        assert_eq!(told(&state), format!("{PROBLEM}; until it is corrected, the last good revision a-2 is injected"));
     }
 
     #[test]
@@ -268,6 +339,7 @@ mod tests {
             custom_version: None,
             data: None,
             images: Arc::default(),
+            is_fit: false,
         }
     }
 

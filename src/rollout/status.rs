@@ -1,11 +1,13 @@
 //! The status that a SidecarSet should have: counts, revision, and conditions as kstatus reads them.
 
 use super::counting::Counts;
+use super::plan::Problem;
 use super::pods::PodIndex;
 use super::revisions::RevisionPlan;
 use super::set::{ObservedSet, UsableSet};
 use crate::api::sidecarset::SidecarSetStatus;
 use crate::cluster::conditions;
+use crate::injection::validate::Clash;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use std::fmt::Write;
@@ -16,6 +18,9 @@ pub const READY: &str = "Ready";
 pub const RECONCILING: &str = "Reconciling";
 /// Whether somebody has to correct the set.
 pub const STALLED: &str = "Stalled";
+
+/// As many clashes of a set are told.
+const CLASHES_TOLD: usize = 4;
 
 /// What is told of the Pods of a set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +41,17 @@ impl PodsSeen {
     }
 }
 
+/// What is wrong with a set that can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Nothing.
+    None,
+    /// It is injected, but not with all that it says.
+    Heeded(String),
+    /// Pods are denied: the reason, and what is wrong.
+    Denied(&'static str, String),
+}
+
 /// The three conditions, told apart by one state.
 struct State {
     ready: bool,
@@ -45,6 +61,35 @@ struct State {
     message: String,
 }
 
+impl Trouble {
+    /// That of a set with these revisions and these clashes.
+    pub fn of<'c>(revisions: &RevisionPlan, clashes: impl Iterator<Item = Clash<'c>>) -> Self {
+        if let Some(problem) = &revisions.unusable_pin {
+            return Self::Denied("RevisionMissing", problem.clone());
+        }
+        let (denying, other): (Vec<_>, Vec<_>) = clashes.partition(Clash::denies_pods);
+        let sentences = |clashes: &[Clash<'_>]| {
+            let told: Vec<String> = clashes.iter().take(CLASHES_TOLD).map(ToString::to_string).collect();
+            told.join("; ")
+        };
+        match (denying.as_slice(), other.as_slice()) {
+            ([], []) => Self::None,
+            ([], other) => Self::Heeded(sentences(other)),
+            (denying, _) => Self::Denied("ContainerClash", sentences(denying)),
+        }
+    }
+
+    /// As an Event tells it.
+    #[must_use]
+    pub fn problem(&self) -> Option<Problem> {
+        match self {
+            Self::None => None,
+            Self::Heeded(note) => Some(Problem { reason: "Clash", note: note.clone() }),
+            Self::Denied(_, note) => Some(Problem { reason: STALLED, note: note.clone() }),
+        }
+    }
+}
+
 /// The status of a set that can be used; `None` where that is what it has.
 #[must_use]
 pub fn usable(
@@ -52,18 +97,23 @@ pub fn usable(
     usable: &UsableSet,
     PodsSeen { counts, deviating }: &PodsSeen,
     revisions: &RevisionPlan,
+    trouble: &Trouble,
     now: Timestamp,
 ) -> Option<SidecarSetStatus> {
     let outdated = counts.matched - counts.updated.min(counts.matched);
-    let mut state = if let Some(problem) = &revisions.unusable_pin {
-        State::stalled("RevisionMissing", problem)
+    let but = match trouble {
+        Trouble::Heeded(note) => format!("; but {note}"),
+        _ => String::new(),
+    };
+    let mut state = if let Trouble::Denied(reason, problem) = trouble {
+        State::stalled(reason, problem)
     } else if usable.updates.left_behind(counts.matched).is_some_and(|left| outdated > left) {
         State {
             ready: false,
             reconciling: true,
             stalled: false,
             reason: "PodsOutdated",
-            message: format!("{outdated} of {} Pods do not have the latest containers yet", counts.matched),
+            message: format!("{outdated} of {} Pods do not have the latest containers yet{but}", counts.matched),
         }
     } else {
         State {
@@ -71,7 +121,7 @@ pub fn usable(
             reconciling: false,
             stalled: false,
             reason: "Current",
-            message: "new Pods are injected, and no running Pod is to be updated".to_owned(),
+            message: format!("new Pods are injected, and no running Pod is to be updated{but}"),
         }
     };
     if let Some(example) = deviating {
@@ -128,6 +178,7 @@ fn as_i32(count: usize) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::injection::validate::Clashes;
     use crate::rollout::tests::set;
     use serde_json::{Value, json};
 
@@ -146,11 +197,11 @@ mod tests {
         let seen = PodsSeen { counts, deviating: None };
         let mut object = set("s", spec);
         object["status"] = present.clone();
-        let set = ObservedSet::read(object);
+        let set = ObservedSet::read(&object);
         let now = Timestamp::from_second(LATER).unwrap();
         let status = match &set.usable {
-            Ok(ready) => usable(&set, ready, &seen, revisions, now),
-            Err(problem) => unusable(&set, problem, now),
+            Ok(ready) => usable(&set, ready, &seen, revisions, &Trouble::of(revisions, [].into_iter()), now),
+            Err(unusable) => super::unusable(&set, &unusable.problem, now),
         };
         status.map(|status| serde_json::to_value(status).unwrap())
     }
@@ -240,6 +291,47 @@ mod tests {
         assert!(message.starts_with("spec.selector.matchExpressions[0].operator: \"Near\""), "{message}");
         assert_eq!((&status["observedGeneration"], &status["matchedPods"]), (&json!(1), &json!(3)));
         assert_eq!(self::status(&spec, &status, Counts::default(), &revisions()), None);
+    }
+
+    /// The status of the set `s` beside another one, whose spec is laid over this.
+    fn beside(other: &Value) -> Value {
+        let with = |name: &str, more: &Value| {
+            let mut spec = spec();
+            for (field, value) in more.as_object().unwrap() {
+                spec[field] = value.clone();
+            }
+            ObservedSet::read(&set(name, &spec))
+        };
+        let ours = with("s", &json!({"volumes": [{"name": "v", "emptyDir": {}}]}));
+        let usable = ours.usable.clone().unwrap();
+        let clashes: Clashes =
+            [usable.injectable.clone(), with("other", other).usable.unwrap().injectable].into_iter().collect();
+        let trouble = Trouble::of(&revisions(), clashes.of("s"));
+        let now = Timestamp::from_second(LATER).unwrap();
+        let updated = Counts { updated: 3, ..COUNTS };
+        let status =
+            super::usable(&ours, &usable, &PodsSeen { counts: updated, deviating: None }, &revisions(), &trouble, now)
+                .unwrap();
+        serde_json::to_value(status).unwrap()
+    }
+
+    #[test]
+    fn a_clash_that_denies_pods_stalls_the_set_and_another_is_told() {
+        let status = beside(&json!({}));
+        let expected = [("Ready", "False"), ("Reconciling", "False"), ("Stalled", "True")];
+        assert_eq!(conditions(&status), expected.map(|(type_, is)| (type_, is, "ContainerClash")));
+        let message = "SidecarSet \"other\" injects a container \"c\", too, and Pods that both match are denied: rename one of them, or select other Pods";
+        assert_eq!(status["conditions"][2]["message"], message);
+        assert_eq!(status["matchedPods"], 3, "it counts all the same");
+
+        let volume = json!({"containers": [{"name": "d", "image": "x:1"}], "volumes": [{"name": "v", "hostPath": {"path": "/v"}}]});
+        let status = beside(&volume);
+        assert_eq!(conditions(&status)[0], ("Ready", "True", "Current"));
+        assert_eq!(
+            status["conditions"][0]["message"],
+            "new Pods are injected, and no running Pod is to be updated; but SidecarSet \"other\" has another volume \"v\": Pods that both match get that of \"other\""
+        );
+        assert_eq!(conditions(&beside(&json!({"containers": [{"name": "d", "image": "x:1"}]})))[0].1, "True");
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod seen;
 mod server_side_apply;
 mod sidecar_generator;
 mod status;
+mod stored;
 mod validation;
 mod verification;
 mod walk;
@@ -63,6 +64,9 @@ fn main() -> ExitCode {
         replicas::a_follower_is_in_step_seconds_after_an_outage,
         bad_input::what_is_stored_and_cannot_be_used_stops_nothing,
         bad_input::sidecarsets_may_be_installed_later_and_removed,
+        stored::what_pods_would_be_refused_for_is_not_injected,
+        stored::the_last_good_revision_stays_in_use,
+        stored::sets_that_clash_say_so,
         status::a_restart_writes_nothing,
         scope::break_glass_takes_the_webhooks_out,
         conversion::sets_that_an_older_installation_stored_are_taken_over,

@@ -4,6 +4,7 @@ use anyhow::{Result, bail, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, PostParams};
+use outrigger::injection::InjectableSet;
 use outrigger_testbed::Case;
 use serde_json::{Value, json};
 
@@ -68,6 +69,7 @@ fn containers() -> Vec<(Value, Verdict)> {
         (json!({"containers": [{"name": "c", "image": "x"}, {"name": "c", "image": "x"}]}), Refused),
         (overlaid(init(&json!({"name": "c"})), &c(json!({}))), Refused),
         (c(json!({"imagePullPolicy": "Sometimes"})), Refused),
+        (c(json!({"imagePullPolicy": "", "terminationMessagePolicy": "", "terminationMessagePath": ""})), Accepted),
         (c(json!({"terminationMessagePolicy": "Nowhere"})), Refused),
         (c(json!({"command": "true"})), Refused),
         (c(json!({"tty": "yes"})), Refused),
@@ -89,6 +91,14 @@ fn containers() -> Vec<(Value, Verdict)> {
             Accepted,
         ),
         (ports(json!([{"containerPort": 80, "protocol": "HTTP"}])), Refused),
+        (ports(json!([{"name": "", "containerPort": 80, "protocol": "", "hostPort": 0, "hostIP": ""}])), Accepted),
+        (
+            overlaid(
+                init(&json!({"restartPolicy": "Always", "ports": [{"containerPort": 80, "hostPort": 80}]})),
+                &ports(json!([{"containerPort": 80, "hostPort": 80}])),
+            ),
+            Accepted,
+        ),
         (resources(json!({"cpu": 1, "memory": "1Gi"}), json!({"cpu": "1000m"})), Accepted),
         (resources(json!({"cpu": "1"}), json!({"cpu": "1001m"})), Refused),
         (resources(json!({"cpu": "1 m"}), json!({})), Refused),
@@ -170,6 +180,8 @@ fn environments_and_probes() -> Vec<(Value, Verdict)> {
         (live(json!({"grpc": {"port": 0}})), Refused),
         (live(tcp(json!({"successThreshold": 2}))), Refused),
         (live(tcp(json!({"periodSeconds": -1}))), Refused),
+        (live(tcp(json!({"successThreshold": 0, "periodSeconds": 0, "timeoutSeconds": 0}))), Accepted),
+        (live(json!({"httpGet": {"port": 80, "path": "", "scheme": "", "host": ""}})), Accepted),
         (live(tcp(json!({"terminationGracePeriodSeconds": 0}))), Refused),
         (ready(tcp(json!({"successThreshold": 2}))), Accepted),
         (ready(tcp(json!({"terminationGracePeriodSeconds": 5}))), Refused),
@@ -219,6 +231,9 @@ fn volumes() -> Vec<(Value, Verdict)> {
         (v(json!({"emptyDir": {"sizeLimit": "much"}})), Refused),
         (v(json!({"hostPath": {"path": "/a/../b"}})), Refused),
         (v(json!({"hostPath": {}})), Refused),
+        (v(json!({"hostPath": {"path": "/a", "type": ""}})), Accepted),
+        (v(json!({"image": {"reference": "x:1", "pullPolicy": ""}})), Accepted),
+        (v(json!({"emptyDir": {"medium": "", "sizeLimit": "0"}})), Accepted),
         (v(json!({"hostPath": {"path": "/a", "type": "Folder"}})), Refused),
         (v(json!({"secret": {"secretName": "s", "defaultMode": 511}})), Accepted),
         (v(json!({"secret": {"secretName": "s", "defaultMode": 512}})), Refused),
@@ -249,6 +264,19 @@ async fn taken(api: &Api<DynamicObject>, object: Value) -> Result<Result<(), Str
     }
 }
 
+/// Whether a stored set would be injected, given that its container mounts all the volumes.
+fn is_fit(set: &Value) -> Result<bool> {
+    let mut set = set.clone();
+    let volumes = set["spec"]["volumes"].as_array().into_iter().flatten().enumerate();
+    let mounts: Vec<Value> =
+        volumes.map(|(index, volume)| json!({"name": volume["name"], "mountPath": format!("/{index}")})).collect();
+    let container = &mut set["spec"]["containers"][0];
+    if container["volumeMounts"].is_null() && !mounts.is_empty() {
+        container["volumeMounts"] = mounts.into();
+    }
+    Ok(InjectableSet::decode(&set).and_then(InjectableSet::stored).is_ok())
+}
+
 /// What Kubernetes refuses in a Pod is refused in a SidecarSet, and what it accepts is accepted; the table has the exceptions.
 pub async fn containers_and_volumes_are_judged_as_in_pods(case: Case<Outrigger>) -> Result<()> {
     let pods = Api::namespaced_with(case.plane.client(), case.namespace.name(), &ApiResource::erase::<Pod>(&()));
@@ -260,7 +288,12 @@ pub async fn containers_and_volumes_are_judged_as_in_pods(case: Case<Outrigger>)
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "judged"}, "spec": pod_spec});
         let mut set = seen::set("judged", "x:1", &spec);
         set["spec"]["containers"] = pod["spec"]["containers"].clone();
+        let fit = is_fit(&set)?;
         let (in_pod, in_set) = (taken(&pods, pod).await?, taken(&sets, set).await?);
+        // Had it been stored all the same, it would be injected if Pods may have it.
+        if fit != in_pod.is_ok() && !matches!(expected, OnlyInSets(_)) {
+            wrong.push(format!("{spec}\n  fit for Pods: {fit}\n  Pod: {in_pod:?}"));
+        }
         let found = (in_pod.is_ok(), in_set.is_ok());
         let expected_pair = match expected {
             Accepted => (true, true),

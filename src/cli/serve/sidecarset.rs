@@ -89,7 +89,11 @@ pub(super) fn part(
         .of_reviews
         .into_iter()
         .fold(Readiness::new(), |readiness, watch| readiness.check(watch.what(), move || watch.check()));
-    let readiness = trust.check(readiness).check("break-glass", move || break_glass.check());
+    let objects = cache.clone();
+    let readiness = trust
+        .check(readiness)
+        .check("objects", move || objects.check())
+        .check("break-glass", move || break_glass.check());
     let webhooks = webhooks(&cache, &watches.sets, widening, metrics);
     let (client, planned_from) = (client.clone(), watches.all.clone());
     let lead = move |term: Term| {
@@ -131,7 +135,7 @@ impl Watches {
         let api = Api::<SidecarSet>::all(client.clone());
         let (sets, task) = cluster::watch_as("sidecarsets", api, Config::default(), move |event: Event<Value>| {
             reviews.sidecarsets(&event);
-            if let Some(event) = event.filter_map(|set| Some(Arc::new(ObservedSet::read(set)))) {
+            if let Some(event) = event.filter_map(|set| Some(Arc::new(ObservedSet::read(&set)))) {
                 controller.sets_event(event);
             }
         });

@@ -105,7 +105,7 @@ fn a_version_that_is_missing_or_cannot_be_injected() {
     let object = json!({"apiVersion": "apps/v1", "kind": "ControllerRevision", "data": {"spec": {}},
                         "metadata": {"name": "a-1", "labels": {"kruise.io/sidecarset-name": "a"}}});
     empty.apply_revision(Revision::read(object).unwrap().unwrap());
-    let problem = "spec.containers: a set needs at least one container or init container";
+    let problem = "spec.containers: Required value: no initContainer or container defined for SidecarSet";
     denies(&empty, &bare(), &format!("{field}: ControllerRevision \"a-1\": {problem}"));
 }
 

@@ -1,7 +1,7 @@
 //! Which version of a set a Pod gets, and which revision it records.
 
-use super::{bare, canary, decide, index, injected, names, patched, plain, revision};
-use crate::injection::{Index, Injection};
+use super::{bare, canary, decide, index, injected, names, patched, plain, ready, revision};
+use crate::injection::{Index, InjectableSet, Injection, Options, Unfit};
 use serde_json::{Value, json};
 
 /// The revision that a new Pod records: as the review's answer tells it, which must be what the annotation holds.
@@ -111,4 +111,62 @@ fn a_paused_canary_leaves_its_base_in_place() {
     let mut next = canary("next", "base");
     next["spec"]["injectionStrategy"] = json!({"paused": true});
     assert_eq!(containers(&[plain("base", "base"), next], &bare()), ["base", "app"]);
+}
+
+/// A set as a cluster has stored it, whose container has these fields besides.
+fn unfit(fields: &Value) -> Unfit {
+    let mut set = plain("a", "logs");
+    for (field, value) in fields.as_object().unwrap() {
+        set["spec"]["containers"][0][field] = value.clone();
+    }
+    InjectableSet::decode(&set).and_then(InjectableSet::stored).unwrap_err()
+}
+
+/// Image and revision that a new Pod gets, if any.
+fn image_and_revision(index: &Index) -> Option<(String, String)> {
+    let Ok(Injection::Matched(injected)) = decide(index, &bare()) else { return None };
+    let pod = patched(&bare(), &injected);
+    let image = pod["spec"]["containers"][0]["image"].as_str().unwrap().to_owned();
+    Some((image, injected.sets[0].revision.clone().unwrap()))
+}
+
+#[test]
+fn the_last_good_revision_takes_the_place_of_what_pods_would_be_refused_for() {
+    for fields in [json!({"ports": [{"containerPort": 0}]}), json!({"name": 5}), json!({"upgradeStrategy": 5})] {
+        let mut index = Index::new(Options::default());
+        index.apply_revision(revision("a", "a-1", 1, "logs", "x:1"));
+        index.apply_unfit_set(unfit(&fields));
+        let of = |image: &str, revision: &str| Some((image.to_owned(), revision.to_owned()));
+        assert_eq!(image_and_revision(&index), of("x:1", "a-1"), "{fields}");
+        index.apply_revision(revision("a", "a-2", 2, "logs", "x:2"));
+        index.apply_revision(revision("a", "a-3", 3, "logs", ""));
+        index.apply_revision(revision("b", "b-4", 4, "logs", "x:4"));
+        assert_eq!((image_and_revision(&index), index.sets()), (of("x:2", "a-2"), 1), "{fields}");
+        assert_eq!(index.revision_in_place_of("a"), Some("a-2"));
+        index.delete_revision("kruise-system", "a-2");
+        assert_eq!(image_and_revision(&index), of("x:1", "a-1"));
+        index.reset_revisions([revision("a", "a-3", 3, "logs", "")]);
+        assert_eq!((image_and_revision(&index), index.sets()), (None, 0), "there is no good one left");
+        assert_eq!(index.revision_in_place_of("a"), None);
+        index.reset_revisions([revision("a", "a-1", 1, "logs", "x:1")]);
+        assert_eq!(image_and_revision(&index), of("x:1", "a-1"));
+        index.apply_set(ready(&plain("a", "corrected")));
+        index.apply_revision(revision("a", "a-5", 5, "logs", "x:5"));
+        assert_eq!(injected(&index, &bare()).sets[0].containers, ["corrected"]);
+        index.apply_unfit_set(unfit(&fields));
+        index.delete_set("a");
+        assert_eq!((image_and_revision(&index), index.sets()), (None, 0));
+    }
+}
+
+#[test]
+fn a_revision_that_pods_would_be_refused_for_is_none_to_choose() {
+    let mut set = plain("a", "logs");
+    set["spec"]["injectionStrategy"] = json!({"revision": {"revisionName": "a-1"}});
+    let mut index = index(&[set]);
+    index.apply_revision(revision("a", "a-1", 1, "logs", ""));
+    assert_eq!(
+        decide(&index, &bare()).unwrap_err(),
+        "SidecarSet \"a\" cannot be injected: spec.injectionStrategy.revision: ControllerRevision \"a-1\": spec.containers[0].image: Required value"
+    );
 }

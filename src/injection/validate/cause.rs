@@ -15,6 +15,9 @@ pub struct Cause {
     pub reason: Reason,
     /// The problem without the field, such as `Invalid value: "v": must be lower case`.
     pub message: String,
+    /// Whether every Pod that gets the set is refused for it. The other rules are about what else the set says, or stricter than
+    /// the API server's.
+    pub refuses_pods: bool,
     /// The path with names in place of the indexes of list items: an item that moves within its list stays the same.
     pub(super) identity: String,
     /// The field's value; `null` where it has none.
@@ -26,7 +29,8 @@ impl Cause {
     #[must_use]
     pub fn unreadable(FieldError { field, problem }: FieldError) -> Self {
         let message = Reason::TypeInvalid.message(&Value::Null, &problem);
-        Self { identity: field.clone(), field, reason: Reason::TypeInvalid, message, value: Value::Null }
+        let (identity, reason) = (field.clone(), Reason::TypeInvalid);
+        Self { field, reason, message, refuses_pods: true, identity, value: Value::Null }
     }
 }
 

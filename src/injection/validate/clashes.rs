@@ -1,63 +1,250 @@
-//! Clashes between SidecarSets, found over all of them at once: containers, volumes and annotations that two sets bring to Pods
-//! which both may match. The rules are those of [`super::conflicts`], told where there is no set to refuse: files.
+//! Clashes between SidecarSets that are there: containers, volumes and annotations that two sets bring to Pods which both may match.
+//! The rules are those of [`super::conflicts`], told where there is no set to refuse: of files, and of sets that were stored at the
+//! same time or past the webhook.
+//!
+//! Of each thing that a set brings, the first other set by name is known that clashes about it. A set is compared only with those
+//! that bring the same and may match by one label that must be there: each is filed under one, where it has one.
 
 use super::overlap;
 use crate::api::sidecarset::PatchPolicy;
-use crate::injection::InjectableSet;
-use std::collections::BTreeMap;
+use crate::injection::selector::{Operator, Selector};
+use crate::injection::set::InjectableSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+/// The sets that are injected, and what they clash about. A set whose injection is paused clashes with none.
+#[derive(Debug, Default)]
+pub struct Clashes {
+    sets: HashMap<String, Arc<InjectableSet>>,
+    owners: HashMap<Brought, Owners>,
+    /// Of each set, for what it clashes about, the first other one by name.
+    found: BTreeMap<String, BTreeMap<Brought, String>>,
+    /// Of each set, those in whose clashes it is the other one.
+    named_by: HashMap<String, Names>,
+}
+
+/// A clash of one set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clash<'c> {
+    set: &'c str,
+    brought: &'c Brought,
+    other: &'c str,
+}
 
 /// Something that a set brings to its Pods.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Brought<'s> {
-    Container(&'s str),
-    Volume(&'s str),
-    Annotation(&'s str),
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Brought {
+    Container(String),
+    Volume(String),
+    Annotation(String),
 }
 
-/// A set that brings it, with how: two sets with the same text do not clash, where there is one.
-struct Owner<'s> {
-    set: &'s InjectableSet,
-    same: Option<&'s str>,
+/// Names of sets.
+type Names = BTreeSet<String>;
+
+/// The sets that bring one thing.
+#[derive(Debug, Default)]
+struct Owners {
+    /// By a label that must be there, then by its value.
+    filed: BTreeMap<Key, BTreeMap<String, Names>>,
+    /// Those of which no label must be there with a certain value.
+    unfiled: Names,
 }
 
-/// A sentence for each thing that two sets bring to Pods which both may match, and that cannot stand twice.
-#[must_use]
-pub fn clashes<'s>(sets: impl Iterator<Item = &'s InjectableSet>) -> Vec<String> {
-    let mut owners: BTreeMap<Brought<'_>, Vec<Owner<'_>>> = BTreeMap::new();
-    for set in sets {
-        let mut own = |brought, same| owners.entry(brought).or_default().push(Owner { set, same });
-        for name in set.content.container_names() {
-            own(Brought::Container(name), None);
+/// The key of a label, of Pods or of Namespaces.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Pod(String),
+    Namespace(String),
+}
+
+impl Clashes {
+    /// A set was created or changed. Returns the sets whose clashes may have changed.
+    pub fn apply(&mut self, set: Arc<InjectableSet>) -> BTreeSet<String> {
+        let name = set.name.clone();
+        if self.sets.get(&name).is_some_and(|before| clash_alike(before, &set)) {
+            return BTreeSet::new();
         }
-        for volume in &set.content.volumes {
-            own(Brought::Volume(&volume.name), Some(volume.json.as_str()));
+        let mut changed = self.delete(&name);
+        changed.insert(name.clone());
+        if set.paused {
+            return changed;
         }
-        for patch in &set.content.metadata_patches {
-            // What is merged goes together with what is merged, whatever it is.
-            let same = match patch.patch_policy {
-                Some(PatchPolicy::Overwrite) => None,
-                Some(PatchPolicy::MergePatchJson) => Some("merged"),
-                _ => continue,
-            };
-            for key in patch.annotations.iter().flat_map(BTreeMap::keys) {
-                own(Brought::Annotation(key), same);
+        self.sets.insert(name.clone(), Arc::clone(&set));
+        for brought in brought_by(&set) {
+            let owners = self.owners.entry(brought.clone()).or_default();
+            let mut comes_first_for = Vec::new();
+            for other in owners.candidates(&set).into_iter().flatten() {
+                let first = self.found.get(other).and_then(|clashes| clashes.get(&brought));
+                if first.is_none_or(|first| name < *first)
+                    && self.sets.get(other).is_some_and(|it| brought.clashes(&set, it))
+                {
+                    comes_first_for.push(other.clone());
+                }
+            }
+            owners.insert(&set);
+            for other in comes_first_for {
+                self.name(&other, &brought, Some(name.clone()));
+                changed.insert(other);
+            }
+            let first = self.first(&set, &brought);
+            self.name(&name, &brought, first);
+        }
+        changed
+    }
+
+    /// A set was deleted, or is not injected any more. Returns the sets whose clashes may have changed.
+    pub fn delete(&mut self, set: &str) -> BTreeSet<String> {
+        let Some(gone) = self.sets.remove(set) else { return BTreeSet::new() };
+        for brought in brought_by(&gone) {
+            if let Some(owners) = self.owners.get_mut(&brought) {
+                owners.remove(&gone);
+                if owners.is_empty() {
+                    self.owners.remove(&brought);
+                }
+            }
+            self.name(set, &brought, None);
+        }
+        let changed = self.named_by.remove(set).unwrap_or_default();
+        for other in &changed {
+            let Some(it) = self.sets.get(other).cloned() else { continue };
+            let about: Vec<Brought> = self
+                .found
+                .get(other)
+                .into_iter()
+                .flatten()
+                .filter(|(_, first)| *first == set)
+                .map(|(brought, _)| brought.clone())
+                .collect();
+            for brought in about {
+                let first = self.first(&it, &brought);
+                self.name(other, &brought, first);
             }
         }
+        changed
     }
-    let mut sentences = Vec::new();
-    for (brought, owners) in owners {
-        for (index, owner) in owners.iter().enumerate() {
-            let clash = owners[..index].iter().find(|other| {
-                (owner.same.is_none() || owner.same != other.same) && may_both_match(owner.set, other.set)
-            });
-            sentences.extend(clash.map(|other| brought.sentence(&other.set.name, &owner.set.name)));
+
+    /// The clashes of a set.
+    pub fn of<'c>(&'c self, set: &'c str) -> impl Iterator<Item = Clash<'c>> {
+        let found = self.found.get(set).into_iter().flatten();
+        found.map(move |(brought, other)| Clash { set, brought, other })
+    }
+
+    /// A sentence for each two sets and what they clash about.
+    #[must_use]
+    pub fn sentences(&self) -> Vec<String> {
+        let mut pairs = BTreeSet::new();
+        for (set, clashes) in &self.found {
+            for (brought, other) in clashes {
+                pairs.insert((brought, set.min(other), set.max(other)));
+            }
+        }
+        pairs.into_iter().map(|(brought, one, other)| brought.sentence(one, other)).collect()
+    }
+
+    /// The first other set by name with which this one clashes about what both bring.
+    fn first(&self, set: &InjectableSet, brought: &Brought) -> Option<String> {
+        let mut first: Option<&String> = None;
+        for names in self.owners.get(brought)?.candidates(set) {
+            let before = names.iter().take_while(|name| first.is_none_or(|first| *name < first));
+            let mut others = before.filter(|name| **name != set.name);
+            let found = others.find(|name| self.sets.get(*name).is_some_and(|other| brought.clashes(set, other)));
+            first = found.or(first);
+        }
+        first.cloned()
+    }
+
+    /// Notes which other set is named in the clash of a set.
+    fn name(&mut self, set: &str, brought: &Brought, other: Option<String>) {
+        let clashes = self.found.entry(set.to_owned()).or_default();
+        let before = match other.clone() {
+            Some(other) => clashes.insert(brought.clone(), other),
+            None => clashes.remove(brought),
+        };
+        let named = |name: &String| clashes.values().any(|other| other == name);
+        if let Some(before) = before.filter(|before| !named(before))
+            && let Some(by) = self.named_by.get_mut(&before)
+        {
+            by.remove(set);
+            if by.is_empty() {
+                self.named_by.remove(&before);
+            }
+        }
+        if clashes.is_empty() {
+            self.found.remove(set);
+        }
+        if let Some(other) = other {
+            self.named_by.entry(other).or_default().insert(set.to_owned());
         }
     }
-    sentences
 }
 
-impl Brought<'_> {
-    fn sentence(self, one: &str, other: &str) -> String {
+impl FromIterator<Arc<InjectableSet>> for Clashes {
+    fn from_iter<I: IntoIterator<Item = Arc<InjectableSet>>>(sets: I) -> Self {
+        let mut clashes = Self::default();
+        for set in sets {
+            clashes.apply(set);
+        }
+        clashes
+    }
+}
+
+impl Clash<'_> {
+    /// Whether Pods that both sets match are denied. Otherwise they are injected, but not with all that both sets say.
+    #[must_use]
+    pub fn denies_pods(&self) -> bool {
+        matches!(self.brought, Brought::Container(_))
+    }
+}
+
+/// A sentence for those who read the set.
+impl fmt::Display for Clash<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { set, brought, other } = self;
+        match brought {
+            Brought::Container(name) => write!(
+                f,
+                "SidecarSet {other:?} injects a container {name:?}, too, and Pods that both match are denied: rename one of them, or select other Pods"
+            ),
+            Brought::Volume(name) => write!(
+                f,
+                "SidecarSet {other:?} has another volume {name:?}: Pods that both match get that of {:?}",
+                set.min(other)
+            ),
+            Brought::Annotation(key) => write!(
+                f,
+                "SidecarSet {other:?} patches the annotation {key:?}, too: Pods that both match get what {:?} makes of it",
+                set.max(other)
+            ),
+        }
+    }
+}
+
+impl Brought {
+    /// Whether both of two sets that bring this can be in one Pod, and cannot both have their way.
+    fn clashes(&self, one: &InjectableSet, other: &InjectableSet) -> bool {
+        let differ = match self {
+            Self::Container(_) => true,
+            Self::Volume(name) => {
+                let volume =
+                    |set: &'_ InjectableSet| set.content.volumes.iter().position(|volume| volume.name == *name);
+                let (Some(ours), Some(theirs)) = (volume(one), volume(other)) else { return false };
+                !one.content.volumes[ours].is_same(&other.content.volumes[theirs])
+            }
+            // What is merged goes together with what is merged, whatever it is.
+            Self::Annotation(key) => [one, other].iter().any(|set| {
+                let mut patches = set.content.metadata_patches.iter();
+                patches.any(|patch| {
+                    patch.patch_policy == Some(PatchPolicy::Overwrite)
+                        && patch.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(key))
+                })
+            }),
+        };
+        differ && may_both_match(one, other)
+    }
+
+    fn sentence(&self, one: &str, other: &str) -> String {
         let sets = format!("SidecarSets {one:?} and {other:?} both");
         match self {
             Self::Container(name) => format!("{sets} inject a container {name:?}: Pods that both match are denied"),
@@ -69,6 +256,90 @@ impl Brought<'_> {
             }
         }
     }
+}
+
+impl Owners {
+    fn insert(&mut self, set: &InjectableSet) {
+        let crowd = |(key, values): &(Key, &[String])| {
+            let filed = self.filed.get(key);
+            values.iter().filter_map(|value| Some(filed?.get(value)?.len())).max().unwrap_or_default()
+        };
+        let Some((key, values)) = required(set).min_by_key(crowd) else {
+            self.unfiled.insert(set.name.clone());
+            return;
+        };
+        let filed = self.filed.entry(key).or_default();
+        for value in values {
+            filed.entry(value.clone()).or_default().insert(set.name.clone());
+        }
+    }
+
+    fn remove(&mut self, set: &InjectableSet) {
+        self.unfiled.remove(&set.name);
+        for (key, values) in required(set) {
+            let Some(filed) = self.filed.get_mut(&key) else { continue };
+            for value in values {
+                if let Some(names) = filed.get_mut(value) {
+                    names.remove(&set.name);
+                    if names.is_empty() {
+                        filed.remove(value);
+                    }
+                }
+            }
+            if filed.is_empty() {
+                self.filed.remove(&key);
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.unfiled.is_empty() && self.filed.is_empty()
+    }
+
+    /// Lists of the sets that may match a Pod which this one matches: all but those that want another value of a label.
+    fn candidates(&self, set: &InjectableSet) -> Vec<&Names> {
+        let wanted: Vec<(Key, &[String])> = required(set).collect();
+        let mut lists = vec![&self.unfiled];
+        for (key, by_value) in &self.filed {
+            match wanted.iter().find(|(wanted, _)| wanted == key) {
+                Some((_, values)) => lists.extend(values.iter().filter_map(|value| by_value.get(value))),
+                None => lists.extend(by_value.values()),
+            }
+        }
+        lists
+    }
+}
+
+/// The labels that must be there for a set to match, each with the values that it may have.
+fn required(set: &InjectableSet) -> impl Iterator<Item = (Key, &[String])> {
+    fn of<'s>(selector: &'s Selector, key: impl Fn(String) -> Key) -> impl Iterator<Item = (Key, &'s [String])> {
+        selector.requirements().iter().filter_map(move |requirement| match &requirement.operator {
+            Operator::In(values) => Some((key(requirement.key.clone()), values.as_slice())),
+            _ => None,
+        })
+    }
+    of(&set.selector, Key::Pod).chain(set.namespace_selector.iter().flat_map(|selector| of(selector, Key::Namespace)))
+}
+
+fn brought_by(set: &InjectableSet) -> BTreeSet<Brought> {
+    let containers = set.content.container_names().map(|name| Brought::Container(name.to_owned()));
+    let volumes = set.content.volumes.iter().map(|volume| Brought::Volume(volume.name.clone()));
+    let patches = set
+        .content
+        .metadata_patches
+        .iter()
+        .filter(|patch| matches!(patch.patch_policy, Some(PatchPolicy::Overwrite | PatchPolicy::MergePatchJson)));
+    let keys = patches.flat_map(|patch| patch.annotations.iter().flat_map(BTreeMap::keys));
+    containers.chain(volumes).chain(keys.map(|key| Brought::Annotation(key.clone()))).collect()
+}
+
+/// Whether two versions of a set clash with the same sets about the same.
+fn clash_alike(one: &InjectableSet, other: &InjectableSet) -> bool {
+    one.content.digest == other.content.digest
+        && one.selector == other.selector
+        && one.namespace_selector == other.namespace_selector
+        && one.canary_of == other.canary_of
+        && one.paused == other.paused
 }
 
 fn may_both_match(one: &InjectableSet, other: &InjectableSet) -> bool {
@@ -84,13 +355,14 @@ fn may_both_match(one: &InjectableSet, other: &InjectableSet) -> bool {
 mod tests {
     use super::*;
     use crate::api::decode;
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
-    fn set(name: &str, app: &str, container: &str, annotations: &Value) -> InjectableSet {
+    fn set(name: &str, app: &str, container: &str, annotations: &Value) -> Arc<InjectableSet> {
         set_with(name, app, container, annotations, &json!({}))
     }
 
-    fn set_with(name: &str, app: &str, container: &str, annotations: &Value, more: &Value) -> InjectableSet {
+    fn set_with(name: &str, app: &str, container: &str, annotations: &Value, more: &Value) -> Arc<InjectableSet> {
         let mut object = json!({
             "apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": name, "annotations": annotations},
             "spec": {"selector": {"matchLabels": {"app": app}}, "containers": [{"name": container, "image": "x:1"}]}
@@ -98,7 +370,11 @@ mod tests {
         for (field, value) in more.as_object().unwrap() {
             object["spec"][field] = value.clone();
         }
-        InjectableSet::new(decode::sidecarset(object).unwrap()).unwrap()
+        Arc::new(InjectableSet::new(decode::sidecarset(object).unwrap()).unwrap())
+    }
+
+    fn clashes<const N: usize>(sets: [&Arc<InjectableSet>; N]) -> Vec<String> {
+        Clashes::from_iter(sets.map(Arc::clone)).sentences()
     }
 
     #[test]
@@ -109,22 +385,30 @@ mod tests {
         let canary = json!({"apps.kruise.io/sidecarset-canary": "true", "apps.kruise.io/sidecarset-base": "a"});
         let canary = set("z", "web", "c", &canary);
         assert_eq!(
-            clashes([&a, &b, &elsewhere, &other].into_iter()),
+            clashes([&b, &a, &elsewhere, &other]),
             ["SidecarSets \"a\" and \"b\" both inject a container \"c\": Pods that both match are denied"]
         );
-        assert!(clashes([&a, &canary].into_iter()).is_empty());
+        assert!(clashes([&a, &canary]).is_empty());
+        let paused = set_with("p", "web", "c", &none, &json!({"injectionStrategy": {"paused": true}}));
+        assert!(clashes([&a, &paused]).is_empty(), "it matches no Pod");
     }
 
     #[test]
     fn volumes_clash_where_they_differ_and_annotations_where_one_overwrites() {
         let none = json!({});
-        let volume = |name: &str, container: &str, source: &Value| {
-            set_with(name, "web", container, &none, &json!({"volumes": [{"name": "v", "emptyDir": source}]}))
+        let volume = |name: &str, container: &str, volume: &Value| {
+            set_with(name, "web", container, &none, &json!({"volumes": [volume]}))
         };
-        let (a, b) = (volume("a", "x", &json!({})), volume("b", "y", &json!({})));
-        assert!(clashes([&a, &b].into_iter()).is_empty());
-        let b = volume("b", "y", &json!({"medium": "Memory"}));
-        assert_eq!(clashes([&a, &b].into_iter()).len(), 1);
+        let a = volume("a", "x", &json!({"name": "v", "emptyDir": {}}));
+        assert!(clashes([&a, &volume("b", "y", &json!({"emptyDir": {}, "name": "v"}))]).is_empty());
+        let b = volume("b", "y", &json!({"name": "v", "emptyDir": {"medium": "Memory"}}));
+        let all = Clashes::from_iter([a, b]);
+        let of_b: Vec<Clash<'_>> = all.of("b").collect();
+        assert_eq!(
+            of_b[0].to_string(),
+            "SidecarSet \"a\" has another volume \"v\": Pods that both match get that of \"a\""
+        );
+        assert!(!of_b[0].denies_pods());
 
         let patch = |name: &str, container: &str, policy: &str| {
             let patches = json!({"patchPodMetadata": [{"annotations": {"k": "{}"}, "patchPolicy": policy}]});
@@ -136,8 +420,103 @@ mod tests {
             ("Overwrite", "MergePatchJson", 1),
             ("Overwrite", "Overwrite", 1),
         ] {
-            let sets = [patch("a", "x", one), patch("b", "y", other)];
-            assert_eq!(clashes(sets.iter()).len(), count, "{one} {other}");
+            assert_eq!(clashes([&patch("a", "x", one), &patch("b", "y", other)]).len(), count, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn both_sets_say_so_until_one_changes_or_goes() {
+        let none = json!({});
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        let mut all = Clashes::default();
+        let text = |all: &Clashes, set: &str| all.of(set).map(|clash| clash.to_string()).collect::<Vec<_>>();
+        assert_eq!(all.apply(set("b", "web", "c", &none)), names(&["b"]));
+        assert_eq!(all.apply(set("a", "web", "c", &none)), names(&["a", "b"]));
+        assert_eq!(all.apply(set("a", "web", "c", &none)), names(&[]), "nothing changed");
+        assert_eq!(
+            text(&all, "a"),
+            [
+                "SidecarSet \"b\" injects a container \"c\", too, and Pods that both match are denied: rename one of them, or select other Pods"
+            ]
+        );
+        assert!(all.of("b").all(|clash| clash.other == "a" && clash.denies_pods()));
+        assert_eq!(all.apply(set("c", "web", "c", &none)), names(&["c"]), "the first by name is named");
+        assert_eq!(all.apply(set("a", "db", "c", &none)), names(&["a", "b", "c"]));
+        assert_eq!((text(&all, "a").len(), all.of("b").next().unwrap().other), (0, "c"));
+        assert_eq!(all.delete("c"), names(&["b"]));
+        assert!(all.found.is_empty() && all.named_by.is_empty());
+        all.delete("a");
+        all.delete("b");
+        assert!(all.owners.is_empty() && all.sets.is_empty());
+    }
+
+    /// A change of a set: its name, and the set or that it is gone.
+    fn change() -> impl Strategy<Value = (String, Option<Value>)> {
+        let values = || proptest::sample::subsequence(vec!["1", "2", "3"], 1..3);
+        let requirement =
+            (proptest::sample::select(vec!["x", "y"]), values(), proptest::sample::select(vec!["In", "In", "NotIn"]))
+                .prop_map(|(key, values, operator)| json!({"key": key, "operator": operator, "values": values}));
+        let selector =
+            || proptest::collection::vec(requirement.clone(), 1..3).prop_map(|all| json!({"matchExpressions": all}));
+        let containers = proptest::sample::subsequence(vec!["c", "d"], 1..=2).prop_map(|names| {
+            json!(names.iter().map(|name| json!({"name": name, "image": "x:1"})).collect::<Vec<_>>())
+        });
+        let volume = proptest::option::of(proptest::sample::select(vec!["", "Memory"]))
+            .prop_map(|medium| medium.map(|medium| json!([{"name": "v", "emptyDir": {"medium": medium}}])));
+        let spec = (selector(), proptest::option::of(selector()), containers, volume, any::<bool>());
+        let name = || proptest::sample::select(vec!["a", "b", "e", "f", "g"]);
+        let set = (spec, proptest::option::of(name())).prop_map(
+            |((selector, namespaces, containers, volumes, paused), base)| {
+                let annotations = base.map(
+                    |base| json!({"apps.kruise.io/sidecarset-canary": "true", "apps.kruise.io/sidecarset-base": base}),
+                );
+                json!({"metadata": {"annotations": annotations},
+                   "spec": {"selector": selector, "namespaceSelector": namespaces, "containers": containers,
+                            "volumes": volumes, "injectionStrategy": {"paused": paused}}})
+            },
+        );
+        (name().prop_map(str::to_owned), proptest::option::weighted(0.8, set))
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_found_is_what_comparing_all_with_all_finds(changes in proptest::collection::vec(change(), 1..25)) {
+            let mut all = Clashes::default();
+            let mut sets: BTreeMap<String, Arc<InjectableSet>> = BTreeMap::new();
+            let expected = |sets: &BTreeMap<String, Arc<InjectableSet>>, name: &str| -> Vec<(Brought, String)> {
+                let Some(set) = sets.get(name).filter(|set| !set.paused) else { return Vec::new() };
+                let first = |brought: Brought| {
+                    let mut others = sets.values().filter(|other| other.name != name && !other.paused && brought_by(other).contains(&brought));
+                    let other = others.find(|other| brought.clashes(set, other))?;
+                    Some((brought, other.name.clone()))
+                };
+                brought_by(set).into_iter().filter_map(first).collect()
+            };
+            let found = |all: &Clashes, name: &str| all.of(name).map(|clash| (clash.brought.clone(), clash.other.to_owned())).collect::<Vec<_>>();
+            for (name, object) in changes {
+                let before: BTreeMap<String, _> = sets.keys().map(|name| (name.clone(), found(&all, name))).collect();
+                let changed = match object {
+                    Some(mut object) => {
+                        object["apiVersion"] = json!("apps.kruise.io/v1beta1");
+                        object["kind"] = json!("SidecarSet");
+                        object["metadata"]["name"] = json!(name);
+                        let set = Arc::new(InjectableSet::new(decode::sidecarset(object).unwrap()).unwrap());
+                        sets.insert(name, Arc::clone(&set));
+                        all.apply(set)
+                    }
+                    None => {
+                        sets.remove(&name);
+                        all.delete(&name)
+                    }
+                };
+                for name in sets.keys() {
+                    let now = found(&all, name);
+                    prop_assert_eq!(&now, &expected(&sets, name));
+                    if before.get(name).is_some_and(|before| *before != now) {
+                        prop_assert!(changed.contains(name), "{} changed untold", name);
+                    }
+                }
+            }
         }
     }
 }

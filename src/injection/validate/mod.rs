@@ -40,14 +40,14 @@ mod whitelist;
 
 pub use canary::base_of;
 pub use cause::{Cause, Reason};
-pub use clashes::clashes;
+pub use clashes::{Clash, Clashes};
 pub use ratchet::{Verdict, ratchet};
 pub use revisions::KnownRevision;
 pub use whitelist::{CONFIG_MAP as WHITELIST_CONFIG_MAP, KEY as WHITELIST_KEY, Whitelist, WhitelistError};
 
 use super::hash;
 use crate::api::decode::FieldError;
-use crate::api::sidecarset::SidecarSet;
+use crate::api::sidecarset::{SidecarSet, SidecarSetSpec};
 use node::Report;
 
 /// What validation must know besides the object. By default: other sets and revisions are not known, and without a whitelist
@@ -98,6 +98,17 @@ pub fn validate(set: &SidecarSet, old: Option<&SidecarSet>, world: &World<'_>) -
     report.into_causes()
 }
 
+/// Of what is wrong with a spec, to which the defaults have been applied, that for which every Pod is refused that gets the set:
+/// such a set is not injected, however it came to be stored. OpenKruise never stored one, or its Pods were refused, too.
+#[must_use]
+pub fn unfit_for_pods(spec: &SidecarSetSpec) -> Vec<Cause> {
+    let report = Report::default();
+    let volumes = volumes::check(spec, &report);
+    container::check(spec, &volumes, &report);
+    patch_metadata::check_patches(spec, &report);
+    report.into_causes().into_iter().filter(|cause| cause.refuses_pods).collect()
+}
+
 /// What comes of writing a SidecarSet: on creation every cause is an error; on update what was wrong already, and is the same
 /// still, is a warning ([`ratchet()`]).
 #[must_use]
@@ -113,6 +124,7 @@ pub fn judge(set: &SidecarSet, old: Option<&SidecarSet>, world: &World<'_>) -> V
 mod tests {
     use super::*;
     use crate::api::decode;
+    use crate::injection::Content;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
@@ -311,6 +323,8 @@ mod tests {
             let set = decode::sidecarset(object).unwrap();
             prop_assert!(!judge(&set, None, &World::default()).errors.is_empty(), "it has no name");
             prop_assert_eq!(judge(&set, Some(&set), &World::default()).errors, vec![]);
+            let is_fit = unfit_for_pods(&set.spec).is_empty() && hash::hashes(&set.spec).is_ok();
+            prop_assert!(!is_fit || Content::new(&set.spec).is_ok(), "what has no fault can be made ready");
         }
     }
 }

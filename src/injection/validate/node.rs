@@ -20,6 +20,8 @@ pub(super) struct Place<'a> {
     report: &'a Report,
     path: String,
     identity: String,
+    /// Whether every Pod is refused for what is wrong here.
+    in_pods: bool,
 }
 
 /// A place and the JSON that stands there. A field that is `null` counts as absent, as in Go.
@@ -50,7 +52,7 @@ impl Report {
 
     /// The field `name` of the object itself.
     pub fn root(&self, name: &str) -> Place<'_> {
-        Place { report: self, path: name.to_owned(), identity: name.to_owned() }
+        Place { report: self, path: name.to_owned(), identity: name.to_owned(), in_pods: false }
     }
 
     /// A field of the wrong type, found elsewhere; skipped where this place has been reported already.
@@ -60,7 +62,7 @@ impl Report {
         }
         let plain = |path: &str| path.replace('[', ".").replace(']', "");
         if !self.0.borrow().iter().any(|cause| plain(&cause.field) == plain(field)) {
-            self.root(field).add(Reason::TypeInvalid, Value::Null, problem);
+            self.root(field).of_pods().add(Reason::TypeInvalid, Value::Null, problem);
         }
     }
 }
@@ -71,6 +73,16 @@ impl Place<'_> {
         place.path.push_str(path);
         place.identity.push_str(identity);
         place
+    }
+
+    /// The same place, and all in it, as part of what Pods get: every Pod is refused for what is wrong here.
+    pub fn of_pods(&self) -> Self {
+        Self { in_pods: true, ..self.clone() }
+    }
+
+    /// The same place, and all in it, as a matter of the set alone: Pods can live with what is wrong here.
+    pub fn of_set(&self) -> Self {
+        Self { in_pods: false, ..self.clone() }
     }
 
     /// A field of the object here.
@@ -96,7 +108,8 @@ impl Place<'_> {
             return;
         }
         let message = reason.message(&value, detail);
-        let cause = Cause { field: self.path.clone(), reason, message, identity: self.identity.clone(), value };
+        let (field, identity) = (self.path.clone(), self.identity.clone());
+        let cause = Cause { field, reason, message, refuses_pods: self.in_pods, identity, value };
         let mut causes = self.report.0.borrow_mut();
         if !causes.contains(&cause) {
             causes.push(cause);
@@ -143,6 +156,11 @@ impl Place<'_> {
 impl<'a> Node<'a> {
     pub fn new(place: Place<'a>, value: Option<&'a Value>) -> Self {
         Self { place, value: value.filter(|value| !value.is_null()) }
+    }
+
+    /// The same, as [`Place::of_set`].
+    pub fn of_set(&self) -> Self {
+        Self { place: self.place.of_set(), value: self.value }
     }
 
     pub fn is_set(&self) -> bool {

@@ -1,24 +1,32 @@
 //! `patchPodMetadata`: the annotations that a set puts on Pods.
 //!
-//! Source: OpenKruise's rules. Unknown policies and text that is no JSON are our addition: the latter would refuse every Pod.
+//! Source: OpenKruise's rules. Unknown policies and text that is no JSON are our addition: the latter would refuse every
+//! Pod that has the annotation.
 
 use super::World;
 use super::metadata;
-use super::node::Report;
+use super::node::{Place, Report};
 use super::syntax;
 use super::whitelist;
-use crate::api::sidecarset::{PatchPolicy, SidecarSet};
+use crate::api::sidecarset::{PatchPolicy, SidecarSet, SidecarSetSpec};
 use std::collections::BTreeSet;
 
 pub(super) fn check(set: &SidecarSet, world: &World<'_>, report: &Report) {
-    let patches = set.spec.patch_pod_metadata.as_deref().unwrap_or_default();
-    if patches.is_empty() {
-        return;
+    if set.spec.patch_pod_metadata.as_ref().is_some_and(|patches| !patches.is_empty()) {
+        whitelist::check(set, world, &place(report));
+        check_patches(&set.spec, report);
     }
-    let list = report.root("spec").field("patchPodMetadata");
-    whitelist::check(set, world, &list);
+}
+
+fn place(report: &Report) -> Place<'_> {
+    report.root("spec").field("patchPodMetadata")
+}
+
+/// The patches by themselves, whoever may have them.
+pub(super) fn check_patches(spec: &SidecarSetSpec, report: &Report) {
+    let list = place(report);
     let mut seen = BTreeSet::new();
-    for (index, patch) in patches.iter().enumerate() {
+    for (index, patch) in spec.patch_pod_metadata.iter().flatten().enumerate() {
         let place = list.item(index, "");
         if let Some(PatchPolicy::Other(unknown)) = &patch.patch_policy {
             place.field("patchPolicy").not_supported(unknown, &["Retain", "Overwrite", "MergePatchJson"]);
@@ -29,7 +37,7 @@ pub(super) fn check(set: &SidecarSet, world: &World<'_>, report: &Report) {
             place.required("no annotations defined for SidecarSet");
             continue;
         };
-        metadata::check_annotations(annotations, &place);
+        metadata::check_annotations(annotations, &place.of_pods());
         for (key, value) in annotations {
             if !seen.insert(key) {
                 place.duplicate(key.as_str(), &format!("patch annotation[{key}] already exist"));

@@ -23,7 +23,7 @@ pub(super) fn check(kind: Kind, container: &SidecarContainer, place: &Place<'_>,
     let regex = &policy.target_containers_name_regex;
     if let Err(Re2Error { problem, .. }) = patterns.compile(regex) {
         let detail = format!("invalid regex pattern: {problem}");
-        place.field("targetContainersNameRegex").invalid(regex.as_str(), &detail);
+        place.field("targetContainersNameRegex").of_pods().invalid(regex.as_str(), &detail);
     }
     let place = place.field("resourcesExpr");
     let (limits, requests) = (&policy.resources_expr.limits, &policy.resources_expr.requests);
@@ -35,9 +35,18 @@ pub(super) fn check(kind: Kind, container: &SidecarContainer, place: &Place<'_>,
                 continue;
             }
             any = true;
-            if let Err(problem) = check_expression(resource, text) {
-                let detail = format!("invalid expression: {problem}");
-                place.field(list).field(resource.name()).invalid(text.as_str(), &detail);
+            let place = place.field(list).field(resource.name());
+            let invalid = |place: &Place<'_>, problem: String| {
+                place.invalid(text.as_str(), &format!("invalid expression: {problem}"));
+            };
+            match Expression::parse(resource, text) {
+                Err(error) => invalid(&place.of_pods(), error.problem.to_string()),
+                Ok(expression) => {
+                    // One that fails does so for Pods that have what it is about.
+                    if let Some(problem) = fault_of(&expression) {
+                        invalid(&place, problem);
+                    }
+                }
             }
         }
     }
@@ -46,11 +55,10 @@ pub(super) fn check(kind: Kind, container: &SidecarContainer, place: &Place<'_>,
     }
 }
 
-/// An expression that fails for every Pod, and one that does not say what was meant, are refused.
-fn check_expression(resource: Resource, text: &str) -> Result<(), String> {
-    let expression = Expression::parse(resource, text).map_err(|error| error.problem.to_string())?;
-    expression.check().map_err(|error| error.problem.to_string())?;
-    expression.doubts().first().map_or(Ok(()), |doubt| Err(doubt.to_string()))
+/// An expression that fails whatever the Pod has, and one that does not say what was meant, are refused.
+fn fault_of(expression: &Expression) -> Option<String> {
+    let fails = expression.check().err().map(|error| error.problem.to_string());
+    fails.or_else(|| expression.doubts().first().map(ToString::to_string))
 }
 
 fn is_empty(node: &Node<'_>) -> bool {

@@ -2,14 +2,17 @@
 //!
 //! Source: OpenKruise's rules. The selector can change; init containers and their strategies too.
 
+use super::container;
 use super::node::Report;
+use super::syntax;
 use crate::api::sidecarset::{SidecarSet, UpgradeType};
 use std::collections::HashMap;
 
 pub(super) fn check(set: &SidecarSet, old: &SidecarSet, report: &Report) {
     let place = report.root("spec").field("containers");
-    // Such a set was stored before there was a webhook, and into no Pod was it ever injected: it may be repaired.
-    let was_unusable = old.spec.containers.iter().flatten().any(|before| before.name().is_empty());
+    // Such a set was stored past the webhook, and into no Pod was it ever injected: it may be repaired.
+    let mut before = container::each(&old.spec).peekable();
+    let was_unusable = before.peek().is_none() || before.any(|(_, before)| syntax::dns_label(before.name()).is_err());
     // of equal names the first counts
     let all_before: HashMap<&str, _> =
         old.spec.containers.iter().flatten().rev().map(|before| (before.name(), before)).collect();
@@ -25,6 +28,10 @@ pub(super) fn check(set: &SidecarSet, old: &SidecarSet, report: &Report) {
             continue;
         };
         let upgrade_type = &container.upgrade_strategy.upgrade_type;
+        let was_hot = before.upgrade_strategy.upgrade_type == Some(UpgradeType::HotUpgrade);
+        if was_hot && before.upgrade_strategy.hot_upgrade_empty_image.is_empty() {
+            continue; // in no Pod, either
+        }
         if *upgrade_type != before.upgrade_strategy.upgrade_type {
             let text = match upgrade_type {
                 Some(UpgradeType::HotUpgrade) => "HotUpgrade",
@@ -67,7 +74,10 @@ mod tests {
     #[test]
     fn a_set_that_was_never_injected_can_be_repaired() {
         let unnamed = json!([{"name": 5, "image": "x"}]);
-        assert_eq!(problems(&unnamed, &named(&["a"])), [""; 0]);
+        let hot_without_image = json!([{"name": "a", "image": "x", "upgradeStrategy": {"upgradeType": "HotUpgrade"}}]);
+        for broken in [unnamed, named(&["A_b"]), json!([]), hot_without_image] {
+            assert_eq!(problems(&broken, &named(&["a"])), [""; 0], "{broken}");
+        }
     }
 
     #[test]

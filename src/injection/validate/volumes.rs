@@ -3,7 +3,7 @@
 //! Source: `ValidateVolumes` of `k8s.io/kubernetes/pkg/apis/core/validation`. A source without a rule here, or newer than this
 //! program, is accepted as it is written.
 
-use super::container::check_resource_field;
+use super::container::{self, check_resource_field};
 use super::node::{Body, Node, Report};
 use super::syntax;
 use super::transfer;
@@ -68,11 +68,14 @@ impl Volumes<'_> {
 
 pub(super) fn check<'a>(spec: &'a SidecarSetSpec, report: &'a Report) -> Volumes<'a> {
     let mut volumes = BTreeMap::new();
+    let mounted = mounted(spec);
     for (index, fields) in spec.volumes.iter().flatten().enumerate() {
         let name = fields.get("name").and_then(Value::as_str).unwrap_or_default();
         let place = report.root("spec").field("volumes").item(index, name);
+        // Pods get those that are mounted, and no set can be made ready of volumes without names.
+        let place = if mounted.contains(name) { place.of_pods() } else { place };
         let volume = Body { place, fields };
-        if volume.get("name").required_text().is_some() {
+        if Node::new(volume.place.of_pods().field("name"), fields.get("name")).required_text().is_some() {
             volume.get("name").syntax(syntax::dns_label);
         }
         let sources: Vec<_> =
@@ -85,10 +88,18 @@ pub(super) fn check<'a>(spec: &'a SidecarSetSpec, report: &'a Report) -> Volumes
         }
         let block = sources.iter().any(|(name, _)| matches!(*name, "persistentVolumeClaim" | "ephemeral"));
         if volumes.insert(name, block).is_some() && !name.is_empty() {
-            volume.place.field("name").duplicate(name, "");
+            volume.place.of_pods().field("name").duplicate(name, "");
         }
     }
     Volumes(volumes)
+}
+
+/// Names of the volumes that containers mount.
+fn mounted(spec: &SidecarSetSpec) -> BTreeSet<&str> {
+    let lists = container::each(spec)
+        .flat_map(|(_, container)| ["volumeMounts", "volumeDevices"].map(|list| container.template.get(list)));
+    let mounts = lists.flatten().filter_map(Value::as_array).flatten();
+    mounts.filter_map(|mount| mount.get("name")?.as_str()).collect()
 }
 
 fn check_source(name: &str, source: &Node<'_>) {
@@ -124,13 +135,18 @@ fn check_source(name: &str, source: &Node<'_>) {
         }
         "image" => {
             if source.get("reference").required_text().is_some() {
-                source.get("reference").syntax(syntax::image_reference);
+                // Kubernetes takes any text, and the kubelet then cannot pull it.
+                source.get("reference").of_set().syntax(syntax::image_reference);
             }
             source.get("pullPolicy").one_of(&["Always", "IfNotPresent", "Never"]);
         }
         "downwardAPI" => {
             check_mode(&source.get("defaultMode"));
-            check_downward_files(source, &mut BTreeSet::new());
+            let mut paths = BTreeSet::new();
+            for path in check_downward_files(source) {
+                // Kubernetes takes one path twice here, but nobody can want it.
+                check_path_is_free(&path.of_set(), &mut paths);
+            }
         }
         "projected" => check_projected(source),
         _ => {}
@@ -178,10 +194,12 @@ fn check_file(file: &Node<'_>) {
     check_mode(&file.get("mode"));
 }
 
-fn check_downward_files<'a>(downward: &Node<'a>, paths: &mut BTreeSet<&'a str>) {
+/// Files that show fields of the Pod; returns their paths.
+fn check_downward_files<'a>(downward: &Node<'a>) -> Vec<Node<'a>> {
+    let mut paths = Vec::new();
     for file in downward.get("items").items("path") {
         check_file(&file);
-        check_path_is_free(&file.get("path"), paths);
+        paths.push(file.get("path"));
         let (field, resource) = (file.get("fieldRef"), file.get("resourceFieldRef"));
         match (field.is_set(), resource.is_set()) {
             (false, false) => file.place.required("one of fieldRef and resourceFieldRef is required"),
@@ -196,9 +214,9 @@ fn check_downward_files<'a>(downward: &Node<'a>, paths: &mut BTreeSet<&'a str>) 
             check_resource_field(&resource);
         }
     }
+    paths
 }
 
-/// Kubernetes refuses the same path twice in a projected volume only, but nobody can want it elsewhere.
 fn check_path_is_free<'a>(path: &Node<'a>, paths: &mut BTreeSet<&'a str>) {
     if let Some(text) = path.text().filter(|text| !text.is_empty())
         && !paths.insert(text)
@@ -223,7 +241,11 @@ fn check_projected(projected: &Node<'_>) {
                         check_path_is_free(&path, &mut paths);
                     }
                 }
-                "downwardAPI" => check_downward_files(&projection, &mut paths),
+                "downwardAPI" => {
+                    for path in check_downward_files(&projection) {
+                        check_path_is_free(&path, &mut paths);
+                    }
+                }
                 "serviceAccountToken" => {
                     projection.get("expirationSeconds").in_range(TOKEN_SECONDS);
                     if projection.get("path").required_text().is_some() {

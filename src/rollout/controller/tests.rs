@@ -56,7 +56,7 @@ impl World {
     /// The controller is told how sets and revisions are now.
     fn catch_up(&self) {
         let server = self.server();
-        let sets = server.under("/apis/apps.kruise.io").into_iter().map(|object| Arc::new(ObservedSet::read(object)));
+        let sets = server.under("/apis/apps.kruise.io").into_iter().map(|object| Arc::new(ObservedSet::read(&object)));
         self.controller.sets_event(Event::Reset(sets.collect()));
         let revisions = server.under(REVISIONS).into_iter().filter_map(|object| Revision::read(object).ok().flatten());
         self.controller

@@ -17,7 +17,8 @@ use super::syntax;
 use super::volumes::Volumes;
 use crate::api::sidecarset::{SidecarContainer, SidecarSetSpec, UpgradeType};
 use crate::injection::re2::Patterns;
-use std::collections::BTreeSet;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Which list a container stands in, and how it behaves there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,45 +85,63 @@ pub(super) fn stands_for(kind: Kind, container: &SidecarContainer, name: &str) -
 
 pub(super) fn check(spec: &SidecarSetSpec, volumes: &Volumes<'_>, report: &Report) {
     if all(spec, report).next().is_none() {
-        report.root("spec").field("containers").required("no initContainer or container defined for SidecarSet");
+        report
+            .root("spec")
+            .field("containers")
+            .of_pods()
+            .required("no initContainer or container defined for SidecarSet");
     }
-    let mut names = BTreeSet::new();
+    let mut names = BTreeMap::new();
     let mut host_ports = BTreeSet::new();
     let mut patterns = Patterns::default();
     for (kind, container, place) in all(spec, report) {
-        let body = Body { place, fields: &container.template };
+        let body = Body { place: place.of_pods(), fields: &container.template };
         check_name(kind, container, &body.place, &mut names);
         check_body(kind, &body, volumes);
-        if kind == Kind::Init {
-            // Init containers that end run one after the other.
-            ports::check(&body, &mut BTreeSet::new());
-        } else {
-            ports::check(&body, &mut host_ports);
+        // Kubernetes compares the ports of app containers only.
+        let mut own_ports = BTreeSet::new();
+        let host_ports = if kind == Kind::App { &mut host_ports } else { &mut own_ports };
+        ports::check(&body, host_ports);
+        if kind == Kind::App && has_twins(kind, container) {
+            ports::check(&body, host_ports); // the twin has the same
         }
-        sidecar::check(kind, container, &body.place, &mut patterns);
+        sidecar::check(kind, container, &body.place.of_set(), &mut patterns);
     }
 }
 
-fn check_name(kind: Kind, container: &SidecarContainer, place: &Place<'_>, names: &mut BTreeSet<String>) {
+/// `names` are those of the containers before, each with whether Pods have it.
+fn check_name(kind: Kind, container: &SidecarContainer, place: &Place<'_>, names: &mut BTreeMap<String, bool>) {
     let name = container.name();
     let place = place.field("name");
     if name.is_empty() {
         return; // check_body reports it
     }
-    let mut all = injected_names(kind, container);
-    if !all.iter().any(|injected| injected == name) {
-        all.push(name.to_owned());
+    let mut all: Vec<(String, bool)> = injected_names(kind, container).into_iter().map(|name| (name, true)).collect();
+    if !all.iter().any(|(injected, _)| injected == name) {
+        all.push((name.to_owned(), false));
     }
-    for injected in all {
-        if injected != name && injected.len() > 63 {
+    for (taken, in_pods) in all {
+        if taken != name && taken.len() > 63 {
             place.invalid(name, "must have at most 61 characters: a hot upgrade adds -1 and -2");
         }
-        if names.contains(&injected) {
-            let detail = if injected == name { "" } else { "a hot upgrade adds -1 and -2 to the container's name" };
-            place.duplicate(injected, detail);
-        } else {
-            names.insert(injected);
+        match names.get(&taken) {
+            None => _ = names.insert(taken, in_pods),
+            Some(before_in_pods) => {
+                let place = if in_pods && *before_in_pods { place.clone() } else { place.of_set() };
+                let detail = if taken == name { "" } else { "a hot upgrade adds -1 and -2 to the container's name" };
+                place.duplicate(taken, detail);
+            }
         }
+    }
+}
+
+/// The image of a container.
+fn check_image(image: &str, place: &Place<'_>) {
+    if image.trim() == image {
+        // Kubernetes takes any text, and the kubelet then cannot pull it.
+        place.of_set().syntax(image, syntax::image_reference);
+    } else {
+        place.invalid(image, "must not be padded with blanks");
     }
 }
 
@@ -131,13 +150,16 @@ fn check_body(kind: Kind, body: &Body<'_>, volumes: &Volumes<'_>) {
     if body.get("name").required_text().is_some() {
         body.get("name").syntax(syntax::dns_label);
     }
-    if body.get("image").required_text().is_some() {
-        // Kubernetes takes any text, and the kubelet then cannot pull it.
-        body.get("image").syntax(syntax::image_reference);
+    let image = body.get("image");
+    if let Some(text) = image.required_text() {
+        check_image(text, &image.place);
     }
     body.get("imagePullPolicy").one_of(&["Always", "IfNotPresent", "Never"]);
     body.get("terminationMessagePolicy").one_of(&["File", "FallbackToLogsOnError"]);
     let restart = body.get("restartPolicy");
+    // Kubernetes takes them since 1.35.
+    let is_newer = matches!(restart.value.and_then(Value::as_str), Some("Always" | "OnFailure" | "Never"));
+    let restart = if is_newer { restart.of_set() } else { restart };
     match kind {
         Kind::App if restart.is_set() => restart.forbidden("may not be set for containers that are no init containers"),
         Kind::App | Kind::Native => {}

@@ -4,7 +4,7 @@
 //! containers too, since their fields work there too.
 
 use super::super::node::Place;
-use super::super::{policy, syntax, transfer};
+use super::super::{policy, transfer};
 use super::Kind;
 use crate::api::sidecarset::{PodInjectPolicy, SidecarContainer, UpgradeType};
 use crate::injection::re2::Patterns;
@@ -38,12 +38,12 @@ fn check_upgrade(kind: Kind, container: &SidecarContainer, place: &Place<'_>) {
         }
         // OpenKruise accepts this, and the API server then refuses every Pod: the idle twin has no image.
         Some(UpgradeType::HotUpgrade) if kind != Kind::Init && image.is_empty() => {
-            place_of_image.required("HotUpgrade needs an image for the idle container");
+            place_of_image.of_pods().required("HotUpgrade needs an image for the idle container");
         }
         _ => {}
     }
     if !image.is_empty() {
-        place_of_image.syntax(image, syntax::image_reference);
+        super::check_image(image, &place_of_image.of_pods());
     }
 }
 
