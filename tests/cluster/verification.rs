@@ -32,9 +32,8 @@ pub async fn a_container_that_only_claims_to_be_the_sidecar_is_told_and_replaced
     pods.create(&PostParams::default(), &seen::pod("genuine", name, &json!({}))?).await?;
     seen::counts(plane, name, [1, 1, 1, 1]).await?;
 
-    let created =
-        namespace.kubectl(&["create", "-f", "-"], Some(&forged(namespace, "forged", name).await?.to_string()));
-    let created = created.await?;
+    let pod = forged(namespace, "forged", name).await?.to_string();
+    let created = namespace.kubectl(&["create", "-f", "-"], Some(&pod)).await?;
     let deviation = "spec.containers \"sidecar\" does not have the set's image";
     let warning = format!("Warning: SidecarSet \"{name}\": {deviation}: the Pod counts as not updated");
     ensure!(created.status.success() && created.stderr.contains(&warning), "{}", created.stderr);
