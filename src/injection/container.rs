@@ -23,8 +23,6 @@ pub(super) struct InjectableContainer {
     pub hot: Option<HotTwin>,
     /// What of it no Pod can change.
     pub fixed: Arc<FixedContainer>,
-    /// Whether it goes on as long as the Pod: an app container or a native sidecar.
-    pub is_sidecar: bool,
     /// In front of the Pod's own containers, or behind them.
     pub before: bool,
     /// Names of the volumes it mounts itself, in order, each once.
@@ -131,7 +129,6 @@ impl InjectableContainer {
         let mut this = Self {
             name: name.to_owned(),
             fixed: Arc::default(),
-            is_sidecar,
             before: container.pod_inject_policy == Some(PodInjectPolicy::Before),
             volumes: mounted_volumes(&template),
             pod_security: pod_security::of_container(&template),
@@ -152,14 +149,14 @@ impl InjectableContainer {
         }
         mark(&mut template);
         this.parts = this.parts_of(&template);
-        this.fixed = this.fixed_by(container.name());
+        this.fixed = this.fixed_by(container.name(), is_sidecar);
         this
     }
 
     /// What stands in it whatever the Pod is.
-    fn fixed_by(&self, base: &str) -> Arc<FixedContainer> {
+    fn fixed_by(&self, base: &str, is_sidecar: bool) -> Arc<FixedContainer> {
         let injected = serde_json::from_str(&self.json(&Additions::default())).unwrap_or_default();
-        Arc::new(FixedContainer::of(base, &injected))
+        Arc::new(FixedContainer::of(base, is_sidecar, &injected))
     }
 
     /// Whether something of it is taken from the Pod's app containers.

@@ -108,7 +108,8 @@ impl Content {
     pub(super) fn sidecars(&self) -> impl Iterator<Item = (&'static str, &Arc<FixedContainer>)> {
         let init = self.init_containers.iter().map(|container| (List::Init, container));
         let all = init.chain(self.containers.iter().map(|container| (List::App, container)));
-        all.filter(|(_, container)| container.is_sidecar).map(|(list, container)| (list.field(), &container.fixed))
+        all.filter(|(_, container)| container.fixed.is_sidecar)
+            .map(|(list, container)| (list.field(), &container.fixed))
     }
 
     /// Names that the containers and init containers have in Pods.

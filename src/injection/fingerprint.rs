@@ -251,8 +251,8 @@ impl Variable {
 pub(super) struct Mount {
     #[serde(default)]
     name: Option<VolumeName>,
-    #[serde(default = "empty", deserialize_with = "null_as_empty")]
-    mount_path: TextHash,
+    #[serde(rename = "mountPath", default = "empty", deserialize_with = "null_as_empty")]
+    path: TextHash,
     #[serde(default = "empty", deserialize_with = "null_as_empty")]
     sub_path: TextHash,
     #[serde(default = "empty", deserialize_with = "null_as_empty")]
@@ -264,13 +264,13 @@ pub(super) struct Mount {
 impl Mount {
     /// Its path, and all of it; `None` for a service account's token.
     pub fn keyed(&self) -> Option<(u64, u64)> {
-        let Self { name, mount_path, sub_path, sub_path_expr, read_only } = self;
+        let Self { name, path, sub_path, sub_path_expr, read_only } = self;
         if name.as_ref().is_some_and(|name| name.is_token) {
             return None;
         }
         let name = name.as_ref().map_or_else(empty, |name| name.text);
         let read_only = read_only.unwrap_or_default();
-        Some((hash(("mount", mount_path)), hash(("mount", mount_path, name, sub_path, sub_path_expr, read_only))))
+        Some((hash(("mount", path)), hash(("mount", path, name, sub_path, sub_path_expr, read_only))))
     }
 }
 

@@ -46,6 +46,8 @@ pub struct FixedContainer {
     name: String,
     /// Its name in the set.
     base: String,
+    /// Whether it goes on as long as the Pod: an app container or a native sidecar.
+    pub(super) is_sidecar: bool,
     arguments: Arguments,
     /// Hashes of its own variables and mounts, each with the difference that it makes.
     items: Vec<(Difference, u64)>,
@@ -101,7 +103,7 @@ impl fmt::Display for Deviation {
 
 impl FixedContainer {
     /// Reads what is injected with nothing of a Pod: `injected`, for the container `base` of the set.
-    pub(super) fn of(base: &str, injected: &Value) -> Self {
+    pub(super) fn of(base: &str, is_sidecar: bool, injected: &Value) -> Self {
         let list = |field: &str| injected.get(field).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let texts = |field: &str| list(field).iter().filter_map(Value::as_str).collect::<Vec<_>>();
         let text = |item: &Value, key: &str| item.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -118,14 +120,16 @@ impl FixedContainer {
         let mut seen = HashSet::new();
         let all: Vec<_> = variables.chain(mounts).collect();
         // Of those with the same name the last counts.
-        let last = all.into_iter().rev().filter(|(_, (key, _))| seen.insert(*key));
-        let mut items: Vec<_> = last.map(|(difference, (_, hash))| (difference, hash)).collect();
+        let all = all.into_iter().rev().filter(|(_, (key, _))| seen.insert(*key));
+        let mut items: Vec<_> = all.map(|(difference, (_, hash))| (difference, hash)).collect();
         items.reverse();
         let name = text(injected, "name");
-        Self { name, base: base.to_owned(), arguments: Arguments::of(&texts("command"), &texts("args")), items }
+        let arguments = Arguments::of(&texts("command"), &texts("args"));
+        Self { name, base: base.to_owned(), is_sidecar, arguments, items }
     }
 
     /// Why a container of a Pod is not this one. `known` are the images of all versions of the set.
+    #[must_use]
     pub fn difference(
         &self,
         image: &str,
