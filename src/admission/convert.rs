@@ -73,7 +73,9 @@ struct Converting {
 
 impl Converting {
     fn new(uid: &str, version: Version, limit: usize) -> Result<Self, String> {
-        let answer = ConversionReviewAnswer::begin(uid, limit).map_err(|error| error.to_string())?;
+        // The object that goes beyond the limit must not make a copy of the others.
+        let capacity = limit + 2 * LARGEST_OBJECT;
+        let answer = ConversionReviewAnswer::begin(uid, capacity).map_err(|error| error.to_string())?;
         Ok(Self { answer, version, limit, objects: 0, unfaithful: 0, first: None })
     }
 

@@ -14,6 +14,9 @@ pub(super) type SidecarSetReview<'a> = Review<'a, &'a RawValue, &'a RawValue>;
 /// What a value of the old and the new object takes: as it was read, as a set, as what is wanted of it, and in lists that have grown.
 const BYTES_A_VALUE: usize = 6 * size_of::<Value>();
 
+/// More containers of a kind than any Pod has.
+const MOST_CONTAINERS: usize = 1_000;
+
 /// A SidecarSet that is created or updated.
 pub(super) struct Write<'r> {
     /// As received.
@@ -55,6 +58,18 @@ pub(super) fn read(body: &[u8]) -> Result<SidecarSetReview<'_>, Refusal> {
     Review::read(body, GROUP, KIND, BYTES_A_VALUE)
 }
 
+/// A container of `{}` becomes a thousand times its text once its defaults are written.
+fn check_size(object: &Value) -> Result<(), FieldError> {
+    for field in ["containers", "initContainers"] {
+        let containers = object["spec"][field].as_array().map_or(0, Vec::len);
+        if containers > MOST_CONTAINERS {
+            let problem = format!("has {containers} items, at most {MOST_CONTAINERS} are possible");
+            return Err(FieldError::new(format!("spec.{field}"), problem));
+        }
+    }
+    Ok(())
+}
+
 /// The object as it was received.
 pub(super) fn received(object: &RawValue) -> Result<Value, String> {
     serde_json::from_str(object.get()).map_err(|error| format!("request.object: {error}"))
@@ -71,10 +86,12 @@ impl<'r> Write<'r> {
         }
         let object =
             request.object.ok_or_else(|| "request.object: required to create or update a SidecarSet".to_owned())?;
-        let set = decode::sidecarset(received(object)?)?;
+        let value = received(object)?;
+        check_size(&value).map_err(Unreadable::Set)?;
+        let set = decode::sidecarset(value)?;
         let old = request.old_object.filter(|_| operation == "UPDATE").and_then(|old| {
             // It may have been stored while no webhook looked, and must not keep anybody from repairing it.
-            decode::sidecarset(received(old).ok()?)
+            decode::sidecarset(received(old).ok().filter(|old| check_size(old).is_ok())?)
                 .inspect_err(|error| seldom!(warn, set = name(&set), %error, "the stored SidecarSet cannot be read"))
                 .ok()
         });

@@ -253,6 +253,14 @@ mod tests {
     }
 
     #[test]
+    fn a_set_of_more_containers_than_any_pod_has_is_denied() {
+        let many = set("s", &json!({"initContainers": vec![json!({}); 1_001]}));
+        let cause = judged(&many, None, &KnownWorld::default())["status"]["details"]["causes"][0].take();
+        assert_eq!(cause["field"], "spec.initContainers");
+        assert_eq!(cause["message"], "Invalid value: has 1001 items, at most 1000 are possible");
+    }
+
+    #[test]
     fn a_stored_set_that_cannot_be_read_can_be_repaired() {
         let mut old = set("s", &json!({}));
         old["spec"]["selector"] = json!("broken");

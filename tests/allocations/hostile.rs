@@ -131,8 +131,8 @@ fn old_set(spec: &Value) -> String {
 
 #[test]
 fn a_conversion_takes_hardly_more_than_its_answer() {
-    // Beside the answer there is one object, in parts.
-    let bound = |body: &str| body.len() + body.len() / 4 + 6 * MIB;
+    // Beside the answer there is room for another object, which is not used, and one in parts.
+    let bound = |body: &str| body.len() + body.len() / 4 + 14 * MIB;
     let env: Vec<Value> = (0..100).map(|n| json!({"name": format!("NAME_{n}"), "value": "x".repeat(100)})).collect();
     let realistic = old_set(&json!({"namespace": "team-a", "containers": [{"name": "c", "image": "x:1", "env": env}]}));
     let body = conversion(&list(&realistic, 4 * MIB));
