@@ -224,7 +224,8 @@ impl Source {
                 }
             }
         }
-        warnings.extend(validate::Clashes::from_iter(sets.iter().map(Arc::clone)).sentences());
+        let clashes: validate::Clashes = sets.iter().cloned().collect();
+        warnings.extend(clashes.sentences());
         index.reset_sets(sets);
         if index.sets() == 0 {
             warnings.push("no SidecarSet in use: no Pod is injected".to_owned());

@@ -106,15 +106,10 @@ pub(super) fn fit_content(spec: &SidecarSetSpec) -> Result<Content, FieldError> 
 /// The first faults as one.
 fn told(causes: &[Cause]) -> Option<FieldError> {
     let (first, others) = causes.split_first()?;
-    let mut problem = first.message.clone();
-    for cause in others.iter().take(TOLD - 1) {
-        problem.push_str("; ");
-        problem.push_str(&cause.to_string());
-    }
-    if causes.len() > TOLD {
-        problem.push_str(&format!("; and {} more", causes.len() - TOLD));
-    }
-    Some(FieldError::new(first.field.clone(), problem))
+    let mut problems = vec![first.message.clone()];
+    problems.extend(others.iter().take(TOLD - 1).map(ToString::to_string));
+    problems.extend((causes.len() > TOLD).then(|| format!("and {} more", causes.len() - TOLD)));
+    Some(FieldError::new(first.field.clone(), problems.join("; ")))
 }
 
 #[cfg(test)]
@@ -134,7 +129,7 @@ mod tests {
         InjectableSet::decode(&set(spec)).and_then(InjectableSet::stored)
     }
 
-    fn containers(fields: Value) -> Value {
+    fn containers(fields: &Value) -> Value {
         let mut container = json!({"name": "c", "image": "x:1"});
         for (field, value) in fields.as_object().unwrap() {
             container[field] = value.clone();
@@ -147,33 +142,33 @@ mod tests {
         let hot = json!({"upgradeType": "HotUpgrade"});
         for (spec, problem) in [
             (
-                containers(json!({"name": "A_b"})),
+                containers(&json!({"name": "A_b"})),
                 "spec.containers[0].name: Invalid value: \"A_b\": must be a DNS label",
             ),
-            (containers(json!({"image": null})), "spec.containers[0].image: Required value"),
-            (containers(json!({"image": " x:1"})), "spec.containers[0].image: Invalid value: \" x:1\""),
+            (containers(&json!({"image": null})), "spec.containers[0].image: Required value"),
+            (containers(&json!({"image": " x:1"})), "spec.containers[0].image: Invalid value: \" x:1\""),
             (
-                containers(json!({"ports": [{"containerPort": 0}]})),
+                containers(&json!({"ports": [{"containerPort": 0}]})),
                 "spec.containers[0].ports[0].containerPort: Required value",
             ),
             (
-                containers(json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]})),
+                containers(&json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]})),
                 "spec.containers[0].volumeMounts[0].name: Not found: \"v\"",
             ),
             (
-                containers(json!({"resources": {"limits": {"cpu": "-1"}}})),
+                containers(&json!({"resources": {"limits": {"cpu": "-1"}}})),
                 "spec.containers[0].resources.limits[cpu]: Invalid value: \"-1\": must be at least 0",
             ),
             (
-                containers(json!({"upgradeStrategy": hot})),
+                containers(&json!({"upgradeStrategy": hot})),
                 "spec.containers[0].upgradeStrategy.hotUpgradeEmptyImage: Required value",
             ),
             (
-                containers(json!({"upgradeStrategy": {"upgradeType": "HotUpgrade", "hotUpgradeEmptyImage": "e:1"},
+                containers(&json!({"upgradeStrategy": {"upgradeType": "HotUpgrade", "hotUpgradeEmptyImage": "e:1"},
                                   "ports": [{"containerPort": 80, "hostPort": 80}]})),
                 "spec.containers[0].ports[0].hostPort: Duplicate value",
             ),
-            (containers(json!({"tty": "yes"})), "spec.containers[0].tty: expected true or false"),
+            (containers(&json!({"tty": "yes"})), "spec.containers[0].tty: expected true or false"),
             (json!({"containers": 5}), "spec.containers: invalid type"),
             (json!({"containers": []}), "spec.containers: Required value"),
             (
@@ -199,15 +194,15 @@ mod tests {
             json!({"updateStrategy": {"type": "OnDelete", "partition": "150%"}}),
             json!({"namespaceSelector": {}}),
             json!({"selector": {"matchLabels": {"a": "b c"}}}),
-            containers(json!({"image": "x y"})),
-            containers(json!({"restartPolicy": "OnFailure"})),
-            containers(json!({"podInjectPolicy": "Beside", "shareVolumePolicy": {"type": "some"}})),
-            containers(json!({"upgradeStrategy": {"upgradeType": "WarmUpgrade", "hotUpgradeEmptyImage": "a b"}})),
+            containers(&json!({"image": "x y"})),
+            containers(&json!({"restartPolicy": "OnFailure"})),
+            containers(&json!({"podInjectPolicy": "Beside", "shareVolumePolicy": {"type": "some"}})),
+            containers(&json!({"upgradeStrategy": {"upgradeType": "WarmUpgrade", "hotUpgradeEmptyImage": "a b"}})),
             containers(
-                json!({"transferEnv": [{"sourceContainerNameFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]}),
+                &json!({"transferEnv": [{"sourceContainerNameFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]}),
             ),
             containers(
-                json!({"resourcesPolicy": {"targetContainersMode": "sum", "resourcesExpr": {"limits": {"cpu": "cpu*cpu"}}},
+                &json!({"resourcesPolicy": {"targetContainersMode": "sum", "resourcesExpr": {"limits": {"cpu": "cpu*cpu"}}},
                               "resources": {"limits": {"cpu": "1"}}}),
             ),
             json!({"patchPodMetadata": [{"annotations": {"k": "no JSON"}, "patchPolicy": "MergePatchJson"},

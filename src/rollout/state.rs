@@ -125,7 +125,7 @@ impl State {
     /// Returns the sets whose clashes may have changed.
     fn apply_set(&mut self, set: Arc<ObservedSet>) -> BTreeSet<String> {
         let touched = match &set.usable {
-            Ok(usable) => self.clashes.apply(Arc::clone(&usable.injectable)),
+            Ok(usable) => self.clashes.apply(&usable.injectable),
             Err(_) => self.clashes.delete(&set.name),
         };
         let name = set.name.clone();
@@ -242,6 +242,7 @@ mod tests {
 
     #[test]
     fn a_set_that_pods_would_be_refused_for_says_which_revision_is_injected() {
+        const PROBLEM: &str = "spec.containers[0].ports[0].containerPort: Required value";
         let mut state = state();
         let port = json!([{"name": "c", "image": "i:1", "ports": [{"containerPort": 0}]}]);
         let unfit = observed("a", &json!({"selector": {"matchLabels": {"app": "a"}}, "containers": port}));
@@ -254,7 +255,6 @@ mod tests {
             assert_eq!((stalled.type_.as_str(), stalled.status.as_str(), &stalled.message), ("Stalled", "True", &note));
             note
         };
-        const PROBLEM: &str = "spec.containers[0].ports[0].containerPort: Required value";
         assert_eq!(told(&state), format!("{PROBLEM}; it is not injected until it is corrected"));
         for (number, is_fit) in [(1, true), (2, true), (3, false)] {
             let revision = KeptRevision {

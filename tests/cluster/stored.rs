@@ -113,6 +113,7 @@ pub async fn what_pods_would_be_refused_for_is_not_injected(case: Case<()>) -> R
 /// What is edited into nonsense during break-glass is not used: new Pods get the last good revision, from every replica and after a
 /// restart.
 pub async fn the_last_good_revision_stays_in_use(case: Case<()>) -> Result<()> {
+    const FIELD: &str = "spec.containers[0].ports[0].containerPort: Required value";
     let (plane, name) = (&case.plane, "once-good");
     let kubeconfig = install(plane).await?;
     let outrigger = Outrigger::serving(plane, Start::with(&kubeconfig)).await?;
@@ -124,7 +125,6 @@ pub async fn the_last_good_revision_stays_in_use(case: Case<()>) -> Result<()> {
     let switch: ConfigMap = serde_json::from_value(json!({"metadata": {"name": "outrigger-disabled"}}))?;
     maps.create(&PostParams::default(), &switch).await?;
     seen::apply(plane, &with(name, &json!({"image": "side:2", "ports": [{"containerPort": 0}]}))).await?;
-    const FIELD: &str = "spec.containers[0].ports[0].containerPort: Required value";
     let in_use = format!("the last good revision {revision} is injected");
     let message = stalled(plane, name, &[FIELD, &in_use]).await?;
     maps.delete("outrigger-disabled", &DeleteParams::default()).await?;

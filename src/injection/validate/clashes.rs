@@ -61,9 +61,9 @@ enum Key {
 
 impl Clashes {
     /// A set was created or changed. Returns the sets whose clashes may have changed.
-    pub fn apply(&mut self, set: Arc<InjectableSet>) -> BTreeSet<String> {
+    pub fn apply(&mut self, set: &Arc<InjectableSet>) -> BTreeSet<String> {
         let name = set.name.clone();
-        if self.sets.get(&name).is_some_and(|before| clash_alike(before, &set)) {
+        if self.sets.get(&name).is_some_and(|before| clash_alike(before, set)) {
             return BTreeSet::new();
         }
         let mut changed = self.delete(&name);
@@ -71,24 +71,24 @@ impl Clashes {
         if set.paused {
             return changed;
         }
-        self.sets.insert(name.clone(), Arc::clone(&set));
-        for brought in brought_by(&set) {
+        self.sets.insert(name.clone(), Arc::clone(set));
+        for brought in brought_by(set) {
             let owners = self.owners.entry(brought.clone()).or_default();
             let mut comes_first_for = Vec::new();
-            for other in owners.candidates(&set).into_iter().flatten() {
+            for other in owners.candidates(set).into_iter().flatten() {
                 let first = self.found.get(other).and_then(|clashes| clashes.get(&brought));
                 if first.is_none_or(|first| name < *first)
-                    && self.sets.get(other).is_some_and(|it| brought.clashes(&set, it))
+                    && self.sets.get(other).is_some_and(|it| brought.clashes(set, it))
                 {
                     comes_first_for.push(other.clone());
                 }
             }
-            owners.insert(&set);
+            owners.insert(set);
             for other in comes_first_for {
                 self.name(&other, &brought, Some(name.clone()));
                 changed.insert(other);
             }
-            let first = self.first(&set, &brought);
+            let first = self.first(set, &brought);
             self.name(&name, &brought, first);
         }
         changed
@@ -184,7 +184,7 @@ impl FromIterator<Arc<InjectableSet>> for Clashes {
     fn from_iter<I: IntoIterator<Item = Arc<InjectableSet>>>(sets: I) -> Self {
         let mut clashes = Self::default();
         for set in sets {
-            clashes.apply(set);
+            clashes.apply(&set);
         }
         clashes
     }
@@ -312,7 +312,7 @@ impl Owners {
 
 /// The labels that must be there for a set to match, each with the values that it may have.
 fn required(set: &InjectableSet) -> impl Iterator<Item = (Key, &[String])> {
-    fn of<'s>(selector: &'s Selector, key: impl Fn(String) -> Key) -> impl Iterator<Item = (Key, &'s [String])> {
+    fn of(selector: &Selector, key: impl Fn(String) -> Key) -> impl Iterator<Item = (Key, &[String])> {
         selector.requirements().iter().filter_map(move |requirement| match &requirement.operator {
             Operator::In(values) => Some((key(requirement.key.clone()), values.as_slice())),
             _ => None,
@@ -430,9 +430,9 @@ mod tests {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
         let mut all = Clashes::default();
         let text = |all: &Clashes, set: &str| all.of(set).map(|clash| clash.to_string()).collect::<Vec<_>>();
-        assert_eq!(all.apply(set("b", "web", "c", &none)), names(&["b"]));
-        assert_eq!(all.apply(set("a", "web", "c", &none)), names(&["a", "b"]));
-        assert_eq!(all.apply(set("a", "web", "c", &none)), names(&[]), "nothing changed");
+        assert_eq!(all.apply(&set("b", "web", "c", &none)), names(&["b"]));
+        assert_eq!(all.apply(&set("a", "web", "c", &none)), names(&["a", "b"]));
+        assert_eq!(all.apply(&set("a", "web", "c", &none)), names(&[]), "nothing changed");
         assert_eq!(
             text(&all, "a"),
             [
@@ -440,8 +440,8 @@ mod tests {
             ]
         );
         assert!(all.of("b").all(|clash| clash.other == "a" && clash.denies_pods()));
-        assert_eq!(all.apply(set("c", "web", "c", &none)), names(&["c"]), "the first by name is named");
-        assert_eq!(all.apply(set("a", "db", "c", &none)), names(&["a", "b", "c"]));
+        assert_eq!(all.apply(&set("c", "web", "c", &none)), names(&["c"]), "the first by name is named");
+        assert_eq!(all.apply(&set("a", "db", "c", &none)), names(&["a", "b", "c"]));
         assert_eq!((text(&all, "a").len(), all.of("b").next().unwrap().other), (0, "c"));
         assert_eq!(all.delete("c"), names(&["b"]));
         assert!(all.found.is_empty() && all.named_by.is_empty());
@@ -495,19 +495,16 @@ mod tests {
             let found = |all: &Clashes, name: &str| all.of(name).map(|clash| (clash.brought.clone(), clash.other.to_owned())).collect::<Vec<_>>();
             for (name, object) in changes {
                 let before: BTreeMap<String, _> = sets.keys().map(|name| (name.clone(), found(&all, name))).collect();
-                let changed = match object {
-                    Some(mut object) => {
-                        object["apiVersion"] = json!("apps.kruise.io/v1beta1");
-                        object["kind"] = json!("SidecarSet");
-                        object["metadata"]["name"] = json!(name);
-                        let set = Arc::new(InjectableSet::new(decode::sidecarset(object).unwrap()).unwrap());
-                        sets.insert(name, Arc::clone(&set));
-                        all.apply(set)
-                    }
-                    None => {
-                        sets.remove(&name);
-                        all.delete(&name)
-                    }
+                let changed = if let Some(mut object) = object {
+                    object["apiVersion"] = json!("apps.kruise.io/v1beta1");
+                    object["kind"] = json!("SidecarSet");
+                    object["metadata"]["name"] = json!(name);
+                    let set = Arc::new(InjectableSet::new(decode::sidecarset(object).unwrap()).unwrap());
+                    sets.insert(name, Arc::clone(&set));
+                    all.apply(&set)
+                } else {
+                    sets.remove(&name);
+                    all.delete(&name)
                 };
                 for name in sets.keys() {
                     let now = found(&all, name);
