@@ -51,7 +51,8 @@ pub fn router(webhooks: impl IntoIterator<Item = (Webhook, Handler, Limits)>, me
     let mut router = Router::new();
     let mut paths = Vec::new();
     for (webhook, handler, limits) in webhooks {
-        let endpoint = Arc::new(Endpoint { webhook, handler, gate: Gate::new(limits), metrics: metrics.clone() });
+        let gate = Gate::new(limits, metrics.webhook(webhook).in_flight().clone());
+        let endpoint = Arc::new(Endpoint { webhook, handler, gate, metrics: metrics.clone() });
         for path in [Some(webhook.path()), webhook.older_path()].into_iter().flatten() {
             router = router.route(path, any(serve).with_state(endpoint.clone()));
             paths.push(path);
@@ -65,8 +66,10 @@ pub fn router(webhooks: impl IntoIterator<Item = (Webhook, Handler, Limits)>, me
 }
 
 async fn serve(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
-    let counted = endpoint.metrics.webhook(endpoint.webhook).start();
-    let response = match endpoint.gate.admit(request).await {
+    let mut counted = endpoint.metrics.webhook(endpoint.webhook).start();
+    let admitted = endpoint.gate.admit(request).await;
+    counted.arrived();
+    let response = match admitted {
         Ok(admitted) if admitted.long => handle_long(endpoint.clone(), admitted).await.into_response(),
         Ok(admitted) => endpoint.finish(endpoint.handle(&admitted), admitted).await.into_response(),
         Err(refusal) => {

@@ -1,6 +1,7 @@
 //! The webhook server as its clients see it: requests without a socket, then connections, then the end of the server.
 
 mod certificates;
+mod client_certificates;
 mod connections;
 mod drain;
 mod harness;
