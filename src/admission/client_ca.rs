@@ -96,3 +96,35 @@ pub(super) fn require_certificates(router: Router) -> Router {
         response
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use tokio::sync::mpsc;
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::admission::CertificatePair;
+
+    fn ca() -> String {
+        let pair = CertificatePair::generate(&["localhost"], SystemTime::now()).expect("a certificate");
+        pair.ca_pem().expect("it makes its CA").to_owned()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_file_is_taken_up_and_a_broken_one_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("client-ca.crt");
+        std::fs::write(&file, ca()).expect("written");
+        let (renewed, mut renewals) = mpsc::unbounded_channel();
+        let read = ClientCa::read(&file).expect("a CA");
+        tokio::spawn(read.reload(move |new| renewed.send(new.pem.clone()).expect("the test listens")));
+        std::fs::write(&file, "no certificate").expect("written");
+        sleep(PERIOD * 3).await;
+        assert!(renewals.try_recv().is_err());
+        let other = ca();
+        std::fs::write(&file, &other).expect("written");
+        assert_eq!(renewals.recv().await, Some(other.into_bytes()));
+    }
+}

@@ -1,6 +1,6 @@
 //! What is refused before a handler sees it, and before it is read where possible: wrong requests, large bodies, overload.
 //!
-//! A body is read as it arrives ([`Bodies`]), and a review is admitted when its body is whole and a place is free. Nothing queues: the
+//! A body is read as it arrives (`bodies`), and a review is admitted when its body is whole and a place is free. Nothing queues: the
 //! API server retries a 503 with `Retry-After` by itself, within the webhook's own timeout. Each webhook has places of its own, so
 //! that a storm on one of them does not starve the others.
 

@@ -1,7 +1,7 @@
 //! The webhook server: from bytes on a TLS socket to a review handler and back.
 //!
 //! - [`server`]: bind, serve, drain
-//! - [`tls`]: the handshake of a connection
+//! - `tls`: the handshake of a connection
 //! - [`certificate`]: what the server shows to its clients
 //! - [`client_ca`]: what clients must show to the server, if anything
 //! - [`authority`]: a CA of our own that signs it
@@ -15,7 +15,7 @@
 //! - [`registration`]: how the API server comes to call this webhook
 //! - [`mod@reload`]: a certificate from files, renewed while it is served
 //! - [`limits`]: what is refused, before it is read where possible
-//! - [`bodies`]: bodies that arrive: the room they take, and which of them gives way
+//! - `bodies`: bodies that arrive: the room they take, and which of them gives way
 //! - [`reply`]: what a handler answers
 //! - [`client`]: sends reviews, for the demo, tests and benches
 

@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn ten_thousand_requests_at_once_are_forgotten_after_fourteen_half_lives() {
-        assert!(worth(0.0, [0.0; 10_000]) < 14.0);
+        assert!(worth(0.0, std::iter::repeat_n(0.0, 10_000)) < 14.0);
     }
 
     #[test]

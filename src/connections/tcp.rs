@@ -19,14 +19,14 @@ use super::places::Taken;
 /// The TCP stream of a connection.
 #[derive(Debug)]
 pub struct Tcp {
-    tcp: TcpStream,
+    stream: TcpStream,
     place: Arc<Taken>,
     ended: bool,
 }
 
 impl Tcp {
-    pub(super) fn new(tcp: TcpStream, place: Arc<Taken>) -> Self {
-        Self { tcp, place, ended: false }
+    pub(super) fn new(stream: TcpStream, place: Arc<Taken>) -> Self {
+        Self { stream, place, ended: false }
     }
 
     /// The client has shown a certificate that is good.
@@ -39,7 +39,7 @@ impl Tcp {
     /// # Errors
     /// The connection is broken.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.tcp.peer_addr()
+        self.stream.peer_addr()
     }
 }
 
@@ -49,13 +49,13 @@ impl AsyncRead for Tcp {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_read(context, buffer)
+        Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
 impl AsyncWrite for Tcp {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(context, data)
+        Pin::new(&mut self.stream).poll_write(context, data)
     }
 
     fn poll_write_vectored(
@@ -63,20 +63,20 @@ impl AsyncWrite for Tcp {
         context: &mut Context<'_>,
         data: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write_vectored(context, data)
+        Pin::new(&mut self.stream).poll_write_vectored(context, data)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(context)
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.ended {
-            ready!(Pin::new(&mut self.tcp).poll_shutdown(context))?;
+            ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
             self.ended = true;
         }
         if !self.place.had_its_last_answer() {
@@ -85,7 +85,7 @@ impl AsyncWrite for Tcp {
         let mut space = [MaybeUninit::uninit(); 16 * 1024];
         loop {
             let mut rest = ReadBuf::uninit(&mut space);
-            ready!(Pin::new(&mut self.tcp).poll_read(context, &mut rest))?;
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut rest))?;
             if rest.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
