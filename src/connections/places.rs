@@ -135,7 +135,7 @@ impl Bounds {
     /// These, or fewer where the process may have only so many file descriptors: at most this share of them, one in `share`.
     #[must_use]
     pub fn within(self, descriptors: u64, share: u64) -> Self {
-        let all = usize::try_from(descriptors / share).unwrap_or(usize::MAX).clamp(1, self.all);
+        let all = usize::try_from(descriptors / share).unwrap_or(usize::MAX).min(self.all).max(1);
         Self { all, per_peer: (self.per_peer * all).div_ceil(self.all.max(1)) }
     }
 }
