@@ -1,5 +1,6 @@
 //! Outrigger puts sidecar containers into Pods, keeps them up to date, and keeps the Istio configuration around them
-//! right. Arrows point one way: `cli` -> jobs -> `istio`, `fetch`, `cluster`, `documents`, `telemetry` -> `api`.
+//! right. Arrows point one way: `cli` -> jobs -> `istio`, `fetch`, `cluster`, `documents`, `telemetry`,
+//! `connections` -> `api`.
 //!
 //! * [`cli`]: one file or folder for each command; the only place that wires rooms together
 //! * [`admission`]: the HTTPS server, the reviews it answers, and its registration in a cluster
@@ -11,12 +12,14 @@
 //! * [`documents`]: files of objects: YAML and JSON, positions for messages, re-reading on change
 //! * [`cluster`]: client, watches, work queue, lease, events, conditions, careful writes, shutdown
 //! * [`telemetry`]: logs, metrics, readiness and the admin port
+//! * [`connections`]: the ports that clients connect to: how many may, for how long, and who gives way
 //! * [`api`]: wire types, their defaults and conversion
 
 pub mod admission;
 pub mod api;
 pub mod cli;
 pub mod cluster;
+pub mod connections;
 pub mod documents;
 pub mod fetch;
 pub mod injection;

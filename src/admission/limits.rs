@@ -1,8 +1,8 @@
 //! What is refused before a handler sees it, and before it is read where possible: wrong requests, large bodies, overload.
 //!
-//! A review is admitted only when a place for it and for its whole body is free. Nothing queues: the API server retries a
-//! 503 with `Retry-After` by itself, within the webhook's own timeout. Each webhook has places of its own, so that a storm on one
-//! of them does not starve the others.
+//! A body is read as it arrives (`bodies`), and a review is admitted when its body is whole and a place is free. Nothing queues: the
+//! API server retries a 503 with `Retry-After` by itself, within the webhook's own timeout. Each webhook has places of its own, so
+//! that a storm on one of them does not starve the others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,22 +10,24 @@ use std::time::Duration;
 use axum::body::{Body, HttpBody};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body_util::BodyExt;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use super::bodies::{Bodies, Whole};
 use super::reply::Reply;
 use crate::telemetry::{Shed, Webhook};
 
 /// How much one webhook admits at once. The defaults are those of Pods; [`Limits::of`] has each webhook's.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Reviews in flight, from the head of the request until the handler has answered. Default 256.
+    /// Reviews in flight, from the end of the body until the handler has answered. Default 256.
     pub reviews: usize,
-    /// Bytes of bodies in flight, by what their heads announce. Default 64 MiB. At least `body`.
+    /// Bytes of bodies in flight, as they arrive, the first 16 KiB of each apart. Default 64 MiB. At least `body`.
     pub bytes: u32,
     /// Bytes of one body. Default 7 MiB, which controller-runtime allows: object and oldObject of 3 MiB each, and the envelope.
     pub body: u32,
-    /// How long reading one body may take. Default 10 s.
+    /// How long reading one body may take, beside the time that its size is worth: see [`crate::connections::allowance`]. Default 2 s.
     pub body_timeout: Duration,
     /// Bytes up to which a body is handled on the thread that serves its connection; a larger one goes to a thread that may be
     /// busy for long. Default 64 KiB, which is handled in about a millisecond.
@@ -36,19 +38,27 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Gate {
     limits: Limits,
+    bodies: Bodies,
     reviews: Arc<Semaphore>,
-    bytes: Arc<Semaphore>,
+    in_flight: Gauge,
 }
 
-/// A body that was admitted and read, with the places it holds until it is dropped, wherever that is.
+/// A body that was read and admitted, with the places it holds until it is dropped, wherever that is.
 #[derive(Debug)]
 pub struct Admitted {
     /// The whole body.
     pub body: Vec<u8>,
     /// Whether it is to be handled on a thread that may be busy for long.
     pub long: bool,
-    _review: OwnedSemaphorePermit,
-    _bytes: OwnedSemaphorePermit,
+    _review: Place,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+/// The place of a review, which is counted as long as it is taken.
+#[derive(Debug)]
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    in_flight: Gauge,
 }
 
 /// Why a request was turned away.
@@ -64,8 +74,6 @@ pub enum Reason {
     TooLarge,
     /// 503 with `Retry-After: 1`
     Overload(Shed),
-    /// 408
-    Slow,
     /// 400: the connection broke, or the chunks are malformed.
     Broken,
 }
@@ -90,7 +98,7 @@ const MIB: u32 = 1024 * 1024;
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { reviews: 256, bytes: 64 * MIB, body: 7 * MIB, body_timeout: Duration::from_secs(10), inline: 64 * KIB }
+        Self { reviews: 256, bytes: 64 * MIB, body: 7 * MIB, body_timeout: Duration::from_secs(2), inline: 64 * KIB }
     }
 }
 
@@ -112,45 +120,38 @@ impl Limits {
 }
 
 impl Gate {
-    /// All places free.
+    /// All places free. `in_flight` is set to the number of those that are taken.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
-        let bytes = usize::try_from(limits.bytes.max(limits.body)).unwrap_or(Semaphore::MAX_PERMITS);
+    pub fn new(limits: Limits, in_flight: Gauge) -> Self {
+        let bytes = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
         Self {
             limits,
+            bodies: Bodies::new(bytes(limits.bytes), bytes(limits.body), limits.body_timeout),
             reviews: Arc::new(Semaphore::new(limits.reviews.min(Semaphore::MAX_PERMITS))),
-            bytes: Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))),
+            in_flight,
         }
     }
 
-    /// Takes places for the request, then reads its body.
+    /// Reads the body of the request, then takes a place for it.
     ///
     /// # Errors
-    /// The request is not one for a webhook, is too large, or finds no place.
+    /// The request is not one for a webhook, is too large or too slow, or finds no place.
     pub async fn admit(&self, request: Request<Body>) -> Result<Admitted, Refusal> {
         let (head, mut body) = request.into_parts();
-        match self.reserve(&head.method, &head.headers, &body) {
-            Ok((review, bytes)) => match timeout(self.limits.body_timeout, self.read(&mut body)).await {
-                Ok(Ok(body)) => {
-                    let long = body.len() > self.limits.inline;
-                    Ok(Admitted { body, long, _review: review, _bytes: bytes })
-                }
-                Ok(Err(reason)) => Err(self.refuse(reason, true)),
-                Err(_elapsed) => Err(self.refuse(Reason::Slow, true)),
-            },
-            Err(reason) => {
-                let close = !discard(body).await;
-                Err(self.refuse(reason, close))
-            }
+        if let Err(reason) = self.check(&head.method, &head.headers, &body) {
+            let close = !discard(body).await;
+            return Err(self.refuse(reason, close));
         }
+        let Whole { body, room } = self.bodies.read(&mut body).await.map_err(|reason| self.refuse(reason, true))?;
+        let permit = self.reviews.clone().try_acquire_owned();
+        let permit = permit.map_err(|_| self.refuse(Reason::Overload(Shed::Reviews), false))?;
+        self.in_flight.inc();
+        let review = Place { _permit: permit, in_flight: self.in_flight.clone() };
+        let long = body.len() > self.limits.inline;
+        Ok(Admitted { body, long, _review: review, _room: room })
     }
 
-    fn reserve(
-        &self,
-        method: &Method,
-        headers: &HeaderMap,
-        body: &Body,
-    ) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), Reason> {
+    fn check(&self, method: &Method, headers: &HeaderMap, body: &Body) -> Result<(), Reason> {
         if method != Method::POST {
             return Err(Reason::Method);
         }
@@ -164,32 +165,20 @@ impl Gate {
         if !headers.get(header::CONTENT_TYPE).is_some_and(is_json) {
             return Err(Reason::ContentType);
         }
-        // A body of unknown length (chunked) may become as large as any.
-        let length = body.size_hint().exact().unwrap_or(u64::from(self.limits.body));
-        let length = u32::try_from(length).ok().filter(|length| *length <= self.limits.body).ok_or(Reason::TooLarge)?;
-        let review = self.reviews.clone().try_acquire_owned().map_err(|_| Reason::Overload(Shed::Reviews))?;
-        let bytes = self.bytes.clone().try_acquire_many_owned(length).map_err(|_| Reason::Overload(Shed::Bytes))?;
-        Ok((review, bytes))
-    }
-
-    async fn read(&self, body: &mut Body) -> Result<Vec<u8>, Reason> {
-        let limit = usize::try_from(self.limits.body).unwrap_or(usize::MAX);
-        let announced = body.size_hint().exact().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
-        let mut whole = Vec::with_capacity(announced.min(limit));
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| Reason::Broken)?;
-            if let Some(data) = frame.data_ref() {
-                if whole.len() + data.len() > limit {
-                    return Err(Reason::TooLarge);
-                }
-                whole.extend_from_slice(data);
-            }
+        if body.size_hint().lower() > self.limits.body.into() {
+            return Err(Reason::TooLarge);
         }
-        Ok(whole)
+        Ok(())
     }
 
     fn refuse(&self, reason: Reason, close: bool) -> Refusal {
         Refusal { reason, limit: self.limits.body, close }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.in_flight.dec();
     }
 }
 
@@ -206,11 +195,11 @@ impl Refusal {
             Reason::TooLarge => {
                 Reply::text(413, format!("the body is too large: send a review of at most {} bytes\n", self.limit))
             }
+            Reason::Overload(Shed::SlowBody) => Reply::text(503, "the body did not arrive in time: send it at once\n"),
             Reason::Overload(Shed::Reviews) => Reply::text(503, "too many reviews in flight: try again in a second\n"),
             Reason::Overload(Shed::Bytes) => {
                 Reply::text(503, "too many bytes of reviews in flight: try again in a second\n")
             }
-            Reason::Slow => Reply::text(408, "the body did not arrive in time: send it at once\n"),
             Reason::Broken => Reply::text(400, "the body ended early or its chunks are malformed: send it again\n"),
         };
         let mut response = reply.into_response();

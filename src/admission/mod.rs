@@ -1,8 +1,9 @@
 //! The webhook server: from bytes on a TLS socket to a review handler and back.
 //!
 //! - [`server`]: bind, serve, drain
-//! - [`connection`]: what a connection may do, and for how long
+//! - `tls`: the handshake of a connection
 //! - [`certificate`]: what the server shows to its clients
+//! - [`client_ca`]: what clients must show to the server, if anything
 //! - [`authority`]: a CA of our own that signs it
 //! - [`mod@router`]: paths, handlers, panics
 //! - [`mutate_pod`]: the review of a Pod
@@ -14,15 +15,17 @@
 //! - [`registration`]: how the API server comes to call this webhook
 //! - [`mod@reload`]: a certificate from files, renewed while it is served
 //! - [`limits`]: what is refused, before it is read where possible
+//! - `bodies`: bodies that arrive: the room they take, and which of them gives way
 //! - [`reply`]: what a handler answers
 //! - [`client`]: sends reviews, for the demo, tests and benches
 
 pub mod authority;
 pub mod awaited;
+mod bodies;
 pub mod cache;
 pub mod certificate;
 pub mod client;
-pub mod connection;
+pub mod client_ca;
 pub mod convert;
 pub mod limits;
 mod memory;
@@ -36,11 +39,13 @@ mod review;
 pub mod router;
 pub mod server;
 mod sidecarset;
+mod tls;
 pub mod validate_sidecarset;
 
 pub use cache::Cache;
 pub use certificate::{CertificatePair, ServingCertificate};
 pub use client::Client;
+pub use client_ca::ClientCa;
 pub use limits::Limits;
 pub use reply::Reply;
 pub use router::{Answer, Handler, Work, at_once, router};

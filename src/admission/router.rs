@@ -83,7 +83,8 @@ pub fn router(webhooks: impl IntoIterator<Item = (Webhook, Handler, Limits)>, me
     let mut paths = Vec::new();
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
     for (webhook, handler, limits) in webhooks {
-        let (gate, long) = (Gate::new(limits), Arc::new(Semaphore::new(threads)));
+        let gate = Gate::new(limits, metrics.webhook(webhook).in_flight().clone());
+        let long = Arc::new(Semaphore::new(threads));
         let endpoint = Arc::new(Endpoint { webhook, handler, gate, long, metrics: metrics.clone() });
         for path in [Some(webhook.path()), webhook.older_path()].into_iter().flatten() {
             router = router.route(path, any(serve).with_state(endpoint.clone()));
@@ -98,9 +99,11 @@ pub fn router(webhooks: impl IntoIterator<Item = (Webhook, Handler, Limits)>, me
 }
 
 async fn serve(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) -> Response<Body> {
-    let counted = endpoint.metrics.webhook(endpoint.webhook).start();
+    let mut counted = endpoint.metrics.webhook(endpoint.webhook).start();
     let patience = patience(request.uri().query().unwrap_or_default());
-    let response = match endpoint.gate.admit(request).await {
+    let admitted = endpoint.gate.admit(request).await;
+    counted.arrived();
+    let response = match admitted {
         Ok(admitted) if admitted.long => handle_long(&endpoint, admitted, patience).await.into_response(),
         Ok(admitted) => endpoint.answer(admitted).await.into_response(),
         Err(refusal) => {

@@ -1,31 +1,31 @@
 //! The HTTPS server: bound first, then serving, then drained so that no request is lost.
 
-use std::convert::Infallible;
-use std::future::ready;
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum_server::Handle;
-use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
-use rustls::ServerConfig;
-use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use super::certificate::{ServingCertificate, provider};
-use super::connection::{Acceptor, Exchanges, Timeouts};
-use crate::telemetry::metrics::Certificate;
+use super::certificate::ServingCertificate;
+use super::client_ca::{ClientCa, require_certificates};
+use super::tls::Tls;
+use crate::connections::{Bounds, Places, Port, Stop, Timeouts};
+use crate::telemetry::metrics::{Certificate, PortName};
 use crate::telemetry::{Metrics, Readiness};
 
 /// How the server treats its connections and its own end.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
+    /// How many connections there may be. Default 2,048 in all, 1,536 of one address: the API servers may come through one.
+    pub connections: Bounds,
     /// The limits of a connection.
     pub timeouts: Timeouts,
+    /// Whose certificates clients must show; none need to by default.
+    pub client_ca: Option<ClientCa>,
     /// How long the server goes on as before after the shutdown began, but not ready and with `Connection: close` on each
     /// answer: the time in which a cluster takes it out of the Service. Default 5 s.
     pub drain_delay: Duration,
@@ -38,7 +38,7 @@ pub struct Settings {
 /// The webhook server, bound and not yet serving.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
+    port: Port,
     address: SocketAddr,
     settings: Settings,
 }
@@ -57,15 +57,14 @@ pub enum ServerError {
     /// TLS cannot be set up.
     #[error("cannot set up TLS: {0}")]
     Tls(#[from] rustls::Error),
-    /// The server stopped by itself.
-    #[error("the webhook server stopped: {0}")]
-    Serve(io::Error),
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            connections: Bounds { all: 2048, per_peer: 1536 },
             timeouts: Timeouts::default(),
+            client_ca: None,
             drain_delay: Duration::from_secs(5),
             last_call: Duration::from_secs(1),
             grace: Duration::from_secs(10),
@@ -80,9 +79,9 @@ impl Server {
     /// The address cannot be bound.
     pub async fn bind(address: SocketAddr, settings: Settings) -> Result<Self, ServerError> {
         let failed = |source| ServerError::Bind { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address, settings })
+        let port = Port::bind(address).await.map_err(failed)?;
+        let address = port.address().map_err(failed)?;
+        Ok(Self { port, address, settings })
     }
 
     /// Where it listens.
@@ -100,71 +99,59 @@ impl Server {
     /// To stop at once (a second signal), drop the future and end the process.
     ///
     /// # Errors
-    /// TLS cannot be set up, or the server stopped without being told to.
+    /// TLS cannot be set up.
     pub async fn run(
-        self,
+        mut self,
         router: Router,
         certificate: Arc<ServingCertificate>,
         readiness: Arc<Readiness>,
         metrics: &Metrics,
         shutdown: CancellationToken,
     ) -> Result<(), ServerError> {
-        let Settings { timeouts, drain_delay, last_call, grace } = self.settings;
+        let Settings { connections, timeouts, client_ca, drain_delay, last_call, grace } = self.settings;
         if let Some(shown) = certificate.current() {
             metrics.certificate_expiration(Certificate::Serving).set(shown.not_after().as_second());
         }
-        let connections = TaskTracker::new();
-        let handle = Handle::<SocketAddr>::new();
-        let acceptor = Acceptor::new(
-            RustlsAcceptor::new(RustlsConfig::from_config(Arc::new(tls(certificate)?))),
-            timeouts,
-            metrics.tls_handshake_errors.clone(),
-        );
-        // Each connection is counted here and not in its own task, which a drain might overtake before it ran.
-        let make_service = {
-            let (router, readiness, connections) = (router.with_state(()), readiness.clone(), connections.clone());
-            tower::service_fn(move |_peer: SocketAddr| {
-                ready(Ok::<_, Infallible>(Exchanges::new(router.clone(), readiness.clone(), connections.token())))
-            })
+        let tls = Tls::new(certificate, client_ca.as_ref(), metrics.tls_handshake_errors.clone())?;
+        let router = if client_ca.is_some() { require_certificates(router) } else { router };
+        let places = Places::new(connections, metrics.connections(PortName::Webhook).clone());
+        let stop = Stop::default();
+        let router = router.with_state(());
+        let reload = async {
+            match client_ca {
+                Some(ca) => ca.reload(|new| tls.renew(new)).await,
+                None => pending().await,
+            }
         };
-        let mut serve = Box::pin(
-            axum_server::Server::from_listener(self.listener)
-                .acceptor(acceptor)
-                .handle(handle.clone())
-                .http1_only()
-                .serve(make_service),
-        );
+        let mut serve = Box::pin(async {
+            tokio::select! {
+                never = self.port.serve(tls.clone(), router, &places, timeouts, &stop) => never,
+                never = reload => never,
+            }
+        });
 
         tokio::select! {
-            ended = &mut serve => return ended.map_err(ServerError::Serve),
-            () = shutdown.cancelled() => readiness.drain(),
+            never = &mut serve => match never {},
+            () = shutdown.cancelled() => {}
         }
-        tracing::info!(?drain_delay, connections = connections.len(), "the webhook server drains");
+        readiness.drain();
+        places.answer_for_the_last_time();
+        tracing::info!(?drain_delay, connections = places.open(), "the webhook server drains");
         tokio::select! {
-            ended = &mut serve => return ended.map_err(ServerError::Serve),
+            never = &mut serve => match never {},
             () = sleep(drain_delay) => {}
         }
+        drop(serve);
         // Closes the port only: connections have their own tasks. hyper's graceful shutdown would also close, unanswered, a
         // connection whose first request is under way, so those get a moment before it.
-        drop(serve);
-        connections.close();
-        if timeout(last_call, connections.wait()).await.is_err() {
-            handle.graceful_shutdown(None);
-            if timeout(grace, connections.wait()).await.is_err() {
-                tracing::warn!(connections = connections.len(), "connections are cut: they did not end in time");
-                handle.shutdown();
+        drop(self.port);
+        if timeout(last_call, places.all_free()).await.is_err() {
+            stop.gracefully.cancel();
+            if timeout(grace, places.all_free()).await.is_err() {
+                tracing::warn!(connections = places.open(), "connections are cut: they did not end in time");
+                stop.at_once.cancel();
             }
         }
         Ok(())
     }
-}
-
-fn tls(certificate: Arc<ServingCertificate>) -> Result<ServerConfig, rustls::Error> {
-    let mut config = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_cert_resolver(certificate);
-    // The API server speaks nothing else to webhooks.
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
 }

@@ -10,15 +10,15 @@ use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use hyper_util::rt::TokioTimer;
-use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
 use super::readiness::Readiness;
+use crate::connections::{Bounds, Counts, Places, Plain, Port, Stop, Timeouts};
 
-/// A connection on which no whole request head comes for this long is closed. Longer than any usual scrape interval.
-const SILENCE: Duration = Duration::from_secs(120);
+/// Probes, a few scrapers, and people who look.
+const CONNECTIONS: Bounds = Bounds { all: 64, per_peer: 48 };
 
 /// How long answers under way may take once the admin server stops.
 const GRACE: Duration = Duration::from_secs(1);
@@ -26,7 +26,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// The admin server, bound and not yet serving.
 #[derive(Debug)]
 pub struct AdminServer {
-    listener: TcpListener,
+    port: Port,
     address: SocketAddr,
 }
 
@@ -47,9 +47,9 @@ impl AdminServer {
     /// # Errors
     /// The address cannot be bound.
     pub async fn bind(address: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
-        let address = listener.local_addr()?;
-        Ok(Self { listener, address })
+        let port = Port::bind(address).await?;
+        let address = port.address()?;
+        Ok(Self { port, address })
     }
 
     /// Where it listens.
@@ -59,22 +59,15 @@ impl AdminServer {
     }
 
     /// Serves until `shutdown`. Stop it after the webhook server has drained: until then the probes must see "not ready".
-    ///
-    /// # Errors
-    /// The server cannot go on.
-    pub async fn run(self, router: Router, shutdown: CancellationToken) -> io::Result<()> {
-        let handle = axum_server::Handle::new();
-        let mut server =
-            axum_server::Server::<SocketAddr>::from_listener(self.listener).http1_only().handle(handle.clone());
-        server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(SILENCE);
-        let serve = server.serve(router.into_make_service());
-        tokio::pin!(serve);
+    pub async fn run(mut self, router: Router, counts: Counts, shutdown: CancellationToken) {
+        let (places, stop) = (Places::new(CONNECTIONS, counts), Stop::default());
         tokio::select! {
-            ended = &mut serve => ended,
-            () = shutdown.cancelled() => {
-                handle.graceful_shutdown(Some(GRACE));
-                serve.await
-            }
+            never = self.port.serve(Plain, router, &places, Timeouts::default(), &stop) => match never {},
+            () = shutdown.cancelled() => {}
+        }
+        stop.gracefully.cancel();
+        if timeout(GRACE, places.all_free()).await.is_err() {
+            stop.at_once.cancel();
         }
     }
 }

@@ -109,8 +109,11 @@ fn a_second_signal_ends_at_once() {
 }
 
 #[test]
-fn sigint_ends_in_order_too() {
-    let mut server = serve(0);
-    server.signal("INT");
-    assert_eq!(server.exit_code(), 0);
+fn sigint_and_sighup_end_in_order_too() {
+    for signal in ["INT", "HUP"] {
+        let mut server = serve(0);
+        server.signal(signal);
+        server.logged("INFO", &["drains"]);
+        assert_eq!(server.exit_code(), 0, "{signal}");
+    }
 }

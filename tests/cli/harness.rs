@@ -1,6 +1,6 @@
 //! Runs the binary: commands that end, and servers that are stopped with the test.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Debug;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -76,14 +76,23 @@ impl Output {
     }
 }
 
+/// The binary: the one of this build, or another that is to be compared with it.
+pub fn binary() -> OsString {
+    std::env::var_os("OUTRIGGER_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_outrigger").into())
+}
+
 /// The binary with these arguments and nothing from the surroundings that changes what it prints.
 pub fn command<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
+    let mut command = Command::new(binary());
     command.args(args);
+    unset(&mut command);
+    command
+}
+
+fn unset(command: &mut Command) {
     for variable in ["RUST_LOG", "OUTRIGGER_LOG_FORMAT", "SOURCE_DATE_EPOCH", "NO_COLOR", "CLICOLOR_FORCE"] {
         command.env_remove(variable);
     }
-    command
 }
 
 /// Runs a command to its end with `input` as standard input.
@@ -157,10 +166,22 @@ struct Log {
 impl Server {
     /// Starts it, with further arguments, and waits until it serves. Without `--tls-dir` its CA is read.
     pub fn start<A: AsRef<OsStr>>(folder: &Path, args: impl IntoIterator<Item = A>) -> Self {
+        Self::start_as(command([""; 0]), folder, args)
+    }
+
+    /// The same with so many file descriptors at most.
+    pub fn with_descriptors(descriptors: u32, folder: &Path) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")]).arg(binary());
+        unset(&mut shell);
+        Self::start_as(shell, folder, [""; 0])
+    }
+
+    fn start_as<A: AsRef<OsStr>>(mut command: Command, folder: &Path, args: impl IntoIterator<Item = A>) -> Self {
         let files = Files::new([]);
         let args: Vec<_> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
         let ca_file = files.path().join("ca.pem");
-        let mut command = command(["serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--log-format=json"]);
+        command.args(["serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--log-format=json"]);
         command.arg("--from").arg(folder).args(&args);
         let own_certificate = args.iter().any(|arg| arg == "--tls-dir");
         if !own_certificate {
@@ -187,6 +208,19 @@ impl Server {
     /// Where the webhook listens.
     pub fn webhook(&self) -> SocketAddr {
         self.webhook
+    }
+
+    /// The most memory that was resident so far, in KiB.
+    #[allow(dead_code, reason = "only tests/hostile measures it")]
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.running.0.id())).expect("it runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
+        peak.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
+    /// Where probes go.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
     }
 
     /// The CA it made.

@@ -3,6 +3,7 @@
 mod bad_requests;
 #[path = "../console/mod.rs"]
 mod console;
+mod descriptors;
 mod docs;
 mod drain;
 mod explain;

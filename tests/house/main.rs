@@ -65,14 +65,14 @@ const ROOMS: &[Room] = &[
     room("fetch", Floor::Support),
     room("documents", Floor::Support),
     room("cluster", Floor::Support),
-    room("telemetry", Floor::Support),
+    room("telemetry", Floor::Support).also(&["connections"]),
+    room("connections", Floor::Support),
     room("api", Floor::Api).pure(),
 ];
 
 /// What a pure room does not touch, its tests apart: paths that begin like this ...
 const IMPURE_PATHS: &[&str] = &[
     "axum",
-    "axum_server",
     "getrandom",
     "hyper",
     "hyper_util",

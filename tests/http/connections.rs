@@ -3,15 +3,15 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use outrigger::admission::connection::Timeouts;
 use outrigger::admission::{Client, Limits, Reply, Settings, at_once};
-use outrigger::telemetry::metrics::Certificate;
+use outrigger::connections::{Bounds, Closed, Timeouts};
+use outrigger::telemetry::metrics::{Certificate, PortName};
 use outrigger::telemetry::{Shed, Webhook};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 
-use crate::harness::{PATH, TestServer, certificate, head, measure, read_to_end, read_until, send, soon, until};
+use crate::harness::{PATH, TestServer, certificate, head, held, measure, read_to_end, read_until, send, soon, until};
 
 const SHORT: Duration = Duration::from_millis(100);
 
@@ -87,7 +87,10 @@ async fn a_tls_handshake_that_does_not_begin_is_cut_and_counted() {
     let mut rest = Vec::new();
     let _end = soon(silent.read_to_end(&mut rest)).await;
     assert_eq!(rest, b"");
-    until("it is counted", || server.metrics.tls_handshake_errors.get() == 1).await;
+    let counts = server.metrics.connections(PortName::Webhook);
+    until("it is counted", || counts.closed(Closed::SlowHandshake).get() == 1).await;
+    // It says nothing about the certificate.
+    assert_eq!(server.metrics.tls_handshake_errors.get(), 0);
 }
 
 #[tokio::test]
@@ -161,21 +164,98 @@ async fn gzip_is_415_and_the_connection_goes_on() {
 
 #[tokio::test]
 async fn a_shed_review_leaves_its_connection_usable() {
-    let limits = Limits { reviews: 1, ..Limits::default() };
-    let server = TestServer::start(measure(), limits, Settings::default()).await;
-    let mut slow = server.raw().await;
-    send(&mut slow, head(4) + "12").await;
+    let (go, handler) = held();
+    let server = TestServer::start(handler, Limits { reviews: 1, ..Limits::default() }, Settings::default()).await;
+    let mut first = server.raw().await;
+    send(&mut first, head(4) + "1234").await;
     let webhook = server.metrics.webhook(Webhook::MutatePod);
-    until("the slow review is in flight", || webhook.in_flight().get() == 1).await;
+    until("the first review is in flight", || webhook.in_flight().get() == 1).await;
     let mut client = server.target().connect().await.expect("a connection");
     let body = Bytes::from(vec![b' '; 20_000]);
     let answer = soon(client.post(PATH, body.clone())).await.expect("an answer");
     assert_eq!((answer.status.as_u16(), answer.close), (503, false));
     assert_eq!(server.metrics.shed(Shed::Reviews).get(), 1);
-    send(&mut slow, "34").await;
-    read_until(&mut slow, "\r\n\r\n4").await;
+    go.send(true).expect("it waits");
+    read_until(&mut first, "\r\n\r\n4").await;
     let answer = soon(client.post(PATH, body)).await.expect("an answer");
     assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"20000"[..]));
+}
+
+#[tokio::test]
+async fn a_body_that_drips_is_answered_503_and_its_connection_closed() {
+    let limits = Limits { body_timeout: SHORT, ..Limits::default() };
+    let server = TestServer::start(measure(), limits, Settings::default()).await;
+    let (mut answers, mut requests) = tokio::io::split(server.raw().await);
+    let drip = tokio::spawn(async move {
+        requests.write_all(head(7_000_000).as_bytes()).await.expect("written");
+        while requests.write_all(b"x").await.is_ok() && requests.flush().await.is_ok() {
+            tokio::time::sleep(SHORT / 10).await;
+        }
+    });
+    let mut answer = Vec::new();
+    let _end = soon(answers.read_to_end(&mut answer)).await;
+    drip.abort();
+    let answer = String::from_utf8(answer).expect("text");
+    assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
+    assert!(answer.contains("connection: close\r\n") && answer.contains("retry-after: 1\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_head_over_16_kib_is_431() {
+    let server = TestServer::with_timeouts(Timeouts::default()).await;
+    let mut stream = server.raw().await;
+    send(&mut stream, head(3).replace("Host", &format!("X: {}\r\nHost", "x".repeat(15_000))) + "123").await;
+    assert!(read_until(&mut stream, "\r\n\r\n3").await.starts_with("HTTP/1.1 200 OK\r\n"));
+    send(&mut stream, "POST /mutate-pod HTTP/1.1\r\nX: ".to_owned() + &"x".repeat(40_000)).await;
+    assert!(read_to_end(&mut stream).await.starts_with("HTTP/1.1 431 "));
+}
+
+async fn with_places(all: usize, per_peer: usize) -> TestServer {
+    let settings = Settings { connections: Bounds { all, per_peer }, ..Settings::default() };
+    TestServer::start(measure(), Limits::default(), settings).await
+}
+
+#[tokio::test]
+async fn silent_connections_keep_nobody_out_and_a_used_one_keeps_its_place() {
+    for (bounds, reason) in [((4, 100), Closed::Full), ((100, 4), Closed::Peer)] {
+        let server = with_places(bounds.0, bounds.1).await;
+        let target = server.target();
+        let mut used = target.connect().await.expect("a connection");
+        let mut silent = Vec::new();
+        for number in 0..20 {
+            // Before the handshake, before a head, within a head, within a body.
+            silent.push(tokio::spawn(TcpStream::connect(server.address)));
+            let mut stream = server.raw().await;
+            let begins = [String::new(), "POST /mutate-pod HT".to_owned(), head(7_000_000)];
+            send(&mut stream, &begins[number % 3]).await;
+            silent.push(tokio::spawn(async { Ok(stream.into_inner().0) }));
+            let mut new = target.connect().await.expect("a connection");
+            for client in [&mut used, &mut new] {
+                let answer = soon(client.post(PATH, Bytes::from_static(b"123"))).await.expect("an answer");
+                assert_eq!(answer.status, 200);
+            }
+        }
+        let counts = server.metrics.connections(PortName::Webhook);
+        assert!(counts.closed(reason).get() >= 30, "{}", counts.closed(reason).get());
+        until("those that gave way end", || counts.open.get() <= 4).await;
+        assert!(used.is_open());
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_had_one_review_answered_gives_way_like_any_other() {
+    let server = with_places(2, 2).await;
+    let target = server.target();
+    let mut used = target.connect().await.expect("a connection");
+    let mut once = target.connect().await.expect("a connection");
+    soon(once.post(PATH, Bytes::new())).await.expect("an answer");
+    for _ in 0..3 {
+        soon(used.post(PATH, Bytes::new())).await.expect("an answer");
+    }
+    let mut new = target.connect().await.expect("a connection");
+    assert_eq!(soon(new.post(PATH, Bytes::new())).await.expect("an answer").status, 200);
+    until("it gives way", || !once.is_open()).await;
+    assert!(used.is_open());
 }
 
 #[tokio::test]

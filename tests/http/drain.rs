@@ -10,7 +10,7 @@ use outrigger::telemetry::Webhook;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::harness::{PATH, TestServer, head, measure, read_to_end, read_until, send, soon, until};
+use crate::harness::{PATH, PATIENCE, TestServer, head, measure, read_to_end, read_until, send, soon, until};
 
 fn short() -> Settings {
     let milliseconds = Duration::from_millis;
@@ -57,12 +57,13 @@ async fn a_drain_under_load_loses_no_request() {
 
 #[tokio::test]
 async fn a_request_under_way_is_answered_after_the_port_is_closed() {
-    let server = TestServer::start(measure(), Limits::default(), short()).await;
+    let patient = Limits { body_timeout: PATIENCE, ..Limits::default() };
+    let server = TestServer::start(measure(), patient, short()).await;
     let mut idle = server.raw().await;
     let mut slow = server.raw().await;
     send(&mut slow, head(4) + "12").await;
     let webhook = server.metrics.webhook(Webhook::MutatePod);
-    until("the slow review is in flight", || webhook.in_flight().get() == 1).await;
+    until("the slow review arrives", || webhook.arriving().get() == 1).await;
     server.shutdown.cancel();
     wait_for_closed_port(&server).await;
     // Idle connections end with the last call, which is before the grace of those under way.
@@ -100,7 +101,7 @@ async fn a_request_that_never_ends_does_not_hold_the_server_longer_than_its_grac
     let mut stuck = server.raw().await;
     send(&mut stuck, head(4) + "12").await;
     let webhook = server.metrics.webhook(Webhook::MutatePod);
-    until("the review is in flight", || webhook.in_flight().get() == 1).await;
+    until("the review arrives", || webhook.arriving().get() == 1).await;
     server.shutdown.cancel();
     soon(server.task).await.expect("no panic").expect("an orderly end");
 }

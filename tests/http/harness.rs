@@ -12,17 +12,17 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
 use outrigger::admission::client::Target;
-use outrigger::admission::connection::Timeouts;
 use outrigger::admission::{
-    CertificatePair, Handler, Limits, Reply, Server, ServingCertificate, Settings, at_once, router, server,
+    Answer, CertificatePair, Handler, Limits, Reply, Server, ServingCertificate, Settings, at_once, router, server,
 };
+use outrigger::connections::Timeouts;
 use outrigger::telemetry::{Metrics, Readiness, Webhook};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -54,6 +54,20 @@ pub fn measure() -> Handler {
         assert!(body != b"panic", "as asked");
         Reply::json(body.len().to_string().into_bytes())
     })
+}
+
+/// A handler that answers with the size of the body once it is told to go on.
+pub fn held() -> (watch::Sender<bool>, Handler) {
+    let (go, goes) = watch::channel(false);
+    let handler: Handler = Arc::new(move |body, _| {
+        let (mut goes, length) = (goes.clone(), body.len());
+        Answer::Later(Box::pin(async move {
+            goes.wait_for(|go| *go).await.expect("the test lives");
+            assert!(length != 5, "as asked");
+            Reply::json(length.to_string().into_bytes())
+        }))
+    });
+    (go, handler)
 }
 
 /// A router over `handler`, and its metrics.
@@ -119,6 +133,10 @@ pub fn certificate() -> CertificatePair {
 impl TestServer {
     pub async fn start(handler: Handler, limits: Limits, settings: Settings) -> Self {
         let (router, metrics) = routed(handler, limits);
+        Self::serve(router, metrics, settings).await
+    }
+
+    pub async fn serve(router: axum::Router, metrics: Arc<Metrics>, settings: Settings) -> Self {
         let certificate = Arc::new(ServingCertificate::new(certificate()));
         let readiness = Arc::new(Readiness::new());
         let shutdown = CancellationToken::new();
@@ -143,17 +161,28 @@ impl TestServer {
 
     /// A TLS connection on which a test writes what it likes.
     pub async fn raw(&self) -> TlsStream<TcpStream> {
+        self.connect(None).await.expect("a handshake")
+    }
+
+    /// The same, showing a client certificate if there is one.
+    pub async fn connect(
+        &self,
+        shown: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.ca.as_bytes()).expect("PEM")).expect("a CA");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let config = match shown {
+            Some((certificate, key)) => config.with_client_auth_cert(vec![certificate], key).expect("a pair"),
+            None => config.with_no_client_auth(),
+        };
         let tcp = TcpStream::connect(self.address).await.expect("a connection");
         let name = ServerName::IpAddress(self.address.ip().into());
-        TlsConnector::from(Arc::new(config)).connect(name, tcp).await.expect("a handshake")
+        TlsConnector::from(Arc::new(config)).connect(name, tcp).await
     }
 }
 

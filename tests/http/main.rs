@@ -2,6 +2,7 @@
 
 mod abandoned;
 mod certificates;
+mod client_certificates;
 mod connections;
 mod drain;
 mod harness;

@@ -10,7 +10,7 @@ use outrigger::telemetry::{Shed, Webhook};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
-use crate::harness::{PATH, measure, piecemeal, read, review, routed, soon, until};
+use crate::harness::{PATH, PATIENCE, held, measure, piecemeal, read, review, routed, soon, until};
 
 const MIB: usize = 1024 * 1024;
 
@@ -122,25 +122,48 @@ async fn a_chunked_body_is_413_as_soon_as_it_is_over_7_mib() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_arrive_is_408_and_gives_its_place_back() {
-    let limits = Limits { reviews: 1, body_timeout: Duration::from_millis(20), ..Limits::default() };
-    let (router, _) = routed(measure(), limits);
+async fn a_body_that_does_not_arrive_in_time_is_503_which_the_api_server_repeats() {
+    let limits = Limits { body_timeout: Duration::from_millis(20), ..Limits::default() };
+    let (router, metrics) = routed(measure(), limits);
     let (_pieces, body) = piecemeal(Some(10));
     let response = soon(router.clone().oneshot(review(body))).await.expect("infallible");
     assert_eq!(response.headers()[header::CONNECTION], "close");
-    assert_eq!(read(response).await.0, 408);
+    assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+    let (status, text) = read(response).await;
+    assert_eq!(status, 503);
+    assert!(text.contains("did not arrive in time"), "{text}");
+    assert_eq!(metrics.shed(Shed::SlowBody).get(), 1);
     assert_eq!(read(router.oneshot(review("{}")).await.expect("infallible")).await.0, 200);
 }
 
 #[tokio::test]
-async fn of_300_slow_requests_256_are_served_and_the_rest_shed_at_once() {
-    let (router, metrics) = routed(measure(), Limits::default());
-    let mut answers = JoinSet::new();
-    let mut bodies = Vec::new();
-    for _ in 0..300 {
-        let (pieces, body) = piecemeal(Some(4));
+async fn bodies_that_are_not_whole_take_no_place_whatever_they_announce() {
+    let patient = Limits { reviews: 1, body_timeout: PATIENCE, ..Limits::default() };
+    let (router, metrics) = routed(measure(), patient);
+    let webhook = metrics.webhook(Webhook::MutatePod);
+    let (mut bodies, mut answers) = (Vec::new(), JoinSet::new());
+    for number in 0..300 {
+        let (pieces, body) = piecemeal([None, Some(4), Some(7 * MIB as u64)][number % 3]);
+        pieces.send(Bytes::from_static(b"1")).await.expect("the body lives");
         bodies.push(pieces);
         answers.spawn(router.clone().oneshot(review(body)));
+    }
+    until("all arrive", || webhook.arriving().get() == 300).await;
+    assert_eq!(webhook.in_flight().get(), 0);
+    for _ in 0..10 {
+        assert_eq!(read(router.clone().oneshot(review("{}")).await.expect("infallible")).await.0, 200);
+    }
+    answers.shutdown().await;
+    assert_eq!(webhook.arriving().get(), 0);
+}
+
+#[tokio::test]
+async fn of_300_reviews_256_are_worked_on_and_the_rest_shed_at_once() {
+    let (go, handler) = held();
+    let (router, metrics) = routed(handler, Limits::default());
+    let mut answers = JoinSet::new();
+    for _ in 0..300 {
+        answers.spawn(router.clone().oneshot(review("1234")));
     }
     for _ in 0..44 {
         let response = soon(answers.join_next()).await.expect("an answer").expect("no panic").expect("infallible");
@@ -152,10 +175,7 @@ async fn of_300_slow_requests_256_are_served_and_the_rest_shed_at_once() {
     assert_eq!(metrics.shed(Shed::Reviews).get(), 44);
     let webhook = metrics.webhook(Webhook::MutatePod);
     assert_eq!(webhook.in_flight().get(), 256);
-    for pieces in bodies {
-        // Those of shed requests are gone already.
-        let _sent = pieces.send(Bytes::from_static(b"1234")).await;
-    }
+    go.send(true).expect("they wait");
     while let Some(answer) = soon(answers.join_next()).await {
         assert_eq!(read(answer.expect("no panic").expect("infallible")).await, (200, "4".to_owned()));
     }
@@ -164,41 +184,40 @@ async fn of_300_slow_requests_256_are_served_and_the_rest_shed_at_once() {
 
 #[tokio::test]
 async fn bodies_of_64_mib_in_flight_shed_the_next_even_with_free_places() {
-    let (router, metrics) = routed(measure(), Limits::default());
+    let (go, handler) = held();
+    let (router, metrics) = routed(handler, Limits::default());
     let webhook = metrics.webhook(Webhook::MutatePod);
-    let mut slow = JoinSet::new();
-    // Chunked bodies reserve the limit of one: nine times 7 MiB leaves 1 MiB.
-    let bodies: Vec<_> = (0..9).map(|_| piecemeal(None)).collect();
-    let mut senders = Vec::new();
-    for (pieces, body) in bodies {
-        senders.push(pieces);
-        slow.spawn(router.clone().oneshot(review(body)));
+    let mut large = JoinSet::new();
+    // Nine times 7 MiB leaves 1 MiB, and what is not counted of each.
+    for _ in 0..9 {
+        large.spawn(router.clone().oneshot(review(vec![b' '; 7 * MIB])));
     }
     until("nine reviews are in flight", || webhook.in_flight().get() == 9).await;
-    let large = router.clone().oneshot(review(vec![b' '; MIB + 1])).await.expect("infallible");
-    assert_eq!(large.headers()[header::RETRY_AFTER], "1");
-    assert_eq!(read(large).await.0, 503);
+    let shed = router.clone().oneshot(review(vec![b' '; MIB + MIB / 4])).await.expect("infallible");
+    assert_eq!(shed.headers()[header::RETRY_AFTER], "1");
+    assert_eq!(read(shed).await.0, 503);
     assert_eq!(metrics.shed(Shed::Bytes).get(), 1);
-    let small = router.clone().oneshot(review(vec![b' '; MIB])).await.expect("infallible");
-    assert_eq!(read(small).await.0, 200);
-    drop(senders);
-    while let Some(answer) = soon(slow.join_next()).await {
-        assert_eq!(read(answer.expect("no panic").expect("infallible")).await, (200, "0".to_owned()));
+    large.spawn(router.clone().oneshot(review(vec![b' '; MIB])));
+    until("the tenth is in flight", || webhook.in_flight().get() == 10).await;
+    go.send(true).expect("they wait");
+    while let Some(answer) = soon(large.join_next()).await {
+        assert_eq!(read(answer.expect("no panic").expect("infallible")).await.0, 200);
     }
-    let large = router.oneshot(review(vec![b' '; MIB + 1])).await.expect("infallible");
-    assert_eq!(read(large).await.0, 200);
+    let next = router.oneshot(review(vec![b' '; MIB + MIB / 4])).await.expect("infallible");
+    assert_eq!(read(next).await.0, 200);
 }
 
 #[tokio::test]
 async fn a_client_that_goes_away_gives_its_place_back() {
-    let (router, metrics) = routed(measure(), Limits { reviews: 1, ..Limits::default() });
+    let (go, handler) = held();
+    let (router, metrics) = routed(handler, Limits { reviews: 1, ..Limits::default() });
     let webhook = metrics.webhook(Webhook::MutatePod);
-    let (_pieces, body) = piecemeal(Some(4));
-    let gone = tokio::spawn(router.clone().oneshot(review(body)));
+    let gone = tokio::spawn(router.clone().oneshot(review("1234")));
     until("the review is in flight", || webhook.in_flight().get() == 1).await;
     gone.abort();
     assert!(gone.await.is_err());
     assert_eq!(webhook.in_flight().get(), 0);
+    go.send(true).expect("the handler lives");
     assert_eq!(read(router.oneshot(review("{}")).await.expect("infallible")).await.0, 200);
 }
 

@@ -10,17 +10,17 @@ use axum::http::Request;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use outrigger::admission::validate_sidecarset::{self, KnownWorld};
-use outrigger::admission::{Answer, Handler, Limits, Reply, at_once, convert, mutate_sidecarset, router};
+use outrigger::admission::{Handler, Limits, Reply, at_once, convert, mutate_sidecarset, router};
 use outrigger::telemetry::{Metrics, Webhook};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::harness::{PATIENCE, measure, piecemeal, read, review, routed, soon, until};
+use crate::harness::{PATIENCE, held, measure, read, review, routed, soon, until};
 
-/// The whole server, but for Pods, which are measured.
-fn all() -> (Router, Arc<Metrics>) {
+/// The whole server, with this handler for Pods.
+fn all(pods: Handler) -> (Router, Arc<Metrics>) {
     let handlers: [(Webhook, Handler); 4] = [
-        (Webhook::MutatePod, measure()),
+        (Webhook::MutatePod, pods),
         (Webhook::MutateSidecarSet, at_once(mutate_sidecarset::answer)),
         (Webhook::ValidateSidecarSet, at_once(|body| validate_sidecarset::answer(body, &KnownWorld::default()))),
         (Webhook::Convert, at_once(convert::answer)),
@@ -58,7 +58,7 @@ fn conversion_of(objects: &[Value]) -> Value {
 }
 
 /// A handler that tells which thread it runs on, then waits to be let go.
-fn held() -> (Handler, Receiver<thread::ThreadId>, Sender<()>) {
+fn blocking() -> (Handler, Receiver<thread::ThreadId>, Sender<()>) {
     let (started, starts) = channel();
     let (go, goes) = channel();
     let goes = Mutex::new(goes);
@@ -72,7 +72,7 @@ fn held() -> (Handler, Receiver<thread::ThreadId>, Sender<()>) {
 
 #[tokio::test]
 async fn a_sidecarset_passes_all_its_webhooks_at_the_older_paths_too() {
-    let (router, metrics) = all();
+    let (router, metrics) = all(measure());
     for (mutate, validate) in [
         ("/mutate-apps-kruise-io-sidecarset", "/validate-apps-kruise-io-sidecarset"),
         ("/mutate-apps-kruise-io-v1alpha1-sidecarset", "/validate-apps-kruise-io-v1alpha1-sidecarset"),
@@ -94,7 +94,7 @@ async fn a_sidecarset_passes_all_its_webhooks_at_the_older_paths_too() {
 
 #[tokio::test]
 async fn what_cannot_be_read_is_400_at_every_path() {
-    let (router, _) = all();
+    let (router, _) = all(measure());
     for path in [Webhook::MutateSidecarSet, Webhook::ValidateSidecarSet, Webhook::Convert].map(Webhook::path) {
         let (status, text) = read(router.clone().oneshot(to(path, "{}")).await.expect("infallible")).await;
         assert_eq!(status, 400, "{path}: {text}");
@@ -104,7 +104,7 @@ async fn what_cannot_be_read_is_400_at_every_path() {
 
 #[tokio::test]
 async fn a_list_larger_than_any_pod_is_converted() {
-    let (router, _) = all();
+    let (router, _) = all(measure());
     let mut set = sidecarset("s");
     set["metadata"]["annotations"] = json!({"note": "x".repeat(64 * 1024)});
     let list = conversion_of(&vec![set; 200]);
@@ -116,13 +116,12 @@ async fn a_list_larger_than_any_pod_is_converted() {
 
 #[tokio::test]
 async fn a_storm_on_one_webhook_does_not_starve_another() {
-    let (router, metrics) = all();
+    let (_go, pods) = held();
+    let (router, metrics) = all(pods);
     let webhook = metrics.webhook(Webhook::MutatePod);
-    let (mut bodies, mut answers) = (Vec::new(), tokio::task::JoinSet::new());
+    let mut answers = tokio::task::JoinSet::new();
     for _ in 0..300 {
-        let (pieces, body) = piecemeal(Some(4));
-        bodies.push(pieces);
-        answers.spawn(router.clone().oneshot(review(body)));
+        answers.spawn(router.clone().oneshot(review("{}")));
     }
     until("all places for Pods are taken", || webhook.in_flight().get() == 256).await;
     let answer = json_from(&router, "/convert", &conversion_of(&[])).await;
@@ -133,7 +132,7 @@ async fn a_storm_on_one_webhook_does_not_starve_another() {
 
 #[tokio::test]
 async fn a_long_review_does_not_hold_the_thread_of_its_connection() {
-    let (handler, starts, go) = held();
+    let (handler, starts, go) = blocking();
     let (router, _) = routed(handler, Limits { inline: 4, ..Limits::default() });
     let long = tokio::spawn(router.clone().oneshot(review("12345")));
     // This thread, which serves the connections, is free to wait for it.
@@ -150,7 +149,7 @@ async fn a_long_review_does_not_hold_the_thread_of_its_connection() {
 
 #[tokio::test]
 async fn a_long_review_that_nobody_waits_for_keeps_its_place_until_it_is_done() {
-    let (handler, starts, go) = held();
+    let (handler, starts, go) = blocking();
     let (router, _) = routed(handler, Limits { inline: 0, reviews: 1, ..Limits::default() });
     let gone = tokio::spawn(router.clone().oneshot(review("{}")));
     let started = tokio::task::spawn_blocking(move || (starts.recv_timeout(PATIENCE), starts));
@@ -179,15 +178,7 @@ async fn a_panic_in_a_long_review_is_a_500_and_counted() {
 
 #[tokio::test]
 async fn a_review_that_waits_keeps_its_place_and_not_its_thread() {
-    let (go, goes) = tokio::sync::watch::channel(false);
-    let handler: Handler = Arc::new(move |body, _| {
-        let (mut goes, length) = (goes.clone(), body.len());
-        Answer::Later(Box::pin(async move {
-            goes.wait_for(|go| *go).await.expect("the test lives");
-            assert!(length < 5, "too long");
-            Reply::json(length.to_string().into_bytes())
-        }))
-    });
+    let (go, handler) = held();
     let (router, metrics) = routed(handler, Limits { reviews: 2, inline: 2, ..Limits::default() });
     let webhook = metrics.webhook(Webhook::MutatePod);
     let (short, long) = (router.clone().oneshot(review("1")), router.clone().oneshot(review("123")));

@@ -30,6 +30,10 @@ pub(in crate::cli) struct CertificateFlags {
     /// Certificates that the API server trusts, in PEM; read again when they change [default: ca.crt of --tls-dir]
     #[arg(long, value_name = "FILE", requires = "tls_dir")]
     pub ca_file: Option<PathBuf>,
+    /// Refuse clients that show no certificate of these CAs, in PEM, everything but conversion; read again when they change. The
+    /// API server must be configured to show one
+    #[arg(long, value_name = "FILE")]
+    pub client_ca_file: Option<PathBuf>,
     /// cert-manager: name of the Certificate of --tls-dir, in the namespace of outrigger
     #[arg(long, value_name = "NAME", default_value = SERVICE)]
     pub certificate: String,

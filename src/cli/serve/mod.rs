@@ -11,7 +11,8 @@ mod sidecarset;
 mod trust;
 
 use super::InjectionArgs;
-use crate::admission::{self, Handler, Limits, Server, ServingCertificate, Settings, reload};
+use crate::admission::{self, ClientCa, Handler, Limits, Server, ServingCertificate, Settings, reload};
+use crate::telemetry::metrics::PortName;
 use crate::telemetry::{self, AdminServer, Metrics, Readiness, Webhook};
 use anyhow::{Context, Result, bail};
 use axum::Router;
@@ -22,7 +23,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -50,6 +51,9 @@ pub(super) struct Args {
     #[command(flatten)]
     pub cluster: cluster::Flags,
 }
+
+/// The signals that end the process: of a supervisor, of a keyboard, of a terminal that is closed.
+struct Signals([Signal; 3]);
 
 /// What is served, and what keeps it right meanwhile.
 struct Job {
@@ -87,23 +91,37 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+        let mut signals = Signals::listen().context("cannot listen for signals")?;
         let mut running = Running::start(args).await?;
         let webhook = running.webhook.map(|address| format!("https://{address}/mutate-pod"));
         tracing::info!(webhook, admin = %format_args!("http://{}", running.admin), "serving");
         tokio::select! {
             ended = &mut running.server => return ended.context("the server's task failed")?.map(|()| ExitCode::SUCCESS),
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            () = signals.next() => {}
         }
         tracing::info!(seconds = args.shutdown_delay, "stopping: serving on for a moment; a second signal ends at once");
         tokio::select! {
             stopped = running.stop() => stopped.map(|()| ExitCode::SUCCESS),
-            _ = terminate.recv() => Ok(ExitCode::FAILURE),
-            _ = interrupt.recv() => Ok(ExitCode::FAILURE),
+            () = signals.next() => Ok(ExitCode::FAILURE),
         }
     })
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        let [terminate, interrupt, hangup] =
+            [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+        Ok(Self([terminate?, interrupt?, hangup?]))
+    }
+
+    async fn next(&mut self) {
+        let [terminate, interrupt, hangup] = &mut self.0;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
 }
 
 impl Args {
@@ -121,7 +139,15 @@ impl Args {
 impl Front {
     async fn open(args: &Args, source: &certificates::Source) -> Result<Self> {
         let certificate = Arc::new(source.first(&args.certificates.names(args.listen))?);
-        let settings = Settings { drain_delay: Duration::from_secs(args.shutdown_delay.into()), ..Settings::default() };
+        let settings = Settings::default();
+        // Connections of clients leave half of the file descriptors to watches, fetches, files and the admin port.
+        let connections = rlimit::Resource::NOFILE
+            .get_soft()
+            .map_or(settings.connections, |descriptors| settings.connections.within(descriptors, 2));
+        let drain_delay = Duration::from_secs(args.shutdown_delay.into());
+        let client_ca = args.certificates.client_ca_file.as_deref().map(ClientCa::read).transpose();
+        let client_ca = client_ca.map_err(anyhow::Error::msg).context("--client-ca-file")?;
+        let settings = Settings { connections, client_ca, drain_delay, ..settings };
         let server = Server::bind(args.listen(args.listen, 9443), settings).await.context("--listen")?;
         Ok(Self { server, certificate, tls_dir: source.folder() })
     }
@@ -192,7 +218,8 @@ impl Running {
         let token = shutdown.clone();
         let server = tokio::spawn(async move {
             let admin_shutdown = CancellationToken::new();
-            let admin = tokio::spawn(admin.run(admin_router, admin_shutdown.clone()));
+            let counts = metrics.connections(PortName::Admin).clone();
+            let admin = tokio::spawn(admin.run(admin_router, counts, admin_shutdown.clone()));
             let serve = async {
                 if let Some(front) = front {
                     return front.serve(router, readiness, metrics, token).await;
@@ -203,7 +230,7 @@ impl Running {
             };
             let ended = run_together(serve, tokio::spawn(job.background)).await;
             admin_shutdown.cancel();
-            admin.await.context("the admin server's task failed")??;
+            admin.await.context("the admin server's task failed")?;
             ended
         });
         Ok(Self { webhook: webhook_address, admin: admin_address, ca_pem, shutdown, server })

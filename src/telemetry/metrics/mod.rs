@@ -2,21 +2,26 @@
 //!
 //! Labels are closed sets and every series is made at start, so that a request pays for an addition and nothing else.
 
+mod connections;
 mod controller;
 mod generator;
 mod webhook;
 
+pub use connections::PortName;
 pub use controller::{Controller, ControllerMetrics, ReconcileResult};
 pub use generator::{GeneratorMetrics, GeneratorState};
-pub use webhook::{InFlight, InjectionResult, Shed, Webhook, WebhookMetrics};
+pub use webhook::{Counted, InjectionResult, Shed, Webhook, WebhookMetrics};
 
 use std::fmt;
 
+use connections::ConnectionMetrics;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+
+use crate::connections::Counts;
 
 /// All metrics. One for the process, shared by reference.
 #[derive(Debug)]
@@ -25,6 +30,7 @@ pub struct Metrics {
     webhooks: [WebhookMetrics; Webhook::ALL.len()],
     controllers: [ControllerMetrics; Controller::ALL.len()],
     generators: GeneratorMetrics,
+    connections: ConnectionMetrics,
     shed: [Counter; Shed::ALL.len()],
     injections: [Counter; InjectionResult::ALL.len()],
     /// `controller_runtime_webhook_panics_total`: handlers that panicked; each answered 500.
@@ -100,6 +106,7 @@ impl Metrics {
             webhooks: WebhookMetrics::all(&mut registry),
             controllers: ControllerMetrics::all(&mut registry),
             generators: GeneratorMetrics::new(&mut registry),
+            connections: ConnectionMetrics::new(&mut registry),
             shed: Shed::ALL.map(|reason| shed.get_or_create_owned(&[("reason", reason.label())])),
             injections: InjectionResult::ALL
                 .map(|result| injections.get_or_create_owned(&[("result", result.label())])),
@@ -250,6 +257,12 @@ impl Metrics {
         &self.generators
     }
 
+    /// `outrigger_connections…{port}`: what is counted of the connections of a port.
+    #[must_use]
+    pub fn connections(&self, port: PortName) -> &Counts {
+        self.connections.port(port)
+    }
+
     /// `outrigger_webhook_shed_total{reason}`: reviews turned away.
     #[must_use]
     pub fn shed(&self, reason: Shed) -> &Counter {
@@ -267,6 +280,7 @@ impl Metrics {
     /// # Errors
     /// None in practice: writing to a string cannot fail.
     pub fn encode(&self) -> Result<String, fmt::Error> {
+        self.connections.look_at_files();
         let mut text = String::with_capacity(8 * 1024);
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
         Ok(text)
@@ -304,6 +318,7 @@ impl Certificate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connections::Closed;
 
     fn line<'a>(text: &'a str, start: &str) -> &'a str {
         text.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("no {start} in\n{text}"))
@@ -317,6 +332,7 @@ mod tests {
         metrics.webhook_panics.inc();
         metrics.tls_handshake_errors.inc();
         metrics.shed(Shed::Bytes).inc();
+        metrics.connections(PortName::Webhook).closed(Closed::Full).inc();
         metrics.injections(InjectionResult::NotMatched).inc();
         metrics.certificate_expiration(Certificate::Serving).set(1_800_000_000);
         metrics.certificate_renewals(Certificate::Authority, true).inc();
@@ -334,6 +350,10 @@ mod tests {
             "outrigger_tls_handshake_errors_total 1",
             "outrigger_webhook_shed_total{reason=\"bytes\"} 1",
             "outrigger_webhook_shed_total{reason=\"reviews\"} 0",
+            "outrigger_connections_closed_total{port=\"webhook\",reason=\"full\"} 1",
+            "outrigger_connections_closed_total{port=\"admin\",reason=\"slow_head\"} 0",
+            "outrigger_accept_errors_total{port=\"webhook\"} 0",
+            "outrigger_connections{port=\"admin\"} 0",
             "outrigger_injections_total{result=\"not_matched\"} 1",
             "outrigger_certificate_expiration_timestamp_seconds{type=\"serving\"} 1800000000",
             "outrigger_certificate_renewals_total{type=\"ca\",result=\"success\"} 1",
@@ -344,6 +364,9 @@ mod tests {
         ] {
             assert_eq!(line(&text, expected), expected);
         }
+        let number = |name: &str| line(&text, name).rsplit(' ').next().and_then(|number| number.parse::<u64>().ok());
+        let (open, most) = (number("process_open_fds "), number("process_max_fds "));
+        assert!(open > Some(2) && open < most, "{open:?} of {most:?}");
         assert!(line(&text, "outrigger_build_info{").contains(env!("CARGO_PKG_VERSION")));
     }
 }

@@ -26,8 +26,10 @@ pub enum Webhook {
 pub enum Shed {
     /// As many reviews in flight as allowed.
     Reviews,
-    /// As many bytes of bodies in flight as allowed.
+    /// As many bytes of bodies in flight as allowed, and this body the slowest.
     Bytes,
+    /// The body did not arrive in time.
+    SlowBody,
 }
 
 /// What became of a Pod that was reviewed.
@@ -49,29 +51,22 @@ pub enum InjectionResult {
 #[derive(Clone, Debug)]
 pub struct WebhookMetrics {
     requests: [Counter; CODES.len()],
+    arriving: Gauge,
     in_flight: Gauge,
     latency: Histogram,
 }
 
-/// A request being counted: in flight until [`InFlight::finish`], or until dropped because the client went away.
+/// A request being counted: among those that arrive until [`Counted::arrived`], or until dropped because the client went away.
 #[derive(Debug)]
-pub struct InFlight<'a> {
+pub struct Counted<'a> {
     webhook: &'a WebhookMetrics,
+    arriving: bool,
     start: Instant,
 }
 
 /// The status codes with a series of their own; the last stands for all others.
-const CODES: [(u16, &str); 9] = [
-    (200, "200"),
-    (400, "400"),
-    (405, "405"),
-    (408, "408"),
-    (413, "413"),
-    (415, "415"),
-    (500, "500"),
-    (503, "503"),
-    (0, "other"),
-];
+const CODES: [(u16, &str); 8] =
+    [(200, "200"), (400, "400"), (405, "405"), (413, "413"), (415, "415"), (500, "500"), (503, "503"), (0, "other")];
 
 /// Seconds. controller-runtime's buckets, and finer ones below: a review takes tens of microseconds.
 const LATENCY_BUCKETS: [f64; 16] =
@@ -113,12 +108,13 @@ impl Webhook {
 }
 
 impl Shed {
-    pub(super) const ALL: [Self; 2] = [Self::Reviews, Self::Bytes];
+    pub(super) const ALL: [Self; 3] = [Self::Reviews, Self::Bytes, Self::SlowBody];
 
     pub(super) const fn label(self) -> &'static str {
         match self {
             Self::Reviews => "reviews",
             Self::Bytes => "bytes",
+            Self::SlowBody => "slow_body",
         }
     }
 }
@@ -143,6 +139,7 @@ impl WebhookMetrics {
         let latency = Family::<Labels<1>, Histogram, LatencyHistogram>::new_with_constructor(LatencyHistogram);
         let requests = Family::<Labels<2>, Counter>::default();
         let in_flight = Family::<Labels<1>, Gauge>::default();
+        let arriving = Family::<Labels<1>, Gauge>::default();
         registry.register(
             "controller_runtime_webhook_latency_seconds",
             "Time from the head of a request to its answer",
@@ -151,24 +148,30 @@ impl WebhookMetrics {
         registry.register("controller_runtime_webhook_requests", "Requests answered, by status code", requests.clone());
         registry.register(
             "controller_runtime_webhook_requests_in_flight",
-            "Requests being served now",
+            "Reviews being worked on now",
             in_flight.clone(),
+        );
+        registry.register(
+            "outrigger_webhook_requests_arriving",
+            "Requests of which the body is being read now",
+            arriving.clone(),
         );
         Webhook::ALL.map(|webhook| {
             let label = ("webhook", webhook.path());
             Self {
                 requests: CODES.map(|(_, code)| requests.get_or_create_owned(&[label, ("code", code)])),
+                arriving: arriving.get_or_create_owned(&[label]),
                 in_flight: in_flight.get_or_create_owned(&[label]),
                 latency: latency.get_or_create_owned(&[label]),
             }
         })
     }
 
-    /// A request begins.
+    /// A request begins: its head has arrived.
     #[must_use]
-    pub fn start(&self) -> InFlight<'_> {
-        self.in_flight.inc();
-        InFlight { webhook: self, start: Instant::now() }
+    pub fn start(&self) -> Counted<'_> {
+        self.arriving.inc();
+        Counted { webhook: self, arriving: true, start: Instant::now() }
     }
 
     /// `controller_runtime_webhook_requests_total{code}`; codes without a series of their own share the code `other`.
@@ -178,14 +181,27 @@ impl WebhookMetrics {
         &self.requests[index]
     }
 
-    /// `controller_runtime_webhook_requests_in_flight`: requests being served now.
+    /// `outrigger_webhook_requests_arriving`: requests of which the body is being read now.
+    #[must_use]
+    pub fn arriving(&self) -> &Gauge {
+        &self.arriving
+    }
+
+    /// `controller_runtime_webhook_requests_in_flight`: reviews being worked on now, of which there may be so many.
     #[must_use]
     pub fn in_flight(&self) -> &Gauge {
         &self.in_flight
     }
 }
 
-impl InFlight<'_> {
+impl Counted<'_> {
+    /// The body was read, or refused.
+    pub fn arrived(&mut self) {
+        if std::mem::take(&mut self.arriving) {
+            self.webhook.arriving.dec();
+        }
+    }
+
     /// The request is answered with this status code.
     pub fn finish(self, status: u16) {
         self.webhook.latency.observe(self.start.elapsed().as_secs_f64());
@@ -193,9 +209,9 @@ impl InFlight<'_> {
     }
 }
 
-impl Drop for InFlight<'_> {
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.webhook.in_flight.dec();
+        self.arrived();
     }
 }
 
@@ -205,22 +221,22 @@ mod tests {
     use crate::telemetry::Metrics;
 
     #[test]
-    fn a_request_is_in_flight_until_it_is_finished() {
+    fn a_request_arrives_until_its_body_was_read() {
         let metrics = Metrics::new();
         let webhook = metrics.webhook(Webhook::MutatePod);
-        let request = webhook.start();
-        assert_eq!(webhook.in_flight().get(), 1);
+        let mut request = webhook.start();
+        assert_eq!(webhook.arriving().get(), 1);
+        request.arrived();
+        assert_eq!(webhook.arriving().get(), 0);
         request.finish(200);
-        assert_eq!(webhook.in_flight().get(), 0);
-        assert_eq!(webhook.requests(200).get(), 1);
+        assert_eq!((webhook.arriving().get(), webhook.requests(200).get()), (0, 1));
     }
 
     #[test]
-    fn a_request_whose_client_went_away_is_no_longer_in_flight_and_not_counted() {
+    fn a_request_whose_client_went_away_no_longer_arrives_and_is_not_counted() {
         let metrics = Metrics::new();
         let webhook = metrics.webhook(Webhook::MutatePod);
         drop(webhook.start());
-        assert_eq!(webhook.in_flight().get(), 0);
-        assert_eq!(webhook.requests(200).get(), 0);
+        assert_eq!((webhook.arriving().get(), webhook.requests(200).get()), (0, 0));
     }
 }

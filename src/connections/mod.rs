@@ -1,0 +1,24 @@
+//! Connections that clients open to us: bounded in number, each with a limit of time for whatever it waits for.
+//!
+//! - `places`: how many connections there may be, and which of them gives way to a new one
+//! - `place`: what is known of one connection
+//! - `port`: accepts connections and serves them until it is told to stop
+//! - `stream`: ends a connection that takes too long
+//! - `exchange`: the requests of a connection and their answers
+//! - `tcp`: ends a connection so that its last answer arrives
+//! - `throttle`: one log line for many events
+
+mod exchange;
+mod place;
+mod places;
+mod port;
+mod stream;
+mod tcp;
+mod throttle;
+
+pub use exchange::Certified;
+pub use places::{Bounds, Closed, Counts, Places};
+pub use port::{Handshake, Plain, Port, Stop};
+pub use stream::{Timeouts, allowance};
+pub use tcp::Tcp;
+pub use throttle::Throttle;

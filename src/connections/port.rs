@@ -1,0 +1,202 @@
+//! A port: accepts connections as long as there is any way to, and serves them until it is told to stop.
+
+use std::convert::Infallible;
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::exchange::Exchanges;
+use super::places::{Closed, Places, Taken};
+use super::stream::{Stream, Timeouts};
+use super::tcp::Tcp;
+use super::throttle::Throttle;
+
+/// What makes a stream of requests of a TCP stream: TLS, or nothing.
+pub trait Handshake: Clone + Send + Sync + 'static {
+    /// The stream of requests.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send;
+
+    /// Shakes hands. It may take [`Timeouts::handshake`].
+    fn shake(self, tcp: Tcp) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+/// No handshake: plain HTTP.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain;
+
+/// Tells the connections of a port to stop.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// Idle connections end, others after the answer under way.
+    pub gracefully: CancellationToken,
+    /// All end.
+    pub at_once: CancellationToken,
+}
+
+/// A port that listens.
+#[derive(Debug)]
+pub struct Port {
+    listener: TcpListener,
+    /// Given up when the process has no file descriptor left, so that a client can be accepted all the same.
+    spare: Option<File>,
+    warnings: Throttle,
+}
+
+/// Bytes of the head of a request. The API server sends less than 1 KiB.
+const HEAD: usize = 16 * 1024;
+
+/// Bytes read at once of a body.
+const BUFFER: usize = 64 * 1024;
+
+/// How long to wait before another try to accept, when nothing could be done about its failure.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How often to look for a spare descriptor while no client comes.
+const REFILL: Duration = Duration::from_secs(1);
+
+impl Handshake for Plain {
+    type Stream = Tcp;
+
+    async fn shake(self, tcp: Tcp) -> io::Result<Tcp> {
+        Ok(tcp)
+    }
+}
+
+impl Port {
+    /// Binds an address; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        Ok(Self { listener, spare: spare(), warnings: Throttle::default() })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves every client that comes, until this is dropped. Connections go on in tasks of their own, until they end or `stop`
+    /// tells them to.
+    pub async fn serve(
+        &mut self,
+        handshake: impl Handshake,
+        router: Router,
+        places: &Arc<Places>,
+        timeouts: Timeouts,
+        stop: &Stop,
+    ) -> Infallible {
+        let mut http = http1::Builder::new();
+        http.max_header_size(HEAD).max_buf_size(BUFFER).header_read_timeout(None);
+        loop {
+            let (tcp, peer) = self.accept(places).await;
+            // Taken here and not in the connection's task, which a drain might overtake before it ran.
+            let Some(place) = places.take(peer.ip()).await else { continue };
+            let (handshake, stop) = (handshake.clone(), stop.clone());
+            let exchanges = Exchanges::new(router.clone(), place.clone());
+            let http = http.clone();
+            tokio::spawn(async move {
+                tokio::select! {
+                    biased;
+                    () = stop.at_once.cancelled() => {}
+                    () = connection(tcp, handshake, place, timeouts, http, exchanges, &stop.gracefully) => {}
+                }
+            });
+        }
+    }
+
+    /// Keeps a descriptor again, should one have become free.
+    fn refill(&mut self) {
+        if self.spare.is_none() {
+            self.spare = spare();
+        }
+    }
+
+    /// The next client. A client that has left is passed over; when the system has no descriptor for it, our connection that is worth
+    /// least gives way.
+    async fn accept(&mut self, places: &Places) -> (TcpStream, SocketAddr) {
+        loop {
+            let error = match timeout(REFILL, self.listener.accept()).await {
+                Ok(Ok(accepted)) => {
+                    self.refill();
+                    return accepted;
+                }
+                Ok(Err(error)) => error,
+                Err(_elapsed) => {
+                    self.refill();
+                    continue;
+                }
+            };
+            if matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+            ) {
+                continue;
+            }
+            places.counts().accept_errors.inc();
+            if let Some(unsaid) = self.warnings.pass() {
+                let (address, open) = (self.address().ok().map(tracing::field::display), places.open());
+                tracing::error!(address, open, unsaid, %error, "a connection cannot be accepted; raise the limit of open files (ulimit -n) if that is the reason");
+            }
+            if self.spare.take().is_none() && !places.free_a_descriptor().await {
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+fn spare() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+/// One connection from its handshake to its end.
+async fn connection(
+    tcp: TcpStream,
+    handshake: impl Handshake,
+    place: Arc<Taken>,
+    timeouts: Timeouts,
+    http: http1::Builder,
+    exchanges: Exchanges<Router>,
+    last_call: &CancellationToken,
+) {
+    if tcp.set_nodelay(true).is_err() {
+        return;
+    }
+    let tcp = Tcp::new(tcp, place.clone());
+    let stream = tokio::select! {
+        biased;
+        () = std::future::poll_fn(|context| if place.poll_lost(context) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }) => return,
+        shaken = timeout(timeouts.handshake, handshake.shake(tcp)) => match shaken {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(_told)) => return,
+            Err(_elapsed) => {
+                place.places.counts().closed(Closed::SlowHandshake).inc();
+                return;
+            }
+        },
+    };
+    let stream = TokioIo::new(Stream::new(stream, place, timeouts));
+    let mut served = std::pin::pin!(http.serve_connection(stream, exchanges));
+    tokio::select! {
+        biased;
+        () = last_call.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            _ = served.await;
+        }
+        _ended = &mut served => {}
+    }
+}

@@ -1,0 +1,208 @@
+//! The stream of a connection, which ends when the client takes too long or the connection loses its place.
+//!
+//! hyper's own head timeout also runs between requests and so closes idle connections, on which the API server's next POST
+//! then fails; it pools connections for 90 s and does not repeat a POST. Here a connection knows its phase: it may idle long,
+//! but a head that has begun must soon be whole.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::place::Phase;
+use super::places::{Closed, Taken};
+
+/// How long a connection may stay in each phase. Who reads a body limits that.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// The TLS handshake. Default 10 s.
+    pub handshake: Duration,
+    /// Before the first byte of a request. Default 120 s: longer than the 90 s that the API server keeps a connection.
+    pub idle: Duration,
+    /// From the first byte of a request to the end of its head. Default 5 s.
+    pub head: Duration,
+    /// For the client to take an answer, beside the time that its size is worth: see [`allowance`]. Default 2 s.
+    pub answer: Duration,
+    /// From the end of our side to the end of the client's. Default 5 s.
+    pub close: Duration,
+}
+
+/// Bytes a second. Whoever is slower has no use for a webhook: the API server waits for 5 s.
+const RATE: u64 = 4 * 1024 * 1024;
+
+/// How long it may take to send or to take so many bytes: a moment, and longer the more they are.
+#[must_use]
+pub fn allowance(moment: Duration, bytes: usize) -> Duration {
+    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+    moment + Duration::from_micros(bytes.saturating_mul(1_000_000) / RATE)
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self { handshake: seconds(10), idle: seconds(120), head: seconds(5), answer: seconds(2), close: seconds(5) }
+    }
+}
+
+/// The decrypted stream of a connection.
+#[derive(Debug)]
+pub(super) struct Stream<T> {
+    inner: T,
+    place: Arc<Taken>,
+    timeouts: Timeouts,
+    phase: Phase,
+    since: Instant,
+    /// Bytes of the present answer.
+    written: usize,
+    /// Fires at or before the limit of the phase, so that it is set once in an idle time and not once a request.
+    timer: Pin<Box<Sleep>>,
+}
+
+impl<T> Stream<T> {
+    pub fn new(inner: T, place: Arc<Taken>, timeouts: Timeouts) -> Self {
+        let timer = Box::pin(sleep(timeouts.idle));
+        Self { inner, place, timeouts, phase: Phase::Idle, since: Instant::now(), written: 0, timer }
+    }
+
+    /// The phase now; a new one begins at this moment.
+    fn observe(&mut self) -> Phase {
+        let phase = self.place.phase();
+        if phase != self.phase {
+            self.phase = phase;
+            self.since = Instant::now();
+            self.written = 0;
+        }
+        phase
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.place.enter(phase);
+        self.observe();
+    }
+
+    /// Whether the connection has to end. If not, the task is woken when it has to.
+    fn is_over(&mut self, context: &mut Context<'_>) -> bool {
+        if self.place.poll_lost(context) {
+            tracing::debug!(phase = ?self.phase, "a connection gives way to a new one");
+            return true;
+        }
+        let limit = match self.observe() {
+            Phase::Idle => self.timeouts.idle,
+            Phase::Head => self.timeouts.head,
+            Phase::Body | Phase::Busy => return false,
+            Phase::Answer => allowance(self.timeouts.answer, self.written),
+            Phase::Close => self.timeouts.close,
+        };
+        let deadline = self.since + limit;
+        if deadline < self.timer.deadline() {
+            self.timer.as_mut().reset(deadline);
+        }
+        while self.timer.as_mut().poll(context).is_ready() {
+            if Instant::now() >= deadline {
+                tracing::debug!(phase = ?self.phase, "a connection took too long and is closed");
+                let counts = self.place.places.counts();
+                match self.phase {
+                    Phase::Head => _ = counts.closed(Closed::SlowHead).inc(),
+                    Phase::Answer => _ = counts.closed(Closed::SlowAnswer).inc(),
+                    Phase::Idle | Phase::Body | Phase::Busy | Phase::Close => {}
+                }
+                return true;
+            }
+            self.timer.as_mut().reset(deadline);
+        }
+        false
+    }
+
+    fn bounded<R>(&mut self, context: &mut Context<'_>, poll: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
+        if poll.is_pending() && self.is_over(context) { Poll::Ready(Err(io::ErrorKind::TimedOut.into())) } else { poll }
+    }
+
+    /// What came of writing.
+    fn wrote(&mut self, context: &mut Context<'_>, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.observe();
+        if let Poll::Ready(Ok(written)) = poll {
+            self.written += written;
+        }
+        self.bounded(context, poll)
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Stream<T> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        match Pin::new(&mut this.inner).poll_read(context, buffer) {
+            Poll::Ready(Ok(())) => {
+                if buffer.filled().len() > before && this.observe() == Phase::Idle {
+                    this.enter(Phase::Head);
+                }
+                Poll::Ready(Ok(()))
+            }
+            // To hyper this is the client's end, which it answers in order, with TLS's own goodbye.
+            Poll::Pending if this.is_over(context) => Poll::Ready(Ok(())),
+            other => other,
+        }
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Stream<T> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let poll = Pin::new(&mut this.inner).poll_write(context, data);
+        this.wrote(context, poll)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let poll = Pin::new(&mut this.inner).poll_write_vectored(context, data);
+        this.wrote(context, poll)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    /// hyper flushes when a whole answer is written; then the connection is idle.
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let poll = Pin::new(&mut this.inner).poll_flush(context);
+        if matches!(poll, Poll::Ready(Ok(()))) && this.observe() == Phase::Answer {
+            this.enter(Phase::Idle);
+        }
+        this.bounded(context, poll)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.enter(Phase::Close);
+        let poll = Pin::new(&mut this.inner).poll_shutdown(context);
+        this.bounded(context, poll)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_server_idles_longer_than_the_api_server_keeps_a_connection() {
+        assert!(Timeouts::default().idle > Duration::from_secs(90));
+    }
+
+    #[test]
+    fn a_body_as_large_as_any_pod_has_less_time_than_the_api_server_waits() {
+        let moment = Duration::from_secs(2);
+        assert_eq!(allowance(moment, 0), moment);
+        assert_eq!(allowance(moment, 4 * 1024 * 1024), Duration::from_secs(3));
+        assert!(allowance(moment, 7 * 1024 * 1024) < Duration::from_secs(5));
+        assert!(allowance(moment, usize::MAX) > Duration::from_secs(1_000_000));
+    }
+}

@@ -1,0 +1,161 @@
+//! Clients that mean harm cannot stop admission: reviews beside hundreds of silent and dripping connections of each kind.
+//!
+//! A program of its own, so that nothing else runs meanwhile. With `OUTRIGGER_LONG` it takes longer and holds latencies and memory, too;
+//! with `OUTRIGGER_BINARY` another build is attacked.
+
+mod attack;
+mod clients;
+// Other tests use more of them.
+#[allow(dead_code)]
+#[path = "../cli/harness.rs"]
+mod harness;
+#[allow(dead_code)]
+#[path = "../cli/objects.rs"]
+mod objects;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use attack::Attack;
+use bytes::Bytes;
+use clients::{Figures, Raw, burst, steady};
+use harness::{Server, examples, object, review_of};
+use objects::SEED_POD;
+use tokio::runtime::{Builder, Runtime};
+
+/// Held by the test that runs.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Whether there is time for long measurements.
+fn long() -> bool {
+    std::env::var_os("OUTRIGGER_LONG").is_some()
+}
+
+fn runtime() -> Runtime {
+    Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads")
+}
+
+fn serve() -> Server {
+    Server::start(&examples().join("test-sidecarset"), ["--shutdown-delay=0"])
+}
+
+fn review() -> String {
+    review_of("v1", &object(SEED_POD)).to_string()
+}
+
+/// Attackers at work until this is dropped, on a thread of their own so that they do not delay the clients that are measured.
+struct Attackers(Option<Runtime>);
+
+impl Attackers {
+    fn start(server: &Server, attack: Attack) -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a thread");
+        let (raw, review) = (Arc::new(Raw::new(server.webhook(), server.ca())), Arc::from(review()));
+        for number in 0..attack.connections() {
+            runtime.spawn(attack.run(number, raw.clone(), Arc::clone(&review)));
+        }
+        Self(Some(runtime))
+    }
+}
+
+impl Drop for Attackers {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// What an attack came to.
+struct Outcome {
+    attack: Attack,
+    undisturbed: Figures,
+    attacked: Figures,
+    peak_mib: u64,
+}
+
+impl Outcome {
+    fn measure(attack: Attack, time: Duration) -> Self {
+        let server = serve();
+        let (target, review) = (server.target(), Bytes::from(review()));
+        runtime().block_on(async {
+            // The first reviews make the connections, and fill caches.
+            steady(&target, &review, time / 10).await;
+            let undisturbed = steady(&target, &review, time / 2).await;
+            let attackers = Attackers::start(&server, attack);
+            // Until the attack is at its height.
+            steady(&target, &review, time / 2).await;
+            let attacked = steady(&target, &review, time).await;
+            drop(attackers);
+            Self { attack, undisturbed, attacked, peak_mib: server.peak_memory() / 1024 }
+        })
+    }
+
+    fn row(&self) -> String {
+        let Self { attack, undisturbed, attacked, peak_mib } = self;
+        let percent = |count: usize| {
+            let basis_points = count * 10_000 / attacked.reviews().max(1);
+            format!("{}.{:02} %", basis_points / 100, basis_points % 100)
+        };
+        format!(
+            "| {attack:?} x {} | {} | {} | {} | {:.1?} / {:.1?} | {:.1?} / {:.1?} | {peak_mib} MiB |",
+            attack.connections(),
+            attacked.reviews(),
+            percent(attacked.at_once),
+            percent(attacked.answered()),
+            undisturbed.quantile(500),
+            undisturbed.quantile(990),
+            attacked.quantile(500),
+            attacked.quantile(990),
+        )
+    }
+
+    /// What is wrong with it.
+    fn faults(&self) -> Vec<String> {
+        let Self { attack, undisturbed, attacked, peak_mib } = self;
+        let mut faults = Vec::new();
+        if attacked.answered() * 1000 < attacked.reviews() * 999 {
+            let (first, failures) = (attacked.failures.first(), attacked.failures.len());
+            faults.push(format!("{attack:?}: {failures} of {} reviews failed: {first:?}", attacked.reviews()));
+        }
+        let (before, during) = (undisturbed.quantile(990), attacked.quantile(990));
+        if long() && during > before.max(Duration::from_millis(2)) * 3 {
+            faults.push(format!("{attack:?}: p99 went from {before:?} to {during:?}"));
+        }
+        if long() && *peak_mib > 256 {
+            faults.push(format!("{attack:?}: the server took {peak_mib} MiB"));
+        }
+        faults
+    }
+}
+
+#[test]
+fn hostile_clients_do_not_stop_admission() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let time = Duration::from_secs(if long() { 15 } else { 2 });
+    println!(
+        "| attack | reviews | 200 at once | 200 in the end | p50 / p99 undisturbed | p50 / p99 attacked | peak RSS |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    let mut faults = Vec::new();
+    for attack in Attack::ALL {
+        let outcome = Outcome::measure(attack, time);
+        println!("{}", outcome.row());
+        faults.extend(outcome.faults());
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn a_thousand_creates_at_once_from_the_address_of_the_attackers_lose_nothing() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let server = serve();
+    let (target, review) = (server.target(), Bytes::from(review()));
+    let figures = runtime().block_on(async {
+        let _attackers = Attackers::start(&server, Attack::SilentHead);
+        steady(&target, &review, Duration::from_secs(1)).await;
+        burst(&target, &review, 1_000).await
+    });
+    println!("1,000 at once: {} of them 200 at once, p99 {:.1?}", figures.at_once, figures.quantile(990));
+    assert_eq!(figures.failures, Vec::<String>::new());
+    assert_eq!(figures.answered(), 1_000);
+}
