@@ -66,6 +66,11 @@ impl Attack {
         }
     }
 
+    /// Whether it sends next to nothing, so that it should cost next to nothing.
+    pub fn is_quiet(self) -> bool {
+        !matches!(self, Self::EndlessHead | Self::AlmostWhole | Self::NoAnswerTaken)
+    }
+
     /// One attacker: opens a connection, again and again. Every second one comes from another address, and every fourth sends a
     /// valid review first.
     pub async fn run(self, number: usize, raw: Arc<Raw>, review: Arc<str>) {
