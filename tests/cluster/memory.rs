@@ -109,10 +109,9 @@ pub async fn whatever_is_posted_a_replica_stays_small(case: Case<()>) -> Result<
     let tiny = set(r#"{"namespace":"a"}"#);
     let conversions = [
         conversion(&ones(16 * MIB)),
-        conversion(&ones(64 * MIB)),
-        conversion(&list("1", 64 * MIB)),
+        conversion(&list("1", 32 * MIB)),
         conversion(&list(&tiny, 64 * MIB)),
-        conversion(&list(&ones(3 * MIB), 64 * MIB)),
+        conversion(&list(&ones(3 * MIB), 32 * MIB)),
         conversion(&set(&format!(r#"{{"{}":1}}"#, "\\u0041".repeat(10 * MIB)))),
     ];
     for body in conversions {

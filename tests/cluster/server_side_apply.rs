@@ -1,4 +1,4 @@
-//! One set that is applied by server-side apply in both versions, as GitOps tools do it when a repository moves from one to the other.
+//! One set that is applied by server-side apply in both versions, as Flux and Argo CD do it when a repository moves from one to the other.
 
 use anyhow::Result;
 use k8s_openapi::api::core::v1::Pod;

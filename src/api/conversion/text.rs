@@ -295,9 +295,9 @@ mod tests {
             let converted = converts(&of_a_namespace("v1alpha1", &selector), Version::V1beta1, unreadable.clone());
             assert_eq!(converted["spec"], json!({"namespaceSelector": nothing()}));
         }
+        let long = "b".repeat(LONGEST_SELECTOR);
         let alone = format!(
-            r#"{{"apiVersion":"apps.kruise.io/v1alpha1","kind":"SidecarSet","spec":{{"namespaceSelector":{}}}}}"#,
-            format!("\"{}\"", "b".repeat(LONGEST_SELECTOR))
+            r#"{{"apiVersion":"apps.kruise.io/v1alpha1","kind":"SidecarSet","spec":{{"namespaceSelector":"{long}"}}}}"#
         );
         let converted = converts(&alone, Version::V1beta1, unreadable);
         assert_eq!(converted["spec"]["namespaceSelector"].as_str().map(str::len), Some(LONGEST_SELECTOR));
