@@ -28,7 +28,7 @@ pub const MOUNTS: Shape = Shape {
     name: "mounts",
     pod: |n| {
         let mounts = each(n, |i| json!({"name": "data", "mountPath": format!("/data/{i}")}));
-        pod(&[json!({"name": "app", "image": "x:1", "volumeMounts": mounts})], json!({}), json!({}))
+        pod(&[json!({"name": "app", "image": "x:1", "volumeMounts": mounts})], &json!({}), &json!({}))
     },
     spec: |_| sharing(&json!({"shareVolumePolicy": {"type": "enabled"}})),
 };
@@ -40,7 +40,7 @@ pub const SHAPES: [Shape; 11] = [
         name: "mounts that the sidecars have already",
         pod: |n| {
             let mounts = each(n, |i| json!({"name": "data", "mountPath": format!("/data/{i}")}));
-            pod(&[json!({"name": "app", "image": "x:1", "volumeMounts": mounts})], json!({}), json!({}))
+            pod(&[json!({"name": "app", "image": "x:1", "volumeMounts": mounts})], &json!({}), &json!({}))
         },
         spec: |n| {
             let mounts = each(n / 2, |i| json!({"name": "data", "mountPath": format!("/data/{i}")}));
@@ -51,7 +51,7 @@ pub const SHAPES: [Shape; 11] = [
         name: "block devices",
         pod: |n| {
             let devices = each(n, |i| json!({"name": "data", "devicePath": format!("/dev/{i}")}));
-            pod(&[json!({"name": "app", "image": "x:1", "volumeDevices": devices})], json!({}), json!({}))
+            pod(&[json!({"name": "app", "image": "x:1", "volumeDevices": devices})], &json!({}), &json!({}))
         },
         spec: |_| sharing(&json!({"shareVolumeDevicePolicy": {"type": "enabled"}})),
     },
@@ -63,7 +63,7 @@ pub const SHAPES: [Shape; 11] = [
                 n,
                 |i| json!({"name": "data", "mountPath": format!("/data/{i}"), "subPathExpr": format!("$(V{})", n - 1 - i)}),
             );
-            pod(&[json!({"name": "app", "image": "x:1", "env": env, "volumeMounts": mounts})], json!({}), json!({}))
+            pod(&[json!({"name": "app", "image": "x:1", "env": env, "volumeMounts": mounts})], &json!({}), &json!({}))
         },
         spec: |_| sharing(&json!({"shareVolumePolicy": {"type": "enabled"}})),
     },
@@ -71,7 +71,7 @@ pub const SHAPES: [Shape; 11] = [
         name: "transferred variables",
         pod: |n| {
             let env = each(n, |i| json!({"name": format!("V{i}"), "value": "v"}));
-            pod(&[json!({"name": "app", "image": "x:1", "env": env})], json!({}), json!({}))
+            pod(&[json!({"name": "app", "image": "x:1", "env": env})], &json!({}), &json!({}))
         },
         spec: |n| {
             let sources = each(n / 4, |i| json!({"sourceContainerName": "app", "envName": format!("V{i}")}));
@@ -84,8 +84,8 @@ pub const SHAPES: [Shape; 11] = [
             let labels = (0..n).map(|i| (format!("l{i}"), json!("app"))).collect();
             pod(
                 &[json!({"name": "app", "image": "x:1", "env": [{"name": "V", "value": "v"}]})],
-                Value::Object(labels),
-                json!({}),
+                &Value::Object(labels),
+                &json!({}),
             )
         },
         spec: |n| {
@@ -101,7 +101,7 @@ pub const SHAPES: [Shape; 11] = [
                 n,
                 |i| json!({"name": format!("app-{i}"), "image": "x:1", "resources": {"requests": {"cpu": "1m"}}}),
             );
-            pod(containers.as_array().map_or(&[], Vec::as_slice), json!({}), json!({}))
+            pod(containers.as_array().map_or(&[], Vec::as_slice), &json!({}), &json!({}))
         },
         spec: |n| {
             let computed = json!({"targetContainersNameRegex": "^app-[0-9]*$", "targetContainersMode": "sum",
@@ -116,7 +116,7 @@ pub const SHAPES: [Shape; 11] = [
         name: "init containers beside those of the set",
         pod: |n| {
             let containers = each(n, |i| json!({"name": format!("app-{i}"), "image": "x:1"}));
-            let mut pod = pod(&[json!({"name": "app", "image": "x:1"})], json!({}), json!({}));
+            let mut pod = pod(&[json!({"name": "app", "image": "x:1"})], &json!({}), &json!({}));
             pod["spec"]["initContainers"] = containers;
             pod
         },
@@ -129,7 +129,7 @@ pub const SHAPES: [Shape; 11] = [
     Shape {
         name: "volumes",
         pod: |n| {
-            let mut pod = pod(&[json!({"name": "app", "image": "x:1"})], json!({}), json!({}));
+            let mut pod = pod(&[json!({"name": "app", "image": "x:1"})], &json!({}), &json!({}));
             pod["spec"]["volumes"] = each(n, |i| json!({"name": format!("own-{i}"), "emptyDir": {}}));
             pod
         },
@@ -142,7 +142,7 @@ pub const SHAPES: [Shape; 11] = [
     Shape {
         name: "pull secrets",
         pod: |n| {
-            let mut pod = pod(&[json!({"name": "app", "image": "x:1"})], json!({}), json!({}));
+            let mut pod = pod(&[json!({"name": "app", "image": "x:1"})], &json!({}), &json!({}));
             pod["spec"]["imagePullSecrets"] = each(n, |i| json!({"name": format!("own-{i}")}));
             pod
         },
@@ -155,7 +155,7 @@ pub const SHAPES: [Shape; 11] = [
         name: "annotations",
         pod: |n| {
             let annotations = (0..n).map(|i| (format!("a{i}"), json!(""))).collect();
-            pod(&[json!({"name": "app", "image": "x:1"})], json!({}), Value::Object(annotations))
+            pod(&[json!({"name": "app", "image": "x:1"})], &json!({}), &Value::Object(annotations))
         },
         spec: |n| {
             let annotations: serde_json::Map<_, _> = (0..n / 4).map(|i| (format!("s{i}"), json!(""))).collect();
@@ -169,7 +169,7 @@ fn each(n: usize, item: impl Fn(usize) -> Value) -> Value {
     (0..n).map(item).collect()
 }
 
-fn pod(containers: &[Value], labels: Value, annotations: Value) -> Value {
+fn pod(containers: &[Value], labels: &Value, annotations: &Value) -> Value {
     let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "labels": labels, "annotations": annotations},
                          "spec": {"containers": containers}});
     pod["metadata"]["labels"]["app"] = json!("large");

@@ -19,7 +19,8 @@ use tokio_rustls::server::TlsStream;
 
 use super::certificate::{ServingCertificate, provider};
 use super::client_ca::ClientCa;
-use crate::connections::{Handshake, Tcp, Throttle};
+use crate::connections::{Handshake, Tcp};
+use crate::telemetry::Throttle;
 
 /// Makes TLS of TCP.
 #[derive(Clone)]

@@ -6,19 +6,19 @@
 //! - `stream`: ends a connection that takes too long
 //! - `exchange`: the requests of a connection and their answers
 //! - `tcp`: ends a connection so that its last answer arrives
-//! - `throttle`: one log line for many events
+//! - `admin`: the admin port, for probes and scrapers
 
+mod admin;
 mod exchange;
 mod place;
 mod places;
 mod port;
 mod stream;
 mod tcp;
-mod throttle;
 
+pub use admin::AdminServer;
 pub use exchange::Certified;
-pub use places::{Bounds, Closed, Counts, Places};
+pub use places::{Bounds, Places};
 pub use port::{Handshake, Plain, Port, Stop};
 pub use stream::{Timeouts, allowance};
 pub use tcp::Tcp;
-pub use throttle::Throttle;

@@ -11,8 +11,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::gauge::Gauge;
 use slab::Slab;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
@@ -20,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::place::{Phase, Place};
+use crate::telemetry::metrics::{Closed, ConnectionCounts};
 
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,39 +29,11 @@ pub struct Bounds {
     pub per_peer: usize,
 }
 
-/// Why a connection was closed although its client would have gone on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Closed {
-    /// It gave way to a new one: there were as many as there may be.
-    Full,
-    /// It gave way to a new one of the same address, which had as many as it may have.
-    Peer,
-    /// It gave way to a new one: the process had no file descriptor left.
-    Descriptors,
-    /// Its TLS handshake took too long.
-    SlowHandshake,
-    /// The head of a request took too long.
-    SlowHead,
-    /// The client did not take an answer in time.
-    SlowAnswer,
-}
-
-/// What is counted of the connections of a port.
-#[derive(Clone, Debug, Default)]
-pub struct Counts {
-    /// Connections open now.
-    pub open: Gauge,
-    /// Times that a connection could not be accepted, for lack of file descriptors most often.
-    pub accept_errors: Counter,
-    /// By [`Closed`], in the order of [`Closed::ALL`].
-    pub closed: [Counter; Closed::ALL.len()],
-}
-
 /// The places of a port.
 #[derive(Debug)]
 pub struct Places {
     bounds: Bounds,
-    counts: Counts,
+    counts: ConnectionCounts,
     epoch: Instant,
     table: Mutex<Table>,
     /// A connection has ended.
@@ -104,33 +75,6 @@ const ENDING: usize = 64;
 /// after all.
 const MOMENT: Duration = Duration::from_millis(20);
 
-impl Closed {
-    /// All, in the order of declaration.
-    pub const ALL: [Self; 6] =
-        [Self::Full, Self::Peer, Self::Descriptors, Self::SlowHandshake, Self::SlowHead, Self::SlowAnswer];
-
-    /// As the label `reason` has it.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::Peer => "peer",
-            Self::Descriptors => "descriptors",
-            Self::SlowHandshake => "slow_handshake",
-            Self::SlowHead => "slow_head",
-            Self::SlowAnswer => "slow_answer",
-        }
-    }
-}
-
-impl Counts {
-    /// Connections closed for this reason.
-    #[must_use]
-    pub fn closed(&self, reason: Closed) -> &Counter {
-        &self.closed[reason as usize]
-    }
-}
-
 impl Bounds {
     /// These, or fewer where the process may have only so many file descriptors: at most this share of them, one in `share`.
     #[must_use]
@@ -143,7 +87,7 @@ impl Bounds {
 impl Places {
     /// All free.
     #[must_use]
-    pub fn new(bounds: Bounds, counts: Counts) -> Arc<Self> {
+    pub fn new(bounds: Bounds, counts: ConnectionCounts) -> Arc<Self> {
         Arc::new(Self {
             bounds,
             counts,
@@ -227,7 +171,7 @@ impl Places {
         self.open.wait().await;
     }
 
-    pub(super) fn counts(&self) -> &Counts {
+    pub(super) fn counts(&self) -> &ConnectionCounts {
         &self.counts
     }
 
@@ -321,7 +265,7 @@ mod tests {
     use super::*;
 
     fn places(all: usize, per_peer: usize) -> Arc<Places> {
-        Places::new(Bounds { all, per_peer }, Counts::default())
+        Places::new(Bounds { all, per_peer }, ConnectionCounts::default())
     }
 
     fn address(last: u8) -> IpAddr {

@@ -16,10 +16,11 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::exchange::Exchanges;
-use super::places::{Closed, Places, Taken};
+use super::places::{Places, Taken};
 use super::stream::{Stream, Timeouts};
 use super::tcp::Tcp;
-use super::throttle::Throttle;
+use crate::telemetry::Throttle;
+use crate::telemetry::metrics::Closed;
 
 /// What makes a stream of requests of a TCP stream: TLS, or nothing.
 pub trait Handshake: Clone + Send + Sync + 'static {

@@ -14,7 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::place::Phase;
-use super::places::{Closed, Taken};
+use super::places::Taken;
+use crate::telemetry::metrics::Closed;
 
 /// How long a connection may stay in each phase. Who reads a body limits that.
 #[derive(Clone, Copy, Debug)]

@@ -1,34 +1,15 @@
-//! The admin port: plain HTTP for probes and scrapers, apart from the webhook's port and outliving its drain.
+//! What the admin port answers: probes and scrapers.
 
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
 use super::readiness::Readiness;
-use crate::connections::{Bounds, Counts, Places, Plain, Port, Stop, Timeouts};
-
-/// Probes, a few scrapers, and people who look.
-const CONNECTIONS: Bounds = Bounds { all: 64, per_peer: 48 };
-
-/// How long answers under way may take once the admin server stops.
-const GRACE: Duration = Duration::from_secs(1);
-
-/// The admin server, bound and not yet serving.
-#[derive(Debug)]
-pub struct AdminServer {
-    port: Port,
-    address: SocketAddr,
-}
 
 /// `/healthz`, `/readyz` and `/metrics`. Public so that tests need no socket.
 pub fn router(readiness: Arc<Readiness>, metrics: Arc<Metrics>) -> Router {
@@ -39,37 +20,6 @@ pub fn router(readiness: Arc<Readiness>, metrics: Arc<Metrics>) -> Router {
         .fallback(|| async {
             (StatusCode::NOT_FOUND, "not found; this port serves /healthz, /readyz?verbose and /metrics\n")
         })
-}
-
-impl AdminServer {
-    /// Binds the port; port 0 takes a free one, which [`AdminServer::address`] tells.
-    ///
-    /// # Errors
-    /// The address cannot be bound.
-    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
-        let port = Port::bind(address).await?;
-        let address = port.address()?;
-        Ok(Self { port, address })
-    }
-
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Serves until `shutdown`. Stop it after the webhook server has drained: until then the probes must see "not ready".
-    pub async fn run(mut self, router: Router, counts: Counts, shutdown: CancellationToken) {
-        let (places, stop) = (Places::new(CONNECTIONS, counts), Stop::default());
-        tokio::select! {
-            never = self.port.serve(Plain, router, &places, Timeouts::default(), &stop) => match never {},
-            () = shutdown.cancelled() => {}
-        }
-        stop.gracefully.cancel();
-        if timeout(GRACE, places.all_free()).await.is_err() {
-            stop.at_once.cancel();
-        }
-    }
 }
 
 async fn ready(State(readiness): State<Arc<Readiness>>, RawQuery(query): RawQuery) -> Response {

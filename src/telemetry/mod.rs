@@ -1,4 +1,4 @@
-//! What an operator sees of the program: logs, metrics, readiness, and the plain-HTTP admin port that serves the last two.
+//! What an operator sees of the program: logs, metrics, readiness, and the answers of the admin port, which serves the last two.
 
 pub mod admin;
 pub mod logs;
@@ -7,7 +7,6 @@ pub mod readiness;
 mod text;
 mod throttle;
 
-pub use admin::AdminServer;
 pub use logs::LogFormat;
 pub use metrics::{InjectionResult, Metrics, Shed, Webhook, WideningResult};
 pub use readiness::Readiness;

@@ -65,8 +65,8 @@ const ROOMS: &[Room] = &[
     room("fetch", Floor::Support),
     room("documents", Floor::Support),
     room("cluster", Floor::Support),
-    room("telemetry", Floor::Support).also(&["connections"]),
-    room("connections", Floor::Support),
+    room("connections", Floor::Support).also(&["telemetry"]),
+    room("telemetry", Floor::Support),
     room("api", Floor::Api).pure(),
 ];
 

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use outrigger::admission::{Client, Limits, Reply, Settings, at_once};
-use outrigger::connections::{Bounds, Closed, Timeouts};
-use outrigger::telemetry::metrics::{Certificate, PortName};
+use outrigger::connections::{Bounds, Timeouts};
+use outrigger::telemetry::metrics::{Certificate, Closed, PortName};
 use outrigger::telemetry::{Shed, Webhook};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -12,8 +12,9 @@ mod trust;
 
 use super::InjectionArgs;
 use crate::admission::{self, ClientCa, Handler, Limits, Server, ServingCertificate, Settings, reload};
+use crate::connections::AdminServer;
 use crate::telemetry::metrics::PortName;
-use crate::telemetry::{self, AdminServer, Metrics, Readiness, Webhook};
+use crate::telemetry::{self, Metrics, Readiness, Webhook};
 use anyhow::{Context, Result, bail};
 use axum::Router;
 use futures::future::BoxFuture;

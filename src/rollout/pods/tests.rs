@@ -280,7 +280,9 @@ fn a_set_counts_the_pods_that_name_it_whenever_it_is_made_and_however_many_other
     after.reset_pods(pods());
     made(&mut after);
     made(&mut again);
-    pods().iter().for_each(|pod| again.apply_pod(pod));
+    for pod in &pods() {
+        again.apply_pod(pod);
+    }
     again.delete_set("s");
     assert_eq!(again.counts("s"), Counts::default());
     made(&mut again);

@@ -6,7 +6,34 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::Labels;
-use crate::connections::{Closed, Counts};
+
+/// Why a connection was closed although its client would have gone on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// It gave way to a new one: there were as many as there may be.
+    Full,
+    /// It gave way to a new one of the same address, which had as many as it may have.
+    Peer,
+    /// It gave way to a new one: the process had no file descriptor left.
+    Descriptors,
+    /// Its TLS handshake took too long.
+    SlowHandshake,
+    /// The head of a request took too long.
+    SlowHead,
+    /// The client did not take an answer in time.
+    SlowAnswer,
+}
+
+/// What is counted of the connections of a port.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionCounts {
+    /// Connections open now.
+    pub open: Gauge,
+    /// Times that a connection could not be accepted, for lack of file descriptors most often.
+    pub accept_errors: Counter,
+    /// By [`Closed`], in the order of [`Closed::ALL`].
+    pub closed: [Counter; Closed::ALL.len()],
+}
 
 /// A port, as the label `port` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,9 +47,36 @@ pub enum PortName {
 /// The metrics of all ports.
 #[derive(Debug)]
 pub(super) struct ConnectionMetrics {
-    ports: [Counts; PortName::ALL.len()],
+    ports: [ConnectionCounts; PortName::ALL.len()],
     open_files: Gauge,
     open_files_limit: Gauge,
+}
+
+impl Closed {
+    /// All, in the order of declaration.
+    pub const ALL: [Self; 6] =
+        [Self::Full, Self::Peer, Self::Descriptors, Self::SlowHandshake, Self::SlowHead, Self::SlowAnswer];
+
+    /// As the label `reason` has it.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Peer => "peer",
+            Self::Descriptors => "descriptors",
+            Self::SlowHandshake => "slow_handshake",
+            Self::SlowHead => "slow_head",
+            Self::SlowAnswer => "slow_answer",
+        }
+    }
+}
+
+impl ConnectionCounts {
+    /// Connections closed for this reason.
+    #[must_use]
+    pub fn closed(&self, reason: Closed) -> &Counter {
+        &self.closed[reason as usize]
+    }
 }
 
 impl PortName {
@@ -55,7 +109,7 @@ impl ConnectionMetrics {
         let metrics = Self {
             ports: PortName::ALL.map(|port| {
                 let label = ("port", port.label());
-                Counts {
+                ConnectionCounts {
                     open: open.get_or_create_owned(&[label]),
                     accept_errors: errors.get_or_create_owned(&[label]),
                     closed: Closed::ALL.map(|reason| closed.get_or_create_owned(&[label, ("reason", reason.label())])),
@@ -69,7 +123,7 @@ impl ConnectionMetrics {
         metrics
     }
 
-    pub fn port(&self, port: PortName) -> &Counts {
+    pub fn port(&self, port: PortName) -> &ConnectionCounts {
         &self.ports[port as usize]
     }
 

@@ -7,7 +7,7 @@ mod controller;
 mod generator;
 mod webhook;
 
-pub use connections::PortName;
+pub use connections::{Closed, ConnectionCounts, PortName};
 pub use controller::{Controller, ControllerMetrics, ReconcileResult};
 pub use generator::{GeneratorMetrics, GeneratorState};
 pub use webhook::{Counted, InjectionResult, Shed, Webhook, WebhookMetrics};
@@ -20,8 +20,6 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
-
-use crate::connections::Counts;
 
 /// All metrics. One for the process, shared by reference.
 #[derive(Debug)]
@@ -259,7 +257,7 @@ impl Metrics {
 
     /// `outrigger_connections…{port}`: what is counted of the connections of a port.
     #[must_use]
-    pub fn connections(&self, port: PortName) -> &Counts {
+    pub fn connections(&self, port: PortName) -> &ConnectionCounts {
         self.connections.port(port)
     }
 
@@ -318,7 +316,6 @@ impl Certificate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connections::Closed;
 
     fn line<'a>(text: &'a str, start: &str) -> &'a str {
         text.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("no {start} in\n{text}"))
