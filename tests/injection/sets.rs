@@ -81,8 +81,9 @@ fn set() -> impl Strategy<Value = Value> {
                 Scope::Labels(selector) => spec["namespaceSelector"] = selector,
                 Scope::Name(namespace) if version == "v1alpha1" => {
                     spec["namespace"] = json!(namespace);
-                    // The older version's `namespace` wins over this.
-                    spec["namespaceSelector"] = json!({"matchLabels": {"no": "namespace"}});
+                    // Both must match, and this always does.
+                    let any = json!({"key": "kubernetes.io/metadata.name", "operator": "Exists"});
+                    spec["namespaceSelector"] = json!({"matchExpressions": [any]});
                 }
                 Scope::Name(namespace) => {
                     spec["namespaceSelector"] = json!({"matchLabels": {"kubernetes.io/metadata.name": namespace}});
