@@ -5,7 +5,7 @@
 //! each part is converted by itself, by a rule under which every field of one version has its place in the other, and only one:
 //!
 //! * v1alpha1's `spec.namespace` and `spec.namespaceSelector` are one `spec.namespaceSelector` in v1beta1; see
-//!   [`namespaces`].
+//!   `namespaces`.
 //! * v1beta1's `spec.customVersion` is a label in v1alpha1. The label of that name in v1beta1, where it means nothing, has another
 //!   name in v1alpha1. Text that is no label value has no effect, and v1alpha1 has no place for it.
 
