@@ -98,7 +98,8 @@ pub fn set(version: usize) -> ObservedSet {
     ObservedSet::read(&json!({
         "apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": SET, "generation": version},
         "spec": {"selector": {"matchLabels": {"logs.example.com/enabled": "true"}},
-                 "containers": [container("log-agent", version), container("log-shipper", 1)]}
+                 "containers": [container("log-agent", version), container("log-shipper", 1)],
+                 "volumes": [{"name": "buffer", "emptyDir": {}}, {"name": "config", "configMap": {"name": "logs"}}]}
     }))
 }
 

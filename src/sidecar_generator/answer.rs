@@ -124,7 +124,7 @@ pub fn compare(good: &Good, spec: &UsableSpec, hosts_before: Option<usize>) -> R
 fn unreadable(error: &serde_json::Error) -> Problem {
     let message = if error.is_data() {
         format!(
-            "the answer breaks a rule at line {} column {}: a key stands once in its object, values nest at most {} deep, numbers \
+            "the answer's JSON breaks a rule at line {} column {}: a key stands once in its object, values nest at most {} deep, numbers \
              fit into 64 bits",
             error.line(),
             error.column(),
@@ -235,11 +235,11 @@ mod tests {
             ("[] secret", "the answer is not JSON: trailing characters at line 1 column 4"),
             (
                 r#"[{"hosts":["./*"],"hosts":["a/*"]}]"#,
-                "the answer breaks a rule at line 1 column 25: a key stands once",
+                "the answer's JSON breaks a rule at line 1 column 25: a key stands once",
             ),
-            (r#"[{"hosts":["./*"],"secret":{"b":1,"b":2}}]"#, "the answer breaks a rule at line 1 column "),
-            (&("[".repeat(65) + &"]".repeat(65)), "the answer breaks a rule at line 1 column "),
-            (r#"[{"hosts":["./*"],"secret":18446744073709551616}]"#, "the answer breaks a rule at line 1 column "),
+            (r#"[{"hosts":["./*"],"secret":{"b":1,"b":2}}]"#, "the answer's JSON breaks a rule at line 1 column "),
+            (&("[".repeat(65) + &"]".repeat(65)), "the answer's JSON breaks a rule at line 1 column "),
+            (r#"[{"hosts":["./*"],"secret":18446744073709551616}]"#, "the answer's JSON breaks a rule at line 1 column "),
         ] {
             let problem = judged_text(answer, &json!({}), None).unwrap_err();
             assert_eq!(problem.reason, INVALID_ANSWER);
