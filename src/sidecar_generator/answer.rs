@@ -239,7 +239,10 @@ mod tests {
             ),
             (r#"[{"hosts":["./*"],"secret":{"b":1,"b":2}}]"#, "the answer's JSON breaks a rule at line 1 column "),
             (&("[".repeat(65) + &"]".repeat(65)), "the answer's JSON breaks a rule at line 1 column "),
-            (r#"[{"hosts":["./*"],"secret":18446744073709551616}]"#, "the answer's JSON breaks a rule at line 1 column "),
+            (
+                r#"[{"hosts":["./*"],"secret":18446744073709551616}]"#,
+                "the answer's JSON breaks a rule at line 1 column ",
+            ),
         ] {
             let problem = judged_text(answer, &json!({}), None).unwrap_err();
             assert_eq!(problem.reason, INVALID_ANSWER);

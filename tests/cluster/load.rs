@@ -1,7 +1,6 @@
 //! Load and quiet between the API server and the replicas: overload is retried, a rolling restart costs nothing, and connections
 //! that idled are good.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -10,45 +9,47 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use outrigger::admission::Limits;
 use outrigger::admission::client::Target;
+use outrigger::telemetry::Webhook;
 use outrigger_testbed::{Case, wait_for};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
 use tokio::time::sleep;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 use crate::balancer::Balancer;
 use crate::certificates::Certificates;
 use crate::creates::{Creates, SIDECARSET, dry_run, injected, is_injected, pod};
 use crate::outrigger::{Outrigger, PATIENCE, Start, install, registered};
 
-/// Announces bodies and sends none, until no place is left for another review. The places are free again when this is dropped.
-async fn fill(outrigger: &Outrigger, certificates: &Certificates) -> Result<Vec<TlsStream<TcpStream>>> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(certificates.ca.as_bytes())?)?;
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let connector = TlsConnector::from(Arc::new(config));
-    let limits = Limits::default();
-    let (mut free, mut connections) = (limits.bytes, Vec::new());
-    while free > 0 {
-        let length = free.min(limits.body);
-        free -= length;
-        let tcp = TcpStream::connect(("127.0.0.1", outrigger.webhook)).await?;
-        let mut tls = connector.connect(ServerName::try_from("127.0.0.1")?, tcp).await?;
-        let head = format!(
-            "POST /mutate-pod HTTP/1.1\r\nHost: w\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
-        );
-        tls.write_all(head.as_bytes()).await?;
-        tls.flush().await?;
-        connections.push(tls);
+/// The review that the API server would send for the creation of an object.
+fn review(group: &str, version: &str, kind: &str, object: &Value) -> Bytes {
+    let request = json!({
+        "uid": "u", "operation": "CREATE", "namespace": "default", "object": object,
+        "kind": {"group": group, "version": version, "kind": kind},
+    });
+    json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}).to_string().into()
+}
+
+/// Takes every place for reviews of Pods for about two seconds: by Pods of a SidecarSet that was admitted and is never stored, for
+/// which they wait.
+async fn fill(target: &Target) -> Result<JoinSet<Result<u16>>> {
+    let set = json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": "never-stored"}, "spec": {
+        "selector": {"matchLabels": {"app": "never"}}, "containers": [{"name": "never", "image": "never:1"}],
+    }});
+    let mut waiting = Vec::new();
+    for _ in 0..Limits::default().reviews {
+        waiting.push(target.connect().await?);
     }
-    Ok(connections)
+    let path = Webhook::ValidateSidecarSet.path();
+    let admitted = target.connect().await?.post(path, review("apps.kruise.io", "v1beta1", "SidecarSet", &set)).await?;
+    ensure!(admitted.status == 200, "{}", admitted.status);
+    let pod = json!({"metadata": {"name": "p", "labels": {"app": "never"}}, "spec": {"containers": [{"name": "a", "image": "a:1"}]}});
+    let pod = review("", "v1", "Pod", &pod);
+    let mut reviews = JoinSet::new();
+    for mut client in waiting {
+        let pod = pod.clone();
+        reviews.spawn(async move { Ok(client.post("/mutate-pod", pod).await?.status.as_u16()) });
+    }
+    Ok(reviews)
 }
 
 /// A replica that has no place for a review answers 503 with Retry-After, and the API server asks again by itself: who creates the
@@ -62,27 +63,25 @@ pub async fn overload_is_retried_by_the_api_server(case: Case<()>) -> Result<()>
     let pods: Api<Pod> = case.namespace.api();
     injected(&pods, &[&outrigger], &certificates.ca).await?;
 
-    let full = fill(&outrigger, &certificates).await?;
     let target = Target::new(([127, 0, 0, 1], outrigger.webhook).into(), &certificates.ca)?;
-    let mut client = target.connect().await?;
+    let shed = async || outrigger.metric("outrigger_webhook_shed_total{reason=\"reviews\"}").await;
+    let before = shed().await?;
+    let full = fill(&target).await?;
+    let taken = u64::try_from(full.len())?;
     wait_for("the replica to be full", PATIENCE, async || {
-        let answer = client.post("/mutate-pod", Bytes::from_static(b"{}")).await?;
-        Ok((answer.status == 503).then_some(()))
+        let reviews =
+            outrigger.metric("controller_runtime_webhook_requests_in_flight{webhook=\"/mutate-pod\"}").await?;
+        Ok((reviews >= taken).then_some(()))
     })
     .await?;
-    let shed = async || outrigger.metric("outrigger_webhook_shed_total{reason=\"bytes\"}").await;
-    let before = shed().await?;
     let begin = Instant::now();
-    let create = tokio::spawn({
-        let pods = pods.clone();
-        async move { pods.create(&dry_run(), &pod("while-full")?).await.context("it was refused") }
-    });
-    let turned_away = async || Ok((shed().await? > before).then_some(()));
-    wait_for("the API server to be turned away", PATIENCE, turned_away).await?;
-    ensure!(!create.is_finished(), "it did not wait");
-    drop(full);
-    ensure!(is_injected(&create.await??), "no sidecar");
+    let created = pods.create(&dry_run(), &pod("while-full")?).await.context("it was refused")?;
+    ensure!(shed().await? > before, "the API server was not turned away");
+    ensure!(is_injected(&created), "no sidecar");
     ensure!(begin.elapsed() >= Duration::from_secs(1), "Retry-After: 1 was not heeded");
+    for status in full.join_all().await {
+        ensure!(status? == 200, "a Pod that waited was turned away");
+    }
     Ok(())
 }
 
