@@ -78,14 +78,16 @@ impl Awaited {
         now: Instant,
         metrics: &Arc<Metrics>,
     ) -> Option<impl Future<Output = ()> + Send + use<>> {
-        let sets = self.sets.borrow();
-        if sets.iter().all(|set| set.until <= now) {
+        if self.sets.borrow().iter().all(|set| set.until <= now) {
             return None;
         }
+        // Without the lock: a large body takes its time, and who tells of a set would keep all others waiting behind this.
         let review = mutate_pod::read(body).ok()?;
         let pod = review.request.object.as_ref()?;
+        let sets = self.sets.borrow();
         let for_pod = sets.iter().filter(|set| now < set.until && set.selector.unmet(|key| pod.label(key)).is_none());
         let awaited: Vec<_> = for_pod.map(|set| (set.metadata.clone(), set.until, set.missed.clone())).collect();
+        drop(sets);
         let until = awaited.iter().map(|(_, until, _)| *until).max()?;
         let (mut sets, metrics) = (self.sets.subscribe(), metrics.clone());
         Some(async move {

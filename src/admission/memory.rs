@@ -9,10 +9,13 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 pub(super) const LARGEST_OBJECT: usize = 4 * MIB;
 
 /// What reviews of Pods and of SidecarSets may take together.
-pub(super) static REVIEWS: Memory = Memory::new(96 * MIB);
+pub(super) static REVIEWS: Memory = Memory::new(64 * MIB);
 
 /// What the answers of conversions may take together: that of one body of the largest size.
 pub(super) static CONVERSIONS: Memory = Memory::new(96 * MIB);
+
+/// What other answers may take together until their clients have taken them, those of less than [`UNIT`] apart.
+pub(super) static ANSWERS: Memory = Memory::new(32 * MIB);
 
 pub(super) const MIB: usize = 1024 * 1024;
 
@@ -28,7 +31,7 @@ pub(super) struct Memory {
 /// Memory that is reserved until this is dropped.
 #[derive(Debug)]
 pub(super) struct Reserved {
-    _permit: Option<SemaphorePermit<'static>>,
+    permit: Option<SemaphorePermit<'static>>,
 }
 
 /// Why memory is not reserved.
@@ -52,13 +55,18 @@ impl Memory {
         }
         let units = u32::try_from(units).map_err(|_| NoMemory::TooMuch)?;
         let permit = self.free.try_acquire_many(units).map_err(|_| NoMemory::Now)?;
-        Ok(Reserved { _permit: Some(permit) })
+        Ok(Reserved { permit: Some(permit) })
     }
 }
 
 impl Reserved {
     /// For what takes little.
-    pub const NOTHING: Self = Self { _permit: None };
+    pub const NOTHING: Self = Self { permit: None };
+
+    /// Whether nothing is reserved.
+    pub fn is_nothing(&self) -> bool {
+        self.permit.is_none()
+    }
 }
 
 /// What a JSON text holds, as far as it decides about memory.

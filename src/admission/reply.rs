@@ -1,6 +1,6 @@
 //! What a handler answers to one request.
 
-use super::memory::Reserved;
+use super::memory::{ANSWERS, Reserved};
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Response, StatusCode, header};
 
@@ -56,6 +56,19 @@ impl Reply {
         Self { memory, ..self }
     }
 
+    /// With memory for the body until its client has taken it, or an answer that says that others have it all.
+    pub(super) fn bounded(self) -> Self {
+        if !self.memory.is_nothing() {
+            return self;
+        }
+        match ANSWERS.reserve(self.body.len()) {
+            Ok(memory) => self.holding(memory),
+            Err(_) => {
+                Self::text(503, "answers that their clients do not take fill the memory: try again in a second\n")
+            }
+        }
+    }
+
     /// As an HTTP response. A `status` that HTTP does not know becomes 500; a 503 says when to try again.
     #[must_use]
     pub fn into_response(self) -> Response<Body> {
@@ -70,5 +83,23 @@ impl Reply {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::memory::MIB;
+
+    #[test]
+    fn answers_that_are_not_taken_do_not_fill_the_memory() {
+        let large = || Reply::json(vec![b' '; 12 * MIB]).bounded();
+        let held = [large().into_response(), large().into_response()];
+        let refused = large().into_response();
+        assert_eq!(held.each_ref().map(|response| response.status().as_u16()), [200, 200]);
+        assert_eq!((refused.status().as_u16(), &refused.headers()[header::RETRY_AFTER]), (503, &HeaderValue::from(1)));
+        assert_eq!(Reply::json(vec![b' '; 1024]).bounded().status, 200, "a small one is always sent");
+        drop(held);
+        assert_eq!(large().status, 200);
     }
 }

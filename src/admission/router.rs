@@ -104,8 +104,8 @@ async fn serve(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) ->
     let admitted = endpoint.gate.admit(request).await;
     counted.arrived();
     let response = match admitted {
-        Ok(admitted) if admitted.long => handle_long(&endpoint, admitted, patience).await.into_response(),
-        Ok(admitted) => endpoint.answer(admitted).await.into_response(),
+        Ok(admitted) if admitted.long => handle_long(&endpoint, admitted, patience).await.bounded().into_response(),
+        Ok(admitted) => endpoint.answer(admitted).await.bounded().into_response(),
         Err(refusal) => {
             if let Reason::Overload(shed) = refusal.reason {
                 endpoint.metrics.shed(shed).inc();

@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 const MIB: usize = 1024 * 1024;
 /// What all reviews together may take beside their bodies.
-const REVIEWS: usize = 96 * MIB;
+const REVIEWS: usize = 64 * MIB;
 
 /// What is reserved is reserved from all of the process: one after the other.
 static TURN: Mutex<()> = Mutex::new(());

@@ -280,7 +280,7 @@ async fn closed_connections_leave_no_task_behind() {
 
 #[tokio::test]
 async fn a_client_that_does_not_take_its_answer_is_cut() {
-    let large = at_once(|_| Reply::json(vec![b' '; 64 * 1024 * 1024]));
+    let large = at_once(|_| Reply::json(vec![b' '; 16 * 1024 * 1024]));
     let timeouts = Timeouts { answer: SHORT, close: SHORT, ..Timeouts::default() };
     let server = TestServer::start(large, Limits::default(), Settings { timeouts, ..Settings::default() }).await;
     let before = Handle::current().metrics().num_alive_tasks();
