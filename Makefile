@@ -55,6 +55,8 @@ faults: testbed ## Run the tests of what goes wrong under load for longer than `
 	$(say) "Running the long tests"
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- certificates_that_cert_manager_renews
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- connections_that_idled_are_good
+	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- a_follower_is_in_step
+	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- many_new_sets
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --profile $(PROFILE) --test hostile -- --nocapture --test-threads=1
 
 lint: format clippy doc deny ## Check format, lints, documentation and the rules for dependencies
