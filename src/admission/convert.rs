@@ -5,11 +5,12 @@
 
 use super::memory::{CONVERSIONS, LARGEST_OBJECT, MIB, NoMemory, Reserved};
 use super::reply::Reply;
-use super::review::{Refusal, expect_kind, quoted, read, text_of};
+use super::review::{Refusal, check_uid, expect_kind, message, quoted, read, text_of};
 use crate::api::conversion::{TextError, Version, convert_text};
 use crate::api::conversion_review::{
     API_VERSION, ConversionRequest, ConversionResult, ConversionReview, ConversionReviewAnswer, KIND,
 };
+use crate::telemetry::seldom;
 use serde_json::value::RawValue;
 
 /// Answers of fewer bytes are not counted: the reviews are.
@@ -28,7 +29,7 @@ fn answered(body: &[u8]) -> Result<Reply, Refusal> {
         let wanted = quoted(&request.desired_api_version);
         let versions = [Version::V1alpha1, Version::V1beta1].map(|version| version.to_string()).join(" and ");
         let message = format!("desiredAPIVersion: {wanted} is not known: there are {versions}");
-        return Ok(failure(&request.uid, &message));
+        return Ok(failure(&request.uid, message));
     };
     let size = request.objects.map_or(0, |objects| objects.get().len());
     // An object that has a namespace grows by some hundred bytes.
@@ -44,7 +45,7 @@ fn answered(body: &[u8]) -> Result<Reply, Refusal> {
     let converted = request.for_each_object(|object| converting.next(object));
     match converted.map_err(|error| format!("request.objects: {error}"))? {
         Ok(()) => Ok(converting.end()?.holding(memory)),
-        Err(message) => Ok(failure(&request.uid, &message)),
+        Err(message) => Ok(failure(&request.uid, message)),
     }
 }
 
@@ -55,9 +56,7 @@ fn request(text: &str) -> Result<ConversionRequest<'_>, String> {
     }
     expect_kind(&review.kind, KIND)?;
     let request = review.request.ok_or("request: required in a ConversionReview that is sent to a webhook")?;
-    if request.uid.is_empty() {
-        return Err("request.uid: required".to_owned());
-    }
+    check_uid(&request.uid)?;
     Ok(request)
 }
 
@@ -93,7 +92,7 @@ impl Converting {
         })?;
         if let Some(reason) = unfaithful {
             self.unfaithful += 1;
-            self.first.get_or_insert_with(|| format!("objects[{index}] {}: {reason}", name_of(object)));
+            self.first.get_or_insert_with(|| message(format!("objects[{index}] {}: {reason}", name_of(object))));
         }
         if self.answer.size() > self.limit {
             return Err(format!("objects[{index}]: the objects would have more than {} bytes", self.limit));
@@ -105,7 +104,7 @@ impl Converting {
     fn end(self) -> Result<Reply, String> {
         if let Some(first) = self.first {
             let (objects, version) = (self.unfaithful, self.version);
-            tracing::error!(objects, first, %version, "SidecarSets that cannot be converted faithfully were converted as well as can be");
+            seldom!(error, objects, first, %version, "SidecarSets that cannot be converted faithfully were converted as well as can be");
         }
         self.answer.end(&ConversionResult::Success).map(Reply::json).map_err(|error| error.to_string())
     }
@@ -125,8 +124,9 @@ fn name_of(object: &RawValue) -> String {
         .map_or_else(|_| "without a name".to_owned(), |named: Named| quoted(&named.metadata.name))
 }
 
-fn failure(uid: &str, message: &str) -> Reply {
-    tracing::error!(message, "a conversion failed");
+fn failure(uid: &str, problem: String) -> Reply {
+    let message = &message(problem);
+    seldom!(error, message, "a conversion failed");
     let answer =
         ConversionReviewAnswer::begin(uid, 0).and_then(|answer| answer.end(&ConversionResult::Failure { message }));
     answer.map_or_else(|error| Reply::text(500, format!("the answer cannot be written: {error}\n")), Reply::json)
@@ -281,6 +281,7 @@ mod tests {
         rejects(&with("/kind", json!("AdmissionReview")), "kind: expected ConversionReview, found \"AdmissionReview\"");
         rejects(&with("/request", Value::Null), "request: required");
         rejects(&with("/request/uid", json!("")), "request.uid: required");
+        rejects(&with("/request/uid", json!("x".repeat(257))), "request.uid: has 257 bytes, at most 256 are read");
         rejects(&with("/request/objects", json!({})), "request.objects: invalid type: map");
         assert_eq!(answer(b"").body, b"the body is empty: a ConversionReview is expected\n");
     }

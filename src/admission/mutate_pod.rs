@@ -4,7 +4,7 @@
 //! code 422. Both are decided without any call to the outside.
 
 use super::reply::Reply;
-use super::review::{Refusal, Review, bounded, quoted, with_patch};
+use super::review::{Refusal, Review, bounded, message, quoted, short, with_patch};
 use crate::api::admission_review::{AdmissionRequest, AdmissionResponse, Status};
 use crate::api::pod::{ContainerView, PodView};
 use crate::injection::{InjectError, Injected, Injection, PodRequest, Snapshot};
@@ -101,8 +101,8 @@ fn inject<'a>(
             })
         }
         Err(InjectError::Denied(denial)) => {
-            let message = denial.to_string();
-            seldom!(warn, namespace, pod = pod_name, reason = message, "a Pod is denied");
+            let message = message(denial.to_string());
+            seldom!(warn, namespace = short(namespace), pod = short(pod_name), reason = message, "a Pod is denied");
             let status = Status { code: 422, reason: "Invalid", message: &message, details: None };
             Ok((review.reply(review.deny(status)), InjectionResult::Denied))
         }

@@ -6,6 +6,8 @@ use crate::api::admission_review::{
     AdmissionRequest, AdmissionResponse, AdmissionReview, AdmissionReviewAnswer, Status,
 };
 use crate::api::decode::without_value;
+use crate::api::shorten::shortened;
+use crate::telemetry::seldom;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::{Deserialize, IgnoredAny};
@@ -21,6 +23,12 @@ const WARNING_CHARACTERS: usize = 256;
 const ALL_WARNINGS_CHARACTERS: usize = 4096;
 /// What callers wrote is quoted up to this length: they choose it, and it goes into the log.
 const QUOTED_CHARACTERS: usize = 64;
+/// A whole message is cut after this many: the path of a field has keys that callers wrote.
+const MESSAGE_CHARACTERS: usize = 1024;
+/// A name, and the path of a field, are told up to this length.
+pub(super) const NAME_CHARACTERS: usize = 256;
+/// The answer repeats the `uid`, of which Kubernetes sends 36 bytes.
+const LONGEST_UID: usize = 256;
 
 /// An AdmissionReview that was read: what is asked, and what the answer repeats.
 #[derive(Debug)]
@@ -55,11 +63,13 @@ impl Refusal {
     pub fn reply(self) -> Reply {
         match self {
             Self::Unreadable(reason) => {
-                tracing::info!(reason, "a review cannot be read");
+                let reason = message(reason);
+                seldom!(info, reason, "a review cannot be read");
                 Reply::text(400, format!("{reason}\n"))
             }
             Self::TooLarge(reason) => {
-                tracing::warn!(reason, "a review is too large");
+                let reason = message(reason);
+                seldom!(warn, reason, "a review is too large");
                 Reply::text(413, format!("{reason}\n"))
             }
             Self::Abandoned => Reply::text(503, "the review was abandoned by its caller\n"),
@@ -92,9 +102,7 @@ impl<'a, O: Deserialize<'a>, Old: Deserialize<'a>> Review<'a, O, Old> {
         let request = review
             .request
             .ok_or_else(|| "request: required in an AdmissionReview that is sent to a webhook".to_owned())?;
-        if request.uid.is_empty() {
-            return Err("request.uid: required".to_owned().into());
-        }
+        check_uid(&request.uid)?;
         if !(*request.kind.group == *group && *request.kind.kind == *kind) {
             let of = &request.kind;
             let (found, group, version) = (quoted(&of.kind), quoted(&of.group), quoted(&of.version));
@@ -178,13 +186,29 @@ pub(super) fn expect_kind(kind: &str, expected: &str) -> Result<(), String> {
     if kind == expected { Ok(()) } else { Err(format!("kind: expected {expected}, found {}", quoted(kind))) }
 }
 
+/// Errs where the `uid` of a request is none that an answer repeats.
+pub(super) fn check_uid(uid: &str) -> Result<(), String> {
+    match uid.len() {
+        0 => Err("request.uid: required".to_owned()),
+        1..=LONGEST_UID => Ok(()),
+        bytes => Err(format!("request.uid: has {bytes} bytes, at most {LONGEST_UID} are read")),
+    }
+}
+
+/// A message for an answer and the log, as far as it may be long.
+pub(super) fn message(text: String) -> String {
+    shortened(text, MESSAGE_CHARACTERS)
+}
+
+/// A name or the path of a field for an answer and the log, as far as it may be long.
+pub(super) fn short(name: &str) -> String {
+    shortened(name.to_owned(), NAME_CHARACTERS)
+}
+
 /// Warnings as far as Kubernetes shows them, each cut at the end rather than dropped.
 pub(super) fn bounded(warnings: impl IntoIterator<Item = String>) -> Vec<String> {
     let mut left = ALL_WARNINGS_CHARACTERS;
-    let cut = warnings.into_iter().map(|warning| match warning.char_indices().nth(WARNING_CHARACTERS - 1) {
-        Some((end, last)) if end + last.len_utf8() < warning.len() => format!("{}…", &warning[..end]),
-        _ => warning,
-    });
+    let cut = warnings.into_iter().map(|warning| shortened(warning, WARNING_CHARACTERS));
     cut.take_while(|warning| {
         let fits = warning.chars().count() <= left;
         left = left.saturating_sub(warning.chars().count());
@@ -222,6 +246,8 @@ fn diagnosis<'a, T: Deserialize<'a>>(text: &'a str, envelope: &str, error: &serd
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::{Value, json};
+    use std::collections::BTreeMap;
 
     fn error(body: &[u8]) -> String {
         match Review::<IgnoredAny>::read(body, "apps", "Deployment", 0).unwrap_err() {
@@ -270,6 +296,27 @@ mod tests {
             let reply = refused(&object);
             assert_eq!((reply.status, String::from_utf8(reply.body).unwrap().as_str()), (413, text));
         }
+    }
+
+    #[test]
+    fn what_callers_wrote_makes_no_long_message() {
+        let long = "x".repeat(100_000);
+        let reply = |uid: &str, fields: &Value| {
+            let mut request = json!({"uid": uid, "kind": {"group": "apps", "version": "v1", "kind": "Deployment"}});
+            request.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            let review =
+                json!({"apiVersion": "admission.k8s.io/v1", "kind": ADMISSION_REVIEW, "request": request}).to_string();
+            let read =
+                Review::<BTreeMap<String, BTreeMap<String, u8>>>::read(review.as_bytes(), "apps", "Deployment", 0);
+            read.map_err(Refusal::reply).map(|review| review.request.uid.len())
+        };
+        let text = |reply: Reply| (reply.status, String::from_utf8(reply.body).unwrap());
+        let (status, by_key) = text(reply("u", &json!({"object": {&long: {"k": "no number"}}})).unwrap_err());
+        assert!(status == 400 && by_key.starts_with("request.object.xxx") && by_key.ends_with("…\n"), "{by_key}");
+        assert_eq!(by_key.trim_end().chars().count(), MESSAGE_CHARACTERS);
+        let uid = "request.uid: has 100000 bytes, at most 256 are read\n";
+        assert_eq!(text(reply(&long, &json!({})).unwrap_err()), (400, uid.to_owned()));
+        assert_eq!(reply(&long[..LONGEST_UID], &json!({})).unwrap(), LONGEST_UID);
     }
 
     #[test]

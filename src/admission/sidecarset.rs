@@ -1,6 +1,6 @@
 //! The review of a SidecarSet that is written, as the mutating and the validating handler read it.
 
-use super::review::{Refusal, Review};
+use super::review::{Refusal, Review, message, short};
 use crate::api::conversion::ConversionError;
 use crate::api::decode::{self, DecodeError, FieldError};
 use crate::api::sidecarset::{GROUP, KIND, SidecarSet};
@@ -92,7 +92,14 @@ impl<'r> Write<'r> {
         let old = request.old_object.filter(|_| operation == "UPDATE").and_then(|old| {
             // It may have been stored while no webhook looked, and must not keep anybody from repairing it.
             decode::sidecarset(received(old).ok().filter(|old| check_size(old).is_ok())?)
-                .inspect_err(|error| seldom!(warn, set = name(&set), %error, "the stored SidecarSet cannot be read"))
+                .inspect_err(|error| {
+                    seldom!(
+                        warn,
+                        set = short(name(&set)),
+                        error = message(error.to_string()),
+                        "the stored SidecarSet cannot be read"
+                    );
+                })
                 .ok()
         });
         Ok(Some(Self { object, set, old }))

@@ -5,11 +5,12 @@
 
 use super::memory::Reserved;
 use super::reply::Reply;
-use super::review::{ADMISSION_REVIEW, Refusal, bounded, written};
+use super::review::{ADMISSION_REVIEW, Refusal, bounded, message, short, written};
 use super::sidecarset::{self, SidecarSetReview, Unreadable, Write, name, received};
 use crate::api::admission_review::{AdmissionResponse, AdmissionReviewAnswer, Status, StatusCause, StatusDetails};
 use crate::api::sidecarset::{GROUP, KIND, SidecarSet};
 use crate::injection::validate::{Cause, KnownRevision, Verdict, Whitelist, WhitelistError, World, judge};
+use crate::telemetry::seldom;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -143,8 +144,10 @@ fn decided(body: &[u8], world: &KnownWorld) -> Result<Decision, Refusal> {
 }
 
 fn denial(review: &SidecarSetReview<'_>, set: &str, errors: &[Cause], warnings: &[String]) -> Reply {
-    let told = &errors[..errors.len().min(CAUSES)];
-    let mut sentences: Vec<String> = told.iter().map(ToString::to_string).collect();
+    let told: Vec<(String, String)> = errors.iter().take(CAUSES).map(told_of).collect();
+    let mut sentences: Vec<String> = told.iter().map(|(field, problem)| format!("{field}: {problem}")).collect();
+    let set = &short(set);
+    seldom!(info, set, causes = errors.len(), first = sentences.first(), "a SidecarSet is denied");
     if errors.len() > told.len() {
         sentences.push(format!("and {} more", errors.len() - told.len()));
     }
@@ -153,9 +156,8 @@ fn denial(review: &SidecarSetReview<'_>, set: &str, errors: &[Cause], warnings: 
         several => format!("[{}]", several.join(", ")),
     };
     let message = format!("{KIND}.{GROUP} {set:?} is invalid: {causes}");
-    tracing::info!(set, causes = errors.len(), first = %errors[0], "a SidecarSet is denied");
-    let causes = told.iter().map(|Cause { field, message, reason, .. }| StatusCause {
-        reason: reason.cause_type(),
+    let causes = errors.iter().zip(&told).map(|(cause, (field, message))| StatusCause {
+        reason: cause.reason.cause_type(),
         message,
         field,
     });
@@ -164,8 +166,14 @@ fn denial(review: &SidecarSetReview<'_>, set: &str, errors: &[Cause], warnings: 
     review.reply(AdmissionResponse { warnings, ..review.deny(status) })
 }
 
+/// The field of a cause and what is wrong with it, as far as they may be long: both have what the set's author wrote.
+fn told_of(cause: &Cause) -> (String, String) {
+    (short(&cause.field), message(cause.message.clone()))
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::review::NAME_CHARACTERS;
     use super::super::sidecarset::tests::{reads_reviews_of_sidecarsets, response, review_of};
     use super::*;
     use crate::api::decode;
@@ -285,6 +293,26 @@ mod tests {
         let status = judged(&set("s", &json!({})), None, &world_of(&others))["status"].take();
         assert_eq!(status["details"]["causes"].as_array().unwrap().len(), CAUSES);
         assert!(status["message"].as_str().unwrap().ends_with(", and 36 more]"), "{status}");
+    }
+
+    #[test]
+    fn long_values_and_names_are_told_by_their_beginning() {
+        let long = "x".repeat(100_000);
+        let resources = json!({"limits": {&long: "-1"}});
+        let container = json!({"name": &long, "image": "x:1", "resources": resources});
+        let status = judged(&set(&long, &json!({"containers": [container]})), None, &KnownWorld::default());
+        let status = &status["status"];
+        let length = |text: &Value| text.as_str().unwrap().chars().count();
+        let causes = status["details"]["causes"].as_array().unwrap();
+        let name = causes.iter().find(|cause| cause["field"] == "spec.containers[0].name").unwrap();
+        assert!(name["message"].as_str().unwrap().starts_with("Invalid value: \"xxx"), "{name}");
+        assert!(length(&name["message"]) < 400, "{name}");
+        for cause in causes {
+            assert!(length(&cause["message"]) <= 1_024 && length(&cause["field"]) <= NAME_CHARACTERS, "{cause}");
+        }
+        assert!(causes.iter().any(|cause| length(&cause["field"]) == NAME_CHARACTERS));
+        assert_eq!(length(&status["details"]["name"]), NAME_CHARACTERS);
+        assert!(length(&status["message"]) < causes.len() * 1_400 + 400, "{status}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! References of container images: the tag, which decides about pulling, and whether two name the same image.
 
+const DOCKER_HUB: &str = "docker.io";
+
 /// A reference, part by part. The grammar is that of the distribution project, with the host of a registry optional, as
 /// Kubernetes reads it.
 struct Reference<'a> {
@@ -19,8 +21,8 @@ pub fn tag_of(reference: &str) -> &str {
 /// Whether `spelled` is `image` as a registry may spell it: `nginx:1` as `docker.io/library/nginx:1`, as
 /// `mirror.example.com/proxy/docker.io/library/nginx:1` or as `nginx@sha256:…`.
 ///
-/// * The repository: the same in the same registry; in another one a path that ends with it. Which registries copy images and
-///   which do not is not known here.
+/// * The repository: the same in the same registry; in another one a path that ends with it, but not on Docker Hub, where the path
+///   begins with a user. Which other registries copy images and which do not is not known here.
 /// * The version: the same digest where `image` has one. Else the same tag, or a digest beside it or in its place, which cannot be
 ///   compared with a tag.
 ///
@@ -61,7 +63,7 @@ impl<'a> Reference<'a> {
     /// The registry, Docker Hub by the name that most call it.
     fn registry(&self) -> &'a str {
         match self.host {
-            None | Some("index.docker.io") => "docker.io",
+            None | Some("index.docker.io" | "registry-1.docker.io") => DOCKER_HUB,
             Some(host) => host,
         }
     }
@@ -72,7 +74,8 @@ impl<'a> Reference<'a> {
         if self.registry() == image.registry() {
             return self.path.strip_prefix("library/").unwrap_or(self.path) == of_image;
         }
-        self.path.strip_suffix(of_image).is_some_and(|before| before.is_empty() || before.ends_with('/'))
+        self.registry() != DOCKER_HUB
+            && self.path.strip_suffix(of_image).is_some_and(|before| before.is_empty() || before.ends_with('/'))
     }
 }
 
@@ -197,7 +200,19 @@ mod tests {
             (
                 "quay.io/org/app:1",
                 &["mirror.corp/quay.io/org/app:1", "mirror.corp/org/app:1"],
-                &["org/app:2", "app:1", "mirror.corp/app:1", "quay.io/proxy/org/app:1"],
+                &["org/app:1", "org/app:2", "app:1", "mirror.corp/app:1", "quay.io/proxy/org/app:1"],
+            ),
+            (
+                "registry.corp/agent:1",
+                &["mirror.corp/agent:1", "mirror.corp/proxy/registry.corp/agent:1"],
+                &[
+                    "agent:1",
+                    "mallory/agent:1",
+                    "docker.io/mallory/agent:1",
+                    "index.docker.io/mallory/agent:1",
+                    "registry-1.docker.io/mallory/agent:1",
+                    "registry.corp/mallory/agent:1",
+                ],
             ),
             ("${IMG}", &["${IMG}"], &["mirror.corp/${IMG}"]),
         ] {

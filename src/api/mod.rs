@@ -12,5 +12,6 @@ pub mod image;
 pub mod keys;
 pub mod pod;
 pub mod quantity;
+pub mod shorten;
 pub mod sidecar_generator;
 pub mod sidecarset;

@@ -42,6 +42,31 @@ enum Share {
 
 const FIELD: &str = "spec.injectionStrategy.revision";
 
+impl InjectableSet {
+    /// Whether every Pod gets the version that `injectionStrategy.revision` names, and none the present content.
+    pub(super) fn is_pinned(&self) -> bool {
+        self.revision.as_ref().is_some_and(|wanted| {
+            let names_one = wanted.revision_name.is_some() || wanted.custom_version.is_some();
+            names_one && matches!(Share::of(self, wanted), Share::All)
+        })
+    }
+}
+
+impl Share {
+    fn of(set: &InjectableSet, wanted: &InjectRevision) -> Self {
+        match (&wanted.policy, &set.partition) {
+            (RevisionPolicy::Always, _) => Self::All,
+            _ if set.update_paused => Self::All,
+            (RevisionPolicy::Partial, Some(IntOrString::String(text))) => {
+                let percent = text.strip_suffix('%').and_then(|number| number.parse().ok());
+                let problem = || format!("spec.updateStrategy.partition: {text:?} is no percentage such as \"50%\"");
+                Self::Percent(percent.ok_or_else(problem))
+            }
+            (RevisionPolicy::Partial, None | Some(IntOrString::Int(_))) => Self::Unselected,
+        }
+    }
+}
+
 impl ChosenRevision {
     /// What the set asks for; `None` where that is its present content. `kept` are the set's revisions.
     pub fn of(set: &InjectableSet, kept: &[&Revision]) -> Option<Self> {
@@ -64,17 +89,7 @@ impl ChosenRevision {
             let content = revision.content().map_err(|e| format!("ControllerRevision {:?}: {e}", revision.name))?;
             Ok(ChosenVersion { revision: revision.name.clone(), content })
         });
-        let share = match (&wanted.policy, &set.partition) {
-            (RevisionPolicy::Always, _) => Share::All,
-            _ if set.update_paused => Share::All,
-            (RevisionPolicy::Partial, Some(IntOrString::String(text))) => {
-                let percent = text.strip_suffix('%').and_then(|number| number.parse().ok());
-                let problem = || format!("spec.updateStrategy.partition: {text:?} is no percentage such as \"50%\"");
-                Share::Percent(percent.ok_or_else(problem))
-            }
-            (RevisionPolicy::Partial, None | Some(IntOrString::Int(_))) => Share::Unselected,
-        };
-        Some(Self { share, version })
+        Some(Self { share: Share::of(set, wanted), version })
     }
 
     /// The version for a Pod that records `record`; `None`: the present content.

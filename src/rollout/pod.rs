@@ -13,7 +13,7 @@ use std::sync::Arc;
 const LONGEST_NAME: usize = 63;
 
 /// So many of the sets that a Pod names are known, the first by name: well above the sets that are ever injected into one Pod.
-/// All that exist count alike with those that do not, so that it does not matter which is known first.
+/// Whether they exist is not asked: a Pod whose author adds 32 invented ones counts for no other, as it would without the annotation.
 const MOST_SETS: usize = 32;
 
 /// A Pod as last seen. Whatever its author wrote, what is kept is bounded: of a Pod that no set was injected into, or that

@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 pub(super) use crate::injection::PodContainer as Container;
 
 /// A Pod of whose labels, containers and annotations more is to be kept is not counted: its author chose them, and there may be
-/// any number of such Pods. A Pod of 60 containers stays below.
+/// any number of such Pods. A Pod of 60 containers stays below. The hashes of its containers' variables, mounts and args are not part
+/// of it: they are bounded where they are kept ([`ObservedPod`](super::pod::ObservedPod)).
 const LARGEST: usize = 64 * 1024;
 
 /// What a text takes beside its bytes.

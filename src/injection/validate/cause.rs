@@ -1,8 +1,12 @@
 //! What is wrong with a SidecarSet: a field, a reason of Kubernetes' list, and a message.
 
 use crate::api::decode::FieldError;
+use crate::api::shorten::shortened;
 use serde_json::Value;
 use std::fmt;
+
+/// Of a value so many characters are shown.
+const SHOWN_CHARACTERS: usize = 256;
 
 /// Something that is wrong with a SidecarSet.
 ///
@@ -107,7 +111,7 @@ impl Reason {
         let mut message = self.title().to_owned();
         if self.shows_value() {
             message.push_str(": ");
-            message.push_str(&value.to_string());
+            message.push_str(&shortened(value.to_string(), SHOWN_CHARACTERS));
         }
         if !detail.is_empty() {
             message.push_str(": ");

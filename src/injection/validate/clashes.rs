@@ -13,7 +13,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
-/// The sets that are injected, and what they clash about. A set whose injection is paused clashes with none.
+/// The sets whose present content is injected, and what they clash about. A set whose injection is paused, or which has every Pod get
+/// an earlier version, clashes with none.
 #[derive(Debug, Default)]
 pub struct Clashes {
     sets: HashMap<String, Arc<InjectableSet>>,
@@ -68,7 +69,7 @@ impl Clashes {
         }
         let mut changed = self.delete(&name);
         changed.insert(name.clone());
-        if set.paused {
+        if !injects_its_content(set) {
             return changed;
         }
         self.sets.insert(name.clone(), Arc::clone(set));
@@ -339,7 +340,12 @@ fn clash_alike(one: &InjectableSet, other: &InjectableSet) -> bool {
         && one.selector == other.selector
         && one.namespace_selector == other.namespace_selector
         && one.canary_of == other.canary_of
-        && one.paused == other.paused
+        && injects_its_content(one) == injects_its_content(other)
+}
+
+/// Whether there may be Pods that get what the set brings now.
+fn injects_its_content(set: &InjectableSet) -> bool {
+    !set.paused && !set.is_pinned()
 }
 
 fn may_both_match(one: &InjectableSet, other: &InjectableSet) -> bool {
@@ -391,6 +397,27 @@ mod tests {
         assert!(clashes([&a, &canary]).is_empty());
         let paused = set_with("p", "web", "c", &none, &json!({"injectionStrategy": {"paused": true}}));
         assert!(clashes([&a, &paused]).is_empty(), "it matches no Pod");
+    }
+
+    #[test]
+    fn a_set_of_which_every_pod_gets_an_earlier_version_clashes_with_none() {
+        let none = json!({});
+        let a = set("a", "web", "c", &none);
+        let pinned = |revision: &Value, updates: &Value| {
+            let spec = json!({"injectionStrategy": {"revision": revision}, "updateStrategy": updates});
+            set_with("p", "web", "c", &none, &spec)
+        };
+        for policy in [json!({"revisionName": "p-1"}), json!({"customVersion": "v1", "policy": "Always"})] {
+            assert!(clashes([&a, &pinned(&policy, &none)]).is_empty(), "{policy}");
+        }
+        let partial = json!({"revisionName": "p-1", "policy": "Partial"});
+        assert!(clashes([&a, &pinned(&partial, &json!({"paused": true}))]).is_empty());
+        assert_eq!(clashes([&a, &pinned(&partial, &none)]).len(), 1, "some Pods get the present version");
+
+        let mut all = Clashes::from_iter([a, pinned(&json!({"revisionName": "p-1"}), &none)]);
+        assert_eq!(all.apply(&pinned(&json!({}), &none)).len(), 2, "it is told once the present version is injected");
+        assert_eq!(all.apply(&pinned(&json!({"revisionName": "p-1"}), &none)).len(), 2, "and over with the next pin");
+        assert!(all.sentences().is_empty());
     }
 
     #[test]
