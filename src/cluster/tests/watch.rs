@@ -383,6 +383,24 @@ async fn a_kind_that_vanishes_leaves_an_empty_list_when_it_is_certain() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_kind_has_not_vanished_because_it_was_asked_for_twice_at_once() {
+    let (mut watched, mut script) = unknown().await;
+    answer_installed(&mut script, Some(&[]), Some(&["deployments"])).await;
+    for _ in 0..3 {
+        settle().await;
+        watched.watch.retry();
+        script.list().await.text(404, "404 page not found\n".to_owned());
+        answer_installed(&mut script, None, Some(&[])).await;
+    }
+    settle().await;
+    watched.assert_silent();
+    assert!(watched.watch.is_synced());
+    script.list().await.text(404, "404 page not found\n".to_owned());
+    answer_installed(&mut script, None, Some(&[])).await;
+    assert_eq!(watched.next().await, Event::Reset(Vec::new()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_known_of_an_installed_kind_is_kept_whatever_the_api_server_answers() {
     let (mut watched, mut script) = unknown().await;
     let definition = json!({"metadata": {"name": "controllerrevisions.apps"}});

@@ -52,6 +52,8 @@ pub(super) struct Follower<K, S> {
     pauses: Pauses,
     /// The problems of the present bad spell, each of which is logged once.
     logged: Vec<String>,
+    /// When the API server first said, in the present bad spell, that it does not know the kind.
+    absent_since: Instant,
     sink: S,
     objects: PhantomData<fn() -> K>,
 }
@@ -107,6 +109,7 @@ where
             asked: 0,
             pauses: Pauses::default(),
             logged: Vec::new(),
+            absent_since: Instant::now(),
             sink,
             objects: PhantomData,
         }
@@ -306,8 +309,8 @@ where
         self.pauses.next(fastrand::f64())
     }
 
-    /// The API server does not know the kind. Where it did before, that must be certain, and said twice: what is known would all be
-    /// dropped. How long to wait until it is tried again.
+    /// The API server does not know the kind. Where it did before, that must be certain, and said again after [`ABSENT_PAUSE`], however
+    /// often it is asked meanwhile: what is known would all be dropped. How long to wait until it is tried again.
     async fn absent(&mut self) -> Duration {
         let known = self.shared.state.borrow().kind == Kind::Present;
         if known {
@@ -329,7 +332,10 @@ where
         if self.first_time(problem) {
             tracing::info!(kind = self.shared.what, "{problem}; it is looked for every {} s", ABSENT_PAUSE.as_secs());
         }
-        let said_before = self.shared.state.borrow().problem.as_deref() == Some(problem);
+        if self.shared.state.borrow().problem.as_deref() != Some(problem) {
+            self.absent_since = Instant::now();
+        }
+        let said_before = self.absent_since.elapsed() >= ABSENT_PAUSE;
         if known && said_before {
             self.shared.set_undecodable(Vec::new());
             (self.sink)(Event::Reset(Vec::new()));
