@@ -277,6 +277,21 @@ async fn the_first_answer_after_an_outage_wakes_all_watches() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn watches_that_break_off_at_once_do_not_wake_themselves_or_each_other() {
+    let ((first, mut script, stream), (second, mut other, other_stream)) = (started().await, started().await);
+    tokio::spawn(recover_together(vec![first.watch.clone(), second.watch.clone()]));
+    drop((stream, other_stream));
+    script.watch("10").await.refuse(503, "away");
+    other.watch("10").await.refuse(503, "away");
+    let before = tokio::time::Instant::now();
+    for _ in 0..6 {
+        drop(script.watch("10").await.stream());
+        drop(other.watch("10").await.stream());
+    }
+    assert!(before.elapsed() > Duration::from_secs(4), "{:?}", before.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_waits_for_a_change_ends_the_pause() {
     let (watched, mut script, stream) = started().await;
     drop(stream);

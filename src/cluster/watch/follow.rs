@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures::TryStreamExt;
+use futures::{Stream, TryStreamExt};
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::core::Request;
 use kube::runtime::watcher::Config;
@@ -206,16 +206,30 @@ where
             Err(error) => return not_followed(&error),
         };
         self.shared.state.send_if_modified(|state| !std::mem::replace(&mut state.answers, true));
+        let mut proven = false;
+        match self.take_all(events, version, &mut proven).await {
+            // It did answer. If it counted as away, each such watch would look like the end of an outage, and wake the others.
+            Stop::Failed(failure) if !proven => Stop::Failed(Failure { answered: true, ..failure }),
+            stop => stop,
+        }
+    }
+
+    /// Takes the events of a watch until that ends; whether it was well for a while.
+    async fn take_all(
+        &mut self,
+        events: impl Stream<Item = kube::Result<WatchEvent<Box<RawValue>>>>,
+        version: &mut String,
+        proven: &mut bool,
+    ) -> Stop {
         let mut events = pin!(events);
         let proof = Instant::now() + SHORTEST_WATCH;
-        let mut proven = false;
         let silence = Duration::from_secs(self.watch.timeout.unwrap_or(WATCH_SECONDS).into()) + OVERTIME;
         while !self.is_list_wanted() {
             let event = tokio::select! {
                 event = timeout(silence, events.try_next()) => event,
                 () = self.shared.wake.notified() => continue,
-                () = sleep_until(proof), if !proven => {
-                    proven = true;
+                () = sleep_until(proof), if !*proven => {
+                    *proven = true;
                     self.follows();
                     continue;
                 }
@@ -225,11 +239,11 @@ where
                     if let Some(stop) = self.take(event, version) {
                         return stop;
                     }
-                    if !std::mem::replace(&mut proven, true) {
+                    if !std::mem::replace(proven, true) {
                         self.follows();
                     }
                 }
-                Ok(Ok(None)) if !proven => {
+                Ok(Ok(None)) if !*proven => {
                     return Stop::Failed(Failure::ours("watching: the watch ended at once".to_owned()));
                 }
                 Ok(Ok(None)) | Err(_) => return Stop::Over,
