@@ -53,6 +53,17 @@ pub struct Port {
     warnings: Throttle,
 }
 
+/// Why a connection could not be accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// The client has left, or its network has: accept(2) tells of an error that the new connection has.
+    Client,
+    /// There is no file descriptor for it.
+    Descriptors,
+    /// Another, that another connection does not mend.
+    Other,
+}
+
 /// Bytes of the head of a request. The API server sends less than 1 KiB.
 const HEAD: usize = 16 * 1024;
 
@@ -142,20 +153,41 @@ impl Port {
                     continue;
                 }
             };
-            if matches!(
-                error.kind(),
-                io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
-            ) {
+            let fault = Fault::of(&error);
+            if fault == Fault::Client {
                 continue;
             }
             places.counts().accept_errors.inc();
             if let Some(unsaid) = self.warnings.pass() {
                 let (address, open) = (self.address().ok().map(tracing::field::display), places.open());
-                tracing::error!(address, open, unsaid, %error, "a connection cannot be accepted; raise the limit of open files (ulimit -n) if that is the reason");
+                let hint = if fault == Fault::Descriptors { "; raise the limit of open files (ulimit -n)" } else { "" };
+                tracing::error!(address, open, unsaid, %error, "a connection cannot be accepted{hint}");
             }
-            if self.spare.take().is_none() && !places.free_a_descriptor().await {
+            let freed =
+                fault == Fault::Descriptors && (self.spare.take().is_some() || places.free_a_descriptor().await);
+            if !freed {
                 sleep(PAUSE).await;
             }
+        }
+    }
+}
+
+impl Fault {
+    fn of(error: &io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE) => Self::Descriptors,
+            Some(
+                libc::ECONNABORTED
+                | libc::ECONNRESET
+                | libc::ECONNREFUSED
+                | libc::EPROTO
+                | libc::ENOPROTOOPT
+                | libc::ENETDOWN
+                | libc::ENETUNREACH
+                | libc::EHOSTUNREACH
+                | libc::ETIMEDOUT,
+            ) => Self::Client,
+            _ => Self::Other,
         }
     }
 }
@@ -199,5 +231,24 @@ async fn connection(
             _ = served.await;
         }
         _ended = &mut served => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_where_descriptors_are_lacking_does_a_connection_give_way() {
+        let fault = |code| Fault::of(&io::Error::from_raw_os_error(code));
+        for code in [libc::EMFILE, libc::ENFILE] {
+            assert_eq!(fault(code), Fault::Descriptors);
+        }
+        for code in [libc::ECONNABORTED, libc::EPROTO, libc::EHOSTUNREACH, libc::ENETDOWN, libc::ENETUNREACH] {
+            assert_eq!(fault(code), Fault::Client);
+        }
+        for code in [libc::ENOBUFS, libc::ENOMEM, libc::EPERM, libc::EINVAL] {
+            assert_eq!(fault(code), Fault::Other);
+        }
     }
 }
