@@ -11,7 +11,7 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -70,6 +70,12 @@ const HEAD: usize = 16 * 1024;
 /// Bytes read at once of a body.
 const BUFFER: usize = 64 * 1024;
 
+/// Bytes of an answer that the kernel may hold for a client that does not read. It would take megabytes, which no limit of ours knows.
+const UNREAD: u32 = 128 * 1024;
+
+/// Clients that wait to be accepted, as far as the system allows (`net.core.somaxconn`): a burst of those beyond is late by seconds.
+const BACKLOG: u32 = 4096;
+
 /// How long to wait before another try to accept, when nothing could be done about its failure.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -90,7 +96,13 @@ impl Port {
     /// # Errors
     /// The address cannot be bound.
     pub async fn bind(address: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        #[cfg(unix)] // elsewhere it would let others take the port
+        socket.set_reuseaddr(true)?;
+        // Connections inherit it.
+        socket.set_send_buffer_size(UNREAD)?;
+        socket.bind(address)?;
+        let listener = socket.listen(BACKLOG)?;
         Ok(Self { listener, spare: spare(), warnings: Throttle::default() })
     }
 
