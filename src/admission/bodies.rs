@@ -178,6 +178,11 @@ impl Reading<'_> {
         shown.gives_way
     }
 
+    /// Whether it was told to give way.
+    fn was_told(&self) -> bool {
+        self.key.is_some_and(|key| self.bodies.waiting()[key].gives_way)
+    }
+
     async fn append(&mut self, data: &Bytes) -> Result<(), Reason> {
         let length = self.body.len() + data.len();
         if length > self.bodies.limit {
@@ -187,6 +192,10 @@ impl Reading<'_> {
             let wanted = room_for(length, self.announced.unwrap_or(self.bodies.limit).min(self.bodies.limit));
             let more = counted(wanted) - counted(self.taken);
             if more > 0 {
+                // Whoever it gives way to waits for its room, so it must not queue for more behind them.
+                if self.was_told() {
+                    return Err(Reason::Overload(Shed::Bytes));
+                }
                 let lateness = lateness_of(self.begun, self.body.len(), self.bodies.moment, Instant::now());
                 let more = self.bodies.take(more, lateness, self.deadline()).await?;
                 match &mut self.room {
@@ -350,6 +359,19 @@ mod tests {
         new.more(90 * KIB).await;
         assert_eq!(slower.cut().await, Reason::Overload(Shed::Bytes));
         assert_eq!((new.end().await, slow.end().await), (Ok(90 * KIB), Ok(90 * KIB)));
+        assert_eq!((bodies.room.available_permits(), bodies.waiting().len()), (200 * KIB, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_was_told_to_give_way_takes_no_more_room_though_more_of_it_is_there() {
+        let bodies = bodies(200 * KIB, 100 * KIB);
+        let told = Sent::to(&bodies);
+        told.more(30 * KIB).await;
+        for (_, body) in bodies.waiting().iter_mut() {
+            body.gives_way = true;
+        }
+        told.pieces.send(Bytes::from(vec![b' '; 60 * KIB])).expect("it is being read");
+        assert_eq!(told.end().await, Err(Reason::Overload(Shed::Bytes)));
         assert_eq!((bodies.room.available_permits(), bodies.waiting().len()), (200 * KIB, 0));
     }
 

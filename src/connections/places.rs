@@ -104,10 +104,10 @@ impl Places {
     pub(super) async fn take(self: &Arc<Self>, address: IpAddr) -> Option<Arc<Taken>> {
         let peer = peer(address);
         if let Some((reason, among)) = self.is_full_for(peer) {
-            self.counts.closed(reason).inc();
             if !self.make_room(among, self.bounds.all / ENDING).await {
                 return None;
             }
+            self.counts.closed(reason).inc();
         }
         let place = Arc::new(Place::new(self.now()));
         let key = self.table().insert(Seat { peer, place: place.clone() });
@@ -331,6 +331,7 @@ mod tests {
         assert!(slow.is_lost() && !busy.is_lost());
         new.enter(Phase::Busy);
         assert!(places.take(address(3)).await.is_none());
+        assert_eq!(places.counts.closed(Closed::Full).get(), 1);
     }
 
     #[tokio::test(start_paused = true)]

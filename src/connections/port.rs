@@ -11,7 +11,7 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -53,11 +53,28 @@ pub struct Port {
     warnings: Throttle,
 }
 
+/// Why a connection could not be accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// The client has left, or its network has: accept(2) tells of an error that the new connection has.
+    Client,
+    /// There is no file descriptor for it.
+    Descriptors,
+    /// Another, that another connection does not mend.
+    Other,
+}
+
 /// Bytes of the head of a request. The API server sends less than 1 KiB.
 const HEAD: usize = 16 * 1024;
 
 /// Bytes read at once of a body.
 const BUFFER: usize = 64 * 1024;
+
+/// Bytes of an answer that the kernel may hold for a client that does not read. It would take megabytes, which no limit of ours knows.
+const UNREAD: u32 = 128 * 1024;
+
+/// Clients that wait to be accepted, as far as the system allows (`net.core.somaxconn`): a burst of those beyond is late by seconds.
+const BACKLOG: u32 = 4096;
 
 /// How long to wait before another try to accept, when nothing could be done about its failure.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -79,7 +96,13 @@ impl Port {
     /// # Errors
     /// The address cannot be bound.
     pub async fn bind(address: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        #[cfg(unix)] // elsewhere it would let others take the port
+        socket.set_reuseaddr(true)?;
+        // Connections inherit it.
+        socket.set_send_buffer_size(UNREAD)?;
+        socket.bind(address)?;
+        let listener = socket.listen(BACKLOG)?;
         Ok(Self { listener, spare: spare(), warnings: Throttle::default() })
     }
 
@@ -142,20 +165,41 @@ impl Port {
                     continue;
                 }
             };
-            if matches!(
-                error.kind(),
-                io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
-            ) {
+            let fault = Fault::of(&error);
+            if fault == Fault::Client {
                 continue;
             }
             places.counts().accept_errors.inc();
             if let Some(unsaid) = self.warnings.pass() {
                 let (address, open) = (self.address().ok().map(tracing::field::display), places.open());
-                tracing::error!(address, open, unsaid, %error, "a connection cannot be accepted; raise the limit of open files (ulimit -n) if that is the reason");
+                let hint = if fault == Fault::Descriptors { "; raise the limit of open files (ulimit -n)" } else { "" };
+                tracing::error!(address, open, unsaid, %error, "a connection cannot be accepted{hint}");
             }
-            if self.spare.take().is_none() && !places.free_a_descriptor().await {
+            let freed =
+                fault == Fault::Descriptors && (self.spare.take().is_some() || places.free_a_descriptor().await);
+            if !freed {
                 sleep(PAUSE).await;
             }
+        }
+    }
+}
+
+impl Fault {
+    fn of(error: &io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE) => Self::Descriptors,
+            Some(
+                libc::ECONNABORTED
+                | libc::ECONNRESET
+                | libc::ECONNREFUSED
+                | libc::EPROTO
+                | libc::ENOPROTOOPT
+                | libc::ENETDOWN
+                | libc::ENETUNREACH
+                | libc::EHOSTUNREACH
+                | libc::ETIMEDOUT,
+            ) => Self::Client,
+            _ => Self::Other,
         }
     }
 }
@@ -199,5 +243,24 @@ async fn connection(
             _ = served.await;
         }
         _ended = &mut served => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_where_descriptors_are_lacking_does_a_connection_give_way() {
+        let fault = |code| Fault::of(&io::Error::from_raw_os_error(code));
+        for code in [libc::EMFILE, libc::ENFILE] {
+            assert_eq!(fault(code), Fault::Descriptors);
+        }
+        for code in [libc::ECONNABORTED, libc::EPROTO, libc::EHOSTUNREACH, libc::ENETDOWN, libc::ENETUNREACH] {
+            assert_eq!(fault(code), Fault::Client);
+        }
+        for code in [libc::ENOBUFS, libc::ENOMEM, libc::EPERM, libc::EINVAL] {
+            assert_eq!(fault(code), Fault::Other);
+        }
     }
 }

@@ -292,6 +292,17 @@ async fn a_client_that_does_not_take_its_answer_is_cut() {
 }
 
 #[tokio::test]
+async fn an_answer_of_a_megabyte_that_is_not_taken_does_not_vanish_into_the_buffers_of_the_kernel() {
+    let large = at_once(|_| Reply::json(vec![b' '; 1024 * 1024]));
+    let timeouts = Timeouts { answer: SHORT, ..Timeouts::default() };
+    let server = TestServer::start(large, Limits::default(), Settings { timeouts, ..Settings::default() }).await;
+    let mut stream = server.raw().await;
+    send(&mut stream, head(0)).await;
+    let counts = server.metrics.connections(PortName::Webhook);
+    until("it is cut and counted", || counts.closed(Closed::SlowAnswer).get() == 1).await;
+}
+
+#[tokio::test]
 async fn a_client_that_does_not_close_after_the_last_answer_is_cut() {
     let server = TestServer::with_timeouts(Timeouts { close: SHORT, ..Timeouts::default() }).await;
     let before = Handle::current().metrics().num_alive_tasks();

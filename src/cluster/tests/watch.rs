@@ -277,6 +277,21 @@ async fn the_first_answer_after_an_outage_wakes_all_watches() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn watches_that_break_off_at_once_do_not_wake_themselves_or_each_other() {
+    let ((first, mut script, stream), (second, mut other, other_stream)) = (started().await, started().await);
+    tokio::spawn(recover_together(vec![first.watch.clone(), second.watch.clone()]));
+    drop((stream, other_stream));
+    script.watch("10").await.refuse(503, "away");
+    other.watch("10").await.refuse(503, "away");
+    let before = tokio::time::Instant::now();
+    for _ in 0..6 {
+        drop(script.watch("10").await.stream());
+        drop(other.watch("10").await.stream());
+    }
+    assert!(before.elapsed() > Duration::from_secs(4), "{:?}", before.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_waits_for_a_change_ends_the_pause() {
     let (watched, mut script, stream) = started().await;
     drop(stream);
@@ -380,6 +395,24 @@ async fn a_kind_that_vanishes_leaves_an_empty_list_when_it_is_certain() {
     assert!(watched.watch.is_absent());
     script.list().await.objects("90", &[thing("a", 1, "80")]);
     assert_eq!(watched.next().await, Event::Reset(vec![slim("a", 1)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_has_not_vanished_because_it_was_asked_for_twice_at_once() {
+    let (mut watched, mut script) = unknown().await;
+    answer_installed(&mut script, Some(&[]), Some(&["deployments"])).await;
+    for _ in 0..3 {
+        settle().await;
+        watched.watch.retry();
+        script.list().await.text(404, "404 page not found\n".to_owned());
+        answer_installed(&mut script, None, Some(&[])).await;
+    }
+    settle().await;
+    watched.assert_silent();
+    assert!(watched.watch.is_synced());
+    script.list().await.text(404, "404 page not found\n".to_owned());
+    answer_installed(&mut script, None, Some(&[])).await;
+    assert_eq!(watched.next().await, Event::Reset(Vec::new()));
 }
 
 #[tokio::test(start_paused = true)]

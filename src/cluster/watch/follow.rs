@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures::TryStreamExt;
+use futures::{Stream, TryStreamExt};
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::core::Request;
 use kube::runtime::watcher::Config;
@@ -52,6 +52,8 @@ pub(super) struct Follower<K, S> {
     pauses: Pauses,
     /// The problems of the present bad spell, each of which is logged once.
     logged: Vec<String>,
+    /// When the API server first said, in the present bad spell, that it does not know the kind.
+    absent_since: Instant,
     sink: S,
     objects: PhantomData<fn() -> K>,
 }
@@ -107,6 +109,7 @@ where
             asked: 0,
             pauses: Pauses::default(),
             logged: Vec::new(),
+            absent_since: Instant::now(),
             sink,
             objects: PhantomData,
         }
@@ -203,16 +206,30 @@ where
             Err(error) => return not_followed(&error),
         };
         self.shared.state.send_if_modified(|state| !std::mem::replace(&mut state.answers, true));
+        let mut proven = false;
+        match self.take_all(events, version, &mut proven).await {
+            // It did answer. If it counted as away, each such watch would look like the end of an outage, and wake the others.
+            Stop::Failed(failure) if !proven => Stop::Failed(Failure { answered: true, ..failure }),
+            stop => stop,
+        }
+    }
+
+    /// Takes the events of a watch until that ends; whether it was well for a while.
+    async fn take_all(
+        &mut self,
+        events: impl Stream<Item = kube::Result<WatchEvent<Box<RawValue>>>>,
+        version: &mut String,
+        proven: &mut bool,
+    ) -> Stop {
         let mut events = pin!(events);
         let proof = Instant::now() + SHORTEST_WATCH;
-        let mut proven = false;
         let silence = Duration::from_secs(self.watch.timeout.unwrap_or(WATCH_SECONDS).into()) + OVERTIME;
         while !self.is_list_wanted() {
             let event = tokio::select! {
                 event = timeout(silence, events.try_next()) => event,
                 () = self.shared.wake.notified() => continue,
-                () = sleep_until(proof), if !proven => {
-                    proven = true;
+                () = sleep_until(proof), if !*proven => {
+                    *proven = true;
                     self.follows();
                     continue;
                 }
@@ -222,11 +239,11 @@ where
                     if let Some(stop) = self.take(event, version) {
                         return stop;
                     }
-                    if !std::mem::replace(&mut proven, true) {
+                    if !std::mem::replace(proven, true) {
                         self.follows();
                     }
                 }
-                Ok(Ok(None)) if !proven => {
+                Ok(Ok(None)) if !*proven => {
                     return Stop::Failed(Failure::ours("watching: the watch ended at once".to_owned()));
                 }
                 Ok(Ok(None)) | Err(_) => return Stop::Over,
@@ -306,8 +323,8 @@ where
         self.pauses.next(fastrand::f64())
     }
 
-    /// The API server does not know the kind. Where it did before, that must be certain, and said twice: what is known would all be
-    /// dropped. How long to wait until it is tried again.
+    /// The API server does not know the kind. Where it did before, that must be certain, and said again after [`ABSENT_PAUSE`], however
+    /// often it is asked meanwhile: what is known would all be dropped. How long to wait until it is tried again.
     async fn absent(&mut self) -> Duration {
         let known = self.shared.state.borrow().kind == Kind::Present;
         if known {
@@ -329,7 +346,10 @@ where
         if self.first_time(problem) {
             tracing::info!(kind = self.shared.what, "{problem}; it is looked for every {} s", ABSENT_PAUSE.as_secs());
         }
-        let said_before = self.shared.state.borrow().problem.as_deref() == Some(problem);
+        if self.shared.state.borrow().problem.as_deref() != Some(problem) {
+            self.absent_since = Instant::now();
+        }
+        let said_before = self.absent_since.elapsed() >= ABSENT_PAUSE;
         if known && said_before {
             self.shared.set_undecodable(Vec::new());
             (self.sink)(Event::Reset(Vec::new()));

@@ -163,7 +163,7 @@ pub async fn recover_together(watches: Vec<Watch>) {
         loop {
             watch.until(|state| !state.answers).await;
             watch.until(|state| state.answers).await;
-            for other in &watches {
+            for other in watches.iter().filter(|other| !Arc::ptr_eq(&other.shared, &watch.shared)) {
                 other.retry();
             }
         }
