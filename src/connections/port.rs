@@ -95,6 +95,7 @@ impl Port {
     ///
     /// # Errors
     /// The address cannot be bound.
+    #[expect(clippy::unused_async, reason = "it must be called within a runtime")]
     pub async fn bind(address: SocketAddr) -> io::Result<Self> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         #[cfg(unix)] // elsewhere it would let others take the port

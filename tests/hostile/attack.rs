@@ -60,6 +60,8 @@ impl Attack {
     pub fn connections(self) -> usize {
         match self {
             Self::AlmostWhole => 20,
+            // As many as there is room for their bodies.
+            Self::NoAnswerTaken => 12,
             Self::MixedBodies => 50,
             Self::SmallBodies => 270,
             _ => 500,
@@ -127,8 +129,8 @@ impl Attack {
                 drain(&mut stream).await
             }
             Self::NoAnswerTaken => {
-                // An answer has the uid of its review, so this one does not fit into the buffers on the way.
-                let long = review.replacen("\"uid\":\"", &format!("\"uid\":\"{}", "x".repeat(200_000)), 1);
+                // An answer has the uid of its review, so this one does not fit into the buffers on the way. No text may be longer than 4 MiB.
+                let long = review.replacen("\"uid\":\"", &format!("\"uid\":\"{}", "x".repeat(4_100_000)), 1);
                 send(&mut stream, &(head(long.len()) + &long)).await?;
                 loop {
                     sleep(DRIP).await;

@@ -19,7 +19,7 @@ use std::time::Duration;
 use attack::Attack;
 use bytes::Bytes;
 use clients::{Figures, Raw, burst, steady};
-use harness::{Server, examples, object, review_of};
+use harness::{Server, examples, object, review_of, wait_for};
 use objects::SEED_POD;
 use tokio::runtime::{Builder, Runtime};
 
@@ -85,6 +85,11 @@ impl Outcome {
             // Until the attack is at its height.
             steady(&target, &review, time / 2).await;
             let attacked = steady(&target, &review, time).await;
+            if attack == Attack::NoAnswerTaken {
+                let cut =
+                    || server.metric("outrigger_connections_closed_total{port=\"webhook\",reason=\"slow_answer\"}");
+                wait_for("answers that are not taken are given up", || (cut() > 0).then_some(()));
+            }
             drop(attackers);
             Self { attack, undisturbed, attacked, peak_mib: server.peak_memory() / 1024 }
         })
