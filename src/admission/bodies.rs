@@ -189,7 +189,8 @@ impl Reading<'_> {
             return Err(Reason::TooLarge);
         }
         if length > self.taken {
-            let wanted = room_for(length, self.announced.unwrap_or(self.bodies.limit).min(self.bodies.limit));
+            let at_most = self.announced.unwrap_or(self.bodies.limit).min(self.bodies.limit);
+            let wanted = room_for(length, at_most);
             let more = counted(wanted) - counted(self.taken);
             if more > 0 {
                 // Whoever it gives way to waits for its room, so it must not queue for more behind them.
@@ -204,7 +205,9 @@ impl Reading<'_> {
                 }
             }
             self.taken = wanted;
-            self.body.reserve_exact(wanted - self.body.len());
+            // A large one is not copied again and again: what has not arrived takes addresses and no memory.
+            let capacity = if wanted > COPIED { at_most.max(wanted) } else { wanted };
+            self.body.reserve_exact(capacity - self.body.len());
         }
         self.body.extend_from_slice(data);
         Ok(())
@@ -218,6 +221,9 @@ impl Drop for Reading<'_> {
         }
     }
 }
+
+/// A body up to this long is copied as it grows.
+const COPIED: usize = 1024 * 1024;
 
 /// The room for a body of which so much has arrived: it doubles, up to what the body may still become.
 fn room_for(arrived: usize, at_most: usize) -> usize {

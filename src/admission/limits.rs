@@ -108,7 +108,8 @@ impl Limits {
     pub fn of(webhook: Webhook) -> Self {
         let pods = Self::default();
         match webhook {
-            Webhook::MutatePod => pods,
+            // There is no older state beside the Pod that is created.
+            Webhook::MutatePod => Self { body: 5 * MIB, ..pods },
             // Few small bytes of a set become many, and validation compares it with all others.
             Webhook::MutateSidecarSet | Webhook::ValidateSidecarSet => {
                 Self { reviews: 64, bytes: 32 * MIB, inline: 0, ..pods }

@@ -56,7 +56,7 @@ const ITEMS: [(&str, &str); 6] = [
 /// The largest body of this form that is answered takes no more than was reserved.
 fn is_bounded(what: &str, body: impl Fn(usize) -> String, answer: impl Fn(&[u8]) -> Reply) {
     let sizes = std::iter::successors(Some(7 * MIB), |bytes| Some(bytes / 4 * 3));
-    for bytes in sizes.take_while(|bytes| *bytes > MIB / 4) {
+    for bytes in sizes.take_while(|bytes| *bytes > MIB / 8) {
         let body = body(bytes);
         let (status, taken) = measured(|| answer(body.as_bytes()));
         println!("{what}: {status} to {} KiB, with {} KiB", bytes / 1024, taken / 1024);

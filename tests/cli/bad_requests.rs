@@ -126,7 +126,7 @@ fn a_body_of_100_mb_is_a_413_that_names_the_limit() {
     let server = server();
     let (status, text) = send(&server, post(vec![b' '; 100_000_000]));
     assert_eq!(status, 413);
-    assert_says(&text, &["7340032 bytes"]);
+    assert_says(&text, &["5242880 bytes"]);
     assert_next_review_is_answered(&server);
 }
 

@@ -19,7 +19,11 @@ fn without_file_descriptors_probes_and_reviews_are_answered_and_it_is_told() {
     }
     server.logged("ERROR", &["cannot be accepted", "ulimit -n"]);
     assert!(server.metric(r#"outrigger_accept_errors_total{port="admin"}"#) > 0);
-    assert!(server.metric(r#"outrigger_connections_closed_total{port="webhook",reason="peer"}"#) > 0);
+    // Which of the bounds is met first is decided by the order in which the two ports accept.
+    let gave_way = ["descriptors", "full", "peer"]
+        .map(|reason| format!(r#"outrigger_connections_closed_total{{port="webhook",reason="{reason}"}}"#))
+        .map(|metric| server.metric(&metric));
+    assert!(gave_way.iter().sum::<u64>() > 0, "{gave_way:?}");
     drop(silent);
     assert_eq!(server.metric("process_max_fds"), 64);
 }

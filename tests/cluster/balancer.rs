@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::certificates::Certificates;
-use crate::outrigger::{Start, install};
+use crate::outrigger::{Outrigger, Start, install, registered};
 
 /// New connections go to the replicas in turn, and to the next one where one does not answer. Open connections stay where they are.
 pub struct Balancer {
@@ -56,6 +56,17 @@ impl Balancer {
     /// Where new connections go from now on: ports of webhooks.
     pub fn lead_to(&self, replicas: impl Into<Vec<u16>>) {
         self.replicas.send_replace(replicas.into());
+    }
+
+    /// Two replicas behind this that are ready and registered.
+    pub async fn pair(&self, plane: &ControlPlane, start: Start) -> Result<[Outrigger; 2]> {
+        let replicas = [Outrigger::start(plane, start.clone())?, Outrigger::start(plane, start)?];
+        self.lead_to([replicas[0].webhook, replicas[1].webhook]);
+        for replica in &replicas {
+            replica.ready().await?;
+        }
+        registered(plane).await?;
+        Ok(replicas)
     }
 
     /// How many connections there were.

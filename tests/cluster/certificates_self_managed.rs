@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::interval;
 
 use crate::balancer::Balancer;
-use crate::outrigger::{Outrigger, PATIENCE, Start, install, registered, sets};
+use crate::outrigger::{Outrigger, PATIENCE, Start, install, sets};
 
 const SECRET: &str = "outrigger-webhook-ca";
 
@@ -54,13 +54,7 @@ async fn two_replicas(case: &Case<()>, args: &[&str]) -> Result<[Outrigger; 2]> 
     let balancer = Balancer::start().await?;
     let args = args.iter().map(ToString::to_string).collect();
     let start = Start { url: Some(balancer.url.clone()), args, ..Start::with(&kubeconfig) };
-    let replicas = [Outrigger::start(&case.plane, start.clone())?, Outrigger::start(&case.plane, start)?];
-    balancer.lead_to([replicas[0].webhook, replicas[1].webhook]);
-    for replica in &replicas {
-        replica.ready().await?;
-    }
-    registered(&case.plane).await?;
-    Ok(replicas)
+    balancer.pair(&case.plane, start).await
 }
 
 /// There is one CA, whoever was first, and the API server trusts both replicas by it.

@@ -117,12 +117,7 @@ pub async fn a_follower_is_in_step_seconds_after_an_outage(case: Case<()>) -> Re
     let outage = if long { 120 } else { 12 };
     let certificates = Certificates::new()?;
     let (balancer, start) = Balancer::install(&case.plane, &certificates).await?;
-    let replicas = [Outrigger::start(&case.plane, start.clone())?, Outrigger::start(&case.plane, start)?];
-    for replica in &replicas {
-        replica.ready().await?;
-    }
-    balancer.lead_to([replicas[0].webhook, replicas[1].webhook]);
-    registered(&case.plane).await?;
+    let replicas = balancer.pair(&case.plane, start).await?;
     let leads = replicas[0].metric("leader_election_master_status{name=\"outrigger\"}").await? == 1;
     let follower = &replicas[usize::from(leads)];
     let target = Target::new(([127, 0, 0, 1], follower.webhook).into(), &certificates.ca)?;

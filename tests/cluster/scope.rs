@@ -141,12 +141,7 @@ pub async fn with_two_replicas_none_is_missed_a_second_later(case: Case<()>) -> 
     .await?;
     earlier.stop().await?;
 
-    let replicas = [Outrigger::start(&case.plane, start.clone())?, Outrigger::start(&case.plane, start)?];
-    for replica in &replicas {
-        replica.ready().await?;
-    }
-    balancer.lead_to([replicas[0].webhook, replicas[1].webhook]);
-    registered(&case.plane).await?;
+    let replicas = balancer.pair(&case.plane, start).await?;
 
     let (sets, pods): (_, Api<Pod>) = (sets(&case.plane), case.namespace.api());
     let (mut early, mut later) = (0, FuturesUnordered::new());
@@ -251,12 +246,7 @@ pub async fn many_new_sets_accuse_nobody_and_a_deletion_is_undone_at_once(case: 
     let count = if long { 1_000 } else { 300 };
     let certificates = Certificates::new()?;
     let (balancer, start) = Balancer::install(&case.plane, &certificates).await?;
-    let replicas = [Outrigger::start(&case.plane, start.clone())?, Outrigger::start(&case.plane, start)?];
-    for replica in &replicas {
-        replica.ready().await?;
-    }
-    balancer.lead_to([replicas[0].webhook, replicas[1].webhook]);
-    registered(&case.plane).await?;
+    let replicas = balancer.pair(&case.plane, start).await?;
     let sum = async |metric: &str| anyhow::Ok(replicas[0].metric(metric).await? + replicas[1].metric(metric).await?);
 
     let (sets, create, begun) = (sets(&case.plane), PostParams::default(), Instant::now());

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
@@ -40,6 +41,9 @@ const DRIP: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_millis(2);
 
 const MIB: usize = 1024 * 1024;
+
+/// The largest body that is read.
+const LARGEST: usize = 5 * MIB;
 
 impl Attack {
     pub const ALL: [Self; 11] = [
@@ -124,13 +128,21 @@ impl Attack {
                 drip(stream, &head, "1\r\n \r\n").await
             }
             Self::AlmostWhole => {
-                send(&mut stream, &head(7 * MIB)).await?;
-                send(&mut stream, &" ".repeat(7 * MIB - 1)).await?;
+                send(&mut stream, &head(LARGEST)).await?;
+                send(&mut stream, &" ".repeat(LARGEST - 1)).await?;
                 drain(&mut stream).await
             }
             Self::NoAnswerTaken => {
-                // An answer has the uid of its review, so this one does not fit into the buffers on the way. No text may be longer than 4 MiB.
-                let long = review.replacen("\"uid\":\"", &format!("\"uid\":\"{}", "x".repeat(4_100_000)), 1);
+                // What a Pod records of other sets goes into the patch, so this answer does not fit into the buffers on the way.
+                let record = format!(r#"{{"other":{{"hash":"{}"}}}}"#, "x".repeat(3_000_000));
+                let long = review.replacen(
+                    "\"metadata\":{",
+                    &format!(
+                        "\"metadata\":{{\"annotations\":{{\"kruise.io/sidecarset-hash\":{}}},",
+                        Value::from(record)
+                    ),
+                    1,
+                );
                 send(&mut stream, &(head(long.len()) + &long)).await?;
                 loop {
                     sleep(DRIP).await;
@@ -145,9 +157,10 @@ impl Attack {
 /// What the body of this attacker is said to have: in each fifty of them 64 MiB in all, to the last byte, and more of the largest.
 fn announced(number: usize) -> usize {
     match number % 50 {
-        few @ 9..19 => MIB >> (few - 8),
-        19 | 20 => 512,
-        _ => 7 * MIB,
+        12 => 3 * MIB,
+        few @ 13..23 => MIB >> (few - 12),
+        23 | 24 => 512,
+        _ => LARGEST,
     }
 }
 
