@@ -29,8 +29,14 @@ const PODS: &str = "pods.outrigger.dev";
 /// Its condition that follows the SidecarSets.
 const SELECTED: &str = "selected-by-a-sidecarset";
 
-/// Seconds that the API server waits for an answer.
-const TIMEOUT_SECONDS: u8 = 5;
+/// Seconds that the API server waits for the answer about an object. Nobody minds a second more while a SidecarSet is written, and
+/// the Pods that it is for are sent then.
+const fn timeout_seconds(path: Webhook) -> u8 {
+    match path {
+        Webhook::MutatePod => 5,
+        Webhook::MutateSidecarSet | Webhook::ValidateSidecarSet | Webhook::Convert => 10,
+    }
+}
 
 /// How the API server reaches this webhook.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -176,7 +182,7 @@ impl Registration {
             webhook["admissionReviewVersions"] = json!(["v1"]);
             webhook["matchPolicy"] = "Equivalent".into();
             webhook["objectSelector"] = json!({});
-            webhook["timeoutSeconds"] = TIMEOUT_SECONDS.into();
+            webhook["timeoutSeconds"] = timeout_seconds(path).into();
             webhook
         });
         let webhooks: Vec<Value> = webhooks.collect();
@@ -305,8 +311,9 @@ mod tests {
     #[test]
     fn writes_of_sidecarsets_are_refused_while_nothing_answers() {
         let (mutating, validating) = (registration().mutating(&Scope::default()), registration().validating());
-        assert_eq!(mutating["webhooks"][0]["failurePolicy"], "Fail");
-        assert_eq!(validating["webhooks"][0]["failurePolicy"], "Fail");
+        for webhook in [&mutating["webhooks"][0], &validating["webhooks"][0]] {
+            assert_eq!((&webhook["failurePolicy"], &webhook["timeoutSeconds"]), (&json!("Fail"), &json!(10)));
+        }
     }
 
     #[test]

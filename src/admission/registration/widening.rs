@@ -26,8 +26,8 @@ use crate::cluster::{self, WriteError, Written};
 use crate::injection::Selector;
 use crate::telemetry::{Metrics, WideningResult, seldom};
 
-/// How long a SidecarSet's writer is kept waiting; the API server waits for 5 s.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a SidecarSet's writer is kept waiting; the API server waits for 10 s.
+const PATIENCE: Duration = Duration::from_secs(6);
 
 /// So long after a write there may be many sets about to come. Then they are gathered for as long as that write took, within these
 /// bounds; that also gives other replicas their turn, for each write is a conflict for theirs.
