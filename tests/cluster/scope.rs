@@ -296,7 +296,7 @@ pub async fn a_fight_over_the_registration_slows_down(case: Case<()>) -> Result<
         wait_for("the edit to be undone", PATIENCE, async || {
             let configuration = configurations.get("outrigger-mutating").await?;
             let first = configuration.webhooks.unwrap_or_default().into_iter().next().context("no webhook")?;
-            Ok((first.timeout_seconds == Some(5)).then_some(()))
+            Ok((first.timeout_seconds == Some(10)).then_some(())) // the one for SidecarSets, as there are none
         })
         .await?;
         Ok(edited.elapsed().as_secs_f64())
