@@ -2,7 +2,7 @@
 //!
 //! A body takes room for what has arrived of it, whatever its head announces, so a client that is silent takes none. Small bodies always
 //! find room: there are only so many connections. When there is no more for a large one, the body that has used up most of its time gives
-//! way, not the newest.
+//! way, not the newest. What all bodies, reviews and answers take is bounded, too (`memory`).
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -13,10 +13,11 @@ use std::time::Duration;
 use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use slab::Slab;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use super::limits::Reason;
+use super::memory::ALL;
 use crate::connections::allowance;
 use crate::telemetry::Shed;
 
@@ -26,6 +27,8 @@ pub(super) struct Bodies {
     limit: usize,
     moment: Duration,
     room: Arc<Semaphore>,
+    /// That of all that reviews take.
+    all: &'static Semaphore,
     waiting: Mutex<Slab<Waiting>>,
 }
 
@@ -33,7 +36,14 @@ pub(super) struct Bodies {
 #[derive(Debug)]
 pub(super) struct Whole {
     pub body: Vec<u8>,
-    pub room: Option<OwnedSemaphorePermit>,
+    pub room: Option<Room>,
+}
+
+/// Room that is taken until this is dropped.
+#[derive(Debug)]
+pub(super) struct Room {
+    ours: OwnedSemaphorePermit,
+    of_all: SemaphorePermit<'static>,
 }
 
 /// A body of which there is more to come, for others to see.
@@ -54,7 +64,7 @@ struct Reading<'b> {
     /// What `body` has room for.
     taken: usize,
     /// As much of that as is counted.
-    room: Option<OwnedSemaphorePermit>,
+    room: Option<Room>,
     /// Among those that wait.
     key: Option<usize>,
 }
@@ -69,7 +79,7 @@ impl Bodies {
     /// Room for `bytes` of bodies. Each has up to `limit`, and as long as [`allowance`] says.
     pub fn new(bytes: usize, limit: usize, moment: Duration) -> Self {
         let room = Arc::new(Semaphore::new(bytes.max(limit).min(Semaphore::MAX_PERMITS)));
-        Self { limit, moment, room, waiting: Mutex::default() }
+        Self { limit, moment, room, all: &ALL, waiting: Mutex::default() }
     }
 
     /// Reads a body to its end.
@@ -85,17 +95,18 @@ impl Bodies {
     }
 
     /// Takes room for a body that is so late, at the expense of those that are later.
-    async fn take(&self, bytes: usize, lateness: f64, deadline: Instant) -> Result<OwnedSemaphorePermit, Reason> {
+    async fn take(&self, bytes: usize, lateness: f64, deadline: Instant) -> Result<Room, Reason> {
         let permits = u32::try_from(bytes).map_err(|_| Reason::TooLarge)?;
-        if let Ok(room) = self.room.clone().try_acquire_many_owned(permits) {
-            return Ok(room);
-        }
-        if self.make_room(bytes, lateness)
-            && let Ok(Ok(room)) = timeout_at(deadline, self.room.clone().acquire_many_owned(permits)).await
-        {
-            return Ok(room);
-        }
-        Err(Reason::Overload(Shed::Bytes))
+        let ours = match self.room.clone().try_acquire_many_owned(permits) {
+            Ok(ours) => ours,
+            Err(_) if self.make_room(bytes, lateness) => {
+                let room = timeout_at(deadline, self.room.clone().acquire_many_owned(permits)).await;
+                room.ok().and_then(Result::ok).ok_or(Reason::Overload(Shed::Bytes))?
+            }
+            Err(_) => return Err(Reason::Overload(Shed::Bytes)),
+        };
+        let of_all = self.all.try_acquire_many(permits).map_err(|_| Reason::Overload(Shed::Bytes))?;
+        Ok(Room { ours, of_all })
     }
 
     /// Whether there will be room for so many bytes, when the latest bodies give way; without that none does.
@@ -127,6 +138,13 @@ impl Bodies {
 
     fn waiting(&self) -> MutexGuard<'_, Slab<Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Room {
+    fn merge(&mut self, more: Self) {
+        self.ours.merge(more.ours);
+        self.of_all.merge(more.of_all);
     }
 }
 
@@ -391,6 +409,24 @@ mod tests {
         second.more(80 * KIB).await;
         assert_eq!(second.cut().await, Reason::Overload(Shed::Bytes));
         assert_eq!(first.end().await, Ok(80 * KIB));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_finds_no_room_where_other_work_has_taken_all_and_a_small_one_does() {
+        static ALL: Semaphore = Semaphore::const_new(100 * KIB);
+        let bodies = Arc::new(Bodies { all: &ALL, ..Bodies::new(100 * KIB, 100 * KIB, SECOND * 2) });
+        let work = ALL.try_acquire_many(60 * 1024).expect("room");
+        let (large, small) = (Sent::to(&bodies), Sent::to(&bodies));
+        large.more(80 * KIB).await;
+        assert_eq!(large.cut().await, Reason::Overload(Shed::Bytes));
+        assert_eq!((ALL.available_permits(), bodies.room.available_permits()), (40 * KIB, 100 * KIB));
+        small.more(FIRST).await;
+        assert_eq!(small.end().await, Ok(FIRST));
+        drop(work);
+        let large = Sent::to(&bodies);
+        large.more(80 * KIB).await;
+        assert_eq!(large.end().await, Ok(80 * KIB));
+        assert_eq!(ALL.available_permits(), 100 * KIB);
     }
 
     #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::bodies::{Bodies, Whole};
+use super::bodies::{Bodies, Room, Whole};
 use super::reply::Reply;
 use crate::telemetry::{Shed, Webhook};
 
@@ -51,7 +51,7 @@ pub struct Admitted {
     /// Whether it is to be handled on a thread that may be busy for long.
     pub long: bool,
     _review: Place,
-    _room: Option<OwnedSemaphorePermit>,
+    _room: Option<Room>,
 }
 
 /// The place of a review, which is counted as long as it is taken.
@@ -114,9 +114,9 @@ impl Limits {
             Webhook::MutateSidecarSet | Webhook::ValidateSidecarSet => {
                 Self { reviews: 64, bytes: 32 * MIB, inline: 0, ..pods }
             }
-            // A list comes in one body, and as many bytes again go into the answer: 5,600 sets of 13 KiB. More would rather end this
+            // A list comes in one body, and as many bytes again go into the answer: 5,100 sets of 13 KiB. More would rather end this
             // process than be answered.
-            Webhook::Convert => Self { reviews: 64, bytes: 72 * MIB, body: 72 * MIB, ..pods },
+            Webhook::Convert => Self { reviews: 64, bytes: 66 * MIB, body: 66 * MIB, ..pods },
         }
     }
 }

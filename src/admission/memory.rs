@@ -1,4 +1,4 @@
-//! The memory that reviews take beside their bodies: bounded in all, whatever the bodies hold.
+//! The memory that reviews take: bounded in all, whatever arrives.
 //!
 //! JSON of many small values takes fifty times its size once it is read. So values are counted before they are read, and what they
 //! will take is reserved; a review that finds no room is to come again.
@@ -8,30 +8,35 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// The largest object that is read. The API server takes no request with more than 3 MiB, and etcd none with more than 1.5 MiB.
 pub(super) const LARGEST_OBJECT: usize = 4 * MIB;
 
-/// What reviews of Pods and of SidecarSets may take together.
+/// What bodies, reviews and answers may take together, however they share it. With what the process takes besides it stays below
+/// 256 MiB, the limit of its container.
+pub(super) static ALL: Semaphore = Semaphore::const_new(152 * MIB);
+
+/// What reviews of Pods and of SidecarSets may take together, beside their bodies.
 pub(super) static REVIEWS: Memory = Memory::new(64 * MIB);
 
 /// What the answers of conversions may take together: that of one body of the largest size.
-pub(super) static CONVERSIONS: Memory = Memory::new(96 * MIB);
+pub(super) static CONVERSIONS: Memory = Memory::new(84 * MIB);
 
-/// What other answers may take together until their clients have taken them, those of less than [`UNIT`] apart.
+/// What other answers may take together until their clients have taken them, those of less than 16 KiB apart.
 pub(super) static ANSWERS: Memory = Memory::new(32 * MIB);
 
 pub(super) const MIB: usize = 1024 * 1024;
 
-/// What is reserved at once; less is not worth counting.
-const UNIT: usize = 64 * 1024;
+/// Less is not worth counting.
+const LITTLE: usize = 16 * 1024;
 
-/// Memory to reserve from.
+/// Memory to reserve from, a part of [`ALL`].
 pub(super) struct Memory {
     free: Semaphore,
-    units: usize,
+    bytes: usize,
+    all: &'static Semaphore,
 }
 
 /// Memory that is reserved until this is dropped.
 #[derive(Debug)]
 pub(super) struct Reserved {
-    permit: Option<SemaphorePermit<'static>>,
+    permits: Option<[SemaphorePermit<'static>; 2]>,
 }
 
 /// Why memory is not reserved.
@@ -45,27 +50,33 @@ pub(super) enum NoMemory {
 
 impl Memory {
     const fn new(bytes: usize) -> Self {
-        Self { free: Semaphore::const_new(bytes / UNIT), units: bytes / UNIT }
+        Self::within(&ALL, bytes)
+    }
+
+    const fn within(all: &'static Semaphore, bytes: usize) -> Self {
+        Self { free: Semaphore::const_new(bytes), bytes, all }
     }
 
     pub fn reserve(&'static self, bytes: usize) -> Result<Reserved, NoMemory> {
-        let units = bytes / UNIT;
-        if units > self.units {
+        if bytes > self.bytes {
             return Err(NoMemory::TooMuch);
         }
-        let units = u32::try_from(units).map_err(|_| NoMemory::TooMuch)?;
-        let permit = self.free.try_acquire_many(units).map_err(|_| NoMemory::Now)?;
-        Ok(Reserved { permit: Some(permit) })
+        if bytes < LITTLE {
+            return Ok(Reserved::NOTHING);
+        }
+        let permits = u32::try_from(bytes).map_err(|_| NoMemory::TooMuch)?;
+        let take = |from: &'static Semaphore| from.try_acquire_many(permits).map_err(|_| NoMemory::Now);
+        Ok(Reserved { permits: Some([take(&self.free)?, take(self.all)?]) })
     }
 }
 
 impl Reserved {
     /// For what takes little.
-    pub const NOTHING: Self = Self { permit: None };
+    pub const NOTHING: Self = Self { permits: None };
 
     /// Whether nothing is reserved.
     pub fn is_nothing(&self) -> bool {
-        self.permit.is_none()
+        self.permits.is_none()
     }
 }
 
@@ -145,14 +156,27 @@ mod tests {
 
     #[test]
     fn memory_is_reserved_up_to_all_there_is() {
-        static MEMORY: Memory = Memory::new(4 * UNIT);
-        assert_eq!(MEMORY.reserve(6 * UNIT).unwrap_err(), NoMemory::TooMuch);
-        let most = MEMORY.reserve(3 * UNIT).unwrap();
-        assert_eq!(MEMORY.reserve(2 * UNIT).unwrap_err(), NoMemory::Now);
-        let _little = MEMORY.reserve(UNIT / 2).unwrap();
-        let _last = MEMORY.reserve(UNIT).unwrap();
-        assert_eq!(MEMORY.reserve(UNIT).unwrap_err(), NoMemory::Now);
+        static ENOUGH: Semaphore = Semaphore::const_new(64 * LITTLE);
+        static MEMORY: Memory = Memory::within(&ENOUGH, 4 * LITTLE);
+        assert_eq!(MEMORY.reserve(6 * LITTLE).unwrap_err(), NoMemory::TooMuch);
+        let most = MEMORY.reserve(3 * LITTLE).unwrap();
+        assert_eq!(MEMORY.reserve(2 * LITTLE).unwrap_err(), NoMemory::Now);
+        let _little = MEMORY.reserve(LITTLE / 2).unwrap();
+        let _last = MEMORY.reserve(LITTLE).unwrap();
+        assert_eq!(MEMORY.reserve(LITTLE).unwrap_err(), NoMemory::Now);
         drop(most);
-        assert!(MEMORY.reserve(3 * UNIT).is_ok());
+        assert!(MEMORY.reserve(3 * LITTLE).is_ok());
+    }
+
+    #[test]
+    fn what_one_kind_of_work_takes_is_missing_for_the_others() {
+        static BOTH: Semaphore = Semaphore::const_new(4 * LITTLE);
+        static ONE: Memory = Memory::within(&BOTH, 3 * LITTLE);
+        static OTHER: Memory = Memory::within(&BOTH, 3 * LITTLE);
+        let taken = ONE.reserve(3 * LITTLE).unwrap();
+        assert_eq!(OTHER.reserve(2 * LITTLE).unwrap_err(), NoMemory::Now);
+        assert!(OTHER.reserve(LITTLE).is_ok(), "and a refusal takes nothing");
+        drop(taken);
+        assert!(OTHER.reserve(3 * LITTLE).is_ok());
     }
 }

@@ -86,6 +86,58 @@ async fn post(target: &Target, path: &str, bodies: Vec<Bytes>) -> Result<Vec<(u1
     try_join_all(answers).await
 }
 
+/// A body that is posted so many times at once.
+struct Attack {
+    path: &'static str,
+    body: Bytes,
+    times: usize,
+}
+
+fn attacks() -> Result<Vec<Attack>> {
+    let mut attacks = Vec::new();
+    let ones = |bytes: usize| set(&format!(r#"{{"x":[{}]}}"#, list("1", bytes)));
+    let tiny = set(r#"{"namespace":"a"}"#);
+    for objects in [
+        ones(16 * MIB),
+        list("1", 32 * MIB),
+        list(&tiny, 64 * MIB),
+        list(&ones(3 * MIB), 32 * MIB),
+        set(&format!(r#"{{"{}":1}}"#, "\\u0041".repeat(10 * MIB))),
+    ] {
+        attacks.push(Attack { path: "/convert", body: conversion(&objects), times: 2 });
+    }
+    let within = |field: &str, item: &str, bytes: usize| set(&format!(r#"{{"{field}":[{}]}}"#, list(item, bytes)));
+    for path in ["/mutate-apps-kruise-io-sidecarset", "/validate-apps-kruise-io-sidecarset"] {
+        for object in [
+            ones(6 * MIB),
+            ones(MIB / 2),
+            within("volumes", r#"{"a":{}}"#, MIB),
+            within("containers", r#"{"name":"a","x":[1]}"#, MIB),
+            within("containers", "{}", MIB / 2),
+        ] {
+            attacks.push(Attack { path, body: admission("apps.kruise.io", "SidecarSet", &object), times: 6 });
+        }
+    }
+    let matching = serde_json::to_value(pod("p")?)?;
+    let with_containers = |item: &str, bytes: usize| {
+        let mut pod = matching.clone();
+        pod["spec"]["containers"] = "here".into();
+        admission("", "Pod", &pod.to_string().replace("\"here\"", &format!("[{}]", list(item, bytes))))
+    };
+    let labels = format!(r#"{{"metadata":{{"labels":{{{}}}}}}}"#, list(r#""":"""#, 6 * MIB));
+    for body in [
+        with_containers(r#"{"name":"a"}"#, 6 * MIB + MIB / 2),
+        with_containers("{}", 3 * MIB),
+        with_containers("{}", MIB),
+        with_containers(r#"{"name":"a"}"#, 2 * MIB),
+        with_containers(r#"{"name":"a","env":[{}]}"#, 2 * MIB),
+        admission("", "Pod", &labels),
+    ] {
+        attacks.push(Attack { path: "/mutate-pod", body, times: 9 });
+    }
+    Ok(attacks)
+}
+
 /// Bodies made to take much memory are refused, or take their turn, and the largest that is realistic is answered.
 pub async fn whatever_is_posted_a_replica_stays_small(case: Case<()>) -> Result<()> {
     let kubeconfig = install(&case.plane).await?;
@@ -105,50 +157,15 @@ pub async fn whatever_is_posted_a_replica_stays_small(case: Case<()>) -> Result<
     eprintln!("a list of {size} bytes: {} MiB, {} before", peak(&outrigger)? / MIB, before / MIB);
     ensure!(peak(&outrigger)? < before + 2 * size + 16 * MIB, "{} of {size} bytes", peak(&outrigger)?);
 
-    let ones = |bytes: usize| set(&format!(r#"{{"x":[{}]}}"#, list("1", bytes)));
-    let tiny = set(r#"{"namespace":"a"}"#);
-    let conversions = [
-        conversion(&ones(16 * MIB)),
-        conversion(&list("1", 32 * MIB)),
-        conversion(&list(&tiny, 64 * MIB)),
-        conversion(&list(&ones(3 * MIB), 32 * MIB)),
-        conversion(&set(&format!(r#"{{"{}":1}}"#, "\\u0041".repeat(10 * MIB)))),
-    ];
-    for body in conversions {
-        post(&target, "/convert", vec![body.clone(), body]).await?;
-        eprintln!("/convert: {} MiB", peak(&outrigger)? / MIB);
+    let attacks = attacks()?;
+    for Attack { path, body, times } in &attacks {
+        let answers = post(&target, path, vec![body.clone(); *times]).await?;
+        eprintln!("{path}: {} MiB {answers:?}", peak(&outrigger)? / MIB);
     }
-    let within = |field: &str, item: &str, bytes: usize| set(&format!(r#"{{"{field}":[{}]}}"#, list(item, bytes)));
-    for path in ["/mutate-apps-kruise-io-sidecarset", "/validate-apps-kruise-io-sidecarset"] {
-        for object in [
-            ones(6 * MIB),
-            ones(MIB / 2),
-            within("volumes", r#"{"a":{}}"#, MIB),
-            within("containers", r#"{"name":"a","x":[1]}"#, MIB),
-            within("containers", "{}", MIB / 2),
-        ] {
-            let body = admission("apps.kruise.io", "SidecarSet", &object);
-            let answers = post(&target, path, vec![body; 6]).await?;
-            eprintln!("{path}: {} MiB {answers:?}", peak(&outrigger)? / MIB);
-        }
-    }
-    let matching = serde_json::to_value(pod("p")?)?;
-    let with_containers = |item: &str, bytes: usize| {
-        let mut pod = matching.clone();
-        pod["spec"]["containers"] = "here".into();
-        admission("", "Pod", &pod.to_string().replace("\"here\"", &format!("[{}]", list(item, bytes))))
-    };
-    let labels = format!(r#"{{"metadata":{{"labels":{{{}}}}}}}"#, list(r#""":"""#, 6 * MIB));
-    for body in [
-        with_containers(r#"{"name":"a"}"#, 6 * MIB + MIB / 2),
-        with_containers("{}", 3 * MIB),
-        with_containers("{}", MIB),
-        with_containers(r#"{"name":"a"}"#, 2 * MIB),
-        with_containers(r#"{"name":"a","env":[{}]}"#, 2 * MIB),
-        admission("", "Pod", &labels),
-    ] {
-        let answers = post(&target, "/mutate-pod", vec![body; 9]).await?;
-        eprintln!("/mutate-pod: {} MiB {answers:?}", peak(&outrigger)? / MIB);
+    for _ in 0..3 {
+        let all = attacks.iter().map(|attack| post(&target, attack.path, vec![attack.body.clone(); attack.times]));
+        try_join_all(all).await?;
+        eprintln!("all at once: {} MiB", peak(&outrigger)? / MIB);
     }
     let peak = peak(&outrigger)?;
     ensure!(peak <= LIMIT, "outrigger took {} MiB", peak / MIB);
