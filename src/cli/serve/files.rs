@@ -39,7 +39,7 @@ pub(super) fn job(
     from: &Path,
     injection: &InjectionArgs,
     metrics: &Arc<Metrics>,
-    shutdown: CancellationToken,
+    stop: CancellationToken,
 ) -> Result<Job> {
     let mut source = Source::open(from, injection.options()).context("--from")?;
     let state = Arc::new(State::default());
@@ -51,7 +51,7 @@ pub(super) fn job(
         Readiness::new().check("files", move || files.files.lock().unwrap_or_else(PoisonError::into_inner).clone());
     let webhooks = vec![(Webhook::MutatePod, handler(&state, metrics))];
     let refresh = refresh(source, state, metrics.clone());
-    let background = Box::pin(async move { shutdown.run_until_cancelled(refresh).await.unwrap_or(Ok(())) });
+    let background = Box::pin(async move { stop.run_until_cancelled(refresh).await.unwrap_or(Ok(())) });
     Ok(Job { webhooks, readiness, background })
 }
 

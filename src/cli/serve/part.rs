@@ -1,7 +1,7 @@
 //! What the controllers of a process share, and what each adds to it.
 
 use crate::admission::Handler;
-use crate::cluster::{Events, Term, Watch};
+use crate::cluster::{Events, Feeds, Term};
 use crate::telemetry::{Metrics, Readiness, Webhook};
 use futures::future::BoxFuture;
 use http::Uri;
@@ -23,8 +23,6 @@ pub(super) struct Part {
     pub webhooks: Vec<(Webhook, Handler)>,
     /// What has to be so for that.
     pub readiness: Readiness,
-    /// What it reads, in every replica.
-    pub watches: Vec<Watch>,
-    /// Its work in a term.
-    pub lead: Box<dyn Fn(Term) -> BoxFuture<'static, ()> + Send + Sync>,
+    /// Its work in a term, and what it reads for that beside what every replica does.
+    pub lead: Box<dyn Fn(Term, &mut Feeds) -> BoxFuture<'static, ()> + Send + Sync>,
 }
