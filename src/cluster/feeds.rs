@@ -43,13 +43,13 @@ impl Feeds {
         K: DeserializeOwned,
     {
         let sink = Box::new(move |event: Event<&RawValue>| event.try_map(watch::decode::<K>).map(&mut sink));
-        let known = self.followers.iter().position(|follower| follower.is_of(&slice));
-        let place = known.unwrap_or_else(|| {
-            self.followers.push(Follower::new(self.client.clone(), slice.clone()));
-            self.followers.len() - 1
-        });
+        let known = self.followers.iter_mut().position(|follower| follower.join(&slice));
+        let place = known.unwrap_or(self.followers.len());
+        if known.is_none() {
+            self.followers.push(Follower::new(self.client.clone(), slice));
+        }
         let follower = &mut self.followers[place];
-        follower.add(&slice, sink);
+        follower.add(sink);
         follower.watch()
     }
 

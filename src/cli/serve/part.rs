@@ -23,6 +23,9 @@ pub(super) struct Part {
     pub webhooks: Vec<(Webhook, Handler)>,
     /// What has to be so for that.
     pub readiness: Readiness,
-    /// Its work in a term, and what it reads for that beside what every replica does.
-    pub lead: Box<dyn Fn(Term, &mut Feeds) -> BoxFuture<'static, ()> + Send + Sync>,
+    /// Its work in a term.
+    pub lead: Lead,
 }
+
+/// Subscribes to what only a leader reads, and does the work of a term.
+pub(super) type Lead = Box<dyn Fn(Term, &mut Feeds) -> BoxFuture<'static, ()> + Send + Sync>;

@@ -164,7 +164,7 @@ impl Watches {
         let reviews = cache.clone();
         let slice = Slice::all::<ConfigMap>("configmaps").in_namespace(revision_namespace);
         let whitelist = feeds.subscribe_one(slice, WHITELIST_CONFIG_MAP, move |map: Option<ConfigMap>| {
-            reviews.configuration(map.as_ref())
+            reviews.configuration(map.as_ref());
         });
 
         let controller = rollout.clone();

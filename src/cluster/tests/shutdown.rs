@@ -28,7 +28,7 @@ async fn what_leads_ends_at_the_drain_and_what_answers_are_made_from_at_the_stop
     let (watch, leader) = (noted("watch"), noted("leader"));
     tasks.spawn_until_stop("watch", async move {
         let _watch = watch;
-        pending().await
+        pending::<()>().await;
     });
     let drain = shutdown.drain.clone();
     tasks.spawn_until_drain("leader", async move {

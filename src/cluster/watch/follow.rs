@@ -92,14 +92,17 @@ impl Follower {
         }
     }
 
-    /// Whether the objects are those of this slice.
-    pub fn is_of(&self, slice: &Slice) -> bool {
-        self.slice.is_same_as(slice)
+    /// Follows this slice, too, if it has the same objects; whether it does.
+    pub fn join(&mut self, slice: &Slice) -> bool {
+        let is_same = self.slice.is_same_as(slice);
+        if is_same {
+            self.slice.join(slice);
+        }
+        is_same
     }
 
-    /// Tells one more sink, which wants this of the slice.
-    pub fn add(&mut self, slice: &Slice, sink: Sink) {
-        self.slice.join(slice);
+    /// Tells one more sink.
+    pub fn add(&mut self, sink: Sink) {
         self.sinks.push(sink);
     }
 
@@ -216,7 +219,11 @@ impl Follower {
     /// # Errors
     /// What is wrong with the object, for the first sink that cannot decode it.
     fn tell(&mut self, event: Event<&RawValue>) -> Result<(), String> {
-        self.sinks.iter_mut().fold(Ok(()), |so_far, sink| so_far.and(sink(event)))
+        let mut told = Ok(());
+        for sink in &mut self.sinks {
+            told = told.and(sink(event));
+        }
+        told
     }
 
     /// Follows the changes after `version`, which goes along.
