@@ -71,6 +71,15 @@ fn container(name: &str, image: &str, number: usize) -> Value {
     json!({"name": name, "image": image, "args": own["args"], "env": env, "volumeMounts": mounts})
 }
 
+/// Tells the index that these are all Pods.
+pub fn list(index: &mut PodIndex, pods: &[WatchedPod]) {
+    index.begin_list();
+    for pod in pods {
+        index.apply_pod(pod);
+    }
+    index.end_list();
+}
+
 /// What both containers of the set have beside name and image.
 fn sidecar_fields() -> Value {
     json!({

@@ -1,9 +1,11 @@
 //! What reviews are answered from in a cluster: its SidecarSets, Namespaces and revisions, as watches tell of them.
 //!
-//! Reviews read snapshots, which are made anew after changes; of many changes at once a few snapshots are made. Whatever cannot be
-//! used is left out and told: it must not stop the rest.
+//! Reviews read snapshots, which are made anew after changes; of many changes at once a few snapshots are made. A list is laid
+//! aside until it is complete: before that reviews go by what was known. Whatever cannot be used is left out and told: it must not
+//! stop the rest.
 
-use std::collections::BTreeMap;
+mod known;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -14,20 +16,19 @@ use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use self::known::{KIND_SET, KnownObjects, ReadRevision, ReadSet, name, namespace};
 use super::awaited::{Awaited, is_newer};
 use super::sidecarset::name as name_of;
-use super::validate_sidecarset::{KnownWorld, RevisionName};
-use crate::api::decode::FieldError;
+use super::validate_sidecarset::KnownWorld;
 use crate::api::sidecarset::SidecarSet;
 use crate::cluster::Event;
-use crate::injection::validate::{WHITELIST_CONFIG_MAP, WHITELIST_KEY, Whitelist, WhitelistError};
-use crate::injection::{Index, InjectableSet, Options, Revision, Snapshot};
+use crate::injection::{Index, Options, Snapshot};
 use crate::telemetry::Metrics;
 
 /// The cluster as reviews see it. Empty until watches tell of objects.
 #[derive(Debug)]
 pub struct Cache {
-    known: Mutex<Known>,
+    known: Mutex<KnownObjects>,
     changed: Notify,
     snapshot: ArcSwap<Snapshot>,
     world: ArcSwap<KnownWorld>,
@@ -36,27 +37,12 @@ pub struct Cache {
     metrics: Arc<Metrics>,
 }
 
-#[derive(Debug)]
-struct Known {
-    index: Index,
-    sets: Arc<BTreeMap<String, Arc<SidecarSet>>>,
-    whitelist: Option<Arc<Result<Whitelist, WhitelistError>>>,
-    patch_without_whitelist: bool,
-    /// Objects that cannot be used: by kind and name, what is wrong.
-    unusable: BTreeMap<(&'static str, String), String>,
-}
-
 impl Cache {
     /// Nothing is known. `patch_without_whitelist` is OpenKruise's feature gate `SidecarSetPatchPodMetadataDefaultsAllowed`.
     #[must_use]
     pub fn new(options: Options, patch_without_whitelist: bool, metrics: Arc<Metrics>) -> Self {
-        let known = Known {
-            index: Index::new(Options { all_namespaces_are_known: true, ..options }),
-            sets: Arc::default(),
-            whitelist: None,
-            patch_without_whitelist,
-            unusable: BTreeMap::new(),
-        };
+        let index = Index::new(Options { all_namespaces_are_known: true, ..options });
+        let known = KnownObjects::new(index, patch_without_whitelist);
         let (snapshot, world) = (ArcSwap::from_pointee(known.index.snapshot()), ArcSwap::from_pointee(known.world()));
         Self {
             known: Mutex::new(known),
@@ -115,7 +101,7 @@ impl Cache {
         self.publish_known(&self.lock());
     }
 
-    fn publish_known(&self, known: &Known) {
+    fn publish_known(&self, known: &KnownObjects) {
         self.snapshot.store(Arc::new(known.index.snapshot()));
         self.world.store(Arc::new(known.world()));
         self.awaited.told(|name| known.sets.get(name).map(|set| &set.metadata));
@@ -148,207 +134,82 @@ impl Cache {
     }
 
     /// SidecarSets changed.
-    pub fn sidecarsets(&self, event: &Event<Value>) {
-        self.change(event, |known| match event {
-            Event::Reset(sets) => {
-                known.unusable.retain(|(kind, _), _| *kind != KIND_SET);
-                known.index.reset_sets([]);
-                known.sets = Arc::default();
-                for set in sets {
-                    known.apply_set(set);
-                }
-            }
-            Event::Applied(set) => known.apply_set(set),
-            Event::Deleted(set) => {
-                known.unusable.remove(&(KIND_SET, name(set)));
-                known.forget_set(&name(set));
-            }
-        });
-    }
-
-    /// Namespaces changed.
-    pub fn namespaces(&self, event: &Event<PartialObjectMeta<Namespace>>) {
-        let labels = |namespace: &PartialObjectMeta<Namespace>| namespace.labels().clone();
-        self.change(event, |Known { index, .. }| match event {
-            Event::Reset(all) => index.reset_namespaces(all.iter().map(|one| (one.name_any(), labels(one)))),
-            Event::Applied(namespace) => index.apply_namespace(namespace.name_any(), labels(namespace)),
-            Event::Deleted(namespace) => index.delete_namespace(&namespace.name_any()),
-        });
-    }
-
-    /// `ControllerRevisions` changed.
-    pub fn revisions(&self, event: &Event<Value>) {
-        self.change(event, |known| match event {
-            Event::Reset(revisions) => {
-                known.unusable.retain(|(kind, _), _| *kind != KIND_REVISION);
-                let read: Vec<Revision> =
-                    revisions.iter().filter_map(|revision| known.read_revision(revision)).collect();
-                known.index.reset_revisions(read);
-            }
-            Event::Applied(revision) => match known.read_revision(revision) {
-                Some(read) => known.index.apply_revision(read),
-                None => known.index.delete_revision(&namespace(revision), &name(revision)),
-            },
-            Event::Deleted(revision) => {
-                known.unusable.remove(&(KIND_REVISION, name(revision)));
-                known.index.delete_revision(&namespace(revision), &name(revision));
-            }
-        });
-    }
-
-    /// The `ConfigMap` [`WHITELIST_CONFIG_MAP`] changed.
-    pub fn configuration(&self, event: &Event<ConfigMap>) {
-        self.change(event, |known| {
-            let now = match event {
-                Event::Reset(maps) => maps.first(),
-                Event::Applied(map) => Some(map),
-                Event::Deleted(_) => None,
-            };
-            let text = now.and_then(|map| map.data.as_ref()?.get(WHITELIST_KEY));
-            known.whitelist = text.map(|text| Arc::new(Whitelist::parse(text)));
-            match known.whitelist.as_deref() {
-                Some(Err(error)) => known.report((KIND_CONFIG, WHITELIST_CONFIG_MAP.to_owned()), error.to_string()),
-                _ => drop(known.unusable.remove(&(KIND_CONFIG, WHITELIST_CONFIG_MAP.to_owned()))),
-            }
-        });
-    }
-
-    /// A list is published before its watch counts as synced: a replica that is ready knows all.
-    fn change<K>(&self, event: &Event<K>, change: impl FnOnce(&mut Known)) {
-        let mut known = self.lock();
-        change(&mut known);
+    pub fn sidecarsets(&self, event: Event<Value>) {
         match event {
-            Event::Reset(_) => self.publish_known(&known),
-            Event::Applied(_) | Event::Deleted(_) => self.changed.notify_one(),
+            Event::Begin => self.lock().lists.sets.clear(),
+            Event::Item(set) => {
+                let name = name(&set);
+                let read = if self.lock().has_set(&set) { None } else { Some(ReadSet::of(&set)) };
+                self.lock().lists.sets.insert(name, read);
+            }
+            Event::End => self.complete(KnownObjects::complete_sets),
+            Event::Applied(set) => {
+                let read = ReadSet::of(&set);
+                self.change(|known| known.apply_set(read));
+            }
+            Event::Deleted(set) => self.change(|known| known.delete_set(&name(&set))),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
+    /// Namespaces changed.
+    pub fn namespaces(&self, event: Event<PartialObjectMeta<Namespace>>) {
+        let labels = |namespace: PartialObjectMeta<Namespace>| namespace.metadata.labels.unwrap_or_default();
+        match event {
+            Event::Begin => self.lock().lists.namespaces.clear(),
+            Event::Item(one) => _ = self.lock().lists.namespaces.insert(one.name_any(), labels(one)),
+            Event::End => self.complete(|known| {
+                let listed = std::mem::take(&mut known.lists.namespaces);
+                known.index.reset_namespaces(listed);
+            }),
+            Event::Applied(one) => self.change(|known| known.index.apply_namespace(one.name_any(), labels(one))),
+            Event::Deleted(one) => self.change(|known| known.index.delete_namespace(&one.name_any())),
+        }
+    }
+
+    /// `ControllerRevisions` changed.
+    pub fn revisions(&self, event: Event<Value>) {
+        match event {
+            Event::Begin => self.lock().lists.revisions.clear(),
+            Event::Item(revision) => {
+                let key = (namespace(&revision), name(&revision));
+                let read = if self.lock().has_revision(&revision) { None } else { Some(ReadRevision::of(revision)) };
+                self.lock().lists.revisions.insert(key, read);
+            }
+            Event::End => self.complete(KnownObjects::complete_revisions),
+            Event::Applied(revision) => {
+                let read = ReadRevision::of(revision);
+                self.change(|known| known.apply_revision(read));
+            }
+            Event::Deleted(revision) => {
+                self.change(|known| known.delete_revision(&namespace(&revision), &name(&revision)));
+            }
+        }
+    }
+
+    /// How the `ConfigMap` [`WHITELIST_CONFIG_MAP`](crate::injection::validate::WHITELIST_CONFIG_MAP) is now, `None` while there is none.
+    pub fn configuration(&self, map: Option<&ConfigMap>) {
+        self.complete(|known| known.set_whitelist(map));
+    }
+
+    /// A list is published before its watch counts as synced: a replica that is ready knows all.
+    fn complete(&self, complete: impl FnOnce(&mut KnownObjects)) {
+        let mut known = self.lock();
+        complete(&mut known);
+        self.publish_known(&known);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut KnownObjects)) {
+        change(&mut self.lock());
+        self.changed.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, KnownObjects> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// As many objects that cannot be used are told one by one.
+/// At most so many objects that cannot be used are told one by one.
 const UNUSABLE_TOLD: usize = 16;
 
-const KIND_SET: &str = "SidecarSet";
-const KIND_REVISION: &str = "ControllerRevision";
-const KIND_CONFIG: &str = "ConfigMap";
-
-impl Known {
-    fn apply_set(&mut self, object: &Value) {
-        let name = name(object);
-        let sets = Arc::make_mut(&mut self.sets);
-        let stored = match InjectableSet::decode(object) {
-            Ok(set) => {
-                sets.insert(name.clone(), Arc::new(set.clone()));
-                InjectableSet::stored(set)
-            }
-            Err(unfit) => {
-                sets.remove(&name);
-                Err(unfit)
-            }
-        };
-        match stored {
-            Ok(set) => {
-                self.unusable.remove(&(KIND_SET, name));
-                self.index.apply_set(set);
-            }
-            Err(unfit) => {
-                self.report((KIND_SET, name), unfit.to_string());
-                self.index.apply_unfit_set(unfit);
-            }
-        }
-    }
-
-    fn forget_set(&mut self, name: &str) {
-        self.index.delete_set(name);
-        Arc::make_mut(&mut self.sets).remove(name);
-    }
-
-    /// Reads a revision; `None` where it is none of a SidecarSet, or cannot be read.
-    fn read_revision(&mut self, object: &Value) -> Option<Revision> {
-        let (read, error) = match Revision::read(object.clone()) {
-            Ok(read) => {
-                let error = read.as_ref().and_then(Revision::unreadable);
-                (read, error)
-            }
-            Err(error) => (None, Some(error)),
-        };
-        match error {
-            None => drop(self.unusable.remove(&(KIND_REVISION, name(object)))),
-            Some(error) => self.report_revision(&namespace(object), name(object), &error),
-        }
-        read
-    }
-
-    fn report_revision(&mut self, namespace: &str, name: String, error: &FieldError) {
-        let problem = format!("ControllerRevision \"{namespace}/{name}\": {error}");
-        self.report((KIND_REVISION, name), problem);
-    }
-
-    /// Tells of an object that cannot be used, once for each thing that is wrong with it.
-    fn report(&mut self, object: (&'static str, String), problem: String) {
-        if self.unusable.get(&object) != Some(&problem) {
-            tracing::error!("{problem}; what is stored is not used until it is corrected");
-            self.unusable.insert(object, problem);
-        }
-    }
-
-    fn world(&self) -> KnownWorld {
-        let mut revisions: BTreeMap<String, Vec<RevisionName>> = BTreeMap::new();
-        for revision in self.index.revisions() {
-            let name = RevisionName { name: revision.name.clone(), custom_version: revision.custom_version.clone() };
-            revisions.entry(revision.set.clone()).or_default().push(name);
-        }
-        KnownWorld {
-            sets: Some(self.sets.clone()),
-            revisions: Some(Arc::new(revisions)),
-            whitelist: self.whitelist.clone(),
-            patch_without_whitelist: self.patch_without_whitelist,
-        }
-    }
-}
-
-fn name(object: &Value) -> String {
-    object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
-}
-
-fn namespace(object: &Value) -> String {
-    object["metadata"]["namespace"].as_str().unwrap_or_default().to_owned()
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn set(image: &str) -> Value {
-        json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": "s"},
-               "spec": {"selector": {"matchLabels": {"app": "web"}}, "containers": [{"name": "c", "image": image}]}})
-    }
-
-    #[test]
-    fn a_set_that_pods_would_be_refused_for_is_told_with_what_is_injected_instead() {
-        let cache = Cache::new(Options::default(), true, Arc::new(Metrics::new()));
-        let errors = || cache.metrics.source_errors.get();
-        let in_use = || cache.snapshot().sets().count();
-        cache.sidecarsets(&Event::Reset(vec![set("")]));
-        let problem = "1 cannot be used; SidecarSet \"s\": spec.containers[0].image: Required value";
-        assert_eq!(cache.check(), Ok(problem.to_owned()));
-        assert_eq!((errors(), in_use()), (1, 0));
-        assert!(
-            cache.world().sets.as_ref().unwrap().contains_key("s"),
-            "it is there for those that would clash with it"
-        );
-        let labels = json!({"kruise.io/sidecarset-name": "s"});
-        let revision = json!({"metadata": {"name": "s-1", "namespace": "n", "labels": labels}, "revision": 1,
-                              "data": {"spec": {"containers": [{"name": "c", "image": "x:1"}]}}});
-        cache.revisions(&Event::Reset(vec![revision]));
-        assert_eq!(cache.check(), Ok(format!("{problem} (revision s-1 is injected instead)")));
-        assert_eq!((errors(), in_use()), (1, 1));
-        cache.sidecarsets(&Event::Reset(vec![set("x:2")]));
-        assert_eq!(cache.check(), Ok("all can be used".to_owned()));
-        assert_eq!((errors(), in_use()), (0, 1));
-    }
-}
+mod tests;

@@ -2,18 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::Uri;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::runtime::watcher::Config;
-use kube::{Api, Client};
 use tokio::net::lookup_host;
 use tokio::time::interval;
 
-use super::watch::{Event, watch};
+use super::feeds::Feeds;
+use super::watch::Slice;
 
 /// The Service of the API server, and the `EndpointSlice` that it keeps of itself.
 const NAME: &str = "kubernetes";
@@ -25,7 +24,7 @@ const NAMESPACE: &str = "default";
 const RESOLVE_PAUSE: Duration = Duration::from_secs(30);
 
 /// What is known, by where it is known from.
-struct Known<F> {
+struct KnownAddresses<F> {
     addresses: Mutex<[BTreeSet<SocketAddr>; 3]>,
     sink: F,
 }
@@ -39,21 +38,26 @@ enum Source {
 }
 
 /// Tells `sink` all addresses of the API server, at once those that are known without asking it, and again whenever they change;
-/// for ever: spawn it, and drop it at shutdown. They are those of
+/// for ever: spawn the future, and drop it at shutdown. They are those of
 ///
 /// * the URL it is reached by from here ([`super::connect`]), resolved anew every 30 s
 /// * `KUBERNETES_SERVICE_HOST` and `KUBERNETES_SERVICE_PORT` of the environment
 /// * the Service `kubernetes` in `default`, and its `EndpointSlice`: needs `list` and `watch` on both. Where that is refused, the
 ///   log says so, and the others count.
-pub async fn addresses(client: Client, url: Uri, sink: impl Fn(BTreeSet<SocketAddr>) + Send + Sync) {
-    let known = Known { addresses: Mutex::default(), sink };
-    let only = || Config::default().fields(&format!("metadata.name={NAME}"));
-    let api = Api::<Service>::namespaced(client.clone(), NAMESPACE);
-    let (_, services) = watch("services", api, only(), |event| known.tell(Source::Service, all_of(event, of_service)));
-    let api = Api::<EndpointSlice>::namespaced(client, NAMESPACE);
-    let (_, endpoints) =
-        watch("endpointslices", api, only(), |event| known.tell(Source::Endpoints, all_of(event, of_endpoints)));
-    let resolving = async {
+pub fn addresses<F>(feeds: &mut Feeds, url: Uri, sink: F) -> impl Future<Output = ()> + Send + use<F>
+where
+    F: Fn(BTreeSet<SocketAddr>) + Send + Sync + 'static,
+{
+    let known = Arc::new(KnownAddresses { addresses: Mutex::default(), sink });
+    let told = known.clone();
+    feeds.subscribe_one(Slice::all::<Service>("services").in_namespace(NAMESPACE), NAME, move |service| {
+        told.tell(Source::Service, service.as_ref().map(of_service).unwrap_or_default());
+    });
+    let told = known.clone();
+    feeds.subscribe_one(Slice::all::<EndpointSlice>("endpointslices").in_namespace(NAMESPACE), NAME, move |slice| {
+        told.tell(Source::Endpoints, slice.as_ref().map(of_endpoints).unwrap_or_default());
+    });
+    async move {
         let (mut ticks, mut of_url) = (interval(RESOLVE_PAUSE), BTreeSet::new());
         loop {
             ticks.tick().await;
@@ -64,24 +68,14 @@ pub async fn addresses(client: Client, url: Uri, sink: impl Fn(BTreeSet<SocketAd
             }
             known.tell(Source::Url, of_url.iter().copied().chain(of_environment()).collect());
         }
-    };
-    tokio::join!(services, endpoints, resolving);
+    }
 }
 
-impl<F: Fn(BTreeSet<SocketAddr>)> Known<F> {
+impl<F: Fn(BTreeSet<SocketAddr>)> KnownAddresses<F> {
     fn tell(&self, source: Source, new: BTreeSet<SocketAddr>) {
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         addresses[source as usize] = new;
         (self.sink)(addresses.iter().flatten().copied().collect());
-    }
-}
-
-/// The addresses of the one object that is asked for.
-fn all_of<K>(event: Event<K>, addresses: fn(&K) -> BTreeSet<SocketAddr>) -> BTreeSet<SocketAddr> {
-    match event {
-        Event::Reset(objects) => objects.iter().flat_map(addresses).collect(),
-        Event::Applied(object) => addresses(&object),
-        Event::Deleted(_) => BTreeSet::new(),
     }
 }
 
@@ -133,8 +127,9 @@ mod tests {
         let (client, mut script) = Script::new();
         let (sender, mut told) = mpsc::unbounded_channel();
         let url = "https://[fd00::7]:6443".parse().expect("a URL");
-        let task = addresses(client, url, move |addresses| drop(sender.send(addresses)));
-        let task = tokio::spawn(task);
+        let mut feeds = Feeds::new(client);
+        let resolving = addresses(&mut feeds, url, move |addresses| drop(sender.send(addresses)));
+        let task = tokio::spawn(async move { tokio::join!(resolving, feeds.run()) });
         let first = soon("the addresses of the URL", told.recv()).await.expect("told");
         assert!(first.is_superset(&set(&["[fd00::7]:6443"])), "{first:?}");
         for _ in 0..2 {

@@ -1,19 +1,31 @@
-//! The end of a process with many tasks: all stop together, in bounded time, and none ends alone unseen.
+//! The end of a process in two steps, drain and stop: what leads ends first, what answers are made from last, in bounded time, and no
+//! task ends alone unseen.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::time::Duration;
 
 use thiserror::Error;
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+
+/// The two steps in which a process ends. A cheap clone is the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Shutdown {
+    /// The process was asked to end. Leaders stop leading; the server goes on to answer for a while.
+    pub drain: CancellationToken,
+    /// The server answers nobody any more. What it answered from need not be kept up to date.
+    pub stop: CancellationToken,
+}
 
 /// Tasks that run as long as the process.
 #[derive(Debug)]
 pub struct Tasks {
     running: JoinSet<()>,
-    names: HashMap<Id, &'static str>,
-    shutdown: CancellationToken,
+    /// By id, the task's name and the step from which on it may end.
+    known: HashMap<Id, (&'static str, CancellationToken)>,
+    shutdown: Shutdown,
 }
 
 /// Why tasks did not end as they should.
@@ -31,56 +43,72 @@ pub enum TaskError {
 }
 
 impl Tasks {
-    /// No tasks yet; those to come end when `shutdown` is cancelled.
+    /// No tasks yet.
     #[must_use]
-    pub fn new(shutdown: CancellationToken) -> Self {
-        Self { running: JoinSet::new(), names: HashMap::new(), shutdown }
+    pub fn new(shutdown: Shutdown) -> Self {
+        Self { running: JoinSet::new(), known: HashMap::new(), shutdown }
     }
 
-    /// Starts a task that heeds the shutdown by itself.
-    pub fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        let id = self.running.spawn(task).id();
-        self.names.insert(id, name);
+    /// Starts a task that ends by itself soon after the drain began.
+    pub fn spawn_until_drain(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let drain = self.shutdown.drain.clone();
+        self.spawn(name, drain, task);
     }
 
-    /// Starts a task that is dropped at the shutdown: a watch, for one.
-    pub fn spawn_until_shutdown(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        let shutdown = self.shutdown.clone();
-        self.spawn(name, async move {
-            shutdown.run_until_cancelled(task).await;
+    /// Starts a task that is dropped at the stop: feeds, for one.
+    pub fn spawn_until_stop(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.shutdown.stop.clone();
+        self.spawn(name, stop.clone(), async move {
+            stop.run_until_cancelled(task).await;
         });
     }
 
-    /// Waits for the shutdown, then for all tasks, up to `limit`; what runs then is aborted. A task that ends before the shutdown
-    /// begins it.
+    fn spawn(&mut self, name: &'static str, until: CancellationToken, task: impl Future<Output = ()> + Send + 'static) {
+        let id = self.running.spawn(task).id();
+        self.known.insert(id, (name, until));
+    }
+
+    /// Waits until all tasks have ended, up to `limit` after the stop; what runs then is aborted. A task that ends too early begins
+    /// the drain; the others go on until the stop.
     ///
     /// # Errors
     /// The first thing that went wrong.
     pub async fn run(mut self, limit: Duration) -> Result<(), TaskError> {
-        let shutdown = self.shutdown.clone();
-        let ended_early = tokio::select! {
-            biased; // a task may have heard of the shutdown before this did
-            () = shutdown.cancelled() => None,
-            ended = self.next() => ended.map(|ended| ended.map_or_else(|panicked| panicked, TaskError::Ended)),
-        };
-        shutdown.cancel();
-        let deadline = Instant::now() + limit;
-        let mut panicked = None;
-        let late = loop {
-            match timeout_at(deadline, self.next()).await {
-                Ok(Some(ended)) => panicked = panicked.or(ended.err()),
-                Ok(None) => break None,
-                Err(_) => break Some(TaskError::Late(self.names.into_values().collect())),
+        let Shutdown { drain, stop } = self.shutdown.clone();
+        let mut deadline = pin!(async {
+            stop.cancelled().await;
+            sleep(limit).await;
+        });
+        let mut first_error = None;
+        loop {
+            tokio::select! {
+                ended = self.next() => match ended {
+                    None => break,
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => {
+                        first_error.get_or_insert(error);
+                        drain.cancel();
+                    }
+                },
+                () = &mut deadline => {
+                    let late = self.known.values().map(|(name, _)| *name).collect();
+                    first_error.get_or_insert(TaskError::Late(late));
+                    break;
+                }
             }
-        };
-        ended_early.or(panicked).or(late).map_or(Ok(()), Err)
+        }
+        first_error.map_or(Ok(()), Err)
     }
 
-    /// The next task that ends; none when there are no more.
-    async fn next(&mut self) -> Option<Result<&'static str, TaskError>> {
+    /// The next task that ends, and whether it may; none when there are no more.
+    async fn next(&mut self) -> Option<Result<(), TaskError>> {
         let ended = self.running.join_next_with_id().await?;
         let id = ended.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
-        let name = self.names.remove(&id).unwrap_or_default();
-        Some(ended.map(|_| name).map_err(|_| TaskError::Panicked(name)))
+        let (name, until) = self.known.remove(&id).unwrap_or_default();
+        Some(match ended {
+            Err(_) => Err(TaskError::Panicked(name)),
+            Ok(_) if until.is_cancelled() => Ok(()),
+            Ok(_) => Err(TaskError::Ended(name)),
+        })
     }
 }

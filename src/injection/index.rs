@@ -13,7 +13,8 @@ use std::sync::Arc;
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;
 
-/// The state behind the snapshots. Applying replaces an object of the same name; resetting replaces all of a kind.
+/// The state behind the snapshots. Applying replaces an object of the same name; resetting sets or
+/// Namespaces replaces all of them.
 #[derive(Debug, Default)]
 pub struct Index {
     options: Options,
@@ -104,15 +105,6 @@ impl Index {
         }
     }
 
-    /// These are all `ControllerRevisions`.
-    pub fn reset_revisions(&mut self, revisions: impl IntoIterator<Item = Revision>) {
-        self.revisions = revisions.into_iter().map(|revision| (key(&revision), revision)).collect();
-        let unfit: Vec<String> = self.unfit.keys().cloned().collect();
-        for set in unfit {
-            self.replace_unfit(&set);
-        }
-    }
-
     /// Puts the last good content into the place of an unfit one.
     fn replace_unfit(&mut self, set: &str) {
         let Some(UnfitSet { unfit, revision }) = self.unfit.get_mut(set) else { return };
@@ -125,6 +117,12 @@ impl Index {
             Some(replaced) => _ = self.sets.insert(set.to_owned(), Arc::new(replaced)),
             None => _ = self.sets.remove(set),
         }
+    }
+
+    /// The `ControllerRevision` of this name.
+    #[must_use]
+    pub fn revision(&self, namespace: &str, name: &str) -> Option<&Revision> {
+        self.revisions.get(&(namespace.to_owned(), name.to_owned()))
     }
 
     /// All `ControllerRevisions`.

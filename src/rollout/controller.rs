@@ -94,7 +94,7 @@ impl Controller {
 
     /// SidecarSets changed.
     pub fn sets_event(&self, event: Event<Arc<ObservedSet>>) {
-        let may_be_gone = !matches!(event, Event::Applied(_));
+        let may_be_gone = matches!(event, Event::End | Event::Deleted(_));
         self.shared.tell(|state| state.sets_event(event));
         if may_be_gone {
             self.shared.forget_gone();

@@ -7,14 +7,14 @@ use super::watched_pod::WatchedPod;
 use crate::injection::verify::Deviation;
 use crate::telemetry::seldom;
 use slab::Slab;
-use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-/// Pods, Namespaces and rules of the sets, and the counts that follow from them. Applying replaces an object of the same name;
-/// resetting replaces all of a kind.
+/// Pods, Namespaces and rules of the sets, and the counts that follow from them. Applying replaces an object of the same name.
 #[derive(Debug, Default)]
 pub struct PodIndex {
     pods: Slab<CountedPod>,
+    /// How many lists of Pods were begun.
+    lists: u32,
     /// By namespace and name.
     by_name: HashMap<Text, HashMap<Box<str>, usize>>,
     namespaces: HashMap<String, Labels>,
@@ -29,6 +29,8 @@ pub struct PodIndex {
 #[derive(Debug)]
 struct CountedPod {
     pod: ObservedPod,
+    /// How many lists had been begun when it was last told.
+    told: u32,
     standings: Box<[Standing]>,
 }
 
@@ -47,8 +49,11 @@ impl PodIndex {
     /// A Pod was created or changed.
     pub fn apply_pod(&mut self, pod: &WatchedPod) {
         let known = self.key_of(pod);
-        if known.is_some_and(|key| self.pods[key].pod.is_as_in(pod)) {
-            return;
+        if let Some(key) = known {
+            self.pods[key].told = self.lists;
+            if self.pods[key].pod.is_as_in(pod) {
+                return;
+            }
         }
         if let Some(bytes) = pod.too_large {
             let metadata = kube::Resource::meta(pod);
@@ -64,7 +69,7 @@ impl PodIndex {
         let Some(key) = known else {
             let names = self.by_name.entry(pod.namespace.clone()).or_default();
             let name = pod.name.clone();
-            let key = self.pods.insert(CountedPod { standings: Box::default(), pod });
+            let key = self.pods.insert(CountedPod { standings: Box::default(), told: self.lists, pod });
             names.insert(name, key);
             self.count(key);
             return;
@@ -96,18 +101,18 @@ impl PodIndex {
         }
     }
 
-    /// These are all Pods.
-    pub fn reset_pods(&mut self, pods: impl IntoIterator<Item = impl Borrow<WatchedPod>>) {
-        let mut gone: HashSet<usize> = self.pods.iter().map(|(key, _)| key).collect();
-        for pod in pods {
-            let pod = pod.borrow();
-            if let Some(key) = self.key_of(pod) {
-                gone.remove(&key);
-            }
-            self.apply_pod(pod);
-        }
-        for key in gone {
-            let (namespace, name) = (self.pods[key].pod.namespace.clone(), self.pods[key].pod.name.clone());
+    /// A list of all Pods begins: each is applied, in any number of steps.
+    pub fn begin_list(&mut self) {
+        self.lists = self.lists.wrapping_add(1);
+    }
+
+    /// The list is complete: Pods that were not applied since it began are gone. Where a list was not completed, the next one
+    /// begins as if there had been none.
+    pub fn end_list(&mut self) {
+        let untold = self.pods.iter().filter(|(_, counted)| counted.told != self.lists);
+        let gone: Vec<_> =
+            untold.map(|(_, CountedPod { pod, .. })| (pod.namespace.clone(), pod.name.clone())).collect();
+        for (namespace, name) in gone {
             self.delete_pod(&namespace, &name);
         }
         self.texts.sweep();
@@ -148,16 +153,9 @@ impl PodIndex {
         }
     }
 
-    /// These are all Namespaces.
-    pub fn reset_namespaces(&mut self, namespaces: impl IntoIterator<Item = (String, Labels)>) {
-        let namespaces: HashMap<String, Labels> = namespaces.into_iter().collect();
-        let known = self.namespaces.keys().filter(|name| !namespaces.contains_key(*name));
-        for gone in known.cloned().collect::<Vec<_>>() {
-            self.delete_namespace(&gone);
-        }
-        for (name, labels) in namespaces {
-            self.apply_namespace(&name, labels);
-        }
+    /// The names of all Namespaces that are known.
+    pub fn namespaces(&self) -> impl Iterator<Item = &String> {
+        self.namespaces.keys()
     }
 
     /// How many Pods stand how with a set.
@@ -176,7 +174,7 @@ impl PodIndex {
     pub fn pods_of(&self, set: &str) -> impl Iterator<Item = (&ObservedPod, Standing)> {
         let keys = self.sets.get(set).into_iter().flat_map(|set| &set.pods);
         keys.filter_map(move |key| {
-            let CountedPod { pod, standings } = self.pods.get(*key)?;
+            let CountedPod { pod, standings, .. } = self.pods.get(*key)?;
             let position = pod.injected.iter().position(|injected| &*injected.name == set)?;
             Some((pod, standings[position]))
         })
@@ -212,7 +210,7 @@ impl PodIndex {
     /// Counts a Pod for the sets that it names.
     fn count(&mut self, key: usize) {
         let Self { pods, namespaces, sets, changed, .. } = self;
-        let CountedPod { pod, standings } = &mut pods[key];
+        let CountedPod { pod, standings, .. } = &mut pods[key];
         let namespace = namespaces.get(&*pod.namespace);
         let counted = pod.injected.iter().map(|injected| {
             let set = sets.entry(injected.name.clone()).or_default();
@@ -230,7 +228,7 @@ impl PodIndex {
     /// Takes a Pod out of all counts.
     fn discount(&mut self, key: usize) {
         let Self { pods, sets, changed, .. } = self;
-        let CountedPod { pod, standings } = &mut pods[key];
+        let CountedPod { pod, standings, .. } = &mut pods[key];
         for (injected, standing) in pod.injected.iter().zip(standings) {
             let Some(set) = sets.get_mut(&injected.name) else { continue };
             set.pods.remove(&key);
@@ -248,7 +246,7 @@ impl PodIndex {
     fn recount(&mut self, keys: &[usize], only: Option<&Text>) {
         let Self { pods, namespaces, sets, changed, .. } = self;
         for key in keys {
-            let CountedPod { pod, standings } = &mut pods[*key];
+            let CountedPod { pod, standings, .. } = &mut pods[*key];
             let namespace = namespaces.get(&*pod.namespace);
             for (injected, standing) in pod.injected.iter().zip(standings) {
                 if only.is_some_and(|only| *only != injected.name) {

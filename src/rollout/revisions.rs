@@ -81,12 +81,20 @@ impl RevisionIndex {
         Some(revision)
     }
 
-    /// These are all revisions.
-    pub fn reset(&mut self, revisions: impl IntoIterator<Item = KeptRevision>) {
-        *self = Self::default();
-        for revision in revisions {
-            self.apply(revision);
-        }
+    /// The revision of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&KeptRevision> {
+        self.by_name.get(name)
+    }
+
+    /// The names of all revisions.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        self.by_name.keys()
+    }
+
+    /// What has the names that were taken may be gone.
+    pub fn forget_taken(&mut self) {
+        self.taken.clear();
     }
 
     /// A name that no revision can get: something else has it.
@@ -325,7 +333,9 @@ mod tests {
 
     fn index(revisions: &[KeptRevision]) -> RevisionIndex {
         let mut index = RevisionIndex::default();
-        index.reset(revisions.iter().cloned());
+        for revision in revisions {
+            index.apply(revision.clone());
+        }
         index
     }
 
@@ -461,7 +471,7 @@ mod tests {
         assert_eq!((index.of("s").count(), index.of("t").count()), (0, 1));
         assert_eq!((index.delete("s-1").map(|seen| seen.set), index.delete("s-1")), (Some("t".to_owned()), None));
         index.mark_taken("s-1");
-        index.reset([]);
+        index.forget_taken();
         assert!(index.taken.is_empty() && index.by_set.is_empty() && index.by_name.is_empty());
     }
 }

@@ -103,6 +103,13 @@ impl ObservedSet {
             usable: usable.and_then(UsableSet::of),
         }
     }
+
+    /// Whether this is the same object in the same version.
+    #[must_use]
+    pub fn is_same_version_as(&self, other: &Self) -> bool {
+        !self.resource_version.is_empty()
+            && (&self.uid, &self.resource_version) == (&other.uid, &other.resource_version)
+    }
 }
 
 impl UsableSet {

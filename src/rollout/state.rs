@@ -19,6 +19,15 @@ pub struct State {
     pods: PodIndex,
     revisions: RevisionIndex,
     clashes: Clashes,
+    unlisted: Unlisted,
+}
+
+/// Names of what was known when a list began and was not told since: gone, once the list is complete.
+#[derive(Debug, Default)]
+struct Unlisted {
+    sets: BTreeSet<String>,
+    namespaces: BTreeSet<String>,
+    revisions: BTreeSet<String>,
 }
 
 impl State {
@@ -46,40 +55,50 @@ impl State {
         Some((Arc::clone(set), plan(set, &self.pods, &self.revisions, &self.clashes, now)))
     }
 
-    /// SidecarSets changed.
+    /// SidecarSets changed. Those that a list has as they are known are left alone.
     pub fn sets_event(&mut self, event: Event<Arc<ObservedSet>>) -> BTreeSet<String> {
         let mut touched = BTreeSet::new();
         match event {
+            Event::Begin => self.unlisted.sets = self.sets.keys().cloned().collect(),
+            Event::Item(set) => {
+                self.unlisted.sets.remove(&set.name);
+                if !self.sets.get(&set.name).is_some_and(|known| known.is_same_version_as(&set)) {
+                    touched.insert(set.name.clone());
+                    touched.extend(self.apply_set(set));
+                }
+            }
+            Event::End => {
+                for name in std::mem::take(&mut self.unlisted.sets) {
+                    touched.extend(self.delete_set(&name));
+                }
+            }
             Event::Applied(set) => {
                 touched.insert(set.name.clone());
                 touched.extend(self.apply_set(set));
             }
             Event::Deleted(set) => touched.extend(self.delete_set(&set.name)),
-            Event::Reset(sets) => {
-                let names: BTreeSet<&String> = sets.iter().map(|set| &set.name).collect();
-                let gone: Vec<String> = self.sets.keys().filter(|name| !names.contains(name)).cloned().collect();
-                for name in &gone {
-                    touched.extend(self.delete_set(name));
-                }
-                touched.extend(names.into_iter().cloned());
-                for set in sets {
-                    touched.extend(self.apply_set(set));
-                }
-            }
         }
         self.with_changed_counts(touched)
     }
 
-    /// Pods changed.
+    /// Pods changed. What a list changes is told when it is complete.
     pub fn pods_event(&mut self, event: Event<WatchedPod>) -> BTreeSet<String> {
         match event {
+            Event::Begin => {
+                self.pods.begin_list();
+                return BTreeSet::new();
+            }
+            Event::Item(pod) => {
+                self.pods.apply_pod(&pod);
+                return BTreeSet::new();
+            }
+            Event::End => self.pods.end_list(),
             Event::Applied(pod) => self.pods.apply_pod(&pod),
             Event::Deleted(pod) => {
                 let metadata = kube::Resource::meta(&pod);
                 let text = |text: &Option<String>| text.clone().unwrap_or_default();
                 self.pods.delete_pod(&text(&metadata.namespace), &text(&metadata.name));
             }
-            Event::Reset(pods) => self.pods.reset_pods(pods),
         }
         self.with_changed_counts(BTreeSet::new())
     }
@@ -87,30 +106,48 @@ impl State {
     /// Namespaces changed: their names and labels.
     pub fn namespaces_event(&mut self, event: Event<(String, Labels)>) -> BTreeSet<String> {
         match event {
+            Event::Begin => self.unlisted.namespaces = self.pods.namespaces().cloned().collect(),
+            Event::Item((name, labels)) => {
+                self.unlisted.namespaces.remove(&name);
+                self.pods.apply_namespace(&name, labels);
+            }
+            Event::End => {
+                for name in std::mem::take(&mut self.unlisted.namespaces) {
+                    self.pods.delete_namespace(&name);
+                }
+            }
             Event::Applied((name, labels)) => self.pods.apply_namespace(&name, labels),
             Event::Deleted((name, _)) => self.pods.delete_namespace(&name),
-            Event::Reset(namespaces) => self.pods.reset_namespaces(namespaces),
         }
         self.with_changed_counts(BTreeSet::new())
     }
 
-    /// `ControllerRevisions` changed.
+    /// `ControllerRevisions` changed. Those that a list has as they are known are left alone, and so are those that were written
+    /// here since it began.
     pub fn revisions_event(&mut self, event: Event<KeptRevision>) -> BTreeSet<String> {
-        let touched: BTreeSet<String> = match event {
+        let mut touched = BTreeSet::new();
+        match event {
+            Event::Begin => self.unlisted.revisions = self.revisions.names().cloned().collect(),
+            Event::Item(revision) => {
+                self.unlisted.revisions.remove(&revision.name);
+                if self.revisions.get(&revision.name) != Some(&revision) {
+                    touched = self.apply_revision(revision);
+                }
+            }
+            Event::End => {
+                let gone = std::mem::take(&mut self.unlisted.revisions);
+                touched = gone.iter().filter_map(|name| self.revisions.delete(name)).map(|gone| gone.set).collect();
+                self.revisions.forget_taken();
+            }
             Event::Applied(revision) => {
-                let touched = revision.set.clone();
-                let before = self.revisions.apply(revision);
-                before.map(|before| before.set).into_iter().chain([touched]).collect()
+                self.unlisted.revisions.remove(&revision.name);
+                touched = self.apply_revision(revision);
             }
             Event::Deleted(revision) => {
                 self.revisions.delete(&revision.name);
-                BTreeSet::from([revision.set])
+                touched.insert(revision.set);
             }
-            Event::Reset(revisions) => {
-                self.revisions.reset(revisions);
-                self.sets.keys().cloned().collect()
-            }
-        };
+        }
         for set in &touched {
             self.apply_rules(set);
         }
@@ -120,6 +157,13 @@ impl State {
     /// This name cannot be given to a revision: something else has it.
     pub fn mark_taken(&mut self, revision: &str) {
         self.revisions.mark_taken(revision);
+    }
+
+    /// Returns the sets that it belongs or belonged to.
+    fn apply_revision(&mut self, revision: KeptRevision) -> BTreeSet<String> {
+        let set = revision.set.clone();
+        let before = self.revisions.apply(revision);
+        before.map(|before| before.set).into_iter().chain([set]).collect()
     }
 
     /// Returns the sets whose clashes may have changed.
@@ -176,10 +220,15 @@ mod tests {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
 
+    /// The sets that a list of these objects touches.
+    fn listed<K, const N: usize>(objects: [K; N], tell: impl FnMut(Event<K>) -> BTreeSet<String>) -> BTreeSet<String> {
+        Event::list(objects).flat_map(tell).collect()
+    }
+
     fn state() -> State {
         let mut state = State::default();
         let sets = ["a", "b"].map(|name| observed(name, &spec(name)));
-        assert_eq!(state.sets_event(Event::Reset(sets.to_vec())), names(&["a", "b"]));
+        assert_eq!(listed(sets, |event| state.sets_event(event)), names(&["a", "b"]));
         state
     }
 
@@ -193,7 +242,8 @@ mod tests {
         assert_eq!(state.pods_event(Event::Applied(pod("p", "a"))), names(&["a"]));
         assert_eq!(state.pods_event(Event::Applied(pod("p", "a"))), names(&[]));
         assert_eq!(state.pods_event(Event::Applied(pod("q", "of-no-set"))), names(&[]));
-        assert_eq!(state.namespaces_event(Event::Reset(vec![("default".to_owned(), Labels::new())])), names(&[]));
+        let namespace = ("default".to_owned(), Labels::new());
+        assert_eq!(listed([namespace], |event| state.namespaces_event(event)), names(&[]));
         assert_eq!(state.pods_event(Event::Deleted(pod("p", "a"))), names(&["a"]));
         assert_eq!(state.sets_event(Event::Applied(observed("b", &spec("b")))), names(&["b"]));
         assert_eq!(state.sets_event(Event::Deleted(observed("b", &spec("b")))), names(&[]));
@@ -203,7 +253,7 @@ mod tests {
     #[test]
     fn a_set_that_becomes_unusable_counts_nothing_and_others_go_on() {
         let mut state = state();
-        state.pods_event(Event::Reset(vec![pod("p", "a"), pod("q", "b")]));
+        listed([pod("p", "a"), pod("q", "b")], |event| state.pods_event(event));
         let broken = observed("a", &json!({"selector": {}}));
         assert_eq!(state.sets_event(Event::Applied(broken)), names(&["a"]));
         assert_eq!((state.pods().counts("a").matched, state.pods().counts("b").matched), (0, 1));
@@ -276,10 +326,46 @@ mod tests {
     #[test]
     fn sets_that_a_list_lacks_are_gone() {
         let mut state = state();
-        state.pods_event(Event::Reset(vec![pod("p", "a")]));
-        assert_eq!(state.sets_event(Event::Reset(vec![observed("b", &spec("b"))])), names(&["b"]));
+        listed([pod("p", "a")], |event| state.pods_event(event));
+        let touched = listed([observed("b", &spec("b"))], |event| state.sets_event(event));
+        assert_eq!(touched, names(&[]), "what is listed as it is known is left alone");
         assert!(state.plan("a", Timestamp::UNIX_EPOCH).is_none());
         assert_eq!(state.pods().counts("a").matched, 0);
+    }
+
+    #[test]
+    fn a_list_that_breaks_off_takes_nothing_away() {
+        let mut state = state();
+        listed([pod("p", "a"), pod("q", "b")], |event| state.pods_event(event));
+        listed([("default".to_owned(), Labels::new())], |event| state.namespaces_event(event));
+        listed([kept("a")], |event| state.revisions_event(event));
+        for _ in 0..2 {
+            state.sets_event(Event::Begin);
+            state.sets_event(Event::Item(observed("b", &spec("b"))));
+            state.pods_event(Event::Begin);
+            state.pods_event(Event::Item(pod("q", "b")));
+            state.namespaces_event(Event::Begin);
+            state.revisions_event(Event::Begin);
+            assert_eq!(state.sets().collect::<Vec<_>>(), ["a", "b"]);
+            assert_eq!(["a", "b"].map(|set| state.pods().counts(set).matched), [1, 1]);
+            assert_eq!((state.pods().namespaces().count(), state.revisions.of("a").count()), (1, 1));
+        }
+        assert_eq!(state.pods_event(Event::End), names(&["a"]));
+        assert_eq!(state.pods().counts("a").matched, 0);
+        assert_eq!(state.revisions_event(Event::End), names(&["a"]));
+        state.namespaces_event(Event::End);
+        assert_eq!((state.pods().namespaces().count(), state.revisions.of("a").count()), (0, 0));
+        state.sets_event(Event::End);
+        assert_eq!(state.sets().collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
+    fn a_revision_that_was_written_while_a_list_is_under_way_stays() {
+        let mut state = state();
+        state.revisions_event(Event::Begin);
+        state.revisions_event(Event::Applied(kept("a")));
+        assert_eq!(state.revisions_event(Event::End), names(&[]));
+        assert_eq!(state.revisions.of("a").count(), 1);
     }
 
     #[test]
@@ -298,17 +384,16 @@ mod tests {
                 .annotation("kruise.io/sidecarset-working-hotupgrade-container", r#"{"c":"c-1"}"#)
                 .watched()
         };
-        let pods =
-            || Event::Reset(vec![pod("z", "evil:1"), pod("forged", "evil:1"), pod("p", "empty:1"), pod("q", "i:0")]);
+        let pods = || [pod("z", "evil:1"), pod("forged", "evil:1"), pod("p", "empty:1"), pod("q", "i:0")];
         let images = Arc::new(Images::of(&serde_json::from_value(hot("i:0")).unwrap()));
-        let revision = || Event::Reset(vec![KeptRevision { images: Arc::clone(&images), ..kept("a") }]);
+        let revision = || Event::Applied(KeptRevision { images: Arc::clone(&images), ..kept("a") });
         let mut of_each_order = Vec::new();
         for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
             let mut state = State::default();
             for step in order {
                 match step {
                     0 => _ = state.sets_event(set()),
-                    1 => _ = state.pods_event(pods()),
+                    1 => _ = listed(pods(), |event| state.pods_event(event)),
                     _ => _ = state.revisions_event(revision()),
                 }
             }
@@ -350,6 +435,8 @@ mod tests {
         assert_eq!(state.revisions_event(Event::Applied(kept("b"))), names(&["a", "b"]));
         assert_eq!(state.revisions_event(Event::Deleted(kept("b"))), names(&["b"]));
         assert_eq!(state.revisions_event(Event::Applied(kept("gone"))), names(&[]));
-        assert_eq!(state.revisions_event(Event::Reset(Vec::new())), names(&["a", "b"]));
+        state.revisions_event(Event::Applied(kept("a")));
+        assert_eq!(listed([kept("a")], |event| state.revisions_event(event)), names(&[]));
+        assert_eq!(listed([], |event| state.revisions_event(event)), names(&["a"]));
     }
 }

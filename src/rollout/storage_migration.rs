@@ -2,12 +2,11 @@
 //! may drop v1alpha1.
 
 use crate::api::sidecarset::SidecarSet;
-use crate::cluster::{self, Event, Outcome, Term, WorkQueue, WriteError, Written, apply, describe, queue};
+use crate::cluster::{Feeds, Outcome, Slice, Term, WorkQueue, WriteError, Written, apply, describe, queue};
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{PatchOperation, ReplaceOperation};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ApiResource, DynamicObject, ListParams};
-use kube::runtime::watcher;
 use kube::{Api, Client, CustomResourceExt};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -62,25 +61,29 @@ pub fn wanted(crd: &CustomResourceDefinition) -> Option<&str> {
     (stored.contains(storage) && stored.len() > 1).then_some(storage)
 }
 
-/// Watches the CRD while this term lasts, and migrates whenever that is wanted. Needs `list` and `watch` on
-/// `customresourcedefinitions` and `patch` on their status, `list` and `patch` on `sidecarsets`.
-pub async fn run(client: Client, term: Term) {
+/// The CRD as a term follows it.
+pub struct WatchedCrd {
+    seen: Arc<Mutex<Seen>>,
+    /// Whether it changed.
+    work: WorkQueue<()>,
+}
+
+/// Follows the CRD for a term that begins.
+pub fn subscribe(feeds: &mut Feeds) -> WatchedCrd {
     let work = WorkQueue::new();
     let seen = Arc::new(Mutex::new(Seen { crd: None, since: Instant::now() }));
-    let name = SidecarSet::crd_name();
-    let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let (_watch, task) = cluster::watch(name, Api::all(client.clone()), only, {
-        let (seen, work) = (seen.clone(), work.clone());
-        move |event| {
-            let crd = match event {
-                Event::Reset(crds) => crds.into_iter().next(),
-                Event::Applied(crd) => Some(crd),
-                Event::Deleted(_) => None,
-            };
-            *seen.lock().unwrap_or_else(PoisonError::into_inner) = Seen { crd, since: Instant::now() };
-            work.add(());
-        }
+    let (name, told) = (SidecarSet::crd_name(), WatchedCrd { seen: seen.clone(), work: work.clone() });
+    feeds.subscribe_one(Slice::all::<CustomResourceDefinition>(name), name, move |crd| {
+        *seen.lock().unwrap_or_else(PoisonError::into_inner) = Seen { crd, since: Instant::now() };
+        work.add(());
     });
+    told
+}
+
+/// Migrates whenever that is wanted, until the term ends. Needs `list` and `watch` on `customresourcedefinitions` and `patch` on
+/// their status, `list` and `patch` on `sidecarsets`.
+pub async fn run(client: Client, term: Term, crd: WatchedCrd) {
+    let WatchedCrd { seen, work } = crd;
     let handle = {
         let term = term.clone();
         move |()| {
@@ -91,7 +94,6 @@ pub async fn run(client: Client, term: Term) {
     let never = CancellationToken::new();
     tokio::select! {
         () = term.ended() => {}
-        () = task => {}
         () = queue::run(&work, 1, &never, handle) => {}
     }
 }

@@ -110,7 +110,7 @@ impl Controller {
 
     /// SidecarGenerators changed.
     pub fn generators_event(&self, event: Event<Arc<ObservedGenerator>>) {
-        let may_be_gone = !matches!(event, Event::Applied(_));
+        let may_be_gone = matches!(event, Event::End | Event::Deleted(_));
         let mut known = self.shared.lock();
         let touched = known.state.generators_event(event);
         if may_be_gone {

@@ -1,5 +1,6 @@
 //! The Sidecars of a namespace: by name, and by what they select, for two that select the same Pods are in conflict.
 
+use super::generator::Key;
 use super::sidecar::{ObservedSidecar, Selects};
 use crate::istio::sidecar::WorkloadSelector;
 use crate::istio::sidecar::overlap::{Overlap, overlap};
@@ -32,6 +33,11 @@ impl Neighbours {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<ObservedSidecar>> {
         self.by_name.get(name)
+    }
+
+    /// Their keys.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.by_name.values().map(|sidecar| &sidecar.key)
     }
 
     /// Their names.

@@ -21,6 +21,14 @@ pub struct State {
     reselected: BTreeSet<String>,
     /// How often a Sidecar may have been told to be gone.
     gone: u64,
+    unlisted: Unlisted,
+}
+
+/// Keys of what was known when a list began and was not told since: gone, once the list is complete.
+#[derive(Debug, Default)]
+struct Unlisted {
+    generators: BTreeSet<Key>,
+    sidecars: BTreeSet<Key>,
 }
 
 impl State {
@@ -81,52 +89,51 @@ impl State {
     /// SidecarGenerators changed. Those that are told again as they are known are left alone: so are our own writes.
     pub fn generators_event(&mut self, event: Event<Arc<ObservedGenerator>>) -> Vec<Key> {
         match event {
-            Event::Applied(generator) => self.apply_generator(generator).into_iter().collect(),
-            Event::Deleted(generator) => {
-                self.delete_generator(&generator.key);
-                Vec::new()
+            Event::Begin => self.unlisted.generators = self.generators.keys().cloned().collect(),
+            Event::Item(generator) => {
+                self.unlisted.generators.remove(&generator.key);
+                return self.apply_generator(generator).into_iter().collect();
             }
-            Event::Reset(generators) => {
-                let present: BTreeSet<&Key> = generators.iter().map(|generator| &generator.key).collect();
-                let gone: Vec<Key> = self.generators.keys().filter(|key| !present.contains(key)).cloned().collect();
-                for key in &gone {
-                    self.delete_generator(key);
+            Event::End => {
+                for key in std::mem::take(&mut self.unlisted.generators) {
+                    self.delete_generator(&key);
                 }
-                generators.into_iter().filter_map(|generator| self.apply_generator(generator)).collect()
             }
+            Event::Applied(generator) => return self.apply_generator(generator).into_iter().collect(),
+            Event::Deleted(generator) => self.delete_generator(&generator.key),
         }
+        Vec::new()
     }
 
-    /// Sidecars changed.
+    /// Sidecars changed. Those that are told again as they are known are left alone.
     pub fn sidecars_event(&mut self, event: Event<Arc<ObservedSidecar>>) -> Vec<Key> {
-        match event {
-            Event::Applied(sidecar) => {
-                let key = sidecar.key.clone();
-                if self.sidecar(&key).is_some_and(|known| known.resource_version == sidecar.resource_version) {
-                    return Vec::new();
-                }
-                self.apply_sidecar(sidecar);
-                vec![key]
+        let touched = match event {
+            Event::Begin => {
+                // As of a moment before this: what the list lacks may be what was made since.
+                self.gone += 1;
+                let keys = self.sidecars.values().flat_map(Neighbours::keys);
+                self.unlisted.sidecars = keys.cloned().collect();
+                Vec::new()
             }
+            Event::Item(sidecar) => {
+                self.unlisted.sidecars.remove(&sidecar.key);
+                self.apply_new_sidecar(sidecar)
+            }
+            Event::End => {
+                let gone: Vec<Key> = std::mem::take(&mut self.unlisted.sidecars).into_iter().collect();
+                for key in &gone {
+                    self.delete_sidecar(key);
+                }
+                gone
+            }
+            Event::Applied(sidecar) => self.apply_new_sidecar(sidecar),
             Event::Deleted(sidecar) => {
                 self.gone += 1;
                 self.delete_sidecar(&sidecar.key);
                 vec![sidecar.key.clone()]
             }
-            Event::Reset(sidecars) => {
-                self.gone += 1;
-                let mut namespaces: HashMap<String, Neighbours> = HashMap::new();
-                for sidecar in sidecars {
-                    namespaces.entry(sidecar.key.namespace.clone()).or_default().apply(sidecar);
-                }
-                self.sidecars = namespaces;
-                self.reselected.clear();
-                self.generators.keys().cloned().collect()
-            }
-        }
-        .into_iter()
-        .filter(|key| self.generators.contains_key(key))
-        .collect()
+        };
+        touched.into_iter().filter(|key| self.generators.contains_key(key)).collect()
     }
 
     /// A SidecarGenerator was written as it was at this resourceVersion, and this came of it. The watch tells of it, too, but later,
@@ -194,6 +201,16 @@ impl State {
         }
     }
 
+    /// Returns its key, unless it is known in this version.
+    fn apply_new_sidecar(&mut self, sidecar: Arc<ObservedSidecar>) -> Vec<Key> {
+        let key = sidecar.key.clone();
+        if self.sidecar(&key).is_some_and(|known| known.resource_version == sidecar.resource_version) {
+            return Vec::new();
+        }
+        self.apply_sidecar(sidecar);
+        vec![key]
+    }
+
     fn delete_sidecar(&mut self, key: &Key) {
         let Some(neighbours) = self.sidecars.get_mut(&key.namespace) else { return };
         if neighbours.delete(&key.name) {
@@ -224,12 +241,15 @@ mod tests {
         Arc::new(ObservedSidecar::read(object))
     }
 
+    /// What a list of these objects touches.
+    fn listed<K, const N: usize>(objects: [K; N], tell: impl FnMut(Event<K>) -> Vec<Key>) -> Vec<Key> {
+        Event::list(objects).flat_map(tell).collect()
+    }
+
     fn state() -> State {
         let mut state = State::default();
-        assert_eq!(
-            names(&state.generators_event(Event::Reset(vec![seen("a", 1, "1"), seen("b", 1, "2")]))),
-            ["a", "b"]
-        );
+        let touched = listed([seen("a", 1, "1"), seen("b", 1, "2")], |event| state.generators_event(event));
+        assert_eq!(names(&touched), ["a", "b"]);
         state
     }
 
@@ -247,8 +267,41 @@ mod tests {
         assert_eq!(names(&state.sidecars_event(Event::Applied(selecting("other", 1, &json!({}))))), [""; 0]);
         assert_eq!(names(&state.sidecars_event(Event::Deleted(selecting("b", 1, &json!({}))))), ["b"]);
         assert_eq!(names(&state.generators_event(Event::Deleted(seen("b", 1, "2")))), [""; 0]);
-        assert_eq!(names(&state.generators_event(Event::Reset(vec![seen("a", 2, "1"), seen("c", 1, "3")]))), ["c"]);
+        let touched = listed([seen("a", 2, "1"), seen("c", 1, "3")], |event| state.generators_event(event));
+        assert_eq!(names(&touched), ["c"]);
         assert_eq!(state.keys().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["a", "c"]);
+    }
+
+    #[test]
+    fn a_list_touches_what_is_new_or_gone_and_one_that_breaks_off_takes_nothing_away() {
+        let mut state = state();
+        let sidecar = |name: &str, version| selecting(name, version, &json!({}));
+        listed([sidecar("a", 1), sidecar("b", 1)], |event| state.sidecars_event(event));
+        for _ in 0..2 {
+            state.sidecars_event(Event::Begin);
+            state.generators_event(Event::Begin);
+            assert!(state.sidecars_event(Event::Item(sidecar("a", 1))).is_empty());
+            assert_eq!(state.neighbours("default").map(|neighbours| neighbours.names().count()), Some(2));
+            assert_eq!(state.keys().count(), 2);
+        }
+        assert_eq!(names(&state.sidecars_event(Event::End)), ["b"]);
+        assert_eq!(names(&listed([sidecar("a", 2)], |event| state.sidecars_event(event))), ["a"]);
+        state.generators_event(Event::End);
+        assert_eq!(state.keys().count(), 0);
+    }
+
+    #[test]
+    fn a_sidecar_that_was_made_before_a_list_and_is_not_in_it_is_not_believed() {
+        let mut state = state();
+        let made = || ObservedSidecar::clone(&selecting("a", 1, &json!({})));
+        let key = Key { namespace: "default".to_owned(), name: "a".to_owned() };
+        let gone = state.gone();
+        state.sidecars_event(Event::Begin);
+        state.made_sidecar(gone, made());
+        assert!(state.sidecar(&key).is_none(), "it may be gone again");
+        state.made_sidecar(state.gone(), made());
+        state.sidecars_event(Event::End);
+        assert!(state.sidecar(&key).is_some(), "it was made after the list");
     }
 
     #[test]

@@ -32,7 +32,9 @@ fn answer(number: usize) -> String {
 fn a_large_answer_takes_about_as_much_as_its_text() {
     let (mut state, mut fetched) = (State::default(), 0_i64);
     let measured = allocation_counter::measure(|| {
-        state.generators_event(Event::Reset((0..GENERATORS).map(|number| Arc::new(generator(number))).collect()));
+        for number in 0..GENERATORS {
+            state.generators_event(Event::Applied(Arc::new(generator(number))));
+        }
         for number in 0..GENERATORS {
             let (text, generator) = (answer(number), generator(number));
             fetched += i64::try_from(text.len()).expect("small");

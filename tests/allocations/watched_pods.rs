@@ -5,8 +5,15 @@
 #[path = "../../benches/pods/mod.rs"]
 mod pods;
 
+use k8s_openapi::api::core::v1::Pod;
+use kube::Client;
+use kube::client::Body;
+use outrigger::cluster::{Event, Feeds, Slice};
 use outrigger::rollout::{PodIndex, WatchedPod};
 use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::future::pending;
+use std::sync::{Arc, LazyLock, Mutex};
 
 const PODS: u32 = 10_000;
 /// Bytes on the heap.
@@ -17,12 +24,91 @@ fn a_typical_injected_pod_takes_at_most_1500_bytes() {
     let watched = pods::watched(10_000);
     let mut index = PodIndex::default();
     pods::apply(&mut index, &pods::set(1));
-    let measured = allocation_counter::measure(|| index.reset_pods(&watched));
+    let measured = allocation_counter::measure(|| pods::list(&mut index, &watched));
     let counts = index.counts(pods::SET);
     assert_eq!((counts.matched, counts.updated), (10_000, 10_000));
     let each = measured.bytes_current / i64::from(PODS);
     assert!((300..=LARGEST).contains(&each), "{each} bytes");
     println!("{each} bytes a Pod");
+}
+
+/// Pods in one answer of the API server.
+const PAGE: usize = 200;
+
+/// The Pod of this number, as JSON: made of another one, as that takes less time.
+fn pod_text(number: usize) -> String {
+    static TEXT: LazyLock<String> = LazyLock::new(|| pods::pod(77_777).to_string());
+    TEXT.replace("77777", &format!("{number:05}"))
+}
+
+/// An API server with so many Pods, that is asked for pages of them and answers no watch.
+fn listed(number: usize) -> Client {
+    let answer = move |request: http::Request<Body>| {
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        async move {
+            if query.contains("watch=true") {
+                return pending().await;
+            }
+            let next = query.split('&').find_map(|part| part.strip_prefix("continue=")?.parse().ok());
+            let first: usize = next.unwrap_or_default();
+            let last = number.min(first + PAGE);
+            let items: Vec<String> = (first..last).map(pod_text).collect();
+            let next = if last < number { last.to_string() } else { String::new() };
+            let items = items.join(",");
+            let text = format!(r#"{{"metadata":{{"resourceVersion":"1","continue":"{next}"}},"items":[{items}]}}"#);
+            Ok::<_, Infallible>(http::Response::new(Body::from(text.into_bytes())))
+        }
+    };
+    Client::new(tower::service_fn(answer), "default")
+}
+
+/// How much a first list of so many Pods takes beyond what is kept of them, at its peak.
+fn peak_of_a_list(number: usize) -> i64 {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let (index, watched) = (Arc::new(Mutex::new(PodIndex::default())), Arc::new(Mutex::new(0)));
+    pods::apply(&mut index.lock().expect("the lock"), &pods::set(1));
+    let (fed, counted) = (index.clone(), watched.clone());
+    let measured = allocation_counter::measure(|| {
+        runtime.block_on(async {
+            let mut feeds = Feeds::new(listed(number));
+            let pods = Slice::all::<Pod>("pods").page_size(u32::try_from(PAGE).expect("small"));
+            let watch = feeds.subscribe(pods, move |event: Event<WatchedPod>| {
+                let mut index = fed.lock().expect("the lock");
+                match event {
+                    Event::Begin => index.begin_list(),
+                    Event::Item(pod) => {
+                        index.apply_pod(&pod);
+                        *counted.lock().expect("the lock") += 1;
+                    }
+                    Event::End => index.end_list(),
+                    Event::Applied(_) | Event::Deleted(_) => {}
+                }
+            });
+            tokio::select! {
+                () = watch.synced() => {}
+                () = feeds.run() => {}
+            }
+        });
+    });
+    assert_eq!((index.lock().expect("the lock").pods(), *watched.lock().expect("the lock")), (number, number));
+    // The index alone, which grows by doubling.
+    let mut alone = PodIndex::default();
+    pods::apply(&mut alone, &pods::set(1));
+    let texts: Vec<String> = (0..number).map(pod_text).collect();
+    let kept = allocation_counter::measure(|| {
+        for text in &texts {
+            alone.apply_pod(&serde_json::from_str(text).expect("a Pod"));
+        }
+    });
+    i64::try_from(measured.bytes_max).expect("small") - i64::try_from(kept.bytes_max).expect("small")
+}
+
+#[test]
+fn the_peak_of_a_list_grows_with_its_pages_and_not_with_the_list() {
+    let page: usize = (0..PAGE).map(|number| pod_text(number).len()).sum();
+    let (few, many) = (peak_of_a_list(400), peak_of_a_list(4_000));
+    println!("a page has {page} bytes; beyond what is kept, 400 Pods take {few} and 4,000 {many}");
+    assert!(many <= 8 * i64::try_from(page).expect("small"), "{many} of pages of {page} bytes");
 }
 
 /// A Pod whose author wants it to take much.
@@ -109,7 +195,7 @@ fn a_pod_takes_a_bounded_amount_whatever_its_author_wrote() {
             });
             let emptied = allocation_counter::measure(|| {
                 deleted = index.pods();
-                index.reset_pods(Vec::<WatchedPod>::new());
+                pods::list(&mut index, &[]);
             });
             let each = measured.bytes_current / i64::from(HOSTILE);
             println!("{kind}, {size}: {each} bytes a Pod");

@@ -25,6 +25,7 @@ mod stored;
 mod validation;
 mod verification;
 mod walk;
+mod watches;
 mod web;
 
 use outrigger_testbed::{Parts, Suite, tests};
@@ -62,6 +63,8 @@ fn main() -> ExitCode {
         apart(Parts::ApiOnly):
         replicas::an_api_server_that_restarts_is_not_missed,
         replicas::a_follower_is_in_step_seconds_after_an_outage,
+        replicas::a_replica_that_drains_injects_a_set_that_is_new,
+        watches::each_kind_and_slice_is_watched_once,
         bad_input::what_is_stored_and_cannot_be_used_stops_nothing,
         bad_input::sidecarsets_may_be_installed_later_and_removed,
         stored::what_pods_would_be_refused_for_is_not_injected,

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
@@ -156,5 +157,34 @@ pub async fn a_follower_is_in_step_seconds_after_an_outage(case: Case<()>) -> Re
         "after an outage of {outage} s: injected after {injected:.1?}, all in step after {in_step:.1?}; last {behind}"
     );
     ensure!(in_step < Duration::from_secs(5), "it took {in_step:?}: {behind}");
+    Ok(())
+}
+
+/// A replica that was told to end leads no more. As long as it answers, it hears of what is new.
+pub async fn a_replica_that_drains_injects_a_set_that_is_new(case: Case<()>) -> Result<()> {
+    let kubeconfig = install(&case.plane).await?;
+    let certificates = Certificates::new()?;
+    let start = Start { args: certificates.arguments(), shutdown_delay: 60, ..Start::with(&kubeconfig) };
+    let mut outrigger = Outrigger::serving(&case.plane, start).await?;
+    let target = Target::new(([127, 0, 0, 1], outrigger.webhook).into(), &certificates.ca)?;
+    ensure!(!injects(&target, "everywhere").await?);
+
+    outrigger.process().signal("TERM")?;
+    outrigger.not_ready().await?;
+    let leases = Api::<Lease>::namespaced(case.plane.client(), "outrigger-system");
+    wait_for("the Lease to be given back", PATIENCE / 4, async || {
+        let holder = leases.get("outrigger").await?.spec.context("no spec")?.holder_identity;
+        ensure!(holder.as_deref().unwrap_or_default().is_empty(), "{holder:?} leads");
+        Ok(Some(()))
+    })
+    .await?;
+    case.plane.apply(SIDECARSET).await?;
+    wait_for("the new set to be injected", PATIENCE / 4, async || {
+        Ok(injects(&target, "everywhere").await?.then_some(()))
+    })
+    .await?;
+    ensure!(outrigger.process().exited()?.is_none(), "it still drains");
+    outrigger.process().signal("TERM")?;
+    outrigger.process().ended(PATIENCE).await?;
     Ok(())
 }

@@ -9,7 +9,6 @@ use jiff::Timestamp;
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, PatchOperation};
 use k8s_openapi::api::core::v1::Secret;
-use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 use rustls::pki_types::CertificateDer;
 use serde_json::json;
@@ -21,7 +20,7 @@ use super::super::registration::{Published, Registration};
 use super::content::Unusable;
 use super::plan::{self, Leaf, Memory, Plan, Step, Stored};
 use super::{Authority, AuthorityError, Content, SECRET, Times};
-use crate::cluster::{self, Event, Term, Watch, WriteError, Written};
+use crate::cluster::{self, Feeds, Slice, Term, Watch, WriteError, Written};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::Certificate;
 
@@ -122,22 +121,20 @@ impl Keeper {
         }
     }
 
-    /// The watch of the Secret, and what it does; see [`cluster::watch()`]. Whom to trust is registered as it is heard, so that after
-    /// [`Watch::fresh`] it is not older than that.
-    pub fn watch(self: &Arc<Self>) -> (Watch, impl Future<Output = ()> + Send + use<>) {
+    /// Follows the Secret in this namespace. Whom to trust is registered as it is heard, so that after [`Watch::fresh`] it is not
+    /// older than that.
+    pub fn subscribe(self: &Arc<Self>, feeds: &mut Feeds, namespace: &str) -> Watch {
         let keeper = self.clone();
-        let only = watcher::Config::default().fields(&format!("metadata.name={SECRET}"));
-        cluster::watch("secrets", self.api.clone(), only, move |event| {
-            let now = match event {
-                Event::Reset(secrets) => secrets.into_iter().next(),
-                Event::Applied(secret) => Some(secret),
-                Event::Deleted(_) => None,
-            };
-            if let Some(content) = now.as_ref().and_then(|secret| Content::read(secret, Timestamp::now()).ok()) {
-                keeper.register(&content);
-            }
-            keeper.seen.send_replace(now.map_or(Seen::Absent, |secret| Seen::Present(Arc::new(secret))));
-        })
+        feeds.subscribe_one(
+            Slice::all::<Secret>("secrets").in_namespace(namespace),
+            SECRET,
+            move |now: Option<Secret>| {
+                if let Some(content) = now.as_ref().and_then(|secret| Content::read(secret, Timestamp::now()).ok()) {
+                    keeper.register(&content);
+                }
+                keeper.seen.send_replace(now.map_or(Seen::Absent, |secret| Seen::Present(Arc::new(secret))));
+            },
+        )
     }
 
     /// Keeps the CA there and the leaf fresh, for ever.

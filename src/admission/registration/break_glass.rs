@@ -4,11 +4,9 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::core::PartialObjectMeta;
-use kube::runtime::watcher::Config;
-use kube::{Api, Client};
 use tokio::sync::watch;
 
-use crate::cluster::{self, Event, Watch};
+use crate::cluster::{Feeds, Slice, Watch};
 use crate::telemetry::Metrics;
 use crate::telemetry::readiness::CheckResult;
 
@@ -24,21 +22,13 @@ pub struct BreakGlass {
 }
 
 impl BreakGlass {
-    /// Watches the switch in this namespace: spawn the future.
-    pub fn watch(
-        client: Client,
-        namespace: &str,
-        metrics: Arc<Metrics>,
-    ) -> (Self, impl Future<Output = ()> + Send + use<>) {
-        let api = Api::<PartialObjectMeta<ConfigMap>>::namespaced(client, namespace);
-        let only = Config::default().fields(&format!("metadata.name={CONFIG_MAP}"));
+    /// Follows the switch in this namespace.
+    #[must_use]
+    pub fn subscribe(feeds: &mut Feeds, namespace: &str, metrics: Arc<Metrics>) -> Self {
+        let slice = Slice::all::<ConfigMap>(CONFIG_MAP).in_namespace(namespace).metadata_only();
         let (sender, on) = watch::channel(false);
-        let (watch, task) = cluster::watch(CONFIG_MAP, api, only, move |event| {
-            let now = match event {
-                Event::Reset(maps) => !maps.is_empty(),
-                Event::Applied(_) => true,
-                Event::Deleted(_) => false,
-            };
+        let sink = move |map: Option<PartialObjectMeta<ConfigMap>>| {
+            let now = map.is_some();
             let changed = sender.send_if_modified(|on| std::mem::replace(on, now) != now);
             metrics.disabled.set(now.into());
             if changed && now {
@@ -46,14 +36,9 @@ impl BreakGlass {
             } else if changed {
                 tracing::warn!("enabled again: ConfigMap {CONFIG_MAP} is gone, the webhooks are registered");
             }
-        });
-        (Self { on, watch, namespace: namespace.into() }, task)
-    }
-
-    /// The watch of it.
-    #[must_use]
-    pub fn watched(&self) -> Watch {
-        self.watch.clone()
+        };
+        let watch = feeds.subscribe_one(slice, CONFIG_MAP, sink);
+        Self { on, watch, namespace: namespace.into() }
     }
 
     /// Whether webhooks may be registered; `None` while that is not known yet.

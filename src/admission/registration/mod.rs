@@ -22,6 +22,6 @@ pub mod widening;
 pub use break_glass::BreakGlass;
 pub use desired::{CONVERSION_SERVICE, FailurePolicy, Reach, Registration, SERVICE};
 pub use published::{Bundles, Published, keep_in_sync_metric};
-pub use registrar::{Registrar, ScopeMode};
+pub use registrar::{Registrar, ScopeMode, WatchedTargets};
 pub use scope::Scope;
 pub use widening::Widening;

@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::api::PostParams;
 use kube::core::DynamicObject;
-use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -24,7 +23,7 @@ use super::target::Target;
 use crate::admission::Cache;
 use crate::api::keys;
 use crate::cluster::apply::{covers, delete, ensure};
-use crate::cluster::{self, Event, Outcome, OwnWrite, Term, Watch, WorkQueue, WriteError, Written, queue};
+use crate::cluster::{self, Feeds, Outcome, OwnWrite, Slice, Term, Watch, WorkQueue, WriteError, Written, queue};
 use crate::telemetry::Metrics;
 
 /// Keeps the registration as it should be while this replica leads.
@@ -76,6 +75,15 @@ enum RegistrationError {
 /// What was last seen of the objects, `None` of one that is not there. Those that were not listed yet have no entry.
 type Seen = Arc<Mutex<HashMap<Target, Option<DynamicObject>>>>;
 
+/// The objects as a term follows them.
+pub struct WatchedTargets {
+    seen: Seen,
+    /// Those that changed.
+    work: WorkQueue<Target>,
+    /// Those of [`Target::ALL`], in their order.
+    watches: Vec<Watch>,
+}
+
 /// What is remembered of a term.
 struct Memory {
     narrowing: Narrowing,
@@ -108,14 +116,11 @@ struct Desired {
 }
 
 impl Registrar {
-    /// Watches the objects and writes them where they are not as they should be, until the term ends.
+    /// Writes the objects where they are not as they should be, until the term ends.
     ///
     /// All replicas would write the same, but not while one version of outrigger replaces another.
-    pub async fn run(self, term: Term) {
-        self.published.send_replace(Published::default());
-        let (seen, work, ended) = (Seen::default(), WorkQueue::new(), CancellationToken::new());
-        let (watches, tasks): (Vec<_>, Vec<_>) =
-            Target::ALL.iter().map(|target| self.watch(*target, &seen, &work)).unzip();
+    pub async fn run(self, term: Term, targets: WatchedTargets) {
+        let (WatchedTargets { seen, work, watches }, ended) = (targets, CancellationToken::new());
         let handle = {
             let (registrar, term) = (Arc::new(self.clone()), term.clone());
             let seen = seen.clone();
@@ -175,26 +180,22 @@ impl Registrar {
             () = changes => {}
             () = sets => {}
             () = switch => {}
-            _ = futures::future::join_all(tasks) => {}
             () = queue::run(&work, 1, &ended, handle) => {}
         }
     }
 
-    fn watch(
-        &self,
-        target: Target,
-        seen: &Seen,
-        work: &WorkQueue<Target>,
-    ) -> (Watch, impl Future<Output = ()> + use<>) {
+    /// Follows the objects for a term that begins. What the API server was seen to trust in an earlier one is forgotten.
+    pub fn subscribe(&self, feeds: &mut Feeds) -> WatchedTargets {
+        self.published.send_replace(Published::default());
+        let (seen, work) = (Seen::default(), WorkQueue::new());
+        let watches = Target::ALL.iter().map(|target| self.watch(*target, &seen, &work, feeds)).collect();
+        WatchedTargets { seen, work, watches }
+    }
+
+    fn watch(&self, target: Target, seen: &Seen, work: &WorkQueue<Target>, feeds: &mut Feeds) -> Watch {
         let (seen, work, published) = (seen.clone(), work.clone(), self.published.clone());
-        let only = watcher::Config::default().fields(&format!("metadata.name={}", target.name()));
-        cluster::watch(target.name(), target.api(&self.client), only, move |event| {
+        feeds.subscribe_one(Slice::of(target.name(), target.kind()), target.name(), move |now| {
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-            let now = match event {
-                Event::Reset(objects) => objects.into_iter().next(),
-                Event::Applied(object) => Some(object),
-                Event::Deleted(_) => None,
-            };
             let now = now.map(|object| target.typed(object));
             let bundles = now.as_ref().map(Bundles::of);
             published.send_modify(|published| published.saw(target.name(), bundles, Timestamp::now()));

@@ -31,7 +31,7 @@ impl Target {
         }
     }
 
-    fn kind(self) -> ApiResource {
+    pub fn kind(self) -> ApiResource {
         match self {
             Self::Mutating => ApiResource::erase::<MutatingWebhookConfiguration>(&()),
             Self::Validating => ApiResource::erase::<ValidatingWebhookConfiguration>(&()),

@@ -243,6 +243,7 @@ mod tests {
     use super::super::scope::tests::labels;
     use super::*;
     use crate::api::decode;
+    use crate::cluster::Feeds;
     use crate::cluster::tests::server::{Server, served};
     use crate::injection::Options;
 
@@ -270,7 +271,7 @@ mod tests {
     fn of(client: Client) -> Arc<Widening> {
         let metrics = Arc::new(Metrics::new());
         let cache = Arc::new(Cache::new(Options::default(), true, metrics.clone()));
-        let (break_glass, _task) = BreakGlass::watch(client.clone(), "ns", metrics.clone());
+        let break_glass = BreakGlass::subscribe(&mut Feeds::new(client.clone()), "ns", metrics.clone());
         let registration = watch::channel(registration()).1;
         Arc::new(Widening::new(client, ScopeMode::Sets, registration, cache, break_glass, metrics))
     }

@@ -7,15 +7,14 @@ use super::part::Common;
 use super::{sidecar_generator, sidecarset};
 use crate::admission::ServingCertificate;
 use crate::admission::registration::{CONVERSION_SERVICE, FailurePolicy, Reach, SERVICE, ScopeMode};
-use crate::cluster::{self, Leadership, Tasks, Term, Watch, events, lease};
+use crate::cluster::{self, Feeds, Leadership, Shutdown, Tasks, Term, Watch, events, lease};
 use crate::telemetry::{Metrics, Readiness};
 use anyhow::{Context, Result};
 use futures::future::join_all;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
 
-/// How long controllers and watches may take to stop.
+/// How long controllers and watches may take to stop, once nobody is answered any more.
 const BACKGROUND_STOP: Duration = Duration::from_secs(8);
 
 /// The namespace of outrigger and all it keeps.
@@ -125,49 +124,52 @@ pub(super) async fn job(
     args: &super::Args,
     front: Option<(Source, &Arc<ServingCertificate>)>,
     metrics: &Arc<Metrics>,
-    shutdown: &CancellationToken,
+    shutdown: &Shutdown,
 ) -> Result<Job> {
     let flags = &args.cluster;
     let (client, url) =
         cluster::connect(None).await.context("there is no cluster to serve (with --from DIR none is needed)")?;
     let identity = lease::identity();
-    let mut tasks = Tasks::new(shutdown.clone());
+    let (mut tasks, mut feeds) = (Tasks::new(shutdown.clone()), Feeds::new(client.clone()));
     let (events, publish) = events::events(client.clone(), identity.clone());
-    tasks.spawn_until_shutdown("events", publish);
+    tasks.spawn_until_stop("events", publish);
     let common = Common { client, url, events, metrics: metrics.clone() };
 
     let mut parts = Vec::new();
     if let Some((source, certificate)) = front {
-        parts.push(sidecarset::part(args, source, certificate, &common, &mut tasks)?);
+        parts.push(sidecarset::part(args, source, certificate, &common, &mut feeds, &mut tasks)?);
     }
     if flags.runs(Controller::SidecarGenerator) {
-        parts.push(sidecar_generator::part(&flags.fetching, &common, &mut tasks));
+        parts.push(sidecar_generator::part(&flags.fetching, &common, &mut feeds, &mut tasks));
     }
 
-    let (mut webhooks, mut readiness, mut watches, mut leads) = (Vec::new(), Readiness::new(), Vec::new(), Vec::new());
+    let (mut webhooks, mut readiness, mut leads) = (Vec::new(), Readiness::new(), Vec::new());
     for part in parts {
         webhooks.extend(part.webhooks);
         readiness = readiness.and(part.readiness);
-        watches.extend(part.watches);
         leads.push(part.lead);
     }
-    tasks.spawn_until_shutdown("recovery of watches", cluster::recover_together(watches.clone()));
-    tasks.spawn_until_shutdown("metrics of watches", ages(watches, metrics.clone()));
-    tasks.spawn("leadership", {
+    tasks.spawn_until_stop("metrics of watches", ages(feeds.watches(), metrics.clone()));
+    tasks.spawn_until_stop("feeds", feeds.run());
+    tasks.spawn_until_drain("leadership", {
         let leadership = Leadership::new(common.client.clone(), flags.namespace(), identity);
-        let (shutdown, elected, metrics) = (shutdown.clone(), flags.leader_elect, metrics.clone());
+        let (drain, elected, metrics) = (shutdown.drain.clone(), flags.leader_elect, metrics.clone());
         let lead = move |term: Term| {
-            let (leading, work) = (Leading::new(&metrics), join_all(leads.iter().map(|lead| lead(term.clone()))));
+            let (leading, mut feeds) = (Leading::new(&metrics), Feeds::new(common.client.clone()));
+            let work = join_all(leads.iter().map(|lead| lead(term.clone(), &mut feeds)));
             async move {
-                work.await;
+                tokio::select! {
+                    _ = work => {}
+                    () = feeds.run() => {}
+                }
                 drop(leading);
             }
         };
         async move {
             if elected {
-                Box::pin(leadership.run(&shutdown, lead)).await;
+                Box::pin(leadership.run(&drain, lead)).await;
             } else {
-                Box::pin(lease::lead_alone(&shutdown, lead)).await;
+                Box::pin(lease::lead_alone(&drain, lead)).await;
             }
         }
     });

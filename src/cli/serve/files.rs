@@ -28,7 +28,7 @@ const LONGEST_REST: Duration = Duration::from_secs(30);
 const TOLD: usize = 100;
 
 /// What the handlers and checks share.
-struct State {
+struct ServedFiles {
     snapshot: ArcSwap<Snapshot>,
     /// What `/readyz` says of the files: not ready while they were never read, or nothing but problems was found.
     files: Mutex<Result<String, String>>,
@@ -39,10 +39,10 @@ pub(super) fn job(
     from: &Path,
     injection: &InjectionArgs,
     metrics: &Arc<Metrics>,
-    shutdown: CancellationToken,
+    stop: CancellationToken,
 ) -> Result<Job> {
     let mut source = Source::open(from, injection.options()).context("--from")?;
-    let state = Arc::new(State::default());
+    let state = Arc::new(ServedFiles::default());
     if let Some(loaded) = source.refresh() {
         state.take(loaded, metrics);
     }
@@ -51,18 +51,18 @@ pub(super) fn job(
         Readiness::new().check("files", move || files.files.lock().unwrap_or_else(PoisonError::into_inner).clone());
     let webhooks = vec![(Webhook::MutatePod, handler(&state, metrics))];
     let refresh = refresh(source, state, metrics.clone());
-    let background = Box::pin(async move { shutdown.run_until_cancelled(refresh).await.unwrap_or(Ok(())) });
+    let background = Box::pin(async move { stop.run_until_cancelled(refresh).await.unwrap_or(Ok(())) });
     Ok(Job { webhooks, readiness, background })
 }
 
-impl Default for State {
+impl Default for ServedFiles {
     fn default() -> Self {
         let files = Mutex::new(Err("not read yet".to_owned()));
         Self { snapshot: ArcSwap::default(), files }
     }
 }
 
-impl State {
+impl ServedFiles {
     fn take(&self, loaded: &Loaded, metrics: &Metrics) {
         self.snapshot.store(loaded.snapshot.clone());
         metrics.sidecarsets.set(i64::try_from(loaded.sets).unwrap_or(i64::MAX));
@@ -96,7 +96,7 @@ impl State {
     }
 }
 
-fn handler(state: &Arc<State>, metrics: &Arc<Metrics>) -> Handler {
+fn handler(state: &Arc<ServedFiles>, metrics: &Arc<Metrics>) -> Handler {
     let (state, metrics) = (state.clone(), metrics.clone());
     Arc::new(move |body, abandoned| {
         mutate_pod::answer(body, abandoned, &state.snapshot.load(), Timestamp::now(), &metrics).into()
@@ -110,7 +110,7 @@ fn told<T: ToString>(all: &[T]) -> impl Iterator<Item = String> {
 }
 
 /// Reads the files again and again.
-async fn refresh(mut source: Source, state: Arc<State>, metrics: Arc<Metrics>) -> Result<()> {
+async fn refresh(mut source: Source, state: Arc<ServedFiles>, metrics: Arc<Metrics>) -> Result<()> {
     let mut rest = POLL;
     loop {
         sleep(rest).await;

@@ -12,6 +12,7 @@ mod trust;
 
 use super::InjectionArgs;
 use crate::admission::{self, ClientCa, Handler, Limits, Server, ServingCertificate, Settings, reload};
+use crate::cluster::Shutdown;
 use crate::connections::AdminServer;
 use crate::telemetry::metrics::PortName;
 use crate::telemetry::{self, Metrics, Readiness, Webhook};
@@ -61,7 +62,7 @@ struct Job {
     webhooks: Vec<(Webhook, Handler)>,
     /// With the check `certificate`.
     readiness: Readiness,
-    /// Ends by itself, and in bounded time, once the shutdown began; an end before is a failure of the process.
+    /// Ends by itself, and in bounded time, once nothing is served any more; an end before is a failure of the process.
     background: BoxFuture<'static, Result<()>>,
 }
 
@@ -81,7 +82,7 @@ pub(super) struct Running {
     pub admin: SocketAddr,
     /// CA to trust; `None` with a certificate from files.
     pub ca_pem: Option<String>,
-    shutdown: CancellationToken,
+    shutdown: Shutdown,
     server: JoinHandle<Result<()>>,
 }
 
@@ -162,7 +163,7 @@ impl Front {
         router: Router,
         readiness: Arc<Readiness>,
         metrics: Arc<Metrics>,
-        shutdown: CancellationToken,
+        drain: CancellationToken,
     ) -> Result<()> {
         let Self { server, certificate, tls_dir } = self;
         let (renewed, counted) = (certificate.clone(), metrics.clone());
@@ -173,7 +174,7 @@ impl Front {
             }
         };
         tokio::select! {
-            ended = server.run(router, certificate, readiness, &metrics, shutdown) => ended.map_err(Into::into),
+            ended = server.run(router, certificate, readiness, &metrics, drain) => ended.map_err(Into::into),
             () = reload => Ok(()),
         }
     }
@@ -184,7 +185,7 @@ impl Running {
     pub async fn start(args: &Args) -> Result<Self> {
         let source = args.certificates.source(args.from.is_none())?;
         let metrics = Arc::new(Metrics::new());
-        let shutdown = CancellationToken::new();
+        let shutdown = Shutdown::default();
         let front = if args.serves_webhooks() { Some(Front::open(args, &source).await?) } else { None };
         let admin_listen = args.listen(args.admin_listen, 8080);
         let admin = AdminServer::bind(admin_listen)
@@ -200,7 +201,7 @@ impl Running {
                 )
             }
             Some(from) => {
-                let job = files::job(from, &args.injection, &metrics, shutdown.clone())?;
+                let job = files::job(from, &args.injection, &metrics, shutdown.stop.clone())?;
                 let readiness = certificate.into_iter().fold(job.readiness, check_certificate);
                 Job { readiness, ..job }
             }
@@ -216,20 +217,20 @@ impl Running {
         let webhooks = job.webhooks.into_iter().map(|(webhook, handler)| (webhook, handler, Limits::of(webhook)));
         let router = admission::router(webhooks, &metrics);
         let admin_router = telemetry::admin::router(readiness.clone(), metrics.clone());
-        let token = shutdown.clone();
+        let steps = shutdown.clone();
         let server = tokio::spawn(async move {
             let admin_shutdown = CancellationToken::new();
             let counts = metrics.connections(PortName::Admin).clone();
             let admin = tokio::spawn(admin.run(admin_router, counts, admin_shutdown.clone()));
             let serve = async {
                 if let Some(front) = front {
-                    return front.serve(router, readiness, metrics, token).await;
+                    return front.serve(router, readiness, metrics, steps.drain.clone()).await;
                 }
-                token.cancelled().await;
+                steps.drain.cancelled().await;
                 readiness.drain();
                 Ok(())
             };
-            let ended = run_together(serve, tokio::spawn(job.background)).await;
+            let ended = run_together(serve, tokio::spawn(job.background), &steps).await;
             admin_shutdown.cancel();
             admin.await.context("the admin server's task failed")?;
             ended
@@ -239,7 +240,7 @@ impl Running {
 
     /// Drains and stops.
     pub async fn stop(self) -> Result<()> {
-        self.shutdown.cancel();
+        self.shutdown.drain.cancel();
         self.server.await.context("the server's task failed")?
     }
 }
@@ -250,18 +251,25 @@ fn check_certificate(readiness: Readiness, shown: &Arc<ServingCertificate>) -> R
     readiness.check("certificate", move || shown.check(Timestamp::now()))
 }
 
-/// Serves, and keeps what is served right meanwhile. A server whose SidecarSets are no longer read would go on with old ones
-/// for ever: when the background ends first, the process had better end too.
-async fn run_together(serve: impl Future<Output = Result<()>>, mut background: JoinHandle<Result<()>>) -> Result<()> {
+/// Serves, and keeps what is served right until nobody is answered any more. A server whose SidecarSets are no longer read would go
+/// on with old ones for ever: when the background ends first, the process drains and ends, too.
+async fn run_together(
+    serve: impl Future<Output = Result<()>>,
+    background: JoinHandle<Result<()>>,
+    shutdown: &Shutdown,
+) -> Result<()> {
     let mut serve = std::pin::pin!(serve);
+    let mut background = std::pin::pin!(async { background.await.context("a background task failed")? });
     tokio::select! {
-        ended = &mut serve => {
-            ended?;
-            background.await.context("a background task failed")?
+        served = &mut serve => {
+            shutdown.drain.cancel();
+            shutdown.stop.cancel();
+            served.and(background.await)
         }
         ended = &mut background => {
-            ended.context("a background task failed")??;
-            serve.await
+            shutdown.drain.cancel();
+            let served = serve.await;
+            ended.and(served)
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the controllers of a process share, and what each adds to it.
 
 use crate::admission::Handler;
-use crate::cluster::{Events, Term, Watch};
+use crate::cluster::{Events, Feeds, Term};
 use crate::telemetry::{Metrics, Readiness, Webhook};
 use futures::future::BoxFuture;
 use http::Uri;
@@ -23,8 +23,9 @@ pub(super) struct Part {
     pub webhooks: Vec<(Webhook, Handler)>,
     /// What has to be so for that.
     pub readiness: Readiness,
-    /// What it reads, in every replica.
-    pub watches: Vec<Watch>,
     /// Its work in a term.
-    pub lead: Box<dyn Fn(Term) -> BoxFuture<'static, ()> + Send + Sync>,
+    pub lead: Lead,
 }
+
+/// Subscribes to what only a leader reads, and does the work of a term.
+pub(super) type Lead = Box<dyn Fn(Term, &mut Feeds) -> BoxFuture<'static, ()> + Send + Sync>;

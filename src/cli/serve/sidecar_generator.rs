@@ -3,7 +3,7 @@
 use super::part::{Common, Part};
 use super::queues;
 use crate::api::go_duration;
-use crate::cluster::{Tasks, Term, api_server};
+use crate::cluster::{Feeds, Tasks, Term, api_server};
 use crate::fetch;
 use crate::fetch::{Allow, Fetcher, Proxies, Refused};
 use crate::sidecar_generator::{Controller, Settings, Watches};
@@ -36,13 +36,13 @@ fn period(text: &str) -> Result<Duration, String> {
 }
 
 /// Starts what every replica does, and says what a leader does.
-pub(super) fn part(flags: &FetchFlags, common: &Common, tasks: &mut Tasks) -> Part {
+pub(super) fn part(flags: &FetchFlags, common: &Common, feeds: &mut Feeds, tasks: &mut Tasks) -> Part {
     let Common { client, url, events, metrics } = common;
     let refused = Refused::default();
     let (known, are_known) = channel(false);
-    tasks.spawn_until_shutdown("the addresses of the API server", {
+    tasks.spawn_until_stop("the addresses of the API server", {
         let refused = refused.clone();
-        api_server::addresses(client.clone(), url.clone(), move |addresses| {
+        api_server::addresses(feeds, url.clone(), move |addresses| {
             refused.set(addresses);
             known.send_replace(true);
         })
@@ -58,13 +58,13 @@ pub(super) fn part(flags: &FetchFlags, common: &Common, tasks: &mut Tasks) -> Pa
     let settings = Settings { min_period: flags.min_refresh_period };
     let generators = metrics.generators().clone();
     let controller = Controller::new(client.clone(), fetcher, events.clone(), generators, observer, settings);
-    let watches = Watches::start(client, &controller, tasks);
-    let all = vec![watches.generators.clone(), watches.sidecars.clone()];
+    let watches = Watches::subscribe(feeds, &controller);
+    let all = [watches.generators.clone(), watches.sidecars.clone()];
     // Told only: Pods are injected all the same.
-    let readiness = all.iter().cloned().fold(Readiness::new(), |readiness, watch| {
+    let readiness = all.into_iter().fold(Readiness::new(), |readiness, watch| {
         readiness.check(watch.what(), move || Ok(watch.check().unwrap_or_else(|waiting| waiting)))
     });
-    let lead = move |term: Term| {
+    let lead = move |term: Term, _: &mut Feeds| {
         let (controller, watches, mut are_known) = (controller.clone(), watches.clone(), are_known.clone());
         let work = async move {
             // Nothing is fetched before it is known what must not be.
@@ -76,5 +76,5 @@ pub(super) fn part(flags: &FetchFlags, common: &Common, tasks: &mut Tasks) -> Pa
         };
         Box::pin(work) as _
     };
-    Part { webhooks: Vec::new(), readiness, watches: all, lead: Box::new(lead) }
+    Part { webhooks: Vec::new(), readiness, lead: Box::new(lead) }
 }

@@ -11,7 +11,7 @@ use crate::admission::{
 };
 use crate::api::keys;
 use crate::api::sidecarset::SidecarSet;
-use crate::cluster::{self, Event, Tasks, Term, Watch};
+use crate::cluster::{Event, Feeds, Slice, Tasks, Term, Watch};
 use crate::injection::Revision;
 use crate::injection::validate::WHITELIST_CONFIG_MAP;
 use crate::rollout::revisions::KeptRevision;
@@ -21,10 +21,9 @@ use crate::telemetry::{Metrics, Readiness, Webhook};
 use anyhow::Result;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ControllerRevision;
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
+use kube::ResourceExt;
 use kube::core::PartialObjectMeta;
-use kube::runtime::watcher::Config;
-use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -37,6 +36,7 @@ pub(super) fn part(
     source: Source,
     certificate: &Arc<ServingCertificate>,
     common: &Common,
+    feeds: &mut Feeds,
     tasks: &mut Tasks,
 ) -> Result<Part> {
     let flags = &args.cluster;
@@ -50,8 +50,8 @@ pub(super) fn part(
     let cache = Arc::new(Cache::new(options, flags.feature_gates.patch_without_whitelist, metrics.clone()));
     let observer = queues::observer(metrics, Controller::SidecarSet);
     let rollout = rollout::Controller::new(client.clone(), flags.revision_namespace(), events.clone(), observer);
-    let watches = Watches::start(client, flags.revision_namespace(), &cache, &rollout, tasks);
-    tasks.spawn_until_shutdown("snapshots", {
+    let watches = Watches::subscribe(feeds, flags.revision_namespace(), &cache, &rollout);
+    tasks.spawn_until_stop("snapshots", {
         let cache = cache.clone();
         async move { cache.keep_published().await }
     });
@@ -64,10 +64,9 @@ pub(super) fn part(
         excluded_namespaces,
         owner: None,
     });
-    let trust = Trust::start(args, source, client, certificate, registration, metrics, tasks)?;
+    let trust = Trust::start(args, source, common, certificate, registration, feeds, tasks)?;
     let (published, _) = tokio::sync::watch::channel(Published::default());
-    let (break_glass, task) = BreakGlass::watch(client.clone(), flags.namespace(), metrics.clone());
-    tasks.spawn_until_shutdown("the watch of the break-glass switch", task);
+    let break_glass = BreakGlass::subscribe(feeds, flags.namespace(), metrics.clone());
     let widening = {
         let (client, registration, cache) = (client.clone(), receiver.clone(), cache.clone());
         Arc::new(Widening::new(client, flags.scope, registration, cache, break_glass.clone(), metrics.clone()))
@@ -83,8 +82,6 @@ pub(super) fn part(
         break_glass: break_glass.clone(),
         metrics: metrics.clone(),
     };
-    let others = [break_glass.watched(), watches.whitelist.clone()];
-    let read = watches.all.iter().cloned().chain(others).chain(trust.watch()).collect();
     let readiness = watches
         .of_reviews
         .into_iter()
@@ -95,28 +92,27 @@ pub(super) fn part(
         .check("objects", move || objects.check())
         .check("break-glass", move || break_glass.check());
     let webhooks = webhooks(&cache, &watches.sets, widening, metrics);
-    let (client, planned_from) = (client.clone(), watches.all.clone());
-    let lead = move |term: Term| {
+    let (client, planned_from) = (client.clone(), watches.all);
+    let lead = move |term: Term, feeds: &mut Feeds| {
         let (registrar, rollout, planned_from) = (registrar.clone(), rollout.clone(), planned_from.clone());
         let (client, trust) = (client.clone(), trust.clone());
+        let (targets, crd) = (registrar.subscribe(feeds), storage_migration::subscribe(feeds));
         let work = async move {
             tokio::join!(
-                Box::pin(trust.lead(registrar, term.clone())),
-                storage_migration::run(client, term.clone()),
+                Box::pin(trust.lead(registrar, targets, term.clone())),
+                storage_migration::run(client, term.clone(), crd),
                 rollout.run(term, &planned_from)
             );
         };
         Box::pin(work) as _
     };
-    Ok(Part { webhooks, readiness, watches: read, lead: Box::new(lead) })
+    Ok(Part { webhooks, readiness, lead: Box::new(lead) })
 }
 
-/// The watches that run in every replica.
+/// What every replica reads.
 struct Watches {
     /// SidecarSets.
     sets: Watch,
-    /// The rules for metadata patches.
-    whitelist: Watch,
     /// What controllers plan from.
     all: Vec<Watch>,
     /// What reviews are answered from: without it a replica is not ready.
@@ -124,27 +120,25 @@ struct Watches {
 }
 
 impl Watches {
-    fn start(
-        client: &Client,
+    fn subscribe(
+        feeds: &mut Feeds,
         revision_namespace: &str,
         cache: &Arc<Cache>,
         rollout: &rollout::Controller,
-        tasks: &mut Tasks,
     ) -> Self {
+        let slice = || Slice::all::<SidecarSet>("sidecarsets");
         let (reviews, controller) = (cache.clone(), rollout.clone());
-        let api = Api::<SidecarSet>::all(client.clone());
-        let (sets, task) = cluster::watch_as("sidecarsets", api, Config::default(), move |event: Event<Value>| {
-            reviews.sidecarsets(&event);
-            if let Some(event) = event.filter_map(|set| Some(Arc::new(ObservedSet::read(&set)))) {
+        let sets = feeds.subscribe(slice(), move |event| reviews.sidecarsets(event));
+        feeds.subscribe(slice(), move |event: Event<ObservedSet>| {
+            if let Some(event) = event.filter_map(|set| Some(Arc::new(set))) {
                 controller.sets_event(event);
             }
         });
-        tasks.spawn_until_shutdown("the watch of SidecarSets", task);
 
+        let slice = || Slice::all::<Namespace>("namespaces").metadata_only();
         let (reviews, controller) = (cache.clone(), rollout.clone());
-        let api = Api::<PartialObjectMeta<Namespace>>::all(client.clone());
-        let (namespaces, task) = cluster::watch("namespaces", api, Config::default(), move |event| {
-            reviews.namespaces(&event);
+        let namespaces = feeds.subscribe(slice(), move |event| reviews.namespaces(event));
+        feeds.subscribe(slice(), move |event: Event<PartialObjectMeta<Namespace>>| {
             let labels = |namespace: PartialObjectMeta<Namespace>| {
                 Some((namespace.name_any(), namespace.metadata.labels.unwrap_or_default()))
             };
@@ -152,38 +146,33 @@ impl Watches {
                 controller.namespaces_event(event);
             }
         });
-        tasks.spawn_until_shutdown("the watch of Namespaces", task);
 
-        let (reviews, controller) = (cache.clone(), rollout.clone());
-        let api = Api::<ControllerRevision>::namespaced(client.clone(), revision_namespace);
         // One that loses the label is told as deleted; those of other workloads are none of ours.
-        let of_sets = Config::default().labels(keys::REVISION_OF);
-        let (revisions, task) = cluster::watch_as("controllerrevisions", api, of_sets, move |event: Event<Value>| {
-            reviews.revisions(&event);
+        let slice = || {
+            let all = Slice::all::<ControllerRevision>("controllerrevisions");
+            all.in_namespace(revision_namespace).labels(keys::REVISION_OF)
+        };
+        let (reviews, controller) = (cache.clone(), rollout.clone());
+        let revisions = feeds.subscribe(slice(), move |event| reviews.revisions(event));
+        feeds.subscribe(slice(), move |event: Event<Value>| {
             let kept = |revision| Some(KeptRevision::from(&Revision::read(revision).ok()??));
             if let Some(event) = event.filter_map(kept) {
                 controller.revisions_event(event);
             }
         });
-        tasks.spawn_until_shutdown("the watch of ControllerRevisions", task);
 
         let reviews = cache.clone();
-        let only = Config::default().fields(&format!("metadata.name={WHITELIST_CONFIG_MAP}"));
-        let api = Api::namespaced(client.clone(), revision_namespace);
-        let (whitelist, task) = cluster::watch("configmaps", api, only, move |event| reviews.configuration(&event));
-        tasks.spawn_until_shutdown("the watch of the metadata whitelist", task);
+        let slice = Slice::all::<ConfigMap>("configmaps").in_namespace(revision_namespace);
+        let whitelist = feeds.subscribe_one(slice, WHITELIST_CONFIG_MAP, move |map: Option<ConfigMap>| {
+            reviews.configuration(map.as_ref());
+        });
 
         let controller = rollout.clone();
-        let api = Api::<Pod>::all(client.clone());
-        let pages = Config::default().page_size(PODS_A_PAGE);
-        let (pods, task) = cluster::watch_as("pods", api, pages, move |event: Event<WatchedPod>| {
-            // The list of a large cluster takes a while to count; reviews must not wait for it.
-            tokio::task::block_in_place(|| controller.pods_event(event));
-        });
-        tasks.spawn_until_shutdown("the watch of Pods", task);
+        let slice = Slice::all::<Pod>("pods").page_size(PODS_A_PAGE);
+        let pods = feeds.subscribe(slice, move |event: Event<WatchedPod>| controller.pods_event(event));
 
-        let of_reviews = vec![sets.clone(), namespaces.clone(), revisions.clone(), whitelist.clone()];
-        Self { all: vec![sets.clone(), namespaces, revisions, pods], of_reviews, sets, whitelist }
+        let of_reviews = vec![sets.clone(), namespaces.clone(), revisions.clone(), whitelist];
+        Self { all: vec![sets.clone(), namespaces, revisions, pods], of_reviews, sets }
     }
 }
 

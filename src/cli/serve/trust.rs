@@ -2,14 +2,14 @@
 
 use super::certificates::{CaFile, Source};
 use super::check_certificate;
+use super::part::Common;
 use crate::admission::ServingCertificate;
 use crate::admission::authority::Keeper;
-use crate::admission::registration::{Registrar, Registration, keep_in_sync_metric};
-use crate::cluster::{Tasks, Term, Watch};
+use crate::admission::registration::{Registrar, Registration, WatchedTargets, keep_in_sync_metric};
+use crate::cluster::{Feeds, Tasks, Term, Watch};
 use crate::telemetry::{Metrics, Readiness};
 use anyhow::Result;
 use jiff::Timestamp;
-use kube::Client;
 use std::sync::Arc;
 use tokio::sync::watch::Sender;
 
@@ -27,20 +27,20 @@ impl Trust {
     pub fn start(
         args: &super::Args,
         source: Source,
-        client: &Client,
+        common: &Common,
         certificate: &Arc<ServingCertificate>,
         registration: Sender<Registration>,
-        metrics: &Arc<Metrics>,
+        feeds: &mut Feeds,
         tasks: &mut Tasks,
     ) -> Result<Self> {
-        let namespace = args.cluster.namespace();
+        let (namespace, Common { client, metrics, .. }) = (args.cluster.namespace(), common);
         let mut keeper = None;
         match source {
             Source::Files(folder) => {
                 let file = CaFile::of(&args.certificates, &folder);
                 let pem = file.read()?;
                 registration.send_modify(|registration| registration.ca_bundle = Some(pem));
-                tasks.spawn_until_shutdown("the CA's file", file.keep_registered(registration));
+                tasks.spawn_until_stop("the CA's file", file.keep_registered(registration));
             }
             Source::CertManager(_) => {
                 let certificate = args.certificates.certificate(namespace);
@@ -58,9 +58,8 @@ impl Trust {
                     registration,
                     metrics.clone(),
                 ));
-                let (watch, task) = kept.watch();
-                tasks.spawn_until_shutdown("the watch of the CA", task);
-                tasks.spawn_until_shutdown("the CA", {
+                let watch = kept.subscribe(feeds, namespace);
+                tasks.spawn_until_stop("the CA", {
                     let kept = kept.clone();
                     async move { kept.run().await }
                 });
@@ -72,10 +71,10 @@ impl Trust {
     }
 
     /// Registers the webhooks and keeps them trusted while this replica leads.
-    pub async fn lead(self, registrar: Registrar, term: Term) {
+    pub async fn lead(self, registrar: Registrar, targets: WatchedTargets, term: Term) {
         let published = registrar.published.subscribe();
         let work = async {
-            let register = registrar.run(term.clone());
+            let register = registrar.run(term.clone(), targets);
             match &self.keeper {
                 Some((keeper, secret)) => {
                     // What another leader has announced since must not be taken back.
@@ -92,11 +91,6 @@ impl Trust {
             }
         };
         tokio::join!(work, keep_in_sync_metric(&term, published.clone(), &self.certificate, &self.metrics));
-    }
-
-    /// The watch of the CA, if there is one.
-    pub fn watch(&self) -> Option<Watch> {
-        self.keeper.as_ref().map(|(_, watch)| watch.clone())
     }
 
     /// Not ready without a certificate that is trusted.

@@ -2,12 +2,14 @@
 
 mod apply;
 mod events;
+mod feeds;
 mod lease;
 mod queue;
 pub mod script;
 pub mod server;
 mod shutdown;
 mod store;
+mod things;
 mod watch;
 
 use std::time::Duration;

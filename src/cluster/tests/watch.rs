@@ -3,121 +3,14 @@
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use kube::core::PartialObjectMeta;
-use kube::runtime::watcher::Config;
-use kube::{Api, Resource};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::script::Script;
 use super::soon;
-use crate::cluster::OwnWrite;
-use crate::cluster::watch::{Event, Watch, recover_together, watch_as};
-
-/// The slim type of a `ConfigMap`: its name and one number of its data.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-struct Slim {
-    metadata: Name,
-    data: Data,
-}
-
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-struct Name {
-    name: String,
-}
-
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-struct Data {
-    number: u32,
-}
-
-/// A watch whose events the test takes.
-struct Watched<K> {
-    watch: Watch,
-    events: mpsc::UnboundedReceiver<Event<K>>,
-}
-
-impl<K: DeserializeOwned + Send + 'static> Watched<K> {
-    fn start<R: Resource + 'static>(api: Api<R>, config: Config) -> Self {
-        let (sender, events) = mpsc::unbounded_channel();
-        let (watch, task) = watch_as("things", api, config, move |event| {
-            let _ = sender.send(event);
-        });
-        tokio::spawn(task);
-        Self { watch, events }
-    }
-
-    async fn next(&mut self) -> Event<K> {
-        soon("an event", self.events.recv()).await.expect("the watch goes on")
-    }
-
-    /// There is no event that was not taken.
-    fn assert_silent(&mut self) {
-        assert!(self.events.try_recv().is_err());
-    }
-}
-
-fn start() -> (Watched<Slim>, Script) {
-    let (client, script) = Script::new();
-    (Watched::start(Api::<ConfigMap>::all(client), Config::default().page_size(2)), script)
-}
-
-/// A watch that has listed one object and follows from version 10.
-async fn started() -> (Watched<Slim>, Script, super::script::Stream) {
-    let (mut watched, mut script) = start();
-    script.list().await.objects("10", &[thing("a", 1, "1")]);
-    assert_eq!(watched.next().await, Event::Reset(vec![slim("a", 1)]));
-    let stream = script.watch("10").await.stream();
-    (watched, script, stream)
-}
-
-fn thing(name: &str, number: u32, version: &str) -> Value {
-    json!({
-        "metadata": {"name": name, "namespace": "ours", "resourceVersion": version, "uid": name},
-        "data": {"number": number, "other": "text"},
-    })
-}
-
-/// A thing that `Slim` cannot hold.
-fn broken(name: &str, version: &str) -> Value {
-    let mut thing = thing(name, 0, version);
-    thing["data"]["number"] = "hunter2".into();
-    thing
-}
-
-fn slim(name: &str, number: u32) -> Slim {
-    Slim { metadata: Name { name: name.to_owned() }, data: Data { number } }
-}
-
-/// Lets everything run that can.
-async fn settle() {
-    sleep(Duration::from_millis(1)).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_list_comes_whole_when_its_last_page_has() {
-    let (mut watched, mut script) = start();
-    assert!(!watched.watch.is_synced() && watched.watch.age().is_none());
-    assert_eq!(watched.watch.check(), Err("not listed yet".to_owned()));
-
-    let first = script.list().await;
-    assert!(first.target.starts_with("/api/v1/configmaps?") && first.target.contains("limit=2"), "{}", first.target);
-    let page = json!({"metadata": {"continue": "next", "resourceVersion": "10"}, "items": [thing("a", 1, "1"), thing("b", 2, "2")]});
-    first.reply(200, &page);
-    let second = script.list().await;
-    assert!(second.target.contains("continue=next"), "{}", second.target);
-    watched.assert_silent();
-    assert!(!watched.watch.is_synced());
-    second.objects("10", &[thing("c", 3, "3")]);
-
-    assert_eq!(watched.next().await, Event::Reset(vec![slim("a", 1), slim("b", 2), slim("c", 3)]));
-    soon("synced", watched.watch.synced()).await;
-    assert_eq!(watched.watch.check(), Ok("in step with the cluster".to_owned()));
-}
+use super::things::{Slim, Watched, broken, settle, slim, start, started, thing};
+use crate::cluster::watch::recover_together;
+use crate::cluster::{Event, OwnWrite, Slice};
 
 #[tokio::test(start_paused = true)]
 async fn changes_come_in_order_and_a_watch_that_ends_goes_on_where_it_was() {
@@ -209,7 +102,7 @@ async fn where_the_version_is_too_old_all_is_listed_anew_and_until_then_that_is_
     let problem = Some("watching: too old (410); everything is listed anew");
     assert_eq!(watched.watch.problem().as_deref(), problem);
     list.objects("50", &[thing("b", 2, "40")]);
-    assert_eq!(watched.next().await, Event::Reset(vec![slim("b", 2)]));
+    assert_eq!(watched.list().await, [slim("b", 2)]);
     let stream = script.watch("50").await;
     assert_eq!(watched.watch.problem(), None);
     stream.refuse(410, "too old");
@@ -217,10 +110,10 @@ async fn where_the_version_is_too_old_all_is_listed_anew_and_until_then_that_is_
     let list = script.list().await;
     assert_eq!(watched.watch.problem().as_deref(), Some("listing: the continue token is too old (410)"));
     list.objects("60", &[]);
-    assert_eq!(watched.next().await, Event::Reset(Vec::new()));
+    assert_eq!(watched.list().await, []);
     script.watch("60").await.refuse(400, "invalid resource version");
     script.list().await.objects("1", &[]);
-    assert_eq!(watched.next().await, Event::Reset(Vec::new()));
+    assert_eq!(watched.list().await, []);
 }
 
 #[tokio::test(start_paused = true)]
@@ -313,7 +206,7 @@ async fn versions_that_cannot_be_compared_count_after_a_list_that_was_begun_late
     let written = OwnWrite::new("b".to_owned(), &watched.watch);
     assert!(written.is_newer_than("a") && !written.is_newer_than("b"));
     script.list().await.objects("12", &[]);
-    assert_eq!(watched.next().await, Event::Reset(Vec::new()));
+    assert_eq!(watched.list().await, []);
     settle().await;
     assert!(!written.is_newer_than("c"), "the list was begun after the write");
 }
@@ -330,7 +223,7 @@ async fn a_kind_that_is_not_installed_is_absent_and_looked_for() {
     let before = tokio::time::Instant::now();
     script.list().await.objects("10", &[]);
     assert_eq!(before.elapsed().as_secs(), 5);
-    assert_eq!(watched.next().await, Event::Reset(Vec::new()));
+    assert_eq!(watched.list().await, []);
     assert!(!watched.watch.is_absent() && watched.watch.is_synced());
     assert_eq!(watched.watch.problem(), None);
 }
@@ -348,9 +241,9 @@ async fn an_outage_is_told_of_a_kind_that_was_not_installed_too() {
 /// A watch of a kind that can vanish, which the API server no longer knows; the next request asks whether it is installed.
 async fn unknown() -> (Watched<Slim>, Script) {
     let (client, mut script) = Script::new();
-    let mut watched = Watched::start(Api::<ControllerRevision>::all(client), Config::default());
+    let mut watched = Watched::start(client, Slice::all::<ControllerRevision>("things"));
     script.list().await.objects("10", &[thing("a", 1, "1")]);
-    assert_eq!(watched.next().await, Event::Reset(vec![slim("a", 1)]));
+    assert_eq!(watched.list().await, [slim("a", 1)]);
     script.watch("10").await.text(404, "404 page not found\n".to_owned());
     (watched, script)
 }
@@ -390,11 +283,11 @@ async fn a_kind_that_vanishes_leaves_an_empty_list_when_it_is_certain() {
     assert!(watched.watch.is_synced() && watched.watch.problem().is_some(), "said once");
     list.text(404, "404 page not found\n".to_owned());
     answer_installed(&mut script, None, Some(&[])).await;
-    assert_eq!(watched.next().await, Event::Reset(Vec::new()));
+    assert_eq!(watched.list().await, []);
     settle().await;
     assert!(watched.watch.is_absent());
     script.list().await.objects("90", &[thing("a", 1, "80")]);
-    assert_eq!(watched.next().await, Event::Reset(vec![slim("a", 1)]));
+    assert_eq!(watched.list().await, [slim("a", 1)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -412,7 +305,7 @@ async fn a_kind_has_not_vanished_because_it_was_asked_for_twice_at_once() {
     assert!(watched.watch.is_synced());
     script.list().await.text(404, "404 page not found\n".to_owned());
     answer_installed(&mut script, None, Some(&[])).await;
-    assert_eq!(watched.next().await, Event::Reset(Vec::new()));
+    assert_eq!(watched.list().await, []);
 }
 
 #[tokio::test(start_paused = true)]
@@ -429,7 +322,7 @@ async fn what_is_known_of_an_installed_kind_is_kept_whatever_the_api_server_answ
     assert!(problem.contains("and not whether it is installed: cannot say (500); what was known is kept"), "{problem}");
     assert!(watched.watch.check().is_ok_and(|told| told.starts_with("as of ")), "{:?}", watched.watch.check());
     script.list().await.objects("30", &[thing("a", 2, "11")]);
-    assert_eq!(watched.next().await, Event::Reset(vec![slim("a", 2)]), "nothing was dropped meanwhile");
+    assert_eq!(watched.list().await, [slim("a", 2)], "nothing was dropped meanwhile");
     settle().await;
     assert_eq!(watched.watch.problem(), None);
 }
@@ -442,14 +335,14 @@ async fn a_single_404_is_not_believed() {
     let list = script.list().await;
     assert!(watched.watch.is_synced() && watched.watch.problem().is_some());
     list.objects("11", &[thing("a", 2, "11")]);
-    assert_eq!(watched.next().await, Event::Reset(vec![slim("a", 2)]));
+    assert_eq!(watched.list().await, [slim("a", 2)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_object_that_cannot_be_decoded_is_told_and_left_out_of_the_list() {
     let (mut watched, mut script) = start();
     script.list().await.objects("10", &[thing("a", 1, "1"), broken("bad", "2"), thing("b", 2, "3")]);
-    assert_eq!(watched.next().await, Event::Reset(vec![slim("a", 1), slim("b", 2)]));
+    assert_eq!(watched.list().await, [slim("a", 1), slim("b", 2)]);
     let told = watched.watch.undecodable();
     assert_eq!((told.len(), told[0].name.as_str(), told[0].namespace.as_str()), (1, "bad", "ours"));
     assert!(told[0].problem.starts_with("data.number: invalid type: string, expected u32"), "{}", told[0].problem);
@@ -476,7 +369,7 @@ async fn a_change_that_cannot_be_decoded_does_not_stop_the_watch() {
     // The sink still has "a" as it was: only a list can take it away.
     stream.event("DELETED", &broken("a", "13"));
     script.list().await.objects("20", &[thing("b", 2, "12")]);
-    assert_eq!(watched.next().await, Event::Reset(vec![slim("b", 2)]));
+    assert_eq!(watched.list().await, [slim("b", 2)]);
     assert_eq!(watched.watch.undecodable(), []);
 }
 
@@ -506,13 +399,13 @@ async fn fresh_waits_for_a_list_that_was_begun_after_it() {
     settle().await;
     list.objects("30", &[thing("a", 3, "30")]);
     soon("fresh", &mut fresh).await.expect("no panic");
-    assert_eq!(watched.events.try_recv().ok(), Some(Event::Reset(vec![slim("a", 3)])), "before fresh returns");
+    assert!(watched.told().into_iter().eq(Event::list([slim("a", 3)])), "before fresh returns");
 
     let list = script.list().await;
     assert!(!later.is_finished());
     list.objects("31", &[thing("a", 4, "31")]);
     soon("fresh", later).await.expect("no panic");
-    assert_eq!(watched.events.try_recv().ok(), Some(Event::Reset(vec![slim("a", 4)])));
+    assert!(watched.told().into_iter().eq(Event::list([slim("a", 4)])));
 }
 
 #[tokio::test(start_paused = true)]
@@ -545,23 +438,4 @@ async fn fresh_returns_when_the_kind_is_not_installed() {
         script.list().await.text(404, "404 page not found\n".to_owned());
     }
     assert!(soon("fresh", fresh).await.expect("no panic"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn selectors_go_along_and_metadata_alone_can_be_asked_for() {
-    let (client, mut script) = Script::new();
-    let config = Config::default().labels("team=mesh").fields("metadata.name=a").timeout(30);
-    let mut watched: Watched<PartialObjectMeta<Namespace>> =
-        Watched::start(Api::<PartialObjectMeta<Namespace>>::all(client), config);
-    let list = script.list().await;
-    assert!(list.accept.contains("PartialObjectMetadataList"), "{}", list.accept);
-    assert!(
-        list.target.contains("labelSelector=team%3Dmesh") && list.target.contains("fieldSelector=metadata.name%3Da")
-    );
-    list.objects("10", &[json!({"metadata": {"name": "a", "resourceVersion": "1"}})]);
-    let Event::Reset(listed) = watched.next().await else { panic!("no list") };
-    assert_eq!(listed[0].metadata.name.as_deref(), Some("a"));
-    let watch = script.watch("10").await;
-    assert!(watch.accept.contains("PartialObjectMetadata;"), "{}", watch.accept);
-    assert!(watch.target.contains("labelSelector=team%3Dmesh") && watch.target.contains("timeoutSeconds=30"));
 }

@@ -1,44 +1,41 @@
-//! Objects out of lists and watch events, with those set aside that cannot be decoded.
+//! Objects out of lists and watch events, and what is wrong with those that cannot be decoded.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::Undecodable;
 use crate::api::decode::without_value;
 use crate::cluster::events::shorten;
 
-/// More of what is wrong with an object is not kept (bytes).
+/// At most so much of what is wrong with an object is kept (bytes).
 const LONGEST_PROBLEM: usize = 1024;
 
 /// A page of a list.
 #[derive(Debug)]
-pub(super) struct Page<K> {
+pub(super) struct Page<'t> {
     /// From where to follow; empty if the API server left it out.
     pub resource_version: String,
     /// How to get the next page; empty on the last.
     pub next: String,
-    pub objects: Vec<K>,
-    pub undecodable: Vec<Undecodable>,
+    pub objects: Vec<&'t RawValue>,
 }
 
-/// An object of a watch event.
-#[derive(Debug)]
-pub(super) struct Seen<K> {
+/// What tells an object from others.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Identity {
+    pub namespace: Option<String>,
+    pub name: Option<String>,
     /// From where to go on.
     pub resource_version: Option<String>,
-    pub namespace: String,
-    pub name: String,
-    /// The object, or what is wrong with it.
-    pub object: Result<K, String>,
 }
 
 #[derive(Deserialize)]
-#[serde(bound = "K: Deserialize<'de>")]
-struct WireList<K> {
+struct WireList<'t> {
     #[serde(default)]
     metadata: ListMetadata,
-    items: Option<Vec<K>>,
+    #[serde(borrow)]
+    items: Option<Vec<&'t RawValue>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -52,50 +49,26 @@ struct ListMetadata {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Head {
-    metadata: Metadata,
+    metadata: Identity,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Metadata {
-    namespace: Option<String>,
-    name: Option<String>,
-    resource_version: Option<String>,
+/// Reads a page, but not its objects.
+pub(super) fn page(text: &str) -> serde_json::Result<Page<'_>> {
+    let WireList { metadata: ListMetadata { resource_version, r#continue: next }, items } = serde_json::from_str(text)?;
+    Ok(Page { resource_version, next, objects: items.unwrap_or_default() })
 }
 
-/// Reads a page. Only one that cannot be decoded as a whole is read a second time, object by object.
-pub(super) fn page<K: DeserializeOwned>(text: &str) -> serde_json::Result<Page<K>> {
-    if let Ok(WireList { metadata, items }) = serde_json::from_str::<WireList<K>>(text) {
-        return Ok(Page::new(metadata, items.unwrap_or_default()));
-    }
-    let WireList { metadata, items } = serde_json::from_str::<WireList<&RawValue>>(text)?;
-    let mut page = Page::new(metadata, Vec::new());
-    for raw in items.unwrap_or_default() {
-        let Seen { namespace, name, object, .. } = object(raw);
-        match object {
-            Ok(object) => page.objects.push(object),
-            Err(problem) => page.undecodable.push(Undecodable { namespace, name, problem }),
-        }
-    }
-    Ok(page)
-}
-
-impl<K> Page<K> {
-    fn new(metadata: ListMetadata, objects: Vec<K>) -> Self {
-        let ListMetadata { resource_version, r#continue: next } = metadata;
-        Self { resource_version, next, objects, undecodable: Vec::new() }
-    }
+/// Reads what tells an object from others; of one that is none, nothing.
+pub(super) fn identity(raw: &RawValue) -> Identity {
+    serde_json::from_str::<Head>(raw.get()).unwrap_or_default().metadata
 }
 
 /// Reads an object.
-pub(super) fn object<K: DeserializeOwned>(raw: &RawValue) -> Seen<K> {
-    let Head { metadata } = serde_json::from_str(raw.get()).unwrap_or_default();
-    Seen {
-        resource_version: metadata.resource_version,
-        namespace: metadata.namespace.unwrap_or_default(),
-        name: metadata.name.unwrap_or_default(),
-        object: serde_json::from_str(raw.get()).map_err(|error| problem::<K>(raw, &error)),
-    }
+///
+/// # Errors
+/// What is wrong with it.
+pub(in crate::cluster) fn decode<K: DeserializeOwned>(raw: &RawValue) -> Result<K, String> {
+    serde_json::from_str(raw.get()).map_err(|error| problem::<K>(raw, &error))
 }
 
 /// The field at fault and what is wrong with it. Names of fields are the object's, and may be of any length.
@@ -118,8 +91,8 @@ mod tests {
     fn what_is_wrong_with_an_object_is_told_at_bounded_length() {
         let key = "k".repeat(100_000);
         let raw = RawValue::from_string(format!(r#"{{"metadata":{{"name":"a"}},"{key}":true}}"#)).unwrap();
-        let seen = object::<BTreeMap<String, BTreeMap<String, String>>>(&raw);
-        assert_eq!(seen.name, "a");
-        assert!(seen.object.is_err_and(|problem| problem.starts_with("kkk") && problem.len() <= LONGEST_PROBLEM));
+        assert_eq!(identity(&raw).name.as_deref(), Some("a"));
+        let decoded = decode::<BTreeMap<String, BTreeMap<String, String>>>(&raw);
+        assert!(decoded.is_err_and(|problem| problem.starts_with("kkk") && problem.len() <= LONGEST_PROBLEM));
     }
 }

@@ -1,27 +1,26 @@
 //! The work of a watch: list, follow the changes, start over where that broke off.
 
-use std::marker::PhantomData;
+use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::{Stream, TryStreamExt};
+use kube::Client;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::core::Request;
-use kube::runtime::watcher::Config;
-use kube::{Api, Client, Resource};
-use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::decode::{self, Seen};
+use super::decode::{self, Identity};
 use super::installed::KindName;
 use super::pause::Pauses;
-use super::{Event, Kind, Shared, State, Undecodable};
+use super::{Event, Kind, MOST_REMEMBERED, Shared, Slice, Undecodable, Watch, WatchState};
 use crate::cluster::client::describe;
 
-/// A watch is begun anew after this many seconds, or less if the caller wants that: so soon a dead connection is noticed.
+/// A watch is begun anew after this many seconds: so soon a dead connection is noticed.
 const WATCH_SECONDS: u32 = 60;
 
 /// So much later than it should have ended, a silent watch is given up as dead.
@@ -33,18 +32,20 @@ const ABSENT_PAUSE: Duration = Duration::from_secs(5);
 /// A watch that ends sooner, without a word, is no watch; one that is open for so long is well.
 const SHORTEST_WATCH: Duration = Duration::from_secs(1);
 
-/// So many different problems of one bad spell are logged.
+/// At most so many different problems of one bad spell are logged.
 const MOST_LOGGED: usize = 20;
 
-pub(super) struct Follower<K, S> {
+/// At most so many objects of a list are told in one go. Then other tasks have their turn: reviews do not wait for a list.
+const IN_ONE_GO: usize = 16;
+
+/// Where the events of a watch go. An error says what is wrong with the object.
+type Sink = Box<dyn FnMut(Event<&RawValue>) -> Result<(), String> + Send>;
+
+/// A watch and its sinks.
+pub(in crate::cluster) struct Follower {
     client: Client,
-    request: Request,
-    /// `None`: every API server has it.
-    name: Option<KindName>,
-    /// Whether only metadata are asked for.
-    metadata: bool,
-    list: ListParams,
-    watch: WatchParams,
+    slice: Slice,
+    sinks: Vec<Sink>,
     shared: Arc<Shared>,
     /// How many lists had been asked for when the present request was sent.
     asked: u64,
@@ -54,8 +55,6 @@ pub(super) struct Follower<K, S> {
     logged: Vec<String>,
     /// When the API server first said, in the present bad spell, that it does not know the kind.
     absent_since: Instant,
-    sink: S,
-    objects: PhantomData<fn() -> K>,
 }
 
 /// Why listing or following came to an end.
@@ -79,43 +78,41 @@ struct Failure {
     answered: bool,
 }
 
-impl<K, S> Follower<K, S>
-where
-    K: DeserializeOwned + Send,
-    S: FnMut(Event<K>) + Send,
-{
-    pub(super) fn new<R: Resource>(api: Api<R>, config: Config, shared: Arc<Shared>, sink: S) -> Self {
-        let list = ListParams {
-            label_selector: config.label_selector.clone(),
-            field_selector: config.field_selector.clone(),
-            limit: config.page_size,
-            ..ListParams::default()
-        };
-        let watch = WatchParams {
-            label_selector: config.label_selector,
-            field_selector: config.field_selector,
-            timeout: Some(config.timeout.map_or(WATCH_SECONDS, |seconds| seconds.clamp(1, WATCH_SECONDS))),
-            bookmarks: true,
-            send_initial_events: false,
-        };
+impl Follower {
+    pub fn new(client: Client, slice: Slice) -> Self {
         Self {
-            request: Request::new(api.resource_url()),
-            name: KindName::of(api.resource_url()),
-            client: api.into_client(),
-            metadata: R::metadata_api(),
-            list,
-            watch,
-            shared,
+            client,
+            shared: Arc::new(Shared::new(slice.what())),
+            slice,
+            sinks: Vec::new(),
             asked: 0,
             pauses: Pauses::default(),
             logged: Vec::new(),
             absent_since: Instant::now(),
-            sink,
-            objects: PhantomData,
         }
     }
 
-    pub(super) async fn run(mut self) {
+    /// Follows this slice, too, if it has the same objects; whether it does.
+    pub fn join(&mut self, slice: &Slice) -> bool {
+        let is_same = self.slice.is_same_as(slice);
+        if is_same {
+            self.slice.join(slice);
+        }
+        is_same
+    }
+
+    /// Tells one more sink.
+    pub fn add(&mut self, sink: Sink) {
+        self.sinks.push(sink);
+    }
+
+    /// What is known of the watch.
+    pub fn watch(&self) -> Watch {
+        Watch { shared: self.shared.clone() }
+    }
+
+    /// Lists and follows, for ever.
+    pub async fn run(mut self) {
         // From where to follow; a list is needed without.
         let mut version = None;
         loop {
@@ -156,31 +153,43 @@ where
         }
     }
 
-    /// Lists everything, page by page, and gives it to the sink. Returns from where to follow.
+    /// Lists everything and tells it object by object, page by page. Returns from where to follow.
     async fn list(&mut self) -> Result<String, Stop> {
         self.asked = self.shared.wanted.load(Ordering::SeqCst);
-        let mut params = self.list.clone();
-        let (mut objects, mut undecodable) = (Vec::new(), Vec::new());
+        let mut params = self.slice.list();
+        let (mut objects, mut undecodable) = (0_usize, Vec::new());
         let version = loop {
-            let request = if self.metadata { self.request.list_metadata(&params) } else { self.request.list(&params) };
-            let request = request.map_err(|error| Stop::Failed(Failure::ours(error.to_string())))?;
-            let text = self.client.request_text(request).await.map_err(|error| not_listed(&error))?;
+            let text =
+                self.client.request_text(self.list_request(&params)?).await.map_err(|error| not_listed(&error))?;
             let page = decode::page(&text)
                 .map_err(|error| Stop::Failed(Failure::ours(format!("listing: the answer is no list: {error}"))))?;
-            objects.extend(page.objects);
-            undecodable.extend(page.undecodable);
-            if !page.next.is_empty() {
-                params.continue_token = Some(page.next);
-            } else if page.resource_version.is_empty() {
+            if page.next.is_empty() && page.resource_version.is_empty() {
                 let problem = "listing: the list has no resourceVersion; is this an API server?".to_owned();
                 return Err(Stop::Failed(Failure::ours(problem)));
-            } else {
+            }
+            if params.continue_token.is_none() {
+                let _ = self.tell(Event::Begin);
+            }
+            for raw in page.objects {
+                if let Err(problem) = self.tell(Event::Item(raw)) {
+                    self.shared.count_undecodable();
+                    if undecodable.len() < MOST_REMEMBERED {
+                        undecodable.push(undecodable_object(decode::identity(raw), problem));
+                    }
+                }
+                objects += 1;
+                if objects.is_multiple_of(IN_ONE_GO) {
+                    yield_now().await;
+                }
+            }
+            if page.next.is_empty() {
                 break page.resource_version;
             }
+            params.continue_token = Some(page.next);
         };
         self.shared.set_undecodable(undecodable);
-        tracing::debug!(kind = self.shared.what, objects = objects.len(), "listed");
-        (self.sink)(Event::Reset(objects));
+        let _ = self.tell(Event::End);
+        tracing::debug!(kind = self.shared.what, objects, "listed");
         let asked = self.asked;
         self.well(|state| {
             state.kind = Kind::Present;
@@ -189,16 +198,39 @@ where
         Ok(version)
     }
 
+    fn list_request(&self, params: &ListParams) -> Result<http::Request<Vec<u8>>, Stop> {
+        let request = Request::new(self.slice.path());
+        let request = if self.slice.is_metadata_only() { request.list_metadata(params) } else { request.list(params) };
+        request.map_err(|error| Stop::Failed(Failure::ours(error.to_string())))
+    }
+
+    fn watch_request(&self, params: &WatchParams, version: &str) -> Result<http::Request<Vec<u8>>, Stop> {
+        let request = Request::new(self.slice.path());
+        let request = if self.slice.is_metadata_only() {
+            request.watch_metadata(params, version)
+        } else {
+            request.watch(params, version)
+        };
+        request.map_err(|error| Stop::Failed(Failure::ours(error.to_string())))
+    }
+
+    /// Tells all sinks, each of which decodes the object by itself.
+    ///
+    /// # Errors
+    /// What is wrong with the object, for the first sink that cannot decode it.
+    fn tell(&mut self, event: Event<&RawValue>) -> Result<(), String> {
+        let mut told = Ok(());
+        for sink in &mut self.sinks {
+            told = told.and(sink(event));
+        }
+        told
+    }
+
     /// Follows the changes after `version`, which goes along.
     async fn follow(&mut self, version: &mut String) -> Stop {
-        let request = if self.metadata {
-            self.request.watch_metadata(&self.watch, version)
-        } else {
-            self.request.watch(&self.watch, version)
-        };
-        let request = match request {
+        let request = match self.watch_request(&self.slice.watch(WATCH_SECONDS), version) {
             Ok(request) => request,
-            Err(error) => return Stop::Failed(Failure::ours(error.to_string())),
+            Err(stop) => return stop,
         };
         self.asked = self.shared.wanted.load(Ordering::SeqCst);
         let events = match self.client.request_events::<Box<RawValue>>(request).await {
@@ -223,7 +255,7 @@ where
     ) -> Stop {
         let mut events = pin!(events);
         let proof = Instant::now() + SHORTEST_WATCH;
-        let silence = Duration::from_secs(self.watch.timeout.unwrap_or(WATCH_SECONDS).into()) + OVERTIME;
+        let silence = Duration::from_secs(WATCH_SECONDS.into()) + OVERTIME;
         while !self.is_list_wanted() {
             let event = tokio::select! {
                 event = timeout(silence, events.try_next()) => event,
@@ -258,7 +290,7 @@ where
         self.shared.wanted.load(Ordering::SeqCst) > self.shared.state.borrow().answered
     }
 
-    /// Gives the sink an event of the watch. Why it cannot go on, if so.
+    /// Tells the sinks of an event of the watch. Why it cannot go on, if so.
     fn take(&mut self, event: WatchEvent<Box<RawValue>>, version: &mut String) -> Option<Stop> {
         let (raw, deleted) = match event {
             WatchEvent::Added(raw) | WatchEvent::Modified(raw) => (raw, false),
@@ -270,17 +302,20 @@ where
             }
             WatchEvent::Error(status) => return Some(not_followed(&kube::Error::Api(status))),
         };
-        let Seen { resource_version, namespace, name, object } = decode::object(&raw);
-        match object {
-            Ok(object) => {
-                self.shared.forget_undecodable(namespace, name);
-                (self.sink)(if deleted { Event::Deleted(object) } else { Event::Applied(object) });
-            }
+        let identity = decode::identity(&raw);
+        let next = identity.resource_version.clone();
+        match self.tell(if deleted { Event::Deleted(&*raw) } else { Event::Applied(&*raw) }) {
+            Ok(()) => self
+                .shared
+                .forget_undecodable(identity.namespace.unwrap_or_default(), identity.name.unwrap_or_default()),
             // The sink may have an older state of it, and cannot be told what is gone.
             Err(_) if deleted => return Some(Stop::List),
-            Err(problem) => self.shared.add_undecodable(Undecodable { namespace, name, problem }),
+            Err(problem) => {
+                self.shared.count_undecodable();
+                self.shared.add_undecodable(undecodable_object(identity, problem));
+            }
         }
-        let Some(next) = resource_version else {
+        let Some(next) = next else {
             let problem = "watching: an object has no resourceVersion; everything is listed anew".to_owned();
             return Some(Stop::Expired(problem));
         };
@@ -290,7 +325,7 @@ where
     }
 
     /// The API server answered; what is known is up to date.
-    fn well(&mut self, change: impl FnOnce(&mut State)) {
+    fn well(&mut self, change: impl FnOnce(&mut WatchState)) {
         self.shared.state.send_if_modified(|state| {
             let answers = std::mem::replace(&mut state.answers, true);
             let before = (state.kind, state.answered, state.problem.take().is_some(), answers);
@@ -328,7 +363,7 @@ where
     async fn absent(&mut self) -> Duration {
         let known = self.shared.state.borrow().kind == Kind::Present;
         if known {
-            let installed = match &self.name {
+            let installed = match KindName::of(&self.slice.path()) {
                 Some(name) => name.is_installed(&self.client).await,
                 None => Ok(true),
             };
@@ -352,7 +387,9 @@ where
         let said_before = self.absent_since.elapsed() >= ABSENT_PAUSE;
         if known && said_before {
             self.shared.set_undecodable(Vec::new());
-            (self.sink)(Event::Reset(Vec::new()));
+            for event in [Event::Begin, Event::End] {
+                let _ = self.tell(event);
+            }
         }
         let asked = self.asked;
         self.shared.state.send_modify(|state| {
@@ -386,6 +423,16 @@ impl Failure {
         let answered = matches!(error, kube::Error::Api(status) if status.code < 500 && status.code != 429);
         Self { problem: format!("{doing}: {}", describe(error)), answered }
     }
+}
+
+impl fmt::Debug for Follower {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Follower").field("slice", &self.slice).field("sinks", &self.sinks.len()).finish_non_exhaustive()
+    }
+}
+
+fn undecodable_object(Identity { namespace, name, .. }: Identity, problem: String) -> Undecodable {
+    Undecodable { namespace: namespace.unwrap_or_default(), name: name.unwrap_or_default(), problem }
 }
 
 fn not_listed(error: &kube::Error) -> Stop {

@@ -1,12 +1,14 @@
-//! Watches: every object of a kind, then every change of one, handed to an index in order; and what is wrong with that now.
+//! A watch: every object of a slice, then every change of one, handed to sinks in order; and what is wrong with that now.
 //!
 //! kube's own `watcher` does not tell when a broken watch is well again, hides the bookmarks that show a quiet one to be alive,
 //! and lets one object that cannot be decoded spoil the list of all. So this lists and watches by itself.
 
 mod decode;
+mod event;
 mod follow;
 mod installed;
 mod pause;
+mod slice;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,33 +16,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
-use kube::runtime::watcher::Config;
-use kube::{Api, Resource};
-use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, watch as channel};
 use tokio::time::Instant;
 
-/// What the index of a kind is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event<K> {
-    /// These are all objects now, in place of whatever was known before.
-    Reset(Vec<K>),
-    /// This object is new or changed.
-    Applied(K),
-    /// This object is gone; its last state.
-    Deleted(K),
-}
-
-impl<K> Event<K> {
-    /// The same about other objects; those that have no counterpart are left out, and an event about only such is none.
-    pub fn filter_map<T>(self, mut counterpart: impl FnMut(K) -> Option<T>) -> Option<Event<T>> {
-        match self {
-            Self::Reset(objects) => Some(Event::Reset(objects.into_iter().filter_map(counterpart).collect())),
-            Self::Applied(object) => counterpart(object).map(Event::Applied),
-            Self::Deleted(object) => counterpart(object).map(Event::Deleted),
-        }
-    }
-}
+pub(super) use decode::decode;
+pub use event::Event;
+pub(super) use follow::Follower;
+pub use slice::Slice;
 
 /// What is known of a watch. A cheap clone is the same watch.
 #[derive(Clone, Debug)]
@@ -55,7 +37,7 @@ pub struct Ticket {
     number: u64,
 }
 
-/// So many objects that cannot be decoded are remembered and logged; the counter counts all.
+/// At most so many objects that cannot be decoded are remembered and logged; the counter counts all.
 const MOST_REMEMBERED: usize = 100;
 
 /// An object that cannot be decoded.
@@ -72,7 +54,7 @@ pub struct Undecodable {
 #[derive(Debug)]
 struct Shared {
     what: &'static str,
-    state: channel::Sender<State>,
+    state: channel::Sender<WatchState>,
     /// Lists asked for by [`Watch::fresh`].
     wanted: AtomicU64,
     /// A list is wanted, or there is reason to believe that a pause can be cut short.
@@ -83,7 +65,7 @@ struct Shared {
 }
 
 #[derive(Debug)]
-struct State {
+struct WatchState {
     kind: Kind,
     /// How many of the lists wanted have been answered.
     answered: u64,
@@ -102,63 +84,8 @@ enum Kind {
     Absent,
 }
 
-/// Watches the objects behind `api` for `sink`, which gets a whole list as one [`Event::Reset`] and then every change, one after
-/// the other. The future does it, for ever: spawn it, and drop it at shutdown. `what` is the kind's name in messages
-/// (`sidecarsets.apps.kruise.io`).
-///
-/// Of `config` count the selectors, the page size, and a timeout below 60 s, which is the default: a connection silent for that
-/// long, and 5 s more, is given up. Lists are always quorum reads.
-///
-/// * The API server is away, or refuses: the sink keeps what it has; [`Watch::problem`] says why; tries go on with a pause that
-///   grows to about 3 s, or ends with the outage: see [`recover_together`].
-/// * The kind is not installed: [`Watch::is_absent`]; it is looked for every 5 s. When an installed kind vanishes, the sink gets
-///   an empty list, but not before its `CustomResourceDefinition` and discovery are without it, too.
-/// * An object cannot be decoded: it is logged, found in [`Watch::undecodable`] and left out. A change that cannot be decoded
-///   leaves the object in the sink as it was until the next list.
-pub fn watch<K>(
-    what: &'static str,
-    api: Api<K>,
-    config: Config,
-    sink: impl FnMut(Event<K>) + Send,
-) -> (Watch, impl Future<Output = ()> + Send)
-where
-    K: Resource + DeserializeOwned + Send,
-{
-    watch_as(what, api, config, sink)
-}
-
-/// As [`watch`], with objects of another type than that of the `api`, which only says where they are: a slim type of the few
-/// fields of interest. Decoding drops the others while it reads, so a list of many objects is no heavier than what is kept.
-pub fn watch_as<K, R>(
-    what: &'static str,
-    api: Api<R>,
-    config: Config,
-    sink: impl FnMut(Event<K>) + Send,
-) -> (Watch, impl Future<Output = ()> + Send)
-where
-    K: DeserializeOwned + Send,
-    R: Resource,
-{
-    let shared = Arc::new(Shared {
-        what,
-        state: channel::Sender::new(State {
-            kind: Kind::Unknown,
-            answered: 0,
-            problem: None,
-            answers: true,
-            confirmed: None,
-        }),
-        wanted: AtomicU64::new(0),
-        wake: Notify::new(),
-        undecodable: Mutex::default(),
-        decode_failures: AtomicU64::new(0),
-    });
-    let follower = follow::Follower::new(api, config, shared.clone(), sink);
-    (Watch { shared }, follower.run())
-}
-
-/// Whenever the API server answers one of these watches again after it was away, tries the others at once. For ever: spawn it.
-pub async fn recover_together(watches: Vec<Watch>) {
+/// Whenever the API server answers one of these watches again after it was away, tries the others at once. For ever.
+pub(super) async fn recover_together(watches: Vec<Watch>) {
     let recoveries = watches.iter().map(async |watch| {
         loop {
             watch.until(|state| !state.answers).await;
@@ -280,7 +207,7 @@ impl Watch {
         self.shared.decode_failures.load(Ordering::Relaxed)
     }
 
-    async fn until(&self, condition: impl FnMut(&State) -> bool) {
+    async fn until(&self, condition: impl FnMut(&WatchState) -> bool) {
         if self.shared.state.subscribe().wait_for(condition).await.is_err() {
             std::future::pending::<()>().await; // cannot be: the sender is ours, too
         }
@@ -296,6 +223,22 @@ impl Ticket {
 }
 
 impl Shared {
+    fn new(what: &'static str) -> Self {
+        let state = WatchState { kind: Kind::Unknown, answered: 0, problem: None, answers: true, confirmed: None };
+        Self {
+            what,
+            state: channel::Sender::new(state),
+            wanted: AtomicU64::new(0),
+            wake: Notify::new(),
+            undecodable: Mutex::default(),
+            decode_failures: AtomicU64::new(0),
+        }
+    }
+
+    fn count_undecodable(&self) {
+        self.decode_failures.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// These and no others are undecodable.
     fn set_undecodable(&self, undecodable: Vec<Undecodable>) {
         let before = std::mem::take(&mut *self.lock_undecodable());
@@ -318,7 +261,6 @@ impl Shared {
 
     /// Logs what was not known `before`.
     fn remember(&self, object: Undecodable, before: &BTreeMap<(String, String), String>) {
-        self.decode_failures.fetch_add(1, Ordering::Relaxed);
         let Undecodable { namespace, name, problem } = object;
         let key = (namespace, name);
         let mut undecodable = self.lock_undecodable();

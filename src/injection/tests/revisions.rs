@@ -28,7 +28,7 @@ fn the_newest_revision_with_the_present_content_is_recorded() {
     assert_eq!(recorded(&index).as_deref(), Some("a-back"), "a revision of that name in another namespace is gone");
     index.delete_revision("kruise-system", "a-back");
     assert_eq!(recorded(&index).as_deref(), Some("a-between"));
-    index.reset_revisions([revision("a", "a-old", 1, "logs", "x:1")]);
+    index.delete_revision("kruise-system", "a-between");
     assert_eq!(recorded(&index).as_deref(), Some("a-old"));
 }
 
@@ -145,10 +145,10 @@ fn the_last_good_revision_takes_the_place_of_what_pods_would_be_refused_for() {
         assert_eq!(index.revision_in_place_of("a"), Some("a-2"));
         index.delete_revision("kruise-system", "a-2");
         assert_eq!(image_and_revision(&index), of("x:1", "a-1"));
-        index.reset_revisions([revision("a", "a-3", 3, "logs", "")]);
+        index.delete_revision("kruise-system", "a-1");
         assert_eq!((image_and_revision(&index), index.sets()), (None, 0), "there is no good one left");
         assert_eq!(index.revision_in_place_of("a"), None);
-        index.reset_revisions([revision("a", "a-1", 1, "logs", "x:1")]);
+        index.apply_revision(revision("a", "a-1", 1, "logs", "x:1"));
         assert_eq!(image_and_revision(&index), of("x:1", "a-1"));
         index.apply_set(ready(&plain("a", "corrected")));
         index.apply_revision(revision("a", "a-5", 5, "logs", "x:5"));

@@ -57,10 +57,10 @@ impl World {
     fn catch_up(&self) {
         let server = self.server();
         let sets = server.under("/apis/apps.kruise.io").into_iter().map(|object| Arc::new(ObservedSet::read(&object)));
-        self.controller.sets_event(Event::Reset(sets.collect()));
+        Event::list(sets).for_each(|event| self.controller.sets_event(event));
         let revisions = server.under(REVISIONS).into_iter().filter_map(|object| Revision::read(object).ok().flatten());
-        self.controller
-            .revisions_event(Event::Reset(revisions.map(|revision| KeptRevision::from(&revision)).collect()));
+        let kept = revisions.map(|revision| KeptRevision::from(&revision));
+        Event::list(kept).for_each(|event| self.controller.revisions_event(event));
     }
 
     async fn reconcile(&self) -> Outcome {
@@ -104,7 +104,7 @@ async fn a_cache_that_lags_creates_nothing_twice() {
     world.reconcile().await;
     world.writes();
     // As if the watch had told nothing of the revision.
-    world.controller.revisions_event(Event::Reset(Vec::new()));
+    Event::list([]).for_each(|event| world.controller.revisions_event(event));
     tokio::time::advance(STATUS_PAUSE).await;
     assert_eq!(world.reconcile().await, Outcome::Retry, "the status was based on what is no longer so");
     assert_eq!((world.writes().len(), world.server().revisions().len()), (0, 1));
@@ -125,10 +125,10 @@ async fn a_name_that_something_else_has_is_a_collision() {
         .unwrap();
     object["data"] = json!({"spec": {"containers": [{"name": "other"}]}});
     world.server().put(&name, object.clone());
-    world.controller.revisions_event(Event::Reset(Vec::new()));
+    Event::list([]).for_each(|event| world.controller.revisions_event(event));
     tokio::time::advance(STATUS_PAUSE).await;
     world.catch_up();
-    world.controller.revisions_event(Event::Reset(Vec::new()));
+    Event::list([]).for_each(|event| world.controller.revisions_event(event));
     assert_eq!(world.reconcile().await, Outcome::Done);
     assert_eq!(world.server().revisions().len(), 2);
     assert_eq!(world.server().status()["collisionCount"], 1);
@@ -229,7 +229,7 @@ async fn a_set_that_is_gone_is_left_alone() {
     world.reconcile().await;
     world.writes();
     assert_eq!(world.controller.shared.lock().written.len(), 1);
-    world.controller.sets_event(Event::Reset(Vec::new()));
+    Event::list([]).for_each(|event| world.controller.sets_event(event));
     assert!(world.controller.shared.lock().written.is_empty());
     tokio::time::advance(STATUS_PAUSE).await;
     assert_eq!((world.reconcile().await, world.writes().len()), (Outcome::Done, 0));

@@ -15,9 +15,10 @@ enum Event {
     Pod(PodSpec),
     PodDeleted(usize, usize),
     Pods(Vec<PodSpec>),
+    /// A list that breaks off.
+    BrokenPods(Vec<PodSpec>),
     Set(usize, Option<SetSpec>),
     Namespace(usize, Option<bool>),
-    Namespaces(Vec<(usize, bool)>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -67,9 +68,9 @@ fn event() -> impl Strategy<Value = Event> {
         8 => pod_spec().prop_map(Event::Pod),
         2 => (0..3_usize, 0..4_usize).prop_map(|(namespace, name)| Event::PodDeleted(namespace, name)),
         1 => proptest::collection::vec(pod_spec(), 0..8).prop_map(Event::Pods),
+        1 => proptest::collection::vec(pod_spec(), 0..4).prop_map(Event::BrokenPods),
         3 => (0..3_usize, proptest::option::weighted(0.8, set)).prop_map(|(number, set)| Event::Set(number, set)),
         2 => (0..3_usize, proptest::option::weighted(0.8, any::<bool>())).prop_map(|(n, on)| Event::Namespace(n, on)),
-        1 => proptest::collection::vec((0..3_usize, any::<bool>()), 0..3).prop_map(Event::Namespaces),
     ]
 }
 
@@ -130,6 +131,15 @@ impl PodSpec {
     }
 }
 
+/// These are all Pods.
+fn list(index: &mut PodIndex, pods: impl IntoIterator<Item = WatchedPod>) {
+    index.begin_list();
+    for pod in pods {
+        index.apply_pod(&pod);
+    }
+    index.end_list();
+}
+
 fn labels(on: bool) -> Labels {
     Labels::from([("on".to_owned(), on.to_string())])
 }
@@ -156,7 +166,14 @@ impl Cluster {
             }
             Event::Pods(pods) => {
                 self.pods = pods.iter().map(|pod| (key(pod), pod.clone())).collect();
-                index.reset_pods(self.pods.values().map(PodSpec::watched));
+                list(index, self.pods.values().map(PodSpec::watched));
+            }
+            Event::BrokenPods(pods) => {
+                index.begin_list();
+                for pod in pods {
+                    index.apply_pod(&pod.watched());
+                    self.pods.insert(key(pod), pod.clone());
+                }
             }
             Event::Set(number, Some(set)) => {
                 index.apply_set(SETS[*number], Some(set.rules()));
@@ -174,18 +191,13 @@ impl Cluster {
                 index.delete_namespace(NAMESPACES[*number]);
                 self.namespaces.remove(number);
             }
-            Event::Namespaces(all) => {
-                self.namespaces = all.iter().copied().collect();
-                let all = self.namespaces.iter().map(|(number, on)| (NAMESPACES[*number].to_owned(), labels(*on)));
-                index.reset_namespaces(all);
-            }
         }
     }
 
     /// An index that saw nothing but the present state.
     fn anew(&self) -> PodIndex {
         let mut index = PodIndex::default();
-        index.reset_pods(self.pods.values().map(PodSpec::watched));
+        list(&mut index, self.pods.values().map(PodSpec::watched));
         for (number, on) in &self.namespaces {
             index.apply_namespace(NAMESPACES[*number], labels(*on));
         }
@@ -237,7 +249,7 @@ fn injected(name: &str) -> PodBuilder {
 fn index_of(pods: &[&str]) -> PodIndex {
     let mut index = PodIndex::default();
     index.apply_set("s", Some(rules("s", &spec())));
-    index.reset_pods(pods.iter().map(|pod| injected(pod).watched()));
+    list(&mut index, pods.iter().map(|pod| injected(pod).watched()));
     index.take_changed();
     index
 }
@@ -249,7 +261,7 @@ fn a_change_that_alters_no_count_tells_no_set() {
     index.apply_pod(&PodBuilder::new("stranger").label("app", "a").watched());
     index.apply_set("s", Some(rules("s", &spec())));
     index.apply_namespace("default", labels(true));
-    index.reset_pods(["p", "q"].map(|pod| injected(pod).watched()));
+    list(&mut index, ["p", "q"].map(|pod| injected(pod).watched()));
     assert!(index.take_changed().is_empty());
     index.apply_pod(&injected("p").phase("Failed").watched());
     assert_eq!(index.take_changed().into_iter().collect::<Vec<_>>(), ["s".into()]);
@@ -261,7 +273,7 @@ fn a_pod_that_is_gone_leaves_the_counts_at_once() {
     assert_eq!(index.counts("s"), Counts { matched: 2, updated: 2, deviating: 0, ready: 2, updated_ready: 2 });
     index.delete_pod("default", "p");
     assert_eq!(index.counts("s").matched, 1);
-    index.reset_pods(Vec::<WatchedPod>::new());
+    list(&mut index, []);
     assert_eq!((index.counts("s"), index.pods()), (Counts::default(), 0));
 }
 
@@ -276,8 +288,8 @@ fn a_set_counts_the_pods_that_name_it_whenever_it_is_made_and_however_many_other
     let made = |index: &mut PodIndex| index.apply_set("s", Some(rules("s", &spec())));
     let (mut before, mut after, mut again) = (PodIndex::default(), PodIndex::default(), PodIndex::default());
     made(&mut before);
-    before.reset_pods(pods());
-    after.reset_pods(pods());
+    list(&mut before, pods());
+    list(&mut after, pods());
     made(&mut after);
     made(&mut again);
     for pod in &pods() {

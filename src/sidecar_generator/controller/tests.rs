@@ -2,14 +2,12 @@
 
 use super::*;
 use crate::cluster::tests::server::{Server, served};
-use crate::cluster::{Outcome, Watch, events, watch};
+use crate::cluster::{Feeds, Outcome, Slice, Watch, events};
 use crate::fetch;
 use crate::sidecar_generator::leader::{News, news};
 use crate::sidecar_generator::tests::{generator, sidecar};
 use crate::telemetry::Metrics;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::Api;
-use kube::runtime::watcher::Config;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -90,8 +88,8 @@ impl World {
         let metrics = Metrics::new().generators().clone();
         let fetcher = Fetcher::new(settings);
         let controller = Controller::new(client.clone(), fetcher, events, metrics, Arc::new(()), Settings::default());
-        let unused =
-            || -> Watch { watch("things", Api::<ConfigMap>::all(client.clone()), Config::default(), |_| {}).0 };
+        let mut feeds = Feeds::new(client.clone());
+        let mut unused = || -> Watch { feeds.subscribe(Slice::all::<ConfigMap>("things"), |_: Event<Value>| {}) };
         let leader = Leader {
             shared: Arc::clone(&controller.shared),
             term: Term::new(Instant::now() + Duration::from_secs(3600)),
@@ -121,9 +119,9 @@ impl World {
     fn catch_up(&self) {
         let server = self.server();
         let generators = server.under(GENERATORS).into_iter().map(|object| Arc::new(ObservedGenerator::read(object)));
-        self.controller.generators_event(Event::Reset(generators.collect()));
+        Event::list(generators).for_each(|event| self.controller.generators_event(event));
         let sidecars = server.under(SIDECARS).into_iter().map(|object| Arc::new(ObservedSidecar::read(object)));
-        self.controller.sidecars_event(Event::Reset(sidecars.collect()));
+        Event::list(sidecars).for_each(|event| self.controller.sidecars_event(event));
     }
 
     async fn reconcile(&self, name: &str) -> Outcome {
@@ -295,7 +293,7 @@ async fn a_changed_spec_and_a_deletion_end_the_fetch_that_is_under_way() {
     world.apply("g", 1);
     world.reconcile("g").await;
     let asked = world.web.next().await;
-    world.controller.generators_event(Event::Reset(Vec::new()));
+    Event::list([]).for_each(|event| world.controller.generators_event(event));
     asked.given_up().await;
     assert!(world.writes().is_empty());
 }

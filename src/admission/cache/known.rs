@@ -1,0 +1,222 @@
+//! The objects that reviews depend on, read once, and the lists of them that are not complete yet.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use serde_json::Value;
+
+use super::super::validate_sidecarset::{KnownWorld, RevisionName};
+use crate::api::sidecarset::SidecarSet;
+use crate::injection::validate::{WHITELIST_CONFIG_MAP, WHITELIST_KEY, Whitelist, WhitelistError};
+use crate::injection::{Index, InjectableSet, Revision, Unfit};
+
+pub(super) const KIND_SET: &str = "SidecarSet";
+const KIND_REVISION: &str = "ControllerRevision";
+const KIND_CONFIG: &str = "ConfigMap";
+
+/// What is known, and the lists that may replace it.
+#[derive(Debug)]
+pub(super) struct KnownObjects {
+    pub index: Index,
+    pub sets: Arc<BTreeMap<String, Arc<SidecarSet>>>,
+    whitelist: Option<Arc<Result<Whitelist, WhitelistError>>>,
+    patch_without_whitelist: bool,
+    /// Objects that cannot be used: by kind and name, what is wrong.
+    pub unusable: BTreeMap<(&'static str, String), String>,
+    pub lists: Lists,
+}
+
+/// Lists that are not complete yet: by name, what is new of an object; nothing where it is as it is known.
+#[derive(Debug, Default)]
+pub(super) struct Lists {
+    pub sets: BTreeMap<String, Option<ReadSet>>,
+    pub namespaces: HashMap<String, BTreeMap<String, String>>,
+    /// By namespace and name.
+    pub revisions: BTreeMap<(String, String), Option<ReadRevision>>,
+}
+
+/// A SidecarSet as it was read.
+#[derive(Debug)]
+pub(super) struct ReadSet {
+    name: String,
+    /// `None` where it cannot be decoded.
+    set: Option<Arc<SidecarSet>>,
+    injectable: Result<InjectableSet, Unfit>,
+}
+
+/// A `ControllerRevision` as it was read.
+#[derive(Debug)]
+pub(super) struct ReadRevision {
+    namespace: String,
+    name: String,
+    /// `None` where it is none of a SidecarSet, or cannot be read.
+    revision: Option<Revision>,
+    problem: Option<String>,
+}
+
+impl ReadSet {
+    pub fn of(object: &Value) -> Self {
+        let name = name(object);
+        match InjectableSet::decode(object) {
+            Ok(set) => Self { name, set: Some(Arc::new(set.clone())), injectable: InjectableSet::stored(set) },
+            Err(unfit) => Self { name, set: None, injectable: Err(unfit) },
+        }
+    }
+}
+
+impl ReadRevision {
+    pub fn of(object: Value) -> Self {
+        let (namespace, name) = (namespace(&object), name(&object));
+        let (revision, error) = match Revision::read(object) {
+            Ok(revision) => {
+                let error = revision.as_ref().and_then(Revision::unreadable);
+                (revision, error)
+            }
+            Err(error) => (None, Some(error)),
+        };
+        let problem = error.map(|error| format!("ControllerRevision \"{namespace}/{name}\": {error}"));
+        Self { namespace, name, revision, problem }
+    }
+}
+
+impl KnownObjects {
+    pub fn new(index: Index, patch_without_whitelist: bool) -> Self {
+        Self {
+            index,
+            sets: Arc::default(),
+            whitelist: None,
+            patch_without_whitelist,
+            unusable: BTreeMap::new(),
+            lists: Lists::default(),
+        }
+    }
+
+    pub fn set_whitelist(&mut self, map: Option<&ConfigMap>) {
+        let text = map.and_then(|map| map.data.as_ref()?.get(WHITELIST_KEY));
+        self.whitelist = text.map(|text| Arc::new(Whitelist::parse(text)));
+        let key = (KIND_CONFIG, WHITELIST_CONFIG_MAP.to_owned());
+        match self.whitelist.as_deref() {
+            Some(Err(error)) => {
+                let problem = error.to_string();
+                self.report(key, problem);
+            }
+            _ => drop(self.unusable.remove(&key)),
+        }
+    }
+
+    /// Whether a set is known in this version.
+    pub fn has_set(&self, object: &Value) -> bool {
+        self.sets.get(&name(object)).is_some_and(|known| {
+            is_version(object, known.metadata.uid.as_deref(), known.metadata.resource_version.as_deref())
+        })
+    }
+
+    pub fn apply_set(&mut self, ReadSet { name, set, injectable }: ReadSet) {
+        let sets = Arc::make_mut(&mut self.sets);
+        match set {
+            Some(set) => _ = sets.insert(name.clone(), set),
+            None => _ = sets.remove(&name),
+        }
+        match injectable {
+            Ok(set) => {
+                self.unusable.remove(&(KIND_SET, name));
+                self.index.apply_set(set);
+            }
+            Err(unfit) => {
+                self.report((KIND_SET, name), unfit.to_string());
+                self.index.apply_unfit_set(unfit);
+            }
+        }
+    }
+
+    pub fn delete_set(&mut self, name: &str) {
+        self.unusable.remove(&(KIND_SET, name.to_owned()));
+        self.index.delete_set(name);
+        Arc::make_mut(&mut self.sets).remove(name);
+    }
+
+    pub fn complete_sets(&mut self) {
+        let listed = std::mem::take(&mut self.lists.sets);
+        let unusable = self.unusable.keys().filter(|(kind, _)| *kind == KIND_SET).map(|(_, name)| name);
+        let gone = self.sets.keys().chain(unusable).filter(|name| !listed.contains_key(*name));
+        for name in gone.cloned().collect::<Vec<_>>() {
+            self.delete_set(&name);
+        }
+        for read in listed.into_values().flatten() {
+            self.apply_set(read);
+        }
+    }
+
+    /// Whether a revision is known in this version.
+    pub fn has_revision(&self, object: &Value) -> bool {
+        self.index
+            .revision(&namespace(object), &name(object))
+            .is_some_and(|known| is_version(object, Some(&known.uid), Some(&known.resource_version)))
+    }
+
+    pub fn apply_revision(&mut self, ReadRevision { namespace, name, revision, problem }: ReadRevision) {
+        match revision {
+            Some(revision) => self.index.apply_revision(revision),
+            None => self.index.delete_revision(&namespace, &name),
+        }
+        match problem {
+            Some(problem) => self.report((KIND_REVISION, name), problem),
+            None => _ = self.unusable.remove(&(KIND_REVISION, name)),
+        }
+    }
+
+    pub fn delete_revision(&mut self, namespace: &str, name: &str) {
+        self.unusable.remove(&(KIND_REVISION, name.to_owned()));
+        self.index.delete_revision(namespace, name);
+    }
+
+    pub fn complete_revisions(&mut self) {
+        let listed = std::mem::take(&mut self.lists.revisions);
+        let known = self.index.revisions().map(|revision| (revision.namespace.clone(), revision.name.clone()));
+        for (namespace, name) in known.filter(|key| !listed.contains_key(key)).collect::<Vec<_>>() {
+            self.delete_revision(&namespace, &name);
+        }
+        let is_listed = |revision: &String| listed.keys().any(|(_, name)| name == revision);
+        self.unusable.retain(|(kind, name), _| *kind != KIND_REVISION || is_listed(name));
+        for read in listed.into_values().flatten() {
+            self.apply_revision(read);
+        }
+    }
+
+    /// Tells of an object that cannot be used, once for each thing that is wrong with it.
+    fn report(&mut self, object: (&'static str, String), problem: String) {
+        if self.unusable.get(&object) != Some(&problem) {
+            tracing::error!("{problem}; what is stored is not used until it is corrected");
+            self.unusable.insert(object, problem);
+        }
+    }
+
+    pub fn world(&self) -> KnownWorld {
+        let mut revisions: BTreeMap<String, Vec<RevisionName>> = BTreeMap::new();
+        for revision in self.index.revisions() {
+            let name = RevisionName { name: revision.name.clone(), custom_version: revision.custom_version.clone() };
+            revisions.entry(revision.set.clone()).or_default().push(name);
+        }
+        KnownWorld {
+            sets: Some(self.sets.clone()),
+            revisions: Some(Arc::new(revisions)),
+            whitelist: self.whitelist.clone(),
+            patch_without_whitelist: self.patch_without_whitelist,
+        }
+    }
+}
+
+/// Whether this is the object of this uid in this version.
+fn is_version(object: &Value, uid: Option<&str>, version: Option<&str>) -> bool {
+    let text = |field: &str| object["metadata"][field].as_str();
+    version.is_some_and(|version| !version.is_empty()) && (text("uid"), text("resourceVersion")) == (uid, version)
+}
+
+pub(super) fn name(object: &Value) -> String {
+    object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
+}
+
+pub(super) fn namespace(object: &Value) -> String {
+    object["metadata"]["namespace"].as_str().unwrap_or_default().to_owned()
+}
