@@ -4,6 +4,7 @@
 //! - `tls`: the handshake of a connection
 //! - [`certificate`]: what the server shows to its clients
 //! - [`client_ca`]: what clients must show to the server, if anything
+//! - `x509`: what a certificate says, and certificates as PEM
 //! - [`authority`]: a CA of our own that signs it
 //! - [`mod@router`]: paths, handlers, panics
 //! - [`mutate_pod`]: the review of a Pod
@@ -41,6 +42,7 @@ pub mod server;
 mod sidecarset;
 mod tls;
 pub mod validate_sidecarset;
+mod x509;
 
 pub use cache::Cache;
 pub use certificate::{CertificatePair, ServingCertificate};

@@ -13,8 +13,8 @@ use rustls::pki_types::CertificateDer;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::super::authority::signer::certificates_of;
 use super::super::certificate::ServingCertificate;
+use super::super::x509::certificates_of;
 use super::desired::{CRD, MUTATING, VALIDATING};
 use super::target::Target;
 use crate::cluster::Term;
@@ -142,7 +142,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::admission::authority::signer::{Authority, to_pem};
+    use crate::admission::authority::Authority;
+    use crate::admission::x509::to_pem;
 
     fn authority() -> CertificateDer<'static> {
         let ca = Authority::generate(Timestamp::now(), Duration::from_secs(3600)).expect("a CA");
