@@ -2,7 +2,7 @@
 
 use super::Job;
 use crate::admission::{Handler, mutate_pod};
-use crate::cli::InjectionArgs;
+use crate::cli::injection_args::InjectionArgs;
 use crate::cli::source::{Loaded, Source};
 use crate::injection::Snapshot;
 use crate::telemetry::{Metrics, Readiness, Webhook};

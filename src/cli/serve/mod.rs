@@ -10,7 +10,7 @@ mod sidecar_generator;
 mod sidecarset;
 mod trust;
 
-use super::InjectionArgs;
+use super::injection_args::InjectionArgs;
 use crate::admission::{self, ClientCa, Handler, Limits, Server, ServingCertificate, Settings, reload};
 use crate::connections::AdminServer;
 use crate::telemetry::metrics::PortName;
