@@ -1,7 +1,6 @@
 //! The status that a SidecarSet should have: counts, revision, and conditions as kstatus reads them.
 
 use super::counting::Counts;
-use super::plan::Problem;
 use super::pods::PodIndex;
 use super::revisions::RevisionPlan;
 use super::set::{ObservedSet, UsableSet};
@@ -52,6 +51,15 @@ pub enum Trouble {
     Denied(&'static str, String),
 }
 
+/// What somebody has to correct, as an Event tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WarningEvent {
+    /// The Event's reason.
+    pub reason: &'static str,
+    /// Sentences that name the fields.
+    pub note: String,
+}
+
 /// The three conditions, told apart by one state.
 struct State {
     ready: bool,
@@ -81,11 +89,11 @@ impl Trouble {
 
     /// As an Event tells it.
     #[must_use]
-    pub fn problem(&self) -> Option<Problem> {
+    pub fn problem(&self) -> Option<WarningEvent> {
         match self {
             Self::None => None,
-            Self::Heeded(note) => Some(Problem { reason: "Clash", note: note.clone() }),
-            Self::Denied(_, note) => Some(Problem { reason: STALLED, note: note.clone() }),
+            Self::Heeded(note) => Some(WarningEvent { reason: "Clash", note: note.clone() }),
+            Self::Denied(_, note) => Some(WarningEvent { reason: STALLED, note: note.clone() }),
         }
     }
 }
