@@ -15,6 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::awaited::{Awaited, is_newer};
+use super::metrics::Metrics;
 use super::sidecarset::name as name_of;
 use super::validate_sidecarset::{KnownWorld, RevisionName};
 use crate::api::decode::FieldError;
@@ -22,7 +23,6 @@ use crate::api::sidecarset::SidecarSet;
 use crate::cluster::Event;
 use crate::injection::validate::{WHITELIST_CONFIG_MAP, WHITELIST_KEY, Whitelist, WhitelistError};
 use crate::injection::{Index, InjectableSet, Options, Revision, Snapshot};
-use crate::telemetry::Metrics;
 
 /// The cluster as reviews see it. Empty until watches tell of objects.
 #[derive(Debug)]
@@ -330,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_set_that_pods_would_be_refused_for_is_told_with_what_is_injected_instead() {
-        let cache = Cache::new(Options::default(), true, Arc::new(Metrics::new()));
+        let cache = Cache::new(Options::default(), true, Arc::new(Metrics::default()));
         let errors = || cache.metrics.source_errors.get();
         let in_use = || cache.snapshot().sets().count();
         cache.sidecarsets(&Event::Reset(vec![set("")]));

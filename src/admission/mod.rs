@@ -18,6 +18,7 @@
 //! - [`limits`]: what is refused, before it is read where possible
 //! - `bodies`: bodies that arrive: the room they take, and which of them gives way
 //! - [`reply`]: what a handler answers
+//! - [`metrics`]: what is counted of all this
 //! - [`client`]: sends reviews, for the demo, tests and benches
 
 pub mod authority;
@@ -30,6 +31,7 @@ pub mod client_ca;
 pub mod convert;
 pub mod limits;
 mod memory;
+pub mod metrics;
 pub mod mutate_pod;
 pub mod mutate_sidecarset;
 mod overlay;
@@ -49,6 +51,7 @@ pub use certificate::{CertificatePair, ServingCertificate};
 pub use client::Client;
 pub use client_ca::ClientCa;
 pub use limits::Limits;
+pub use metrics::{Metrics, Webhook};
 pub use reply::Reply;
 pub use router::{Answer, Handler, Work, at_once, router};
 pub use server::{Server, Settings};

@@ -88,10 +88,6 @@ const KNOWN_CIRCLES: &[(&str, &[&str])] = &[
     ("sidecar_generator", &["controller", "leader"]),
     ("sidecar_generator", &["controller", "leader", "watches"]),
     ("sidecar_generator", &["controller", "watches"]),
-    ("telemetry/metrics", &["connections", "mod"]),
-    ("telemetry/metrics", &["controller", "mod"]),
-    ("telemetry/metrics", &["generator", "mod"]),
-    ("telemetry/metrics", &["mod", "webhook"]),
 ];
 
 /// What a pure room does not touch, its tests apart: paths that begin like this ...

@@ -8,8 +8,8 @@ use kube::runtime::watcher::Config;
 use kube::{Api, Client};
 use tokio::sync::watch;
 
+use super::super::metrics::Metrics;
 use crate::cluster::{self, Event, Watch};
-use crate::telemetry::Metrics;
 use crate::telemetry::readiness::CheckResult;
 
 /// Name of the `ConfigMap`, in outrigger's own namespace. What is in it does not matter.
@@ -40,7 +40,7 @@ impl BreakGlass {
                 Event::Deleted(_) => false,
             };
             let changed = sender.send_if_modified(|on| std::mem::replace(on, now) != now);
-            metrics.disabled.set(now.into());
+            metrics.registration.disabled.set(now.into());
             if changed && now {
                 tracing::warn!("disabled by ConfigMap {CONFIG_MAP}: no webhook is registered, no Pod is injected");
             } else if changed {

@@ -14,11 +14,11 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::super::certificate::ServingCertificate;
+use super::super::metrics::Metrics;
 use super::super::x509::certificates_of;
 use super::desired::{CRD, MUTATING, VALIDATING};
 use super::target::Target;
 use crate::cluster::Term;
-use crate::telemetry::Metrics;
 
 /// What each object trusts, and since when; one that was not looked for yet has no entry.
 #[derive(Clone, Debug, Default)]
@@ -127,9 +127,9 @@ pub async fn keep_in_sync_metric(
                 .map(|(name, bundles)| (name, bundles.all(|bundle| pair.is_trusted_by(bundle, now))))
                 .collect::<Vec<_>>()
         });
-        metrics.set_cabundles_in_sync(in_sync.unwrap_or_default());
+        metrics.certificates.set_in_sync(in_sync.unwrap_or_default());
     }
-    metrics.set_cabundles_in_sync([]);
+    metrics.certificates.set_in_sync([]);
 }
 
 fn bundle(client: &Value) -> Vec<CertificateDer<'static>> {

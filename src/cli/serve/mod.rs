@@ -11,10 +11,10 @@ mod sidecarset;
 mod trust;
 
 use super::injection_args::InjectionArgs;
-use crate::admission::{self, ClientCa, Handler, Limits, Server, ServingCertificate, Settings, reload};
+use crate::admission::{self, ClientCa, Handler, Limits, Server, ServingCertificate, Settings, Webhook, reload};
 use crate::connections::AdminServer;
 use crate::telemetry::metrics::PortName;
-use crate::telemetry::{self, Metrics, Readiness, Webhook};
+use crate::telemetry::{self, Metrics, Readiness};
 use anyhow::{Context, Result, bail};
 use axum::Router;
 use futures::future::BoxFuture;
@@ -161,11 +161,11 @@ impl Front {
         self,
         router: Router,
         readiness: Arc<Readiness>,
-        metrics: Arc<Metrics>,
+        reviews: Arc<admission::Metrics>,
         shutdown: CancellationToken,
     ) -> Result<()> {
         let Self { server, certificate, tls_dir } = self;
-        let (renewed, counted) = (certificate.clone(), metrics.clone());
+        let (renewed, counted) = (certificate.clone(), reviews.clone());
         let reload = async move {
             match tls_dir {
                 Some(folder) => reload::reload(folder, renewed, counted, reload::PERIOD).await,
@@ -173,7 +173,7 @@ impl Front {
             }
         };
         tokio::select! {
-            ended = server.run(router, certificate, readiness, &metrics, shutdown) => ended.map_err(Into::into),
+            ended = server.run(router, certificate, readiness, &reviews, shutdown) => ended.map_err(Into::into),
             () = reload => Ok(()),
         }
     }
@@ -184,6 +184,7 @@ impl Running {
     pub async fn start(args: &Args) -> Result<Self> {
         let source = args.certificates.source(args.from.is_none())?;
         let metrics = Arc::new(Metrics::new());
+        let reviews = Arc::new(admission::Metrics::register(&metrics));
         let shutdown = CancellationToken::new();
         let front = if args.serves_webhooks() { Some(Front::open(args, &source).await?) } else { None };
         let admin_listen = args.listen(args.admin_listen, 8080);
@@ -200,11 +201,11 @@ impl Running {
                 )
             }
             Some(from) => {
-                let job = files::job(from, &args.injection, &metrics, shutdown.clone())?;
+                let job = files::job(from, &args.injection, &reviews, shutdown.clone())?;
                 let readiness = certificate.into_iter().fold(job.readiness, check_certificate);
                 Job { readiness, ..job }
             }
-            None => cluster::job(args, certificate.map(|shown| (source, shown)), &metrics, &shutdown).await?,
+            None => cluster::job(args, certificate.map(|shown| (source, shown)), &metrics, &reviews, &shutdown).await?,
         };
         let ca_pem = front.as_ref().and_then(Front::ca_pem);
         // Only now: had a port been taken, the file would be that of the server that has it.
@@ -214,7 +215,7 @@ impl Running {
 
         let readiness = Arc::new(job.readiness);
         let webhooks = job.webhooks.into_iter().map(|(webhook, handler)| (webhook, handler, Limits::of(webhook)));
-        let router = admission::router(webhooks, &metrics);
+        let router = admission::router(webhooks, &reviews);
         let admin_router = telemetry::admin::router(readiness.clone(), metrics.clone());
         let token = shutdown.clone();
         let server = tokio::spawn(async move {
@@ -223,7 +224,7 @@ impl Running {
             let admin = tokio::spawn(admin.run(admin_router, counts, admin_shutdown.clone()));
             let serve = async {
                 if let Some(front) = front {
-                    return front.serve(router, readiness, metrics, token).await;
+                    return front.serve(router, readiness, reviews, token).await;
                 }
                 token.cancelled().await;
                 readiness.drain();

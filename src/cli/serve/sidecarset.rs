@@ -6,8 +6,8 @@ use super::queues;
 use super::trust::Trust;
 use crate::admission::registration::{BreakGlass, Published, Registrar, Registration, Widening};
 use crate::admission::{
-    Answer, Cache, Handler, ServingCertificate, Work, at_once, convert, mutate_pod, mutate_sidecarset,
-    validate_sidecarset,
+    Answer, Cache, Handler, Metrics, ServingCertificate, Webhook, Work, at_once, convert, mutate_pod,
+    mutate_sidecarset, validate_sidecarset,
 };
 use crate::api::keys;
 use crate::api::sidecarset::SidecarSet;
@@ -16,8 +16,8 @@ use crate::injection::Revision;
 use crate::injection::validate::WHITELIST_CONFIG_MAP;
 use crate::rollout::revisions::KeptRevision;
 use crate::rollout::{self, ObservedSet, WatchedPod, storage_migration};
+use crate::telemetry::Readiness;
 use crate::telemetry::metrics::Controller;
-use crate::telemetry::{Metrics, Readiness, Webhook};
 use anyhow::Result;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ControllerRevision;
@@ -43,12 +43,12 @@ pub(super) fn part(
     for gate in &flags.feature_gates.without_meaning {
         tracing::warn!(gate, "--feature-gates: this gate has no meaning here");
     }
-    let Common { client, events, metrics, .. } = common;
+    let Common { client, events, reviews, .. } = common;
     let mut options = args.injection.options();
     options.exclusions.namespaces.insert(flags.namespace().to_owned());
     let excluded_namespaces = options.exclusions.namespaces.clone();
-    let cache = Arc::new(Cache::new(options, flags.feature_gates.patch_without_whitelist, metrics.clone()));
-    let observer = queues::observer(metrics, Controller::SidecarSet);
+    let cache = Arc::new(Cache::new(options, flags.feature_gates.patch_without_whitelist, reviews.clone()));
+    let observer = queues::observer(&common.metrics, Controller::SidecarSet);
     let rollout = rollout::Controller::new(client.clone(), flags.revision_namespace(), events.clone(), observer);
     let watches = Watches::start(client, flags.revision_namespace(), &cache, &rollout, tasks);
     tasks.spawn_until_shutdown("snapshots", {
@@ -64,13 +64,13 @@ pub(super) fn part(
         excluded_namespaces,
         owner: None,
     });
-    let trust = Trust::start(args, source, client, certificate, registration, metrics, tasks)?;
+    let trust = Trust::start(args, source, client, certificate, registration, reviews, tasks)?;
     let (published, _) = tokio::sync::watch::channel(Published::default());
-    let (break_glass, task) = BreakGlass::watch(client.clone(), flags.namespace(), metrics.clone());
+    let (break_glass, task) = BreakGlass::watch(client.clone(), flags.namespace(), reviews.clone());
     tasks.spawn_until_shutdown("the watch of the break-glass switch", task);
     let widening = {
         let (client, registration, cache) = (client.clone(), receiver.clone(), cache.clone());
-        Arc::new(Widening::new(client, flags.scope, registration, cache, break_glass.clone(), metrics.clone()))
+        Arc::new(Widening::new(client, flags.scope, registration, cache, break_glass.clone(), reviews.clone()))
     };
     let registrar = Registrar {
         client: client.clone(),
@@ -81,7 +81,7 @@ pub(super) fn part(
         cache: cache.clone(),
         sets: watches.sets.clone(),
         break_glass: break_glass.clone(),
-        metrics: metrics.clone(),
+        metrics: reviews.clone(),
     };
     let others = [break_glass.watched(), watches.whitelist.clone()];
     let read = watches.all.iter().cloned().chain(others).chain(trust.watch()).collect();
@@ -94,7 +94,7 @@ pub(super) fn part(
         .check(readiness)
         .check("objects", move || objects.check())
         .check("break-glass", move || break_glass.check());
-    let webhooks = webhooks(&cache, &watches.sets, widening, metrics);
+    let webhooks = webhooks(&cache, &watches.sets, widening, reviews);
     let (client, planned_from) = (client.clone(), watches.all.clone());
     let lead = move |term: Term| {
         let (registrar, rollout, planned_from) = (registrar.clone(), rollout.clone(), planned_from.clone());

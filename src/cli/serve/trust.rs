@@ -2,11 +2,12 @@
 
 use super::certificates::{CaFile, Source};
 use super::check_certificate;
+use crate::admission::Metrics;
 use crate::admission::ServingCertificate;
 use crate::admission::authority::Keeper;
 use crate::admission::registration::{Registrar, Registration, keep_in_sync_metric};
 use crate::cluster::{Tasks, Term, Watch};
-use crate::telemetry::{Metrics, Readiness};
+use crate::telemetry::Readiness;
 use anyhow::Result;
 use jiff::Timestamp;
 use kube::Client;
