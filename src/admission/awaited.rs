@@ -15,10 +15,10 @@ use super::mutate_pod;
 use crate::api::sidecarset::SidecarSet;
 use crate::injection::{Operator, Requirement, Selector};
 
-/// For so long a set is waited for. Told it is within milliseconds as a rule; a Pod's webhook has 5 s.
+/// A set is waited for at most this long. As a rule the watch tells of it within milliseconds; a Pod's webhook has 5 s.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
-/// So many sets are waited for at most, the latest ones: whoever may ask us to review sets can make as many as they like.
+/// At most this many sets are waited for, the latest ones: whoever may ask us to review sets can make as many as they like.
 const MOST: usize = 256;
 
 /// A set whose selector has more keys and values, in bytes, is not waited for.

@@ -61,7 +61,7 @@ pub struct WarningEvent {
 }
 
 /// The three conditions, told apart by one state.
-struct State {
+struct Standing {
     ready: bool,
     reconciling: bool,
     stalled: bool,
@@ -114,9 +114,9 @@ pub fn usable(
         _ => String::new(),
     };
     let mut state = if let Trouble::Denied(reason, problem) = trouble {
-        State::stalled(reason, problem)
+        Standing::stalled(reason, problem)
     } else if usable.updates.left_behind(counts.matched).is_some_and(|left| outdated > left) {
-        State {
+        Standing {
             ready: false,
             reconciling: true,
             stalled: false,
@@ -124,7 +124,7 @@ pub fn usable(
             message: format!("{outdated} of {} Pods do not have the latest containers yet{but}", counts.matched),
         }
     } else {
-        State {
+        Standing {
             ready: true,
             reconciling: false,
             stalled: false,
@@ -156,12 +156,12 @@ pub fn usable(
 /// stay what they were.
 #[must_use]
 pub fn unusable(set: &ObservedSet, problem: &str, now: Timestamp) -> Option<SidecarSetStatus> {
-    let conditions = State::stalled("InvalidSpec", problem).conditions(set, now);
+    let conditions = Standing::stalled("InvalidSpec", problem).conditions(set, now);
     let status = SidecarSetStatus { observed_generation: set.generation, conditions, ..set.status.clone() };
     (status != set.status).then_some(status)
 }
 
-impl State {
+impl Standing {
     fn stalled(reason: &'static str, problem: &str) -> Self {
         Self { ready: false, reconciling: false, stalled: true, reason, message: problem.to_owned() }
     }

@@ -62,22 +62,24 @@ impl Modules {
         folders.iter().flat_map(|(folder, uses)| circles(folder, uses)).collect()
     }
 
-    /// The module with a file of its own that the mention leads to. Re-exports lead to nothing: who uses them uses what they
-    /// stand for.
+    /// The module with a file of its own that the mention leads to. A re-export is no use: who uses it uses what it stands for. So
+    /// its name, standing alone, is one; what else stands alone is imported by a `use` that is a mention itself, or is no path.
     fn target(&self, mention: &Mention) -> Option<Vec<String>> {
         if mention.import.as_ref().is_some_and(|import| import.re_export) {
             return None;
         }
-        let is_name = mention.path.len() == 1 && mention.import.is_none();
-        let named = || self.imports.get(&(mention.module.clone(), mention.path[0].clone()));
-        if is_name && !named().is_some_and(|(_, re_export)| *re_export) {
-            return None;
+        if let ([name], None) = (&mention.path[..], &mention.import) {
+            let (_, re_export) = self.imports.get(&(mention.module.clone(), name.clone()))?;
+            if !re_export {
+                return None;
+            }
         }
         let defined = self.resolve(&mention.module, &mention.path, 0)?;
         Some(self.file_of(&defined).to_vec())
     }
 
-    /// The module in which stands what `path` names in `module`; `None` when it is not of this crate.
+    /// The module in which stands what `path` names in `module`; `None` when it is not of this crate. Imports are followed, but not
+    /// for ever: `use a::b as a` may name another crate.
     fn resolve(&self, module: &Module, path: &[String], depth: usize) -> Option<Vec<String>> {
         if depth > 16 {
             return None;
@@ -92,7 +94,7 @@ impl Modules {
 
     fn descend(&self, mut module: Vec<String>, path: &[String], depth: usize) -> Option<Vec<String>> {
         for (at, name) in path.iter().enumerate() {
-            let child = [&module[..], &[name.clone()]].concat();
+            let child = [&module[..], std::slice::from_ref(name)].concat();
             if self.files.contains(&child) {
                 module = child;
             } else if let Some((import, _)) = self.imports.get(&(module.clone(), name.clone())) {

@@ -103,7 +103,7 @@ impl Reader {
             UseTree::Name(name) if name.ident == "self" => (with(&name.ident), prefix.last().map(ToString::to_string)),
             UseTree::Name(name) => (with(&name.ident), Some(name.ident.to_string())),
             UseTree::Rename(rename) => (with(&rename.ident), Some(rename.rename.to_string())),
-            _ => (prefix.to_vec(), Some("*".to_owned())),
+            UseTree::Glob(_) => (prefix.to_vec(), Some("*".to_owned())),
         };
         if let (Some(first), Some(name)) = (path.first(), name) {
             self.mention(first, path.iter().map(ToString::to_string).collect(), Some(Import { name, re_export }));

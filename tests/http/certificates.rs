@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use outrigger::admission::client::Target;
+use outrigger::admission::client::Destination;
 use outrigger::admission::metrics::Certificate;
 use outrigger::admission::reload::reload;
 use outrigger::admission::{CertificatePair, Limits, Server, ServingCertificate, Settings};
@@ -62,7 +62,7 @@ async fn renewal_under_load_fails_no_request_and_a_bad_pair_is_not_used() {
     let (router, metrics) = routed(measure(), Limits::default());
     let settings = Settings { drain_delay: Duration::ZERO, last_call: Duration::ZERO, ..Settings::default() };
     let server = Server::bind(([127, 0, 0, 1], 0).into(), settings).await.unwrap();
-    let target = Arc::new(Target::new(server.address(), &ca.pem()).unwrap());
+    let target = Arc::new(Destination::new(server.address(), &ca.pem()).unwrap());
     let shutdown = CancellationToken::new();
     let (certificate, watched, token) = (serving.clone(), metrics.clone(), shutdown.clone());
     let server = tokio::spawn(async move {

@@ -11,7 +11,7 @@ use axum::http::{Request, Response};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
-use outrigger::admission::client::Target;
+use outrigger::admission::client::Destination;
 use outrigger::admission::{
     Answer, CertificatePair, Handler, Limits, Reply, Server, ServingCertificate, Settings, at_once, router, server,
 };
@@ -156,8 +156,8 @@ impl TestServer {
         Self::start(measure(), Limits::default(), Settings { timeouts, ..Settings::default() }).await
     }
 
-    pub fn target(&self) -> Target {
-        Target::new(self.address, &self.ca).expect("a CA")
+    pub fn target(&self) -> Destination {
+        Destination::new(self.address, &self.ca).expect("a CA")
     }
 
     /// A TLS connection on which a test writes what it likes.

@@ -25,9 +25,9 @@ pub enum Webhook {
 /// Why a review was answered 503 without looking at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shed {
-    /// As many reviews in flight as allowed.
+    /// There were as many reviews in flight as allowed.
     Reviews,
-    /// As many bytes of bodies in flight as allowed, and this body the slowest.
+    /// There were as many bytes of bodies in flight as allowed, and this body was the slowest.
     Bytes,
     /// The body did not arrive in time.
     SlowBody,

@@ -23,11 +23,11 @@ use crate::cluster::Term;
 /// What each object trusts, and since when; one that was not looked for yet has no entry.
 #[derive(Clone, Debug, Default)]
 pub struct Published {
-    objects: BTreeMap<&'static str, Seen>,
+    objects: BTreeMap<&'static str, SeenBundles>,
 }
 
 #[derive(Clone, Debug)]
-struct Seen {
+struct SeenBundles {
     /// `None`: there is no such object.
     bundles: Option<Bundles>,
     since: Timestamp,
@@ -47,7 +47,7 @@ impl Published {
     pub fn saw(&mut self, name: &'static str, bundles: Option<Bundles>, now: Timestamp) {
         match self.objects.get(name) {
             Some(seen) if seen.bundles == bundles => {}
-            _ => _ = self.objects.insert(name, Seen { bundles, since: now }),
+            _ => _ = self.objects.insert(name, SeenBundles { bundles, since: now }),
         }
     }
 

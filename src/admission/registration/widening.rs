@@ -30,7 +30,7 @@ use crate::telemetry::seldom;
 /// How long a SidecarSet's writer is kept waiting; the API server waits for 10 s.
 const PATIENCE: Duration = Duration::from_secs(6);
 
-/// So long after a write there may be many sets about to come. Then they are gathered for as long as that write took, within these
+/// For at most this long after a write, many sets may be about to come. Then they are gathered for as long as that write took, within these
 /// bounds; that also gives other replicas their turn, for each write is a conflict for theirs.
 const BUSY: Duration = Duration::from_secs(1);
 const SHORTEST_GATHERING: Duration = Duration::from_millis(25);
