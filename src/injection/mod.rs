@@ -1,8 +1,8 @@
 //! Which SidecarSets match a Pod, and the JSON Patch that injects them. All of it is pure.
 //!
 //! An [`Index`] is told of SidecarSets, Namespaces and `ControllerRevisions` as they come and go; a [`Snapshot`] of it answers
-//! for Pods without locks. A Pod is read borrowed ([`PodView`]), and the patch is written as text: nothing of the Pod that the
-//! patch does not name can change.
+//! for Pods without locks. A Pod is read borrowed ([`PodView`](crate::api::pod::PodView)), and the patch is written as text:
+//! nothing of the Pod that the patch does not name can change.
 
 mod additions;
 pub mod annotations;
