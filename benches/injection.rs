@@ -7,12 +7,12 @@ mod large;
 use cases::{Matching, NAMESPACE};
 use criterion::{BenchmarkId, Criterion};
 use jiff::Timestamp;
+use outrigger::admission::Metrics;
 use outrigger::admission::mutate_pod;
 use outrigger::api::admission_review::AdmissionReview;
 use outrigger::api::decode;
 use outrigger::documents;
 use outrigger::injection::{Index, InjectableSet, Options, Snapshot};
-use outrigger::telemetry::Metrics;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -75,7 +75,7 @@ fn answers(
     (sets, snapshot): (usize, &Snapshot),
     reviews: &[(usize, String)],
 ) -> Result<(), Box<dyn Error>> {
-    let metrics = Metrics::new();
+    let metrics = Metrics::default();
     let mut group = criterion.benchmark_group(matching);
     for (containers, review) in reviews {
         let waited_for = AtomicBool::new(false);
@@ -158,7 +158,7 @@ fn print_large() -> Result<(), Box<dyn Error>> {
 fn milliseconds(review: &str, spec: &Value) -> Result<f64, Box<dyn Error>> {
     let mut index = Index::new(Options::default());
     index.apply_set(InjectableSet::new(decode::sidecarset(large::sidecarset(spec))?)?);
-    let (snapshot, metrics, waited_for) = (index.snapshot(), Metrics::new(), AtomicBool::new(false));
+    let (snapshot, metrics, waited_for) = (index.snapshot(), Metrics::default(), AtomicBool::new(false));
     let times = (0..5).map(|_| {
         let begun = std::time::Instant::now();
         black_box(mutate_pod::answer(review.as_bytes(), &waited_for, &snapshot, Timestamp::UNIX_EPOCH, &metrics));

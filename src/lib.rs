@@ -11,7 +11,7 @@
 //! * [`fetch`]: the one guarded HTTP client: address rules, limits, conditional requests
 //! * [`documents`]: files of objects: YAML and JSON, positions for messages, re-reading on change
 //! * [`cluster`]: client, watches, work queue, lease, events, conditions, careful writes, shutdown
-//! * [`telemetry`]: logs, metrics, readiness
+//! * [`telemetry`]: logs, readiness, and the metrics that jobs register
 //! * [`connections`]: the ports that clients connect to: how many may, for how long, and who gives way
 //! * [`api`]: wire types, their defaults and conversion
 

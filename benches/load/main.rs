@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use cases::Matching;
-use outrigger::admission::client::{Answer, Target};
+use outrigger::admission::client::{Answer, Destination};
 use run::{Exchange, Figures, run};
 use serde_json::Value;
 use server::{Memory, Server, memory, ticks_per_second};
@@ -113,7 +113,7 @@ impl Bench {
         self.measure(&server, &Exchange { path, body, status: 200, start, length: answer.body.len() })
     }
 
-    fn first_answer(&self, target: &Target, path: &str, body: &Bytes) -> Result<Answer> {
+    fn first_answer(&self, target: &Destination, path: &str, body: &Bytes) -> Result<Answer> {
         self.runtime.block_on(async { Ok(target.connect().await?.post(path, body.clone()).await?) })
     }
 

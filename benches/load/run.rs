@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use bytes::Bytes;
-use outrigger::admission::client::{Answer, Target};
+use outrigger::admission::client::{Answer, Destination};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
@@ -53,7 +53,7 @@ impl Exchange {
 
 /// Sends `requests` in all, on each of `connections` one after the other.
 pub async fn run(
-    target: &Target,
+    target: &Destination,
     exchange: &Exchange,
     (connections, requests): (usize, usize),
     (server, ticks): (u32, u64),

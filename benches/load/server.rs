@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use outrigger::admission::client::Target;
+use outrigger::admission::client::Destination;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -22,7 +22,7 @@ pub struct Server {
     /// Its SidecarSets, and the CA of its certificate.
     _files: TempDir,
     /// Where reviews go.
-    pub target: Target,
+    pub target: Destination,
     /// From the start of the process until `/readyz` agreed.
     pub ready_after: Duration,
 }
@@ -62,7 +62,7 @@ impl Server {
         let connected = (|| {
             let (webhook, admin) = addresses(&lines)?;
             wait_until_ready(admin)?;
-            Ok(Target::new(webhook, &std::fs::read_to_string(&ca)?)?)
+            Ok(Destination::new(webhook, &std::fs::read_to_string(&ca)?)?)
         })();
         match connected {
             Ok(target) => Ok(Self { child, _files: files, target, ready_after: started.elapsed() }),

@@ -10,15 +10,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::metrics::Metrics;
 use super::mutate_pod;
 use crate::api::sidecarset::SidecarSet;
 use crate::injection::{Operator, Requirement, Selector};
-use crate::telemetry::Metrics;
 
-/// For so long a set is waited for. Told it is within milliseconds as a rule; a Pod's webhook has 5 s.
+/// A set is waited for at most this long. As a rule the watch tells of it within milliseconds; a Pod's webhook has 5 s.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
-/// So many sets are waited for at most, the latest ones: whoever may ask us to review sets can make as many as they like.
+/// At most this many sets are waited for, the latest ones: whoever may ask us to review sets can make as many as they like.
 const MOST: usize = 256;
 
 /// A set whose selector has more keys and values, in bytes, is not waited for.
@@ -155,7 +155,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_pod_waits_until_its_set_is_told() {
-        let (awaited, web, metrics) = (Awaited::default(), set("web", "u-1", 2), Arc::new(Metrics::new()));
+        let (awaited, web, metrics) = (Awaited::default(), set("web", "u-1", 2), Arc::new(Metrics::default()));
         assert!(awaited.by(&pod("web"), Instant::now(), &metrics).is_none());
         awaited.expect(&web, Instant::now());
         assert!(awaited.by(&pod("db"), Instant::now(), &metrics).is_none(), "another Pod has nothing to wait for");
@@ -173,7 +173,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_longer_for_a_set_that_was_refused() {
-        let (awaited, begun, metrics) = (Awaited::default(), Instant::now(), Arc::new(Metrics::new()));
+        let (awaited, begun, metrics) = (Awaited::default(), Instant::now(), Arc::new(Metrics::default()));
         awaited.expect(&set("web", "u-1", 1), begun);
         let waiting = awaited.by(&pod("web"), begun, &metrics).unwrap();
         waiting.await;
@@ -184,7 +184,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn of_very_many_sets_the_latest_are_waited_for() {
-        let (awaited, metrics) = (Awaited::default(), Arc::new(Metrics::new()));
+        let (awaited, metrics) = (Awaited::default(), Arc::new(Metrics::default()));
         for number in 0..2 * MOST {
             awaited.expect(&set(&format!("s{number}"), "u", 1), Instant::now());
         }

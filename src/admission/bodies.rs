@@ -18,8 +18,8 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use super::limits::Reason;
 use super::memory::ALL;
+use super::metrics::Shed;
 use crate::connections::allowance;
-use crate::telemetry::Shed;
 
 /// The room for the bodies of one webhook.
 #[derive(Debug)]

@@ -18,12 +18,12 @@ use tokio::time::Instant;
 
 use self::known::{KIND_SET, KnownObjects, ReadRevision, ReadSet, name, namespace};
 use super::awaited::{Awaited, is_newer};
+use super::metrics::Metrics;
 use super::sidecarset::name as name_of;
 use super::validate_sidecarset::KnownWorld;
 use crate::api::sidecarset::SidecarSet;
 use crate::cluster::Event;
 use crate::injection::{Index, Options, Snapshot};
-use crate::telemetry::Metrics;
 
 /// The cluster as reviews see it. Empty until watches tell of objects.
 #[derive(Debug)]

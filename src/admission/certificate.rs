@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
@@ -16,7 +16,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixT
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use super::authority::signer::{Authority, AuthorityError, to_pem, validity};
+use super::x509::validity;
 
 /// What the server shows to its clients now. [`ServingCertificate::replace`] swaps it under the running server; sessions and
 /// connections stay. While there is none yet, handshakes fail.
@@ -71,24 +71,7 @@ pub enum CertificateError {
         /// The file of the key.
         key: PathBuf,
     },
-    /// A certificate could not be made.
-    #[error("cannot make a certificate for {names}: {source}; names must be DNS names or IP addresses")]
-    Generate {
-        /// The names asked for.
-        names: String,
-        /// Why not.
-        source: rcgen::Error,
-    },
-    /// The CA for a certificate could not be made.
-    #[error(transparent)]
-    Authority(#[from] AuthorityError),
-    /// A certificate was made and is of no use.
-    #[error("the certificate that was made cannot be used: {0}")]
-    Made(String),
 }
-
-/// How long a generated certificate is valid.
-const GENERATED_VALIDITY: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The names a server on this machine is reached by.
 pub const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
@@ -169,26 +152,16 @@ impl CertificatePair {
     }
 
     /// From a leaf just signed, and its key.
-    pub(super) fn made(
-        leaf: CertificateDer<'static>,
-        key: PrivatePkcs8KeyDer<'static>,
-    ) -> Result<Self, CertificateError> {
-        let (not_before, not_after) = validity(&leaf).map_err(CertificateError::Made)?;
-        let key = CertifiedKey::from_der(vec![leaf], key.into(), &provider())
-            .map_err(|error| CertificateError::Made(error.to_string()))?;
+    pub(super) fn made(leaf: CertificateDer<'static>, key: PrivatePkcs8KeyDer<'static>) -> Result<Self, String> {
+        let (not_before, not_after) = validity(&leaf)?;
+        let key = CertifiedKey::from_der(vec![leaf], key.into(), &provider()).map_err(|error| error.to_string())?;
         Ok(Self { key: Arc::new(key), not_before, not_after, ca_pem: None })
     }
 
-    /// Makes a CA and a P-256 leaf for these DNS names and IP addresses, valid for a year. The CA's key is thrown away.
-    ///
-    /// # Errors
-    /// A name that is neither a DNS name nor an IP address.
-    pub fn generate(names: &[&str], now: SystemTime) -> Result<Self, CertificateError> {
-        let now = Timestamp::try_from(now).map_err(|error| CertificateError::Made(error.to_string()))?;
-        let names: Vec<_> = names.iter().map(ToString::to_string).collect();
-        let ca = Authority::generate(now, GENERATED_VALIDITY)?;
-        let pair = ca.sign(&names, now, GENERATED_VALIDITY)?;
-        Ok(Self { ca_pem: Some(to_pem([ca.certificate()])), ..pair })
+    /// The same pair with the CA to trust, as PEM.
+    #[must_use]
+    pub(super) fn with_ca(self, ca_pem: String) -> Self {
+        Self { ca_pem: Some(ca_pem), ..self }
     }
 
     /// The CA to trust, as PEM; only for generated pairs.
@@ -286,27 +259,6 @@ mod tests {
             .signed_by(&key, &ca)
             .expect("a leaf");
         (ca.pem(), leaf.pem(), key.serialize_pem())
-    }
-
-    #[test]
-    fn a_generated_certificate_is_valid_from_five_minutes_ago_for_a_year() {
-        let now = Timestamp::now();
-        let pair = CertificatePair::generate(&LOCAL_NAMES, now.into()).expect("a pair");
-        let second = |time: Timestamp| time.as_second();
-        assert_eq!(second(pair.not_before()), second(now) - 300);
-        assert_eq!(second(pair.not_after()), second(now) + 365 * 24 * 60 * 60);
-        assert!(pair.is_valid(now));
-        assert!(pair.check(now).is_ok_and(|detail| detail.contains(&pair.not_after().to_string())));
-        let late = pair.not_after() + Duration::from_secs(1);
-        assert!(!pair.is_valid(late));
-        assert!(pair.check(late).is_err_and(|problem| problem.contains(&late.to_string())));
-        assert!(!pair.is_valid(pair.not_before() - Duration::from_secs(1)));
-    }
-
-    #[test]
-    fn a_name_that_is_no_name_is_refused() {
-        let error = CertificatePair::generate(&["pod\u{e9}"], SystemTime::now()).expect_err("no name").to_string();
-        assert!(error.contains("pod\u{e9}"), "{error}");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::certificate::provider;
 
 /// How clients connect: whom they trust and where to. Cheap to clone; make one and connect it often.
 #[derive(Clone)]
-pub struct Target {
+pub struct Destination {
     address: SocketAddr,
     name: ServerName<'static>,
     host: hyper::header::HeaderValue,
@@ -67,7 +67,7 @@ pub enum ClientError {
     Request(#[from] axum::http::Error),
 }
 
-impl Target {
+impl Destination {
     /// A server at this address that shows a certificate for the address's IP, signed by a CA of `ca_pem`.
     ///
     /// # Errors
@@ -117,7 +117,7 @@ impl Client {
     /// # Errors
     /// The CA cannot be used, nobody listens, or the certificate is not trusted.
     pub async fn connect(address: SocketAddr, ca_pem: &str) -> Result<Self, ClientError> {
-        Target::new(address, ca_pem)?.connect().await
+        Destination::new(address, ca_pem)?.connect().await
     }
 
     /// Sends a JSON body and waits for the answer.
@@ -148,8 +148,8 @@ impl Client {
     }
 }
 
-impl std::fmt::Debug for Target {
+impl std::fmt::Debug for Destination {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Target").field("address", &self.address).finish_non_exhaustive()
+        formatter.debug_struct("Destination").field("address", &self.address).finish_non_exhaustive()
     }
 }

@@ -19,10 +19,10 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 
 use super::certificate::provider;
+use super::metrics::Webhook;
 use super::reload::PERIOD;
 use super::reply::Reply;
 use crate::connections::Certified;
-use crate::telemetry::Webhook;
 
 /// The file of CA certificates that clients' certificates must be signed by, as it was when it was last good.
 #[derive(Clone, Debug)]

@@ -15,8 +15,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::bodies::{Bodies, Room, Whole};
+use super::metrics::{Shed, Webhook};
 use super::reply::Reply;
-use crate::telemetry::{Shed, Webhook};
 
 /// How much one webhook admits at once. The defaults are those of Pods; [`Limits::of`] has each webhook's.
 #[derive(Clone, Copy, Debug)]

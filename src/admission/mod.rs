@@ -4,6 +4,7 @@
 //! - `tls`: the handshake of a connection
 //! - [`certificate`]: what the server shows to its clients
 //! - [`client_ca`]: what clients must show to the server, if anything
+//! - `x509`: what a certificate says, and certificates as PEM
 //! - [`authority`]: a CA of our own that signs it
 //! - [`mod@router`]: paths, handlers, panics
 //! - [`mutate_pod`]: the review of a Pod
@@ -17,6 +18,7 @@
 //! - [`limits`]: what is refused, before it is read where possible
 //! - `bodies`: bodies that arrive: the room they take, and which of them gives way
 //! - [`reply`]: what a handler answers
+//! - [`metrics`]: what is counted of all this
 //! - [`client`]: sends reviews, for the demo, tests and benches
 
 pub mod authority;
@@ -29,6 +31,7 @@ pub mod client_ca;
 pub mod convert;
 pub mod limits;
 mod memory;
+pub mod metrics;
 pub mod mutate_pod;
 pub mod mutate_sidecarset;
 mod overlay;
@@ -41,12 +44,14 @@ pub mod server;
 mod sidecarset;
 mod tls;
 pub mod validate_sidecarset;
+mod x509;
 
 pub use cache::Cache;
 pub use certificate::{CertificatePair, ServingCertificate};
 pub use client::Client;
 pub use client_ca::ClientCa;
 pub use limits::Limits;
+pub use metrics::{Metrics, Webhook};
 pub use reply::Reply;
 pub use router::{Answer, Handler, Work, at_once, router};
 pub use server::{Server, Settings};

@@ -3,12 +3,13 @@
 //! A body that cannot be read is a 400 with the reason; a Pod that a matching SidecarSet cannot be injected into is denied with
 //! code 422. Both are decided without any call to the outside.
 
+use super::metrics::{InjectionResult, Metrics};
 use super::reply::Reply;
 use super::review::{Refusal, Review, bounded, message, quoted, short, with_patch};
 use crate::api::admission_review::{AdmissionRequest, AdmissionResponse, Status};
 use crate::api::pod::{ContainerView, PodView};
 use crate::injection::{InjectError, Injected, Injection, PodRequest, Snapshot};
-use crate::telemetry::{InjectionResult, Metrics, seldom};
+use crate::telemetry::seldom;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
@@ -156,7 +157,7 @@ mod tests {
     }
 
     fn post(body: &[u8]) -> Reply {
-        answer(body, &AtomicBool::new(false), &snapshot(), Timestamp::UNIX_EPOCH, &Metrics::new())
+        answer(body, &AtomicBool::new(false), &snapshot(), Timestamp::UNIX_EPOCH, &Metrics::default())
     }
 
     fn response(review: &Value) -> Value {
@@ -206,7 +207,7 @@ mod tests {
         index.apply_revision(Revision::read(revision).unwrap().unwrap());
         let body = review_of(&pod()).to_string();
         let waited_for = AtomicBool::new(false);
-        let reply = answer(body.as_bytes(), &waited_for, &index.snapshot(), Timestamp::UNIX_EPOCH, &Metrics::new());
+        let reply = answer(body.as_bytes(), &waited_for, &index.snapshot(), Timestamp::UNIX_EPOCH, &Metrics::default());
         let response = serde_json::from_slice::<Value>(&reply.body).unwrap()["response"].take();
         assert_eq!(response["auditAnnotations"], json!({"sidecarsets": "a@a-4,b"}));
         assert_eq!(

@@ -10,8 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::certificate::{CertificateError, CertificatePair, ServingCertificate};
-use crate::telemetry::Metrics;
-use crate::telemetry::metrics::Certificate;
+use super::metrics::{Certificate, Metrics};
 
 /// How often the files are read. The kubelet brings a changed Secret after a minute or so.
 pub const PERIOD: Duration = Duration::from_secs(10);
@@ -29,21 +28,21 @@ pub async fn reload(folder: PathBuf, serving: Arc<ServingCertificate>, metrics: 
             Ok(pair) => pair,
             Err(error) => Err(error.to_string()),
         };
-        metrics.certificate_reads.inc();
+        metrics.certificates.reads.inc();
         match pair {
             Ok(pair) => {
                 last_problem = None;
                 if !serving.current().is_some_and(|current| pair.is_same_as(&current)) {
                     tracing::info!(not_after = %pair.not_after(), "a new serving certificate is in use");
-                    metrics.certificate_expiration(Certificate::Serving).set(pair.not_after().as_second());
-                    metrics.certificate_renewals(Certificate::Serving, true).inc();
+                    metrics.certificates.expiration(Certificate::Serving).set(pair.not_after().as_second());
+                    metrics.certificates.renewals(Certificate::Serving, true).inc();
                     serving.replace(pair);
                 }
             }
             Err(problem) => {
-                metrics.certificate_read_errors.inc();
+                metrics.certificates.read_errors.inc();
                 if last_problem.as_ref() != Some(&problem) {
-                    metrics.certificate_renewals(Certificate::Serving, false).inc();
+                    metrics.certificates.renewals(Certificate::Serving, false).inc();
                     tracing::error!(problem, "the serving certificate cannot be renewed; the present one stays in use");
                 }
                 last_problem = Some(problem);

@@ -17,9 +17,9 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::limits::{Admitted, Gate, Limits, Reason};
+use super::metrics::{Metrics, Webhook};
 use super::reply::Reply;
 use crate::api::go_duration;
-use crate::telemetry::{Metrics, Webhook};
 
 /// Answers one request body. For a body of up to [`Limits::inline`] it runs on the thread that serves the connection: then it must
 /// take microseconds. It must never wait for anything: what has to wait is an [`Answer::Later`] or [`Answer::After`].

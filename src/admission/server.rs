@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::certificate::ServingCertificate;
 use super::client_ca::{ClientCa, require_certificates};
+use super::metrics::{Certificate, Metrics};
 use super::tls::Tls;
 use crate::connections::{Bounds, Places, Port, Stop, Timeouts};
-use crate::telemetry::metrics::{Certificate, PortName};
-use crate::telemetry::{Metrics, Readiness};
+use crate::telemetry::Readiness;
 
 /// How the server treats its connections and its own end.
 #[derive(Clone, Debug)]
@@ -110,11 +110,11 @@ impl Server {
     ) -> Result<(), ServerError> {
         let Settings { connections, timeouts, client_ca, drain_delay, last_call, grace } = self.settings;
         if let Some(shown) = certificate.current() {
-            metrics.certificate_expiration(Certificate::Serving).set(shown.not_after().as_second());
+            metrics.certificates.expiration(Certificate::Serving).set(shown.not_after().as_second());
         }
-        let tls = Tls::new(certificate, client_ca.as_ref(), metrics.tls_handshake_errors.clone())?;
+        let tls = Tls::new(certificate, client_ca.as_ref(), metrics.certificates.handshake_errors.clone())?;
         let router = if client_ca.is_some() { require_certificates(router) } else { router };
-        let places = Places::new(connections, metrics.connections(PortName::Webhook).clone());
+        let places = Places::new(connections, metrics.connections.clone());
         let stop = Stop::default();
         let router = router.with_state(());
         let reload = async {

@@ -1,6 +1,6 @@
 //! `outrigger demo`: the server in file mode, real AdmissionReviews for the examples over TLS, what it adds and how fast.
 
-use super::InjectionArgs;
+use super::injection_args::InjectionArgs;
 use super::input::{describe, load};
 use super::serve::{self, Running};
 use super::template::pod_template;

@@ -1,6 +1,6 @@
 //! What commands work on that end by themselves: objects of files, and the SidecarSets of a folder.
 
-use super::{InjectionArgs, source::Source};
+use super::{injection_args::InjectionArgs, source::Source};
 use crate::documents::{self, Document};
 use crate::injection::Snapshot;
 use anyhow::{Context, Result, bail};

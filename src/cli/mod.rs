@@ -2,17 +2,19 @@
 
 mod crds;
 mod demo;
+mod errors;
 mod explain;
 mod inject;
+mod injection_args;
 mod input;
 mod serve;
 mod source;
 mod template;
 
-use crate::injection::{Exclusions, Options};
 use crate::telemetry::LogFormat;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
+use errors::{is_broken_pipe, with_causes};
 use std::process::ExitCode;
 
 /// Exit code for an error, as opposed to 2 for a wrong command line.
@@ -52,29 +54,6 @@ enum Command {
     },
 }
 
-/// How Pods are injected; the same flags wherever they are.
-#[derive(Clone, Debug, Default, clap::Args)]
-struct InjectionArgs {
-    /// Namespaces whose Pods are left alone
-    #[arg(long, value_name = "NAMESPACE,…", value_delimiter = ',', default_value = "kube-system")]
-    exclude_namespaces: Vec<String>,
-    /// Leave Pods alone that have the annotation outrigger.dev/inject: "false". Users can then escape any sidecar
-    #[arg(long)]
-    allow_opt_out: bool,
-    /// Annotate Pods that get containers in front of their own, so that `kubectl logs` and `kubectl exec` still mean
-    /// the Pod's first own container
-    #[arg(long)]
-    default_container: bool,
-}
-
-impl InjectionArgs {
-    fn options(&self) -> Options {
-        let namespaces = self.exclude_namespaces.iter().filter(|name| !name.is_empty()).cloned().collect();
-        let exclusions = Exclusions { namespaces, allow_opt_out: self.allow_opt_out };
-        Options { exclusions, default_container: self.default_container, ..Options::default() }
-    }
-}
-
 /// Runs the command line of this process.
 #[must_use]
 pub fn run() -> ExitCode {
@@ -100,26 +79,6 @@ pub fn run() -> ExitCode {
         eprintln!("outrigger: {}", with_causes(&error));
         ExitCode::from(FAILURE)
     })
-}
-
-/// The error and its causes, each said once: many messages quote their cause already.
-fn with_causes(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if !text.contains(&cause) {
-            text += if text.is_empty() { "" } else { ": " };
-            text += &cause;
-        }
-    }
-    text
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let kind = error.chain().find_map(|cause| {
-        let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-        io.or_else(|| cause.downcast_ref::<serde_json::Error>()?.io_error_kind())
-    });
-    kind == Some(std::io::ErrorKind::BrokenPipe)
 }
 
 #[cfg(test)]

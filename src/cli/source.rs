@@ -1,7 +1,7 @@
 //! SidecarSets, Namespaces and `ControllerRevisions` from files, kept as an index for injection.
 //!
 //! Nothing that once was good is lost: a file that cannot be parsed keeps its last good content, an object that cannot be used
-//! keeps its last good version, and the first of two objects of one name counts. Everything of the kind is a [`Problem`].
+//! keeps its last good version, and the first of two objects of one name counts. Everything of the kind is a [`SourceProblem`].
 
 use crate::api::decode::{self, DecodeError};
 use crate::documents::{Content, Document, FileError, Folder, Position};
@@ -32,7 +32,7 @@ struct LoadedFile {
     objects: Vec<Object>,
     /// Objects of kinds that are not read here.
     ignored: usize,
-    problems: Vec<Problem>,
+    problems: Vec<SourceProblem>,
 }
 
 /// An object of a file.
@@ -68,14 +68,14 @@ pub struct Loaded {
     /// Objects of kinds that are not read here.
     pub ignored: usize,
     /// What cannot be used as it stands.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<SourceProblem>,
     /// What works but deserves a look.
     pub warnings: Vec<String>,
 }
 
 /// Something in the files that cannot be used.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum Problem {
+pub enum SourceProblem {
     /// A file that is no list of objects.
     #[error("{error}{}", if *.kept { " (its last good content stays in use)" } else { "" })]
     File {
@@ -181,7 +181,8 @@ impl Source {
                 }
                 Content::Broken(error) => {
                     let file = files.entry(change.file).or_default();
-                    file.problems = vec![Problem::File { error: error.to_string(), kept: !file.objects.is_empty() }];
+                    file.problems =
+                        vec![SourceProblem::File { error: error.to_string(), kept: !file.objects.is_empty() }];
                 }
             }
         });
@@ -209,7 +210,7 @@ impl Source {
                     Entry::Occupied(entry) => {
                         let what = entry.key().to_string();
                         let (position, first) = (position.to_string(), entry.get().to_string());
-                        problems.push(Problem::Duplicate { position, what, first });
+                        problems.push(SourceProblem::Duplicate { position, what, first });
                         continue;
                     }
                 }
@@ -256,7 +257,7 @@ impl LoadedFile {
                 Ok(None) => file.ignored += 1,
                 Err(error) => {
                     let kept = before.get(&key);
-                    file.problems.push(Problem::Object {
+                    file.problems.push(SourceProblem::Object {
                         position: position.to_string(),
                         error: error.to_string(),
                         kept: kept.is_some(),

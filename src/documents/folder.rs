@@ -25,7 +25,7 @@ use super::{Document, MAX_FILE_BYTES, ParseError, parse_with};
 pub struct Folder {
     root: PathBuf,
     /// By path below the root; the root itself is the empty path.
-    seen: BTreeMap<PathBuf, Seen>,
+    seen: BTreeMap<PathBuf, LastRead>,
     /// The files that the last poll met, by path below the root.
     sightings: BTreeMap<PathBuf, Sighting>,
     /// Changes that the last poll saw first; `None` before the first poll.
@@ -70,7 +70,7 @@ pub enum FileError {
 
 /// What a path held at a poll.
 #[derive(Debug, PartialEq, Eq)]
-enum Seen {
+enum LastRead {
     /// The SHA-256 of the bytes.
     Content([u8; 32]),
     /// The message of the error.
@@ -103,7 +103,7 @@ struct Sighting {
 }
 
 /// Changes by path; `None` for what is gone.
-type Unsettled = BTreeMap<PathBuf, Option<Seen>>;
+type Unsettled = BTreeMap<PathBuf, Option<LastRead>>;
 
 /// What a walk through the folder met, by path below the root.
 #[derive(Default)]
@@ -160,7 +160,7 @@ impl Folder {
         gone.retain(|path| !walk.unreadable_folders.keys().any(|folder| path.starts_with(folder)));
         for (folder, source) in walk.unreadable_folders {
             let error = FileError::Unreadable { path: self.name(&folder), source };
-            if self.is_news(unsettled.as_ref(), &folder, Some(Seen::Unreadable(error.to_string()))) {
+            if self.is_news(unsettled.as_ref(), &folder, Some(LastRead::Unreadable(error.to_string()))) {
                 take(Change { file: self.name(&folder), content: Content::Broken(error) });
             }
         }
@@ -180,8 +180,8 @@ impl Folder {
             let Some(found) = self.read(&file) else { continue };
             gone.remove(&file);
             let content = match &found {
-                Ok(bytes) => Seen::Content(Sha256::digest(bytes).into()),
-                Err(error) => Seen::Unreadable(error.to_string()),
+                Ok(bytes) => LastRead::Content(Sha256::digest(bytes).into()),
+                Err(error) => LastRead::Unreadable(error.to_string()),
             };
             if let Some(mut sighting) = sighting {
                 let is_known = found.is_ok() && self.seen.get(&file) == Some(&content);
@@ -204,7 +204,7 @@ impl Folder {
 
     /// Notes what a path holds (`None`: it is gone); whether that is a change to hand over. `unsettled` are the changes that
     /// the poll before saw first; `None` at the first poll, which waits for nothing.
-    fn is_news(&mut self, unsettled: Option<&Unsettled>, path: &Path, now: Option<Seen>) -> bool {
+    fn is_news(&mut self, unsettled: Option<&Unsettled>, path: &Path, now: Option<LastRead>) -> bool {
         if self.seen.get(path) == now.as_ref() {
             return false;
         }

@@ -1,6 +1,7 @@
 //! Files of Kubernetes objects: YAML and JSON, several documents a file, `List` objects, positions for messages, and
 //! folders of such files that are read again when they change.
 
+mod error;
 mod folder;
 mod list;
 mod parse;
@@ -9,8 +10,9 @@ mod yaml;
 
 use std::{fmt, sync::Arc};
 
+pub use error::{MAX_FILE_BYTES, ParseError};
 pub use folder::{Change, Content, FileError, Folder};
-pub use parse::{MAX_FILE_BYTES, ParseError, parse, parse_with};
+pub use parse::{parse, parse_with};
 use serde_json::Value;
 pub use value::{MAX_DEPTH, MAX_MEMORY, json};
 pub use yaml::{to_yaml, to_yaml_stream};

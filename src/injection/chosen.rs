@@ -138,7 +138,7 @@ fn draw(uid: &str, set: &str) -> f64 {
 mod tests {
     use super::*;
     use crate::api::decode;
-    use crate::injection::sharing::Additions;
+    use crate::injection::additions::Additions;
     use serde_json::{Value, json};
 
     fn set(injection: &Value, update: &Value) -> InjectableSet {

@@ -1,10 +1,11 @@
 //! A container ready for injection: what is fixed of it is written out once, what depends on the Pod is added for each Pod.
 
+use super::additions::{Additions, List};
 use super::go_json::write_text;
 use super::pod_security::{self, Finding};
 use super::re2::Patterns;
 use super::resources::CompiledPolicy;
-use super::sharing::{Additions, TransferSource};
+use super::transfer::TransferSource;
 use super::verify::FixedContainer;
 use crate::api::decode::FieldError;
 use crate::api::keys;
@@ -62,27 +63,6 @@ enum Part {
     List(List),
     /// Resources, where they are computed.
     Resources,
-}
-
-/// A list that may grow.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum List {
-    Env,
-    VolumeMounts,
-    VolumeDevices,
-}
-
-impl List {
-    pub const ALL: [Self; 3] = [Self::Env, Self::VolumeMounts, Self::VolumeDevices];
-
-    /// Name of the field.
-    pub fn field(self) -> &'static str {
-        match self {
-            Self::Env => "env",
-            Self::VolumeMounts => "volumeMounts",
-            Self::VolumeDevices => "volumeDevices",
-        }
-    }
 }
 
 impl InjectableContainer {

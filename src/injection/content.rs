@@ -3,7 +3,7 @@
 use super::container::InjectableContainer;
 use super::go_json::write_text;
 use super::hash::{Hashes, canonical_containers, hashes};
-use super::inject::List;
+use super::pod_lists::List;
 use super::pod_security::{self, Finding};
 use super::re2::Patterns;
 use super::verify::{FixedContainer, Images};
@@ -115,6 +115,16 @@ impl Content {
     /// Names that the containers and init containers have in Pods.
     pub fn container_names(&self) -> impl Iterator<Item = &str> {
         self.init_containers.iter().chain(&self.containers).map(|container| container.name.as_str())
+    }
+}
+
+impl List {
+    /// This list of a set's content.
+    pub fn of(self, content: &Content) -> &[InjectableContainer] {
+        match self {
+            Self::Init => &content.init_containers,
+            Self::App => &content.containers,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::PodRequest;
 use super::exclusion::Exclusion;
-use super::inject::{InjectError, InjectedSet, Injection};
+use super::outcome::{InjectError, InjectedSet, Injection};
 use super::snapshot::{Mismatch, Snapshot};
 use super::verify::Deviation;
 use crate::api::pod::PodView;

@@ -4,14 +4,11 @@ use super::Options;
 use super::chosen::ChosenRevision;
 use super::revision::Revision;
 use super::set::InjectableSet;
-use super::snapshot::{Snapshot, SnapshotSet};
+use super::snapshot::{Labels, Snapshot, SnapshotSet};
 use super::stored::Unfit;
 use super::verify::KnownImages;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-
-/// Labels of an object.
-pub type Labels = BTreeMap<String, String>;
 
 /// The state behind the snapshots. Applying replaces an object of the same name; resetting sets or
 /// Namespaces replaces all of them.
@@ -110,7 +107,8 @@ impl Index {
         let Some(UnfitSet { unfit, revision }) = self.unfit.get_mut(set) else { return };
         let good = self.revisions.values().filter(|revision| revision.set == set && revision.is_fit);
         let last_good = good.max_by_key(|revision| revision.number);
-        let replaced = last_good.and_then(|last_good| Some((last_good.name.clone(), unfit.with(last_good)?)));
+        let replaced =
+            last_good.and_then(|last_good| Some((last_good.name.clone(), unfit.with(last_good.content().ok()?)?)));
         let (name, replaced) = replaced.unzip();
         *revision = name;
         match replaced {

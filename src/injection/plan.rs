@@ -1,15 +1,17 @@
 //! The patch for one Pod: what it has already stays, what is missing is added, list by list.
 
 use super::PodRequest;
+use super::additions::{Additions, List as Growing};
 use super::annotations::{Entry, Record, injected_list};
-use super::container::{HotTwin, InjectableContainer, List as Growing};
+use super::container::{HotTwin, InjectableContainer};
 use super::content::{Content, InjectableVolume, MountedVolume, named_json};
-use super::inject::{Denial, InjectError, InjectedSet, List, Match, PodLists};
+use super::outcome::{Denial, InjectError, InjectedSet};
 use super::patch::PatchWriter;
+use super::pod_lists::{List, PodLists};
 use super::pod_security::{Finding, Level};
 use super::resources::{CompiledPolicy, PerResource, TargetContainer};
-use super::sharing::{Additions, Offer, additions};
-use super::verify::{Deviation, Difference, Verification};
+use super::sharing::{Offer, additions};
+use super::verify::{Deviation, Difference, KnownImages, Verification};
 use super::warnings::Warnings;
 use crate::api::decode::without_value;
 use crate::api::keys;
@@ -21,6 +23,18 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 /// Bytes of mounts, devices and variables that sidecars take over from one Pod. The API server's store takes objects of 1.5 MiB, in
 /// a form that makes them shorter than JSON by a half to three quarters.
 const MOST_SHARED: usize = 8 << 20;
+
+/// A set to inject.
+pub(super) struct Match<'s> {
+    pub name: &'s str,
+    pub content: &'s Content,
+    pub revision: Option<&'s str>,
+    /// Whether the Pod records the set with this hash.
+    pub current: bool,
+    /// The images of all versions of the set.
+    pub images: &'s KnownImages,
+    pub verification: Verification,
+}
 
 /// The patch as it grows.
 pub(super) struct Plan<'a, 's> {

@@ -10,7 +10,7 @@
 
 use super::expression::{Expression, ExpressionError, Resource};
 use super::re2::{Patterns, Re2};
-use super::sharing::LONGEST_NAME;
+use super::transfer::LONGEST_NAME;
 use crate::api::decode::FieldError;
 use crate::api::quantity::{Quantity, QuantityError};
 use crate::api::sidecarset::{ResourceExpressions, ResourcesPolicy, TargetContainersMode};

@@ -3,7 +3,7 @@
 use super::content::Content;
 use super::hash::Hashes;
 use super::selector::Selector;
-use super::verify::Verification;
+use super::verify::{FixedContainers, Verification};
 use crate::api::decode::FieldError;
 use crate::api::keys;
 use crate::api::sidecarset::{InjectRevision, SidecarSet};
@@ -82,6 +82,12 @@ impl InjectableSet {
         let selectors = Selectors::of(&set).map_err(wrong)?;
         let content = Content::new(&set.spec).map_err(wrong)?;
         Ok(Self::of_content(set, selectors, content, annotations))
+    }
+
+    /// What Pods must have to be the latest of the set; other versions are not known yet.
+    #[must_use]
+    pub fn fixed_containers(&self) -> FixedContainers {
+        FixedContainers::of(self.content.sidecars(), &self.content.images)
     }
 
     /// A set of these selectors and this content.
@@ -171,7 +177,7 @@ fn differing_hashes(annotations: &BTreeMap<String, String>, hashes: &Hashes, ann
 mod tests {
     use super::*;
     use crate::api::decode;
-    use crate::injection::sharing::Additions;
+    use crate::injection::additions::Additions;
     use serde_json::{Value, json};
 
     fn set(spec: &Value) -> Result<InjectableSet, SetError> {

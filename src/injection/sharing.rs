@@ -1,99 +1,11 @@
 //! What an injected container takes from the Pod's app containers: mounts, block devices and environment variables.
 
-use super::container::{InjectableContainer, List};
+use super::additions::{Additions, List};
+use super::container::InjectableContainer;
+use super::transfer::TransferSource;
 use crate::api::pod::{ContainerView, EnvView, PodView, WithText};
-use crate::api::sidecarset::TransferEnv;
 use std::cell::OnceCell;
-use std::collections::{BTreeSet, HashMap, HashSet};
-
-/// Kubernetes takes no container whose name is longer.
-pub(super) const LONGEST_NAME: usize = 63;
-
-/// What is added to one container, as JSON texts.
-#[derive(Debug, Default)]
-pub(super) struct Additions<'a> {
-    pub env: Vec<&'a str>,
-    pub volume_mounts: Vec<&'a str>,
-    pub volume_devices: Vec<&'a str>,
-    /// Replaces the container's own resources.
-    pub resources: Option<String>,
-}
-
-impl<'a> Additions<'a> {
-    /// What is added to one of the lists.
-    pub fn of(&self, list: List) -> &[&'a str] {
-        match list {
-            List::Env => &self.env,
-            List::VolumeMounts => &self.volume_mounts,
-            List::VolumeDevices => &self.volume_devices,
-        }
-    }
-
-    /// How much they make the container longer.
-    pub fn bytes(&self) -> usize {
-        List::ALL.into_iter().flat_map(|list| self.of(list)).map(|item| item.len()).sum()
-    }
-}
-
-/// A `transferEnv` entry.
-#[derive(Debug)]
-pub(super) struct TransferSource {
-    container: SourceContainer,
-    /// Sorted, as OpenKruise takes them.
-    variables: BTreeSet<String>,
-}
-
-/// Where the name of a container to copy from is found.
-#[derive(Debug)]
-enum SourceContainer {
-    Named(String),
-    Label(String),
-    Annotation(String),
-    /// A field that cannot be resolved; OpenKruise skips the entry.
-    Unresolvable(String),
-}
-
-impl TransferSource {
-    pub fn new(entry: &TransferEnv) -> Self {
-        let field = entry.source_container_name_from.as_ref().and_then(|from| from.field_ref.as_ref());
-        let container = match field {
-            None => SourceContainer::Named(entry.source_container_name.clone()),
-            Some(field) => {
-                let key_in = |map: &str| {
-                    let key = field.field_path.strip_prefix(map)?.strip_prefix("['")?.strip_suffix("']")?;
-                    Some(key.to_owned())
-                };
-                key_in("metadata.labels")
-                    .map(SourceContainer::Label)
-                    .or_else(|| key_in("metadata.annotations").map(SourceContainer::Annotation))
-                    .unwrap_or_else(|| SourceContainer::Unresolvable(field.field_path.clone()))
-            }
-        };
-        let names = entry.env_names.iter().flatten().chain([&entry.env_name]);
-        Self { container, variables: names.filter(|name| !name.is_empty()).cloned().collect() }
-    }
-
-    fn resolve<'p>(
-        &'p self,
-        pod: &'p PodView<'_>,
-        annotation: impl Fn(&str) -> Option<&'p str>,
-    ) -> Result<&'p str, String> {
-        let name = match &self.container {
-            SourceContainer::Named(name) => Ok(name.as_str()),
-            SourceContainer::Label(key) => pod.label(key).ok_or_else(|| format!("the Pod has no label {key:?}")),
-            SourceContainer::Annotation(key) => {
-                annotation(key).ok_or_else(|| format!("the Pod has no annotation {key:?}"))
-            }
-            SourceContainer::Unresolvable(path) => {
-                Err(format!("{path:?} is no label or annotation of the Pod, such as metadata.labels['key']"))
-            }
-        }?;
-        if name.len() > LONGEST_NAME {
-            return Err(format!("the source container's name has more than {LONGEST_NAME} characters"));
-        }
-        Ok(name)
-    }
-}
+use std::collections::{HashMap, HashSet};
 
 /// What the Pod's own app containers have, for all sidecars that take some of it. Found once, and only where it is asked for.
 ///

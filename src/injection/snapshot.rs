@@ -6,15 +6,17 @@
 use super::Options;
 use super::PodRequest;
 use super::chosen::ChosenRevision;
-use super::index::Labels;
 use super::selector::{Operator, Requirement, Selector};
 use super::set::InjectableSet;
 use super::verify::KnownImages;
 use crate::api::keys::NAMESPACE_NAME;
 use crate::api::pod::PodView;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
+
+/// Labels of an object.
+pub type Labels = BTreeMap<String, String>;
 
 /// All SidecarSets at one moment.
 #[derive(Debug, Default)]

@@ -3,7 +3,6 @@
 //! too: each replica decides alike, now and after a restart.
 
 use super::content::Content;
-use super::revision::Revision;
 use super::set::{Annotations, InjectableSet, Selectors};
 use super::validate::{Cause, unfit_for_pods};
 use crate::api::decode::{self, FieldError};
@@ -75,17 +74,17 @@ impl InjectableSet {
 }
 
 impl Unfit {
+    /// The set as it is stored, but for its content, which is this one; `None` where that is of no use.
+    pub(super) fn with(&self, content: Content) -> Option<InjectableSet> {
+        let rest = SidecarSet::clone(self.rest.as_deref()?);
+        let selectors = Selectors::of(&rest).ok()?;
+        Some(InjectableSet::of_content(rest, selectors, content, Annotations::Ignored))
+    }
+
     /// Whether an earlier version of what the set injects can take the place of the present one.
     #[must_use]
     pub fn is_replaceable(&self) -> bool {
         self.rest.is_some()
-    }
-
-    /// The set as it is stored, but for its content, which is that of the revision; `None` where that is of no use.
-    pub(super) fn with(&self, revision: &Revision) -> Option<InjectableSet> {
-        let rest = SidecarSet::clone(self.rest.as_deref()?);
-        let (selectors, content) = (Selectors::of(&rest).ok()?, revision.content().ok()?);
-        Some(InjectableSet::of_content(rest, selectors, content, Annotations::Ignored))
     }
 }
 

@@ -5,7 +5,6 @@
 //! complete.
 
 use super::fingerprint::{Arguments, Fingerprint, Mount, Variable};
-use super::set::InjectableSet;
 use crate::api::image::is_spelling_of;
 use crate::api::keys;
 use crate::api::sidecarset::{SidecarContainer, SidecarSetSpec, UpgradeType};
@@ -208,11 +207,13 @@ pub struct FixedContainers {
 }
 
 impl FixedContainers {
-    /// Those of the set's present content; other versions are not known yet.
-    #[must_use]
-    pub fn of(set: &InjectableSet) -> Self {
-        let containers = set.content.sidecars().map(|(list, container)| (list, Arc::clone(container))).collect();
-        let images = Arc::clone(&set.content.images);
+    /// These containers, each after its list, with these images; other versions are not known yet.
+    pub(super) fn of<'c>(
+        containers: impl Iterator<Item = (&'static str, &'c Arc<FixedContainer>)>,
+        images: &Arc<Images>,
+    ) -> Self {
+        let containers = containers.map(|(list, container)| (list, Arc::clone(container))).collect();
+        let images = Arc::clone(images);
         Self { containers, known: KnownImages::of(&images, []), images }
     }
 
@@ -238,6 +239,7 @@ impl FixedContainers {
 
 #[cfg(test)]
 mod tests {
+    use super::super::set::InjectableSet;
     use super::*;
     use crate::api::decode;
     use crate::injection::PodContainer;
@@ -263,11 +265,12 @@ mod tests {
             (list == "containers" && name == &*present.name)
                 .then_some((&*present.image, present.fingerprint.as_deref()))
         };
-        FixedContainers::of(set).deviation(find).map(|deviation| deviation.difference)
+        set.fixed_containers().deviation(find).map(|deviation| deviation.difference)
     }
 
     fn injected(set: &InjectableSet) -> Value {
-        serde_json::from_str(&set.content.containers[0].json(&crate::injection::sharing::Additions::default())).unwrap()
+        serde_json::from_str(&set.content.containers[0].json(&crate::injection::additions::Additions::default()))
+            .unwrap()
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Keeps the status and the `ControllerRevisions` of all SidecarSets as they should be, while this process leads.
 
 use super::counting::Labels;
-use super::plan::Problem;
 use super::revisions::{KeptRevision, NewRevision, RevisionWrite};
 use super::set::ObservedSet;
 use super::state::State;
+use super::status::WarningEvent;
 use super::watched_pod::WatchedPod;
 use crate::api::keys;
 use crate::api::sidecarset::{GROUP, KIND, SidecarSet};
@@ -284,7 +284,7 @@ impl Shared {
     }
 
     /// An Event about a set that somebody has to correct, once for each problem.
-    fn tell_problem(&self, set: &ObservedSet, problem: Option<&Problem>) {
+    fn tell_problem(&self, set: &ObservedSet, problem: Option<&WarningEvent>) {
         let mut known = self.lock();
         let Some(problem) = problem else {
             known.told.remove(&set.name);

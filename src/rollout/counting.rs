@@ -77,7 +77,7 @@ impl CountingRules {
             namespace_selector: set.namespace_selector.clone(),
             sidecars: spec.containers.iter().flatten().map(Sidecar::of).collect(),
             hash: set.content.hashes.hash.clone(),
-            fixed: FixedContainers::of(set),
+            fixed: set.fixed_containers(),
         }
     }
 

@@ -20,7 +20,7 @@ pub mod text;
 pub mod watched_pod;
 
 pub use controller::Controller;
-pub use plan::{Plan, Problem, plan};
+pub use plan::{Plan, plan};
 pub use pods::PodIndex;
 pub use set::ObservedSet;
 pub use state::State;

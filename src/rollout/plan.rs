@@ -3,7 +3,7 @@
 use super::pods::PodIndex;
 use super::revisions::{self, KeptRevision, RevisionIndex, RevisionWrite};
 use super::set::ObservedSet;
-use super::status::{self, PodsSeen, STALLED, Trouble};
+use super::status::{self, PodsSeen, STALLED, Trouble, WarningEvent};
 use crate::api::sidecarset::SidecarSetStatus;
 use crate::injection::validate::Clashes;
 use jiff::Timestamp;
@@ -18,16 +18,7 @@ pub struct Plan {
     /// Revisions to delete.
     pub obsolete: Vec<KeptRevision>,
     /// What somebody has to correct.
-    pub problem: Option<Problem>,
-}
-
-/// What somebody has to correct, as an Event tells it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The Event's reason.
-    pub reason: &'static str,
-    /// Sentences that name the fields.
-    pub note: String,
+    pub problem: Option<WarningEvent>,
 }
 
 impl Plan {
@@ -49,7 +40,7 @@ pub fn plan(set: &ObservedSet, pods: &PodIndex, revisions: &RevisionIndex, clash
                 revision: None,
                 status: status::unusable(set, &problem, now),
                 obsolete: Vec::new(),
-                problem: Some(Problem { reason: STALLED, note: problem }),
+                problem: Some(WarningEvent { reason: STALLED, note: problem }),
             }
         }
         Ok(usable) => {

@@ -1,7 +1,6 @@
 //! The status that a SidecarSet should have: counts, revision, and conditions as kstatus reads them.
 
 use super::counting::Counts;
-use super::plan::Problem;
 use super::pods::PodIndex;
 use super::revisions::RevisionPlan;
 use super::set::{ObservedSet, UsableSet};
@@ -52,8 +51,17 @@ pub enum Trouble {
     Denied(&'static str, String),
 }
 
+/// What somebody has to correct, as an Event tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WarningEvent {
+    /// The Event's reason.
+    pub reason: &'static str,
+    /// Sentences that name the fields.
+    pub note: String,
+}
+
 /// The three conditions, told apart by one state.
-struct State {
+struct Standing {
     ready: bool,
     reconciling: bool,
     stalled: bool,
@@ -81,11 +89,11 @@ impl Trouble {
 
     /// As an Event tells it.
     #[must_use]
-    pub fn problem(&self) -> Option<Problem> {
+    pub fn problem(&self) -> Option<WarningEvent> {
         match self {
             Self::None => None,
-            Self::Heeded(note) => Some(Problem { reason: "Clash", note: note.clone() }),
-            Self::Denied(_, note) => Some(Problem { reason: STALLED, note: note.clone() }),
+            Self::Heeded(note) => Some(WarningEvent { reason: "Clash", note: note.clone() }),
+            Self::Denied(_, note) => Some(WarningEvent { reason: STALLED, note: note.clone() }),
         }
     }
 }
@@ -106,9 +114,9 @@ pub fn usable(
         _ => String::new(),
     };
     let mut state = if let Trouble::Denied(reason, problem) = trouble {
-        State::stalled(reason, problem)
+        Standing::stalled(reason, problem)
     } else if usable.updates.left_behind(counts.matched).is_some_and(|left| outdated > left) {
-        State {
+        Standing {
             ready: false,
             reconciling: true,
             stalled: false,
@@ -116,7 +124,7 @@ pub fn usable(
             message: format!("{outdated} of {} Pods do not have the latest containers yet{but}", counts.matched),
         }
     } else {
-        State {
+        Standing {
             ready: true,
             reconciling: false,
             stalled: false,
@@ -148,12 +156,12 @@ pub fn usable(
 /// stay what they were.
 #[must_use]
 pub fn unusable(set: &ObservedSet, problem: &str, now: Timestamp) -> Option<SidecarSetStatus> {
-    let conditions = State::stalled("InvalidSpec", problem).conditions(set, now);
+    let conditions = Standing::stalled("InvalidSpec", problem).conditions(set, now);
     let status = SidecarSetStatus { observed_generation: set.generation, conditions, ..set.status.clone() };
     (status != set.status).then_some(status)
 }
 
-impl State {
+impl Standing {
     fn stalled(reason: &'static str, problem: &str) -> Self {
         Self { ready: false, reconciling: false, stalled: true, reason, message: problem.to_owned() }
     }

@@ -2,11 +2,11 @@
 
 use super::answer::{FETCH_FAILED, Problem};
 use super::generator::{ObservedGenerator, UsableSpec};
+use super::metrics::GeneratorMetrics;
 use super::secrets;
 use crate::cluster::describe;
 use crate::fetch::{Answer, Fetcher, Outcome, Request, Validators};
 use crate::istio::names;
-use crate::telemetry::metrics::GeneratorMetrics;
 use crate::telemetry::seldom;
 use http::HeaderValue;
 use k8s_openapi::api::core::v1::Pod;
@@ -128,7 +128,11 @@ mod tests {
     /// What is found out about these others, by a Sidecar that selects `app: a`, when the API server answers so.
     async fn sharing(others: &[(String, Labels)], answers: &[fn(Call)]) -> Option<BTreeSet<String>> {
         let (client, mut script) = Script::new();
-        let fetching = Fetching::new(client, Fetcher::new(Settings::default()), Metrics::new().generators().clone());
+        let fetching = Fetching::new(
+            client,
+            Fetcher::new(Settings::default()),
+            Metrics::new().register(GeneratorMetrics::register),
+        );
         let answering = async {
             for answer in answers {
                 let call = script.list().await;

@@ -1,8 +1,8 @@
 //! How many SidecarGenerators are well, and since when one has not been: for the metrics.
 
 use super::generator::ObservedGenerator;
+use super::metrics::{GeneratorMetrics, GeneratorState};
 use super::status::{READY, STALLED};
-use crate::telemetry::metrics::{GeneratorMetrics, GeneratorState};
 use jiff::Timestamp;
 
 /// How all SidecarGenerators are.
@@ -92,10 +92,10 @@ mod tests {
         let counts = Counts::of(generators.iter());
         assert_eq!(counts.states, [2, 2, 1, 1]);
         assert_eq!(counts.oldest_success, Some("2026-01-08T19:07:20Z".parse().unwrap()));
-        let metrics = Metrics::new();
-        counts.show(metrics.generators());
-        assert_eq!(metrics.generators().generators(GeneratorState::Suspended).get(), 1);
-        clear(metrics.generators());
-        assert_eq!(metrics.generators().generators(GeneratorState::Suspended).get(), 0);
+        let metrics = Metrics::new().register(GeneratorMetrics::register);
+        counts.show(&metrics);
+        assert_eq!(metrics.generators(GeneratorState::Suspended).get(), 1);
+        clear(&metrics);
+        assert_eq!(metrics.generators(GeneratorState::Suspended).get(), 0);
     }
 }

@@ -10,6 +10,7 @@ mod gauges;
 pub mod generator;
 mod leader;
 pub mod memory;
+pub mod metrics;
 pub mod neighbours;
 mod plan;
 mod secrets;

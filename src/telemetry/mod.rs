@@ -8,7 +8,7 @@ mod text;
 mod throttle;
 
 pub use logs::LogFormat;
-pub use metrics::{InjectionResult, Metrics, Shed, Webhook, WideningResult};
+pub use metrics::Metrics;
 pub use readiness::Readiness;
 pub use throttle::Throttle;
 pub(crate) use throttle::seldom;

@@ -23,7 +23,7 @@ impl Throttle {
     /// How long an interval is.
     const INTERVAL: Duration = Duration::from_secs(10);
 
-    /// So many messages pass in one.
+    /// At most this many messages pass in one.
     const PASSING: u32 = 10;
 
     /// Nothing was said yet.

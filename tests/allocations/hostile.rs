@@ -2,9 +2,9 @@
 
 use super::{Matching, snapshot};
 use jiff::Timestamp;
+use outrigger::admission::Metrics;
 use outrigger::admission::validate_sidecarset::{self, KnownWorld};
 use outrigger::admission::{Reply, convert, mutate_pod, mutate_sidecarset};
-use outrigger::telemetry::Metrics;
 use serde_json::{Value, json};
 use std::cell::Cell;
 use std::sync::atomic::AtomicBool;
@@ -87,7 +87,7 @@ fn reviews_of_sidecarsets_take_no_more_than_is_reserved_for_them() {
 
 #[test]
 fn reviews_of_pods_take_no_more_than_is_reserved_for_them() {
-    let (snapshot, metrics) = (snapshot(Matching::One), Metrics::new());
+    let (snapshot, metrics) = (snapshot(Matching::One), Metrics::default());
     let waited_for = AtomicBool::new(false);
     let answer = |body: &[u8]| mutate_pod::answer(body, &waited_for, &snapshot, Timestamp::UNIX_EPOCH, &metrics);
     let labels = super::cases::pod(1)["metadata"]["labels"].to_string();

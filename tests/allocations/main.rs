@@ -17,12 +17,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use cases::{Matching, NAMESPACE};
 use jiff::Timestamp;
+use outrigger::admission::Metrics;
 use outrigger::admission::mutate_pod;
 use outrigger::admission::validate_sidecarset::{self, KnownWorld};
 use outrigger::api::decode;
 use outrigger::documents;
 use outrigger::injection::{Index, InjectableSet, Options, Snapshot};
-use outrigger::telemetry::Metrics;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ fn snapshot(matching: Matching) -> Snapshot {
 
 /// What the answer to one review allocates, its body included, once a first one was answered.
 fn review(matching: Matching) -> AllocationInfo {
-    let (snapshot, metrics) = (snapshot(matching), Metrics::new());
+    let (snapshot, metrics) = (snapshot(matching), Metrics::default());
     let pod = cases::pod(3);
     let size = pod.to_string().len();
     assert!((8_000..9_000).contains(&size), "{size} bytes");
@@ -81,7 +81,7 @@ fn a_pod_that_one_set_of_a_thousand_matches() {
 
 #[test]
 fn a_pod_that_comes_twice() {
-    let (snapshot, metrics) = (snapshot(Matching::One), Metrics::new());
+    let (snapshot, metrics) = (snapshot(Matching::One), Metrics::default());
     let answer = |pod: &Value| {
         let body = cases::review(pod);
         let reply = mutate_pod::answer(body.as_bytes(), &NEVER, &snapshot, Timestamp::UNIX_EPOCH, &metrics);

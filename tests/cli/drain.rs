@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use outrigger::admission::client::{Client, ClientError, Target};
+use outrigger::admission::client::{Client, ClientError, Destination};
 use tokio::task::JoinSet;
 
 use crate::harness::{Server, examples, in_time, object, review_of};
@@ -27,7 +27,7 @@ struct Counts {
 }
 
 /// Opens a connection: to the first server, and once that refuses, to the second. Whether it is the first.
-async fn connect(first: &Target, second: &Target) -> (Client, bool) {
+async fn connect(first: &Destination, second: &Destination) -> (Client, bool) {
     match first.connect().await {
         Ok(client) => (client, true),
         Err(ClientError::Connect { .. }) => (second.connect().await.expect("the second server serves"), false),
@@ -36,7 +36,7 @@ async fn connect(first: &Target, second: &Target) -> (Client, bool) {
 }
 
 /// Sends reviews until there are enough; each must get its 200. `Connection: close` ends the use of a connection.
-async fn load(first: Target, second: Target, review: Bytes, counts: Arc<Counts>) {
+async fn load(first: Destination, second: Destination, review: Bytes, counts: Arc<Counts>) {
     while !counts.enough.load(Ordering::Relaxed) {
         let (mut client, is_first) = connect(&first, &second).await;
         while client.is_open() && !counts.enough.load(Ordering::Relaxed) {

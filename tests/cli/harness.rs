@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use outrigger::admission::client::{Client, Target};
+use outrigger::admission::client::{Client, Destination};
 use serde_json::{Value, json};
 
 /// No test waits longer than this for anything.
@@ -233,8 +233,8 @@ impl Server {
         Self { ca, ..self }
     }
 
-    pub fn target(&self) -> Target {
-        Target::new(self.webhook, &self.ca).expect("a CA")
+    pub fn target(&self) -> Destination {
+        Destination::new(self.webhook, &self.ca).expect("a CA")
     }
 
     /// The `response` of a review in admission.k8s.io/v1 that creates this Pod.

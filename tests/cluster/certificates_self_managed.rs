@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
-use outrigger::admission::client::Target;
+use outrigger::admission::client::Destination;
 use outrigger::api::keys;
 use outrigger_testbed::{Case, ControlPlane, wait_for};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd};
@@ -74,7 +74,7 @@ pub async fn replicas_that_start_at_once_agree_on_one_ca(case: Case<()>) -> Resu
     .await?;
     ensure!(client.ca_bundle.context("no caBundle")?.0 == bundle.as_bytes(), "another bundle converts");
     for replica in &replicas {
-        Target::new(([127, 0, 0, 1], replica.webhook).into(), &bundle)?.connect().await?;
+        Destination::new(([127, 0, 0, 1], replica.webhook).into(), &bundle)?.connect().await?;
         let metric = "outrigger_certificate_expiration_timestamp_seconds";
         let (ca, leaf) = (
             replica.metric(&format!("{metric}{{type=\"ca\"}}")).await?,
@@ -132,7 +132,7 @@ impl Calls {
                     ticks.tick().await;
                     let bundle = registered_bundle(&plane).await?;
                     for port in ports {
-                        let target = Target::new(([127, 0, 0, 1], port).into(), &bundle)?;
+                        let target = Destination::new(([127, 0, 0, 1], port).into(), &bundle)?;
                         target.connect().await.with_context(|| format!("with {} CAs", certificates(&bundle)))?;
                         connected += 1;
                     }
@@ -219,7 +219,7 @@ pub async fn garbage_in_the_secret_is_replaced(case: Case<()>) -> Result<()> {
     let kubeconfig = case.plane.kubeconfig_of("outrigger-system", "outrigger").await?;
     let replica = Outrigger::serving(&case.plane, Start::with(&kubeconfig)).await?;
     let bundle = field(&secrets.get(SECRET).await?, "ca.crt")?;
-    Target::new(([127, 0, 0, 1], replica.webhook).into(), &bundle)?.connect().await?;
+    Destination::new(([127, 0, 0, 1], replica.webhook).into(), &bundle)?.connect().await?;
     Ok(())
 }
 

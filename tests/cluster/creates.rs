@@ -9,7 +9,7 @@ use bytes::Bytes;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::PostParams;
-use outrigger::admission::client::Target;
+use outrigger::admission::client::Destination;
 use outrigger_testbed::wait_for;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -80,7 +80,7 @@ pub async fn injected(pods: &Api<Pod>, replicas: &[&Outrigger], ca: &str) -> Res
     });
     let review = Bytes::from(review.to_string());
     for replica in replicas {
-        let target = Target::new(([127, 0, 0, 1], replica.webhook).into(), ca)?;
+        let target = Destination::new(([127, 0, 0, 1], replica.webhook).into(), ca)?;
         wait_for("the replica to know the SidecarSet", PATIENCE, async || {
             let answer = target.connect().await?.post("/mutate-pod", review.clone()).await?;
             let answer: Value = serde_json::from_slice(&answer.body)?;

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use outrigger::admission::Limits;
-use outrigger::admission::client::Target;
-use outrigger::telemetry::Webhook;
+use outrigger::admission::Webhook;
+use outrigger::admission::client::Destination;
 use outrigger_testbed::{Case, wait_for};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -31,7 +31,7 @@ fn review(group: &str, version: &str, kind: &str, object: &Value) -> Bytes {
 
 /// Takes every place for reviews of Pods for about two seconds: by Pods of a SidecarSet that was admitted and is never stored, for
 /// which they wait.
-async fn fill(target: &Target) -> Result<JoinSet<Result<u16>>> {
+async fn fill(target: &Destination) -> Result<JoinSet<Result<u16>>> {
     let set = json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": "never-stored"}, "spec": {
         "selector": {"matchLabels": {"app": "never"}}, "containers": [{"name": "never", "image": "never:1"}],
     }});
@@ -63,7 +63,7 @@ pub async fn overload_is_retried_by_the_api_server(case: Case<()>) -> Result<()>
     let pods: Api<Pod> = case.namespace.api();
     injected(&pods, &[&outrigger], &certificates.ca).await?;
 
-    let target = Target::new(([127, 0, 0, 1], outrigger.webhook).into(), &certificates.ca)?;
+    let target = Destination::new(([127, 0, 0, 1], outrigger.webhook).into(), &certificates.ca)?;
     let shed = async || outrigger.metric("outrigger_webhook_shed_total{reason=\"reviews\"}").await;
     let before = shed().await?;
     let full = fill(&target).await?;

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use futures::future::try_join_all;
-use outrigger::admission::client::Target;
+use outrigger::admission::client::Destination;
 use outrigger_testbed::Case;
 use serde_json::{Value, json};
 
@@ -76,7 +76,7 @@ fn realistic_set() -> String {
 }
 
 /// Posts bodies at once, each over its own connection; the answers' statuses and sizes.
-async fn post(target: &Target, path: &str, bodies: Vec<Bytes>) -> Result<Vec<(u16, usize)>> {
+async fn post(target: &Destination, path: &str, bodies: Vec<Bytes>) -> Result<Vec<(u16, usize)>> {
     let answers = bodies.into_iter().map(async |body| -> Result<(u16, usize)> {
         let mut client = target.connect().await?;
         // A server that refuses a body may close the connection before the client has written all of it.
@@ -145,7 +145,7 @@ pub async fn whatever_is_posted_a_replica_stays_small(case: Case<()>) -> Result<
     let start = Start { args: certificates.arguments(), ..Start::with(&kubeconfig) };
     let outrigger = Outrigger::serving(&case.plane, start).await?;
     case.plane.apply(SIDECARSET).await?;
-    let target = Target::new(SocketAddr::from(([127, 0, 0, 1], outrigger.webhook)), &certificates.ca)?;
+    let target = Destination::new(SocketAddr::from(([127, 0, 0, 1], outrigger.webhook)), &certificates.ca)?;
     let before = peak(&outrigger)?;
 
     let realistic = realistic_set();

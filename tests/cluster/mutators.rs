@@ -14,8 +14,9 @@ use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
+use outrigger::admission::Metrics;
 use outrigger::admission::{CertificatePair, Server, ServingCertificate, Settings};
-use outrigger::telemetry::{Metrics, Readiness};
+use outrigger::telemetry::Readiness;
 use outrigger_testbed::{Case, wait_for};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -40,7 +41,7 @@ impl Mutator {
         let token = shutdown.clone();
         tokio::spawn(async move {
             let serving = Arc::new(ServingCertificate::new(certificate));
-            server.run(router, serving, Arc::new(Readiness::new()), &Metrics::new(), token).await
+            server.run(router, serving, Arc::new(Readiness::new()), &Metrics::default(), token).await
         });
         Ok(Self { port, ca, shutdown })
     }

@@ -8,7 +8,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
-use outrigger::admission::client::Target;
+use outrigger::admission::client::Destination;
 use outrigger_testbed::{Case, wait_for};
 use serde_json::{Value, json};
 
@@ -67,7 +67,7 @@ async fn a_replica_ends_under_load(case: Case<()>, signal: &str) -> Result<()> {
 }
 
 /// Whether a replica injects new Pods with this label `app`.
-async fn injects(target: &Target, app: &str) -> Result<bool> {
+async fn injects(target: &Destination, app: &str) -> Result<bool> {
     let object = json!({"metadata": {"name": "p", "labels": {"app": app}}, "spec": {"containers": [{"name": "app"}]}});
     let review = json!({
         "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
@@ -79,7 +79,7 @@ async fn injects(target: &Target, app: &str) -> Result<bool> {
     Ok(answer["response"]["patch"].is_string())
 }
 
-async fn until_injects(target: &Target, app: &str, wanted: bool) -> Result<()> {
+async fn until_injects(target: &Destination, app: &str, wanted: bool) -> Result<()> {
     let what = format!("{app} {} injected", if wanted { "to be" } else { "not to be" });
     wait_for(&what, PATIENCE, async || Ok((injects(target, app).await? == wanted).then_some(()))).await
 }
@@ -91,7 +91,7 @@ pub async fn an_api_server_that_restarts_is_not_missed(case: Case<()>) -> Result
     let start = Start { args: certificates.arguments(), ..Start::with(&kubeconfig) };
     let outrigger = Outrigger::serving(&case.plane, start).await?;
     case.plane.apply(SIDECARSET).await?;
-    let target = Target::new(([127, 0, 0, 1], outrigger.webhook).into(), &certificates.ca)?;
+    let target = Destination::new(([127, 0, 0, 1], outrigger.webhook).into(), &certificates.ca)?;
     until_injects(&target, "everywhere", true).await?;
 
     case.plane.stop_api_server().await;
@@ -121,7 +121,7 @@ pub async fn a_follower_is_in_step_seconds_after_an_outage(case: Case<()>) -> Re
     let replicas = balancer.pair(&case.plane, start).await?;
     let leads = replicas[0].metric("leader_election_master_status{name=\"outrigger\"}").await? == 1;
     let follower = &replicas[usize::from(leads)];
-    let target = Target::new(([127, 0, 0, 1], follower.webhook).into(), &certificates.ca)?;
+    let target = Destination::new(([127, 0, 0, 1], follower.webhook).into(), &certificates.ca)?;
 
     case.plane.stop_api_server().await;
     wait_for("the outage to last", PATIENCE * 3, async || {
@@ -166,7 +166,7 @@ pub async fn a_replica_that_drains_injects_a_set_that_is_new(case: Case<()>) -> 
     let certificates = Certificates::new()?;
     let start = Start { args: certificates.arguments(), shutdown_delay: 60, ..Start::with(&kubeconfig) };
     let mut outrigger = Outrigger::serving(&case.plane, start).await?;
-    let target = Target::new(([127, 0, 0, 1], outrigger.webhook).into(), &certificates.ca)?;
+    let target = Destination::new(([127, 0, 0, 1], outrigger.webhook).into(), &certificates.ca)?;
     ensure!(!injects(&target, "everywhere").await?);
 
     outrigger.process().signal("TERM")?;

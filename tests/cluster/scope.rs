@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use outrigger::admission::client::Target;
+use outrigger::admission::client::Destination;
 use outrigger::api::sidecarset::SidecarSet;
 use outrigger_testbed::{Case, ControlPlane, wait_for};
 use serde_json::{Value, json};
@@ -95,7 +95,7 @@ pub async fn pods_are_sent_as_soon_as_a_set_needs_them_and_no_others(case: Case<
     assert_eq!(outrigger.metric(REVIEWED).await?, before, "a Pod was sent that no set can match");
 
     // One that is allowed here and never stored, as when somebody else refuses it.
-    let target = Target::new(([127, 0, 0, 1], outrigger.webhook).into(), &certificates.ca)?;
+    let target = Destination::new(([127, 0, 0, 1], outrigger.webhook).into(), &certificates.ca)?;
     let review = json!({
         "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
         "request": {"uid": "u", "kind": {"group": "apps.kruise.io", "version": "v1beta1", "kind": "SidecarSet"},

@@ -3,10 +3,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
+use outrigger::admission::Metrics;
 use outrigger::admission::mutate_pod;
 use outrigger::api::decode;
 use outrigger::injection::{Index, InjectableSet, Options, Revision, Snapshot};
-use outrigger::telemetry::Metrics;
 use serde_json::{Value, json};
 use std::sync::atomic::AtomicBool;
 
@@ -44,7 +44,7 @@ fn snapshot(objects: Vec<Value>) -> Snapshot {
 
 /// The object of the review and the patch for it, where there is one.
 fn patch(body: &[u8], snapshot: &Snapshot) -> Option<(Value, json_patch::Patch)> {
-    let reply = mutate_pod::answer(body, &AtomicBool::new(false), snapshot, Timestamp::UNIX_EPOCH, &Metrics::new());
+    let reply = mutate_pod::answer(body, &AtomicBool::new(false), snapshot, Timestamp::UNIX_EPOCH, &Metrics::default());
     if reply.status == 400 {
         return None;
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use outrigger::admission::Client;
-use outrigger::admission::client::Target;
+use outrigger::admission::client::Destination;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -91,7 +91,7 @@ impl Figures {
 }
 
 /// Reviews at a steady pace for so long.
-pub async fn steady(target: &Target, review: &Bytes, time: Duration) -> Figures {
+pub async fn steady(target: &Destination, review: &Bytes, time: Duration) -> Figures {
     let mut clients = JoinSet::new();
     for _ in 0..CLIENTS {
         let (target, review) = (target.clone(), review.clone());
@@ -112,7 +112,7 @@ pub async fn steady(target: &Target, review: &Bytes, time: Duration) -> Figures 
 }
 
 /// Reviews that come all at once, each on a connection of its own.
-pub async fn burst(target: &Target, review: &Bytes, reviews: usize) -> Figures {
+pub async fn burst(target: &Destination, review: &Bytes, reviews: usize) -> Figures {
     let mut clients = JoinSet::new();
     for _ in 0..reviews {
         let (target, review) = (target.clone(), review.clone());
@@ -129,7 +129,7 @@ pub async fn burst(target: &Target, review: &Bytes, reviews: usize) -> Figures {
 
 /// Sends a review until it is answered 200, as the API server does: a 503 is repeated after a second, a broken connection is
 /// not. The number of tries.
-async fn patiently(target: &Target, client: &mut Option<Client>, review: &Bytes) -> Result<usize, String> {
+async fn patiently(target: &Destination, client: &mut Option<Client>, review: &Bytes) -> Result<usize, String> {
     let tries = async {
         for tries in 1.. {
             let mut open = match client.take() {

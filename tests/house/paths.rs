@@ -1,202 +1,237 @@
-//! Reads the paths that a Rust source writes, such as `crate::api::Pod`, and the module around each.
+//! Reads the paths that a Rust source mentions, such as `crate::api::Pod`, and the module around each.
 
-/// A path as some line of a file writes it, and the module around that line.
+use proc_macro2::{Ident, TokenStream, TokenTree};
+use syn::visit::{self, Visit};
+use syn::{Attribute, ImplItem, Item, ItemMod, ItemUse, Macro, Meta, MetaList, UseTree, VisRestricted, Visibility};
+
+/// A path as some line of a file writes it.
 #[derive(Debug, PartialEq)]
 pub struct Mention {
     pub line: usize,
+    /// The module around that line.
     pub module: Vec<String>,
     pub path: Vec<String>,
+    /// The name that a `use` gives it in that module; `*` for all names below it.
+    pub import: Option<Import>,
+    /// Whether only tests are compiled with it.
+    pub test: bool,
+}
+
+/// What a `use` brings into its module.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Import {
+    pub name: String,
+    /// Whether others see it there too, as with `pub use` and `pub(crate) use`.
+    pub re_export: bool,
 }
 
 impl Mention {
     /// The path from the crate's root, if it leads into this crate by `crate::`, `outrigger::`, `self::` or `super::`.
     pub fn inside(&self) -> Option<Vec<String>> {
-        let mut base = self.module.clone();
-        let mut rest = self.path.as_slice();
-        match rest.first()?.as_str() {
-            "crate" => base.clear(),
-            "outrigger" if rest.len() > 1 => base.clear(),
-            "self" if rest.len() > 1 => {}
-            "super" => {
+        inside(&self.module, &self.path)
+    }
+}
+
+/// [`Mention::inside`], for a path in a module.
+pub fn inside(module: &[String], path: &[String]) -> Option<Vec<String>> {
+    let mut base = module.to_vec();
+    let mut rest = path;
+    match rest.first()?.as_str() {
+        "crate" => base.clear(),
+        "outrigger" if rest.len() > 1 => base.clear(),
+        "self" if rest.len() > 1 => {}
+        "super" => {
+            base.pop();
+            while rest.get(1).is_some_and(|next| next == "super") {
                 base.pop();
-                while rest.get(1).is_some_and(|next| next == "super") {
-                    base.pop();
-                    rest = &rest[1..];
+                rest = &rest[1..];
+            }
+        }
+        _ => return None,
+    }
+    base.extend_from_slice(&rest[1..]);
+    Some(base)
+}
+
+/// What stands in a source file.
+#[derive(Debug, Default)]
+pub struct Reading {
+    pub mentions: Vec<Mention>,
+    /// The modules whose files only tests are compiled with: `#[cfg(test)] mod tests;`.
+    pub test_modules: Vec<Vec<String>>,
+}
+
+/// Reads `source`, a file that is the module `module`.
+pub fn read(source: &str, module: &[String]) -> syn::Result<Reading> {
+    let file = syn::parse_file(source)?;
+    let mut reader = Reader { module: module.to_vec(), test: false, reading: Reading::default() };
+    reader.visit_file(&file);
+    Ok(reader.reading)
+}
+
+struct Reader {
+    module: Vec<String>,
+    test: bool,
+    reading: Reading,
+}
+
+impl Reader {
+    fn mention(&mut self, first: &Ident, path: Vec<String>, import: Option<Import>) {
+        let line = first.span().start().line;
+        self.reading.mentions.push(Mention { line, module: self.module.clone(), path, import, test: self.test });
+    }
+
+    /// Runs `visit` on what stands below `attributes`.
+    fn below(&mut self, attributes: &[Attribute], visit: impl FnOnce(&mut Self)) {
+        let around = self.test;
+        self.test |= attributes.iter().any(is_cfg_test);
+        visit(self);
+        self.test = around;
+    }
+
+    /// Spells out a `use` tree, below the path `prefix`.
+    fn use_tree(&mut self, tree: &UseTree, prefix: &[&Ident], re_export: bool) {
+        let with = |last| [prefix, &[last]].concat();
+        let (path, name) = match tree {
+            UseTree::Path(path) => return self.use_tree(&path.tree, &with(&path.ident), re_export),
+            UseTree::Group(group) => {
+                for tree in &group.items {
+                    self.use_tree(tree, prefix, re_export);
+                }
+                return;
+            }
+            UseTree::Name(name) if name.ident == "self" => (with(&name.ident), prefix.last().map(ToString::to_string)),
+            UseTree::Name(name) => (with(&name.ident), Some(name.ident.to_string())),
+            UseTree::Rename(rename) => (with(&rename.ident), Some(rename.rename.to_string())),
+            UseTree::Glob(_) => (prefix.to_vec(), Some("*".to_owned())),
+        };
+        if let (Some(first), Some(name)) = (path.first(), name) {
+            self.mention(first, path.iter().map(ToString::to_string).collect(), Some(Import { name, re_export }));
+        }
+    }
+
+    /// The paths in what a macro or an attribute is given, which no grammar tells apart from other words.
+    fn tokens(&mut self, tokens: TokenStream) {
+        let mut path: Vec<Ident> = Vec::new();
+        let mut colons = 0;
+        for token in tokens {
+            match token {
+                TokenTree::Ident(ident) => {
+                    if colons != 2 {
+                        self.finish(&mut path);
+                    }
+                    path.push(ident);
+                    colons = 0;
+                }
+                TokenTree::Punct(punct) if punct.as_char() == ':' => colons += 1,
+                other => {
+                    self.finish(&mut path);
+                    colons = 0;
+                    if let TokenTree::Group(group) = other {
+                        self.tokens(group.stream());
+                    }
                 }
             }
-            _ => return None,
         }
-        base.extend_from_slice(&rest[1..]);
-        Some(base)
+        self.finish(&mut path);
+    }
+
+    fn finish(&mut self, path: &mut Vec<Ident>) {
+        let names = path.iter().map(ToString::to_string).collect();
+        if let Some(first) = path.first() {
+            self.mention(first, names, None);
+        }
+        path.clear();
     }
 }
 
-/// Words that may stand before a path with a leading `::`; any other word before `::` is part of the path.
-const BEFORE_A_PATH: &[&str] =
-    &["dyn", "else", "for", "if", "impl", "in", "match", "mut", "return", "use", "where", "while"];
-
-/// A word, `::` or another mark of a source, and its line.
-struct Token<'a> {
-    line: usize,
-    text: &'a str,
-}
-
-impl Token<'_> {
-    fn is_word(&self) -> bool {
-        self.text.starts_with(|c: char| c.is_alphabetic() || c == '_')
+impl<'ast> Visit<'ast> for Reader {
+    fn visit_item(&mut self, item: &'ast Item) {
+        self.below(attributes(item), |reader| visit::visit_item(reader, item));
     }
-}
 
-/// Every path in `source`, a file that is the module `module`.
-pub fn mentions(source: &str, module: &[String]) -> Vec<Mention> {
-    let tokens = tokens(source);
-    let mut found = Vec::new();
-    let mut rest = tokens.as_slice();
-    while !rest.is_empty() {
-        rest = scope(rest, module, &[], &mut found);
-    }
-    found
-}
-
-/// The tokens of `source`, without its comments, strings and characters.
-fn tokens(source: &str) -> Vec<Token<'_>> {
-    let (mut tokens, mut line, mut rest) = (Vec::new(), 1, source);
-    while let Some(first) = rest.chars().next() {
-        let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
-        let (length, kept) = match first {
-            '/' if rest.starts_with("//") => (rest.find('\n').unwrap_or(rest.len()), false),
-            '/' if rest.starts_with("/*") => (block_comment(rest), false),
-            '"' => (quoted(rest), false),
-            // Otherwise it is the tick of a lifetime.
-            '\'' if rest[1..].starts_with('\\') || rest.chars().nth(2) == Some('\'') => (quoted(rest), false),
-            'r' | 'b' | 'c' if matches!(&rest[..word], "r" | "br" | "cr") && is_raw(&rest[word..]) => {
-                (word + raw_string(&rest[word..]), false)
-            }
-            _ if word > 0 => (word, true),
-            ':' if rest.starts_with("::") => (2, true),
-            _ => (first.len_utf8(), !first.is_whitespace()),
+    fn visit_impl_item(&mut self, item: &'ast ImplItem) {
+        let attributes: &[_] = match item {
+            ImplItem::Const(item) => &item.attrs,
+            ImplItem::Fn(item) => &item.attrs,
+            ImplItem::Type(item) => &item.attrs,
+            ImplItem::Macro(item) => &item.attrs,
+            _ => &[],
         };
-        let (text, after) = rest.split_at(length);
-        if kept {
-            tokens.push(Token { line, text });
-        }
-        line += text.matches('\n').count();
-        rest = after;
+        self.below(attributes, |reader| visit::visit_impl_item(reader, item));
     }
-    tokens
-}
 
-/// Length of the block comment, which may hold others, that `text` begins with.
-fn block_comment(text: &str) -> usize {
-    let mut depth = 0;
-    let mut at = 0;
-    while let Some(found) = text[at..].find(['/', '*']) {
-        at += found;
-        let step = match text.get(at..at + 2) {
-            Some("/*") => 1,
-            Some("*/") => -1,
-            _ => 0,
-        };
-        depth += step;
-        at += if step == 0 { 1 } else { 2 };
-        if depth == 0 {
-            return at;
+    fn visit_item_mod(&mut self, item: &'ast ItemMod) {
+        self.module.push(item.ident.to_string());
+        if self.test && item.content.is_none() {
+            self.reading.test_modules.push(self.module.clone());
         }
+        visit::visit_item_mod(self, item);
+        self.module.pop();
     }
-    text.len()
-}
 
-/// Length of the string or character that `text` begins with, its quotes included.
-fn quoted(text: &str) -> usize {
-    let quote = text.chars().next();
-    let mut escaped = false;
-    for (at, c) in text.char_indices().skip(1) {
-        if !escaped && Some(c) == quote {
-            return at + 1;
+    fn visit_item_use(&mut self, item: &'ast ItemUse) {
+        self.use_tree(&item.tree, &[], !matches!(item.vis, Visibility::Inherited));
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        if let Some(first) = path.segments.first() {
+            self.mention(&first.ident, path.segments.iter().map(|segment| segment.ident.to_string()).collect(), None);
         }
-        escaped = !escaped && c == '\\';
+        visit::visit_path(self, path);
     }
-    text.len()
-}
 
-/// Whether a raw string goes on here, after its `r`; `r#type` is a word.
-fn is_raw(text: &str) -> bool {
-    text.trim_start_matches('#').starts_with('"')
-}
+    /// `pub(in crate::injection)` uses nothing.
+    fn visit_vis_restricted(&mut self, _visibility: &'ast VisRestricted) {}
 
-/// Length of the raw string that `text` begins with, without its `r`.
-fn raw_string(text: &str) -> usize {
-    let hashes = text.len() - text.trim_start_matches('#').len();
-    let end = format!("\"{}", &text[..hashes]);
-    text[hashes + 1..].find(&end).map_or(text.len(), |at| hashes + 1 + at + end.len())
-}
+    fn visit_macro(&mut self, invocation: &'ast Macro) {
+        self.visit_path(&invocation.path);
+        self.tokens(invocation.tokens.clone());
+    }
 
-/// Adds every path up to the closing bracket to `found` and says what follows it. Within the braces of a `use` tree,
-/// `prefix` is what stands before them.
-fn scope<'a>(
-    mut rest: &'a [Token<'a>],
-    module: &[String],
-    prefix: &[String],
-    found: &mut Vec<Mention>,
-) -> &'a [Token<'a>] {
-    let is = |token: &Token, text: &str| token.text == text;
-    loop {
-        rest = match rest {
-            [] => return rest,
-            [end, after @ ..] if matches!(end.text, ")" | "]" | "}") => return after,
-            [word, open, scope, close, after @ ..]
-                if is(word, "pub") && is(open, "(") && is(close, ")") && scope.is_word() =>
-            {
-                after
-            }
-            [word, after @ ..] if BEFORE_A_PATH.contains(&word.text) => after,
-            [word, _, after @ ..] if is(word, "as") && !prefix.is_empty() => after,
-            [word, name, open, after @ ..] if is(word, "mod") && is(open, "{") => {
-                scope(after, &[module, &[name.text.to_owned()]].concat(), &[], found)
-            }
-            [open, after @ ..] if matches!(open.text, "(" | "[" | "{") => scope(after, module, &[], found),
-            [first, after @ ..] if first.is_word() => path_from(first, after, module, prefix, found),
-            [_, after @ ..] => after,
-        };
+    fn visit_meta_list(&mut self, list: &'ast MetaList) {
+        self.visit_path(&list.path);
+        self.tokens(list.tokens.clone());
     }
 }
 
-/// Adds the path, or the `use` tree, that opens with `first` to `found` and says what follows it.
-fn path_from<'a>(
-    first: &Token<'a>,
-    mut rest: &'a [Token<'a>],
-    module: &[String],
-    prefix: &[String],
-    found: &mut Vec<Mention>,
-) -> &'a [Token<'a>] {
-    let mut path = [prefix, &[first.text.to_owned()]].concat();
-    while let [colons, next, after @ ..] = rest
-        && colons.text == "::"
-    {
-        if next.text == "{" {
-            return scope(after, module, &path, found);
-        }
-        if !next.is_word() {
-            break;
-        }
-        path.push(next.text.to_owned());
-        rest = after;
+fn is_cfg_test(attribute: &Attribute) -> bool {
+    matches!(&attribute.meta, Meta::List(list) if list.path.is_ident("cfg") && list.tokens.to_string() == "test")
+}
+
+fn attributes(item: &Item) -> &[Attribute] {
+    match item {
+        Item::Const(item) => &item.attrs,
+        Item::Enum(item) => &item.attrs,
+        Item::Fn(item) => &item.attrs,
+        Item::Impl(item) => &item.attrs,
+        Item::Macro(item) => &item.attrs,
+        Item::Mod(item) => &item.attrs,
+        Item::Static(item) => &item.attrs,
+        Item::Struct(item) => &item.attrs,
+        Item::Trait(item) => &item.attrs,
+        Item::Type(item) => &item.attrs,
+        Item::Use(item) => &item.attrs,
+        _ => &[],
     }
-    found.push(Mention { line: first.line, module: module.to_vec(), path });
-    rest
 }
 
 #[cfg(test)]
 mod tests {
-    use super::mentions;
+    use super::read;
 
     /// The paths of `source`, each as `line module: path`.
     #[track_caller]
     fn reads(source: &str, expected: &[&str]) {
-        let found: Vec<_> = mentions(source, &["room".to_owned()])
+        let reading = read(source, &["room".to_owned()]).expect("Rust");
+        let found: Vec<_> = reading
+            .mentions
             .into_iter()
             .filter(|mention| mention.path.len() > 1)
-            .map(|mention| format!("{} {}: {}", mention.line, mention.module.join("::"), mention.path.join("::")))
+            .map(|mention| {
+                let test = if mention.test { " (test)" } else { "" };
+                format!("{} {}: {}{test}", mention.line, mention.module.join("::"), mention.path.join("::"))
+            })
             .collect();
         assert_eq!(found, expected, "{source}");
     }
@@ -204,9 +239,25 @@ mod tests {
     #[test]
     fn use_trees_are_spelled_out() {
         reads(
-            "use ::a::{b::{c, d as e}, f::*};\nuse {g::h, i::j};",
-            &["1 room: a::b::c", "1 room: a::b::d", "1 room: a::f", "2 room: g::h", "2 room: i::j"],
+            "use ::a::{b::{c, d as e, self}, f::*};\nuse {g::h, i::j};",
+            &[
+                "1 room: a::b::c",
+                "1 room: a::b::d",
+                "1 room: a::b::self",
+                "1 room: a::f",
+                "2 room: g::h",
+                "2 room: i::j",
+            ],
         );
+    }
+
+    #[test]
+    fn imports_have_the_name_that_stands_in_the_module() {
+        let reading = read("use a::{b::{self, c as d}, e::*}; pub(super) use f::g;", &[]).expect("Rust");
+        let imports = reading.mentions.into_iter().filter_map(|mention| mention.import);
+        let names: Vec<_> = imports.map(|import| (import.name, import.re_export)).collect();
+        let expected = [("b", false), ("d", false), ("*", false), ("g", true)];
+        assert_eq!(names, expected.map(|(name, re_export)| (name.to_owned(), re_export)));
     }
 
     #[test]
@@ -218,22 +269,35 @@ mod tests {
     }
 
     #[test]
+    fn what_only_tests_are_compiled_with_is_known() {
+        let source = "#[cfg(test)] use a::b;\n#[cfg(test)] mod tests { fn f() { c::d() } }\nuse e::f;\n\
+                      impl X { #[cfg(test)] fn g() { g::h() } fn h() { i::j() } }\n#[cfg(test)] mod samples;";
+        reads(
+            source,
+            &[
+                "1 room: a::b (test)",
+                "2 room::tests: c::d (test)",
+                "3 room: e::f",
+                "4 room: g::h (test)",
+                "4 room: i::j",
+            ],
+        );
+        assert_eq!(read(source, &["room".to_owned()]).expect("Rust").test_modules, [["room", "samples"]]);
+    }
+
+    #[test]
     fn generics_casts_and_visibilities_do_not_hide_paths() {
         reads(
-            "pub(crate) fn f(x: Vec<a::b::<c::D>>) -> impl ::e::F { <x as g::H>::i(x as j::K) }",
-            &["1 room: a::b", "1 room: c::D", "1 room: e::F", "1 room: g::H", "1 room: j::K"],
+            "pub(in a::x) fn f(x: Vec<a::b<c::D>>) -> impl ::e::F { <x as g::H>::i(x as j::K) }",
+            &["1 room: a::b", "1 room: c::D", "1 room: e::F", "1 room: g::H::i", "1 room: j::K"],
         );
     }
 
     #[test]
-    fn comments_strings_and_characters_hold_no_paths() {
-        for text in [
-            "/// See a::b.\n/* or /* c::d */ e::f */ fn f() {} // g::h",
-            "const X: &str = \"\\\"a::b\";\nconst Y: &str = r#\"\" c::d\"#; const Z: &[u8] = br\"\\\";",
-            "const A: char = '\"'; const B: char = '\\'';\nfn f<'a>(x: &'a str, r#type: u8) {} const C: &str = \"a::b\";",
-        ] {
-            reads(text, &[]);
-            reads(&format!("{text}\nuse y::z;"), &["3 room: y::z"]);
-        }
+    fn macros_and_attributes_are_read_too() {
+        reads(
+            "#[derive(a::B)]\nstruct S;\n#[c::d(e = f::g)]\nfn f() { h!(1, [i::j(k::<l::M>())], n: o) }",
+            &["1 room: a::B", "3 room: c::d", "3 room: f::g", "4 room: i::j", "4 room: l::M"],
+        );
     }
 }

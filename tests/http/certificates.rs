@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use outrigger::admission::client::Target;
+use outrigger::admission::client::Destination;
+use outrigger::admission::metrics::Certificate;
 use outrigger::admission::reload::reload;
 use outrigger::admission::{CertificatePair, Limits, Server, ServingCertificate, Settings};
 use outrigger::telemetry::Readiness;
-use outrigger::telemetry::metrics::Certificate;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use tokio_util::sync::CancellationToken;
 
@@ -62,7 +62,7 @@ async fn renewal_under_load_fails_no_request_and_a_bad_pair_is_not_used() {
     let (router, metrics) = routed(measure(), Limits::default());
     let settings = Settings { drain_delay: Duration::ZERO, last_call: Duration::ZERO, ..Settings::default() };
     let server = Server::bind(([127, 0, 0, 1], 0).into(), settings).await.unwrap();
-    let target = Arc::new(Target::new(server.address(), &ca.pem()).unwrap());
+    let target = Arc::new(Destination::new(server.address(), &ca.pem()).unwrap());
     let shutdown = CancellationToken::new();
     let (certificate, watched, token) = (serving.clone(), metrics.clone(), shutdown.clone());
     let server = tokio::spawn(async move {
@@ -102,18 +102,18 @@ async fn renewal_under_load_fails_no_request_and_a_bad_pair_is_not_used() {
         .await;
         more_answers().await;
     }
-    assert_eq!(metrics.certificate_read_errors.get(), 0);
+    assert_eq!(metrics.certificates.read_errors.get(), 0);
 
     let ((certificate, _), (_, key)) = (leaf(&ca, 2104), leaf(&ca, 2105));
     mount(folder.path(), "mismatch", &certificate, &key);
-    until("the mismatch to be counted", || metrics.certificate_read_errors.get() > 0).await;
+    until("the mismatch to be counted", || metrics.certificates.read_errors.get() > 0).await;
     more_answers().await;
     assert!(serving.current().unwrap().not_after().to_string().starts_with("2103"));
 
     let (certificate, key) = leaf(&ca, 2021);
-    let errors = metrics.certificate_read_errors.get();
+    let errors = metrics.certificates.read_errors.get();
     mount(folder.path(), "expired", &certificate, &key);
-    until("the expired pair to be counted", || metrics.certificate_read_errors.get() > errors + 1).await;
+    until("the expired pair to be counted", || metrics.certificates.read_errors.get() > errors + 1).await;
     assert!(serving.current().unwrap().not_after().to_string().starts_with("2103"));
 
     mount_valid("v4", 2106);
@@ -123,7 +123,7 @@ async fn renewal_under_load_fails_no_request_and_a_bad_pair_is_not_used() {
     .await;
     more_answers().await;
     assert_eq!(
-        metrics.certificate_expiration(Certificate::Serving).get(),
+        metrics.certificates.expiration(Certificate::Serving).get(),
         serving.current().unwrap().not_after().as_second()
     );
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 
 use outrigger::admission::{ClientCa, Limits, Settings, router};
-use outrigger::telemetry::{Metrics, Webhook};
+use outrigger::admission::{Metrics, Webhook};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -24,7 +24,7 @@ async fn requiring(ca: &Ca) -> TestServer {
     let file = folder.path().join("client-ca.crt");
     fs::write(&file, ca.pem()).unwrap();
     let client_ca = Some(ClientCa::read(&file).unwrap());
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::new(Metrics::default());
     let webhooks = [Webhook::MutatePod, Webhook::Convert].map(|webhook| (webhook, measure(), Limits::of(webhook)));
     TestServer::serve(router(webhooks, &metrics), metrics, Settings { client_ca, ..Settings::default() }).await
 }
@@ -56,7 +56,7 @@ async fn who_shows_one_of_another_ca_gets_no_connection() {
         send(&mut stream, head(3).replace("/mutate-pod", "/convert") + "123").await;
         assert_eq!(read_to_end(&mut stream).await, "");
     }
-    assert_eq!(server.metrics.tls_handshake_errors.get(), 1);
+    assert_eq!(server.metrics.certificates.handshake_errors.get(), 1);
 }
 
 #[test]

@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use outrigger::admission::metrics::Certificate;
+use outrigger::admission::metrics::{Shed, Webhook};
 use outrigger::admission::{Client, Limits, Reply, Settings, at_once};
 use outrigger::connections::{Bounds, Timeouts};
-use outrigger::telemetry::metrics::{Certificate, Closed, PortName};
-use outrigger::telemetry::{Shed, Webhook};
+use outrigger::telemetry::metrics::Closed;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
@@ -87,10 +88,10 @@ async fn a_tls_handshake_that_does_not_begin_is_cut_and_counted() {
     let mut rest = Vec::new();
     let _end = soon(silent.read_to_end(&mut rest)).await;
     assert_eq!(rest, b"");
-    let counts = server.metrics.connections(PortName::Webhook);
+    let counts = &server.metrics.connections;
     until("it is counted", || counts.closed(Closed::SlowHandshake).get() == 1).await;
     // It says nothing about the certificate.
-    assert_eq!(server.metrics.tls_handshake_errors.get(), 0);
+    assert_eq!(server.metrics.certificates.handshake_errors.get(), 0);
 }
 
 #[tokio::test]
@@ -102,7 +103,7 @@ async fn a_client_that_does_not_trust_our_ca_is_counted_and_a_port_check_is_not(
     let error = Client::connect(server.address, other_ca.ca_pem().expect("generated")).await.expect_err("no trust");
     assert!(error.to_string().contains(&server.address.to_string()), "{error}");
     tasks_end(before).await;
-    assert_eq!(server.metrics.tls_handshake_errors.get(), 1);
+    assert_eq!(server.metrics.certificates.handshake_errors.get(), 1);
 }
 
 #[tokio::test]
@@ -110,7 +111,7 @@ async fn plain_http_is_a_failed_handshake() {
     let server = TestServer::with_timeouts(Timeouts::default()).await;
     let mut plain = TcpStream::connect(server.address).await.expect("a connection");
     plain.write_all(head(0).as_bytes()).await.expect("written");
-    until("it is counted", || server.metrics.tls_handshake_errors.get() == 1).await;
+    until("it is counted", || server.metrics.certificates.handshake_errors.get() == 1).await;
 }
 
 #[tokio::test]
@@ -235,7 +236,7 @@ async fn silent_connections_keep_nobody_out_and_a_used_one_keeps_its_place() {
                 assert_eq!(answer.status, 200);
             }
         }
-        let counts = server.metrics.connections(PortName::Webhook);
+        let counts = &server.metrics.connections;
         assert!(counts.closed(reason).get() >= 30, "{}", counts.closed(reason).get());
         until("those that gave way end", || counts.open.get() <= 4).await;
         assert!(used.is_open());
@@ -298,7 +299,7 @@ async fn an_answer_of_a_megabyte_that_is_not_taken_does_not_vanish_into_the_buff
     let server = TestServer::start(large, Limits::default(), Settings { timeouts, ..Settings::default() }).await;
     let mut stream = server.raw().await;
     send(&mut stream, head(0)).await;
-    let counts = server.metrics.connections(PortName::Webhook);
+    let counts = &server.metrics.connections;
     until("it is cut and counted", || counts.closed(Closed::SlowAnswer).get() == 1).await;
 }
 
@@ -318,7 +319,7 @@ async fn a_replaced_certificate_is_shown_to_new_connections_and_old_ones_go_on()
     let server = TestServer::with_timeouts(Timeouts::default()).await;
     let mut old = server.target().connect().await.expect("a connection");
     let end = server.certificate.current().expect("a certificate").not_after().as_second();
-    assert_eq!(server.metrics.certificate_expiration(Certificate::Serving).get(), end);
+    assert_eq!(server.metrics.certificates.expiration(Certificate::Serving).get(), end);
     let pair = certificate();
     let ca = pair.ca_pem().expect("generated").to_owned();
     server.certificate.replace(pair);

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use outrigger::admission::Webhook;
 use outrigger::admission::{Limits, Settings};
-use outrigger::telemetry::Webhook;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 

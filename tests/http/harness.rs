@@ -11,12 +11,13 @@ use axum::http::{Request, Response};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
-use outrigger::admission::client::Target;
+use outrigger::admission::client::Destination;
 use outrigger::admission::{
     Answer, CertificatePair, Handler, Limits, Reply, Server, ServingCertificate, Settings, at_once, router, server,
 };
+use outrigger::admission::{Metrics, Webhook};
 use outrigger::connections::Timeouts;
-use outrigger::telemetry::{Metrics, Readiness, Webhook};
+use outrigger::telemetry::Readiness;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -72,7 +73,7 @@ pub fn held() -> (watch::Sender<bool>, Handler) {
 
 /// A router over `handler`, and its metrics.
 pub fn routed(handler: Handler, limits: Limits) -> (axum::Router, Arc<Metrics>) {
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::new(Metrics::default());
     (router([(Webhook::MutatePod, handler, limits)], &metrics), metrics)
 }
 
@@ -155,8 +156,8 @@ impl TestServer {
         Self::start(measure(), Limits::default(), Settings { timeouts, ..Settings::default() }).await
     }
 
-    pub fn target(&self) -> Target {
-        Target::new(self.address, &self.ca).expect("a CA")
+    pub fn target(&self) -> Destination {
+        Destination::new(self.address, &self.ca).expect("a CA")
     }
 
     /// A TLS connection on which a test writes what it likes.

@@ -6,5 +6,6 @@ mod client_certificates;
 mod connections;
 mod drain;
 mod harness;
+mod metrics;
 mod requests;
 mod webhooks;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{Request, header};
 use bytes::Bytes;
+use outrigger::admission::metrics::{Shed, Webhook};
 use outrigger::admission::{Limits, Reply, at_once};
-use outrigger::telemetry::{Shed, Webhook};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 

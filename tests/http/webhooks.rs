@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use outrigger::admission::validate_sidecarset::{self, KnownWorld};
 use outrigger::admission::{Handler, Limits, Reply, at_once, convert, mutate_sidecarset, router};
-use outrigger::telemetry::{Metrics, Webhook};
+use outrigger::admission::{Metrics, Webhook};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -25,7 +25,7 @@ fn all(pods: Handler) -> (Router, Arc<Metrics>) {
         (Webhook::ValidateSidecarSet, at_once(|body| validate_sidecarset::answer(body, &KnownWorld::default()))),
         (Webhook::Convert, at_once(convert::answer)),
     ];
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::new(Metrics::default());
     (router(handlers.map(|(webhook, handler)| (webhook, handler, Limits::of(webhook))), &metrics), metrics)
 }
 

@@ -17,11 +17,11 @@ mod shape;
 mod strategies;
 
 use jiff::Timestamp;
+use outrigger::admission::Metrics;
 use outrigger::admission::mutate_pod;
 use outrigger::api::decode;
 use outrigger::api::pod::PodView;
 use outrigger::injection::{Index, InjectableSet, Injection, Options, PodRequest, Snapshot, hash};
-use outrigger::telemetry::Metrics;
 use reference::{Request, Set, World};
 use serde_json::Value;
 use std::sync::atomic::AtomicBool;
@@ -102,6 +102,7 @@ fn real(world: &World, request: &Request, pod_text: &str) -> Answer {
 /// matter.
 fn real_on_anything(sets: &[Value], namespaces: &[Value], review: &[u8]) {
     let snapshot = snapshot(sets.iter(), namespaces, true);
-    let reply = mutate_pod::answer(review, &AtomicBool::new(false), &snapshot, Timestamp::UNIX_EPOCH, &Metrics::new());
+    let reply =
+        mutate_pod::answer(review, &AtomicBool::new(false), &snapshot, Timestamp::UNIX_EPOCH, &Metrics::default());
     assert!([200, 400].contains(&reply.status), "{}", String::from_utf8_lossy(&reply.body));
 }

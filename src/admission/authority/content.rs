@@ -9,7 +9,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::ObjectMeta;
 use rustls::pki_types::CertificateDer;
 
-use super::signer::{Authority, certificates_of, to_pem, validity};
+use super::super::x509::{certificates_of, to_pem, validity};
+use super::signer::Authority;
 use crate::api::keys;
 
 /// Name of the Secret.

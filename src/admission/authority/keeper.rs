@@ -16,13 +16,12 @@ use tokio::sync::watch as channel;
 use tokio::time::{Instant, sleep};
 
 use super::super::certificate::ServingCertificate;
+use super::super::metrics::{Certificate, Metrics};
 use super::super::registration::{Published, Registration};
 use super::content::Unusable;
 use super::plan::{self, Leaf, Memory, Plan, Step, Stored};
 use super::{Authority, AuthorityError, Content, SECRET, Times};
 use crate::cluster::{self, Feeds, Slice, Term, Watch, WriteError, Written};
-use crate::telemetry::Metrics;
-use crate::telemetry::metrics::Certificate;
 
 /// Keeps the CA and the leaf of this replica.
 pub struct Keeper {
@@ -263,7 +262,7 @@ impl Keeper {
         replica.memory.remember(&content, now);
         *self.lock_good() = Some(content.clone());
         let trusted_since = replica.memory.trusted_since(content.signing.certificate());
-        self.metrics.certificate_expiration(Certificate::Authority).set(content.signing.not_after().as_second());
+        self.metrics.certificates.expiration(Certificate::Authority).set(content.signing.not_after().as_second());
         let is_of_another = replica.leaf.as_ref().is_some_and(|leaf| leaf.issuer != *content.signing.certificate());
         let is_looked_at = is_of_another && self.look_at_registered(&mut replica.registered).await;
         let registered = is_looked_at.then_some(&replica.registered);
@@ -306,8 +305,8 @@ impl Keeper {
         }
         let not_after = pair.not_after();
         tracing::info!(%not_after, "a new serving certificate is in use");
-        self.metrics.certificate_expiration(Certificate::Serving).set(not_after.as_second());
-        self.metrics.certificate_renewals(Certificate::Serving, true).inc();
+        self.metrics.certificates.expiration(Certificate::Serving).set(not_after.as_second());
+        self.metrics.certificates.renewals(Certificate::Serving, true).inc();
         self.serving.replace(pair);
         self.lock_health().problem = None;
         Ok(Leaf { issuer: content.signing.certificate().clone(), signed: now, not_after, jitter: fastrand::f64() })
@@ -339,7 +338,7 @@ impl Keeper {
         };
         if matches!(written, Written::Done(_)) {
             if matches!(step, Step::Begin | Step::Switch) {
-                self.metrics.certificate_renewals(Certificate::Authority, true).inc();
+                self.metrics.certificates.renewals(Certificate::Authority, true).inc();
             }
             tracing::info!(secret = SECRET, trusted = next.bundle.len(), "{step}");
         }
@@ -354,7 +353,7 @@ impl Keeper {
     fn tell_problem(&self, certificate: Certificate, problem: Option<String>) {
         let mut health = self.lock_health();
         if let Some(problem) = &problem {
-            self.metrics.certificate_renewals(certificate, false).inc();
+            self.metrics.certificates.renewals(certificate, false).inc();
             if health.problem.as_ref() != Some(problem) {
                 tracing::error!(problem, "a certificate cannot be renewed");
             }

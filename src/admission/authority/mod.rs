@@ -1,6 +1,7 @@
 //! A CA of our own: kept in one Secret, renewed in steps that leave no moment without trust, with a short leaf for each replica.
 //!
 //! - [`signer`]: a CA with its key, and the leaves it signs
+//! - `generated`: a leaf of a CA that is made for it alone
 //! - [`content`]: what the Secret holds
 //! - [`mod@plan`]: what to do next, and when
 //! - [`keeper`]: watches the Secret and does it
@@ -10,6 +11,7 @@
 //! while, and the one before it stays trusted until its last leaf has expired.
 
 pub mod content;
+mod generated;
 pub mod keeper;
 pub mod plan;
 pub mod signer;

@@ -9,9 +9,9 @@ use rcgen::{
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
-use x509_parser::prelude::X509Certificate;
 
-use super::super::certificate::{CertificateError, CertificatePair};
+use super::super::certificate::CertificatePair;
+use super::super::x509::{parse, time};
 use super::{after, before};
 
 /// A CA that can sign. Its key is in no message.
@@ -40,6 +40,17 @@ pub enum AuthorityError {
     /// A CA could not be made.
     #[error("cannot make a CA: {0}")]
     Generate(rcgen::Error),
+    /// A leaf could not be made.
+    #[error("cannot make a certificate for {names}: {source}; names must be DNS names or IP addresses")]
+    Sign {
+        /// The names asked for.
+        names: String,
+        /// Why not.
+        source: rcgen::Error,
+    },
+    /// A leaf was made and is of no use.
+    #[error("the certificate that was made cannot be used: {0}")]
+    Made(String),
 }
 
 /// A certificate begins in the past, for clients whose clock is behind ours.
@@ -96,7 +107,7 @@ impl Authority {
     ///
     /// # Errors
     /// A name that is neither a DNS name nor an IP address.
-    pub fn sign(&self, names: &[String], now: Timestamp, life: Duration) -> Result<CertificatePair, CertificateError> {
+    pub fn sign(&self, names: &[String], now: Timestamp, life: Duration) -> Result<CertificatePair, AuthorityError> {
         let made = || {
             let mut params = CertificateParams::new(names)?;
             set_validity(&mut params, now, after(now, life).min(self.not_after));
@@ -107,8 +118,9 @@ impl Authority {
             let key = KeyPair::generate()?;
             Ok((params.signed_by(&key, &self.issuer)?, key))
         };
-        let (leaf, key) = made().map_err(|source| CertificateError::Generate { names: names.join(", "), source })?;
+        let (leaf, key) = made().map_err(|source| AuthorityError::Sign { names: names.join(", "), source })?;
         CertificatePair::made(leaf.der().clone(), PrivatePkcs8KeyDer::from(key.serialize_der()))
+            .map_err(AuthorityError::Made)
     }
 
     /// Its certificate.
@@ -136,44 +148,6 @@ impl Authority {
     }
 }
 
-/// Certificates as one PEM text.
-pub fn to_pem<'a>(certificates: impl IntoIterator<Item = &'a CertificateDer<'static>>) -> String {
-    let unix = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
-    let encode = |certificate: &CertificateDer<'_>| {
-        pem::encode_config(&pem::Pem::new("CERTIFICATE", certificate.to_vec()), unix)
-    };
-    certificates.into_iter().map(encode).collect()
-}
-
-/// The certificates of a PEM text; what is none is left out.
-#[must_use]
-pub fn certificates_of(pem: &[u8]) -> Vec<CertificateDer<'static>> {
-    CertificateDer::pem_slice_iter(pem)
-        .filter_map(Result::ok)
-        .filter(|certificate| parse(certificate).is_ok())
-        .collect()
-}
-
-/// From when to when a certificate is valid.
-///
-/// # Errors
-/// It is no X.509 certificate.
-pub fn validity(certificate: &CertificateDer<'_>) -> Result<(Timestamp, Timestamp), String> {
-    let validity = parse(certificate)?.validity().clone();
-    Ok((time(validity.not_before)?, time(validity.not_after)?))
-}
-
-fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, String> {
-    match x509_parser::parse_x509_certificate(certificate) {
-        Ok((_, certificate)) => Ok(certificate),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-fn time(time: x509_parser::time::ASN1Time) -> Result<Timestamp, String> {
-    Timestamp::from_second(time.timestamp()).map_err(|error| error.to_string())
-}
-
 fn named(common_name: &str) -> DistinguishedName {
     let mut name = DistinguishedName::new();
     name.push(DnType::CommonName, common_name);
@@ -189,6 +163,7 @@ fn set_validity(params: &mut CertificateParams, now: Timestamp, not_after: Times
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admission::x509::to_pem;
 
     const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
     const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -259,17 +234,5 @@ mod tests {
         let key = KeyPair::generate().expect("a key");
         let leaf = CertificateParams::new(names()).expect("names").self_signed(&key).expect("a certificate");
         refused(&leaf.pem(), &key.serialize_pem(), "not that of a CA");
-    }
-
-    #[test]
-    fn a_bundle_keeps_its_order_and_drops_what_is_no_certificate() {
-        let now = Timestamp::now();
-        let cas = [Authority::generate(now, YEAR).expect("a CA"), Authority::generate(now, YEAR).expect("a CA")];
-        let certificates = cas.map(|ca| ca.certificate().clone());
-        let mut text = to_pem(&certificates);
-        assert_eq!(certificates_of(text.as_bytes()), certificates);
-        text.insert_str(0, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
-        assert_eq!(certificates_of(text.as_bytes()), certificates);
-        assert_eq!(certificates_of(b"garbage"), Vec::new());
     }
 }

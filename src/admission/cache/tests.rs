@@ -24,7 +24,7 @@ fn version(name: &str, version: &str) -> Value {
 
 #[test]
 fn reviews_go_by_what_was_known_until_a_list_is_complete() {
-    let cache = Cache::new(Options::default(), true, Arc::new(Metrics::new()));
+    let cache = Cache::new(Options::default(), true, Arc::new(Metrics::default()));
     let in_use = || {
         let snapshot = cache.snapshot();
         let sets = snapshot.sets().map(|set| (set.name.clone(), set.content.hashes.hash.clone()));
@@ -49,7 +49,7 @@ fn reviews_go_by_what_was_known_until_a_list_is_complete() {
 
 #[test]
 fn an_object_that_a_list_has_as_it_is_known_stays_what_it_is() {
-    let cache = Cache::new(Options::default(), true, Arc::new(Metrics::new()));
+    let cache = Cache::new(Options::default(), true, Arc::new(Metrics::default()));
     let stored = |name: &str| cache.world().sets.as_ref().unwrap()[name].clone();
     tell_sets(&cache, [version("a", "1"), version("b", "1")]);
     let (a, b) = (stored("a"), stored("b"));
@@ -59,7 +59,7 @@ fn an_object_that_a_list_has_as_it_is_known_stays_what_it_is() {
 
 #[test]
 fn a_revision_that_a_list_lacks_is_gone_when_it_is_complete() {
-    let cache = Cache::new(Options::default(), true, Arc::new(Metrics::new()));
+    let cache = Cache::new(Options::default(), true, Arc::new(Metrics::default()));
     let labels = json!({"kruise.io/sidecarset-name": "s"});
     let revision = |name: &str, data: Value| {
         json!({"metadata": {"name": name, "namespace": "n", "uid": name, "resourceVersion": "1", "labels": labels},
@@ -87,7 +87,7 @@ fn a_revision_that_a_list_lacks_is_gone_when_it_is_complete() {
 
 #[test]
 fn a_namespace_that_a_list_lacks_is_gone_when_it_is_complete() {
-    let cache = Cache::new(Options::default(), true, Arc::new(Metrics::new()));
+    let cache = Cache::new(Options::default(), true, Arc::new(Metrics::default()));
     let mut everywhere = set("x:1");
     everywhere["spec"]["namespaceSelector"] = json!({"matchLabels": {"team": "blue"}});
     tell_sets(&cache, [everywhere]);
@@ -113,7 +113,7 @@ fn a_namespace_that_a_list_lacks_is_gone_when_it_is_complete() {
 
 #[test]
 fn a_set_that_pods_would_be_refused_for_is_told_with_what_is_injected_instead() {
-    let cache = Cache::new(Options::default(), true, Arc::new(Metrics::new()));
+    let cache = Cache::new(Options::default(), true, Arc::new(Metrics::default()));
     let errors = || cache.metrics.source_errors.get();
     let in_use = || cache.snapshot().sets().count();
     tell_sets(&cache, [set("")]);

@@ -6,8 +6,8 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::core::PartialObjectMeta;
 use tokio::sync::watch;
 
+use super::super::metrics::Metrics;
 use crate::cluster::{Feeds, Slice, Watch};
-use crate::telemetry::Metrics;
 use crate::telemetry::readiness::CheckResult;
 
 /// Name of the `ConfigMap`, in outrigger's own namespace. What is in it does not matter.
@@ -30,7 +30,7 @@ impl BreakGlass {
         let sink = move |map: Option<PartialObjectMeta<ConfigMap>>| {
             let now = map.is_some();
             let changed = sender.send_if_modified(|on| std::mem::replace(on, now) != now);
-            metrics.disabled.set(now.into());
+            metrics.registration.disabled.set(now.into());
             if changed && now {
                 tracing::warn!("disabled by ConfigMap {CONFIG_MAP}: no webhook is registered, no Pod is injected");
             } else if changed {

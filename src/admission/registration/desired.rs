@@ -9,9 +9,9 @@ use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, PatchOperation};
 use serde_json::{Value, json};
 
+use super::super::metrics::Webhook;
 use super::scope::{self, Scope};
 use crate::api::keys;
-use crate::telemetry::Webhook;
 
 /// Name of the `MutatingWebhookConfiguration`.
 pub const MUTATING: &str = "outrigger-mutating";

@@ -13,21 +13,21 @@ use rustls::pki_types::CertificateDer;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::super::authority::signer::certificates_of;
 use super::super::certificate::ServingCertificate;
+use super::super::metrics::Metrics;
+use super::super::x509::certificates_of;
 use super::desired::{CRD, MUTATING, VALIDATING};
 use super::target::Target;
 use crate::cluster::Term;
-use crate::telemetry::Metrics;
 
 /// What each object trusts, and since when; one that was not looked for yet has no entry.
 #[derive(Clone, Debug, Default)]
 pub struct Published {
-    objects: BTreeMap<&'static str, Seen>,
+    objects: BTreeMap<&'static str, SeenBundles>,
 }
 
 #[derive(Clone, Debug)]
-struct Seen {
+struct SeenBundles {
     /// `None`: there is no such object.
     bundles: Option<Bundles>,
     since: Timestamp,
@@ -47,7 +47,7 @@ impl Published {
     pub fn saw(&mut self, name: &'static str, bundles: Option<Bundles>, now: Timestamp) {
         match self.objects.get(name) {
             Some(seen) if seen.bundles == bundles => {}
-            _ => _ = self.objects.insert(name, Seen { bundles, since: now }),
+            _ => _ = self.objects.insert(name, SeenBundles { bundles, since: now }),
         }
     }
 
@@ -127,9 +127,9 @@ pub async fn keep_in_sync_metric(
                 .map(|(name, bundles)| (name, bundles.all(|bundle| pair.is_trusted_by(bundle, now))))
                 .collect::<Vec<_>>()
         });
-        metrics.set_cabundles_in_sync(in_sync.unwrap_or_default());
+        metrics.certificates.set_in_sync(in_sync.unwrap_or_default());
     }
-    metrics.set_cabundles_in_sync([]);
+    metrics.certificates.set_in_sync([]);
 }
 
 fn bundle(client: &Value) -> Vec<CertificateDer<'static>> {
@@ -142,7 +142,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::admission::authority::signer::{Authority, to_pem};
+    use crate::admission::authority::Authority;
+    use crate::admission::x509::to_pem;
 
     fn authority() -> CertificateDer<'static> {
         let ca = Authority::generate(Timestamp::now(), Duration::from_secs(3600)).expect("a CA");

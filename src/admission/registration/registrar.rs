@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::super::metrics::Metrics;
 use super::break_glass::BreakGlass;
 use super::desired::{Owner, Registration, keep_bundles, registered_scope};
 use super::narrowing::Narrowing;
@@ -24,7 +25,6 @@ use crate::admission::Cache;
 use crate::api::keys;
 use crate::cluster::apply::{covers, delete, ensure};
 use crate::cluster::{self, Feeds, Outcome, OwnWrite, Slice, Term, Watch, WorkQueue, WriteError, Written, queue};
-use crate::telemetry::Metrics;
 
 /// Keeps the registration as it should be while this replica leads.
 #[derive(Clone)]
@@ -270,7 +270,7 @@ impl Registrar {
                 self.published.send_modify(|published| published.saw(target.name(), bundles, Timestamp::now()));
                 if present.is_none() && object.left.is_some() {
                     tracing::warn!("{target} was deleted by somebody else; it is registered again");
-                    self.metrics.repairs(target.name()).inc();
+                    self.metrics.registration.repairs(target.name()).inc();
                 } else {
                     tracing::info!("{target} is registered");
                 }
@@ -280,7 +280,7 @@ impl Registrar {
         }
         object.left = Some((desired.registration, desired.scope));
         if object.repairs.well(now) {
-            self.metrics.repairs(target.name()).inc();
+            self.metrics.registration.repairs(target.name()).inc();
         }
         Ok(desired.again.map_or(Outcome::Done, Outcome::RequeueAfter))
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// So many edits in a row are undone at once: somebody tries that out, or a tool writes a few times.
+/// At most this many edits in a row are undone at once: somebody tries that out, or a tool writes a few times.
 const BURST: u32 = 5;
 /// The pause before the next repair; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);

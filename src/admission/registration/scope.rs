@@ -10,11 +10,11 @@ use serde::de::DeserializeOwned;
 
 use crate::injection::{Operator, Selector};
 
-/// As many keys of labels stand in an expression. Each is a term of its own, and the API server takes long to compile many.
+/// At most this many keys of labels stand in an expression. Each is a term of its own, and the API server takes long to compile many.
 const KEYS: usize = 32;
-/// As many values stand in it, of all keys together.
+/// At most this many values stand in it, of all keys together.
 const VALUES: usize = 10_000;
-/// As long it may be, in characters: CEL's own limit, <https://pkg.go.dev/github.com/google/cel-go/parser#ExpressionSizeCodePointLimit>.
+/// Its most characters: CEL's own limit, <https://pkg.go.dev/github.com/google/cel-go/parser#ExpressionSizeCodePointLimit>.
 const CHARACTERS: usize = 100_000;
 
 /// Which Pods are sent.

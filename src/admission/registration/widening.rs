@@ -19,17 +19,18 @@ use super::break_glass::BreakGlass;
 use super::desired::{MUTATING, Registration, registered_scope, rescope};
 use super::registrar::ScopeMode;
 use super::scope::Scope;
+use crate::admission::metrics::{Metrics, WideningResult};
 use crate::admission::validate_sidecarset::{Allowed, Decision};
 use crate::admission::{Answer, Cache, Reply};
 use crate::api::sidecarset::SidecarSet;
 use crate::cluster::{self, WriteError, Written};
 use crate::injection::Selector;
-use crate::telemetry::{Metrics, WideningResult, seldom};
+use crate::telemetry::seldom;
 
 /// How long a SidecarSet's writer is kept waiting; the API server waits for 10 s.
 const PATIENCE: Duration = Duration::from_secs(6);
 
-/// So long after a write there may be many sets about to come. Then they are gathered for as long as that write took, within these
+/// For at most this long after a write, many sets may be about to come. Then they are gathered for as long as that write took, within these
 /// bounds; that also gives other replicas their turn, for each write is a conflict for theirs.
 const BUSY: Duration = Duration::from_secs(1);
 const SHORTEST_GATHERING: Duration = Duration::from_millis(25);
@@ -120,7 +121,7 @@ impl Widening {
     async fn let_in(self: Arc<Self>, allowed: Allowed) -> Reply {
         let covered = timeout(PATIENCE, self.cover(&allowed.set)).await.unwrap_or(Err(WideningError::Slow));
         let warning = covered.err().map(|error| {
-            self.metrics.widenings(WideningResult::Failed).inc();
+            self.metrics.registration.widenings(WideningResult::Failed).inc();
             let set = allowed.set.metadata.name.as_deref().unwrap_or_default();
             seldom!(warn, set, %error, "the registration could not be widened for a SidecarSet");
             format!("its Pods may be created without it for a while: outrigger's registration was not widened for it: {error}")
@@ -199,7 +200,7 @@ impl Widening {
             let begun = Instant::now();
             // Somebody else's write is a conflict: look again.
             if let Written::Done(now) = cluster::apply::patch(&self.configurations, &present, None, operations).await? {
-                self.metrics.widenings(WideningResult::Widened).inc();
+                self.metrics.registration.widenings(WideningResult::Widened).inc();
                 tracing::info!(sets = open.len(), first = open[0].name, "the registration is widened for SidecarSets");
                 turn.took = Some((Instant::now(), begun.elapsed()));
                 return Ok(turn.written.insert(now).resource_version());
@@ -269,7 +270,7 @@ mod tests {
     }
 
     fn of(client: Client) -> Arc<Widening> {
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::new(Metrics::default());
         let cache = Arc::new(Cache::new(Options::default(), true, metrics.clone()));
         let break_glass = BreakGlass::subscribe(&mut Feeds::new(client.clone()), "ns", metrics.clone());
         let registration = watch::channel(registration()).1;

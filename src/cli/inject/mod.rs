@@ -2,16 +2,16 @@
 
 mod print;
 
+use super::errors::with_causes;
 use super::input::{InputArgs, describe};
 use super::template::pod_template;
-use super::with_causes;
 use crate::api::pod::PodView;
 use crate::documents::Document;
 use crate::injection::{InjectError, Injection, PodRequest, Snapshot};
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
-use print::Format;
-use serde_json::{Value, json};
+use print::{Format, Outcome};
+use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -30,17 +30,6 @@ pub(super) struct Args {
     /// the SidecarSets of this file in place of those of their names
     #[arg(long, value_name = "FILE", conflicts_with = "output")]
     diff_set: Option<PathBuf>,
-}
-
-/// An object of the input with what injection makes of it.
-struct Outcome {
-    document: Document,
-    /// What happened to the object, for people.
-    change: &'static str,
-    /// The object afterwards.
-    injected: Value,
-    /// From one to the other.
-    patch: json_patch::Patch,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {

@@ -1,8 +1,7 @@
 //! What `outrigger inject` prints: injected objects, their patches, or a diff.
 
-use super::Outcome;
 use crate::cli::input::describe;
-use crate::documents::{to_yaml, to_yaml_stream};
+use crate::documents::{Document, to_yaml, to_yaml_stream};
 use anyhow::Result;
 use serde_json::{Value, json};
 use similar::{ChangeTag, TextDiff};
@@ -20,6 +19,17 @@ pub(super) enum Format {
     Patch,
     /// What changes, as a unified diff
     Diff,
+}
+
+/// An object of the input with what injection makes of it.
+pub(super) struct Outcome {
+    pub document: Document,
+    /// What happened to the object, for people.
+    pub change: &'static str,
+    /// The object afterwards.
+    pub injected: Value,
+    /// From one to the other.
+    pub patch: json_patch::Patch,
 }
 
 /// Lines around a change.

@@ -5,8 +5,8 @@ use super::certificates::Source;
 use super::feature_gates::FeatureGates;
 use super::part::Common;
 use super::{sidecar_generator, sidecarset};
-use crate::admission::ServingCertificate;
 use crate::admission::registration::{CONVERSION_SERVICE, FailurePolicy, Reach, SERVICE, ScopeMode};
+use crate::admission::{self, ServingCertificate};
 use crate::cluster::{self, Feeds, Leadership, Shutdown, Tasks, Term, Watch, events, lease};
 use crate::telemetry::{Metrics, Readiness};
 use anyhow::{Context, Result};
@@ -124,6 +124,7 @@ pub(super) async fn job(
     args: &super::Args,
     front: Option<(Source, &Arc<ServingCertificate>)>,
     metrics: &Arc<Metrics>,
+    reviews: &Arc<admission::Metrics>,
     shutdown: &Shutdown,
 ) -> Result<Job> {
     let flags = &args.cluster;
@@ -133,7 +134,7 @@ pub(super) async fn job(
     let (mut tasks, mut feeds) = (Tasks::new(shutdown.clone()), Feeds::new(client.clone()));
     let (events, publish) = events::events(client.clone(), identity.clone());
     tasks.spawn_until_stop("events", publish);
-    let common = Common { client, url, events, metrics: metrics.clone() };
+    let common = Common { client, url, events, metrics: metrics.clone(), reviews: reviews.clone() };
 
     let mut parts = Vec::new();
     if let Some((source, certificate)) = front {

@@ -1,11 +1,11 @@
 //! SidecarSets from files: the webhook server with no cluster.
 
 use super::Job;
-use crate::admission::{Handler, mutate_pod};
-use crate::cli::InjectionArgs;
+use crate::admission::{Handler, Metrics, Webhook, mutate_pod};
+use crate::cli::injection_args::InjectionArgs;
 use crate::cli::source::{Loaded, Source};
 use crate::injection::Snapshot;
-use crate::telemetry::{Metrics, Readiness, Webhook};
+use crate::telemetry::Readiness;
 use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
 use jiff::Timestamp;

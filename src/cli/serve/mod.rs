@@ -10,12 +10,12 @@ mod sidecar_generator;
 mod sidecarset;
 mod trust;
 
-use super::InjectionArgs;
-use crate::admission::{self, ClientCa, Handler, Limits, Server, ServingCertificate, Settings, reload};
+use super::injection_args::InjectionArgs;
+use crate::admission::{self, ClientCa, Handler, Limits, Server, ServingCertificate, Settings, Webhook, reload};
 use crate::cluster::Shutdown;
 use crate::connections::AdminServer;
 use crate::telemetry::metrics::PortName;
-use crate::telemetry::{self, Metrics, Readiness, Webhook};
+use crate::telemetry::{self, Metrics, Readiness};
 use anyhow::{Context, Result, bail};
 use axum::Router;
 use futures::future::BoxFuture;
@@ -162,11 +162,11 @@ impl Front {
         self,
         router: Router,
         readiness: Arc<Readiness>,
-        metrics: Arc<Metrics>,
+        reviews: Arc<admission::Metrics>,
         drain: CancellationToken,
     ) -> Result<()> {
         let Self { server, certificate, tls_dir } = self;
-        let (renewed, counted) = (certificate.clone(), metrics.clone());
+        let (renewed, counted) = (certificate.clone(), reviews.clone());
         let reload = async move {
             match tls_dir {
                 Some(folder) => reload::reload(folder, renewed, counted, reload::PERIOD).await,
@@ -174,7 +174,7 @@ impl Front {
             }
         };
         tokio::select! {
-            ended = server.run(router, certificate, readiness, &metrics, drain) => ended.map_err(Into::into),
+            ended = server.run(router, certificate, readiness, &reviews, drain) => ended.map_err(Into::into),
             () = reload => Ok(()),
         }
     }
@@ -185,6 +185,7 @@ impl Running {
     pub async fn start(args: &Args) -> Result<Self> {
         let source = args.certificates.source(args.from.is_none())?;
         let metrics = Arc::new(Metrics::new());
+        let reviews = Arc::new(admission::Metrics::register(&metrics));
         let shutdown = Shutdown::default();
         let front = if args.serves_webhooks() { Some(Front::open(args, &source).await?) } else { None };
         let admin_listen = args.listen(args.admin_listen, 8080);
@@ -201,11 +202,11 @@ impl Running {
                 )
             }
             Some(from) => {
-                let job = files::job(from, &args.injection, &metrics, shutdown.stop.clone())?;
+                let job = files::job(from, &args.injection, &reviews, shutdown.stop.clone())?;
                 let readiness = certificate.into_iter().fold(job.readiness, check_certificate);
                 Job { readiness, ..job }
             }
-            None => cluster::job(args, certificate.map(|shown| (source, shown)), &metrics, &shutdown).await?,
+            None => cluster::job(args, certificate.map(|shown| (source, shown)), &metrics, &reviews, &shutdown).await?,
         };
         let ca_pem = front.as_ref().and_then(Front::ca_pem);
         // Only now: had a port been taken, the file would be that of the server that has it.
@@ -215,7 +216,7 @@ impl Running {
 
         let readiness = Arc::new(job.readiness);
         let webhooks = job.webhooks.into_iter().map(|(webhook, handler)| (webhook, handler, Limits::of(webhook)));
-        let router = admission::router(webhooks, &metrics);
+        let router = admission::router(webhooks, &reviews);
         let admin_router = telemetry::admin::router(readiness.clone(), metrics.clone());
         let steps = shutdown.clone();
         let server = tokio::spawn(async move {
@@ -224,7 +225,7 @@ impl Running {
             let admin = tokio::spawn(admin.run(admin_router, counts, admin_shutdown.clone()));
             let serve = async {
                 if let Some(front) = front {
-                    return front.serve(router, readiness, metrics, steps.drain.clone()).await;
+                    return front.serve(router, readiness, reviews, steps.drain.clone()).await;
                 }
                 steps.drain.cancelled().await;
                 readiness.drain();

@@ -1,8 +1,8 @@
 //! What the controllers of a process share, and what each adds to it.
 
-use crate::admission::Handler;
+use crate::admission::{self, Handler, Webhook};
 use crate::cluster::{Events, Feeds, Term};
-use crate::telemetry::{Metrics, Readiness, Webhook};
+use crate::telemetry::{Metrics, Readiness};
 use futures::future::BoxFuture;
 use http::Uri;
 use kube::Client;
@@ -15,6 +15,8 @@ pub(super) struct Common {
     pub url: Uri,
     pub events: Events,
     pub metrics: Arc<Metrics>,
+    /// Of the webhooks that the process serves.
+    pub reviews: Arc<admission::Metrics>,
 }
 
 /// What a controller adds to the process.

@@ -6,6 +6,7 @@ use crate::api::go_duration;
 use crate::cluster::{Feeds, Tasks, Term, api_server};
 use crate::fetch;
 use crate::fetch::{Allow, Fetcher, Proxies, Refused};
+use crate::sidecar_generator::metrics::GeneratorMetrics;
 use crate::sidecar_generator::{Controller, Settings, Watches};
 use crate::telemetry::{Readiness, metrics};
 use http::HeaderValue;
@@ -37,7 +38,7 @@ fn period(text: &str) -> Result<Duration, String> {
 
 /// Starts what every replica does, and says what a leader does.
 pub(super) fn part(flags: &FetchFlags, common: &Common, feeds: &mut Feeds, tasks: &mut Tasks) -> Part {
-    let Common { client, url, events, metrics } = common;
+    let Common { client, url, events, metrics, .. } = common;
     let refused = Refused::default();
     let (known, are_known) = channel(false);
     tasks.spawn_until_stop("the addresses of the API server", {
@@ -56,7 +57,7 @@ pub(super) fn part(flags: &FetchFlags, common: &Common, feeds: &mut Feeds, tasks
     });
     let observer = queues::observer(metrics, metrics::Controller::SidecarGenerator);
     let settings = Settings { min_period: flags.min_refresh_period };
-    let generators = metrics.generators().clone();
+    let generators = metrics.register(GeneratorMetrics::register);
     let controller = Controller::new(client.clone(), fetcher, events.clone(), generators, observer, settings);
     let watches = Watches::subscribe(feeds, &controller);
     let all = [watches.generators.clone(), watches.sidecars.clone()];

@@ -6,8 +6,8 @@ use super::queues;
 use super::trust::Trust;
 use crate::admission::registration::{BreakGlass, Published, Registrar, Registration, Widening};
 use crate::admission::{
-    Answer, Cache, Handler, ServingCertificate, Work, at_once, convert, mutate_pod, mutate_sidecarset,
-    validate_sidecarset,
+    Answer, Cache, Handler, Metrics, ServingCertificate, Webhook, Work, at_once, convert, mutate_pod,
+    mutate_sidecarset, validate_sidecarset,
 };
 use crate::api::keys;
 use crate::api::sidecarset::SidecarSet;
@@ -16,8 +16,8 @@ use crate::injection::Revision;
 use crate::injection::validate::WHITELIST_CONFIG_MAP;
 use crate::rollout::revisions::KeptRevision;
 use crate::rollout::{self, ObservedSet, WatchedPod, storage_migration};
+use crate::telemetry::Readiness;
 use crate::telemetry::metrics::Controller;
-use crate::telemetry::{Metrics, Readiness, Webhook};
 use anyhow::Result;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ControllerRevision;
@@ -43,12 +43,12 @@ pub(super) fn part(
     for gate in &flags.feature_gates.without_meaning {
         tracing::warn!(gate, "--feature-gates: this gate has no meaning here");
     }
-    let Common { client, events, metrics, .. } = common;
+    let Common { client, events, reviews, .. } = common;
     let mut options = args.injection.options();
     options.exclusions.namespaces.insert(flags.namespace().to_owned());
     let excluded_namespaces = options.exclusions.namespaces.clone();
-    let cache = Arc::new(Cache::new(options, flags.feature_gates.patch_without_whitelist, metrics.clone()));
-    let observer = queues::observer(metrics, Controller::SidecarSet);
+    let cache = Arc::new(Cache::new(options, flags.feature_gates.patch_without_whitelist, reviews.clone()));
+    let observer = queues::observer(&common.metrics, Controller::SidecarSet);
     let rollout = rollout::Controller::new(client.clone(), flags.revision_namespace(), events.clone(), observer);
     let watches = Watches::subscribe(feeds, flags.revision_namespace(), &cache, &rollout);
     tasks.spawn_until_stop("snapshots", {
@@ -66,10 +66,10 @@ pub(super) fn part(
     });
     let trust = Trust::start(args, source, common, certificate, registration, feeds, tasks)?;
     let (published, _) = tokio::sync::watch::channel(Published::default());
-    let break_glass = BreakGlass::subscribe(feeds, flags.namespace(), metrics.clone());
+    let break_glass = BreakGlass::subscribe(feeds, flags.namespace(), reviews.clone());
     let widening = {
         let (client, registration, cache) = (client.clone(), receiver.clone(), cache.clone());
-        Arc::new(Widening::new(client, flags.scope, registration, cache, break_glass.clone(), metrics.clone()))
+        Arc::new(Widening::new(client, flags.scope, registration, cache, break_glass.clone(), reviews.clone()))
     };
     let registrar = Registrar {
         client: client.clone(),
@@ -80,7 +80,7 @@ pub(super) fn part(
         cache: cache.clone(),
         sets: watches.sets.clone(),
         break_glass: break_glass.clone(),
-        metrics: metrics.clone(),
+        metrics: reviews.clone(),
     };
     let readiness = watches
         .of_reviews
@@ -91,7 +91,7 @@ pub(super) fn part(
         .check(readiness)
         .check("objects", move || objects.check())
         .check("break-glass", move || break_glass.check());
-    let webhooks = webhooks(&cache, &watches.sets, widening, metrics);
+    let webhooks = webhooks(&cache, &watches.sets, widening, reviews);
     let (client, planned_from) = (client.clone(), watches.all);
     let lead = move |term: Term, feeds: &mut Feeds| {
         let (registrar, rollout, planned_from) = (registrar.clone(), rollout.clone(), planned_from.clone());

@@ -3,11 +3,11 @@
 use super::certificates::{CaFile, Source};
 use super::check_certificate;
 use super::part::Common;
-use crate::admission::ServingCertificate;
 use crate::admission::authority::Keeper;
 use crate::admission::registration::{Registrar, Registration, WatchedTargets, keep_in_sync_metric};
+use crate::admission::{Metrics, ServingCertificate};
 use crate::cluster::{Feeds, Tasks, Term, Watch};
-use crate::telemetry::{Metrics, Readiness};
+use crate::telemetry::Readiness;
 use anyhow::Result;
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl Trust {
         feeds: &mut Feeds,
         tasks: &mut Tasks,
     ) -> Result<Self> {
-        let (namespace, Common { client, metrics, .. }) = (args.cluster.namespace(), common);
+        let (namespace, Common { client, reviews, .. }) = (args.cluster.namespace(), common);
         let mut keeper = None;
         match source {
             Source::Files(folder) => {
@@ -56,7 +56,7 @@ impl Trust {
                     times,
                     certificate.clone(),
                     registration,
-                    metrics.clone(),
+                    reviews.clone(),
                 ));
                 let watch = kept.subscribe(feeds, namespace);
                 tasks.spawn_until_stop("the CA", {
@@ -67,7 +67,7 @@ impl Trust {
             }
             Source::Made => {} // not in a cluster
         }
-        Ok(Self { certificate: certificate.clone(), metrics: metrics.clone(), keeper })
+        Ok(Self { certificate: certificate.clone(), metrics: reviews.clone(), keeper })
     }
 
     /// Registers the webhooks and keeps them trusted while this replica leads.

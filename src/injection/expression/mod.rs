@@ -13,29 +13,20 @@
 //! * At most [`MAX_LENGTH`] bytes and [`MAX_DEPTH`] nested parentheses.
 //! * A signed exponent is read as one number (`1e-3`).
 
+mod operator;
 mod parse;
+mod problem;
+mod resource;
 mod value;
 
-use crate::api::quantity::{Format, Quantity};
+use crate::api::quantity::Quantity;
+use parse::Step;
 use std::fmt;
-use thiserror::Error;
 use value::Value;
 
-pub use value::Operator;
-
-/// The longest expression, in bytes.
-pub const MAX_LENGTH: usize = 4096;
-/// The deepest nesting of parentheses and functions.
-pub const MAX_DEPTH: usize = 64;
-
-/// The resource that an expression computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resource {
-    /// Where a plain number is one of cores: `0.5` is `500m`.
-    Cpu,
-    /// Where a plain number is one of bytes, its fraction cut off.
-    Memory,
-}
+pub use operator::Operator;
+pub use problem::{Doubt, ExpressionError, MAX_DEPTH, MAX_LENGTH, Problem};
+pub use resource::Resource;
 
 /// A parsed expression for one resource.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,98 +36,6 @@ pub struct Expression {
     /// In the order of a stack machine: operands in front of their operator.
     steps: Vec<Step>,
     doubts: Vec<Doubt>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Step {
-    Push(Value),
-    /// A literal too large to be kept.
-    TooLarge,
-    Variable,
-    Negate,
-    Apply(Operator),
-}
-
-/// Something that is allowed and most likely not meant.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum Doubt {
-    /// A literal that is neither number nor quantity.
-    #[error("{0:?} is neither a number nor a quantity and counts as 0")]
-    CountsAsZero(String),
-    /// The variable of the other resource: OpenKruise gives it the value of this one.
-    #[error("{variable:?} stands for the {resource} of the app containers here")]
-    OtherVariable {
-        /// The variable's name.
-        variable: &'static str,
-        /// The resource that it stands for.
-        resource: Resource,
-    },
-}
-
-/// An expression that cannot be parsed, or not be evaluated.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("expression {expression:?}: {problem}")]
-pub struct ExpressionError {
-    /// The expression; its beginning, where it is too long.
-    pub expression: String,
-    /// What is wrong with it.
-    pub problem: Problem,
-}
-
-/// What is wrong with an expression.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum Problem {
-    /// See [`MAX_LENGTH`].
-    #[error("it is longer than {MAX_LENGTH} bytes")]
-    TooLong,
-    /// See [`MAX_DEPTH`].
-    #[error("it is nested deeper than {MAX_DEPTH} levels")]
-    TooDeep,
-    /// Not what the grammar has at this place.
-    #[error("unexpected {found:?} at byte {at}: {expected} should stand there")]
-    Unexpected {
-        /// The character.
-        found: char,
-        /// Its offset, in bytes.
-        at: usize,
-        /// What the grammar has there.
-        expected: &'static str,
-    },
-    /// Something is missing behind the last character.
-    #[error("it ends where {expected} should follow")]
-    End {
-        /// What the grammar has there.
-        expected: &'static str,
-    },
-    /// A name that is no variable. Where `memory` occurs, `cpu` is none.
-    #[error("undefined variable: {0}")]
-    UndefinedVariable(String),
-    /// A call of something other than `max` and `min`.
-    #[error("unknown function: {0}")]
-    UnknownFunction(String),
-    /// `max` or `min` of one, or of three.
-    #[error("{function} function requires exactly 2 arguments, got {got}")]
-    Arguments {
-        /// The function.
-        function: Operator,
-        /// How many arguments it was given.
-        got: usize,
-    },
-    /// `cpu*cpu`, `cpu*2m`.
-    #[error("multiplication of two quantities")]
-    MultiplicationOfQuantities,
-    /// `2/cpu`, `cpu/100m`.
-    #[error("division by quantity")]
-    DivisionByQuantity,
-    /// `cpu/0`.
-    #[error("division by zero")]
-    DivisionByZero,
-    /// A value between operand and result that does not fit.
-    #[error("an amount is too large")]
-    Overflow,
-    /// No resource can be negative.
-    #[error("the result {0} is negative")]
-    Negative(String),
 }
 
 impl Expression {
@@ -224,33 +123,6 @@ fn pop(stack: &mut Vec<Value>) -> Value {
 impl fmt::Display for Expression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
-    }
-}
-
-impl Resource {
-    /// The name of the resource, and of its variable.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
-            Self::Memory => "memory",
-        }
-    }
-
-    /// The notation of amounts that were computed from plain numbers only.
-    #[must_use]
-    pub fn format(self) -> Format {
-        match self {
-            Self::Cpu => Format::DecimalSi,
-            Self::Memory => Format::BinarySi,
-        }
-    }
-}
-
-/// Its name.
-impl fmt::Display for Resource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 

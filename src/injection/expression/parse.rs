@@ -10,8 +10,10 @@
 //!
 //! White space may stand between all of them.
 
-use super::value::{Operator, Value};
-use super::{Doubt, MAX_DEPTH, Problem, Resource, Step};
+use super::operator::Operator;
+use super::problem::{Doubt, MAX_DEPTH, Problem};
+use super::resource::Resource;
+use super::value::Value;
 use crate::api::quantity::{Quantity, QuantityError};
 
 const OPERAND: &str = "a number, a quantity, a variable or an opening parenthesis";
@@ -21,6 +23,17 @@ const ARGUMENT_END: &str = "an operator, a comma or a closing parenthesis";
 
 /// Units of the quantities in expressions. `E` and `Ei` are none: there, `E` begins an exponent.
 const UNITS: [&str; 11] = ["m", "k", "M", "G", "T", "P", "Ki", "Mi", "Gi", "Ti", "Pi"];
+
+/// A step of the stack machine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Step {
+    Push(Value),
+    /// A literal too large to be kept.
+    TooLarge,
+    Variable,
+    Negate,
+    Apply(Operator),
+}
 
 pub(super) fn parse(resource: Resource, text: &str) -> Result<(Vec<Step>, Vec<Doubt>), Problem> {
     let mut parser = Parser { text, at: 0, depth: 0, steps: Vec::new(), doubts: Vec::new(), cpu: None, memory: false };

@@ -1,6 +1,7 @@
 //! One table a rule. Products and quotients were computed by Go with the same steps; texts of quantities are Kubernetes'.
 
 use super::*;
+use crate::api::quantity::Format;
 use Resource::{Cpu, Memory};
 use proptest::prelude::*;
 

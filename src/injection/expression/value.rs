@@ -11,7 +11,9 @@
 //! 2^53 thousandths (8 Ti) not every one is exact; the result is again cut off to whole thousandths. All else is exact. These are
 //! OpenKruise's rules; the results of existing `SidecarSets` depend on them.
 
-use super::{Problem, Resource};
+use super::operator::Operator;
+use super::problem::Problem;
+use super::resource::Resource;
 use crate::api::quantity::{Format, Quantity};
 use std::fmt;
 
@@ -21,23 +23,6 @@ pub(super) enum Value {
     /// Finite.
     Number(f64),
     Quantity(Quantity),
-}
-
-/// What joins two values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operator {
-    /// `+`
-    Add,
-    /// `-`
-    Subtract,
-    /// `*`
-    Multiply,
-    /// `/`
-    Divide,
-    /// The function `max`.
-    Max,
-    /// The function `min`.
-    Min,
 }
 
 impl Operator {
@@ -93,20 +78,6 @@ impl Operator {
             _ => milli * number,
         };
         from_milli(milli, quantity.format()).map(Value::Quantity).ok_or(Problem::Overflow)
-    }
-}
-
-/// `max`, `+` …
-impl fmt::Display for Operator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Add => "+",
-            Self::Subtract => "-",
-            Self::Multiply => "*",
-            Self::Divide => "/",
-            Self::Max => "max",
-            Self::Min => "min",
-        })
     }
 }
 

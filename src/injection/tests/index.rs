@@ -2,7 +2,7 @@
 
 use super::{Index, Options, decide, ready, set};
 use crate::api::pod::PodView;
-use crate::injection::index::Labels;
+use crate::injection::snapshot::Labels;
 use crate::injection::{Injection, PodRequest};
 use jiff::Timestamp;
 use proptest::collection::vec;

@@ -1,7 +1,7 @@
 //! Canary SidecarSets: an annotated set that takes the place of its base in Pods that both match.
 
-use super::World;
 use super::node::Report;
+use super::world::World;
 use crate::api::keys;
 use crate::api::sidecarset::{SidecarSet, UpdateStrategyType};
 

@@ -3,18 +3,18 @@
 //! Source: OpenKruise's rules. It compares each kind of container by itself; here names conflict across both kinds, since a Pod
 //! has them all, and a hot upgrade takes the names of its two containers too.
 
-use super::World;
 use super::canary::base_of;
-use super::container;
+use super::kind;
 use super::node::{Place, Report};
 use super::overlap;
+use super::world::World;
 use crate::api::sidecarset::{PatchPolicy, SidecarContainer, SidecarSet, SidecarSetSpec};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn check(set: &SidecarSet, world: &World<'_>, report: &Report) {
     let name = set.metadata.name.as_deref();
-    let containers: Vec<_> = container::all(&set.spec, report)
+    let containers: Vec<_> = kind::all(&set.spec, report)
         .map(|(kind, container, place)| (names_of(kind, container), container.name(), place.field("name")))
         .collect();
     for other in world.others.unwrap_or_default() {
@@ -48,8 +48,8 @@ fn name_of(set: &SidecarSet) -> &str {
 }
 
 /// All names that a container stands for: its own and those it has in Pods.
-fn names_of(kind: container::Kind, container: &SidecarContainer) -> BTreeSet<String> {
-    let mut names: BTreeSet<_> = container::injected_names(kind, container).into_iter().collect();
+fn names_of(kind: kind::Kind, container: &SidecarContainer) -> BTreeSet<String> {
+    let mut names: BTreeSet<_> = kind::injected_names(kind, container).into_iter().collect();
     names.insert(container.name().to_owned());
     names
 }
@@ -62,7 +62,7 @@ fn container_names<'a>(
 ) {
     for (names, value, place) in own {
         for taken in names {
-            if container::each(&other.spec).any(|(kind, theirs)| container::stands_for(kind, theirs, taken)) {
+            if kind::each(&other.spec).any(|(kind, theirs)| kind::stands_for(kind, theirs, taken)) {
                 let message = format!("container {taken} already exist in {}", name_of(other));
                 conflicts.push(Conflict { place: place.clone(), value, message });
             }

@@ -23,12 +23,14 @@ mod cause;
 mod clashes;
 mod conflicts;
 mod container;
+mod kind;
 mod metadata;
 mod node;
 mod overlap;
 mod patch_metadata;
 mod policy;
 mod ratchet;
+mod resource_field;
 mod revisions;
 mod selectors;
 mod strategy;
@@ -37,40 +39,19 @@ mod transfer;
 mod update;
 mod volumes;
 mod whitelist;
+mod world;
 
 pub use canary::base_of;
 pub use cause::{Cause, Reason};
 pub use clashes::{Clash, Clashes};
 pub use ratchet::{Verdict, ratchet};
-pub use revisions::KnownRevision;
 pub use whitelist::{CONFIG_MAP as WHITELIST_CONFIG_MAP, KEY as WHITELIST_KEY, Whitelist, WhitelistError};
+pub use world::{KnownRevision, World};
 
 use super::hash;
 use crate::api::decode::FieldError;
 use crate::api::sidecarset::{SidecarSet, SidecarSetSpec};
 use node::Report;
-
-/// What validation must know besides the object. By default: other sets and revisions are not known, and without a whitelist
-/// everything is allowed that one decides.
-#[derive(Clone, Copy, Debug)]
-pub struct World<'a> {
-    /// All SidecarSets, with their defaults; the one under validation may be among them and is skipped. `None` where they are not
-    /// known: then neither conflicts nor the base of a canary are looked up.
-    pub others: Option<&'a [&'a SidecarSet]>,
-    /// Which annotations may be put on Pods: the `ConfigMap` [`WHITELIST_CONFIG_MAP`], if it has the key [`WHITELIST_KEY`].
-    pub whitelist: Option<&'a Result<Whitelist, WhitelistError>>,
-    /// Whether sets without a rule in the whitelist may put any annotation on Pods: OpenKruise's feature gate
-    /// `SidecarSetPatchPodMetadataDefaultsAllowed`.
-    pub patch_without_whitelist: bool,
-    /// The set's `ControllerRevisions`; `None` where they are not known: then a choice of revision is not looked up.
-    pub revisions: Option<&'a [KnownRevision<'a>]>,
-}
-
-impl Default for World<'_> {
-    fn default() -> Self {
-        Self { others: None, whitelist: None, patch_without_whitelist: true, revisions: None }
-    }
-}
 
 /// All that is wrong with a SidecarSet, to which the defaults have been applied ([`crate::api::decode::sidecarset`]).
 ///

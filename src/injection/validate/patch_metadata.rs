@@ -3,17 +3,17 @@
 //! Source: OpenKruise's rules. Unknown policies and text that is no JSON are our addition: the latter would refuse every
 //! Pod that has the annotation.
 
-use super::World;
 use super::metadata;
 use super::node::{Place, Report};
 use super::syntax;
 use super::whitelist;
+use super::world::World;
 use crate::api::sidecarset::{PatchPolicy, SidecarSet, SidecarSetSpec};
 use std::collections::BTreeSet;
 
 pub(super) fn check(set: &SidecarSet, world: &World<'_>, report: &Report) {
     if set.spec.patch_pod_metadata.as_ref().is_some_and(|patches| !patches.is_empty()) {
-        whitelist::check(set, world, &place(report));
+        whitelist::check(set, world.whitelist, world.patch_without_whitelist, &place(report));
         check_patches(&set.spec, report);
     }
 }

@@ -3,7 +3,7 @@
 //! Source: OpenKruise's rules. An empty regex is no error here: it matches every name, as the default `.*` does, and that is
 //! what the API server turns it into.
 
-use super::container::Kind;
+use super::kind::Kind;
 use super::node::{Node, Place};
 use crate::api::sidecarset::{ResourceExpressions, SidecarContainer};
 use crate::injection::expression::{Expression, Resource};

@@ -1,18 +1,9 @@
 //! Versions of a SidecarSet: the name of the present one, the one that is injected, and how many are kept.
 
-use super::World;
 use super::node::Report;
 use super::syntax;
+use super::world::{KnownRevision, World};
 use crate::api::sidecarset::SidecarSetSpec;
-
-/// A `ControllerRevision` of the set under validation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KnownRevision<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// Its label `apps.kruise.io/sidecarset-custom-version`.
-    pub custom_version: Option<&'a str>,
-}
 
 pub(super) fn check(spec: &SidecarSetSpec, world: &World<'_>, report: &Report) {
     let place = report.root("spec");

@@ -2,7 +2,7 @@
 //!
 //! Source: OpenKruise's rules. The selector can change; init containers and their strategies too.
 
-use super::container;
+use super::kind;
 use super::node::Report;
 use super::syntax;
 use crate::api::sidecarset::{SidecarSet, UpgradeType};
@@ -11,7 +11,7 @@ use std::collections::HashMap;
 pub(super) fn check(set: &SidecarSet, old: &SidecarSet, report: &Report) {
     let place = report.root("spec").field("containers");
     // Such a set was stored past the webhook, and into no Pod was it ever injected: it may be repaired.
-    let mut before = container::each(&old.spec).peekable();
+    let mut before = kind::each(&old.spec).peekable();
     let was_unusable = before.peek().is_none() || before.any(|(_, before)| syntax::dns_label(before.name()).is_err());
     // of equal names the first counts
     let all_before: HashMap<&str, _> =

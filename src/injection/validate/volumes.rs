@@ -3,8 +3,9 @@
 //! Source: `ValidateVolumes` of `k8s.io/kubernetes/pkg/apis/core/validation`. A source without a rule here, or newer than this
 //! program, is accepted as it is written.
 
-use super::container::{self, check_resource_field};
+use super::kind;
 use super::node::{Body, Node, Report};
+use super::resource_field;
 use super::syntax;
 use super::transfer;
 use crate::api::quantity::Quantity;
@@ -96,7 +97,7 @@ pub(super) fn check<'a>(spec: &'a SidecarSetSpec, report: &'a Report) -> Volumes
 
 /// Names of the volumes that containers mount.
 fn mounted(spec: &SidecarSetSpec) -> BTreeSet<&str> {
-    let lists = container::each(spec)
+    let lists = kind::each(spec)
         .flat_map(|(_, container)| ["volumeMounts", "volumeDevices"].map(|list| container.template.get(list)));
     let mounts = lists.flatten().filter_map(Value::as_array).flatten();
     mounts.filter_map(|mount| mount.get("name")?.as_str()).collect()
@@ -211,7 +212,7 @@ fn check_downward_files<'a>(downward: &Node<'a>) -> Vec<Node<'a>> {
         }
         if resource.is_set() {
             resource.get("containerName").required_text();
-            check_resource_field(&resource);
+            resource_field::check(&resource);
         }
     }
     paths

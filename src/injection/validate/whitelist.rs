@@ -1,6 +1,5 @@
 //! The administrators' list of annotations that SidecarSets may put on Pods: a `ConfigMap` of OpenKruise.
 
-use super::World;
 use super::node::Place;
 use crate::api::sidecarset::SidecarSet;
 use crate::injection::re2::Re2;
@@ -82,10 +81,16 @@ impl Whitelist {
     }
 }
 
-/// Whether the set may put its annotations on Pods; `place` is its list of patches.
-pub(super) fn check(set: &SidecarSet, world: &World<'_>, place: &Place<'_>) {
-    let whitelist = match world.whitelist {
-        None if world.patch_without_whitelist => return,
+/// Whether the set may put its annotations on Pods, by the whitelist or, where that says nothing of it, because `others_may`;
+/// `place` is its list of patches.
+pub(super) fn check(
+    set: &SidecarSet,
+    whitelist: Option<&Result<Whitelist, WhitelistError>>,
+    others_may: bool,
+    place: &Place<'_>,
+) {
+    let whitelist = match whitelist {
+        None if others_may => return,
         None => {
             return place.required(&format!(
                 "SidecarSet patch metadata whitelist not found: ConfigMap {CONFIG_MAP} needs the key {KEY}, or turn on the feature gate SidecarSetPatchPodMetadataDefaultsAllowed"
@@ -96,7 +101,7 @@ pub(super) fn check(set: &SidecarSet, world: &World<'_>, place: &Place<'_>) {
     };
     let matchers: Vec<_> = whitelist.expressions(set).collect();
     if matchers.is_empty() {
-        if !world.patch_without_whitelist {
+        if !others_may {
             place.required(
                 "sidecarSet patch metadata annotation is not allowed: no rule of the whitelist is for this set",
             );
@@ -114,7 +119,7 @@ pub(super) fn check(set: &SidecarSet, world: &World<'_>, place: &Place<'_>) {
 #[cfg(test)]
 mod tests {
     use super::super::tests::set;
-    use super::super::validate;
+    use super::super::{World, validate};
     use super::*;
     use serde_json::json;
 

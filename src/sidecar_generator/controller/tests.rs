@@ -85,7 +85,7 @@ impl World {
     async fn with(settings: fetch::Settings) -> Self {
         let (server, client) = served(Server::default());
         let (events, _unsent) = events::events(client.clone(), "test".to_owned());
-        let metrics = Metrics::new().generators().clone();
+        let metrics = Metrics::new().register(GeneratorMetrics::register);
         let fetcher = Fetcher::new(settings);
         let controller = Controller::new(client.clone(), fetcher, events, metrics, Arc::new(()), Settings::default());
         let mut feeds = Feeds::new(client.clone());

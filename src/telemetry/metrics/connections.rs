@@ -5,7 +5,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::Labels;
+use super::labels::Labels;
 
 /// Why a connection was closed although its client would have gone on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,7 @@ impl PortName {
 }
 
 impl ConnectionMetrics {
-    pub fn new(registry: &mut Registry) -> Self {
+    pub fn register(registry: &mut Registry) -> Self {
         let open = Family::<Labels<1>, Gauge>::default();
         let errors = Family::<Labels<1>, Counter>::default();
         let closed = Family::<Labels<2>, Counter>::default();

@@ -1,6 +1,6 @@
 //! The metrics of controllers and their work queues, under the names of controller-runtime and client-go.
 
-use super::Labels;
+use super::labels::Labels;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
@@ -78,7 +78,7 @@ impl ReconcileResult {
 
 impl ControllerMetrics {
     /// Those of every controller, in the order of [`Controller::ALL`].
-    pub(super) fn all(registry: &mut Registry) -> [Self; Controller::ALL.len()] {
+    pub(super) fn register(registry: &mut Registry) -> [Self; Controller::ALL.len()] {
         let results = Family::<Labels<2>, Counter>::default();
         let errors = Family::<Labels<1>, Counter>::default();
         let time = Family::<Labels<1>, Histogram, TimeHistogram>::new_with_constructor(TimeHistogram);

@@ -1,7 +1,7 @@
 //! `env` and `envFrom` of a container. Values never appear in messages: they may be secrets.
 
 use super::super::node::{Body, Node};
-use super::super::{syntax, transfer};
+use super::super::{resource_field, syntax, transfer};
 
 /// Fields of a Pod that an environment variable may take its value from, besides single labels and annotations.
 const POD_FIELDS: [&str; 9] = [
@@ -17,14 +17,6 @@ const POD_FIELDS: [&str; 9] = [
 ];
 const SOURCES: [&str; 4] = ["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef"];
 const ENVIRONMENTS: [&str; 2] = ["configMapRef", "secretRef"];
-const RESOURCES: [&str; 6] = [
-    "limits.cpu",
-    "limits.memory",
-    "limits.ephemeral-storage",
-    "requests.cpu",
-    "requests.memory",
-    "requests.ephemeral-storage",
-];
 
 pub(super) fn check(body: &Body<'_>) {
     for variable in body.get("env").items("name") {
@@ -67,7 +59,7 @@ fn check_source(from: &Node<'_>, has_value: bool) {
     if field.is_set() {
         transfer::check_field_ref(&field, &POD_FIELDS);
     }
-    check_resource_field(&from.get("resourceFieldRef"));
+    resource_field::check(&from.get("resourceFieldRef"));
     for reference in ["configMapKeyRef", "secretKeyRef"].map(|name| from.get(name)).iter().filter(|node| node.is_set())
     {
         if reference.get("name").required_text().is_some() {
@@ -76,21 +68,6 @@ fn check_source(from: &Node<'_>, has_value: bool) {
         if reference.get("key").required_text().is_some() {
             reference.get("key").syntax(syntax::config_key);
         }
-    }
-}
-
-/// A `resourceFieldRef`, of a variable or of a volume's file.
-pub(in super::super) fn check_resource_field(reference: &Node<'_>) {
-    if !reference.is_set() {
-        return;
-    }
-    let resource = reference.get("resource");
-    if let Some(text) = resource.required_text()
-        && !RESOURCES.contains(&text)
-        && !text.starts_with("limits.hugepages-")
-        && !text.starts_with("requests.hugepages-")
-    {
-        resource.place.not_supported(text, &RESOURCES);
     }
 }
 

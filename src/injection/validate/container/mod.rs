@@ -3,6 +3,7 @@
 //! Source: `validateContainers` and `validateInitContainers` of `k8s.io/kubernetes/pkg/apis/core/validation`.
 
 mod env;
+mod image;
 mod mounts;
 mod ports;
 mod probes;
@@ -10,78 +11,14 @@ mod resources;
 mod security;
 mod sidecar;
 
-pub(super) use env::check_resource_field;
-
+use super::kind::{Kind, all, has_twins, injected_names};
 use super::node::{Body, Place, Report};
 use super::syntax;
 use super::volumes::Volumes;
-use crate::api::sidecarset::{SidecarContainer, SidecarSetSpec, UpgradeType};
+use crate::api::sidecarset::{SidecarContainer, SidecarSetSpec};
 use crate::injection::re2::Patterns;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Which list a container stands in, and how it behaves there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Runs beside the app containers.
-    App,
-    /// An init container that keeps running (`restartPolicy: Always`).
-    Native,
-    /// An init container that ends.
-    Init,
-}
-
-impl Kind {
-    /// Of an init container.
-    fn of_init(container: &SidecarContainer) -> Self {
-        if container.restarts_always() { Self::Native } else { Self::Init }
-    }
-}
-
-/// All containers of a spec, init containers first.
-pub(super) fn each(spec: &SidecarSetSpec) -> impl Iterator<Item = (Kind, &SidecarContainer)> {
-    let init = spec.init_containers.iter().flatten().map(|container| (Kind::of_init(container), container));
-    init.chain(spec.containers.iter().flatten().map(|container| (Kind::App, container)))
-}
-
-/// The same with their places.
-pub(super) fn all<'a>(
-    spec: &'a SidecarSetSpec,
-    report: &'a Report,
-) -> impl Iterator<Item = (Kind, &'a SidecarContainer, Place<'a>)> {
-    let init_containers = spec.init_containers.iter().flatten().count();
-    each(spec).enumerate().map(move |(index, (kind, container))| {
-        let (list, index) = match index.checked_sub(init_containers) {
-            None => ("initContainers", index),
-            Some(index) => ("containers", index),
-        };
-        (kind, container, report.root("spec").field(list).item(index, container.name()))
-    })
-}
-
-/// What a hot upgrade adds to the name of a container for each of its two in Pods.
-const TWINS: [&str; 2] = ["-1", "-2"];
-
-/// Whether Pods have two of the container.
-fn has_twins(kind: Kind, container: &SidecarContainer) -> bool {
-    kind != Kind::Init && container.upgrade_strategy.upgrade_type == Some(UpgradeType::HotUpgrade)
-}
-
-/// The names by which a container turns up in Pods: a hot upgrade has two of it.
-pub(super) fn injected_names(kind: Kind, container: &SidecarContainer) -> Vec<String> {
-    let name = container.name();
-    if has_twins(kind, container) {
-        TWINS.map(|ending| format!("{name}{ending}")).to_vec()
-    } else {
-        vec![name.to_owned()]
-    }
-}
-
-/// Whether the name is the container's own, or one that it has in Pods.
-pub(super) fn stands_for(kind: Kind, container: &SidecarContainer, name: &str) -> bool {
-    name.strip_prefix(container.name())
-        .is_some_and(|ending| ending.is_empty() || has_twins(kind, container) && TWINS.contains(&ending))
-}
 
 pub(super) fn check(spec: &SidecarSetSpec, volumes: &Volumes<'_>, report: &Report) {
     if all(spec, report).next().is_none() {
@@ -135,16 +72,6 @@ fn check_name(kind: Kind, container: &SidecarContainer, place: &Place<'_>, names
     }
 }
 
-/// The image of a container.
-fn check_image(image: &str, place: &Place<'_>) {
-    if image.trim() == image {
-        // Kubernetes takes any text, and the kubelet then cannot pull it.
-        place.of_set().syntax(image, syntax::image_reference);
-    } else {
-        place.invalid(image, "must not be padded with blanks");
-    }
-}
-
 /// What Kubernetes asks of a container by itself.
 fn check_body(kind: Kind, body: &Body<'_>, volumes: &Volumes<'_>) {
     if body.get("name").required_text().is_some() {
@@ -152,7 +79,7 @@ fn check_body(kind: Kind, body: &Body<'_>, volumes: &Volumes<'_>) {
     }
     let image = body.get("image");
     if let Some(text) = image.required_text() {
-        check_image(text, &image.place);
+        image::check(text, &image.place);
     }
     body.get("imagePullPolicy").one_of(&["Always", "IfNotPresent", "Never"]);
     body.get("terminationMessagePolicy").one_of(&["File", "FallbackToLogsOnError"]);

@@ -1,8 +1,8 @@
 //! Probes and lifecycle hooks of a container.
 
+use super::super::kind::Kind;
 use super::super::node::{Body, Node};
 use super::super::syntax;
-use super::Kind;
 use serde_json::Value;
 
 const HANDLERS: [&str; 5] = ["exec", "httpGet", "tcpSocket", "grpc", "sleep"];

@@ -3,9 +3,10 @@
 //! Source: OpenKruise's rules. It looks at `containers` only and not at every enumeration; here the rules hold for init
 //! containers too, since their fields work there too.
 
+use super::super::kind::Kind;
 use super::super::node::Place;
 use super::super::{policy, transfer};
-use super::Kind;
+use super::image;
 use crate::api::sidecarset::{PodInjectPolicy, SidecarContainer, UpgradeType};
 use crate::injection::re2::Patterns;
 
@@ -43,7 +44,7 @@ fn check_upgrade(kind: Kind, container: &SidecarContainer, place: &Place<'_>) {
         _ => {}
     }
     if !image.is_empty() {
-        super::check_image(image, &place_of_image.of_pods());
+        image::check(image, &place_of_image.of_pods());
     }
 }
 

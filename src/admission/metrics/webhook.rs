@@ -1,12 +1,13 @@
 //! The metrics of the webhooks: their requests, what became of the Pods, what was turned away.
 
-use super::Labels;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use std::time::Instant;
+
+use crate::telemetry::metrics::Labels;
 
 /// A webhook, as the label `webhook` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +25,9 @@ pub enum Webhook {
 /// Why a review was answered 503 without looking at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shed {
-    /// As many reviews in flight as allowed.
+    /// There were as many reviews in flight as allowed.
     Reviews,
-    /// As many bytes of bodies in flight as allowed, and this body the slowest.
+    /// There were as many bytes of bodies in flight as allowed, and this body was the slowest.
     Bytes,
     /// The body did not arrive in time.
     SlowBody,
@@ -135,7 +136,7 @@ impl InjectionResult {
 
 impl WebhookMetrics {
     /// Those of every webhook, in the order of [`Webhook::ALL`].
-    pub(super) fn all(registry: &mut Registry) -> [Self; Webhook::ALL.len()] {
+    pub(super) fn register(registry: &mut Registry) -> [Self; Webhook::ALL.len()] {
         let latency = Family::<Labels<1>, Histogram, LatencyHistogram>::new_with_constructor(LatencyHistogram);
         let requests = Family::<Labels<2>, Counter>::default();
         let in_flight = Family::<Labels<1>, Gauge>::default();
@@ -218,11 +219,11 @@ impl Drop for Counted<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::Metrics;
+    use crate::admission::Metrics;
 
     #[test]
     fn a_request_arrives_until_its_body_was_read() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::default();
         let webhook = metrics.webhook(Webhook::MutatePod);
         let mut request = webhook.start();
         assert_eq!(webhook.arriving().get(), 1);
@@ -234,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_request_whose_client_went_away_no_longer_arrives_and_is_not_counted() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::default();
         let webhook = metrics.webhook(Webhook::MutatePod);
         drop(webhook.start());
         assert_eq!((webhook.arriving().get(), webhook.requests(200).get()), (0, 0));

@@ -1,6 +1,6 @@
 //! The metrics of SidecarGenerators: their fetches, and how they are.
 
-use super::Labels;
+use crate::telemetry::metrics::Labels;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -48,7 +48,8 @@ impl GeneratorState {
 }
 
 impl GeneratorMetrics {
-    pub(super) fn new(registry: &mut Registry) -> Self {
+    /// Registers them, at zero.
+    pub fn register(registry: &mut Registry) -> Self {
         let generators = Family::<Labels<1>, Gauge>::default();
         let metrics = Self {
             fetches: Family::default(),
@@ -108,7 +109,7 @@ mod tests {
     #[test]
     fn fetches_and_states_are_counted() {
         let metrics = Metrics::new();
-        let generators = metrics.generators();
+        let generators = metrics.register(GeneratorMetrics::register);
         generators.fetches("ok").inc();
         let _ = generators.fetches("timeout");
         generators.fetched(Duration::from_millis(20));

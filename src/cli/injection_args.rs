@@ -1,0 +1,26 @@
+//! The flags that say how Pods are injected.
+
+use crate::injection::{Exclusions, Options};
+
+/// How Pods are injected; the same flags wherever they are.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct InjectionArgs {
+    /// Namespaces whose Pods are left alone
+    #[arg(long, value_name = "NAMESPACE,…", value_delimiter = ',', default_value = "kube-system")]
+    pub exclude_namespaces: Vec<String>,
+    /// Leave Pods alone that have the annotation outrigger.dev/inject: "false". Users can then escape any sidecar
+    #[arg(long)]
+    pub allow_opt_out: bool,
+    /// Annotate Pods that get containers in front of their own, so that `kubectl logs` and `kubectl exec` still mean
+    /// the Pod's first own container
+    #[arg(long)]
+    pub default_container: bool,
+}
+
+impl InjectionArgs {
+    pub fn options(&self) -> Options {
+        let namespaces = self.exclude_namespaces.iter().filter(|name| !name.is_empty()).cloned().collect();
+        let exclusions = Exclusions { namespaces, allow_opt_out: self.allow_opt_out };
+        Options { exclusions, default_container: self.default_container, ..Options::default() }
+    }
+}

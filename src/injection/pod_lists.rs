@@ -1,0 +1,85 @@
+//! The lists of a Pod's spec that injection looks at.
+
+use super::fingerprint::PodContainer;
+use super::named::Named;
+use super::outcome::InjectError;
+use crate::api::decode::{FieldError, without_value};
+use crate::api::pod::{ContainerView, NamedView, SpecView, WithText};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::cell::OnceCell;
+
+/// The lists of a Pod; `None` where it has no such list, which then must be added whole.
+#[derive(Default)]
+pub(super) struct PodLists<'a> {
+    pub containers: Option<Named<'a, ContainerView<'a>>>,
+    pub init_containers: Option<Named<'a, ContainerView<'a>>>,
+    pub volumes: Option<Named<'a, WithText<'a, NamedView<'a>>>>,
+    pub pull_secrets: Option<Vec<NamedView<'a>>>,
+    /// The texts of init and app containers, cut once they are asked for: only a Pod that was injected before is looked at so.
+    texts: [OnceCell<Vec<&'a RawValue>>; 2],
+}
+
+/// Which of the two container lists.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum List {
+    Init,
+    App,
+}
+
+impl<'a> PodLists<'a> {
+    pub fn read(spec: Option<&SpecView<'a>>) -> Result<Self, InjectError> {
+        let Some(spec) = spec else { return Ok(Self::default()) };
+        Ok(Self {
+            containers: list(spec.containers, "spec.containers")?.map(Named::new),
+            init_containers: list(spec.init_containers, "spec.initContainers")?.map(Named::new),
+            volumes: list(spec.volumes, "spec.volumes")?.map(Named::new),
+            pull_secrets: list(spec.image_pull_secrets, "spec.imagePullSecrets")?,
+            texts: Default::default(),
+        })
+    }
+
+    /// A container as it is compared with a set's; `None` where it cannot be read.
+    pub fn compared(&self, spec: Option<&SpecView<'a>>, list: List, index: usize) -> Option<PodContainer> {
+        let (raw, texts) = match list {
+            List::Init => (spec?.init_containers?, &self.texts[0]),
+            List::App => (spec?.containers?, &self.texts[1]),
+        };
+        let texts = texts.get_or_init(|| serde_json::from_str(raw.get()).unwrap_or_default());
+        serde_json::from_str(texts.get(index)?.get()).ok()
+    }
+
+    pub fn of(&self, list: List) -> Option<&Named<'a, ContainerView<'a>>> {
+        match list {
+            List::Init => self.init_containers.as_ref(),
+            List::App => self.containers.as_ref(),
+        }
+    }
+
+    pub fn position(&self, list: List, name: &str) -> Option<usize> {
+        self.of(list)?.position(name)
+    }
+}
+
+/// One value of a Pod's spec, which stands at `field`.
+pub(super) fn list<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>, field: &str) -> Result<Option<T>, InjectError> {
+    let Some(raw) = raw else { return Ok(None) };
+    let deserializer = &mut serde_json::Deserializer::from_str(raw.get());
+    serde_path_to_error::deserialize(deserializer).map(Some).map_err(|e| {
+        let dot =
+            if matches!(e.path().iter().next(), Some(serde_path_to_error::Segment::Map { .. })) { "." } else { "" };
+        let path = e.path().to_string();
+        let field = if path == "." { field.to_owned() } else { format!("{field}{dot}{path}") };
+        InjectError::Unreadable(FieldError { field, problem: without_value(&e.inner().to_string()) })
+    })
+}
+
+impl List {
+    /// Name of the field in the spec.
+    pub fn field(self) -> &'static str {
+        match self {
+            Self::Init => "initContainers",
+            Self::App => "containers",
+        }
+    }
+}
