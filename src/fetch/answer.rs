@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 use url::Url;
 
@@ -13,8 +13,10 @@ use url::Url;
 pub enum Answer {
     /// 304: what the validators stand for is what there is.
     NotModified,
-    /// 200.
+    /// A good status.
     Body {
+        /// The status.
+        status: StatusCode,
         /// The whole body.
         bytes: Bytes,
         /// For the next request.
@@ -34,7 +36,7 @@ pub struct Validators {
 /// Longer validators, in bytes, are not kept: someone else decides how many of them this process holds.
 const LONGEST: usize = 1024;
 
-/// A server may ask for this much patience.
+/// A server may ask for at most this much patience.
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 
 impl Validators {

@@ -5,7 +5,7 @@ use super::queues;
 use crate::api::go_duration;
 use crate::cluster::{Tasks, Term, api_server};
 use crate::fetch;
-use crate::fetch::{Allow, Fetcher, Proxies, Refused};
+use crate::fetch::{Allow, Fetcher, Guard, Proxies, Refused, Rules};
 use crate::sidecar_generator::{Controller, Settings, Watches};
 use crate::telemetry::{Readiness, metrics};
 use http::HeaderValue;
@@ -47,9 +47,9 @@ pub(super) fn part(flags: &FetchFlags, common: &Common, tasks: &mut Tasks) -> Pa
             known.send_replace(true);
         })
     });
+    let guard = Guard { allow: flags.fetch_allow.clone(), refused, ..Guard::default() };
+    let rules = Rules { guard, ..Rules::default() }.into();
     let fetcher = Fetcher::new(fetch::Settings {
-        allow: flags.fetch_allow.clone(),
-        refused,
         proxies: flags.fetch_proxy_from_env.then(Proxies::from_env),
         user_agent: USER_AGENT,
         ..fetch::Settings::default()
@@ -57,7 +57,7 @@ pub(super) fn part(flags: &FetchFlags, common: &Common, tasks: &mut Tasks) -> Pa
     let observer = queues::observer(metrics, metrics::Controller::SidecarGenerator);
     let settings = Settings { min_period: flags.min_refresh_period };
     let generators = metrics.generators().clone();
-    let controller = Controller::new(client.clone(), fetcher, events.clone(), generators, observer, settings);
+    let controller = Controller::new(client.clone(), fetcher, rules, events.clone(), generators, observer, settings);
     let watches = Watches::start(client, &controller, tasks);
     let all = vec![watches.generators.clone(), watches.sidecars.clone()];
     // Told only: Pods are injected all the same.
