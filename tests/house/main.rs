@@ -1,6 +1,7 @@
 //! Holds the rules of the house against the sources: arrows point one way, pure rooms do nothing but think, `anyhow`
 //! stays in `cli`, every file opens with the sentence that says its subject and is short enough to have only one.
 
+mod failpoints;
 mod paths;
 
 use std::{fs, path::Path};
