@@ -32,12 +32,22 @@ pub const WRITES: [&str; 21] = [
 /// What a process ends with at a failpoint.
 pub const KILLED: i32 = 77;
 
-/// Makes a write, whose name is one of [`WRITES`], between its two failpoints.
-pub async fn around<T>(name: &'static str, write: impl Future<Output = T>) -> T {
-    reached(name, "before");
-    let written = write.await;
-    reached(name, "after");
-    written
+/// A write, whose name is one of [`WRITES`], between its two failpoints.
+#[cfg(all(feature = "failpoints", debug_assertions))]
+pub fn around<F: Future>(name: &'static str, write: F) -> impl Future<Output = F::Output> {
+    let write = Box::pin(write); // so that the futures of those who write do not grow
+    async move {
+        reached(name, "before");
+        let written = write.await;
+        reached(name, "after");
+        written
+    }
+}
+
+/// The write itself.
+#[cfg(not(all(feature = "failpoints", debug_assertions)))]
+pub fn around<F: Future>(_name: &'static str, write: F) -> F {
+    write
 }
 
 #[cfg(all(feature = "failpoints", debug_assertions))]
@@ -51,6 +61,3 @@ fn reached(write: &str, moment: &str) {
         std::process::exit(KILLED)
     });
 }
-
-#[cfg(not(all(feature = "failpoints", debug_assertions)))]
-fn reached(_write: &str, _moment: &str) {}

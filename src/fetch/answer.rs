@@ -28,7 +28,7 @@ pub enum Answer {
 /// another URL, or of one redirected elsewhere since, do no harm. The default is none.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Validators {
-    url: Option<Url>,
+    url: Option<Box<Url>>,
     etag: Option<HeaderValue>,
     last_modified: Option<HeaderValue>,
 }
@@ -44,13 +44,13 @@ impl Validators {
     pub(super) fn of(url: &Url, headers: &HeaderMap) -> Self {
         let kept = |name: HeaderName| headers.get(name).filter(|value| value.len() <= LONGEST).cloned();
         let (etag, last_modified) = (kept(header::ETAG), kept(header::LAST_MODIFIED));
-        let url = (etag.is_some() || last_modified.is_some()).then(|| url.clone());
+        let url = (etag.is_some() || last_modified.is_some()).then(|| Box::new(url.clone()));
         Self { url, etag, last_modified }
     }
 
     /// Adds them to a request for this URL, if they are of it. Returns whether they are.
     pub(super) fn add(&self, url: &Url, headers: &mut HeaderMap) -> bool {
-        if self.url.as_ref() != Some(url) {
+        if self.url.as_deref() != Some(url) {
             return false;
         }
         let known = [(header::IF_NONE_MATCH, &self.etag), (header::IF_MODIFIED_SINCE, &self.last_modified)];

@@ -56,13 +56,12 @@ impl Clients {
         // Some connection of the others may lead to what is refused now.
         kept.retain(|kept| Arc::ptr_eq(&kept.refused, &kept.rules.guard.refused.current()));
         let is_same = |kept: &KeptClient| kept.proof == proof && Arc::ptr_eq(&kept.rules, rules);
-        let client = match kept.iter().position(is_same) {
-            Some(index) => kept.remove(index),
-            None => {
-                // Read before the first connection is made.
-                let refused = rules.guard.refused.current();
-                KeptClient { rules: rules.clone(), refused, proof, client: self.make(rules, trust, identity)? }
-            }
+        let client = if let Some(index) = kept.iter().position(is_same) {
+            kept.remove(index)
+        } else {
+            // Read before the first connection is made.
+            let refused = rules.guard.refused.current();
+            KeptClient { rules: rules.clone(), refused, proof, client: self.make(rules, trust, identity)? }
         };
         if kept.len() >= self.limits.clients.max(1) {
             kept.remove(0);

@@ -83,9 +83,9 @@ impl Leader {
             }
             Write::Change(version, changes) => {
                 let present = seen(&resource, key, &version);
-                let changed =
+                let patched =
                     failpoint::around("generator.sidecar.change", apply::patch(&api, &present, None, changes)).await?;
-                (changed, Some(version), "SidecarUpdated")
+                (patched, Some(version), "SidecarUpdated")
             }
         };
         let Written::Done(object) = written else { return Ok(false) };

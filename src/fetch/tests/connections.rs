@@ -32,9 +32,9 @@ async fn a_kept_connection_that_ends_when_it_is_used_is_no_failure() {
         if connection == 0 && asked > 0 { (Vec::new(), Then::Close) } else { ok("answer") }
     })
     .await;
-    let asker = Asker::open();
+    let client = Asker::open();
     for _ in 0..2 {
-        assert_eq!(body(asker.get(&server.url("/")).await), "answer");
+        assert_eq!(body(client.get(&server.url("/")).await), "answer");
     }
     assert_eq!(server.accepted(), 2);
 }
