@@ -19,10 +19,10 @@ KUBECTL ?= $(shell command -v kubectl || echo $(TESTBED_BIN)/kubectl)
 say = @printf '\n==> %s\n'
 
 .NOTPARALLEL:
-.PHONY: help demo cluster run install uninstall test faults testbed helm lint bench fuzz format clippy doc deny
+.PHONY: help demo cluster run install uninstall test test-oldest faults failpoints testbed helm lint bench fuzz format clippy doc deny
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Build outrigger, start it without a cluster, send it the Pods of examples/ and show what it adds
 	$(say) "Building outrigger (a first build compiles all dependencies: some minutes)"
@@ -51,6 +51,11 @@ test: format clippy doc testbed ## Check format, lints and documentation, then r
 	$(say) "Running the tests"
 	$(CARGO) test --locked --workspace
 
+test-oldest: ## Run the tests that need a control plane against the oldest Kubernetes that is supported
+	@$(MAKE) --no-print-directory testbed $(OLDEST)
+	$(say) "Running the tests against Kubernetes $(call version,kubernetes-oldest)"
+	env $(OLDEST) $(CARGO) test --locked --test cluster
+
 faults: testbed ## Run the tests of what goes wrong under load for longer than `make test` does
 	$(say) "Running the long tests"
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- certificates_that_cert_manager_renews
@@ -58,6 +63,10 @@ faults: testbed ## Run the tests of what goes wrong under load for longer than `
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- a_follower_is_in_step
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- many_new_sets
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --profile $(PROFILE) --test hostile -- --nocapture --test-threads=1
+
+failpoints: testbed ## Kill outrigger before and after each of its writes, and look at what comes of it (minutes)
+	$(say) "Running the tests of failpoints"
+	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- after_a_kill_at_each_write
 
 lint: format clippy doc deny ## Check format, lints, documentation and the rules for dependencies
 
@@ -94,7 +103,11 @@ deny:
 
 # With KUBEBUILDER_ASSETS set, etcd, kube-apiserver and kubectl are taken from there.
 CONTROL_PLANE := $(if $(KUBEBUILDER_ASSETS),,etcd kube-apiserver kubectl) kube-controller-manager kube-scheduler
-KUBERNETES := $(shell sed -n 's|.*k8s.io/kubernetes v\([^ ]*\).*|\1|p' testbed/go/kubernetes/go.mod)
+# The Go module of Kubernetes' programs, and what builds the oldest that is supported the same way, into a folder of its own.
+KUBERNETES_MODULE ?= kubernetes
+OLDEST = KUBERNETES_MODULE=kubernetes-oldest TESTBED_BIN=$(CURDIR)/testbed/bin-oldest KUBEBUILDER_ASSETS=
+version = $(shell sed -n 's|.*k8s.io/kubernetes v\([^ ]*\).*|\1|p' testbed/go/$(1)/go.mod)
+KUBERNETES := $(call version,$(KUBERNETES_MODULE))
 KUBERNETES_MINOR := $(word 2,$(subst ., ,$(KUBERNETES)))
 # What Kubernetes' programs tell as their version.
 KUBERNETES_VERSION := -X k8s.io/component-base/version.gitVersion=v$(KUBERNETES) \
@@ -112,13 +125,13 @@ testbed: $(addprefix $(TESTBED_BIN)/,$(CONTROL_PLANE) kwok kwok-stages.yaml cert
 
 helm: $(TESTBED_BIN)/helm ## Build helm
 
-$(TESTBED_BIN)/etcd: $(call go_files,kubernetes)
+$(TESTBED_BIN)/etcd: $(call go_files,$(KUBERNETES_MODULE))
 	$(say) "Building etcd"
-	$(call go_build,kubernetes,go.etcd.io/etcd/server/v3)
+	$(call go_build,$(KUBERNETES_MODULE),go.etcd.io/etcd/server/v3)
 
-$(TESTBED_BIN)/kube%: $(call go_files,kubernetes)
-	$(say) "Building $(@F) (the first of Kubernetes' programs takes some minutes)"
-	$(call go_build,kubernetes,k8s.io/kubernetes/cmd/$(@F),$(KUBERNETES_VERSION))
+$(TESTBED_BIN)/kube%: $(call go_files,$(KUBERNETES_MODULE))
+	$(say) "Building $(@F) $(KUBERNETES) (the first of Kubernetes' programs takes some minutes)"
+	$(call go_build,$(KUBERNETES_MODULE),k8s.io/kubernetes/cmd/$(@F),$(KUBERNETES_VERSION))
 
 $(TESTBED_BIN)/kwok: $(call go_files,kwok)
 	$(say) "Building kwok"

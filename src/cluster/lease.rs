@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::client::describe;
+use super::failpoint;
 
 /// The Lease's name in outrigger's own namespace.
 pub const LEASE: &str = "outrigger";
@@ -230,7 +231,7 @@ impl Leadership {
         let Some(lease) = self.api.get_opt(LEASE).await? else {
             let metadata = ObjectMeta { name: Some(LEASE.to_owned()), ..ObjectMeta::default() };
             let lease = Lease { metadata, spec: Some(self.next(LeaseSpec::default())) };
-            self.api.create(&PostParams::default(), &lease).await?;
+            failpoint::around("lease.create", self.api.create(&PostParams::default(), &lease)).await?;
             return Ok(None);
         };
         let unchanged = seen.unchanged_for(lease.metadata.resource_version.as_deref(), Instant::now());
@@ -239,7 +240,7 @@ impl Leadership {
         if !holder.is_empty() && holder != self.identity && unchanged < self.expiry(&spec) {
             return Ok(Some(holder.to_owned()));
         }
-        self.replace(lease.metadata, self.next(spec)).await
+        self.replace("lease.take", lease.metadata, self.next(spec)).await
     }
 
     /// Renews the Lease if it is ours; else returns whose it is.
@@ -247,14 +248,17 @@ impl Leadership {
         let lease = self.api.get_opt(LEASE).await?.unwrap_or_default();
         let spec = lease.spec.unwrap_or_default();
         match &spec.holder_identity {
-            Some(holder) if *holder == self.identity => self.replace(lease.metadata, self.next(spec)).await,
+            Some(holder) if *holder == self.identity => {
+                self.replace("lease.renew", lease.metadata, self.next(spec)).await
+            }
             holder => Ok(Some(holder.clone().unwrap_or_default())),
         }
     }
 
     /// The resourceVersion that was read goes with it: whoever was slow since then gets a conflict.
-    async fn replace(&self, metadata: ObjectMeta, spec: LeaseSpec) -> kube::Result<Option<String>> {
-        self.api.replace(LEASE, &PostParams::default(), &Lease { metadata, spec: Some(spec) }).await?;
+    async fn replace(&self, name: &'static str, metadata: ObjectMeta, spec: LeaseSpec) -> kube::Result<Option<String>> {
+        let lease = Lease { metadata, spec: Some(spec) };
+        failpoint::around(name, self.api.replace(LEASE, &PostParams::default(), &lease)).await?;
         Ok(None)
     }
 
@@ -290,7 +294,7 @@ impl Leadership {
                 return Ok(());
             }
             let spec = LeaseSpec { holder_identity: Some(String::new()), lease_duration_seconds: Some(1), ..spec };
-            self.replace(metadata, spec).await.map(|_| ())
+            self.replace("lease.release", metadata, spec).await.map(|_| ())
         };
         match timeout(self.timing.retry, Box::pin(release)).await {
             Ok(Ok(())) => {}

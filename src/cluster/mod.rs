@@ -7,6 +7,7 @@ pub mod apply;
 pub mod client;
 pub mod conditions;
 pub mod events;
+pub mod failpoint;
 pub mod feeds;
 pub mod lease;
 pub mod own_writes;

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Why an address is refused by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum AddressKind {
     /// `0.0.0.0/8` and `::`, which reach this machine.
     Unspecified,
     /// `127.0.0.0/8` and `::1`: this machine.
@@ -30,7 +30,7 @@ const METADATA_V4: [Ipv4Addr; 3] =
 const METADATA_V6: [Ipv6Addr; 2] =
     [Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42)];
 
-impl fmt::Display for Kind {
+impl fmt::Display for AddressKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unspecified => "an unspecified address",
@@ -45,7 +45,7 @@ impl fmt::Display for Kind {
 
 /// Why an address is refused, if it is. An IPv6 address that holds an IPv4 one is judged as that.
 #[must_use]
-pub fn refused(address: IpAddr) -> Option<Kind> {
+pub fn refused(address: IpAddr) -> Option<AddressKind> {
     match plain(address) {
         IpAddr::V4(address) => refused_v4(address),
         IpAddr::V6(address) => refused_v6(address),
@@ -72,27 +72,27 @@ pub fn plain(address: IpAddr) -> IpAddr {
     }
 }
 
-fn refused_v4(address: Ipv4Addr) -> Option<Kind> {
+fn refused_v4(address: Ipv4Addr) -> Option<AddressKind> {
     Some(match address.octets() {
-        [0, ..] => Kind::Unspecified,
-        [127, ..] => Kind::Loopback,
-        [169, 254, ..] => Kind::LinkLocal,
-        [224..=239, ..] => Kind::Multicast,
-        [240..=255, ..] => Kind::Reserved,
-        _ if METADATA_V4.contains(&address) => Kind::Metadata,
+        [0, ..] => AddressKind::Unspecified,
+        [127, ..] => AddressKind::Loopback,
+        [169, 254, ..] => AddressKind::LinkLocal,
+        [224..=239, ..] => AddressKind::Multicast,
+        [240..=255, ..] => AddressKind::Reserved,
+        _ if METADATA_V4.contains(&address) => AddressKind::Metadata,
         _ => return None,
     })
 }
 
-fn refused_v6(address: Ipv6Addr) -> Option<Kind> {
+fn refused_v6(address: Ipv6Addr) -> Option<AddressKind> {
     Some(match address.segments() {
-        _ if address.is_unspecified() => Kind::Unspecified,
-        _ if address.is_loopback() => Kind::Loopback,
-        [0xfe80..=0xfebf, ..] => Kind::LinkLocal,
-        [0xff00..=0xffff, ..] => Kind::Multicast,
+        _ if address.is_unspecified() => AddressKind::Unspecified,
+        _ if address.is_loopback() => AddressKind::Loopback,
+        [0xfe80..=0xfebf, ..] => AddressKind::LinkLocal,
+        [0xff00..=0xffff, ..] => AddressKind::Multicast,
         // All that Amazon offers an instance by IPv6: metadata, DNS, time, the credentials of Pods.
-        [0xfd00, 0xec2, ..] => Kind::Metadata,
-        _ if METADATA_V6.contains(&address) => Kind::Metadata,
+        [0xfd00, 0xec2, ..] => AddressKind::Metadata,
+        _ if METADATA_V6.contains(&address) => AddressKind::Metadata,
         _ => return None,
     })
 }
@@ -108,13 +108,16 @@ mod tests {
     #[test]
     fn addresses_that_no_service_of_a_cluster_has_are_refused() {
         for (kind, addresses) in [
-            (Kind::Unspecified, vec!["0.0.0.0", "0.1.2.3", "0.255.255.255", "::"]),
-            (Kind::Loopback, vec!["127.0.0.1", "127.255.255.255", "::1"]),
-            (Kind::LinkLocal, vec!["169.254.0.0", "169.254.169.254", "169.254.255.255", "fe80::1", "febf::1"]),
-            (Kind::Metadata, vec!["192.0.0.192", "100.100.100.200", "168.63.129.16", "fd00:ec2::254", "fd00:ec2::23"]),
-            (Kind::Metadata, vec!["fd20:ce::254", "fd00:42::42"]),
-            (Kind::Multicast, vec!["224.0.0.1", "239.255.255.255", "ff02::1", "ffff::"]),
-            (Kind::Reserved, vec!["240.0.0.0", "255.255.255.254", "255.255.255.255"]),
+            (AddressKind::Unspecified, vec!["0.0.0.0", "0.1.2.3", "0.255.255.255", "::"]),
+            (AddressKind::Loopback, vec!["127.0.0.1", "127.255.255.255", "::1"]),
+            (AddressKind::LinkLocal, vec!["169.254.0.0", "169.254.169.254", "169.254.255.255", "fe80::1", "febf::1"]),
+            (
+                AddressKind::Metadata,
+                vec!["192.0.0.192", "100.100.100.200", "168.63.129.16", "fd00:ec2::254", "fd00:ec2::23"],
+            ),
+            (AddressKind::Metadata, vec!["fd20:ce::254", "fd00:42::42"]),
+            (AddressKind::Multicast, vec!["224.0.0.1", "239.255.255.255", "ff02::1", "ffff::"]),
+            (AddressKind::Reserved, vec!["240.0.0.0", "255.255.255.254", "255.255.255.255"]),
         ] {
             for text in addresses {
                 assert_eq!(refused(address(text)), Some(kind), "{text}");
@@ -169,10 +172,10 @@ mod tests {
                 address(&format!("{prefix}{a:02x}{b:02x}:{c:02x}{d:02x}{suffix}"))
             };
             for (v4, expected) in [
-                ("127.0.0.1", Some(Kind::Loopback)),
-                ("169.254.169.254", Some(Kind::LinkLocal)),
-                ("100.100.100.200", Some(Kind::Metadata)),
-                ("255.255.255.255", Some(Kind::Reserved)),
+                ("127.0.0.1", Some(AddressKind::Loopback)),
+                ("169.254.169.254", Some(AddressKind::LinkLocal)),
+                ("100.100.100.200", Some(AddressKind::Metadata)),
+                ("255.255.255.255", Some(AddressKind::Reserved)),
                 ("10.0.0.1", None),
             ] {
                 assert_eq!(plain(held(v4)), address(v4), "{prefix} {v4}");

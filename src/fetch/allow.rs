@@ -1,10 +1,10 @@
-//! What an operator opens by `--fetch-allow`: addresses, or hosts by name.
+//! What is opened that is refused by default: addresses, or hosts by name.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::address::plain;
 
@@ -19,7 +19,7 @@ pub enum Allow {
     HostsBelow(String),
 }
 
-/// Why a value of `--fetch-allow` cannot be used.
+/// A text that opens nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{value:?}: {problem}; write an address (127.0.0.1), a range (10.0.0.0/8), a host (name.example.com) or *.example.com"
@@ -30,6 +30,15 @@ pub struct AllowError {
 }
 
 impl Allow {
+    /// This machine, by its addresses.
+    #[must_use]
+    pub fn loopback() -> Vec<Self> {
+        vec![
+            Self::Addresses(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8).into()),
+            Self::Addresses(IpAddr::V6(Ipv6Addr::LOCALHOST).into()),
+        ]
+    }
+
     /// Whether the address is among those opened.
     pub(super) fn has_address(&self, address: IpAddr) -> bool {
         let Self::Addresses(range) = self else { return false };

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 use url::Url;
 
@@ -13,8 +13,10 @@ use url::Url;
 pub enum Answer {
     /// 304: what the validators stand for is what there is.
     NotModified,
-    /// 200.
+    /// A good status.
     Body {
+        /// The status.
+        status: StatusCode,
         /// The whole body.
         bytes: Bytes,
         /// For the next request.
@@ -26,7 +28,7 @@ pub enum Answer {
 /// another URL, or of one redirected elsewhere since, do no harm. The default is none.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Validators {
-    url: Option<Url>,
+    url: Option<Box<Url>>,
     etag: Option<HeaderValue>,
     last_modified: Option<HeaderValue>,
 }
@@ -34,7 +36,7 @@ pub struct Validators {
 /// Longer validators, in bytes, are not kept: someone else decides how many of them this process holds.
 const LONGEST: usize = 1024;
 
-/// A server may ask for this much patience.
+/// A server may ask for at most this much patience.
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 
 impl Validators {
@@ -42,13 +44,13 @@ impl Validators {
     pub(super) fn of(url: &Url, headers: &HeaderMap) -> Self {
         let kept = |name: HeaderName| headers.get(name).filter(|value| value.len() <= LONGEST).cloned();
         let (etag, last_modified) = (kept(header::ETAG), kept(header::LAST_MODIFIED));
-        let url = (etag.is_some() || last_modified.is_some()).then(|| url.clone());
+        let url = (etag.is_some() || last_modified.is_some()).then(|| Box::new(url.clone()));
         Self { url, etag, last_modified }
     }
 
     /// Adds them to a request for this URL, if they are of it. Returns whether they are.
     pub(super) fn add(&self, url: &Url, headers: &mut HeaderMap) -> bool {
-        if self.url.as_ref() != Some(url) {
+        if self.url.as_deref() != Some(url) {
             return false;
         }
         let known = [(header::IF_NONE_MATCH, &self.etag), (header::IF_MODIFIED_SINCE, &self.last_modified)];

@@ -1,73 +1,79 @@
-//! The clients with their kept connections: one for each CA and client certificate, the last used ones.
+//! The clients with their kept connections: one for each combination of rules, CA and client certificate, the last used ones.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use http_body_util::Empty;
+use http_body_util::Full;
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use sha2::{Digest, Sha256};
 
-use super::connector::{Connector, Reach};
+use super::connector::{Connector, Ways};
 use super::credentials::Identity;
-use super::error::Problem;
+use super::error::FetchProblem;
 use super::request::Trust;
+use super::rules::Rules;
 use super::settings::Limits;
 use super::tls;
 
 /// A client with its connections. A clone is the same.
-pub(super) type Client = legacy::Client<Connector, Empty<Bytes>>;
+pub(super) type Client = legacy::Client<Connector, Full<Bytes>>;
 
 /// All clients.
 pub(super) struct Clients {
-    reach: Reach,
+    ways: Ways,
     limits: Limits,
-    kept: Mutex<Kept>,
+    /// The last used one last.
+    kept: Mutex<Vec<KeptClient>>,
 }
 
-/// The clients kept, the last used one last.
-struct Kept {
-    clients: Vec<(Key, Client)>,
-    /// What was refused when their connections were made.
+/// A client with what its connections were made by: they are good for nothing else.
+struct KeptClient {
+    rules: Arc<Rules>,
+    /// What the rules refused then.
     refused: Arc<HashSet<SocketAddr>>,
+    proof: Proof,
+    client: Client,
 }
 
 /// Stands for a CA and a client certificate without holding them.
-type Key = [u8; 32];
+type Proof = [u8; 32];
 
 /// Bytes for the head of an answer.
 const LONGEST_HEAD: usize = 64 * 1024;
 
 impl Clients {
-    pub fn new(reach: Reach, limits: Limits) -> Self {
-        let kept = Kept { clients: Vec::new(), refused: reach.guard.refused.current() };
-        Self { reach, limits, kept: Mutex::new(kept) }
+    pub fn new(ways: Ways, limits: Limits) -> Self {
+        Self { ways, limits, kept: Mutex::default() }
     }
 
-    /// The client for whom we trust and what we show.
-    pub fn get(&self, trust: &Trust, identity: Option<&Identity>) -> Result<Client, Problem> {
-        let key = key(trust, identity);
+    /// The client for these rules, for whom we trust and what we show.
+    pub fn get(&self, rules: &Arc<Rules>, trust: &Trust, identity: Option<&Identity>) -> Result<Client, FetchProblem> {
+        let proof = proof(trust, identity);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let refused = self.reach.guard.refused.current();
-        if !Arc::ptr_eq(&kept.refused, &refused) {
-            // Some connection may lead to what is refused now.
-            *kept = Kept { clients: Vec::new(), refused };
-        }
-        let (key, client) = match kept.clients.iter().position(|(other, _)| *other == key) {
-            Some(index) => kept.clients.remove(index),
-            None => (key, self.make(trust, identity)?),
+        // Some connection of the others may lead to what is refused now.
+        kept.retain(|kept| Arc::ptr_eq(&kept.refused, &kept.rules.guard.refused.current()));
+        let is_same = |kept: &KeptClient| kept.proof == proof && Arc::ptr_eq(&kept.rules, rules);
+        let client = if let Some(index) = kept.iter().position(is_same) {
+            kept.remove(index)
+        } else {
+            // Read before the first connection is made.
+            let refused = rules.guard.refused.current();
+            KeptClient { rules: rules.clone(), refused, proof, client: self.make(rules, trust, identity)? }
         };
-        if kept.clients.len() >= self.limits.trusts.max(1) {
-            kept.clients.remove(0);
+        if kept.len() >= self.limits.clients.max(1) {
+            kept.remove(0);
         }
-        kept.clients.push((key, client.clone()));
-        Ok(client)
+        let found = client.client.clone();
+        kept.push(client);
+        Ok(found)
     }
 
-    fn make(&self, trust: &Trust, identity: Option<&Identity>) -> Result<Client, Problem> {
-        let connector = Connector { reach: self.reach.clone(), tls: Arc::new(tls::config(trust, identity)?) };
+    fn make(&self, rules: &Arc<Rules>, trust: &Trust, identity: Option<&Identity>) -> Result<Client, FetchProblem> {
+        let tls = Arc::new(tls::config(trust, identity)?);
+        let connector = Connector { rules: rules.clone(), ways: self.ways.clone(), tls };
         Ok(legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(self.limits.idle)
@@ -77,7 +83,7 @@ impl Clients {
     }
 }
 
-fn key(trust: &Trust, identity: Option<&Identity>) -> Key {
+fn proof(trust: &Trust, identity: Option<&Identity>) -> Proof {
     let mut hash = Sha256::new();
     hash.update([u8::from(trust.skip_verify)]);
     let parts = [

@@ -5,7 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures::future::{self, BoxFuture};
 use http::Uri;
@@ -23,27 +22,25 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tower::{Service, ServiceExt, service_fn};
 
-use super::error::{Problem, cause};
-use super::guard::Guard;
+use super::error::{FetchProblem, cause};
 use super::proxies::Proxies;
 use super::resolver::Resolve;
+use super::rules::Rules;
 use super::tls;
 
-/// Makes connections by the rules of a fetcher.
+/// Makes connections by the rules of a request.
 #[derive(Clone)]
 pub(super) struct Connector {
-    pub reach: Reach,
+    pub rules: Arc<Rules>,
+    pub ways: Ways,
     pub tls: Arc<ClientConfig>,
 }
 
-/// How and what a fetcher reaches, whomever it trusts.
+/// How a fetcher gets anywhere, whatever the rules.
 #[derive(Clone)]
-pub(super) struct Reach {
-    pub guard: Guard,
+pub(super) struct Ways {
     pub resolver: Arc<dyn Resolve>,
     pub proxies: Option<Proxies>,
-    /// For name, connection and handshake together.
-    pub timeout: Duration,
 }
 
 /// A connection, perhaps to a proxy, which must be told whole URLs.
@@ -54,89 +51,87 @@ pub(super) struct Stream {
 
 impl Service<Uri> for Connector {
     type Response = Stream;
-    type Error = Problem;
-    type Future = BoxFuture<'static, Result<Stream, Problem>>;
+    type Error = FetchProblem;
+    type Future = BoxFuture<'static, Result<Stream, FetchProblem>>;
 
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Problem>> {
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), FetchProblem>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let connector = self.clone();
         Box::pin(async move {
-            let limit = connector.reach.timeout;
-            timeout(limit, connector.connect(uri)).await.unwrap_or(Err(Problem::ConnectTimeout(limit)))
+            let limit = connector.rules.connect;
+            timeout(limit, connector.connect(uri)).await.unwrap_or(Err(FetchProblem::ConnectTimeout(limit)))
         })
     }
 }
 
 impl Connector {
-    async fn connect(self, uri: Uri) -> Result<Stream, Problem> {
+    async fn connect(self, uri: Uri) -> Result<Stream, FetchProblem> {
         let is_https = uri.scheme() == Some(&http::uri::Scheme::HTTPS);
-        let proxy = self.reach.proxies.as_ref().and_then(|proxies| proxies.of(&uri));
+        let proxy = self.ways.proxies.as_ref().and_then(|proxies| proxies.of(&uri));
         let proxied = proxy.is_some() && !is_https;
         let tcp = match proxy {
-            Some(proxy) => self.reach.through(&proxy, &uri, is_https).await?,
-            None => self.reach.directly(&uri, is_https).await?,
+            Some(proxy) => self.through(&proxy, &uri, is_https).await?,
+            None => self.directly(&uri, is_https).await?,
         };
         if !is_https {
             return Ok(Stream { stream: MaybeHttpsStream::Http(tcp), proxied });
         }
         let name = ServerName::try_from(host(&uri).to_owned())
-            .map_err(|_| Problem::Tls("its host can be in no certificate".to_owned()))?;
+            .map_err(|_| FetchProblem::Tls("its host can be in no certificate".to_owned()))?;
         let tls = TlsConnector::from(self.tls).connect(name, TokioIo::new(tcp)).await.map_err(|error| {
-            Problem::Tls(match cause::<rustls::Error>(&error) {
+            FetchProblem::Tls(match cause::<rustls::Error>(&error) {
                 Some(error) => tls::describe(error),
                 None => format!("the handshake failed: {}", error.kind()),
             })
         })?;
         Ok(Stream { stream: MaybeHttpsStream::Https(TokioIo::new(tls)), proxied })
     }
-}
 
-impl Reach {
-    async fn directly(&self, uri: &Uri, is_https: bool) -> Result<TokioIo<TcpStream>, Problem> {
+    async fn directly(&self, uri: &Uri, is_https: bool) -> Result<TokioIo<TcpStream>, FetchProblem> {
         let addresses = self.addresses(host(uri), port(uri, is_https)).await?;
         let resolver = service_fn(move |_: Name| future::ok::<_, io::Error>(addresses.clone().into_iter()));
         let mut connector = HttpConnector::new_with_resolver(resolver);
         connector.enforce_http(false);
         connector.set_nodelay(true);
         // Shared by the addresses, so that one that is silent leaves time for the next.
-        connector.set_connect_timeout(Some(self.timeout));
+        connector.set_connect_timeout(Some(self.rules.connect));
         connector.oneshot(uri.clone()).await.map_err(|error| match cause::<io::Error>(&error).map(io::Error::kind) {
-            Some(io::ErrorKind::TimedOut) => Problem::ConnectTimeout(self.timeout),
-            Some(kind) => Problem::Connect(kind.to_string()),
-            None => Problem::Connect("no answer".to_owned()),
+            Some(io::ErrorKind::TimedOut) => FetchProblem::ConnectTimeout(self.rules.connect),
+            Some(kind) => FetchProblem::Connect(kind.to_string()),
+            None => FetchProblem::Connect("no answer".to_owned()),
         })
     }
 
     /// The addresses to connect to, all judged: one that is refused spoils its name.
-    async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Problem> {
+    async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, FetchProblem> {
         if let Ok(address) = host.parse::<IpAddr>() {
             let address = SocketAddr::new(address, port);
-            self.guard.check(None, address).map_err(Problem::Refused)?;
+            self.rules.guard.check(None, address).map_err(FetchProblem::Refused)?;
             return Ok(vec![address]);
         }
-        let found = self.resolver.resolve(host).await.map_err(|_| Problem::Dns)?;
+        let found = self.ways.resolver.resolve(host).await.map_err(|_| FetchProblem::Dns)?;
         if found.is_empty() {
-            return Err(Problem::Dns);
+            return Err(FetchProblem::Dns);
         }
         let judged = |address| {
             let address = SocketAddr::new(address, port);
-            self.guard.check(Some(host), address).map(|()| address).map_err(Problem::NameRefused)
+            self.rules.guard.check(Some(host), address).map(|()| address).map_err(FetchProblem::NameRefused)
         };
         found.into_iter().map(judged).collect()
     }
 
-    async fn through(&self, proxy: &Intercept, uri: &Uri, is_https: bool) -> Result<TokioIo<TcpStream>, Problem> {
+    async fn through(&self, proxy: &Intercept, uri: &Uri, is_https: bool) -> Result<TokioIo<TcpStream>, FetchProblem> {
         if let Ok(address) = host(uri).parse::<IpAddr>() {
             let address = SocketAddr::new(address, port(uri, is_https));
-            self.guard.check(None, address).map_err(Problem::Refused)?;
+            self.rules.guard.check(None, address).map_err(FetchProblem::Refused)?;
         }
         if proxy.uri().scheme() != Some(&http::uri::Scheme::HTTP) {
-            return Err(Problem::Connect("the proxy is none that is spoken to by plain HTTP".to_owned()));
+            return Err(FetchProblem::Connect("the proxy is none that is spoken to by plain HTTP".to_owned()));
         }
-        let failed = |problem: String| Problem::Connect(format!("the proxy: {problem}"));
+        let failed = |problem: String| FetchProblem::Connect(format!("the proxy: {problem}"));
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         if !is_https {

@@ -3,12 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use http::HeaderValue;
 use url::Host;
 
-use super::target::Target;
+use super::authorization::Authorization;
+use super::target::FetchTarget;
 
 /// Credentials of a user, and where they may go.
 #[derive(Clone, Debug, Default)]
@@ -20,10 +18,6 @@ pub struct Credentials {
     /// The only hosts that these may be sent to; a URL elsewhere is an error before anything is sent.
     pub recipients: Vec<Recipient>,
 }
-
-/// A value of the header `Authorization`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Authorization(HeaderValue);
 
 /// A client certificate with its key, as PEM.
 #[derive(Clone)]
@@ -43,14 +37,6 @@ pub struct Recipient {
     port: u16,
 }
 
-/// Why something cannot be used as credentials.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CredentialsError {
-    /// A token that is empty or holds spaces, control or non-ASCII characters.
-    #[error("the token is empty or holds characters that cannot be sent")]
-    Token,
-}
-
 /// A text that is no [`Recipient`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is neither host nor host:port, with http:// in front where it is to be sent in clear text")]
@@ -59,46 +45,8 @@ pub struct RecipientError(String);
 impl Credentials {
     /// Whether they may be sent there.
     #[must_use]
-    pub fn may_go_to(&self, target: &Target) -> bool {
+    pub fn may_go_to(&self, target: &FetchTarget) -> bool {
         self.recipients.iter().any(|recipient| recipient.is(target))
-    }
-}
-
-impl Authorization {
-    /// `Bearer`; white space around the token, such as the line feed of a file, is not part of it.
-    ///
-    /// # Errors
-    /// A token that cannot be sent.
-    pub fn bearer(token: &str) -> Result<Self, CredentialsError> {
-        let token = token.trim();
-        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(CredentialsError::Token);
-        }
-        Self::of(&format!("Bearer {token}"))
-    }
-
-    /// `Basic`, of any bytes.
-    #[must_use]
-    pub fn basic(user: &[u8], password: &[u8]) -> Self {
-        let text = BASE64_STANDARD.encode([user, b":", password].concat());
-        // Base64 can be sent always.
-        Self::of(&format!("Basic {text}")).unwrap_or(Self(HeaderValue::from_static("Basic")))
-    }
-
-    fn of(text: &str) -> Result<Self, CredentialsError> {
-        let mut value = HeaderValue::from_str(text).map_err(|_| CredentialsError::Token)?;
-        value.set_sensitive(true);
-        Ok(Self(value))
-    }
-
-    pub(super) fn header(&self) -> HeaderValue {
-        self.0.clone()
-    }
-}
-
-impl fmt::Debug for Authorization {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Authorization")
     }
 }
 
@@ -109,7 +57,7 @@ impl fmt::Debug for Identity {
 }
 
 impl Recipient {
-    fn is(&self, target: &Target) -> bool {
+    fn is(&self, target: &FetchTarget) -> bool {
         self.is_https == target.is_https() && self.port == target.port() && self.host == target.host()
     }
 }
@@ -189,19 +137,6 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Recipient>(), Err(RecipientError(text.to_owned())));
         }
-    }
-
-    #[test]
-    fn tokens_that_cannot_be_sent_are_refused() {
-        for token in ["", " \n", "a b", "a\nb", "tökén"] {
-            assert_eq!(Authorization::bearer(token), Err(CredentialsError::Token), "{token:?}");
-        }
-        let token = Authorization::bearer("s3cret\n").expect("a token");
-        assert_eq!(token.header(), "Bearer s3cret");
-        assert_eq!(
-            Authorization::basic("Aladdin".as_bytes(), b"open sesame").header(),
-            "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
-        );
     }
 
     #[test]

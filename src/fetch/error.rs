@@ -8,8 +8,9 @@ use http::StatusCode;
 
 use super::answer::Answer;
 use super::guard::Refusal;
-use super::target::{Target, TargetError};
-use super::tls;
+use super::statuses::Statuses;
+use super::target::{FetchTarget, TargetError};
+use super::tls::{self, TlsConfigError};
 
 /// A fetch that failed. Its text names the URL that was asked for, and where that redirected to, without secrets; it holds nothing
 /// of a body and is the same each time the same goes wrong.
@@ -19,12 +20,12 @@ pub struct FetchError {
     url: String,
     /// `redirected to ORIGIN: `, or nothing. The rest of that URL is what a server answered.
     redirected: String,
-    problem: Problem,
+    problem: FetchProblem,
 }
 
 /// What went wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
+pub enum FetchProblem {
     /// An address that may not be spoken to.
     #[error("its host is {0}")]
     Refused(Refusal),
@@ -55,11 +56,13 @@ pub enum Problem {
     /// The whole took too long.
     #[error("no complete answer within {0:?}")]
     Timeout(Duration),
-    /// Neither 200 nor a 304 that was asked for.
-    #[error("status {status}, only 200 is good")]
+    /// Neither good nor a 304 that was asked for.
+    #[error("status {status}, only {good} is good")]
     Status {
         /// The status.
         status: StatusCode,
+        /// Those that would have been good.
+        good: Statuses,
         /// `Retry-After` of a 429 or 503, at most an hour.
         retry_after: Option<Duration>,
     },
@@ -77,9 +80,15 @@ pub enum Problem {
 /// Why a redirect is not followed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RedirectProblem {
+    /// None is followed.
+    #[error("although no redirect is followed")]
+    None,
     /// More than the limit.
     #[error("more than {0} times")]
     Many(usize),
+    /// To another origin, and the body was to go there, too.
+    #[error("to another origin, which the body is not for")]
+    Body,
     /// Without `Location`.
     #[error("without saying where to")]
     Nowhere,
@@ -94,7 +103,7 @@ pub enum RedirectProblem {
 /// What came of a fetch, for a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// 200.
+    /// A good status.
     Ok,
     /// 304.
     NotModified,
@@ -122,12 +131,12 @@ pub enum Outcome {
 
 impl FetchError {
     /// A problem at the URL that was asked for.
-    pub(super) fn at(target: &Target, problem: Problem) -> Self {
+    pub(super) fn at(target: &FetchTarget, problem: FetchProblem) -> Self {
         Self { url: target.to_string(), redirected: String::new(), problem }
     }
 
     /// A problem at the URL that it redirected to, which may be itself.
-    pub(super) fn beyond(target: &Target, reached: &Target, problem: Problem) -> Self {
+    pub(super) fn beyond(target: &FetchTarget, reached: &FetchTarget, problem: FetchProblem) -> Self {
         let is_same = reached.url() == target.url();
         let redirected = if is_same { String::new() } else { format!("redirected to {}: ", reached.origin()) };
         Self { redirected, ..Self::at(target, problem) }
@@ -135,7 +144,7 @@ impl FetchError {
 
     /// What went wrong.
     #[must_use]
-    pub fn problem(&self) -> &Problem {
+    pub fn problem(&self) -> &FetchProblem {
         &self.problem
     }
 
@@ -143,16 +152,16 @@ impl FetchError {
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self.problem {
-            Problem::Refused(_) | Problem::NameRefused(_) => Outcome::RefusedAddress,
-            Problem::Dns => Outcome::Dns,
-            Problem::Connect(_) => Outcome::Connect,
-            Problem::Tls(_) => Outcome::Tls,
-            Problem::Ca(_) | Problem::Identity(_) | Problem::Recipient => Outcome::Credentials,
-            Problem::ConnectTimeout(_) | Problem::Timeout(_) => Outcome::Timeout,
-            Problem::Status { .. } => Outcome::Status,
-            Problem::TooLarge(_) => Outcome::TooLarge,
-            Problem::Redirect(_) => Outcome::Redirect,
-            Problem::Protocol(_) => Outcome::Protocol,
+            FetchProblem::Refused(_) | FetchProblem::NameRefused(_) => Outcome::RefusedAddress,
+            FetchProblem::Dns => Outcome::Dns,
+            FetchProblem::Connect(_) => Outcome::Connect,
+            FetchProblem::Tls(_) => Outcome::Tls,
+            FetchProblem::Ca(_) | FetchProblem::Identity(_) | FetchProblem::Recipient => Outcome::Credentials,
+            FetchProblem::ConnectTimeout(_) | FetchProblem::Timeout(_) => Outcome::Timeout,
+            FetchProblem::Status { .. } => Outcome::Status,
+            FetchProblem::TooLarge(_) => Outcome::TooLarge,
+            FetchProblem::Redirect(_) => Outcome::Redirect,
+            FetchProblem::Protocol(_) => Outcome::Protocol,
         }
     }
 
@@ -160,7 +169,7 @@ impl FetchError {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self.problem {
-            Problem::Status { retry_after, .. } => retry_after,
+            FetchProblem::Status { retry_after, .. } => retry_after,
             _ => None,
         }
     }
@@ -213,7 +222,7 @@ impl Outcome {
     }
 }
 
-impl Problem {
+impl FetchProblem {
     /// What an error of the client below means.
     pub(super) fn of(error: &(dyn Error + 'static)) -> Self {
         if let Some(problem) = cause::<Self>(error) {
@@ -224,6 +233,16 @@ impl Problem {
             Self::Protocol(error.to_string())
         } else {
             Self::Protocol("the connection broke".to_owned())
+        }
+    }
+}
+
+impl From<TlsConfigError> for FetchProblem {
+    fn from(error: TlsConfigError) -> Self {
+        match error {
+            TlsConfigError::Ca(problem) => Self::Ca(problem),
+            TlsConfigError::Identity(problem) => Self::Identity(problem),
+            TlsConfigError::Versions(error) => Self::Tls(error.to_string()),
         }
     }
 }
@@ -256,12 +275,12 @@ mod tests {
 
     #[test]
     fn a_cause_is_found_inside_errors_of_input_and_output() {
-        let error = io::Error::other(io::Error::other(Problem::Dns));
-        assert_eq!(Problem::of(&error), Problem::Dns);
+        let error = io::Error::other(io::Error::other(FetchProblem::Dns));
+        assert_eq!(FetchProblem::of(&error), FetchProblem::Dns);
         let alert = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRequired);
         let expected = "the server refused the handshake (CertificateRequired)".to_owned();
-        assert_eq!(Problem::of(&io::Error::other(alert)), Problem::Tls(expected));
+        assert_eq!(FetchProblem::of(&io::Error::other(alert)), FetchProblem::Tls(expected));
         let reset = io::Error::from(io::ErrorKind::ConnectionReset);
-        assert_eq!(Problem::of(&reset), Problem::Protocol("the connection broke".to_owned()));
+        assert_eq!(FetchProblem::of(&reset), FetchProblem::Protocol("the connection broke".to_owned()));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper_util::client::legacy;
 use jiff::Timestamp;
@@ -13,17 +13,15 @@ use tokio::time::{Instant, timeout};
 
 use super::answer::{Answer, Validators, retry_after};
 use super::clients::{Client, Clients};
-use super::connector::Reach;
-use super::credentials::Credentials;
-use super::error::{FetchError, Problem, RedirectProblem, cause};
-use super::guard::Guard;
+use super::connector::Ways;
+use super::error::{FetchError, FetchProblem, RedirectProblem, cause};
 use super::places::Places;
 use super::proxies::Proxies;
-use super::request::Request;
-use super::settings::{Limits, Settings};
-use super::target::Target;
+use super::request::{Content, Request};
+use super::settings::Settings;
+use super::target::FetchTarget;
 
-/// Gets what users name by URL. A clone is the same fetcher; connections that idle end with the last one.
+/// Sends requests to what users name by URL. A clone is the same fetcher; connections that idle end with the last one.
 #[derive(Clone)]
 pub struct Fetcher {
     shared: Arc<Shared>,
@@ -35,53 +33,57 @@ struct Shared {
     places_of_failing: Places,
     proxies: Option<Proxies>,
     user_agent: HeaderValue,
-    limits: Limits,
+}
+
+/// One request to one URL, of which redirects make several.
+struct Hop {
+    target: FetchTarget,
+    content: Content,
 }
 
 /// What came of one hop.
-enum Hop {
+enum HopEnd {
     Answer(Answer),
-    Redirect(Target),
+    Redirect(Hop),
 }
 
 impl Fetcher {
     /// A fetcher without connections.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let Settings { allow, refused, resolver, proxies, user_agent, limits } = settings;
-        let guard = Guard { allow: allow.into(), refused };
-        let reach = Reach { guard, resolver, proxies: proxies.clone(), timeout: limits.connect };
+        let Settings { resolver, proxies, user_agent, limits } = settings;
+        let ways = Ways { resolver, proxies: proxies.clone() };
         let places = Places::new(limits.requests, limits.requests_per_host);
         let places_of_failing = Places::new(limits.failing_requests, limits.requests_per_host);
-        let clients = Clients::new(reach, limits);
-        Self { shared: Arc::new(Shared { clients, places, places_of_failing, proxies, user_agent, limits }) }
+        let clients = Clients::new(ways, limits);
+        Self { shared: Arc::new(Shared { clients, places, places_of_failing, proxies, user_agent }) }
     }
 
-    /// Gets what a request asks for. Waits for a place first, for as long as that takes; then the limits hold. Dropping the
-    /// future ends the request with its connection.
+    /// Does what a request asks for, by its rules. Waits for a place first, for as long as that takes; then the limits hold.
+    /// Dropping the future ends the request with its connection.
     ///
     /// # Errors
-    /// Everything but a complete 200, and a 304 to validators that were sent.
-    pub async fn get(&self, request: Request) -> Result<Answer, FetchError> {
-        let limits = self.shared.limits;
+    /// Everything but a complete answer of a good status, and a 304 to validators that were sent.
+    pub async fn fetch(&self, request: Request) -> Result<Answer, FetchError> {
+        let rules = &request.rules;
         if request.credentials.as_ref().is_some_and(|credentials| !credentials.may_go_to(&request.target)) {
-            return Err(FetchError::at(&request.target, Problem::Recipient));
+            return Err(FetchError::at(&request.target, FetchProblem::Recipient));
         }
         let places = if request.failed_before { &self.shared.places_of_failing } else { &self.shared.places };
-        let mut target = request.target.clone();
-        let mut left = limits.total;
-        for _ in 0..=limits.redirects {
-            let _place = places.take(&target.host().to_string()).await;
+        let mut hop = Hop { target: request.target.clone(), content: request.content.clone() };
+        let mut left = rules.total;
+        for _ in 0..=rules.redirects {
+            let _place = places.take(&hop.target.host().to_string()).await;
             let start = Instant::now();
-            let hop = timeout(left, self.shared.hop(&request, &target)).await;
-            match hop.unwrap_or(Err(Problem::Timeout(limits.total))) {
-                Ok(Hop::Answer(answer)) => return Ok(answer),
-                Ok(Hop::Redirect(next)) => target = next,
-                Err(problem) => return Err(FetchError::beyond(&request.target, &target, problem)),
+            let end = timeout(left, self.shared.hop(&request, &hop)).await;
+            match end.unwrap_or(Err(FetchProblem::Timeout(rules.total))) {
+                Ok(HopEnd::Answer(answer)) => return Ok(answer),
+                Ok(HopEnd::Redirect(next)) => hop = next,
+                Err(problem) => return Err(FetchError::beyond(&request.target, &hop.target, problem)),
             }
             left = left.saturating_sub(start.elapsed());
         }
-        Err(FetchError::at(&request.target, Problem::Redirect(RedirectProblem::Many(limits.redirects))))
+        Err(FetchError::at(&request.target, FetchProblem::Redirect(RedirectProblem::Many(rules.redirects))))
     }
 }
 
@@ -92,72 +94,74 @@ impl fmt::Debug for Fetcher {
 }
 
 impl Shared {
-    async fn hop(&self, request: &Request, target: &Target) -> Result<Hop, Problem> {
+    async fn hop(&self, request: &Request, hop: &Hop) -> Result<HopEnd, FetchProblem> {
         // What is proved at the first origin is nobody else's affair.
-        let is_at_home = target.has_origin_of(&request.target);
-        let credentials = request.credentials.as_ref().filter(|_| is_at_home);
-        let client = self.clients.get(&request.trust, credentials.and_then(|given| given.identity.as_ref()))?;
-        let (headers, conditional) = self.headers(request, target, credentials, is_at_home);
-        let response = send(&client, target, &headers).await?;
+        let home = request.target.has_origin_of(&hop.target).then_some(request);
+        let identity = home.and_then(|home| home.credentials.as_ref()?.identity.as_ref());
+        let client = self.clients.get(&request.rules, &request.trust, identity)?;
+        let (headers, conditional) = self.headers(request, hop, home);
+        let response = send(&client, hop, &headers).await?;
         let (status, headers) = (response.status(), response.headers());
         match status {
-            StatusCode::OK => {
-                let validators = Validators::of(target.url(), headers);
-                let bytes = read(response, self.limits.body).await?;
-                Ok(Hop::Answer(Answer::Body { bytes, validators }))
+            status if request.good.has(status) => {
+                let validators = Validators::of(hop.target.url(), headers);
+                let bytes = read(response, request.rules.body).await?;
+                Ok(HopEnd::Answer(Answer::Body { status, bytes, validators }))
             }
-            StatusCode::NOT_MODIFIED if conditional => Ok(Hop::Answer(Answer::NotModified)),
+            StatusCode::NOT_MODIFIED if conditional => Ok(HopEnd::Answer(Answer::NotModified)),
             StatusCode::MOVED_PERMANENTLY
             | StatusCode::FOUND
             | StatusCode::SEE_OTHER
             | StatusCode::TEMPORARY_REDIRECT
             | StatusCode::PERMANENT_REDIRECT => {
-                Ok(Hop::Redirect(redirect(target, headers).map_err(Problem::Redirect)?))
+                if request.rules.redirects == 0 {
+                    return Err(FetchProblem::Redirect(RedirectProblem::None));
+                }
+                Ok(HopEnd::Redirect(redirect(hop, status, headers).map_err(FetchProblem::Redirect)?))
             }
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                Err(Problem::Status { status, retry_after: retry_after(headers, Timestamp::now()) })
+                let retry_after = retry_after(headers, Timestamp::now());
+                Err(FetchProblem::Status { status, good: request.good, retry_after })
             }
-            _ => Err(Problem::Status { status, retry_after: None }),
+            _ => Err(FetchProblem::Status { status, good: request.good, retry_after: None }),
         }
     }
 
-    /// The headers of one hop, and whether they ask for a 304.
-    fn headers(
-        &self,
-        request: &Request,
-        target: &Target,
-        credentials: Option<&Credentials>,
-        is_at_home: bool,
-    ) -> (HeaderMap, bool) {
-        let mut headers = HeaderMap::new();
+    /// The headers of one hop, and whether they ask for a 304. `home` is the request where the hop is to its origin.
+    fn headers(&self, request: &Request, hop: &Hop, home: Option<&Request>) -> (HeaderMap, bool) {
+        let mut headers = home.map_or_else(HeaderMap::new, |home| home.headers.clone());
         headers.insert(header::ACCEPT, request.accept.clone());
-        headers.insert(header::USER_AGENT, self.user_agent.clone());
-        let of_url = request.target.authorization().filter(|_| is_at_home);
-        if let Some(authorization) = credentials.and_then(|given| given.authorization.as_ref()).or(of_url) {
+        headers.entry(header::USER_AGENT).or_insert_with(|| self.user_agent.clone());
+        if let Some(kind) = &hop.content.kind {
+            headers.insert(header::CONTENT_TYPE, kind.clone());
+        }
+        let given = home.and_then(|home| home.credentials.as_ref()?.authorization.as_ref());
+        if let Some(authorization) = given.or_else(|| home?.target.authorization()) {
             headers.insert(header::AUTHORIZATION, authorization.header());
         }
-        if let Some(authorization) = self.proxies.as_ref().and_then(|proxies| proxies.authorization(target.uri())) {
+        if let Some(authorization) = self.proxies.as_ref().and_then(|proxies| proxies.authorization(hop.target.uri())) {
             headers.insert(header::PROXY_AUTHORIZATION, authorization);
         }
-        let conditional = request.validators.add(target.url(), &mut headers);
+        let conditional = request.validators.add(hop.target.url(), &mut headers);
         (headers, conditional)
     }
 }
 
-/// Sends a request, once again when its connection ends without an answer: a server may end a kept connection just when it
-/// is used.
-async fn send(client: &Client, target: &Target, headers: &HeaderMap) -> Result<Response<Incoming>, Problem> {
+/// Sends a request. When its connection ends without an answer it is sent once again, if it may be done twice: a server may end
+/// a kept connection just when it is used.
+async fn send(client: &Client, hop: &Hop, headers: &HeaderMap) -> Result<Response<Incoming>, FetchProblem> {
     let once = || {
-        let mut request = http::Request::new(Empty::<Bytes>::new());
-        *request.uri_mut() = target.uri().clone();
-        *request.headers_mut() = headers.clone();
+        let mut request = http::Request::new(Full::new(hop.content.body.clone()));
+        request.method_mut().clone_from(&hop.content.method);
+        request.uri_mut().clone_from(hop.target.uri());
+        request.headers_mut().clone_from(headers);
         client.request(request)
     };
     let answer = match once().await {
-        Err(error) if was_hung_up_on(&error) => once().await,
+        Err(error) if hop.content.method.is_idempotent() && was_hung_up_on(&error) => once().await,
         answer => answer,
     };
-    answer.map_err(|error| Problem::of(&error))
+    answer.map_err(|error| FetchProblem::of(&error))
 }
 
 fn was_hung_up_on(error: &legacy::Error) -> bool {
@@ -165,25 +169,35 @@ fn was_hung_up_on(error: &legacy::Error) -> bool {
         && cause::<hyper::Error>(error).is_some_and(|error| error.is_incomplete_message() || error.is_canceled())
 }
 
-async fn read(response: Response<Incoming>, limit: usize) -> Result<Bytes, Problem> {
+async fn read(response: Response<Incoming>, limit: usize) -> Result<Bytes, FetchProblem> {
     let is_plain = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
     if !response.headers().get_all(header::CONTENT_ENCODING).iter().all(is_plain) {
-        return Err(Problem::Protocol("the body is compressed, which was not asked for".to_owned()));
+        return Err(FetchProblem::Protocol("the body is compressed, which was not asked for".to_owned()));
     }
     let body = response.into_body();
     if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
-        return Err(Problem::TooLarge(limit));
+        return Err(FetchProblem::TooLarge(limit));
     }
     match Limited::new(body, limit).collect().await {
         Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Problem::TooLarge(limit)),
-        Err(error) => Err(Problem::of(error.as_ref())),
+        Err(error) if error.is::<LengthLimitError>() => Err(FetchProblem::TooLarge(limit)),
+        Err(error) => Err(FetchProblem::of(error.as_ref())),
     }
 }
 
-/// Where an answer redirects to.
-fn redirect(from: &Target, headers: &HeaderMap) -> Result<Target, RedirectProblem> {
+/// Where an answer redirects to, and what is asked there.
+fn redirect(from: &Hop, status: StatusCode, headers: &HeaderMap) -> Result<Hop, RedirectProblem> {
     let location = headers.get(header::LOCATION).and_then(|value| str::from_utf8(value.as_bytes()).ok());
-    let next = from.join(location.ok_or(RedirectProblem::Nowhere)?)?;
-    if from.is_https() && !next.is_https() { Err(RedirectProblem::Plain) } else { Ok(next) }
+    let target = from.target.join(location.ok_or(RedirectProblem::Nowhere)?)?;
+    if from.target.is_https() && !target.is_https() {
+        return Err(RedirectProblem::Plain);
+    }
+    let mut content = from.content.clone();
+    if !matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT) {
+        content.become_get();
+    }
+    if content.kind.is_some() && !target.has_origin_of(&from.target) {
+        return Err(RedirectProblem::Body);
+    }
+    Ok(Hop { target, content })
 }

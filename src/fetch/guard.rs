@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use super::address::{self, Kind, plain};
+use super::address::{self, AddressKind, plain};
 use super::allow::Allow;
 
 /// Addresses never fetched from, whatever is allowed: the API server's. A clone is the same set.
@@ -19,17 +19,32 @@ pub struct Refused {
 /// Why an address may not be spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// It is refused by itself; `--fetch-allow` could open it.
-    Kind(Kind),
+    /// It is refused by itself.
+    Kind {
+        /// What it is.
+        kind: AddressKind,
+        /// [`Guard::opened_by`].
+        opened_by: &'static str,
+    },
     /// It is in [`Refused`].
     Never,
 }
 
-/// The judge of addresses.
+/// The judge of addresses. The default opens nothing that is refused by itself.
 #[derive(Clone, Debug)]
-pub(super) struct Guard {
-    pub allow: Arc<[Allow]>,
+pub struct Guard {
+    /// What is open beside what is open by default.
+    pub allow: Vec<Allow>,
+    /// What is never fetched from, whatever `allow` says. Shared: it can be set at any time.
     pub refused: Refused,
+    /// What an operator sets to add to `allow`, for messages. Default `--fetch-allow`.
+    pub opened_by: &'static str,
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self { allow: Vec::new(), refused: Refused::default(), opened_by: "--fetch-allow" }
+    }
 }
 
 impl Refused {
@@ -55,7 +70,7 @@ impl Refused {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Kind(kind) => write!(f, "{kind}, refused unless --fetch-allow opens it"),
+            Self::Kind { kind, opened_by } => write!(f, "{kind}, refused unless {opened_by} opens it"),
             Self::Never => f.write_str("an address never fetched from (the API server's)"),
         }
     }
@@ -63,13 +78,16 @@ impl fmt::Display for Refusal {
 
 impl Guard {
     /// Judges an address; `name` is what resolved to it, in lower case, and nothing for an address in the URL itself.
-    pub fn check(&self, name: Option<&str>, address: SocketAddr) -> Result<(), Refusal> {
+    pub(super) fn check(&self, name: Option<&str>, address: SocketAddr) -> Result<(), Refusal> {
         if self.refused.has(address) {
             return Err(Refusal::Never);
         }
         let Some(kind) = address::refused(address.ip()) else { return Ok(()) };
         let is_open = |allow: &Allow| allow.has_address(address.ip()) || name.is_some_and(|name| allow.has_host(name));
-        if self.allow.iter().any(is_open) { Ok(()) } else { Err(Refusal::Kind(kind)) }
+        if self.allow.iter().any(is_open) {
+            return Ok(());
+        }
+        Err(Refusal::Kind { kind, opened_by: self.opened_by })
     }
 }
 
@@ -84,14 +102,14 @@ mod tests {
 
     fn check(allow: &[&str], refused: &[&str], name: &str, address: &str) -> Result<(), Refusal> {
         let allow = allow.iter().map(|text| text.parse().expect(text)).collect();
-        let guard = Guard { allow, refused: Refused::default() };
+        let guard = Guard { allow, ..Guard::default() };
         guard.refused.set(refused.iter().map(|text| text.parse().expect(text)));
         guard.check(Some(name).filter(|name| !name.is_empty()), address.parse().expect(address))
     }
 
     #[test]
     fn what_is_refused_by_itself_is_opened_by_address_or_by_name() {
-        let loopback = Err(Refusal::Kind(Kind::Loopback));
+        let loopback = Err(Refusal::Kind { kind: AddressKind::Loopback, opened_by: "--fetch-allow" });
         for (allow, name, address, expected) in [
             (vec![], "", "10.0.0.1:80", Ok(())),
             (vec![], "", "127.0.0.1:80", loopback),

@@ -1,13 +1,15 @@
-//! The one guarded HTTP client: what users name by URL is fetched by its rules.
+//! The one guarded HTTP client: what users name by URL is asked by the rules that each request names.
 //!
 //! A user's URL is a way to have this process speak to whatever it can reach. So the addresses a name resolves to are judged,
 //! at each redirect again, and a connection is made to a judged address only; time, bytes and requests at once are bounded;
 //! credentials stay at the origin they are meant for; and no error, log line or `Debug` shows a secret of a URL or anything of
-//! a body.
+//! a body. What may be reached differs from job to job, so [`Rules`] belong to a request and not to the process; a connection that
+//! was made by some rules serves no request by others.
 
 pub mod address;
 mod allow;
 mod answer;
+mod authorization;
 mod clients;
 mod connector;
 mod credentials;
@@ -18,7 +20,9 @@ mod places;
 mod proxies;
 mod request;
 mod resolver;
+mod rules;
 mod settings;
+mod statuses;
 mod target;
 mod tls;
 
@@ -27,12 +31,15 @@ mod tests;
 
 pub use allow::{Allow, AllowError};
 pub use answer::{Answer, Validators};
-pub use credentials::{Authorization, Credentials, CredentialsError, Identity, Recipient, RecipientError};
-pub use error::{FetchError, Outcome, Problem, RedirectProblem};
+pub use authorization::{Authorization, AuthorizationError};
+pub use credentials::{Credentials, Identity, Recipient, RecipientError};
+pub use error::{FetchError, FetchProblem, Outcome, RedirectProblem};
 pub use fetcher::Fetcher;
-pub use guard::{Refusal, Refused};
+pub use guard::{Guard, Refusal, Refused};
 pub use proxies::Proxies;
-pub use request::{Request, Trust};
+pub use request::{HeaderError, Request, Trust};
 pub use resolver::{Resolve, SystemResolver};
+pub use rules::Rules;
 pub use settings::{Limits, Settings};
-pub use target::{Target, TargetError};
+pub use statuses::Statuses;
+pub use target::{FetchTarget, TargetError};

@@ -1,4 +1,4 @@
-//! Places for requests: so many in all and so many for each host, so that a slow host delays only itself.
+//! Places for requests: a limited number in all and for each host, so that a slow host delays only itself.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +22,7 @@ struct Hosts {
 
 /// A place, free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct RequestPlace {
     _host: Option<OwnedSemaphorePermit>,
     _all: Option<OwnedSemaphorePermit>,
 }
@@ -36,10 +36,10 @@ impl Places {
     }
 
     /// Waits for a place. Who has one must not wait for another.
-    pub async fn take(&self, host: &str) -> Place {
+    pub async fn take(&self, host: &str) -> RequestPlace {
         // First the host's: who waits for a slow host must not keep others from theirs. Neither semaphore is ever closed.
         let of_host = self.of_host(host).acquire_owned().await.ok();
-        Place { _host: of_host, _all: self.all.clone().acquire_owned().await.ok() }
+        RequestPlace { _host: of_host, _all: self.all.clone().acquire_owned().await.ok() }
     }
 
     fn of_host(&self, host: &str) -> Arc<Semaphore> {

@@ -7,19 +7,19 @@ use http::Uri;
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
-use super::credentials::Authorization;
+use super::authorization::Authorization;
 
 /// An `http` or `https` URL with a host. `Display` and `Debug` show `scheme://host[:port]/path`: user, password, query and
 /// fragment may be secrets.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Target {
+pub struct FetchTarget {
     /// Without user, password and fragment.
     url: Url,
     uri: Uri,
     authorization: Option<Authorization>,
 }
 
-/// Why a text is no [`Target`]. No variant quotes the text.
+/// Why a text is no [`FetchTarget`]. No variant quotes the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
     /// No URL.
@@ -39,7 +39,7 @@ pub enum TargetError {
 /// The longest URL, in bytes.
 const LONGEST: usize = 8 * 1024;
 
-impl Target {
+impl FetchTarget {
     /// The host: a name in lower case, or an address.
     #[must_use]
     pub fn host(&self) -> Host<&str> {
@@ -109,7 +109,7 @@ impl Target {
     }
 }
 
-impl FromStr for Target {
+impl FromStr for FetchTarget {
     type Err = TargetError;
 
     fn from_str(text: &str) -> Result<Self, TargetError> {
@@ -121,13 +121,13 @@ impl FromStr for Target {
     }
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for FetchTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.url.as_str().split('?').next().unwrap_or_default())
     }
 }
 
-impl fmt::Debug for Target {
+impl fmt::Debug for FetchTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
@@ -137,7 +137,7 @@ impl fmt::Debug for Target {
 mod tests {
     use super::*;
 
-    fn target(text: &str) -> Target {
+    fn target(text: &str) -> FetchTarget {
         text.parse().expect(text)
     }
 
@@ -175,7 +175,7 @@ mod tests {
             "http://300.1.1.1/s3cret",
             &format!("http://host/{}s3cret", "x".repeat(LONGEST)),
         ] {
-            let error = text.parse::<Target>().expect_err(text);
+            let error = text.parse::<FetchTarget>().expect_err(text);
             assert!(!format!("{error} {error:?}").contains("s3cret"), "{text}: {error}");
         }
     }

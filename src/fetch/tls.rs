@@ -9,7 +9,6 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::credentials::Identity;
-use super::error::Problem;
 use super::request::Trust;
 
 /// The CAs of the system, read once.
@@ -20,12 +19,23 @@ static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
     Arc::new(roots)
 });
 
+/// Why connections over TLS cannot be made at all.
+#[derive(Debug)]
+pub(super) enum TlsConfigError {
+    /// The CA given is of no use.
+    Ca(&'static str),
+    /// The client certificate given is of no use.
+    Identity(&'static str),
+    /// The versions of TLS are not those of the cryptography.
+    Versions(rustls::Error),
+}
+
 /// The configuration for connections to whom we trust.
-pub(super) fn config(trust: &Trust, identity: Option<&Identity>) -> Result<ClientConfig, Problem> {
+pub(super) fn config(trust: &Trust, identity: Option<&Identity>) -> Result<ClientConfig, TlsConfigError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .map_err(|error| Problem::Tls(error.to_string()))?;
+        .map_err(TlsConfigError::Versions)?;
     let builder = if trust.skip_verify {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
     } else {
@@ -34,7 +44,7 @@ pub(super) fn config(trust: &Trust, identity: Option<&Identity>) -> Result<Clien
     let mut config = match identity {
         Some(identity) => {
             let (chain, key) = parse(identity)?;
-            builder.with_client_auth_cert(chain, key).map_err(|_| Problem::Identity(MISMATCH))?
+            builder.with_client_auth_cert(chain, key).map_err(|_| TlsConfigError::Identity(MISMATCH))?
         }
         None => builder.with_no_client_auth(),
     };
@@ -44,29 +54,29 @@ pub(super) fn config(trust: &Trust, identity: Option<&Identity>) -> Result<Clien
 
 const MISMATCH: &str = "certificate and key do not belong together, or are of a kind that cannot be used";
 
-fn roots(ca_pem: Option<&[u8]>) -> Result<Arc<RootCertStore>, Problem> {
+fn roots(ca_pem: Option<&[u8]>) -> Result<Arc<RootCertStore>, TlsConfigError> {
     let Some(pem) = ca_pem else { return Ok(SYSTEM.clone()) };
     let mut roots = RootCertStore::clone(&SYSTEM);
     let system = roots.len();
     for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|_| Problem::Ca("it cannot be read as PEM"))?;
-        roots.add(certificate).map_err(|_| Problem::Ca("a certificate in it cannot be used as a CA"))?;
+        let certificate = certificate.map_err(|_| TlsConfigError::Ca("it cannot be read as PEM"))?;
+        roots.add(certificate).map_err(|_| TlsConfigError::Ca("a certificate in it cannot be used as a CA"))?;
     }
     if roots.len() == system {
-        return Err(Problem::Ca("it holds no certificate as PEM"));
+        return Err(TlsConfigError::Ca("it holds no certificate as PEM"));
     }
     Ok(Arc::new(roots))
 }
 
-fn parse(identity: &Identity) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Problem> {
+fn parse(identity: &Identity) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsConfigError> {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&identity.certificate_pem)
         .collect::<Result<_, _>>()
-        .map_err(|_| Problem::Identity("its certificate cannot be read as PEM"))?;
+        .map_err(|_| TlsConfigError::Identity("its certificate cannot be read as PEM"))?;
     if chain.is_empty() {
-        return Err(Problem::Identity("it holds no certificate as PEM"));
+        return Err(TlsConfigError::Identity("it holds no certificate as PEM"));
     }
     let key = PrivateKeyDer::from_pem_slice(&identity.key_pem)
-        .map_err(|_| Problem::Identity("it holds no unencrypted private key as PEM"))?;
+        .map_err(|_| TlsConfigError::Identity("it holds no unencrypted private key as PEM"))?;
     Ok((chain, key))
 }
 

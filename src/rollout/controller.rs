@@ -9,7 +9,8 @@ use super::watched_pod::WatchedPod;
 use crate::api::keys;
 use crate::api::sidecarset::{GROUP, KIND, SidecarSet};
 use crate::cluster::{
-    Event, Events, Outcome, Term, Watch, WorkQueue, WriteError, Written, apply, describe, queue, queue::Observer,
+    Event, Events, Outcome, Term, Watch, WorkQueue, WriteError, Written, apply, describe, failpoint, queue,
+    queue::Observer,
 };
 use crate::injection::Revision;
 use crate::telemetry::seldom;
@@ -209,7 +210,8 @@ impl Shared {
                 let status =
                     AddOperation { path: PointerBuf::from_tokens(["status"]), value: serde_json::to_value(status)? };
                 let (api, present) = self.seen(&set);
-                match apply::patch(&api, &present, Some("status"), vec![PatchOperation::Add(status)]).await? {
+                let write = apply::patch(&api, &present, Some("status"), vec![PatchOperation::Add(status)]);
+                match failpoint::around("rollout.status", write).await? {
                     Written::Conflict => return failure.map_or(Ok(Outcome::Retry), Err),
                     Written::Done(_) | Written::Unchanged => {
                         self.lock().written.insert(name.to_owned(), Instant::now());
@@ -220,8 +222,9 @@ impl Shared {
                 if !term.is_current() {
                     return Ok(Outcome::Done);
                 }
+                let (api, seen) = (self.revisions(), revision.seen(&self.namespace));
                 if let Written::Done(()) | Written::Unchanged =
-                    apply::delete(&self.revisions(), &revision.seen(&self.namespace)).await?
+                    failpoint::around("rollout.revision.delete", apply::delete(&api, &seen)).await?
                 {
                     self.tell(|state| state.revisions_event(Event::Deleted(revision)));
                 }
@@ -237,7 +240,7 @@ impl Shared {
             RevisionWrite::Create(new) => {
                 let Ok(usable) = &set.usable else { return Ok(RevisionOutcome::Later) };
                 let object = new.object(set, &usable.content, &self.namespace)?;
-                match apply::ensure(&api, &object, None).await? {
+                match failpoint::around("rollout.revision.create", apply::ensure(&api, &object, None)).await? {
                     Written::Done(created) => self.learn(created),
                     Written::Conflict => return self.look_up(set, new).await,
                     Written::Unchanged => {}
@@ -250,7 +253,10 @@ impl Shared {
                     PatchOperation::Add(AddOperation { path, value: version.into() })
                 });
                 let operations = [PatchOperation::Replace(number)].into_iter().chain(label).collect();
-                match apply::patch(&api, &seen.seen(&self.namespace), None, operations).await? {
+                let seen = seen.seen(&self.namespace);
+                match failpoint::around("rollout.revision.renumber", apply::patch(&api, &seen, None, operations))
+                    .await?
+                {
                     Written::Done(updated) => self.learn(updated),
                     Written::Conflict => return Ok(RevisionOutcome::Later),
                     Written::Unchanged => {}

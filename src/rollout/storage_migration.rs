@@ -2,7 +2,7 @@
 //! may drop v1alpha1.
 
 use crate::api::sidecarset::SidecarSet;
-use crate::cluster::{Feeds, Outcome, Slice, Term, WorkQueue, WriteError, Written, apply, describe, queue};
+use crate::cluster::{Feeds, Outcome, Slice, Term, WorkQueue, WriteError, Written, apply, describe, failpoint, queue};
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{PatchOperation, ReplaceOperation};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -133,7 +133,7 @@ async fn migrate(
             }
             // Nothing is changed, but what the API server writes is in the storage version. A conflict means that somebody else
             // has written the set, and so done the same.
-            match apply::patch(&sets, set, None, Vec::new()).await {
+            match failpoint::around("migration.set", apply::patch(&sets, set, None, Vec::new())).await {
                 Ok(_) => rewritten += 1,
                 Err(error) if error.code().is_some() => refused.push(error),
                 Err(error) => return Err(error.into()), // no answer, and so none for the others
@@ -153,7 +153,8 @@ async fn migrate(
     let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
     let only =
         ReplaceOperation { path: PointerBuf::from_tokens(["status", "storedVersions"]), value: vec![storage].into() };
-    match apply::patch(&crds, crd, Some("status"), vec![PatchOperation::Replace(only)]).await? {
+    let write = apply::patch(&crds, crd, Some("status"), vec![PatchOperation::Replace(only)]);
+    match failpoint::around("migration.crd", write).await? {
         Written::Conflict => Ok(Migrated::Interrupted),
         Written::Done(_) | Written::Unchanged => {
             tracing::info!(rewritten, storage, "all SidecarSets are stored in the storage version now");

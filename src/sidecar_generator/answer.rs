@@ -71,7 +71,7 @@ impl Good {
 /// # Errors
 /// When the answer is not to be applied; the Sidecar stays as it is then.
 pub fn judge(answer: Answer, generator: &ObservedGenerator, spec: &UsableSpec) -> Result<Option<Good>, Problem> {
-    let Answer::Body { bytes, validators } = answer else { return Ok(None) };
+    let Answer::Body { bytes, validators, .. } = answer else { return Ok(None) };
     let value = documents::json(&bytes).map_err(|error| unreadable(&error))?;
     drop(bytes);
     let mut egress = egress::read(&value).map_err(|error| match error {
@@ -152,6 +152,7 @@ fn listed(findings: &[FieldError]) -> String {
 mod tests {
     use super::*;
     use crate::sidecar_generator::tests::observed;
+    use http::StatusCode;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -164,7 +165,8 @@ mod tests {
         full.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
         let generator = observed("g", &full);
         let spec = generator.usable.as_ref().unwrap();
-        let answer = Answer::Body { bytes: body.to_owned().into(), validators: Validators::default() };
+        let answer =
+            Answer::Body { status: StatusCode::OK, bytes: body.to_owned().into(), validators: Validators::default() };
         let good = judge(answer, &generator, spec)?.unwrap();
         compare(&good, spec, before).map(|()| good)
     }

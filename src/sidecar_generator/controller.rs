@@ -14,7 +14,7 @@ use super::state::State;
 use super::{Watches, gauges};
 use crate::api::sidecar_generator::{API_VERSION, KIND};
 use crate::cluster::{Event, Events, Term, Watch, WorkQueue, queue};
-use crate::fetch::Fetcher;
+use crate::fetch::{Fetcher, Rules};
 use futures::FutureExt;
 use futures::future::join;
 use jiff::Timestamp;
@@ -93,17 +93,18 @@ impl Drop for Ending {
 }
 
 impl Controller {
-    /// A controller that asks URLs by this fetcher, and whose work the observer is told of.
+    /// A controller that asks URLs by this fetcher and these rules, and whose work the observer is told of.
     #[must_use]
     pub fn new(
         client: Client,
         fetcher: Fetcher,
+        rules: Arc<Rules>,
         events: Events,
         metrics: GeneratorMetrics,
         observer: Arc<dyn queue::Observer>,
         settings: Settings,
     ) -> Self {
-        let fetching = Fetching::new(client.clone(), fetcher, metrics.clone());
+        let fetching = Fetching::new(client.clone(), fetcher, rules, metrics.clone());
         let (queue, known) = (WorkQueue::observed(observer), Mutex::default());
         Self { shared: Arc::new(Shared { client, settings, fetching, events, metrics, queue, known }) }
     }

@@ -5,7 +5,7 @@ use super::generator::{ObservedGenerator, UsableSpec};
 use super::metrics::GeneratorMetrics;
 use super::secrets;
 use crate::cluster::describe;
-use crate::fetch::{Answer, Fetcher, Outcome, Request, Validators};
+use crate::fetch::{Answer, Fetcher, Outcome, Request, Rules, Validators};
 use crate::istio::names;
 use crate::telemetry::seldom;
 use http::HeaderValue;
@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// So many other Sidecars are asked about in one fetch.
+/// At most this many other Sidecars are asked about in one fetch.
 const MOST_ASKED: usize = 16;
 
 /// Labels of a selector.
@@ -28,6 +28,7 @@ pub(super) type Labels = BTreeMap<String, String>;
 pub(super) struct Fetching {
     client: Client,
     fetcher: Fetcher,
+    rules: Arc<Rules>,
     metrics: GeneratorMetrics,
     outcomes: Arc<[(Outcome, Counter)]>,
 }
@@ -42,9 +43,9 @@ pub(super) struct Earlier {
 }
 
 impl Fetching {
-    pub fn new(client: Client, fetcher: Fetcher, metrics: GeneratorMetrics) -> Self {
+    pub fn new(client: Client, fetcher: Fetcher, rules: Arc<Rules>, metrics: GeneratorMetrics) -> Self {
         let outcomes = Outcome::ALL.map(|outcome| (outcome, metrics.fetches(outcome.label())));
-        Self { client, fetcher, metrics, outcomes: Arc::new(outcomes) }
+        Self { client, fetcher, rules, metrics, outcomes: Arc::new(outcomes) }
     }
 
     /// What the URL says.
@@ -56,11 +57,14 @@ impl Fetching {
     ) -> Result<Answer, Problem> {
         let (trust, credentials) = secrets::read(&self.client, generator, spec).await?;
         let accept = HeaderValue::from_static("application/json");
-        let Earlier { validators, failed: failed_before } = earlier;
-        let target = spec.url.clone();
-        let request = Request { target, accept, trust, credentials, validators, failed_before };
+        let request = Request::get(spec.url.clone(), &self.rules)
+            .accept(accept)
+            .trust(trust)
+            .credentials(credentials)
+            .validators(earlier.validators)
+            .failed_before(earlier.failed);
         let start = Instant::now();
-        let result = self.fetcher.get(request).await;
+        let result = self.fetcher.fetch(request).await;
         self.metrics.fetched(start.elapsed());
         let outcome = Outcome::of(&result);
         if let Some((_, counter)) = self.outcomes.iter().find(|(counted, _)| *counted == outcome) {
@@ -128,11 +132,8 @@ mod tests {
     /// What is found out about these others, by a Sidecar that selects `app: a`, when the API server answers so.
     async fn sharing(others: &[(String, Labels)], answers: &[fn(Call)]) -> Option<BTreeSet<String>> {
         let (client, mut script) = Script::new();
-        let fetching = Fetching::new(
-            client,
-            Fetcher::new(Settings::default()),
-            Metrics::new().register(GeneratorMetrics::register),
-        );
+        let metrics = Metrics::new().register(GeneratorMetrics::register);
+        let fetching = Fetching::new(client, Fetcher::new(Settings::default()), Arc::default(), metrics);
         let answering = async {
             for answer in answers {
                 let call = script.list().await;

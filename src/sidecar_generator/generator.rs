@@ -3,7 +3,7 @@
 use crate::api::decode::{self, FieldError, type_of};
 use crate::api::go_duration;
 use crate::api::sidecar_generator::{DEFAULT_CA_KEY, DEFAULT_REFRESH_PERIOD, OnEmpty, SidecarGeneratorStatus};
-use crate::fetch::Target;
+use crate::fetch::FetchTarget;
 use crate::istio::sidecar::{WorkloadSelector, validate_selector};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Deserializer};
@@ -44,7 +44,7 @@ pub struct ObservedGenerator {
 #[derive(Clone, Debug)]
 pub struct UsableSpec {
     /// What is fetched.
-    pub url: Target,
+    pub url: FetchTarget,
     /// How often, more than zero; the controller has a floor of its own.
     pub period: Duration,
     /// Up to this much is added to each period at random.
@@ -151,7 +151,7 @@ impl UsableSpec {
             .map_err(|FieldError { field, problem }| FieldError::new(format!("spec.{field}"), problem))?;
         let url = spec.url.filter(|url| !url.is_empty());
         let url = url.ok_or_else(|| FieldError::new("spec.url", "is required: http:// or https:// and a host"))?;
-        let url = url.parse::<Target>().map_err(|error| FieldError::new("spec.url", error.to_string()))?;
+        let url = url.parse::<FetchTarget>().map_err(|error| FieldError::new("spec.url", error.to_string()))?;
         let period = duration("spec.refreshPeriod", spec.refresh_period.as_deref().unwrap_or(DEFAULT_REFRESH_PERIOD))?;
         if period.is_zero() {
             return Err(FieldError::new("spec.refreshPeriod", "must be longer than 0s"));

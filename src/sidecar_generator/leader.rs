@@ -8,7 +8,7 @@ use super::sidecar::{ObservedSidecar, resource};
 use super::status::READY;
 use super::write::Write;
 use crate::api::sidecar_generator::{SidecarGenerator, SidecarGeneratorStatus};
-use crate::cluster::{Outcome, Term, WriteError, Written, apply};
+use crate::cluster::{Outcome, Term, WriteError, Written, apply, failpoint};
 use crate::telemetry::seldom;
 use jiff::Timestamp;
 use json_patch::jsonptr::PointerBuf;
@@ -76,10 +76,16 @@ impl Leader {
         let api: Api<DynamicObject> = Api::namespaced_with(self.shared.client.clone(), &key.namespace, &resource);
         let gone = self.shared.lock().state.gone();
         let (written, before, reason) = match write {
-            Write::Create(object) => (apply::ensure(&api, &*object, None).await?, None, "SidecarCreated"),
+            Write::Create(object) => {
+                let created =
+                    failpoint::around("generator.sidecar.create", apply::ensure(&api, &*object, None)).await?;
+                (created, None, "SidecarCreated")
+            }
             Write::Change(version, changes) => {
                 let present = seen(&resource, key, &version);
-                (apply::patch(&api, &present, None, changes).await?, Some(version), "SidecarUpdated")
+                let patched =
+                    failpoint::around("generator.sidecar.change", apply::patch(&api, &present, None, changes)).await?;
+                (patched, Some(version), "SidecarUpdated")
             }
         };
         let Written::Done(object) = written else { return Ok(false) };
@@ -111,7 +117,8 @@ impl Leader {
         let present = seen(&resource, key, &generator.resource_version);
         let value = serde_json::to_value(&status).unwrap_or_default(); // texts, numbers and times: this cannot fail
         let add = AddOperation { path: PointerBuf::from_tokens(["status"]), value };
-        let written = apply::patch(&api, &present, Some("status"), vec![PatchOperation::Add(add)]).await?;
+        let write = apply::patch(&api, &present, Some("status"), vec![PatchOperation::Add(add)]);
+        let written = failpoint::around("generator.status", write).await?;
         let Written::Done(object) = written else { return Ok(false) };
         if let Ok(object) = serde_json::to_value(object) {
             let after = ObservedGenerator::read(object);

@@ -7,7 +7,7 @@ use super::answer::Problem;
 use super::generator::{ObservedGenerator, UsableSpec};
 use crate::api::keys;
 use crate::cluster::describe;
-use crate::fetch::{Authorization, Credentials, Identity, Recipient, Target, Trust};
+use crate::fetch::{Authorization, Credentials, FetchTarget, Identity, Recipient, Trust};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 
@@ -57,7 +57,7 @@ fn ca(secret: &Secret, name: &str, key: &str) -> Result<Vec<u8>, Problem> {
 }
 
 /// The credentials in a Secret, if they may be sent to this URL.
-fn credentials(secret: &Secret, name: &str, target: &Target) -> Result<Credentials, Problem> {
+fn credentials(secret: &Secret, name: &str, target: &FetchTarget) -> Result<Credentials, Problem> {
     let wrong = |problem: &str| unusable(format!("spec.auth.secretRef: Secret {name:?} {problem}"));
     let pair = |one: &str, other: &str| match (value(secret, one), value(secret, other)) {
         (Some(one), Some(other)) => Ok(Some((one, other))),

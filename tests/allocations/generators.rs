@@ -1,5 +1,6 @@
 //! How much memory SidecarGenerators with large answers take, while their Sidecars are there and are watched.
 
+use http::StatusCode;
 use jiff::Timestamp;
 use outrigger::cluster::Event;
 use outrigger::fetch::{Answer, Validators};
@@ -39,7 +40,7 @@ fn a_large_answer_takes_about_as_much_as_its_text() {
             let (text, generator) = (answer(number), generator(number));
             fetched += i64::try_from(text.len()).expect("small");
             let spec = generator.usable.as_ref().expect("usable");
-            let body = Answer::Body { bytes: text.into(), validators: Validators::default() };
+            let body = Answer::Body { status: StatusCode::OK, bytes: text.into(), validators: Validators::default() };
             let good = judge(body, &generator, spec).expect("good").expect("a body");
             let spec_text: Value = good.spec();
             let metadata = json!({"name": generator.key.name, "namespace": "n", "resourceVersion": "1"});

@@ -33,3 +33,32 @@ fn commands_of_the_page_on_sidecarsets_print_what_it_shows() {
 fn commands_of_the_page_on_operations_print_what_it_shows() {
     check("docs/operations.md");
 }
+
+/// The minor of Kubernetes that a Go module of the testbed builds.
+fn minor(module: &str) -> u32 {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testbed/go").join(module).join("go.mod");
+    let text = std::fs::read_to_string(path).expect("the module");
+    let version = text.split("k8s.io/kubernetes v1.").nth(1).expect("Kubernetes");
+    version.split('.').next().expect("a minor").parse().expect("a number")
+}
+
+#[test]
+fn the_versions_of_kubernetes_that_are_named_are_those_that_are_tested() {
+    let (newest, oldest) = (minor("kubernetes"), minor("kubernetes-oldest"));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = |name: &str| {
+        let text = std::fs::read_to_string(root.join(name)).expect(name);
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let readme = page("README.md");
+    assert!(readme.contains(&format!(
+        "Kubernetes 1.{oldest} or newer: `make test` runs it against 1.{newest}, `make test-oldest` against 1.{oldest}"
+    )));
+    assert!(page("docs/operations.md").contains(&format!("Kubernetes 1.{oldest} or newer")));
+    // We can name no field that the oldest server does not know.
+    let manifest = page("Cargo.toml");
+    let fields =
+        manifest.split("k8s-openapi = ").nth(1).and_then(|rest| rest.split("\"v1_").nth(1)).expect("k8s-openapi");
+    let fields: u32 = fields.split('"').next().expect("a feature").parse().expect("a number");
+    assert!(fields <= oldest, "k8s-openapi has the fields of 1.{fields}");
+}

@@ -10,6 +10,7 @@ mod console;
 mod conversion;
 mod creates;
 mod dry_run;
+mod failpoints;
 mod load;
 mod memory;
 mod mutators;
@@ -103,5 +104,18 @@ fn main() -> ExitCode {
         apart(Parts::Full):
         registration::the_cluster_role_takes_the_configurations_along,
     );
-    sidecar_generator::add_to(suite).run()
+    let suite = sidecar_generator::add_to(suite);
+    if std::env::var_os("OUTRIGGER_LONG").is_none() {
+        return suite.run();
+    }
+    // Minutes: `make failpoints` runs them.
+    tests!(
+        suite,
+        apart(Parts::ApiOnly):
+        failpoints::a_set_is_right_after_a_kill_at_each_write,
+        failpoints::the_registration_is_right_after_a_kill_at_each_write,
+        failpoints::a_sidecar_is_right_after_a_kill_at_each_write,
+        failpoints::migration_and_leadership_go_on_after_a_kill_at_each_write,
+    )
+    .run()
 }

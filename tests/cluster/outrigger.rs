@@ -39,12 +39,14 @@ pub struct Start {
     pub shutdown_delay: u32,
     /// Further arguments.
     pub args: Vec<String>,
+    /// `FAILPOINTS`, as `outrigger::cluster::failpoint` says it.
+    pub failpoint: Option<String>,
 }
 
 impl Start {
     /// A replica that is registered by its own URL.
     pub fn with(kubeconfig: &Path) -> Self {
-        Self { kubeconfig: kubeconfig.to_owned(), url: None, shutdown_delay: 0, args: Vec::new() }
+        Self { kubeconfig: kubeconfig.to_owned(), url: None, shutdown_delay: 0, args: Vec::new(), failpoint: None }
     }
 }
 
@@ -96,6 +98,7 @@ impl Outrigger {
         }
         command.args(start.args).env("KUBECONFIG", start.kubeconfig).env("NO_COLOR", "1").env_remove("POD_NAMESPACE");
         command.env("RUST_LOG", "outrigger=debug,info");
+        command.envs(start.failpoint.map(|failpoint| ("FAILPOINTS", failpoint)));
         Ok(Self { process: plane.spawn(&command)?, webhook, admin })
     }
 

@@ -3,6 +3,7 @@
 //! is short enough to have only one.
 
 mod circles;
+mod failpoints;
 mod paths;
 
 use std::{collections::BTreeSet, fmt, fs, path::Path};
@@ -81,8 +82,6 @@ const KNOWN_CIRCLES: &[(&str, &[&str])] = &[
     ("cli/serve", &["cluster", "sidecarset", "mod"]),
     ("cli/serve", &["cluster", "sidecarset", "trust", "mod"]),
     ("cli/serve", &["files", "mod"]),
-    ("fetch", &["credentials", "target"]),
-    ("fetch", &["error", "tls"]),
     ("sidecar_generator", &["controller", "leader"]),
     ("sidecar_generator", &["controller", "leader", "watches"]),
     ("sidecar_generator", &["controller", "watches"]),

@@ -21,7 +21,7 @@ use super::super::registration::{Published, Registration};
 use super::content::Unusable;
 use super::plan::{self, Leaf, Memory, Plan, Step, Stored};
 use super::{Authority, AuthorityError, Content, SECRET, Times};
-use crate::cluster::{self, Feeds, Slice, Term, Watch, WriteError, Written};
+use crate::cluster::{self, Feeds, Slice, Term, Watch, WriteError, Written, apply, failpoint};
 
 /// Keeps the CA and the leaf of this replica.
 pub struct Keeper {
@@ -324,7 +324,7 @@ impl Keeper {
         let now = Timestamp::now();
         let next = step.taken(content, trusted, now, || Authority::generate(now, self.times.authority))?;
         let written = match secret {
-            None => cluster::apply::ensure(&self.api, &next.secret(), None).await?,
+            None => failpoint::around("authority.create", apply::ensure(&self.api, &next.secret(), None)).await?,
             Some(secret) => {
                 let mut annotations = secret.annotations().clone();
                 annotations.extend(next.annotations());
@@ -333,7 +333,7 @@ impl Keeper {
                     set(PointerBuf::from_tokens(["data"]), json!(next.data())),
                     set(PointerBuf::from_tokens(["metadata", "annotations"]), json!(annotations)),
                 ];
-                cluster::apply::patch(&self.api, secret, None, changes).await?
+                failpoint::around("authority.change", apply::patch(&self.api, secret, None, changes)).await?
             }
         };
         if matches!(written, Written::Done(_)) {

@@ -23,8 +23,10 @@ use super::scope::{Scope, TooBroad};
 use super::target::Target;
 use crate::admission::Cache;
 use crate::api::keys;
-use crate::cluster::apply::{covers, delete, ensure};
-use crate::cluster::{self, Feeds, Outcome, OwnWrite, Slice, Term, Watch, WorkQueue, WriteError, Written, queue};
+use crate::cluster::apply::{self, covers};
+use crate::cluster::{
+    self, Feeds, Outcome, OwnWrite, Slice, Term, Watch, WorkQueue, WriteError, Written, failpoint, queue,
+};
 
 /// Keeps the registration as it should be while this replica leads.
 #[derive(Clone)]
@@ -262,7 +264,7 @@ impl Registrar {
         }
         let wanted = serde_json::from_value(wanted).map_err(|error| RegistrationError::Api(error.to_string()))?;
         // With the resourceVersion that was seen: somebody else's change since then is not lost, and the watch tells of it.
-        match ensure(&api, &wanted, present.as_ref()).await? {
+        match failpoint::around(target.failpoint(), apply::ensure(&api, &wanted, present.as_ref())).await? {
             Written::Done(written) => {
                 object.written = written.resource_version().map(|version| OwnWrite::new(version, &object.watch));
                 // Whoever asks what it trusts need not wait until the watch tells.
@@ -336,7 +338,8 @@ impl Registrar {
             (object.left, object.repairs) = (None, Repairs::default());
         }
         let Some(present) = present else { return Ok(Outcome::Done) };
-        if delete(&target.api(&self.client), &present).await? == Written::Done(()) {
+        let api = target.api(&self.client);
+        if failpoint::around("registration.remove", apply::delete(&api, &present)).await? == Written::Done(()) {
             tracing::warn!("{target} is deleted, as outrigger is disabled");
         }
         Ok(Outcome::Done)
@@ -398,7 +401,8 @@ async fn stop_injection(api: &Api<DynamicObject>, present: &DynamicObject) -> Re
     if without.annotations_mut().remove(keys::INJECT_CA_FROM).is_none() {
         return Ok(());
     }
-    match api.replace(&present.name_any(), &PostParams::default(), &without).await {
+    let (name, params) = (present.name_any(), PostParams::default());
+    match failpoint::around("registration.inject-ca-from", api.replace(&name, &params, &without)).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 409 => Ok(()), // the watch tells how it is now
         Err(error) => Err(RegistrationError::Api(cluster::describe(&error))),

@@ -31,6 +31,15 @@ impl Target {
         }
     }
 
+    /// The failpoints of its writes.
+    pub fn failpoint(self) -> &'static str {
+        match self {
+            Self::Mutating => "registration.mutating",
+            Self::Validating => "registration.validating",
+            Self::Conversion => "registration.conversion",
+        }
+    }
+
     pub fn kind(self) -> ApiResource {
         match self {
             Self::Mutating => ApiResource::erase::<MutatingWebhookConfiguration>(&()),

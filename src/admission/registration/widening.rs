@@ -23,7 +23,7 @@ use crate::admission::metrics::{Metrics, WideningResult};
 use crate::admission::validate_sidecarset::{Allowed, Decision};
 use crate::admission::{Answer, Cache, Reply};
 use crate::api::sidecarset::SidecarSet;
-use crate::cluster::{self, WriteError, Written};
+use crate::cluster::{self, WriteError, Written, apply, failpoint};
 use crate::injection::Selector;
 use crate::telemetry::seldom;
 
@@ -199,7 +199,8 @@ impl Widening {
             let operations = rescope(&self.registration.borrow(), &scope, &json);
             let begun = Instant::now();
             // Somebody else's write is a conflict: look again.
-            if let Written::Done(now) = cluster::apply::patch(&self.configurations, &present, None, operations).await? {
+            let write = apply::patch(&self.configurations, &present, None, operations);
+            if let Written::Done(now) = failpoint::around("widening.configuration", write).await? {
                 self.metrics.registration.widenings(WideningResult::Widened).inc();
                 tracing::info!(sets = open.len(), first = open[0].name, "the registration is widened for SidecarSets");
                 turn.took = Some((Instant::now(), begun.elapsed()));

@@ -5,7 +5,7 @@ use super::queues;
 use crate::api::go_duration;
 use crate::cluster::{Feeds, Tasks, Term, api_server};
 use crate::fetch;
-use crate::fetch::{Allow, Fetcher, Proxies, Refused};
+use crate::fetch::{Allow, Fetcher, Guard, Proxies, Refused, Rules};
 use crate::sidecar_generator::metrics::GeneratorMetrics;
 use crate::sidecar_generator::{Controller, Settings, Watches};
 use crate::telemetry::{Readiness, metrics};
@@ -48,9 +48,9 @@ pub(super) fn part(flags: &FetchFlags, common: &Common, feeds: &mut Feeds, tasks
             known.send_replace(true);
         })
     });
+    let guard = Guard { allow: flags.fetch_allow.clone(), refused, ..Guard::default() };
+    let rules = Rules { guard, ..Rules::default() }.into();
     let fetcher = Fetcher::new(fetch::Settings {
-        allow: flags.fetch_allow.clone(),
-        refused,
         proxies: flags.fetch_proxy_from_env.then(Proxies::from_env),
         user_agent: USER_AGENT,
         ..fetch::Settings::default()
@@ -58,7 +58,7 @@ pub(super) fn part(flags: &FetchFlags, common: &Common, feeds: &mut Feeds, tasks
     let observer = queues::observer(metrics, metrics::Controller::SidecarGenerator);
     let settings = Settings { min_period: flags.min_refresh_period };
     let generators = metrics.register(GeneratorMetrics::register);
-    let controller = Controller::new(client.clone(), fetcher, events.clone(), generators, observer, settings);
+    let controller = Controller::new(client.clone(), fetcher, rules, events.clone(), generators, observer, settings);
     let watches = Watches::subscribe(feeds, &controller);
     let all = [watches.generators.clone(), watches.sidecars.clone()];
     // Told only: Pods are injected all the same.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{Problem, Validators};
+use super::super::{FetchProblem, Validators};
 use super::server::{Server, Then, ok, with_head};
 use super::*;
 
@@ -16,17 +16,17 @@ async fn a_complete_200_is_good_with_or_without_a_length() {
         "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody",
     ] {
         let server = Server::answering(answer.as_bytes()).await;
-        assert_eq!(body(get(&Fetcher::new(open()), &server.url("/")).await), "body", "{answer}");
+        assert_eq!(body(Asker::open().get(&server.url("/")).await), "body", "{answer}");
     }
 }
 
 #[tokio::test]
 async fn the_request_says_what_it_is_and_asks_for_no_compression() {
     let server = Server::start(|_, _| ok("")).await;
-    let fetcher = Fetcher::new(Settings { user_agent: "Somebody/1.0".parse().expect("a name"), ..open() });
+    let asker = Asker::new(Settings { user_agent: "Somebody/1.0".parse().expect("a name"), ..settings() }, open());
     let accept = "application/json".parse().expect("a type");
-    let request = Request { accept, ..request(&server.url_at("a.test", "/path?query#part")) };
-    soon("an answer", fetcher.get(request)).await.expect("an answer");
+    let request = asker.request(&server.url_at("a.test", "/path?query#part")).accept(accept);
+    asker.fetch(request).await.expect("an answer");
     let head = server.head().await;
     let (line, headers) = head.split_once("\r\n").expect("lines");
     assert_eq!(line, "GET /path?query HTTP/1.1");
@@ -63,7 +63,7 @@ async fn retry_after_is_told_of_a_server_that_is_busy() {
         ("500 Internal Server Error", "retry-after: 7\n", None),
     ] {
         let server = Server::start(move |_, _| with_head(status, head, "busy")).await;
-        let error = get(&Fetcher::new(open()), &server.url("/")).await.expect_err(status);
+        let error = Asker::open().get(&server.url("/")).await.expect_err(status);
         assert_eq!(error.retry_after(), expected.map(Duration::from_secs), "{status} {head}");
     }
 }
@@ -79,9 +79,9 @@ async fn what_is_known_need_not_be_sent_again() {
         }
     })
     .await;
-    let fetcher = Fetcher::new(open());
+    let asker = Asker::open();
     let conditional = |path: &str, validators: &Validators| {
-        fetcher.get(Request { validators: validators.clone(), ..request(&server.url(path)) })
+        asker.fetch(asker.request(&server.url(path)).validators(validators.clone()))
     };
     let Ok(Answer::Body { validators, .. }) = conditional("/?a", &Validators::default()).await else {
         panic!("no body")
@@ -95,24 +95,24 @@ async fn what_is_known_need_not_be_sent_again() {
 
 #[tokio::test]
 async fn a_body_over_the_limit_is_refused_and_one_up_to_it_is_not() {
-    let small = limited(|limits| limits.body = 8);
+    let small = Asker::ruled(|rules| rules.body = 8);
     let chunked = |body: &str| {
         format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len())
     };
     let plain = |body: &str| format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     for write in [&chunked as &dyn Fn(&str) -> String, &plain] {
         let server = Server::answering(write("12345678").as_bytes()).await;
-        assert_eq!(body(get(&small, &server.url("/")).await), "12345678");
+        assert_eq!(body(small.get(&server.url("/")).await), "12345678");
         let server = Server::answering(write("123456789").as_bytes()).await;
         let url = server.url("/");
         let expected = (Outcome::TooLarge, "the body is larger than 8 bytes".to_owned());
-        assert_eq!(failure(&url, get(&small, &url).await), expected);
+        assert_eq!(failure(&url, small.get(&url).await), expected);
     }
     // What is announced is not waited for.
     let announced = b"HTTP/1.1 200 OK\r\ncontent-length: 1048577\r\n\r\n".to_vec();
     let server = Server::start(move |_, _| (announced.clone(), Then::Hang)).await;
-    let error = get(&Fetcher::new(open()), &server.url("/")).await.expect_err("too large");
-    assert_eq!(*error.problem(), Problem::TooLarge(1024 * 1024));
+    let error = Asker::open().get(&server.url("/")).await.expect_err("too large");
+    assert_eq!(*error.problem(), FetchProblem::TooLarge(1024 * 1024));
     server.closed().await;
 }
 
@@ -125,7 +125,7 @@ async fn a_body_without_end_is_ended() {
         })
         .await;
         let url = server.url("/");
-        assert_eq!(failure(&url, get(&Fetcher::new(open()), &url).await).0, Outcome::TooLarge);
+        assert_eq!(failure(&url, Asker::open().get(&url).await).0, Outcome::TooLarge);
         server.closed().await;
     }
 }

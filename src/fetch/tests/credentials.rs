@@ -13,20 +13,20 @@ fn bearer(recipients: &[&str]) -> Credentials {
 }
 
 fn with(credentials: Credentials, url: &str) -> Request {
-    Request { credentials: Some(credentials), ..request(url) }
+    request(url).credentials(Some(credentials))
 }
 
 #[tokio::test]
 async fn user_and_password_of_a_url_are_sent_and_never_shown() {
     let server = Server::start(|_, _| ok("").clone()).await;
     let url = format!("http://us%40er:p%C3%A4ss@{}/", server.address);
-    let fetcher = Fetcher::new(open());
-    get(&fetcher, &url).await.expect("an answer");
+    let asker = Asker::open();
+    asker.get(&url).await.expect("an answer");
     assert!(server.head().await.contains("authorization: Basic dXNAZXI6cMOkc3M=\r\n"), "us@er:päss");
     assert!(!format!("{:?}", request(&url)).contains("%C3%A4"));
 
     let url = format!("http://t0ken@{}/", server.address);
-    get(&fetcher, &url).await.expect("an answer");
+    asker.get(&url).await.expect("an answer");
     assert!(server.head().await.contains("authorization: Basic dDBrZW46\r\n"), "t0ken:");
 }
 
@@ -34,7 +34,7 @@ async fn user_and_password_of_a_url_are_sent_and_never_shown() {
 async fn given_credentials_come_before_those_of_the_url() {
     let server = Server::start(|_, _| ok("")).await;
     let url = format!("http://user:pass@{}/", server.address);
-    soon("an answer", Fetcher::new(open()).get(with(bearer(&[&server.url("")]), &url))).await.expect("sent");
+    Asker::open().fetch(with(bearer(&[&server.url("")]), &url)).await.expect("sent");
     let head = server.head().await;
     assert!(head.contains(BEARER) && !head.contains("Basic"), "{head}");
 }
@@ -45,7 +45,7 @@ async fn nothing_is_sent_where_credentials_may_not_go() {
     let url = server.url("/");
     let over_tls = server.address.to_string();
     for recipients in [&[][..], &["http://127.0.0.1"], &["a.test:80", "http://127.0.0.1:1"], &[over_tls.as_str()]] {
-        let answer = soon("a failure", Fetcher::new(open()).get(with(bearer(recipients), &url))).await;
+        let answer = Asker::open().fetch(with(bearer(recipients), &url)).await;
         let expected = "the credentials given may not be sent to this host".to_owned();
         assert_eq!(failure(&url, answer), (Outcome::Credentials, expected));
     }
@@ -62,14 +62,14 @@ async fn a_redirect_within_the_origin_keeps_credentials_and_one_elsewhere_does_n
         path => panic!("{path:?}"),
     })
     .await;
-    let fetcher = Fetcher::new(open());
+    let asker = Asker::open();
     // Even a host that the credentials may go to is not sent them behind the user's back.
     let credentials = bearer(&[&server.url(""), &other.url("")]);
     for (request, sent) in [
         (with(credentials, &server.url("/")), BEARER),
         (request(&format!("http://user:pass@{}/", server.address)), "authorization: Basic dXNlcjpwYXNz\r\n"),
     ] {
-        assert_eq!(body(soon("an answer", fetcher.get(request)).await), "other");
+        assert_eq!(body(asker.fetch(request).await), "other");
         for _ in 0..2 {
             assert!(server.head().await.contains(sent));
         }
@@ -85,7 +85,7 @@ async fn the_same_address_by_another_name_is_another_origin() {
     })
     .await;
     let url = server.url_at("a.test", "/").replace("http://", "http://user:pass@");
-    assert_eq!(body(get(&Fetcher::new(open()), &url).await), "end");
+    assert_eq!(body(Asker::open().get(&url).await), "end");
     assert!(server.head().await.contains("authorization"));
     assert!(!server.head().await.contains("authorization"));
 }
@@ -109,7 +109,7 @@ async fn a_certificate_or_key_that_cannot_be_used_is_told_without_showing_it() {
         let recipients = vec!["a.test".parse().expect("a host")];
         let credentials = Credentials { identity: Some(identity), recipients, ..Credentials::default() };
         let url = "https://a.test/";
-        let answer = soon("a failure", Fetcher::new(open()).get(with(credentials, url))).await;
+        let answer = Asker::open().fetch(with(credentials, url)).await;
         let expected = format!("the client certificate given cannot be used: {expected}");
         assert_eq!(failure(url, answer), (Outcome::Credentials, expected));
     }

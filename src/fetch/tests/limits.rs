@@ -7,14 +7,14 @@ use futures::poll;
 use super::server::{Server, Then, ok, redirect};
 use super::*;
 
-fn hasty() -> Fetcher {
-    limited(|limits| limits.total = SHORT)
+fn hasty() -> Asker {
+    Asker::ruled(|rules| rules.total = SHORT)
 }
 
 async fn fails_in_time(server: Server) {
     let url = server.url("/");
     let expected = (Outcome::Timeout, format!("no complete answer within {SHORT:?}"));
-    assert_eq!(failure(&url, get(&hasty(), &url).await), expected);
+    assert_eq!(failure(&url, hasty().get(&url).await), expected);
     server.closed().await;
 }
 
@@ -40,13 +40,13 @@ async fn drops_of_head_or_body_do_not_buy_time() {
 
 #[tokio::test]
 async fn redirects_share_the_time_of_their_request() {
-    let fetcher = limited(|limits| {
-        limits.total = SHORT;
-        limits.redirects = usize::MAX;
+    let asker = Asker::ruled(|rules| {
+        rules.total = SHORT;
+        rules.redirects = usize::MAX;
     });
     let server = Server::start(|_, _| redirect("/again")).await;
     let expected = (Outcome::Timeout, format!("no complete answer within {SHORT:?}"));
-    assert_eq!(failure(&server.url("/again"), get(&fetcher, &server.url("/again")).await), expected);
+    assert_eq!(failure(&server.url("/again"), asker.get(&server.url("/again")).await), expected);
 }
 
 /// A resolver that never answers.
@@ -60,15 +60,14 @@ impl Resolve for Silence {
 
 #[tokio::test]
 async fn names_and_handshakes_end_in_the_time_of_a_connection() {
-    let limits = Limits { connect: SHORT, ..open().limits };
     let expected = (Outcome::Timeout, format!("no connection within {SHORT:?}"));
-    let fetcher = Fetcher::new(Settings { limits, resolver: Arc::new(Silence), ..open() });
+    let asker = Asker::new(Settings { resolver: Arc::new(Silence), ..settings() }, Rules { connect: SHORT, ..open() });
     let server = Server::start(|_, _| ok("never asked")).await;
     let url = server.url_at("a.test", "/");
-    assert_eq!(failure(&url, get(&fetcher, &url).await), expected);
+    assert_eq!(failure(&url, asker.get(&url).await), expected);
     // This server waits for a request while the client waits for its handshake.
     let url = format!("https://{}/", server.address);
-    assert_eq!(failure(&url, get(&fetcher, &url).await), expected);
+    assert_eq!(failure(&url, asker.get(&url).await), expected);
 }
 
 #[tokio::test]
@@ -77,28 +76,28 @@ async fn nobody_there_is_told() {
     let gone = format!("http://{}/", listener.local_addr().expect("an address"));
     drop(listener);
     let expected = (Outcome::Connect, "cannot connect: connection refused".to_owned());
-    assert_eq!(failure(&gone, get(&Fetcher::new(open()), &gone).await), expected);
+    assert_eq!(failure(&gone, Asker::open().get(&gone).await), expected);
 }
 
 #[tokio::test]
 async fn a_host_whose_places_are_taken_delays_itself_only() {
     let slow = Server::start(|_, _| (Vec::new(), Then::Hang)).await;
     let quick = Server::start(|_, _| ok("quick")).await;
-    let fetcher = limited(|limits| {
+    let asker = Asker::limited(|limits| {
         limits.requests = 3;
         limits.requests_per_host = 2;
     });
     let (first, second) = (slow.url_at("a.test", "/1"), slow.url_at("a.test", "/2"));
     let taken = [first, second].map(|url| {
-        let fetcher = fetcher.clone();
-        tokio::spawn(async move { fetcher.get(request(&url)).await })
+        let asker = asker.clone();
+        tokio::spawn(async move { asker.get(&url).await })
     });
     slow.head().await;
     slow.head().await;
     let waiting = quick.url_at("a.test", "/");
-    let mut waiting = Box::pin(get(&fetcher, &waiting));
+    let mut waiting = Box::pin(asker.get(&waiting));
     assert!(poll!(&mut waiting).is_pending());
-    assert_eq!(body(get(&fetcher, &quick.url_at("b.test", "/")).await), "quick");
+    assert_eq!(body(asker.get(&quick.url_at("b.test", "/")).await), "quick");
     assert!(matches!(poll!(&mut waiting), Poll::Pending));
     assert_eq!(quick.accepted(), 1);
     for task in taken {
@@ -111,20 +110,20 @@ async fn a_host_whose_places_are_taken_delays_itself_only() {
 async fn what_fails_again_and_again_takes_no_place_of_others() {
     let slow = Server::start(|_, _| (Vec::new(), Then::Hang)).await;
     let quick = Server::start(|_, _| ok("quick")).await;
-    let fetcher = limited(|limits| {
+    let asker = Asker::limited(|limits| {
         limits.requests = 1;
         limits.failing_requests = 1;
     });
-    let failing = |url: &str| Request { failed_before: true, ..request(url) };
+    let failing = |url: &str| request(url).failed_before(true);
     let (hanging, next) = (failing(&slow.url("/1")), failing(&quick.url("/2")));
     let taken = tokio::spawn({
-        let fetcher = fetcher.clone();
-        async move { fetcher.get(hanging).await }
+        let asker = asker.clone();
+        async move { asker.fetch(hanging).await }
     });
     slow.head().await;
-    let mut next = Box::pin(fetcher.get(next));
+    let mut next = Box::pin(asker.fetch(next));
     assert!(poll!(&mut next).is_pending(), "one of those at a time");
-    assert_eq!(body(get(&fetcher, &quick.url("/")).await), "quick");
+    assert_eq!(body(asker.get(&quick.url("/")).await), "quick");
     assert!(poll!(&mut next).is_pending());
     taken.abort();
     assert_eq!(body(next.await), "quick");
@@ -134,12 +133,10 @@ async fn what_fails_again_and_again_takes_no_place_of_others() {
 async fn waiting_for_a_place_takes_nothing_of_the_time() {
     let slow = Server::start(|_, _| (Vec::new(), Then::Hang)).await;
     let quick = Server::start(|_, _| ok("quick")).await;
-    let fetcher = limited(|limits| {
-        limits.requests = 1;
-        limits.total = Duration::from_secs(1);
-    });
+    let mut asker = Asker::limited(|limits| limits.requests = 1);
+    asker.rules = Rules { total: Duration::from_secs(1), ..open() }.into();
     let (slow, quick) = (slow.url("/"), quick.url("/"));
-    let (slow, quick) = tokio::join!(get(&fetcher, &slow), get(&fetcher, &quick));
+    let (slow, quick) = tokio::join!(asker.get(&slow), asker.get(&quick));
     assert_eq!(slow.expect_err("too slow").outcome(), Outcome::Timeout);
     assert_eq!(body(quick), "quick");
 }
@@ -155,12 +152,12 @@ async fn redirects_between_hosts_whose_places_are_all_taken_come_to_an_end() {
         }
     })
     .await;
-    let fetcher = limited(|limits| {
+    let asker = Asker::limited(|limits| {
         limits.requests = 2;
         limits.requests_per_host = 1;
     });
     let urls: Vec<_> = (0..8).flat_map(|_| [server.url_at("a.test", "/a"), server.url_at("b.test", "/b")]).collect();
-    for answer in future::join_all(urls.iter().map(|url| get(&fetcher, url))).await {
+    for answer in future::join_all(urls.iter().map(|url| asker.get(url))).await {
         assert_eq!(body(answer), "end");
     }
 }

@@ -5,21 +5,25 @@ mod answers;
 mod connections;
 mod credentials;
 mod limits;
+mod methods;
 mod proxies;
 mod redirects;
+mod rules;
 mod server;
 mod tls;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{self, BoxFuture};
 
-use super::{Answer, FetchError, Fetcher, Limits, Outcome, Request, Resolve, Settings};
+use super::{
+    Allow, Answer, FetchError, FetchTarget, Fetcher, Guard, Limits, Outcome, Request, Resolve, Rules, Settings,
+};
 use server::Server;
 
 /// No test waits longer than this for anything.
@@ -55,32 +59,74 @@ impl Resolve for Names {
     }
 }
 
-/// Settings under which servers on this machine can be fetched from, by address or as `a.test` and `b.test`.
-fn open() -> Settings {
+/// Settings under which this machine has the names `a.test` and `b.test`, too.
+fn settings() -> Settings {
     let here: &[&[&str]] = &[&["127.0.0.1"]];
-    Settings {
-        allow: vec!["127.0.0.1".parse().expect("an address")],
-        resolver: Arc::new(Names::of(&[("a.test", here), ("b.test", here)])),
-        limits: Limits { connect: PATIENCE, total: PATIENCE, ..Limits::default() },
-        ..Settings::default()
+    Settings { resolver: Arc::new(Names::of(&[("a.test", here), ("b.test", here)])), ..Settings::default() }
+}
+
+/// Rules by which servers on this machine can be asked.
+fn open() -> Rules {
+    let guard = Guard { allow: Allow::loopback(), ..Guard::default() };
+    Rules { guard, connect: PATIENCE, total: PATIENCE, ..Rules::default() }
+}
+
+/// Who asks: a fetcher, and the rules of what it is asked for.
+#[derive(Clone)]
+struct Asker {
+    fetcher: Fetcher,
+    rules: Arc<Rules>,
+}
+
+impl Asker {
+    fn new(settings: Settings, rules: Rules) -> Self {
+        Self { fetcher: Fetcher::new(settings), rules: rules.into() }
+    }
+
+    /// One to whom servers on this machine are open.
+    fn open() -> Self {
+        Self::new(settings(), open())
+    }
+
+    /// The same by other rules.
+    fn ruled(change: impl FnOnce(&mut Rules)) -> Self {
+        let mut rules = open();
+        change(&mut rules);
+        Self::new(settings(), rules)
+    }
+
+    /// The same with other limits.
+    fn limited(change: impl FnOnce(&mut Limits)) -> Self {
+        let mut settings = settings();
+        change(&mut settings.limits);
+        Self::new(settings, open())
+    }
+
+    /// A GET.
+    fn request(&self, url: &str) -> Request {
+        Request::get(target(url), &self.rules)
+    }
+
+    async fn fetch(&self, request: Request) -> Result<Answer, FetchError> {
+        soon("an answer", self.fetcher.fetch(request)).await
+    }
+
+    async fn get(&self, url: &str) -> Result<Answer, FetchError> {
+        self.fetch(self.request(url)).await
     }
 }
 
-fn limited(change: impl FnOnce(&mut Limits)) -> Fetcher {
-    let mut settings = open();
-    change(&mut settings.limits);
-    Fetcher::new(settings)
-}
-
+/// A GET by the rules of all that are open.
 fn request(url: &str) -> Request {
-    Request::new(url.parse().expect(url))
+    static OPEN: LazyLock<Arc<Rules>> = LazyLock::new(|| open().into());
+    Request::get(target(url), &OPEN)
 }
 
-async fn get(fetcher: &Fetcher, url: &str) -> Result<Answer, FetchError> {
-    soon(url, fetcher.get(request(url))).await
+fn target(url: &str) -> FetchTarget {
+    url.parse().expect(url)
 }
 
-/// The body of a 200.
+/// The body of a good answer.
 #[track_caller]
 fn body(answer: Result<Answer, FetchError>) -> Bytes {
     match answer.expect("an answer") {
@@ -95,7 +141,7 @@ fn failure(url: &str, answer: Result<Answer, FetchError>) -> (Outcome, String) {
     assert!(Outcome::ALL.contains(&Outcome::of(&answer)));
     let error = answer.expect_err(url);
     let text = error.to_string();
-    let shown = request(url).target.to_string();
+    let shown = target(url).to_string();
     let rest = text.strip_prefix(&format!("{shown}: ")).unwrap_or_else(|| panic!("{text}: not of {shown}"));
     (error.outcome(), rest.to_owned())
 }
@@ -104,5 +150,5 @@ fn failure(url: &str, answer: Result<Answer, FetchError>) -> (Outcome, String) {
 async fn failure_of(bytes: &[u8]) -> (Outcome, String) {
     let server = Server::answering(bytes).await;
     let url = server.url("/");
-    failure(&url, get(&Fetcher::new(open()), &url).await)
+    failure(&url, Asker::open().get(&url).await)
 }

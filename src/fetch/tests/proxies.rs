@@ -6,16 +6,16 @@ use super::super::Proxies;
 use super::server::{Server, ok};
 use super::*;
 
-fn behind(proxy: &Server, no: &str) -> Fetcher {
+fn behind(proxy: &Server, no: &str) -> Asker {
     let proxies = Proxies::all(&format!("http://user:pass@{}", proxy.address), no);
-    Fetcher::new(Settings { proxies: Some(proxies), allow: Vec::new(), ..open() })
+    Asker::new(Settings { proxies: Some(proxies), ..settings() }, Rules { guard: Guard::default(), ..open() })
 }
 
 #[tokio::test]
 async fn a_request_goes_through_the_proxy_which_resolves_its_name() {
     let proxy = Server::start(|_, _| ok("from afar")).await;
-    let fetcher = behind(&proxy, "");
-    assert_eq!(body(get(&fetcher, "http://only.the.proxy.knows/path?query").await), "from afar");
+    let asker = behind(&proxy, "");
+    assert_eq!(body(asker.get("http://only.the.proxy.knows/path?query").await), "from afar");
     let head = proxy.head().await;
     assert!(head.starts_with("GET http://only.the.proxy.knows/path?query HTTP/1.1\r\n"), "{head}");
     assert!(head.contains("proxy-authorization: Basic dXNlcjpwYXNz\r\n"), "{head}");
@@ -26,7 +26,7 @@ async fn a_request_goes_through_the_proxy_which_resolves_its_name() {
 async fn a_request_with_tls_goes_through_a_tunnel() {
     let proxy = Server::answering(b"HTTP/1.1 502 Bad Gateway\r\n\r\n").await;
     let url = "https://only.the.proxy.knows/";
-    let (outcome, text) = failure(url, get(&behind(&proxy, ""), url).await);
+    let (outcome, text) = failure(url, behind(&proxy, "").get(url).await);
     assert_eq!(outcome, Outcome::Connect, "{text}");
     assert!(text.starts_with("cannot connect: the proxy: "), "{text}");
     let head = proxy.head().await;
@@ -38,7 +38,7 @@ async fn a_request_with_tls_goes_through_a_tunnel() {
 async fn addresses_in_a_url_are_judged_before_a_proxy_is_asked() {
     let proxy = Server::start(|_, _| ok("from afar")).await;
     for url in ["http://169.254.169.254/", "https://[::ffff:169.254.169.254]/"] {
-        assert_eq!(failure(url, get(&behind(&proxy, ""), url).await).0, Outcome::RefusedAddress);
+        assert_eq!(failure(url, behind(&proxy, "").get(url).await).0, Outcome::RefusedAddress);
     }
     assert_eq!(proxy.accepted(), 0);
 }
@@ -47,7 +47,7 @@ async fn addresses_in_a_url_are_judged_before_a_proxy_is_asked() {
 async fn hosts_that_need_no_proxy_are_judged_as_without_one() {
     let proxy = Server::start(|_, _| ok("from afar")).await;
     let url = "http://a.test/";
-    assert_eq!(failure(url, get(&behind(&proxy, "a.test"), url).await).0, Outcome::RefusedAddress);
+    assert_eq!(failure(url, behind(&proxy, "a.test").get(url).await).0, Outcome::RefusedAddress);
     assert_eq!(proxy.accepted(), 0);
 }
 
@@ -59,7 +59,7 @@ const ASKED: &str = "OUTRIGGER_TEST_FETCH_ASKED";
 async fn the_proxy_of_the_environment_is_used_only_when_asked() {
     if let Ok(url) = std::env::var(URL) {
         let proxies = std::env::var(ASKED).is_ok().then(Proxies::from_env);
-        get(&Fetcher::new(Settings { proxies, ..open() }), &url).await.expect("an answer");
+        Asker::new(Settings { proxies, ..settings() }, open()).get(&url).await.expect("an answer");
         return;
     }
     let (server, proxy) = (Server::start(|_, _| ok("here")).await, Server::start(|_, _| ok("from afar")).await);

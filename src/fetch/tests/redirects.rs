@@ -10,7 +10,7 @@ async fn every_kind_of_redirect_is_followed_to_the_body() {
             if head.starts_with("GET /end?x ") { ok("end") } else { with_head(status, "location: ../end?x\n", "moved") }
         })
         .await;
-        assert_eq!(body(get(&Fetcher::new(open()), &server.url("/a/b")).await), "end", "{status}");
+        assert_eq!(body(Asker::open().get(&server.url("/a/b")).await), "end", "{status}");
     }
 }
 
@@ -18,9 +18,9 @@ async fn every_kind_of_redirect_is_followed_to_the_body() {
 async fn a_loop_ends() {
     let server = Server::start(|_, _| redirect("/loop?s3cret")).await;
     let url = server.url("/");
-    let fetcher = limited(|limits| limits.redirects = 3);
+    let asker = Asker::ruled(|rules| rules.redirects = 3);
     let expected = (Outcome::Redirect, "redirected more than 3 times".to_owned());
-    assert_eq!(failure(&url, get(&fetcher, &url).await), expected);
+    assert_eq!(failure(&url, asker.get(&url).await), expected);
     let heads = [server.head().await, server.head().await, server.head().await, server.head().await];
     assert!(heads[0].starts_with("GET / ") && heads[1..].iter().all(|head| head.starts_with("GET /loop?s3cret ")));
     assert_eq!(server.accepted(), 1);
@@ -38,7 +38,7 @@ async fn redirects_that_lead_to_no_url_of_ours_are_refused() {
     ] {
         let server = Server::start(move |_, _| with_head("302 Found", head, "")).await;
         let url = server.url("/");
-        let found = failure(&url, get(&Fetcher::new(open()), &url).await);
+        let found = failure(&url, Asker::open().get(&url).await);
         assert_eq!(found, (Outcome::Redirect, expected.to_owned()));
     }
 }
@@ -55,8 +55,8 @@ async fn validators_are_those_of_the_end_of_the_chain() {
         }
     })
     .await;
-    let fetcher = Fetcher::new(open());
-    let Ok(Answer::Body { validators, .. }) = get(&fetcher, &server.url("/")).await else { panic!("no body") };
-    let again = Request { validators, ..request(&server.url("/")) };
-    assert!(matches!(soon("an answer", fetcher.get(again)).await, Ok(Answer::NotModified)));
+    let asker = Asker::open();
+    let Ok(Answer::Body { validators, .. }) = asker.get(&server.url("/")).await else { panic!("no body") };
+    let again = asker.request(&server.url("/")).validators(validators);
+    assert!(matches!(asker.fetch(again).await, Ok(Answer::NotModified)));
 }

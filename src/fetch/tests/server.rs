@@ -33,13 +33,13 @@ pub type Reply = (Vec<u8>, Then);
 pub struct Server {
     pub address: SocketAddr,
     scheme: &'static str,
-    state: Arc<State>,
+    state: Arc<ServerState>,
     heads: Mutex<mpsc::UnboundedReceiver<String>>,
     accepting: AbortHandle,
 }
 
 #[derive(Default)]
-struct State {
+struct ServerState {
     accepted: AtomicUsize,
     closed: tokio::sync::Notify,
 }
@@ -65,7 +65,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let state = Arc::new(State::default());
+        let state = Arc::new(ServerState::default());
         let (sender, heads) = mpsc::unbounded_channel();
         let (shared, answer) = (state.clone(), Arc::new(answer));
         let accept = async move {
@@ -103,7 +103,7 @@ impl Server {
         self.state.accepted.load(Ordering::SeqCst)
     }
 
-    /// The head of the next request, in lower case but for values.
+    /// The next request, its head in lower case but for values.
     pub async fn head(&self) -> String {
         soon("a request", self.heads.lock().await.recv()).await.expect("the server is there")
     }
@@ -134,7 +134,13 @@ async fn serve(
                 Err(_) => return,
             }
         }
-        let head = String::from_utf8(head).expect("text");
+        let mut head = String::from_utf8(head).expect("text");
+        let length = head.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next()?.parse().ok());
+        let mut body = vec![0; length.unwrap_or(0)];
+        if stream.read_exact(&mut body).await.is_err() {
+            return;
+        }
+        head.push_str(str::from_utf8(&body).expect("text"));
         let (bytes, then) = answer(&head, number);
         // The test may have ended.
         let _ = heads.send(head);

@@ -6,7 +6,7 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
-use super::super::{Credentials, Identity, Problem, Trust};
+use super::super::{Credentials, FetchProblem, Identity, Trust};
 use super::server::{Server, ok, redirect};
 use super::*;
 
@@ -61,7 +61,7 @@ fn showing((certificate, key): &(rcgen::Certificate, KeyPair), clients: Option<&
 }
 
 async fn get_trusting(url: &str, trust: Trust) -> Result<Answer, FetchError> {
-    soon(url, Fetcher::new(open()).get(Request { trust, ..request(url) })).await
+    Asker::open().fetch(request(url).trust(trust)).await
 }
 
 #[tokio::test]
@@ -157,13 +157,13 @@ async fn a_client_certificate_is_shown_to_whom_it_is_for() {
     let server =
         Server::tls(showing(&authority.sign(&["127.0.0.1"], |_| {}), Some(&authority)), |_, _| ok("known")).await;
     let url = server.url("/");
-    let fetcher = Fetcher::new(open());
-    let with = |credentials| Request { trust: authority.trusted(), credentials, ..request(&url) };
-    let known = soon("an answer", fetcher.get(with(Some(identity(&authority, &[&server]))))).await;
+    let asker = Asker::open();
+    let with = |credentials| asker.request(&url).trust(authority.trusted()).credentials(credentials);
+    let known = asker.fetch(with(Some(identity(&authority, &[&server])))).await;
     assert_eq!(body(known), "known");
     // The connection of the one is not that of others.
     for credentials in [None, Some(identity(&Authority::new(), &[&server]))] {
-        let answer = soon("a failure", fetcher.get(with(credentials))).await;
+        let answer = asker.fetch(with(credentials)).await;
         let (outcome, text) = failure(&url, answer);
         assert_eq!(outcome, Outcome::Tls, "{text}");
         assert!(text.starts_with("the server refused the handshake ("), "{text}");
@@ -178,8 +178,8 @@ async fn a_redirect_to_another_origin_is_not_shown_the_client_certificate() {
     let location = other.url("/");
     let server = Server::tls(showing(&pair, Some(&authority)), move |_, _| redirect(&location)).await;
     let credentials = Some(identity(&authority, &[&server, &other]));
-    let request = Request { trust: authority.trusted(), credentials, ..request(&server.url("/")) };
-    let answer = soon("a failure", Fetcher::new(open()).get(request)).await;
+    let request = request(&server.url("/")).trust(authority.trusted()).credentials(credentials);
+    let answer = Asker::open().fetch(request).await;
     assert_eq!(failure(&server.url("/"), answer).0, Outcome::Tls);
 }
 
@@ -192,9 +192,9 @@ async fn a_key_that_is_not_of_its_certificate_is_told() {
     if let Some(identity) = &mut credentials.identity {
         identity.key_pem = key.serialize_pem().into();
     }
-    let request = Request { trust: authority.trusted(), credentials: Some(credentials), ..request(&server.url("/")) };
-    let error = soon("a failure", Fetcher::new(open()).get(request)).await.expect_err("a mismatch");
-    assert!(matches!(error.problem(), Problem::Identity(_)), "{error}");
+    let request = request(&server.url("/")).trust(authority.trusted()).credentials(Some(credentials));
+    let error = Asker::open().fetch(request).await.expect_err("a mismatch");
+    assert!(matches!(error.problem(), FetchProblem::Identity(_)), "{error}");
 }
 
 #[tokio::test]
@@ -217,11 +217,11 @@ async fn connections_are_kept_for_the_last_cas_only() {
     for authority in &authorities {
         servers.push(Server::tls(showing(&authority.sign(&["127.0.0.1"], |_| {}), None), |_, _| ok("kept")).await);
     }
-    let fetcher = limited(|limits| limits.trusts = 2);
+    let asker = Asker::limited(|limits| limits.clients = 2);
     // The first is used again before the third comes, so the second goes.
     for index in [0, 1, 0, 2, 0] {
-        let request = Request { trust: authorities[index].trusted(), ..request(&servers[index].url("/")) };
-        assert_eq!(body(soon("an answer", fetcher.get(request)).await), "kept");
+        let request = request(&servers[index].url("/")).trust(authorities[index].trusted());
+        assert_eq!(body(asker.fetch(request).await), "kept");
     }
     servers[1].closed().await;
     assert_eq!(servers.iter().map(Server::accepted).collect::<Vec<_>>(), [1, 1, 1]);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::cluster::tests::server::{Server, served};
 use crate::cluster::{Feeds, Outcome, Slice, Watch, events};
-use crate::fetch;
+use crate::fetch::{self, Allow, Guard, Rules};
 use crate::sidecar_generator::leader::{News, news};
 use crate::sidecar_generator::tests::{generator, sidecar};
 use crate::telemetry::Metrics;
@@ -79,15 +79,17 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        Self::with(fetch::Settings { allow: vec!["127.0.0.1".parse().unwrap()], ..fetch::Settings::default() }).await
+        Self::with(fetch::Settings::default(), Allow::loopback()).await
     }
 
-    async fn with(settings: fetch::Settings) -> Self {
+    async fn with(settings: fetch::Settings, allow: Vec<Allow>) -> Self {
         let (server, client) = served(Server::default());
         let (events, _unsent) = events::events(client.clone(), "test".to_owned());
         let metrics = Metrics::new().register(GeneratorMetrics::register);
         let fetcher = Fetcher::new(settings);
-        let controller = Controller::new(client.clone(), fetcher, events, metrics, Arc::new(()), Settings::default());
+        let rules = Rules { guard: Guard { allow, ..Guard::default() }, ..Rules::default() }.into();
+        let (observer, settings) = (Arc::new(()), Settings::default());
+        let controller = Controller::new(client.clone(), fetcher, rules, events, metrics, observer, settings);
         let mut feeds = Feeds::new(client.clone());
         let mut unused = || -> Watch { feeds.subscribe(Slice::all::<ConfigMap>("things"), |_: Event<Value>| {}) };
         let leader = Leader {
@@ -229,8 +231,7 @@ async fn a_slow_url_delays_no_other() {
 #[tokio::test]
 async fn a_url_that_failed_before_takes_no_place_of_others() {
     let limits = fetch::Limits { requests: 1, failing_requests: 1, ..fetch::Limits::default() };
-    let allow = vec!["127.0.0.1".parse().unwrap()];
-    let world = World::with(fetch::Settings { allow, limits, ..fetch::Settings::default() }).await;
+    let world = World::with(fetch::Settings { limits, ..fetch::Settings::default() }, Allow::loopback()).await;
     world.apply("slow", 1);
     world.drain().await;
     world.reconcile("slow").await;
@@ -401,7 +402,7 @@ async fn a_changed_spec_asks_without_conditions_and_a_refresh_with_them() {
 
 #[tokio::test]
 async fn an_address_that_is_refused_is_told_with_what_opens_it() {
-    let world = World::with(fetch::Settings::default()).await;
+    let world = World::with(fetch::Settings::default(), Vec::new()).await;
     world.apply("g", 1);
     world.drain().await;
     world.reconcile("g").await;

@@ -10,6 +10,7 @@ use crate::sidecar_generator::neighbours::Neighbours;
 use crate::sidecar_generator::plan::{Around, Fetch, Plan, plan};
 use crate::sidecar_generator::sidecar::{ObservedSidecar, Ownership};
 use crate::sidecar_generator::write::Write;
+use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -119,7 +120,7 @@ impl World {
     /// The URL answers.
     pub fn answers(&mut self, body: &Value) {
         let bytes = body.to_string().into_bytes().into();
-        self.ended(Ok(Answer::Body { bytes, validators: Validators::default() }));
+        self.ended(Ok(Answer::Body { status: StatusCode::OK, bytes, validators: Validators::default() }));
     }
 
     /// The URL answers that nothing has changed.

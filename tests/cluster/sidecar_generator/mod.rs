@@ -2,7 +2,7 @@
 
 mod answers;
 mod failures;
-mod objects;
+pub mod objects;
 mod overlap;
 mod ownership;
 mod page;

@@ -1,0 +1,63 @@
+//! Failpoints: in builds for tests a process can be made to end just before or just after any of its writes.
+//!
+//! `FAILPOINTS=rollout.status.after=return` ends it after the first write of a SidecarSet's status, as if it had been killed;
+//! `FAILPOINTS=rollout.status.after=2*off->return` after the third. The crate `fail` has more actions, such as `pause` and `sleep`.
+//! There are none without the feature `failpoints`, nor without `debug_assertions`: a release has none.
+
+/// All writes, each of which has a failpoint before it and one after it. A test holds this against the sources.
+pub const WRITES: [&str; 21] = [
+    "authority.change",
+    "authority.create",
+    "generator.sidecar.change",
+    "generator.sidecar.create",
+    "generator.status",
+    "lease.create",
+    "lease.release",
+    "lease.renew",
+    "lease.take",
+    "migration.crd",
+    "migration.set",
+    "registration.conversion",
+    "registration.inject-ca-from",
+    "registration.mutating",
+    "registration.remove",
+    "registration.validating",
+    "rollout.revision.create",
+    "rollout.revision.delete",
+    "rollout.revision.renumber",
+    "rollout.status",
+    "widening.configuration",
+];
+
+/// What a process ends with at a failpoint.
+pub const KILLED: i32 = 77;
+
+/// A write, whose name is one of [`WRITES`], between its two failpoints.
+#[cfg(all(feature = "failpoints", debug_assertions))]
+pub fn around<F: Future>(name: &'static str, write: F) -> impl Future<Output = F::Output> {
+    let write = Box::pin(write); // so that the futures of those who write do not grow
+    async move {
+        reached(name, "before");
+        let written = write.await;
+        reached(name, "after");
+        written
+    }
+}
+
+/// The write itself.
+#[cfg(not(all(feature = "failpoints", debug_assertions)))]
+pub fn around<F: Future>(_name: &'static str, write: F) -> F {
+    write
+}
+
+#[cfg(all(feature = "failpoints", debug_assertions))]
+fn reached(write: &str, moment: &str) {
+    static ARMED: std::sync::Once = std::sync::Once::new();
+    // For as long as the process lives.
+    ARMED.call_once(|| std::mem::forget(fail::FailScenario::setup()));
+    debug_assert!(WRITES.contains(&write), "{write} is none of the writes");
+    fail::fail_point!(&format!("{write}.{moment}"), |_| {
+        tracing::warn!("the failpoint {write}.{moment} ends this process");
+        std::process::exit(KILLED)
+    });
+}
