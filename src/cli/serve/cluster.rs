@@ -154,7 +154,7 @@ pub(super) async fn job(
     tasks.spawn_until_shutdown("recovery of watches", cluster::recover_together(watches.clone()));
     tasks.spawn_until_shutdown("metrics of watches", ages(watches, metrics.clone()));
     tasks.spawn("leadership", {
-        let leadership = Leadership::new(common.client.clone(), flags.namespace(), identity);
+        let leadership = Leadership::new(common.client.clone(), flags.namespace(), lease::LEASE, identity);
         let (shutdown, elected, metrics) = (shutdown.clone(), flags.leader_elect, metrics.clone());
         let lead = move |term: Term| {
             let (leading, work) = (Leading::new(&metrics), join_all(leads.iter().map(|lead| lead(term.clone()))));
