@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::api::PostParams;
@@ -12,7 +13,6 @@ use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use super::break_glass::BreakGlass;
 use super::desired::{Owner, Registration, keep_bundles, registered_scope};
@@ -24,7 +24,9 @@ use super::target::Target;
 use crate::admission::Cache;
 use crate::api::keys;
 use crate::cluster::apply::{covers, delete, ensure};
-use crate::cluster::{self, Event, Outcome, OwnWrite, Term, Watch, WorkQueue, WriteError, Written, queue};
+use crate::cluster::{
+    self, Event, Outcome, OwnWrite, Reconciler, Term, Versioned, Watch, WorkQueue, WriteError, Written, controller,
+};
 use crate::telemetry::Metrics;
 
 /// Keeps the registration as it should be while this replica leads.
@@ -76,7 +78,15 @@ enum RegistrationError {
 /// What was last seen of the objects, `None` of one that is not there. Those that were not listed yet have no entry.
 type Seen = Arc<Mutex<HashMap<Target, Option<DynamicObject>>>>;
 
+/// Registers while a term lasts.
+struct Registering {
+    registrar: Registrar,
+    seen: Seen,
+    memory: tokio::sync::Mutex<Memory>,
+}
+
 /// What is remembered of a term.
+#[derive(Default)]
 struct Memory {
     narrowing: Narrowing,
     objects: HashMap<Target, ObjectMemory>,
@@ -84,8 +94,8 @@ struct Memory {
 }
 
 /// What is remembered of an object.
+#[derive(Default)]
 struct ObjectMemory {
-    watch: Watch,
     /// Our last write of it.
     written: Option<OwnWrite>,
     /// How it was left, once it was right.
@@ -113,31 +123,8 @@ impl Registrar {
     /// All replicas would write the same, but not while one version of outrigger replaces another.
     pub async fn run(self, term: Term) {
         self.published.send_replace(Published::default());
-        let (seen, work, ended) = (Seen::default(), WorkQueue::new(), CancellationToken::new());
-        let (watches, tasks): (Vec<_>, Vec<_>) =
-            Target::ALL.iter().map(|target| self.watch(*target, &seen, &work)).unzip();
-        let handle = {
-            let (registrar, term) = (Arc::new(self.clone()), term.clone());
-            let seen = seen.clone();
-            let memory = Arc::new(tokio::sync::Mutex::new(Memory::new(watches)));
-            move |target: Target| {
-                let (registrar, term, seen) = (registrar.clone(), term.clone(), seen.clone());
-                let memory = memory.clone();
-                async move {
-                    let listed = seen.lock().unwrap_or_else(PoisonError::into_inner).get(&target).cloned();
-                    let Some(present) = listed.filter(|_| term.is_current()) else {
-                        return Outcome::Done; // its first list queues it again
-                    };
-                    match registrar.register(target, present, &mut *memory.lock().await).await {
-                        Ok(outcome) => outcome,
-                        Err(error) => {
-                            tracing::warn!("{target} is not registered as it should be: {error}");
-                            Outcome::Retry
-                        }
-                    }
-                }
-            }
-        };
+        let (seen, work) = (Seen::default(), WorkQueue::new());
+        let watches = join_all(Target::ALL.map(|target| self.watch(target, &seen, &work).1));
         let mut registration = self.registration.clone();
         let changes = async {
             while registration.changed().await.is_ok() {
@@ -170,14 +157,16 @@ impl Registrar {
                 work.add(Target::Validating);
             }
         };
-        tokio::select! {
-            () = term.ended() => {}
-            () = changes => {}
-            () = sets => {}
-            () = switch => {}
-            _ = futures::future::join_all(tasks) => {}
-            () = queue::run(&work, 1, &ended, handle) => {}
-        }
+        let beside = async {
+            tokio::select! {
+                () = changes => {}
+                () = sets => {}
+                () = switch => {}
+                _ = watches => {}
+            }
+        };
+        let registering = Registering { registrar: self.clone(), seen, memory: tokio::sync::Mutex::default() };
+        controller::run(&work, 1, &term, beside, Arc::new(registering)).await;
     }
 
     fn watch(
@@ -232,7 +221,7 @@ impl Registrar {
             return Ok(Outcome::Done); // it is queued again once that is known
         };
 
-        let Some(object) = memory.objects.get_mut(&target) else { return Ok(Outcome::Done) };
+        let object = memory.objects.entry(target).or_default();
         let edited =
             json.as_ref().filter(|json| object.left.as_ref().is_some_and(|left| !is_as_left(target, json, left)));
         if let Some(json) = edited {
@@ -263,7 +252,8 @@ impl Registrar {
         // With the resourceVersion that was seen: somebody else's change since then is not lost, and the watch tells of it.
         match ensure(&api, &wanted, present.as_ref()).await? {
             Written::Done(written) => {
-                object.written = written.resource_version().map(|version| OwnWrite::new(version, &object.watch));
+                let over = present.as_ref().map(|present| present.version().resource_version);
+                object.written = Some(OwnWrite::new(written.version(), over));
                 // Whoever asks what it trusts need not wait until the watch tells.
                 let bundles = Some(Bundles::of(&written));
                 self.published.send_modify(|published| published.saw(target.name(), bundles, Timestamp::now()));
@@ -331,9 +321,8 @@ impl Registrar {
         present: Option<DynamicObject>,
         memory: &mut Memory,
     ) -> Result<Outcome, RegistrationError> {
-        if let Some(object) = memory.objects.get_mut(&target) {
-            (object.left, object.repairs) = (None, Repairs::default());
-        }
+        let object = memory.objects.entry(target).or_default();
+        (object.left, object.repairs) = (None, Repairs::default());
         let Some(present) = present else { return Ok(Outcome::Done) };
         if delete(&target.api(&self.client), &present).await? == Written::Done(()) {
             tracing::warn!("{target} is deleted, as outrigger is disabled");
@@ -354,19 +343,28 @@ impl Registrar {
     }
 }
 
-impl Memory {
-    /// `watches`: those of all targets, in their order.
-    fn new(watches: Vec<Watch>) -> Self {
-        let object = |watch| ObjectMemory { watch, written: None, left: None, repairs: Repairs::default() };
-        let objects = Target::ALL.into_iter().zip(watches.into_iter().map(object)).collect();
-        Self { narrowing: Narrowing::default(), objects, too_broad: None }
+impl Reconciler<Target> for Registering {
+    async fn reconcile(&self, target: &Target, term: &Term) -> Outcome {
+        let target = *target;
+        let listed = self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(&target).cloned();
+        let Some(present) = listed.filter(|_| term.is_current()) else {
+            return Outcome::Done; // its first list queues it again
+        };
+        match self.registrar.register(target, present, &mut *self.memory.lock().await).await {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                tracing::warn!("{target} is not registered as it should be: {error}");
+                Outcome::Retry
+            }
+        }
     }
+}
 
+impl Memory {
     /// Whether an object that is seen is from before our last write of it.
     fn is_ahead_of(&self, target: Target, present: Option<&DynamicObject>) -> bool {
         let written = self.objects.get(&target).and_then(|object| object.written.as_ref());
-        let shown = present.and_then(ResourceExt::resource_version);
-        written.zip(shown).is_some_and(|(written, shown)| written.is_newer_than(&shown))
+        written.zip(present).is_some_and(|(written, shown)| written.is_newer_than(shown.version()))
     }
 
     /// What is needed; says once why that is all Pods.

@@ -15,7 +15,6 @@ use tokio::time::sleep;
 
 use super::script::Script;
 use super::soon;
-use crate::cluster::OwnWrite;
 use crate::cluster::watch::{Event, Watch, recover_together, watch_as};
 
 /// The slim type of a `ConfigMap`: its name and one number of its data.
@@ -303,19 +302,6 @@ async fn who_waits_for_a_change_ends_the_pause() {
     watched.watch.retry();
     script.watch("10").await;
     assert!(before.elapsed() < Duration::from_millis(100), "{:?}", before.elapsed());
-}
-
-#[tokio::test(start_paused = true)]
-async fn versions_that_cannot_be_compared_count_after_a_list_that_was_begun_later() {
-    let (mut watched, mut script, _stream) = started().await;
-    let number = OwnWrite::new("11".to_owned(), &watched.watch);
-    assert!(number.is_newer_than("10") && !number.is_newer_than("11") && !number.is_newer_than("100"));
-    let written = OwnWrite::new("b".to_owned(), &watched.watch);
-    assert!(written.is_newer_than("a") && !written.is_newer_than("b"));
-    script.list().await.objects("12", &[]);
-    assert_eq!(watched.next().await, Event::Reset(Vec::new()));
-    settle().await;
-    assert!(!written.is_newer_than("c"), "the list was begun after the write");
 }
 
 #[tokio::test(start_paused = true)]

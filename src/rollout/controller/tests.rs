@@ -5,6 +5,7 @@ use crate::cluster::events;
 use crate::cluster::tests::server::{Server, served};
 use crate::rollout::tests::{PodBuilder, set};
 use serde_json::{Value, json};
+use std::sync::{Mutex, MutexGuard};
 
 /// Where the revisions are.
 const REVISIONS: &str = "/apis/apps/v1/namespaces/kruise-system/controllerrevisions";
@@ -64,7 +65,7 @@ impl World {
     }
 
     async fn reconcile(&self) -> Outcome {
-        self.controller.shared.reconcile("s", &self.term).await
+        self.controller.shared.reconcile(&"s".to_owned(), &self.term).await
     }
 
     /// What was written since this was last asked: `POST` and so on, with the last part of the path.
@@ -228,9 +229,9 @@ async fn a_set_that_is_gone_is_left_alone() {
     let world = World::new(&spec("x:1"));
     world.reconcile().await;
     world.writes();
-    assert_eq!(world.controller.shared.lock().written.len(), 1);
+    assert_eq!(world.controller.shared.queue.lock().written.len(), 1);
     world.controller.sets_event(Event::Reset(Vec::new()));
-    assert!(world.controller.shared.lock().written.is_empty());
+    assert!(world.controller.shared.queue.lock().written.is_empty());
     tokio::time::advance(STATUS_PAUSE).await;
     assert_eq!((world.reconcile().await, world.writes().len()), (Outcome::Done, 0));
 }
@@ -257,7 +258,7 @@ async fn while_the_namespace_of_revisions_is_gone_the_log_is_not_flooded() {
     let world = World::new(&spec("i:1"));
     world.server().refuses = Some(REVISIONS);
     for _ in 0..500 {
-        world.controller.shared.lock().written.clear();
+        world.controller.shared.queue.lock().written.clear();
         assert_eq!(world.reconcile().await, Outcome::Retry);
     }
     let told = lines.0.load(std::sync::atomic::Ordering::Relaxed);
