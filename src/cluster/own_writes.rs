@@ -111,9 +111,9 @@ impl<T: Versioned + Clone> Overlay<T> {
         }
     }
 
-    /// What the index is to be told where a watch tells this; `None` where that is from before an answer.
-    pub fn pass(&mut self, event: Event<T>) -> Option<Event<T>> {
-        match event {
+    /// What the index is to be told where a watch tells this: nothing where that is from before an answer.
+    pub fn pass(&mut self, event: Event<T>) -> impl Iterator<Item = Event<T>> + use<T> {
+        let event = match event {
             Event::Applied(object) => self.shows(&object).then_some(Event::Applied(object)),
             Event::Deleted(object) => self.shows_end_of(&object).then_some(Event::Deleted(object)),
             Event::Reset(objects) => {
@@ -122,13 +122,26 @@ impl<T: Versioned + Clone> Overlay<T> {
                 listed.extend(self.end_list());
                 Some(Event::Reset(listed))
             }
-        }
+        };
+        event.into_iter()
     }
 
     /// Whether the API server answered with a later state of this object than the watch has shown.
     #[must_use]
     pub fn is_ahead_of(&self, shown: &T) -> bool {
         self.ahead.get(&name_of(shown)).is_some_and(|ahead| ahead.write.is_newer_than(shown.version()))
+    }
+
+    /// Of how many objects the API server answered with a state that the watch has yet to show.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ahead.len()
+    }
+
+    /// Whether the watch has shown all that the API server answered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ahead.is_empty()
     }
 
     /// Whether an object that is new or changed is to be believed.

@@ -97,7 +97,8 @@ impl State {
 
     /// `ControllerRevisions` changed.
     pub fn revisions_event(&mut self, event: Event<KeptRevision>) -> BTreeSet<String> {
-        self.own_revisions.pass(event).map(|event| self.take_revisions(event)).unwrap_or_default()
+        let events = self.own_revisions.pass(event);
+        events.flat_map(|event| self.take_revisions(event)).collect()
     }
 
     /// The API server answered a write over this version, or a question, with this revision: the watch tells of it later, or did so.

@@ -80,7 +80,11 @@ impl State {
 
     /// SidecarGenerators changed. Those that are told again as they are known are left alone: so are our own writes.
     pub fn generators_event(&mut self, event: Event<Arc<ObservedGenerator>>) -> Vec<Key> {
-        let Some(event) = self.own_generators.pass(event) else { return Vec::new() };
+        let events = self.own_generators.pass(event);
+        events.flat_map(|event| self.take_generators(event)).collect()
+    }
+
+    fn take_generators(&mut self, event: Event<Arc<ObservedGenerator>>) -> Vec<Key> {
         match event {
             Event::Applied(generator) => self.apply_generator(generator).into_iter().collect(),
             Event::Deleted(generator) => {
@@ -100,7 +104,11 @@ impl State {
 
     /// Sidecars changed.
     pub fn sidecars_event(&mut self, event: Event<Arc<ObservedSidecar>>) -> Vec<Key> {
-        let Some(event) = self.own_sidecars.pass(event) else { return Vec::new() };
+        let events = self.own_sidecars.pass(event);
+        events.flat_map(|event| self.take_sidecars(event)).collect()
+    }
+
+    fn take_sidecars(&mut self, event: Event<Arc<ObservedSidecar>>) -> Vec<Key> {
         match event {
             Event::Applied(sidecar) => {
                 let key = sidecar.key.clone();
