@@ -133,15 +133,9 @@ impl<T: Versioned + Clone> Overlay<T> {
     }
 
     /// Of how many objects the API server answered with a state that the watch has yet to show.
-    #[must_use]
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
         self.ahead.len()
-    }
-
-    /// Whether the watch has shown all that the API server answered.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.ahead.is_empty()
     }
 
     /// Whether an object that is new or changed is to be believed.

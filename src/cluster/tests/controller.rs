@@ -72,7 +72,7 @@ async fn a_term_begins_with_all_objects_and_goes_on_with_what_changes() {
             known.push("c");
             ["c"]
         });
-        pending().await
+        pending::<()>().await;
     };
     let term = term(10);
     soon("the end", queue.run(2, &term, |known| known.clone(), changes, Arc::clone(&worker))).await;
@@ -128,7 +128,7 @@ async fn nothing_is_planned_before_lists_that_were_begun_in_the_term() {
     let stream = script.watch("10").await.stream();
     soon("a first list", watch.synced()).await;
 
-    assert!(!fresh(&[watch.clone()], &term(5)).await, "the API server does not answer, and the term ends");
+    assert!(!fresh(std::slice::from_ref(&watch), &term(5)).await, "the API server does not answer, and the term ends");
     let waiting = tokio::spawn(async move { fresh(&[watch], &term(60)).await });
     script.list().await.objects("11", &[]);
     let second = script.list().await;
