@@ -117,7 +117,7 @@ impl<T: Versioned + Clone> Overlay<T> {
             Event::Applied(object) => self.shows(&object).then_some(Event::Applied(object)),
             Event::Deleted(object) => self.shows_end_of(&object).then_some(Event::Deleted(object)),
             Event::Reset(objects) => {
-                self.reached = None; // after a restore of the API server's storage versions are lower than before
+                self.begin_list();
                 let mut listed: Vec<T> = objects.into_iter().map(|object| self.lists(object)).collect();
                 listed.extend(self.end_list());
                 Some(Event::Reset(listed))
@@ -166,6 +166,14 @@ impl<T: Versioned + Clone> Overlay<T> {
             }
             Some(_) => self.ahead.remove(&name).is_some(),
             None => true,
+        }
+    }
+
+    /// A list begins; one before may have broken off.
+    fn begin_list(&mut self) {
+        self.reached = None; // after a restore of the API server's storage versions are lower than before
+        for ahead in self.ahead.values_mut() {
+            ahead.is_listed = false;
         }
     }
 
