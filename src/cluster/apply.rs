@@ -3,7 +3,9 @@
 //! Every write carries the resourceVersion of that state, so one that comes too late is a [`Written::Conflict`]: look again and
 //! decide anew.
 
+use std::error::Error as StdError;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, PatchOperation, ReplaceOperation};
@@ -28,7 +30,7 @@ pub enum Written<T> {
 }
 
 /// A write that failed.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Error)]
 #[error("cannot {verb} {object}: {problem}")]
 pub struct WriteError {
     verb: &'static str,
@@ -36,10 +38,13 @@ pub struct WriteError {
     object: String,
     problem: String,
     code: Option<u16>,
+    /// What the problem was told from.
+    #[source]
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 /// What is about to be written.
-struct Target<'a, K> {
+struct WriteTarget<'a, K> {
     api: &'a Api<K>,
     name: String,
     verb: &'static str,
@@ -58,10 +63,10 @@ where
     K: Resource + Clone + Debug + Serialize + DeserializeOwned,
 {
     let Some(present) = present else {
-        let target = Target::new(api, desired, "create");
+        let target = WriteTarget::new(api, desired, "create");
         return target.written(api.create(&PostParams::default(), desired).await);
     };
-    let target = Target::new(api, desired, "replace");
+    let target = WriteTarget::new(api, desired, "replace");
     target.version_of(present)?;
     let desired = target.json(desired)?;
     let mut object = target.json(present)?;
@@ -69,7 +74,7 @@ where
         return Ok(Written::Unchanged);
     }
     overlay(&mut object, desired);
-    let object: K = serde_json::from_value(object).map_err(|error| target.wrong(error.to_string()))?;
+    let object: K = serde_json::from_value(object).map_err(|error| target.failed(error.to_string(), error))?;
     target.written(api.replace(&target.name, &PostParams::default(), &object).await)
 }
 
@@ -82,7 +87,7 @@ where
     K: Resource + Clone + Debug + Serialize + DeserializeOwned,
     S: Serialize,
 {
-    let target = Target::new(api, present, "write the status of");
+    let target = WriteTarget::new(api, present, "write the status of");
     let status = target.json(status)?;
     if *target.json(present)?.get("status").unwrap_or(&Value::Null) == status {
         return Ok(Written::Unchanged);
@@ -105,7 +110,7 @@ where
     K: Resource + Clone + Debug + DeserializeOwned,
 {
     let verb = if subresource == Some("status") { "write the status of" } else { "patch" };
-    let target = Target::new(api, present, verb);
+    let target = WriteTarget::new(api, present, verb);
     // A `test` would do as well, but when it fails that is a 422, which means many other things, too. This is a 409.
     let version = ReplaceOperation {
         path: PointerBuf::from_tokens(["metadata", "resourceVersion"]),
@@ -128,7 +133,7 @@ pub async fn delete<K>(api: &Api<K>, present: &K) -> Result<Written<()>, WriteEr
 where
     K: Resource + Clone + Debug + DeserializeOwned,
 {
-    let target = Target::new(api, present, "delete");
+    let target = WriteTarget::new(api, present, "delete");
     let preconditions = Preconditions { uid: present.uid(), resource_version: Some(target.version_of(present)?) };
     match api.delete(&target.name, &DeleteParams::default().preconditions(preconditions)).await {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(Written::Unchanged),
@@ -144,7 +149,7 @@ impl WriteError {
     }
 }
 
-impl<'a, K: Resource> Target<'a, K> {
+impl<'a, K: Resource> WriteTarget<'a, K> {
     fn new(api: &'a Api<K>, object: &K, verb: &'static str) -> Self {
         Self { api, name: object.name_any(), verb }
     }
@@ -157,7 +162,7 @@ impl<'a, K: Resource> Target<'a, K> {
             Err(kube::Error::Api(status)) if status.code == 404 && self.verb != "create" => Ok(Written::Conflict),
             Err(error) => {
                 let code = if let kube::Error::Api(status) = &error { Some(status.code) } else { None };
-                Err(WriteError { code, ..self.wrong(describe(&error)) })
+                Err(WriteError { code, ..self.failed(describe(&error), error) })
             }
         }
     }
@@ -169,7 +174,11 @@ impl<'a, K: Resource> Target<'a, K> {
     }
 
     fn json(&self, object: &impl Serialize) -> Result<Value, WriteError> {
-        serde_json::to_value(object).map_err(|error| self.wrong(error.to_string()))
+        serde_json::to_value(object).map_err(|error| self.failed(error.to_string(), error))
+    }
+
+    fn failed(&self, problem: String, source: impl StdError + Send + Sync + 'static) -> WriteError {
+        WriteError { source: Some(Arc::new(source)), ..self.wrong(problem) }
     }
 
     fn wrong(&self, problem: String) -> WriteError {
@@ -180,7 +189,7 @@ impl<'a, K: Resource> Target<'a, K> {
             Some(namespace) => format!("{resource}/{name} in namespace {namespace}"),
             None => format!("{resource}/{name}"),
         };
-        WriteError { verb: self.verb, object, problem, code: None }
+        WriteError { verb: self.verb, object, problem, code: None, source: None }
     }
 }
 

@@ -60,6 +60,35 @@ pub fn set(conditions: &mut Vec<Condition>, mut new: Condition) -> bool {
     changed
 }
 
+/// What a status newly says by a condition that is to be true.
+#[derive(Debug, PartialEq, Eq)]
+pub enum News<'a> {
+    /// Reason and message of trouble that is new, or another one than before.
+    Trouble(&'a str, &'a str),
+    /// The message after trouble that is over.
+    Recovery(&'a str),
+}
+
+/// What is to be told once when these conditions follow those before, by the one of this type.
+#[must_use]
+pub fn news<'a>(before: &[Condition], after: &'a [Condition], type_: &str) -> Option<News<'a>> {
+    let is = after.iter().find(|condition| condition.type_ == type_)?;
+    let was = before.iter().find(|condition| condition.type_ == type_);
+    let changed =
+        was.is_none_or(|was| (&was.status, &was.reason, &was.message) != (&is.status, &is.reason, &is.message));
+    match is.status.as_str() {
+        "False" => changed.then_some(News::Trouble(&is.reason, &is.message)),
+        "True" => was.filter(|was| was.status == "False").map(|_| News::Recovery(&is.message)),
+        _ => None,
+    }
+}
+
+/// Whether one of these conditions says this, perhaps among other things.
+#[must_use]
+pub fn say(conditions: &[Condition], sentence: &str) -> bool {
+    conditions.iter().any(|condition| condition.message.contains(sentence))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,5 +123,22 @@ mod tests {
         assert!(set(&mut conditions, condition("Ready", true, "AllReady", "", None, at(2))));
         assert_eq!(conditions[0], stalled);
         assert_eq!(conditions[1].type_, "Ready");
+    }
+    #[test]
+    fn trouble_is_told_when_it_begins_when_its_text_changes_and_when_it_ends() {
+        let ready = |is: bool, message: &str| vec![condition("Ready", is, "R", message, Some(1), at(1))];
+        let (none, good, bad, worse) = (Vec::new(), ready(true, "x"), ready(false, "x"), ready(false, "y"));
+        for (before, after, expected) in [
+            (&none, &bad, Some(News::Trouble("R", "x"))),
+            (&good, &bad, Some(News::Trouble("R", "x"))),
+            (&bad, &worse, Some(News::Trouble("R", "y"))),
+            (&bad, &bad, None),
+            (&bad, &good, Some(News::Recovery("x"))),
+            (&none, &good, None),
+            (&good, &good, None),
+            (&none, &none, None),
+        ] {
+            assert_eq!(news(before, after, "Ready"), expected);
+        }
     }
 }

@@ -10,7 +10,7 @@ use super::client::describe;
 /// The reporting controller of all our events.
 const CONTROLLER: &str = "outrigger";
 
-/// So many events may wait to be sent; further ones are dropped.
+/// At most so many events wait to be sent; further ones are dropped.
 const WAITING: usize = 256;
 
 /// The API server refuses longer notes (bytes).

@@ -18,13 +18,15 @@ use tokio_util::sync::CancellationToken;
 use super::client::describe;
 use super::failpoint;
 
-/// The Lease's name in outrigger's own namespace.
+/// The name of the Lease of all controllers, in outrigger's own namespace.
 pub const LEASE: &str = "outrigger";
 
 /// A candidate for the leadership.
 #[derive(Clone, Debug)]
 pub struct Leadership {
     api: Api<Lease>,
+    /// The Lease's name.
+    name: String,
     identity: String,
     timing: Timing,
 }
@@ -75,7 +77,7 @@ enum Attempt {
 
 /// The Lease as it was last seen, and since when it has looked like that.
 #[derive(Debug, Default)]
-struct Seen {
+struct LeaseSeen {
     version: Option<String>,
     since: Option<Instant>,
 }
@@ -115,10 +117,10 @@ impl Term {
 }
 
 impl Leadership {
-    /// A candidate for the Lease [`LEASE`] in this namespace. The identity shows who leads: see [`identity`].
+    /// A candidate for the Lease of this name, such as [`LEASE`], in this namespace. The identity shows who leads: see [`identity`].
     #[must_use]
-    pub fn new(client: Client, namespace: &str, identity: String) -> Self {
-        Self { api: Api::namespaced(client, namespace), identity, timing: Timing::default() }
+    pub fn new(client: Client, namespace: &str, name: &str, identity: String) -> Self {
+        Self { api: Api::namespaced(client, namespace), name: name.to_owned(), identity, timing: Timing::default() }
     }
 
     /// The same candidate with other times. Those that would let two lead at once are shortened.
@@ -175,14 +177,14 @@ impl Leadership {
 
     /// Tries until the Lease is ours; since when.
     async fn campaign(&self) -> Instant {
-        let mut seen = Seen::default();
+        let mut seen = LeaseSeen::default();
         let mut said = String::new();
         loop {
             let state = match self.attempt(self.take(&mut seen)).await {
                 Ok(Attempt::Held(since)) => return since,
                 Ok(Attempt::Missed(holder)) => format!("{holder} leads"),
                 Ok(Attempt::Raced) => "another candidate was faster".to_owned(),
-                Err(problem) => format!("the Lease {LEASE} cannot be used: {problem}"),
+                Err(problem) => format!("the Lease {} cannot be used: {problem}", self.name),
             };
             if state != said {
                 tracing::info!(identity = self.identity, "waiting to lead: {state}");
@@ -205,12 +207,12 @@ impl Leadership {
                     term.extend(since + self.timing.renew_deadline);
                     continue;
                 }
-                Ok(Ok(Attempt::Missed(holder))) => return format!("the Lease {LEASE} is held by {holder:?}"),
+                Ok(Ok(Attempt::Missed(holder))) => return format!("the Lease {} is held by {holder:?}", self.name),
                 Ok(Ok(Attempt::Raced)) => "somebody else changed it at the same time".to_owned(),
                 Ok(Err(problem)) => problem,
-                Err(_) => return format!("the Lease {LEASE} could not be renewed in time: {problem}"),
+                Err(_) => return format!("the Lease {} could not be renewed in time: {problem}", self.name),
             };
-            tracing::warn!(problem, "the Lease {LEASE} was not renewed; trying again");
+            tracing::warn!(problem, "the Lease {} was not renewed; trying again", self.name);
         }
     }
 
@@ -227,9 +229,9 @@ impl Leadership {
     }
 
     /// Writes us into the Lease unless somebody else holds it, whose name is then returned.
-    async fn take(&self, seen: &mut Seen) -> kube::Result<Option<String>> {
-        let Some(lease) = self.api.get_opt(LEASE).await? else {
-            let metadata = ObjectMeta { name: Some(LEASE.to_owned()), ..ObjectMeta::default() };
+    async fn take(&self, seen: &mut LeaseSeen) -> kube::Result<Option<String>> {
+        let Some(lease) = self.api.get_opt(&self.name).await? else {
+            let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
             let lease = Lease { metadata, spec: Some(self.next(LeaseSpec::default())) };
             failpoint::around("lease.create", self.api.create(&PostParams::default(), &lease)).await?;
             return Ok(None);
@@ -245,7 +247,7 @@ impl Leadership {
 
     /// Renews the Lease if it is ours; else returns whose it is.
     async fn renew(&self) -> kube::Result<Option<String>> {
-        let lease = self.api.get_opt(LEASE).await?.unwrap_or_default();
+        let lease = self.api.get_opt(&self.name).await?.unwrap_or_default();
         let spec = lease.spec.unwrap_or_default();
         match &spec.holder_identity {
             Some(holder) if *holder == self.identity => {
@@ -256,9 +258,14 @@ impl Leadership {
     }
 
     /// The resourceVersion that was read goes with it: whoever was slow since then gets a conflict.
-    async fn replace(&self, name: &'static str, metadata: ObjectMeta, spec: LeaseSpec) -> kube::Result<Option<String>> {
+    async fn replace(
+        &self,
+        write: &'static str,
+        metadata: ObjectMeta,
+        spec: LeaseSpec,
+    ) -> kube::Result<Option<String>> {
         let lease = Lease { metadata, spec: Some(spec) };
-        failpoint::around(name, self.api.replace(LEASE, &PostParams::default(), &lease)).await?;
+        failpoint::around(write, self.api.replace(&self.name, &PostParams::default(), &lease)).await?;
         Ok(None)
     }
 
@@ -289,7 +296,7 @@ impl Leadership {
     /// Gives the Lease back if it is ours, so that the next one need not wait for it to run out. Failures only cost time.
     async fn release(&self) {
         let release = async {
-            let Some(Lease { metadata, spec: Some(spec) }) = self.api.get_opt(LEASE).await? else { return Ok(()) };
+            let Some(Lease { metadata, spec: Some(spec) }) = self.api.get_opt(&self.name).await? else { return Ok(()) };
             if spec.holder_identity.as_ref() != Some(&self.identity) {
                 return Ok(());
             }
@@ -298,13 +305,13 @@ impl Leadership {
         };
         match timeout(self.timing.retry, Box::pin(release)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::info!("the Lease {LEASE} was not released: {}", describe(&error)),
-            Err(_) => tracing::info!("the Lease {LEASE} was not released: the API server did not answer"),
+            Ok(Err(error)) => tracing::info!("the Lease {} was not released: {}", self.name, describe(&error)),
+            Err(_) => tracing::info!("the Lease {} was not released: the API server did not answer", self.name),
         }
     }
 }
 
-impl Seen {
+impl LeaseSeen {
     /// For how long, by our own clock, the Lease has had this version. Another node's clock says nothing.
     fn unchanged_for(&mut self, version: Option<&str>, now: Instant) -> Duration {
         match self.since {
@@ -359,7 +366,7 @@ mod tests {
         });
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let _inside = runtime.enter();
-        let leadership = Leadership::new(Client::new(service, "default"), "ours", identity());
+        let leadership = Leadership::new(Client::new(service, "default"), "ours", LEASE, identity());
         let long = Timing { renew_deadline: Duration::from_secs(60), ..Timing::default() };
         assert_eq!(leadership.with_timing(long).timing.renew_deadline, Duration::from_secs(10));
     }

@@ -1,4 +1,5 @@
-//! What every controller needs of a cluster: a client, watches, a work queue, leadership, careful writes, conditions and events.
+//! What every controller needs of a cluster: a client, watches, a work queue, leadership, the skeleton of its work, careful writes,
+//! conditions and events.
 //!
 //! Nothing here knows a kind of object: what is watched, queued and written is the affair of the jobs.
 
@@ -6,10 +7,12 @@ pub mod api_server;
 pub mod apply;
 pub mod client;
 pub mod conditions;
+pub mod controller;
 pub mod events;
 pub mod failpoint;
 pub mod feeds;
 pub mod lease;
+pub mod objects;
 pub mod own_writes;
 pub mod queue;
 pub mod shutdown;
@@ -20,10 +23,12 @@ pub(crate) mod tests;
 
 pub use apply::{WriteError, Written};
 pub use client::{ClientError, connect, describe};
+pub use controller::{IndexedQueue, Reconciler};
 pub use events::Events;
 pub use feeds::Feeds;
 pub use lease::{Leadership, Term};
-pub use own_writes::OwnWrite;
+pub use objects::{ObjectVersion, Objects, Versioned};
+pub use own_writes::{Overlay, OwnWrite};
 pub use queue::{Outcome, WorkQueue};
 pub use shutdown::{Shutdown, Tasks};
 pub use watch::{Event, Slice, Watch};

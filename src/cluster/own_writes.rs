@@ -1,37 +1,234 @@
-//! Our own writes over stale caches: a watch that has not told of a write yet shows the object as it was before, and whoever takes
-//! that for somebody else's change accuses the wrong one, or undoes what was just done.
+//! Pure: our own writes over stale caches. A watch that has not told of a write yet shows the object as it was before, and whoever
+//! plans from that does it twice, or undoes what was just done.
+//!
+//! Of each object that was written the newer state counts: what the API server answered, until the watch shows that or a later one.
 
 use std::cmp::Ordering;
+use std::collections::HashMap;
 
-use super::Watch;
-use super::watch::Ticket;
+use super::objects::{ObjectVersion, Versioned};
+use super::watch::Event;
 
-/// A write of an object that succeeded.
+/// At most so many versions that were written over are remembered of one object, where versions cannot be compared.
+const MOST_OLDER: usize = 16;
+
+/// A state of an object that the API server answered with.
 #[derive(Clone, Debug)]
 pub struct OwnWrite {
+    uid: String,
     version: String,
-    /// A list of the watch that was begun after the write; where versions cannot be compared, it decides.
-    list: Option<Ticket>,
+    /// Versions that this is certainly later than; of use where versions cannot be compared.
+    older: Vec<String>,
+}
+
+/// What the API server answered of objects that a watch has yet to show; of each object at most one state.
+///
+/// All events of the watch go through [`Overlay::pass`], and what that returns into the index. An answer goes through
+/// [`Overlay::answered`]. So the index never goes back behind a write, and a plan never sees an object as it was before. Two things
+/// only a new list can tell ([`super::Watch::fresh`]): what became of a write whose answer was lost, and what an earlier leader wrote.
+#[derive(Debug)]
+pub struct Overlay<T> {
+    ahead: HashMap<(String, String), Ahead<T>>,
+    /// The latest version of any object that the watch has shown: it has told of all that happened before. `None` while there is
+    /// none that can be compared.
+    reached: Option<String>,
+}
+
+#[derive(Debug)]
+struct Ahead<T> {
+    object: T,
+    write: OwnWrite,
+    /// Whether the watch has shown an earlier state of it: a list without it is then later than its end.
+    was_shown: bool,
+    /// Whether a list was taken in since: the next was begun after the write, and is right about it.
+    was_listed: bool,
+    /// Whether the list that is being taken in has it.
+    is_listed: bool,
 }
 
 impl OwnWrite {
-    /// The object has this resourceVersion since the write; the watch tells of it.
+    /// The object is like this since it was written over the state with the version `over`; `None`: there was none.
     #[must_use]
-    pub fn new(version: String, watch: &Watch) -> Self {
-        let list = (!is_number(&version)).then(|| watch.ask());
-        Self { version, list }
+    pub fn new(after: ObjectVersion<'_>, over: Option<&str>) -> Self {
+        let version = after.resource_version.to_owned();
+        let older = over.filter(|_| !is_number(&version)).map(str::to_owned).into_iter().collect();
+        Self { uid: after.uid.to_owned(), version, older }
     }
 
-    /// Whether the object as the watch shows it, with this resourceVersion, is from before the write. Where versions cannot be
-    /// compared that may end without an event: look again a moment later.
+    /// Whether the object as a watch shows it is from before the write.
     #[must_use]
-    pub fn is_newer_than(&self, shown: &str) -> bool {
-        match (compare(&self.version, shown), &self.list) {
-            (Some(order), _) => order == Ordering::Greater,
-            (None, Some(list)) => self.version != shown && !list.is_answered(),
-            (None, None) => self.version != shown,
+    pub fn is_newer_than(&self, shown: ObjectVersion<'_>) -> bool {
+        match compare(&self.version, shown.resource_version) {
+            Some(order) => order == Ordering::Greater,
+            None => self.uid == shown.uid && self.older.iter().any(|older| older == shown.resource_version),
         }
     }
+
+    /// This is newer than what an earlier write was newer than, too.
+    fn after(mut self, earlier: OwnWrite) -> Self {
+        self.older.extend(earlier.older);
+        self.older.truncate(MOST_OLDER);
+        self
+    }
+}
+
+impl<T> Default for Overlay<T> {
+    fn default() -> Self {
+        Self { ahead: HashMap::new(), reached: None }
+    }
+}
+
+impl<T: Versioned + Clone> Overlay<T> {
+    /// The API server answered with this state of an object: after a write over the version `over`, or with `None` when it was
+    /// created or only read. `known` is what the index has of it now. Returns what the index is to have, if that is newer.
+    pub fn answered(&mut self, after: T, over: Option<&str>, known: Option<&T>) -> Option<T> {
+        if !self.is_ahead(after.version(), over, known.map(Versioned::version)) {
+            return None;
+        }
+        let mut write = OwnWrite::new(after.version(), over);
+        let earlier = self.ahead.remove(&name_of(&after)).filter(|earlier| earlier.write.uid == write.uid);
+        let was_shown = earlier.as_ref().map_or(known.is_some(), |earlier| earlier.was_shown);
+        if let Some(earlier) = earlier {
+            write = write.after(earlier.write);
+        }
+        let ahead = Ahead { object: after.clone(), write, was_shown, was_listed: false, is_listed: false };
+        self.ahead.insert(name_of(&after), ahead);
+        Some(after)
+    }
+
+    /// Whether the watch has not told of this answer yet, nor of anything later.
+    fn is_ahead(&self, after: ObjectVersion<'_>, over: Option<&str>, known: Option<ObjectVersion<'_>>) -> bool {
+        let is_later =
+            |than: &str| compare(after.resource_version, than).is_none_or(|order| order == Ordering::Greater);
+        match known {
+            None if over.is_some() => false,                                  // it has gone since
+            Some(known) if over.is_some() && known.uid != after.uid => false, // and come again
+            known if is_number(after.resource_version) => {
+                self.reached.as_deref().is_none_or(is_later)
+                    && known.is_none_or(|known| is_later(known.resource_version))
+            }
+            known => known.map(|known| known.resource_version) == over,
+        }
+    }
+
+    /// What the index is to be told where a watch tells this: nothing where that is from before an answer.
+    pub fn pass(&mut self, event: Event<T>) -> impl Iterator<Item = Event<T>> + use<T> {
+        let mut lacking = Vec::new();
+        let event = match event {
+            Event::Begin => {
+                self.begin_list();
+                Some(Event::Begin)
+            }
+            Event::Item(object) => Some(Event::Item(self.lists(object))),
+            Event::End => {
+                lacking = self.end_list();
+                Some(Event::End)
+            }
+            Event::Applied(object) => self.shows(&object).then_some(Event::Applied(object)),
+            Event::Deleted(object) => self.shows_end_of(&object).then_some(Event::Deleted(object)),
+        };
+        lacking.into_iter().map(Event::Item).chain(event)
+    }
+
+    /// Whether the API server answered with a later state of this object than the watch has shown.
+    #[must_use]
+    pub fn is_ahead_of(&self, shown: &T) -> bool {
+        self.ahead.get(&name_of(shown)).is_some_and(|ahead| ahead.write.is_newer_than(shown.version()))
+    }
+
+    /// Of how many objects the API server answered with a state that the watch has yet to show.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.ahead.len()
+    }
+
+    /// Whether an object that is new or changed is to be believed.
+    fn shows(&mut self, object: &T) -> bool {
+        self.reach(object);
+        if self.ahead.is_empty() {
+            return true;
+        }
+        let name = name_of(object);
+        match self.ahead.get_mut(&name) {
+            Some(ahead) if ahead.write.is_newer_than(object.version()) => {
+                ahead.was_shown |= ahead.write.uid == object.version().uid;
+                false
+            }
+            Some(_) => self.ahead.remove(&name).is_some(),
+            None => true,
+        }
+    }
+
+    /// Whether it is to be believed that an object is gone.
+    fn shows_end_of(&mut self, object: &T) -> bool {
+        self.reach(object);
+        let name = name_of(object);
+        match self.ahead.get(&name) {
+            // It was another one of this name, of before.
+            Some(ahead) if ahead.write.uid != object.version().uid && ahead.write.is_newer_than(object.version()) => {
+                false
+            }
+            Some(_) => self.ahead.remove(&name).is_some(),
+            None => true,
+        }
+    }
+
+    /// A list begins; one before may have broken off.
+    fn begin_list(&mut self) {
+        self.reached = None; // after a restore of the API server's storage versions are lower than before
+        for ahead in self.ahead.values_mut() {
+            ahead.is_listed = false;
+        }
+    }
+
+    /// The object that counts where a list has this one.
+    fn lists(&mut self, object: T) -> T {
+        self.reach(&object);
+        let name = name_of(&object);
+        match self.ahead.get_mut(&name) {
+            Some(ahead) if !ahead.was_listed && ahead.write.is_newer_than(object.version()) => {
+                ahead.was_shown |= ahead.write.uid == object.version().uid;
+                ahead.is_listed = true;
+                ahead.object.clone()
+            }
+            Some(_) => {
+                self.ahead.remove(&name);
+                object
+            }
+            None => object,
+        }
+    }
+
+    /// The list is complete. Returns those that it lacks although they are there, for it may have been begun before they were made.
+    fn end_list(&mut self) -> Vec<T> {
+        let reached = self.reached.as_deref();
+        self.ahead.retain(|_, ahead| {
+            let was_before = reached.and_then(|reached| compare(&ahead.write.version, reached));
+            ahead.is_listed
+                || !(ahead.was_shown || ahead.was_listed || was_before.is_some_and(|order| order != Ordering::Greater))
+        });
+        let mut lacking = Vec::new();
+        for ahead in self.ahead.values_mut() {
+            ahead.was_listed = true;
+            if !std::mem::take(&mut ahead.is_listed) {
+                lacking.push(ahead.object.clone());
+            }
+        }
+        lacking
+    }
+
+    fn reach(&mut self, object: &T) {
+        let version = object.version().resource_version;
+        let is_later = |reached: &str| compare(version, reached) == Some(Ordering::Greater);
+        if is_number(version) && self.reached.as_deref().is_none_or(is_later) {
+            self.reached = Some(version.to_owned());
+        }
+    }
+}
+
+fn name_of(object: &impl Versioned) -> (String, String) {
+    let ObjectVersion { namespace, name, .. } = object.version();
+    (namespace.to_owned(), name.to_owned())
 }
 
 /// Versions of one resource are comparable as decimal numbers of any length:

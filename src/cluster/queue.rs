@@ -65,13 +65,13 @@ pub enum Outcome {
 
 #[derive(Debug)]
 struct Shared<K> {
-    state: Mutex<State<K>>,
+    state: Mutex<QueueState<K>>,
     /// Someone who waits should look at the state anew.
     changed: Notify,
 }
 
 #[derive(Debug)]
-struct State<K> {
+struct QueueState<K> {
     ready: VecDeque<K>,
     timers: BTreeMap<Due, K>,
     entries: HashMap<K, Entry>,
@@ -86,13 +86,13 @@ type Due = (Instant, u64);
 /// What is known of a key; one of which nothing is known has no entry.
 #[derive(Debug, Default, PartialEq)]
 struct Entry {
-    place: Place,
+    place: KeyPlace,
     timer: Option<Due>,
     failures: u32,
 }
 
 #[derive(Debug, Default, PartialEq)]
-enum Place {
+enum KeyPlace {
     #[default]
     Nowhere,
     Ready,
@@ -125,7 +125,7 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
     #[must_use]
     pub fn observed(observer: Arc<dyn Observer>) -> Self {
         let (ready, timers, entries) = (VecDeque::new(), BTreeMap::new(), HashMap::new());
-        let state = State { ready, timers, entries, timers_set: 0, observer };
+        let state = QueueState { ready, timers, entries, timers_set: 0, observer };
         Self { shared: Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() }) }
     }
 
@@ -165,29 +165,23 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
         }
     }
 
-    /// Keys that could be worked on now; for a metric.
-    #[must_use]
-    pub fn depth(&self) -> usize {
-        self.lock().ready.len()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State<K>> {
+    fn lock(&self) -> MutexGuard<'_, QueueState<K>> {
         // Nothing in here panics halfway.
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<K: Clone + Eq + Hash> State<K> {
+impl<K: Clone + Eq + Hash> QueueState<K> {
     fn add(&mut self, key: K) {
         let entry = self.entries.entry(key.clone()).or_default();
         match &mut entry.place {
-            Place::Nowhere => {
-                entry.place = Place::Ready;
+            KeyPlace::Nowhere => {
+                entry.place = KeyPlace::Ready;
                 self.ready.push_back(key);
                 self.observer.added(self.ready.len());
             }
-            Place::Ready => {}
-            Place::Working { again } => *again = true,
+            KeyPlace::Ready => {}
+            KeyPlace::Working { again } => *again = true,
         }
     }
 
@@ -216,7 +210,7 @@ impl<K: Clone + Eq + Hash> State<K> {
         let key = self.ready.pop_front();
         if let Some(key) = &key {
             self.observer.begun(self.ready.len());
-            self.entries.entry(key.clone()).or_default().place = Place::Working { again: false };
+            self.entries.entry(key.clone()).or_default().place = KeyPlace::Working { again: false };
         }
         (key, self.timers.first_key_value().map(|((at, _), _)| *at))
     }
@@ -224,8 +218,8 @@ impl<K: Clone + Eq + Hash> State<K> {
     fn finish(&mut self, key: &K, outcome: Outcome, begun: Instant, now: Instant) {
         self.observer.finished(outcome, now.saturating_duration_since(begun));
         let entry = self.entries.entry(key.clone()).or_default();
-        let again = entry.place == Place::Working { again: true };
-        entry.place = Place::Nowhere;
+        let again = entry.place == KeyPlace::Working { again: true };
+        entry.place = KeyPlace::Nowhere;
         let pause = match outcome {
             Outcome::Done => None,
             Outcome::RequeueAfter(pause) => Some(pause),

@@ -7,29 +7,27 @@ use super::state::State;
 use super::status::WarningEvent;
 use super::watched_pod::WatchedPod;
 use crate::api::keys;
-use crate::api::sidecarset::{GROUP, KIND, SidecarSet};
+use crate::api::sidecarset::SidecarSet;
+use crate::cluster::queue::Observer;
 use crate::cluster::{
-    Event, Events, Outcome, Term, Watch, WorkQueue, WriteError, Written, apply, describe, failpoint, queue,
-    queue::Observer,
+    Event, Events, IndexedQueue, Objects, Outcome, Reconciler, Term, Versioned, Watch, WriteError, Written, apply,
+    conditions, controller, describe, failpoint,
 };
 use crate::injection::Revision;
 use crate::telemetry::seldom;
-use futures::future::join_all;
 use jiff::Timestamp;
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, PatchOperation, ReplaceOperation};
 use k8s_openapi::api::apps::v1::ControllerRevision;
-use k8s_openapi::api::core::v1::ObjectReference;
-use kube::api::{ApiResource, DynamicObject};
-use kube::runtime::events::{Event as ObjectEvent, EventType};
+use kube::api::ApiResource;
+use kube::runtime::events::EventType;
 use kube::{Api, Client};
 use std::collections::{BTreeSet, HashMap};
-use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::future::pending;
+use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 /// Sets worked on at a time.
 const WORKERS: usize = 4;
@@ -37,7 +35,7 @@ const WORKERS: usize = 4;
 /// The status of one set is not written more often: while many Pods start, their changes are gathered.
 const STATUS_PAUSE: Duration = Duration::from_millis(500);
 
-/// So often a revision's name may turn out to be taken before the work starts over.
+/// At most so often in a row a revision's name turns out to be taken before the work starts over.
 const NAMES_TRIED: usize = 5;
 
 /// The controller; a cheap clone is the same one. Every replica tells it of all events, so that a new leader knows them already.
@@ -50,18 +48,16 @@ struct Shared {
     client: Client,
     /// Where the revisions are.
     namespace: String,
-    events: Events,
-    queue: WorkQueue<String>,
-    known: Mutex<Known>,
+    sets: Objects,
+    /// By the names of sets.
+    queue: IndexedQueue<String, SetIndex>,
 }
 
 #[derive(Default)]
-struct Known {
+struct SetIndex {
     state: State,
     /// When the status of each set was written last.
     written: HashMap<String, Instant>,
-    /// What was last said to be wrong with a set.
-    told: HashMap<String, String>,
 }
 
 /// Why the work on a set failed.
@@ -88,9 +84,9 @@ impl Controller {
     /// A controller whose revisions are in this namespace, and whose work the observer is told of.
     #[must_use]
     pub fn new(client: Client, revision_namespace: &str, events: Events, observer: Arc<dyn Observer>) -> Self {
-        let (queue, known) = (WorkQueue::observed(observer), Mutex::default());
-        let namespace = revision_namespace.to_owned();
-        Self { shared: Arc::new(Shared { client, namespace, events, queue, known }) }
+        let sets = Objects::new(client.clone(), ApiResource::erase::<SidecarSet>(&()), events);
+        let (namespace, queue) = (revision_namespace.to_owned(), IndexedQueue::new(SetIndex::default(), observer));
+        Self { shared: Arc::new(Shared { client, namespace, sets, queue }) }
     }
 
     /// SidecarSets changed.
@@ -119,44 +115,15 @@ impl Controller {
 
     /// Does the work of a term: waits for fresh lists of all four kinds, then keeps all sets up to date until the term ends.
     pub async fn run(&self, term: Term, watches: &[Watch]) {
-        tokio::select! {
-            _ = join_all(watches.iter().map(Watch::fresh)) => {}
-            () = term.ended() => return,
-        }
-        let sets: Vec<String> = self.shared.lock().state.sets().cloned().collect();
-        for set in sets {
-            self.shared.queue.add(set);
-        }
-        let (shared, of_term, stop) = (Arc::clone(&self.shared), term.clone(), CancellationToken::new());
-        let handle = move |set: String| {
-            let (shared, term) = (Arc::clone(&shared), of_term.clone());
-            async move { shared.reconcile(&set, &term).await }
-        };
-        let mut work = pin!(queue::run(&self.shared.queue, WORKERS, &stop, handle));
-        tokio::select! {
-            () = &mut work => {}
-            () = term.ended() => {
-                stop.cancel();
-                work.await;
-            }
+        if controller::fresh(watches, &term).await {
+            let all = |index: &mut SetIndex| index.state.sets().cloned().collect::<Vec<_>>();
+            self.shared.queue.run(WORKERS, &term, all, pending(), Arc::clone(&self.shared)).await;
         }
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn tell(&self, event: impl FnOnce(&mut State) -> BTreeSet<String>) {
-        let touched = event(&mut self.lock().state);
-        for set in touched {
-            self.queue.add(set);
-        }
-    }
-
-    /// Makes one set as it should be.
-    async fn reconcile(&self, name: &str, term: &Term) -> Outcome {
+impl Reconciler<String> for Shared {
+    async fn reconcile(&self, name: &String, term: &Term) -> Outcome {
         if let Some(pause) = self.pause(name) {
             return Outcome::RequeueAfter(pause);
         }
@@ -168,21 +135,26 @@ impl Shared {
             }
         }
     }
+}
+
+impl Shared {
+    fn tell(&self, event: impl FnOnce(&mut State) -> BTreeSet<String>) {
+        self.queue.change(|index| event(&mut index.state));
+    }
 
     /// How long the set has to wait until its status may be written again.
     fn pause(&self, name: &str) -> Option<Duration> {
-        let written = self.lock().written.get(name).copied()?;
+        let written = self.queue.lock().written.get(name).copied()?;
         STATUS_PAUSE.checked_sub(written.elapsed()).filter(|pause| !pause.is_zero())
     }
 
     async fn write(&self, name: &str, term: &Term) -> Result<Outcome, Failure> {
         for _ in 0..NAMES_TRIED {
-            let planned = self.lock().state.plan(name, Timestamp::now());
+            let planned = self.queue.lock().state.plan(name, Timestamp::now());
             let Some((set, mut plan)) = planned else {
                 self.forget_gone();
                 return Ok(Outcome::Done);
             };
-            self.tell_problem(&set, plan.problem.as_ref());
             let mut failure = None;
             if let Some(write) = &plan.revision {
                 if !term.is_current() {
@@ -207,15 +179,17 @@ impl Shared {
                 if !term.is_current() {
                     return Ok(Outcome::Done);
                 }
-                let status =
-                    AddOperation { path: PointerBuf::from_tokens(["status"]), value: serde_json::to_value(status)? };
-                let (api, present) = self.seen(&set);
-                let write = apply::patch(&api, &present, Some("status"), vec![PatchOperation::Add(status)]);
-                match failpoint::around("rollout.status", write).await? {
+                match self.sets.write_status("rollout.status", set.version(), &status).await? {
                     Written::Conflict => return failure.map_or(Ok(Outcome::Retry), Err),
                     Written::Done(_) | Written::Unchanged => {
-                        self.lock().written.insert(name.to_owned(), Instant::now());
+                        self.queue.lock().written.insert(name.to_owned(), Instant::now());
                     }
+                }
+                if let Some(WarningEvent { reason, note }) = &plan.problem
+                    && !conditions::say(&set.status.conditions, note)
+                {
+                    tracing::warn!(sidecarset = name, problem = note, "somebody has to correct the set");
+                    self.sets.tell(set.version(), EventType::Warning, reason, note);
                 }
             }
             for revision in plan.obsolete {
@@ -241,7 +215,7 @@ impl Shared {
                 let Ok(usable) = &set.usable else { return Ok(RevisionOutcome::Later) };
                 let object = new.object(set, &usable.content, &self.namespace)?;
                 match failpoint::around("rollout.revision.create", apply::ensure(&api, &object, None)).await? {
-                    Written::Done(created) => self.learn(created),
+                    Written::Done(created) => self.learn(created, None),
                     Written::Conflict => return self.look_up(set, new).await,
                     Written::Unchanged => {}
                 }
@@ -253,11 +227,10 @@ impl Shared {
                     PatchOperation::Add(AddOperation { path, value: version.into() })
                 });
                 let operations = [PatchOperation::Replace(number)].into_iter().chain(label).collect();
-                let seen = seen.seen(&self.namespace);
-                match failpoint::around("rollout.revision.renumber", apply::patch(&api, &seen, None, operations))
-                    .await?
-                {
-                    Written::Done(updated) => self.learn(updated),
+                let (present, over) = (seen.seen(&self.namespace), &seen.resource_version);
+                let write = apply::patch(&api, &present, None, operations);
+                match failpoint::around("rollout.revision.renumber", write).await? {
+                    Written::Done(updated) => self.learn(updated, Some(over)),
                     Written::Conflict => return Ok(RevisionOutcome::Later),
                     Written::Unchanged => {}
                 }
@@ -274,73 +247,29 @@ impl Shared {
         let Some(found) = found else { return Ok(RevisionOutcome::Later) };
         match Revision::read(serde_json::to_value(found)?) {
             Ok(Some(revision)) if revision.set == set.name => {
-                self.lock().state.revisions_event(Event::Applied(KeptRevision::from(&revision)));
+                self.queue.lock().state.revision_answered(KeptRevision::from(&revision), None);
             }
-            _ => self.lock().state.mark_taken(&new.name),
+            _ => self.queue.lock().state.mark_taken(&new.name),
         }
         Ok(RevisionOutcome::PlanAnew)
     }
 
-    /// The cache will be told by the watch, too, but later.
-    fn learn(&self, written: ControllerRevision) {
+    /// The watch will tell of it, too, but later.
+    fn learn(&self, written: ControllerRevision, over: Option<&str>) {
         let read = serde_json::to_value(written).ok().and_then(|object| Revision::read(object).ok().flatten());
         if let Some(revision) = read {
-            self.lock().state.revisions_event(Event::Applied(KeptRevision::from(&revision)));
+            self.queue.lock().state.revision_answered(KeptRevision::from(&revision), over);
         }
-    }
-
-    /// An Event about a set that somebody has to correct, once for each problem.
-    fn tell_problem(&self, set: &ObservedSet, problem: Option<&WarningEvent>) {
-        let mut known = self.lock();
-        let Some(problem) = problem else {
-            known.told.remove(&set.name);
-            return;
-        };
-        if known.told.get(&set.name).is_some_and(|told| *told == problem.note) {
-            return;
-        }
-        known.told.insert(set.name.clone(), problem.note.clone());
-        drop(known);
-        tracing::warn!(sidecarset = set.name, problem = problem.note, "somebody has to correct the set");
-        if set.status.conditions.iter().any(|condition| condition.message.contains(&problem.note)) {
-            return; // there was an Event when that was written
-        }
-        let reference = ObjectReference {
-            api_version: Some(format!("{GROUP}/v1beta1")),
-            kind: Some(KIND.to_owned()),
-            name: Some(set.name.clone()),
-            uid: Some(set.uid.clone()),
-            resource_version: Some(set.resource_version.clone()),
-            ..ObjectReference::default()
-        };
-        let event = ObjectEvent {
-            type_: EventType::Warning,
-            reason: problem.reason.to_owned(),
-            note: Some(problem.note.clone()),
-            action: "Reconcile".to_owned(),
-            secondary: None,
-        };
-        self.events.publish(&reference, event);
     }
 
     /// Forgets what was done for sets that are gone: one of the same name is another one.
     fn forget_gone(&self) {
-        let mut known = self.lock();
-        let Known { state, written, told } = &mut *known;
+        let SetIndex { state, written } = &mut *self.queue.lock();
         written.retain(|name, _| state.has(name));
-        told.retain(|name, _| state.has(name));
     }
 
     fn revisions(&self) -> Api<ControllerRevision> {
         Api::namespaced(self.client.clone(), &self.namespace)
-    }
-
-    /// The set as it was seen, as far as a write needs it.
-    fn seen(&self, set: &ObservedSet) -> (Api<DynamicObject>, DynamicObject) {
-        let resource = ApiResource::erase::<SidecarSet>(&());
-        let mut present = DynamicObject::new(&set.name, &resource);
-        present.metadata.resource_version = Some(set.resource_version.clone());
-        (Api::all_with(self.client.clone(), &resource), present)
     }
 }
 

@@ -171,7 +171,7 @@ impl PodIndex {
     }
 
     /// The Pods that name a set as injected into them, and how each stands with it.
-    pub fn pods_of(&self, set: &str) -> impl Iterator<Item = (&ObservedPod, Standing)> {
+    fn pods_of(&self, set: &str) -> impl Iterator<Item = (&ObservedPod, Standing)> {
         let keys = self.sets.get(set).into_iter().flat_map(|set| &set.pods);
         keys.filter_map(move |key| {
             let CountedPod { pod, standings, .. } = self.pods.get(*key)?;

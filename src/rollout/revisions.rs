@@ -3,6 +3,7 @@
 use super::set::{ObservedSet, RevisionContent, UsableSet};
 use crate::api::keys;
 use crate::api::sidecarset::{GROUP, InjectRevision, KIND};
+use crate::cluster::{ObjectVersion, Versioned};
 use crate::injection::verify::Images;
 use crate::injection::{Revision, revision_data};
 use k8s_openapi::api::apps::v1::ControllerRevision;
@@ -32,6 +33,13 @@ pub struct KeptRevision {
     pub images: Arc<Images>,
     /// Whether what it keeps can be injected.
     pub is_fit: bool,
+}
+
+/// All are in one namespace.
+impl Versioned for KeptRevision {
+    fn version(&self) -> ObjectVersion<'_> {
+        ObjectVersion { namespace: "", name: &self.name, uid: &self.uid, resource_version: &self.resource_version }
+    }
 }
 
 impl From<&Revision> for KeptRevision {

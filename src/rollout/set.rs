@@ -5,6 +5,7 @@ use crate::api::conversion::is_label_value;
 use crate::api::decode;
 use crate::api::keys;
 use crate::api::sidecarset::{InjectRevision, SidecarSet, SidecarSetStatus, UpdateStrategy, UpdateStrategyType};
+use crate::cluster::{ObjectVersion, Versioned};
 use crate::injection::{InjectableSet, Unfit, revision_data};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::{Deserialize, Deserializer};
@@ -79,6 +80,12 @@ pub enum Updates {
     Selected,
     /// All but these: a number or a percentage.
     AllBut(IntOrString),
+}
+
+impl Versioned for ObservedSet {
+    fn version(&self) -> ObjectVersion<'_> {
+        ObjectVersion { namespace: "", name: &self.name, uid: &self.uid, resource_version: &self.resource_version }
+    }
 }
 
 /// Never fails, so that a watch goes on whatever is stored.

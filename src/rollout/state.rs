@@ -6,7 +6,7 @@ use super::pods::PodIndex;
 use super::revisions::{KeptRevision, RevisionIndex};
 use super::set::ObservedSet;
 use super::watched_pod::WatchedPod;
-use crate::cluster::Event;
+use crate::cluster::{Event, Overlay};
 use crate::injection::validate::Clashes;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +18,7 @@ pub struct State {
     sets: BTreeMap<String, Arc<ObservedSet>>,
     pods: PodIndex,
     revisions: RevisionIndex,
+    own_revisions: Overlay<KeptRevision>,
     clashes: Clashes,
     unlisted: Unlisted,
 }
@@ -125,6 +126,19 @@ impl State {
     /// `ControllerRevisions` changed. Those that a list has as they are known are left alone, and so are those that were written
     /// here since it began.
     pub fn revisions_event(&mut self, event: Event<KeptRevision>) -> BTreeSet<String> {
+        let events = self.own_revisions.pass(event);
+        events.flat_map(|event| self.take_revisions(event)).collect()
+    }
+
+    /// The API server answered a write over this version, or a question, with this revision: the watch tells of it later, or did so.
+    pub fn revision_answered(&mut self, revision: KeptRevision, over: Option<&str>) {
+        let known = self.revisions.get(&revision.name);
+        if let Some(revision) = self.own_revisions.answered(revision, over, known) {
+            self.take_revisions(Event::Applied(revision));
+        }
+    }
+
+    fn take_revisions(&mut self, event: Event<KeptRevision>) -> BTreeSet<String> {
         let mut touched = BTreeSet::new();
         match event {
             Event::Begin => self.unlisted.revisions = self.revisions.names().cloned().collect(),

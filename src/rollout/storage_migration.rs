@@ -2,7 +2,9 @@
 //! may drop v1alpha1.
 
 use crate::api::sidecarset::SidecarSet;
-use crate::cluster::{Feeds, Outcome, Slice, Term, WorkQueue, WriteError, Written, apply, describe, failpoint, queue};
+use crate::cluster::{
+    Feeds, Outcome, Reconciler, Slice, Term, WorkQueue, WriteError, Written, apply, controller, describe, failpoint,
+};
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{PatchOperation, ReplaceOperation};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -12,7 +14,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 /// Sets a page.
 const PAGE: u32 = 100;
@@ -24,7 +25,7 @@ const SETTLED: Duration = Duration::from_secs(5);
 /// Where sets cannot be stored as they are it is tried again after this time: somebody has to repair them first.
 const REFUSED_PAUSE: Duration = Duration::from_secs(300);
 
-/// So many of the refused sets are named in one message.
+/// At most so many of the refused sets are named in one message.
 const NAMED: usize = 10;
 
 /// How a migration ended.
@@ -48,9 +49,15 @@ enum MigrationError {
 }
 
 /// The CRD as it was last seen, and since when it has been so.
-struct Seen {
+struct ObservedCrd {
     crd: Option<CustomResourceDefinition>,
     since: Instant,
+}
+
+/// Migrates while a term lasts.
+struct Migration {
+    client: Client,
+    seen: Arc<Mutex<ObservedCrd>>,
 }
 
 /// The storage version, if objects may be stored in other versions, too: then all have to be rewritten.
@@ -63,7 +70,7 @@ pub fn wanted(crd: &CustomResourceDefinition) -> Option<&str> {
 
 /// The CRD as a term follows it.
 pub struct WatchedCrd {
-    seen: Arc<Mutex<Seen>>,
+    seen: Arc<Mutex<ObservedCrd>>,
     /// Whether it changed.
     work: WorkQueue<()>,
 }
@@ -71,10 +78,10 @@ pub struct WatchedCrd {
 /// Follows the CRD for a term that begins.
 pub fn subscribe(feeds: &mut Feeds) -> WatchedCrd {
     let work = WorkQueue::new();
-    let seen = Arc::new(Mutex::new(Seen { crd: None, since: Instant::now() }));
+    let seen = Arc::new(Mutex::new(ObservedCrd { crd: None, since: Instant::now() }));
     let (name, told) = (SidecarSet::crd_name(), WatchedCrd { seen: seen.clone(), work: work.clone() });
     feeds.subscribe_one(Slice::all::<CustomResourceDefinition>(name), name, move |crd| {
-        *seen.lock().unwrap_or_else(PoisonError::into_inner) = Seen { crd, since: Instant::now() };
+        *seen.lock().unwrap_or_else(PoisonError::into_inner) = ObservedCrd { crd, since: Instant::now() };
         work.add(());
     });
     told
@@ -83,22 +90,17 @@ pub fn subscribe(feeds: &mut Feeds) -> WatchedCrd {
 /// Migrates whenever that is wanted, until the term ends. Needs `list` and `watch` on `customresourcedefinitions` and `patch` on
 /// their status, `list` and `patch` on `sidecarsets`.
 pub async fn run(client: Client, term: Term, crd: WatchedCrd) {
-    let WatchedCrd { seen, work } = crd;
-    let handle = {
-        let term = term.clone();
-        move |()| {
-            let (client, term, seen) = (client.clone(), term.clone(), seen.clone());
-            async move { attend(&client, &term, &seen).await }
-        }
-    };
-    let never = CancellationToken::new();
-    tokio::select! {
-        () = term.ended() => {}
-        () = queue::run(&work, 1, &never, handle) => {}
+    let (WatchedCrd { seen, work }, beside) = (crd, std::future::pending());
+    controller::run(&work, 1, &term, beside, Arc::new(Migration { client, seen })).await;
+}
+
+impl Reconciler<()> for Migration {
+    async fn reconcile(&self, (): &(), term: &Term) -> Outcome {
+        attend(&self.client, term, &self.seen).await
     }
 }
 
-async fn attend(client: &Client, term: &Term, seen: &Mutex<Seen>) -> Outcome {
+async fn attend(client: &Client, term: &Term, seen: &Mutex<ObservedCrd>) -> Outcome {
     let (crd, age) = {
         let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         (seen.crd.clone(), seen.since.elapsed())
@@ -218,9 +220,9 @@ mod tests {
     }
 
     /// The CRD as the server has it, seen now.
-    fn seen(server: &Mutex<Server>) -> Mutex<Seen> {
+    fn seen(server: &Mutex<Server>) -> Mutex<ObservedCrd> {
         let crd = server.lock().unwrap().objects[CRD].clone();
-        Mutex::new(Seen { crd: Some(serde_json::from_value(crd).unwrap()), since: Instant::now() })
+        Mutex::new(ObservedCrd { crd: Some(serde_json::from_value(crd).unwrap()), since: Instant::now() })
     }
 
     fn writes(server: &Mutex<Server>) -> Vec<String> {

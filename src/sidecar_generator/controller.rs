@@ -9,25 +9,22 @@ use super::generator::{Key, ObservedGenerator, UsableSpec};
 use super::leader::Leader;
 use super::memory::Ended;
 use super::metrics::GeneratorMetrics;
-use super::sidecar::{ObservedSidecar, Ownership, Selects};
+use super::sidecar::{self, ObservedSidecar, Ownership, Selects};
 use super::state::State;
 use super::{Watches, gauges};
-use crate::api::sidecar_generator::{API_VERSION, KIND};
-use crate::cluster::{Event, Events, Term, Watch, WorkQueue, queue};
+use crate::api::sidecar_generator::SidecarGenerator;
+use crate::cluster::controller::every;
+use crate::cluster::queue::Observer;
+use crate::cluster::{Event, Events, IndexedQueue, Objects, Term, Watch, controller};
 use crate::fetch::{Fetcher, Rules};
 use futures::FutureExt;
-use futures::future::join;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
-use kube::runtime::events::{Event as ObjectEvent, EventType};
+use kube::api::ApiResource;
 use std::collections::{BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
-use tokio::time::interval;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 /// Objects worked on at a time.
@@ -59,17 +56,16 @@ pub struct Controller {
 }
 
 pub(super) struct Shared {
-    pub client: Client,
     pub settings: Settings,
+    pub generators: Objects,
+    pub sidecars: Objects,
     fetching: Fetching,
-    events: Events,
     metrics: GeneratorMetrics,
-    queue: WorkQueue<Key>,
-    known: Mutex<Known>,
+    queue: IndexedQueue<Key, GeneratorIndex>,
 }
 
 #[derive(Default)]
-pub(super) struct Known {
+pub(super) struct GeneratorIndex {
     pub state: State,
     /// Fetches under way, each of which ends when it is taken out.
     fetches: HashMap<Key, Underway>,
@@ -101,86 +97,67 @@ impl Controller {
         rules: Arc<Rules>,
         events: Events,
         metrics: GeneratorMetrics,
-        observer: Arc<dyn queue::Observer>,
+        observer: Arc<dyn Observer>,
         settings: Settings,
     ) -> Self {
         let fetching = Fetching::new(client.clone(), fetcher, rules, metrics.clone());
-        let (queue, known) = (WorkQueue::observed(observer), Mutex::default());
-        Self { shared: Arc::new(Shared { client, settings, fetching, events, metrics, queue, known }) }
+        let resource = ApiResource::erase::<SidecarGenerator>(&());
+        let generators = Objects::new(client.clone(), resource, events.clone());
+        let sidecars = Objects::new(client, sidecar::resource(), events);
+        let queue = IndexedQueue::new(GeneratorIndex::default(), observer);
+        Self { shared: Arc::new(Shared { settings, generators, sidecars, fetching, metrics, queue }) }
     }
 
     /// SidecarGenerators changed.
     pub fn generators_event(&self, event: Event<Arc<ObservedGenerator>>) {
         let may_be_gone = matches!(event, Event::End | Event::Deleted(_));
-        let mut known = self.shared.lock();
-        let touched = known.state.generators_event(event);
-        if may_be_gone {
-            let Known { state, fetches, .. } = &mut *known;
-            fetches.retain(|key, _| state.get(key).is_some());
-        }
-        drop(known);
-        self.shared.add(touched);
+        self.shared.queue.change(|GeneratorIndex { state, fetches, .. }| {
+            let touched = state.generators_event(event);
+            if may_be_gone {
+                fetches.retain(|key, _| state.get(key).is_some());
+            }
+            touched
+        });
     }
 
     /// Sidecars changed, whoever's.
     pub fn sidecars_event(&self, event: Event<Arc<ObservedSidecar>>) {
-        let touched = self.shared.lock().state.sidecars_event(event);
-        self.shared.add(touched);
+        self.shared.queue.change(|index| index.state.sidecars_event(event));
     }
 
     /// Does the work of a term: waits for fresh lists of both kinds, then keeps all Sidecars up to date until the term ends.
     pub async fn run(&self, term: Term, watches: &Watches) {
-        tokio::select! {
-            _ = join(watches.generators.fresh(), watches.sidecars.fresh()) => {}
-            () = term.ended() => return,
+        if !controller::fresh(&[watches.generators.clone(), watches.sidecars.clone()], &term).await {
+            return;
         }
         let shared = &self.shared;
         let _ending = Ending(Arc::clone(shared));
-        let all: Vec<Key> = {
-            let mut known = shared.lock();
-            known.fetches.clear();
-            known.state.forget();
-            known.state.keys().cloned().collect()
+        let all = |index: &mut GeneratorIndex| {
+            index.fetches.clear();
+            index.state.forget();
+            index.all()
         };
-        shared.add(all);
-        let leader = Arc::new(Leader { shared: Arc::clone(shared), term: term.clone(), watches: watches.clone() });
-        let handle = move |key: Key| {
-            let leader = Arc::clone(&leader);
-            async move { leader.reconcile(&key).await }
-        };
-        let stop = CancellationToken::new();
-        let mut work = pin!(queue::run(&shared.queue, WORKERS, &stop, handle));
-        tokio::select! {
-            () = &mut work => {}
-            () = shared.look_at_reselected() => {}
-            () = shared.look_at_all_as_istio_comes_and_goes(&watches.sidecars) => {}
-            () = shared.keep_gauges() => {}
-            () = term.ended() => {
-                stop.cancel();
-                work.await;
+        let beside = async {
+            tokio::select! {
+                () = every(RESELECTED_PAUSE, || shared.queue.change(|index| index.state.reselected())) => {}
+                () = shared.look_at_all_as_istio_comes_and_goes(&watches.sidecars) => {}
+                () = every(GAUGES_PAUSE, || shared.show_gauges()) => {}
             }
-        }
+        };
+        let leader = Leader { shared: Arc::clone(shared), watches: watches.clone() };
+        shared.queue.run(WORKERS, &term, all, beside, Arc::new(leader)).await;
+    }
+}
+
+impl GeneratorIndex {
+    fn all(&self) -> Vec<Key> {
+        self.state.keys().cloned().collect()
     }
 }
 
 impl Shared {
-    pub fn lock(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn add(&self, keys: Vec<Key>) {
-        for key in keys {
-            self.queue.add(key);
-        }
-    }
-
-    async fn look_at_reselected(&self) {
-        let mut ticks = interval(RESELECTED_PAUSE);
-        loop {
-            ticks.tick().await;
-            let touched = self.lock().state.reselected();
-            self.add(touched);
-        }
+    pub fn lock(&self) -> MutexGuard<'_, GeneratorIndex> {
+        self.queue.lock()
     }
 
     /// The watch tells its sink of an empty or first list before it says that the kind went or came.
@@ -189,18 +166,13 @@ impl Shared {
         loop {
             absent = !absent;
             sidecars.until_absent(absent).await;
-            let all = self.lock().state.keys().cloned().collect();
-            self.add(all);
+            self.queue.change(|index| index.all());
         }
     }
 
-    async fn keep_gauges(&self) {
-        let mut ticks = interval(GAUGES_PAUSE);
-        loop {
-            ticks.tick().await;
-            let counts = gauges::Counts::of(self.lock().state.all());
-            counts.show(&self.metrics);
-        }
+    fn show_gauges(&self) {
+        let counts = gauges::Counts::of(self.lock().state.all());
+        counts.show(&self.metrics);
     }
 
     /// Begins a fetch, in place of one that is under way.
@@ -210,7 +182,7 @@ impl Shared {
         if !term.is_current() {
             return;
         }
-        let Known { state, fetches, begun } = &mut *known;
+        let GeneratorIndex { state, fetches, begun } = &mut *known;
         *begun += 1;
         let memory = state.memory(&generator.key);
         memory.fetching = Some(generator.generation);
@@ -272,38 +244,25 @@ impl Shared {
         answer: Result<Option<Good>, Problem>,
         sharing: Option<BTreeSet<String>>,
     ) {
-        let key = &generator.key;
-        let mut known = self.lock();
-        if known.fetches.get(key).is_none_or(|underway| underway.number != number) {
-            return;
-        }
-        known.fetches.remove(key);
-        let present = known.state.get(key);
-        if present.is_none_or(|present| (&present.uid, present.generation) != (&generator.uid, generator.generation)) {
-            known.state.memory(key).fetching = None;
-            drop(known);
-            return self.queue.add(key.clone()); // it is fetched anew
-        }
-        let sidecar = known.state.sidecar(key);
-        let hosts =
-            sidecar.filter(|sidecar| sidecar.ownership(generator) == Ownership::Own).map(|sidecar| sidecar.hosts);
-        let ended = Ended { answer, sharing, at: Timestamp::now(), random: fastrand::f64() };
-        known.state.memory(key).take(ended, generator, spec, hosts, self.settings.min_period);
-        drop(known);
-        self.queue.add(key.clone());
-    }
-
-    pub fn publish(&self, generator: &ObservedGenerator, type_: EventType, reason: &str, note: String) {
-        let reference = ObjectReference {
-            api_version: Some(API_VERSION.to_owned()),
-            kind: Some(KIND.to_owned()),
-            namespace: Some(generator.key.namespace.clone()),
-            name: Some(generator.key.name.clone()),
-            uid: Some(generator.uid.clone()),
-            ..ObjectReference::default() // with a resourceVersion each event would be a new one
-        };
-        let (reason, action) = (reason.to_owned(), "Reconcile".to_owned());
-        self.events.publish(&reference, ObjectEvent { type_, reason, note: Some(note), action, secondary: None });
+        self.queue.change(|GeneratorIndex { state, fetches, .. }| {
+            let key = &generator.key;
+            if fetches.get(key).is_none_or(|underway| underway.number != number) {
+                return None;
+            }
+            fetches.remove(key);
+            let present = state.get(key);
+            if present
+                .is_none_or(|present| (&present.uid, present.generation) != (&generator.uid, generator.generation))
+            {
+                state.memory(key).fetching = None; // it is fetched anew
+                return Some(key.clone());
+            }
+            let sidecar = state.sidecar(key).filter(|sidecar| sidecar.ownership(generator) == Ownership::Own);
+            let hosts = sidecar.map(|sidecar| sidecar.hosts);
+            let ended = Ended { answer, sharing, at: Timestamp::now(), random: fastrand::f64() };
+            state.memory(key).take(ended, generator, spec, hosts, self.settings.min_period);
+            Some(key.clone())
+        });
     }
 }
 

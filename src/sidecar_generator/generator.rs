@@ -3,6 +3,7 @@
 use crate::api::decode::{self, FieldError, type_of};
 use crate::api::go_duration;
 use crate::api::sidecar_generator::{DEFAULT_CA_KEY, DEFAULT_REFRESH_PERIOD, OnEmpty, SidecarGeneratorStatus};
+use crate::cluster::{ObjectVersion, Versioned};
 use crate::fetch::FetchTarget;
 use crate::istio::sidecar::{WorkloadSelector, validate_selector};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -111,6 +112,13 @@ impl Key {
     pub fn of(metadata: &ObjectMeta) -> Self {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         Self { namespace: text(&metadata.namespace), name: text(&metadata.name) }
+    }
+}
+
+impl Versioned for ObservedGenerator {
+    fn version(&self) -> ObjectVersion<'_> {
+        let Self { key, uid, resource_version, .. } = self;
+        ObjectVersion { namespace: &key.namespace, name: &key.name, uid, resource_version }
     }
 }
 

@@ -4,7 +4,7 @@ use super::generator::{ObservedGenerator, UsableSpec};
 use super::memory::Memory;
 use super::neighbours::Neighbours;
 use super::sidecar::{ObservedSidecar, Ownership};
-use super::status::{self, State, Times};
+use super::status::{self, Standing, Times};
 use super::write::{Write, write};
 use crate::api::keys;
 use crate::api::sidecar_generator::SidecarGeneratorStatus;
@@ -67,7 +67,7 @@ pub fn plan(generator: &ObservedGenerator, around: Around<'_>, memory: &Memory, 
     }
     let spec = match &generator.usable {
         Ok(spec) => spec,
-        Err(problem) => return held(generator, &State::stalled(INVALID_SPEC, problem), now),
+        Err(problem) => return held(generator, &Standing::stalled(INVALID_SPEC, problem), now),
     };
     if spec.suspended {
         return Plan { status: status::suspended(generator), ..Plan::default() };
@@ -75,7 +75,7 @@ pub fn plan(generator: &ObservedGenerator, around: Around<'_>, memory: &Memory, 
     if !around.installed {
         let message =
             "Istio's Sidecar kind is not installed in this cluster (networking.istio.io/v1); it is looked for";
-        return held(generator, &State::failing(NOT_INSTALLED, message), now);
+        return held(generator, &Standing::failing(NOT_INSTALLED, message), now);
     }
     let sidecar = around.neighbours.and_then(|neighbours| neighbours.get(&generator.key.name)).map(AsRef::as_ref);
     match sidecar.map(|sidecar| sidecar.ownership(generator)) {
@@ -83,9 +83,9 @@ pub fn plan(generator: &ObservedGenerator, around: Around<'_>, memory: &Memory, 
         Some(Ownership::OfPredecessor) => {
             let message =
                 "the Sidecar belongs to a deleted SidecarGenerator of the same name; it is made anew when it is gone";
-            held(generator, &State::failing(BEING_DELETED, message), now)
+            held(generator, &Standing::failing(BEING_DELETED, message), now)
         }
-        Some(Ownership::Foreign(by)) => held(generator, &State::stalled(NOT_OWNED, foreign(by.as_deref())), now),
+        Some(Ownership::Foreign(by)) => held(generator, &Standing::stalled(NOT_OWNED, foreign(by.as_deref())), now),
     }
 }
 
@@ -103,7 +103,7 @@ fn foreign(by: Option<&str>) -> String {
 }
 
 /// Nothing is done but to say why.
-fn held(generator: &ObservedGenerator, state: &State, now: Timestamp) -> Plan {
+fn held(generator: &ObservedGenerator, state: &Standing, now: Timestamp) -> Plan {
     Plan { status: status::status(generator, state, Times::default(), None, now), ..Plan::default() }
 }
 
@@ -177,23 +177,23 @@ fn state(
     sidecar: Option<&ObservedSidecar>,
     memory: &Memory,
     to_be_written: bool,
-) -> Option<(State, Option<Timestamp>)> {
+) -> Option<(Standing, Option<Timestamp>)> {
     let Some(fetched) = memory.fetched_for(generator.generation) else {
         // Without conditions an object counts as done: https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md
-        return generator.status.conditions.is_empty().then(|| (State::begun(), None));
+        return generator.status.conditions.is_empty().then(|| (Standing::begun(), None));
     };
     if let Some(problem) = &fetched.problem {
-        return Some((State::failing(problem.reason, problem.message.as_str()), None));
+        return Some((Standing::failing(problem.reason, problem.message.as_str()), None));
     }
     if sidecar.is_some_and(|sidecar| sidecar.deleting) {
         let message = "the Sidecar is being deleted; it is made anew when it is gone";
-        return Some((State::failing(BEING_DELETED, message), None));
+        return Some((Standing::failing(BEING_DELETED, message), None));
     }
     if let (true, Some(problem)) = (to_be_written, &memory.write_problem) {
-        return Some((State::failing(WRITE_FAILED, problem.as_str()), None));
+        return Some((Standing::failing(WRITE_FAILED, problem.as_str()), None));
     }
     let warnings = memory.good.as_ref().map_or("", |good| good.warnings.as_str());
-    (!to_be_written).then(|| (State::current(warnings), Some(fetched.at)))
+    (!to_be_written).then(|| (Standing::current(warnings), Some(fetched.at)))
 }
 
 /// The condition about other Sidecars, as soon as there is a Sidecar.

@@ -3,6 +3,7 @@
 use super::generator::{Key, ObservedGenerator};
 use crate::api::keys;
 use crate::api::sidecar_generator::{API_VERSION, GROUP, KIND};
+use crate::cluster::{ObjectVersion, Versioned};
 use crate::istio::sidecar::{Sidecar, WorkloadSelector, spec_hash_of, validate_selector};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::ApiResource;
@@ -15,6 +16,8 @@ use std::collections::BTreeMap;
 pub struct ObservedSidecar {
     /// Its namespace and name.
     pub key: Key,
+    /// Its uid.
+    pub uid: Box<str>,
     /// Its resourceVersion.
     pub resource_version: String,
     /// Whether it is being deleted.
@@ -66,6 +69,13 @@ struct Document {
     spec: Value,
 }
 
+impl Versioned for ObservedSidecar {
+    fn version(&self) -> ObjectVersion<'_> {
+        let Self { key, uid, resource_version, .. } = self;
+        ObjectVersion { namespace: &key.namespace, name: &key.name, uid, resource_version }
+    }
+}
+
 /// Never fails, so that a watch goes on whatever is stored.
 impl<'de> Deserialize<'de> for ObservedSidecar {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -110,6 +120,7 @@ impl ObservedSidecar {
             adoptable: annotation(keys::ADOPT) == Some("true"),
             has_annotations: metadata.annotations.is_some(),
             key: Key::of(&metadata),
+            uid: metadata.uid.unwrap_or_default().into_boxed_str(),
             resource_version: metadata.resource_version.unwrap_or_default(),
             deleting: metadata.deletion_timestamp.is_some(),
             owners: metadata.owner_references.unwrap_or_default(),

@@ -5,7 +5,7 @@ use super::memory::Memory;
 use super::neighbours::Neighbours;
 use super::plan::{Around, Plan, plan};
 use super::sidecar::ObservedSidecar;
-use crate::cluster::Event;
+use crate::cluster::{Event, Overlay};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use std::time::Duration;
 pub struct State {
     generators: BTreeMap<Key, Arc<ObservedGenerator>>,
     sidecars: HashMap<String, Neighbours>,
+    own_generators: Overlay<Arc<ObservedGenerator>>,
+    own_sidecars: Overlay<Arc<ObservedSidecar>>,
     memories: HashMap<Key, Memory>,
     /// Namespaces in which other Pods are selected than when the SidecarGenerators of all of the namespace were looked at.
     reselected: BTreeSet<String>,
-    /// How often a Sidecar may have been told to be gone.
-    gone: u64,
     unlisted: Unlisted,
 }
 
@@ -88,6 +88,11 @@ impl State {
 
     /// SidecarGenerators changed. Those that are told again as they are known are left alone: so are our own writes.
     pub fn generators_event(&mut self, event: Event<Arc<ObservedGenerator>>) -> Vec<Key> {
+        let events = self.own_generators.pass(event);
+        events.flat_map(|event| self.take_generators(event)).collect()
+    }
+
+    fn take_generators(&mut self, event: Event<Arc<ObservedGenerator>>) -> Vec<Key> {
         match event {
             Event::Begin => self.unlisted.generators = self.generators.keys().cloned().collect(),
             Event::Item(generator) => {
@@ -107,10 +112,13 @@ impl State {
 
     /// Sidecars changed. Those that are told again as they are known are left alone.
     pub fn sidecars_event(&mut self, event: Event<Arc<ObservedSidecar>>) -> Vec<Key> {
+        let events = self.own_sidecars.pass(event);
+        events.flat_map(|event| self.take_sidecars(event)).collect()
+    }
+
+    fn take_sidecars(&mut self, event: Event<Arc<ObservedSidecar>>) -> Vec<Key> {
         let touched = match event {
             Event::Begin => {
-                // As of a moment before this: what the list lacks may be what was made since.
-                self.gone += 1;
                 let keys = self.sidecars.values().flat_map(Neighbours::keys);
                 self.unlisted.sidecars = keys.cloned().collect();
                 Vec::new()
@@ -128,7 +136,6 @@ impl State {
             }
             Event::Applied(sidecar) => self.apply_new_sidecar(sidecar),
             Event::Deleted(sidecar) => {
-                self.gone += 1;
                 self.delete_sidecar(&sidecar.key);
                 vec![sidecar.key.clone()]
             }
@@ -136,32 +143,19 @@ impl State {
         touched.into_iter().filter(|key| self.generators.contains_key(key)).collect()
     }
 
-    /// A SidecarGenerator was written as it was at this resourceVersion, and this came of it. The watch tells of it, too, but later,
-    /// or did so already.
-    pub fn wrote_generator(&mut self, before: &str, after: ObservedGenerator) {
-        if self.generators.get(&after.key).is_some_and(|known| known.resource_version == before) {
-            self.generators.insert(after.key.clone(), Arc::new(after));
+    /// The API server answered a write of a SidecarGenerator over this version with this: the watch tells of it later, or did so.
+    pub fn generator_answered(&mut self, after: ObservedGenerator, over: &str) {
+        let known = self.generators.get(&after.key);
+        if let Some(after) = self.own_generators.answered(Arc::new(after), Some(over), known) {
+            self.generators.insert(after.key.clone(), after);
         }
     }
 
-    /// How often a Sidecar may have been told to be gone: to be asked before one is made.
-    #[must_use]
-    pub fn gone(&self) -> u64 {
-        self.gone
-    }
-
-    /// The same of a Sidecar that was changed.
-    pub fn changed_sidecar(&mut self, before: &str, after: ObservedSidecar) {
-        if self.sidecar(&after.key).is_some_and(|known| known.resource_version == before) {
-            self.apply_sidecar(Arc::new(after));
-        }
-    }
-
-    /// The same of a Sidecar that was made, since [`State::gone`] was this. If any went meanwhile, that may have been it: it is left
-    /// to the watch then.
-    pub fn made_sidecar(&mut self, gone: u64, after: ObservedSidecar) {
-        if self.gone == gone && self.sidecar(&after.key).is_none() {
-            self.apply_sidecar(Arc::new(after));
+    /// The same of a Sidecar; `None`: there was none before.
+    pub fn sidecar_answered(&mut self, after: ObservedSidecar, over: Option<&str>) {
+        let known = self.sidecars.get(&after.key.namespace).and_then(|neighbours| neighbours.get(&after.key.name));
+        if let Some(after) = self.own_sidecars.answered(Arc::new(after), over, known) {
+            self.apply_sidecar(after);
         }
     }
 
@@ -291,20 +285,6 @@ mod tests {
     }
 
     #[test]
-    fn a_sidecar_that_was_made_before_a_list_and_is_not_in_it_is_not_believed() {
-        let mut state = state();
-        let made = || ObservedSidecar::clone(&selecting("a", 1, &json!({})));
-        let key = Key { namespace: "default".to_owned(), name: "a".to_owned() };
-        let gone = state.gone();
-        state.sidecars_event(Event::Begin);
-        state.made_sidecar(gone, made());
-        assert!(state.sidecar(&key).is_none(), "it may be gone again");
-        state.made_sidecar(state.gone(), made());
-        state.sidecars_event(Event::End);
-        assert!(state.sidecar(&key).is_some(), "it was made after the list");
-    }
-
-    #[test]
     fn a_namespace_is_looked_at_when_what_its_sidecars_select_changes() {
         let mut state = state();
         state.sidecars_event(Event::Applied(selecting("other", 1, &json!({"app": "x"}))));
@@ -335,23 +315,28 @@ mod tests {
         let mut state = state();
         let key = Key { namespace: "default".to_owned(), name: "a".to_owned() };
         let version = |state: &State| state.get(&key).unwrap().resource_version.clone();
-        state.wrote_generator("1", ObservedGenerator::clone(&seen("a", 5, "1")));
+        let written = |version| ObservedGenerator::clone(&seen("a", version, "1"));
+        state.generator_answered(written(5), "1");
         assert_eq!(version(&state), "5");
+        assert_eq!(names(&state.generators_event(Event::Applied(seen("a", 3, "1")))), [""; 0]);
+        assert_eq!(version(&state), "5", "that was before");
         state.generators_event(Event::Applied(seen("a", 7, "1")));
-        state.wrote_generator("5", ObservedGenerator::clone(&seen("a", 6, "1")));
+        state.generator_answered(written(6), "5");
         assert_eq!(version(&state), "7");
 
         let version = |state: &State| state.sidecar(&key).map(|sidecar| sidecar.resource_version.clone());
-        let gone = state.gone();
-        state.made_sidecar(gone, ObservedSidecar::clone(&selecting("a", 1, &json!({}))));
+        let written = |version| ObservedSidecar::clone(&selecting("a", version, &json!({})));
+        state.sidecar_answered(written(1), None);
         assert_eq!(version(&state).as_deref(), Some("1"));
+        Event::list([]).for_each(|event| _ = state.sidecars_event(event));
+        assert_eq!(version(&state).as_deref(), Some("1"), "the list may have been begun before");
         state.sidecars_event(Event::Applied(selecting("a", 3, &json!({}))));
-        state.changed_sidecar("1", ObservedSidecar::clone(&selecting("a", 2, &json!({}))));
+        state.sidecar_answered(written(2), Some("1"));
         assert_eq!(version(&state).as_deref(), Some("3"));
         state.sidecars_event(Event::Deleted(selecting("a", 3, &json!({}))));
-        state.changed_sidecar("3", ObservedSidecar::clone(&selecting("a", 4, &json!({}))));
+        state.sidecar_answered(written(4), Some("3"));
         assert_eq!(version(&state), None);
-        state.made_sidecar(gone, ObservedSidecar::clone(&selecting("a", 1, &json!({}))));
+        state.sidecar_answered(written(1), None);
         assert_eq!(version(&state), None, "it came and went before its maker had the answer");
     }
 }

@@ -22,31 +22,31 @@ pub const OVERLAPPING: &str = "Overlapping";
 /// The URL is being asked for the first time.
 const FETCHING: &str = "Fetching";
 
-/// Of so many other Sidecars the names are told.
+/// At most so many other Sidecars are named.
 const NAMED: usize = 10;
 
 /// How things stand with a SidecarGenerator, told by all conditions but `Overlapping`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct State {
-    standing: Standing,
+pub struct Standing {
+    phase: Phase,
     reason: &'static str,
     /// A sentence without anything secret, without times and without counters.
     message: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum Phase {
     Begun,
     Current,
     Failing,
     Stalled,
 }
 
-impl State {
+impl Standing {
     /// The URL is asked for the first time: until it has answered, nobody shall take this for done.
     #[must_use]
     pub fn begun() -> Self {
-        Self { standing: Standing::Begun, reason: FETCHING, message: "the URL is asked for the first time".to_owned() }
+        Self { phase: Phase::Begun, reason: FETCHING, message: "the URL is asked for the first time".to_owned() }
     }
 
     /// The Sidecar is as it should be. `warnings` is what Istio would warn of.
@@ -56,19 +56,19 @@ impl State {
         if !warnings.is_empty() {
             message = format!("{message}; Istio warns: {warnings}");
         }
-        Self { standing: Standing::Current, reason: "Current", message }
+        Self { phase: Phase::Current, reason: "Current", message }
     }
 
     /// It is not, and that is tried again.
     #[must_use]
     pub fn failing(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { standing: Standing::Failing, reason, message: message.into() }
+        Self { phase: Phase::Failing, reason, message: message.into() }
     }
 
     /// It is not, and somebody has to do something first.
     #[must_use]
     pub fn stalled(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { standing: Standing::Stalled, reason, message: message.into() }
+        Self { phase: Phase::Stalled, reason, message: message.into() }
     }
 
     fn conditions(&self, generation: i64, now: Timestamp) -> [Condition; 4] {
@@ -76,13 +76,13 @@ impl State {
             conditions::condition(type_, is, reason, message, Some(generation), now)
         };
         let told = |type_, is| condition(type_, is, self.reason, &self.message);
-        let (reconciled, ready) = match self.standing {
-            Standing::Begun => (told(RECONCILED, Is::Unknown), Is::Unknown),
-            Standing::Current => {
+        let (reconciled, ready) = match self.phase {
+            Phase::Begun => (told(RECONCILED, Is::Unknown), Is::Unknown),
+            Phase::Current => {
                 let message = "Successfully reconciled SidecarGenerator";
                 (condition(RECONCILED, Is::True, "ReconcileSuccess", message), Is::True)
             }
-            Standing::Failing | Standing::Stalled => {
+            Phase::Failing | Phase::Stalled => {
                 let message = format!("Failed to reconcile SidecarGenerator: {}", self.message);
                 (condition(RECONCILED, Is::False, "ReconcileError", &message), Is::False)
             }
@@ -90,8 +90,8 @@ impl State {
         [
             reconciled,
             told(READY, ready),
-            told(RECONCILING, matches!(self.standing, Standing::Begun | Standing::Failing).into()),
-            told(STALLED, (self.standing == Standing::Stalled).into()),
+            told(RECONCILING, matches!(self.phase, Phase::Begun | Phase::Failing).into()),
+            told(STALLED, (self.phase == Phase::Stalled).into()),
         ]
     }
 }
@@ -105,11 +105,11 @@ pub struct Times {
     pub next: Option<Timestamp>,
 }
 
-/// The status in this state; `None` where that is what it has.
+/// The status of one that stands so; `None` where that is what it has.
 #[must_use]
 pub fn status(
     generator: &ObservedGenerator,
-    state: &State,
+    standing: &Standing,
     times: Times,
     overlapping: Option<Condition>,
     now: Timestamp,
@@ -120,7 +120,7 @@ pub fn status(
         status.last_sidecar_generator_update = Some(whole_second(last));
     }
     status.next_sidecar_generator_update = times.next.map(whole_second);
-    for condition in state.conditions(generator.generation, now).into_iter().chain(overlapping) {
+    for condition in standing.conditions(generator.generation, now).into_iter().chain(overlapping) {
         conditions::set(&mut status.conditions, condition);
     }
     (status != generator.status).then_some(status)

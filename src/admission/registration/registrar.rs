@@ -11,7 +11,6 @@ use kube::core::DynamicObject;
 use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use super::super::metrics::Metrics;
 use super::break_glass::BreakGlass;
@@ -25,7 +24,8 @@ use crate::admission::Cache;
 use crate::api::keys;
 use crate::cluster::apply::{self, covers};
 use crate::cluster::{
-    self, Feeds, Outcome, OwnWrite, Slice, Term, Watch, WorkQueue, WriteError, Written, failpoint, queue,
+    self, Feeds, Outcome, OwnWrite, Reconciler, Slice, Term, Versioned, Watch, WorkQueue, WriteError, Written,
+    controller, failpoint,
 };
 
 /// Keeps the registration as it should be while this replica leads.
@@ -82,11 +82,17 @@ pub struct WatchedTargets {
     seen: Seen,
     /// Those that changed.
     work: WorkQueue<Target>,
-    /// Those of [`Target::ALL`], in their order.
-    watches: Vec<Watch>,
+}
+
+/// Registers while a term lasts.
+struct Registering {
+    registrar: Registrar,
+    seen: Seen,
+    memory: tokio::sync::Mutex<Memory>,
 }
 
 /// What is remembered of a term.
+#[derive(Default)]
 struct Memory {
     narrowing: Narrowing,
     objects: HashMap<Target, ObjectMemory>,
@@ -94,8 +100,8 @@ struct Memory {
 }
 
 /// What is remembered of an object.
+#[derive(Default)]
 struct ObjectMemory {
-    watch: Watch,
     /// Our last write of it.
     written: Option<OwnWrite>,
     /// How it was left, once it was right.
@@ -122,29 +128,7 @@ impl Registrar {
     ///
     /// All replicas would write the same, but not while one version of outrigger replaces another.
     pub async fn run(self, term: Term, targets: WatchedTargets) {
-        let (WatchedTargets { seen, work, watches }, ended) = (targets, CancellationToken::new());
-        let handle = {
-            let (registrar, term) = (Arc::new(self.clone()), term.clone());
-            let seen = seen.clone();
-            let memory = Arc::new(tokio::sync::Mutex::new(Memory::new(watches)));
-            move |target: Target| {
-                let (registrar, term, seen) = (registrar.clone(), term.clone(), seen.clone());
-                let memory = memory.clone();
-                async move {
-                    let listed = seen.lock().unwrap_or_else(PoisonError::into_inner).get(&target).cloned();
-                    let Some(present) = listed.filter(|_| term.is_current()) else {
-                        return Outcome::Done; // its first list queues it again
-                    };
-                    match registrar.register(target, present, &mut *memory.lock().await).await {
-                        Ok(outcome) => outcome,
-                        Err(error) => {
-                            tracing::warn!("{target} is not registered as it should be: {error}");
-                            Outcome::Retry
-                        }
-                    }
-                }
-            }
-        };
+        let WatchedTargets { seen, work } = targets;
         let mut registration = self.registration.clone();
         let changes = async {
             while registration.changed().await.is_ok() {
@@ -177,24 +161,28 @@ impl Registrar {
                 work.add(Target::Validating);
             }
         };
-        tokio::select! {
-            () = term.ended() => {}
-            () = changes => {}
-            () = sets => {}
-            () = switch => {}
-            () = queue::run(&work, 1, &ended, handle) => {}
-        }
+        let beside = async {
+            tokio::select! {
+                () = changes => {}
+                () = sets => {}
+                () = switch => {}
+            }
+        };
+        let registering = Registering { registrar: self.clone(), seen, memory: tokio::sync::Mutex::default() };
+        controller::run(&work, 1, &term, beside, Arc::new(registering)).await;
     }
 
     /// Follows the objects for a term that begins. What the API server was seen to trust in an earlier one is forgotten.
     pub fn subscribe(&self, feeds: &mut Feeds) -> WatchedTargets {
         self.published.send_replace(Published::default());
         let (seen, work) = (Seen::default(), WorkQueue::new());
-        let watches = Target::ALL.iter().map(|target| self.watch(*target, &seen, &work, feeds)).collect();
-        WatchedTargets { seen, work, watches }
+        for target in Target::ALL {
+            self.watch(target, &seen, &work, feeds);
+        }
+        WatchedTargets { seen, work }
     }
 
-    fn watch(&self, target: Target, seen: &Seen, work: &WorkQueue<Target>, feeds: &mut Feeds) -> Watch {
+    fn watch(&self, target: Target, seen: &Seen, work: &WorkQueue<Target>, feeds: &mut Feeds) {
         let (seen, work, published) = (seen.clone(), work.clone(), self.published.clone());
         feeds.subscribe_one(Slice::of(target.name(), target.kind()), target.name(), move |now| {
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -203,7 +191,7 @@ impl Registrar {
             published.send_modify(|published| published.saw(target.name(), bundles, Timestamp::now()));
             seen.insert(target, now);
             work.add(target);
-        })
+        });
     }
 
     /// Writes an object if it is not as it should be.
@@ -235,7 +223,7 @@ impl Registrar {
             return Ok(Outcome::Done); // it is queued again once that is known
         };
 
-        let Some(object) = memory.objects.get_mut(&target) else { return Ok(Outcome::Done) };
+        let object = memory.objects.entry(target).or_default();
         let edited =
             json.as_ref().filter(|json| object.left.as_ref().is_some_and(|left| !is_as_left(target, json, left)));
         if let Some(json) = edited {
@@ -266,7 +254,8 @@ impl Registrar {
         // With the resourceVersion that was seen: somebody else's change since then is not lost, and the watch tells of it.
         match failpoint::around(target.failpoint(), apply::ensure(&api, &wanted, present.as_ref())).await? {
             Written::Done(written) => {
-                object.written = written.resource_version().map(|version| OwnWrite::new(version, &object.watch));
+                let over = present.as_ref().map(|present| present.version().resource_version);
+                object.written = Some(OwnWrite::new(written.version(), over));
                 // Whoever asks what it trusts need not wait until the watch tells.
                 let bundles = Some(Bundles::of(&written));
                 self.published.send_modify(|published| published.saw(target.name(), bundles, Timestamp::now()));
@@ -334,9 +323,8 @@ impl Registrar {
         present: Option<DynamicObject>,
         memory: &mut Memory,
     ) -> Result<Outcome, RegistrationError> {
-        if let Some(object) = memory.objects.get_mut(&target) {
-            (object.left, object.repairs) = (None, Repairs::default());
-        }
+        let object = memory.objects.entry(target).or_default();
+        (object.left, object.repairs) = (None, Repairs::default());
         let Some(present) = present else { return Ok(Outcome::Done) };
         let api = target.api(&self.client);
         if failpoint::around("registration.remove", apply::delete(&api, &present)).await? == Written::Done(()) {
@@ -358,19 +346,28 @@ impl Registrar {
     }
 }
 
-impl Memory {
-    /// `watches`: those of all targets, in their order.
-    fn new(watches: Vec<Watch>) -> Self {
-        let object = |watch| ObjectMemory { watch, written: None, left: None, repairs: Repairs::default() };
-        let objects = Target::ALL.into_iter().zip(watches.into_iter().map(object)).collect();
-        Self { narrowing: Narrowing::default(), objects, too_broad: None }
+impl Reconciler<Target> for Registering {
+    async fn reconcile(&self, target: &Target, term: &Term) -> Outcome {
+        let target = *target;
+        let listed = self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(&target).cloned();
+        let Some(present) = listed.filter(|_| term.is_current()) else {
+            return Outcome::Done; // its first list queues it again
+        };
+        match self.registrar.register(target, present, &mut *self.memory.lock().await).await {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                tracing::warn!("{target} is not registered as it should be: {error}");
+                Outcome::Retry
+            }
+        }
     }
+}
 
+impl Memory {
     /// Whether an object that is seen is from before our last write of it.
     fn is_ahead_of(&self, target: Target, present: Option<&DynamicObject>) -> bool {
         let written = self.objects.get(&target).and_then(|object| object.written.as_ref());
-        let shown = present.and_then(ResourceExt::resource_version);
-        written.zip(shown).is_some_and(|(written, shown)| written.is_newer_than(&shown))
+        written.zip(present).is_some_and(|(written, shown)| written.is_newer_than(shown.version()))
     }
 
     /// What is needed; says once why that is all Pods.

@@ -153,7 +153,7 @@ pub(super) async fn job(
     tasks.spawn_until_stop("metrics of watches", ages(feeds.watches(), metrics.clone()));
     tasks.spawn_until_stop("feeds", feeds.run());
     tasks.spawn_until_drain("leadership", {
-        let leadership = Leadership::new(common.client.clone(), flags.namespace(), identity);
+        let leadership = Leadership::new(common.client.clone(), flags.namespace(), lease::LEASE, identity);
         let (drain, elected, metrics) = (shutdown.drain.clone(), flags.leader_elect, metrics.clone());
         let lead = move |term: Term| {
             let (leading, mut feeds) = (Leading::new(&metrics), Feeds::new(common.client.clone()));

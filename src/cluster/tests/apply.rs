@@ -1,5 +1,8 @@
 //! The rules of writing.
 
+use std::error::Error;
+use std::sync::Arc;
+
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, PatchOperation};
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
@@ -145,6 +148,18 @@ async fn a_failed_write_says_what_and_why() {
         error.to_string(),
         "cannot create things/a in namespace ours: the server is currently unable to handle the request (503)"
     );
+}
+
+#[tokio::test]
+async fn a_failed_write_keeps_what_it_was_told_from() {
+    let store = Store::default();
+    let (client, link) = store.client();
+    link.send_replace(Link::Refuses);
+    let error = ensure(&api(client), &thing(&json!({})), None).await.expect_err("refused");
+    let source = error.source().expect("a source").downcast_ref::<Arc<dyn Error + Send + Sync>>().expect("shared");
+    let source = source.downcast_ref::<kube::Error>().expect("the client's");
+    assert!(matches!(source, kube::Error::Api(status) if status.code == 503), "{source:?}");
+    assert_eq!(error.clone().to_string(), error.to_string());
 }
 
 #[test]

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::soon;
 use super::store::{Link, Store};
-use crate::cluster::lease::Leadership;
+use crate::cluster::lease::{LEASE, Leadership};
 
 const PATH: &str = "/apis/coordination.k8s.io/v1/namespaces/ours/leases/outrigger";
 
@@ -50,7 +50,7 @@ impl Drop for Leading {
 impl Candidate {
     fn start(store: &Store, name: &'static str, log: &Log) -> Self {
         let (client, link) = store.client();
-        let leadership = Leadership::new(client, "ours", name.to_owned());
+        let leadership = Leadership::new(client, "ours", LEASE, name.to_owned());
         let (shutdown, log) = (CancellationToken::new(), log.clone());
         let token = shutdown.clone();
         let task = tokio::spawn(async move {
@@ -242,7 +242,7 @@ async fn a_change_by_others_that_keeps_the_holder_does_not_end_the_term() {
 #[tokio::test(start_paused = true)]
 async fn work_that_ends_by_itself_gives_the_leadership_back() {
     let store = Store::default();
-    let leadership = Leadership::new(store.good_client(), "ours", "leader".to_owned());
+    let leadership = Leadership::new(store.good_client(), "ours", LEASE, "leader".to_owned());
     soon("the end", leadership.run(&CancellationToken::new(), |_| async {})).await;
     assert_eq!(store.get(PATH).unwrap()["spec"]["holderIdentity"], "");
 }

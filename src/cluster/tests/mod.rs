@@ -1,9 +1,12 @@
 //! Tests of this room, against API servers in memory, which other rooms use in theirs, and by a clock that does not wait.
 
 mod apply;
+mod controller;
 mod events;
 mod feeds;
 mod lease;
+mod objects;
+mod own_writes;
 mod queue;
 pub mod script;
 pub mod server;

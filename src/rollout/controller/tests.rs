@@ -5,9 +5,13 @@ use crate::cluster::events;
 use crate::cluster::tests::server::{Server, served};
 use crate::rollout::tests::{PodBuilder, set};
 use serde_json::{Value, json};
+use std::sync::{Mutex, MutexGuard};
 
 /// Where the revisions are.
 const REVISIONS: &str = "/apis/apps/v1/namespaces/kruise-system/controllerrevisions";
+
+/// Where Events about objects without a namespace are.
+const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/default/events";
 
 const STATUS: &str = "/apis/apps.kruise.io/v1beta1/sidecarsets/s/status";
 
@@ -24,6 +28,7 @@ impl Server {
 
 struct World {
     server: Arc<Mutex<Server>>,
+    client: Client,
     controller: Controller,
     term: Term,
 }
@@ -32,11 +37,24 @@ impl World {
     /// A world with the set `s` of this spec, which the controller knows.
     fn new(spec: &Value) -> Self {
         let (server, client) = served(Server::default());
-        let (events, _unsent) = events::events(client.clone(), "test".to_owned());
-        let controller = Controller::new(client, "kruise-system", events, Arc::new(()));
-        let world = Self { server, controller, term: Term::new(Instant::now() + Duration::from_secs(3600)) };
+        let world = Self::of(server, client);
         world.change_set(spec);
         world
+    }
+
+    /// A controller of this API server, which knows nothing yet.
+    fn of(server: Arc<Mutex<Server>>, client: Client) -> Self {
+        let (events, send) = events::events(client.clone(), "test".to_owned());
+        tokio::spawn(send);
+        let controller = Controller::new(client.clone(), "kruise-system", events, Arc::new(()));
+        Self { server, client, controller, term: Term::new(Instant::now() + Duration::from_secs(3600)) }
+    }
+
+    /// The next leader.
+    fn successor(&self) -> Self {
+        let next = Self::of(Arc::clone(&self.server), self.client.clone());
+        next.catch_up();
+        next
     }
 
     fn server(&self) -> MutexGuard<'_, Server> {
@@ -64,12 +82,19 @@ impl World {
     }
 
     async fn reconcile(&self) -> Outcome {
-        self.controller.shared.reconcile("s", &self.term).await
+        self.controller.shared.reconcile(&"s".to_owned(), &self.term).await
     }
 
     /// What was written since this was last asked: `POST` and so on, with the last part of the path.
     fn writes(&self) -> Vec<String> {
-        std::mem::take(&mut self.server().writes)
+        let writes = std::mem::take(&mut self.server().writes);
+        writes.into_iter().filter(|write| !write.contains(EVENTS)).collect()
+    }
+
+    /// The reasons of all Events, once those that are on their way are sent.
+    async fn events(&self) -> Vec<Value> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        self.server().under(EVENTS).into_iter().map(|event| event["reason"].clone()).collect()
     }
 }
 
@@ -103,8 +128,10 @@ async fn a_cache_that_lags_creates_nothing_twice() {
     let world = World::new(&spec("x:1"));
     world.reconcile().await;
     world.writes();
-    // As if the watch had told nothing of the revision.
-    Event::list([]).for_each(|event| world.controller.revisions_event(event));
+    // As if the watch had told nothing of the revision; the first list may have been begun before it was made.
+    for _ in 0..2 {
+        Event::list([]).for_each(|event| world.controller.revisions_event(event));
+    }
     tokio::time::advance(STATUS_PAUSE).await;
     assert_eq!(world.reconcile().await, Outcome::Retry, "the status was based on what is no longer so");
     assert_eq!((world.writes().len(), world.server().revisions().len()), (0, 1));
@@ -224,13 +251,40 @@ async fn a_set_that_cannot_be_used_gets_a_status_that_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_somebody_has_to_correct_is_told_once_and_not_again_by_the_next_leader() {
+    let unusable = json!({"selector": {}, "containers": 5});
+    let world = World::new(&unusable);
+    world.reconcile().await;
+    assert_eq!(world.events().await, ["Stalled"]);
+    world.server().objects.retain(|path, _| !path.starts_with(EVENTS));
+    let successor = world.successor();
+    for (leader, generation) in [(&world, 2), (&successor, 3)] {
+        let path = STATUS.trim_end_matches("/status");
+        let mut object = world.server().objects[path].clone();
+        object["metadata"]["generation"] = json!(generation);
+        world.server().put(path, object);
+        leader.catch_up();
+        tokio::time::advance(STATUS_PAUSE).await;
+        world.writes();
+        assert_eq!(leader.reconcile().await, Outcome::Done);
+        assert_eq!((leader.writes(), leader.events().await.len()), (vec![status_write()], 0), "it was said before");
+    }
+    for spec in [&spec("x:1"), &unusable] {
+        successor.change_set(spec);
+        tokio::time::advance(STATUS_PAUSE).await;
+        successor.reconcile().await;
+    }
+    assert_eq!(successor.events().await, ["Stalled"], "it was over meanwhile");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_set_that_is_gone_is_left_alone() {
     let world = World::new(&spec("x:1"));
     world.reconcile().await;
     world.writes();
-    assert_eq!(world.controller.shared.lock().written.len(), 1);
+    assert_eq!(world.controller.shared.queue.lock().written.len(), 1);
     Event::list([]).for_each(|event| world.controller.sets_event(event));
-    assert!(world.controller.shared.lock().written.is_empty());
+    assert!(world.controller.shared.queue.lock().written.is_empty());
     tokio::time::advance(STATUS_PAUSE).await;
     assert_eq!((world.reconcile().await, world.writes().len()), (Outcome::Done, 0));
 }
@@ -257,7 +311,7 @@ async fn while_the_namespace_of_revisions_is_gone_the_log_is_not_flooded() {
     let world = World::new(&spec("i:1"));
     world.server().refuses = Some(REVISIONS);
     for _ in 0..500 {
-        world.controller.shared.lock().written.clear();
+        world.controller.shared.queue.lock().written.clear();
         assert_eq!(world.reconcile().await, Outcome::Retry);
     }
     let told = lines.0.load(std::sync::atomic::Ordering::Relaxed);

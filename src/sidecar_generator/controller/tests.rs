@@ -1,14 +1,15 @@
 //! The controller against an API server in memory, whose changes it is told of only when a test says so, and a web server.
 
 use super::*;
+use crate::cluster::queue::{Work, WorkQueue};
 use crate::cluster::tests::server::{Server, served};
-use crate::cluster::{Feeds, Outcome, Slice, Watch, events};
+use crate::cluster::{Feeds, Outcome, Reconciler, Slice, Watch, events};
 use crate::fetch::{self, Allow, Guard, Rules};
-use crate::sidecar_generator::leader::{News, news};
 use crate::sidecar_generator::tests::{generator, sidecar};
 use crate::telemetry::Metrics;
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
+use std::sync::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
@@ -73,7 +74,8 @@ impl Asked {
 struct World {
     server: Arc<Mutex<Server>>,
     controller: Controller,
-    leader: Arc<Leader>,
+    leader: Leader,
+    term: Term,
     web: Web,
 }
 
@@ -94,10 +96,11 @@ impl World {
         let mut unused = || -> Watch { feeds.subscribe(Slice::all::<ConfigMap>("things"), |_: Event<Value>| {}) };
         let leader = Leader {
             shared: Arc::clone(&controller.shared),
-            term: Term::new(Instant::now() + Duration::from_secs(3600)),
             watches: Watches { generators: unused(), sidecars: unused() },
         };
-        Self { server, controller, leader: Arc::new(leader), web: Web::new().await }
+        controller.shared.queue.opened();
+        let term = Term::new(Instant::now() + Duration::from_secs(3600));
+        Self { server, controller, leader, term, web: Web::new().await }
     }
 
     fn server(&self) -> MutexGuard<'_, Server> {
@@ -127,33 +130,40 @@ impl World {
     }
 
     async fn reconcile(&self, name: &str) -> Outcome {
-        self.leader.reconcile(&key(name)).await
+        self.leader.reconcile(&key(name), &self.term).await
     }
 
     /// Waits until a SidecarGenerator is to be looked at, and looks.
     async fn reconcile_next(&self) -> Outcome {
-        let work = soon("something to look at", self.controller.shared.queue.next()).await;
-        let outcome = self.leader.reconcile(work.key()).await;
+        let work = soon("something to look at", self.queue().next()).await;
+        let outcome = self.leader.reconcile(work.key(), &self.term).await;
         work.done();
         outcome
     }
 
     /// As if all that waits had been looked at.
-    async fn drain(&self) {
-        while self.controller.shared.queue.depth() > 0 {
-            self.controller.shared.queue.next().await.done();
-        }
+    fn drain(&self) {
+        while self.is_any_to_be_looked_at() {}
+    }
+
+    fn queue(&self) -> &WorkQueue<Key> {
+        self.controller.shared.queue.opened()
+    }
+
+    /// Whether there was something to look at, which counts as looked at.
+    fn is_any_to_be_looked_at(&self) -> bool {
+        self.queue().next().now_or_never().map(Work::done).is_some()
     }
 
     /// One of this name that is as it should be.
     async fn settle(&self, name: &str) {
         self.apply(name, 1);
-        self.drain().await;
+        self.drain();
         self.reconcile(name).await;
         self.web.next().await.answer("200 OK", r#"[{"hosts":["./*"]}]"#).await;
         assert!(matches!(self.reconcile_next().await, Outcome::RequeueAfter(_)));
         self.catch_up();
-        self.drain().await;
+        self.drain();
         self.writes();
     }
 
@@ -182,7 +192,7 @@ fn status_of(name: &str) -> String {
 async fn what_the_url_says_becomes_the_sidecar_and_then_the_status_and_then_there_is_peace() {
     let world = World::new().await;
     world.apply("g", 1);
-    world.drain().await;
+    world.drain();
     assert_eq!(world.reconcile("g").await, Outcome::Done, "the fetch says when to look again");
     assert_eq!(world.writes().len(), 0);
     let asked = world.web.next().await;
@@ -196,10 +206,10 @@ async fn what_the_url_says_becomes_the_sidecar_and_then_the_status_and_then_ther
     assert!(matches!(outcome, Outcome::RequeueAfter(pause) if pause > Duration::from_secs(3590)), "{outcome:?}");
     assert_eq!(world.writes(), [format!("POST {SIDECARS}"), status_of("g")]);
     world.catch_up();
-    world.drain().await;
+    world.drain();
     let echo = ObservedGenerator::read(world.server().objects[&format!("{GENERATORS}/g")].clone());
     world.controller.generators_event(Event::Applied(Arc::new(echo)));
-    assert_eq!(world.controller.shared.queue.depth(), 0, "our own write is no reason to look again");
+    assert!(!world.is_any_to_be_looked_at(), "our own write is no reason to look again");
     assert!(matches!(world.reconcile("g").await, Outcome::RequeueAfter(_)));
     assert!(world.writes().is_empty() && world.web.is_not_asked().await);
 }
@@ -233,7 +243,7 @@ async fn a_url_that_failed_before_takes_no_place_of_others() {
     let limits = fetch::Limits { requests: 1, failing_requests: 1, ..fetch::Limits::default() };
     let world = World::with(fetch::Settings { limits, ..fetch::Settings::default() }, Allow::loopback()).await;
     world.apply("slow", 1);
-    world.drain().await;
+    world.drain();
     world.reconcile("slow").await;
     world.web.next().await.answer("503 Service Unavailable", "").await;
     world.reconcile_next().await;
@@ -248,7 +258,7 @@ async fn a_url_that_failed_before_takes_no_place_of_others() {
 async fn a_fetch_ends_with_its_term_and_what_it_would_have_brought_is_not_written() {
     let world = World::new().await;
     world.apply("g", 1);
-    world.drain().await;
+    world.drain();
     world.reconcile("g").await;
     let asked = world.web.next().await;
     drop(Ending(Arc::clone(&world.controller.shared)));
@@ -259,16 +269,12 @@ async fn a_fetch_ends_with_its_term_and_what_it_would_have_brought_is_not_writte
         (generator.clone(), generator.usable.clone().unwrap())
     };
     world.controller.shared.fetched(&generator, &spec, 1, Err(Problem::new(FETCH_FAILED, "late")), None);
-    assert_eq!((world.controller.shared.queue.depth(), world.writes().len()), (0, 0), "too late");
+    assert_eq!((world.is_any_to_be_looked_at(), world.writes().len()), (false, 0), "too late");
 
-    let over = Leader {
-        shared: Arc::clone(&world.controller.shared),
-        term: Term::new(Instant::now()),
-        watches: world.leader.watches.clone(),
-    };
+    let over = Term::new(Instant::now());
     world.controller.shared.lock().state.forget();
-    assert_eq!(over.reconcile(&key("g")).await, Outcome::Done);
-    over.shared.begin_fetch(&generator, &over.term);
+    assert_eq!(world.leader.reconcile(&key("g"), &over).await, Outcome::Done);
+    world.controller.shared.begin_fetch(&generator, &over);
     assert!(world.web.is_not_asked().await && world.writes().is_empty());
 }
 
@@ -306,7 +312,7 @@ async fn an_answer_for_a_spec_that_changed_meanwhile_is_dropped_and_the_url_aske
     world.reconcile("g").await;
     let asked = world.web.next().await;
     world.apply("g", 2);
-    world.drain().await;
+    world.drain();
     asked.answer("200 OK", r#"[{"hosts":["./*"]}]"#).await;
     assert_eq!(world.reconcile_next().await, Outcome::Done);
     assert!(world.writes().is_empty());
@@ -355,7 +361,7 @@ async fn a_sidecar_that_the_cache_does_not_know_yet_is_not_overwritten() {
     let world = World::new().await;
     world.apply("g", 1);
     world.reconcile("g").await;
-    world.drain().await;
+    world.drain();
     let by_hand = sidecar("g", &json!({"egress": [{"hosts": ["hand/written"]}]}));
     world.server().put(&format!("{SIDECARS}/g"), by_hand.clone());
     world.web.next().await.answer("200 OK", r#"[{"hosts":["./*"]}]"#).await;
@@ -372,7 +378,7 @@ async fn a_write_that_is_refused_is_told_and_tried_again() {
     world.server().refuses = Some(SIDECARS);
     world.apply("g", 1);
     world.reconcile("g").await;
-    world.drain().await;
+    world.drain();
     world.web.next().await.answer("200 OK", r#"[{"hosts":["./*"]}]"#).await;
     assert_eq!(world.reconcile_next().await, Outcome::Retry);
     assert_eq!((world.writes(), world.ready("g").1), (vec![status_of("g")], json!("WriteFailed")));
@@ -404,32 +410,10 @@ async fn a_changed_spec_asks_without_conditions_and_a_refresh_with_them() {
 async fn an_address_that_is_refused_is_told_with_what_opens_it() {
     let world = World::with(fetch::Settings::default(), Vec::new()).await;
     world.apply("g", 1);
-    world.drain().await;
+    world.drain();
     world.reconcile("g").await;
     world.reconcile_next().await;
     assert_eq!(world.ready("g"), (json!("False"), json!("FetchFailed")));
     let text = world.server().objects[&format!("{GENERATORS}/g")]["status"].to_string();
     assert!(text.contains("--fetch-allow"), "{text}");
-}
-
-#[test]
-fn trouble_is_told_when_it_begins_when_its_text_changes_and_when_it_ends() {
-    let status = |conditions: Value| serde_json::from_value(json!({"conditions": conditions})).unwrap();
-    let ready = |is: &str, message: &str| {
-        status(json!([{"type": "Ready", "status": is, "reason": "R", "message": message,
-                       "lastTransitionTime": "2026-01-08T19:07:21Z"}]))
-    };
-    let (none, good, bad, worse) = (status(json!([])), ready("True", "x"), ready("False", "x"), ready("False", "y"));
-    for (before, after, expected) in [
-        (&none, &bad, Some(News::Trouble("R", "x"))),
-        (&good, &bad, Some(News::Trouble("R", "x"))),
-        (&bad, &worse, Some(News::Trouble("R", "y"))),
-        (&bad, &bad, None),
-        (&bad, &good, Some(News::Recovery("x"))),
-        (&none, &good, None),
-        (&good, &good, None),
-        (&none, &none, None),
-    ] {
-        assert_eq!(news(before, after), expected);
-    }
 }

@@ -1,0 +1,150 @@
+//! The objects of one kind as a controller treats them: it writes over the state that it saw and no other, and tells of them by
+//! Events.
+
+use std::sync::Arc;
+
+use json_patch::PatchOperation;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::api::{ApiResource, DynamicObject, ObjectMeta};
+use kube::runtime::events::{Event, EventType};
+use kube::{Api, Client};
+use serde::Serialize;
+
+use super::apply::{self, WriteError, Written};
+use super::events::Events;
+use super::failpoint;
+
+/// Which object, and which state of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ObjectVersion<'a> {
+    /// Its namespace; empty if it has none.
+    pub namespace: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Its uid: one of the same name that is made later has another.
+    pub uid: &'a str,
+    /// Its resourceVersion.
+    pub resource_version: &'a str,
+}
+
+/// What is kept of an object that was seen.
+pub trait Versioned {
+    /// Which object that was, and in which state.
+    fn version(&self) -> ObjectVersion<'_>;
+}
+
+impl<T: Versioned> Versioned for Arc<T> {
+    fn version(&self) -> ObjectVersion<'_> {
+        T::version(self)
+    }
+}
+
+impl Versioned for DynamicObject {
+    fn version(&self) -> ObjectVersion<'_> {
+        let ObjectMeta { namespace, name, uid, resource_version, .. } = &self.metadata;
+        ObjectVersion {
+            namespace: namespace.as_deref().unwrap_or_default(),
+            name: name.as_deref().unwrap_or_default(),
+            uid: uid.as_deref().unwrap_or_default(),
+            resource_version: resource_version.as_deref().unwrap_or_default(),
+        }
+    }
+}
+
+/// The objects of one kind that a controller looks after. A cheap clone is the same ones.
+///
+/// Each write has a name, which is that of its failpoints ([`failpoint::WRITES`]).
+#[derive(Clone)]
+pub struct Objects {
+    client: Client,
+    resource: ApiResource,
+    events: Events,
+}
+
+impl Objects {
+    /// Those of this kind.
+    #[must_use]
+    pub fn new(client: Client, resource: ApiResource, events: Events) -> Self {
+        Self { client, resource, events }
+    }
+
+    /// Creates an object; [`Written::Conflict`] where there is one of this name.
+    ///
+    /// # Errors
+    /// When the API server refuses or does not answer.
+    pub async fn create(
+        &self,
+        write: &'static str,
+        object: &DynamicObject,
+    ) -> Result<Written<DynamicObject>, WriteError> {
+        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+        failpoint::around(write, apply::ensure(&self.api(namespace), object, None)).await
+    }
+
+    /// Applies a JSON Patch to an object, if it is still as it was seen.
+    ///
+    /// # Errors
+    /// When the API server refuses or does not answer.
+    pub async fn patch(
+        &self,
+        write: &'static str,
+        seen: ObjectVersion<'_>,
+        operations: Vec<PatchOperation>,
+    ) -> Result<Written<DynamicObject>, WriteError> {
+        let (api, present) = (self.api(seen.namespace), self.present(seen));
+        failpoint::around(write, apply::patch(&api, &present, None, operations)).await
+    }
+
+    /// Writes the status of an object, if it is still as it was seen.
+    ///
+    /// # Errors
+    /// When the API server refuses or does not answer.
+    pub async fn write_status(
+        &self,
+        write: &'static str,
+        seen: ObjectVersion<'_>,
+        status: &impl Serialize,
+    ) -> Result<Written<DynamicObject>, WriteError> {
+        let (api, present) = (self.api(seen.namespace), self.present(seen));
+        failpoint::around(write, apply::set_status(&api, &present, status)).await
+    }
+
+    /// Sends an Event about an object soon: what its status newly says, once that is written ([`super::conditions::news`]). So it is
+    /// told once, and not again by the next leader.
+    pub fn tell(&self, seen: ObjectVersion<'_>, type_: EventType, reason: &str, note: &str) {
+        let event = Event {
+            type_,
+            reason: reason.to_owned(),
+            note: Some(note.to_owned()),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        self.events.publish(&self.reference(seen), event);
+    }
+
+    fn api(&self, namespace: &str) -> Api<DynamicObject> {
+        if namespace.is_empty() {
+            Api::all_with(self.client.clone(), &self.resource)
+        } else {
+            Api::namespaced_with(self.client.clone(), namespace, &self.resource)
+        }
+    }
+
+    /// The object as far as a write needs it.
+    fn present(&self, seen: ObjectVersion<'_>) -> DynamicObject {
+        let mut present = DynamicObject::new(seen.name, &self.resource);
+        present.metadata.resource_version = Some(seen.resource_version.to_owned());
+        present
+    }
+
+    fn reference(&self, seen: ObjectVersion<'_>) -> ObjectReference {
+        ObjectReference {
+            api_version: Some(self.resource.api_version.clone()),
+            kind: Some(self.resource.kind.clone()),
+            namespace: Some(seen.namespace.to_owned()).filter(|namespace| !namespace.is_empty()),
+            name: Some(seen.name.to_owned()),
+            uid: Some(seen.uid.to_owned()),
+            ..ObjectReference::default() // with a resourceVersion each Event would be a new one
+        }
+    }
+}
