@@ -58,6 +58,8 @@ pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 pub const MIRROR_POD: &str = "kubernetes.io/config.mirror";
 /// Label of a Namespace: the Pod Security level its Pods must meet.
 pub const POD_SECURITY_ENFORCE: &str = "pod-security.kubernetes.io/enforce";
+/// Label of a Namespace: the version of Kubernetes whose rules that level has.
+pub const POD_SECURITY_ENFORCE_VERSION: &str = "pod-security.kubernetes.io/enforce-version";
 
 /// Annotation of a Pod with the version of a hot container.
 #[must_use]

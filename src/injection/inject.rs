@@ -9,8 +9,9 @@ use super::fingerprint::PodContainer;
 use super::named::Named;
 use super::plan::Plan;
 use super::pod_metadata::Annotations;
-use super::pod_security::Level;
+use super::pod_security::{Enforced, PodSecurity};
 use super::snapshot::Snapshot;
+use super::token_mount::token_mount;
 use super::verify::{Deviation, KnownImages, Verification};
 use crate::api::decode::{FieldError, without_value};
 use crate::api::keys;
@@ -167,17 +168,16 @@ impl Snapshot {
             })?;
         }
         let annotations = annotations.changes();
-        let mut plan = Plan::new(pod, request, &lists, &matches, &annotations);
+        let token = token_mount(pod.spec.as_ref(), &lists);
+        let mut plan = Plan::new(pod, request, &lists, &matches, &annotations, token.as_deref());
         plan.create_parents();
         plan.containers(List::Init)?;
         plan.containers(List::App)?;
         plan.volumes();
         plan.pull_secrets();
         plan.metadata(&hashes, &hashes_without_image, self.options().default_container);
-        let enforced = self.namespace_labels(request.namespace_of(pod)).and_then(|l| l.get(keys::POD_SECURITY_ENFORCE));
-        if let Some(level) = enforced.and_then(|label| Level::parse(label)) {
-            let raw = pod.spec.as_ref().and_then(|spec| spec.security_context);
-            plan.pod_security(level, &list(raw, "spec.securityContext")?.unwrap_or_default());
+        if let Some(enforced) = self.namespace_labels(request.namespace_of(pod)).and_then(Enforced::of) {
+            plan.pod_security(enforced, &pod_security(pod.spec.as_ref())?);
         }
         let sets = plan.injected_sets();
         let (patch, warnings) = plan.finish();
@@ -217,6 +217,16 @@ impl<'a> PodLists<'a> {
     pub fn position(&self, list: List, name: &str) -> Option<usize> {
         self.of(list)?.position(name)
     }
+}
+
+/// What of a Pod counts for its containers' security.
+fn pod_security<'a>(spec: Option<&SpecView<'a>>) -> Result<PodSecurity<'a>, InjectError> {
+    let Some(spec) = spec else { return Ok(PodSecurity::default()) };
+    Ok(PodSecurity {
+        context: list(spec.security_context, "spec.securityContext")?.unwrap_or_default(),
+        has_own_users: spec.has_own_users(),
+        is_windows: spec.os_name().as_deref() == Some("windows"),
+    })
 }
 
 fn list<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>, field: &str) -> Result<Option<T>, InjectError> {

@@ -16,12 +16,14 @@ mod go_json;
 pub mod hash;
 mod index;
 mod inject;
+mod mount_path;
 mod named;
 mod patch;
 mod plan;
 mod pod_metadata;
 mod pod_security;
 pub mod re2;
+mod references;
 pub mod resources;
 mod revision;
 pub mod revision_data;
@@ -32,8 +34,10 @@ mod snapshot;
 mod stored;
 #[cfg(test)]
 mod tests;
+mod token_mount;
 pub mod validate;
 pub mod verify;
+mod volume_names;
 mod warnings;
 
 pub use content::Content;

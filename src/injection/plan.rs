@@ -6,14 +6,14 @@ use super::container::{HotTwin, InjectableContainer, List as Growing};
 use super::content::{Content, InjectableVolume, MountedVolume, named_json};
 use super::inject::{Denial, InjectError, InjectedSet, List, Match, PodLists};
 use super::patch::PatchWriter;
-use super::pod_security::{Finding, Level};
+use super::pod_security::{Enforced, Finding, PodSecurity};
 use super::resources::{CompiledPolicy, PerResource, TargetContainer};
 use super::sharing::{Additions, Offer, additions};
 use super::verify::{Deviation, Difference, Verification};
 use super::warnings::Warnings;
 use crate::api::decode::without_value;
 use crate::api::keys;
-use crate::api::pod::{AmountView, AmountsView, ContainerView, PodSecurityContextView, PodView, ResourcesView};
+use crate::api::pod::{AmountView, AmountsView, ContainerView, PodView, ResourcesView};
 use serde_json::{Value, json};
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -30,6 +30,8 @@ pub(super) struct Plan<'a, 's> {
     matches: &'a [Match<'s>],
     /// Annotations that sets patch, with their new values.
     patched: &'a BTreeMap<&'s str, String>,
+    /// The mount of the service account's token, where the API server gives it to every container.
+    token: Option<&'a str>,
     patch: PatchWriter,
     warnings: Warnings,
     /// What sidecars may take from the Pod's app containers.
@@ -72,6 +74,7 @@ impl<'a, 's> Plan<'a, 's> {
         lists: &'a PodLists<'a>,
         matches: &'a [Match<'s>],
         patched: &'a BTreeMap<&'s str, String>,
+        token: Option<&'a str>,
     ) -> Self {
         let (patch, warnings) = (PatchWriter::default(), Warnings::default());
         Self {
@@ -80,6 +83,7 @@ impl<'a, 's> Plan<'a, 's> {
             lists,
             matches,
             patched,
+            token,
             patch,
             warnings,
             offer: OnceCell::new(),
@@ -216,14 +220,21 @@ impl<'a, 's> Plan<'a, 's> {
         present: Option<&ContainerView<'_>>,
     ) -> Result<Additions<'a>, Denial> {
         if !container.depends_on_pod() {
-            return Ok(Additions::default());
+            let mut additions = Additions::default();
+            if let Some(token) = self.token {
+                additions.add_token(token, container, present);
+            }
+            return Ok(additions);
         }
         let (pod, patched) = (self.pod, self.patched);
         let offer = self.offer.get_or_init(|| Offer::of(self.lists.containers.as_deref().unwrap_or_default()));
         let annotation = |key: &str| patched.get(key).map(String::as_str).or_else(|| pod.annotation(key));
-        let additions = additions(container, pod, offer, annotation, present, |warning| {
+        let mut additions = additions(container, pod, offer, annotation, present, |warning| {
             self.warnings.push(format!("SidecarSet {:?}, container {:?} {warning}", m.name, container.name));
         });
+        if let Some(token) = self.token {
+            additions.add_token(token, container, present);
+        }
         self.shared += additions.bytes();
         if self.shared > MOST_SHARED {
             let mib = MOST_SHARED >> 20;
@@ -489,12 +500,12 @@ impl<'a, 's> Plan<'a, 's> {
     }
 
     /// Warns of what breaks the Pod Security level that the Namespace enforces, a line for each container or volume.
-    pub fn pod_security(&mut self, level: Level, pod: &PodSecurityContextView<'_>) {
+    pub fn pod_security(&mut self, enforced: Enforced, pod: &PodSecurity<'_>) {
         let mut warn = |set: &str, list: &str, name: &str, findings: &[Finding]| {
-            let broken = findings.iter().filter(|finding| finding.breaks(level, pod)).map(|f| &*f.text);
+            let broken = findings.iter().filter(|finding| finding.breaks(enforced, pod)).map(|f| &*f.text);
             let broken = broken.collect::<Vec<_>>().join("; ");
             if !broken.is_empty() {
-                let level = level.name();
+                let level = enforced.level.name();
                 self.warnings
                     .push(format!("SidecarSet {set:?}, {list} {name:?} breaks Pod Security {level}: {broken}"));
             }

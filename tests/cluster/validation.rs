@@ -51,6 +51,17 @@ fn mounts(mounts: &Value, more: &Value) -> Value {
     json!({"containers": [container], "volumes": [{"name": "v", "emptyDir": {}}]})
 }
 
+/// A rule of `restartPolicyRules`.
+fn restart_on(code: i32) -> Value {
+    json!({"action": "Restart", "exitCodes": {"operator": "In", "values": [code]}})
+}
+
+/// A spec with a container whose variable comes from a file of the volume `v`.
+fn variables_of(file: &Value, volume: &Value) -> Value {
+    let env = json!([{"name": "A", "valueFrom": {"fileKeyRef": file}}]);
+    overlaid(container(&json!({"env": env})), &json!({"volumes": [overlaid(json!({"name": "v"}), volume)]}))
+}
+
 fn containers() -> Vec<(Value, Verdict)> {
     let c = |fields: Value| container(&fields);
     let ports = |ports: Value| container(&json!({"ports": ports}));
@@ -114,16 +125,25 @@ fn containers() -> Vec<(Value, Verdict)> {
             OnlyInSets("the size of pages is not looked at"),
         ),
         (c(json!({"resizePolicy": [{"resourceName": "cpu", "restartPolicy": "Maybe"}]})), Refused),
+        (c(json!({"restartPolicy": "Always"})), Accepted),
+        (c(json!({"restartPolicy": "OnFailure"})), Accepted),
+        (c(json!({"restartPolicy": "Never", "restartPolicyRules": [restart_on(42)]})), Accepted),
+        (c(json!({"restartPolicyRules": [restart_on(42)]})), Refused),
+        (c(json!({"restartPolicy": "Never", "restartPolicyRules": vec![restart_on(42); 21]})), Refused),
+        (c(json!({"restartPolicy": "Never", "restartPolicyRules": [{"action": "Restart"}]})), Refused),
         (
-            c(json!({"restartPolicy": "Always"})),
-            OnlyInPods("1.33 refuses it still: such a set would work in some clusters only"),
+            c(
+                json!({"restartPolicy": "Never", "restartPolicyRules": [{"action": "Stop", "exitCodes": {"operator": "In", "values": [1]}}]}),
+            ),
+            Refused,
         ),
         (c(json!({"restartPolicy": "Sometimes"})), Refused),
         (init(&json!({"restartPolicy": "Always"})), Accepted),
-        (
-            init(&json!({"restartPolicy": "Never"})),
-            OnlyInPods("1.33 refuses it still: such a set would work in some clusters only"),
-        ),
+        (init(&json!({"restartPolicy": "Never"})), Accepted),
+        (init(&json!({"restartPolicy": "OnFailure", "restartPolicyRules": [restart_on(1)]})), Accepted),
+        (init(&json!({"restartPolicy": "Always", "restartPolicyRules": [restart_on(1)]})), Accepted),
+        (init(&json!({"restartPolicyRules": [restart_on(1)]})), Refused),
+        (init(&json!({"restartPolicy": "Sometimes"})), Refused),
         (security(json!({"runAsUser": 0, "privileged": true, "capabilities": {"add": ["NET_ADMIN"]}})), Accepted),
         (security(json!({"runAsUser": -1})), Refused),
         (security(json!({"privileged": true, "allowPrivilegeEscalation": false})), Refused),
@@ -165,6 +185,15 @@ fn environments_and_probes() -> Vec<(Value, Verdict)> {
             from(json!({"resourceFieldRef": {"resource": "limits.cpu", "divisor": "7"}})),
             OnlyInSets("divisors are not looked at"),
         ),
+        (variables_of(&json!({"volumeName": "v", "path": "a/b.env", "key": "K"}), &json!({"emptyDir": {}})), Accepted),
+        (variables_of(&json!({"volumeName": "w", "path": "a", "key": "K"}), &json!({"emptyDir": {}})), Refused),
+        (
+            variables_of(&json!({"volumeName": "v", "path": "a", "key": "K"}), &json!({"secret": {"secretName": "s"}})),
+            Refused,
+        ),
+        (variables_of(&json!({"volumeName": "v", "path": "../a", "key": "K"}), &json!({"emptyDir": {}})), Refused),
+        (variables_of(&json!({"volumeName": "v", "path": "a", "key": "K=L"}), &json!({"emptyDir": {}})), Refused),
+        (variables_of(&json!({"volumeName": "v", "path": "a"}), &json!({"emptyDir": {}})), Refused),
         (env_from(json!({"secretRef": {"name": "s"}, "prefix": "P_"})), Accepted),
         (env_from(json!({})), Refused),
         (env_from(json!({"secretRef": {"name": "s"}, "configMapRef": {"name": "c"}})), Refused),

@@ -6,6 +6,8 @@ mod index;
 mod large;
 mod outcomes;
 mod revisions;
+mod sharing;
+mod token;
 mod verification;
 mod warnings;
 

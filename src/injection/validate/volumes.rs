@@ -9,6 +9,7 @@ use super::syntax;
 use super::transfer;
 use crate::api::quantity::Quantity;
 use crate::api::sidecarset::SidecarSetSpec;
+use crate::injection::volume_names::volumes_of;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,8 +54,17 @@ const HOST_PATH_TYPES: [&str; 8] =
 /// 10 minutes to 2^32 seconds.
 const TOKEN_SECONDS: std::ops::RangeInclusive<i64> = 600..=1 << 32;
 
-/// The volumes that containers may mount: by name, whether they may be block devices.
-pub(super) struct Volumes<'a>(BTreeMap<&'a str, bool>);
+/// The volumes that containers may name, with what they can be used for.
+pub(super) struct Volumes<'a>(BTreeMap<&'a str, Uses>);
+
+/// What a volume can be used for, beside mounting it.
+#[derive(Clone, Copy)]
+struct Uses {
+    /// It may be a block device.
+    as_device: bool,
+    /// Variables may be read from its files.
+    for_variables: bool,
+}
 
 impl Volumes<'_> {
     pub fn has(&self, name: &str) -> bool {
@@ -62,7 +72,12 @@ impl Volumes<'_> {
     }
 
     pub fn may_be_block(&self, name: &str) -> bool {
-        self.0.get(name) == Some(&true)
+        self.0.get(name).is_some_and(|uses| uses.as_device)
+    }
+
+    /// Whether it is an `emptyDir`.
+    pub fn may_have_variables(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(|uses| uses.for_variables)
     }
 }
 
@@ -72,7 +87,7 @@ pub(super) fn check<'a>(spec: &'a SidecarSetSpec, report: &'a Report) -> Volumes
     for (index, fields) in spec.volumes.iter().flatten().enumerate() {
         let name = fields.get("name").and_then(Value::as_str).unwrap_or_default();
         let place = report.root("spec").field("volumes").item(index, name);
-        // Pods get those that are mounted, and no set can be made ready of volumes without names.
+        // Pods get those that containers name, and no set can be made ready of volumes without names.
         let place = if mounted.contains(name) { place.of_pods() } else { place };
         let volume = Body { place, fields };
         if Node::new(volume.place.of_pods().field("name"), fields.get("name")).required_text().is_some() {
@@ -86,20 +101,18 @@ pub(super) fn check<'a>(spec: &'a SidecarSetSpec, report: &'a Report) -> Volumes
         for (name, source) in &sources {
             check_source(name, source);
         }
-        let block = sources.iter().any(|(name, _)| matches!(*name, "persistentVolumeClaim" | "ephemeral"));
-        if volumes.insert(name, block).is_some() && !name.is_empty() {
+        let is = |source: &str| sources.iter().any(|(name, _)| *name == source);
+        let uses = Uses { as_device: is("persistentVolumeClaim") || is("ephemeral"), for_variables: is("emptyDir") };
+        if volumes.insert(name, uses).is_some() && !name.is_empty() {
             volume.place.of_pods().field("name").duplicate(name, "");
         }
     }
     Volumes(volumes)
 }
 
-/// Names of the volumes that containers mount.
+/// Names of the volumes that containers name.
 fn mounted(spec: &SidecarSetSpec) -> BTreeSet<&str> {
-    let lists = container::each(spec)
-        .flat_map(|(_, container)| ["volumeMounts", "volumeDevices"].map(|list| container.template.get(list)));
-    let mounts = lists.flatten().filter_map(Value::as_array).flatten();
-    mounts.filter_map(|mount| mount.get("name")?.as_str()).collect()
+    container::each(spec).flat_map(|(_, container)| volumes_of(&container.template)).collect()
 }
 
 fn check_source(name: &str, source: &Node<'_>) {

@@ -136,8 +136,10 @@ fn refuse_name_clashes(sets: &[&Set], pod: &Value) -> Result<(), String> {
 fn mounted_volumes(set: &Set) -> Vec<&Value> {
     let mut mounted = Vec::new();
     for container in set.containers("initContainers").iter().chain(set.containers("containers")) {
-        for mention in items(container, "/volumeMounts").iter().chain(items(container, "/volumeDevices")) {
-            mounted.extend(items(&set.stored, "/spec/volumes").iter().find(|volume| name(volume) == name(mention)));
+        let mentions = items(container, "/volumeMounts").iter().chain(items(container, "/volumeDevices")).map(name);
+        let files = items(container, "/env").iter().map(|variable| text(variable, "/valueFrom/fileKeyRef/volumeName"));
+        for mention in mentions.chain(files) {
+            mounted.extend(items(&set.stored, "/spec/volumes").iter().find(|volume| name(volume) == mention));
         }
     }
     mounted

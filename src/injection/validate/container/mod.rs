@@ -7,6 +7,7 @@ mod mounts;
 mod ports;
 mod probes;
 mod resources;
+mod restart;
 mod security;
 mod sidecar;
 
@@ -17,7 +18,6 @@ use super::syntax;
 use super::volumes::Volumes;
 use crate::api::sidecarset::{SidecarContainer, SidecarSetSpec, UpgradeType};
 use crate::injection::re2::Patterns;
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Which list a container stands in, and how it behaves there.
@@ -156,16 +156,8 @@ fn check_body(kind: Kind, body: &Body<'_>, volumes: &Volumes<'_>) {
     }
     body.get("imagePullPolicy").one_of(&["Always", "IfNotPresent", "Never"]);
     body.get("terminationMessagePolicy").one_of(&["File", "FallbackToLogsOnError"]);
-    let restart = body.get("restartPolicy");
-    // Kubernetes takes them since 1.35.
-    let is_newer = matches!(restart.value.and_then(Value::as_str), Some("Always" | "OnFailure" | "Never"));
-    let restart = if is_newer { restart.of_set() } else { restart };
-    match kind {
-        Kind::App if restart.is_set() => restart.forbidden("may not be set for containers that are no init containers"),
-        Kind::App | Kind::Native => {}
-        Kind::Init => restart.one_of(&["Always"]),
-    }
-    env::check(body);
+    restart::check(body);
+    env::check(body, volumes);
     mounts::check(body, volumes);
     resources::check(body);
     security::check(&body.get("securityContext"));
@@ -236,26 +228,10 @@ mod tests {
     }
 
     #[test]
-    fn only_init_containers_have_a_restart_policy_and_native_sidecars_may_be_rolling() {
-        let container = |policy: &str| json!([{"name": "d", "image": "x", "restartPolicy": policy}]);
-        accepts_spec(&json!({"initContainers": container("Always"), "updateStrategy": {"type": "RollingUpdate"}}));
-        rejects_spec(
-            &json!({"initContainers": container("Never")}),
-            "spec.initContainers[0].restartPolicy",
-            "FieldValueNotSupported",
-        );
-        rejects_spec(
-            &json!({"containers": container("Always")}),
-            "spec.containers[0].restartPolicy",
-            "FieldValueForbidden",
-        );
-    }
-
-    #[test]
     fn fields_newer_than_this_program_are_accepted() {
         accepts_spec(&json!({"containers": [{
-            "name": "c", "image": "x", "restartPolicyRules": [{"action": "Restart"}],
-            "env": [{"name": "A", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "p", "key": "k"}}}],
+            "name": "c", "image": "x", "restartDelayRules": [{"action": "Restart"}],
+            "env": [{"name": "A", "valueFrom": {"futureKeyRef": {"volumeName": "v", "path": "p", "key": "k"}}}],
             "lifecycle": {"stopSignal": "SIGUSR1", "preStop": {"future": {}}},
             "securityContext": {"future": 1}
         }]}));
