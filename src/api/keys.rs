@@ -35,6 +35,10 @@ pub const CUSTOM_VERSION_LABEL_OF_V1BETA1: &str = "outrigger.dev/v1beta1-label-c
 pub const INJECT: &str = "outrigger.dev/inject";
 /// On a SidecarSet: `enforce` puts the set's container in the place of one that only claims to be it; `warn`, the default, tells.
 pub const VERIFY: &str = "outrigger.dev/verify";
+/// On a SidecarSet: with the value [`GROW`] a Pod's own resources grow by what the set's containers ask for.
+pub const POD_LEVEL_RESOURCES: &str = "outrigger.dev/pod-level-resources";
+/// The only value of [`POD_LEVEL_RESOURCES`].
+pub const GROW: &str = "grow";
 /// On the Secret with our CA: since when its CA signs, in RFC 3339.
 pub const SIGNING_SINCE: &str = "outrigger.dev/signing-since";
 

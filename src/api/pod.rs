@@ -93,6 +93,9 @@ pub struct SpecView<'a> {
     /// `false` where no container gets the service account's token.
     #[serde(borrow, default)]
     pub automount_service_account_token: Option<&'a RawValue>,
+    /// `Always`, `OnFailure` or `Never`.
+    #[serde(borrow, default)]
+    pub restart_policy: Option<&'a RawValue>,
 }
 
 /// Status of a Pod.
@@ -138,9 +141,12 @@ pub struct ContainerView<'a> {
     /// Its block devices; `None` as with `env`.
     #[serde(borrow, default)]
     pub volume_devices: Option<Vec<WithText<'a, DeviceView<'a>>>>,
-    /// Its resources as text: they are read only where a sidecar's are computed from them.
+    /// Its resources as text: they are read only where something of a sidecar depends on them.
     #[serde(borrow, default)]
     pub resources: Option<&'a RawValue>,
+    /// Its ports as text, in the same way.
+    #[serde(borrow, default)]
+    pub ports: Option<&'a RawValue>,
     /// `Always` for a native sidecar among the init containers.
     #[serde(borrow, default)]
     pub restart_policy: Option<Str<'a>>,
@@ -234,13 +240,16 @@ pub struct NamedView<'a> {
     pub name: Str<'a>,
 }
 
-/// What containers inherit from the Pod, as far as Pod Security asks for it.
+/// What containers inherit from the Pod, as far as somebody asks for it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodSecurityContextView<'a> {
     /// `runAsNonRoot`.
     #[serde(default)]
     pub run_as_non_root: Option<bool>,
+    /// `runAsUser`.
+    #[serde(default)]
+    pub run_as_user: Option<i64>,
     /// `seccompProfile`.
     #[serde(borrow, default)]
     pub seccomp_profile: Option<SeccompProfileView<'a>>,
@@ -290,6 +299,12 @@ impl<'a> SpecView<'a> {
     #[must_use]
     pub fn is_in_host_network(&self) -> bool {
         is(self.host_network, "true")
+    }
+
+    /// Whether containers that end stay so.
+    #[must_use]
+    pub fn never_restarts(&self) -> bool {
+        is(self.restart_policy, "\"Never\"")
     }
 
     /// Whether no container gets the service account's token from the API server.

@@ -1,5 +1,6 @@
 //! A container ready for injection: what is fixed of it is written out once, what depends on the Pod is added for each Pod.
 
+use super::forecast::Demands;
 use super::go_json::write_text;
 use super::mount_path::cleaned;
 use super::pod_security::{self, Finding};
@@ -42,6 +43,8 @@ pub(super) struct InjectableContainer {
     /// Whether it has variables whose names are not in the set.
     pub has_env_from: bool,
     pub privileged: bool,
+    /// What of it may not fit a Pod.
+    pub demands: Demands,
     /// Whether it mounts something itself where the service account's token would be.
     pub has_token_path: bool,
     /// Computes its resources from those of the app containers.
@@ -143,6 +146,9 @@ impl InjectableContainer {
             let image = &container.upgrade_strategy.hot_upgrade_empty_image;
             template.insert("image".to_owned(), image.as_str().into());
         }
+        if hot.is_some() {
+            name_in_variables(&mut template, container.name(), name);
+        }
         if policy.is_some() {
             template.shift_remove("resources");
         }
@@ -161,6 +167,7 @@ impl InjectableContainer {
             privileged: template.get("securityContext").and_then(|context| context.get("privileged"))
                 == Some(&Value::Bool(true)),
             has_token_path: texts(&template, List::VolumeMounts, "mountPath").any(|path| is_token_path(&path)),
+            demands: Demands::of(&template),
             policy,
             parts: Vec::new(),
             hot,
@@ -286,6 +293,17 @@ fn mark(template: &mut Map<String, Value>) {
         Some(Value::Array(env)) if env.contains(&mark) => {}
         Some(Value::Array(env)) => env.push(mark),
         _ => _ = template.insert(List::Env.field().to_owned(), json!([mark])),
+    }
+}
+
+/// Lets variables about the resources of the container `base` be about that of the name which it has in Pods.
+fn name_in_variables(template: &mut Map<String, Value>, base: &str, name: &str) {
+    let variables = template.get_mut(List::Env.field()).and_then(Value::as_array_mut).into_iter().flatten();
+    for reference in variables.filter_map(|variable| variable.pointer_mut("/valueFrom/resourceFieldRef/containerName"))
+    {
+        if *reference == *base {
+            *reference = name.into();
+        }
     }
 }
 

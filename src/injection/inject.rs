@@ -6,6 +6,7 @@ use super::container::InjectableContainer;
 use super::content::Content;
 use super::exclusion::Exclusion;
 use super::fingerprint::PodContainer;
+use super::forecast::Forecast;
 use super::named::Named;
 use super::plan::Plan;
 use super::pod_metadata::Annotations;
@@ -55,6 +56,8 @@ pub struct InjectedSet {
     pub containers: Vec<String>,
     /// Containers of the Pod that claim to be the set's, are not, and stay.
     pub deviations: Vec<Deviation>,
+    /// What of the set does not fit the Pod.
+    pub forecasts: Vec<Forecast>,
 }
 
 /// Why a Pod gets no answer that could be applied.
@@ -111,6 +114,8 @@ pub(super) struct Match<'s> {
     /// The images of all versions of the set.
     pub images: &'s KnownImages,
     pub verification: Verification,
+    /// Whether the Pod's own resources grow by what its containers ask for.
+    pub grows_pod: bool,
 }
 
 impl Snapshot {
@@ -153,6 +158,7 @@ impl Snapshot {
                 current: hashes.has(name, &content.hashes.hash),
                 images: &entry.images,
                 verification: entry.set.verification,
+                grows_pod: entry.set.grows_pod,
             })
         });
         let matches: Vec<Match<'_>> = matches.collect::<Result<_, Denial>>()?;
@@ -176,9 +182,11 @@ impl Snapshot {
         plan.volumes();
         plan.pull_secrets();
         plan.metadata(&hashes, &hashes_without_image, self.options().default_container);
+        plan.fit();
         if let Some(enforced) = self.namespace_labels(request.namespace_of(pod)).and_then(Enforced::of) {
             plan.pod_security(enforced, &pod_security(pod.spec.as_ref())?);
         }
+        plan.warn_of_forecasts();
         let sets = plan.injected_sets();
         let (patch, warnings) = plan.finish();
         Ok(Injection::Matched(Injected { sets, patch, warnings }))

@@ -39,7 +39,8 @@ pub(super) fn resolved_in<'v>(
 /// is the one that has it if none is named.
 pub(super) fn copied<'a>(app: &ContainerView<'a>, variable: &WithText<'a, EnvView<'a>>) -> Cow<'a, str> {
     let text = variable.text;
-    if !text.contains("resourceFieldRef") {
+    // A key may be written with escapes.
+    if !text.contains("resourceFieldRef") && !text.contains('\\') {
         return Cow::Borrowed(text);
     }
     let Ok(mut variable) = serde_json::from_str::<Value>(text) else { return Cow::Borrowed(text) };

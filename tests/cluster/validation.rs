@@ -120,10 +120,9 @@ fn containers() -> Vec<(Value, Verdict)> {
         (resources(json!({"example.com/gpu": "1500m"}), json!({})), Refused),
         (resources(json!({}), json!({"example.com/gpu": 1})), Refused),
         (resources(json!({"hugepages-2Mi": "4Mi"}), json!({})), Refused),
-        (
-            resources(json!({"cpu": 1, "hugepages-2Mi": "3Mi"}), json!({})),
-            OnlyInSets("the size of pages is not looked at"),
-        ),
+        (resources(json!({"cpu": 1, "hugepages-2Mi": "4Mi"}), json!({})), Accepted),
+        (resources(json!({"cpu": 1, "hugepages-2Mi": "3Mi"}), json!({})), Refused),
+        (resources(json!({"cpu": 1, "hugepages-much": "3Mi"}), json!({})), Refused),
         (c(json!({"resizePolicy": [{"resourceName": "cpu", "restartPolicy": "Maybe"}]})), Refused),
         (c(json!({"restartPolicy": "Always"})), Accepted),
         (c(json!({"restartPolicy": "OnFailure"})), Accepted),
@@ -152,6 +151,14 @@ fn containers() -> Vec<(Value, Verdict)> {
         (security(json!({"seccompProfile": {"type": "RuntimeDefault", "localhostProfile": "a"}})), Refused),
         (security(json!({"appArmorProfile": {"type": "Default"}})), Refused),
         (security(json!({"procMount": "None"})), Refused),
+        (security(json!({"windowsOptions": {"gmsaCredentialSpecName": "web.example"}})), Accepted),
+        (security(json!({"windowsOptions": {"gmsaCredentialSpecName": "Web_1"}})), Refused),
+        (security(json!({"windowsOptions": {"gmsaCredentialSpec": ""}})), Refused),
+        (security(json!({"windowsOptions": {"runAsUserName": "CORP\\web user"}})), Accepted),
+        (security(json!({"windowsOptions": {"runAsUserName": "a\\b\\c"}})), Refused),
+        (security(json!({"windowsOptions": {"runAsUserName": "a@b"}})), Refused),
+        (init(&json!({"resizePolicy": [{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]})), Refused),
+        (init(&json!({"resizePolicy": [{"resourceName": "cpu", "restartPolicy": "NotRequired"}]})), Accepted),
         (security(json!({"procMount": "Unmasked"})), OnlyInSets("the Pod may have hostUsers: false")),
     ]
 }
@@ -181,10 +188,10 @@ fn environments_and_probes() -> Vec<(Value, Verdict)> {
         (from(json!({"secretKeyRef": {"name": "s", "key": "k"}, "fieldRef": {"fieldPath": "metadata.name"}})), Refused),
         (from(json!({"resourceFieldRef": {"resource": "limits.cpu"}})), Accepted),
         (from(json!({"resourceFieldRef": {"resource": "limits.gpu"}})), Refused),
-        (
-            from(json!({"resourceFieldRef": {"resource": "limits.cpu", "divisor": "7"}})),
-            OnlyInSets("divisors are not looked at"),
-        ),
+        (from(json!({"resourceFieldRef": {"resource": "limits.cpu", "divisor": "7"}})), Refused),
+        (from(json!({"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1m"}})), Accepted),
+        (from(json!({"resourceFieldRef": {"resource": "limits.memory", "divisor": "1024Ki"}})), Accepted),
+        (from(json!({"resourceFieldRef": {"resource": "limits.memory", "divisor": "1m"}})), Refused),
         (variables_of(&json!({"volumeName": "v", "path": "a/b.env", "key": "K"}), &json!({"emptyDir": {}})), Accepted),
         (variables_of(&json!({"volumeName": "w", "path": "a", "key": "K"}), &json!({"emptyDir": {}})), Refused),
         (
@@ -278,6 +285,12 @@ fn volumes() -> Vec<(Value, Verdict)> {
         (projected(json!([secret(), {"serviceAccountToken": {"path": "t", "expirationSeconds": 600}}])), Accepted),
         (projected(json!([{"serviceAccountToken": {"path": "t", "expirationSeconds": 599}}])), Refused),
         (projected(json!([secret(), secret()])), Refused),
+        (projected(json!([{"clusterTrustBundle": {"name": "b", "path": "p"}}])), Accepted),
+        (
+            projected(json!([{"clusterTrustBundle": {"name": "b", "signerName": "example.com/s", "path": "p"}}])),
+            Refused,
+        ),
+        (projected(json!([{"clusterTrustBundle": {"path": "p"}}])), Refused),
         (v(json!({"gcePersistentDisk": {}})), OnlyInSets("sources of few are not looked at")),
         (v(json!({"iscsi": {}})), OnlyInSets("sources of few are not looked at")),
     ]

@@ -2,6 +2,7 @@
 
 mod denials;
 mod explanations;
+mod forecasts;
 mod index;
 mod large;
 mod outcomes;

@@ -122,3 +122,18 @@ fn a_volume_that_only_a_variable_names_comes_along() {
     let injected = injected(&index(&[set("a", spec)]), &pod);
     assert_eq!(super::names(&patched(&pod, &injected)["spec"]["volumes"]), ["config"]);
 }
+
+/// A twin is not named as the container of the set, and Kubernetes would find no container of that name.
+#[test]
+fn variables_about_a_hot_container_itself_name_the_twin_that_has_them() {
+    let reference = |name: &str| json!({"name": "M", "valueFrom": {"resourceFieldRef": {"containerName": name, "resource": "limits.memory"}}});
+    let container = json!({
+        "name": "proxy", "image": "x:1", "env": [reference("proxy"), reference("app")],
+        "upgradeStrategy": {"upgradeType": "HotUpgrade", "hotUpgradeEmptyImage": "empty:1"}
+    });
+    let (containers, _) = containers(json!({"containers": [container]}), &json!({"containers": [{"name": "app"}]}));
+    for (twin, name) in containers.iter().zip(["proxy-1", "proxy-2"]) {
+        assert_eq!(twin["name"], name);
+        assert_eq!(twin["env"].as_array().unwrap()[..2], [reference(name), reference("app")]);
+    }
+}

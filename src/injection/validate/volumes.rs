@@ -83,7 +83,7 @@ impl Volumes<'_> {
 
 pub(super) fn check<'a>(spec: &'a SidecarSetSpec, report: &'a Report) -> Volumes<'a> {
     let mut volumes = BTreeMap::new();
-    let mounted = mounted(spec);
+    let (mounted, hot) = (mounted(spec), hot_names(spec));
     for (index, fields) in spec.volumes.iter().flatten().enumerate() {
         let name = fields.get("name").and_then(Value::as_str).unwrap_or_default();
         let place = report.root("spec").field("volumes").item(index, name);
@@ -100,6 +100,12 @@ pub(super) fn check<'a>(spec: &'a SidecarSetSpec, report: &'a Report) -> Volumes
         }
         for (name, source) in &sources {
             check_source(name, source);
+            if !hot.is_empty() && *name == "downwardAPI" {
+                check_hot_files(source, &hot);
+            }
+            if !hot.is_empty() && *name == "projected" {
+                source.get("sources").items("").for_each(|source| check_hot_files(&source.get("downwardAPI"), &hot));
+            }
         }
         let is = |source: &str| sources.iter().any(|(name, _)| *name == source);
         let uses = Uses { as_device: is("persistentVolumeClaim") || is("ephemeral"), for_variables: is("emptyDir") };
@@ -265,8 +271,45 @@ fn check_projected(projected: &Node<'_>) {
                         projection.get("path").syntax(syntax::volume_file_path);
                     }
                 }
+                "clusterTrustBundle" => check_trust_bundle(&projection),
                 _ => {}
             }
+        }
+    }
+}
+
+fn check_trust_bundle(bundle: &Node<'_>) {
+    let (name, signer) = (bundle.get("name"), bundle.get("signerName"));
+    match (name.is_set(), signer.is_set()) {
+        (true, true) => bundle.place.invalid("", "only one of name and signerName may be used"),
+        (false, false) => bundle.place.required("either name or signerName must be specified"),
+        (true, false) => {
+            name.required_text();
+            if bundle.get("labelSelector").is_set() {
+                bundle.get("labelSelector").place.invalid("", "labelSelector must be unset if name is specified");
+            }
+        }
+        (false, true) => _ = signer.required_text(),
+    }
+    if bundle.get("path").required_text().is_some() {
+        bundle.get("path").syntax(syntax::volume_file_path);
+    }
+}
+
+/// Names, by which volumes refer to them, of containers that Pods have under other names.
+fn hot_names(spec: &SidecarSetSpec) -> BTreeSet<&str> {
+    let hot = container::each(spec).filter(|(kind, container)| container::has_twins(*kind, container));
+    hot.map(|(_, container)| container.name()).collect()
+}
+
+/// Files that show resources of a container of which Pods have two, neither of that name.
+fn check_hot_files(source: &Node<'_>, hot: &BTreeSet<&str>) {
+    for file in source.get("items").items("path") {
+        let name = file.get("resourceFieldRef").get("containerName");
+        if let Some(text) = name.text().filter(|text| hot.contains(text)) {
+            name.place
+                .of_set()
+                .invalid(text, &format!("Pods have no such container, but {text}-1 and {text}-2: name one of them"));
         }
     }
 }
@@ -392,5 +435,37 @@ mod tests {
             ".projected.sources[0].serviceAccountToken.expirationSeconds",
             "FieldValueInvalid",
         );
+    }
+
+    #[test]
+    fn a_trust_bundle_is_named_by_itself_or_by_its_signer() {
+        let of = |bundle: Value| volume(&json!({"projected": {"sources": [{"clusterTrustBundle": bundle}]}}));
+        accepts_spec(&of(json!({"name": "b", "path": "ca.pem"})));
+        accepts_spec(&of(json!({"signerName": "example.com/s", "labelSelector": {}, "path": "ca.pem"})));
+        let place = "spec.volumes[0].projected.sources[0].clusterTrustBundle";
+        for (bundle, field, reason) in [
+            (json!({"name": "b", "signerName": "example.com/s", "path": "p"}), "", "FieldValueInvalid"),
+            (json!({"path": "p"}), "", "FieldValueRequired"),
+            (json!({"name": "b"}), ".path", "FieldValueRequired"),
+            (json!({"name": "b", "path": "p", "labelSelector": {}}), ".labelSelector", "FieldValueInvalid"),
+        ] {
+            rejects_spec(&of(bundle), &format!("{place}{field}"), reason);
+        }
+    }
+
+    #[test]
+    fn a_file_shows_resources_of_a_container_that_pods_have() {
+        let with = |name: &str| {
+            let hot = json!({"upgradeType": "HotUpgrade", "hotUpgradeEmptyImage": "empty:1"});
+            let reference = json!({"containerName": name, "resource": "limits.memory"});
+            json!({
+                "containers": [{"name": "proxy", "image": "x:1", "upgradeStrategy": hot}],
+                "volumes": [{"name": "v", "downwardAPI": {"items": [{"path": "m", "resourceFieldRef": reference}]}}]
+            })
+        };
+        accepts_spec(&with("proxy-1"));
+        accepts_spec(&with("app"));
+        let field = "spec.volumes[0].downwardAPI.items[0].resourceFieldRef.containerName";
+        rejects_spec(&with("proxy"), field, "FieldValueInvalid");
     }
 }

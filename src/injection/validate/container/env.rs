@@ -3,6 +3,8 @@
 use super::super::node::{Body, Node};
 use super::super::volumes::Volumes;
 use super::super::{syntax, transfer};
+use crate::api::quantity::Quantity;
+use serde_json::Value;
 
 /// Fields of a Pod that an environment variable may take its value from, besides single labels and annotations.
 const POD_FIELDS: [&str; 9] = [
@@ -115,6 +117,27 @@ pub(in super::super) fn check_resource_field(reference: &Node<'_>) {
     {
         resource.place.not_supported(text, &RESOURCES);
     }
+    check_divisor(resource.text_or_empty(), &reference.get("divisor"));
+}
+
+/// Kubernetes' `validateContainerResourceDivisor`: the divisors of a resource are few.
+fn check_divisor(resource: &str, divisor: &Node<'_>) {
+    const OF_CPU: [&str; 2] = ["1", "1m"];
+    const OF_BYTES: [&str; 13] = ["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
+    let text = match divisor.value {
+        None => return,
+        Some(Value::Number(number)) => number.to_string(),
+        Some(_) => match divisor.text() {
+            Some(text) => text.trim().to_owned(),
+            None => return,
+        },
+    };
+    let supported: &[&str] = if resource.ends_with(".cpu") { &OF_CPU } else { &OF_BYTES };
+    match Quantity::parse(&text) {
+        Err(error) => divisor.place.invalid(text, &error.to_string()),
+        Ok(amount) if amount.is_zero() || supported.contains(&amount.to_string().as_str()) => {}
+        Ok(_) => divisor.place.invalid(text, &format!("must be one of {}", supported.join(", "))),
+    }
 }
 
 #[cfg(test)]
@@ -185,6 +208,32 @@ mod tests {
             "env[0].valueFrom.resourceFieldRef.resource",
             "FieldValueNotSupported",
         );
+    }
+
+    #[test]
+    fn a_divisor_is_one_of_those_that_kubernetes_takes() {
+        let of = |resource: &str, divisor: Value| {
+            variable(&json!({"resourceFieldRef": {"resource": resource, "divisor": divisor}}))
+        };
+        for (resource, divisor) in [
+            ("limits.cpu", json!("1m")),
+            ("limits.cpu", json!(1)),
+            ("requests.cpu", json!("0")),
+            ("limits.memory", json!("1Mi")),
+            ("limits.memory", json!("1024Ki")),
+            ("requests.ephemeral-storage", json!("1k")),
+        ] {
+            accepts_container(&of(resource, divisor));
+        }
+        let field = "env[0].valueFrom.resourceFieldRef.divisor";
+        for (resource, divisor) in [
+            ("limits.cpu", json!(2)),
+            ("limits.memory", json!("1m")),
+            ("limits.memory", json!("2Mi")),
+            ("limits.cpu", json!("x")),
+        ] {
+            rejects_container(&of(resource, divisor), field, "FieldValueInvalid");
+        }
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub(super) fn all<'a>(
 const TWINS: [&str; 2] = ["-1", "-2"];
 
 /// Whether Pods have two of the container.
-fn has_twins(kind: Kind, container: &SidecarContainer) -> bool {
+pub(super) fn has_twins(kind: Kind, container: &SidecarContainer) -> bool {
     kind != Kind::Init && container.upgrade_strategy.upgrade_type == Some(UpgradeType::HotUpgrade)
 }
 
@@ -102,8 +102,10 @@ pub(super) fn check(spec: &SidecarSetSpec, volumes: &Volumes<'_>, report: &Repor
         let mut own_ports = BTreeSet::new();
         let host_ports = if kind == Kind::App { &mut host_ports } else { &mut own_ports };
         ports::check(&body, host_ports);
-        if kind == Kind::App && has_twins(kind, container) {
-            ports::check(&body, host_ports); // the twin has the same
+        if has_twins(kind, container) {
+            // The twin has the same. Of native sidecars Kubernetes takes both, and then one of them cannot run.
+            let place = if kind == Kind::App { body.place.clone() } else { body.place.of_set() };
+            ports::check(&Body { place, fields: body.fields }, host_ports);
         }
         sidecar::check(kind, container, &body.place.of_set(), &mut patterns);
     }
@@ -159,7 +161,7 @@ fn check_body(kind: Kind, body: &Body<'_>, volumes: &Volumes<'_>) {
     restart::check(body);
     env::check(body, volumes);
     mounts::check(body, volumes);
-    resources::check(body);
+    resources::check(kind, body);
     security::check(&body.get("securityContext"));
     probes::check(kind, body);
 }
@@ -204,6 +206,30 @@ mod tests {
             "FieldValueDuplicate",
         );
         rejects_spec(&json!({"containers": [hot(&"c".repeat(62))]}), "spec.containers[0].name", "FieldValueInvalid");
+    }
+
+    #[test]
+    fn twins_of_a_hot_upgrade_cannot_have_one_port_of_the_node() {
+        let hot = |more: Value| {
+            let mut container = json!({
+                "name": "c", "image": "x:1", "ports": [{"containerPort": 1, "hostPort": 9}],
+                "upgradeStrategy": {"upgradeType": "HotUpgrade", "hotUpgradeEmptyImage": "empty:1"}
+            });
+            container.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            json!([container])
+        };
+        let field = "ports[0].hostPort";
+        rejects_spec(
+            &json!({"containers": hot(json!({}))}),
+            &format!("spec.containers[0].{field}"),
+            "FieldValueDuplicate",
+        );
+        rejects_spec(
+            &json!({"initContainers": hot(json!({"restartPolicy": "Always"})), "containers": null}),
+            &format!("spec.initContainers[0].{field}"),
+            "FieldValueDuplicate",
+        );
+        accepts_spec(&json!({"initContainers": hot(json!({})), "containers": null}));
     }
 
     #[test]
