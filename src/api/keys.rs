@@ -4,6 +4,9 @@
 pub const HASH: &str = "kruise.io/sidecarset-hash";
 /// As [`HASH`], with every image taken as empty.
 pub const HASH_WITHOUT_IMAGE: &str = "kruise.io/sidecarset-hash-without-image";
+/// What the two hashes do not cover: fields of containers that OpenKruise does not know. On a SidecarSet that has such: their hash. On
+/// a Pod: a JSON map from the names of such sets to the hash.
+pub const HASH_OF_REST: &str = "outrigger.dev/sidecarset-hash-rest";
 /// On a Pod: sorted, comma separated names of the SidecarSets injected into it.
 pub const INJECTED_LIST: &str = "kruise.io/sidecarset-injected-list";
 /// On a Pod: a JSON map from set name to what its containers were before their images were changed in place.

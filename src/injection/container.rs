@@ -36,21 +36,28 @@ pub(super) struct InjectableContainer {
     pub shares_mounts: bool,
     pub shares_devices: bool,
     pub transfers: Vec<TransferSource>,
-    /// Paths of its own mounts and devices, cleaned, where it takes some.
-    pub own_paths: BTreeSet<String>,
-    /// Names of its own environment variables, with the mark, where it takes some.
-    pub own_env: BTreeSet<String>,
-    /// Whether it has variables whose names are not in the set.
-    pub has_env_from: bool,
-    pub privileged: bool,
+    /// What it has itself of that.
+    pub own: OwnParts,
     /// What of it may not fit a Pod.
     pub demands: Demands,
-    /// Whether it mounts something itself where the service account's token would be.
-    pub has_token_path: bool,
     /// Computes its resources from those of the app containers.
     pub policy: Option<CompiledPolicy>,
     /// One text, where nothing of it can depend on the Pod.
     parts: Vec<Part>,
+}
+
+/// What a container has itself, so that it does not take it from the Pod.
+#[derive(Debug, Default)]
+pub(super) struct OwnParts {
+    /// Paths of its mounts and devices, cleaned, where it takes some.
+    pub paths: BTreeSet<String>,
+    /// Names of its environment variables, with the mark, where it takes some.
+    pub env: BTreeSet<String>,
+    /// Whether it has variables whose names are not in the set.
+    pub has_env_from: bool,
+    /// Whether it mounts something where the service account's token would be.
+    pub has_token_path: bool,
+    pub privileged: bool,
 }
 
 /// One of the two containers of a hot upgrade.
@@ -73,6 +80,19 @@ enum Part {
     List(List),
     /// Resources, where they are computed.
     Resources,
+}
+
+impl OwnParts {
+    /// Without paths and names of variables.
+    fn of(template: &Map<String, Value>) -> Self {
+        let context = template.get("securityContext");
+        Self {
+            has_env_from: template.get("envFrom").and_then(Value::as_array).is_some_and(|sources| !sources.is_empty()),
+            has_token_path: texts(template, List::VolumeMounts, "mountPath").any(|path| is_token_path(&path)),
+            privileged: context.and_then(|context| context.get("privileged")) == Some(&Value::Bool(true)),
+            ..Self::default()
+        }
+    }
 }
 
 impl Part {
@@ -161,12 +181,7 @@ impl InjectableContainer {
             shares_mounts: container.share_volume_policy.enabled(),
             shares_devices: container.share_volume_device_policy.as_ref().is_some_and(SharePolicy::enabled),
             transfers: container.transfer_env.iter().flatten().map(TransferSource::new).collect(),
-            own_paths: BTreeSet::new(),
-            own_env: BTreeSet::new(),
-            has_env_from: template.get("envFrom").and_then(Value::as_array).is_some_and(|sources| !sources.is_empty()),
-            privileged: template.get("securityContext").and_then(|context| context.get("privileged"))
-                == Some(&Value::Bool(true)),
-            has_token_path: texts(&template, List::VolumeMounts, "mountPath").any(|path| is_token_path(&path)),
+            own: OwnParts::of(&template),
             demands: Demands::of(&template),
             policy,
             parts: Vec::new(),
@@ -175,9 +190,9 @@ impl InjectableContainer {
         if this.depends_on_pod() {
             let mounts = texts(&template, List::VolumeMounts, "mountPath");
             let paths = mounts.chain(texts(&template, List::VolumeDevices, "devicePath"));
-            this.own_paths = paths.map(|path| cleaned(&path).into_owned()).collect();
+            this.own.paths = paths.map(|path| cleaned(&path).into_owned()).collect();
             let mark = keys::IS_INJECTED.to_owned();
-            this.own_env = texts(&template, List::Env, "name").chain([mark]).collect();
+            this.own.env = texts(&template, List::Env, "name").chain([mark]).collect();
         }
         mark(&mut template);
         this.parts = this.parts_of(&template);
@@ -199,7 +214,7 @@ impl InjectableContainer {
     fn grows(&self, list: List) -> bool {
         match list {
             List::Env => self.shares_mounts || !self.transfers.is_empty(),
-            List::VolumeMounts => self.shares_mounts || !self.has_token_path,
+            List::VolumeMounts => self.shares_mounts || !self.own.has_token_path,
             List::VolumeDevices => self.shares_devices,
         }
     }

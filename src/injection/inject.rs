@@ -1,7 +1,7 @@
 //! Injection of the matching SidecarSets into one Pod: what is decided about it, and why it may be refused.
 
 use super::PodRequest;
-use super::annotations::Record;
+use super::annotations::{Record, RecordOfRest};
 use super::container::InjectableContainer;
 use super::content::Content;
 use super::exclusion::Exclusion;
@@ -139,6 +139,7 @@ impl Snapshot {
             })
         };
         let (hashes, hashes_without_image) = (record(keys::HASH)?, record(keys::HASH_WITHOUT_IMAGE)?);
+        let rest = RecordOfRest::parse(pod.annotation(keys::HASH_OF_REST));
         let matches = matching.into_iter().map(|entry| {
             let chosen = match &entry.chosen {
                 None => None,
@@ -155,7 +156,7 @@ impl Snapshot {
                 name,
                 content,
                 revision,
-                current: hashes.has(name, &content.hashes.hash),
+                current: hashes.has(name, &content.hashes.hash) && rest.agrees(name, content.hash_of_rest.as_deref()),
                 images: &entry.images,
                 verification: entry.set.verification,
                 grows_pod: entry.set.grows_pod,
@@ -181,7 +182,7 @@ impl Snapshot {
         plan.containers(List::App)?;
         plan.volumes();
         plan.pull_secrets();
-        plan.metadata(&hashes, &hashes_without_image, self.options().default_container);
+        plan.metadata(&hashes, &hashes_without_image, &rest, self.options().default_container);
         plan.fit();
         if let Some(enforced) = self.namespace_labels(request.namespace_of(pod)).and_then(Enforced::of) {
             plan.pod_security(enforced, &pod_security(pod.spec.as_ref())?);

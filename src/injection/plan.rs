@@ -1,7 +1,7 @@
 //! The patch for one Pod: what it has already stays, what is missing is added, list by list.
 
 use super::PodRequest;
-use super::annotations::{Entry, Record, injected_list};
+use super::annotations::{Entry, Record, RecordOfRest, injected_list};
 use super::container::{HotTwin, InjectableContainer, List as Growing};
 use super::content::{Content, InjectableVolume, MountedVolume, named_json};
 use super::expression::Resource;
@@ -424,10 +424,18 @@ impl<'a, 's> Plan<'a, 's> {
         }
     }
 
-    pub fn metadata(&mut self, hashes: &Record<'_>, without_image: &Record<'_>, default_container: bool) {
+    pub fn metadata(
+        &mut self,
+        hashes: &Record<'_>,
+        without_image: &Record<'_>,
+        rest: &RecordOfRest<'_>,
+        default_container: bool,
+    ) {
         let mut values: Vec<(String, String)> =
             self.patched.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
         values.extend(self.record(hashes, without_image));
+        let of_sets = self.matches.iter().map(|m| (m.name, m.content.hash_of_rest.as_deref()));
+        values.extend(rest.updated(of_sets).map(|value| (keys::HASH_OF_REST.to_owned(), value)));
         values.extend(self.hot_upgrade());
         let is_set = |key: &str| self.pod.annotation(key).is_some() || values.iter().any(|(set, _)| set == key);
         if default_container && self.prepended && !is_set(keys::DEFAULT_CONTAINER) {

@@ -46,7 +46,7 @@ impl<'a> Additions<'a> {
     pub fn add_token(&mut self, token: &'a str, container: &InjectableContainer, present: Option<&ContainerView<'_>>) {
         let has_path = |mount: &WithText<'_, MountView<'_>>| is_token_path(&mount.value.mount_path);
         let of_pod = present.and_then(|present| present.volume_mounts.as_ref());
-        let is_taken = self.have_token_path || container.has_token_path;
+        let is_taken = self.have_token_path || container.own.has_token_path;
         if !is_taken && !of_pod.is_some_and(|mounts| mounts.iter().any(has_path)) {
             self.volume_mounts.push(Cow::Borrowed(token));
         }
@@ -252,9 +252,9 @@ pub(super) fn additions<'a>(
                 List::Env => continue,
             };
             let is_free = offered.first || !(mounts && devices);
-            if shared && is_free && !container.own_paths.contains(&*offered.path) && !has.contains(&offered.path) {
+            if shared && is_free && !container.own.paths.contains(&*offered.path) && !has.contains(&offered.path) {
                 additions.have_token_path |= offered.list == List::VolumeMounts && is_token_path(&offered.path);
-                taken.push(if offered.bidirectional && !container.privileged {
+                taken.push(if offered.bidirectional && !container.own.privileged {
                     from_host_only(offered.text)
                 } else {
                     Cow::Borrowed(offered.text)
@@ -282,18 +282,20 @@ fn variables<'a>(
     let mut taken = BTreeMap::new();
     for place in wanted {
         if let Some((app, variable)) = offer.variable(place)
-            && !container.own_env.contains(&*variable.value.name)
+            && !container.own.env.contains(&*variable.value.name)
             && names.insert(&variable.value.name)
         {
             taken.insert(place, (app, variable));
         }
     }
-    taken.iter().for_each(|(_, (_, variable))| _ = names.remove(&*variable.value.name));
+    for (_, variable) in taken.values() {
+        names.remove(&*variable.value.name);
+    }
     let mut texts = Vec::new();
     for ((_, index), (app, variable)) in taken {
         let name = &*variable.value.name;
-        let lacks = |reference: &&str| !names.contains(reference) && !container.own_env.contains(*reference);
-        if !container.has_env_from
+        let lacks = |reference: &&str| !names.contains(reference) && !container.own.env.contains(*reference);
+        if !container.own.has_env_from
             && let Some(reference) = resolved_in(app, index, &variable.value).find(lacks)
         {
             warn(format!(

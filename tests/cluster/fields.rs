@@ -52,7 +52,7 @@ impl<'s> Fields<'s> {
                 self.walk(object, &path, &around);
             } else if kind == "array" {
                 let object = self.object(&property["items"]);
-                let item = object.map_or_else(|| self.sample(&property["items"]), |_| json!({}));
+                let item = object.map_or_else(|| sample(&property["items"]), |_| json!({}));
                 self.found.insert(path.clone(), around(json!([item])));
                 if let Some(object) = object {
                     self.walk(object, &path, &|value| around(json!([value])));
@@ -60,26 +60,27 @@ impl<'s> Fields<'s> {
             } else if property.get("additionalProperties").is_some() {
                 self.found.insert(format!("{path}.*"), around(json!({"key": "1"})));
             } else {
-                let sample = self.sample(property);
+                let sample = sample(property);
                 self.found.insert(path, around(sample));
             }
         }
     }
+}
 
-    fn sample(&self, property: &Value) -> Value {
-        let reference = property.get("$ref").or_else(|| property.get("allOf")?.get(0)?.get("$ref"));
-        let name = reference.and_then(Value::as_str).and_then(|reference| reference.rsplit('/').next());
-        if let Some(name) = name {
-            return match name.rsplit('.').next() {
-                Some("IntOrString") => json!(1),
-                _ => json!("1"),
-            };
-        }
-        match property["type"].as_str() {
-            Some("integer") => json!(1),
-            Some("boolean") => json!(true),
-            _ => json!("x"),
-        }
+/// A value of a property that has none of its own.
+fn sample(property: &Value) -> Value {
+    let reference = property.get("$ref").or_else(|| property.get("allOf")?.get(0)?.get("$ref"));
+    let name = reference.and_then(Value::as_str).and_then(|reference| reference.rsplit('/').next());
+    if let Some(name) = name {
+        return match name.rsplit('.').next() {
+            Some("IntOrString") => json!(1),
+            _ => json!("1"),
+        };
+    }
+    match property["type"].as_str() {
+        Some("integer") => json!(1),
+        Some("boolean") => json!(true),
+        _ => json!("x"),
     }
 }
 

@@ -23,12 +23,7 @@ pub(in super::super) struct Demands {
     /// Names of the claims it uses.
     pub claims: Vec<String>,
     pub ports: Vec<DemandedPort>,
-    /// What its `securityContext` has for Linux only.
-    pub linux_fields: Vec<&'static str>,
-    /// Whether it has options for Windows.
-    pub is_for_windows: bool,
-    /// Whether it sees all of /proc.
-    pub unmasked: bool,
+    pub security: SecurityDemands,
     /// Whether it has block devices.
     pub devices: bool,
     /// Hooks that sleep, and for how many seconds.
@@ -37,9 +32,20 @@ pub(in super::super) struct Demands {
     pub restarts_to_resize: bool,
     /// Volumes from whose files it takes variables.
     pub files_of: Vec<String>,
+    pub amounts: ContainerAmounts<'static>,
+}
+
+/// What its `securityContext` asks.
+#[derive(Debug, Default)]
+pub(in super::super) struct SecurityDemands {
+    /// What it has for Linux only.
+    pub linux_fields: Vec<&'static str>,
+    /// Whether it has options for Windows.
+    pub is_for_windows: bool,
+    /// Whether it sees all of /proc.
+    pub unmasked: bool,
     pub user: Option<i64>,
     pub non_root: Option<bool>,
-    pub amounts: ContainerAmounts<'static>,
 }
 
 /// A port of a container.
@@ -68,15 +74,17 @@ impl Demands {
         Self {
             claims: claims.map(str::to_owned).collect(),
             ports: list("ports").map(DemandedPort::of).collect(),
-            linux_fields: LINUX_FIELDS.into_iter().filter(|field| in_context(field).is_some()).collect(),
-            is_for_windows: in_context("windowsOptions").is_some(),
-            unmasked: in_context("procMount").and_then(Value::as_str) == Some("Unmasked"),
+            security: SecurityDemands {
+                linux_fields: LINUX_FIELDS.into_iter().filter(|field| in_context(field).is_some()).collect(),
+                is_for_windows: in_context("windowsOptions").is_some(),
+                unmasked: in_context("procMount").and_then(Value::as_str) == Some("Unmasked"),
+                user: in_context("runAsUser").and_then(Value::as_i64),
+                non_root: in_context("runAsNonRoot").and_then(Value::as_bool),
+            },
             devices: list("volumeDevices").next().is_some(),
             sleeps: ["postStart", "preStop"].into_iter().filter_map(sleep).collect(),
             restarts_to_resize: list("resizePolicy").any(|policy| policy["restartPolicy"] == "RestartContainer"),
             files_of: files.map(str::to_owned).collect(),
-            user: in_context("runAsUser").and_then(Value::as_i64),
-            non_root: in_context("runAsNonRoot").and_then(Value::as_bool),
             amounts: ContainerAmounts::of(container.get("resources")),
         }
     }

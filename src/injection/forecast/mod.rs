@@ -11,6 +11,7 @@ mod resources;
 pub(super) use demands::Demands;
 pub(super) use resources::PodResources;
 
+use self::demands::SecurityDemands;
 use super::container::InjectableContainer;
 use super::inject::{List, PodLists};
 use super::resources::ComputedResources;
@@ -158,18 +159,18 @@ impl<'p, 'a, 's> FinishedPod<'p, 'a, 's> {
         let os = spec.os_name();
         match os.as_deref() {
             Some("windows") => {
-                for field in &demands.linux_fields {
+                for field in &demands.security.linux_fields {
                     let problem = "cannot be set in a Pod of Windows (spec.os.name)".to_owned();
                     add(Consequence::Refused, &format!("securityContext.{field}"), problem);
                 }
             }
-            Some("linux") if demands.is_for_windows => {
+            Some("linux") if demands.security.is_for_windows => {
                 let problem = "cannot be set in a Pod of Linux (spec.os.name)".to_owned();
                 add(Consequence::Refused, "securityContext.windowsOptions", problem);
             }
             _ => {}
         }
-        if demands.unmasked && !spec.has_own_users() {
+        if demands.security.unmasked && !spec.has_own_users() {
             let problem = "Unmasked needs a Pod with hostUsers: false".to_owned();
             add(Consequence::Refused, "securityContext.procMount", problem);
         }
@@ -198,13 +199,13 @@ impl<'p, 'a, 's> FinishedPod<'p, 'a, 's> {
                 add(Consequence::Refused, "env fileKeyRef", problem);
             }
         }
-        if let Some(problem) = self.runs_as_root_that_must_not(demands) {
+        if let Some(problem) = self.runs_as_root_that_must_not(&demands.security) {
             add(Consequence::Fails, "securityContext.runAsUser", problem.to_owned());
         }
     }
 
     /// Whether set and Pod together ask for a user other than root that is root.
-    fn runs_as_root_that_must_not(&self, demands: &Demands) -> Option<&'static str> {
+    fn runs_as_root_that_must_not(&self, demands: &SecurityDemands) -> Option<&'static str> {
         let pod = || {
             let raw = self.spec.and_then(|spec| spec.security_context);
             self.context.get_or_init(|| read(raw).unwrap_or_default())

@@ -3,7 +3,7 @@
 use super::demands::DemandedPort;
 use super::{Consequence, FinishedPod, Forecast, Newcomer, Placement, read};
 use crate::api::borrowed::Str;
-use crate::api::pod::ContainerView;
+use crate::api::pod::{ContainerView, SpecView};
 use crate::injection::inject::List;
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -46,7 +46,7 @@ impl PortView<'_> {
 
 impl FinishedPod<'_, '_, '_> {
     pub(super) fn check_ports(&self, found: &mut Vec<(usize, Forecast)>) {
-        let in_host_network = self.spec.is_some_and(|spec| spec.is_in_host_network());
+        let in_host_network = self.spec.is_some_and(SpecView::is_in_host_network);
         let on_host = |port: &DemandedPort| in_host_network || port.host_port != 0;
         let demanded =
             || self.newcomers.iter().flat_map(|n| n.container.demands.ports.iter().map(move |port| (n, port)));

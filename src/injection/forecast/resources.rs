@@ -205,13 +205,8 @@ impl FinishedPod<'_, '_, '_> {
             let mut all: Vec<(bool, ContainerAmounts<'_>)> = at(Placement::Front).map(Newcomer::counted).collect();
             for (index, own) in self.lists.of(list).map_or(&[][..], |containers| containers).iter().enumerate() {
                 let replaced = self.replaced.contains(&*own.name).then(|| at(Placement::Of(index)).next()).flatten();
-                all.push(match replaced {
-                    Some(newcomer) => newcomer.counted(),
-                    None => {
-                        let goes_on = own.restart_policy.as_deref() == Some("Always");
-                        (goes_on, ContainerAmounts::read(own.resources))
-                    }
-                });
+                let goes_on = own.restart_policy.as_deref() == Some("Always");
+                all.push(replaced.map_or_else(|| (goes_on, ContainerAmounts::read(own.resources)), Newcomer::counted));
             }
             all.extend(at(Placement::Back).map(Newcomer::counted));
             all
@@ -236,9 +231,9 @@ impl FinishedPod<'_, '_, '_> {
         let PodResources(own) = resources;
         for (part, amounts, more) in [("requests", &mut own.requests, requests), ("limits", &mut own.limits, limits)] {
             for (name, amount) in amounts.iter_mut() {
-                let Some(grown) = more.get(name).and_then(|more| amount.checked_add(*more)) else { continue };
-                *amount = grown;
-                growth.push(Growth { part, resource: name.clone().into_owned(), amount: grown });
+                let Some(sum) = more.get(name).and_then(|more| amount.checked_add(*more)) else { continue };
+                *amount = sum;
+                growth.push(Growth { part, resource: name.clone().into_owned(), amount: sum });
             }
         }
         growth

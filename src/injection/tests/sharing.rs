@@ -13,7 +13,7 @@ fn containers(set_spec: Value, spec: &Value) -> (Vec<Value>, Vec<String>) {
     (after["spec"]["containers"].as_array().unwrap().clone(), injected.warnings)
 }
 
-fn sharing(fields: Value) -> Value {
+fn sharing(fields: &Value) -> Value {
     let mut container = json!({"name": "sidecar", "image": "x:1"});
     container.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     json!({"containers": [container]})
@@ -21,7 +21,7 @@ fn sharing(fields: Value) -> Value {
 
 #[test]
 fn copied_variables_stand_as_in_the_app_and_one_that_cannot_resolve_is_told() {
-    let spec = sharing(json!({"transferEnv": [
+    let spec = sharing(&json!({"transferEnv": [
         {"sourceContainerName": "app", "envNames": ["ENDPOINT", "SERVICE_NAME"]}, {"sourceContainerName": "app", "envName": "ZONE_HOST"}
     ]}));
     let env = json!([
@@ -46,7 +46,7 @@ fn variables_of_an_apps_env_from_cannot_resolve_in_a_sidecar_without() {
         let mut fields = fields;
         fields["transferEnv"] = json!([{"sourceContainerName": "app", "envName": "URL"}]);
         let app = json!({"name": "app", "envFrom": [{"secretRef": {"name": "db"}}], "env": [{"name": "URL", "value": "db://$(DB_HOST)"}]});
-        containers(sharing(fields), &json!({"containers": [app]})).1
+        containers(sharing(&fields), &json!({"containers": [app]})).1
     };
     assert_eq!(warnings(json!({})).len(), 1);
     assert_eq!(warnings(json!({"envFrom": [{"secretRef": {"name": "db"}}]})), [""; 0]);
@@ -55,7 +55,7 @@ fn variables_of_an_apps_env_from_cannot_resolve_in_a_sidecar_without() {
 
 #[test]
 fn a_copied_resource_is_that_of_the_container_it_comes_from() {
-    let spec = sharing(json!({
+    let spec = sharing(&json!({
         "resources": {"limits": {"memory": "64Mi"}}, "shareVolumePolicy": {"type": "enabled"},
         "transferEnv": [{"sourceContainerName": "app", "envNames": ["OWN", "NAMED", "PLAIN"]}]
     }));
@@ -82,7 +82,7 @@ fn a_copied_resource_is_that_of_the_container_it_comes_from() {
 #[test]
 fn one_place_is_mounted_once_however_it_is_spelled() {
     let own = json!([{"name": "logs", "mountPath": "/var/log"}, {"name": "info", "mountPath": "/etc/podinfo/"}]);
-    let mut spec = sharing(json!({"shareVolumePolicy": {"type": "enabled"}, "volumeMounts": own}));
+    let mut spec = sharing(&json!({"shareVolumePolicy": {"type": "enabled"}, "volumeMounts": own}));
     spec["volumes"] = json!([{"name": "logs", "emptyDir": {}}, {"name": "info", "emptyDir": {}}]);
     let mount = |path: &str| json!({"name": "t", "mountPath": path});
     let first = json!([mount("/test"), mount("/etc/podinfo"), mount("/var/log/"), mount("/test/inner")]);
@@ -104,7 +104,7 @@ fn only_a_privileged_sidecar_takes_mounts_that_reach_the_node() {
     for (privileged, propagation) in [(false, "HostToContainer"), (true, "Bidirectional")] {
         let fields = json!({"shareVolumePolicy": {"type": "enabled"}, "securityContext": {"privileged": privileged}});
         let spec = json!({"containers": [app], "volumes": [{"name": "v", "hostPath": {"path": "/v"}}]});
-        let mounts = containers(sharing(fields), &spec).0[0]["volumeMounts"].take();
+        let mounts = containers(sharing(&fields), &spec).0[0]["volumeMounts"].take();
         let mut expected = app["volumeMounts"].clone();
         expected[0]["mountPropagation"] = json!(propagation);
         assert_eq!(mounts, expected);

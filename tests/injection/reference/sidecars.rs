@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::Set;
-use super::annotations::recorded_hash;
+use super::annotations::{recorded_hash, recorded_rest};
 use super::json::{annotation, elements, is_injected, items, member, name, text};
 
 const SET_ONLY_FIELDS: [&str; 6] = [
@@ -63,7 +63,9 @@ impl Merge {
 
 /// What goes into the Pod's list, in spec order.
 pub fn of_set(set: &Set, list: &str, pod: &Value, entries: &BTreeMap<String, Box<RawValue>>) -> Vec<Sidecar> {
-    let known = entries.get(set.name()).is_some_and(|entry| recorded_hash(entry) == set.hash);
+    let rest = recorded_rest(&pod["metadata"]["annotations"]).remove(set.name());
+    let same_rest = rest.is_none() || rest == set.hash_of_rest;
+    let known = same_rest && entries.get(set.name()).is_some_and(|entry| recorded_hash(entry) == set.hash);
     let written = items(&set.written, &format!("/spec/{list}"));
     let mut sidecars = Vec::new();
     for (index, stored) in set.containers(list).iter().enumerate() {

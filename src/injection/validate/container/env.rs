@@ -132,7 +132,7 @@ fn check_divisor(resource: &str, divisor: &Node<'_>) {
             None => return,
         },
     };
-    let supported: &[&str] = if resource.ends_with(".cpu") { &OF_CPU } else { &OF_BYTES };
+    let supported: &[&str] = if matches!(resource, "limits.cpu" | "requests.cpu") { &OF_CPU } else { &OF_BYTES };
     match Quantity::parse(&text) {
         Err(error) => divisor.place.invalid(text, &error.to_string()),
         Ok(amount) if amount.is_zero() || supported.contains(&amount.to_string().as_str()) => {}

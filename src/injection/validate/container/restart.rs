@@ -62,7 +62,7 @@ mod tests {
         json!({"restartPolicy": "Never", "restartPolicyRules": rules})
     }
 
-    /// On by default since 1.35 (kube_features.go of 1.37.2: `ContainerRestartRules`).
+    /// On by default since 1.35 (`kube_features.go` of 1.37.2: `ContainerRestartRules`).
     #[test]
     fn any_container_may_have_a_restart_policy() {
         for policy in super::POLICIES {
