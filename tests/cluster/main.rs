@@ -11,6 +11,8 @@ mod conversion;
 mod creates;
 mod dry_run;
 mod failpoints;
+mod fields;
+mod forecasts;
 mod load;
 mod memory;
 mod mutators;
@@ -57,6 +59,8 @@ fn main() -> ExitCode {
         dry_run::a_dry_run_leaves_no_trace,
         bad_input::an_invalid_set_is_denied_with_all_causes,
         validation::containers_and_volumes_are_judged_as_in_pods,
+        forecasts::the_api_server_does_what_is_forecast,
+        fields::each_field_of_kubernetes_is_known_and_survives,
         bad_input::a_namespace_that_vanishes_takes_its_pods_out_of_the_counts,
     );
     let suite = tests!(
