@@ -24,6 +24,7 @@ mod server_side_apply;
 mod sidecar_generator;
 mod status;
 mod stored;
+mod token;
 mod validation;
 mod verification;
 mod walk;
@@ -103,6 +104,7 @@ fn main() -> ExitCode {
         suite,
         apart(Parts::Full):
         registration::the_cluster_role_takes_the_configurations_along,
+        token::a_pod_with_a_token_is_reviewed_once,
     );
     sidecar_generator::add_to(suite).run()
 }
