@@ -25,6 +25,7 @@ mod server_side_apply;
 mod sidecar_generator;
 mod status;
 mod stored;
+mod token;
 mod validation;
 mod verification;
 mod walk;
@@ -107,6 +108,7 @@ fn main() -> ExitCode {
         suite,
         apart(Parts::Full):
         registration::the_cluster_role_takes_the_configurations_along,
+        token::a_pod_with_a_token_is_reviewed_once,
     );
     let suite = sidecar_generator::add_to(suite);
     if std::env::var_os("OUTRIGGER_LONG").is_none() {
