@@ -3,7 +3,6 @@
 use super::content::Content;
 use super::hash::Hashes;
 use super::selector::Selector;
-use super::validate::advice;
 use super::verify::{FixedContainers, Verification};
 use crate::api::decode::FieldError;
 use crate::api::keys;
@@ -80,10 +79,7 @@ impl InjectableSet {
         let wrong = |error| SetError { set: name_of(&set).to_owned(), error };
         let selectors = Selectors::of(&set).map_err(wrong)?;
         let content = Content::new(&set.spec).map_err(wrong)?;
-        let advice = advice(&set);
-        let mut injectable = Self::of_content(set, selectors, content, Annotations::Ignored);
-        injectable.warnings.extend(advice);
-        Ok(injectable)
+        Ok(Self::of_content(set, selectors, content, Annotations::Ignored))
     }
 
     /// What Pods must have to be the latest of the set; other versions are not known yet.

@@ -4,10 +4,11 @@
 //! Source: `ValidatePodSpec` of `k8s.io/kubernetes/pkg/apis/core/validation` 1.37, and what kubelet and Services make of a Pod. Only
 //! what depends on the Pod is looked at: what follows from a set alone is refused, or told, when the set is written.
 
+mod pod_resources;
 mod ports;
 mod resources;
 
-pub(super) use resources::PodResources;
+pub(super) use pod_resources::PodResources;
 
 use super::container::InjectableContainer;
 use super::demands::SecurityDemands;

@@ -3,40 +3,15 @@
 //!
 //! Source: `validatePodResourceConsistency` and `AggregateContainerRequests` (`k8s.io/component-helpers/resource`) of Kubernetes 1.37.
 
+use super::pod_resources::{Growth, PodResources};
 use super::{Consequence, FinishedPod, Forecast, Newcomer, Placement, read};
 use crate::api::pod::{AmountView, ContainerView, ResourcesView};
 use crate::api::quantity::Quantity;
 use crate::injection::amounts::{Amounts, ContainerAmounts};
 use crate::injection::expression::Resource;
 use crate::injection::pod_lists::List;
-use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-
-/// What a Pod says its containers may use together.
-#[derive(Clone, Debug, Default)]
-pub(in super::super) struct PodResources<'a>(ContainerAmounts<'a>);
-
-/// An amount of the Pod's that grows.
-pub(in super::super) struct Growth {
-    /// `limits` or `requests`.
-    pub part: &'static str,
-    pub resource: String,
-    pub amount: Quantity,
-}
-
-impl<'a> PodResources<'a> {
-    /// `spec.resources`, where it says something.
-    pub fn of(raw: Option<&'a RawValue>) -> Option<Self> {
-        let amounts = ContainerAmounts::read(raw);
-        (!amounts.limits.is_empty() || !amounts.requests.is_empty()).then_some(Self(amounts))
-    }
-
-    /// The Pod's limit of a resource.
-    pub fn limit(&self, resource: Resource) -> Option<Quantity> {
-        self.0.limits.get(resource.name()).copied()
-    }
-}
 
 impl Newcomer<'_> {
     fn amounts(&self) -> Cow<'_, ContainerAmounts<'static>> {
