@@ -214,8 +214,8 @@ mod tests {
             response["warnings"],
             json!([
                 "SidecarSet \"a\" replaces the Pod's own spec.containers[0] \"app\": rename that container if it is needed",
-                "SidecarSet \"a\" mounts a volume \"gone\" in spec.containers \"app\" that neither the set nor the Pod has",
-                "SidecarSet \"b\" mounts a volume \"gone\" in spec.containers \"logs\" that neither the set nor the Pod has",
+                "SidecarSet \"a\": Kubernetes will refuse this Pod: spec.containers \"app\" volumeMounts: neither the set nor the Pod has a volume \"gone\"",
+                "SidecarSet \"b\": Kubernetes will refuse this Pod: spec.containers \"logs\" volumeMounts: neither the set nor the Pod has a volume \"gone\"",
             ])
         );
         assert_eq!((&response["allowed"], &response["patchType"]), (&json!(true), &json!("JSONPatch")));

@@ -9,10 +9,11 @@ use super::reply::Reply;
 use super::review::{Refusal, with_patch};
 use super::sidecarset::{self, Unreadable, Write, received};
 use crate::api::defaults;
-use crate::api::keys::{HASH, HASH_WITHOUT_IMAGE};
+use crate::api::keys::{HASH, HASH_OF_REST, HASH_WITHOUT_IMAGE};
 use crate::api::sidecarset::SidecarSet;
-use crate::injection::hash::hashes;
-use json_patch::PatchOperation;
+use crate::injection::hash::{hash_of_rest, hashes};
+use json_patch::jsonptr::PointerBuf;
+use json_patch::{PatchOperation, RemoveOperation};
 use serde_json::{Map, Value, json};
 
 /// Answers one review of a SidecarSet.
@@ -44,9 +45,19 @@ fn patch(write: Write<'_>) -> Result<Vec<PatchOperation>, String> {
     if !hashes.is_empty() {
         wanted["metadata"] = json!({"annotations": hashes});
     }
+    let rest = hash_of_rest(&write.set.spec).ok().flatten();
+    let is_stale = rest.is_none() && write.set.metadata.annotations.iter().any(|all| all.contains_key(HASH_OF_REST));
+    if let Some(rest) = rest {
+        wanted["metadata"]["annotations"][HASH_OF_REST] = rest.into();
+    }
     let object = write.object;
     drop((write.set, write.old));
-    Ok(overlay(&received(object)?, &wanted))
+    let mut operations = overlay(&received(object)?, &wanted);
+    if is_stale {
+        let path = PointerBuf::from_tokens(["metadata", "annotations", HASH_OF_REST]);
+        operations.push(PatchOperation::Remove(RemoveOperation { path }));
+    }
+    Ok(operations)
 }
 
 /// The annotations with the hashes. None where the containers cannot be hashed: validation names the field.
@@ -134,6 +145,18 @@ mod tests {
     }
 
     #[test]
+    fn fields_that_openkruise_does_not_know_have_a_hash_as_long_as_there_are_some() {
+        let rules = json!([{"action": "Restart", "exitCodes": {"operator": "In", "values": [1]}}]);
+        let (with, _) = mutated(&set(&json!([{"name": "c", "image": "x:1", "restartPolicyRules": rules}])), None);
+        assert_eq!(annotation(&with, HASH_OF_REST).len(), 64);
+        let mut without = with.clone();
+        without["spec"]["containers"][0].as_object_mut().unwrap().shift_remove("restartPolicyRules");
+        let (without, _) = mutated(&without, Some(&with));
+        assert_eq!(without["metadata"]["annotations"].get(HASH_OF_REST), None);
+        assert_eq!(annotation(&without, HASH), annotation(&with, HASH));
+    }
+
+    #[test]
     fn sets_end_as_openkruise_stores_them() {
         let vectors = include_str!("../../tests/data/sidecarset-hash-vectors.jsonl").lines();
         let vectors: Vec<Value> = vectors.map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -178,6 +201,7 @@ mod tests {
                 "add /spec/revisionHistoryLimit",
                 "replace /metadata/annotations/kruise.io~1sidecarset-hash",
                 "add /metadata/annotations/kruise.io~1sidecarset-hash-without-image",
+                "add /metadata/annotations/outrigger.dev~1sidecarset-hash-rest",
             ]
         );
     }

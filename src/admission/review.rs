@@ -12,15 +12,16 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::{Deserialize, IgnoredAny};
 use serde_json::value::RawValue;
+use std::collections::HashSet;
 
 /// The kind of reviews and of their answers.
 pub(super) const ADMISSION_REVIEW: &str = "AdmissionReview";
 /// Objects and lists inside each other beyond this are refused; the API server's own reader stops there too.
 const MAX_DEPTH: usize = 10_000;
-/// Kubernetes cuts a warning after this many characters,
-const WARNING_CHARACTERS: usize = 256;
-/// and all warnings of an answer after this many.
+/// Kubernetes hands on this many characters of all warnings of an answer; beyond that it cuts each to 256.
 const ALL_WARNINGS_CHARACTERS: usize = 4096;
+/// A warning of which fewer can be told is left out.
+const LEAST_OF_A_WARNING: usize = 256;
 /// What callers wrote is quoted up to this length: they choose it, and it goes into the log.
 const QUOTED_CHARACTERS: usize = 64;
 /// A whole message is cut after this many: the path of a field has keys that callers wrote.
@@ -205,16 +206,49 @@ pub(super) fn short(name: &str) -> String {
     shortened(name.to_owned(), NAME_CHARACTERS)
 }
 
-/// Warnings as far as Kubernetes shows them, each cut at the end rather than dropped.
+/// Warnings as far as Kubernetes hands them on: each once and on one line. Where they are too long in sum, the longest are cut at the
+/// end, and the last are left out once all are short.
 pub(super) fn bounded(warnings: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let mut told: Vec<String> = warnings.into_iter().map(on_one_line).collect();
+    told.retain(|warning| seen.insert(warning.clone()));
+    let mut lengths: Vec<usize> = told.iter().map(|warning| warning.chars().count()).collect();
+    lengths.sort_unstable();
+    // From the shortest on: what one does not need of its share is the others'.
+    let (mut left, mut longest) = (ALL_WARNINGS_CHARACTERS, usize::MAX);
+    for (index, length) in lengths.iter().enumerate() {
+        let share = left / (lengths.len() - index);
+        if *length > share {
+            longest = share.max(LEAST_OF_A_WARNING);
+            break;
+        }
+        left -= length;
+    }
     let mut left = ALL_WARNINGS_CHARACTERS;
-    let cut = warnings.into_iter().map(|warning| shortened(warning, WARNING_CHARACTERS));
+    let cut = told.into_iter().map(|warning| shortened(warning, longest));
     cut.take_while(|warning| {
-        let fits = warning.chars().count() <= left;
-        left = left.saturating_sub(warning.chars().count());
+        let length = warning.chars().count();
+        let fits = length <= left;
+        left = left.saturating_sub(length);
         fits
     })
     .collect()
+}
+
+/// Without line breaks and other control characters: Kubernetes drops a warning that has one.
+fn on_one_line(text: String) -> String {
+    if !text.chars().any(char::is_control) {
+        return text;
+    }
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            line.extend(character.escape_default());
+        } else {
+            line.push(character);
+        }
+    }
+    line
 }
 
 /// A text of the caller's for a message, as far as it may be long.
@@ -320,10 +354,26 @@ mod tests {
     }
 
     #[test]
-    fn warnings_are_cut_as_kubernetes_would() {
-        let warnings = bounded(vec!["ü".repeat(300); 20]);
-        assert_eq!(warnings.len(), 16);
-        assert!(warnings.iter().all(|w| w.chars().count() == 256 && w.ends_with('…')));
-        assert_eq!(bounded(vec!["x".repeat(256)]), ["x".repeat(256)]);
+    fn warnings_are_told_whole_up_to_what_kubernetes_hands_on() {
+        let of = |lengths: &[usize]| {
+            let warnings =
+                lengths.iter().enumerate().map(|(index, length)| format!("{index:0>3}{}", "ü".repeat(length - 3)));
+            bounded(warnings).iter().map(|warning| warning.chars().count()).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&[4_096]), [4_096]);
+        assert_eq!(of(&[4_097]), [4_096]);
+        assert_eq!(of(&[100, 3_000, 996]), [100, 3_000, 996]);
+        assert_eq!(of(&[100, 5_000, 1_000]), [100, 2_996, 1_000], "the longest is cut");
+        assert_eq!(of(&[5_000, 10, 5_000]), [2_043, 10, 2_043]);
+        assert_eq!(of(&[300; 20]), [256; 16], "the last are left out");
+        assert_eq!(of(&[200; 25]), [200; 20]);
+        assert_eq!(bounded(["a".to_owned(), "b".to_owned(), "a".to_owned()]), ["a", "b"]);
+        assert!(bounded(["x".repeat(5_000)])[0].ends_with('…'));
+    }
+
+    #[test]
+    fn a_warning_is_one_line_without_control_characters() {
+        let hostile = "a\nb\r\tc\u{0}\u{7f}\u{85}ü\u{2028}".to_owned();
+        assert_eq!(bounded([hostile]), ["a\\nb\\r\\tc\\u{0}\\u{7f}\\u{85}ü\u{2028}"]);
     }
 }

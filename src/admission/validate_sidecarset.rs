@@ -9,7 +9,7 @@ use super::review::{ADMISSION_REVIEW, Refusal, bounded, message, short, written}
 use super::sidecarset::{self, SidecarSetReview, Unreadable, Write, name, received};
 use crate::api::admission_review::{AdmissionResponse, AdmissionReviewAnswer, Status, StatusCause, StatusDetails};
 use crate::api::sidecarset::{GROUP, KIND, SidecarSet};
-use crate::injection::validate::{Cause, KnownRevision, Verdict, Whitelist, WhitelistError, World, judge};
+use crate::injection::validate::{Cause, KnownRevision, Verdict, Whitelist, WhitelistError, World, advice, judge};
 use crate::telemetry::seldom;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -132,8 +132,8 @@ fn decided(body: &[u8], world: &KnownWorld) -> Result<Decision, Refusal> {
         Err(Unreadable::Review(reason)) => return Err(reason.into()),
     };
     let Verdict { errors, warnings } = world.judge(&set, old.as_ref());
-    let warnings: Vec<String> =
-        warnings.iter().map(|cause| format!("invalid, but stored like this before: {cause}")).collect();
+    let stored = warnings.iter().map(|cause| format!("invalid, but stored like this before: {cause}"));
+    let warnings: Vec<String> = stored.chain(advice(&set)).collect();
     if !errors.is_empty() {
         return Ok(Decision::Final(denial(&review, name(&set), &errors, &bounded(warnings))));
     }
@@ -240,6 +240,14 @@ mod tests {
         );
         let changed = set("s", &json!({"revisionHistoryLimit": -2}));
         assert_eq!(judged(&changed, Some(&old), &KnownWorld::default())["allowed"], false);
+    }
+
+    #[test]
+    fn a_field_that_no_kubernetes_knows_is_a_warning_and_kept() {
+        let misspelt = set("s", &json!({"containers": [{"name": "c", "image": "x:1", "livenesProbe": {}}]}));
+        let response = judged(&misspelt, None, &KnownWorld::default());
+        let warning = "spec.containers[0].livenesProbe: no Kubernetes up to 1.37 has this field: one that does not know it drops it without a word";
+        assert_eq!(response, json!({"uid": "u-1", "allowed": true, "warnings": [warning]}));
     }
 
     #[test]

@@ -19,6 +19,14 @@ impl Deref for Str<'_> {
     }
 }
 
+impl<'a> Str<'a> {
+    /// The text itself.
+    #[must_use]
+    pub fn into_cow(self) -> Cow<'a, str> {
+        self.0
+    }
+}
+
 impl<'a> From<&'a str> for Str<'a> {
     fn from(text: &'a str) -> Self {
         Self(Cow::Borrowed(text))

@@ -4,6 +4,9 @@
 pub const HASH: &str = "kruise.io/sidecarset-hash";
 /// As [`HASH`], with every image taken as empty.
 pub const HASH_WITHOUT_IMAGE: &str = "kruise.io/sidecarset-hash-without-image";
+/// What the two hashes do not cover: fields of containers that OpenKruise does not know. On a SidecarSet that has such: their hash. On
+/// a Pod: a JSON map from the names of such sets to the hash.
+pub const HASH_OF_REST: &str = "outrigger.dev/sidecarset-hash-rest";
 /// On a Pod: sorted, comma separated names of the SidecarSets injected into it.
 pub const INJECTED_LIST: &str = "kruise.io/sidecarset-injected-list";
 /// On a Pod: a JSON map from set name to what its containers were before their images were changed in place.
@@ -35,6 +38,10 @@ pub const CUSTOM_VERSION_LABEL_OF_V1BETA1: &str = "outrigger.dev/v1beta1-label-c
 pub const INJECT: &str = "outrigger.dev/inject";
 /// On a SidecarSet: `enforce` puts the set's container in the place of one that only claims to be it; `warn`, the default, tells.
 pub const VERIFY: &str = "outrigger.dev/verify";
+/// On a SidecarSet: with the value [`GROW`] a Pod's own resources grow by what the set's containers ask for.
+pub const POD_LEVEL_RESOURCES: &str = "outrigger.dev/pod-level-resources";
+/// The only value of [`POD_LEVEL_RESOURCES`].
+pub const GROW: &str = "grow";
 /// On the Secret with our CA: since when its CA signs, in RFC 3339.
 pub const SIGNING_SINCE: &str = "outrigger.dev/signing-since";
 
@@ -58,6 +65,8 @@ pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 pub const MIRROR_POD: &str = "kubernetes.io/config.mirror";
 /// Label of a Namespace: the Pod Security level its Pods must meet.
 pub const POD_SECURITY_ENFORCE: &str = "pod-security.kubernetes.io/enforce";
+/// Label of a Namespace: the version of Kubernetes whose rules that level has.
+pub const POD_SECURITY_ENFORCE_VERSION: &str = "pod-security.kubernetes.io/enforce-version";
 
 /// Annotation of a Pod with the version of a hot container.
 #[must_use]

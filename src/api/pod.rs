@@ -72,6 +72,30 @@ pub struct SpecView<'a> {
     /// What containers inherit.
     #[serde(borrow, default)]
     pub security_context: Option<&'a RawValue>,
+    /// What all containers together may use and are sure of.
+    #[serde(borrow, default)]
+    pub resources: Option<&'a RawValue>,
+    /// Claims that containers may use by name.
+    #[serde(borrow, default)]
+    pub resource_claims: Option<&'a RawValue>,
+    /// `true` where the Pod is in the node's network.
+    #[serde(borrow, default)]
+    pub host_network: Option<&'a RawValue>,
+    /// `false` where the Pod's users are not the node's.
+    #[serde(borrow, default)]
+    pub host_users: Option<&'a RawValue>,
+    /// The operating system.
+    #[serde(borrow, default)]
+    pub os: Option<&'a RawValue>,
+    /// Seconds that containers have to end.
+    #[serde(borrow, default)]
+    pub termination_grace_period_seconds: Option<&'a RawValue>,
+    /// `false` where no container gets the service account's token.
+    #[serde(borrow, default)]
+    pub automount_service_account_token: Option<&'a RawValue>,
+    /// `Always`, `OnFailure` or `Never`.
+    #[serde(borrow, default)]
+    pub restart_policy: Option<&'a RawValue>,
 }
 
 /// Status of a Pod.
@@ -108,15 +132,21 @@ pub struct ContainerView<'a> {
     /// Its environment variables; `None` where it has no such list, which then must be added whole.
     #[serde(borrow, default)]
     pub env: Option<Vec<WithText<'a, EnvView<'a>>>>,
+    /// Sources of variables whose names are not in the Pod.
+    #[serde(borrow, default)]
+    pub env_from: Option<&'a RawValue>,
     /// Its mounts; `None` as with `env`.
     #[serde(borrow, default)]
     pub volume_mounts: Option<Vec<WithText<'a, MountView<'a>>>>,
     /// Its block devices; `None` as with `env`.
     #[serde(borrow, default)]
     pub volume_devices: Option<Vec<WithText<'a, DeviceView<'a>>>>,
-    /// Its resources as text: they are read only where a sidecar's are computed from them.
+    /// Its resources as text: they are read only where something of a sidecar depends on them.
     #[serde(borrow, default)]
     pub resources: Option<&'a RawValue>,
+    /// Its ports as text, in the same way.
+    #[serde(borrow, default)]
+    pub ports: Option<&'a RawValue>,
     /// `Always` for a native sidecar among the init containers.
     #[serde(borrow, default)]
     pub restart_policy: Option<Str<'a>>,
@@ -137,12 +167,18 @@ pub struct EnvView<'a> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MountView<'a> {
+    /// Name of the volume.
+    #[serde(borrow, default, deserialize_with = "null_as_empty")]
+    pub name: Str<'a>,
     /// Where it is mounted.
     #[serde(borrow, default, deserialize_with = "null_as_empty")]
     pub mount_path: Str<'a>,
     /// A path with `$(VARIABLES)` of the container.
     #[serde(borrow, default, deserialize_with = "null_as_empty")]
     pub sub_path_expr: Str<'a>,
+    /// `None`, `HostToContainer` or `Bidirectional`.
+    #[serde(borrow, default, deserialize_with = "null_as_empty")]
+    pub mount_propagation: Str<'a>,
 }
 
 /// A block device.
@@ -204,13 +240,16 @@ pub struct NamedView<'a> {
     pub name: Str<'a>,
 }
 
-/// What containers inherit from the Pod, as far as Pod Security asks for it.
+/// What containers inherit from the Pod, as far as somebody asks for it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodSecurityContextView<'a> {
     /// `runAsNonRoot`.
     #[serde(default)]
     pub run_as_non_root: Option<bool>,
+    /// `runAsUser`.
+    #[serde(default)]
+    pub run_as_user: Option<i64>,
     /// `seccompProfile`.
     #[serde(borrow, default)]
     pub seccomp_profile: Option<SeccompProfileView<'a>>,
@@ -247,6 +286,43 @@ impl<'a> PodView<'a> {
     pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
         self.metadata.iter().flat_map(|metadata| metadata.labels.iter())
     }
+}
+
+impl<'a> SpecView<'a> {
+    /// Whether the Pod's users are not the node's (`hostUsers: false`).
+    #[must_use]
+    pub fn has_own_users(&self) -> bool {
+        is(self.host_users, "false")
+    }
+
+    /// Whether the Pod is in the node's network.
+    #[must_use]
+    pub fn is_in_host_network(&self) -> bool {
+        is(self.host_network, "true")
+    }
+
+    /// Whether containers that end stay so.
+    #[must_use]
+    pub fn never_restarts(&self) -> bool {
+        is(self.restart_policy, "\"Never\"")
+    }
+
+    /// Whether no container gets the service account's token from the API server.
+    #[must_use]
+    pub fn refuses_token(&self) -> bool {
+        is(self.automount_service_account_token, "false")
+    }
+
+    /// Name of the operating system, where one is given.
+    #[must_use]
+    pub fn os_name(&self) -> Option<Str<'a>> {
+        serde_json::from_str::<NamedView<'a>>(self.os?.get()).ok().map(|os| os.name)
+    }
+}
+
+/// Whether a value is written like this. One of a type that the field cannot have is refused by the API server.
+fn is(value: Option<&RawValue>, text: &str) -> bool {
+    value.is_some_and(|value| value.get() == text)
 }
 
 impl ContainerView<'_> {

@@ -26,7 +26,7 @@ enum Format {
     /// A line for each SidecarSet
     #[default]
     Text,
-    /// A list of `{object, excluded, sets: [{set, verdict, reason}]}`
+    /// A list of `{object, excluded, sets: [{set, verdict, reason}], warnings}`
     Json,
 }
 
@@ -64,11 +64,14 @@ fn write_text(out: &mut impl Write, what: &str, explanation: &Explanation) -> st
     writeln!(out, "{what}")?;
     match explanation {
         Explanation::Excluded(exclusion) => writeln!(out, "  no SidecarSet is injected: {exclusion}")?,
-        Explanation::Sets(sets) if sets.is_empty() => writeln!(out, "  there are no SidecarSets")?,
-        Explanation::Sets(sets) => {
+        Explanation::Sets { sets, .. } if sets.is_empty() => writeln!(out, "  there are no SidecarSets")?,
+        Explanation::Sets { sets, warnings } => {
             let width = sets.iter().map(|explained| explained.set.chars().count()).max().unwrap_or_default();
             for explained in sets {
                 writeln!(out, "  {:width$}  {}", explained.set, explained.verdict)?;
+            }
+            for warning in warnings {
+                writeln!(out, "  warning: {warning}")?;
             }
         }
     }
@@ -77,13 +80,15 @@ fn write_text(out: &mut impl Write, what: &str, explanation: &Explanation) -> st
 
 fn as_json(what: &str, explanation: &Explanation) -> Value {
     match explanation {
-        Explanation::Excluded(exclusion) => json!({"object": what, "excluded": exclusion.to_string(), "sets": []}),
-        Explanation::Sets(sets) => {
+        Explanation::Excluded(exclusion) => {
+            json!({"object": what, "excluded": exclusion.to_string(), "sets": [], "warnings": []})
+        }
+        Explanation::Sets { sets, warnings } => {
             let sets: Vec<Value> = sets
                 .iter()
                 .map(|e| json!({"set": e.set, "verdict": e.verdict.word(), "reason": e.verdict.to_string()}))
                 .collect();
-            json!({"object": what, "excluded": null, "sets": sets})
+            json!({"object": what, "excluded": null, "sets": sets, "warnings": warnings})
         }
     }
 }

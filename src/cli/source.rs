@@ -296,7 +296,10 @@ impl Read {
                     let causes = causes.iter().map(ToString::to_string).collect();
                     return Err(ObjectError::Invalid { key: key.clone(), causes });
                 }
-                Self::Set(Arc::new(InjectableSet::new(set)?))
+                let advice = validate::advice(&set);
+                let mut set = InjectableSet::new(set)?;
+                set.warnings.extend(advice);
+                Self::Set(Arc::new(set))
             }
             ("v1", "Namespace") => {
                 let Namespace { metadata } = decode::typed(object).map_err(|error| invalid(error.into()))?;

@@ -1,5 +1,9 @@
 //! What is added to an injected container for one Pod.
 
+use super::token_mount::is_token_path;
+use crate::api::pod::{ContainerView, MountView, WithText};
+use std::borrow::Cow;
+
 /// A list that may grow.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum List {
@@ -24,16 +28,18 @@ impl List {
 /// What is added to one container, as JSON texts.
 #[derive(Debug, Default)]
 pub(super) struct Additions<'a> {
-    pub env: Vec<&'a str>,
-    pub volume_mounts: Vec<&'a str>,
-    pub volume_devices: Vec<&'a str>,
+    pub env: Vec<Cow<'a, str>>,
+    pub volume_mounts: Vec<Cow<'a, str>>,
+    pub volume_devices: Vec<Cow<'a, str>>,
+    /// Whether one of the mounts is where the service account's token would be.
+    pub have_token_path: bool,
     /// Replaces the container's own resources.
     pub resources: Option<String>,
 }
 
 impl<'a> Additions<'a> {
     /// What is added to one of the lists.
-    pub fn of(&self, list: List) -> &[&'a str] {
+    pub fn of(&self, list: List) -> &[Cow<'a, str>] {
         match list {
             List::Env => &self.env,
             List::VolumeMounts => &self.volume_mounts,
@@ -43,6 +49,18 @@ impl<'a> Additions<'a> {
 
     /// How much they make the container longer.
     pub fn bytes(&self) -> usize {
-        List::ALL.into_iter().flat_map(|list| self.of(list)).map(|item| item.len()).sum()
+        let items: usize = List::ALL.into_iter().flat_map(|list| self.of(list)).map(|item| item.len() + 1).sum();
+        items + self.resources.as_ref().map_or(0, |resources| resources.len() + 13)
+    }
+
+    /// The mount of the service account's token, unless the container has something there: of its set's, as `has_own` says, or as it
+    /// stands in the Pod in `present`.
+    pub fn add_token(&mut self, token: &'a str, has_own: bool, present: Option<&ContainerView<'_>>) {
+        let has_path = |mount: &WithText<'_, MountView<'_>>| is_token_path(&mount.value.mount_path);
+        let of_pod = present.and_then(|present| present.volume_mounts.as_ref());
+        let is_taken = self.have_token_path || has_own;
+        if !is_taken && !of_pod.is_some_and(|mounts| mounts.iter().any(has_path)) {
+            self.volume_mounts.push(Cow::Borrowed(token));
+        }
     }
 }

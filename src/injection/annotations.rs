@@ -107,6 +107,47 @@ impl<'a> Record<'a> {
     }
 }
 
+/// What a Pod records of fields that the two hashes do not cover: the value of [`crate::api::keys::HASH_OF_REST`].
+#[derive(Debug, Default)]
+pub struct RecordOfRest<'a>(BTreeMap<Str<'a>, Str<'a>>);
+
+impl<'a> RecordOfRest<'a> {
+    /// Parses the annotation's value. One that cannot be read counts as absent: it is ours alone.
+    #[must_use]
+    pub fn parse(value: Option<&'a str>) -> Self {
+        Self(value.and_then(|value| serde_json::from_str(value).ok()).unwrap_or_default())
+    }
+
+    /// What is recorded of the set.
+    #[must_use]
+    pub fn recorded(&self, set: &str) -> Option<&str> {
+        self.0.get(set).map(|hash| &**hash)
+    }
+
+    /// Whether the set may have been injected with this hash: a Pod that records none was injected by somebody who knows of none.
+    #[must_use]
+    pub fn agrees(&self, set: &str, hash: Option<&str>) -> bool {
+        self.recorded(set).is_none_or(|recorded| Some(recorded) == hash)
+    }
+
+    /// The annotation's new value once these sets are recorded; `None` when nothing changes.
+    #[must_use]
+    pub fn updated<'s>(&self, sets: impl Iterator<Item = (&'s str, Option<&'s str>)>) -> Option<String> {
+        let outdated: Vec<_> = sets.filter(|(set, hash)| self.recorded(set) != *hash).collect();
+        if outdated.is_empty() {
+            return None;
+        }
+        let mut entries: BTreeMap<&str, &str> = self.0.iter().map(|(set, hash)| (&**set, &**hash)).collect();
+        for (set, hash) in outdated {
+            match hash {
+                Some(hash) => _ = entries.insert(set, hash),
+                None => _ = entries.remove(set),
+            }
+        }
+        serde_json::to_string(&entries).ok()
+    }
+}
+
 impl Entry<'_> {
     fn json(&self, now: &str) -> String {
         let mut json = String::from("{\"updateTimestamp\":");
@@ -211,5 +252,20 @@ mod tests {
         assert_eq!(injected_list(None, ["b", "a"].into_iter()), Some("a,b".to_owned()));
         assert_eq!(injected_list(Some("zzz,,aaa"), ["c"].into_iter()), Some("aaa,c,zzz".to_owned()));
         assert_eq!(injected_list(Some("a,b"), ["b"].into_iter()), None);
+    }
+
+    #[test]
+    fn the_third_hash_is_recorded_only_for_sets_that_have_one() {
+        let none = RecordOfRest::parse(None);
+        assert_eq!(none.updated([("a", None)].into_iter()), None);
+        assert!(none.agrees("a", None) && none.agrees("a", Some("h")));
+        assert_eq!(none.updated([("b", Some("h")), ("a", None)].into_iter()).as_deref(), Some(r#"{"b":"h"}"#));
+        let some = RecordOfRest::parse(Some(r#"{"b":"h","other":"x"}"#));
+        assert!(some.agrees("b", Some("h")) && !some.agrees("b", Some("i")) && !some.agrees("b", None));
+        assert_eq!(some.updated([("b", Some("h"))].into_iter()), None);
+        assert_eq!(some.updated([("b", None)].into_iter()).as_deref(), Some(r#"{"other":"x"}"#));
+        for unreadable in ["x", "[]", r#"{"b":5}"#, "null"] {
+            assert!(RecordOfRest::parse(Some(unreadable)).agrees("b", None), "{unreadable}");
+        }
     }
 }

@@ -1,12 +1,16 @@
 //! A container ready for injection: what is fixed of it is written out once, what depends on the Pod is added for each Pod.
 
 use super::additions::{Additions, List};
+use super::demands::Demands;
 use super::go_json::write_text;
+use super::mount_path::cleaned;
 use super::pod_security::{self, Finding};
 use super::re2::Patterns;
 use super::resources::CompiledPolicy;
+use super::token_mount::is_token_path;
 use super::transfer::TransferSource;
 use super::verify::FixedContainer;
+use super::volume_names::volumes_of;
 use crate::api::decode::FieldError;
 use crate::api::keys;
 use crate::api::sidecarset::{PodInjectPolicy, SharePolicy, SidecarContainer, UpgradeType};
@@ -26,21 +30,35 @@ pub(super) struct InjectableContainer {
     pub fixed: Arc<FixedContainer>,
     /// In front of the Pod's own containers, or behind them.
     pub before: bool,
-    /// Names of the volumes it mounts itself, in order, each once.
+    /// Names of the volumes that it names itself, in order, each once.
     pub volumes: Vec<String>,
     pub pod_security: Vec<Finding>,
     /// What it takes from the Pod's app containers.
     pub shares_mounts: bool,
     pub shares_devices: bool,
     pub transfers: Vec<TransferSource>,
-    /// Paths of its own mounts and devices, where it takes some.
-    pub own_paths: BTreeSet<String>,
-    /// Names of its own environment variables, with the mark, where it takes some.
-    pub own_env: BTreeSet<String>,
+    /// What it has itself of that.
+    pub own: OwnParts,
+    /// What of it may not fit a Pod.
+    pub demands: Demands,
     /// Computes its resources from those of the app containers.
     pub policy: Option<CompiledPolicy>,
-    /// One text, where nothing of it depends on the Pod.
+    /// One text, where nothing of it can depend on the Pod.
     parts: Vec<Part>,
+}
+
+/// What a container has itself, so that it does not take it from the Pod.
+#[derive(Debug, Default)]
+pub(super) struct OwnParts {
+    /// Paths of its mounts and devices, cleaned, where it takes some.
+    pub paths: BTreeSet<String>,
+    /// Names of its environment variables, with the mark, where it takes some.
+    pub env: BTreeSet<String>,
+    /// Whether it has variables whose names are not in the set.
+    pub has_env_from: bool,
+    /// Whether it mounts something where the service account's token would be.
+    pub has_token_path: bool,
+    pub privileged: bool,
 }
 
 /// One of the two containers of a hot upgrade.
@@ -63,6 +81,31 @@ enum Part {
     List(List),
     /// Resources, where they are computed.
     Resources,
+}
+
+impl OwnParts {
+    /// Without paths and names of variables.
+    fn of(template: &Map<String, Value>) -> Self {
+        let context = template.get("securityContext");
+        Self {
+            has_env_from: template.get("envFrom").and_then(Value::as_array).is_some_and(|sources| !sources.is_empty()),
+            has_token_path: texts(template, List::VolumeMounts, "mountPath").any(|path| is_token_path(&path)),
+            privileged: context.and_then(|context| context.get("privileged")) == Some(&Value::Bool(true)),
+            ..Self::default()
+        }
+    }
+}
+
+impl Part {
+    /// About how many it makes of the container's text, without what is added.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Items(_) => 1,
+            Self::List(list) => list.field().len() + 6,
+            Self::Resources => 0,
+        }
+    }
 }
 
 impl InjectableContainer {
@@ -103,6 +146,9 @@ impl InjectableContainer {
             let image = &container.upgrade_strategy.hot_upgrade_empty_image;
             template.insert("image".to_owned(), image.as_str().into());
         }
+        if hot.is_some() {
+            name_in_variables(&mut template, container.name(), name);
+        }
         if policy.is_some() {
             template.shift_remove("resources");
         }
@@ -110,22 +156,23 @@ impl InjectableContainer {
             name: name.to_owned(),
             fixed: Arc::default(),
             before: container.pod_inject_policy == Some(PodInjectPolicy::Before),
-            volumes: mounted_volumes(&template),
+            volumes: each_once(volumes_of(&template)),
             pod_security: pod_security::of_container(&template),
             shares_mounts: container.share_volume_policy.enabled(),
             shares_devices: container.share_volume_device_policy.as_ref().is_some_and(SharePolicy::enabled),
             transfers: container.transfer_env.iter().flatten().map(TransferSource::new).collect(),
-            own_paths: BTreeSet::new(),
-            own_env: BTreeSet::new(),
+            own: OwnParts::of(&template),
+            demands: Demands::of(&template),
             policy,
             parts: Vec::new(),
             hot,
         };
         if this.depends_on_pod() {
             let mounts = texts(&template, List::VolumeMounts, "mountPath");
-            this.own_paths = mounts.chain(texts(&template, List::VolumeDevices, "devicePath")).collect();
+            let paths = mounts.chain(texts(&template, List::VolumeDevices, "devicePath"));
+            this.own.paths = paths.map(|path| cleaned(&path).into_owned()).collect();
             let mark = keys::IS_INJECTED.to_owned();
-            this.own_env = texts(&template, List::Env, "name").chain([mark]).collect();
+            this.own.env = texts(&template, List::Env, "name").chain([mark]).collect();
         }
         mark(&mut template);
         this.parts = this.parts_of(&template);
@@ -139,7 +186,7 @@ impl InjectableContainer {
         Arc::new(FixedContainer::of(base, is_sidecar, &injected))
     }
 
-    /// Whether something of it is taken from the Pod's app containers.
+    /// Whether something of it is taken from the Pod's app containers, beside the service account's token.
     pub fn depends_on_pod(&self) -> bool {
         self.shares_mounts || self.shares_devices || !self.transfers.is_empty()
     }
@@ -147,7 +194,7 @@ impl InjectableContainer {
     fn grows(&self, list: List) -> bool {
         match list {
             List::Env => self.shares_mounts || !self.transfers.is_empty(),
-            List::VolumeMounts => self.shares_mounts,
+            List::VolumeMounts => self.shares_mounts || !self.own.has_token_path,
             List::VolumeDevices => self.shares_devices,
         }
     }
@@ -199,7 +246,8 @@ impl InjectableContainer {
         if let [Part::Text(text)] = self.parts.as_slice() {
             return Cow::Borrowed(text);
         }
-        let mut json = String::new();
+        let own: usize = self.parts.iter().map(Part::bytes).sum();
+        let mut json = String::with_capacity(own + additions.bytes());
         for part in &self.parts {
             match part {
                 Part::Text(text) => json.push_str(text),
@@ -243,6 +291,17 @@ fn mark(template: &mut Map<String, Value>) {
     }
 }
 
+/// Lets variables about the resources of the container `base` be about that of the name which it has in Pods.
+fn name_in_variables(template: &mut Map<String, Value>, base: &str, name: &str) {
+    let variables = template.get_mut(List::Env.field()).and_then(Value::as_array_mut).into_iter().flatten();
+    for reference in variables.filter_map(|variable| variable.pointer_mut("/valueFrom/resourceFieldRef/containerName"))
+    {
+        if *reference == *base {
+            *reference = name.into();
+        }
+    }
+}
+
 /// The variables by which a hot container knows whether it works: from annotations of the Pod, as OpenKruise writes them.
 fn version_variables(name: &str) -> [String; 2] {
     let variable = |variable: &str, key: String| {
@@ -255,9 +314,7 @@ fn version_variables(name: &str) -> [String; 2] {
     ]
 }
 
-fn mounted_volumes(template: &Map<String, Value>) -> Vec<String> {
-    let mounts = ["volumeMounts", "volumeDevices"].iter().filter_map(|list| template.get(*list)?.as_array()).flatten();
+fn each_once<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut seen = HashSet::new();
-    let names = mounts.filter_map(|mount| mount.get("name")?.as_str()).filter(|name| seen.insert(*name));
-    names.map(str::to_owned).collect()
+    names.filter(|name| seen.insert(*name)).map(str::to_owned).collect()
 }

@@ -2,7 +2,7 @@
 
 use super::container::InjectableContainer;
 use super::go_json::write_text;
-use super::hash::{Hashes, canonical_containers, hashes};
+use super::hash::{Hashes, canonical_containers, hash_of_rest, hashes};
 use super::pod_lists::List;
 use super::pod_security::{self, Finding};
 use super::re2::Patterns;
@@ -19,6 +19,8 @@ use std::sync::Arc;
 pub struct Content {
     /// Hashes of the containers.
     pub hashes: Hashes,
+    /// The hash of what these do not cover, where there is such.
+    pub hash_of_rest: Option<String>,
     /// Equal for equal content, however it is spelled ([`digest`]).
     pub(super) digest: [u8; 32],
     pub(super) init_containers: Vec<InjectableContainer>,
@@ -86,6 +88,7 @@ impl Content {
         let secrets = spec.image_pull_secrets.iter().flatten().map(|secret| secret.name.clone());
         Ok(Self {
             hashes,
+            hash_of_rest: hash_of_rest(spec)?,
             digest: digest(spec)?,
             mounted: mounted([("initContainers", &init_containers), ("containers", &containers)], &volumes),
             init_containers,

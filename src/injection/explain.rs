@@ -2,6 +2,7 @@
 
 use super::PodRequest;
 use super::exclusion::Exclusion;
+use super::forecast::{Consequence, Forecast};
 use super::outcome::{InjectError, InjectedSet, Injection};
 use super::snapshot::{Mismatch, Snapshot};
 use super::verify::Deviation;
@@ -15,7 +16,12 @@ pub enum Explanation {
     /// The Pod is left alone, whatever SidecarSets say.
     Excluded(Exclusion),
     /// The sets decide.
-    Sets(Vec<SetExplanation>),
+    Sets {
+        /// What becomes of each.
+        sets: Vec<SetExplanation>,
+        /// What the Pod's author should know.
+        warnings: Vec<String>,
+    },
 }
 
 /// What becomes of one set.
@@ -37,6 +43,13 @@ pub enum Verdict {
         /// The revision recorded in the Pod.
         revision: Option<String>,
     },
+    /// It is, and because of it Kubernetes will refuse the Pod.
+    Refused {
+        /// Names of the containers and init containers that it brings.
+        containers: Vec<String>,
+        /// What does not fit.
+        forecasts: Vec<Forecast>,
+    },
     /// The Pod has it already.
     Present,
     /// The Pod says that it has it, but these containers are not the set's.
@@ -55,6 +68,7 @@ impl Verdict {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Injected { .. } => "injected",
+            Self::Refused { .. } => "refused",
             Self::Present => "present",
             Self::Differs(_) => "differs",
             Self::NotMatched(_) => "not-matched",
@@ -70,6 +84,11 @@ impl fmt::Display for Verdict {
             Self::Injected { containers, revision } => {
                 write!(f, "injected: {}", containers.join(", "))?;
                 revision.as_ref().map_or(Ok(()), |revision| write!(f, " (revision {revision})"))
+            }
+            Self::Refused { containers, forecasts } => {
+                let forecasts: Vec<String> = forecasts.iter().map(ToString::to_string).collect();
+                let (containers, reasons) = (containers.join(", "), forecasts.join("; "));
+                write!(f, "injected: {containers}, but Kubernetes will refuse the Pod: {reasons}")
             }
             Self::Present => f.write_str("injected already: the Pod has it"),
             Self::Differs(deviations) => {
@@ -116,13 +135,21 @@ impl Snapshot {
             }
             match outcomes.get(set.name.as_str()) {
                 Some(outcome) if !outcome.containers.is_empty() => {
-                    Verdict::Injected { containers: outcome.containers.clone(), revision: outcome.revision.clone() }
+                    let (containers, revision) = (outcome.containers.clone(), outcome.revision.clone());
+                    let refused = outcome.forecasts.iter().filter(|it| it.consequence == Consequence::Refused);
+                    let forecasts: Vec<Forecast> = refused.cloned().collect();
+                    if forecasts.is_empty() {
+                        Verdict::Injected { containers, revision }
+                    } else {
+                        Verdict::Refused { containers, forecasts }
+                    }
                 }
                 Some(outcome) if !outcome.deviations.is_empty() => Verdict::Differs(outcome.deviations.clone()),
                 _ => Verdict::Present,
             }
         };
         let sets = self.sets().map(|set| SetExplanation { set: set.name.clone(), verdict: verdict(set) });
-        Ok(Explanation::Sets(sets.collect()))
+        let sets = sets.collect();
+        Ok(Explanation::Sets { sets, warnings: injected.map(|injected| injected.warnings).unwrap_or_default() })
     }
 }

@@ -1,15 +1,16 @@
 //! Injection of the matching SidecarSets into one Pod.
 
 use super::PodRequest;
-use super::annotations::Record;
+use super::annotations::{Record, RecordOfRest};
 use super::outcome::{Denial, InjectError, Injected, Injection};
 use super::plan::{Match, Plan};
 use super::pod_lists::{List, PodLists, list};
 use super::pod_metadata::Annotations;
-use super::pod_security::Level;
+use super::pod_security::{Enforced, PodSecurity};
 use super::snapshot::Snapshot;
+use super::token_mount::token_mount;
 use crate::api::keys;
-use crate::api::pod::PodView;
+use crate::api::pod::{PodView, SpecView};
 use std::collections::HashMap;
 
 impl Snapshot {
@@ -33,6 +34,7 @@ impl Snapshot {
             })
         };
         let (hashes, hashes_without_image) = (record(keys::HASH)?, record(keys::HASH_WITHOUT_IMAGE)?);
+        let rest = RecordOfRest::parse(pod.annotation(keys::HASH_OF_REST));
         let matches = matching.into_iter().map(|entry| {
             let chosen = match &entry.chosen {
                 None => None,
@@ -49,9 +51,10 @@ impl Snapshot {
                 name,
                 content,
                 revision,
-                current: hashes.has(name, &content.hashes.hash),
+                current: hashes.has(name, &content.hashes.hash) && rest.agrees(name, content.hash_of_rest.as_deref()),
                 images: &entry.images,
                 verification: entry.set.verification,
+                grows_pod: entry.set.grows_pod,
             })
         });
         let matches: Vec<Match<'_>> = matches.collect::<Result<_, Denial>>()?;
@@ -67,22 +70,33 @@ impl Snapshot {
             })?;
         }
         let annotations = annotations.changes();
-        let mut plan = Plan::new(pod, request, &lists, &matches, &annotations);
+        let token = token_mount(pod.spec.as_ref(), &lists);
+        let mut plan = Plan::new(pod, request, &lists, &matches, &annotations, token.as_deref());
         plan.create_parents();
         plan.containers(List::Init)?;
         plan.containers(List::App)?;
         plan.volumes();
         plan.pull_secrets();
-        plan.metadata(&hashes, &hashes_without_image, self.options().default_container);
-        let enforced = self.namespace_labels(request.namespace_of(pod)).and_then(|l| l.get(keys::POD_SECURITY_ENFORCE));
-        if let Some(level) = enforced.and_then(|label| Level::parse(label)) {
-            let raw = pod.spec.as_ref().and_then(|spec| spec.security_context);
-            plan.pod_security(level, &list(raw, "spec.securityContext")?.unwrap_or_default());
+        plan.metadata(&hashes, &hashes_without_image, &rest, self.options().default_container);
+        plan.fit();
+        if let Some(enforced) = self.namespace_labels(request.namespace_of(pod)).and_then(Enforced::of) {
+            plan.pod_security(enforced, &pod_security(pod.spec.as_ref())?);
         }
+        plan.warn_of_forecasts();
         let sets = plan.injected_sets();
         let (patch, warnings) = plan.finish();
         Ok(Injection::Matched(Injected { sets, patch, warnings }))
     }
+}
+
+/// What of a Pod counts for its containers' security.
+fn pod_security<'a>(spec: Option<&SpecView<'a>>) -> Result<PodSecurity<'a>, InjectError> {
+    let Some(spec) = spec else { return Ok(PodSecurity::default()) };
+    Ok(PodSecurity {
+        context: list(spec.security_context, "spec.securityContext")?.unwrap_or_default(),
+        has_own_users: spec.has_own_users(),
+        is_windows: spec.os_name().as_deref() == Some("windows"),
+    })
 }
 
 /// Container names are unique over both lists of a Pod: what would break that is named here, because the API server would name

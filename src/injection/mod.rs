@@ -5,18 +5,23 @@
 //! nothing of the Pod that the patch does not name can change.
 
 mod additions;
+mod amounts;
 pub mod annotations;
 mod chosen;
 mod container;
 mod content;
+mod demands;
 mod exclusion;
 mod explain;
 pub mod expression;
 mod fingerprint;
+mod finished_pod;
+mod forecast;
 mod go_json;
 pub mod hash;
 mod index;
 mod inject;
+mod mount_path;
 mod named;
 mod options;
 mod outcome;
@@ -26,6 +31,7 @@ mod pod_lists;
 mod pod_metadata;
 mod pod_security;
 pub mod re2;
+mod references;
 mod request;
 pub mod resources;
 mod revision;
@@ -37,15 +43,18 @@ mod snapshot;
 mod stored;
 #[cfg(test)]
 mod tests;
+mod token_mount;
 mod transfer;
 pub mod validate;
 pub mod verify;
+mod volume_names;
 mod warnings;
 
 pub use content::Content;
 pub use exclusion::{Exclusion, Exclusions};
 pub use explain::{Explanation, SetExplanation, Verdict};
 pub use fingerprint::{Fingerprint, PodContainer};
+pub use forecast::{Consequence, Forecast};
 pub use index::Index;
 pub use options::Options;
 pub use outcome::{Denial, InjectError, Injected, InjectedSet, Injection};

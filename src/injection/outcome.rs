@@ -1,6 +1,7 @@
 //! What is decided about a Pod, and why it may be refused.
 
 use super::exclusion::Exclusion;
+use super::forecast::Forecast;
 use super::request::Abandoned;
 use super::verify::Deviation;
 use crate::api::decode::FieldError;
@@ -39,6 +40,8 @@ pub struct InjectedSet {
     pub containers: Vec<String>,
     /// Containers of the Pod that claim to be the set's, are not, and stay.
     pub deviations: Vec<Deviation>,
+    /// What of the set does not fit the Pod.
+    pub forecasts: Vec<Forecast>,
 }
 
 /// Why a Pod gets no answer that could be applied.

@@ -1,21 +1,25 @@
 //! The patch for one Pod: what it has already stays, what is missing is added, list by list.
 
+mod fit;
+
 use super::PodRequest;
 use super::additions::{Additions, List as Growing};
-use super::annotations::{Entry, Record, injected_list};
+use super::annotations::{Entry, Record, RecordOfRest, injected_list};
 use super::container::{HotTwin, InjectableContainer};
 use super::content::{Content, InjectableVolume, MountedVolume, named_json};
+use super::expression::Resource;
+use super::finished_pod::{Newcomer, Placement, PodResources};
+use super::forecast::{Consequence, Forecast};
 use super::outcome::{Denial, InjectError, InjectedSet};
 use super::patch::PatchWriter;
 use super::pod_lists::{List, PodLists};
-use super::pod_security::{Finding, Level};
-use super::resources::{CompiledPolicy, PerResource, TargetContainer};
+use super::resources::{CompiledPolicy, ComputedResources, PerResource, TargetContainer};
 use super::sharing::{Offer, additions};
 use super::verify::{Deviation, Difference, KnownImages, Verification};
 use super::warnings::Warnings;
 use crate::api::decode::without_value;
 use crate::api::keys;
-use crate::api::pod::{AmountView, AmountsView, ContainerView, PodSecurityContextView, PodView, ResourcesView};
+use crate::api::pod::{AmountView, AmountsView, ContainerView, PodView, ResourcesView};
 use serde_json::{Value, json};
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -34,6 +38,8 @@ pub(super) struct Match<'s> {
     /// The images of all versions of the set.
     pub images: &'s KnownImages,
     pub verification: Verification,
+    /// Whether the Pod's own resources grow by what its containers ask for.
+    pub grows_pod: bool,
 }
 
 /// The patch as it grows.
@@ -44,6 +50,8 @@ pub(super) struct Plan<'a, 's> {
     matches: &'a [Match<'s>],
     /// Annotations that sets patch, with their new values.
     patched: &'a BTreeMap<&'s str, String>,
+    /// The mount of the service account's token, where the API server gives it to every container.
+    token: Option<&'a str>,
     patch: PatchWriter,
     warnings: Warnings,
     /// What sidecars may take from the Pod's app containers.
@@ -56,8 +64,12 @@ pub(super) struct Plan<'a, 's> {
     added_volumes: Vec<(&'s str, &'s InjectableVolume)>,
     /// Hot containers with whether the Pod had them already.
     hot: Vec<(&'s str, &'s HotTwin, bool)>,
-    /// Containers that are added or replaced, of each set.
-    injected: Vec<Vec<&'s str>>,
+    /// Containers that are added or replaced.
+    newcomers: Vec<Newcomer<'s>>,
+    /// What of each set does not fit the Pod.
+    forecasts: Vec<Vec<Forecast>>,
+    /// The Pod's own resources, as they are going to be.
+    pod_resources: Option<PodResources<'a>>,
     /// Containers that stay although they are not the set's, of each set.
     deviations: Vec<Vec<Deviation>>,
     /// Whether an app container was put in front of the Pod's own.
@@ -68,15 +80,7 @@ pub(super) struct Plan<'a, 's> {
 enum Action {
     /// The Pod has it already, at this index.
     Keep(usize),
-    Put(Place),
-}
-
-/// Where a container is put.
-enum Place {
-    /// In place of the Pod's own at this index.
-    Of(usize),
-    Front,
-    Back,
+    Put(Placement),
 }
 
 impl<'a, 's> Plan<'a, 's> {
@@ -86,6 +90,7 @@ impl<'a, 's> Plan<'a, 's> {
         lists: &'a PodLists<'a>,
         matches: &'a [Match<'s>],
         patched: &'a BTreeMap<&'s str, String>,
+        token: Option<&'a str>,
     ) -> Self {
         let (patch, warnings) = (PatchWriter::default(), Warnings::default());
         Self {
@@ -94,6 +99,7 @@ impl<'a, 's> Plan<'a, 's> {
             lists,
             matches,
             patched,
+            token,
             patch,
             warnings,
             offer: OnceCell::new(),
@@ -101,7 +107,9 @@ impl<'a, 's> Plan<'a, 's> {
             targets: OnceCell::new(),
             added_volumes: Vec::new(),
             hot: Vec::new(),
-            injected: vec![Vec::new(); matches.len()],
+            newcomers: Vec::new(),
+            forecasts: vec![Vec::new(); matches.len()],
+            pod_resources: PodResources::of(pod.spec.as_ref().and_then(|spec| spec.resources)),
             deviations: vec![Vec::new(); matches.len()],
             prepended: false,
         }
@@ -109,14 +117,19 @@ impl<'a, 's> Plan<'a, 's> {
 
     /// What each set does to the Pod.
     pub fn injected_sets(&self) -> Vec<InjectedSet> {
-        let of_sets = self.matches.iter().zip(&self.injected).zip(&self.deviations);
-        let sets = of_sets.map(|((m, containers), deviations)| InjectedSet {
+        let of_sets = self.matches.iter().zip(&self.deviations).zip(&self.forecasts).enumerate();
+        let sets = of_sets.map(|(set, ((m, deviations), forecasts))| InjectedSet {
             name: m.name.to_owned(),
             revision: m.revision.map(str::to_owned),
-            containers: containers.iter().map(|container| (*container).to_owned()).collect(),
+            containers: self.newcomers_of(set).map(|newcomer| newcomer.container.name.clone()).collect(),
             deviations: deviations.clone(),
+            forecasts: forecasts.clone(),
         });
         sets.collect()
+    }
+
+    fn newcomers_of(&self, set: usize) -> impl Iterator<Item = &Newcomer<'s>> {
+        self.newcomers.iter().filter(move |newcomer| newcomer.set == set)
     }
 
     /// The patch, `None` when nothing is to be done, and what the Pod's author should know.
@@ -147,23 +160,26 @@ impl<'a, 's> Plan<'a, 's> {
             if let Some(twin) = &container.hot {
                 self.hot.push((&container.name, twin, matches!(action, Action::Keep(_))));
             }
-            let place = match action {
+            let placement = match action {
                 Action::Keep(index) => {
                     self.complete(list, index, m, container)?;
                     continue;
                 }
-                Action::Put(place) => place,
+                Action::Put(placement) => placement,
             };
-            self.injected[set].push(&container.name);
             let mut additions = self.additions(list, m, container, None)?;
-            if let Some(policy) = &container.policy {
-                additions.resources = Some(self.resources(m, list, container, policy)?);
+            let resources =
+                container.policy.as_ref().map(|policy| self.resources(m, list, container, policy)).transpose()?;
+            if let Some(resources) = &resources {
+                additions.resources = Some(json!(resources).to_string());
             }
+            let shares_devices = !additions.volume_devices.is_empty();
+            self.newcomers.push(Newcomer { set, list, container, resources, shares_devices, placement });
             let json = container.json(&additions);
-            match place {
-                Place::Of(index) => self.patch.replace_container(list.field(), index, &container.name, &json),
-                Place::Front => before.push(json.into_owned()),
-                Place::Back => after.push(json.into_owned()),
+            match placement {
+                Placement::Of(index) => self.patch.replace_container(list.field(), index, &container.name, &json),
+                Placement::Front => before.push(json.into_owned()),
+                Placement::Back => after.push(json.into_owned()),
             }
         }
         self.prepended |= list == List::App && !before.is_empty();
@@ -183,7 +199,7 @@ impl<'a, 's> Plan<'a, 's> {
 
     fn action(&mut self, list: List, set: usize, m: &Match<'s>, container: &InjectableContainer) -> Action {
         let Some(index) = self.lists.position(list, &container.name) else {
-            return Action::Put(if container.before { Place::Front } else { Place::Back });
+            return Action::Put(if container.before { Placement::Front } else { Placement::Back });
         };
         let injected = self.lists.of(list).is_some_and(|containers| containers[index].is_injected());
         if m.current && injected {
@@ -202,7 +218,7 @@ impl<'a, 's> Plan<'a, 's> {
                 container.name
             ));
         }
-        Action::Put(Place::Of(index))
+        Action::Put(Placement::Of(index))
     }
 
     /// What tells a container of the Pod, which passes for the set's, from that.
@@ -230,14 +246,21 @@ impl<'a, 's> Plan<'a, 's> {
         present: Option<&ContainerView<'_>>,
     ) -> Result<Additions<'a>, Denial> {
         if !container.depends_on_pod() {
-            return Ok(Additions::default());
+            let mut additions = Additions::default();
+            if let Some(token) = self.token {
+                additions.add_token(token, container.own.has_token_path, present);
+            }
+            return Ok(additions);
         }
         let (pod, patched) = (self.pod, self.patched);
         let offer = self.offer.get_or_init(|| Offer::of(self.lists.containers.as_deref().unwrap_or_default()));
         let annotation = |key: &str| patched.get(key).map(String::as_str).or_else(|| pod.annotation(key));
-        let additions = additions(container, pod, offer, annotation, present, |warning| {
+        let mut additions = additions(container, pod, offer, annotation, present, |warning| {
             self.warnings.push(format!("SidecarSet {:?}, container {:?} {warning}", m.name, container.name));
         });
+        if let Some(token) = self.token {
+            additions.add_token(token, container.own.has_token_path, present);
+        }
         self.shared += additions.bytes();
         if self.shared > MOST_SHARED {
             let mib = MOST_SHARED >> 20;
@@ -253,14 +276,14 @@ impl<'a, 's> Plan<'a, 's> {
         Ok(additions)
     }
 
-    /// The resources that a policy computes, as JSON text.
+    /// The resources that a policy computes.
     fn resources(
         &self,
         m: &Match<'_>,
         list: List,
         container: &InjectableContainer,
         policy: &CompiledPolicy,
-    ) -> Result<String, InjectError> {
+    ) -> Result<ComputedResources, InjectError> {
         let denial = |problem: String| Denial {
             set: m.name.to_owned(),
             field: format!("spec.{} {:?} resourcesPolicy", list.field(), container.name),
@@ -276,10 +299,11 @@ impl<'a, 's> Plan<'a, 's> {
                 requests: amounts(resources.requests.as_ref()),
             })
             .collect();
-        let computed = policy.resources(targets.iter().take_while(|_| self.request.go_on().is_ok()));
+        let of_pod = |resource| self.pod_resources.as_ref().and_then(|resources| resources.limit(resource));
+        let of_pod = PerResource { cpu: of_pod(Resource::Cpu), memory: of_pod(Resource::Memory) };
+        let computed = policy.resources(targets.iter().take_while(|_| self.request.go_on().is_ok()), &of_pod);
         self.request.go_on()?;
-        let computed = computed.map_err(|error| denial(error.to_string()))?;
-        serde_json::to_string(&computed).map_err(|error| denial(error.to_string()).into())
+        computed.map_err(|error| denial(error.to_string()).into())
     }
 
     /// The Pod's native sidecars and app containers that no set names, with their resources, for all policies.
@@ -338,10 +362,14 @@ impl<'a, 's> Plan<'a, 's> {
 
     pub fn volumes(&mut self) {
         let (mut added, mut own) = (HashMap::new(), HashMap::new());
-        for m in self.matches {
+        for (set, m) in self.matches.iter().enumerate() {
             for mounted in &m.content.mounted {
                 if let Some(warning) = self.volume(m, mounted, &mut added, &mut own) {
                     self.warnings.push(format!("SidecarSet {:?} {warning}", m.name));
+                } else if self.is_missing(mounted, &added) {
+                    let field = format!("spec.{} {:?} volumeMounts", mounted.list, mounted.container);
+                    let problem = format!("neither the set nor the Pod has a volume {:?}", mounted.name);
+                    self.forecasts[set].push(Forecast { field, problem, consequence: Consequence::Refused });
                 }
             }
         }
@@ -380,12 +408,14 @@ impl<'a, 's> Plan<'a, 's> {
             }
             (Some(volume), None, Some(earlier)) => (!earlier.is_same(volume))
                 .then(|| format!("has a volume {name:?}, but another SidecarSet's volume of that name is mounted")),
-            (None, None, None) => Some(format!(
-                "mounts a volume {name:?} in spec.{} {:?} that neither the set nor the Pod has",
-                mounted.list, mounted.container
-            )),
             _ => None,
         }
+    }
+
+    /// Whether a volume that a set mounts is nowhere.
+    fn is_missing(&self, mounted: &MountedVolume, added: &HashMap<&'s str, &'s InjectableVolume>) -> bool {
+        let in_pod = self.lists.volumes.as_ref().and_then(|volumes| volumes.get(&mounted.name));
+        mounted.index.is_none() && in_pod.is_none() && !added.contains_key(mounted.name.as_str())
     }
 
     pub fn pull_secrets(&mut self) {
@@ -412,14 +442,22 @@ impl<'a, 's> Plan<'a, 's> {
         }
     }
 
-    pub fn metadata(&mut self, hashes: &Record<'_>, without_image: &Record<'_>, default_container: bool) {
+    pub fn metadata(
+        &mut self,
+        hashes: &Record<'_>,
+        without_image: &Record<'_>,
+        rest: &RecordOfRest<'_>,
+        default_container: bool,
+    ) {
         let mut values: Vec<(String, String)> =
             self.patched.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
         values.extend(self.record(hashes, without_image));
+        let of_sets = self.matches.iter().map(|m| (m.name, m.content.hash_of_rest.as_deref()));
+        values.extend(rest.updated(of_sets).map(|value| (keys::HASH_OF_REST.to_owned(), value)));
         values.extend(self.hot_upgrade());
         let is_set = |key: &str| self.pod.annotation(key).is_some() || values.iter().any(|(set, _)| set == key);
         if default_container && self.prepended && !is_set(keys::DEFAULT_CONTAINER) {
-            let replaced: HashSet<&str> = self.injected.iter().flatten().copied().collect();
+            let replaced: HashSet<&str> = self.newcomers.iter().map(|newcomer| &*newcomer.container.name).collect();
             let mut own = self.lists.containers.iter().flat_map(|list| list.iter());
             let first = own.find(|container| !container.is_injected() && !replaced.contains(&*container.name));
             values.extend(first.map(|own| (keys::DEFAULT_CONTAINER.to_owned(), own.name.to_string())));
@@ -500,27 +538,6 @@ impl<'a, 's> Plan<'a, 's> {
             values.insert(keys::WORKING_HOT_UPGRADE.to_owned(), json!(working).to_string());
         }
         values
-    }
-
-    /// Warns of what breaks the Pod Security level that the Namespace enforces, a line for each container or volume.
-    pub fn pod_security(&mut self, level: Level, pod: &PodSecurityContextView<'_>) {
-        let mut warn = |set: &str, list: &str, name: &str, findings: &[Finding]| {
-            let broken = findings.iter().filter(|finding| finding.breaks(level, pod)).map(|f| &*f.text);
-            let broken = broken.collect::<Vec<_>>().join("; ");
-            if !broken.is_empty() {
-                let level = level.name();
-                self.warnings
-                    .push(format!("SidecarSet {set:?}, {list} {name:?} breaks Pod Security {level}: {broken}"));
-            }
-        };
-        for m in self.matches {
-            for (list, container) in containers_of(m.content) {
-                warn(m.name, list.field(), &container.name, &container.pod_security);
-            }
-        }
-        for (set, volume) in &self.added_volumes {
-            warn(set, "volume", &volume.name, &volume.pod_security);
-        }
     }
 }
 

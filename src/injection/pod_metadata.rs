@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use thiserror::Error;
 
-const OWN_ANNOTATIONS: [&str; 4] =
-    [keys::HASH, keys::HASH_WITHOUT_IMAGE, keys::INJECTED_LIST, keys::WORKING_HOT_UPGRADE];
+const OWN_ANNOTATIONS: [&str; 5] =
+    [keys::HASH, keys::HASH_WITHOUT_IMAGE, keys::HASH_OF_REST, keys::INJECTED_LIST, keys::WORKING_HOT_UPGRADE];
 /// Beginnings of the annotations of hot containers.
 const OWN_PREFIXES: [&str; 2] = ["version.sidecarset.kruise.io/", "versionalt.sidecarset.kruise.io/"];
 /// Objects inside each other that are merged; what is deeper is refused.

@@ -1,11 +1,32 @@
 //! Where an injected container or volume breaks a Pod Security level, so that a user learns which SidecarSet it comes from.
 //!
-//! Source: the Pod Security Standards of the Kubernetes documentation. Only fields of containers and volumes are looked at;
-//! what a container may inherit from the Pod is looked up there.
+//! Source: `k8s.io/pod-security-admission/policy` of Kubernetes 1.37. Only fields of containers and volumes are looked at; what a
+//! container may inherit from the Pod, and what excuses it there, is looked up in the Pod.
 
+use crate::api::keys;
 use crate::api::pod::PodSecurityContextView;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// What a Namespace enforces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Enforced {
+    pub level: Level,
+    /// The version 1.x of Kubernetes whose rules count; the newest where none is named.
+    version: u32,
+}
+
+/// What of a Pod counts for its containers.
+#[derive(Debug, Default)]
+pub(super) struct PodSecurity<'a> {
+    pub context: PodSecurityContextView<'a>,
+    /// `hostUsers: false`
+    pub has_own_users: bool,
+    /// `os: {name: windows}`
+    pub is_windows: bool,
+}
 
 /// A level that a Namespace enforces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,15 +42,28 @@ pub(super) struct Finding {
     pub level: Level,
     /// What would have to be otherwise.
     pub text: Cow<'static, str>,
-    /// Whether the Pod's own setting makes it right.
-    inherited: Option<Inherited>,
+    /// The versions 1.x whose rules it breaks.
+    versions: Range<u32>,
+    /// What in the Pod makes it right.
+    excuses: &'static [Excuse],
 }
 
+/// What in a Pod makes right what is missing in a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Inherited {
+enum Excuse {
+    /// All containers run as others than root.
     RunAsNonRoot,
+    /// All containers have a profile.
     SeccompProfile,
+    /// The Pod is one of Windows, as the rules know since 1.25.
+    Windows,
+    /// The Pod has users of its own, as the rules know since 1.35.
+    OwnUsers,
+    /// The same, which does not excuse it at the level `restricted`.
+    OwnUsersAtBaseline,
 }
+
+const ALL_VERSIONS: Range<u32> = 0..u32::MAX;
 
 const BASELINE_CAPABILITIES: [&str; 13] = [
     "AUDIT_WRITE",
@@ -46,7 +80,9 @@ const BASELINE_CAPABILITIES: [&str; 13] = [
     "SETUID",
     "SYS_CHROOT",
 ];
-const SELINUX_TYPES: [&str; 5] = ["", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
+const SELINUX_TYPES: [&str; 5] = ["", "container_t", "container_init_t", "container_kvm_t", SELINUX_TYPE_1_31];
+/// Allowed since 1.31.
+const SELINUX_TYPE_1_31: &str = "container_engine_t";
 const RESTRICTED_VOLUMES: [&str; 9] = [
     "configMap",
     "csi",
@@ -60,16 +96,6 @@ const RESTRICTED_VOLUMES: [&str; 9] = [
 ];
 
 impl Level {
-    /// Reads the value of the label `pod-security.kubernetes.io/enforce`; `privileged` enforces nothing, and a value that is no
-    /// level the strictest one.
-    pub fn parse(label: &str) -> Option<Self> {
-        match label {
-            "privileged" => None,
-            "baseline" => Some(Self::Baseline),
-            _ => Some(Self::Restricted),
-        }
-    }
-
     /// As Kubernetes writes it.
     pub fn name(self) -> &'static str {
         match self {
@@ -79,22 +105,45 @@ impl Level {
     }
 }
 
-impl Finding {
-    fn new(level: Level, text: impl Into<Cow<'static, str>>) -> Self {
-        Self { level, text: text.into(), inherited: None }
+impl Enforced {
+    /// Reads a Namespace's labels. The level `privileged` enforces nothing, and a value that is no level the strictest one.
+    pub fn of(labels: &BTreeMap<String, String>) -> Option<Self> {
+        let level = match labels.get(keys::POD_SECURITY_ENFORCE)?.as_str() {
+            "privileged" => return None,
+            "baseline" => Level::Baseline,
+            _ => Level::Restricted,
+        };
+        let version = labels.get(keys::POD_SECURITY_ENFORCE_VERSION);
+        let version = version.and_then(|version| version.strip_prefix("v1.")?.parse().ok()).unwrap_or(u32::MAX - 1);
+        Some(Self { level, version })
     }
+}
 
-    /// Whether this breaks `level` in a Pod with these settings.
-    pub fn breaks(&self, level: Level, pod: &PodSecurityContextView<'_>) -> bool {
-        let excused = match self.inherited {
-            None => false,
-            Some(Inherited::RunAsNonRoot) => pod.run_as_non_root == Some(true),
-            Some(Inherited::SeccompProfile) => {
-                let profile = pod.seccomp_profile.as_ref().and_then(|profile| profile.profile.as_deref());
+impl Excuse {
+    fn counts(self, enforced: Enforced, pod: &PodSecurity<'_>) -> bool {
+        match self {
+            Self::RunAsNonRoot => pod.context.run_as_non_root == Some(true),
+            Self::SeccompProfile => {
+                let profile = pod.context.seccomp_profile.as_ref().and_then(|profile| profile.profile.as_deref());
                 matches!(profile, Some("RuntimeDefault" | "Localhost"))
             }
-        };
-        self.level <= level && !excused
+            Self::Windows => pod.is_windows && enforced.version >= 25,
+            Self::OwnUsers => pod.has_own_users && enforced.version >= 35,
+            Self::OwnUsersAtBaseline => enforced.level == Level::Baseline && Self::OwnUsers.counts(enforced, pod),
+        }
+    }
+}
+
+impl Finding {
+    fn new(level: Level, text: impl Into<Cow<'static, str>>) -> Self {
+        Self { level, text: text.into(), versions: ALL_VERSIONS, excuses: &[] }
+    }
+
+    /// Whether this breaks what a Namespace enforces, in this Pod.
+    pub fn breaks(&self, enforced: Enforced, pod: &PodSecurity<'_>) -> bool {
+        self.level <= enforced.level
+            && self.versions.contains(&enforced.version)
+            && !self.excuses.iter().any(|excuse| excuse.counts(enforced, pod))
     }
 }
 
@@ -108,73 +157,110 @@ pub(super) fn of_container(container: &Map<String, Value>) -> Vec<Finding> {
         let list = lookup(context, path).and_then(Value::as_array);
         list.into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>()
     };
-    let mut findings = Vec::new();
-    let mut baseline = |broken: bool, text: &'static str| {
-        if broken {
-            findings.push(Finding::new(Level::Baseline, text));
-        }
-    };
     let ports = container.get("ports").and_then(Value::as_array).into_iter().flatten();
     let added = names(&["capabilities", "add"]);
-    baseline(flag(&["privileged"]) == Some(true), "securityContext.privileged must not be true");
-    baseline(
-        ports.filter_map(|port| port.get("hostPort")?.as_i64()).any(|port| port != 0),
-        "ports[*].hostPort must not be set",
-    );
-    baseline(
-        added.iter().any(|name| !BASELINE_CAPABILITIES.contains(name)),
-        "securityContext.capabilities.add must hold only the default capabilities",
-    );
     let seccomp = text(&["seccompProfile", "type"]);
-    baseline(seccomp == Some("Unconfined"), "securityContext.seccompProfile.type must not be Unconfined");
-    baseline(
-        text(&["appArmorProfile", "type"]) == Some("Unconfined"),
-        "securityContext.appArmorProfile.type must not be Unconfined",
-    );
-    baseline(text(&["procMount"]).is_some_and(|mount| mount != "Default"), "securityContext.procMount must be Default");
-    baseline(
-        flag(&["windowsOptions", "hostProcess"]) == Some(true),
-        "securityContext.windowsOptions.hostProcess must not be true",
-    );
-    baseline(names_host(container), "the host of a probe or lifecycle hook must not be set");
-    let selinux = |field| text(&["seLinuxOptions", field]).unwrap_or_default();
-    baseline(
-        !SELINUX_TYPES.contains(&selinux("type")) || !selinux("user").is_empty() || !selinux("role").is_empty(),
-        "securityContext.seLinuxOptions must not set user, role or a special type",
-    );
-
-    let mut restricted = |broken: bool, text: &'static str, inherited: Option<Inherited>| {
-        if broken {
-            findings.push(Finding { inherited, ..Finding::new(Level::Restricted, text) });
-        }
-    };
-    restricted(
-        flag(&["allowPrivilegeEscalation"]) != Some(false),
-        "securityContext.allowPrivilegeEscalation must be false",
-        None,
-    );
-    restricted(
-        !names(&["capabilities", "drop"]).contains(&"ALL") || added.iter().any(|name| *name != "NET_BIND_SERVICE"),
-        "securityContext.capabilities must drop ALL and add at most NET_BIND_SERVICE",
-        None,
-    );
     let non_root = flag(&["runAsNonRoot"]);
-    restricted(
-        non_root != Some(true),
-        "securityContext.runAsNonRoot must be true",
-        non_root.is_none().then_some(Inherited::RunAsNonRoot),
-    );
-    restricted(
-        lookup(context, &["runAsUser"]).and_then(Value::as_i64) == Some(0),
-        "securityContext.runAsUser must not be 0",
-        None,
-    );
-    restricted(
-        seccomp.is_none(),
-        "securityContext.seccompProfile.type must be RuntimeDefault or Localhost",
-        Some(Inherited::SeccompProfile),
-    );
-    findings
+    let selinux = |field| text(&["seLinuxOptions", field]).unwrap_or_default();
+    let rules = [
+        rule(flag(&["privileged"]) == Some(true), "securityContext.privileged must not be true"),
+        rule(
+            ports.filter_map(|port| port.get("hostPort")?.as_i64()).any(|port| port != 0),
+            "ports[*].hostPort must not be set",
+        ),
+        rule(
+            added.iter().any(|name| !BASELINE_CAPABILITIES.contains(name)),
+            "securityContext.capabilities.add must hold only the default capabilities",
+        ),
+        Rule {
+            versions: 19..u32::MAX,
+            ..rule(seccomp == Some("Unconfined"), "securityContext.seccompProfile.type must not be Unconfined")
+        },
+        rule(
+            text(&["appArmorProfile", "type"]) == Some("Unconfined"),
+            "securityContext.appArmorProfile.type must not be Unconfined",
+        ),
+        Rule {
+            excuses: &[Excuse::OwnUsersAtBaseline],
+            ..rule(
+                text(&["procMount"]).is_some_and(|mount| mount != "Default"),
+                "securityContext.procMount must be Default",
+            )
+        },
+        rule(
+            flag(&["windowsOptions", "hostProcess"]) == Some(true),
+            "securityContext.windowsOptions.hostProcess must not be true",
+        ),
+        Rule {
+            versions: 34..u32::MAX,
+            ..rule(names_host(container), "the host of a probe or lifecycle hook must not be set")
+        },
+        rule(
+            !SELINUX_TYPES.contains(&selinux("type")) || !selinux("user").is_empty() || !selinux("role").is_empty(),
+            "securityContext.seLinuxOptions must not set user, role or a special type",
+        ),
+        Rule {
+            versions: 0..31,
+            ..rule(selinux("type") == SELINUX_TYPE_1_31, "securityContext.seLinuxOptions must not set a special type")
+        },
+        Rule {
+            level: Level::Restricted,
+            versions: 8..u32::MAX,
+            excuses: &[Excuse::Windows],
+            ..rule(
+                flag(&["allowPrivilegeEscalation"]) != Some(false),
+                "securityContext.allowPrivilegeEscalation must be false",
+            )
+        },
+        Rule {
+            level: Level::Restricted,
+            versions: 22..u32::MAX,
+            excuses: &[Excuse::Windows],
+            ..rule(
+                !names(&["capabilities", "drop"]).contains(&"ALL")
+                    || added.iter().any(|name| *name != "NET_BIND_SERVICE"),
+                "securityContext.capabilities must drop ALL and add at most NET_BIND_SERVICE",
+            )
+        },
+        Rule {
+            level: Level::Restricted,
+            excuses: if non_root.is_none() { &[Excuse::RunAsNonRoot, Excuse::OwnUsers] } else { &[Excuse::OwnUsers] },
+            ..rule(non_root != Some(true), "securityContext.runAsNonRoot must be true")
+        },
+        Rule {
+            level: Level::Restricted,
+            versions: 23..u32::MAX,
+            excuses: &[Excuse::OwnUsers],
+            ..rule(
+                lookup(context, &["runAsUser"]).and_then(Value::as_i64) == Some(0),
+                "securityContext.runAsUser must not be 0",
+            )
+        },
+        Rule {
+            level: Level::Restricted,
+            versions: 19..u32::MAX,
+            excuses: &[Excuse::SeccompProfile, Excuse::Windows],
+            ..rule(seccomp.is_none(), "securityContext.seccompProfile.type must be RuntimeDefault or Localhost")
+        },
+    ];
+    let broken = rules.into_iter().filter(|rule| rule.broken);
+    broken
+        .map(|Rule { level, text, versions, excuses, .. }| Finding { level, text: text.into(), versions, excuses })
+        .collect()
+}
+
+/// A rule, and whether a container breaks it.
+struct Rule {
+    broken: bool,
+    level: Level,
+    text: &'static str,
+    versions: Range<u32>,
+    excuses: &'static [Excuse],
+}
+
+/// A rule of all versions at the level `baseline`.
+fn rule(broken: bool, text: &'static str) -> Rule {
+    Rule { broken, level: Level::Baseline, text, versions: ALL_VERSIONS, excuses: &[] }
 }
 
 /// Whether a probe or lifecycle hook goes to a host of its own (a rule since Kubernetes 1.34).
@@ -208,15 +294,22 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn enforced(level: Level) -> Enforced {
+        let labels = BTreeMap::from([(keys::POD_SECURITY_ENFORCE.to_owned(), level.name().to_owned())]);
+        Enforced::of(&labels).unwrap()
+    }
+
+    /// What of a container breaks the newest rules in a Pod with this securityContext.
     fn broken(container: &Value, level: Level, pod: &Value) -> Vec<String> {
         let pod: String = pod.to_string();
-        let pod: PodSecurityContextView<'_> = serde_json::from_str(&pod).unwrap();
+        let context: PodSecurityContextView<'_> = serde_json::from_str(&pod).unwrap();
+        broken_in(container, enforced(level), &PodSecurity { context, ..PodSecurity::default() })
+    }
+
+    fn broken_in(container: &Value, enforced: Enforced, pod: &PodSecurity<'_>) -> Vec<String> {
         let findings = of_container(container.as_object().unwrap());
-        findings
-            .into_iter()
-            .filter(|finding| finding.breaks(level, &pod))
-            .map(|finding| finding.text.into_owned())
-            .collect()
+        let findings = findings.into_iter().filter(|finding| finding.breaks(enforced, pod));
+        findings.map(|finding| finding.text.into_owned()).collect()
     }
 
     #[test]
@@ -258,10 +351,50 @@ mod tests {
     }
 
     #[test]
-    fn a_label_that_is_no_level_enforces_the_strictest() {
-        assert_eq!(Level::parse("privileged"), None);
-        assert_eq!(Level::parse("baseline"), Some(Level::Baseline));
-        assert_eq!(Level::parse("typo"), Some(Level::Restricted));
+    fn a_label_that_is_no_level_or_version_enforces_the_strictest_and_newest() {
+        let of = |level: &str, version: Option<&str>| {
+            let mut labels = BTreeMap::from([(keys::POD_SECURITY_ENFORCE.to_owned(), level.to_owned())]);
+            labels.extend(version.map(|version| (keys::POD_SECURITY_ENFORCE_VERSION.to_owned(), version.to_owned())));
+            Enforced::of(&labels)
+        };
+        assert_eq!(Enforced::of(&BTreeMap::new()), None);
+        assert_eq!(of("privileged", None), None);
+        assert_eq!(of("baseline", None), Some(enforced(Level::Baseline)));
+        assert_eq!(of("typo", Some("1.25")), Some(enforced(Level::Restricted)));
+        assert_eq!(of("baseline", Some("latest")), Some(enforced(Level::Baseline)));
+        assert_eq!(of("baseline", Some("v1.24")), Some(Enforced { level: Level::Baseline, version: 24 }));
+    }
+
+    #[test]
+    fn a_pod_of_windows_and_one_with_users_of_its_own_are_excused_since_the_rules_know_them() {
+        let root = json!({"securityContext": {"runAsUser": 0, "procMount": "Unmasked"}});
+        let own_users = PodSecurity { has_own_users: true, ..PodSecurity::default() };
+        let windows = PodSecurity { is_windows: true, ..PodSecurity::default() };
+        let restricted = |version| Enforced { level: Level::Restricted, version };
+        let of = |enforced, pod: &PodSecurity<'_>| broken_in(&root, enforced, pod).len();
+        let all = of(restricted(37), &PodSecurity::default());
+        assert_eq!(all, 6);
+        assert_eq!(of(restricted(35), &own_users), all - 2, "runAsNonRoot and runAsUser");
+        assert_eq!(of(restricted(34), &own_users), all);
+        assert_eq!(of(Enforced { level: Level::Baseline, version: 35 }, &own_users), 0);
+        assert_eq!(of(Enforced { level: Level::Baseline, version: 34 }, &own_users), 1);
+        assert_eq!(of(restricted(25), &windows), all - 3, "escalation, capabilities and seccomp");
+        assert_eq!(of(restricted(24), &windows), all);
+    }
+
+    #[test]
+    fn a_rule_counts_since_its_version() {
+        let of = |container: &Value, version| {
+            broken_in(container, Enforced { level: Level::Restricted, version }, &PodSecurity::default()).len()
+        };
+        let plain = json!({});
+        assert_eq!([7, 8, 19, 22, 37].map(|version| of(&plain, version)), [1, 2, 3, 4, 4]);
+        let root = json!({"securityContext": {"runAsUser": 0}});
+        assert_eq!([22, 23].map(|version| of(&root, version)), [4, 5]);
+        let engine = json!({"securityContext": {"seLinuxOptions": {"type": "container_engine_t"}}});
+        assert_eq!([30, 31].map(|version| of(&engine, version)), [5, 4]);
+        let probe = json!({"livenessProbe": {"tcpSocket": {"host": "10.0.0.1", "port": 80}}});
+        assert_eq!([33, 34].map(|version| of(&probe, version)), [4, 5]);
     }
 
     #[test]

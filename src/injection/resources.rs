@@ -2,8 +2,9 @@
 //!
 //! A policy is compiled once per `SidecarSet`. For a Pod, the containers that its regular expression selects are aggregated, each
 //! resource for itself:
-//! * limits: the sum or the maximum, if every container has the limit. If one lacks it, the app is unlimited, and then the
-//!   sidecar gets no such limit either, not even from an expression without variable.
+//! * limits: the sum or the maximum, if every container has the limit. If one lacks it, the Pod's own limit counts
+//!   (`spec.resources`); without that the app is unlimited, and then the sidecar gets no such limit either, not even from an
+//!   expression without variable.
 //! * requests: the sum or the maximum; a container without the request counts as 0.
 //!
 //! The expressions turn the aggregates into the sidecar's resources; where there is no expression, the resource is not set.
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 /// Something for each of the two resources.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct PerResource<T> {
     /// For `cpu`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -109,6 +110,22 @@ pub enum PolicyError {
         /// What is wrong.
         problem: ExpressionError,
     },
+    /// Requests come to more than limits, which Kubernetes refuses.
+    #[error(
+        "resourcesPolicy.resourcesExpr: requests.{resource}, {request_expression:?}, come to {request}, and limits.{resource}, {limit_expression:?}, only to {limit}: write min(…) around the first, or max(…) around the second"
+    )]
+    RequestAboveLimit {
+        /// Of which resource.
+        resource: Resource,
+        /// What is asked for.
+        request: Quantity,
+        /// Its expression.
+        request_expression: String,
+        /// The limit.
+        limit: Quantity,
+        /// Its expression.
+        limit_expression: String,
+    },
 }
 
 impl CompiledPolicy {
@@ -143,13 +160,15 @@ impl CompiledPolicy {
     }
 
     /// The sidecar's `resources`, which take the place of all that it had. `containers` are the Pod's app containers and native
-    /// sidecars without those that some matching `SidecarSet` names; the policy selects among them.
+    /// sidecars without those that some matching `SidecarSet` names; the policy selects among them. `pod_limits` are the Pod's own.
     ///
     /// # Errors
-    /// When it selects none, when a quantity of a selected one cannot be read, or when an expression fails.
+    /// When it selects none, when a quantity of a selected one cannot be read, when an expression fails, or when requests come to
+    /// more than limits.
     pub fn resources<'c, 't: 'c>(
         &self,
         containers: impl IntoIterator<Item = &'c TargetContainer<'t>>,
+        pod_limits: &PerResource<Quantity>,
     ) -> Result<ComputedResources, PolicyError> {
         // No Pod has longer names, and what an expression costs grows with the text.
         let of_pods = containers.into_iter().filter(|container| container.name.len() <= LONGEST_NAME);
@@ -157,8 +176,27 @@ impl CompiledPolicy {
         if targets.is_empty() {
             return Err(PolicyError::NoTarget { pattern: self.names.as_str().to_owned() });
         }
-        let compute = |part| PerResource::try_from_fn(|resource| self.compute(part, resource, &targets));
-        Ok(ComputedResources { limits: compute(Part::Limits)?, requests: compute(Part::Requests)? })
+        let compute = |part| PerResource::try_from_fn(|resource| self.compute(part, resource, &targets, pod_limits));
+        let computed = ComputedResources { limits: compute(Part::Limits)?, requests: compute(Part::Requests)? };
+        [Resource::Cpu, Resource::Memory].into_iter().try_for_each(|resource| self.compare(resource, &computed))?;
+        Ok(computed)
+    }
+
+    /// Errs where a request comes to more than the limit.
+    fn compare(&self, resource: Resource, computed: &ComputedResources) -> Result<(), PolicyError> {
+        match (computed.requests.get(resource), computed.limits.get(resource)) {
+            (Some(request), Some(limit)) if request.compare(*limit).is_gt() => {
+                let text = |of: &PerResource<Expression>| of.get(resource).map(ToString::to_string).unwrap_or_default();
+                Err(PolicyError::RequestAboveLimit {
+                    resource,
+                    request: *request,
+                    request_expression: text(&self.requests),
+                    limit: *limit,
+                    limit_expression: text(&self.limits),
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn compute(
@@ -166,6 +204,7 @@ impl CompiledPolicy {
         part: Part,
         resource: Resource,
         targets: &[&TargetContainer<'_>],
+        pod_limits: &PerResource<Quantity>,
     ) -> Result<Option<Quantity>, PolicyError> {
         let expressions = match part {
             Part::Limits => &self.limits,
@@ -179,7 +218,10 @@ impl CompiledPolicy {
                     let container = target.name.to_owned();
                     PolicyError::Container { container, part, resource, problem }
                 })?,
-                None if part == Part::Limits => return Ok(None),
+                None if part == Part::Limits => {
+                    aggregate = pod_limits.get(resource).copied();
+                    break;
+                }
                 None => Quantity::from_milli(0, resource.format()),
             };
             aggregate = Some(match aggregate {
@@ -203,6 +245,12 @@ impl CompiledPolicy {
 /// A quantity as the API server would hand it on: no finer than thousandths.
 fn read(text: &str) -> Result<Quantity, QuantityError> {
     Quantity::parse(text).map(Quantity::round_up_to_milli)
+}
+
+impl<T> Default for PerResource<T> {
+    fn default() -> Self {
+        Self { cpu: None, memory: None }
+    }
 }
 
 impl<T> PerResource<T> {
@@ -268,7 +316,7 @@ mod tests {
     }
 
     fn resources(policy: &CompiledPolicy, containers: &[TargetContainer<'_>]) -> String {
-        let resources = policy.resources(containers).unwrap_or_else(|e| panic!("{e}"));
+        let resources = policy.resources(containers, &PerResource::default()).unwrap_or_else(|e| panic!("{e}"));
         serde_json::to_string(&resources).unwrap_or_else(|e| panic!("{e}"))
     }
 
@@ -345,7 +393,9 @@ mod tests {
     #[test]
     fn errors_name_pattern_container_and_expression() {
         let policy = policy(&SHARES.replace("max(memory/4, 64Mi)", "memory-1Gi"));
-        let error = |containers: &[_]| policy.resources(containers).map(drop).map_err(|e| e.to_string());
+        let error = |containers: &[_]| {
+            policy.resources(containers, &PerResource::default()).map(drop).map_err(|e| e.to_string())
+        };
         let none = "failed to get target containers: no containers match the regex pattern \"^app\"".to_owned();
         assert_eq!(error(&[]), Err(none.clone()));
         assert_eq!(error(&[container("web", amounts("1", ""), amounts("", ""))]), Err(none));
@@ -377,5 +427,40 @@ mod tests {
             let error = CompiledPolicy::compile(&policy, "p", &mut Patterns::default()).map(drop).map_err(|e| e.field);
             assert_eq!(error, Err(field.to_owned()));
         }
+    }
+
+    #[test]
+    fn a_pods_own_limit_counts_where_a_container_has_none() {
+        let policy = policy(SHARES);
+        let containers = [
+            container("app-1", amounts("200m", "1Gi"), amounts("100m", "256Mi")),
+            container("app-2", amounts("", "1Gi"), amounts("100m", "256Mi")),
+        ];
+        let limited = |cpu: &str| {
+            let pod = PerResource { cpu: Quantity::parse(cpu).ok(), memory: Quantity::parse("64Mi").ok() };
+            policy.resources(&containers, &pod).unwrap().limits
+        };
+        assert_eq!(limited("2").cpu.map(|cpu| cpu.to_string()).as_deref(), Some("1"));
+        assert_eq!(limited("2").memory.map(|memory| memory.to_string()).as_deref(), Some("200Mi"), "all have one");
+        assert_eq!(limited("").cpu, None);
+    }
+
+    /// Kubernetes: "must be less than or equal to cpu limit".
+    #[test]
+    fn requests_that_come_to_more_than_limits_are_told_with_both_expressions() {
+        let policy = policy(
+            "
+            targetContainersMode: sum
+            resourcesExpr: {limits: {cpu: 'cpu*50%'}, requests: {cpu: 'max(cpu*10%, 50m)'}}",
+        );
+        let error = |limit: &str| {
+            let containers = [container("app", amounts(limit, ""), amounts("10m", ""))];
+            policy.resources(&containers, &PerResource::default()).map(drop).map_err(|e| e.to_string())
+        };
+        assert_eq!(error("100m"), Ok(()));
+        assert_eq!(
+            error("80m"),
+            Err("resourcesPolicy.resourcesExpr: requests.cpu, \"max(cpu*10%, 50m)\", come to 50m, and limits.cpu, \"cpu*50%\", only to 40m: write min(…) around the first, or max(…) around the second".to_owned())
+        );
     }
 }

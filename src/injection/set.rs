@@ -41,6 +41,8 @@ pub struct InjectableSet {
     pub canary_of: Option<String>,
     /// What becomes of containers that only claim to be the set's.
     pub verification: Verification,
+    /// Whether a Pod's own resources grow by what the set's containers ask for.
+    pub grows_pod: bool,
     /// What it injects.
     pub content: Content,
     /// `status.latestRevision`.
@@ -74,14 +76,10 @@ impl InjectableSet {
     /// # Errors
     /// When the set has no name or selector, a selector cannot be parsed, or its content cannot be injected ([`Content::new`]).
     pub fn new(set: SidecarSet) -> Result<Self, SetError> {
-        Self::build(set, Annotations::Ignored)
-    }
-
-    fn build(set: SidecarSet, annotations: Annotations) -> Result<Self, SetError> {
         let wrong = |error| SetError { set: name_of(&set).to_owned(), error };
         let selectors = Selectors::of(&set).map_err(wrong)?;
         let content = Content::new(&set.spec).map_err(wrong)?;
-        Ok(Self::of_content(set, selectors, content, annotations))
+        Ok(Self::of_content(set, selectors, content, Annotations::Ignored))
     }
 
     /// What Pods must have to be the latest of the set; other versions are not known yet.
@@ -111,6 +109,7 @@ impl InjectableSet {
             paused: spec.injection_strategy.paused,
             warnings,
             verification: Verification::of(&annotations),
+            grows_pod: annotations.get(keys::POD_LEVEL_RESOURCES).is_some_and(|value| value == keys::GROW),
             canary_of: canary_of(&annotations).filter(|base| *base != name),
             name,
             content,

@@ -2,10 +2,15 @@
 
 use super::additions::{Additions, List};
 use super::container::InjectableContainer;
+use super::mount_path::cleaned;
+use super::references::{copied, resolved_in};
+use super::token_mount::is_token_path;
 use super::transfer::TransferSource;
-use crate::api::pod::{ContainerView, EnvView, PodView, WithText};
+use crate::api::pod::{ContainerView, EnvView, MountView, PodView, WithText};
+use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::cell::OnceCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// What the Pod's own app containers have, for all sidecars that take some of it. Found once, and only where it is asked for.
 ///
@@ -15,15 +20,21 @@ use std::collections::{HashMap, HashSet};
 pub(super) struct Offer<'a> {
     apps: Vec<&'a ContainerView<'a>>,
     paths: OnceCell<Vec<OfferedPath<'a>>>,
-    env: OnceCell<Vec<(&'a str, &'a str)>>,
+    env: OnceCell<Vec<EnvPlace>>,
 }
+
+/// Where a variable stands: which app container has it, and where in its list.
+type EnvPlace = (usize, usize);
 
 /// A mount or a device, the first of its list at its path.
 #[derive(Debug)]
 struct OfferedPath<'a> {
     list: List,
-    path: &'a str,
+    /// Cleaned.
+    path: Cow<'a, str>,
     text: &'a str,
+    /// Whether mounts inside it reach the node, which only privileged containers may have.
+    bidirectional: bool,
     /// Whether it is the first at its path of both lists.
     first: bool,
 }
@@ -38,19 +49,23 @@ impl<'a> Offer<'a> {
     /// Mounts and devices, in the order of the containers.
     fn paths(&self) -> &[OfferedPath<'a>] {
         self.paths.get_or_init(|| {
-            let mut offered: HashMap<&str, (bool, bool)> = HashMap::new();
+            let mut offered: HashMap<Cow<'_, str>, (bool, bool)> = HashMap::new();
             let mut paths = Vec::new();
             for app in &self.apps {
-                let mounts = app.volume_mounts.iter().flatten();
-                let mounts = mounts.map(|mount| (List::VolumeMounts, &*mount.value.mount_path, mount.text));
+                let mounts = app.volume_mounts.iter().flatten().map(|mount| {
+                    let MountView { mount_path, mount_propagation, .. } = &mount.value;
+                    (List::VolumeMounts, mount_path, mount.text, **mount_propagation == *"Bidirectional")
+                });
                 let devices = app.volume_devices.iter().flatten();
-                let devices = devices.map(|device| (List::VolumeDevices, &*device.value.device_path, device.text));
-                for (list, path, text) in mounts.chain(devices) {
-                    let (mount, device) = offered.entry(path).or_default();
+                let devices =
+                    devices.map(|device| (List::VolumeDevices, &device.value.device_path, device.text, false));
+                for (list, path, text, bidirectional) in mounts.chain(devices) {
+                    let path = cleaned(path);
+                    let (mount, device) = offered.entry(path.clone()).or_default();
                     let first = !*mount && !*device;
                     let seen = if list == List::VolumeMounts { mount } else { device };
                     if !std::mem::replace(seen, true) {
-                        paths.push(OfferedPath { list, path, text, first });
+                        paths.push(OfferedPath { list, path, text, bidirectional, first });
                     }
                 }
             }
@@ -58,21 +73,24 @@ impl<'a> Offer<'a> {
         })
     }
 
-    /// Variables that the `subPathExpr` of mounts name, each once, with their texts. OpenKruise copies those of each expression,
-    /// whether the mount itself is taken or not.
-    fn env(&self) -> &[(&'a str, &'a str)] {
+    /// Variables that the `subPathExpr` of mounts name, each once. OpenKruise copies those of each expression, whether the mount
+    /// itself is taken or not.
+    fn env(&self) -> &[EnvPlace] {
         self.env.get_or_init(|| {
             let mut named: HashSet<&str> = HashSet::new();
             let mut env = Vec::new();
-            for app in &self.apps {
-                let mut own: Option<HashMap<&str, &WithText<'a, EnvView<'a>>>> = None;
+            for (app_index, app) in self.apps.iter().enumerate() {
+                let mut own: Option<HashMap<&str, usize>> = None;
                 let mounts = app.volume_mounts.iter().flatten();
                 for variable in mounts.flat_map(|mount| variables_of(&mount.value.sub_path_expr)) {
                     // of one set twice the first: collecting from the end lets it win
-                    let of_app = || app.env.iter().flatten().rev().map(|env| (&*env.value.name, env)).collect();
-                    let found = own.get_or_insert_with(of_app).get(variable);
-                    if let Some(found) = found.filter(|found| named.insert(&found.value.name)) {
-                        env.push((&*found.value.name, found.text));
+                    let of_app = || {
+                        let env = app.env.as_deref().unwrap_or_default().iter().enumerate();
+                        env.rev().map(|(index, env)| (&*env.value.name, index)).collect()
+                    };
+                    let found = own.get_or_insert_with(of_app).get(variable).copied();
+                    if let Some(index) = found.filter(|_| named.insert(variable)) {
+                        env.push((app_index, index));
                     }
                 }
             }
@@ -81,7 +99,7 @@ impl<'a> Offer<'a> {
     }
 
     /// Variables that `transferEnv` asks for, as far as they are found; of one set twice the last, which is the one that counts.
-    fn transferred<'n>(&self, sources: &[(&'n str, &'n TransferSource)]) -> HashMap<(&'n str, &'n str), &'a str>
+    fn transferred<'n>(&self, sources: &[(&'n str, &'n TransferSource)]) -> HashMap<(&'n str, &'n str), EnvPlace>
     where
         'a: 'n,
     {
@@ -91,14 +109,20 @@ impl<'a> Offer<'a> {
             wanted.extend(source.variables.iter().map(|variable| (*from, variable.as_str())));
         }
         let mut found = HashMap::new();
-        for app in self.apps.iter().filter(|app| containers.contains(&*app.name)) {
-            for env in app.env.iter().flatten() {
+        for (app_index, app) in self.apps.iter().enumerate().filter(|(_, app)| containers.contains(&*app.name)) {
+            for (index, env) in app.env.iter().flatten().enumerate() {
                 if let Some(variable) = wanted.get(&(&*app.name, &*env.value.name)) {
-                    found.insert(*variable, env.text);
+                    found.insert(*variable, (app_index, index));
                 }
             }
         }
         found
+    }
+
+    /// The variable at a place, with the container that has it.
+    fn variable(&self, (app, index): EnvPlace) -> Option<(&'a ContainerView<'a>, &'a WithText<'a, EnvView<'a>>)> {
+        let app = *self.apps.get(app)?;
+        Some((app, app.env.as_ref()?.get(index)?))
     }
 }
 
@@ -110,17 +134,16 @@ pub(super) fn additions<'a>(
     offer: &Offer<'a>,
     annotation: impl Fn(&str) -> Option<&'a str>,
     present: Option<&ContainerView<'_>>,
-    warn: impl FnMut(String),
+    mut warn: impl FnMut(String),
 ) -> Additions<'a> {
     let mut additions = Additions::default();
-    let (mut has_paths, mut has_env) = (HashSet::new(), HashSet::new());
-    if let Some(present) = present {
-        has_paths.extend(present.volume_mounts.iter().flatten().map(|mount| &*mount.value.mount_path));
-        has_paths.extend(present.volume_devices.iter().flatten().map(|device| &*device.value.device_path));
-        has_env.extend(present.env.iter().flatten().map(|env| &*env.value.name));
-    }
     let (mounts, devices) = (container.shares_mounts, container.shares_devices);
     if mounts || devices {
+        let mut has = HashSet::new();
+        if let Some(present) = present {
+            has.extend(present.volume_mounts.iter().flatten().map(|mount| cleaned(&mount.value.mount_path)));
+            has.extend(present.volume_devices.iter().flatten().map(|device| cleaned(&device.value.device_path)));
+        }
         for offered in offer.paths() {
             let (shared, taken) = match offered.list {
                 List::VolumeMounts => (mounts, &mut additions.volume_mounts),
@@ -128,29 +151,79 @@ pub(super) fn additions<'a>(
                 List::Env => continue,
             };
             let is_free = offered.first || !(mounts && devices);
-            if shared && is_free && !container.own_paths.contains(offered.path) && !has_paths.contains(offered.path) {
-                taken.push(offered.text);
+            if shared && is_free && !container.own.paths.contains(&*offered.path) && !has.contains(&offered.path) {
+                additions.have_token_path |= offered.list == List::VolumeMounts && is_token_path(&offered.path);
+                taken.push(if offered.bidirectional && !container.own.privileged {
+                    from_host_only(offered.text)
+                } else {
+                    Cow::Borrowed(offered.text)
+                });
             }
         }
     }
-    let transferred = transferred(container, pod, offer, annotation, warn);
+    let transferred = transferred(container, pod, offer, annotation, &mut warn);
     let shared = if mounts { offer.env() } else { &[] };
-    for (name, text) in transferred.into_iter().chain(shared.iter().copied()) {
-        if !container.own_env.contains(name) && has_env.insert(name) {
-            additions.env.push(text);
-        }
-    }
+    additions.env = variables(container, offer, transferred.into_iter().chain(shared.iter().copied()), present, warn);
     additions
 }
 
-/// Names and texts of the variables that `transferEnv` copies, in the order of its entries.
+/// The texts of variables that a sidecar takes, of those that have one name the first. They stand as in the Pod: a variable's value
+/// may name those in front of it.
+fn variables<'a>(
+    container: &InjectableContainer,
+    offer: &Offer<'a>,
+    wanted: impl Iterator<Item = EnvPlace>,
+    present: Option<&ContainerView<'_>>,
+    mut warn: impl FnMut(String),
+) -> Vec<Cow<'a, str>> {
+    let has_env = present.iter().flat_map(|present| present.env.iter().flatten());
+    let mut names: HashSet<&str> = has_env.map(|env| &*env.value.name).collect();
+    let mut taken = BTreeMap::new();
+    for place in wanted {
+        if let Some((app, variable)) = offer.variable(place)
+            && !container.own.env.contains(&*variable.value.name)
+            && names.insert(&variable.value.name)
+        {
+            taken.insert(place, (app, variable));
+        }
+    }
+    for (_, variable) in taken.values() {
+        names.remove(&*variable.value.name);
+    }
+    let mut texts = Vec::new();
+    for ((_, index), (app, variable)) in taken {
+        let name = &*variable.value.name;
+        let lacks = |reference: &&str| !names.contains(reference) && !container.own.env.contains(*reference);
+        if !container.own.has_env_from
+            && let Some(reference) = resolved_in(app, index, &variable.value).find(lacks)
+        {
+            warn(format!(
+                "copies the variable {name:?} of container {:?}, but not $({reference}), which its value names: copy that too",
+                &*app.name
+            ));
+        }
+        names.insert(name);
+        texts.push(copied(app, variable));
+    }
+    texts
+}
+
+/// A mount of the application's without what only privileged containers may have: mounts from the node show up in it, but not the
+/// other way round.
+fn from_host_only(mount: &str) -> Cow<'_, str> {
+    let Ok(mut fields) = serde_json::from_str::<Map<String, Value>>(mount) else { return Cow::Borrowed(mount) };
+    fields.insert("mountPropagation".to_owned(), "HostToContainer".into());
+    Cow::Owned(Value::Object(fields).to_string())
+}
+
+/// Places of the variables that `transferEnv` copies, in the order of its entries.
 fn transferred<'n, 'a: 'n>(
     container: &'n InjectableContainer,
     pod: &'a PodView<'a>,
     offer: &Offer<'a>,
     annotation: impl Fn(&str) -> Option<&'a str>,
     mut warn: impl FnMut(String),
-) -> Vec<(&'n str, &'a str)> {
+) -> Vec<EnvPlace> {
     let resolved: Vec<_> =
         container.transfers.iter().map(|source| (source.resolve(pod, |key| annotation(key)), source)).collect();
     let sources: Vec<_> = resolved.iter().filter_map(|(from, source)| Some((*from.as_ref().ok()?, *source))).collect();
@@ -161,7 +234,7 @@ fn transferred<'n, 'a: 'n>(
             Ok(from) => {
                 for variable in &source.variables {
                     match found.get(&(*from, variable.as_str())) {
-                        Some(text) => transferred.push((variable.as_str(), *text)),
+                        Some(place) => transferred.push(*place),
                         None => warn(format!(
                             "copies no variable {variable:?}: the Pod has no container {from:?} that sets it"
                         )),

@@ -20,6 +20,8 @@ pub struct CountingRules {
     sidecars: Vec<Sidecar>,
     /// The set's hash.
     hash: String,
+    /// The hash of what that does not cover, where the set has such.
+    hash_of_rest: Option<String>,
     /// What a Pod that records this hash must have.
     fixed: FixedContainers,
 }
@@ -77,6 +79,7 @@ impl CountingRules {
             namespace_selector: set.namespace_selector.clone(),
             sidecars: spec.containers.iter().flatten().map(Sidecar::of).collect(),
             hash: set.content.hashes.hash.clone(),
+            hash_of_rest: set.content.hash_of_rest.clone(),
             fixed: set.fixed_containers(),
         }
     }
@@ -105,7 +108,9 @@ impl CountingRules {
             && self.selector.unmet(|key| pod.label(key)).is_none()
             && self.selects_namespace(namespace)
             && self.sidecars.iter().all(|sidecar| sidecar.is_in(pod));
-        let recorded = matched && injected.hash.as_deref() == Some(&self.hash);
+        // A Pod that does not record the rest was injected by somebody who knows of none.
+        let has_rest = injected.hash_of_rest.as_deref().is_none_or(|rest| Some(rest) == self.hash_of_rest.as_deref());
+        let recorded = matched && has_rest && injected.hash.as_deref() == Some(&self.hash);
         let deviates = recorded && self.deviation(pod).is_some();
         Standing {
             matched,
@@ -261,6 +266,24 @@ mod tests {
         let starting =
             PodBuilder::new("p").label("app", "a").injected("s", &rules("s", &cold()).hash).container("c", "i:1");
         assert_eq!(standing(&cold(), &starting), Standing { ready: false, ..ALL });
+    }
+
+    #[test]
+    fn a_pod_with_other_fields_that_openkruise_does_not_know_is_not_updated() {
+        let with = |code: i64| {
+            let mut spec = cold();
+            spec["containers"][0]["restartPolicyRules"] =
+                json!([{"action": "Restart", "exitCodes": {"operator": "In", "values": [code]}}]);
+            spec
+        };
+        let recording = |spec: &Value| {
+            let rest = json!({"s": rules("s", spec).hash_of_rest}).to_string();
+            pod(spec).annotation("outrigger.dev/sidecarset-hash-rest", &rest)
+        };
+        assert_eq!(standing(&with(1), &recording(&with(1))), ALL);
+        assert_eq!(standing(&with(2), &recording(&with(1))), Standing { updated: false, ..ALL });
+        assert_eq!(standing(&cold(), &recording(&with(1))), Standing { updated: false, ..ALL });
+        assert_eq!(standing(&with(1), &pod(&with(1))), ALL, "a Pod from before counts as updated");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::text::{Text, Texts};
 use super::watched_pod::{Annotations, Container, ContainerStatus, WatchedPod};
 use crate::injection::Fingerprint;
-use crate::injection::annotations::{Record, listed};
+use crate::injection::annotations::{Record, RecordOfRest, listed};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -110,6 +110,8 @@ pub struct InjectedSet {
     pub hash: Option<Text>,
     /// The set's hash without images; `None` where it is not recorded.
     pub hash_without_image: Option<Text>,
+    /// The hash of what these do not cover; `None` where it is not recorded.
+    pub hash_of_rest: Option<Text>,
     /// The `ControllerRevision` that was injected.
     pub revision: Option<Text>,
     /// Of each container whose image was changed in place: its name, and the image that ran before, by digest.
@@ -269,6 +271,7 @@ fn injected(annotations: &Annotations, containers: &[Container], texts: &mut Tex
     names.truncate(MOST_SETS);
     let record = Record::parse(annotations.hash.as_deref()).unwrap_or_default();
     let record_without_image = Record::parse(annotations.hash_without_image.as_deref()).unwrap_or_default();
+    let record_of_rest = RecordOfRest::parse(annotations.hash_of_rest.as_deref());
     let states: HashMap<String, Value> = json(annotations.in_place_state.as_deref());
     let injected = names.into_iter().map(|name| {
         let recorded = record.recorded(name).unwrap_or_default();
@@ -279,6 +282,7 @@ fn injected(annotations: &Annotations, containers: &[Container], texts: &mut Tex
         InjectedSet {
             hash: filled(&recorded.hash),
             hash_without_image: filled(&without_image.hash),
+            hash_of_rest: filled(record_of_rest.recorded(name).unwrap_or_default()),
             revision: recorded.revision.as_deref().and_then(&mut filled),
             name: texts.share(name),
             image_ids_before: containers

@@ -46,6 +46,8 @@ pub(super) struct Annotations {
     pub hash: Option<Box<str>>,
     #[serde(rename = "kruise.io/sidecarset-hash-without-image")]
     pub hash_without_image: Option<Box<str>>,
+    #[serde(rename = "outrigger.dev/sidecarset-hash-rest")]
+    pub hash_of_rest: Option<Box<str>>,
     #[serde(rename = "kruise.io/sidecarset-injected-list")]
     pub injected_list: Option<Box<str>>,
     #[serde(rename = "kruise.io/sidecarset-inplace-update-state")]
@@ -146,9 +148,9 @@ impl From<Document> for WatchedPod {
 impl WatchedPod {
     /// All that its author wrote and that is kept.
     fn texts(&self) -> impl Iterator<Item = &str> {
-        let Annotations { hash, hash_without_image, injected_list, in_place_state, working_hot_upgrade } =
+        let Annotations { hash, hash_without_image, hash_of_rest, injected_list, in_place_state, working_hot_upgrade } =
             &self.annotations;
-        let annotations = [hash, hash_without_image, injected_list, in_place_state, working_hot_upgrade];
+        let annotations = [hash, hash_without_image, hash_of_rest, injected_list, in_place_state, working_hot_upgrade];
         let labels = self.labels.iter().flat_map(|(key, value)| [key, value]);
         let containers = self.containers.iter().chain(&self.init_containers).flat_map(|c| [&c.name, &c.image]);
         let statuses = self.status.container_statuses.iter().flatten();
@@ -205,6 +207,7 @@ mod tests {
         let keys = [
             keys::HASH,
             keys::HASH_WITHOUT_IMAGE,
+            keys::HASH_OF_REST,
             keys::INJECTED_LIST,
             keys::IN_PLACE_STATE,
             keys::WORKING_HOT_UPGRADE,
@@ -212,8 +215,14 @@ mod tests {
         let annotations: serde_json::Map<_, _> = keys.iter().map(|key| ((*key).to_owned(), json!(key))).collect();
         let pod: WatchedPod = serde_json::from_value(json!({"metadata": {"annotations": annotations}})).unwrap();
         let read = pod.annotations;
-        let read =
-            [read.hash, read.hash_without_image, read.injected_list, read.in_place_state, read.working_hot_upgrade];
+        let read = [
+            read.hash,
+            read.hash_without_image,
+            read.hash_of_rest,
+            read.injected_list,
+            read.in_place_state,
+            read.working_hot_upgrade,
+        ];
         assert_eq!(read.map(|text| text.unwrap().into_string()), keys.map(str::to_owned));
     }
 

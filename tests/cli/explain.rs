@@ -59,7 +59,10 @@ fn json_has_a_word_and_a_reason_for_each_set() {
         {"set": "logs", "verdict": "injected", "reason": "injected: logs (revision logs-3)"},
         {"set": "next", "verdict": "injected", "reason": "injected: next"},
     ]);
-    assert_eq!(list, json!([{"object": "Pod/test-pod (standard input:2)", "excluded": null, "sets": sets}]));
+    assert_eq!(
+        list,
+        json!([{"object": "Pod/test-pod (standard input:2)", "excluded": null, "sets": sets, "warnings": []}])
+    );
 }
 
 #[test]
@@ -70,7 +73,10 @@ fn an_excluded_pod_is_told_why_instead_of_its_sets() {
     assert_eq!(text, format!("Pod/test-pod (standard input:2)\n  no SidecarSet is injected: {reason}\n\n"));
     let json = explain(&each_fate(), &["-n", "kube-system", "-o", "json"], SEED_POD).ok();
     let list: Value = serde_json::from_str(&json).expect("JSON");
-    assert_eq!(list, json!([{"object": "Pod/test-pod (standard input:2)", "excluded": reason, "sets": []}]));
+    assert_eq!(
+        list,
+        json!([{"object": "Pod/test-pod (standard input:2)", "excluded": reason, "sets": [], "warnings": []}])
+    );
 }
 
 #[test]

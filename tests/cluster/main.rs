@@ -11,6 +11,8 @@ mod conversion;
 mod creates;
 mod dry_run;
 mod failpoints;
+mod fields;
+mod forecasts;
 mod load;
 mod memory;
 mod mutators;
@@ -23,6 +25,7 @@ mod server_side_apply;
 mod sidecar_generator;
 mod status;
 mod stored;
+mod token;
 mod validation;
 mod verification;
 mod walk;
@@ -57,6 +60,8 @@ fn main() -> ExitCode {
         dry_run::a_dry_run_leaves_no_trace,
         bad_input::an_invalid_set_is_denied_with_all_causes,
         validation::containers_and_volumes_are_judged_as_in_pods,
+        forecasts::the_api_server_does_what_is_forecast,
+        fields::each_field_of_kubernetes_is_known_and_survives,
         bad_input::a_namespace_that_vanishes_takes_its_pods_out_of_the_counts,
     );
     let suite = tests!(
@@ -103,6 +108,7 @@ fn main() -> ExitCode {
         suite,
         apart(Parts::Full):
         registration::the_cluster_role_takes_the_configurations_along,
+        token::a_pod_with_a_token_is_reviewed_once,
     );
     let suite = sidecar_generator::add_to(suite);
     if std::env::var_os("OUTRIGGER_LONG").is_none() {

@@ -58,6 +58,17 @@ fn mounts(mounts: &Value, more: &Value) -> Value {
     json!({"containers": [container], "volumes": [{"name": "v", "emptyDir": {}}]})
 }
 
+/// A rule of `restartPolicyRules`.
+fn restart_on(code: i32) -> Value {
+    json!({"action": "Restart", "exitCodes": {"operator": "In", "values": [code]}})
+}
+
+/// A spec with a container whose variable comes from a file of the volume `v`.
+fn variables_of(file: &Value, volume: &Value) -> Value {
+    let env = json!([{"name": "A", "valueFrom": {"fileKeyRef": file}}]);
+    overlaid(container(&json!({"env": env})), &json!({"volumes": [overlaid(json!({"name": "v"}), volume)]}))
+}
+
 fn containers() -> Vec<(Value, Verdict)> {
     let c = |fields: Value| container(&fields);
     let ports = |ports: Value| container(&json!({"ports": ports}));
@@ -116,21 +127,29 @@ fn containers() -> Vec<(Value, Verdict)> {
         (resources(json!({"example.com/gpu": "1500m"}), json!({})), Refused),
         (resources(json!({}), json!({"example.com/gpu": 1})), Refused),
         (resources(json!({"hugepages-2Mi": "4Mi"}), json!({})), Refused),
-        (
-            resources(json!({"cpu": 1, "hugepages-2Mi": "3Mi"}), json!({})),
-            OnlyInSets("the size of pages is not looked at"),
-        ),
+        (resources(json!({"cpu": 1, "hugepages-2Mi": "4Mi"}), json!({})), Accepted),
+        (resources(json!({"cpu": 1, "hugepages-2Mi": "3Mi"}), json!({})), Refused),
+        (resources(json!({"cpu": 1, "hugepages-much": "3Mi"}), json!({})), Refused),
         (c(json!({"resizePolicy": [{"resourceName": "cpu", "restartPolicy": "Maybe"}]})), Refused),
+        (c(json!({"restartPolicy": "Always"})), Accepted),
+        (c(json!({"restartPolicy": "OnFailure"})), Accepted),
+        (c(json!({"restartPolicy": "Never", "restartPolicyRules": [restart_on(42)]})), Accepted),
+        (c(json!({"restartPolicyRules": [restart_on(42)]})), Refused),
+        (c(json!({"restartPolicy": "Never", "restartPolicyRules": vec![restart_on(42); 21]})), Refused),
+        (c(json!({"restartPolicy": "Never", "restartPolicyRules": [{"action": "Restart"}]})), Refused),
         (
-            c(json!({"restartPolicy": "Always"})),
-            OnlyInPods("1.33 refuses it still: such a set would work in some clusters only"),
+            c(
+                json!({"restartPolicy": "Never", "restartPolicyRules": [{"action": "Stop", "exitCodes": {"operator": "In", "values": [1]}}]}),
+            ),
+            Refused,
         ),
         (c(json!({"restartPolicy": "Sometimes"})), RefusedSince(35)),
         (init(&json!({"restartPolicy": "Always"})), Accepted),
-        (
-            init(&json!({"restartPolicy": "Never"})),
-            OnlyInPods("1.33 refuses it still: such a set would work in some clusters only"),
-        ),
+        (init(&json!({"restartPolicy": "Never"})), Accepted),
+        (init(&json!({"restartPolicy": "OnFailure", "restartPolicyRules": [restart_on(1)]})), Accepted),
+        (init(&json!({"restartPolicy": "Always", "restartPolicyRules": [restart_on(1)]})), Accepted),
+        (init(&json!({"restartPolicyRules": [restart_on(1)]})), Refused),
+        (init(&json!({"restartPolicy": "Sometimes"})), Refused),
         (security(json!({"runAsUser": 0, "privileged": true, "capabilities": {"add": ["NET_ADMIN"]}})), Accepted),
         (security(json!({"runAsUser": -1})), Refused),
         (security(json!({"privileged": true, "allowPrivilegeEscalation": false})), Refused),
@@ -139,6 +158,14 @@ fn containers() -> Vec<(Value, Verdict)> {
         (security(json!({"seccompProfile": {"type": "RuntimeDefault", "localhostProfile": "a"}})), Refused),
         (security(json!({"appArmorProfile": {"type": "Default"}})), Refused),
         (security(json!({"procMount": "None"})), Refused),
+        (security(json!({"windowsOptions": {"gmsaCredentialSpecName": "web.example"}})), Accepted),
+        (security(json!({"windowsOptions": {"gmsaCredentialSpecName": "Web_1"}})), Refused),
+        (security(json!({"windowsOptions": {"gmsaCredentialSpec": ""}})), Refused),
+        (security(json!({"windowsOptions": {"runAsUserName": "CORP\\web user"}})), Accepted),
+        (security(json!({"windowsOptions": {"runAsUserName": "a\\b\\c"}})), Refused),
+        (security(json!({"windowsOptions": {"runAsUserName": "a@b"}})), Refused),
+        (init(&json!({"resizePolicy": [{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]})), Refused),
+        (init(&json!({"resizePolicy": [{"resourceName": "cpu", "restartPolicy": "NotRequired"}]})), Accepted),
         (security(json!({"procMount": "Unmasked"})), OnlyInSets("the Pod may have hostUsers: false")),
     ]
 }
@@ -168,10 +195,19 @@ fn environments_and_probes() -> Vec<(Value, Verdict)> {
         (from(json!({"secretKeyRef": {"name": "s", "key": "k"}, "fieldRef": {"fieldPath": "metadata.name"}})), Refused),
         (from(json!({"resourceFieldRef": {"resource": "limits.cpu"}})), Accepted),
         (from(json!({"resourceFieldRef": {"resource": "limits.gpu"}})), Refused),
+        (from(json!({"resourceFieldRef": {"resource": "limits.cpu", "divisor": "7"}})), Refused),
+        (from(json!({"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1m"}})), Accepted),
+        (from(json!({"resourceFieldRef": {"resource": "limits.memory", "divisor": "1024Ki"}})), Accepted),
+        (from(json!({"resourceFieldRef": {"resource": "limits.memory", "divisor": "1m"}})), Refused),
+        (variables_of(&json!({"volumeName": "v", "path": "a/b.env", "key": "K"}), &json!({"emptyDir": {}})), Accepted),
+        (variables_of(&json!({"volumeName": "w", "path": "a", "key": "K"}), &json!({"emptyDir": {}})), Refused),
         (
-            from(json!({"resourceFieldRef": {"resource": "limits.cpu", "divisor": "7"}})),
-            OnlyInSets("divisors are not looked at"),
+            variables_of(&json!({"volumeName": "v", "path": "a", "key": "K"}), &json!({"secret": {"secretName": "s"}})),
+            Refused,
         ),
+        (variables_of(&json!({"volumeName": "v", "path": "../a", "key": "K"}), &json!({"emptyDir": {}})), Refused),
+        (variables_of(&json!({"volumeName": "v", "path": "a", "key": "K=L"}), &json!({"emptyDir": {}})), Refused),
+        (variables_of(&json!({"volumeName": "v", "path": "a"}), &json!({"emptyDir": {}})), Refused),
         (env_from(json!({"secretRef": {"name": "s"}, "prefix": "P_"})), Accepted),
         (env_from(json!({})), Refused),
         (env_from(json!({"secretRef": {"name": "s"}, "configMapRef": {"name": "c"}})), Refused),
@@ -256,6 +292,12 @@ fn volumes() -> Vec<(Value, Verdict)> {
         (projected(json!([secret(), {"serviceAccountToken": {"path": "t", "expirationSeconds": 600}}])), Accepted),
         (projected(json!([{"serviceAccountToken": {"path": "t", "expirationSeconds": 599}}])), Refused),
         (projected(json!([secret(), secret()])), Refused),
+        (projected(json!([{"clusterTrustBundle": {"name": "b", "path": "p"}}])), Accepted),
+        (
+            projected(json!([{"clusterTrustBundle": {"name": "b", "signerName": "example.com/s", "path": "p"}}])),
+            Refused,
+        ),
+        (projected(json!([{"clusterTrustBundle": {"path": "p"}}])), Refused),
         (v(json!({"gcePersistentDisk": {}})), OnlyInSets("sources of few are not looked at")),
         (v(json!({"iscsi": {}})), OnlyInSets("sources of few are not looked at")),
     ]

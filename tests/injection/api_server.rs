@@ -39,22 +39,39 @@ pub fn default_pod(pod: &Value) -> Value {
 /// The Pod after others have been at it between the two calls: the plugin for service accounts has mounted a token in every
 /// container, injected ones too, and another mutator has put a variable of its own into each.
 pub fn complete_by_others(pod: &Value) -> Value {
-    const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
     let mut pod = pod.clone();
     let Some(spec) = pod["spec"].as_object_mut() else { return pod };
     for list in ["initContainers", "containers"] {
         for container in elements(spec.get_mut(list)) {
             append(container, "env", json!({"name": "TRACE_AGENT", "value": "10.0.0.1"}));
+        }
+    }
+    mount_token(&mut pod);
+    pod
+}
+
+/// Mounts the service account's token in each container that has nothing at its place, as the API server's plugin does.
+pub fn mount_token(pod: &mut Value) {
+    const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+    let Some(spec) = pod["spec"].as_object_mut() else { return };
+    let mut changed = false;
+    for list in ["initContainers", "containers"] {
+        for container in elements(spec.get_mut(list)) {
             let has_token = elements(container.get_mut("volumeMounts")).any(|mount| mount["mountPath"] == TOKEN_PATH);
             if !has_token {
                 let mount = json!({"name": "kube-api-access-x7k2p", "readOnly": true, "mountPath": TOKEN_PATH});
                 append(container, "volumeMounts", mount);
+                changed = true;
             }
         }
     }
-    let token = json!({"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}});
-    append(spec, "volumes", json!({"name": "kube-api-access-x7k2p", "projected": {"sources": [token]}}));
-    pod
+    let mut volumes = elements(spec.get_mut("volumes"));
+    let has_volume = volumes.any(|volume| volume["name"] == "kube-api-access-x7k2p");
+    drop(volumes);
+    if changed && !has_volume {
+        let token = json!({"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}});
+        append(spec, "volumes", json!({"name": "kube-api-access-x7k2p", "projected": {"sources": [token]}}));
+    }
 }
 
 /// Adds to the end of a list that may be missing.

@@ -10,7 +10,7 @@ use crate::sets::{json_values, with};
 
 const VARIABLES: [&str; 6] = ["LEVEL", "NODE", "TOKEN", "IS_INJECTED", "MISSING", "SIDECARSET_VERSION"];
 /// Where volumes are mounted and devices are found, so that they often meet.
-const PATHS: [&str; 6] = ["/mnt/logs", "/mnt/cache", "/data", "/dev/xvda", "/dev/xvdb", "/mnt/own"];
+const PATHS: [&str; 7] = ["/mnt/logs", "/mnt/cache", "/data", "/dev/xvda", "/dev/xvdb", "/mnt/./logs/", "data"];
 
 pub fn containers() -> impl Strategy<Value = Vec<Value>> {
     named_containers(["SET-log", "proxy-SET", "a-SET"], false)
@@ -126,6 +126,7 @@ pub fn variable() -> impl Strategy<Value = Value> {
         json!({"name": "LEVEL"}),
         json!({"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}),
         json!({"name": "NODE", "value": "$(LEVEL)"}),
+        json!({"name": "NODE", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}}),
         json!({"name": "TOKEN", "valueFrom": {"fileKeyRef": {"volumeName": "conf", "path": "p", "key": "k"}}}),
         json!({"name": "IS_INJECTED", "value": "false"}),
         json!({"name": "IS_INJECTED", "value": "true", "x-unknown": 1}),
@@ -143,7 +144,13 @@ pub fn mounts_and_devices() -> impl Strategy<Value = (Vec<Value>, Vec<Value>)> {
         |(mounts, expressions, devices, paths)| {
             let mount = |((name, expression), path): ((&str, Option<&str>), &str)| {
                 let expression = expression.map(Value::from);
-                object([("name", Some(json!(name))), ("mountPath", Some(json!(path))), ("subPathExpr", expression)])
+                let propagation = (name == "disk").then(|| json!("Bidirectional"));
+                object([
+                    ("name", Some(json!(name))),
+                    ("mountPath", Some(json!(path))),
+                    ("subPathExpr", expression),
+                    ("mountPropagation", propagation),
+                ])
             };
             let device = |(name, path): (&str, &str)| json!({"name": name, "devicePath": path});
             let devices = devices.into_iter().zip(paths.into_iter().rev()).map(device).collect();

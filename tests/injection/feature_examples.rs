@@ -74,7 +74,7 @@ fn mounts_and_devices_of_app_containers_are_shared_where_the_path_is_free() {
     assert_eq!(paths(sidecar, "volumeMounts", "mountPath"), ["/own", "/data", "/logs"]);
     assert_eq!(sidecar["volumeMounts"][1]["name"], "data");
     assert_eq!(paths(sidecar, "volumeDevices", "devicePath"), ["/dev/own", "/dev/a"]);
-    assert_eq!(environment(sidecar), ["OWN=own", "IS_INJECTED=true", "NODE=null", "LEVEL=first"]);
+    assert_eq!(environment(sidecar), ["OWN=own", "IS_INJECTED=true", "LEVEL=first", "NODE=null"]);
 }
 
 #[test]
@@ -87,9 +87,9 @@ fn variables_are_transferred_from_the_container_an_entry_names() {
     );
     let pod = injected(&the_world(&[set]), &yaml(WEB));
     // `earlier` was injected: it is no source, else a second pass would find what the first did not
-    let expected = ["OWN=own", "IS_INJECTED=true", "LEVEL=last", "NODE=null"];
+    let expected = ["OWN=own", "IS_INJECTED=true", "NODE=null", "LEVEL=last"];
     assert_eq!(environment(&pod["spec"]["containers"][0]), expected);
-    assert_eq!(pod["spec"]["containers"][0]["env"][3]["valueFrom"]["fieldRef"]["fieldPath"], "spec.nodeName");
+    assert_eq!(pod["spec"]["containers"][0]["env"][2]["valueFrom"]["fieldRef"]["fieldPath"], "spec.nodeName");
 }
 
 #[test]

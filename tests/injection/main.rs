@@ -42,7 +42,8 @@ fn world(sets: &[Value], namespaces: &[Value]) -> World {
     let set = |written: &Value| {
         let stored = stored(written);
         let (hash, hash_without_image) = hashes(&stored);
-        Set { written: written.clone(), stored, hash, hash_without_image }
+        let hash_of_rest = hash_of_rest(&stored);
+        Set { written: written.clone(), stored, hash, hash_without_image, hash_of_rest }
     };
     World { sets: sets.iter().map(set).collect(), namespaces: namespaces.to_vec(), default_container: false }
 }
@@ -60,6 +61,12 @@ fn hashes(stored: &Value) -> (String, String) {
     let spec = decode::typed(stored.get("spec").cloned().unwrap_or_default());
     let hashes = spec.ok().and_then(|spec| hash::hashes(&spec).ok());
     hashes.map(|hashes| (hashes.hash, hashes.without_image)).unwrap_or_default()
+}
+
+/// The hash of what these do not cover.
+fn hash_of_rest(stored: &Value) -> Option<String> {
+    let spec = decode::typed(stored.get("spec").cloned().unwrap_or_default());
+    hash::hash_of_rest(&spec.ok()?).ok().flatten()
 }
 
 fn snapshot<'v>(sets: impl Iterator<Item = &'v Value>, namespaces: &[Value], default_container: bool) -> Snapshot {

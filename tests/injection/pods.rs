@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 use serde_json::{Map, Value, json};
 
+use crate::api_server::mount_token;
 use crate::containers::container_fields;
 use crate::metadata::{patched_annotations, working_annotation};
 use crate::reference::{HASH, HASH_WITHOUT_IMAGE, INJECTED_LIST, MIRROR, Set, WORKING, World};
@@ -27,6 +28,8 @@ pub struct PodParts {
     patched: Vec<(&'static str, Value)>,
     exclusion: Option<Exclusion>,
     unknown: Value,
+    /// What the Pod says of the service account's token, and whether its containers have it.
+    token: (Option<Value>, bool),
     empties: [Empty; 7],
 }
 
@@ -98,11 +101,12 @@ pub fn pod_parts() -> impl Strategy<Value = PodParts> {
     let secrets = vec(select(&["registry", "own"][..]), 0..=3);
     let secrets = secrets.prop_map(|names| names.iter().map(|name| json!({"name": name})).collect());
     let exclusion = select(&[Exclusion::Mirror, Exclusion::Deleted, Exclusion::Succeeded, Exclusion::Failed][..]);
+    let automount = option::weighted(0.3, select(vec![json!(true), json!(false), json!(null)]));
     let empties = prop::array::uniform7(select(&[Empty::Absent, Empty::Null, Empty::Written][..]));
     (
         (label_map(), namespace, containers(["app", "web", "shared"]), containers(["fetch", "init", "wait"]), borrowed),
         (volumes, secrets, hash_text(), hash_text(), injected_list_text(), working_annotation(), patched_annotations()),
-        (option::weighted(0.04, exclusion), json_values(), empties),
+        (option::weighted(0.04, exclusion), json_values(), (automount, any::<bool>()), empties),
     )
         .prop_map(|(of_pod, of_set, rest)| PodParts {
             labels: of_pod.0,
@@ -117,7 +121,8 @@ pub fn pod_parts() -> impl Strategy<Value = PodParts> {
             patched: of_set.6,
             exclusion: rest.0,
             unknown: rest.1,
-            empties: rest.2,
+            token: rest.2,
+            empties: rest.3,
         })
 }
 
@@ -257,7 +262,13 @@ impl PodParts {
             pod = json!({"apiVersion": "v1", "kind": "Pod"});
         }
         set_unless_empty(&mut pod, "metadata", metadata, on_metadata);
+        if let Some(automount) = &self.token.0 {
+            spec["automountServiceAccountToken"] = automount.clone();
+        }
         set_unless_empty(&mut pod, "spec", spec, on_containers);
+        if self.token.1 {
+            mount_token(&mut pod);
+        }
         match self.exclusion {
             Some(Exclusion::Succeeded) => pod["status"] = json!({"phase": "Succeeded"}),
             Some(Exclusion::Failed) => pod["status"] = json!({"phase": "Failed"}),

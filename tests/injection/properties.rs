@@ -11,8 +11,8 @@ use similar::TextDiff;
 use crate::api_server::{complete_by_others, default_pod};
 use crate::mutators::{mutated, mutators};
 use crate::reference::{
-    DEFAULT_CONTAINER, HASH, HASH_WITHOUT_IMAGE, INJECTED_LIST, Outcome, Request, Set, WORKING, inject, injected_names,
-    items,
+    DEFAULT_CONTAINER, HASH, HASH_OF_REST, HASH_WITHOUT_IMAGE, INJECTED_LIST, Outcome, Request, Set, WORKING, inject,
+    injected_names, items,
 };
 use crate::sets::{LISTS, json_values, namespaces, sets};
 use crate::shape::fault_of_shape;
@@ -285,7 +285,7 @@ fn uninjected(pod: &Value, case: &Case) -> Value {
     let keys: Vec<&String> = patches.filter_map(|patch| patch["annotations"].as_object()).flat_map(Map::keys).collect();
     if let Some(annotations) = pod["metadata"]["annotations"].as_object_mut() {
         annotations.retain(|key, _| {
-            !([HASH, HASH_WITHOUT_IMAGE, INJECTED_LIST, WORKING].contains(&key.as_str())
+            !([HASH, HASH_OF_REST, HASH_WITHOUT_IMAGE, INJECTED_LIST, WORKING].contains(&key.as_str())
                 || case.world.default_container && key == DEFAULT_CONTAINER
                 || ["version.", "versionalt."].iter().any(|it| key.starts_with(&format!("{it}sidecarset.kruise.io/")))
                 || keys.contains(&key))

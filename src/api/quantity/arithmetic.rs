@@ -49,6 +49,12 @@ impl Quantity {
         self.nanos.cmp(&other.nanos)
     }
 
+    /// Whether it is a whole number of times `size`, which is more than 0.
+    #[must_use]
+    pub fn is_multiple_of(self, size: Self) -> bool {
+        size.nanos > 0 && self.nanos % size.nanos == 0
+    }
+
     /// The sum, in our notation, or in that of `other` when we are 0; `None` on overflow.
     #[must_use]
     pub fn checked_add(self, other: Self) -> Option<Self> {

@@ -17,7 +17,7 @@ fn explain(index: &Index, pod: &Value) -> Explanation {
 #[track_caller]
 pub(super) fn verdicts(index: &Index, pod: &Value) -> Vec<[String; 3]> {
     match explain(index, pod) {
-        Explanation::Sets(sets) => {
+        Explanation::Sets { sets, .. } => {
             sets.into_iter().map(|it| [it.set, it.verdict.word().to_owned(), it.verdict.to_string()]).collect()
         }
         Explanation::Excluded(exclusion) => panic!("{exclusion}"),

@@ -2,10 +2,13 @@
 
 mod denials;
 mod explanations;
+mod forecasts;
 mod index;
 mod large;
 mod outcomes;
 mod revisions;
+mod sharing;
+mod token;
 mod verification;
 mod warnings;
 

@@ -33,6 +33,9 @@ pub(super) fn check(set: &SidecarSet, report: &Report) {
         {
             place.entry(keys::VERIFY).not_supported(value, &Verification::VALUES);
         }
+        if let Some(value) = annotations.get(keys::POD_LEVEL_RESOURCES).filter(|value| *value != keys::GROW) {
+            place.entry(keys::POD_LEVEL_RESOURCES).not_supported(value, &[keys::GROW]);
+        }
     }
 }
 

@@ -4,26 +4,27 @@
 //! The rules here are a subset of that, written by hand:
 //!
 //! * covered: names, uniqueness, images (also that they parse as references, which Kubernetes leaves to the kubelet), ports,
-//!   env and envFrom, resource amounts, volume mounts and devices, probes, lifecycle hooks, the enumerations and contradictions
-//!   of `securityContext`, restart and resize policies; of volumes names, uniqueness, one source, and the fields of `emptyDir`,
-//!   `hostPath`, `secret`, `configMap`, `persistentVolumeClaim`, `nfs`, `csi`, `image`, `downwardAPI` and `projected`;
-//! * left to the API server when a Pod is created: other volume sources, resource claims, divisors, the page sizes of huge
-//!   pages, options of Windows and `SELinux`, `stopSignal`, limits that depend on the Pod (its grace period, `hostUsers`), and fields
-//!   newer than this program.
+//!   env and envFrom, resource amounts and claims, volume mounts and devices, probes, lifecycle hooks, the enumerations and
+//!   contradictions of `securityContext`, options of Windows, restart and resize policies; of volumes names, uniqueness, one
+//!   source, and the fields of `emptyDir`, `hostPath`, `secret`, `configMap`, `persistentVolumeClaim`, `nfs`, `csi`, `image`,
+//!   `downwardAPI` and `projected`;
+//! * left to the API server when a Pod is created: other volume sources, options of `SELinux`, and fields newer than this program;
+//! * what depends on the Pod is told beforehand when a Pod is created (`injection::forecast`).
 //!
 //! What Kubernetes accepts in a container or volume is not rejected (compared with the validation of 1.33 on generated specs, and
-//! with a real API server in `tests/cluster/validation.rs`),
-//! except image references that nothing can pull, and what versions after that have loosened: `restartPolicy` of containers.
+//! with a real API server in `tests/cluster/validation.rs`), except image references that nothing can pull.
 //!
 //! Other deviations from OpenKruise: native sidecars may have the strategy `RollingUpdate`, and `Exists` overlaps with a selector
 //! that does not mention the key.
 
+mod advice;
 mod canary;
 mod cause;
 mod clashes;
 mod conflicts;
 mod container;
 mod kind;
+mod known_fields;
 mod metadata;
 mod node;
 mod overlap;
@@ -41,6 +42,7 @@ mod volumes;
 mod whitelist;
 mod world;
 
+pub use advice::advice;
 pub use canary::base_of;
 pub use cause::{Cause, Reason};
 pub use clashes::{Clash, Clashes};

@@ -1,6 +1,8 @@
 //! `resourceFieldRef`, of variables and of files.
 
 use super::node::Node;
+use crate::api::quantity::Quantity;
+use serde_json::Value;
 
 const RESOURCES: [&str; 6] = [
     "limits.cpu",
@@ -23,5 +25,26 @@ pub(super) fn check(reference: &Node<'_>) {
         && !text.starts_with("requests.hugepages-")
     {
         resource.place.not_supported(text, &RESOURCES);
+    }
+    check_divisor(resource.text_or_empty(), &reference.get("divisor"));
+}
+
+/// Kubernetes' `validateContainerResourceDivisor`: the divisors of a resource are few.
+fn check_divisor(resource: &str, divisor: &Node<'_>) {
+    const OF_CPU: [&str; 2] = ["1", "1m"];
+    const OF_BYTES: [&str; 13] = ["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
+    let text = match divisor.value {
+        None => return,
+        Some(Value::Number(number)) => number.to_string(),
+        Some(_) => match divisor.text() {
+            Some(text) => text.trim().to_owned(),
+            None => return,
+        },
+    };
+    let supported: &[&str] = if matches!(resource, "limits.cpu" | "requests.cpu") { &OF_CPU } else { &OF_BYTES };
+    match Quantity::parse(&text) {
+        Err(error) => divisor.place.invalid(text, &error.to_string()),
+        Ok(amount) if amount.is_zero() || supported.contains(&amount.to_string().as_str()) => {}
+        Ok(_) => divisor.place.invalid(text, &format!("must be one of {}", supported.join(", "))),
     }
 }

@@ -10,6 +10,7 @@ use super::syntax;
 use super::transfer;
 use crate::api::quantity::Quantity;
 use crate::api::sidecarset::SidecarSetSpec;
+use crate::injection::volume_names::volumes_of;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,8 +55,17 @@ const HOST_PATH_TYPES: [&str; 8] =
 /// 10 minutes to 2^32 seconds.
 const TOKEN_SECONDS: std::ops::RangeInclusive<i64> = 600..=1 << 32;
 
-/// The volumes that containers may mount: by name, whether they may be block devices.
-pub(super) struct Volumes<'a>(BTreeMap<&'a str, bool>);
+/// The volumes that containers may name, with what they can be used for.
+pub(super) struct Volumes<'a>(BTreeMap<&'a str, Uses>);
+
+/// What a volume can be used for, beside mounting it.
+#[derive(Clone, Copy)]
+struct Uses {
+    /// It may be a block device.
+    as_device: bool,
+    /// Variables may be read from its files.
+    for_variables: bool,
+}
 
 impl Volumes<'_> {
     pub fn has(&self, name: &str) -> bool {
@@ -63,17 +73,22 @@ impl Volumes<'_> {
     }
 
     pub fn may_be_block(&self, name: &str) -> bool {
-        self.0.get(name) == Some(&true)
+        self.0.get(name).is_some_and(|uses| uses.as_device)
+    }
+
+    /// Whether it is an `emptyDir`.
+    pub fn may_have_variables(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(|uses| uses.for_variables)
     }
 }
 
 pub(super) fn check<'a>(spec: &'a SidecarSetSpec, report: &'a Report) -> Volumes<'a> {
     let mut volumes = BTreeMap::new();
-    let mounted = mounted(spec);
+    let (mounted, hot) = (mounted(spec), hot_names(spec));
     for (index, fields) in spec.volumes.iter().flatten().enumerate() {
         let name = fields.get("name").and_then(Value::as_str).unwrap_or_default();
         let place = report.root("spec").field("volumes").item(index, name);
-        // Pods get those that are mounted, and no set can be made ready of volumes without names.
+        // Pods get those that containers name, and no set can be made ready of volumes without names.
         let place = if mounted.contains(name) { place.of_pods() } else { place };
         let volume = Body { place, fields };
         if Node::new(volume.place.of_pods().field("name"), fields.get("name")).required_text().is_some() {
@@ -86,21 +101,25 @@ pub(super) fn check<'a>(spec: &'a SidecarSetSpec, report: &'a Report) -> Volumes
         }
         for (name, source) in &sources {
             check_source(name, source);
+            if !hot.is_empty() && *name == "downwardAPI" {
+                check_hot_files(source, &hot);
+            }
+            if !hot.is_empty() && *name == "projected" {
+                source.get("sources").items("").for_each(|source| check_hot_files(&source.get("downwardAPI"), &hot));
+            }
         }
-        let block = sources.iter().any(|(name, _)| matches!(*name, "persistentVolumeClaim" | "ephemeral"));
-        if volumes.insert(name, block).is_some() && !name.is_empty() {
+        let is = |source: &str| sources.iter().any(|(name, _)| *name == source);
+        let uses = Uses { as_device: is("persistentVolumeClaim") || is("ephemeral"), for_variables: is("emptyDir") };
+        if volumes.insert(name, uses).is_some() && !name.is_empty() {
             volume.place.of_pods().field("name").duplicate(name, "");
         }
     }
     Volumes(volumes)
 }
 
-/// Names of the volumes that containers mount.
+/// Names of the volumes that containers name.
 fn mounted(spec: &SidecarSetSpec) -> BTreeSet<&str> {
-    let lists = kind::each(spec)
-        .flat_map(|(_, container)| ["volumeMounts", "volumeDevices"].map(|list| container.template.get(list)));
-    let mounts = lists.flatten().filter_map(Value::as_array).flatten();
-    mounts.filter_map(|mount| mount.get("name")?.as_str()).collect()
+    kind::each(spec).flat_map(|(_, container)| volumes_of(&container.template)).collect()
 }
 
 fn check_source(name: &str, source: &Node<'_>) {
@@ -253,8 +272,45 @@ fn check_projected(projected: &Node<'_>) {
                         projection.get("path").syntax(syntax::volume_file_path);
                     }
                 }
+                "clusterTrustBundle" => check_trust_bundle(&projection),
                 _ => {}
             }
+        }
+    }
+}
+
+fn check_trust_bundle(bundle: &Node<'_>) {
+    let (name, signer) = (bundle.get("name"), bundle.get("signerName"));
+    match (name.is_set(), signer.is_set()) {
+        (true, true) => bundle.place.invalid("", "only one of name and signerName may be used"),
+        (false, false) => bundle.place.required("either name or signerName must be specified"),
+        (true, false) => {
+            name.required_text();
+            if bundle.get("labelSelector").is_set() {
+                bundle.get("labelSelector").place.invalid("", "labelSelector must be unset if name is specified");
+            }
+        }
+        (false, true) => _ = signer.required_text(),
+    }
+    if bundle.get("path").required_text().is_some() {
+        bundle.get("path").syntax(syntax::volume_file_path);
+    }
+}
+
+/// Names, by which volumes refer to them, of containers that Pods have under other names.
+fn hot_names(spec: &SidecarSetSpec) -> BTreeSet<&str> {
+    let hot = kind::each(spec).filter(|(kind, container)| kind::has_twins(*kind, container));
+    hot.map(|(_, container)| container.name()).collect()
+}
+
+/// Files that show resources of a container of which Pods have two, neither of that name.
+fn check_hot_files(source: &Node<'_>, hot: &BTreeSet<&str>) {
+    for file in source.get("items").items("path") {
+        let name = file.get("resourceFieldRef").get("containerName");
+        if let Some(text) = name.text().filter(|text| hot.contains(text)) {
+            name.place
+                .of_set()
+                .invalid(text, &format!("Pods have no such container, but {text}-1 and {text}-2: name one of them"));
         }
     }
 }
@@ -380,5 +436,37 @@ mod tests {
             ".projected.sources[0].serviceAccountToken.expirationSeconds",
             "FieldValueInvalid",
         );
+    }
+
+    #[test]
+    fn a_trust_bundle_is_named_by_itself_or_by_its_signer() {
+        let of = |bundle: Value| volume(&json!({"projected": {"sources": [{"clusterTrustBundle": bundle}]}}));
+        accepts_spec(&of(json!({"name": "b", "path": "ca.pem"})));
+        accepts_spec(&of(json!({"signerName": "example.com/s", "labelSelector": {}, "path": "ca.pem"})));
+        let place = "spec.volumes[0].projected.sources[0].clusterTrustBundle";
+        for (bundle, field, reason) in [
+            (json!({"name": "b", "signerName": "example.com/s", "path": "p"}), "", "FieldValueInvalid"),
+            (json!({"path": "p"}), "", "FieldValueRequired"),
+            (json!({"name": "b"}), ".path", "FieldValueRequired"),
+            (json!({"name": "b", "path": "p", "labelSelector": {}}), ".labelSelector", "FieldValueInvalid"),
+        ] {
+            rejects_spec(&of(bundle), &format!("{place}{field}"), reason);
+        }
+    }
+
+    #[test]
+    fn a_file_shows_resources_of_a_container_that_pods_have() {
+        let with = |name: &str| {
+            let hot = json!({"upgradeType": "HotUpgrade", "hotUpgradeEmptyImage": "empty:1"});
+            let reference = json!({"containerName": name, "resource": "limits.memory"});
+            json!({
+                "containers": [{"name": "proxy", "image": "x:1", "upgradeStrategy": hot}],
+                "volumes": [{"name": "v", "downwardAPI": {"items": [{"path": "m", "resourceFieldRef": reference}]}}]
+            })
+        };
+        accepts_spec(&with("proxy-1"));
+        accepts_spec(&with("app"));
+        let field = "spec.volumes[0].downwardAPI.items[0].resourceFieldRef.containerName";
+        rejects_spec(&with("proxy"), field, "FieldValueInvalid");
     }
 }

@@ -13,6 +13,8 @@ use super::sidecars::Sidecar;
 pub const HASH: &str = "kruise.io/sidecarset-hash";
 /// Pod annotation: the same with the hash that ignores images.
 pub const HASH_WITHOUT_IMAGE: &str = "kruise.io/sidecarset-hash-without-image";
+/// Pod annotation: set name -> hash of fields that the other two do not cover, of sets that have such.
+pub const HASH_OF_REST: &str = "outrigger.dev/sidecarset-hash-rest";
 /// Pod annotation: the names of the injected sets, comma separated.
 pub const INJECTED_LIST: &str = "kruise.io/sidecarset-injected-list";
 /// Pod annotation: name of a hot-upgraded container -> which of its two works.
@@ -25,7 +27,9 @@ pub fn write_sets(sets: &[&Set], pod: &mut Value, now: &str) -> Result<(), Strin
     let annotations = &pod["metadata"]["annotations"];
     let entries = recorded_entries(HASH, annotations)?;
     let entries_without_image = recorded_entries(HASH_WITHOUT_IMAGE, annotations)?;
+    let rest = rest_annotation(&recorded_rest(annotations), sets);
     let texts = [
+        (HASH_OF_REST, rest),
         (HASH, hash_annotation(&entries, sets, |set| &set.hash, now)),
         (HASH_WITHOUT_IMAGE, hash_annotation(&entries_without_image, sets, |set| &set.hash_without_image, now)),
         (INJECTED_LIST, Some(injected_list(&annotations[INJECTED_LIST], sets))),
@@ -99,6 +103,21 @@ pub fn recorded_hash(entry: &RawValue) -> String {
         Value::String(hash) => hash,
         entry => text(&entry, "/hash").to_owned(),
     }
+}
+
+/// What is recorded of fields that the two hashes do not cover; nothing if that cannot be read.
+pub fn recorded_rest(annotations: &Value) -> BTreeMap<String, String> {
+    let text = annotations[HASH_OF_REST].as_str().unwrap_or_default();
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+fn rest_annotation(present: &BTreeMap<String, String>, sets: &[&Set]) -> Option<String> {
+    let mut entries = present.clone();
+    for set in sets {
+        entries.remove(set.name());
+        entries.extend(set.hash_of_rest.clone().map(|hash| (set.name().to_owned(), hash)));
+    }
+    (entries != *present).then(|| json!(entries).to_string())
 }
 
 fn is_legacy(entry: &RawValue) -> bool {

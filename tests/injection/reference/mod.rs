@@ -1,6 +1,6 @@
 //! The slow reference injector: the rules of injection said once more, plainly, over `serde_json::Value`.
 //!
-//! It shares nothing with the crate but the stored form of a `SidecarSet` and its two hashes, which come in with
+//! It shares nothing with the crate but the stored form of a `SidecarSet` and its hashes, which come in with
 //! [`Set`].
 
 mod annotations;
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-pub use annotations::{DEFAULT_CONTAINER, HASH, HASH_WITHOUT_IMAGE, INJECTED_LIST, WORKING};
+pub use annotations::{DEFAULT_CONTAINER, HASH, HASH_OF_REST, HASH_WITHOUT_IMAGE, INJECTED_LIST, WORKING};
 pub use json::items;
 use json::{elements, member, name, text};
 pub use matching::{BASE, CANARY, MIRROR};
@@ -27,6 +27,7 @@ pub struct Set {
     pub stored: Value,
     pub hash: String,
     pub hash_without_image: String,
+    pub hash_of_rest: Option<String>,
 }
 
 /// Everything the injector knows besides the request.
@@ -136,8 +137,10 @@ fn refuse_name_clashes(sets: &[&Set], pod: &Value) -> Result<(), String> {
 fn mounted_volumes(set: &Set) -> Vec<&Value> {
     let mut mounted = Vec::new();
     for container in set.containers("initContainers").iter().chain(set.containers("containers")) {
-        for mention in items(container, "/volumeMounts").iter().chain(items(container, "/volumeDevices")) {
-            mounted.extend(items(&set.stored, "/spec/volumes").iter().find(|volume| name(volume) == name(mention)));
+        let mentions = items(container, "/volumeMounts").iter().chain(items(container, "/volumeDevices")).map(name);
+        let files = items(container, "/env").iter().map(|variable| text(variable, "/valueFrom/fileKeyRef/volumeName"));
+        for mention in mentions.chain(files) {
+            mounted.extend(items(&set.stored, "/spec/volumes").iter().find(|volume| name(volume) == mention));
         }
     }
     mounted

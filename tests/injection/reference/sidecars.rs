@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::Set;
-use super::annotations::recorded_hash;
+use super::annotations::{recorded_hash, recorded_rest};
 use super::json::{annotation, elements, is_injected, items, member, name, text};
 
 const SET_ONLY_FIELDS: [&str; 6] = [
@@ -63,7 +63,9 @@ impl Merge {
 
 /// What goes into the Pod's list, in spec order.
 pub fn of_set(set: &Set, list: &str, pod: &Value, entries: &BTreeMap<String, Box<RawValue>>) -> Vec<Sidecar> {
-    let known = entries.get(set.name()).is_some_and(|entry| recorded_hash(entry) == set.hash);
+    let rest = recorded_rest(&pod["metadata"]["annotations"]).remove(set.name());
+    let same_rest = rest.is_none() || rest == set.hash_of_rest;
+    let known = same_rest && entries.get(set.name()).is_some_and(|entry| recorded_hash(entry) == set.hash);
     let written = items(&set.written, &format!("/spec/{list}"));
     let mut sidecars = Vec::new();
     for (index, stored) in set.containers(list).iter().enumerate() {
@@ -71,7 +73,9 @@ pub fn of_set(set: &Set, list: &str, pod: &Value, entries: &BTreeMap<String, Box
             let half = is_hot(list, stored)
                 .then(|| Half { base: name(stored).to_owned(), works: injected_name.ends_with("-1") });
             let mut container = marked_container(stored, written.get(index).unwrap_or(&Value::Null));
-            let taken = taken(stored, pod).iter().map(|offered| give(&mut container, offered)).collect();
+            let mut offered = taken(stored, pod);
+            offered.push(Taken { mounts: token_mount(pod).into_iter().collect(), ..Taken::default() });
+            let taken = offered.iter().map(|offered| give(&mut container, offered)).collect();
             if let Some(half) = &half {
                 container["name"] = json!(injected_name);
                 if !half.works {
@@ -146,13 +150,33 @@ pub fn merge(pod: &mut Value, list: &str, sidecars: &[Sidecar]) -> Merge {
 
 // ---- what is taken from app containers
 
+/// The mount of the service account's token, if the API server gave it to all containers of the Pod.
+fn token_mount(pod: &Value) -> Option<Value> {
+    const PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+    let volume = items(pod, "/spec/volumes").iter().map(name).find(|name| name.starts_with("kube-api-access-"))?;
+    let at_path = |container: &Value| {
+        let mut mounts = items(container, "/volumeMounts").iter().filter(|mount| mount["mountPath"] == PATH);
+        mounts.next().map(|mount| name(mount) == volume)
+    };
+    let containers = || items(pod, "/spec/containers").iter().chain(items(pod, "/spec/initContainers"));
+    let all = containers().all(|container| at_path(container).is_some());
+    let mounted = all && containers().any(|container| at_path(container) == Some(true));
+    let wanted = pod["spec"]["automountServiceAccountToken"] != false;
+    (mounted && wanted).then(|| json!({"name": volume, "readOnly": true, "mountPath": PATH}))
+}
+
 /// Adds to a container what it has not under the same path or name, and says what that was.
 fn give(container: &mut Value, offered: &Taken) -> Taken {
     let mut given = Taken::default();
+    let privileged = container["securityContext"]["privileged"] == true;
     for mount in &offered.mounts {
         if !uses(container, text(mount, "/mountPath")) {
+            let mut mount = mount.clone();
+            if mount["mountPropagation"] == "Bidirectional" && !privileged {
+                mount["mountPropagation"] = json!("HostToContainer");
+            }
             elements(member(container, "volumeMounts")).push(mount.clone());
-            given.mounts.push(mount.clone());
+            given.mounts.push(mount);
         }
     }
     for device in &offered.devices {
@@ -170,25 +194,42 @@ fn give(container: &mut Value, offered: &Taken) -> Taken {
     given
 }
 
-/// Whether a volume is mounted or a device found under a path.
+/// Whether a volume is mounted or a device found under a path, however it is spelled.
 fn uses(container: &Value, path: &str) -> bool {
     let mounts = items(container, "/volumeMounts").iter().map(|mount| text(mount, "/mountPath"));
     let devices = items(container, "/volumeDevices").iter().map(|device| text(device, "/devicePath"));
-    mounts.chain(devices).any(|used| used == path)
+    mounts.chain(devices).any(|used| steps(used) == steps(path))
+}
+
+fn steps(path: &str) -> Vec<&str> {
+    let mut steps = Vec::new();
+    for step in path.split('/').filter(|step| !["", "."].contains(step)) {
+        if step == ".." {
+            steps.pop();
+        } else {
+            steps.push(step);
+        }
+    }
+    steps
 }
 
 fn taken(stored: &Value, pod: &Value) -> Vec<Taken> {
-    let mut taken = vec![Taken { env: transferred(stored, pod), ..Taken::default() }];
-    for app_container in items(pod, "/spec/containers").iter().filter(|container| !is_injected(container)) {
+    // Variables that are asked for win over those of mounts; all stand as in the Pod.
+    let mut env: Vec<(usize, usize)> = Vec::new();
+    let apps: Vec<&Value> = items(pod, "/spec/containers").iter().filter(|container| !is_injected(container)).collect();
+    let mut named = BTreeSet::new();
+    for (app, index) in transferred(stored, pod, &apps).into_iter().chain(of_mounts(stored, &apps)) {
+        if named.insert(name(&items(apps[app], "/env")[index])) {
+            env.push((app, index));
+        }
+    }
+    env.sort_unstable();
+    let env = env.into_iter().map(|(app, index)| of_container(apps[app], &items(apps[app], "/env")[index])).collect();
+    let mut taken = vec![Taken { env, ..Taken::default() }];
+    for app_container in apps {
         let mut shared = Taken::default();
         if text(stored, "/shareVolumePolicy/type") == "enabled" {
-            for mount in items(app_container, "/volumeMounts") {
-                shared.mounts.push(mount.clone());
-                for variable in variables_in(text(mount, "/subPathExpr")) {
-                    let first = items(app_container, "/env").iter().find(|own| name(own) == variable);
-                    shared.env.extend(first.cloned());
-                }
-            }
+            shared.mounts.extend(items(app_container, "/volumeMounts").iter().cloned());
         }
         if text(stored, "/shareVolumeDevicePolicy/type") == "enabled" {
             shared.devices.extend(items(app_container, "/volumeDevices").iter().cloned());
@@ -196,6 +237,33 @@ fn taken(stored: &Value, pod: &Value) -> Vec<Taken> {
         taken.push(shared);
     }
     taken
+}
+
+/// The variable, which says of which container a resource is.
+fn of_container(app: &Value, variable: &Value) -> Value {
+    let mut variable = variable.clone();
+    if let Some(resource) = variable.pointer_mut("/valueFrom/resourceFieldRef")
+        && resource.is_object()
+        && text(resource, "/containerName").is_empty()
+    {
+        resource["containerName"] = json!(name(app));
+    }
+    variable
+}
+
+/// Places of the variables that mounts name.
+fn of_mounts(stored: &Value, apps: &[&Value]) -> Vec<(usize, usize)> {
+    let mut places = Vec::new();
+    if text(stored, "/shareVolumePolicy/type") == "enabled" {
+        for (app, container) in apps.iter().enumerate() {
+            for variable in items(container, "/volumeMounts").iter().flat_map(|m| variables_in(text(m, "/subPathExpr")))
+            {
+                let first = items(container, "/env").iter().position(|own| name(own) == variable);
+                places.extend(first.map(|index| (app, index)));
+            }
+        }
+    }
+    places
 }
 
 /// The names within `$(…)`.
@@ -206,18 +274,21 @@ fn variables_in(expression: &str) -> Vec<&str> {
     after_openings.filter_map(|rest| rest.split_once(')')).map(|(name, _)| name).filter(is_name).collect()
 }
 
-fn transferred(stored: &Value, pod: &Value) -> Vec<Value> {
+/// Places of the variables that are asked for.
+fn transferred(stored: &Value, pod: &Value, apps: &[&Value]) -> Vec<(usize, usize)> {
     let mut transferred = Vec::new();
     for entry in items(stored, "/transferEnv") {
         let source = source_container(entry, pod);
         let listed = items(entry, "/envNames").iter().filter_map(Value::as_str);
         let names: BTreeSet<&str> = listed.chain([text(entry, "/envName")]).filter(|name| !name.is_empty()).collect();
         for wanted in names {
-            let mut variables = items(pod, "/spec/containers")
+            let mut places = apps
                 .iter()
-                .filter(|container| source.is_some_and(|source| name(container) == source) && !is_injected(container))
-                .flat_map(|container| items(container, "/env"));
-            transferred.extend(variables.rfind(|variable| name(variable) == wanted).cloned());
+                .enumerate()
+                .filter(|(_, container)| source.is_some_and(|source| name(container) == source))
+                .flat_map(|(app, container)| (0..items(container, "/env").len()).map(move |index| (app, index)))
+                .filter(|(app, index)| name(&items(apps[*app], "/env")[*index]) == wanted);
+            transferred.extend(places.next_back());
         }
     }
     transferred

@@ -1,6 +1,7 @@
 //! `env` and `envFrom` of a container. Values never appear in messages: they may be secrets.
 
 use super::super::node::{Body, Node};
+use super::super::volumes::Volumes;
 use super::super::{resource_field, syntax, transfer};
 
 /// Fields of a Pod that an environment variable may take its value from, besides single labels and annotations.
@@ -15,17 +16,17 @@ const POD_FIELDS: [&str; 9] = [
     "status.podIP",
     "status.podIPs",
 ];
-const SOURCES: [&str; 4] = ["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef"];
+const SOURCES: [&str; 5] = ["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef"];
 const ENVIRONMENTS: [&str; 2] = ["configMapRef", "secretRef"];
 
-pub(super) fn check(body: &Body<'_>) {
+pub(super) fn check(body: &Body<'_>, volumes: &Volumes<'_>) {
     for variable in body.get("env").items("name") {
         if variable.get("name").required_text().is_some() {
             variable.get("name").syntax(syntax::env_name);
         }
         let from = variable.get("valueFrom");
         if from.is_set() {
-            check_source(&from, !variable.get("value").text_or_empty().is_empty());
+            check_source(&from, !variable.get("value").text_or_empty().is_empty(), volumes);
         } else {
             variable.get("value").text();
         }
@@ -50,7 +51,7 @@ fn check_exclusive(node: &Node<'_>, sources: &[&str], settings: &[&str]) {
     }
 }
 
-fn check_source(from: &Node<'_>, has_value: bool) {
+fn check_source(from: &Node<'_>, has_value: bool, volumes: &Volumes<'_>) {
     if has_value {
         from.place.invalid("", "may not be specified when `value` is not empty");
     }
@@ -69,11 +70,33 @@ fn check_source(from: &Node<'_>, has_value: bool) {
             reference.get("key").syntax(syntax::config_key);
         }
     }
+    let file = from.get("fileKeyRef");
+    if file.is_set() {
+        check_file(&file, volumes);
+    }
+}
+
+/// A file of an `emptyDir` that has variables.
+fn check_file(file: &Node<'_>, volumes: &Volumes<'_>) {
+    if file.get("key").required_text().is_some() {
+        file.get("key").syntax(syntax::env_name);
+    }
+    if file.get("path").required_text().is_some() {
+        file.get("path").syntax(syntax::no_backsteps);
+    }
+    let volume = file.get("volumeName");
+    if let Some(name) = volume.required_text() {
+        if !volumes.has(name) {
+            volume.place.not_found(name, "");
+        } else if !volumes.may_have_variables(name) {
+            volume.place.invalid(name, "must be an emptyDir");
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::tests::{accepts_container, causes, rejects_container, set};
+    use super::super::super::tests::{accepts_container, accepts_spec, causes, rejects_container, rejects_spec, set};
     use serde_json::{Value, json};
 
     fn variable(from: &Value) -> Value {
@@ -139,6 +162,53 @@ mod tests {
             "env[0].valueFrom.resourceFieldRef.resource",
             "FieldValueNotSupported",
         );
+    }
+
+    #[test]
+    fn a_divisor_is_one_of_those_that_kubernetes_takes() {
+        let of = |resource: &str, divisor: Value| {
+            variable(&json!({"resourceFieldRef": {"resource": resource, "divisor": divisor}}))
+        };
+        for (resource, divisor) in [
+            ("limits.cpu", json!("1m")),
+            ("limits.cpu", json!(1)),
+            ("requests.cpu", json!("0")),
+            ("limits.memory", json!("1Mi")),
+            ("limits.memory", json!("1024Ki")),
+            ("requests.ephemeral-storage", json!("1k")),
+        ] {
+            accepts_container(&of(resource, divisor));
+        }
+        let field = "env[0].valueFrom.resourceFieldRef.divisor";
+        for (resource, divisor) in [
+            ("limits.cpu", json!(2)),
+            ("limits.memory", json!("1m")),
+            ("limits.memory", json!("2Mi")),
+            ("limits.cpu", json!("x")),
+        ] {
+            rejects_container(&of(resource, divisor), field, "FieldValueInvalid");
+        }
+    }
+
+    #[test]
+    fn a_file_with_variables_is_in_an_empty_dir_of_the_set() {
+        let with = |reference: Value, volume: Value| {
+            let env = json!([{"name": "A", "valueFrom": {"fileKeyRef": reference}}]);
+            json!({"containers": [{"name": "c", "image": "x", "env": env}], "volumes": [volume]})
+        };
+        let (good, empty) = (json!({"volumeName": "v", "path": "a.env", "key": "K"}), json!({"name": "v"}));
+        accepts_spec(&with(good.clone(), empty.clone()));
+        for (reference, volume, field, reason) in [
+            (good.clone(), json!({"name": "w"}), "volumeName", "FieldValueNotFound"),
+            (good, json!({"name": "v", "secret": {"secretName": "s"}}), "volumeName", "FieldValueInvalid"),
+            (json!({"path": "a", "key": "K"}), empty.clone(), "volumeName", "FieldValueRequired"),
+            (json!({"volumeName": "v", "path": "../a", "key": "K"}), empty.clone(), "path", "FieldValueInvalid"),
+            (json!({"volumeName": "v", "key": "K"}), empty.clone(), "path", "FieldValueRequired"),
+            (json!({"volumeName": "v", "path": "a"}), empty, "key", "FieldValueRequired"),
+        ] {
+            let field = format!("spec.containers[0].env[0].valueFrom.fileKeyRef.{field}");
+            rejects_spec(&with(reference, volume), &field, reason);
+        }
     }
 
     #[test]

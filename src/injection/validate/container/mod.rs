@@ -8,6 +8,7 @@ mod mounts;
 mod ports;
 mod probes;
 mod resources;
+mod restart;
 mod security;
 mod sidecar;
 
@@ -17,7 +18,6 @@ use super::syntax;
 use super::volumes::Volumes;
 use crate::api::sidecarset::{SidecarContainer, SidecarSetSpec};
 use crate::injection::re2::Patterns;
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn check(spec: &SidecarSetSpec, volumes: &Volumes<'_>, report: &Report) {
@@ -39,8 +39,10 @@ pub(super) fn check(spec: &SidecarSetSpec, volumes: &Volumes<'_>, report: &Repor
         let mut own_ports = BTreeSet::new();
         let host_ports = if kind == Kind::App { &mut host_ports } else { &mut own_ports };
         ports::check(&body, host_ports);
-        if kind == Kind::App && has_twins(kind, container) {
-            ports::check(&body, host_ports); // the twin has the same
+        if has_twins(kind, container) {
+            // The twin has the same. Of native sidecars Kubernetes takes both, and then one of them cannot run.
+            let place = if kind == Kind::App { body.place.clone() } else { body.place.of_set() };
+            ports::check(&Body { place, fields: body.fields }, host_ports);
         }
         sidecar::check(kind, container, &body.place.of_set(), &mut patterns);
     }
@@ -83,18 +85,10 @@ fn check_body(kind: Kind, body: &Body<'_>, volumes: &Volumes<'_>) {
     }
     body.get("imagePullPolicy").one_of(&["Always", "IfNotPresent", "Never"]);
     body.get("terminationMessagePolicy").one_of(&["File", "FallbackToLogsOnError"]);
-    let restart = body.get("restartPolicy");
-    // Kubernetes takes them since 1.35.
-    let is_newer = matches!(restart.value.and_then(Value::as_str), Some("Always" | "OnFailure" | "Never"));
-    let restart = if is_newer { restart.of_set() } else { restart };
-    match kind {
-        Kind::App if restart.is_set() => restart.forbidden("may not be set for containers that are no init containers"),
-        Kind::App | Kind::Native => {}
-        Kind::Init => restart.one_of(&["Always"]),
-    }
-    env::check(body);
+    restart::check(body);
+    env::check(body, volumes);
     mounts::check(body, volumes);
-    resources::check(body);
+    resources::check(kind, body);
     security::check(&body.get("securityContext"));
     probes::check(kind, body);
 }
@@ -142,6 +136,30 @@ mod tests {
     }
 
     #[test]
+    fn twins_of_a_hot_upgrade_cannot_have_one_port_of_the_node() {
+        let hot = |more: Value| {
+            let mut container = json!({
+                "name": "c", "image": "x:1", "ports": [{"containerPort": 1, "hostPort": 9}],
+                "upgradeStrategy": {"upgradeType": "HotUpgrade", "hotUpgradeEmptyImage": "empty:1"}
+            });
+            container.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            json!([container])
+        };
+        let field = "ports[0].hostPort";
+        rejects_spec(
+            &json!({"containers": hot(json!({}))}),
+            &format!("spec.containers[0].{field}"),
+            "FieldValueDuplicate",
+        );
+        rejects_spec(
+            &json!({"initContainers": hot(json!({"restartPolicy": "Always"})), "containers": null}),
+            &format!("spec.initContainers[0].{field}"),
+            "FieldValueDuplicate",
+        );
+        accepts_spec(&json!({"initContainers": hot(json!({})), "containers": null}));
+    }
+
+    #[test]
     fn an_image_is_required_and_can_be_pulled() {
         let field = "spec.containers[0].image";
         rejects_spec(&json!({"containers": [{"name": "c"}]}), field, "FieldValueRequired");
@@ -163,26 +181,10 @@ mod tests {
     }
 
     #[test]
-    fn only_init_containers_have_a_restart_policy_and_native_sidecars_may_be_rolling() {
-        let container = |policy: &str| json!([{"name": "d", "image": "x", "restartPolicy": policy}]);
-        accepts_spec(&json!({"initContainers": container("Always"), "updateStrategy": {"type": "RollingUpdate"}}));
-        rejects_spec(
-            &json!({"initContainers": container("Never")}),
-            "spec.initContainers[0].restartPolicy",
-            "FieldValueNotSupported",
-        );
-        rejects_spec(
-            &json!({"containers": container("Always")}),
-            "spec.containers[0].restartPolicy",
-            "FieldValueForbidden",
-        );
-    }
-
-    #[test]
     fn fields_newer_than_this_program_are_accepted() {
         accepts_spec(&json!({"containers": [{
-            "name": "c", "image": "x", "restartPolicyRules": [{"action": "Restart"}],
-            "env": [{"name": "A", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "p", "key": "k"}}}],
+            "name": "c", "image": "x", "restartDelayRules": [{"action": "Restart"}],
+            "env": [{"name": "A", "valueFrom": {"futureKeyRef": {"volumeName": "v", "path": "p", "key": "k"}}}],
             "lifecycle": {"stopSignal": "SIGUSR1", "preStop": {"future": {}}},
             "securityContext": {"future": 1}
         }]}));

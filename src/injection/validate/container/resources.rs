@@ -2,16 +2,29 @@
 
 use super::super::node::{Body, Node};
 use super::super::syntax;
+use super::Kind;
 use crate::api::quantity::Quantity;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) fn check(body: &Body<'_>) {
+pub(super) fn check(kind: Kind, body: &Body<'_>) {
     let resources = body.get("resources");
     if resources.is_set() {
         let limits = check_amounts(&resources.get("limits"));
         let requests = check_amounts(&resources.get("requests"));
         compare(&limits, &requests, &resources);
+    }
+    let mut claims = BTreeSet::new();
+    for claim in resources.get("claims").items("name") {
+        let name = claim.get("name");
+        if let Some(text) = name.required_text() {
+            let request = claim.get("request").text_or_empty();
+            let known = |request: &str| claims.contains(&(text, request));
+            if known(request) || known("") || request.is_empty() && claims.iter().any(|(name, _)| *name == text) {
+                name.place.duplicate(text, "");
+            }
+            claims.insert((text, request));
+        }
     }
     let mut resized = BTreeSet::new();
     for policy in body.get("resizePolicy").items("resourceName") {
@@ -23,7 +36,11 @@ pub(super) fn check(body: &Body<'_>) {
             }
         }
         if policy.get("restartPolicy").required_text().is_some() {
-            policy.get("restartPolicy").one_of(&["NotRequired", "RestartContainer"]);
+            let restart = policy.get("restartPolicy");
+            restart.one_of(&["NotRequired", "RestartContainer"]);
+            if kind == Kind::Init && restart.text() == Some("RestartContainer") {
+                restart.place.invalid("RestartContainer", "must not be set for init containers that end");
+            }
         }
     }
 }
@@ -48,6 +65,11 @@ fn check_amounts<'a>(amounts: &Node<'a>) -> Amounts<'a> {
             Ok(amount) => {
                 if amount.is_negative() {
                     node.place.invalid(text.as_str(), "must be at least 0");
+                }
+                if let Some(size) = name.strip_prefix("hugepages-")
+                    && !Quantity::parse(size).is_ok_and(|size| size.is_whole() && amount.is_multiple_of(size))
+                {
+                    node.place.invalid(text.as_str(), &format!("must be a multiple of {size}"));
                 }
                 if is_extended(name) && !amount.is_whole() {
                     node.place.invalid(text.as_str(), "must be an integer");
@@ -108,7 +130,7 @@ fn compare(limits: &Amounts<'_>, requests: &Amounts<'_>, resources: &Node<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::tests::{accepts_container, rejects_container};
+    use super::super::super::tests::{accepts_container, accepts_spec, rejects_container, rejects_spec};
     use serde_json::{Value, json};
 
     fn resources(limits: &Value, requests: &Value) -> Value {
@@ -166,6 +188,43 @@ mod tests {
         );
         rejects_container(&resources(&json!({"gpu": 1}), &json!({})), "resources.limits[gpu]", "FieldValueInvalid");
         rejects_container(&resources(&json!({"hugepages-2Mi": "2Mi"}), &json!({})), "resources", "FieldValueForbidden");
+    }
+
+    #[test]
+    fn huge_pages_are_whole() {
+        let pages =
+            |size: &str, amount: &str| resources(&json!({"cpu": 1, format!("hugepages-{size}"): amount}), &json!({}));
+        accepts_container(&pages("2Mi", "4Mi"));
+        for (size, amount) in [("2Mi", "3Mi"), ("1Gi", "2Mi"), ("much", "2Mi"), ("0", "2Mi")] {
+            let field = format!("resources.limits[hugepages-{size}]");
+            rejects_container(&pages(size, amount), &field, "FieldValueInvalid");
+        }
+    }
+
+    #[test]
+    fn a_claim_is_used_once() {
+        let claims = |claims: Value| json!({"resources": {"claims": claims}});
+        accepts_container(&claims(
+            json!([{"name": "a", "request": "x"}, {"name": "a", "request": "y"}, {"name": "b"}]),
+        ));
+        for twice in [
+            json!([{"name": "a"}, {"name": "a"}]),
+            json!([{"name": "a", "request": "x"}, {"name": "a", "request": "x"}]),
+            json!([{"name": "a", "request": "x"}, {"name": "a"}]),
+            json!([{"name": "a"}, {"name": "a", "request": "x"}]),
+        ] {
+            rejects_container(&claims(twice), "resources.claims[1].name", "FieldValueDuplicate");
+        }
+        rejects_container(&claims(json!([{}])), "resources.claims[0].name", "FieldValueRequired");
+    }
+
+    #[test]
+    fn an_init_container_that_ends_does_not_restart_to_resize() {
+        let resize = json!([{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]);
+        let init = |restart: &str| json!({"initContainers": [{"name": "i", "image": "x", "restartPolicy": restart, "resizePolicy": resize}]});
+        accepts_spec(&init("Always"));
+        let field = "spec.initContainers[0].resizePolicy[0].restartPolicy";
+        rejects_spec(&init("Never"), field, "FieldValueInvalid");
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub(super) fn check(context: &Node<'_>) {
     }
     // Unmasked is for Pods with hostUsers: false, which only the Pod knows.
     context.get("procMount").one_of(&["Default", "Unmasked"]);
+    check_windows(&context.get("windowsOptions"));
     check_profile(&context.get("appArmorProfile"), syntax::unpadded);
     check_profile(&context.get("seccompProfile"), syntax::descending_path);
     let privileged = context.get("privileged").is_true();
@@ -28,6 +29,50 @@ pub(super) fn check(context: &Node<'_>) {
             place.invalid(false, "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN");
         }
     }
+}
+
+/// Bytes of a GMSA credential spec, and characters of the two parts of a user of Windows.
+const LONGEST_SPEC: usize = 64 * 1024;
+const LONGEST_DOMAIN: usize = 255;
+const LONGEST_USER: usize = 104;
+
+fn check_windows(options: &Node<'_>) {
+    if !options.is_set() {
+        return;
+    }
+    let name = options.get("gmsaCredentialSpecName");
+    if let Some(text) = name.text() {
+        name.place.syntax(text, syntax::dns_subdomain);
+    }
+    let spec = options.get("gmsaCredentialSpec");
+    if let Some(text) = spec.text() {
+        spec.place.syntax(text, |text| match text.len() {
+            0 => Err("cannot be an empty string"),
+            1..=LONGEST_SPEC => Ok(()),
+            _ => Err("must be at most 64 KiB"),
+        });
+    }
+    let user = options.get("runAsUserName");
+    if let Some(text) = user.text() {
+        user.place.syntax(text, windows_user);
+    }
+    options.get("hostProcess").bool();
+}
+
+/// `DOMAIN\USER`, or `USER`.
+fn windows_user(text: &str) -> Result<(), &'static str> {
+    let (domain, user) = text.split_once('\\').map_or((None, text), |(domain, user)| (Some(domain), user));
+    let rules = [
+        (!text.chars().any(char::is_control), "cannot contain control characters"),
+        (
+            domain.is_none_or(|domain| !domain.is_empty() && domain.len() <= LONGEST_DOMAIN),
+            "must have a domain of 1 to 255 characters in front of the backslash",
+        ),
+        (!user.is_empty() && user.len() <= LONGEST_USER, "must have a user of 1 to 104 characters"),
+        (!user.chars().all(|c| matches!(c, '.' | ' ')), "cannot have a user of nothing but periods and blanks"),
+        (!user.contains(|c| "\"/\\:;|=,+*?<>@[]".contains(c)), "cannot have a user with one of \"/\\:;|=,+*?<>@[]"),
+    ];
+    rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, problem)| Err(problem))
 }
 
 fn check_profile(profile: &Node<'_>, file_rule: fn(&str) -> Result<(), &'static str>) {
@@ -97,5 +142,30 @@ mod tests {
         let padded = json!({"securityContext": {"appArmorProfile": {"type": "Localhost", "localhostProfile": " a"}}});
         rejects_container(&padded, "securityContext.appArmorProfile.localhostProfile", "FieldValueInvalid");
         rejects_container(&escaping, "securityContext.seccompProfile.localhostProfile", "FieldValueInvalid");
+    }
+
+    #[test]
+    fn options_of_windows_name_what_there_can_be() {
+        let of = |options| json!({"securityContext": {"windowsOptions": options}});
+        for good in [
+            json!({"gmsaCredentialSpecName": "web.example", "runAsUserName": "CORP\\web user", "hostProcess": false}),
+            json!({"runAsUserName": "ContainerAdministrator", "gmsaCredentialSpec": "{}"}),
+        ] {
+            accepts_container(&of(good));
+        }
+        for (options, field) in [
+            (json!({"gmsaCredentialSpecName": "Web_1"}), "gmsaCredentialSpecName"),
+            (json!({"gmsaCredentialSpecName": ""}), "gmsaCredentialSpecName"),
+            (json!({"gmsaCredentialSpec": ""}), "gmsaCredentialSpec"),
+            (json!({"gmsaCredentialSpec": "x".repeat(65 * 1024)}), "gmsaCredentialSpec"),
+            (json!({"runAsUserName": ""}), "runAsUserName"),
+            (json!({"runAsUserName": "a\\b\\c"}), "runAsUserName"),
+            (json!({"runAsUserName": "a\nb"}), "runAsUserName"),
+            (json!({"runAsUserName": "a@b"}), "runAsUserName"),
+            (json!({"runAsUserName": ". ."}), "runAsUserName"),
+            (json!({"runAsUserName": "u".repeat(105)}), "runAsUserName"),
+        ] {
+            rejects_container(&of(options), &format!("securityContext.windowsOptions.{field}"), "FieldValueInvalid");
+        }
     }
 }

@@ -1,0 +1,82 @@
+//! Amounts of resources that a container has, by the names of the resources: `resources` of any container, read as Kubernetes reads it.
+
+use super::expression::Resource;
+use super::resources::{ComputedResources, PerResource};
+use crate::api::borrowed::Str;
+use crate::api::pod::AmountView;
+use crate::api::quantity::Quantity;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// Amounts by the names of resources.
+pub(super) type Amounts<'a> = BTreeMap<Cow<'a, str>, Quantity>;
+
+/// Limits and requests, as they are written.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ContainerAmounts<'a> {
+    pub limits: Amounts<'a>,
+    pub requests: Amounts<'a>,
+}
+
+#[derive(Deserialize)]
+struct Written<'a> {
+    #[serde(borrow, default)]
+    limits: Option<BTreeMap<Str<'a>, AmountView<'a>>>,
+    #[serde(borrow, default)]
+    requests: Option<BTreeMap<Str<'a>, AmountView<'a>>>,
+}
+
+impl<'a> ContainerAmounts<'a> {
+    /// Those of a container of the Pod. What cannot be read counts as absent.
+    pub fn read(raw: Option<&'a RawValue>) -> Self {
+        let written = raw.and_then(|raw| serde_json::from_str(raw.get()).ok());
+        let Some(Written { limits, requests }) = written else { return Self::default() };
+        let amounts = |list: Option<BTreeMap<Str<'a>, AmountView<'a>>>| {
+            let amounts = list.into_iter().flatten();
+            amounts.filter_map(|(name, amount)| Some((name.into_cow(), Quantity::parse(amount.text()).ok()?))).collect()
+        };
+        Self { limits: amounts(limits), requests: amounts(requests) }
+    }
+
+    /// What it asks for: a limit without a request is both.
+    pub fn requested(&self) -> Amounts<'a> {
+        let mut requested = self.limits.clone();
+        requested.extend(self.requests.clone());
+        requested
+    }
+
+    /// What it may come to: a request without a limit is the least.
+    pub fn limited(&self) -> Amounts<'a> {
+        let mut limited = self.requests.clone();
+        limited.extend(self.limits.clone());
+        limited
+    }
+}
+
+impl ContainerAmounts<'static> {
+    /// Those of a container of a set.
+    pub fn of(resources: Option<&Value>) -> Self {
+        let amounts = |part: &str| {
+            let amounts = resources.and_then(|resources| resources.get(part)?.as_object()).into_iter().flatten();
+            amounts
+                .filter_map(|(name, amount)| {
+                    let text = amount.as_str().map_or_else(|| Cow::Owned(amount.to_string()), Cow::Borrowed);
+                    Some((Cow::Owned(name.clone()), Quantity::parse(text.trim()).ok()?))
+                })
+                .collect()
+        };
+        Self { limits: amounts("limits"), requests: amounts("requests") }
+    }
+
+    /// Those that a policy computed.
+    pub fn computed(computed: &ComputedResources) -> Self {
+        let amounts = |part: &PerResource<Quantity>| {
+            let all = [Resource::Cpu, Resource::Memory].map(|resource| (resource, part.get(resource).copied()));
+            all.into_iter().filter_map(|(resource, amount)| Some((Cow::Borrowed(resource.name()), amount?))).collect()
+        };
+        Self { limits: amounts(&computed.limits), requests: amounts(&computed.requests) }
+    }
+}

@@ -1,0 +1,106 @@
+//! What of a container may not fit a Pod, read once when its set is made ready.
+
+use super::amounts::ContainerAmounts;
+use serde_json::{Map, Value};
+
+/// Fields of a `securityContext` that Pods of Windows cannot have.
+const LINUX_FIELDS: [&str; 10] = [
+    "appArmorProfile",
+    "seLinuxOptions",
+    "seccompProfile",
+    "capabilities",
+    "readOnlyRootFilesystem",
+    "privileged",
+    "allowPrivilegeEscalation",
+    "procMount",
+    "runAsUser",
+    "runAsGroup",
+];
+
+/// What a container asks of a Pod.
+#[derive(Debug, Default)]
+pub(super) struct Demands {
+    /// Names of the claims it uses.
+    pub claims: Vec<String>,
+    pub ports: Vec<DemandedPort>,
+    pub security: SecurityDemands,
+    /// Whether it has block devices.
+    pub devices: bool,
+    /// Hooks that sleep, and for how many seconds.
+    pub sleeps: Vec<(&'static str, i64)>,
+    /// Whether it restarts when its resources change.
+    pub restarts_to_resize: bool,
+    /// Volumes from whose files it takes variables.
+    pub files_of: Vec<String>,
+    pub amounts: ContainerAmounts<'static>,
+}
+
+/// What its `securityContext` asks.
+#[derive(Debug, Default)]
+pub(super) struct SecurityDemands {
+    /// What it has for Linux only.
+    pub linux_fields: Vec<&'static str>,
+    /// Whether it has options for Windows.
+    pub is_for_windows: bool,
+    /// Whether it sees all of /proc.
+    pub unmasked: bool,
+    pub user: Option<i64>,
+    pub non_root: Option<bool>,
+}
+
+/// A port of a container.
+#[derive(Debug)]
+pub(super) struct DemandedPort {
+    pub name: String,
+    pub protocol: String,
+    pub number: i64,
+    pub host_port: i64,
+    pub host_ip: String,
+}
+
+impl Demands {
+    /// Those of a container as it is injected. Fields of wrong types ask for nothing.
+    pub fn of(container: &Map<String, Value>) -> Self {
+        let list = |field: &str| container.get(field).and_then(Value::as_array).into_iter().flatten();
+        let context = container.get("securityContext").and_then(Value::as_object);
+        let in_context = |field: &str| context.and_then(|context| context.get(field)).filter(|value| !value.is_null());
+        let claims = container.get("resources").and_then(|resources| resources.get("claims")?.as_array());
+        let claims = claims.into_iter().flatten().filter_map(|claim| claim.get("name")?.as_str());
+        let sleep = |hook: &'static str| {
+            let seconds = container.get("lifecycle")?.get(hook)?.get("sleep")?.get("seconds")?.as_i64()?;
+            Some((hook, seconds))
+        };
+        let files = list("env").filter_map(|variable| variable.pointer("/valueFrom/fileKeyRef/volumeName")?.as_str());
+        Self {
+            claims: claims.map(str::to_owned).collect(),
+            ports: list("ports").map(DemandedPort::of).collect(),
+            security: SecurityDemands {
+                linux_fields: LINUX_FIELDS.into_iter().filter(|field| in_context(field).is_some()).collect(),
+                is_for_windows: in_context("windowsOptions").is_some(),
+                unmasked: in_context("procMount").and_then(Value::as_str) == Some("Unmasked"),
+                user: in_context("runAsUser").and_then(Value::as_i64),
+                non_root: in_context("runAsNonRoot").and_then(Value::as_bool),
+            },
+            devices: list("volumeDevices").next().is_some(),
+            sleeps: ["postStart", "preStop"].into_iter().filter_map(sleep).collect(),
+            restarts_to_resize: list("resizePolicy").any(|policy| policy["restartPolicy"] == "RestartContainer"),
+            files_of: files.map(str::to_owned).collect(),
+            amounts: ContainerAmounts::of(container.get("resources")),
+        }
+    }
+}
+
+impl DemandedPort {
+    fn of(port: &Value) -> Self {
+        let text = |field: &str| port.get(field).and_then(Value::as_str).unwrap_or_default();
+        let number = |field: &str| port.get(field).and_then(Value::as_i64).unwrap_or_default();
+        let protocol = Some(text("protocol")).filter(|protocol| !protocol.is_empty()).unwrap_or("TCP");
+        Self {
+            name: text("name").to_owned(),
+            protocol: protocol.to_owned(),
+            number: number("containerPort"),
+            host_port: number("hostPort"),
+            host_ip: text("hostIP").to_owned(),
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Resources of the Pod as a whole: what containers together may ask for, how that grows where a set wants it, and the quality of
+//! service that the Pod loses.
+//!
+//! Source: `validatePodResourceConsistency` and `AggregateContainerRequests` (`k8s.io/component-helpers/resource`) of Kubernetes 1.37.
+
+use super::pod_resources::{Growth, PodResources};
+use super::{Consequence, FinishedPod, Forecast, Newcomer, Placement, read};
+use crate::api::pod::{AmountView, ContainerView, ResourcesView};
+use crate::api::quantity::Quantity;
+use crate::injection::amounts::{Amounts, ContainerAmounts};
+use crate::injection::expression::Resource;
+use crate::injection::pod_lists::List;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+impl Newcomer<'_> {
+    fn amounts(&self) -> Cow<'_, ContainerAmounts<'static>> {
+        match &self.resources {
+            Some(computed) => Cow::Owned(ContainerAmounts::computed(computed)),
+            None => Cow::Borrowed(&self.container.demands.amounts),
+        }
+    }
+
+    /// Its amounts, after whether it goes on as long as the Pod.
+    fn counted<'x>(&self) -> (bool, ContainerAmounts<'x>) {
+        (self.container.fixed.is_sidecar, self.amounts().into_owned())
+    }
+
+    /// Whether it has equal requests and limits of both resources, which a Guaranteed Pod needs of each container.
+    fn is_guaranteed(&self) -> bool {
+        let amounts = self.amounts();
+        [Resource::Cpu, Resource::Memory].iter().all(|resource| {
+            let limit = amounts.limits.get(resource.name()).copied();
+            is_guaranteed(limit, amounts.requests.get(resource.name()).copied())
+        })
+    }
+}
+
+/// Whether an amount of a container is as a Guaranteed Pod needs it.
+fn is_guaranteed(limit: Option<Quantity>, request: Option<Quantity>) -> bool {
+    limit.is_some_and(|limit| {
+        !limit.is_zero() && request.is_none_or(|request| request.is_zero() || request.compare(limit).is_eq())
+    })
+}
+
+/// The amounts of a Pod's containers, each after whether it goes on as long as the Pod, in the order in which they stand.
+struct Containers<'p> {
+    apps: Vec<(bool, ContainerAmounts<'p>)>,
+    init: Vec<(bool, ContainerAmounts<'p>)>,
+}
+
+impl<'p> Containers<'p> {
+    /// What they come to together: app containers and native sidecars in sum, or more while the Pod starts. `of` says what one has.
+    fn together(&self, of: impl Fn(&ContainerAmounts<'p>) -> Amounts<'p>) -> Amounts<'p> {
+        let (mut sum, mut native, mut most) = (Amounts::new(), Amounts::new(), Amounts::new());
+        for (_, app) in &self.apps {
+            add(&mut sum, &of(app));
+        }
+        for (goes_on, container) in &self.init {
+            let mut starting = of(container);
+            if *goes_on {
+                add(&mut sum, &starting);
+                add(&mut native, &starting);
+                starting.clone_from(&native);
+            } else {
+                add(&mut starting, &native);
+            }
+            raise(&mut most, &starting);
+        }
+        raise(&mut sum, &most);
+        sum
+    }
+}
+
+fn add<'a>(sum: &mut Amounts<'a>, more: &Amounts<'a>) {
+    for (name, amount) in more {
+        let entry = sum.entry(name.clone()).or_insert_with(|| Quantity::from_milli(0, amount.format()));
+        // Where it is too large for a sum, the API server refuses the Pod anyway.
+        *entry = entry.checked_add(*amount).unwrap_or(*entry);
+    }
+}
+
+fn raise<'a>(amounts: &mut Amounts<'a>, least: &Amounts<'a>) {
+    for (name, amount) in least {
+        let entry = amounts.entry(name.clone()).or_insert(*amount);
+        if entry.compare(*amount).is_lt() {
+            *entry = *amount;
+        }
+    }
+}
+
+/// By how much amounts are more than before.
+fn increase<'a>(before: &Amounts<'a>, after: &Amounts<'a>) -> Amounts<'a> {
+    let more = after.iter().filter_map(|(name, amount)| {
+        let more = before.get(name).map_or(Some(*amount), |before| amount.checked_sub(*before))?;
+        (!more.is_zero() && !more.is_negative()).then(|| (name.clone(), more))
+    });
+    more.collect()
+}
+
+impl FinishedPod<'_, '_, '_> {
+    /// The containers of the Pod with those newcomers that count.
+    fn containers(&self, counts: impl Fn(&Newcomer<'_>) -> bool) -> Containers<'_> {
+        let of_list = |list: List| {
+            let counted: Vec<&Newcomer<'_>> =
+                self.newcomers.iter().filter(|newcomer| newcomer.list == list && counts(newcomer)).collect();
+            let at = |placement: Placement| counted.iter().copied().filter(move |n| n.placement == placement);
+            let mut all: Vec<(bool, ContainerAmounts<'_>)> = at(Placement::Front).map(Newcomer::counted).collect();
+            for (index, own) in self.lists.of(list).map_or(&[][..], |containers| containers).iter().enumerate() {
+                let replaced = self.replaced.contains(&*own.name).then(|| at(Placement::Of(index)).next()).flatten();
+                let goes_on = own.restart_policy.as_deref() == Some("Always");
+                all.push(replaced.map_or_else(|| (goes_on, ContainerAmounts::read(own.resources)), Newcomer::counted));
+            }
+            all.extend(at(Placement::Back).map(Newcomer::counted));
+            all
+        };
+        Containers { apps: of_list(List::App), init: of_list(List::Init) }
+    }
+
+    /// Lets the Pod's own resources grow by what the newcomers of sets that want it ask for.
+    pub fn grow(&self, resources: &mut PodResources<'_>, grows: impl Fn(usize) -> bool) -> Vec<Growth> {
+        let growing = |newcomer: &Newcomer<'_>| grows(newcomer.set);
+        if !self.newcomers.iter().any(growing) {
+            return Vec::new();
+        }
+        let (before, after) = (self.containers(|_| false), self.containers(growing));
+        let requested = |all: &Containers<'_>| owned(all.together(ContainerAmounts::requested));
+        let limited = |all: &Containers<'_>| owned(all.together(ContainerAmounts::limited));
+        let requests = increase(&requested(&before), &requested(&after));
+        let mut limits = increase(&limited(&before), &limited(&after));
+        // Together they may use what they ask for.
+        raise(&mut limits, &requests);
+        let mut growth = Vec::new();
+        let PodResources(own) = resources;
+        for (part, amounts, more) in [("requests", &mut own.requests, requests), ("limits", &mut own.limits, limits)] {
+            for (name, amount) in amounts.iter_mut() {
+                let Some(sum) = more.get(name).and_then(|more| amount.checked_add(*more)) else { continue };
+                *amount = sum;
+                growth.push(Growth { part, resource: name.clone().into_owned(), amount: sum });
+            }
+        }
+        growth
+    }
+
+    /// What the Pod's own resources do not leave room for.
+    pub(super) fn check_resources(&self, resources: &PodResources<'_>, found: &mut Vec<(usize, Forecast)>) {
+        let PodResources(ContainerAmounts { limits, requests }) = resources;
+        let (before, after) = (self.containers(|_| false), self.containers(|_| true));
+        let before = before.together(ContainerAmounts::requested);
+        for (name, asked) in after.together(ContainerAmounts::requested) {
+            // Without a request of the Pod's what containers ask for is taken for it, and that may not exceed its limit.
+            let of_pod = requests.get(&name).map(|most| ("requests", most));
+            let Some((part, most)) = of_pod.or_else(|| Some(("limits", limits.get(&name)?))) else { continue };
+            let had_room = before.get(&name).is_none_or(|before| before.compare(*most).is_le());
+            if had_room && asked.compare(*most).is_gt() {
+                self.add_lack_of_room(&format!("{part}[{name}]"), &name, *most, asked, found);
+            }
+        }
+        for newcomer in self.newcomers.iter().filter(|newcomer| newcomer.list == List::App) {
+            for (name, limit) in &newcomer.amounts().limits {
+                if let Some(most) = limits.get(name).filter(|most| limit.compare(**most).is_gt()) {
+                    let problem = format!("{limit} is more than the Pod's own spec.resources.limits[{name}], {most}");
+                    let field = format!("resources.limits[{name}]");
+                    found.push(newcomer.forecast(Consequence::Refused, &field, problem));
+                }
+            }
+        }
+    }
+
+    /// Tells each set that has a part in it.
+    fn add_lack_of_room(
+        &self,
+        field: &str,
+        resource: &str,
+        most: Quantity,
+        asked: Quantity,
+        found: &mut Vec<(usize, Forecast)>,
+    ) {
+        let mut sets: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+        for newcomer in self.newcomers {
+            let amounts = newcomer.amounts().requested();
+            if let Some(amount) = amounts.get(resource).filter(|amount| !amount.is_zero()) {
+                let part = format!("spec.{} {:?} {amount}", newcomer.list.field(), newcomer.container.name);
+                sets.entry(newcomer.set).or_default().push(part);
+            }
+        }
+        for (set, parts) in sets {
+            let problem = format!(
+                "the Pod's own {most} is less than the {asked} that its containers ask for together with {}: raise it, or \
+                 annotate the SidecarSet with outrigger.dev/pod-level-resources: grow",
+                parts.join(", ")
+            );
+            let field = format!("spec.resources.{field}");
+            found.push((set, Forecast { field, problem, consequence: Consequence::Refused }));
+        }
+    }
+
+    /// Whether the Pod was Guaranteed, and is no more.
+    pub(super) fn check_quality_of_service(&self, found: &mut Vec<(usize, Forecast)>) {
+        let mut spoiling = self.newcomers.iter().filter(|newcomer| !newcomer.is_guaranteed()).peekable();
+        if spoiling.peek().is_none() || !self.was_guaranteed() {
+            return;
+        }
+        let mut told = Vec::new();
+        for newcomer in spoiling {
+            if !told.contains(&newcomer.set) {
+                told.push(newcomer.set);
+                let problem =
+                    "without equal requests and limits of cpu and memory the Pod is Burstable, no more Guaranteed";
+                found.push(newcomer.forecast(Consequence::Changes, "resources", problem.to_owned()));
+            }
+        }
+    }
+
+    fn was_guaranteed(&self) -> bool {
+        let all =
+            [List::Init, List::App].into_iter().filter_map(|list| self.lists.of(list)).flat_map(|list| list.iter());
+        let mut containers = all.peekable();
+        containers.peek().is_some() && containers.all(container_is_guaranteed)
+    }
+}
+
+fn container_is_guaranteed(container: &ContainerView<'_>) -> bool {
+    let Some(ResourcesView { limits: Some(limits), requests }) = read(container.resources) else { return false };
+    let parsed = |amount: &Option<AmountView<'_>>| Quantity::parse(amount.as_ref()?.text()).ok();
+    let request = |of: fn(&crate::api::pod::AmountsView<'_>) -> Option<Quantity>| requests.as_ref().and_then(of);
+    is_guaranteed(parsed(&limits.cpu), request(|of| Quantity::parse(of.cpu.as_ref()?.text()).ok()))
+        && is_guaranteed(parsed(&limits.memory), request(|of| Quantity::parse(of.memory.as_ref()?.text()).ok()))
+}
+
+fn owned(amounts: Amounts<'_>) -> Amounts<'static> {
+    amounts.into_iter().map(|(name, amount)| (Cow::Owned(name.into_owned()), amount)).collect()
+}

@@ -1,0 +1,69 @@
+//! `$(NAME)` in the values of variables: what Kubernetes puts in its place are variables that stand in front, so a variable that is
+//! copied without them says something else.
+
+use crate::api::pod::{ContainerView, EnvView, WithText};
+use serde_json::Value;
+use std::borrow::Cow;
+
+/// Names that a value refers to. `$$(NAME)` is text.
+pub(super) fn references(value: &str) -> impl Iterator<Item = &str> {
+    let mut rest = value;
+    std::iter::from_fn(move || {
+        loop {
+            let (_, after) = rest.split_once('$')?;
+            if let Some(inner) = after.strip_prefix('(') {
+                let (name, after) = inner.split_once(')')?;
+                rest = after;
+                return Some(name);
+            }
+            rest = after.strip_prefix('$').unwrap_or(after);
+        }
+    })
+}
+
+/// Names that a variable of an app container refers to, and that container has: its own variables in front of it, or, where its names
+/// are not in the Pod, what `envFrom` may bring.
+pub(super) fn resolved_in<'v>(
+    app: &'v ContainerView<'_>,
+    index: usize,
+    variable: &'v EnvView<'_>,
+) -> impl Iterator<Item = &'v str> {
+    let value = variable.value.as_deref().filter(|value| value.contains("$(")).unwrap_or_default();
+    references(value).filter(move |name| {
+        let mut in_front = app.env.iter().flatten().take(index);
+        in_front.any(|other| *other.value.name == **name) || app.env_from.is_some()
+    })
+}
+
+/// The text of a variable of an app container, as a sidecar gets it: a `resourceFieldRef` names the container that it is about, which
+/// is the one that has it if none is named.
+pub(super) fn copied<'a>(app: &ContainerView<'a>, variable: &WithText<'a, EnvView<'a>>) -> Cow<'a, str> {
+    let text = variable.text;
+    // A key may be written with escapes.
+    if !text.contains("resourceFieldRef") && !text.contains('\\') {
+        return Cow::Borrowed(text);
+    }
+    let Ok(mut variable) = serde_json::from_str::<Value>(text) else { return Cow::Borrowed(text) };
+    let Some(reference) = variable.pointer_mut("/valueFrom/resourceFieldRef").and_then(Value::as_object_mut) else {
+        return Cow::Borrowed(text);
+    };
+    let names_one = reference.get("containerName").and_then(Value::as_str).is_some_and(|name| !name.is_empty());
+    if names_one {
+        return Cow::Borrowed(text);
+    }
+    reference.insert("containerName".to_owned(), (*app.name).into());
+    Cow::Owned(variable.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_names_in_dollar_brackets() {
+        let of = |value| references(value).collect::<Vec<_>>();
+        assert_eq!(of("http://$(HOST):8126/$(PATH)"), ["HOST", "PATH"]);
+        assert_eq!(of("$$(HOST) $$$(PATH) $HOST $"), ["PATH"]);
+        assert_eq!(of("$(OPEN"), Vec::<&str>::new());
+    }
+}

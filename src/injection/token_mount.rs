@@ -1,0 +1,46 @@
+//! The mount of the service account's token, which the API server's own admission gives to every container of a Pod.
+//!
+//! Source: `mountServiceAccountToken` of `k8s.io/kubernetes/plugin/pkg/admission/serviceaccount`. It runs before webhooks and again
+//! after them. A sidecar without the mount would get it then, and for that change the API server asks its webhooks once more.
+
+use super::go_json::write_text;
+use super::mount_path::cleaned;
+use super::pod_lists::PodLists;
+use crate::api::pod::{ContainerView, MountView, SpecView};
+
+/// Where it is mounted.
+const PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// How the names of its volumes begin; the rest is drawn for each Pod.
+const VOLUME: &str = "kube-api-access-";
+
+/// The mount as JSON text. `None` where the API server gives it to no container of the Pod: every container that it has, if it has one,
+/// shows what the API server did.
+pub(super) fn token_mount(spec: Option<&SpecView<'_>>, lists: &PodLists<'_>) -> Option<String> {
+    if spec?.refuses_token() {
+        return None;
+    }
+    let volume = lists.volumes.as_ref()?.iter().find(|volume| volume.value.name.starts_with(VOLUME))?;
+    let volume = &*volume.value.name;
+    let mut containers = lists.containers.iter().chain(&lists.init_containers).flat_map(|list| list.iter());
+    if !containers.clone().all(|container| mounts(container).any(|mount| *mount.mount_path == *PATH)) {
+        return None;
+    }
+    let is_token = |mount: &MountView<'_>| *mount.mount_path == *PATH && *mount.name == *volume;
+    containers.any(|container| mounts(container).any(is_token)).then(|| {
+        let mut mount = String::from("{\"name\":");
+        write_text(&mut mount, volume);
+        mount.push_str(",\"readOnly\":true,\"mountPath\":\"");
+        mount.push_str(PATH);
+        mount.push_str("\"}");
+        mount
+    })
+}
+
+/// Whether a path is that of the token.
+pub(super) fn is_token_path(path: &str) -> bool {
+    *cleaned(path) == *PATH
+}
+
+fn mounts<'v, 'a>(container: &'v ContainerView<'a>) -> impl Iterator<Item = &'v MountView<'a>> {
+    container.volume_mounts.iter().flatten().map(|mount| &mount.value)
+}

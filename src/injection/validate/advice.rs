@@ -1,0 +1,146 @@
+//! What the author of a valid SidecarSet should know: what it says has no effect, or not the one that was meant.
+
+use super::known_fields;
+use crate::api::sidecarset::{SidecarContainer, SidecarSet};
+use crate::injection::references::references;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// Variables by which OpenKruise's daemon and webhooks treat a container specially, which nothing here does.
+const WITHOUT_EFFECT: [(&str, &str); 2] = [
+    (
+        "KRUISE_TERMINATE_SIDECAR_WHEN_JOB_EXIT",
+        "outrigger does not end sidecars of Jobs: make it an init container with restartPolicy: Always",
+    ),
+    (
+        "KRUISE_CONTAINER_PRIORITY",
+        "outrigger does not order the start of containers: make it an init container with restartPolicy: Always",
+    ),
+];
+/// At most so many sentences are told of a set.
+const TOLD: usize = 16;
+
+/// Sentences that each begin with a field.
+#[must_use]
+pub fn advice(set: &SidecarSet) -> Vec<String> {
+    let mut told = Vec::new();
+    let lists = [("spec.initContainers", &set.spec.init_containers), ("spec.containers", &set.spec.containers)];
+    for (list, containers) in lists {
+        for (index, container) in containers.iter().flatten().enumerate() {
+            let place = format!("{list}[{index}]");
+            known_fields::of_container(&container.template, &place, &mut told);
+            of_variables(container, &place, &mut told);
+            of_user(container, &place, &mut told);
+        }
+    }
+    for (index, volume) in set.spec.volumes.iter().flatten().enumerate() {
+        known_fields::of_volume(volume, &format!("spec.volumes[{index}]"), &mut told);
+    }
+    if told.len() > TOLD {
+        let more = told.len() - TOLD;
+        told.truncate(TOLD);
+        told.push(format!("spec: {more} more such fields are left out"));
+    }
+    told
+}
+
+fn of_variables(container: &SidecarContainer, place: &str, told: &mut Vec<String>) {
+    let copied: BTreeSet<&str> = container
+        .transfer_env
+        .iter()
+        .flatten()
+        .flat_map(|entry| entry.env_names.iter().flatten().chain([&entry.env_name]))
+        .map(String::as_str)
+        .collect();
+    let env = container.template.get("env").and_then(Value::as_array).into_iter().flatten();
+    let own: Vec<(&str, &str)> = env
+        .map(|variable| {
+            let text = |field: &str| variable.get(field).and_then(Value::as_str).unwrap_or_default();
+            (text("name"), text("value"))
+        })
+        .collect();
+    let names: BTreeSet<&str> = own.iter().map(|(name, _)| *name).collect();
+    for (index, (name, value)) in own.iter().enumerate() {
+        if let Some((_, why)) = WITHOUT_EFFECT.iter().find(|(variable, _)| variable == name) {
+            told.push(format!("{place}.env[{index}]: {name} has no effect: {why}"));
+        }
+        let from_app = |reference: &&str| copied.contains(reference) && !names.contains(reference);
+        if let Some(reference) = references(value).find(from_app) {
+            told.push(format!(
+                "{place}.env[{index}]: {name} names $({reference}), which transferEnv puts behind it: Kubernetes puts in only \
+                 variables that stand in front"
+            ));
+        }
+    }
+}
+
+/// One that must not be root, and is.
+fn of_user(container: &SidecarContainer, place: &str, told: &mut Vec<String>) {
+    let context = container.template.get("securityContext");
+    let field = |name: &str| context.and_then(|context| context.get(name));
+    if field("runAsUser").and_then(Value::as_i64) == Some(0)
+        && field("runAsNonRoot").and_then(Value::as_bool) == Some(true)
+    {
+        told.push(format!(
+            "{place}.securityContext: runAsUser is 0 under runAsNonRoot: true, so that the container never starts"
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::spec;
+    use super::*;
+    use serde_json::json;
+
+    fn places(fields: &Value) -> Vec<String> {
+        let mut container = json!({"name": "c", "image": "x:1"});
+        container.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let set = spec(&json!({"containers": [container]}));
+        advice(&set).iter().map(|line| line.split_once(": ").unwrap().0.to_owned()).collect()
+    }
+
+    #[test]
+    fn ordinary_sets_need_no_advice() {
+        for line in include_str!("../../../tests/data/sidecarset-hash-vectors.jsonl").lines() {
+            let vector: Value = serde_json::from_str(line).unwrap();
+            let set = crate::api::decode::sidecarset(vector["object"].clone()).unwrap();
+            let case = vector["case"].as_str().unwrap_or_default();
+            // The one has fields that nobody knows, the other a root that must not be.
+            let expected = case.contains("unknown") || case == "security";
+            assert_eq!(advice(&set).is_empty(), !expected, "{case}: {:?}", advice(&set));
+        }
+    }
+
+    #[test]
+    fn a_variable_that_names_one_which_is_copied_behind_it_is_told() {
+        let transfer = json!([{"sourceContainerName": "app", "envNames": ["SERVICE", "ZONE"]}]);
+        let of = |env: Value| places(&json!({"env": env, "transferEnv": transfer}));
+        assert_eq!(
+            of(json!([{"name": "A", "value": "/$(OTHER)"}, {"name": "B", "value": "/$(SERVICE)"}])),
+            ["spec.containers[0].env[1]"]
+        );
+        assert_eq!(
+            of(json!([{"name": "SERVICE", "value": "own"}, {"name": "B", "value": "/$(SERVICE)/$$(ZONE)"}])),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn variables_of_openkruises_daemon_and_a_root_that_must_not_be_are_told() {
+        let env = json!([{"name": "KRUISE_TERMINATE_SIDECAR_WHEN_JOB_EXIT", "value": "true"}, {"name": "KRUISE_CONTAINER_PRIORITY", "value": "1"}]);
+        assert_eq!(places(&json!({"env": env})), ["spec.containers[0].env[0]", "spec.containers[0].env[1]"]);
+        assert_eq!(
+            places(&json!({"securityContext": {"runAsUser": 0, "runAsNonRoot": true}})),
+            ["spec.containers[0].securityContext"]
+        );
+        assert_eq!(places(&json!({"securityContext": {"runAsUser": 1, "runAsNonRoot": true}})), [""; 0]);
+    }
+
+    #[test]
+    fn of_very_much_the_first_is_told() {
+        let fields: serde_json::Map<String, Value> = (0..30).map(|index| (format!("x{index}"), json!(1))).collect();
+        let told = places(&json!(fields));
+        assert_eq!((told.len(), told[TOLD].as_str()), (TOLD + 1, "spec"));
+    }
+}
