@@ -81,9 +81,6 @@ const KNOWN_CIRCLES: &[(&str, &[&str])] = &[
     ("cli/serve", &["cluster", "sidecarset", "mod"]),
     ("cli/serve", &["cluster", "sidecarset", "trust", "mod"]),
     ("cli/serve", &["files", "mod"]),
-    ("sidecar_generator", &["controller", "leader"]),
-    ("sidecar_generator", &["controller", "leader", "watches"]),
-    ("sidecar_generator", &["controller", "watches"]),
 ];
 
 /// What a pure room does not touch, its tests apart: paths that begin like this ...
