@@ -51,7 +51,7 @@ struct Shared {
     sets: Objects,
     /// By the names of sets.
     queue: IndexedQueue<String, RolloutIndex>,
-    /// When the status of a set was written, of those of which that was within [`STATUS_PAUSE`].
+    /// When the status of each set was last written. Entries older than [`STATUS_PAUSE`] say nothing and go with the next write.
     status_written: Mutex<HashMap<String, Instant>>,
 }
 
@@ -135,6 +135,7 @@ impl Shared {
         STATUS_PAUSE.checked_sub(written.elapsed()).filter(|pause| !pause.is_zero())
     }
 
+    /// The status of the set was written now.
     fn begin_pause(&self, name: &str) {
         let mut written = self.status_written.lock().unwrap_or_else(PoisonError::into_inner);
         written.retain(|_, written| written.elapsed() < STATUS_PAUSE);

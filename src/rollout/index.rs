@@ -1,4 +1,4 @@
-//! All that the controller knows, and which sets an event makes it look at again.
+//! Pure: all that the controller knows, and which sets an event makes it look at again.
 
 use super::counting::Labels;
 use super::plan::{Plan, plan};
@@ -35,12 +35,6 @@ impl RolloutIndex {
     /// The names of all sets.
     pub fn sets(&self) -> impl Iterator<Item = &String> {
         self.sets.keys()
-    }
-
-    /// Whether there is a set of this name.
-    #[must_use]
-    pub fn has(&self, set: &str) -> bool {
-        self.sets.contains_key(set)
     }
 
     /// The Pods.

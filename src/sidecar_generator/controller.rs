@@ -84,11 +84,17 @@ impl Controller {
         let Settings { min_period } = settings;
         let queue = Arc::new(IndexedQueue::new(IndexWithFetches::default(), observer));
         let fetching = Fetching::new(client.clone(), fetcher, rules, metrics.clone());
-        let fetches = Arc::new(Fetches::new(Arc::clone(&queue), fetching, min_period));
         let resource = ApiResource::erase::<SidecarGenerator>(&());
         let generators = Objects::new(client.clone(), resource, events.clone());
         let sidecars = Objects::new(client, sidecar::resource(), events);
-        Self { queue, fetches, generators, sidecars, metrics, min_period }
+        Self {
+            fetches: Arc::new(Fetches::new(Arc::clone(&queue), fetching, min_period)),
+            queue,
+            generators,
+            sidecars,
+            metrics,
+            min_period,
+        }
     }
 
     /// Follows SidecarGenerators and Sidecars, in a replica that leads or may do so later.
@@ -162,12 +168,12 @@ impl Controller {
         loop {
             absent = !absent;
             sidecars.until_absent(absent).await;
-            self.queue.change(|known| known.all());
+            self.queue.change(|known| known.keys());
         }
     }
 
     fn show_gauges(&self) {
-        let counts = gauges::Counts::of(self.queue.lock().index.all());
+        let counts = gauges::Counts::of(self.queue.lock().index.generators());
         counts.show(&self.metrics);
     }
 }

@@ -43,7 +43,7 @@ pub(super) struct Fetches {
 
 impl IndexWithFetches {
     /// The keys of all SidecarGenerators.
-    pub fn all(&self) -> Vec<Key> {
+    pub fn keys(&self) -> Vec<Key> {
         self.index.keys().cloned().collect()
     }
 
@@ -51,7 +51,7 @@ impl IndexWithFetches {
     pub fn begin_term(&mut self) -> Vec<Key> {
         self.underway.clear();
         self.index.forget();
-        self.all()
+        self.keys()
     }
 
     /// Ends the fetches of SidecarGenerators that are no more.

@@ -1,4 +1,4 @@
-//! All that the controller knows, and which SidecarGenerators an event makes it look at again.
+//! Pure: all that the controller knows, and which SidecarGenerators an event makes it look at again.
 
 use super::generator::{Key, ObservedGenerator};
 use super::memory::GeneratorMemory;
@@ -38,7 +38,7 @@ impl GeneratorIndex {
     }
 
     /// All SidecarGenerators.
-    pub fn all(&self) -> impl Iterator<Item = &ObservedGenerator> {
+    pub fn generators(&self) -> impl Iterator<Item = &ObservedGenerator> {
         self.generators.values().map(AsRef::as_ref)
     }
 
