@@ -16,9 +16,9 @@ use slab::Slab;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
-use super::limits::Reason;
 use super::memory::ALL;
 use super::metrics::Shed;
+use super::refusal::Reason;
 use crate::connections::allowance;
 
 /// The room for the bodies of one webhook.

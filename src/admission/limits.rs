@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
-use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, header};
 use http_body_util::BodyExt;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::bodies::{Bodies, Room, Whole};
 use super::metrics::{Shed, Webhook};
-use super::reply::Reply;
+use super::refusal::{Reason, Refusal};
 
 /// How much one webhook admits at once. The defaults are those of Pods; [`Limits::of`] has each webhook's.
 #[derive(Clone, Copy, Debug)]
@@ -50,41 +50,15 @@ pub struct Admitted {
     pub body: Vec<u8>,
     /// Whether it is to be handled on a thread that may be busy for long.
     pub long: bool,
-    _review: Place,
+    _review: ReviewPlace,
     _room: Option<Room>,
 }
 
 /// The place of a review, which is counted as long as it is taken.
 #[derive(Debug)]
-struct Place {
+struct ReviewPlace {
     _permit: OwnedSemaphorePermit,
     in_flight: Gauge,
-}
-
-/// Why a request was turned away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// 405
-    Method,
-    /// 415
-    ContentType,
-    /// 415
-    ContentEncoding,
-    /// 413
-    TooLarge,
-    /// 503 with `Retry-After: 1`
-    Overload(Shed),
-    /// 400: the connection broke, or the chunks are malformed.
-    Broken,
-}
-
-/// A request turned away.
-#[derive(Debug)]
-pub struct Refusal {
-    /// Why.
-    pub reason: Reason,
-    limit: u32,
-    close: bool,
 }
 
 /// A refused body of up to this many bytes is read and thrown away, so that its connection can go on.
@@ -148,7 +122,7 @@ impl Gate {
         let permit = self.reviews.clone().try_acquire_owned();
         let permit = permit.map_err(|_| self.refuse(Reason::Overload(Shed::Reviews), false))?;
         self.in_flight.inc();
-        let review = Place { _permit: permit, in_flight: self.in_flight.clone() };
+        let review = ReviewPlace { _permit: permit, in_flight: self.in_flight.clone() };
         let long = body.len() > self.limits.inline;
         Ok(Admitted { body, long, _review: review, _room: room })
     }
@@ -178,47 +152,9 @@ impl Gate {
     }
 }
 
-impl Drop for Place {
+impl Drop for ReviewPlace {
     fn drop(&mut self) {
         self.in_flight.dec();
-    }
-}
-
-impl Refusal {
-    /// As an HTTP response: one line of text, and `Connection: close` where the rest of the request was left unread.
-    #[must_use]
-    pub fn into_response(self) -> Response<Body> {
-        let reply = match self.reason {
-            Reason::Method => Reply::text(405, "send reviews by POST\n"),
-            Reason::ContentType => Reply::text(415, "send the review with Content-Type: application/json\n"),
-            Reason::ContentEncoding => {
-                Reply::text(415, "send the review uncompressed: Content-Encoding is not supported\n")
-            }
-            Reason::TooLarge => {
-                Reply::text(413, format!("the body is too large: send a review of at most {} bytes\n", self.limit))
-            }
-            Reason::Overload(Shed::SlowBody) => Reply::text(503, "the body did not arrive in time: send it at once\n"),
-            Reason::Overload(Shed::Reviews) => Reply::text(503, "too many reviews in flight: try again in a second\n"),
-            Reason::Overload(Shed::Bytes) => {
-                Reply::text(503, "too many bytes of reviews in flight: try again in a second\n")
-            }
-            Reason::Broken => Reply::text(400, "the body ended early or its chunks are malformed: send it again\n"),
-        };
-        let mut response = reply.into_response();
-        let headers = response.headers_mut();
-        match self.reason {
-            Reason::Method => {
-                headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
-            }
-            Reason::Overload(_) => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-            }
-            _ => {}
-        }
-        if self.close {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        response
     }
 }
 

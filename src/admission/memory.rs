@@ -13,13 +13,13 @@ pub(super) const LARGEST_OBJECT: usize = 4 * MIB;
 pub(super) static ALL: Semaphore = Semaphore::const_new(152 * MIB);
 
 /// What reviews of Pods and of SidecarSets may take together, beside their bodies.
-pub(super) static REVIEWS: Memory = Memory::new(64 * MIB);
+pub(super) static REVIEWS: MemoryBudget = MemoryBudget::new(64 * MIB);
 
 /// What the answers of conversions may take together: that of one body of the largest size.
-pub(super) static CONVERSIONS: Memory = Memory::new(84 * MIB);
+pub(super) static CONVERSIONS: MemoryBudget = MemoryBudget::new(84 * MIB);
 
 /// What other answers may take together until their clients have taken them, those of less than 16 KiB apart.
-pub(super) static ANSWERS: Memory = Memory::new(32 * MIB);
+pub(super) static ANSWERS: MemoryBudget = MemoryBudget::new(32 * MIB);
 
 pub(super) const MIB: usize = 1024 * 1024;
 
@@ -27,7 +27,7 @@ pub(super) const MIB: usize = 1024 * 1024;
 const LITTLE: usize = 16 * 1024;
 
 /// Memory to reserve from, a part of [`ALL`].
-pub(super) struct Memory {
+pub(super) struct MemoryBudget {
     free: Semaphore,
     bytes: usize,
     all: &'static Semaphore,
@@ -48,7 +48,7 @@ pub(super) enum NoMemory {
     Now,
 }
 
-impl Memory {
+impl MemoryBudget {
     const fn new(bytes: usize) -> Self {
         Self::within(&ALL, bytes)
     }
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn memory_is_reserved_up_to_all_there_is() {
         static ENOUGH: Semaphore = Semaphore::const_new(64 * LITTLE);
-        static MEMORY: Memory = Memory::within(&ENOUGH, 4 * LITTLE);
+        static MEMORY: MemoryBudget = MemoryBudget::within(&ENOUGH, 4 * LITTLE);
         assert_eq!(MEMORY.reserve(6 * LITTLE).unwrap_err(), NoMemory::TooMuch);
         let most = MEMORY.reserve(3 * LITTLE).unwrap();
         assert_eq!(MEMORY.reserve(2 * LITTLE).unwrap_err(), NoMemory::Now);
@@ -171,8 +171,8 @@ mod tests {
     #[test]
     fn what_one_kind_of_work_takes_is_missing_for_the_others() {
         static BOTH: Semaphore = Semaphore::const_new(4 * LITTLE);
-        static ONE: Memory = Memory::within(&BOTH, 3 * LITTLE);
-        static OTHER: Memory = Memory::within(&BOTH, 3 * LITTLE);
+        static ONE: MemoryBudget = MemoryBudget::within(&BOTH, 3 * LITTLE);
+        static OTHER: MemoryBudget = MemoryBudget::within(&BOTH, 3 * LITTLE);
         let taken = ONE.reserve(3 * LITTLE).unwrap();
         assert_eq!(OTHER.reserve(2 * LITTLE).unwrap_err(), NoMemory::Now);
         assert!(OTHER.reserve(LITTLE).is_ok(), "and a refusal takes nothing");

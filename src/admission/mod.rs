@@ -17,10 +17,12 @@
 //! - [`mod@reload`]: a certificate from files, renewed while it is served
 //! - [`limits`]: what is refused, before it is read where possible
 //! - `bodies`: bodies that arrive: the room they take, and which of them gives way
+//! - [`refusal`]: why a request is turned away, and the answer to it
 //! - [`reply`]: what a handler answers
 //! - [`metrics`]: what is counted of all this
 //! - [`client`]: sends reviews, for the demo, tests and benches
 
+mod additive_patch;
 pub mod authority;
 pub mod awaited;
 mod bodies;
@@ -34,7 +36,7 @@ mod memory;
 pub mod metrics;
 pub mod mutate_pod;
 pub mod mutate_sidecarset;
-mod overlay;
+pub mod refusal;
 pub mod registration;
 pub mod reload;
 pub mod reply;

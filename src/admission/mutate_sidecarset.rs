@@ -4,7 +4,7 @@
 //! not known here stay. OpenKruise hashes the same containers alike, but an annotation that it has stored is kept for as long as
 //! the containers mean the same: by it the Pods are known that were injected before.
 
-use super::overlay::overlay;
+use super::additive_patch::additive_patch;
 use super::reply::Reply;
 use super::review::{Refusal, with_patch};
 use super::sidecarset::{self, Unreadable, Write, received};
@@ -52,7 +52,7 @@ fn patch(write: Write<'_>) -> Result<Vec<PatchOperation>, String> {
     }
     let object = write.object;
     drop((write.set, write.old));
-    let mut operations = overlay(&received(object)?, &wanted);
+    let mut operations = additive_patch(&received(object)?, &wanted);
     if is_stale {
         let path = PointerBuf::from_tokens(["metadata", "annotations", HASH_OF_REST]);
         operations.push(PatchOperation::Remove(RemoveOperation { path }));

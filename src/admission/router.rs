@@ -16,8 +16,9 @@ use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::limits::{Admitted, Gate, Limits, Reason};
+use super::limits::{Admitted, Gate, Limits};
 use super::metrics::{Metrics, Webhook};
+use super::refusal::Reason;
 use super::reply::Reply;
 use crate::api::go_duration;
 

@@ -73,7 +73,7 @@ where
     if covers(&object, &desired) {
         return Ok(Written::Unchanged);
     }
-    overlay(&mut object, desired);
+    merge(&mut object, desired);
     let object: K = serde_json::from_value(object).map_err(|error| target.failed(error.to_string(), error))?;
     target.written(api.replace(&target.name, &PostParams::default(), &object).await)
 }
@@ -208,10 +208,10 @@ pub fn covers(present: &Value, desired: &Value) -> bool {
     }
 }
 
-/// Puts `desired` over an object, so that it [`covers`] it.
-fn overlay(present: &mut Value, desired: Value) {
+/// Makes an object say what `desired` says, so that it [`covers`] it.
+fn merge(present: &mut Value, desired: Value) {
     match (present, desired) {
-        (Value::Object(present), Value::Object(desired)) if !desired.is_empty() => overlay_fields(present, desired),
+        (Value::Object(present), Value::Object(desired)) if !desired.is_empty() => merge_fields(present, desired),
         (Value::Array(present), Value::Array(desired)) => {
             let before = std::mem::take(present);
             *present = desired
@@ -220,7 +220,7 @@ fn overlay(present: &mut Value, desired: Value) {
                     let same =
                         item.get("name").and_then(|_| before.iter().find(|old| old.get("name") == item.get("name")));
                     let mut merged = same.cloned().unwrap_or_default();
-                    overlay(&mut merged, item);
+                    merge(&mut merged, item);
                     merged
                 })
                 .collect();
@@ -229,12 +229,12 @@ fn overlay(present: &mut Value, desired: Value) {
     }
 }
 
-fn overlay_fields(present: &mut Map<String, Value>, desired: Map<String, Value>) {
+fn merge_fields(present: &mut Map<String, Value>, desired: Map<String, Value>) {
     for (key, value) in desired {
         if value.is_null() {
             present.remove(&key);
         } else {
-            overlay(present.entry(key).or_insert(Value::Null), value);
+            merge(present.entry(key).or_insert(Value::Null), value);
         }
     }
 }

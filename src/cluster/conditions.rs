@@ -83,7 +83,7 @@ pub fn news<'a>(before: &[Condition], after: &'a [Condition], type_: &str) -> Op
     }
 }
 
-/// Whether one of these conditions says this, perhaps among other things.
+/// Whether the message of one of these conditions has this sentence.
 #[must_use]
 pub fn say(conditions: &[Condition], sentence: &str) -> bool {
     conditions.iter().any(|condition| condition.message.contains(sentence))
@@ -124,6 +124,7 @@ mod tests {
         assert_eq!(conditions[0], stalled);
         assert_eq!(conditions[1].type_, "Ready");
     }
+
     #[test]
     fn trouble_is_told_when_it_begins_when_its_text_changes_and_when_it_ends() {
         let ready = |is: bool, message: &str| vec![condition("Ready", is, "R", message, Some(1), at(1))];

@@ -1,7 +1,8 @@
 //! The skeleton of a controller: what watches told, which objects that makes it look at, and the work on those for a term.
 //!
 //! A job has `plan.rs`, which says what should be, and a [`Reconciler`] that plans for one object and writes. Its watches change the
-//! [`IndexedQueue`] in every replica; that of the leader is worked on.
+//! [`IndexedQueue`] in every replica, so that a new leader knows everything already; in the replica that leads, [`IndexedQueue::run`]
+//! works on what they touch. A term begins with [`fresh`].
 
 use std::fmt::Debug;
 use std::hash::Hash;
@@ -27,7 +28,7 @@ pub trait Reconciler<K>: Send + Sync + 'static {
     fn reconcile(&self, key: &K, term: &Term) -> impl Future<Output = Outcome> + Send;
 }
 
-/// What a controller knows, with the keys of the objects that it has to look at because of what changed.
+/// What a controller knows (the index `I`), with the keys of the objects that it has to look at because of what changed.
 #[derive(Debug)]
 pub struct IndexedQueue<K, I> {
     index: Mutex<I>,
@@ -68,8 +69,9 @@ where
         }
     }
 
-    /// The work of a term: looks at the objects of these keys, which are all there are, and then at those that changes touch, some
-    /// of them (`workers`) at a time. `beside` is done meanwhile.
+    /// The work of a term: looks at the objects whose keys `all` returns, which are all there are, and then at those that changes
+    /// touch, at most `workers` of them at a time. `beside` is done meanwhile: it goes on as long as the term, or the term's work ends
+    /// with it.
     ///
     /// Call it after [`fresh`].
     pub async fn run<R, T>(
@@ -122,8 +124,8 @@ pub async fn fresh(watches: &[Watch], term: &Term) -> bool {
     }
 }
 
-/// Works on the keys of a queue, `workers` of them at a time, until the term ends, and then waits for the work that is under way.
-/// `beside` is done meanwhile: it goes on as long as the term, or this ends with it.
+/// Works on the keys of a queue, at most `workers` of them at a time, until the term ends, and then waits for the work that is under way.
+/// `beside` is done meanwhile, as in [`IndexedQueue::run`]. For a job whose index is of another kind.
 pub async fn run<K, R>(
     queue: &WorkQueue<K>,
     workers: usize,
@@ -149,7 +151,7 @@ pub async fn run<K, R>(
     work.await;
 }
 
-/// Does something now and then again and again, for ever.
+/// Does something now, and then once each period, for ever.
 pub async fn every(period: Duration, mut act: impl FnMut()) {
     let mut ticks = interval(period);
     loop {

@@ -10,13 +10,13 @@ use super::client::describe;
 /// The reporting controller of all our events.
 const CONTROLLER: &str = "outrigger";
 
-/// At most so many events wait to be sent; further ones are dropped.
+/// At most this many Events wait to be sent; further ones are dropped.
 const WAITING: usize = 256;
 
 /// The API server refuses longer notes (bytes).
 const LONGEST_NOTE: usize = 1024;
 
-/// Takes events. A cheap clone is the same publisher.
+/// Takes Events to be sent. A cheap clone is the same publisher.
 #[derive(Clone, Debug)]
 pub struct Events {
     sender: mpsc::Sender<(Event, ObjectReference)>,
@@ -25,7 +25,7 @@ pub struct Events {
 /// The one publisher of a process; the future sends what it takes, until it is dropped. `instance` names this process:
 /// [`super::lease::identity`].
 ///
-/// An event repeated within 6 minutes (object, type, reason and action are the same) is counted on the first one, whose note
+/// An Event repeated within 6 minutes (object, type, reason and action are the same) is counted on the first one, whose note
 /// stays: what varies belongs into conditions and logs. What cannot be sent is logged and dropped. Needs `create` and `patch` on
 /// `events` of `events.k8s.io`.
 pub fn events(client: Client, instance: String) -> (Events, impl Future<Output = ()> + Send) {
@@ -35,7 +35,7 @@ pub fn events(client: Client, instance: String) -> (Events, impl Future<Output =
 }
 
 impl Events {
-    /// Sends an event about an object soon. Never waits and never fails.
+    /// Sends an Event about an object soon. Never waits and never fails.
     pub fn publish(&self, object: &ObjectReference, mut event: Event) {
         if let Some(note) = &mut event.note {
             shorten(note, LONGEST_NOTE);
@@ -63,7 +63,7 @@ async fn send(recorder: Recorder, mut receiver: mpsc::Receiver<(Event, ObjectRef
     }
 }
 
-/// Cuts a text to so many bytes, between two characters.
+/// Cuts a text to at most this many bytes, between two characters.
 pub(super) fn shorten(text: &mut String, bytes: usize) {
     const ELLIPSIS: char = '…';
     if text.len() <= bytes {

@@ -2,6 +2,24 @@
 //! conditions and events.
 //!
 //! Nothing here knows a kind of object: what is watched, queued and written is the affair of the jobs.
+//!
+//! What a controller is made of:
+//! - [`feeds`], [`watch`]: one watch for each slice of a kind, told to all who want it
+//! - [`controller`]: the skeleton: an index, the keys that changes touch, and the work on them for a term
+//! - [`queue`]: which objects to look at next
+//! - [`lease`]: who leads, and for how long: a [`Term`]
+//! - [`own_writes`]: what was written and the watch has not shown yet
+//!
+//! How it writes and tells:
+//! - [`objects`]: the writes of a controller to the objects of one kind, and Events about them
+//! - [`apply`]: a single careful write
+//! - [`conditions`], [`events`]: what a user is told
+//! - [`failpoint`]: the name of each write, at which builds for tests can be made to end
+//!
+//! And the process:
+//! - [`client`]: the connection to the API server
+//! - [`api_server`]: its addresses, for whoever must not be led there
+//! - [`shutdown`]: drain, then stop
 
 pub mod api_server;
 pub mod apply;

@@ -1,7 +1,8 @@
 //! Pure: our own writes over stale caches. A watch that has not told of a write yet shows the object as it was before, and whoever
 //! plans from that does it twice, or undoes what was just done.
 //!
-//! Of each object that was written the newer state counts: what the API server answered, until the watch shows that or a later one.
+//! Of each object that was written the newer state counts: what the API server answered, until the watch shows that state or a later
+//! one. [`Overlay`] keeps that for an index; [`OwnWrite`] alone is enough where the watched objects themselves are looked at.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -9,10 +10,10 @@ use std::collections::HashMap;
 use super::objects::{ObjectVersion, Versioned};
 use super::watch::Event;
 
-/// At most so many versions that were written over are remembered of one object, where versions cannot be compared.
+/// At most this many versions that were written over are remembered of one object, where versions cannot be compared.
 const MOST_OLDER: usize = 16;
 
-/// A state of an object that the API server answered with.
+/// Which state of an object the API server answered a write with.
 #[derive(Clone, Debug)]
 pub struct OwnWrite {
     uid: String,

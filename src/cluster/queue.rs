@@ -30,13 +30,13 @@ pub struct WorkQueue<K> {
 
 /// Is told what happens in a queue, for metrics. The queue is locked meanwhile: an observer counts, and does no more.
 pub trait Observer: Debug + Send + Sync {
-    /// A key came among those that could be worked on, now so many.
+    /// A key came among those that wait to be worked on, which are now this many.
     fn added(&self, _waiting: usize) {}
     /// A key is to be worked on after a pause.
     fn delayed(&self) {}
-    /// Work on a key begins; so many others could be worked on.
+    /// Work on a key begins; this many others wait.
     fn begun(&self, _waiting: usize) {}
-    /// The work on a key ended so, and took so long.
+    /// The work on a key ended, with this outcome and after this time.
     fn finished(&self, _outcome: Outcome, _took: Duration) {}
 }
 
@@ -240,7 +240,7 @@ impl<K: Clone + Eq + Hash> QueueState<K> {
     }
 }
 
-/// The pause after a failure that follows so many others: between half and all of the doubling time, so that what failed
+/// The pause after a failure that follows `earlier_failures` others: between half and all of the doubling time, so that what failed
 /// together does not come back together.
 fn pause_after(earlier_failures: u32) -> Duration {
     let longest = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(earlier_failures)).min(LONGEST_PAUSE);
@@ -269,7 +269,7 @@ impl<K: Clone + Eq + Hash> Work<K> {
         self.finish(Outcome::RequeueAfter(pause));
     }
 
-    /// The work ends so.
+    /// The work ends with this outcome.
     pub fn finish(mut self, outcome: Outcome) {
         self.outcome = outcome;
     }

@@ -1,9 +1,9 @@
 //! Keeps the status and the `ControllerRevisions` of all SidecarSets as they should be, while this process leads.
 
 use super::counting::Labels;
+use super::index::RolloutIndex;
 use super::revisions::{KeptRevision, NewRevision, RevisionWrite};
 use super::set::ObservedSet;
-use super::state::State;
 use super::status::WarningEvent;
 use super::watched_pod::WatchedPod;
 use crate::api::keys;
@@ -22,9 +22,9 @@ use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::api::ApiResource;
 use kube::runtime::events::EventType;
 use kube::{Api, Client};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::future::pending;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::time::Instant;
@@ -35,7 +35,7 @@ const WORKERS: usize = 4;
 /// The status of one set is not written more often: while many Pods start, their changes are gathered.
 const STATUS_PAUSE: Duration = Duration::from_millis(500);
 
-/// At most so often in a row a revision's name turns out to be taken before the work starts over.
+/// A revision's name turns out to be taken at most this many times in a row before the work starts over.
 const NAMES_TRIED: usize = 5;
 
 /// The controller; a cheap clone is the same one. Every replica tells it of all events, so that a new leader knows them already.
@@ -50,14 +50,9 @@ struct Shared {
     namespace: String,
     sets: Objects,
     /// By the names of sets.
-    queue: IndexedQueue<String, SetIndex>,
-}
-
-#[derive(Default)]
-struct SetIndex {
-    state: State,
-    /// When the status of each set was written last.
-    written: HashMap<String, Instant>,
+    queue: IndexedQueue<String, RolloutIndex>,
+    /// When the status of each set was last written. Entries older than [`STATUS_PAUSE`] say nothing and go with the next write.
+    status_written: Mutex<HashMap<String, Instant>>,
 }
 
 /// Why the work on a set failed.
@@ -85,38 +80,34 @@ impl Controller {
     #[must_use]
     pub fn new(client: Client, revision_namespace: &str, events: Events, observer: Arc<dyn Observer>) -> Self {
         let sets = Objects::new(client.clone(), ApiResource::erase::<SidecarSet>(&()), events);
-        let (namespace, queue) = (revision_namespace.to_owned(), IndexedQueue::new(SetIndex::default(), observer));
-        Self { shared: Arc::new(Shared { client, namespace, sets, queue }) }
+        let (namespace, queue) = (revision_namespace.to_owned(), IndexedQueue::new(RolloutIndex::default(), observer));
+        Self { shared: Arc::new(Shared { client, namespace, sets, queue, status_written: Mutex::default() }) }
     }
 
     /// SidecarSets changed.
     pub fn sets_event(&self, event: Event<Arc<ObservedSet>>) {
-        let may_be_gone = matches!(event, Event::End | Event::Deleted(_));
-        self.shared.tell(|state| state.sets_event(event));
-        if may_be_gone {
-            self.shared.forget_gone();
-        }
+        self.shared.queue.change(|index| index.sets_event(event));
     }
 
     /// Pods changed.
     pub fn pods_event(&self, event: Event<WatchedPod>) {
-        self.shared.tell(|state| state.pods_event(event));
+        self.shared.queue.change(|index| index.pods_event(event));
     }
 
     /// Namespaces changed: their names and labels.
     pub fn namespaces_event(&self, event: Event<(String, Labels)>) {
-        self.shared.tell(|state| state.namespaces_event(event));
+        self.shared.queue.change(|index| index.namespaces_event(event));
     }
 
     /// `ControllerRevisions` in the revisions' namespace changed.
     pub fn revisions_event(&self, event: Event<KeptRevision>) {
-        self.shared.tell(|state| state.revisions_event(event));
+        self.shared.queue.change(|index| index.revisions_event(event));
     }
 
     /// Does the work of a term: waits for fresh lists of all four kinds, then keeps all sets up to date until the term ends.
     pub async fn run(&self, term: Term, watches: &[Watch]) {
         if controller::fresh(watches, &term).await {
-            let all = |index: &mut SetIndex| index.state.sets().cloned().collect::<Vec<_>>();
+            let all = |index: &mut RolloutIndex| index.sets().cloned().collect::<Vec<_>>();
             self.shared.queue.run(WORKERS, &term, all, pending(), Arc::clone(&self.shared)).await;
         }
     }
@@ -138,23 +129,23 @@ impl Reconciler<String> for Shared {
 }
 
 impl Shared {
-    fn tell(&self, event: impl FnOnce(&mut State) -> BTreeSet<String>) {
-        self.queue.change(|index| event(&mut index.state));
-    }
-
     /// How long the set has to wait until its status may be written again.
     fn pause(&self, name: &str) -> Option<Duration> {
-        let written = self.queue.lock().written.get(name).copied()?;
+        let written = self.status_written.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied()?;
         STATUS_PAUSE.checked_sub(written.elapsed()).filter(|pause| !pause.is_zero())
+    }
+
+    /// The status of the set was written now.
+    fn begin_pause(&self, name: &str) {
+        let mut written = self.status_written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.retain(|_, written| written.elapsed() < STATUS_PAUSE);
+        written.insert(name.to_owned(), Instant::now());
     }
 
     async fn write(&self, name: &str, term: &Term) -> Result<Outcome, Failure> {
         for _ in 0..NAMES_TRIED {
-            let planned = self.queue.lock().state.plan(name, Timestamp::now());
-            let Some((set, mut plan)) = planned else {
-                self.forget_gone();
-                return Ok(Outcome::Done);
-            };
+            let planned = self.queue.lock().plan(name, Timestamp::now());
+            let Some((set, mut plan)) = planned else { return Ok(Outcome::Done) };
             let mut failure = None;
             if let Some(write) = &plan.revision {
                 if !term.is_current() {
@@ -182,7 +173,7 @@ impl Shared {
                 match self.sets.write_status("rollout.status", set.version(), &status).await? {
                     Written::Conflict => return failure.map_or(Ok(Outcome::Retry), Err),
                     Written::Done(_) | Written::Unchanged => {
-                        self.queue.lock().written.insert(name.to_owned(), Instant::now());
+                        self.begin_pause(name);
                     }
                 }
                 if let Some(WarningEvent { reason, note }) = &plan.problem
@@ -200,7 +191,7 @@ impl Shared {
                 if let Written::Done(()) | Written::Unchanged =
                     failpoint::around("rollout.revision.delete", apply::delete(&api, &seen)).await?
                 {
-                    self.tell(|state| state.revisions_event(Event::Deleted(revision)));
+                    self.queue.change(|index| index.revisions_event(Event::Deleted(revision)));
                 }
             }
             return failure.map_or(Ok(Outcome::Done), Err);
@@ -247,9 +238,9 @@ impl Shared {
         let Some(found) = found else { return Ok(RevisionOutcome::Later) };
         match Revision::read(serde_json::to_value(found)?) {
             Ok(Some(revision)) if revision.set == set.name => {
-                self.queue.lock().state.revision_answered(KeptRevision::from(&revision), None);
+                self.queue.lock().revision_answered(KeptRevision::from(&revision), None);
             }
-            _ => self.queue.lock().state.mark_taken(&new.name),
+            _ => self.queue.lock().mark_taken(&new.name),
         }
         Ok(RevisionOutcome::PlanAnew)
     }
@@ -258,14 +249,8 @@ impl Shared {
     fn learn(&self, written: ControllerRevision, over: Option<&str>) {
         let read = serde_json::to_value(written).ok().and_then(|object| Revision::read(object).ok().flatten());
         if let Some(revision) = read {
-            self.queue.lock().state.revision_answered(KeptRevision::from(&revision), over);
+            self.queue.lock().revision_answered(KeptRevision::from(&revision), over);
         }
-    }
-
-    /// Forgets what was done for sets that are gone: one of the same name is another one.
-    fn forget_gone(&self) {
-        let SetIndex { state, written } = &mut *self.queue.lock();
-        written.retain(|name, _| state.has(name));
     }
 
     fn revisions(&self) -> Api<ControllerRevision> {

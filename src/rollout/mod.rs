@@ -1,17 +1,18 @@
 //! A SidecarSet after admission: how many Pods it is in, which versions of it are kept, and what its status says.
 //!
 //! [`plan`] says what is to be written, from what was observed: [`set::ObservedSet`], [`pods::PodIndex`] and
-//! [`revisions::RevisionIndex`]. The [`Controller`] is told of events, and writes.
+//! [`revisions::RevisionIndex`]. The [`Controller`] is told of events, which change the [`RolloutIndex`],
+//! and writes.
 
 mod controller;
 pub mod counting;
 mod fingerprints;
+mod index;
 mod plan;
 pub mod pod;
 pub mod pods;
 pub mod revisions;
 pub mod set;
-mod state;
 pub mod status;
 pub mod storage_migration;
 #[cfg(test)]
@@ -20,8 +21,8 @@ pub mod text;
 pub mod watched_pod;
 
 pub use controller::Controller;
+pub use index::RolloutIndex;
 pub use plan::{Plan, plan};
 pub use pods::PodIndex;
 pub use set::ObservedSet;
-pub use state::State;
 pub use watched_pod::WatchedPod;

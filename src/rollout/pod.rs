@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// A set whose name a Pod records has at most so long a one, a DNS label.
 const LONGEST_NAME: usize = 63;
 
-/// So many of the sets that a Pod names are known, the first by name: well above the sets that are ever injected into one Pod.
+/// At most this many of the sets that a Pod names are known, the first by name: well above the sets that are ever injected into one Pod.
 /// Whether they exist is not asked: a Pod whose author adds 32 invented ones counts for no other, as it would without the annotation.
 const MOST_SETS: usize = 32;
 
@@ -118,7 +118,7 @@ pub struct InjectedSet {
     pub image_ids_before: Box<[(Text, Text)]>,
 }
 
-/// As many hashes are kept of the fingerprints of a Pod's containers. A Pod of ten sidecars has some hundred.
+/// At most this many hashes are kept of the fingerprints of a Pod's containers. A Pod of ten sidecars has some hundred.
 const MOST_HASHES: usize = 1024;
 
 /// An entry of [`crate::api::keys::IN_PLACE_STATE`].

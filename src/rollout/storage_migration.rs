@@ -18,14 +18,14 @@ use tokio::time::Instant;
 /// Sets a page.
 const PAGE: u32 = 100;
 
-/// The CRD must not have changed for so long: each API server goes on for a moment to store the version that it knew before, and
+/// The CRD must not have changed for this long: each API server goes on for a moment to store the version that it knew before, and
 /// what it stores then would be taken for migrated.
 const SETTLED: Duration = Duration::from_secs(5);
 
 /// Where sets cannot be stored as they are it is tried again after this time: somebody has to repair them first.
 const REFUSED_PAUSE: Duration = Duration::from_secs(300);
 
-/// At most so many of the refused sets are named in one message.
+/// At most this many of the refused sets are named in one message.
 const NAMED: usize = 10;
 
 /// How a migration ended.

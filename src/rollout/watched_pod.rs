@@ -28,7 +28,7 @@ const A_TEXT: usize = 64;
 pub struct WatchedPod {
     /// Name, namespace, uid and resourceVersion; the rest is left out.
     metadata: ObjectMeta,
-    /// So many bytes would have to be kept of it, which is too much.
+    /// How many bytes would have to be kept of it: too many.
     pub(super) too_large: Option<usize>,
     /// Whether it is being deleted.
     pub(super) deleting: bool,

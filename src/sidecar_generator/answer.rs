@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// So many findings are named; others are counted.
+/// At most this many findings are named; others are counted.
 const NAMED: usize = 5;
 
 /// The last answer that was good, and the Sidecar it makes.
@@ -33,7 +33,7 @@ pub struct Good {
 
 /// Why there is no Sidecar of a new answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct AnswerProblem {
     /// The reason in the conditions.
     pub reason: &'static str,
     /// A sentence without anything secret and without text of the answer.
@@ -51,7 +51,7 @@ pub const EMPTY_ANSWER: &str = "EmptyAnswer";
 /// The answer has too few hosts.
 pub const SHRUNK_ANSWER: &str = "ShrunkAnswer";
 
-impl Problem {
+impl AnswerProblem {
     /// A problem that waits for nothing in particular.
     pub fn new(reason: &'static str, message: impl Into<String>) -> Self {
         Self { reason, message: message.into(), retry_after: None }
@@ -70,19 +70,19 @@ impl Good {
 ///
 /// # Errors
 /// When the answer is not to be applied; the Sidecar stays as it is then.
-pub fn judge(answer: Answer, generator: &ObservedGenerator, spec: &UsableSpec) -> Result<Option<Good>, Problem> {
+pub fn judge(answer: Answer, generator: &ObservedGenerator, spec: &UsableSpec) -> Result<Option<Good>, AnswerProblem> {
     let Answer::Body { bytes, validators, .. } = answer else { return Ok(None) };
     let value = documents::json(&bytes).map_err(|error| unreadable(&error))?;
     drop(bytes);
     let mut egress = egress::read(&value).map_err(|error| match error {
         ReadError::Field(error) => not_applied(&[error]),
-        error @ ReadError::NotAList(_) => Problem::new(INVALID_ANSWER, error.to_string()),
+        error @ ReadError::NotAList(_) => AnswerProblem::new(INVALID_ANSWER, error.to_string()),
     })?;
     drop(value);
     if egress.is_empty() && spec.on_empty == OnEmpty::Keep {
         let message = "the answer has no egress listeners, which Istio does not take; the Sidecar is kept as it is \
                        (spec.onEmpty: Apply would let its Pods reach nothing)";
-        return Err(Problem::new(EMPTY_ANSWER, message));
+        return Err(AnswerProblem::new(EMPTY_ANSWER, message));
     }
     if egress.is_empty() {
         egress.push(EgressListener { hosts: vec![NOTHING.to_owned()], ..EgressListener::default() });
@@ -106,7 +106,7 @@ pub fn judge(answer: Answer, generator: &ObservedGenerator, spec: &UsableSpec) -
 ///
 /// # Errors
 /// When it takes away too many to be applied.
-pub fn compare(good: &Good, spec: &UsableSpec, hosts_before: Option<usize>) -> Result<(), Problem> {
+pub fn compare(good: &Good, spec: &UsableSpec, hosts_before: Option<usize>) -> Result<(), AnswerProblem> {
     let hosts = good.hosts;
     if let (Some(percent), Some(before)) = (spec.max_shrink_percent, hosts_before)
         && hosts * 100 < before * (100 - usize::from(percent.min(100)))
@@ -115,13 +115,13 @@ pub fn compare(good: &Good, spec: &UsableSpec, hosts_before: Option<usize>) -> R
             "the answer has {hosts} hosts instead of {before}, which is more than spec.maxShrinkPercent: {percent} lets go; \
              the Sidecar is kept as it is"
         );
-        return Err(Problem::new(SHRUNK_ANSWER, message));
+        return Err(AnswerProblem::new(SHRUNK_ANSWER, message));
     }
     Ok(())
 }
 
 /// Without a key of the answer, which is its text as much as a value is.
-fn unreadable(error: &serde_json::Error) -> Problem {
+fn unreadable(error: &serde_json::Error) -> AnswerProblem {
     let message = if error.is_data() {
         format!(
             "the answer's JSON breaks a rule at line {} column {}: a key stands once in its object, values nest at most {} deep, numbers \
@@ -133,11 +133,11 @@ fn unreadable(error: &serde_json::Error) -> Problem {
     } else {
         format!("the answer is not JSON: {error}")
     };
-    Problem::new(INVALID_ANSWER, message)
+    AnswerProblem::new(INVALID_ANSWER, message)
 }
 
-fn not_applied(errors: &[FieldError]) -> Problem {
-    Problem::new(INVALID_ANSWER, format!("the answer is not applied: {}", listed(errors)))
+fn not_applied(errors: &[FieldError]) -> AnswerProblem {
+    AnswerProblem::new(INVALID_ANSWER, format!("the answer is not applied: {}", listed(errors)))
 }
 
 fn listed(findings: &[FieldError]) -> String {
@@ -156,11 +156,11 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    fn judged(body: &Value, spec: &Value, before: Option<usize>) -> Result<Good, Problem> {
+    fn judged(body: &Value, spec: &Value, before: Option<usize>) -> Result<Good, AnswerProblem> {
         judged_text(&body.to_string(), spec, before)
     }
 
-    fn judged_text(body: &str, spec: &Value, before: Option<usize>) -> Result<Good, Problem> {
+    fn judged_text(body: &str, spec: &Value, before: Option<usize>) -> Result<Good, AnswerProblem> {
         let mut full = json!({"url": "http://h"});
         full.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
         let generator = observed("g", &full);
@@ -175,7 +175,7 @@ mod tests {
         json!([{"hosts": (0..number).map(|n| format!("ns{n}/*")).collect::<Vec<_>>()}])
     }
 
-    fn reason(result: Result<Good, Problem>) -> &'static str {
+    fn reason(result: Result<Good, AnswerProblem>) -> &'static str {
         result.unwrap_err().reason
     }
 

@@ -1,31 +1,21 @@
-//! Keeps the Sidecars of all SidecarGenerators as their URLs say, while this process leads.
-//!
-//! Fetches are tasks beside the work on objects, which never waits for one: what a fetch brings is remembered, and the object looked
-//! at again.
+//! Keeps the Sidecars of all SidecarGenerators as their URLs say, while this process leads: what it is told, and the work of a term.
 
-use super::answer::{FETCH_FAILED, Good, Problem, judge};
-use super::fetching::{Earlier, Fetching, Labels};
-use super::generator::{Key, ObservedGenerator, UsableSpec};
+use super::fetches::{Fetches, GeneratorQueue, IndexWithFetches};
+use super::fetching::Fetching;
+use super::gauges;
+use super::generator::ObservedGenerator;
 use super::leader::Leader;
-use super::memory::Ended;
 use super::metrics::GeneratorMetrics;
-use super::sidecar::{self, ObservedSidecar, Ownership, Selects};
-use super::state::State;
-use super::{Watches, gauges};
+use super::sidecar::{self, ObservedSidecar};
 use crate::api::sidecar_generator::SidecarGenerator;
 use crate::cluster::controller::every;
 use crate::cluster::queue::Observer;
-use crate::cluster::{Event, Events, IndexedQueue, Objects, Term, Watch, controller};
+use crate::cluster::{Event, Events, Feeds, IndexedQueue, Objects, Slice, Term, Watch, controller};
 use crate::fetch::{Fetcher, Rules};
-use futures::FutureExt;
-use jiff::Timestamp;
 use kube::Client;
 use kube::api::ApiResource;
-use std::collections::{BTreeSet, HashMap};
-use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio_util::task::AbortOnDropHandle;
 
 /// Objects worked on at a time.
 const WORKERS: usize = 8;
@@ -52,38 +42,29 @@ impl Default for Settings {
 /// The controller; a cheap clone is the same one. Every replica tells it of all events, so that a new leader knows them already.
 #[derive(Clone)]
 pub struct Controller {
-    shared: Arc<Shared>,
-}
-
-pub(super) struct Shared {
-    pub settings: Settings,
-    pub generators: Objects,
-    pub sidecars: Objects,
-    fetching: Fetching,
+    queue: Arc<GeneratorQueue>,
+    fetches: Arc<Fetches>,
+    generators: Objects,
+    sidecars: Objects,
     metrics: GeneratorMetrics,
-    queue: IndexedQueue<Key, GeneratorIndex>,
+    min_period: Duration,
 }
 
-#[derive(Default)]
-pub(super) struct GeneratorIndex {
-    pub state: State,
-    /// Fetches under way, each of which ends when it is taken out.
-    fetches: HashMap<Key, Underway>,
-    /// Fetches begun since the start.
-    begun: u64,
-}
-
-pub(super) struct Underway {
-    number: u64,
-    _task: AbortOnDropHandle<()>,
+/// What a controller is fed from. A cheap clone is the same watches.
+#[derive(Clone, Debug)]
+pub struct Watches {
+    /// SidecarGenerators of all namespaces.
+    pub generators: Watch,
+    /// Istio's Sidecars of all namespaces.
+    pub sidecars: Watch,
 }
 
 /// Ends what a term began, however it ends.
-struct Ending(Arc<Shared>);
+struct Ending<'a>(&'a Controller);
 
-impl Drop for Ending {
+impl Drop for Ending<'_> {
     fn drop(&mut self) {
-        self.0.lock().fetches.clear();
+        self.0.fetches.stop_all();
         gauges::clear(&self.0.metrics);
     }
 }
@@ -100,29 +81,57 @@ impl Controller {
         observer: Arc<dyn Observer>,
         settings: Settings,
     ) -> Self {
+        let Settings { min_period } = settings;
+        let queue = Arc::new(IndexedQueue::new(IndexWithFetches::default(), observer));
         let fetching = Fetching::new(client.clone(), fetcher, rules, metrics.clone());
         let resource = ApiResource::erase::<SidecarGenerator>(&());
         let generators = Objects::new(client.clone(), resource, events.clone());
         let sidecars = Objects::new(client, sidecar::resource(), events);
-        let queue = IndexedQueue::new(GeneratorIndex::default(), observer);
-        Self { shared: Arc::new(Shared { settings, generators, sidecars, fetching, metrics, queue }) }
+        Self {
+            fetches: Arc::new(Fetches::new(Arc::clone(&queue), fetching, min_period)),
+            queue,
+            generators,
+            sidecars,
+            metrics,
+            min_period,
+        }
+    }
+
+    /// Follows SidecarGenerators and Sidecars, in a replica that leads or may do so later.
+    pub fn subscribe(&self, feeds: &mut Feeds) -> Watches {
+        let fed = self.clone();
+        let sink = move |event: Event<ObservedGenerator>| {
+            if let Some(event) = event.filter_map(|generator| Some(Arc::new(generator))) {
+                fed.generators_event(event);
+            }
+        };
+        let generators = feeds.subscribe(Slice::all::<SidecarGenerator>("sidecargenerators"), sink);
+
+        let fed = self.clone();
+        let sink = move |event: Event<ObservedSidecar>| {
+            if let Some(event) = event.filter_map(|sidecar| Some(Arc::new(sidecar))) {
+                fed.sidecars_event(event);
+            }
+        };
+        let sidecars = feeds.subscribe(Slice::of("sidecars", sidecar::resource()), sink);
+        Watches { generators, sidecars }
     }
 
     /// SidecarGenerators changed.
-    pub fn generators_event(&self, event: Event<Arc<ObservedGenerator>>) {
+    fn generators_event(&self, event: Event<Arc<ObservedGenerator>>) {
         let may_be_gone = matches!(event, Event::End | Event::Deleted(_));
-        self.shared.queue.change(|GeneratorIndex { state, fetches, .. }| {
-            let touched = state.generators_event(event);
+        self.queue.change(|known| {
+            let touched = known.index.generators_event(event);
             if may_be_gone {
-                fetches.retain(|key, _| state.get(key).is_some());
+                known.stop_fetches_of_gone();
             }
             touched
         });
     }
 
     /// Sidecars changed, whoever's.
-    pub fn sidecars_event(&self, event: Event<Arc<ObservedSidecar>>) {
-        self.shared.queue.change(|index| index.state.sidecars_event(event));
+    fn sidecars_event(&self, event: Event<Arc<ObservedSidecar>>) {
+        self.queue.change(|known| known.index.sidecars_event(event));
     }
 
     /// Does the work of a term: waits for fresh lists of both kinds, then keeps all Sidecars up to date until the term ends.
@@ -130,34 +139,27 @@ impl Controller {
         if !controller::fresh(&[watches.generators.clone(), watches.sidecars.clone()], &term).await {
             return;
         }
-        let shared = &self.shared;
-        let _ending = Ending(Arc::clone(shared));
-        let all = |index: &mut GeneratorIndex| {
-            index.fetches.clear();
-            index.state.forget();
-            index.all()
-        };
+        let _ending = Ending(self);
         let beside = async {
             tokio::select! {
-                () = every(RESELECTED_PAUSE, || shared.queue.change(|index| index.state.reselected())) => {}
-                () = shared.look_at_all_as_istio_comes_and_goes(&watches.sidecars) => {}
-                () = every(GAUGES_PAUSE, || shared.show_gauges()) => {}
+                () = every(RESELECTED_PAUSE, || self.queue.change(|known| known.index.reselected())) => {}
+                () = self.look_at_all_as_istio_comes_and_goes(&watches.sidecars) => {}
+                () = every(GAUGES_PAUSE, || self.show_gauges()) => {}
             }
         };
-        let leader = Leader { shared: Arc::clone(shared), watches: watches.clone() };
-        shared.queue.run(WORKERS, &term, all, beside, Arc::new(leader)).await;
+        let leader = Arc::new(self.leader(watches.sidecars.clone()));
+        self.queue.run(WORKERS, &term, IndexWithFetches::begin_term, beside, leader).await;
     }
-}
 
-impl GeneratorIndex {
-    fn all(&self) -> Vec<Key> {
-        self.state.keys().cloned().collect()
-    }
-}
-
-impl Shared {
-    pub fn lock(&self) -> MutexGuard<'_, GeneratorIndex> {
-        self.queue.lock()
+    fn leader(&self, watched_sidecars: Watch) -> Leader {
+        Leader {
+            queue: Arc::clone(&self.queue),
+            fetches: Arc::clone(&self.fetches),
+            generators: self.generators.clone(),
+            sidecars: self.sidecars.clone(),
+            watched_sidecars,
+            min_period: self.min_period,
+        }
     }
 
     /// The watch tells its sink of an empty or first list before it says that the kind went or came.
@@ -166,103 +168,13 @@ impl Shared {
         loop {
             absent = !absent;
             sidecars.until_absent(absent).await;
-            self.queue.change(|index| index.all());
+            self.queue.change(|known| known.keys());
         }
     }
 
     fn show_gauges(&self) {
-        let counts = gauges::Counts::of(self.lock().state.all());
+        let counts = gauges::Counts::of(self.queue.lock().index.generators());
         counts.show(&self.metrics);
-    }
-
-    /// Begins a fetch, in place of one that is under way.
-    pub fn begin_fetch(self: &Arc<Self>, generator: &Arc<ObservedGenerator>, term: &Term) {
-        let mut known = self.lock();
-        // Asked with the lock held, as the fetches of a term that is over are ended.
-        if !term.is_current() {
-            return;
-        }
-        let GeneratorIndex { state, fetches, begun } = &mut *known;
-        *begun += 1;
-        let memory = state.memory(&generator.key);
-        memory.fetching = Some(generator.generation);
-        let good = memory.good.as_ref().filter(|good| good.generation == generator.generation);
-        let validators = good.map(|good| good.validators.clone()).unwrap_or_default();
-        let earlier = Earlier { validators, failed: memory.is_failing() };
-        let task = Arc::clone(self).fetch(Arc::clone(generator), *begun, earlier);
-        let underway = Underway { number: *begun, _task: AbortOnDropHandle::new(tokio::spawn(task)) };
-        fetches.insert(generator.key.clone(), underway);
-    }
-
-    /// Ends a fetch that is under way.
-    pub fn stop_fetch(&self, key: &Key) {
-        let mut known = self.lock();
-        if known.fetches.remove(key).is_some() {
-            known.state.memory(key).fetching = None;
-        }
-    }
-
-    /// A fetch, from its begin to what is remembered of it.
-    async fn fetch(self: Arc<Self>, generator: Arc<ObservedGenerator>, number: u64, earlier: Earlier) {
-        let Ok(spec) = &generator.usable else { return };
-        let fetch = async {
-            let answer = self.fetching.fetch(&generator, spec, earlier).await;
-            let sharing = if answer.is_ok() { self.sharing(&generator, spec).await } else { None };
-            (answer.and_then(|answer| judge(answer, &generator, spec)), sharing)
-        };
-        let ended = AssertUnwindSafe(fetch).catch_unwind().await;
-        let (answer, sharing) = ended.unwrap_or_else(|_| {
-            tracing::error!(generator = %generator.key, "a fetch panicked; it is retried");
-            (Err(Problem::new(FETCH_FAILED, "an internal fault, which the log tells more about")), None)
-        });
-        self.fetched(&generator, spec, number, answer, sharing);
-    }
-
-    /// Which of the Sidecars that may select a Pod of this one's do so.
-    async fn sharing(&self, generator: &ObservedGenerator, spec: &UsableSpec) -> Option<BTreeSet<String>> {
-        let ours = spec.selector.as_ref().map(|selector| &selector.labels).filter(|labels| !labels.is_empty())?;
-        let possible: Vec<(String, Labels)> = {
-            let known = self.lock();
-            let neighbours = known.state.neighbours(&generator.key.namespace)?;
-            let wanted = ObservedSidecar {
-                key: generator.key.clone(),
-                selects: Selects::Labelled(ours.clone()),
-                ..ObservedSidecar::default()
-            };
-            let possible = neighbours.overlaps(&wanted).possible.into_iter();
-            possible.filter_map(|name| neighbours.get(&name)?.labels().cloned().map(|labels| (name, labels))).collect()
-        };
-        self.fetching.sharing(&generator.key.namespace, ours, &possible).await
-    }
-
-    /// Takes in a fetch that ended, unless it was given up meanwhile.
-    fn fetched(
-        &self,
-        generator: &ObservedGenerator,
-        spec: &UsableSpec,
-        number: u64,
-        answer: Result<Option<Good>, Problem>,
-        sharing: Option<BTreeSet<String>>,
-    ) {
-        self.queue.change(|GeneratorIndex { state, fetches, .. }| {
-            let key = &generator.key;
-            if fetches.get(key).is_none_or(|underway| underway.number != number) {
-                return None;
-            }
-            fetches.remove(key);
-            let present = state.get(key);
-            if present
-                .is_none_or(|present| (&present.uid, present.generation) != (&generator.uid, generator.generation))
-            {
-                state.memory(key).fetching = None; // it is fetched anew
-                return Some(key.clone());
-            }
-            let sidecar = state.sidecar(key).filter(|sidecar| sidecar.ownership(generator) == Ownership::Own);
-            let hosts = sidecar.map(|sidecar| sidecar.hosts);
-            let ended = Ended { answer, sharing, at: Timestamp::now(), random: fastrand::f64() };
-            state.memory(key).take(ended, generator, spec, hosts, self.settings.min_period);
-            Some(key.clone())
-        });
     }
 }
 

@@ -1,6 +1,6 @@
 //! A fetch: reads the Secrets that are named, asks the URL, and then the API server which Pods other Sidecars select, too.
 
-use super::answer::{FETCH_FAILED, Problem};
+use super::answer::{AnswerProblem, FETCH_FAILED};
 use super::generator::{ObservedGenerator, UsableSpec};
 use super::metrics::GeneratorMetrics;
 use super::secrets;
@@ -54,7 +54,7 @@ impl Fetching {
         generator: &ObservedGenerator,
         spec: &UsableSpec,
         earlier: Earlier,
-    ) -> Result<Answer, Problem> {
+    ) -> Result<Answer, AnswerProblem> {
         let (trust, credentials) = secrets::read(&self.client, generator, spec).await?;
         let accept = HeaderValue::from_static("application/json");
         let request = Request::get(spec.url.clone(), &self.rules)
@@ -71,7 +71,7 @@ impl Fetching {
             counter.inc();
         }
         tracing::debug!(generator = %generator.key, outcome = outcome.label(), url = %spec.url, "fetched");
-        result.map_err(|error| Problem {
+        result.map_err(|error| AnswerProblem {
             reason: FETCH_FAILED,
             message: error.to_string(),
             retry_after: error.retry_after(),

@@ -1,7 +1,6 @@
 //! The leader's work on one SidecarGenerator: plans, writes, and plans again, until all is as it should be.
 
-use super::Watches;
-use super::controller::Shared;
+use super::fetches::{Fetches, GeneratorQueue};
 use super::generator::{Key, ObservedGenerator};
 use super::plan::{Fetch, Plan};
 use super::sidecar::ObservedSidecar;
@@ -9,34 +8,38 @@ use super::status::READY;
 use super::write::Write;
 use crate::api::sidecar_generator::SidecarGeneratorStatus;
 use crate::cluster::conditions::{News, news};
-use crate::cluster::{ObjectVersion, Outcome, Reconciler, Term, Versioned, WriteError, Written};
+use crate::cluster::{ObjectVersion, Objects, Outcome, Reconciler, Term, Versioned, Watch, WriteError, Written};
 use crate::telemetry::seldom;
 use jiff::Timestamp;
 use kube::runtime::events::EventType;
 use std::sync::Arc;
+use std::time::Duration;
 
-/// At most so often in a row an object is planned for: for a write, and for the status after it.
+/// An object is planned for at most this many times in a row: for a write, and for the status after it.
 const ROUNDS: usize = 3;
 
 /// Who works during a term.
 pub(super) struct Leader {
-    pub shared: Arc<Shared>,
-    pub watches: Watches,
+    pub queue: Arc<GeneratorQueue>,
+    pub fetches: Arc<Fetches>,
+    pub generators: Objects,
+    pub sidecars: Objects,
+    pub watched_sidecars: Watch,
+    pub min_period: Duration,
 }
 
 impl Reconciler<Key> for Leader {
     async fn reconcile(&self, key: &Key, term: &Term) -> Outcome {
         let mut failed = false;
         for _ in 0..ROUNDS {
-            let installed = !self.watches.sidecars.is_absent();
-            let floor = self.shared.settings.min_period;
-            let planned = self.shared.lock().state.plan(key, installed, floor, Timestamp::now());
+            let installed = !self.watched_sidecars.is_absent();
+            let planned = self.queue.lock().index.plan(key, installed, self.min_period, Timestamp::now());
             let Some((generator, plan)) = planned.filter(|_| term.is_current()) else { return Outcome::Done };
             let Plan { fetch, write, status, wake } = plan;
             match fetch {
                 Fetch::Leave => {}
-                Fetch::Stop => self.shared.stop_fetch(key),
-                Fetch::Start => self.shared.begin_fetch(&generator, term),
+                Fetch::Stop => self.fetches.stop(key),
+                Fetch::Start => self.fetches.begin(&generator, term),
             }
             if let Some(write) = write.filter(|_| !failed) {
                 match self.write(&generator, write).await {
@@ -44,7 +47,7 @@ impl Reconciler<Key> for Leader {
                     Ok(false) => return Outcome::Retry,
                     Err(error) => {
                         seldom!(warn, generator = %key, "{error}; it is tried again");
-                        self.shared.lock().state.memory(key).write_problem = Some(error.to_string());
+                        self.queue.lock().index.memory(key).write_problem = Some(error.to_string());
                         failed = true;
                         continue;
                     }
@@ -69,7 +72,7 @@ impl Reconciler<Key> for Leader {
 impl Leader {
     /// Writes the Sidecar; false where it is no longer as it was looked at.
     async fn write(&self, generator: &ObservedGenerator, write: Write) -> Result<bool, WriteError> {
-        let (key, sidecars) = (&generator.key, &self.shared.sidecars);
+        let (key, sidecars) = (&generator.key, &self.sidecars);
         let (written, over, reason) = match write {
             Write::Create(object) => {
                 (sidecars.create("generator.sidecar.create", &object).await?, None, "SidecarCreated")
@@ -81,17 +84,17 @@ impl Leader {
             }
         };
         let Written::Done(object) = written else { return Ok(false) };
-        let mut known = self.shared.lock();
+        let mut known = self.queue.lock();
         if let Ok(after) = serde_json::to_value(object).map(ObservedSidecar::read) {
-            known.state.sidecar_answered(after, over.as_deref());
+            known.index.sidecar_answered(after, over.as_deref());
         }
-        let memory = known.state.memory(key);
+        let memory = known.index.memory(key);
         memory.writes.record(Timestamp::now());
         memory.write_problem = None;
         drop(known);
         tracing::info!(generator = %key, reason, "the Sidecar was written");
         let note = format!("Sidecar {:?} is what the URL last gave", key.name);
-        self.shared.generators.tell(generator.version(), EventType::Normal, reason, &note);
+        self.generators.tell(generator.version(), EventType::Normal, reason, &note);
         Ok(true)
     }
 
@@ -101,12 +104,12 @@ impl Leader {
         generator: &ObservedGenerator,
         status: SidecarGeneratorStatus,
     ) -> Result<bool, WriteError> {
-        let (key, generators) = (&generator.key, &self.shared.generators);
+        let (key, generators) = (&generator.key, &self.generators);
         let written = generators.write_status("generator.status", generator.version(), &status).await?;
         let Written::Done(object) = written else { return Ok(false) };
         if let Ok(object) = serde_json::to_value(object) {
             let after = ObservedGenerator::read(object);
-            self.shared.lock().state.generator_answered(after, &generator.resource_version);
+            self.queue.lock().index.generator_answered(after, &generator.resource_version);
         }
         match news(&generator.status.conditions, &status.conditions, READY) {
             Some(News::Trouble(reason, message)) => {

@@ -1,6 +1,6 @@
 //! Pure: what the leader remembers of a SidecarGenerator during its term, and when it fetches and writes again.
 
-use super::answer::{Good, INVALID_ANSWER, Problem, compare};
+use super::answer::{AnswerProblem, Good, INVALID_ANSWER, compare};
 use super::generator::{ObservedGenerator, UsableSpec};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
@@ -17,7 +17,7 @@ const LONGEST_REPAIR_PAUSE: Duration = Duration::from_secs(60);
 
 /// What is remembered of one SidecarGenerator.
 #[derive(Debug, Default)]
-pub struct Memory {
+pub struct GeneratorMemory {
     /// For which generation a fetch is under way.
     pub fetching: Option<i64>,
     /// What became of the last fetch.
@@ -44,7 +44,7 @@ pub struct Fetched {
     /// When it ended.
     pub at: Timestamp,
     /// What was wrong with it.
-    pub problem: Option<Problem>,
+    pub problem: Option<AnswerProblem>,
 }
 
 /// Writes of a Sidecar that was not to change, as far as they follow each other.
@@ -58,7 +58,7 @@ pub struct Writes {
 #[derive(Debug)]
 pub struct Ended {
     /// What came of it; `None`: nothing has changed.
-    pub answer: Result<Option<Good>, Problem>,
+    pub answer: Result<Option<Good>, AnswerProblem>,
     /// Other Sidecars that select a Pod that this one selects, too; `None` if nobody asked.
     pub sharing: Option<BTreeSet<String>>,
     /// When.
@@ -67,7 +67,7 @@ pub struct Ended {
     pub random: f64,
 }
 
-impl Memory {
+impl GeneratorMemory {
     /// Takes in a fetch that ended. `hosts` is how many hosts the Sidecar has now, if it is the generator's own; `floor` is the
     /// shortest period.
     pub fn take(
@@ -102,11 +102,11 @@ impl Memory {
     /// Keeps a good answer.
     fn keep(
         &mut self,
-        answer: Result<Option<Good>, Problem>,
+        answer: Result<Option<Good>, AnswerProblem>,
         generator: &ObservedGenerator,
         spec: &UsableSpec,
         hosts: Option<usize>,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), AnswerProblem> {
         let known = self.good.as_ref();
         match answer? {
             Some(good) => {
@@ -118,14 +118,15 @@ impl Memory {
                 Ok(())
             }
             None if known.is_some_and(|good| good.generation == generator.generation) => Ok(()),
-            None => {
-                Err(Problem::new(INVALID_ANSWER, "the server says that nothing has changed, but there was nothing yet"))
-            }
+            None => Err(AnswerProblem::new(
+                INVALID_ANSWER,
+                "the server says that nothing has changed, but there was nothing yet",
+            )),
         }
     }
 
     /// Between half and all of a time that doubles with each failure, but not before the server wants to be asked.
-    fn retry_pause(&self, problem: &Problem, period: Duration, random: f64) -> Duration {
+    fn retry_pause(&self, problem: &AnswerProblem, period: Duration, random: f64) -> Duration {
         let doubled = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(self.failures)).min(period);
         doubled.mul_f64(0.5 + random / 2.0).max(problem.retry_after.unwrap_or_default().min(period))
     }

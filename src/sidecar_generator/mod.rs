@@ -1,13 +1,16 @@
 //! URL -> Istio Sidecar: what a SidecarGenerator's URL says may be reached becomes the Sidecar of its name, and stays so.
 //!
 //! [`plan`] says what is to be done, from what was observed ([`ObservedGenerator`], [`ObservedSidecar`]) and what is remembered
-//! ([`memory::Memory`]). The [`Controller`] is told of events by its [`Watches`], fetches, and writes.
+//! ([`memory::GeneratorMemory`]). The [`Controller`] is told of events, which change the [`GeneratorIndex`]; in the replica that leads
+//! it fetches (`fetches`, `fetching`) and writes (`leader`).
 
 pub mod answer;
 mod controller;
+mod fetches;
 mod fetching;
 mod gauges;
 pub mod generator;
+mod index;
 mod leader;
 pub mod memory;
 pub mod metrics;
@@ -15,16 +18,13 @@ pub mod neighbours;
 mod plan;
 mod secrets;
 pub mod sidecar;
-mod state;
 pub mod status;
 #[cfg(test)]
 mod tests;
-mod watches;
 pub mod write;
 
-pub use controller::{Controller, Settings};
+pub use controller::{Controller, Settings, Watches};
 pub use generator::{Key, ObservedGenerator};
+pub use index::GeneratorIndex;
 pub use plan::{Around, Fetch, Plan, plan};
 pub use sidecar::ObservedSidecar;
-pub use state::State;
-pub use watches::Watches;

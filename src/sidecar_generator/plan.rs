@@ -1,7 +1,7 @@
 //! Pure: what is to be done about one SidecarGenerator, given what was observed and what is remembered.
 
 use super::generator::{ObservedGenerator, UsableSpec};
-use super::memory::Memory;
+use super::memory::GeneratorMemory;
 use super::neighbours::Neighbours;
 use super::sidecar::{ObservedSidecar, Ownership};
 use super::status::{self, Standing, Times};
@@ -61,7 +61,7 @@ pub enum Fetch {
 
 /// Plans for one SidecarGenerator.
 #[must_use]
-pub fn plan(generator: &ObservedGenerator, around: Around<'_>, memory: &Memory, now: Timestamp) -> Plan {
+pub fn plan(generator: &ObservedGenerator, around: Around<'_>, memory: &GeneratorMemory, now: Timestamp) -> Plan {
     if generator.deleting {
         return Plan::default();
     }
@@ -113,7 +113,7 @@ fn own(
     spec: &UsableSpec,
     sidecar: Option<&ObservedSidecar>,
     around: Around<'_>,
-    memory: &Memory,
+    memory: &GeneratorMemory,
     now: Timestamp,
 ) -> Plan {
     let due = due(generator, spec, sidecar, around.floor, memory, now);
@@ -154,7 +154,7 @@ fn due(
     spec: &UsableSpec,
     sidecar: Option<&ObservedSidecar>,
     floor: Duration,
-    memory: &Memory,
+    memory: &GeneratorMemory,
     now: Timestamp,
 ) -> Timestamp {
     let planned = if memory.fetched_for(generator.generation).is_some() {
@@ -175,7 +175,7 @@ fn due(
 fn state(
     generator: &ObservedGenerator,
     sidecar: Option<&ObservedSidecar>,
-    memory: &Memory,
+    memory: &GeneratorMemory,
     to_be_written: bool,
 ) -> Option<(Standing, Option<Timestamp>)> {
     let Some(fetched) = memory.fetched_for(generator.generation) else {
@@ -201,7 +201,7 @@ fn overlapping(
     generator: &ObservedGenerator,
     sidecar: Option<&ObservedSidecar>,
     around: Around<'_>,
-    memory: &Memory,
+    memory: &GeneratorMemory,
     now: Timestamp,
 ) -> Option<Condition> {
     let overlaps = around.neighbours?.overlaps(sidecar?);

@@ -3,7 +3,7 @@
 //! Whoever may write a SidecarGenerator chooses both the Secret and where it is sent. So a Secret is sent only to the hosts that it
 //! names itself.
 
-use super::answer::Problem;
+use super::answer::AnswerProblem;
 use super::generator::{ObservedGenerator, UsableSpec};
 use crate::api::keys;
 use crate::cluster::describe;
@@ -23,7 +23,7 @@ pub async fn read(
     client: &Client,
     generator: &ObservedGenerator,
     spec: &UsableSpec,
-) -> Result<(Trust, Option<Credentials>), Problem> {
+) -> Result<(Trust, Option<Credentials>), AnswerProblem> {
     let api = Api::namespaced(client.clone(), &generator.key.namespace);
     let mut trust = Trust { skip_verify: spec.skip_verify, ca_pem: None };
     if let Some((name, key)) = &spec.ca {
@@ -36,7 +36,7 @@ pub async fn read(
     Ok((trust, credentials))
 }
 
-async fn get(api: &Api<Secret>, field: &str, name: &str) -> Result<Secret, Problem> {
+async fn get(api: &Api<Secret>, field: &str, name: &str) -> Result<Secret, AnswerProblem> {
     match api.get(name).await {
         Ok(secret) => Ok(secret),
         Err(kube::Error::Api(status)) if status.code == 404 => {
@@ -51,13 +51,13 @@ async fn get(api: &Api<Secret>, field: &str, name: &str) -> Result<Secret, Probl
 }
 
 /// The CA in a Secret.
-fn ca(secret: &Secret, name: &str, key: &str) -> Result<Vec<u8>, Problem> {
+fn ca(secret: &Secret, name: &str, key: &str) -> Result<Vec<u8>, AnswerProblem> {
     let pem = value(secret, key).filter(|pem| !pem.is_empty());
     pem.map(<[u8]>::to_vec).ok_or_else(|| unusable(format!("spec.caSecretRef: Secret {name:?} has no {key:?}")))
 }
 
 /// The credentials in a Secret, if they may be sent to this URL.
-fn credentials(secret: &Secret, name: &str, target: &FetchTarget) -> Result<Credentials, Problem> {
+fn credentials(secret: &Secret, name: &str, target: &FetchTarget) -> Result<Credentials, AnswerProblem> {
     let wrong = |problem: &str| unusable(format!("spec.auth.secretRef: Secret {name:?} {problem}"));
     let pair = |one: &str, other: &str| match (value(secret, one), value(secret, other)) {
         (Some(one), Some(other)) => Ok(Some((one, other))),
@@ -98,8 +98,8 @@ fn value<'a>(secret: &'a Secret, key: &str) -> Option<&'a [u8]> {
     secret.data.as_ref()?.get(key).map(|value| value.0.as_slice())
 }
 
-fn unusable(message: String) -> Problem {
-    Problem::new(SECRET_UNUSABLE, message)
+fn unusable(message: String) -> AnswerProblem {
+    AnswerProblem::new(SECRET_UNUSABLE, message)
 }
 
 #[cfg(test)]

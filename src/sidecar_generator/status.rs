@@ -22,7 +22,7 @@ pub const OVERLAPPING: &str = "Overlapping";
 /// The URL is being asked for the first time.
 const FETCHING: &str = "Fetching";
 
-/// At most so many other Sidecars are named.
+/// At most this many other Sidecars are named.
 const NAMED: usize = 10;
 
 /// How things stand with a SidecarGenerator, told by all conditions but `Overlapping`.

@@ -6,7 +6,7 @@ use outrigger::cluster::Event;
 use outrigger::fetch::{Answer, Validators};
 use outrigger::sidecar_generator::answer::judge;
 use outrigger::sidecar_generator::memory::Ended;
-use outrigger::sidecar_generator::{ObservedGenerator, ObservedSidecar, State};
+use outrigger::sidecar_generator::{GeneratorIndex, ObservedGenerator, ObservedSidecar};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,10 +31,10 @@ fn answer(number: usize) -> String {
 
 #[test]
 fn a_large_answer_takes_about_as_much_as_its_text() {
-    let (mut state, mut fetched) = (State::default(), 0_i64);
+    let (mut index, mut fetched) = (GeneratorIndex::default(), 0_i64);
     let measured = allocation_counter::measure(|| {
         for number in 0..GENERATORS {
-            state.generators_event(Event::Applied(Arc::new(generator(number))));
+            index.generators_event(Event::Applied(Arc::new(generator(number))));
         }
         for number in 0..GENERATORS {
             let (text, generator) = (answer(number), generator(number));
@@ -46,9 +46,9 @@ fn a_large_answer_takes_about_as_much_as_its_text() {
             let metadata = json!({"name": generator.key.name, "namespace": "n", "resourceVersion": "1"});
             let sidecar = ObservedSidecar::read(json!({"metadata": metadata, "spec": spec_text}));
             assert_eq!(sidecar.spec_hash.as_deref(), Some(good.hash.as_str()));
-            state.sidecars_event(Event::Applied(Arc::new(sidecar)));
+            index.sidecars_event(Event::Applied(Arc::new(sidecar)));
             let ended = Ended { answer: Ok(Some(good)), sharing: None, at: Timestamp::UNIX_EPOCH, random: 0.0 };
-            state.memory(&generator.key).take(ended, &generator, spec, None, Duration::ZERO);
+            index.memory(&generator.key).take(ended, &generator, spec, None, Duration::ZERO);
         }
     });
     let percent = measured.bytes_current * 100 / fetched;

@@ -114,7 +114,7 @@ fn the_peak_of_a_list_grows_with_its_pages_and_not_with_the_list() {
 /// A Pod whose author wants it to take much.
 const LARGEST_HOSTILE: i64 = 100_000;
 
-/// So many of each kind.
+/// How many there are of each kind.
 const HOSTILE: u8 = 20;
 
 /// A Pod of this name by which a set may have been injected, with these annotations, labels and containers.

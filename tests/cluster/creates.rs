@@ -32,7 +32,7 @@ spec:
 /// More would pile up on a machine that cannot keep up, until it does nothing else; then fewer a second are created.
 const UNANSWERED: usize = 32;
 
-/// As many a second as are asked for, whether those before are answered or not, up to [`UNANSWERED`]; ends when this is dropped.
+/// Creates at the rate that is asked for, whether those before are answered or not, up to [`UNANSWERED`]; ends when this is dropped.
 pub struct Creates {
     done: Arc<AtomicUsize>,
     running: JoinHandle<Vec<Result<Pod>>>,

@@ -74,19 +74,6 @@ const ROOMS: &[Room] = &[
     room("api", Floor::Api).pure(),
 ];
 
-/// Circles of files, each by its folder and the files from the least name on, that are still to end. An entry that is no
-/// circle any more has to go.
-const KNOWN_CIRCLES: &[(&str, &[&str])] = &[
-    ("admission", &["bodies", "limits"]),
-    ("cli/serve", &["cluster", "mod"]),
-    ("cli/serve", &["cluster", "sidecarset", "mod"]),
-    ("cli/serve", &["cluster", "sidecarset", "trust", "mod"]),
-    ("cli/serve", &["files", "mod"]),
-    ("sidecar_generator", &["controller", "leader"]),
-    ("sidecar_generator", &["controller", "leader", "watches"]),
-    ("sidecar_generator", &["controller", "watches"]),
-];
-
 /// What a pure room does not touch, its tests apart: paths that begin like this ...
 const IMPURE_PATHS: &[&str] = &[
     "axum",
@@ -192,8 +179,8 @@ fn module_of(file: &str) -> Vec<String> {
     name.trim_end_matches("/mod").split('/').map(str::to_owned).collect()
 }
 
-/// Every fault of these files, given their paths below `src` and their texts, but for the `known` circles.
-fn faults(files: &[(&str, &str)], known: &[(&str, &[&str])]) -> Vec<String> {
+/// Every fault of these files, given their paths below `src` and their texts.
+fn faults(files: &[(&str, &str)]) -> Vec<String> {
     let read: Result<Vec<_>, _> = files.iter().map(|(file, text)| Source::read(file, text)).collect();
     let mut sources = match read {
         Ok(sources) => sources,
@@ -204,17 +191,8 @@ fn faults(files: &[(&str, &str)], known: &[(&str, &[&str])]) -> Vec<String> {
         let test = (1..=module.len()).any(|length| test_modules.contains(&module[..length]));
         reading.mentions.iter_mut().for_each(|mention| mention.test |= test);
     }
-    let (circles, mut known) = (circles(&sources), known.to_vec());
-    let is = |circle: &Circle, (folder, files): &(&str, &[&str])| {
-        circle.folder.join("/") == *folder && circle.files.iter().eq(files.iter())
-    };
-    let new = circles.iter().filter(|circle| !known.iter().any(|known| is(circle, known))).map(ToString::to_string);
-    let mut faults: Vec<_> = sources.iter().flat_map(faults_of_file).chain(new).collect();
-    known.retain(|known| !circles.iter().any(|circle| is(circle, known)));
-    faults.extend(known.iter().map(|(folder, files)| {
-        format!("src/{folder}: {} is no circle any more: remove it from KNOWN_CIRCLES", files.join(" -> "))
-    }));
-    faults
+    let circles = circles(&sources).into_iter().map(|circle| circle.to_string());
+    sources.iter().flat_map(faults_of_file).chain(circles).collect()
 }
 
 /// The faults of one file by itself.
@@ -282,7 +260,7 @@ fn the_sources_keep_the_rules_of_the_house() {
     let sources = sources(&root, &root);
     assert!(sources.iter().any(|(file, _)| file == "lib.rs"), "src/lib.rs was not found below {}", root.display());
     let sources: Vec<_> = sources.iter().map(|(file, text)| (file.as_str(), text.as_str())).collect();
-    let faults = faults(&sources, KNOWN_CIRCLES);
+    let faults = faults(&sources);
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
@@ -291,7 +269,7 @@ mod the_checker {
 
     /// The faults of `code` in `file`, below a proper first line.
     fn check(file: &str, code: &str) -> Vec<String> {
-        faults(&[(file, &format!("//! Subject.\n{code}"))], &[])
+        faults(&[(file, &format!("//! Subject.\n{code}"))])
     }
 
     #[track_caller]
@@ -424,7 +402,7 @@ mod the_checker {
     fn a_file_opens_with_its_subject_and_has_only_one() {
         for text in ["", "fn f() {}", "//!\n//! Later.", "//! (to be written)", "/// Not of the file.\nfn f() {}"] {
             assert_eq!(
-                faults(&[("api/mod.rs", text)], &[]),
+                faults(&[("api/mod.rs", text)]),
                 ["src/api/mod.rs:1: the file must open with `//!` and the sentence that says its subject"],
                 "{text:?}"
             );
@@ -439,11 +417,11 @@ mod the_checker {
 
     /// The circles of the files of `istio`, each given by its name and its code, and no other faults.
     #[track_caller]
-    fn circles(files: &[(&str, &str)], known: &[(&str, &[&str])], expected: &[&str]) {
+    fn circles(files: &[(&str, &str)], expected: &[&str]) {
         let files: Vec<_> =
             files.iter().map(|(file, code)| (format!("istio/{file}.rs"), format!("//! Subject.\n{code}"))).collect();
         let files: Vec<_> = files.iter().map(|(file, text)| (file.as_str(), text.as_str())).collect();
-        assert_eq!(faults(&files, known), expected);
+        assert_eq!(faults(&files), expected);
     }
 
     const A_USES_B: (&str, &str) = ("a", "use super::b::B;\npub struct A;");
@@ -453,8 +431,8 @@ mod the_checker {
 
     #[test]
     fn files_beside_each_other_do_not_use_each_other() {
-        circles(&[("mod", "mod a;\nmod b;"), A_USES_B, ("b", "pub struct B;")], &[], &[]);
-        circles(&[("mod", "mod a;\nmod b;"), A_USES_B, B_USES_A], &[], &[A_AND_B]);
+        circles(&[("mod", "mod a;\nmod b;"), A_USES_B, ("b", "pub struct B;")], &[]);
+        circles(&[("mod", "mod a;\nmod b;"), A_USES_B, B_USES_A], &[A_AND_B]);
     }
 
     #[test]
@@ -462,27 +440,25 @@ mod the_checker {
         let files = [("mod", ""), A_USES_B, ("b", "use crate::istio::c::C;"), ("c", "fn f() { super::a::f() }")];
         let expected = "src/istio: a -> b -> c -> a is a circle: src/istio/a.rs:2: `super::b::B`, \
                         src/istio/b.rs:2: `crate::istio::c::C`, src/istio/c.rs:2: `super::a::f`";
-        circles(&files, &[], &[expected]);
+        circles(&files, &[expected]);
     }
 
     #[test]
     fn who_uses_a_re_export_uses_what_it_stands_for() {
         let files = [("mod", "mod a;\nmod b;\npub use b::B;"), ("a", "use super::B as Other;"), B_USES_A];
-        circles(&files, &[], &[&A_AND_B.replace("super::b::B", "super::B")]);
+        circles(&files, &[&A_AND_B.replace("super::b::B", "super::B")]);
     }
 
     #[test]
     fn a_folder_and_its_files_do_not_use_each_other_but_it_may_re_export() {
         let b = ("b", "use super::Shared;\npub struct B;");
-        circles(&[("mod", "mod b;\npub use b::B;\npub struct Shared;"), b], &[], &[]);
+        circles(&[("mod", "mod b;\npub use b::B;\npub struct Shared;"), b], &[]);
         circles(
             &[("mod", "mod b;\npub use b::B;\npub struct Shared;\nfn f(b: B) {}"), b],
-            &[],
             &["src/istio: b -> mod -> b is a circle: src/istio/b.rs:2: `super::Shared`, src/istio/mod.rs:5: `B`"],
         );
         circles(
             &[("mod", "mod b;\npub struct Shared;\nfn f() { b::f() }"), b],
-            &[],
             &["src/istio: b -> mod -> b is a circle: src/istio/b.rs:2: `super::Shared`, src/istio/mod.rs:4: `b::f`"],
         );
     }
@@ -491,22 +467,14 @@ mod the_checker {
     fn a_folder_beside_a_file_is_one_with_its_files() {
         let files = [("mod", ""), A_USES_B, ("b/mod", "mod c;\npub use c::B;"), ("b/c", "use super::super::a::A;")];
         let expected = "src/istio: a -> b -> a is a circle: src/istio/a.rs:2: `super::b::B`, src/istio/b/c.rs:2: `super::super::a::A`";
-        circles(&files, &[], &[expected]);
+        circles(&files, &[expected]);
     }
 
     #[test]
     fn tests_may_use_any_file_of_their_room() {
         let inside = ("b", "pub struct B;\n#[cfg(test)] mod tests { use super::super::a::A; }");
-        circles(&[("mod", ""), A_USES_B, inside], &[], &[]);
+        circles(&[("mod", ""), A_USES_B, inside], &[]);
         let outside = ("b/mod", "pub struct B;\n#[cfg(test)] mod samples;");
-        circles(&[("mod", ""), A_USES_B, outside, ("b/samples", "use crate::istio::a::A;")], &[], &[]);
-    }
-
-    #[test]
-    fn a_known_circle_is_forgotten_when_it_ends() {
-        let known: &[(&str, &[&str])] = &[("istio", &["a", "b"])];
-        circles(&[("mod", ""), A_USES_B, B_USES_A], known, &[]);
-        let ended = "src/istio: a -> b is no circle any more: remove it from KNOWN_CIRCLES";
-        circles(&[("mod", ""), A_USES_B], known, &[ended]);
+        circles(&[("mod", ""), A_USES_B, outside, ("b/samples", "use crate::istio::a::A;")], &[]);
     }
 }

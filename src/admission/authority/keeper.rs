@@ -19,7 +19,7 @@ use super::super::certificate::ServingCertificate;
 use super::super::metrics::{Certificate, Metrics};
 use super::super::registration::{Published, Registration};
 use super::content::Unusable;
-use super::plan::{self, Leaf, Memory, Plan, Step, Stored};
+use super::plan::{self, Leaf, Plan, RememberedSecret, Step, Stored};
 use super::{Authority, AuthorityError, Content, SECRET, Times};
 use crate::cluster::{self, Feeds, Slice, Term, Watch, WriteError, Written, apply, failpoint};
 
@@ -34,7 +34,7 @@ pub struct Keeper {
     registration: channel::Sender<Registration>,
     metrics: Arc<Metrics>,
     /// The Secret, as the watch tells of it.
-    seen: channel::Sender<Seen>,
+    seen: channel::Sender<WatchedSecret>,
     /// The Secret that can be used now, for the leader.
     kept: channel::Sender<Option<Kept>>,
     /// What the Secret said when it was last good.
@@ -44,7 +44,7 @@ pub struct Keeper {
 
 /// The last word of the watch.
 #[derive(Clone, Debug, Default)]
-enum Seen {
+enum WatchedSecret {
     /// It has said nothing yet.
     #[default]
     Nothing,
@@ -56,13 +56,13 @@ enum Seen {
 #[derive(Clone, Debug)]
 struct Kept {
     secret: Arc<Secret>,
-    memory: Memory,
+    memory: RememberedSecret,
 }
 
 /// What a replica keeps between two looks.
 #[derive(Default)]
 struct Replica {
-    memory: Memory,
+    memory: RememberedSecret,
     leaf: Option<Leaf>,
     /// What is registered, as last looked at for the sake of another CA.
     registered: Published,
@@ -131,7 +131,9 @@ impl Keeper {
                 if let Some(content) = now.as_ref().and_then(|secret| Content::read(secret, Timestamp::now()).ok()) {
                     keeper.register(&content);
                 }
-                keeper.seen.send_replace(now.map_or(Seen::Absent, |secret| Seen::Present(Arc::new(secret))));
+                keeper
+                    .seen
+                    .send_replace(now.map_or(WatchedSecret::Absent, |secret| WatchedSecret::Present(Arc::new(secret))));
             },
         )
     }
@@ -208,12 +210,12 @@ impl Keeper {
     }
 
     /// Does what is to be done now; how long there is nothing to do then.
-    async fn look(&self, seen: &Seen, replica: &mut Replica) -> Duration {
+    async fn look(&self, seen: &WatchedSecret, replica: &mut Replica) -> Duration {
         let now = Timestamp::now();
         let (secret, read) = match seen {
-            Seen::Nothing => return LONGEST_REST,
-            Seen::Absent => (None, None),
-            Seen::Present(secret) => (Some(secret), Some(Content::read(secret, now))),
+            WatchedSecret::Nothing => return LONGEST_REST,
+            WatchedSecret::Absent => (None, None),
+            WatchedSecret::Present(secret) => (Some(secret), Some(Content::read(secret, now))),
         };
         let stored = match &read {
             None => Stored::Absent,

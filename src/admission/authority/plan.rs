@@ -63,14 +63,14 @@ pub struct Leaf {
 
 /// What a replica remembers of the Secret.
 #[derive(Clone, Debug, Default)]
-pub struct Memory {
+pub struct RememberedSecret {
     /// The last content that could be used.
     pub content: Option<Content>,
     /// The CAs to trust, and since when this replica has seen each among them.
     trusted: Vec<(CertificateDer<'static>, Timestamp)>,
 }
 
-impl Memory {
+impl RememberedSecret {
     /// The Secret says this now.
     pub fn remember(&mut self, content: &Content, now: Timestamp) {
         self.content = Some(content.clone());
@@ -167,7 +167,7 @@ fn continues(content: &Content, before: &Content) -> bool {
 /// What the leader does, so that the CA is renewed. `memory` holds what the Secret says now; `published` is what the registered
 /// objects trust.
 #[must_use]
-pub fn renew(memory: &Memory, published: &Published, now: Timestamp, times: Times) -> Plan {
+pub fn renew(memory: &RememberedSecret, published: &Published, now: Timestamp, times: Times) -> Plan {
     let Some(content) = &memory.content else { return Plan::Rest(None) };
     if content.signing.is_expired(now) {
         return Plan::Rest(None); // any replica begins anew
@@ -255,8 +255,8 @@ mod tests {
     }
 
     /// What a replica remembers that has seen this since then.
-    fn memory(content: &Content, since: Timestamp) -> Memory {
-        let mut memory = Memory::default();
+    fn memory(content: &Content, since: Timestamp) -> RememberedSecret {
+        let mut memory = RememberedSecret::default();
         memory.remember(content, since);
         memory
     }

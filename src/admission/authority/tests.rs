@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use rustls::pki_types::CertificateDer;
 
-use super::plan::{Leaf, Memory, Plan, Stored, keep, renew, sign_at};
+use super::plan::{Leaf, Plan, RememberedSecret, Stored, keep, renew, sign_at};
 use super::{Authority, Content, Times, after, before};
 use crate::admission::registration::{Bundles, Published};
 
@@ -59,7 +59,7 @@ enum Secret {
 struct Replica {
     /// How much of the Secret's history it has heard.
     heard: usize,
-    memory: Memory,
+    memory: RememberedSecret,
     leaf: Option<Leaf>,
     registered: Published,
 }

@@ -75,11 +75,11 @@ enum RegistrationError {
 }
 
 /// What was last seen of the objects, `None` of one that is not there. Those that were not listed yet have no entry.
-type Seen = Arc<Mutex<HashMap<Target, Option<DynamicObject>>>>;
+type SeenObjects = Arc<Mutex<HashMap<Target, Option<DynamicObject>>>>;
 
 /// The objects as a term follows them.
 pub struct WatchedTargets {
-    seen: Seen,
+    seen: SeenObjects,
     /// Those that changed.
     work: WorkQueue<Target>,
 }
@@ -87,13 +87,13 @@ pub struct WatchedTargets {
 /// Registers while a term lasts.
 struct Registering {
     registrar: Registrar,
-    seen: Seen,
-    memory: tokio::sync::Mutex<Memory>,
+    seen: SeenObjects,
+    memory: tokio::sync::Mutex<TermMemory>,
 }
 
 /// What is remembered of a term.
 #[derive(Default)]
-struct Memory {
+struct TermMemory {
     narrowing: Narrowing,
     objects: HashMap<Target, ObjectMemory>,
     too_broad: Option<TooBroad>,
@@ -175,14 +175,14 @@ impl Registrar {
     /// Follows the objects for a term that begins. What the API server was seen to trust in an earlier one is forgotten.
     pub fn subscribe(&self, feeds: &mut Feeds) -> WatchedTargets {
         self.published.send_replace(Published::default());
-        let (seen, work) = (Seen::default(), WorkQueue::new());
+        let (seen, work) = (SeenObjects::default(), WorkQueue::new());
         for target in Target::ALL {
             self.watch(target, &seen, &work, feeds);
         }
         WatchedTargets { seen, work }
     }
 
-    fn watch(&self, target: Target, seen: &Seen, work: &WorkQueue<Target>, feeds: &mut Feeds) {
+    fn watch(&self, target: Target, seen: &SeenObjects, work: &WorkQueue<Target>, feeds: &mut Feeds) {
         let (seen, work, published) = (seen.clone(), work.clone(), self.published.clone());
         feeds.subscribe_one(Slice::of(target.name(), target.kind()), target.name(), move |now| {
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -199,7 +199,7 @@ impl Registrar {
         &self,
         target: Target,
         present: Option<DynamicObject>,
-        memory: &mut Memory,
+        memory: &mut TermMemory,
     ) -> Result<Outcome, RegistrationError> {
         if target == Target::Conversion {
             // Installed by somebody else; the watch tells when it is there.
@@ -281,7 +281,7 @@ impl Registrar {
         &self,
         target: Target,
         present: Option<&Value>,
-        memory: &mut Memory,
+        memory: &mut TermMemory,
         now: Instant,
     ) -> Result<Option<Desired>, RegistrationError> {
         let mut registration = self.registration.borrow().clone();
@@ -321,7 +321,7 @@ impl Registrar {
         &self,
         target: Target,
         present: Option<DynamicObject>,
-        memory: &mut Memory,
+        memory: &mut TermMemory,
     ) -> Result<Outcome, RegistrationError> {
         let object = memory.objects.entry(target).or_default();
         (object.left, object.repairs) = (None, Repairs::default());
@@ -363,7 +363,7 @@ impl Reconciler<Target> for Registering {
     }
 }
 
-impl Memory {
+impl TermMemory {
     /// Whether an object that is seen is from before our last write of it.
     fn is_ahead_of(&self, target: Target, present: Option<&DynamicObject>) -> bool {
         let written = self.objects.get(&target).and_then(|object| object.written.as_ref());

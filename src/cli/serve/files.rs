@@ -1,6 +1,6 @@
 //! SidecarSets from files: the webhook server with no cluster.
 
-use super::Job;
+use super::job::Job;
 use crate::admission::{Handler, Metrics, Webhook, mutate_pod};
 use crate::cli::injection_args::InjectionArgs;
 use crate::cli::source::{Loaded, Source};

@@ -4,23 +4,25 @@ mod certificates;
 mod cluster;
 mod feature_gates;
 mod files;
+mod flags;
+mod job;
 mod part;
 mod queues;
 mod sidecar_generator;
 mod sidecarset;
 mod trust;
 
-use super::injection_args::InjectionArgs;
-use crate::admission::{self, ClientCa, Handler, Limits, Server, ServingCertificate, Settings, Webhook, reload};
+pub(super) use flags::Args;
+
+use crate::admission::{self, ClientCa, Limits, Server, ServingCertificate, Settings, reload};
 use crate::cluster::Shutdown;
 use crate::connections::AdminServer;
 use crate::telemetry::metrics::PortName;
 use crate::telemetry::{self, Metrics, Readiness};
 use anyhow::{Context, Result, bail};
 use axum::Router;
-use futures::future::BoxFuture;
-use jiff::Timestamp;
-use std::net::{Ipv4Addr, SocketAddr};
+use job::{Job, check_certificate};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -29,42 +31,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Flags of `outrigger serve`.
-#[derive(Debug, Default, clap::Args)]
-pub(super) struct Args {
-    /// Serve with no cluster: folder (or file) of SidecarSets, Namespaces and ControllerRevisions in YAML or JSON; read again
-    /// when it changes
-    #[arg(long, value_name = "DIR")]
-    pub from: Option<PathBuf>,
-    /// Address of the webhook, HTTPS; port 0 takes a free one [default: 0.0.0.0:9443, with --from 127.0.0.1:9443]
-    #[arg(long, value_name = "ADDRESS")]
-    pub listen: Option<SocketAddr>,
-    /// Address of /healthz, /readyz and /metrics, plain HTTP; port 0 takes a free one [default: 0.0.0.0:8080, with --from
-    /// 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDRESS")]
-    pub admin_listen: Option<SocketAddr>,
-    /// Seconds to go on serving after SIGTERM, so that clients turn elsewhere first; a second signal ends at once
-    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
-    pub shutdown_delay: u32,
-    #[command(flatten)]
-    pub injection: InjectionArgs,
-    #[command(flatten)]
-    pub certificates: certificates::CertificateFlags,
-    #[command(flatten)]
-    pub cluster: cluster::Flags,
-}
-
 /// The signals that end the process: of a supervisor, of a keyboard, of a terminal that is closed.
 struct Signals([Signal; 3]);
-
-/// What is served, and what keeps it right meanwhile.
-struct Job {
-    webhooks: Vec<(Webhook, Handler)>,
-    /// With the check `certificate`.
-    readiness: Readiness,
-    /// Ends by itself, and in bounded time, once nothing is served any more; an end before is a failure of the process.
-    background: BoxFuture<'static, Result<()>>,
-}
 
 /// The port of the webhooks, and the certificate that is shown there.
 struct Front {
@@ -123,18 +91,6 @@ impl Signals {
             _ = interrupt.recv() => {}
             _ = hangup.recv() => {}
         }
-    }
-}
-
-impl Args {
-    fn listen(&self, given: Option<SocketAddr>, port: u16) -> SocketAddr {
-        let address = if self.from.is_some() { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
-        given.unwrap_or_else(|| (address, port).into())
-    }
-
-    /// Of the controllers one has webhooks.
-    fn serves_webhooks(&self) -> bool {
-        self.from.is_some() || self.cluster.runs(cluster::Controller::SidecarSet)
     }
 }
 
@@ -244,12 +200,6 @@ impl Running {
         self.shutdown.drain.cancel();
         self.server.await.context("the server's task failed")?
     }
-}
-
-/// Not ready while the certificate is not valid.
-fn check_certificate(readiness: Readiness, shown: &Arc<ServingCertificate>) -> Readiness {
-    let shown = shown.clone();
-    readiness.check("certificate", move || shown.check(Timestamp::now()))
 }
 
 /// Serves, and keeps what is served right until nobody is answered any more. A server whose SidecarSets are no longer read would go

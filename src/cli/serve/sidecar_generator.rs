@@ -7,7 +7,7 @@ use crate::cluster::{Feeds, Tasks, Term, api_server};
 use crate::fetch;
 use crate::fetch::{Allow, Fetcher, Guard, Proxies, Refused, Rules};
 use crate::sidecar_generator::metrics::GeneratorMetrics;
-use crate::sidecar_generator::{Controller, Settings, Watches};
+use crate::sidecar_generator::{Controller, Settings};
 use crate::telemetry::{Readiness, metrics};
 use http::HeaderValue;
 use std::time::Duration;
@@ -59,7 +59,7 @@ pub(super) fn part(flags: &FetchFlags, common: &Common, feeds: &mut Feeds, tasks
     let settings = Settings { min_period: flags.min_refresh_period };
     let generators = metrics.register(GeneratorMetrics::register);
     let controller = Controller::new(client.clone(), fetcher, rules, events.clone(), generators, observer, settings);
-    let watches = Watches::subscribe(feeds, &controller);
+    let watches = controller.subscribe(feeds);
     let all = [watches.generators.clone(), watches.sidecars.clone()];
     // Told only: Pods are injected all the same.
     let readiness = all.into_iter().fold(Readiness::new(), |readiness, watch| {

@@ -1,6 +1,7 @@
 //! The controller `sidecarset`: injection of SidecarSets, the registration of its webhooks, status and revisions.
 
 use super::certificates::Source;
+use super::flags::Args;
 use super::part::{Common, Part};
 use super::queues;
 use super::trust::Trust;
@@ -32,7 +33,7 @@ const PODS_A_PAGE: u32 = 200;
 
 /// Starts what every replica does, and says what is to be served and what a leader does.
 pub(super) fn part(
-    args: &super::Args,
+    args: &Args,
     source: Source,
     certificate: &Arc<ServingCertificate>,
     common: &Common,

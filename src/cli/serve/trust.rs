@@ -1,7 +1,8 @@
 //! What keeps the certificate of a replica in a cluster, and the API server's trust in it, in each of the modes.
 
 use super::certificates::{CaFile, Source};
-use super::check_certificate;
+use super::flags::Args;
+use super::job::check_certificate;
 use super::part::Common;
 use crate::admission::authority::Keeper;
 use crate::admission::registration::{Registrar, Registration, WatchedTargets, keep_in_sync_metric};
@@ -25,7 +26,7 @@ pub(super) struct Trust {
 impl Trust {
     /// Starts what every replica does.
     pub fn start(
-        args: &super::Args,
+        args: &Args,
         source: Source,
         common: &Common,
         certificate: &Arc<ServingCertificate>,

@@ -243,7 +243,7 @@ fn what_was_shown_or_is_gone_is_not_remembered() {
     assert_eq!(indexed.overlay.len(), 0);
 }
 
-/// At most so many Pods may be out of service because of the planner.
+/// At most this many Pods may be out of service because of the planner.
 const MOST_AWAY: usize = 2;
 
 /// Names of the Pods of the model.

@@ -126,7 +126,7 @@ async fn a_timer_set_while_all_wait_is_not_forgotten_when_some_give_up() {
 
 /// What the workers of a test did.
 #[derive(Default)]
-struct Seen {
+struct WorkDone {
     in_work: Vec<usize>,
     most_at_once: usize,
     ended: Vec<usize>,
@@ -139,7 +139,7 @@ async fn so_many_workers_work_at_once_and_no_two_on_one_key() {
     for key in &keys {
         queue.add(*key);
     }
-    let seen = Arc::new(Mutex::new(Seen::default()));
+    let seen = Arc::new(Mutex::new(WorkDone::default()));
     let running = tokio::spawn({
         let (queue, shutdown, seen) = (queue.clone(), shutdown.clone(), seen.clone());
         async move {

@@ -5,7 +5,7 @@ use crate::cluster::events;
 use crate::cluster::tests::server::{Server, served};
 use crate::rollout::tests::{PodBuilder, set};
 use serde_json::{Value, json};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::MutexGuard;
 
 /// Where the revisions are.
 const REVISIONS: &str = "/apis/apps/v1/namespaces/kruise-system/controllerrevisions";
@@ -282,11 +282,21 @@ async fn a_set_that_is_gone_is_left_alone() {
     let world = World::new(&spec("x:1"));
     world.reconcile().await;
     world.writes();
-    assert_eq!(world.controller.shared.queue.lock().written.len(), 1);
     Event::list([]).for_each(|event| world.controller.sets_event(event));
-    assert!(world.controller.shared.queue.lock().written.is_empty());
     tokio::time::advance(STATUS_PAUSE).await;
     assert_eq!((world.reconcile().await, world.writes().len()), (Outcome::Done, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pauses_that_are_over_are_forgotten() {
+    let world = World::new(&spec("x:1"));
+    for name in ["one", "of", "many"] {
+        world.controller.shared.begin_pause(name);
+        assert_eq!(world.controller.shared.pause(name), Some(STATUS_PAUSE));
+    }
+    tokio::time::advance(STATUS_PAUSE).await;
+    world.controller.shared.begin_pause("last");
+    assert_eq!(world.controller.shared.status_written.lock().unwrap().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -311,7 +321,7 @@ async fn while_the_namespace_of_revisions_is_gone_the_log_is_not_flooded() {
     let world = World::new(&spec("i:1"));
     world.server().refuses = Some(REVISIONS);
     for _ in 0..500 {
-        world.controller.shared.queue.lock().written.clear();
+        world.controller.shared.status_written.lock().unwrap().clear();
         assert_eq!(world.reconcile().await, Outcome::Retry);
     }
     let told = lines.0.load(std::sync::atomic::Ordering::Relaxed);

@@ -5,11 +5,14 @@ use crate::cluster::queue::{Work, WorkQueue};
 use crate::cluster::tests::server::{Server, served};
 use crate::cluster::{Feeds, Outcome, Reconciler, Slice, Watch, events};
 use crate::fetch::{self, Allow, Guard, Rules};
+use crate::sidecar_generator::answer::{AnswerProblem, FETCH_FAILED};
+use crate::sidecar_generator::generator::Key;
 use crate::sidecar_generator::tests::{generator, sidecar};
 use crate::telemetry::Metrics;
+use futures::FutureExt;
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
@@ -93,12 +96,9 @@ impl World {
         let (observer, settings) = (Arc::new(()), Settings::default());
         let controller = Controller::new(client.clone(), fetcher, rules, events, metrics, observer, settings);
         let mut feeds = Feeds::new(client.clone());
-        let mut unused = || -> Watch { feeds.subscribe(Slice::all::<ConfigMap>("things"), |_: Event<Value>| {}) };
-        let leader = Leader {
-            shared: Arc::clone(&controller.shared),
-            watches: Watches { generators: unused(), sidecars: unused() },
-        };
-        controller.shared.queue.opened();
+        let unused: Watch = feeds.subscribe(Slice::all::<ConfigMap>("things"), |_: Event<Value>| {});
+        let leader = controller.leader(unused);
+        controller.queue.opened();
         let term = Term::new(Instant::now() + Duration::from_secs(3600));
         Self { server, controller, leader, term, web: Web::new().await }
     }
@@ -147,7 +147,7 @@ impl World {
     }
 
     fn queue(&self) -> &WorkQueue<Key> {
-        self.controller.shared.queue.opened()
+        self.controller.queue.opened()
     }
 
     /// Whether there was something to look at, which counts as looked at.
@@ -261,20 +261,20 @@ async fn a_fetch_ends_with_its_term_and_what_it_would_have_brought_is_not_writte
     world.drain();
     world.reconcile("g").await;
     let asked = world.web.next().await;
-    drop(Ending(Arc::clone(&world.controller.shared)));
+    drop(Ending(&world.controller));
     asked.given_up().await;
     let (generator, spec) = {
-        let known = world.controller.shared.lock();
-        let generator = known.state.get(&key("g")).unwrap().clone();
+        let known = world.controller.queue.lock();
+        let generator = known.index.get(&key("g")).unwrap().clone();
         (generator.clone(), generator.usable.clone().unwrap())
     };
-    world.controller.shared.fetched(&generator, &spec, 1, Err(Problem::new(FETCH_FAILED, "late")), None);
+    world.controller.fetches.fetched(&generator, &spec, 1, Err(AnswerProblem::new(FETCH_FAILED, "late")), None);
     assert_eq!((world.is_any_to_be_looked_at(), world.writes().len()), (false, 0), "too late");
 
     let over = Term::new(Instant::now());
-    world.controller.shared.lock().state.forget();
+    world.controller.queue.lock().index.forget();
     assert_eq!(world.leader.reconcile(&key("g"), &over).await, Outcome::Done);
-    world.controller.shared.begin_fetch(&generator, &over);
+    world.controller.fetches.begin(&generator, &over);
     assert!(world.web.is_not_asked().await && world.writes().is_empty());
 }
 
@@ -392,7 +392,7 @@ async fn a_write_that_is_refused_is_told_and_tried_again() {
 async fn a_changed_spec_asks_without_conditions_and_a_refresh_with_them() {
     let world = World::new().await;
     world.settle("g").await;
-    world.controller.shared.lock().state.memory(&key("g")).due = None;
+    world.controller.queue.lock().index.memory(&key("g")).due = None;
     world.reconcile("g").await;
     world.writes();
     let asked = world.web.next().await;

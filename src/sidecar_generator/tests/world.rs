@@ -3,9 +3,9 @@
 use super::generator;
 use crate::api::keys;
 use crate::fetch::{Answer, Validators};
-use crate::sidecar_generator::answer::{Problem, judge};
+use crate::sidecar_generator::answer::{AnswerProblem, judge};
 use crate::sidecar_generator::generator::ObservedGenerator;
-use crate::sidecar_generator::memory::{Ended, Memory};
+use crate::sidecar_generator::memory::{Ended, GeneratorMemory};
 use crate::sidecar_generator::neighbours::Neighbours;
 use crate::sidecar_generator::plan::{Around, Fetch, Plan, plan};
 use crate::sidecar_generator::sidecar::{ObservedSidecar, Ownership};
@@ -24,7 +24,7 @@ pub struct World {
     pub generator: Value,
     pub sidecar: Option<Value>,
     pub others: Vec<Value>,
-    pub memory: Memory,
+    pub memory: GeneratorMemory,
     pub installed: bool,
     pub now: Timestamp,
     pub random: f64,
@@ -37,7 +37,7 @@ impl World {
             generator: generator("g", spec),
             sidecar: None,
             others: Vec::new(),
-            memory: Memory::default(),
+            memory: GeneratorMemory::default(),
             installed: true,
             now: Timestamp::from_second(START).unwrap(),
             random: 1.0,
@@ -131,10 +131,10 @@ impl World {
     /// The URL does not answer as it should.
     pub fn fails(&mut self, retry_after: Option<u64>) {
         let retry_after = retry_after.map(Duration::from_secs);
-        self.ended(Err(Problem { retry_after, ..Problem::new("FetchFailed", "status 500") }));
+        self.ended(Err(AnswerProblem { retry_after, ..AnswerProblem::new("FetchFailed", "status 500") }));
     }
 
-    fn ended(&mut self, answer: Result<Answer, Problem>) {
+    fn ended(&mut self, answer: Result<Answer, AnswerProblem>) {
         assert!(self.memory.fetching.is_some(), "nobody asked");
         let generator = self.observed();
         let sidecar = self.sidecar.clone().map(ObservedSidecar::read);
@@ -147,7 +147,7 @@ impl World {
 
     /// A new leader, who remembers nothing.
     pub fn restart(&mut self) {
-        self.memory = Memory::default();
+        self.memory = GeneratorMemory::default();
     }
 
     /// Somebody changes the spec.

@@ -1,7 +1,7 @@
-//! All that the controller knows, and which SidecarGenerators an event makes it look at again.
+//! Pure: all that the controller knows, and which SidecarGenerators an event makes it look at again.
 
 use super::generator::{Key, ObservedGenerator};
-use super::memory::Memory;
+use super::memory::GeneratorMemory;
 use super::neighbours::Neighbours;
 use super::plan::{Around, Plan, plan};
 use super::sidecar::ObservedSidecar;
@@ -13,12 +13,12 @@ use std::time::Duration;
 
 /// SidecarGenerators and Sidecars as last seen, and what is remembered of the former.
 #[derive(Debug, Default)]
-pub struct State {
+pub struct GeneratorIndex {
     generators: BTreeMap<Key, Arc<ObservedGenerator>>,
     sidecars: HashMap<String, Neighbours>,
     own_generators: Overlay<Arc<ObservedGenerator>>,
     own_sidecars: Overlay<Arc<ObservedSidecar>>,
-    memories: HashMap<Key, Memory>,
+    memories: HashMap<Key, GeneratorMemory>,
     /// Namespaces in which other Pods are selected than when the SidecarGenerators of all of the namespace were looked at.
     reselected: BTreeSet<String>,
     unlisted: Unlisted,
@@ -31,14 +31,14 @@ struct Unlisted {
     sidecars: BTreeSet<Key>,
 }
 
-impl State {
+impl GeneratorIndex {
     /// The keys of all SidecarGenerators.
     pub fn keys(&self) -> impl Iterator<Item = &Key> {
         self.generators.keys()
     }
 
     /// All SidecarGenerators.
-    pub fn all(&self) -> impl Iterator<Item = &ObservedGenerator> {
+    pub fn generators(&self) -> impl Iterator<Item = &ObservedGenerator> {
         self.generators.values().map(AsRef::as_ref)
     }
 
@@ -49,7 +49,7 @@ impl State {
     }
 
     /// What is remembered of a SidecarGenerator.
-    pub fn memory(&mut self, key: &Key) -> &mut Memory {
+    pub fn memory(&mut self, key: &Key) -> &mut GeneratorMemory {
         self.memories.entry(key.clone()).or_default()
     }
 
@@ -80,7 +80,7 @@ impl State {
         now: Timestamp,
     ) -> Option<(Arc<ObservedGenerator>, Plan)> {
         let generator = self.generators.get(key)?;
-        let nothing = Memory::default();
+        let nothing = GeneratorMemory::default();
         let memory = self.memories.get(key).unwrap_or(&nothing);
         let around = Around { neighbours: self.sidecars.get(&key.namespace), installed, floor };
         Some((Arc::clone(generator), plan(generator, around, memory, now)))
@@ -240,11 +240,11 @@ mod tests {
         Event::list(objects).flat_map(tell).collect()
     }
 
-    fn state() -> State {
-        let mut state = State::default();
-        let touched = listed([seen("a", 1, "1"), seen("b", 1, "2")], |event| state.generators_event(event));
+    fn index() -> GeneratorIndex {
+        let mut index = GeneratorIndex::default();
+        let touched = listed([seen("a", 1, "1"), seen("b", 1, "2")], |event| index.generators_event(event));
         assert_eq!(names(&touched), ["a", "b"]);
-        state
+        index
     }
 
     fn names(keys: &[Key]) -> Vec<&str> {
@@ -253,90 +253,90 @@ mod tests {
 
     #[test]
     fn an_event_touches_only_what_it_matters_to() {
-        let mut state = state();
-        assert_eq!(names(&state.generators_event(Event::Applied(seen("a", 1, "1")))), [""; 0], "told before");
-        assert_eq!(names(&state.generators_event(Event::Applied(seen("a", 2, "1")))), ["a"]);
-        assert_eq!(names(&state.sidecars_event(Event::Applied(selecting("b", 1, &json!({}))))), ["b"]);
-        assert_eq!(names(&state.sidecars_event(Event::Applied(selecting("b", 1, &json!({}))))), [""; 0]);
-        assert_eq!(names(&state.sidecars_event(Event::Applied(selecting("other", 1, &json!({}))))), [""; 0]);
-        assert_eq!(names(&state.sidecars_event(Event::Deleted(selecting("b", 1, &json!({}))))), ["b"]);
-        assert_eq!(names(&state.generators_event(Event::Deleted(seen("b", 1, "2")))), [""; 0]);
-        let touched = listed([seen("a", 2, "1"), seen("c", 1, "3")], |event| state.generators_event(event));
+        let mut index = index();
+        assert_eq!(names(&index.generators_event(Event::Applied(seen("a", 1, "1")))), [""; 0], "told before");
+        assert_eq!(names(&index.generators_event(Event::Applied(seen("a", 2, "1")))), ["a"]);
+        assert_eq!(names(&index.sidecars_event(Event::Applied(selecting("b", 1, &json!({}))))), ["b"]);
+        assert_eq!(names(&index.sidecars_event(Event::Applied(selecting("b", 1, &json!({}))))), [""; 0]);
+        assert_eq!(names(&index.sidecars_event(Event::Applied(selecting("other", 1, &json!({}))))), [""; 0]);
+        assert_eq!(names(&index.sidecars_event(Event::Deleted(selecting("b", 1, &json!({}))))), ["b"]);
+        assert_eq!(names(&index.generators_event(Event::Deleted(seen("b", 1, "2")))), [""; 0]);
+        let touched = listed([seen("a", 2, "1"), seen("c", 1, "3")], |event| index.generators_event(event));
         assert_eq!(names(&touched), ["c"]);
-        assert_eq!(state.keys().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["a", "c"]);
+        assert_eq!(index.keys().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["a", "c"]);
     }
 
     #[test]
     fn a_list_touches_what_is_new_or_gone_and_one_that_breaks_off_takes_nothing_away() {
-        let mut state = state();
+        let mut index = index();
         let sidecar = |name: &str, version| selecting(name, version, &json!({}));
-        listed([sidecar("a", 1), sidecar("b", 1)], |event| state.sidecars_event(event));
+        listed([sidecar("a", 1), sidecar("b", 1)], |event| index.sidecars_event(event));
         for _ in 0..2 {
-            state.sidecars_event(Event::Begin);
-            state.generators_event(Event::Begin);
-            assert!(state.sidecars_event(Event::Item(sidecar("a", 1))).is_empty());
-            assert_eq!(state.neighbours("default").map(|neighbours| neighbours.names().count()), Some(2));
-            assert_eq!(state.keys().count(), 2);
+            index.sidecars_event(Event::Begin);
+            index.generators_event(Event::Begin);
+            assert!(index.sidecars_event(Event::Item(sidecar("a", 1))).is_empty());
+            assert_eq!(index.neighbours("default").map(|neighbours| neighbours.names().count()), Some(2));
+            assert_eq!(index.keys().count(), 2);
         }
-        assert_eq!(names(&state.sidecars_event(Event::End)), ["b"]);
-        assert_eq!(names(&listed([sidecar("a", 2)], |event| state.sidecars_event(event))), ["a"]);
-        state.generators_event(Event::End);
-        assert_eq!(state.keys().count(), 0);
+        assert_eq!(names(&index.sidecars_event(Event::End)), ["b"]);
+        assert_eq!(names(&listed([sidecar("a", 2)], |event| index.sidecars_event(event))), ["a"]);
+        index.generators_event(Event::End);
+        assert_eq!(index.keys().count(), 0);
     }
 
     #[test]
     fn a_namespace_is_looked_at_when_what_its_sidecars_select_changes() {
-        let mut state = state();
-        state.sidecars_event(Event::Applied(selecting("other", 1, &json!({"app": "x"}))));
-        assert_eq!(names(&state.reselected()), ["a", "b"]);
-        state.sidecars_event(Event::Applied(selecting("other", 2, &json!({"app": "x"}))));
-        assert_eq!(names(&state.reselected()), [""; 0], "the same selection");
-        state.sidecars_event(Event::Applied(selecting("other", 3, &json!({"app": "y"}))));
-        state.sidecars_event(Event::Deleted(selecting("other", 3, &json!({"app": "y"}))));
-        assert_eq!(names(&state.reselected()), ["a", "b"]);
+        let mut index = index();
+        index.sidecars_event(Event::Applied(selecting("other", 1, &json!({"app": "x"}))));
+        assert_eq!(names(&index.reselected()), ["a", "b"]);
+        index.sidecars_event(Event::Applied(selecting("other", 2, &json!({"app": "x"}))));
+        assert_eq!(names(&index.reselected()), [""; 0], "the same selection");
+        index.sidecars_event(Event::Applied(selecting("other", 3, &json!({"app": "y"}))));
+        index.sidecars_event(Event::Deleted(selecting("other", 3, &json!({"app": "y"}))));
+        assert_eq!(names(&index.reselected()), ["a", "b"]);
     }
 
     #[test]
     fn one_of_the_same_name_is_not_what_is_remembered() {
-        let mut state = state();
+        let mut index = index();
         let key = Key { namespace: "default".to_owned(), name: "a".to_owned() };
-        state.memory(&key).fetching = Some(1);
-        state.generators_event(Event::Applied(seen("a", 2, "1")));
-        assert_eq!(state.memory(&key).fetching, Some(1));
-        state.generators_event(Event::Applied(seen("a", 3, "another")));
-        assert_eq!(state.memory(&key).fetching, None);
-        state.memory(&key).fetching = Some(1);
-        state.generators_event(Event::Deleted(seen("a", 3, "another")));
-        assert_eq!(state.memory(&key).fetching, None);
+        index.memory(&key).fetching = Some(1);
+        index.generators_event(Event::Applied(seen("a", 2, "1")));
+        assert_eq!(index.memory(&key).fetching, Some(1));
+        index.generators_event(Event::Applied(seen("a", 3, "another")));
+        assert_eq!(index.memory(&key).fetching, None);
+        index.memory(&key).fetching = Some(1);
+        index.generators_event(Event::Deleted(seen("a", 3, "another")));
+        assert_eq!(index.memory(&key).fetching, None);
     }
 
     #[test]
     fn what_came_of_a_write_never_replaces_what_the_watch_told_since() {
-        let mut state = state();
+        let mut index = index();
         let key = Key { namespace: "default".to_owned(), name: "a".to_owned() };
-        let version = |state: &State| state.get(&key).unwrap().resource_version.clone();
+        let version = |index: &GeneratorIndex| index.get(&key).unwrap().resource_version.clone();
         let written = |version| ObservedGenerator::clone(&seen("a", version, "1"));
-        state.generator_answered(written(5), "1");
-        assert_eq!(version(&state), "5");
-        assert_eq!(names(&state.generators_event(Event::Applied(seen("a", 3, "1")))), [""; 0]);
-        assert_eq!(version(&state), "5", "that was before");
-        state.generators_event(Event::Applied(seen("a", 7, "1")));
-        state.generator_answered(written(6), "5");
-        assert_eq!(version(&state), "7");
+        index.generator_answered(written(5), "1");
+        assert_eq!(version(&index), "5");
+        assert_eq!(names(&index.generators_event(Event::Applied(seen("a", 3, "1")))), [""; 0]);
+        assert_eq!(version(&index), "5", "that was before");
+        index.generators_event(Event::Applied(seen("a", 7, "1")));
+        index.generator_answered(written(6), "5");
+        assert_eq!(version(&index), "7");
 
-        let version = |state: &State| state.sidecar(&key).map(|sidecar| sidecar.resource_version.clone());
+        let version = |index: &GeneratorIndex| index.sidecar(&key).map(|sidecar| sidecar.resource_version.clone());
         let written = |version| ObservedSidecar::clone(&selecting("a", version, &json!({})));
-        state.sidecar_answered(written(1), None);
-        assert_eq!(version(&state).as_deref(), Some("1"));
-        Event::list([]).for_each(|event| _ = state.sidecars_event(event));
-        assert_eq!(version(&state).as_deref(), Some("1"), "the list may have been begun before");
-        state.sidecars_event(Event::Applied(selecting("a", 3, &json!({}))));
-        state.sidecar_answered(written(2), Some("1"));
-        assert_eq!(version(&state).as_deref(), Some("3"));
-        state.sidecars_event(Event::Deleted(selecting("a", 3, &json!({}))));
-        state.sidecar_answered(written(4), Some("3"));
-        assert_eq!(version(&state), None);
-        state.sidecar_answered(written(1), None);
-        assert_eq!(version(&state), None, "it came and went before its maker had the answer");
+        index.sidecar_answered(written(1), None);
+        assert_eq!(version(&index).as_deref(), Some("1"));
+        Event::list([]).for_each(|event| _ = index.sidecars_event(event));
+        assert_eq!(version(&index).as_deref(), Some("1"), "the list may have been begun before");
+        index.sidecars_event(Event::Applied(selecting("a", 3, &json!({}))));
+        index.sidecar_answered(written(2), Some("1"));
+        assert_eq!(version(&index).as_deref(), Some("3"));
+        index.sidecars_event(Event::Deleted(selecting("a", 3, &json!({}))));
+        index.sidecar_answered(written(4), Some("3"));
+        assert_eq!(version(&index), None);
+        index.sidecar_answered(written(1), None);
+        assert_eq!(version(&index), None, "it came and went before its maker had the answer");
     }
 }

@@ -1,4 +1,4 @@
-//! All that the controller knows, and which sets an event makes it look at again.
+//! Pure: all that the controller knows, and which sets an event makes it look at again.
 
 use super::counting::Labels;
 use super::plan::{Plan, plan};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// Sets, Pods, Namespaces and revisions as last seen. Each event returns the names of the sets to look at again.
 #[derive(Debug, Default)]
-pub struct State {
+pub struct RolloutIndex {
     sets: BTreeMap<String, Arc<ObservedSet>>,
     pods: PodIndex,
     revisions: RevisionIndex,
@@ -31,16 +31,10 @@ struct Unlisted {
     revisions: BTreeSet<String>,
 }
 
-impl State {
+impl RolloutIndex {
     /// The names of all sets.
     pub fn sets(&self) -> impl Iterator<Item = &String> {
         self.sets.keys()
-    }
-
-    /// Whether there is a set of this name.
-    #[must_use]
-    pub fn has(&self, set: &str) -> bool {
-        self.sets.contains_key(set)
     }
 
     /// The Pods.
@@ -239,11 +233,11 @@ mod tests {
         Event::list(objects).flat_map(tell).collect()
     }
 
-    fn state() -> State {
-        let mut state = State::default();
+    fn index() -> RolloutIndex {
+        let mut index = RolloutIndex::default();
         let sets = ["a", "b"].map(|name| observed(name, &spec(name)));
-        assert_eq!(listed(sets, |event| state.sets_event(event)), names(&["a", "b"]));
-        state
+        assert_eq!(listed(sets, |event| index.sets_event(event)), names(&["a", "b"]));
+        index
     }
 
     fn pod(name: &str, set: &str) -> WatchedPod {
@@ -252,26 +246,26 @@ mod tests {
 
     #[test]
     fn an_event_touches_only_the_sets_it_matters_to() {
-        let mut state = state();
-        assert_eq!(state.pods_event(Event::Applied(pod("p", "a"))), names(&["a"]));
-        assert_eq!(state.pods_event(Event::Applied(pod("p", "a"))), names(&[]));
-        assert_eq!(state.pods_event(Event::Applied(pod("q", "of-no-set"))), names(&[]));
+        let mut index = index();
+        assert_eq!(index.pods_event(Event::Applied(pod("p", "a"))), names(&["a"]));
+        assert_eq!(index.pods_event(Event::Applied(pod("p", "a"))), names(&[]));
+        assert_eq!(index.pods_event(Event::Applied(pod("q", "of-no-set"))), names(&[]));
         let namespace = ("default".to_owned(), Labels::new());
-        assert_eq!(listed([namespace], |event| state.namespaces_event(event)), names(&[]));
-        assert_eq!(state.pods_event(Event::Deleted(pod("p", "a"))), names(&["a"]));
-        assert_eq!(state.sets_event(Event::Applied(observed("b", &spec("b")))), names(&["b"]));
-        assert_eq!(state.sets_event(Event::Deleted(observed("b", &spec("b")))), names(&[]));
-        assert_eq!(state.sets().collect::<Vec<_>>(), ["a"]);
+        assert_eq!(listed([namespace], |event| index.namespaces_event(event)), names(&[]));
+        assert_eq!(index.pods_event(Event::Deleted(pod("p", "a"))), names(&["a"]));
+        assert_eq!(index.sets_event(Event::Applied(observed("b", &spec("b")))), names(&["b"]));
+        assert_eq!(index.sets_event(Event::Deleted(observed("b", &spec("b")))), names(&[]));
+        assert_eq!(index.sets().collect::<Vec<_>>(), ["a"]);
     }
 
     #[test]
     fn a_set_that_becomes_unusable_counts_nothing_and_others_go_on() {
-        let mut state = state();
-        listed([pod("p", "a"), pod("q", "b")], |event| state.pods_event(event));
+        let mut index = index();
+        listed([pod("p", "a"), pod("q", "b")], |event| index.pods_event(event));
         let broken = observed("a", &json!({"selector": {}}));
-        assert_eq!(state.sets_event(Event::Applied(broken)), names(&["a"]));
-        assert_eq!((state.pods().counts("a").matched, state.pods().counts("b").matched), (0, 1));
-        let (_, plan) = state.plan("a", Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!(index.sets_event(Event::Applied(broken)), names(&["a"]));
+        assert_eq!((index.pods().counts("a").matched, index.pods().counts("b").matched), (0, 1));
+        let (_, plan) = index.plan("a", Timestamp::UNIX_EPOCH).unwrap();
         assert_eq!(
             plan.problem.unwrap().note,
             "spec.selector: must not be empty: name at least one label; it is not injected until it is corrected"
@@ -281,45 +275,45 @@ mod tests {
 
     #[test]
     fn sets_that_clash_are_looked_at_together() {
-        let mut state = state();
-        let note = |state: &State, set: &str| {
-            let (_, plan) = state.plan(set, Timestamp::UNIX_EPOCH).unwrap();
+        let mut index = index();
+        let note = |index: &RolloutIndex, set: &str| {
+            let (_, plan) = index.plan(set, Timestamp::UNIX_EPOCH).unwrap();
             plan.problem.map(|problem| (problem.reason, problem.note))
         };
         let clashing = observed("c", &spec("a"));
-        assert_eq!(state.sets_event(Event::Applied(clashing.clone())), names(&["a", "c"]));
+        assert_eq!(index.sets_event(Event::Applied(clashing.clone())), names(&["a", "c"]));
         for (set, other) in [("a", "c"), ("c", "a")] {
-            let (reason, note) = note(&state, set).unwrap();
+            let (reason, note) = note(&index, set).unwrap();
             assert!(
                 reason == "Stalled" && note.starts_with(&format!("SidecarSet {other:?} injects a container \"c\"")),
                 "{note}"
             );
         }
-        assert_eq!(state.sets_event(Event::Applied(clashing)), names(&["c"]));
+        assert_eq!(index.sets_event(Event::Applied(clashing)), names(&["c"]));
         let broken = observed("c", &json!({"selector": {"matchLabels": {"app": "a"}}, "containers": []}));
-        assert_eq!(state.sets_event(Event::Applied(broken)), names(&["a", "c"]));
-        assert_eq!(note(&state, "a"), None);
-        state.sets_event(Event::Applied(observed("c", &spec("a"))));
-        assert_eq!(state.sets_event(Event::Deleted(observed("c", &spec("a")))), names(&["a"]));
-        assert_eq!(note(&state, "a"), None);
+        assert_eq!(index.sets_event(Event::Applied(broken)), names(&["a", "c"]));
+        assert_eq!(note(&index, "a"), None);
+        index.sets_event(Event::Applied(observed("c", &spec("a"))));
+        assert_eq!(index.sets_event(Event::Deleted(observed("c", &spec("a")))), names(&["a"]));
+        assert_eq!(note(&index, "a"), None);
     }
 
     #[test]
     fn a_set_that_pods_would_be_refused_for_says_which_revision_is_injected() {
         const PROBLEM: &str = "spec.containers[0].ports[0].containerPort: Required value";
-        let mut state = state();
+        let mut index = index();
         let port = json!([{"name": "c", "image": "i:1", "ports": [{"containerPort": 0}]}]);
         let unfit = observed("a", &json!({"selector": {"matchLabels": {"app": "a"}}, "containers": port}));
-        state.sets_event(Event::Applied(unfit));
-        let told = |state: &State| {
-            let (_, plan) = state.plan("a", Timestamp::UNIX_EPOCH).unwrap();
+        index.sets_event(Event::Applied(unfit));
+        let told = |index: &RolloutIndex| {
+            let (_, plan) = index.plan("a", Timestamp::UNIX_EPOCH).unwrap();
             assert_eq!((plan.revision, plan.obsolete.len()), (None, 0), "what is kept stays");
             let (note, conditions) = (plan.problem.unwrap().note, plan.status.unwrap().conditions);
             let stalled = &conditions[2];
             assert_eq!((stalled.type_.as_str(), stalled.status.as_str(), &stalled.message), ("Stalled", "True", &note));
             note
         };
-        assert_eq!(told(&state), format!("{PROBLEM}; it is not injected until it is corrected"));
+        assert_eq!(told(&index), format!("{PROBLEM}; it is not injected until it is corrected"));
         for (number, is_fit) in [(1, true), (2, true), (3, false)] {
             let revision = KeptRevision {
                 name: format!("a-{number}"),
@@ -332,54 +326,54 @@ mod tests {
                 images: Arc::default(),
                 is_fit,
             };
-            assert_eq!(state.revisions_event(Event::Applied(revision)), names(&["a"]));
+            assert_eq!(index.revisions_event(Event::Applied(revision)), names(&["a"]));
         }
-        assert_eq!(told(&state), format!("{PROBLEM}; until it is corrected, the last good revision a-2 is injected"));
+        assert_eq!(told(&index), format!("{PROBLEM}; until it is corrected, the last good revision a-2 is injected"));
     }
 
     #[test]
     fn sets_that_a_list_lacks_are_gone() {
-        let mut state = state();
-        listed([pod("p", "a")], |event| state.pods_event(event));
-        let touched = listed([observed("b", &spec("b"))], |event| state.sets_event(event));
+        let mut index = index();
+        listed([pod("p", "a")], |event| index.pods_event(event));
+        let touched = listed([observed("b", &spec("b"))], |event| index.sets_event(event));
         assert_eq!(touched, names(&[]), "what is listed as it is known is left alone");
-        assert!(state.plan("a", Timestamp::UNIX_EPOCH).is_none());
-        assert_eq!(state.pods().counts("a").matched, 0);
+        assert!(index.plan("a", Timestamp::UNIX_EPOCH).is_none());
+        assert_eq!(index.pods().counts("a").matched, 0);
     }
 
     #[test]
     fn a_list_that_breaks_off_takes_nothing_away() {
-        let mut state = state();
-        listed([pod("p", "a"), pod("q", "b")], |event| state.pods_event(event));
-        listed([("default".to_owned(), Labels::new())], |event| state.namespaces_event(event));
-        listed([kept("a")], |event| state.revisions_event(event));
+        let mut index = index();
+        listed([pod("p", "a"), pod("q", "b")], |event| index.pods_event(event));
+        listed([("default".to_owned(), Labels::new())], |event| index.namespaces_event(event));
+        listed([kept("a")], |event| index.revisions_event(event));
         for _ in 0..2 {
-            state.sets_event(Event::Begin);
-            state.sets_event(Event::Item(observed("b", &spec("b"))));
-            state.pods_event(Event::Begin);
-            state.pods_event(Event::Item(pod("q", "b")));
-            state.namespaces_event(Event::Begin);
-            state.revisions_event(Event::Begin);
-            assert_eq!(state.sets().collect::<Vec<_>>(), ["a", "b"]);
-            assert_eq!(["a", "b"].map(|set| state.pods().counts(set).matched), [1, 1]);
-            assert_eq!((state.pods().namespaces().count(), state.revisions.of("a").count()), (1, 1));
+            index.sets_event(Event::Begin);
+            index.sets_event(Event::Item(observed("b", &spec("b"))));
+            index.pods_event(Event::Begin);
+            index.pods_event(Event::Item(pod("q", "b")));
+            index.namespaces_event(Event::Begin);
+            index.revisions_event(Event::Begin);
+            assert_eq!(index.sets().collect::<Vec<_>>(), ["a", "b"]);
+            assert_eq!(["a", "b"].map(|set| index.pods().counts(set).matched), [1, 1]);
+            assert_eq!((index.pods().namespaces().count(), index.revisions.of("a").count()), (1, 1));
         }
-        assert_eq!(state.pods_event(Event::End), names(&["a"]));
-        assert_eq!(state.pods().counts("a").matched, 0);
-        assert_eq!(state.revisions_event(Event::End), names(&["a"]));
-        state.namespaces_event(Event::End);
-        assert_eq!((state.pods().namespaces().count(), state.revisions.of("a").count()), (0, 0));
-        state.sets_event(Event::End);
-        assert_eq!(state.sets().collect::<Vec<_>>(), ["b"]);
+        assert_eq!(index.pods_event(Event::End), names(&["a"]));
+        assert_eq!(index.pods().counts("a").matched, 0);
+        assert_eq!(index.revisions_event(Event::End), names(&["a"]));
+        index.namespaces_event(Event::End);
+        assert_eq!((index.pods().namespaces().count(), index.revisions.of("a").count()), (0, 0));
+        index.sets_event(Event::End);
+        assert_eq!(index.sets().collect::<Vec<_>>(), ["b"]);
     }
 
     #[test]
     fn a_revision_that_was_written_while_a_list_is_under_way_stays() {
-        let mut state = state();
-        state.revisions_event(Event::Begin);
-        state.revisions_event(Event::Applied(kept("a")));
-        assert_eq!(state.revisions_event(Event::End), names(&[]));
-        assert_eq!(state.revisions.of("a").count(), 1);
+        let mut index = index();
+        index.revisions_event(Event::Begin);
+        index.revisions_event(Event::Applied(kept("a")));
+        assert_eq!(index.revisions_event(Event::End), names(&[]));
+        assert_eq!(index.revisions.of("a").count(), 1);
     }
 
     #[test]
@@ -403,17 +397,17 @@ mod tests {
         let revision = || Event::Applied(KeptRevision { images: Arc::clone(&images), ..kept("a") });
         let mut of_each_order = Vec::new();
         for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
-            let mut state = State::default();
+            let mut index = RolloutIndex::default();
             for step in order {
                 match step {
-                    0 => _ = state.sets_event(set()),
-                    1 => _ = listed(pods(), |event| state.pods_event(event)),
-                    _ => _ = state.revisions_event(revision()),
+                    0 => _ = index.sets_event(set()),
+                    1 => _ = listed(pods(), |event| index.pods_event(event)),
+                    _ => _ = index.revisions_event(revision()),
                 }
             }
-            let (first, deviation) = state.pods().deviation("a").unwrap();
-            of_each_order.push((state.pods().counts("a"), first.name.clone(), deviation.to_string()));
-            let (_, plan) = state.plan("a", Timestamp::UNIX_EPOCH).unwrap();
+            let (first, deviation) = index.pods().deviation("a").unwrap();
+            of_each_order.push((index.pods().counts("a"), first.name.clone(), deviation.to_string()));
+            let (_, plan) = index.plan("a", Timestamp::UNIX_EPOCH).unwrap();
             let message = plan.status.unwrap().conditions[0].message.clone();
             assert!(
                 message.ends_with(
@@ -444,13 +438,13 @@ mod tests {
 
     #[test]
     fn a_revision_touches_its_set() {
-        let mut state = state();
-        assert_eq!(state.revisions_event(Event::Applied(kept("a"))), names(&["a"]));
-        assert_eq!(state.revisions_event(Event::Applied(kept("b"))), names(&["a", "b"]));
-        assert_eq!(state.revisions_event(Event::Deleted(kept("b"))), names(&["b"]));
-        assert_eq!(state.revisions_event(Event::Applied(kept("gone"))), names(&[]));
-        state.revisions_event(Event::Applied(kept("a")));
-        assert_eq!(listed([kept("a")], |event| state.revisions_event(event)), names(&[]));
-        assert_eq!(listed([], |event| state.revisions_event(event)), names(&["a"]));
+        let mut index = index();
+        assert_eq!(index.revisions_event(Event::Applied(kept("a"))), names(&["a"]));
+        assert_eq!(index.revisions_event(Event::Applied(kept("b"))), names(&["a", "b"]));
+        assert_eq!(index.revisions_event(Event::Deleted(kept("b"))), names(&["b"]));
+        assert_eq!(index.revisions_event(Event::Applied(kept("gone"))), names(&[]));
+        index.revisions_event(Event::Applied(kept("a")));
+        assert_eq!(listed([kept("a")], |event| index.revisions_event(event)), names(&[]));
+        assert_eq!(listed([], |event| index.revisions_event(event)), names(&["a"]));
     }
 }

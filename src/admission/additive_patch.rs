@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// Operations after which `received` has everything that `wanted` has; what else it has stays. `null` counts as absent. Lists are
 /// compared item by item.
-pub(super) fn overlay(received: &Value, wanted: &Value) -> Vec<PatchOperation> {
+pub(super) fn additive_patch(received: &Value, wanted: &Value) -> Vec<PatchOperation> {
     let mut operations = Vec::new();
     lay(received, wanted, &mut PointerBuf::new(), &mut operations);
     operations
@@ -50,7 +50,7 @@ mod tests {
 
     #[track_caller]
     fn lays(received: &Value, wanted: &Value, patch: &Value) {
-        assert_eq!(serde_json::to_value(overlay(received, wanted)).unwrap(), *patch);
+        assert_eq!(serde_json::to_value(additive_patch(received, wanted)).unwrap(), *patch);
     }
 
     #[test]

@@ -1,0 +1,163 @@
+//! Flags of `outrigger serve`.
+
+use super::certificates::CertificateFlags;
+use super::feature_gates::FeatureGates;
+use super::sidecar_generator::FetchFlags;
+use crate::admission::registration::{CONVERSION_SERVICE, FailurePolicy, Reach, SERVICE, ScopeMode};
+use crate::cli::injection_args::InjectionArgs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+/// The namespace of outrigger and all it keeps.
+const NAMESPACE: &str = "outrigger-system";
+
+/// Flags of `outrigger serve`.
+#[derive(Debug, Default, clap::Args)]
+pub(in crate::cli) struct Args {
+    /// Serve with no cluster: folder (or file) of SidecarSets, Namespaces and ControllerRevisions in YAML or JSON; read again
+    /// when it changes
+    #[arg(long, value_name = "DIR")]
+    pub from: Option<PathBuf>,
+    /// Address of the webhook, HTTPS; port 0 takes a free one [default: 0.0.0.0:9443, with --from 127.0.0.1:9443]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// Address of /healthz, /readyz and /metrics, plain HTTP; port 0 takes a free one [default: 0.0.0.0:8080, with --from
+    /// 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin_listen: Option<SocketAddr>,
+    /// Seconds to go on serving after SIGTERM, so that clients turn elsewhere first; a second signal ends at once
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    pub shutdown_delay: u32,
+    #[command(flatten)]
+    pub injection: InjectionArgs,
+    #[command(flatten)]
+    pub certificates: CertificateFlags,
+    #[command(flatten)]
+    pub cluster: ClusterFlags,
+}
+
+/// Flags of `outrigger serve` against a cluster.
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Cluster")]
+pub(in crate::cli) struct ClusterFlags {
+    /// Controllers to run [default: all]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub controllers: Option<Vec<Controller>>,
+    /// Namespace of outrigger itself: of its Services and its Lease; its Pods are left alone [default: outrigger-system]
+    #[arg(long, value_name = "NAMESPACE", env = "POD_NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Namespace of the ControllerRevisions and of the ConfigMap kruise-configuration; kruise-system after OpenKruise
+    /// [default: that of --namespace]
+    #[arg(long, value_name = "NAMESPACE")]
+    pub revision_namespace: Option<String>,
+    /// Which new Pods the API server sends: those that may match a SidecarSet by their labels, or all
+    #[arg(long, value_enum, ignore_case = true, default_value_t)]
+    pub scope: ScopeMode,
+    /// What happens to new Pods while no replica answers
+    #[arg(long, value_enum, ignore_case = true, default_value_t)]
+    pub failure_policy: FailurePolicy,
+    /// Register the webhooks by this URL instead of by Service, for a server outside of the cluster
+    #[arg(long, value_name = "https://HOST:PORT", value_parser = https)]
+    pub webhook_url: Option<String>,
+    /// Port of the Services by which the webhooks are registered [default: 443]
+    #[arg(long, value_name = "PORT", conflicts_with = "webhook_url")]
+    pub service_port: Option<u16>,
+    /// ClusterRole that owns the webhook configurations: deleting it removes them
+    #[arg(long, value_name = "NAME")]
+    pub owner_cluster_role: Option<String>,
+    /// Whether controllers wait to be elected; false only where there is never a second replica
+    #[arg(long, value_name = "true|false", default_value = "true", action = clap::ArgAction::Set)]
+    pub leader_elect: bool,
+    /// OpenKruise's feature gates; one has a meaning here, `SidecarSetPatchPodMetadataDefaultsAllowed`, off by default
+    #[arg(long, value_name = "NAME=BOOL,…", default_value = "", hide_default_value = true)]
+    pub feature_gates: FeatureGates,
+    #[command(flatten)]
+    pub fetching: FetchFlags,
+}
+
+/// A controller that can be left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "lower")]
+pub(in crate::cli) enum Controller {
+    /// Injection of SidecarSets, their status and revisions
+    SidecarSet,
+    /// Istio Sidecars from the URLs of SidecarGenerators
+    SidecarGenerator,
+}
+
+impl Args {
+    pub fn listen(&self, given: Option<SocketAddr>, port: u16) -> SocketAddr {
+        let address = if self.from.is_some() { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
+        given.unwrap_or_else(|| (address, port).into())
+    }
+
+    /// Of the controllers one has webhooks.
+    pub fn serves_webhooks(&self) -> bool {
+        self.from.is_some() || self.cluster.runs(Controller::SidecarSet)
+    }
+}
+
+impl ClusterFlags {
+    /// Whether this controller is to run.
+    pub fn runs(&self, controller: Controller) -> bool {
+        self.controllers.as_ref().is_none_or(|chosen| chosen.contains(&controller))
+    }
+
+    /// The namespace of outrigger itself.
+    pub fn namespace(&self) -> &str {
+        self.namespace.as_deref().filter(|name| !name.is_empty()).unwrap_or(NAMESPACE)
+    }
+
+    pub fn revision_namespace(&self) -> &str {
+        self.revision_namespace.as_deref().unwrap_or_else(|| self.namespace())
+    }
+
+    pub fn reach(&self) -> Reach {
+        match &self.webhook_url {
+            Some(url) => Reach::Url(url.clone()),
+            None => Reach::Service { namespace: self.namespace().to_owned(), port: self.service_port.unwrap_or(443) },
+        }
+    }
+
+    /// Names by which the API server asks for the certificate.
+    pub fn server_names(&self) -> Vec<String> {
+        match self.reach() {
+            Reach::Url(url) => host(&url).into_iter().collect(),
+            Reach::Service { namespace, .. } => {
+                [SERVICE, CONVERSION_SERVICE].map(|service| format!("{service}.{namespace}.svc")).to_vec()
+            }
+        }
+    }
+}
+
+/// A URL by which webhooks may be registered: <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#url>.
+fn https(url: &str) -> Result<String, String> {
+    let host = url
+        .strip_prefix("https://")
+        .ok_or("must begin with https://, for the API server calls webhooks by TLS only")?;
+    if host.is_empty() || host.contains(['@', '?', '#']) {
+        return Err("must be https://HOST[:PORT][/PATH], without user, query or fragment".to_owned());
+    }
+    Ok(url.to_owned())
+}
+
+/// The host of such a URL, as certificates name it.
+fn host(url: &str) -> Option<String> {
+    let url: http::Uri = url.parse().ok()?;
+    Some(url.host()?.trim_matches(['[', ']']).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_certificate_names_what_is_registered() {
+        let by_url =
+            |url: &str| ClusterFlags { webhook_url: Some(url.to_owned()), ..ClusterFlags::default() }.server_names();
+        assert_eq!(by_url("https://laptop.example:9443/outrigger"), ["laptop.example"]);
+        assert_eq!(by_url("https://[fd00::1]:9443"), ["fd00::1"]);
+        let by_service = ClusterFlags { namespace: Some("ns".to_owned()), ..ClusterFlags::default() }.server_names();
+        assert_eq!(by_service, ["outrigger-webhook.ns.svc", "outrigger-conversion.ns.svc"]);
+    }
+}
