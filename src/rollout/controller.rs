@@ -1,6 +1,7 @@
 //! Keeps the status and the `ControllerRevisions` of all SidecarSets as they should be, while this process leads.
 
 use super::counting::Labels;
+use super::revision_object::{RevisionError, RevisionObject, is_for_data, let_be_orphaned, make_anew};
 use super::revisions::{KeptRevision, NewRevision, RevisionWrite};
 use super::set::ObservedSet;
 use super::state::State;
@@ -17,7 +18,6 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, PatchOperation, ReplaceOperation};
-use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::events::{Event as ObjectEvent, EventType};
@@ -70,6 +70,8 @@ enum Failure {
     Write(#[from] WriteError),
     #[error("cannot read ControllerRevision {name:?}: {problem}")]
     Read { name: String, problem: String },
+    #[error(transparent)]
+    Revision(#[from] RevisionError),
     #[error("cannot write the content of the set as JSON: {0}")]
     Json(#[from] serde_json::Error),
 }
@@ -216,6 +218,15 @@ impl Shared {
                     }
                 }
             }
+            for revision in &plan.orphaned {
+                if !term.is_current() {
+                    return Ok(Outcome::Done);
+                }
+                let seen = revision.seen(&self.namespace);
+                if let Written::Done(anew) = let_be_orphaned(&self.revisions(), &seen, &set.uid).await? {
+                    self.learn(anew);
+                }
+            }
             for revision in plan.obsolete {
                 if !term.is_current() {
                     return Ok(Outcome::Done);
@@ -250,10 +261,20 @@ impl Shared {
                     PatchOperation::Add(AddOperation { path, value: version.into() })
                 });
                 let operations = [PatchOperation::Replace(number)].into_iter().chain(label).collect();
-                match apply::patch(&api, &seen.seen(&self.namespace), None, operations).await? {
-                    Written::Done(updated) => self.learn(updated),
-                    Written::Conflict => return Ok(RevisionOutcome::Later),
-                    Written::Unchanged => {}
+                let seen = seen.seen(&self.namespace);
+                match apply::patch(&api, &seen, None, operations).await {
+                    Err(error) if is_for_data(&error) => {
+                        let Written::Done(anew) = make_anew(&api, &seen, None).await? else {
+                            return Ok(RevisionOutcome::Later);
+                        };
+                        self.learn(anew);
+                        return Ok(RevisionOutcome::PlanAnew);
+                    }
+                    result => match result? {
+                        Written::Done(updated) => self.learn(updated),
+                        Written::Conflict => return Ok(RevisionOutcome::Later),
+                        Written::Unchanged => {}
+                    },
                 }
             }
         }
@@ -276,7 +297,7 @@ impl Shared {
     }
 
     /// The cache will be told by the watch, too, but later.
-    fn learn(&self, written: ControllerRevision) {
+    fn learn(&self, written: RevisionObject) {
         let read = serde_json::to_value(written).ok().and_then(|object| Revision::read(object).ok().flatten());
         if let Some(revision) = read {
             self.lock().state.revisions_event(Event::Applied(KeptRevision::from(&revision)));
@@ -325,7 +346,7 @@ impl Shared {
         told.retain(|name, _| state.has(name));
     }
 
-    fn revisions(&self) -> Api<ControllerRevision> {
+    fn revisions(&self) -> Api<RevisionObject> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 

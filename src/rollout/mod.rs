@@ -9,6 +9,7 @@ mod fingerprints;
 mod plan;
 pub mod pod;
 pub mod pods;
+pub mod revision_object;
 pub mod revisions;
 pub mod set;
 mod state;

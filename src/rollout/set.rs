@@ -12,6 +12,9 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// The finalizer of an object whose dependents are to stay when it is deleted.
+const ORPHAN: &str = "orphan";
+
 /// A SidecarSet as last seen.
 #[derive(Clone, Debug)]
 pub struct ObservedSet {
@@ -25,6 +28,8 @@ pub struct ObservedSet {
     pub generation: i64,
     /// Its present status; empty where it cannot be read.
     pub status: SidecarSetStatus,
+    /// Whether it is being deleted and its dependents are to stay.
+    pub is_orphaning: bool,
     /// What can be done with it, or why nothing can.
     pub usable: Result<UsableSet, Unusable>,
 }
@@ -93,8 +98,10 @@ impl ObservedSet {
     #[must_use]
     pub fn read(object: &Value) -> Self {
         let (metadata, status) = decode::metadata_and_status(object);
+        let orphans = metadata.finalizers.iter().flatten().any(|finalizer| finalizer == ORPHAN);
         let usable = InjectableSet::decode(object).map_err(Unusable::from);
         Self {
+            is_orphaning: orphans && metadata.deletion_timestamp.is_some(),
             name: metadata.name.unwrap_or_default(),
             uid: metadata.uid.unwrap_or_default(),
             resource_version: metadata.resource_version.unwrap_or_default(),

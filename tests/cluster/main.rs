@@ -16,6 +16,7 @@ mod mutators;
 mod outrigger;
 mod registration;
 mod replicas;
+mod revisions;
 mod scope;
 mod seen;
 mod server_side_apply;
@@ -50,6 +51,8 @@ fn main() -> ExitCode {
         status::one_change_is_one_write,
         status::revisions_keep_what_a_set_was,
         status::a_revision_whose_name_is_taken_gets_another,
+        revisions::a_set_with_any_text_is_rolled_back_labelled_and_orphaned,
+        revisions::revisions_that_cannot_be_patched_are_made_anew,
         status::a_pinned_revision_is_injected_and_kept_as_those_in_use_are,
         verification::a_container_that_only_claims_to_be_the_sidecar_is_told_and_replaced,
         dry_run::a_dry_run_leaves_no_trace,
