@@ -24,6 +24,7 @@
 pub mod authority;
 pub mod awaited;
 mod bodies;
+mod ca_name;
 pub mod cache;
 pub mod certificate;
 pub mod client;
