@@ -108,6 +108,13 @@ impl Controller {
         Self { shared: Arc::new(Shared { client, settings, fetching, events, metrics, queue, known }) }
     }
 
+    /// In a mesh with this root namespace.
+    #[must_use]
+    pub fn in_mesh_of(self, root_namespace: &str) -> Self {
+        root_namespace.clone_into(&mut self.shared.lock().state.root_namespace);
+        self
+    }
+
     /// SidecarGenerators changed.
     pub fn generators_event(&self, event: Event<Arc<ObservedGenerator>>) {
         let may_be_gone = !matches!(event, Event::Applied(_));

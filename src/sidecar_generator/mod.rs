@@ -10,6 +10,7 @@ mod gauges;
 pub mod generator;
 mod leader;
 pub mod memory;
+mod mesh_wide;
 pub mod metrics;
 pub mod neighbours;
 mod plan;
@@ -24,6 +25,7 @@ pub mod write;
 
 pub use controller::{Controller, Settings};
 pub use generator::{Key, ObservedGenerator};
+pub use mesh_wide::ROOT_NAMESPACE;
 pub use plan::{Around, Fetch, Plan, plan};
 pub use sidecar::ObservedSidecar;
 pub use state::State;

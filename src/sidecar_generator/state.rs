@@ -2,6 +2,7 @@
 
 use super::generator::{Key, ObservedGenerator};
 use super::memory::Memory;
+use super::mesh_wide::ROOT_NAMESPACE;
 use super::neighbours::Neighbours;
 use super::plan::{Around, Plan, plan};
 use super::sidecar::ObservedSidecar;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// SidecarGenerators and Sidecars as last seen, and what is remembered of the former.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct State {
     generators: BTreeMap<Key, Arc<ObservedGenerator>>,
     sidecars: HashMap<String, Neighbours>,
@@ -21,6 +22,21 @@ pub struct State {
     reselected: BTreeSet<String>,
     /// How often a Sidecar may have been told to be gone.
     gone: u64,
+    /// Istio's root namespace.
+    pub root_namespace: String,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            generators: BTreeMap::new(),
+            sidecars: HashMap::new(),
+            memories: HashMap::new(),
+            reselected: BTreeSet::new(),
+            gone: 0,
+            root_namespace: ROOT_NAMESPACE.to_owned(),
+        }
+    }
 }
 
 impl State {
@@ -74,7 +90,8 @@ impl State {
         let generator = self.generators.get(key)?;
         let nothing = Memory::default();
         let memory = self.memories.get(key).unwrap_or(&nothing);
-        let around = Around { neighbours: self.sidecars.get(&key.namespace), installed, floor };
+        let root_namespace = self.root_namespace.as_str();
+        let around = Around { neighbours: self.sidecars.get(&key.namespace), installed, root_namespace, floor };
         Some((Arc::clone(generator), plan(generator, around, memory, now)))
     }
 
