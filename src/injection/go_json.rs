@@ -239,7 +239,7 @@ fn write_number(json: &mut String, number: &Number) {
         let text = format!("{float:e}");
         match text.split_once('e') {
             Some((digits, exponent)) if !exponent.starts_with('-') => {
-                push_display(json, format_args!("{digits}e+{exponent}"))
+                push_display(json, format_args!("{digits}e+{exponent}"));
             }
             _ => json.push_str(&text),
         }

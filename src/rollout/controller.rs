@@ -94,6 +94,13 @@ impl Controller {
         Self { shared: Arc::new(Shared { client, namespace, events, queue, known }) }
     }
 
+    /// One that knows whose Pods are never injected.
+    #[must_use]
+    pub fn excluding(self, namespaces: BTreeSet<String>) -> Self {
+        self.shared.lock().state.excluded = namespaces;
+        self
+    }
+
     /// SidecarSets changed.
     pub fn sets_event(&self, event: Event<Arc<ObservedSet>>) {
         let may_be_gone = !matches!(event, Event::Applied(_));
@@ -262,7 +269,7 @@ impl Shared {
                 });
                 let operations = [PatchOperation::Replace(number)].into_iter().chain(label).collect();
                 let seen = seen.seen(&self.namespace);
-                match apply::patch(&api, &seen, None, operations).await {
+                let written = match apply::patch(&api, &seen, None, operations).await {
                     Err(error) if is_for_data(&error) => {
                         let Written::Done(anew) = make_anew(&api, &seen, None).await? else {
                             return Ok(RevisionOutcome::Later);
@@ -270,11 +277,12 @@ impl Shared {
                         self.learn(anew);
                         return Ok(RevisionOutcome::PlanAnew);
                     }
-                    result => match result? {
-                        Written::Done(updated) => self.learn(updated),
-                        Written::Conflict => return Ok(RevisionOutcome::Later),
-                        Written::Unchanged => {}
-                    },
+                    written => written?,
+                };
+                match written {
+                    Written::Done(updated) => self.learn(updated),
+                    Written::Conflict => return Ok(RevisionOutcome::Later),
+                    Written::Unchanged => {}
                 }
             }
         }

@@ -7,6 +7,7 @@ use super::status::{self, PodsSeen, STALLED, Trouble, WarningEvent};
 use crate::api::sidecarset::SidecarSetStatus;
 use crate::injection::validate::Clashes;
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 
 /// What is to be written, in this order.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,7 +34,14 @@ impl Plan {
 
 /// Plans for one set. A set that cannot be used gets nothing but a status that says so.
 #[must_use]
-pub fn plan(set: &ObservedSet, pods: &PodIndex, revisions: &RevisionIndex, clashes: &Clashes, now: Timestamp) -> Plan {
+pub fn plan(
+    set: &ObservedSet,
+    pods: &PodIndex,
+    revisions: &RevisionIndex,
+    clashes: &Clashes,
+    excluded: &BTreeSet<String>,
+    now: Timestamp,
+) -> Plan {
     let orphaned = if set.is_orphaning { revisions.of(&set.name).cloned().collect() } else { Vec::new() };
     match &set.usable {
         Err(unusable) => {
@@ -49,7 +57,7 @@ pub fn plan(set: &ObservedSet, pods: &PodIndex, revisions: &RevisionIndex, clash
         }
         Ok(usable) => {
             let revisions = revisions::plan(set, usable, revisions, |revision| pods.uses_revision(&set.name, revision));
-            let trouble = Trouble::of(&revisions, clashes.of(&set.name));
+            let trouble = Trouble::of(&revisions, clashes.of(&set.name), usable.only_excluded(excluded));
             Plan {
                 status: status::usable(set, usable, &PodsSeen::of(pods, &set.name), &revisions, &trouble, now),
                 revision: revisions.write,

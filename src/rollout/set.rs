@@ -5,11 +5,11 @@ use crate::api::conversion::is_label_value;
 use crate::api::decode;
 use crate::api::keys;
 use crate::api::sidecarset::{InjectRevision, SidecarSet, SidecarSetStatus, UpdateStrategy, UpdateStrategyType};
-use crate::injection::{InjectableSet, Unfit, revision_data};
+use crate::injection::{InjectableSet, Operator, Unfit, revision_data};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The finalizer of an object whose dependents are to stay when it is deleted.
@@ -139,6 +139,25 @@ impl UsableSet {
             updates: Updates::of(&spec.update_strategy),
             injectable: Arc::new(injectable),
         })
+    }
+}
+
+impl UsableSet {
+    /// Why no Pod is injected although the set is fine: all namespaces that it selects by name are left alone.
+    #[must_use]
+    pub fn only_excluded(&self, excluded: &BTreeSet<String>) -> Option<String> {
+        let requirements = self.injectable.namespace_selector.as_ref()?.requirements();
+        let by_name = requirements.iter().filter(|requirement| requirement.key == keys::NAMESPACE_NAME);
+        let mut lists = by_name.filter_map(|requirement| match &requirement.operator {
+            Operator::In(names) => Some(names),
+            _ => None,
+        });
+        let names = lists.find(|names| !names.is_empty() && names.iter().all(|name| excluded.contains(name)))?;
+        Some(format!(
+            "spec.namespaceSelector: no Pod can match: it selects only {}, which outrigger leaves alone (--exclude-namespaces, and \
+             its own namespace)",
+            names.join(", ")
+        ))
     }
 }
 

@@ -19,6 +19,8 @@ pub struct State {
     pods: PodIndex,
     revisions: RevisionIndex,
     clashes: Clashes,
+    /// Namespaces whose Pods are never injected.
+    pub excluded: BTreeSet<String>,
 }
 
 impl State {
@@ -43,7 +45,7 @@ impl State {
     #[must_use]
     pub fn plan(&self, set: &str, now: Timestamp) -> Option<(Arc<ObservedSet>, Plan)> {
         let set = self.sets.get(set)?;
-        Some((Arc::clone(set), plan(set, &self.pods, &self.revisions, &self.clashes, now)))
+        Some((Arc::clone(set), plan(set, &self.pods, &self.revisions, &self.clashes, &self.excluded, now)))
     }
 
     /// SidecarSets changed.
