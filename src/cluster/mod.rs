@@ -4,13 +4,16 @@
 
 pub mod api_server;
 pub mod apply;
+mod causes;
 pub mod client;
 pub mod conditions;
 pub mod events;
 pub mod lease;
 pub mod own_writes;
+pub mod proxy;
 pub mod queue;
 pub mod shutdown;
+mod tunnel;
 pub mod watch;
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod load;
 mod memory;
 mod mutators;
 mod outrigger;
+mod proxy;
 mod registration;
 mod replicas;
 mod revisions;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         verification::a_container_that_only_claims_to_be_the_sidecar_is_told_and_replaced,
         dry_run::a_dry_run_leaves_no_trace,
         bad_input::an_invalid_set_is_denied_with_all_causes,
+        bad_input::kubectl_and_files_refuse_the_same_fields,
         validation::containers_and_volumes_are_judged_as_in_pods,
         bad_input::a_namespace_that_vanishes_takes_its_pods_out_of_the_counts,
     );
@@ -78,6 +80,8 @@ fn main() -> ExitCode {
         registration::by_service_all_webhooks_are_reached,
         registration::pods_that_are_not_sent_need_no_replica,
         registration::a_leader_that_stops_hands_over,
+        server_side_apply::without_a_replica_all_but_server_side_apply_goes_on,
+        proxy::the_proxy_that_kubectl_takes_is_taken,
         certificates_self_managed::replicas_that_start_at_once_agree_on_one_ca,
         certificates_self_managed::garbage_in_the_secret_is_replaced,
         certificates_self_managed::with_cert_manager_no_bundle_is_written,
