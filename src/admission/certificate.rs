@@ -56,7 +56,9 @@ pub enum CertificateError {
         problem: String,
     },
     /// No key in `tls.key`.
-    #[error("{path}: no usable private key: {problem}; write one unencrypted PKCS#8, PKCS#1 or SEC1 key as PEM")]
+    #[error(
+        "{path}: no usable private key: {problem}; write one unencrypted PKCS#8, PKCS#1 or SEC1 key as PEM: RSA of 2048 to 8192 bits, P-256, P-384 or Ed25519"
+    )]
     Key {
         /// The file.
         path: PathBuf,
@@ -142,10 +144,12 @@ impl CertificatePair {
             None => return Err(wrong_certificate("no CERTIFICATE section".to_owned())),
         };
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| wrong_key(error.to_string()))?;
+        let is_p521 = is_p521(key.secret_der());
         let key = CertifiedKey::from_der(chain, key, &provider()).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => {
                 CertificateError::Mismatch { certificate: certificate_path.to_owned(), key: key_path.to_owned() }
             }
+            error if is_p521 => wrong_key(format!("keys of the curve P-521 are not supported ({error})")),
             error => wrong_key(error.to_string()),
         })?;
         Ok(Self { key: Arc::new(key), not_before, not_after, ca_pem: None })
@@ -227,6 +231,11 @@ impl CertificatePair {
     }
 }
 
+/// Whether a key names the curve P-521, by its object identifier: 1.3.132.0.35.
+fn is_p521(key: &[u8]) -> bool {
+    key.windows(7).any(|bytes| bytes == [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23])
+}
+
 /// The cryptography of every TLS connection of this program.
 pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
@@ -280,6 +289,16 @@ mod tests {
         fs::write(version.join("tls.key"), key).expect("a file");
         std::os::unix::fs::symlink("..2026_01", mount.path().join("..data")).expect("a link");
         CertificatePair::from_dir(mount.path()).expect("a pair");
+    }
+
+    /// Made by `openssl ecparam -name secp521r1 -genkey`; in a certificate with `openssl req -x509`. rcgen makes none with ring.
+    #[test]
+    fn a_key_of_p_521_is_named_with_those_that_are_supported() {
+        let files = [("tls.crt", include_str!("testdata/p521.crt")), ("tls.key", include_str!("testdata/p521.key"))];
+        let error = CertificatePair::from_dir(folder(&files).path()).expect_err("unusable").to_string();
+        for part in ["tls.key: ", "keys of the curve P-521 are not supported", "P-256, P-384 or Ed25519"] {
+            assert!(error.contains(part), "{error}");
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod additive_patch;
 pub mod authority;
 pub mod awaited;
 mod bodies;
+mod ca_name;
 pub mod cache;
 pub mod certificate;
 pub mod client;

@@ -258,7 +258,7 @@ mod tests {
         assert_eq!(status["code"], 422);
         assert_eq!(
             status["message"],
-            "SidecarSet.apps.kruise.io \"s\" is invalid: spec.initContainers[0].upgradeStrategy: Invalid value: invalid type: integer `5`, expected struct ContainerUpgradeStrategy"
+            "SidecarSet.apps.kruise.io \"s\" is invalid: spec.initContainers[0].upgradeStrategy: Invalid value: invalid type: integer `5`, expected an object"
         );
         assert_eq!(status["details"]["causes"][0]["reason"], "FieldValueTypeInvalid");
         for version in ["apps.kruise.io/v1beta1", "apps.kruise.io/v1alpha1"] {

@@ -88,14 +88,49 @@ pub fn type_of(value: &Value) -> &'static str {
     }
 }
 
-/// An error of serde without the text it met: that may be a secret, and any length.
+/// An error of serde in the words of YAML, without the text it met: that may be a secret, and any length.
 #[must_use]
 pub fn without_value(message: &str) -> String {
+    let message = &in_words_of_yaml(message);
     let cut = message.find("string \"").and_then(|start| {
         let end = message.rfind("\", expected")?;
         (start + 7 < end).then(|| format!("{}string{}", &message[..start], &message[end + 1..]))
     });
     cut.unwrap_or_else(|| message.to_owned())
+}
+
+/// An error of serde without the names of Rust's types: a user writes lists, objects and texts.
+fn in_words_of_yaml(message: &str) -> String {
+    if message.starts_with("data did not match any variant of untagged enum") {
+        return "expected a string".to_owned(); // whatever else is in them, the last is any other text
+    }
+    let (message, place) = match message.rfind(" at line ") {
+        Some(place) => message.split_at(place),
+        None => (message, ""),
+    };
+    // A text that was met comes before what was expected, and may hold anything.
+    let Some((met, expected)) = message.rsplit_once(", expected ") else { return format!("{message}{place}") };
+    if !(met.starts_with("invalid type: ") || met.starts_with("invalid value: ") || met.starts_with("invalid length "))
+    {
+        return format!("{message}{place}"); // it lists the names of the API
+    }
+    let words: Vec<&str> = expected.split(' ').collect();
+    let is_type = |word: &str| word.starts_with(|c: char| c.is_ascii_uppercase()) && !word.contains('`');
+    let expected = match words.as_slice() {
+        ["a", "sequence"] | ["sequence"] | ["tuple", ..] | ["a", "tuple", ..] => "a list",
+        ["a", "map"] | ["map"] | ["struct" | "internally", ..] => "an object",
+        ["a", "boolean"] => "true or false",
+        ["i8" | "i16" | "i32" | "i64" | "isize" | "u8" | "u16" | "u32" | "u64" | "usize"] => "a whole number",
+        ["f32" | "f64"] => "a number",
+        ["IntOrString"] => "a whole number or a string",
+        ["enum" | "variant" | "string" | "unit", ..]
+        | ["map", "with", "a", "single", "key"]
+        | ["a", "timestamp", "string"]
+        | ["Quantity" | "Time" | "MicroTime"] => "a string",
+        [one] if is_type(one) => "an object",
+        _ => expected,
+    };
+    format!("{met}, expected {expected}{place}")
 }
 
 /// Fields of a container that are SidecarSet's own; the others belong to the container's body.
@@ -167,7 +202,61 @@ mod tests {
             "spec": {"selector": "hunter2, expected \"x\", expected"}
         });
         let error = sidecarset(object).unwrap_err().to_string();
-        assert_eq!(error, "spec.selector: invalid type: string, expected LabelSelector");
+        assert_eq!(error, "spec.selector: invalid type: string, expected an object");
+    }
+
+    /// Every field of the schema, given what it cannot be.
+    #[test]
+    fn no_error_names_a_type_of_rust() {
+        use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+            JSONSchemaProps, JSONSchemaPropsOrArray,
+        };
+        fn objects(schema: &JSONSchemaProps, wrap: &dyn Fn(Value) -> Value, check: &mut dyn FnMut(Value)) {
+            for wrong in
+                [json!("x"), json!(5), json!(1.5), json!(true), json!([]), json!([[]]), json!({}), json!({"x": []})]
+            {
+                check(wrap(wrong));
+            }
+            for (field, schema) in schema.properties.iter().flatten() {
+                objects(schema, &|value| wrap(json!({field: value})), check);
+            }
+            if let Some(JSONSchemaPropsOrArray::Schema(schema)) = &schema.items {
+                objects(schema, &|value| wrap(json!([value])), check);
+            }
+        }
+        let crd = super::super::crds::sidecarsets().unwrap();
+        let schema = crd.spec.versions[0].schema.as_ref().unwrap().open_api_v3_schema.as_ref().unwrap();
+        let mut seen = std::collections::BTreeSet::new();
+        let head = json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": "a"}});
+        objects(schema, &|value| value, &mut |object| {
+            let mut whole = head.clone();
+            for (field, value) in object.as_object().into_iter().flatten() {
+                if ["spec", "status", "metadata"].contains(&field.as_str()) {
+                    whole[field] = value.clone();
+                }
+            }
+            if let Err(DecodeError::Field(error)) = sidecarset(whole) {
+                seen.insert(
+                    error.problem.split_once(", expected ").map_or(error.problem.clone(), |(_, what)| what.to_owned()),
+                );
+            }
+        });
+        let known =
+            ["a list", "a string", "a whole number", "a whole number or a string", "an object", "true or false"];
+        let mut known = known.to_vec();
+        known.push("expected a string");
+        let odd: Vec<_> = seen
+            .iter()
+            .filter(|what| {
+                !known.contains(&what.as_str())
+                    && !what.starts_with("missing field `")
+                    && !what.starts_with('`')
+                    && !what.starts_with("one of `")
+                    && !what.contains("four digit year")
+            })
+            .collect();
+        assert!(odd.is_empty(), "{odd:?}");
+        assert!(known.iter().all(|what| seen.contains(*what)), "{seen:?}");
     }
 
     #[test]

@@ -15,3 +15,4 @@ pub mod quantity;
 pub mod shorten;
 pub mod sidecar_generator;
 pub mod sidecarset;
+pub mod unknown_fields;

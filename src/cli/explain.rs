@@ -1,7 +1,7 @@
 //! `outrigger explain`: why each SidecarSet is injected into a Pod or not.
 
 use super::input::{InputArgs, describe};
-use super::template::pod_template;
+use super::template::{pod_template, skipped};
 use crate::api::pod::PodView;
 use crate::injection::{Explanation, PodRequest, Snapshot};
 use anyhow::{Context, Result, bail};
@@ -34,8 +34,11 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let snapshot = args.input.load()?;
     let mut explained = Vec::new();
     for document in args.input.documents()? {
-        let Some(template) = pod_template(&document.value) else { continue };
         let what = describe(&document);
+        if let Some(why) = skipped(&document.value) {
+            eprintln!("warning: {what}: {why}");
+        }
+        let Some(template) = pod_template(&document.value) else { continue };
         let explanation = explain(&template.pod(), &snapshot, &args.input.namespace).with_context(|| what.clone())?;
         explained.push((what, explanation));
     }

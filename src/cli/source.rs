@@ -4,6 +4,7 @@
 //! keeps its last good version, and the first of two objects of one name counts. Everything of the kind is a [`SourceProblem`].
 
 use crate::api::decode::{self, DecodeError};
+use crate::api::unknown_fields;
 use crate::documents::{Content, Document, FileError, Folder, Position};
 use crate::injection::{Index, InjectableSet, Options, Revision, SetError, Snapshot, validate};
 use serde::Deserialize;
@@ -116,6 +117,8 @@ enum ObjectError {
     Decode { key: Key, error: DecodeError },
     #[error("{key}: {}", causes.join("; "))]
     Invalid { key: Key, causes: Vec<String> },
+    #[error("{key}: {}", unknown(.fields, .api_version))]
+    UnknownFields { key: Key, api_version: String, fields: Vec<String> },
     #[error(transparent)]
     Set(#[from] SetError),
     #[error("{kind}: metadata.name: required")]
@@ -290,6 +293,7 @@ impl Read {
         let invalid = |error: DecodeError| ObjectError::Decode { key: key.clone(), error };
         let read = match (api_version.as_str(), kind) {
             ("apps.kruise.io/v1alpha1" | "apps.kruise.io/v1beta1", "SidecarSet") => {
+                none_unknown(key, &api_version, unknown_fields::of_sidecarset(&object))?;
                 let set = decode::sidecarset(object).map_err(invalid)?;
                 let causes = validate::validate(&set, None, &validate::World::default());
                 if !causes.is_empty() {
@@ -302,6 +306,7 @@ impl Read {
                 Self::Set(Arc::new(set))
             }
             ("v1", "Namespace") => {
+                none_unknown(key, &api_version, unknown_fields::of_namespace(&object))?;
                 let Namespace { metadata } = decode::typed(object).map_err(|error| invalid(error.into()))?;
                 Self::Namespace(metadata.name, metadata.labels.unwrap_or_default())
             }
@@ -331,6 +336,19 @@ impl Read {
             Self::Revision(revision) => key("ControllerRevision", &revision.namespace, &revision.name),
         }
     }
+}
+
+/// As the API server refuses fields that kubectl asks it to be strict about.
+fn none_unknown(key: &Key, api_version: &str, fields: Vec<String>) -> Result<(), ObjectError> {
+    if fields.is_empty() {
+        return Ok(());
+    }
+    Err(ObjectError::UnknownFields { key: key.clone(), api_version: api_version.to_owned(), fields })
+}
+
+fn unknown(fields: &[String], api_version: &str) -> String {
+    let fields: Vec<String> = fields.iter().map(|field| format!("{field}: unknown field in {api_version}")).collect();
+    fields.join("; ")
 }
 
 impl Key {
@@ -480,6 +498,23 @@ mod tests {
             ]
         );
         assert_eq!(loaded(&dir.source).ignored, 2);
+    }
+
+    /// The API server says the same: `strict decoding error: unknown field "spec.injectStrategy", …`.
+    #[test]
+    fn fields_that_kubectl_refuses_are_errors_that_name_them() {
+        let misspelt = set("a").replace("spec:\n", "spec:\n  namespace: team-a\n  injectStrategy: {paused: true}\n");
+        let namespace = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: shop, label: {a: b}}\n";
+        let mut dir = Dir::new(&[("a.yaml", &format!("{misspelt}{namespace}"))]);
+        let [set, namespace] = &dir.problems()[..] else { panic!("two problems") };
+        assert_eq!(
+            set,
+            "a.yaml:1: SidecarSet \"a\": spec.namespace: unknown field in apps.kruise.io/v1beta1; \
+             spec.injectStrategy: unknown field in apps.kruise.io/v1beta1"
+        );
+        assert!(namespace.ends_with("Namespace \"shop\": metadata.label: unknown field in v1"), "{namespace}");
+        dir.write("a.yaml", &misspelt.replace("v1beta1", "v1alpha1").replace("injectStrategy", "injectionStrategy"));
+        assert_eq!(dir.problems(), [""; 0]);
     }
 
     #[test]

@@ -3,6 +3,9 @@
 use json_patch::{AddOperation, Patch, PatchOperation, jsonptr::Pointer};
 use serde_json::{Map, Value, json};
 
+/// OpenKruise's API group.
+const KRUISE: &str = "apps.kruise.io";
+
 /// The Pod template of a workload, or a Pod, which is its own template.
 #[derive(Debug, Clone, Copy)]
 pub struct Template<'o> {
@@ -13,22 +16,58 @@ pub struct Template<'o> {
 }
 
 /// Finds the Pod template of an object: a Pod itself, `/spec/template` of a Deployment, `StatefulSet`, `DaemonSet`,
-/// `ReplicaSet`, `ReplicationController` or Job, `/spec/jobTemplate/spec/template` of a `CronJob`; each of Kubernetes'
-/// own API groups. Other objects have none, nor has a workload without a mapping there.
+/// `ReplicaSet`, `ReplicationController` or Job, `/spec/jobTemplate/spec/template` of a `CronJob`, each of Kubernetes' own API
+/// groups, and `/spec/template` of OpenKruise's `CloneSet`, `StatefulSet` and `DaemonSet`. Other objects have none that is known
+/// here, nor has a workload without a mapping there.
 #[must_use]
 pub fn pod_template(object: &Value) -> Option<Template<'_>> {
-    let group = object["apiVersion"].as_str()?.rsplit_once('/').map_or("", |(group, _)| group);
-    let root = match (group, object["kind"].as_str()?) {
+    let root = match (group(object)?, object["kind"].as_str()?) {
         ("", "Pod") => Pointer::root(),
         ("", "ReplicationController")
         | ("apps" | "extensions", "Deployment" | "DaemonSet" | "ReplicaSet")
         | ("apps", "StatefulSet")
-        | ("batch", "Job") => const { Pointer::from_static("/spec/template") },
+        | ("batch", "Job")
+        | (KRUISE, "CloneSet" | "StatefulSet" | "DaemonSet") => const { Pointer::from_static("/spec/template") },
         ("batch", "CronJob") => const { Pointer::from_static("/spec/jobTemplate/spec/template") },
         _ => return None,
     };
     let pod = object.pointer(root.as_str())?;
     pod.is_object().then_some(Template { object, pod, root })
+}
+
+/// Why an object that has containers is not injected; `None` where that goes without saying: it has none, or its Pod template is
+/// known, or it is a SidecarSet.
+#[must_use]
+pub fn skipped(object: &Value) -> Option<String> {
+    let kind = object["kind"].as_str().unwrap_or("object");
+    if pod_template(object).is_some()
+        || (group(object), kind) == (Some(KRUISE), "SidecarSet")
+        || !has_containers(object)
+    {
+        return None;
+    }
+    let api_version = object["apiVersion"].as_str().unwrap_or_default();
+    Some(format!("skipped: the Pod template of a {kind} of {api_version} is not known here; give its Pod instead"))
+}
+
+/// Whether a list `containers` of named objects is anywhere in it.
+fn has_containers(value: &Value) -> bool {
+    match value {
+        Value::Object(fields) => fields.iter().any(|(field, value)| {
+            let is_list = field == "containers" && value.as_array().is_some_and(|list| list.iter().any(is_container));
+            is_list || has_containers(value)
+        }),
+        Value::Array(items) => items.iter().any(has_containers),
+        _ => false,
+    }
+}
+
+fn is_container(item: &Value) -> bool {
+    item.get("name").is_some() || item.get("image").is_some()
+}
+
+fn group(object: &Value) -> Option<&str> {
+    Some(object["apiVersion"].as_str()?.rsplit_once('/').map_or("", |(group, _)| group))
 }
 
 impl Template<'_> {
@@ -122,6 +161,9 @@ mod tests {
             ("v1", "ReplicationController"),
             ("batch/v1", "Job"),
             ("batch/v1", "CronJob"),
+            ("apps.kruise.io/v1alpha1", "CloneSet"),
+            ("apps.kruise.io/v1beta1", "StatefulSet"),
+            ("apps.kruise.io/v1alpha1", "DaemonSet"),
         ];
         for (api_version, kind) in kinds {
             let mut object = workload(api_version, kind);
@@ -155,6 +197,32 @@ mod tests {
             json!([]),
         ] {
             assert!(pod_template(&object).is_none(), "{object}");
+        }
+    }
+
+    #[test]
+    fn what_has_containers_and_no_known_template_is_named() {
+        let template = json!({"metadata": {}, "spec": {"containers": [{"image": "nginx"}]}});
+        let united = json!({"template": {"statefulSetTemplate": {"spec": {"template": template}}}});
+        for object in [
+            workload("argoproj.io/v1alpha1", "Rollout"),
+            workload("serving.knative.dev/v1", "Service"),
+            workload("apps.kruise.io/v1alpha1", "BroadcastJob"),
+            json!({"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "p"}, "template": template}),
+            json!({"apiVersion": "apps.kruise.io/v1alpha1", "kind": "UnitedDeployment", "spec": united}),
+        ] {
+            let (kind, version) = (object["kind"].as_str().unwrap(), object["apiVersion"].as_str().unwrap());
+            let told = skipped(&object).unwrap_or_else(|| panic!("{kind} is passed over"));
+            assert!(told.contains(&format!("the Pod template of a {kind} of {version} is not known")), "{told}");
+        }
+        for object in [
+            workload("apps/v1", "Deployment"),
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {}}),
+            json!({"apiVersion": "v1", "kind": "Service", "spec": {"ports": [{"name": "http"}]}}),
+            json!({"apiVersion": "example.com/v1", "kind": "Report", "spec": {"containers": 3}}),
+            json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "spec": {"containers": [{"name": "c"}]}}),
+        ] {
+            assert_eq!(skipped(&object), None, "{object}");
         }
     }
 

@@ -5,10 +5,14 @@ use std::time::Duration;
 
 use http::{HeaderValue, Uri, header};
 use kube::client::ClientBuilder;
-use kube::config::{InClusterError, KubeConfigOptions, KubeconfigError};
+use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use thiserror::Error;
 use tower::timeout::{Timeout, TimeoutLayer};
+
+use super::causes::chain;
+use super::proxy::{self, Proxy, ProxyError};
+use super::tunnel;
 
 /// How long the API server may take for the head of an answer. Bodies are not limited by it, so a watch may stay open.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,13 +42,16 @@ pub enum ClientError {
         /// Why this is no Pod with a service account.
         in_cluster: InClusterError,
     },
+    /// A proxy that is none.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
     /// A configuration that a client cannot be made of.
     #[error("the configuration of the cluster cannot be used: {}", describe(.0))]
     Unusable(#[source] Box<kube::Error>),
 }
 
 /// A client for the cluster of a kubeconfig (`KUBECONFIG`, else `~/.kube/config`), in a Pod for the cluster it runs in; and the URL
-/// by which it reaches the API server.
+/// by which it reaches the API server. To that of a kubeconfig it goes through the proxy that kubectl would take.
 ///
 /// `context` names a context of the kubeconfig; the default is its current one. Nothing is sent yet, so a cluster that cannot
 /// be reached is no error here.
@@ -55,22 +62,36 @@ pub enum ClientError {
 /// # Errors
 /// When there is no configuration, or one that cannot be used.
 pub async fn connect(context: Option<&str>) -> Result<(Client, Uri), ClientError> {
-    let configuration = configuration(context).await?;
+    let (configuration, proxy) = configuration(context).await?;
     let url = configuration.cluster_url.clone();
-    Ok((client_of(configuration)?, url))
+    if let Some(proxy) = &proxy {
+        tracing::info!(proxy = %proxy.url(), "the API server is reached through a proxy");
+    }
+    Ok((client_of(configuration, proxy)?, url))
 }
 
-async fn configuration(context: Option<&str>) -> Result<Config, ClientError> {
-    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
-    let kubeconfig = match Config::from_kubeconfig(&options).await {
-        Ok(config) => return Ok(config),
+async fn configuration(context: Option<&str>) -> Result<(Config, Option<Proxy>), ClientError> {
+    let kubeconfig = match of_kubeconfig(context).await {
+        Ok((config, proxy_url)) => {
+            let proxy = Proxy::find(&config.cluster_url, proxy_url.as_deref(), |name| std::env::var(name).ok())?;
+            return Ok((config, proxy));
+        }
         Err(error) => error,
     };
     let asked_for = context.is_some() || std::env::var_os("KUBECONFIG").is_some_and(|paths| !paths.is_empty());
     if asked_for || !is_missing(&kubeconfig) {
         return Err(ClientError::Kubeconfig(kubeconfig));
     }
-    Config::incluster().map_err(|in_cluster| ClientError::Nowhere { kubeconfig, in_cluster })
+    let config = Config::incluster().map_err(|in_cluster| ClientError::Nowhere { kubeconfig, in_cluster })?;
+    Ok((config, None))
+}
+
+/// The configuration of a kubeconfig, and its `proxy-url`.
+async fn of_kubeconfig(context: Option<&str>) -> Result<(Config, Option<String>), KubeconfigError> {
+    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+    let kubeconfig = Kubeconfig::read()?;
+    let proxy_url = proxy::of_cluster(&kubeconfig, context).map(str::to_owned);
+    Ok((Config::from_custom_kubeconfig(kubeconfig, &options).await?, proxy_url))
 }
 
 /// Whether there is no kubeconfig at all, rather than a broken one.
@@ -82,14 +103,18 @@ fn is_missing(error: &KubeconfigError) -> bool {
     }
 }
 
-fn client_of(mut config: Config) -> Result<Client, ClientError> {
+fn client_of(mut config: Config, proxy: Option<Proxy>) -> Result<Client, ClientError> {
+    config.proxy_url = None; // what kube would make of the environment
     config.default_retry = false;
     config.read_timeout = Some(SILENCE_TIMEOUT);
     config.reset_reader_on_write = true;
     let name = concat!("outrigger/", env!("CARGO_PKG_VERSION"));
     config.headers.push((header::USER_AGENT, HeaderValue::from_static(name)));
-    let builder = ClientBuilder::try_from(config).map_err(|error| ClientError::Unusable(Box::new(error)))?;
-    Ok(bounded(builder).build())
+    let client = match proxy {
+        None => ClientBuilder::try_from(config).map(|builder| bounded(builder).build()),
+        Some(proxy) => tunnel::stack(&config, proxy).map(|builder| bounded(builder).build()),
+    };
+    client.map_err(|error| ClientError::Unusable(Box::new(error)))
 }
 
 /// A stack whose answers must begin in time.
@@ -125,21 +150,6 @@ fn shortened(message: &str) -> Cow<'_, str> {
     }
 }
 
-/// An error and its causes, each once: many an error repeats its cause.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
@@ -173,7 +183,8 @@ mod tests {
     async fn a_refused_call_is_not_repeated_and_says_who_we_are() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let client = client_of(Config::new(format!("http://{address}").parse().expect("a URL"))).expect("a client");
+        let client =
+            client_of(Config::new(format!("http://{address}").parse().expect("a URL")), None).expect("a client");
         let server = async {
             let (mut connection, _) = listener.accept().await.expect("a connection");
             let mut head = Vec::new();
@@ -195,7 +206,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         drop(listener);
-        let client = client_of(Config::new(format!("https://{address}").parse().expect("a URL"))).expect("a client");
+        let client =
+            client_of(Config::new(format!("https://{address}").parse().expect("a URL")), None).expect("a client");
         let text = describe(&version(&client).await);
         assert!(text.contains("Connection refused"), "{text}");
         assert_eq!(text.matches("Connection refused").count(), 1, "{text}");

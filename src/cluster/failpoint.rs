@@ -5,7 +5,7 @@
 //! There are none without the feature `failpoints`, nor without `debug_assertions`: a release has none.
 
 /// All writes, each of which has a failpoint before it and one after it. A test holds this against the sources.
-pub const WRITES: [&str; 21] = [
+pub const WRITES: [&str; 23] = [
     "authority.change",
     "authority.create",
     "generator.sidecar.change",
@@ -24,6 +24,8 @@ pub const WRITES: [&str; 21] = [
     "registration.validating",
     "rollout.revision.create",
     "rollout.revision.delete",
+    "rollout.revision.remake",
+    "rollout.revision.remove",
     "rollout.revision.renumber",
     "rollout.status",
     "widening.configuration",

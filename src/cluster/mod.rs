@@ -23,6 +23,7 @@
 
 pub mod api_server;
 pub mod apply;
+mod causes;
 pub mod client;
 pub mod conditions;
 pub mod controller;
@@ -32,8 +33,10 @@ pub mod feeds;
 pub mod lease;
 pub mod objects;
 pub mod own_writes;
+pub mod proxy;
 pub mod queue;
 pub mod shutdown;
+mod tunnel;
 pub mod watch;
 
 #[cfg(test)]

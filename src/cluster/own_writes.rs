@@ -5,7 +5,8 @@
 //! one. [`Overlay`] keeps that for an index; [`OwnWrite`] alone is enough where the watched objects themselves are looked at.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 
 use super::objects::{ObjectVersion, Versioned};
 use super::watch::Event;
@@ -27,12 +28,17 @@ pub struct OwnWrite {
 /// All events of the watch go through [`Overlay::pass`], and what that returns into the index. An answer goes through
 /// [`Overlay::answered`]. So the index never goes back behind a write, and a plan never sees an object as it was before. Two things
 /// only a new list can tell ([`super::Watch::fresh`]): what became of a write whose answer was lost, and what an earlier leader wrote.
+///
+/// An answer may come within a list. It is no part of that: what was known when the list began, and is not in it, is gone all the same.
 #[derive(Debug)]
 pub struct Overlay<T> {
     ahead: HashMap<(String, String), Ahead<T>>,
     /// The latest version of any object that the watch has shown: it has told of all that happened before. `None` while there is
-    /// none that can be compared.
+    /// none that can be compared. A list tells that only once it is complete.
     reached: Option<String>,
+    /// While a list is under way, the hashes of the names that it has told: 8 bytes and more for each object.
+    listed: Option<HashSet<u64>>,
+    hasher: RandomState,
 }
 
 #[derive(Debug)]
@@ -75,7 +81,7 @@ impl OwnWrite {
 
 impl<T> Default for Overlay<T> {
     fn default() -> Self {
-        Self { ahead: HashMap::new(), reached: None }
+        Self { ahead: HashMap::new(), reached: None, listed: None, hasher: RandomState::new() }
     }
 }
 
@@ -88,12 +94,14 @@ impl<T: Versioned + Clone> Overlay<T> {
         }
         let mut write = OwnWrite::new(after.version(), over);
         let earlier = self.ahead.remove(&name_of(&after)).filter(|earlier| earlier.write.uid == write.uid);
-        let was_shown = earlier.as_ref().map_or(known.is_some(), |earlier| earlier.was_shown);
+        let is_known = known.is_some_and(|known| known.version().uid == after.version().uid);
+        let was_shown = earlier.as_ref().map_or(is_known, |earlier| earlier.was_shown);
         if let Some(earlier) = earlier {
             write = write.after(earlier.write);
         }
-        let ahead = Ahead { object: after.clone(), write, was_shown, was_listed: false, is_listed: false };
-        self.ahead.insert(name_of(&after), ahead);
+        let name = name_of(&after);
+        let is_listed = self.listed.as_ref().is_some_and(|listed| listed.contains(&self.hasher.hash_one(&name)));
+        self.ahead.insert(name, Ahead { object: after.clone(), write, was_shown, was_listed: false, is_listed });
         Some(after)
     }
 
@@ -105,7 +113,7 @@ impl<T: Versioned + Clone> Overlay<T> {
             None if over.is_some() => false,                                  // it has gone since
             Some(known) if over.is_some() && known.uid != after.uid => false, // and come again
             known if is_number(after.resource_version) => {
-                self.reached.as_deref().is_none_or(is_later)
+                self.reached.as_deref().filter(|_| self.listed.is_none()).is_none_or(is_later)
                     && known.is_none_or(|known| is_later(known.resource_version))
             }
             known => known.map(|known| known.resource_version) == over,
@@ -114,7 +122,7 @@ impl<T: Versioned + Clone> Overlay<T> {
 
     /// What the index is to be told where a watch tells this: nothing where that is from before an answer.
     pub fn pass(&mut self, event: Event<T>) -> impl Iterator<Item = Event<T>> + use<T> {
-        let mut lacking = Vec::new();
+        let mut corrected = Vec::new();
         let event = match event {
             Event::Begin => {
                 self.begin_list();
@@ -122,13 +130,13 @@ impl<T: Versioned + Clone> Overlay<T> {
             }
             Event::Item(object) => Some(Event::Item(self.lists(object))),
             Event::End => {
-                lacking = self.end_list();
+                corrected = self.end_list();
                 Some(Event::End)
             }
             Event::Applied(object) => self.shows(&object).then_some(Event::Applied(object)),
             Event::Deleted(object) => self.shows_end_of(&object).then_some(Event::Deleted(object)),
         };
-        lacking.into_iter().map(Event::Item).chain(event)
+        corrected.into_iter().chain(event)
     }
 
     /// Whether the API server answered with a later state of this object than the watch has shown.
@@ -177,6 +185,7 @@ impl<T: Versioned + Clone> Overlay<T> {
     /// A list begins; one before may have broken off.
     fn begin_list(&mut self) {
         self.reached = None; // after a restore of the API server's storage versions are lower than before
+        self.listed = Some(HashSet::new());
         for ahead in self.ahead.values_mut() {
             ahead.is_listed = false;
         }
@@ -186,6 +195,9 @@ impl<T: Versioned + Clone> Overlay<T> {
     fn lists(&mut self, object: T) -> T {
         self.reach(&object);
         let name = name_of(&object);
+        if let Some(listed) = &mut self.listed {
+            listed.insert(self.hasher.hash_one(&name));
+        }
         match self.ahead.get_mut(&name) {
             Some(ahead) if !ahead.was_listed && ahead.write.is_newer_than(object.version()) => {
                 ahead.was_shown |= ahead.write.uid == object.version().uid;
@@ -200,22 +212,25 @@ impl<T: Versioned + Clone> Overlay<T> {
         }
     }
 
-    /// The list is complete. Returns those that it lacks although they are there, for it may have been begun before they were made.
-    fn end_list(&mut self) -> Vec<T> {
+    /// The list is complete. What it lacks may be there, for it may have been begun before that was made, or gone, although the answer
+    /// came later.
+    fn end_list(&mut self) -> Vec<Event<T>> {
+        self.listed = None;
         let reached = self.reached.as_deref();
+        let mut corrected = Vec::new();
         self.ahead.retain(|_, ahead| {
             let was_before = reached.and_then(|reached| compare(&ahead.write.version, reached));
-            ahead.is_listed
-                || !(ahead.was_shown || ahead.was_listed || was_before.is_some_and(|order| order != Ordering::Greater))
-        });
-        let mut lacking = Vec::new();
-        for ahead in self.ahead.values_mut() {
-            ahead.was_listed = true;
-            if !std::mem::take(&mut ahead.is_listed) {
-                lacking.push(ahead.object.clone());
+            let was_before = was_before.is_some_and(|order| order != Ordering::Greater);
+            let is_gone = !ahead.is_listed && (ahead.was_shown || ahead.was_listed || was_before);
+            if is_gone {
+                corrected.push(Event::Deleted(ahead.object.clone()));
+            } else if !ahead.is_listed {
+                corrected.push(Event::Item(ahead.object.clone()));
             }
-        }
-        lacking
+            (ahead.was_listed, ahead.is_listed) = (true, false);
+            !is_gone
+        });
+        corrected
     }
 
     fn reach(&mut self, object: &T) {

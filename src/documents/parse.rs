@@ -1,12 +1,14 @@
 //! From the bytes of a file to its documents.
 //!
 //! YAML is read as kubectl reads it: YAML 1.1 booleans (`yes`, `on`, `y`) and octal numbers (`0644` is 420). Known
-//! differences: `yEs` and other odd casings are booleans too, and `1_0.5` is a string.
+//! differences: `yEs` and other odd casings are booleans too, and `1_0.5` is a string; in a file with merge keys a key `"<<"` in
+//! quotes is one, too, and a merge key may name an alias of a list. A key that stands twice, two merge keys in one mapping among
+//! them, is refused, where kubectl takes the last.
 
 use std::{fmt::Display, sync::Arc};
 
 use serde::de::IgnoredAny;
-use serde_saphyr::{Spanned, UserMessageFormatter};
+use serde_saphyr::{MergeKeyPolicy, Spanned, UserMessageFormatter};
 
 use super::{
     Document, Position,
@@ -53,6 +55,13 @@ struct Roots<'f> {
     memory: usize,
 }
 
+/// How far the documents of a text were read.
+enum RootsRead {
+    All,
+    /// The next one has a merge key.
+    UpToMergeKey,
+}
+
 impl Roots<'_> {
     /// As kubectl does, a text that opens with `{` is tried as JSON first, where objects may follow each other with nothing
     /// between; it may also be a YAML flow mapping.
@@ -68,7 +77,7 @@ impl Roots<'_> {
     }
 
     fn read_json(&mut self, text: &str) -> Result<(), ParseError> {
-        let mut stream = serde_json::Deserializer::from_str(text).into_iter::<Root>();
+        let mut stream = serde_json::Deserializer::from_str(text).into_iter::<Root<false>>();
         let (mut line, mut counted) = (1, 0);
         loop {
             let rest = text.get(stream.byte_offset()..).unwrap_or_default();
@@ -83,7 +92,23 @@ impl Roots<'_> {
         }
     }
 
+    /// The parser's own merge keys never replace what stands before them, as kubectl's do. So files with such keys, which are few,
+    /// are read once more, with these keys as values.
     fn read_yaml(&mut self, text: &str) -> Result<(), ParseError> {
+        let mut read = 0;
+        match self.read_roots::<false>(text, MergeKeyPolicy::Error, &mut read)? {
+            RootsRead::All => Ok(()),
+            RootsRead::UpToMergeKey => self.read_roots::<true>(text, MergeKeyPolicy::AsOrdinary, &mut read).map(|_| ()),
+        }
+    }
+
+    /// Takes the documents that were not read yet.
+    fn read_roots<const MERGES: bool>(
+        &mut self,
+        text: &str,
+        merge_keys: MergeKeyPolicy,
+        read: &mut usize,
+    ) -> Result<RootsRead, ParseError> {
         let options = serde_saphyr::options! {
             budget: serde_saphyr::budget! {
                 max_depth: MAX_DEPTH,
@@ -96,20 +121,30 @@ impl Roots<'_> {
             // What aliases add per document; anchors in real files are few and small.
             alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 100_000 },
             legacy_octal_numbers: true,
+            merge_keys: merge_keys,
             // A snippet would show values, which may be secret.
             with_snippet: false,
         };
-        for root in serde_saphyr::read_with_options::<_, Spanned<Root>>(&mut text.as_bytes(), options) {
-            let root = root.map_err(|error| {
-                let (line, column) = error.location().map_or((1, 1), |location| (location.line(), location.column()));
-                syntax_error(self.file, line, column, &error.render_with_formatter(&UserMessageFormatter))
-            })?;
+        let mut text = text.as_bytes();
+        let roots = serde_saphyr::read_with_options::<_, Spanned<Root<MERGES>>>(&mut text, options);
+        for root in roots.skip(*read) {
+            let root = match root {
+                Ok(root) => root,
+                Err(error) if is_merge_key(&error) => return Ok(RootsRead::UpToMergeKey),
+                Err(error) => {
+                    let (line, column) =
+                        error.location().map_or((1, 1), |location| (location.line(), location.column()));
+                    let message = error.render_with_formatter(&UserMessageFormatter);
+                    return Err(syntax_error(self.file, line, column, &message));
+                }
+            };
+            *read += 1;
             self.push(usize::try_from(root.referenced.line()).unwrap_or(usize::MAX), root.value)?;
         }
-        Ok(())
+        Ok(RootsRead::All)
     }
 
-    fn push(&mut self, line: usize, root: Root) -> Result<(), ParseError> {
+    fn push<const MERGES: bool>(&mut self, line: usize, root: Root<MERGES>) -> Result<(), ParseError> {
         self.memory = self.memory.saturating_add(root.memory);
         if self.memory > MAX_MEMORY {
             return Err(syntax_error(self.file, line as u64, 1, &out_of_memory()));
@@ -120,6 +155,10 @@ impl Roots<'_> {
     fn json_error(&self, error: &serde_json::Error) -> ParseError {
         syntax_error(self.file, error.line() as u64, error.column() as u64, error)
     }
+}
+
+fn is_merge_key(error: &serde_saphyr::Error) -> bool {
+    matches!(error.without_snippet(), serde_saphyr::Error::MergeKeyNotAllowed { .. })
 }
 
 /// Both parsers end their messages with the position that ours begin with.
@@ -252,6 +291,37 @@ mod tests {
     #[test]
     fn merge_keys_and_aliases_are_expanded() {
         assert_eq!(value("{a: &a {b: 1}, c: {<<: *a, d: *a}}")["c"], json!({"b": 1, "d": {"b": 1}}));
+    }
+
+    /// Each as sigs.k8s.io/yaml 1.6.0, kubectl's reader, makes JSON of it.
+    #[test]
+    fn a_merge_key_takes_effect_where_it_stands() {
+        for (text, expected) in [
+            ("{c: 1, <<: {c: 2, d: 3}}", json!({"c": 2, "d": 3})),
+            ("{<<: {c: 2, d: 3}, c: 1}", json!({"c": 1, "d": 3})),
+            ("{c: 1, <<: [{c: 2}, {c: 3, d: 4}]}", json!({"c": 2, "d": 4})),
+            ("{c: 1, <<: [{d: 2}, {d: 3}], d: 5}", json!({"c": 1, "d": 5})),
+            ("{c: 1, <<: {<<: {c: 2}, c: 3}}", json!({"c": 3})),
+            ("{c: 1, <<: {c: 3, <<: {c: 2}}}", json!({"c": 2})),
+            ("{c: {d: 1}, <<: {c: {e: 2}}}", json!({"c": {"e": 2}})),
+            ("{c: 1, '<<': {c: 2}}", json!({"c": 1, "<<": {"c": 2}})),
+            ("{c: 1, <<: []}", json!({"c": 1})),
+        ] {
+            assert_eq!(value(text), expected, "{text}");
+        }
+        let text = format!("{0}v: 1\n---\n{0}a: &a {{v: 2}}\nb: {{v: 1, <<: *a}}\n---\n{0}v: 3\n", kind("A"));
+        let documents = parse("f.yaml", text.as_bytes()).unwrap();
+        let lines: Vec<usize> = documents.iter().map(|document| document.position.line).collect();
+        assert_eq!((lines, &documents[1].value["b"]), (vec![1, 5, 10], &json!({"v": 2})));
+    }
+
+    #[test]
+    fn a_merge_key_that_kubectl_would_refuse_is_refused() {
+        for text in ["{<<: 1}", "{<<: ~}", "{<<: [1]}", "{<<: [[{a: 1}]]}", "{c: 1, c: 2, <<: {c: 3}}"] {
+            let error = refusal(format!("{}value: {text}\n", kind("Test")));
+            assert!(error.starts_with("f.yaml:3:"), "{text}: {error}");
+        }
+        assert!(refusal(format!("{}value: {{<<: 1}}\n", kind("T"))).contains("a mapping or a list of mappings"));
     }
 
     #[test]

@@ -6,8 +6,11 @@
 //! `u64::MAX`. A number without a fraction is an integer however it is written (`1e3`, `1.0`), as in the JSON kubectl
 //! sends; a number with one is the nearest double, as for the API server. A number beyond 64 bits, NaN and the
 //! infinities are errors.
+//!
+//! A merge key (`<<`) takes effect where it stands, as for kubectl: what it brings replaces what stands before it, and is replaced by
+//! what stands behind it. Of a list of mappings the first counts most.
 
-use std::{cell::Cell, fmt};
+use std::{cell::Cell, collections::BTreeSet, fmt};
 
 use serde::{
     Deserialize, Deserializer,
@@ -23,8 +26,8 @@ pub const MAX_DEPTH: usize = 64;
 /// MiB, while a few lines of aliases cannot fill the machine.
 pub const MAX_MEMORY: usize = 256 * 1024 * 1024;
 
-/// The root value of a document, and about how many bytes of memory it takes.
-pub(super) struct Root {
+/// The root value of a document, and about how many bytes of memory it takes. `MERGES`: whether the key `<<` is a merge key.
+pub(super) struct Root<const MERGES: bool> {
     pub value: Value,
     pub memory: usize,
 }
@@ -34,7 +37,7 @@ pub(super) struct Root {
 /// # Errors
 /// When it is not JSON, or breaks a rule or a bound (then the error is one of data). The message may hold a key.
 pub fn json(text: &[u8]) -> serde_json::Result<Value> {
-    serde_json::from_slice::<Root>(text).map(|root| root.value)
+    serde_json::from_slice::<Root<false>>(text).map(|root| root.value)
 }
 
 /// Reads one value, `depth` more levels allowed within and `memory` bytes left for it and all that follow.
@@ -42,15 +45,19 @@ pub fn json(text: &[u8]) -> serde_json::Result<Value> {
 struct Node<'m> {
     memory: &'m Cell<usize>,
     depth: usize,
+    merges: bool,
 }
+
+/// The key by which a mapping takes over the entries of others.
+const MERGE_KEY: &str = "<<";
 
 /// Reads a key as the string that kubectl makes of it.
 struct Key;
 
-impl<'de> Deserialize<'de> for Root {
+impl<'de, const MERGES: bool> Deserialize<'de> for Root<MERGES> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let memory = Cell::new(MAX_MEMORY);
-        let value = Node { memory: &memory, depth: MAX_DEPTH }.deserialize(deserializer)?;
+        let value = Node { memory: &memory, depth: MAX_DEPTH, merges: MERGES }.deserialize(deserializer)?;
         Ok(Root { value, memory: MAX_MEMORY - memory.get() })
     }
 }
@@ -132,16 +139,38 @@ impl<'de> Visitor<'de> for Node<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let entry = self.deeper()?;
-        let mut map = Map::new();
+        let (mut map, mut merged) = (Map::new(), BTreeSet::new());
         while let Some(key) = entries.next_key_seed(Key)? {
+            if self.merges && key == MERGE_KEY {
+                merge(&mut map, &mut merged, entries.next_value_seed(entry)?).map_err(A::Error::custom)?;
+                continue;
+            }
             self.take(size_of::<String>() + key.len())?;
-            if map.contains_key(&key) {
+            if map.contains_key(&key) && !merged.remove(&key) {
                 return Err(A::Error::custom(format_args!("the key {key:?} stands twice in one mapping")));
             }
             map.insert(key, entries.next_value_seed(entry)?);
         }
         Ok(Value::Object(map))
     }
+}
+
+/// Puts what a merge key brings into a mapping, and remembers which keys came so: they may stand in the mapping, too.
+fn merge(map: &mut Map<String, Value>, merged: &mut BTreeSet<String>, brought: Value) -> Result<(), &'static str> {
+    let mappings = match brought {
+        Value::Array(mappings) => mappings,
+        mapping => vec![mapping],
+    };
+    for mapping in mappings.into_iter().rev() {
+        let Value::Object(entries) = mapping else {
+            return Err("a merge key (<<) takes a mapping or a list of mappings");
+        };
+        for (key, value) in entries {
+            merged.insert(key.clone());
+            map.insert(key, value);
+        }
+    }
+    Ok(())
 }
 
 /// The JSON number of a floating-point literal: an integer where it has no fraction. An integer literal arrives here

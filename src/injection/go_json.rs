@@ -3,7 +3,7 @@
 
 use crate::api::decode::{FieldError, type_of};
 use crate::api::quantity::Quantity;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 use std::fmt::Write;
 
 /// A type of Go, as far as its JSON goes.
@@ -196,4 +196,92 @@ pub(super) fn write_text(json: &mut String, text: &str) {
         }
     }
     json.push('"');
+}
+
+/// Writes a value of which no type is known, as Go does: all keys sorted.
+pub(super) fn write_sorted(json: &mut String, value: &Value) {
+    match value {
+        Value::Object(fields) => {
+            let mut fields: Vec<_> = fields.iter().collect();
+            fields.sort_unstable_by_key(|(key, _)| *key);
+            json.push('{');
+            for (index, (key, field)) in fields.into_iter().enumerate() {
+                if index > 0 {
+                    json.push(',');
+                }
+                write_text(json, key);
+                json.push(':');
+                write_sorted(json, field);
+            }
+            json.push('}');
+        }
+        Value::Array(items) => {
+            json.push('[');
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    json.push(',');
+                }
+                write_sorted(json, item);
+            }
+            json.push(']');
+        }
+        Value::String(text) => write_text(json, text),
+        Value::Number(number) => write_number(json, number),
+        other => push_display(json, other),
+    }
+}
+
+/// Writes a number as Go does that was read without a type: an `int64` where it is one, else a `float64`.
+fn write_number(json: &mut String, number: &Number) {
+    let Some(float) = number.as_f64().filter(|_| !number.is_i64()) else { return push_display(json, number) };
+    let size = float.abs();
+    if size != 0.0 && !(1e-6..1e21).contains(&size) {
+        let text = format!("{float:e}");
+        match text.split_once('e') {
+            Some((digits, exponent)) if !exponent.starts_with('-') => {
+                push_display(json, format_args!("{digits}e+{exponent}"));
+            }
+            _ => json.push_str(&text),
+        }
+    } else {
+        push_display(json, float);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Each as Go 1.25 writes what it read from the same text into an `any`, integers kept as the API server does.
+    #[test]
+    fn numbers_of_no_known_type_are_those_of_go() {
+        for (value, expected) in [
+            (json!(0), "0"),
+            (json!(-5), "-5"),
+            (json!(i64::MAX), "9223372036854775807"),
+            (json!(u64::MAX), "18446744073709552000"),
+            (json!(1.0), "1"),
+            (json!(0.1), "0.1"),
+            (json!(-2.5), "-2.5"),
+            (json!(1e20), "100000000000000000000"),
+            (json!(1e21), "1e+21"),
+            (json!(1.5e300), "1.5e+300"),
+            (json!(0.000_001), "0.000001"),
+            (json!(1.5e-7), "1.5e-7"),
+            (json!(-1e-9), "-1e-9"),
+        ] {
+            let mut json = String::new();
+            write_sorted(&mut json, &value);
+            assert_eq!(json, expected);
+        }
+    }
+
+    #[test]
+    fn keys_are_sorted_and_texts_escaped_for_html() {
+        let mut json = String::new();
+        write_sorted(&mut json, &json!({"b": [true, null], "a&": {"z": "<\u{2028}>", "y": "\u{8}\u{1}\u{7f}ü\""}}));
+        let expected = r#"{"a\u0026":{"y":"\b\u0001\u{7f}ü\"","z":"\u003c\u2028\u003e"},"b":[true,null]}"#;
+        assert_eq!(json, expected.replace(r"\u{7f}", "\u{7f}"));
+    }
 }

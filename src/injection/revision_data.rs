@@ -1,13 +1,12 @@
 //! What a `ControllerRevision` keeps of a SidecarSet and how it is named, byte for byte as OpenKruise does it: revisions that it
 //! left behind are found again, and it finds ours.
 
-use super::go_json::write_text;
+use super::go_json::write_sorted;
 use super::hash::safe_encode;
 use crate::api::decode::FieldError;
 use crate::api::sidecarset::SidecarSetSpec;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
 
 /// The fields that are kept, beside the instruction to replace them.
 const KEPT: [&str; 5] = ["containers", "initContainers", "volumes", "imagePullSecrets", "patchPodMetadata"];
@@ -32,9 +31,15 @@ pub fn of(spec: &SidecarSetSpec) -> Result<String, FieldError> {
         }
         kept.insert(field.to_owned(), value);
     }
-    let mut data = String::new();
-    write_sorted(&mut data, &json!({"spec": kept}));
-    Ok(data)
+    Ok(text(&json!({"spec": kept})))
+}
+
+/// Data as the API server writes them, which compares them by bytes: compact JSON with all keys sorted.
+#[must_use]
+pub fn text(data: &Value) -> String {
+    let mut text = String::new();
+    write_sorted(&mut text, data);
+    text
 }
 
 /// What revisions are compared by.
@@ -60,39 +65,6 @@ fn fnv1(bytes: impl IntoIterator<Item = u8>) -> u32 {
 pub fn name(set: &str, hash: &str) -> String {
     let prefix = set.get(..LONGEST_PREFIX).unwrap_or(set);
     format!("{prefix}-{hash}")
-}
-
-fn write_sorted(json: &mut String, value: &Value) {
-    match value {
-        Value::Object(fields) => {
-            let mut fields: Vec<_> = fields.iter().collect();
-            fields.sort_unstable_by_key(|(key, _)| *key);
-            json.push('{');
-            for (index, (key, field)) in fields.into_iter().enumerate() {
-                if index > 0 {
-                    json.push(',');
-                }
-                write_text(json, key);
-                json.push(':');
-                write_sorted(json, field);
-            }
-            json.push('}');
-        }
-        Value::Array(items) => {
-            json.push('[');
-            for (index, item) in items.iter().enumerate() {
-                if index > 0 {
-                    json.push(',');
-                }
-                write_sorted(json, item);
-            }
-            json.push(']');
-        }
-        Value::String(text) => write_text(json, text),
-        other => {
-            let _ = write!(json, "{other}"); // writing to a String cannot fail
-        }
-    }
 }
 
 #[cfg(test)]
@@ -141,9 +113,7 @@ mod tests {
             let stored = &vector["stored_spec"];
             let mut kept = Map::from_iter([("$patch".to_owned(), json!("replace"))]);
             kept.extend(KEPT.map(|field| (field.to_owned(), stored.get(field).cloned().unwrap_or_default())));
-            let mut expected = String::new();
-            write_sorted(&mut expected, &json!({"spec": kept}));
-            assert_eq!(data(written["spec"].clone()), expected, "{case}");
+            assert_eq!(data(written["spec"].clone()), text(&json!({"spec": kept})), "{case}");
             compared += 1;
         }
         assert_eq!(compared, 28);

@@ -2,6 +2,7 @@
 
 use super::counting::Labels;
 use super::index::RolloutIndex;
+use super::revision_object::{RevisionError, RevisionObject, is_for_data, let_be_orphaned, make_anew};
 use super::revisions::{KeptRevision, NewRevision, RevisionWrite};
 use super::set::ObservedSet;
 use super::status::WarningEvent;
@@ -18,11 +19,10 @@ use crate::telemetry::seldom;
 use jiff::Timestamp;
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, PatchOperation, ReplaceOperation};
-use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::api::ApiResource;
 use kube::runtime::events::EventType;
 use kube::{Api, Client};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -62,6 +62,8 @@ enum Failure {
     Write(#[from] WriteError),
     #[error("cannot read ControllerRevision {name:?}: {problem}")]
     Read { name: String, problem: String },
+    #[error(transparent)]
+    Revision(#[from] RevisionError),
     #[error("cannot write the content of the set as JSON: {0}")]
     Json(#[from] serde_json::Error),
 }
@@ -82,6 +84,13 @@ impl Controller {
         let sets = Objects::new(client.clone(), ApiResource::erase::<SidecarSet>(&()), events);
         let (namespace, queue) = (revision_namespace.to_owned(), IndexedQueue::new(RolloutIndex::default(), observer));
         Self { shared: Arc::new(Shared { client, namespace, sets, queue, status_written: Mutex::default() }) }
+    }
+
+    /// One that knows whose Pods are never injected.
+    #[must_use]
+    pub fn excluding(self, namespaces: BTreeSet<String>) -> Self {
+        self.shared.queue.lock().excluded = namespaces;
+        self
     }
 
     /// SidecarSets changed.
@@ -183,6 +192,15 @@ impl Shared {
                     self.sets.tell(set.version(), EventType::Warning, reason, note);
                 }
             }
+            for revision in &plan.orphaned {
+                if !term.is_current() {
+                    return Ok(Outcome::Done);
+                }
+                let seen = revision.seen(&self.namespace);
+                if let Written::Done(anew) = let_be_orphaned(&self.revisions(), &seen, &set.uid).await? {
+                    self.learn(anew, None);
+                }
+            }
             for revision in plan.obsolete {
                 if !term.is_current() {
                     return Ok(Outcome::Done);
@@ -220,7 +238,17 @@ impl Shared {
                 let operations = [PatchOperation::Replace(number)].into_iter().chain(label).collect();
                 let (present, over) = (seen.seen(&self.namespace), &seen.resource_version);
                 let write = apply::patch(&api, &present, None, operations);
-                match failpoint::around("rollout.revision.renumber", write).await? {
+                let written = match failpoint::around("rollout.revision.renumber", write).await {
+                    Err(error) if is_for_data(&error) => {
+                        let Written::Done(anew) = make_anew(&api, &present, None).await? else {
+                            return Ok(RevisionOutcome::Later);
+                        };
+                        self.learn(anew, None);
+                        return Ok(RevisionOutcome::PlanAnew);
+                    }
+                    written => written?,
+                };
+                match written {
                     Written::Done(updated) => self.learn(updated, Some(over)),
                     Written::Conflict => return Ok(RevisionOutcome::Later),
                     Written::Unchanged => {}
@@ -246,14 +274,14 @@ impl Shared {
     }
 
     /// The watch will tell of it, too, but later.
-    fn learn(&self, written: ControllerRevision, over: Option<&str>) {
+    fn learn(&self, written: RevisionObject, over: Option<&str>) {
         let read = serde_json::to_value(written).ok().and_then(|object| Revision::read(object).ok().flatten());
         if let Some(revision) = read {
             self.queue.lock().revision_answered(KeptRevision::from(&revision), over);
         }
     }
 
-    fn revisions(&self) -> Api<ControllerRevision> {
+    fn revisions(&self) -> Api<RevisionObject> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 }

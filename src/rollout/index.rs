@@ -21,6 +21,8 @@ pub struct RolloutIndex {
     own_revisions: Overlay<KeptRevision>,
     clashes: Clashes,
     unlisted: Unlisted,
+    /// Namespaces whose Pods are never injected.
+    pub excluded: BTreeSet<String>,
 }
 
 /// Names of what was known when a list began and was not told since: gone, once the list is complete.
@@ -47,7 +49,7 @@ impl RolloutIndex {
     #[must_use]
     pub fn plan(&self, set: &str, now: Timestamp) -> Option<(Arc<ObservedSet>, Plan)> {
         let set = self.sets.get(set)?;
-        Some((Arc::clone(set), plan(set, &self.pods, &self.revisions, &self.clashes, now)))
+        Some((Arc::clone(set), plan(set, &self.pods, &self.revisions, &self.clashes, &self.excluded, now)))
     }
 
     /// SidecarSets changed. Those that a list has as they are known are left alone.
@@ -148,7 +150,6 @@ impl RolloutIndex {
                 self.revisions.forget_taken();
             }
             Event::Applied(revision) => {
-                self.unlisted.revisions.remove(&revision.name);
                 touched = self.apply_revision(revision);
             }
             Event::Deleted(revision) => {

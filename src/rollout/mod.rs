@@ -11,6 +11,7 @@ mod index;
 mod plan;
 pub mod pod;
 pub mod pods;
+pub mod revision_object;
 pub mod revisions;
 pub mod set;
 pub mod status;

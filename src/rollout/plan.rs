@@ -7,6 +7,7 @@ use super::status::{self, PodsSeen, STALLED, Trouble, WarningEvent};
 use crate::api::sidecarset::SidecarSetStatus;
 use crate::injection::validate::Clashes;
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 
 /// What is to be written, in this order.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +16,8 @@ pub struct Plan {
     pub revision: Option<RevisionWrite>,
     /// The status, if it has to be written.
     pub status: Option<SidecarSetStatus>,
+    /// Revisions that the garbage collector is about to orphan.
+    pub orphaned: Vec<KeptRevision>,
     /// Revisions to delete.
     pub obsolete: Vec<KeptRevision>,
     /// What somebody has to correct.
@@ -25,13 +28,21 @@ impl Plan {
     /// Whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.revision.is_none() && self.status.is_none() && self.obsolete.is_empty()
+        self.revision.is_none() && self.status.is_none() && self.orphaned.is_empty() && self.obsolete.is_empty()
     }
 }
 
 /// Plans for one set. A set that cannot be used gets nothing but a status that says so.
 #[must_use]
-pub fn plan(set: &ObservedSet, pods: &PodIndex, revisions: &RevisionIndex, clashes: &Clashes, now: Timestamp) -> Plan {
+pub fn plan(
+    set: &ObservedSet,
+    pods: &PodIndex,
+    revisions: &RevisionIndex,
+    clashes: &Clashes,
+    excluded: &BTreeSet<String>,
+    now: Timestamp,
+) -> Plan {
+    let orphaned = if set.is_orphaning { revisions.of(&set.name).cloned().collect() } else { Vec::new() };
     match &set.usable {
         Err(unusable) => {
             let last_good = revisions.last_good(&set.name).map(|revision| revision.name.as_str());
@@ -39,16 +50,18 @@ pub fn plan(set: &ObservedSet, pods: &PodIndex, revisions: &RevisionIndex, clash
             Plan {
                 revision: None,
                 status: status::unusable(set, &problem, now),
+                orphaned,
                 obsolete: Vec::new(),
                 problem: Some(WarningEvent { reason: STALLED, note: problem }),
             }
         }
         Ok(usable) => {
             let revisions = revisions::plan(set, usable, revisions, |revision| pods.uses_revision(&set.name, revision));
-            let trouble = Trouble::of(&revisions, clashes.of(&set.name));
+            let trouble = Trouble::of(&revisions, clashes.of(&set.name), usable.only_excluded(excluded));
             Plan {
                 status: status::usable(set, usable, &PodsSeen::of(pods, &set.name), &revisions, &trouble, now),
                 revision: revisions.write,
+                orphaned,
                 obsolete: revisions.obsolete,
                 problem: trouble.problem(),
             }

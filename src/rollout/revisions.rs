@@ -1,14 +1,13 @@
 //! Which `ControllerRevisions` a SidecarSet should have: one for its present content, the newest of all, and a bounded history.
 
+use super::revision_object::RevisionObject;
 use super::set::{ObservedSet, RevisionContent, UsableSet};
 use crate::api::keys;
 use crate::api::sidecarset::{GROUP, InjectRevision, KIND};
 use crate::cluster::{ObjectVersion, Versioned};
 use crate::injection::verify::Images;
 use crate::injection::{Revision, revision_data};
-use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -175,7 +174,7 @@ impl NewRevision {
         set: &ObservedSet,
         content: &RevisionContent,
         namespace: &str,
-    ) -> Result<ControllerRevision, serde_json::Error> {
+    ) -> Result<RevisionObject, serde_json::Error> {
         let mut labels = content.labels.clone();
         labels.insert(keys::REVISION_OF.to_owned(), set.name.clone());
         labels.insert(keys::REVISION_HASH.to_owned(), self.hash.clone());
@@ -188,35 +187,29 @@ impl NewRevision {
             controller: Some(true),
             block_owner_deletion: Some(true),
         };
-        Ok(ControllerRevision {
-            metadata: ObjectMeta {
-                name: Some(self.name.clone()),
-                namespace: Some(namespace.to_owned()),
-                labels: Some(labels),
-                annotations: Some(content.annotations.clone()),
-                owner_references: Some(vec![owner]),
-                ..ObjectMeta::default()
-            },
-            revision: self.number,
-            data: Some(RawExtension(serde_json::from_str(&content.data)?)),
-        })
+        let metadata = ObjectMeta {
+            name: Some(self.name.clone()),
+            namespace: Some(namespace.to_owned()),
+            labels: Some(labels),
+            annotations: Some(content.annotations.clone()),
+            owner_references: Some(vec![owner]),
+            ..ObjectMeta::default()
+        };
+        RevisionObject::new(metadata, self.number, &content.data)
     }
 }
 
 impl KeptRevision {
     /// The object as far as it was seen: enough to change or delete it, if it is still the same.
     #[must_use]
-    pub fn seen(&self, namespace: &str) -> ControllerRevision {
-        ControllerRevision {
-            metadata: ObjectMeta {
-                name: Some(self.name.clone()),
-                namespace: Some(namespace.to_owned()),
-                uid: Some(self.uid.clone()),
-                resource_version: Some(self.resource_version.clone()),
-                ..ObjectMeta::default()
-            },
-            ..ControllerRevision::default()
-        }
+    pub fn seen(&self, namespace: &str) -> RevisionObject {
+        RevisionObject::seen(ObjectMeta {
+            name: Some(self.name.clone()),
+            namespace: Some(namespace.to_owned()),
+            uid: Some(self.uid.clone()),
+            resource_version: Some(self.resource_version.clone()),
+            ..ObjectMeta::default()
+        })
     }
 }
 

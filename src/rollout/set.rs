@@ -6,12 +6,15 @@ use crate::api::decode;
 use crate::api::keys;
 use crate::api::sidecarset::{InjectRevision, SidecarSet, SidecarSetStatus, UpdateStrategy, UpdateStrategyType};
 use crate::cluster::{ObjectVersion, Versioned};
-use crate::injection::{InjectableSet, Unfit, revision_data};
+use crate::injection::{InjectableSet, Operator, Unfit, revision_data};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// The finalizer of an object whose dependents are to stay when it is deleted.
+const ORPHAN: &str = "orphan";
 
 /// A SidecarSet as last seen.
 #[derive(Clone, Debug)]
@@ -26,6 +29,8 @@ pub struct ObservedSet {
     pub generation: i64,
     /// Its present status; empty where it cannot be read.
     pub status: SidecarSetStatus,
+    /// Whether it is being deleted and its dependents are to stay.
+    pub is_orphaning: bool,
     /// What can be done with it, or why nothing can.
     pub usable: Result<UsableSet, Unusable>,
 }
@@ -100,8 +105,10 @@ impl ObservedSet {
     #[must_use]
     pub fn read(object: &Value) -> Self {
         let (metadata, status) = decode::metadata_and_status(object);
+        let orphans = metadata.finalizers.iter().flatten().any(|finalizer| finalizer == ORPHAN);
         let usable = InjectableSet::decode(object).map_err(Unusable::from);
         Self {
+            is_orphaning: orphans && metadata.deletion_timestamp.is_some(),
             name: metadata.name.unwrap_or_default(),
             uid: metadata.uid.unwrap_or_default(),
             resource_version: metadata.resource_version.unwrap_or_default(),
@@ -146,6 +153,25 @@ impl UsableSet {
             updates: Updates::of(&spec.update_strategy),
             injectable: Arc::new(injectable),
         })
+    }
+}
+
+impl UsableSet {
+    /// Why no Pod is injected although the set is fine: all namespaces that it selects by name are left alone.
+    #[must_use]
+    pub fn only_excluded(&self, excluded: &BTreeSet<String>) -> Option<String> {
+        let requirements = self.injectable.namespace_selector.as_ref()?.requirements();
+        let by_name = requirements.iter().filter(|requirement| requirement.key == keys::NAMESPACE_NAME);
+        let mut lists = by_name.filter_map(|requirement| match &requirement.operator {
+            Operator::In(names) => Some(names),
+            _ => None,
+        });
+        let names = lists.find(|names| !names.is_empty() && names.iter().all(|name| excluded.contains(name)))?;
+        Some(format!(
+            "spec.namespaceSelector: no Pod can match: it selects only {}, which outrigger leaves alone (--exclude-namespaces, and \
+             its own namespace)",
+            names.join(", ")
+        ))
     }
 }
 

@@ -47,7 +47,7 @@ pub enum Trouble {
     None,
     /// It is injected, but not with all that it says.
     Heeded(String),
-    /// Pods are denied: the reason, and what is wrong.
+    /// Pods are denied, or none can match: the reason, and what is wrong.
     Denied(&'static str, String),
 }
 
@@ -71,7 +71,15 @@ struct Standing {
 
 impl Trouble {
     /// That of a set with these revisions and these clashes.
-    pub fn of<'c>(revisions: &RevisionPlan, clashes: impl Iterator<Item = Clash<'c>>) -> Self {
+    /// `unreachable`: why no Pod can match.
+    pub fn of<'c>(
+        revisions: &RevisionPlan,
+        clashes: impl Iterator<Item = Clash<'c>>,
+        unreachable: Option<String>,
+    ) -> Self {
+        if let Some(problem) = unreachable {
+            return Self::Denied("NamespacesExcluded", problem);
+        }
         if let Some(problem) = &revisions.unusable_pin {
             return Self::Denied("RevisionMissing", problem.clone());
         }
@@ -113,6 +121,11 @@ pub fn usable(
         Trouble::Heeded(note) => format!("; but {note}"),
         _ => String::new(),
     };
+    let new = if usable.injectable.paused {
+        "new Pods are not injected while spec.injectionStrategy.paused is true"
+    } else {
+        "new Pods are injected"
+    };
     let mut state = if let Trouble::Denied(reason, problem) = trouble {
         Standing::stalled(reason, problem)
     } else if usable.updates.left_behind(counts.matched).is_some_and(|left| outdated > left) {
@@ -121,15 +134,15 @@ pub fn usable(
             reconciling: true,
             stalled: false,
             reason: "PodsOutdated",
-            message: format!("{outdated} of {} Pods do not have the latest containers yet{but}", counts.matched),
+            message: format!("{new}; {outdated} of {} Pods do not have the latest containers yet{but}", counts.matched),
         }
     } else {
         Standing {
             ready: true,
             reconciling: false,
             stalled: false,
-            reason: "Current",
-            message: format!("new Pods are injected, and no running Pod is to be updated{but}"),
+            reason: if usable.injectable.paused { "Paused" } else { "Current" },
+            message: format!("{new}, and no running Pod is to be updated{but}"),
         }
     };
     if let Some(example) = deviating {
@@ -208,7 +221,7 @@ mod tests {
         let set = ObservedSet::read(&object);
         let now = Timestamp::from_second(LATER).unwrap();
         let status = match &set.usable {
-            Ok(ready) => usable(&set, ready, &seen, revisions, &Trouble::of(revisions, [].into_iter()), now),
+            Ok(ready) => usable(&set, ready, &seen, revisions, &Trouble::of(revisions, [].into_iter(), None), now),
             Err(unusable) => super::unusable(&set, &unusable.problem, now),
         };
         status.map(|status| serde_json::to_value(status).unwrap())
@@ -271,6 +284,44 @@ mod tests {
     }
 
     #[test]
+    fn a_paused_set_does_not_say_that_new_pods_are_injected() {
+        let mut spec = spec();
+        spec["injectionStrategy"] = json!({"paused": true});
+        let all = Counts { updated: 3, ..COUNTS };
+        let paused = status(&spec, &json!(null), all, &revisions()).unwrap();
+        assert_eq!(conditions(&paused)[0], ("Ready", "True", "Paused"));
+        let message = "new Pods are not injected while spec.injectionStrategy.paused is true, and no running Pod is to be updated";
+        assert_eq!(paused["conditions"][0]["message"], message);
+        let outdated = status(&spec, &json!(null), COUNTS, &revisions()).unwrap();
+        assert_eq!(conditions(&outdated)[0], ("Ready", "False", "PodsOutdated"));
+        let message = outdated["conditions"][0]["message"].as_str().unwrap();
+        assert!(message.starts_with("new Pods are not injected") && message.contains("1 of 3 Pods"), "{message}");
+    }
+
+    #[test]
+    fn a_set_whose_namespaces_are_all_excluded_is_stalled() {
+        let of = |namespaces: Value| {
+            let mut spec = spec();
+            spec["namespaceSelector"] = namespaces;
+            let set = ObservedSet::read(&set("s", &spec));
+            let excluded = ["kube-system", "outrigger-system"].map(str::to_owned).into();
+            let usable = set.usable.as_ref().unwrap();
+            let trouble = Trouble::of(&revisions(), [].into_iter(), usable.only_excluded(&excluded));
+            let now = Timestamp::from_second(LATER).unwrap();
+            let status = super::usable(&set, usable, &PodsSeen::default(), &revisions(), &trouble, now).unwrap();
+            let status = serde_json::to_value(status).unwrap();
+            (status["conditions"][0]["reason"].clone(), status["conditions"][2]["status"] == "True")
+        };
+        let name = "kubernetes.io/metadata.name";
+        let among = |names: Value| json!({"matchExpressions": [{"key": name, "operator": "In", "values": names}]});
+        assert_eq!(of(json!({"matchLabels": {name: "kube-system"}})), (json!("NamespacesExcluded"), true));
+        assert_eq!(of(among(json!(["outrigger-system", "kube-system"]))), (json!("NamespacesExcluded"), true));
+        assert_eq!(of(among(json!(["shop", "kube-system"]))), (json!("Current"), false));
+        assert_eq!(of(json!({"matchLabels": {"team": "kube-system"}})), (json!("Current"), false));
+        assert_eq!(of(json!({})), (json!("Current"), false));
+    }
+
+    #[test]
     fn a_set_whose_pods_are_to_be_updated_is_reconciling_until_they_are() {
         let of = |strategy: Value, counts: Counts| {
             let mut spec = spec();
@@ -314,7 +365,7 @@ mod tests {
         let usable = ours.usable.clone().unwrap();
         let clashes: Clashes =
             [usable.injectable.clone(), with("other", other).usable.unwrap().injectable].into_iter().collect();
-        let trouble = Trouble::of(&revisions(), clashes.of("s"));
+        let trouble = Trouble::of(&revisions(), clashes.of("s"), None);
         let now = Timestamp::from_second(LATER).unwrap();
         let updated = Counts { updated: 3, ..COUNTS };
         let status =

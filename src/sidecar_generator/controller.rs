@@ -117,6 +117,13 @@ impl Controller {
         Watches { generators, sidecars }
     }
 
+    /// In a mesh with this root namespace.
+    #[must_use]
+    pub fn in_mesh_of(self, root_namespace: &str) -> Self {
+        root_namespace.clone_into(&mut self.queue.lock().index.root_namespace);
+        self
+    }
+
     /// SidecarGenerators changed.
     fn generators_event(&self, event: Event<Arc<ObservedGenerator>>) {
         let may_be_gone = matches!(event, Event::End | Event::Deleted(_));

@@ -2,6 +2,7 @@
 
 use super::generator::{Key, ObservedGenerator};
 use super::memory::GeneratorMemory;
+use super::mesh_wide::ROOT_NAMESPACE;
 use super::neighbours::Neighbours;
 use super::plan::{Around, Plan, plan};
 use super::sidecar::ObservedSidecar;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// SidecarGenerators and Sidecars as last seen, and what is remembered of the former.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct GeneratorIndex {
     generators: BTreeMap<Key, Arc<ObservedGenerator>>,
     sidecars: HashMap<String, Neighbours>,
@@ -22,6 +23,23 @@ pub struct GeneratorIndex {
     /// Namespaces in which other Pods are selected than when the SidecarGenerators of all of the namespace were looked at.
     reselected: BTreeSet<String>,
     unlisted: Unlisted,
+    /// Istio's root namespace.
+    pub root_namespace: String,
+}
+
+impl Default for GeneratorIndex {
+    fn default() -> Self {
+        Self {
+            generators: BTreeMap::new(),
+            sidecars: HashMap::new(),
+            own_generators: Overlay::default(),
+            own_sidecars: Overlay::default(),
+            memories: HashMap::new(),
+            reselected: BTreeSet::new(),
+            unlisted: Unlisted::default(),
+            root_namespace: ROOT_NAMESPACE.to_owned(),
+        }
+    }
 }
 
 /// Keys of what was known when a list began and was not told since: gone, once the list is complete.
@@ -82,7 +100,8 @@ impl GeneratorIndex {
         let generator = self.generators.get(key)?;
         let nothing = GeneratorMemory::default();
         let memory = self.memories.get(key).unwrap_or(&nothing);
-        let around = Around { neighbours: self.sidecars.get(&key.namespace), installed, floor };
+        let root_namespace = self.root_namespace.as_str();
+        let around = Around { neighbours: self.sidecars.get(&key.namespace), installed, root_namespace, floor };
         Some((Arc::clone(generator), plan(generator, around, memory, now)))
     }
 

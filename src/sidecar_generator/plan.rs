@@ -2,6 +2,7 @@
 
 use super::generator::{ObservedGenerator, UsableSpec};
 use super::memory::GeneratorMemory;
+use super::mesh_wide;
 use super::neighbours::Neighbours;
 use super::sidecar::{ObservedSidecar, Ownership};
 use super::status::{self, Standing, Times};
@@ -30,6 +31,8 @@ pub struct Around<'a> {
     pub neighbours: Option<&'a Neighbours>,
     /// Whether the API server serves Istio's Sidecars.
     pub installed: bool,
+    /// Istio's root namespace.
+    pub root_namespace: &'a str,
     /// The shortest period.
     pub floor: Duration,
 }
@@ -65,6 +68,12 @@ pub fn plan(generator: &ObservedGenerator, around: Around<'_>, memory: &Generato
     if generator.deleting {
         return Plan::default();
     }
+    let plan = of_present(generator, around, memory, now);
+    Plan { status: mesh_wide::told(generator, around.root_namespace, plan.status, now), ..plan }
+}
+
+/// Plans for one that is not being deleted.
+fn of_present(generator: &ObservedGenerator, around: Around<'_>, memory: &GeneratorMemory, now: Timestamp) -> Plan {
     let spec = match &generator.usable {
         Ok(spec) => spec,
         Err(problem) => return held(generator, &Standing::stalled(INVALID_SPEC, problem), now),

@@ -85,7 +85,7 @@ fn an_object_that_breaks_keeps_its_last_good_version_while_its_neighbours_change
 }
 
 #[test]
-fn a_folder_that_cannot_all_be_used_from_the_start_serves_the_rest_and_names_every_fault() {
+fn a_folder_that_cannot_all_be_used_from_the_start_is_not_ready_and_names_every_fault() {
     let no_operator = "apiVersion: apps.kruise.io/v1beta1\nkind: SidecarSet\nmetadata: {name: unparsed}\nspec:\n  selector: {matchExpressions: [{key: app, operator: Within, values: [nginx]}]}\n  containers: [{name: c}]\n";
     let files = Files::new([
         ("1-good.yaml", set("good").as_str()),
@@ -108,8 +108,8 @@ fn a_folder_that_cannot_all_be_used_from_the_start_serves_the_rest_and_names_eve
         &["7-boolean.yaml:1: Namespace ", "metadata.name: invalid type: boolean `false`, expected a string"],
     ];
     let (status, report) = server.page("/readyz?verbose");
-    assert_eq!(status, 200, "one broken object must not stop the injection of all others");
-    assert_says(&report, &["[+]files ok: SidecarSets in use: 1; "]);
+    assert_eq!(status, 503, "a set that is refused must not be absent unnoticed");
+    assert_says(&report, &["[-]files failed: "]);
     for problem in problems {
         assert_says(&report, problem);
         server.logged("ERROR", problem);
@@ -123,6 +123,24 @@ fn a_folder_that_cannot_all_be_used_from_the_start_serves_the_rest_and_names_eve
         fs::remove_file(files.path().join(file)).expect("removed");
     }
     wait_for("no error is left", || (server.metric("outrigger_source_errors") == 0).then_some(()));
+    wait_for("it is ready", || (server.page("/readyz").0 == 200).then_some(()));
+}
+
+#[test]
+fn fields_that_kubectl_refuses_are_refused_and_not_ignored() {
+    let misspelt = set("a").replace("spec:\n", "spec:\n  nameSpaceSelector: {matchLabels: {team: a}}\n");
+    let files = Files::new([("set.yaml", misspelt.as_str())]);
+    let server = serve(&files);
+    let problem = "set.yaml:1: SidecarSet \"a\": spec.nameSpaceSelector: unknown field in apps.kruise.io/v1beta1";
+    let (status, report) = server.page("/readyz");
+    assert_eq!(status, 503);
+    assert_says(&report, &["[-]files failed: ", problem]);
+    assert_eq!(injected(&server), [""; 0]);
+    files.write("set.yaml", &set("a"));
+    wait_for("it is ready", || (server.page("/readyz").0 == 200).then_some(()));
+    files.write("set.yaml", &misspelt);
+    server.logged("ERROR", &[problem, "last good version stays in use"]);
+    assert_eq!((server.page("/readyz").0, injected(&server)), (200, vec!["a".to_owned()]));
 }
 
 #[test]
@@ -316,6 +334,7 @@ fn the_name_of_a_file_forges_no_line_of_readyz() {
     let server = serve(&files);
     server.logged("ERROR", &["forged.yaml:1:7: "]);
     let (_, report) = server.page("/readyz?verbose");
-    assert_says(&report, &["[+]files ok: ", "a\\n[-]forged failed: x\\nERROR forged.yaml:1:7: "]);
-    assert!(!report.lines().any(|line| line.starts_with("[-]") || line.starts_with("ERROR")), "{report}");
+    assert_says(&report, &["[-]files failed: ", "a\\n[-]forged failed: x\\nERROR forged.yaml:1:7: "]);
+    let forged = report.lines().filter(|line| line.starts_with("[-]forged") || line.starts_with("ERROR"));
+    assert_eq!(forged.count(), 0, "{report}");
 }

@@ -53,13 +53,16 @@ fn template_of(kind: &str) -> &'static str {
     if kind == "CronJob" { "/spec/jobTemplate/spec/template" } else { "/spec/template" }
 }
 
-const WORKLOADS: [(&str, &str); 6] = [
+const WORKLOADS: [(&str, &str); 9] = [
     ("apps/v1", "Deployment"),
     ("apps/v1", "StatefulSet"),
     ("apps/v1", "DaemonSet"),
     ("apps/v1", "ReplicaSet"),
     ("batch/v1", "Job"),
     ("batch/v1", "CronJob"),
+    ("apps.kruise.io/v1alpha1", "CloneSet"),
+    ("apps.kruise.io/v1beta1", "StatefulSet"),
+    ("apps.kruise.io/v1alpha1", "DaemonSet"),
 ];
 
 /// Keys of an object, in their order.
@@ -143,6 +146,28 @@ fn the_objects_of_a_list_are_injected_and_kinds_without_pods_pass() {
 }
 
 #[test]
+fn a_kind_whose_pod_template_is_not_known_is_named_and_passes() {
+    let rollout = workload("argoproj.io/v1alpha1", "Rollout");
+    let output = inject(logs().path(), &[], &format!("{rollout}---\n{}", workload("apps/v1", "Deployment")));
+    let skipped = "warning: Rollout/web (standard input:1): skipped: the Pod template of a Rollout of argoproj.io/v1alpha1 is not known";
+    assert_says(&output.stderr, &[skipped]);
+    let after = objects(&output.ok());
+    assert_eq!(after[0], object(&rollout));
+    assert_eq!(names(&after[1]["spec"]["template"]["spec"]["containers"]), ["logs", "app"]);
+    let mut explain = command(["explain", "-f", "-", "--from"]);
+    assert_says(&run(explain.arg(logs().path()), &rollout).failed(1), &[skipped, "no Pods or workloads"]);
+}
+
+/// As kubectl reads it: what a merge key brings replaces what stands before it.
+#[test]
+fn a_merge_key_means_what_it_means_to_kubectl() {
+    let merged =
+        SEED_POD.replace("metadata:\n", "x: &x {generateName: merged-}\nmetadata:\n  generateName: own-\n  <<: *x\n");
+    let after = object(&inject(logs().path(), &[], &merged).ok());
+    assert_eq!(after["metadata"]["generateName"], "merged-");
+}
+
+#[test]
 fn a_diff_only_adds_and_names_object_and_place_without_colour() {
     let input = format!("{}---\n{}", workload("apps/v1", "Deployment"), namespace("shop", "blue"));
     let diff = inject(logs().path(), &["-o", "diff"], &input).ok();
@@ -174,7 +199,7 @@ fn output_that_is_injected_again_later_is_unchanged() {
     assert_ne!(once, input);
     assert_eq!(inject_at("1800000000", logs.path(), &[], &once).ok(), once);
     assert_eq!(inject_at("1800000000", logs.path(), &["-o", "diff"], &once).ok(), "");
-    assert_eq!(inject_at("1800000000", logs.path(), &["-o", "patch"], &once).ok(), "[]\n".repeat(7));
+    assert_eq!(inject_at("1800000000", logs.path(), &["-o", "patch"], &once).ok(), "[]\n".repeat(WORKLOADS.len() + 1));
 }
 
 #[test]

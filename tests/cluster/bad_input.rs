@@ -188,3 +188,29 @@ pub async fn sidecarsets_may_be_installed_later_and_removed(case: Case<()>) -> R
     is_told("not installed").await?;
     outrigger.stop().await
 }
+
+/// Fields that the API server refuses kubectl's sets for are those that files of sets are refused for.
+pub async fn kubectl_and_files_refuse_the_same_fields(case: Case<Outrigger>) -> Result<()> {
+    for version in ["v1alpha1", "v1beta1"] {
+        let object = json!({
+            "apiVersion": format!("apps.kruise.io/{version}"), "kind": "SidecarSet", "metadata": {"name": "odd", "label": {"a": "b"}},
+            "spec": {
+                "selector": {"matchLabels": {"app": "none"}, "matchExpression": []}, "namespace": "shop", "customVersion": "v1",
+                "injectStrategy": {"paused": true}, "updateStrategy": {"partion": 1, "scatterStrategy": [{"key": "a", "val": "b"}]},
+                "volumes": [{"name": "v", "emptyDir": {}, "future": 1}],
+                "containers": [{"name": "c", "image": "x:1", "livenesProbe": {}, "upgradeStrategy": {"type": "ColdUpgrade"}}],
+            },
+            "stat": {},
+        });
+        let apply = ["create", "--dry-run=server", "-f", "-"];
+        let refused = case.plane.kubectl(&apply, Some(&object.to_string())).await?.ok();
+        let refused = refused.err().context("the API server let it in")?.to_string();
+        let mut named: Vec<_> =
+            refused.split("unknown field \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        let mut ours = outrigger::api::unknown_fields::of_sidecarset(&object);
+        named.sort_unstable();
+        ours.sort_unstable();
+        ensure!(named == ours, "{version}: {named:?} {ours:?}: {refused}");
+    }
+    Ok(())
+}

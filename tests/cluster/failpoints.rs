@@ -20,6 +20,7 @@ use std::future::pending;
 use std::path::PathBuf;
 
 use crate::outrigger::{Outrigger, PATIENCE, Start, install, registered};
+use crate::revisions;
 use crate::seen::{self, REVISIONS};
 use crate::sidecar_generator::objects::{Objects, every_second, generator};
 use crate::web::Web;
@@ -100,7 +101,7 @@ impl<'c> World<'c> {
 
     async fn round(&mut self, write: &str, failpoint: &str) -> Result<()> {
         let elected = write.starts_with("lease.");
-        if write == "rollout.revision.renumber" {
+        if ["rollout.revision.remake", "rollout.revision.remove", "rollout.revision.renumber"].contains(&write) {
             std::mem::swap(&mut self.wanted, &mut self.before);
         } else {
             self.want_new();
@@ -163,6 +164,15 @@ impl<'c> World<'c> {
                 let crds = self.all::<CustomResourceDefinition>();
                 crds.patch_status("sidecarsets.apps.kruise.io", &merge, &Patch::Merge(stored)).await?;
             }
+            "rollout.revision.remake" | "rollout.revision.remove" => {
+                let api: Api<ControllerRevision> = Api::namespaced(self.case.plane.client(), REVISIONS);
+                let all = api.list(&ListParams::default()).await?.items;
+                let wanted = all.iter().find(|revision| {
+                    revision.data.as_ref().is_some_and(|data| data.0.to_string().contains(&self.image()))
+                });
+                let name = wanted.context("no revision to go back to")?.name_any();
+                revisions::write_unescaped(&self.case.plane, &name).await?;
+            }
             "registration.inject-ca-from" => {
                 let annotated = json!({"metadata": {"annotations": {keys::INJECT_CA_FROM: "a/b"}}});
                 let configurations = self.all::<MutatingWebhookConfiguration>();
@@ -195,7 +205,9 @@ impl<'c> World<'c> {
         self.web.says("/", json!([{"hosts": ["./*", self.host()]}]).to_string());
         self.objects.apply(&generator(NAME, &self.web.url("/"), &every_second())).await?;
         let selector = json!({"matchLabels": {"app": self.app()}});
-        let set = seen::set(NAME, &self.image(), &json!({"selector": selector, "revisionHistoryLimit": 2}));
+        let mut set = seen::set(NAME, &self.image(), &json!({"selector": selector, "revisionHistoryLimit": 2}));
+        // Revisions of this can be written so that they cannot be patched.
+        set["spec"]["containers"][0]["command"] = json!(["sh", "-c", "init && run"]);
         seen::apply(&self.case.plane, &set).await
     }
 

@@ -17,8 +17,10 @@ mod load;
 mod memory;
 mod mutators;
 mod outrigger;
+mod proxy;
 mod registration;
 mod replicas;
+mod revisions;
 mod scope;
 mod seen;
 mod server_side_apply;
@@ -55,10 +57,13 @@ fn main() -> ExitCode {
         status::one_change_is_one_write,
         status::revisions_keep_what_a_set_was,
         status::a_revision_whose_name_is_taken_gets_another,
+        revisions::a_set_with_any_text_is_rolled_back_labelled_and_orphaned,
+        revisions::revisions_that_cannot_be_patched_are_made_anew,
         status::a_pinned_revision_is_injected_and_kept_as_those_in_use_are,
         verification::a_container_that_only_claims_to_be_the_sidecar_is_told_and_replaced,
         dry_run::a_dry_run_leaves_no_trace,
         bad_input::an_invalid_set_is_denied_with_all_causes,
+        bad_input::kubectl_and_files_refuse_the_same_fields,
         validation::containers_and_volumes_are_judged_as_in_pods,
         forecasts::the_api_server_does_what_is_forecast,
         fields::each_field_of_kubernetes_is_known_and_survives,
@@ -84,6 +89,8 @@ fn main() -> ExitCode {
         registration::by_service_all_webhooks_are_reached,
         registration::pods_that_are_not_sent_need_no_replica,
         registration::a_leader_that_stops_hands_over,
+        server_side_apply::without_a_replica_all_but_server_side_apply_goes_on,
+        proxy::the_proxy_that_kubectl_takes_is_taken,
         certificates_self_managed::replicas_that_start_at_once_agree_on_one_ca,
         certificates_self_managed::garbage_in_the_secret_is_replaced,
         certificates_self_managed::with_cert_manager_no_bundle_is_written,

@@ -1,13 +1,13 @@
 //! One set that is applied by server-side apply in both versions, as Flux and Argo CD do it when a repository moves from one to the other.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
-use outrigger_testbed::{Case, wait_for};
+use outrigger_testbed::{Case, ControlPlane, wait_for};
 use serde_json::{Value, json};
 
-use crate::outrigger::{Outrigger, PATIENCE, sets};
+use crate::outrigger::{Outrigger, PATIENCE, Start, install, sets};
 
 const VERSIONS: [&str; 2] = ["v1alpha1", "v1beta1"];
 
@@ -115,5 +115,48 @@ pub async fn a_manager_of_labels_applies_in_both_versions(case: Case<Outrigger>)
         }
         sets(&case.plane).delete(&name, &DeleteParams::default()).await?;
     }
+    Ok(())
+}
+
+async fn delete_webhooks(plane: &ControlPlane) -> Result<()> {
+    plane.kubectl(&["delete", "mutatingwebhookconfiguration", "outrigger-mutating"], None).await?.ok()?;
+    plane.kubectl(&["delete", "validatingwebhookconfiguration", "outrigger-validating"], None).await?.ok()?;
+    Ok(())
+}
+
+/// The runbook for a set that was applied in both versions, while no replica runs and nobody is asked: all goes on in the stored
+/// version but server-side apply, and that too once nobody is remembered to have written the other version.
+pub async fn without_a_replica_all_but_server_side_apply_goes_on(case: Case<()>) -> Result<()> {
+    let (plane, name) = (&case.plane, "both");
+    let kubeconfig = install(plane).await?;
+    let replica = Outrigger::serving(plane, Start::with(&kubeconfig)).await?;
+    let kubectl = async |arguments: &[&str], set: &Value| plane.kubectl(arguments, Some(&set.to_string())).await;
+    for version in VERSIONS {
+        let manager = format!("--field-manager=by-{version}");
+        let apply = ["apply", "--server-side", "--force-conflicts", &manager, "-f", "-"];
+        kubectl(&apply, &labelled(version, name, &json!({"by": version}))).await?.ok()?;
+    }
+    replica.stop().await?;
+    delete_webhooks(plane).await?;
+    let edited = labelled("v1beta1", name, &json!({"by": "hand"}));
+    let apply = ["apply", "--server-side", "--force-conflicts", "--field-manager=by-v1beta1", "-f", "-"];
+    let refused =
+        wait_for("server-side apply to fail", PATIENCE, async || Ok(kubectl(&apply, &edited).await?.ok().err()))
+            .await?;
+    ensure!(refused.to_string().contains("conversion webhook"), "{refused}");
+    let get = ["get", "sidecarsets.v1beta1.apps.kruise.io", name, "-o", "json"];
+    let stored: Value = serde_json::from_str(&plane.kubectl(&get, None).await?.ok()?)?;
+    kubectl(&["replace", "-f", "-"], &stored).await?.ok()?;
+    kubectl(&["apply", "--server-side=false", "-f", "-"], &edited).await?.ok()?;
+
+    let replica = Outrigger::serving(plane, Start::with(&kubeconfig)).await?;
+    let forget = r#"{"metadata": {"managedFields": [{}]}}"#;
+    plane.kubectl(&["patch", "sidecarset", name, "--type=merge", "-p", forget], None).await?.ok()?;
+    replica.stop().await?;
+    delete_webhooks(plane).await?;
+    wait_for("server-side apply in the stored version", PATIENCE, async || {
+        Ok(Some(kubectl(&apply, &edited).await?.ok()?))
+    })
+    .await?;
     Ok(())
 }

@@ -10,6 +10,7 @@ use rcgen::{
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 
+use super::super::ca_name::CA_NAME;
 use super::super::certificate::CertificatePair;
 use super::super::x509::{parse, time};
 use super::{after, before};
@@ -67,7 +68,7 @@ impl Authority {
             set_validity(&mut params, now, after(now, life));
             // Each has a name of its own, so that whoever looks for an issuer by its name finds only one.
             let number = fastrand::u32(..);
-            params.distinguished_name = named(&format!("outrigger CA {} {number:08x}", now.strftime("%F")));
+            params.distinguished_name = named(&format!("{CA_NAME}{} {number:08x}", now.strftime("%F")));
             params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
             params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
             let key = KeyPair::generate()?;

@@ -12,6 +12,7 @@
 pub mod break_glass;
 pub mod desired;
 mod narrowing;
+mod own_ca;
 pub mod published;
 pub mod registrar;
 mod repair;

@@ -16,6 +16,7 @@ use super::super::metrics::Metrics;
 use super::break_glass::BreakGlass;
 use super::desired::{Owner, Registration, keep_bundles, registered_scope};
 use super::narrowing::Narrowing;
+use super::own_ca::OwnCa;
 use super::published::{Bundles, Published};
 use super::repair::{Repairs, last_other_manager};
 use super::scope::{Scope, TooBroad};
@@ -107,6 +108,7 @@ struct ObjectMemory {
     /// How it was left, once it was right.
     left: Option<(Registration, Scope)>,
     repairs: Repairs,
+    own_ca: OwnCa,
 }
 
 /// Until what the watch shows is looked at again, where it is behind our last write.
@@ -247,8 +249,10 @@ impl Registrar {
             stop_injection(&api, present).await?;
         }
         let mut wanted = target.desired(&desired.registration, &desired.scope);
+        let mut again = desired.again;
         if let (None, Some(present)) = (&desired.registration.ca_bundle, &json) {
             keep_bundles(&mut wanted, present);
+            again = again.into_iter().chain(object.own_ca.take_out(&mut wanted, present, now)).min();
         }
         let wanted = serde_json::from_value(wanted).map_err(|error| RegistrationError::Api(error.to_string()))?;
         // With the resourceVersion that was seen: somebody else's change since then is not lost, and the watch tells of it.
@@ -273,7 +277,7 @@ impl Registrar {
         if object.repairs.well(now) {
             self.metrics.registration.repairs(target.name()).inc();
         }
-        Ok(desired.again.map_or(Outcome::Done, Outcome::RequeueAfter))
+        Ok(again.map_or(Outcome::Done, Outcome::RequeueAfter))
     }
 
     /// How an object should be, where this is there; `None` while that is not known.

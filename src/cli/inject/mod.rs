@@ -4,7 +4,7 @@ mod print;
 
 use super::errors::with_causes;
 use super::input::{InputArgs, describe};
-use super::template::pod_template;
+use super::template::{pod_template, skipped};
 use crate::api::pod::PodView;
 use crate::documents::Document;
 use crate::injection::{InjectError, Injection, PodRequest, Snapshot};
@@ -82,7 +82,10 @@ fn inject(document: Document, snapshot: &Snapshot, namespace: &str, now: Timesta
         let injected = document.value.clone();
         Outcome { document, change: "not injected", injected, patch: json_patch::Patch(Vec::new()) }
     };
-    let Some(template) = pod_template(&document.value) else { return Ok((unchanged(document), Vec::new())) };
+    let Some(template) = pod_template(&document.value) else {
+        let skipped = skipped(&document.value).into_iter().collect();
+        return Ok((unchanged(document), skipped));
+    };
     let pod = template.pod().to_string();
     let pod: PodView<'_> = serde_json::from_str(&pod).context("not a Pod")?;
     let request = PodRequest::create(namespace, now);

@@ -30,7 +30,7 @@ const TOLD: usize = 100;
 /// What the handlers and checks share.
 struct ServedFiles {
     snapshot: ArcSwap<Snapshot>,
-    /// What `/readyz` says of the files: not ready while they were never read, or nothing but problems was found.
+    /// What `/readyz` says of the files: not ready until all of them could be used once.
     files: Mutex<Result<String, String>>,
 }
 
@@ -89,8 +89,8 @@ impl ServedFiles {
         let in_use = format!("SidecarSets in use: {}", loaded.sets);
         *files = match problems.as_slice() {
             [] => Ok(in_use),
-            // One broken object must not stop the injection of all others.
-            problems if loaded.sets > 0 || files.is_ok() => Ok(format!("{in_use}; {}", problems.join("; "))),
+            // What was in use stays in use. At the start there is nothing to stay, and a set must not be absent unnoticed.
+            problems if files.is_ok() => Ok(format!("{in_use}; {}", problems.join("; "))),
             problems => Err(problems.join("; ")),
         };
     }

@@ -7,7 +7,7 @@ use crate::cluster::{Feeds, Tasks, Term, api_server};
 use crate::fetch;
 use crate::fetch::{Allow, Fetcher, Guard, Proxies, Refused, Rules};
 use crate::sidecar_generator::metrics::GeneratorMetrics;
-use crate::sidecar_generator::{Controller, Settings};
+use crate::sidecar_generator::{Controller, ROOT_NAMESPACE, Settings};
 use crate::telemetry::{Readiness, metrics};
 use http::HeaderValue;
 use std::time::Duration;
@@ -29,6 +29,9 @@ pub(in crate::cli) struct FetchFlags {
     /// No SidecarGenerator is refreshed more often
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = period)]
     pub min_refresh_period: Duration,
+    /// Root namespace of the mesh: a Sidecar in it may count for all namespaces
+    #[arg(long, value_name = "NAMESPACE", default_value = ROOT_NAMESPACE)]
+    pub istio_root_namespace: String,
 }
 
 fn period(text: &str) -> Result<Duration, String> {
@@ -58,7 +61,8 @@ pub(super) fn part(flags: &FetchFlags, common: &Common, feeds: &mut Feeds, tasks
     let observer = queues::observer(metrics, metrics::Controller::SidecarGenerator);
     let settings = Settings { min_period: flags.min_refresh_period };
     let generators = metrics.register(GeneratorMetrics::register);
-    let controller = Controller::new(client.clone(), fetcher, rules, events.clone(), generators, observer, settings);
+    let controller = Controller::new(client.clone(), fetcher, rules, events.clone(), generators, observer, settings)
+        .in_mesh_of(&flags.istio_root_namespace);
     let watches = controller.subscribe(feeds);
     let all = [watches.generators.clone(), watches.sidecars.clone()];
     // Told only: Pods are injected all the same.

@@ -50,7 +50,8 @@ pub(super) fn part(
     let excluded_namespaces = options.exclusions.namespaces.clone();
     let cache = Arc::new(Cache::new(options, flags.feature_gates.patch_without_whitelist, reviews.clone()));
     let observer = queues::observer(&common.metrics, Controller::SidecarSet);
-    let rollout = rollout::Controller::new(client.clone(), flags.revision_namespace(), events.clone(), observer);
+    let rollout = rollout::Controller::new(client.clone(), flags.revision_namespace(), events.clone(), observer)
+        .excluding(excluded_namespaces.clone());
     let watches = Watches::subscribe(feeds, flags.revision_namespace(), &cache, &rollout);
     tasks.spawn_until_stop("snapshots", {
         let cache = cache.clone();

@@ -30,15 +30,14 @@ impl<T> Default for Objects<T> {
 }
 
 impl<T> Objects<T> {
-    fn put(&mut self, name: &'static str, object: T) {
-        self.unlisted.remove(name);
-        self.known.insert(name, object);
-    }
-
     fn take(&mut self, event: Event<T>, name: impl Fn(&T) -> &'static str) {
         match event {
             Event::Begin => self.unlisted = self.known.keys().copied().collect(),
-            Event::Item(object) | Event::Applied(object) => self.put(name(&object), object),
+            Event::Item(object) => {
+                self.unlisted.remove(name(&object));
+                self.known.insert(name(&object), object);
+            }
+            Event::Applied(object) => _ = self.known.insert(name(&object), object),
             Event::End => {
                 let gone = std::mem::take(&mut self.unlisted);
                 self.known.retain(|name, _| !gone.contains(name));
@@ -71,7 +70,7 @@ impl Indexed {
             Heard::Answer(after, over) => {
                 let known = self.objects.known.get(after.0);
                 if let Some(after) = self.overlay.answered(after, over, known) {
-                    self.objects.put(after.0, after);
+                    self.objects.known.insert(after.0, after);
                 }
                 return;
             }
@@ -418,7 +417,7 @@ impl Model {
                 None => Some(written),
             };
             if let Some(pod) = counts {
-                self.index.put(name, pod);
+                self.index.known.insert(name, pod);
             }
         }
     }

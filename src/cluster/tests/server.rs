@@ -5,7 +5,7 @@ use http_body_util::BodyExt;
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
@@ -17,6 +17,8 @@ pub struct Server {
     version: u64,
     /// Requests for paths that begin with this are answered with 403.
     pub refuses: Option<&'static str>,
+    /// Objects whose `data` were created in other bytes than a patch would write them: none is let in.
+    pub unpatchable: BTreeSet<String>,
 }
 
 impl Server {
@@ -55,6 +57,12 @@ impl Server {
             (&Method::POST, Some(_)) => failure(409),
             (&Method::POST, None) => (201, self.put(key, body.clone())),
             (_, None) => failure(404),
+            (&Method::PATCH, Some(_)) if self.unpatchable.contains(key) => {
+                let (code, mut status) = failure(422);
+                status["message"] = json!("x is invalid: data: Invalid value: …: field is immutable");
+                return (code, status);
+            }
+            (&Method::PATCH, Some(object)) if !body.is_array() => return (200, object), // a dry run of nothing
             (&Method::PATCH, Some(mut object)) => {
                 if body[0]["value"] != version(&object) {
                     return failure(409);
@@ -68,6 +76,7 @@ impl Server {
             }
             (&Method::DELETE, Some(_)) => {
                 self.objects.remove(key);
+                self.unpatchable.remove(key);
                 (200, json!({"kind": "Status", "status": "Success"}))
             }
             (other, _) => panic!("{other} {path}"),

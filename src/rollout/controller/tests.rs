@@ -185,6 +185,61 @@ async fn going_back_bumps_the_old_revision_and_the_history_is_cut_after_the_stat
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_revision_that_cannot_be_patched_is_made_anew_when_its_content_comes_back() {
+    let world = World::new(&spec("x:1"));
+    let mut first = None;
+    for image in ["x:1", "x:2"] {
+        world.change_set(&spec(image));
+        tokio::time::advance(STATUS_PAUSE).await;
+        assert_eq!(world.reconcile().await, Outcome::Done);
+        first.get_or_insert_with(|| world.server().revisions()[0].clone());
+    }
+    let path = format!("{REVISIONS}/{}", first.unwrap());
+    world.server().unpatchable.insert(path.clone());
+    world.writes();
+    world.change_set(&spec("x:1"));
+    tokio::time::advance(STATUS_PAUSE).await;
+    assert_eq!(world.reconcile().await, Outcome::Done);
+    let expected = [format!("DELETE {path}"), format!("POST {REVISIONS}"), format!("PATCH {path}"), status_write()];
+    assert_eq!(world.writes(), expected);
+    let server = world.server();
+    assert_eq!((&server.objects[&path]["revision"], server.revisions().len()), (&json!(3), 2));
+    assert!(path.ends_with(server.status()["latestRevision"].as_str().unwrap()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn revisions_of_a_set_that_orphans_them_are_made_anew_without_it_where_they_cannot_be_patched() {
+    let world = World::new(&spec("x:1"));
+    for image in ["x:1", "x:2"] {
+        world.change_set(&spec(image));
+        tokio::time::advance(STATUS_PAUSE).await;
+        assert_eq!(world.reconcile().await, Outcome::Done);
+    }
+    let path = format!("{REVISIONS}/{}", world.server().revisions()[0]);
+    world.server().unpatchable.insert(path.clone());
+    let before = world.server().objects[&path].clone();
+    assert_eq!(before["metadata"]["ownerReferences"][0]["uid"], "uid-of-s");
+    world.writes();
+    let set = STATUS.trim_end_matches("/status");
+    let mut object = world.server().objects[set].clone();
+    object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    object["metadata"]["finalizers"] = json!(["orphan"]);
+    world.server().put(set, object);
+    world.catch_up();
+    tokio::time::advance(STATUS_PAUSE).await;
+    assert_eq!(world.reconcile().await, Outcome::Done);
+    assert_eq!(world.writes(), [format!("DELETE {path}"), format!("POST {REVISIONS}")]);
+    let after = world.server().objects[&path].clone();
+    assert_eq!(after["metadata"].get("ownerReferences"), Some(&json!([])));
+    for field in ["data", "revision"] {
+        assert_eq!(after[field], before[field]);
+    }
+    assert_eq!(after["metadata"]["labels"], before["metadata"]["labels"]);
+    tokio::time::advance(STATUS_PAUSE).await;
+    assert_eq!((world.reconcile().await, world.writes().len()), (Outcome::Done, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_revision_seen_too_early_is_not_overwritten() {
     let world = World::new(&spec("x:1"));
     world.reconcile().await;

@@ -71,7 +71,8 @@ impl World {
             neighbours.apply(Arc::new(ObservedSidecar::read(sidecar.clone())));
         }
         let floor = Duration::from_secs(10);
-        let around = Around { neighbours: Some(&neighbours), installed: self.installed, floor };
+        let around =
+            Around { neighbours: Some(&neighbours), installed: self.installed, root_namespace: "istio-system", floor };
         plan(&self.observed(), around, &self.memory, self.now)
     }
 
