@@ -183,8 +183,8 @@ impl Shared {
             return;
         }
         let GeneratorIndex { state, fetches, begun } = &mut *known;
+        let Some(memory) = state.memory(&generator.key) else { return };
         *begun += 1;
-        let memory = state.memory(&generator.key);
         memory.fetching = Some(generator.generation);
         let good = memory.good.as_ref().filter(|good| good.generation == generator.generation);
         let validators = good.map(|good| good.validators.clone()).unwrap_or_default();
@@ -197,8 +197,10 @@ impl Shared {
     /// Ends a fetch that is under way.
     pub fn stop_fetch(&self, key: &Key) {
         let mut known = self.lock();
-        if known.fetches.remove(key).is_some() {
-            known.state.memory(key).fetching = None;
+        if known.fetches.remove(key).is_some()
+            && let Some(memory) = known.state.memory(key)
+        {
+            memory.fetching = None;
         }
     }
 
@@ -254,13 +256,15 @@ impl Shared {
             if present
                 .is_none_or(|present| (&present.uid, present.generation) != (&generator.uid, generator.generation))
             {
-                state.memory(key).fetching = None; // it is fetched anew
+                if let Some(memory) = state.memory(key) {
+                    memory.fetching = None; // it is fetched anew
+                }
                 return Some(key.clone());
             }
             let sidecar = state.sidecar(key).filter(|sidecar| sidecar.ownership(generator) == Ownership::Own);
             let hosts = sidecar.map(|sidecar| sidecar.hosts);
             let ended = Ended { answer, sharing, at: Timestamp::now(), random: fastrand::f64() };
-            state.memory(key).take(ended, generator, spec, hosts, self.settings.min_period);
+            state.memory(key)?.take(ended, generator, spec, hosts, self.settings.min_period);
             Some(key.clone())
         });
     }

@@ -44,7 +44,9 @@ impl Reconciler<Key> for Leader {
                     Ok(false) => return Outcome::Retry,
                     Err(error) => {
                         seldom!(warn, generator = %key, "{error}; it is tried again");
-                        self.shared.lock().state.memory(key).write_problem = Some(error.to_string());
+                        if let Some(memory) = self.shared.lock().state.memory(key) {
+                            memory.write_problem = Some(error.to_string());
+                        }
                         failed = true;
                         continue;
                     }
@@ -85,9 +87,10 @@ impl Leader {
         if let Ok(after) = serde_json::to_value(object).map(ObservedSidecar::read) {
             known.state.sidecar_answered(after, over.as_deref());
         }
-        let memory = known.state.memory(key);
-        memory.writes.record(Timestamp::now());
-        memory.write_problem = None;
+        if let Some(memory) = known.state.memory(key) {
+            memory.writes.record(Timestamp::now());
+            memory.write_problem = None;
+        }
         drop(known);
         tracing::info!(generator = %key, reason, "the Sidecar was written");
         let note = format!("Sidecar {:?} is what the URL last gave", key.name);

@@ -48,9 +48,9 @@ impl State {
         self.generators.get(key)
     }
 
-    /// What is remembered of a SidecarGenerator.
-    pub fn memory(&mut self, key: &Key) -> &mut Memory {
-        self.memories.entry(key.clone()).or_default()
+    /// What is remembered of a SidecarGenerator; of one that is gone nothing is.
+    pub fn memory(&mut self, key: &Key) -> Option<&mut Memory> {
+        self.generators.contains_key(key).then(|| self.memories.entry(key.clone()).or_default())
     }
 
     /// Forgets all that was remembered: it was of another term.
@@ -300,14 +300,15 @@ mod tests {
     fn one_of_the_same_name_is_not_what_is_remembered() {
         let mut state = state();
         let key = Key { namespace: "default".to_owned(), name: "a".to_owned() };
-        state.memory(&key).fetching = Some(1);
+        state.memory(&key).unwrap().fetching = Some(1);
         state.generators_event(Event::Applied(seen("a", 2, "1")));
-        assert_eq!(state.memory(&key).fetching, Some(1));
+        assert_eq!(state.memory(&key).unwrap().fetching, Some(1));
         state.generators_event(Event::Applied(seen("a", 3, "another")));
-        assert_eq!(state.memory(&key).fetching, None);
-        state.memory(&key).fetching = Some(1);
+        assert_eq!(state.memory(&key).unwrap().fetching, None);
+        state.memory(&key).unwrap().fetching = Some(1);
         state.generators_event(Event::Deleted(seen("a", 3, "another")));
-        assert_eq!(state.memory(&key).fetching, None);
+        assert!(state.memory(&key).is_none());
+        assert!(!state.memories.contains_key(&key), "whoever asks late brings nothing back");
     }
 
     #[test]
