@@ -61,6 +61,10 @@ faults: testbed ## Run the tests of what goes wrong under load for longer than `
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- certificates_that_cert_manager_renews
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- connections_that_idled_are_good
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- a_follower_is_in_step
+	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- while_etcd_hangs
+	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- a_leader_that_is_killed
+	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- no_job_is_led_beside_an_older_version
+	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- a_pod_right_after_its_namespace
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- many_new_sets
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --profile $(PROFILE) --test hostile -- --nocapture --test-threads=1
 

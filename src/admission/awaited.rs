@@ -1,42 +1,56 @@
-//! SidecarSets that were allowed here a moment ago and that the watch has not told of yet: Pods that they may be for wait.
+//! What the watches have not told of yet although it is there, or soon will be: Pods that it matters to wait for it.
 //!
-//! They are not injected before the watch tells of them: whoever was asked after us may have refused them.
+//! * A SidecarSet that was allowed here a moment ago. It is not injected before the watch tells of it: whoever was asked after us
+//!   may have refused it.
+//! * A Namespace that the API server has, since it creates a Pod in it, where a SidecarSet may select the Pod by the Namespace's labels.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::early::namespace_of;
 use super::metrics::Metrics;
 use super::mutate_pod;
+use crate::api::pod::PodView;
 use crate::api::sidecarset::SidecarSet;
-use crate::injection::{Operator, Requirement, Selector};
+use crate::injection::{Mismatch, Operator, PodRequest, Requirement, Selector, Snapshot};
 
-/// A set is waited for at most this long. As a rule the watch tells of it within milliseconds; a Pod's webhook has 5 s.
+/// An object is waited for at most this long. As a rule the watch tells of it within milliseconds; a Pod's webhook has 5 s.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
-/// At most this many sets are waited for, the latest ones: whoever may ask us to review sets can make as many as they like.
+/// At most this many objects of a kind are waited for, the latest ones: whoever may ask us to review sets, or may create Namespaces,
+/// can make as many as they like.
 const MOST: usize = 256;
 
 /// A set whose selector has more keys and values, in bytes, is not waited for.
 const LARGEST_SELECTOR: usize = 64 * 1024;
 
-/// The sets that are waited for. Mostly there are none, and then a review pays for one look.
+/// The objects that are waited for. Mostly there are none, and then a review pays for one look at its head.
 #[derive(Debug, Default)]
 pub(super) struct Awaited {
-    sets: watch::Sender<Vec<AwaitedSet>>,
+    objects: watch::Sender<Vec<AwaitedObject>>,
 }
 
-#[derive(Debug)]
-struct AwaitedSet {
-    metadata: ObjectMeta,
-    selector: Selector,
+#[derive(Clone, Debug)]
+struct AwaitedObject {
+    what: Arc<AwaitedFor>,
     until: Instant,
     /// Whether it was logged that it was waited for in vain: once is enough.
     missed: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+enum AwaitedFor {
+    /// Pods that a set selects.
+    Set { metadata: Box<ObjectMeta>, selector: Selector },
+    /// Pods of a Namespace. It stays here after its time, so that only the first Pods wait for one that is never told.
+    Namespace(String),
 }
 
 impl Awaited {
@@ -53,21 +67,21 @@ impl Awaited {
             generation: set.metadata.generation,
             ..ObjectMeta::default()
         };
-        self.sets.send_modify(|sets| {
-            sets.retain(|set| now < set.until);
-            sets.drain(..(sets.len() + 1).saturating_sub(MOST));
-            sets.push(AwaitedSet { metadata, selector, until: now + PATIENCE, missed: Arc::default() });
-        });
+        self.objects
+            .send_modify(|objects| add(objects, AwaitedFor::Set { metadata: Box::new(metadata), selector }, now));
     }
 
-    /// These sets are known now.
-    pub fn told<'k>(&self, known: impl Fn(&str) -> Option<&'k ObjectMeta>) {
-        self.sets.send_if_modified(|sets| {
-            let before = sets.len();
-            sets.retain(|AwaitedSet { metadata, .. }| {
-                known(metadata.name.as_deref().unwrap_or_default()).is_none_or(|stored| is_newer(metadata, stored))
+    /// These objects are known now.
+    pub fn told<'k>(&self, set: impl Fn(&str) -> Option<&'k ObjectMeta>, namespace: impl Fn(&str) -> bool) {
+        self.objects.send_if_modified(|objects| {
+            let before = objects.len();
+            objects.retain(|object| match &*object.what {
+                AwaitedFor::Set { metadata, .. } => {
+                    set(metadata.name.as_deref().unwrap_or_default()).is_none_or(|stored| is_newer(metadata, stored))
+                }
+                AwaitedFor::Namespace(name) => !namespace(name),
             });
-            sets.len() < before
+            objects.len() < before
         });
     }
 
@@ -76,39 +90,120 @@ impl Awaited {
         &self,
         body: &[u8],
         now: Instant,
+        snapshot: &ArcSwap<Snapshot>,
         metrics: &Arc<Metrics>,
     ) -> Option<impl Future<Output = ()> + Send + use<>> {
-        if self.sets.borrow().iter().all(|set| set.until <= now) {
+        let some_set = self.objects.borrow().iter().any(|object| object.is_set() && now < object.until);
+        let unknown = namespace_of(body).filter(|name| !name.is_empty() && !snapshot.load().knows_namespace(name));
+        if !some_set && unknown.is_none() {
             return None;
         }
-        // Without the lock: a large body takes its time, and who tells of a set would keep all others waiting behind this.
+        // Without the lock: a large body takes its time, and who tells of an object would keep all others waiting behind this.
         let review = mutate_pod::read(body).ok()?;
         let pod = review.request.object.as_ref()?;
-        let sets = self.sets.borrow();
-        let for_pod = sets.iter().filter(|set| now < set.until && set.selector.unmet(|key| pod.label(key)).is_none());
-        let awaited: Vec<_> = for_pod.map(|set| (set.metadata.clone(), set.until, set.missed.clone())).collect();
-        drop(sets);
-        let until = awaited.iter().map(|(_, until, _)| *until).max()?;
-        let (mut sets, metrics) = (self.sets.subscribe(), metrics.clone());
+        if let Some(name) = unknown.filter(|name| matters(name, pod, &snapshot.load())) {
+            self.expect_namespace(name, now, snapshot);
+        }
+        let awaited: Vec<_> = self
+            .objects
+            .borrow()
+            .iter()
+            .filter(|object| now < object.until && object.is_for(pod, unknown))
+            .cloned()
+            .collect();
+        let until = awaited.iter().map(|object| object.until).max()?;
+        let (mut objects, metrics) = (self.objects.subscribe(), metrics.clone());
         Some(async move {
-            let is_awaited = |set: &AwaitedSet| awaited.iter().any(|(one, ..)| *one == set.metadata);
-            let all_told = sets.wait_for(|sets| !sets.iter().any(is_awaited));
+            let is_open = |objects: &[AwaitedObject], one: &AwaitedObject| {
+                objects.iter().any(|object| Arc::ptr_eq(&object.what, &one.what))
+            };
+            let all_told = objects.wait_for(|objects| !awaited.iter().any(|one| is_open(objects, one)));
             if timeout_at(until, all_told).await.is_ok() {
                 return;
             }
-            metrics.awaited_in_vain.inc();
-            let open = sets.borrow();
-            for (metadata, _, missed) in awaited.iter().filter(|(one, ..)| open.iter().any(|set| set.metadata == *one))
-            {
-                if !missed.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(
-                        set = metadata.name,
-                        "this SidecarSet was allowed here, and the watch has not told of it in time: Pods are created without it; somebody else refused it, or the watch is behind"
-                    );
-                }
+            let open = objects.borrow();
+            let missed: Vec<_> = awaited.iter().filter(|one| is_open(&open, one)).collect();
+            if missed.iter().any(|object| object.is_set()) {
+                metrics.awaited_in_vain.inc();
+            }
+            if missed.iter().any(|object| !object.is_set()) {
+                metrics.namespaces_awaited_in_vain.inc();
+            }
+            for object in missed {
+                object.warn();
             }
         })
     }
+
+    /// The watch will tell of this Namespace, whose Pod is here already.
+    fn expect_namespace(&self, name: &str, now: Instant, snapshot: &ArcSwap<Snapshot>) {
+        self.objects.send_if_modified(|objects| {
+            let is_new = !objects.iter().any(|object| object.is_namespace(name));
+            if is_new {
+                add(objects, AwaitedFor::Namespace(name.to_owned()), now);
+            }
+            is_new
+        });
+        // What was told before this was awaited is in the snapshot by now.
+        if snapshot.load().knows_namespace(name) {
+            self.objects.send_modify(|objects| objects.retain(|object| !object.is_namespace(name)));
+        }
+    }
+}
+
+impl AwaitedObject {
+    fn is_set(&self) -> bool {
+        matches!(&*self.what, AwaitedFor::Set { .. })
+    }
+
+    fn is_namespace(&self, name: &str) -> bool {
+        matches!(&*self.what, AwaitedFor::Namespace(one) if one == name)
+    }
+
+    /// Whether it matters to this Pod, whose Namespace is not known if it is given.
+    fn is_for(&self, pod: &PodView<'_>, unknown: Option<&str>) -> bool {
+        match &*self.what {
+            AwaitedFor::Set { selector, .. } => selector.unmet(|key| pod.label(key)).is_none(),
+            AwaitedFor::Namespace(name) => unknown == Some(name),
+        }
+    }
+
+    fn warn(&self) {
+        if self.missed.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        match &*self.what {
+            AwaitedFor::Set { metadata, .. } => tracing::warn!(
+                set = metadata.name,
+                "this SidecarSet was allowed here, and the watch has not told of it in time: Pods are created without it; somebody else refused it, or the watch is behind"
+            ),
+            AwaitedFor::Namespace(name) => tracing::warn!(
+                namespace = name,
+                "the watch has not told of this Namespace in time: its Pods are created without the SidecarSets that select by its labels until it has"
+            ),
+        }
+    }
+}
+
+/// Waits for one more object from now on.
+fn add(objects: &mut Vec<AwaitedObject>, what: AwaitedFor, now: Instant) {
+    let added = AwaitedObject { what: Arc::new(what), until: now + PATIENCE, missed: Arc::default() };
+    let is_set = added.is_set();
+    objects.retain(|object| now < object.until || !object.is_set());
+    let mut surplus = (objects.iter().filter(|object| object.is_set() == is_set).count() + 1).saturating_sub(MOST);
+    objects.retain(|object| {
+        let goes = surplus > 0 && object.is_set() == is_set;
+        surplus -= usize::from(goes);
+        !goes
+    });
+    objects.push(added);
+}
+
+/// Whether some set may select the Pod by the labels of its Namespace, which is not known.
+fn matters(namespace: &str, pod: &PodView<'_>, snapshot: &Snapshot) -> bool {
+    let request = PodRequest::create(namespace, Timestamp::UNIX_EPOCH);
+    let waits = |mismatch| matches!(mismatch, Some(Mismatch::UnknownNamespace(_)));
+    snapshot.sets().any(|set| waits(snapshot.mismatch(set, pod, &request)))
 }
 
 /// What the keys and values of a selector take.
@@ -133,8 +228,10 @@ pub(super) fn is_newer(reviewed: &ObjectMeta, stored: &ObjectMeta) -> bool {
 mod tests {
     use super::*;
     use crate::api::decode;
+    use crate::injection::{Index, InjectableSet, Options};
     use futures::FutureExt;
     use serde_json::json;
+    use std::collections::BTreeMap;
 
     fn set(name: &str, uid: &str, generation: i64) -> SidecarSet {
         decode::sidecarset(json!({
@@ -145,10 +242,24 @@ mod tests {
         .unwrap()
     }
 
+    /// A set for Pods of Namespaces with a label, and the Namespaces that are known.
+    fn snapshot(namespaces: &[&str]) -> ArcSwap<Snapshot> {
+        let mut index = Index::new(Options { all_namespaces_are_known: true, ..Options::default() });
+        let mut blue = set("blue", "u", 1);
+        blue.spec.namespace_selector = serde_json::from_value(json!({"matchLabels": {"team": "blue"}})).unwrap();
+        index.apply_set(InjectableSet::new(blue).unwrap());
+        for name in namespaces {
+            index.apply_namespace((*name).to_owned(), BTreeMap::new());
+        }
+        ArcSwap::from_pointee(index.snapshot())
+    }
+
     fn pod(app: &str) -> Vec<u8> {
         let object = json!({"metadata": {"labels": {"app": app}}, "spec": {"containers": [{"name": "app"}]}});
         let kind = json!({"group": "", "version": "v1", "kind": "Pod"});
-        let request = json!({"uid": "u", "kind": kind, "operation": "CREATE", "object": object});
+        let namespace = "known";
+        let request =
+            json!({"uid": "u", "kind": kind, "namespace": namespace, "operation": "CREATE", "object": object});
         let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request});
         review.to_string().into_bytes()
     }
@@ -156,47 +267,86 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_pod_waits_until_its_set_is_told() {
         let (awaited, web, metrics) = (Awaited::default(), set("web", "u-1", 2), Arc::new(Metrics::default()));
-        assert!(awaited.by(&pod("web"), Instant::now(), &metrics).is_none());
+        let sets = snapshot(&["known"]);
+        assert!(awaited.by(&pod("web"), Instant::now(), &sets, &metrics).is_none());
         awaited.expect(&web, Instant::now());
-        assert!(awaited.by(&pod("db"), Instant::now(), &metrics).is_none(), "another Pod has nothing to wait for");
-        let mut waiting = Box::pin(awaited.by(&pod("web"), Instant::now(), &metrics).unwrap());
+        assert!(
+            awaited.by(&pod("db"), Instant::now(), &sets, &metrics).is_none(),
+            "another Pod has nothing to wait for"
+        );
+        let mut waiting = Box::pin(awaited.by(&pod("web"), Instant::now(), &sets, &metrics).unwrap());
         assert!((&mut waiting).now_or_never().is_none());
-        awaited.told(|_| None);
+        awaited.told(|_| None, |_| false);
         let before = set("web", "u-1", 1).metadata;
-        awaited.told(|_| Some(&before));
+        awaited.told(|_| Some(&before), |_| false);
         assert!((&mut waiting).now_or_never().is_none(), "that was the generation before");
-        awaited.told(|_| Some(&web.metadata));
+        awaited.told(|_| Some(&web.metadata), |_| false);
         assert!(waiting.now_or_never().is_some());
         assert_eq!(metrics.awaited_in_vain.get(), 0);
-        assert!(awaited.by(&pod("web"), Instant::now(), &metrics).is_none());
+        assert!(awaited.by(&pod("web"), Instant::now(), &sets, &metrics).is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_longer_for_a_set_that_was_refused() {
         let (awaited, begun, metrics) = (Awaited::default(), Instant::now(), Arc::new(Metrics::default()));
+        let sets = snapshot(&["known"]);
         awaited.expect(&set("web", "u-1", 1), begun);
-        let waiting = awaited.by(&pod("web"), begun, &metrics).unwrap();
+        let waiting = awaited.by(&pod("web"), begun, &sets, &metrics).unwrap();
         waiting.await;
         assert_eq!(begun.elapsed(), PATIENCE);
         assert_eq!(metrics.awaited_in_vain.get(), 1);
-        assert!(awaited.by(&pod("web"), Instant::now(), &metrics).is_none());
+        assert!(awaited.by(&pod("web"), Instant::now(), &sets, &metrics).is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn of_very_many_sets_the_latest_are_waited_for() {
         let (awaited, metrics) = (Awaited::default(), Arc::new(Metrics::default()));
+        let sets = snapshot(&["known"]);
         for number in 0..2 * MOST {
             awaited.expect(&set(&format!("s{number}"), "u", 1), Instant::now());
         }
-        assert_eq!(awaited.sets.borrow().len(), MOST);
-        assert!(awaited.by(&pod("s0"), Instant::now(), &metrics).is_none());
-        assert!(awaited.by(&pod(&format!("s{}", 2 * MOST - 1)), Instant::now(), &metrics).is_some());
+        assert_eq!(awaited.objects.borrow().len(), MOST);
+        assert!(awaited.by(&pod("s0"), Instant::now(), &sets, &metrics).is_none());
+        assert!(awaited.by(&pod(&format!("s{}", 2 * MOST - 1)), Instant::now(), &sets, &metrics).is_some());
         let mut large = set("large", "u", 1);
         let values: Vec<String> = (0..5_000).map(|number| number.to_string()).collect();
         let expression = json!({"key": "app", "operator": "NotIn", "values": values});
         large.spec.selector = serde_json::from_value(json!({"matchExpressions": [expression]})).unwrap();
         awaited.expect(&large, Instant::now());
-        assert!(awaited.by(&pod("large"), Instant::now(), &metrics).is_none());
+        assert!(awaited.by(&pod("large"), Instant::now(), &sets, &metrics).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_waits_for_its_namespace_where_a_set_selects_by_that() {
+        let (awaited, metrics) = (Awaited::default(), Arc::new(Metrics::default()));
+        let waiting = |app: &str, sets: &ArcSwap<Snapshot>| awaited.by(&pod(app), Instant::now(), sets, &metrics);
+        assert!(waiting("blue", &snapshot(&["known"])).is_none());
+        let sets = snapshot(&[]);
+        assert!(waiting("other", &sets).is_none(), "no set would select it");
+        let mut first = Box::pin(waiting("blue", &sets).expect("it waits"));
+        assert!((&mut first).now_or_never().is_none());
+        let second = waiting("blue", &sets).expect("it waits, too");
+        awaited.told(|_| None, |name| name == "known");
+        assert!(first.now_or_never().is_some() && second.now_or_never().is_some());
+        assert_eq!(metrics.namespaces_awaited_in_vain.get(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_first_pods_wait_for_a_namespace_that_is_never_told() {
+        let (awaited, begun, metrics) = (Awaited::default(), Instant::now(), Arc::new(Metrics::default()));
+        let sets = snapshot(&[]);
+        awaited.by(&pod("blue"), begun, &sets, &metrics).expect("it waits").await;
+        assert_eq!((begun.elapsed(), metrics.namespaces_awaited_in_vain.get()), (PATIENCE, 1));
+        assert!(awaited.by(&pod("blue"), Instant::now(), &sets, &metrics).is_none());
+        assert_eq!(metrics.awaited_in_vain.get(), 0, "no set was waited for");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_namespace_that_is_told_while_its_pod_is_read_is_not_waited_for() {
+        let (awaited, metrics) = (Awaited::default(), Arc::new(Metrics::default()));
+        awaited.expect_namespace("known", Instant::now(), &snapshot(&["known"]));
+        assert!(awaited.objects.borrow().is_empty());
+        assert!(awaited.by(&pod("blue"), Instant::now(), &snapshot(&["known"]), &metrics).is_none());
     }
 
     #[test]

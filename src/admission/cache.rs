@@ -85,7 +85,7 @@ impl Cache {
 
     /// What the Pod of this review has to wait for, if anything.
     pub fn awaited_for(&self, body: &[u8]) -> Option<impl Future<Output = ()> + Send + use<>> {
-        self.awaited.by(body, Instant::now(), &self.metrics)
+        self.awaited.by(body, Instant::now(), &self.snapshot, &self.metrics)
     }
 
     /// Makes snapshots after single changes, for ever. A whole list is seen as soon as it was told.
@@ -102,9 +102,11 @@ impl Cache {
     }
 
     fn publish_known(&self, known: &KnownObjects) {
-        self.snapshot.store(Arc::new(known.index.snapshot()));
+        let snapshot = Arc::new(known.index.snapshot());
+        self.snapshot.store(snapshot.clone());
         self.world.store(Arc::new(known.world()));
-        self.awaited.told(|name| known.sets.get(name).map(|set| &set.metadata));
+        let set = |name: &str| known.sets.get(name).map(|set| &set.metadata);
+        self.awaited.told(set, |namespace| snapshot.knows_namespace(namespace));
         self.published.send_replace(());
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.metrics.sidecarsets.set(count(known.index.sets()));
@@ -208,7 +210,7 @@ impl Cache {
     }
 }
 
-/// At most so many objects that cannot be used are told one by one.
+/// At most this many objects that cannot be used are told one by one.
 const UNUSABLE_TOLD: usize = 16;
 
 #[cfg(test)]

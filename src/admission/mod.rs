@@ -32,6 +32,7 @@ pub mod certificate;
 pub mod client;
 pub mod client_ca;
 pub mod convert;
+mod early;
 pub mod limits;
 mod memory;
 pub mod metrics;

@@ -35,6 +35,15 @@ pub fn parse(text: &str) -> Option<Duration> {
     }
 }
 
+/// Reads a duration above 0, for a flag.
+///
+/// # Errors
+/// It is none.
+pub fn positive(text: &str) -> Result<Duration, String> {
+    let duration = parse(text).filter(|duration| !duration.is_zero());
+    duration.ok_or_else(|| "must be a duration above 0 such as 10s, 1m30s or 500ms".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

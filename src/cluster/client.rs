@@ -8,14 +8,11 @@ use kube::client::ClientBuilder;
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use thiserror::Error;
-use tower::timeout::{Timeout, TimeoutLayer};
 
+use super::calls::{CallLayer, Calls};
 use super::causes::chain;
 use super::proxy::{self, Proxy, ProxyError};
 use super::tunnel;
-
-/// How long the API server may take for the head of an answer. Bodies are not limited by it, so a watch may stay open.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a connection that is waited on may be silent. Longer than any watch is without a word (60 s, see [`super::watch`]),
 /// so that it only ends what would hang: the rest of an answer that never comes.
@@ -56,18 +53,19 @@ pub enum ClientError {
 /// `context` names a context of the kubeconfig; the default is its current one. Nothing is sent yet, so a cluster that cannot
 /// be reached is no error here.
 ///
-/// A call fails when the head of its answer takes longer than 5 s, and none is repeated: whoever calls knows better whether and
-/// when (a work queue, a watch, an election).
+/// A call fails when the head of its answer takes longer than `head_timeout`; a page of a list may take six times as long, and bodies are
+/// not limited by it, so a watch may stay open. A call that the API server is too busy for is repeated after the pause that it asks
+/// for, and no other: whoever calls knows better whether and when (a work queue, a watch, an election).
 ///
 /// # Errors
 /// When there is no configuration, or one that cannot be used.
-pub async fn connect(context: Option<&str>) -> Result<(Client, Uri), ClientError> {
+pub async fn connect(context: Option<&str>, head_timeout: Duration) -> Result<(Client, Uri), ClientError> {
     let (configuration, proxy) = configuration(context).await?;
     let url = configuration.cluster_url.clone();
     if let Some(proxy) = &proxy {
         tracing::info!(proxy = %proxy.url(), "the API server is reached through a proxy");
     }
-    Ok((client_of(configuration, proxy)?, url))
+    Ok((client_of(configuration, proxy, head_timeout)?, url))
 }
 
 async fn configuration(context: Option<&str>) -> Result<(Config, Option<Proxy>), ClientError> {
@@ -103,7 +101,7 @@ fn is_missing(error: &KubeconfigError) -> bool {
     }
 }
 
-fn client_of(mut config: Config, proxy: Option<Proxy>) -> Result<Client, ClientError> {
+fn client_of(mut config: Config, proxy: Option<Proxy>, head_timeout: Duration) -> Result<Client, ClientError> {
     config.proxy_url = None; // what kube would make of the environment
     config.default_retry = false;
     config.read_timeout = Some(SILENCE_TIMEOUT);
@@ -111,15 +109,15 @@ fn client_of(mut config: Config, proxy: Option<Proxy>) -> Result<Client, ClientE
     let name = concat!("outrigger/", env!("CARGO_PKG_VERSION"));
     config.headers.push((header::USER_AGENT, HeaderValue::from_static(name)));
     let client = match proxy {
-        None => ClientBuilder::try_from(config).map(|builder| bounded(builder).build()),
-        Some(proxy) => tunnel::stack(&config, proxy).map(|builder| bounded(builder).build()),
+        None => ClientBuilder::try_from(config).map(|builder| bounded(builder, head_timeout).build()),
+        Some(proxy) => tunnel::stack(&config, proxy).map(|builder| bounded(builder, head_timeout).build()),
     };
     client.map_err(|error| ClientError::Unusable(Box::new(error)))
 }
 
-/// A stack whose answers must begin in time.
-fn bounded<S>(builder: ClientBuilder<S>) -> ClientBuilder<Timeout<S>> {
-    builder.with_layer(&TimeoutLayer::new(HEAD_TIMEOUT))
+/// A stack whose answers must begin in time, and that is patient with a busy API server.
+fn bounded<S>(builder: ClientBuilder<S>, head_timeout: Duration) -> ClientBuilder<Calls<S>> {
+    builder.with_layer(&CallLayer::new(head_timeout))
 }
 
 /// An error of the client as a sentence for operators: what the API server said, or the whole chain of causes.
@@ -131,9 +129,6 @@ pub fn describe(error: &kube::Error) -> String {
         }
         kube::Error::Api(status) => {
             format!("the API server answered {} {}", status.code, status.reason).trim_end().to_owned()
-        }
-        kube::Error::Service(error) if error.is::<tower::timeout::error::Elapsed>() => {
-            format!("the API server did not answer within {} s", HEAD_TIMEOUT.as_secs())
         }
         kube::Error::Service(error) => chain(error.as_ref()),
         error => chain(error),
@@ -152,39 +147,23 @@ fn shortened(message: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-    use std::future::pending;
-
-    use http::{Request, Response};
-    use kube::client::Body;
     use kube::config::Kubeconfig;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
-    use tokio::time::Instant;
-    use tower::service_fn;
 
     use super::*;
+    use crate::cluster::calls::HEAD_TIMEOUT;
 
     async fn version(client: &Client) -> kube::Error {
         client.apiserver_version().await.expect_err("no answer of use")
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_call_whose_answer_does_not_begin_in_time_is_an_error() {
-        let silent = service_fn(|_: Request<Body>| pending::<Result<Response<Body>, Infallible>>());
-        let client = bounded(ClientBuilder::new(silent, "default")).build();
-        let start = Instant::now();
-        let error = version(&client).await;
-        assert_eq!(start.elapsed(), HEAD_TIMEOUT);
-        assert_eq!(describe(&error), "the API server did not answer within 5 s");
     }
 
     #[tokio::test]
     async fn a_refused_call_is_not_repeated_and_says_who_we_are() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let client =
-            client_of(Config::new(format!("http://{address}").parse().expect("a URL")), None).expect("a client");
+        let client = client_of(Config::new(format!("http://{address}").parse().expect("a URL")), None, HEAD_TIMEOUT)
+            .expect("a client");
         let server = async {
             let (mut connection, _) = listener.accept().await.expect("a connection");
             let mut head = Vec::new();
@@ -206,8 +185,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         drop(listener);
-        let client =
-            client_of(Config::new(format!("https://{address}").parse().expect("a URL")), None).expect("a client");
+        let client = client_of(Config::new(format!("https://{address}").parse().expect("a URL")), None, HEAD_TIMEOUT)
+            .expect("a client");
         let text = describe(&version(&client).await);
         assert!(text.contains("Connection refused"), "{text}");
         assert_eq!(text.matches("Connection refused").count(), 1, "{text}");

@@ -1,55 +1,66 @@
-//! Which replica runs the controllers: a Lease that one process holds at a time, for a term that ends by its own clock.
+//! Which replica does the work of a job: a Lease that one process holds at a time, for a term that ends by its own clock.
 //!
 //! A Lease cannot fence writes: what a leader sent may arrive after its term. So every write carries the resourceVersion it was
 //! thought out for, and a new leader plans only after a fresh list ([`super::Watch::fresh`]).
+//!
+//! # A Lease for each job, beside versions with one Lease for all
+//!
+//! Each job has a Lease of its own, so that replicas which run different jobs do not exclude each other. Older versions know only the
+//! Lease [`SHARED_LEASE`], whose holder leads all jobs. During a rolling upgrade, and back, no job may have two leaders. So the
+//! leader of a job also holds the shared Lease, under the name [`SHARED_HOLDER`], which is the same for the leaders of all jobs:
+//!
+//! 1. A candidate takes the Lease of its job if that is nobody's, or has not changed for 15 s by the candidate's own clock.
+//! 2. Then it takes the shared Lease by the same rule. There the shared name counts as its own: leaders of other jobs are joined at
+//!    once. A leader of an older version is waited for, until it gives the Lease back or is silent for 15 s.
+//! 3. It leads while it renews both. The term lasts for 10 s from the older of the two renewals. It ends at once if either Lease is
+//!    found to be somebody else's, or gone.
+//! 4. At the end it gives back the Lease of its job. The shared one is left to run out, since others may lead other jobs under it. A
+//!    replica of an older version waits for that, 15 s.
+//!
+//! The side that does not hold the shared Lease, old or new, can take it only when nobody of the other side has renewed it for 15 s, and
+//! whoever did not renew it has ended its term after 10 s. Among the new ones the same holds for the Lease of each job.
+
+mod record;
+mod timing;
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
-use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::api::{ObjectMeta, PostParams};
-use kube::{Api, Client};
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use kube::Client;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::client::describe;
-use super::failpoint;
+use self::record::{Attempt, HeldLease, LeaseSeen};
+pub use self::timing::Timing;
 
-/// The name of the Lease of all controllers, in outrigger's own namespace.
-pub const LEASE: &str = "outrigger";
+/// The Lease that older versions know, in outrigger's own namespace.
+pub const SHARED_LEASE: &str = "outrigger";
+
+/// Who holds the shared Lease while leaders of single jobs do.
+pub const SHARED_HOLDER: &str = "outrigger-leaders-of-jobs";
 
 /// A candidate for the leadership.
 #[derive(Clone, Debug)]
 pub struct Leadership {
-    api: Api<Lease>,
-    /// The Lease's name.
-    name: String,
+    lease: HeldLease,
+    /// What a leader has to hold, too: see the head of this file.
+    shared: Option<HeldLease>,
     identity: String,
     timing: Timing,
+    standing: watch::Sender<Standing>,
 }
 
-/// How long a leader may be silent. The defaults are those of the Kubernetes components.
-#[derive(Clone, Copy, Debug)]
-pub struct Timing {
-    /// Others may take a Lease that has not changed for so long. Default 15 s; whole seconds, at least one.
-    pub duration: Duration,
-    /// A term ends so long after the last renewal was sent. Default 10 s; at most two thirds of `duration`: in the time between
-    /// nobody leads.
-    pub renew_deadline: Duration,
-    /// Between two tries to take or renew it. Default 2 s.
-    pub retry: Duration,
-    /// For the work to end by itself at shutdown before it is dropped. Default 5 s.
-    pub grace: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        let seconds = Duration::from_secs;
-        Self { duration: seconds(15), renew_deadline: seconds(10), retry: seconds(2), grace: seconds(5) }
-    }
+/// How a candidate stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether it leads.
+    pub leads: bool,
+    /// Whether the last try to read or write a Lease failed.
+    pub fails: bool,
+    /// Who leads, or what is wrong.
+    pub says: String,
 }
 
 /// A time of leadership. A cheap clone is the same term.
@@ -62,24 +73,6 @@ pub struct Term {
 struct Claim {
     deadline: Mutex<Instant>,
     ended: CancellationToken,
-}
-
-/// What a try to hold the Lease came to.
-#[derive(Debug, PartialEq, Eq)]
-enum Attempt {
-    /// It is ours, as of this moment before it was asked for.
-    Held(Instant),
-    /// It is somebody else's, whose name this is; empty if nobody's.
-    Missed(String),
-    /// It changed between reading and writing.
-    Raced,
-}
-
-/// The Lease as it was last seen, and since when it has looked like that.
-#[derive(Debug, Default)]
-struct LeaseSeen {
-    version: Option<String>,
-    since: Option<Instant>,
 }
 
 impl Term {
@@ -117,18 +110,31 @@ impl Term {
 }
 
 impl Leadership {
-    /// A candidate for the Lease of this name, such as [`LEASE`], in this namespace. The identity shows who leads: see [`identity`].
+    /// A candidate for the Lease of this name in this namespace. The identity shows who leads: see [`identity`].
     #[must_use]
-    pub fn new(client: Client, namespace: &str, name: &str, identity: String) -> Self {
-        Self { api: Api::namespaced(client, namespace), name: name.to_owned(), identity, timing: Timing::default() }
+    pub fn new(client: Client, namespace: &str, lease: &str, identity: String) -> Self {
+        let lease = HeldLease::new(client, namespace, lease, &identity);
+        let standing = Standing { leads: false, fails: false, says: "nobody was asked yet".to_owned() };
+        Self { lease, shared: None, identity, timing: Timing::default(), standing: watch::Sender::new(standing) }
+    }
+
+    /// A candidate for a job that has this Lease. It does not lead beside a replica of an older version.
+    #[must_use]
+    pub fn of_job(client: Client, namespace: &str, lease: &str, identity: String) -> Self {
+        let shared = Some(HeldLease::new(client.clone(), namespace, SHARED_LEASE, SHARED_HOLDER));
+        Self { shared, ..Self::new(client, namespace, lease, identity) }
     }
 
     /// The same candidate with other times. Those that would let two lead at once are shortened.
     #[must_use]
     pub fn with_timing(self, timing: Timing) -> Self {
-        let duration = timing.duration.max(Duration::from_secs(1));
-        let renew_deadline = timing.renew_deadline.min(duration * 2 / 3);
-        Self { timing: Timing { duration, renew_deadline, ..timing }, ..self }
+        Self { timing: timing.shortened(), ..self }
+    }
+
+    /// How it stands, now and later.
+    #[must_use]
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.subscribe()
     }
 
     /// Waits for the leadership, does `work` while it lasts, and starts over when it is lost, until `shutdown` is cancelled.
@@ -140,19 +146,31 @@ impl Leadership {
         W: FnMut(Term) -> F,
         F: Future<Output = ()>,
     {
+        let lease = self.lease.name();
         loop {
-            let Some(claimed) = shutdown.run_until_cancelled(self.campaign()).await else {
-                return self.release().await; // an unanswered try may have taken it
-            };
+            let Some(claimed) = shutdown.run_until_cancelled(self.campaign()).await else { break };
             let term = Term::new(claimed + self.timing.renew_deadline);
-            tracing::info!(identity = self.identity, "this process leads now");
+            tracing::info!(lease, identity = self.identity, "this process leads now");
+            self.stands(true, false, "this replica leads");
             let lost = self.serve(&term, shutdown, work(term.clone())).await;
             term.end();
-            match lost {
-                Some(why) => tracing::warn!(identity = self.identity, why, "this process no longer leads"),
-                None => return self.release().await,
-            }
+            let Some(why) = lost else { break };
+            tracing::warn!(lease, identity = self.identity, why, "this process no longer leads");
+            self.stands(false, false, &why);
         }
+        self.stands(false, false, "this replica does not lead any more");
+        // Even if it was never held: an unanswered try may have taken it.
+        self.lease.release(&self.timing).await;
+    }
+
+    /// Does `work` in a term that lasts until `shutdown` is cancelled, with no Lease: right only where no second process ever runs.
+    pub async fn run_alone<F: Future<Output = ()>>(&self, shutdown: &CancellationToken, work: impl FnOnce(Term) -> F) {
+        // As good as for ever: the deadline of a term cannot be left out.
+        let deadline = Instant::now() + Duration::from_secs(u32::MAX.into());
+        let claim = Claim { deadline: Mutex::new(deadline), ended: shutdown.child_token() };
+        self.stands(true, false, "this replica leads, without election");
+        work(Term { claim: Arc::new(claim) }).await;
+        self.stands(false, false, "this replica does not lead any more");
     }
 
     /// Does the work of a term. Why the term was lost; `None` when the work is over or shut down.
@@ -175,23 +193,49 @@ impl Leadership {
         None
     }
 
-    /// Tries until the Lease is ours; since when.
+    /// Tries until all is held; since when.
     async fn campaign(&self) -> Instant {
-        let mut seen = LeaseSeen::default();
-        let mut said = String::new();
+        let (mut seen, mut shared_seen) = (LeaseSeen::default(), LeaseSeen::default());
         loop {
-            let state = match self.attempt(self.take(&mut seen)).await {
+            let (fails, says) = match self.take(&mut seen, &mut shared_seen).await {
                 Ok(Attempt::Held(since)) => return since,
-                Ok(Attempt::Missed(holder)) => format!("{holder} leads"),
-                Ok(Attempt::Raced) => "another candidate was faster".to_owned(),
-                Err(problem) => format!("the Lease {} cannot be used: {problem}", self.name),
+                Ok(Attempt::Missed(holder)) => (false, holder),
+                Err(problem) => (true, problem),
             };
-            if state != said {
-                tracing::info!(identity = self.identity, "waiting to lead: {state}");
-                said = state;
+            let (lease, identity) = (self.lease.name(), &self.identity);
+            match (self.stands(false, fails, &says), fails) {
+                (false, _) => {}
+                (true, false) => tracing::info!(lease, identity, "waiting to lead: {says}"),
+                (true, true) => tracing::warn!(lease, identity, "cannot lead: {says}"),
             }
             sleep(self.timing.retry.mul_f64(1.0 + fastrand::f64() / 5.0)).await;
         }
+    }
+
+    /// One try to hold all. Of the candidates for a job one at a time gets as far as the shared Lease.
+    async fn take(&self, seen: &mut LeaseSeen, shared_seen: &mut LeaseSeen) -> Result<Attempt, String> {
+        let held = match self.lease.take(seen, &self.timing).await? {
+            held @ Attempt::Held(_) => held,
+            Attempt::Missed(holder) => return Ok(Attempt::Missed(format!("{holder} leads"))),
+        };
+        let Some(shared) = &self.shared else { return Ok(held) };
+        Ok(match shared.take(shared_seen, &self.timing).await? {
+            Attempt::Held(_) => held, // the older of the two moments
+            Attempt::Missed(holder) => {
+                Attempt::Missed(format!("{holder} leads all jobs by the Lease {SHARED_LEASE}, as older versions do"))
+            }
+        })
+    }
+
+    /// One try to renew all.
+    async fn renew(&self) -> Result<Attempt, String> {
+        let started = Instant::now();
+        for lease in [&self.lease].into_iter().chain(&self.shared) {
+            if let Attempt::Missed(holder) = lease.renew(&self.timing).await? {
+                return Ok(Attempt::Missed(format!("the Lease {} is held by {holder:?}", lease.name())));
+            }
+        }
+        Ok(Attempt::Held(started))
     }
 
     /// Renews the term again and again; returns why that came to an end.
@@ -200,137 +244,43 @@ impl Leadership {
         loop {
             let attempt = async {
                 sleep(self.timing.retry).await;
-                self.attempt(self.renew()).await
+                self.renew().await
             };
             problem = match timeout_at(term.deadline(), attempt).await {
                 Ok(Ok(Attempt::Held(since))) => {
                     term.extend(since + self.timing.renew_deadline);
+                    self.stands(true, false, "this replica leads");
                     continue;
                 }
-                Ok(Ok(Attempt::Missed(holder))) => return format!("the Lease {} is held by {holder:?}", self.name),
-                Ok(Ok(Attempt::Raced)) => "somebody else changed it at the same time".to_owned(),
+                Ok(Ok(Attempt::Missed(why))) => return why,
                 Ok(Err(problem)) => problem,
-                Err(_) => return format!("the Lease {} could not be renewed in time: {problem}", self.name),
+                Err(_) => return format!("the Lease {} could not be renewed in time: {problem}", self.lease.name()),
             };
-            tracing::warn!(problem, "the Lease {} was not renewed; trying again", self.name);
+            tracing::warn!(problem, "the Lease {} was not renewed; trying again", self.lease.name());
+            self.stands(true, true, &problem);
         }
     }
 
-    /// One try, bounded in time.
-    async fn attempt(&self, write: impl Future<Output = kube::Result<Option<String>>>) -> Result<Attempt, String> {
-        let started = Instant::now();
-        match timeout(self.timing.renew_deadline / 2, Box::pin(write)).await {
-            Ok(Ok(None)) => Ok(Attempt::Held(started)),
-            Ok(Ok(Some(holder))) => Ok(Attempt::Missed(holder)),
-            Ok(Err(kube::Error::Api(status))) if status.code == 409 => Ok(Attempt::Raced),
-            Ok(Err(error)) => Err(describe(&error)),
-            Err(_) => Err("the API server did not answer".to_owned()),
-        }
-    }
-
-    /// Writes us into the Lease unless somebody else holds it, whose name is then returned.
-    async fn take(&self, seen: &mut LeaseSeen) -> kube::Result<Option<String>> {
-        let Some(lease) = self.api.get_opt(&self.name).await? else {
-            let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
-            let lease = Lease { metadata, spec: Some(self.next(LeaseSpec::default())) };
-            failpoint::around("lease.create", self.api.create(&PostParams::default(), &lease)).await?;
-            return Ok(None);
-        };
-        let unchanged = seen.unchanged_for(lease.metadata.resource_version.as_deref(), Instant::now());
-        let spec = lease.spec.unwrap_or_default();
-        let holder = spec.holder_identity.as_deref().unwrap_or_default();
-        if !holder.is_empty() && holder != self.identity && unchanged < self.expiry(&spec) {
-            return Ok(Some(holder.to_owned()));
-        }
-        self.replace("lease.take", lease.metadata, self.next(spec)).await
-    }
-
-    /// Renews the Lease if it is ours; else returns whose it is.
-    async fn renew(&self) -> kube::Result<Option<String>> {
-        let lease = self.api.get_opt(&self.name).await?.unwrap_or_default();
-        let spec = lease.spec.unwrap_or_default();
-        match &spec.holder_identity {
-            Some(holder) if *holder == self.identity => {
-                self.replace("lease.renew", lease.metadata, self.next(spec)).await
-            }
-            holder => Ok(Some(holder.clone().unwrap_or_default())),
-        }
-    }
-
-    /// The resourceVersion that was read goes with it: whoever was slow since then gets a conflict.
-    async fn replace(
-        &self,
-        write: &'static str,
-        metadata: ObjectMeta,
-        spec: LeaseSpec,
-    ) -> kube::Result<Option<String>> {
-        let lease = Lease { metadata, spec: Some(spec) };
-        failpoint::around(write, self.api.replace(&self.name, &PostParams::default(), &lease)).await?;
-        Ok(None)
-    }
-
-    /// How long a Lease must not have changed before it may be taken: what its holder wrote, or ours if that is longer.
-    fn expiry(&self, spec: &LeaseSpec) -> Duration {
-        let written = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(0);
-        Duration::from_secs(written).max(self.timing.duration)
-    }
-
-    /// The record after `spec`, held by us.
-    fn next(&self, spec: LeaseSpec) -> LeaseSpec {
-        let now = MicroTime(Timestamp::now());
-        let (acquired, transitions) = match spec.holder_identity.as_deref() {
-            Some(holder) if holder == self.identity => (spec.acquire_time, spec.lease_transitions),
-            None => (None, Some(0)),
-            Some(_) => (None, Some(spec.lease_transitions.unwrap_or(0).saturating_add(1))),
-        };
-        LeaseSpec {
-            holder_identity: Some(self.identity.clone()),
-            lease_duration_seconds: Some(i32::try_from(self.timing.duration.as_secs()).unwrap_or(i32::MAX)),
-            acquire_time: acquired.or_else(|| Some(now.clone())),
-            renew_time: Some(now),
-            lease_transitions: transitions,
-            ..spec
-        }
-    }
-
-    /// Gives the Lease back if it is ours, so that the next one need not wait for it to run out. Failures only cost time.
-    async fn release(&self) {
-        let release = async {
-            let Some(Lease { metadata, spec: Some(spec) }) = self.api.get_opt(&self.name).await? else { return Ok(()) };
-            if spec.holder_identity.as_ref() != Some(&self.identity) {
-                return Ok(());
-            }
-            let spec = LeaseSpec { holder_identity: Some(String::new()), lease_duration_seconds: Some(1), ..spec };
-            self.replace("lease.release", metadata, spec).await.map(|_| ())
-        };
-        match timeout(self.timing.retry, Box::pin(release)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::info!("the Lease {} was not released: {}", self.name, describe(&error)),
-            Err(_) => tracing::info!("the Lease {} was not released: the API server did not answer", self.name),
-        }
+    /// Tells how it stands now; whether that is new.
+    fn stands(&self, leads: bool, fails: bool, says: &str) -> bool {
+        let now = Standing { leads, fails, says: says.to_owned() };
+        self.standing.send_if_modified(|before| {
+            let is_new = *before != now;
+            *before = now;
+            is_new
+        })
     }
 }
 
-impl LeaseSeen {
-    /// For how long, by our own clock, the Lease has had this version. Another node's clock says nothing.
-    fn unchanged_for(&mut self, version: Option<&str>, now: Instant) -> Duration {
-        match self.since {
-            Some(since) if self.version.as_deref() == version => now.duration_since(since),
-            _ => {
-                self.version = version.map(str::to_owned);
-                self.since = Some(now);
-                Duration::ZERO
-            }
-        }
+impl Standing {
+    /// What `/readyz` says after the Lease's name. Reviews are answered without it, so it is never an error.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn check(&self) -> Result<String, String> {
+        let fails = if self.fails { "FAILS: " } else { "" };
+        Ok(format!("{fails}{}", self.says))
     }
-}
-
-/// Does `work` in a term that lasts until `shutdown` is cancelled, with no Lease: right only where no second process ever runs.
-pub async fn lead_alone<F: Future<Output = ()>>(shutdown: &CancellationToken, work: impl FnOnce(Term) -> F) {
-    // As good as for ever: the deadline of a term cannot be left out.
-    let deadline = Instant::now() + Duration::from_secs(u32::MAX.into());
-    let claim = Claim { deadline: Mutex::new(deadline), ended: shutdown.child_token() };
-    work(Term { claim: Arc::new(claim) }).await;
 }
 
 /// A name for this process that no other has: its host's name and something random.
@@ -357,18 +307,6 @@ mod tests {
         advance(Duration::from_secs(1)).await;
         assert!(!term.is_current());
         term.ended().await;
-    }
-
-    #[test]
-    fn times_that_would_let_two_lead_are_shortened() {
-        let service = tower::service_fn(|_: http::Request<kube::client::Body>| async {
-            Ok::<_, std::convert::Infallible>(http::Response::new(kube::client::Body::empty()))
-        });
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        let _inside = runtime.enter();
-        let leadership = Leadership::new(Client::new(service, "default"), "ours", LEASE, identity());
-        let long = Timing { renew_deadline: Duration::from_secs(60), ..Timing::default() };
-        assert_eq!(leadership.with_timing(long).timing.renew_deadline, Duration::from_secs(10));
     }
 
     #[test]

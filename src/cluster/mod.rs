@@ -23,6 +23,7 @@
 
 pub mod api_server;
 pub mod apply;
+pub mod calls;
 mod causes;
 pub mod client;
 pub mod conditions;
@@ -47,7 +48,7 @@ pub use client::{ClientError, connect, describe};
 pub use controller::{IndexedQueue, Reconciler};
 pub use events::Events;
 pub use feeds::Feeds;
-pub use lease::{Leadership, Term};
+pub use lease::{Leadership, Standing, Term};
 pub use objects::{ObjectVersion, Objects, Versioned};
 pub use own_writes::{Overlay, OwnWrite};
 pub use queue::{Outcome, WorkQueue};

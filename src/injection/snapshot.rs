@@ -176,6 +176,12 @@ impl Snapshot {
         matching
     }
 
+    /// Whether this Namespace is known, and so are its labels.
+    #[must_use]
+    pub fn knows_namespace(&self, name: &str) -> bool {
+        self.namespaces.contains_key(name)
+    }
+
     /// Labels of a Namespace, where it is known.
     pub(super) fn namespace_labels(&self, name: &str) -> Option<&Labels> {
         self.namespaces.get(name)

@@ -74,8 +74,8 @@ impl Fetches {
             return;
         }
         let IndexWithFetches { index, underway, begun } = &mut *known;
+        let Some(memory) = index.memory(&generator.key) else { return };
         *begun += 1;
-        let memory = index.memory(&generator.key);
         memory.fetching = Some(generator.generation);
         let good = memory.good.as_ref().filter(|good| good.generation == generator.generation);
         let validators = good.map(|good| good.validators.clone()).unwrap_or_default();
@@ -88,8 +88,10 @@ impl Fetches {
     /// Ends a fetch that is under way.
     pub fn stop(&self, key: &Key) {
         let mut known = self.queue.lock();
-        if known.underway.remove(key).is_some() {
-            known.index.memory(key).fetching = None;
+        if known.underway.remove(key).is_some()
+            && let Some(memory) = known.index.memory(key)
+        {
+            memory.fetching = None;
         }
     }
 
@@ -150,13 +152,15 @@ impl Fetches {
             if present
                 .is_none_or(|present| (&present.uid, present.generation) != (&generator.uid, generator.generation))
             {
-                index.memory(key).fetching = None; // it is fetched anew
+                if let Some(memory) = index.memory(key) {
+                    memory.fetching = None; // it is fetched anew
+                }
                 return Some(key.clone());
             }
             let sidecar = index.sidecar(key).filter(|sidecar| sidecar.ownership(generator) == Ownership::Own);
             let hosts = sidecar.map(|sidecar| sidecar.hosts);
             let ended = Ended { answer, sharing, at: Timestamp::now(), random: fastrand::f64() };
-            index.memory(key).take(ended, generator, spec, hosts, self.min_period);
+            index.memory(key)?.take(ended, generator, spec, hosts, self.min_period);
             Some(key.clone())
         });
     }

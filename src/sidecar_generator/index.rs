@@ -66,9 +66,9 @@ impl GeneratorIndex {
         self.generators.get(key)
     }
 
-    /// What is remembered of a SidecarGenerator.
-    pub fn memory(&mut self, key: &Key) -> &mut GeneratorMemory {
-        self.memories.entry(key.clone()).or_default()
+    /// What is remembered of a SidecarGenerator; of one that is gone nothing is.
+    pub fn memory(&mut self, key: &Key) -> Option<&mut GeneratorMemory> {
+        self.generators.contains_key(key).then(|| self.memories.entry(key.clone()).or_default())
     }
 
     /// Forgets all that was remembered: it was of another term.
@@ -319,14 +319,15 @@ mod tests {
     fn one_of_the_same_name_is_not_what_is_remembered() {
         let mut index = index();
         let key = Key { namespace: "default".to_owned(), name: "a".to_owned() };
-        index.memory(&key).fetching = Some(1);
+        index.memory(&key).unwrap().fetching = Some(1);
         index.generators_event(Event::Applied(seen("a", 2, "1")));
-        assert_eq!(index.memory(&key).fetching, Some(1));
+        assert_eq!(index.memory(&key).unwrap().fetching, Some(1));
         index.generators_event(Event::Applied(seen("a", 3, "another")));
-        assert_eq!(index.memory(&key).fetching, None);
-        index.memory(&key).fetching = Some(1);
+        assert_eq!(index.memory(&key).unwrap().fetching, None);
+        index.memory(&key).unwrap().fetching = Some(1);
         index.generators_event(Event::Deleted(seen("a", 3, "another")));
-        assert_eq!(index.memory(&key).fetching, None);
+        assert!(index.memory(&key).is_none());
+        assert!(!index.memories.contains_key(&key), "whoever asks late brings nothing back");
     }
 
     #[test]

@@ -47,7 +47,9 @@ impl Reconciler<Key> for Leader {
                     Ok(false) => return Outcome::Retry,
                     Err(error) => {
                         seldom!(warn, generator = %key, "{error}; it is tried again");
-                        self.queue.lock().index.memory(key).write_problem = Some(error.to_string());
+                        if let Some(memory) = self.queue.lock().index.memory(key) {
+                            memory.write_problem = Some(error.to_string());
+                        }
                         failed = true;
                         continue;
                     }
@@ -88,9 +90,10 @@ impl Leader {
         if let Ok(after) = serde_json::to_value(object).map(ObservedSidecar::read) {
             known.index.sidecar_answered(after, over.as_deref());
         }
-        let memory = known.index.memory(key);
-        memory.writes.record(Timestamp::now());
-        memory.write_problem = None;
+        if let Some(memory) = known.index.memory(key) {
+            memory.writes.record(Timestamp::now());
+            memory.write_problem = None;
+        }
         drop(known);
         tracing::info!(generator = %key, reason, "the Sidecar was written");
         let note = format!("Sidecar {:?} is what the URL last gave", key.name);

@@ -48,7 +48,7 @@ fn a_large_answer_takes_about_as_much_as_its_text() {
             assert_eq!(sidecar.spec_hash.as_deref(), Some(good.hash.as_str()));
             index.sidecars_event(Event::Applied(Arc::new(sidecar)));
             let ended = Ended { answer: Ok(Some(good)), sharing: None, at: Timestamp::UNIX_EPOCH, random: 0.0 };
-            index.memory(&generator.key).take(ended, &generator, spec, None, Duration::ZERO);
+            index.memory(&generator.key).expect("it is known").take(ended, &generator, spec, None, Duration::ZERO);
         }
     });
     let percent = measured.bytes_current * 100 / fetched;

@@ -13,9 +13,11 @@ mod dry_run;
 mod failpoints;
 mod fields;
 mod forecasts;
+mod leases;
 mod load;
 mod memory;
 mod mutators;
+mod namespaces;
 mod outrigger;
 mod proxy;
 mod registration;
@@ -75,6 +77,12 @@ fn main() -> ExitCode {
         replicas::an_api_server_that_restarts_is_not_missed,
         replicas::a_follower_is_in_step_seconds_after_an_outage,
         replicas::a_replica_that_drains_injects_a_set_that_is_new,
+        replicas::while_etcd_hangs_pods_are_injected_and_afterwards_all_goes_on,
+        namespaces::a_pod_right_after_its_namespace_is_injected,
+        leases::replicas_of_different_jobs_do_not_exclude_each_other,
+        leases::no_job_is_led_beside_an_older_version,
+        leases::a_lease_that_is_forbidden_is_told,
+        leases::a_leader_that_is_killed_is_followed_within_seconds,
         watches::each_kind_and_slice_is_watched_once,
         bad_input::what_is_stored_and_cannot_be_used_stops_nothing,
         bad_input::sidecarsets_may_be_installed_later_and_removed,

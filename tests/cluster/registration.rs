@@ -15,6 +15,7 @@ use outrigger_testbed::{Case, ControlPlane, free_port, wait_for};
 use serde_json::{Value, json};
 
 use crate::certificates::Certificates;
+use crate::leases;
 use crate::outrigger::{Outrigger, PATIENCE, Start, install, registered, sets};
 
 const MUTATING: &str = "outrigger-mutating";
@@ -277,11 +278,10 @@ pub async fn a_leader_that_stops_hands_over(case: Case<()>) -> Result<()> {
     ];
     replicas[1].ready().await?;
     let leases = Api::<Lease>::namespaced(plane.client(), "outrigger-system");
-    let lease = async || leases.get("outrigger").await?.spec.context("no spec");
+    let lease = async || leases.get("outrigger-sidecarset").await?.spec.context("no spec");
     let holder = lease().await?.holder_identity.context("nobody leads")?;
-    let leads = async |outrigger: &Outrigger| -> Result<bool> {
-        Ok(outrigger.metric("leader_election_master_status{name=\"outrigger\"}").await? == 1)
-    };
+    let leads =
+        async |outrigger: &Outrigger| -> Result<bool> { leases::leads(outrigger, "outrigger-sidecarset").await };
     assert!(leads(&replicas[0]).await? && !leads(&replicas[1]).await?);
     plane.apply(&sidecarset("v1beta1", "handed-over")).await?;
     injected(plane, case.namespace.name(), "handed-over").await?;

@@ -56,7 +56,7 @@ pub async fn each_kind_and_slice_is_watched_once(case: Case<()>) -> Result<()> {
     let before = open(&case.plane).await?;
     let outrigger = Outrigger::serving(&case.plane, Start::with(&kubeconfig)).await?;
     wait_for("outrigger to lead", PATIENCE, async || {
-        let leads = outrigger.metric("leader_election_master_status{name=\"outrigger\"}").await?;
+        let leads = outrigger.metric("leader_election_master_status{name=\"outrigger-sidecargenerator\"}").await?;
         Ok((leads == 1).then_some(()))
     })
     .await?;

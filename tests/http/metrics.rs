@@ -45,9 +45,12 @@ const FIRST: &[(&str, &str, &str)] = &[
 /// Those that came later.
 const LATER: &[(&str, &str, &str)] = &[
     ("outrigger_accept_errors_total", "counter", "port"),
+    ("outrigger_awaited_namespace_timeouts_total", "counter", ""),
     ("outrigger_awaited_sidecarset_timeouts_total", "counter", ""),
     ("outrigger_connections", "gauge", "port"),
     ("outrigger_connections_closed_total", "counter", "port,reason"),
+    ("outrigger_lease_failing", "gauge", "name"),
+    ("outrigger_undecodable_objects", "gauge", "kind"),
     ("outrigger_webhook_requests_arriving", "gauge", "webhook"),
     ("process_max_fds", "gauge", ""),
     ("process_open_fds", "gauge", ""),
@@ -60,6 +63,9 @@ fn printed() -> BTreeMap<String, (String, String)> {
     let generators = process.register(GeneratorMetrics::register);
     // Those that have no series before something happens.
     process.watch_age("pods").set(1);
+    process.undecodable("pods").set(1);
+    process.leading("outrigger-sidecarset").set(1);
+    process.lease_failing("outrigger-sidecarset").set(0);
     reviews.certificates.expiration(Certificate::Serving).set(1);
     reviews.certificates.set_in_sync([("pods", true)]);
     reviews.registration.repairs("outrigger-mutating").inc();

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::injection::PodRequest;
+use futures::FutureExt;
 use serde_json::json;
 
 fn set(image: &str) -> Value {
@@ -109,6 +110,28 @@ fn a_namespace_that_a_list_lacks_is_gone_when_it_is_complete() {
     assert_eq!(injects(), [true, false], "the list is not complete");
     cache.namespaces(Event::End);
     assert_eq!(injects(), [false, true]);
+}
+
+#[test]
+fn a_pod_right_after_its_namespace_waits_until_that_is_known() {
+    let cache = Cache::new(Options::default(), true, Arc::new(Metrics::default()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _inside = runtime.enter();
+    let mut of_blue = set("x:1");
+    of_blue["spec"]["namespaceSelector"] = json!({"matchLabels": {"team": "blue"}});
+    tell_sets(&cache, [of_blue]);
+    let kind = json!({"group": "", "version": "v1", "kind": "Pod"});
+    let object = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "app"}]}});
+    let request = json!({"uid": "u", "kind": kind, "namespace": "new", "operation": "CREATE", "object": object});
+    let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request});
+    let body = review.to_string();
+    let mut waiting = Box::pin(cache.awaited_for(body.as_bytes()).expect("it waits"));
+    assert!((&mut waiting).now_or_never().is_none());
+    let namespace = json!({"metadata": {"name": "new", "labels": {"team": "blue"}}});
+    cache.namespaces(Event::Applied(serde_json::from_value(namespace).unwrap()));
+    cache.publish();
+    assert!(waiting.now_or_never().is_some(), "it is known");
+    assert!(cache.awaited_for(body.as_bytes()).is_none());
 }
 
 #[test]

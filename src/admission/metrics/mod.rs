@@ -30,6 +30,8 @@ pub struct Metrics {
     pub source_errors: Gauge,
     /// `outrigger_awaited_sidecarset_timeouts_total`: Pods that waited in vain for a `SidecarSet` that was allowed here.
     pub awaited_in_vain: Counter,
+    /// `outrigger_awaited_namespace_timeouts_total`: Pods that waited in vain for what is known of their Namespace.
+    pub namespaces_awaited_in_vain: Counter,
     /// Of certificates.
     pub certificates: CertificateMetrics,
     /// Of the registration.
@@ -58,6 +60,7 @@ impl Metrics {
             sidecarsets: Gauge::default(),
             source_errors: Gauge::default(),
             awaited_in_vain: Counter::default(),
+            namespaces_awaited_in_vain: Counter::default(),
             certificates: CertificateMetrics::register(registry),
             registration: RegistrationMetrics::register(registry),
             connections,
@@ -79,6 +82,11 @@ impl Metrics {
             "outrigger_awaited_sidecarset_timeouts",
             "Pods that waited in vain for a SidecarSet that was allowed by this replica",
             metrics.awaited_in_vain.clone(),
+        );
+        registry.register(
+            "outrigger_awaited_namespace_timeouts",
+            "Pods that waited in vain for the watch to tell of their Namespace",
+            metrics.namespaces_awaited_in_vain.clone(),
         );
         metrics
     }

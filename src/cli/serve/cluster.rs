@@ -3,15 +3,15 @@
 use super::certificates::Source;
 use super::flags::{Args, Controller};
 use super::job::Job;
-use super::part::Common;
+use super::part::{Common, Part, lease_of};
 use super::{sidecar_generator, sidecarset};
 use crate::admission::{self, ServingCertificate};
-use crate::cluster::{self, Feeds, Leadership, Shutdown, Tasks, Term, Watch, events, lease};
+use crate::cluster::{self, Feeds, Leadership, Shutdown, Standing, Tasks, Term, Watch, events, lease};
 use crate::telemetry::{Metrics, Readiness};
 use anyhow::{Context, Result};
-use futures::future::join_all;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch::Receiver;
 
 /// How long controllers and watches may take to stop, once nobody is answered any more.
 const BACKGROUND_STOP: Duration = Duration::from_secs(8);
@@ -25,8 +25,9 @@ pub(super) async fn job(
     shutdown: &Shutdown,
 ) -> Result<Job> {
     let flags = &args.cluster;
-    let (client, url) =
-        cluster::connect(None).await.context("there is no cluster to serve (with --from DIR none is needed)")?;
+    let (client, url) = cluster::connect(None, flags.api_timeout)
+        .await
+        .context("there is no cluster to serve (with --from DIR none is needed)")?;
     let identity = lease::identity();
     let (mut tasks, mut feeds) = (Tasks::new(shutdown.clone()), Feeds::new(client.clone()));
     let (events, publish) = events::events(client.clone(), identity.clone());
@@ -41,58 +42,59 @@ pub(super) async fn job(
         parts.push(sidecar_generator::part(&flags.fetching, &common, &mut feeds, &mut tasks));
     }
 
-    let (mut webhooks, mut readiness, mut leads) = (Vec::new(), Readiness::new(), Vec::new());
-    for part in parts {
-        webhooks.extend(part.webhooks);
-        readiness = readiness.and(part.readiness);
-        leads.push(part.lead);
-    }
-    tasks.spawn_until_stop("metrics of watches", ages(feeds.watches(), metrics.clone()));
-    tasks.spawn_until_stop("feeds", feeds.run());
-    tasks.spawn_until_drain("leadership", {
-        let leadership = Leadership::new(common.client.clone(), flags.namespace(), lease::LEASE, identity);
-        let (drain, elected, metrics) = (shutdown.drain.clone(), flags.leader_elect, metrics.clone());
-        let lead = move |term: Term| {
-            let (leading, mut feeds) = (Leading::new(&metrics), Feeds::new(common.client.clone()));
-            let work = join_all(leads.iter().map(|lead| lead(term.clone(), &mut feeds)));
-            async move {
-                tokio::select! {
-                    _ = work => {}
-                    () = feeds.run() => {}
+    let (mut webhooks, mut readiness) = (Vec::new(), Readiness::new());
+    for Part { controller, webhooks: served, readiness: needed, lead } in parts {
+        webhooks.extend(served);
+        let lease = lease_of(controller);
+        let leadership = Leadership::of_job(common.client.clone(), flags.namespace(), lease, identity.clone());
+        let standing = leadership.standing();
+        tasks.spawn_until_stop("metrics of leadership", tell_standing(lease, standing.clone(), metrics.clone()));
+        readiness = readiness.and(needed).check(lease, move || standing.borrow().check());
+        tasks.spawn_until_drain(lease, {
+            let (drain, elected, client) = (shutdown.drain.clone(), flags.leader_elect, common.client.clone());
+            let lead = move |term: Term| {
+                let mut feeds = Feeds::new(client.clone());
+                let work = lead(term, &mut feeds);
+                async move {
+                    tokio::select! {
+                        () = work => {}
+                        () = feeds.run() => {}
+                    }
                 }
-                drop(leading);
+            };
+            async move {
+                if elected {
+                    Box::pin(leadership.run(&drain, lead)).await;
+                } else {
+                    Box::pin(leadership.run_alone(&drain, lead)).await;
+                }
             }
-        };
-        async move {
-            if elected {
-                Box::pin(leadership.run(&drain, lead)).await;
-            } else {
-                Box::pin(lease::lead_alone(&drain, lead)).await;
-            }
-        }
-    });
+        });
+    }
+    tasks.spawn_until_stop("metrics of watches", tell_watches(feeds.watches(), metrics.clone()));
+    tasks.spawn_until_stop("feeds", feeds.run());
     let background = Box::pin(async move { tasks.run(BACKGROUND_STOP).await.map_err(Into::into) });
     Ok(Job { webhooks, readiness, background })
 }
 
-/// Shows for as long as it lives that this replica leads.
-struct Leading(Arc<Metrics>);
-
-impl Leading {
-    fn new(metrics: &Arc<Metrics>) -> Self {
-        metrics.leading.set(1);
-        Self(metrics.clone())
+/// Keeps the metrics of a candidacy.
+async fn tell_standing(lease: &'static str, mut standing: Receiver<Standing>, metrics: Arc<Metrics>) {
+    let (leading, failing) = (metrics.leading(lease), metrics.lease_failing(lease));
+    loop {
+        let (leads, fails) = {
+            let now = standing.borrow_and_update();
+            (now.leads, now.fails)
+        };
+        leading.set(leads.into());
+        failing.set(fails.into());
+        if standing.changed().await.is_err() {
+            std::future::pending::<()>().await; // nobody is a candidate any more: it stays as it is
+        }
     }
 }
 
-impl Drop for Leading {
-    fn drop(&mut self) {
-        self.0.leading.set(0);
-    }
-}
-
-/// Keeps the metric of the watches' ages.
-async fn ages(watches: Vec<Watch>, metrics: Arc<Metrics>) {
+/// Keeps the metrics of watches.
+async fn tell_watches(watches: Vec<Watch>, metrics: Arc<Metrics>) {
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     loop {
         ticks.tick().await;
@@ -100,6 +102,7 @@ async fn ages(watches: Vec<Watch>, metrics: Arc<Metrics>) {
             if let Some(age) = watch.age() {
                 metrics.watch_age(watch.what()).set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
             }
+            metrics.undecodable(watch.what()).set(i64::try_from(watch.undecodable().len()).unwrap_or(i64::MAX));
         }
     }
 }

@@ -24,7 +24,7 @@ const REST: u32 = 20;
 /// ... but no longer than this.
 const LONGEST_REST: Duration = Duration::from_secs(30);
 
-/// So many problems are told one by one; others are counted.
+/// At most this many problems are told one by one; others are counted.
 const TOLD: usize = 100;
 
 /// What the handlers and checks share.

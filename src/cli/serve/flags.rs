@@ -4,9 +4,11 @@ use super::certificates::CertificateFlags;
 use super::feature_gates::FeatureGates;
 use super::sidecar_generator::FetchFlags;
 use crate::admission::registration::{CONVERSION_SERVICE, FailurePolicy, Reach, SERVICE, ScopeMode};
+use crate::api::go_duration;
 use crate::cli::injection_args::InjectionArgs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The namespace of outrigger and all it keeps.
 const NAMESPACE: &str = "outrigger-system";
@@ -43,7 +45,7 @@ pub(in crate::cli) struct ClusterFlags {
     /// Controllers to run [default: all]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub controllers: Option<Vec<Controller>>,
-    /// Namespace of outrigger itself: of its Services and its Lease; its Pods are left alone [default: outrigger-system]
+    /// Namespace of outrigger itself: of its Services and its Leases; its Pods are left alone [default: outrigger-system]
     #[arg(long, value_name = "NAMESPACE", env = "POD_NAMESPACE")]
     pub namespace: Option<String>,
     /// Namespace of the ControllerRevisions and of the ConfigMap kruise-configuration; kruise-system after OpenKruise
@@ -68,6 +70,9 @@ pub(in crate::cli) struct ClusterFlags {
     /// Whether controllers wait to be elected; false only where there is never a second replica
     #[arg(long, value_name = "true|false", default_value = "true", action = clap::ArgAction::Set)]
     pub leader_elect: bool,
+    /// How long the API server may take to begin an answer; for a page of a list it may take six times as long
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = go_duration::positive)]
+    pub api_timeout: Duration,
     /// OpenKruise's feature gates; one has a meaning here, `SidecarSetPatchPodMetadataDefaultsAllowed`, off by default
     #[arg(long, value_name = "NAME=BOOL,…", default_value = "", hide_default_value = true)]
     pub feature_gates: FeatureGates,

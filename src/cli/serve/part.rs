@@ -2,6 +2,7 @@
 
 use crate::admission::{self, Handler, Webhook};
 use crate::cluster::{Events, Feeds, Term};
+use crate::telemetry::metrics::Controller;
 use crate::telemetry::{Metrics, Readiness};
 use futures::future::BoxFuture;
 use http::Uri;
@@ -21,12 +22,21 @@ pub(super) struct Common {
 
 /// What a controller adds to the process.
 pub(super) struct Part {
+    pub controller: Controller,
     /// What it serves.
     pub webhooks: Vec<(Webhook, Handler)>,
     /// What has to be so for that.
     pub readiness: Readiness,
     /// Its work in a term.
     pub lead: Lead,
+}
+
+/// The Lease by which one replica leads a controller. `manifests/rbac` names them, too.
+pub(super) const fn lease_of(controller: Controller) -> &'static str {
+    match controller {
+        Controller::SidecarSet => "outrigger-sidecarset",
+        Controller::SidecarGenerator => "outrigger-sidecargenerator",
+    }
 }
 
 /// Subscribes to what only a leader reads, and does the work of a term.

@@ -27,16 +27,11 @@ pub(in crate::cli) struct FetchFlags {
     #[arg(long)]
     pub fetch_proxy_from_env: bool,
     /// No SidecarGenerator is refreshed more often
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = period)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = go_duration::positive)]
     pub min_refresh_period: Duration,
     /// Root namespace of the mesh: a Sidecar in it may count for all namespaces
     #[arg(long, value_name = "NAMESPACE", default_value = ROOT_NAMESPACE)]
     pub istio_root_namespace: String,
-}
-
-fn period(text: &str) -> Result<Duration, String> {
-    let period = go_duration::parse(text).filter(|period| !period.is_zero());
-    period.ok_or_else(|| "must be a duration above 0 such as 10s, 1m30s or 500ms".to_owned())
 }
 
 /// Starts what every replica does, and says what a leader does.
@@ -81,5 +76,6 @@ pub(super) fn part(flags: &FetchFlags, common: &Common, feeds: &mut Feeds, tasks
         };
         Box::pin(work) as _
     };
-    Part { webhooks: Vec::new(), readiness, lead: Box::new(lead) }
+    let controller = metrics::Controller::SidecarGenerator;
+    Part { controller, webhooks: Vec::new(), readiness, lead: Box::new(lead) }
 }

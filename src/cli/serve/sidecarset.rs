@@ -93,7 +93,7 @@ pub(super) fn part(
         .check(readiness)
         .check("objects", move || objects.check())
         .check("break-glass", move || break_glass.check());
-    let webhooks = webhooks(&cache, &watches.sets, widening, reviews);
+    let webhooks = webhooks(&cache, watches.of_pods, widening, reviews);
     let (client, planned_from) = (client.clone(), watches.all);
     let lead = move |term: Term, feeds: &mut Feeds| {
         let (registrar, rollout, planned_from) = (registrar.clone(), rollout.clone(), planned_from.clone());
@@ -108,13 +108,15 @@ pub(super) fn part(
         };
         Box::pin(work) as _
     };
-    Ok(Part { webhooks, readiness, lead: Box::new(lead) })
+    Ok(Part { controller: Controller::SidecarSet, webhooks, readiness, lead: Box::new(lead) })
 }
 
 /// What every replica reads.
 struct Watches {
     /// SidecarSets.
     sets: Watch,
+    /// What Pods may have to wait for.
+    of_pods: [Watch; 2],
     /// What controllers plan from.
     all: Vec<Watch>,
     /// What reviews are answered from: without it a replica is not ready.
@@ -174,13 +176,14 @@ impl Watches {
         let pods = feeds.subscribe(slice, move |event: Event<WatchedPod>| controller.pods_event(event));
 
         let of_reviews = vec![sets.clone(), namespaces.clone(), revisions.clone(), whitelist];
-        Self { all: vec![sets.clone(), namespaces, revisions, pods], of_reviews, sets }
+        let of_pods = [sets.clone(), namespaces.clone()];
+        Self { all: vec![sets.clone(), namespaces, revisions, pods], of_pods, of_reviews, sets }
     }
 }
 
 fn webhooks(
     cache: &Arc<Cache>,
-    watch_of_sets: &Watch,
+    watches: [Watch; 2],
     widening: Arc<Widening>,
     metrics: &Arc<Metrics>,
 ) -> Vec<(Webhook, Handler)> {
@@ -188,11 +191,11 @@ fn webhooks(
     let inject: Work = Arc::new(move |body, abandoned| {
         mutate_pod::answer(body, abandoned, &pods.snapshot(), Timestamp::now(), &counted)
     });
-    let (pods, watch_of_sets) = (cache.clone(), watch_of_sets.clone());
+    let pods = cache.clone();
     let mutate_pod: Handler = Arc::new(move |body, abandoned| match pods.awaited_for(body) {
         None => inject(body, abandoned).into(),
         Some(told) => {
-            watch_of_sets.retry(); // the API server is there: it stored the set, and sent the Pod
+            watches.iter().for_each(Watch::retry); // the API server is there: it sent the Pod
             Answer::After(Box::pin(told), inject.clone())
         }
     });

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -11,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::soon;
 use super::store::{Link, Store};
-use crate::cluster::lease::{LEASE, Leadership};
+use crate::cluster::lease::{Leadership, SHARED_HOLDER, SHARED_LEASE};
 
 const PATH: &str = "/apis/coordination.k8s.io/v1/namespaces/ours/leases/outrigger";
 
@@ -48,9 +49,20 @@ impl Drop for Leading {
 }
 
 impl Candidate {
+    /// As an older version has it: one Lease for all jobs.
     fn start(store: &Store, name: &'static str, log: &Log) -> Self {
         let (client, link) = store.client();
-        let leadership = Leadership::new(client, "ours", LEASE, name.to_owned());
+        Self::run(Leadership::new(client, "ours", SHARED_LEASE, name.to_owned()), link, name, log)
+    }
+
+    /// A candidate for the job that the first letter of its name stands for.
+    fn of_job(store: &Store, name: &'static str, log: &Log) -> Self {
+        let (client, link) = store.client();
+        let lease = format!("outrigger-{}", &name[..1]);
+        Self::run(Leadership::of_job(client, "ours", &lease, name.to_owned()), link, name, log)
+    }
+
+    fn run(leadership: Leadership, link: watch::Sender<Link>, name: &'static str, log: &Log) -> Self {
         let (shutdown, log) = (CancellationToken::new(), log.clone());
         let token = shutdown.clone();
         let task = tokio::spawn(async move {
@@ -242,7 +254,197 @@ async fn a_change_by_others_that_keeps_the_holder_does_not_end_the_term() {
 #[tokio::test(start_paused = true)]
 async fn work_that_ends_by_itself_gives_the_leadership_back() {
     let store = Store::default();
-    let leadership = Leadership::new(store.good_client(), "ours", LEASE, "leader".to_owned());
+    let leadership = Leadership::new(store.good_client(), "ours", SHARED_LEASE, "leader".to_owned());
     soon("the end", leadership.run(&CancellationToken::new(), |_| async {})).await;
     assert_eq!(store.get(PATH).unwrap()["spec"]["holderIdentity"], "");
+}
+
+/// Whether two may not lead at the same time: both do the same job, or one of them is of an older version, which does all.
+fn exclude_each_other(one: &str, other: &str) -> bool {
+    one[..1] == other[..1] || one.starts_with("old") || other.starts_with("old")
+}
+
+/// Who leads at the end. Nobody begins while another leads that it must not lead beside.
+fn leaders(log: &Log) -> Vec<&'static str> {
+    let mut leaders: Vec<&'static str> = Vec::new();
+    for (name, what, _) in log.lock().unwrap().iter() {
+        if *what == What::Ended {
+            leaders.retain(|leader| leader != name);
+            continue;
+        }
+        for leader in &leaders {
+            assert!(!exclude_each_other(leader, name), "{name} led beside {leader}");
+        }
+        leaders.push(name);
+    }
+    leaders.sort_unstable();
+    leaders
+}
+
+#[tokio::test(start_paused = true)]
+async fn leaders_of_different_jobs_do_not_exclude_each_other() {
+    let (store, log) = (Store::default(), Log::default());
+    let candidates = ["a-1", "b-1", "a-2", "b-2"].map(|name| Candidate::of_job(&store, name, &log));
+    sleep(Duration::from_secs(120)).await;
+    let first = leaders(&log);
+    assert_eq!(first.iter().map(|name| &name[..1]).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(log.lock().unwrap().len(), 2, "both keep on leading");
+    assert_eq!(holder(&store), SHARED_HOLDER);
+
+    // Another one takes over the job of one that is killed, and the other job goes on.
+    let killed = candidates.iter().zip(["a-1", "b-1", "a-2", "b-2"]).find(|(_, name)| *name == first[0]).unwrap();
+    killed.0.link.send_replace(Link::Hangs);
+    sleep(Duration::from_secs(30)).await;
+    let second = leaders(&log);
+    assert_eq!((second.len(), second[1]), (2, first[1]));
+    assert_ne!(second[0], first[0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_job_is_led_while_an_older_version_leads() {
+    let (store, log) = (Store::default(), Log::default());
+    let old = Candidate::start(&store, "old", &log);
+    when(&log, "old", What::Began).await;
+    let _new = ["a", "b"].map(|name| Candidate::of_job(&store, name, &log));
+    sleep(Duration::from_secs(120)).await;
+    assert_eq!(leaders(&log), ["old"]);
+    let stopped = Instant::now();
+    old.shutdown.cancel();
+    for name in ["a", "b"] {
+        let took = when(&log, name, What::Began).await - stopped;
+        assert!(took <= Duration::from_secs(8), "{name} leads only after {took:?}");
+    }
+    assert_eq!(leaders(&log), ["a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_version_that_is_killed_is_followed_when_its_lease_has_run_out() {
+    let (store, log) = (Store::default(), Log::default());
+    store.put(PATH, abandoned());
+    let started = Instant::now();
+    let _new = Candidate::of_job(&store, "a", &log);
+    let took = when(&log, "a", What::Began).await - started;
+    assert!((Duration::from_secs(15)..Duration::from_secs(20)).contains(&took), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_version_does_not_lead_while_any_job_is_led() {
+    let (store, log) = (Store::default(), Log::default());
+    let new = ["a", "b"].map(|name| Candidate::of_job(&store, name, &log));
+    when(&log, "a", What::Began).await;
+    when(&log, "b", What::Began).await;
+    let _old = Candidate::start(&store, "old", &log);
+    for (ends, lead) in [(&new[0], vec!["b"]), (&new[1], vec!["old"])] {
+        sleep(Duration::from_secs(60)).await;
+        ends.shutdown.cancel();
+        sleep(Duration::from_secs(30)).await;
+        assert_eq!(leaders(&log), lead);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_loses_the_shared_lease_stops_at_the_next_renewal() {
+    let (store, log) = (Store::default(), Log::default());
+    let _leader = Candidate::of_job(&store, "a", &log);
+    when(&log, "a", What::Began).await;
+    store.put(PATH, abandoned());
+    let changed = Instant::now();
+    let ended = when(&log, "a", What::Ended).await;
+    assert!(ended - changed <= Duration::from_secs(3), "{:?}", ended - changed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_cannot_be_used_is_told() {
+    let store = Store::default();
+    let (client, link) = store.client();
+    let leadership = Leadership::of_job(client, "ours", "outrigger-a", "me".to_owned());
+    let mut standing = leadership.standing();
+    link.send_replace(Link::Refuses);
+    let work = async |term: crate::cluster::Term| term.ended().await;
+    let task = tokio::spawn(async move { leadership.run(&CancellationToken::new(), work).await });
+    soon("a failure", standing.wait_for(|standing| standing.fails)).await.unwrap();
+    let told = standing.borrow().check().unwrap();
+    let expected =
+        "FAILS: the Lease outrigger-a cannot be used: the server is currently unable to handle the request (503)";
+    assert_eq!((told.as_str(), standing.borrow().leads), (expected, false));
+    link.send_replace(Link::Up);
+    soon("to lead", standing.wait_for(|standing| standing.leads && !standing.fails)).await.unwrap();
+    assert_eq!(standing.borrow().check().unwrap(), "this replica leads");
+    link.send_replace(Link::Refuses);
+    soon("a failure", standing.wait_for(|standing| standing.leads && standing.fails)).await.unwrap();
+    soon("the end of the term", standing.wait_for(|standing| !standing.leads)).await.unwrap();
+    task.abort();
+}
+
+/// What happens to a candidate of the model.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Link(Link),
+    Restart,
+    Stop,
+}
+
+const CANDIDATES: [&str; 6] = ["old-1", "old-2", "a-1", "a-2", "b-1", "b-2"];
+
+/// Steps at a time, each with the candidate that it is about and the seconds until the next.
+fn steps() -> impl Strategy<Value = Vec<(usize, Step, u64)>> {
+    let step = prop_oneof![
+        2 => Just(Step::Link(Link::Up)),
+        1 => Just(Step::Link(Link::Refuses)),
+        1 => Just(Step::Link(Link::Hangs)),
+        1 => Just(Step::Link(Link::HoldsWrites)),
+        3 => Just(Step::Restart),
+        1 => Just(Step::Stop),
+    ];
+    proptest::collection::vec((0..CANDIDATES.len(), step, 0..25_u64), 1..30)
+}
+
+/// Old and new candidates come, go and are cut off, as in a rolling upgrade that goes wrong.
+async fn upgrade(steps: Vec<(usize, Step, u64)>) {
+    let (store, log) = (Store::default(), Log::default());
+    let start = |name: &'static str| {
+        if name.starts_with("old") {
+            Candidate::start(&store, name, &log)
+        } else {
+            Candidate::of_job(&store, name, &log)
+        }
+    };
+    let mut candidates: [Option<Candidate>; CANDIDATES.len()] = Default::default();
+    for (number, step, seconds) in steps {
+        let candidate = &mut candidates[number];
+        match (step, &candidate) {
+            (Step::Link(link), Some(candidate)) => _ = candidate.link.send_replace(link),
+            (Step::Restart, None) => *candidate = Some(start(CANDIDATES[number])),
+            // It is waited for, as a process of that name is gone before there is another.
+            (Step::Stop | Step::Restart, Some(_)) => {
+                let Some(stopped) = candidate.take() else { continue };
+                stopped.shutdown.cancel();
+                soon("the end of a candidate", stopped.task).await.unwrap();
+            }
+            _ => {}
+        }
+        sleep(Duration::from_millis(seconds * 1000 + 37)).await;
+        leaders(&log);
+    }
+    // Once all is well there is a leader for whatever somebody may lead, and it is the only one.
+    for candidate in candidates.iter().flatten() {
+        candidate.link.send_replace(Link::Up);
+    }
+    sleep(Duration::from_secs(90)).await;
+    let leaders = leaders(&log);
+    let alive: Vec<&str> =
+        CANDIDATES.iter().zip(&candidates).filter_map(|(name, candidate)| candidate.as_ref().map(|_| *name)).collect();
+    for name in &alive {
+        assert!(leaders.iter().any(|leader| exclude_each_other(leader, name)), "of {alive:?} only {leaders:?} lead");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn whatever_happens_in_an_upgrade_no_job_has_two_leaders(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(upgrade(steps));
+    }
 }

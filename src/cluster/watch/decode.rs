@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use crate::api::decode::without_value;
 use crate::cluster::events::shorten;
 
-/// At most so much of what is wrong with an object is kept (bytes).
+/// At most this many bytes of what is wrong with an object are kept.
 const LONGEST_PROBLEM: usize = 1024;
 
 /// A page of a list.

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::decode::{self, Identity};
 use super::installed::KindName;
 use super::pause::Pauses;
-use super::{Event, Kind, MOST_REMEMBERED, Shared, Slice, Undecodable, Watch, WatchState};
+use super::{Event, Kind, MOST_REMEMBERED, SharedWatch, Slice, Undecodable, Watch, WatchState};
 use crate::cluster::client::describe;
 
 /// A watch is begun anew after this many seconds: so soon a dead connection is noticed.
@@ -32,10 +32,10 @@ const ABSENT_PAUSE: Duration = Duration::from_secs(5);
 /// A watch that ends sooner, without a word, is no watch; one that is open for so long is well.
 const SHORTEST_WATCH: Duration = Duration::from_secs(1);
 
-/// At most so many different problems of one bad spell are logged.
+/// At most this many different problems of one bad spell are logged.
 const MOST_LOGGED: usize = 20;
 
-/// At most so many objects of a list are told in one go. Then other tasks have their turn: reviews do not wait for a list.
+/// At most this many objects of a list are told in one go. Then other tasks have their turn: reviews do not wait for a list.
 const IN_ONE_GO: usize = 16;
 
 /// Where the events of a watch go. An error says what is wrong with the object.
@@ -46,7 +46,7 @@ pub(in crate::cluster) struct Follower {
     client: Client,
     slice: Slice,
     sinks: Vec<Sink>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedWatch>,
     /// How many lists had been asked for when the present request was sent.
     asked: u64,
     /// Those of the present bad spell.
@@ -82,7 +82,7 @@ impl Follower {
     pub fn new(client: Client, slice: Slice) -> Self {
         Self {
             client,
-            shared: Arc::new(Shared::new(slice.what())),
+            shared: Arc::new(SharedWatch::new(slice.what())),
             slice,
             sinks: Vec::new(),
             asked: 0,
@@ -171,11 +171,10 @@ impl Follower {
                 let _ = self.tell(Event::Begin);
             }
             for raw in page.objects {
-                if let Err(problem) = self.tell(Event::Item(raw)) {
-                    self.shared.count_undecodable();
-                    if undecodable.len() < MOST_REMEMBERED {
-                        undecodable.push(undecodable_object(decode::identity(raw), problem));
-                    }
+                if let Err(problem) = self.tell(Event::Item(raw))
+                    && undecodable.len() < MOST_REMEMBERED
+                {
+                    undecodable.push(undecodable_object(decode::identity(raw), problem));
                 }
                 objects += 1;
                 if objects.is_multiple_of(IN_ONE_GO) {
@@ -311,7 +310,6 @@ impl Follower {
             // The sink may have an older state of it, and cannot be told what is gone.
             Err(_) if deleted => return Some(Stop::List),
             Err(problem) => {
-                self.shared.count_undecodable();
                 self.shared.add_undecodable(undecodable_object(identity, problem));
             }
         }

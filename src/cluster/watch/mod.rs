@@ -11,6 +11,7 @@ mod pause;
 mod slice;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -27,7 +28,7 @@ pub use slice::Slice;
 /// What is known of a watch. A cheap clone is the same watch.
 #[derive(Clone, Debug)]
 pub struct Watch {
-    shared: Arc<Shared>,
+    shared: Arc<SharedWatch>,
 }
 
 /// A list that was asked for by [`Watch::ask`].
@@ -37,8 +38,11 @@ pub struct Ticket {
     number: u64,
 }
 
-/// At most so many objects that cannot be decoded are remembered and logged; the counter counts all.
+/// At most this many objects that cannot be decoded are remembered and told.
 const MOST_REMEMBERED: usize = 100;
+
+/// At most this many of them are told by `/readyz`.
+const MOST_TOLD: usize = 3;
 
 /// An object that cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,7 +56,7 @@ pub struct Undecodable {
 }
 
 #[derive(Debug)]
-struct Shared {
+struct SharedWatch {
     what: &'static str,
     state: channel::Sender<WatchState>,
     /// Lists asked for by [`Watch::fresh`].
@@ -61,7 +65,6 @@ struct Shared {
     wake: Notify,
     /// By namespace and name, what is wrong.
     undecodable: Mutex<BTreeMap<(String, String), String>>,
-    decode_failures: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -169,7 +172,7 @@ impl Watch {
     }
 
     /// What `/readyz` says after the kind's name: an error until the kind was listed or is known to be absent. A cache that was good once stays
-    /// good enough to serve from, with its age told.
+    /// good enough to serve from, with its age told. So does one that objects are left out of.
     ///
     /// # Errors
     /// While there was no complete list.
@@ -178,16 +181,22 @@ impl Watch {
             let state = self.shared.state.borrow();
             (state.kind, state.answers, state.problem.clone())
         };
-        match (kind, problem) {
-            (Kind::Unknown, None) => Err("not listed yet".to_owned()),
-            (Kind::Unknown, Some(problem)) => Err(format!("not listed yet: {problem}")),
-            (Kind::Present, None) => Ok("in step with the cluster".to_owned()),
-            (Kind::Absent, _) if answers => Ok("the kind is not installed: there are none".to_owned()),
+        let told = match (kind, problem) {
+            (Kind::Unknown, None) => return Err("not listed yet".to_owned()),
+            (Kind::Unknown, Some(problem)) => return Err(format!("not listed yet: {problem}")),
+            (Kind::Present, None) => "in step with the cluster".to_owned(),
+            (Kind::Absent, _) if answers => "the kind is not installed: there are none".to_owned(),
             (Kind::Present | Kind::Absent, problem) => {
                 let (seconds, problem) = (self.age().unwrap_or_default().as_secs(), problem.unwrap_or_default());
-                Ok(format!("as of {seconds} s ago: {problem}"))
+                format!("as of {seconds} s ago: {problem}")
             }
+        };
+        let left_out = self.undecodable();
+        if left_out.is_empty() {
+            return Ok(told);
         }
+        let first: Vec<_> = left_out.iter().take(MOST_TOLD).map(ToString::to_string).collect();
+        Ok(format!("{told}; {} cannot be read and left out: {}", left_out.len(), first.join("; ")))
     }
 
     /// The objects that cannot be decoded now, at most 100 of them.
@@ -199,12 +208,6 @@ impl Watch {
             problem: problem.clone(),
         };
         self.shared.lock_undecodable().iter().map(as_told).collect()
-    }
-
-    /// How often an object could not be decoded since the start; for a metric.
-    #[must_use]
-    pub fn decode_failures(&self) -> u64 {
-        self.shared.decode_failures.load(Ordering::Relaxed)
     }
 
     async fn until(&self, condition: impl FnMut(&WatchState) -> bool) {
@@ -222,7 +225,14 @@ impl Ticket {
     }
 }
 
-impl Shared {
+impl fmt::Display for Undecodable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let slash = if self.namespace.is_empty() { "" } else { "/" };
+        write!(f, "\"{}{slash}{}\": {}", self.namespace, self.name, self.problem)
+    }
+}
+
+impl SharedWatch {
     fn new(what: &'static str) -> Self {
         let state = WatchState { kind: Kind::Unknown, answered: 0, problem: None, answers: true, confirmed: None };
         Self {
@@ -231,12 +241,7 @@ impl Shared {
             wanted: AtomicU64::new(0),
             wake: Notify::new(),
             undecodable: Mutex::default(),
-            decode_failures: AtomicU64::new(0),
         }
-    }
-
-    fn count_undecodable(&self) {
-        self.decode_failures.fetch_add(1, Ordering::Relaxed);
     }
 
     /// These and no others are undecodable.

@@ -55,7 +55,7 @@ impl Slice {
         Self { metadata_only: true, ..self }
     }
 
-    /// At most so many objects in one answer of the API server, which is read in one go.
+    /// At most this many objects in one answer of the API server, which is read in one go.
     #[must_use]
     pub fn page_size(self, objects: u32) -> Self {
         Self { page: objects, ..self }

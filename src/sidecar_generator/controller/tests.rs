@@ -392,7 +392,7 @@ async fn a_write_that_is_refused_is_told_and_tried_again() {
 async fn a_changed_spec_asks_without_conditions_and_a_refresh_with_them() {
     let world = World::new().await;
     world.settle("g").await;
-    world.controller.queue.lock().index.memory(&key("g")).due = None;
+    world.controller.queue.lock().index.memory(&key("g")).unwrap().due = None;
     world.reconcile("g").await;
     world.writes();
     let asked = world.web.next().await;

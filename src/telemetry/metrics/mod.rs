@@ -26,9 +26,10 @@ pub struct Metrics {
     registry: Mutex<Registry>,
     controllers: [ControllerMetrics; Controller::ALL.len()],
     connections: ConnectionMetrics,
-    /// `leader_election_master_status{name="outrigger"}`, as client-go names it: 1 while this replica runs the controllers.
-    pub leading: Gauge,
+    leading: Family<Labels<1>, Gauge>,
+    lease_failing: Family<Labels<1>, Gauge>,
     watch_age: Family<Labels<1>, Gauge>,
+    undecodable: Family<Labels<1>, Gauge>,
 }
 
 impl Metrics {
@@ -37,11 +38,13 @@ impl Metrics {
     pub fn new() -> Self {
         let mut registry = Registry::default();
         registry.register("outrigger_build", "This build", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
-        let leading = Family::<Labels<1>, Gauge>::default();
+        let leading = Family::default();
+        registry.register("leader_election_master_status", "1 while this replica does the job's work", leading.clone());
+        let lease_failing = Family::default();
         registry.register(
-            "leader_election_master_status",
-            "1 while this replica runs the controllers",
-            leading.clone(),
+            "outrigger_lease_failing",
+            "1 while the job's Lease, or the one that all share, cannot be read or written",
+            lease_failing.clone(),
         );
         let watch_age = Family::default();
         registry.register(
@@ -49,11 +52,19 @@ impl Metrics {
             "For how long the API server has not confirmed what is known of a kind; up to a minute is usual",
             watch_age.clone(),
         );
+        let undecodable = Family::default();
+        registry.register(
+            "outrigger_undecodable_objects",
+            "Objects of a kind that cannot be read and are left out; counted up to 100",
+            undecodable.clone(),
+        );
         Self {
             controllers: ControllerMetrics::register(&mut registry),
             connections: ConnectionMetrics::register(&mut registry),
-            leading: leading.get_or_create_owned(&[("name", "outrigger")]),
+            leading,
+            lease_failing,
             watch_age,
+            undecodable,
             registry: Mutex::new(registry),
         }
     }
@@ -61,6 +72,24 @@ impl Metrics {
     /// Adds those of a job. Names are written in full, with `outrigger_` in front of our own, so that they can be searched for.
     pub fn register<T>(&self, job: impl FnOnce(&mut Registry) -> T) -> T {
         job(&mut self.lock())
+    }
+
+    /// `leader_election_master_status{name}`, as client-go names it: 1 while this replica leads by this Lease.
+    #[must_use]
+    pub fn leading(&self, lease: &'static str) -> Gauge {
+        self.leading.get_or_create_owned(&[("name", lease)])
+    }
+
+    /// `outrigger_lease_failing{name}`: 1 while this replica cannot read or write what it has to hold to lead.
+    #[must_use]
+    pub fn lease_failing(&self, lease: &'static str) -> Gauge {
+        self.lease_failing.get_or_create_owned(&[("name", lease)])
+    }
+
+    /// `outrigger_undecodable_objects{kind}`: objects that cannot be read and are left out.
+    #[must_use]
+    pub fn undecodable(&self, kind: &'static str) -> Gauge {
+        self.undecodable.get_or_create_owned(&[("kind", kind)])
     }
 
     /// `outrigger_watch_age_seconds{kind}`: for how long the API server has not confirmed what is known of a kind.
