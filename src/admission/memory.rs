@@ -92,7 +92,7 @@ pub(super) struct Survey {
 }
 
 impl Survey {
-    /// Up to so many values in a text of up to so many bytes are not looked at any closer.
+    /// At most 4,096 values in a text of at most 1 MiB are not looked at any closer.
     const FEW_VALUES: usize = 4096;
     const FEW_BYTES: usize = MIB;
 

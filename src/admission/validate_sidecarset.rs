@@ -14,7 +14,7 @@ use crate::telemetry::seldom;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// As many causes are told of an object; a SidecarSet may conflict with all the others.
+/// At most 64 causes are told of an object; a SidecarSet may conflict with all the others.
 const CAUSES: usize = 64;
 
 /// What is known of the cluster at one moment, as validation needs it. By default nothing is: then only the object itself is

@@ -18,7 +18,7 @@ use super::tunnel;
 /// so that it only ends what would hang: the rest of an answer that never comes.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// As many characters of a message are told.
+/// At most 1,000 characters of a message are told.
 const LONGEST_MESSAGE: usize = 1_000;
 
 /// Why there is no client.

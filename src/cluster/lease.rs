@@ -49,12 +49,12 @@ pub struct Leadership {
     shared: Option<HeldLease>,
     identity: String,
     timing: Timing,
-    standing: watch::Sender<Standing>,
+    standing: watch::Sender<LeaseStanding>,
 }
 
 /// How a candidate stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct LeaseStanding {
     /// Whether it leads.
     pub leads: bool,
     /// Whether the last try to read or write a Lease failed.
@@ -114,7 +114,7 @@ impl Leadership {
     #[must_use]
     pub fn new(client: Client, namespace: &str, lease: &str, identity: String) -> Self {
         let lease = HeldLease::new(client, namespace, lease, &identity);
-        let standing = Standing { leads: false, fails: false, says: "nobody was asked yet".to_owned() };
+        let standing = LeaseStanding { leads: false, fails: false, says: "nobody was asked yet".to_owned() };
         Self { lease, shared: None, identity, timing: Timing::default(), standing: watch::Sender::new(standing) }
     }
 
@@ -133,7 +133,7 @@ impl Leadership {
 
     /// How it stands, now and later.
     #[must_use]
-    pub fn standing(&self) -> watch::Receiver<Standing> {
+    pub fn standing(&self) -> watch::Receiver<LeaseStanding> {
         self.standing.subscribe()
     }
 
@@ -263,7 +263,7 @@ impl Leadership {
 
     /// Tells how it stands now; whether that is new.
     fn stands(&self, leads: bool, fails: bool, says: &str) -> bool {
-        let now = Standing { leads, fails, says: says.to_owned() };
+        let now = LeaseStanding { leads, fails, says: says.to_owned() };
         self.standing.send_if_modified(|before| {
             let is_new = *before != now;
             *before = now;
@@ -272,7 +272,7 @@ impl Leadership {
     }
 }
 
-impl Standing {
+impl LeaseStanding {
     /// What `/readyz` says after the Lease's name. Reviews are answered without it, so it is never an error.
     ///
     /// # Errors

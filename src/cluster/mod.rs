@@ -48,7 +48,7 @@ pub use client::{ClientError, connect, describe};
 pub use controller::{IndexedQueue, Reconciler};
 pub use events::Events;
 pub use feeds::Feeds;
-pub use lease::{Leadership, Standing, Term};
+pub use lease::{Leadership, LeaseStanding, Term};
 pub use objects::{ObjectVersion, Objects, Versioned};
 pub use own_writes::{Overlay, OwnWrite};
 pub use queue::{Outcome, WorkQueue};

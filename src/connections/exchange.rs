@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 use tower::util::Oneshot;
 use tower::{Service, ServiceExt};
 
-use super::place::Phase;
+use super::place::ConnectionPhase;
 use super::places::Taken;
 
 /// The service of one connection. It moves the connection through its phases, and says `Connection: close` while the server
@@ -43,7 +43,7 @@ where
 
     fn call(&self, request: Request<A>) -> Self::Future {
         let whole = request.body().is_end_stream();
-        self.place.enter(if whole { Phase::Busy } else { Phase::Body });
+        self.place.enter(if whole { ConnectionPhase::Busy } else { ConnectionPhase::Body });
         let mut request = request.map(|body| Arriving { body, place: self.place.clone() });
         if self.place.is_certified() {
             request.extensions_mut().insert(Certified);
@@ -71,8 +71,8 @@ impl<A: HttpBody> HttpBody for Arriving<A> {
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = self.project();
         let frame = ready!(this.body.poll_frame(context));
-        if frame.is_none() && this.place.phase() == Phase::Body {
-            this.place.enter(Phase::Busy);
+        if frame.is_none() && this.place.phase() == ConnectionPhase::Body {
+            this.place.enter(ConnectionPhase::Busy);
         }
         Poll::Ready(frame)
     }
@@ -115,7 +115,7 @@ where
                 this.place.ends_with_this_answer();
             }
         }
-        this.place.enter(Phase::Answer);
+        this.place.enter(ConnectionPhase::Answer);
         Poll::Ready(answer)
     }
 }

@@ -8,7 +8,7 @@ use futures::task::AtomicWaker;
 /// Where a connection is in its exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Phase {
+pub enum ConnectionPhase {
     /// Before the first request, or between two.
     Idle,
     /// A request has begun; its head is not whole.
@@ -38,7 +38,7 @@ impl Place {
     /// Of a connection that begins now; see [`worth_after`] for the time.
     pub fn new(now: f64) -> Self {
         Self {
-            phase: AtomicU8::new(Phase::Idle as u8),
+            phase: AtomicU8::new(ConnectionPhase::Idle as u8),
             last_answer: AtomicBool::new(false),
             certified: AtomicBool::new(false),
             worth: AtomicU64::new(now.to_bits()),
@@ -47,18 +47,18 @@ impl Place {
         }
     }
 
-    pub fn phase(&self) -> Phase {
+    pub fn phase(&self) -> ConnectionPhase {
         match self.phase.load(Ordering::Relaxed) {
-            0 => Phase::Idle,
-            1 => Phase::Head,
-            2 => Phase::Body,
-            3 => Phase::Busy,
-            4 => Phase::Answer,
-            _ => Phase::Close,
+            0 => ConnectionPhase::Idle,
+            1 => ConnectionPhase::Head,
+            2 => ConnectionPhase::Body,
+            3 => ConnectionPhase::Busy,
+            4 => ConnectionPhase::Answer,
+            _ => ConnectionPhase::Close,
         }
     }
 
-    pub fn enter(&self, phase: Phase) {
+    pub fn enter(&self, phase: ConnectionPhase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 

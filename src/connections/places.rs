@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::place::{Phase, Place};
+use super::place::{ConnectionPhase, Place};
 use crate::telemetry::metrics::{Closed, ConnectionCounts};
 
 /// How many connections there may be.
@@ -202,7 +202,9 @@ impl Table {
     /// The connection that is worth least loses its place, of one peer or of all: one without a certificate first. What is being served is not interrupted.
     fn close_the_least(&mut self, among: Option<IpAddr>) -> bool {
         let candidates = self.seats.iter().map(|(_, seat)| seat).filter(|seat| {
-            among.is_none_or(|peer| seat.peer == peer) && !seat.place.is_lost() && seat.place.phase() != Phase::Busy
+            among.is_none_or(|peer| seat.peer == peer)
+                && !seat.place.is_lost()
+                && seat.place.phase() != ConnectionPhase::Busy
         });
         let less = |left: &&Seat, right: &&Seat| {
             let (left, right) = (&left.place, &right.place);
@@ -325,11 +327,11 @@ mod tests {
     async fn what_is_being_served_is_not_interrupted() {
         let places = places(2, 2);
         let (busy, slow) = (take(&places, 1).await, take(&places, 1).await);
-        busy.enter(Phase::Busy);
-        slow.enter(Phase::Body);
+        busy.enter(ConnectionPhase::Busy);
+        slow.enter(ConnectionPhase::Body);
         let new = take(&places, 2).await;
         assert!(slow.is_lost() && !busy.is_lost());
-        new.enter(Phase::Busy);
+        new.enter(ConnectionPhase::Busy);
         assert!(places.take(address(3)).await.is_none());
         assert_eq!(places.counts.closed(Closed::Full).get(), 1);
     }

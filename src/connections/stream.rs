@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::place::Phase;
+use super::place::ConnectionPhase;
 use super::places::Taken;
 use crate::telemetry::metrics::Closed;
 
@@ -55,7 +55,7 @@ pub(super) struct Stream<T> {
     inner: T,
     place: Arc<Taken>,
     timeouts: Timeouts,
-    phase: Phase,
+    phase: ConnectionPhase,
     since: Instant,
     /// Bytes of the present answer.
     written: usize,
@@ -66,11 +66,11 @@ pub(super) struct Stream<T> {
 impl<T> Stream<T> {
     pub fn new(inner: T, place: Arc<Taken>, timeouts: Timeouts) -> Self {
         let timer = Box::pin(sleep(timeouts.idle));
-        Self { inner, place, timeouts, phase: Phase::Idle, since: Instant::now(), written: 0, timer }
+        Self { inner, place, timeouts, phase: ConnectionPhase::Idle, since: Instant::now(), written: 0, timer }
     }
 
     /// The phase now; a new one begins at this moment.
-    fn observe(&mut self) -> Phase {
+    fn observe(&mut self) -> ConnectionPhase {
         let phase = self.place.phase();
         if phase != self.phase {
             self.phase = phase;
@@ -80,7 +80,7 @@ impl<T> Stream<T> {
         phase
     }
 
-    fn enter(&mut self, phase: Phase) {
+    fn enter(&mut self, phase: ConnectionPhase) {
         self.place.enter(phase);
         self.observe();
     }
@@ -92,11 +92,11 @@ impl<T> Stream<T> {
             return true;
         }
         let limit = match self.observe() {
-            Phase::Idle => self.timeouts.idle,
-            Phase::Head => self.timeouts.head,
-            Phase::Body | Phase::Busy => return false,
-            Phase::Answer => allowance(self.timeouts.answer, self.written),
-            Phase::Close => self.timeouts.close,
+            ConnectionPhase::Idle => self.timeouts.idle,
+            ConnectionPhase::Head => self.timeouts.head,
+            ConnectionPhase::Body | ConnectionPhase::Busy => return false,
+            ConnectionPhase::Answer => allowance(self.timeouts.answer, self.written),
+            ConnectionPhase::Close => self.timeouts.close,
         };
         let deadline = self.since + limit;
         if deadline < self.timer.deadline() {
@@ -107,9 +107,9 @@ impl<T> Stream<T> {
                 tracing::debug!(phase = ?self.phase, "a connection took too long and is closed");
                 let counts = self.place.places.counts();
                 match self.phase {
-                    Phase::Head => _ = counts.closed(Closed::SlowHead).inc(),
-                    Phase::Answer => _ = counts.closed(Closed::SlowAnswer).inc(),
-                    Phase::Idle | Phase::Body | Phase::Busy | Phase::Close => {}
+                    ConnectionPhase::Head => _ = counts.closed(Closed::SlowHead).inc(),
+                    ConnectionPhase::Answer => _ = counts.closed(Closed::SlowAnswer).inc(),
+                    ConnectionPhase::Idle | ConnectionPhase::Body | ConnectionPhase::Busy | ConnectionPhase::Close => {}
                 }
                 return true;
             }
@@ -138,8 +138,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for Stream<T> {
         let before = buffer.filled().len();
         match Pin::new(&mut this.inner).poll_read(context, buffer) {
             Poll::Ready(Ok(())) => {
-                if buffer.filled().len() > before && this.observe() == Phase::Idle {
-                    this.enter(Phase::Head);
+                if buffer.filled().len() > before && this.observe() == ConnectionPhase::Idle {
+                    this.enter(ConnectionPhase::Head);
                 }
                 Poll::Ready(Ok(()))
             }
@@ -175,15 +175,15 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Stream<T> {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let poll = Pin::new(&mut this.inner).poll_flush(context);
-        if matches!(poll, Poll::Ready(Ok(()))) && this.observe() == Phase::Answer {
-            this.enter(Phase::Idle);
+        if matches!(poll, Poll::Ready(Ok(()))) && this.observe() == ConnectionPhase::Answer {
+            this.enter(ConnectionPhase::Idle);
         }
         this.bounded(context, poll)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.enter(Phase::Close);
+        this.enter(ConnectionPhase::Close);
         let poll = Pin::new(&mut this.inner).poll_shutdown(context);
         this.bounded(context, poll)
     }

@@ -102,7 +102,7 @@ pub enum RedirectProblem {
 
 /// What came of a fetch, for a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum FetchOutcome {
     /// A good status.
     Ok,
     /// 304.
@@ -150,18 +150,18 @@ impl FetchError {
 
     /// The same as a closed set.
     #[must_use]
-    pub fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> FetchOutcome {
         match self.problem {
-            FetchProblem::Refused(_) | FetchProblem::NameRefused(_) => Outcome::RefusedAddress,
-            FetchProblem::Dns => Outcome::Dns,
-            FetchProblem::Connect(_) => Outcome::Connect,
-            FetchProblem::Tls(_) => Outcome::Tls,
-            FetchProblem::Ca(_) | FetchProblem::Identity(_) | FetchProblem::Recipient => Outcome::Credentials,
-            FetchProblem::ConnectTimeout(_) | FetchProblem::Timeout(_) => Outcome::Timeout,
-            FetchProblem::Status { .. } => Outcome::Status,
-            FetchProblem::TooLarge(_) => Outcome::TooLarge,
-            FetchProblem::Redirect(_) => Outcome::Redirect,
-            FetchProblem::Protocol(_) => Outcome::Protocol,
+            FetchProblem::Refused(_) | FetchProblem::NameRefused(_) => FetchOutcome::RefusedAddress,
+            FetchProblem::Dns => FetchOutcome::Dns,
+            FetchProblem::Connect(_) => FetchOutcome::Connect,
+            FetchProblem::Tls(_) => FetchOutcome::Tls,
+            FetchProblem::Ca(_) | FetchProblem::Identity(_) | FetchProblem::Recipient => FetchOutcome::Credentials,
+            FetchProblem::ConnectTimeout(_) | FetchProblem::Timeout(_) => FetchOutcome::Timeout,
+            FetchProblem::Status { .. } => FetchOutcome::Status,
+            FetchProblem::TooLarge(_) => FetchOutcome::TooLarge,
+            FetchProblem::Redirect(_) => FetchOutcome::Redirect,
+            FetchProblem::Protocol(_) => FetchOutcome::Protocol,
         }
     }
 
@@ -175,7 +175,7 @@ impl FetchError {
     }
 }
 
-impl Outcome {
+impl FetchOutcome {
     /// All of them.
     pub const ALL: [Self; 12] = [
         Self::Ok,
@@ -269,8 +269,8 @@ mod tests {
 
     #[test]
     fn every_outcome_has_a_label_of_its_own() {
-        let labels: BTreeSet<_> = Outcome::ALL.iter().map(|outcome| outcome.label()).collect();
-        assert_eq!(labels.len(), Outcome::ALL.len());
+        let labels: BTreeSet<_> = FetchOutcome::ALL.iter().map(|outcome| outcome.label()).collect();
+        assert_eq!(labels.len(), FetchOutcome::ALL.len());
     }
 
     #[test]

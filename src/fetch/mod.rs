@@ -33,7 +33,7 @@ pub use allow::{Allow, AllowError};
 pub use answer::{Answer, Validators};
 pub use authorization::{Authorization, AuthorizationError};
 pub use credentials::{Credentials, Identity, Recipient, RecipientError};
-pub use error::{FetchError, FetchProblem, Outcome, RedirectProblem};
+pub use error::{FetchError, FetchOutcome, FetchProblem, RedirectProblem};
 pub use fetcher::Fetcher;
 pub use guard::{Guard, Refusal, Refused};
 pub use proxies::Proxies;

@@ -6,13 +6,13 @@ use std::borrow::Cow;
 
 /// A list that may grow.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum List {
+pub(super) enum AddedList {
     Env,
     VolumeMounts,
     VolumeDevices,
 }
 
-impl List {
+impl AddedList {
     pub const ALL: [Self; 3] = [Self::Env, Self::VolumeMounts, Self::VolumeDevices];
 
     /// Name of the field.
@@ -39,17 +39,17 @@ pub(super) struct Additions<'a> {
 
 impl<'a> Additions<'a> {
     /// What is added to one of the lists.
-    pub fn of(&self, list: List) -> &[Cow<'a, str>] {
+    pub fn of(&self, list: AddedList) -> &[Cow<'a, str>] {
         match list {
-            List::Env => &self.env,
-            List::VolumeMounts => &self.volume_mounts,
-            List::VolumeDevices => &self.volume_devices,
+            AddedList::Env => &self.env,
+            AddedList::VolumeMounts => &self.volume_mounts,
+            AddedList::VolumeDevices => &self.volume_devices,
         }
     }
 
     /// How much they make the container longer.
     pub fn bytes(&self) -> usize {
-        let items: usize = List::ALL.into_iter().flat_map(|list| self.of(list)).map(|item| item.len() + 1).sum();
+        let items: usize = AddedList::ALL.into_iter().flat_map(|list| self.of(list)).map(|item| item.len() + 1).sum();
         items + self.resources.as_ref().map_or(0, |resources| resources.len() + 13)
     }
 

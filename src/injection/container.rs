@@ -1,6 +1,6 @@
 //! A container ready for injection: what is fixed of it is written out once, what depends on the Pod is added for each Pod.
 
-use super::additions::{Additions, List};
+use super::additions::{AddedList, Additions};
 use super::demands::Demands;
 use super::go_json::write_text;
 use super::mount_path::cleaned;
@@ -76,9 +76,9 @@ enum Part {
     /// As it stands.
     Text(Box<str>),
     /// More items for a list that has some.
-    Items(List),
+    Items(AddedList),
     /// A list that the container does not have itself.
-    List(List),
+    AddedList(AddedList),
     /// Resources, where they are computed.
     Resources,
 }
@@ -89,7 +89,7 @@ impl OwnParts {
         let context = template.get("securityContext");
         Self {
             has_env_from: template.get("envFrom").and_then(Value::as_array).is_some_and(|sources| !sources.is_empty()),
-            has_token_path: texts(template, List::VolumeMounts, "mountPath").any(|path| is_token_path(&path)),
+            has_token_path: texts(template, AddedList::VolumeMounts, "mountPath").any(|path| is_token_path(&path)),
             privileged: context.and_then(|context| context.get("privileged")) == Some(&Value::Bool(true)),
             ..Self::default()
         }
@@ -102,7 +102,7 @@ impl Part {
         match self {
             Self::Text(text) => text.len(),
             Self::Items(_) => 1,
-            Self::List(list) => list.field().len() + 6,
+            Self::AddedList(list) => list.field().len() + 6,
             Self::Resources => 0,
         }
     }
@@ -168,11 +168,11 @@ impl InjectableContainer {
             hot,
         };
         if this.depends_on_pod() {
-            let mounts = texts(&template, List::VolumeMounts, "mountPath");
-            let paths = mounts.chain(texts(&template, List::VolumeDevices, "devicePath"));
+            let mounts = texts(&template, AddedList::VolumeMounts, "mountPath");
+            let paths = mounts.chain(texts(&template, AddedList::VolumeDevices, "devicePath"));
             this.own.paths = paths.map(|path| cleaned(&path).into_owned()).collect();
             let mark = keys::IS_INJECTED.to_owned();
-            this.own.env = texts(&template, List::Env, "name").chain([mark]).collect();
+            this.own.env = texts(&template, AddedList::Env, "name").chain([mark]).collect();
         }
         mark(&mut template);
         this.parts = this.parts_of(&template);
@@ -191,11 +191,11 @@ impl InjectableContainer {
         self.shares_mounts || self.shares_devices || !self.transfers.is_empty()
     }
 
-    fn grows(&self, list: List) -> bool {
+    fn grows(&self, list: AddedList) -> bool {
         match list {
-            List::Env => self.shares_mounts || !self.transfers.is_empty(),
-            List::VolumeMounts => self.shares_mounts || !self.own.has_token_path,
-            List::VolumeDevices => self.shares_devices,
+            AddedList::Env => self.shares_mounts || !self.transfers.is_empty(),
+            AddedList::VolumeMounts => self.shares_mounts || !self.own.has_token_path,
+            AddedList::VolumeDevices => self.shares_devices,
         }
     }
 
@@ -207,9 +207,10 @@ impl InjectableContainer {
             parts.push(Part::Text(std::mem::take(text).into_boxed_str()));
             parts.push(part);
         };
-        let own = |list: List| template.get(list.field()).and_then(Value::as_array).filter(|items| !items.is_empty());
+        let own =
+            |list: AddedList| template.get(list.field()).and_then(Value::as_array).filter(|items| !items.is_empty());
         for (key, value) in template {
-            let list = List::ALL.into_iter().find(|list| list.field() == key);
+            let list = AddedList::ALL.into_iter().find(|list| list.field() == key);
             if list.is_some_and(|list| own(list).is_none() && self.grows(list)) {
                 continue;
             }
@@ -218,7 +219,8 @@ impl InjectableContainer {
             write_text(&mut text, key);
             text.push(':');
             text.push_str(&value.to_string());
-            let versions = self.hot.as_ref().filter(|_| list == Some(List::Env)).map(|_| version_variables(&self.name));
+            let versions =
+                self.hot.as_ref().filter(|_| list == Some(AddedList::Env)).map(|_| version_variables(&self.name));
             let Some(list) = list.filter(|list| self.grows(*list) || versions.is_some()) else { continue };
             text.pop(); // the list's closing bracket
             if self.grows(list) {
@@ -230,8 +232,8 @@ impl InjectableContainer {
             }
             text.push(']');
         }
-        for list in List::ALL.into_iter().filter(|list| own(*list).is_none() && self.grows(*list)) {
-            cut(&mut text, Part::List(list));
+        for list in AddedList::ALL.into_iter().filter(|list| own(*list).is_none() && self.grows(*list)) {
+            cut(&mut text, Part::AddedList(list));
         }
         if self.policy.is_some() {
             cut(&mut text, Part::Resources);
@@ -257,8 +259,8 @@ impl InjectableContainer {
                         json.push_str(item);
                     }
                 }
-                Part::List(list) if additions.of(*list).is_empty() => {}
-                Part::List(list) => {
+                Part::AddedList(list) if additions.of(*list).is_empty() => {}
+                Part::AddedList(list) => {
                     json.push_str(",\"");
                     json.push_str(list.field());
                     json.push_str("\":[");
@@ -276,7 +278,7 @@ impl InjectableContainer {
 }
 
 /// Texts of a list's items.
-fn texts(template: &Map<String, Value>, list: List, key: &str) -> impl Iterator<Item = String> {
+fn texts(template: &Map<String, Value>, list: AddedList, key: &str) -> impl Iterator<Item = String> {
     let items = template.get(list.field()).and_then(Value::as_array).into_iter().flatten();
     items.filter_map(move |item| item.get(key)?.as_str()).map(str::to_owned)
 }
@@ -284,16 +286,16 @@ fn texts(template: &Map<String, Value>, list: List, key: &str) -> impl Iterator<
 /// Marks the container as injected, unless it is.
 fn mark(template: &mut Map<String, Value>) {
     let mark = json!({"name": keys::IS_INJECTED, "value": "true"});
-    match template.get_mut(List::Env.field()) {
+    match template.get_mut(AddedList::Env.field()) {
         Some(Value::Array(env)) if env.contains(&mark) => {}
         Some(Value::Array(env)) => env.push(mark),
-        _ => _ = template.insert(List::Env.field().to_owned(), json!([mark])),
+        _ => _ = template.insert(AddedList::Env.field().to_owned(), json!([mark])),
     }
 }
 
 /// Lets variables about the resources of the container `base` be about that of the name which it has in Pods.
 fn name_in_variables(template: &mut Map<String, Value>, base: &str, name: &str) {
-    let variables = template.get_mut(List::Env.field()).and_then(Value::as_array_mut).into_iter().flatten();
+    let variables = template.get_mut(AddedList::Env.field()).and_then(Value::as_array_mut).into_iter().flatten();
     for reference in variables.filter_map(|variable| variable.pointer_mut("/valueFrom/resourceFieldRef/containerName"))
     {
         if *reference == *base {

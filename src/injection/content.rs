@@ -3,7 +3,7 @@
 use super::container::InjectableContainer;
 use super::go_json::write_text;
 use super::hash::{Hashes, canonical_containers, hash_of_rest, hashes};
-use super::pod_lists::List;
+use super::pod_lists::PodList;
 use super::pod_security::{self, Finding};
 use super::re2::Patterns;
 use super::verify::{FixedContainer, Images};
@@ -109,8 +109,8 @@ impl Content {
 
     /// What it fixes of its containers and native sidecars, each after the list in which it stands.
     pub(super) fn sidecars(&self) -> impl Iterator<Item = (&'static str, &Arc<FixedContainer>)> {
-        let init = self.init_containers.iter().map(|container| (List::Init, container));
-        let all = init.chain(self.containers.iter().map(|container| (List::App, container)));
+        let init = self.init_containers.iter().map(|container| (PodList::Init, container));
+        let all = init.chain(self.containers.iter().map(|container| (PodList::App, container)));
         all.filter(|(_, container)| container.fixed.is_sidecar)
             .map(|(list, container)| (list.field(), &container.fixed))
     }
@@ -121,7 +121,7 @@ impl Content {
     }
 }
 
-impl List {
+impl PodList {
     /// This list of a set's content.
     pub fn of(self, content: &Content) -> &[InjectableContainer] {
         match self {

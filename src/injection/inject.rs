@@ -3,8 +3,8 @@
 use super::PodRequest;
 use super::annotations::{Record, RecordOfRest};
 use super::outcome::{Denial, InjectError, Injected, Injection};
-use super::plan::{Match, Plan};
-use super::pod_lists::{List, PodLists, list};
+use super::plan::{Match, PatchPlan};
+use super::pod_lists::{PodList, PodLists, list};
 use super::pod_metadata::Annotations;
 use super::pod_security::{Enforced, PodSecurity};
 use super::snapshot::Snapshot;
@@ -71,10 +71,10 @@ impl Snapshot {
         }
         let annotations = annotations.changes();
         let token = token_mount(pod.spec.as_ref(), &lists);
-        let mut plan = Plan::new(pod, request, &lists, &matches, &annotations, token.as_deref());
+        let mut plan = PatchPlan::new(pod, request, &lists, &matches, &annotations, token.as_deref());
         plan.create_parents();
-        plan.containers(List::Init)?;
-        plan.containers(List::App)?;
+        plan.containers(PodList::Init)?;
+        plan.containers(PodList::App)?;
         plan.volumes();
         plan.pull_secrets();
         plan.metadata(&hashes, &hashes_without_image, &rest, self.options().default_container);
@@ -104,7 +104,7 @@ fn pod_security<'a>(spec: Option<&SpecView<'a>>) -> Result<PodSecurity<'a>, Inje
 fn deny_clashes(matches: &[Match<'_>], lists: &PodLists<'_>) -> Result<(), Denial> {
     let mut injected: HashMap<&str, &str> = HashMap::new();
     for m in matches {
-        for (list, other) in [(List::Init, List::App), (List::App, List::Init)] {
+        for (list, other) in [(PodList::Init, PodList::App), (PodList::App, PodList::Init)] {
             for container in list.of(m.content) {
                 let denial = |problem: String| Denial {
                     set: m.name.to_owned(),

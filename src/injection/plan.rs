@@ -3,7 +3,7 @@
 mod fit;
 
 use super::PodRequest;
-use super::additions::{Additions, List as Growing};
+use super::additions::{AddedList, Additions};
 use super::annotations::{Entry, Record, RecordOfRest, injected_list};
 use super::container::{HotTwin, InjectableContainer};
 use super::content::{Content, InjectableVolume, MountedVolume, named_json};
@@ -12,7 +12,7 @@ use super::finished_pod::{Newcomer, Placement, PodResources};
 use super::forecast::{Consequence, Forecast};
 use super::outcome::{Denial, InjectError, InjectedSet};
 use super::patch::PatchWriter;
-use super::pod_lists::{List, PodLists};
+use super::pod_lists::{PodList, PodLists};
 use super::resources::{CompiledPolicy, ComputedResources, PerResource, TargetContainer};
 use super::sharing::{Offer, additions};
 use super::verify::{Deviation, Difference, KnownImages, Verification};
@@ -43,7 +43,7 @@ pub(super) struct Match<'s> {
 }
 
 /// The patch as it grows.
-pub(super) struct Plan<'a, 's> {
+pub(super) struct PatchPlan<'a, 's> {
     pod: &'a PodView<'a>,
     request: &'a PodRequest<'a>,
     lists: &'a PodLists<'a>,
@@ -83,7 +83,7 @@ enum Action {
     Put(Placement),
 }
 
-impl<'a, 's> Plan<'a, 's> {
+impl<'a, 's> PatchPlan<'a, 's> {
     pub fn new(
         pod: &'a PodView<'a>,
         request: &'a PodRequest<'a>,
@@ -146,11 +146,11 @@ impl<'a, 's> Plan<'a, 's> {
         }
     }
 
-    pub fn containers(&mut self, list: List) -> Result<(), InjectError> {
+    pub fn containers(&mut self, list: PodList) -> Result<(), InjectError> {
         let of_sets = self.matches.iter().enumerate();
         let mut injected: Vec<(usize, &Match<'s>, &'s InjectableContainer)> =
             of_sets.flat_map(|(set, m)| list.of(m.content).iter().map(move |container| (set, m, container))).collect();
-        if list == List::Init {
+        if list == PodList::Init {
             injected.sort_by(|(_, _, a), (_, _, b)| a.name.cmp(&b.name)); // stable: OpenKruise's order over all sets
         }
         let (mut before, mut after) = (Vec::new(), Vec::new());
@@ -182,7 +182,7 @@ impl<'a, 's> Plan<'a, 's> {
                 Placement::Back => after.push(json.into_owned()),
             }
         }
-        self.prepended |= list == List::App && !before.is_empty();
+        self.prepended |= list == PodList::App && !before.is_empty();
         if self.lists.of(list).is_none() {
             before.append(&mut after);
             self.add_list(list.field(), &before);
@@ -197,7 +197,7 @@ impl<'a, 's> Plan<'a, 's> {
         Ok(())
     }
 
-    fn action(&mut self, list: List, set: usize, m: &Match<'s>, container: &InjectableContainer) -> Action {
+    fn action(&mut self, list: PodList, set: usize, m: &Match<'s>, container: &InjectableContainer) -> Action {
         let Some(index) = self.lists.position(list, &container.name) else {
             return Action::Put(if container.before { Placement::Front } else { Placement::Back });
         };
@@ -222,7 +222,13 @@ impl<'a, 's> Plan<'a, 's> {
     }
 
     /// What tells a container of the Pod, which passes for the set's, from that.
-    fn deviation(&self, list: List, index: usize, m: &Match<'_>, container: &InjectableContainer) -> Option<Deviation> {
+    fn deviation(
+        &self,
+        list: PodList,
+        index: usize,
+        m: &Match<'_>,
+        container: &InjectableContainer,
+    ) -> Option<Deviation> {
         let deviation = |difference: &Difference| Deviation {
             list: list.field(),
             container: container.name.clone(),
@@ -240,7 +246,7 @@ impl<'a, 's> Plan<'a, 's> {
     /// What the container takes from the Pod's app containers, as far as `present`, itself in the Pod, has it not yet.
     fn additions(
         &mut self,
-        list: List,
+        list: PodList,
         m: &Match<'_>,
         container: &InjectableContainer,
         present: Option<&ContainerView<'_>>,
@@ -280,7 +286,7 @@ impl<'a, 's> Plan<'a, 's> {
     fn resources(
         &self,
         m: &Match<'_>,
-        list: List,
+        list: PodList,
         container: &InjectableContainer,
         policy: &CompiledPolicy,
     ) -> Result<ComputedResources, InjectError> {
@@ -324,7 +330,7 @@ impl<'a, 's> Plan<'a, 's> {
     /// Adds to a container that is in the Pod what other mutators brought since it was injected.
     fn complete(
         &mut self,
-        list: List,
+        list: PodList,
         index: usize,
         m: &Match<'_>,
         container: &InjectableContainer,
@@ -333,12 +339,12 @@ impl<'a, 's> Plan<'a, 's> {
         let Some(present) = containers.get(index) else { return Ok(()) };
         let additions = self.additions(list, m, container, Some(present))?;
         let has_list = |growing| match growing {
-            Growing::Env => present.env.is_some(),
-            Growing::VolumeMounts => present.volume_mounts.is_some(),
-            Growing::VolumeDevices => present.volume_devices.is_some(),
+            AddedList::Env => present.env.is_some(),
+            AddedList::VolumeMounts => present.volume_mounts.is_some(),
+            AddedList::VolumeDevices => present.volume_devices.is_some(),
         };
         let mut tested = false;
-        for growing in Growing::ALL {
+        for growing in AddedList::ALL {
             let items = additions.of(growing);
             if items.is_empty() {
                 continue;
@@ -551,7 +557,7 @@ fn amounts<'a>(amounts: Option<&'a AmountsView<'_>>) -> PerResource<&'a str> {
 }
 
 /// All containers of a set, init containers first.
-fn containers_of(content: &Content) -> impl Iterator<Item = (List, &InjectableContainer)> {
-    let init = content.init_containers.iter().map(|container| (List::Init, container));
-    init.chain(content.containers.iter().map(|container| (List::App, container)))
+fn containers_of(content: &Content) -> impl Iterator<Item = (PodList, &InjectableContainer)> {
+    let init = content.init_containers.iter().map(|container| (PodList::Init, container));
+    init.chain(content.containers.iter().map(|container| (PodList::App, container)))
 }

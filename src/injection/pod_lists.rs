@@ -22,7 +22,7 @@ pub(super) struct PodLists<'a> {
 
 /// Which of the two container lists.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum List {
+pub(super) enum PodList {
     Init,
     App,
 }
@@ -40,23 +40,23 @@ impl<'a> PodLists<'a> {
     }
 
     /// A container as it is compared with a set's; `None` where it cannot be read.
-    pub fn compared(&self, spec: Option<&SpecView<'a>>, list: List, index: usize) -> Option<PodContainer> {
+    pub fn compared(&self, spec: Option<&SpecView<'a>>, list: PodList, index: usize) -> Option<PodContainer> {
         let (raw, texts) = match list {
-            List::Init => (spec?.init_containers?, &self.texts[0]),
-            List::App => (spec?.containers?, &self.texts[1]),
+            PodList::Init => (spec?.init_containers?, &self.texts[0]),
+            PodList::App => (spec?.containers?, &self.texts[1]),
         };
         let texts = texts.get_or_init(|| serde_json::from_str(raw.get()).unwrap_or_default());
         serde_json::from_str(texts.get(index)?.get()).ok()
     }
 
-    pub fn of(&self, list: List) -> Option<&Named<'a, ContainerView<'a>>> {
+    pub fn of(&self, list: PodList) -> Option<&Named<'a, ContainerView<'a>>> {
         match list {
-            List::Init => self.init_containers.as_ref(),
-            List::App => self.containers.as_ref(),
+            PodList::Init => self.init_containers.as_ref(),
+            PodList::App => self.containers.as_ref(),
         }
     }
 
-    pub fn position(&self, list: List, name: &str) -> Option<usize> {
+    pub fn position(&self, list: PodList, name: &str) -> Option<usize> {
         self.of(list)?.position(name)
     }
 }
@@ -74,7 +74,7 @@ pub(super) fn list<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>, field: &st
     })
 }
 
-impl List {
+impl PodList {
     /// Name of the field in the spec.
     pub fn field(self) -> &'static str {
         match self {

@@ -1,6 +1,6 @@
 //! What an injected container takes from the Pod's app containers: mounts, block devices and environment variables.
 
-use super::additions::{Additions, List};
+use super::additions::{AddedList, Additions};
 use super::container::InjectableContainer;
 use super::mount_path::cleaned;
 use super::references::{copied, resolved_in};
@@ -29,7 +29,7 @@ type EnvPlace = (usize, usize);
 /// A mount or a device, the first of its list at its path.
 #[derive(Debug)]
 struct OfferedPath<'a> {
-    list: List,
+    list: AddedList,
     /// Cleaned.
     path: Cow<'a, str>,
     text: &'a str,
@@ -54,16 +54,16 @@ impl<'a> Offer<'a> {
             for app in &self.apps {
                 let mounts = app.volume_mounts.iter().flatten().map(|mount| {
                     let MountView { mount_path, mount_propagation, .. } = &mount.value;
-                    (List::VolumeMounts, mount_path, mount.text, **mount_propagation == *"Bidirectional")
+                    (AddedList::VolumeMounts, mount_path, mount.text, **mount_propagation == *"Bidirectional")
                 });
                 let devices = app.volume_devices.iter().flatten();
                 let devices =
-                    devices.map(|device| (List::VolumeDevices, &device.value.device_path, device.text, false));
+                    devices.map(|device| (AddedList::VolumeDevices, &device.value.device_path, device.text, false));
                 for (list, path, text, bidirectional) in mounts.chain(devices) {
                     let path = cleaned(path);
                     let (mount, device) = offered.entry(path.clone()).or_default();
                     let first = !*mount && !*device;
-                    let seen = if list == List::VolumeMounts { mount } else { device };
+                    let seen = if list == AddedList::VolumeMounts { mount } else { device };
                     if !std::mem::replace(seen, true) {
                         paths.push(OfferedPath { list, path, text, bidirectional, first });
                     }
@@ -146,13 +146,13 @@ pub(super) fn additions<'a>(
         }
         for offered in offer.paths() {
             let (shared, taken) = match offered.list {
-                List::VolumeMounts => (mounts, &mut additions.volume_mounts),
-                List::VolumeDevices => (devices, &mut additions.volume_devices),
-                List::Env => continue,
+                AddedList::VolumeMounts => (mounts, &mut additions.volume_mounts),
+                AddedList::VolumeDevices => (devices, &mut additions.volume_devices),
+                AddedList::Env => continue,
             };
             let is_free = offered.first || !(mounts && devices);
             if shared && is_free && !container.own.paths.contains(&*offered.path) && !has.contains(&offered.path) {
-                additions.have_token_path |= offered.list == List::VolumeMounts && is_token_path(&offered.path);
+                additions.have_token_path |= offered.list == AddedList::VolumeMounts && is_token_path(&offered.path);
                 taken.push(if offered.bidirectional && !container.own.privileged {
                     from_host_only(offered.text)
                 } else {

@@ -10,7 +10,7 @@ use crate::api::sidecarset::{SidecarSet, SidecarSetSpec};
 use serde_json::Value;
 use std::fmt;
 
-/// As many faults of a set are told.
+/// At most 8 faults of a set are told.
 const TOLD: usize = 8;
 
 /// What a `ControllerRevision` keeps of a spec.

@@ -1,6 +1,6 @@
 //! Whether a Pod counts for a SidecarSet, and as what. The rules are OpenKruise's, but for those named here.
 
-use super::pod::{ObservedContainer, ObservedPod, Phase};
+use super::pod::{ObservedContainer, ObservedPod, PodPhase};
 use super::text::Text;
 use crate::api::sidecarset::{SidecarContainer, SidecarSetSpec, UpgradeType};
 use crate::injection::verify::{Deviation, FixedContainers, Images};
@@ -44,7 +44,7 @@ struct Hot {
 /// As what a Pod counts for one set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is counted by itself")]
-pub struct Standing {
+pub struct PodStanding {
     /// The set's containers are in the Pod.
     pub matched: bool,
     /// They are the latest.
@@ -100,9 +100,9 @@ impl CountingRules {
     /// How a Pod stands with the set of this name. `namespace` holds the labels of the Pod's Namespace; of an unknown one it is
     /// `None`, and no selector matches that.
     #[must_use]
-    pub fn standing(&self, set: &str, pod: &ObservedPod, namespace: Option<&Labels>) -> Standing {
+    pub fn standing(&self, set: &str, pod: &ObservedPod, namespace: Option<&Labels>) -> PodStanding {
         let Some(injected) = pod.injected.iter().find(|injected| &*injected.name == set) else {
-            return Standing::default();
+            return PodStanding::default();
         };
         let matched = pod.is_active()
             && self.selector.unmet(|key| pod.label(key)).is_none()
@@ -112,7 +112,7 @@ impl CountingRules {
         let has_rest = injected.hash_of_rest.as_deref().is_none_or(|rest| Some(rest) == self.hash_of_rest.as_deref());
         let recorded = matched && has_rest && injected.hash.as_deref() == Some(&self.hash);
         let deviates = recorded && self.deviation(pod).is_some();
-        Standing {
+        PodStanding {
             matched,
             updated: recorded && !deviates,
             deviates,
@@ -143,7 +143,7 @@ impl CountingRules {
 
     /// Ready, with no hot upgrade under way: each idle twin is back at its empty image.
     fn is_ready(&self, pod: &ObservedPod) -> bool {
-        pod.ready && pod.phase == Phase::Running && self.sidecars.iter().all(|sidecar| sidecar.is_at_rest(pod))
+        pod.ready && pod.phase == PodPhase::Running && self.sidecars.iter().all(|sidecar| sidecar.is_at_rest(pod))
     }
 
     /// Whether the kubelet runs what the spec says.
@@ -198,17 +198,17 @@ fn runs_its_image(container: &ObservedContainer, image_ids_before: &[(Text, Text
 
 impl Counts {
     /// Counts one more Pod.
-    pub fn add(&mut self, standing: Standing) {
+    pub fn add(&mut self, standing: PodStanding) {
         self.change(standing, |count| *count += 1);
     }
 
     /// Counts one Pod less, which was counted like this.
-    pub fn subtract(&mut self, standing: Standing) {
+    pub fn subtract(&mut self, standing: PodStanding) {
         self.change(standing, |count| *count = count.saturating_sub(1));
     }
 
-    fn change(&mut self, standing: Standing, mut change: impl FnMut(&mut usize)) {
-        let Standing { matched, updated, deviates, ready } = standing;
+    fn change(&mut self, standing: PodStanding, mut change: impl FnMut(&mut usize)) {
+        let PodStanding { matched, updated, deviates, ready } = standing;
         for (counts, count) in [
             (matched, &mut self.matched),
             (updated, &mut self.updated),
@@ -232,12 +232,12 @@ mod tests {
 
     const DIGEST: &str = "sha256:0a";
 
-    fn standing(spec: &Value, pod: &PodBuilder) -> Standing {
+    fn standing(spec: &Value, pod: &PodBuilder) -> PodStanding {
         let labels = Labels::from([("team".to_owned(), "a".to_owned())]);
         standing_in(spec, pod, Some(&labels))
     }
 
-    fn standing_in(spec: &Value, pod: &PodBuilder, namespace: Option<&Labels>) -> Standing {
+    fn standing_in(spec: &Value, pod: &PodBuilder, namespace: Option<&Labels>) -> PodStanding {
         let pod = ObservedPod::of(&pod.watched(), &mut Texts::default());
         rules("s", spec).standing("s", &pod, namespace)
     }
@@ -256,16 +256,16 @@ mod tests {
         PodBuilder::new("p").label("app", "a").injected("s", &rules("s", spec).hash).container("c", "i:1").ready()
     }
 
-    const ALL: Standing = Standing { matched: true, updated: true, deviates: false, ready: true };
+    const ALL: PodStanding = PodStanding { matched: true, updated: true, deviates: false, ready: true };
 
     #[test]
     fn an_injected_pod_that_runs_is_matched_updated_and_ready() {
         assert_eq!(standing(&cold(), &pod(&cold())), ALL);
         let outdated = PodBuilder::new("p").label("app", "a").injected("s", "other").container("c", "i:1").ready();
-        assert_eq!(standing(&cold(), &outdated), Standing { updated: false, ..ALL });
+        assert_eq!(standing(&cold(), &outdated), PodStanding { updated: false, ..ALL });
         let starting =
             PodBuilder::new("p").label("app", "a").injected("s", &rules("s", &cold()).hash).container("c", "i:1");
-        assert_eq!(standing(&cold(), &starting), Standing { ready: false, ..ALL });
+        assert_eq!(standing(&cold(), &starting), PodStanding { ready: false, ..ALL });
     }
 
     #[test]
@@ -281,8 +281,8 @@ mod tests {
             pod(spec).annotation("outrigger.dev/sidecarset-hash-rest", &rest)
         };
         assert_eq!(standing(&with(1), &recording(&with(1))), ALL);
-        assert_eq!(standing(&with(2), &recording(&with(1))), Standing { updated: false, ..ALL });
-        assert_eq!(standing(&cold(), &recording(&with(1))), Standing { updated: false, ..ALL });
+        assert_eq!(standing(&with(2), &recording(&with(1))), PodStanding { updated: false, ..ALL });
+        assert_eq!(standing(&cold(), &recording(&with(1))), PodStanding { updated: false, ..ALL });
         assert_eq!(standing(&with(1), &pod(&with(1))), ALL, "a Pod from before counts as updated");
     }
 
@@ -298,7 +298,7 @@ mod tests {
             ("failed", pod(&cold()).phase("Failed")),
         ];
         for (case, pod) in cases {
-            assert_eq!(standing(&cold(), &pod), Standing::default(), "{case}");
+            assert_eq!(standing(&cold(), &pod), PodStanding::default(), "{case}");
         }
     }
 
@@ -307,10 +307,10 @@ mod tests {
         let mut spec = cold();
         spec["namespaceSelector"] = json!({"matchLabels": {"team": "a"}});
         assert_eq!(standing(&spec, &pod(&spec)), ALL);
-        assert_eq!(standing_in(&spec, &pod(&spec), None), Standing::default());
-        assert_eq!(standing_in(&spec, &pod(&spec), Some(&Labels::new())), Standing::default());
+        assert_eq!(standing_in(&spec, &pod(&spec), None), PodStanding::default());
+        assert_eq!(standing_in(&spec, &pod(&spec), Some(&Labels::new())), PodStanding::default());
         spec["namespaceSelector"] = json!({"matchExpressions": [{"key": "team", "operator": "DoesNotExist"}]});
-        assert_eq!(standing_in(&spec, &pod(&spec), None), Standing::default());
+        assert_eq!(standing_in(&spec, &pod(&spec), None), PodStanding::default());
     }
 
     #[test]
@@ -326,7 +326,7 @@ mod tests {
         };
         assert_eq!(twins("i:1", "empty:1", "c-1"), ALL);
         assert_eq!(twins("empty:1", "i:1", "c-2"), ALL);
-        assert_eq!(twins("i:0", "i:1", "c-2"), Standing { updated: false, deviates: true, ready: false, ..ALL });
+        assert_eq!(twins("i:0", "i:1", "c-2"), PodStanding { updated: false, deviates: true, ready: false, ..ALL });
         let mut before = spec.clone();
         before["containers"][0]["image"] = json!("i:0");
         let between = bare.clone().container("c-1", "i:0").container("c-2", "i:1");
@@ -334,14 +334,14 @@ mod tests {
             between.annotation("kruise.io/sidecarset-working-hotupgrade-container", r#"{"c":"c-2"}"#).watched();
         let between = ObservedPod::of(&between, &mut Texts::default());
         let knowing = rules("s", &spec).knowing([&images_of(&before)]);
-        assert_eq!(knowing.standing("s", &between, None), Standing { ready: false, ..ALL }, "it is under way");
+        assert_eq!(knowing.standing("s", &between, None), PodStanding { ready: false, ..ALL }, "it is under way");
         let one = bare
             .clone()
             .container("c-1", "i:1")
             .annotation("kruise.io/sidecarset-working-hotupgrade-container", r#"{"c":"c-1"}"#);
-        assert_eq!(standing(&spec, &one), Standing::default());
+        assert_eq!(standing(&spec, &one), PodStanding::default());
         let untold = bare.container("c-1", "i:1").container("c-2", "empty:1");
-        assert_eq!(standing(&spec, &untold), Standing::default());
+        assert_eq!(standing(&spec, &untold), PodStanding::default());
     }
 
     #[test]
@@ -360,14 +360,14 @@ mod tests {
             (json!({"env": many}), "has too many variables, mounts and args to be compared with the set"),
         ] {
             let forged = pod(&cold()).changed("c", &fields);
-            assert_eq!(standing(&cold(), &forged), Standing { updated: false, deviates: true, ..ALL }, "{expected}");
+            assert_eq!(standing(&cold(), &forged), PodStanding { updated: false, deviates: true, ..ALL }, "{expected}");
             assert_eq!(deviation(&forged), Some(format!("spec.containers \"c\" {expected}")));
         }
         let rewritten =
             pod(&cold()).changed("c", &json!({"image": "mirror.corp/proxy/i:1", "imagePullPolicy": "Always"}));
         assert_eq!(standing(&cold(), &rewritten), ALL);
         let older = PodBuilder::new("p").label("app", "a").injected("s", "other").container("c", "evil:1").ready();
-        assert_eq!(standing(&cold(), &older), Standing { updated: false, ..ALL }, "it says so itself");
+        assert_eq!(standing(&cold(), &older), PodStanding { updated: false, ..ALL }, "it says so itself");
     }
 
     #[test]
@@ -381,14 +381,14 @@ mod tests {
         };
         assert_eq!(standing(&spec, &native("n:1")), ALL);
         for forged in [native("evil:1"), pod(&spec)] {
-            assert_eq!(standing(&spec, &forged), Standing { updated: false, deviates: true, ..ALL });
+            assert_eq!(standing(&spec, &forged), PodStanding { updated: false, deviates: true, ..ALL });
         }
     }
 
     #[test]
     fn a_pod_is_not_ready_before_the_kubelet_speaks_of_all_its_containers() {
         let silent = pod(&cold()).container("app", "app:1").without_status("app");
-        assert_eq!(standing(&cold(), &silent), Standing { ready: false, ..ALL });
+        assert_eq!(standing(&cold(), &silent), PodStanding { ready: false, ..ALL });
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub struct ObservedPod {
     /// Its labels, by key.
     pub labels: Box<[(Text, Text)]>,
     /// How far it is.
-    pub phase: Phase,
+    pub phase: PodPhase,
     /// Whether it is being deleted.
     pub deleting: bool,
     /// Whether its condition `Ready` is true.
@@ -50,7 +50,7 @@ pub struct ObservedPod {
 
 /// How far a Pod is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Phase {
+pub enum PodPhase {
     /// Not running yet.
     Pending,
     /// At least one container runs or starts.
@@ -151,7 +151,7 @@ impl ObservedPod {
             uid: boxed(&metadata.uid),
             resource_version: boxed(&metadata.resource_version),
             labels: pod.labels.iter().map(|(key, value)| (texts.share(key), texts.share(value))).collect(),
-            phase: Phase::of(pod.status.phase.as_deref()),
+            phase: PodPhase::of(pod.status.phase.as_deref()),
             deleting: pod.deleting,
             ready: conditions.into_iter().any(|condition| &*condition.kind == "Ready" && &*condition.status == "True"),
             containers: pod
@@ -200,7 +200,7 @@ impl ObservedPod {
     /// Whether it runs or is going to: it is neither over nor being deleted.
     #[must_use]
     pub fn is_active(&self) -> bool {
-        !self.deleting && !matches!(self.phase, Phase::Succeeded | Phase::Failed)
+        !self.deleting && !matches!(self.phase, PodPhase::Succeeded | PodPhase::Failed)
     }
 
     /// Of the two containers of a hot upgrade, that of `base`, the working one.
@@ -210,7 +210,7 @@ impl ObservedPod {
     }
 }
 
-impl Phase {
+impl PodPhase {
     fn of(phase: Option<&str>) -> Self {
         match phase {
             Some("Pending") => Self::Pending,
@@ -336,7 +336,7 @@ mod tests {
             "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}],
                        "containerStatuses": [{"name": "c", "image": "docker.io/i:1", "imageID": "i@sha256:1", "ready": true}]}
         }));
-        assert_eq!((pod.phase, pod.deleting, pod.ready, pod.is_active()), (Phase::Running, true, true, false));
+        assert_eq!((pod.phase, pod.deleting, pod.ready, pod.is_active()), (PodPhase::Running, true, true, false));
         assert_eq!((pod.label("a"), pod.label("b"), pod.label("c")), (Some("1"), Some("2"), None));
         let names: Vec<&str> = pod.injected.iter().map(|set| &*set.name).collect();
         assert_eq!(names, ["x", "y"]);

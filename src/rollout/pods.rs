@@ -1,6 +1,6 @@
 //! The Pods of all SidecarSets and how many stand how, kept up to date at a cost that grows with the Pods that change.
 
-use super::counting::{CountingRules, Counts, Labels, Standing};
+use super::counting::{CountingRules, Counts, Labels, PodStanding};
 use super::pod::ObservedPod;
 use super::text::{Text, Texts};
 use super::watched_pod::WatchedPod;
@@ -31,7 +31,7 @@ struct CountedPod {
     pod: ObservedPod,
     /// How many lists had been begun when it was last told.
     told: u32,
-    standings: Box<[Standing]>,
+    standings: Box<[PodStanding]>,
 }
 
 #[derive(Debug, Default)]
@@ -171,7 +171,7 @@ impl PodIndex {
     }
 
     /// The Pods that name a set as injected into them, and how each stands with it.
-    fn pods_of(&self, set: &str) -> impl Iterator<Item = (&ObservedPod, Standing)> {
+    fn pods_of(&self, set: &str) -> impl Iterator<Item = (&ObservedPod, PodStanding)> {
         let keys = self.sets.get(set).into_iter().flat_map(|set| &set.pods);
         keys.filter_map(move |key| {
             let CountedPod { pod, standings, .. } = self.pods.get(*key)?;
@@ -286,7 +286,7 @@ fn give_back(sets: &mut HashMap<Text, CountedSet>) {
 
 impl CountedSet {
     /// Counts a Pod; whether anything changed.
-    fn count(&mut self, standing: Standing, revision: Option<&Text>) -> bool {
+    fn count(&mut self, standing: PodStanding, revision: Option<&Text>) -> bool {
         self.counts.add(standing);
         if let Some(revision) = revision.filter(|_| standing.matched) {
             *self.revisions.entry(revision.clone()).or_default() += 1;
@@ -295,7 +295,7 @@ impl CountedSet {
     }
 
     /// Takes a Pod out of the counts; whether anything changed.
-    fn discount(&mut self, standing: Standing, revision: Option<&Text>) -> bool {
+    fn discount(&mut self, standing: PodStanding, revision: Option<&Text>) -> bool {
         self.counts.subtract(standing);
         if let Some(revision) = revision.filter(|_| standing.matched)
             && let Some(pods) = self.revisions.get_mut(revision)

@@ -18,7 +18,7 @@ pub const RECONCILING: &str = "Reconciling";
 /// Whether somebody has to correct the set.
 pub const STALLED: &str = "Stalled";
 
-/// As many clashes of a set are told.
+/// At most 4 clashes of a set are told.
 const CLASHES_TOLD: usize = 4;
 
 /// What is told of the Pods of a set.
@@ -61,7 +61,7 @@ pub struct WarningEvent {
 }
 
 /// The three conditions, told apart by one state.
-struct Standing {
+struct SetStanding {
     ready: bool,
     reconciling: bool,
     stalled: bool,
@@ -127,9 +127,9 @@ pub fn usable(
         "new Pods are injected"
     };
     let mut state = if let Trouble::Denied(reason, problem) = trouble {
-        Standing::stalled(reason, problem)
+        SetStanding::stalled(reason, problem)
     } else if usable.updates.left_behind(counts.matched).is_some_and(|left| outdated > left) {
-        Standing {
+        SetStanding {
             ready: false,
             reconciling: true,
             stalled: false,
@@ -137,7 +137,7 @@ pub fn usable(
             message: format!("{new}; {outdated} of {} Pods do not have the latest containers yet{but}", counts.matched),
         }
     } else {
-        Standing {
+        SetStanding {
             ready: true,
             reconciling: false,
             stalled: false,
@@ -169,12 +169,12 @@ pub fn usable(
 /// stay what they were.
 #[must_use]
 pub fn unusable(set: &ObservedSet, problem: &str, now: Timestamp) -> Option<SidecarSetStatus> {
-    let conditions = Standing::stalled("InvalidSpec", problem).conditions(set, now);
+    let conditions = SetStanding::stalled("InvalidSpec", problem).conditions(set, now);
     let status = SidecarSetStatus { observed_generation: set.generation, conditions, ..set.status.clone() };
     (status != set.status).then_some(status)
 }
 
-impl Standing {
+impl SetStanding {
     fn stalled(reason: &'static str, problem: &str) -> Self {
         Self { ready: false, reconciling: false, stalled: true, reason, message: problem.to_owned() }
     }

@@ -5,7 +5,7 @@ use super::generator::{ObservedGenerator, UsableSpec};
 use super::metrics::GeneratorMetrics;
 use super::secrets;
 use crate::cluster::describe;
-use crate::fetch::{Answer, Fetcher, Outcome, Request, Rules, Validators};
+use crate::fetch::{Answer, FetchOutcome, Fetcher, Request, Rules, Validators};
 use crate::istio::names;
 use crate::telemetry::seldom;
 use http::HeaderValue;
@@ -30,7 +30,7 @@ pub(super) struct Fetching {
     fetcher: Fetcher,
     rules: Arc<Rules>,
     metrics: GeneratorMetrics,
-    outcomes: Arc<[(Outcome, Counter)]>,
+    outcomes: Arc<[(FetchOutcome, Counter)]>,
 }
 
 /// What is known of earlier fetches of the same.
@@ -44,7 +44,7 @@ pub(super) struct Earlier {
 
 impl Fetching {
     pub fn new(client: Client, fetcher: Fetcher, rules: Arc<Rules>, metrics: GeneratorMetrics) -> Self {
-        let outcomes = Outcome::ALL.map(|outcome| (outcome, metrics.fetches(outcome.label())));
+        let outcomes = FetchOutcome::ALL.map(|outcome| (outcome, metrics.fetches(outcome.label())));
         Self { client, fetcher, rules, metrics, outcomes: Arc::new(outcomes) }
     }
 
@@ -66,7 +66,7 @@ impl Fetching {
         let start = Instant::now();
         let result = self.fetcher.fetch(request).await;
         self.metrics.fetched(start.elapsed());
-        let outcome = Outcome::of(&result);
+        let outcome = FetchOutcome::of(&result);
         if let Some((_, counter)) = self.outcomes.iter().find(|(counted, _)| *counted == outcome) {
             counter.inc();
         }

@@ -5,7 +5,7 @@ use super::memory::GeneratorMemory;
 use super::mesh_wide;
 use super::neighbours::Neighbours;
 use super::sidecar::{ObservedSidecar, Ownership};
-use super::status::{self, Standing, Times};
+use super::status::{self, GeneratorStanding, Times};
 use super::write::{Write, write};
 use crate::api::keys;
 use crate::api::sidecar_generator::SidecarGeneratorStatus;
@@ -76,7 +76,7 @@ pub fn plan(generator: &ObservedGenerator, around: Around<'_>, memory: &Generato
 fn of_present(generator: &ObservedGenerator, around: Around<'_>, memory: &GeneratorMemory, now: Timestamp) -> Plan {
     let spec = match &generator.usable {
         Ok(spec) => spec,
-        Err(problem) => return held(generator, &Standing::stalled(INVALID_SPEC, problem), now),
+        Err(problem) => return held(generator, &GeneratorStanding::stalled(INVALID_SPEC, problem), now),
     };
     if spec.suspended {
         return Plan { status: status::suspended(generator), ..Plan::default() };
@@ -84,7 +84,7 @@ fn of_present(generator: &ObservedGenerator, around: Around<'_>, memory: &Genera
     if !around.installed {
         let message =
             "Istio's Sidecar kind is not installed in this cluster (networking.istio.io/v1); it is looked for";
-        return held(generator, &Standing::failing(NOT_INSTALLED, message), now);
+        return held(generator, &GeneratorStanding::failing(NOT_INSTALLED, message), now);
     }
     let sidecar = around.neighbours.and_then(|neighbours| neighbours.get(&generator.key.name)).map(AsRef::as_ref);
     match sidecar.map(|sidecar| sidecar.ownership(generator)) {
@@ -92,9 +92,11 @@ fn of_present(generator: &ObservedGenerator, around: Around<'_>, memory: &Genera
         Some(Ownership::OfPredecessor) => {
             let message =
                 "the Sidecar belongs to a deleted SidecarGenerator of the same name; it is made anew when it is gone";
-            held(generator, &Standing::failing(BEING_DELETED, message), now)
+            held(generator, &GeneratorStanding::failing(BEING_DELETED, message), now)
         }
-        Some(Ownership::Foreign(by)) => held(generator, &Standing::stalled(NOT_OWNED, foreign(by.as_deref())), now),
+        Some(Ownership::Foreign(by)) => {
+            held(generator, &GeneratorStanding::stalled(NOT_OWNED, foreign(by.as_deref())), now)
+        }
     }
 }
 
@@ -112,7 +114,7 @@ fn foreign(by: Option<&str>) -> String {
 }
 
 /// Nothing is done but to say why.
-fn held(generator: &ObservedGenerator, state: &Standing, now: Timestamp) -> Plan {
+fn held(generator: &ObservedGenerator, state: &GeneratorStanding, now: Timestamp) -> Plan {
     Plan { status: status::status(generator, state, Times::default(), None, now), ..Plan::default() }
 }
 
@@ -186,23 +188,23 @@ fn state(
     sidecar: Option<&ObservedSidecar>,
     memory: &GeneratorMemory,
     to_be_written: bool,
-) -> Option<(Standing, Option<Timestamp>)> {
+) -> Option<(GeneratorStanding, Option<Timestamp>)> {
     let Some(fetched) = memory.fetched_for(generator.generation) else {
         // Without conditions an object counts as done: https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md
-        return generator.status.conditions.is_empty().then(|| (Standing::begun(), None));
+        return generator.status.conditions.is_empty().then(|| (GeneratorStanding::begun(), None));
     };
     if let Some(problem) = &fetched.problem {
-        return Some((Standing::failing(problem.reason, problem.message.as_str()), None));
+        return Some((GeneratorStanding::failing(problem.reason, problem.message.as_str()), None));
     }
     if sidecar.is_some_and(|sidecar| sidecar.deleting) {
         let message = "the Sidecar is being deleted; it is made anew when it is gone";
-        return Some((Standing::failing(BEING_DELETED, message), None));
+        return Some((GeneratorStanding::failing(BEING_DELETED, message), None));
     }
     if let (true, Some(problem)) = (to_be_written, &memory.write_problem) {
-        return Some((Standing::failing(WRITE_FAILED, problem.as_str()), None));
+        return Some((GeneratorStanding::failing(WRITE_FAILED, problem.as_str()), None));
     }
     let warnings = memory.good.as_ref().map_or("", |good| good.warnings.as_str());
-    (!to_be_written).then(|| (Standing::current(warnings), Some(fetched.at)))
+    (!to_be_written).then(|| (GeneratorStanding::current(warnings), Some(fetched.at)))
 }
 
 /// The condition about other Sidecars, as soon as there is a Sidecar.

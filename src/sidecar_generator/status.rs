@@ -27,26 +27,30 @@ const NAMED: usize = 10;
 
 /// How things stand with a SidecarGenerator, told by all conditions but `Overlapping`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    phase: Phase,
+pub struct GeneratorStanding {
+    phase: GeneratorPhase,
     reason: &'static str,
     /// A sentence without anything secret, without times and without counters.
     message: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum GeneratorPhase {
     Begun,
     Current,
     Failing,
     Stalled,
 }
 
-impl Standing {
+impl GeneratorStanding {
     /// The URL is asked for the first time: until it has answered, nobody shall take this for done.
     #[must_use]
     pub fn begun() -> Self {
-        Self { phase: Phase::Begun, reason: FETCHING, message: "the URL is asked for the first time".to_owned() }
+        Self {
+            phase: GeneratorPhase::Begun,
+            reason: FETCHING,
+            message: "the URL is asked for the first time".to_owned(),
+        }
     }
 
     /// The Sidecar is as it should be. `warnings` is what Istio would warn of.
@@ -56,19 +60,19 @@ impl Standing {
         if !warnings.is_empty() {
             message = format!("{message}; Istio warns: {warnings}");
         }
-        Self { phase: Phase::Current, reason: "Current", message }
+        Self { phase: GeneratorPhase::Current, reason: "Current", message }
     }
 
     /// It is not, and that is tried again.
     #[must_use]
     pub fn failing(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { phase: Phase::Failing, reason, message: message.into() }
+        Self { phase: GeneratorPhase::Failing, reason, message: message.into() }
     }
 
     /// It is not, and somebody has to do something first.
     #[must_use]
     pub fn stalled(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { phase: Phase::Stalled, reason, message: message.into() }
+        Self { phase: GeneratorPhase::Stalled, reason, message: message.into() }
     }
 
     fn conditions(&self, generation: i64, now: Timestamp) -> [Condition; 4] {
@@ -77,12 +81,12 @@ impl Standing {
         };
         let told = |type_, is| condition(type_, is, self.reason, &self.message);
         let (reconciled, ready) = match self.phase {
-            Phase::Begun => (told(RECONCILED, Is::Unknown), Is::Unknown),
-            Phase::Current => {
+            GeneratorPhase::Begun => (told(RECONCILED, Is::Unknown), Is::Unknown),
+            GeneratorPhase::Current => {
                 let message = "Successfully reconciled SidecarGenerator";
                 (condition(RECONCILED, Is::True, "ReconcileSuccess", message), Is::True)
             }
-            Phase::Failing | Phase::Stalled => {
+            GeneratorPhase::Failing | GeneratorPhase::Stalled => {
                 let message = format!("Failed to reconcile SidecarGenerator: {}", self.message);
                 (condition(RECONCILED, Is::False, "ReconcileError", &message), Is::False)
             }
@@ -90,8 +94,8 @@ impl Standing {
         [
             reconciled,
             told(READY, ready),
-            told(RECONCILING, matches!(self.phase, Phase::Begun | Phase::Failing).into()),
-            told(STALLED, (self.phase == Phase::Stalled).into()),
+            told(RECONCILING, matches!(self.phase, GeneratorPhase::Begun | GeneratorPhase::Failing).into()),
+            told(STALLED, (self.phase == GeneratorPhase::Stalled).into()),
         ]
     }
 }
@@ -109,7 +113,7 @@ pub struct Times {
 #[must_use]
 pub fn status(
     generator: &ObservedGenerator,
-    standing: &Standing,
+    standing: &GeneratorStanding,
     times: Times,
     overlapping: Option<Condition>,
     now: Timestamp,

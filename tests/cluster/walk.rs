@@ -75,7 +75,7 @@ pub async fn the_walk_of_the_document_works(case: Case<Outrigger>) -> Result<()>
 /// `kubectl diff` after `kubectl apply` finds nothing, whichever version was applied.
 pub async fn nothing_differs_after_it_was_applied(case: Case<Outrigger>) -> Result<()> {
     for (version, name) in [("v1alpha1", "diff-alpha"), ("v1beta1", "diff-beta")] {
-        let more = "\n    ports: [{containerPort: 8080}]\n    resources: {requests: {cpu: 0.1, memory: 1024Mi}}\n    env: [{name: A, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]\n    livenessProbe: {httpGet: {port: 8080}}\n    restartPolicyRules: [{action: Restart}] # newer than our types\n  volumes: [{name: v, configMap: {name: c}}, {name: e, emptyDir: {}}]\n  updateStrategy: {partition: 10%}\n";
+        let more = "\n    ports: [{containerPort: 8080}]\n    resources: {requests: {cpu: 0.1, memory: 1024Mi}}\n    env: [{name: A, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]\n    livenessProbe: {httpGet: {port: 8080}}\n    restartPolicy: Never\n    restartPolicyRules: [{action: Restart, exitCodes: {operator: In, values: [1]}}] # newer than our types\n  volumes: [{name: v, configMap: {name: c}}, {name: e, emptyDir: {}}]\n  updateStrategy: {partition: 10%}\n";
         let set = SIDECARSET
             .replace("v1alpha1", version)
             .replace("test-sidecarset", name)

@@ -10,7 +10,7 @@ use crate::documents::Document;
 use crate::injection::{InjectError, Injection, PodRequest, Snapshot};
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
-use print::{Format, Outcome};
+use print::{Format, PrintedObject};
 use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -77,10 +77,15 @@ fn now() -> Result<Timestamp> {
 }
 
 /// Injects the Pod template of an object; other objects stay as they are.
-fn inject(document: Document, snapshot: &Snapshot, namespace: &str, now: Timestamp) -> Result<(Outcome, Vec<String>)> {
+fn inject(
+    document: Document,
+    snapshot: &Snapshot,
+    namespace: &str,
+    now: Timestamp,
+) -> Result<(PrintedObject, Vec<String>)> {
     let unchanged = |document: Document| {
         let injected = document.value.clone();
-        Outcome { document, change: "not injected", injected, patch: json_patch::Patch(Vec::new()) }
+        PrintedObject { document, change: "not injected", injected, patch: json_patch::Patch(Vec::new()) }
     };
     let Some(template) = pod_template(&document.value) else {
         let skipped = skipped(&document.value).into_iter().collect();
@@ -99,7 +104,7 @@ fn inject(document: Document, snapshot: &Snapshot, namespace: &str, now: Timesta
     let patch = template.re_root(serde_json::from_str(&patch)?);
     let mut value = document.value.clone();
     json_patch::patch(&mut value, &patch).context("the patch does not apply")?;
-    Ok((Outcome { document, change: "injected", injected: value, patch }, injected.warnings))
+    Ok((PrintedObject { document, change: "injected", injected: value, patch }, injected.warnings))
 }
 
 /// From the object as it is injected today to the object as it would be.
@@ -109,9 +114,9 @@ fn difference(
     edited: &Snapshot,
     namespace: &str,
     now: Timestamp,
-) -> Result<(Outcome, Vec<String>)> {
+) -> Result<(PrintedObject, Vec<String>)> {
     let (before, _) = inject(document.clone(), today, namespace, now).context("as it is injected today")?;
     let (after, warnings) = inject(document, edited, namespace, now).context("as it would be injected")?;
     let document = Document { value: before.injected, ..before.document };
-    Ok((Outcome { document, change: "with the edit", ..after }, warnings))
+    Ok((PrintedObject { document, change: "with the edit", ..after }, warnings))
 }

@@ -22,7 +22,7 @@ pub(super) enum Format {
 }
 
 /// An object of the input with what injection makes of it.
-pub(super) struct Outcome {
+pub(super) struct PrintedObject {
     pub document: Document,
     /// What happened to the object, for people.
     pub change: &'static str,
@@ -35,7 +35,7 @@ pub(super) struct Outcome {
 /// Lines around a change.
 const CONTEXT: usize = 3;
 
-pub(super) fn print(outcomes: &[Outcome], format: Format) -> Result<()> {
+pub(super) fn print(outcomes: &[PrintedObject], format: Format) -> Result<()> {
     let mut out = io::stdout().lock();
     let objects = || outcomes.iter().map(|outcome| &outcome.injected);
     match format {
@@ -69,7 +69,7 @@ pub(super) fn print(outcomes: &[Outcome], format: Format) -> Result<()> {
     Ok(())
 }
 
-fn write_diff(out: &mut impl Write, outcome: &Outcome, colour: bool) -> io::Result<()> {
+fn write_diff(out: &mut impl Write, outcome: &PrintedObject, colour: bool) -> io::Result<()> {
     let (before, after) = (to_yaml(&outcome.document.value), to_yaml(&outcome.injected));
     if before == after {
         return Ok(());

@@ -6,7 +6,7 @@ use super::job::Job;
 use super::part::{Common, Part, lease_of};
 use super::{sidecar_generator, sidecarset};
 use crate::admission::{self, ServingCertificate};
-use crate::cluster::{self, Feeds, Leadership, Shutdown, Standing, Tasks, Term, Watch, events, lease};
+use crate::cluster::{self, Feeds, Leadership, LeaseStanding, Shutdown, Tasks, Term, Watch, events, lease};
 use crate::telemetry::{Metrics, Readiness};
 use anyhow::{Context, Result};
 use std::sync::Arc;
@@ -78,7 +78,7 @@ pub(super) async fn job(
 }
 
 /// Keeps the metrics of a candidacy.
-async fn tell_standing(lease: &'static str, mut standing: Receiver<Standing>, metrics: Arc<Metrics>) {
+async fn tell_standing(lease: &'static str, mut standing: Receiver<LeaseStanding>, metrics: Arc<Metrics>) {
     let (leading, failing) = (metrics.leading(lease), metrics.lease_failing(lease));
     loop {
         let (leads, fails) = {

@@ -13,7 +13,7 @@ use super::timing::Timing;
 use crate::cluster::client::describe;
 use crate::cluster::failpoint;
 
-/// At most so often in one try a Lease is read and written: others may change it in between. Leaders of several jobs do so with the
+/// At most 4 times in one try a Lease is read and written: others may change it in between. Leaders of several jobs do so with the
 /// Lease that they share.
 const ROUNDS: usize = 4;
 

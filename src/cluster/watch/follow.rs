@@ -17,13 +17,13 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::decode::{self, Identity};
 use super::installed::KindName;
 use super::pause::Pauses;
-use super::{Event, Kind, MOST_REMEMBERED, SharedWatch, Slice, Undecodable, Watch, WatchState};
+use super::{Event, KindPresence, MOST_REMEMBERED, SharedWatch, Slice, Undecodable, Watch, WatchState};
 use crate::cluster::client::describe;
 
 /// A watch is begun anew after this many seconds: so soon a dead connection is noticed.
 const WATCH_SECONDS: u32 = 60;
 
-/// So much later than it should have ended, a silent watch is given up as dead.
+/// A silent watch is given up as dead this much later than it should have ended.
 const OVERTIME: Duration = Duration::from_secs(5);
 
 /// Between two looks for a kind that is not installed.
@@ -191,7 +191,7 @@ impl Follower {
         tracing::debug!(kind = self.shared.what, objects, "listed");
         let asked = self.asked;
         self.well(|state| {
-            state.kind = Kind::Present;
+            state.kind = KindPresence::Present;
             state.answered = asked;
         });
         Ok(version)
@@ -359,7 +359,7 @@ impl Follower {
     /// The API server does not know the kind. Where it did before, that must be certain, and said again after [`ABSENT_PAUSE`], however
     /// often it is asked meanwhile: what is known would all be dropped. How long to wait until it is tried again.
     async fn absent(&mut self) -> Duration {
-        let known = self.shared.state.borrow().kind == Kind::Present;
+        let known = self.shared.state.borrow().kind == KindPresence::Present;
         if known {
             let installed = match KindName::of(&self.slice.path()) {
                 Some(name) => name.is_installed(&self.client).await,
@@ -394,7 +394,7 @@ impl Follower {
             state.problem = Some(problem.to_owned());
             state.answers = true;
             if !known || said_before {
-                state.kind = Kind::Absent;
+                state.kind = KindPresence::Absent;
                 state.answered = asked;
                 state.confirmed = Some(Instant::now());
             }

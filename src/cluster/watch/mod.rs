@@ -69,7 +69,7 @@ struct SharedWatch {
 
 #[derive(Debug)]
 struct WatchState {
-    kind: Kind,
+    kind: KindPresence,
     /// How many of the lists wanted have been answered.
     answered: u64,
     problem: Option<String>,
@@ -81,7 +81,7 @@ struct WatchState {
 
 /// Whether the API server serves the kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum KindPresence {
     Unknown,
     Present,
     Absent,
@@ -111,28 +111,28 @@ impl Watch {
     /// Whether the sink has had a first complete list, and the kind is still there.
     #[must_use]
     pub fn is_synced(&self) -> bool {
-        self.shared.state.borrow().kind == Kind::Present
+        self.shared.state.borrow().kind == KindPresence::Present
     }
 
     /// Whether the API server said, at last, that it does not know the kind: its CRD is not installed.
     #[must_use]
     pub fn is_absent(&self) -> bool {
-        self.shared.state.borrow().kind == Kind::Absent
+        self.shared.state.borrow().kind == KindPresence::Absent
     }
 
     /// Returns when [`Watch::is_absent`] is this.
     pub async fn until_absent(&self, absent: bool) {
-        self.until(|state| (state.kind == Kind::Absent) == absent).await;
+        self.until(|state| (state.kind == KindPresence::Absent) == absent).await;
     }
 
     /// Returns when the sink has had a complete list; waits while the kind is absent.
     pub async fn synced(&self) {
-        self.until(|state| state.kind == Kind::Present).await;
+        self.until(|state| state.kind == KindPresence::Present).await;
     }
 
     /// Returns when the sink has had a complete list or the kind is known to be absent.
     pub async fn settled(&self) {
-        self.until(|state| state.kind != Kind::Unknown).await;
+        self.until(|state| state.kind != KindPresence::Unknown).await;
     }
 
     /// Asks for a new quorum list and returns when the sink has had it, or when the API server says that the kind is not
@@ -182,11 +182,11 @@ impl Watch {
             (state.kind, state.answers, state.problem.clone())
         };
         let told = match (kind, problem) {
-            (Kind::Unknown, None) => return Err("not listed yet".to_owned()),
-            (Kind::Unknown, Some(problem)) => return Err(format!("not listed yet: {problem}")),
-            (Kind::Present, None) => "in step with the cluster".to_owned(),
-            (Kind::Absent, _) if answers => "the kind is not installed: there are none".to_owned(),
-            (Kind::Present | Kind::Absent, problem) => {
+            (KindPresence::Unknown, None) => return Err("not listed yet".to_owned()),
+            (KindPresence::Unknown, Some(problem)) => return Err(format!("not listed yet: {problem}")),
+            (KindPresence::Present, None) => "in step with the cluster".to_owned(),
+            (KindPresence::Absent, _) if answers => "the kind is not installed: there are none".to_owned(),
+            (KindPresence::Present | KindPresence::Absent, problem) => {
                 let (seconds, problem) = (self.age().unwrap_or_default().as_secs(), problem.unwrap_or_default());
                 format!("as of {seconds} s ago: {problem}")
             }
@@ -234,7 +234,8 @@ impl fmt::Display for Undecodable {
 
 impl SharedWatch {
     fn new(what: &'static str) -> Self {
-        let state = WatchState { kind: Kind::Unknown, answered: 0, problem: None, answers: true, confirmed: None };
+        let state =
+            WatchState { kind: KindPresence::Unknown, answered: 0, problem: None, answers: true, confirmed: None };
         Self {
             what,
             state: channel::Sender::new(state),

@@ -33,7 +33,7 @@ async fn addresses_in_a_url_are_judged_however_they_are_written() {
         "[::1]",
     ] {
         let url = server.url_at(host, "/");
-        let expected = (Outcome::RefusedAddress, format!("its host is {LOOPBACK}"));
+        let expected = (FetchOutcome::RefusedAddress, format!("its host is {LOOPBACK}"));
         assert_eq!(failure(&url, asker.get(&url).await), expected, "{host}");
     }
     assert_eq!(server.accepted(), 0);
@@ -44,7 +44,7 @@ async fn a_name_with_a_refused_address_beside_a_good_one_is_refused() {
     let asker = Asker::new(knowing(&[("mixed", &[&["127.0.0.1", "169.254.169.254"]])]), open());
     let server = Server::start(|_, _| ok("not asked")).await;
     let url = server.url_at("mixed", "/");
-    let expected = (Outcome::RefusedAddress, format!("its name resolves to {LINK_LOCAL}"));
+    let expected = (FetchOutcome::RefusedAddress, format!("its name resolves to {LINK_LOCAL}"));
     assert_eq!(failure(&url, asker.get(&url).await), expected);
     assert_eq!(server.accepted(), 0);
 }
@@ -53,7 +53,7 @@ async fn a_name_with_a_refused_address_beside_a_good_one_is_refused() {
 async fn names_that_lead_nowhere_are_told() {
     let asker = guarded(&[("empty", &[&[]])]);
     for url in ["http://unknown/", "http://empty/"] {
-        let expected = (Outcome::Dns, "its name cannot be resolved".to_owned());
+        let expected = (FetchOutcome::Dns, "its name cannot be resolved".to_owned());
         assert_eq!(failure(url, asker.get(url).await), expected);
     }
 }
@@ -67,7 +67,7 @@ async fn a_connection_is_made_to_the_address_that_was_judged() {
     let url = server.url_at("rebound", "/");
     assert_eq!(body(asker.get(&url).await), "good");
     server.closed().await;
-    assert_eq!(failure(&url, asker.get(&url).await).0, Outcome::RefusedAddress);
+    assert_eq!(failure(&url, asker.get(&url).await).0, FetchOutcome::RefusedAddress);
     assert_eq!(server.accepted(), 1);
 }
 
@@ -81,7 +81,7 @@ async fn an_allowed_name_opens_what_it_resolves_to_and_nothing_else() {
     assert_eq!(body(asker.get(&server.url_at("mine", "/")).await), "mine");
     for (host, expected) in [("other", "its name resolves to "), ("127.0.0.1", "its host is ")] {
         let url = server.url_at(host, "/");
-        let expected = (Outcome::RefusedAddress, format!("{expected}{LOOPBACK}"));
+        let expected = (FetchOutcome::RefusedAddress, format!("{expected}{LOOPBACK}"));
         assert_eq!(failure(&url, asker.get(&url).await), expected);
     }
 }
@@ -93,7 +93,7 @@ async fn a_redirect_is_judged_like_the_url_itself() {
         let server = Server::start(move |_, _| redirect(location)).await;
         let url = server.url("/");
         let (outcome, text) = failure(&url, asker.get(&url).await);
-        assert_eq!(outcome, Outcome::RefusedAddress);
+        assert_eq!(outcome, FetchOutcome::RefusedAddress);
         let origin = location.split("/latest").next().expect("an origin");
         assert!(text.starts_with(&format!("redirected to {origin}: its ")) && text.ends_with(LINK_LOCAL), "{text}");
     }
@@ -108,7 +108,7 @@ async fn what_is_never_fetched_from_cannot_be_opened() {
     for host in ["127.0.0.1", "a.test"] {
         let url = api_server.url_at(host, "/");
         let (outcome, text) = failure(&url, asker.get(&url).await);
-        assert_eq!(outcome, Outcome::RefusedAddress);
+        assert_eq!(outcome, FetchOutcome::RefusedAddress);
         assert!(text.ends_with("an address never fetched from (the API server's)"), "{text}");
         assert_eq!(body(asker.get(&other.url_at(host, "/")).await), "open");
     }
@@ -123,6 +123,6 @@ async fn a_kept_connection_to_what_is_refused_since_is_not_used_again() {
     let url = server.url("/");
     assert_eq!(body(asker.get(&url).await), "open");
     refused.set([server.address]);
-    assert_eq!(failure(&url, asker.get(&url).await).0, Outcome::RefusedAddress);
+    assert_eq!(failure(&url, asker.get(&url).await).0, FetchOutcome::RefusedAddress);
     server.closed().await;
 }

@@ -50,7 +50,7 @@ async fn any_other_status_is_refused() {
         ("599 s3cret", "status 599 <unknown status code>, only 200 is good"),
     ] {
         let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nretry-after: 7\r\n\r\n");
-        assert_eq!(failure_of(answer.as_bytes()).await, (Outcome::Status, text.to_owned()));
+        assert_eq!(failure_of(answer.as_bytes()).await, (FetchOutcome::Status, text.to_owned()));
     }
 }
 
@@ -87,7 +87,7 @@ async fn what_is_known_need_not_be_sent_again() {
         panic!("no body")
     };
     let answer = conditional("/?a", &validators).await;
-    assert_eq!(Outcome::of(&answer), Outcome::NotModified);
+    assert_eq!(FetchOutcome::of(&answer), FetchOutcome::NotModified);
     assert!(matches!(answer, Ok(Answer::NotModified)));
     // Those of one URL say nothing about another.
     assert_eq!(body(conditional("/?b", &validators).await), "new");
@@ -105,7 +105,7 @@ async fn a_body_over_the_limit_is_refused_and_one_up_to_it_is_not() {
         assert_eq!(body(small.get(&server.url("/")).await), "12345678");
         let server = Server::answering(write("123456789").as_bytes()).await;
         let url = server.url("/");
-        let expected = (Outcome::TooLarge, "the body is larger than 8 bytes".to_owned());
+        let expected = (FetchOutcome::TooLarge, "the body is larger than 8 bytes".to_owned());
         assert_eq!(failure(&url, small.get(&url).await), expected);
     }
     // What is announced is not waited for.
@@ -125,7 +125,7 @@ async fn a_body_without_end_is_ended() {
         })
         .await;
         let url = server.url("/");
-        assert_eq!(failure(&url, Asker::open().get(&url).await).0, Outcome::TooLarge);
+        assert_eq!(failure(&url, Asker::open().get(&url).await).0, FetchOutcome::TooLarge);
         server.closed().await;
     }
 }
@@ -149,7 +149,7 @@ async fn what_is_no_complete_http_is_refused_without_quoting_it() {
         many.as_str(),
     ] {
         let (outcome, text) = failure_of(answer.as_bytes()).await;
-        let expected = if answer.contains(" 101 ") { Outcome::Status } else { Outcome::Protocol };
+        let expected = if answer.contains(" 101 ") { FetchOutcome::Status } else { FetchOutcome::Protocol };
         assert_eq!(outcome, expected, "{answer:.60}: {text}");
         assert!(!text.is_empty() && !text.contains("s3cret"), "{text}");
     }

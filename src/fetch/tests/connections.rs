@@ -43,7 +43,7 @@ async fn a_kept_connection_that_ends_when_it_is_used_is_no_failure() {
 async fn a_server_that_always_hangs_up_is_asked_twice_and_no_more() {
     let server = Server::answering(b"").await;
     let url = server.url("/");
-    assert_eq!(failure(&url, Asker::open().get(&url).await).0, Outcome::Protocol);
+    assert_eq!(failure(&url, Asker::open().get(&url).await).0, FetchOutcome::Protocol);
     assert_eq!(server.accepted(), 2);
 }
 

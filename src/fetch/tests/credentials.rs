@@ -47,7 +47,7 @@ async fn nothing_is_sent_where_credentials_may_not_go() {
     for recipients in [&[][..], &["http://127.0.0.1"], &["a.test:80", "http://127.0.0.1:1"], &[over_tls.as_str()]] {
         let answer = Asker::open().fetch(with(bearer(recipients), &url)).await;
         let expected = "the credentials given may not be sent to this host".to_owned();
-        assert_eq!(failure(&url, answer), (Outcome::Credentials, expected));
+        assert_eq!(failure(&url, answer), (FetchOutcome::Credentials, expected));
     }
     assert_eq!(server.accepted(), 0);
 }
@@ -111,6 +111,6 @@ async fn a_certificate_or_key_that_cannot_be_used_is_told_without_showing_it() {
         let url = "https://a.test/";
         let answer = Asker::open().fetch(with(credentials, url)).await;
         let expected = format!("the client certificate given cannot be used: {expected}");
-        assert_eq!(failure(url, answer), (Outcome::Credentials, expected));
+        assert_eq!(failure(url, answer), (FetchOutcome::Credentials, expected));
     }
 }

@@ -13,7 +13,7 @@ fn hasty() -> Asker {
 
 async fn fails_in_time(server: Server) {
     let url = server.url("/");
-    let expected = (Outcome::Timeout, format!("no complete answer within {SHORT:?}"));
+    let expected = (FetchOutcome::Timeout, format!("no complete answer within {SHORT:?}"));
     assert_eq!(failure(&url, hasty().get(&url).await), expected);
     server.closed().await;
 }
@@ -45,7 +45,7 @@ async fn redirects_share_the_time_of_their_request() {
         rules.redirects = usize::MAX;
     });
     let server = Server::start(|_, _| redirect("/again")).await;
-    let expected = (Outcome::Timeout, format!("no complete answer within {SHORT:?}"));
+    let expected = (FetchOutcome::Timeout, format!("no complete answer within {SHORT:?}"));
     assert_eq!(failure(&server.url("/again"), asker.get(&server.url("/again")).await), expected);
 }
 
@@ -60,7 +60,7 @@ impl Resolve for Silence {
 
 #[tokio::test]
 async fn names_and_handshakes_end_in_the_time_of_a_connection() {
-    let expected = (Outcome::Timeout, format!("no connection within {SHORT:?}"));
+    let expected = (FetchOutcome::Timeout, format!("no connection within {SHORT:?}"));
     let asker = Asker::new(Settings { resolver: Arc::new(Silence), ..settings() }, Rules { connect: SHORT, ..open() });
     let server = Server::start(|_, _| ok("never asked")).await;
     let url = server.url_at("a.test", "/");
@@ -75,7 +75,7 @@ async fn nobody_there_is_told() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let gone = format!("http://{}/", listener.local_addr().expect("an address"));
     drop(listener);
-    let expected = (Outcome::Connect, "cannot connect: connection refused".to_owned());
+    let expected = (FetchOutcome::Connect, "cannot connect: connection refused".to_owned());
     assert_eq!(failure(&gone, Asker::open().get(&gone).await), expected);
 }
 
@@ -137,7 +137,7 @@ async fn waiting_for_a_place_takes_nothing_of_the_time() {
     asker.rules = Rules { total: Duration::from_secs(1), ..open() }.into();
     let (slow, quick) = (slow.url("/"), quick.url("/"));
     let (slow, quick) = tokio::join!(asker.get(&slow), asker.get(&quick));
-    assert_eq!(slow.expect_err("too slow").outcome(), Outcome::Timeout);
+    assert_eq!(slow.expect_err("too slow").outcome(), FetchOutcome::Timeout);
     assert_eq!(body(quick), "quick");
 }
 

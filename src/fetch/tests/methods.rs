@@ -50,7 +50,7 @@ async fn statuses_are_good_as_the_request_says() {
     let server =
         Server::start(|_, _| with_head("503 Service Unavailable", "retry-after: 7\n", "kept all the same")).await;
     let (asker, url) = (Asker::open(), server.url("/"));
-    let expected = (Outcome::Status, "status 503 Service Unavailable, only 200-299 is good".to_owned());
+    let expected = (FetchOutcome::Status, "status 503 Service Unavailable, only 200-299 is good".to_owned());
     assert_eq!(failure(&url, asker.fetch(post(&asker, &url)).await), expected);
     let request = asker.request(&url).good(Statuses::of(&[200..=299, 500..=504]));
     assert_eq!(body(asker.fetch(request).await), "kept all the same");
@@ -62,7 +62,7 @@ async fn a_server_that_hangs_up_is_sent_again_only_what_may_be_done_twice() {
         let server = Server::answering(b"").await;
         let (asker, url) = (Asker::open(), server.url("/"));
         let request = Request::new(method.clone(), target(&url), &asker.rules).body(PLAIN, "payload");
-        assert_eq!(failure(&url, asker.fetch(request).await).0, Outcome::Protocol, "{method}");
+        assert_eq!(failure(&url, asker.fetch(request).await).0, FetchOutcome::Protocol, "{method}");
         assert_eq!(server.accepted(), sent, "{method}");
     }
 }
@@ -98,7 +98,7 @@ async fn neither_a_body_nor_a_given_header_goes_to_another_origin() {
     let location = other.url("/");
     let server = Server::start(move |_, _| with_head("307 Again", &format!("location: {location}\n"), "")).await;
     let (asker, url) = (Asker::open(), server.url("/"));
-    let expected = (Outcome::Redirect, "redirected to another origin, which the body is not for".to_owned());
+    let expected = (FetchOutcome::Redirect, "redirected to another origin, which the body is not for".to_owned());
     assert_eq!(failure(&url, asker.fetch(post(&asker, &url)).await), expected);
     assert_eq!(other.accepted(), 0);
 

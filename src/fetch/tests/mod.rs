@@ -22,7 +22,7 @@ use futures::FutureExt;
 use futures::future::{self, BoxFuture};
 
 use super::{
-    Allow, Answer, FetchError, FetchTarget, Fetcher, Guard, Limits, Outcome, Request, Resolve, Rules, Settings,
+    Allow, Answer, FetchError, FetchOutcome, FetchTarget, Fetcher, Guard, Limits, Request, Resolve, Rules, Settings,
 };
 use server::Server;
 
@@ -137,8 +137,8 @@ fn body(answer: Result<Answer, FetchError>) -> Bytes {
 
 /// What a failure is called, and its text after the URL.
 #[track_caller]
-fn failure(url: &str, answer: Result<Answer, FetchError>) -> (Outcome, String) {
-    assert!(Outcome::ALL.contains(&Outcome::of(&answer)));
+fn failure(url: &str, answer: Result<Answer, FetchError>) -> (FetchOutcome, String) {
+    assert!(FetchOutcome::ALL.contains(&FetchOutcome::of(&answer)));
     let error = answer.expect_err(url);
     let text = error.to_string();
     let shown = target(url).to_string();
@@ -147,7 +147,7 @@ fn failure(url: &str, answer: Result<Answer, FetchError>) -> (Outcome, String) {
 }
 
 /// Fetches from a server that answers everything with these bytes.
-async fn failure_of(bytes: &[u8]) -> (Outcome, String) {
+async fn failure_of(bytes: &[u8]) -> (FetchOutcome, String) {
     let server = Server::answering(bytes).await;
     let url = server.url("/");
     failure(&url, Asker::open().get(&url).await)

@@ -27,7 +27,7 @@ async fn a_request_with_tls_goes_through_a_tunnel() {
     let proxy = Server::answering(b"HTTP/1.1 502 Bad Gateway\r\n\r\n").await;
     let url = "https://only.the.proxy.knows/";
     let (outcome, text) = failure(url, behind(&proxy, "").get(url).await);
-    assert_eq!(outcome, Outcome::Connect, "{text}");
+    assert_eq!(outcome, FetchOutcome::Connect, "{text}");
     assert!(text.starts_with("cannot connect: the proxy: "), "{text}");
     let head = proxy.head().await;
     assert!(head.starts_with("CONNECT only.the.proxy.knows:443 HTTP/1.1\r\n"), "{head}");
@@ -38,7 +38,7 @@ async fn a_request_with_tls_goes_through_a_tunnel() {
 async fn addresses_in_a_url_are_judged_before_a_proxy_is_asked() {
     let proxy = Server::start(|_, _| ok("from afar")).await;
     for url in ["http://169.254.169.254/", "https://[::ffff:169.254.169.254]/"] {
-        assert_eq!(failure(url, behind(&proxy, "").get(url).await).0, Outcome::RefusedAddress);
+        assert_eq!(failure(url, behind(&proxy, "").get(url).await).0, FetchOutcome::RefusedAddress);
     }
     assert_eq!(proxy.accepted(), 0);
 }
@@ -47,7 +47,7 @@ async fn addresses_in_a_url_are_judged_before_a_proxy_is_asked() {
 async fn hosts_that_need_no_proxy_are_judged_as_without_one() {
     let proxy = Server::start(|_, _| ok("from afar")).await;
     let url = "http://a.test/";
-    assert_eq!(failure(url, behind(&proxy, "a.test").get(url).await).0, Outcome::RefusedAddress);
+    assert_eq!(failure(url, behind(&proxy, "a.test").get(url).await).0, FetchOutcome::RefusedAddress);
     assert_eq!(proxy.accepted(), 0);
 }
 

@@ -19,7 +19,7 @@ async fn a_loop_ends() {
     let server = Server::start(|_, _| redirect("/loop?s3cret")).await;
     let url = server.url("/");
     let asker = Asker::ruled(|rules| rules.redirects = 3);
-    let expected = (Outcome::Redirect, "redirected more than 3 times".to_owned());
+    let expected = (FetchOutcome::Redirect, "redirected more than 3 times".to_owned());
     assert_eq!(failure(&url, asker.get(&url).await), expected);
     let heads = [server.head().await, server.head().await, server.head().await, server.head().await];
     assert!(heads[0].starts_with("GET / ") && heads[1..].iter().all(|head| head.starts_with("GET /loop?s3cret ")));
@@ -39,7 +39,7 @@ async fn redirects_that_lead_to_no_url_of_ours_are_refused() {
         let server = Server::start(move |_, _| with_head("302 Found", head, "")).await;
         let url = server.url("/");
         let found = failure(&url, Asker::open().get(&url).await);
-        assert_eq!(found, (Outcome::Redirect, expected.to_owned()));
+        assert_eq!(found, (FetchOutcome::Redirect, expected.to_owned()));
     }
 }
 

@@ -16,7 +16,7 @@ async fn a_kept_connection_serves_nobody_whose_rules_do_not_reach_that_far() {
     for host in ["127.0.0.1", "a.test"] {
         let url = server.url_at(host, "/");
         assert_eq!(body(open.get(&url).await), "here");
-        assert_eq!(failure(&url, guarded.get(&url).await).0, Outcome::RefusedAddress, "{host}");
+        assert_eq!(failure(&url, guarded.get(&url).await).0, FetchOutcome::RefusedAddress, "{host}");
         assert_eq!(body(open.get(&url).await), "here");
     }
     assert_eq!(server.accepted(), 2, "one for each name");
@@ -32,7 +32,7 @@ async fn what_one_must_never_reach_may_be_open_to_another() {
         assert_eq!(body(asker.get(&url).await), "here");
     }
     one.rules.guard.refused.set([server.address]);
-    assert_eq!(failure(&url, one.get(&url).await).0, Outcome::RefusedAddress);
+    assert_eq!(failure(&url, one.get(&url).await).0, FetchOutcome::RefusedAddress);
     server.closed().await;
     assert_eq!(body(other.get(&url).await), "here");
     assert_eq!(server.accepted(), 2, "the other's connection was kept");
@@ -45,14 +45,14 @@ async fn a_refusal_names_what_opens_it() {
     let url = "http://127.0.0.1/";
     let expected = "its host is a loopback address, refused unless --reach opens it".to_owned();
     let answer = Asker::new(settings(), rules).get(url).await;
-    assert_eq!(failure(url, answer), (Outcome::RefusedAddress, expected));
+    assert_eq!(failure(url, answer), (FetchOutcome::RefusedAddress, expected));
 }
 
 #[tokio::test]
 async fn redirects_are_followed_only_where_the_rules_say_so() {
     let server = Server::start(|_, _| redirect("/elsewhere")).await;
     let url = server.url("/");
-    let expected = (Outcome::Redirect, "redirected although no redirect is followed".to_owned());
+    let expected = (FetchOutcome::Redirect, "redirected although no redirect is followed".to_owned());
     assert_eq!(failure(&url, Asker::ruled(|rules| rules.redirects = 0).get(&url).await), expected);
     server.head().await;
     assert_eq!(server.accepted(), 1);
@@ -63,7 +63,7 @@ async fn each_request_has_its_own_limits() {
     let server = Server::start(|_, _| ok("123456789")).await;
     let (url, large) = (server.url("/"), Asker::open());
     let small = Asker { rules: Arc::new(Rules { body: 8, ..open() }), ..large.clone() };
-    let expected = (Outcome::TooLarge, "the body is larger than 8 bytes".to_owned());
+    let expected = (FetchOutcome::TooLarge, "the body is larger than 8 bytes".to_owned());
     assert_eq!(failure(&url, small.get(&url).await), expected);
     assert_eq!(body(large.get(&url).await), "123456789");
 }

@@ -83,7 +83,7 @@ async fn a_server_is_trusted_by_its_ca_or_unseen_and_not_otherwise() {
         let answer = get_trusting(&url, trust).await;
         match expected {
             Ok(expected) => assert_eq!(body(answer), expected, "{host}"),
-            Err(expected) => assert_eq!(failure(&url, answer), (Outcome::Tls, expected.to_owned()), "{host}"),
+            Err(expected) => assert_eq!(failure(&url, answer), (FetchOutcome::Tls, expected.to_owned()), "{host}"),
         }
     }
 }
@@ -98,7 +98,7 @@ async fn certificates_out_of_their_time_or_of_another_purpose_are_refused() {
     ] {
         let server = Server::tls(showing(&authority.sign(&["a.test"], change), None), |_, _| ok("")).await;
         let url = server.url_at("a.test", "/");
-        let expected = (Outcome::Tls, format!("the server's certificate {expected}"));
+        let expected = (FetchOutcome::Tls, format!("the server's certificate {expected}"));
         assert_eq!(failure(&url, get_trusting(&url, authority.trusted()).await), expected);
     }
 }
@@ -112,7 +112,7 @@ async fn a_self_signed_certificate_is_trusted_when_it_is_given_as_the_ca() {
     let url = server.url_at("a.test", "/");
     let trust = Trust { ca_pem: Some(pair.0.pem().into_bytes()), ..Trust::default() };
     assert_eq!(body(get_trusting(&url, trust).await), "self");
-    assert_eq!(failure(&url, get_trusting(&url, Trust::default()).await).0, Outcome::Tls);
+    assert_eq!(failure(&url, get_trusting(&url, Trust::default()).await).0, FetchOutcome::Tls);
 }
 
 #[tokio::test]
@@ -125,7 +125,7 @@ async fn what_does_not_speak_tls_is_told() {
         connection
     };
     let (_connection, answer) = soon("a failure", future::join(answer, get_trusting(&url, anyone()))).await;
-    assert_eq!(failure(&url, answer), (Outcome::Tls, "the server does not speak TLS".to_owned()));
+    assert_eq!(failure(&url, answer), (FetchOutcome::Tls, "the server does not speak TLS".to_owned()));
 }
 
 #[tokio::test]
@@ -138,7 +138,7 @@ async fn a_ca_that_cannot_be_used_is_told() {
         ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "a certificate in it cannot be used as a CA"),
     ] {
         let trust = Trust { ca_pem: Some(pem.into()), ..Trust::default() };
-        let expected = (Outcome::Credentials, format!("the CA given cannot be used: {expected}"));
+        let expected = (FetchOutcome::Credentials, format!("the CA given cannot be used: {expected}"));
         assert_eq!(failure(url, get_trusting(url, trust).await), expected);
     }
 }
@@ -165,7 +165,7 @@ async fn a_client_certificate_is_shown_to_whom_it_is_for() {
     for credentials in [None, Some(identity(&Authority::new(), &[&server]))] {
         let answer = asker.fetch(with(credentials)).await;
         let (outcome, text) = failure(&url, answer);
-        assert_eq!(outcome, Outcome::Tls, "{text}");
+        assert_eq!(outcome, FetchOutcome::Tls, "{text}");
         assert!(text.starts_with("the server refused the handshake ("), "{text}");
     }
 }
@@ -180,7 +180,7 @@ async fn a_redirect_to_another_origin_is_not_shown_the_client_certificate() {
     let credentials = Some(identity(&authority, &[&server, &other]));
     let request = request(&server.url("/")).trust(authority.trusted()).credentials(credentials);
     let answer = Asker::open().fetch(request).await;
-    assert_eq!(failure(&server.url("/"), answer).0, Outcome::Tls);
+    assert_eq!(failure(&server.url("/"), answer).0, FetchOutcome::Tls);
 }
 
 #[tokio::test]
@@ -205,7 +205,7 @@ async fn a_redirect_from_https_to_http_is_refused() {
     let server =
         Server::tls(showing(&authority.sign(&["127.0.0.1"], |_| {}), None), move |_, _| redirect(&location)).await;
     let url = server.url("/");
-    let expected = (Outcome::Redirect, "redirected from https to http".to_owned());
+    let expected = (FetchOutcome::Redirect, "redirected from https to http".to_owned());
     assert_eq!(failure(&url, get_trusting(&url, authority.trusted()).await), expected);
     assert_eq!(plain.accepted(), 0);
 }

@@ -13,7 +13,7 @@ pub(super) use pod_resources::PodResources;
 use super::container::InjectableContainer;
 use super::demands::SecurityDemands;
 use super::forecast::{Consequence, Forecast};
-use super::pod_lists::{List, PodLists};
+use super::pod_lists::{PodList, PodLists};
 use super::resources::ComputedResources;
 use crate::api::pod::{ContainerView, NamedView, PodSecurityContextView, SpecView};
 use serde::Deserialize;
@@ -28,7 +28,7 @@ const GRACE_SECONDS: i64 = 30;
 pub(super) struct Newcomer<'s> {
     /// Which of the sets.
     pub set: usize,
-    pub list: List,
+    pub list: PodList,
     pub container: &'s InjectableContainer,
     /// What takes the place of its own resources.
     pub resources: Option<ComputedResources>,
@@ -49,7 +49,7 @@ pub(super) enum Placement {
 impl Newcomer<'_> {
     /// Whether it is an init container that ends.
     fn ends(&self) -> bool {
-        self.list == List::Init && !self.container.fixed.is_sidecar
+        self.list == PodList::Init && !self.container.fixed.is_sidecar
     }
 
     fn forecast(&self, consequence: Consequence, field: &str, problem: String) -> (usize, Forecast) {
@@ -90,7 +90,7 @@ impl<'p, 'a, 's> FinishedPod<'p, 'a, 's> {
     }
 
     /// The Pod's containers of a list that stay.
-    fn others(&self, list: List) -> impl Iterator<Item = &ContainerView<'a>> {
+    fn others(&self, list: PodList) -> impl Iterator<Item = &ContainerView<'a>> {
         let containers = self.lists.of(list).map_or(&[][..], |containers| containers);
         containers.iter().filter(|container| !self.replaced.contains(&*container.name))
     }

@@ -4,7 +4,7 @@ use super::{Consequence, FinishedPod, Forecast, Newcomer, Placement, read};
 use crate::api::borrowed::Str;
 use crate::api::pod::{ContainerView, SpecView};
 use crate::injection::demands::DemandedPort;
-use crate::injection::pod_lists::List;
+use crate::injection::pod_lists::PodList;
 use serde::Deserialize;
 use std::collections::HashMap;
 
@@ -30,7 +30,7 @@ type HostPort<'p> = (&'p str, &'p str, i64);
 /// Who has a port of the node.
 #[derive(Clone, Copy)]
 struct Holder<'p> {
-    list: List,
+    list: PodList,
     container: &'p str,
 }
 
@@ -51,7 +51,7 @@ impl FinishedPod<'_, '_, '_> {
         let demanded =
             || self.newcomers.iter().flat_map(|n| n.container.demands.ports.iter().map(move |port| (n, port)));
         let named_in_front = |newcomer: &Newcomer<'_>, port: &DemandedPort| {
-            newcomer.list == List::App && newcomer.placement == Placement::Front && !port.name.is_empty()
+            newcomer.list == PodList::App && newcomer.placement == Placement::Front && !port.name.is_empty()
         };
         let (any_on_host, any_named) = (
             demanded().any(|(_, port)| on_host(port)),
@@ -60,9 +60,10 @@ impl FinishedPod<'_, '_, '_> {
         if !any_on_host && !any_named {
             return;
         }
-        let native = self.others(List::Init).filter(|container| container.restart_policy.as_deref() == Some("Always"));
-        let others: Vec<_> = self.others(List::App).map(|app| (List::App, &*app.name, ports_of(app))).collect();
-        let natives: Vec<_> = native.map(|native| (List::Init, &*native.name, ports_of(native))).collect();
+        let native =
+            self.others(PodList::Init).filter(|container| container.restart_policy.as_deref() == Some("Always"));
+        let others: Vec<_> = self.others(PodList::App).map(|app| (PodList::App, &*app.name, ports_of(app))).collect();
+        let natives: Vec<_> = native.map(|native| (PodList::Init, &*native.name, ports_of(native))).collect();
         if any_on_host {
             let mut taken = HashMap::new();
             for (list, container, ports) in others.iter().chain(&natives) {
@@ -110,7 +111,7 @@ impl FinishedPod<'_, '_, '_> {
             for port in &newcomer.container.demands.ports {
                 let host_port = if in_host_network && port.host_port == 0 { port.number } else { port.host_port };
                 let field = format!("ports {}", port.number);
-                if in_host_network && newcomer.list == List::App && host_port != port.number {
+                if in_host_network && newcomer.list == PodList::App && host_port != port.number {
                     let problem = format!("hostPort {host_port} must be the same in a Pod with hostNetwork: true");
                     found.push(newcomer.forecast(Consequence::Refused, &field, problem));
                 }
@@ -120,7 +121,7 @@ impl FinishedPod<'_, '_, '_> {
                 let key = (port.protocol.as_str(), port.host_ip.as_str(), host_port);
                 let holder = Holder { list: newcomer.list, container };
                 let Some(before) = taken.insert(key, holder) else { continue };
-                let both_are_apps = before.list == List::App && newcomer.list == List::App;
+                let both_are_apps = before.list == PodList::App && newcomer.list == PodList::App;
                 let refused = both_are_apps || before.container == container;
                 let consequence = if refused { Consequence::Refused } else { Consequence::Fails };
                 let network = if in_host_network { ", which shares the node's network" } else { "" };

@@ -9,7 +9,7 @@ use crate::api::pod::{AmountView, ContainerView, ResourcesView};
 use crate::api::quantity::Quantity;
 use crate::injection::amounts::{Amounts, ContainerAmounts};
 use crate::injection::expression::Resource;
-use crate::injection::pod_lists::List;
+use crate::injection::pod_lists::PodList;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -101,7 +101,7 @@ fn increase<'a>(before: &Amounts<'a>, after: &Amounts<'a>) -> Amounts<'a> {
 impl FinishedPod<'_, '_, '_> {
     /// The containers of the Pod with those newcomers that count.
     fn containers(&self, counts: impl Fn(&Newcomer<'_>) -> bool) -> Containers<'_> {
-        let of_list = |list: List| {
+        let of_list = |list: PodList| {
             let counted: Vec<&Newcomer<'_>> =
                 self.newcomers.iter().filter(|newcomer| newcomer.list == list && counts(newcomer)).collect();
             let at = |placement: Placement| counted.iter().copied().filter(move |n| n.placement == placement);
@@ -114,7 +114,7 @@ impl FinishedPod<'_, '_, '_> {
             all.extend(at(Placement::Back).map(Newcomer::counted));
             all
         };
-        Containers { apps: of_list(List::App), init: of_list(List::Init) }
+        Containers { apps: of_list(PodList::App), init: of_list(PodList::Init) }
     }
 
     /// Lets the Pod's own resources grow by what the newcomers of sets that want it ask for.
@@ -156,7 +156,7 @@ impl FinishedPod<'_, '_, '_> {
                 self.add_lack_of_room(&format!("{part}[{name}]"), &name, *most, asked, found);
             }
         }
-        for newcomer in self.newcomers.iter().filter(|newcomer| newcomer.list == List::App) {
+        for newcomer in self.newcomers.iter().filter(|newcomer| newcomer.list == PodList::App) {
             for (name, limit) in &newcomer.amounts().limits {
                 if let Some(most) = limits.get(name).filter(|most| limit.compare(**most).is_gt()) {
                     let problem = format!("{limit} is more than the Pod's own spec.resources.limits[{name}], {most}");
@@ -213,8 +213,10 @@ impl FinishedPod<'_, '_, '_> {
     }
 
     fn was_guaranteed(&self) -> bool {
-        let all =
-            [List::Init, List::App].into_iter().filter_map(|list| self.lists.of(list)).flat_map(|list| list.iter());
+        let all = [PodList::Init, PodList::App]
+            .into_iter()
+            .filter_map(|list| self.lists.of(list))
+            .flat_map(|list| list.iter());
         let mut containers = all.peekable();
         containers.peek().is_some() && containers.all(container_is_guaranteed)
     }

@@ -1,12 +1,12 @@
 //! What of each set does not fit the finished Pod, and what grows so that it does.
 
-use super::{Plan, containers_of};
+use super::{PatchPlan, containers_of};
 use crate::injection::finished_pod::FinishedPod;
 use crate::injection::forecast::{self, Consequence, Forecast};
 use crate::injection::pod_security::{Enforced, Finding, PodSecurity};
 use serde_json::Value;
 
-impl Plan<'_, '_> {
+impl PatchPlan<'_, '_> {
     /// Lets the Pod's own resources grow where a set wants it, and finds out what does not fit the finished Pod.
     pub fn fit(&mut self) {
         if self.newcomers.is_empty() {

@@ -17,7 +17,7 @@ const WITHOUT_EFFECT: [(&str, &str); 2] = [
         "outrigger does not order the start of containers: make it an init container with restartPolicy: Always",
     ),
 ];
-/// At most so many sentences are told of a set.
+/// At most 16 sentences are told of a set.
 const TOLD: usize = 16;
 
 /// Sentences that each begin with a field.

@@ -5,7 +5,7 @@ use crate::api::shorten::shortened;
 use serde_json::Value;
 use std::fmt;
 
-/// Of a value so many characters are shown.
+/// At most 256 characters of a value are shown.
 const SHOWN_CHARACTERS: usize = 256;
 
 /// Something that is wrong with a SidecarSet.

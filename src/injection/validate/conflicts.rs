@@ -5,7 +5,7 @@
 
 use super::canary::base_of;
 use super::kind;
-use super::node::{Place, Report};
+use super::node::{FieldPlace, Report};
 use super::overlap;
 use super::world::World;
 use crate::api::sidecarset::{PatchPolicy, SidecarContainer, SidecarSet, SidecarSetSpec};
@@ -38,7 +38,7 @@ pub(super) fn check(set: &SidecarSet, world: &World<'_>, report: &Report) {
 
 /// What collides with another set, if a Pod matches both.
 struct Conflict<'a> {
-    place: Place<'a>,
+    place: FieldPlace<'a>,
     value: &'a str,
     message: String,
 }
@@ -48,7 +48,7 @@ fn name_of(set: &SidecarSet) -> &str {
 }
 
 /// All names that a container stands for: its own and those it has in Pods.
-fn names_of(kind: kind::Kind, container: &SidecarContainer) -> BTreeSet<String> {
+fn names_of(kind: kind::ContainerKind, container: &SidecarContainer) -> BTreeSet<String> {
     let mut names: BTreeSet<_> = kind::injected_names(kind, container).into_iter().collect();
     names.insert(container.name().to_owned());
     names
@@ -56,7 +56,7 @@ fn names_of(kind: kind::Kind, container: &SidecarContainer) -> BTreeSet<String> 
 
 /// Looks at each container of each other set, and so makes nothing of them.
 fn container_names<'a>(
-    own: &[(BTreeSet<String>, &'a str, Place<'a>)],
+    own: &[(BTreeSet<String>, &'a str, FieldPlace<'a>)],
     other: &SidecarSet,
     conflicts: &mut Vec<Conflict<'a>>,
 ) {

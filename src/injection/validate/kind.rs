@@ -1,11 +1,11 @@
 //! The containers of a set, each with its kind, its place, and the names it has in Pods.
 
-use super::node::{Place, Report};
+use super::node::{FieldPlace, Report};
 use crate::api::sidecarset::{SidecarContainer, SidecarSetSpec, UpgradeType};
 
 /// Which list a container stands in, and how it behaves there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ContainerKind {
     /// Runs beside the app containers.
     App,
     /// An init container that keeps running (`restartPolicy: Always`).
@@ -14,7 +14,7 @@ pub(super) enum Kind {
     Init,
 }
 
-impl Kind {
+impl ContainerKind {
     /// Of an init container.
     fn of_init(container: &SidecarContainer) -> Self {
         if container.restarts_always() { Self::Native } else { Self::Init }
@@ -22,16 +22,16 @@ impl Kind {
 }
 
 /// All containers of a spec, init containers first.
-pub(super) fn each(spec: &SidecarSetSpec) -> impl Iterator<Item = (Kind, &SidecarContainer)> {
-    let init = spec.init_containers.iter().flatten().map(|container| (Kind::of_init(container), container));
-    init.chain(spec.containers.iter().flatten().map(|container| (Kind::App, container)))
+pub(super) fn each(spec: &SidecarSetSpec) -> impl Iterator<Item = (ContainerKind, &SidecarContainer)> {
+    let init = spec.init_containers.iter().flatten().map(|container| (ContainerKind::of_init(container), container));
+    init.chain(spec.containers.iter().flatten().map(|container| (ContainerKind::App, container)))
 }
 
 /// The same with their places.
 pub(super) fn all<'a>(
     spec: &'a SidecarSetSpec,
     report: &'a Report,
-) -> impl Iterator<Item = (Kind, &'a SidecarContainer, Place<'a>)> {
+) -> impl Iterator<Item = (ContainerKind, &'a SidecarContainer, FieldPlace<'a>)> {
     let init_containers = spec.init_containers.iter().flatten().count();
     each(spec).enumerate().map(move |(index, (kind, container))| {
         let (list, index) = match index.checked_sub(init_containers) {
@@ -46,12 +46,12 @@ pub(super) fn all<'a>(
 const TWINS: [&str; 2] = ["-1", "-2"];
 
 /// Whether Pods have two of the container.
-pub(super) fn has_twins(kind: Kind, container: &SidecarContainer) -> bool {
-    kind != Kind::Init && container.upgrade_strategy.upgrade_type == Some(UpgradeType::HotUpgrade)
+pub(super) fn has_twins(kind: ContainerKind, container: &SidecarContainer) -> bool {
+    kind != ContainerKind::Init && container.upgrade_strategy.upgrade_type == Some(UpgradeType::HotUpgrade)
 }
 
 /// The names by which a container turns up in Pods: a hot upgrade has two of it.
-pub(super) fn injected_names(kind: Kind, container: &SidecarContainer) -> Vec<String> {
+pub(super) fn injected_names(kind: ContainerKind, container: &SidecarContainer) -> Vec<String> {
     let name = container.name();
     if has_twins(kind, container) {
         TWINS.map(|ending| format!("{name}{ending}")).to_vec()
@@ -61,7 +61,7 @@ pub(super) fn injected_names(kind: Kind, container: &SidecarContainer) -> Vec<St
 }
 
 /// Whether the name is the container's own, or one that it has in Pods.
-pub(super) fn stands_for(kind: Kind, container: &SidecarContainer, name: &str) -> bool {
+pub(super) fn stands_for(kind: ContainerKind, container: &SidecarContainer, name: &str) -> bool {
     name.strip_prefix(container.name())
         .is_some_and(|ending| ending.is_empty() || has_twins(kind, container) && TWINS.contains(&ending))
 }

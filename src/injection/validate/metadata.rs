@@ -3,7 +3,7 @@
 //! Source: OpenKruise's name rule and Kubernetes' `ValidateObjectMeta`; what else that covers is left to the API server, which
 //! applies it to every object.
 
-use super::node::{Place, Report};
+use super::node::{FieldPlace, Report};
 use super::syntax;
 use crate::api::keys;
 use crate::api::sidecarset::SidecarSet;
@@ -40,7 +40,7 @@ pub(super) fn check(set: &SidecarSet, report: &Report) {
 }
 
 /// Keys and values of labels.
-pub(super) fn check_labels(labels: &BTreeMap<String, String>, place: &Place<'_>) {
+pub(super) fn check_labels(labels: &BTreeMap<String, String>, place: &FieldPlace<'_>) {
     for (key, value) in labels {
         place.syntax(key, syntax::qualified_name);
         place.entry(key).syntax(value, syntax::label_value);
@@ -48,7 +48,7 @@ pub(super) fn check_labels(labels: &BTreeMap<String, String>, place: &Place<'_>)
 }
 
 /// Keys of annotations, and their size together.
-pub(super) fn check_annotations(annotations: &BTreeMap<String, String>, place: &Place<'_>) {
+pub(super) fn check_annotations(annotations: &BTreeMap<String, String>, place: &FieldPlace<'_>) {
     for key in annotations.keys() {
         place.syntax(key, syntax::annotation_key);
     }

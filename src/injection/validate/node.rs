@@ -16,7 +16,7 @@ pub(super) struct Report(RefCell<Vec<Cause>>);
 
 /// A place in the object.
 #[derive(Clone, Debug)]
-pub(super) struct Place<'a> {
+pub(super) struct FieldPlace<'a> {
     report: &'a Report,
     path: String,
     identity: String,
@@ -27,14 +27,14 @@ pub(super) struct Place<'a> {
 /// A place and the JSON that stands there. A field that is `null` counts as absent, as in Go.
 #[derive(Clone, Debug)]
 pub(super) struct Node<'a> {
-    pub place: Place<'a>,
+    pub place: FieldPlace<'a>,
     pub value: Option<&'a Value>,
 }
 
 /// A container or volume: a place and the fields of the object that stands there.
 #[derive(Clone, Debug)]
 pub(super) struct Body<'a> {
-    pub place: Place<'a>,
+    pub place: FieldPlace<'a>,
     pub fields: &'a Map<String, Value>,
 }
 
@@ -51,8 +51,8 @@ impl Report {
     }
 
     /// The field `name` of the object itself.
-    pub fn root(&self, name: &str) -> Place<'_> {
-        Place { report: self, path: name.to_owned(), identity: name.to_owned(), in_pods: false }
+    pub fn root(&self, name: &str) -> FieldPlace<'_> {
+        FieldPlace { report: self, path: name.to_owned(), identity: name.to_owned(), in_pods: false }
     }
 
     /// A field of the wrong type, found elsewhere; skipped where this place has been reported already.
@@ -67,7 +67,7 @@ impl Report {
     }
 }
 
-impl Place<'_> {
+impl FieldPlace<'_> {
     fn extended(&self, path: &str, identity: &str) -> Self {
         let mut place = self.clone();
         place.path.push_str(path);
@@ -154,11 +154,11 @@ impl Place<'_> {
 }
 
 impl<'a> Node<'a> {
-    pub fn new(place: Place<'a>, value: Option<&'a Value>) -> Self {
+    pub fn new(place: FieldPlace<'a>, value: Option<&'a Value>) -> Self {
         Self { place, value: value.filter(|value| !value.is_null()) }
     }
 
-    /// The same, as [`Place::of_set`].
+    /// The same, as [`FieldPlace::of_set`].
     pub fn of_set(&self) -> Self {
         Self { place: self.place.of_set(), value: self.value }
     }

@@ -4,7 +4,7 @@
 //! Pod that has the annotation.
 
 use super::metadata;
-use super::node::{Place, Report};
+use super::node::{FieldPlace, Report};
 use super::syntax;
 use super::whitelist;
 use super::world::World;
@@ -18,7 +18,7 @@ pub(super) fn check(set: &SidecarSet, world: &World<'_>, report: &Report) {
     }
 }
 
-fn place(report: &Report) -> Place<'_> {
+fn place(report: &Report) -> FieldPlace<'_> {
     report.root("spec").field("patchPodMetadata")
 }
 

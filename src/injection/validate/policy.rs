@@ -3,21 +3,26 @@
 //! Source: OpenKruise's rules. An empty regex is no error here: it matches every name, as the default `.*` does, and that is
 //! what the API server turns it into.
 
-use super::kind::Kind;
-use super::node::{Node, Place};
+use super::kind::ContainerKind;
+use super::node::{FieldPlace, Node};
 use crate::api::sidecarset::{ResourceExpressions, SidecarContainer};
 use crate::injection::expression::{Expression, Resource};
 use crate::injection::re2::{Patterns, Re2Error};
 
 /// `patterns` has the expressions of the set's containers before.
-pub(super) fn check(kind: Kind, container: &SidecarContainer, place: &Place<'_>, patterns: &mut Patterns) {
+pub(super) fn check(
+    kind: ContainerKind,
+    container: &SidecarContainer,
+    place: &FieldPlace<'_>,
+    patterns: &mut Patterns,
+) {
     let Some(policy) = &container.resources_policy else { return };
     let resources = Node::new(place.field("resources"), container.template.get("resources"));
     let place = place.field("resourcesPolicy");
     if resources.fields().any(|(_, amounts)| !is_empty(&amounts)) {
         place.forbidden(None, "resourcesPolicy and resources cannot be configured together");
     }
-    if kind == Kind::Init {
+    if kind == ContainerKind::Init {
         place.forbidden(None, "resourcesPolicy is only supported for containers with RestartPolicy Always");
     }
     let regex = &policy.target_containers_name_regex;
@@ -36,7 +41,7 @@ pub(super) fn check(kind: Kind, container: &SidecarContainer, place: &Place<'_>,
             }
             any = true;
             let place = place.field(list).field(resource.name());
-            let invalid = |place: &Place<'_>, problem: String| {
+            let invalid = |place: &FieldPlace<'_>, problem: String| {
                 place.invalid(text.as_str(), &format!("invalid expression: {problem}"));
             };
             match Expression::parse(resource, text) {

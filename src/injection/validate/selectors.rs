@@ -3,7 +3,7 @@
 //! Source: OpenKruise's rules, and Kubernetes' `ValidateLabelSelector` for their syntax.
 
 use super::metadata;
-use super::node::{Place, Report};
+use super::node::{FieldPlace, Report};
 use super::overlap;
 use super::syntax;
 use crate::api::sidecarset::SidecarSetSpec;
@@ -29,7 +29,7 @@ pub(super) fn check(spec: &SidecarSetSpec, report: &Report) {
 }
 
 /// A selector that must name a label: an empty one would mean everything.
-pub(super) fn check_not_empty(selector: &LabelSelector, place: &Place<'_>) {
+pub(super) fn check_not_empty(selector: &LabelSelector, place: &FieldPlace<'_>) {
     let labels = selector.match_labels.as_ref().is_none_or(std::collections::BTreeMap::is_empty);
     if labels && selector.match_expressions.as_ref().is_none_or(Vec::is_empty) {
         place.invalid(json!({}), "empty selector is not valid for sidecarset.");
@@ -38,7 +38,7 @@ pub(super) fn check_not_empty(selector: &LabelSelector, place: &Place<'_>) {
 }
 
 /// Keys, operators and values.
-pub(super) fn check_syntax(selector: &LabelSelector, place: &Place<'_>) {
+pub(super) fn check_syntax(selector: &LabelSelector, place: &FieldPlace<'_>) {
     if let Some(labels) = &selector.match_labels {
         metadata::check_labels(labels, &place.field("matchLabels"));
     }

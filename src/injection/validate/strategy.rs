@@ -3,7 +3,7 @@
 //! Source: OpenKruise's rules. Unknown types and percentages beyond 100 are our addition: OpenKruise accepts them and never
 //! upgrades, or refuses Pods.
 
-use super::node::{Place, Report};
+use super::node::{FieldPlace, Report};
 use super::selectors;
 use super::syntax;
 use crate::api::sidecarset::{
@@ -29,7 +29,7 @@ pub(super) fn check(spec: &SidecarSetSpec, report: &Report) {
     }
 }
 
-fn check_rolling(strategy: &UpdateStrategy, place: &Place<'_>) {
+fn check_rolling(strategy: &UpdateStrategy, place: &FieldPlace<'_>) {
     check_amount(strategy.max_unavailable.as_ref(), &place.field("maxUnavailable"));
     if let Some(selector) = &strategy.selector {
         selectors::check_not_empty(selector, &place.field("selector"));
@@ -47,7 +47,7 @@ fn check_rolling(strategy: &UpdateStrategy, place: &Place<'_>) {
     check_scatter(strategy.scatter_strategy.as_deref().unwrap_or_default(), &place.field("scatterStrategy"));
 }
 
-fn check_amount(amount: Option<&IntOrString>, place: &Place<'_>) {
+fn check_amount(amount: Option<&IntOrString>, place: &FieldPlace<'_>) {
     match amount {
         Some(IntOrString::Int(number)) if *number < 0 => place.invalid(*number, "must be at least 0"),
         Some(IntOrString::String(text)) => place.syntax(text, syntax::percentage),
@@ -55,7 +55,7 @@ fn check_amount(amount: Option<&IntOrString>, place: &Place<'_>) {
     }
 }
 
-fn check_priority(priority: &PriorityStrategy, place: &Place<'_>) {
+fn check_priority(priority: &PriorityStrategy, place: &FieldPlace<'_>) {
     let weights = priority.weight_priority.as_deref().unwrap_or_default();
     let orders = priority.order_priority.as_deref().unwrap_or_default();
     if !weights.is_empty() && !orders.is_empty() {
@@ -76,7 +76,7 @@ fn check_priority(priority: &PriorityStrategy, place: &Place<'_>) {
     }
 }
 
-fn check_scatter(terms: &[ScatterTerm], place: &Place<'_>) {
+fn check_scatter(terms: &[ScatterTerm], place: &FieldPlace<'_>) {
     let mut seen = BTreeSet::new();
     for (index, ScatterTerm { key, value }) in terms.iter().enumerate() {
         let place = place.item(index, "");

@@ -3,7 +3,7 @@
 //! Source: OpenKruise's rules, and `validateObjectFieldSelector` of Kubernetes, which lowers the case of annotation keys but
 //! not of label keys.
 
-use super::node::{Node, Place};
+use super::node::{FieldPlace, Node};
 use super::syntax;
 use crate::api::sidecarset::{FieldRef, SidecarContainer};
 
@@ -41,7 +41,7 @@ pub(super) fn check_field_ref(reference: &Node<'_>, fields: &[&str]) {
     }
 }
 
-fn check_version(version: &str, place: &Place<'_>) {
+fn check_version(version: &str, place: &FieldPlace<'_>) {
     match version {
         "v1" => {}
         "" => place.field("apiVersion").required(""),
@@ -49,7 +49,7 @@ fn check_version(version: &str, place: &Place<'_>) {
     }
 }
 
-pub(super) fn check(container: &SidecarContainer, place: &Place<'_>) {
+pub(super) fn check(container: &SidecarContainer, place: &FieldPlace<'_>) {
     for (index, source) in container.transfer_env.iter().flatten().enumerate() {
         let Some(from) = &source.source_container_name_from else { continue };
         let place = place.field("transferEnv").item(index, "").field("sourceContainerNameFrom").field("fieldRef");

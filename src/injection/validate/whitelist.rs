@@ -1,6 +1,6 @@
 //! The administrators' list of annotations that SidecarSets may put on Pods: a `ConfigMap` of OpenKruise.
 
-use super::node::Place;
+use super::node::FieldPlace;
 use crate::api::sidecarset::SidecarSet;
 use crate::injection::re2::Re2;
 use crate::injection::selector::Selector;
@@ -87,7 +87,7 @@ pub(super) fn check(
     set: &SidecarSet,
     whitelist: Option<&Result<Whitelist, WhitelistError>>,
     others_may: bool,
-    place: &Place<'_>,
+    place: &FieldPlace<'_>,
 ) {
     let whitelist = match whitelist {
         None if others_may => return,

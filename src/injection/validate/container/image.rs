@@ -1,10 +1,10 @@
 //! The image of a container.
 
-use super::super::node::Place;
+use super::super::node::FieldPlace;
 use super::super::syntax;
 
 /// Whether it can be pulled.
-pub(super) fn check(image: &str, place: &Place<'_>) {
+pub(super) fn check(image: &str, place: &FieldPlace<'_>) {
     if image.trim() == image {
         // Kubernetes takes any text, and the kubelet then cannot pull it.
         place.of_set().syntax(image, syntax::image_reference);

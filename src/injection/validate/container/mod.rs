@@ -12,8 +12,8 @@ mod restart;
 mod security;
 mod sidecar;
 
-use super::kind::{Kind, all, has_twins, injected_names};
-use super::node::{Body, Place, Report};
+use super::kind::{ContainerKind, all, has_twins, injected_names};
+use super::node::{Body, FieldPlace, Report};
 use super::syntax;
 use super::volumes::Volumes;
 use crate::api::sidecarset::{SidecarContainer, SidecarSetSpec};
@@ -37,11 +37,11 @@ pub(super) fn check(spec: &SidecarSetSpec, volumes: &Volumes<'_>, report: &Repor
         check_body(kind, &body, volumes);
         // Kubernetes compares the ports of app containers only.
         let mut own_ports = BTreeSet::new();
-        let host_ports = if kind == Kind::App { &mut host_ports } else { &mut own_ports };
+        let host_ports = if kind == ContainerKind::App { &mut host_ports } else { &mut own_ports };
         ports::check(&body, host_ports);
         if has_twins(kind, container) {
             // The twin has the same. Of native sidecars Kubernetes takes both, and then one of them cannot run.
-            let place = if kind == Kind::App { body.place.clone() } else { body.place.of_set() };
+            let place = if kind == ContainerKind::App { body.place.clone() } else { body.place.of_set() };
             ports::check(&Body { place, fields: body.fields }, host_ports);
         }
         sidecar::check(kind, container, &body.place.of_set(), &mut patterns);
@@ -49,7 +49,12 @@ pub(super) fn check(spec: &SidecarSetSpec, volumes: &Volumes<'_>, report: &Repor
 }
 
 /// `names` are those of the containers before, each with whether Pods have it.
-fn check_name(kind: Kind, container: &SidecarContainer, place: &Place<'_>, names: &mut BTreeMap<String, bool>) {
+fn check_name(
+    kind: ContainerKind,
+    container: &SidecarContainer,
+    place: &FieldPlace<'_>,
+    names: &mut BTreeMap<String, bool>,
+) {
     let name = container.name();
     let place = place.field("name");
     if name.is_empty() {
@@ -75,7 +80,7 @@ fn check_name(kind: Kind, container: &SidecarContainer, place: &Place<'_>, names
 }
 
 /// What Kubernetes asks of a container by itself.
-fn check_body(kind: Kind, body: &Body<'_>, volumes: &Volumes<'_>) {
+fn check_body(kind: ContainerKind, body: &Body<'_>, volumes: &Volumes<'_>) {
     if body.get("name").required_text().is_some() {
         body.get("name").syntax(syntax::dns_label);
     }

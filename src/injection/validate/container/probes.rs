@@ -1,6 +1,6 @@
 //! Probes and lifecycle hooks of a container.
 
-use super::super::kind::Kind;
+use super::super::kind::ContainerKind;
 use super::super::node::{Body, Node};
 use super::super::syntax;
 use serde_json::Value;
@@ -16,10 +16,10 @@ const PROBE_SETTINGS: [&str; 6] = [
     "terminationGracePeriodSeconds",
 ];
 
-pub(super) fn check(kind: Kind, body: &Body<'_>) {
+pub(super) fn check(kind: ContainerKind, body: &Body<'_>) {
     let probes = ["livenessProbe", "readinessProbe", "startupProbe"].map(|name| (name, body.get(name)));
     let lifecycle = body.get("lifecycle");
-    if kind == Kind::Init {
+    if kind == ContainerKind::Init {
         for node in probes.iter().map(|(_, node)| node).chain([&lifecycle]).filter(|node| node.is_set()) {
             node.forbidden("may not be set for init containers without restartPolicy=Always");
         }

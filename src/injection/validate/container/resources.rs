@@ -2,12 +2,12 @@
 
 use super::super::node::{Body, Node};
 use super::super::syntax;
-use super::Kind;
+use super::ContainerKind;
 use crate::api::quantity::Quantity;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) fn check(kind: Kind, body: &Body<'_>) {
+pub(super) fn check(kind: ContainerKind, body: &Body<'_>) {
     let resources = body.get("resources");
     if resources.is_set() {
         let limits = check_amounts(&resources.get("limits"));
@@ -38,7 +38,7 @@ pub(super) fn check(kind: Kind, body: &Body<'_>) {
         if policy.get("restartPolicy").required_text().is_some() {
             let restart = policy.get("restartPolicy");
             restart.one_of(&["NotRequired", "RestartContainer"]);
-            if kind == Kind::Init && restart.text() == Some("RestartContainer") {
+            if kind == ContainerKind::Init && restart.text() == Some("RestartContainer") {
                 restart.place.invalid("RestartContainer", "must not be set for init containers that end");
             }
         }

@@ -3,14 +3,19 @@
 //! Source: OpenKruise's rules. It looks at `containers` only and not at every enumeration; here the rules hold for init
 //! containers too, since their fields work there too.
 
-use super::super::kind::Kind;
-use super::super::node::Place;
+use super::super::kind::ContainerKind;
+use super::super::node::FieldPlace;
 use super::super::{policy, transfer};
 use super::image;
 use crate::api::sidecarset::{PodInjectPolicy, SidecarContainer, UpgradeType};
 use crate::injection::re2::Patterns;
 
-pub(super) fn check(kind: Kind, container: &SidecarContainer, place: &Place<'_>, patterns: &mut Patterns) {
+pub(super) fn check(
+    kind: ContainerKind,
+    container: &SidecarContainer,
+    place: &FieldPlace<'_>,
+    patterns: &mut Patterns,
+) {
     if let Some(PodInjectPolicy::Other(unknown)) = &container.pod_inject_policy {
         place.field("podInjectPolicy").not_supported(unknown, &["BeforeAppContainer", "AfterAppContainer"]);
     }
@@ -30,7 +35,7 @@ pub(super) fn check(kind: Kind, container: &SidecarContainer, place: &Place<'_>,
     policy::check(kind, container, place, patterns);
 }
 
-fn check_upgrade(kind: Kind, container: &SidecarContainer, place: &Place<'_>) {
+fn check_upgrade(kind: ContainerKind, container: &SidecarContainer, place: &FieldPlace<'_>) {
     let strategy = &container.upgrade_strategy;
     let (image, place_of_image) = (&strategy.hot_upgrade_empty_image, place.field("hotUpgradeEmptyImage"));
     match &strategy.upgrade_type {
@@ -38,7 +43,7 @@ fn check_upgrade(kind: Kind, container: &SidecarContainer, place: &Place<'_>) {
             place.field("upgradeType").not_supported(unknown, &["ColdUpgrade", "HotUpgrade"]);
         }
         // OpenKruise accepts this, and the API server then refuses every Pod: the idle twin has no image.
-        Some(UpgradeType::HotUpgrade) if kind != Kind::Init && image.is_empty() => {
+        Some(UpgradeType::HotUpgrade) if kind != ContainerKind::Init && image.is_empty() => {
             place_of_image.of_pods().required("HotUpgrade needs an image for the idle container");
         }
         _ => {}
