@@ -34,7 +34,7 @@ pub const MOUNTS: Shape = Shape {
 };
 
 /// All kinds.
-pub const SHAPES: [Shape; 11] = [
+pub const SHAPES: [Shape; 12] = [
     MOUNTS,
     Shape {
         name: "mounts that the sidecars have already",
@@ -77,6 +77,15 @@ pub const SHAPES: [Shape; 11] = [
             let sources = each(n / 4, |i| json!({"sourceContainerName": "app", "envName": format!("V{i}")}));
             sharing(&json!({"transferEnv": sources}))
         },
+    },
+    Shape {
+        name: "references of a transferred variable",
+        pod: |n| {
+            let mut env: Vec<_> = (0..n).map(|i| json!({"name": format!("V{i}"), "value": "v"})).collect();
+            env.push(json!({"name": "URL", "value": "$(ABSENT)".repeat(n)}));
+            pod(&[json!({"name": "app", "image": "x:1", "env": env})], &json!({}), &json!({}))
+        },
+        spec: |_| sharing(&json!({"transferEnv": [{"sourceContainerName": "app", "envName": "URL"}]})),
     },
     Shape {
         name: "transfers by label",

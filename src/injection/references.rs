@@ -21,18 +21,22 @@ pub(super) fn references(value: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Names that a variable of an app container refers to, and that container has: its own variables in front of it, or, where its names
-/// are not in the Pod, what `envFrom` may bring.
+/// Names that a variable of an app container refers to, and that container may have: variables in front of it, or what `envFrom`
+/// brings, whose names are not in the Pod. Those that Kubernetes gives every container are left out.
 pub(super) fn resolved_in<'v>(
-    app: &'v ContainerView<'_>,
-    index: usize,
+    app: &ContainerView<'_>,
     variable: &'v EnvView<'_>,
+    is_in_front: impl Fn(&str) -> bool,
 ) -> impl Iterator<Item = &'v str> {
+    let from_elsewhere = app.env_from.is_some();
     let value = variable.value.as_deref().filter(|value| value.contains("$(")).unwrap_or_default();
-    references(value).filter(move |name| {
-        let mut in_front = app.env.iter().flatten().take(index);
-        in_front.any(|other| *other.value.name == **name) || app.env_from.is_some()
-    })
+    references(value).filter(move |name| is_in_front(name) || from_elsewhere && !is_of_service(name))
+}
+
+/// Whether Kubernetes sets the variable for a Service, as `KUBERNETES_SERVICE_HOST`:
+/// <https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>.
+fn is_of_service(name: &str) -> bool {
+    name.ends_with("_SERVICE_HOST") || name.contains("_SERVICE_PORT")
 }
 
 /// The text of a variable of an app container, as a sidecar gets it: a `resourceFieldRef` names the container that it is about, which

@@ -21,6 +21,8 @@ pub(super) struct Offer<'a> {
     apps: Vec<&'a ContainerView<'a>>,
     paths: OnceCell<Vec<OfferedPath<'a>>>,
     env: OnceCell<Vec<EnvPlace>>,
+    /// Of each app container where in its list each of its variables stands first.
+    first: Vec<OnceCell<HashMap<&'a str, usize>>>,
 }
 
 /// Where a variable stands: which app container has it, and where in its list.
@@ -42,8 +44,9 @@ struct OfferedPath<'a> {
 impl<'a> Offer<'a> {
     /// That of these app containers.
     pub fn of(app_containers: &'a [ContainerView<'a>]) -> Self {
-        let apps = app_containers.iter().filter(|app| !app.is_injected()).collect();
-        Self { apps, paths: OnceCell::new(), env: OnceCell::new() }
+        let apps: Vec<_> = app_containers.iter().filter(|app| !app.is_injected()).collect();
+        let first = apps.iter().map(|_| OnceCell::new()).collect();
+        Self { apps, paths: OnceCell::new(), env: OnceCell::new(), first }
     }
 
     /// Mounts and devices, in the order of the containers.
@@ -80,15 +83,9 @@ impl<'a> Offer<'a> {
             let mut named: HashSet<&str> = HashSet::new();
             let mut env = Vec::new();
             for (app_index, app) in self.apps.iter().enumerate() {
-                let mut own: Option<HashMap<&str, usize>> = None;
                 let mounts = app.volume_mounts.iter().flatten();
                 for variable in mounts.flat_map(|mount| variables_of(&mount.value.sub_path_expr)) {
-                    // of one set twice the first: collecting from the end lets it win
-                    let of_app = || {
-                        let env = app.env.as_deref().unwrap_or_default().iter().enumerate();
-                        env.rev().map(|(index, env)| (&*env.value.name, index)).collect()
-                    };
-                    let found = own.get_or_insert_with(of_app).get(variable).copied();
+                    let found = self.first(app_index, variable);
                     if let Some(index) = found.filter(|_| named.insert(variable)) {
                         env.push((app_index, index));
                     }
@@ -117,6 +114,16 @@ impl<'a> Offer<'a> {
             }
         }
         found
+    }
+
+    /// Where in the list of an app container a variable of this name stands; of one set twice the first.
+    fn first(&self, app: usize, name: &str) -> Option<usize> {
+        let first = self.first.get(app)?.get_or_init(|| {
+            let env = self.apps[app].env.as_deref().unwrap_or_default().iter().enumerate();
+            // Collecting from the end lets the first win.
+            env.rev().map(|(index, env)| (&*env.value.name, index)).collect()
+        });
+        first.get(name).copied()
     }
 
     /// The variable at a place, with the container that has it.
@@ -191,14 +198,17 @@ fn variables<'a>(
         names.remove(&*variable.value.name);
     }
     let mut texts = Vec::new();
-    for ((_, index), (app, variable)) in taken {
+    for ((app_index, index), (app, variable)) in taken {
         let name = &*variable.value.name;
         let lacks = |reference: &&str| !names.contains(reference) && !container.own.env.contains(*reference);
         if !container.own.has_env_from
-            && let Some(reference) = resolved_in(app, index, &variable.value).find(lacks)
+            && let is_in_front = (|name: &str| offer.first(app_index, name).is_some_and(|first| first < index))
+            && let Some(reference) = resolved_in(app, &variable.value, is_in_front).find(lacks)
         {
+            let whence = if is_in_front(reference) { "" } else { ", if envFrom sets it there" };
             warn(format!(
-                "copies the variable {name:?} of container {:?}, but not $({reference}), which its value names: copy that too",
+                "copies the variable {name:?} of container {:?}, but not $({reference}), which its value names: copy that \
+                 too{whence}",
                 &*app.name
             ));
         }

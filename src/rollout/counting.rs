@@ -108,7 +108,8 @@ impl CountingRules {
             && self.selector.unmet(|key| pod.label(key)).is_none()
             && self.selects_namespace(namespace)
             && self.sidecars.iter().all(|sidecar| sidecar.is_in(pod));
-        // A Pod that does not record the rest was injected by somebody who knows of none.
+        // A Pod that does not record the rest was injected by an earlier version, or before the set had such fields: it counts as
+        // updated, so that an upgrade of outrigger outdates no Pod.
         let has_rest = injected.hash_of_rest.as_deref().is_none_or(|rest| Some(rest) == self.hash_of_rest.as_deref());
         let recorded = matched && has_rest && injected.hash.as_deref() == Some(&self.hash);
         let deviates = recorded && self.deviation(pod).is_some();

@@ -32,6 +32,7 @@ mod stored;
 mod token;
 mod validation;
 mod verification;
+mod versions;
 mod walk;
 mod watches;
 mod web;

@@ -1,6 +1,6 @@
 //! The objects that reviews depend on, read once, and the lists of them that are not complete yet.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -177,8 +177,8 @@ impl KnownObjects {
         for (namespace, name) in known.filter(|key| !listed.contains_key(key)).collect::<Vec<_>>() {
             self.delete_revision(&namespace, &name);
         }
-        let is_listed = |revision: &String| listed.keys().any(|(_, name)| name == revision);
-        self.unusable.retain(|(kind, name), _| *kind != KIND_REVISION || is_listed(name));
+        let names: HashSet<&str> = listed.keys().map(|(_, name)| name.as_str()).collect();
+        self.unusable.retain(|(kind, name), _| *kind != KIND_REVISION || names.contains(name.as_str()));
         for read in listed.into_values().flatten() {
             self.apply_revision(read);
         }

@@ -106,7 +106,7 @@ impl FinishedPod<'_, '_, '_> {
         for newcomer in self.newcomers {
             let container = newcomer.container.name.as_str();
             let mut own = HashMap::new();
-            // An init container that ends runs alone.
+            // One that ends does so before the app containers start. Native sidecars in front of it are not looked at.
             let taken = if newcomer.ends() { &mut own } else { &mut taken };
             for port in &newcomer.container.demands.ports {
                 let host_port = if in_host_network && port.host_port == 0 { port.number } else { port.host_port };
@@ -120,7 +120,12 @@ impl FinishedPod<'_, '_, '_> {
                 }
                 let key = (port.protocol.as_str(), port.host_ip.as_str(), host_port);
                 let holder = Holder { list: newcomer.list, container };
-                let Some(before) = taken.insert(key, holder) else { continue };
+                let before = taken.get(&key).copied();
+                // Two app containers the API server refuses, so an app container stays the one to be told of.
+                if before.is_none_or(|before| before.list == PodList::Init && newcomer.list == PodList::App) {
+                    taken.insert(key, holder);
+                }
+                let Some(before) = before else { continue };
                 let both_are_apps = before.list == PodList::App && newcomer.list == PodList::App;
                 let refused = both_are_apps || before.container == container;
                 let consequence = if refused { Consequence::Refused } else { Consequence::Fails };

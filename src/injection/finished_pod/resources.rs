@@ -4,8 +4,7 @@
 //! Source: `validatePodResourceConsistency` and `AggregateContainerRequests` (`k8s.io/component-helpers/resource`) of Kubernetes 1.37.
 
 use super::pod_resources::{Growth, PodResources};
-use super::{Consequence, FinishedPod, Forecast, Newcomer, Placement, read};
-use crate::api::pod::{AmountView, ContainerView, ResourcesView};
+use super::{Consequence, FinishedPod, Forecast, Newcomer, Placement};
 use crate::api::quantity::Quantity;
 use crate::injection::amounts::{Amounts, ContainerAmounts};
 use crate::injection::expression::Resource;
@@ -28,18 +27,16 @@ impl Newcomer<'_> {
 
     /// Whether it has equal requests and limits of both resources, which a Guaranteed Pod needs of each container.
     fn is_guaranteed(&self) -> bool {
-        let amounts = self.amounts();
-        [Resource::Cpu, Resource::Memory].iter().all(|resource| {
-            let limit = amounts.limits.get(resource.name()).copied();
-            is_guaranteed(limit, amounts.requests.get(resource.name()).copied())
-        })
+        is_guaranteed(&self.amounts())
     }
 }
 
-/// Whether an amount of a container is as a Guaranteed Pod needs it.
-fn is_guaranteed(limit: Option<Quantity>, request: Option<Quantity>) -> bool {
-    limit.is_some_and(|limit| {
-        !limit.is_zero() && request.is_none_or(|request| request.is_zero() || request.compare(limit).is_eq())
+/// Whether a container has a limit of both resources, and no other request: a request that is left out becomes the limit, and one of
+/// zero stays (`ComputePodQOS` of `k8s.io/kubernetes/pkg/apis/core/v1/helper/qos`).
+fn is_guaranteed(ContainerAmounts { limits, requests }: &ContainerAmounts<'_>) -> bool {
+    [Resource::Cpu, Resource::Memory].map(Resource::name).iter().all(|name| {
+        let limit = limits.get(*name).filter(|limit| !limit.is_zero());
+        limit.is_some_and(|limit| requests.get(*name).is_none_or(|request| request.compare(*limit).is_eq()))
     })
 }
 
@@ -218,16 +215,9 @@ impl FinishedPod<'_, '_, '_> {
             .filter_map(|list| self.lists.of(list))
             .flat_map(|list| list.iter());
         let mut containers = all.peekable();
-        containers.peek().is_some() && containers.all(container_is_guaranteed)
+        containers.peek().is_some()
+            && containers.all(|container| is_guaranteed(&ContainerAmounts::read(container.resources)))
     }
-}
-
-fn container_is_guaranteed(container: &ContainerView<'_>) -> bool {
-    let Some(ResourcesView { limits: Some(limits), requests }) = read(container.resources) else { return false };
-    let parsed = |amount: &Option<AmountView<'_>>| Quantity::parse(amount.as_ref()?.text()).ok();
-    let request = |of: fn(&crate::api::pod::AmountsView<'_>) -> Option<Quantity>| requests.as_ref().and_then(of);
-    is_guaranteed(parsed(&limits.cpu), request(|of| Quantity::parse(of.cpu.as_ref()?.text()).ok()))
-        && is_guaranteed(parsed(&limits.memory), request(|of| Quantity::parse(of.memory.as_ref()?.text()).ok()))
 }
 
 fn owned(amounts: Amounts<'_>) -> Amounts<'static> {

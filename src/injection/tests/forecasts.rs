@@ -150,6 +150,15 @@ fn resources_of_a_pod_without_any_do_not_grow() {
 }
 
 #[test]
+fn a_pod_that_has_too_little_room_for_its_own_containers_is_not_told_of_the_sidecars() {
+    let spec = json!({"containers": [{"name": "c", "image": "x:1", "resources": {"requests": {"cpu": "100m"}}}]});
+    let app = |cpu: &str| json!({"name": "app", "resources": {"requests": {"cpu": cpu}}});
+    let of = |cpu| super::pod(&json!({"resources": {"requests": {"cpu": "1"}}, "containers": [app(cpu)]}));
+    let told = |cpu| injected(&index(&[set("a", spec.clone())]), &of(cpu)).sets[0].forecasts.len();
+    assert_eq!((told("900m"), told("1"), told("2")), (0, 1, 0));
+}
+
+#[test]
 fn a_policy_takes_the_pods_own_limit_for_that_of_a_container_without() {
     let policy =
         json!({"targetContainersMode": "sum", "resourcesExpr": {"limits": {"cpu": "cpu*50%", "memory": "memory*50%"}}});

@@ -45,11 +45,14 @@ fn variables_of_an_apps_env_from_cannot_resolve_in_a_sidecar_without() {
     let warnings = |fields: Value| {
         let mut fields = fields;
         fields["transferEnv"] = json!([{"sourceContainerName": "app", "envName": "URL"}]);
-        let app = json!({"name": "app", "envFrom": [{"secretRef": {"name": "db"}}], "env": [{"name": "URL", "value": "db://$(DB_HOST)"}]});
+        let value = "db://$(DB_HOST)/$(KUBERNETES_SERVICE_HOST):$(KUBERNETES_SERVICE_PORT_HTTPS)";
+        let app = json!({"name": "app", "envFrom": [{"secretRef": {"name": "db"}}], "env": [{"name": "URL", "value": value}]});
         containers(sharing(&fields), &json!({"containers": [app]})).1
     };
-    assert_eq!(warnings(json!({})).len(), 1);
+    let lacks_host = "copies the variable \"URL\" of container \"app\", but not $(DB_HOST), which its value names: copy that too, if envFrom sets it there";
+    assert_eq!(warnings(json!({})), [format!("SidecarSet \"a\", container \"sidecar\" {lacks_host}")]);
     assert_eq!(warnings(json!({"envFrom": [{"secretRef": {"name": "db"}}]})), [""; 0]);
+    // Those of Services are in every container.
     assert_eq!(warnings(json!({"env": [{"name": "DB_HOST", "value": "db"}]})), [""; 0]);
 }
 

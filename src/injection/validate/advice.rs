@@ -1,6 +1,7 @@
 //! What the author of a valid SidecarSet should know: what it says has no effect, or not the one that was meant.
 
 use super::known_fields;
+use super::sentences::Sentences;
 use crate::api::sidecarset::{SidecarContainer, SidecarSet};
 use crate::injection::references::references;
 use serde_json::Value;
@@ -17,13 +18,11 @@ const WITHOUT_EFFECT: [(&str, &str); 2] = [
         "outrigger does not order the start of containers: make it an init container with restartPolicy: Always",
     ),
 ];
-/// At most 16 sentences are told of a set.
-const TOLD: usize = 16;
 
 /// Sentences that each begin with a field.
 #[must_use]
 pub fn advice(set: &SidecarSet) -> Vec<String> {
-    let mut told = Vec::new();
+    let mut told = Sentences::default();
     let lists = [("spec.initContainers", &set.spec.init_containers), ("spec.containers", &set.spec.containers)];
     for (list, containers) in lists {
         for (index, container) in containers.iter().flatten().enumerate() {
@@ -36,15 +35,10 @@ pub fn advice(set: &SidecarSet) -> Vec<String> {
     for (index, volume) in set.spec.volumes.iter().flatten().enumerate() {
         known_fields::of_volume(volume, &format!("spec.volumes[{index}]"), &mut told);
     }
-    if told.len() > TOLD {
-        let more = told.len() - TOLD;
-        told.truncate(TOLD);
-        told.push(format!("spec: {more} more such fields are left out"));
-    }
-    told
+    told.into_told()
 }
 
-fn of_variables(container: &SidecarContainer, place: &str, told: &mut Vec<String>) {
+fn of_variables(container: &SidecarContainer, place: &str, told: &mut Sentences) {
     let copied: BTreeSet<&str> = container
         .transfer_env
         .iter()
@@ -62,33 +56,38 @@ fn of_variables(container: &SidecarContainer, place: &str, told: &mut Vec<String
     let names: BTreeSet<&str> = own.iter().map(|(name, _)| *name).collect();
     for (index, (name, value)) in own.iter().enumerate() {
         if let Some((_, why)) = WITHOUT_EFFECT.iter().find(|(variable, _)| variable == name) {
-            told.push(format!("{place}.env[{index}]: {name} has no effect: {why}"));
+            told.add(|| format!("{place}.env[{index}]: {name} has no effect: {why}"));
         }
         let from_app = |reference: &&str| copied.contains(reference) && !names.contains(reference);
         if let Some(reference) = references(value).find(from_app) {
-            told.push(format!(
-                "{place}.env[{index}]: {name} names $({reference}), which transferEnv puts behind it: Kubernetes puts in only \
-                 variables that stand in front"
-            ));
+            told.add(|| {
+                format!(
+                    "{place}.env[{index}]: {name} names $({reference}), which transferEnv puts behind it: Kubernetes puts in \
+                     only variables that stand in front"
+                )
+            });
         }
     }
 }
 
 /// One that must not be root, and is.
-fn of_user(container: &SidecarContainer, place: &str, told: &mut Vec<String>) {
+fn of_user(container: &SidecarContainer, place: &str, told: &mut Sentences) {
     let context = container.template.get("securityContext");
     let field = |name: &str| context.and_then(|context| context.get(name));
     if field("runAsUser").and_then(Value::as_i64) == Some(0)
         && field("runAsNonRoot").and_then(Value::as_bool) == Some(true)
     {
-        told.push(format!(
-            "{place}.securityContext: runAsUser is 0 under runAsNonRoot: true, so that the container never starts"
-        ));
+        told.add(|| {
+            format!(
+                "{place}.securityContext: runAsUser is 0 under runAsNonRoot: true, so that the container never starts"
+            )
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::sentences::TOLD;
     use super::super::tests::spec;
     use super::*;
     use serde_json::json;

@@ -4,6 +4,7 @@
 //! The lists are the schema of Kubernetes 1.37 (`/openapi/v3/api/v1`), a path a line, `.*` for the keys of a map, and behind a blank
 //! the feature gate of a field that is off by default. A test compares them with an API server.
 
+use super::sentences::Sentences;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -29,20 +30,22 @@ impl Schema {
     }
 
     /// Adds a sentence for each field that is dropped; `place` is where the object stands, `path` its path in the schema.
-    fn check(&self, fields: &Map<String, Value>, place: &str, path: &str, told: &mut Vec<String>) {
+    fn check(&self, fields: &Map<String, Value>, place: &str, path: &str, told: &mut Sentences) {
         for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
             let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
             let place = format!("{place}.{name}");
             match self.0.get(path.as_str()) {
                 None if self.is_map(&path) => continue,
                 None => {
-                    told.push(format!(
-                        "{place}: no Kubernetes up to {NEWEST} has this field: one that does not know it drops it without a word"
-                    ));
+                    told.add(|| {
+                        format!(
+                            "{place}: no Kubernetes up to {NEWEST} has this field: one that does not know it drops it without a word"
+                        )
+                    });
                     continue;
                 }
                 Some(Some(gate)) => {
-                    told.push(format!("{place}: Kubernetes {NEWEST} drops this field without a word unless its feature gate {gate} is on"));
+                    told.add(|| format!("{place}: Kubernetes {NEWEST} drops this field without a word unless its feature gate {gate} is on"));
                 }
                 Some(None) => {}
             }
@@ -62,12 +65,12 @@ impl Schema {
 }
 
 /// Sentences about what a container loses.
-pub(super) fn of_container(container: &Map<String, Value>, place: &str, told: &mut Vec<String>) {
+pub(super) fn of_container(container: &Map<String, Value>, place: &str, told: &mut Sentences) {
     CONTAINER.check(container, place, "", told);
 }
 
 /// Sentences about what a volume loses.
-pub(super) fn of_volume(volume: &Map<String, Value>, place: &str, told: &mut Vec<String>) {
+pub(super) fn of_volume(volume: &Map<String, Value>, place: &str, told: &mut Sentences) {
     VOLUME.check(volume, place, "", told);
 }
 
@@ -77,10 +80,10 @@ mod tests {
     use serde_json::json;
 
     fn told(container: &Value, volume: &Value) -> Vec<String> {
-        let mut told = Vec::new();
+        let mut told = Sentences::default();
         of_container(container.as_object().unwrap(), "c", &mut told);
         of_volume(volume.as_object().unwrap(), "v", &mut told);
-        told
+        told.into_told()
     }
 
     #[test]

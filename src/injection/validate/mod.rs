@@ -9,7 +9,7 @@
 //!   source, and the fields of `emptyDir`, `hostPath`, `secret`, `configMap`, `persistentVolumeClaim`, `nfs`, `csi`, `image`,
 //!   `downwardAPI` and `projected`;
 //! * left to the API server when a Pod is created: other volume sources, options of `SELinux`, and fields newer than this program;
-//! * what depends on the Pod is told beforehand when a Pod is created (`injection::forecast`).
+//! * what depends on the Pod is told beforehand when a Pod is created (`injection::finished_pod`).
 //!
 //! What Kubernetes accepts in a container or volume is not rejected (compared with the validation of 1.33 on generated specs, and
 //! with a real API server in `tests/cluster/validation.rs`), except image references that nothing can pull.
@@ -34,6 +34,7 @@ mod ratchet;
 mod resource_field;
 mod revisions;
 mod selectors;
+mod sentences;
 mod strategy;
 mod syntax;
 mod transfer;
