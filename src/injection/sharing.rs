@@ -21,8 +21,8 @@ pub(super) struct Offer<'a> {
     apps: Vec<&'a ContainerView<'a>>,
     paths: OnceCell<Vec<OfferedPath<'a>>>,
     env: OnceCell<Vec<EnvPlace>>,
-    /// Of each app container where in its list each of its variables stands first.
-    first: Vec<OnceCell<HashMap<&'a str, usize>>>,
+    /// By app container and name where in its list a variable stands first.
+    first: OnceCell<HashMap<(usize, &'a str), usize>>,
 }
 
 /// Where a variable stands: which app container has it, and where in its list.
@@ -44,9 +44,8 @@ struct OfferedPath<'a> {
 impl<'a> Offer<'a> {
     /// That of these app containers.
     pub fn of(app_containers: &'a [ContainerView<'a>]) -> Self {
-        let apps: Vec<_> = app_containers.iter().filter(|app| !app.is_injected()).collect();
-        let first = apps.iter().map(|_| OnceCell::new()).collect();
-        Self { apps, paths: OnceCell::new(), env: OnceCell::new(), first }
+        let apps = app_containers.iter().filter(|app| !app.is_injected()).collect();
+        Self { apps, paths: OnceCell::new(), env: OnceCell::new(), first: OnceCell::new() }
     }
 
     /// Mounts and devices, in the order of the containers.
@@ -118,12 +117,15 @@ impl<'a> Offer<'a> {
 
     /// Where in the list of an app container a variable of this name stands; of one set twice the first.
     fn first(&self, app: usize, name: &str) -> Option<usize> {
-        let first = self.first.get(app)?.get_or_init(|| {
-            let env = self.apps[app].env.as_deref().unwrap_or_default().iter().enumerate();
-            // Collecting from the end lets the first win.
-            env.rev().map(|(index, env)| (&*env.value.name, index)).collect()
+        let first = self.first.get_or_init(|| {
+            let variables = self.apps.iter().enumerate().flat_map(|(app, container)| {
+                let env = container.env.as_deref().unwrap_or_default().iter().enumerate();
+                // Collecting from the end lets the first win.
+                env.rev().map(move |(index, env)| ((app, &*env.value.name), index))
+            });
+            variables.collect()
         });
-        first.get(name).copied()
+        first.get(&(app, name)).copied()
     }
 
     /// The variable at a place, with the container that has it.

