@@ -28,8 +28,8 @@ pub const PATIENCE: Duration = Duration::from_secs(2);
 /// can make as many as they like.
 const MOST: usize = 256;
 
-/// A set whose selector has more keys and values, in bytes, is not waited for.
-const LARGEST_SELECTOR: usize = 64 * 1024;
+/// The selectors of all sets that are waited for have at most this many bytes of keys and values. A set that has more is not waited for.
+const LARGEST_SELECTORS: usize = 8 * 1024 * 1024;
 
 /// The objects that are waited for. Mostly there are none, and then a review pays for one look at its head.
 #[derive(Debug, Default)]
@@ -47,8 +47,8 @@ struct AwaitedObject {
 
 #[derive(Debug)]
 enum AwaitedFor {
-    /// Pods that a set selects.
-    Set { metadata: Box<ObjectMeta>, selector: Selector },
+    /// Pods that a set selects, by a selector of this size.
+    Set { metadata: Box<ObjectMeta>, selector: Selector, size: usize },
     /// Pods of a Namespace. It stays here after its time, so that only the first Pods wait for one that is never told.
     Namespace(String),
 }
@@ -58,7 +58,8 @@ impl Awaited {
     pub fn expect(&self, set: &SidecarSet, now: Instant) {
         let selector = set.spec.selector.as_ref().map(|selector| Selector::parse(selector, "spec.selector"));
         let Some(Ok(selector)) = selector else { return };
-        if size(&selector) > LARGEST_SELECTOR {
+        let size = size(&selector);
+        if size > LARGEST_SELECTORS {
             return;
         }
         let metadata = ObjectMeta {
@@ -67,8 +68,8 @@ impl Awaited {
             generation: set.metadata.generation,
             ..ObjectMeta::default()
         };
-        self.objects
-            .send_modify(|objects| add(objects, AwaitedFor::Set { metadata: Box::new(metadata), selector }, now));
+        let set = AwaitedFor::Set { metadata: Box::new(metadata), selector, size };
+        self.objects.send_modify(|objects| add(objects, set, now));
     }
 
     /// These objects are known now.
@@ -160,6 +161,14 @@ impl AwaitedObject {
         matches!(&*self.what, AwaitedFor::Namespace(one) if one == name)
     }
 
+    /// What the selector of a set takes.
+    fn size(&self) -> usize {
+        match &*self.what {
+            AwaitedFor::Set { size, .. } => *size,
+            AwaitedFor::Namespace(_) => 0,
+        }
+    }
+
     /// Whether it matters to this Pod, whose Namespace is not known if it is given.
     fn is_for(&self, pod: &PodView<'_>, unknown: Option<&str>) -> bool {
         match &*self.what {
@@ -185,18 +194,23 @@ impl AwaitedObject {
     }
 }
 
-/// Waits for one more object from now on.
+/// Waits for one more object from now on, and no longer for the oldest ones of its kind where they are too many.
 fn add(objects: &mut Vec<AwaitedObject>, what: AwaitedFor, now: Instant) {
     let added = AwaitedObject { what: Arc::new(what), until: now + PATIENCE, missed: Arc::default() };
-    let is_set = added.is_set();
     objects.retain(|object| now < object.until || !object.is_set());
-    let mut surplus = (objects.iter().filter(|object| object.is_set() == is_set).count() + 1).saturating_sub(MOST);
-    objects.retain(|object| {
-        let goes = surplus > 0 && object.is_set() == is_set;
-        surplus -= usize::from(goes);
-        !goes
+    objects.push(added.clone());
+    let (mut count, mut bytes) = (0, 0);
+    let mut kept: Vec<_> = std::mem::take(objects).into_iter().rev().collect();
+    kept.retain(|object| {
+        if object.is_set() != added.is_set() {
+            return true;
+        }
+        count += 1;
+        bytes += object.size();
+        count <= MOST && bytes <= LARGEST_SELECTORS
     });
-    objects.push(added);
+    kept.reverse();
+    *objects = kept;
 }
 
 /// Whether some set may select the Pod by the labels of its Namespace, which is not known.
@@ -308,12 +322,30 @@ mod tests {
         assert_eq!(awaited.objects.borrow().len(), MOST);
         assert!(awaited.by(&pod("s0"), Instant::now(), &sets, &metrics).is_none());
         assert!(awaited.by(&pod(&format!("s{}", 2 * MOST - 1)), Instant::now(), &sets, &metrics).is_some());
-        let mut large = set("large", "u", 1);
-        let values: Vec<String> = (0..5_000).map(|number| number.to_string()).collect();
-        let expression = json!({"key": "app", "operator": "NotIn", "values": values});
-        large.spec.selector = serde_json::from_value(json!({"matchExpressions": [expression]})).unwrap();
-        awaited.expect(&large, Instant::now());
-        assert!(awaited.by(&pod("large"), Instant::now(), &sets, &metrics).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn selectors_of_sets_that_are_waited_for_are_bounded_in_sum() {
+        let (awaited, metrics) = (Awaited::default(), Arc::new(Metrics::default()));
+        let sets = snapshot(&["known"]);
+        let large = |name: &str, values: usize| {
+            let values: Vec<String> = (0..values).map(|number| format!("{name}{number:06}")).collect();
+            let mut large = set(name, "u", 1);
+            let expression = json!({"key": "app", "operator": "In", "values": values});
+            large.spec.selector = serde_json::from_value(json!({"matchExpressions": [expression]})).unwrap();
+            large
+        };
+        let waits = |app: &str| awaited.by(&pod(app), Instant::now(), &sets, &metrics).is_some();
+        // About as long as a selector may be in a registration.
+        awaited.expect(&large("a", 9_700), Instant::now());
+        assert!(waits("a009699"));
+        let each = (LARGEST_SELECTORS - 1_000) / 3 / (size_of::<String>() + 7);
+        for name in ["b", "c", "d"] {
+            awaited.expect(&large(name, each), Instant::now());
+        }
+        assert_eq!(["a000000", "b000000", "c000000", "d000000"].map(waits), [false, true, true, true]);
+        awaited.expect(&large("e", 3 * each + each), Instant::now());
+        assert_eq!(["b000000", "e000000"].map(waits), [true, false]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -21,8 +21,8 @@ use crate::{ControlPlane, Options, TestNamespace};
 /// How many tests run at once unless `--test-threads` says otherwise: they mostly wait for the control plane.
 const AT_ONCE: usize = 8;
 
-/// How many tests with a control plane of their own run at once: one works while the other waits.
-const APART_AT_ONCE: usize = 2;
+/// How many tests with a control plane of their own run at once: some work while the others wait.
+const APART_AT_ONCE: usize = 4;
 
 /// How long a test may take, so that one that hangs is told by name and with its state.
 const TIMEOUT: Duration = Duration::from_secs(180);

@@ -74,14 +74,18 @@ fn main() -> ExitCode {
     );
     let suite = tests!(
         suite,
+        // The longest first.
         apart(Parts::ApiOnly):
+        memory::whatever_is_posted_a_replica_stays_small,
+        leases::no_job_is_led_beside_an_older_version,
+        cert_manager::certificates_that_cert_manager_renews_cost_no_pod,
+        certificates_self_managed::a_replaced_or_deleted_ca_comes_back_and_is_renewed_and_no_review_fails,
         replicas::an_api_server_that_restarts_is_not_missed,
         replicas::a_follower_is_in_step_seconds_after_an_outage,
         replicas::a_replica_that_drains_injects_a_set_that_is_new,
         replicas::while_etcd_hangs_pods_are_injected_and_afterwards_all_goes_on,
         namespaces::a_pod_right_after_its_namespace_is_injected,
         leases::replicas_of_different_jobs_do_not_exclude_each_other,
-        leases::no_job_is_led_beside_an_older_version,
         leases::a_lease_that_is_forbidden_is_told,
         leases::a_leader_that_is_killed_is_followed_within_seconds,
         watches::each_kind_and_slice_is_watched_once,
@@ -110,15 +114,12 @@ fn main() -> ExitCode {
         replicas::a_replica_that_stops_under_load_costs_no_pod,
         replicas::a_replica_that_is_killed_under_load_costs_what_it_was_answering,
         load::overload_is_retried_by_the_api_server,
-        memory::whatever_is_posted_a_replica_stays_small,
         load::a_rolling_restart_under_load_costs_no_pod,
         load::connections_that_idled_are_good,
         scope::pods_are_sent_as_soon_as_a_set_needs_them_and_no_others,
         scope::with_two_replicas_none_is_missed_a_second_later,
         scope::many_new_sets_accuse_nobody_and_a_deletion_is_undone_at_once,
         scope::a_fight_over_the_registration_slows_down,
-        cert_manager::certificates_that_cert_manager_renews_cost_no_pod,
-        certificates_self_managed::a_replaced_or_deleted_ca_comes_back_and_is_renewed_and_no_review_fails,
     );
     let suite = tests!(
         suite,
