@@ -40,8 +40,12 @@ run: ## Run outrigger against the cluster of the current kubeconfig, which must 
 	$(KUBECTL) get namespace outrigger-system >/dev/null 2>&1 || $(KUBECTL) create namespace outrigger-system
 	$(CARGO) run --locked -- serve --webhook-url $(WEBHOOK_URL)
 
-install: ## Install the CRDs in the cluster of the current kubeconfig
-	$(KUBECTL) apply --server-side -f manifests/crds
+# OpenKruise's CRD names a conversion webhook of OpenKruise, half of which an apply would leave there.
+install: ## Install the CRDs in the cluster of the current kubeconfig, in the place of OpenKruise's, too
+	@case "$$($(KUBECTL) get crd sidecarsets.apps.kruise.io --ignore-not-found \
+	-o jsonpath='{.spec.conversion.webhook.clientConfig.service.name}')" in kruise-*) \
+	$(KUBECTL) patch crd sidecarsets.apps.kruise.io --type=merge -p '{"spec":{"conversion":{"strategy":"None","webhook":null}}}';; esac
+	$(KUBECTL) apply --server-side --force-conflicts -f manifests/crds
 
 uninstall: ## Remove the CRDs, with them all SidecarSets, and what `make run` registered; stop that before
 	$(KUBECTL) delete --ignore-not-found mutatingwebhookconfiguration/outrigger-mutating validatingwebhookconfiguration/outrigger-validating
@@ -66,6 +70,7 @@ faults: testbed ## Run the tests of what goes wrong under load for longer than `
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- no_job_is_led_beside_an_older_version
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- a_pod_right_after_its_namespace
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- many_new_sets
+	OUTRIGGER_LONG=1 $(CARGO) test --locked --profile $(PROFILE) --test cluster -- a_start_beside_many_sets --nocapture
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --profile $(PROFILE) --test hostile -- --nocapture --test-threads=1
 
 failpoints: testbed ## Kill outrigger before and after each of its writes, and look at what comes of it (minutes)

@@ -7,7 +7,7 @@ use crate::cluster::{
 };
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{PatchOperation, ReplaceOperation};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSONSchemaProps};
 use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::{Api, Client, CustomResourceExt};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -68,6 +68,21 @@ pub fn wanted(crd: &CustomResourceDefinition) -> Option<&str> {
     (stored.contains(storage) && stored.len() > 1).then_some(storage)
 }
 
+/// Whether each version that is served has `status.conditions`. OpenKruise's has none, and what a schema does not have the API server
+/// drops without a word.
+fn keeps_conditions(crd: &CustomResourceDefinition) -> bool {
+    let mut served = crd.spec.versions.iter().filter(|version| version.served);
+    served.all(|version| {
+        let root = version.schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref());
+        let keeps_all = |schema: &JSONSchemaProps| schema.x_kubernetes_preserve_unknown_fields == Some(true);
+        let field = |schema: &JSONSchemaProps, name: &str| schema.properties.as_ref()?.get(name).cloned();
+        root.is_none_or(|root| {
+            let status = field(root, "status");
+            keeps_all(root) || status.is_some_and(|status| keeps_all(&status) || field(&status, "conditions").is_some())
+        })
+    })
+}
+
 /// The CRD as a term follows it.
 pub struct WatchedCrd {
     seen: Arc<Mutex<ObservedCrd>>,
@@ -80,7 +95,12 @@ pub fn subscribe(feeds: &mut Feeds) -> WatchedCrd {
     let work = WorkQueue::new();
     let seen = Arc::new(Mutex::new(ObservedCrd { crd: None, since: Instant::now() }));
     let (name, told) = (SidecarSet::crd_name(), WatchedCrd { seen: seen.clone(), work: work.clone() });
+    let mut lost = false;
     feeds.subscribe_one(Slice::all::<CustomResourceDefinition>(name), name, move |crd| {
+        let lost_before = std::mem::replace(&mut lost, crd.as_ref().is_some_and(|crd| !keeps_conditions(crd)));
+        if lost && !lost_before {
+            tracing::warn!("the CustomResourceDefinition {name} is not that of outrigger, and the API server drops the conditions of SidecarSets: install that of outrigger");
+        }
         *seen.lock().unwrap_or_else(PoisonError::into_inner) = ObservedCrd { crd, since: Instant::now() };
         work.add(());
     });

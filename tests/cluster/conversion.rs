@@ -26,6 +26,8 @@ const MANY: usize = 520;
 
 const CRD: &str = "sidecarsets.apps.kruise.io";
 
+const LOST: &str = "drops the conditions of SidecarSets";
+
 /// The CRD as an installation before v1beta1 had it: one version, and hardly a schema.
 fn older_crd() -> Result<Value> {
     let mut crd = present_crd()?;
@@ -221,4 +223,81 @@ pub async fn a_replica_that_does_not_lead_converts_a_long_list(case: Case<()>) -
     assert_ne!(written, before);
     assert_eq!(write(&written).await?, written);
     outrigger.stop().await
+}
+
+/// OpenKruise's CRD, by whatever it came, is replaced by ours: with its conversion webhook in it, of which `kubectl apply` leaves a half.
+pub async fn the_crd_of_openkruise_is_replaced_however_it_came(case: Case<()>) -> Result<()> {
+    let plane = &case.plane;
+    let ca_bundle = STANDARD.encode(Certificates::new()?.ca);
+    let mut openkruise = present_crd()?;
+    openkruise["spec"]["conversion"] = json!({"strategy": "Webhook", "webhook": {
+        "clientConfig": {"service": {"namespace": "kruise-system", "name": "kruise-webhook-service", "path": "/convert"}},
+        "conversionReviewVersions": ["v1", "v1beta1"],
+    }});
+    for version in openkruise["spec"]["versions"].as_array_mut().context("no versions")? {
+        let status = &mut version["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"];
+        ensure!(status.as_object_mut().context("no status")?.remove("conditions").is_some());
+    }
+    let openkruise = openkruise.to_string();
+    install_rights(plane).await?;
+    let kubeconfig = plane.kubeconfig_of("outrigger-system", "outrigger").await?;
+    let conversion = async || {
+        let crds: Api<CustomResourceDefinition> = Api::all(plane.client());
+        anyhow::Ok(crds.get(CRD).await?.spec.conversion.context("no conversion")?)
+    };
+    let ways: [&[&str]; 3] =
+        [&["apply", "-f", "-"], &["apply", "--server-side", "-f", "-"], &["create", "--field-manager=helm", "-f", "-"]];
+    // All that were started here log into one file.
+    let mut warnings = 0;
+    let rounds = ways.iter().map(|way| (way, false)).chain([(&ways[0], true)]);
+    for (way, is_left_at_first) in rounds {
+        plane.kubectl(way, Some(&openkruise)).await?.ok()?;
+        let manager =
+            json!({"spec": {"conversion": {"webhook": {"clientConfig": {"caBundle": ca_bundle}}}}}).to_string();
+        let patch = ["patch", "crd", CRD, "--type=merge", "--field-manager=kruise-manager", "-p", &manager];
+        plane.kubectl(&patch, None).await?.ok()?;
+        if is_left_at_first {
+            let outrigger = Outrigger::start(plane, Start::with(&kubeconfig))?;
+            wait_for("lost conditions to be told", PATIENCE, async || {
+                Ok((outrigger.log()?.matches(LOST).count() > warnings).then_some(()))
+            })
+            .await?;
+            outrigger.stop().await?;
+        }
+
+        make_install(plane).await?;
+        let outrigger = Outrigger::serving(plane, Start::with(&kubeconfig)).await?;
+        let registered = wait_for("the conversion to be ours", PATIENCE, async || {
+            let conversion = conversion().await?;
+            let url = conversion.webhook.as_ref().and_then(|webhook| webhook.client_config.as_ref()?.url.clone());
+            Ok(url.map(|_| conversion))
+        })
+        .await?;
+        let crd = Api::<CustomResourceDefinition>::all(plane.client()).get(CRD).await?;
+        let crd = serde_json::to_value(crd)?;
+        for version in crd["spec"]["versions"].as_array().context("no versions")? {
+            let status = &version["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"];
+            ensure!(status["conditions"]["type"] == "array", "{way:?}: {status}");
+        }
+        make_install(plane).await?;
+        assert_eq!(conversion().await?, registered, "installed again beside a running outrigger");
+        assert_eq!(outrigger.log()?.matches(LOST).count(), warnings + usize::from(is_left_at_first), "{way:?}");
+        warnings += usize::from(is_left_at_first);
+        outrigger.stop().await?;
+        plane.kubectl(&["delete", "crd", CRD], None).await?.ok()?;
+        let gone = async || {
+            Ok(Api::<CustomResourceDefinition>::all(plane.client()).get_opt(CRD).await?.is_none().then_some(()))
+        };
+        wait_for("the CRD to be gone", PATIENCE, gone).await?;
+    }
+    Ok(())
+}
+
+/// Runs `make install`, as a user does.
+async fn make_install(plane: &ControlPlane) -> Result<()> {
+    let mut make = tokio::process::Command::new("make");
+    make.args(["--no-print-directory", "install"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    let output = make.env("KUBECONFIG", plane.kubeconfig()).output().await?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
 }

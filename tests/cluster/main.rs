@@ -97,6 +97,7 @@ fn main() -> ExitCode {
         status::a_restart_writes_nothing,
         scope::break_glass_takes_the_webhooks_out,
         conversion::sets_that_an_older_installation_stored_are_taken_over,
+        conversion::the_crd_of_openkruise_is_replaced_however_it_came,
         conversion::a_replica_that_does_not_lead_converts_a_long_list,
         registration::what_is_registered_stays_as_it_should_be,
         registration::by_service_all_webhooks_are_reached,
@@ -131,7 +132,8 @@ fn main() -> ExitCode {
     if std::env::var_os("OUTRIGGER_LONG").is_none() {
         return suite.run();
     }
-    // Minutes: `make failpoints` runs them.
+    // Minutes: `make failpoints` and `make faults` run them.
+    let suite = tests!(suite, alone(Parts::ApiOnly): memory::a_start_beside_many_sets_is_small);
     tests!(
         suite,
         apart(Parts::ApiOnly):

@@ -3,17 +3,23 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use futures::future::try_join_all;
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, PostParams};
 use outrigger::admission::client::Destination;
-use outrigger_testbed::Case;
+use outrigger::api::sidecarset::SidecarSet;
+use outrigger_testbed::{Case, wait_for};
 use serde_json::{Value, json};
 
 use crate::certificates::Certificates;
 use crate::creates::{SIDECARSET, pod};
-use crate::outrigger::{Outrigger, Start, install};
+use crate::outrigger::{Outrigger, PATIENCE, Start, install, sets};
+use crate::seen;
 
 const MIB: usize = 1024 * 1024;
 /// What a container that runs outrigger may take.
@@ -21,6 +27,11 @@ const LIMIT: usize = 256 * MIB;
 
 /// The most that the process of a replica has taken until now, in bytes.
 fn peak(outrigger: &Outrigger) -> Result<usize> {
+    memory(outrigger, "VmHWM:")
+}
+
+/// A figure of `/proc/PID/status` of a replica's process, in bytes.
+fn memory(outrigger: &Outrigger, figure: &str) -> Result<usize> {
     let port = format!("--admin-listen=127.0.0.1:{}", outrigger.admin);
     let is_it = |process: &Path| {
         let line = fs::read(process.join("cmdline")).unwrap_or_default();
@@ -31,8 +42,8 @@ fn peak(outrigger: &Outrigger) -> Result<usize> {
     let mut processes = fs::read_dir("/proc")?.filter_map(|entry| Some(entry.ok()?.path()));
     let process = processes.find(|process| is_it(process)).context("no process of outrigger")?;
     let status = fs::read_to_string(process.join("status"))?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB")).context("no VmHWM")?;
-    Ok(peak.trim().parse::<usize>()? * 1024)
+    let value = status.lines().find_map(|line| line.strip_prefix(figure)?.strip_suffix("kB")).context("not there")?;
+    Ok(value.trim().parse::<usize>()? * 1024)
 }
 
 /// `item,item,…` of about so many bytes.
@@ -150,9 +161,9 @@ pub async fn whatever_is_posted_a_replica_stays_small(case: Case<()>) -> Result<
 
     let realistic = realistic_set();
     ensure!((12 * 1024..14 * 1024).contains(&realistic.len()), "{}", realistic.len());
-    let sets = conversion(&list(&realistic, 5_000 * (realistic.len() + 1)));
-    let size = sets.len();
-    let answers = post(&target, "/convert", vec![sets]).await?;
+    let many = conversion(&list(&realistic, 5_000 * (realistic.len() + 1)));
+    let size = many.len();
+    let answers = post(&target, "/convert", vec![many]).await?;
     ensure!(answers[0].0 == 200 && answers[0].1 > size, "{answers:?} of {size} bytes");
     eprintln!("a list of {size} bytes: {} MiB, {} before", peak(&outrigger)? / MIB, before / MIB);
     ensure!(peak(&outrigger)? < before + 2 * size + 16 * MIB, "{} of {size} bytes", peak(&outrigger)?);
@@ -170,4 +181,71 @@ pub async fn whatever_is_posted_a_replica_stays_small(case: Case<()>) -> Result<
     let peak = peak(&outrigger)?;
     ensure!(peak <= LIMIT, "outrigger took {} MiB", peak / MIB);
     outrigger.stop().await
+}
+
+/// After a start beside many sets that each have a revision, as after each update of outrigger. OpenKruise's manager took 108-113 MB
+/// beside 1,000 sets and 212 MB beside 3,000.
+pub async fn a_start_beside_many_sets_is_small(case: Case<()>) -> Result<()> {
+    const LANES: usize = 8;
+    let (plane, kubeconfig) = (&case.plane, install(&case.plane).await?);
+    let mut before = 0;
+    for (count, limit) in [(0, 50), (1_000, 50), (3_000, 106)] {
+        let outrigger = Outrigger::serving(plane, Start::with(&kubeconfig)).await?;
+        let begun = Instant::now();
+        let lanes = (0..LANES).map(async |lane| -> Result<()> {
+            for number in (before + lane..count).step_by(LANES) {
+                sets(plane).create(&PostParams::default(), &usual_set(number)?).await?;
+            }
+            Ok(())
+        });
+        try_join_all(lanes).await?;
+        let created = begun.elapsed();
+        let revisions: Api<ControllerRevision> = Api::namespaced(plane.client(), "outrigger-system");
+        let all = ListParams::default();
+        wait_for("a revision of each set", PATIENCE, async || {
+            Ok((revisions.list_metadata(&all).await?.items.len() == count).then_some(()))
+        })
+        .await?;
+        let loaded = memory(&outrigger, "VmRSS:")?;
+        outrigger.stop().await?;
+
+        let outrigger = Outrigger::serving(plane, Start::with(&kubeconfig)).await?;
+        // A new leader looks at all sets that are there before it looks at a new one.
+        let later = format!("later-{count}");
+        seen::apply(plane, &seen::set(&later, "side:1", &json!({}))).await?;
+        seen::counts(plane, &later, [0, 0, 0, 0]).await?;
+        sets(plane).delete(&later, &DeleteParams::default()).await?;
+        let (rss, peak) = (memory(&outrigger, "VmRSS:")?, peak(&outrigger)?);
+        println!(
+            "{count} sets: {} MiB after a start, {} at most, {} before it; {} created in {created:.1?}",
+            rss / MIB,
+            peak / MIB,
+            loaded / MIB,
+            count - before
+        );
+        ensure!(rss <= limit * 1_000_000, "{} MB", rss / 1_000_000);
+        outrigger.stop().await?;
+        before = count;
+    }
+    Ok(())
+}
+
+/// A set as many are.
+fn usual_set(number: usize) -> Result<SidecarSet> {
+    let env: Vec<Value> =
+        (0..4).map(|n| json!({"name": format!("SETTING_{n}"), "value": format!("value-{n}")})).collect();
+    let container = json!({
+        "name": format!("agent-{number}"), "image": "registry.example.com/agent:1.2.3", "env": env,
+        "args": ["--config=/etc/agent/agent.yaml", "--log=info"],
+        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "64Mi"}},
+        "livenessProbe": {"httpGet": {"path": "/healthz", "port": 8080}},
+        "volumeMounts": [{"name": "config", "mountPath": "/etc/agent"}],
+    });
+    let spec = json!({
+        "selector": {"matchLabels": {"app": format!("app-{number}")}}, "containers": [container],
+        "volumes": [{"name": "config", "configMap": {"name": "agent"}}],
+    });
+    Ok(serde_json::from_value(json!({
+        "apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": format!("set-{number}")}, "spec": spec,
+    }))?)
 }
