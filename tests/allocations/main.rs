@@ -10,6 +10,7 @@ mod cases;
 mod files;
 mod generators;
 mod hostile;
+mod sets;
 mod watched_pods;
 
 use allocation_counter::AllocationInfo;

@@ -9,8 +9,8 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use futures::future::try_join_all;
 use k8s_openapi::api::apps::v1::ControllerRevision;
-use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::{Api, ResourceExt};
 use outrigger::admission::client::Destination;
 use outrigger::api::sidecarset::SidecarSet;
 use outrigger_testbed::{Case, wait_for};
@@ -203,7 +203,9 @@ pub async fn a_start_beside_many_sets_is_small(case: Case<()>) -> Result<()> {
         let revisions: Api<ControllerRevision> = Api::namespaced(plane.client(), "outrigger-system");
         let all = ListParams::default();
         wait_for("a revision of each set", PATIENCE, async || {
-            Ok((revisions.list_metadata(&all).await?.items.len() == count).then_some(()))
+            let revisions = revisions.list_metadata(&all).await?.items;
+            let of_sets = revisions.iter().filter(|revision| revision.name_any().starts_with("set-")).count();
+            Ok((of_sets == count).then_some(()))
         })
         .await?;
         let loaded = memory(&outrigger, "VmRSS:")?;

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::super::validate_sidecarset::{KnownWorld, RevisionName};
 use crate::api::sidecarset::SidecarSet;
-use crate::injection::validate::{WHITELIST_CONFIG_MAP, WHITELIST_KEY, Whitelist, WhitelistError};
+use crate::injection::validate::{WHITELIST_CONFIG_MAP, WHITELIST_KEY, Whitelist, WhitelistError, as_other};
 use crate::injection::{Index, InjectableSet, Revision, Unfit};
 
 pub(super) const KIND_SET: &str = "SidecarSet";
@@ -40,7 +40,7 @@ pub(super) struct Lists {
 #[derive(Debug)]
 pub(super) struct ReadSet {
     name: String,
-    /// `None` where it cannot be decoded.
+    /// What other sets are compared with; `None` where it cannot be decoded.
     set: Option<Arc<SidecarSet>>,
     injectable: Result<InjectableSet, Unfit>,
 }
@@ -59,7 +59,7 @@ impl ReadSet {
     pub fn of(object: &Value) -> Self {
         let name = name(object);
         match InjectableSet::decode(object) {
-            Ok(set) => Self { name, set: Some(Arc::new(set.clone())), injectable: InjectableSet::stored(set) },
+            Ok(set) => Self { name, set: Some(Arc::new(as_other(&set))), injectable: InjectableSet::stored(set) },
             Err(unfit) => Self { name, set: None, injectable: Err(unfit) },
         }
     }

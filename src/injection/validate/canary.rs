@@ -39,7 +39,7 @@ pub(super) fn check(set: &SidecarSet, old: Option<&SidecarSet>, world: &World<'_
 #[cfg(test)]
 mod tests {
     use super::super::tests::{causes, set};
-    use super::super::{World, validate};
+    use super::super::{World, as_other, validate};
     use crate::api::sidecarset::SidecarSet;
     use serde_json::json;
 
@@ -51,7 +51,9 @@ mod tests {
     }
 
     fn messages(set: &SidecarSet, old: Option<&SidecarSet>, others: &[&SidecarSet]) -> Vec<String> {
-        validate(set, old, &World { others: Some(others), ..World::default() })
+        let others: Vec<SidecarSet> = others.iter().map(|other| as_other(other)).collect();
+        let others: Vec<&SidecarSet> = others.iter().collect();
+        validate(set, old, &World { others: Some(&others), ..World::default() })
             .iter()
             .map(ToString::to_string)
             .collect()

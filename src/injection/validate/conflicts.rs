@@ -117,14 +117,19 @@ fn patched(spec: &SidecarSetSpec) -> impl Iterator<Item = (usize, &str, bool)> {
 #[cfg(test)]
 mod tests {
     use super::super::tests::set;
-    use super::super::{World, validate};
+    use super::super::{World, as_other, validate};
     use super::*;
     use serde_json::json;
 
     fn conflicts(one: &Value, other: &Value) -> Vec<String> {
         let (one, other) = (set(&json!({"name": "one"}), one), set(&json!({"name": "other"}), other));
-        let world = |others| World { others: Some(others), ..World::default() };
-        validate(&one, None, &world(&[&one, &other])).iter().map(ToString::to_string).collect()
+        let found = |other: &SidecarSet| -> Vec<String> {
+            let others = [&one, other];
+            let world = World { others: Some(&others), ..World::default() };
+            validate(&one, None, &world).iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(found(&as_other(&other)), found(&other), "what is kept of a set is enough");
+        found(&other)
     }
 
     fn container(name: &str) -> Value {

@@ -49,7 +49,7 @@ pub use cause::{Cause, Reason};
 pub use clashes::{Clash, Clashes};
 pub use ratchet::{Verdict, ratchet};
 pub use whitelist::{CONFIG_MAP as WHITELIST_CONFIG_MAP, KEY as WHITELIST_KEY, Whitelist, WhitelistError};
-pub use world::{KnownRevision, World};
+pub use world::{KnownRevision, World, as_other};
 
 use super::hash;
 use crate::api::decode::FieldError;
