@@ -19,7 +19,7 @@ KUBECTL ?= $(shell command -v kubectl || echo $(TESTBED_BIN)/kubectl)
 say = @printf '\n==> %s\n'
 
 .NOTPARALLEL:
-.PHONY: help demo cluster run install uninstall test test-oldest faults failpoints testbed helm lint bench fuzz format clippy doc deny
+.PHONY: help demo cluster run install uninstall test test-oldest faults memory failpoints testbed helm lint bench fuzz format clippy doc deny
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,8 +70,11 @@ faults: testbed ## Run the tests of what goes wrong under load for longer than `
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- no_job_is_led_beside_an_older_version
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- a_pod_right_after_its_namespace
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- many_new_sets
-	OUTRIGGER_LONG=1 $(CARGO) test --locked --profile $(PROFILE) --test cluster -- a_start_beside_many_sets --nocapture
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --profile $(PROFILE) --test hostile -- --nocapture --test-threads=1
+
+memory: testbed ## Measure how much memory a start beside many SidecarSets takes
+	$(say) "Building with all optimisations (minutes) and measuring"
+	OUTRIGGER_LONG=1 $(CARGO) test --locked --release --test cluster -- a_start_beside_many_sets --nocapture
 
 failpoints: testbed ## Kill outrigger before and after each of its writes, and look at what comes of it (minutes)
 	$(say) "Running the tests of failpoints"

@@ -104,6 +104,15 @@ impl Scope {
         bounded(labels).unwrap_or(Self::Broad)
     }
 
+    /// How many values of labels stand in it.
+    #[must_use]
+    pub fn values(&self) -> usize {
+        match self {
+            Self::Broad => 0,
+            Self::Labels(labels) => labels.values().map(BTreeSet::len).sum(),
+        }
+    }
+
     /// Whether every Pod that this selector matches is sent.
     #[must_use]
     pub fn covers(&self, selector: &Selector) -> bool {

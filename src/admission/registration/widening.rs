@@ -36,6 +36,12 @@ const BUSY: Duration = Duration::from_secs(1);
 const SHORTEST_GATHERING: Duration = Duration::from_millis(25);
 const LONGEST_GATHERING: Duration = Duration::from_millis(300);
 
+/// After this many writes in a row, each soon after the one before, an expression with this many values and more gives way to one that
+/// sends all Pods, until no set came for a while ([`super::narrowing`]): the API server compiles it anew with each write, which
+/// takes the longer the more values it has, and a cluster's sets are then applied one after the other.
+const IN_A_ROW: usize = 16;
+const MANY_VALUES: usize = 500;
+
 /// Widens what is registered.
 pub struct Widening {
     configurations: Api<DynamicObject>,
@@ -56,13 +62,24 @@ struct Turn {
     written: Option<DynamicObject>,
     /// When it ended, and how long it took.
     took: Option<(Instant, Duration)>,
+    /// How many there were until it, each soon after the one before.
+    in_a_row: usize,
 }
 
 impl Turn {
     /// How long to wait for more sets before the next one.
     fn gathering(&self) -> Duration {
-        let busy = self.took.filter(|(ended, _)| ended.elapsed() < BUSY);
+        let busy = self.took.filter(|_| self.is_busy());
         busy.map_or(Duration::ZERO, |(_, took)| took.clamp(SHORTEST_GATHERING, LONGEST_GATHERING))
+    }
+
+    fn is_busy(&self) -> bool {
+        self.took.is_some_and(|(ended, _)| ended.elapsed() < BUSY)
+    }
+
+    /// What to write where this is needed.
+    fn rounded(&self, scope: Scope) -> Scope {
+        if self.is_busy() && self.in_a_row >= IN_A_ROW && scope.values() >= MANY_VALUES { Scope::Broad } else { scope }
     }
 }
 
@@ -196,13 +213,21 @@ impl Widening {
                 Some(scope) => scope.extended(open.iter().map(|set| &set.selector)),
                 None => self.needed(&open),
             };
+            let scope = turn.rounded(scope);
             let operations = rescope(&self.registration.borrow(), &scope, &json);
             let begun = Instant::now();
             // Somebody else's write is a conflict: look again.
             let write = apply::patch(&self.configurations, &present, None, operations);
             if let Written::Done(now) = failpoint::around("widening.configuration", write).await? {
                 self.metrics.registration.widenings(WideningResult::Widened).inc();
-                tracing::info!(sets = open.len(), first = open[0].name, "the registration is widened for SidecarSets");
+                let of_all_pods = scope == Scope::Broad;
+                tracing::info!(
+                    sets = open.len(),
+                    first = open[0].name,
+                    of_all_pods,
+                    "the registration is widened for SidecarSets"
+                );
+                turn.in_a_row = if turn.is_busy() { turn.in_a_row + 1 } else { 1 };
                 turn.took = Some((Instant::now(), begun.elapsed()));
                 return Ok(turn.written.insert(now).resource_version());
             }
@@ -295,6 +320,23 @@ mod tests {
         assert_eq!(server.writes.len(), 1, "{:?}", server.writes);
         let apps: Vec<String> = (0..32).map(|app| app.to_string()).collect();
         assert_eq!(scope(&server.objects[PATH]), Some(labels(json!({"app": apps}))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_there_are_many_sets_and_more_come_in_a_row_all_pods_are_sent() {
+        for (values, is_broad) in [(MANY_VALUES - 100, false), (MANY_VALUES, true)] {
+            let mut server = Server::default();
+            let known: Vec<String> = (0..values).map(|value| format!("known-{value}")).collect();
+            server.put(PATH, registration().mutating(&labels(json!({"app": known}))));
+            let (server, client) = served(server);
+            let widening = of(client);
+            for app in 0..2 * IN_A_ROW {
+                widening.cover(&set(app)).await.expect("widened");
+            }
+            let server = server.lock().expect("not poisoned");
+            assert_eq!(scope(&server.objects[PATH]) == Some(Scope::Broad), is_broad, "{values}");
+            assert_eq!(server.writes.len(), if is_broad { IN_A_ROW + 1 } else { 2 * IN_A_ROW }, "{values}");
+        }
     }
 
     #[tokio::test]
