@@ -329,7 +329,8 @@ pub struct OrderTerm {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WeightTerm {
-    /// 1 to 100.
+    /// 0 to 100.
+    #[serde(default)]
     pub weight: i32,
     /// The Pods it counts for.
     pub match_selector: LabelSelector,
@@ -341,6 +342,7 @@ pub struct ScatterTerm {
     /// The label's key.
     pub key: String,
     /// The label's value; `*` for each value present.
+    #[serde(default)]
     pub value: String,
 }
 

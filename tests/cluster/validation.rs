@@ -245,6 +245,10 @@ fn volumes() -> Vec<(Value, Verdict)> {
     let v = |source: Value| volume(&source);
     let m = |list: Value| mounts(&list, &json!({}));
     let projected = |sources: Value| volume(&json!({"projected": {"sources": sources}}));
+    let claim = |modes: Value, storage: Value| {
+        let spec = json!({"accessModes": modes, "resources": {"requests": {"storage": storage}}});
+        volume(&json!({"ephemeral": {"volumeClaimTemplate": {"spec": spec}}}))
+    };
     let secret = || json!({"secret": {"name": "s", "items": [{"key": "k", "path": "p"}]}});
     let file = json!({"path": "a", "fieldRef": {"fieldPath": "metadata.name"}});
     vec![
@@ -299,6 +303,15 @@ fn volumes() -> Vec<(Value, Verdict)> {
             RefusedLately,
         ),
         (projected(json!([{"clusterTrustBundle": {"path": "p"}}])), RefusedLately),
+        (v(json!({"ephemeral": {}})), Refused),
+        (claim(json!(["ReadWriteOnce"]), json!("1Gi")), Accepted),
+        (claim(json!(["ReadWriteOncePod", "ReadWriteOncePod"]), json!(5)), Accepted),
+        (claim(json!(["ReadWriteOncePod", "ReadWriteOnce"]), json!("1Gi")), Refused),
+        (claim(json!(["Sometimes"]), json!("1Gi")), Refused),
+        (claim(json!([]), json!("1Gi")), Refused),
+        (claim(json!(["ReadWriteOnce"]), json!("0")), Refused),
+        (claim(json!(["ReadWriteOnce"]), json!("much")), Refused),
+        (claim(json!(["ReadWriteOnce"]), json!(null)), Refused),
         (v(json!({"gcePersistentDisk": {}})), OnlyInSets("sources of few are not looked at")),
         (v(json!({"iscsi": {}})), OnlyInSets("sources of few are not looked at")),
     ]

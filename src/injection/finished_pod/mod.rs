@@ -22,7 +22,7 @@ use std::cell::OnceCell;
 use std::collections::HashSet;
 
 /// Seconds that containers have to end, where a Pod does not say.
-const GRACE_SECONDS: i64 = 30;
+pub(super) const GRACE_SECONDS: i64 = 30;
 
 /// A container that a set puts into the Pod.
 pub(super) struct Newcomer<'s> {
