@@ -4,6 +4,7 @@
 //! raw JSON, so that fields newer than this program survive. Enumerations keep values they do not know: an object that is
 //! already stored must stay readable, and judging it belongs to validation.
 
+use super::keys::ENDS_WITH_JOB;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::CustomResource;
@@ -118,6 +119,13 @@ impl SidecarContainer {
     #[must_use]
     pub fn restarts_always(&self) -> bool {
         self.template.get("restartPolicy").and_then(Value::as_str) == Some("Always")
+    }
+
+    /// Whether it is to end once the containers of a Job have: it has the variable [`ENDS_WITH_JOB`].
+    #[must_use]
+    pub fn ends_with_job(&self) -> bool {
+        let mut env = self.template.get("env").and_then(Value::as_array).into_iter().flatten();
+        env.any(|variable| variable["name"] == ENDS_WITH_JOB && variable["value"] == "true")
     }
 }
 

@@ -40,6 +40,28 @@ pub(super) struct Match<'s> {
     pub verification: Verification,
     /// Whether the Pod's own resources grow by what its containers ask for.
     pub grows_pod: bool,
+    /// Whether its containers that are to end with a Job are native sidecars of this Pod.
+    pub has_job_sidecars: bool,
+}
+
+impl<'s> Match<'s> {
+    /// What it puts into a list of the Pod.
+    pub fn containers<'m>(
+        &'m self,
+        list: PodList,
+        lists: &'m PodLists<'_>,
+    ) -> impl Iterator<Item = &'s InjectableContainer> + 'm {
+        let in_job = move |app: &'s InjectableContainer| app.in_jobs.as_deref().filter(|_| self.is_in_job(app, lists));
+        let own = list.of(self.content).iter().filter(move |own| in_job(own).is_none());
+        let apps = if list == PodList::Init { &self.content.containers[..] } else { &[] };
+        own.chain(apps.iter().filter_map(in_job))
+    }
+
+    /// Whether a native sidecar takes the place of an app container: one that the Pod has already stays where it is.
+    fn is_in_job(&self, app: &InjectableContainer, lists: &PodLists<'_>) -> bool {
+        let is_in = |list| self.current && lists.position(list, &app.name).is_some();
+        is_in(PodList::Init) || self.has_job_sidecars && !is_in(PodList::App)
+    }
 }
 
 /// The patch as it grows.
@@ -149,9 +171,10 @@ impl<'a, 's> PatchPlan<'a, 's> {
     pub fn containers(&mut self, list: PodList) -> Result<(), InjectError> {
         let of_sets = self.matches.iter().enumerate();
         let mut injected: Vec<(usize, &Match<'s>, &'s InjectableContainer)> =
-            of_sets.flat_map(|(set, m)| list.of(m.content).iter().map(move |container| (set, m, container))).collect();
+            of_sets.flat_map(|(set, m)| m.containers(list, self.lists).map(move |container| (set, m, container))).collect();
         if list == PodList::Init {
-            injected.sort_by(|(_, _, a), (_, _, b)| a.name.cmp(&b.name)); // stable: OpenKruise's order over all sets
+            // Stable: OpenKruise's order over all sets.
+            injected.sort_by(|(_, _, a), (_, _, b)| (a.is_in_jobs, &a.name).cmp(&(b.is_in_jobs, &b.name)));
         }
         let (mut before, mut after) = (Vec::new(), Vec::new());
         for (set, m, container) in injected {
@@ -556,8 +579,3 @@ fn amounts<'a>(amounts: Option<&'a AmountsView<'_>>) -> PerResource<&'a str> {
     amounts.map_or_else(PerResource::default, |of| PerResource { cpu: text(&of.cpu), memory: text(&of.memory) })
 }
 
-/// All containers of a set, init containers first.
-fn containers_of(content: &Content) -> impl Iterator<Item = (PodList, &InjectableContainer)> {
-    let init = content.init_containers.iter().map(|container| (PodList::Init, container));
-    init.chain(content.containers.iter().map(|container| (PodList::App, container)))
-}

@@ -13,6 +13,7 @@ mod dry_run;
 mod failpoints;
 mod fields;
 mod forecasts;
+mod job_sidecars;
 mod leases;
 mod load;
 mod memory;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         validation::containers_and_volumes_are_judged_as_in_pods,
         forecasts::the_api_server_does_what_is_forecast,
         fields::each_field_of_kubernetes_is_known_and_survives,
+        job_sidecars::a_sidecar_that_ends_with_a_job_is_a_native_one_and_counts,
         bad_input::a_namespace_that_vanishes_takes_its_pods_out_of_the_counts,
     );
     let suite = tests!(

@@ -2,6 +2,7 @@
 
 use super::sentences::Sentences;
 use super::{known_fields, syntax};
+use crate::api::keys::{ENDS_WITH_JOB, JOB_SIDECARS, NATIVE};
 use crate::api::sidecarset::{SidecarContainer, SidecarSet, TransferEnv, UpdateStrategy};
 use crate::injection::finished_pod::GRACE_SECONDS;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -12,8 +13,9 @@ use std::collections::BTreeSet;
 /// Variables by which OpenKruise's daemon and webhooks treat a container specially, which nothing here does.
 const WITHOUT_EFFECT: [(&str, &str); 2] = [
     (
-        "KRUISE_TERMINATE_SIDECAR_WHEN_JOB_EXIT",
-        "outrigger does not end sidecars of Jobs: make it an init container with restartPolicy: Always",
+        ENDS_WITH_JOB,
+        "annotate the SidecarSet with outrigger.dev/job-sidecars: native, so that this container is a native sidecar of Jobs, which \
+         ends with them",
     ),
     (
         "KRUISE_CONTAINER_PRIORITY",
@@ -25,12 +27,13 @@ const WITHOUT_EFFECT: [(&str, &str); 2] = [
 #[must_use]
 pub fn advice(set: &SidecarSet) -> Vec<String> {
     let mut told = Sentences::default();
+    let is_native = set.metadata.annotations.iter().flatten().any(|(key, value)| key == JOB_SIDECARS && value == NATIVE);
     let lists = [("spec.initContainers", &set.spec.init_containers), ("spec.containers", &set.spec.containers)];
     for (list, containers) in lists {
         for (index, container) in containers.iter().flatten().enumerate() {
             let place = format!("{list}[{index}]");
             known_fields::of_container(&container.template, &place, &mut told);
-            of_variables(container, &place, &mut told);
+            of_variables(container, &place, is_native && list == "spec.containers", &mut told);
             of_user(container, &place, &mut told);
             of_hooks(container, &place, &mut told);
             of_policy(container, &place, &mut told);
@@ -46,7 +49,8 @@ pub fn advice(set: &SidecarSet) -> Vec<String> {
     told.into_told()
 }
 
-fn of_variables(container: &SidecarContainer, place: &str, told: &mut Sentences) {
+/// `is_native`: whether it is a native sidecar of Jobs, where it is to end with them.
+fn of_variables(container: &SidecarContainer, place: &str, is_native: bool, told: &mut Sentences) {
     let copied: BTreeSet<&str> = container
         .transfer_env
         .iter()
@@ -63,7 +67,8 @@ fn of_variables(container: &SidecarContainer, place: &str, told: &mut Sentences)
         .collect();
     let names: BTreeSet<&str> = own.iter().map(|(name, _)| *name).collect();
     for (index, (name, value)) in own.iter().enumerate() {
-        if let Some((_, why)) = WITHOUT_EFFECT.iter().find(|(variable, _)| variable == name) {
+        let without_effect = WITHOUT_EFFECT.iter().find(|(variable, _)| variable == name);
+        if let Some((_, why)) = without_effect.filter(|_| !(is_native && *name == ENDS_WITH_JOB && *value == "true")) {
             told.add(|| format!("{place}.env[{index}]: {name} has no effect: {why}"));
         }
         let from_app = |reference: &&str| copied.contains(reference) && !names.contains(reference);
@@ -206,6 +211,10 @@ mod tests {
     fn variables_of_openkruises_daemon_and_a_root_that_must_not_be_are_told() {
         let env = json!([{"name": "KRUISE_TERMINATE_SIDECAR_WHEN_JOB_EXIT", "value": "true"}, {"name": "KRUISE_CONTAINER_PRIORITY", "value": "1"}]);
         assert_eq!(places(&json!({"env": env})), ["spec.containers[0].env[0]", "spec.containers[0].env[1]"]);
+        let mut native = spec(&json!({"containers": [{"name": "c", "image": "x:1", "env": env}]}));
+        native.metadata.annotations = Some([(JOB_SIDECARS.to_owned(), NATIVE.to_owned())].into());
+        let told = advice(&native);
+        assert!(told.len() == 1 && told[0].starts_with("spec.containers[0].env[1]: "), "{told:?}");
         assert_eq!(
             places(&json!({"securityContext": {"runAsUser": 0, "runAsNonRoot": true}})),
             ["spec.containers[0].securityContext"]
