@@ -223,7 +223,11 @@ mod tests {
             ("/spec/containers/0/env", resource(json!({"divisor": 1})), resource(json!({"divisor": "1"}))),
             ("/spec/containers/0/livenessProbe/grpc", json!({"port": 1}), json!({"port": 1, "service": null})),
             ("/spec/containers/0/startupProbe/grpc", json!({"port": 1}), json!({"port": 1, "service": null})),
-            ("/spec/volumes", file(json!({"resource": "limits.cpu"})), file(json!({"resource": "limits.cpu", "divisor": "0"}))),
+            (
+                "/spec/volumes",
+                file(json!({"resource": "limits.cpu"})),
+                file(json!({"resource": "limits.cpu", "divisor": "0"})),
+            ),
             ("/spec/volumes/0/emptyDir/sizeLimit", json!("1024Mi"), json!("1Gi")),
             ("/spec/volumes/0/emptyDir/sizeLimit", json!(5), json!("5")),
             ("/spec/volumes", claim(json!("0.5Gi")), claim(json!("512Mi"))),

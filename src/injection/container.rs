@@ -172,7 +172,7 @@ impl InjectableContainer {
         if hot.is_some() {
             name_in_variables(&mut template, container.name(), name);
         }
-        if policy.is_some() || template.get("resources").is_some_and(|resources| *resources == json!({})) {
+        if policy.is_some() {
             template.shift_remove("resources");
         }
         let mut this = Self {

@@ -10,6 +10,7 @@ use super::content::{Content, InjectableVolume, MountedVolume, named_json};
 use super::expression::Resource;
 use super::finished_pod::{Newcomer, Placement, PodResources};
 use super::forecast::{Consequence, Forecast};
+use super::go_json::write_text;
 use super::outcome::{Denial, InjectError, InjectedSet};
 use super::patch::PatchWriter;
 use super::pod_lists::{PodList, PodLists};
@@ -170,8 +171,9 @@ impl<'a, 's> PatchPlan<'a, 's> {
 
     pub fn containers(&mut self, list: PodList) -> Result<(), InjectError> {
         let of_sets = self.matches.iter().enumerate();
-        let mut injected: Vec<(usize, &Match<'s>, &'s InjectableContainer)> =
-            of_sets.flat_map(|(set, m)| m.containers(list, self.lists).map(move |container| (set, m, container))).collect();
+        let mut injected: Vec<(usize, &Match<'s>, &'s InjectableContainer)> = of_sets
+            .flat_map(|(set, m)| m.containers(list, self.lists).map(move |container| (set, m, container)))
+            .collect();
         if list == PodList::Init {
             // Stable: OpenKruise's order over all sets.
             injected.sort_by(|(_, _, a), (_, _, b)| (a.is_in_jobs, &a.name).cmp(&(b.is_in_jobs, &b.name)));
@@ -492,13 +494,15 @@ impl<'a, 's> PatchPlan<'a, 's> {
             values.extend(first.map(|own| (keys::DEFAULT_CONTAINER.to_owned(), own.name.to_string())));
         }
 
-        let mut has_map = self.pod.annotations().is_some();
+        let (mut has_map, mut text) = (self.pod.annotations().is_some(), String::new());
         for (key, value) in values {
             if !has_map {
                 self.patch.add(["metadata", "annotations"], "{}");
                 has_map = true;
             }
-            self.patch.add(["metadata", "annotations", &key], &Value::String(value).to_string());
+            text.clear();
+            write_text(&mut text, &value);
+            self.patch.add(["metadata", "annotations", &key], &text);
         }
     }
 
@@ -578,4 +582,3 @@ fn amounts<'a>(amounts: Option<&'a AmountsView<'_>>) -> PerResource<&'a str> {
     let text = |amount: &'a Option<AmountView<'_>>| amount.as_ref().map(AmountView::text);
     amounts.map_or_else(PerResource::default, |of| PerResource { cpu: text(&of.cpu), memory: text(&of.memory) })
 }
-

@@ -124,8 +124,8 @@ impl FixedContainer {
         let all = all.into_iter().rev().filter(|(_, (key, _))| seen.insert(*key));
         let mut items: Vec<_> = all.map(|(difference, (_, hash))| (difference, hash)).collect();
         items.reverse();
-        let ends_with_job =
-            is_sidecar && list("env").iter().any(|item| text(item, "name") == keys::ENDS_WITH_JOB && item["value"] == "true");
+        let ends_with_job = is_sidecar
+            && list("env").iter().any(|item| text(item, "name") == keys::ENDS_WITH_JOB && item["value"] == "true");
         let name = text(injected, "name");
         let arguments = Arguments::of(&texts("command"), &texts("args"));
         Self { name, base: base.to_owned(), is_sidecar, ends_with_job, arguments, items }

@@ -66,7 +66,8 @@ impl Bounds {
     fn corners(self, right: Self, join: impl Fn(f64, f64) -> f64) -> Self {
         // No number is what comes of nothing and something without end.
         let join = |a, b| Some(join(a, b)).filter(|number: &f64| !number.is_nan()).unwrap_or_default();
-        let all = [(self.least, right.least), (self.least, right.most), (self.most, right.least), (self.most, right.most)];
+        let all =
+            [(self.least, right.least), (self.least, right.most), (self.most, right.least), (self.most, right.most)];
         let all = all.map(|(a, b)| join(a, b));
         Self {
             least: all.into_iter().fold(f64::INFINITY, f64::min),

@@ -86,5 +86,8 @@ fn a_container_that_only_claims_to_be_the_native_sidecar_is_told() {
     let mut forged = patched(&ending("Never"), &injected(&index, &ending("Never")));
     forged["spec"]["initContainers"][2]["image"] = json!("evil:1");
     let told = injected(&index, &forged).warnings;
-    assert!(told.len() == 1 && told[0].contains("spec.initContainers \"agent\" does not have the set's image"), "{told:?}");
+    assert!(
+        told.len() == 1 && told[0].contains("spec.initContainers \"agent\" does not have the set's image"),
+        "{told:?}"
+    );
 }

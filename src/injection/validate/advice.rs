@@ -5,8 +5,8 @@ use super::{known_fields, syntax};
 use crate::api::keys::{ENDS_WITH_JOB, JOB_SIDECARS, NATIVE};
 use crate::api::sidecarset::{SidecarContainer, SidecarSet, TransferEnv, UpdateStrategy};
 use crate::injection::finished_pod::GRACE_SECONDS;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use crate::injection::references::references;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -27,7 +27,8 @@ const WITHOUT_EFFECT: [(&str, &str); 2] = [
 #[must_use]
 pub fn advice(set: &SidecarSet) -> Vec<String> {
     let mut told = Sentences::default();
-    let is_native = set.metadata.annotations.iter().flatten().any(|(key, value)| key == JOB_SIDECARS && value == NATIVE);
+    let is_native =
+        set.metadata.annotations.iter().flatten().any(|(key, value)| key == JOB_SIDECARS && value == NATIVE);
     let lists = [("spec.initContainers", &set.spec.init_containers), ("spec.containers", &set.spec.containers)];
     for (list, containers) in lists {
         for (index, container) in containers.iter().flatten().enumerate() {
@@ -119,7 +120,9 @@ fn of_policy(container: &SidecarContainer, place: &str, told: &mut Sentences) {
     let Some(policy) = &container.resources_policy else { return };
     let mut all = [&policy.resources_expr.limits, &policy.resources_expr.requests].into_iter().flatten();
     if all.all(|expressions| expressions.cpu.is_empty() && expressions.memory.is_empty()) {
-        told.add(|| format!("{place}.resourcesPolicy.resourcesExpr: has no expression, so that the container gets no resources"));
+        told.add(|| {
+            format!("{place}.resourcesPolicy.resourcesExpr: has no expression, so that the container gets no resources")
+        });
     }
 }
 
@@ -152,7 +155,9 @@ fn of_updates(strategy: &UpdateStrategy, told: &mut Sentences) {
     let weights = strategy.priority_strategy.iter().flat_map(|priority| priority.weight_priority.iter().flatten());
     for (index, _) in weights.enumerate().filter(|(_, term)| term.weight == 0) {
         told.add(|| {
-            format!("{place}.priorityStrategy.weightPriority[{index}].weight: is 0, so that the term puts no Pod in front")
+            format!(
+                "{place}.priorityStrategy.weightPriority[{index}].weight: is 0, so that the term puts no Pod in front"
+            )
         });
     }
     let scattered = strategy.scatter_strategy.iter().flatten().enumerate();
@@ -224,12 +229,8 @@ mod tests {
 
     #[test]
     fn what_is_accepted_because_openkruise_does_and_is_of_no_use_is_told() {
-        let expressions =
-            |expressions: Value| json!({"resourcesPolicy": {"targetContainersMode": "sum", "resourcesExpr": expressions}});
-        assert_eq!(
-            places(&expressions(json!({"requests": {}}))),
-            ["spec.containers[0].resourcesPolicy.resourcesExpr"]
-        );
+        let expressions = |expressions: Value| json!({"resourcesPolicy": {"targetContainersMode": "sum", "resourcesExpr": expressions}});
+        assert_eq!(places(&expressions(json!({"requests": {}}))), ["spec.containers[0].resourcesPolicy.resourcesExpr"]);
         assert_eq!(places(&expressions(json!({"requests": {"cpu": "cpu"}}))), [""; 0]);
         let of = |fields: Value| {
             let lines = advice(&spec(&fields));
@@ -255,7 +256,10 @@ mod tests {
     #[test]
     fn a_hook_that_sleeps_longer_than_pods_have_to_end_by_default_is_told() {
         let sleep = |seconds: i64| places(&json!({"lifecycle": {"preStop": {"sleep": {"seconds": seconds}}}}));
-        assert_eq!((sleep(30), sleep(31)), (vec![], vec!["spec.containers[0].lifecycle.preStop.sleep.seconds".to_owned()]));
+        assert_eq!(
+            (sleep(30), sleep(31)),
+            (vec![], vec!["spec.containers[0].lifecycle.preStop.sleep.seconds".to_owned()])
+        );
     }
 
     #[test]

@@ -130,7 +130,13 @@ mod tests {
             let field = "resourcesPolicy.resourcesExpr.limits.memory";
             rejects_container(&policy(&json!({"limits": {"memory": never}})), field, "FieldValueInvalid");
         }
-        for valid in ["memory-2Gi", "min(memory-1Gi, 3Gi-memory)", "-memory*-1", "max(memory*50%, 64Mi)", "0.5*memory + max(0, memory-2Gi)"] {
+        for valid in [
+            "memory-2Gi",
+            "min(memory-1Gi, 3Gi-memory)",
+            "-memory*-1",
+            "max(memory*50%, 64Mi)",
+            "0.5*memory + max(0, memory-2Gi)",
+        ] {
             accepts_container(&policy(&json!({"limits": {"memory": valid}})));
         }
     }

@@ -426,7 +426,11 @@ mod tests {
             (json!({"persistentVolumeClaim": {}}), ".persistentVolumeClaim.claimName", "FieldValueRequired"),
             (json!({"csi": {}}), ".csi.driver", "FieldValueRequired"),
             (json!({"ephemeral": {}}), ".ephemeral.volumeClaimTemplate", "FieldValueRequired"),
-            (claim(&json!(["Sometimes"]), "1Gi"), ".ephemeral.volumeClaimTemplate.spec.accessModes[0]", "FieldValueNotSupported"),
+            (
+                claim(&json!(["Sometimes"]), "1Gi"),
+                ".ephemeral.volumeClaimTemplate.spec.accessModes[0]",
+                "FieldValueNotSupported",
+            ),
             (
                 claim(&json!(["ReadWriteOncePod", "ReadWriteOnce"]), "1Gi"),
                 ".ephemeral.volumeClaimTemplate.spec.accessModes",
