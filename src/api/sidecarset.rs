@@ -203,6 +203,14 @@ pub struct TransferEnv {
     pub env_names: Option<Vec<String>>,
 }
 
+impl TransferEnv {
+    /// Names of the variables to copy.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let names = self.env_names.iter().flatten().chain([&self.env_name]);
+        names.map(String::as_str).filter(|name| !name.is_empty())
+    }
+}
+
 /// Where a container's name is found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -7,7 +7,7 @@
 
 use super::go_json::Presence::{Always, NotEmpty, OrNull, Set};
 use super::go_json::Type::{self, Bool, Int, IntOrString, List, MapOf, Struct, Text};
-use super::go_json::{Field, Path, write_struct};
+use super::go_json::{Field, Path, write_sorted, write_struct};
 use crate::api::decode::FieldError;
 use crate::api::sidecarset::{SidecarContainer, SidecarSetSpec};
 use serde_json::{Map, Value};
@@ -52,9 +52,9 @@ pub fn hash_of_rest(spec: &SidecarSetSpec) -> Result<Option<String>, FieldError>
     if rest.is_empty() {
         return Ok(None);
     }
-    let mut rest = Value::Object(rest);
-    rest.sort_all_objects();
-    Ok(Some(safe_encode(hexadecimal(&Sha256::digest(rest.to_string())))))
+    let mut json = String::new();
+    write_sorted(&mut json, &Value::Object(rest));
+    Ok(Some(safe_encode(hexadecimal(&Sha256::digest(json)))))
 }
 
 /// What of a value its type does not know; `None` where that is nothing.

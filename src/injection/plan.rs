@@ -140,19 +140,19 @@ impl<'a, 's> PatchPlan<'a, 's> {
 
     /// What each set does to the Pod.
     pub fn injected_sets(&self) -> Vec<InjectedSet> {
-        let of_sets = self.matches.iter().zip(&self.deviations).zip(&self.forecasts).enumerate();
-        let sets = of_sets.map(|(set, ((m, deviations), forecasts))| InjectedSet {
+        let mut containers = vec![Vec::new(); self.matches.len()];
+        for newcomer in &self.newcomers {
+            containers[newcomer.set].push(newcomer.container.name.clone());
+        }
+        let of_sets = self.matches.iter().zip(containers).zip(self.deviations.iter().zip(&self.forecasts));
+        let sets = of_sets.map(|((m, containers), (deviations, forecasts))| InjectedSet {
             name: m.name.to_owned(),
             revision: m.revision.map(str::to_owned),
-            containers: self.newcomers_of(set).map(|newcomer| newcomer.container.name.clone()).collect(),
+            containers,
             deviations: deviations.clone(),
             forecasts: forecasts.clone(),
         });
         sets.collect()
-    }
-
-    fn newcomers_of(&self, set: usize) -> impl Iterator<Item = &Newcomer<'s>> {
-        self.newcomers.iter().filter(move |newcomer| newcomer.set == set)
     }
 
     /// The patch, `None` when nothing is to be done, and what the Pod's author should know.
@@ -276,19 +276,8 @@ impl<'a, 's> PatchPlan<'a, 's> {
         container: &InjectableContainer,
         present: Option<&ContainerView<'_>>,
     ) -> Result<Additions<'a>, Denial> {
-        if !container.depends_on_pod() {
-            let mut additions = Additions::default();
-            if let Some(token) = self.token {
-                additions.add_token(token, container.own.has_token_path, present);
-            }
-            return Ok(additions);
-        }
-        let (pod, patched) = (self.pod, self.patched);
-        let offer = self.offer.get_or_init(|| Offer::of(self.lists.containers.as_deref().unwrap_or_default()));
-        let annotation = |key: &str| patched.get(key).map(String::as_str).or_else(|| pod.annotation(key));
-        let mut additions = additions(container, pod, offer, annotation, present, |warning| {
-            self.warnings.push(format!("SidecarSet {:?}, container {:?} {warning}", m.name, container.name));
-        });
+        let mut additions =
+            if container.depends_on_pod() { self.taken(m, container, present) } else { Additions::default() };
         if let Some(token) = self.token {
             additions.add_token(token, container.own.has_token_path, present);
         }
@@ -305,6 +294,21 @@ impl<'a, 's> PatchPlan<'a, 's> {
             });
         }
         Ok(additions)
+    }
+
+    /// What it takes of mounts, devices and variables.
+    fn taken(
+        &mut self,
+        m: &Match<'_>,
+        container: &InjectableContainer,
+        present: Option<&ContainerView<'_>>,
+    ) -> Additions<'a> {
+        let (pod, patched) = (self.pod, self.patched);
+        let offer = self.offer.get_or_init(|| Offer::of(self.lists.containers.as_deref().unwrap_or_default()));
+        let annotation = |key: &str| patched.get(key).map(String::as_str).or_else(|| pod.annotation(key));
+        additions(container, pod, offer, annotation, present, |warning| {
+            self.warnings.push(format!("SidecarSet {:?}, container {:?} {warning}", m.name, container.name));
+        })
     }
 
     /// The resources that a policy computes.

@@ -19,7 +19,7 @@ impl PatchPlan<'_, '_> {
                 self.patch.add(["spec", "resources", growth.part, &growth.resource], &amount);
             }
         }
-        for (set, forecast) in finished.forecasts(self.pod_resources.as_ref()) {
+        for (set, forecast) in finished.forecasts(self.pod_resources.as_ref(), |set| self.matches[set].grows_pod) {
             self.forecasts[set].push(forecast);
         }
     }

@@ -52,13 +52,7 @@ pub fn advice(set: &SidecarSet) -> Vec<String> {
 
 /// `is_native`: whether it is a native sidecar of Jobs, where it is to end with them.
 fn of_variables(container: &SidecarContainer, place: &str, is_native: bool, told: &mut Sentences) {
-    let copied: BTreeSet<&str> = container
-        .transfer_env
-        .iter()
-        .flatten()
-        .flat_map(|entry| entry.env_names.iter().flatten().chain([&entry.env_name]))
-        .map(String::as_str)
-        .collect();
+    let copied: BTreeSet<&str> = container.transfer_env.iter().flatten().flat_map(TransferEnv::names).collect();
     let env = container.template.get("env").and_then(Value::as_array).into_iter().flatten();
     let own: Vec<(&str, &str)> = env
         .map(|variable| {
