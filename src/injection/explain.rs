@@ -83,9 +83,7 @@ impl Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Injected { containers, revision } => {
-                write_injected(f, containers, revision.as_deref())
-            }
+            Self::Injected { containers, revision } => write_injected(f, containers, revision.as_deref()),
             Self::Refused { containers, revision, forecasts } => {
                 write_injected(f, containers, revision.as_deref())?;
                 let forecasts: Vec<String> = forecasts.iter().map(ToString::to_string).collect();
