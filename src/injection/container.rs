@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 /// A container ready for injection. Of a hot upgrade there are two, the working one and its idle twin.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 pub(super) struct InjectableContainer {
     /// Its name in the Pod.
     pub name: String,

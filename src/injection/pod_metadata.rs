@@ -58,15 +58,14 @@ impl<'p, 's> Annotations<'p, 's> {
         for (key, value) in annotations.filter(|(key, _)| !is_own(key)) {
             let present = self.values.get(key.as_str()).map(String::as_str).or_else(|| self.pod.annotation(key));
             let result = match (&patch.patch_policy, present) {
-                // As OpenKruise, which has no such policy and looks no further.
-                (Some(PatchPolicy::Other(_)), _) => None,
+                // Of a policy that it does not know OpenKruise patches nothing.
+                (Some(PatchPolicy::Other(_)), _) | (Some(PatchPolicy::Retain) | None, Some(_)) => None,
                 (Some(PatchPolicy::Overwrite), _) | (_, None) | (Some(PatchPolicy::MergePatchJson), Some("")) => {
                     Some(value.clone())
                 }
                 (Some(PatchPolicy::MergePatchJson), Some(present)) => {
                     merge_text(present, value).map_err(|error| (key.as_str(), error))?
                 }
-                (Some(PatchPolicy::Retain) | None, Some(_)) => None,
             };
             if let Some(result) = result {
                 self.values.insert(key, result);

@@ -340,6 +340,25 @@ fn is_fit(set: &Value) -> bool {
     InjectableSet::decode(&set).and_then(InjectableSet::stored).is_ok()
 }
 
+/// The webhook fills in what the schema wants, so that YAML which OpenKruise takes need not be changed.
+pub async fn what_openkruise_accepts_is_accepted_as_it_is(case: Case<Outrigger>) -> Result<()> {
+    let sets = seen::objects(&case.plane);
+    let selector = json!({"matchLabels": {"a": "b"}});
+    let policy = json!({"targetContainersMode": "sum", "resourcesExpr": {"requests": {}}});
+    let transfer = json!([{"sourceContainerNameFrom": {"fieldRef": {"fieldPath": "metadata.name"}}, "envName": "A"}]);
+    for spec in [
+        json!({"updateStrategy": {"scatterStrategy": [{"key": "a"}]}}),
+        json!({"updateStrategy": {"priorityStrategy": {"weightPriority": [{"matchSelector": selector}]}}}),
+        json!({"updateStrategy": {"maxUnavailable": "101%"}}),
+        container(&json!({"resourcesPolicy": policy})),
+        init(&json!({"transferEnv": transfer})),
+    ] {
+        let answer = taken(&sets, seen::set("accepted", "x:1", &spec)).await?;
+        ensure!(answer.is_ok(), "{spec}: {answer:?}");
+    }
+    Ok(())
+}
+
 /// What Kubernetes refuses in a Pod is refused in a SidecarSet, and what it accepts is accepted; the table has the exceptions.
 pub async fn containers_and_volumes_are_judged_as_in_pods(case: Case<Outrigger>) -> Result<()> {
     let pods = Api::namespaced_with(case.plane.client(), case.namespace.name(), &ApiResource::erase::<Pod>(&()));

@@ -200,7 +200,7 @@ fn check_claim(template: &Node<'_>) {
 }
 
 fn check_size(size: &Node<'_>) {
-    check_amount(size, |amount| amount.is_negative(), "must be at least 0");
+    check_amount(size, Quantity::is_negative, "must be at least 0");
 }
 
 fn check_amount(size: &Node<'_>, is_wrong: impl Fn(Quantity) -> bool, problem: &str) {
