@@ -4,8 +4,8 @@ use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, PatchOperation, ReplaceOperation};
 use serde_json::Value;
 
-/// Operations after which `received` has everything that `wanted` has; what else it has stays. `null` counts as absent. Lists are
-/// compared item by item.
+/// Operations after which `received` has everything that `wanted` has; what else it has stays. A field that is `null` may be filled
+/// in. Lists are compared item by item.
 pub(super) fn additive_patch(received: &Value, wanted: &Value) -> Vec<PatchOperation> {
     let mut operations = Vec::new();
     lay(received, wanted, &mut PointerBuf::new(), &mut operations);
@@ -18,7 +18,7 @@ fn lay(received: &Value, wanted: &Value, path: &mut PointerBuf, operations: &mut
             for (key, wanted) in wanted {
                 path.push_back(key);
                 match received.get(key) {
-                    None | Some(Value::Null) if wanted.is_null() => {}
+                    Some(Value::Null) if wanted.is_null() => {}
                     None | Some(Value::Null) => {
                         let (path, value) = (path.clone(), wanted.clone());
                         operations.push(PatchOperation::Add(AddOperation { path, value }));
@@ -57,16 +57,21 @@ mod tests {
     fn what_is_there_already_needs_nothing() {
         let value = json!({"a": [1, {"b": null}], "c": {}});
         lays(&value, &value, &json!([]));
-        lays(&json!({"a": 1, "more": [2]}), &json!({"a": 1, "gone": null}), &json!([]));
+        lays(&json!({"a": 1, "more": [2], "null": null}), &json!({"a": 1, "null": null}), &json!([]));
     }
 
     #[test]
-    fn absent_fields_are_added_whole_and_null_counts_as_absent() {
+    fn absent_fields_are_added_whole_and_null_ones_filled_in() {
         let add = |path: &str, value: Value| json!({"op": "add", "path": path, "value": value});
         lays(
             &json!({"a": null, "l": [{"x": 1}]}),
-            &json!({"a": {"b": 1}, "l": [{"y~/": 2}], "n": []}),
-            &json!([add("/a", json!({"b": 1})), add("/l/0/y~0~1", json!(2)), add("/n", json!([]))]),
+            &json!({"a": {"b": 1}, "l": [{"y~/": 2}], "n": [], "null": null}),
+            &json!([
+                add("/a", json!({"b": 1})),
+                add("/l/0/y~0~1", json!(2)),
+                add("/n", json!([])),
+                add("/null", json!(null)),
+            ]),
         );
     }
 

@@ -22,7 +22,9 @@ use super::certificate::provider;
 use super::metrics::Webhook;
 use super::reload::PERIOD;
 use super::reply::Reply;
+use super::x509::is_of_p521;
 use crate::connections::Certified;
+use crate::telemetry::seldom;
 
 /// The file of CA certificates that clients' certificates must be signed by, as it was when it was last good.
 #[derive(Clone, Debug)]
@@ -40,10 +42,23 @@ impl ClientCa {
     pub fn read(file: &Path) -> Result<Self, String> {
         let wrong = |problem: String| format!("{}: {problem}; give certificates of CAs in PEM", file.display());
         let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
-        let mut roots = RootCertStore::empty();
+        let (mut roots, mut unsupported) = (RootCertStore::empty(), 0);
         for certificate in CertificateDer::pem_slice_iter(&pem) {
             let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
+            if is_of_p521(&certificate) {
+                let file = file.display().to_string();
+                seldom!(
+                    warn,
+                    file,
+                    "a CA's key is of the curve P-521, which is not supported: its clients are refused"
+                );
+                unsupported += 1;
+                continue;
+            }
             roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
+        }
+        if roots.is_empty() && unsupported > 0 {
+            return Err(wrong("keys of the curve P-521 are not supported".to_owned()));
         }
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
             .allow_unauthenticated()
@@ -110,6 +125,20 @@ mod tests {
     fn ca() -> String {
         let pair = CertificatePair::generate(&["localhost"], SystemTime::now()).expect("a certificate");
         pair.ca_pem().expect("it makes its CA").to_owned()
+    }
+
+    #[test]
+    fn a_key_of_the_curve_p521_is_said_to_be_unsupported() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let read = |text: String| {
+            let file = folder.path().join("client-ca.crt");
+            std::fs::write(&file, text).expect("written");
+            ClientCa::read(&file).map(drop)
+        };
+        let p521 = include_str!("testdata/p521.crt");
+        let refused = read(p521.to_owned()).expect_err("none is left");
+        assert!(refused.contains("keys of the curve P-521 are not supported"), "{refused}");
+        assert_eq!(read(format!("{p521}\n{}", ca())), Ok(()), "the others count");
     }
 
     #[tokio::test(start_paused = true)]

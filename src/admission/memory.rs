@@ -98,7 +98,8 @@ impl Survey {
 
     /// None of a text that takes little memory however it is read. Counting brackets and commas settles it for almost every body.
     pub fn of(text: &str) -> Option<Self> {
-        let counts = |byte: &u8| u8::from(matches!(byte, b'{' | b'[' | b','));
+        // The two brackets are one bit apart.
+        let counts = |byte: &u8| u8::from(byte | 0x20 == b'{') + u8::from(*byte == b',');
         // By chunks whose count fits a byte, which the compiler turns into vector instructions.
         let count =
             || text.as_bytes().chunks(255).map(|c| usize::from(c.iter().map(counts).sum::<u8>())).sum::<usize>();

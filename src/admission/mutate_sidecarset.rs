@@ -197,6 +197,7 @@ mod tests {
                 "add /spec/containers/0/imagePullPolicy",
                 "add /spec/containers/0/terminationMessagePath",
                 "add /spec/containers/0/terminationMessagePolicy",
+                "add /spec/containers/0/resources",
                 "add /spec/updateStrategy",
                 "add /spec/revisionHistoryLimit",
                 "replace /metadata/annotations/kruise.io~1sidecarset-hash",
@@ -204,6 +205,42 @@ mod tests {
                 "add /metadata/annotations/outrigger.dev~1sidecarset-hash-rest",
             ]
         );
+    }
+
+    /// Lists are replaced whole by `kubectl apply`: what stands in one of them, and is not written alike, makes a generation.
+    #[test]
+    fn lists_are_stored_as_openkruise_stores_them() {
+        let resource = |fields: Value| {
+            let mut reference = json!({"resource": "limits.cpu"});
+            reference.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            json!([{"name": "A", "valueFrom": {"resourceFieldRef": reference}}])
+        };
+        let claim = |storage: Value| json!([{"name": "v", "ephemeral": {"volumeClaimTemplate": {"spec": {"resources": {"requests": {"storage": storage}}}}}}]);
+        let file = |reference: Value| json!([{"name": "v", "downwardAPI": {"defaultMode": 420, "items": [{"path": "p", "resourceFieldRef": reference}]}}]);
+        for (place, written, stored) in [
+            ("/spec/containers/0/resources", json!(null), json!({})),
+            ("/spec/containers/0/env", resource(json!({})), resource(json!({"divisor": "0"}))),
+            ("/spec/containers/0/env", resource(json!({"divisor": 1})), resource(json!({"divisor": "1"}))),
+            ("/spec/containers/0/livenessProbe/grpc", json!({"port": 1}), json!({"port": 1, "service": null})),
+            ("/spec/containers/0/startupProbe/grpc", json!({"port": 1}), json!({"port": 1, "service": null})),
+            (
+                "/spec/volumes",
+                file(json!({"resource": "limits.cpu"})),
+                file(json!({"resource": "limits.cpu", "divisor": "0"})),
+            ),
+            ("/spec/volumes/0/emptyDir/sizeLimit", json!("1024Mi"), json!("1Gi")),
+            ("/spec/volumes/0/emptyDir/sizeLimit", json!(5), json!("5")),
+            ("/spec/volumes", claim(json!("0.5Gi")), claim(json!("512Mi"))),
+            ("/spec/updateStrategy/scatterStrategy", json!([{"key": "a"}]), json!([{"key": "a", "value": ""}])),
+        ] {
+            let mut object = set(&json!([{"name": "c", "image": "x:1", "livenessProbe": {}, "startupProbe": {}}]));
+            object["spec"]["volumes"] = json!([{"name": "v", "emptyDir": {}}]);
+            object["spec"]["updateStrategy"] = json!({});
+            let (parent, field) = place.rsplit_once('/').unwrap();
+            object.pointer_mut(parent).unwrap()[field] = written;
+            let (mutated, _) = mutated(&object, None);
+            assert_eq!(mutated.pointer(place), Some(&stored), "{place}");
+        }
     }
 
     #[test]

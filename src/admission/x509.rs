@@ -43,6 +43,16 @@ pub fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<
     }
 }
 
+/// Whether its key is of the curve P-521, with which signatures cannot be verified here.
+#[must_use]
+pub fn is_of_p521(certificate: &CertificateDer<'_>) -> bool {
+    let curve = |certificate: X509Certificate<'_>| {
+        let parameters = certificate.tbs_certificate.subject_pki.algorithm.parameters?;
+        parameters.as_oid().ok().map(|curve| curve.to_id_string() == "1.3.132.0.35")
+    };
+    parse(certificate).ok().and_then(curve).unwrap_or_default()
+}
+
 /// A time of a certificate.
 ///
 /// # Errors

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 /// Volume sources whose files get `defaultMode`.
 const FILE_SOURCES: [&str; 4] = ["secret", "configMap", "downwardAPI", "projected"];
+const PROBES: [&str; 3] = ["livenessProbe", "readinessProbe", "startupProbe"];
 /// 0644
 const DEFAULT_MODE: i32 = 420;
 /// Lifetime of a projected service account token, in seconds.
@@ -93,6 +94,11 @@ fn default_container(container: &mut SidecarContainer, side: PodInjectPolicy) {
         if let Some(field) = child(env.get_mut("valueFrom"), "fieldRef") {
             default(field, "apiVersion", "v1");
         }
+        default_divisor(child(env.get_mut("valueFrom"), "resourceFieldRef"));
+    }
+    let resources = template.entry("resources").or_insert(Value::Null);
+    if resources.is_null() {
+        *resources = json!({});
     }
     for amounts in ["limits", "requests"] {
         if let Some(amounts) = child(template.get_mut("resources"), amounts) {
@@ -112,6 +118,12 @@ fn default_container(container: &mut SidecarContainer, side: PodInjectPolicy) {
         default_http_get(probe);
         default_number(probe, "successThreshold", 1);
     }
+    for probe in PROBES {
+        // A pointer that Go writes even where it points nowhere.
+        if let Some(grpc) = child(template.get_mut(probe), "grpc") {
+            grpc.entry("service").or_insert(Value::Null);
+        }
+    }
     for hook in ["postStart", "preStop"] {
         if let Some(hook) = child(template.get_mut("lifecycle"), hook) {
             default_http_get(hook);
@@ -129,6 +141,13 @@ fn default_http_get(handler: &mut Map<String, Value>) {
 fn default_volume(volume: &mut Map<String, Value>) {
     if volume.iter().all(|(key, value)| key == "name" || value.is_null()) {
         volume.insert("emptyDir".to_owned(), json!({}));
+    }
+    if let Some(limit) = object(volume.get_mut("emptyDir")).and_then(|directory| directory.get_mut("sizeLimit")) {
+        canonical(limit, |amount| amount);
+    }
+    let claim = volume.get_mut("ephemeral").and_then(|ephemeral| ephemeral.pointer_mut("/volumeClaimTemplate/spec"));
+    if let Some(amounts) = claim.and_then(|claim| child(claim.get_mut("resources"), "requests")) {
+        amounts.values_mut().for_each(|amount| canonical(amount, |amount| amount));
     }
     if let Some(path) = object(volume.get_mut("hostPath"))
         && path.get("type").is_none_or(Value::is_null)
@@ -164,6 +183,7 @@ fn default_field_refs(downward: &mut Map<String, Value>) {
         if let Some(field) = object(item.get_mut("fieldRef")) {
             default(field, "apiVersion", "v1");
         }
+        default_divisor(object(item.get_mut("resourceFieldRef")));
     }
 }
 
@@ -172,15 +192,30 @@ fn pull_policy_of(image: &str) -> &'static str {
     if tag_of(image) == "latest" { "Always" } else { "IfNotPresent" }
 }
 
-/// Rounds a resource amount up to thousandths and writes it canonically; what is no amount stays for validation to name.
+/// A divisor that is absent is none, and Go writes that as 0.
+fn default_divisor(reference: Option<&mut Map<String, Value>>) {
+    let Some(reference) = reference else { return };
+    let divisor = reference.entry("divisor").or_insert(Value::Null);
+    if divisor.is_null() {
+        *divisor = "0".into();
+    }
+    canonical(divisor, |amount| amount);
+}
+
+/// Rounds a resource amount up to thousandths and writes it canonically.
 fn canonical_amount(amount: &mut Value) {
+    canonical(amount, Quantity::round_up_to_milli);
+}
+
+/// Writes an amount canonically; what is none stays for validation to name.
+fn canonical(amount: &mut Value, rounded: impl Fn(Quantity) -> Quantity) {
     let text = match amount {
         Value::String(text) => text.trim().to_owned(),
         Value::Number(number) => number.to_string(),
         _ => return,
     };
     if let Ok(quantity) = Quantity::parse(&text) {
-        *amount = Value::String(quantity.round_up_to_milli().to_string());
+        *amount = Value::String(rounded(quantity).to_string());
     }
 }
 

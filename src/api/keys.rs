@@ -42,6 +42,12 @@ pub const VERIFY: &str = "outrigger.dev/verify";
 pub const POD_LEVEL_RESOURCES: &str = "outrigger.dev/pod-level-resources";
 /// The only value of [`POD_LEVEL_RESOURCES`].
 pub const GROW: &str = "grow";
+/// On a SidecarSet: with the value [`NATIVE`] its containers that have [`ENDS_WITH_JOB`] are native sidecars in Pods that end.
+pub const JOB_SIDECARS: &str = "outrigger.dev/job-sidecars";
+/// The only value of [`JOB_SIDECARS`].
+pub const NATIVE: &str = "native";
+/// Environment variable of a sidecar that is to end once the containers of a Job have: its value is `true`.
+pub const ENDS_WITH_JOB: &str = "KRUISE_TERMINATE_SIDECAR_WHEN_JOB_EXIT";
 /// On the Secret with our CA: since when its CA signs, in RFC 3339.
 pub const SIGNING_SINCE: &str = "outrigger.dev/signing-since";
 

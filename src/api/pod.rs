@@ -307,6 +307,12 @@ impl<'a> SpecView<'a> {
         is(self.restart_policy, "\"Never\"")
     }
 
+    /// Whether the Pod ends once its containers have, as those of Jobs do.
+    #[must_use]
+    pub fn ends(&self) -> bool {
+        self.never_restarts() || is(self.restart_policy, "\"OnFailure\"")
+    }
+
     /// Whether no container gets the service account's token from the API server.
     #[must_use]
     pub fn refuses_token(&self) -> bool {

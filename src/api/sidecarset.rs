@@ -4,6 +4,7 @@
 //! raw JSON, so that fields newer than this program survive. Enumerations keep values they do not know: an object that is
 //! already stored must stay readable, and judging it belongs to validation.
 
+use super::keys::ENDS_WITH_JOB;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::CustomResource;
@@ -119,6 +120,13 @@ impl SidecarContainer {
     pub fn restarts_always(&self) -> bool {
         self.template.get("restartPolicy").and_then(Value::as_str) == Some("Always")
     }
+
+    /// Whether it is to end once the containers of a Job have: it has the variable [`ENDS_WITH_JOB`].
+    #[must_use]
+    pub fn ends_with_job(&self) -> bool {
+        let mut env = self.template.get("env").and_then(Value::as_array).into_iter().flatten();
+        env.any(|variable| variable["name"] == ENDS_WITH_JOB && variable["value"] == "true")
+    }
 }
 
 /// Side of the app containers.
@@ -193,6 +201,14 @@ pub struct TransferEnv {
     /// More variables to copy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub env_names: Option<Vec<String>>,
+}
+
+impl TransferEnv {
+    /// Names of the variables to copy.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let names = self.env_names.iter().flatten().chain([&self.env_name]);
+        names.map(String::as_str).filter(|name| !name.is_empty())
+    }
 }
 
 /// Where a container's name is found.
@@ -329,7 +345,8 @@ pub struct OrderTerm {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WeightTerm {
-    /// 1 to 100.
+    /// 0 to 100.
+    #[serde(default)]
     pub weight: i32,
     /// The Pods it counts for.
     pub match_selector: LabelSelector,
@@ -341,6 +358,7 @@ pub struct ScatterTerm {
     /// The label's key.
     pub key: String,
     /// The label's value; `*` for each value present.
+    #[serde(default)]
     pub value: String,
 }
 

@@ -21,11 +21,16 @@ use std::sync::Arc;
 
 /// A container ready for injection. Of a hot upgrade there are two, the working one and its idle twin.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 pub(super) struct InjectableContainer {
     /// Its name in the Pod.
     pub name: String,
     /// The container's place in the set.
     pub hot: Option<HotTwin>,
+    /// The native sidecar that takes its place in Pods that end, where it is to end with a Job and its set wants that.
+    pub in_jobs: Option<Box<Self>>,
+    /// Whether it is such a native sidecar: it stands behind all other init containers, as it would start after them.
+    pub is_in_jobs: bool,
     /// What of it no Pod can change.
     pub fixed: Arc<FixedContainer>,
     /// In front of the Pod's own containers, or behind them.
@@ -133,6 +138,25 @@ impl InjectableContainer {
         Ok(vec![twin(1, true), twin(2, false)])
     }
 
+    /// The containers of an app container's, each with what takes its place in Pods that end.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub fn of_app(container: &SidecarContainer, field: &str, patterns: &mut Patterns) -> Result<Vec<Self>, FieldError> {
+        let mut apps = Self::of(container, true, field, patterns)?;
+        if container.ends_with_job() {
+            let mut native = container.clone();
+            native.pod_inject_policy = Some(PodInjectPolicy::After);
+            native.template.shift_remove("restartPolicyRules");
+            native.template.insert("restartPolicy".to_owned(), "Always".into());
+            for (app, native) in apps.iter_mut().zip(Self::of(&native, true, field, patterns)?) {
+                let fixed = Arc::clone(&app.fixed);
+                app.in_jobs = Some(Box::new(Self { is_in_jobs: true, fixed, ..native }));
+            }
+        }
+        Ok(apps)
+    }
+
     fn new(
         container: &SidecarContainer,
         name: &str,
@@ -154,6 +178,8 @@ impl InjectableContainer {
         }
         let mut this = Self {
             name: name.to_owned(),
+            in_jobs: None,
+            is_in_jobs: false,
             fixed: Arc::default(),
             before: container.pod_inject_policy == Some(PodInjectPolicy::Before),
             volumes: each_once(volumes_of(&template)),

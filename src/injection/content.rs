@@ -74,9 +74,12 @@ impl Content {
         let init_containers = brought.containers(
             spec.init_containers.as_deref(),
             "spec.initContainers",
-            SidecarContainer::restarts_always,
+            |container, field, patterns| {
+                InjectableContainer::of(container, container.restarts_always(), field, patterns)
+            },
         )?;
-        let containers = brought.containers(spec.containers.as_deref(), "spec.containers", |_| true)?;
+        let containers =
+            brought.containers(spec.containers.as_deref(), "spec.containers", InjectableContainer::of_app)?;
         if init_containers.is_empty() && containers.is_empty() {
             let problem = "a set needs at least one container or init container";
             return Err(FieldError::new("spec.containers", problem));
@@ -213,7 +216,7 @@ impl Brought {
         &mut self,
         containers: Option<&[SidecarContainer]>,
         field: &str,
-        is_sidecar: impl Fn(&SidecarContainer) -> bool,
+        make: impl Fn(&SidecarContainer, &str, &mut Patterns) -> Result<Vec<InjectableContainer>, FieldError>,
     ) -> Result<Vec<InjectableContainer>, FieldError> {
         let mut injectable = Vec::new();
         for (index, container) in containers.unwrap_or_default().iter().enumerate() {
@@ -221,8 +224,7 @@ impl Brought {
             if container.name().is_empty() {
                 return Err(FieldError::new(format!("{field}.name"), "required"));
             }
-            let all = InjectableContainer::of(container, is_sidecar(container), &field, &mut self.patterns)?;
-            for container in all {
+            for container in make(container, &field, &mut self.patterns)? {
                 if !self.names.insert(container.name.clone()) {
                     let problem = format!("another container of this set is named {:?}", container.name);
                     return Err(FieldError::new(format!("{field}.name"), problem));

@@ -1,6 +1,7 @@
 //! What of a container may not fit a Pod, read once when its set is made ready.
 
 use super::amounts::ContainerAmounts;
+use super::volume_names::volumes_with_variables;
 use serde_json::{Map, Value};
 
 /// Fields of a `securityContext` that Pods of Windows cannot have.
@@ -70,7 +71,6 @@ impl Demands {
             let seconds = container.get("lifecycle")?.get(hook)?.get("sleep")?.get("seconds")?.as_i64()?;
             Some((hook, seconds))
         };
-        let files = list("env").filter_map(|variable| variable.pointer("/valueFrom/fileKeyRef/volumeName")?.as_str());
         Self {
             claims: claims.map(str::to_owned).collect(),
             ports: list("ports").map(DemandedPort::of).collect(),
@@ -84,7 +84,7 @@ impl Demands {
             devices: list("volumeDevices").next().is_some(),
             sleeps: ["postStart", "preStop"].into_iter().filter_map(sleep).collect(),
             restarts_to_resize: list("resizePolicy").any(|policy| policy["restartPolicy"] == "RestartContainer"),
-            files_of: files.map(str::to_owned).collect(),
+            files_of: volumes_with_variables(container).map(str::to_owned).collect(),
             amounts: ContainerAmounts::of(container.get("resources")),
         }
     }

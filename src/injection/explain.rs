@@ -47,6 +47,8 @@ pub enum Verdict {
     Refused {
         /// Names of the containers and init containers that it brings.
         containers: Vec<String>,
+        /// The revision recorded in the Pod.
+        revision: Option<String>,
         /// What does not fit.
         forecasts: Vec<Forecast>,
     },
@@ -81,14 +83,11 @@ impl Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Injected { containers, revision } => {
-                write!(f, "injected: {}", containers.join(", "))?;
-                revision.as_ref().map_or(Ok(()), |revision| write!(f, " (revision {revision})"))
-            }
-            Self::Refused { containers, forecasts } => {
+            Self::Injected { containers, revision } => write_injected(f, containers, revision.as_deref()),
+            Self::Refused { containers, revision, forecasts } => {
+                write_injected(f, containers, revision.as_deref())?;
                 let forecasts: Vec<String> = forecasts.iter().map(ToString::to_string).collect();
-                let (containers, reasons) = (containers.join(", "), forecasts.join("; "));
-                write!(f, "injected: {containers}, but Kubernetes will refuse the Pod: {reasons}")
+                write!(f, ", but Kubernetes will refuse the Pod: {}", forecasts.join("; "))
             }
             Self::Present => f.write_str("injected already: the Pod has it"),
             Self::Differs(deviations) => {
@@ -100,6 +99,11 @@ impl fmt::Display for Verdict {
             Self::Denied(reason) => write!(f, "the Pod is denied: {reason}"),
         }
     }
+}
+
+fn write_injected(f: &mut fmt::Formatter<'_>, containers: &[String], revision: Option<&str>) -> fmt::Result {
+    write!(f, "injected: {}", containers.join(", "))?;
+    revision.map_or(Ok(()), |revision| write!(f, " (revision {revision})"))
 }
 
 impl Snapshot {
@@ -141,7 +145,7 @@ impl Snapshot {
                     if forecasts.is_empty() {
                         Verdict::Injected { containers, revision }
                     } else {
-                        Verdict::Refused { containers, forecasts }
+                        Verdict::Refused { containers, revision, forecasts }
                     }
                 }
                 Some(outcome) if !outcome.deviations.is_empty() => Verdict::Differs(outcome.deviations.clone()),

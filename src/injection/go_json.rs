@@ -177,24 +177,31 @@ fn push_display(out: &mut String, value: impl std::fmt::Display) {
     let _ = write!(out, "{value}"); // writing to a String cannot fail
 }
 
+fn is_escaped(c: char) -> bool {
+    matches!(c, '"' | '\\' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..='\u{1f}')
+}
+
 /// Writes a string as Go's `encoding/json` does, which escapes for HTML.
 pub(super) fn write_text(json: &mut String, text: &str) {
+    json.reserve(text.len() + 2);
     json.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => json.push_str("\\\""),
-            '\\' => json.push_str("\\\\"),
-            '\u{8}' => json.push_str("\\b"),
-            '\u{c}' => json.push_str("\\f"),
-            '\n' => json.push_str("\\n"),
-            '\r' => json.push_str("\\r"),
-            '\t' => json.push_str("\\t"),
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..='\u{1f}' => {
-                push_display(json, format_args!("\\u{:04x}", u32::from(c)));
-            }
-            _ => json.push(c),
+    let mut rest = text;
+    while let Some(at) = rest.find(is_escaped) {
+        json.push_str(&rest[..at]);
+        let mut after = rest[at..].chars();
+        match after.next() {
+            Some('"') => json.push_str("\\\""),
+            Some('\\') => json.push_str("\\\\"),
+            Some('\u{8}') => json.push_str("\\b"),
+            Some('\u{c}') => json.push_str("\\f"),
+            Some('\n') => json.push_str("\\n"),
+            Some('\r') => json.push_str("\\r"),
+            Some('\t') => json.push_str("\\t"),
+            other => other.into_iter().for_each(|c| push_display(json, format_args!("\\u{:04x}", u32::from(c)))),
         }
+        rest = after.as_str();
     }
+    json.push_str(rest);
     json.push('"');
 }
 

@@ -55,6 +55,7 @@ impl Snapshot {
                 images: &entry.images,
                 verification: entry.set.verification,
                 grows_pod: entry.set.grows_pod,
+                has_job_sidecars: entry.set.has_job_sidecars && pod.spec.as_ref().is_some_and(SpecView::ends),
             })
         });
         let matches: Vec<Match<'_>> = matches.collect::<Result<_, Denial>>()?;
@@ -105,7 +106,7 @@ fn deny_clashes(matches: &[Match<'_>], lists: &PodLists<'_>) -> Result<(), Denia
     let mut injected: HashMap<&str, &str> = HashMap::new();
     for m in matches {
         for (list, other) in [(PodList::Init, PodList::App), (PodList::App, PodList::Init)] {
-            for container in list.of(m.content) {
+            for container in m.containers(list, lists) {
                 let denial = |problem: String| Denial {
                     set: m.name.to_owned(),
                     field: format!("spec.{} {:?}", list.field(), container.name),

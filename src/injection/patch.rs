@@ -1,7 +1,7 @@
 //! A JSON Patch (RFC 6902) written directly as text, so that values keep their own text.
 
 use super::go_json::write_text;
-use json_patch::jsonptr::PointerBuf;
+use json_patch::jsonptr::Token;
 
 /// Operations in the order they apply.
 #[derive(Debug, Default)]
@@ -33,10 +33,26 @@ impl PatchWriter {
         self.json.push_str("{\"op\":\"");
         self.json.push_str(op);
         self.json.push_str("\",\"path\":");
-        write_text(&mut self.json, PointerBuf::from_tokens(path).as_str());
+        self.json.push('"');
+        for token in path {
+            self.json.push('/');
+            self.token(token);
+        }
+        self.json.push('"');
         self.json.push_str(",\"value\":");
         self.json.push_str(value);
         self.json.push('}');
+    }
+
+    /// A token of a JSON Pointer, escaped as such and as text.
+    fn token(&mut self, token: &str) {
+        if token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
+            self.json.push_str(token);
+            return;
+        }
+        let mut quoted = String::new();
+        write_text(&mut quoted, Token::new(token).encoded());
+        self.json.push_str(&quoted[1..quoted.len() - 1]);
     }
 
     /// The patch as JSON text; `None` when nothing is to be done.

@@ -10,6 +10,7 @@ use super::content::{Content, InjectableVolume, MountedVolume, named_json};
 use super::expression::Resource;
 use super::finished_pod::{Newcomer, Placement, PodResources};
 use super::forecast::{Consequence, Forecast};
+use super::go_json::write_text;
 use super::outcome::{Denial, InjectError, InjectedSet};
 use super::patch::PatchWriter;
 use super::pod_lists::{PodList, PodLists};
@@ -40,6 +41,28 @@ pub(super) struct Match<'s> {
     pub verification: Verification,
     /// Whether the Pod's own resources grow by what its containers ask for.
     pub grows_pod: bool,
+    /// Whether its containers that are to end with a Job are native sidecars of this Pod.
+    pub has_job_sidecars: bool,
+}
+
+impl<'s> Match<'s> {
+    /// What it puts into a list of the Pod.
+    pub fn containers<'m>(
+        &'m self,
+        list: PodList,
+        lists: &'m PodLists<'_>,
+    ) -> impl Iterator<Item = &'s InjectableContainer> + 'm {
+        let in_job = move |app: &'s InjectableContainer| app.in_jobs.as_deref().filter(|_| self.is_in_job(app, lists));
+        let own = list.of(self.content).iter().filter(move |own| in_job(own).is_none());
+        let apps = if list == PodList::Init { &self.content.containers[..] } else { &[] };
+        own.chain(apps.iter().filter_map(in_job))
+    }
+
+    /// Whether a native sidecar takes the place of an app container: one that the Pod has already stays where it is.
+    fn is_in_job(&self, app: &InjectableContainer, lists: &PodLists<'_>) -> bool {
+        let is_in = |list| self.current && lists.position(list, &app.name).is_some();
+        is_in(PodList::Init) || self.has_job_sidecars && !is_in(PodList::App)
+    }
 }
 
 /// The patch as it grows.
@@ -117,19 +140,19 @@ impl<'a, 's> PatchPlan<'a, 's> {
 
     /// What each set does to the Pod.
     pub fn injected_sets(&self) -> Vec<InjectedSet> {
-        let of_sets = self.matches.iter().zip(&self.deviations).zip(&self.forecasts).enumerate();
-        let sets = of_sets.map(|(set, ((m, deviations), forecasts))| InjectedSet {
+        let mut containers = vec![Vec::new(); self.matches.len()];
+        for newcomer in &self.newcomers {
+            containers[newcomer.set].push(newcomer.container.name.clone());
+        }
+        let of_sets = self.matches.iter().zip(containers).zip(self.deviations.iter().zip(&self.forecasts));
+        let sets = of_sets.map(|((m, containers), (deviations, forecasts))| InjectedSet {
             name: m.name.to_owned(),
             revision: m.revision.map(str::to_owned),
-            containers: self.newcomers_of(set).map(|newcomer| newcomer.container.name.clone()).collect(),
+            containers,
             deviations: deviations.clone(),
             forecasts: forecasts.clone(),
         });
         sets.collect()
-    }
-
-    fn newcomers_of(&self, set: usize) -> impl Iterator<Item = &Newcomer<'s>> {
-        self.newcomers.iter().filter(move |newcomer| newcomer.set == set)
     }
 
     /// The patch, `None` when nothing is to be done, and what the Pod's author should know.
@@ -148,10 +171,12 @@ impl<'a, 's> PatchPlan<'a, 's> {
 
     pub fn containers(&mut self, list: PodList) -> Result<(), InjectError> {
         let of_sets = self.matches.iter().enumerate();
-        let mut injected: Vec<(usize, &Match<'s>, &'s InjectableContainer)> =
-            of_sets.flat_map(|(set, m)| list.of(m.content).iter().map(move |container| (set, m, container))).collect();
+        let mut injected: Vec<(usize, &Match<'s>, &'s InjectableContainer)> = of_sets
+            .flat_map(|(set, m)| m.containers(list, self.lists).map(move |container| (set, m, container)))
+            .collect();
         if list == PodList::Init {
-            injected.sort_by(|(_, _, a), (_, _, b)| a.name.cmp(&b.name)); // stable: OpenKruise's order over all sets
+            // Stable: OpenKruise's order over all sets.
+            injected.sort_by(|(_, _, a), (_, _, b)| (a.is_in_jobs, &a.name).cmp(&(b.is_in_jobs, &b.name)));
         }
         let (mut before, mut after) = (Vec::new(), Vec::new());
         for (set, m, container) in injected {
@@ -251,19 +276,8 @@ impl<'a, 's> PatchPlan<'a, 's> {
         container: &InjectableContainer,
         present: Option<&ContainerView<'_>>,
     ) -> Result<Additions<'a>, Denial> {
-        if !container.depends_on_pod() {
-            let mut additions = Additions::default();
-            if let Some(token) = self.token {
-                additions.add_token(token, container.own.has_token_path, present);
-            }
-            return Ok(additions);
-        }
-        let (pod, patched) = (self.pod, self.patched);
-        let offer = self.offer.get_or_init(|| Offer::of(self.lists.containers.as_deref().unwrap_or_default()));
-        let annotation = |key: &str| patched.get(key).map(String::as_str).or_else(|| pod.annotation(key));
-        let mut additions = additions(container, pod, offer, annotation, present, |warning| {
-            self.warnings.push(format!("SidecarSet {:?}, container {:?} {warning}", m.name, container.name));
-        });
+        let mut additions =
+            if container.depends_on_pod() { self.taken(m, container, present) } else { Additions::default() };
         if let Some(token) = self.token {
             additions.add_token(token, container.own.has_token_path, present);
         }
@@ -280,6 +294,21 @@ impl<'a, 's> PatchPlan<'a, 's> {
             });
         }
         Ok(additions)
+    }
+
+    /// What it takes of mounts, devices and variables.
+    fn taken(
+        &mut self,
+        m: &Match<'_>,
+        container: &InjectableContainer,
+        present: Option<&ContainerView<'_>>,
+    ) -> Additions<'a> {
+        let (pod, patched) = (self.pod, self.patched);
+        let offer = self.offer.get_or_init(|| Offer::of(self.lists.containers.as_deref().unwrap_or_default()));
+        let annotation = |key: &str| patched.get(key).map(String::as_str).or_else(|| pod.annotation(key));
+        additions(container, pod, offer, annotation, present, |warning| {
+            self.warnings.push(format!("SidecarSet {:?}, container {:?} {warning}", m.name, container.name));
+        })
     }
 
     /// The resources that a policy computes.
@@ -469,13 +498,15 @@ impl<'a, 's> PatchPlan<'a, 's> {
             values.extend(first.map(|own| (keys::DEFAULT_CONTAINER.to_owned(), own.name.to_string())));
         }
 
-        let mut has_map = self.pod.annotations().is_some();
+        let (mut has_map, mut text) = (self.pod.annotations().is_some(), String::new());
         for (key, value) in values {
             if !has_map {
                 self.patch.add(["metadata", "annotations"], "{}");
                 has_map = true;
             }
-            self.patch.add(["metadata", "annotations", &key], &Value::String(value).to_string());
+            text.clear();
+            write_text(&mut text, &value);
+            self.patch.add(["metadata", "annotations", &key], &text);
         }
     }
 
@@ -554,10 +585,4 @@ fn parsed(json: &str) -> Option<Value> {
 fn amounts<'a>(amounts: Option<&'a AmountsView<'_>>) -> PerResource<&'a str> {
     let text = |amount: &'a Option<AmountView<'_>>| amount.as_ref().map(AmountView::text);
     amounts.map_or_else(PerResource::default, |of| PerResource { cpu: text(&of.cpu), memory: text(&of.memory) })
-}
-
-/// All containers of a set, init containers first.
-fn containers_of(content: &Content) -> impl Iterator<Item = (PodList, &InjectableContainer)> {
-    let init = content.init_containers.iter().map(|container| (PodList::Init, container));
-    init.chain(content.containers.iter().map(|container| (PodList::App, container)))
 }

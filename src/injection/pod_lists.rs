@@ -64,6 +64,10 @@ impl<'a> PodLists<'a> {
 /// One value of a Pod's spec, which stands at `field`.
 pub(super) fn list<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>, field: &str) -> Result<Option<T>, InjectError> {
     let Some(raw) = raw else { return Ok(None) };
+    if let Ok(value) = serde_json::from_str(raw.get()) {
+        return Ok(Some(value));
+    }
+    // Read once more to find the field at fault, which takes twice the time.
     let deserializer = &mut serde_json::Deserializer::from_str(raw.get());
     serde_path_to_error::deserialize(deserializer).map(Some).map_err(|e| {
         let dot =

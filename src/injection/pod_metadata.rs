@@ -58,13 +58,14 @@ impl<'p, 's> Annotations<'p, 's> {
         for (key, value) in annotations.filter(|(key, _)| !is_own(key)) {
             let present = self.values.get(key.as_str()).map(String::as_str).or_else(|| self.pod.annotation(key));
             let result = match (&patch.patch_policy, present) {
+                // Of a policy that it does not know OpenKruise patches nothing.
+                (Some(PatchPolicy::Other(_)), _) | (Some(PatchPolicy::Retain) | None, Some(_)) => None,
                 (Some(PatchPolicy::Overwrite), _) | (_, None) | (Some(PatchPolicy::MergePatchJson), Some("")) => {
                     Some(value.clone())
                 }
                 (Some(PatchPolicy::MergePatchJson), Some(present)) => {
                     merge_text(present, value).map_err(|error| (key.as_str(), error))?
                 }
-                (Some(PatchPolicy::Retain | PatchPolicy::Other(_)) | None, Some(_)) => None,
             };
             if let Some(result) = result {
                 self.values.insert(key, result);
@@ -196,6 +197,7 @@ mod tests {
 
     #[test]
     fn retain_sets_only_what_is_absent_and_overwrite_always() {
+        assert_eq!(changes(PatchPolicy::Other("Merge".to_owned()), "new", None), None);
         assert_eq!(changes(PatchPolicy::Retain, "new", None).as_deref(), Some("new"));
         assert_eq!(changes(PatchPolicy::Retain, "new", Some("")), None);
         assert_eq!(changes(PatchPolicy::Overwrite, "new", Some("old")).as_deref(), Some("new"));

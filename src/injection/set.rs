@@ -24,6 +24,7 @@ pub struct SetError {
 
 /// A SidecarSet ready for injection.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 pub struct InjectableSet {
     /// Name of the set.
     pub name: String,
@@ -43,6 +44,8 @@ pub struct InjectableSet {
     pub verification: Verification,
     /// Whether a Pod's own resources grow by what the set's containers ask for.
     pub grows_pod: bool,
+    /// Whether its containers that are to end with a Job are native sidecars in Pods that end.
+    pub has_job_sidecars: bool,
     /// What it injects.
     pub content: Content,
     /// `status.latestRevision`.
@@ -110,6 +113,7 @@ impl InjectableSet {
             warnings,
             verification: Verification::of(&annotations),
             grows_pod: annotations.get(keys::POD_LEVEL_RESOURCES).is_some_and(|value| value == keys::GROW),
+            has_job_sidecars: annotations.get(keys::JOB_SIDECARS).is_some_and(|value| value == keys::NATIVE),
             canary_of: canary_of(&annotations).filter(|base| *base != name),
             name,
             content,

@@ -41,8 +41,7 @@ impl TransferSource {
                     .unwrap_or_else(|| SourceContainer::Unresolvable(field.field_path.clone()))
             }
         };
-        let names = entry.env_names.iter().flatten().chain([&entry.env_name]);
-        Self { container, variables: names.filter(|name| !name.is_empty()).cloned().collect() }
+        Self { container, variables: entry.names().map(str::to_owned).collect() }
     }
 
     /// Name of the container to copy from, in this Pod.

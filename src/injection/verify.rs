@@ -47,6 +47,8 @@ pub struct FixedContainer {
     base: String,
     /// Whether it goes on as long as the Pod: an app container or a native sidecar.
     pub(super) is_sidecar: bool,
+    /// Whether it is to end with a Job: Pods may have it as a native sidecar.
+    ends_with_job: bool,
     arguments: Arguments,
     /// Hashes of its own variables and mounts, each with the difference that it makes.
     items: Vec<(Difference, u64)>,
@@ -122,9 +124,11 @@ impl FixedContainer {
         let all = all.into_iter().rev().filter(|(_, (key, _))| seen.insert(*key));
         let mut items: Vec<_> = all.map(|(difference, (_, hash))| (difference, hash)).collect();
         items.reverse();
+        let ends_with_job = is_sidecar
+            && list("env").iter().any(|item| text(item, "name") == keys::ENDS_WITH_JOB && item["value"] == "true");
         let name = text(injected, "name");
         let arguments = Arguments::of(&texts("command"), &texts("args"));
-        Self { name, base: base.to_owned(), is_sidecar, arguments, items }
+        Self { name, base: base.to_owned(), is_sidecar, ends_with_job, arguments, items }
     }
 
     /// Why a container of a Pod is not this one. `known` are the images of all versions of the set.
@@ -228,7 +232,8 @@ impl FixedContainers {
         find: impl Fn(&'static str, &str) -> Option<(&'p str, Option<&'p Fingerprint>)>,
     ) -> Option<Deviation> {
         self.containers.iter().find_map(|(list, fixed)| {
-            let difference = match find(list, &fixed.name) {
+            let native = || if fixed.ends_with_job { find("initContainers", &fixed.name) } else { None };
+            let difference = match find(list, &fixed.name).or_else(native) {
                 None => &Difference::Absent,
                 Some((image, fingerprint)) => fixed.difference(image, fingerprint, &self.known)?,
             };

@@ -30,6 +30,8 @@ pub struct CountingRules {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Sidecar {
     name: String,
+    /// Whether it may be a native sidecar of a Job instead.
+    ends_with_job: bool,
     /// With hot upgrade there are two in the Pod, this name with `-1` and `-2`.
     hot: Option<Hot>,
 }
@@ -163,7 +165,7 @@ impl Sidecar {
             twins: [format!("{name}-1"), format!("{name}-2")],
             empty_image: upgrade.hot_upgrade_empty_image.clone(),
         });
-        Self { name, hot }
+        Self { name, ends_with_job: container.ends_with_job(), hot }
     }
 
     /// Its names in a Pod.
@@ -173,7 +175,8 @@ impl Sidecar {
     }
 
     fn is_in(&self, pod: &ObservedPod) -> bool {
-        self.names().all(|name| pod.container(name).is_some())
+        let is_native = |name: &str| pod.init_container(name).is_some_and(|container| container.native);
+        self.names().all(|name| pod.container(name).is_some() || self.ends_with_job && is_native(name))
             && (self.hot.is_none() || pod.working(&self.name).is_some())
     }
 
@@ -384,6 +387,25 @@ mod tests {
         for forged in [native("evil:1"), pod(&spec)] {
             assert_eq!(standing(&spec, &forged), PodStanding { updated: false, deviates: true, ..ALL });
         }
+    }
+
+    #[test]
+    fn a_sidecar_that_ends_with_a_job_counts_as_a_native_one_too() {
+        let mut spec = cold();
+        spec["containers"][0]["env"] = json!([{"name": "KRUISE_TERMINATE_SIDECAR_WHEN_JOB_EXIT", "value": "true"}]);
+        let in_job = |spec: &Value, image: &str, restart_policy: Value| {
+            let mut native = spec["containers"][0].clone();
+            native["image"] = json!(image);
+            native["restartPolicy"] = restart_policy;
+            native["env"] = json!([{"name": "KRUISE_TERMINATE_SIDECAR_WHEN_JOB_EXIT", "value": "true"}, {"name": "IS_INJECTED", "value": "true"}]);
+            let pod = PodBuilder::new("p").label("app", "a").injected("s", &rules("s", spec).hash);
+            standing(spec, &pod.init_containers(&json!([native])).ready())
+        };
+        assert_eq!(in_job(&spec, "i:1", json!("Always")), ALL);
+        assert!(!in_job(&spec, "i:1", json!(null)).matched, "it would end before the others start");
+        let deviating = PodStanding { updated: false, deviates: true, ..ALL };
+        assert_eq!(in_job(&spec, "evil:1", json!("Always")), deviating);
+        assert!(!in_job(&cold(), "i:1", json!("Always")).matched, "it is not to end with a Job");
     }
 
     #[test]

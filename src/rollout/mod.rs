@@ -4,6 +4,7 @@
 //! [`revisions::RevisionIndex`]. The [`Controller`] is told of events, which change the [`RolloutIndex`],
 //! and writes.
 
+pub mod advice;
 mod controller;
 pub mod counting;
 mod fingerprints;

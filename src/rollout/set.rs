@@ -6,6 +6,7 @@ use crate::api::decode;
 use crate::api::keys;
 use crate::api::sidecarset::{InjectRevision, SidecarSet, SidecarSetStatus, UpdateStrategy, UpdateStrategyType};
 use crate::cluster::{ObjectVersion, Versioned};
+use crate::injection::validate::advice;
 use crate::injection::{InjectableSet, Operator, Unfit, revision_data};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::{Deserialize, Deserializer};
@@ -59,6 +60,8 @@ pub struct UsableSet {
     pub pinned: Option<InjectRevision>,
     /// Whether Pods with older containers are to be updated.
     pub updates: Updates,
+    /// What its author should know.
+    pub advice: Vec<String>,
 }
 
 /// What a `ControllerRevision` holds.
@@ -128,7 +131,7 @@ impl ObservedSet {
 
 impl UsableSet {
     fn of(set: SidecarSet) -> Result<Self, Unusable> {
-        let (metadata, spec) = (set.metadata.clone(), set.spec.clone());
+        let (metadata, spec, advice) = (set.metadata.clone(), set.spec.clone(), advice(&set));
         let injectable = InjectableSet::stored(set)?;
         let data = revision_data::of(&spec);
         let data =
@@ -151,6 +154,7 @@ impl UsableSet {
             history_limit: limit.max(1),
             pinned: spec.injection_strategy.revision,
             updates: Updates::of(&spec.update_strategy),
+            advice,
             injectable: Arc::new(injectable),
         })
     }

@@ -1,5 +1,6 @@
 //! The status that a SidecarSet should have: counts, revision, and conditions as kstatus reads them.
 
+use super::advice;
 use super::counting::Counts;
 use super::pods::PodIndex;
 use super::revisions::RevisionPlan;
@@ -152,6 +153,8 @@ pub fn usable(
             counts.deviating
         ); // writing to a String cannot fail
     }
+    let mut conditions = state.conditions(set, now);
+    advice::add(&mut conditions, &usable.advice, set.generation, now);
     let status = SidecarSetStatus {
         observed_generation: set.generation,
         matched_pods: as_i32(counts.matched),
@@ -160,7 +163,7 @@ pub fn usable(
         updated_ready_pods: as_i32(counts.updated_ready),
         latest_revision: revisions.latest.clone(),
         collision_count: Some(revisions.collision_count),
-        conditions: state.conditions(set, now),
+        conditions,
     };
     (status != set.status).then_some(status)
 }
@@ -281,6 +284,26 @@ mod tests {
         assert_eq!(since("Ready"), "2023-11-14T22:13:20Z");
         assert_eq!(since("Reconciling"), "2023-11-14T22:13:20Z");
         assert_eq!((since("Stalled"), since("Other")), (json!("2020-01-01T00:00:00Z"), json!("2020-01-01T00:00:00Z")));
+    }
+
+    #[test]
+    fn what_has_no_effect_is_told_in_a_condition_until_it_is_corrected() {
+        let mut spec = spec();
+        spec["containers"][0]["livenesProbe"] = json!({});
+        let all = Counts { updated: 3, ..COUNTS };
+        let told = status(&spec, &json!(null), all, &revisions()).unwrap();
+        assert_eq!(conditions(&told)[0], ("Ready", "True", "Current"));
+        assert_eq!(conditions(&told)[3], ("Advice", "True", "WithoutEffect"));
+        let message = told["conditions"][3]["message"].as_str().unwrap();
+        assert!(message.starts_with("spec.containers[0].livenesProbe: "), "{message}");
+        spec["containers"][0].as_object_mut().unwrap().shift_remove("livenesProbe");
+        let corrected = status(&spec, &told, all, &revisions()).unwrap();
+        assert_eq!(conditions(&corrected)[3], ("Advice", "False", "AsMeant"));
+        assert_eq!(
+            conditions(&status(&spec, &json!(null), all, &revisions()).unwrap()).len(),
+            3,
+            "it never needed some"
+        );
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod dry_run;
 mod failpoints;
 mod fields;
 mod forecasts;
+mod job_sidecars;
 mod leases;
 mod load;
 mod memory;
@@ -68,8 +69,10 @@ fn main() -> ExitCode {
         bad_input::an_invalid_set_is_denied_with_all_causes,
         bad_input::kubectl_and_files_refuse_the_same_fields,
         validation::containers_and_volumes_are_judged_as_in_pods,
+        validation::what_openkruise_accepts_is_accepted_as_it_is,
         forecasts::the_api_server_does_what_is_forecast,
         fields::each_field_of_kubernetes_is_known_and_survives,
+        job_sidecars::a_sidecar_that_ends_with_a_job_is_a_native_one_and_counts,
         bad_input::a_namespace_that_vanishes_takes_its_pods_out_of_the_counts,
     );
     let suite = tests!(

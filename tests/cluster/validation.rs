@@ -245,6 +245,10 @@ fn volumes() -> Vec<(Value, Verdict)> {
     let v = |source: Value| volume(&source);
     let m = |list: Value| mounts(&list, &json!({}));
     let projected = |sources: Value| volume(&json!({"projected": {"sources": sources}}));
+    let claim = |modes: Value, storage: Value| {
+        let spec = json!({"accessModes": modes, "resources": {"requests": {"storage": storage}}});
+        volume(&json!({"ephemeral": {"volumeClaimTemplate": {"spec": spec}}}))
+    };
     let secret = || json!({"secret": {"name": "s", "items": [{"key": "k", "path": "p"}]}});
     let file = json!({"path": "a", "fieldRef": {"fieldPath": "metadata.name"}});
     vec![
@@ -299,6 +303,15 @@ fn volumes() -> Vec<(Value, Verdict)> {
             RefusedLately,
         ),
         (projected(json!([{"clusterTrustBundle": {"path": "p"}}])), RefusedLately),
+        (v(json!({"ephemeral": {}})), Refused),
+        (claim(json!(["ReadWriteOnce"]), json!("1Gi")), Accepted),
+        (claim(json!(["ReadWriteOncePod", "ReadWriteOncePod"]), json!(5)), Accepted),
+        (claim(json!(["ReadWriteOncePod", "ReadWriteOnce"]), json!("1Gi")), Refused),
+        (claim(json!(["Sometimes"]), json!("1Gi")), Refused),
+        (claim(json!([]), json!("1Gi")), Refused),
+        (claim(json!(["ReadWriteOnce"]), json!("0")), Refused),
+        (claim(json!(["ReadWriteOnce"]), json!("much")), Refused),
+        (claim(json!(["ReadWriteOnce"]), json!(null)), Refused),
         (v(json!({"gcePersistentDisk": {}})), OnlyInSets("sources of few are not looked at")),
         (v(json!({"iscsi": {}})), OnlyInSets("sources of few are not looked at")),
     ]
@@ -325,6 +338,25 @@ fn is_fit(set: &Value) -> bool {
         container["volumeMounts"] = mounts.into();
     }
     InjectableSet::decode(&set).and_then(InjectableSet::stored).is_ok()
+}
+
+/// The webhook fills in what the schema wants, so that YAML which OpenKruise takes need not be changed.
+pub async fn what_openkruise_accepts_is_accepted_as_it_is(case: Case<Outrigger>) -> Result<()> {
+    let sets = seen::objects(&case.plane);
+    let selector = json!({"matchLabels": {"a": "b"}});
+    let policy = json!({"targetContainersMode": "sum", "resourcesExpr": {"requests": {}}});
+    let transfer = json!([{"sourceContainerNameFrom": {"fieldRef": {"fieldPath": "metadata.name"}}, "envName": "A"}]);
+    for spec in [
+        json!({"updateStrategy": {"scatterStrategy": [{"key": "a"}]}}),
+        json!({"updateStrategy": {"priorityStrategy": {"weightPriority": [{"matchSelector": selector}]}}}),
+        json!({"updateStrategy": {"maxUnavailable": "101%"}}),
+        container(&json!({"resourcesPolicy": policy})),
+        init(&json!({"transferEnv": transfer})),
+    ] {
+        let answer = taken(&sets, seen::set("accepted", "x:1", &spec)).await?;
+        ensure!(answer.is_ok(), "{spec}: {answer:?}");
+    }
+    Ok(())
 }
 
 /// What Kubernetes refuses in a Pod is refused in a SidecarSet, and what it accepts is accepted; the table has the exceptions.

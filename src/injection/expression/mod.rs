@@ -13,6 +13,7 @@
 //! * At most [`MAX_LENGTH`] bytes and [`MAX_DEPTH`] nested parentheses.
 //! * A signed exponent is read as one number (`1e-3`).
 
+mod bounds;
 mod operator;
 mod parse;
 mod problem;
@@ -20,6 +21,7 @@ mod resource;
 mod value;
 
 use crate::api::quantity::Quantity;
+use bounds::Bounds;
 use parse::Step;
 use std::fmt;
 use value::Value;
@@ -79,14 +81,21 @@ impl Expression {
     /// overflow.
     ///
     /// # Errors
-    /// When the expression fails for that amount, unless only because the result, with a variable in it, is negative.
+    /// When the expression fails for that amount, unless only because the result is negative, and for another amount may not be.
     pub fn check(&self) -> Result<(), ExpressionError> {
-        match self.evaluate(Quantity::from_milli(1, self.resource.format())) {
-            Err(ExpressionError { problem: Problem::Negative(_), .. }) if self.steps.contains(&Step::Variable) => {
-                Ok(())
-            }
-            result => result.map(drop),
+        let of_milli = |milli| self.evaluate(Quantity::from_milli(milli, self.resource.format()));
+        let is_negative = |result: &Result<_, ExpressionError>| {
+            matches!(result, Err(ExpressionError { problem: Problem::Negative(_), .. }))
+        };
+        let least = of_milli(1);
+        if !self.steps.contains(&Step::Variable) || !(least.is_ok() || is_negative(&least)) {
+            return least.map(drop);
         }
+        // The least amounts come to nothing, cut off to thousandths.
+        if Bounds::of(&self.steps).most < 0.0 && is_negative(&of_milli(1000)) {
+            return Err(ExpressionError { expression: self.text.clone(), problem: Problem::AlwaysNegative });
+        }
+        Ok(())
     }
 
     /// What is allowed and most likely not meant.

@@ -89,4 +89,7 @@ pub enum Problem {
     /// No resource can be negative.
     #[error("the result {0} is negative")]
     Negative(String),
+    /// `-cpu`.
+    #[error("the result is negative whatever the app containers have")]
+    AlwaysNegative,
 }

@@ -193,6 +193,21 @@ fn a_negative_result_is_an_error_and_a_negative_part_is_not() {
     assert_results(Cpu, &[("max(0, cpu-2)", "1", "0"), ("0-0", "1", "0"), ("-cpu", "0", "0"), ("-0", "0", "0")]);
 }
 
+#[test]
+fn what_is_negative_whatever_there_is_makes_no_sense() {
+    let check = |text: &str| Expression::parse(Cpu, text).and_then(|e| e.check()).map_err(|e| e.problem);
+    for never in
+        ["-cpu", "cpu*-1", "cpu/-2", "-(cpu*50%)-1", "min(cpu, 2)-3", "max(-cpu, -1)", "0-cpu", "-max(cpu, 1)*2"]
+    {
+        assert_eq!(check(never), Err(Problem::AlwaysNegative), "{never}");
+    }
+    for ever in
+        ["cpu-2", "2-cpu", "min(cpu-1, 3-cpu)", "-cpu*-1", "max(-cpu, 0)", "cpu*0", "min(cpu, 3-cpu)", "(cpu-2)*-1"]
+    {
+        assert_eq!(check(ever), Ok(()), "{ever}");
+    }
+}
+
 /// OpenKruise wraps around: `1Pi*1000000` is negative there.
 #[test]
 fn what_does_not_fit_is_an_overflow() {

@@ -22,7 +22,7 @@ use std::cell::OnceCell;
 use std::collections::HashSet;
 
 /// Seconds that containers have to end, where a Pod does not say.
-const GRACE_SECONDS: i64 = 30;
+pub(super) const GRACE_SECONDS: i64 = 30;
 
 /// A container that a set puts into the Pod.
 pub(super) struct Newcomer<'s> {
@@ -75,15 +75,20 @@ impl<'p, 'a, 's> FinishedPod<'p, 'a, 's> {
         Self { spec, lists, newcomers, replaced, context: OnceCell::new() }
     }
 
-    /// What does not fit, each after the set it comes from. `resources` are the Pod's own, as they are going to be.
-    pub fn forecasts(&self, resources: Option<&PodResources<'_>>) -> Vec<(usize, Forecast)> {
+    /// What does not fit, each after the set it comes from. `resources` are the Pod's own, as they are going to be, `grows` whether a set
+    /// lets them grow.
+    pub fn forecasts(
+        &self,
+        resources: Option<&PodResources<'_>>,
+        grows: impl Fn(usize) -> bool,
+    ) -> Vec<(usize, Forecast)> {
         let mut found = Vec::new();
         for newcomer in self.newcomers {
             self.check(newcomer, &mut found);
         }
         self.check_ports(&mut found);
         match resources {
-            Some(resources) => self.check_resources(resources, &mut found),
+            Some(resources) => self.check_resources(resources, grows, &mut found),
             None => self.check_quality_of_service(&mut found),
         }
         found

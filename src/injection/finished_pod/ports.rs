@@ -62,11 +62,12 @@ impl FinishedPod<'_, '_, '_> {
         }
         let native =
             self.others(PodList::Init).filter(|container| container.restart_policy.as_deref() == Some("Always"));
-        let others: Vec<_> = self.others(PodList::App).map(|app| (PodList::App, &*app.name, ports_of(app))).collect();
-        let natives: Vec<_> = native.map(|native| (PodList::Init, &*native.name, ports_of(native))).collect();
         if any_on_host {
+            let others = self.others(PodList::App).map(|app| (PodList::App, &*app.name, ports_of(app)));
+            let natives = native.map(|native| (PodList::Init, &*native.name, ports_of(native)));
+            let all: Vec<_> = others.chain(natives).collect();
             let mut taken = HashMap::new();
-            for (list, container, ports) in others.iter().chain(&natives) {
+            for (list, container, ports) in &all {
                 for port in ports {
                     let host_port = match port.host_port.unwrap_or_default() {
                         0 if in_host_network => port.container_port,
@@ -85,7 +86,9 @@ impl FinishedPod<'_, '_, '_> {
             let means_another = |own: &&PortView<'_>| {
                 own.name() == port.name && own.protocol() == port.protocol && own.container_port != port.number
             };
-            let hidden = others.iter().find_map(|(_, name, ports)| Some((name, ports.iter().find(means_another)?)));
+            let mut apps = self.others(PodList::App).filter(|app| may_name(app, &port.name));
+            let hidden =
+                apps.find_map(|app| Some((&*app.name, ports_of(app).into_iter().find(|own| means_another(&own))?)));
             if let Some((app, own)) = hidden {
                 let problem = format!(
                     "a Service that names this port reaches {} here, no more {} of {app:?}: rename it, or put the container \
@@ -136,6 +139,11 @@ impl FinishedPod<'_, '_, '_> {
             }
         }
     }
+}
+
+/// Whether a port of the container can have this name: most have not, and need not be read.
+fn may_name(container: &ContainerView<'_>, name: &str) -> bool {
+    container.ports.is_some_and(|ports| ports.get().contains(name) || ports.get().contains('\\'))
 }
 
 fn ports_of<'a>(container: &ContainerView<'a>) -> Vec<PortView<'a>> {

@@ -140,7 +140,12 @@ impl FinishedPod<'_, '_, '_> {
     }
 
     /// What the Pod's own resources do not leave room for.
-    pub(super) fn check_resources(&self, resources: &PodResources<'_>, found: &mut Vec<(usize, Forecast)>) {
+    pub(super) fn check_resources(
+        &self,
+        resources: &PodResources<'_>,
+        grows: impl Fn(usize) -> bool,
+        found: &mut Vec<(usize, Forecast)>,
+    ) {
         let PodResources(ContainerAmounts { limits, requests }) = resources;
         let (before, after) = (self.containers(|_| false), self.containers(|_| true));
         let before = before.together(ContainerAmounts::requested);
@@ -150,7 +155,7 @@ impl FinishedPod<'_, '_, '_> {
             let Some((part, most)) = of_pod.or_else(|| Some(("limits", limits.get(&name)?))) else { continue };
             let had_room = before.get(&name).is_none_or(|before| before.compare(*most).is_le());
             if had_room && asked.compare(*most).is_gt() {
-                self.add_lack_of_room(&format!("{part}[{name}]"), &name, *most, asked, found);
+                self.add_lack_of_room(&format!("{part}[{name}]"), &name, (*most, asked), &grows, found);
             }
         }
         for newcomer in self.newcomers.iter().filter(|newcomer| newcomer.list == PodList::App) {
@@ -169,8 +174,8 @@ impl FinishedPod<'_, '_, '_> {
         &self,
         field: &str,
         resource: &str,
-        most: Quantity,
-        asked: Quantity,
+        (most, asked): (Quantity, Quantity),
+        grows: impl Fn(usize) -> bool,
         found: &mut Vec<(usize, Forecast)>,
     ) {
         let mut sets: BTreeMap<usize, Vec<String>> = BTreeMap::new();
@@ -182,10 +187,11 @@ impl FinishedPod<'_, '_, '_> {
             }
         }
         for (set, parts) in sets {
+            let annotate = ", or annotate the SidecarSet with outrigger.dev/pod-level-resources: grow";
             let problem = format!(
-                "the Pod's own {most} is less than the {asked} that its containers ask for together with {}: raise it, or \
-                 annotate the SidecarSet with outrigger.dev/pod-level-resources: grow",
-                parts.join(", ")
+                "the Pod's own {most} is less than the {asked} that its containers ask for together with {}: raise it{}",
+                parts.join(", "),
+                if grows(set) { "" } else { annotate }
             );
             let field = format!("spec.resources.{field}");
             found.push((set, Forecast { field, problem, consequence: Consequence::Refused }));
@@ -202,8 +208,8 @@ impl FinishedPod<'_, '_, '_> {
         for newcomer in spoiling {
             if !told.contains(&newcomer.set) {
                 told.push(newcomer.set);
-                let problem =
-                    "without equal requests and limits of cpu and memory the Pod is Burstable, no more Guaranteed";
+                let problem = "without equal requests and limits of cpu and memory, unless a LimitRange gives it such, the Pod is Burstable, no \
+                     more Guaranteed";
                 found.push(newcomer.forecast(Consequence::Changes, "resources", problem.to_owned()));
             }
         }

@@ -1,6 +1,6 @@
 //! What of each set does not fit the finished Pod, and what grows so that it does.
 
-use super::{PatchPlan, containers_of};
+use super::{PatchPlan, PodList};
 use crate::injection::finished_pod::FinishedPod;
 use crate::injection::forecast::{self, Consequence, Forecast};
 use crate::injection::pod_security::{Enforced, Finding, PodSecurity};
@@ -19,7 +19,7 @@ impl PatchPlan<'_, '_> {
                 self.patch.add(["spec", "resources", growth.part, &growth.resource], &amount);
             }
         }
-        for (set, forecast) in finished.forecasts(self.pod_resources.as_ref()) {
+        for (set, forecast) in finished.forecasts(self.pod_resources.as_ref(), |set| self.matches[set].grows_pod) {
             self.forecasts[set].push(forecast);
         }
     }
@@ -33,7 +33,8 @@ impl PatchPlan<'_, '_> {
             (!broken.is_empty()).then_some(Forecast { field, problem, consequence: Consequence::Refused })
         };
         for (set, m) in self.matches.iter().enumerate() {
-            let containers = containers_of(m.content).filter_map(|(list, container)| {
+            let of_list = |list| m.containers(list, self.lists).map(move |container| (list, container));
+            let containers = of_list(PodList::Init).chain(of_list(PodList::App)).filter_map(|(list, container)| {
                 forecast(format!("spec.{} {:?}", list.field(), container.name), &container.pod_security)
             });
             self.forecasts[set].extend(containers);

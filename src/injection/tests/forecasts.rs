@@ -140,6 +140,18 @@ fn a_pods_own_resources_grow_by_what_sidecars_ask_for_as_kubernetes_counts() {
 }
 
 #[test]
+fn a_set_that_lets_the_pod_grow_is_not_told_to() {
+    let container = |name: &str| json!({"containers": [{"name": name, "image": "x:1", "resources": {"requests": {"cpu": "500m"}}}]});
+    let other = set("b", container("d"));
+    let app = json!({"name": "app", "resources": {"requests": {"cpu": "1"}}});
+    let pod = super::pod(&json!({"resources": {"requests": {"cpu": "1"}}, "containers": [app]}));
+    let told = injected(&index(&[growing(container("c")), other]), &pod);
+    let of = |set: usize| told.sets[set].forecasts[0].problem.clone();
+    assert!(of(0).ends_with("spec.containers \"c\" 500m: raise it"), "{}", of(0));
+    assert!(of(1).ends_with("or annotate the SidecarSet with outrigger.dev/pod-level-resources: grow"), "{}", of(1));
+}
+
+#[test]
 fn resources_of_a_pod_without_any_do_not_grow() {
     let spec = json!({"containers": [{"name": "c", "image": "x:1", "resources": {"requests": {"cpu": "1"}}}]});
     let pod = super::pod(&json!({"resources": {"limits": {"memory": "1Gi"}}, "containers": [{"name": "app"}]}));

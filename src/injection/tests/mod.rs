@@ -4,6 +4,7 @@ mod denials;
 mod explanations;
 mod forecasts;
 mod index;
+mod job_sidecars;
 mod large;
 mod outcomes;
 mod revisions;

@@ -129,7 +129,10 @@ fn a_volume_that_only_a_variable_names_comes_along() {
 /// A twin is not named as the container of the set, and Kubernetes would find no container of that name.
 #[test]
 fn variables_about_a_hot_container_itself_name_the_twin_that_has_them() {
-    let reference = |name: &str| json!({"name": "M", "valueFrom": {"resourceFieldRef": {"containerName": name, "resource": "limits.memory"}}});
+    let reference = |name: &str| {
+        let reference = json!({"containerName": name, "resource": "limits.memory", "divisor": "0"});
+        json!({"name": "M", "valueFrom": {"resourceFieldRef": reference}})
+    };
     let container = json!({
         "name": "proxy", "image": "x:1", "env": [reference("proxy"), reference("app")],
         "upgradeStrategy": {"upgradeType": "HotUpgrade", "hotUpgradeEmptyImage": "empty:1"}

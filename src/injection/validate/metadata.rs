@@ -33,8 +33,10 @@ pub(super) fn check(set: &SidecarSet, report: &Report) {
         {
             place.entry(keys::VERIFY).not_supported(value, &Verification::VALUES);
         }
-        if let Some(value) = annotations.get(keys::POD_LEVEL_RESOURCES).filter(|value| *value != keys::GROW) {
-            place.entry(keys::POD_LEVEL_RESOURCES).not_supported(value, &[keys::GROW]);
+        for (key, only) in [(keys::POD_LEVEL_RESOURCES, keys::GROW), (keys::JOB_SIDECARS, keys::NATIVE)] {
+            if let Some(value) = annotations.get(key).filter(|value| *value != only) {
+                place.entry(key).not_supported(value, &[only]);
+            }
         }
     }
 }
@@ -83,6 +85,16 @@ mod tests {
         accepts(&with("warn"));
         for wrong in ["", "true", "Enforce"] {
             rejects(&with(wrong), "metadata.annotations[outrigger.dev/verify]", "FieldValueNotSupported");
+        }
+    }
+
+    #[test]
+    fn switches_have_one_value() {
+        for (key, value) in [("pod-level-resources", "grow"), ("job-sidecars", "native")] {
+            let key = format!("outrigger.dev/{key}");
+            let with = |value: &str| set(&json!({"name": "s", "annotations": {&key: value}}), &json!({}));
+            accepts(&with(value));
+            rejects(&with("true"), &format!("metadata.annotations[{key}]"), "FieldValueNotSupported");
         }
     }
 

@@ -32,14 +32,15 @@ pub(super) fn check(
     }
     let place = place.field("resourcesExpr");
     let (limits, requests) = (&policy.resources_expr.limits, &policy.resources_expr.requests);
-    let mut any = false;
+    if limits.is_none() && requests.is_none() {
+        place.required("at least one of limits or requests must be configured");
+    }
     for (list, expressions) in [("limits", limits), ("requests", requests)] {
         let Some(ResourceExpressions { cpu, memory }) = expressions else { continue };
         for (resource, text) in [(Resource::Cpu, cpu), (Resource::Memory, memory)] {
             if text.is_empty() {
                 continue;
             }
-            any = true;
             let place = place.field(list).field(resource.name());
             let invalid = |place: &FieldPlace<'_>, problem: String| {
                 place.invalid(text.as_str(), &format!("invalid expression: {problem}"));
@@ -54,9 +55,6 @@ pub(super) fn check(
                 }
             }
         }
-    }
-    if !any {
-        place.required("at least one of limits or requests must be configured");
     }
 }
 
@@ -94,8 +92,9 @@ mod tests {
         accepts_container(&both);
         both["resources"] = json!({"requests": {"cpu": "1"}});
         rejects_container(&both, "resourcesPolicy", "FieldValueForbidden");
-        for empty in [json!({}), json!({"limits": {}}), json!({"limits": {"cpu": ""}, "requests": {}})] {
-            rejects_container(&policy(&empty), "resourcesPolicy.resourcesExpr", "FieldValueRequired");
+        rejects_container(&policy(&json!({})), "resourcesPolicy.resourcesExpr", "FieldValueRequired");
+        for useless in [json!({"limits": {}}), json!({"limits": {"cpu": ""}, "requests": {}})] {
+            accepts_container(&policy(&useless));
         }
         let mut init = good;
         init["name"] = json!("i");
@@ -127,7 +126,17 @@ mod tests {
         assert!(found[2].starts_with(&format!(
             "{place}.resourcesExpr.requests.memory: Invalid value: \"100mi\": invalid expression: "
         )));
-        for valid in ["memory-2Gi", "max(memory*50%, 64Mi)", "0.5*memory + max(0, memory-2Gi)"] {
+        for never in ["-memory", "memory*-1", "0-max(memory, 1Gi)", "min(memory, 1Gi)-2Gi", "-memory-1"] {
+            let field = "resourcesPolicy.resourcesExpr.limits.memory";
+            rejects_container(&policy(&json!({"limits": {"memory": never}})), field, "FieldValueInvalid");
+        }
+        for valid in [
+            "memory-2Gi",
+            "min(memory-1Gi, 3Gi-memory)",
+            "-memory*-1",
+            "max(memory*50%, 64Mi)",
+            "0.5*memory + max(0, memory-2Gi)",
+        ] {
             accepts_container(&policy(&json!({"limits": {"memory": valid}})));
         }
     }

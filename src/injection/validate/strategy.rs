@@ -1,6 +1,6 @@
 //! `spec.updateStrategy`: how Pods that run already are upgraded.
 //!
-//! Source: OpenKruise's rules. Unknown types and percentages beyond 100 are our addition: OpenKruise accepts them and never
+//! Source: OpenKruise's rules. Unknown types and a partition beyond 100 % are our addition: OpenKruise accepts them and never
 //! upgrades, or refuses Pods.
 
 use super::node::{FieldPlace, Report};
@@ -22,7 +22,7 @@ pub(super) fn check(spec: &SidecarSetSpec, report: &Report) {
     let revision = spec.injection_strategy.revision.as_ref();
     // A partial choice of revision reads the partition, whatever the strategy's type.
     if rolling || revision.is_some_and(|revision| revision.policy == RevisionPolicy::Partial) {
-        check_amount(strategy.partition.as_ref(), &place.field("partition"));
+        check_amount(strategy.partition.as_ref(), syntax::share, &place.field("partition"));
     }
     if rolling {
         check_rolling(strategy, &place);
@@ -30,7 +30,7 @@ pub(super) fn check(spec: &SidecarSetSpec, report: &Report) {
 }
 
 fn check_rolling(strategy: &UpdateStrategy, place: &FieldPlace<'_>) {
-    check_amount(strategy.max_unavailable.as_ref(), &place.field("maxUnavailable"));
+    check_amount(strategy.max_unavailable.as_ref(), syntax::percentage, &place.field("maxUnavailable"));
     if let Some(selector) = &strategy.selector {
         selectors::check_not_empty(selector, &place.field("selector"));
         let partition = place.field("partition");
@@ -47,10 +47,14 @@ fn check_rolling(strategy: &UpdateStrategy, place: &FieldPlace<'_>) {
     check_scatter(strategy.scatter_strategy.as_deref().unwrap_or_default(), &place.field("scatterStrategy"));
 }
 
-fn check_amount(amount: Option<&IntOrString>, place: &FieldPlace<'_>) {
+fn check_amount(
+    amount: Option<&IntOrString>,
+    percentage: impl Fn(&str) -> Result<(), &'static str>,
+    place: &FieldPlace<'_>,
+) {
     match amount {
         Some(IntOrString::Int(number)) if *number < 0 => place.invalid(*number, "must be at least 0"),
-        Some(IntOrString::String(text)) => place.syntax(text, syntax::percentage),
+        Some(IntOrString::String(text)) => place.syntax(text, percentage),
         _ => {}
     }
 }
@@ -108,7 +112,13 @@ mod tests {
         for amount in [json!(0), json!(5), json!("0%"), json!("100%")] {
             accepts_spec(&json!({"updateStrategy": {"partition": amount, "maxUnavailable": amount}}));
         }
-        for amount in [json!(-1), json!("150%"), json!("5"), json!("%"), json!("ten")] {
+        accepts_spec(&json!({"updateStrategy": {"maxUnavailable": "101%"}}));
+        rejects_spec(
+            &json!({"updateStrategy": {"partition": "101%"}}),
+            "spec.updateStrategy.partition",
+            "FieldValueInvalid",
+        );
+        for amount in [json!(-1), json!("-5%"), json!("5"), json!("%"), json!("ten")] {
             for field in ["partition", "maxUnavailable"] {
                 let field_path = format!("spec.updateStrategy.{field}");
                 rejects_spec(&json!({"updateStrategy": {field: amount}}), &field_path, "FieldValueInvalid");
@@ -140,6 +150,7 @@ mod tests {
         let weight = |weight| json!({"weight": weight, "matchSelector": {"matchLabels": {"a": "b"}}});
         let priority = |priority| json!({"updateStrategy": {"priorityStrategy": priority}});
         accepts_spec(&priority(json!({"weightPriority": [weight(0), weight(100)]})));
+        accepts_spec(&priority(json!({"weightPriority": [{"matchSelector": {"matchLabels": {"a": "b"}}}]})));
         accepts_spec(&priority(json!({"orderPriority": [{"orderedKey": "a"}]})));
         let both = json!({"weightPriority": [weight(1)], "orderPriority": [{"orderedKey": "a"}]});
         rejects_spec(&priority(both), PLACE, "FieldValueForbidden");
@@ -156,7 +167,7 @@ mod tests {
     #[test]
     fn scatter_terms_are_unique() {
         let scatter = |terms| json!({"updateStrategy": {"scatterStrategy": terms}});
-        accepts_spec(&scatter(json!([{"key": "a", "value": "b"}, {"key": "a", "value": "c"}])));
+        accepts_spec(&scatter(json!([{"key": "a", "value": "b"}, {"key": "a", "value": "c"}, {"key": "a"}])));
         rejects_spec(
             &scatter(json!([{"key": "a", "value": "b"}, {"key": "a", "value": "b"}])),
             "spec.updateStrategy.scatterStrategy[1]",

@@ -135,11 +135,21 @@ pub(super) fn json(text: &str) -> Checked {
     holds(serde_json::from_str::<Object>(text).is_ok(), "must be a JSON object to be merged with MergePatchJson")
 }
 
-/// A percentage of 0 to 100.
+/// A percentage, of whatever size.
 pub(super) fn percentage(text: &str) -> Checked {
-    let number = text.strip_suffix('%').filter(|number| all(number, |b| b.is_ascii_digit()));
-    let number = number.and_then(|number| number.parse::<u64>().ok());
-    holds(number.is_some_and(|number| number <= 100), "must be a percentage of \"0%\" to \"100%\", or a number")
+    holds(percent(text).is_some(), "must be a percentage such as \"50%\", or a number")
+}
+
+/// A percentage of 0 to 100.
+pub(super) fn share(text: &str) -> Checked {
+    let is_share = percent(text).is_some_and(|number| number <= 100);
+    holds(is_share, "must be a percentage of \"0%\" to \"100%\", or a number")
+}
+
+/// The number of a percentage.
+pub(super) fn percent(text: &str) -> Option<u32> {
+    let number = text.strip_suffix('%').filter(|number| all(number, |b| b.is_ascii_digit()))?;
+    number.parse().ok()
 }
 
 /// A reference that container runtimes can pull: `[host[:port]/]path[:tag][@digest]`.
@@ -248,7 +258,8 @@ mod tests {
     fn paths_and_percentages_follow_kubernetes() {
         table(descending_path, &["a/b", "..a", "a..b/c", ""], &["/a", "..", "a/../b"]);
         table(volume_file_path, &["a/b", ".a"], &["/a", "..a", "../a", "a/.."]);
-        table(percentage, &["0%", "100%", "007%"], &["", "%", "101%", "-1%", "1.5%", "10", "99999999999999999999%"]);
+        table(percentage, &["0%", "100%", "007%", "101%"], &["", "%", "-1%", "1.5%", "10", "99999999999999999999%"]);
+        table(share, &["0%", "100%", "007%"], &["", "%", "101%", "-1%", "1.5%", "10"]);
     }
 
     #[test]

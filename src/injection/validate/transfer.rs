@@ -3,6 +3,7 @@
 //! Source: OpenKruise's rules, and `validateObjectFieldSelector` of Kubernetes, which lowers the case of annotation keys but
 //! not of label keys.
 
+use super::kind::ContainerKind;
 use super::node::{FieldPlace, Node};
 use super::syntax;
 use crate::api::sidecarset::{FieldRef, SidecarContainer};
@@ -49,7 +50,11 @@ fn check_version(version: &str, place: &FieldPlace<'_>) {
     }
 }
 
-pub(super) fn check(container: &SidecarContainer, place: &FieldPlace<'_>) {
+/// OpenKruise looks at those of app containers only, and at no others when a Pod is created: what cannot be found then is told.
+pub(super) fn check(kind: ContainerKind, container: &SidecarContainer, place: &FieldPlace<'_>) {
+    if kind != ContainerKind::App {
+        return;
+    }
     for (index, source) in container.transfer_env.iter().flatten().enumerate() {
         let Some(from) = &source.source_container_name_from else { continue };
         let place = place.field("transferEnv").item(index, "").field("sourceContainerNameFrom").field("fieldRef");
@@ -75,7 +80,7 @@ pub(super) fn check(container: &SidecarContainer, place: &FieldPlace<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{accepts_container, rejects_container, rejects_spec};
+    use super::super::tests::{accepts_container, accepts_spec, rejects_container};
     use serde_json::{Value, json};
 
     fn from(from: &Value) -> Value {
@@ -114,12 +119,10 @@ mod tests {
     }
 
     #[test]
-    fn the_rules_hold_for_init_containers_too() {
-        let transfer = json!([{"sourceContainerNameFrom": {}, "envName": "A"}]);
-        rejects_spec(
-            &json!({"initContainers": [{"name": "i", "image": "x", "transferEnv": transfer}]}),
-            "spec.initContainers[0].transferEnv[0].sourceContainerNameFrom.fieldRef",
-            "FieldValueRequired",
-        );
+    fn of_init_containers_all_is_accepted() {
+        for from in [json!({}), json!({"fieldRef": {"fieldPath": "metadata.name"}})] {
+            let transfer = json!([{"sourceContainerNameFrom": from, "envName": "A"}]);
+            accepts_spec(&json!({"initContainers": [{"name": "i", "image": "x", "transferEnv": transfer}]}));
+        }
     }
 }

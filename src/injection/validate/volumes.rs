@@ -52,6 +52,7 @@ const SOURCES: [&str; 30] = [
 const PROJECTIONS: [&str; 5] = ["secret", "configMap", "downwardAPI", "serviceAccountToken", "clusterTrustBundle"];
 const HOST_PATH_TYPES: [&str; 8] =
     ["", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice"];
+const ACCESS_MODES: [&str; 4] = ["ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod"];
 /// 10 minutes to 2^32 seconds.
 const TOKEN_SECONDS: std::ops::RangeInclusive<i64> = 600..=1 << 32;
 
@@ -153,6 +154,7 @@ fn check_source(name: &str, source: &Node<'_>) {
         "csi" => {
             source.get("driver").required_text();
         }
+        "ephemeral" => check_claim(&source.get("volumeClaimTemplate")),
         "image" => {
             if source.get("reference").required_text().is_some() {
                 // Kubernetes takes any text, and the kubelet then cannot pull it.
@@ -173,7 +175,35 @@ fn check_source(name: &str, source: &Node<'_>) {
     }
 }
 
+/// The claim that is made for each Pod.
+fn check_claim(template: &Node<'_>) {
+    if !template.is_set() {
+        template.place.required("");
+        return;
+    }
+    let spec = template.get("spec");
+    let modes = spec.get("accessModes");
+    if modes.items("").next().is_none() {
+        modes.place.required("at least 1 access mode is required");
+    }
+    modes.items("").for_each(|mode| mode.one_of(&ACCESS_MODES));
+    let is_once_pod = |mode: Node<'_>| mode.value.and_then(Value::as_str) == Some("ReadWriteOncePod");
+    if modes.items("").any(is_once_pod) && !modes.items("").all(is_once_pod) {
+        modes.forbidden("may not use ReadWriteOncePod with other access modes");
+    }
+    let storage = spec.get("resources").get("requests").get("storage");
+    if storage.is_set() {
+        check_amount(&storage, |amount| amount.is_negative() || amount.is_zero(), "must be greater than 0");
+    } else {
+        storage.place.required("");
+    }
+}
+
 fn check_size(size: &Node<'_>) {
+    check_amount(size, Quantity::is_negative, "must be at least 0");
+}
+
+fn check_amount(size: &Node<'_>, is_wrong: impl Fn(Quantity) -> bool, problem: &str) {
     let text = match size.value {
         None => return,
         Some(Value::Number(number)) => number.to_string(),
@@ -184,7 +214,7 @@ fn check_size(size: &Node<'_>) {
     };
     match Quantity::parse(&text) {
         Err(error) => size.place.invalid(text, &error.to_string()),
-        Ok(amount) if amount.is_negative() => size.place.invalid(text, "must be at least 0"),
+        Ok(amount) if is_wrong(amount) => size.place.invalid(text, problem),
         Ok(_) => {}
     }
 }
@@ -326,6 +356,12 @@ mod tests {
         json!({"volumes": [volume]})
     }
 
+    /// A volume of a claim that is made for each Pod.
+    fn claim(modes: &Value, storage: &str) -> Value {
+        let spec = json!({"accessModes": modes, "resources": {"requests": {"storage": storage}}});
+        json!({"ephemeral": {"volumeClaimTemplate": {"spec": spec}}})
+    }
+
     fn rejects(source: &Value, field: &str, reason: &str) {
         rejects_spec(&volume(source), &format!("spec.volumes[0]{field}"), reason);
     }
@@ -358,6 +394,7 @@ mod tests {
             json!({"configMap": {"name": "c", "optional": true}}),
             json!({"image": {"reference": "example.com/data:1"}}),
             json!({"nfs": {"server": "s", "path": "/p"}}),
+            claim(&json!(["ReadWriteOnce"]), "1Gi"),
         ] {
             accepts_spec(&volume(&source));
         }
@@ -388,6 +425,23 @@ mod tests {
             ),
             (json!({"persistentVolumeClaim": {}}), ".persistentVolumeClaim.claimName", "FieldValueRequired"),
             (json!({"csi": {}}), ".csi.driver", "FieldValueRequired"),
+            (json!({"ephemeral": {}}), ".ephemeral.volumeClaimTemplate", "FieldValueRequired"),
+            (
+                claim(&json!(["Sometimes"]), "1Gi"),
+                ".ephemeral.volumeClaimTemplate.spec.accessModes[0]",
+                "FieldValueNotSupported",
+            ),
+            (
+                claim(&json!(["ReadWriteOncePod", "ReadWriteOnce"]), "1Gi"),
+                ".ephemeral.volumeClaimTemplate.spec.accessModes",
+                "FieldValueForbidden",
+            ),
+            (claim(&json!(null), "1Gi"), ".ephemeral.volumeClaimTemplate.spec.accessModes", "FieldValueRequired"),
+            (
+                claim(&json!(["ReadWriteOnce"]), "0"),
+                ".ephemeral.volumeClaimTemplate.spec.resources.requests.storage",
+                "FieldValueInvalid",
+            ),
             (json!({"nfs": {"server": "s", "path": "p"}}), ".nfs.path", "FieldValueInvalid"),
             (json!({"image": {"reference": "x y"}}), ".image.reference", "FieldValueInvalid"),
         ] {

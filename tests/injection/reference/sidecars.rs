@@ -66,13 +66,12 @@ pub fn of_set(set: &Set, list: &str, pod: &Value, entries: &BTreeMap<String, Box
     let rest = recorded_rest(&pod["metadata"]["annotations"]).remove(set.name());
     let same_rest = rest.is_none() || rest == set.hash_of_rest;
     let known = same_rest && entries.get(set.name()).is_some_and(|entry| recorded_hash(entry) == set.hash);
-    let written = items(&set.written, &format!("/spec/{list}"));
     let mut sidecars = Vec::new();
-    for (index, stored) in set.containers(list).iter().enumerate() {
+    for stored in set.containers(list) {
         for injected_name in injected_names(list, stored) {
             let half = is_hot(list, stored)
                 .then(|| Half { base: name(stored).to_owned(), works: injected_name.ends_with("-1") });
-            let mut container = marked_container(stored, written.get(index).unwrap_or(&Value::Null));
+            let mut container = marked_container(stored);
             let mut offered = taken(stored, pod);
             offered.push(Taken { mounts: token_mount(pod).into_iter().collect(), ..Taken::default() });
             let taken = offered.iter().map(|offered| give(&mut container, offered)).collect();
@@ -101,12 +100,9 @@ fn is_hot(list: &str, stored: &Value) -> bool {
     runs_along && text(stored, "/upgradeStrategy/upgradeType") == "HotUpgrade"
 }
 
-fn marked_container(stored: &Value, written: &Value) -> Value {
+fn marked_container(stored: &Value) -> Value {
     let mut fields = stored.as_object().cloned().unwrap_or_default();
     fields.retain(|field, _| !SET_ONLY_FIELDS.contains(&field.as_str()));
-    if fields.get("resources") == Some(&json!({})) && written.get("resources").is_none() {
-        fields.shift_remove("resources");
-    }
     let mut container = Value::Object(fields);
     let marker = json!({"name": "IS_INJECTED", "value": "true"});
     if !items(&container, "/env").contains(&marker) {

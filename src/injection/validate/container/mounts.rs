@@ -86,7 +86,9 @@ mod tests {
         whole.as_object_mut().unwrap().extend(container.as_object().unwrap().clone());
         json!({
             "volumes": [{"name": "v"}, {"name": "w"}, {"name": "disk", "persistentVolumeClaim": {"claimName": "d"}},
-                        {"name": "own", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}}],
+                        {"name": "own", "ephemeral": {"volumeClaimTemplate": {"spec": {
+                            "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}
+                        }}}}],
             "containers": [whole]
         })
     }

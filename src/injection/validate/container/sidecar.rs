@@ -1,7 +1,7 @@
 //! SidecarSet's own fields of a container.
 //!
 //! Source: OpenKruise's rules. It looks at `containers` only and not at every enumeration; here the rules hold for init
-//! containers too, since their fields work there too.
+//! containers too, since their fields work there too, but for those of `transferEnv`.
 
 use super::super::kind::ContainerKind;
 use super::super::node::FieldPlace;
@@ -31,7 +31,7 @@ pub(super) fn check(
         }
     }
     check_upgrade(kind, container, &place.field("upgradeStrategy"));
-    transfer::check(container, place);
+    transfer::check(kind, container, place);
     policy::check(kind, container, place, patterns);
 }
 
