@@ -9,6 +9,7 @@ mod certificates_self_managed;
 mod console;
 mod conversion;
 mod creates;
+mod dev_routing;
 mod dry_run;
 mod failpoints;
 mod fields;
@@ -126,6 +127,7 @@ fn main() -> ExitCode {
         registration::the_cluster_role_takes_the_configurations_along,
         token::a_pod_with_a_token_is_reviewed_once,
     );
+    let suite = dev_routing::add_to(suite);
     let suite = sidecar_generator::add_to(suite);
     if std::env::var_os("OUTRIGGER_LONG").is_none() {
         return suite.run();

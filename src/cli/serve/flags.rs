@@ -1,6 +1,7 @@
 //! Flags of `outrigger serve`.
 
 use super::certificates::CertificateFlags;
+use super::dev_routing::RoutingFlags;
 use super::feature_gates::FeatureGates;
 use super::sidecar_generator::FetchFlags;
 use crate::admission::registration::{CONVERSION_SERVICE, FailurePolicy, Reach, SERVICE, ScopeMode};
@@ -78,6 +79,8 @@ pub(in crate::cli) struct ClusterFlags {
     pub feature_gates: FeatureGates,
     #[command(flatten)]
     pub fetching: FetchFlags,
+    #[command(flatten)]
+    pub routing: RoutingFlags,
 }
 
 /// A controller that can be left out.
@@ -88,6 +91,8 @@ pub(in crate::cli) enum Controller {
     SidecarSet,
     /// Istio Sidecars from the URLs of SidecarGenerators
     SidecarGenerator,
+    /// `VirtualServices` that route to developers' copies of Services, from a ConfigMap
+    DevRouting,
 }
 
 impl Args {

@@ -2,6 +2,7 @@
 
 mod certificates;
 mod cluster;
+mod dev_routing;
 mod feature_gates;
 mod files;
 mod flags;
