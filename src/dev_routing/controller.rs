@@ -182,10 +182,7 @@ impl Controller {
                     () = every(GAUGES_PAUSE, || self.show_gauges()) => {}
                 }
             };
-            let begin = |index: &mut RoutingIndex| {
-                index.version = version;
-                index.begin_term()
-            };
+            let begin = |index: &mut RoutingIndex| index.begin_term(version);
             self.queue.run(WORKERS, term, begin, beside, leader).await;
         };
         tokio::select! {

@@ -30,7 +30,7 @@ pub struct RoutingIndex {
     wanted: HashMap<Key, String>,
     unlisted: Unlisted,
     /// The version in which VirtualServices are written.
-    pub version: &'static str,
+    version: &'static str,
 }
 
 /// What was known when a list began and was not told since: gone, once the list is complete.
@@ -60,7 +60,8 @@ impl RoutingIndex {
     }
 
     /// A term begins, in which VirtualServices are written in this version. Returns all there is to look at.
-    pub fn begin_term(&mut self) -> Vec<QueueKey> {
+    pub fn begin_term(&mut self, version: &'static str) -> Vec<QueueKey> {
+        self.version = version;
         self.memories.clear();
         self.standing.begin_term();
         self.keys()

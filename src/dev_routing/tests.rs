@@ -1,5 +1,9 @@
 //! What the tests of this room share: configurations, Services and VirtualServices as users write them, and a small world of them.
 
+mod fake;
+mod stream;
+mod table;
+
 use super::{Configuration, ObservedService};
 use serde_json::{Value, json};
 
