@@ -25,7 +25,7 @@ pub(super) async fn job(
     shutdown: &Shutdown,
 ) -> Result<Job> {
     let flags = &args.cluster;
-    let (client, url) = cluster::connect(None, flags.api_timeout)
+    let (client, url) = cluster::connect(None, flags.api_timeout, Arc::new(metrics.rest_client().clone()))
         .await
         .context("there is no cluster to serve (with --from DIR none is needed)")?;
     let identity = lease::identity();

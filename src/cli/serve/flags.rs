@@ -28,6 +28,9 @@ pub(in crate::cli) struct Args {
     /// 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
+    /// One more address of /healthz and /readyz, plain HTTP, for probes that look for them there
+    #[arg(long, value_name = "ADDRESS")]
+    pub health_listen: Option<SocketAddr>,
     /// Seconds to go on serving after SIGTERM, so that clients turn elsewhere first; a second signal ends at once
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     pub shutdown_delay: u32,

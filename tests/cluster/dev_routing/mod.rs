@@ -1,5 +1,8 @@
 //! Developer routing: the seed's document, and each of its program's faults, on the real control plane.
 
+mod configuration;
+mod page;
+mod placeholders;
 mod walk;
 mod world;
 
@@ -12,5 +15,12 @@ pub fn add_to(suite: Suite<Outrigger>) -> Suite<Outrigger> {
         suite,
         test:
         walk::the_walk_of_the_virtualservice_operator_document_works,
+        page::commands_of_the_page_on_developer_routing_print_what_it_shows,
+        placeholders::a_manifest_over_a_placeholder_becomes_the_developers_service,
+        placeholders::what_vs_operator_left_behind_is_taken_over,
+        placeholders::a_placeholder_never_overwrites_a_service,
+        configuration::the_configuration_is_followed_while_it_is_good,
+        configuration::virtual_services_of_others_stay_and_ours_are_repaired,
+        configuration::templates_ports_and_ready_endpoints_count,
     )
 }
