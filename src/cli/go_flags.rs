@@ -153,7 +153,8 @@ mod tests {
 
     #[test]
     fn our_own_arguments_stay_as_they_are() {
-        for ours in ["", "-V", "--help", "inject -f x --from y", "serve --config-map-name=x", "--log-level debug serve"] {
+        for ours in ["", "-V", "--help", "inject -f x --from y", "serve --config-map-name=x", "--log-level debug serve"]
+        {
             assert_eq!(translate(ours), ours);
         }
     }

@@ -168,8 +168,12 @@ mod tests {
     async fn a_refused_call_is_not_repeated_and_says_who_we_are() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let client = client_of(Config::new(format!("http://{address}").parse().expect("a URL")), None, &CallLayer::new(HEAD_TIMEOUT, Arc::new(())))
-            .expect("a client");
+        let client = client_of(
+            Config::new(format!("http://{address}").parse().expect("a URL")),
+            None,
+            &CallLayer::new(HEAD_TIMEOUT, Arc::new(())),
+        )
+        .expect("a client");
         let server = async {
             let (mut connection, _) = listener.accept().await.expect("a connection");
             let mut head = Vec::new();
@@ -191,8 +195,12 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         drop(listener);
-        let client = client_of(Config::new(format!("https://{address}").parse().expect("a URL")), None, &CallLayer::new(HEAD_TIMEOUT, Arc::new(())))
-            .expect("a client");
+        let client = client_of(
+            Config::new(format!("https://{address}").parse().expect("a URL")),
+            None,
+            &CallLayer::new(HEAD_TIMEOUT, Arc::new(())),
+        )
+        .expect("a client");
         let text = describe(&version(&client).await);
         assert!(text.contains("Connection refused"), "{text}");
         assert_eq!(text.matches("Connection refused").count(), 1, "{text}");

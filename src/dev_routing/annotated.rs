@@ -2,6 +2,7 @@
 
 use super::configuration::{Configuration, KEY};
 use super::key::{Key, Metadata};
+use super::trial;
 use crate::api::decode::FieldError;
 use crate::cluster::{ObjectVersion, Versioned};
 use json_patch::jsonptr::PointerBuf;
@@ -101,7 +102,7 @@ impl Standing {
         let read = match &config_map {
             None => Err("there is no such ConfigMap".to_owned()),
             Some(ObservedConfigMap { text: None, .. }) => Err(format!("data: must have the key {KEY}")),
-            Some(ObservedConfigMap { text: Some(text), .. }) => Configuration::read(text).map_err(told),
+            Some(ObservedConfigMap { text: Some(text), .. }) => trial::read(text).map_err(told),
         };
         self.config_map = config_map.map(Arc::new);
         match read {

@@ -1,6 +1,5 @@
 //! Pure: the configuration, as `config.yaml` of the ConfigMap has it, and what is wrong with one.
 
-use super::routes;
 use super::template::Template;
 use crate::api::decode::{FieldError, typed};
 use crate::documents;
@@ -20,7 +19,7 @@ pub const EXCLUDED_NAMESPACES: [&str; 5] =
 /// Services of Kubernetes, in whatever namespace: they are not routed.
 pub const EXCLUDED_SERVICES: [&str; 3] = ["kubernetes", "kube-dns", "kube-system"];
 
-/// The Service that a template is tried with.
+/// The Service that a configuration is tried with.
 const SAMPLE: &str = "sample";
 
 /// A configuration that can be followed.
@@ -182,7 +181,7 @@ impl Configuration {
         if problems.is_empty() { Ok(configuration) } else { Err(problems) }
     }
 
-    /// Whether Istio takes what comes of it.
+    /// Whether Istio takes what it says of routes.
     fn check_as_istio_does(&self, problems: &mut Vec<FieldError>) {
         let route = HttpRoute {
             timeout: self.timeout.clone(),
@@ -197,15 +196,6 @@ impl Configuration {
         };
         for FieldError { field, problem } in validate(&own, &self.default_namespace).errors {
             problems.push(FieldError::new(field.trim_start_matches("http[0]."), problem));
-        }
-        if self.template.is_some() && problems.is_empty() {
-            let sample = routes::virtual_service(self, &routes::sample(SAMPLE, &self.default_namespace), &[]);
-            match sample {
-                Ok(_) => {}
-                Err(errors) => problems.extend(errors.into_iter().map(|FieldError { field, problem }| {
-                    FieldError::new(format!("virtualServiceTemplate: {field}"), problem)
-                })),
-            }
         }
     }
 

@@ -5,9 +5,9 @@ use super::annotated::ObservedConfigMap;
 use super::configuration::{EXCLUDED_NAMESPACES, EXCLUDED_SERVICES};
 use super::endpoints::ObservedSlice;
 use super::gauges::{self, Counts};
-use super::index::{ObservedNamespace, RoutingIndex};
+use super::index::{ObservedNamespace, RoutingIndex, RoutingQueue};
 use super::istio_version;
-use super::key::{Key, QueueKey};
+use super::key::Key;
 use super::leader::Leader;
 use super::metrics::RoutingMetrics;
 use super::placeholder;
@@ -30,9 +30,6 @@ const WORKERS: usize = 8;
 
 /// Between two counts for the metrics.
 const GAUGES_PAUSE: Duration = Duration::from_secs(10);
-
-/// Index and queue of this controller.
-pub(super) type RoutingQueue = IndexedQueue<QueueKey, RoutingIndex>;
 
 /// How the controller is set up.
 #[derive(Clone, Debug)]

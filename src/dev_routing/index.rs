@@ -9,10 +9,13 @@ use super::plan::{Around, Plan, plan};
 use super::service::ObservedService;
 use super::virtual_service::ObservedVirtualService;
 use super::virtual_services::VirtualServices;
-use crate::cluster::{Event, Overlay};
+use crate::cluster::{Event, IndexedQueue, Overlay};
 use crate::istio::virtual_service::service_of;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+
+/// The index, and what is to be looked at.
+pub(super) type RoutingQueue = IndexedQueue<QueueKey, RoutingIndex>;
 
 /// ConfigMap, Services, Namespaces, VirtualServices and endpoints as last seen.
 #[derive(Debug, Default)]

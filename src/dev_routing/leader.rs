@@ -1,8 +1,8 @@
 //! The leader's work: plans for the Services of a name, writes, and plans again, until all is as it should be.
 
 use super::annotated::{ObservedConfigMap, Telling};
-use super::controller::RoutingQueue;
-use super::key::QueueKey;
+use super::index::RoutingQueue;
+use super::key::{Key, QueueKey};
 use super::placeholder::{MANAGER, handed_over, managers_to_set};
 use super::plan::{Finding, Plan, Write};
 use super::service::ObservedService;
@@ -27,7 +27,7 @@ pub(super) struct Leader {
     pub virtual_services: Objects,
     pub config_maps: Objects,
     /// To whom Events about the ConfigMap go while there is none.
-    pub config_map: super::Key,
+    pub config_map: Key,
 }
 
 /// How the writes of a plan went.

@@ -14,6 +14,7 @@ mod index;
 mod istio_version;
 mod key;
 mod leader;
+pub mod mark;
 mod memory;
 pub mod metrics;
 pub mod placeholder;
@@ -23,6 +24,7 @@ pub mod service;
 pub mod template;
 #[cfg(test)]
 mod tests;
+pub mod trial;
 pub mod virtual_service;
 mod virtual_services;
 

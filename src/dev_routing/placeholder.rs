@@ -6,7 +6,8 @@
 //! what remains is the developer's Service ([`handed_over`]).
 
 use super::configuration::Configuration;
-use super::key::{Key, Metadata};
+use super::key::Key;
+use super::mark::{HELM, PLACEHOLDER, RELEASE, SOURCE};
 use super::service::{ObservedService, ServiceKind};
 use crate::api::keys;
 use crate::istio::virtual_service::fqdn;
@@ -16,40 +17,8 @@ use kube::api::{ApiResource, DynamicObject, ObjectMeta};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Marks a placeholder; so does vs-operator.
-pub const PLACEHOLDER: &str = "virtualservice-operator/placeholder-service";
-
-/// On a placeholder: the whole name of the Service that it leads to.
-pub const SOURCE: &str = "virtualservice-operator/source-service";
-
-/// By these Helm knows what belongs to a release.
-const RELEASE: [&str; 2] = ["meta.helm.sh/release-name", "meta.helm.sh/release-namespace"];
-const HELM: &str = "Helm";
-
 /// Who applies placeholders: Helm's name for itself.
 pub const MANAGER: &str = "helm";
-
-/// What marks a Service as a placeholder.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mark {
-    /// The whole name of the Service that it is said to lead to.
-    source: String,
-    /// Whether labels and annotations are as they are written.
-    is_complete: bool,
-}
-
-impl Mark {
-    /// The mark of a Service, if it has one.
-    pub(super) fn read(metadata: &Metadata) -> Option<Self> {
-        let annotation = |key: &str| metadata.annotations.get(key).map(String::as_str);
-        (annotation(PLACEHOLDER) == Some("true")).then(|| Self {
-            source: annotation(SOURCE).unwrap_or_default().to_owned(),
-            is_complete: metadata.labels.get(keys::MANAGED_BY).map(String::as_str) == Some(HELM)
-                && annotation(RELEASE[0]) == Some(&metadata.name)
-                && annotation(RELEASE[1]) == Some(&metadata.namespace),
-        })
-    }
-}
 
 /// Whether a Service is a placeholder for the Service of its name in this namespace: by its mark and its type.
 #[must_use]

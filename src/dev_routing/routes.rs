@@ -74,13 +74,6 @@ pub fn virtual_service(
     }
 }
 
-/// A Service to try a template with.
-#[must_use]
-pub fn sample(name: &str, namespace: &str) -> ObservedService {
-    let ports = vec![Port { name: Box::default(), number: 80, http: true }];
-    ObservedService { key: Key::new(namespace, name), ports, ..ObservedService::default() }
-}
-
 /// As vs-operator names it.
 fn without_template(configuration: &Configuration, name: &str, namespace: &str) -> Rendered {
     Rendered {

@@ -1,7 +1,7 @@
 //! Pure: a Service as last seen: of which kind it is, which of its ports speak HTTP, and whether it is a placeholder.
 
 use super::key::{Key, Metadata};
-use super::placeholder;
+use super::mark::Mark;
 use crate::cluster::{ObjectVersion, Versioned};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -25,7 +25,7 @@ pub struct ObservedService {
     /// Whether it selects Pods.
     pub has_selector: bool,
     /// What marks it as a placeholder, if anything does.
-    pub mark: Option<Box<placeholder::Mark>>,
+    pub mark: Option<Box<Mark>>,
 }
 
 /// How the name of a Service is resolved.
@@ -110,7 +110,7 @@ impl ObservedService {
     pub fn read(object: Value) -> Self {
         let Document { metadata, spec } = Document::deserialize(object).unwrap_or_default();
         Self {
-            mark: placeholder::Mark::read(&metadata).map(Box::new),
+            mark: Mark::read(&metadata).map(Box::new),
             key: Key::new(metadata.namespace, metadata.name),
             uid: metadata.uid.into_boxed_str(),
             resource_version: metadata.resource_version,

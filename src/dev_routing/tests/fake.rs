@@ -63,9 +63,10 @@ impl Fake {
 
     pub fn service_with(&mut self, namespace: &str, name: &str, mut object: Value) {
         self.version += 1;
-        let uid = self.services.get(&Key::new(namespace, name)).map_or(json!(self.version.to_string()), |known| {
-            known["metadata"]["uid"].clone()
-        });
+        let uid = self
+            .services
+            .get(&Key::new(namespace, name))
+            .map_or(json!(self.version.to_string()), |known| known["metadata"]["uid"].clone());
         object["metadata"]["uid"] = uid;
         object["metadata"]["name"] = json!(name);
         object["metadata"]["namespace"] = json!(namespace);

@@ -1,9 +1,9 @@
 //! What comes of each thing that may happen: the table of vs-operator's behaviours and faults, row by row, and more.
 
-use super::super::plan::{HOST_SHARED, HOST_TAKEN, INVALID, NAME_TAKEN, NOT_ROUTED};
-use super::super::placeholder::{PLACEHOLDER, SOURCE};
-use super::super::virtual_service::SERVICE;
 use super::super::Key;
+use super::super::mark::{PLACEHOLDER, SOURCE};
+use super::super::plan::{HOST_SHARED, HOST_TAKEN, INVALID, NAME_TAKEN, NOT_ROUTED};
+use super::super::virtual_service::SERVICE;
 use super::fake::Fake;
 use serde_json::{Value, json};
 
@@ -76,12 +76,20 @@ fn a_change_is_one_write_and_no_change_is_none() {
 #[test]
 fn with_the_service_all_that_belongs_to_it_goes_and_nothing_else() {
     let mut fake = with_app(WITH_PLACEHOLDERS);
-    fake.service_with("dev-c", "app", json!({"spec": {"type": "ExternalName", "externalName": "app.default.svc.cluster.local"}}));
+    fake.service_with(
+        "dev-c",
+        "app",
+        json!({"spec": {"type": "ExternalName", "externalName": "app.default.svc.cluster.local"}}),
+    );
     assert!(fake.has_placeholder("dev-a", "app") && fake.has_placeholder("dev-b", "app"));
     fake.delete_service("default", "app");
     fake.settle();
     assert_eq!(fake.routed("app"), None);
-    assert_eq!(fake.services.keys().collect::<Vec<_>>(), [&Key::new("dev-c", "app")], "a user's own ExternalName stays");
+    assert_eq!(
+        fake.services.keys().collect::<Vec<_>>(),
+        [&Key::new("dev-c", "app")],
+        "a user's own ExternalName stays"
+    );
 
     // The same while nobody looked.
     let mut fake = with_app(WITH_PLACEHOLDERS);
@@ -168,10 +176,7 @@ fn a_namespace_comes_and_goes_with_the_configuration() {
 fn a_namespace_that_does_not_exist_holds_up_nothing() {
     let mut fake = Fake::new(&["default", "dev-b"], WITH_PLACEHOLDERS);
     fake.service("default", "app");
-    assert_eq!(
-        fake.settle(),
-        ["create virtualservice default/app-virtual-service", "apply placeholder dev-b/app"]
-    );
+    assert_eq!(fake.settle(), ["create virtualservice default/app-virtual-service", "apply placeholder dev-b/app"]);
     fake.namespace("dev-a", true);
     assert_eq!(fake.settle(), ["apply placeholder dev-a/app"]);
 }
@@ -283,7 +288,9 @@ fn without_a_good_configuration_nothing_changes() {
     let mut fake = with_app(WITH_PLACEHOLDERS);
     fake.service("dev-a", "app");
     fake.settle();
-    for bad in [None, Some(json!({"data": {}})), Some(json!({"data": {"config.yaml": "developerNamespaces: [default]"}}))] {
+    for bad in
+        [None, Some(json!({"data": {}})), Some(json!({"data": {"config.yaml": "developerNamespaces: [default]"}}))]
+    {
         fake.config_map(bad);
         assert_eq!(fake.settle(), [""; 0]);
         fake.delete_service("dev-a", "app");
@@ -317,7 +324,10 @@ fn a_template_of_another_name_or_namespace_replaces_the_old_one_the_new_one_firs
     fake.service("dev-a", "app");
     fake.settle();
     fake.configure(&TEMPLATE.replace("NAMESPACE", "default").replace("NAME", "vs"));
-    assert_eq!(fake.settle(), ["create virtualservice default/app-vs", "delete virtualservice default/app-virtual-service"]);
+    assert_eq!(
+        fake.settle(),
+        ["create virtualservice default/app-vs", "delete virtualservice default/app-virtual-service"]
+    );
     fake.configure(&TEMPLATE.replace("NAMESPACE", "routes").replace("NAME", "vs"));
     assert_eq!(fake.settle(), ["create virtualservice routes/app-vs", "delete virtualservice default/app-vs"]);
     let metadata = &fake.virtual_services[&Key::new("routes", "app-vs")]["metadata"];
@@ -394,7 +404,8 @@ fn what_is_being_deleted_counts_as_gone() {
     let mut fake = with_app(WITH_PLACEHOLDERS);
     fake.service("dev-a", "app");
     fake.settle();
-    let deleting = json!({"metadata": {"deletionTimestamp": "2026-11-29T00:00:00Z"}, "spec": {"ports": [{"port": 80}]}});
+    let deleting =
+        json!({"metadata": {"deletionTimestamp": "2026-11-29T00:00:00Z"}, "spec": {"ports": [{"port": 80}]}});
     fake.service_with("dev-a", "app", deleting.clone());
     fake.settle();
     assert_eq!(fake.routed("app").unwrap(), [""; 0]);

@@ -1,6 +1,7 @@
 //! Routes of HTTP in a VirtualService.
 
-use super::{Destination, is_default};
+use super::destination::Destination;
+use super::zero::is_default;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

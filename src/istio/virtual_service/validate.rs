@@ -9,7 +9,9 @@ mod reachable;
 
 pub use self::http::header_name;
 
-use super::{Destination, VirtualService, is_for_mesh, resolve};
+use super::destination::Destination;
+use super::hosts::{is_for_mesh, resolve};
+use super::spec::VirtualService;
 use crate::api::decode::FieldError;
 use crate::istio::names;
 use std::collections::BTreeMap;
@@ -45,7 +47,7 @@ pub fn validate(virtual_service: &VirtualService, namespace: &str) -> Findings {
     for (index, route) in tcp.iter().enumerate() {
         findings.tcp_route(&format!("tcp[{index}]"), route);
     }
-    reachable::check(http, &mut findings);
+    findings.reachable(http);
     findings
 }
 

@@ -39,7 +39,8 @@ pub async fn the_configuration_is_followed_while_it_is_good(case: Case<Outrigger
     world.placeholder(alice, "other").await?;
     world.event(&world.default, "ConfigMap", CONFIG_MAP, "ConfigurationApplied").await?;
 
-    let only_bob = format!("defaultNamespace: {}\ndeveloperNamespaces: [{bob}]\nenablePlaceholderServices: true", world.default);
+    let only_bob =
+        format!("defaultNamespace: {}\ndeveloperNamespaces: [{bob}]\nenablePlaceholderServices: true", world.default);
     world.write_config_map(&json!({"config.yaml": only_bob})).await?;
     world.routed("app", &[bob]).await?;
     world.no_service(alice, "other").await?;
@@ -78,7 +79,11 @@ pub async fn virtual_services_of_others_stay_and_ours_are_repaired(case: Case<Ou
             "apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": name},
             "spec": {"hosts": [host], "http": [{"route": [{"destination": {"host": host}}]}]},
         });
-        world.virtual_services().create(&PostParams::default(), &serde_json::from_value(object)?).await.map_err(anyhow::Error::from)
+        world
+            .virtual_services()
+            .create(&PostParams::default(), &serde_json::from_value(object)?)
+            .await
+            .map_err(anyhow::Error::from)
     };
     let named = create("named-virtual-service", "elsewhere.example.com").await?;
     let hosted = create("mine", "hosted").await?;
@@ -139,7 +144,8 @@ virtualServiceTemplate: |
       - destination: {host: \"${serviceName}.${defaultNamespace}.svc.cluster.local\"}
         weight: 100
 ";
-    let ports = json!({"selector": {"app": "x"}, "ports": [{"name": "http", "port": 80}, {"name": "grpc", "port": 9000}]});
+    let ports =
+        json!({"selector": {"app": "x"}, "ports": [{"name": "http", "port": 80}, {"name": "grpc", "port": 9000}]});
     world.service_with(&world.default, "app", ports.clone()).await?;
     world.service_with(alice, "app", ports).await?;
     world.configure(template).await?;

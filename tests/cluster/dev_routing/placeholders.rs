@@ -136,7 +136,8 @@ pub async fn what_vs_operator_left_behind_is_taken_over(case: Case<Outrigger>) -
     world.services(carol).create(&by_operator, &placeholder(carol, "app")?).await?;
     // Their Services went while nobody looked.
     world.services(carol).create(&by_operator, &placeholder(carol, "gone")?).await?;
-    let theirs = json!({"spec": {"type": "ExternalName", "externalName": host(default)}, "metadata": {"name": "theirs"}});
+    let theirs =
+        json!({"spec": {"type": "ExternalName", "externalName": host(default)}, "metadata": {"name": "theirs"}});
     world.services(carol).create(&PostParams::default(), &serde_json::from_value(theirs)?).await?;
 
     world.configure(WITH_PLACEHOLDERS).await?;
