@@ -79,16 +79,15 @@ fn flags(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
             (Becomes::NoSwitch, None) => None,
             (Becomes::Switch(_), None) => {
                 let is_value = |next: &OsString| next == "true" || next == "false";
-                Some(arguments.next_if(is_value).map_or_else(|| "true".to_owned(), text))
+                Some(arguments.next_if(is_value).map_or_else(|| "true".to_owned(), |value| text(&value)))
             }
-            (_, None) => arguments.next().map(text),
+            (_, None) => arguments.next().as_ref().map(text),
         };
         let value = value.unwrap_or_default();
         let flag = match becomes {
-            Becomes::Same(name) | Becomes::Switch(name) => format!("{name}={value}"),
             Becomes::Address(_) if value == "0" => continue, // Go's word for none
             Becomes::Address(name) if value.starts_with(':') => format!("{name}=0.0.0.0{value}"),
-            Becomes::Address(name) => format!("{name}={value}"),
+            Becomes::Same(name) | Becomes::Switch(name) | Becomes::Address(name) => format!("{name}={value}"),
             Becomes::Level => format!("--log-level={}", level(&value)),
             Becomes::Format => format!("--log-format={}", if value == "json" { "json" } else { "text" }),
             Becomes::Nothing | Becomes::NoSwitch => continue,
@@ -117,7 +116,7 @@ fn level(zap: &str) -> &str {
     }
 }
 
-fn text(argument: OsString) -> String {
+fn text(argument: &OsString) -> String {
     argument.to_string_lossy().into_owned()
 }
 
@@ -127,7 +126,7 @@ mod tests {
 
     fn translate(arguments: &str) -> String {
         let arguments = std::iter::once("outrigger").chain(arguments.split_whitespace()).map(OsString::from);
-        let translated: Vec<String> = translated(arguments).into_iter().skip(1).map(text).collect();
+        let translated: Vec<String> = translated(arguments).iter().skip(1).map(text).collect();
         translated.join(" ")
     }
 

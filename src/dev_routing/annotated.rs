@@ -48,9 +48,9 @@ pub(super) struct Standing {
     pub good: Option<Arc<Configuration>>,
     /// What is wrong now; `None`: the good one is that of the ConfigMap.
     pub problem: Option<String>,
-    /// What was told, and written, in this term.
+    /// What was told in this term, and what the annotation was made; empty: it was taken away.
     told: BTreeSet<(&'static str, String)>,
-    annotated: Option<Option<String>>,
+    annotated: Option<String>,
 }
 
 /// What is to be told.
@@ -102,7 +102,7 @@ impl Standing {
         let read = match &config_map {
             None => Err("there is no such ConfigMap".to_owned()),
             Some(ObservedConfigMap { text: None, .. }) => Err(format!("data: must have the key {KEY}")),
-            Some(ObservedConfigMap { text: Some(text), .. }) => trial::read(text).map_err(told),
+            Some(ObservedConfigMap { text: Some(text), .. }) => trial::read(text).map_err(|problems| told(&problems)),
         };
         self.config_map = config_map.map(Arc::new);
         match read {
@@ -168,7 +168,7 @@ impl Standing {
         if config_map.problem == wanted {
             return Vec::new();
         }
-        if self.annotated.as_ref() == Some(&wanted) {
+        if self.annotated.as_deref() == Some(wanted.as_deref().unwrap_or_default()) {
             return Vec::new();
         }
         let path = |tokens: &[&str]| PointerBuf::from_tokens(tokens.iter().copied());
@@ -187,12 +187,12 @@ impl Standing {
 
     /// The annotation was written.
     pub fn annotated(&mut self, after: ObservedConfigMap) {
-        self.annotated = Some(self.problem.as_deref().map(shortened));
+        self.annotated = Some(self.problem.as_deref().map(shortened).unwrap_or_default());
         self.config_map = Some(Arc::new(after));
     }
 }
 
-fn told(problems: Vec<FieldError>) -> String {
+fn told(problems: &[FieldError]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 

@@ -208,25 +208,25 @@ impl RoutingIndex {
             }
             Event::Item(service) => {
                 self.unlisted.services.remove(&service.key);
-                self.apply_service(service).into_iter().collect()
+                self.apply_service(&service).into_iter().collect()
             }
             Event::End => {
                 let gone = std::mem::take(&mut self.unlisted.services);
                 gone.iter().filter_map(|key| self.delete_service(key)).collect()
             }
-            Event::Applied(service) => self.apply_service(service).into_iter().collect(),
+            Event::Applied(service) => self.apply_service(&service).into_iter().collect(),
             Event::Deleted(service) => self.delete_service(&service.key).into_iter().collect(),
         }
     }
 
     /// Returns its name, unless nothing that matters has changed.
-    fn apply_service(&mut self, service: Arc<ObservedService>) -> Option<String> {
+    fn apply_service(&mut self, service: &Arc<ObservedService>) -> Option<String> {
         let copies = self.services.entry(service.key.name.clone()).or_default();
         let name = service.key.name.clone();
-        let before = copies.insert(service.key.namespace.clone(), Arc::clone(&service));
+        let before = copies.insert(service.key.namespace.clone(), Arc::clone(service));
         let is_same = before.is_some_and(|before| {
             let version = service.resource_version.clone();
-            ObservedService { resource_version: version, ..ObservedService::clone(&before) } == *service
+            ObservedService { resource_version: version, ..ObservedService::clone(&before) } == **service
         });
         (!is_same).then_some(name)
     }
@@ -315,7 +315,7 @@ impl RoutingIndex {
     pub fn service_answered(&mut self, after: ObservedService, over: Option<&str>) {
         let known = self.services.get(&after.key.name).and_then(|copies| copies.get(&after.key.namespace));
         if let Some(after) = self.own_services.answered(Arc::new(after), over, known) {
-            self.apply_service(after);
+            self.apply_service(&after);
         }
     }
 

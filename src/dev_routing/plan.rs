@@ -307,7 +307,9 @@ fn changes(present: &ObservedVirtualService, service: &ObservedService, rendered
         if present.is_empty() && !missing.is_empty() {
             add(&["metadata", field], json!(wanted));
         } else {
-            missing.into_iter().for_each(|(key, value)| add(&["metadata", field, key], value.as_str().into()));
+            for (key, value) in missing {
+                add(&["metadata", field, key], value.as_str().into());
+            }
         }
     }
     if let Some(ours) = owner(service, rendered)

@@ -45,11 +45,11 @@ pub fn virtual_service(
         copies.sort_by_key(|copy| Reverse(copy.key.namespace.len())); // the most specific first
     }
     let mut routed = Routed::default();
-    let mut routes = Vec::new();
+    let mut of_copies = Vec::new();
     for copy in copies {
         match to_copy(configuration, service, copy) {
             Ok(to_copy) => {
-                routes.extend(to_copy);
+                of_copies.extend(to_copy);
                 routed.developers.push(copy.key.namespace.clone());
             }
             Err(problem) => routed.left_out.push((copy.key.clone(), problem)),
@@ -61,7 +61,7 @@ pub fn virtual_service(
         .into_iter()
         .flat_map(|route| at_ports(route, service, &rendered.namespace, false))
         .collect();
-    http.append(&mut routes);
+    http.append(&mut of_copies);
     http.extend(at_ports(last, service, &rendered.namespace, true));
     rendered.virtual_service.http = http;
 

@@ -87,7 +87,7 @@ const NOT_HTTP: [&str; 9] =
 /// Protocols of Istio at which it does.
 const HTTP: [&str; 6] = ["http", "http2", "grpc", "grpc-web", "kubernetes.io/h2c", "kubernetes.io/ws"];
 
-/// Where the server speaks first, so that Istio does not find out what is spoken: SMTP, DNS, MySQL, MongoDB.
+/// Where the server speaks first, so that Istio does not find out what is spoken: mail, DNS, and two databases.
 const SERVER_FIRST: [u16; 4] = [25, 53, 3306, 27017];
 
 impl Versioned for ObservedService {

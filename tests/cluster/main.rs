@@ -133,6 +133,7 @@ fn main() -> ExitCode {
         return suite.run();
     }
     // Minutes: `make failpoints` runs them.
+    let suite = dev_routing::add_long_to(suite);
     tests!(
         suite,
         apart(Parts::ApiOnly):

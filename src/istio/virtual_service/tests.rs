@@ -1,6 +1,6 @@
 //! VirtualServices that Istio takes, refuses or warns of.
 
-use super::{VirtualService, exports_to, fqdn, resolve, service_of, validate};
+use super::{Findings, VirtualService, exports_to, fqdn, resolve, service_of, validate};
 use serde_json::{Value, json};
 
 fn with(field: &str, value: Value) -> VirtualService {
@@ -43,7 +43,7 @@ fn a_spec_is_written_as_it_was_read() {
     });
     let read = VirtualService::read(spec.clone()).unwrap();
     assert_eq!(read.spec(), spec);
-    assert_eq!(validate(&read, "ns"), Default::default());
+    assert_eq!(validate(&read, "ns"), Findings::default());
     assert_eq!(VirtualService::read(json!({"hosts": ["a"], "http": null})).unwrap().spec(), json!({"hosts": ["a"]}));
 }
 
