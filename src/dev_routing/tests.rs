@@ -3,6 +3,7 @@
 mod fake;
 mod stream;
 mod table;
+mod written;
 
 use super::{Configuration, ObservedService};
 use serde_json::{Value, json};

@@ -55,7 +55,7 @@ async fn round(world: &World, write: &str, failpoint: &str) -> Result<()> {
     ensure!(routes.contains(alice.as_str()), "a route is lost: {routes}");
 
     world.configure(CONFIGURATION).await?;
-    let outrigger = Outrigger::start(&world.plane, world.start().await?)?;
+    let outrigger = world.replica().await?;
     match write {
         "routing.virtualservice.delete" => {
             world.not_routed(&name).await?;
@@ -86,7 +86,7 @@ async fn round(world: &World, write: &str, failpoint: &str) -> Result<()> {
 async fn provoke(world: &World, write: &str, name: &str) -> Result<()> {
     let [alice, bob] = &world.developers[..] else { anyhow::bail!("two developers") };
     let settle = async || -> Result<()> {
-        let outrigger = Outrigger::start(&world.plane, world.start().await?)?;
+        let outrigger = world.replica().await?;
         world.placeholder(bob, name).await?;
         world.virtual_service(name).await?;
         outrigger.stop().await
