@@ -5,7 +5,7 @@ use super::configuration::Configuration;
 use super::endpoints::{ObservedSlice, ReadyEndpoints};
 use super::key::{Key, QueueKey};
 use super::memory::Memory;
-use super::plan::{Around, Plan, plan};
+use super::plan::{Around, Claim, Plan, plan};
 use super::service::ObservedService;
 use super::virtual_service::ObservedVirtualService;
 use super::virtual_services::VirtualServices;
@@ -29,8 +29,10 @@ pub struct RoutingIndex {
     own_services: Overlay<Arc<ObservedService>>,
     own_virtual_services: Overlay<Arc<ObservedVirtualService>>,
     memories: HashMap<String, Memory>,
-    /// Names of VirtualServices that were wanted, and the Services that wanted them.
-    wanted: HashMap<Key, String>,
+    /// Names of VirtualServices that were planned, and of which Services.
+    claimed_names: HashMap<Key, String>,
+    /// Hosts of those that are no names of Services, and of which Services.
+    claimed_hosts: HashMap<String, String>,
     unlisted: Unlisted,
     /// The version in which VirtualServices are written.
     version: &'static str,
@@ -116,23 +118,13 @@ impl RoutingIndex {
             ready: &self.ready,
             version: self.version,
         });
-        if let Some(key) = self.wanted_name(&configuration, name) {
-            self.wanted.insert(key, name.to_owned());
-        }
-        Some(plan)
-    }
-
-    /// The name that the VirtualService of a Service would have.
-    fn wanted_name(&self, configuration: &Configuration, name: &str) -> Option<Key> {
-        let namespace = &configuration.default_namespace;
-        self.service(&Key::new(namespace, name))?;
-        match &configuration.template {
-            None => Some(Key::new(namespace, format!("{name}-virtual-service"))),
-            Some(template) => {
-                let rendered = template.render(name, namespace).ok()?;
-                Some(Key::new(rendered.namespace, rendered.name))
+        if let Some(Claim { name: key, hosts }) = &plan.claim {
+            self.claimed_names.insert(key.clone(), name.to_owned());
+            for host in hosts.iter().filter(|host| service_of(host).is_none()) {
+                self.claimed_hosts.insert(host.clone(), name.to_owned());
             }
         }
+        Some(plan)
     }
 
     /// What is to be told about the ConfigMap.
@@ -143,7 +135,8 @@ impl RoutingIndex {
     /// The ConfigMap is this now.
     pub(super) fn config_map_event(&mut self, config_map: Option<ObservedConfigMap>) -> Vec<QueueKey> {
         if self.standing.observe(config_map) {
-            self.wanted.clear();
+            self.claimed_names.clear();
+            self.claimed_hosts.clear();
             self.keys()
         } else {
             vec![QueueKey::Configuration]
@@ -290,11 +283,11 @@ impl RoutingIndex {
         let Some(configuration) = &self.standing.good else { return Vec::new() };
         let is_ours = |key: &Key| key.namespace == configuration.default_namespace;
         let of = virtual_service.service().filter(is_ours).map(|service| service.name);
-        let hosts = virtual_service.mesh_hosts.iter().filter_map(|host| {
-            let (name, namespace) = service_of(host)?;
-            (namespace == configuration.default_namespace).then(|| name.to_owned())
+        let hosts = virtual_service.mesh_hosts.iter().filter_map(|host| match service_of(host) {
+            Some((name, namespace)) => (namespace == configuration.default_namespace).then(|| name.to_owned()),
+            None => self.claimed_hosts.get(host).cloned(),
         });
-        of.into_iter().chain(hosts).chain(self.wanted.get(&virtual_service.key).cloned()).collect()
+        of.into_iter().chain(hosts).chain(self.claimed_names.get(&virtual_service.key).cloned()).collect()
     }
 
     /// Forgets all VirtualServices: Istio is gone.

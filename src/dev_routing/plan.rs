@@ -55,8 +55,17 @@ pub struct Plan {
     pub writes: Vec<Write>,
     /// What a user has to know.
     pub findings: Vec<Finding>,
-    /// Developers whose copies are routed to.
-    pub routed: usize,
+    /// What its VirtualService is to have, if there is to be one: whoever else comes to have it matters.
+    pub claim: Option<Claim>,
+}
+
+/// A name and hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The name.
+    pub name: Key,
+    /// Whole names for which it counts in the mesh.
+    pub hosts: Vec<String>,
 }
 
 /// One write.
@@ -156,8 +165,7 @@ impl Around<'_> {
         let Ok(routed) = self.routed(service, plan) else { return };
         let wanted = service.zip(routed).filter(|(service, routed)| self.is_free(service, routed, plan));
         let mut kept = None;
-        if let Some((service, Routed { rendered, developers, .. })) = &wanted {
-            plan.routed = developers.len();
+        if let Some((service, Routed { rendered, .. })) = &wanted {
             let key = Key::new(&rendered.namespace, &rendered.name);
             match self.virtual_services.get(&key) {
                 None => plan.writes.push(Write::Create(Box::new(self.object(service, rendered)))),
@@ -181,6 +189,11 @@ impl Around<'_> {
     fn is_free(&self, service: &ObservedService, routed: &Routed, plan: &mut Plan) -> bool {
         let rendered = &routed.rendered;
         let key = Key::new(&rendered.namespace, &rendered.name);
+        let written = ObservedVirtualService::read(json!({
+            "metadata": {"namespace": rendered.namespace}, "spec": rendered.virtual_service.spec(),
+        }));
+        let hosts = written.mesh_hosts;
+        plan.claim = Some(Claim { name: key.clone(), hosts: hosts.clone() });
         let is_ours = |other: &ObservedVirtualService| {
             other.service().is_some_and(|of| of == service.key) || other.key == key && other.may_be_taken()
         };
@@ -196,10 +209,7 @@ impl Around<'_> {
             );
             find(NAME_TAKEN, note);
         }
-        let written = ObservedVirtualService::read(json!({
-            "metadata": {"namespace": rendered.namespace}, "spec": rendered.virtual_service.spec(),
-        }));
-        for host in &written.mesh_hosts {
+        for host in &hosts {
             for other in self.virtual_services.for_host(host).filter(|other| !is_ours(other) && other.key != key) {
                 if other.is_seen_in(&service.key.namespace) {
                     is_free = false;

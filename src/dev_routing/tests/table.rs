@@ -338,6 +338,18 @@ fn a_template_of_another_name_or_namespace_replaces_the_old_one_the_new_one_firs
 }
 
 #[test]
+fn somebody_else_may_have_any_host_of_a_template() {
+    let template = TEMPLATE.replace("NAMESPACE", "default").replace("NAME", "vs");
+    let mut fake = with_app(&template.replace("default.svc.cluster.local\"]", "example.com\"]"));
+    assert_eq!(fake.virtual_services.len(), 1);
+    let theirs = json!({"spec": {"hosts": ["app.example.com"], "http": [{"route": [{"destination": {"host": "x"}}]}]}});
+    fake.virtual_service("dev-a", "theirs", theirs);
+    assert_eq!(fake.settle(), ["delete virtualservice default/app-vs"]);
+    fake.delete_virtual_service("dev-a", "theirs");
+    assert_eq!(fake.settle(), ["create virtualservice default/app-vs"]);
+}
+
+#[test]
 fn what_istio_would_refuse_is_told_and_not_written() {
     let mut fake = fake(&TEMPLATE.replace("NAMESPACE", "default").replace("NAME", "vs"));
     fake.settle();

@@ -1,7 +1,7 @@
 //! What the document of virtualservice-operator shows, typed as it shows it.
 
 use anyhow::Result;
-use outrigger_testbed::Case;
+use outrigger_testbed::{Case, free_port};
 use serde_json::{Value, json};
 
 use super::world::World;
@@ -48,7 +48,15 @@ virtualServiceTemplate: |
 /// The document's ConfigMap and Services give the document's VirtualService, though one of its namespaces does not exist, which is told.
 pub async fn the_walk_of_the_virtualservice_operator_document_works(case: Case<Outrigger>) -> Result<()> {
     let world = World::new(&case, &["alice", "staging"]).await?;
-    let outrigger = world.replica().await?;
+    let (health, mut start) = (free_port()?, world.start().await?);
+    let flags = ["-zap-log-level=debug".to_owned(), format!("-health-probe-bind-address=127.0.0.1:{health}")];
+    start.args.extend(flags);
+    let outrigger = Outrigger::start(&world.plane, start)?;
+    outrigger.ready().await?;
+    for (path, text) in [("/healthz", "ok"), ("/readyz", "ready"), ("/metrics", "not found")] {
+        let page = outrigger.page_at(health, path).await?.1;
+        assert!(page.contains(text), "{path}: {page}");
+    }
     let [alice, staging] = &world.developers[..] else { anyhow::bail!("two developers") };
     let bob = format!("{}-bob", world.default);
     let here = |text: &str| {
@@ -83,6 +91,10 @@ pub async fn the_walk_of_the_virtualservice_operator_document_works(case: Case<O
     world.create_namespace(&bob).await?;
     world.service(&bob, "my-app").await?;
     world.routed("my-app", &[&bob, staging]).await?;
+    assert!(outrigger.metric("rest_client_requests_total{code=\"201\",method=\"POST\"}").await? > 0);
+    assert!(
+        outrigger.metric("controller_runtime_reconcile_total{controller=\"devrouting\",result=\"success\"}").await? > 0
+    );
     world.delete_service(&world.default, "my-app").await?;
     world.not_routed("my-app").await?;
     outrigger.stop().await
