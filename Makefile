@@ -19,7 +19,7 @@ KUBECTL ?= $(shell command -v kubectl || echo $(TESTBED_BIN)/kubectl)
 say = @printf '\n==> %s\n'
 
 .NOTPARALLEL:
-.PHONY: help demo cluster run install uninstall test test-oldest faults memory failpoints testbed helm lint bench fuzz format clippy doc deny
+.PHONY: help demo cluster run install uninstall test test-istio test-oldest faults memory failpoints testbed helm lint bench fuzz format clippy doc deny
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,10 @@ uninstall: ## Remove the CRDs, with them all SidecarSets, and what `make run` re
 test: format clippy doc testbed ## Check format, lints and documentation, then run all tests
 	$(say) "Running the tests"
 	$(CARGO) test --locked --workspace
+
+test-istio: ## Have Istio's own code judge what developer routing writes (a first build downloads and compiles pilot: minutes)
+	$(say) "Building pilot and asking it"
+	$(GO) test -C testbed/go/istio-routes -mod=readonly -buildvcs=false ./...
 
 test-oldest: ## Run the tests that need a control plane against the oldest Kubernetes that is supported
 	@$(MAKE) --no-print-directory testbed $(OLDEST)

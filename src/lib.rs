@@ -6,6 +6,7 @@
 //! * [`admission`]: the HTTPS server, the reviews it answers, and its registration in a cluster
 //! * [`injection`]: pure: which SidecarSets match a Pod, the patch that injects them, and what makes a SidecarSet valid
 //! * [`rollout`]: a SidecarSet after admission: the counts and conditions of its status, and its `ControllerRevisions`
+//! * [`dev_routing`]: Services and one ConfigMap -> VirtualServices with developers' routes, placeholder Services
 //! * [`sidecar_generator`]: URL -> Istio Sidecar
 //! * [`istio`]: pure: the slices of Istio's API we touch, and their validation
 //! * [`fetch`]: the one guarded HTTP client: address rules, limits, conditional requests
@@ -20,6 +21,7 @@ pub mod api;
 pub mod cli;
 pub mod cluster;
 pub mod connections;
+pub mod dev_routing;
 pub mod documents;
 pub mod fetch;
 pub mod injection;

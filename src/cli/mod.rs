@@ -4,6 +4,7 @@ mod crds;
 mod demo;
 mod errors;
 mod explain;
+mod go_flags;
 mod inject;
 mod injection_args;
 mod input;
@@ -57,7 +58,7 @@ enum Command {
 /// Runs the command line of this process.
 #[must_use]
 pub fn run() -> ExitCode {
-    let Cli { log_format, log_level, command } = Cli::parse();
+    let Cli { log_format, log_level, command } = Cli::parse_from(go_flags::translated(std::env::args_os()));
     let quiet = (!matches!(command, Command::Serve(_)) && std::env::var_os("RUST_LOG").is_none()).then_some("warn");
     let result = crate::telemetry::logs::init(log_format, log_level.as_deref().or(quiet))
         .context("cannot set up logging")

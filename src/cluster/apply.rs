@@ -125,6 +125,24 @@ where
     })
 }
 
+/// The resourceVersion of an object that is applied only where there is none of its name: no object has this one.
+pub const ABSENT: &str = "1";
+
+/// Applies the fields of an object as this manager, and takes them from others; those that the manager applied before and does not
+/// now are gone, unless they are another's, too (server-side apply). The object says by `metadata.resourceVersion` which state it was
+/// looked at in, [`ABSENT`] if there was none.
+///
+/// # Errors
+/// When the API server refuses or does not answer.
+pub async fn apply<K>(api: &Api<K>, object: &K, manager: &str) -> Result<Written<K>, WriteError>
+where
+    K: Resource + Clone + Debug + Serialize + DeserializeOwned,
+{
+    let target = WriteTarget::new(api, object, "apply");
+    target.version_of(object)?;
+    target.written(api.patch(&target.name, &PatchParams::apply(manager).force(), &Patch::Apply(object)).await)
+}
+
 /// Deletes `present`, if it is still as it was looked at. One that is gone already is [`Written::Unchanged`].
 ///
 /// # Errors
@@ -158,8 +176,10 @@ impl<'a, K: Resource> WriteTarget<'a, K> {
         match result {
             Ok(object) => Ok(Written::Done(object)),
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(Written::Conflict),
-            // It was there when it was looked at. When creating, it is the namespace or the kind that is not there.
-            Err(kube::Error::Api(status)) if status.code == 404 && self.verb != "create" => Ok(Written::Conflict),
+            // It was there when it was looked at. When creating or applying, it is the namespace or the kind that is not there.
+            Err(kube::Error::Api(status)) if status.code == 404 && !matches!(self.verb, "create" | "apply") => {
+                Ok(Written::Conflict)
+            }
             Err(error) => {
                 let code = if let kube::Error::Api(status) = &error { Some(status.code) } else { None };
                 Err(WriteError { code, ..self.failed(describe(&error), error) })

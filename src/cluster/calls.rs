@@ -1,5 +1,6 @@
 //! What every call to the API server has: a limit of time for the head of its answer, and patience with an API server that is busy.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -24,10 +25,22 @@ const ROUNDS: usize = 3;
 /// A longer pause than this is not waited for: who calls knows better what to do meanwhile.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
+/// Is told of each call when its answer begins, or does not.
+pub trait CallObserver: Debug + Send + Sync {
+    /// The API server answered so, `None`: not at all.
+    fn answered(&self, method: &Method, status: Option<StatusCode>);
+}
+
+/// Nobody counts.
+impl CallObserver for () {
+    fn answered(&self, _method: &Method, _status: Option<StatusCode>) {}
+}
+
 /// Gives all calls what this file says.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct CallLayer {
     head_timeout: Duration,
+    observer: Arc<dyn CallObserver>,
 }
 
 /// A connection to the API server, with that. Calls are begun one by one; their answers are waited for together.
@@ -35,6 +48,7 @@ pub(super) struct CallLayer {
 pub(super) struct Calls<S> {
     connection: Arc<Mutex<S>>,
     head_timeout: Duration,
+    observer: Arc<dyn CallObserver>,
 }
 
 /// The head of an answer did not come in time.
@@ -43,8 +57,8 @@ pub(super) struct Calls<S> {
 pub(super) struct NoAnswer(Duration);
 
 impl CallLayer {
-    pub const fn new(head_timeout: Duration) -> Self {
-        Self { head_timeout }
+    pub fn new(head_timeout: Duration, observer: Arc<dyn CallObserver>) -> Self {
+        Self { head_timeout, observer }
     }
 }
 
@@ -52,7 +66,8 @@ impl<S> Layer<S> for CallLayer {
     type Service = Calls<S>;
 
     fn layer(&self, connection: S) -> Calls<S> {
-        Calls { connection: Arc::new(Mutex::new(connection)), head_timeout: self.head_timeout }
+        let observer = Arc::clone(&self.observer);
+        Calls { connection: Arc::new(Mutex::new(connection)), head_timeout: self.head_timeout, observer }
     }
 }
 
@@ -73,18 +88,25 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let (connection, limit) = (self.connection.clone(), limit(&request, self.head_timeout));
+        let observer = Arc::clone(&self.observer);
         Box::pin(async move {
+            let once = async |request: Request<Body>| {
+                let method = request.method().clone();
+                let answer = once(&connection, request, limit).await;
+                observer.answered(&method, answer.as_ref().ok().map(Response::status));
+                answer
+            };
             let mut next = Some(request);
             for _ in 1..ROUNDS {
                 let Some(again) = next.as_ref().and_then(copy) else { break };
                 let Some(request) = next.replace(again) else { break };
-                let answer = once(&connection, request, limit).await?;
+                let answer = once(request).await?;
                 let Some(pause) = asked_pause(answer.status(), answer.headers()) else { return Ok(answer) };
                 // Not all at once, those that were turned away together.
                 sleep(pause.mul_f64(1.0 + fastrand::f64() / 4.0)).await;
             }
             match next {
-                Some(request) => once(&connection, request, limit).await,
+                Some(request) => once(request).await,
                 None => Err("a call without a request".into()),
             }
         })
@@ -167,7 +189,7 @@ mod tests {
                 Ok::<_, Infallible>(answer)
             }
         });
-        (ClientBuilder::new(server, "default").with_layer(&CallLayer::new(HEAD_TIMEOUT)).build(), calls)
+        (ClientBuilder::new(server, "default").with_layer(&CallLayer::new(HEAD_TIMEOUT, Arc::new(()))).build(), calls)
     }
 
     async fn put(client: &Client) -> kube::Result<String> {
@@ -204,7 +226,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_list_may_take_longer_than_other_calls() {
         let silent = service_fn(|_: Request<Body>| pending::<Result<Response<Body>, Infallible>>());
-        let layer = CallLayer::new(Duration::from_secs(2));
+        let layer = CallLayer::new(Duration::from_secs(2), Arc::new(()));
         let client = ClientBuilder::new(silent, "default").with_layer(&layer).build();
         for (path, seconds) in [
             ("/api/v1/pods?limit=500", 12),

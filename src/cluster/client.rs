@@ -1,6 +1,7 @@
 //! The connection to the API server: where it is found, how long a call may take, and what its errors say.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Uri, header};
@@ -9,7 +10,7 @@ use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigErro
 use kube::{Client, Config};
 use thiserror::Error;
 
-use super::calls::{CallLayer, Calls};
+use super::calls::{CallLayer, CallObserver, Calls};
 use super::causes::chain;
 use super::proxy::{self, Proxy, ProxyError};
 use super::tunnel;
@@ -55,17 +56,22 @@ pub enum ClientError {
 ///
 /// A call fails when the head of its answer takes longer than `head_timeout`; a page of a list may take six times as long, and bodies are
 /// not limited by it, so a watch may stay open. A call that the API server is too busy for is repeated after the pause that it asks
-/// for, and no other: whoever calls knows better whether and when (a work queue, a watch, an election).
+/// for, and no other: whoever calls knows better whether and when (a work queue, a watch, an election). The observer is told of each.
 ///
 /// # Errors
 /// When there is no configuration, or one that cannot be used.
-pub async fn connect(context: Option<&str>, head_timeout: Duration) -> Result<(Client, Uri), ClientError> {
+pub async fn connect(
+    context: Option<&str>,
+    head_timeout: Duration,
+    observer: Arc<dyn CallObserver>,
+) -> Result<(Client, Uri), ClientError> {
     let (configuration, proxy) = configuration(context).await?;
     let url = configuration.cluster_url.clone();
     if let Some(proxy) = &proxy {
         tracing::info!(proxy = %proxy.url(), "the API server is reached through a proxy");
     }
-    Ok((client_of(configuration, proxy, head_timeout)?, url))
+    let layer = CallLayer::new(head_timeout, observer);
+    Ok((client_of(configuration, proxy, &layer)?, url))
 }
 
 async fn configuration(context: Option<&str>) -> Result<(Config, Option<Proxy>), ClientError> {
@@ -101,7 +107,7 @@ fn is_missing(error: &KubeconfigError) -> bool {
     }
 }
 
-fn client_of(mut config: Config, proxy: Option<Proxy>, head_timeout: Duration) -> Result<Client, ClientError> {
+fn client_of(mut config: Config, proxy: Option<Proxy>, layer: &CallLayer) -> Result<Client, ClientError> {
     config.proxy_url = None; // what kube would make of the environment
     config.default_retry = false;
     config.read_timeout = Some(SILENCE_TIMEOUT);
@@ -109,15 +115,15 @@ fn client_of(mut config: Config, proxy: Option<Proxy>, head_timeout: Duration) -
     let name = concat!("outrigger/", env!("CARGO_PKG_VERSION"));
     config.headers.push((header::USER_AGENT, HeaderValue::from_static(name)));
     let client = match proxy {
-        None => ClientBuilder::try_from(config).map(|builder| bounded(builder, head_timeout).build()),
-        Some(proxy) => tunnel::stack(&config, proxy).map(|builder| bounded(builder, head_timeout).build()),
+        None => ClientBuilder::try_from(config).map(|builder| bounded(builder, layer).build()),
+        Some(proxy) => tunnel::stack(&config, proxy).map(|builder| bounded(builder, layer).build()),
     };
     client.map_err(|error| ClientError::Unusable(Box::new(error)))
 }
 
 /// A stack whose answers must begin in time, and that is patient with a busy API server.
-fn bounded<S>(builder: ClientBuilder<S>, head_timeout: Duration) -> ClientBuilder<Calls<S>> {
-    builder.with_layer(&CallLayer::new(head_timeout))
+fn bounded<S>(builder: ClientBuilder<S>, layer: &CallLayer) -> ClientBuilder<Calls<S>> {
+    builder.with_layer(layer)
 }
 
 /// An error of the client as a sentence for operators: what the API server said, or the whole chain of causes.
@@ -162,8 +168,12 @@ mod tests {
     async fn a_refused_call_is_not_repeated_and_says_who_we_are() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let client = client_of(Config::new(format!("http://{address}").parse().expect("a URL")), None, HEAD_TIMEOUT)
-            .expect("a client");
+        let client = client_of(
+            Config::new(format!("http://{address}").parse().expect("a URL")),
+            None,
+            &CallLayer::new(HEAD_TIMEOUT, Arc::new(())),
+        )
+        .expect("a client");
         let server = async {
             let (mut connection, _) = listener.accept().await.expect("a connection");
             let mut head = Vec::new();
@@ -185,8 +195,12 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         drop(listener);
-        let client = client_of(Config::new(format!("https://{address}").parse().expect("a URL")), None, HEAD_TIMEOUT)
-            .expect("a client");
+        let client = client_of(
+            Config::new(format!("https://{address}").parse().expect("a URL")),
+            None,
+            &CallLayer::new(HEAD_TIMEOUT, Arc::new(())),
+        )
+        .expect("a client");
         let text = describe(&version(&client).await);
         assert!(text.contains("Connection refused"), "{text}");
         assert_eq!(text.matches("Connection refused").count(), 1, "{text}");

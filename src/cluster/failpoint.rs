@@ -5,7 +5,7 @@
 //! There are none without the feature `failpoints`, nor without `debug_assertions`: a release has none.
 
 /// All writes, each of which has a failpoint before it and one after it. A test holds this against the sources.
-pub const WRITES: [&str; 23] = [
+pub const WRITES: [&str; 31] = [
     "authority.change",
     "authority.create",
     "generator.sidecar.change",
@@ -28,6 +28,14 @@ pub const WRITES: [&str; 23] = [
     "rollout.revision.remove",
     "rollout.revision.renumber",
     "rollout.status",
+    "routing.configuration.annotate",
+    "routing.placeholder.apply",
+    "routing.placeholder.delete",
+    "routing.placeholder.hand-over",
+    "routing.placeholder.take-over",
+    "routing.virtualservice.change",
+    "routing.virtualservice.create",
+    "routing.virtualservice.delete",
     "widening.configuration",
 ];
 

@@ -95,6 +95,38 @@ impl Objects {
         failpoint::around(write, apply::patch(&api, &present, None, operations)).await
     }
 
+    /// Applies an object's fields as this manager, by force, if it is still as it was seen ([`apply::apply`]).
+    ///
+    /// # Errors
+    /// When the API server refuses or does not answer.
+    pub async fn apply(
+        &self,
+        write: &'static str,
+        object: &DynamicObject,
+        manager: &str,
+    ) -> Result<Written<DynamicObject>, WriteError> {
+        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+        failpoint::around(write, apply::apply(&self.api(namespace), object, manager)).await
+    }
+
+    /// Deletes an object, if it is still as it was seen; [`Written::Unchanged`] where it is gone.
+    ///
+    /// # Errors
+    /// When the API server refuses or does not answer.
+    pub async fn delete(&self, write: &'static str, seen: ObjectVersion<'_>) -> Result<Written<()>, WriteError> {
+        let mut present = self.present(seen);
+        present.metadata.uid = Some(seen.uid.to_owned());
+        failpoint::around(write, apply::delete(&self.api(seen.namespace), &present)).await
+    }
+
+    /// Reads an object, all of it, as it is now; `None` if there is none.
+    ///
+    /// # Errors
+    /// When the API server refuses or does not answer.
+    pub async fn get(&self, seen: ObjectVersion<'_>) -> kube::Result<Option<DynamicObject>> {
+        self.api(seen.namespace).get_opt(seen.name).await
+    }
+
     /// Writes the status of an object, if it is still as it was seen.
     ///
     /// # Errors

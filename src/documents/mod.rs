@@ -12,7 +12,7 @@ use std::{fmt, sync::Arc};
 
 pub use error::{MAX_FILE_BYTES, ParseError};
 pub use folder::{Change, Content, FileError, Folder};
-pub use parse::{parse, parse_with};
+pub use parse::{parse, parse_value, parse_with};
 use serde_json::Value;
 pub use value::{MAX_DEPTH, MAX_MEMORY, json};
 pub use yaml::{to_yaml, to_yaml_stream};

@@ -8,6 +8,7 @@
 use std::{fmt::Display, sync::Arc};
 
 use serde::de::IgnoredAny;
+use serde_json::Value;
 use serde_saphyr::{MergeKeyPolicy, Spanned, UserMessageFormatter};
 
 use super::{
@@ -34,6 +35,38 @@ pub fn parse(file: &str, text: &[u8]) -> Result<Vec<Document>, ParseError> {
 /// # Errors
 /// As [`parse()`].
 pub fn parse_with<T>(file: &str, text: &[u8], mut read: impl FnMut(Document) -> T) -> Result<Vec<T>, ParseError> {
+    let mut all = Vec::new();
+    let name: Arc<str> = file.into();
+    parse_roots(file, text, &mut |line, value| {
+        let position = Position { file: name.clone(), line, items: Vec::new() };
+        flatten(position, value, &mut |document| all.push(read(document)))
+    })?;
+    Ok(all)
+}
+
+/// Reads a text that holds one value of any kind, such as the configuration of a program; an empty one is `null`.
+///
+/// # Errors
+/// The text's first fault, as of [`parse()`]; a second document is one.
+pub fn parse_value(file: &str, text: &[u8]) -> Result<Value, ParseError> {
+    let mut only = None;
+    parse_roots(file, text, &mut |line, value| match (&only, value) {
+        (_, Value::Null) => Ok(()),
+        (None, value) => {
+            only = Some(value);
+            Ok(())
+        }
+        (Some(_), _) => Err(syntax_error(&file.into(), line as u64, 1, &"a second document, where one is expected")),
+    })?;
+    Ok(only.unwrap_or_default())
+}
+
+/// Hands over the value of each document of a text, with its line.
+fn parse_roots(
+    file: &str,
+    text: &[u8],
+    take: &mut dyn FnMut(usize, Value) -> Result<(), ParseError>,
+) -> Result<(), ParseError> {
     let file: Arc<str> = file.into();
     if text.len() > MAX_FILE_BYTES {
         return Err(ParseError::TooLarge { file });
@@ -42,16 +75,13 @@ pub fn parse_with<T>(file: &str, text: &[u8], mut read: impl FnMut(Document) -> 
         Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
         Err(source) => return Err(ParseError::NotUtf8 { file, source }),
     };
-    let mut all = Vec::new();
-    let mut roots = Roots { file: &file, take: &mut |document| all.push(read(document)), memory: 0 };
-    roots.read(text)?;
-    Ok(all)
+    Roots { file: &file, take, memory: 0 }.read(text)
 }
 
 /// Takes the values of a file's documents; the bound on their memory is one for the whole file.
 struct Roots<'f> {
     file: &'f Arc<str>,
-    take: &'f mut dyn FnMut(Document),
+    take: &'f mut dyn FnMut(usize, Value) -> Result<(), ParseError>,
     memory: usize,
 }
 
@@ -149,7 +179,7 @@ impl Roots<'_> {
         if self.memory > MAX_MEMORY {
             return Err(syntax_error(self.file, line as u64, 1, &out_of_memory()));
         }
-        flatten(Position { file: self.file.clone(), line, items: Vec::new() }, root.value, self.take)
+        (self.take)(line, root.value)
     }
 
     fn json_error(&self, error: &serde_json::Error) -> ParseError {
@@ -171,7 +201,7 @@ fn syntax_error(file: &Arc<str>, line: u64, column: u64, error: &dyn Display) ->
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -433,5 +463,20 @@ mod tests {
             _ = parse("f.yaml", &bytes);
             _ = parse("f.yaml", text.as_bytes());
         }
+    }
+
+    #[test]
+    fn a_text_of_one_value_needs_no_kind() {
+        let read = |text: &str| parse_value("config.yaml", text.as_bytes());
+        assert_eq!(read("a: yes\nb: [1]\n").unwrap(), json!({"a": true, "b": [1]}));
+        assert_eq!(read("{\"a\": 1}").unwrap(), json!({"a": 1}));
+        for empty in ["", "\n# nothing\n", "---\n"] {
+            assert_eq!(read(empty).unwrap(), Value::Null, "{empty:?}");
+        }
+        assert_eq!(
+            read("a: 1\n---\nb: 2\n").unwrap_err().to_string(),
+            "config.yaml:3:1: a second document, where one is expected"
+        );
+        assert!(read("a: [").unwrap_err().to_string().starts_with("config.yaml:"));
     }
 }

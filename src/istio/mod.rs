@@ -3,3 +3,4 @@
 pub mod names;
 mod proto_json;
 pub mod sidecar;
+pub mod virtual_service;

@@ -22,6 +22,14 @@ pub fn router(readiness: Arc<Readiness>, metrics: Arc<Metrics>) -> Router {
         })
 }
 
+/// `/healthz` and `/readyz` alone, for a port of their own.
+pub fn probes(readiness: Arc<Readiness>) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready).with_state(readiness))
+        .fallback(|| async { (StatusCode::NOT_FOUND, "not found; this port serves /healthz and /readyz?verbose\n") })
+}
+
 async fn ready(State(readiness): State<Arc<Readiness>>, RawQuery(query): RawQuery) -> Response {
     let verbose =
         query.is_some_and(|query| query.split('&').any(|part| part == "verbose" || part.starts_with("verbose=")));

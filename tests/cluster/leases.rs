@@ -16,7 +16,7 @@ use crate::certificates::Certificates;
 use crate::outrigger::{Outrigger, PATIENCE, Start, install};
 
 /// The Leases of all jobs.
-const JOBS: [&str; 2] = ["outrigger-sidecarset", "outrigger-sidecargenerator"];
+const JOBS: [&str; 3] = ["outrigger-sidecarset", "outrigger-sidecargenerator", "outrigger-devrouting"];
 
 fn leases(plane: &ControlPlane) -> Api<Lease> {
     Api::namespaced(plane.client(), "outrigger-system")

@@ -9,6 +9,7 @@ mod certificates_self_managed;
 mod console;
 mod conversion;
 mod creates;
+mod dev_routing;
 mod dry_run;
 mod failpoints;
 mod fields;
@@ -131,12 +132,14 @@ fn main() -> ExitCode {
         registration::the_cluster_role_takes_the_configurations_along,
         token::a_pod_with_a_token_is_reviewed_once,
     );
+    let suite = dev_routing::add_to(suite);
     let suite = sidecar_generator::add_to(suite);
     if std::env::var_os("OUTRIGGER_LONG").is_none() {
         return suite.run();
     }
-    // Minutes: `make failpoints` and `make faults` run them.
+    // Minutes: `make failpoints` and `make memory` run them.
     let suite = tests!(suite, alone(Parts::ApiOnly): memory::a_start_beside_many_sets_is_small);
+    let suite = dev_routing::add_long_to(suite);
     tests!(
         suite,
         apart(Parts::ApiOnly):

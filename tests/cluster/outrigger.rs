@@ -127,7 +127,12 @@ impl Outrigger {
 
     /// Status and text of a page of the admin port.
     pub async fn page(&self, path: &str) -> Result<(u16, String)> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.admin)).await?;
+        self.page_at(self.admin, path).await
+    }
+
+    /// The same of another port.
+    pub async fn page_at(&self, port: u16, path: &str) -> Result<(u16, String)> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
         let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();

@@ -10,13 +10,13 @@ use crate::outrigger::{Outrigger, PATIENCE, Start, install};
 /// Open watches by group and resource.
 type Watches = BTreeMap<String, i64>;
 
-/// What a leader with all controllers watches: two ConfigMaps by name, and of every other kind one slice.
-const EXPECTED: [(&str, i64); 13] = [
-    ("/configmaps", 2),
+/// What a leader with all controllers watches: three ConfigMaps by name, and of every other kind one slice.
+const EXPECTED: [(&str, i64); 14] = [
+    ("/configmaps", 3),
     ("/namespaces", 1),
     ("/pods", 1),
     ("/secrets", 1),
-    ("/services", 1),
+    ("/services", 2),
     ("admissionregistration.k8s.io/mutatingwebhookconfigurations", 1),
     ("admissionregistration.k8s.io/validatingwebhookconfigurations", 1),
     ("apiextensions.k8s.io/customresourcedefinitions", 1),
@@ -25,6 +25,7 @@ const EXPECTED: [(&str, i64); 13] = [
     ("discovery.k8s.io/endpointslices", 1),
     ("networking.example.com/sidecargenerators", 1),
     ("networking.istio.io/sidecars", 1),
+    ("networking.istio.io/virtualservices", 1),
 ];
 
 /// What the API server counts, of all clients.

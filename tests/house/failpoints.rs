@@ -5,10 +5,11 @@ use std::{collections::BTreeMap, path::Path, process::Command};
 use outrigger::cluster::failpoint::WRITES;
 
 /// What each write by a client of the API server holds.
-const MARKS: [&str; 7] = [
+const MARKS: [&str; 8] = [
     "PostParams::",
     "PatchParams::",
     "DeleteParams::",
+    "apply::apply(",
     "apply::ensure(",
     "apply::patch(",
     "apply::delete(",

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use outrigger::admission;
 use outrigger::admission::metrics::Certificate;
+use outrigger::dev_routing::metrics::RoutingMetrics;
 use outrigger::sidecar_generator::metrics::GeneratorMetrics;
 use outrigger::telemetry::Metrics;
 
@@ -50,10 +51,15 @@ const LATER: &[(&str, &str, &str)] = &[
     ("outrigger_connections", "gauge", "port"),
     ("outrigger_connections_closed_total", "counter", "port,reason"),
     ("outrigger_lease_failing", "gauge", "name"),
+    ("outrigger_routing_configuration_invalid", "gauge", ""),
+    ("outrigger_routing_findings", "gauge", "reason"),
+    ("outrigger_routing_placeholders", "gauge", ""),
+    ("outrigger_routing_virtualservices", "gauge", ""),
     ("outrigger_undecodable_objects", "gauge", "kind"),
     ("outrigger_webhook_requests_arriving", "gauge", "webhook"),
     ("process_max_fds", "gauge", ""),
     ("process_open_fds", "gauge", ""),
+    ("rest_client_requests_total", "counter", "code,method"),
 ];
 
 /// Every metric as it is printed, by its name, with its type and the names of its labels.
@@ -61,8 +67,10 @@ fn printed() -> BTreeMap<String, (String, String)> {
     let process = Metrics::new();
     let reviews = admission::Metrics::register(&process);
     let generators = process.register(GeneratorMetrics::register);
+    let _ = process.register(RoutingMetrics::register);
     // Those that have no series before something happens.
     process.watch_age("pods").set(1);
+    process.rest_client().answered(&http::Method::GET, Some(http::StatusCode::OK));
     process.undecodable("pods").set(1);
     process.leading("outrigger-sidecarset").set(1);
     process.lease_failing("outrigger-sidecarset").set(0);

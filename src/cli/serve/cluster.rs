@@ -4,7 +4,7 @@ use super::certificates::Source;
 use super::flags::{Args, Controller};
 use super::job::Job;
 use super::part::{Common, Part, lease_of};
-use super::{sidecar_generator, sidecarset};
+use super::{dev_routing, sidecar_generator, sidecarset};
 use crate::admission::{self, ServingCertificate};
 use crate::cluster::{self, Feeds, Leadership, LeaseStanding, Shutdown, Tasks, Term, Watch, events, lease};
 use crate::telemetry::{Metrics, Readiness};
@@ -25,7 +25,7 @@ pub(super) async fn job(
     shutdown: &Shutdown,
 ) -> Result<Job> {
     let flags = &args.cluster;
-    let (client, url) = cluster::connect(None, flags.api_timeout)
+    let (client, url) = cluster::connect(None, flags.api_timeout, Arc::new(metrics.rest_client().clone()))
         .await
         .context("there is no cluster to serve (with --from DIR none is needed)")?;
     let identity = lease::identity();
@@ -40,6 +40,9 @@ pub(super) async fn job(
     }
     if flags.runs(Controller::SidecarGenerator) {
         parts.push(sidecar_generator::part(&flags.fetching, &common, &mut feeds, &mut tasks));
+    }
+    if flags.runs(Controller::DevRouting) {
+        parts.push(dev_routing::part(&flags.routing, &common, &mut feeds));
     }
 
     let (mut webhooks, mut readiness) = (Vec::new(), Readiness::new());

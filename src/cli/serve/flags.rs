@@ -1,6 +1,7 @@
 //! Flags of `outrigger serve`.
 
 use super::certificates::CertificateFlags;
+use super::dev_routing::RoutingFlags;
 use super::feature_gates::FeatureGates;
 use super::sidecar_generator::FetchFlags;
 use crate::admission::registration::{CONVERSION_SERVICE, FailurePolicy, Reach, SERVICE, ScopeMode};
@@ -27,6 +28,9 @@ pub(in crate::cli) struct Args {
     /// 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
+    /// One more address of /healthz and /readyz, plain HTTP, for probes that look for them there
+    #[arg(long, value_name = "ADDRESS")]
+    pub health_listen: Option<SocketAddr>,
     /// Seconds to go on serving after SIGTERM, so that clients turn elsewhere first; a second signal ends at once
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     pub shutdown_delay: u32,
@@ -78,6 +82,8 @@ pub(in crate::cli) struct ClusterFlags {
     pub feature_gates: FeatureGates,
     #[command(flatten)]
     pub fetching: FetchFlags,
+    #[command(flatten)]
+    pub routing: RoutingFlags,
 }
 
 /// A controller that can be left out.
@@ -88,6 +94,8 @@ pub(in crate::cli) enum Controller {
     SidecarSet,
     /// Istio Sidecars from the URLs of SidecarGenerators
     SidecarGenerator,
+    /// `VirtualServices` that route to developers' copies of Services, from a ConfigMap
+    DevRouting,
 }
 
 impl Args {

@@ -2,6 +2,7 @@
 
 mod certificates;
 mod cluster;
+mod dev_routing;
 mod feature_gates;
 mod files;
 mod flags;
@@ -148,6 +149,14 @@ impl Running {
         let admin = AdminServer::bind(admin_listen)
             .await
             .with_context(|| format!("--admin-listen: cannot listen on {admin_listen}"))?;
+        let health = match args.health_listen {
+            Some(address) => Some(
+                AdminServer::bind(address)
+                    .await
+                    .with_context(|| format!("--health-listen: cannot listen on {address}"))?,
+            ),
+            None => None,
+        };
         let (webhook_address, admin_address) = (front.as_ref().map(|front| front.server.address()), admin.address());
 
         let certificate = front.as_ref().map(|front| &front.certificate);
@@ -178,6 +187,10 @@ impl Running {
         let server = tokio::spawn(async move {
             let admin_shutdown = CancellationToken::new();
             let counts = metrics.connections(PortName::Admin).clone();
+            let probes = health.map(|health| {
+                let router = telemetry::admin::probes(readiness.clone());
+                tokio::spawn(health.run(router, counts.clone(), admin_shutdown.clone()))
+            });
             let admin = tokio::spawn(admin.run(admin_router, counts, admin_shutdown.clone()));
             let serve = async {
                 if let Some(front) = front {
@@ -189,7 +202,9 @@ impl Running {
             };
             let ended = run_together(serve, tokio::spawn(job.background), &steps).await;
             admin_shutdown.cancel();
-            admin.await.context("the admin server's task failed")?;
+            for port in probes.into_iter().chain([admin]) {
+                port.await.context("an admin server's task failed")?;
+            }
             ended
         });
         Ok(Self { webhook: webhook_address, admin: admin_address, ca_pem, shutdown, server })

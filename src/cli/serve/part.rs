@@ -36,6 +36,7 @@ pub(super) const fn lease_of(controller: Controller) -> &'static str {
     match controller {
         Controller::SidecarSet => "outrigger-sidecarset",
         Controller::SidecarGenerator => "outrigger-sidecargenerator",
+        Controller::DevRouting => "outrigger-devrouting",
     }
 }
 

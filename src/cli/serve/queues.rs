@@ -1,8 +1,10 @@
-//! The work queues of controllers, counted by their metrics.
+//! The work queues of controllers and the calls to the API server, counted by their metrics.
 
+use crate::cluster::calls::CallObserver;
 use crate::cluster::{Outcome, queue::Observer};
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::{Controller, ControllerMetrics, ReconcileResult};
+use crate::telemetry::metrics::{Controller, ControllerMetrics, ReconcileResult, RestClientMetrics};
+use http::{Method, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +33,12 @@ impl Observer for ControllerMetrics {
             Outcome::RequeueAfter(_) => ReconcileResult::RequeueAfter,
         };
         self.finished(result, took);
+    }
+}
+
+impl CallObserver for RestClientMetrics {
+    fn answered(&self, method: &Method, status: Option<StatusCode>) {
+        self.answered(method, status);
     }
 }
 

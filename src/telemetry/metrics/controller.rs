@@ -15,6 +15,8 @@ pub enum Controller {
     SidecarSet,
     /// Istio Sidecars from URLs.
     SidecarGenerator,
+    /// VirtualServices and placeholders from Services.
+    DevRouting,
 }
 
 /// What came of the work on an object.
@@ -54,12 +56,13 @@ impl MetricConstructor<Histogram> for TimeHistogram {
 
 impl Controller {
     /// Every controller, in the order of declaration.
-    pub const ALL: [Self; 2] = [Self::SidecarSet, Self::SidecarGenerator];
+    pub const ALL: [Self; 3] = [Self::SidecarSet, Self::SidecarGenerator, Self::DevRouting];
 
     const fn label(self) -> &'static str {
         match self {
             Self::SidecarSet => "sidecarset",
             Self::SidecarGenerator => "sidecargenerator",
+            Self::DevRouting => "devrouting",
         }
     }
 }

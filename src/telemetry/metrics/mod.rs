@@ -6,10 +6,12 @@
 mod connections;
 mod controller;
 mod labels;
+mod rest_client;
 
 pub use connections::{Closed, ConnectionCounts, PortName};
 pub use controller::{Controller, ControllerMetrics, ReconcileResult};
 pub use labels::Labels;
+pub use rest_client::RestClientMetrics;
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,6 +28,7 @@ pub struct Metrics {
     registry: Mutex<Registry>,
     controllers: [ControllerMetrics; Controller::ALL.len()],
     connections: ConnectionMetrics,
+    rest_client: RestClientMetrics,
     leading: Family<Labels<1>, Gauge>,
     lease_failing: Family<Labels<1>, Gauge>,
     watch_age: Family<Labels<1>, Gauge>,
@@ -61,6 +64,7 @@ impl Metrics {
         Self {
             controllers: ControllerMetrics::register(&mut registry),
             connections: ConnectionMetrics::register(&mut registry),
+            rest_client: RestClientMetrics::register(&mut registry),
             leading,
             lease_failing,
             watch_age,
@@ -102,6 +106,12 @@ impl Metrics {
     #[must_use]
     pub fn controller(&self, controller: Controller) -> &ControllerMetrics {
         &self.controllers[controller as usize]
+    }
+
+    /// `rest_client_requests_total{code,method}`: calls to the API server.
+    #[must_use]
+    pub fn rest_client(&self) -> &RestClientMetrics {
+        &self.rest_client
     }
 
     /// `outrigger_connections…{port}`: what is counted of the connections of a port.

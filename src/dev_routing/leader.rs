@@ -1,0 +1,267 @@
+//! The leader's work: plans for the Services of a name, writes, and plans again, until all is as it should be.
+
+use super::annotated::{ObservedConfigMap, Telling};
+use super::index::RoutingQueue;
+use super::key::{Key, QueueKey};
+use super::placeholder::{MANAGER, handed_over, managers_to_set};
+use super::plan::{Finding, Plan, Write};
+use super::service::ObservedService;
+use super::virtual_service::ObservedVirtualService;
+use crate::cluster::{ObjectVersion, Objects, Outcome, Reconciler, Term, Versioned, WriteError, Written, describe};
+use crate::telemetry::seldom;
+use jiff::Timestamp;
+use json_patch::jsonptr::PointerBuf;
+use json_patch::{AddOperation, PatchOperation};
+use kube::api::DynamicObject;
+use kube::runtime::events::EventType;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+/// The Services of a name are planned for at most this many times in a row: a placeholder that is handed over gets a route.
+const ROUNDS: usize = 4;
+
+/// Who works during a term.
+pub(super) struct Leader {
+    pub queue: Arc<RoutingQueue>,
+    pub services: Objects,
+    pub virtual_services: Objects,
+    pub config_maps: Objects,
+    /// To whom Events about the ConfigMap go while there is none.
+    pub config_map: Key,
+}
+
+/// How the writes of a plan went.
+#[derive(Default)]
+struct Went {
+    conflicted: bool,
+    failed: bool,
+}
+
+impl Reconciler<QueueKey> for Leader {
+    async fn reconcile(&self, key: &QueueKey, term: &Term) -> Outcome {
+        match key {
+            QueueKey::Configuration => self.tell_configuration(term).await,
+            QueueKey::Services(name) => self.reconcile_services(name, term).await,
+        }
+    }
+}
+
+impl Leader {
+    async fn reconcile_services(&self, name: &str, term: &Term) -> Outcome {
+        for _ in 0..ROUNDS {
+            let (plan, news) = {
+                let mut index = self.queue.lock();
+                let Some(plan) = index.plan(name) else { return Outcome::Done };
+                let memory = index.memory(name);
+                let news = memory.news(&plan.findings);
+                let pause = memory.pause(Timestamp::now());
+                if !plan.writes.is_empty() && !pause.is_zero() {
+                    return Outcome::RequeueAfter(pause);
+                }
+                (plan, news)
+            };
+            self.tell_findings(news);
+            if plan.writes.is_empty() {
+                return Outcome::Done;
+            }
+            let what = hash(&plan);
+            let Some(went) = self.write_all(name, plan, term).await else { return Outcome::Done };
+            let mut index = self.queue.lock();
+            let memory = index.memory(name);
+            if went.conflicted {
+                memory.conflicted(Timestamp::now());
+                return Outcome::RequeueAfter(memory.pause(Timestamp::now()));
+            }
+            if went.failed {
+                return Outcome::Retry;
+            }
+            memory.written(what, Timestamp::now());
+        }
+        Outcome::Retry
+    }
+
+    /// `None`: the term has ended.
+    async fn write_all(&self, name: &str, plan: Plan, term: &Term) -> Option<Went> {
+        let mut went = Went::default();
+        let mut virtual_service_failed = false;
+        for write in plan.writes {
+            if !term.is_current() {
+                return None;
+            }
+            let of_virtual_service = matches!(write, Write::Create(_) | Write::Change(..) | Write::Delete(_));
+            if of_virtual_service && virtual_service_failed {
+                continue; // the old one stays until the new one is there
+            }
+            let failed = match self.write(write).await {
+                Ok(true) => false,
+                Ok(false) => {
+                    went.conflicted = true;
+                    true
+                }
+                Err(error) => {
+                    seldom!(warn, service = name, "{error}; it is tried again");
+                    went.failed = true;
+                    true
+                }
+            };
+            virtual_service_failed |= failed && of_virtual_service;
+        }
+        Some(went)
+    }
+
+    /// False where an object is no longer as it was looked at.
+    async fn write(&self, write: Write) -> Result<bool, WriteError> {
+        match write {
+            Write::Create(object) => {
+                let written = self.virtual_services.create("routing.virtualservice.create", &object).await?;
+                Ok(self.took_virtual_service(written, None))
+            }
+            Write::Change(seen, changes) => {
+                let written =
+                    self.virtual_services.patch("routing.virtualservice.change", seen.version(), changes).await?;
+                Ok(self.took_virtual_service(written, Some(&seen.resource_version)))
+            }
+            Write::Delete(seen) => {
+                let written = self.virtual_services.delete("routing.virtualservice.delete", seen.version()).await?;
+                let is_gone = written != Written::Conflict;
+                if is_gone {
+                    tracing::info!(virtual_service = %seen.key, "the VirtualService was deleted");
+                    self.queue.lock().virtual_service_deleted(&seen.key);
+                }
+                Ok(is_gone)
+            }
+            Write::Placeholder(object) => {
+                let over =
+                    object.metadata.resource_version.clone().filter(|over| over != crate::cluster::apply::ABSENT);
+                let written = self.services.apply("routing.placeholder.apply", &object, MANAGER).await?;
+                Ok(self.took_service(written, over.as_deref()))
+            }
+            Write::HandOver(seen) => self.hand_over(&seen).await,
+            Write::DeletePlaceholder(seen) => {
+                let written = self.services.delete("routing.placeholder.delete", seen.version()).await?;
+                let is_gone = written != Written::Conflict;
+                if is_gone {
+                    tracing::info!(placeholder = %seen.key, "the placeholder was deleted");
+                    self.queue.lock().service_deleted(&seen.key);
+                }
+                Ok(is_gone)
+            }
+        }
+    }
+
+    /// A developer's manifest was applied over a placeholder: takes away what made it one.
+    async fn hand_over(&self, seen: &ObservedService) -> Result<bool, WriteError> {
+        let version = seen.version();
+        let mut object = match self.services.get(version).await {
+            Ok(Some(object)) if object.version() == version => object,
+            Ok(_) => return Ok(false),
+            Err(error) => {
+                seldom!(warn, service = %seen.key, "cannot read the Service: {}", describe(&error));
+                return Ok(false);
+            }
+        };
+        if let Some(managers) = managers_to_set(&object) {
+            let path = PointerBuf::from_tokens(["metadata", "managedFields"]);
+            let value = serde_json::to_value(managers).unwrap_or_default(); // texts and objects: this cannot fail
+            let change = vec![PatchOperation::Add(AddOperation { path, value })];
+            match self.services.patch("routing.placeholder.take-over", version, change).await? {
+                Written::Done(after) => object = after,
+                Written::Unchanged | Written::Conflict => return Ok(false),
+            }
+        }
+        let over = object.metadata.resource_version.clone();
+        let bare = handed_over(&object);
+        let written = self.services.apply("routing.placeholder.hand-over", &bare, MANAGER).await?;
+        let is_done = self.took_service(written, over.as_deref());
+        if is_done {
+            let note = "It was a placeholder; it is the developer's own Service now";
+            self.services.tell(version, EventType::Normal, "PlaceholderHandedOver", note);
+        }
+        Ok(is_done)
+    }
+
+    fn took_virtual_service(&self, written: Written<DynamicObject>, over: Option<&str>) -> bool {
+        let Written::Done(object) = written else { return written == Written::Unchanged };
+        if let Ok(after) = serde_json::to_value(object).map(ObservedVirtualService::read) {
+            tracing::info!(virtual_service = %after.key, "the VirtualService was written");
+            self.queue.lock().virtual_service_answered(after, over);
+        }
+        true
+    }
+
+    fn took_service(&self, written: Written<DynamicObject>, over: Option<&str>) -> bool {
+        let Written::Done(object) = written else { return written == Written::Unchanged };
+        if let Ok(after) = serde_json::to_value(object).map(ObservedService::read) {
+            tracing::info!(service = %after.key, "the placeholder was written");
+            self.queue.lock().service_answered(after, over);
+        }
+        true
+    }
+
+    fn tell_findings(&self, news: Vec<Finding>) {
+        for Finding { service, reason, note } in news {
+            seldom!(warn, service = %service, reason, "{note}");
+            let index = self.queue.lock();
+            let Some(seen) = index.service(&service).cloned() else { continue };
+            drop(index);
+            self.services.tell(seen.version(), EventType::Warning, reason, &note);
+        }
+    }
+
+    async fn tell_configuration(&self, term: &Term) -> Outcome {
+        let (Telling { events, changes }, config_map) = {
+            let mut index = self.queue.lock();
+            (index.tell(), index.standing.config_map.clone())
+        };
+        let absent = ObjectVersion {
+            namespace: &self.config_map.namespace,
+            name: &self.config_map.name,
+            ..ObjectVersion::default()
+        };
+        let about = config_map.as_ref().map_or(absent, |config_map| config_map.version());
+        for (type_, reason, note) in events {
+            if type_ == EventType::Warning {
+                tracing::warn!(config_map = %self.config_map, reason, "{note}");
+            } else {
+                tracing::info!(config_map = %self.config_map, reason, "{note}");
+            }
+            self.config_maps.tell(about, type_, reason, &note);
+        }
+        let Some(config_map) = config_map.filter(|_| !changes.is_empty() && term.is_current()) else {
+            return Outcome::Done;
+        };
+        match self.config_maps.patch("routing.configuration.annotate", config_map.version(), changes).await {
+            Ok(Written::Done(after)) => {
+                if let Ok(after) = serde_json::to_value(after).map(ObservedConfigMap::read) {
+                    self.queue.lock().standing.annotated(after);
+                }
+                Outcome::Done
+            }
+            Ok(Written::Unchanged) => Outcome::Done,
+            Ok(Written::Conflict) => Outcome::Retry,
+            Err(error) => {
+                seldom!(warn, config_map = %self.config_map, "{error}; it is tried again");
+                Outcome::Retry
+            }
+        }
+    }
+}
+
+/// What a plan writes, to tell it from what another wrote.
+fn hash(plan: &Plan) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for write in &plan.writes {
+        match write {
+            Write::Create(object) | Write::Placeholder(object) => {
+                (&object.metadata.name, object.data.to_string()).hash(&mut hasher);
+            }
+            Write::Change(seen, changes) => {
+                (&seen.key, serde_json::to_string(changes).unwrap_or_default()).hash(&mut hasher);
+            }
+            Write::Delete(seen) => (&seen.key, "delete").hash(&mut hasher),
+            Write::HandOver(seen) => (&seen.key, "hand over").hash(&mut hasher),
+            Write::DeletePlaceholder(seen) => (&seen.key, "delete placeholder").hash(&mut hasher),
+        }
+    }
+    hasher.finish()
+}

@@ -1,0 +1,63 @@
+//! The metrics of developer routing: what is there, and what is wrong.
+
+use super::plan::{HOST_SHARED, HOST_TAKEN, INVALID, NAME_TAKEN, NOT_ROUTED};
+use crate::telemetry::metrics::Labels;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// The metrics. A cheap clone is the same.
+#[derive(Clone, Debug)]
+pub struct RoutingMetrics {
+    /// `outrigger_routing_virtualservices`: VirtualServices that are ours.
+    pub virtual_services: Gauge,
+    /// `outrigger_routing_placeholders`: placeholder Services.
+    pub placeholders: Gauge,
+    /// `outrigger_routing_configuration_invalid`: 1 while the ConfigMap is absent or cannot be followed.
+    pub invalid: Gauge,
+    findings: [Gauge; FINDINGS.len()],
+}
+
+/// Reasons of findings, as labels.
+const FINDINGS: [&str; 5] = [HOST_SHARED, HOST_TAKEN, INVALID, NAME_TAKEN, NOT_ROUTED];
+
+impl RoutingMetrics {
+    /// Registers them, at zero.
+    pub fn register(registry: &mut Registry) -> Self {
+        let findings = Family::<Labels<1>, Gauge>::default();
+        let metrics = Self {
+            virtual_services: Gauge::default(),
+            placeholders: Gauge::default(),
+            invalid: Gauge::default(),
+            findings: FINDINGS.map(|reason| findings.get_or_create_owned(&[("reason", reason)])),
+        };
+        registry.register(
+            "outrigger_routing_virtualservices",
+            "VirtualServices that route to developers, as the leader sees them",
+            metrics.virtual_services.clone(),
+        );
+        registry.register(
+            "outrigger_routing_placeholders",
+            "Placeholder Services, as the leader sees them",
+            metrics.placeholders.clone(),
+        );
+        registry.register(
+            "outrigger_routing_configuration_invalid",
+            "1 while the ConfigMap of developer routing is absent or cannot be followed",
+            metrics.invalid.clone(),
+        );
+        registry.register(
+            "outrigger_routing_findings",
+            "Services that are not routed as they might be, by the reason of the Event about them",
+            findings,
+        );
+        metrics
+    }
+
+    /// `outrigger_routing_findings{reason}`: how many are found, for each reason.
+    pub fn set_findings(&self, count: impl Fn(&str) -> usize) {
+        for (reason, gauge) in FINDINGS.iter().zip(&self.findings) {
+            gauge.set(i64::try_from(count(reason)).unwrap_or(i64::MAX));
+        }
+    }
+}

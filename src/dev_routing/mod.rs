@@ -1,0 +1,37 @@
+//! Services and one ConfigMap -> Istio VirtualServices: a request that names a developer in its header goes to the developer's copy of
+//! a Service, every other one to the Service itself; where a developer has no copy, a placeholder leads there.
+//!
+//! [`plan`](plan()) says what is to be written for the Services of one name, from the [`Configuration`] and what was observed
+//! ([`ObservedService`], [`ObservedVirtualService`]); [`routes`] is the VirtualService itself. The [`Controller`] is told of events,
+//! which change the [`RoutingIndex`]; in the replica that leads it writes (`leader`) and tells (`tell`).
+
+mod annotated;
+pub mod configuration;
+mod controller;
+mod endpoints;
+mod gauges;
+mod index;
+mod istio_version;
+mod key;
+mod leader;
+pub mod mark;
+mod memory;
+pub mod metrics;
+pub mod placeholder;
+pub mod plan;
+pub mod routes;
+pub mod service;
+pub mod template;
+#[cfg(test)]
+mod tests;
+pub mod trial;
+pub mod virtual_service;
+mod virtual_services;
+
+pub use configuration::Configuration;
+pub use controller::{Controller, Settings, Watches};
+pub use index::RoutingIndex;
+pub use key::{Key, QueueKey};
+pub use plan::{Plan, plan};
+pub use service::ObservedService;
+pub use virtual_service::ObservedVirtualService;

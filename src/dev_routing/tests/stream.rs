@@ -1,0 +1,26 @@
+//! Many Services and developers: the planner keeps up with a stream of events.
+
+use super::fake::Fake;
+use std::time::{Duration, Instant};
+
+/// 2,000 Services, each in 20 namespaces of developers, one event after the other.
+#[test]
+fn two_thousand_services_of_twenty_developers_are_planned_in_time() {
+    let developers: Vec<String> = (0..20).map(|number| format!("dev-{number}")).collect();
+    let mut namespaces = vec!["default"];
+    namespaces.extend(developers.iter().map(String::as_str));
+    let mut fake = Fake::new(&namespaces, &format!("developerNamespaces: [{}]", developers.join(", ")));
+    for number in 0..2_000 {
+        for namespace in &namespaces {
+            fake.service(namespace, &format!("app-{number}"));
+        }
+    }
+    let begun = Instant::now();
+    let writes = fake.settle();
+    let took = begun.elapsed();
+    assert_eq!(writes.len(), 2_000, "one write for each");
+    assert_eq!(fake.routed("app-7").unwrap().len(), 20);
+    // Built with optimizations it takes a tenth.
+    let bound = Duration::from_secs(if cfg!(debug_assertions) { 20 } else { 2 });
+    assert!(took < bound, "{took:?}");
+}
