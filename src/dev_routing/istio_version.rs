@@ -49,10 +49,10 @@ mod tests {
     use std::convert::Infallible;
 
     /// A client of an API server that serves VirtualServices in these versions.
-    fn client(serves: &'static [&'static str]) -> Client {
+    fn client(versions: &'static [&'static str]) -> Client {
         let server = tower::service_fn(move |request: Request<Body>| async move {
             let version = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
-            let (status, body) = if serves.contains(&version.as_str()) {
+            let (status, body) = if versions.contains(&version.as_str()) {
                 let kind = serde_json::json!({
                     "name": "virtualservices", "singularName": "", "namespaced": true, "kind": "VirtualService", "verbs": [],
                 });
