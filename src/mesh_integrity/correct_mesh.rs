@@ -31,7 +31,7 @@ kind: Sidecar
 metadata: {name: default, namespace: istio-system}
 spec:
   outboundTrafficPolicy: {mode: REGISTRY_ONLY}
-  egress: [{hosts: ["./*", "istio-system/*"]}]
+  egress: [{hosts: ["./*"]}]
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
@@ -81,7 +81,8 @@ spec:
   addresses: [192.0.2.10]
   exportTo: ["."]
   ports: [{number: 5432, name: tcp-postgres, protocol: TCP}]
-  resolution: DNS
+  resolution: STATIC
+  endpoints: [{address: 192.0.2.11}]
 ---
 "#;
 

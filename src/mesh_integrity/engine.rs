@@ -4,6 +4,7 @@ use super::checks::{self, Checked};
 use super::finding::Finding;
 use super::mesh::{Mesh, Options, Touched};
 use super::object::{Key, Kind, Object};
+use super::picture::{self, Picture};
 use super::store::{Store, StoreError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,6 +15,15 @@ pub struct Engine {
     mesh: Mesh,
     store: Store,
     findings: Vec<Finding>,
+}
+
+/// What happened to an object.
+#[derive(Debug)]
+pub enum Change {
+    /// It was created or changed.
+    Applied(Box<Object>),
+    /// It is gone.
+    Deleted(Key),
 }
 
 /// Namespaces of Kubernetes itself, about whose objects nothing is said.
@@ -31,8 +41,16 @@ impl Engine {
             engine.mesh.insert(Arc::new(object));
         }
         engine.store.load(engine.mesh.all().map(|(id, object)| (id, &**object)))?;
-        engine.check(Touched::All)?;
+        engine.check_all()?;
         Ok(engine)
+    }
+
+    /// Checks everything again.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn check_all(&mut self) -> Result<(), StoreError> {
+        self.check(Touched::All)
     }
 
     /// What is wrong, by object.
@@ -41,38 +59,47 @@ impl Engine {
         &self.findings
     }
 
+    /// What leads to what.
+    #[must_use]
+    pub fn picture(&self) -> Picture {
+        picture::of(&self.mesh)
+    }
+
     /// An object that is known.
     #[must_use]
     pub fn object(&self, key: &Key) -> Option<&Arc<Object>> {
         self.mesh.get(key)
     }
 
-    /// Adds or changes an object.
+    /// Makes changes, and checks once what they may concern.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn apply(&mut self, object: Object) -> Result<(), StoreError> {
-        let key = object.key.clone();
-        let mut touched = self.concerned(&key)?;
-        let (id, before) = self.mesh.insert(Arc::new(object));
-        if let Some(before) = before {
-            self.store.remove(before)?;
-        }
-        if let Some(object) = self.mesh.by_id(id) {
-            self.store.insert(id, object)?;
-        }
-        touched.extend(self.concerned(&key)?);
-        self.check(Touched::Only(touched))
-    }
-
-    /// Forgets an object.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn delete(&mut self, key: &Key) -> Result<(), StoreError> {
-        let touched = self.concerned(key)?;
-        if let Some(id) = self.mesh.remove(key) {
-            self.store.remove(id)?;
+    pub fn change(&mut self, changes: impl IntoIterator<Item = Change>) -> Result<(), StoreError> {
+        let mut touched = BTreeSet::new();
+        for change in changes {
+            let key = match &change {
+                Change::Applied(object) => object.key.clone(),
+                Change::Deleted(key) => key.clone(),
+            };
+            touched.append(&mut self.concerned(&key)?);
+            match change {
+                Change::Applied(object) => {
+                    let (id, before) = self.mesh.insert(Arc::from(object));
+                    if let Some(before) = before {
+                        self.store.remove(before)?;
+                    }
+                    if let Some(object) = self.mesh.by_id(id) {
+                        self.store.insert(id, object)?;
+                    }
+                    touched.append(&mut self.concerned(&key)?);
+                }
+                Change::Deleted(key) => {
+                    if let Some(id) = self.mesh.remove(&key) {
+                        self.store.remove(id)?;
+                    }
+                }
+            }
         }
         self.check(Touched::Only(touched))
     }
@@ -96,14 +123,25 @@ impl Engine {
         Ok(keys)
     }
 
-    fn check(&mut self, touched: Touched) -> Result<(), StoreError> {
-        match &touched {
+    fn check(&mut self, mut touched: Touched) -> Result<(), StoreError> {
+        match &mut touched {
             Touched::All => {
                 self.findings.clear();
                 self.store.touch(self.mesh.all().map(|(id, _)| id))?;
             }
             Touched::Only(keys) => {
-                self.findings.retain(|finding| !finding.objects.iter().any(|key| keys.contains(key)));
+                // A finding that is dropped is looked for again: with all objects that it is about.
+                loop {
+                    let before = self.findings.len();
+                    let (dropped, kept) = std::mem::take(&mut self.findings)
+                        .into_iter()
+                        .partition::<Vec<_>, _>(|finding| finding.objects.iter().any(|key| keys.contains(key)));
+                    self.findings = kept;
+                    keys.extend(dropped.into_iter().flat_map(|finding| finding.objects));
+                    if self.findings.len() == before {
+                        break;
+                    }
+                }
                 self.store.touch(keys.iter().filter_map(|key| self.mesh.id(key)))?;
             }
         }

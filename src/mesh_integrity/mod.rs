@@ -10,15 +10,19 @@ mod engine;
 mod finding;
 mod mesh;
 mod object;
+mod picture;
 mod store;
+mod worker;
 #[cfg(test)]
 mod tests;
 
 pub use code::{Code, Severity};
 pub use correct_mesh::correct_mesh;
 pub use defaults::assumed;
-pub use engine::Engine;
+pub use engine::{Change, Engine};
 pub use finding::Finding;
 pub use mesh::Options;
 pub use object::{Key, Kind, Object};
+pub use picture::{Edge, Picture};
 pub use store::StoreError;
+pub use worker::{Changes, Found, start};

@@ -16,6 +16,10 @@ pub(super) enum Format {
     Json,
     /// SARIF 2.1.0, as code hosts show it
     Sarif,
+    /// A graph of Gateways, VirtualServices, hosts and subsets for Graphviz, what is broken in red
+    Dot,
+    /// The same as a picture
+    Svg,
 }
 
 /// A finding, and where it stands.
@@ -77,6 +81,7 @@ pub(super) fn print(findings: &[Located], format: Format) -> Result<()> {
             serde_json::to_writer_pretty(&mut out, &sarif(findings))?;
             writeln!(out)?;
         }
+        Format::Dot | Format::Svg => {} // drawn from the mesh, not from its findings
     }
     out.flush()?;
     Ok(())

@@ -10,7 +10,7 @@ pub(super) fn engine(text: &str) -> Engine {
     Engine::new(Options::default(), objects(text)).unwrap()
 }
 
-pub(super) fn objects(text: &str) -> Vec<Object> {
+pub(in crate::mesh_integrity) fn objects(text: &str) -> Vec<Object> {
     let documents = parse("f.yaml", text.as_bytes()).unwrap_or_else(|error| panic!("{error}\n{text}"));
     documents.iter().filter_map(|document| Object::read(&document.value, "default")).collect()
 }
@@ -28,7 +28,7 @@ pub(super) fn service(name: &str, ports: &[u32]) -> String {
 }
 
 /// An object of Istio in a namespace.
-pub(super) fn istio(kind: &str, namespaced: &str, spec: &str) -> String {
+pub(in crate::mesh_integrity) fn istio(kind: &str, namespaced: &str, spec: &str) -> String {
     let (namespace, name) = namespaced.split_once('/').unwrap();
     format!("apiVersion: networking.istio.io/v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n---\n")
 }
