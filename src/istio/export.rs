@@ -73,9 +73,13 @@ mod tests {
     #[test]
     fn the_named_namespaces_see_an_object_and_all_do_where_none_is_named() {
         let export = |entries: &[&str]| Export::new(entries.iter().copied(), "own");
-        for (entries, own, other) in
-            [(&[][..], true, true), (&["*"], true, true), (&["."], true, false), (&["other"], false, true), (&["~"], false, false)]
-        {
+        for (entries, own, other) in [
+            (&[][..], true, true),
+            (&["*"], true, true),
+            (&["."], true, false),
+            (&["other"], false, true),
+            (&["~"], false, false),
+        ] {
             let export = export(entries);
             assert_eq!((export.reaches("own"), export.reaches("other")), (own, other), "{entries:?}");
             assert_eq!(Export::from_text(&export.to_text()), export);

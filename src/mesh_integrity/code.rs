@@ -97,7 +97,7 @@ codes! {
     KIA0701 Warning "TargetPortNotFound" "No selected workload has the named `targetPort` of a Service";
     KIA1004 Warning "SidecarHostNotFound" "A host of a Sidecar's egress is in no service, or its namespace does not exist";
     KIA1006 Warning "GlobalSidecarWithSelector" "A Sidecar of the root namespace has a selector, and so is no default of the mesh";
-    KIA1007 Warning "AmbiguousOutboundTrafficPolicy" "`outboundTrafficPolicy` without `mode` is REGISTRY_ONLY";
+    KIA1007 Warning "AmbiguousOutboundTrafficPolicy" "`outboundTrafficPolicy` without `mode` is `REGISTRY_ONLY`";
     KIA1104 Warning "LoneWeight" "A weight of a route with one destination has no effect";
     KIA1106 Error "MultipleVirtualServicesOnGateway" "Several VirtualServices define one host of a Gateway";
     OUT0001 Error "UnreadableFile" "A file cannot be read as objects";

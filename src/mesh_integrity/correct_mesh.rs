@@ -10,7 +10,14 @@ pub fn correct_mesh(services: usize) -> String {
         let (namespace, next) = (index / 10, (index + 10) % services.max(1) / 10);
         if index % 10 == 0 {
             // Writing to a String cannot fail.
-            let _ = write!(text, "{}", NAMESPACE.replace("NEXT", &next.to_string()).replace("NS", &format!("team-{namespace}")).replace("GATEWAY", &format!("gateway-{}", namespace % 5)));
+            let _ = write!(
+                text,
+                "{}",
+                NAMESPACE
+                    .replace("NEXT", &next.to_string())
+                    .replace("NS", &format!("team-{namespace}"))
+                    .replace("GATEWAY", &format!("gateway-{}", namespace % 5))
+            );
         }
         let filled = SERVICE.replace("NAME", &format!("svc-{index}")).replace("NS", &format!("team-{namespace}"));
         let _ = write!(text, "{}", filled.replace("GATEWAY", &format!("gateway-{}", namespace % 5)));

@@ -114,7 +114,9 @@ impl Engine {
         // The first or last Service of a namespace decides whether the namespace exists.
         let is_lone = self.mesh.in_namespace(Kind::Service, &key.namespace).all(|other| other.key == *key);
         if key.kind == Kind::Service && !is_lone {
-            keys.extend([Kind::Gateway, Kind::Sidecar].into_iter().flat_map(|kind| self.mesh.of(kind)).map(|o| o.key.clone()));
+            keys.extend(
+                [Kind::Gateway, Kind::Sidecar].into_iter().flat_map(|kind| self.mesh.of(kind)).map(|o| o.key.clone()),
+            );
             keys.extend(self.mesh.in_namespace(Kind::Service, &key.namespace).map(|object| object.key.clone()));
         } else {
             // A wildcard, a selector or a namespace may concern anything.

@@ -1,6 +1,6 @@
 //! The integrity of a mesh: what Services, Istio's objects and workloads say of each other, and where it does not fit.
 //!
-//! Relations are rows of an SQLite database (`store`); wildcards, selectors and `exportTo` are judged in Rust.
+//! Relations are rows of an `SQLite` database (`store`); wildcards, selectors and `exportTo` are judged in Rust.
 
 mod checks;
 mod code;
@@ -12,9 +12,9 @@ mod mesh;
 mod object;
 mod picture;
 mod store;
-mod worker;
 #[cfg(test)]
 mod tests;
+mod worker;
 
 pub use code::{Code, Severity};
 pub use correct_mesh::correct_mesh;

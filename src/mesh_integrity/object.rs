@@ -34,15 +34,8 @@ pub enum Kind {
 
 impl Kind {
     /// What has Pods.
-    pub(crate) const WORKLOADS: [Self; 7] = [
-        Self::Pod,
-        Self::Deployment,
-        Self::StatefulSet,
-        Self::DaemonSet,
-        Self::ReplicaSet,
-        Self::Job,
-        Self::CronJob,
-    ];
+    pub(crate) const WORKLOADS: [Self; 7] =
+        [Self::Pod, Self::Deployment, Self::StatefulSet, Self::DaemonSet, Self::ReplicaSet, Self::Job, Self::CronJob];
 
     /// The kind as objects have it.
     #[must_use]
@@ -231,12 +224,8 @@ impl Spec {
             Kind::VirtualService => Self::VirtualService(VirtualService::read(spec, namespace)),
             Kind::DestinationRule => Self::DestinationRule(DestinationRule::read(spec, namespace)),
             Kind::Sidecar => Self::Sidecar(Sidecar::read(spec, namespace)),
-            Kind::RequestAuthentication => {
-                Self::RequestAuthentication(spec.field("selector").labels("matchLabels"))
-            }
-            Kind::WorkloadEntry => {
-                Self::Workload(Workload { labels: spec.labels("labels"), port_names: Vec::new() })
-            }
+            Kind::RequestAuthentication => Self::RequestAuthentication(spec.field("selector").labels("matchLabels")),
+            Kind::WorkloadEntry => Self::Workload(Workload { labels: spec.labels("labels"), port_names: Vec::new() }),
             Kind::Pod => Self::Workload(Workload::read(metadata, spec)),
             Kind::CronJob => Self::template(&spec.field("jobTemplate").field("spec")),
             Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet | Kind::ReplicaSet | Kind::Job => {

@@ -1,4 +1,4 @@
-//! The relations of a mesh as rows of an SQLite database in memory, and the questions that rows answer. Rows refer to others that
+//! The relations of a mesh as rows of an `SQLite` database in memory, and the questions that rows answer. Rows refer to others that
 //! may not exist: those are what is looked for, so no foreign key is enforced.
 
 use super::object::{Object, Spec};
@@ -265,9 +265,8 @@ impl Store {
             "SELECT host, '', namespace, export FROM service_host WHERE host LIKE '*%' \
              UNION ALL SELECT host, subset, namespace, export FROM rule_part WHERE host LIKE '*%' AND subset <> ''",
         )?;
-        let rows = statement.query_map([], |row| {
-            Ok((row.get(0)?, row.get(1)?, Export::from_text(&row.get::<_, String>(3)?)))
-        })?;
+        let rows = statement
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, Export::from_text(&row.get::<_, String>(3)?))))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
@@ -303,7 +302,10 @@ impl Store {
 
     /// Hosts and subsets that several DestinationRules of a namespace define for all workloads.
     pub fn shared_rules(&self) -> Stored<Vec<Shared>> {
-        self.shared("(SELECT object, host, namespace, subset FROM rule_part WHERE NOT is_selective)", "namespace || '/' || subset")
+        self.shared(
+            "(SELECT object, host, namespace, subset FROM rule_part WHERE NOT is_selective)",
+            "namespace || '/' || subset",
+        )
     }
 
     fn shared(&self, table: &str, part: &str) -> Stored<Vec<Shared>> {

@@ -35,9 +35,9 @@ pub fn start(options: Options, objects: Vec<Object>) -> std::io::Result<(Changes
     std::thread::Builder::new().name("mesh-integrity".to_owned()).spawn(move || {
         let mut batch = Vec::new();
         while told.blocking_recv_many(&mut batch, BATCH) > 0 {
-            let changed = engine.change(batch.drain(..));
-            let failed = changed.is_err();
-            drop(tell.send_replace(changed.map(|()| Arc::from(engine.findings())).map_err(Arc::new)));
+            let outcome = engine.change(batch.drain(..));
+            let failed = outcome.is_err();
+            drop(tell.send_replace(outcome.map(|()| Arc::from(engine.findings())).map_err(Arc::new)));
             if failed {
                 return;
             }

@@ -55,7 +55,8 @@ impl Ignored {
             _ => String::new(),
         };
         (self.code == "*" || self.code == finding.code.as_str())
-            && (glob(self.glob.as_bytes(), finding.resource.as_bytes()) || glob(self.glob.as_bytes(), of_istio.as_bytes()))
+            && (glob(self.glob.as_bytes(), finding.resource.as_bytes())
+                || glob(self.glob.as_bytes(), of_istio.as_bytes()))
     }
 }
 
@@ -92,9 +93,8 @@ mod tests {
 
     #[test]
     fn what_is_ignored_is_named_as_here_or_as_by_istioctl() {
-        let finding = |resource: &str| {
-            Located::new(Code::IST0118, resource.to_owned(), String::new(), "f.yaml".to_owned(), 1)
-        };
+        let finding =
+            |resource: &str| Located::new(Code::IST0118, resource.to_owned(), String::new(), "f.yaml".to_owned(), 1);
         for (text, resource, expected) in [
             ("IST0118=Service/shop/*", "Service/shop/web", true),
             ("IST0118=Service web.shop", "Service/shop/web", true),

@@ -48,9 +48,10 @@ impl Input {
 
     fn add(&mut self, position: Position, object: Object) {
         let key = object.key().clone();
-        if let Some(first) = self.places.0.insert(key.clone(), position.clone()) {
+        let (file, line) = (position.file.to_string(), position.line);
+        if let Some(first) = self.places.0.insert(key.clone(), position) {
             let message = format!("stands at {first} already; this one counts");
-            let finding = Located::new(Code::OUT0002, key.to_string(), message, position.file.to_string(), position.line);
+            let finding = Located::new(Code::OUT0002, key.to_string(), message, file, line);
             self.unreadable.push(finding.advice("remove or rename one of them"));
         }
         self.objects.push(object);

@@ -3,8 +3,8 @@
 use crate::cluster;
 use crate::mesh_integrity::Object;
 use anyhow::{Context, Result};
-use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::Client;
+use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use std::time::Duration;
 
 /// How long the API server may take to begin an answer.
@@ -62,7 +62,9 @@ async fn list(
         let listed = match api.list(&page).await {
             Ok(listed) => listed,
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
-            Err(error) => return Err(error).with_context(|| format!("--cluster: cannot list {plural} of {api_version}")),
+            Err(error) => {
+                return Err(error).with_context(|| format!("--cluster: cannot list {plural} of {api_version}"));
+            }
         };
         for object in listed.items {
             let mut value = serde_json::to_value(object)?;

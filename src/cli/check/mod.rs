@@ -59,13 +59,16 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let options = Options { root_namespace: args.root_namespace.clone(), domain: args.cluster_domain.clone() };
     let below = if args.cluster { live::read()? } else { assumed()? };
     let engine = Engine::new(options, below.into_iter().chain(objects))?;
-    let concerns = |finding: &&Finding| !args.cluster || args.files.is_empty() || finding.objects.iter().any(|key| places.has(key));
+    let concerns = |finding: &&Finding| {
+        !args.cluster || args.files.is_empty() || finding.objects.iter().any(|key| places.has(key))
+    };
     let wanted = |finding: &&Finding| {
         let mut objects = finding.objects.iter().filter_map(|key| engine.object(key));
         !objects.any(|object| object.suppresses(finding.code))
     };
     let found = engine.findings().iter().filter(concerns).filter(wanted);
-    let mut findings: Vec<_> = unreadable.into_iter().chain(found.clone().map(|finding| places.located(finding))).collect();
+    let mut findings: Vec<_> =
+        unreadable.into_iter().chain(found.clone().map(|finding| places.located(finding))).collect();
     findings.retain(|finding| !args.ignore.iter().any(|ignored| ignored.fits(finding)));
     let failed = findings.iter().any(|finding| finding.severity >= Severity::from(args.failure_threshold));
     findings.retain(|finding| finding.severity >= Severity::from(args.severity));

@@ -12,8 +12,10 @@ const MOST_EDGES: usize = 500;
 
 /// The graph in Graphviz's language.
 pub(super) fn dot(picture: &Picture, findings: &[&Finding]) -> String {
-    let broken: HashSet<_> =
-        findings.iter().flat_map(|finding| finding.objects.first().map(|key| (key, finding.field.as_str()))).collect();
+    let broken: HashSet<_> = findings
+        .iter()
+        .filter_map(|finding| finding.objects.first().map(|key| (key, finding.field.as_str())))
+        .collect();
     let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
     let mut text = String::from("digraph mesh {\n  rankdir=LR;\n");
     // Writing to a String cannot fail.

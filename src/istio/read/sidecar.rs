@@ -59,8 +59,8 @@ impl Sidecar {
         let excludes = |entry: &&EgressHost| {
             entry.namespace.as_ref().is_none_or(|own| own == namespace) && host::covers(&entry.host, host)
         };
-        let (excluded, included): (Vec<_>, Vec<_>) = self.egress.iter().partition(|entry| entry.excluded);
-        included.iter().any(meets) && !excluded.iter().any(excludes)
+        let (except, included): (Vec<_>, Vec<_>) = self.egress.iter().partition(|entry| entry.excluded);
+        included.iter().any(meets) && !except.iter().any(excludes)
     }
 }
 

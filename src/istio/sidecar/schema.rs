@@ -28,14 +28,16 @@ const INGRESS_LISTENER: &[Field] = &[
     ("connectionPool", Message(CONNECTION_POOL)),
 ];
 
-pub(in crate::istio) const PORT: &[Field] = &[("number", Unsigned), ("protocol", Text), ("name", Text), ("targetPort", Unsigned)];
+pub(in crate::istio) const PORT: &[Field] =
+    &[("number", Unsigned), ("protocol", Text), ("name", Text), ("targetPort", Unsigned)];
 
 const CAPTURE_MODE: Type = Enum(&["DEFAULT", "IPTABLES", "NONE"]);
 
 const OUTBOUND_TRAFFIC_POLICY: &[Field] =
     &[("mode", Enum(&["REGISTRY_ONLY", "ALLOW_ANY"])), ("egressProxy", Message(DESTINATION))];
 
-pub(in crate::istio) const DESTINATION: &[Field] = &[("host", Text), ("subset", Text), ("port", Message(&[("number", Unsigned)]))];
+pub(in crate::istio) const DESTINATION: &[Field] =
+    &[("host", Text), ("subset", Text), ("port", Message(&[("number", Unsigned)]))];
 
 pub(in crate::istio) const CONNECTION_POOL: &[Field] = &[("tcp", Message(TCP_POOL)), ("http", Message(HTTP_POOL))];
 

@@ -32,7 +32,11 @@ fn server(server: &Node<'_>, port: &Node<'_>, faults: &mut Faults) {
             Some("") => faults.error(host.path(), "must have a namespace before '/'"),
             Some(namespace) => faults.check(|| host.path(), names::dns_label(namespace)),
         }
-        faults.check(|| host.path(), whole_name(name).or_else(|problem| if name.contains('.') { host_or_ip(name).and(Err(problem)) } else { Err(problem) }));
+        faults.check(
+            || host.path(),
+            whole_name(name)
+                .or_else(|problem| if name.contains('.') { host_or_ip(name).and(Err(problem)) } else { Err(problem) }),
+        );
     }
     let bind = server.text("bind");
     let is_socket = bind.starts_with("unix://");
@@ -96,9 +100,17 @@ fn has_certificate(tls: &Node<'_>) -> bool {
 /// What TLS asks for, of servers of Gateways and of Sidecars.
 pub(super) fn options(tls: &Node<'_>, faults: &mut Faults) {
     let named = tls.is_filled("credentialName") || tls.is_filled("credentialNames");
-    let sources = [tls.is_filled("credentialName"), tls.is_filled("credentialNames"), tls.is_filled("tlsCertificates"), tls.is_filled("serverCertificate")];
+    let sources = [
+        tls.is_filled("credentialName"),
+        tls.is_filled("credentialNames"),
+        tls.is_filled("tlsCertificates"),
+        tls.is_filled("serverCertificate"),
+    ];
     if sources.into_iter().filter(|given| *given).count() > 1 {
-        faults.error(tls.path(), "must have one of credentialName, credentialNames, tlsCertificates and serverCertificate");
+        faults.error(
+            tls.path(),
+            "must have one of credentialName, credentialNames, tlsCertificates and serverCertificate",
+        );
     }
     let old = ["TLS_AUTO", "TLSV1_0", "TLSV1_1"];
     if old[1..].contains(&tls.text("minProtocolVersion")) && !tls.is_filled("cipherSuites") {
@@ -114,7 +126,12 @@ pub(super) fn options(tls: &Node<'_>, faults: &mut Faults) {
         }
         "SIMPLE" | "MUTUAL" | "OPTIONAL_MUTUAL" if !named && !tls.is_filled("tlsCertificates") => {
             if !tls.is_filled("serverCertificate") || !tls.is_filled("privateKey") {
-                faults.error(tls.path(), format!("must have a certificate: {mode} needs credentialName, or serverCertificate and privateKey"));
+                faults.error(
+                    tls.path(),
+                    format!(
+                        "must have a certificate: {mode} needs credentialName, or serverCertificate and privateKey"
+                    ),
+                );
             } else if mode != "SIMPLE" && !tls.is_filled("caCertificates") {
                 faults.error(tls.at("caCertificates"), format!("must be given: {mode} verifies clients by it"));
             }

@@ -1,12 +1,11 @@
 //! The rules of an HTTP route.
 
-use super::virtual_service::{caller, deprecated, destination, destinations};
 use super::Faults;
+use super::virtual_service::{caller, deprecated, destination, destinations};
 use crate::istio::node::Node;
 use regex_automata::meta::Regex;
 
-const METHODS: [&str; 10] =
-    ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE", "*"];
+const METHODS: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE", "*"];
 
 const RETRY_ON: [&str; 16] = [
     "5xx",
@@ -267,7 +266,8 @@ fn cors(cors: &Node<'_>, faults: &mut Faults) {
             }
         }
     }
-    if cors.has("maxAge") && super::schema::duration_micros(cors.text("maxAge")).is_some_and(|age| age % 1_000_000 != 0) {
+    if cors.has("maxAge") && super::schema::duration_micros(cors.text("maxAge")).is_some_and(|age| age % 1_000_000 != 0)
+    {
         faults.error(cors.at("maxAge"), "must be of whole seconds");
     }
 }

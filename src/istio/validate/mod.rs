@@ -95,7 +95,10 @@ impl Faults {
         let known = ["apiVersion", "kind", "metadata", "spec", "status"];
         for field in object.as_object().into_iter().flatten().map(|(field, _)| field) {
             if !known.contains(&field.as_str()) {
-                self.error(field, "is not known: the fields of an object are apiVersion, kind, metadata, spec and status");
+                self.error(
+                    field,
+                    "is not known: the fields of an object are apiVersion, kind, metadata, spec and status",
+                );
             }
         }
         let metadata = Node::root(object, "metadata");

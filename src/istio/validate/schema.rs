@@ -98,12 +98,7 @@ const HTTP_ROUTE: &[Field] = &[
             ),
             (
                 "abort",
-                Message(&[
-                    ("httpStatus", Signed),
-                    ("grpcStatus", Text),
-                    ("http2Error", Text),
-                    ("percentage", PERCENT),
-                ]),
+                Message(&[("httpStatus", Signed), ("grpcStatus", Text), ("http2Error", Text), ("percentage", PERCENT)]),
             ),
         ]),
     ),
@@ -325,7 +320,9 @@ fn value(expected: &Type, node: &Node<'_>, faults: &mut Faults) {
         }
         _ => return,
     };
-    faults.error(node.path(), format!("{problem}, not {}", type_of(found)));
+    // A text in the place of another says enough by itself.
+    let instead = if found.is_string() { String::new() } else { format!(", not {}", type_of(found)) };
+    faults.error(node.path(), problem + &instead);
 }
 
 /// A duration as Go reads it (`1h30m`, `0.5s`), in microseconds.

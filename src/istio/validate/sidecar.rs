@@ -27,7 +27,7 @@ pub(super) fn check(spec: &Node<'_>, namespace: &str, faults: &mut Faults) {
     for warning in found.warnings {
         faults.warning(format!("spec.{}", warning.field), warning.problem);
     }
-    let mut ports = HashSet::new();
+    let mut numbers = HashSet::new();
     for listener in spec.list("ingress") {
         let port = listener.field("port");
         if !port.is_present() {
@@ -41,7 +41,7 @@ pub(super) fn check(spec: &Node<'_>, namespace: &str, faults: &mut Faults) {
         if port.number("targetPort").is_some_and(|target| target > 0) {
             faults.error(port.at("targetPort"), "has no effect on a Sidecar");
         }
-        if port.number("number").is_some_and(|number| !ports.insert(number)) {
+        if port.number("number").is_some_and(|number| !numbers.insert(number)) {
             faults.error(port.at("number"), "must be unique among the listeners");
         }
         if let Some(tls) = listener.present("tls") {

@@ -80,17 +80,14 @@ fn hosts(hosts: &[Node<'_>], is_of_mesh: bool, faults: &mut Faults) {
 /// Gateways that are named by a VirtualService or a match.
 pub(super) fn gateway_names(node: &Node<'_>, faults: &mut Faults) {
     for gateway in node.list("gateways") {
-        match gateway.as_text().split_once('/') {
-            Some((namespace, name)) => {
-                faults.check(|| gateway.path(), names::dns_label(namespace));
-                faults.check(|| gateway.path(), names::dns_label(name));
-            }
-            None => {
-                faults.check(|| gateway.path(), names::fqdn(gateway.as_text()));
-                if gateway.as_text().contains('.') {
-                    faults.warning(gateway.path(), "has the old form of a name: use namespace/name");
-                }
-            }
+        if let Some((namespace, name)) = gateway.as_text().split_once('/') {
+            faults.check(|| gateway.path(), names::dns_label(namespace));
+            faults.check(|| gateway.path(), names::dns_label(name));
+            continue;
+        }
+        faults.check(|| gateway.path(), names::fqdn(gateway.as_text()));
+        if gateway.as_text().contains('.') {
+            faults.warning(gateway.path(), "has the old form of a name: use namespace/name");
         }
     }
 }

@@ -14,7 +14,8 @@ pub(super) fn check(checked: &mut Checked<'_>) -> Result<(), StoreError> {
         let message = format!("Duplicate host:port combination: {host}:{port} ({} services)", sharers.len());
         let resource = format!("Service/* (host: {host}, port: {port})");
         checked.findings.push(
-            finding(Code::OUT0101, resource, message, &sharers).advice("remove one of them, or export them to different namespaces"),
+            finding(Code::OUT0101, resource, message, &sharers)
+                .advice("remove one of them, or export them to different namespaces"),
         );
     }
     for Shared { host, objects, .. } in checked.store.shared_hosts()? {
@@ -27,13 +28,19 @@ pub(super) fn check(checked: &mut Checked<'_>) -> Result<(), StoreError> {
     }
     for Shared { host, part: gateway, objects } in checked.store.shared_routes()? {
         let Some(sharers) = sharers(checked, &objects) else { continue };
-        let message =
-            format!("Multiple VirtualServices define the same host {host} for Gateway {gateway} ({} vs)", sharers.len());
+        let message = format!(
+            "Multiple VirtualServices define the same host {host} for Gateway {gateway} ({} vs)",
+            sharers.len()
+        );
         let resource = format!("VirtualService/* (host: {host}, gateway: {gateway})");
         let (code, advice) = if gateway == "mesh" {
-            (Code::IST0109, format!("only {} counts, the oldest: move the routes of the others into it", sharers[0].key))
+            (
+                Code::IST0109,
+                format!("only {} counts, the oldest: move the routes of the others into it", sharers[0].key),
+            )
         } else {
-            let advice = format!("Istio tries the routes of {} first, the oldest: move all into one object", sharers[0].key);
+            let advice =
+                format!("Istio tries the routes of {} first, the oldest: move all into one object", sharers[0].key);
             (Code::KIA1106, advice)
         };
         checked.findings.push(finding(code, resource, message, &sharers).advice(advice));
@@ -54,7 +61,8 @@ pub(super) fn check(checked: &mut Checked<'_>) -> Result<(), StoreError> {
 fn sharers<'e>(checked: &Checked<'e>, objects: &[i64]) -> Option<Vec<&'e Arc<Object>>> {
     let all: Vec<_> = objects.iter().filter_map(|id| checked.mesh.by_id(*id)).collect();
     let meets = |one: &&Arc<Object>| {
-        all.iter().any(|other| other.key != one.key && export(one).is_some_and(|e| export(other).is_some_and(|o| e.meets(o))))
+        all.iter()
+            .any(|other| other.key != one.key && export(one).is_some_and(|e| export(other).is_some_and(|o| e.meets(o))))
     };
     let mut sharers: Vec<_> = all.iter().copied().filter(meets).collect();
     sharers.sort_by(|one, other| {

@@ -48,7 +48,8 @@ pub(super) fn check(checked: &mut Checked<'_>) {
             }
             for certificate in &server.certificates {
                 let others = certificates.get(certificate.as_str()).into_iter().flatten();
-                for other in others.filter(|other| other.object.key < object.key && share_pods(gateway, other.gateway)) {
+                for other in others.filter(|other| other.object.key < object.key && share_pods(gateway, other.gateway))
+                {
                     if told.contains(&(certificate, &other.object.key.name)) {
                         continue;
                     }
@@ -75,7 +76,8 @@ fn pods(mesh: &Mesh, object: &Object, gateway: &Gateway) -> Vec<Finding> {
     if gateway.selector.is_empty() {
         return Vec::new();
     }
-    let mut selected = mesh.all_workloads().filter(|(_, workload)| selects(&gateway.selector, &workload.labels)).peekable();
+    let mut selected =
+        mesh.all_workloads().filter(|(_, workload)| selects(&gateway.selector, &workload.labels)).peekable();
     let selector = text(&gateway.selector);
     if selected.peek().is_none() {
         // Where only the assumed Pods are known, nobody can tell.
@@ -109,7 +111,11 @@ fn pods(mesh: &Mesh, object: &Object, gateway: &Gateway) -> Vec<Finding> {
     }
     ports.sort_unstable();
     ports.dedup();
-    let missing = gateway.servers.iter().filter_map(|server| Some((server, server.port?))).filter(|(_, port)| !ports.contains(port));
+    let missing = gateway
+        .servers
+        .iter()
+        .filter_map(|server| Some((server, server.port?)))
+        .filter(|(_, port)| !ports.contains(port));
     let told = missing.map(|(server, port)| {
         let message = format!("The port {port} is of no Service of the Pods with {selector}");
         Finding::new(Code::IST0162, &object.key, format!("{}.port.number", server.field), message)
@@ -122,7 +128,9 @@ fn pods(mesh: &Mesh, object: &Object, gateway: &Gateway) -> Vec<Finding> {
 fn protocols(object: &Object, gateway: &Gateway) -> Option<Finding> {
     let is_tls = |server: &&Server| matches!(server.protocol.as_str(), "HTTPS" | "TLS");
     let (secure, plain): (Vec<_>, Vec<_>) = gateway.servers.iter().partition(is_tls);
-    let server = secure.iter().find(|server| plain.iter().any(|other| other.port == server.port && other.bind == server.bind))?;
+    let server = secure
+        .iter()
+        .find(|server| plain.iter().any(|other| other.port == server.port && other.bind == server.bind))?;
     let message = format!("Port {} has servers of TLS and plain ones", server.port.unwrap_or_default());
     Some(
         Finding::new(Code::OUT0108, &object.key, server.field.clone(), message)
@@ -159,7 +167,10 @@ fn overlaps<'e>(own: Offer<'e>, offers: &HashMap<(u32, &str), Vec<Offer<'e>>>) -
                 continue;
             }
             let ends_tls = |server: &Server| server.has_tls && !server.passes_through;
-            let certain = is_same || (ends_tls(own.server) && ends_tls(other.server) && own.server.certificates != other.server.certificates);
+            let certain = is_same
+                || (ends_tls(own.server)
+                    && ends_tls(other.server)
+                    && own.server.certificates != other.server.certificates);
             let message = format!("The host {} is also meant by {name} on port {port} of {what}", own.host);
             let finding = Finding::new(Code::KIA0301, &own.object.key, own.server.field.clone(), message)
                 .advice("browsers reuse connections between them: use one certificate and one server, or hosts that do not overlap")

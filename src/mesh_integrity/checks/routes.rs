@@ -64,15 +64,14 @@ fn offered(mesh: &Mesh, object: &Object, routes: &VirtualService, bound: &Gatewa
 
 fn delegates(mesh: &Mesh, object: &Object, routes: &VirtualService) -> Vec<Finding> {
     let judge = |delegate: &crate::istio::read::Delegate| {
-        let key = Key {
-            kind: Kind::VirtualService,
-            namespace: delegate.namespace.clone(),
-            name: delegate.name.clone(),
-        };
+        let key =
+            Key { kind: Kind::VirtualService, namespace: delegate.namespace.clone(), name: delegate.name.clone() };
         let finding = |code, message: String| Finding::new(code, &object.key, delegate.field.clone(), message);
         let Some(Spec::VirtualService(target)) = mesh.get(&key).map(|target| &target.spec) else {
             let message = format!("References non-existent {key}");
-            return Some(finding(Code::OUT0104, message).advice("create the delegate, or correct its name and namespace"));
+            return Some(
+                finding(Code::OUT0104, message).advice("create the delegate, or correct its name and namespace"),
+            );
         };
         if !target.export.reaches(&object.key.namespace) {
             let message = format!("References {key}, which is not exported to namespace {}", object.key.namespace);
@@ -94,7 +93,8 @@ fn delegates(mesh: &Mesh, object: &Object, routes: &VirtualService) -> Vec<Findi
 /// Matches of gateways that the VirtualService is not bound to.
 fn outside<'o>(object: &'o Object, routes: &'o VirtualService) -> impl Iterator<Item = Finding> + 'o {
     let bound = move |one: &GatewayName| {
-        (one.named.is_none() && routes.gateways.is_empty()) || routes.gateways.iter().any(|bound| bound.named == one.named)
+        (one.named.is_none() && routes.gateways.is_empty())
+            || routes.gateways.iter().any(|bound| bound.named == one.named)
     };
     let named = routes.matches.iter().flat_map(|one| &one.gateways);
     // A delegate takes the gateways of the one that hands on.
@@ -115,7 +115,8 @@ fn claims(mesh: &Mesh, object: &Object, routes: &VirtualService, one: &Match) ->
             _ => false,
         })
     };
-    let (key, _) = bound.into_iter().find(|(key, gateway)| key.kind == Kind::Gateway && !verified(&gateway.selector))?;
+    let (key, _) =
+        bound.into_iter().find(|(key, gateway)| key.kind == Kind::Gateway && !verified(&gateway.selector))?;
     let message = format!("Routes by {claim}, and no RequestAuthentication is for the Pods of {key}");
     Some(
         Finding::new(Code::IST0149, &object.key, one.field.clone(), message)
@@ -141,7 +142,10 @@ fn unreached(mesh: &Mesh, object: &Object, routes: &VirtualService) -> Vec<Findi
     };
     let mut found = Vec::new();
     let finding = |field: String, sidecar: &Key, namespace: &str| {
-        let message = format!("{sidecar} does not import {}: callers in namespace {namespace} miss the route", routes.hosts.join(", "));
+        let message = format!(
+            "{sidecar} does not import {}: callers in namespace {namespace} miss the route",
+            routes.hosts.join(", ")
+        );
         Finding::new(Code::OUT0109, &object.key, field, message)
             .with([sidecar.clone()])
             .advice(format!("add {own}/{} to the egress of the Sidecar", routes.hosts[0]))
@@ -156,7 +160,10 @@ fn unreached(mesh: &Mesh, object: &Object, routes: &VirtualService) -> Vec<Findi
             found.push(finding(one.field.clone(), &sidecar, &one.source_namespace));
         }
         if !routes.export.reaches(&one.source_namespace) {
-            let message = format!("Is for callers in namespace {}, to which the VirtualService is not exported", one.source_namespace);
+            let message = format!(
+                "Is for callers in namespace {}, to which the VirtualService is not exported",
+                one.source_namespace
+            );
             found.push(
                 Finding::new(Code::OUT0109, &object.key, one.field.clone(), message)
                     .advice("add the namespace to exportTo, or remove the match"),
@@ -165,9 +172,13 @@ fn unreached(mesh: &Mesh, object: &Object, routes: &VirtualService) -> Vec<Findi
     }
     for one in routes.matches.iter().filter(|one| !one.source_labels.is_empty()) {
         let callers = if one.source_namespace.is_empty() { own } else { &one.source_namespace };
-        if routes.export.named() == std::slice::from_ref(own) && mesh.is_selected(callers, &one.source_labels) == Some(false) {
+        if routes.export.named() == std::slice::from_ref(own)
+            && mesh.is_selected(callers, &one.source_labels) == Some(false)
+        {
             let message = format!("No workload of namespace {callers} has the labels {}", text(&one.source_labels));
-            found.push(Finding::new(Code::OUT0109, &object.key, one.field.clone(), message).advice("correct sourceLabels"));
+            found.push(
+                Finding::new(Code::OUT0109, &object.key, one.field.clone(), message).advice("correct sourceLabels"),
+            );
         }
     }
     found
@@ -193,7 +204,8 @@ fn unaffected(mesh: &Mesh, object: &Object, routes: &VirtualService, ruled: &Has
     }
     let full = |written: &str| host::full(written, &object.key.namespace, &mesh.options.domain).into_owned();
     let to = routes.destinations.iter().find(|to| to.subset.is_empty() && ruled.contains(&full(&to.host)))?;
-    let message = format!("Requests from the gateway to {} miss the subset rules of the VirtualService of that host", to.host);
+    let message =
+        format!("Requests from the gateway to {} miss the subset rules of the VirtualService of that host", to.host);
     Some(
         Finding::new(Code::IST0140, &object.key, to.field.clone(), message)
             .advice("name the subset here, or bind the other VirtualService to the gateway, too"),

@@ -27,8 +27,13 @@ pub(super) fn check(checked: &mut Checked<'_>) {
         for (field, is_port) in &rule.unverified {
             let code = if *is_port { Code::IST0129 } else { Code::IST0128 };
             found.push(
-                Finding::new(code, &object.key, field.clone(), "Asks for TLS and does not verify the server's certificate")
-                    .advice("give caCertificates or credentialName"),
+                Finding::new(
+                    code,
+                    &object.key,
+                    field.clone(),
+                    "Asks for TLS and does not verify the server's certificate",
+                )
+                .advice("give caCertificates or credentialName"),
             );
         }
         found.extend(exports(mesh, object, &rule.export, "spec.exportTo"));
@@ -45,8 +50,13 @@ pub(super) fn check(checked: &mut Checked<'_>) {
         for port in entry.ports.iter().filter(|port| matches!(port.protocol.as_str(), "TCP" | "")) {
             if !entry.has_addresses && matches!(entry.resolution.as_str(), "" | "NONE") {
                 found.push(
-                    Finding::new(Code::IST0134, &object.key, port.field.clone(), "A port of TCP without addresses takes all connections to the port")
-                        .advice("give addresses"),
+                    Finding::new(
+                        Code::IST0134,
+                        &object.key,
+                        port.field.clone(),
+                        "A port of TCP without addresses takes all connections to the port",
+                    )
+                    .advice("give addresses"),
                 );
             }
         }
@@ -56,9 +66,10 @@ pub(super) fn check(checked: &mut Checked<'_>) {
                 continue;
             }
             let Some(host) = entry.hosts.iter().find(|host| read.hosts.contains(host)) else { continue };
-            let differs = entry.ports.iter().find(|port| {
-                read.ports.iter().any(|one| one.number == port.number && one.protocol != port.protocol)
-            });
+            let differs = entry
+                .ports
+                .iter()
+                .find(|port| read.ports.iter().any(|one| one.number == port.number && one.protocol != port.protocol));
             if let Some(port) = differs {
                 let message = format!("Port {} of host {host} is of another protocol in {}", port.number, other.key);
                 found.push(
@@ -73,7 +84,8 @@ pub(super) fn check(checked: &mut Checked<'_>) {
 }
 
 const PROTOCOLS: [&str; 14] = [
-    "http", "http2", "https", "grpc", "grpc-web", "tcp", "tls", "udp", "mongo", "redis", "mysql", "http3", "quic", "hbone",
+    "http", "http2", "https", "grpc", "grpc-web", "tcp", "tls", "udp", "mongo", "redis", "mysql", "http3", "quic",
+    "hbone",
 ];
 
 fn port_names(object: &Object, service: &Service) -> Vec<Finding> {
@@ -84,11 +96,15 @@ fn port_names(object: &Object, service: &Service) -> Vec<Finding> {
     for port in &service.ports {
         let name = if port.app_protocol.is_empty() { &port.name } else { &port.app_protocol };
         let prefix = name.split('-').next().unwrap_or_default();
-        let known = PROTOCOLS.contains(&prefix) || PROTOCOLS.contains(&name.as_str()) || name.starts_with("kubernetes.io/");
+        let known =
+            PROTOCOLS.contains(&prefix) || PROTOCOLS.contains(&name.as_str()) || name.starts_with("kubernetes.io/");
         if service.is_external {
             if !matches!(prefix, "tcp" | "tls" | "https" | "mongo" | "mysql" | "redis" | "http" | "http2" | "grpc") {
                 let message = format!("The port {} of an ExternalName Service gives no protocol", port.number);
-                found.push(Finding::new(Code::IST0150, &object.key, port.field.clone(), message).advice("name it tcp-…, tls-… or http-…"));
+                found.push(
+                    Finding::new(Code::IST0150, &object.key, port.field.clone(), message)
+                        .advice("name it tcp-…, tls-… or http-…"),
+                );
             }
         } else if !known && port.protocol != "UDP" && ![25, 53, 3306, 27017].contains(&port.number) {
             let message = format!("The name {:?} of port {} gives no protocol", port.name, port.number);
@@ -150,10 +166,26 @@ fn rivals(mesh: &Mesh, object: &Object, service: &Service) -> Vec<Finding> {
         let pairs = service.ports.iter().flat_map(|one| read.ports.iter().map(move |two| (one, two)));
         let clash = pairs.into_iter().find_map(|(one, two)| {
             let same_target = one.target == two.target;
-            if one.number == two.number && protocol(one) != protocol(two) && one.protocol == two.protocol && same_target {
-                Some((Code::IST0116, one, format!("Port {} is {} here and {} in {}", one.number, protocol(one), protocol(two), other.key)))
-            } else if same_target && one.number != two.number && one.protocol == two.protocol && protocol(one) != protocol(two) {
-                Some((Code::IST0137, one, format!("Its target port is port {} here and port {} of another protocol in {}", one.number, two.number, other.key)))
+            if one.number == two.number && protocol(one) != protocol(two) && one.protocol == two.protocol && same_target
+            {
+                Some((
+                    Code::IST0116,
+                    one,
+                    format!("Port {} is {} here and {} in {}", one.number, protocol(one), protocol(two), other.key),
+                ))
+            } else if same_target
+                && one.number != two.number
+                && one.protocol == two.protocol
+                && protocol(one) != protocol(two)
+            {
+                Some((
+                    Code::IST0137,
+                    one,
+                    format!(
+                        "Its target port is port {} here and port {} of another protocol in {}",
+                        one.number, two.number, other.key
+                    ),
+                ))
             } else {
                 None
             }
@@ -186,18 +218,22 @@ fn subsets(mesh: &Mesh, object: &Object, rule: &DestinationRule) -> Vec<Finding>
     for subset in &rule.subsets {
         if subset.labels.is_empty() {
             let message = format!("The subset {} has no labels: it is the whole service", subset.name);
-            found.push(Finding::new(Code::KIA0209, &object.key, subset.field.clone(), message).advice("give it labels"));
+            found
+                .push(Finding::new(Code::KIA0209, &object.key, subset.field.clone(), message).advice("give it labels"));
             continue;
         }
         let Some((namespace, service)) = service else { continue };
-        let by_place = |key: &String| key.starts_with("topology.") || key == "kubernetes.io/hostname" || key.starts_with("failure-domain.");
+        let by_place = |key: &String| {
+            key.starts_with("topology.") || key == "kubernetes.io/hostname" || key.starts_with("failure-domain.")
+        };
         if subset.labels.keys().any(by_place) || service.selector.is_empty() {
             continue;
         }
         let mut labels: BTreeMap<String, String> = service.selector.clone();
         labels.extend(subset.labels.clone());
         if mesh.is_selected(namespace, &labels) == Some(false) {
-            let message = format!("The labels {} of subset {} select no Pod of {}", text(&subset.labels), subset.name, rule.host);
+            let message =
+                format!("The labels {} of subset {} select no Pod of {}", text(&subset.labels), subset.name, rule.host);
             found.push(
                 Finding::new(Code::IST0173, &object.key, subset.field.clone(), message)
                     .advice("correct the labels: requests to the subset fail with 503"),
@@ -209,10 +245,16 @@ fn subsets(mesh: &Mesh, object: &Object, rule: &DestinationRule) -> Vec<Finding>
 
 /// Namespaces of `exportTo` that do not exist.
 fn exports(mesh: &Mesh, object: &Object, export: &Export, field: &str) -> Vec<Finding> {
-    let missing = export.named().iter().filter(|name| **name != object.key.namespace && mesh.has_namespace(name) == Some(false));
+    let missing =
+        export.named().iter().filter(|name| **name != object.key.namespace && mesh.has_namespace(name) == Some(false));
     let told = missing.map(|name| {
-        Finding::new(Code::KIA0005, &object.key, field, format!("Is exported to namespace {name}, which does not exist"))
-            .advice("correct the namespace")
+        Finding::new(
+            Code::KIA0005,
+            &object.key,
+            field,
+            format!("Is exported to namespace {name}, which does not exist"),
+        )
+        .advice("correct the namespace")
     });
     told.collect()
 }

@@ -3,13 +3,13 @@
 use super::Checked;
 use super::gateways::text;
 use crate::istio::host;
+use crate::istio::read::Sidecar;
 use crate::istio::sidecar::overlap::{Overlap, overlap};
 use crate::mesh_integrity::code::Code;
 use crate::mesh_integrity::finding::Finding;
 use crate::mesh_integrity::mesh::Mesh;
 use crate::mesh_integrity::object::{Key, Kind, Object, Spec, selects};
 use crate::mesh_integrity::store::StoreError;
-use crate::istio::read::Sidecar;
 
 pub(super) fn check(checked: &mut Checked<'_>) -> Result<(), StoreError> {
     let mesh = checked.mesh;
@@ -19,8 +19,13 @@ pub(super) fn check(checked: &mut Checked<'_>) -> Result<(), StoreError> {
         found.extend(selection(mesh, object, sidecar));
         if let Some(field) = &sidecar.unsaid_mode {
             found.push(
-                Finding::new(Code::KIA1007, &object.key, field.clone(), "outboundTrafficPolicy has no mode, which means REGISTRY_ONLY")
-                    .advice("write the mode"),
+                Finding::new(
+                    Code::KIA1007,
+                    &object.key,
+                    field.clone(),
+                    "outboundTrafficPolicy has no mode, which means REGISTRY_ONLY",
+                )
+                .advice("write the mode"),
             );
         }
         if let Some(field) = &sidecar.egress_proxy {
@@ -45,7 +50,10 @@ pub(super) fn check(checked: &mut Checked<'_>) -> Result<(), StoreError> {
             continue;
         }
         let (message, advice) = match reference.owners.first() {
-            None => (format!("Imports {namespace}/{host}, which no service has"), "correct the host, or create the service".to_owned()),
+            None => (
+                format!("Imports {namespace}/{host}, which no service has"),
+                "correct the host, or create the service".to_owned(),
+            ),
             Some((owner, _)) if namespace != "*" && namespace != owner => {
                 (format!("Imports {namespace}/{host}, which is of namespace {owner}"), format!("write {owner}/{host}"))
             }
@@ -69,7 +77,9 @@ fn wildcards(checked: &Checked<'_>, object: &Object, sidecar: &Sidecar) -> Resul
             && checked.mesh.has_namespace(name) == Some(false)
         {
             let message = format!("Names the namespace {name} in {}, which does not exist", entry.written);
-            found.push(Finding::new(Code::KIA1004, &object.key, entry.field.clone(), message).advice("correct the namespace"));
+            found.push(
+                Finding::new(Code::KIA1004, &object.key, entry.field.clone(), message).advice("correct the namespace"),
+            );
         } else if let Some(end) = entry.host.strip_prefix('*')
             && !end.is_empty()
             && !entry.excluded
@@ -100,9 +110,11 @@ fn overlaps(mesh: &Mesh, object: &Object, sidecar: &Sidecar) -> Vec<Finding> {
                 format!("Is for all Pods of the namespace, as {} is", other.key),
                 "keep one of them, or give one a workloadSelector",
             ),
-            Some(Overlap::SameSelection) => {
-                (Code::IST0110, format!("Selects Pods that {} selects", other.key), "make the selectors exclude each other")
-            }
+            Some(Overlap::SameSelection) => (
+                Code::IST0110,
+                format!("Selects Pods that {} selects", other.key),
+                "make the selectors exclude each other",
+            ),
             Some(Overlap::Possible) => match shared() {
                 Some(workload) => (
                     Code::IST0110,
@@ -113,7 +125,9 @@ fn overlaps(mesh: &Mesh, object: &Object, sidecar: &Sidecar) -> Vec<Finding> {
             },
             None => continue,
         };
-        found.push(Finding::new(code, &object.key, "spec.workloadSelector", message).with([other.key.clone()]).advice(advice));
+        found.push(
+            Finding::new(code, &object.key, "spec.workloadSelector", message).with([other.key.clone()]).advice(advice),
+        );
     }
     found
 }
@@ -121,21 +135,29 @@ fn overlaps(mesh: &Mesh, object: &Object, sidecar: &Sidecar) -> Vec<Finding> {
 fn shared_workload<'m>(mesh: &'m Mesh, object: &'m Object, one: &Sidecar, other: &Sidecar) -> Option<&'m Key> {
     let (one, other) = (one.labels()?, other.labels()?);
     let mut workloads = mesh.workloads(&object.key.namespace);
-    workloads.find(|(_, workload)| selects(one, &workload.labels) && selects(other, &workload.labels)).map(|(key, _)| key)
+    workloads
+        .find(|(_, workload)| selects(one, &workload.labels) && selects(other, &workload.labels))
+        .map(|(key, _)| key)
 }
 
 fn selection(mesh: &Mesh, object: &Object, sidecar: &Sidecar) -> Option<Finding> {
     let labels = sidecar.labels()?;
     if object.key.namespace == mesh.options.root_namespace {
         return Some(
-            Finding::new(Code::KIA1006, &object.key, "spec.workloadSelector", "Is no default of the mesh, for it has a selector")
-                .advice("remove the workloadSelector, or move the Sidecar to the namespace of its Pods"),
+            Finding::new(
+                Code::KIA1006,
+                &object.key,
+                "spec.workloadSelector",
+                "Is no default of the mesh, for it has a selector",
+            )
+            .advice("remove the workloadSelector, or move the Sidecar to the namespace of its Pods"),
         );
     }
     if mesh.is_selected(&object.key.namespace, labels) != Some(false) {
         return None;
     }
-    let message = format!("References non-existent selector {}: no workload of the namespace has these labels", text(labels));
+    let message =
+        format!("References non-existent selector {}: no workload of the namespace has these labels", text(labels));
     Some(
         Finding::new(Code::IST0101, &object.key, "spec.workloadSelector", message)
             .advice("correct the labels: the Sidecar is for nobody"),

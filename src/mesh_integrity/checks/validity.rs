@@ -7,8 +7,7 @@ use crate::mesh_integrity::finding::Finding;
 use crate::mesh_integrity::object::Kind;
 
 pub(super) fn check(checked: &mut Checked<'_>) {
-    let kinds =
-        [Kind::VirtualService, Kind::DestinationRule, Kind::Gateway, Kind::ServiceEntry, Kind::Sidecar];
+    let kinds = [Kind::VirtualService, Kind::DestinationRule, Kind::Gateway, Kind::ServiceEntry, Kind::Sidecar];
     for kind in kinds {
         for object in checked.subjects(kind) {
             for fault in &object.faults {

@@ -24,28 +24,44 @@ pub(super) fn found(text: &str) -> Vec<String> {
 /// A Service of a name and ports in `shop`.
 pub(super) fn service(name: &str, ports: &[u32]) -> String {
     let ports: Vec<String> = ports.iter().map(|port| format!("{{name: http-{port}, port: {port}}}")).collect();
-    format!("apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: shop}}\nspec: {{ports: [{}]}}\n---\n", ports.join(", "))
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: shop}}\nspec: {{ports: [{}]}}\n---\n",
+        ports.join(", ")
+    )
 }
 
 /// An object of Istio in a namespace.
 pub(in crate::mesh_integrity) fn istio(kind: &str, namespaced: &str, spec: &str) -> String {
     let (namespace, name) = namespaced.split_once('/').unwrap();
-    format!("apiVersion: networking.istio.io/v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n---\n")
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n---\n"
+    )
 }
 
 #[test]
 fn the_six_relations_are_told_in_the_words_of_the_operator() {
     let gateway = "{selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [a.com]}]}";
     let routes = |gateway: &str, host: &str, to: &str| {
-        format!("{{hosts: [{host}], gateways: [{gateway}], http: [{{route: [{{destination: {{host: {to}, port: {{number: 80}}}}}}]}}]}}")
+        format!(
+            "{{hosts: [{host}], gateways: [{gateway}], http: [{{route: [{{destination: {{host: {to}, port: {{number: 80}}}}}}]}}]}}"
+        )
     };
     let entry = "{hosts: [db.com], ports: [{number: 443, name: tls, protocol: TLS}], resolution: DNS}";
     let other_port = entry.replace("443", "444");
     let base = service("web", &[80]) + &istio("Gateway", "shop/public", gateway);
     for (objects, expected) in [
-        (istio("VirtualService", "shop/a", &routes("edge", "a.com", "web")), vec!["IST0101 Error VirtualService/shop/a: References non-existent Gateway/shop/edge"]),
-        (istio("VirtualService", "shop/a", &routes("public", "a.com", "api")), vec!["IST0101 Error VirtualService/shop/a: References non-existent Service/shop/api"]),
-        (istio("DestinationRule", "shop/a", "{host: api}"), vec!["IST0174 Error DestinationRule/shop/a: References non-existent Service/shop/api"]),
+        (
+            istio("VirtualService", "shop/a", &routes("edge", "a.com", "web")),
+            vec!["IST0101 Error VirtualService/shop/a: References non-existent Gateway/shop/edge"],
+        ),
+        (
+            istio("VirtualService", "shop/a", &routes("public", "a.com", "api")),
+            vec!["IST0101 Error VirtualService/shop/a: References non-existent Service/shop/api"],
+        ),
+        (
+            istio("DestinationRule", "shop/a", "{host: api}"),
+            vec!["IST0174 Error DestinationRule/shop/a: References non-existent Service/shop/api"],
+        ),
         (
             istio("ServiceEntry", "shop/a", entry) + &istio("ServiceEntry", "shop/b", entry),
             vec![
@@ -55,17 +71,29 @@ fn the_six_relations_are_told_in_the_words_of_the_operator() {
         ),
         (
             istio("ServiceEntry", "shop/a", entry) + &istio("ServiceEntry", "shop/b", &other_port),
-            vec!["OUT0102 Warning Service/* (host: db.com): Multiple services share the same host: db.com (2 services)"],
+            vec![
+                "OUT0102 Warning Service/* (host: db.com): Multiple services share the same host: db.com (2 services)",
+            ],
         ),
         (
-            istio("VirtualService", "shop/a", &routes("public", "a.com", "web")) + &istio("VirtualService", "shop/b", &routes("shop/public", "a.com", "web")),
-            vec!["KIA1106 Error VirtualService/* (host: a.com, gateway: shop/public): Multiple VirtualServices define the same host a.com for Gateway shop/public (2 vs)"],
+            istio("VirtualService", "shop/a", &routes("public", "a.com", "web"))
+                + &istio("VirtualService", "shop/b", &routes("shop/public", "a.com", "web")),
+            vec![
+                "KIA1106 Error VirtualService/* (host: a.com, gateway: shop/public): Multiple VirtualServices define the same host a.com for Gateway shop/public (2 vs)",
+            ],
         ),
         (
-            istio("VirtualService", "shop/a", &routes("mesh", "web", "web")) + &istio("VirtualService", "shop/b", &routes("mesh", "web.shop.svc.cluster.local", "web")),
-            vec!["IST0109 Error VirtualService/* (host: web.shop.svc.cluster.local, gateway: mesh): Multiple VirtualServices define the same host web.shop.svc.cluster.local for Gateway mesh (2 vs)"],
+            istio("VirtualService", "shop/a", &routes("mesh", "web", "web"))
+                + &istio("VirtualService", "shop/b", &routes("mesh", "web.shop.svc.cluster.local", "web")),
+            vec![
+                "IST0109 Error VirtualService/* (host: web.shop.svc.cluster.local, gateway: mesh): Multiple VirtualServices define the same host web.shop.svc.cluster.local for Gateway mesh (2 vs)",
+            ],
         ),
-        (istio("VirtualService", "shop/a", &routes("public", "a.com", "web")) + &istio("DestinationRule", "shop/a", "{host: web}"), vec![]),
+        (
+            istio("VirtualService", "shop/a", &routes("public", "a.com", "web"))
+                + &istio("DestinationRule", "shop/a", "{host: web}"),
+            vec![],
+        ),
     ] {
         assert_eq!(found(&(base.clone() + &objects)), expected, "{objects}");
     }
@@ -113,8 +141,10 @@ fn references_that_lead_nowhere_are_told_until_they_are_repaired() {
     let hidden = web.replace("namespace: shop}", "namespace: shop, annotations: {networking.istio.io/exportTo: '.'}}");
     let far = routes("other/web", "", "host: web.shop.svc.cluster.local, port: {number: 80}");
     repaired(&(hidden + &far), "exportTo: '.'", "exportTo: '*'", "IST0101");
-    let elsewhere = to("host: web, subset: v1, port: {number: 80}")
-        .replace(&rule, &rule.replace("namespace: shop", "namespace: third").replace("host: web", "host: web.shop.svc.cluster.local"));
+    let elsewhere = to("host: web, subset: v1, port: {number: 80}").replace(
+        &rule,
+        &rule.replace("namespace: shop", "namespace: third").replace("host: web", "host: web.shop.svc.cluster.local"),
+    );
     repaired(&elsewhere, "namespace: third", "namespace: istio-system", "OUT0103");
 }
 
@@ -132,7 +162,9 @@ fn the_root_namespace_and_wildcards_define_subsets_and_hosts() {
 
 #[test]
 fn gateways_are_judged_with_their_pods_and_services() {
-    let server = |port: u32, host: &str| format!("{{port: {{number: {port}, name: http-{host}, protocol: HTTP}}, hosts: ['{host}']}}");
+    let server = |port: u32, host: &str| {
+        format!("{{port: {{number: {port}, name: http-{host}, protocol: HTTP}}, hosts: ['{host}']}}")
+    };
     let gateway = |name: &str, servers: &str| {
         istio("Gateway", name, &format!("{{selector: {{app: edge}}, servers: [{servers}]}}"))
     };
@@ -146,7 +178,9 @@ fn gateways_are_judged_with_their_pods_and_services() {
     let both = base(&format!("{}, {}", server(80, "a.com"), server(80, "*.com")));
     repaired(&both, "*.com']", "*.org']", "KIA0301");
     let https = |host: &str, port: u32| {
-        format!("{{port: {{number: {port}, name: https, protocol: HTTPS}}, hosts: [{host}], tls: {{mode: SIMPLE, credentialName: c}}}}")
+        format!(
+            "{{port: {{number: {port}, name: https, protocol: HTTPS}}, hosts: [{host}], tls: {{mode: SIMPLE, credentialName: c}}}}"
+        )
     };
     let mixed = base(&format!("{}, {}", server(80, "a.com"), https("b.com", 80)));
     repaired(&mixed, "number: 80, name: https", "number: 443, name: https", "OUT0108");
@@ -157,15 +191,19 @@ fn gateways_are_judged_with_their_pods_and_services() {
     let of_mesh = format!("{{hosts: [a.com], gateways: [public], http: [{{match: [{{gateways: [mesh]}}], {to}}}]}}");
     let of_mesh = base(&server(80, "a.com")) + &web + &istio("VirtualService", "shop/web", &of_mesh);
     repaired(&of_mesh, "[{gateways: [mesh]}]", "[{gateways: [public]}]", "OUT0106");
-    let claim = format!("{{hosts: [a.com], gateways: [public], http: [{{match: [{{headers: {{'@request.auth.claims.sub': {{exact: a}}}}}}], {to}}}]}}");
+    let claim = format!(
+        "{{hosts: [a.com], gateways: [public], http: [{{match: [{{headers: {{'@request.auth.claims.sub': {{exact: a}}}}}}], {to}}}]}}"
+    );
     let policy = "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {name: jwt, namespace: shop}\nspec: {selector: {matchLabels: {app: none}}}\n---\n";
     let claim = base(&server(80, "a.com")) + &web + &istio("VirtualService", "shop/web", &claim) + policy;
     repaired(&claim, "{app: none}", "{app: edge}", "IST0149");
     let certified = edge + &gateway("shop/a", &https("a.com", 443)) + &gateway("shop/b", &https("b.com", 443));
     repaired(&certified, "name: b,", "name: a,", "IST0138");
-    let generated = web.clone() + &routes("shop/web", "gateways: [x-istio-autogenerated-k8s-gateway-http],", "host: web");
+    let generated =
+        web.clone() + &routes("shop/web", "gateways: [x-istio-autogenerated-k8s-gateway-http],", "host: web");
     repaired(&generated, "x-istio-autogenerated-k8s-gateway-http", "mesh", "IST0165");
-    let ruled = web + &routes("shop/a", "", "host: web, subset: v1") + &routes("shop/b", "gateways: [public],", "host: web");
+    let ruled =
+        web + &routes("shop/a", "", "host: web, subset: v1") + &routes("shop/b", "gateways: [public],", "host: web");
     repaired(&ruled, "{host: web}", "{host: web, subset: v1}", "IST0140");
 }
 
@@ -208,18 +246,29 @@ fn services_subsets_and_exports_are_judged_with_their_workloads() {
     let of = |spec: &str| web.clone() + &rule("shop/web", spec);
     repaired(&of("subsets: [{name: v1, labels: {version: v9}}]"), "version: v9", "version: v1", "IST0173");
     repaired(&of("subsets: [{name: v1}]"), "{name: v1}", "{name: v1, labels: {version: v1}}", "KIA0209");
-    let twice = of("subsets: [{name: v1, labels: {version: v1}}]") + &rule("shop/more", "subsets: [{name: v1, labels: {version: v1}}]");
+    let twice = of("subsets: [{name: v1, labels: {version: v1}}]")
+        + &rule("shop/more", "subsets: [{name: v1, labels: {version: v1}}]");
     repaired(&twice, "name: more, namespace: shop", "name: web, namespace: shop", "KIA0201");
-    let tls = of("trafficPolicy: {tls: {mode: SIMPLE}, portLevelSettings: [{port: {number: 80}, tls: {mode: SIMPLE}}]}");
+    let tls =
+        of("trafficPolicy: {tls: {mode: SIMPLE}, portLevelSettings: [{port: {number: 80}, tls: {mode: SIMPLE}}]}");
     repaired(&tls, "tls: {mode: SIMPLE}, port", "tls: {mode: SIMPLE, caCertificates: a}, port", "IST0128");
     repaired(&tls, "tls: {mode: SIMPLE}}]", "tls: {mode: SIMPLE, credentialName: a}}]", "IST0129");
     let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: far}\n---\n";
-    repaired(&(web.clone() + namespace + &routes("shop/web", "exportTo: [fer],", "host: web")), "fer]", "far]", "KIA0005");
+    repaired(
+        &(web.clone() + namespace + &routes("shop/web", "exportTo: [fer],", "host: web")),
+        "fer]",
+        "far]",
+        "KIA0005",
+    );
     repaired(&(web.clone() + &selecting("api").replace("http-80", "tcp-80")), "tcp-80", "http-80", "IST0116");
     let other_port = selecting("api").replace("{name: http-80, port: 80}", "{name: tcp-81, port: 81, targetPort: 80}");
     repaired(&(web.clone() + &other_port), "tcp-81", "http-81", "IST0137");
     let entry = |name: &str, protocol: &str| {
-        istio("ServiceEntry", name, &format!("{{hosts: [db.com], ports: [{{number: 80, name: p, protocol: {protocol}}}]}}"))
+        istio(
+            "ServiceEntry",
+            name,
+            &format!("{{hosts: [db.com], ports: [{{number: 80, name: p, protocol: {protocol}}}]}}"),
+        )
     };
     repaired(&entry("shop/a", "TCP"), "hosts: [db.com]", "addresses: [192.0.2.1], hosts: [db.com]", "IST0134");
     repaired(&(entry("shop/a", "HTTP") + &entry("far/a", "TCP")), "protocol: TCP", "protocol: HTTP", "IST0177");
