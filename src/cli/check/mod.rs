@@ -81,7 +81,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         }
         output => print::print(&findings, output)?,
     }
-    Ok(if failed { ExitCode::from(super::FAILURE) } else { ExitCode::SUCCESS })
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// All codes, a line each.

@@ -1,6 +1,6 @@
 //! A DestinationRule's rules.
 
-use super::{Faults, host_or_ip};
+use super::faults::{Faults, host_or_ip};
 use crate::istio::names;
 use crate::istio::node::Node;
 use std::collections::HashSet;

@@ -1,6 +1,6 @@
 //! A Gateway's rules.
 
-use super::{Faults, host_or_ip, whole_name};
+use super::faults::{Faults, host_or_ip, whole_name};
 use crate::istio::names;
 use crate::istio::node::Node;
 use std::collections::HashSet;

@@ -1,7 +1,8 @@
 //! The rules of an HTTP route.
 
-use super::Faults;
-use super::virtual_service::{caller, deprecated, destination, destinations};
+use super::duration;
+use super::faults::Faults;
+use super::route::{caller, deprecated, destination, destinations};
 use crate::istio::node::Node;
 use regex_automata::meta::Regex;
 
@@ -266,8 +267,7 @@ fn cors(cors: &Node<'_>, faults: &mut Faults) {
             }
         }
     }
-    if cors.has("maxAge") && super::schema::duration_micros(cors.text("maxAge")).is_some_and(|age| age % 1_000_000 != 0)
-    {
+    if cors.has("maxAge") && duration::micros(cors.text("maxAge")).is_some_and(|age| age % 1_000_000 != 0) {
         faults.error(cors.at("maxAge"), "must be of whole seconds");
     }
 }

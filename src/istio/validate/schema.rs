@@ -1,7 +1,8 @@
 //! The messages of Istio's API, field by field, and whether an object has the shape of one. A file with a field that is newer
 //! than Istio 1.32 is refused by it, too.
 
-use super::Faults;
+use super::duration;
+use super::faults::Faults;
 use crate::api::decode::type_of;
 use crate::istio::node::Node;
 use crate::istio::proto_json::{Field, Type};
@@ -273,7 +274,7 @@ fn value(expected: &Type, node: &Node<'_>, faults: &mut Faults) {
         Enum(names) if !found.as_str().is_some_and(|name| names.contains(&name)) => {
             format!("must be one of {}", names.join(", "))
         }
-        Duration if found.as_str().and_then(duration_micros).is_none() => {
+        Duration if found.as_str().and_then(duration::micros).is_none() => {
             "must be a duration such as \"1.5s\"".to_owned()
         }
         List(_) if !found.is_array() => "must be a list".to_owned(),
@@ -323,33 +324,4 @@ fn value(expected: &Type, node: &Node<'_>, faults: &mut Faults) {
     // A text in the place of another says enough by itself.
     let instead = if found.is_string() { String::new() } else { format!(", not {}", type_of(found)) };
     faults.error(node.path(), problem + &instead);
-}
-
-/// A duration as Go reads it (`1h30m`, `0.5s`), in microseconds.
-pub(super) fn duration_micros(text: &str) -> Option<u64> {
-    let mut rest = text;
-    let mut total = 0.0;
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (number, after) = rest.split_at(digits);
-        let unit = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
-        let (unit, after) = after.split_at(unit);
-        let micros = match unit {
-            "h" => 3_600e6,
-            "m" => 60e6,
-            "s" => 1e6,
-            "ms" => 1e3,
-            "us" | "µs" => 1.0,
-            "ns" => 1e-3,
-            _ => return None,
-        };
-        total += number.parse::<f64>().ok()? * micros;
-        rest = after;
-    }
-    // At most a few centuries, and never below nothing.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    (0.0..1e16).contains(&total).then_some(total.round() as u64)
 }

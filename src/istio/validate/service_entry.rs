@@ -1,6 +1,6 @@
 //! A ServiceEntry's rules.
 
-use super::{Faults, host_or_ip};
+use super::faults::{Faults, host_or_ip};
 use crate::istio::node::Node;
 use std::collections::HashSet;
 

@@ -1,6 +1,6 @@
 //! HTTP routes and matches that are never used, for earlier ones have their requests.
 
-use super::{FaultKind, Faults};
+use super::faults::{FaultKind, Faults};
 use crate::istio::node::Node;
 use serde_json::Value;
 

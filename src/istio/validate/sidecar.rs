@@ -1,6 +1,6 @@
 //! A Sidecar's rules. Those of egress are the ones by which our own are written.
 
-use super::Faults;
+use super::faults::Faults;
 use crate::istio::node::Node;
 use crate::istio::sidecar::{self, egress};
 use crate::istio::sidecar::{Sidecar, WorkloadSelector};

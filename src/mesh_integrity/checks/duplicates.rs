@@ -1,6 +1,6 @@
 //! Hosts, ports and routes that several objects define, visible to a common namespace.
 
-use super::Checked;
+use super::checked::Checked;
 use crate::istio::export::Export;
 use crate::mesh_integrity::code::Code;
 use crate::mesh_integrity::finding::Finding;

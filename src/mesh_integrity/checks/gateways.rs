@@ -1,6 +1,6 @@
 //! Gateways: the Pods that they are for, their ports, and hosts that several servers have.
 
-use super::Checked;
+use super::checked::Checked;
 use crate::istio::host;
 use crate::istio::read::{Gateway, Server};
 use crate::mesh_integrity::code::{Code, Severity};

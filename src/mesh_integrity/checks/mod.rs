@@ -1,5 +1,6 @@
 //! The checks, a file for each subject.
 
+mod checked;
 mod duplicates;
 mod gateways;
 mod references;
@@ -8,27 +9,9 @@ mod services;
 mod sidecars;
 mod validity;
 
-use super::finding::Finding;
-use super::mesh::{Mesh, Touched};
-use super::object::{Kind, Object};
-use super::store::{Store, StoreError};
-use std::sync::Arc;
+pub(super) use checked::Checked;
 
-/// What checks look at, and what they found.
-pub(super) struct Checked<'e> {
-    pub mesh: &'e Mesh,
-    pub store: &'e Store,
-    pub touched: &'e Touched,
-    pub findings: Vec<Finding>,
-}
-
-impl<'e> Checked<'e> {
-    /// The objects of a kind that are to be checked.
-    fn subjects(&self, kind: Kind) -> impl Iterator<Item = &'e Arc<Object>> + use<'e> {
-        let touched = self.touched;
-        self.mesh.of(kind).filter(move |object| touched.has(&object.key))
-    }
-}
+use super::store::StoreError;
 
 pub(super) fn all(checked: &mut Checked<'_>) -> Result<(), StoreError> {
     references::check(checked)?;

@@ -1,6 +1,6 @@
 //! Hosts, gateways, ports and subsets that are named and do not exist, or cannot be seen from there.
 
-use super::Checked;
+use super::checked::Checked;
 use crate::istio::export::Export;
 use crate::istio::host;
 use crate::istio::read::{Destination, WhatDestination};

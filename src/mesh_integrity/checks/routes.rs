@@ -1,6 +1,6 @@
 //! VirtualServices: where they are bound, what they hand on, and whether callers come by.
 
-use super::Checked;
+use super::checked::Checked;
 use super::gateways::text;
 use crate::istio::host;
 use crate::istio::read::{Gateway, GatewayName, Match, VirtualService};

@@ -1,6 +1,6 @@
 //! Services, ServiceEntries, subsets and `exportTo`: names of ports, selectors, and namespaces that exist.
 
-use super::Checked;
+use super::checked::Checked;
 use super::gateways::text;
 use crate::istio::export::Export;
 use crate::istio::host;

@@ -1,6 +1,6 @@
 //! Sidecars: whose proxies they are for, and whether what they import exists.
 
-use super::Checked;
+use super::checked::Checked;
 use super::gateways::text;
 use crate::istio::host;
 use crate::istio::read::Sidecar;

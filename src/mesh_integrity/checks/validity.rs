@@ -1,6 +1,6 @@
 //! What an object's own rules say, as findings.
 
-use super::Checked;
+use super::checked::Checked;
 use crate::istio::validate::FaultKind;
 use crate::mesh_integrity::code::Code;
 use crate::mesh_integrity::finding::Finding;
