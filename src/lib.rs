@@ -8,6 +8,7 @@
 //! * [`rollout`]: a SidecarSet after admission: the counts and conditions of its status, and its `ControllerRevisions`
 //! * [`dev_routing`]: Services and one ConfigMap -> VirtualServices with developers' routes, placeholder Services
 //! * [`sidecar_generator`]: URL -> Istio Sidecar
+//! * [`mesh_integrity`]: the integrity of a mesh, in the cluster and offline
 //! * [`istio`]: pure: the slices of Istio's API we touch, and their validation
 //! * [`fetch`]: the one guarded HTTP client: address rules, limits, conditional requests
 //! * [`documents`]: files of objects: YAML and JSON, positions for messages, re-reading on change
@@ -26,6 +27,7 @@ pub mod documents;
 pub mod fetch;
 pub mod injection;
 pub mod istio;
+pub mod mesh_integrity;
 pub mod rollout;
 pub mod sidecar_generator;
 pub mod telemetry;

@@ -1,5 +1,6 @@
 //! The command line: one file or folder per subcommand, and the only place that wires rooms together.
 
+mod check;
 mod crds;
 mod demo;
 mod errors;
@@ -44,6 +45,8 @@ enum Command {
     Inject(inject::Args),
     /// Say why each SidecarSet is injected into the Pods of files or not
     Explain(explain::Args),
+    /// Find what is wrong with the Services and Istio objects of files, or of a cluster with files laid over it
+    Check(check::Args),
     /// Start the server, send it the examples' Pods, and show what it adds and how fast
     Demo(demo::Args),
     /// Print the CustomResourceDefinitions
@@ -66,6 +69,7 @@ pub fn run() -> ExitCode {
             Command::Serve(args) => serve::run(&args),
             Command::Inject(args) => inject::run(&args),
             Command::Explain(args) => explain::run(&args),
+            Command::Check(args) => check::run(&args),
             Command::Demo(args) => demo::run(&args),
             Command::Crds => crds::run(),
             Command::Completions { shell } => {

@@ -1,6 +1,11 @@
 //! Pure: the slices of Istio's API that outrigger writes or checks, and Istio's own rules for them.
 
+pub(crate) mod export;
+pub(crate) mod host;
 pub mod names;
+pub(crate) mod node;
 mod proto_json;
+pub(crate) mod read;
 pub mod sidecar;
+pub(crate) mod validate;
 pub mod virtual_service;

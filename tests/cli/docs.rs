@@ -34,6 +34,11 @@ fn commands_of_the_page_on_operations_print_what_it_shows() {
     check("docs/operations.md");
 }
 
+#[test]
+fn commands_of_the_page_on_integrity_print_what_it_shows() {
+    check("docs/mesh-integrity.md");
+}
+
 /// The minor of Kubernetes that a Go module of the testbed builds.
 fn minor(module: &str) -> u32 {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testbed/go").join(module).join("go.mod");

@@ -1,6 +1,7 @@
 //! The program as its users run it: the real binary, real files, signals and sockets.
 
 mod bad_requests;
+mod check;
 #[path = "../console/mod.rs"]
 mod console;
 mod descriptors;

@@ -2,7 +2,7 @@
 
 pub mod egress;
 pub mod overlap;
-mod schema;
+pub(in crate::istio) mod schema;
 #[cfg(test)]
 mod tests;
 mod validate;

@@ -1,0 +1,178 @@
+//! What `outrigger check` prints: text for people, JSON, or SARIF for code hosts.
+
+use crate::mesh_integrity::{Code, Severity};
+use anyhow::Result;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::io::{self, IsTerminal, Write};
+
+/// What is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Format {
+    /// Findings by object, with what to do
+    #[default]
+    Text,
+    /// A list of `{code, severity, resource, message}`, with `advice`, `field`, `file` and `line` where known
+    Json,
+    /// SARIF 2.1.0, as code hosts show it
+    Sarif,
+    /// A graph of Gateways, VirtualServices, hosts and subsets for Graphviz, what is broken in red
+    Dot,
+    /// The same as a picture
+    Svg,
+}
+
+/// A finding, and where it stands.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Located {
+    #[serde(serialize_with = "shown")]
+    pub code: Code,
+    #[serde(serialize_with = "shown")]
+    pub severity: Severity,
+    pub resource: String,
+    pub message: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub advice: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub field: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+}
+
+fn shown<S: serde::Serializer>(value: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+impl Located {
+    pub fn new(code: Code, resource: String, message: String, file: String, line: usize) -> Self {
+        Self {
+            code,
+            severity: code.severity(),
+            resource,
+            message,
+            advice: String::new(),
+            field: String::new(),
+            file: Some(file),
+            line: Some(line),
+        }
+    }
+
+    pub fn advice(mut self, advice: &str) -> Self {
+        advice.clone_into(&mut self.advice);
+        self
+    }
+}
+
+pub(super) fn print(findings: &[Located], format: Format) -> Result<()> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    match format {
+        Format::Text => {
+            let colour =
+                io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+            text(&mut out, findings, colour)?;
+        }
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut out, findings)?;
+            writeln!(out)?;
+        }
+        Format::Sarif => {
+            serde_json::to_writer_pretty(&mut out, &sarif(findings))?;
+            writeln!(out)?;
+        }
+        Format::Dot | Format::Svg => {} // drawn from the mesh, not from its findings
+    }
+    out.flush()?;
+    Ok(())
+}
+
+fn text(out: &mut impl Write, findings: &[Located], colour: bool) -> io::Result<()> {
+    let paint = |style: &str, text: &str| {
+        if colour { format!("\x1b[{style}m{text}\x1b[0m") } else { text.to_owned() }
+    };
+    let mut last = None;
+    for finding in findings {
+        let place = match (&finding.file, finding.line) {
+            (Some(file), Some(line)) => format!(" ({file}:{line})"),
+            (Some(file), None) => format!(" ({file})"),
+            _ => String::new(),
+        };
+        let head = format!("{}{place}", finding.resource);
+        if last.as_ref() != Some(&head) {
+            if last.is_some() {
+                writeln!(out)?;
+            }
+            writeln!(out, "{}", paint("1", &head))?;
+            last = Some(head);
+        }
+        let style = match finding.severity {
+            Severity::Error => "31",
+            Severity::Warning => "33",
+            Severity::Info => "36",
+        };
+        let severity = paint(style, &format!("{:7}", finding.severity));
+        writeln!(out, "  {severity} {} {}", finding.code, finding.message)?;
+        if !finding.field.is_empty() && !finding.message.starts_with(&finding.field) {
+            writeln!(out, "          at {}", finding.field)?;
+        }
+        if !finding.advice.is_empty() {
+            writeln!(out, "          {}", finding.advice)?;
+        }
+    }
+    let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    if findings.is_empty() {
+        return writeln!(out, "no findings");
+    }
+    writeln!(
+        out,
+        "\n{} errors, {} warnings, {} infos",
+        count(Severity::Error),
+        count(Severity::Warning),
+        count(Severity::Info)
+    )
+}
+
+fn sarif(findings: &[Located]) -> Value {
+    let mut used: Vec<Code> = findings.iter().map(|finding| finding.code).collect();
+    used.sort_unstable();
+    used.dedup();
+    let level = |severity| match severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+        Severity::Info => "note",
+    };
+    let rules = used.iter().map(|code| {
+        json!({
+            "id": code.as_str(), "name": code.name(), "shortDescription": {"text": code.meaning()},
+            "defaultConfiguration": {"level": level(code.severity())},
+        })
+    });
+    let results = findings.iter().map(|finding| {
+        let text = if finding.advice.is_empty() {
+            format!("{}: {}", finding.resource, finding.message)
+        } else {
+            format!("{}: {}; {}", finding.resource, finding.message, finding.advice)
+        };
+        let mut location = json!({"logicalLocations": [{"fullyQualifiedName": finding.resource}]});
+        if let Some(file) = &finding.file {
+            location["physicalLocation"] = json!({
+                "artifactLocation": {"uri": file}, "region": {"startLine": finding.line.unwrap_or(1)},
+            });
+        }
+        json!({
+            "ruleId": finding.code.as_str(), "level": level(finding.severity), "message": {"text": text},
+            "locations": [location],
+        })
+    });
+    json!({
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [{
+            "tool": {"driver": {
+                "name": "outrigger", "version": env!("CARGO_PKG_VERSION"), "rules": rules.collect::<Vec<_>>(),
+            }},
+            "results": results.collect::<Vec<_>>(),
+        }],
+    })
+}

@@ -1,0 +1,49 @@
+//! Whether Istio takes an object: the rules of its `CustomResourceDefinitions` and of istiod's webhook, for objects as users
+//! write them.
+//!
+//! Source: `pkg/config/validation` of Istio 1.32.
+
+mod destination_rule;
+mod duration;
+mod faults;
+mod gateway;
+mod http;
+mod route;
+mod schema;
+mod service_entry;
+mod shadow;
+mod sidecar;
+#[cfg(test)]
+mod tests;
+mod virtual_service;
+
+pub(crate) use faults::{Fault, FaultKind};
+
+use super::node::Node;
+use faults::Faults;
+use serde_json::Value;
+
+/// All that is wrong with an object of `networking.istio.io` in a namespace.
+pub(crate) fn object(kind: &str, version: &str, object: &Value, namespace: &str) -> Vec<Fault> {
+    let mut faults = Faults::default();
+    let Some(fields) = schema::of(kind) else { return faults.0 };
+    if !["v1", "v1beta1", "v1alpha3"].contains(&version) {
+        faults.error("apiVersion", "must be networking.istio.io/v1, v1beta1 or v1alpha3");
+    }
+    faults.metadata(object);
+    let spec = Node::root(object, "spec");
+    let before = faults.0.len();
+    schema::check(fields, &spec, &mut faults);
+    if faults.0.len() > before {
+        return faults.0; // what cannot be decoded is not judged further
+    }
+    match kind {
+        "VirtualService" => virtual_service::check(&spec, namespace, &mut faults),
+        "DestinationRule" => destination_rule::check(&spec, namespace, &mut faults),
+        "Gateway" => gateway::check(&spec, &mut faults),
+        "ServiceEntry" => service_entry::check(&spec, namespace, &mut faults),
+        "Sidecar" => sidecar::check(&spec, namespace, &mut faults),
+        _ => {}
+    }
+    faults.0
+}

@@ -1,0 +1,307 @@
+//! Each rule with a spec that breaks it and says which field, and one that is taken.
+
+use super::{FaultKind, object};
+use serde_json::Value;
+
+/// What is said of a `spec` as users write it, as `Kind field`.
+fn said(kind: &str, spec: &str) -> Vec<(FaultKind, String)> {
+    let text = format!(
+        "apiVersion: networking.istio.io/v1\nkind: {kind}\nmetadata: {{name: it, namespace: shop}}\nspec: {spec}\n"
+    );
+    let document: Value = serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    let faults = object(kind, "v1", &document, "shop");
+    faults.into_iter().map(|fault| (fault.kind, fault.field)).collect()
+}
+
+#[track_caller]
+fn table(kind: &str, rows: &[(&str, &str, FaultKind)]) {
+    for (spec, field, fault) in rows {
+        let said = said(kind, spec);
+        if field.is_empty() {
+            assert_eq!(said, [], "{spec}");
+        } else {
+            assert!(said.contains(&(*fault, format!("spec{field}"))), "{spec}\n{said:?}");
+        }
+    }
+}
+
+use FaultKind::{Deprecated, Error, Ineffective, Unreachable, Warning};
+
+/// Of what is taken, no fault is expected.
+const TAKEN: &str = "";
+
+#[test]
+fn virtual_services_follow_istio() {
+    table(
+        "VirtualService",
+        &[
+            ("{hosts: [a], http: [{route: [{destination: {host: a}}]}]}", TAKEN, Error),
+            ("{hosts: [a], http: [{rout: []}]}", ".http[0].rout", Error),
+            ("{hosts: a}", ".hosts", Error),
+            ("{hosts: [a], http: [{timeout: soon, route: [{destination: {host: a}}]}]}", ".http[0].timeout", Error),
+            ("{hosts: [a], http: [{timeout: 1ns, route: [{destination: {host: a}}]}]}", ".http[0].timeout", Error),
+            ("{hosts: [a], http: [{timeout: 1h30m, route: [{destination: {host: a}}]}]}", TAKEN, Error),
+            ("{hosts: ['*'], http: [{route: [{destination: {host: a}}]}]}", ".hosts[0]", Error),
+            ("{hosts: ['*'], gateways: [g], http: [{route: [{destination: {host: a}}]}]}", TAKEN, Error),
+            ("{hosts: ['*.a.com', b.a.com], http: [{route: [{destination: {host: a}}]}]}", ".hosts[1]", Error),
+            ("{hosts: [a], http: [{}]}", ".http[0]", Error),
+            ("{gateways: [g], http: [{route: [{destination: {host: a}}]}]}", ".gateways", Error),
+            ("{hosts: [a], gateways: [x/y/z], http: [{route: [{destination: {host: a}}]}]}", ".gateways[0]", Error),
+            ("{hosts: [a], gateways: [g.ns], http: [{route: [{destination: {host: a}}]}]}", ".gateways[0]", Warning),
+            (
+                "{hosts: [a], http: [{route: [{destination: {host: '*'}}]}]}",
+                ".http[0].route[0].destination.host",
+                Error,
+            ),
+            (
+                "{hosts: [a], http: [{route: [{destination: {host: a, port: {number: 70000}}}]}]}",
+                ".http[0].route[0].destination.port.number",
+                Error,
+            ),
+            (
+                "{hosts: [a], http: [{route: [{destination: {host: a}}, {destination: {host: b}}]}]}",
+                ".http[0].route",
+                Error,
+            ),
+            (
+                "{hosts: [a], http: [{route: [{destination: {host: a}, weight: 30}, {destination: {host: b}, weight: 30}]}]}",
+                TAKEN,
+                Error,
+            ),
+            (
+                "{hosts: [a], http: [{match: [{uri: {exact: /a, prefix: /b}}], route: [{destination: {host: a}}]}]}",
+                ".http[0].match[0].uri",
+                Error,
+            ),
+            (
+                "{hosts: [a], http: [{match: [{headers: {x: {prefix: ''}}}], route: [{destination: {host: a}}]}]}",
+                ".http[0].match[0].headers[x].prefix",
+                Error,
+            ),
+            (
+                "{hosts: [a], http: [{match: [{uri: {regex: '(('}}], route: [{destination: {host: a}}]}]}",
+                ".http[0].match[0].uri.regex",
+                Error,
+            ),
+            (
+                "{hosts: [a], http: [{match: [{headers: {'@request.auth.claims.sub': {exact: a}}}], route: [{destination: {host: a}}]}]}",
+                ".http[0].match[0].headers[@request.auth.claims.sub]",
+                Error,
+            ),
+        ],
+    );
+}
+
+#[test]
+fn details_of_routes_follow_istio() {
+    table(
+        "VirtualService",
+        &[
+            (
+                "{hosts: [a], http: [{redirect: {uri: /a}, route: [{destination: {host: a}}]}]}",
+                ".http[0].redirect",
+                Error,
+            ),
+            ("{hosts: [a], http: [{redirect: {redirectCode: 200}}]}", ".http[0].redirect.redirectCode", Error),
+            ("{hosts: [a], http: [{directResponse: {status: 100}}]}", ".http[0].directResponse.status", Error),
+            (
+                "{hosts: [a], http: [{rewrite: {uri: /, uriRegexRewrite: {match: a, rewrite: b}}, route: [{destination: {host: a}}]}]}",
+                ".http[0].rewrite.uriRegexRewrite",
+                Error,
+            ),
+            (
+                "{hosts: [a], http: [{retries: {attempts: 0, retryOn: 5xx}, route: [{destination: {host: a}}]}]}",
+                ".http[0].retries.attempts",
+                Error,
+            ),
+            (
+                "{hosts: [a], http: [{retries: {attempts: 2, retryOn: 'often'}, route: [{destination: {host: a}}]}]}",
+                ".http[0].retries.retryOn",
+                Error,
+            ),
+            (
+                "{hosts: [a], http: [{fault: {delay: {percentage: {value: 200}, fixedDelay: 5s}}, route: [{destination: {host: a}}]}]}",
+                ".http[0].fault.delay.percentage.value",
+                Error,
+            ),
+            (
+                "{hosts: [a], http: [{fault: {delay: {percent: 5, fixedDelay: 5s}}, route: [{destination: {host: a}}]}]}",
+                ".http[0].fault.delay.percent",
+                Deprecated,
+            ),
+            (
+                "{hosts: [a], http: [{corsPolicy: {allowMethods: [FETCH]}, route: [{destination: {host: a}}]}]}",
+                ".http[0].corsPolicy.allowMethods[0]",
+                Error,
+            ),
+            (
+                "{hosts: [a], http: [{mirror: {host: b}, mirrors: [{destination: {host: b}}], route: [{destination: {host: a}}]}]}",
+                ".http[0].mirrors",
+                Error,
+            ),
+            ("{http: [{delegate: {name: b}}]}", ".http[0].delegate", Error),
+            (
+                "{hosts: [a], http: [{headers: {request: {set: {':path': b}}}, route: [{destination: {host: a}}]}]}",
+                ".http[0].headers.request.set[:path]",
+                Error,
+            ),
+            (
+                "{hosts: [a.com], tls: [{match: [{sniHosts: [b.com]}], route: [{destination: {host: a}}]}]}",
+                ".tls[0].match[0].sniHosts[0]",
+                Error,
+            ),
+            (
+                "{hosts: [a.com], tls: [{match: [{sniHosts: [a.com]}], route: [{destination: {host: a}}]}]}",
+                TAKEN,
+                Error,
+            ),
+            ("{hosts: [a], tcp: [{}]}", ".tcp[0].route", Error),
+            (
+                "{hosts: [a], tcp: [{match: [{destinationSubnets: [here]}], route: [{destination: {host: a}}]}]}",
+                ".tcp[0].match[0].destinationSubnets[0]",
+                Error,
+            ),
+            ("{hosts: [a], exportTo: ['*', b], http: [{route: [{destination: {host: a}}]}]}", ".exportTo", Error),
+            ("{hosts: [a], exportTo: ['.', shop], http: [{route: [{destination: {host: a}}]}]}", ".exportTo[1]", Error),
+            ("{hosts: [a], exportTo: ['~'], http: [{route: [{destination: {host: a}}]}]}", ".exportTo[0]", Error),
+        ],
+    );
+}
+
+#[test]
+fn routes_that_are_never_used_are_told() {
+    let to = "route: [{destination: {host: a}}]";
+    for (routes, field, fault) in [
+        (format!("[{{{to}}}, {{{to}}}]"), ".http[1]", Unreachable),
+        (format!("[{{{to}}}, {{match: [{{uri: {{exact: /a}}}}], {to}}}]"), ".http[1]", Unreachable),
+        (
+            format!("[{{match: [{{uri: {{exact: /a}}}}], {to}}}, {{match: [{{name: b, uri: {{exact: /a}}}}], {to}}}]"),
+            ".http[1]",
+            Unreachable,
+        ),
+        (
+            format!("[{{match: [{{uri: {{prefix: /a}}}}], {to}}}, {{match: [{{uri: {{prefix: /a/b}}}}], {to}}}]"),
+            ".http[1].match[0]",
+            Ineffective,
+        ),
+        (
+            format!(
+                "[{{match: [{{uri: {{prefix: /a/b}}}}], {to}}}, {{match: [{{uri: {{prefix: /a}}}}], {to}}}, {{{to}}}]"
+            ),
+            "",
+            Error,
+        ),
+        (
+            format!(
+                "[{{match: [{{uri: {{prefix: /a}}, port: 80}}], {to}}}, {{match: [{{uri: {{prefix: /a/b}}, port: 81}}], {to}}}]"
+            ),
+            "",
+            Error,
+        ),
+    ] {
+        table("VirtualService", &[(&format!("{{hosts: [a], http: {routes}}}"), field, fault)]);
+    }
+}
+
+#[test]
+fn gateways_follow_istio() {
+    let server = |server: &str| format!("{{selector: {{istio: ingressgateway}}, servers: [{server}]}}");
+    for (text, field, fault) in [
+        ("{port: {number: 80, name: http, protocol: HTTP}, hosts: [a.com]}", "", Error),
+        ("{port: {number: 80, name: http, protocol: HTTP}}", ".servers[0].hosts", Error),
+        ("{port: {number: 80, name: http, protocol: HTTP}, hosts: [a]}", ".servers[0].hosts[0]", Error),
+        ("{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*a.com']}", ".servers[0].hosts[0]", Error),
+        ("{port: {number: 80, name: http, protocol: HTTP}, hosts: ['shop/*.a.com', './*']}", "", Error),
+        ("{port: {number: 80, name: http, protocol: SPDY}, hosts: [a.com]}", ".servers[0].port.protocol", Error),
+        ("{port: {number: 0, name: http, protocol: HTTP}, hosts: [a.com]}", ".servers[0].port.number", Error),
+        ("{port: {number: 80, protocol: HTTP}, hosts: [a.com]}", ".servers[0].port.name", Error),
+        ("{port: {number: 443, name: https, protocol: HTTPS}, hosts: [a.com]}", ".servers[0]", Error),
+        (
+            "{port: {number: 443, name: https, protocol: HTTPS}, hosts: [a.com], tls: {mode: SIMPLE}}",
+            ".servers[0].tls",
+            Error,
+        ),
+        (
+            "{port: {number: 443, name: https, protocol: HTTPS}, hosts: [a.com], tls: {mode: SIMPLE, credentialName: a}}",
+            "",
+            Error,
+        ),
+        (
+            "{port: {number: 80, name: http, protocol: HTTP}, hosts: [a.com], tls: {mode: SIMPLE, credentialName: a}}",
+            ".servers[0].tls",
+            Error,
+        ),
+        ("{port: {number: 80, name: http, protocol: HTTP}, hosts: [a.com], tls: {httpsRedirect: true}}", "", Error),
+        (
+            "{port: {number: 443, name: tls, protocol: TLS}, hosts: [a.com], tls: {mode: PASSTHROUGH, credentialName: a}}",
+            ".servers[0].tls",
+            Warning,
+        ),
+        (
+            "{port: {number: 443, name: tls, protocol: TLS}, hosts: [a.com], tls: {mode: MUTUAL, serverCertificate: a, privateKey: b}}",
+            ".servers[0].tls.caCertificates",
+            Error,
+        ),
+    ] {
+        table("Gateway", &[(&server(text), field, fault)]);
+    }
+    table("Gateway", &[("{selector: {a: b}}", ".servers", Error)]);
+}
+
+#[test]
+fn rules_sidecars_and_service_entries_follow_istio() {
+    table(
+        "DestinationRule",
+        &[
+            ("{host: a, subsets: [{name: v1, labels: {version: v1}}]}", TAKEN, Error),
+            ("{}", ".host", Error),
+            ("{host: a, subsets: [{name: v1}, {name: v1}]}", ".subsets[1].name", Error),
+            ("{host: a, subsets: [{name: v.1}]}", ".subsets[0].name", Error),
+            ("{host: a, subsets: [{name: v1, labels: {'a b': c}}]}", ".subsets[0].labels[a b]", Error),
+            ("{host: a, trafficPolicy: {}}", ".trafficPolicy", Error),
+            ("{host: a, trafficPolicy: {tls: {mode: STRICT}}}", ".trafficPolicy.tls.mode", Error),
+            ("{host: a, trafficPolicy: {tls: {mode: MUTUAL}}}", ".trafficPolicy.tls", Error),
+            ("{host: a, trafficPolicy: {connectionPool: {}}}", ".trafficPolicy.connectionPool", Error),
+            (
+                "{host: a, trafficPolicy: {outlierDetection: {maxEjectionPercent: 200}}}",
+                ".trafficPolicy.outlierDetection.maxEjectionPercent",
+                Error,
+            ),
+            ("{host: a, workloadSelector: {matchLabels: {a: b}}, exportTo: ['*']}", ".exportTo", Error),
+        ],
+    );
+    table(
+        "Sidecar",
+        &[
+            ("{egress: [{hosts: ['./*', 'istio-system/*']}]}", TAKEN, Error),
+            ("{workloadSelector: {labels: {}}, egress: [{hosts: ['./*']}]}", ".workloadSelector", Warning),
+            ("{egress: [{hosts: ['*.foo']}]}", ".egress[0].hosts[0]", Error),
+            ("{egress: [{hosts: []}]}", ".egress[0].hosts", Error),
+            ("{ingress: [{defaultEndpoint: '127.0.0.1:80'}]}", ".ingress[0].port", Error),
+            ("{outboundTrafficPolicy: {mode: REGISTRY_ONLY}}", TAKEN, Error),
+            ("{outboundTrafficPolicy: {mode: SOME}}", ".outboundTrafficPolicy.mode", Error),
+        ],
+    );
+    table(
+        "ServiceEntry",
+        &[
+            ("{hosts: [a.com], ports: [{number: 443, name: tls, protocol: TLS}], resolution: DNS}", TAKEN, Error),
+            ("{ports: [{number: 443, name: tls, protocol: TLS}]}", ".hosts", Error),
+            ("{hosts: ['*'], ports: []}", ".hosts[0]", Error),
+            (
+                "{hosts: [a.com], ports: [{number: 1, name: a, protocol: TCP}, {number: 1, name: b, protocol: TCP}]}",
+                ".ports[1].number",
+                Error,
+            ),
+            ("{hosts: [a.com], resolution: STATIC}", ".endpoints", Error),
+            ("{hosts: ['*.a.com'], resolution: DNS}", ".hosts", Error),
+            ("{hosts: [a.com], exportTo: ['~']}", TAKEN, Error),
+        ],
+    );
+}
+
+#[test]
+fn an_object_without_http_tls_or_tcp_is_refused_as_a_whole() {
+    assert_eq!(said("VirtualService", "{hosts: [a]}"), [(Error, "spec".to_owned())]);
+    assert_eq!(said("Sidecar", "{}"), [(Error, "spec".to_owned())]);
+}

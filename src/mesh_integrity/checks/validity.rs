@@ -1,0 +1,26 @@
+//! What an object's own rules say, as findings.
+
+use super::checked::Checked;
+use crate::istio::validate::FaultKind;
+use crate::mesh_integrity::code::Code;
+use crate::mesh_integrity::finding::Finding;
+use crate::mesh_integrity::object::Kind;
+
+pub(super) fn check(checked: &mut Checked<'_>) {
+    let kinds = [Kind::VirtualService, Kind::DestinationRule, Kind::Gateway, Kind::ServiceEntry, Kind::Sidecar];
+    for kind in kinds {
+        for object in checked.subjects(kind) {
+            for fault in &object.faults {
+                let code = match fault.kind {
+                    FaultKind::Error => Code::IST0106,
+                    FaultKind::Warning => Code::IST0133,
+                    FaultKind::Unreachable => Code::IST0130,
+                    FaultKind::Ineffective => Code::IST0131,
+                    FaultKind::Deprecated => Code::IST0002,
+                };
+                let message = format!("{} {}", fault.field, fault.problem);
+                checked.findings.push(Finding::new(code, &object.key, &fault.field, message));
+            }
+        }
+    }
+}

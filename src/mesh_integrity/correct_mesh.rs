@@ -1,0 +1,174 @@
+//! A correct mesh of any size, as YAML: it uses each feature that checks judge, and nothing of it is wrong.
+
+use std::fmt::Write;
+
+/// Writes a mesh of this many services in namespaces of ten, with what routes to them: about six objects a service.
+#[must_use]
+pub fn correct_mesh(services: usize) -> String {
+    let mut text = String::from(ROOT);
+    for index in 0..services {
+        let (namespace, next) = (index / 10, (index + 10) % services.max(1) / 10);
+        if index % 10 == 0 {
+            // Writing to a String cannot fail.
+            let _ = write!(
+                text,
+                "{}",
+                NAMESPACE
+                    .replace("NEXT", &next.to_string())
+                    .replace("NS", &format!("team-{namespace}"))
+                    .replace("GATEWAY", &format!("gateway-{}", namespace % 5))
+            );
+        }
+        let filled = SERVICE.replace("NAME", &format!("svc-{index}")).replace("NS", &format!("team-{namespace}"));
+        let _ = write!(text, "{}", filled.replace("GATEWAY", &format!("gateway-{}", namespace % 5)));
+    }
+    text
+}
+
+const ROOT: &str = r#"
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: default, namespace: istio-system}
+spec:
+  host: "*.local"
+  trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: default, namespace: istio-system}
+spec:
+  outboundTrafficPolicy: {mode: REGISTRY_ONLY}
+  egress: [{hosts: ["./*"]}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: kubernetes, namespace: istio-system}
+spec: {gatewayClassName: istio, listeners: [{name: http, port: 80, protocol: HTTP}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: partners, namespace: istio-system}
+spec:
+  hosts: ["*.partners.example.com"]
+  ports: [{number: 443, name: tls, protocol: TLS}]
+  resolution: NONE
+---
+"#;
+
+const NAMESPACE: &str = r#"
+apiVersion: v1
+kind: Namespace
+metadata: {name: NS, labels: {istio-injection: enabled}}
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: default, namespace: NS}
+spec:
+  egress:
+  - hosts: ["./*", "istio-system/*", "team-NEXT/*", "*/api.partners.example.com"]
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: GATEWAY-NS, namespace: NS}
+spec:
+  selector: {istio: ingressgateway}
+  servers:
+  - port: {number: 80, name: http, protocol: HTTP}
+    hosts: ["./*.NS.example.com"]
+    tls: {httpsRedirect: true}
+  - port: {number: 443, name: https, protocol: HTTPS}
+    hosts: ["./*.NS.example.com"]
+    tls: {mode: SIMPLE, credentialName: NS-certificate}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: database, namespace: NS}
+spec:
+  hosts: [database.example.com]
+  addresses: [192.0.2.10]
+  exportTo: ["."]
+  ports: [{number: 5432, name: tcp-postgres, protocol: TCP}]
+  resolution: STATIC
+  endpoints: [{address: 192.0.2.11}]
+---
+"#;
+
+const SERVICE: &str = r#"
+apiVersion: v1
+kind: Service
+metadata: {name: NAME, namespace: NS}
+spec:
+  selector: {app: NAME}
+  ports:
+  - {name: http-web, port: 80, targetPort: web}
+  - {name: grpc, port: 9000, targetPort: 9000}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: NAME-v1, namespace: NS}
+spec:
+  selector: {matchLabels: {app: NAME, version: v1}}
+  template:
+    metadata: {labels: {app: NAME, version: v1}}
+    spec: {containers: [{name: app, image: "app:1", ports: [{name: web, containerPort: 8080}]}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: NAME-v2, namespace: NS}
+spec:
+  selector: {matchLabels: {app: NAME, version: v2}}
+  template:
+    metadata: {labels: {app: NAME, version: v2}}
+    spec: {containers: [{name: app, image: "app:2", ports: [{name: web, containerPort: 8080}]}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: NAME, namespace: NS}
+spec:
+  host: NAME
+  trafficPolicy: {connectionPool: {http: {maxRequestsPerConnection: 100}}}
+  subsets:
+  - {name: v1, labels: {version: v1}}
+  - {name: v2, labels: {version: v2}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: NAME, namespace: NS}
+spec:
+  hosts: [NAME.NS.svc.cluster.local]
+  exportTo: ["*"]
+  http:
+  - match:
+    - headers: {x-canary: {exact: "true"}}
+    route:
+    - destination: {host: NAME, subset: v2, port: {number: 80}}
+  - route:
+    - destination: {host: NAME.NS.svc.cluster.local, subset: v1, port: {number: 80}}
+      weight: 90
+    - destination: {host: NAME, subset: v2, port: {number: 80}}
+      weight: 10
+    mirror: {host: NAME, subset: v2, port: {number: 80}}
+    mirrorPercentage: {value: 5}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: NAME-public, namespace: NS}
+spec:
+  hosts: [NAME.NS.example.com]
+  gateways: [GATEWAY-NS, istio-system/kubernetes]
+  exportTo: [".", istio-system]
+  http:
+  - match: [{uri: {prefix: /rpc}, gateways: [GATEWAY-NS]}]
+    delegate: {name: NAME-rpc}
+  - route:
+    - destination: {host: NAME, subset: v1, port: {number: 80}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: NAME-rpc, namespace: NS}
+spec:
+  http:
+  - route:
+    - destination: {host: NAME, subset: v1, port: {number: 9000}}
+---
+"#;

@@ -1,0 +1,165 @@
+//! The integrity of a mesh: objects in, findings out. A change checks again what it may concern, and nothing else.
+
+use super::checks::{self, Checked};
+use super::finding::Finding;
+use super::mesh::{Mesh, Options, Touched};
+use super::object::{Key, Kind, Object};
+use super::picture::{self, Picture};
+use super::store::{Store, StoreError};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Objects of a mesh, and what is wrong with them.
+#[derive(Debug)]
+pub struct Engine {
+    mesh: Mesh,
+    store: Store,
+    findings: Vec<Finding>,
+}
+
+/// What happened to an object.
+#[derive(Debug)]
+pub enum Change {
+    /// It was created or changed.
+    Applied(Box<Object>),
+    /// It is gone.
+    Deleted(Key),
+}
+
+/// Namespaces of Kubernetes itself, about whose objects nothing is said.
+const IGNORED_NAMESPACES: [&str; 4] = ["kube-system", "kube-public", "kube-node-lease", "local-path-storage"];
+
+impl Engine {
+    /// Checks these objects; of two of one name the last one counts.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn new(options: Options, objects: impl IntoIterator<Item = Object>) -> Result<Self, StoreError> {
+        let store = Store::new(&options.domain)?;
+        let mut engine = Self { mesh: Mesh::new(options), store, findings: Vec::new() };
+        for object in objects {
+            engine.mesh.insert(Arc::new(object));
+        }
+        engine.store.load(engine.mesh.all().map(|(id, object)| (id, &**object)))?;
+        engine.check_all()?;
+        Ok(engine)
+    }
+
+    /// Checks everything again.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn check_all(&mut self) -> Result<(), StoreError> {
+        self.check(Touched::All)
+    }
+
+    /// What is wrong, by object.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// What leads to what.
+    #[must_use]
+    pub fn picture(&self) -> Picture {
+        picture::of(&self.mesh)
+    }
+
+    /// An object that is known.
+    #[must_use]
+    pub fn object(&self, key: &Key) -> Option<&Arc<Object>> {
+        self.mesh.get(key)
+    }
+
+    /// Makes changes, and checks once what they may concern.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn change(&mut self, changes: impl IntoIterator<Item = Change>) -> Result<(), StoreError> {
+        let mut touched = BTreeSet::new();
+        for change in changes {
+            let key = match &change {
+                Change::Applied(object) => object.key.clone(),
+                Change::Deleted(key) => key.clone(),
+            };
+            touched.append(&mut self.concerned(&key)?);
+            match change {
+                Change::Applied(object) => {
+                    let (id, before) = self.mesh.insert(Arc::from(object));
+                    if let Some(before) = before {
+                        self.store.remove(before)?;
+                    }
+                    if let Some(object) = self.mesh.by_id(id) {
+                        self.store.insert(id, object)?;
+                    }
+                    touched.append(&mut self.concerned(&key)?);
+                }
+                Change::Deleted(key) => {
+                    if let Some(id) = self.mesh.remove(&key) {
+                        self.store.remove(id)?;
+                    }
+                }
+            }
+        }
+        self.check(Touched::Only(touched))
+    }
+
+    /// Objects of which something may be said otherwise once this one changes.
+    fn concerned(&self, key: &Key) -> Result<BTreeSet<Key>, StoreError> {
+        let mut keys = BTreeSet::from([key.clone()]);
+        if let Some(id) = self.mesh.id(key) {
+            let neighbours = self.store.neighbours(id)?;
+            keys.extend(neighbours.into_iter().filter_map(|id| self.mesh.key(id).cloned()));
+        }
+        // The first or last Service of a namespace decides whether the namespace exists.
+        let is_lone = self.mesh.in_namespace(Kind::Service, &key.namespace).all(|other| other.key == *key);
+        if key.kind == Kind::Service && !is_lone {
+            keys.extend(
+                [Kind::Gateway, Kind::Sidecar].into_iter().flat_map(|kind| self.mesh.of(kind)).map(|o| o.key.clone()),
+            );
+            keys.extend(self.mesh.in_namespace(Kind::Service, &key.namespace).map(|object| object.key.clone()));
+        } else {
+            // A wildcard, a selector or a namespace may concern anything.
+            keys.extend(self.mesh.all().map(|(_, object)| object.key.clone()));
+        }
+        Ok(keys)
+    }
+
+    fn check(&mut self, mut touched: Touched) -> Result<(), StoreError> {
+        match &mut touched {
+            Touched::All => {
+                self.findings.clear();
+                self.store.touch(self.mesh.all().map(|(id, _)| id))?;
+            }
+            Touched::Only(keys) => {
+                // A finding that is dropped is looked for again: with all objects that it is about.
+                loop {
+                    let before = self.findings.len();
+                    let (dropped, kept) = std::mem::take(&mut self.findings)
+                        .into_iter()
+                        .partition::<Vec<_>, _>(|finding| finding.objects.iter().any(|key| keys.contains(key)));
+                    self.findings = kept;
+                    keys.extend(dropped.into_iter().flat_map(|finding| finding.objects));
+                    if self.findings.len() == before {
+                        break;
+                    }
+                }
+                self.store.touch(keys.iter().filter_map(|key| self.mesh.id(key)))?;
+            }
+        }
+        let mut checked = Checked { mesh: &self.mesh, store: &self.store, touched: &touched, findings: Vec::new() };
+        checks::all(&mut checked)?;
+        let mut found = checked.findings;
+        found.retain(|finding| {
+            let about = |key: &Key| {
+                self.mesh.get(key).is_some_and(|object| !object.assumed)
+                    && !IGNORED_NAMESPACES.contains(&key.namespace.as_str())
+            };
+            finding.objects.iter().any(about)
+        });
+        self.findings.append(&mut found);
+        self.findings.sort_unstable();
+        self.findings.dedup();
+        Ok(())
+    }
+}

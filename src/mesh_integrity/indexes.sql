@@ -1,0 +1,17 @@
+CREATE INDEX service_host_host ON service_host(host);
+CREATE INDEX service_port_host ON service_port(host, port);
+CREATE INDEX gateway_name ON gateway(namespace, name);
+CREATE INDEX route_host_host ON route_host(host, gateway);
+CREATE INDEX destination_host ON destination(host);
+CREATE INDEX rule_host_host ON rule_host(host);
+CREATE INDEX rule_part_host ON rule_part(host, subset);
+CREATE INDEX egress_host_host ON egress_host(host);
+CREATE INDEX service_host_object ON service_host(object);
+CREATE INDEX service_port_object ON service_port(object);
+CREATE INDEX gateway_object ON gateway(object);
+CREATE INDEX gateway_use_object ON gateway_use(object);
+CREATE INDEX route_host_object ON route_host(object);
+CREATE INDEX destination_object ON destination(object);
+CREATE INDEX rule_host_object ON rule_host(object);
+CREATE INDEX rule_part_object ON rule_part(object);
+CREATE INDEX egress_host_object ON egress_host(object);

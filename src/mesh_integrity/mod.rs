@@ -1,0 +1,28 @@
+//! The integrity of a mesh: what Services, Istio's objects and workloads say of each other, and where it does not fit.
+//!
+//! Relations are rows of an `SQLite` database (`store`); wildcards, selectors and `exportTo` are judged in Rust.
+
+mod checks;
+mod code;
+mod correct_mesh;
+mod defaults;
+mod engine;
+mod finding;
+mod mesh;
+mod object;
+mod picture;
+mod store;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+pub use code::{Code, Severity};
+pub use correct_mesh::correct_mesh;
+pub use defaults::assumed;
+pub use engine::{Change, Engine};
+pub use finding::Finding;
+pub use mesh::Options;
+pub use object::{Key, Kind, Object};
+pub use picture::{Edge, Picture};
+pub use store::StoreError;
+pub use worker::{Changes, Found, start};

@@ -1,0 +1,288 @@
+//! Objects of a mesh, as the checks know them: read from JSON, the rest of it dropped.
+
+use crate::istio::export::Export;
+use crate::istio::node::Node;
+use crate::istio::read::{DestinationRule, Gateway, ServiceEntry, Sidecar, VirtualService};
+use crate::istio::validate::{self, Fault};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Kinds that the checks know. Those of workloads stand together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)]
+pub enum Kind {
+    Namespace,
+    Service,
+    ServiceEntry,
+    Gateway,
+    /// Of `gateway.networking.k8s.io`.
+    KubernetesGateway,
+    VirtualService,
+    DestinationRule,
+    Sidecar,
+    RequestAuthentication,
+    WorkloadEntry,
+    Pod,
+    Deployment,
+    StatefulSet,
+    DaemonSet,
+    ReplicaSet,
+    Job,
+    CronJob,
+}
+
+impl Kind {
+    /// What has Pods.
+    pub(crate) const WORKLOADS: [Self; 7] =
+        [Self::Pod, Self::Deployment, Self::StatefulSet, Self::DaemonSet, Self::ReplicaSet, Self::Job, Self::CronJob];
+
+    /// The kind as objects have it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Namespace => "Namespace",
+            Self::Service => "Service",
+            Self::ServiceEntry => "ServiceEntry",
+            Self::Gateway | Self::KubernetesGateway => "Gateway",
+            Self::VirtualService => "VirtualService",
+            Self::DestinationRule => "DestinationRule",
+            Self::Sidecar => "Sidecar",
+            Self::RequestAuthentication => "RequestAuthentication",
+            Self::WorkloadEntry => "WorkloadEntry",
+            Self::Pod => "Pod",
+            Self::Deployment => "Deployment",
+            Self::StatefulSet => "StatefulSet",
+            Self::DaemonSet => "DaemonSet",
+            Self::ReplicaSet => "ReplicaSet",
+            Self::Job => "Job",
+            Self::CronJob => "CronJob",
+        }
+    }
+
+    /// The kind of an object; `None` for those that no check knows.
+    fn of(group: &str, kind: &str) -> Option<Self> {
+        Some(match (group, kind) {
+            ("", "Namespace") => Self::Namespace,
+            ("", "Service") => Self::Service,
+            ("", "Pod") => Self::Pod,
+            ("apps", "Deployment") => Self::Deployment,
+            ("apps", "StatefulSet") => Self::StatefulSet,
+            ("apps", "DaemonSet") => Self::DaemonSet,
+            ("apps", "ReplicaSet") => Self::ReplicaSet,
+            ("batch", "Job") => Self::Job,
+            ("batch", "CronJob") => Self::CronJob,
+            ("networking.istio.io", "ServiceEntry") => Self::ServiceEntry,
+            ("networking.istio.io", "Gateway") => Self::Gateway,
+            ("networking.istio.io", "VirtualService") => Self::VirtualService,
+            ("networking.istio.io", "DestinationRule") => Self::DestinationRule,
+            ("networking.istio.io", "Sidecar") => Self::Sidecar,
+            ("networking.istio.io", "WorkloadEntry") => Self::WorkloadEntry,
+            ("security.istio.io", "RequestAuthentication") => Self::RequestAuthentication,
+            ("gateway.networking.k8s.io", "Gateway") => Self::KubernetesGateway,
+            _ => return None,
+        })
+    }
+}
+
+/// Which object; displays as `Kind/namespace/name`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its namespace; of a Namespace, nothing.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.namespace.as_str() {
+            "" => write!(f, "{}/{}", self.kind.as_str(), self.name),
+            namespace => write!(f, "{}/{namespace}/{}", self.kind.as_str(), self.name),
+        }
+    }
+}
+
+/// An object of a mesh.
+#[derive(Clone, Debug)]
+pub struct Object {
+    pub(crate) key: Key,
+    /// When it was created, as the API server writes it; of files, empty.
+    pub(crate) created: String,
+    /// Codes that its author wants to hear nothing of.
+    pub(crate) suppressed: Vec<String>,
+    /// Whether it only stands for what every mesh has.
+    pub(crate) assumed: bool,
+    /// What its own rules say.
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) spec: Spec,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Spec {
+    Namespace,
+    Service(Service),
+    ServiceEntry(ServiceEntry),
+    Gateway(Gateway),
+    VirtualService(VirtualService),
+    DestinationRule(DestinationRule),
+    Sidecar(Sidecar),
+    /// Labels of the Pods that it is for.
+    RequestAuthentication(BTreeMap<String, String>),
+    Workload(Workload),
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Service {
+    pub export: Export,
+    pub ports: Vec<ServicePort>,
+    pub selector: BTreeMap<String, String>,
+    pub is_external: bool,
+    /// Whether its ports need no name: what Istio itself installs.
+    pub is_of_istio: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct ServicePort {
+    pub field: String,
+    pub name: String,
+    pub number: u32,
+    pub protocol: String,
+    pub app_protocol: String,
+    /// A number or the name of a container's port.
+    pub target: Target,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Target {
+    Number(u32),
+    Name(String),
+}
+
+/// What has Pods, or stands for one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Workload {
+    pub labels: BTreeMap<String, String>,
+    pub port_names: Vec<String>,
+}
+
+/// Annotations that say which findings an author does not want to hear of.
+const SUPPRESS: &str = "galley.istio.io/analyze-suppress";
+
+impl Object {
+    /// Reads an object; `None` for kinds that no check knows. One without a namespace is in `default_namespace`.
+    #[must_use]
+    pub fn read(object: &Value, default_namespace: &str) -> Option<Self> {
+        let api_version = object.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+        let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+        let kind = Kind::of(group, object.get("kind")?.as_str()?)?;
+        let metadata = Node::root(object, "metadata");
+        let namespace = match (kind, metadata.text("namespace")) {
+            (Kind::Namespace, _) => "",
+            (_, "") => default_namespace,
+            (_, own) => own,
+        };
+        let key = Key { kind, namespace: namespace.to_owned(), name: metadata.text("name").to_owned() };
+        let annotations = metadata.field("annotations");
+        let suppressed = annotations.text(SUPPRESS).split(',').map(str::trim).filter(|code| !code.is_empty());
+        let suppressed = suppressed.map(str::to_owned).collect();
+        let spec = Node::root(object, "spec");
+        let read = Spec::read(kind, &metadata, &spec, namespace);
+        let faults = match group {
+            "networking.istio.io" => validate::object(key.kind.as_str(), version, object, namespace),
+            _ => Vec::new(),
+        };
+        let created = metadata.text("creationTimestamp").to_owned();
+        Some(Self { key, created, suppressed, assumed: false, faults, spec: read })
+    }
+
+    /// Which object it is.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Whether its author wants to hear nothing of a code.
+    #[must_use]
+    pub fn suppresses(&self, code: Code) -> bool {
+        self.suppressed.iter().any(|one| one == "*" || one == code.as_str())
+    }
+}
+
+use super::code::Code;
+
+impl Spec {
+    fn read(kind: Kind, metadata: &Node<'_>, spec: &Node<'_>, namespace: &str) -> Self {
+        match kind {
+            Kind::Namespace => Self::Namespace,
+            Kind::Service => Self::Service(Service::read(metadata, spec, namespace)),
+            Kind::ServiceEntry => Self::ServiceEntry(ServiceEntry::read(spec, namespace)),
+            Kind::Gateway => Self::Gateway(Gateway::read(spec, namespace)),
+            Kind::KubernetesGateway => Self::Gateway(Gateway::of_kubernetes(spec)),
+            Kind::VirtualService => Self::VirtualService(VirtualService::read(spec, namespace)),
+            Kind::DestinationRule => Self::DestinationRule(DestinationRule::read(spec, namespace)),
+            Kind::Sidecar => Self::Sidecar(Sidecar::read(spec, namespace)),
+            Kind::RequestAuthentication => Self::RequestAuthentication(spec.field("selector").labels("matchLabels")),
+            Kind::WorkloadEntry => Self::Workload(Workload { labels: spec.labels("labels"), port_names: Vec::new() }),
+            Kind::Pod => Self::Workload(Workload::read(metadata, spec)),
+            Kind::CronJob => Self::template(&spec.field("jobTemplate").field("spec")),
+            Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet | Kind::ReplicaSet | Kind::Job => {
+                Self::template(spec)
+            }
+        }
+    }
+
+    fn template(spec: &Node<'_>) -> Self {
+        let template = spec.field("template");
+        Self::Workload(Workload::read(&template.field("metadata"), &template.field("spec")))
+    }
+}
+
+impl Workload {
+    fn read(metadata: &Node<'_>, spec: &Node<'_>) -> Self {
+        let containers = spec.list("containers").into_iter().chain(spec.list("initContainers"));
+        let ports = containers.flat_map(|container| container.list("ports"));
+        let port_names = ports.map(|port| port.text("name").to_owned()).filter(|name| !name.is_empty()).collect();
+        Self { labels: metadata.labels("labels"), port_names }
+    }
+}
+
+impl Service {
+    fn read(metadata: &Node<'_>, spec: &Node<'_>, namespace: &str) -> Self {
+        let export = metadata.field("annotations").text("networking.istio.io/exportTo");
+        let labels = metadata.labels("labels");
+        let ports = spec.list("ports").into_iter().filter_map(|port| {
+            let number = port.number("port").and_then(|number| u32::try_from(number).ok())?;
+            let target = match (port.number("targetPort"), port.text("targetPort")) {
+                (Some(target), _) => Target::Number(u32::try_from(target).unwrap_or(number)),
+                (None, "") => Target::Number(number),
+                (None, name) => Target::Name(name.to_owned()),
+            };
+            let protocol = port.text("protocol");
+            Some(ServicePort {
+                field: port.path(),
+                name: port.text("name").to_owned(),
+                number,
+                protocol: if protocol.is_empty() { "TCP".to_owned() } else { protocol.to_owned() },
+                app_protocol: port.text("appProtocol").to_owned(),
+                target,
+            })
+        });
+        Self {
+            export: Export::new(export.split(',').map(str::trim).filter(|entry| !entry.is_empty()), namespace),
+            ports: ports.collect(),
+            selector: spec.labels("selector"),
+            is_external: spec.text("type") == "ExternalName",
+            is_of_istio: labels.contains_key("istio")
+                || labels.get("release").is_some_and(|release| release == "istio")
+                || labels.contains_key("gateway.istio.io/managed"),
+        }
+    }
+}
+
+/// Whether labels have all those of a selector.
+pub(crate) fn selects(selector: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
+    selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+}

@@ -1,0 +1,10 @@
+CREATE TABLE service_host(object INTEGER, host TEXT, namespace TEXT, export TEXT);
+CREATE TABLE service_port(object INTEGER, host TEXT, port INTEGER);
+CREATE TABLE gateway(object INTEGER, namespace TEXT, name TEXT);
+CREATE TABLE gateway_use(object INTEGER, field TEXT, namespace TEXT, name TEXT);
+CREATE TABLE route_host(object INTEGER, host TEXT, gateway TEXT);
+CREATE TABLE destination(object INTEGER, field TEXT, namespace TEXT, host TEXT, port INTEGER, subset TEXT);
+CREATE TABLE rule_host(object INTEGER, host TEXT);
+CREATE TABLE rule_part(object INTEGER, field TEXT, namespace TEXT, host TEXT, subset TEXT, export TEXT, is_selective INTEGER);
+CREATE TABLE egress_host(object INTEGER, field TEXT, namespace TEXT, host TEXT);
+CREATE TABLE touched(object INTEGER PRIMARY KEY);

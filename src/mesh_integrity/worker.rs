@@ -1,0 +1,71 @@
+//! An engine on a thread of its own, so that no watch ever waits for the database.
+
+use super::engine::{Change, Engine};
+use super::finding::Finding;
+use super::object::Object;
+use super::{Options, StoreError};
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+
+/// At most this many changes are checked together.
+const BATCH: usize = 4096;
+
+/// Where changes of a mesh are told. Telling one takes no time; once the last clone is dropped, the thread ends.
+#[derive(Clone, Debug)]
+pub struct Changes(mpsc::UnboundedSender<Change>);
+
+impl Changes {
+    /// Tells of a change. After the thread has ended, nobody listens.
+    pub fn tell(&self, change: Change) {
+        let _ = self.0.send(change);
+    }
+}
+
+/// What was found of all changes told so far, or why nothing can be found any more.
+pub type Found = Result<Arc<[Finding]>, Arc<StoreError>>;
+
+/// Starts a thread that checks a mesh, and checks it again as changes are told.
+///
+/// # Errors
+/// When the database fails, or there is no thread to be had.
+pub fn start(options: Options, objects: Vec<Object>) -> std::io::Result<(Changes, watch::Receiver<Found>)> {
+    let mut engine = Engine::new(options, objects).map_err(std::io::Error::other)?;
+    let (changes, mut told) = mpsc::unbounded_channel();
+    let (tell, found) = watch::channel(Ok(Arc::from(engine.findings())));
+    std::thread::Builder::new().name("mesh-integrity".to_owned()).spawn(move || {
+        let mut batch = Vec::new();
+        while told.blocking_recv_many(&mut batch, BATCH) > 0 {
+            let outcome = engine.change(batch.drain(..));
+            let failed = outcome.is_err();
+            drop(tell.send_replace(outcome.map(|()| Arc::from(engine.findings())).map_err(Arc::new)));
+            if failed {
+                return;
+            }
+        }
+    })?;
+    Ok((Changes(changes), found))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesh_integrity::tests::{istio, objects};
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn changes_are_checked_on_a_thread_that_ends_with_the_last_teller() {
+        let (changes, mut found) = start(Options::default(), Vec::new()).unwrap();
+        let rule = objects(&istio("DestinationRule", "shop/web", "{host: web}")).remove(0);
+        let key = rule.key().clone();
+        let within = Duration::from_secs(20);
+        changes.tell(Change::Applied(Box::new(rule)));
+        let told = found.wait_for(|found| found.as_ref().is_ok_and(|findings| findings.len() == 1));
+        drop(tokio::time::timeout(within, told).await.unwrap().unwrap());
+        changes.tell(Change::Deleted(key));
+        let told = found.wait_for(|found| found.as_ref().is_ok_and(|findings| findings.is_empty()));
+        drop(tokio::time::timeout(within, told).await.unwrap().unwrap());
+        drop(changes);
+        let ended = async { while found.changed().await.is_ok() {} };
+        tokio::time::timeout(within, ended).await.unwrap();
+    }
+}
