@@ -7,6 +7,7 @@
 //! * [`injection`]: pure: which SidecarSets match a Pod, the patch that injects them, and what makes a SidecarSet valid
 //! * [`rollout`]: a SidecarSet after admission: the counts and conditions of its status, and its `ControllerRevisions`
 //! * [`sidecar_generator`]: URL -> Istio Sidecar
+//! * [`file_sync`]: ConfigMaps and Secrets as files beside an app
 //! * [`istio`]: pure: the slices of Istio's API we touch, and their validation
 //! * [`fetch`]: the one guarded HTTP client: address rules, limits, conditional requests
 //! * [`documents`]: files of objects: YAML and JSON, positions for messages, re-reading on change
@@ -22,6 +23,7 @@ pub mod cluster;
 pub mod connections;
 pub mod documents;
 pub mod fetch;
+pub mod file_sync;
 pub mod injection;
 pub mod istio;
 pub mod rollout;

@@ -60,7 +60,20 @@ pub enum ClientError {
 /// # Errors
 /// When there is no configuration, or one that cannot be used.
 pub async fn connect(context: Option<&str>, head_timeout: Duration) -> Result<(Client, Uri), ClientError> {
-    let (configuration, proxy) = configuration(context).await?;
+    connect_by(context, head_timeout, |_| {}).await
+}
+
+/// As [`connect`], with a configuration that is changed before it is used.
+///
+/// # Errors
+/// As there.
+pub async fn connect_by(
+    context: Option<&str>,
+    head_timeout: Duration,
+    change: impl FnOnce(&mut Config),
+) -> Result<(Client, Uri), ClientError> {
+    let (mut configuration, proxy) = configuration(context).await?;
+    change(&mut configuration);
     let url = configuration.cluster_url.clone();
     if let Some(proxy) = &proxy {
         tracing::info!(proxy = %proxy.url(), "the API server is reached through a proxy");

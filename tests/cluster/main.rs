@@ -12,6 +12,7 @@ mod creates;
 mod dry_run;
 mod failpoints;
 mod fields;
+mod file_sync;
 mod forecasts;
 mod leases;
 mod load;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         validation::containers_and_volumes_are_judged_as_in_pods,
         forecasts::the_api_server_does_what_is_forecast,
         fields::each_field_of_kubernetes_is_known_and_survives,
+        file_sync::files_follow_config_maps_through_kills,
         bad_input::a_namespace_that_vanishes_takes_its_pods_out_of_the_counts,
     );
     let suite = tests!(

@@ -1,0 +1,1 @@
+//! Tests of the room: its rules over a real folder, and calls over loopback.
