@@ -123,7 +123,8 @@ impl Agent {
         let health = self.health();
         let Self { options, engine, feeds, client, caller, metrics, sync_metrics, changes, wanted, watches } = self;
         let only: Vec<Watch> = watches.iter().map(|(_, watch)| watch.clone()).collect();
-        let reloader = Reloader { reload: options.reload, changes, caller: caller.clone(), metrics: sync_metrics.clone() };
+        let reloader =
+            Reloader { reload: options.reload, changes, caller: caller.clone(), metrics: sync_metrics.clone() };
         let work = async {
             tokio::join!(
                 feeds.run(),
@@ -239,9 +240,9 @@ async fn count(watches: &[(Part, Watch)], metrics: &Metrics) {
 pub fn probe_addresses(host: Option<&str>, port: u16) -> io::Result<Vec<SocketAddr>> {
     match host {
         Some(host) => {
-            let address: IpAddr = host
-                .parse()
-                .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("HEALTH_HOST {host:?} is no address")))?;
+            let address: IpAddr = host.parse().map_err(|_| {
+                io::Error::new(io::ErrorKind::InvalidInput, format!("HEALTH_HOST {host:?} is no address"))
+            })?;
             Ok(vec![(address, port).into()])
         }
         None => Ok(vec![(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()]),

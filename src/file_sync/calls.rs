@@ -144,8 +144,13 @@ impl Caller {
     ) -> Result<Answer, FetchError> {
         let (mut tries, mut unconnected, mut unanswered) = (0, 0, 0);
         loop {
-            let credentials = Credentials { authorization: authorization(&self.calls.login), identity: None, recipients: recipients.clone() };
-            let credentials = Some(credentials).filter(|given| given.authorization.is_some() && given.may_go_to(target));
+            let credentials = Credentials {
+                authorization: authorization(&self.calls.login),
+                identity: None,
+                recipients: recipients.clone(),
+            };
+            let credentials =
+                Some(credentials).filter(|given| given.authorization.is_some() && given.may_go_to(target));
             let request = make().trust(self.trust.clone()).credentials(credentials);
             let error = match self.fetcher.fetch(request).await {
                 Ok(answer) => return Ok(answer),
@@ -183,7 +188,11 @@ fn is_passing(error: &FetchError) -> bool {
 /// The pause after so many tries.
 fn backoff(factor: f64, tries: u32) -> Duration {
     let exponent = i32::try_from(tries.saturating_sub(1)).unwrap_or(i32::MAX).min(16);
-    if tries < 2 { Duration::ZERO } else { Duration::try_from_secs_f64(factor * 2f64.powi(exponent)).unwrap_or(LONGEST_PAUSE) }
+    if tries < 2 {
+        Duration::ZERO
+    } else {
+        Duration::try_from_secs_f64(factor * 2f64.powi(exponent)).unwrap_or(LONGEST_PAUSE)
+    }
 }
 
 /// The host and port of a URL, as one to which credentials may go.

@@ -463,9 +463,9 @@ impl State {
         wanted.into_iter().for_each(|wanted| self.download(wanted));
         for (place, left) in touched {
             let found = self.folders[usize::from(place.root)].read(&place.path).ok().flatten();
-            match found.filter(|found| {
-                found.written.digest == left.digest && self.mode.is_none_or(|mode| mode == found.mode)
-            }) {
+            match found
+                .filter(|found| found.written.digest == left.digest && self.mode.is_none_or(|mode| mode == found.mode))
+            {
                 Some(found) => self.plan.wrote(&place, found.written),
                 None => {
                     let path = self.naming.path(&place);

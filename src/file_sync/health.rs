@@ -59,7 +59,8 @@ impl Health {
             let problems = engine.problems();
             let (objects, files) = problems.counts;
             let lesser = [&problems.downloads, &problems.objects].map(|told| told.join("; "));
-            let lesser: String = lesser.iter().filter(|told| !told.is_empty()).map(|told| format!("; {told}")).collect();
+            let lesser: String =
+                lesser.iter().filter(|told| !told.is_empty()).map(|told| format!("; {told}")).collect();
             if problems.files.is_empty() {
                 return Ok(format!("{files} of {objects} objects{lesser}"));
             }

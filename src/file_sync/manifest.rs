@@ -65,10 +65,8 @@ impl Manifest {
             bytes => bytes?,
         };
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        let lines: Vec<Line> = bytes[..whole]
-            .split(|byte| *byte == b'\n')
-            .filter_map(|line| serde_json::from_slice(line).ok())
-            .collect();
+        let lines: Vec<Line> =
+            bytes[..whole].split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
         self.lines = lines.len();
         if whole < bytes.len() {
             folder.append(&self.name, b"\n")?; // what is added next is a line of its own

@@ -22,14 +22,22 @@ impl SyncMetrics {
     /// Registers them, at zero.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        registry.register("outrigger_sync_objects", "ConfigMaps and Secrets that are followed", metrics.objects.clone());
+        registry.register(
+            "outrigger_sync_objects",
+            "ConfigMaps and Secrets that are followed",
+            metrics.objects.clone(),
+        );
         registry.register("outrigger_sync_files", "Files that they are", metrics.files.clone());
         registry.register(
             "outrigger_sync_failing",
             "Files that cannot be written, files that cannot be downloaded, and objects of which not all becomes files",
             metrics.failing.clone(),
         );
-        registry.register("outrigger_sync_changes", "Files written, removed, and tries that failed", metrics.writes.clone());
+        registry.register(
+            "outrigger_sync_changes",
+            "Files written, removed, and tries that failed",
+            metrics.writes.clone(),
+        );
         registry.register("outrigger_sync_reloads", "Scripts run and requests sent", metrics.reloads.clone());
         registry.register("outrigger_sync_downloads", "Downloads, by their outcome", metrics.downloads.clone());
         metrics.are((0, 0), 0, 0, 0);

@@ -35,7 +35,8 @@ pub async fn run(engine: Engine, client: Client, watches: Vec<Watch>) {
 
 async fn read(client: &Client, key: &ObjectKey) -> kube::Result<WireObject> {
     let path = format!("/api/v1/namespaces/{}/{}", key.namespace, key.kind.plural());
-    let request = Request::new(path).get(&key.name, &kube::api::GetParams::default()).map_err(kube::Error::BuildRequest)?;
+    let request =
+        Request::new(path).get(&key.name, &kube::api::GetParams::default()).map_err(kube::Error::BuildRequest)?;
     let text = client.request_text(request).await?;
     serde_json::from_str(&text).map_err(kube::Error::SerdeError)
 }

@@ -39,7 +39,10 @@ pub(super) fn of(args: &Args, own_namespace: &str) -> Result<Options> {
         Method::Watch | Method::Once(_) => Duration::from_secs(server.into()),
     };
     let resync = seconds("OUTRIGGER_RESYNC_SECONDS", args.resync.as_ref(), 60.0)?;
-    ensure!(server > 0 && !client.is_zero() && !resync.is_zero(), "WATCH_SERVER_TIMEOUT, WATCH_CLIENT_TIMEOUT and OUTRIGGER_RESYNC_SECONDS are longer than 0");
+    ensure!(
+        server > 0 && !client.is_zero() && !resync.is_zero(),
+        "WATCH_SERVER_TIMEOUT, WATCH_CLIENT_TIMEOUT and OUTRIGGER_RESYNC_SECONDS are longer than 0"
+    );
     Ok(Options {
         selection,
         method,
@@ -52,7 +55,8 @@ pub(super) fn of(args: &Args, own_namespace: &str) -> Result<Options> {
         calls: calls(args)?,
         contact: seconds("K8S_CONTACT_THRESHOLD_SECONDS", args.contact_threshold.as_ref(), round.as_secs_f64() * 2.0)?,
         watch: (server, client),
-        longest_pause: seconds("ERROR_THROTTLE_SLEEP", args.error_throttle_sleep.as_ref(), 5.0)?.max(Duration::from_millis(100)),
+        longest_pause: seconds("ERROR_THROTTLE_SLEEP", args.error_throttle_sleep.as_ref(), 5.0)?
+            .max(Duration::from_millis(100)),
     })
 }
 
@@ -88,7 +92,10 @@ fn selection(args: &Args, profile: Profile, own_namespace: &str) -> Result<Selec
         );
     }
     let labels = labels(given(args.label.as_ref()), given(args.label_value.as_ref()));
-    ensure!(labels.is_some() || !names.is_empty(), "LABEL is missing: set it to the label that ConfigMaps and Secrets must have");
+    ensure!(
+        labels.is_some() || !names.is_empty(),
+        "LABEL is missing: set it to the label that ConfigMaps and Secrets must have"
+    );
     Ok(Selection { kinds, namespaces, labels, names })
 }
 
@@ -118,7 +125,8 @@ fn method(args: &Args, profile: Profile) -> Result<Method> {
 }
 
 fn naming(args: &Args, profile: Profile) -> Result<Naming> {
-    let folder = given(args.folder.as_ref()).context("FOLDER is missing: set it to the folder that files are written to")?;
+    let folder =
+        given(args.folder.as_ref()).context("FOLDER is missing: set it to the folder that files are written to")?;
     let mut roots = vec![absolute(Path::new(folder))?];
     for folder in list(given(args.absolute_folders.as_ref()).unwrap_or_default()) {
         ensure!(folder.starts_with('/'), "OUTRIGGER_ABSOLUTE_FOLDERS: {folder:?} is not absolute");
@@ -217,7 +225,8 @@ fn calls(args: &Args) -> Result<Calls> {
 
 fn seconds(variable: &str, value: Option<&String>, default: f64) -> Result<Duration> {
     let seconds = number(variable, value, default)?;
-    let length = Duration::try_from_secs_f64(seconds).ok().filter(|length| *length <= Duration::from_secs(366 * 24 * 60 * 60));
+    let length =
+        Duration::try_from_secs_f64(seconds).ok().filter(|length| *length <= Duration::from_secs(366 * 24 * 60 * 60));
     length.with_context(|| format!("{variable}: {seconds} is no number of seconds that can be used"))
 }
 
@@ -231,4 +240,99 @@ fn flag(variable: &str, value: Option<&String>) -> Result<bool> {
 
 fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn options(flags: &[&str]) -> Result<Options> {
+        let base = ["sync", "--folder", "/f/", "--label", "l"];
+        let cli = Cli::try_parse_from(base.iter().chain(flags)).map_err(anyhow::Error::from)?;
+        of(&cli.args, "own")
+    }
+
+    fn good(flags: &[&str]) -> Options {
+        options(flags).unwrap_or_else(|error| panic!("{flags:?}: {error:?}"))
+    }
+
+    #[test]
+    fn each_profile_has_its_methods_and_namespaces() {
+        let minute = Duration::from_secs(60);
+        for (profile, method, expected) in [
+            ("k8s-sidecar", "", Method::Watch),
+            ("k8s-sidecar", "LIST", Method::Once(minute)),
+            ("k8s-sidecar", "SLEEP", Method::Poll(minute)),
+            ("k8s-sidecar", "sleep", Method::Poll(minute)),
+            ("k8s-sidecar", "other", Method::Watch),
+            ("gsidecar", "", Method::Watch),
+            ("gsidecar", "watch", Method::Watch),
+            ("gsidecar", "list", Method::Poll(minute)),
+            ("gsidecar", "sleep", Method::Once(minute)),
+        ] {
+            assert_eq!(good(&["--profile", profile, "--method", method]).method, expected, "{profile} {method}");
+        }
+        assert!(options(&["--profile", "gsidecar", "--method", "other"]).is_err());
+        let namespaces = |flags: &[&str]| good(flags).selection.namespaces;
+        assert_eq!(namespaces(&[]), ["own"]);
+        assert_eq!(namespaces(&["--profile", "gsidecar"]), Vec::<String>::new());
+        assert_eq!(namespaces(&["--namespace", "a, b,"]), ["a", "b"], "with spaces and commas too many");
+        for all in ["", "ALL"] {
+            assert_eq!(namespaces(&["--namespace", all]), Vec::<String>::new(), "{all:?}");
+        }
+        assert_eq!(good(&["--profile", "gsidecar"]).naming.suffixes, [".json"]);
+        assert_eq!(good(&["--profile", "gsidecar", "--suffixes", ".json,.yaml"]).naming.suffixes, [".json", ".yaml"]);
+    }
+
+    #[test]
+    fn labels_may_be_sets_of_values() {
+        for (value, expected) in [("", "l"), ("v", "l=v"), ("in (a,b)", "l in (a,b)"), ("notin (a)", "l notin (a)")] {
+            assert_eq!(good(&["--label-value", value]).selection.labels.as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_told_by_its_variable() {
+        for (flags, variable) in [
+            (&["--default-file-mode", "888"][..], "DEFAULT_FILE_MODE"),
+            (&["--resource", "pods"], "RESOURCE"),
+            (&["--req-url", "ftp://h"], "REQ_URL"),
+            (&["--req-url", "http://h", "--req-method", "PUT"], "REQ_METHOD"),
+            (&["--sleep-time", "soon"], "SLEEP_TIME"),
+            (&["--sleep-time", "1e99"], "SLEEP_TIME"),
+            (&["--unique-filenames", "maybe"], "UNIQUE_FILENAMES"),
+            (&["--absolute-folders", "relative"], "OUTRIGGER_ABSOLUTE_FOLDERS"),
+            (&["--resource-name", "pod/x"], "RESOURCE_NAME"),
+            (&["--resource-name", "secret/x"], "RESOURCE_NAME"),
+            (&["--label", ""], "LABEL"),
+            (&["--folder", ""], "FOLDER"),
+            (&["--profile", "other"], "OUTRIGGER_PROFILE"),
+        ] {
+            // The last of a flag that is given twice is not asked for here: the base is replaced.
+            let base: Vec<&str> = ["--folder", "/f/", "--label", "l"]
+                .chunks(2)
+                .filter(|pair| !flags.contains(&pair[0]))
+                .flatten()
+                .copied()
+                .collect();
+            let cli = Cli::try_parse_from(["sync"].iter().chain(&base).chain(flags)).ok().expect("flags");
+            let error = of(&cli.args, "own").expect_err("refused");
+            assert!(format!("{error:#}").contains(variable), "{flags:?}: {error:#}");
+        }
+    }
+
+    #[test]
+    fn a_program_of_that_name_has_the_profile_of_gsidecar() {
+        let args = |name: &str| super::super::by_name([name].iter().map(Into::into));
+        assert_eq!(args("/usr/bin/k8s-gsidecar"), ["/usr/bin/k8s-gsidecar", "sync", "--profile", "gsidecar"]);
+        assert_eq!(args("outrigger"), ["outrigger"]);
+    }
 }
