@@ -91,7 +91,7 @@ impl Agent {
         let engine = Engine::new(Parts {
             naming: options.naming.clone(),
             mode: options.mode,
-            parts: parts.clone(),
+            followed: parts.clone(),
             id: options.selection.id(),
             changes: changes.clone(),
             downloads,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::folder::Folder;
+use super::folder::{Folder, OnDisk};
 use super::manifest::{Line, Manifest};
 use super::metrics::SyncMetrics;
 use super::naming::{Content, Entry, Naming, Place};
@@ -76,7 +76,7 @@ pub struct Parts {
     /// Their permissions.
     pub mode: Option<u32>,
     /// What is followed.
-    pub parts: Vec<Part>,
+    pub followed: Vec<Part>,
     /// What tells this agent from others.
     pub id: String,
     /// Who is told of changes.
@@ -90,7 +90,7 @@ pub struct Parts {
 impl Engine {
     /// An engine that knows what the last process wrote.
     pub fn new(parts: Parts) -> Self {
-        let Parts { naming, mode, parts, id, changes, downloads, metrics } = parts;
+        let Parts { naming, mode, followed: parts, id, changes, downloads, metrics } = parts;
         let folders = naming.roots.iter().map(|root| Folder::new(root, &id)).collect();
         let mut state = State {
             naming,
@@ -460,20 +460,21 @@ impl State {
                 }
             }
         }
-        wanted.into_iter().for_each(|wanted| self.download(wanted));
+        for wanted in wanted {
+            self.download(wanted);
+        }
         for (place, left) in touched {
             let found = self.folders[usize::from(place.root)].read(&place.path).ok().flatten();
-            match found
-                .filter(|found| found.written.digest == left.digest && self.mode.is_none_or(|mode| mode == found.mode))
-            {
-                Some(found) => self.plan.wrote(&place, found.written),
-                None => {
-                    let path = self.naming.path(&place);
-                    tracing::info!("{} was changed or removed on disk and is made as it should be", path.display());
-                    let step = self.plan.spoiled(&place);
-                    self.do_without_content(step.into_iter().collect());
-                }
+            let is_right =
+                |found: &OnDisk| found.written.digest == left.digest && self.mode.is_none_or(|mode| mode == found.mode);
+            if let Some(found) = found.filter(is_right) {
+                self.plan.wrote(&place, found.written);
+                continue;
             }
+            let path = self.naming.path(&place);
+            tracing::info!("{} was changed or removed on disk and is made as it should be", path.display());
+            let step = self.plan.spoiled(&place);
+            self.do_without_content(step.into_iter().collect());
         }
     }
 

@@ -45,7 +45,7 @@ impl Folder {
     pub fn write(&self, path: &str, bytes: &[u8], mode: Option<u32>) -> io::Result<Stamp> {
         let (folder, name) = self.parent(path, true)?;
         let draft = format!("{OWN_PREFIX}{}-{}", self.id, self.drafts.fetch_add(1, Ordering::Relaxed));
-        let written = self.draft(&folder, &draft, bytes, mode).and_then(|()| {
+        let written = write_draft(&folder, &draft, bytes, mode).and_then(|()| {
             rustix::fs::renameat(&folder, &draft, &folder, name)?;
             Ok(stamp(&rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW)?))
         });
@@ -134,24 +134,6 @@ impl Folder {
         Ok(())
     }
 
-    fn draft(&self, folder: &OwnedFd, draft: &str, bytes: &[u8], mode: Option<u32>) -> io::Result<()> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let open = || rustix::fs::openat(folder, draft, flags, Mode::from_raw_mode(0o666));
-        let opened = match open() {
-            Err(Errno::EXIST) => {
-                // Left by an earlier process of this id.
-                rustix::fs::unlinkat(folder, draft, AtFlags::empty())?;
-                open()?
-            }
-            opened => opened?,
-        };
-        let mut file = File::from(opened);
-        if let Some(mode) = mode {
-            rustix::fs::fchmod(&file, Mode::from_raw_mode(raw(mode)))?;
-        }
-        file.write_all(bytes)
-    }
-
     /// The folder that a file is in, and the file's name.
     fn parent<'p>(&self, path: &'p str, create: bool) -> io::Result<(OwnedFd, &'p str)> {
         let (folders, name) = path.rsplit_once('/').unwrap_or(("", path));
@@ -188,6 +170,25 @@ impl Folder {
         }
         Ok(folder)
     }
+}
+
+/// Writes an unfinished file.
+fn write_draft(folder: &OwnedFd, draft: &str, bytes: &[u8], mode: Option<u32>) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let open = || rustix::fs::openat(folder, draft, flags, Mode::from_raw_mode(0o666));
+    let opened = match open() {
+        Err(Errno::EXIST) => {
+            // Left by an earlier process of this id.
+            rustix::fs::unlinkat(folder, draft, AtFlags::empty())?;
+            open()?
+        }
+        opened => opened?,
+    };
+    let mut file = File::from(opened);
+    if let Some(mode) = mode {
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(raw(mode)))?;
+    }
+    file.write_all(bytes)
 }
 
 /// Whether an error says that a name is a symbolic link, or something on the way no folder.

@@ -58,9 +58,9 @@ impl Health {
         readiness.check("files", move || {
             let problems = engine.problems();
             let (objects, files) = problems.counts;
-            let lesser = [&problems.downloads, &problems.objects].map(|told| told.join("; "));
-            let lesser: String =
-                lesser.iter().filter(|told| !told.is_empty()).map(|told| format!("; {told}")).collect();
+            let lesser: Vec<&str> =
+                problems.downloads.iter().chain(&problems.objects).flat_map(|told| ["; ", told]).collect();
+            let lesser = lesser.concat();
             if problems.files.is_empty() {
                 return Ok(format!("{files} of {objects} objects{lesser}"));
             }

@@ -100,6 +100,7 @@ pub struct Naming {
 
 impl Naming {
     /// The files of an object, each once, and what is wrong with the rest.
+    #[must_use]
     pub fn entries<'o>(&self, key: &ObjectKey, object: &'o WireObject) -> (Vec<Entry<'o>>, Vec<NamingError>) {
         let (mut entries, mut errors): (Vec<Entry<'o>>, _) = (Vec::new(), Vec::new());
         let mut urls = Vec::new();
@@ -125,12 +126,14 @@ impl Naming {
     }
 
     /// The path of a file, for messages and for apps.
+    #[must_use]
     pub fn path(&self, place: &Place) -> PathBuf {
         let root = self.roots.get(usize::from(place.root)).map(PathBuf::as_path);
         root.unwrap_or(Path::new("")).join(&*place.path)
     }
 
     /// The place of an absolute path, if it may be written to.
+    #[must_use]
     pub fn place_of(&self, path: &Path) -> Option<Place> {
         let mut best: Option<(usize, &Path, usize)> = None;
         for (number, root) in self.roots.iter().enumerate() {

@@ -235,7 +235,7 @@ impl Selection {
     #[must_use]
     pub fn id(&self) -> String {
         let digest = super::plan::digest(format!("{self:?}").as_bytes());
-        digest[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+        format!("{:08x}", u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]))
     }
 }
 

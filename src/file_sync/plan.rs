@@ -99,7 +99,7 @@ impl Plan {
         let mut steps = Vec::new();
         let key = self.known_key(key).unwrap_or_else(|| Arc::new(key.clone()));
         let before = self.objects.get(&key).map_or(&[][..], |known| &known.places).to_vec();
-        let owned: Vec<bool> = before.iter().map(|place| self.owner(place) == Some(&key)).collect();
+        let mine: Vec<bool> = before.iter().map(|place| self.owner(place) == Some(&key)).collect();
         let places: Vec<Arc<Place>> = entries.iter().map(|entry| self.known_place(&entry.place)).collect();
         self.objects.insert(key.clone(), Known { created, heard, places: places.clone() });
         for (number, (place, entry)) in places.iter().zip(entries).enumerate() {
@@ -107,14 +107,14 @@ impl Plan {
             if !file.claimants.contains(&key) {
                 file.claimants.push(key.clone());
             }
-            let was_owner = before.iter().position(|known| known == place).is_some_and(|known| owned[known]);
+            let was_owner = before.iter().position(|known| known == place).is_some_and(|known| mine[known]);
             match self.owner(place) {
                 Some(owner) if *owner == key => steps.extend(self.want(place, number, &entry.content)),
                 Some(owner) if was_owner => steps.push(Step::Read(owner.clone())),
                 _ => {}
             }
         }
-        for (place, was_owner) in before.iter().zip(owned) {
+        for (place, was_owner) in before.iter().zip(mine) {
             if !places.contains(place) {
                 steps.extend(self.release(place, &key, was_owner));
             }

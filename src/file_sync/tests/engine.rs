@@ -24,7 +24,7 @@ fn world(root: &Path) -> World {
     let engine = Engine::new(Parts {
         naming: naming(root),
         mode: None,
-        parts: vec![Part { kind: Kind::ConfigMap, namespace: Some("n".to_owned()), name: None }],
+        followed: vec![Part { kind: Kind::ConfigMap, namespace: Some("n".to_owned()), name: None }],
         id: "id".to_owned(),
         changes: changes.clone(),
         downloads,
@@ -155,7 +155,7 @@ fn two_agents_in_one_folder_leave_each_others_files_alone() {
     let other = Engine::new(Parts {
         naming: naming(root.path()),
         mode: None,
-        parts: vec![Part { kind: Kind::Secret, namespace: None, name: None }],
+        followed: vec![Part { kind: Kind::Secret, namespace: None, name: None }],
         id: "other".to_owned(),
         changes: Changes::default(),
         downloads,
