@@ -9,6 +9,7 @@
 //! * [`dev_routing`]: Services and one ConfigMap -> VirtualServices with developers' routes, placeholder Services
 //! * [`sidecar_generator`]: URL -> Istio Sidecar
 //! * [`mesh_integrity`]: the integrity of a mesh, in the cluster and offline
+//! * [`file_sync`]: ConfigMaps and Secrets as files beside an app
 //! * [`istio`]: pure: the slices of Istio's API we touch, and their validation
 //! * [`fetch`]: the one guarded HTTP client: address rules, limits, conditional requests
 //! * [`documents`]: files of objects: YAML and JSON, positions for messages, re-reading on change
@@ -25,6 +26,7 @@ pub mod connections;
 pub mod dev_routing;
 pub mod documents;
 pub mod fetch;
+pub mod file_sync;
 pub mod injection;
 pub mod istio;
 pub mod mesh_integrity;

@@ -11,6 +11,7 @@ mod injection_args;
 mod input;
 mod serve;
 mod source;
+mod sync;
 mod template;
 
 use crate::telemetry::LogFormat;
@@ -49,6 +50,8 @@ enum Command {
     Check(check::Args),
     /// Start the server, send it the examples' Pods, and show what it adds and how fast
     Demo(demo::Args),
+    /// Keep ConfigMaps and Secrets as files beside an app
+    Sync(Box<sync::Args>),
     /// Print the CustomResourceDefinitions
     Crds,
     /// Print a completion script for a shell
@@ -61,8 +64,15 @@ enum Command {
 /// Runs the command line of this process.
 #[must_use]
 pub fn run() -> ExitCode {
-    let Cli { log_format, log_level, command } = Cli::parse_from(go_flags::translated(std::env::args_os()));
-    let quiet = (!matches!(command, Command::Serve(_)) && std::env::var_os("RUST_LOG").is_none()).then_some("warn");
+    let Cli { log_format, log_level, command } =
+        Cli::parse_from(go_flags::translated(sync::by_name(std::env::args_os())));
+    let quiet = match &command {
+        Command::Serve(_) => None,
+        Command::Sync(args) => args.log_level(),
+        _ => Some("warn"),
+    };
+    let quiet = quiet.filter(|_| std::env::var_os("RUST_LOG").is_none());
+    let log_format = if let Command::Sync(args) = &command { args.log_format(log_format) } else { log_format };
     let result = crate::telemetry::logs::init(log_format, log_level.as_deref().or(quiet))
         .context("cannot set up logging")
         .and_then(|()| match command {
@@ -71,6 +81,7 @@ pub fn run() -> ExitCode {
             Command::Explain(args) => explain::run(&args),
             Command::Check(args) => check::run(&args),
             Command::Demo(args) => demo::run(&args),
+            Command::Sync(args) => sync::run(&args),
             Command::Crds => crds::run(),
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Cli::command(), "outrigger", &mut std::io::stdout());

@@ -65,7 +65,21 @@ pub async fn connect(
     head_timeout: Duration,
     observer: Arc<dyn CallObserver>,
 ) -> Result<(Client, Uri), ClientError> {
-    let (configuration, proxy) = configuration(context).await?;
+    connect_by(context, head_timeout, observer, |_| {}).await
+}
+
+/// As [`connect`], with a configuration that is changed before it is used.
+///
+/// # Errors
+/// As there.
+pub async fn connect_by(
+    context: Option<&str>,
+    head_timeout: Duration,
+    observer: Arc<dyn CallObserver>,
+    change: impl FnOnce(&mut Config),
+) -> Result<(Client, Uri), ClientError> {
+    let (mut configuration, proxy) = configuration(context).await?;
+    change(&mut configuration);
     let url = configuration.cluster_url.clone();
     if let Some(proxy) = &proxy {
         tracing::info!(proxy = %proxy.url(), "the API server is reached through a proxy");

@@ -44,7 +44,7 @@ pub mod watch;
 pub(crate) mod tests;
 
 pub use apply::{WriteError, Written};
-pub use client::{ClientError, connect, describe};
+pub use client::{ClientError, connect, connect_by, describe};
 pub use controller::{IndexedQueue, Reconciler};
 pub use events::Events;
 pub use feeds::Feeds;
@@ -53,4 +53,4 @@ pub use objects::{ObjectVersion, Objects, Versioned};
 pub use own_writes::{Overlay, OwnWrite};
 pub use queue::{Outcome, WorkQueue};
 pub use shutdown::{Shutdown, Tasks};
-pub use watch::{Event, Slice, Watch};
+pub use watch::{Event, Pace, Slice, Watch};

@@ -13,8 +13,12 @@ use super::readiness::Readiness;
 
 /// `/healthz`, `/readyz` and `/metrics`. Public so that tests need no socket.
 pub fn router(readiness: Arc<Readiness>, metrics: Arc<Metrics>) -> Router {
+    ready_and_metrics(readiness, metrics).route("/healthz", get(|| async { "ok\n" }))
+}
+
+/// The same, but for `/healthz`.
+pub fn ready_and_metrics(readiness: Arc<Readiness>, metrics: Arc<Metrics>) -> Router {
     Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready).with_state(readiness))
         .route("/metrics", get(scrape).with_state(metrics))
         .fallback(|| async {

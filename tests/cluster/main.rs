@@ -13,6 +13,7 @@ mod dev_routing;
 mod dry_run;
 mod failpoints;
 mod fields;
+mod file_sync;
 mod forecasts;
 mod job_sidecars;
 mod leases;
@@ -74,6 +75,7 @@ fn main() -> ExitCode {
         forecasts::the_api_server_does_what_is_forecast,
         fields::each_field_of_kubernetes_is_known_and_survives,
         job_sidecars::a_sidecar_that_ends_with_a_job_is_a_native_one_and_counts,
+        file_sync::files_follow_config_maps_through_kills,
         bad_input::a_namespace_that_vanishes_takes_its_pods_out_of_the_counts,
     );
     let suite = tests!(

@@ -17,14 +17,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::decode::{self, Identity};
 use super::installed::KindName;
 use super::pause::Pauses;
-use super::{Event, KindPresence, MOST_REMEMBERED, SharedWatch, Slice, Undecodable, Watch, WatchState};
+use super::{Event, KindPresence, MOST_REMEMBERED, Pace, SharedWatch, Slice, Undecodable, Watch, WatchState};
 use crate::cluster::client::describe;
-
-/// A watch is begun anew after this many seconds: so soon a dead connection is noticed.
-const WATCH_SECONDS: u32 = 60;
-
-/// A silent watch is given up as dead this much later than it should have ended.
-const OVERTIME: Duration = Duration::from_secs(5);
 
 /// Between two looks for a kind that is not installed.
 const ABSENT_PAUSE: Duration = Duration::from_secs(5);
@@ -83,10 +77,10 @@ impl Follower {
         Self {
             client,
             shared: Arc::new(SharedWatch::new(slice.what())),
+            pauses: slice.pauses(),
             slice,
             sinks: Vec::new(),
             asked: 0,
-            pauses: Pauses::default(),
             logged: Vec::new(),
             absent_since: Instant::now(),
         }
@@ -227,7 +221,11 @@ impl Follower {
 
     /// Follows the changes after `version`, which goes along.
     async fn follow(&mut self, version: &mut String) -> Stop {
-        let request = match self.watch_request(&self.slice.watch(WATCH_SECONDS), version) {
+        let (ends_after, silence) = match self.slice.followed_at() {
+            Pace::Watch { ends_after, silence } => (ends_after, silence),
+            Pace::Poll(period) => return self.poll(period).await,
+        };
+        let request = match self.watch_request(&self.slice.watch(ends_after), version) {
             Ok(request) => request,
             Err(stop) => return stop,
         };
@@ -238,11 +236,21 @@ impl Follower {
         };
         self.shared.state.send_if_modified(|state| !std::mem::replace(&mut state.answers, true));
         let mut proven = false;
-        match self.take_all(events, version, &mut proven).await {
+        match self.take_all(events, version, silence, &mut proven).await {
             // It did answer. If it counted as away, each such watch would look like the end of an outage, and wake the others.
             Stop::Failed(failure) if !proven => Stop::Failed(Failure { answered: true, ..failure }),
             stop => stop,
         }
+    }
+
+    /// Waits for the next list.
+    async fn poll(&mut self, period: Duration) -> Stop {
+        self.follows();
+        tokio::select! {
+            () = sleep(period) => {}
+            () = self.shared.wake.notified() => {}
+        }
+        Stop::List
     }
 
     /// Takes the events of a watch until that ends; whether it was well for a while.
@@ -250,11 +258,11 @@ impl Follower {
         &mut self,
         events: impl Stream<Item = kube::Result<WatchEvent<Box<RawValue>>>>,
         version: &mut String,
+        silence: Duration,
         proven: &mut bool,
     ) -> Stop {
         let mut events = pin!(events);
         let proof = Instant::now() + SHORTEST_WATCH;
-        let silence = Duration::from_secs(WATCH_SECONDS.into()) + OVERTIME;
         while !self.is_list_wanted() {
             let event = tokio::select! {
                 event = timeout(silence, events.try_next()) => event,

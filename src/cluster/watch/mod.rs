@@ -23,7 +23,7 @@ use tokio::time::Instant;
 pub(super) use decode::decode;
 pub use event::Event;
 pub(super) use follow::Follower;
-pub use slice::Slice;
+pub use slice::{Pace, Slice};
 
 /// What is known of a watch. A cheap clone is the same watch.
 #[derive(Clone, Debug)]

@@ -12,25 +12,31 @@ const LONGEST: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) struct Pauses {
     next: Duration,
+    longest: Duration,
 }
 
 impl Default for Pauses {
     fn default() -> Self {
-        Self { next: FIRST }
+        Self::up_to(LONGEST)
     }
 }
 
 impl Pauses {
+    /// Pauses that grow to about this.
+    pub fn up_to(longest: Duration) -> Self {
+        Self { next: FIRST.min(longest), longest }
+    }
+
     /// The next pause, up to a quarter longer or shorter by `chance`, from 0 to 1: not all replicas come at once.
     pub fn next(&mut self, chance: f64) -> Duration {
         let pause = self.next.mul_f64(0.75 + chance.clamp(0.0, 1.0) / 2.0);
-        self.next = (self.next * 2).min(LONGEST);
+        self.next = (self.next * 2).min(self.longest);
         pause
     }
 
     /// The bad spell is over.
     pub fn reset(&mut self) {
-        *self = Self::default();
+        *self = Self::up_to(self.longest);
     }
 }
 

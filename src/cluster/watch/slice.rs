@@ -1,10 +1,36 @@
 //! Which objects a watch is of: a kind, and which part of it.
 
+use std::time::Duration;
+
 use kube::Resource;
 use kube::api::{ApiResource, DynamicObject, ListParams, WatchParams};
 
+use super::pause::Pauses;
+
 /// Objects in one answer of the API server, unless the slice says otherwise.
 const PAGE: u32 = 500;
+
+/// How a slice is kept in step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// By watches that the API server is asked to end after so many seconds, and that are given up as dead when they are silent for so
+    /// long.
+    Watch {
+        /// Seconds.
+        ends_after: u32,
+        /// Longer than that.
+        silence: Duration,
+    },
+    /// By a list each time this is over, for which no right to watch is needed.
+    Poll(Duration),
+}
+
+impl Default for Pace {
+    /// So soon a dead connection is noticed.
+    fn default() -> Self {
+        Self::Watch { ends_after: 60, silence: Duration::from_secs(65) }
+    }
+}
 
 /// Some objects of one kind: all, or those of a namespace, with certain labels, or of one name.
 #[derive(Clone, Debug)]
@@ -16,6 +42,8 @@ pub struct Slice {
     fields: Option<String>,
     metadata_only: bool,
     page: u32,
+    pace: Pace,
+    longest_pause: Option<Duration>,
 }
 
 impl Slice {
@@ -28,7 +56,17 @@ impl Slice {
     /// As [`Slice::all`], of a kind for which there is no type.
     #[must_use]
     pub fn of(what: &'static str, kind: ApiResource) -> Self {
-        Self { what, kind, namespace: None, labels: None, fields: None, metadata_only: false, page: PAGE }
+        Self {
+            what,
+            kind,
+            namespace: None,
+            labels: None,
+            fields: None,
+            metadata_only: false,
+            page: PAGE,
+            pace: Pace::default(),
+            longest_pause: None,
+        }
     }
 
     /// Only those in this namespace.
@@ -59,6 +97,26 @@ impl Slice {
     #[must_use]
     pub fn page_size(self, objects: u32) -> Self {
         Self { page: objects, ..self }
+    }
+
+    /// At another pace than the default.
+    #[must_use]
+    pub fn pace(self, pace: Pace) -> Self {
+        Self { pace, ..self }
+    }
+
+    /// While it fails, with pauses that grow to about this, for processes that are thousands.
+    #[must_use]
+    pub fn longest_pause(self, pause: Duration) -> Self {
+        Self { longest_pause: Some(pause), ..self }
+    }
+
+    pub(super) fn pauses(&self) -> Pauses {
+        self.longest_pause.map_or_else(Pauses::default, Pauses::up_to)
+    }
+
+    pub(super) fn followed_at(&self) -> Pace {
+        self.pace
     }
 
     pub(super) fn what(&self) -> &'static str {

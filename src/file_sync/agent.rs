@@ -1,0 +1,250 @@
+//! The agent: watches, files, downloads, the app that is told, and probes, until it is told to end.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::Client;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::calls::{Caller, CallerError};
+use super::engine::{Engine, Parts};
+use super::health::Health;
+use super::metrics::SyncMetrics;
+use super::object::{Kind, WireObject};
+use super::options::{Method, Options, Part};
+use super::reload::{Changes, Reloader};
+use super::{download, reading};
+use crate::cluster::{Event, Feeds, Pace, Slice, Watch};
+use crate::telemetry::Metrics;
+
+/// Objects in one answer of the API server: more would cost memory, fewer time.
+const PAGE: u32 = 100;
+
+/// Between two tries to write what could not be written, at first and at most.
+const RETRIES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// How long downloads of a single run are waited for is looked at so often.
+const GLANCE: Duration = Duration::from_millis(20);
+
+/// All of it, not started yet.
+pub struct Agent {
+    options: Options,
+    engine: Engine,
+    feeds: Feeds,
+    client: Client,
+    caller: Arc<Caller>,
+    metrics: Arc<Metrics>,
+    sync_metrics: SyncMetrics,
+    changes: Changes,
+    wanted: mpsc::UnboundedReceiver<super::engine::Wanted>,
+    watches: Vec<(Part, Watch)>,
+}
+
+/// Why an agent did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// A file of its configuration.
+    #[error(transparent)]
+    Caller(#[from] CallerError),
+    /// Nothing is selected.
+    #[error("RESOURCE_NAME names nothing of the kinds that RESOURCE asks for")]
+    Nothing,
+    /// A single run did not come to its end.
+    #[error("not complete after {} s: {problems}", .limit.as_secs_f64())]
+    Late {
+        /// Its limit.
+        limit: Duration,
+        /// What kept it.
+        problems: String,
+    },
+    /// A single run ended, but not all files are there.
+    #[error("not all files are there: {0}")]
+    Incomplete(String),
+}
+
+impl fmt::Debug for Agent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Agent").field("feeds", &self.feeds).finish_non_exhaustive()
+    }
+}
+
+impl Agent {
+    /// An agent for these options.
+    ///
+    /// # Errors
+    /// They select nothing, or name files that cannot be read.
+    pub fn new(options: Options, client: Client, metrics: Arc<Metrics>) -> Result<Self, AgentError> {
+        let parts = options.selection.parts();
+        if parts.is_empty() {
+            return Err(AgentError::Nothing);
+        }
+        let app = options.reload.request.as_ref().map(|request| &request.target);
+        let caller = Arc::new(Caller::new(options.calls.clone(), options.urls.clone(), app)?);
+        let sync_metrics = metrics.register(SyncMetrics::register);
+        let (changes, (downloads, wanted)) = (Changes::default(), mpsc::unbounded_channel());
+        let engine = Engine::new(Parts {
+            naming: options.naming.clone(),
+            mode: options.mode,
+            followed: parts.clone(),
+            id: options.selection.id(),
+            changes: changes.clone(),
+            downloads,
+            metrics: sync_metrics.clone(),
+        });
+        let mut feeds = Feeds::new(client.clone());
+        let watches = (0..).zip(parts).map(|(number, part)| {
+            let engine = engine.clone();
+            let sink = move |event: Event<WireObject>| engine.tell(number, event);
+            let watch = feeds.subscribe(slice(&options, &part), sink);
+            (part, watch)
+        });
+        let watches = watches.collect();
+        Ok(Self { options, engine, feeds, client, caller, metrics, sync_metrics, changes, wanted, watches })
+    }
+
+    /// What probes ask about.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        Health { engine: self.engine.clone(), watches: self.watches.clone(), contact: self.options.contact }
+    }
+
+    /// Works until `end`, or until all is done where that is asked for.
+    ///
+    /// # Errors
+    /// A single run that does not come to its end.
+    pub async fn run(self, end: CancellationToken) -> Result<(), AgentError> {
+        let method = self.options.method;
+        let health = self.health();
+        let Self { options, engine, feeds, client, caller, metrics, sync_metrics, changes, wanted, watches } = self;
+        let only: Vec<Watch> = watches.iter().map(|(_, watch)| watch.clone()).collect();
+        let reloader =
+            Reloader { reload: options.reload, changes, caller: caller.clone(), metrics: sync_metrics.clone() };
+        let work = async {
+            tokio::join!(
+                feeds.run(),
+                reading::run(engine.clone(), client, only),
+                download::run(engine.clone(), caller, sync_metrics, wanted),
+                retry(&engine),
+                count(&watches, &metrics),
+                async {
+                    if matches!(method, Method::Once(_)) {
+                        std::future::pending::<()>().await;
+                    }
+                    tokio::join!(look(&engine, options.resync, options.heal), reloader.run());
+                },
+            );
+        };
+        let done = async {
+            let Method::Once(limit) = method else { return std::future::pending().await };
+            once(&engine, &health, limit).await?;
+            reloader.once().await;
+            Ok(())
+        };
+        tokio::select! {
+            () = work => Ok(()),
+            done = done => done,
+            () = end.cancelled() => Ok(()),
+        }
+    }
+}
+
+/// What a watch follows.
+fn slice(options: &Options, part: &Part) -> Slice {
+    let slice = match part.kind {
+        Kind::ConfigMap => Slice::all::<ConfigMap>(part.kind.plural()),
+        Kind::Secret => Slice::all::<Secret>(part.kind.plural()),
+    };
+    let slice = slice.page_size(PAGE).longest_pause(options.longest_pause);
+    let (ends_after, silence) = options.watch;
+    let slice = slice.pace(match options.method {
+        Method::Watch => Pace::Watch { ends_after, silence },
+        Method::Poll(period) => Pace::Poll(period),
+        Method::Once(_) => Pace::Poll(Duration::from_secs(24 * 60 * 60)),
+    });
+    let slice = match &part.namespace {
+        Some(namespace) => slice.in_namespace(namespace),
+        None => slice,
+    };
+    match (&part.name, &options.selection.labels) {
+        (Some(name), _) => slice.named(name),
+        (None, Some(labels)) => slice.labels(labels),
+        (None, None) => slice,
+    }
+}
+
+/// Waits until everything is there.
+async fn once(engine: &Engine, health: &Health, limit: Duration) -> Result<(), AgentError> {
+    let complete = async {
+        while !engine.is_listed() || engine.is_downloading() {
+            sleep(GLANCE).await;
+        }
+    };
+    if timeout(limit, complete).await.is_err() {
+        let problems = health.readiness().report().text(false).replace('\n', " ");
+        return Err(AgentError::Late { limit, problems });
+    }
+    let problems = engine.problems();
+    let all: Vec<_> = problems.files.into_iter().chain(problems.downloads).collect();
+    if all.is_empty() { Ok(()) } else { Err(AgentError::Incomplete(all.join("; "))) }
+}
+
+/// Looks at all files now and then.
+async fn look(engine: &Engine, period: Duration, heal: bool) {
+    let mut ticks = interval_at(Instant::now() + period, period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        engine.look(heal);
+    }
+}
+
+/// Tries again what could not be written.
+async fn retry(engine: &Engine) {
+    let mut pause = RETRIES.0;
+    loop {
+        sleep(pause).await;
+        if engine.has_failures() {
+            engine.retry();
+            pause = (pause * 2).min(RETRIES.1);
+        } else {
+            pause = RETRIES.0;
+        }
+    }
+}
+
+/// Keeps the ages of the watches: of each kind, the oldest.
+async fn count(watches: &[(Part, Watch)], metrics: &Metrics) {
+    let mut ticks = interval(Duration::from_secs(5));
+    loop {
+        ticks.tick().await;
+        for kind in [Kind::ConfigMap, Kind::Secret] {
+            let of = watches.iter().filter(|(part, _)| part.kind == kind);
+            let oldest = of.filter_map(|(_, watch)| watch.age()).max();
+            if let Some(age) = oldest {
+                metrics.watch_age(kind.plural()).set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
+            }
+        }
+    }
+}
+
+/// Where probes are answered: all addresses, of both families where there are two, or the one that is given.
+///
+/// # Errors
+/// A host that is no address.
+pub fn probe_addresses(host: Option<&str>, port: u16) -> io::Result<Vec<SocketAddr>> {
+    match host {
+        Some(host) => {
+            let address: IpAddr = host.parse().map_err(|_| {
+                io::Error::new(io::ErrorKind::InvalidInput, format!("HEALTH_HOST {host:?} is no address"))
+            })?;
+            Ok(vec![(address, port).into()])
+        }
+        None => Ok(vec![(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()]),
+    }
+}

@@ -1,0 +1,269 @@
+//! Requests with their retries and credentials: that tells of changes, and those for contents.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Method, StatusCode};
+use tokio::time::sleep;
+
+use super::options::{Calls, Login, Payload, ReloadRequest, Urls};
+use crate::fetch::{
+    Allow, Answer, Authorization, Credentials, FetchError, FetchOutcome, FetchProblem, FetchTarget, Fetcher, Guard,
+    Proxies, Recipient, Request, Rules, Settings, Statuses, TargetError, Trust, Validators,
+};
+
+/// What `ENABLE_5XX` makes content of.
+const WITH_5XX: Statuses = Statuses::of(&[200..=299, 500..=500, 502..=504]);
+
+/// Statuses that are tried again.
+const PASSING: [u16; 6] = [413, 429, 500, 502, 503, 504];
+
+/// No pause between two tries is longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// A body may take this many times as long as a connection.
+const OF_A_BODY: u32 = 6;
+
+/// At most this many bytes of an answer to the request that tells of changes.
+const LONGEST_ANSWER: usize = 1024 * 1024;
+
+/// At most this many bytes of a file with a name, a password or a token.
+const LONGEST_SECRET: usize = 64 * 1024;
+
+/// Makes requests.
+#[derive(Debug)]
+pub struct Caller {
+    fetcher: Fetcher,
+    calls: Calls,
+    urls: Urls,
+    trust: Trust,
+    /// The app may be anywhere.
+    to_app: Arc<Rules>,
+    /// A URL in a `ConfigMap` may not.
+    to_url: Arc<Rules>,
+    /// Where credentials may go, beside what [`Urls`] names.
+    home: Option<Recipient>,
+}
+
+/// Why there is no content.
+#[derive(Debug, thiserror::Error)]
+pub enum DownloadError {
+    /// No URL.
+    #[error("its key names no URL: {0}")]
+    Target(#[from] TargetError),
+    /// The request failed.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+}
+
+/// Why there is no caller.
+#[derive(Debug, thiserror::Error)]
+#[error("the file of CAs {path}: {source}")]
+pub struct CallerError {
+    path: String,
+    source: std::io::Error,
+}
+
+impl Caller {
+    /// A caller without connections.
+    ///
+    /// # Errors
+    /// The file of CAs cannot be read.
+    pub fn new(calls: Calls, urls: Urls, app: Option<&FetchTarget>) -> Result<Self, CallerError> {
+        let read = |path: &std::path::PathBuf| {
+            std::fs::read(path).map_err(|source| CallerError { path: path.display().to_string(), source })
+        };
+        let ca_pem = calls.ca_file.as_ref().map(read).transpose()?;
+        let everywhere = ["0.0.0.0/0", "::/0"].iter().filter_map(|range| range.parse::<Allow>().ok()).collect();
+        let to_app = Rules {
+            guard: Guard { allow: everywhere, ..Guard::default() },
+            connect: calls.timeout,
+            total: calls.timeout,
+            body: LONGEST_ANSWER,
+            ..Rules::default()
+        };
+        let to_url = Rules {
+            guard: Guard { allow: urls.allow.clone(), opened_by: "OUTRIGGER_URL_ALLOW", ..Guard::default() },
+            connect: calls.timeout,
+            total: calls.timeout * OF_A_BODY,
+            body: urls.limit,
+            ..Rules::default()
+        };
+        Ok(Self {
+            fetcher: Fetcher::new(Settings { proxies: Some(Proxies::from_env()), ..Settings::default() }),
+            trust: Trust { skip_verify: calls.skip_verify, ca_pem },
+            to_app: Arc::new(to_app),
+            to_url: Arc::new(to_url),
+            home: app.and_then(recipient),
+            calls,
+            urls,
+        })
+    }
+
+    /// Tells of changes to these files.
+    ///
+    /// # Errors
+    /// No try was answered well.
+    pub async fn reload(&self, request: &ReloadRequest, files: &str, count: usize) -> Result<StatusCode, FetchError> {
+        let make = || {
+            let method = if request.post { Method::POST } else { Method::GET };
+            let made = Request::new(method, request.target.clone(), &self.to_app);
+            let made = match request.payload.as_ref().filter(|_| request.post) {
+                Some(payload) => made.body(HeaderValue::from_static("application/json"), about(payload, files, count)),
+                None => made,
+            };
+            made.good(Statuses::SUCCESS)
+        };
+        match self.patiently(&request.target, self.home.iter().cloned().collect(), make).await? {
+            Answer::Body { status, .. } => Ok(status),
+            Answer::NotModified => Ok(StatusCode::NOT_MODIFIED),
+        }
+    }
+
+    /// Gets what a key names by URL.
+    ///
+    /// # Errors
+    /// No try was answered well.
+    pub async fn download(&self, url: &str, known: &Validators) -> Result<Answer, DownloadError> {
+        let target: FetchTarget = url.parse()?;
+        let recipients = match &self.urls.credentials {
+            None => recipient(&target).into_iter().collect(),
+            Some(named) => named.iter().chain(&self.home).cloned().collect(),
+        };
+        let good = if self.urls.store_5xx { WITH_5XX } else { Statuses::SUCCESS };
+        let make = || Request::get(target.clone(), &self.to_url).good(good).validators(known.clone());
+        Ok(self.patiently(&target, recipients, make).await?)
+    }
+
+    async fn patiently(
+        &self,
+        target: &FetchTarget,
+        recipients: Vec<Recipient>,
+        make: impl Fn() -> Request,
+    ) -> Result<Answer, FetchError> {
+        let (mut tries, mut unconnected, mut unanswered) = (0, 0, 0);
+        loop {
+            let credentials = Credentials {
+                authorization: authorization(&self.calls.login),
+                identity: None,
+                recipients: recipients.clone(),
+            };
+            let credentials =
+                Some(credentials).filter(|given| given.authorization.is_some() && given.may_go_to(target));
+            let request = make().trust(self.trust.clone()).credentials(credentials);
+            let error = match self.fetcher.fetch(request).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let again = match error.outcome() {
+                FetchOutcome::Connect | FetchOutcome::Dns => {
+                    unconnected += 1;
+                    unconnected <= self.calls.retries_connect
+                }
+                FetchOutcome::Timeout | FetchOutcome::Protocol => {
+                    unanswered += 1;
+                    unanswered <= self.calls.retries_read
+                }
+                FetchOutcome::Status => is_passing(&error),
+                _ => false,
+            };
+            tries += 1;
+            if !again || tries > self.calls.retries {
+                return Err(error);
+            }
+            sleep(error.retry_after().unwrap_or_else(|| backoff(self.calls.backoff, tries)).min(LONGEST_PAUSE)).await;
+        }
+    }
+}
+
+fn about(payload: &Payload, files: &str, count: usize) -> String {
+    payload.about(files, count)
+}
+
+fn is_passing(error: &FetchError) -> bool {
+    matches!(error.problem(), FetchProblem::Status { status, .. } if PASSING.contains(&status.as_u16()))
+}
+
+/// The pause after so many tries.
+fn backoff(factor: f64, tries: u32) -> Duration {
+    let exponent = i32::try_from(tries.saturating_sub(1)).unwrap_or(i32::MAX).min(16);
+    if tries < 2 {
+        Duration::ZERO
+    } else {
+        Duration::try_from_secs_f64(factor * 2f64.powi(exponent)).unwrap_or(LONGEST_PAUSE)
+    }
+}
+
+/// The host and port of a URL, as one to which credentials may go.
+fn recipient(target: &FetchTarget) -> Option<Recipient> {
+    let scheme = if target.is_https() { "https" } else { "http" };
+    format!("{scheme}://{}:{}", target.host(), target.port()).parse().ok()
+}
+
+/// What is proved now: files are read each time, for they may be rotated.
+fn authorization(login: &Login) -> Option<Authorization> {
+    if let Some(path) = &login.token_file {
+        return Authorization::bearer(&secret(path)?).ok();
+    }
+    let of = |file: Option<&Path>, plain: &Option<String>| file.and_then(secret).or_else(|| plain.clone());
+    let username = of(login.username_file.as_deref(), &login.username).filter(|text| !text.is_empty())?;
+    let password = of(login.password_file.as_deref(), &login.password).filter(|text| !text.is_empty())?;
+    let encoded = |text: &str| {
+        let latin1: Option<Vec<u8>> = text.chars().map(|letter| u8::try_from(letter).ok()).collect();
+        if login.utf8 { text.as_bytes().to_vec() } else { latin1.unwrap_or_else(|| text.as_bytes().to_vec()) }
+    };
+    Some(Authorization::basic(&encoded(&username), &encoded(&password)))
+}
+
+fn secret(path: &Path) -> Option<String> {
+    match std::fs::read(path) {
+        Ok(bytes) if bytes.len() <= LONGEST_SECRET => Some(String::from_utf8_lossy(&bytes).trim().to_owned()),
+        Ok(_) => {
+            tracing::warn!("{} is too long for a credential", path.display());
+            None
+        }
+        Err(error) => {
+            tracing::warn!("{} cannot be read: {error}", path.display());
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_retry_comes_at_once_and_pauses_double() {
+        let pauses = [1, 2, 3, 4].map(|tries| backoff(1.1, tries).as_millis());
+        assert_eq!(pauses, [0, 2_200, 4_400, 8_800]);
+    }
+
+    #[test]
+    fn credentials_are_encoded_as_asked_and_need_both_halves() {
+        let mut login = Login { username: Some("ü".to_owned()), password: Some("p".to_owned()), ..Login::default() };
+        assert_eq!(authorization(&login), Some(Authorization::basic(&[0xfc], b"p")));
+        login.utf8 = true;
+        assert_eq!(authorization(&login), Some(Authorization::basic("ü".as_bytes(), b"p")));
+        login.password = None;
+        assert_eq!(authorization(&login), None);
+    }
+
+    #[test]
+    fn files_of_credentials_come_first_and_are_read_each_time() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("user");
+        let mut login = Login {
+            username: Some("plain".to_owned()),
+            password: Some("p".to_owned()),
+            username_file: Some(file.clone()),
+            ..Login::default()
+        };
+        assert_eq!(authorization(&login), Some(Authorization::basic(b"plain", b"p")), "a file that is not there");
+        std::fs::write(&file, " filed\n").expect("written");
+        assert_eq!(authorization(&login), Some(Authorization::basic(b"filed", b"p")));
+        login.token_file = Some(file);
+        assert_eq!(authorization(&login), Authorization::bearer("filed").ok());
+    }
+}

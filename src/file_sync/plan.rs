@@ -1,0 +1,273 @@
+//! Pure: who owns which file, and what is to be done when objects come, change and go. Contents are not kept, only what tells them apart.
+//!
+//! A file that several objects name belongs to the one that was created first; of those created in the same second, to the first by
+//! kind, namespace and name. So all Pods agree, a restart changes nothing, and nobody takes a file over by a new object. When the
+//! owner goes, the file is the next one's: it is read again, for its content is not known any more.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+use super::naming::{Content, Entry, Place};
+use super::object::ObjectKey;
+
+/// What tells contents apart: half of their SHA-256.
+pub type Digest = [u8; 16];
+
+/// What tells a file that was touched from one that was not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Bytes.
+    pub size: u64,
+    /// When its inode last changed, in nanoseconds. No program can set this.
+    pub changed: i128,
+}
+
+/// A file as we left it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Of its content.
+    pub digest: Digest,
+    /// Of the file.
+    pub stamp: Stamp,
+}
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Write this entry, unless the file is so already.
+    Write(Arc<Place>, usize),
+    /// Fetch what the file is to hold from this URL.
+    Fetch(Arc<Place>, Box<str>),
+    /// Remove the file.
+    Remove(Arc<Place>),
+    /// The file is now this object's: read it.
+    Read(Arc<ObjectKey>),
+}
+
+/// Where an object was heard of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Round {
+    /// The slice; [`NO_SLICE`] if none of the present ones has it.
+    pub slice: u16,
+    /// The number of its list.
+    pub list: u32,
+}
+
+/// The slice of objects that no slice has.
+pub const NO_SLICE: u16 = u16::MAX;
+
+/// All objects and files.
+#[derive(Debug, Default)]
+pub struct Plan {
+    objects: HashMap<Arc<ObjectKey>, Known>,
+    files: HashMap<Arc<Place>, File>,
+}
+
+#[derive(Debug)]
+struct Known {
+    created: i64,
+    heard: Round,
+    places: Vec<Arc<Place>>,
+}
+
+#[derive(Debug, Default)]
+struct File {
+    claimants: Vec<Arc<ObjectKey>>,
+    url: Option<Box<str>>,
+    written: Option<Written>,
+    /// Whose it is by the manifest.
+    noted: Option<Arc<ObjectKey>>,
+}
+
+/// What tells this content from others.
+pub fn digest(bytes: &[u8]) -> Digest {
+    half(Sha256::digest(bytes).into())
+}
+
+/// The half that is kept.
+pub fn half(full: [u8; 32]) -> Digest {
+    let mut half = [0; 16];
+    half.copy_from_slice(&full[..16]);
+    half
+}
+
+impl Plan {
+    /// An object is there, new or not, with these files.
+    pub fn apply(&mut self, key: &ObjectKey, created: i64, heard: Round, entries: &[Entry<'_>]) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let key = self.known_key(key).unwrap_or_else(|| Arc::new(key.clone()));
+        let before = self.objects.get(&key).map_or(&[][..], |known| &known.places).to_vec();
+        let mine: Vec<bool> = before.iter().map(|place| self.owner(place) == Some(&key)).collect();
+        let places: Vec<Arc<Place>> = entries.iter().map(|entry| self.known_place(&entry.place)).collect();
+        self.objects.insert(key.clone(), Known { created, heard, places: places.clone() });
+        for (number, (place, entry)) in places.iter().zip(entries).enumerate() {
+            let file = self.files.entry(place.clone()).or_default();
+            if !file.claimants.contains(&key) {
+                file.claimants.push(key.clone());
+            }
+            let was_owner = before.iter().position(|known| known == place).is_some_and(|known| mine[known]);
+            match self.owner(place) {
+                Some(owner) if *owner == key => steps.extend(self.want(place, number, &entry.content)),
+                Some(owner) if was_owner => steps.push(Step::Read(owner.clone())),
+                _ => {}
+            }
+        }
+        for (place, was_owner) in before.iter().zip(mine) {
+            if !places.contains(place) {
+                steps.extend(self.release(place, &key, was_owner));
+            }
+        }
+        steps
+    }
+
+    /// An object is gone.
+    pub fn delete(&mut self, key: &ObjectKey) -> Vec<Step> {
+        let Some(key) = self.known_key(key) else { return Vec::new() };
+        let places = self.objects.get(&key).map(|known| known.places.clone()).unwrap_or_default();
+        let owned: Vec<bool> = places.iter().map(|place| self.owner(place) == Some(&key)).collect();
+        self.objects.remove(&key);
+        places.iter().zip(owned).filter_map(|(place, owned)| self.release(place, &key, owned)).collect()
+    }
+
+    /// The objects of a slice that its list of this number did not have.
+    pub fn missing(&self, ended: Round) -> Vec<ObjectKey> {
+        let is_missing = |known: &Known| known.heard.slice == ended.slice && known.heard.list != ended.list;
+        self.objects.iter().filter(|(_, known)| is_missing(known)).map(|(key, _)| (**key).clone()).collect()
+    }
+
+    /// A file that was written before this process began.
+    pub fn restore(&mut self, key: &ObjectKey, created: i64, slice: u16, place: &Place) {
+        let key = self.known_key(key).unwrap_or_else(|| Arc::new(key.clone()));
+        let place = self.known_place(place);
+        let heard = Round { slice, list: 0 };
+        let known = self.objects.entry(key.clone()).or_insert(Known { created, heard, places: Vec::new() });
+        if !known.places.contains(&place) {
+            known.places.push(place.clone());
+        }
+        let file = self.files.entry(place).or_default();
+        if !file.claimants.contains(&key) {
+            file.claimants.push(key);
+        }
+    }
+
+    /// A file is now so.
+    pub fn wrote(&mut self, place: &Place, written: Written) {
+        if let Some(file) = self.files.get_mut(place) {
+            file.written = Some(written);
+        }
+    }
+
+    /// A file is no longer as it was left: its owner, to be read again; or what it is to be fetched from.
+    pub fn spoiled(&mut self, place: &Place) -> Option<Step> {
+        let owner = self.owner(place).cloned();
+        let (place, _) = self.files.get_key_value(place)?;
+        let place = place.clone();
+        let file = self.files.get_mut(&place)?;
+        file.written = None;
+        match &file.url {
+            Some(url) => Some(Step::Fetch(place, url.clone())),
+            None => owner.map(Step::Read),
+        }
+    }
+
+    /// Whether an object is known.
+    pub fn knows(&self, key: &ObjectKey) -> bool {
+        self.objects.contains_key(key)
+    }
+
+    /// When an object was last heard of.
+    pub fn heard(&self, key: &ObjectKey) -> Option<Round> {
+        self.objects.get(key).map(|known| known.heard)
+    }
+
+    /// The owner of a file that is still to hold what this URL answers with.
+    pub fn wants(&self, place: &Place, url: &str) -> Option<ObjectKey> {
+        let file = self.files.get(place)?;
+        (file.url.as_deref() == Some(url)).then(|| self.owner(place).map(|owner| (**owner).clone())).flatten()
+    }
+
+    /// Whether the manifest says that a file is this object's.
+    pub fn is_noted(&self, place: &Place, owner: &ObjectKey) -> bool {
+        self.files.get(place).is_some_and(|file| file.noted.as_deref() == Some(owner))
+    }
+
+    /// The manifest says that a file is this object's.
+    pub fn noted(&mut self, place: &Place, owner: &ObjectKey) {
+        let owner = self.known_key(owner);
+        if let Some(file) = self.files.get_mut(place) {
+            file.noted = owner;
+        }
+    }
+
+    /// When an object was created.
+    pub fn created(&self, key: &ObjectKey) -> i64 {
+        self.objects.get(key).map_or(i64::MAX, |known| known.created)
+    }
+
+    /// How a file was left.
+    pub fn written(&self, place: &Place) -> Option<Written> {
+        self.files.get(place)?.written
+    }
+
+    /// All files, with how they were left and what they are fetched from.
+    pub fn files(&self) -> impl Iterator<Item = (&Arc<Place>, Option<Written>, Option<&str>)> {
+        self.files.iter().map(|(place, file)| (place, file.written, file.url.as_deref()))
+    }
+
+    /// All files with their owners and when those were created.
+    pub fn owned(&self) -> impl Iterator<Item = (&ObjectKey, i64, &Place)> {
+        self.files.keys().filter_map(|place| {
+            let owner = self.owner(place)?;
+            Some((&**owner, self.objects.get(owner)?.created, &**place))
+        })
+    }
+
+    /// How many objects and files there are.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.objects.len(), self.files.len())
+    }
+
+    /// The owner has this content for a file.
+    fn want(&mut self, place: &Arc<Place>, number: usize, content: &Content<'_>) -> Option<Step> {
+        let file = self.files.get_mut(place)?;
+        match content {
+            Content::Bytes(bytes) => {
+                file.url = None;
+                let is_so = file.written.is_some_and(|written| written.digest == digest(bytes));
+                (!is_so).then(|| Step::Write(place.clone(), number))
+            }
+            Content::Url(url) => {
+                let is_so = file.written.is_some() && file.url.as_ref() == Some(url);
+                file.url = Some(url.clone());
+                (!is_so).then(|| Step::Fetch(place.clone(), url.clone()))
+            }
+        }
+    }
+
+    /// An object does not name a file any more.
+    fn release(&mut self, place: &Arc<Place>, key: &ObjectKey, was_owner: bool) -> Option<Step> {
+        let file = self.files.get_mut(place)?;
+        file.claimants.retain(|claimant| **claimant != *key);
+        if file.claimants.is_empty() {
+            self.files.remove(place);
+            return Some(Step::Remove(place.clone()));
+        }
+        file.url = None;
+        self.owner(place).filter(|_| was_owner).cloned().map(Step::Read)
+    }
+
+    fn owner(&self, place: &Place) -> Option<&Arc<ObjectKey>> {
+        let age = |key: &Arc<ObjectKey>| self.objects.get(key).map_or(i64::MAX, |known| known.created);
+        self.files.get(place)?.claimants.iter().min_by(|a, b| age(a).cmp(&age(b)).then_with(|| a.cmp(b)))
+    }
+
+    fn known_key(&self, key: &ObjectKey) -> Option<Arc<ObjectKey>> {
+        self.objects.get_key_value(key).map(|(key, _)| key.clone())
+    }
+
+    fn known_place(&self, place: &Place) -> Arc<Place> {
+        self.files.get_key_value(place).map_or_else(|| Arc::new(place.clone()), |(place, _)| place.clone())
+    }
+}

@@ -1,0 +1,80 @@
+//! Writes to a real folder.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::file_sync::folder::Folder;
+use crate::file_sync::plan::digest;
+
+#[test]
+fn a_file_is_written_with_its_folders_and_mode_and_known_again() {
+    let root = tempfile::tempdir().expect("a folder");
+    let folder = Folder::new(&root.path().join("new"), "id");
+    let stamp = folder.write("a/b/x", b"text", Some(0o640)).expect("written");
+    let path = root.path().join("new/a/b/x");
+    assert_eq!(std::fs::read(&path).expect("read"), b"text");
+    let found = folder.read("a/b/x").expect("read").expect("a file");
+    assert_eq!((found.written.digest, found.written.stamp, found.mode), (digest(b"text"), stamp, 0o640));
+    assert!(folder.is_as_left("a/b/x", stamp));
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("changed");
+    assert!(!folder.is_as_left("a/b/x", stamp), "a change of mode alone is seen");
+    assert!(folder.remove("a/b/x").expect("removed") && !folder.remove("a/b/x").expect("gone"));
+    assert_eq!(folder.read("a/b/x").expect("read"), None);
+}
+
+#[test]
+fn no_symbolic_link_leads_a_write_out_of_the_folder() {
+    let (root, outside) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let folder = Folder::new(root.path(), "id");
+    symlink(outside.path(), root.path().join("link")).expect("linked");
+    let secret = outside.path().join("secret");
+    std::fs::write(&secret, "untouched").expect("written");
+    folder.write("link/x", b"1", None).expect_err("a link is no folder");
+    folder.remove("link/secret").expect_err("nor for a removal");
+    symlink(&secret, root.path().join("file")).expect("linked");
+    assert_eq!(folder.read("file").expect("read"), None, "a link is no file of ours");
+    folder.write("file", b"2", None).expect("the link itself is replaced");
+    assert_eq!(std::fs::read(&secret).expect("read"), b"untouched");
+    assert_eq!(std::fs::read(root.path().join("file")).expect("read"), b"2");
+    for path in ["../x", "a/../../x", ".", "..", "a/..", ""] {
+        folder.write(path, b"3", None).expect_err(path);
+    }
+    assert_eq!(std::fs::read_dir(outside.path()).expect("listed").count(), 1);
+}
+
+#[test]
+fn no_reader_sees_half_of_a_file() {
+    let root = tempfile::tempdir().expect("a folder");
+    let folder = Folder::new(root.path(), "id");
+    let (path, over) = (root.path().join("x"), AtomicBool::new(false));
+    folder.write("x", &[0; 64 * 1024], None).expect("written");
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut torn = 0;
+            while !over.load(Ordering::Relaxed) {
+                let bytes = std::fs::read(&path).expect("it is always there");
+                torn += usize::from(bytes.len() != 64 * 1024 || bytes.iter().any(|byte| *byte != bytes[0]));
+            }
+            torn
+        });
+        for number in 1..=200_u8 {
+            folder.write("x", &[number; 64 * 1024], None).expect("written");
+        }
+        over.store(true, Ordering::Relaxed);
+        assert_eq!(reader.join().expect("no panic"), 0);
+    });
+    assert_eq!(std::fs::read_dir(root.path()).expect("listed").count(), 1, "no draft stays");
+}
+
+#[test]
+fn a_write_that_fails_leaves_the_old_content_and_no_draft() {
+    let root = tempfile::tempdir().expect("a folder");
+    let folder = Folder::new(root.path(), "id");
+    std::fs::create_dir(root.path().join("x")).expect("made");
+    folder.write("x", b"1", None).expect_err("a folder is in the way");
+    assert_eq!(std::fs::read_dir(root.path()).expect("listed").count(), 1);
+    std::fs::write(root.path().join(".outrigger-id-7"), "half").expect("written");
+    std::fs::write(root.path().join(".outrigger-other-7"), "another's").expect("written");
+    folder.remove_drafts("").expect("removed");
+    assert!(!root.path().join(".outrigger-id-7").exists() && root.path().join(".outrigger-other-7").exists());
+}
