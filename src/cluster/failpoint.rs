@@ -5,7 +5,7 @@
 //! There are none without the feature `failpoints`, nor without `debug_assertions`: a release has none.
 
 /// All writes, each of which has a failpoint before it and one after it. A test holds this against the sources.
-pub const WRITES: [&str; 23] = [
+pub const WRITES: [&str; 25] = [
     "authority.change",
     "authority.create",
     "generator.sidecar.change",
@@ -22,6 +22,8 @@ pub const WRITES: [&str; 23] = [
     "registration.mutating",
     "registration.remove",
     "registration.validating",
+    "rollout.pod.condition",
+    "rollout.pod.update",
     "rollout.revision.create",
     "rollout.revision.delete",
     "rollout.revision.remake",

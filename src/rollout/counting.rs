@@ -1,10 +1,12 @@
 //! Whether a Pod counts for a SidecarSet, and as what. The rules are OpenKruise's, but for those named here.
 
-use super::pod::{ObservedContainer, ObservedPod, PodPhase};
+use super::pod::{InjectedSet, ObservedPod, ObservedStatus, PodPhase};
 use super::text::Text;
+use crate::api::image::is_spelling_of;
 use crate::api::sidecarset::{SidecarContainer, SidecarSetSpec, UpgradeType};
 use crate::injection::verify::{Deviation, FixedContainers, Images};
 use crate::injection::{InjectableSet, Selector};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -18,27 +20,33 @@ pub struct CountingRules {
     /// All namespaces where it is absent or empty.
     namespace_selector: Option<Selector>,
     sidecars: Vec<Sidecar>,
+    /// Its native sidecars: `restartPolicy: Always` among the init containers.
+    natives: Vec<Sidecar>,
     /// The set's hash.
     hash: String,
+    /// The same with every image taken as empty.
+    hash_without_image: String,
     /// The hash of what that does not cover, where the set has such.
     hash_of_rest: Option<String>,
     /// What a Pod that records this hash must have.
     fixed: FixedContainers,
 }
 
-/// A container of `spec.containers`. Init containers do not count.
+/// A container of the set that goes on as long as the Pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Sidecar {
-    name: String,
+pub(super) struct Sidecar {
+    pub name: String,
+    /// The image that it is to have.
+    pub image: String,
     /// With hot upgrade there are two in the Pod, this name with `-1` and `-2`.
-    hot: Option<Hot>,
+    pub hot: Option<Hot>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Hot {
-    twins: [String; 2],
+pub(super) struct Hot {
+    pub twins: [String; 2],
     /// Image of the idle one; empty where the set has none.
-    empty_image: String,
+    pub empty_image: String,
 }
 
 /// As what a Pod counts for one set.
@@ -53,6 +61,26 @@ pub struct PodStanding {
     pub deviates: bool,
     /// The Pod is ready and runs the images of its spec.
     pub ready: bool,
+    /// What an update can do about containers that are not the latest.
+    pub update: Update,
+    /// Whether an update in place has made it unavailable, or is about to.
+    pub unavailable: bool,
+    /// What its condition of updates is to say of the set, where it does not.
+    pub to_tell: Option<bool>,
+}
+
+/// What an update can do about a Pod whose containers are not the latest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Update {
+    /// There is nothing to do.
+    #[default]
+    None,
+    /// Only images differ: it can be updated in place.
+    InPlace,
+    /// Only images differ, and an earlier update has yet to reach the kubelet.
+    Underway,
+    /// More than images differs: the Pod has to be made anew.
+    Recreate,
 }
 
 /// How many Pods stand how with a set.
@@ -68,16 +96,25 @@ pub struct Counts {
     pub ready: usize,
     /// Of the updated, those ready.
     pub updated_ready: usize,
+    /// Of the matched, those that can be updated in place.
+    pub in_place: usize,
+    /// Of the matched, those that have to be made anew.
+    pub recreate: usize,
+    /// Of the matched, those that an update in place has made unavailable, or is about to.
+    pub unavailable: usize,
 }
 
 impl CountingRules {
     /// The rules of a set; `spec` is what `set` was made of.
     #[must_use]
     pub fn of(set: &InjectableSet, spec: &SidecarSetSpec) -> Self {
+        let natives = spec.init_containers.iter().flatten().filter(|container| container.restarts_always());
         Self {
             selector: set.selector.clone(),
             namespace_selector: set.namespace_selector.clone(),
             sidecars: spec.containers.iter().flatten().map(Sidecar::of).collect(),
+            natives: natives.map(Sidecar::of).collect(),
+            hash_without_image: set.content.hashes.without_image.clone(),
             hash: set.content.hashes.hash.clone(),
             hash_of_rest: set.content.hash_of_rest.clone(),
             fixed: set.fixed_containers(),
@@ -113,12 +150,120 @@ impl CountingRules {
         let has_rest = injected.hash_of_rest.as_deref().is_none_or(|rest| Some(rest) == self.hash_of_rest.as_deref());
         let recorded = matched && has_rest && injected.hash.as_deref() == Some(&self.hash);
         let deviates = recorded && self.deviation(pod).is_some();
+        // What a Pod records are words of its author: it is updated when its containers are.
+        let updated = recorded && !deviates && self.has_present_images(pod);
+        let ready = matched && self.is_ready(pod) && self.is_consistent(pod, &injected.image_ids_before);
+        let update = if !matched || updated || deviates {
+            Update::None
+        } else if !has_rest || !self.differs_by_images_only(pod, injected) {
+            Update::Recreate
+        } else if self.is_underway(pod, &injected.image_ids_before) {
+            Update::Underway
+        } else {
+            Update::InPlace
+        };
+        let was_updated = !injected.image_ids_before.is_empty();
+        let unavailable = matched && !ready && (updated || was_updated) || update == Update::Underway;
         PodStanding {
             matched,
-            updated: recorded && !deviates,
+            updated,
             deviates,
-            ready: matched && self.is_ready(pod) && self.is_consistent(pod, &injected.image_ids_before),
+            ready,
+            update,
+            unavailable,
+            to_tell: to_tell(set, pod, update, was_updated, matched),
         }
+    }
+
+    /// Whether the Pod differs from the set's present containers by images, and by nothing else that is known of it.
+    fn differs_by_images_only(&self, pod: &ObservedPod, injected: &InjectedSet) -> bool {
+        let recorded = injected.hash_without_image.as_deref() == Some(&self.hash_without_image)
+            || injected.hash.as_deref() == Some(&self.hash);
+        recorded && self.other_deviation(pod).is_none()
+    }
+
+    /// The first container of a Pod that is not the set's present one, whatever its image.
+    #[must_use]
+    pub fn other_deviation(&self, pod: &ObservedPod) -> Option<Deviation> {
+        self.fixed.deviation(|list, name| {
+            let (sidecars, fingerprint) = if list == "containers" {
+                (&self.sidecars, pod.container(name).map(|container| &container.fingerprint))
+            } else {
+                (&self.natives, pod.init_container(name).map(|container| &container.fingerprint))
+            };
+            let sidecar = sidecars.iter().find(|sidecar| sidecar.names().any(|other| other == name))?;
+            Some((&*sidecar.image, fingerprint?.as_deref()))
+        })
+    }
+
+    /// Whether each container of the set that works in the Pod has the image of the set.
+    fn has_present_images(&self, pod: &ObservedPod) -> bool {
+        self.image_changes(pod).next().is_none()
+    }
+
+    /// What has to be done so that the Pod has the set's present images: of each container, but those with hot upgrade, its place,
+    /// and the image that it is to have.
+    pub(super) fn image_changes<'s>(&'s self, pod: &'s ObservedPod) -> impl Iterator<Item = ImageChange<'s>> {
+        let containers = pod.containers.iter().enumerate().map(|(index, container)| {
+            (
+                &self.sidecars,
+                InPod {
+                    list: "containers",
+                    index,
+                    name: &container.name,
+                    image: &container.image,
+                    status: container.status.as_ref(),
+                },
+            )
+        });
+        let natives = pod.init_containers.iter().enumerate().filter(|(_, container)| container.native);
+        let natives = natives.map(|(index, container)| {
+            (
+                &self.natives,
+                InPod {
+                    list: "initContainers",
+                    index,
+                    name: &container.name,
+                    image: &container.image,
+                    status: container.status.as_ref(),
+                },
+            )
+        });
+        containers.chain(natives).filter_map(|(sidecars, container)| {
+            let sidecar = sidecars.iter().find(|sidecar| sidecar.is_worked_by(pod, container.name))?;
+            let is_present = is_spelling_of(container.image, &sidecar.image);
+            (!is_present).then_some(ImageChange { container, sidecar })
+        })
+    }
+
+    /// The names of the containers that the hash covers, sorted.
+    pub(super) fn sidecar_list(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.sidecars.iter().chain(&self.natives).map(|sidecar| &*sidecar.name).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Whether a container of the set is ready and does not run the image of its spec yet.
+    fn is_underway(&self, pod: &ObservedPod, image_ids_before: &[(Text, Text)]) -> bool {
+        self.statuses(pod).any(|(name, image, status)| {
+            status.is_some_and(|status| status.ready) && !runs_its_image(name, image, status, image_ids_before)
+        })
+    }
+
+    /// Name, image and status of each container of the set in the Pod.
+    fn statuses<'s>(
+        &'s self,
+        pod: &'s ObservedPod,
+    ) -> impl Iterator<Item = (&'s Text, &'s Text, Option<&'s ObservedStatus>)> {
+        let sidecars = self.sidecars.iter().flat_map(Sidecar::names).filter_map(|name| pod.container(name));
+        let natives = self.natives.iter().filter_map(|native| pod.init_container(&native.name));
+        let sidecars = sidecars.map(|container| (&container.name, &container.image, container.status.as_ref()));
+        sidecars.chain(natives.map(|container| (&container.name, &container.image, container.status.as_ref())))
+    }
+
+    /// Whether the kubelet runs the images of the spec, where these ran before.
+    pub(super) fn runs_other_than(&self, pod: &ObservedPod, image_ids_before: &[(Text, Text)]) -> bool {
+        self.statuses(pod).all(|(name, image, status)| runs_its_image(name, image, status, image_ids_before))
     }
 
     /// The first container of a Pod that is not the set's present one.
@@ -149,9 +294,7 @@ impl CountingRules {
 
     /// Whether the kubelet runs what the spec says.
     fn is_consistent(&self, pod: &ObservedPod, image_ids_before: &[(Text, Text)]) -> bool {
-        let mut sidecars = self.sidecars.iter().flat_map(Sidecar::names).filter_map(|name| pod.container(name));
-        pod.reported_containers == pod.containers.len()
-            && sidecars.all(|container| runs_its_image(container, image_ids_before))
+        pod.reported_containers == pod.containers.len() && self.runs_other_than(pod, image_ids_before)
     }
 }
 
@@ -163,13 +306,19 @@ impl Sidecar {
             twins: [format!("{name}-1"), format!("{name}-2")],
             empty_image: upgrade.hot_upgrade_empty_image.clone(),
         });
-        Self { name, hot }
+        let image = container.template.get("image").and_then(Value::as_str).unwrap_or_default().to_owned();
+        Self { name, image, hot }
     }
 
     /// Its names in a Pod.
     fn names(&self) -> impl Iterator<Item = &str> {
         let names = self.hot.as_ref().map_or(std::slice::from_ref(&self.name), |hot| &hot.twins);
         names.iter().map(String::as_str)
+    }
+
+    /// Whether a container of this name is the one that works: with hot upgrade one of two is.
+    fn is_worked_by(&self, pod: &ObservedPod, name: &str) -> bool {
+        if self.hot.is_some() { pod.working(&self.name) == Some(name) } else { self.name == name }
     }
 
     fn is_in(&self, pod: &ObservedPod) -> bool {
@@ -187,14 +336,42 @@ impl Sidecar {
 /// Whether the container runs the image of its spec, as far as that can be known. An image with a digest is compared by that
 /// digest alone: a mirror serves it under another name. Of a container whose image was changed in place it is known that
 /// the image that ran before is not the one, unless the kubelet names it as the spec does (two tags of one image).
-fn runs_its_image(container: &ObservedContainer, image_ids_before: &[(Text, Text)]) -> bool {
-    let status = container.status.as_ref();
-    if let Some((_, digest)) = container.image.rsplit_once('@') {
+fn runs_its_image(name: &str, image: &str, status: Option<&ObservedStatus>, image_ids_before: &[(Text, Text)]) -> bool {
+    if let Some((_, digest)) = image.rsplit_once('@') {
         return status.is_some_and(|status| status.image_id.rsplit_once('@').is_some_and(|(_, runs)| runs == digest));
     }
-    let before = image_ids_before.iter().find(|(name, _)| *name == container.name);
+    let before = image_ids_before.iter().find(|(container, _)| **container == *name);
     let (Some((_, before)), Some(status)) = (before, status) else { return true };
-    status.image_id != *before || status.image == container.image
+    status.image_id != *before || is_spelling_of(&status.image, image)
+}
+
+/// What the Pod's condition of updates is to say of the set, where it does not. It is told of Pods that cannot be updated in place,
+/// of those that were, and of those that it was told of before.
+fn to_tell(set: &str, pod: &ObservedPod, update: Update, was_updated: bool, matched: bool) -> Option<bool> {
+    let told = pod.upgradable.as_deref().and_then(|text| serde_json::from_str::<BTreeMap<String, bool>>(text).ok());
+    let told = told.as_ref().and_then(|told| told.get(set).copied());
+    let upgradable = update != Update::Recreate;
+    let is_to_be_told = matched && (told.is_some() || !upgradable || was_updated && update == Update::None);
+    (is_to_be_told && told != Some(upgradable)).then_some(upgradable)
+}
+
+/// A container in a Pod.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InPod<'p> {
+    /// `containers` or `initContainers`.
+    pub list: &'static str,
+    /// Its place there.
+    pub index: usize,
+    pub name: &'p Text,
+    pub image: &'p Text,
+    pub status: Option<&'p ObservedStatus>,
+}
+
+/// An image that a container of a Pod is to have instead of its own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ImageChange<'p> {
+    pub container: InPod<'p>,
+    pub sidecar: &'p Sidecar,
 }
 
 impl Counts {
@@ -209,13 +386,16 @@ impl Counts {
     }
 
     fn change(&mut self, standing: PodStanding, mut change: impl FnMut(&mut usize)) {
-        let PodStanding { matched, updated, deviates, ready } = standing;
+        let PodStanding { matched, updated, deviates, ready, update, unavailable, to_tell: _ } = standing;
         for (counts, count) in [
             (matched, &mut self.matched),
             (updated, &mut self.updated),
             (deviates, &mut self.deviating),
             (ready, &mut self.ready),
             (updated && ready, &mut self.updated_ready),
+            (matches!(update, Update::InPlace | Update::Underway), &mut self.in_place),
+            (update == Update::Recreate, &mut self.recreate),
+            (unavailable, &mut self.unavailable),
         ] {
             if counts {
                 change(count);
@@ -240,7 +420,9 @@ mod tests {
 
     fn standing_in(spec: &Value, pod: &PodBuilder, namespace: Option<&Labels>) -> PodStanding {
         let pod = ObservedPod::of(&pod.watched(), &mut Texts::default());
-        rules("s", spec).standing("s", &pod, namespace)
+        let standing = rules("s", spec).standing("s", &pod, namespace);
+        // What updates make of it has tests of its own.
+        PodStanding { update: Update::None, unavailable: false, to_tell: None, ..standing }
     }
 
     /// A set that has this as a kept version.
@@ -257,7 +439,15 @@ mod tests {
         PodBuilder::new("p").label("app", "a").injected("s", &rules("s", spec).hash).container("c", "i:1").ready()
     }
 
-    const ALL: PodStanding = PodStanding { matched: true, updated: true, deviates: false, ready: true };
+    const ALL: PodStanding = PodStanding {
+        matched: true,
+        updated: true,
+        deviates: false,
+        ready: true,
+        update: Update::None,
+        unavailable: false,
+        to_tell: None,
+    };
 
     #[test]
     fn an_injected_pod_that_runs_is_matched_updated_and_ready() {
@@ -335,7 +525,11 @@ mod tests {
             between.annotation("kruise.io/sidecarset-working-hotupgrade-container", r#"{"c":"c-2"}"#).watched();
         let between = ObservedPod::of(&between, &mut Texts::default());
         let knowing = rules("s", &spec).knowing([&images_of(&before)]);
-        assert_eq!(knowing.standing("s", &between, None), PodStanding { ready: false, ..ALL }, "it is under way");
+        assert_eq!(
+            knowing.standing("s", &between, None),
+            PodStanding { ready: false, unavailable: true, ..ALL },
+            "it is under way"
+        );
         let one = bare
             .clone()
             .container("c-1", "i:1")

@@ -1,6 +1,7 @@
 //! A SidecarSet as last seen: what its status and revisions are made of, whether it can be used or not.
 
 use super::counting::CountingRules;
+use super::strategy::Strategy;
 use crate::api::conversion::is_label_value;
 use crate::api::decode;
 use crate::api::keys;
@@ -59,6 +60,8 @@ pub struct UsableSet {
     pub pinned: Option<InjectRevision>,
     /// Whether Pods with older containers are to be updated.
     pub updates: Updates,
+    /// In which order, and how many at a time.
+    pub strategy: Strategy,
 }
 
 /// What a `ControllerRevision` holds.
@@ -151,6 +154,7 @@ impl UsableSet {
             history_limit: limit.max(1),
             pinned: spec.injection_strategy.revision,
             updates: Updates::of(&spec.update_strategy),
+            strategy: Strategy::of(&spec.update_strategy),
             injectable: Arc::new(injectable),
         })
     }

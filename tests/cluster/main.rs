@@ -30,6 +30,7 @@ mod sidecar_generator;
 mod status;
 mod stored;
 mod token;
+mod upgrades;
 mod validation;
 mod verification;
 mod versions;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
         forecasts::the_api_server_does_what_is_forecast,
         fields::each_field_of_kubernetes_is_known_and_survives,
         bad_input::a_namespace_that_vanishes_takes_its_pods_out_of_the_counts,
+        upgrades::an_edited_image_reaches_running_pods_one_at_a_time,
     );
     let suite = tests!(
         suite,

@@ -88,6 +88,8 @@ pub(in crate::cli) enum Controller {
     SidecarSet,
     /// Istio Sidecars from the URLs of SidecarGenerators
     SidecarGenerator,
+    /// Updates in place of Pods that SidecarSets were injected into; a part of sidecarset
+    Rollout,
 }
 
 impl Args {

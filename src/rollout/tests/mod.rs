@@ -84,6 +84,20 @@ impl PodBuilder {
         self
     }
 
+    /// With these fields laid over its own.
+    pub fn state(mut self, fields: &Value) -> Self {
+        fn lay(over: &mut Value, fields: &Value) {
+            match (over, fields) {
+                (Value::Object(over), Value::Object(fields)) => {
+                    fields.iter().for_each(|(key, value)| lay(over.entry(key).or_insert(Value::Null), value));
+                }
+                (over, fields) => *over = fields.clone(),
+            }
+        }
+        lay(&mut self.0, fields);
+        self
+    }
+
     pub fn ready(mut self) -> Self {
         self.0["status"]["conditions"][0]["status"] = json!("True");
         self
