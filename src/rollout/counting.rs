@@ -1,6 +1,6 @@
 //! Whether a Pod counts for a SidecarSet, and as what. The rules are OpenKruise's, but for those named here.
 
-use super::pod::{InjectedSet, ObservedPod, ObservedStatus, PodPhase};
+use super::pod::{InjectedSet, ObservedContainer, ObservedInitContainer, ObservedPod, ObservedStatus, PodPhase};
 use super::text::Text;
 use crate::api::image::is_spelling_of;
 use crate::api::sidecarset::{SidecarContainer, SidecarSetSpec, UpgradeType};
@@ -34,19 +34,19 @@ pub struct CountingRules {
 
 /// A container of the set that goes on as long as the Pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Sidecar {
-    pub name: String,
+struct Sidecar {
+    name: String,
     /// The image that it is to have.
-    pub image: String,
+    image: String,
     /// With hot upgrade there are two in the Pod, this name with `-1` and `-2`.
-    pub hot: Option<Hot>,
+    hot: Option<Hot>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Hot {
-    pub twins: [String; 2],
+struct Hot {
+    twins: [String; 2],
     /// Image of the idle one; empty where the set has none.
-    pub empty_image: String,
+    empty_image: String,
 }
 
 /// As what a Pod counts for one set.
@@ -65,6 +65,8 @@ pub struct PodStanding {
     pub update: Update,
     /// Whether an update in place has made it unavailable, or is about to.
     pub unavailable: bool,
+    /// Whether an idle container is to get its empty image again.
+    pub to_reset: bool,
     /// What its condition of updates is to say of the set, where it does not.
     pub to_tell: Option<bool>,
 }
@@ -151,7 +153,8 @@ impl CountingRules {
         let recorded = matched && has_rest && injected.hash.as_deref() == Some(&self.hash);
         let deviates = recorded && self.deviation(pod).is_some();
         // What a Pod records are words of its author: it is updated when its containers are.
-        let updated = recorded && !deviates && self.has_present_images(pod);
+        let is_present = recorded && self.has_present_images(pod);
+        let updated = is_present && !deviates;
         let ready = matched && self.is_ready(pod) && self.is_consistent(pod, &injected.image_ids_before);
         let update = if !matched || updated || deviates {
             Update::None
@@ -171,6 +174,7 @@ impl CountingRules {
             ready,
             update,
             unavailable,
+            to_reset: is_present && self.other_deviation(pod).is_none() && self.resets(set, pod).next().is_some(),
             to_tell: to_tell(set, pod, update, was_updated, matched),
         }
     }
@@ -201,38 +205,33 @@ impl CountingRules {
         self.image_changes(pod).next().is_none()
     }
 
-    /// What has to be done so that the Pod has the set's present images: of each container, but those with hot upgrade, its place,
-    /// and the image that it is to have.
+    /// What has to be done so that the Pod has the set's present images.
     pub(super) fn image_changes<'s>(&'s self, pod: &'s ObservedPod) -> impl Iterator<Item = ImageChange<'s>> {
-        let containers = pod.containers.iter().enumerate().map(|(index, container)| {
-            (
-                &self.sidecars,
-                InPod {
-                    list: "containers",
-                    index,
-                    name: &container.name,
-                    image: &container.image,
-                    status: container.status.as_ref(),
-                },
-            )
+        let of_containers = self.sidecars.iter().filter_map(|sidecar| match &sidecar.hot {
+            None => change(InPod::container(pod, &sidecar.name)?, &sidecar.image),
+            Some(hot) => sidecar.hot_change(hot, pod),
         });
-        let natives = pod.init_containers.iter().enumerate().filter(|(_, container)| container.native);
-        let natives = natives.map(|(index, container)| {
-            (
-                &self.natives,
-                InPod {
-                    list: "initContainers",
-                    index,
-                    name: &container.name,
-                    image: &container.image,
-                    status: container.status.as_ref(),
-                },
-            )
-        });
-        containers.chain(natives).filter_map(|(sidecars, container)| {
-            let sidecar = sidecars.iter().find(|sidecar| sidecar.is_worked_by(pod, container.name))?;
-            let is_present = is_spelling_of(container.image, &sidecar.image);
-            (!is_present).then_some(ImageChange { container, sidecar })
+        let of_natives =
+            self.natives.iter().filter_map(|native| change(InPod::native(pod, &native.name)?, &native.image));
+        of_containers.chain(of_natives)
+    }
+
+    /// What has to be done so that hot upgrades of the Pod are over: idle containers whose others work get their empty images.
+    pub(super) fn resets<'s>(&'s self, set: &str, pod: &'s ObservedPod) -> impl Iterator<Item = ImageChange<'s>> {
+        let injected = pod.injected.iter().find(|injected| *injected.name == *set);
+        let before = injected.map(|injected| &*injected.image_ids_before).unwrap_or_default();
+        self.sidecars.iter().filter_map(move |sidecar| {
+            let hot = sidecar.hot.as_ref()?;
+            let (working, idle) = sidecar.twins(hot, pod)?;
+            let status = working.status.filter(|status| status.ready && *status.image != *hot.empty_image);
+            let runs = status.is_some() && runs_its_image(working.name, working.image, status, before);
+            let is_to_be_empty = !hot.empty_image.is_empty() && **idle.image != *hot.empty_image;
+            let twins = HotChange { base: &sidecar.name, other: working.name };
+            (runs && is_to_be_empty).then_some(ImageChange {
+                container: idle,
+                image: &hot.empty_image,
+                hot: Some(twins),
+            })
         })
     }
 
@@ -316,9 +315,31 @@ impl Sidecar {
         names.iter().map(String::as_str)
     }
 
-    /// Whether a container of this name is the one that works: with hot upgrade one of two is.
-    fn is_worked_by(&self, pod: &ObservedPod, name: &str) -> bool {
-        if self.hot.is_some() { pod.working(&self.name) == Some(name) } else { self.name == name }
+    /// The one of two that works, and the idle one.
+    fn twins<'p>(&self, hot: &Hot, pod: &'p ObservedPod) -> Option<(InPod<'p>, InPod<'p>)> {
+        let [first, second] = &hot.twins;
+        let (first, second) = (InPod::container(pod, first)?, InPod::container(pod, second)?);
+        let works = pod.working(&self.name);
+        Some(if works == Some(second.name) { (second, first) } else { (first, second) })
+    }
+
+    /// With hot upgrade the empty one of the two gets the image and works from then on; where none is empty, because an upgrade has not
+    /// come to its end, the one that does not run, else the idle one.
+    fn hot_change<'s>(&'s self, hot: &Hot, pod: &'s ObservedPod) -> Option<ImageChange<'s>> {
+        let (working, idle) = self.twins(hot, pod)?;
+        if is_spelling_of(working.image, &self.image) {
+            return None;
+        }
+        let runs = |container: &InPod<'_>| {
+            container.status.is_some_and(|status| status.ready && is_spelling_of(&status.image, container.image))
+        };
+        let (container, other) = if **idle.image == *hot.empty_image || runs(&working) || !runs(&idle) {
+            (idle, working.name)
+        } else {
+            (working, idle.name)
+        };
+        let twins = HotChange { base: &self.name, other };
+        Some(ImageChange { container, image: &self.image, hot: Some(twins) })
     }
 
     fn is_in(&self, pod: &ObservedPod) -> bool {
@@ -371,7 +392,38 @@ pub(super) struct InPod<'p> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ImageChange<'p> {
     pub container: InPod<'p>,
-    pub sidecar: &'p Sidecar,
+    pub image: &'p str,
+    /// Where it is one of two.
+    pub hot: Option<HotChange<'p>>,
+}
+
+/// What there is to a container beside which there is another one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HotChange<'p> {
+    /// Their name in the set.
+    pub base: &'p str,
+    /// The other one.
+    pub other: &'p Text,
+}
+
+impl<'p> InPod<'p> {
+    fn container(pod: &'p ObservedPod, name: &str) -> Option<Self> {
+        let index = pod.containers.iter().position(|container| *container.name == *name)?;
+        let ObservedContainer { name, image, status, .. } = &pod.containers[index];
+        Some(Self { list: "containers", index, name, image, status: status.as_ref() })
+    }
+
+    fn native(pod: &'p ObservedPod, name: &str) -> Option<Self> {
+        let index = pod.init_containers.iter().position(|container| container.native && *container.name == *name)?;
+        let ObservedInitContainer { name, image, status, .. } = &pod.init_containers[index];
+        Some(Self { list: "initContainers", index, name, image, status: status.as_ref() })
+    }
+}
+
+/// The change of a container that has not this image.
+fn change<'p>(container: InPod<'p>, image: &'p str) -> Option<ImageChange<'p>> {
+    let is_present = is_spelling_of(container.image, image);
+    (!is_present).then_some(ImageChange { container, image, hot: None })
 }
 
 impl Counts {
@@ -386,7 +438,7 @@ impl Counts {
     }
 
     fn change(&mut self, standing: PodStanding, mut change: impl FnMut(&mut usize)) {
-        let PodStanding { matched, updated, deviates, ready, update, unavailable, to_tell: _ } = standing;
+        let PodStanding { matched, updated, deviates, ready, update, unavailable, to_reset: _, to_tell: _ } = standing;
         for (counts, count) in [
             (matched, &mut self.matched),
             (updated, &mut self.updated),
@@ -405,207 +457,4 @@ impl Counts {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rollout::tests::{PodBuilder, rules};
-    use crate::rollout::text::Texts;
-    use serde_json::{Value, json};
-
-    const DIGEST: &str = "sha256:0a";
-
-    fn standing(spec: &Value, pod: &PodBuilder) -> PodStanding {
-        let labels = Labels::from([("team".to_owned(), "a".to_owned())]);
-        standing_in(spec, pod, Some(&labels))
-    }
-
-    fn standing_in(spec: &Value, pod: &PodBuilder, namespace: Option<&Labels>) -> PodStanding {
-        let pod = ObservedPod::of(&pod.watched(), &mut Texts::default());
-        let standing = rules("s", spec).standing("s", &pod, namespace);
-        // What updates make of it has tests of its own.
-        PodStanding { update: Update::None, unavailable: false, to_tell: None, ..standing }
-    }
-
-    /// A set that has this as a kept version.
-    fn images_of(spec: &Value) -> Arc<Images> {
-        let spec: SidecarSetSpec = serde_json::from_value(spec.clone()).unwrap();
-        Arc::new(Images::of(&spec))
-    }
-
-    fn cold() -> Value {
-        json!({"selector": {"matchLabels": {"app": "a"}}, "containers": [{"name": "c", "image": "i:1"}]})
-    }
-
-    fn pod(spec: &Value) -> PodBuilder {
-        PodBuilder::new("p").label("app", "a").injected("s", &rules("s", spec).hash).container("c", "i:1").ready()
-    }
-
-    const ALL: PodStanding = PodStanding {
-        matched: true,
-        updated: true,
-        deviates: false,
-        ready: true,
-        update: Update::None,
-        unavailable: false,
-        to_tell: None,
-    };
-
-    #[test]
-    fn an_injected_pod_that_runs_is_matched_updated_and_ready() {
-        assert_eq!(standing(&cold(), &pod(&cold())), ALL);
-        let outdated = PodBuilder::new("p").label("app", "a").injected("s", "other").container("c", "i:1").ready();
-        assert_eq!(standing(&cold(), &outdated), PodStanding { updated: false, ..ALL });
-        let starting =
-            PodBuilder::new("p").label("app", "a").injected("s", &rules("s", &cold()).hash).container("c", "i:1");
-        assert_eq!(standing(&cold(), &starting), PodStanding { ready: false, ..ALL });
-    }
-
-    #[test]
-    fn a_pod_with_other_fields_that_openkruise_does_not_know_is_not_updated() {
-        let with = |code: i64| {
-            let mut spec = cold();
-            spec["containers"][0]["restartPolicyRules"] =
-                json!([{"action": "Restart", "exitCodes": {"operator": "In", "values": [code]}}]);
-            spec
-        };
-        let recording = |spec: &Value| {
-            let rest = json!({"s": rules("s", spec).hash_of_rest}).to_string();
-            pod(spec).annotation("outrigger.dev/sidecarset-hash-rest", &rest)
-        };
-        assert_eq!(standing(&with(1), &recording(&with(1))), ALL);
-        assert_eq!(standing(&with(2), &recording(&with(1))), PodStanding { updated: false, ..ALL });
-        assert_eq!(standing(&cold(), &recording(&with(1))), PodStanding { updated: false, ..ALL });
-        assert_eq!(standing(&with(1), &pod(&with(1))), ALL, "a Pod from before counts as updated");
-    }
-
-    #[test]
-    fn what_does_not_match_counts_for_nothing() {
-        let cases = [
-            ("another label", pod(&cold()).label("app", "b")),
-            ("not injected", PodBuilder::new("p").label("app", "a").container("c", "i:1").ready()),
-            ("injected by another set", pod(&cold()).annotation("kruise.io/sidecarset-injected-list", "t")),
-            ("without the container", PodBuilder::new("p").label("app", "a").injected("s", "h").container("d", "i:1")),
-            ("being deleted", pod(&cold()).deleting()),
-            ("over", pod(&cold()).phase("Succeeded")),
-            ("failed", pod(&cold()).phase("Failed")),
-        ];
-        for (case, pod) in cases {
-            assert_eq!(standing(&cold(), &pod), PodStanding::default(), "{case}");
-        }
-    }
-
-    #[test]
-    fn a_namespace_selector_does_not_match_an_unknown_namespace() {
-        let mut spec = cold();
-        spec["namespaceSelector"] = json!({"matchLabels": {"team": "a"}});
-        assert_eq!(standing(&spec, &pod(&spec)), ALL);
-        assert_eq!(standing_in(&spec, &pod(&spec), None), PodStanding::default());
-        assert_eq!(standing_in(&spec, &pod(&spec), Some(&Labels::new())), PodStanding::default());
-        spec["namespaceSelector"] = json!({"matchExpressions": [{"key": "team", "operator": "DoesNotExist"}]});
-        assert_eq!(standing_in(&spec, &pod(&spec), None), PodStanding::default());
-    }
-
-    #[test]
-    fn with_hot_upgrade_both_twins_and_the_working_one_must_be_known_and_the_idle_one_be_empty() {
-        let upgrade = json!({"upgradeType": "HotUpgrade", "hotUpgradeEmptyImage": "empty:1"});
-        let spec = json!({"selector": {"matchLabels": {"app": "a"}},
-                          "containers": [{"name": "c", "image": "i:1", "upgradeStrategy": upgrade}]});
-        let bare = PodBuilder::new("p").label("app", "a").injected("s", &rules("s", &spec).hash).ready();
-        let twins = |first: &str, second: &str, working: &str| {
-            let working = format!(r#"{{"c":"{working}"}}"#);
-            let twins = bare.clone().container("c-1", first).container("c-2", second);
-            standing(&spec, &twins.annotation("kruise.io/sidecarset-working-hotupgrade-container", &working))
-        };
-        assert_eq!(twins("i:1", "empty:1", "c-1"), ALL);
-        assert_eq!(twins("empty:1", "i:1", "c-2"), ALL);
-        assert_eq!(twins("i:0", "i:1", "c-2"), PodStanding { updated: false, deviates: true, ready: false, ..ALL });
-        let mut before = spec.clone();
-        before["containers"][0]["image"] = json!("i:0");
-        let between = bare.clone().container("c-1", "i:0").container("c-2", "i:1");
-        let between =
-            between.annotation("kruise.io/sidecarset-working-hotupgrade-container", r#"{"c":"c-2"}"#).watched();
-        let between = ObservedPod::of(&between, &mut Texts::default());
-        let knowing = rules("s", &spec).knowing([&images_of(&before)]);
-        assert_eq!(
-            knowing.standing("s", &between, None),
-            PodStanding { ready: false, unavailable: true, ..ALL },
-            "it is under way"
-        );
-        let one = bare
-            .clone()
-            .container("c-1", "i:1")
-            .annotation("kruise.io/sidecarset-working-hotupgrade-container", r#"{"c":"c-1"}"#);
-        assert_eq!(standing(&spec, &one), PodStanding::default());
-        let untold = bare.container("c-1", "i:1").container("c-2", "empty:1");
-        assert_eq!(standing(&spec, &untold), PodStanding::default());
-    }
-
-    #[test]
-    fn a_pod_that_only_records_the_latest_containers_is_not_updated() {
-        let deviation = |pod: &PodBuilder| {
-            let pod = ObservedPod::of(&pod.watched(), &mut Texts::default());
-            rules("s", &cold()).deviation(&pod).map(|deviation| deviation.to_string())
-        };
-        assert_eq!(deviation(&pod(&cold())), None);
-        let many: Vec<Value> = (0..2000).map(|number| json!({"name": format!("V{number}")})).collect();
-        let many = [&many[..], &[json!({"name": "IS_INJECTED", "value": "true"})]].concat();
-        for (fields, expected) in [
-            (json!({"image": "evil:1"}), "does not have the set's image"),
-            (json!({"command": ["sleep", "9"]}), "does not have the set's command and args"),
-            (json!({"env": null}), "does not have the set's env \"IS_INJECTED\""),
-            (json!({"env": many}), "has too many variables, mounts and args to be compared with the set"),
-        ] {
-            let forged = pod(&cold()).changed("c", &fields);
-            assert_eq!(standing(&cold(), &forged), PodStanding { updated: false, deviates: true, ..ALL }, "{expected}");
-            assert_eq!(deviation(&forged), Some(format!("spec.containers \"c\" {expected}")));
-        }
-        let rewritten =
-            pod(&cold()).changed("c", &json!({"image": "mirror.corp/proxy/i:1", "imagePullPolicy": "Always"}));
-        assert_eq!(standing(&cold(), &rewritten), ALL);
-        let older = PodBuilder::new("p").label("app", "a").injected("s", "other").container("c", "evil:1").ready();
-        assert_eq!(standing(&cold(), &older), PodStanding { updated: false, ..ALL }, "it says so itself");
-    }
-
-    #[test]
-    fn native_sidecars_are_looked_at_and_ordinary_init_containers_are_not() {
-        let mut spec = cold();
-        spec["initContainers"] =
-            json!([{"name": "n", "image": "n:1", "restartPolicy": "Always"}, {"name": "o", "image": "o:1"}]);
-        let native = |image: &str| {
-            let env = json!([{"name": "IS_INJECTED", "value": "true"}]);
-            pod(&spec).init_containers(&json!([{"name": "n", "image": image, "restartPolicy": "Always", "env": env}]))
-        };
-        assert_eq!(standing(&spec, &native("n:1")), ALL);
-        for forged in [native("evil:1"), pod(&spec)] {
-            assert_eq!(standing(&spec, &forged), PodStanding { updated: false, deviates: true, ..ALL });
-        }
-    }
-
-    #[test]
-    fn a_pod_is_not_ready_before_the_kubelet_speaks_of_all_its_containers() {
-        let silent = pod(&cold()).container("app", "app:1").without_status("app");
-        assert_eq!(standing(&cold(), &silent), PodStanding { ready: false, ..ALL });
-    }
-
-    #[test]
-    fn a_container_changed_in_place_is_consistent_once_another_image_runs() {
-        let state = r#"{"s":{"lastContainerStatuses":{"c":{"imageID":"i@sha256:old"}}}}"#;
-        let changed = pod(&cold()).annotation("kruise.io/sidecarset-inplace-update-state", state);
-        let runs = |image: &str, id: &str| standing(&cold(), &changed.clone().status("c", image, id)).ready;
-        assert!(!runs("i:0", "i@sha256:old"));
-        assert!(runs("i:1", "i@sha256:new"));
-        assert!(runs("docker.io/library/i:1", "i@sha256:new"));
-        assert!(runs("i:1", "i@sha256:old"), "the new tag is the same image");
-    }
-
-    #[test]
-    fn an_image_with_a_digest_is_compared_by_it() {
-        let image = format!("i@{DIGEST}");
-        let spec = json!({"selector": {"matchLabels": {"app": "a"}}, "containers": [{"name": "c", "image": image}]});
-        let pod = PodBuilder::new("p").label("app", "a").injected("s", "h").container("c", &image).ready();
-        let runs = |id: &str| standing(&spec, &pod.clone().status("c", "whatever", id)).ready;
-        assert!(runs(&format!("i@{DIGEST}")));
-        assert!(runs(&format!("mirror.example.com/i@{DIGEST}")));
-        assert!(!runs("i@sha256:0b"));
-        assert!(!runs(""));
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
 //! Pure: what is written to a Pod that is updated in place: images, and the annotations that tell of it as OpenKruise writes them.
 
-use super::counting::{CountingRules, ImageChange};
+use super::counting::{CountingRules, HotChange, ImageChange};
 use super::pod::ObservedPod;
 use super::text::Text;
 use super::watched_pod::UPGRADABLE;
@@ -8,41 +8,81 @@ use crate::api::keys;
 use crate::injection::annotations::{Entry, Record};
 use jiff::Timestamp;
 use json_patch::jsonptr::PointerBuf;
-use json_patch::{AddOperation, PatchOperation, ReplaceOperation, TestOperation};
+use json_patch::{AddOperation, CopyOperation, PatchOperation, ReplaceOperation, TestOperation};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// The containers of a Pod that are changed, with the images that run until then.
 pub type ImageIds = Vec<(Text, Text)>;
 
-/// The patch that updates a Pod to the set's present images, and what ran before; `None` where that takes more than images.
+/// The patch that updates a Pod to the set's present images, and what ran before. `version` is that of the set.
 pub fn update(
     set: &str,
+    version: &str,
     rules: &CountingRules,
     pod: &ObservedPod,
     revision: &str,
     now: Timestamp,
-) -> Option<(Vec<PatchOperation>, ImageIds)> {
+) -> (Vec<PatchOperation>, ImageIds) {
     let changes: Vec<ImageChange<'_>> = rules.image_changes(pod).collect();
-    if changes.iter().any(|change| change.sidecar.hot.is_some()) {
-        return None;
+    let (mut operations, before) = images(set, rules, pod, &changes, now);
+    for ImageChange { container, hot, .. } in &changes {
+        let Some(HotChange { other, .. }) = hot else { continue };
+        // A container knows by the first of them whether it is the newer of the two, and by the second what it takes over from.
+        let (path, from) = (annotation(&keys::version_alt_of(container.name)), annotation(&keys::version_of(other)));
+        operations.push(PatchOperation::Copy(CopyOperation { from, path }));
+        operations.push(annotate(&keys::version_of(container.name), version.to_owned()));
+        operations.push(annotate(&keys::version_alt_of(other), version.to_owned()));
     }
+    let mut working: BTreeMap<&str, &str> = pod.working.iter().map(|(base, working)| (&**base, &**working)).collect();
+    let hot = changes.iter().filter_map(|change| Some((change.hot?.base, &**change.container.name)));
+    let hot: Vec<_> = hot.collect();
+    if !hot.is_empty() {
+        working.extend(hot);
+        operations.push(annotate(keys::WORKING_HOT_UPGRADE, json!(working).to_string()));
+    }
+    operations.extend(hash_record(set, rules, pod, revision, &text(now)));
+    (operations, before)
+}
+
+/// The patch that ends hot upgrades of a Pod, and what ran before.
+pub fn reset(set: &str, rules: &CountingRules, pod: &ObservedPod, now: Timestamp) -> (Vec<PatchOperation>, ImageIds) {
+    let changes: Vec<ImageChange<'_>> = rules.resets(set, pod).collect();
+    let (mut operations, before) = images(set, rules, pod, &changes, now);
+    for ImageChange { container, hot, .. } in &changes {
+        let Some(HotChange { other, .. }) = hot else { continue };
+        operations.push(annotate(&keys::version_of(container.name), "0".to_owned()));
+        operations.push(annotate(&keys::version_alt_of(other), "0".to_owned()));
+    }
+    (operations, before)
+}
+
+/// Images, and the record of what ran before.
+fn images(
+    set: &str,
+    rules: &CountingRules,
+    pod: &ObservedPod,
+    changes: &[ImageChange<'_>],
+    now: Timestamp,
+) -> (Vec<PatchOperation>, ImageIds) {
     let mut operations = Vec::new();
-    for ImageChange { container, sidecar } in &changes {
+    for ImageChange { container, image, .. } in changes {
         let path = PointerBuf::from_tokens(["spec", container.list, &container.index.to_string(), "image"]);
         operations.push(test(path.clone(), (**container.image).into()));
-        operations.push(PatchOperation::Replace(ReplaceOperation { path, value: sidecar.image.clone().into() }));
+        operations.push(PatchOperation::Replace(ReplaceOperation { path, value: (*image).into() }));
     }
-    let before: ImageIds = changes
-        .iter()
-        .filter_map(|change| Some((change.container.name.clone(), change.container.status?.image_id.clone())))
-        .collect();
-    let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    operations.extend(hash_record(set, rules, pod, revision, &now));
+    let ran =
+        |change: &ImageChange<'_>| Some((change.container.name.clone(), change.container.status?.image_id.clone()));
+    let before: ImageIds = changes.iter().filter_map(ran).collect();
     if !before.is_empty() {
-        operations.push(annotate(keys::IN_PLACE_STATE, in_place_record(set, rules, pod, &before, &now)));
+        operations.push(annotate(keys::IN_PLACE_STATE, in_place_record(set, rules, pod, &before, &text(now))));
     }
-    Some((operations, before))
+    (operations, before)
+}
+
+/// A time as Kubernetes writes it.
+fn text(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// The record of hashes, with the set's present one.
@@ -97,7 +137,7 @@ pub fn condition(
     let mut condition =
         json!({"type": UPGRADABLE, "status": status, "reason": reason, "message": json!(sets).to_string()});
     if told.is_none_or(|told| all(&told) != all(&sets)) {
-        condition["lastTransitionTime"] = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into();
+        condition["lastTransitionTime"] = text(now).into();
     }
     condition
 }

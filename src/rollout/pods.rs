@@ -328,7 +328,7 @@ impl CountedSet {
     /// Counts a Pod; whether anything changed.
     fn count(&mut self, key: usize, standing: PodStanding, revision: Option<&Text>) -> bool {
         self.counts.add(standing);
-        if standing.update == Update::InPlace || standing.to_tell.is_some() {
+        if standing.update == Update::InPlace || standing.to_reset || standing.to_tell.is_some() {
             self.to_write.insert(key);
         }
         if let Some(revision) = revision.filter(|_| standing.matched) {

@@ -71,6 +71,12 @@ pub fn plan(
         if standing.update == Update::InPlace && usable.strategy.selects(&usable.updates, pod) {
             candidates.push((pod, standing));
         }
+        // Hot upgrades come to their end whatever else is to be done: the Pod has a place until then.
+        if standing.to_reset && plan.updates.len() < MOST_AT_ONCE && !plan.waits(name, pod, attempts, now) {
+            let (operations, image_ids_before) = pod_patch::reset(name, rules, pod, now);
+            let pod = WatchedPod::named(pod.version());
+            plan.updates.push(PodUpdate { pod, operations, is_excused: false, image_ids_before });
+        }
         if let Some(upgradable) = standing.to_tell
             && plan.conditions.len() < MOST_AT_ONCE
             && !plan.waits(name, pod, attempts, now)
@@ -94,7 +100,7 @@ pub fn plan(
         if needs_place && free == 0 {
             continue;
         }
-        let Some((operations, image_ids_before)) = pod_patch::update(name, rules, pod, revision, now) else { continue };
+        let (operations, image_ids_before) = pod_patch::update(name, &set.resource_version, rules, pod, revision, now);
         free -= usize::from(needs_place);
         plan.updates.push(PodUpdate {
             pod: WatchedPod::named(pod.version()),
@@ -154,3 +160,6 @@ pub fn refused(set: &str, pods: &PodIndex, attempts: &Attempts) -> Option<(usize
     let (first, problem) = refused.iter().min_by_key(|(pod, _)| (&pod.namespace, &pod.name))?;
     Some((refused.len(), format!("{}/{}: {problem}", first.namespace, first.name)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,6 +73,10 @@ fn main() -> ExitCode {
         fields::each_field_of_kubernetes_is_known_and_survives,
         bad_input::a_namespace_that_vanishes_takes_its_pods_out_of_the_counts,
         upgrades::an_edited_image_reaches_running_pods_one_at_a_time,
+        upgrades::a_bad_image_stops_the_rollout_and_the_next_one_goes_on,
+        upgrades::native_sidecars_are_updated_and_other_changes_are_told,
+        upgrades::a_hot_upgrade_ends_with_one_empty_container,
+        upgrades::a_pod_whose_update_is_refused_delays_no_other,
     );
     let suite = tests!(
         suite,

@@ -2,8 +2,9 @@
 
 use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{ListParams, PostParams, WatchEvent, WatchParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use kube::{Api, ResourceExt};
 use outrigger::api::keys;
 use outrigger_testbed::{Case, wait_for};
@@ -126,6 +127,164 @@ pub async fn an_edited_image_reaches_running_pods_one_at_a_time(case: Case<Outri
         let restarts = status(&pod).context("no status")?.restart_count;
         ensure!(restarts == 1, "{restarts} restarts");
     }
+    seen::objects(plane).delete(name, &kube::api::DeleteParams::default()).await?;
+    Ok(())
+}
+
+/// Waits for a condition of a set that says this.
+async fn says(case: &Case<Outrigger>, name: &str, text: &str) -> Result<Value> {
+    wait_for(&format!("SidecarSet {name} to say {text:?}"), PATIENCE, async || {
+        let set = seen::get(&case.plane, name).await?;
+        let messages: Vec<_> =
+            ["Ready", "Reconciling", "Stalled"].iter().filter_map(|type_| seen::message(&set, type_)).collect();
+        ensure!(messages.iter().any(|message| message.contains(text)), "{messages:?}");
+        Ok(Some(set))
+    })
+    .await
+}
+
+/// A bad image stops the rollout at `maxUnavailable`, the Pods that have it get the next one first, and a partition holds the rest.
+pub async fn a_bad_image_stops_the_rollout_and_the_next_one_goes_on(case: Case<Outrigger>) -> Result<()> {
+    let (plane, pods, name) = (&case.plane, case.namespace.api::<Pod>(), "stopped");
+    let set = |image: &str, partition: u32| {
+        let strategy =
+            json!({"updateStrategy": {"type": "RollingUpdate", "maxUnavailable": 2, "partition": partition}});
+        seen::set(name, image, &strategy)
+    };
+    seen::apply(plane, &set("side:1", 0)).await?;
+    running(&case, name, "side:1", 5).await?;
+    let bad = "unpullable/side:2";
+    seen::apply(plane, &set(bad, 0)).await?;
+    says(&case, name, "; updated Pods that are not ready yet: 2").await?;
+    seen::counts(plane, name, [5, 2, 3, 0]).await?;
+    let with = async |image: &str| -> Result<Vec<String>> {
+        let all = pods.list(&ListParams::default()).await?.items;
+        Ok(all.iter().filter(|pod| seen::sidecar(pod) == Some(image)).map(ResourceExt::name_any).collect())
+    };
+    let down = with(bad).await?;
+    ensure!(down.len() == 2, "{down:?}");
+    seen::apply(plane, &set("side:3", 3)).await?;
+    let set = seen::counts(plane, name, [5, 2, 5, 2]).await?;
+    ensure!(seen::kstatus(&set) == "Current", "{set}");
+    ensure!(with("side:3").await? == down);
+    seen::objects(plane).delete(name, &kube::api::DeleteParams::default()).await?;
+    Ok(())
+}
+
+/// A native sidecar gets its image where it is; what else changes has to be made anew, and that is told by set and Pod.
+pub async fn native_sidecars_are_updated_and_other_changes_are_told(case: Case<Outrigger>) -> Result<()> {
+    let (plane, pods, name) = (&case.plane, case.namespace.api::<Pod>(), "native");
+    let set = |image: &str, value: &str| {
+        let native = json!([{"name": "native", "image": image, "restartPolicy": "Always"}]);
+        let mut set = seen::set(name, "side:1", &json!({"initContainers": native}));
+        set["spec"]["containers"][0]["env"] = json!([{"name": "LEVEL", "value": value}]);
+        set
+    };
+    seen::apply(plane, &set("native:1", "info")).await?;
+    running(&case, name, "side:1", 2).await?;
+    seen::apply(plane, &set("native:2", "info")).await?;
+    seen::counts(plane, name, [2, 2, 2, 2]).await?;
+    for pod in pods.list(&ListParams::default()).await?.items {
+        let status = pod.status.clone().and_then(|status| status.init_container_statuses).unwrap_or_default();
+        ensure!(status.len() == 1 && status[0].image == "native:2" && status[0].restart_count == 1, "{status:?}");
+    }
+    seen::apply(plane, &set("native:3", "debug")).await?;
+    let example = format!(
+        "; Pods that have to be made anew: 2, such as {}/{name}-0: spec.containers \"sidecar\" does not have the set's env \"LEVEL\"",
+        case.namespace.name()
+    );
+    let set = says(&case, name, &example).await?;
+    ensure!(set["status"]["conditions"][0]["reason"] == "RecreationNeeded", "{set}");
+    wait_for("the condition of the Pod", PATIENCE, async || {
+        let told = upgradable(&pods.get("native-0").await?);
+        ensure!(
+            told == Some(("False".to_owned(), "UpdateImmutableField".to_owned(), json!({name: false}))),
+            "{told:?}"
+        );
+        Ok(Some(()))
+    })
+    .await?;
+    seen::objects(plane).delete(name, &kube::api::DeleteParams::default()).await?;
+    Ok(())
+}
+
+/// The dance of two containers: the empty one gets the image, works, and then the other is emptied.
+pub async fn a_hot_upgrade_ends_with_one_empty_container(case: Case<Outrigger>) -> Result<()> {
+    let (plane, pods, name) = (&case.plane, case.namespace.api::<Pod>(), "hot");
+    let set = |image: &str| {
+        let mut set = seen::set(name, image, &json!({"revisionHistoryLimit": 1}));
+        let upgrade = json!({"upgradeType": "HotUpgrade", "hotUpgradeEmptyImage": "empty:1"});
+        set["spec"]["containers"][0]["upgradeStrategy"] = upgrade;
+        set
+    };
+    seen::apply(plane, &set("side:1")).await?;
+    wait_for("Pods to get both containers", PATIENCE, async || {
+        let params = PostParams { dry_run: true, ..PostParams::default() };
+        let pod = pods.create(&params, &seen::pod("probe", name, &json!({}))?).await?;
+        Ok((pod.spec.context("no spec")?.containers.len() == 3).then_some(()))
+    })
+    .await?;
+    for number in 0..2 {
+        pods.create(&PostParams::default(), &seen::pod(&format!("hot-{number}"), name, &json!({}))?).await?;
+    }
+    seen::counts(plane, name, [2, 2, 2, 2]).await?;
+    for (image, working, idle) in [("side:2", "sidecar-2", "sidecar-1"), ("side:3", "sidecar-1", "sidecar-2")] {
+        seen::apply(plane, &set(image)).await?;
+        let version = seen::counts(plane, name, [2, 2, 2, 2]).await?["metadata"]["resourceVersion"].clone();
+        for pod in pods.list(&ListParams::default()).await?.items {
+            let spec = pod.spec.as_ref().context("no spec")?;
+            let image_of =
+                |name: &str| spec.containers.iter().find(|c| c.name == name).and_then(|c| c.image.as_deref());
+            ensure!((image_of(working), image_of(idle)) == (Some(image), Some("empty:1")), "{spec:?}");
+            let annotation = |key: &str| pod.annotations().get(key).map(String::as_str);
+            let map = format!(r#"{{"sidecar":"{working}"}}"#);
+            ensure!(annotation(keys::WORKING_HOT_UPGRADE) == Some(&map), "{:?}", pod.annotations());
+            let of_working = annotation(&keys::version_of(working)).and_then(|version| version.parse::<u64>().ok());
+            let now = version.as_str().and_then(|version| version.parse().ok()).context("no version")?;
+            ensure!(of_working.is_some_and(|of| of > 1 && of < now), "{of_working:?}");
+            ensure!(annotation(&keys::version_alt_of(working)) == Some("0"));
+            ensure!(annotation(&keys::version_of(idle)) == Some("0"));
+        }
+    }
+    seen::objects(plane).delete(name, &kube::api::DeleteParams::default()).await?;
+    Ok(())
+}
+
+/// A policy refuses the update of one Pod: the others are updated, and the set says why that one is not.
+pub async fn a_pod_whose_update_is_refused_delays_no_other(case: Case<Outrigger>) -> Result<()> {
+    let (plane, pods, name) = (&case.plane, case.namespace.api::<Pod>(), "refused");
+    seen::apply(plane, &seen::set(name, "side:1", &json!({}))).await?;
+    running(&case, name, "side:1", 3).await?;
+    let policy = "refuses-an-update";
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(plane.client());
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(plane.client());
+    let spec = json!({
+        "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["pods"]}]},
+        "matchConditions": [{"name": "one", "expression": "object.metadata.name == 'refused-0'"}],
+        "validations": [{"expression": "object.spec.containers.all(c, c.image != 'side:2')", "message": "not today"}],
+    });
+    let object = json!({"metadata": {"name": policy}, "spec": spec});
+    policies.create(&PostParams::default(), &serde_json::from_value(object)?).await?;
+    let spec = json!({"policyName": policy, "validationActions": ["Deny"],
+        "matchResources": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": case.namespace.name()}}}});
+    let object = json!({"metadata": {"name": policy}, "spec": spec});
+    bindings.create(&PostParams::default(), &serde_json::from_value(object)?).await?;
+    let change = Patch::Strategic(json!({"spec": {"containers": [{"name": "sidecar", "image": "side:2"}]}}));
+    let dry = PatchParams { dry_run: true, ..PatchParams::default() };
+    wait_for("the policy to be in force", PATIENCE, async || {
+        Ok(pods.patch("refused-0", &dry, &change).await.is_err().then_some(()))
+    })
+    .await?;
+
+    seen::apply(plane, &seen::set(name, "side:2", &json!({}))).await?;
+    seen::counts(plane, name, [3, 2, 3, 2]).await?;
+    let set =
+        says(&case, name, &format!("; Pods that cannot be updated: 1, such as {}/refused-0: ", case.namespace.name()))
+            .await?;
+    ensure!(seen::message(&set, "Reconciling").is_some_and(|message| message.contains("not today")), "{set}");
+    bindings.delete(policy, &kube::api::DeleteParams::default()).await?;
+    policies.delete(policy, &kube::api::DeleteParams::default()).await?;
+    seen::counts(plane, name, [3, 3, 3, 3]).await?;
     seen::objects(plane).delete(name, &kube::api::DeleteParams::default()).await?;
     Ok(())
 }

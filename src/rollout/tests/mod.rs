@@ -1,5 +1,7 @@
 //! Pods and SidecarSets for the tests of this room.
 
+mod budget;
+
 use super::counting::CountingRules;
 use super::watched_pod::WatchedPod;
 use crate::api::decode;
@@ -111,6 +113,11 @@ impl PodBuilder {
     pub fn deleting(mut self) -> Self {
         self.0["metadata"]["deletionTimestamp"] = json!("2026-01-02T03:04:05Z");
         self
+    }
+
+    /// As the API server has it.
+    pub fn json(&self) -> Value {
+        self.0.clone()
     }
 
     /// As the watch hands it over, with a resourceVersion of its own.
