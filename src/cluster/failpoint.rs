@@ -22,14 +22,14 @@ pub const WRITES: [&str; 25] = [
     "registration.mutating",
     "registration.remove",
     "registration.validating",
-    "rollout.pod.condition",
-    "rollout.pod.update",
     "rollout.revision.create",
     "rollout.revision.delete",
     "rollout.revision.remake",
     "rollout.revision.remove",
     "rollout.revision.renumber",
     "rollout.status",
+    "upgrade.pod.tell",
+    "upgrade.pod.update",
     "widening.configuration",
 ];
 

@@ -84,7 +84,7 @@ impl Attempts {
             AttemptEnd::Written => (attempt.over, attempt.hold) = (None, None),
             // Until another version is seen, so that the same is not tried again at once.
             AttemptEnd::Conflict => {
-                attempt.hold = Some(Hold { until: now + FIRST_PAUSE, pause: FIRST_PAUSE, problem: None })
+                attempt.hold = Some(Hold { until: now + FIRST_PAUSE, pause: FIRST_PAUSE, problem: None });
             }
             AttemptEnd::Unknown(problem) => attempt.hold = Some(Hold::after(attempt.hold.as_ref(), problem, now)),
             AttemptEnd::Refused(problem) => {

@@ -50,7 +50,7 @@ impl Writer<'_> {
         self.queue.lock().update_begins(self.set, update);
         let (api, operations) = (self.api(&update.pod), update.operations.clone());
         let patch = apply::patch(&api, &update.pod, None, operations);
-        let written = failpoint::around("rollout.pod.update", patch).await;
+        let written = failpoint::around("upgrade.pod.update", patch).await;
         self.end(&update.pod, written);
     }
 
@@ -63,7 +63,7 @@ impl Writer<'_> {
         let status = Patch::Strategic(json!({"metadata": {"uid": version.uid}, "status": {"conditions": [condition]}}));
         let (api, params) = (self.api(pod), PatchParams::default());
         let patch = api.patch_status(version.name, &params, &status);
-        let written = match failpoint::around("rollout.pod.condition", patch).await {
+        let written = match failpoint::around("upgrade.pod.tell", patch).await {
             Ok(pod) => Ok(Written::Done(pod)),
             Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => Ok(Written::Conflict),
             Err(error) => Err(WriteError::of("write the status of", &api, version.name, error)),

@@ -30,7 +30,9 @@ mod sidecar_generator;
 mod status;
 mod stored;
 mod token;
+mod upgrade_rights;
 mod upgrades;
+mod upgrades_killed;
 mod validation;
 mod verification;
 mod versions;
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
         upgrades::native_sidecars_are_updated_and_other_changes_are_told,
         upgrades::a_hot_upgrade_ends_with_one_empty_container,
         upgrades::a_pod_whose_update_is_refused_delays_no_other,
+        upgrades::the_commands_of_the_page_update_pods,
     );
     let suite = tests!(
         suite,
@@ -95,6 +98,7 @@ fn main() -> ExitCode {
         bad_input::sidecarsets_may_be_installed_later_and_removed,
         stored::what_pods_would_be_refused_for_is_not_injected,
         stored::the_last_good_revision_stays_in_use,
+        upgrade_rights::without_the_job_or_its_rights_no_pod_is_written_and_the_set_says_so,
         stored::sets_that_clash_say_so,
         status::a_restart_writes_nothing,
         scope::break_glass_takes_the_webhooks_out,
@@ -137,13 +141,19 @@ fn main() -> ExitCode {
         return suite.run();
     }
     // Minutes: `make failpoints` runs them.
-    tests!(
+    let suite = tests!(
         suite,
         apart(Parts::ApiOnly):
         failpoints::a_set_is_right_after_a_kill_at_each_write,
         failpoints::the_registration_is_right_after_a_kill_at_each_write,
         failpoints::a_sidecar_is_right_after_a_kill_at_each_write,
         failpoints::migration_and_leadership_go_on_after_a_kill_at_each_write,
+    );
+    tests!(
+        suite,
+        apart(Parts::Full):
+        upgrades_killed::an_upgrade_ends_right_after_a_kill_at_each_write,
+        upgrades_killed::a_leader_that_is_killed_again_and_again_never_exceeds_the_budget,
     )
     .run()
 }

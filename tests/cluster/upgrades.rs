@@ -288,3 +288,53 @@ pub async fn a_pod_whose_update_is_refused_delays_no_other(case: Case<Outrigger>
     seen::objects(plane).delete(name, &kube::api::DeleteParams::default()).await?;
     Ok(())
 }
+
+/// The words of a line as a shell reads them, where only single quotes quote.
+fn words(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut is_quoted = false;
+    for character in line.chars() {
+        match character {
+            '\'' => is_quoted = !is_quoted,
+            ' ' if !is_quoted => words.push(String::new()),
+            other => words.last_mut().into_iter().for_each(|word| word.push(other)),
+        }
+    }
+    words
+}
+
+/// The page walks through an update; each of its commands does what the page says.
+pub async fn the_commands_of_the_page_update_pods(case: Case<Outrigger>) -> Result<()> {
+    let (plane, pods, name) = (&case.plane, case.namespace.api::<Pod>(), "log-agent");
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/sidecarset.md"))?;
+    let section =
+        page.split("\n## ").find(|section| section.starts_with("Updates of running Pods")).context("no section")?;
+    let steps: Vec<Vec<&str>> = section
+        .split("```sh\n")
+        .skip(1)
+        .filter_map(|block| block.split_once("```"))
+        .map(|(block, _)| block.lines().collect())
+        .collect();
+    ensure!(steps.len() == 3, "{steps:?}");
+    seen::apply(plane, &seen::set(name, "log-agent:1", &json!({}))).await?;
+    running(&case, name, "log-agent:1", 4).await?;
+    // Those who apply a set do not hold the fields that kubectl patches.
+    for (step, (counts, old)) in steps.iter().zip([([4, 0, 4, 0], 4), ([4, 4, 4, 4], 0), ([4, 4, 4, 4], 4)]) {
+        for line in step {
+            let words = words(line);
+            let args: Vec<&str> = words.iter().map(String::as_str).collect();
+            let (program, args) = args.split_first().context("no command")?;
+            ensure!(*program == "kubectl", "{line}");
+            plane.kubectl(args, None).await?.ok().with_context(|| line.to_string())?;
+            if line.contains("50%") {
+                seen::counts(plane, name, [4, 2, 4, 2]).await?;
+            }
+        }
+        seen::counts(plane, name, counts).await?;
+        let all = pods.list(&ListParams::default()).await?.items;
+        let with_old = all.iter().filter(|pod| seen::sidecar(pod) == Some("log-agent:1")).count();
+        ensure!(with_old == old, "{with_old} Pods have the first image");
+    }
+    seen::objects(plane).delete(name, &kube::api::DeleteParams::default()).await?;
+    Ok(())
+}
