@@ -22,6 +22,17 @@ pub struct Attempts {
     forbidden: HashMap<String, Hold>,
 }
 
+/// Whether and how this process updates Pods.
+#[derive(Clone, Copy)]
+pub struct PodUpdates<'a> {
+    /// Whether it does at all.
+    pub are_on: bool,
+    /// What became of the writes so far.
+    pub attempts: &'a Attempts,
+    /// Whether there is a set of this name.
+    pub is_known: &'a dyn Fn(&str) -> bool,
+}
+
 /// What is remembered of the writes to a Pod.
 #[derive(Debug, Default)]
 pub(super) struct Attempt {

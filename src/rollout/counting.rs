@@ -174,7 +174,10 @@ impl CountingRules {
             ready,
             update,
             unavailable,
-            to_reset: is_present && self.other_deviation(pod).is_none() && self.resets(set, pod).next().is_some(),
+            to_reset: is_present
+                && pod.has_records
+                && self.other_deviation(pod).is_none()
+                && self.resets(set, pod).next().is_some(),
             to_tell: to_tell(set, pod, update, was_updated, matched),
         }
     }
@@ -183,7 +186,7 @@ impl CountingRules {
     fn differs_by_images_only(&self, pod: &ObservedPod, injected: &InjectedSet) -> bool {
         let recorded = injected.hash_without_image.as_deref() == Some(&self.hash_without_image)
             || injected.hash.as_deref() == Some(&self.hash);
-        recorded && self.other_deviation(pod).is_none()
+        recorded && pod.has_records && self.other_deviation(pod).is_none()
     }
 
     /// The first container of a Pod that is not the set's present one, whatever its image.
@@ -372,7 +375,8 @@ fn to_tell(set: &str, pod: &ObservedPod, update: Update, was_updated: bool, matc
     let told = pod.upgradable.as_deref().and_then(|text| serde_json::from_str::<BTreeMap<String, bool>>(text).ok());
     let told = told.as_ref().and_then(|told| told.get(set).copied());
     let upgradable = update != Update::Recreate;
-    let is_to_be_told = matched && (told.is_some() || !upgradable || was_updated && update == Update::None);
+    let is_to_be_told =
+        pod.has_records && matched && (told.is_some() || !upgradable || was_updated && update == Update::None);
     (is_to_be_told && told != Some(upgradable)).then_some(upgradable)
 }
 

@@ -1,8 +1,8 @@
 //! Pure: all that the controller knows, and which sets an event makes it look at again.
 
-use super::attempts::{AttemptEnd, Attempts};
+use super::attempts::{AttemptEnd, Attempts, PodUpdates};
 use super::counting::Labels;
-use super::plan::{Plan, PodUpdates, plan};
+use super::plan::{Plan, plan};
 use super::pods::PodIndex;
 use super::revisions::{KeptRevision, RevisionIndex};
 use super::set::ObservedSet;

@@ -26,9 +26,10 @@ pub mod text;
 pub mod upgrade;
 pub mod watched_pod;
 
+pub use attempts::PodUpdates;
 pub use controller::Controller;
 pub use index::RolloutIndex;
-pub use plan::{Plan, PodUpdates, plan};
+pub use plan::{Plan, plan};
 pub use pods::PodIndex;
 pub use set::ObservedSet;
 pub use watched_pod::WatchedPod;

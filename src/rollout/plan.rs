@@ -1,6 +1,6 @@
 //! All that is to be written for one SidecarSet, given what was observed.
 
-use super::attempts::Attempts;
+use super::attempts::PodUpdates;
 use super::pods::PodIndex;
 use super::revisions::{self, KeptRevision, RevisionIndex, RevisionWrite};
 use super::set::ObservedSet;
@@ -34,17 +34,6 @@ impl Plan {
     pub fn is_empty(&self) -> bool {
         self.revision.is_none() && self.status.is_none() && self.orphaned.is_empty() && self.obsolete.is_empty()
     }
-}
-
-/// Whether and how this process updates Pods.
-#[derive(Clone, Copy)]
-pub struct PodUpdates<'a> {
-    /// Whether it does at all.
-    pub are_on: bool,
-    /// What became of the writes so far.
-    pub attempts: &'a Attempts,
-    /// Whether there is a set of this name.
-    pub is_known: &'a dyn Fn(&str) -> bool,
 }
 
 /// Plans for one set. A set that cannot be used gets nothing but a status that says so.

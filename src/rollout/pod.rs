@@ -52,6 +52,8 @@ pub struct ObservedPod {
     pub hash_record: Option<Text>,
     /// The annotation with the state of updates in place, as text.
     pub in_place_record: Option<Text>,
+    /// Whether these three are kept: they may be too long. Then nothing can be written over them.
+    pub has_records: bool,
     /// Its containers, in order.
     pub containers: Box<[ObservedContainer]>,
     /// Its init containers, in order.
@@ -136,6 +138,9 @@ pub struct InjectedSet {
     pub image_ids_before: Box<[(Text, Text)]>,
 }
 
+/// Of annotations and condition that are rewritten with an update at most so many bytes are kept. 30 sets take less.
+const LONGEST_RECORDS: usize = 8 * 1024;
+
 /// At most this many hashes are kept of the fingerprints of a Pod's containers. A Pod of ten sidecars has some hundred.
 const MOST_HASHES: usize = 1024;
 
@@ -165,7 +170,11 @@ impl ObservedPod {
         let condition = |kind: &str| pod.status.conditions.iter().flatten().find(|condition| *condition.kind == *kind);
         let ready = condition("Ready");
         let restarts = statuses.iter().chain(init_statuses).map(|status| status.restart_count).max();
-        let annotation = |text: &Option<Box<str>>, texts: &mut Texts| text.as_deref().map(|text| texts.share(text));
+        let upgradable = condition(UPGRADABLE).and_then(|condition| condition.message.as_deref());
+        let records = [pod.annotations.hash.as_deref(), pod.annotations.in_place_state.as_deref(), upgradable];
+        let has_records = records.iter().flatten().map(|text| text.len()).sum::<usize>() <= LONGEST_RECORDS;
+        let [hash_record, in_place_record, upgradable] =
+            records.map(|text| text.filter(|_| has_records).map(|text| texts.share(text)));
         let mut room = MOST_HASHES;
         Self {
             namespace: texts.share(metadata.namespace.as_deref().unwrap_or_default()),
@@ -180,9 +189,10 @@ impl ObservedPod {
             created: seconds(pod.created.as_deref()),
             assigned: pod.assigned,
             restarts: u32::try_from(restarts.unwrap_or_default()).unwrap_or_default(),
-            upgradable: condition(UPGRADABLE).and_then(|condition| annotation(&condition.message, texts)),
-            hash_record: annotation(&pod.annotations.hash, texts),
-            in_place_record: annotation(&pod.annotations.in_place_state, texts),
+            upgradable,
+            hash_record,
+            in_place_record,
+            has_records,
             containers: pod
                 .containers
                 .iter()

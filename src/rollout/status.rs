@@ -1,7 +1,7 @@
 //! The status that a SidecarSet should have: counts, revision, and conditions as kstatus reads them.
 
+use super::attempts::PodUpdates;
 use super::counting::Counts;
-use super::plan::PodUpdates;
 use super::pods::PodIndex;
 use super::revisions::RevisionPlan;
 use super::set::{ObservedSet, UsableSet};

@@ -2,13 +2,12 @@
 //! rounding are OpenKruise's.
 
 use super::pod::{ObservedPod, PodPhase};
-use super::set::Updates;
-use crate::api::sidecarset::{ScatterTerm, UpdateStrategy, WeightTerm};
+use crate::api::sidecarset::{ScatterTerm, UpdateStrategy, UpdateStrategyType, WeightTerm};
 use crate::injection::Selector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use std::cmp::{Ordering, Reverse};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// `spec.updateStrategy`, but for whether there are updates at all ([`Updates`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +19,17 @@ pub struct Strategy {
     scatter: Vec<ScatterTerm>,
 }
 
+/// Whether Pods with older containers are to be updated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Updates {
+    /// No: the strategy is `NotUpdate`, or updates are paused.
+    Off,
+    /// Those that the update strategy's selector selects.
+    Selected,
+    /// All but these: a number or a percentage.
+    AllBut(IntOrString),
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Priority {
     /// All are alike.
@@ -28,6 +38,38 @@ enum Priority {
     Weights(Vec<(i64, Selector)>),
     /// The first of these labels that a Pod has; the largest number at the end of its value first.
     Labels(Vec<String>),
+}
+
+impl Updates {
+    /// What a strategy says.
+    #[must_use]
+    pub fn of(strategy: &UpdateStrategy) -> Self {
+        if strategy.paused || strategy.strategy != Some(UpdateStrategyType::RollingUpdate) {
+            return Self::Off;
+        }
+        let is_empty = |selector: &LabelSelector| {
+            selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty)
+                && selector.match_expressions.as_ref().is_none_or(Vec::is_empty)
+        };
+        match &strategy.selector {
+            Some(selector) if !is_empty(selector) => Self::Selected,
+            _ => Self::AllBut(strategy.partition.clone().unwrap_or(IntOrString::Int(0))),
+        }
+    }
+
+    /// Of so many Pods, how many keep their older containers at most; `None` where that is not told by a number.
+    #[must_use]
+    pub fn left_behind(&self, matched: usize) -> Option<usize> {
+        match self {
+            Self::Off => Some(matched),
+            Self::Selected => None,
+            Self::AllBut(IntOrString::Int(number)) => Some(usize::try_from(*number).unwrap_or_default()),
+            Self::AllBut(IntOrString::String(text)) => {
+                let percent: usize = text.strip_suffix('%')?.parse().ok()?;
+                Some(matched.saturating_mul(percent).div_ceil(100))
+            }
+        }
+    }
 }
 
 impl Strategy {

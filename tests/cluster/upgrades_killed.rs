@@ -101,7 +101,9 @@ pub async fn a_leader_that_is_killed_again_and_again_never_exceeds_the_budget(ca
     seen::apply(plane, &set("side:2", &json!("10%"))).await?;
     let mut kills = 0;
     for _ in 0..40 {
-        if seen::get(plane, NAME).await?["status"]["updatedReadyPods"] == PODS {
+        let set = seen::get(plane, NAME).await?;
+        let is_observed = set["status"]["observedGeneration"] == set["metadata"]["generation"];
+        if is_observed && set["status"]["updatedReadyPods"] == PODS {
             break;
         }
         // It is to be killed wherever it is by then; nothing is waited for.

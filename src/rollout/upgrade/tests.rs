@@ -114,6 +114,7 @@ fn only_pods_that_differ_by_images_and_run_are_updated() {
         ("it says that it is updated, and is not", old("p").injected("s", &new), true),
         ("so with an image of nobody's", old("p").injected("s", &new).changed("c", &json!({"image": "x:1"})), false),
         ("it says that it is not, and is", old("p").changed("c", &json!({"image": "i:2"})), true),
+        ("its record is too long to be written over", old("p").annotation(keys::HASH, &" ".repeat(9_000)), false),
         ("its record is garbage", old("p").annotation(keys::HASH, "{"), true),
         ("it is updated", old("p").injected("s", &new).changed("c", &json!({"image": "i:2"})), false),
         ("a mirror's image", old("p").injected("s", &new).changed("c", &json!({"image": "m.corp/library/i:2"})), false),
