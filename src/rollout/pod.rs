@@ -21,6 +21,7 @@ const MOST_SETS: usize = 32;
 /// A Pod as last seen. Whatever its author wrote, what is kept is bounded: of a Pod that no set was injected into, or that
 /// is too large ([`WatchedPod`]), it is name and state only.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is told of the Pod by itself")]
 pub struct ObservedPod {
     /// Its namespace.
     pub namespace: Text,
