@@ -74,12 +74,6 @@ fn main() -> ExitCode {
         forecasts::the_api_server_does_what_is_forecast,
         fields::each_field_of_kubernetes_is_known_and_survives,
         bad_input::a_namespace_that_vanishes_takes_its_pods_out_of_the_counts,
-        upgrades::an_edited_image_reaches_running_pods_one_at_a_time,
-        upgrades::a_bad_image_stops_the_rollout_and_the_next_one_goes_on,
-        upgrades::native_sidecars_are_updated_and_other_changes_are_told,
-        upgrades::a_hot_upgrade_ends_with_one_empty_container,
-        upgrades::a_pod_whose_update_is_refused_delays_no_other,
-        upgrades::the_commands_of_the_page_update_pods,
     );
     let suite = tests!(
         suite,
@@ -98,7 +92,6 @@ fn main() -> ExitCode {
         bad_input::sidecarsets_may_be_installed_later_and_removed,
         stored::what_pods_would_be_refused_for_is_not_injected,
         stored::the_last_good_revision_stays_in_use,
-        upgrade_rights::without_the_job_or_its_rights_no_pod_is_written_and_the_set_says_so,
         stored::sets_that_clash_say_so,
         status::a_restart_writes_nothing,
         scope::break_glass_takes_the_webhooks_out,
@@ -136,7 +129,7 @@ fn main() -> ExitCode {
         registration::the_cluster_role_takes_the_configurations_along,
         token::a_pod_with_a_token_is_reviewed_once,
     );
-    let suite = sidecar_generator::add_to(suite);
+    let suite = upgrades::add_to(sidecar_generator::add_to(suite));
     if std::env::var_os("OUTRIGGER_LONG").is_none() {
         return suite.run();
     }

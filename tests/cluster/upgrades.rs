@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use kube::{Api, ResourceExt};
 use outrigger::api::keys;
-use outrigger_testbed::{Case, wait_for};
+use outrigger_testbed::{Case, Parts, Suite, tests, wait_for};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -15,6 +15,26 @@ use tokio::task::JoinHandle;
 
 use crate::outrigger::{Outrigger, PATIENCE};
 use crate::seen;
+use crate::{upgrade_rights, upgrades};
+
+/// Adds these tests, and those of the rights that updates need.
+pub fn add_to(suite: Suite<Outrigger>) -> Suite<Outrigger> {
+    let suite = tests!(
+        suite,
+        test:
+        upgrades::an_edited_image_reaches_running_pods_one_at_a_time,
+        upgrades::a_bad_image_stops_the_rollout_and_the_next_one_goes_on,
+        upgrades::native_sidecars_are_updated_and_other_changes_are_told,
+        upgrades::a_hot_upgrade_ends_with_one_empty_container,
+        upgrades::a_pod_whose_update_is_refused_delays_no_other,
+        upgrades::the_commands_of_the_page_update_pods,
+    );
+    tests!(
+        suite,
+        apart(Parts::ApiOnly):
+        upgrade_rights::without_the_job_or_its_rights_no_pod_is_written_and_the_set_says_so,
+    )
+}
 
 /// Who looks at each change of the Pods of a namespace.
 pub struct Watcher {

@@ -216,7 +216,7 @@ fn a_write_that_may_have_been_done_takes_a_place_and_a_refused_one_does_not() {
     world.end(&update, AttemptEnd::Unknown("timeout".to_owned()));
     assert_eq!(world.updated(), "", "it waits, and the other has no place");
     assert_eq!(world.plan().look_again, Some(world.now + jiff::SignedDuration::from_secs(1)));
-    world.now = world.now + jiff::SignedDuration::from_secs(1);
+    world.now += jiff::SignedDuration::from_secs(1);
     assert_eq!(world.updated(), "a");
     world.end(&update, AttemptEnd::Refused("a policy says no".to_owned()));
     assert_eq!(world.updated(), "b", "nobody waits for a Pod that is refused");
@@ -225,7 +225,7 @@ fn a_write_that_may_have_been_done_takes_a_place_and_a_refused_one_does_not() {
         "{}",
         world.message()
     );
-    world.now = world.now + jiff::SignedDuration::from_secs(2);
+    world.now += jiff::SignedDuration::from_secs(2);
     assert_eq!(world.updated(), "a");
     world.end(&update, AttemptEnd::Forbidden("no right".to_owned()));
     assert_eq!(world.updated(), "", "in the namespace none is tried");
