@@ -142,11 +142,5 @@ fn main() -> ExitCode {
         failpoints::a_sidecar_is_right_after_a_kill_at_each_write,
         failpoints::migration_and_leadership_go_on_after_a_kill_at_each_write,
     );
-    tests!(
-        suite,
-        apart(Parts::Full):
-        upgrades_killed::an_upgrade_ends_right_after_a_kill_at_each_write,
-        upgrades_killed::a_leader_that_is_killed_again_and_again_never_exceeds_the_budget,
-    )
-    .run()
+    upgrades_killed::add_to(suite).run()
 }

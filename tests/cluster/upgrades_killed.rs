@@ -6,13 +6,24 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::PostParams;
 use outrigger::cluster::failpoint::{KILLED, WRITES};
-use outrigger_testbed::Case;
+use outrigger_testbed::{Case, Parts, Suite, tests};
 use serde_json::{Value, json};
 use std::path::Path;
 
 use crate::outrigger::{Outrigger, PATIENCE, Start, install};
 use crate::seen;
 use crate::upgrades::Watcher;
+use crate::upgrades_killed;
+
+/// Adds these tests: they take minutes.
+pub fn add_to(suite: Suite<Outrigger>) -> Suite<Outrigger> {
+    tests!(
+        suite,
+        apart(Parts::Full):
+        upgrades_killed::an_upgrade_ends_right_after_a_kill_at_each_write,
+        upgrades_killed::a_leader_that_is_killed_again_and_again_never_exceeds_the_budget,
+    )
+}
 
 const NAME: &str = "killed";
 
