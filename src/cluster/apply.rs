@@ -160,6 +160,12 @@ where
 }
 
 impl WriteError {
+    /// What the API server answered a write of this name.
+    #[must_use]
+    pub fn of<K: Resource>(verb: &'static str, api: &Api<K>, name: &str, error: kube::Error) -> Self {
+        WriteTarget { api, name: name.to_owned(), verb }.refused(error)
+    }
+
     /// The API server's status code, if it answered.
     #[must_use]
     pub fn code(&self) -> Option<u16> {
@@ -180,11 +186,13 @@ impl<'a, K: Resource> WriteTarget<'a, K> {
             Err(kube::Error::Api(status)) if status.code == 404 && !matches!(self.verb, "create" | "apply") => {
                 Ok(Written::Conflict)
             }
-            Err(error) => {
-                let code = if let kube::Error::Api(status) = &error { Some(status.code) } else { None };
-                Err(WriteError { code, ..self.failed(describe(&error), error) })
-            }
+            Err(error) => Err(self.refused(error)),
         }
+    }
+
+    fn refused(&self, error: kube::Error) -> WriteError {
+        let code = if let kube::Error::Api(status) = &error { Some(status.code) } else { None };
+        WriteError { code, ..self.failed(describe(&error), error) }
     }
 
     /// The resourceVersion of what was looked at: without it, whatever is there by now would be overwritten.

@@ -5,7 +5,7 @@
 //! There are none without the feature `failpoints`, nor without `debug_assertions`: a release has none.
 
 /// All writes, each of which has a failpoint before it and one after it. A test holds this against the sources.
-pub const WRITES: [&str; 31] = [
+pub const WRITES: [&str; 33] = [
     "authority.change",
     "authority.create",
     "generator.sidecar.change",
@@ -36,6 +36,8 @@ pub const WRITES: [&str; 31] = [
     "routing.virtualservice.change",
     "routing.virtualservice.create",
     "routing.virtualservice.delete",
+    "upgrade.pod.tell",
+    "upgrade.pod.update",
     "widening.configuration",
 ];
 

@@ -2,6 +2,7 @@
 
 use super::counting::Labels;
 use super::index::RolloutIndex;
+use super::pod_writer;
 use super::revision_object::{RevisionError, RevisionObject, is_for_data, let_be_orphaned, make_anew};
 use super::revisions::{KeptRevision, NewRevision, RevisionWrite};
 use super::set::ObservedSet;
@@ -93,6 +94,13 @@ impl Controller {
         self
     }
 
+    /// One that updates Pods in place, if so.
+    #[must_use]
+    pub fn updating_pods(self, updates: bool) -> Self {
+        self.shared.queue.lock().updates_pods = updates;
+        self
+    }
+
     /// SidecarSets changed.
     pub fn sets_event(&self, event: Event<Arc<ObservedSet>>) {
         self.shared.queue.change(|index| index.sets_event(event));
@@ -153,7 +161,11 @@ impl Shared {
 
     async fn write(&self, name: &str, term: &Term) -> Result<Outcome, Failure> {
         for _ in 0..NAMES_TRIED {
-            let planned = self.queue.lock().plan(name, Timestamp::now());
+            let planned = {
+                let mut index = self.queue.lock();
+                index.tidy(name);
+                index.plan(name, Timestamp::now())
+            };
             let Some((set, mut plan)) = planned else { return Ok(Outcome::Done) };
             let mut failure = None;
             if let Some(write) = &plan.revision {
@@ -175,6 +187,11 @@ impl Shared {
                     status.collision_count = set.status.collision_count;
                 }
             }
+            let outcome = match &failure {
+                // Pods record the revision, so it comes first.
+                None => pod_writer::write(&self.client, &self.queue, name, &plan.pods, term).await,
+                Some(_) => Outcome::Done,
+            };
             if let Some(status) = plan.status.filter(|status| *status != set.status) {
                 if !term.is_current() {
                     return Ok(Outcome::Done);
@@ -212,7 +229,7 @@ impl Shared {
                     self.queue.change(|index| index.revisions_event(Event::Deleted(revision)));
                 }
             }
-            return failure.map_or(Ok(Outcome::Done), Err);
+            return failure.map_or(Ok(outcome), Err);
         }
         Ok(Outcome::Retry)
     }

@@ -1,10 +1,12 @@
 //! Whether a Pod counts for a SidecarSet, and as what. The rules are OpenKruise's, but for those named here.
 
-use super::pod::{ObservedContainer, ObservedPod, PodPhase};
+use super::pod::{InjectedSet, ObservedContainer, ObservedInitContainer, ObservedPod, ObservedStatus, PodPhase};
 use super::text::Text;
+use crate::api::image::is_spelling_of;
 use crate::api::sidecarset::{SidecarContainer, SidecarSetSpec, UpgradeType};
 use crate::injection::verify::{Deviation, FixedContainers, Images};
 use crate::injection::{InjectableSet, Selector};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -18,20 +20,26 @@ pub struct CountingRules {
     /// All namespaces where it is absent or empty.
     namespace_selector: Option<Selector>,
     sidecars: Vec<Sidecar>,
+    /// Its native sidecars: `restartPolicy: Always` among the init containers.
+    natives: Vec<Sidecar>,
     /// The set's hash.
     hash: String,
+    /// The same with every image taken as empty.
+    hash_without_image: String,
     /// The hash of what that does not cover, where the set has such.
     hash_of_rest: Option<String>,
     /// What a Pod that records this hash must have.
     fixed: FixedContainers,
 }
 
-/// A container of `spec.containers`. Init containers do not count.
+/// A container of the set that goes on as long as the Pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Sidecar {
     name: String,
     /// Whether it may be a native sidecar of a Job instead.
     ends_with_job: bool,
+    /// The image that it is to have.
+    image: String,
     /// With hot upgrade there are two in the Pod, this name with `-1` and `-2`.
     hot: Option<Hot>,
 }
@@ -55,6 +63,28 @@ pub struct PodStanding {
     pub deviates: bool,
     /// The Pod is ready and runs the images of its spec.
     pub ready: bool,
+    /// What an update can do about containers that are not the latest.
+    pub update: Update,
+    /// Whether an update in place has made it unavailable, or is about to.
+    pub unavailable: bool,
+    /// Whether an idle container is to get its empty image again.
+    pub to_reset: bool,
+    /// What its condition of updates is to say of the set, where it does not.
+    pub to_tell: Option<bool>,
+}
+
+/// What an update can do about a Pod whose containers are not the latest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Update {
+    /// There is nothing to do.
+    #[default]
+    None,
+    /// Only images differ: it can be updated in place.
+    InPlace,
+    /// Only images differ, and an earlier update has yet to reach the kubelet.
+    Underway,
+    /// More than images differs: the Pod has to be made anew.
+    Recreate,
 }
 
 /// How many Pods stand how with a set.
@@ -70,16 +100,25 @@ pub struct Counts {
     pub ready: usize,
     /// Of the updated, those ready.
     pub updated_ready: usize,
+    /// Of the matched, those that can be updated in place.
+    pub in_place: usize,
+    /// Of the matched, those that have to be made anew.
+    pub recreate: usize,
+    /// Of the matched, those that an update in place has made unavailable, or is about to.
+    pub unavailable: usize,
 }
 
 impl CountingRules {
     /// The rules of a set; `spec` is what `set` was made of.
     #[must_use]
     pub fn of(set: &InjectableSet, spec: &SidecarSetSpec) -> Self {
+        let natives = spec.init_containers.iter().flatten().filter(|container| container.restarts_always());
         Self {
             selector: set.selector.clone(),
             namespace_selector: set.namespace_selector.clone(),
             sidecars: spec.containers.iter().flatten().map(Sidecar::of).collect(),
+            natives: natives.map(Sidecar::of).collect(),
+            hash_without_image: set.content.hashes.without_image.clone(),
             hash: set.content.hashes.hash.clone(),
             hash_of_rest: set.content.hash_of_rest.clone(),
             fixed: set.fixed_containers(),
@@ -115,12 +154,120 @@ impl CountingRules {
         let has_rest = injected.hash_of_rest.as_deref().is_none_or(|rest| Some(rest) == self.hash_of_rest.as_deref());
         let recorded = matched && has_rest && injected.hash.as_deref() == Some(&self.hash);
         let deviates = recorded && self.deviation(pod).is_some();
+        // What a Pod records are words of its author: it is updated when its containers are.
+        let is_present = recorded && self.has_present_images(pod);
+        let updated = is_present && !deviates;
+        let ready = matched && self.is_ready(pod) && self.is_consistent(pod, &injected.image_ids_before);
+        let update = if !matched || updated || deviates {
+            Update::None
+        } else if !has_rest || !self.differs_by_images_only(pod, injected) {
+            Update::Recreate
+        } else if self.is_underway(pod, &injected.image_ids_before) {
+            Update::Underway
+        } else {
+            Update::InPlace
+        };
+        let was_updated = !injected.image_ids_before.is_empty();
+        let unavailable = matched && !ready && (updated || was_updated) || update == Update::Underway;
         PodStanding {
             matched,
-            updated: recorded && !deviates,
+            updated,
             deviates,
-            ready: matched && self.is_ready(pod) && self.is_consistent(pod, &injected.image_ids_before),
+            ready,
+            update,
+            unavailable,
+            to_reset: is_present
+                && pod.has_records
+                && self.other_deviation(pod).is_none()
+                && self.resets(set, pod).next().is_some(),
+            to_tell: to_tell(set, pod, update, was_updated, matched),
         }
+    }
+
+    /// Whether the Pod differs from the set's present containers by images, and by nothing else that is known of it.
+    fn differs_by_images_only(&self, pod: &ObservedPod, injected: &InjectedSet) -> bool {
+        let recorded = injected.hash_without_image.as_deref() == Some(&self.hash_without_image)
+            || injected.hash.as_deref() == Some(&self.hash);
+        recorded && pod.has_records && self.other_deviation(pod).is_none()
+    }
+
+    /// The first container of a Pod that is not the set's present one, whatever its image.
+    #[must_use]
+    pub fn other_deviation(&self, pod: &ObservedPod) -> Option<Deviation> {
+        self.fixed.deviation(|list, name| {
+            let (sidecars, fingerprint) = if list == "containers" {
+                (&self.sidecars, pod.container(name).map(|container| &container.fingerprint))
+            } else {
+                (&self.natives, pod.init_container(name).map(|container| &container.fingerprint))
+            };
+            let sidecar = sidecars.iter().find(|sidecar| sidecar.names().any(|other| other == name))?;
+            Some((&*sidecar.image, fingerprint?.as_deref()))
+        })
+    }
+
+    /// Whether each container of the set that works in the Pod has the image of the set.
+    fn has_present_images(&self, pod: &ObservedPod) -> bool {
+        self.image_changes(pod).next().is_none()
+    }
+
+    /// What has to be done so that the Pod has the set's present images.
+    pub(super) fn image_changes<'s>(&'s self, pod: &'s ObservedPod) -> impl Iterator<Item = ImageChange<'s>> {
+        let of_containers = self.sidecars.iter().filter_map(|sidecar| match &sidecar.hot {
+            None => change(InPod::container(pod, &sidecar.name)?, &sidecar.image),
+            Some(hot) => sidecar.hot_change(hot, pod),
+        });
+        let of_natives =
+            self.natives.iter().filter_map(|native| change(InPod::native(pod, &native.name)?, &native.image));
+        of_containers.chain(of_natives)
+    }
+
+    /// What has to be done so that hot upgrades of the Pod are over: idle containers whose others work get their empty images.
+    pub(super) fn resets<'s>(&'s self, set: &str, pod: &'s ObservedPod) -> impl Iterator<Item = ImageChange<'s>> {
+        let injected = pod.injected.iter().find(|injected| *injected.name == *set);
+        let before = injected.map(|injected| &*injected.image_ids_before).unwrap_or_default();
+        self.sidecars.iter().filter_map(move |sidecar| {
+            let hot = sidecar.hot.as_ref()?;
+            let (working, idle) = sidecar.twins(hot, pod)?;
+            let status = working.status.filter(|status| status.ready && *status.image != *hot.empty_image);
+            let runs = status.is_some() && runs_its_image(working.name, working.image, status, before);
+            let is_to_be_empty = !hot.empty_image.is_empty() && **idle.image != *hot.empty_image;
+            let twins = HotChange { base: &sidecar.name, other: working.name };
+            (runs && is_to_be_empty).then_some(ImageChange {
+                container: idle,
+                image: &hot.empty_image,
+                hot: Some(twins),
+            })
+        })
+    }
+
+    /// The names of the containers that the hash covers, sorted.
+    pub(super) fn sidecar_list(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.sidecars.iter().chain(&self.natives).map(|sidecar| &*sidecar.name).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Whether a container of the set is ready and does not run the image of its spec yet.
+    fn is_underway(&self, pod: &ObservedPod, image_ids_before: &[(Text, Text)]) -> bool {
+        self.statuses(pod).any(|(name, image, status)| {
+            status.is_some_and(|status| status.ready) && !runs_its_image(name, image, status, image_ids_before)
+        })
+    }
+
+    /// Name, image and status of each container of the set in the Pod.
+    fn statuses<'s>(
+        &'s self,
+        pod: &'s ObservedPod,
+    ) -> impl Iterator<Item = (&'s Text, &'s Text, Option<&'s ObservedStatus>)> {
+        let sidecars = self.sidecars.iter().flat_map(Sidecar::names).filter_map(|name| pod.container(name));
+        let natives = self.natives.iter().filter_map(|native| pod.init_container(&native.name));
+        let sidecars = sidecars.map(|container| (&container.name, &container.image, container.status.as_ref()));
+        sidecars.chain(natives.map(|container| (&container.name, &container.image, container.status.as_ref())))
+    }
+
+    /// Whether the kubelet runs the images of the spec, where these ran before.
+    pub(super) fn runs_other_than(&self, pod: &ObservedPod, image_ids_before: &[(Text, Text)]) -> bool {
+        self.statuses(pod).all(|(name, image, status)| runs_its_image(name, image, status, image_ids_before))
     }
 
     /// The first container of a Pod that is not the set's present one.
@@ -151,9 +298,7 @@ impl CountingRules {
 
     /// Whether the kubelet runs what the spec says.
     fn is_consistent(&self, pod: &ObservedPod, image_ids_before: &[(Text, Text)]) -> bool {
-        let mut sidecars = self.sidecars.iter().flat_map(Sidecar::names).filter_map(|name| pod.container(name));
-        pod.reported_containers == pod.containers.len()
-            && sidecars.all(|container| runs_its_image(container, image_ids_before))
+        pod.reported_containers == pod.containers.len() && self.runs_other_than(pod, image_ids_before)
     }
 }
 
@@ -165,13 +310,41 @@ impl Sidecar {
             twins: [format!("{name}-1"), format!("{name}-2")],
             empty_image: upgrade.hot_upgrade_empty_image.clone(),
         });
-        Self { name, ends_with_job: container.ends_with_job(), hot }
+        let image = container.template.get("image").and_then(Value::as_str).unwrap_or_default().to_owned();
+        Self { name, ends_with_job: container.ends_with_job(), image, hot }
     }
 
     /// Its names in a Pod.
     fn names(&self) -> impl Iterator<Item = &str> {
         let names = self.hot.as_ref().map_or(std::slice::from_ref(&self.name), |hot| &hot.twins);
         names.iter().map(String::as_str)
+    }
+
+    /// The one of two that works, and the idle one.
+    fn twins<'p>(&self, hot: &Hot, pod: &'p ObservedPod) -> Option<(InPod<'p>, InPod<'p>)> {
+        let [first, second] = &hot.twins;
+        let (first, second) = (InPod::container(pod, first)?, InPod::container(pod, second)?);
+        let works = pod.working(&self.name);
+        Some(if works == Some(second.name) { (second, first) } else { (first, second) })
+    }
+
+    /// With hot upgrade the empty one of the two gets the image and works from then on; where none is empty, because an upgrade has not
+    /// come to its end, the one that does not run, else the idle one.
+    fn hot_change<'s>(&'s self, hot: &Hot, pod: &'s ObservedPod) -> Option<ImageChange<'s>> {
+        let (working, idle) = self.twins(hot, pod)?;
+        if is_spelling_of(working.image, &self.image) {
+            return None;
+        }
+        let runs = |container: &InPod<'_>| {
+            container.status.is_some_and(|status| status.ready && is_spelling_of(&status.image, container.image))
+        };
+        let (container, other) = if **idle.image == *hot.empty_image || runs(&working) || !runs(&idle) {
+            (idle, working.name)
+        } else {
+            (working, idle.name)
+        };
+        let twins = HotChange { base: &self.name, other };
+        Some(ImageChange { container, image: &self.image, hot: Some(twins) })
     }
 
     fn is_in(&self, pod: &ObservedPod) -> bool {
@@ -190,14 +363,74 @@ impl Sidecar {
 /// Whether the container runs the image of its spec, as far as that can be known. An image with a digest is compared by that
 /// digest alone: a mirror serves it under another name. Of a container whose image was changed in place it is known that
 /// the image that ran before is not the one, unless the kubelet names it as the spec does (two tags of one image).
-fn runs_its_image(container: &ObservedContainer, image_ids_before: &[(Text, Text)]) -> bool {
-    let status = container.status.as_ref();
-    if let Some((_, digest)) = container.image.rsplit_once('@') {
+fn runs_its_image(name: &str, image: &str, status: Option<&ObservedStatus>, image_ids_before: &[(Text, Text)]) -> bool {
+    if let Some((_, digest)) = image.rsplit_once('@') {
         return status.is_some_and(|status| status.image_id.rsplit_once('@').is_some_and(|(_, runs)| runs == digest));
     }
-    let before = image_ids_before.iter().find(|(name, _)| *name == container.name);
+    let before = image_ids_before.iter().find(|(container, _)| **container == *name);
     let (Some((_, before)), Some(status)) = (before, status) else { return true };
-    status.image_id != *before || status.image == container.image
+    status.image_id != *before || is_spelling_of(&status.image, image)
+}
+
+/// What the Pod's condition of updates is to say of the set, where it does not. It is told of Pods that cannot be updated in place,
+/// of those that were, and of those that it was told of before.
+fn to_tell(set: &str, pod: &ObservedPod, update: Update, was_updated: bool, matched: bool) -> Option<bool> {
+    let told = pod.upgradable.as_deref().and_then(|text| serde_json::from_str::<BTreeMap<String, bool>>(text).ok());
+    let told = told.as_ref().and_then(|told| told.get(set).copied());
+    let upgradable = update != Update::Recreate;
+    let is_to_be_told =
+        pod.has_records && matched && (told.is_some() || !upgradable || was_updated && update == Update::None);
+    (is_to_be_told && told != Some(upgradable)).then_some(upgradable)
+}
+
+/// A container in a Pod.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InPod<'p> {
+    /// `containers` or `initContainers`.
+    pub list: &'static str,
+    /// Its place there.
+    pub index: usize,
+    pub name: &'p Text,
+    pub image: &'p Text,
+    pub status: Option<&'p ObservedStatus>,
+}
+
+/// An image that a container of a Pod is to have instead of its own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ImageChange<'p> {
+    pub container: InPod<'p>,
+    pub image: &'p str,
+    /// Where it is one of two.
+    pub hot: Option<HotChange<'p>>,
+}
+
+/// What there is to a container beside which there is another one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HotChange<'p> {
+    /// Their name in the set.
+    pub base: &'p str,
+    /// The other one.
+    pub other: &'p Text,
+}
+
+impl<'p> InPod<'p> {
+    fn container(pod: &'p ObservedPod, name: &str) -> Option<Self> {
+        let index = pod.containers.iter().position(|container| *container.name == *name)?;
+        let ObservedContainer { name, image, status, .. } = &pod.containers[index];
+        Some(Self { list: "containers", index, name, image, status: status.as_ref() })
+    }
+
+    fn native(pod: &'p ObservedPod, name: &str) -> Option<Self> {
+        let index = pod.init_containers.iter().position(|container| container.native && *container.name == *name)?;
+        let ObservedInitContainer { name, image, status, .. } = &pod.init_containers[index];
+        Some(Self { list: "initContainers", index, name, image, status: status.as_ref() })
+    }
+}
+
+/// The change of a container that has not this image.
+fn change<'p>(container: InPod<'p>, image: &'p str) -> Option<ImageChange<'p>> {
+    let is_present = is_spelling_of(container.image, image);
+    (!is_present).then_some(ImageChange { container, image, hot: None })
 }
 
 impl Counts {
@@ -212,13 +445,16 @@ impl Counts {
     }
 
     fn change(&mut self, standing: PodStanding, mut change: impl FnMut(&mut usize)) {
-        let PodStanding { matched, updated, deviates, ready } = standing;
+        let PodStanding { matched, updated, deviates, ready, update, unavailable, to_reset: _, to_tell: _ } = standing;
         for (counts, count) in [
             (matched, &mut self.matched),
             (updated, &mut self.updated),
             (deviates, &mut self.deviating),
             (ready, &mut self.ready),
             (updated && ready, &mut self.updated_ready),
+            (matches!(update, Update::InPlace | Update::Underway), &mut self.in_place),
+            (update == Update::Recreate, &mut self.recreate),
+            (unavailable, &mut self.unavailable),
         ] {
             if counts {
                 change(count);
@@ -228,212 +464,4 @@ impl Counts {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rollout::tests::{PodBuilder, rules};
-    use crate::rollout::text::Texts;
-    use serde_json::{Value, json};
-
-    const DIGEST: &str = "sha256:0a";
-
-    fn standing(spec: &Value, pod: &PodBuilder) -> PodStanding {
-        let labels = Labels::from([("team".to_owned(), "a".to_owned())]);
-        standing_in(spec, pod, Some(&labels))
-    }
-
-    fn standing_in(spec: &Value, pod: &PodBuilder, namespace: Option<&Labels>) -> PodStanding {
-        let pod = ObservedPod::of(&pod.watched(), &mut Texts::default());
-        rules("s", spec).standing("s", &pod, namespace)
-    }
-
-    /// A set that has this as a kept version.
-    fn images_of(spec: &Value) -> Arc<Images> {
-        let spec: SidecarSetSpec = serde_json::from_value(spec.clone()).unwrap();
-        Arc::new(Images::of(&spec))
-    }
-
-    fn cold() -> Value {
-        json!({"selector": {"matchLabels": {"app": "a"}}, "containers": [{"name": "c", "image": "i:1"}]})
-    }
-
-    fn pod(spec: &Value) -> PodBuilder {
-        PodBuilder::new("p").label("app", "a").injected("s", &rules("s", spec).hash).container("c", "i:1").ready()
-    }
-
-    const ALL: PodStanding = PodStanding { matched: true, updated: true, deviates: false, ready: true };
-
-    #[test]
-    fn an_injected_pod_that_runs_is_matched_updated_and_ready() {
-        assert_eq!(standing(&cold(), &pod(&cold())), ALL);
-        let outdated = PodBuilder::new("p").label("app", "a").injected("s", "other").container("c", "i:1").ready();
-        assert_eq!(standing(&cold(), &outdated), PodStanding { updated: false, ..ALL });
-        let starting =
-            PodBuilder::new("p").label("app", "a").injected("s", &rules("s", &cold()).hash).container("c", "i:1");
-        assert_eq!(standing(&cold(), &starting), PodStanding { ready: false, ..ALL });
-    }
-
-    #[test]
-    fn a_pod_with_other_fields_that_openkruise_does_not_know_is_not_updated() {
-        let with = |code: i64| {
-            let mut spec = cold();
-            spec["containers"][0]["restartPolicyRules"] =
-                json!([{"action": "Restart", "exitCodes": {"operator": "In", "values": [code]}}]);
-            spec
-        };
-        let recording = |spec: &Value| {
-            let rest = json!({"s": rules("s", spec).hash_of_rest}).to_string();
-            pod(spec).annotation("outrigger.dev/sidecarset-hash-rest", &rest)
-        };
-        assert_eq!(standing(&with(1), &recording(&with(1))), ALL);
-        assert_eq!(standing(&with(2), &recording(&with(1))), PodStanding { updated: false, ..ALL });
-        assert_eq!(standing(&cold(), &recording(&with(1))), PodStanding { updated: false, ..ALL });
-        assert_eq!(standing(&with(1), &pod(&with(1))), ALL, "a Pod from before counts as updated");
-    }
-
-    #[test]
-    fn what_does_not_match_counts_for_nothing() {
-        let cases = [
-            ("another label", pod(&cold()).label("app", "b")),
-            ("not injected", PodBuilder::new("p").label("app", "a").container("c", "i:1").ready()),
-            ("injected by another set", pod(&cold()).annotation("kruise.io/sidecarset-injected-list", "t")),
-            ("without the container", PodBuilder::new("p").label("app", "a").injected("s", "h").container("d", "i:1")),
-            ("being deleted", pod(&cold()).deleting()),
-            ("over", pod(&cold()).phase("Succeeded")),
-            ("failed", pod(&cold()).phase("Failed")),
-        ];
-        for (case, pod) in cases {
-            assert_eq!(standing(&cold(), &pod), PodStanding::default(), "{case}");
-        }
-    }
-
-    #[test]
-    fn a_namespace_selector_does_not_match_an_unknown_namespace() {
-        let mut spec = cold();
-        spec["namespaceSelector"] = json!({"matchLabels": {"team": "a"}});
-        assert_eq!(standing(&spec, &pod(&spec)), ALL);
-        assert_eq!(standing_in(&spec, &pod(&spec), None), PodStanding::default());
-        assert_eq!(standing_in(&spec, &pod(&spec), Some(&Labels::new())), PodStanding::default());
-        spec["namespaceSelector"] = json!({"matchExpressions": [{"key": "team", "operator": "DoesNotExist"}]});
-        assert_eq!(standing_in(&spec, &pod(&spec), None), PodStanding::default());
-    }
-
-    #[test]
-    fn with_hot_upgrade_both_twins_and_the_working_one_must_be_known_and_the_idle_one_be_empty() {
-        let upgrade = json!({"upgradeType": "HotUpgrade", "hotUpgradeEmptyImage": "empty:1"});
-        let spec = json!({"selector": {"matchLabels": {"app": "a"}},
-                          "containers": [{"name": "c", "image": "i:1", "upgradeStrategy": upgrade}]});
-        let bare = PodBuilder::new("p").label("app", "a").injected("s", &rules("s", &spec).hash).ready();
-        let twins = |first: &str, second: &str, working: &str| {
-            let working = format!(r#"{{"c":"{working}"}}"#);
-            let twins = bare.clone().container("c-1", first).container("c-2", second);
-            standing(&spec, &twins.annotation("kruise.io/sidecarset-working-hotupgrade-container", &working))
-        };
-        assert_eq!(twins("i:1", "empty:1", "c-1"), ALL);
-        assert_eq!(twins("empty:1", "i:1", "c-2"), ALL);
-        assert_eq!(twins("i:0", "i:1", "c-2"), PodStanding { updated: false, deviates: true, ready: false, ..ALL });
-        let mut before = spec.clone();
-        before["containers"][0]["image"] = json!("i:0");
-        let between = bare.clone().container("c-1", "i:0").container("c-2", "i:1");
-        let between =
-            between.annotation("kruise.io/sidecarset-working-hotupgrade-container", r#"{"c":"c-2"}"#).watched();
-        let between = ObservedPod::of(&between, &mut Texts::default());
-        let knowing = rules("s", &spec).knowing([&images_of(&before)]);
-        assert_eq!(knowing.standing("s", &between, None), PodStanding { ready: false, ..ALL }, "it is under way");
-        let one = bare
-            .clone()
-            .container("c-1", "i:1")
-            .annotation("kruise.io/sidecarset-working-hotupgrade-container", r#"{"c":"c-1"}"#);
-        assert_eq!(standing(&spec, &one), PodStanding::default());
-        let untold = bare.container("c-1", "i:1").container("c-2", "empty:1");
-        assert_eq!(standing(&spec, &untold), PodStanding::default());
-    }
-
-    #[test]
-    fn a_pod_that_only_records_the_latest_containers_is_not_updated() {
-        let deviation = |pod: &PodBuilder| {
-            let pod = ObservedPod::of(&pod.watched(), &mut Texts::default());
-            rules("s", &cold()).deviation(&pod).map(|deviation| deviation.to_string())
-        };
-        assert_eq!(deviation(&pod(&cold())), None);
-        let many: Vec<Value> = (0..2000).map(|number| json!({"name": format!("V{number}")})).collect();
-        let many = [&many[..], &[json!({"name": "IS_INJECTED", "value": "true"})]].concat();
-        for (fields, expected) in [
-            (json!({"image": "evil:1"}), "does not have the set's image"),
-            (json!({"command": ["sleep", "9"]}), "does not have the set's command and args"),
-            (json!({"env": null}), "does not have the set's env \"IS_INJECTED\""),
-            (json!({"env": many}), "has too many variables, mounts and args to be compared with the set"),
-        ] {
-            let forged = pod(&cold()).changed("c", &fields);
-            assert_eq!(standing(&cold(), &forged), PodStanding { updated: false, deviates: true, ..ALL }, "{expected}");
-            assert_eq!(deviation(&forged), Some(format!("spec.containers \"c\" {expected}")));
-        }
-        let rewritten =
-            pod(&cold()).changed("c", &json!({"image": "mirror.corp/proxy/i:1", "imagePullPolicy": "Always"}));
-        assert_eq!(standing(&cold(), &rewritten), ALL);
-        let older = PodBuilder::new("p").label("app", "a").injected("s", "other").container("c", "evil:1").ready();
-        assert_eq!(standing(&cold(), &older), PodStanding { updated: false, ..ALL }, "it says so itself");
-    }
-
-    #[test]
-    fn native_sidecars_are_looked_at_and_ordinary_init_containers_are_not() {
-        let mut spec = cold();
-        spec["initContainers"] =
-            json!([{"name": "n", "image": "n:1", "restartPolicy": "Always"}, {"name": "o", "image": "o:1"}]);
-        let native = |image: &str| {
-            let env = json!([{"name": "IS_INJECTED", "value": "true"}]);
-            pod(&spec).init_containers(&json!([{"name": "n", "image": image, "restartPolicy": "Always", "env": env}]))
-        };
-        assert_eq!(standing(&spec, &native("n:1")), ALL);
-        for forged in [native("evil:1"), pod(&spec)] {
-            assert_eq!(standing(&spec, &forged), PodStanding { updated: false, deviates: true, ..ALL });
-        }
-    }
-
-    #[test]
-    fn a_sidecar_that_ends_with_a_job_counts_as_a_native_one_too() {
-        let mut spec = cold();
-        spec["containers"][0]["env"] = json!([{"name": "KRUISE_TERMINATE_SIDECAR_WHEN_JOB_EXIT", "value": "true"}]);
-        let in_job = |spec: &Value, image: &str, restart_policy: Value| {
-            let mut native = spec["containers"][0].clone();
-            native["image"] = json!(image);
-            native["restartPolicy"] = restart_policy;
-            native["env"] = json!([{"name": "KRUISE_TERMINATE_SIDECAR_WHEN_JOB_EXIT", "value": "true"}, {"name": "IS_INJECTED", "value": "true"}]);
-            let pod = PodBuilder::new("p").label("app", "a").injected("s", &rules("s", spec).hash);
-            standing(spec, &pod.init_containers(&json!([native])).ready())
-        };
-        assert_eq!(in_job(&spec, "i:1", json!("Always")), ALL);
-        assert!(!in_job(&spec, "i:1", json!(null)).matched, "it would end before the others start");
-        let deviating = PodStanding { updated: false, deviates: true, ..ALL };
-        assert_eq!(in_job(&spec, "evil:1", json!("Always")), deviating);
-        assert!(!in_job(&cold(), "i:1", json!("Always")).matched, "it is not to end with a Job");
-    }
-
-    #[test]
-    fn a_pod_is_not_ready_before_the_kubelet_speaks_of_all_its_containers() {
-        let silent = pod(&cold()).container("app", "app:1").without_status("app");
-        assert_eq!(standing(&cold(), &silent), PodStanding { ready: false, ..ALL });
-    }
-
-    #[test]
-    fn a_container_changed_in_place_is_consistent_once_another_image_runs() {
-        let state = r#"{"s":{"lastContainerStatuses":{"c":{"imageID":"i@sha256:old"}}}}"#;
-        let changed = pod(&cold()).annotation("kruise.io/sidecarset-inplace-update-state", state);
-        let runs = |image: &str, id: &str| standing(&cold(), &changed.clone().status("c", image, id)).ready;
-        assert!(!runs("i:0", "i@sha256:old"));
-        assert!(runs("i:1", "i@sha256:new"));
-        assert!(runs("docker.io/library/i:1", "i@sha256:new"));
-        assert!(runs("i:1", "i@sha256:old"), "the new tag is the same image");
-    }
-
-    #[test]
-    fn an_image_with_a_digest_is_compared_by_it() {
-        let image = format!("i@{DIGEST}");
-        let spec = json!({"selector": {"matchLabels": {"app": "a"}}, "containers": [{"name": "c", "image": image}]});
-        let pod = PodBuilder::new("p").label("app", "a").injected("s", "h").container("c", &image).ready();
-        let runs = |id: &str| standing(&spec, &pod.clone().status("c", "whatever", id)).ready;
-        assert!(runs(&format!("i@{DIGEST}")));
-        assert!(runs(&format!("mirror.example.com/i@{DIGEST}")));
-        assert!(!runs("i@sha256:0b"));
-        assert!(!runs(""));
-    }
-}
+mod tests;

@@ -1,12 +1,14 @@
 //! Pure: all that the controller knows, and which sets an event makes it look at again.
 
+use super::attempts::{AttemptEnd, Attempts, PodUpdates};
 use super::counting::Labels;
 use super::plan::{Plan, plan};
 use super::pods::PodIndex;
 use super::revisions::{KeptRevision, RevisionIndex};
 use super::set::ObservedSet;
+use super::upgrade::PodUpdate;
 use super::watched_pod::WatchedPod;
-use crate::cluster::{Event, Overlay};
+use crate::cluster::{Event, Overlay, Versioned};
 use crate::injection::validate::Clashes;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,10 +21,14 @@ pub struct RolloutIndex {
     pods: PodIndex,
     revisions: RevisionIndex,
     own_revisions: Overlay<KeptRevision>,
+    own_pods: Overlay<WatchedPod>,
+    attempts: Attempts,
     clashes: Clashes,
     unlisted: Unlisted,
     /// Namespaces whose Pods are never injected.
     pub excluded: BTreeSet<String>,
+    /// Whether this process updates Pods in place.
+    pub updates_pods: bool,
 }
 
 /// Names of what was known when a list began and was not told since: gone, once the list is complete.
@@ -49,7 +55,24 @@ impl RolloutIndex {
     #[must_use]
     pub fn plan(&self, set: &str, now: Timestamp) -> Option<(Arc<ObservedSet>, Plan)> {
         let set = self.sets.get(set)?;
-        Some((Arc::clone(set), plan(set, &self.pods, &self.revisions, &self.clashes, &self.excluded, now)))
+        let is_known = |name: &str| self.sets.contains_key(name);
+        let updates = PodUpdates { are_on: self.updates_pods, attempts: &self.attempts, is_known: &is_known };
+        Some((Arc::clone(set), plan(set, &self.pods, &self.revisions, &self.clashes, &self.excluded, &updates, now)))
+    }
+
+    /// Forgets of the writes to the set's Pods what these show by now.
+    pub fn tidy(&mut self, set: &str) {
+        self.attempts.tidy(set, &self.pods);
+    }
+
+    /// An update of a Pod is about to be sent.
+    pub fn update_begins(&mut self, set: &str, PodUpdate { pod, is_excused, image_ids_before, .. }: &PodUpdate) {
+        self.attempts.begin(set, pod.version(), *is_excused, image_ids_before.clone());
+    }
+
+    /// A write to a Pod ended.
+    pub fn write_ended(&mut self, set: &str, pod: &WatchedPod, end: AttemptEnd, now: Timestamp) {
+        self.attempts.end(set, pod.version(), end, now);
     }
 
     /// SidecarSets changed. Those that a list has as they are known are left alone.
@@ -78,8 +101,24 @@ impl RolloutIndex {
         self.with_changed_counts(touched)
     }
 
-    /// Pods changed. What a list changes is told when it is complete.
+    /// Pods changed. What a list changes is told when it is complete. Pods that were written here since stay as they were written.
     pub fn pods_event(&mut self, event: Event<WatchedPod>) -> BTreeSet<String> {
+        let events = self.own_pods.pass(event);
+        events.flat_map(|event| self.take_pods(event)).collect()
+    }
+
+    /// The API server answered a write over this version of a Pod with the Pod as it is now. Returns the sets to look at again.
+    pub fn pod_answered(&mut self, pod: WatchedPod, over: &WatchedPod) -> BTreeSet<String> {
+        let version = pod.version();
+        let known = self.pods.pod(version.namespace, version.name).map(|pod| WatchedPod::named(pod.version()));
+        let over = over.version().resource_version;
+        match self.own_pods.answered(pod, Some(over), known.as_ref()) {
+            Some(pod) => self.take_pods(Event::Applied(pod)),
+            None => BTreeSet::new(),
+        }
+    }
+
+    fn take_pods(&mut self, event: Event<WatchedPod>) -> BTreeSet<String> {
         match event {
             Event::Begin => {
                 self.pods.begin_list();

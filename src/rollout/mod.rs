@@ -5,23 +5,29 @@
 //! and writes.
 
 pub mod advice;
+pub mod attempts;
 mod controller;
 pub mod counting;
 mod fingerprints;
 mod index;
 mod plan;
 pub mod pod;
+mod pod_patch;
+mod pod_writer;
 pub mod pods;
 pub mod revision_object;
 pub mod revisions;
 pub mod set;
 pub mod status;
 pub mod storage_migration;
+pub mod strategy;
 #[cfg(test)]
 mod tests;
 pub mod text;
+pub mod upgrade;
 pub mod watched_pod;
 
+pub use attempts::PodUpdates;
 pub use controller::Controller;
 pub use index::RolloutIndex;
 pub use plan::{Plan, plan};

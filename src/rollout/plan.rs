@@ -1,19 +1,23 @@
 //! All that is to be written for one SidecarSet, given what was observed.
 
+use super::attempts::PodUpdates;
 use super::pods::PodIndex;
 use super::revisions::{self, KeptRevision, RevisionIndex, RevisionWrite};
 use super::set::ObservedSet;
 use super::status::{self, PodsSeen, STALLED, Trouble, WarningEvent};
+use super::upgrade::{self, UpgradePlan};
 use crate::api::sidecarset::SidecarSetStatus;
 use crate::injection::validate::Clashes;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 
 /// What is to be written, in this order.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     /// The revision of the present content, if it has to be written.
     pub revision: Option<RevisionWrite>,
+    /// What is to be written to Pods.
+    pub pods: UpgradePlan,
     /// The status, if it has to be written.
     pub status: Option<SidecarSetStatus>,
     /// Revisions that the garbage collector is about to orphan.
@@ -40,6 +44,7 @@ pub fn plan(
     revisions: &RevisionIndex,
     clashes: &Clashes,
     excluded: &BTreeSet<String>,
+    updates: &PodUpdates<'_>,
     now: Timestamp,
 ) -> Plan {
     let orphaned = if set.is_orphaning { revisions.of(&set.name).cloned().collect() } else { Vec::new() };
@@ -49,6 +54,7 @@ pub fn plan(
             let problem = unusable.sentence(last_good);
             Plan {
                 revision: None,
+                pods: UpgradePlan::default(),
                 status: status::unusable(set, &problem, now),
                 orphaned,
                 obsolete: Vec::new(),
@@ -58,8 +64,15 @@ pub fn plan(
         Ok(usable) => {
             let revisions = revisions::plan(set, usable, revisions, |revision| pods.uses_revision(&set.name, revision));
             let trouble = Trouble::of(&revisions, clashes.of(&set.name), usable.only_excluded(excluded));
+            let seen = PodsSeen::of(pods, &set.name, updates);
+            let pods = if updates.are_on {
+                upgrade::plan(set, usable, pods, updates.attempts, updates.is_known, &revisions.latest, now)
+            } else {
+                UpgradePlan::default()
+            };
             Plan {
-                status: status::usable(set, usable, &PodsSeen::of(pods, &set.name), &revisions, &trouble, now),
+                pods,
+                status: status::usable(set, usable, &seen, &revisions, &trouble, now),
                 revision: revisions.write,
                 orphaned,
                 obsolete: revisions.obsolete,

@@ -1,9 +1,11 @@
 //! What is kept of a Pod: as little as counting and upgrading it needs, 100,000 times.
 
 use super::text::{Text, Texts};
-use super::watched_pod::{Annotations, Container, ContainerStatus, WatchedPod};
+use super::watched_pod::{Container, ContainerStatus, UPGRADABLE, WatchedPod};
+use crate::cluster::ObjectVersion;
 use crate::injection::Fingerprint;
 use crate::injection::annotations::{Record, RecordOfRest, listed};
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -19,6 +21,7 @@ const MOST_SETS: usize = 32;
 /// A Pod as last seen. Whatever its author wrote, what is kept is bounded: of a Pod that no set was injected into, or that
 /// is too large ([`WatchedPod`]), it is name and state only.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is told of the Pod by itself")]
 pub struct ObservedPod {
     /// Its namespace.
     pub namespace: Text,
@@ -36,6 +39,22 @@ pub struct ObservedPod {
     pub deleting: bool,
     /// Whether its condition `Ready` is true.
     pub ready: bool,
+    /// Since when that is so or not so, in seconds since 1970; 0 where that is not told.
+    pub ready_since: i64,
+    /// When it was created, in seconds since 1970.
+    pub created: i64,
+    /// Whether it has a node.
+    pub assigned: bool,
+    /// How often its containers were restarted: the highest number of any.
+    pub restarts: u32,
+    /// What it says of whether its sets can update it in place, as JSON text.
+    pub upgradable: Option<Text>,
+    /// The annotation with the hashes, as text: it is rewritten with an update.
+    pub hash_record: Option<Text>,
+    /// The annotation with the state of updates in place, as text.
+    pub in_place_record: Option<Text>,
+    /// Whether these three are kept: they may be too long. Then nothing can be written over them.
+    pub has_records: bool,
     /// Its containers, in order.
     pub containers: Box<[ObservedContainer]>,
     /// Its init containers, in order.
@@ -99,6 +118,8 @@ pub struct ObservedInitContainer {
     pub fingerprint: Option<Arc<Fingerprint>>,
     /// Whether it is a native sidecar (`restartPolicy: Always`).
     pub native: bool,
+    /// What the kubelet says of a native sidecar.
+    pub status: Option<ObservedStatus>,
 }
 
 /// What a Pod records of one set that was injected into it.
@@ -117,6 +138,9 @@ pub struct InjectedSet {
     /// Of each container whose image was changed in place: its name, and the image that ran before, by digest.
     pub image_ids_before: Box<[(Text, Text)]>,
 }
+
+/// Of annotations and condition that are rewritten with an update at most so many bytes are kept. 30 sets take less.
+const LONGEST_RECORDS: usize = 8 * 1024;
 
 /// At most this many hashes are kept of the fingerprints of a Pod's containers. A Pod of ten sidecars has some hundred.
 const MOST_HASHES: usize = 1024;
@@ -141,9 +165,17 @@ impl ObservedPod {
     pub fn of(pod: &WatchedPod, texts: &mut Texts) -> Self {
         let metadata = kube::Resource::meta(pod);
         let boxed = |text: &Option<String>| text.as_deref().unwrap_or_default().into();
-        let injected = injected(&pod.annotations, &pod.containers, texts);
+        let injected = injected(pod, texts);
         let statuses = pod.status.container_statuses.as_deref().unwrap_or_default();
-        let conditions = pod.status.conditions.iter().flatten();
+        let init_statuses = pod.status.init_container_statuses.as_deref().unwrap_or_default();
+        let condition = |kind: &str| pod.status.conditions.iter().flatten().find(|condition| *condition.kind == *kind);
+        let ready = condition("Ready");
+        let restarts = statuses.iter().chain(init_statuses).map(|status| status.restart_count).max();
+        let upgradable = condition(UPGRADABLE).and_then(|condition| condition.message.as_deref());
+        let records = [pod.annotations.hash.as_deref(), pod.annotations.in_place_state.as_deref(), upgradable];
+        let has_records = records.iter().flatten().map(|text| text.len()).sum::<usize>() <= LONGEST_RECORDS;
+        let [hash_record, in_place_record, upgradable] =
+            records.map(|text| text.filter(|_| has_records).map(|text| texts.share(text)));
         let mut room = MOST_HASHES;
         Self {
             namespace: texts.share(metadata.namespace.as_deref().unwrap_or_default()),
@@ -153,7 +185,15 @@ impl ObservedPod {
             labels: pod.labels.iter().map(|(key, value)| (texts.share(key), texts.share(value))).collect(),
             phase: PodPhase::of(pod.status.phase.as_deref()),
             deleting: pod.deleting,
-            ready: conditions.into_iter().any(|condition| &*condition.kind == "Ready" && &*condition.status == "True"),
+            ready: ready.is_some_and(|condition| &*condition.status == "True"),
+            ready_since: seconds(ready.and_then(|condition| condition.last_transition_time.as_deref())),
+            created: seconds(pod.created.as_deref()),
+            assigned: pod.assigned,
+            restarts: u32::try_from(restarts.unwrap_or_default()).unwrap_or_default(),
+            upgradable,
+            hash_record,
+            in_place_record,
+            has_records,
             containers: pod
                 .containers
                 .iter()
@@ -162,7 +202,7 @@ impl ObservedPod {
             init_containers: pod
                 .init_containers
                 .iter()
-                .map(|container| observed_init_container(container, texts, &mut room))
+                .map(|container| observed_init_container(container, init_statuses, texts, &mut room))
                 .collect(),
             reported_containers: statuses.len(),
             injected,
@@ -176,6 +216,13 @@ impl ObservedPod {
         let metadata = kube::Resource::meta(pod);
         let is = |text: &str, other: &Option<String>| !text.is_empty() && other.as_deref() == Some(text);
         is(&self.uid, &metadata.uid) && is(&self.resource_version, &metadata.resource_version)
+    }
+
+    /// Which Pod that is, and in which state.
+    #[must_use]
+    pub fn version(&self) -> ObjectVersion<'_> {
+        let Self { namespace, name, uid, resource_version, .. } = self;
+        ObjectVersion { namespace, name, uid, resource_version }
     }
 
     /// The value of a label.
@@ -242,25 +289,35 @@ fn observed_container(
         name: texts.share(&container.name),
         image: texts.share(&container.image),
         fingerprint: fingerprint(container, texts, room),
-        status: status.map(|status| ObservedStatus {
-            image: texts.share(&status.image),
-            image_id: texts.share(&status.image_id),
-            ready: status.ready,
-        }),
+        status: status.map(|status| observed_status(status, texts)),
     }
 }
 
-fn observed_init_container(container: &Container, texts: &mut Texts, room: &mut usize) -> ObservedInitContainer {
+fn observed_status(status: &ContainerStatus, texts: &mut Texts) -> ObservedStatus {
+    let (image, image_id) = (texts.share(&status.image), texts.share(&status.image_id));
+    ObservedStatus { image, image_id, ready: status.ready }
+}
+
+fn observed_init_container(
+    container: &Container,
+    statuses: &[ContainerStatus],
+    texts: &mut Texts,
+    room: &mut usize,
+) -> ObservedInitContainer {
+    let native = container.restart_policy.as_deref() == Some("Always");
+    let status = statuses.iter().find(|status| native && status.name == container.name);
     ObservedInitContainer {
+        status: status.map(|status| observed_status(status, texts)),
         name: texts.share(&container.name),
         image: texts.share(&container.image),
         fingerprint: fingerprint(container, texts, room),
-        native: container.restart_policy.as_deref() == Some("Always"),
+        native,
     }
 }
 
 /// What the Pod records of the sets that were injected into it. Of containers that it does not have nothing is kept.
-fn injected(annotations: &Annotations, containers: &[Container], texts: &mut Texts) -> Box<[InjectedSet]> {
+fn injected(pod: &WatchedPod, texts: &mut Texts) -> Box<[InjectedSet]> {
+    let WatchedPod { annotations, containers, init_containers, .. } = pod;
     let names = listed(annotations.injected_list.as_deref().unwrap_or_default());
     let mut names: Vec<&str> = names.filter(|name| name.len() <= LONGEST_NAME).collect();
     if names.is_empty() {
@@ -287,6 +344,7 @@ fn injected(annotations: &Annotations, containers: &[Container], texts: &mut Tex
             name: texts.share(name),
             image_ids_before: containers
                 .iter()
+                .chain(init_containers)
                 .filter_map(|Container { name, .. }| Some((name, before.get(&**name)?)))
                 .map(|(name, last)| (texts.share(name), texts.share(&last.image_id)))
                 .collect(),
@@ -303,6 +361,11 @@ fn working(annotation: Option<&str>, containers: &[Container], texts: &mut Texts
         (map.get(base)?.as_str() == Some(name)).then_some((base, name))
     });
     bases.map(|(base, working)| (texts.share(base), texts.share(working))).collect()
+}
+
+/// A time as Kubernetes writes it.
+fn seconds(time: Option<&str>) -> i64 {
+    time.and_then(|time| time.parse::<Timestamp>().ok()).map(Timestamp::as_second).unwrap_or_default()
 }
 
 /// A map that an annotation holds as JSON; empty where it cannot be read.

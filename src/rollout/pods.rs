@@ -1,6 +1,6 @@
 //! The Pods of all SidecarSets and how many stand how, kept up to date at a cost that grows with the Pods that change.
 
-use super::counting::{CountingRules, Counts, Labels, PodStanding};
+use super::counting::{CountingRules, Counts, Labels, PodStanding, Update};
 use super::pod::ObservedPod;
 use super::text::{Text, Texts};
 use super::watched_pod::WatchedPod;
@@ -41,6 +41,8 @@ struct CountedSet {
     /// Pods that name the set.
     pods: HashSet<usize>,
     counts: Counts,
+    /// Those of its Pods that something may have to be written to.
+    to_write: HashSet<usize>,
     /// `ControllerRevisions` that matched Pods record, with how many.
     revisions: BTreeMap<Text, usize>,
 }
@@ -172,12 +174,50 @@ impl PodIndex {
 
     /// The Pods that name a set as injected into them, and how each stands with it.
     fn pods_of(&self, set: &str) -> impl Iterator<Item = (&ObservedPod, PodStanding)> {
-        let keys = self.sets.get(set).into_iter().flat_map(|set| &set.pods);
+        self.known(set, self.sets.get(set).into_iter().flat_map(|set| &set.pods))
+    }
+
+    fn known<'p>(
+        &'p self,
+        set: &str,
+        keys: impl Iterator<Item = &'p usize>,
+    ) -> impl Iterator<Item = (&'p ObservedPod, PodStanding)> {
         keys.filter_map(move |key| {
             let CountedPod { pod, standings, .. } = self.pods.get(*key)?;
             let position = pod.injected.iter().position(|injected| &*injected.name == set)?;
             Some((pod, standings[position]))
         })
+    }
+
+    /// Of the Pods that name a set, those that something may have to be written to.
+    pub(super) fn to_write(&self, set: &str) -> impl Iterator<Item = (&ObservedPod, PodStanding)> {
+        self.known(set, self.sets.get(set).into_iter().flat_map(|set| &set.to_write))
+    }
+
+    /// A Pod, and how it stands with a set; `None` where it does not name the set.
+    pub(super) fn standing(&self, set: &str, namespace: &str, name: &str) -> Option<(&ObservedPod, PodStanding)> {
+        let key = self.by_name.get(namespace)?.get(name)?;
+        self.known(set, std::iter::once(key)).next()
+    }
+
+    /// The Pod of this name.
+    pub(super) fn pod(&self, namespace: &str, name: &str) -> Option<&ObservedPod> {
+        Some(&self.pods.get(*self.by_name.get(namespace)?.get(name)?)?.pod)
+    }
+
+    /// By what the Pods of a set are counted; `None` where it cannot be used.
+    pub(super) fn rules(&self, set: &str) -> Option<&CountingRules> {
+        self.sets.get(set)?.rules.as_ref()
+    }
+
+    /// Of the Pods that have to be made anew for the latest containers of a set, the first by name, and what tells them apart, as far as
+    /// that is known.
+    #[must_use]
+    pub fn recreation(&self, set: &str) -> Option<(&ObservedPod, Option<Deviation>)> {
+        let rules = self.sets.get(set).filter(|set| set.counts.recreate > 0)?.rules.as_ref()?;
+        let pods = self.pods_of(set).filter(|(_, standing)| standing.update == Update::Recreate).map(|(pod, _)| pod);
+        let first = pods.min_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)))?;
+        Some((first, rules.other_deviation(first)))
     }
 
     /// Of the Pods that record the latest containers of a set and have others, the first by name, and what tells them apart.
@@ -217,7 +257,7 @@ impl PodIndex {
             set.pods.insert(key);
             let rules = set.rules.as_ref();
             let standing = rules.map(|rules| rules.standing(&injected.name, pod, namespace)).unwrap_or_default();
-            if set.count(standing, injected.revision.as_ref()) {
+            if set.count(key, standing, injected.revision.as_ref()) {
                 changed.insert(injected.name.clone());
             }
             standing
@@ -232,7 +272,7 @@ impl PodIndex {
         for (injected, standing) in pod.injected.iter().zip(standings) {
             let Some(set) = sets.get_mut(&injected.name) else { continue };
             set.pods.remove(&key);
-            if set.discount(*standing, injected.revision.as_ref()) {
+            if set.discount(key, *standing, injected.revision.as_ref()) {
                 changed.insert(injected.name.clone());
             }
             if set.is_unused() {
@@ -256,8 +296,8 @@ impl PodIndex {
                 let rules = set.rules.as_ref();
                 let new = rules.map(|rules| rules.standing(&injected.name, pod, namespace)).unwrap_or_default();
                 if new != *standing {
-                    set.discount(*standing, injected.revision.as_ref());
-                    set.count(new, injected.revision.as_ref());
+                    set.discount(*key, *standing, injected.revision.as_ref());
+                    set.count(*key, new, injected.revision.as_ref());
                     *standing = new;
                     changed.insert(injected.name.clone());
                 }
@@ -286,8 +326,11 @@ fn give_back(sets: &mut HashMap<Text, CountedSet>) {
 
 impl CountedSet {
     /// Counts a Pod; whether anything changed.
-    fn count(&mut self, standing: PodStanding, revision: Option<&Text>) -> bool {
+    fn count(&mut self, key: usize, standing: PodStanding, revision: Option<&Text>) -> bool {
         self.counts.add(standing);
+        if standing.update == Update::InPlace || standing.to_reset || standing.to_tell.is_some() {
+            self.to_write.insert(key);
+        }
         if let Some(revision) = revision.filter(|_| standing.matched) {
             *self.revisions.entry(revision.clone()).or_default() += 1;
         }
@@ -295,8 +338,9 @@ impl CountedSet {
     }
 
     /// Takes a Pod out of the counts; whether anything changed.
-    fn discount(&mut self, standing: PodStanding, revision: Option<&Text>) -> bool {
+    fn discount(&mut self, key: usize, standing: PodStanding, revision: Option<&Text>) -> bool {
         self.counts.subtract(standing);
+        self.to_write.remove(&key);
         if let Some(revision) = revision.filter(|_| standing.matched)
             && let Some(pods) = self.revisions.get_mut(revision)
         {

@@ -1,14 +1,14 @@
 //! A SidecarSet as last seen: what its status and revisions are made of, whether it can be used or not.
 
 use super::counting::CountingRules;
+use super::strategy::{Strategy, Updates};
 use crate::api::conversion::is_label_value;
 use crate::api::decode;
 use crate::api::keys;
-use crate::api::sidecarset::{InjectRevision, SidecarSet, SidecarSetStatus, UpdateStrategy, UpdateStrategyType};
+use crate::api::sidecarset::{InjectRevision, SidecarSet, SidecarSetStatus};
 use crate::cluster::{ObjectVersion, Versioned};
 use crate::injection::validate::advice;
 use crate::injection::{InjectableSet, Operator, Unfit, revision_data};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,6 +62,8 @@ pub struct UsableSet {
     pub updates: Updates,
     /// What its author should know.
     pub advice: Vec<String>,
+    /// In which order, and how many at a time.
+    pub strategy: Strategy,
 }
 
 /// What a `ControllerRevision` holds.
@@ -77,17 +79,6 @@ pub struct RevisionContent {
     pub annotations: BTreeMap<String, String>,
     /// The name of this version, where it has one that can be a label.
     pub custom_version: Option<String>,
-}
-
-/// Whether Pods with older containers are to be updated.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Updates {
-    /// No: the strategy is `NotUpdate`, or updates are paused.
-    Off,
-    /// Those that the update strategy's selector selects.
-    Selected,
-    /// All but these: a number or a percentage.
-    AllBut(IntOrString),
 }
 
 impl Versioned for ObservedSet {
@@ -155,6 +146,7 @@ impl UsableSet {
             pinned: spec.injection_strategy.revision,
             updates: Updates::of(&spec.update_strategy),
             advice,
+            strategy: Strategy::of(&spec.update_strategy),
             injectable: Arc::new(injectable),
         })
     }
@@ -196,36 +188,6 @@ impl Unusable {
 impl From<Unfit> for Unusable {
     fn from(unfit: Unfit) -> Self {
         Self { is_replaceable: unfit.is_replaceable(), problem: unfit.problem }
-    }
-}
-
-impl Updates {
-    fn of(strategy: &UpdateStrategy) -> Self {
-        if strategy.paused || strategy.strategy != Some(UpdateStrategyType::RollingUpdate) {
-            return Self::Off;
-        }
-        let is_empty = |selector: &k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector| {
-            selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty)
-                && selector.match_expressions.as_ref().is_none_or(Vec::is_empty)
-        };
-        match &strategy.selector {
-            Some(selector) if !is_empty(selector) => Self::Selected,
-            _ => Self::AllBut(strategy.partition.clone().unwrap_or(IntOrString::Int(0))),
-        }
-    }
-
-    /// Of so many Pods, how many keep their older containers at most; `None` where that is not told by a number.
-    #[must_use]
-    pub fn left_behind(&self, matched: usize) -> Option<usize> {
-        match self {
-            Self::Off => Some(matched),
-            Self::Selected => None,
-            Self::AllBut(IntOrString::Int(number)) => Some(usize::try_from(*number).unwrap_or_default()),
-            Self::AllBut(IntOrString::String(text)) => {
-                let percent: usize = text.strip_suffix('%')?.parse().ok()?;
-                Some(matched.saturating_mul(percent).div_ceil(100))
-            }
-        }
     }
 }
 

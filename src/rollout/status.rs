@@ -1,10 +1,12 @@
 //! The status that a SidecarSet should have: counts, revision, and conditions as kstatus reads them.
 
 use super::advice;
+use super::attempts::PodUpdates;
 use super::counting::Counts;
 use super::pods::PodIndex;
 use super::revisions::RevisionPlan;
 use super::set::{ObservedSet, UsableSet};
+use super::upgrade;
 use crate::api::sidecarset::SidecarSetStatus;
 use crate::cluster::conditions;
 use crate::injection::validate::Clash;
@@ -29,15 +31,27 @@ pub struct PodsSeen {
     pub counts: Counts,
     /// Of those that record the latest containers and have others, one, with what tells them apart.
     pub deviating: Option<String>,
+    /// Of those that have to be made anew, one, with what tells them apart.
+    pub recreation: Option<String>,
+    /// Of those that could not be updated, how many there are, and one with the reason.
+    pub refused: Option<(usize, String)>,
+    /// Whether Pods are updated by this process.
+    pub updates_are_on: bool,
 }
 
 impl PodsSeen {
     /// What is known of the set's Pods.
     #[must_use]
-    pub fn of(pods: &PodIndex, set: &str) -> Self {
+    pub fn of(pods: &PodIndex, set: &str, updates: &PodUpdates<'_>) -> Self {
         let deviating = pods.deviation(set);
         let deviating = deviating.map(|(pod, deviation)| format!("{}/{}: {deviation}", pod.namespace, pod.name));
-        Self { counts: pods.counts(set), deviating }
+        let recreation = pods.recreation(set).map(|(pod, deviation)| {
+            let difference = deviation.map(|deviation| deviation.to_string());
+            let difference = difference.as_deref().unwrap_or("more than the images of its containers changed");
+            format!("{}/{}: {difference}", pod.namespace, pod.name)
+        });
+        let refused = upgrade::refused(set, pods, updates.attempts);
+        Self { counts: pods.counts(set), deviating, recreation, refused, updates_are_on: updates.are_on }
     }
 }
 
@@ -112,11 +126,12 @@ impl Trouble {
 pub fn usable(
     set: &ObservedSet,
     usable: &UsableSet,
-    PodsSeen { counts, deviating }: &PodsSeen,
+    seen: &PodsSeen,
     revisions: &RevisionPlan,
     trouble: &Trouble,
     now: Timestamp,
 ) -> Option<SidecarSetStatus> {
+    let PodsSeen { counts, deviating, recreation, refused, updates_are_on } = seen;
     let outdated = counts.matched - counts.updated.min(counts.matched);
     let but = match trouble {
         Trouble::Heeded(note) => format!("; but {note}"),
@@ -134,7 +149,11 @@ pub fn usable(
             ready: false,
             reconciling: true,
             stalled: false,
-            reason: "PodsOutdated",
+            reason: match () {
+                () if !updates_are_on => "UpdatesOff",
+                () if counts.in_place == 0 => "RecreationNeeded",
+                () => "PodsOutdated",
+            },
             message: format!("{new}; {outdated} of {} Pods do not have the latest containers yet{but}", counts.matched),
         }
     } else {
@@ -146,6 +165,19 @@ pub fn usable(
             message: format!("{new}, and no running Pod is to be updated{but}"),
         }
     };
+    let outdated_by_images = state.reconciling && counts.in_place > 0;
+    if outdated_by_images && !updates_are_on {
+        state.message += "; no Pod is updated in place: --controllers leaves out rollout";
+    }
+    if let Some(example) = recreation {
+        let _ = write!(state.message, "; Pods that have to be made anew: {}, such as {example}", counts.recreate);
+    }
+    if let Some((pods, example)) = refused.as_ref().filter(|_| outdated_by_images) {
+        let _ = write!(state.message, "; Pods that cannot be updated: {pods}, such as {example}");
+    }
+    if outdated_by_images && counts.unavailable > 0 {
+        let _ = write!(state.message, "; updated Pods that are not ready yet: {}", counts.unavailable);
+    }
     if let Some(example) = deviating {
         let _ = write!(
             state.message,
@@ -218,7 +250,7 @@ mod tests {
     }
 
     fn status(spec: &Value, present: &Value, counts: Counts, revisions: &RevisionPlan) -> Option<Value> {
-        let seen = PodsSeen { counts, deviating: None };
+        let seen = PodsSeen { counts, updates_are_on: true, ..PodsSeen::default() };
         let mut object = set("s", spec);
         object["status"] = present.clone();
         let set = ObservedSet::read(&object);
@@ -241,7 +273,16 @@ mod tests {
             .collect()
     }
 
-    const COUNTS: Counts = Counts { matched: 3, updated: 2, deviating: 0, ready: 2, updated_ready: 1 };
+    const COUNTS: Counts = Counts {
+        matched: 3,
+        updated: 2,
+        deviating: 0,
+        ready: 2,
+        updated_ready: 1,
+        in_place: 1,
+        recreate: 0,
+        unavailable: 0,
+    };
 
     #[test]
     fn the_status_has_the_shape_that_openkruise_writes_and_conditions() {
@@ -391,9 +432,15 @@ mod tests {
         let trouble = Trouble::of(&revisions(), clashes.of("s"), None);
         let now = Timestamp::from_second(LATER).unwrap();
         let updated = Counts { updated: 3, ..COUNTS };
-        let status =
-            super::usable(&ours, &usable, &PodsSeen { counts: updated, deviating: None }, &revisions(), &trouble, now)
-                .unwrap();
+        let status = super::usable(
+            &ours,
+            &usable,
+            &PodsSeen { counts: updated, updates_are_on: true, ..PodsSeen::default() },
+            &revisions(),
+            &trouble,
+            now,
+        )
+        .unwrap();
         serde_json::to_value(status).unwrap()
     }
 

@@ -1,5 +1,6 @@
 //! A Pod as the watch hands it over: of the API server's 8 KB and more only what this room uses is decoded.
 
+use crate::cluster::{ObjectVersion, Versioned};
 use crate::injection::annotations::listed;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -17,6 +18,9 @@ pub(super) use crate::injection::PodContainer as Container;
 /// of it: they are bounded where they are kept ([`ObservedPod`](super::pod::ObservedPod)).
 const LARGEST: usize = 64 * 1024;
 
+/// The condition by which a Pod says whether its sets can update it in place.
+pub(super) const UPGRADABLE: &str = "SidecarSetUpgradable";
+
 /// What a text takes beside its bytes.
 const A_TEXT: usize = 64;
 
@@ -32,6 +36,10 @@ pub struct WatchedPod {
     pub(super) too_large: Option<usize>,
     /// Whether it is being deleted.
     pub(super) deleting: bool,
+    /// When it was created, as text.
+    pub(super) created: Option<Box<str>>,
+    /// Whether it has a node.
+    pub(super) assigned: bool,
     pub(super) labels: BTreeMap<Box<str>, Box<str>>,
     pub(super) annotations: Annotations,
     pub(super) containers: Vec<Container>,
@@ -62,13 +70,19 @@ pub(super) struct Status {
     pub phase: Option<Box<str>>,
     pub conditions: Option<Vec<PodCondition>>,
     pub container_statuses: Option<Vec<ContainerStatus>>,
+    pub init_container_statuses: Option<Vec<ContainerStatus>>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct PodCondition {
     #[serde(rename = "type")]
     pub kind: Box<str>,
     pub status: Box<str>,
+    #[serde(default)]
+    pub last_transition_time: Option<Box<str>>,
+    #[serde(default)]
+    pub message: Option<Box<str>>,
 }
 
 /// What the kubelet says of a container.
@@ -82,6 +96,8 @@ pub(super) struct ContainerStatus {
     pub image_id: Box<str>,
     #[serde(default)]
     pub ready: bool,
+    #[serde(default)]
+    pub restart_count: i64,
 }
 
 /// The Pod's own shape.
@@ -102,6 +118,7 @@ struct Metadata {
     uid: Option<String>,
     resource_version: Option<String>,
     deletion_timestamp: Option<IgnoredAny>,
+    creation_timestamp: Option<Box<str>>,
     labels: Option<BTreeMap<Box<str>, Box<str>>>,
     annotations: Option<Annotations>,
 }
@@ -109,6 +126,7 @@ struct Metadata {
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Spec {
+    node_name: Option<IgnoredAny>,
     containers: Option<Vec<Container>>,
     init_containers: Option<Vec<Container>>,
 }
@@ -131,6 +149,8 @@ impl From<Document> for WatchedPod {
             metadata: metadata_kept,
             too_large: None,
             deleting,
+            created: metadata.creation_timestamp,
+            assigned: spec.node_name.is_some(),
             labels: metadata.labels.unwrap_or_default(),
             annotations,
             containers: spec.containers.unwrap_or_default(),
@@ -146,6 +166,18 @@ impl From<Document> for WatchedPod {
 }
 
 impl WatchedPod {
+    /// One of which only this is known.
+    #[must_use]
+    pub(super) fn named(version: ObjectVersion<'_>) -> Self {
+        let ObjectVersion { namespace, name, uid, resource_version } = version;
+        let [namespace, name, uid, resource_version] =
+            [namespace, name, uid, resource_version].map(|text| Some(text.to_owned()));
+        Self {
+            metadata: ObjectMeta { namespace, name, uid, resource_version, ..ObjectMeta::default() },
+            ..Self::default()
+        }
+    }
+
     /// All that its author wrote and that is kept.
     fn texts(&self) -> impl Iterator<Item = &str> {
         let Annotations { hash, hash_without_image, hash_of_rest, injected_list, in_place_state, working_hot_upgrade } =
@@ -153,9 +185,24 @@ impl WatchedPod {
         let annotations = [hash, hash_without_image, hash_of_rest, injected_list, in_place_state, working_hot_upgrade];
         let labels = self.labels.iter().flat_map(|(key, value)| [key, value]);
         let containers = self.containers.iter().chain(&self.init_containers).flat_map(|c| [&c.name, &c.image]);
-        let statuses = self.status.container_statuses.iter().flatten();
+        let statuses = [&self.status.container_statuses, &self.status.init_container_statuses];
+        let statuses = statuses.into_iter().flatten().flatten();
+        let told = self.status.conditions.iter().flatten().filter(|condition| *condition.kind == *UPGRADABLE);
+        let told = told.filter_map(|condition| condition.message.as_ref());
         let statuses = statuses.flat_map(|status| [&status.name, &status.image, &status.image_id]);
-        annotations.into_iter().flatten().chain(labels).chain(containers).chain(statuses).map(AsRef::as_ref)
+        annotations.into_iter().flatten().chain(labels).chain(containers).chain(statuses).chain(told).map(AsRef::as_ref)
+    }
+}
+
+impl Versioned for WatchedPod {
+    fn version(&self) -> ObjectVersion<'_> {
+        let ObjectMeta { namespace, name, uid, resource_version, .. } = &self.metadata;
+        ObjectVersion {
+            namespace: namespace.as_deref().unwrap_or_default(),
+            name: name.as_deref().unwrap_or_default(),
+            uid: uid.as_deref().unwrap_or_default(),
+            resource_version: resource_version.as_deref().unwrap_or_default(),
+        }
     }
 }
 

@@ -33,6 +33,9 @@ mod sidecar_generator;
 mod status;
 mod stored;
 mod token;
+mod upgrade_rights;
+mod upgrades;
+mod upgrades_killed;
 mod validation;
 mod verification;
 mod versions;
@@ -134,21 +137,20 @@ fn main() -> ExitCode {
         registration::the_cluster_role_takes_the_configurations_along,
         token::a_pod_with_a_token_is_reviewed_once,
     );
-    let suite = dev_routing::add_to(suite);
-    let suite = sidecar_generator::add_to(suite);
+    let suite = upgrades::add_to(sidecar_generator::add_to(dev_routing::add_to(suite)));
     if std::env::var_os("OUTRIGGER_LONG").is_none() {
         return suite.run();
     }
     // Minutes: `make failpoints` and `make memory` run them.
     let suite = tests!(suite, alone(Parts::ApiOnly): memory::a_start_beside_many_sets_is_small);
     let suite = dev_routing::add_long_to(suite);
-    tests!(
+    let suite = tests!(
         suite,
         apart(Parts::ApiOnly):
         failpoints::a_set_is_right_after_a_kill_at_each_write,
         failpoints::the_registration_is_right_after_a_kill_at_each_write,
         failpoints::a_sidecar_is_right_after_a_kill_at_each_write,
         failpoints::migration_and_leadership_go_on_after_a_kill_at_each_write,
-    )
-    .run()
+    );
+    upgrades_killed::add_to(suite).run()
 }

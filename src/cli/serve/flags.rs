@@ -96,6 +96,8 @@ pub(in crate::cli) enum Controller {
     SidecarGenerator,
     /// `VirtualServices` that route to developers' copies of Services, from a ConfigMap
     DevRouting,
+    /// Updates in place of Pods that SidecarSets were injected into; a part of sidecarset
+    Rollout,
 }
 
 impl Args {

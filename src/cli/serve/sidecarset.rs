@@ -1,7 +1,7 @@
 //! The controller `sidecarset`: injection of SidecarSets, the registration of its webhooks, status and revisions.
 
 use super::certificates::Source;
-use super::flags::Args;
+use super::flags::{self, Args};
 use super::part::{Common, Part};
 use super::queues;
 use super::trust::Trust;
@@ -51,7 +51,8 @@ pub(super) fn part(
     let cache = Arc::new(Cache::new(options, flags.feature_gates.patch_without_whitelist, reviews.clone()));
     let observer = queues::observer(&common.metrics, Controller::SidecarSet);
     let rollout = rollout::Controller::new(client.clone(), flags.revision_namespace(), events.clone(), observer)
-        .excluding(excluded_namespaces.clone());
+        .excluding(excluded_namespaces.clone())
+        .updating_pods(flags.runs(flags::Controller::Rollout));
     let watches = Watches::subscribe(feeds, flags.revision_namespace(), &cache, &rollout);
     tasks.spawn_until_stop("snapshots", {
         let cache = cache.clone();

@@ -1,5 +1,7 @@
 //! Pods and SidecarSets for the tests of this room.
 
+mod budget;
+
 use super::counting::CountingRules;
 use super::watched_pod::WatchedPod;
 use crate::api::decode;
@@ -84,6 +86,20 @@ impl PodBuilder {
         self
     }
 
+    /// With these fields laid over its own.
+    pub fn state(mut self, fields: &Value) -> Self {
+        fn lay(over: &mut Value, fields: &Value) {
+            match (over, fields) {
+                (Value::Object(over), Value::Object(fields)) => {
+                    fields.iter().for_each(|(key, value)| lay(over.entry(key).or_insert(Value::Null), value));
+                }
+                (over, fields) => *over = fields.clone(),
+            }
+        }
+        lay(&mut self.0, fields);
+        self
+    }
+
     pub fn ready(mut self) -> Self {
         self.0["status"]["conditions"][0]["status"] = json!("True");
         self
@@ -97,6 +113,11 @@ impl PodBuilder {
     pub fn deleting(mut self) -> Self {
         self.0["metadata"]["deletionTimestamp"] = json!("2026-01-02T03:04:05Z");
         self
+    }
+
+    /// As the API server has it.
+    pub fn json(&self) -> Value {
+        self.0.clone()
     }
 
     /// As the watch hands it over, with a resourceVersion of its own.
