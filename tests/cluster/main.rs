@@ -141,7 +141,11 @@ fn main() -> ExitCode {
     if std::env::var_os("OUTRIGGER_LONG").is_none() {
         return suite.run();
     }
-    // Minutes: `make failpoints` and `make memory` run them.
+    add_long_to(suite).run()
+}
+
+/// Minutes: `make failpoints` and `make memory` run them.
+fn add_long_to(suite: Suite<outrigger::Outrigger>) -> Suite<outrigger::Outrigger> {
     let suite = tests!(suite, alone(Parts::ApiOnly): memory::a_start_beside_many_sets_is_small);
     let suite = dev_routing::add_long_to(suite);
     let suite = tests!(
@@ -152,5 +156,5 @@ fn main() -> ExitCode {
         failpoints::a_sidecar_is_right_after_a_kill_at_each_write,
         failpoints::migration_and_leadership_go_on_after_a_kill_at_each_write,
     );
-    upgrades_killed::add_to(suite).run()
+    upgrades_killed::add_to(suite)
 }

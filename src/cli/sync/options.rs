@@ -323,7 +323,7 @@ mod tests {
                 .flatten()
                 .copied()
                 .collect();
-            let cli = Cli::try_parse_from(["sync"].iter().chain(&base).chain(flags)).ok().expect("flags");
+            let cli = Cli::try_parse_from(["sync"].iter().chain(&base).chain(flags)).expect("flags");
             let error = of(&cli.args, "own").expect_err("refused");
             assert!(format!("{error:#}").contains(variable), "{flags:?}: {error:#}");
         }

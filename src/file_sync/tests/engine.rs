@@ -35,7 +35,9 @@ fn world(root: &Path) -> World {
 
 fn list(engine: &Engine, objects: Vec<WireObject>) {
     engine.tell(0, Event::Begin);
-    objects.into_iter().for_each(|object| engine.tell(0, Event::Item(object)));
+    for object in objects {
+        engine.tell(0, Event::Item(object));
+    }
     engine.tell(0, Event::End);
 }
 
@@ -46,13 +48,13 @@ fn content(root: &Path, name: &str) -> Option<String> {
 #[test]
 fn what_was_deleted_while_no_agent_ran_goes_and_the_rest_is_left_as_it_is() {
     let root = tempfile::tempdir().expect("a folder");
-    let a = || object("a", 1, json!({"x": "1", "y": "1"}), None);
+    let a = || object("a", 1, &json!({"x": "1", "y": "1"}), None);
     let first = world(root.path());
-    list(&first.engine, vec![a(), object("b", 1, json!({"z": "1"}), None)]);
+    list(&first.engine, vec![a(), object("b", 1, &json!({"z": "1"}), None)]);
     assert_eq!(content(root.path(), "z").as_deref(), Some("1"));
     std::fs::write(root.path().join("foreign"), "not ours").expect("written");
     let second = world(root.path());
-    list(&second.engine, vec![object("a", 1, json!({"x": "1"}), None)]);
+    list(&second.engine, vec![object("a", 1, &json!({"x": "1"}), None)]);
     assert_eq!((content(root.path(), "y"), content(root.path(), "z")), (None, None));
     assert_eq!(content(root.path(), "foreign").as_deref(), Some("not ours"));
     let burst = second.changes.take().expect("changes");
@@ -62,11 +64,11 @@ fn what_was_deleted_while_no_agent_ran_goes_and_the_rest_is_left_as_it_is() {
 #[test]
 fn a_journal_that_was_cut_off_loses_its_last_line_only() {
     let root = tempfile::tempdir().expect("a folder");
-    list(&world(root.path()).engine, vec![object("a", 1, json!({"x": "1", "y": "1"}), None)]);
+    list(&world(root.path()).engine, vec![object("a", 1, &json!({"x": "1", "y": "1"}), None)]);
     let journal = root.path().join(".outrigger-sync-id");
     let text = std::fs::read_to_string(&journal).expect("read");
     std::fs::write(&journal, format!("{text}{{\"there\":true,\"pa")).expect("written");
-    list(&world(root.path()).engine, vec![object("b", 1, json!({"z": "1"}), None)]);
+    list(&world(root.path()).engine, vec![object("b", 1, &json!({"z": "1"}), None)]);
     assert_eq!(content(root.path(), "x"), None);
     list(&world(root.path()).engine, Vec::new());
     assert_eq!(content(root.path(), "z"), None, "what was added after the cut is known");
@@ -76,9 +78,9 @@ fn a_journal_that_was_cut_off_loses_its_last_line_only() {
 fn a_list_that_breaks_off_removes_nothing() {
     let root = tempfile::tempdir().expect("a folder");
     let World { engine, .. } = world(root.path());
-    list(&engine, vec![object("a", 1, json!({"x": "1"}), None)]);
+    list(&engine, vec![object("a", 1, &json!({"x": "1"}), None)]);
     engine.tell(0, Event::Begin);
-    list(&engine, vec![object("a", 1, json!({"x": "1"}), None)]);
+    list(&engine, vec![object("a", 1, &json!({"x": "1"}), None)]);
     assert_eq!(content(root.path(), "x").as_deref(), Some("1"));
 }
 
@@ -86,7 +88,7 @@ fn a_list_that_breaks_off_removes_nothing() {
 async fn a_file_that_was_changed_on_disk_has_its_object_read_again() {
     let root = tempfile::tempdir().expect("a folder");
     let World { engine, .. } = world(root.path());
-    let a = || object("a", 1, json!({"x": "1"}), None);
+    let a = || object("a", 1, &json!({"x": "1"}), None);
     list(&engine, vec![a()]);
     for spoil in [|path: &Path| std::fs::write(path, "2"), |path: &Path| std::fs::remove_file(path)] {
         spoil(&root.path().join("x")).expect("spoiled");
@@ -106,7 +108,7 @@ async fn a_file_that_was_changed_on_disk_has_its_object_read_again() {
 fn a_download_that_fails_or_comes_late_changes_nothing() {
     let root = tempfile::tempdir().expect("a folder");
     let World { engine, mut wanted, .. } = world(root.path());
-    let by = |url: &str| object("a", 1, json!({"x.url": url, "y": "1"}), None);
+    let by = |url: &str| object("a", 1, &json!({"x.url": url, "y": "1"}), None);
     list(&engine, vec![by("http://h/1")]);
     assert_eq!(content(root.path(), "y").as_deref(), Some("1"), "other files do not wait");
     let first = wanted.try_recv().expect("a download");
@@ -135,7 +137,7 @@ async fn a_file_that_cannot_be_written_is_told_and_tried_again() {
     let root = tempfile::tempdir().expect("a folder");
     std::fs::create_dir(root.path().join("x")).expect("made");
     let World { engine, .. } = world(root.path());
-    let a = || object("a", 1, json!({"x": "1", "y": "1"}), None);
+    let a = || object("a", 1, &json!({"x": "1", "y": "1"}), None);
     list(&engine, vec![a()]);
     assert_eq!(content(root.path(), "y").as_deref(), Some("1"), "other files do not suffer");
     let problems = engine.problems();
@@ -150,7 +152,7 @@ async fn a_file_that_cannot_be_written_is_told_and_tried_again() {
 #[test]
 fn two_agents_in_one_folder_leave_each_others_files_alone() {
     let root = tempfile::tempdir().expect("a folder");
-    list(&world(root.path()).engine, vec![object("a", 1, json!({"x": "1"}), None)]);
+    list(&world(root.path()).engine, vec![object("a", 1, &json!({"x": "1"}), None)]);
     let (downloads, _wanted) = unbounded_channel();
     let other = Engine::new(Parts {
         naming: naming(root.path()),

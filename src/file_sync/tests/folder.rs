@@ -47,7 +47,7 @@ fn no_reader_sees_half_of_a_file() {
     let root = tempfile::tempdir().expect("a folder");
     let folder = Folder::new(root.path(), "id");
     let (path, over) = (root.path().join("x"), AtomicBool::new(false));
-    folder.write("x", &[0; 64 * 1024], None).expect("written");
+    folder.write("x", &vec![0; 64 * 1024], None).expect("written");
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
             let mut torn = 0;
@@ -58,7 +58,7 @@ fn no_reader_sees_half_of_a_file() {
             torn
         });
         for number in 1..=200_u8 {
-            folder.write("x", &[number; 64 * 1024], None).expect("written");
+            folder.write("x", &vec![number; 64 * 1024], None).expect("written");
         }
         over.store(true, Ordering::Relaxed);
         assert_eq!(reader.join().expect("no panic"), 0);

@@ -25,7 +25,7 @@ pub(super) fn naming(root: &std::path::Path) -> Naming {
 }
 
 /// A `ConfigMap` from JSON of its data and annotations, created at this second.
-pub(super) fn object(name: &str, created: i64, data: serde_json::Value, folder: Option<&str>) -> WireObject {
+pub(super) fn object(name: &str, created: i64, data: &serde_json::Value, folder: Option<&str>) -> WireObject {
     let created = jiff::Timestamp::from_second(created).expect("a time").to_string();
     let annotations = folder.map(|folder| serde_json::json!({"folder": folder}));
     let object = serde_json::json!({

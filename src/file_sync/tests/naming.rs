@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{key, naming, object};
 use crate::file_sync::naming::{Absolute, Content, Naming};
 
-fn paths(naming: &Naming, data: serde_json::Value, folder: Option<&str>) -> (Vec<String>, usize) {
+fn paths(naming: &Naming, data: &serde_json::Value, folder: Option<&str>) -> (Vec<String>, usize) {
     let object = object("o", 1, data, folder);
     let (entries, errors) = naming.entries(&key("n", "o"), &object);
     (entries.iter().map(|entry| naming.path(&entry.place).display().to_string()).collect(), errors.len())
@@ -33,7 +33,7 @@ fn no_annotation_leads_out_of_the_folders_that_are_allowed() {
         ("a\0b", None),
         (".outrigger-sync", None),
     ] {
-        let (paths, errors) = paths(&naming, json!({"k": "v"}), Some(folder));
+        let (paths, errors) = paths(&naming, &json!({"k": "v"}), Some(folder));
         assert_eq!(
             (paths.first().map(String::as_str), errors),
             (expected, usize::from(expected.is_none())),
@@ -41,27 +41,27 @@ fn no_annotation_leads_out_of_the_folders_that_are_allowed() {
         );
     }
     naming.absolute = Absolute::Nested;
-    assert_eq!(paths(&naming, json!({"k": "v"}), Some("/etc")).0, ["/root/etc/k"]);
-    assert_eq!(paths(&naming, json!({"k": "v"}), Some("/../etc")).1, 1);
+    assert_eq!(paths(&naming, &json!({"k": "v"}), Some("/etc")).0, ["/root/etc/k"]);
+    assert_eq!(paths(&naming, &json!({"k": "v"}), Some("/../etc")).1, 1);
 }
 
 #[test]
 fn no_key_is_more_than_the_name_of_a_file() {
     let keys =
         json!({"a/b": "", "..": "", ".": "", "": "", ".url": "", "...url": "", ".outrigger-sync-x": "", "good": ""});
-    assert_eq!(paths(&naming(Path::new("/root")), keys, None), (vec!["/root/good".to_owned()], 7));
+    assert_eq!(paths(&naming(Path::new("/root")), &keys, None), (vec!["/root/good".to_owned()], 7));
 }
 
 #[test]
 fn names_are_made_unique_and_folders_of_namespaces_as_asked() {
     let mut naming = naming(Path::new("/root"));
     naming.unique = true;
-    assert_eq!(paths(&naming, json!({"k.json": ""}), None).0, ["/root/namespace_n.configmap_o.k.json"]);
+    assert_eq!(paths(&naming, &json!({"k.json": ""}), None).0, ["/root/namespace_n.configmap_o.k.json"]);
     naming.unique = false;
     naming.per_namespace = true;
-    assert_eq!(paths(&naming, json!({"k": ""}), None).0, ["/root/n/k"]);
-    assert_eq!(paths(&naming, json!({"k": ""}), Some("a")).0, ["/root/n/a/k"]);
-    assert_eq!(paths(&naming, json!({"k": ""}), Some("/root/a")).0, ["/root/a/k"]);
+    assert_eq!(paths(&naming, &json!({"k": ""}), None).0, ["/root/n/k"]);
+    assert_eq!(paths(&naming, &json!({"k": ""}), Some("a")).0, ["/root/n/a/k"]);
+    assert_eq!(paths(&naming, &json!({"k": ""}), Some("/root/a")).0, ["/root/a/k"]);
 }
 
 #[test]
@@ -69,13 +69,13 @@ fn only_keys_of_the_suffixes_asked_for_become_files() {
     let mut naming = naming(Path::new("/root"));
     naming.suffixes = vec![".json".to_owned(), ".yaml".to_owned()];
     let keys = json!({"a.json": "", "b.yaml": "", "c.txt": "", "d.json.bak": ""});
-    assert_eq!(paths(&naming, keys, None).0, ["/root/a.json", "/root/b.yaml"]);
+    assert_eq!(paths(&naming, &keys, None).0, ["/root/a.json", "/root/b.yaml"]);
 }
 
 #[test]
 fn a_key_with_its_content_comes_before_one_of_the_same_file_by_url() {
     let naming = naming(Path::new("/root"));
-    let object = object("o", 1, json!({"a.url": " http://host/a\n", "b": "here", "b.url": "http://host/b"}), None);
+    let object = object("o", 1, &json!({"a.url": " http://host/a\n", "b": "here", "b.url": "http://host/b"}), None);
     let (entries, errors) = naming.entries(&key("n", "o"), &object);
     let found: Vec<_> = entries.iter().map(|entry| (&*entry.place.path, entry.content.clone())).collect();
     assert_eq!(found, [("b", Content::Bytes(b"here".as_slice().into())), ("a", Content::Url("http://host/a".into()))]);
