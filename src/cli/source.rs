@@ -197,7 +197,7 @@ impl Source {
 
     fn combine(&self) -> Loaded {
         let mut index = Index::new(self.options.clone());
-        let mut first: BTreeMap<Key, &Position> = BTreeMap::new();
+        let mut first: BTreeMap<Key, (&Position, &Read)> = BTreeMap::new();
         let (mut problems, mut warnings) = (Vec::new(), Vec::new());
         let mut sets = Vec::new();
         let edited: BTreeSet<Key> = self.edits.iter().map(|object| object.read.key()).collect();
@@ -209,10 +209,11 @@ impl Source {
                     continue;
                 }
                 match first.entry(read.key()) {
-                    Entry::Vacant(entry) => _ = entry.insert(position),
+                    Entry::Vacant(entry) => _ = entry.insert((position, read)),
+                    Entry::Occupied(entry) if entry.get().1.is_same_namespace(read) => continue,
                     Entry::Occupied(entry) => {
                         let what = entry.key().to_string();
-                        let (position, first) = (position.to_string(), entry.get().to_string());
+                        let (position, first) = (position.to_string(), entry.get().0.to_string());
                         problems.push(SourceProblem::Duplicate { position, what, first });
                         continue;
                     }
@@ -322,6 +323,11 @@ impl Read {
             return Err(ObjectError::Unnamed { kind: kind.to_owned() });
         }
         Ok(Some(read))
+    }
+
+    /// Whether both say the same of one Namespace: many files bring theirs along.
+    fn is_same_namespace(&self, other: &Self) -> bool {
+        matches!((self, other), (Self::Namespace(name, labels), Self::Namespace(other, others)) if (name, labels) == (other, others))
     }
 
     fn key(&self) -> Key {
@@ -480,6 +486,19 @@ mod tests {
         fs::remove_file(dir.dir.path().join("a.yaml")).unwrap();
         assert!(dir.problems().is_empty());
         assert_eq!(dir.names(), ["a"]);
+    }
+
+    #[test]
+    fn a_namespace_may_stand_in_several_files_that_say_the_same_of_it() {
+        let namespace = |team: &str| {
+            format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: shop, labels: {{team: {team}}}}}}}\n")
+        };
+        let mut dir =
+            Dir::new(&[("a.yaml", &namespace("blue")), ("b.yaml", &namespace("blue")), ("c.yaml", &namespace("red"))]);
+        assert_eq!(
+            dir.problems(),
+            ["c.yaml:1: Namespace \"shop\" stands at a.yaml:1 already, which is used: remove or rename one of them"]
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod balancer;
 mod cert_manager;
 mod certificates;
 mod certificates_self_managed;
+mod check;
 #[path = "../console/mod.rs"]
 mod console;
 mod conversion;
@@ -79,6 +80,7 @@ fn main() -> ExitCode {
         fields::each_field_of_kubernetes_is_known_and_survives,
         job_sidecars::a_sidecar_that_ends_with_a_job_is_a_native_one_and_counts,
         file_sync::files_follow_config_maps_through_kills,
+        check::the_objects_of_the_cluster_are_checked_and_files_laid_over_them,
         bad_input::a_namespace_that_vanishes_takes_its_pods_out_of_the_counts,
     );
     let suite = tests!(
