@@ -20,7 +20,7 @@ pub async fn the_objects_of_the_cluster_are_checked_and_files_laid_over_them(cas
     let service = "{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {ports: [{name: http, port: 80}]}}";
     case.namespace.apply(service).await?;
     case.namespace.apply(&route(", subset: absent")).await?;
-    let ours = format!("VirtualService {namespace}/web");
+    let ours = format!("VirtualService/{namespace}/web");
     let (code, told) = check(case.plane.kubeconfig(), None).await?;
     ensure!(code == Some(1) && told.contains(&ours) && told.contains("absent"), "{code:?}: {told}");
 
