@@ -2,19 +2,19 @@
 //!
 //! Thinking, without files and clocks:
 //! - [`options`]: what is wanted
-//! - [`object`]: the slices of `ConfigMap` and `Secret` that files are made of
+//! - `object`: the slices of `ConfigMap` and `Secret` that files are made of
 //! - [`naming`]: which file each key becomes, and which it may not become
-//! - [`plan`]: who owns which file, and what is to be done when objects come, change and go
+//! - `plan`: who owns which file, and what is to be done when objects come, change and go
 //!
 //! Doing:
-//! - [`folder`]: writes that no reader sees half of and that do not leave their folder
-//! - [`manifest`]: what was written, for the next start
-//! - [`engine`]: does what the plan says, and remembers what failed
-//! - [`reading`]: reads objects again whose content is needed once more
-//! - [`download`]: the contents that keys name by URL
+//! - `folder`: writes that no reader sees half of and that do not leave their folder
+//! - `manifest`: what was written, for the next start
+//! - `engine`: does what the plan says, and remembers what failed
+//! - `reading`: reads objects again whose content is needed once more
+//! - `download`: the contents that keys name by URL
 //! - [`calls`]: requests with their retries and credentials
-//! - [`reload`]: script and request, once for each burst of changes
-//! - [`health`], [`metrics`]: what probes and scrapers are told
+//! - `reload`: script and request, once for each burst of changes
+//! - [`health`], `metrics`: what probes and scrapers are told
 //! - [`agent`]: all of it together
 
 pub mod agent;
