@@ -27,9 +27,9 @@ const FAILURE: u8 = 1;
 #[derive(Debug, Parser)]
 #[command(name = "outrigger", version, max_term_width = 100)]
 struct Cli {
-    /// How log lines are written (to standard error)
-    #[arg(long, global = true, value_enum, default_value_t, env = "OUTRIGGER_LOG_FORMAT", help_heading = "Logging")]
-    log_format: LogFormat,
+    /// How log lines are written (to standard error) [default: text; for sync as `LOG_FORMAT` says, else json]
+    #[arg(long, global = true, value_enum, env = "OUTRIGGER_LOG_FORMAT", help_heading = "Logging")]
+    log_format: Option<LogFormat>,
     /// Least severe level that is logged: error, warn, info, debug or trace, or target=level pairs [default: the variable
     /// `RUST_LOG`, else info for serve and warn for the rest]
     #[arg(long, global = true, value_name = "FILTER", help_heading = "Logging")]
@@ -72,7 +72,10 @@ pub fn run() -> ExitCode {
         _ => Some("warn"),
     };
     let quiet = quiet.filter(|_| std::env::var_os("RUST_LOG").is_none());
-    let log_format = if let Command::Sync(args) = &command { args.log_format(log_format) } else { log_format };
+    let log_format = log_format.unwrap_or_else(|| match &command {
+        Command::Sync(args) => args.log_format(),
+        _ => LogFormat::default(),
+    });
     let result = crate::telemetry::logs::init(log_format, log_level.as_deref().or(quiet))
         .context("cannot set up logging")
         .and_then(|()| match command {

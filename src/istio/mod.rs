@@ -2,6 +2,7 @@
 
 pub(crate) mod export;
 pub(crate) mod host;
+mod http_words;
 pub mod names;
 pub(crate) mod node;
 mod proto_json;

@@ -181,11 +181,13 @@ impl Args {
         }
     }
 
-    pub(in crate::cli) fn log_format(&self, given_format: LogFormat) -> LogFormat {
-        match given(self.agent_log_format.as_ref()).map(str::to_ascii_uppercase).as_deref() {
-            Some("LOGFMT") => LogFormat::Text,
-            Some("JSON") => LogFormat::Json,
-            _ => given_format,
+    /// As k8s-sidecar's lines are JSON unless that is changed, whoever collects them expects that.
+    pub(in crate::cli) fn log_format(&self) -> LogFormat {
+        let format = given(self.agent_log_format.as_ref());
+        if format.is_some_and(|format| format.eq_ignore_ascii_case("LOGFMT")) {
+            LogFormat::Text
+        } else {
+            LogFormat::Json
         }
     }
 

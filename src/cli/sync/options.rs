@@ -265,6 +265,18 @@ mod tests {
     }
 
     #[test]
+    fn logs_are_json_unless_their_format_is_changed() {
+        use crate::telemetry::logs::LogFormat::{Json, Text};
+        let format = |flags: &[&str]| {
+            let base = ["sync", "--folder", "/f/", "--label", "l"];
+            Cli::try_parse_from(base.iter().chain(flags)).expect("flags").args.log_format()
+        };
+        assert_eq!(format(&[]), Json);
+        assert_eq!(format(&["--agent-log-format", "logfmt"]), Text);
+        assert_eq!(format(&["--agent-log-format", "JSON"]), Json);
+    }
+
+    #[test]
     fn each_profile_has_its_methods_and_namespaces() {
         let minute = Duration::from_secs(60);
         for (profile, method, expected) in [

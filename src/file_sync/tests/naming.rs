@@ -15,15 +15,15 @@ fn paths(naming: &Naming, data: &serde_json::Value, folder: Option<&str>) -> (Ve
 
 #[test]
 fn no_annotation_leads_out_of_the_folders_that_are_allowed() {
-    let mut naming = naming(Path::new("/root"));
+    let mut naming = naming(Path::new("/folder"));
     naming.roots.push("/other/place".into());
     for (folder, expected) in [
-        ("", Some("/root/k")),
-        ("a/b/", Some("/root/a/b/k")),
-        ("a//./b/../c", Some("/root/a/c/k")),
+        ("", Some("/folder/k")),
+        ("a/b/", Some("/folder/a/b/k")),
+        ("a//./b/../c", Some("/folder/a/c/k")),
         ("..", None),
         ("a/../../b", None),
-        ("/root/a", Some("/root/a/k")),
+        ("/folder/a", Some("/folder/a/k")),
         ("/other/place/a/", Some("/other/place/a/k")),
         ("/other/place", Some("/other/place/k")),
         ("/other/placebo", None),
@@ -41,7 +41,7 @@ fn no_annotation_leads_out_of_the_folders_that_are_allowed() {
         );
     }
     naming.absolute = Absolute::Nested;
-    assert_eq!(paths(&naming, &json!({"k": "v"}), Some("/etc")).0, ["/root/etc/k"]);
+    assert_eq!(paths(&naming, &json!({"k": "v"}), Some("/etc")).0, ["/folder/etc/k"]);
     assert_eq!(paths(&naming, &json!({"k": "v"}), Some("/../etc")).1, 1);
 }
 
@@ -49,32 +49,32 @@ fn no_annotation_leads_out_of_the_folders_that_are_allowed() {
 fn no_key_is_more_than_the_name_of_a_file() {
     let keys =
         json!({"a/b": "", "..": "", ".": "", "": "", ".url": "", "...url": "", ".outrigger-sync-x": "", "good": ""});
-    assert_eq!(paths(&naming(Path::new("/root")), &keys, None), (vec!["/root/good".to_owned()], 7));
+    assert_eq!(paths(&naming(Path::new("/folder")), &keys, None), (vec!["/folder/good".to_owned()], 7));
 }
 
 #[test]
 fn names_are_made_unique_and_folders_of_namespaces_as_asked() {
-    let mut naming = naming(Path::new("/root"));
+    let mut naming = naming(Path::new("/folder"));
     naming.unique = true;
-    assert_eq!(paths(&naming, &json!({"k.json": ""}), None).0, ["/root/namespace_n.configmap_o.k.json"]);
+    assert_eq!(paths(&naming, &json!({"k.json": ""}), None).0, ["/folder/namespace_n.configmap_o.k.json"]);
     naming.unique = false;
     naming.per_namespace = true;
-    assert_eq!(paths(&naming, &json!({"k": ""}), None).0, ["/root/n/k"]);
-    assert_eq!(paths(&naming, &json!({"k": ""}), Some("a")).0, ["/root/n/a/k"]);
-    assert_eq!(paths(&naming, &json!({"k": ""}), Some("/root/a")).0, ["/root/a/k"]);
+    assert_eq!(paths(&naming, &json!({"k": ""}), None).0, ["/folder/n/k"]);
+    assert_eq!(paths(&naming, &json!({"k": ""}), Some("a")).0, ["/folder/n/a/k"]);
+    assert_eq!(paths(&naming, &json!({"k": ""}), Some("/folder/a")).0, ["/folder/a/k"]);
 }
 
 #[test]
 fn only_keys_of_the_suffixes_asked_for_become_files() {
-    let mut naming = naming(Path::new("/root"));
+    let mut naming = naming(Path::new("/folder"));
     naming.suffixes = vec![".json".to_owned(), ".yaml".to_owned()];
     let keys = json!({"a.json": "", "b.yaml": "", "c.txt": "", "d.json.bak": ""});
-    assert_eq!(paths(&naming, &keys, None).0, ["/root/a.json", "/root/b.yaml"]);
+    assert_eq!(paths(&naming, &keys, None).0, ["/folder/a.json", "/folder/b.yaml"]);
 }
 
 #[test]
 fn a_key_with_its_content_comes_before_one_of_the_same_file_by_url() {
-    let naming = naming(Path::new("/root"));
+    let naming = naming(Path::new("/folder"));
     let object = object("o", 1, &json!({"a.url": " http://host/a\n", "b": "here", "b.url": "http://host/b"}), None);
     let (entries, errors) = naming.entries(&key("n", "o"), &object);
     let found: Vec<_> = entries.iter().map(|entry| (&*entry.place.path, entry.content.clone())).collect();

@@ -3,29 +3,9 @@
 use super::duration;
 use super::faults::Faults;
 use super::route::{caller, deprecated, destination, destinations};
+use crate::istio::http_words::{METHODS, RETRY_ON};
 use crate::istio::node::Node;
 use regex_automata::meta::Regex;
-
-const METHODS: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE", "*"];
-
-const RETRY_ON: [&str; 16] = [
-    "5xx",
-    "gateway-error",
-    "reset",
-    "reset-before-request",
-    "connect-failure",
-    "retriable-4xx",
-    "refused-stream",
-    "retriable-status-codes",
-    "retriable-headers",
-    "envoy-ratelimited",
-    "http3-post-connect-failure",
-    "cancelled",
-    "deadline-exceeded",
-    "internal",
-    "resource-exhausted",
-    "unavailable",
-];
 
 pub(super) fn check(route: &Node<'_>, is_delegate: bool, is_of_mesh: bool, faults: &mut Faults) {
     actions(route, is_delegate, faults);

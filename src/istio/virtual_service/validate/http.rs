@@ -6,6 +6,7 @@ use super::super::http::{
     StringMatch,
 };
 use super::Findings;
+use crate::istio::http_words::{METHODS, RETRY_ON};
 use crate::istio::names;
 use std::collections::BTreeMap;
 
@@ -14,28 +15,6 @@ const LONGEST_REGEX: usize = 1024;
 
 /// The largest body of a direct response, and from where on Istio warns; bytes.
 const LARGEST_BODY: (usize, usize) = (1024 * 1024, 100 * 1024);
-
-/// What `retryOn` may name beside statuses of HTTP.
-const RETRY_ON: [&str; 16] = [
-    "5xx",
-    "gateway-error",
-    "reset",
-    "reset-before-request",
-    "connect-failure",
-    "retriable-4xx",
-    "refused-stream",
-    "retriable-status-codes",
-    "retriable-headers",
-    "envoy-ratelimited",
-    "http3-post-connect-failure",
-    "cancelled",
-    "deadline-exceeded",
-    "internal",
-    "resource-exhausted",
-    "unavailable",
-];
-
-const METHODS: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE", "*"];
 
 impl Findings {
     pub(super) fn http_route(&mut self, field: &str, route: &HttpRoute, is_delegate: bool, for_mesh: bool) {
