@@ -41,7 +41,7 @@ pub fn update(
         working.extend(hot);
         operations.push(annotate(keys::WORKING_HOT_UPGRADE, json!(working).to_string()));
     }
-    operations.extend(hash_record(set, rules, pod, revision, &text(now)));
+    operations.extend(hash_record(set, rules, pod, revision, now));
     (operations, before)
 }
 
@@ -86,12 +86,18 @@ fn text(time: Timestamp) -> String {
 }
 
 /// The record of hashes, with the set's present one.
-fn hash_record(set: &str, rules: &CountingRules, pod: &ObservedPod, revision: &str, now: &str) -> Vec<PatchOperation> {
+fn hash_record(
+    set: &str,
+    rules: &CountingRules,
+    pod: &ObservedPod,
+    revision: &str,
+    time: Timestamp,
+) -> Vec<PatchOperation> {
     let present = pod.hash_record.as_deref();
     let sidecars = json!(rules.sidecar_list()).to_string();
     let revision = Some(revision).filter(|revision| !revision.is_empty());
-    let entry = Entry { set, hash: rules.hash(), sidecars: &sidecars, revision };
-    let Some(record) = Record::parse(present).unwrap_or_default().updated(&[entry], now) else { return Vec::new() };
+    let entry = Entry { set, hash: rules.hash(), sidecars: &sidecars, revision, time };
+    let Some(record) = Record::parse(present).unwrap_or_default().updated(&[entry], time) else { return Vec::new() };
     let seen = present.map(|present| test(annotation(keys::HASH), present.into()));
     seen.into_iter().chain([annotate(keys::HASH, record)]).collect()
 }
