@@ -168,23 +168,3 @@ impl Writes {
 fn passed(since: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(since)).unwrap_or_default()
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_burst_of_repairs_is_made_at_once_and_further_ones_ever_later() {
-        let (mut writes, mut now) = (Writes::default(), Timestamp::UNIX_EPOCH);
-        let mut pauses = Vec::new();
-        for _ in 0..14 {
-            writes.record(now);
-            let pause = writes.pause(now);
-            pauses.push(pause.as_secs());
-            now += pause;
-        }
-        assert_eq!(pauses, [0, 0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 60]);
-        writes.record(now + 3 * LONGEST_REPAIR_PAUSE);
-        assert_eq!(writes.pause(now + 3 * LONGEST_REPAIR_PAUSE), Duration::ZERO);
-    }
-}
