@@ -171,23 +171,22 @@ impl UsableSet {
         namespaces: impl Iterator<Item = (&'n String, &'n Labels)>,
     ) -> Option<String> {
         let selector = self.injectable.namespace_selector.as_ref()?;
-        let by_name = selector.requirements().iter().filter(|requirement| requirement.key == keys::NAMESPACE_NAME);
-        let mut lists = by_name.filter_map(|requirement| match &requirement.operator {
+        let on_names = selector.requirements().iter().filter(|requirement| requirement.key == keys::NAMESPACE_NAME);
+        let mut lists = on_names.filter_map(|requirement| match &requirement.operator {
             Operator::In(names) => Some(names),
             _ => None,
         });
-        let named = lists.find(|names| !names.is_empty() && names.iter().all(|name| excluded.contains(name)));
-        let selected = match named {
-            Some(names) => names.join(", "),
-            None => {
-                let selected = namespaces.filter(|(_, labels)| matches(selector, labels));
-                let selected: BTreeSet<&str> = selected.map(|(name, _)| name.as_str()).collect();
-                // Where it selects none, one that it selects may come.
-                if selected.is_empty() || !selected.iter().all(|name| excluded.contains(*name)) {
-                    return None;
-                }
-                selected.into_iter().collect::<Vec<_>>().join(", ")
+        let by_name = lists.find(|names| !names.is_empty() && names.iter().all(|name| excluded.contains(name)));
+        let selected = if let Some(names) = by_name {
+            names.join(", ")
+        } else {
+            let selected = namespaces.filter(|(_, labels)| matches(selector, labels));
+            let selected: BTreeSet<&str> = selected.map(|(name, _)| name.as_str()).collect();
+            // Where it selects none, one that it selects may come.
+            if selected.is_empty() || !selected.iter().all(|name| excluded.contains(*name)) {
+                return None;
             }
+            selected.into_iter().collect::<Vec<_>>().join(", ")
         };
         Some(format!(
             "spec.namespaceSelector: no Pod can match: it selects only {selected}, which outrigger leaves alone \
