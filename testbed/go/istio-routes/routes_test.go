@@ -64,6 +64,12 @@ var cases = map[string][]request{
 		{"default", "my-app", "80", map[string]string{"baggage": "a=b, x-developer=dev-alice;p=1"}, "/", to("80", "my-app", "dev-alice")},
 		{"default", "my-app", "80", map[string]string{"baggage": "my-x-developer=dev"}, "/", to("80", "my-app", "default")},
 	},
+	// The template of virtualservice-operator's document, which names a Service in two ways.
+	"advanced": {
+		{"default", "my-app", "80", developer("dev-alice"), "/", to("80", "my-app", "dev-alice")},
+		{"default", "my-app.default.svc.cluster.local", "80", developer("dev-alice"), "/", to("80", "my-app", "dev-alice")},
+		{"default", "my-app", "80", nil, "/", to("80", "my-app", "default")},
+	},
 	"template": {
 		{"default", "my-app", "80", developer("dev-alice"), "/", to("80", "my-app", "dev-alice")},
 		{"default", "my-app", "80", nil, "/", to("80", "my-app", "default")},
