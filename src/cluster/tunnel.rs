@@ -93,13 +93,30 @@ impl Service<Uri> for Through {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use http_body_util::BodyExt;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+    use rustls::ServerConfig;
+    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional};
     use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
 
     use super::*;
 
-    async fn head_of(connection: &mut TcpStream) -> String {
+    /// Where a client is led that asks for the API server.
+    async fn server() -> TcpStream {
+        let server = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = server.local_addr().expect("one");
+        tokio::spawn(async move {
+            let (mut connection, _) = server.accept().await.expect("a connection");
+            head_of(&mut connection).await;
+            connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await.expect("sent");
+        });
+        TcpStream::connect(address).await.expect("the server")
+    }
+
+    async fn head_of(connection: &mut (impl AsyncRead + Unpin)) -> String {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.push(connection.read_u8().await.expect("a request"));
@@ -107,50 +124,119 @@ mod tests {
         String::from_utf8(head).expect("text")
     }
 
-    /// The answer about `http://api.example.com:6443` through a proxy that answers like this, and what the proxy was asked.
-    async fn asked_through_a_proxy(answer: &'static str) -> (String, Result<String, BoxError>) {
-        let (proxy, server) = (TcpListener::bind("127.0.0.1:0").await, TcpListener::bind("127.0.0.1:0").await);
-        let (proxy, server) = (proxy.expect("a port"), server.expect("a port"));
-        let (of_proxy, of_server) = (proxy.local_addr().expect("one"), server.local_addr().expect("one"));
-        tokio::spawn(async move {
-            let (mut connection, _) = server.accept().await.expect("a connection");
-            head_of(&mut connection).await;
-            connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await.expect("sent");
-        });
-        let asked = tokio::spawn(async move {
-            let (mut connection, _) = proxy.accept().await.expect("a connection");
-            let asked = head_of(&mut connection).await;
-            connection.write_all(answer.as_bytes()).await.expect("sent");
-            if answer.contains("200") {
-                let mut server = TcpStream::connect(of_server).await.expect("the server");
-                tokio::spawn(async move { copy_bidirectional(&mut connection, &mut server).await });
-            }
-            asked
-        });
-        let url = format!("http://me:pass%20word@{of_proxy}");
-        let server = Uri::from_static("http://api.example.com:6443");
-        let proxy = Proxy::find(&server, Some(&url), |_| None).expect("a proxy").expect("a proxy");
-        let client = stack(&Config::new(server), proxy).expect("a stack").build();
-        let answer = async {
-            let answer = client.send(Request::get("/version").body(Body::empty())?).await?;
-            Ok(String::from_utf8(answer.into_body().collect().await?.to_bytes().to_vec())?)
-        };
-        let answer = answer.await;
-        (asked.await.expect("a proxy"), answer)
+    async fn bytes_of<const N: usize>(connection: &mut TcpStream) -> [u8; N] {
+        let mut bytes = [0; N];
+        connection.read_exact(&mut bytes).await.expect("bytes");
+        bytes
     }
 
-    #[tokio::test]
-    async fn the_proxy_is_asked_to_connect_to_the_api_server_by_name() {
-        let (asked, answer) = asked_through_a_proxy("HTTP/1.1 200 Connection established\r\n\r\n").await;
-        assert_eq!(answer.expect("an answer"), "hello");
+    async fn text_of(connection: &mut TcpStream) -> String {
+        let mut text = vec![0; connection.read_u8().await.expect("a length").into()];
+        connection.read_exact(&mut text).await.expect("a text");
+        String::from_utf8(text).expect("text")
+    }
+
+    /// A proxy of HTTP that answers like this. Returns what it was asked.
+    async fn http_proxy(mut connection: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, answer: &str) -> String {
+        let asked = head_of(&mut connection).await;
+        connection.write_all(answer.as_bytes()).await.expect("sent");
+        if answer.contains("200") {
+            tokio::spawn(async move { copy_bidirectional(&mut connection, &mut server().await).await });
+        } else {
+            connection.flush().await.expect("sent");
+        }
+        asked
+    }
+
+    /// A proxy of SOCKS 5 that wants user and password (RFC 1928, RFC 1929). Returns what it was told.
+    async fn socks_proxy(mut connection: TcpStream) -> String {
+        assert_eq!(connection.read_u8().await.expect("a version"), 5);
+        let methods = text_of(&mut connection).await;
+        assert!(methods.contains('\u{2}'), "it has a password: {methods:?}");
+        connection.write_all(&[5, 2]).await.expect("sent");
+        assert_eq!(bytes_of(&mut connection).await, [1]);
+        let (user, password) = (text_of(&mut connection).await, text_of(&mut connection).await);
+        connection.write_all(&[1, 0]).await.expect("sent");
+        assert_eq!(bytes_of(&mut connection).await, [5, 1, 0, 3], "to connect to a name");
+        let host = text_of(&mut connection).await;
+        let port = connection.read_u16().await.expect("a port");
+        connection.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).await.expect("sent");
+        tokio::spawn(async move { copy_bidirectional(&mut connection, &mut server().await).await });
+        format!("{user}:{password}@{host}:{port}")
+    }
+
+    /// The answer about `http://api.example.com:6443` through a proxy of this scheme and address.
+    async fn answer_through(scheme: &str, proxy: &TcpListener, config: Config) -> Result<String, BoxError> {
+        let url = format!("{scheme}://me:pass%20word@{}", proxy.local_addr()?);
+        let proxy = Proxy::find(&config.cluster_url, Some(&url), |_| None)?.expect("a proxy");
+        let client = stack(&config, proxy)?.build();
+        let answer = client.send(Request::get("/version").body(Body::empty())?).await?;
+        Ok(String::from_utf8(answer.into_body().collect().await?.to_bytes().to_vec())?)
+    }
+
+    fn config() -> Config {
+        Config::new(Uri::from_static("http://api.example.com:6443"))
+    }
+
+    async fn listener() -> TcpListener {
+        TcpListener::bind("127.0.0.1:0").await.expect("a port")
+    }
+
+    async fn accepted(proxy: &TcpListener) -> TcpStream {
+        proxy.accept().await.expect("a connection").0
+    }
+
+    fn is_right(asked: &str) {
         assert!(asked.starts_with("CONNECT api.example.com:6443 HTTP/1.1\r\n"), "{asked}");
         // me:pass word
         assert!(asked.to_lowercase().contains("proxy-authorization: basic bwu6cgfzcyb3b3jk"), "{asked}");
     }
 
     #[tokio::test]
+    async fn the_proxy_is_asked_to_connect_to_the_api_server_by_name() {
+        let proxy = listener().await;
+        let asked = async { http_proxy(accepted(&proxy).await, "HTTP/1.1 200 Connection established\r\n\r\n").await };
+        let (asked, answer) = tokio::join!(asked, answer_through("http", &proxy, config()));
+        assert_eq!(answer.expect("an answer"), "hello");
+        is_right(&asked);
+    }
+
+    /// As for kubectl, the CAs of the kubeconfig count for the proxy, too.
+    #[tokio::test]
+    async fn a_proxy_of_https_is_spoken_to_by_tls() {
+        let proxy = listener().await;
+        let certificate = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(certificate.signing_key.serialize_der()));
+        let tls = ServerConfig::builder().with_no_client_auth();
+        let tls = tls.with_single_cert(vec![certificate.cert.der().clone()], key).expect("a certificate and its key");
+        let asked = async {
+            let connection = TlsAcceptor::from(Arc::new(tls)).accept(accepted(&proxy).await).await;
+            http_proxy(connection.expect("TLS"), "HTTP/1.1 200 Connection established\r\n\r\n").await
+        };
+        let mut config = config();
+        config.root_cert = Some(vec![certificate.cert.der().to_vec()]);
+        let (asked, answer) = tokio::join!(asked, answer_through("https", &proxy, config));
+        assert_eq!(answer.expect("an answer"), "hello");
+        is_right(&asked);
+    }
+
+    #[tokio::test]
+    async fn a_proxy_of_socks_resolves_the_name_of_the_api_server() {
+        for scheme in ["socks5", "socks5h"] {
+            let proxy = listener().await;
+            let told = async { socks_proxy(accepted(&proxy).await).await };
+            let (told, answer) = tokio::join!(told, answer_through(scheme, &proxy, config()));
+            assert_eq!(answer.expect("an answer"), "hello");
+            assert_eq!(told, "me:pass word@api.example.com:6443", "{scheme}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_proxy_that_refuses_is_named_without_its_password() {
-        let (_, answer) = asked_through_a_proxy("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n").await;
+        let proxy = listener().await;
+        let answer = "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n";
+        let asked = async { http_proxy(accepted(&proxy).await, answer).await };
+        let (_, answer) = tokio::join!(asked, answer_through("http", &proxy, config()));
         let error = answer.expect_err("refused");
         let text = super::super::client::describe(error.downcast_ref::<kube::Error>().expect("an error of kube"));
         assert!(text.contains("the proxy http://127.0.0.1:") && text.contains("authorization required"), "{text}");

@@ -22,6 +22,8 @@ pub const INVALID: &str = "InvalidConfiguration";
 pub const APPLIED: &str = "ConfigurationApplied";
 /// Namespaces of developers do not exist.
 pub const MISSING: &str = "NamespacesMissing";
+/// The endpoints that the configuration asks for are not known.
+pub const ENDPOINTS_UNKNOWN: &str = "EndpointsUnknown";
 /// Namespaces of developers are left out.
 pub const EXCLUDED: &str = "NamespacesExcluded";
 
@@ -48,6 +50,8 @@ pub(super) struct Standing {
     pub good: Option<Arc<Configuration>>,
     /// What is wrong now; `None`: the good one is that of the ConfigMap.
     pub problem: Option<String>,
+    /// Whether it asks for endpoints, and nobody tells of them.
+    pub lacks_endpoints: bool,
     /// What was told in this term, and what the annotation was made; empty: it was taken away.
     told: BTreeSet<(&'static str, String)>,
     annotated: Option<String>,
@@ -138,14 +142,16 @@ impl Standing {
             now.push((EventType::Warning, INVALID, format!("{problem}; {stays}")));
         } else if let Some(good) = &self.good {
             now.push((EventType::Normal, APPLIED, applied(good)));
-            let missing: Vec<&str> = std::iter::once(&good.default_namespace)
-                .chain(&good.developers)
-                .filter(|namespace| !namespaces.contains(*namespace))
-                .map(String::as_str)
-                .collect();
+            let missing: Vec<&str> =
+                good.namespaces().filter(|namespace| !namespaces.contains(*namespace)).map(String::as_str).collect();
             if !missing.is_empty() {
                 let note = format!("These namespaces do not exist yet: {}; all others are served", missing.join(", "));
                 now.push((EventType::Warning, MISSING, note));
+            }
+            if self.lacks_endpoints {
+                let note = "requireReadyEndpoints: the EndpointSlices are not known yet, and until then VirtualServices stay as they \
+                            are; may outrigger list and watch endpointslices?";
+                now.push((EventType::Warning, ENDPOINTS_UNKNOWN, note.to_owned()));
             }
             if !good.excluded.is_empty() {
                 let note = format!("System namespaces are left out: {}", good.excluded.join(", "));
@@ -264,6 +270,16 @@ mod tests {
         let told = standing.tell(&BTreeSet::from(["dev".to_owned()]));
         assert_eq!(reasons(&told), [APPLIED, MISSING, EXCLUDED]);
         assert!(told.events[1].2.contains("do not exist yet: default;"), "{told:?}");
+    }
+
+    #[test]
+    fn endpoints_that_nobody_tells_of_are_told() {
+        let (mut standing, all) = (Standing::default(), BTreeSet::from(["default".to_owned()]));
+        standing.observe(Some(config_map(&json!("requireReadyEndpoints: true"), &json!({}))));
+        assert_eq!(reasons(&standing.tell(&all)), [APPLIED]);
+        standing.lacks_endpoints = true;
+        assert_eq!(reasons(&standing.tell(&all)), [ENDPOINTS_UNKNOWN]);
+        assert_eq!(reasons(&standing.tell(&all)), [""; 0]);
     }
 
     #[test]

@@ -1,23 +1,18 @@
 //! Pure: the configuration, as `config.yaml` of the ConfigMap has it, and what is wrong with one.
 
-use super::template::Template;
+use super::excluded::EXCLUDED_NAMESPACES;
+use super::template::{Template, is_lower_case_label};
 use crate::api::decode::{FieldError, typed};
 use crate::documents;
 use crate::istio::names;
+use crate::istio::validate::refused_virtual_service;
 use crate::istio::virtual_service::http::{HttpRoute, Retries};
-use crate::istio::virtual_service::{Destination, VirtualService, header_name, validate};
+use crate::istio::virtual_service::{Destination, VirtualService};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 /// The key of the ConfigMap.
 pub const KEY: &str = "config.yaml";
-
-/// Namespaces of Kubernetes and Istio: nothing in them is routed, and nothing is written to them.
-pub const EXCLUDED_NAMESPACES: [&str; 5] =
-    ["kube-system", "kube-public", "kube-node-lease", "istio-system", "istio-injection"];
-
-/// Services of Kubernetes, in whatever namespace: they are not routed.
-pub const EXCLUDED_SERVICES: [&str; 3] = ["kubernetes", "kube-dns", "kube-system"];
 
 /// The Service that a configuration is tried with.
 const SAMPLE: &str = "sample";
@@ -35,6 +30,8 @@ pub struct Configuration {
     pub placeholders: bool,
     /// The VirtualService that the routes are put into.
     pub template: Option<Template>,
+    /// The namespace of the template's VirtualServices, if all have the same.
+    pub virtual_services_in: Option<String>,
     /// How a request names a developer.
     pub matching: Matching,
     /// Whether a copy needs a ready endpoint to be routed to.
@@ -127,7 +124,7 @@ impl Configuration {
         let mut problems = Vec::new();
         let default_namespace = Some(fields.default_namespace).filter(|name| !name.is_empty());
         let default_namespace = default_namespace.unwrap_or_else(|| "default".to_owned());
-        if !is_namespace(&default_namespace) {
+        if !is_lower_case_label(&default_namespace) {
             problems.push(FieldError::new("defaultNamespace", "must be the name of a namespace"));
         } else if EXCLUDED_NAMESPACES.contains(&default_namespace.as_str()) {
             let problem = format!("must not be {default_namespace}: nothing in a system namespace is routed");
@@ -138,7 +135,7 @@ impl Configuration {
             let mut wrong = |problem: String| {
                 problems.push(FieldError::new(format!("developerNamespaces[{index}]"), problem));
             };
-            if !is_namespace(&namespace) {
+            if !is_lower_case_label(&namespace) {
                 wrong("must be the name of a namespace".to_owned());
             } else if namespace == default_namespace {
                 wrong(format!("must not be {namespace}, which is the defaultNamespace"));
@@ -163,7 +160,9 @@ impl Configuration {
         if template.as_ref().is_some_and(Template::has_gateways) && !fields.gateways.is_empty() {
             problems.push(FieldError::new("gateways", "must not be set where the virtualServiceTemplate has gateways"));
         }
+        let virtual_services_in = template.as_ref().and_then(|template| template.namespace(&default_namespace));
         let configuration = Self {
+            virtual_services_in,
             default_namespace,
             developers,
             excluded,
@@ -194,9 +193,17 @@ impl Configuration {
             http: vec![route],
             ..VirtualService::default()
         };
-        for FieldError { field, problem } in validate(&own, &self.default_namespace).errors {
-            problems.push(FieldError::new(field.trim_start_matches("http[0]."), problem));
+        for FieldError { field, problem } in refused_virtual_service(&own.spec(), &self.default_namespace) {
+            let field = field.trim_start_matches("spec.").trim_start_matches("http[0].");
+            problems.push(FieldError::new(field, problem));
         }
+    }
+
+    /// The namespaces that it names: those of Services, and where the VirtualServices are.
+    pub fn namespaces(&self) -> impl Iterator<Item = &String> {
+        let of_template = self.virtual_services_in.as_ref().filter(|namespace| !self.is_developer(namespace));
+        let of_template = of_template.filter(|namespace| **namespace != self.default_namespace);
+        std::iter::once(&self.default_namespace).chain(&self.developers).chain(of_template)
     }
 
     /// Whether the namespace is that of a developer.
@@ -216,10 +223,6 @@ fn as_documented(fields: Map<String, Value>) -> Map<String, Value> {
     fields.into_iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (name(key), value)).collect()
 }
 
-fn is_namespace(name: &str) -> bool {
-    names::dns_label(name).is_ok() && !name.contains(|character: char| character.is_ascii_uppercase())
-}
-
 fn headers(given: Option<Vec<String>>, problems: &mut Vec<FieldError>) -> Vec<String> {
     let Some(given) = given else { return vec![HEADER.to_owned()] };
     if given.is_empty() {
@@ -229,7 +232,7 @@ fn headers(given: Option<Vec<String>>, problems: &mut Vec<FieldError>) -> Vec<St
     for (index, header) in given.into_iter().enumerate() {
         let header = header.to_ascii_lowercase();
         let field = format!("headers[{index}]");
-        if let Err(problem) = header_name(&header, false) {
+        if let Err(problem) = names::header(&header) {
             problems.push(FieldError::new(field, problem));
         } else if headers.contains(&header) {
             problems.push(FieldError::new(field, format!("must not name {header} again")));
@@ -323,7 +326,7 @@ virtualServiceTemplate: |
             ("match: regex", vec!["match: unknown variant"]),
             ("timeout: 5", vec!["timeout: invalid type"]),
             ("timeout: soon", vec!["timeout: must be a duration such as 1.5s, 500ms or 1m30s"]),
-            ("retries: {attempts: -1}", vec!["retries.attempts: must not be negative"]),
+            ("retries: {attempts: -1}", vec!["retries.attempts: must be at least 0"]),
             ("gateways: [a/b/c]", vec!["gateways[0]: must be mesh, NAME or NAMESPACE/NAME"]),
             ("virtualServiceTemplate: 'a: ['", vec!["virtualServiceTemplate: "]),
         ] {

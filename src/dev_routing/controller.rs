@@ -2,8 +2,8 @@
 //! work of a term.
 
 use super::annotated::ObservedConfigMap;
-use super::configuration::{EXCLUDED_NAMESPACES, EXCLUDED_SERVICES};
 use super::endpoints::ObservedSlice;
+use super::excluded::{EXCLUDED_NAMESPACES, EXCLUDED_SERVICES};
 use super::gauges::{self, Counts};
 use super::index::{ObservedNamespace, RoutingIndex, RoutingQueue};
 use super::istio_version;
@@ -24,9 +24,13 @@ use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 /// Names worked on at a time.
 const WORKERS: usize = 8;
+
+/// When the endpoints are not known after this time, that is told.
+const ENDPOINTS_LATE: Duration = Duration::from_secs(10);
 
 /// Between two counts for the metrics.
 const GAUGES_PAUSE: Duration = Duration::from_secs(10);
@@ -66,7 +70,7 @@ struct Ending<'a>(&'a Controller);
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
-        self.0.queue.lock().forget_virtual_services();
+        self.0.queue.lock().forget_feeds_of_term();
         gauges::clear(&self.0.metrics);
     }
 }
@@ -145,7 +149,7 @@ impl Controller {
                 () = term.ended() => return,
             };
             self.run_with(version, &term, watches).await;
-            self.queue.lock().forget_virtual_services();
+            self.queue.lock().forget_feeds_of_term();
         }
     }
 
@@ -200,9 +204,15 @@ impl Controller {
             let queue = Arc::clone(&self.queue);
             let sink = move |event: Event<ObservedSlice>| queue.change(|index| index.endpoints_event(event));
             feeds.subscribe(Slice::all::<EndpointSlice>("all-endpointslices"), sink);
+            let late = async {
+                sleep(ENDPOINTS_LATE).await;
+                self.queue.change(RoutingIndex::endpoints_are_late);
+                std::future::pending::<()>().await;
+            };
             tokio::select! {
                 () = feeds.run() => {}
                 _ = wants.wait_for(|wants| !*wants) => {}
+                () = late => {}
             }
             self.queue.lock().forget_endpoints();
         }

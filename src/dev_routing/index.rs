@@ -1,18 +1,23 @@
 //! Pure: all that the controller knows, and what an event makes it look at again.
 
 use super::annotated::{ObservedConfigMap, Standing, Telling};
+use super::claims::{Claim, Claims};
 use super::configuration::Configuration;
 use super::endpoints::{ObservedSlice, ReadyEndpoints};
 use super::key::{Key, QueueKey};
 use super::memory::Memory;
-use super::plan::{Around, Claim, Plan, plan};
-use super::service::ObservedService;
+use super::plan::{Around, Plan, plan};
+use super::service::{ObservedService, Services};
 use super::virtual_service::ObservedVirtualService;
 use super::virtual_services::VirtualServices;
 use crate::cluster::{Event, IndexedQueue, Overlay};
-use crate::istio::virtual_service::service_of;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use jiff::Timestamp;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// For so long no placeholder is written in a namespace where one was refused.
+const HELD: Duration = Duration::from_secs(30);
 
 /// The index, and what is to be looked at.
 pub(super) type RoutingQueue = IndexedQueue<QueueKey, RoutingIndex>;
@@ -21,18 +26,16 @@ pub(super) type RoutingQueue = IndexedQueue<QueueKey, RoutingIndex>;
 #[derive(Debug, Default)]
 pub struct RoutingIndex {
     pub(super) standing: Standing,
-    /// By name, then by namespace.
-    services: HashMap<String, BTreeMap<String, Arc<ObservedService>>>,
+    services: Services,
     virtual_services: VirtualServices,
     namespaces: BTreeSet<String>,
     pub(super) ready: ReadyEndpoints,
     own_services: Overlay<Arc<ObservedService>>,
     own_virtual_services: Overlay<Arc<ObservedVirtualService>>,
     memories: HashMap<String, Memory>,
-    /// Names of VirtualServices that were planned, and of which Services.
-    claimed_names: HashMap<Key, String>,
-    /// Hosts of those that are no names of Services, and of which Services.
-    claimed_hosts: HashMap<String, String>,
+    claims: Claims,
+    /// Namespaces in which the API server refused a placeholder, and until when none is written there.
+    held: HashMap<String, Timestamp>,
     unlisted: Unlisted,
     /// The version in which VirtualServices are written.
     version: &'static str,
@@ -59,7 +62,7 @@ impl RoutingIndex {
         let Some(configuration) = &self.standing.good else { return vec![QueueKey::Configuration] };
         let of_services = self.virtual_services.services();
         let owned = of_services.filter(|service| service.namespace == configuration.default_namespace);
-        let names: BTreeSet<&String> = self.services.keys().chain(owned.map(|service| &service.name)).collect();
+        let names: BTreeSet<&String> = self.services.names().chain(owned.map(|service| &service.name)).collect();
         let services = names.into_iter().cloned().map(QueueKey::Services);
         std::iter::once(QueueKey::Configuration).chain(services).collect()
     }
@@ -83,6 +86,31 @@ impl RoutingIndex {
         self.memories.entry(name.to_owned()).or_default()
     }
 
+    /// A placeholder was refused: a quota, or a policy, which is the same for all Services. Returns how long none is written there.
+    pub(super) fn hold(&mut self, namespace: String, now: Timestamp) -> Duration {
+        if let Ok(until) = now.checked_add(HELD) {
+            self.held.insert(namespace, until);
+        }
+        HELD
+    }
+
+    /// How long no placeholder is to be written in a namespace.
+    pub(super) fn held(&mut self, namespace: &str, now: Timestamp) -> Duration {
+        let Some(until) = self.held.get(namespace) else { return Duration::ZERO };
+        let left = Duration::try_from(until.duration_since(now)).unwrap_or_default();
+        if left.is_zero() {
+            self.held.remove(namespace);
+        }
+        left
+    }
+
+    /// What is remembered of a name that no Service has any more, nor anything to be told, is of no use.
+    pub(super) fn tidy(&mut self, name: &str) {
+        if self.services.of_name(name).is_empty() && self.memories.get(name).is_some_and(Memory::is_silent) {
+            self.memories.remove(name);
+        }
+    }
+
     /// What is remembered of all.
     pub(super) fn memories(&self) -> impl Iterator<Item = &Memory> {
         self.memories.values()
@@ -96,34 +124,28 @@ impl RoutingIndex {
 
     /// The Services.
     pub fn services(&self) -> impl Iterator<Item = &ObservedService> {
-        self.services.values().flat_map(BTreeMap::values).map(AsRef::as_ref)
+        self.services.all().map(AsRef::as_ref)
     }
 
     /// The Service of this key.
     #[must_use]
     pub fn service(&self, key: &Key) -> Option<&Arc<ObservedService>> {
-        self.services.get(&key.name)?.get(&key.namespace)
+        self.services.get(&key.name, &key.namespace)
     }
 
     /// What is to be done about the Services of a name; `None` without a configuration.
     pub fn plan(&mut self, name: &str) -> Option<Plan> {
         let configuration = self.standing.good.clone()?;
-        let none = BTreeMap::new();
-        let plan = plan(Around {
+        let mut plan = plan(Around {
             configuration: &configuration,
             name,
-            services: self.services.get(name).unwrap_or(&none),
+            services: &self.services,
             namespaces: &self.namespaces,
             virtual_services: &self.virtual_services,
             ready: &self.ready,
             version: self.version,
         });
-        if let Some(Claim { name: key, hosts }) = &plan.claim {
-            self.claimed_names.insert(key.clone(), name.to_owned());
-            for host in hosts.iter().filter(|host| service_of(host).is_none()) {
-                self.claimed_hosts.insert(host.clone(), name.to_owned());
-            }
-        }
+        self.claims.set(name, std::mem::take(&mut plan.claims));
         Some(plan)
     }
 
@@ -135,8 +157,7 @@ impl RoutingIndex {
     /// The ConfigMap is this now.
     pub(super) fn config_map_event(&mut self, config_map: Option<ObservedConfigMap>) -> Vec<QueueKey> {
         if self.standing.observe(config_map) {
-            self.claimed_names.clear();
-            self.claimed_hosts.clear();
+            self.claims = Claims::default();
             self.keys()
         } else {
             vec![QueueKey::Configuration]
@@ -161,7 +182,7 @@ impl RoutingIndex {
             Event::Deleted(namespace) => self.set_namespace(namespace.name, false).into_iter().collect(),
         };
         let Some(configuration) = &self.standing.good else { return Vec::new() };
-        let matters = |name: &String| configuration.is_developer(name) || *name == configuration.default_namespace;
+        let matters = |name: &String| configuration.namespaces().any(|known| known == name);
         if changed.iter().any(matters) { self.keys() } else { Vec::new() }
     }
 
@@ -176,6 +197,7 @@ impl RoutingIndex {
         let was_known = self.ready.is_known();
         let turned = self.ready.event(event);
         if !was_known && self.ready.is_known() {
+            self.standing.lacks_endpoints = false;
             return self.keys();
         }
         turned.into_iter().map(QueueKey::Services).collect()
@@ -184,6 +206,13 @@ impl RoutingIndex {
     /// Nobody tells of endpoints any more.
     pub(super) fn forget_endpoints(&mut self) {
         self.ready = ReadyEndpoints::default();
+        self.standing.lacks_endpoints = false;
+    }
+
+    /// The endpoints should be known by now.
+    pub(super) fn endpoints_are_late(&mut self) -> Vec<QueueKey> {
+        self.standing.lacks_endpoints = !self.ready.is_known();
+        vec![QueueKey::Configuration]
     }
 
     /// Services changed. Those that are told again as they are known are left alone: so are our own writes.
@@ -201,37 +230,38 @@ impl RoutingIndex {
             }
             Event::Item(service) => {
                 self.unlisted.services.remove(&service.key);
-                self.apply_service(&service).into_iter().collect()
+                self.apply_service(&service)
             }
             Event::End => {
                 let gone = std::mem::take(&mut self.unlisted.services);
-                gone.iter().filter_map(|key| self.delete_service(key)).collect()
+                gone.iter().flat_map(|key| self.delete_service(key)).collect()
             }
-            Event::Applied(service) => self.apply_service(&service).into_iter().collect(),
-            Event::Deleted(service) => self.delete_service(&service.key).into_iter().collect(),
+            Event::Applied(service) => self.apply_service(&service),
+            Event::Deleted(service) => self.delete_service(&service.key),
         }
     }
 
-    /// Returns its name, unless nothing that matters has changed.
-    fn apply_service(&mut self, service: &Arc<ObservedService>) -> Option<String> {
-        let copies = self.services.entry(service.key.name.clone()).or_default();
-        let name = service.key.name.clone();
-        let before = copies.insert(service.key.namespace.clone(), Arc::clone(service));
+    /// Returns the names that it matters to: none, unless something that counts has changed.
+    fn apply_service(&mut self, service: &Arc<ObservedService>) -> Vec<String> {
+        let before = self.services.insert(Arc::clone(service));
         let is_same = before.is_some_and(|before| {
             let version = service.resource_version.clone();
             ObservedService { resource_version: version, ..ObservedService::clone(&before) } == **service
         });
-        (!is_same).then_some(name)
+        if is_same { Vec::new() } else { self.names_around(&service.key) }
     }
 
-    fn delete_service(&mut self, key: &Key) -> Option<String> {
-        let copies = self.services.get_mut(&key.name)?;
-        let gone = copies.remove(&key.namespace);
-        if copies.is_empty() {
-            self.services.remove(&key.name);
-            self.memories.remove(&key.name);
+    fn delete_service(&mut self, key: &Key) -> Vec<String> {
+        if self.services.remove(key).is_none() {
+            return Vec::new();
         }
-        gone.map(|_| key.name.clone())
+        self.names_around(key)
+    }
+
+    /// The name of a Service, and those of all whose template leads to it.
+    fn names_around(&self, key: &Key) -> Vec<String> {
+        let others = self.claims.by(&Claim::Service(key.clone())).cloned();
+        std::iter::once(key.name.clone()).chain(others).collect()
     }
 
     /// VirtualServices changed, whoever's.
@@ -282,18 +312,17 @@ impl RoutingIndex {
     fn concerned(&self, virtual_service: &ObservedVirtualService) -> Vec<String> {
         let Some(configuration) = &self.standing.good else { return Vec::new() };
         let is_ours = |key: &Key| key.namespace == configuration.default_namespace;
+        let by = |claim: Claim| self.claims.by(&claim).cloned().collect::<Vec<_>>();
         let of = virtual_service.service().filter(is_ours).map(|service| service.name);
-        let hosts = virtual_service.mesh_hosts.iter().filter_map(|host| match service_of(host) {
-            Some((name, namespace)) => (namespace == configuration.default_namespace).then(|| name.to_owned()),
-            None => self.claimed_hosts.get(host).cloned(),
-        });
-        of.into_iter().chain(hosts).chain(self.claimed_names.get(&virtual_service.key).cloned()).collect()
+        let hosts = virtual_service.mesh_hosts.iter().cloned().map(Claim::Host).flat_map(by);
+        of.into_iter().chain(hosts).chain(by(Claim::VirtualService(virtual_service.key.clone()))).collect()
     }
 
-    /// Forgets all VirtualServices: Istio is gone.
-    pub(super) fn forget_virtual_services(&mut self) {
+    /// Forgets what is followed during a term only: VirtualServices and endpoints.
+    pub(super) fn forget_feeds_of_term(&mut self) {
         self.virtual_services.clear();
         self.own_virtual_services = Overlay::default();
+        self.forget_endpoints();
     }
 
     /// The API server answered a write of a VirtualService over this version with this: the watch tells of it later, or did so.
@@ -306,7 +335,7 @@ impl RoutingIndex {
 
     /// The same of a Service; `None`: there was none before.
     pub fn service_answered(&mut self, after: ObservedService, over: Option<&str>) {
-        let known = self.services.get(&after.key.name).and_then(|copies| copies.get(&after.key.namespace));
+        let known = self.services.get(&after.key.name, &after.key.namespace);
         if let Some(after) = self.own_services.answered(Arc::new(after), over, known) {
             self.apply_service(&after);
         }

@@ -4,7 +4,7 @@ use super::annotated::{ObservedConfigMap, Telling};
 use super::index::RoutingQueue;
 use super::key::{Key, QueueKey};
 use super::placeholder::{MANAGER, handed_over, managers_to_set};
-use super::plan::{Finding, Plan, Write};
+use super::plan::{Finding, Part, WRITE_REFUSED, Write};
 use super::service::ObservedService;
 use super::virtual_service::ObservedVirtualService;
 use crate::cluster::{ObjectVersion, Objects, Outcome, Reconciler, Term, Versioned, WriteError, Written, describe};
@@ -14,8 +14,10 @@ use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, PatchOperation};
 use kube::api::DynamicObject;
 use kube::runtime::events::EventType;
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The Services of a name are planned for at most this many times in a row: a placeholder that is handed over gets a route.
 const ROUNDS: usize = 4;
@@ -30,11 +32,21 @@ pub(super) struct Leader {
     pub config_map: Key,
 }
 
-/// How the writes of a plan went.
-#[derive(Default)]
-struct Went {
-    conflicted: bool,
-    failed: bool,
+/// What is to be done about the Services of a name now.
+struct Due {
+    findings: Vec<Finding>,
+    writes: BTreeMap<Part, Vec<Write>>,
+    /// When there is more to be written.
+    pause: Option<Duration>,
+}
+
+/// How the writes of a part went.
+enum Went {
+    Well,
+    /// An object is no longer as it was looked at.
+    Conflicted,
+    /// What is to be told of it, if it is the API server's word.
+    Failed(Option<Finding>),
 }
 
 impl Reconciler<QueueKey> for Leader {
@@ -49,64 +61,86 @@ impl Reconciler<QueueKey> for Leader {
 impl Leader {
     async fn reconcile_services(&self, name: &str, term: &Term) -> Outcome {
         for _ in 0..ROUNDS {
-            let (plan, news) = {
-                let mut index = self.queue.lock();
-                let Some(plan) = index.plan(name) else { return Outcome::Done };
-                let memory = index.memory(name);
-                let news = memory.news(&plan.findings);
-                let pause = memory.pause(Timestamp::now());
-                if !plan.writes.is_empty() && !pause.is_zero() {
-                    return Outcome::RequeueAfter(pause);
-                }
-                (plan, news)
-            };
-            self.tell_findings(news);
-            if plan.writes.is_empty() {
-                return Outcome::Done;
+            let Some(Due { mut findings, writes, pause }) = self.due(name) else { return Outcome::Done };
+            if writes.is_empty() {
+                self.tell_findings(name, &findings);
+                self.queue.lock().tidy(name);
+                return pause.map_or(Outcome::Done, Outcome::RequeueAfter);
             }
-            let what = hash(&plan);
-            let Some(went) = self.write_all(name, plan, term).await else { return Outcome::Done };
-            let mut index = self.queue.lock();
-            let memory = index.memory(name);
-            if went.conflicted {
-                memory.conflicted(Timestamp::now());
-                return Outcome::RequeueAfter(memory.pause(Timestamp::now()));
+            let mut is_held_up = false;
+            let (mut failed, mut again) = (false, pause);
+            for (part, writes) in writes {
+                let what = hash(&writes);
+                let Some(went) = self.write_all(name, writes, term).await else { return Outcome::Done };
+                let (mut index, now) = (self.queue.lock(), Timestamp::now());
+                let pause = match (went, part) {
+                    (Went::Well, part) => {
+                        index.memory(name).written(part, what, now);
+                        continue;
+                    }
+                    (Went::Conflicted, part) => index.memory(name).conflicted(part, now),
+                    (Went::Failed(Some(told)), Part::Placeholder(namespace)) => {
+                        findings.push(told);
+                        index.hold(namespace, now)
+                    }
+                    (Went::Failed(told), _) => {
+                        failed = true;
+                        findings.extend(told);
+                        continue;
+                    }
+                };
+                again = again.into_iter().chain([pause]).min();
+                is_held_up = true;
             }
-            if went.failed {
+            self.tell_findings(name, &findings);
+            if failed {
                 return Outcome::Retry;
             }
-            memory.written(what, Timestamp::now());
+            if is_held_up {
+                return again.map_or(Outcome::Retry, Outcome::RequeueAfter);
+            }
         }
         Outcome::Retry
     }
 
-    /// `None`: the term has ended.
-    async fn write_all(&self, name: &str, plan: Plan, term: &Term) -> Option<Went> {
-        let mut went = Went::default();
-        let mut virtual_service_failed = false;
+    /// `None` without a configuration.
+    fn due(&self, name: &str) -> Option<Due> {
+        let mut index = self.queue.lock();
+        let plan = index.plan(name)?;
+        let now = Timestamp::now();
+        let mut due = Due { findings: plan.findings, writes: BTreeMap::new(), pause: None };
         for write in plan.writes {
+            let part = write.part();
+            let held = match &part {
+                Part::VirtualService => Duration::ZERO,
+                Part::Placeholder(namespace) => index.held(namespace, now),
+            };
+            let wait = index.memory(name).pause(&part, now).max(held);
+            if wait.is_zero() {
+                due.writes.entry(part).or_default().push(write);
+            } else {
+                due.pause = due.pause.into_iter().chain([wait]).min();
+            }
+        }
+        Some(due)
+    }
+
+    /// One after the other, as long as all goes well: an old VirtualService stays until the new one is there. `None`: the term has ended.
+    async fn write_all(&self, name: &str, writes: Vec<Write>, term: &Term) -> Option<Went> {
+        for write in writes {
             if !term.is_current() {
                 return None;
             }
-            let of_virtual_service = matches!(write, Write::Create(_) | Write::Change(..) | Write::Delete(_));
-            if of_virtual_service && virtual_service_failed {
-                continue; // the old one stays until the new one is there
-            }
-            let failed = match self.write(write).await {
-                Ok(true) => false,
-                Ok(false) => {
-                    went.conflicted = true;
-                    true
-                }
+            match self.write(write).await {
+                Ok(true) => {}
+                Ok(false) => return Some(Went::Conflicted),
                 Err(error) => {
                     seldom!(warn, service = name, "{error}; it is tried again");
-                    went.failed = true;
-                    true
+                    return Some(Went::Failed(self.refusal(name, &error)));
                 }
-            };
-            virtual_service_failed |= failed && of_virtual_service;
+            }
         }
-        Some(went)
+        Some(Went::Well)
     }
 
     /// False where an object is no longer as it was looked at.
@@ -198,7 +232,16 @@ impl Leader {
         true
     }
 
-    fn tell_findings(&self, news: Vec<Finding>) {
+    /// What is to be told of a write that failed: nothing, where the API server did not answer.
+    fn refusal(&self, name: &str, error: &WriteError) -> Option<Finding> {
+        let namespace = self.queue.lock().configuration()?.default_namespace.clone();
+        let is_refused = error.code().is_some_and(|code| (400..500).contains(&code) && code != 429);
+        let note = format!("{error}; it is tried again");
+        is_refused.then(|| Finding { service: Key::new(namespace, name), reason: WRITE_REFUSED, note })
+    }
+
+    fn tell_findings(&self, name: &str, findings: &[Finding]) {
+        let news = self.queue.lock().memory(name).news(findings);
         for Finding { service, reason, note } in news {
             seldom!(warn, service = %service, reason, "{note}");
             let index = self.queue.lock();
@@ -247,10 +290,10 @@ impl Leader {
     }
 }
 
-/// What a plan writes, to tell it from what another wrote.
-fn hash(plan: &Plan) -> u64 {
+/// What is written, to tell it from what was written another time.
+fn hash(writes: &[Write]) -> u64 {
     let mut hasher = DefaultHasher::new();
-    for write in &plan.writes {
+    for write in writes {
         match write {
             Write::Create(object) | Write::Placeholder(object) => {
                 (&object.metadata.name, object.data.to_string()).hash(&mut hasher);

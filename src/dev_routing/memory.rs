@@ -1,8 +1,8 @@
 //! Pure: what the leader remembers of the Services of one name: why it waits before the next write, and what it has told.
 
-use super::plan::Finding;
+use super::plan::{Finding, Part};
 use jiff::Timestamp;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 /// The pause after a write that came too late because somebody else wrote meanwhile; it doubles with each further one.
@@ -11,15 +11,33 @@ const FIRST_CONFLICT: Duration = Duration::from_secs(1);
 /// No such pause is longer: 1, 2, 4, 8, 16 s.
 const LONGEST_CONFLICT: Duration = Duration::from_secs(16);
 
-/// The pause between two repairs of what somebody undoes again and again; it doubles with each further one.
+/// At most this many repairs in a row are made at once: somebody tries that out, or a tool writes a few times.
+const BURST: u32 = 5;
+
+/// The pause before the next repair of what somebody undoes again and again; it doubles with each further one.
 const FIRST_REPAIR: Duration = Duration::from_secs(1);
 
 /// No such pause is longer; after twice as long without a repair the count starts anew.
 const LONGEST_REPAIR: Duration = Duration::from_secs(60);
 
+/// At most this many writes of a part follow each other at once, whatever they are: each is a push to all proxies of the mesh, and a
+/// developer can bring about as many as he likes.
+const WRITES_AT_ONCE: u32 = 10;
+
+/// Then one in this time.
+const BETWEEN_WRITES: Duration = Duration::from_secs(2);
+
 /// What is remembered.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
+    paces: HashMap<Part, Pace>,
+    /// What was told.
+    told: BTreeSet<Finding>,
+}
+
+/// How fast a part is written.
+#[derive(Debug, Default)]
+struct Pace {
     /// Writes in a row that came too late.
     conflicts: u32,
     /// No write before this moment.
@@ -29,34 +47,39 @@ pub(super) struct Memory {
     /// How often that was written again, and when at last.
     repairs: u32,
     repaired: Option<Timestamp>,
-    /// What was told.
-    told: BTreeSet<Finding>,
+    /// When the writes so far would be over, had they been made one after the other ([`BETWEEN_WRITES`]).
+    paid_until: Option<Timestamp>,
 }
 
 impl Memory {
-    /// How long to wait before the next write.
-    pub fn pause(&self, now: Timestamp) -> Duration {
-        self.not_before.map_or(Duration::ZERO, |then| until(now, then))
+    /// How long to wait before the next write of a part.
+    pub fn pause(&self, part: &Part, now: Timestamp) -> Duration {
+        self.paces.get(part).and_then(|pace| pace.not_before).map_or(Duration::ZERO, |then| until(now, then))
     }
 
-    /// A write came too late.
-    pub fn conflicted(&mut self, now: Timestamp) {
-        let pause = doubled(FIRST_CONFLICT, self.conflicts).min(LONGEST_CONFLICT);
-        self.conflicts = self.conflicts.saturating_add(1);
-        self.wait(now, pause);
+    /// A write came too late. Returns how long to wait before the next one.
+    pub fn conflicted(&mut self, part: Part, now: Timestamp) -> Duration {
+        let pace = self.paces.entry(part).or_default();
+        let pause = doubled(FIRST_CONFLICT, pace.conflicts).min(LONGEST_CONFLICT);
+        pace.conflicts = pace.conflicts.saturating_add(1);
+        pace.wait(now, pause);
+        pause
     }
 
-    /// All was written; what, says its hash.
-    pub fn written(&mut self, what: u64, now: Timestamp) {
-        self.conflicts = 0;
-        let is_again = self.written == Some(what);
-        let is_soon = self.repaired.is_none_or(|last| until(last, now) <= 2 * LONGEST_REPAIR);
-        self.repairs = if is_again && is_soon { self.repairs.saturating_add(1) } else { 0 };
-        self.written = Some(what);
-        self.repaired = Some(now);
-        if self.repairs > 1 {
-            self.wait(now, doubled(FIRST_REPAIR, self.repairs - 2).min(LONGEST_REPAIR));
-        }
+    /// All of a part was written; what, says its hash.
+    pub fn written(&mut self, part: Part, what: u64, now: Timestamp) {
+        let pace = self.paces.entry(part).or_default();
+        pace.conflicts = 0;
+        let is_again = pace.written == Some(what);
+        let is_soon = pace.repaired.is_none_or(|last| until(last, now) <= 2 * LONGEST_REPAIR);
+        pace.repairs = if is_again && is_soon { pace.repairs.saturating_add(1) } else { 0 };
+        pace.written = Some(what);
+        pace.repaired = Some(now);
+        let paid_until = pace.paid_until.map_or(now, |until| until.max(now));
+        pace.paid_until = paid_until.checked_add(BETWEEN_WRITES).ok();
+        let of_rate = until(now, pace.paid_until.unwrap_or(now)).saturating_sub(BETWEEN_WRITES * WRITES_AT_ONCE);
+        let of_repair = pace.repairs.checked_sub(BURST).map(|more| doubled(FIRST_REPAIR, more).min(LONGEST_REPAIR));
+        pace.wait(now, of_rate.max(of_repair.unwrap_or_default()));
     }
 
     /// Which of these were not told yet. What is not found any more may be told again later.
@@ -67,11 +90,18 @@ impl Memory {
         news
     }
 
+    /// Whether nothing was found at last.
+    pub fn is_silent(&self) -> bool {
+        self.told.is_empty()
+    }
+
     /// What was found at last.
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
         self.told.iter()
     }
+}
 
+impl Pace {
     fn wait(&mut self, now: Timestamp, pause: Duration) {
         self.not_before = now.checked_add(pause).ok();
     }
@@ -95,38 +125,65 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
+    const ONE: Part = Part::VirtualService;
+
     #[test]
     fn conflicts_back_off_and_a_success_ends_that() {
         let mut memory = Memory::default();
-        let mut pauses = Vec::new();
-        for _ in 0..6 {
-            memory.conflicted(at(0));
-            pauses.push(memory.pause(at(0)).as_secs());
-        }
+        let pauses: Vec<u64> = (0..6).map(|_| memory.conflicted(ONE, at(0)).as_secs()).collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 16]);
-        assert_eq!(memory.pause(at(16)), Duration::ZERO);
-        memory.written(1, at(16));
-        memory.conflicted(at(20));
-        assert_eq!(memory.pause(at(20)).as_secs(), 1);
+        assert_eq!((memory.pause(&ONE, at(0)).as_secs(), memory.pause(&ONE, at(16)).as_secs()), (16, 0));
+        memory.written(ONE, 1, at(16));
+        assert_eq!(memory.conflicted(ONE, at(20)).as_secs(), 1);
     }
 
     #[test]
     fn what_is_undone_again_and_again_is_repaired_more_seldom() {
         let mut memory = Memory::default();
         let mut pauses = Vec::new();
-        for second in 0..5 {
-            memory.written(7, at(second));
-            pauses.push(memory.pause(at(second)).as_secs());
+        for second in 0..8 {
+            memory.written(ONE, 7, at(second));
+            pauses.push(memory.pause(&ONE, at(second)).as_secs());
         }
-        assert_eq!(pauses, [0, 0, 1, 2, 4]);
+        assert_eq!(pauses, [0, 0, 0, 0, 0, 1, 2, 4]);
         let mut memory = Memory::default();
         for second in 0..5 {
-            memory.written(u64::try_from(second).unwrap(), at(second));
-            assert_eq!(memory.pause(at(second)), Duration::ZERO, "something else each time");
+            memory.written(ONE, u64::try_from(second).unwrap(), at(second));
+            assert_eq!(memory.pause(&ONE, at(second)), Duration::ZERO, "something else each time");
         }
         for second in [0, 200, 400, 600] {
-            memory.written(7, at(second));
-            assert_eq!(memory.pause(at(second)), Duration::ZERO, "once in a while");
+            memory.written(ONE, 7, at(second));
+            assert_eq!(memory.pause(&ONE, at(second)), Duration::ZERO, "once in a while");
+        }
+    }
+
+    /// As where a developer's Service comes and goes.
+    #[test]
+    fn writes_that_follow_each_other_are_bounded() {
+        let mut memory = Memory::default();
+        let (mut now, mut writes) = (at(0), 0);
+        while now < at(60) {
+            memory.written(ONE, writes, now);
+            writes += 1;
+            now += memory.pause(&ONE, now).max(Duration::from_millis(50));
+        }
+        assert!((35..=45).contains(&writes), "{writes}");
+        for second in (100..1000).step_by(5) {
+            memory.written(ONE, second.unsigned_abs(), at(second));
+            assert_eq!(memory.pause(&ONE, at(second)), Duration::ZERO, "one after the other");
+        }
+    }
+
+    #[test]
+    fn who_undoes_a_placeholder_of_his_own_holds_up_nobody_else() {
+        let (his, mut memory) = (Part::Placeholder("dev-a".to_owned()), Memory::default());
+        for second in 0..9 {
+            memory.written(his.clone(), 7, at(second));
+            memory.conflicted(his.clone(), at(second));
+        }
+        assert!(memory.pause(&his, at(8)) > Duration::ZERO);
+        for other in [ONE, Part::Placeholder("dev-b".to_owned())] {
+            assert_eq!(memory.pause(&other, at(8)), Duration::ZERO);
         }
     }
 

@@ -1,6 +1,6 @@
 //! The metrics of developer routing: what is there, and what is wrong.
 
-use super::plan::{HOST_SHARED, HOST_TAKEN, INVALID, NAME_TAKEN, NOT_ROUTED};
+use super::plan::{DESTINATION_MISSING, HOST_SHARED, HOST_TAKEN, INVALID, NAME_TAKEN, NOT_ROUTED, WRITE_REFUSED};
 use crate::telemetry::metrics::Labels;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -19,7 +19,8 @@ pub struct RoutingMetrics {
 }
 
 /// Reasons of findings, as labels.
-const FINDINGS: [&str; 5] = [HOST_SHARED, HOST_TAKEN, INVALID, NAME_TAKEN, NOT_ROUTED];
+const FINDINGS: [&str; 7] =
+    [DESTINATION_MISSING, HOST_SHARED, HOST_TAKEN, INVALID, NAME_TAKEN, NOT_ROUTED, WRITE_REFUSED];
 
 impl RoutingMetrics {
     /// Registers them, at zero.

@@ -6,9 +6,11 @@
 //! which change the [`RoutingIndex`]; in the replica that leads it writes (`leader`) and tells (`tell`).
 
 mod annotated;
+pub mod claims;
 pub mod configuration;
 mod controller;
 mod endpoints;
+pub mod excluded;
 mod gauges;
 mod index;
 mod istio_version;

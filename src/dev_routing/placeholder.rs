@@ -28,6 +28,12 @@ pub fn is_placeholder_for(service: &ObservedService, default_namespace: &str) ->
     *source == fqdn(&service.key.name, default_namespace)
 }
 
+/// Whether a Service is a placeholder, of this operator or another.
+#[must_use]
+pub fn is_placeholder(service: &ObservedService) -> bool {
+    service.mark.is_some() && matches!(service.kind, ServiceKind::ExternalName(_))
+}
+
 /// Whether a placeholder leads to where it is said to lead.
 #[must_use]
 pub fn is_untouched(service: &ObservedService, default_namespace: &str) -> bool {

@@ -1,11 +1,13 @@
 //! Pure: what is to be written for all Services of one name: their VirtualService, and the placeholders of developers without a copy.
 
-use super::configuration::{Configuration, EXCLUDED_NAMESPACES, EXCLUDED_SERVICES};
+use super::claims::Claim;
+use super::configuration::Configuration;
 use super::endpoints::ReadyEndpoints;
+use super::excluded::{EXCLUDED_NAMESPACES, EXCLUDED_SERVICES};
 use super::key::Key;
 use super::placeholder;
-use super::routes::{self, Routed};
-use super::service::ObservedService;
+use super::routes::{self, Routed, Target};
+use super::service::{ObservedService, ServiceKind, Services};
 use super::template::Rendered;
 use super::virtual_service::{ObservedVirtualService, SERVICE, resource};
 use super::virtual_services::VirtualServices;
@@ -22,12 +24,16 @@ use std::sync::Arc;
 pub const NAME_TAKEN: &str = "VirtualServiceNameTaken";
 /// A VirtualService of somebody else is for the Service's host.
 pub const HOST_TAKEN: &str = "VirtualServiceHostTaken";
-/// A VirtualService of somebody else is for the Service's host in some namespaces.
+/// A VirtualService of somebody else is for the Service's host in some namespaces, or may be followed instead of ours.
 pub const HOST_SHARED: &str = "VirtualServiceHostShared";
 /// A copy, or the Service itself, cannot be routed to.
 pub const NOT_ROUTED: &str = "NotRouted";
 /// The VirtualService would be refused by Istio.
 pub const INVALID: &str = "InvalidVirtualService";
+/// The API server refuses a write.
+pub const WRITE_REFUSED: &str = "WriteRefused";
+/// The template leads to a Service, or a port of one, that does not exist.
+pub const DESTINATION_MISSING: &str = "DestinationMissing";
 
 /// What is around the Services of one name.
 #[derive(Clone, Copy, Debug)]
@@ -36,8 +42,8 @@ pub struct Around<'a> {
     pub configuration: &'a Configuration,
     /// Their name.
     pub name: &'a str,
-    /// The Services of that name, by namespace.
-    pub services: &'a BTreeMap<String, Arc<ObservedService>>,
+    /// All Services.
+    pub services: &'a Services,
     /// Namespaces that are not being deleted.
     pub namespaces: &'a BTreeSet<String>,
     /// All VirtualServices.
@@ -55,17 +61,8 @@ pub struct Plan {
     pub writes: Vec<Write>,
     /// What a user has to know.
     pub findings: Vec<Finding>,
-    /// What its VirtualService is to have, if there is to be one: whoever else comes to have it matters.
-    pub claim: Option<Claim>,
-}
-
-/// A name and hosts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim {
-    /// The name.
-    pub name: Key,
-    /// Whole names for which it counts in the mesh.
-    pub hosts: Vec<String>,
+    /// What its VirtualService needs, if there is to be one.
+    pub claims: BTreeSet<Claim>,
 }
 
 /// One write.
@@ -85,6 +82,15 @@ pub enum Write {
     DeletePlaceholder(Arc<ObservedService>),
 }
 
+/// What is written by itself: trouble with one part does not hold up the others, for a developer may be the one who makes it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// The VirtualService.
+    VirtualService,
+    /// The placeholder in this namespace.
+    Placeholder(String),
+}
+
 /// What a user has to know about a Service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Finding {
@@ -96,15 +102,25 @@ pub struct Finding {
     pub note: String,
 }
 
+/// Whether there is room for a VirtualService.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// There is.
+    Free,
+    /// Its name is somebody else's. One of another name stays as it is.
+    Taken,
+    /// There shall be none.
+    Barred,
+}
+
 /// Plans for the Services of one name.
 #[must_use]
 pub fn plan(around: Around<'_>) -> Plan {
     let mut plan = Plan::default();
     let service = around.service();
-    if around.configuration.require_ready_endpoints && !around.ready.is_known() {
-        return plan; // soon
+    if !around.configuration.require_ready_endpoints || around.ready.is_known() {
+        around.virtual_service(service, &mut plan);
     }
-    around.virtual_service(service, &mut plan);
     around.placeholders(service, &mut plan);
     plan
 }
@@ -112,7 +128,7 @@ pub fn plan(around: Around<'_>) -> Plan {
 impl Around<'_> {
     /// The Service that everybody uses, if it is there to be routed.
     fn service(&self) -> Option<&Arc<ObservedService>> {
-        let service = self.services.get(&self.configuration.default_namespace)?;
+        let service = self.services.get(self.name, &self.configuration.default_namespace)?;
         (!service.deleting && !EXCLUDED_SERVICES.contains(&self.name)).then_some(service)
     }
 
@@ -152,10 +168,10 @@ impl Around<'_> {
 
     /// The copies that requests may be routed to, in the order of the developers.
     fn copies(&self) -> Vec<&ObservedService> {
-        let Configuration { default_namespace, developers, require_ready_endpoints, .. } = self.configuration;
-        let copies = developers.iter().filter_map(|developer| self.services.get(developer)).map(AsRef::as_ref);
-        let is_real =
-            |copy: &&ObservedService| !copy.deleting && !placeholder::is_placeholder_for(copy, default_namespace);
+        let Configuration { developers, require_ready_endpoints, .. } = self.configuration;
+        let copies = developers.iter().filter_map(|developer| self.services.get(self.name, developer));
+        let copies = copies.map(AsRef::as_ref);
+        let is_real = |copy: &&ObservedService| !copy.deleting && !placeholder::is_placeholder(copy);
         let is_ready =
             |copy: &&ObservedService| !require_ready_endpoints || self.ready.is_ready(&copy.key).unwrap_or_default();
         copies.filter(is_real).filter(is_ready).collect()
@@ -163,88 +179,134 @@ impl Around<'_> {
 
     fn virtual_service(&self, service: Option<&Arc<ObservedService>>, plan: &mut Plan) {
         let Ok(routed) = self.routed(service, plan) else { return };
-        let wanted = service.zip(routed).filter(|(service, routed)| self.is_free(service, routed, plan));
-        let mut kept = None;
-        if let Some((service, Routed { rendered, .. })) = &wanted {
-            let key = Key::new(&rendered.namespace, &rendered.name);
-            match self.virtual_services.get(&key) {
-                None => plan.writes.push(Write::Create(Box::new(self.object(service, rendered)))),
-                Some(present) if present.deleting => {} // once it is gone
-                Some(present) => {
-                    let changes = changes(present, service, rendered);
-                    if !changes.is_empty() {
-                        plan.writes.push(Write::Change(Arc::clone(present), changes));
-                    }
+        let wanted = service.zip(routed).map(|(service, routed)| {
+            plan.claims = self.claims(&routed);
+            let place = self.place(service, &routed, plan);
+            let is_there = self.leads_to_what_is_there(service, &routed, plan);
+            (service, routed, if is_there { place } else { Place::Barred })
+        });
+        let own = self.key();
+        let ours = self.virtual_services.of_service(&own);
+        let ours = ours.filter(|other| !other.deleting && other.has_shape_for(&own));
+        let Some((service, routed, place @ (Place::Free | Place::Taken))) = wanted else {
+            plan.writes.extend(ours.cloned().map(Write::Delete));
+            return;
+        };
+        let key = routed.key();
+        match self.virtual_services.get(&key) {
+            // What is there stays until there is room for the new one.
+            _ if place == Place::Taken || !self.namespaces.contains(&key.namespace) => return,
+            Some(present) if present.deleting => return,
+            None => plan.writes.push(Write::Create(Box::new(self.object(service, &routed)))),
+            Some(present) => {
+                let changes = changes(present, service, &routed);
+                if !changes.is_empty() {
+                    plan.writes.push(Write::Change(Arc::clone(present), changes));
                 }
             }
-            kept = Some(key);
         }
-        let own = self.key();
-        let others = self.virtual_services.of_service(&own);
-        let of_no_use = others.filter(|other| Some(&other.key) != kept.as_ref() && !other.deleting);
-        plan.writes.extend(of_no_use.filter(|other| other.has_shape_for(&own)).cloned().map(Write::Delete));
+        plan.writes.extend(ours.filter(|other| other.key != key).cloned().map(Write::Delete));
+    }
+
+    /// What others have a word in.
+    fn claims(&self, routed: &Routed) -> BTreeSet<Claim> {
+        let hosts = routed.mesh_hosts().into_iter().map(Claim::Host);
+        let targets = routed.targets.iter().map(|target| target.service.clone());
+        let others = targets.filter(|target| *target != self.key());
+        let name = Claim::VirtualService(routed.key());
+        std::iter::once(name).chain(hosts).chain(others.map(Claim::Service)).collect()
+    }
+
+    /// Whether all that a template leads to is there: requests to what is not would fail.
+    fn leads_to_what_is_there(&self, service: &ObservedService, routed: &Routed, plan: &mut Plan) -> bool {
+        let missing = routed.targets.iter().filter_map(|Target { service, port }| {
+            let target = self.services.get(&service.name, &service.namespace).filter(|target| !target.deleting);
+            let Some(target) = target else { return Some(format!("Service {service} does not exist")) };
+            let has = |number: &u32| target.ports.iter().any(|port| u32::from(port.number) == *number);
+            let absent = port.filter(|number| !has(number) && !matches!(target.kind, ServiceKind::ExternalName(_)));
+            absent.map(|number| format!("Service {service} has no port {number}"))
+        });
+        let missing: Vec<String> = missing.collect();
+        if missing.is_empty() {
+            return true;
+        }
+        let note = format!(
+            "No request to it is routed to developers, for the virtualServiceTemplate leads to what is not there: {}",
+            missing.join("; ")
+        );
+        plan.findings.push(Finding { service: service.key.clone(), reason: DESTINATION_MISSING, note });
+        false
     }
 
     /// Whether neither name nor hosts are those of somebody else's VirtualService.
-    fn is_free(&self, service: &ObservedService, routed: &Routed, plan: &mut Plan) -> bool {
-        let rendered = &routed.rendered;
-        let key = Key::new(&rendered.namespace, &rendered.name);
-        let written = ObservedVirtualService::read(json!({
-            "metadata": {"namespace": rendered.namespace}, "spec": rendered.virtual_service.spec(),
-        }));
-        let hosts = written.mesh_hosts;
-        plan.claim = Some(Claim { name: key.clone(), hosts: hosts.clone() });
+    fn place(&self, service: &ObservedService, routed: &Routed, plan: &mut Plan) -> Place {
+        let key = routed.key();
+        // One that says so somewhere else is deleted: until it is gone it is like any other.
+        let own_namespaces = [&key.namespace, &service.key.namespace];
         let is_ours = |other: &ObservedVirtualService| {
-            other.service().is_some_and(|of| of == service.key) || other.key == key && other.may_be_taken()
+            other.service().is_some_and(|of| of == service.key)
+                && (!other.deleting || own_namespaces.contains(&&other.key.namespace))
         };
-        let mut is_free = true;
+        let mut place = Place::Free;
         let mut find = |reason, note| {
             plan.findings.push(Finding { service: service.key.clone(), reason, note });
         };
-        if self.virtual_services.get(&key).is_some_and(|present| !is_ours(present)) {
-            is_free = false;
+        let present = self.virtual_services.get(&key);
+        if present.is_some_and(|present| !is_ours(present) && !present.may_be_taken()) {
+            place = Place::Taken;
             let note = format!(
-                "VirtualService {key} is somebody else's and is left as it is, so no request is routed to developers; give it \
-                 another name, or label it managed-by: virtualservice-operator to have it taken over"
+                "VirtualService {key} is somebody else's and is left as it is, so that of this Service cannot have the name; give it \
+                 another one, or label it managed-by: virtualservice-operator to have it taken over"
             );
             find(NAME_TAKEN, note);
         }
-        for host in &hosts {
-            for other in self.virtual_services.for_host(host).filter(|other| !is_ours(other) && other.key != key) {
-                if other.is_seen_in(&service.key.namespace) {
-                    is_free = false;
-                    let note = format!(
-                        "VirtualService {} is for the host {host}, too, and Istio follows only one: requests to this Service are \
-                         not routed to developers as long as it is there",
-                        other.key
-                    );
-                    find(HOST_TAKEN, note);
+        let ours = self.virtual_services.of_service(&service.key).next();
+        let mut told: BTreeMap<(&'static str, &'static str), (String, usize)> = BTreeMap::new();
+        for host in routed.mesh_hosts() {
+            for other in self.virtual_services.for_host(&host).filter(|other| !is_ours(other) && other.key != key) {
+                let (reason, consequence) = if !other.is_seen_in(&service.key.namespace) {
+                    (HOST_SHARED, "Where it is exported to, requests may not be routed to developers")
+                } else if ours.is_some_and(|ours| ours.is_followed_rather_than(other)) {
+                    (HOST_SHARED, "Istio follows the older one, which is that of this Service")
+                } else if self.configuration.is_developer(&other.key.namespace) {
+                    // Or a developer could turn routing off for everybody.
+                    (
+                        HOST_SHARED,
+                        "It is the older one, which Istio follows; that of this Service stays beside it, for it is a developer's: delete it",
+                    )
                 } else {
-                    let note = format!(
-                        "VirtualService {} is for the host {host}, too: where it is exported to, requests may not be routed to \
-                         developers",
-                        other.key
-                    );
-                    find(HOST_SHARED, note);
-                }
+                    place = Place::Barred;
+                    (
+                        HOST_TAKEN,
+                        "Istio follows only one: requests to this Service are not routed to developers as long as it is there",
+                    )
+                };
+                let first = || format!("VirtualService {} is for the host {host}, too", other.key);
+                told.entry((reason, consequence)).or_insert_with(|| (first(), 0)).1 += 1;
             }
         }
-        is_free
+        // Of many the first is named: there may be thousands.
+        for ((reason, consequence), (first, others)) in told {
+            let others = if others > 1 { ", and it is not the only one" } else { "" };
+            find(reason, format!("{first}{others}. {consequence}"));
+        }
+        place
     }
 
-    fn object(&self, service: &ObservedService, rendered: &Rendered) -> DynamicObject {
+    fn object(&self, service: &ObservedService, Routed { rendered, spec, .. }: &Routed) -> DynamicObject {
         let mut object = DynamicObject::new(&rendered.name, &resource(self.version)).within(&rendered.namespace);
         object.metadata.labels = Some(rendered.labels.clone());
         let annotations = annotations(service, rendered);
         object.metadata.annotations = (!annotations.is_empty()).then_some(annotations);
         object.metadata.owner_references = owner(service, rendered).map(|owner| vec![owner]);
-        object.data(json!({"spec": rendered.virtual_service.spec()}))
+        object.data(json!({"spec": spec}))
     }
 
     fn placeholders(&self, service: Option<&Arc<ObservedService>>, plan: &mut Plan) {
         let Configuration { default_namespace, developers, placeholders, .. } = self.configuration;
         let wanted = |namespace: &str| *placeholders && service.is_some() && self.configuration.is_developer(namespace);
-        for present in self.services.values() {
+        let named = self.services.of_name(self.name);
+        for present in named.values() {
             let namespace = present.key.namespace.as_str();
             let is_excluded = EXCLUDED_NAMESPACES.contains(&namespace) || EXCLUDED_SERVICES.contains(&self.name);
             if present.deleting || is_excluded || !placeholder::is_placeholder_for(present, default_namespace) {
@@ -261,7 +323,7 @@ impl Around<'_> {
                 plan.writes.push(Write::DeletePlaceholder(Arc::clone(present)));
             }
         }
-        let absent = developers.iter().filter(|developer| wanted(developer) && !self.services.contains_key(*developer));
+        let absent = developers.iter().filter(|developer| wanted(developer) && !named.contains_key(*developer));
         for developer in absent.filter(|developer| self.namespaces.contains(*developer)) {
             let object = placeholder::object(self.configuration, &Key::new(developer, self.name), ABSENT);
             plan.writes.push(Write::Placeholder(Box::new(object)));
@@ -269,11 +331,15 @@ impl Around<'_> {
     }
 }
 
-impl Finding {
-    /// Whether its Service is not routed at all.
+impl Write {
+    /// The part that it belongs to.
     #[must_use]
-    pub fn is_of_whole_service(&self) -> bool {
-        matches!(self.reason, NAME_TAKEN | HOST_TAKEN | INVALID)
+    pub fn part(&self) -> Part {
+        match self {
+            Self::Create(_) | Self::Change(..) | Self::Delete(_) => Part::VirtualService,
+            Self::Placeholder(object) => Part::Placeholder(object.metadata.namespace.clone().unwrap_or_default()),
+            Self::HandOver(seen) | Self::DeletePlaceholder(seen) => Part::Placeholder(seen.key.namespace.clone()),
+        }
     }
 }
 
@@ -298,16 +364,16 @@ fn annotations(service: &ObservedService, rendered: &Rendered) -> BTreeMap<Strin
 }
 
 /// What makes a VirtualService what it should be; nothing if it is that already. What others put into its metadata stays.
-fn changes(present: &ObservedVirtualService, service: &ObservedService, rendered: &Rendered) -> Vec<PatchOperation> {
+fn changes(present: &ObservedVirtualService, service: &ObservedService, routed: &Routed) -> Vec<PatchOperation> {
+    let Routed { rendered, spec, .. } = routed;
     let Some(managed) = &present.managed else { return Vec::new() };
     let mut changes = Vec::new();
     let mut add = |path: &[&str], value: Value| {
         let path = PointerBuf::from_tokens(path.iter().copied());
         changes.push(PatchOperation::Add(AddOperation { path, value }));
     };
-    let spec = rendered.virtual_service.spec();
-    if managed.spec != spec {
-        add(&["spec"], spec);
+    if managed.spec != *spec {
+        add(&["spec"], spec.clone());
     }
     let annotations = annotations(service, rendered);
     for (field, wanted, present) in

@@ -6,19 +6,51 @@ use super::service::{ObservedService, Port, ServiceKind};
 use super::template::Rendered;
 use super::virtual_service::{LABEL, LABEL_VALUE};
 use crate::api::decode::FieldError;
+use crate::istio::validate::refused_virtual_service;
 use crate::istio::virtual_service::http::{HttpMatch, HttpRoute, StringMatch};
-use crate::istio::virtual_service::{Destination, VirtualService, fqdn, resolve, validate};
+use crate::istio::virtual_service::{Destination, VirtualService, fqdn, is_for_mesh, resolve, service_of};
+use serde_json::Value;
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 /// What is to be there for a Service.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Routed {
     /// The VirtualService.
     pub rendered: Rendered,
+    /// Its `spec`, as it is written.
+    pub spec: Value,
+    /// Services of the cluster that its template leads to.
+    pub targets: BTreeSet<Target>,
     /// Developers whose copies requests are routed to.
     pub developers: Vec<String>,
     /// Copies that none can be routed to, and why.
     pub left_out: Vec<(Key, &'static str)>,
+}
+
+/// Where a template leads.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Target {
+    /// The Service.
+    pub service: Key,
+    /// Its port, if the template says which.
+    pub port: Option<u32>,
+}
+
+impl Routed {
+    /// Namespace and name of the VirtualService.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        Key::new(&self.rendered.namespace, &self.rendered.name)
+    }
+
+    /// Whole names for which it counts in the mesh.
+    #[must_use]
+    pub fn mesh_hosts(&self) -> Vec<String> {
+        let VirtualService { hosts, gateways, .. } = &self.rendered.virtual_service;
+        let hosts = hosts.iter().filter(|_| is_for_mesh(gateways));
+        hosts.map(|host| resolve(host, &self.rendered.namespace)).collect()
+    }
 }
 
 /// What Envoy takes for white space in a header: optional around the parts of a member of `baggage`.
@@ -40,16 +72,18 @@ pub fn virtual_service(
     };
     rendered.labels.insert(LABEL.to_owned(), LABEL_VALUE.to_owned());
 
-    let mut copies = copies.to_vec();
-    if configuration.matching.prefix {
-        copies.sort_by_key(|copy| Reverse(copy.key.namespace.len())); // the most specific first
-    }
-    let mut routed = Routed::default();
-    let mut of_copies = Vec::new();
+    let target = |to: &Destination| {
+        let host = resolve(&to.host, &rendered.namespace);
+        let (name, namespace) = service_of(&host)?;
+        Some(Target { service: Key::new(namespace, name), port: to.port.map(|port| port.number) })
+    };
+    let targets = rendered.virtual_service.destinations().filter_map(target).collect();
+    let mut routed = Routed { targets, ..Routed::default() };
+    let mut of_developers: Vec<(&str, Vec<HttpRoute>)> = Vec::new();
     for copy in copies {
         match to_copy(configuration, service, copy) {
             Ok(to_copy) => {
-                of_copies.extend(to_copy);
+                of_developers.push((&copy.key.namespace, to_copy));
                 routed.developers.push(copy.key.namespace.clone());
             }
             Err(problem) => routed.left_out.push((copy.key.clone(), problem)),
@@ -57,21 +91,31 @@ pub fn virtual_service(
     }
     let own = &mut rendered.virtual_service.http;
     let last = own.pop().unwrap_or_else(|| to_service(configuration, service));
+    let takes_all = last.matches.is_empty();
+    let last = at_ports(last, service, &rendered.namespace, true);
     let mut http: Vec<HttpRoute> = std::mem::take(own)
         .into_iter()
         .flat_map(|route| at_ports(route, service, &rendered.namespace, false))
         .collect();
-    http.append(&mut of_copies);
-    http.extend(at_ports(last, service, &rendered.namespace, true));
+    if configuration.matching.prefix {
+        // Requests of a developer without a copy are not those of another whose name is shorter.
+        let is_other = |developer: &&String| {
+            routed.developers.iter().any(|routed| developer.starts_with(routed))
+                && !routed.developers.contains(developer)
+        };
+        for developer in configuration.developers.iter().filter(|_| takes_all).filter(is_other) {
+            let named = last.iter().map(|route| named(&configuration.matching, developer, route));
+            of_developers.push((developer, named.collect()));
+        }
+        of_developers.sort_by_key(|(developer, _)| Reverse(developer.len())); // the most specific first
+    }
+    http.extend(of_developers.into_iter().flat_map(|(_, routes)| routes));
+    http.extend(last);
     rendered.virtual_service.http = http;
 
-    let errors = validate(&rendered.virtual_service, &rendered.namespace).errors;
-    if errors.is_empty() {
-        Ok(Routed { rendered, ..routed })
-    } else {
-        let below = |FieldError { field, problem }| FieldError::new(format!("spec.{field}"), problem);
-        Err(errors.into_iter().map(below).collect())
-    }
+    let spec = rendered.virtual_service.spec();
+    let errors = refused_virtual_service(&spec, &rendered.namespace);
+    if errors.is_empty() { Ok(Routed { rendered, spec, ..routed }) } else { Err(errors) }
 }
 
 /// As vs-operator names it.
@@ -149,8 +193,15 @@ fn matches(matching: &Matching, developer: &str) -> Vec<HttpMatch> {
     matches
 }
 
+/// A route of all requests, or of all at a port, for those only that name this developer.
+fn named(matching: &Matching, developer: &str, route: &HttpRoute) -> HttpRoute {
+    let port = route.matches.first().and_then(|matches| matches.port);
+    let matches = matches(matching, developer).into_iter().map(|matches| HttpMatch { port, ..matches });
+    HttpRoute { matches: matches.collect(), ..route.clone() }
+}
+
 /// What matches a header `baggage` with a member that names the developer: <https://www.w3.org/TR/baggage/#definition>.
-fn member(keys: &[String], developer: &str) -> String {
+pub(super) fn member(keys: &[String], developer: &str) -> String {
     let keys: Vec<String> = keys.iter().map(|key| quoted(key)).collect();
     let keys = if keys.len() == 1 { keys.concat() } else { format!("(?:{})", keys.join("|")) };
     format!("(?:.*,)?{OWS}{keys}{OWS}={OWS}{}{OWS}(?:[,;].*)?", quoted(developer))
@@ -210,7 +261,7 @@ mod tests {
     const PROD: &str = "app.default.svc.cluster.local";
 
     fn spec(config: &str, own: &ObservedService, copies: &[&ObservedService]) -> Value {
-        virtual_service(&configuration(config), own, copies).unwrap().rendered.virtual_service.spec()
+        virtual_service(&configuration(config), own, copies).unwrap().spec
     }
 
     fn http(config: &str, own: &ObservedService, copies: &[&ObservedService]) -> Value {
@@ -372,6 +423,33 @@ virtualServiceTemplate: |
             assert_eq!((&route["timeout"], &route["retries"]), (&json!("5s"), &json!({"attempts": 2})));
         }
         assert_eq!(spec("gateways: [mesh, a/b]", &own, &[])["gateways"], json!(["mesh", "a/b"]));
+    }
+
+    /// Else they would go to the copy of another developer, whose name is shorter.
+    #[test]
+    fn with_a_prefix_requests_of_a_developer_without_a_copy_go_to_everybody_s() {
+        let config = "{developerNamespaces: [dev, dev-a, dev-b, other], match: prefix}";
+        let own =
+            service_with("default", "app", &json!({"ports": [{"name": "a", "port": 80}, {"name": "b", "port": 81}]}));
+        let copy = |namespace: &str| service_with(namespace, "app", &json!({"ports": [{"name": "a", "port": 80}]}));
+        let routes = http(config, &own, &[&copy("dev"), &copy("dev-a")]);
+        let told = routes.as_array().unwrap().iter().map(|route| {
+            let one = &route["match"][0];
+            let developer = one["headers"]["x-developer"]["prefix"].as_str().unwrap_or("anybody");
+            let to = route["route"][0]["destination"]["host"].as_str().unwrap();
+            format!("{developer} at {} to {}", one["port"], to.trim_end_matches(".svc.cluster.local"))
+        });
+        assert_eq!(
+            told.collect::<Vec<_>>(),
+            [
+                "dev-a at 80 to app.dev-a",
+                "dev-b at 80 to app.default",
+                "dev-b at null to app.default",
+                "dev at 80 to app.dev",
+                "anybody at 80 to app.default",
+                "anybody at null to app.default",
+            ]
+        );
     }
 
     #[test]

@@ -5,7 +5,8 @@ use super::mark::Mark;
 use crate::cluster::{ObjectVersion, Versioned};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// A Service as last seen; of it only what routes come of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,6 +52,10 @@ pub struct Port {
     pub http: bool,
 }
 
+/// All Services, by name and namespace.
+#[derive(Debug, Default)]
+pub struct Services(HashMap<String, BTreeMap<String, Arc<ObservedService>>>);
+
 /// What is read of the object.
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -81,11 +86,10 @@ struct SpecPort {
 }
 
 /// Protocols of Istio at which it does not route HTTP.
-const NOT_HTTP: [&str; 9] =
-    ["https", "tls", "tcp", "udp", "mongo", "redis", "mysql", "http_proxy", "kubernetes.io/wss"];
+const NOT_HTTP: [&str; 8] = ["https", "tls", "tcp", "udp", "mongo", "redis", "mysql", "kubernetes.io/wss"];
 
 /// Protocols of Istio at which it does.
-const HTTP: [&str; 6] = ["http", "http2", "grpc", "grpc-web", "kubernetes.io/h2c", "kubernetes.io/ws"];
+const HTTP: [&str; 7] = ["http", "http2", "http_proxy", "grpc", "grpc-web", "kubernetes.io/h2c", "kubernetes.io/ws"];
 
 /// Where the server speaks first, so that Istio does not find out what is spoken: mail, DNS, and two databases.
 const SERVER_FIRST: [u16; 4] = [25, 53, 3306, 27017];
@@ -94,6 +98,47 @@ impl Versioned for ObservedService {
     fn version(&self) -> ObjectVersion<'_> {
         let Self { key, uid, resource_version, .. } = self;
         ObjectVersion { namespace: &key.namespace, name: &key.name, uid, resource_version }
+    }
+}
+
+impl Services {
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        self.0.keys()
+    }
+
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<ObservedService>> {
+        self.0.values().flat_map(BTreeMap::values)
+    }
+
+    /// The one of this name in this namespace.
+    #[must_use]
+    pub fn get(&self, name: &str, namespace: &str) -> Option<&Arc<ObservedService>> {
+        self.0.get(name)?.get(namespace)
+    }
+
+    /// Those of this name, by namespace.
+    #[must_use]
+    pub fn of_name(&self, name: &str) -> &BTreeMap<String, Arc<ObservedService>> {
+        static NONE: BTreeMap<String, Arc<ObservedService>> = BTreeMap::new();
+        self.0.get(name).unwrap_or(&NONE)
+    }
+
+    /// This is how one is now. Returns how it was.
+    pub fn insert(&mut self, service: Arc<ObservedService>) -> Option<Arc<ObservedService>> {
+        let Key { namespace, name } = service.key.clone();
+        self.0.entry(name).or_default().insert(namespace, service)
+    }
+
+    /// It is gone. Returns how it was.
+    pub fn remove(&mut self, key: &Key) -> Option<Arc<ObservedService>> {
+        let of_name = self.0.get_mut(&key.name)?;
+        let gone = of_name.remove(&key.namespace);
+        if of_name.is_empty() {
+            self.0.remove(&key.name);
+        }
+        gone
     }
 }
 
@@ -185,6 +230,7 @@ mod tests {
             json!({"port": 80, "name": "GRPC"}),
             json!({"port": 80, "name": "tcp", "appProtocol": "http2"}),
             json!({"port": 80, "name": "tcp", "appProtocol": "kubernetes.io/h2c"}),
+            json!({"port": 80, "name": "tcp", "appProtocol": "http_proxy"}),
         ] {
             assert!(http(&port), "{port}");
         }

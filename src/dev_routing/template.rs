@@ -2,14 +2,22 @@
 //!
 //! It is read as YAML first, and the names are put into the texts of the values: whatever a name is, it stays a text.
 
+use super::excluded::EXCLUDED_NAMESPACES;
 use super::virtual_service::{LABEL, LABEL_VALUE};
 use crate::api::decode::{FieldError, typed};
 use crate::documents;
+use crate::istio::names;
 use crate::istio::virtual_service::{GROUP, VERSIONS, VirtualService, is_for_mesh};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use thiserror::Error;
+
+/// At most this many bytes of JSON, aliases expanded: each Service has a VirtualService of that size, which is kept in memory, too.
+const LARGEST: usize = 64 * 1024;
+
+/// The longest name of an object.
+const LONGEST_NAME: usize = 253;
 
 const SERVICE_NAME: &str = "serviceName";
 const DEFAULT_NAMESPACE: &str = "defaultNamespace";
@@ -84,6 +92,9 @@ impl Template {
         let empty = || Value::Object(Map::new());
         let template =
             Self { metadata: take("metadata").unwrap_or_else(empty), spec: take("spec").unwrap_or_else(empty) };
+        if template.metadata.to_string().len() + template.spec.to_string().len() > LARGEST {
+            return wrong("it", "must have at most 64 KiB: each Service has a VirtualService of that size");
+        }
         template.check()?;
         Ok(template)
     }
@@ -118,6 +129,14 @@ impl Template {
         self.spec.get("gateways").and_then(Value::as_array).is_some_and(|gateways| !gateways.is_empty())
     }
 
+    /// The namespace of all VirtualServices, if they have the same.
+    #[must_use]
+    pub fn namespace(&self, default_namespace: &str) -> Option<String> {
+        let [one, other] = ["a", "c"].map(|service| self.render(service, default_namespace).ok());
+        let (one, other) = (one?.namespace, other?.namespace);
+        (one == other).then_some(one)
+    }
+
     /// The VirtualService for a Service.
     ///
     /// # Errors
@@ -133,8 +152,43 @@ impl Template {
             return Err(FieldError::new("metadata.name", "must be set"));
         }
         let namespace = if namespace.is_empty() { default_namespace.to_owned() } else { namespace };
-        Ok(Rendered { name, namespace, labels, annotations, virtual_service })
+        let rendered = Rendered { name, namespace, labels, annotations, virtual_service };
+        rendered.check_metadata()?;
+        Ok(rendered)
     }
+}
+
+impl Rendered {
+    /// Whether the API server takes its metadata.
+    fn check_metadata(&self) -> Result<(), FieldError> {
+        let wrong = |field: &str, problem: &str| Err(FieldError::new(format!("metadata.{field}"), problem));
+        let Self { name, namespace, labels, annotations, .. } = self;
+        if name.len() > LONGEST_NAME || !name.split('.').all(is_lower_case_label) {
+            return wrong(
+                "name",
+                "must be at most 253 small letters, digits, '-' and '.', with a letter or digit at both ends",
+            );
+        }
+        if !is_lower_case_label(namespace) {
+            return wrong("namespace", "must be the name of a namespace");
+        }
+        if EXCLUDED_NAMESPACES.contains(&namespace.as_str()) {
+            return wrong("namespace", "must not be a system namespace: nothing is written there");
+        }
+        for (field, entries) in [("labels", labels), ("annotations", annotations)] {
+            for (key, value) in entries {
+                let checked = names::label_key(key);
+                let checked = checked.and_then(|()| if field == "labels" { names::label_value(value) } else { Ok(()) });
+                checked.map_err(|problem| FieldError::new(format!("metadata.{field}[{key}]"), problem))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a text is a DNS label as Kubernetes has them, such as the name of a namespace.
+pub(super) fn is_lower_case_label(text: &str) -> bool {
+    names::dns_label(text).is_ok() && !text.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
 /// What the variables stand for.
@@ -254,6 +308,15 @@ spec:
             (with("  - ${serviceName}\n", "  - all\n"), "spec.hosts[0]: must have ${serviceName} in it"),
             (with("  - ${serviceName}\n", "  - ${service}\n"), "spec.hosts[0]: has a variable that is not known"),
             (with("  - ${serviceName}\n", "  - ${serviceName\n"), "spec.hosts[0]: has a variable that is not known"),
+            (with("${serviceName}-vs", "${serviceName}_vs"), "metadata.name: must be at most 253 small letters"),
+            (with("\"${defaultNamespace}\"", "istio-system"), "metadata.namespace: must not be a system namespace"),
+            (with("\"${defaultNamespace}\"", "Prod"), "metadata.namespace: must be the name of a namespace"),
+            (
+                with("service: \"${serviceName}\"", "service: a b"),
+                "metadata.labels[service]: must be the value of a label",
+            ),
+            (with("    service:", "    a b:"), "metadata.labels[a b]: must be the key of a label"),
+            (with("weight: 100", &format!("subset: {}", "s".repeat(LARGEST))), "it: must have at most 64 KiB"),
             (with("weight: 100", "wait: 100"), "spec.http[0].route[0].wait: unknown field"),
         ] {
             let error = Template::read(&text).expect_err(&text).to_string();

@@ -3,6 +3,7 @@
 use super::key::Key;
 use crate::cluster::{ObjectVersion, Versioned};
 use crate::istio::virtual_service::{GROUP, exports_to, fqdn, is_for_mesh, resolve};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::ApiResource;
 use serde::{Deserialize, Deserializer};
@@ -26,6 +27,8 @@ pub struct ObservedVirtualService {
     pub uid: Box<str>,
     /// Its resourceVersion.
     pub resource_version: String,
+    /// Since when there is one.
+    pub created: Option<Timestamp>,
     /// Whether it is being deleted.
     pub deleting: bool,
     /// What is kept of one with our label.
@@ -100,6 +103,7 @@ impl ObservedVirtualService {
             key: Key::new(namespace, metadata.name.unwrap_or_default()),
             uid: metadata.uid.unwrap_or_default().into_boxed_str(),
             resource_version: metadata.resource_version.unwrap_or_default(),
+            created: metadata.creation_timestamp.map(|time| time.0),
             deleting: metadata.deletion_timestamp.is_some(),
             managed: (labels.get(LABEL).map(String::as_str) == Some(LABEL_VALUE)).then(|| {
                 Box::new(Managed {
@@ -128,11 +132,19 @@ impl ObservedVirtualService {
         }
     }
 
-    /// Whether it has our label, and nothing else controls it: one of its name may be made what it should be.
+    /// Whether it has our label, and is of nobody: it may be made that of the Service whose name it has.
     #[must_use]
     pub fn may_be_taken(&self) -> bool {
         let controller = |managed: &Managed| managed.owners.iter().any(|owner| owner.controller == Some(true));
-        self.managed.as_deref().is_some_and(|managed| self.service().is_some() || !controller(managed))
+        self.managed.as_deref().is_some_and(|managed| self.service().is_none() && !controller(managed))
+    }
+
+    /// Whether Istio follows it, and not the other one, where both are for a host: the older, by the second, else that of the lesser name.
+    #[must_use]
+    pub fn is_followed_rather_than(&self, other: &Self) -> bool {
+        let order =
+            |one: &Self| (one.created.map(Timestamp::as_second), one.key.name.clone(), one.key.namespace.clone());
+        order(self) < order(other)
     }
 
     /// Whether it looks as one of ours for this Service does: it is for its host, or leads there.
@@ -173,8 +185,8 @@ mod tests {
             |kind: &str| json!([{"apiVersion": "v1", "kind": kind, "name": "app", "uid": "u", "controller": true}]);
         let annotation = json!({SERVICE: "prod/app"});
         for (metadata, service, may_be_taken) in [
-            (json!({"labels": label, "ownerReferences": owner("Service")}), Some(Key::new("ns", "app")), true),
-            (json!({"labels": label, "annotations": annotation}), Some(Key::new("prod", "app")), true),
+            (json!({"labels": label, "ownerReferences": owner("Service")}), Some(Key::new("ns", "app")), false),
+            (json!({"labels": label, "annotations": annotation}), Some(Key::new("prod", "app")), false),
             (json!({"labels": label}), None, true),
             (json!({"labels": label, "ownerReferences": owner("Rollout")}), None, false),
             (json!({"ownerReferences": owner("Service")}), None, false),
@@ -183,6 +195,16 @@ mod tests {
             let seen = seen(&metadata, &json!({}));
             assert_eq!((seen.service(), seen.may_be_taken()), (service, may_be_taken), "{metadata}");
         }
+    }
+
+    /// As `configCompareByCreationTime` of Istio 1.32.
+    #[test]
+    fn of_two_for_a_host_the_older_is_followed() {
+        let of = |name: &str, created: &str| seen(&json!({"name": name, "creationTimestamp": created}), &json!({}));
+        let (old, young) = (of("z", "2026-11-29T10:00:00Z"), of("a", "2026-11-29T10:00:01Z"));
+        assert!(old.is_followed_rather_than(&young) && !young.is_followed_rather_than(&old));
+        let same = of("b", "2026-11-29T10:00:01Z");
+        assert!(young.is_followed_rather_than(&same) && !same.is_followed_rather_than(&young));
     }
 
     #[test]

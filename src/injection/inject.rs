@@ -4,7 +4,7 @@ use super::PodRequest;
 use super::annotations::{Record, RecordOfRest};
 use super::outcome::{Denial, InjectError, Injected, Injection};
 use super::plan::{Match, PatchPlan};
-use super::pod_lists::{PodList, PodLists, list};
+use super::pod_lists::{PodList, PodLists};
 use super::pod_metadata::Annotations;
 use super::pod_security::{Enforced, PodSecurity};
 use super::snapshot::Snapshot;
@@ -82,7 +82,7 @@ impl Snapshot {
         plan.metadata(&hashes, &hashes_without_image, &rest, self.options().default_container);
         plan.fit();
         if let Some(enforced) = self.namespace_labels(request.namespace_of(pod)).and_then(Enforced::of) {
-            plan.pod_security(enforced, &pod_security(pod.spec.as_ref())?);
+            plan.pod_security(enforced, &pod_security(pod.spec.as_ref(), &lists));
         }
         plan.warn_of_forecasts();
         let sets = plan.injected_sets();
@@ -92,13 +92,12 @@ impl Snapshot {
 }
 
 /// What of a Pod counts for its containers' security.
-fn pod_security<'a>(spec: Option<&SpecView<'a>>) -> Result<PodSecurity<'a>, InjectError> {
-    let Some(spec) = spec else { return Ok(PodSecurity::default()) };
-    Ok(PodSecurity {
-        context: list(spec.security_context, "spec.securityContext")?.unwrap_or_default(),
-        has_own_users: spec.has_own_users(),
-        is_windows: spec.os_name().as_deref() == Some("windows"),
-    })
+fn pod_security<'p, 'a>(spec: Option<&SpecView<'a>>, lists: &'p PodLists<'a>) -> PodSecurity<'p> {
+    PodSecurity {
+        context: Some(lists.security_context(spec)),
+        has_own_users: spec.is_some_and(SpecView::has_own_users),
+        is_windows: spec.and_then(SpecView::os_name).as_deref() == Some("windows"),
+    }
 }
 
 /// Container names are unique over both lists of a Pod: what would break that is named here, because the API server would name

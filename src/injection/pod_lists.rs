@@ -1,10 +1,10 @@
-//! The lists of a Pod's spec that injection looks at.
+//! The parts of a Pod's spec that injection looks at, each read once.
 
 use super::fingerprint::PodContainer;
 use super::named::Named;
 use super::outcome::InjectError;
 use crate::api::decode::{FieldError, without_value};
-use crate::api::pod::{ContainerView, NamedView, SpecView, WithText};
+use crate::api::pod::{ContainerView, NamedView, PodSecurityContextView, SpecView, WithText};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::cell::OnceCell;
@@ -18,6 +18,8 @@ pub(super) struct PodLists<'a> {
     pub pull_secrets: Option<Vec<NamedView<'a>>>,
     /// The texts of init and app containers, cut once they are asked for: only a Pod that was injected before is looked at so.
     texts: [OnceCell<Vec<&'a RawValue>>; 2],
+    /// What containers inherit, read once it is asked for.
+    context: OnceCell<PodSecurityContextView<'a>>,
 }
 
 /// Which of the two container lists.
@@ -36,6 +38,7 @@ impl<'a> PodLists<'a> {
             volumes: list(spec.volumes, "spec.volumes")?.map(Named::new),
             pull_secrets: list(spec.image_pull_secrets, "spec.imagePullSecrets")?,
             texts: Default::default(),
+            context: OnceCell::new(),
         })
     }
 
@@ -47,6 +50,12 @@ impl<'a> PodLists<'a> {
         };
         let texts = texts.get_or_init(|| serde_json::from_str(raw.get()).unwrap_or_default());
         serde_json::from_str(texts.get(index)?.get()).ok()
+    }
+
+    /// What containers inherit from the Pod. What cannot be read is for the API server to refuse.
+    pub fn security_context(&self, spec: Option<&SpecView<'a>>) -> &PodSecurityContextView<'a> {
+        let raw = spec.and_then(|spec| spec.security_context);
+        self.context.get_or_init(|| raw.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default())
     }
 
     pub fn of(&self, list: PodList) -> Option<&Named<'a, ContainerView<'a>>> {

@@ -21,7 +21,7 @@ pub(super) struct Enforced {
 /// What of a Pod counts for its containers.
 #[derive(Debug, Default)]
 pub(super) struct PodSecurity<'a> {
-    pub context: PodSecurityContextView<'a>,
+    pub context: Option<&'a PodSecurityContextView<'a>>,
     /// `hostUsers: false`
     pub has_own_users: bool,
     /// `os: {name: windows}`
@@ -122,9 +122,9 @@ impl Enforced {
 impl Excuse {
     fn counts(self, enforced: Enforced, pod: &PodSecurity<'_>) -> bool {
         match self {
-            Self::RunAsNonRoot => pod.context.run_as_non_root == Some(true),
+            Self::RunAsNonRoot => pod.context.and_then(|context| context.run_as_non_root) == Some(true),
             Self::SeccompProfile => {
-                let profile = pod.context.seccomp_profile.as_ref().and_then(|profile| profile.profile.as_deref());
+                let profile = pod.context.and_then(|context| context.seccomp_profile.as_ref()?.profile.as_deref());
                 matches!(profile, Some("RuntimeDefault" | "Localhost"))
             }
             Self::Windows => pod.is_windows && enforced.version >= 25,
@@ -303,7 +303,7 @@ mod tests {
     fn broken(container: &Value, level: Level, pod: &Value) -> Vec<String> {
         let pod: String = pod.to_string();
         let context: PodSecurityContextView<'_> = serde_json::from_str(&pod).unwrap();
-        broken_in(container, enforced(level), &PodSecurity { context, ..PodSecurity::default() })
+        broken_in(container, enforced(level), &PodSecurity { context: Some(&context), ..PodSecurity::default() })
     }
 
     fn broken_in(container: &Value, enforced: Enforced, pod: &PodSecurity<'_>) -> Vec<String> {

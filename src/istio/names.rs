@@ -73,6 +73,15 @@ pub fn label_value(text: &str) -> Checked {
     )
 }
 
+/// The name of a header (RFC 9110, 5.6.2).
+///
+/// # Errors
+/// What it must be.
+pub fn header(text: &str) -> Checked {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    holds(!text.is_empty() && text.bytes().all(is_token), "must be the name of a header")
+}
+
 /// The protocol of a port.
 ///
 /// # Errors

@@ -12,9 +12,14 @@ pub(crate) struct Node<'v> {
 const ABSENT: &Value = &Value::Null;
 
 impl<'v> Node<'v> {
+    /// A value that stands there.
+    pub fn new(value: &'v Value, path: &str) -> Self {
+        Self { value, path: path.to_owned() }
+    }
+
     /// The value of a field of an object.
     pub fn root(object: &'v Value, field: &str) -> Self {
-        Self { value: object.get(field).unwrap_or(ABSENT), path: field.to_owned() }
+        Self::new(object.get(field).unwrap_or(ABSENT), field)
     }
 
     pub fn path(&self) -> String {

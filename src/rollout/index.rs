@@ -141,21 +141,37 @@ impl RolloutIndex {
 
     /// Namespaces changed: their names and labels.
     pub fn namespaces_event(&mut self, event: Event<(String, Labels)>) -> BTreeSet<String> {
+        let mut touched = BTreeSet::new();
         match event {
-            Event::Begin => self.unlisted.namespaces = self.pods.namespaces().cloned().collect(),
+            Event::Begin => self.unlisted.namespaces = self.pods.namespaces().map(|(name, _)| name.clone()).collect(),
             Event::Item((name, labels)) => {
                 self.unlisted.namespaces.remove(&name);
-                self.pods.apply_namespace(&name, labels);
+                touched = self.set_namespace(&name, Some(labels));
             }
             Event::End => {
                 for name in std::mem::take(&mut self.unlisted.namespaces) {
-                    self.pods.delete_namespace(&name);
+                    touched.extend(self.set_namespace(&name, None));
                 }
             }
-            Event::Applied((name, labels)) => self.pods.apply_namespace(&name, labels),
-            Event::Deleted((name, _)) => self.pods.delete_namespace(&name),
+            Event::Applied((name, labels)) => touched = self.set_namespace(&name, Some(labels)),
+            Event::Deleted((name, _)) => touched = self.set_namespace(&name, None),
         }
-        self.with_changed_counts(BTreeSet::new())
+        self.with_changed_counts(touched)
+    }
+
+    /// Returns the sets that select it now and did not, or the other way round.
+    fn set_namespace(&mut self, name: &str, labels: Option<Labels>) -> BTreeSet<String> {
+        let before = self.pods.labels_of(name);
+        if before == labels.as_ref() {
+            return BTreeSet::new();
+        }
+        let turns = |set: &ObservedSet| set.selects(before) != set.selects(labels.as_ref());
+        let touched = self.sets.values().filter(|set| turns(set)).map(|set| set.name.clone()).collect();
+        match labels {
+            Some(labels) => self.pods.apply_namespace(name, labels),
+            None => self.pods.delete_namespace(name),
+        }
+        touched
     }
 
     /// `ControllerRevisions` changed. Those that a list has as they are known are left alone, and so are those that were written
@@ -296,6 +312,32 @@ mod tests {
         assert_eq!(index.sets_event(Event::Applied(observed("b", &spec("b")))), names(&["b"]));
         assert_eq!(index.sets_event(Event::Deleted(observed("b", &spec("b")))), names(&[]));
         assert_eq!(index.sets().collect::<Vec<_>>(), ["a"]);
+    }
+
+    #[test]
+    fn a_namespace_that_a_set_begins_or_ceases_to_select_touches_it() {
+        let mut index = RolloutIndex { excluded: ["left-alone".to_owned()].into(), ..RolloutIndex::default() };
+        let mut selecting = spec("a");
+        selecting["namespaceSelector"] = json!({"matchLabels": {"team": "core"}});
+        index.sets_event(Event::Applied(observed("a", &selecting)));
+        index.sets_event(Event::Applied(observed("b", &spec("b"))));
+        let namespace =
+            |name: &str, team: &str| (name.to_owned(), Labels::from([("team".to_owned(), team.to_owned())]));
+        let reason = |index: &RolloutIndex| {
+            let (_, plan) = index.plan("a", Timestamp::UNIX_EPOCH).unwrap();
+            plan.status.unwrap().conditions[0].reason.clone()
+        };
+        for (event, touched, expected) in [
+            (Event::Applied(namespace("left-alone", "core")), &["a"][..], "NamespacesExcluded"),
+            (Event::Applied(namespace("left-alone", "core")), &[], "NamespacesExcluded"),
+            (Event::Applied(namespace("shop", "sales")), &[], "NamespacesExcluded"),
+            (Event::Applied(namespace("shop", "core")), &["a"], "Current"),
+            (Event::Deleted(namespace("shop", "core")), &["a"], "NamespacesExcluded"),
+            (Event::Applied(namespace("left-alone", "none")), &["a"], "Current"),
+        ] {
+            assert_eq!(index.namespaces_event(event.clone()), names(touched), "{event:?}");
+            assert_eq!(reason(&index), expected, "{event:?}");
+        }
     }
 
     #[test]

@@ -63,7 +63,8 @@ pub fn plan(
         }
         Ok(usable) => {
             let revisions = revisions::plan(set, usable, revisions, |revision| pods.uses_revision(&set.name, revision));
-            let trouble = Trouble::of(&revisions, clashes.of(&set.name), usable.only_excluded(excluded));
+            let trouble =
+                Trouble::of(&revisions, clashes.of(&set.name), usable.only_excluded(excluded, pods.namespaces()));
             let seen = PodsSeen::of(pods, &set.name, updates);
             let pods = if updates.are_on {
                 upgrade::plan(set, usable, pods, updates.attempts, updates.is_known, &revisions.latest, now)

@@ -155,9 +155,15 @@ impl PodIndex {
         }
     }
 
-    /// The names of all Namespaces that are known.
-    pub fn namespaces(&self) -> impl Iterator<Item = &String> {
-        self.namespaces.keys()
+    /// All Namespaces that are known, with their labels.
+    pub fn namespaces(&self) -> impl Iterator<Item = (&String, &Labels)> {
+        self.namespaces.iter()
+    }
+
+    /// The labels of a Namespace that is known.
+    #[must_use]
+    pub fn labels_of(&self, namespace: &str) -> Option<&Labels> {
+        self.namespaces.get(namespace)
     }
 
     /// How many Pods stand how with a set.

@@ -1,6 +1,6 @@
 //! A SidecarSet as last seen: what its status and revisions are made of, whether it can be used or not.
 
-use super::counting::CountingRules;
+use super::counting::{CountingRules, Labels};
 use super::strategy::{Strategy, Updates};
 use crate::api::conversion::is_label_value;
 use crate::api::decode;
@@ -8,7 +8,7 @@ use crate::api::keys;
 use crate::api::sidecarset::{InjectRevision, SidecarSet, SidecarSetStatus};
 use crate::cluster::{ObjectVersion, Versioned};
 use crate::injection::validate::advice;
-use crate::injection::{InjectableSet, Operator, StoredSet, Unfit, revision_data};
+use crate::injection::{InjectableSet, Operator, Selector, StoredSet, Unfit, revision_data};
 #[cfg(test)]
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -152,23 +152,51 @@ impl UsableSet {
     }
 }
 
-impl UsableSet {
-    /// Why no Pod is injected although the set is fine: all namespaces that it selects by name are left alone.
+impl ObservedSet {
+    /// Whether its `namespaceSelector` is for a Namespace with these labels.
     #[must_use]
-    pub fn only_excluded(&self, excluded: &BTreeSet<String>) -> Option<String> {
-        let requirements = self.injectable.namespace_selector.as_ref()?.requirements();
-        let by_name = requirements.iter().filter(|requirement| requirement.key == keys::NAMESPACE_NAME);
-        let mut lists = by_name.filter_map(|requirement| match &requirement.operator {
+    pub fn selects(&self, namespace: Option<&Labels>) -> bool {
+        let selector = self.usable.as_ref().ok().and_then(|usable| usable.injectable.namespace_selector.as_ref());
+        selector.zip(namespace).is_some_and(|(selector, labels)| matches(selector, labels))
+    }
+}
+
+impl UsableSet {
+    /// Why no Pod is injected although the set is fine: all namespaces that it selects, by name or by the labels that they have now, are
+    /// left alone.
+    #[must_use]
+    pub fn only_excluded<'n>(
+        &self,
+        excluded: &BTreeSet<String>,
+        namespaces: impl Iterator<Item = (&'n String, &'n Labels)>,
+    ) -> Option<String> {
+        let selector = self.injectable.namespace_selector.as_ref()?;
+        let on_names = selector.requirements().iter().filter(|requirement| requirement.key == keys::NAMESPACE_NAME);
+        let mut lists = on_names.filter_map(|requirement| match &requirement.operator {
             Operator::In(names) => Some(names),
             _ => None,
         });
-        let names = lists.find(|names| !names.is_empty() && names.iter().all(|name| excluded.contains(name)))?;
-        Some(format!(
-            "spec.namespaceSelector: no Pod can match: it selects only {}, which outrigger leaves alone (--exclude-namespaces, and \
-             its own namespace)",
+        let by_name = lists.find(|names| !names.is_empty() && names.iter().all(|name| excluded.contains(name)));
+        let selected = if let Some(names) = by_name {
             names.join(", ")
+        } else {
+            let selected = namespaces.filter(|(_, labels)| matches(selector, labels));
+            let selected: BTreeSet<&str> = selected.map(|(name, _)| name.as_str()).collect();
+            // Where it selects none, one that it selects may come.
+            if selected.is_empty() || !selected.iter().all(|name| excluded.contains(*name)) {
+                return None;
+            }
+            selected.into_iter().collect::<Vec<_>>().join(", ")
+        };
+        Some(format!(
+            "spec.namespaceSelector: no Pod can match: it selects only {selected}, which outrigger leaves alone \
+             (--exclude-namespaces, and its own namespace)"
         ))
     }
+}
+
+fn matches(selector: &Selector, labels: &Labels) -> bool {
+    selector.unmet(|key| labels.get(key).map(String::as_str)).is_none()
 }
 
 impl Unusable {

@@ -237,6 +237,7 @@ mod tests {
     use crate::injection::validate::Clashes;
     use crate::rollout::tests::set;
     use serde_json::{Value, json};
+    use std::collections::BTreeMap;
 
     const LATER: i64 = 1_700_000_000;
 
@@ -364,24 +365,41 @@ mod tests {
 
     #[test]
     fn a_set_whose_namespaces_are_all_excluded_is_stalled() {
-        let of = |namespaces: Value| {
+        let name = "kubernetes.io/metadata.name";
+        let labelled = |namespace: &str, team: &str| {
+            let labels = [(name, namespace), ("team", team)].map(|(key, value)| (key.to_owned(), value.to_owned()));
+            (namespace.to_owned(), BTreeMap::from(labels))
+        };
+        let namespaces = BTreeMap::from([
+            labelled("kube-system", "core"),
+            labelled("outrigger-system", "core"),
+            labelled("shop", "sales"),
+        ]);
+        let of = |namespaces_selected: Value| {
             let mut spec = spec();
-            spec["namespaceSelector"] = namespaces;
+            spec["namespaceSelector"] = namespaces_selected;
             let set = ObservedSet::read(&set("s", &spec));
             let excluded = ["kube-system", "outrigger-system"].map(str::to_owned).into();
             let usable = set.usable.as_ref().unwrap();
-            let trouble = Trouble::of(&revisions(), [].into_iter(), usable.only_excluded(&excluded));
+            let trouble = Trouble::of(&revisions(), [].into_iter(), usable.only_excluded(&excluded, namespaces.iter()));
             let now = Timestamp::from_second(LATER).unwrap();
             let status = super::usable(&set, usable, &PodsSeen::default(), &revisions(), &trouble, now).unwrap();
             let status = serde_json::to_value(status).unwrap();
             (status["conditions"][0]["reason"].clone(), status["conditions"][2]["status"] == "True")
         };
-        let name = "kubernetes.io/metadata.name";
         let among = |names: Value| json!({"matchExpressions": [{"key": name, "operator": "In", "values": names}]});
         assert_eq!(of(json!({"matchLabels": {name: "kube-system"}})), (json!("NamespacesExcluded"), true));
         assert_eq!(of(among(json!(["outrigger-system", "kube-system"]))), (json!("NamespacesExcluded"), true));
         assert_eq!(of(among(json!(["shop", "kube-system"]))), (json!("Current"), false));
-        assert_eq!(of(json!({"matchLabels": {"team": "kube-system"}})), (json!("Current"), false));
+        assert_eq!(
+            of(json!({"matchLabels": {"team": "core"}})),
+            (json!("NamespacesExcluded"), true),
+            "by other labels"
+        );
+        assert_eq!(of(json!({"matchLabels": {"team": "sales"}})), (json!("Current"), false));
+        assert_eq!(of(json!({"matchLabels": {"team": "new"}})), (json!("Current"), false), "one may come");
+        let other = json!({"matchExpressions": [{"key": "team", "operator": "NotIn", "values": ["sales"]}]});
+        assert_eq!(of(other), (json!("NamespacesExcluded"), true));
         assert_eq!(of(json!({})), (json!("Current"), false));
     }
 

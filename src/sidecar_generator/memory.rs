@@ -9,7 +9,10 @@ use std::time::Duration;
 /// The pause after the first fetch that fails; it doubles with each further one, up to the period.
 const FIRST_RETRY: Duration = Duration::from_secs(5);
 
-/// The pause between two repairs of the same Sidecar that follow each other; it doubles with each further one.
+/// At most this many repairs of a Sidecar in a row are made at once: somebody tries that out, or a tool writes a few times.
+const BURST: u32 = 5;
+
+/// The pause before the next repair; it doubles with each further one.
 const FIRST_REPAIR_PAUSE: Duration = Duration::from_secs(1);
 
 /// No such pause is longer; after twice as long without a repair the count starts anew.
@@ -152,11 +155,11 @@ impl Writes {
         self.last = Some(now);
     }
 
-    /// How long to wait before it may be written again; nothing after a single write.
+    /// How long to wait before it may be written again; nothing after the first write and a burst of repairs.
     #[must_use]
     pub fn pause(&self, now: Timestamp) -> Duration {
-        let Some(last) = self.last.filter(|_| self.count > 1) else { return Duration::ZERO };
-        let doubled = FIRST_REPAIR_PAUSE.saturating_mul(2_u32.saturating_pow(self.count - 2));
+        let Some((last, more)) = self.last.zip(self.count.checked_sub(BURST + 1)) else { return Duration::ZERO };
+        let doubled = FIRST_REPAIR_PAUSE.saturating_mul(2_u32.saturating_pow(more));
         doubled.min(LONGEST_REPAIR_PAUSE).saturating_sub(passed(last, now))
     }
 }

@@ -102,7 +102,7 @@ fn writers_of_bundles(fields: Option<&[ManagedFieldsEntry]>) -> Vec<String> {
 
 /// The bundle of the Pods' webhook. In all that outrigger registers, the bundles are cert-manager's and outrigger holds on to none:
 /// only until the first renewal it is named, too, as it gives a webhook that is new the bundle of those that are there.
-async fn bundle(plane: &ControlPlane) -> Result<Vec<u8>> {
+async fn bundle(plane: &ControlPlane) -> Result<Vec<String>> {
     let mutating = Api::<MutatingWebhookConfiguration>::all(plane.client()).get("outrigger-mutating").await?;
     let validating = Api::<ValidatingWebhookConfiguration>::all(plane.client()).get("outrigger-validating").await?;
     let crd = Api::<CustomResourceDefinition>::all(plane.client()).get("sidecarsets.apps.kruise.io").await?;
@@ -114,8 +114,24 @@ async fn bundle(plane: &ControlPlane) -> Result<Vec<u8>> {
             metadata.name
         );
     }
-    let webhook = mutating.webhooks.into_iter().flatten().next().context("no webhook")?;
-    Ok(webhook.client_config.ca_bundle.context("no caBundle")?.0)
+    trusted(plane).await
+}
+
+/// The CAs that all of the webhooks' bundles hold, in PEM.
+async fn trusted(plane: &ControlPlane) -> Result<Vec<String>> {
+    let mutating = Api::<MutatingWebhookConfiguration>::all(plane.client()).get("outrigger-mutating").await?;
+    let validating = Api::<ValidatingWebhookConfiguration>::all(plane.client()).get("outrigger-validating").await?;
+    let crd = Api::<CustomResourceDefinition>::all(plane.client()).get("sidecarsets.apps.kruise.io").await?;
+    let mutating = mutating.webhooks.into_iter().flatten().map(|webhook| webhook.client_config.ca_bundle);
+    let validating = validating.webhooks.into_iter().flatten().map(|webhook| webhook.client_config.ca_bundle);
+    let conversion = crd.spec.conversion.and_then(|conversion| conversion.webhook?.client_config?.ca_bundle);
+    let mut all = Vec::new();
+    for bundle in mutating.chain(validating).chain([conversion]) {
+        let pem = String::from_utf8(bundle.context("no caBundle")?.0)?;
+        all.extend(pem.split_inclusive("-----END CERTIFICATE-----").map(|ca| ca.trim().to_owned()));
+    }
+    all.retain(|ca| !ca.is_empty());
+    Ok(all)
 }
 
 /// Pods are created at 20 a second, while the CA and the certificate are signed anew every 2 s and the API server is told to trust
@@ -140,10 +156,18 @@ pub async fn certificates_that_cert_manager_renews_cost_no_pod(case: Case<()>) -
     let stop = Arc::new(AtomicBool::new(false));
     let mounted = keep_mounted(secrets, first, folder.path(), stop.clone());
 
+    // Before, it had a CA of its own.
     let (webhook, admin) = (free_port()?, free_port()?);
+    let args = vec![format!("--service-port={webhook}")];
+    let self_managed = Outrigger::start_at(plane, Start { args, ..Start::with(&kubeconfig) }, webhook, admin)?;
+    self_managed.ready().await?;
+    registered(plane).await?;
+    let own = trusted(plane).await?;
+    self_managed.stop().await?;
     let args = vec![
         format!("--service-port={webhook}"),
         "--certificates=cert-manager".to_owned(),
+        "--certificate-times=60,30,0".to_owned(),
         format!("--tls-dir={}", folder.path().display()),
     ];
     let outrigger = Outrigger::start_at(plane, Start { args, ..Start::with(&kubeconfig) }, webhook, admin)?;
@@ -153,8 +177,12 @@ pub async fn certificates_that_cert_manager_renews_cost_no_pod(case: Case<()>) -
     seen::injects(&case.namespace, "renewed", Some("side:1")).await?;
 
     let before = [revision(plane, "outrigger-ca").await?, revision(plane, "outrigger-webhook").await?];
-    let bundle_before =
-        wait_for("the caBundles to be cert-manager's", PATIENCE, async || Ok(Some(bundle(plane).await?))).await?;
+    let bundle_before = wait_for("the caBundles to be cert-manager's", PATIENCE, async || {
+        let bundle = bundle(plane).await?;
+        ensure!(own.iter().all(|own| !bundle.contains(own)), "outrigger's own CA is still trusted");
+        Ok(Some(bundle))
+    })
+    .await?;
     let load = tokio::spawn({
         let (pods, stop) = (case.namespace.api::<Pod>(), stop.clone());
         async move {
@@ -179,7 +207,9 @@ pub async fn certificates_that_cert_manager_renews_cost_no_pod(case: Case<()>) -
     let renewed = wait_for("certificates to be renewed", duration() + PATIENCE, async || {
         let now = [revision(plane, "outrigger-ca").await?, revision(plane, "outrigger-webhook").await?];
         let [ca, leaf] = [now[0] - before[0], now[1] - before[1]];
-        ensure!(bundle(plane).await? != bundle_before, "the API server trusts the CA from before");
+        let now_trusted = bundle(plane).await?;
+        ensure!(now_trusted != bundle_before, "the API server trusts the CA from before");
+        ensure!(own.iter().all(|own| !now_trusted.contains(own)), "outrigger's own CA came back");
         let used = outrigger.metric(taken).await?;
         ensure!(ca >= 3 && leaf >= 3 && used >= 1, "CA {ca}, leaf {leaf}, of which used {used}");
         Ok((started.elapsed() >= duration()).then_some([ca, leaf, used]))

@@ -23,6 +23,7 @@ mod memory;
 mod mutators;
 mod namespaces;
 mod outrigger;
+mod pages;
 mod proxy;
 mod registration;
 mod replicas;

@@ -11,9 +11,6 @@ use serde_json::Value;
 use crate::admission::ca_name::is_ours;
 use crate::admission::x509::{certificates_of, to_pem};
 
-/// For so long our CA stays beside another one: replicas of the mode before may still run.
-const OVERLAP: Duration = Duration::from_secs(600);
-
 /// What is remembered of an object.
 #[derive(Debug, Default)]
 pub struct OwnCa {
@@ -22,16 +19,23 @@ pub struct OwnCa {
 }
 
 impl OwnCa {
-    /// Takes our CA out of the bundles of an object that somebody else writes, once the overlap is over. Returns until then when to
-    /// look again. A bundle with no other CA stays: the injector has not written there yet.
-    pub fn take_out(&mut self, wanted: &mut Value, present: &Value, now: Instant) -> Option<Duration> {
+    /// Takes our CA out of the bundles of an object that somebody else writes, once it was beside theirs for as long as the overlap:
+    /// replicas of the mode before may still run. Returns until then when to look again. A bundle with no other CA stays: the injector
+    /// has not written there yet.
+    pub fn take_out(
+        &mut self,
+        wanted: &mut Value,
+        present: &Value,
+        overlap: Duration,
+        now: Instant,
+    ) -> Option<Duration> {
         let left: Vec<_> = clients(present).filter_map(|(path, client)| Some((path, without_ours(client)?))).collect();
         if left.is_empty() {
             self.seen = None;
             return None;
         }
         let since = *self.seen.get_or_insert(now);
-        let rest = OVERLAP.saturating_sub(now.saturating_duration_since(since));
+        let rest = overlap.saturating_sub(now.saturating_duration_since(since));
         if !rest.is_zero() {
             return Some(rest);
         }
@@ -67,6 +71,8 @@ mod tests {
     use super::*;
     use crate::admission::authority::Authority;
 
+    const OVERLAP: Duration = Duration::from_secs(600);
+
     fn ours() -> CertificateDer<'static> {
         Authority::generate(Timestamp::now(), Duration::from_secs(60)).expect("a CA").certificate().clone()
     }
@@ -94,11 +100,11 @@ mod tests {
         ] {
             let before = wanted.clone();
             let mut memory = OwnCa::default();
-            assert_eq!(memory.take_out(&mut wanted, &present, start), Some(OVERLAP));
+            assert_eq!(memory.take_out(&mut wanted, &present, OVERLAP, start), Some(OVERLAP));
             let later = start + Duration::from_secs(599);
-            assert_eq!(memory.take_out(&mut wanted, &present, later), Some(Duration::from_secs(1)));
+            assert_eq!(memory.take_out(&mut wanted, &present, OVERLAP, later), Some(Duration::from_secs(1)));
             assert_eq!(wanted, before, "both are trusted meanwhile");
-            assert_eq!(memory.take_out(&mut wanted, &present, start + OVERLAP), None);
+            assert_eq!(memory.take_out(&mut wanted, &present, OVERLAP, start + OVERLAP), None);
             assert_eq!(wanted.pointer(path), Some(&client(&[&theirs])));
         }
     }
@@ -110,7 +116,7 @@ mod tests {
             let present = json!({"webhooks": [client(trusted)]});
             let mut wanted = json!({"webhooks": [{"clientConfig": {}}]});
             let mut memory = OwnCa { seen: Some(start) };
-            assert_eq!(memory.take_out(&mut wanted, &present, start + 2 * OVERLAP), None);
+            assert_eq!(memory.take_out(&mut wanted, &present, OVERLAP, start + 2 * OVERLAP), None);
             assert_eq!(wanted, json!({"webhooks": [{"clientConfig": {}}]}));
         }
     }

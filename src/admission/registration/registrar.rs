@@ -40,6 +40,8 @@ pub struct Registrar {
     pub owner: Option<String>,
     /// What the objects are seen to trust, while this replica leads.
     pub published: watch::Sender<Published>,
+    /// How long our own CA stays beside those that cert-manager writes, after a change to its mode.
+    pub overlap: Duration,
     /// Which Pods are to be sent.
     pub scope: ScopeMode,
     /// The SidecarSets that are in it,
@@ -252,7 +254,7 @@ impl Registrar {
         let mut again = desired.again;
         if let (None, Some(present)) = (&desired.registration.ca_bundle, &json) {
             keep_bundles(&mut wanted, present);
-            again = again.into_iter().chain(object.own_ca.take_out(&mut wanted, present, now)).min();
+            again = again.into_iter().chain(object.own_ca.take_out(&mut wanted, present, self.overlap, now)).min();
         }
         let wanted = serde_json::from_value(wanted).map_err(|error| RegistrationError::Api(error.to_string()))?;
         // With the resourceVersion that was seen: somebody else's change since then is not lost, and the watch tells of it.

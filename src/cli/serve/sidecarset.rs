@@ -79,6 +79,7 @@ pub(super) fn part(
         registration: receiver,
         owner: flags.owner_cluster_role.clone(),
         published,
+        overlap: args.certificates.certificate_times.unwrap_or_default().grace * 10,
         scope: flags.scope,
         cache: cache.clone(),
         sets: watches.sets.clone(),

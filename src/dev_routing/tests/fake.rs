@@ -88,6 +88,10 @@ impl Fake {
         object["metadata"]["name"] = json!(name);
         object["metadata"]["namespace"] = json!(namespace);
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        let created = self.virtual_services.get(&Key::new(namespace, name)).map(|known| known["metadata"].clone());
+        let created = created.map(|metadata| metadata["creationTimestamp"].clone());
+        let now = jiff::Timestamp::from_second(self.version.try_into().unwrap()).unwrap();
+        object["metadata"]["creationTimestamp"] = created.unwrap_or_else(|| json!(now));
         self.virtual_services.insert(Key::new(namespace, name), object.clone());
         let event = Event::Applied(Arc::new(ObservedVirtualService::read(object)));
         self.touched.extend(self.index.virtual_services_event(event));
@@ -103,7 +107,7 @@ impl Fake {
     pub fn restart(&mut self) {
         let mut index = RoutingIndex::default();
         std::mem::swap(&mut index.standing, &mut self.index.standing);
-        for namespace in ["default", "dev-a", "dev-b", "dev-c"] {
+        for namespace in ["default", "dev-a", "dev-b", "dev-c", "routes"] {
             index.namespaces_event(Event::Applied(ObservedNamespace { name: namespace.to_owned(), deleting: false }));
         }
         let services = self.services.values().cloned().map(|object| Arc::new(ObservedService::read(object)));

@@ -1,13 +1,15 @@
 //! What comes of each thing that may happen: the table of vs-operator's behaviours and faults, row by row, and more.
 
-use super::super::Key;
 use super::super::mark::{PLACEHOLDER, SOURCE};
-use super::super::plan::{HOST_SHARED, HOST_TAKEN, INVALID, NAME_TAKEN, NOT_ROUTED};
+use super::super::plan::{DESTINATION_MISSING, HOST_SHARED, HOST_TAKEN, INVALID, NAME_TAKEN, NOT_ROUTED};
 use super::super::virtual_service::SERVICE;
+use super::super::{Key, ObservedVirtualService};
 use super::fake::Fake;
+use crate::cluster::Event;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
-const NAMESPACES: [&str; 4] = ["default", "dev-a", "dev-b", "dev-c"];
+const NAMESPACES: [&str; 5] = ["default", "dev-a", "dev-b", "dev-c", "routes"];
 const TWO: &str = "developerNamespaces: [dev-a, dev-b]";
 const WITH_PLACEHOLDERS: &str = "{developerNamespaces: [dev-a, dev-b], enablePlaceholderServices: true}";
 
@@ -216,23 +218,123 @@ fn a_virtual_service_of_somebody_else_is_never_touched_and_is_told() {
     assert_eq!(fake.settle(), ["create virtualservice default/app-virtual-service"]);
     assert_eq!(fake.reasons(), [""; 0]);
 
-    // Another name, the same host: Istio would follow one of the two.
+    // Another name, the same host: Istio follows the older of the two.
     let with_host = |host: &str, more: Value| {
         let mut object = json!({"spec": {"hosts": [host], "http": [{"route": [{"destination": {"host": "x"}}]}]}});
         object["spec"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         object
     };
     fake.virtual_service("default", "mine", with_host("app", json!({})));
-    assert_eq!(fake.settle(), ["delete virtualservice default/app-virtual-service"], "the user's own counts");
-    assert_eq!(fake.reasons(), [HOST_TAKEN]);
+    assert_eq!((fake.settle(), fake.reasons()), (vec![], vec![HOST_SHARED]), "it is of no effect");
+    fake.delete_virtual_service("default", "app-virtual-service");
+    assert_eq!((fake.settle(), fake.reasons()), (vec![], vec![HOST_TAKEN]), "the user's own counts");
     fake.virtual_service("default", "mine", with_host("app", json!({"gateways": ["g"]})));
     assert_eq!(fake.settle(), ["create virtualservice default/app-virtual-service"], "not in the mesh");
     let whole = "app.default.svc.cluster.local";
     fake.virtual_service("dev-a", "theirs", with_host(whole, json!({"exportTo": ["."]})));
     assert_eq!(fake.settle(), [""; 0], "seen by some only");
     assert_eq!(fake.reasons(), [HOST_SHARED]);
-    fake.virtual_service("dev-a", "theirs", with_host(whole, json!({})));
+    // One that was there before, and is for the host now.
+    fake.virtual_service("default", "mine", with_host(whole, json!({})));
     assert_eq!(fake.settle(), ["delete virtualservice default/app-virtual-service"]);
+}
+
+#[test]
+fn a_new_name_that_is_taken_takes_nothing_away() {
+    let mut fake = with_app("developerNamespaces: [dev-a]");
+    fake.service("dev-a", "app");
+    fake.settle();
+    let somebody = json!({"spec": {"hosts": ["x"], "http": [{"route": [{"destination": {"host": "x"}}]}]}});
+    fake.virtual_service("default", "app-vs", somebody);
+    fake.configure(&TEMPLATE.replace("NAMESPACE", "default").replace("NAME", "vs"));
+    assert_eq!((fake.settle(), fake.reasons()), (vec![], vec![NAME_TAKEN]));
+    assert_eq!(fake.routed("app").unwrap(), ["dev-a"], "by the one that was there");
+    // The same while one of ours of that name is going.
+    let mut going = own("app");
+    going["metadata"]["deletionTimestamp"] = json!("2026-11-29T00:00:00Z");
+    fake.virtual_service("default", "app-vs", going);
+    assert_eq!(fake.settle(), [""; 0]);
+    fake.delete_virtual_service("default", "app-vs");
+    assert_eq!(
+        fake.settle(),
+        ["create virtualservice default/app-vs", "delete virtualservice default/app-virtual-service"]
+    );
+    // And while its namespace is not there.
+    fake.configure(&TEMPLATE.replace("NAMESPACE", "later").replace("NAME", "vs"));
+    assert_eq!(fake.settle(), [""; 0]);
+    fake.namespace("later", true);
+    assert_eq!(fake.settle(), ["create virtualservice later/app-vs", "delete virtualservice default/app-vs"]);
+}
+
+#[test]
+fn a_virtual_service_of_another_service_is_not_taken_over() {
+    let mut fake = fake(&TEMPLATE.replace("NAMESPACE", "routes").replace("NAME", "vs"));
+    let mut of_other = own("app");
+    of_other["metadata"].as_object_mut().unwrap().shift_remove("ownerReferences");
+    of_other["metadata"]["annotations"] = json!({SERVICE: "production/app"});
+    fake.virtual_service("routes", "app-vs", of_other);
+    fake.service("default", "app");
+    assert_eq!((fake.settle(), fake.reasons()), (vec![], vec![NAME_TAKEN]));
+}
+
+/// Istio lets a VirtualService of any namespace have any host: a developer shall not turn the routing of a Service off with one.
+#[test]
+fn a_developer_does_not_take_a_host_of_everybody() {
+    let mut fake = with_app(TWO);
+    let theirs = |host: &str| json!({"spec": {"hosts": [host], "http": [{"route": [{"destination": {"host": "x"}}]}]}});
+    fake.virtual_service("dev-a", "theirs", theirs("App.default.svc.cluster.local"));
+    assert_eq!((fake.settle(), fake.reasons()), (vec![], vec![HOST_SHARED]));
+    assert!(fake.findings.iter().all(|finding| finding.note.contains("dev-a/theirs")), "{:?}", fake.findings);
+    // One that says that it is ours is deleted, and told for as long as it is there.
+    let mut claimed = theirs("app.default.svc.cluster.local");
+    claimed["metadata"] =
+        json!({"labels": {"managed-by": "virtualservice-operator"}, "annotations": {SERVICE: "default/app"}});
+    fake.virtual_service("dev-a", "theirs", claimed.clone());
+    assert_eq!((fake.settle(), fake.reasons()), (vec!["delete virtualservice dev-a/theirs".to_owned()], vec![]));
+    claimed["metadata"]["deletionTimestamp"] = json!("2026-11-29T00:00:00Z");
+    fake.virtual_service("dev-a", "theirs", claimed);
+    assert_eq!((fake.settle(), fake.reasons()), (vec![], vec![HOST_SHARED]));
+    fake.virtual_service("dev-a", "early", theirs("other.default.svc.cluster.local"));
+    fake.service("default", "other");
+    assert_eq!(fake.settle(), ["create virtualservice default/other-virtual-service"]);
+    // However many they are, few are told.
+    for number in 0..100 {
+        fake.virtual_service("dev-a", &format!("theirs-{number}"), theirs("app.default.svc.cluster.local"));
+    }
+    assert_eq!(fake.settle(), [""; 0]);
+    assert_eq!(fake.findings.iter().filter(|finding| finding.service.name == "app").count(), 1);
+    // In a namespace that is no developer's it is its owner's word.
+    fake.configure("developerNamespaces: [dev-b]");
+    assert_eq!(fake.settle(), ["delete virtualservice default/other-virtual-service"]);
+}
+
+/// Requests to what does not exist would fail.
+#[test]
+fn a_template_leads_only_to_what_is_there() {
+    let template = TEMPLATE.replace("NAMESPACE", "default").replace("NAME", "vs");
+    let to = |more: &str| {
+        template.replace("default.svc.cluster.local\"}}]", &format!("default.svc.cluster.local\"}}}}], {more}"))
+    };
+    let mut fake = with_app(&to("mirror: {host: \"${serviceName}-shadow\"}"));
+    assert_eq!((fake.virtual_services.len(), fake.reasons()), (0, vec![DESTINATION_MISSING]));
+    let note = &fake.findings.first().unwrap().note;
+    assert!(note.ends_with("leads to what is not there: Service default/app-shadow does not exist"), "{note}");
+    fake.service("default", "app-shadow");
+    let writes = fake.settle();
+    assert_eq!(writes, ["create virtualservice default/app-vs"], "app-shadow has no shadow itself");
+    fake.delete_service("default", "app-shadow");
+    assert_eq!(fake.settle(), ["delete virtualservice default/app-vs"]);
+
+    let mut fake = with_app(&to("mirrors: [{destination: {host: all.shadows.svc.cluster.local, port: {number: 81}}}]"));
+    fake.service("shadows", "all");
+    assert_eq!(fake.settle(), [""; 0]);
+    assert!(fake.findings.first().unwrap().note.ends_with("Service shadows/all has no port 81"));
+    fake.service_with("shadows", "all", json!({"spec": {"ports": [{"port": 81}]}}));
+    assert_eq!(fake.settle(), ["create virtualservice default/app-vs"]);
+    // What is no name of a Service others may know: a ServiceEntry.
+    let mut fake = with_app(&to("mirror: {host: shadow.example.com}"));
+    assert_eq!(fake.virtual_services.len(), 1);
+    assert_eq!(fake.settle(), [""; 0]);
 }
 
 #[test]
@@ -340,13 +442,15 @@ fn a_template_of_another_name_or_namespace_replaces_the_old_one_the_new_one_firs
 #[test]
 fn somebody_else_may_have_any_host_of_a_template() {
     let template = TEMPLATE.replace("NAMESPACE", "default").replace("NAME", "vs");
-    let mut fake = with_app(&template.replace("default.svc.cluster.local\"]", "example.com\"]"));
-    assert_eq!(fake.virtual_services.len(), 1);
-    let theirs = json!({"spec": {"hosts": ["app.example.com"], "http": [{"route": [{"destination": {"host": "x"}}]}]}});
-    fake.virtual_service("dev-a", "theirs", theirs);
-    assert_eq!(fake.settle(), ["delete virtualservice default/app-vs"]);
-    fake.delete_virtual_service("dev-a", "theirs");
-    assert_eq!(fake.settle(), ["create virtualservice default/app-vs"]);
+    for host in ["${serviceName}.example.com", "${serviceName}-canary"] {
+        let mut fake = fake(&template.replace("${serviceName}.default.svc.cluster.local\"]", &format!("{host}\"]")));
+        let theirs = json!({"spec": {"hosts": ["app.example.com", "app-canary.default.svc.cluster.local"], "http": [{"route": [{"destination": {"host": "x"}}]}]}});
+        fake.virtual_service("networking", "theirs", theirs);
+        fake.service("default", "app");
+        assert_eq!((fake.settle(), fake.reasons()), (vec![], vec![HOST_TAKEN]));
+        fake.delete_virtual_service("networking", "theirs");
+        assert_eq!(fake.settle(), ["create virtualservice default/app-vs"]);
+    }
 }
 
 #[test]
@@ -429,11 +533,15 @@ fn what_is_being_deleted_counts_as_gone() {
 
 #[test]
 fn a_copy_without_a_ready_endpoint_is_routed_to_only_where_that_is_not_asked_for() {
-    use crate::cluster::Event;
     let mut fake = fake("{developerNamespaces: [dev-a], requireReadyEndpoints: true}");
     fake.service("default", "app");
     fake.service("dev-a", "app");
     assert_eq!(fake.settle(), [""; 0], "nobody knows yet");
+    // Placeholders do not depend on it.
+    let mut other =
+        self::fake("{developerNamespaces: [dev-a], requireReadyEndpoints: true, enablePlaceholderServices: true}");
+    other.service("default", "app");
+    assert_eq!(other.settle(), ["apply placeholder dev-a/app"]);
     let slice = |ready: bool| {
         serde_json::from_value(json!({
             "metadata": {"name": "s", "namespace": "dev-a", "labels": {"kubernetes.io/service-name": "app"}},
@@ -452,4 +560,16 @@ fn a_copy_without_a_ready_endpoint_is_routed_to_only_where_that_is_not_asked_for
         fake.settle();
         assert_eq!(fake.routed("app"), expected);
     }
+    // What an earlier term knew is not believed.
+    let touched = fake.index.endpoints_event(Event::Applied(slice(true)));
+    fake.touch(touched);
+    fake.settle();
+    let kept = fake.virtual_services.clone();
+    fake.index.forget_feeds_of_term();
+    for event in Event::list(kept.values().cloned().map(|object| Arc::new(ObservedVirtualService::read(object)))) {
+        let touched = fake.index.virtual_services_event(event);
+        fake.touch(touched);
+    }
+    fake.service("dev-b", "app");
+    assert_eq!(fake.settle(), [""; 0], "nobody knows yet");
 }

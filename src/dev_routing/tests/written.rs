@@ -23,6 +23,7 @@ fn written(case: &Path) -> String {
         let mut object = object.clone();
         object["metadata"].as_object_mut().unwrap().shift_remove("resourceVersion");
         object["metadata"].as_object_mut().unwrap().shift_remove("uid");
+        object["metadata"].as_object_mut().unwrap().shift_remove("creationTimestamp");
         object
     };
     let all: Vec<Value> = fake.virtual_services.values().chain(placeholders).map(without_version).collect();

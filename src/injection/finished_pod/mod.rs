@@ -15,10 +15,9 @@ use super::demands::SecurityDemands;
 use super::forecast::{Consequence, Forecast};
 use super::pod_lists::{PodList, PodLists};
 use super::resources::ComputedResources;
-use crate::api::pod::{ContainerView, NamedView, PodSecurityContextView, SpecView};
+use crate::api::pod::{ContainerView, NamedView, SpecView};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::cell::OnceCell;
 use std::collections::HashSet;
 
 /// Seconds that containers have to end, where a Pod does not say.
@@ -65,14 +64,13 @@ pub(super) struct FinishedPod<'p, 'a, 's> {
     newcomers: &'p [Newcomer<'s>],
     /// Names of the containers whose place others take.
     replaced: HashSet<&'p str>,
-    context: OnceCell<PodSecurityContextView<'a>>,
 }
 
 impl<'p, 'a, 's> FinishedPod<'p, 'a, 's> {
     pub fn new(spec: Option<&'p SpecView<'a>>, lists: &'p PodLists<'a>, newcomers: &'p [Newcomer<'s>]) -> Self {
         let replaced = newcomers.iter().filter(|newcomer| matches!(newcomer.placement, Placement::Of(_)));
         let replaced = replaced.map(|newcomer| newcomer.container.name.as_str()).collect();
-        Self { spec, lists, newcomers, replaced, context: OnceCell::new() }
+        Self { spec, lists, newcomers, replaced }
     }
 
     /// What does not fit, each after the set it comes from. `resources` are the Pod's own, as they are going to be, `grows` whether a set
@@ -164,10 +162,7 @@ impl<'p, 'a, 's> FinishedPod<'p, 'a, 's> {
 
     /// Whether set and Pod together ask for a user other than root that is root.
     fn runs_as_root_that_must_not(&self, demands: &SecurityDemands) -> Option<&'static str> {
-        let pod = || {
-            let raw = self.spec.and_then(|spec| spec.security_context);
-            self.context.get_or_init(|| read(raw).unwrap_or_default())
-        };
+        let pod = || self.lists.security_context(self.spec);
         match (demands.user, demands.non_root) {
             (Some(0), None) if pod().run_as_non_root == Some(true) => {
                 Some("is 0, and the Pod's securityContext has runAsNonRoot: true")

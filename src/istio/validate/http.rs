@@ -3,9 +3,16 @@
 use super::duration;
 use super::faults::Faults;
 use super::route::{caller, deprecated, destination, destinations};
+use crate::api::re2::{Re2, Re2Error};
 use crate::istio::http_words::{METHODS, RETRY_ON};
+use crate::istio::names;
 use crate::istio::node::Node;
-use regex_automata::meta::Regex;
+
+/// The largest body of a direct response, in bytes.
+const LARGEST_BODY: usize = 1 << 20;
+
+/// From here on Istio warns of one.
+const LARGE_BODY: usize = 100 << 10;
 
 pub(super) fn check(route: &Node<'_>, is_delegate: bool, is_of_mesh: bool, faults: &mut Faults) {
     actions(route, is_delegate, faults);
@@ -90,9 +97,9 @@ fn request(one: &Node<'_>, is_of_mesh: bool, faults: &mut Faults) {
     caller(one, faults);
 }
 
+/// A header, or a pseudo header of HTTP/2.
 fn is_header(name: &str) -> bool {
-    let name = name.strip_prefix(':').unwrap_or(name);
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    names::header(name.strip_prefix(':').unwrap_or(name)).is_ok()
 }
 
 fn text_match(node: &Node<'_>, may_be_empty: bool, faults: &mut Faults) {
@@ -114,8 +121,8 @@ fn regex(node: &Node<'_>, field: &str, faults: &mut Faults) {
         faults.error(node.at(field), "must not be empty");
     } else if text.len() > 1024 {
         faults.error(node.at(field), "must have at most 1024 characters");
-    } else if Regex::builder().configure(Regex::config().nfa_size_limit(Some(1 << 20))).build(text).is_err() {
-        faults.error(node.at(field), "must be a regular expression of RE2");
+    } else if let Err(Re2Error { problem, .. }) = Re2::new(text) {
+        faults.error(node.at(field), format!("must be a regular expression of RE2: {problem}"));
     }
 }
 
@@ -145,12 +152,16 @@ fn headers(node: &Node<'_>, faults: &mut Faults) {
 
 fn details(route: &Node<'_>, faults: &mut Faults) {
     if let Some(redirect) = route.present("redirect") {
-        let fields = ["uri", "prefixRewrite", "authority", "scheme", "port", "derivePort", "redirectCode"];
+        let fields = ["uri", "prefixRewrite", "authority", "scheme", "port", "derivePort"];
         if !fields.iter().any(|field| redirect.has(field)) {
             faults.error(redirect.path(), "must change something");
         }
         if redirect.has("uri") && redirect.has("prefixRewrite") {
             faults.error(redirect.at("prefixRewrite"), "must not be given with uri");
+        }
+        let has_other_uri = |one: &Node<'_>| one.has("uri") && !one.field("uri").has("prefix");
+        if redirect.is_filled("prefixRewrite") && route.list("match").iter().any(has_other_uri) {
+            faults.error(redirect.at("prefixRewrite"), "must be given only where each match of the uri is by prefix");
         }
         if redirect.number("redirectCode").is_some_and(|code| code != 0 && !(300..=399).contains(&code)) {
             faults.error(redirect.at("redirectCode"), "must be 300 to 399");
@@ -160,10 +171,17 @@ fn details(route: &Node<'_>, faults: &mut Faults) {
         }
         faults.port(&redirect, "port");
     }
-    if let Some(response) = route.present("directResponse")
-        && !(200..=600).contains(&response.number("status").unwrap_or_default())
-    {
-        faults.error(response.at("status"), "must be 200 to 600");
+    if let Some(response) = route.present("directResponse") {
+        if !(200..=600).contains(&response.number("status").unwrap_or_default()) {
+            faults.error(response.at("status"), "must be 200 to 600");
+        }
+        let body = response.field("body");
+        let size = body.text("string").len().max(body.text("bytes").len() / 4 * 3); // the latter in base64
+        if size > LARGEST_BODY {
+            faults.error(response.at("body"), "must have at most 1 MiB");
+        } else if size > LARGE_BODY {
+            faults.warning(response.at("body"), "is large: each proxy keeps it");
+        }
     }
     if let Some(rewrite) = route.present("rewrite") {
         if rewrite.has("uri") && rewrite.has("uriRegexRewrite") {

@@ -20,6 +20,8 @@ mod virtual_service;
 pub(crate) use faults::{Fault, FaultKind};
 
 use super::node::Node;
+use super::proto_json::Field;
+use crate::api::decode::FieldError;
 use faults::Faults;
 use serde_json::Value;
 
@@ -31,19 +33,30 @@ pub(crate) fn object(kind: &str, version: &str, object: &Value, namespace: &str)
         faults.error("apiVersion", "must be networking.istio.io/v1, v1beta1 or v1alpha3");
     }
     faults.metadata(object);
-    let spec = Node::root(object, "spec");
+    spec(kind, fields, &Node::root(object, "spec"), namespace, &mut faults);
+    faults.0
+}
+
+/// Why Istio would refuse a VirtualService with this `spec` in a namespace.
+pub(crate) fn refused_virtual_service(spec: &Value, namespace: &str) -> Vec<FieldError> {
+    let mut faults = Faults::default();
+    self::spec("VirtualService", schema::VIRTUAL_SERVICE, &Node::new(spec, "spec"), namespace, &mut faults);
+    let errors = faults.0.into_iter().filter(|fault| fault.kind == FaultKind::Error);
+    errors.map(|Fault { field, problem, .. }| FieldError::new(field, problem)).collect()
+}
+
+fn spec(kind: &str, fields: &'static [Field], spec: &Node<'_>, namespace: &str, faults: &mut Faults) {
     let before = faults.0.len();
-    schema::check(fields, &spec, &mut faults);
+    schema::check(fields, spec, faults);
     if faults.0.len() > before {
-        return faults.0; // what cannot be decoded is not judged further
+        return; // what cannot be decoded is not judged further
     }
     match kind {
-        "VirtualService" => virtual_service::check(&spec, namespace, &mut faults),
-        "DestinationRule" => destination_rule::check(&spec, namespace, &mut faults),
-        "Gateway" => gateway::check(&spec, &mut faults),
-        "ServiceEntry" => service_entry::check(&spec, namespace, &mut faults),
-        "Sidecar" => sidecar::check(&spec, namespace, &mut faults),
+        "VirtualService" => virtual_service::check(spec, namespace, faults),
+        "DestinationRule" => destination_rule::check(spec, namespace, faults),
+        "Gateway" => gateway::check(spec, faults),
+        "ServiceEntry" => service_entry::check(spec, namespace, faults),
+        "Sidecar" => sidecar::check(spec, namespace, faults),
         _ => {}
     }
-    faults.0
 }

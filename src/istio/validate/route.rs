@@ -8,8 +8,8 @@ use crate::istio::node::Node;
 pub(super) fn gateway_names(node: &Node<'_>, faults: &mut Faults) {
     for gateway in node.list("gateways") {
         if let Some((namespace, name)) = gateway.as_text().split_once('/') {
-            faults.check(|| gateway.path(), names::dns_label(namespace));
-            faults.check(|| gateway.path(), names::dns_label(name));
+            let parts = [namespace, name].into_iter().try_for_each(names::dns_label);
+            faults.check(|| gateway.path(), parts.map_err(|_| "must be mesh, NAME or NAMESPACE/NAME"));
             continue;
         }
         faults.check(|| gateway.path(), names::fqdn(gateway.as_text()));

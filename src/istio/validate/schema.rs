@@ -21,7 +21,7 @@ pub(super) fn of(kind: &str) -> Option<&'static [Field]> {
     })
 }
 
-const VIRTUAL_SERVICE: &[Field] = &[
+pub(super) const VIRTUAL_SERVICE: &[Field] = &[
     ("hosts", List(&Text)),
     ("gateways", List(&Text)),
     ("http", List(&Message(HTTP_ROUTE))),
@@ -275,7 +275,7 @@ fn value(expected: &Type, node: &Node<'_>, faults: &mut Faults) {
             format!("must be one of {}", names.join(", "))
         }
         Duration if found.as_str().and_then(duration::micros).is_none() => {
-            "must be a duration such as \"1.5s\"".to_owned()
+            "must be a duration such as 1.5s, 500ms or 1m30s".to_owned()
         }
         List(_) if !found.is_array() => "must be a list".to_owned(),
         Labels | Message(_) if !found.is_object() => "must be a mapping".to_owned(),

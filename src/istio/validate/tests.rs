@@ -84,6 +84,22 @@ fn virtual_services_follow_istio() {
                 Error,
             ),
             (
+                r"{hosts: [a], http: [{match: [{uri: {regex: '/(?!a).*'}}], route: [{destination: {host: a}}]}]}",
+                ".http[0].match[0].uri.regex",
+                Error,
+            ),
+            (
+                r"{hosts: [a], http: [{match: [{uri: {regex: '/v\d+/\w*'}}], route: [{destination: {host: a}}]}]}",
+                TAKEN,
+                Error,
+            ),
+            ("{hosts: [a, a.shop.svc.cluster.local], http: [{route: [{destination: {host: a}}]}]}", TAKEN, Error),
+            (
+                "{hosts: [a], http: [{match: [{headers: {a b: {exact: x}}}], route: [{destination: {host: a}}]}]}",
+                ".http[0].match[0].headers[a b]",
+                Error,
+            ),
+            (
                 "{hosts: [a], http: [{match: [{headers: {'@request.auth.claims.sub': {exact: a}}}], route: [{destination: {host: a}}]}]}",
                 ".http[0].match[0].headers[@request.auth.claims.sub]",
                 Error,
@@ -103,6 +119,17 @@ fn details_of_routes_follow_istio() {
                 Error,
             ),
             ("{hosts: [a], http: [{redirect: {redirectCode: 200}}]}", ".http[0].redirect.redirectCode", Error),
+            ("{hosts: [a], http: [{redirect: {redirectCode: 301}}]}", ".http[0].redirect", Error),
+            (
+                "{hosts: [a], http: [{match: [{uri: {exact: /a}}], redirect: {prefixRewrite: /b}}]}",
+                ".http[0].redirect.prefixRewrite",
+                Error,
+            ),
+            (
+                "{hosts: [a], http: [{match: [{uri: {prefix: /a}}, {port: 80}], redirect: {prefixRewrite: /b}}]}",
+                TAKEN,
+                Error,
+            ),
             ("{hosts: [a], http: [{directResponse: {status: 100}}]}", ".http[0].directResponse.status", Error),
             (
                 "{hosts: [a], http: [{rewrite: {uri: /, uriRegexRewrite: {match: a, rewrite: b}}, route: [{destination: {host: a}}]}]}",

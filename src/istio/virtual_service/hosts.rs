@@ -1,27 +1,29 @@
 //! What a VirtualService is for: hosts as Istio resolves them, the mesh or gateways, and who sees it.
 
+use crate::istio::host;
+
 /// Among `gateways`: the proxies of the mesh.
 pub const MESH: &str = "mesh";
 
-/// What Kubernetes puts behind the name and namespace of a Service.
-const DOMAIN: &str = "svc.cluster.local";
+/// The domain of a cluster, unless its administrators chose another.
+const DOMAIN: &str = "cluster.local";
 
 /// The host that Istio takes a short one for: a name without a dot is a Service in the namespace of the VirtualService.
 #[must_use]
 pub fn resolve(host: &str, namespace: &str) -> String {
-    if host.is_empty() || host.contains(['.', '*']) { host.to_owned() } else { fqdn(host, namespace) }
+    host::full(host, namespace, DOMAIN).into_owned()
 }
 
 /// The whole name of a Service.
 #[must_use]
 pub fn fqdn(service: &str, namespace: &str) -> String {
-    format!("{service}.{namespace}.{DOMAIN}")
+    host::service(service, namespace, DOMAIN)
 }
 
 /// Name and namespace of the Service of a whole name.
 #[must_use]
 pub fn service_of(fqdn: &str) -> Option<(&str, &str)> {
-    let (service, namespace) = fqdn.strip_suffix(DOMAIN)?.strip_suffix('.')?.split_once('.')?;
+    let (service, namespace) = fqdn.strip_suffix(DOMAIN)?.strip_suffix(".svc.")?.split_once('.')?;
     (!service.is_empty() && !namespace.is_empty() && !namespace.contains('.')).then_some((service, namespace))
 }
 

@@ -1,20 +1,17 @@
 //! Istio's VirtualService: how requests to hosts are routed. Its whole `spec`, as version 1.32 has it.
 
 mod destination;
-mod duration;
 mod hosts;
 pub mod http;
 pub mod l4;
 mod spec;
 #[cfg(test)]
 mod tests;
-mod validate;
 mod zero;
 
 pub use destination::{Destination, PortSelector};
 pub use hosts::{MESH, exports_to, fqdn, is_for_mesh, resolve, service_of};
 pub use spec::VirtualService;
-pub use validate::{Findings, header_name, validate};
 
 /// The group of Istio's networking kinds.
 pub const GROUP: &str = "networking.istio.io";

@@ -1,5 +1,6 @@
 //! The `spec` of a VirtualService.
 
+use super::destination::Destination;
 use super::http::HttpRoute;
 use super::l4::{TcpRoute, TlsRoute};
 use super::zero::is_default;
@@ -40,6 +41,17 @@ impl VirtualService {
         let mut spec = if spec.is_null() { Value::Object(Map::new()) } else { spec };
         drop_nulls(&mut spec);
         typed(spec)
+    }
+
+    /// Where its routes lead, copies of requests among them.
+    pub fn destinations(&self) -> impl Iterator<Item = &Destination> {
+        let of_http = self.http.iter().flat_map(|route| {
+            let mirrors = route.mirrors.iter().map(|mirror| &mirror.destination);
+            route.route.iter().map(|to| &to.destination).chain(&route.mirror).chain(mirrors)
+        });
+        let of_tls = self.tls.iter().flat_map(|route| &route.route);
+        let of_tcp = self.tcp.iter().flat_map(|route| &route.route);
+        of_http.chain(of_tls.chain(of_tcp).map(|to| &to.destination))
     }
 
     /// As the API server takes it.

@@ -64,6 +64,12 @@ var cases = map[string][]request{
 		{"default", "my-app", "80", map[string]string{"baggage": "a=b, x-developer=dev-alice;p=1"}, "/", to("80", "my-app", "dev-alice")},
 		{"default", "my-app", "80", map[string]string{"baggage": "my-x-developer=dev"}, "/", to("80", "my-app", "default")},
 	},
+	// The template of virtualservice-operator's document, which names a Service in two ways.
+	"advanced": {
+		{"default", "my-app", "80", developer("dev-alice"), "/", to("80", "my-app", "dev-alice")},
+		{"default", "my-app.default.svc.cluster.local", "80", developer("dev-alice"), "/", to("80", "my-app", "dev-alice")},
+		{"default", "my-app", "80", nil, "/", to("80", "my-app", "default")},
+	},
 	"template": {
 		{"default", "my-app", "80", developer("dev-alice"), "/", to("80", "my-app", "dev-alice")},
 		{"default", "my-app", "80", nil, "/", to("80", "my-app", "default")},
@@ -155,23 +161,40 @@ func validate(t *testing.T, virtualServices []config.Config) {
 
 // The cluster of the first route that matches.
 func send(t *testing.T, configurations []*route.RouteConfiguration, request request) string {
-	for _, configuration := range configurations {
-		if configuration.Name != request.port {
-			continue
-		}
-		for _, host := range configuration.VirtualHosts {
-			if !slices.Contains(host.Domains, request.host) {
-				continue
-			}
-			for _, candidate := range host.Routes {
-				if matches(t, candidate.Match, request) {
-					return candidate.GetRoute().GetCluster()
-				}
+	for _, host := range called(configurations, request) {
+		for _, candidate := range host.Routes {
+			if matches(t, candidate.Match, request) {
+				return candidate.GetRoute().GetCluster()
 			}
 		}
 	}
 	t.Errorf("no route for %+v", request)
 	return "none"
+}
+
+// What counts for a request. Where a port says that it is for HTTP, a host of the port's configuration; where the proxy finds out, that of the
+// Service, by its address: a placeholder has that of the Service it leads to.
+func called(configurations []*route.RouteConfiguration, request request) (hosts []*route.VirtualHost) {
+	service, _, _ := strings.Cut(request.host, ".")
+	own := service + "." + request.client
+	if strings.Contains(request.host, ".") {
+		own = strings.TrimSuffix(request.host, ".svc.cluster.local")
+	}
+	for _, name := range []string{own, service + ".default"} {
+		for _, configuration := range configurations {
+			if configuration.Name == name+".svc.cluster.local:"+request.port {
+				return configuration.VirtualHosts
+			}
+		}
+	}
+	for _, configuration := range configurations {
+		for _, host := range configuration.VirtualHosts {
+			if configuration.Name == request.port && slices.Contains(host.Domains, request.host) {
+				hosts = append(hosts, host)
+			}
+		}
+	}
+	return hosts
 }
 
 func matches(t *testing.T, match *route.RouteMatch, request request) bool {

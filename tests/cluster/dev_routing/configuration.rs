@@ -159,20 +159,32 @@ virtualServiceTemplate: |
     };
     let object = routes(2).await?;
     assert_eq!(object["metadata"]["labels"]["service"], "app");
-    let slice = |ready: bool| {
+    // The Pods of the copy, whose EndpointSlices are Kubernetes' own.
+    let deployment = |image: &str, replicas: u32| {
         json!({
-            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-            "metadata": {"name": "app-1", "namespace": alice, "labels": {"kubernetes.io/service-name": "app"}},
-            "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": ready}}], "ports": [],
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "app", "namespace": alice},
+            "spec": {
+                "replicas": replicas, "selector": {"matchLabels": {"app": "x"}},
+                "template": {"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [{"name": "app", "image": image}]}},
+            },
         })
         .to_string()
     };
-    world.kubectl(&["apply", "-f", "-"], Some(&slice(true))).await?;
+    world.kubectl(&["apply", "-f", "-"], Some(&deployment("unpullable/app:1", 1))).await?;
+    wait_for("an endpoint that is not ready", PATIENCE, async || {
+        let listed = ["get", "endpointslices", "-n", alice, "-l", "kubernetes.io/service-name=app", "-o", "json"];
+        let slices: Value = serde_json::from_str(&world.kubectl(&listed, None).await?)?;
+        let ready = &slices["items"][0]["endpoints"][0]["conditions"]["ready"];
+        Ok((*ready == false).then_some(()))
+    })
+    .await?;
+    routes(2).await?;
+    world.kubectl(&["apply", "-f", "-"], Some(&deployment("app:1", 1))).await?;
     let object = routes(4).await?;
     let host = format!("app.{alice}.svc.cluster.local");
     assert_eq!(object["spec"]["http"][1]["route"][0]["destination"], json!({"host": host, "port": {"number": 9000}}));
     assert!(object["spec"]["http"][0]["match"][1]["headers"]["baggage"]["regex"].is_string());
-    world.kubectl(&["apply", "-f", "-"], Some(&slice(false))).await?;
+    world.kubectl(&["apply", "-f", "-"], Some(&deployment("app:1", 0))).await?;
     routes(2).await?;
     // Without the template the VirtualService has its usual name, and the other is gone.
     world.configure("").await?;

@@ -1,7 +1,7 @@
 //! A replica that is killed before and after each of its writes: no route is lost meanwhile, and in the end all is as it should be.
 
 use anyhow::{Context, Result, ensure};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams, PostParams};
 use outrigger::cluster::failpoint::{KILLED, WRITES};
 use outrigger_testbed::{Case, wait_for};
 use serde_json::{Value, json};
@@ -59,7 +59,7 @@ async fn round(world: &World, write: &str, failpoint: &str) -> Result<()> {
     match write {
         "routing.virtualservice.delete" => {
             world.not_routed(&name).await?;
-            world.virtual_services().delete("mine", &DeleteParams::default()).await?;
+            port_of(world, name, "http").await?;
             world.routed(&name, &[alice]).await?;
         }
         "routing.placeholder.hand-over" | "routing.placeholder.take-over" => {
@@ -80,6 +80,13 @@ async fn round(world: &World, write: &str, failpoint: &str) -> Result<()> {
     })
     .await?;
     outrigger.stop().await
+}
+
+/// Gives the only port of a Service this name.
+async fn port_of(world: &World, service: &str, port: &str) -> Result<()> {
+    let ports = json!({"spec": {"ports": [{"port": 80, "name": port}]}});
+    world.services(&world.default).patch(service, &PatchParams::default(), &Patch::Merge(ports)).await?;
+    Ok(())
 }
 
 /// Makes it so that a replica that starts makes this write.
@@ -111,11 +118,7 @@ async fn provoke(world: &World, write: &str, name: &str) -> Result<()> {
         "routing.virtualservice.delete" => {
             world.service(alice, name).await?;
             settle().await?;
-            let mine = json!({
-                "apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": "mine"},
-                "spec": {"hosts": [name], "http": [{"route": [{"destination": {"host": name}}]}]},
-            });
-            world.virtual_services().create(&PostParams::default(), &serde_json::from_value(mine)?).await?;
+            port_of(world, name, "tcp").await?;
         }
         "routing.placeholder.delete" => {
             let params = PatchParams::apply("helm");

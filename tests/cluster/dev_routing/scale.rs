@@ -23,7 +23,7 @@ pub async fn two_hundred_services_of_ten_developers_are_routed_by_one_write_each
     let created = stream::iter(
         all.map(async |(namespace, number)| world.service(namespace, &format!("app-{number}")).await.map(|_| ())),
     );
-    created.buffer_unordered(16).try_collect::<Vec<()>>().await?;
+    created.buffer_unordered(64).try_collect::<Vec<()>>().await?;
     world.configure("").await?;
 
     let begin = Instant::now();

@@ -122,21 +122,21 @@ pub async fn nothing_happens_while_suspended(case: Case<Outrigger>) -> Result<()
     Ok(())
 }
 
-/// Somebody who changes the Sidecar again and again is answered more and more slowly, without asking the URL.
+/// Whoever changes the Sidecar a few times is answered at once, and then more and more slowly, without asking the URL.
 pub async fn a_fight_over_a_sidecar_slows_down(case: Case<Outrigger>) -> Result<()> {
     let (web, objects, name) = (Web::http().await?, Objects::of(&case), "contested");
     web.says("/", GOOD);
     objects.apply(&generator(name, &web.url("/"), &json!({}))).await?;
     objects.reconciled(name).await?;
     let mut took = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..7 {
         objects.edit(name, json!({"spec": {"egress": [{"hosts": ["*/*"]}]}})).await?;
         let edited = tokio::time::Instant::now();
         objects.hosts(name, &["./*", "istio-system/*"]).await?;
         took.push(edited.elapsed());
     }
-    assert!(took[0] < Duration::from_secs(1), "the first repair took {:?}", took[0]);
-    assert!(took[2] > Duration::from_secs(1) && took[2] > took[1], "{took:?}");
+    assert!(took[..5].iter().all(|took| *took < Duration::from_secs(1)), "the first repairs took {took:?}");
+    assert!(took[6] > Duration::from_secs(1) && took[6] > took[5], "{took:?}");
     assert_eq!(web.count("/"), 1);
     Ok(())
 }

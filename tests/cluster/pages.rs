@@ -1,0 +1,42 @@
+//! Pages of the documentation whose commands are run: each works and prints what the page shows.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use outrigger_testbed::{ControlPlane, wait_for};
+
+use crate::console::examples;
+use crate::outrigger::PATIENCE;
+
+/// Runs the commands of a page in a folder, one after the other, each again until it prints what is shown: things take their time in a
+/// cluster. `options` are given to each kubectl.
+pub async fn commands_print_what_is_shown(
+    plane: &ControlPlane,
+    page: &str,
+    folder: &Path,
+    options: &str,
+) -> Result<()> {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page))?;
+    let examples = examples(&text);
+    ensure!(!examples.is_empty(), "{page} shows no command");
+    let kubectl = plane.kubectl_program().display();
+    for example in examples {
+        let line = example.command;
+        line.strip_prefix("kubectl ").with_context(|| format!("{line:?} is not kubectl"))?;
+        wait_for(&format!("{line:?} to print what is shown"), PATIENCE, async || {
+            let output = Command::new("sh")
+                .args(["-c", &format!("kubectl() {{ {kubectl} {options} \"$@\"; }}; {line}")])
+                .current_dir(folder)
+                .env("KUBECONFIG", plane.kubeconfig())
+                .env("KUBECTL_KUBERC", "false")
+                .output()?;
+            let printed = String::from_utf8(output.stdout)?;
+            ensure!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+            ensure!(example.shows(&printed), "{printed}");
+            Ok(Some(()))
+        })
+        .await?;
+    }
+    Ok(())
+}
