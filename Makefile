@@ -119,6 +119,14 @@ test-arm64: ## The same for arm64, under qemu-user (many minutes); needs gcc-aar
 	$(say) "Compiling the program of the images for arm64"
 	@manifests/image/test.sh arm64
 
+# The version that the upgrade begins at.
+OLD ?= b3f97eb
+test-upgrade: testbed ## Upgrade from the manifests and the program of an older version (OLD) to the chart, and back, under load (minutes)
+	$(say) "Building $(OLD) in a checkout of its own"
+	@old=$$(mktemp -d) && trap 'git worktree remove --force '$$old EXIT && git worktree add --quiet --detach $$old $(OLD) && \
+	env -u CARGO_TARGET_DIR $(CARGO) build --locked --manifest-path $$old/Cargo.toml && \
+	OUTRIGGER_OLD=$$old $(CARGO) test --locked --test cluster -- an_older_version_is_upgraded
+
 test-oldest: ## Run the tests that need a control plane against the oldest Kubernetes that is supported
 	@$(MAKE) --no-print-directory testbed $(OLDEST)
 	$(say) "Running the tests against Kubernetes $(call version,kubernetes-oldest)"

@@ -20,10 +20,10 @@ rustup target add "$target" >&2
 
 variable=$(echo "$target" | tr a-z- A-Z_)
 export "CARGO_TARGET_${variable}_LINKER=$compiler" "CC_$(echo "$target" | tr - _)=$compiler"
-export "CARGO_TARGET_${variable}_RUSTFLAGS=-C target-feature=+crt-static"
+export "CARGO_TARGET_${variable}_RUSTFLAGS=-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs"
 
 # With the list of crates in the program, which scanners read, where the tool is there.
 auditable=
 if cargo auditable --version >/dev/null 2>&1; then auditable=auditable; fi
-${CARGO:-cargo} $auditable build --locked --release --bin outrigger --target "$target" >&2
-echo "${CARGO_TARGET_DIR:-target}/$target/release/outrigger"
+${CARGO:-cargo} $auditable build --locked --profile image --bin outrigger --target "$target" >&2
+echo "${CARGO_TARGET_DIR:-target}/$target/image/outrigger"

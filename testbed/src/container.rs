@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, Permissions},
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -43,6 +43,7 @@ pub struct RunningContainer {
 /// Files below the folder of a container that it may write to, or that come from the API server.
 struct Mount {
     path: PathBuf,
+    source: PathBuf,
     writable: bool,
     mode: u32,
     files: Vec<(String, Vec<u8>)>,
@@ -129,65 +130,76 @@ async fn command(
         ensure!(mounted.sub_path.is_none(), "{}: subPath is not known here", mounted.name);
         mounts.push(Mount {
             path: PathBuf::from(&mounted.mount_path),
+            source: folder.with_extension(format!("volume-{}", mounts.len())),
             writable: volume.empty_dir.is_some(),
             mode: mode(volume)?,
             files: files(client, pod, volume).await?,
         });
     }
-    let inner = spec.security_context.as_ref();
-    let outer = SecurityContext::default();
-    let security = container.security_context.as_ref().unwrap_or(&outer);
-    let user = security.run_as_user.or(inner.and_then(|context| context.run_as_user));
+    let of_pod = spec.security_context.as_ref();
+    let none = SecurityContext::default();
+    let security = container.security_context.as_ref().unwrap_or(&none);
+    let user = security.run_as_user.or(of_pod.and_then(|context| context.run_as_user));
     let user = user.map_or(Ok(image.user), u32::try_from).context("runAsUser")?;
-    let not_root = security.run_as_non_root.or(inner.and_then(|context| context.run_as_non_root)) == Some(true);
+    let not_root = security.run_as_non_root.or(of_pod.and_then(|context| context.run_as_non_root)) == Some(true);
     ensure!(user != 0 || !not_root, "the image's user is root, and runAsNonRoot is set");
 
-    let mut script = String::from("set -e\n");
-    let root = quoted(&folder.display().to_string());
-    script += &format!("mount --bind {root} {root}\n");
-    for name in ["proc", "dev", "etc/hosts", "etc/resolv.conf"] {
-        let to = folder.join(name);
-        if Path::new("/").join(name).is_dir() { fs::create_dir_all(&to)? } else { fs::write(&to, "")? }
-        script += &format!("mount --rbind /{name} {root}/{name}\n");
-    }
-    let mut volumes = Vec::new();
-    for (number, Mount { path, writable, mode, files }) in mounts.iter().enumerate() {
-        let (source, to) = (folder.with_extension(format!("volume-{number}")), below(folder, path));
-        fs::create_dir_all(&source)?;
-        fs::create_dir_all(&to)?;
-        write(&source, files, *mode)?;
-        volumes.push((path.clone(), source.clone()));
-        let (source, to) = (quoted(&source.display().to_string()), quoted(&to.display().to_string()));
-        if *writable {
-            script += &format!("chmod 0777 {source}\n");
-        }
-        script += &format!("mount --bind {source} {to}\n");
-        if !writable {
-            script += &format!("mount -o remount,bind,ro {to}\n");
-        }
-    }
-    if security.read_only_root_filesystem == Some(true) {
-        script += &format!("mount -o remount,bind,ro {root}\n");
-    }
-    script += "exec env -i \"$@\"\n";
-
+    let script = script(folder, &mounts, security.read_only_root_filesystem == Some(true))?;
+    let volumes = mounts.into_iter().map(|mount| (mount.path, mount.source)).collect();
+    // Who is not root can be it in a namespace of users, which has no other.
+    let root = fs::metadata("/proc/self")?.uid() == 0;
     let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", &script, "container", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]);
+    command.args(if root { &["--mount"][..] } else { &["--map-root-user", "--mount"] });
+    command.args(["sh", "-c", &script, "container", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]);
     command.arg(format!("KUBERNETES_SERVICE_HOST={}", api_server.0));
     command.arg(format!("KUBERNETES_SERVICE_PORT={}", api_server.1));
     for variable in container.env.iter().flatten() {
         command.arg(format!("{}={}", variable.name, value(pod, variable)?));
     }
     command.args(variables.iter().map(|(name, value)| format!("{name}={value}")));
-    command.arg("chroot").arg(format!("--userspec={user}:{user}")).arg(folder);
+    command.arg("chroot");
+    if root {
+        command.arg(format!("--userspec={user}:{user}"));
+    }
+    command.arg(folder);
     command.args(container.command.as_ref().unwrap_or(&image.entrypoint)).args(container.args.iter().flatten());
     Ok((command, volumes))
+}
+
+/// Mounts all in the container's folder, then runs what it is given with no environment but that. Makes the files of the volumes.
+fn script(folder: &Path, mounts: &[Mount], read_only: bool) -> Result<String> {
+    let root = quoted(folder);
+    let mut lines = vec!["set -e".to_owned(), format!("mount --bind {root} {root}")];
+    for name in ["proc", "dev", "etc/hosts", "etc/resolv.conf"] {
+        let to = folder.join(name);
+        if Path::new("/").join(name).is_dir() {
+            fs::create_dir_all(&to)?
+        } else {
+            fs::write(&to, "")?
+        }
+        lines.push(format!("mount --rbind /{name} {root}/{name}"));
+    }
+    for Mount { path, source, writable, mode, files } in mounts {
+        let to = below(folder, path);
+        fs::create_dir_all(source)?;
+        fs::create_dir_all(&to)?;
+        write(source, files, *mode)?;
+        let to = quoted(&to);
+        lines.push(format!("mount --bind {} {to}", quoted(source)));
+        lines.push(if *writable { format!("chmod 0777 {to}") } else { format!("mount -o remount,bind,ro {to}") });
+    }
+    if read_only {
+        lines.push(format!("mount -o remount,bind,ro {root}"));
+    }
+    lines.push("exec env -i \"$@\"".to_owned());
+    Ok(lines.join("\n"))
 }
 
 /// The image's folder again, files being the same files.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     let copied = Command::new("cp").arg("-al").arg(from).arg(to).output()?;
-    let copied = if copied.status.success() { copied } else { Command::new("cp").arg("-a").arg(from).arg(to).output()? };
+    let copied =
+        if copied.status.success() { copied } else { Command::new("cp").arg("-a").arg(from).arg(to).output()? };
     ensure!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
     Ok(())
 }
@@ -233,7 +245,8 @@ async fn files(client: &Client, pod: &Pod, volume: &Volume) -> Result<Vec<(Strin
     if let Some(map) = &volume.config_map {
         return keys(client, &namespace, Source::ConfigMap, &map.name, map.items.as_deref()).await;
     }
-    let projected = volume.projected.as_ref().with_context(|| format!("the kind of volume {} is not known", volume.name))?;
+    let projected =
+        volume.projected.as_ref().with_context(|| format!("the kind of volume {} is not known", volume.name))?;
     let mut files = Vec::new();
     for source in projected.sources.iter().flatten() {
         files.extend(projection(client, pod, source).await?);
@@ -302,7 +315,8 @@ async fn keys(
     };
     let Some(items) = items else { return Ok(all) };
     let chosen = items.iter().map(|item| {
-        let found = all.iter().find(|(key, _)| *key == item.key).with_context(|| format!("{name} has no {}", item.key))?;
+        let found =
+            all.iter().find(|(key, _)| *key == item.key).with_context(|| format!("{name} has no {}", item.key))?;
         Ok((item.path.clone(), found.1.clone()))
     });
     chosen.collect()
@@ -329,9 +343,9 @@ fn below(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// A word of the shell.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
+/// A path as a word of the shell.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

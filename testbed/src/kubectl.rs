@@ -73,7 +73,9 @@ impl Kubectl {
     /// As [`run`](Self::run), and when helm was not built.
     pub async fn helm(&self, arguments: &[&str]) -> Result<Output> {
         let mut helm = Command::new(programs::find("helm")?);
-        for (variable, folder) in [("HELM_CACHE_HOME", "cache"), ("HELM_CONFIG_HOME", "config"), ("HELM_DATA_HOME", "data")] {
+        for (variable, folder) in
+            [("HELM_CACHE_HOME", "cache"), ("HELM_CONFIG_HOME", "config"), ("HELM_DATA_HOME", "data")]
+        {
             helm.env(variable, self.kubeconfig.with_extension(format!("helm-{folder}")));
         }
         self.run_program(helm, arguments, None).await

@@ -22,8 +22,8 @@ use serde_json::json;
 use tokio::sync::Mutex;
 
 use crate::{
-    Image, Kubectl, Log, Output, Process, RunningContainer, TestNamespace, container, credentials::Credentials, dump, folder::Folder, free_port, programs,
-    stages::stages, wait_for,
+    Image, Kubectl, Log, Output, Process, RunningContainer, TestNamespace, container, credentials::Credentials, dump,
+    folder::Folder, free_port, programs, stages::stages, wait_for,
 };
 
 /// How long a component may take to start; on a busy machine some ten times what it usually takes.
@@ -201,7 +201,10 @@ impl ControlPlane {
     /// When there is one of this name, or with [`Parts::ApiOnly`], which makes no Node ready.
     pub async fn add_node(&self, name: &str) -> Result<()> {
         let nodes = Api::<Node>::all(self.client());
-        let node = serde_json::from_value(json!({"metadata": {"name": name}}))?;
+        // As a kubelet labels it.
+        let labels =
+            json!({"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64", "kubernetes.io/hostname": name});
+        let node = serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}}))?;
         nodes.create(&PostParams::default(), &node).await?;
         wait_for(&format!("Node {name} to be ready"), START, async || {
             let conditions = nodes.get(name).await?.status.unwrap_or_default().conditions.unwrap_or_default();
@@ -281,7 +284,12 @@ impl ControlPlane {
     ///
     /// # Errors
     /// When the Pod has something that is not known here, or the system does not let us mount and chroot: that needs root.
-    pub async fn run_container(&self, pod: &Pod, image: &Image, variables: &[(&str, &str)]) -> Result<RunningContainer> {
+    pub async fn run_container(
+        &self,
+        pod: &Pod,
+        image: &Image,
+        variables: &[(&str, &str)],
+    ) -> Result<RunningContainer> {
         let folder = self.path(format!("pod-{}", pod.name_any()));
         let api_server = ("127.0.0.1", self.credentials.port);
         container::run(&self.client, api_server, pod, image, &folder, variables).await

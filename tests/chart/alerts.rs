@@ -42,7 +42,8 @@ fn alerts_are_about_metrics_that_there_are_and_have_names_of_their_own() {
         let metrics: Vec<_> = words.filter(|word| word.contains('_')).collect();
         assert!(!metrics.is_empty(), "{expr}");
         for metric in metrics {
-            let is = |row: &String| [format!("`{metric}`"), format!("`{metric}{{")].iter().any(|name| row.contains(name));
+            let is =
+                |row: &String| [format!("`{metric}`"), format!("`{metric}{{")].iter().any(|name| row.contains(name));
             assert!(known.iter().any(is), "{expr}: {metric} is none");
             // Others have these metrics, too.
             let of_us = metric.starts_with("outrigger_") || metric == "process_max_fds";

@@ -48,7 +48,10 @@ fn without_an_engine_the_command_is_told() {
     for (target, command) in [
         ("docker-build", "docker build --target outrigger --tag registry.example.com/o:v1 ."),
         ("docker-push", "docker push registry.example.com/o:v1"),
-        ("docker-buildx", "docker buildx build --platform linux/amd64,linux/arm64 --target outrigger --tag registry.example.com/o:v1 --push ."),
+        (
+            "docker-buildx",
+            "docker buildx build --platform linux/amd64,linux/arm64 --target outrigger --tag registry.example.com/o:v1 --push .",
+        ),
     ] {
         let output = Command::new("make")
             .args(["--no-print-directory", target, "IMG=registry.example.com/o:v1", "DOCKER=no-such-engine"])

@@ -33,7 +33,8 @@ fn helm(arguments: &[&str]) -> Output {
 /// What the chart renders with these arguments.
 #[track_caller]
 fn rendered(arguments: &[&str]) -> String {
-    let output = helm(&[&["template", "outrigger", "chart", "--namespace=outrigger-system", "--no-hooks"], arguments].concat());
+    let output =
+        helm(&[&["template", "outrigger", "chart", "--namespace=outrigger-system", "--no-hooks"], arguments].concat());
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("UTF-8")
 }

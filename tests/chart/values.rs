@@ -20,7 +20,7 @@ fn each_file_with_values_is_valid() {
 fn what_is_no_value_is_refused_with_its_place() {
     for (value, words) in [
         ("replicaCount=two", ["/replicaCount", "want integer"]),
-        ("webhook.port=70000", ["/webhook/port", "65535"]),
+        ("webhook.port=70000", ["/webhook/port", "65,535"]),
         ("certificates.mode=letsencrypt", ["/certificates/mode", "'self-managed', 'cert-manager', 'files'"]),
         ("webhook.failurePolicy=fail", ["/webhook/failurePolicy", "'Fail', 'Ignore'"]),
         ("controllers.sidecarsets=true", ["/controllers", "'sidecarsets' not allowed"]),
@@ -86,9 +86,8 @@ fn each_job_brings_its_own_rights_and_no_others() {
 #[test]
 fn no_file_of_rights_is_left_out() {
     let all = std::fs::read_dir(path("manifests/rbac")).expect("a folder");
-    let files: BTreeSet<String> = all
-        .filter_map(|entry| Some(entry.ok()?.file_name().to_str()?.strip_suffix(".yaml")?.to_owned()))
-        .collect();
+    let files: BTreeSet<String> =
+        all.filter_map(|entry| Some(entry.ok()?.file_name().to_str()?.strip_suffix(".yaml")?.to_owned())).collect();
     let files: Vec<&str> = files.iter().map(String::as_str).collect();
     assert_eq!(rendered_rights(&["--set=rbac.userRoles=false"]), rights(&files));
 }
@@ -109,7 +108,8 @@ fn who_may_edit_objects_may_not_write_sidecarsets() {
 
 /// The names that `--controllers` takes, as the program tells them.
 fn jobs() -> Vec<String> {
-    let output = Command::new(env!("CARGO_BIN_EXE_outrigger")).args(["serve", "--controllers=?"]).output().expect("it runs");
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_outrigger")).args(["serve", "--controllers=?"]).output().expect("it runs");
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     let (_, names) = told.split_once("[possible values: ").expect("names");
     names.split(']').next().expect("names").split(", ").map(str::to_owned).collect()
@@ -126,7 +126,8 @@ fn each_job_can_be_switched_off() {
 fn the_program_takes_the_arguments_that_are_rendered() {
     for file in values_files() {
         let deployment = &objects(&rendered(&["--values", &file]))["Deployment/outrigger"];
-        let arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"].as_array().expect("args").clone();
+        let arguments =
+            deployment["spec"]["template"]["spec"]["containers"][0]["args"].as_array().expect("args").clone();
         let output = Command::new(env!("CARGO_BIN_EXE_outrigger"))
             .args(arguments.iter().map(|argument| argument.as_str().expect("text")))
             .arg("--from=nowhere") // so that it does not start

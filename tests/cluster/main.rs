@@ -142,6 +142,7 @@ fn main() -> ExitCode {
     );
     let suite = chart::add_to(suite);
     let suite = upgrades::add_to(sidecar_generator::add_to(dev_routing::add_to(suite)));
+    let suite = if std::env::var_os("OUTRIGGER_OLD").is_some() { chart::add_upgrade_to(suite) } else { suite };
     if std::env::var_os("OUTRIGGER_LONG").is_none() {
         return suite.run();
     }

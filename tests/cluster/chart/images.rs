@@ -85,8 +85,13 @@ fn agent(name: &str, image: &str, environment: &str) -> Value {
     })
 }
 
+async fn apply(plane: &ControlPlane, object: &Value) -> Result<()> {
+    plane.kubectl(&["apply", "-f", "-"], Some(&object.to_string())).await?.ok()?;
+    Ok(())
+}
+
 async fn run(plane: &ControlPlane, pod: &Value, image: &Image) -> Result<RunningContainer> {
-    plane.apply(&pod.to_string()).await?;
+    apply(plane, pod).await?;
     let name = pod["metadata"]["name"].as_str().context("no name")?;
     let pod = Api::<Pod>::namespaced(plane.client(), "default").get(name).await?;
     // All Pods share the ports of this machine.
@@ -116,7 +121,7 @@ pub async fn the_examples_of_gsidecar_run_from_the_image_s_folder<W>(case: Case<
             "metadata": {"name": format!("of-{label}"), "namespace": namespace, "labels": {label: value}},
             "data": {format!("{file}.json"): "{}", format!("{file}.txt"): "left out"},
         });
-        plane.apply(&map.to_string()).await?;
+        apply(plane, &map).await?;
     }
     let gsidecar = image("k8s-gsidecar", folder.path())?;
     let mut running = Vec::new();
@@ -136,13 +141,12 @@ pub async fn the_examples_of_gsidecar_run_from_the_image_s_folder<W>(case: Case<
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "script", "namespace": "default"},
         "data": {"run.sh": script},
     });
-    plane.apply(&map.to_string()).await?;
+    apply(plane, &map).await?;
     let environment = "LABEL=app-config FOLDER=/files/synced SCRIPT=/script/run.sh";
     let mut pod = agent("sync", "outrigger-sync:latest", environment);
     pod["spec"]["containers"][0]["volumeMounts"] =
         json!([{"name": "files", "mountPath": "/files"}, {"name": "script", "mountPath": "/script"}]);
-    pod["spec"]["volumes"] =
-        json!([{"name": "files", "emptyDir": {}}, {"name": "script", "configMap": {"name": "script", "defaultMode": 0o755}}]);
+    pod["spec"]["volumes"] = json!([{"name": "files", "emptyDir": {}}, {"name": "script", "configMap": {"name": "script", "defaultMode": 0o755}}]);
     let sync = run(plane, &pod, &image("sync", folder.path())?).await?;
     has(&sync, "/files/synced/app-config.txt", "left out").await?;
     let changed = sync.path("/files/changed")?;

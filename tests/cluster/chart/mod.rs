@@ -3,6 +3,8 @@
 mod images;
 mod install;
 mod refusals;
+mod release;
+mod upgrade;
 
 use std::path::Path;
 
@@ -19,6 +21,11 @@ pub fn add_to(suite: Suite<Outrigger>) -> Suite<Outrigger> {
     let suite = tests!(suite, test: images::the_examples_of_gsidecar_run_from_the_image_s_folder);
     let suite = tests!(suite, apart(Parts::Full): install::a_release_is_installed_changed_and_removed);
     tests!(suite, apart(Parts::ApiOnly): refusals::what_cannot_work_is_refused_and_all_else_is_valid)
+}
+
+/// Adds the test that needs the program of an older version: `make test-upgrade` runs it.
+pub fn add_upgrade_to(suite: Suite<Outrigger>) -> Suite<Outrigger> {
+    tests!(suite, alone(Parts::Full): upgrade::an_older_version_is_upgraded_to_the_chart_and_back_under_load)
 }
 
 fn root() -> &'static Path {
@@ -44,7 +51,6 @@ fn image(name: &str, folder: &Path) -> Result<Image> {
     image.add_libraries(Path::new(SHELL))?;
     Ok(image)
 }
-
 
 /// Runs helm; its standard output.
 async fn helm(plane: &ControlPlane, line: &str) -> Result<String> {

@@ -20,7 +20,8 @@ async fn refused(plane: &ControlPlane, values: &str, words: &[&str]) -> Result<(
     for word in words {
         ensure!(output.stderr.contains(word), "{word:?} is not in: {}", output.stderr);
     }
-    let there = plane.kubectl(&["get", "deployments,services", "-n", "outrigger-system", "-o", "name"], None).await?.ok()?;
+    let there =
+        plane.kubectl(&["get", "deployments,services", "-n", "outrigger-system", "-o", "name"], None).await?.ok()?;
     ensure!(there.is_empty(), "written all the same: {there}");
     Ok(())
 }
@@ -57,9 +58,14 @@ fn crd_of_openkruise(versions: &[&str]) -> serde_json::Value {
 pub async fn what_cannot_work_is_refused_and_all_else_is_valid(case: Case<()>) -> Result<()> {
     let plane = &*case.plane;
     refused(plane, "--set=certificates.mode=cert-manager", &["cert-manager is not installed", "self-managed"]).await?;
-    refused(plane, "--set=metrics.podMonitor.enabled=true", &["Prometheus operator", "podmonitors.monitoring.coreos.com"])
+    refused(
+        plane,
+        "--set=metrics.podMonitor.enabled=true",
+        &["Prometheus operator", "podmonitors.monitoring.coreos.com"],
+    )
+    .await?;
+    refused(plane, "--set=crds.enabled=false", &["there is no CRD sidecarsets.apps.kruise.io", "manifests/crds"])
         .await?;
-    refused(plane, "--set=crds.enabled=false", &["there is no CRD sidecarsets.apps.kruise.io", "manifests/crds"]).await?;
 
     // OpenKruise.
     let webhook = |path: &str| {
@@ -111,7 +117,9 @@ async fn each_file_with_values_is_valid(plane: &ControlPlane) -> Result<()> {
         let file = file?.path().display().to_string();
         let line = format!("template first {} --no-hooks --namespace=outrigger-system --values={file}", chart());
         let rendered = helm(plane, &line).await?;
-        let dry_run = ["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-"];
+        // By helm's name, so that what one file has and the next has not is gone.
+        let dry_run =
+            ["apply", "--server-side", "--field-manager=helm", "--force-conflicts", "--dry-run=server", "-f", "-"];
         wait_for(&format!("what {file} renders to be accepted"), PATIENCE, async || {
             let output = plane.kubectl(&dry_run, Some(&rendered)).await?;
             ensure!(!output.stderr.contains("PodSecurity"), "{}", output.stderr);
