@@ -173,9 +173,9 @@ fn script(folder: &Path, mounts: &[Mount], read_only: bool) -> Result<String> {
     for name in ["proc", "dev", "etc/hosts", "etc/resolv.conf"] {
         let to = folder.join(name);
         if Path::new("/").join(name).is_dir() {
-            fs::create_dir_all(&to)?
+            fs::create_dir_all(&to)?;
         } else {
-            fs::write(&to, "")?
+            fs::write(&to, "")?;
         }
         lines.push(format!("mount --rbind /{name} {root}/{name}"));
     }

@@ -17,6 +17,17 @@ fn the_installer_is_what_the_chart_renders() {
 }
 
 #[test]
+fn the_installer_names_one_image_that_make_can_replace() {
+    let installer = read("manifests/install.yaml");
+    let images: Vec<_> = installer.lines().filter_map(|line| line.trim().strip_prefix("image: ")).collect();
+    assert_eq!(
+        images,
+        [concat!("outrigger:", env!("CARGO_PKG_VERSION"))],
+        "the pattern of `with_image` in the Makefile"
+    );
+}
+
+#[test]
 fn kustomize_takes_the_folder() {
     let kubectl = program("kubectl").expect("kubectl, of `make testbed`");
     let output = Command::new(kubectl).arg("kustomize").arg(path("manifests")).output().expect("it runs");

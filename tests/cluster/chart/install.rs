@@ -51,7 +51,7 @@ pub async fn a_release_is_installed_changed_and_removed(case: Case<()>) -> Resul
     // Removed: no webhook is left, Pods are created, and SidecarSets stay.
     let notes = helm(plane, &format!("get notes outrigger --namespace={NAMESPACE}")).await?;
     ensure!(webhooks(plane).await? == 2, "not registered");
-    helm(plane, &format!("uninstall outrigger --namespace={NAMESPACE} --wait --timeout=60s")).await?;
+    helm(plane, &format!("uninstall outrigger --namespace={NAMESPACE}")).await?;
     wait_for("the webhook configurations to be gone", PATIENCE, async || {
         Ok((webhooks(plane).await? == 0).then_some(()))
     })
