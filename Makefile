@@ -15,14 +15,25 @@ export TESTBED_BIN ?= $(CURDIR)/testbed/bin
 # The user's, else the one that was built.
 KUBECTL ?= $(shell command -v kubectl || echo $(TESTBED_BIN)/kubectl)
 
+# The image that `make deploy` deploys and the docker targets make, and its stage of the Dockerfile.
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+IMG ?= outrigger:$(VERSION)
+IMAGE ?= outrigger
+PLATFORMS ?= linux/amd64,linux/arm64
+DOCKER ?= docker
+HELM ?= $(shell command -v helm || echo $(TESTBED_BIN)/helm)
+
 # Prints what comes next, so that a cold build of some minutes is not silent.
 say = @printf '\n==> %s\n'
 
 .NOTPARALLEL:
-.PHONY: help demo cluster run install uninstall test test-istio test-oldest faults memory failpoints testbed helm lint bench fuzz format clippy doc deny
+.PHONY: help build demo cluster run install uninstall deploy undeploy docker-build docker-push docker-buildx build-installer e2e-test test test-istio test-oldest test-image test-arm64 test-upgrade faults memory failpoints testbed lint bench fuzz format clippy doc deny
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build outrigger
+	$(CARGO) build --locked
 
 demo: ## Build outrigger, start it without a cluster, send it the Pods of examples/ and show what it adds
 	$(say) "Building outrigger (a first build compiles all dependencies: some minutes)"
@@ -51,6 +62,44 @@ uninstall: ## Remove the CRDs, with them all SidecarSets, and what `make run` re
 	$(KUBECTL) delete --ignore-not-found mutatingwebhookconfiguration/outrigger-mutating validatingwebhookconfiguration/outrigger-validating
 	$(KUBECTL) delete --ignore-not-found -f manifests/crds
 
+# The installer's image is the only one of its name; no helm is needed.
+with_image = sed 's|image: outrigger:$(VERSION)$$|image: $(IMG)|' manifests/install.yaml
+
+deploy: ## Install CRDs, rights and IMG in the cluster of the current kubeconfig, as `kubectl apply -f manifests/install.yaml` does
+	$(with_image) | $(KUBECTL) apply --server-side -f -
+
+# First the switch by which outrigger deletes its webhook configurations, see docs/operations.md.
+undeploy: ## Remove what `make deploy` installed, but for CRDs and namespace: SidecarSets stay
+	$(KUBECTL) create configmap outrigger-disabled -n outrigger-system --dry-run=client -o yaml | $(KUBECTL) apply --server-side -f -
+	$(KUBECTL) delete --ignore-not-found --wait -f manifests/install.yaml -l app.kubernetes.io/component!=crds
+	$(KUBECTL) delete --ignore-not-found mutatingwebhookconfiguration/outrigger-mutating validatingwebhookconfiguration/outrigger-validating
+	$(KUBECTL) delete --ignore-not-found -n outrigger-system configmap/outrigger-disabled
+
+build-installer: ## Write dist/install.yaml, with IMG
+	@mkdir -p dist
+	$(with_image) > dist/install.yaml
+
+# What the chart renders, behind a Namespace.
+manifests/install.yaml: $(shell find -L manifests/chart -type f) $(TESTBED_BIN)/helm
+	@{ echo '# outrigger without helm: kubectl apply --server-side -f install.yaml. Made from the chart by `make manifests/install.yaml`.'; \
+	echo '# Deleting all of it deletes the CRDs, too, and with them all SidecarSets: see docs/operations.md.'; \
+	printf -- '---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: outrigger-system\n  labels:\n    app.kubernetes.io/name: outrigger\n'; \
+	printf '    app.kubernetes.io/component: crds # left by make undeploy\n    pod-security.kubernetes.io/enforce: restricted\n'; \
+	$(TESTBED_BIN)/helm template outrigger manifests/chart --namespace=outrigger-system --no-hooks 2>/dev/null; } > $@
+
+# Runs a command of the container engine; says it where there is none.
+docker = @if $(DOCKER) version >/dev/null 2>&1; then set -x; $(1); \
+	else echo "There is no container engine ($(DOCKER)). Where there is one, run: $(1)" >&2; exit 1; fi
+
+docker-build: ## Build IMG, of the stage IMAGE of the Dockerfile (outrigger, sync, k8s-gsidecar)
+	$(call docker,$(DOCKER) build --target $(IMAGE) --tag $(IMG) .)
+
+docker-push: ## Push IMG
+	$(call docker,$(DOCKER) push $(IMG))
+
+docker-buildx: ## Build IMG for PLATFORMS, and push it
+	$(call docker,$(DOCKER) buildx build --platform $(PLATFORMS) --target $(IMAGE) --tag $(IMG) --push .)
+
 test: format clippy doc testbed ## Check format, lints and documentation, then run all tests
 	$(say) "Running the tests"
 	$(CARGO) test --locked --workspace
@@ -58,6 +107,25 @@ test: format clippy doc testbed ## Check format, lints and documentation, then r
 test-istio: ## Have Istio's own code judge what developer routing writes (a first build downloads and compiles pilot: minutes)
 	$(say) "Building pilot and asking it"
 	$(GO) test -C testbed/go/istio-routes -mod=readonly -buildvcs=false ./...
+
+e2e-test: testbed ## Run the tests that need a control plane, on one of their own
+	$(CARGO) test --locked --test cluster
+
+test-image: ## Compile and assemble the images as the Dockerfile does, run them, and say how large they are (minutes)
+	$(say) "Compiling the program of the images"
+	@manifests/image/test.sh amd64
+
+test-arm64: ## The same for arm64, under qemu-user (many minutes); needs gcc-aarch64-linux-gnu, libc6-dev-arm64-cross and qemu-user-static
+	$(say) "Compiling the program of the images for arm64"
+	@manifests/image/test.sh arm64
+
+# The version that the upgrade begins at.
+OLD ?= b3f97eb
+test-upgrade: testbed ## Upgrade from the manifests and the program of an older version (OLD) to the chart, and back, under load (minutes)
+	$(say) "Building $(OLD) in a checkout of its own"
+	@old=$$(mktemp -d) && trap 'git worktree remove --force '$$old EXIT && git worktree add --quiet --detach $$old $(OLD) && \
+	env -u CARGO_TARGET_DIR $(CARGO) build --locked --manifest-path $$old/Cargo.toml && \
+	OUTRIGGER_OLD=$$old $(CARGO) test --locked --test cluster -- an_older_version_is_upgraded
 
 test-oldest: ## Run the tests that need a control plane against the oldest Kubernetes that is supported
 	@$(MAKE) --no-print-directory testbed $(OLDEST)
@@ -137,9 +205,7 @@ go_build = CGO_ENABLED=0 $(GO) build -C testbed/go/$(1) -mod=readonly -buildvcs=
 go_folder = $$(cd testbed/go/$(1) && $(GO) mod download $(2) && $(GO) list -mod=readonly -m -f '{{.Dir}}' $(2))
 go_files = testbed/go/$(1)/go.mod testbed/go/$(1)/go.sum
 
-testbed: $(addprefix $(TESTBED_BIN)/,$(CONTROL_PLANE) kwok kwok-stages.yaml cert-manager cert-manager-crds.yaml istio-crds.yaml) ## Build the control plane that tests start
-
-helm: $(TESTBED_BIN)/helm ## Build helm
+testbed: $(addprefix $(TESTBED_BIN)/,$(CONTROL_PLANE) helm kwok kwok-stages.yaml cert-manager cert-manager-crds.yaml istio-crds.yaml) ## Build the control plane that tests start
 
 $(TESTBED_BIN)/etcd: $(call go_files,$(KUBERNETES_MODULE))
 	$(say) "Building etcd"

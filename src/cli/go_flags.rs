@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 const SERVE: [&str; 2] = ["serve", "--controllers=devrouting"];
 
 /// Where vs-operator answers probes.
-const HEALTH: &str = "--health-listen=0.0.0.0:8081";
+const HEALTH: &str = "--health-listen=[::]:8081";
 
 /// What a flag of vs-operator becomes.
 #[derive(Clone, Copy)]
@@ -86,7 +86,7 @@ fn flags(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
         let value = value.unwrap_or_default();
         let flag = match becomes {
             Becomes::Address(_) if value == "0" => continue, // Go's word for none
-            Becomes::Address(name) if value.starts_with(':') => format!("{name}=0.0.0.0{value}"),
+            Becomes::Address(name) if value.starts_with(':') => format!("{name}=[::]{value}"),
             Becomes::Same(name) | Becomes::Switch(name) | Becomes::Address(name) => format!("{name}={value}"),
             Becomes::Level => format!("--log-level={}", level(&value)),
             Becomes::Format => format!("--log-format={}", if value == "json" { "json" } else { "text" }),
@@ -135,11 +135,11 @@ mod tests {
         for (theirs, ours) in [
             (
                 "-leader-elect -zap-log-level=debug",
-                "serve --controllers=devrouting --leader-elect=true --log-level=debug --health-listen=0.0.0.0:8081",
+                "serve --controllers=devrouting --leader-elect=true --log-level=debug --health-listen=[::]:8081",
             ),
             (
                 "--health-probe-bind-address=:9 -metrics-bind-address :8 -config-map-name x -zap-devel --zap-encoder=console",
-                "serve --controllers=devrouting --health-listen=0.0.0.0:9 --admin-listen=0.0.0.0:8 --config-map-name=x --log-format=text",
+                "serve --controllers=devrouting --health-listen=[::]:9 --admin-listen=[::]:8 --config-map-name=x --log-format=text",
             ),
             ("serve -config-map-namespace=a --listen=x", "serve --config-map-namespace=a --listen=x"),
             ("serve -zap-stacktrace-level error -leader-elect=false", "serve --leader-elect=false"),

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,19 +91,13 @@ impl Handshake for Plain {
 }
 
 impl Port {
-    /// Binds an address; port 0 takes a free one.
+    /// Binds an address; port 0 takes a free one, and `[::]` is every address of both families, or of IPv4 where there is no other.
     ///
     /// # Errors
     /// The address cannot be bound.
     #[expect(clippy::unused_async, reason = "it must be called within a runtime")]
     pub async fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        #[cfg(unix)] // elsewhere it would let others take the port
-        socket.set_reuseaddr(true)?;
-        // Connections inherit it.
-        socket.set_send_buffer_size(UNREAD)?;
-        socket.bind(address)?;
-        let listener = socket.listen(BACKLOG)?;
+        let listener = everywhere(address, listen)?;
         Ok(Self { listener, spare: spare(), warnings: Throttle::default() })
     }
 
@@ -185,6 +179,33 @@ impl Port {
     }
 }
 
+/// Listens at an address; `[::]` is `0.0.0.0` on a system without IPv6.
+fn everywhere<L>(address: SocketAddr, listen: impl Fn(SocketAddr) -> io::Result<L>) -> io::Result<L> {
+    match listen(address) {
+        Err(error)
+            if address.ip() == Ipv6Addr::UNSPECIFIED
+                && matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)) =>
+        {
+            listen((Ipv4Addr::UNSPECIFIED, address.port()).into())
+        }
+        listening => listening,
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    #[cfg(unix)] // elsewhere it would let others take the port
+    socket.set_reuseaddr(true)?;
+    #[cfg(unix)] // whatever net.ipv6.bindv6only says
+    if address.is_ipv6() {
+        rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
+    }
+    // Connections inherit it.
+    socket.set_send_buffer_size(UNREAD)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 impl Fault {
     fn of(error: &io::Error) -> Self {
         match error.raw_os_error() {
@@ -263,5 +284,26 @@ mod tests {
         for code in [libc::ENOBUFS, libc::ENOMEM, libc::EPERM, libc::EINVAL] {
             assert_eq!(fault(code), Fault::Other);
         }
+    }
+
+    #[test]
+    fn without_ipv6_all_addresses_are_those_of_ipv4() {
+        let without_ipv6 = |address: SocketAddr| match address {
+            SocketAddr::V6(_) => Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT)),
+            SocketAddr::V4(_) => Ok(address),
+        };
+        let bound = |address: &str| everywhere(address.parse().unwrap(), without_ipv6).map(|bound| bound.to_string());
+        assert_eq!(bound("[::]:9443").unwrap(), "0.0.0.0:9443");
+        assert_eq!(bound("127.0.0.1:9443").unwrap(), "127.0.0.1:9443");
+        assert!(bound("[::1]:9443").is_err(), "one address is no other");
+        let taken = |_| Err::<(), _>(io::Error::from_raw_os_error(libc::EADDRINUSE));
+        assert_eq!(everywhere("[::]:1".parse().unwrap(), taken).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[tokio::test]
+    async fn all_addresses_are_those_of_ipv4_too() {
+        let port = Port::bind((Ipv6Addr::UNSPECIFIED, 0).into()).await.unwrap();
+        let address = (Ipv4Addr::LOCALHOST, port.address().unwrap().port());
+        TcpStream::connect(address).await.unwrap();
     }
 }

@@ -34,12 +34,13 @@ impl Tcp {
         self.place.certify();
     }
 
-    /// The client's address.
+    /// The client's address; one of IPv4 as such, also at a port of both families.
     ///
     /// # Errors
     /// The connection is broken.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.stream.peer_addr()
+        let address = self.stream.peer_addr()?;
+        Ok((address.ip().to_canonical(), address.port()).into())
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct Credentials {
     pub(crate) service_account_public_key: PathBuf,
     pub(crate) tokens: PathBuf,
     pub(crate) kubeconfig: PathBuf,
-    server: String,
+    pub(crate) port: u16,
 }
 
 impl Credentials {
@@ -54,7 +54,7 @@ impl Credentials {
             service_account_public_key: file("service-account.pub", &accounts.public_key_pem())?,
             tokens: file("tokens.csv", &format!("{token},admin,admin,system:masters\n"))?,
             kubeconfig: PathBuf::new(),
-            server: format!("https://127.0.0.1:{port}"),
+            port,
         };
         credentials.kubeconfig = credentials.write_kubeconfig("admin", &token)?;
         Ok(credentials)
@@ -68,7 +68,7 @@ impl Credentials {
             "kind": "Config",
             "clusters": [{
                 "name": "testbed",
-                "cluster": {"server": self.server, "certificate-authority": self.ca},
+                "cluster": {"server": format!("https://127.0.0.1:{}", self.port), "certificate-authority": self.ca},
             }],
             "users": [{"name": user, "user": {"token": token}}],
             "contexts": [{"name": "testbed", "context": {"cluster": "testbed", "user": user}}],

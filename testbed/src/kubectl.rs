@@ -62,28 +62,47 @@ impl Kubectl {
     /// # Errors
     /// When kubectl could not be run or did not end; a failure of the command itself is in the [`Output`].
     pub async fn run(&self, arguments: &[&str], stdin: Option<&str>) -> Result<Output> {
-        let mut kubectl = Command::new(&self.program)
+        let mut kubectl = Command::new(&self.program);
+        kubectl.env("KUBECACHEDIR", self.kubeconfig.with_extension("cache")).env("KUBECTL_KUBERC", "false");
+        self.run_program(kubectl, arguments, stdin).await
+    }
+
+    /// Runs `helm ARGUMENTS` as the same user.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and when helm was not built.
+    pub async fn helm(&self, arguments: &[&str]) -> Result<Output> {
+        let mut helm = Command::new(programs::find("helm")?);
+        for (variable, folder) in
+            [("HELM_CACHE_HOME", "cache"), ("HELM_CONFIG_HOME", "config"), ("HELM_DATA_HOME", "data")]
+        {
+            helm.env(variable, self.kubeconfig.with_extension(format!("helm-{folder}")));
+        }
+        self.run_program(helm, arguments, None).await
+    }
+
+    async fn run_program(&self, mut program: Command, arguments: &[&str], stdin: Option<&str>) -> Result<Output> {
+        let name = Path::new(program.as_std().get_program()).display().to_string();
+        let mut running = program
             .args(arguments)
             .env("KUBECONFIG", &self.kubeconfig)
-            .env("KUBECACHEDIR", self.kubeconfig.with_extension("cache"))
-            .env("KUBECTL_KUBERC", "false")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("{} cannot be run", self.program.display()))?;
-        let mut pipe = kubectl.stdin.take();
+            .with_context(|| format!("{name} cannot be run"))?;
+        let mut pipe = running.stdin.take();
         let write = async {
             if let (Some(pipe), Some(text)) = (&mut pipe, stdin) {
-                // kubectl may end before it has read all; its exit status tells more than a broken pipe.
+                // It may end before it has read all; its exit status tells more than a broken pipe.
                 let _ = pipe.write_all(text.as_bytes()).await;
             }
             drop(pipe);
         };
-        let ((), output) = time::timeout(TIMEOUT, futures::future::join(write, kubectl.wait_with_output()))
+        let ((), output) = time::timeout(TIMEOUT, futures::future::join(write, running.wait_with_output()))
             .await
-            .with_context(|| format!("kubectl {} did not end within {TIMEOUT:?}", arguments.join(" ")))?;
+            .with_context(|| format!("{name} {} did not end within {TIMEOUT:?}", arguments.join(" ")))?;
         let output = output?;
         Ok(Output {
             status: output.status,

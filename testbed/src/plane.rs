@@ -11,10 +11,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::{
     authentication::v1::TokenRequest,
-    core::v1::{Namespace, Node, ServiceAccount},
+    core::v1::{Namespace, Node, Pod, ServiceAccount},
 };
 use kube::{
-    Api, Client, Config,
+    Api, Client, Config, ResourceExt,
     api::PostParams,
     config::{KubeConfigOptions, Kubeconfig},
 };
@@ -22,8 +22,8 @@ use serde_json::json;
 use tokio::sync::Mutex;
 
 use crate::{
-    Kubectl, Log, Output, Process, TestNamespace, credentials::Credentials, dump, folder::Folder, free_port, programs,
-    stages::stages, wait_for,
+    Image, Kubectl, Log, Output, Process, RunningContainer, TestNamespace, container, credentials::Credentials, dump,
+    folder::Folder, free_port, programs, stages::stages, wait_for,
 };
 
 /// How long a component may take to start; on a busy machine some ten times what it usually takes.
@@ -171,6 +171,14 @@ impl ControlPlane {
         self.kubectl.run(arguments, stdin).await
     }
 
+    /// Runs `helm ARGUMENTS` as the admin.
+    ///
+    /// # Errors
+    /// When helm was not built, could not be run or did not end; a failure of the command itself is in the [`Output`].
+    pub async fn helm(&self, arguments: &[&str]) -> Result<Output> {
+        self.kubectl.helm(arguments).await
+    }
+
     /// Runs `kubectl apply` with these objects; those that name no namespace go into `default`.
     ///
     /// # Errors
@@ -193,7 +201,10 @@ impl ControlPlane {
     /// When there is one of this name, or with [`Parts::ApiOnly`], which makes no Node ready.
     pub async fn add_node(&self, name: &str) -> Result<()> {
         let nodes = Api::<Node>::all(self.client());
-        let node = serde_json::from_value(json!({"metadata": {"name": name}}))?;
+        // As a kubelet labels it.
+        let labels =
+            json!({"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64", "kubernetes.io/hostname": name});
+        let node = serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}}))?;
         nodes.create(&PostParams::default(), &node).await?;
         wait_for(&format!("Node {name} to be ready"), START, async || {
             let conditions = nodes.get(name).await?.status.unwrap_or_default().conditions.unwrap_or_default();
@@ -265,6 +276,23 @@ impl ControlPlane {
         let name = Path::new(command.get_program()).with_extension("log");
         let name = name.file_name().with_context(|| format!("{} is no program", name.display()))?;
         Process::start(command, &Log::File(self.path(name)))
+    }
+
+    /// Runs the first container of a Pod of the API server as the kubelet would: arguments, environment, user, token and other files are
+    /// those of the Pod and the image. Only the network is that of this machine; `variables` are for what has to differ because of that.
+    /// Its log is `pod-NAME.log`.
+    ///
+    /// # Errors
+    /// When the Pod has something that is not known here, or the system does not let us mount and chroot: that needs root.
+    pub async fn run_container(
+        &self,
+        pod: &Pod,
+        image: &Image,
+        variables: &[(&str, &str)],
+    ) -> Result<RunningContainer> {
+        let folder = self.path(format!("pod-{}", pod.name_any()));
+        let api_server = ("127.0.0.1", self.credentials.port);
+        container::run(&self.client, api_server, pod, image, &folder, variables).await
     }
 
     /// Kills kube-apiserver. What was stored stays.

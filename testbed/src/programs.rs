@@ -11,7 +11,10 @@ use anyhow::{Result, ensure};
 const ENVTEST: &[&str] = &["etcd", "kube-apiserver", "kubectl"];
 
 /// The path of the program, or of a file that `make testbed` puts beside the programs.
-pub(crate) fn find(name: &str) -> Result<PathBuf> {
+///
+/// # Errors
+/// When it was not built.
+pub fn find(name: &str) -> Result<PathBuf> {
     let folder = |variable| env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
     let built = folder("TESTBED_BIN").unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("bin"));
     find_in(name, folder("KUBEBUILDER_ASSETS").as_deref(), &built)

@@ -5,6 +5,7 @@ mod balancer;
 mod cert_manager;
 mod certificates;
 mod certificates_self_managed;
+mod chart;
 mod check;
 #[path = "../console/mod.rs"]
 mod console;
@@ -140,7 +141,9 @@ fn main() -> ExitCode {
         registration::the_cluster_role_takes_the_configurations_along,
         token::a_pod_with_a_token_is_reviewed_once,
     );
+    let suite = chart::add_to(suite);
     let suite = upgrades::add_to(sidecar_generator::add_to(dev_routing::add_to(suite)));
+    let suite = if std::env::var_os("OUTRIGGER_OLD").is_some() { chart::add_upgrade_to(suite) } else { suite };
     if std::env::var_os("OUTRIGGER_LONG").is_none() {
         return suite.run();
     }

@@ -7,7 +7,7 @@ use super::sidecar_generator::FetchFlags;
 use crate::admission::registration::{CONVERSION_SERVICE, FailurePolicy, Reach, SERVICE, ScopeMode};
 use crate::api::go_duration;
 use crate::cli::injection_args::InjectionArgs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,10 +21,11 @@ pub(in crate::cli) struct Args {
     /// when it changes
     #[arg(long, value_name = "DIR")]
     pub from: Option<PathBuf>,
-    /// Address of the webhook, HTTPS; port 0 takes a free one [default: 0.0.0.0:9443, with --from 127.0.0.1:9443]
+    /// Address of the webhook, HTTPS; port 0 takes a free one [default: [::]:9443, which is every address of both
+    /// families; with --from 127.0.0.1:9443]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
-    /// Address of /healthz, /readyz and /metrics, plain HTTP; port 0 takes a free one [default: 0.0.0.0:8080, with --from
+    /// Address of /healthz, /readyz and /metrics, plain HTTP; port 0 takes a free one [default: [::]:8080, with --from
     /// 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
@@ -102,7 +103,8 @@ pub(in crate::cli) enum Controller {
 
 impl Args {
     pub fn listen(&self, given: Option<SocketAddr>, port: u16) -> SocketAddr {
-        let address = if self.from.is_some() { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
+        let address: IpAddr =
+            if self.from.is_some() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         given.unwrap_or_else(|| (address, port).into())
     }
 

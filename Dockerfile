@@ -1,0 +1,40 @@
+# syntax=docker/dockerfile:1
+# The images: docker build --target outrigger|sync|k8s-gsidecar, of which outrigger is the default. Their folders are made by the
+# scripts in manifests/image, which tests run, too.
+
+FROM --platform=$BUILDPLATFORM rust:1.95-bookworm AS build
+# The C compiler and a static busybox of the architecture that is built for.
+ARG TARGETARCH
+# hadolint ignore=DL3008
+RUN dpkg --add-architecture "$TARGETARCH" \
+    && apt-get update \
+    && apt-get install --yes --no-install-recommends "crossbuild-essential-$TARGETARCH" ca-certificates \
+    && apt-get download "busybox-static:$TARGETARCH" \
+    && dpkg --extract busybox-static_*.deb /busybox \
+    && rm -rf busybox-static_*.deb /var/lib/apt/lists/*
+RUN cargo install --locked --version 0.7.7 cargo-auditable
+WORKDIR /src
+COPY . .
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target,id=target-$TARGETARCH \
+    program=$(manifests/image/compile.sh "$TARGETARCH") \
+    && for image in outrigger sync k8s-gsidecar; do \
+        manifests/image/assemble.sh "$image" "$program" "/images/$image" /busybox/bin/busybox || exit 1; \
+    done
+
+# For Pods beside an app: users are numbers, so that runAsNonRoot is seen to be kept.
+FROM scratch AS sync
+COPY --from=build /images/sync /
+USER 65534:65534
+ENTRYPOINT ["/bin/outrigger", "sync"]
+
+FROM scratch AS k8s-gsidecar
+COPY --from=build /images/k8s-gsidecar /
+USER 1000:1000
+ENTRYPOINT ["/bin/k8s-gsidecar"]
+
+FROM scratch AS outrigger
+COPY --from=build /images/outrigger /
+USER 65532:65532
+ENTRYPOINT ["/bin/outrigger"]
+CMD ["serve"]
