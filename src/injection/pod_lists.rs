@@ -20,10 +20,12 @@ pub(super) struct PodLists<'a> {
     texts: [OnceCell<Vec<&'a RawValue>>; 2],
 }
 
-/// Which of the two container lists.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum PodList {
+/// Which of the two container lists of a Pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodList {
+    /// `initContainers`
     Init,
+    /// `containers`
     App,
 }
 
@@ -80,6 +82,7 @@ pub(super) fn list<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>, field: &st
 
 impl PodList {
     /// Name of the field in the spec.
+    #[must_use]
     pub fn field(self) -> &'static str {
         match self {
             Self::Init => "initContainers",

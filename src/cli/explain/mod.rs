@@ -1,6 +1,9 @@
-//! `outrigger explain`: why each SidecarSet is injected into a Pod or not.
+//! `outrigger explain`: why each SidecarSet is injected into a Pod or not, and how the rollout of one goes on.
+
+mod rollout;
 
 use super::input::{InputArgs, describe};
+use super::serve::NAMESPACE;
 use super::template::{pod_template, skipped};
 use crate::api::pod::PodView;
 use crate::injection::{Explanation, PodRequest, Snapshot};
@@ -13,8 +16,14 @@ use std::process::ExitCode;
 /// Flags of `outrigger explain`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    /// A set of the cluster, as `sidecarset/NAME`: which of its Pods is updated next, and why the others are not
+    #[arg(value_name = "sidecarset/NAME", conflicts_with_all = ["file", "from"])]
+    rollout: Option<String>,
+    /// Where the ControllerRevisions of sets are
+    #[arg(long, value_name = "NAMESPACE", default_value = NAMESPACE, conflicts_with_all = ["file", "from"])]
+    revision_namespace: String,
     #[command(flatten)]
-    input: InputArgs,
+    input: Option<InputArgs>,
     /// What is printed
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -31,15 +40,19 @@ enum Format {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let snapshot = args.input.load()?;
+    if let Some(object) = &args.rollout {
+        return rollout::run(object, &args.revision_namespace, args.output);
+    }
+    let Some(input) = &args.input else { bail!("name files with -f and --from, or a set of the cluster as sidecarset/NAME") };
+    let snapshot = input.load()?;
     let mut explained = Vec::new();
-    for document in args.input.documents()? {
+    for document in input.documents()? {
         let what = describe(&document);
         if let Some(why) = skipped(&document.value) {
             eprintln!("warning: {what}: {why}");
         }
         let Some(template) = pod_template(&document.value) else { continue };
-        let explanation = explain(&template.pod(), &snapshot, &args.input.namespace).with_context(|| what.clone())?;
+        let explanation = explain(&template.pod(), &snapshot, &input.namespace).with_context(|| what.clone())?;
         explained.push((what, explanation));
     }
     if explained.is_empty() {
