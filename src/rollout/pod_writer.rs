@@ -8,8 +8,7 @@ use super::set::ObservedSet;
 use super::upgrade::{PodCondition, PodUpdate, UpdateKind, UpgradePlan};
 use super::watched_pod::WatchedPod;
 use crate::cluster::{
-    Events, IndexedQueue, ObjectVersion, Objects, Outcome, Term, Versioned, WriteError, Written, apply, describe,
-    failpoint,
+    Events, IndexedQueue, ObjectVersion, Objects, Outcome, Term, Versioned, WriteError, Written, apply, failpoint,
 };
 use crate::telemetry::seldom;
 use futures::{StreamExt, stream};
@@ -27,7 +26,7 @@ use std::time::Duration;
 const AT_ONCE: usize = 8;
 
 /// How the API server says that a right is missing, and not that admission refuses.
-const NO_RIGHT: &str = "cannot patch resource";
+const NO_RIGHT: [&str; 2] = ["cannot patch resource", "cannot get resource"];
 
 /// How the API server says that a webhook or a policy refuses.
 const DENIED: &str = "denied";
@@ -93,9 +92,10 @@ impl Writer<'_> {
             return Ok(());
         }
         let version = update.pod.version();
-        let read = self.api(&update.pod).get_opt(version.name).await;
-        let read = read.map_err(|error| AttemptEnd::Unknown(format!("cannot read it: {}", describe(&error))))?;
-        let Some(pod) = read else { return Err(AttemptEnd::Conflict) };
+        let api = self.api(&update.pod);
+        let read = api.get_opt(version.name).await;
+        let unknown = |error| AttemptEnd::Unknown(WriteError::of("read", &api, version.name, error).to_string());
+        let Some(pod) = read.map_err(unknown)? else { return Err(AttemptEnd::Conflict) };
         if pod.version() == version {
             return Ok(());
         }
@@ -150,7 +150,7 @@ impl Writer<'_> {
         if content.patches_look_at_annotations() || is_resized || !update.patch.hot.is_empty() {
             let api: Api<Pod> = Api::namespaced(self.shared.client.clone(), version.namespace);
             let read = api.get_metadata_opt(version.name).await;
-            let read = read.map_err(|error| AttemptEnd::Refused(format!("cannot read it: {}", describe(&error))))?;
+            let read = read.map_err(|error| ended_with(&WriteError::of("read", &api, version.name, error)))?;
             let metadata = read.ok_or(AttemptEnd::Conflict)?.metadata;
             if metadata.resource_version.as_deref() != Some(version.resource_version) {
                 return Err(AttemptEnd::Conflict);
@@ -247,7 +247,7 @@ impl Writer<'_> {
 fn ended_with(error: &WriteError) -> AttemptEnd {
     let problem = error.to_string();
     match error.code() {
-        Some(403) if problem.contains(NO_RIGHT) => {
+        Some(403) if NO_RIGHT.iter().any(|words| problem.contains(words)) => {
             AttemptEnd::Forbidden(format!("{problem}; apply manifests/rbac/sidecarset-rollout.yaml"))
         }
         // The patch does not fit the Pod as it is now. Admission says 422 in its own words.
@@ -283,6 +283,7 @@ mod tests {
             (422, "admission webhook \"x\" denied the request: no", json!([]), "Refused"),
             (403, "pods \"p\" is forbidden: exceeded quota: q", json!([]), "Refused"),
             (403, "pods \"p\" is forbidden: User \"u\" cannot patch resource \"pods\"", json!([]), "Forbidden"),
+            (403, "pods \"p\" is forbidden: User \"u\" cannot get resource \"pods\"", json!([]), "Forbidden"),
             (429, "too many requests", json!([]), "Refused"),
             (408, "timeout", json!([]), "Unknown"),
             (500, "etcdserver: request timed out", json!([]), "Unknown"),

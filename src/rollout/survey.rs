@@ -104,16 +104,14 @@ impl Survey {
             } else if standing.matched && usable.strategy.scatters() {
                 self.progress.add(&usable.strategy.precedence(pod));
             }
-            // A hot upgrade ends before the next one begins.
-            if standing.update != Update::InPlace || standing.to_reset {
-                continue;
-            }
-            let hold = attempts.hold(&set.name, pod, PodWrite::Update);
+            let is_outdated = matches!(standing.update, Update::InPlace | Update::Underway);
+            let hold = attempts.hold(&set.name, pod, PodWrite::Update).filter(|_| is_outdated || standing.to_reset);
             if let Some(problem) = hold.and_then(|hold| hold.problem.as_deref()) {
                 self.refused.0 += 1;
                 Example::keep_first(&mut self.refused.1, pod, || problem.to_owned());
             }
-            if is_selected {
+            // A hot upgrade ends before the next one begins.
+            if is_selected && standing.update == Update::InPlace && !standing.to_reset {
                 let waits = self.waits(hold, now);
                 let precedence = usable.strategy.precedence(pod);
                 let has_place = standing.unavailable || attempts.is_in_doubt(&set.name, pod);
