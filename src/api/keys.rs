@@ -42,6 +42,10 @@ pub const VERIFY: &str = "outrigger.dev/verify";
 pub const POD_LEVEL_RESOURCES: &str = "outrigger.dev/pod-level-resources";
 /// The only value of [`POD_LEVEL_RESOURCES`].
 pub const GROW: &str = "grow";
+/// On a SidecarSet: with the value [`IN_PLACE`] changed amounts of CPU and memory reach Pods that run.
+pub const RESIZE: &str = "outrigger.dev/resize";
+/// The only value of [`RESIZE`].
+pub const IN_PLACE: &str = "in-place";
 /// On a SidecarSet: with the value [`NATIVE`] its containers that have [`ENDS_WITH_JOB`] are native sidecars in Pods that end.
 pub const JOB_SIDECARS: &str = "outrigger.dev/job-sidecars";
 /// The only value of [`JOB_SIDECARS`].

@@ -38,6 +38,8 @@ pub struct WriteError {
     object: String,
     problem: String,
     code: Option<u16>,
+    /// Whether the API server named fields.
+    has_causes: bool,
     /// What the problem was told from.
     #[source]
     source: Option<Arc<dyn StdError + Send + Sync>>,
@@ -171,6 +173,12 @@ impl WriteError {
     pub fn code(&self) -> Option<u16> {
         self.code
     }
+
+    /// Whether the API server said which fields are at fault. It does not where a JSON Patch cannot be applied.
+    #[must_use]
+    pub fn has_causes(&self) -> bool {
+        self.has_causes
+    }
 }
 
 impl<'a, K: Resource> WriteTarget<'a, K> {
@@ -191,8 +199,10 @@ impl<'a, K: Resource> WriteTarget<'a, K> {
     }
 
     fn refused(&self, error: kube::Error) -> WriteError {
-        let code = if let kube::Error::Api(status) = &error { Some(status.code) } else { None };
-        WriteError { code, ..self.failed(describe(&error), error) }
+        let status = if let kube::Error::Api(status) = &error { Some(status) } else { None };
+        let code = status.map(|status| status.code);
+        let causes = status.and_then(|status| status.details.as_ref()).map(|details| details.causes.len());
+        WriteError { code, has_causes: causes > Some(0), ..self.failed(describe(&error), error) }
     }
 
     /// The resourceVersion of what was looked at: without it, whatever is there by now would be overwritten.
@@ -217,7 +227,7 @@ impl<'a, K: Resource> WriteTarget<'a, K> {
             Some(namespace) => format!("{resource}/{name} in namespace {namespace}"),
             None => format!("{resource}/{name}"),
         };
-        WriteError { verb: self.verb, object, problem, code: None, source: None }
+        WriteError { verb: self.verb, object, problem, code: None, has_causes: false, source: None }
     }
 }
 

@@ -5,7 +5,7 @@
 //! There are none without the feature `failpoints`, nor without `debug_assertions`: a release has none.
 
 /// All writes, each of which has a failpoint before it and one after it. A test holds this against the sources.
-pub const WRITES: [&str; 33] = [
+pub const WRITES: [&str; 34] = [
     "authority.change",
     "authority.create",
     "generator.sidecar.change",
@@ -36,6 +36,7 @@ pub const WRITES: [&str; 33] = [
     "routing.virtualservice.change",
     "routing.virtualservice.create",
     "routing.virtualservice.delete",
+    "upgrade.pod.resize",
     "upgrade.pod.tell",
     "upgrade.pod.update",
     "widening.configuration",

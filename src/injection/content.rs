@@ -126,7 +126,7 @@ impl Content {
 
 impl PodList {
     /// This list of a set's content.
-    pub fn of(self, content: &Content) -> &[InjectableContainer] {
+    pub(super) fn of(self, content: &Content) -> &[InjectableContainer] {
         match self {
             Self::Init => &content.init_containers,
             Self::App => &content.containers,

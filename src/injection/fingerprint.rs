@@ -2,6 +2,7 @@
 //!
 //! Defaults that the API server fills in do not matter, nor in which order variables and mounts stand.
 
+use super::resize::{Amounts, AskedAmount};
 use crate::api::keys::IS_INJECTED;
 use crate::api::quantity::Quantity;
 use serde::Deserialize;
@@ -13,7 +14,7 @@ use std::sync::LazyLock;
 /// Drawn anew by each process, so that nobody can look for texts that share a hash.
 static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
-fn hash(value: impl Hash) -> u64 {
+pub(super) fn hash(value: impl Hash) -> u64 {
     KEY.hash_one(value)
 }
 
@@ -29,6 +30,8 @@ pub struct PodContainer {
     pub restart_policy: Option<Box<str>>,
     /// `None` where no injector marked it as its own.
     pub fingerprint: Option<Box<Fingerprint>>,
+    /// The amounts of CPU and memory that it asks for.
+    pub amounts: Amounts,
 }
 
 /// The variables, mounts, command and args of a container.
@@ -42,6 +45,8 @@ pub struct Fingerprint {
     /// Variables and mounts, sorted. Of variables that are set twice the last, which is the one that counts. Without the mount of
     /// the service account's token: its volume has another name in each Pod, which no set can know.
     items: Box<[u64]>,
+    /// Of CPU and memory. They are not compared: other webhooks, and autoscalers, may change them.
+    amounts: Amounts,
     /// Whether the lists were too long to be kept, and are empty now.
     cut: bool,
 }
@@ -73,17 +78,21 @@ struct Document {
     env: Option<Vec<Variable>>,
     #[serde(default)]
     volume_mounts: Option<Vec<Mount>>,
+    #[serde(default)]
+    resources: Option<Amounts>,
 }
 
 impl From<Document> for PodContainer {
     fn from(document: Document) -> Self {
-        let Document { name, image, restart_policy, command, args, env, volume_mounts } = document;
+        let Document { name, image, restart_policy, command, args, env, volume_mounts, resources } = document;
+        let amounts = resources.unwrap_or_default();
         let marked = env.iter().flatten().rev().find(|variable| variable.name == TextHash::of(IS_INJECTED));
         let fingerprint = marked.is_some_and(Variable::marks).then(|| {
             let (command, args) = (command.unwrap_or_default(), args.unwrap_or_default());
-            Box::new(Fingerprint::of(&command, &args, env.as_deref(), volume_mounts.as_deref()))
+            let own = Fingerprint::of(&command, &args, env.as_deref(), volume_mounts.as_deref());
+            Box::new(Fingerprint { amounts: amounts.clone(), ..own })
         });
-        Self { name, image: image.unwrap_or_default(), restart_policy, fingerprint }
+        Self { name, image: image.unwrap_or_default(), restart_policy, fingerprint, amounts }
     }
 }
 
@@ -96,13 +105,20 @@ impl Fingerprint {
         let mut items: Box<[u64]> = last.map(|(_, item)| *item).collect();
         items.sort_unstable();
         let endings = endings(command, args);
-        Self { has_command: !command.is_empty(), args: args.len(), endings, items, cut: false }
+        Self {
+            has_command: !command.is_empty(),
+            args: args.len(),
+            endings,
+            items,
+            amounts: Amounts::default(),
+            cut: false,
+        }
     }
 
     /// How many hashes it is made of.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.endings.len() + self.items.len()
+        self.endings.len() + self.items.len() + self.amounts.len()
     }
 
     /// Whether it is made of none.
@@ -121,6 +137,12 @@ impl Fingerprint {
     #[must_use]
     pub fn is_cut(&self) -> bool {
         self.cut
+    }
+
+    /// Whether the container asks for an amount.
+    #[must_use]
+    pub fn has_amount(&self, amount: AskedAmount) -> bool {
+        self.amounts.has(amount)
     }
 
     /// Whether the container has a variable or mount.

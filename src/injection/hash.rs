@@ -8,6 +8,7 @@
 use super::go_json::Presence::{Always, NotEmpty, OrNull, Set};
 use super::go_json::Type::{self, Bool, Int, IntOrString, List, MapOf, Struct, Text};
 use super::go_json::{Field, Path, write_sorted, write_struct};
+use super::resize::RESIZABLE;
 use crate::api::decode::FieldError;
 use crate::api::sidecarset::{SidecarContainer, SidecarSetSpec};
 use serde_json::{Map, Value};
@@ -28,6 +29,14 @@ pub struct Hashes {
 /// When a field that OpenKruise knows has a type it cannot have.
 pub fn hashes(spec: &SidecarSetSpec) -> Result<Hashes, FieldError> {
     Ok(Hashes { hash: hash(spec, Images::Kept)?, without_image: hash(spec, Images::Empty)? })
+}
+
+/// The hash of containers with every image and every amount of CPU and memory taken as the same: equal while nothing else changes.
+///
+/// # Errors
+/// When a field that OpenKruise knows has a type it cannot have.
+pub fn hash_without_amounts(spec: &SidecarSetSpec) -> Result<String, FieldError> {
+    hash(spec, Images::EmptyAndAmounts)
 }
 
 /// The hash of what the other two do not cover of the same containers: fields that OpenKruise's types do not know. `None` where the
@@ -98,6 +107,8 @@ pub(super) fn canonical_containers(spec: &SidecarSetSpec) -> Result<String, Fiel
 enum Images {
     Kept,
     Empty,
+    /// And so are the amounts that can be changed while a Pod runs.
+    EmptyAndAmounts,
 }
 
 fn hash(spec: &SidecarSetSpec, images: Images) -> Result<String, FieldError> {
@@ -133,8 +144,19 @@ fn write_containers(
             Ok(_) => Map::new(),
             Err(e) => return Err(path.error(e.to_string())),
         };
-        if images == Images::Empty {
+        if images != Images::Kept {
             fields.shift_remove("image");
+        }
+        if images == Images::EmptyAndAmounts {
+            for kind in ["limits", "requests"] {
+                for resource in RESIZABLE {
+                    if let Some(amount) =
+                        fields.get_mut("resources").and_then(|all| all.get_mut(kind)?.get_mut(resource))
+                    {
+                        *amount = "0".into();
+                    }
+                }
+            }
         }
         write_struct(json, &mut path, CONTAINER, Some(&fields))?;
     }

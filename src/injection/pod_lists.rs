@@ -22,10 +22,12 @@ pub(super) struct PodLists<'a> {
     context: OnceCell<PodSecurityContextView<'a>>,
 }
 
-/// Which of the two container lists.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum PodList {
+/// Which of the two container lists of a Pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodList {
+    /// `initContainers`
     Init,
+    /// `containers`
     App,
 }
 
@@ -89,6 +91,7 @@ pub(super) fn list<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>, field: &st
 
 impl PodList {
     /// Name of the field in the spec.
+    #[must_use]
     pub fn field(self) -> &'static str {
         match self {
             Self::Init => "initContainers",

@@ -1,5 +1,6 @@
 //! Annotations that SidecarSets put on a Pod: `patchPodMetadata` with its three policies.
 
+use super::content::Content;
 use super::go_json::write_text;
 use crate::api::keys;
 use crate::api::pod::PodView;
@@ -9,8 +10,14 @@ use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use thiserror::Error;
 
-const OWN_ANNOTATIONS: [&str; 5] =
-    [keys::HASH, keys::HASH_WITHOUT_IMAGE, keys::HASH_OF_REST, keys::INJECTED_LIST, keys::WORKING_HOT_UPGRADE];
+const OWN_ANNOTATIONS: [&str; 6] = [
+    keys::HASH,
+    keys::HASH_WITHOUT_IMAGE,
+    keys::HASH_OF_REST,
+    keys::IN_PLACE_STATE,
+    keys::INJECTED_LIST,
+    keys::WORKING_HOT_UPGRADE,
+];
 /// Beginnings of the annotations of hot containers.
 const OWN_PREFIXES: [&str; 2] = ["version.sidecarset.kruise.io/", "versionalt.sidecarset.kruise.io/"];
 /// Objects inside each other that are merged; what is deeper is refused.
@@ -39,14 +46,54 @@ fn is_own(key: &str) -> bool {
 
 /// A Pod's annotations with those that patches set. Annotations that injection itself writes are not for sets to patch.
 pub(super) struct Annotations<'p, 's> {
-    pod: &'p PodView<'p>,
+    present: Present<'p>,
     values: BTreeMap<&'s str, String>,
+}
+
+/// Annotations that a Pod has.
+enum Present<'p> {
+    /// One that is to be created.
+    Pod(&'p PodView<'p>),
+    /// One that runs.
+    Map(&'p BTreeMap<String, String>),
+}
+
+impl Present<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        match self {
+            Self::Pod(pod) => pod.annotation(key),
+            Self::Map(annotations) => annotations.get(key).map(String::as_str),
+        }
+    }
+}
+
+impl Content {
+    /// Whether what its patches make of a Pod depends on the annotations that the Pod has.
+    #[must_use]
+    pub fn patches_look_at_annotations(&self) -> bool {
+        self.metadata_patches.iter().any(|patch| patch.patch_policy != Some(PatchPolicy::Overwrite))
+    }
+
+    /// What its patches make of these annotations of a Pod: those that are not as they should be.
+    ///
+    /// # Errors
+    /// A sentence that names the annotation that cannot be merged.
+    pub fn patched_annotations(&self, present: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, String> {
+        let mut annotations = Annotations { present: Present::Map(present), values: BTreeMap::new() };
+        for patch in &self.metadata_patches {
+            annotations
+                .apply(patch)
+                .map_err(|(key, error)| format!("spec.patchPodMetadata annotation {key:?}: {error}"))?;
+        }
+        let changes = annotations.changes().into_iter();
+        Ok(changes.map(|(key, value)| (key.to_owned(), value)).collect())
+    }
 }
 
 impl<'p, 's> Annotations<'p, 's> {
     /// Those of the Pod.
     pub fn of(pod: &'p PodView<'p>) -> Self {
-        Self { pod, values: BTreeMap::new() }
+        Self { present: Present::Pod(pod), values: BTreeMap::new() }
     }
 
     /// Applies one patch over the earlier ones.
@@ -56,7 +103,7 @@ impl<'p, 's> Annotations<'p, 's> {
     pub fn apply(&mut self, patch: &'s PatchPodMetadata) -> Result<(), (&'s str, MergeError)> {
         let annotations = patch.annotations.iter().flatten();
         for (key, value) in annotations.filter(|(key, _)| !is_own(key)) {
-            let present = self.values.get(key.as_str()).map(String::as_str).or_else(|| self.pod.annotation(key));
+            let present = self.values.get(key.as_str()).map(String::as_str).or_else(|| self.present.get(key));
             let result = match (&patch.patch_policy, present) {
                 // Of a policy that it does not know OpenKruise patches nothing.
                 (Some(PatchPolicy::Other(_)), _) | (Some(PatchPolicy::Retain) | None, Some(_)) => None,
@@ -76,7 +123,8 @@ impl<'p, 's> Annotations<'p, 's> {
 
     /// Those that are not as the Pod has them.
     pub fn changes(mut self) -> BTreeMap<&'s str, String> {
-        self.values.retain(|key, value| self.pod.annotation(key) != Some(value));
+        let Self { present, values } = &mut self;
+        values.retain(|key, value| present.get(key) != Some(value));
         self.values
     }
 }

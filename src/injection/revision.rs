@@ -1,7 +1,7 @@
 //! ControllerRevisions: the kept versions of a SidecarSet, and which of them is its present content.
 
 use super::content::{self, Content};
-use super::hash::Hashes;
+use super::hash::{Hashes, hash_without_amounts, hashes};
 use super::revision_data;
 use super::set::InjectableSet;
 use super::stored::fit_content;
@@ -39,6 +39,10 @@ pub struct Revision {
     pub images: Arc<Images>,
     /// Hashes that were recorded with it.
     recorded: Option<Hashes>,
+    /// The hash that Pods record of it; `None` where it cannot be read.
+    pub hash: Option<Box<str>>,
+    /// [`hash_without_amounts`] of what it keeps.
+    pub hash_without_amounts: Option<Box<str>>,
     /// Whether what it keeps can be injected: Pods would not be refused for it.
     pub is_fit: bool,
     /// [`content::digest`] of what it keeps; `None` where that cannot be read.
@@ -104,6 +108,11 @@ impl Revision {
             set: labels.remove(keys::REVISION_OF).unwrap_or_default(),
             number,
             custom_version: labels.remove(keys::CUSTOM_VERSION),
+            hash: match &recorded {
+                Some((hash, _)) => Some(hash.as_str().into()),
+                None => spec.as_ref().and_then(|spec| Some(hashes(spec).ok()?.hash.into())),
+            },
+            hash_without_amounts: spec.as_ref().and_then(|spec| Some(hash_without_amounts(spec).ok()?.into())),
             recorded: recorded.map(|(hash, without_image)| Hashes { hash, without_image }),
             images: Arc::new(spec.as_ref().map(Images::of).unwrap_or_default()),
             data: spec.as_ref().and_then(|spec| revision_data::of(spec).ok()).map(|data| revision_data::digest(&data)),

@@ -47,6 +47,8 @@ pub struct InjectableSet {
     pub verification: Verification,
     /// Whether a Pod's own resources grow by what the set's containers ask for.
     pub grows_pod: bool,
+    /// Whether changed amounts of CPU and memory reach Pods that run.
+    pub resizes: bool,
     /// Whether its containers that are to end with a Job are native sidecars in Pods that end.
     pub has_job_sidecars: bool,
     /// What it injects.
@@ -116,6 +118,7 @@ impl InjectableSet {
             paused: spec.injection_strategy.paused,
             warnings,
             verification: Verification::of(&annotations),
+            resizes: annotations.get(keys::RESIZE).is_some_and(|value| value == keys::IN_PLACE),
             grows_pod: annotations.get(keys::POD_LEVEL_RESOURCES).is_some_and(|value| value == keys::GROW),
             has_job_sidecars: annotations.get(keys::JOB_SIDECARS).is_some_and(|value| value == keys::NATIVE),
             canary_of: canary_of(&annotations).filter(|base| *base != name),

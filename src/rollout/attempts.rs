@@ -1,8 +1,9 @@
 //! Pure: what became of writes to Pods, as far as the Pods themselves do not show it. The leader that wrote remembers it; the next one
 //! is more careful instead.
 
-use super::counting::CountingRules;
+use super::pod::{ObservedPod, RanBefore};
 use super::pods::PodIndex;
+use super::standing::PodStanding;
 use super::text::Text;
 use crate::cluster::ObjectVersion;
 use jiff::{SignedDuration, Timestamp};
@@ -14,12 +15,24 @@ const FIRST_PAUSE: SignedDuration = SignedDuration::from_secs(1);
 /// No pause is longer.
 const LONGEST_PAUSE: SignedDuration = SignedDuration::from_secs(60);
 
-/// By set, and then by namespace and name of the Pod.
+/// The API server gives up a request after 60 s: so long after a write without an answer it is not written any more.
+const DOUBT: SignedDuration = SignedDuration::from_secs(90);
+
+/// By set, and then by the uid of the Pod.
 #[derive(Debug, Default)]
 pub struct Attempts {
-    by_set: HashMap<String, HashMap<(String, String), Attempt>>,
-    /// Namespaces in which outrigger may not write Pods.
-    forbidden: HashMap<String, Hold>,
+    by_set: HashMap<String, HashMap<Box<str>, Attempt>>,
+    /// Namespaces in which outrigger may not write Pods, by what is written.
+    forbidden: [HashMap<String, Hold>; 2],
+}
+
+/// What is written of a Pod, by different rights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodWrite {
+    /// Its images, amounts and annotations.
+    Update,
+    /// Its condition.
+    Condition,
 }
 
 /// Whether and how this process updates Pods.
@@ -33,18 +46,37 @@ pub struct PodUpdates<'a> {
     pub is_known: &'a dyn Fn(&str) -> bool,
 }
 
+/// An image that was sent for a container, and what ran there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentImage {
+    /// The image.
+    pub image: Box<str>,
+    /// What ran.
+    pub before: RanBefore,
+}
+
 /// What is remembered of the writes to a Pod.
 #[derive(Debug, Default)]
 pub(super) struct Attempt {
-    /// Which Pod that is.
-    uid: String,
-    /// The version that was written over, until the answer comes: it may be written or not.
+    namespace: Box<str>,
+    name: Box<str>,
+    /// The version that was written over, until another is seen: it may be written or not.
     over: Option<String>,
+    /// Since when nobody knows whether it is written.
+    doubted_since: Option<Timestamp>,
+    noted: Noted,
+    /// What was noted before that write.
+    noted_before: Noted,
+    holds: [Option<Hold>; 2],
+}
+
+/// What a Pod does not show by itself, or not for sure.
+#[derive(Clone, Debug, Default)]
+struct Noted {
     /// Whether the Pod was unavailable before it was updated: that it stays so says nothing about the update.
-    pub is_excused: bool,
-    /// The images that ran before, until the Pod is ready with others. The Pod records them, too, but its author may change that.
-    pub image_ids_before: Vec<(Text, Text)>,
-    hold: Option<Hold>,
+    is_excused: bool,
+    /// The images that it was given. The Pod records what ran before, too, but its author may change that.
+    sent: Vec<SentImage>,
 }
 
 /// Until when nothing is written.
@@ -71,95 +103,136 @@ pub enum AttemptEnd {
     Unknown(String),
 }
 
+impl AttemptEnd {
+    /// Why it is not written, or may not be.
+    #[must_use]
+    pub fn problem(&self) -> Option<&str> {
+        match self {
+            Self::Written | Self::Conflict => None,
+            Self::Refused(problem) | Self::Forbidden(problem) | Self::Unknown(problem) => Some(problem),
+        }
+    }
+}
+
 impl Attempts {
-    /// A write is about to be sent.
-    pub(super) fn begin(
-        &mut self,
-        set: &str,
-        pod: ObjectVersion<'_>,
-        is_excused: bool,
-        image_ids_before: Vec<(Text, Text)>,
-    ) {
+    /// An update is about to be sent. One that was sent over the same version before, and may be written, stays in doubt.
+    pub(super) fn begin(&mut self, set: &str, pod: ObjectVersion<'_>, is_excused: bool, sent: Vec<SentImage>) {
         let attempt = self.of_pod(set, pod);
+        if attempt.is_in_doubt(pod.resource_version) {
+            return;
+        }
         attempt.over = Some(pod.resource_version.to_owned());
-        attempt.is_excused |= is_excused;
-        if !image_ids_before.is_empty() {
-            attempt.image_ids_before = image_ids_before;
+        attempt.doubted_since = None;
+        attempt.noted_before = attempt.noted.clone();
+        attempt.noted.is_excused |= is_excused;
+        if !sent.is_empty() {
+            attempt.noted.sent = sent;
         }
     }
 
-    /// A write ended.
-    pub(super) fn end(&mut self, set: &str, pod: ObjectVersion<'_>, end: AttemptEnd, now: Timestamp) {
+    /// A write ended; whether its problem is another one than before. What is sent again while it may be written was read before,
+    /// and was not.
+    pub(super) fn end(
+        &mut self,
+        set: &str,
+        pod: ObjectVersion<'_>,
+        write: PodWrite,
+        end: AttemptEnd,
+        now: Timestamp,
+    ) -> bool {
         let attempt = self.of_pod(set, pod);
-        match end {
-            AttemptEnd::Written => (attempt.over, attempt.hold) = (None, None),
+        let hold = &mut attempt.holds[write as usize];
+        let before = hold.as_ref().and_then(|hold| hold.problem.as_deref());
+        let is_news = end.problem().is_some_and(|problem| before != Some(problem));
+        match &end {
+            AttemptEnd::Written => *hold = None,
             // Until another version is seen, so that the same is not tried again at once.
             AttemptEnd::Conflict => {
-                attempt.hold = Some(Hold { until: now + FIRST_PAUSE, pause: FIRST_PAUSE, problem: None });
+                *hold = Some(Hold { until: now + FIRST_PAUSE, pause: FIRST_PAUSE, problem: None });
             }
-            AttemptEnd::Unknown(problem) => attempt.hold = Some(Hold::after(attempt.hold.as_ref(), problem, now)),
-            AttemptEnd::Refused(problem) => {
-                attempt.take_back();
-                attempt.hold = Some(Hold::after(attempt.hold.as_ref(), problem, now));
+            AttemptEnd::Unknown(problem) | AttemptEnd::Refused(problem) => {
+                *hold = Some(Hold::after(hold.as_ref(), problem.clone(), now));
             }
-            AttemptEnd::Forbidden(problem) => {
-                attempt.take_back();
-                let hold = Hold::after(self.forbidden.get(pod.namespace), problem, now);
-                self.forbidden.insert(pod.namespace.to_owned(), hold);
-                return;
+            AttemptEnd::Forbidden(_) => {}
+        }
+        if write == PodWrite::Update {
+            match &end {
+                AttemptEnd::Written => (attempt.over, attempt.doubted_since) = (None, None),
+                AttemptEnd::Unknown(_) => _ = attempt.doubted_since.get_or_insert(now),
+                AttemptEnd::Conflict | AttemptEnd::Refused(_) | AttemptEnd::Forbidden(_) => attempt.take_back(now),
             }
         }
-        self.forbidden.remove(pod.namespace);
+        let forbidden = &mut self.forbidden[write as usize];
+        let AttemptEnd::Forbidden(problem) = end else {
+            forbidden.remove(pod.namespace);
+            return is_news;
+        };
+        let earlier = forbidden.get(pod.namespace);
+        if earlier.is_none_or(|earlier| earlier.until <= now) {
+            let hold = Hold::after(earlier, problem, now);
+            return forbidden.insert(pod.namespace.to_owned(), hold).is_none();
+        }
+        false
     }
 
     fn of_pod(&mut self, set: &str, pod: ObjectVersion<'_>) -> &mut Attempt {
         let of_set = self.by_set.entry(set.to_owned()).or_default();
-        let attempt = of_set.entry((pod.namespace.to_owned(), pod.name.to_owned())).or_default();
-        if attempt.uid != pod.uid {
-            *attempt = Attempt { uid: pod.uid.to_owned(), ..Attempt::default() };
+        of_set.entry(pod.uid.into()).or_insert_with(|| Attempt {
+            namespace: pod.namespace.into(),
+            name: pod.name.into(),
+            ..Attempt::default()
+        })
+    }
+
+    /// How many Pods take a place of `maxUnavailable` that do not show it, and how many show one that they do not take.
+    pub(super) fn hidden(&self, set: &str, pods: &PodIndex) -> (usize, usize) {
+        let (mut more, mut less) = (0, 0);
+        let Some(rules) = pods.rules(set) else { return (0, 0) };
+        for (uid, attempt) in self.by_set.get(set).into_iter().flatten() {
+            let Some((pod, PodStanding { matched, unavailable, .. })) = attempt.pod(set, uid, pods) else { continue };
+            if attempt.noted.is_excused {
+                less += usize::from(unavailable);
+            } else if matched && !unavailable {
+                let is_on_its_way =
+                    attempt.is_in_doubt(&pod.resource_version) || rules.is_on_its_way(pod, &attempt.noted.sent);
+                more += usize::from(is_on_its_way);
+            }
         }
-        attempt
+        (more, less)
     }
 
-    /// Those of a set.
-    pub(super) fn of(&self, set: &str) -> impl Iterator<Item = (&(String, String), &Attempt)> {
-        self.by_set.get(set).into_iter().flatten()
+    /// Whether this version of a Pod may have been updated already.
+    pub(super) fn is_in_doubt(&self, set: &str, pod: &ObservedPod) -> bool {
+        let attempt = self.by_set.get(set).and_then(|attempts| attempts.get(&pod.uid));
+        attempt.is_some_and(|attempt| attempt.is_in_doubt(&pod.resource_version))
     }
 
-    /// That of a Pod.
-    pub(super) fn get(&self, set: &str, pod: ObjectVersion<'_>) -> Option<&Attempt> {
-        let attempt = self.by_set.get(set)?.get(&(pod.namespace.to_owned(), pod.name.to_owned()))?;
-        (attempt.uid == pod.uid).then_some(attempt)
-    }
-
-    /// Why nothing may be written in a namespace.
-    pub(super) fn forbidden(&self, namespace: &str) -> Option<&Hold> {
-        self.forbidden.get(namespace)
+    /// Until when nothing is written to a Pod, and why.
+    pub(super) fn hold(&self, set: &str, pod: &ObservedPod, write: PodWrite) -> Option<&Hold> {
+        let attempt = self.by_set.get(set).and_then(|attempts| attempts.get(&pod.uid));
+        let of_pod = attempt.and_then(|attempt| attempt.holds[write as usize].as_ref());
+        of_pod.into_iter().chain(self.forbidden[write as usize].get(&*pod.namespace)).max_by_key(|hold| hold.until)
     }
 
     /// Forgets what the Pods show by now.
     pub(super) fn tidy(&mut self, set: &str, pods: &PodIndex) {
         let Some(attempts) = self.by_set.get_mut(set) else { return };
         let rules = pods.rules(set);
-        attempts.retain(|(namespace, name), attempt| {
-            let Some((pod, standing)) = pods.standing(set, namespace, name) else { return false };
-            if *pod.uid != *attempt.uid {
-                return false;
-            }
+        attempts.retain(|uid, attempt| {
+            let Some((pod, standing)) = attempt.pod(set, uid, pods) else { return false };
             attempt.over.take_if(|over| **over != *pod.resource_version);
-            if standing.ready {
-                attempt.is_excused = false;
-                let runs_others = |rules: &CountingRules| rules.runs_other_than(pod, &attempt.image_ids_before);
-                if attempt.over.is_none() && rules.is_none_or(runs_others) {
-                    attempt.image_ids_before = Vec::new();
+            if attempt.over.is_none() {
+                attempt.doubted_since = None;
+                if rules.is_none_or(|rules| !rules.is_on_its_way(pod, &attempt.noted.sent)) {
+                    attempt.noted.sent = Vec::new();
                 }
             }
-            let is_done = standing.updated && standing.to_tell.is_none();
-            attempt.hold.take_if(|_| is_done);
-            attempt.over.is_some()
-                || attempt.is_excused
-                || !attempt.image_ids_before.is_empty()
-                || attempt.hold.is_some()
+            attempt.noted.is_excused &= !standing.ready;
+            let [update, condition] = &mut attempt.holds;
+            update.take_if(|_| standing.updated);
+            condition.take_if(|_| standing.to_tell.is_none());
+            let Noted { is_excused, sent } = &attempt.noted;
+            attempt.over.is_some() || *is_excused || !sent.is_empty() || update.is_some() || condition.is_some()
         });
         if attempts.is_empty() {
             self.by_set.remove(set);
@@ -168,25 +241,20 @@ impl Attempts {
 }
 
 impl Attempt {
-    /// Which Pod that is.
-    pub fn uid(&self) -> &str {
-        &self.uid
+    /// The Pod as it is now, and how it stands with the set.
+    fn pod<'p>(&self, set: &str, uid: &str, pods: &'p PodIndex) -> Option<(&'p ObservedPod, PodStanding)> {
+        pods.standing(set, &self.namespace, &self.name).filter(|(pod, _)| *pod.uid == *uid)
     }
 
-    /// Whether this version may have been updated already.
-    pub fn is_in_doubt(&self, resource_version: &str) -> bool {
+    fn is_in_doubt(&self, resource_version: &str) -> bool {
         self.over.as_deref() == Some(resource_version)
     }
 
-    /// Why nothing may be written yet.
-    pub fn hold(&self) -> Option<&Hold> {
-        self.hold.as_ref()
-    }
-
-    /// What was sent is certainly not written.
-    fn take_back(&mut self) {
-        if self.over.take().is_some() {
-            (self.is_excused, self.image_ids_before) = (false, Vec::new());
+    /// What was sent last is not written. What was sent before that over the same version may still be.
+    fn take_back(&mut self, now: Timestamp) {
+        if self.over.is_some() && self.doubted_since.is_none_or(|since| now.duration_since(since) > DOUBT) {
+            (self.over, self.doubted_since) = (None, None);
+            self.noted = std::mem::take(&mut self.noted_before);
         }
     }
 }
@@ -195,5 +263,13 @@ impl Hold {
     fn after(earlier: Option<&Hold>, problem: String, now: Timestamp) -> Self {
         let pause = earlier.map_or(FIRST_PAUSE, |earlier| earlier.pause.saturating_mul(2).min(LONGEST_PAUSE));
         Self { until: now + pause, pause, problem: Some(problem) }
+    }
+}
+
+impl SentImage {
+    /// Of which container.
+    #[must_use]
+    pub fn container(&self) -> &Text {
+        &self.before.container
     }
 }

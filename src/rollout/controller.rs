@@ -2,11 +2,14 @@
 
 use super::counting::Labels;
 use super::index::RolloutIndex;
-use super::pod_writer;
+use super::metrics::RolloutMetrics;
+use super::pod_writer::PodWriter;
 use super::revision_object::{RevisionError, RevisionObject, is_for_data, let_be_orphaned, make_anew};
 use super::revisions::{KeptRevision, NewRevision, RevisionWrite};
 use super::set::ObservedSet;
-use super::status::WarningEvent;
+use super::standing::Counts;
+use super::status::{MADE_ANEW, WarningEvent};
+use super::survey::Survey;
 use super::watched_pod::WatchedPod;
 use crate::api::keys;
 use crate::api::sidecarset::SidecarSet;
@@ -52,6 +55,7 @@ struct Shared {
     sets: Objects,
     /// By the names of sets.
     queue: IndexedQueue<String, RolloutIndex>,
+    pods: PodWriter,
     /// When the status of each set was last written. Entries older than [`STATUS_PAUSE`] say nothing and go with the next write.
     status_written: Mutex<HashMap<String, Instant>>,
 }
@@ -79,12 +83,19 @@ enum RevisionOutcome {
 }
 
 impl Controller {
-    /// A controller whose revisions are in this namespace, and whose work the observer is told of.
+    /// A controller whose revisions are in this namespace, and whose work the observer and the metrics are told of.
     #[must_use]
-    pub fn new(client: Client, revision_namespace: &str, events: Events, observer: Arc<dyn Observer>) -> Self {
-        let sets = Objects::new(client.clone(), ApiResource::erase::<SidecarSet>(&()), events);
+    pub fn new(
+        client: Client,
+        revision_namespace: &str,
+        events: Events,
+        observer: Arc<dyn Observer>,
+        metrics: RolloutMetrics,
+    ) -> Self {
+        let sets = Objects::new(client.clone(), ApiResource::erase::<SidecarSet>(&()), events.clone());
+        let pods = PodWriter::new(client.clone(), events, metrics);
         let (namespace, queue) = (revision_namespace.to_owned(), IndexedQueue::new(RolloutIndex::default(), observer));
-        Self { shared: Arc::new(Shared { client, namespace, sets, queue, status_written: Mutex::default() }) }
+        Self { shared: Arc::new(Shared { client, namespace, sets, queue, pods, status_written: Mutex::default() }) }
     }
 
     /// One that knows whose Pods are never injected.
@@ -126,6 +137,7 @@ impl Controller {
         if controller::fresh(watches, &term).await {
             let all = |index: &mut RolloutIndex| index.sets().cloned().collect::<Vec<_>>();
             self.shared.queue.run(WORKERS, &term, all, pending(), Arc::clone(&self.shared)).await;
+            self.shared.pods.metrics.show(&Counts::default());
         }
     }
 }
@@ -161,12 +173,14 @@ impl Shared {
 
     async fn write(&self, name: &str, term: &Term) -> Result<Outcome, Failure> {
         for _ in 0..NAMES_TRIED {
+            let Some(survey) = self.survey(name).await else { return Ok(Outcome::Done) };
             let planned = {
                 let mut index = self.queue.lock();
                 index.tidy(name);
-                index.plan(name, Timestamp::now())
+                self.pods.metrics.show(&index.pods().total());
+                index.plan_of(&survey, Timestamp::now())
             };
-            let Some((set, mut plan)) = planned else { return Ok(Outcome::Done) };
+            let (set, Some(mut plan)) = (survey.set, planned) else { continue };
             let mut failure = None;
             if let Some(write) = &plan.revision {
                 if !term.is_current() {
@@ -189,7 +203,7 @@ impl Shared {
             }
             let outcome = match &failure {
                 // Pods record the revision, so it comes first.
-                None => pod_writer::write(&self.client, &self.queue, name, &plan.pods, term).await,
+                None => self.pods.write(&self.queue, &set, &plan.pods, term).await,
                 Some(_) => Outcome::Done,
             };
             if let Some(status) = plan.status.filter(|status| *status != set.status) {
@@ -208,6 +222,9 @@ impl Shared {
                     tracing::warn!(sidecarset = name, problem = note, "somebody has to correct the set");
                     self.sets.tell(set.version(), EventType::Warning, reason, note);
                 }
+            }
+            if let Some(note) = plan.not_upgradable.filter(|_| !conditions::say(&set.status.conditions, MADE_ANEW)) {
+                self.sets.tell(set.version(), EventType::Normal, "NotUpgradablePods", &note);
             }
             for revision in &plan.orphaned {
                 if !term.is_current() {
@@ -232,6 +249,16 @@ impl Shared {
             return failure.map_or(Ok(outcome), Err);
         }
         Ok(Outcome::Retry)
+    }
+
+    /// What there is to know of the Pods of a set, in the order of its strategy. Events are taken in between.
+    async fn survey(&self, name: &str) -> Option<Survey> {
+        let mut survey = self.queue.lock().survey(name)?;
+        while !self.queue.lock().go_on(&mut survey, Timestamp::now()) {
+            tokio::task::yield_now().await;
+        }
+        survey.sort();
+        Some(survey)
     }
 
     async fn write_revision(&self, set: &ObservedSet, write: &RevisionWrite) -> Result<RevisionOutcome, Failure> {

@@ -1,13 +1,17 @@
 //! Whether a Pod counts for a SidecarSet, and as what. The rules are OpenKruise's, but for those named here.
 
-use super::pod::{InjectedSet, ObservedContainer, ObservedInitContainer, ObservedPod, ObservedStatus, PodPhase};
-use super::text::Text;
+use super::attempts::SentImage;
+use super::in_pod::{HotChange, ImageChange, InPod, change};
+use super::pod::{InjectedSet, ObservedPod, PodPhase, RanBefore};
+use super::standing::{PodStanding, Update};
 use crate::api::image::is_spelling_of;
+use crate::api::keys;
 use crate::api::sidecarset::{SidecarContainer, SidecarSetSpec, UpgradeType};
+use crate::injection::hash::hash_without_amounts;
 use crate::injection::verify::{Deviation, FixedContainers, Images};
-use crate::injection::{InjectableSet, Selector};
+use crate::injection::{Amount, InjectableSet, PodList, Selector};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Labels of an object.
@@ -20,26 +24,43 @@ pub struct CountingRules {
     /// All namespaces where it is absent or empty.
     namespace_selector: Option<Selector>,
     sidecars: Vec<Sidecar>,
-    /// Its native sidecars: `restartPolicy: Always` among the init containers.
-    natives: Vec<Sidecar>,
     /// The set's hash.
     hash: String,
     /// The same with every image taken as empty.
     hash_without_image: String,
     /// The hash of what that does not cover, where the set has such.
     hash_of_rest: Option<String>,
+    /// Hashes of kept versions that differ by images and amounts of CPU and memory only.
+    other_amounts: BTreeSet<Box<str>>,
+    hash_without_amounts: Option<String>,
+    /// Whether such amounts reach Pods that run.
+    resizes: bool,
     /// What a Pod that records this hash must have.
     fixed: FixedContainers,
 }
 
-/// A container of the set that goes on as long as the Pod.
+/// What counting needs of a kept version of a set.
+#[derive(Clone, Copy, Debug)]
+pub struct KeptVersion<'k> {
+    /// Its images.
+    pub images: &'k Arc<Images>,
+    /// The hash that Pods record of it.
+    pub hash: Option<&'k str>,
+    /// The same but for images and amounts of CPU and memory.
+    pub hash_without_amounts: Option<&'k str>,
+}
+
+/// A container of the set that goes on as long as the Pod: an app container, or a native sidecar.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Sidecar {
+    list: PodList,
     name: String,
     /// Whether it may be a native sidecar of a Job instead.
     ends_with_job: bool,
     /// The image that it is to have.
     image: String,
+    /// The amounts of CPU and memory that it is to have; none where they are computed for each Pod.
+    amounts: Vec<Amount>,
     /// With hot upgrade there are two in the Pod, this name with `-1` and `-2`.
     hot: Option<Hot>,
 }
@@ -51,85 +72,42 @@ struct Hot {
     empty_image: String,
 }
 
-/// As what a Pod counts for one set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is counted by itself")]
-pub struct PodStanding {
-    /// The set's containers are in the Pod.
-    pub matched: bool,
-    /// They are the latest.
-    pub updated: bool,
-    /// The Pod records that they are the latest, but they are not.
-    pub deviates: bool,
-    /// The Pod is ready and runs the images of its spec.
-    pub ready: bool,
-    /// What an update can do about containers that are not the latest.
-    pub update: Update,
-    /// Whether an update in place has made it unavailable, or is about to.
-    pub unavailable: bool,
-    /// Whether an idle container is to get its empty image again.
-    pub to_reset: bool,
-    /// What its condition of updates is to say of the set, where it does not.
-    pub to_tell: Option<bool>,
-}
-
-/// What an update can do about a Pod whose containers are not the latest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Update {
-    /// There is nothing to do.
-    #[default]
-    None,
-    /// Only images differ: it can be updated in place.
-    InPlace,
-    /// Only images differ, and an earlier update has yet to reach the kubelet.
-    Underway,
-    /// More than images differs: the Pod has to be made anew.
-    Recreate,
-}
-
-/// How many Pods stand how with a set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Pods with the set's containers.
-    pub matched: usize,
-    /// Of those, with the latest ones.
-    pub updated: usize,
-    /// Of the matched, those that only record the latest ones.
-    pub deviating: usize,
-    /// Of the matched, those ready.
-    pub ready: usize,
-    /// Of the updated, those ready.
-    pub updated_ready: usize,
-    /// Of the matched, those that can be updated in place.
-    pub in_place: usize,
-    /// Of the matched, those that have to be made anew.
-    pub recreate: usize,
-    /// Of the matched, those that an update in place has made unavailable, or is about to.
-    pub unavailable: usize,
-}
-
 impl CountingRules {
     /// The rules of a set; `spec` is what `set` was made of.
     #[must_use]
     pub fn of(set: &InjectableSet, spec: &SidecarSetSpec) -> Self {
+        let containers = spec.containers.iter().flatten().map(|container| Sidecar::of(PodList::App, container));
         let natives = spec.init_containers.iter().flatten().filter(|container| container.restarts_always());
+        let natives = natives.map(|container| Sidecar::of(PodList::Init, container));
         Self {
             selector: set.selector.clone(),
             namespace_selector: set.namespace_selector.clone(),
-            sidecars: spec.containers.iter().flatten().map(Sidecar::of).collect(),
-            natives: natives.map(Sidecar::of).collect(),
+            sidecars: containers.chain(natives).collect(),
             hash_without_image: set.content.hashes.without_image.clone(),
             hash: set.content.hashes.hash.clone(),
             hash_of_rest: set.content.hash_of_rest.clone(),
+            other_amounts: BTreeSet::new(),
+            hash_without_amounts: hash_without_amounts(spec).ok(),
+            resizes: set.resizes,
             fixed: set.fixed_containers(),
         }
     }
 
-    /// The same, where these are the images of the set's kept versions.
+    /// The same, where these are the set's kept versions.
     #[must_use]
-    pub fn knowing<'i>(mut self, kept: impl IntoIterator<Item = &'i Arc<Images>>) -> Self {
-        self.fixed.know(kept);
+    pub fn knowing<'k>(mut self, kept: impl Iterator<Item = KeptVersion<'k>> + Clone) -> Self {
+        if let Some(own) = self.hash_without_amounts.as_deref() {
+            let same = kept.clone().filter(|kept| kept.hash_without_amounts == Some(own));
+            self.other_amounts = same.filter_map(|kept| Some(kept.hash?.into())).collect();
+        }
+        self.fixed.know(kept.map(|kept| kept.images));
         self
+    }
+
+    /// The hash without images by which Pods record the present containers.
+    #[must_use]
+    pub fn hash_without_image(&self) -> &str {
+        &self.hash_without_image
     }
 
     /// The hash by which Pods record the present containers.
@@ -157,52 +135,114 @@ impl CountingRules {
         // What a Pod records are words of its author: it is updated when its containers are.
         let is_present = recorded && self.has_present_images(pod);
         let updated = is_present && !deviates;
-        let ready = matched && self.is_ready(pod) && self.is_consistent(pod, &injected.image_ids_before);
+        let before = &*injected.ran_before;
+        let resizing = matched && self.resizes && self.is_resizing(pod);
+        let ready = matched && !resizing && self.is_ready(pod) && self.is_consistent(pod, before);
+        let resize_waits = resizing && pod.resize.is_some();
         let update = if !matched || updated || deviates {
             Update::None
-        } else if !has_rest || !self.differs_by_images_only(pod, injected) {
+        } else if self.why_not(pod, injected).is_some() {
             Update::Recreate
-        } else if self.is_underway(pod, &injected.image_ids_before) {
+        } else if self.is_underway(pod, before) || resizing && !resize_waits {
             Update::Underway
         } else {
             Update::InPlace
         };
-        let was_updated = !injected.image_ids_before.is_empty();
-        let unavailable = matched && !ready && (updated || was_updated) || update == Update::Underway;
+        // That an app is not well says nothing about an update that was months ago.
+        let updating = matched && (resizing || self.is_updating(pod, before));
+        let was_updated = resizing || !before.is_empty();
         PodStanding {
             matched,
             updated,
             deviates,
             ready,
             update,
-            unavailable,
-            to_reset: is_present
-                && pod.has_records
-                && self.other_deviation(pod).is_none()
-                && self.resets(set, pod).next().is_some(),
+            unavailable: matched && !ready && (updated || updating) || update == Update::Underway,
+            updating,
+            to_reset: matched && pod.has_records && self.resets(set, pod).next().is_some(),
             to_tell: to_tell(set, pod, update, was_updated, matched),
+            resize_waits,
         }
     }
 
-    /// Whether the Pod differs from the set's present containers by images, and by nothing else that is known of it.
-    fn differs_by_images_only(&self, pod: &ObservedPod, injected: &InjectedSet) -> bool {
-        let recorded = injected.hash_without_image.as_deref() == Some(&self.hash_without_image)
-            || injected.hash.as_deref() == Some(&self.hash);
-        recorded && pod.has_records && self.other_deviation(pod).is_none()
+    /// Why the Pod has to be made anew: by more than what can be changed while it runs it differs from the set's present containers, or
+    /// that is not known.
+    fn why_not(&self, pod: &ObservedPod, injected: &InjectedSet) -> Option<String> {
+        let has_rest = injected.hash_of_rest.as_deref().is_none_or(|rest| Some(rest) == self.hash_of_rest.as_deref());
+        let by_amounts = self.differs_by_amounts_only(injected);
+        let told = if !pod.has_records {
+            "its annotations and conditions of SidecarSets are too long to be written over"
+        } else if let Some(deviation) = self.other_deviation(pod) {
+            return Some(deviation.to_string());
+        } else if !has_rest {
+            "fields of its containers changed that OpenKruise does not know"
+        } else if self.differs_by_images_only(injected) || self.resizes && by_amounts {
+            return None;
+        } else if by_amounts {
+            let (key, value) = (keys::RESIZE, keys::IN_PLACE);
+            return Some(format!(
+                "the resources of its containers changed, which reach it in place with the annotation {key}: {value} on the set"
+            ));
+        } else if injected.hash_without_image.is_none() {
+            "it does not record what was injected"
+        } else {
+            "more than the images of its containers changed"
+        };
+        Some(told.to_owned())
+    }
+
+    fn differs_by_images_only(&self, injected: &InjectedSet) -> bool {
+        injected.hash_without_image.as_deref() == Some(&self.hash_without_image)
+            || injected.hash.as_deref() == Some(&self.hash)
+    }
+
+    fn differs_by_amounts_only(&self, injected: &InjectedSet) -> bool {
+        injected.hash.as_deref().is_some_and(|hash| self.other_amounts.contains(hash))
+    }
+
+    /// Whether the kubelet has yet to give a container of the set the amounts that the Pod asks for.
+    fn is_resizing(&self, pod: &ObservedPod) -> bool {
+        self.in_pod(pod).any(|container| container.status.is_some_and(|status| !status.is_resized))
+    }
+
+    /// Whether an update is for more than the images of a Pod.
+    pub(super) fn is_resized_by_update(&self, set: &str, pod: &ObservedPod) -> bool {
+        let mut injected = pod.injected.iter().filter(|injected| *injected.name == *set);
+        self.resizes && injected.any(|injected| !self.differs_by_images_only(injected))
+    }
+
+    /// The amounts of the set that containers of a Pod do not have, where the Pod is to have them.
+    pub(super) fn amount_changes<'s>(
+        &'s self,
+        set: &str,
+        pod: &'s ObservedPod,
+    ) -> impl Iterator<Item = (InPod<'s>, &'s Amount)> {
+        let is_resized = self.is_resized_by_update(set, pod);
+        let sidecars = self.sidecars.iter().filter(move |_| is_resized);
+        sidecars.flat_map(move |sidecar| {
+            let containers = sidecar.names().filter_map(move |name| InPod::find(pod, sidecar.list, name));
+            containers.flat_map(move |container| {
+                let has = move |amount: &Amount| container.fingerprint.is_some_and(|own| own.has_amount(amount.asked));
+                sidecar.amounts.iter().filter(move |amount| !has(amount)).map(move |amount| (container, amount))
+            })
+        })
     }
 
     /// The first container of a Pod that is not the set's present one, whatever its image.
     #[must_use]
     pub fn other_deviation(&self, pod: &ObservedPod) -> Option<Deviation> {
         self.fixed.deviation(|list, name| {
-            let (sidecars, fingerprint) = if list == "containers" {
-                (&self.sidecars, pod.container(name).map(|container| &container.fingerprint))
-            } else {
-                (&self.natives, pod.init_container(name).map(|container| &container.fingerprint))
-            };
-            let sidecar = sidecars.iter().find(|sidecar| sidecar.names().any(|other| other == name))?;
-            Some((&*sidecar.image, fingerprint?.as_deref()))
+            let mut sidecars = self.sidecars.iter().filter(|sidecar| sidecar.list.field() == list);
+            let sidecar = sidecars.find(|sidecar| sidecar.names().any(|other| other == name))?;
+            Some((&*sidecar.image, InPod::find(pod, sidecar.list, name)?.fingerprint))
         })
+    }
+
+    /// Why a Pod has to be made anew; empty where it has not.
+    #[must_use]
+    pub fn why_anew(&self, set: &str, pod: &ObservedPod) -> String {
+        let injected = pod.injected.iter().find(|injected| *injected.name == *set);
+        injected.and_then(|injected| self.why_not(pod, injected)).unwrap_or_default()
     }
 
     /// Whether each container of the set that works in the Pod has the image of the set.
@@ -212,27 +252,25 @@ impl CountingRules {
 
     /// What has to be done so that the Pod has the set's present images.
     pub(super) fn image_changes<'s>(&'s self, pod: &'s ObservedPod) -> impl Iterator<Item = ImageChange<'s>> {
-        let of_containers = self.sidecars.iter().filter_map(|sidecar| match &sidecar.hot {
-            None => change(InPod::container(pod, &sidecar.name)?, &sidecar.image),
+        self.sidecars.iter().filter_map(|sidecar| match &sidecar.hot {
+            None => change(InPod::find(pod, sidecar.list, &sidecar.name)?, &sidecar.image),
             Some(hot) => sidecar.hot_change(hot, pod),
-        });
-        let of_natives =
-            self.natives.iter().filter_map(|native| change(InPod::native(pod, &native.name)?, &native.image));
-        of_containers.chain(of_natives)
+        })
     }
 
-    /// What has to be done so that hot upgrades of the Pod are over: idle containers whose others work get their empty images.
+    /// What has to be done so that hot upgrades of the Pod are over: idle containers whose others work get their empty images, whatever
+    /// the set has become since.
     pub(super) fn resets<'s>(&'s self, set: &str, pod: &'s ObservedPod) -> impl Iterator<Item = ImageChange<'s>> {
         let injected = pod.injected.iter().find(|injected| *injected.name == *set);
-        let before = injected.map(|injected| &*injected.image_ids_before).unwrap_or_default();
+        let before = injected.map(|injected| &*injected.ran_before).unwrap_or_default();
         self.sidecars.iter().filter_map(move |sidecar| {
             let hot = sidecar.hot.as_ref()?;
             let (working, idle) = sidecar.twins(hot, pod)?;
-            let status = working.status.filter(|status| status.ready && *status.image != *hot.empty_image);
-            let runs = status.is_some() && runs_its_image(working.name, working.image, status, before);
+            let works = working.runs(before) && **working.image != *hot.empty_image;
+            let is_marked = working.fingerprint.is_some() && idle.fingerprint.is_some();
             let is_to_be_empty = !hot.empty_image.is_empty() && **idle.image != *hot.empty_image;
             let twins = HotChange { base: &sidecar.name, other: working.name };
-            (runs && is_to_be_empty).then_some(ImageChange {
+            (works && is_marked && is_to_be_empty).then_some(ImageChange {
                 container: idle,
                 image: &hot.empty_image,
                 hot: Some(twins),
@@ -242,32 +280,38 @@ impl CountingRules {
 
     /// The names of the containers that the hash covers, sorted.
     pub(super) fn sidecar_list(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self.sidecars.iter().chain(&self.natives).map(|sidecar| &*sidecar.name).collect();
+        let mut names: Vec<&str> = self.sidecars.iter().map(|sidecar| &*sidecar.name).collect();
         names.sort_unstable();
         names
     }
 
     /// Whether a container of the set is ready and does not run the image of its spec yet.
-    fn is_underway(&self, pod: &ObservedPod, image_ids_before: &[(Text, Text)]) -> bool {
-        self.statuses(pod).any(|(name, image, status)| {
-            status.is_some_and(|status| status.ready) && !runs_its_image(name, image, status, image_ids_before)
+    fn is_underway(&self, pod: &ObservedPod, before: &[RanBefore]) -> bool {
+        self.in_pod(pod).any(|container| container.is_ready() && !container.runs_its_image(before))
+    }
+
+    /// Whether a container of the set whose image was changed does not run it yet, or not well.
+    fn is_updating(&self, pod: &ObservedPod, before: &[RanBefore]) -> bool {
+        !before.is_empty()
+            && (self.in_pod(pod).any(|container| !container.runs(before))
+                || !self.sidecars.iter().all(|sidecar| sidecar.is_at_rest(pod)))
+    }
+
+    /// Whether a container of the Pod has an image that was sent for it, and does not run that yet, or not well.
+    pub(super) fn is_on_its_way(&self, pod: &ObservedPod, sent: &[SentImage]) -> bool {
+        self.in_pod(pod).any(|container| {
+            let of_it = sent.iter().find(|sent| *sent.container() == *container.name);
+            of_it.is_some_and(|sent| {
+                is_spelling_of(container.image, &sent.image) && !container.runs(std::slice::from_ref(&sent.before))
+            })
         })
     }
 
-    /// Name, image and status of each container of the set in the Pod.
-    fn statuses<'s>(
-        &'s self,
-        pod: &'s ObservedPod,
-    ) -> impl Iterator<Item = (&'s Text, &'s Text, Option<&'s ObservedStatus>)> {
-        let sidecars = self.sidecars.iter().flat_map(Sidecar::names).filter_map(|name| pod.container(name));
-        let natives = self.natives.iter().filter_map(|native| pod.init_container(&native.name));
-        let sidecars = sidecars.map(|container| (&container.name, &container.image, container.status.as_ref()));
-        sidecars.chain(natives.map(|container| (&container.name, &container.image, container.status.as_ref())))
-    }
-
-    /// Whether the kubelet runs the images of the spec, where these ran before.
-    pub(super) fn runs_other_than(&self, pod: &ObservedPod, image_ids_before: &[(Text, Text)]) -> bool {
-        self.statuses(pod).all(|(name, image, status)| runs_its_image(name, image, status, image_ids_before))
+    /// The containers of the set that are in the Pod.
+    fn in_pod<'s>(&'s self, pod: &'s ObservedPod) -> impl Iterator<Item = InPod<'s>> {
+        let find =
+            move |sidecar: &'s Sidecar| sidecar.names().filter_map(move |name| InPod::find(pod, sidecar.list, name));
+        self.sidecars.iter().flat_map(find)
     }
 
     /// The first container of a Pod that is not the set's present one.
@@ -297,13 +341,14 @@ impl CountingRules {
     }
 
     /// Whether the kubelet runs what the spec says.
-    fn is_consistent(&self, pod: &ObservedPod, image_ids_before: &[(Text, Text)]) -> bool {
-        pod.reported_containers == pod.containers.len() && self.runs_other_than(pod, image_ids_before)
+    fn is_consistent(&self, pod: &ObservedPod, before: &[RanBefore]) -> bool {
+        pod.reported_containers == pod.containers.len()
+            && self.in_pod(pod).all(|container| container.runs_its_image(before))
     }
 }
 
 impl Sidecar {
-    fn of(container: &SidecarContainer) -> Self {
+    fn of(list: PodList, container: &SidecarContainer) -> Self {
         let name = container.name().to_owned();
         let upgrade = &container.upgrade_strategy;
         let hot = (upgrade.upgrade_type == Some(UpgradeType::HotUpgrade)).then(|| Hot {
@@ -311,7 +356,8 @@ impl Sidecar {
             empty_image: upgrade.hot_upgrade_empty_image.clone(),
         });
         let image = container.template.get("image").and_then(Value::as_str).unwrap_or_default().to_owned();
-        Self { name, ends_with_job: container.ends_with_job(), image, hot }
+        let amounts = Amount::all(container.template.get("resources"));
+        Self { list, name, ends_with_job: container.ends_with_job(), image, amounts, hot }
     }
 
     /// Its names in a Pod.
@@ -323,7 +369,7 @@ impl Sidecar {
     /// The one of two that works, and the idle one.
     fn twins<'p>(&self, hot: &Hot, pod: &'p ObservedPod) -> Option<(InPod<'p>, InPod<'p>)> {
         let [first, second] = &hot.twins;
-        let (first, second) = (InPod::container(pod, first)?, InPod::container(pod, second)?);
+        let (first, second) = (InPod::find(pod, self.list, first)?, InPod::find(pod, self.list, second)?);
         let works = pod.working(&self.name);
         Some(if works == Some(second.name) { (second, first) } else { (first, second) })
     }
@@ -348,28 +394,18 @@ impl Sidecar {
     }
 
     fn is_in(&self, pod: &ObservedPod) -> bool {
-        let is_native = |name: &str| pod.init_container(name).is_some_and(|container| container.native);
-        self.names().all(|name| pod.container(name).is_some() || self.ends_with_job && is_native(name))
-            && (self.hot.is_none() || pod.working(&self.name).is_some())
+        let is_in = |list, name: &str| InPod::find(pod, list, name).is_some();
+        // As OpenKruise, which does not look for init containers.
+        self.list == PodList::Init
+            || self.names().all(|name| is_in(PodList::App, name) || self.ends_with_job && is_in(PodList::Init, name))
+                && (self.hot.is_none() || pod.working(&self.name).is_some())
     }
 
     fn is_at_rest(&self, pod: &ObservedPod) -> bool {
         let Some(Hot { twins: [first, second], empty_image }) = &self.hot else { return true };
         let idle = if pod.working(&self.name) == Some(second) { first } else { second };
-        empty_image.is_empty() || pod.container(idle).is_none_or(|container| *container.image == **empty_image)
+        empty_image.is_empty() || InPod::find(pod, self.list, idle).is_none_or(|idle| **idle.image == **empty_image)
     }
-}
-
-/// Whether the container runs the image of its spec, as far as that can be known. An image with a digest is compared by that
-/// digest alone: a mirror serves it under another name. Of a container whose image was changed in place it is known that
-/// the image that ran before is not the one, unless the kubelet names it as the spec does (two tags of one image).
-fn runs_its_image(name: &str, image: &str, status: Option<&ObservedStatus>, image_ids_before: &[(Text, Text)]) -> bool {
-    if let Some((_, digest)) = image.rsplit_once('@') {
-        return status.is_some_and(|status| status.image_id.rsplit_once('@').is_some_and(|(_, runs)| runs == digest));
-    }
-    let before = image_ids_before.iter().find(|(container, _)| **container == *name);
-    let (Some((_, before)), Some(status)) = (before, status) else { return true };
-    status.image_id != *before || is_spelling_of(&status.image, image)
 }
 
 /// What the Pod's condition of updates is to say of the set, where it does not. It is told of Pods that cannot be updated in place,
@@ -381,86 +417,6 @@ fn to_tell(set: &str, pod: &ObservedPod, update: Update, was_updated: bool, matc
     let is_to_be_told =
         pod.has_records && matched && (told.is_some() || !upgradable || was_updated && update == Update::None);
     (is_to_be_told && told != Some(upgradable)).then_some(upgradable)
-}
-
-/// A container in a Pod.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct InPod<'p> {
-    /// `containers` or `initContainers`.
-    pub list: &'static str,
-    /// Its place there.
-    pub index: usize,
-    pub name: &'p Text,
-    pub image: &'p Text,
-    pub status: Option<&'p ObservedStatus>,
-}
-
-/// An image that a container of a Pod is to have instead of its own.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ImageChange<'p> {
-    pub container: InPod<'p>,
-    pub image: &'p str,
-    /// Where it is one of two.
-    pub hot: Option<HotChange<'p>>,
-}
-
-/// What there is to a container beside which there is another one.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct HotChange<'p> {
-    /// Their name in the set.
-    pub base: &'p str,
-    /// The other one.
-    pub other: &'p Text,
-}
-
-impl<'p> InPod<'p> {
-    fn container(pod: &'p ObservedPod, name: &str) -> Option<Self> {
-        let index = pod.containers.iter().position(|container| *container.name == *name)?;
-        let ObservedContainer { name, image, status, .. } = &pod.containers[index];
-        Some(Self { list: "containers", index, name, image, status: status.as_ref() })
-    }
-
-    fn native(pod: &'p ObservedPod, name: &str) -> Option<Self> {
-        let index = pod.init_containers.iter().position(|container| container.native && *container.name == *name)?;
-        let ObservedInitContainer { name, image, status, .. } = &pod.init_containers[index];
-        Some(Self { list: "initContainers", index, name, image, status: status.as_ref() })
-    }
-}
-
-/// The change of a container that has not this image.
-fn change<'p>(container: InPod<'p>, image: &'p str) -> Option<ImageChange<'p>> {
-    let is_present = is_spelling_of(container.image, image);
-    (!is_present).then_some(ImageChange { container, image, hot: None })
-}
-
-impl Counts {
-    /// Counts one more Pod.
-    pub fn add(&mut self, standing: PodStanding) {
-        self.change(standing, |count| *count += 1);
-    }
-
-    /// Counts one Pod less, which was counted like this.
-    pub fn subtract(&mut self, standing: PodStanding) {
-        self.change(standing, |count| *count = count.saturating_sub(1));
-    }
-
-    fn change(&mut self, standing: PodStanding, mut change: impl FnMut(&mut usize)) {
-        let PodStanding { matched, updated, deviates, ready, update, unavailable, to_reset: _, to_tell: _ } = standing;
-        for (counts, count) in [
-            (matched, &mut self.matched),
-            (updated, &mut self.updated),
-            (deviates, &mut self.deviating),
-            (ready, &mut self.ready),
-            (updated && ready, &mut self.updated_ready),
-            (matches!(update, Update::InPlace | Update::Underway), &mut self.in_place),
-            (update == Update::Recreate, &mut self.recreate),
-            (unavailable, &mut self.unavailable),
-        ] {
-            if counts {
-                change(count);
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
 //! Pure: all that the controller knows, and which sets an event makes it look at again.
 
-use super::attempts::{AttemptEnd, Attempts, PodUpdates};
-use super::counting::Labels;
+use super::attempts::{AttemptEnd, Attempts, PodUpdates, PodWrite};
+use super::counting::{KeptVersion, Labels};
 use super::plan::{Plan, plan};
 use super::pods::PodIndex;
 use super::revisions::{KeptRevision, RevisionIndex};
 use super::set::ObservedSet;
+use super::survey::Survey;
 use super::upgrade::PodUpdate;
 use super::watched_pod::WatchedPod;
-use crate::cluster::{Event, Overlay, Versioned};
+use crate::cluster::{Event, ObjectVersion, Overlay, Versioned};
 use crate::injection::validate::Clashes;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,13 +52,34 @@ impl RolloutIndex {
         &self.pods
     }
 
-    /// The set of this name, and what is to be written for it.
+    /// A survey of the Pods of the set of this name, which has yet to begin.
     #[must_use]
-    pub fn plan(&self, set: &str, now: Timestamp) -> Option<(Arc<ObservedSet>, Plan)> {
-        let set = self.sets.get(set)?;
+    pub fn survey(&self, set: &str) -> Option<Survey> {
+        Some(Survey::of(Arc::clone(self.sets.get(set)?), &self.pods))
+    }
+
+    /// Goes on with a survey; whether it is complete.
+    pub fn go_on(&self, survey: &mut Survey, now: Timestamp) -> bool {
+        survey.go_on(&self.pods, &self.attempts, now)
+    }
+
+    /// What is to be written for the set of a complete survey; `None` where that is another one by now.
+    #[must_use]
+    pub fn plan_of(&self, survey: &Survey, now: Timestamp) -> Option<Plan> {
+        self.sets.get(&survey.set.name).filter(|set| Arc::ptr_eq(set, &survey.set))?;
         let is_known = |name: &str| self.sets.contains_key(name);
         let updates = PodUpdates { are_on: self.updates_pods, attempts: &self.attempts, is_known: &is_known };
-        Some((Arc::clone(set), plan(set, &self.pods, &self.revisions, &self.clashes, &self.excluded, &updates, now)))
+        Some(plan(survey, &self.pods, &self.revisions, &self.clashes, &self.excluded, &updates, now))
+    }
+
+    /// The set of this name, and what is to be written for it, in one go.
+    #[must_use]
+    pub fn plan(&self, set: &str, now: Timestamp) -> Option<(Arc<ObservedSet>, Plan)> {
+        let mut survey = self.survey(set)?;
+        while !self.go_on(&mut survey, now) {}
+        survey.sort();
+        let plan = self.plan_of(&survey, now)?;
+        Some((survey.set, plan))
     }
 
     /// Forgets of the writes to the set's Pods what these show by now.
@@ -66,13 +88,20 @@ impl RolloutIndex {
     }
 
     /// An update of a Pod is about to be sent.
-    pub fn update_begins(&mut self, set: &str, PodUpdate { pod, is_excused, image_ids_before, .. }: &PodUpdate) {
-        self.attempts.begin(set, pod.version(), *is_excused, image_ids_before.clone());
+    pub fn update_begins(&mut self, set: &str, pod: ObjectVersion<'_>, update: &PodUpdate) {
+        self.attempts.begin(set, pod, update.is_excused, update.patch.sent.clone());
     }
 
-    /// A write to a Pod ended.
-    pub fn write_ended(&mut self, set: &str, pod: &WatchedPod, end: AttemptEnd, now: Timestamp) {
-        self.attempts.end(set, pod.version(), end, now);
+    /// A write to a Pod ended; whether its problem is another one than before.
+    pub fn write_ended(
+        &mut self,
+        set: &str,
+        pod: ObjectVersion<'_>,
+        write: PodWrite,
+        end: AttemptEnd,
+        now: Timestamp,
+    ) -> bool {
+        self.attempts.end(set, pod, write, end, now)
     }
 
     /// SidecarSets changed. Those that a list has as they are known are left alone.
@@ -113,6 +142,16 @@ impl RolloutIndex {
         let known = self.pods.pod(version.namespace, version.name).map(|pod| WatchedPod::named(pod.version()));
         let over = over.version().resource_version;
         match self.own_pods.answered(pod, Some(over), known.as_ref()) {
+            Some(pod) => self.take_pods(Event::Applied(pod)),
+            None => BTreeSet::new(),
+        }
+    }
+
+    /// The API server was asked for a Pod, and this is how it is now. Returns the sets to look at again.
+    pub fn pod_read(&mut self, pod: WatchedPod) -> BTreeSet<String> {
+        let version = pod.version();
+        let known = self.pods.pod(version.namespace, version.name).map(|pod| WatchedPod::named(pod.version()));
+        match self.own_pods.answered(pod, None, known.as_ref()) {
             Some(pod) => self.take_pods(Event::Applied(pod)),
             None => BTreeSet::new(),
         }
@@ -245,7 +284,11 @@ impl RolloutIndex {
     /// Counts Pods by the set as it is, with the revisions that there are.
     fn apply_rules(&mut self, name: &str) {
         let Some(set) = self.sets.get(name) else { return };
-        let kept = self.revisions.of(name).map(|revision| &revision.images);
+        let kept = self.revisions.of(name).map(|revision| KeptVersion {
+            images: &revision.images,
+            hash: revision.hash.as_deref(),
+            hash_without_amounts: revision.hash_without_amounts.as_deref(),
+        });
         let rules = set.usable.as_ref().ok().map(|usable| usable.rules.clone().knowing(kept));
         self.pods.apply_set(name, rules);
     }
@@ -406,6 +449,8 @@ mod tests {
                 custom_version: None,
                 data: None,
                 images: Arc::default(),
+                hash: None,
+                hash_without_amounts: None,
                 is_fit,
             };
             assert_eq!(index.revisions_event(Event::Applied(revision)), names(&["a"]));
@@ -487,8 +532,6 @@ mod tests {
                     _ => _ = index.revisions_event(revision()),
                 }
             }
-            let (first, deviation) = index.pods().deviation("a").unwrap();
-            of_each_order.push((index.pods().counts("a"), first.name.clone(), deviation.to_string()));
             let (_, plan) = index.plan("a", Timestamp::UNIX_EPOCH).unwrap();
             let message = plan.status.unwrap().conditions[0].message.clone();
             assert!(
@@ -498,9 +541,10 @@ mod tests {
                 ),
                 "{message}"
             );
+            of_each_order.push(index.pods().counts("a"));
         }
         let first = &of_each_order[0];
-        assert_eq!((first.0.matched, first.0.updated, first.0.deviating), (4, 2, 2));
+        assert_eq!((first.matched, first.updated, first.deviating), (4, 2, 2));
         assert!(of_each_order.iter().all(|other| other == first), "{of_each_order:?}");
     }
 
@@ -514,6 +558,8 @@ mod tests {
             custom_version: None,
             data: None,
             images: Arc::default(),
+            hash: None,
+            hash_without_amounts: None,
             is_fit: false,
         }
     }

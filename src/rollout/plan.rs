@@ -3,8 +3,8 @@
 use super::attempts::PodUpdates;
 use super::pods::PodIndex;
 use super::revisions::{self, KeptRevision, RevisionIndex, RevisionWrite};
-use super::set::ObservedSet;
 use super::status::{self, PodsSeen, STALLED, Trouble, WarningEvent};
+use super::survey::Survey;
 use super::upgrade::{self, UpgradePlan};
 use crate::api::sidecarset::SidecarSetStatus;
 use crate::injection::validate::Clashes;
@@ -26,6 +26,8 @@ pub struct Plan {
     pub obsolete: Vec<KeptRevision>,
     /// What somebody has to correct.
     pub problem: Option<WarningEvent>,
+    /// That there are Pods that cannot be updated in place, in OpenKruise's words.
+    pub not_upgradable: Option<String>,
 }
 
 impl Plan {
@@ -36,10 +38,10 @@ impl Plan {
     }
 }
 
-/// Plans for one set. A set that cannot be used gets nothing but a status that says so.
+/// Plans for one set, whose Pods were surveyed. A set that cannot be used gets nothing but a status that says so.
 #[must_use]
 pub fn plan(
-    set: &ObservedSet,
+    survey: &Survey,
     pods: &PodIndex,
     revisions: &RevisionIndex,
     clashes: &Clashes,
@@ -47,6 +49,7 @@ pub fn plan(
     updates: &PodUpdates<'_>,
     now: Timestamp,
 ) -> Plan {
+    let set = &*survey.set;
     let orphaned = if set.is_orphaning { revisions.of(&set.name).cloned().collect() } else { Vec::new() };
     match &set.usable {
         Err(unusable) => {
@@ -59,20 +62,25 @@ pub fn plan(
                 orphaned,
                 obsolete: Vec::new(),
                 problem: Some(WarningEvent { reason: STALLED, note: problem }),
+                not_upgradable: None,
             }
         }
         Ok(usable) => {
             let revisions = revisions::plan(set, usable, revisions, |revision| pods.uses_revision(&set.name, revision));
             let trouble =
                 Trouble::of(&revisions, clashes.of(&set.name), usable.only_excluded(excluded, pods.namespaces()));
-            let seen = PodsSeen::of(pods, &set.name, updates);
+            let seen = PodsSeen::of(survey, pods, updates);
             let pods = if updates.are_on {
-                upgrade::plan(set, usable, pods, updates.attempts, updates.is_known, &revisions.latest, now)
+                upgrade::plan(survey, usable, pods, updates.attempts, updates.is_known, &revisions.latest, now)
             } else {
                 UpgradePlan::default()
             };
+            let anew = Some(seen.counts.recreate).filter(|anew| *anew > 0);
             Plan {
                 pods,
+                not_upgradable: anew.map(|anew| {
+                    format!("SidecarSet in-place update detected {anew} not upgradable pod(s) in this round, will skip them.")
+                }),
                 status: status::usable(set, usable, &seen, &revisions, &trouble, now),
                 revision: revisions.write,
                 orphaned,

@@ -1,7 +1,8 @@
 //! What is kept of a Pod: as little as counting and upgrading it needs, 100,000 times.
 
 use super::text::{Text, Texts};
-use super::watched_pod::{Container, ContainerStatus, UPGRADABLE, WatchedPod};
+use super::watched_pod::{Container, ContainerStatus, RESIZES, UPGRADABLE, WatchedPod};
+use crate::api::shorten::shortened;
 use crate::cluster::ObjectVersion;
 use crate::injection::Fingerprint;
 use crate::injection::annotations::{Record, RecordOfRest, listed};
@@ -53,6 +54,8 @@ pub struct ObservedPod {
     pub hash_record: Option<Text>,
     /// The annotation with the state of updates in place, as text.
     pub in_place_record: Option<Text>,
+    /// Why a change of its containers' resources has to wait, as the kubelet says.
+    pub resize: Option<Text>,
     /// Whether these three are kept: they may be too long. Then nothing can be written over them.
     pub has_records: bool,
     /// Its containers, in order.
@@ -105,6 +108,10 @@ pub struct ObservedStatus {
     pub image_id: Text,
     /// Whether the container is ready.
     pub ready: bool,
+    /// Whether it has the amounts of CPU and memory that its spec asks for, as far as that is told.
+    pub is_resized: bool,
+    /// How often it was restarted.
+    pub restarts: u32,
 }
 
 /// An init container of a Pod.
@@ -135,8 +142,19 @@ pub struct InjectedSet {
     pub hash_of_rest: Option<Text>,
     /// The `ControllerRevision` that was injected.
     pub revision: Option<Text>,
-    /// Of each container whose image was changed in place: its name, and the image that ran before, by digest.
-    pub image_ids_before: Box<[(Text, Text)]>,
+    /// Of each container whose image was changed in place, what ran before.
+    pub ran_before: Box<[RanBefore]>,
+}
+
+/// What ran in a container before its image was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RanBefore {
+    /// Its name.
+    pub container: Text,
+    /// The image, by digest.
+    pub image_id: Text,
+    /// How often it had been restarted; `None` where that is not recorded: OpenKruise does not.
+    pub restarts: Option<u32>,
 }
 
 /// Of annotations and condition that are rewritten with an update at most so many bytes are kept. 30 sets take less.
@@ -153,10 +171,12 @@ struct InPlaceState {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 struct LastStatus {
     #[serde(rename = "imageID")]
     image_id: String,
+    /// Ours.
+    restart_count: Option<u32>,
 }
 
 impl ObservedPod {
@@ -191,6 +211,7 @@ impl ObservedPod {
             assigned: pod.assigned,
             restarts: u32::try_from(restarts.unwrap_or_default()).unwrap_or_default(),
             upgradable,
+            resize: resize(pod, texts),
             hash_record,
             in_place_record,
             has_records,
@@ -206,7 +227,7 @@ impl ObservedPod {
                 .collect(),
             reported_containers: statuses.len(),
             injected,
-            working: working(pod.annotations.working_hot_upgrade.as_deref(), &pod.containers, texts),
+            working: working(pod, texts),
         }
     }
 
@@ -228,6 +249,12 @@ impl ObservedPod {
     /// The value of a label.
     #[must_use]
     pub fn label(&self, key: &str) -> Option<&str> {
+        self.label_text(key).map(|value| &**value)
+    }
+
+    /// The value of a label, as it is kept.
+    #[must_use]
+    pub fn label_text(&self, key: &str) -> Option<&Text> {
         let position = self.labels.binary_search_by(|(label, _)| (**label).cmp(key)).ok()?;
         Some(&self.labels[position].1)
     }
@@ -289,13 +316,29 @@ fn observed_container(
         name: texts.share(&container.name),
         image: texts.share(&container.image),
         fingerprint: fingerprint(container, texts, room),
-        status: status.map(|status| observed_status(status, texts)),
+        status: status.map(|status| observed_status(container, status, texts)),
     }
 }
 
-fn observed_status(status: &ContainerStatus, texts: &mut Texts) -> ObservedStatus {
+fn observed_status(container: &Container, status: &ContainerStatus, texts: &mut Texts) -> ObservedStatus {
     let (image, image_id) = (texts.share(&status.image), texts.share(&status.image_id));
-    ObservedStatus { image, image_id, ready: status.ready }
+    let told = status.amounts.as_ref().filter(|told| !told.is_empty());
+    let is_resized = told.is_none_or(|told| told.have(&container.amounts));
+    let restarts = u32::try_from(status.restart_count).unwrap_or_default();
+    ObservedStatus { image, image_id, ready: status.ready, is_resized, restarts }
+}
+
+/// At most so many bytes of what the kubelet says of a resize are kept.
+const LONGEST_RESIZE: usize = 256;
+
+/// Why a resize has to wait or cannot be.
+fn resize(pod: &WatchedPod, texts: &mut Texts) -> Option<Text> {
+    let conditions = pod.status.conditions.iter().flatten();
+    let mut told = conditions.filter(|condition| RESIZES.contains(&&*condition.kind) && *condition.status == *"True");
+    // One that is just under way has no reason.
+    let (condition, reason) = told.find_map(|condition| Some((condition, condition.reason.as_deref()?)))?;
+    let message = condition.message.as_deref().unwrap_or_default();
+    Some(texts.share(&shortened(format!("{} {reason}: {message}", condition.kind), LONGEST_RESIZE)))
 }
 
 fn observed_init_container(
@@ -307,7 +350,7 @@ fn observed_init_container(
     let native = container.restart_policy.as_deref() == Some("Always");
     let status = statuses.iter().find(|status| native && status.name == container.name);
     ObservedInitContainer {
-        status: status.map(|status| observed_status(status, texts)),
+        status: status.map(|status| observed_status(container, status, texts)),
         name: texts.share(&container.name),
         image: texts.share(&container.image),
         fingerprint: fingerprint(container, texts, room),
@@ -342,11 +385,15 @@ fn injected(pod: &WatchedPod, texts: &mut Texts) -> Box<[InjectedSet]> {
             hash_of_rest: filled(record_of_rest.recorded(name).unwrap_or_default()),
             revision: recorded.revision.as_deref().and_then(&mut filled),
             name: texts.share(name),
-            image_ids_before: containers
+            ran_before: containers
                 .iter()
                 .chain(init_containers)
                 .filter_map(|Container { name, .. }| Some((name, before.get(&**name)?)))
-                .map(|(name, last)| (texts.share(name), texts.share(&last.image_id)))
+                .map(|(name, last)| RanBefore {
+                    container: texts.share(name),
+                    image_id: texts.share(&last.image_id),
+                    restarts: last.restart_count,
+                })
                 .collect(),
         }
     });
@@ -354,9 +401,9 @@ fn injected(pod: &WatchedPod, texts: &mut Texts) -> Box<[InjectedSet]> {
 }
 
 /// Of each container with hot upgrade the one of its two that works. A name that is none of the two, or of no container, says nothing.
-fn working(annotation: Option<&str>, containers: &[Container], texts: &mut Texts) -> Box<[(Text, Text)]> {
-    let map: HashMap<String, Value> = json(annotation);
-    let bases = containers.iter().filter_map(|Container { name, .. }| {
+fn working(pod: &WatchedPod, texts: &mut Texts) -> Box<[(Text, Text)]> {
+    let map: HashMap<String, Value> = json(pod.annotations.working_hot_upgrade.as_deref());
+    let bases = pod.containers.iter().chain(&pod.init_containers).filter_map(|Container { name, .. }| {
         let base = name.strip_suffix("-1").or_else(|| name.strip_suffix("-2"))?;
         (map.get(base)?.as_str() == Some(name)).then_some((base, name))
     });
@@ -406,10 +453,11 @@ mod tests {
         let [x, y] = &*pod.injected else { panic!("{:?}", pod.injected) };
         assert_eq!((x.hash.as_deref(), x.hash_without_image.as_deref()), (Some("h"), Some("w")));
         assert_eq!(x.revision.as_deref(), Some("x-1"));
-        assert_eq!(&*x.image_ids_before, [("c".into(), "id".into())]);
-        assert_eq!((y.hash.as_deref(), y.revision.as_deref(), y.image_ids_before.len()), (Some("bare"), None, 0));
+        let before = RanBefore { container: "c".into(), image_id: "id".into(), restarts: None };
+        assert_eq!(&*x.ran_before, [before]);
+        assert_eq!((y.hash.as_deref(), y.revision.as_deref(), y.ran_before.len()), (Some("bare"), None, 0));
         assert_eq!((pod.working("h"), pod.working.len()), (Some("h-2"), 1));
-        assert_eq!(pod.container("c").unwrap().status.as_ref().unwrap().image_id.as_ref(), "i@sha256:1");
+        assert_eq!(&*pod.container("c").unwrap().status.as_ref().unwrap().image_id, "i@sha256:1");
         assert_eq!((&pod.container("d").unwrap().status, pod.reported_containers), (&None, 1));
         assert!(pod.init_containers[0].native);
     }
@@ -423,7 +471,7 @@ mod tests {
             .annotation("kruise.io/sidecarset-working-hotupgrade-container", "x");
         let pod = ObservedPod::of(&broken.watched(), &mut Texts::default());
         assert_eq!((&*pod.injected[0].name, &pod.injected[0].hash), ("s", &None));
-        assert!(pod.injected[0].image_ids_before.is_empty() && pod.working.is_empty());
+        assert!(pod.injected[0].ran_before.is_empty() && pod.working.is_empty());
     }
 
     #[test]

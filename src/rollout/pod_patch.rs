@@ -1,60 +1,103 @@
 //! Pure: what is written to a Pod that is updated in place: images, and the annotations that tell of it as OpenKruise writes them.
 
-use super::counting::{CountingRules, HotChange, ImageChange};
-use super::pod::ObservedPod;
+use super::attempts::SentImage;
+use super::counting::CountingRules;
+use super::in_pod::{HotChange, ImageChange, InPod};
+use super::pod::{ObservedPod, RanBefore};
 use super::text::Text;
 use super::watched_pod::UPGRADABLE;
 use crate::api::keys;
+use crate::injection::Amount;
 use crate::injection::annotations::{Entry, Record};
 use jiff::Timestamp;
 use json_patch::jsonptr::PointerBuf;
-use json_patch::{AddOperation, CopyOperation, PatchOperation, ReplaceOperation, TestOperation};
+use json_patch::{AddOperation, PatchOperation, ReplaceOperation};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// The containers of a Pod that are changed, with the images that run until then.
-pub type ImageIds = Vec<(Text, Text)>;
-
-/// The patch that updates a Pod to the set's present images, and what ran before. `version` is that of the set.
-pub fn update(
-    set: &str,
-    version: &str,
-    rules: &CountingRules,
-    pod: &ObservedPod,
-    revision: &str,
-    now: Timestamp,
-) -> (Vec<PatchOperation>, ImageIds) {
-    let changes: Vec<ImageChange<'_>> = rules.image_changes(pod).collect();
-    let (mut operations, before) = images(set, rules, pod, &changes, now);
-    for ImageChange { container, hot, .. } in &changes {
-        let Some(HotChange { other, .. }) = hot else { continue };
-        // A container knows by the first of them whether it is the newer of the two, and by the second what it takes over from.
-        let (path, from) = (annotation(&keys::version_alt_of(container.name)), annotation(&keys::version_of(other)));
-        operations.push(PatchOperation::Copy(CopyOperation { from, path }));
-        operations.push(annotate(&keys::version_of(container.name), version.to_owned()));
-        operations.push(annotate(&keys::version_alt_of(other), version.to_owned()));
-    }
-    let mut working: BTreeMap<&str, &str> = pod.working.iter().map(|(base, working)| (&**base, &**working)).collect();
-    let hot = changes.iter().filter_map(|change| Some((change.hot?.base, &**change.container.name)));
-    let hot: Vec<_> = hot.collect();
-    if !hot.is_empty() {
-        working.extend(hot);
-        operations.push(annotate(keys::WORKING_HOT_UPGRADE, json!(working).to_string()));
-    }
-    operations.extend(hash_record(set, rules, pod, revision, now));
-    (operations, before)
+/// What is written to a Pod, over the version of it that was seen.
+#[derive(Clone, Debug, Default)]
+pub struct PodPatch {
+    /// The patch.
+    pub operations: Vec<PatchOperation>,
+    /// The images that it gives to containers.
+    pub sent: Vec<SentImage>,
+    /// Of each container of a hot upgrade that gets an image its name, and that of the other one.
+    pub hot: Vec<(Text, Text)>,
 }
 
-/// The patch that ends hot upgrades of a Pod, and what ran before.
-pub fn reset(set: &str, rules: &CountingRules, pod: &ObservedPod, now: Timestamp) -> (Vec<PatchOperation>, ImageIds) {
+/// The patch that updates a Pod to the set's present images. What depends on annotations that are not kept is not part of it
+/// ([`versions`], [`record_without_image`]).
+pub fn update(set: &str, rules: &CountingRules, pod: &ObservedPod, revision: &str, now: Timestamp) -> PodPatch {
+    let changes: Vec<ImageChange<'_>> = rules.image_changes(pod).collect();
+    let mut patch = images(set, rules, pod, &changes, now);
+    let mut working: BTreeMap<&str, &str> = pod.working.iter().map(|(base, working)| (&**base, &**working)).collect();
+    for ImageChange { container, hot, .. } in &changes {
+        let Some(HotChange { base, other }) = *hot else { continue };
+        working.insert(base, container.name);
+        patch.hot.push((container.name.clone(), other.clone()));
+    }
+    if !patch.hot.is_empty() {
+        patch.operations.push(annotate(keys::WORKING_HOT_UPGRADE, json!(working).to_string()));
+    }
+    patch.operations.extend(hash_record(set, rules, pod, revision, now));
+    patch
+}
+
+/// The annotations by which hot containers know whether they are the newer of the two, and what they take over from. `version` is that
+/// of the set.
+pub fn versions(hot: &[(Text, Text)], version: &str, annotations: &BTreeMap<String, String>) -> Vec<PatchOperation> {
+    let of_pair = |(container, other): &(Text, Text)| {
+        let of_other = annotations.get(&keys::version_of(other)).cloned().unwrap_or_else(|| "0".to_owned());
+        [
+            annotate(&keys::version_alt_of(container), of_other),
+            annotate(&keys::version_of(container), version.to_owned()),
+            annotate(&keys::version_alt_of(other), version.to_owned()),
+        ]
+    };
+    hot.iter().flat_map(of_pair).collect()
+}
+
+/// The patch that ends hot upgrades of a Pod.
+pub fn reset(set: &str, rules: &CountingRules, pod: &ObservedPod, now: Timestamp) -> PodPatch {
     let changes: Vec<ImageChange<'_>> = rules.resets(set, pod).collect();
-    let (mut operations, before) = images(set, rules, pod, &changes, now);
+    let mut patch = images(set, rules, pod, &changes, now);
     for ImageChange { container, hot, .. } in &changes {
         let Some(HotChange { other, .. }) = hot else { continue };
-        operations.push(annotate(&keys::version_of(container.name), "0".to_owned()));
-        operations.push(annotate(&keys::version_alt_of(other), "0".to_owned()));
+        patch.operations.push(annotate(&keys::version_of(container.name), "0".to_owned()));
+        patch.operations.push(annotate(&keys::version_alt_of(other), "0".to_owned()));
     }
-    (operations, before)
+    patch
+}
+
+/// The patch of the subresource `resize` that gives a Pod the set's amounts of CPU and memory; empty where it has them.
+pub fn resize(set: &str, rules: &CountingRules, pod: &ObservedPod) -> Vec<PatchOperation> {
+    let changes =
+        rules.amount_changes(set, pod).map(|(InPod { list, index, .. }, Amount { kind, resource, text, .. })| {
+            let path = ["spec", list.field(), &index.to_string(), "resources", kind, resource].map(str::to_owned);
+            let (path, value) = (PointerBuf::from_tokens(path), text.as_str().into());
+            PatchOperation::Add(AddOperation { path, value })
+        });
+    changes.collect()
+}
+
+/// The record of hashes without images, with the set's present one, where it is another.
+pub fn record_without_image(
+    set: &str,
+    rules: &CountingRules,
+    annotations: &BTreeMap<String, String>,
+    now: Timestamp,
+) -> Option<PatchOperation> {
+    let present = annotations.get(keys::HASH_WITHOUT_IMAGE).map(String::as_str);
+    let sidecars = json!(rules.sidecar_list()).to_string();
+    let entry = Entry { set, hash: rules.hash_without_image(), sidecars: &sidecars, revision: None, time: now };
+    let record = Record::parse(present).unwrap_or_default().updated(&[entry], now)?;
+    Some(annotate(keys::HASH_WITHOUT_IMAGE, record))
+}
+
+/// These annotations, with these values.
+pub fn metadata(annotations: &BTreeMap<String, String>) -> Vec<PatchOperation> {
+    annotations.iter().map(|(key, value)| annotate(key, value.clone())).collect()
 }
 
 /// Images, and the record of what ran before.
@@ -64,20 +107,24 @@ fn images(
     pod: &ObservedPod,
     changes: &[ImageChange<'_>],
     now: Timestamp,
-) -> (Vec<PatchOperation>, ImageIds) {
-    let mut operations = Vec::new();
+) -> PodPatch {
+    let mut patch = PodPatch::default();
     for ImageChange { container, image, .. } in changes {
-        let path = PointerBuf::from_tokens(["spec", container.list, &container.index.to_string(), "image"]);
-        operations.push(test(path.clone(), (**container.image).into()));
-        operations.push(PatchOperation::Replace(ReplaceOperation { path, value: (*image).into() }));
+        let path = PointerBuf::from_tokens(["spec", container.list.field(), &container.index.to_string(), "image"]);
+        patch.operations.push(PatchOperation::Replace(ReplaceOperation { path, value: (*image).into() }));
+        patch.sent.extend(container.status.map(|status| {
+            let (container, image_id) = (container.name.clone(), status.image_id.clone());
+            SentImage {
+                image: (*image).into(),
+                before: RanBefore { container, image_id, restarts: Some(status.restarts) },
+            }
+        }));
     }
-    let ran =
-        |change: &ImageChange<'_>| Some((change.container.name.clone(), change.container.status?.image_id.clone()));
-    let before: ImageIds = changes.iter().filter_map(ran).collect();
-    if !before.is_empty() {
-        operations.push(annotate(keys::IN_PLACE_STATE, in_place_record(set, rules, pod, &before, &text(now))));
+    if !patch.sent.is_empty() {
+        let record = in_place_record(set, rules, pod, &patch.sent, &text(now));
+        patch.operations.push(annotate(keys::IN_PLACE_STATE, record));
     }
-    (operations, before)
+    patch
 }
 
 /// A time as Kubernetes writes it.
@@ -92,18 +139,16 @@ fn hash_record(
     pod: &ObservedPod,
     revision: &str,
     time: Timestamp,
-) -> Vec<PatchOperation> {
+) -> Option<PatchOperation> {
     let present = pod.hash_record.as_deref();
     let sidecars = json!(rules.sidecar_list()).to_string();
     let revision = Some(revision).filter(|revision| !revision.is_empty());
     let entry = Entry { set, hash: rules.hash(), sidecars: &sidecars, revision, time };
-    let Some(record) = Record::parse(present).unwrap_or_default().updated(&[entry], time) else { return Vec::new() };
-    let seen = present.map(|present| test(annotation(keys::HASH), present.into()));
-    seen.into_iter().chain([annotate(keys::HASH, record)]).collect()
+    Record::parse(present).unwrap_or_default().updated(&[entry], time).map(|record| annotate(keys::HASH, record))
 }
 
 /// The record of updates in place: what ran before each. Revision and time stay those of the first, as OpenKruise leaves them.
-fn in_place_record(set: &str, rules: &CountingRules, pod: &ObservedPod, before: &ImageIds, now: &str) -> String {
+fn in_place_record(set: &str, rules: &CountingRules, pod: &ObservedPod, sent: &[SentImage], now: &str) -> String {
     let mut record: Map<String, Value> =
         pod.in_place_record.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let state = record.entry(set).or_insert(Value::Null);
@@ -118,8 +163,8 @@ fn in_place_record(set: &str, rules: &CountingRules, pod: &ObservedPod, before: 
     if !state["lastContainerStatuses"].is_object() {
         state["lastContainerStatuses"] = json!({});
     }
-    for (container, image_id) in before {
-        state["lastContainerStatuses"][&**container] = json!({"imageID": &**image_id});
+    for SentImage { before: RanBefore { container, image_id, restarts }, .. } in sent {
+        state["lastContainerStatuses"][&**container] = json!({"imageID": &**image_id, "restartCount": restarts});
     }
     Value::Object(record).to_string()
 }
@@ -154,8 +199,4 @@ fn annotation(key: &str) -> PointerBuf {
 
 fn annotate(key: &str, value: String) -> PatchOperation {
     PatchOperation::Add(AddOperation { path: annotation(key), value: value.into() })
-}
-
-fn test(path: PointerBuf, value: Value) -> PatchOperation {
-    PatchOperation::Test(TestOperation { path, value })
 }

@@ -1,10 +1,10 @@
 //! The Pods of all SidecarSets and how many stand how, kept up to date at a cost that grows with the Pods that change.
 
-use super::counting::{CountingRules, Counts, Labels, PodStanding, Update};
+use super::counting::{CountingRules, Labels};
 use super::pod::ObservedPod;
+use super::standing::{Counts, PodStanding};
 use super::text::{Text, Texts};
 use super::watched_pod::WatchedPod;
-use crate::injection::verify::Deviation;
 use crate::telemetry::seldom;
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -22,6 +22,8 @@ pub struct PodIndex {
     sets: HashMap<Text, CountedSet>,
     /// Sets whose counts or revisions changed since they were last asked for.
     changed: BTreeSet<Text>,
+    /// The counts of all sets together.
+    total: Counts,
     texts: Texts,
 }
 
@@ -41,8 +43,8 @@ struct CountedSet {
     /// Pods that name the set.
     pods: HashSet<usize>,
     counts: Counts,
-    /// Those of its Pods that something may have to be written to.
-    to_write: HashSet<usize>,
+    /// Those of its Pods that are not as they should be: something is to be written to them, or to be said of them.
+    amiss: HashSet<usize>,
     /// `ControllerRevisions` that matched Pods record, with how many.
     revisions: BTreeMap<Text, usize>,
 }
@@ -172,38 +174,38 @@ impl PodIndex {
         self.sets.get(set).map(|set| set.counts).unwrap_or_default()
     }
 
+    /// The counts of all sets together.
+    #[must_use]
+    pub fn total(&self) -> Counts {
+        self.total
+    }
+
     /// Whether a Pod that the set matches records this `ControllerRevision`.
     #[must_use]
     pub fn uses_revision(&self, set: &str, revision: &str) -> bool {
         self.sets.get(set).is_some_and(|set| set.revisions.contains_key(revision))
     }
 
-    /// The Pods that name a set as injected into them, and how each stands with it.
-    fn pods_of(&self, set: &str) -> impl Iterator<Item = (&ObservedPod, PodStanding)> {
-        self.known(set, self.sets.get(set).into_iter().flat_map(|set| &set.pods))
+    /// Keys of the Pods that name a set as injected into them; for [`Self::at`].
+    pub(super) fn keys_of(&self, set: &str) -> impl Iterator<Item = usize> {
+        self.sets.get(set).into_iter().flat_map(|set| &set.pods).copied()
     }
 
-    fn known<'p>(
-        &'p self,
-        set: &str,
-        keys: impl Iterator<Item = &'p usize>,
-    ) -> impl Iterator<Item = (&'p ObservedPod, PodStanding)> {
-        keys.filter_map(move |key| {
-            let CountedPod { pod, standings, .. } = self.pods.get(*key)?;
-            let position = pod.injected.iter().position(|injected| &*injected.name == set)?;
-            Some((pod, standings[position]))
-        })
+    /// Keys of the set's Pods that something is to be written to, or to be said of; for [`Self::at`].
+    pub(super) fn amiss(&self, set: &str) -> Vec<usize> {
+        self.sets.get(set).map(|set| set.amiss.iter().copied().collect()).unwrap_or_default()
     }
 
-    /// Of the Pods that name a set, those that something may have to be written to.
-    pub(super) fn to_write(&self, set: &str) -> impl Iterator<Item = (&ObservedPod, PodStanding)> {
-        self.known(set, self.sets.get(set).into_iter().flat_map(|set| &set.to_write))
+    /// The Pod that has this key now, and how it stands with a set; `None` where it does not name the set.
+    pub(super) fn at(&self, set: &str, key: usize) -> Option<(&ObservedPod, PodStanding)> {
+        let CountedPod { pod, standings, .. } = self.pods.get(key)?;
+        let position = pod.injected.iter().position(|injected| &*injected.name == set)?;
+        Some((pod, standings[position]))
     }
 
     /// A Pod, and how it stands with a set; `None` where it does not name the set.
     pub(super) fn standing(&self, set: &str, namespace: &str, name: &str) -> Option<(&ObservedPod, PodStanding)> {
-        let key = self.by_name.get(namespace)?.get(name)?;
-        self.known(set, std::iter::once(key)).next()
+        self.at(set, *self.by_name.get(namespace)?.get(name)?)
     }
 
     /// The Pod of this name.
@@ -214,25 +216,6 @@ impl PodIndex {
     /// By what the Pods of a set are counted; `None` where it cannot be used.
     pub(super) fn rules(&self, set: &str) -> Option<&CountingRules> {
         self.sets.get(set)?.rules.as_ref()
-    }
-
-    /// Of the Pods that have to be made anew for the latest containers of a set, the first by name, and what tells them apart, as far as
-    /// that is known.
-    #[must_use]
-    pub fn recreation(&self, set: &str) -> Option<(&ObservedPod, Option<Deviation>)> {
-        let rules = self.sets.get(set).filter(|set| set.counts.recreate > 0)?.rules.as_ref()?;
-        let pods = self.pods_of(set).filter(|(_, standing)| standing.update == Update::Recreate).map(|(pod, _)| pod);
-        let first = pods.min_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)))?;
-        Some((first, rules.other_deviation(first)))
-    }
-
-    /// Of the Pods that record the latest containers of a set and have others, the first by name, and what tells them apart.
-    #[must_use]
-    pub fn deviation(&self, set: &str) -> Option<(&ObservedPod, Deviation)> {
-        let rules = self.sets.get(set).filter(|set| set.counts.deviating > 0)?.rules.as_ref()?;
-        let deviating = self.pods_of(set).filter(|(_, standing)| standing.deviates).map(|(pod, _)| pod);
-        let first = deviating.min_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)))?;
-        Some((first, rules.deviation(first)?))
     }
 
     /// How many Pods are known.
@@ -255,7 +238,7 @@ impl PodIndex {
 
     /// Counts a Pod for the sets that it names.
     fn count(&mut self, key: usize) {
-        let Self { pods, namespaces, sets, changed, .. } = self;
+        let Self { pods, namespaces, sets, changed, total, .. } = self;
         let CountedPod { pod, standings, .. } = &mut pods[key];
         let namespace = namespaces.get(&*pod.namespace);
         let counted = pod.injected.iter().map(|injected| {
@@ -263,6 +246,7 @@ impl PodIndex {
             set.pods.insert(key);
             let rules = set.rules.as_ref();
             let standing = rules.map(|rules| rules.standing(&injected.name, pod, namespace)).unwrap_or_default();
+            total.add(standing);
             if set.count(key, standing, injected.revision.as_ref()) {
                 changed.insert(injected.name.clone());
             }
@@ -273,11 +257,12 @@ impl PodIndex {
 
     /// Takes a Pod out of all counts.
     fn discount(&mut self, key: usize) {
-        let Self { pods, sets, changed, .. } = self;
+        let Self { pods, sets, changed, total, .. } = self;
         let CountedPod { pod, standings, .. } = &mut pods[key];
         for (injected, standing) in pod.injected.iter().zip(standings) {
             let Some(set) = sets.get_mut(&injected.name) else { continue };
             set.pods.remove(&key);
+            total.subtract(*standing);
             if set.discount(key, *standing, injected.revision.as_ref()) {
                 changed.insert(injected.name.clone());
             }
@@ -290,7 +275,7 @@ impl PodIndex {
 
     /// Counts Pods anew, for one set or for all that they name.
     fn recount(&mut self, keys: &[usize], only: Option<&Text>) {
-        let Self { pods, namespaces, sets, changed, .. } = self;
+        let Self { pods, namespaces, sets, changed, total, .. } = self;
         for key in keys {
             let CountedPod { pod, standings, .. } = &mut pods[*key];
             let namespace = namespaces.get(&*pod.namespace);
@@ -302,6 +287,8 @@ impl PodIndex {
                 let rules = set.rules.as_ref();
                 let new = rules.map(|rules| rules.standing(&injected.name, pod, namespace)).unwrap_or_default();
                 if new != *standing {
+                    total.subtract(*standing);
+                    total.add(new);
                     set.discount(*key, *standing, injected.revision.as_ref());
                     set.count(*key, new, injected.revision.as_ref());
                     *standing = new;
@@ -334,8 +321,8 @@ impl CountedSet {
     /// Counts a Pod; whether anything changed.
     fn count(&mut self, key: usize, standing: PodStanding, revision: Option<&Text>) -> bool {
         self.counts.add(standing);
-        if standing.update == Update::InPlace || standing.to_reset || standing.to_tell.is_some() {
-            self.to_write.insert(key);
+        if standing.is_amiss() {
+            self.amiss.insert(key);
         }
         if let Some(revision) = revision.filter(|_| standing.matched) {
             *self.revisions.entry(revision.clone()).or_default() += 1;
@@ -346,7 +333,7 @@ impl CountedSet {
     /// Takes a Pod out of the counts; whether anything changed.
     fn discount(&mut self, key: usize, standing: PodStanding, revision: Option<&Text>) -> bool {
         self.counts.subtract(standing);
-        self.to_write.remove(&key);
+        self.amiss.remove(&key);
         if let Some(revision) = revision.filter(|_| standing.matched)
             && let Some(pods) = self.revisions.get_mut(revision)
         {

@@ -30,6 +30,10 @@ pub struct KeptRevision {
     pub data: Option<[u8; 32]>,
     /// The images it keeps.
     pub images: Arc<Images>,
+    /// The hash that Pods record of it.
+    pub hash: Option<Box<str>>,
+    /// The same of what it keeps but for images and amounts of CPU and memory.
+    pub hash_without_amounts: Option<Box<str>>,
     /// Whether what it keeps can be injected.
     pub is_fit: bool,
 }
@@ -52,6 +56,8 @@ impl From<&Revision> for KeptRevision {
             custom_version: revision.custom_version.clone(),
             data: revision.data,
             images: Arc::clone(&revision.images),
+            hash: revision.hash.clone(),
+            hash_without_amounts: revision.hash_without_amounts.clone(),
             is_fit: revision.is_fit,
         }
     }
@@ -328,6 +334,8 @@ mod tests {
             custom_version: None,
             data: Some(if image.is_empty() { [0; 32] } else { observed(image, &json!({})).1.content.digest }),
             images: Arc::default(),
+            hash: None,
+            hash_without_amounts: None,
             is_fit: true,
         }
     }

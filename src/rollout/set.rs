@@ -283,21 +283,4 @@ mod tests {
         assert_eq!((limit(3), limit(0), limit(-1)), (3, 1, 1));
         assert_eq!(ObservedSet::read(&set("s", &spec())).usable.unwrap().history_limit, 10);
     }
-
-    #[test]
-    fn a_partition_leaves_pods_behind_rounded_up() {
-        let left = |strategy: Value| {
-            let mut spec = spec();
-            spec["updateStrategy"] = strategy;
-            ObservedSet::read(&set("s", &spec)).usable.unwrap().updates.left_behind(7)
-        };
-        assert_eq!(left(json!({})), Some(0));
-        assert_eq!(left(json!({"partition": 2})), Some(2));
-        assert_eq!(left(json!({"partition": "50%"})), Some(4));
-        assert_eq!(left(json!({"partition": "half"})), None);
-        assert_eq!(left(json!({"selector": {"matchLabels": {"a": "b"}}})), None);
-        assert_eq!(left(json!({"selector": {}})), Some(0));
-        assert_eq!(left(json!({"paused": true})), Some(7));
-        assert_eq!(left(json!({"type": "NotUpdate"})), Some(7));
-    }
 }

@@ -2,11 +2,11 @@
 
 use super::advice;
 use super::attempts::PodUpdates;
-use super::counting::Counts;
 use super::pods::PodIndex;
 use super::revisions::RevisionPlan;
 use super::set::{ObservedSet, UsableSet};
-use super::upgrade;
+use super::standing::Counts;
+use super::survey::{Example, Survey};
 use crate::api::sidecarset::SidecarSetStatus;
 use crate::cluster::conditions;
 use crate::injection::validate::Clash;
@@ -21,6 +21,9 @@ pub const RECONCILING: &str = "Reconciling";
 /// Whether somebody has to correct the set.
 pub const STALLED: &str = "Stalled";
 
+/// How a message begins to tell of Pods that cannot be updated in place.
+pub const MADE_ANEW: &str = "; Pods that have to be made anew: ";
+
 /// At most 4 clashes of a set are told.
 const CLASHES_TOLD: usize = 4;
 
@@ -29,6 +32,8 @@ const CLASHES_TOLD: usize = 4;
 pub struct PodsSeen {
     /// How many there are.
     pub counts: Counts,
+    /// How many of those that are to be updated at all do not have the latest containers.
+    pub outdated: usize,
     /// Of those that record the latest containers and have others, one, with what tells them apart.
     pub deviating: Option<String>,
     /// Of those that have to be made anew, one, with what tells them apart.
@@ -40,18 +45,19 @@ pub struct PodsSeen {
 }
 
 impl PodsSeen {
-    /// What is known of the set's Pods.
+    /// What a survey found of a set's Pods.
     #[must_use]
-    pub fn of(pods: &PodIndex, set: &str, updates: &PodUpdates<'_>) -> Self {
-        let deviating = pods.deviation(set);
-        let deviating = deviating.map(|(pod, deviation)| format!("{}/{}: {deviation}", pod.namespace, pod.name));
-        let recreation = pods.recreation(set).map(|(pod, deviation)| {
-            let difference = deviation.map(|deviation| deviation.to_string());
-            let difference = difference.as_deref().unwrap_or("more than the images of its containers changed");
-            format!("{}/{}: {difference}", pod.namespace, pod.name)
-        });
-        let refused = upgrade::refused(set, pods, updates.attempts);
-        Self { counts: pods.counts(set), deviating, recreation, refused, updates_are_on: updates.are_on }
+    pub fn of(survey: &Survey, pods: &PodIndex, updates: &PodUpdates<'_>) -> Self {
+        let sentence = |example: &Option<Example>| example.as_ref().map(Example::sentence);
+        let (refused, example) = &survey.refused;
+        Self {
+            counts: pods.counts(&survey.set.name),
+            outdated: survey.outdated,
+            deviating: sentence(&survey.deviating),
+            recreation: sentence(&survey.recreation),
+            refused: sentence(example).map(|example| (*refused, example)),
+            updates_are_on: updates.are_on,
+        }
     }
 }
 
@@ -131,8 +137,7 @@ pub fn usable(
     trouble: &Trouble,
     now: Timestamp,
 ) -> Option<SidecarSetStatus> {
-    let PodsSeen { counts, deviating, recreation, refused, updates_are_on } = seen;
-    let outdated = counts.matched - counts.updated.min(counts.matched);
+    let PodsSeen { counts, outdated, deviating, recreation, refused, updates_are_on } = seen;
     let but = match trouble {
         Trouble::Heeded(note) => format!("; but {note}"),
         _ => String::new(),
@@ -144,7 +149,7 @@ pub fn usable(
     };
     let mut state = if let Trouble::Denied(reason, problem) = trouble {
         SetStanding::stalled(reason, problem)
-    } else if usable.updates.left_behind(counts.matched).is_some_and(|left| outdated > left) {
+    } else if *outdated > usable.strategy.kept_back(counts.matched) {
         SetStanding {
             ready: false,
             reconciling: true,
@@ -156,6 +161,14 @@ pub fn usable(
             },
             message: format!("{new}; {outdated} of {} Pods do not have the latest containers yet{but}", counts.matched),
         }
+    } else if counts.updating > 0 {
+        SetStanding {
+            ready: false,
+            reconciling: true,
+            stalled: false,
+            reason: "PodsNotReady",
+            message: format!("{new}; all Pods that are to be updated have the latest containers{but}"),
+        }
     } else {
         SetStanding {
             ready: true,
@@ -165,18 +178,18 @@ pub fn usable(
             message: format!("{new}, and no running Pod is to be updated{but}"),
         }
     };
-    let outdated_by_images = state.reconciling && counts.in_place > 0;
-    if outdated_by_images && !updates_are_on {
+    if state.reconciling && counts.in_place > 0 && !updates_are_on {
         state.message += "; no Pod is updated in place: --controllers leaves out rollout";
     }
     if let Some(example) = recreation {
-        let _ = write!(state.message, "; Pods that have to be made anew: {}, such as {example}", counts.recreate);
+        let _ = write!(state.message, "{MADE_ANEW}{}, such as {example}", counts.recreate);
     }
-    if let Some((pods, example)) = refused.as_ref().filter(|_| outdated_by_images) {
+    if let Some((pods, example)) = refused.as_ref().filter(|_| state.reconciling) {
         let _ = write!(state.message, "; Pods that cannot be updated: {pods}, such as {example}");
     }
-    if outdated_by_images && counts.unavailable > 0 {
-        let _ = write!(state.message, "; updated Pods that are not ready yet: {}", counts.unavailable);
+    let not_ready = counts.unavailable.max(counts.updating);
+    if state.reconciling && not_ready > 0 {
+        let _ = write!(state.message, "; updated Pods that are not ready yet: {not_ready}");
     }
     if let Some(example) = deviating {
         let _ = write!(
@@ -251,7 +264,10 @@ mod tests {
     }
 
     fn status(spec: &Value, present: &Value, counts: Counts, revisions: &RevisionPlan) -> Option<Value> {
-        let seen = PodsSeen { counts, updates_are_on: true, ..PodsSeen::default() };
+        let strategy = &spec["updateStrategy"];
+        let is_off = strategy["type"] == "NotUpdate" || strategy["paused"] == true;
+        let outdated = if is_off { 0 } else { counts.matched - counts.updated };
+        let seen = PodsSeen { counts, outdated, updates_are_on: true, ..PodsSeen::default() };
         let mut object = set("s", spec);
         object["status"] = present.clone();
         let set = ObservedSet::read(&object);
@@ -283,6 +299,7 @@ mod tests {
         in_place: 1,
         recreate: 0,
         unavailable: 0,
+        updating: 0,
     };
 
     #[test]

@@ -2,12 +2,13 @@
 //! rounding are OpenKruise's.
 
 use super::pod::{ObservedPod, PodPhase};
+use super::text::Text;
 use crate::api::sidecarset::{ScatterTerm, UpdateStrategy, UpdateStrategyType, WeightTerm};
 use crate::injection::Selector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 
 /// `spec.updateStrategy`, but for whether there are updates at all ([`Updates`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,9 +27,29 @@ pub enum Updates {
     Off,
     /// Those that the update strategy's selector selects.
     Selected,
-    /// All but these: a number or a percentage.
-    AllBut(IntOrString),
+    /// All.
+    All,
 }
+
+/// All that decides where a Pod stands in the order.
+#[derive(Clone, Debug)]
+pub struct Precedence {
+    order: (Rank, State, Text, Box<str>),
+    /// Its values of the labels of `scatterStrategy`.
+    labels: Box<[Option<Text>]>,
+}
+
+/// By priority: the place of the first label that it has, and the sum of weights or the number.
+type Rank = (Option<usize>, Reverse<i128>);
+
+/// Whether it has a node, its phase, whether it is ready and since when, its restarts, and when it was created.
+type State = (bool, u8, bool, Latest, Reverse<u32>, Latest);
+
+/// A time that is not known comes first, then the latest.
+type Latest = (bool, Reverse<i64>);
+
+/// At most this many values of one label are spread: of more there are few Pods each.
+const MOST_VALUES: usize = 64;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Priority {
@@ -53,20 +74,26 @@ impl Updates {
         };
         match &strategy.selector {
             Some(selector) if !is_empty(selector) => Self::Selected,
-            _ => Self::AllBut(strategy.partition.clone().unwrap_or(IntOrString::Int(0))),
+            _ => Self::All,
         }
     }
+}
 
-    /// Of so many Pods, how many keep their older containers at most; `None` where that is not told by a number.
-    #[must_use]
-    pub fn left_behind(&self, matched: usize) -> Option<usize> {
-        match self {
-            Self::Off => Some(matched),
-            Self::Selected => None,
-            Self::AllBut(IntOrString::Int(number)) => Some(usize::try_from(*number).unwrap_or_default()),
-            Self::AllBut(IntOrString::String(text)) => {
-                let percent: usize = text.strip_suffix('%')?.parse().ok()?;
-                Some(matched.saturating_mul(percent).div_ceil(100))
+/// How many Pods were updated already, by their values of the labels of `scatterStrategy`.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    pods: usize,
+    /// By the label's number and its value.
+    by_value: HashMap<(usize, Text), usize>,
+}
+
+impl Progress {
+    /// One more Pod was updated.
+    pub fn add(&mut self, precedence: &Precedence) {
+        self.pods += 1;
+        for (number, value) in precedence.labels.iter().enumerate() {
+            if let Some(value) = value {
+                *self.by_value.entry((number, value.clone())).or_default() += 1;
             }
         }
     }
@@ -104,7 +131,7 @@ impl Strategy {
     pub fn selects(&self, updates: &Updates, pod: &ObservedPod) -> bool {
         match updates {
             Updates::Off => false,
-            Updates::AllBut(_) => true,
+            Updates::All => true,
             Updates::Selected => {
                 self.selector.as_ref().is_some_and(|selector| selector.unmet(|key| pod.label(key)).is_none())
             }
@@ -130,31 +157,51 @@ impl Strategy {
         scaled(&self.max_unavailable, matched)
     }
 
-    /// Puts candidates into the order in which they are updated.
-    pub fn sort<T>(&self, candidates: &mut Vec<T>, pod: impl Fn(&T) -> &ObservedPod) {
-        candidates.sort_by(|a, b| by_state(pod(a), pod(b)));
-        match &self.priority {
-            Priority::None => {}
-            Priority::Weights(terms) => candidates.sort_by_cached_key(|candidate| {
-                let matching =
-                    terms.iter().filter(|(_, selector)| selector.unmet(|key| pod(candidate).label(key)).is_none());
-                Reverse(matching.map(|(weight, _)| weight).sum::<i64>())
-            }),
-            Priority::Labels(keys) => candidates.sort_by_cached_key(|candidate| {
-                let mut values =
-                    keys.iter().enumerate().filter_map(|(rank, key)| Some((rank, pod(candidate).label(key)?)));
-                // Those with none of the labels come first.
-                values.next().map(|(rank, value)| (rank, Reverse(trailing_number(value))))
-            }),
-        }
-        for term in &self.scatter {
-            let values: BTreeSet<String> = match term.value.as_str() {
-                "*" => candidates.iter().filter_map(|item| pod(item).label(&term.key)).map(str::to_owned).collect(),
-                value => BTreeSet::from([value.to_owned()]),
-            };
-            for value in values {
-                scatter(candidates, |item| pod(item).label(&term.key) == Some(&*value));
+    /// Where a Pod stands in the order.
+    #[must_use]
+    pub fn precedence(&self, pod: &ObservedPod) -> Precedence {
+        let rank = match &self.priority {
+            Priority::None => (None, Reverse(0)),
+            Priority::Weights(terms) => {
+                let matching = terms.iter().filter(|(_, selector)| selector.unmet(|key| pod.label(key)).is_none());
+                (None, Reverse(matching.map(|(weight, _)| i128::from(*weight)).sum()))
             }
+            // Those with none of the labels come first.
+            Priority::Labels(keys) => {
+                let mut values = keys.iter().enumerate().filter_map(|(rank, key)| Some((rank, pod.label(key)?)));
+                let first = values.next();
+                (first.map(|(rank, _)| rank), Reverse(first.map_or(0, |(_, value)| trailing_number(value).into())))
+            }
+        };
+        let labels = self.scatter.iter().map(|term| pod.label_text(&term.key).cloned()).collect();
+        Precedence { order: (rank, state(pod), pod.namespace.clone(), pod.name.clone()), labels }
+    }
+
+    /// Whether the order depends on the Pods that were updated already, too.
+    #[must_use]
+    pub fn scatters(&self) -> bool {
+        !self.scatter.is_empty()
+    }
+
+    /// Puts candidates into the order in which they are updated.
+    pub fn sort<T>(&self, candidates: &mut Vec<T>, progress: &Progress, of: impl Fn(&T) -> &Precedence) {
+        candidates.sort_unstable_by(|a, b| of(a).order.cmp(&of(b).order));
+        let mut terms: Vec<(usize, usize, Text)> = Vec::new();
+        for (number, term) in self.scatter.iter().enumerate() {
+            let mut of_value: BTreeMap<&Text, usize> = BTreeMap::new();
+            for value in candidates.iter().filter_map(|item| of(item).labels.get(number)?.as_ref()) {
+                if matches!(&*term.value, "*") || *term.value == **value {
+                    *of_value.entry(value).or_default() += 1;
+                }
+            }
+            terms.extend(of_value.into_iter().map(|(value, count)| (count, number, value.clone())));
+        }
+        // Those with the most Pods first: what comes later moves what was spread before.
+        terms.sort_by_key(|(count, ..)| Reverse(*count));
+        for (_, number, spread) in terms.into_iter().take(MOST_VALUES) {
+            let matches = |item: &T| of(item).labels.get(number).is_some_and(|value| value.as_ref() == Some(&spread));
+            let done = progress.by_value.get(&(number, spread.clone())).copied().unwrap_or_default();
+            scatter(candidates, done, progress.pods, matches);
         }
     }
 }
@@ -170,21 +217,16 @@ fn scaled(value: &IntOrString, of: usize) -> usize {
     }
 }
 
-/// As Kubernetes orders the Pods of a `ReplicaSet` that are given up first; those alike by name.
-fn by_state(a: &ObservedPod, b: &ObservedPod) -> Ordering {
-    let phase = |pod: &ObservedPod| match pod.phase {
+/// As Kubernetes orders the Pods of a `ReplicaSet` that are given up first.
+fn state(pod: &ObservedPod) -> State {
+    let phase = match pod.phase {
         PodPhase::Pending => 0,
         PodPhase::Running => 2,
         _ => 1,
     };
-    // A time that is not known comes first, then the latest.
     let latest = |time: i64| (time != 0, Reverse(time));
-    let key = |pod: &ObservedPod| {
-        let ready_since = latest(if pod.ready { pod.ready_since } else { 0 });
-        (pod.assigned, phase(pod), pod.ready, ready_since, Reverse(pod.restarts), latest(pod.created))
-    };
-    let name = |pod: &ObservedPod| (pod.namespace.clone(), pod.name.clone());
-    key(a).cmp(&key(b)).then_with(|| name(a).cmp(&name(b)))
+    let ready_since = latest(if pod.ready { pod.ready_since } else { 0 });
+    (pod.assigned, phase, pod.ready, ready_since, Reverse(pod.restarts), latest(pod.created))
 }
 
 /// The number at the end of a label's value; 0 where there is none.
@@ -193,23 +235,21 @@ fn trailing_number(value: &str) -> u64 {
     value[value.len() - digits..].parse().unwrap_or_default()
 }
 
-/// Spreads the items that match evenly among the others, from the first place to the last; each kind keeps its order.
-fn scatter<T>(items: &mut Vec<T>, matches: impl Fn(&T) -> bool) {
-    let (matching, others): (Vec<T>, Vec<T>) = std::mem::take(items).into_iter().partition(matches);
-    let (gaps, count) = (matching.len().saturating_sub(1), others.len());
-    let (mut matching, mut others) =
-        (matching.into_iter().enumerate().peekable(), others.into_iter().enumerate().peekable());
-    loop {
-        // Those that match are at 0, 1/gaps, …, 1, and the others at 1/2n, 3/2n, …
-        let is_matching = match (matching.peek(), others.peek()) {
-            (None, None) => return,
-            (Some((place, _)), Some((other, _))) => {
-                u128::from(*place as u64) * 2 * u128::from(count as u64)
-                    <= u128::from(2 * *other as u64 + 1) * u128::from(gaps.max(1) as u64)
-            }
-            (matching, _) => matching.is_some(),
-        };
-        items.extend(if is_matching { matching.next() } else { others.next() }.map(|(_, item)| item));
+/// Spreads the items that match evenly among the others, from the first place of all to the last; each kind keeps its order. So many
+/// were placed already, `done` of them matching: the rhythm goes on. One that is alone is left where it is.
+fn scatter<T>(items: &mut Vec<T>, done: usize, placed: usize, matches: impl Fn(&T) -> bool) {
+    let count = items.iter().filter(|item| matches(item)).count();
+    let (matching, all) = (count + done, items.len() + placed);
+    if matching <= 1 || all - matching <= 1 || count == 0 || count == items.len() {
+        return;
+    }
+    let (those, others): (Vec<T>, Vec<T>) = std::mem::take(items).into_iter().partition(matches);
+    let (mut those, mut others) = (those.into_iter(), others.into_iter());
+    let mut spread = done;
+    for place in placed..all {
+        let is_due = (spread * (all - 1)).div_ceil(matching - 1) <= place;
+        let next = if is_due { those.next().inspect(|_| spread += 1) } else { None };
+        items.extend(next.or_else(|| others.next()).or_else(|| those.next()));
     }
 }
 
@@ -226,9 +266,10 @@ mod tests {
 
     fn sorted(of: &Value, pods: &[PodBuilder]) -> String {
         let mut texts = Texts::default();
-        let mut pods: Vec<ObservedPod> = pods.iter().map(|pod| ObservedPod::of(&pod.watched(), &mut texts)).collect();
-        strategy(of).sort(&mut pods, |pod| pod);
-        pods.iter().map(|pod| &*pod.name).collect::<Vec<_>>().join(" ")
+        let (strategy, pods) = (strategy(of), pods.iter().map(|pod| ObservedPod::of(&pod.watched(), &mut texts)));
+        let mut pods: Vec<_> = pods.map(|pod| (strategy.precedence(&pod), pod.name)).collect();
+        strategy.sort(&mut pods, &Progress::default(), |(precedence, _)| precedence);
+        pods.iter().map(|(_, name)| &**name).collect::<Vec<_>>().join(" ")
     }
 
     fn pod(name: &str) -> PodBuilder {
@@ -259,6 +300,20 @@ mod tests {
                 "{limit} of {matched}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_updated_at_all_is_told_by_type_pause_and_selector() {
+        let updates = |strategy: Value| {
+            let mut of = json!({"type": "RollingUpdate"});
+            of.as_object_mut().unwrap().extend(strategy.as_object().unwrap().clone());
+            Updates::of(&serde_json::from_value(of).unwrap())
+        };
+        assert_eq!(updates(json!({"partition": 2})), Updates::All);
+        assert_eq!(updates(json!({"selector": {"matchLabels": {"a": "b"}}})), Updates::Selected);
+        assert_eq!(updates(json!({"selector": {}})), Updates::All);
+        assert_eq!(updates(json!({"paused": true})), Updates::Off);
+        assert_eq!(updates(json!({"type": "NotUpdate"})), Updates::Off);
     }
 
     #[test]
@@ -303,7 +358,23 @@ mod tests {
         let term = |value: &str| json!({"scatterStrategy": [{"key": "z", "value": value}]});
         assert_eq!(sorted(&term("x"), &pods), "p0 p3 p4 p5 p1 p6 p7 p8 p2");
         assert_eq!(sorted(&term("gone"), &pods), "p0 p1 p2 p3 p4 p5 p6 p7 p8");
-        let all = sorted(&term("*"), &pods);
-        assert!(all.split(' ').collect::<BTreeSet<_>>().len() == 9 && !all.starts_with("p0 p1"), "{all}");
+        assert_eq!(sorted(&term("*"), &pods), "p0 p3 p4 p5 p1 p6 p7 p8 p2");
+    }
+
+    #[test]
+    fn one_pod_at_a_time_leads_to_the_same_order_as_all_at_once() {
+        let strategy = strategy(&json!({"scatterStrategy": [{"key": "z", "value": "x"}]}));
+        let mut texts = Texts::default();
+        let pods = (0..10).map(|n| pod(&format!("p{n}")).label("z", if n > 6 { "x" } else { "y" }));
+        let pods = pods.map(|pod| ObservedPod::of(&pod.watched(), &mut texts));
+        let mut left: Vec<_> = pods.map(|pod| (strategy.precedence(&pod), pod.name)).collect();
+        let (mut progress, mut order) = (Progress::default(), Vec::new());
+        while !left.is_empty() {
+            strategy.sort(&mut left, &progress, |(precedence, _)| precedence);
+            let (precedence, name) = left.remove(0);
+            progress.add(&precedence);
+            order.push(name.to_string());
+        }
+        assert_eq!(order.join(" "), "p7 p0 p1 p2 p3 p8 p4 p5 p6 p9", "the 1st, the 6th and the 10th, as OpenKruise");
     }
 }

@@ -4,12 +4,13 @@
 //! `maxUnavailable`, until they are ready with the new images; so a bad image stops the rollout by itself. A candidate that is not
 //! ready takes none: it can only gain.
 
-use super::attempts::Attempts;
-use super::counting::{PodStanding, Update};
+use super::attempts::{Attempts, PodWrite};
 use super::pod::ObservedPod;
-use super::pod_patch::{self, ImageIds};
+use super::pod_patch::{self, PodPatch};
 use super::pods::PodIndex;
-use super::set::{ObservedSet, UsableSet};
+use super::set::UsableSet;
+use super::standing::Update;
+use super::survey::Survey;
 use super::watched_pod::WatchedPod;
 use jiff::Timestamp;
 use json_patch::PatchOperation;
@@ -34,12 +35,27 @@ pub struct UpgradePlan {
 pub struct PodUpdate {
     /// The Pod as it was seen.
     pub pod: WatchedPod,
+    /// What is done.
+    pub kind: UpdateKind,
+    /// The patch of its amounts of CPU and memory, which comes first.
+    pub resize: Vec<PatchOperation>,
     /// The patch.
-    pub operations: Vec<PatchOperation>,
+    pub patch: PodPatch,
     /// Whether it is unavailable already, and not by an update.
     pub is_excused: bool,
-    /// What runs until it is updated.
-    pub image_ids_before: ImageIds,
+    /// Whether it may have been written already: it is to be read before it is written again.
+    pub is_in_doubt: bool,
+}
+
+/// What an update of a Pod is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdateKind {
+    /// It gets the set's present images.
+    Images,
+    /// It gets the set's present images and amounts of CPU and memory.
+    Resources,
+    /// A hot upgrade comes to its end: a container gets the empty image again.
+    Reset,
 }
 
 /// A condition of a Pod.
@@ -51,10 +67,10 @@ pub struct PodCondition {
     pub condition: Value,
 }
 
-/// Plans for a set. `revision` is the name of that of its present content.
+/// Plans for the set of a complete survey, whose candidates are sorted. `revision` is the name of that of its present content.
 #[must_use]
 pub fn plan(
-    set: &ObservedSet,
+    survey: &Survey,
     usable: &UsableSet,
     pods: &PodIndex,
     attempts: &Attempts,
@@ -62,103 +78,81 @@ pub fn plan(
     revision: &str,
     now: Timestamp,
 ) -> UpgradePlan {
+    let set = &survey.set;
     let (name, matched) = (&*set.name, pods.counts(&set.name).matched);
-    let mut plan = UpgradePlan::default();
+    let mut plan = UpgradePlan { look_again: survey.look_again, ..UpgradePlan::default() };
     let Some(rules) = pods.rules(name) else { return plan };
-    let mut free = usable.strategy.max_unavailable(matched).saturating_sub(taken(name, pods, attempts));
-    let mut candidates = Vec::new();
-    for (pod, standing) in pods.to_write(name) {
-        if standing.update == Update::InPlace && usable.strategy.selects(&usable.updates, pod) {
-            candidates.push((pod, standing));
-        }
+    for (pod, standing) in survey.others.iter().filter_map(|key| pods.at(name, *key)) {
         // Hot upgrades come to their end whatever else is to be done: the Pod has a place until then.
-        if standing.to_reset && plan.updates.len() < MOST_AT_ONCE && !plan.waits(name, pod, attempts, now) {
-            let (operations, image_ids_before) = pod_patch::reset(name, rules, pod, now);
-            let pod = WatchedPod::named(pod.version());
-            plan.updates.push(PodUpdate { pod, operations, is_excused: false, image_ids_before });
+        if standing.to_reset
+            && plan.updates.len() < MOST_AT_ONCE
+            && !plan.waits(name, pod, attempts, PodWrite::Update, now)
+        {
+            plan.updates.push(PodUpdate {
+                pod: WatchedPod::named(pod.version()),
+                kind: UpdateKind::Reset,
+                resize: Vec::new(),
+                patch: pod_patch::reset(name, rules, pod, now),
+                is_excused: false,
+                is_in_doubt: attempts.is_in_doubt(name, pod),
+            });
         }
         if let Some(upgradable) = standing.to_tell
             && plan.conditions.len() < MOST_AT_ONCE
-            && !plan.waits(name, pod, attempts, now)
+            && !plan.waits(name, pod, attempts, PodWrite::Condition, now)
         {
             let condition = pod_patch::condition(name, pod, upgradable, &is_known, now);
             plan.conditions.push(PodCondition { pod: WatchedPod::named(pod.version()), condition });
         }
     }
-    usable.strategy.sort(&mut candidates, |(pod, _)| pod);
-    candidates.truncate(candidates.len().saturating_sub(usable.strategy.kept_back(matched)));
-    for (pod, standing) in candidates {
+    let mut free = usable.strategy.max_unavailable(matched).saturating_sub(taken(name, pods, attempts));
+    let to_update = survey.candidates.len().saturating_sub(usable.strategy.kept_back(matched));
+    for candidate in survey.candidates.iter().take(to_update) {
         if plan.updates.len() == MOST_AT_ONCE {
             break;
         }
-        if plan.waits(name, pod, attempts, now) {
+        if candidate.waits || candidate.needs_place && free == 0 {
             continue;
         }
-        let attempt = attempts.get(name, pod.version());
-        let has_place = standing.unavailable || attempt.is_some_and(|it| it.is_in_doubt(&pod.resource_version));
+        let Some((pod, standing)) = pods.at(name, candidate.key) else { continue };
+        let is_still = standing.update == Update::InPlace && !standing.to_reset;
+        if !is_still || plan.waits(name, pod, attempts, PodWrite::Update, now) {
+            continue; // it changed since
+        }
+        let is_in_doubt = attempts.is_in_doubt(name, pod);
+        let has_place = standing.unavailable || is_in_doubt;
         let needs_place = pod.ready && !has_place;
         if needs_place && free == 0 {
             continue;
         }
-        let (operations, image_ids_before) = pod_patch::update(name, &set.resource_version, rules, pod, revision, now);
         free -= usize::from(needs_place);
+        let is_resized = rules.is_resized_by_update(name, pod);
         plan.updates.push(PodUpdate {
             pod: WatchedPod::named(pod.version()),
-            operations,
+            kind: if is_resized { UpdateKind::Resources } else { UpdateKind::Images },
+            resize: pod_patch::resize(name, rules, pod),
+            patch: pod_patch::update(name, rules, pod, revision, now),
             is_excused: !pod.ready && !has_place,
-            image_ids_before,
+            is_in_doubt,
         });
     }
     plan
 }
 
 /// How many Pods take a place of `maxUnavailable`.
-fn taken(set: &str, pods: &PodIndex, attempts: &Attempts) -> usize {
-    let mut taken = pods.counts(set).unavailable;
-    let rules = pods.rules(set);
-    for ((namespace, name), attempt) in attempts.of(set) {
-        let Some((pod, standing)) = pods.standing(set, namespace, name) else { continue };
-        if *pod.uid != *attempt.uid() {
-            continue;
-        }
-        let PodStanding { matched, unavailable, .. } = standing;
-        if unavailable && attempt.is_excused {
-            taken -= 1;
-        } else if matched && !unavailable && !attempt.is_excused {
-            let is_on_its_way = attempt.is_in_doubt(&pod.resource_version)
-                || rules.is_some_and(|rules| !rules.runs_other_than(pod, &attempt.image_ids_before));
-            taken += usize::from(is_on_its_way);
-        }
-    }
-    taken
+pub(super) fn taken(set: &str, pods: &PodIndex, attempts: &Attempts) -> usize {
+    let (more, less) = attempts.hidden(set, pods);
+    (pods.counts(set).unavailable + more).saturating_sub(less)
 }
 
 impl UpgradePlan {
     /// Whether nothing may be written to a Pod yet.
-    fn waits(&mut self, set: &str, pod: &ObservedPod, attempts: &Attempts, now: Timestamp) -> bool {
-        let of_pod = attempts.get(set, pod.version()).and_then(|attempt| attempt.hold());
-        let holds = of_pod.into_iter().chain(attempts.forbidden(&pod.namespace));
-        let Some(until) = holds.map(|hold| hold.until).filter(|until| *until > now).max() else { return false };
+    fn waits(&mut self, set: &str, pod: &ObservedPod, attempts: &Attempts, write: PodWrite, now: Timestamp) -> bool {
+        let until = attempts.hold(set, pod, write).map(|hold| hold.until).filter(|until| *until > now);
+        let Some(until) = until else { return false };
         self.look_again = Some(self.look_again.map_or(until, |other| other.min(until)));
         true
     }
-}
-
-/// Of the Pods of a set that could not be updated, how many there are, and one with the reason.
-#[must_use]
-pub fn refused(set: &str, pods: &PodIndex, attempts: &Attempts) -> Option<(usize, String)> {
-    let mut refused: Vec<(&ObservedPod, &str)> = Vec::new();
-    for (pod, standing) in pods.to_write(set) {
-        let of_pod = attempts.get(set, pod.version()).and_then(|attempt| attempt.hold());
-        let hold = of_pod.filter(|hold| hold.problem.is_some()).or_else(|| attempts.forbidden(&pod.namespace));
-        if standing.update == Update::InPlace
-            && let Some(problem) = hold.and_then(|hold| hold.problem.as_deref())
-        {
-            refused.push((pod, problem));
-        }
-    }
-    let (first, problem) = refused.iter().min_by_key(|(pod, _)| (&pod.namespace, &pod.name))?;
-    Some((refused.len(), format!("{}/{}: {problem}", first.namespace, first.name)))
 }
 
 #[cfg(test)]

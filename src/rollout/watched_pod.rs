@@ -1,6 +1,7 @@
 //! A Pod as the watch hands it over: of the API server's 8 KB and more only what this room uses is decoded.
 
 use crate::cluster::{ObjectVersion, Versioned};
+use crate::injection::Amounts;
 use crate::injection::annotations::listed;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -20,6 +21,9 @@ const LARGEST: usize = 64 * 1024;
 
 /// The condition by which a Pod says whether its sets can update it in place.
 pub(super) const UPGRADABLE: &str = "SidecarSetUpgradable";
+
+/// The conditions by which the kubelet says that a resize has to wait or cannot be, and that it is under way.
+pub(super) const RESIZES: [&str; 2] = ["PodResizePending", "PodResizeInProgress"];
 
 /// What a text takes beside its bytes.
 const A_TEXT: usize = 64;
@@ -80,6 +84,8 @@ pub(super) struct PodCondition {
     pub kind: Box<str>,
     pub status: Box<str>,
     #[serde(default)]
+    pub reason: Option<Box<str>>,
+    #[serde(default)]
     pub last_transition_time: Option<Box<str>>,
     #[serde(default)]
     pub message: Option<Box<str>>,
@@ -98,6 +104,9 @@ pub(super) struct ContainerStatus {
     pub ready: bool,
     #[serde(default)]
     pub restart_count: i64,
+    /// What it has.
+    #[serde(default, rename = "resources")]
+    pub amounts: Option<Amounts>,
 }
 
 /// The Pod's own shape.
@@ -187,7 +196,8 @@ impl WatchedPod {
         let containers = self.containers.iter().chain(&self.init_containers).flat_map(|c| [&c.name, &c.image]);
         let statuses = [&self.status.container_statuses, &self.status.init_container_statuses];
         let statuses = statuses.into_iter().flatten().flatten();
-        let told = self.status.conditions.iter().flatten().filter(|condition| *condition.kind == *UPGRADABLE);
+        let told = self.status.conditions.iter().flatten();
+        let told = told.filter(|condition| *condition.kind == *UPGRADABLE || RESIZES.contains(&&*condition.kind));
         let told = told.filter_map(|condition| condition.message.as_ref());
         let statuses = statuses.flat_map(|status| [&status.name, &status.image, &status.image_id]);
         annotations.into_iter().flatten().chain(labels).chain(containers).chain(statuses).chain(told).map(AsRef::as_ref)

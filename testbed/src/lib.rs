@@ -30,5 +30,6 @@ pub use plane::{ControlPlane, Options, Parts};
 pub use ports::free_port;
 pub use process::{Log, Process};
 pub use programs::find as program;
+pub use stages::KUBELET_STOPPED;
 pub use suite::{Case, Suite};
 pub use wait::wait_for;

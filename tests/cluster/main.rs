@@ -39,6 +39,9 @@ mod token;
 mod upgrade_rights;
 mod upgrades;
 mod upgrades_killed;
+mod upgrades_large;
+mod upgrades_taken_over;
+mod upgrades_troubled;
 mod validation;
 mod verification;
 mod versions;
@@ -162,5 +165,5 @@ fn add_long_to(suite: Suite<outrigger::Outrigger>) -> Suite<outrigger::Outrigger
         failpoints::a_sidecar_is_right_after_a_kill_at_each_write,
         failpoints::migration_and_leadership_go_on_after_a_kill_at_each_write,
     );
-    upgrades_killed::add_to(suite)
+    upgrades_large::add_to(upgrades_killed::add_to(suite))
 }

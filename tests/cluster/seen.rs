@@ -130,6 +130,19 @@ pub async fn injects(namespace: &TestNamespace, app: &str, image: Option<&str>) 
     .await
 }
 
+/// Creates a Pod with the label `app: APP` once such Pods get so many containers.
+pub async fn create_injected(namespace: &TestNamespace, name: &str, app: &str, containers: usize) -> Result<()> {
+    let (pods, pod) = (namespace.api::<Pod>(), pod(name, app, &json!({}))?);
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
+    wait_for(&format!("Pods of {app} to get {containers} containers"), PATIENCE, async || {
+        let pod = pods.create(&dry, &pod).await?;
+        Ok((pod.spec.context("no spec")?.containers.len() == containers).then_some(()))
+    })
+    .await?;
+    pods.create(&PostParams::default(), &pod).await?;
+    Ok(())
+}
+
 /// As [`injects`], and waits until the Pods record this revision: the cache learns of it later than of the set.
 pub async fn injects_revision(namespace: &TestNamespace, set: &str, image: &str, revision: &str) -> Result<()> {
     wait_for(&format!("revision {revision} to be recorded"), PATIENCE, async || {

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use kube::{Api, ResourceExt};
 use outrigger::api::keys;
-use outrigger_testbed::{Case, Parts, Suite, tests, wait_for};
+use outrigger_testbed::{Case, ControlPlane, Parts, Suite, tests, wait_for};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::outrigger::{Outrigger, PATIENCE};
 use crate::seen;
-use crate::{upgrade_rights, upgrades};
+use crate::{upgrade_rights, upgrades, upgrades_taken_over, upgrades_troubled};
 
 /// Adds these tests, and those of the rights that updates need.
 pub fn add_to(suite: Suite<Outrigger>) -> Suite<Outrigger> {
@@ -28,7 +28,11 @@ pub fn add_to(suite: Suite<Outrigger>) -> Suite<Outrigger> {
         upgrades::a_hot_upgrade_ends_with_one_empty_container,
         upgrades::a_pod_whose_update_is_refused_delays_no_other,
         upgrades::the_commands_of_the_page_update_pods,
+        upgrades::a_rollout_leaves_pinned_revisions_and_canaries_to_new_pods,
     );
+    let suite = upgrades_troubled::add_to(suite);
+    let suite =
+        tests!(suite, apart(Parts::Full): upgrades_taken_over::a_rollout_of_openkruise_goes_on_without_a_restart);
     tests!(
         suite,
         apart(Parts::ApiOnly):
@@ -143,7 +147,10 @@ pub async fn an_edited_image_reaches_running_pods_one_at_a_time(case: Case<Outri
             statuses.into_iter().find(|status| status.name == "sidecar")
         };
         let ran = status(&old).context("no status")?.image_id;
-        ensure!(state[name]["lastContainerStatuses"] == json!({"sidecar": {"imageID": ran}}), "{state}");
+        ensure!(
+            state[name]["lastContainerStatuses"] == json!({"sidecar": {"imageID": ran, "restartCount": 0}}),
+            "{state}"
+        );
         let restarts = status(&pod).context("no status")?.restart_count;
         ensure!(restarts == 1, "{restarts} restarts");
     }
@@ -238,18 +245,23 @@ pub async fn a_hot_upgrade_ends_with_one_empty_container(case: Case<Outrigger>) 
         set
     };
     seen::apply(plane, &set("side:1")).await?;
-    wait_for("Pods to get both containers", PATIENCE, async || {
-        let params = PostParams { dry_run: true, ..PostParams::default() };
-        let pod = pods.create(&params, &seen::pod("probe", name, &json!({}))?).await?;
-        Ok((pod.spec.context("no spec")?.containers.len() == 3).then_some(()))
-    })
-    .await?;
     for number in 0..2 {
-        pods.create(&PostParams::default(), &seen::pod(&format!("hot-{number}"), name, &json!({}))?).await?;
+        seen::create_injected(&case.namespace, &format!("hot-{number}"), name, 3).await?;
     }
     seen::counts(plane, name, [2, 2, 2, 2]).await?;
-    for (image, working, idle) in [("side:2", "sidecar-2", "sidecar-1"), ("side:3", "sidecar-1", "sidecar-2")] {
+    // The image between the two does not run: it stops at one Pod, whose other container goes on, and the next one goes to its place.
+    for (image, working, idle) in
+        [("side:2", "sidecar-2", "sidecar-1"), ("unpullable/side:x", "", ""), ("side:3", "sidecar-1", "sidecar-2")]
+    {
         seen::apply(plane, &set(image)).await?;
+        if working.is_empty() {
+            seen::counts(plane, name, [2, 1, 1, 0]).await?;
+            for pod in pods.list(&ListParams::default()).await?.items {
+                let runs = pod.status.and_then(|status| status.container_statuses).unwrap_or_default();
+                ensure!(runs.iter().any(|status| status.image == "side:2" && status.ready), "{runs:?}");
+            }
+            continue;
+        }
         let version = seen::counts(plane, name, [2, 2, 2, 2]).await?["metadata"]["resourceVersion"].clone();
         for pod in pods.list(&ListParams::default()).await?.items {
             let spec = pod.spec.as_ref().context("no spec")?;
@@ -335,26 +347,128 @@ pub async fn the_commands_of_the_page_update_pods(case: Case<Outrigger>) -> Resu
         .filter_map(|block| block.split_once("```"))
         .map(|(block, _)| block.lines().collect())
         .collect();
-    ensure!(steps.len() == 3, "{steps:?}");
-    seen::apply(plane, &seen::set(name, "log-agent:1", &json!({}))).await?;
+    ensure!(steps.len() == 5, "{steps:?}");
+    let native = json!([{"name": "shipper", "image": "shipper:1", "restartPolicy": "Always"}]);
+    seen::apply(plane, &seen::set(name, "log-agent:1", &json!({"initContainers": native}))).await?;
+    let mut hot = seen::set("proxy", "proxy:1", &json!({}));
+    hot["spec"]["containers"][0]["upgradeStrategy"] =
+        json!({"upgradeType": "HotUpgrade", "hotUpgradeEmptyImage": "proxy:empty"});
+    seen::apply(plane, &hot).await?;
     running(&case, name, "log-agent:1", 4).await?;
-    // Those who apply a set do not hold the fields that kubectl patches.
-    for (step, (counts, old)) in steps.iter().zip([([4, 0, 4, 0], 4), ([4, 4, 4, 4], 0), ([4, 4, 4, 4], 4)]) {
+    for number in 0..2 {
+        seen::create_injected(&case.namespace, &format!("proxy-{number}"), "proxy", 3).await?;
+    }
+    seen::counts(plane, "proxy", [2; 4]).await?;
+    let rest = [("log-agent:1", "shipper:1"), ("log-agent:2", "shipper:1"), ("log-agent:1", "shipper:1")];
+    let rest = rest.into_iter().chain([("log-agent:1", "shipper:2"); 2]);
+    for ((number, step), (image, shipper)) in steps.iter().enumerate().zip(rest) {
+        let mut said = String::new();
         for line in step {
             let words = words(line);
             let args: Vec<&str> = words.iter().map(String::as_str).collect();
             let (program, args) = args.split_first().context("no command")?;
-            ensure!(*program == "kubectl", "{line}");
-            plane.kubectl(args, None).await?.ok().with_context(|| line.to_string())?;
+            said = if *program == "outrigger" {
+                explained(plane, args)?
+            } else {
+                ensure!(*program == "kubectl", "{line}");
+                plane.kubectl(args, None).await?.ok().with_context(|| line.to_string())?
+            };
             if line.contains("50%") {
                 seen::counts(plane, name, [4, 2, 4, 2]).await?;
             }
         }
-        seen::counts(plane, name, counts).await?;
-        let all = pods.list(&ListParams::default()).await?.items;
-        let with_old = all.iter().filter(|pod| seen::sidecar(pod) == Some("log-agent:1")).count();
-        ensure!(with_old == old, "{with_old} Pods have the first image");
+        // While it is paused, none has the new image.
+        seen::counts(plane, name, if number == 0 { [4, 0, 4, 0] } else { [4; 4] }).await?;
+        let all = pods.list(&ListParams::default().labels("app=log-agent")).await?.items;
+        let natives = |pod: &Pod| pod.spec.clone()?.init_containers?.first()?.image.clone();
+        let is = |pod: &Pod| seen::sidecar(pod) == Some(image) && natives(pod).as_deref() == Some(shipper);
+        ensure!(all.len() == 4 && all.iter().all(is), "step {number}");
+        match number {
+            0 => {
+                let held = format!("  {}/log-agent-0  held         spec.updateStrategy: paused", case.namespace.name());
+                ensure!(said.contains("0 of 4 Pods have the latest containers") && said.contains(&held), "{said}");
+            }
+            2 => ensure!(said.lines().count() == 3, "two revisions under a head: {said}"),
+            4 => {
+                ensure!(said == r#"{"sidecar":"sidecar-2"} {"sidecar":"sidecar-2"}"#, "{said}");
+                seen::counts(plane, "proxy", [2; 4]).await?;
+            }
+            _ => {}
+        }
     }
-    seen::objects(plane).delete(name, &kube::api::DeleteParams::default()).await?;
+    for set in [name, "proxy"] {
+        seen::objects(plane).delete(set, &kube::api::DeleteParams::default()).await?;
+    }
+    Ok(())
+}
+
+/// What `outrigger` with these arguments prints, of the admin's cluster.
+fn explained(plane: &ControlPlane, args: &[&str]) -> Result<String> {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_outrigger"));
+    let output = command.args(args).env("KUBECONFIG", plane.kubeconfig()).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// What `injectionStrategy.revision` asks for is for new Pods; a rollout brings them to the present containers all the same. A canary
+/// has Pods of its own.
+pub async fn a_rollout_leaves_pinned_revisions_and_canaries_to_new_pods(case: Case<Outrigger>) -> Result<()> {
+    let (plane, pods, name) = (&case.plane, case.namespace.api::<Pod>(), "live");
+    let set = |image: &str, strategy: &Value, pin: &Value| {
+        let mut strategy = strategy.clone();
+        strategy["type"] = json!("RollingUpdate");
+        let version = image.replace(':', "-");
+        let mut more = json!({"customVersion": version, "updateStrategy": strategy});
+        if !pin.is_null() {
+            more["injectionStrategy"] = json!({"revision": pin});
+        }
+        seen::set(name, image, &more)
+    };
+    let create = async |pod: &str, image: &str| -> Result<()> {
+        seen::injects(&case.namespace, name, Some(image)).await?;
+        let pod = pods.create(&PostParams::default(), &seen::pod(pod, name, &json!({}))?).await?;
+        ensure!(seen::sidecar(&pod) == Some(image), "{:?}", seen::sidecar(&pod));
+        Ok(())
+    };
+    let (none, all) = (json!({}), json!({"partition": 0}));
+    seen::apply(plane, &set("side:1", &all, &json!(null))).await?;
+    create("old", "side:1").await?;
+    seen::kept_images(plane, name, &[(1, "side:1")]).await?;
+
+    // Held back, so that the Pods stay as they were created.
+    let held = json!({"partition": "100%"});
+    seen::apply(plane, &set("side:2", &held, &json!(null))).await?;
+    seen::kept_images(plane, name, &[(1, "side:1"), (2, "side:2")]).await?;
+    let pin = |policy: &str| json!({"customVersion": "side-1", "policy": policy});
+    seen::apply(plane, &set("side:2", &held, &pin("Always"))).await?;
+    create("always", "side:1").await?;
+    // All of the share of 100 % get the kept version; a number gives it to none.
+    seen::apply(plane, &set("side:2", &json!({"partition": 9}), &pin("Partial"))).await?;
+    create("partial-new", "side:2").await?;
+    seen::apply(plane, &set("side:2", &held, &pin("Partial"))).await?;
+    create("partial-old", "side:1").await?;
+    seen::apply(plane, &set("side:2", &json!({"partition": 9, "paused": true}), &pin("Partial"))).await?;
+    create("paused", "side:1").await?;
+    seen::counts(plane, name, [5, 1, 5, 1]).await?;
+
+    let mut canary = seen::set("live-canary", "side:canary", &json!({"updateStrategy": {"type": "NotUpdate"}}));
+    canary["metadata"]["annotations"] = json!({keys::CANARY: "true", keys::CANARY_BASE: name});
+    canary["spec"]["selector"] = json!({"matchLabels": {"app": name}});
+    seen::apply(plane, &canary).await?;
+    create("canary", "side:canary").await?;
+    seen::counts(plane, "live-canary", [1, 1, 1, 1]).await?;
+
+    seen::apply(plane, &set("side:2", &none, &pin("Always"))).await?;
+    seen::counts(plane, name, [5, 5, 5, 5]).await?;
+    let others = pods.list(&ListParams::default()).await?.items.into_iter();
+    let others: Vec<_> = others.filter(|pod| seen::sidecar(pod) != Some("side:2")).map(|pod| pod.name_any()).collect();
+    ensure!(others == ["canary"], "{others:?}");
+    // Going back takes the first revision again.
+    seen::apply(plane, &set("side:1", &none, &json!(null))).await?;
+    seen::counts(plane, name, [5, 5, 5, 5]).await?;
+    seen::kept_images(plane, name, &[(2, "side:2"), (3, "side:1")]).await?;
+    for set in ["live-canary", name] {
+        seen::objects(plane).delete(set, &kube::api::DeleteParams::default()).await?;
+    }
     Ok(())
 }

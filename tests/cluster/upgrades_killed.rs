@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::PostParams;
+use outrigger::api::keys;
 use outrigger::cluster::failpoint::{KILLED, WRITES};
 use outrigger_testbed::{Case, Parts, Suite, tests};
 use serde_json::{Value, json};
@@ -37,9 +38,16 @@ fn set(image: &str, max_unavailable: &Value) -> Value {
     seen::set(NAME, image, &json!({"updateStrategy": strategy}))
 }
 
+/// The same, whose container asks for so much CPU.
+fn asking(mut set: Value, cpu: u32) -> Value {
+    set["metadata"]["annotations"] = json!({keys::RESIZE: keys::IN_PLACE});
+    set["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": format!("{cpu}m")}});
+    set
+}
+
 /// So many Pods that are ready with the first image.
-async fn running(case: &Case<()>, max_unavailable: &Value, pods: u32) -> Result<()> {
-    seen::apply(&case.plane, &set("side:1", max_unavailable)).await?;
+async fn running(case: &Case<()>, set: &Value, pods: u32) -> Result<()> {
+    seen::apply(&case.plane, set).await?;
     seen::injects(&case.namespace, NAME, Some("side:1")).await?;
     for number in 0..pods {
         let pod = seen::pod(&format!("p-{number}"), NAME, &json!({}))?;
@@ -54,7 +62,8 @@ pub async fn an_upgrade_ends_right_after_a_kill_at_each_write(case: Case<()>) ->
     let (plane, pods) = (&case.plane, case.namespace.api::<Pod>());
     let kubeconfig = install(plane).await?;
     let outrigger = Outrigger::serving(plane, Start::with(&kubeconfig)).await?;
-    running(&case, &json!(1), 4).await?;
+    let mut cpu = 100;
+    running(&case, &asking(set("side:1", &json!(1)), cpu), 4).await?;
     outrigger.stop().await?;
     let mut version = 1;
     for write in WRITES.iter().filter(|write| write.starts_with("upgrade.")) {
@@ -69,11 +78,13 @@ pub async fn an_upgrade_ends_right_after_a_kill_at_each_write(case: Case<()>) ->
                 if *write == "upgrade.pod.tell" {
                     forget_conditions(&case).await?;
                 }
+                // Amounts are sent where they changed, too.
+                cpu += u32::from(*write == "upgrade.pod.resize");
                 let round = format!("{write}.{moment}={action}");
                 let watcher = Watcher::of(&pods, image).await?;
                 let mut armed = start(&case, &kubeconfig, Some(round.clone()))?;
                 armed.ready().await?;
-                seen::apply(plane, &set(image, &json!(1))).await?;
+                seen::apply(plane, &asking(set(image, &json!(1)), cpu)).await?;
                 let status = armed.process().ended(PATIENCE).await.with_context(|| round.clone())?;
                 ensure!(status.code() == Some(KILLED), "{round}: it ended with {status}");
                 let outrigger = start(&case, &kubeconfig, None)?;
@@ -104,7 +115,7 @@ pub async fn a_leader_that_is_killed_again_and_again_never_exceeds_the_budget(ca
     let (plane, pods) = (&case.plane, case.namespace.api::<Pod>());
     let kubeconfig = install(plane).await?;
     let outrigger = Outrigger::serving(plane, Start::with(&kubeconfig)).await?;
-    running(&case, &json!("10%"), PODS).await?;
+    running(&case, &set("side:1", &json!("10%")), PODS).await?;
     outrigger.stop().await?;
     let watcher = Watcher::of(&pods, "side:2").await?;
     let mut leader = start(&case, &kubeconfig, None)?;

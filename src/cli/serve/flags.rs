@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// The namespace of outrigger and all it keeps.
-const NAMESPACE: &str = "outrigger-system";
+pub(in crate::cli) const NAMESPACE: &str = "outrigger-system";
 
 /// Flags of `outrigger serve`.
 #[derive(Debug, Default, clap::Args)]
@@ -120,6 +120,14 @@ impl ClusterFlags {
         self.controllers.as_ref().is_none_or(|chosen| chosen.contains(&controller))
     }
 
+    /// What is wrong with the choice of controllers.
+    pub fn problem(&self) -> Option<&'static str> {
+        let alone = self.controllers.is_some() && self.runs(Controller::Rollout) && !self.runs(Controller::SidecarSet);
+        alone.then_some(
+            "--controllers: rollout is a part of sidecarset and does nothing without it: name both, or neither",
+        )
+    }
+
     /// The namespace of outrigger itself.
     pub fn namespace(&self) -> &str {
         self.namespace.as_deref().filter(|name| !name.is_empty()).unwrap_or(NAMESPACE)
@@ -167,6 +175,17 @@ fn host(url: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rollout_is_not_chosen_without_sidecarset() {
+        let problem = |chosen: Option<&[Controller]>| {
+            ClusterFlags { controllers: chosen.map(<[_]>::to_vec), ..ClusterFlags::default() }.problem()
+        };
+        assert!(problem(Some(&[Controller::Rollout, Controller::DevRouting])).is_some());
+        assert_eq!(problem(Some(&[Controller::Rollout, Controller::SidecarSet])), None);
+        assert_eq!(problem(Some(&[Controller::SidecarSet])), None);
+        assert_eq!(problem(None), None);
+    }
 
     #[test]
     fn the_certificate_names_what_is_registered() {

@@ -13,7 +13,7 @@ mod sidecar_generator;
 mod sidecarset;
 mod trust;
 
-pub(super) use flags::Args;
+pub(super) use flags::{Args, NAMESPACE};
 
 use crate::admission::{self, ClientCa, Limits, Server, ServingCertificate, Settings, reload};
 use crate::cluster::Shutdown;
@@ -140,6 +140,9 @@ impl Front {
 impl Running {
     /// Loads the files or connects to the cluster, then listens.
     pub async fn start(args: &Args) -> Result<Self> {
+        if let Some(problem) = args.cluster.problem() {
+            bail!(problem);
+        }
         let source = args.certificates.source(args.from.is_none())?;
         let metrics = Arc::new(Metrics::new());
         let reviews = Arc::new(admission::Metrics::register(&metrics));

@@ -15,6 +15,7 @@ use crate::api::sidecarset::SidecarSet;
 use crate::cluster::{Event, Feeds, Slice, Tasks, Term, Watch};
 use crate::injection::validate::WHITELIST_CONFIG_MAP;
 use crate::injection::{Revision, StoredSet};
+use crate::rollout::metrics::RolloutMetrics;
 use crate::rollout::revisions::KeptRevision;
 use crate::rollout::{self, ObservedSet, WatchedPod, storage_migration};
 use crate::telemetry::Readiness;
@@ -50,9 +51,11 @@ pub(super) fn part(
     let excluded_namespaces = options.exclusions.namespaces.clone();
     let cache = Arc::new(Cache::new(options, flags.feature_gates.patch_without_whitelist, reviews.clone()));
     let observer = queues::observer(&common.metrics, Controller::SidecarSet);
-    let rollout = rollout::Controller::new(client.clone(), flags.revision_namespace(), events.clone(), observer)
-        .excluding(excluded_namespaces.clone())
-        .updating_pods(flags.runs(flags::Controller::Rollout));
+    let counted = common.metrics.register(RolloutMetrics::register);
+    let rollout =
+        rollout::Controller::new(client.clone(), flags.revision_namespace(), events.clone(), observer, counted)
+            .excluding(excluded_namespaces.clone())
+            .updating_pods(flags.runs(flags::Controller::Rollout));
     let watches = Watches::subscribe(feeds, flags.revision_namespace(), &cache, &rollout);
     tasks.spawn_until_stop("snapshots", {
         let cache = cache.clone();

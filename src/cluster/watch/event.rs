@@ -61,8 +61,7 @@ impl<K> Event<K> {
     }
 
     /// The events of a list of these objects.
-    #[cfg(test)]
-    pub(crate) fn list(objects: impl IntoIterator<Item = K>) -> impl Iterator<Item = Self> {
+    pub fn list(objects: impl IntoIterator<Item = K>) -> impl Iterator<Item = Self> {
         let items = objects.into_iter().map(Self::Item);
         std::iter::once(Self::Begin).chain(items).chain(std::iter::once(Self::End))
     }

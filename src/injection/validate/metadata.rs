@@ -33,7 +33,11 @@ pub(super) fn check(set: &SidecarSet, report: &Report) {
         {
             place.entry(keys::VERIFY).not_supported(value, &Verification::VALUES);
         }
-        for (key, only) in [(keys::POD_LEVEL_RESOURCES, keys::GROW), (keys::JOB_SIDECARS, keys::NATIVE)] {
+        for (key, only) in [
+            (keys::POD_LEVEL_RESOURCES, keys::GROW),
+            (keys::JOB_SIDECARS, keys::NATIVE),
+            (keys::RESIZE, keys::IN_PLACE),
+        ] {
             if let Some(value) = annotations.get(key).filter(|value| *value != only) {
                 place.entry(key).not_supported(value, &[only]);
             }

@@ -46,7 +46,8 @@ impl World {
     fn of(server: Arc<Mutex<Server>>, client: Client) -> Self {
         let (events, send) = events::events(client.clone(), "test".to_owned());
         tokio::spawn(send);
-        let controller = Controller::new(client.clone(), "kruise-system", events, Arc::new(()));
+        let controller =
+            Controller::new(client.clone(), "kruise-system", events, Arc::new(()), RolloutMetrics::default());
         Self { server, client, controller, term: Term::new(Instant::now() + Duration::from_secs(3600)) }
     }
 

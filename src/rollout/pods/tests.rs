@@ -211,7 +211,10 @@ impl Cluster {
 /// All that can be asked of a set.
 fn told(index: &PodIndex, set: &str) -> (Counts, Vec<bool>, BTreeSet<(String, bool)>) {
     let revisions = (0..3).map(|image| index.uses_revision(set, &format!("{set}-{image}"))).collect();
-    let pods = index.pods_of(set).map(|(pod, standing)| (format!("{}/{}", pod.namespace, pod.name), standing.matched));
+    let pods = index
+        .keys_of(set)
+        .filter_map(|key| index.at(set, key))
+        .map(|(pod, standing)| (format!("{}/{}", pod.namespace, pod.name), standing.matched));
     (index.counts(set), revisions, pods.collect())
 }
 

@@ -1,6 +1,9 @@
-//! `outrigger explain`: why each SidecarSet is injected into a Pod or not.
+//! `outrigger explain`: why each SidecarSet is injected into a Pod or not, and how the rollout of one goes on.
+
+mod rollout;
 
 use super::input::{InputArgs, describe, object_name, text};
+use super::serve::NAMESPACE;
 use super::template::{pod_template, skipped};
 use crate::api::pod::PodView;
 use crate::documents::Document;
@@ -19,10 +22,17 @@ Exit code: 0 when the Pods could be explained, whatever becomes of them; 1 when 
 Examples:
   outrigger explain -f pod.yaml --from sidecarsets/
   kubectl get pod web-0 -o yaml | outrigger explain -f - --from sidecarsets/ --set log-agent
-  outrigger explain -f manifests/ -R --from sidecarsets/ -o json")]
+  outrigger explain -f manifests/ -R --from sidecarsets/ -o json
+  outrigger explain sidecarset/log-agent")]
 pub(super) struct Args {
+    /// A set of the cluster, as `sidecarset/NAME`: which of its Pods is updated next, and why the others are not
+    #[arg(value_name = "sidecarset/NAME", conflicts_with_all = ["file", "from"])]
+    rollout: Option<String>,
+    /// Where the ControllerRevisions of sets are
+    #[arg(long, value_name = "NAMESPACE", default_value = NAMESPACE, conflicts_with_all = ["file", "from"])]
+    revision_namespace: String,
     #[command(flatten)]
-    input: InputArgs,
+    input: Option<InputArgs>,
     /// What is printed
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -55,10 +65,16 @@ struct Explained {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let documents = args.input.documents()?;
-    let snapshot = args.input.load(&documents)?;
+    if let Some(object) = &args.rollout {
+        return rollout::run(object, &args.revision_namespace, args.output);
+    }
+    let Some(input) = &args.input else {
+        bail!("name files with -f and --from, or a set of the cluster as sidecarset/NAME")
+    };
+    let documents = input.documents()?;
+    let snapshot = input.load(&documents)?;
     if let Some(unknown) = args.set.iter().find(|name| snapshot.sets().all(|set| set.name != **name)) {
-        bail!("--set {unknown}: there is no such SidecarSet in {}", args.input.from.display());
+        bail!("--set {unknown}: there is no such SidecarSet in {}", input.from.display());
     }
     let mut explained = Vec::new();
     for document in documents {
@@ -67,8 +83,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             eprintln!("warning: {what}: {why}");
         }
         let Some(template) = pod_template(&document.value) else { continue };
-        let mut explanation =
-            explain(&template.pod(), &snapshot, &args.input.namespace).with_context(|| what.clone())?;
+        let mut explanation = explain(&template.pod(), &snapshot, &input.namespace).with_context(|| what.clone())?;
         if let Explanation::Sets { sets, .. } = &mut explanation {
             sets.retain(|explained| args.set.is_empty() || args.set.contains(&explained.set));
         }

@@ -1,0 +1,153 @@
+//! Pure: the Pods of a set that are not as they should be, gathered a few at a time, so that the events of 100,000 Pods do not wait
+//! for it. What a plan takes from it is looked at once more.
+
+use super::attempts::{Attempts, Hold, PodWrite};
+use super::pod::ObservedPod;
+use super::pods::PodIndex;
+use super::set::ObservedSet;
+use super::standing::Update;
+use super::strategy::{Precedence, Progress};
+use super::text::Text;
+use jiff::Timestamp;
+use std::sync::Arc;
+
+/// So many Pods are looked at in one go.
+const AT_A_TIME: usize = 500;
+
+/// What was found of the Pods of a set.
+#[derive(Debug)]
+pub struct Survey {
+    /// The set for which it was.
+    pub set: Arc<ObservedSet>,
+    /// Those still to look at.
+    keys: Vec<usize>,
+    /// Pods that can be updated in place, in the order of the strategy once that is asked for ([`Self::sort`]).
+    pub(super) candidates: Vec<Candidate>,
+    /// The Pods that were updated already, where the order depends on them.
+    progress: Progress,
+    /// How many of the Pods that are to be updated at all do not have the latest containers.
+    pub(super) outdated: usize,
+    /// Keys of Pods of which a hot upgrade is to be ended, or the condition to be written.
+    pub(super) others: Vec<usize>,
+    /// Of Pods that only claim to have the latest containers, the first by name.
+    pub(super) deviating: Option<Example>,
+    /// The same of those that have to be made anew.
+    pub(super) recreation: Option<Example>,
+    /// The same of those that could not be updated, and how many there are.
+    pub(super) refused: (usize, Option<Example>),
+    /// When to look again, although nothing changes until then.
+    pub(super) look_again: Option<Timestamp>,
+}
+
+/// A Pod that can be updated in place.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    pub key: usize,
+    precedence: Precedence,
+    /// Whether it takes a place of `maxUnavailable` that it has not yet.
+    pub needs_place: bool,
+    /// Whether nothing may be written to it yet.
+    pub waits: bool,
+}
+
+/// A Pod, and what there is to say of it.
+#[derive(Debug)]
+pub(super) struct Example {
+    namespace: Text,
+    name: Box<str>,
+    problem: String,
+}
+
+impl Survey {
+    /// One that has not looked at anything yet.
+    #[must_use]
+    pub fn of(set: Arc<ObservedSet>, pods: &PodIndex) -> Self {
+        let scatters = set.usable.as_ref().is_ok_and(|usable| usable.strategy.scatters());
+        Self {
+            keys: if scatters { pods.keys_of(&set.name).collect() } else { pods.amiss(&set.name) },
+            set,
+            candidates: Vec::new(),
+            progress: Progress::default(),
+            outdated: 0,
+            others: Vec::new(),
+            deviating: None,
+            recreation: None,
+            refused: (0, None),
+            look_again: None,
+        }
+    }
+
+    /// Looks at some more Pods; whether it has looked at all.
+    pub fn go_on(&mut self, pods: &PodIndex, attempts: &Attempts, now: Timestamp) -> bool {
+        let set = Arc::clone(&self.set);
+        let rest = self.keys.split_off(self.keys.len().saturating_sub(AT_A_TIME));
+        let (Ok(usable), Some(rules)) = (&set.usable, pods.rules(&set.name)) else { return true };
+        for key in rest {
+            let Some((pod, standing)) = pods.at(&set.name, key) else { continue };
+            if standing.to_reset || standing.to_tell.is_some() {
+                self.others.push(key);
+            }
+            if standing.deviates {
+                let problem = || rules.deviation(pod).map(|deviation| deviation.to_string()).unwrap_or_default();
+                Example::keep_first(&mut self.deviating, pod, problem);
+            }
+            if standing.update == Update::Recreate {
+                Example::keep_first(&mut self.recreation, pod, || rules.why_anew(&set.name, pod));
+            }
+            if standing.resize_waits {
+                self.refused.0 += 1;
+                Example::keep_first(&mut self.refused.1, pod, || pod.resize.as_deref().unwrap_or_default().to_owned());
+            }
+            let is_selected = usable.strategy.selects(&usable.updates, pod);
+            if standing.matched && !standing.updated {
+                self.outdated += usize::from(is_selected);
+            } else if standing.matched && usable.strategy.scatters() {
+                self.progress.add(&usable.strategy.precedence(pod));
+            }
+            let is_outdated = matches!(standing.update, Update::InPlace | Update::Underway);
+            let hold = attempts.hold(&set.name, pod, PodWrite::Update).filter(|_| is_outdated || standing.to_reset);
+            if let Some(problem) = hold.and_then(|hold| hold.problem.as_deref()) {
+                self.refused.0 += 1;
+                Example::keep_first(&mut self.refused.1, pod, || problem.to_owned());
+            }
+            // A hot upgrade ends before the next one begins.
+            if is_selected && standing.update == Update::InPlace && !standing.to_reset {
+                let waits = self.waits(hold, now);
+                let precedence = usable.strategy.precedence(pod);
+                let has_place = standing.unavailable || attempts.is_in_doubt(&set.name, pod);
+                self.candidates.push(Candidate { key, precedence, needs_place: pod.ready && !has_place, waits });
+            }
+        }
+        self.keys.is_empty()
+    }
+
+    /// Whether nothing may be written yet; when to look again follows from that.
+    fn waits(&mut self, hold: Option<&Hold>, now: Timestamp) -> bool {
+        let Some(until) = hold.map(|hold| hold.until).filter(|until| *until > now) else { return false };
+        self.look_again = Some(self.look_again.map_or(until, |other| other.min(until)));
+        true
+    }
+
+    /// Puts the candidates into the order of the strategy.
+    pub fn sort(&mut self) {
+        if let Ok(usable) = &self.set.usable {
+            usable.strategy.sort(&mut self.candidates, &self.progress, |candidate| &candidate.precedence);
+        }
+    }
+}
+
+impl Example {
+    /// Keeps the one that is first by name.
+    fn keep_first(kept: &mut Option<Self>, pod: &ObservedPod, problem: impl FnOnce() -> String) {
+        let is_before = |kept: &Self| (&*pod.namespace, &*pod.name) < (&*kept.namespace, &*kept.name);
+        if kept.as_ref().is_none_or(is_before) {
+            *kept = Some(Self { namespace: pod.namespace.clone(), name: pod.name.clone(), problem: problem() });
+        }
+    }
+
+    /// As a message tells it.
+    pub fn sentence(&self) -> String {
+        let Self { namespace, name, problem } = self;
+        format!("{namespace}/{name}: {problem}")
+    }
+}
