@@ -12,6 +12,7 @@ pub mod image;
 pub mod keys;
 pub mod pod;
 pub mod quantity;
+pub mod re2;
 pub mod shorten;
 pub mod sidecar_generator;
 pub mod sidecarset;

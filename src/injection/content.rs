@@ -3,9 +3,9 @@
 use super::container::InjectableContainer;
 use super::go_json::write_text;
 use super::hash::{Hashes, canonical_containers, hash_of_rest, hashes};
+use super::patterns::Patterns;
 use super::pod_lists::PodList;
 use super::pod_security::{self, Finding};
-use super::re2::Patterns;
 use super::verify::{FixedContainer, Images};
 use crate::api::decode::FieldError;
 use crate::api::sidecarset::{PatchPodMetadata, SidecarContainer, SidecarSetSpec};

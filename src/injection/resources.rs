@@ -10,10 +10,11 @@
 //! The expressions turn the aggregates into the sidecar's resources; where there is no expression, the resource is not set.
 
 use super::expression::{Expression, ExpressionError, Resource};
-use super::re2::{Patterns, Re2};
+use super::patterns::Patterns;
 use super::transfer::LONGEST_NAME;
 use crate::api::decode::FieldError;
 use crate::api::quantity::{Quantity, QuantityError};
+use crate::api::re2::Re2;
 use crate::api::sidecarset::{ResourceExpressions, ResourcesPolicy, TargetContainersMode};
 use serde::Serialize;
 use std::fmt;

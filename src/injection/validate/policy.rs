@@ -5,9 +5,10 @@
 
 use super::kind::ContainerKind;
 use super::node::{FieldPlace, Node};
+use crate::api::re2::Re2Error;
 use crate::api::sidecarset::{ResourceExpressions, SidecarContainer};
 use crate::injection::expression::{Expression, Resource};
-use crate::injection::re2::{Patterns, Re2Error};
+use crate::injection::patterns::Patterns;
 
 /// `patterns` has the expressions of the set's containers before.
 pub(super) fn check(

@@ -1,8 +1,8 @@
 //! The administrators' list of annotations that SidecarSets may put on Pods: a `ConfigMap` of OpenKruise.
 
 use super::node::FieldPlace;
+use crate::api::re2::Re2;
 use crate::api::sidecarset::SidecarSet;
-use crate::injection::re2::Re2;
 use crate::injection::selector::Selector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::Deserialize;

@@ -17,7 +17,7 @@ use super::node::{Body, FieldPlace, Report};
 use super::syntax;
 use super::volumes::Volumes;
 use crate::api::sidecarset::{SidecarContainer, SidecarSetSpec};
-use crate::injection::re2::Patterns;
+use crate::injection::patterns::Patterns;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn check(spec: &SidecarSetSpec, volumes: &Volumes<'_>, report: &Report) {

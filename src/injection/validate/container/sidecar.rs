@@ -8,7 +8,7 @@ use super::super::node::FieldPlace;
 use super::super::{policy, transfer};
 use super::image;
 use crate::api::sidecarset::{PodInjectPolicy, SidecarContainer, UpgradeType};
-use crate::injection::re2::Patterns;
+use crate::injection::patterns::Patterns;
 
 pub(super) fn check(
     kind: ContainerKind,

@@ -1,6 +1,6 @@
 //! The regular expressions of one SidecarSet, bounded together.
 
-use super::{Re2, Re2Error};
+use crate::api::re2::{Re2, Re2Error};
 use std::collections::HashMap;
 use std::sync::Arc;
 

@@ -7,15 +7,11 @@
 //! What differs from Go:
 //! * refused here: surrogates (`\x{D800}`), which no text has; a repetition right behind a flag group or an empty `\Q\E`
 //!   (`a(?i)*`); more than 1000 repetitions in all of something nested in a `{0}`; groups nested deeper than about a hundred; patterns of more than
-//!   [`MAX_LENGTH`] bytes, or that compile to more than [`SIZE_LIMIT`] bytes; those of one SidecarSet that together take more than
-//!   [`SET_LIMIT`] bytes;
+//!   [`MAX_LENGTH`] bytes, or that compile to more than [`SIZE_LIMIT`] bytes;
 //! * accepted here: the short names of scripts and an `Is` in front of names (`\p{Grek}`, `\p{IsGreek}`);
 //! * the Unicode version is that of the `regex` crate.
 
-mod patterns;
 mod translate;
-
-pub use patterns::{Patterns, SET_LIMIT};
 
 use regex_automata::meta::Regex;
 use regex_automata::nfa::thompson::WhichCaptures;
