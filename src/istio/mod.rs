@@ -1,6 +1,7 @@
 //! Pure: the slices of Istio's API that outrigger writes or checks, and Istio's own rules for them.
 
 pub(crate) mod export;
+mod findings;
 pub(crate) mod host;
 mod http_words;
 pub mod names;
@@ -10,3 +11,6 @@ pub(crate) mod read;
 pub mod sidecar;
 pub(crate) mod validate;
 pub mod virtual_service;
+
+pub use findings::Findings;
+pub use validate::spec as validate_spec;

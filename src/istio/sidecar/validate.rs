@@ -3,19 +3,10 @@
 //! Source: `pkg/config/validation` of Istio 1.32.
 
 use super::{CaptureMode, EgressListener, Sidecar, SidecarPort, WorkloadSelector};
-use crate::api::decode::FieldError;
+use crate::istio::Findings;
 use crate::istio::names;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
-
-/// What is to be said about a Sidecar, in the order of its fields; without values, for they come from a URL.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Findings {
-    /// Why it would be refused.
-    pub errors: Vec<FieldError>,
-    /// What Istio takes, but which is not what it looks like.
-    pub warnings: Vec<FieldError>,
-}
 
 /// All that is wrong with a Sidecar in this namespace. Fields are named below `spec`, such as `egress[1].hosts[0]`.
 #[must_use]
@@ -43,20 +34,6 @@ pub fn validate_selector(selector: &WorkloadSelector) -> Findings {
 }
 
 impl Findings {
-    fn error(&mut self, field: impl Into<String>, problem: &str) {
-        self.errors.push(FieldError::new(field, problem));
-    }
-
-    fn warning(&mut self, field: impl Into<String>, problem: impl Into<String>) {
-        self.warnings.push(FieldError::new(field, problem));
-    }
-
-    fn check(&mut self, field: impl Into<String>, checked: names::Checked) {
-        if let Err(problem) = checked {
-            self.error(field, problem);
-        }
-    }
-
     fn selector(&mut self, selector: &WorkloadSelector) {
         if selector.labels.is_empty() {
             self.warning("workloadSelector", "has no labels: the Sidecar is for all Pods of the namespace");
@@ -222,6 +199,7 @@ fn is_unix_socket(bind: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::decode::FieldError;
     use serde_json::{Value, json};
 
     /// The findings about a spec in the namespace `own`, as text.

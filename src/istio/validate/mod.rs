@@ -19,11 +19,28 @@ mod virtual_service;
 
 pub(crate) use faults::{Fault, FaultKind};
 
+use super::findings::Findings;
 use super::node::Node;
 use super::proto_json::Field;
 use crate::api::decode::FieldError;
 use faults::Faults;
 use serde_json::Value;
+
+/// All that is wrong with the `spec` of a VirtualService, DestinationRule, Gateway, ServiceEntry or Sidecar in a namespace, as JSON that
+/// the API server would be sent. Of other kinds nothing is said.
+#[must_use]
+pub fn spec(kind: &str, spec: &Value, namespace: &str) -> Findings {
+    let object = serde_json::json!({"metadata": {"name": "unnamed"}, "spec": spec});
+    let mut findings = Findings::default();
+    for Fault { kind, field, problem } in self::object(kind, "v1", &object, namespace) {
+        let below = field.strip_prefix("spec").map_or(field.as_str(), |rest| rest.trim_start_matches('.'));
+        match kind {
+            FaultKind::Error => findings.error(below, problem),
+            _ => findings.warning(below, problem),
+        }
+    }
+    findings
+}
 
 /// All that is wrong with an object of `networking.istio.io` in a namespace.
 pub(crate) fn object(kind: &str, version: &str, object: &Value, namespace: &str) -> Vec<Fault> {
