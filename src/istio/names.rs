@@ -93,16 +93,6 @@ pub fn protocol(text: &str) -> Checked {
     )
 }
 
-/// The name of a header (RFC 9110, 5.6.2), or of a pseudo-header of HTTP/2.
-///
-/// # Errors
-/// What it must be.
-pub fn header(text: &str, may_be_pseudo: bool) -> Checked {
-    let name = if may_be_pseudo { text.strip_prefix(':').unwrap_or(text) } else { text };
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    holds(!name.is_empty() && name.bytes().all(is_token), "must be the name of a header")
-}
-
 fn holds(rule: bool, problem: &'static str) -> Checked {
     if rule { Ok(()) } else { Err(problem) }
 }

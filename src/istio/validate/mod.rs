@@ -50,19 +50,19 @@ pub(crate) fn object(kind: &str, version: &str, object: &Value, namespace: &str)
         faults.error("apiVersion", "must be networking.istio.io/v1, v1beta1 or v1alpha3");
     }
     faults.metadata(object);
-    spec(kind, fields, &Node::root(object, "spec"), namespace, &mut faults);
+    check(kind, fields, &Node::root(object, "spec"), namespace, &mut faults);
     faults.0
 }
 
 /// Why Istio would refuse a VirtualService with this `spec` in a namespace.
 pub(crate) fn refused_virtual_service(spec: &Value, namespace: &str) -> Vec<FieldError> {
     let mut faults = Faults::default();
-    self::spec("VirtualService", schema::VIRTUAL_SERVICE, &Node::new(spec, "spec"), namespace, &mut faults);
+    check("VirtualService", schema::VIRTUAL_SERVICE, &Node::new(spec, "spec"), namespace, &mut faults);
     let errors = faults.0.into_iter().filter(|fault| fault.kind == FaultKind::Error);
     errors.map(|Fault { field, problem, .. }| FieldError::new(field, problem)).collect()
 }
 
-fn spec(kind: &str, fields: &'static [Field], spec: &Node<'_>, namespace: &str, faults: &mut Faults) {
+fn check(kind: &str, fields: &'static [Field], spec: &Node<'_>, namespace: &str, faults: &mut Faults) {
     let before = faults.0.len();
     schema::check(fields, spec, faults);
     if faults.0.len() > before {
