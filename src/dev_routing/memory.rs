@@ -168,7 +168,7 @@ mod tests {
             now += memory.pause(&ONE, now).max(Duration::from_millis(50));
         }
         assert!((35..=45).contains(&writes), "{writes}");
-        for second in (100..1000).step_by(5) {
+        for second in (100_i64..1000).step_by(5) {
             memory.written(ONE, second.unsigned_abs(), at(second));
             assert_eq!(memory.pause(&ONE, at(second)), Duration::ZERO, "one after the other");
         }

@@ -162,7 +162,7 @@ pub async fn certificates_that_cert_manager_renews_cost_no_pod(case: Case<()>) -
     let self_managed = Outrigger::start_at(plane, Start { args, ..Start::with(&kubeconfig) }, webhook, admin)?;
     self_managed.ready().await?;
     registered(plane).await?;
-    let own = trusted(plane).await?;
+    let own = wait_for("its own CA to be trusted", PATIENCE, async || Ok(Some(trusted(plane).await?))).await?;
     self_managed.stop().await?;
     let args = vec![
         format!("--service-port={webhook}"),

@@ -10,17 +10,20 @@ fn two_thousand_services_of_twenty_developers_are_planned_in_time() {
     let mut namespaces = vec!["default"];
     namespaces.extend(developers.iter().map(String::as_str));
     let mut fake = Fake::new(&namespaces, &format!("developerNamespaces: [{}]", developers.join(", ")));
+    let begun = Instant::now();
     for number in 0..2_000 {
         for namespace in &namespaces {
             fake.service(namespace, &format!("app-{number}"));
         }
     }
-    let begun = Instant::now();
+    let (told, begun_to_plan) = (begun.elapsed(), Instant::now());
     let writes = fake.settle();
+    let planned = begun_to_plan.elapsed();
     let took = begun.elapsed();
+    println!("42,000 Services were told in {told:?}, and 2,000 VirtualServices planned and written in {planned:?}");
     assert_eq!(writes.len(), 2_000, "one write for each");
     assert_eq!(fake.routed("app-7").unwrap().len(), 20);
     // Built with optimizations it takes a tenth.
-    let bound = Duration::from_secs(if cfg!(debug_assertions) { 20 } else { 2 });
+    let bound = Duration::from_secs(if cfg!(debug_assertions) { 30 } else { 2 });
     assert!(took < bound, "{took:?}");
 }

@@ -59,7 +59,7 @@ async fn round(world: &World, write: &str, failpoint: &str) -> Result<()> {
     match write {
         "routing.virtualservice.delete" => {
             world.not_routed(&name).await?;
-            port_of(world, name, "http").await?;
+            port_of(world, &name, "http").await?;
             world.routed(&name, &[alice]).await?;
         }
         "routing.placeholder.hand-over" | "routing.placeholder.take-over" => {
