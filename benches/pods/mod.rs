@@ -1,5 +1,6 @@
 //! Pods as the API server hands them to a watch, injected by one set, for measurements of the rollout's index.
 
+use outrigger::injection::StoredSet;
 use outrigger::rollout::{ObservedSet, PodIndex, WatchedPod};
 use serde_json::{Value, json};
 use std::sync::LazyLock;
@@ -104,12 +105,12 @@ pub fn set(version: usize) -> ObservedSet {
         container["image"] = format!("registry.example.com/team/{name}:{version}").into();
         container
     };
-    ObservedSet::read(&json!({
+    ObservedSet::of(&StoredSet::read(json!({
         "apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": SET, "generation": version},
         "spec": {"selector": {"matchLabels": {"logs.example.com/enabled": "true"}},
                  "containers": [container("log-agent", version), container("log-shipper", 1)],
                  "volumes": [{"name": "buffer", "emptyDir": {}}, {"name": "config", "configMap": {"name": "logs"}}]}
-    }))
+    })))
 }
 
 /// Makes the index know the set.

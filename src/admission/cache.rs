@@ -23,7 +23,7 @@ use super::sidecarset::name as name_of;
 use super::validate_sidecarset::KnownWorld;
 use crate::api::sidecarset::SidecarSet;
 use crate::cluster::Event;
-use crate::injection::{Index, Options, Snapshot};
+use crate::injection::{Index, Options, Snapshot, StoredSet};
 
 /// The cluster as reviews see it. Empty until watches tell of objects.
 #[derive(Debug)]
@@ -136,20 +136,19 @@ impl Cache {
     }
 
     /// SidecarSets changed.
-    pub fn sidecarsets(&self, event: Event<Value>) {
+    pub fn sidecarsets(&self, event: Event<&StoredSet>) {
         match event {
             Event::Begin => self.lock().lists.sets.clear(),
             Event::Item(set) => {
-                let name = name(&set);
-                let read = if self.lock().has_set(&set) { None } else { Some(ReadSet::of(&set)) };
-                self.lock().lists.sets.insert(name, read);
+                let read = if self.lock().has_set(&set.object) { None } else { Some(ReadSet::of(set)) };
+                self.lock().lists.sets.insert(name(&set.object), read);
             }
             Event::End => self.complete(KnownObjects::complete_sets),
             Event::Applied(set) => {
-                let read = ReadSet::of(&set);
+                let read = ReadSet::of(set);
                 self.change(|known| known.apply_set(read));
             }
-            Event::Deleted(set) => self.change(|known| known.delete_set(&name(&set))),
+            Event::Deleted(set) => self.change(|known| known.delete_set(&name(&set.object))),
         }
     }
 

@@ -73,7 +73,7 @@ fn inject<'a>(
         operation: &review.request.operation,
         sub_resource: review.request.sub_resource.as_deref().unwrap_or_default(),
         uid: &review.request.uid,
-        now,
+        now: Some(now),
         abandoned: Some(abandoned),
     };
     let namespace = request.namespace_of(pod);

@@ -12,9 +12,21 @@ use std::sync::Arc;
 /// Flags for the objects and for the SidecarSets.
 #[derive(Debug, clap::Args)]
 pub(super) struct InputArgs {
-    /// File of Pods, workloads or Lists, in YAML or JSON; `-` reads standard input. May be given several times
-    #[arg(short, long, value_name = "FILE", required = true, num_args = 1..)]
+    /// File of Pods, workloads or Lists, in YAML or JSON, or folder of such files; `-` reads standard input. May be
+    /// given several times, or with commas
+    #[arg(
+        short,
+        long,
+        visible_alias = "filename",
+        value_name = "FILE",
+        required = true,
+        num_args = 1..,
+        value_delimiter = ','
+    )]
     pub file: Vec<PathBuf>,
+    /// Read the folders within the folders of --file, too
+    #[arg(short = 'R', long)]
+    pub recursive: bool,
     /// Folder (or file) of SidecarSets, Namespaces and ControllerRevisions
     #[arg(long, value_name = "DIR")]
     pub from: PathBuf,
@@ -26,22 +38,79 @@ pub(super) struct InputArgs {
 }
 
 impl InputArgs {
-    /// The SidecarSets; all of them must be usable.
-    pub fn load(&self) -> Result<Arc<Snapshot>> {
-        load(&self.from, &self.injection)
+    /// The SidecarSets; all of them must be usable. Namespaces among the objects of the files count, too, and take the place of
+    /// those of their names.
+    pub fn load(&self, objects: &[Document]) -> Result<Arc<Snapshot>> {
+        load_source(self.source(objects)?, &self.from)
     }
 
     /// The same with the SidecarSets of a file in place of those of their names.
-    pub fn load_edited(&self, edit: &Path) -> Result<Arc<Snapshot>> {
-        let documents = read_all(&[edit.to_owned()]).context("--diff-set")?;
-        let source = Source::open(&self.from, self.injection.options()).context("--from")?;
-        load_source(source.with_edits(documents).context("--diff-set")?, &self.from)
+    pub fn load_edited(&self, objects: &[Document], edit: &Path) -> Result<Arc<Snapshot>> {
+        let documents = self.read_all(&[edit.to_owned()]).context("--diff-set")?;
+        load_source(self.source(objects)?.with_edits(documents).context("--diff-set")?, &self.from)
     }
 
-    /// The objects of the files.
-    pub fn documents(&self) -> Result<Vec<Document>> {
-        read_all(&self.file)
+    fn source(&self, objects: &[Document]) -> Result<Source> {
+        let source = Source::open(&self.from, self.injection.options()).context("--from")?;
+        source.with_namespaces_among(objects)
     }
+
+    /// The objects of the files, at least one.
+    pub fn documents(&self) -> Result<Vec<Document>> {
+        let documents = self.read_all(&self.file)?;
+        if documents.is_empty() {
+            let files: Vec<String> = self.file.iter().map(|file| name_of(file)).collect();
+            bail!("{}: no objects: give Pods or workloads", files.join(", "));
+        }
+        Ok(documents)
+    }
+
+    /// All objects of these files and folders.
+    fn read_all(&self, paths: &[PathBuf]) -> Result<Vec<Document>> {
+        let mut files = Vec::new();
+        for path in paths {
+            if path.is_dir() {
+                add_files_of(path, self.recursive, &mut files)
+                    .with_context(|| format!("cannot read {}", path.display()))?;
+            } else {
+                files.push(path.clone());
+            }
+        }
+        let mut all = Vec::new();
+        for file in files {
+            let name = name_of(&file);
+            let text = if file.as_os_str() == "-" {
+                let mut text = Vec::new();
+                std::io::stdin().read_to_end(&mut text).map(|_| text)
+            } else {
+                std::fs::read(&file)
+            };
+            let text = text.with_context(|| format!("cannot read {name}"))?;
+            all.extend(documents::parse(&name, &text)?);
+        }
+        Ok(all)
+    }
+}
+
+/// The YAML and JSON files of a folder, in the order of their names, with those of the folders in it where `deep`. Names that begin
+/// with a dot are skipped, and links to folders are not followed.
+pub(super) fn add_files_of(folder: &Path, deep: bool, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    let mut entries = std::fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            continue;
+        }
+        if path.is_dir() {
+            if deep && !entry.file_type()?.is_symlink() {
+                add_files_of(&path, deep, files)?;
+            }
+        } else if path.extension().is_some_and(|end| ["yaml", "yml", "json"].iter().any(|known| end == *known)) {
+            files.push(path);
+        }
+    }
+    Ok(())
 }
 
 /// The SidecarSets of a folder; all of them must be usable.
@@ -61,30 +130,25 @@ fn load_source(mut source: Source, from: &Path) -> Result<Arc<Snapshot>> {
     Ok(loaded.snapshot.clone())
 }
 
-/// All objects of the files; `-` is standard input.
-fn read_all(files: &[PathBuf]) -> Result<Vec<Document>> {
-    let mut all = Vec::new();
-    for file in files {
-        let (name, text) = if file.as_os_str() == "-" {
-            let mut text = Vec::new();
-            std::io::stdin().read_to_end(&mut text).context("cannot read standard input")?;
-            ("standard input".to_owned(), text)
-        } else {
-            let name = file.display().to_string();
-            let text = std::fs::read(file).with_context(|| format!("cannot read {name}"))?;
-            (name, text)
-        };
-        all.extend(documents::parse(&name, &text)?);
-    }
-    Ok(all)
+fn name_of(file: &Path) -> String {
+    if file.as_os_str() == "-" { "standard input".to_owned() } else { file.display().to_string() }
+}
+
+/// A text of an object, unless it is empty.
+pub(super) fn text<'o>(object: &'o Value, pointer: &str) -> Option<&'o str> {
+    object.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty())
+}
+
+/// An object's own name, or that of which the API server would make one.
+pub(super) fn object_name(object: &Value) -> Option<&str> {
+    text(object, "/metadata/name").or_else(|| text(object, "/metadata/generateName"))
 }
 
 /// `Kind/namespace/name (file:line)`
 pub(super) fn describe(document: &Document) -> String {
-    let text = |pointer: &str| document.value.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
-    let kind = text("/kind").unwrap_or("object");
-    let name = text("/metadata/name").or_else(|| text("/metadata/generateName")).unwrap_or("(no name)");
-    match text("/metadata/namespace") {
+    let kind = text(&document.value, "/kind").unwrap_or("object");
+    let name = object_name(&document.value).unwrap_or("(no name)");
+    match text(&document.value, "/metadata/namespace") {
         Some(namespace) => format!("{kind}/{namespace}/{name} ({})", document.position),
         None => format!("{kind}/{name} ({})", document.position),
     }

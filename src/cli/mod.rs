@@ -18,6 +18,7 @@ use crate::telemetry::LogFormat;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use errors::{is_broken_pipe, with_causes};
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Exit code for an error, as opposed to 2 for a wrong command line.
@@ -87,7 +88,9 @@ pub fn run() -> ExitCode {
             Command::Sync(args) => sync::run(&args),
             Command::Crds => crds::run(),
             Command::Completions { shell } => {
-                clap_complete::generate(shell, &mut Cli::command(), "outrigger", &mut std::io::stdout());
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Cli::command(), "outrigger", &mut script);
+                std::io::stdout().write_all(&script)?;
                 Ok(ExitCode::SUCCESS)
             }
         });

@@ -162,12 +162,21 @@ impl Source {
     /// # Errors
     /// When one of them cannot be used, or none of them is of a kind that is read here.
     pub fn with_edits(mut self, documents: Vec<Document>) -> anyhow::Result<Self> {
-        let edits = LoadedFile::of(documents.into_iter().map(Parsed::of), &BTreeMap::new());
-        if let Some(problem) = edits.problems.into_iter().next() {
-            return Err(problem.into());
-        }
-        anyhow::ensure!(!edits.objects.is_empty(), "the file holds no SidecarSet");
-        self.edits = edits.objects;
+        let edits = usable(documents)?;
+        anyhow::ensure!(!edits.is_empty(), "the file holds no SidecarSet");
+        self.edits.extend(edits);
+        Ok(self)
+    }
+
+    /// Puts the Namespaces among these objects in place of those of their names in the files.
+    ///
+    /// # Errors
+    /// When one of them cannot be used.
+    pub fn with_namespaces_among(mut self, documents: &[Document]) -> anyhow::Result<Self> {
+        let is_namespace =
+            |value: &Value| (value["apiVersion"].as_str(), value["kind"].as_str()) == (Some("v1"), Some("Namespace"));
+        let namespaces = documents.iter().filter(|document| is_namespace(&document.value)).cloned();
+        self.edits.extend(usable(namespaces)?);
         Ok(self)
     }
 
@@ -243,6 +252,12 @@ impl Source {
             warnings,
         }
     }
+}
+
+/// The objects that are read here, all of which must be usable.
+fn usable(documents: impl IntoIterator<Item = Document>) -> Result<Vec<Object>, SourceProblem> {
+    let file = LoadedFile::of(documents.into_iter().map(Parsed::of), &BTreeMap::new());
+    file.problems.into_iter().next().map_or(Ok(file.objects), Err)
 }
 
 /// All objects, by key; of two with one key the first.

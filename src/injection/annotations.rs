@@ -2,6 +2,7 @@
 
 use super::go_json::write_text;
 use crate::api::borrowed::Str;
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,8 @@ pub struct Entry<'a> {
     pub sidecars: &'a str,
     /// Its `ControllerRevision`, where that is recorded and known.
     pub revision: Option<&'a str>,
+    /// When it is injected.
+    pub time: Timestamp,
 }
 
 /// What a Pod records of one set.
@@ -78,9 +81,9 @@ impl<'a> Record<'a> {
     }
 
     /// The annotation's new value once `sets` are recorded: entries that are up to date, and those of other sets, keep their
-    /// text. `None` when nothing changes. `now` is RFC 3339 text.
+    /// text. `None` when nothing changes. Entries in the older form get the time `now`.
     #[must_use]
-    pub fn updated(&self, sets: &[Entry<'_>], now: &str) -> Option<String> {
+    pub fn updated(&self, sets: &[Entry<'_>], now: Timestamp) -> Option<String> {
         let up_to_date = |set: &&Entry<'_>| {
             self.has(set.set, set.hash) && self.entry(set.set).is_some_and(|entry| !is_bare_hash(entry))
         };
@@ -91,7 +94,7 @@ impl<'a> Record<'a> {
         let mut entries: BTreeMap<&str, String> =
             self.entries.iter().map(|(name, entry)| (&**name, upgraded(name, entry.get(), now))).collect();
         for set in outdated {
-            entries.insert(set.set, set.json(now));
+            entries.insert(set.set, set.json());
         }
         let mut json = String::from("{");
         for (index, (name, entry)) in entries.iter().enumerate() {
@@ -148,11 +151,12 @@ impl<'a> RecordOfRest<'a> {
     }
 }
 
+/// As Go writes a time of Kubernetes.
+const TIME: &str = "%Y-%m-%dT%H:%M:%SZ";
+
 impl Entry<'_> {
-    fn json(&self, now: &str) -> String {
-        let mut json = String::from("{\"updateTimestamp\":");
-        write_text(&mut json, now);
-        json.push_str(",\"hash\":");
+    fn json(&self) -> String {
+        let mut json = format!("{{\"updateTimestamp\":\"{}\",\"hash\":", self.time.strftime(TIME));
         write_text(&mut json, self.hash);
         json.push_str(",\"sidecarSetName\":");
         write_text(&mut json, self.set);
@@ -172,9 +176,9 @@ fn is_bare_hash(entry: &RawValue) -> bool {
 }
 
 /// The entry as it stands; a bare hash in the form that all readers know today.
-fn upgraded(set: &str, entry: &str, now: &str) -> String {
+fn upgraded(set: &str, entry: &str, now: Timestamp) -> String {
     match serde_json::from_str::<Str<'_>>(entry) {
-        Ok(hash) => Entry { set, hash: &hash, sidecars: "null", revision: None }.json(now),
+        Ok(hash) => Entry { set, hash: &hash, sidecars: "null", revision: None, time: now }.json(),
         Err(_) => entry.to_owned(),
     }
 }
@@ -196,10 +200,10 @@ pub fn injected_list<'a>(present: Option<&'a str>, sets: impl Iterator<Item = &'
 mod tests {
     use super::*;
 
-    const NOW: &str = "2026-01-02T03:04:05Z";
+    const NOW: Timestamp = Timestamp::constant(1_767_323_045, 0);
 
     fn entry<'a>(set: &'a str, hash: &'a str) -> Entry<'a> {
-        Entry { set, hash, sidecars: r#"["a","b"]"#, revision: None }
+        Entry { set, hash, sidecars: r#"["a","b"]"#, revision: None, time: NOW }
     }
 
     #[test]

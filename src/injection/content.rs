@@ -201,6 +201,7 @@ fn volumes(volumes: &[Map<String, Value>]) -> Result<Vec<InjectableVolume>, Fiel
             pod_security: pod_security::of_volume(volume),
         });
     }
+    injectable.shrink_to_fit();
     Ok(injectable)
 }
 
@@ -232,6 +233,7 @@ impl Brought {
                 injectable.push(container);
             }
         }
+        injectable.shrink_to_fit(); // they are kept for as long as the set is, and large
         Ok(injectable)
     }
 }

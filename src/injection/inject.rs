@@ -49,6 +49,7 @@ impl Snapshot {
             let name = entry.set.name.as_str();
             Ok(Match {
                 name,
+                created: entry.set.created,
                 content,
                 revision,
                 current: hashes.has(name, &content.hashes.hash) && rest.agrees(name, content.hash_of_rest.as_deref()),

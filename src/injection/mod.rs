@@ -66,4 +66,4 @@ pub use revision::Revision;
 pub use selector::{Operator, Requirement, Selector};
 pub use set::{InjectableSet, SetError};
 pub use snapshot::{Mismatch, Snapshot};
-pub use stored::Unfit;
+pub use stored::{DecodedSet, StoredSet, Unfit};

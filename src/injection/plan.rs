@@ -21,6 +21,7 @@ use super::warnings::Warnings;
 use crate::api::decode::without_value;
 use crate::api::keys;
 use crate::api::pod::{AmountView, AmountsView, ContainerView, PodView, ResourcesView};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -32,6 +33,8 @@ const MOST_SHARED: usize = 8 << 20;
 /// A set to inject.
 pub(super) struct Match<'s> {
     pub name: &'s str,
+    /// When the set was created, where that is known.
+    pub created: Option<Timestamp>,
     pub content: &'s Content,
     pub revision: Option<&'s str>,
     /// Whether the Pod records the set with this hash.
@@ -516,15 +519,17 @@ impl<'a, 's> PatchPlan<'a, 's> {
         hashes: &Record<'_>,
         without_image: &Record<'_>,
     ) -> impl Iterator<Item = (String, String)> + use<> {
-        let now = self.request.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let now = self.request.now;
+        let time = |created: Option<Timestamp>| now.or(created).unwrap_or(Timestamp::UNIX_EPOCH);
         let entries: Vec<Entry<'_>> = self
             .matches
             .iter()
-            .map(|Match { name, content, revision, .. }| Entry {
+            .map(|Match { name, created, content, revision, .. }| Entry {
                 set: name,
                 hash: &content.hashes.hash,
                 sidecars: &content.sidecars,
                 revision: *revision,
+                time: time(*created),
             })
             .collect();
         let entries_without_image: Vec<Entry<'_>> = self
@@ -534,8 +539,8 @@ impl<'a, 's> PatchPlan<'a, 's> {
             .map(|(m, entry)| Entry { hash: &m.content.hashes.without_image, revision: None, ..*entry })
             .collect();
         let values = [
-            (keys::HASH, hashes.updated(&entries, &now)),
-            (keys::HASH_WITHOUT_IMAGE, without_image.updated(&entries_without_image, &now)),
+            (keys::HASH, hashes.updated(&entries, time(None))),
+            (keys::HASH_WITHOUT_IMAGE, without_image.updated(&entries_without_image, time(None))),
             (
                 keys::INJECTED_LIST,
                 injected_list(self.pod.annotation(keys::INJECTED_LIST), entries.iter().map(|entry| entry.set)),

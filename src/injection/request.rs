@@ -15,8 +15,9 @@ pub struct PodRequest<'a> {
     pub sub_resource: &'a str,
     /// Identifies the request; draws the share of Pods that a partial revision choice leaves behind.
     pub uid: &'a str,
-    /// Goes into the annotations.
-    pub now: Timestamp,
+    /// Goes into the annotations. Without it that is the time at which each set was created, else the beginning of 1970: the same
+    /// input then has the same output.
+    pub now: Option<Timestamp>,
     /// Becomes true when nobody waits for the answer any more; then what is left to do is left undone.
     pub abandoned: Option<&'a AtomicBool>,
 }
@@ -27,8 +28,8 @@ pub(super) struct Abandoned;
 impl<'a> PodRequest<'a> {
     /// Creation of a Pod in a namespace.
     #[must_use]
-    pub fn create(namespace: &'a str, now: Timestamp) -> Self {
-        Self { namespace, operation: "CREATE", sub_resource: "", uid: "", now, abandoned: None }
+    pub fn create(namespace: &'a str, now: impl Into<Option<Timestamp>>) -> Self {
+        Self { namespace, operation: "CREATE", sub_resource: "", uid: "", now: now.into(), abandoned: None }
     }
 
     /// Asked between parts of the work that may each take milliseconds.

@@ -7,7 +7,8 @@ use super::verify::{FixedContainers, Verification};
 use crate::api::decode::FieldError;
 use crate::api::keys;
 use crate::api::sidecarset::{InjectRevision, SidecarSet};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use std::collections::BTreeMap;
 use thiserror::Error;
@@ -28,6 +29,8 @@ pub struct SetError {
 pub struct InjectableSet {
     /// Name of the set.
     pub name: String,
+    /// When it was created, where that is known.
+    pub(super) created: Option<Timestamp>,
     /// Selects Pods.
     pub selector: Selector,
     /// Selects namespaces; all of them when absent or empty.
@@ -108,6 +111,7 @@ impl InjectableSet {
         let content = Content { hashes: recorded.unwrap_or(content.hashes), ..content };
         let status = status.unwrap_or_default();
         Self {
+            created: metadata.creation_timestamp.map(|Time(created)| created),
             selector: selectors.pods,
             namespace_selector: selectors.namespaces,
             update_selector: selectors.updates,

@@ -65,7 +65,7 @@ impl fmt::Display for Mismatch {
             Self::UnknownNamespace(requirement) => {
                 return write!(
                     f,
-                    "spec.namespaceSelector wants the Namespace's label {requirement}; the Namespace is not known yet"
+                    "spec.namespaceSelector wants the Namespace's label {requirement}; the Namespace is not known"
                 );
             }
             Self::Selector(requirement, value) => ("spec.selector wants the Pod's label", requirement, value),
@@ -153,6 +153,9 @@ impl Snapshot {
             }
         }
         let unmet = selector.unmet(label)?;
+        if labels.is_none() && unmet.key != NAMESPACE_NAME {
+            return Some(Mismatch::UnknownNamespace(unmet.clone()));
+        }
         Some(Mismatch::NamespaceSelector(unmet.clone(), label(&unmet.key).map(str::to_owned)))
     }
 

@@ -7,14 +7,34 @@ use super::set::{Annotations, InjectableSet, Selectors};
 use super::validate::{Cause, unfit_for_pods};
 use crate::api::decode::{self, FieldError};
 use crate::api::sidecarset::{SidecarSet, SidecarSetSpec};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::fmt;
+use std::sync::Arc;
 
 /// At most 8 faults of a set are told.
 const TOLD: usize = 8;
 
 /// What a `ControllerRevision` keeps of a spec.
 const CONTENT: [&str; 5] = ["containers", "initContainers", "volumes", "imagePullSecrets", "patchPodMetadata"];
+
+/// A SidecarSet as a cluster has stored it, read once for all who are told of it: they share what it injects.
+#[derive(Clone, Debug)]
+pub struct StoredSet {
+    /// The object.
+    pub object: Value,
+    /// The same with its defaults, unless a field has the wrong type.
+    pub decoded: Result<DecodedSet, Unfit>,
+}
+
+/// A stored SidecarSet whose fields have the right types.
+#[derive(Clone, Debug)]
+pub struct DecodedSet {
+    /// The set.
+    pub set: SidecarSet,
+    /// What it injects, unless it is unfit for that.
+    pub injectable: Result<Arc<InjectableSet>, Unfit>,
+}
 
 /// A stored SidecarSet that cannot be injected as it is.
 #[derive(Clone, Debug)]
@@ -25,6 +45,23 @@ pub struct Unfit {
     pub problem: String,
     /// The set but for its content, where only that is at fault.
     rest: Option<Box<SidecarSet>>,
+}
+
+impl StoredSet {
+    /// Reads an object of either version. Nothing in it makes this fail.
+    #[must_use]
+    pub fn read(object: Value) -> Self {
+        let decoded = InjectableSet::decode(&object)
+            .map(|set| DecodedSet { injectable: InjectableSet::stored(set.clone()).map(Arc::new), set });
+        Self { object, decoded }
+    }
+}
+
+/// Never fails but for what is no JSON, so that a watch goes on whatever is stored.
+impl<'de> Deserialize<'de> for StoredSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Value::deserialize(deserializer).map(Self::read)
+    }
 }
 
 impl InjectableSet {

@@ -8,8 +8,8 @@ use crate::api::keys;
 use crate::api::sidecarset::{InjectRevision, SidecarSet, SidecarSetStatus};
 use crate::cluster::{ObjectVersion, Versioned};
 use crate::injection::validate::advice;
-use crate::injection::{InjectableSet, Operator, Unfit, revision_data};
-use serde::{Deserialize, Deserializer};
+use crate::injection::{InjectableSet, Operator, StoredSet, Unfit, revision_data};
+#[cfg(test)]
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -87,20 +87,14 @@ impl Versioned for ObservedSet {
     }
 }
 
-/// Never fails, so that a watch goes on whatever is stored.
-impl<'de> Deserialize<'de> for ObservedSet {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Value::deserialize(deserializer).map(|object| Self::read(&object))
-    }
-}
-
 impl ObservedSet {
-    /// Reads a SidecarSet of either version. Nothing in it makes this fail: what cannot be used is told in `usable`.
+    /// What counts of a stored set. What cannot be used is told in `usable`.
     #[must_use]
-    pub fn read(object: &Value) -> Self {
+    pub fn of(StoredSet { object, decoded }: &StoredSet) -> Self {
         let (metadata, status) = decode::metadata_and_status(object);
         let orphans = metadata.finalizers.iter().flatten().any(|finalizer| finalizer == ORPHAN);
-        let usable = InjectableSet::decode(object).map_err(Unusable::from);
+        let read = decoded.clone().map_err(Unusable::from);
+        let usable = read.and_then(|read| UsableSet::of(&read.set, read.injectable?));
         Self {
             is_orphaning: orphans && metadata.deletion_timestamp.is_some(),
             name: metadata.name.unwrap_or_default(),
@@ -108,8 +102,14 @@ impl ObservedSet {
             resource_version: metadata.resource_version.unwrap_or_default(),
             generation: metadata.generation.unwrap_or_default(),
             status,
-            usable: usable.and_then(UsableSet::of),
+            usable,
         }
+    }
+
+    /// Reads an object of either version.
+    #[cfg(test)]
+    pub(crate) fn read(object: &Value) -> Self {
+        Self::of(&StoredSet::read(object.clone()))
     }
 
     /// Whether this is the same object in the same version.
@@ -121,33 +121,33 @@ impl ObservedSet {
 }
 
 impl UsableSet {
-    fn of(set: SidecarSet) -> Result<Self, Unusable> {
-        let (metadata, spec, advice) = (set.metadata.clone(), set.spec.clone(), advice(&set));
-        let injectable = InjectableSet::stored(set)?;
-        let data = revision_data::of(&spec);
+    fn of(set: &SidecarSet, injectable: Arc<InjectableSet>) -> Result<Self, Unusable> {
+        let SidecarSet { metadata, spec, .. } = set;
+        let data = revision_data::of(spec);
         let data =
             data.map_err(|error| Unusable { problem: error.to_string(), is_replaceable: false })?.into_boxed_str();
-        let mut annotations = metadata.annotations.unwrap_or_default();
+        let mut annotations = metadata.annotations.clone().unwrap_or_default();
         annotations.remove(keys::LAST_APPLIED); // the whole set once more, and of no use in a revision
         let hashes = &injectable.content.hashes;
         annotations.insert(keys::HASH.to_owned(), hashes.hash.clone());
         annotations.insert(keys::HASH_WITHOUT_IMAGE.to_owned(), hashes.without_image.clone());
         let limit = spec.revision_history_limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or_default();
         Ok(Self {
-            rules: CountingRules::of(&injectable, &spec),
+            rules: CountingRules::of(&injectable, spec),
             content: RevisionContent {
                 digest: revision_data::digest(&data),
                 data,
-                labels: metadata.labels.unwrap_or_default(),
+                labels: metadata.labels.clone().unwrap_or_default(),
                 annotations,
-                custom_version: Some(spec.custom_version).filter(|text| !text.is_empty() && is_label_value(text)),
+                custom_version: Some(spec.custom_version.clone())
+                    .filter(|text| !text.is_empty() && is_label_value(text)),
             },
             history_limit: limit.max(1),
-            pinned: spec.injection_strategy.revision,
+            pinned: spec.injection_strategy.revision.clone(),
             updates: Updates::of(&spec.update_strategy),
-            advice,
+            advice: advice(set),
             strategy: Strategy::of(&spec.update_strategy),
-            injectable: Arc::new(injectable),
+            injectable,
         })
     }
 }

@@ -38,10 +38,10 @@ fn every_set_is_a_line_with_its_reason_down_to_the_label() {
         "\
 Pod/test-pod (standard input:2)
   base      not injected: its canary \"next\" is
-  blue      not injected: spec.namespaceSelector wants the Namespace's label team=blue; it is \"green\"
-  database  not injected: spec.selector wants the Pod's label app=postgres; it is \"nginx\"
   logs      injected: logs (revision logs-3)
   next      injected: next
+  blue      not injected: spec.namespaceSelector wants the Namespace's label team=blue; it is \"green\"
+  database  not injected: spec.selector wants the Pod's label app=postgres; it is \"nginx\"
 
 "
     );
@@ -61,8 +61,36 @@ fn json_has_a_word_and_a_reason_for_each_set() {
     ]);
     assert_eq!(
         list,
-        json!([{"object": "Pod/test-pod (standard input:2)", "excluded": null, "sets": sets, "warnings": []}])
+        json!([{
+            "object": "Pod/test-pod (standard input:2)", "kind": "Pod", "namespace": null, "name": "test-pod",
+            "file": "standard input", "line": 2, "excluded": null, "sets": sets, "warnings": [],
+        }])
     );
+}
+
+#[test]
+fn of_many_sets_that_do_not_match_the_first_are_told() {
+    let sets = (0..13).map(|n| set(&format!("other-{n:02}")).replace("app: nginx", "app: postgres"));
+    let sets: Vec<String> = sets.chain([set("logs")]).collect();
+    let files = Files::new([("sets.yaml", sets.join("---\n").as_str())]);
+    let text = explain(&files, &[], SEED_POD).ok();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 1 + 1 + 10 + 1 + 1, "{text}");
+    assert_eq!((lines[1], lines[12]), ("  logs      injected: logs", "  and 3 others do not match (--all tells why)"));
+    assert_eq!(explain(&files, &["--all"], SEED_POD).ok().lines().count(), 1 + 14 + 1);
+    let one = explain(&files, &["--set", "other-12"], SEED_POD).ok();
+    assert_says(&one, &["  other-12  not injected: spec.selector wants the Pod's label app=postgres"]);
+    assert_eq!(one.lines().count(), 3, "{one}");
+    assert_says(
+        &explain(&files, &["--set", "log"], SEED_POD).failed(1),
+        &["--set log: there is no such SidecarSet in "],
+    );
+}
+
+#[test]
+fn a_namespace_that_is_in_no_file_is_told_as_unknown() {
+    let text = explain(&each_fate(), &["-n", "shop"], SEED_POD).ok();
+    assert_says(&text, &["wants the Namespace's label team=blue; the Namespace is not known\n"]);
 }
 
 #[test]
@@ -73,10 +101,7 @@ fn an_excluded_pod_is_told_why_instead_of_its_sets() {
     assert_eq!(text, format!("Pod/test-pod (standard input:2)\n  no SidecarSet is injected: {reason}\n\n"));
     let json = explain(&each_fate(), &["-n", "kube-system", "-o", "json"], SEED_POD).ok();
     let list: Value = serde_json::from_str(&json).expect("JSON");
-    assert_eq!(
-        list,
-        json!([{"object": "Pod/test-pod (standard input:2)", "excluded": reason, "sets": [], "warnings": []}])
-    );
+    assert_eq!((&list[0]["excluded"], &list[0]["sets"]), (&json!(reason), &json!([])));
 }
 
 #[test]

@@ -108,7 +108,10 @@ fn the_patch_of_an_object_applies_to_the_object() {
         let mut patched = object(&input);
         let patch = inject(logs.path(), &["-o", "patch"], &input).ok();
         assert_eq!(patch.lines().count(), 1, "{kind}: one line an object");
-        let patch: json_patch::Patch = serde_json::from_str(&patch).expect("a JSON Patch");
+        let mut patch: Value = serde_json::from_str(&patch).expect("an object");
+        let of = ["apiVersion", "kind", "namespace", "name"].map(|field| patch[field].clone());
+        assert_eq!(of, [json!(api_version), json!(kind), Value::Null, json!("web")]);
+        let patch: json_patch::Patch = serde_json::from_value(patch["patch"].take()).expect("a JSON Patch");
         assert!(patch.iter().all(|operation| operation.path().as_str().starts_with(template_of(kind))), "{kind}");
         json_patch::patch(&mut patched, &patch).expect("it applies");
         assert_eq!(patched, object(&inject(logs.path(), &[], &input).ok()), "{kind}");
@@ -190,6 +193,97 @@ fn the_same_input_at_the_same_source_date_epoch_gives_the_same_output() {
     assert_says(&error, &["SOURCE_DATE_EPOCH", "yesterday", "seconds"]);
 }
 
+/// Else `inject | kubectl apply` would roll a workload out each time.
+#[test]
+fn without_a_time_the_output_has_that_of_the_sets_creation_and_is_always_the_same() {
+    let created =
+        set("dated").replace("  name: dated\nspec", "  name: dated\n  creationTimestamp: 2025-06-07T08:09:10Z\nspec");
+    let files = Files::new([("dated.yaml", created.as_str()), ("logs.yaml", &set("logs"))]);
+    let once = || {
+        run(command(["inject", "-f", "-", "--from"]).arg(files.path()).env_remove("SOURCE_DATE_EPOCH"), SEED_POD).ok()
+    };
+    let text = once();
+    assert_says(
+        &text,
+        &[
+            r#"dated\":{\"updateTimestamp\":\"2025-06-07T08:09:10Z\""#,
+            r#"logs\":{\"updateTimestamp\":\"1970-01-01T00:00:00Z\""#,
+        ],
+    );
+    assert_eq!(once(), text);
+}
+
+#[test]
+fn what_becomes_of_each_object_is_told_on_standard_error() {
+    let logs = logs();
+    let other = SEED_POD.replace("app: nginx", "app: other").replace("test-pod", "other");
+    let input = format!("{SEED_POD}---\n{other}---\n{}---\n{}", namespace("shop", "blue"), namespace("sky", "blue"));
+    let output = inject(logs.path(), &[], &input);
+    assert_says(
+        &output.stderr,
+        &[
+            "Pod/test-pod (standard input:2): injected: logs\n",
+            "Pod/other (standard input:",
+            "): not injected: no SidecarSet matches it\n",
+            "without Pods: 2 Namespace\n",
+        ],
+    );
+    let injected = output.ok();
+    assert_says(
+        &inject(logs.path(), &[], &injected).stderr,
+        &["test-pod (standard input:1): unchanged: it has the sidecars of logs\n"],
+    );
+    assert_says(
+        &inject(logs.path(), &["-n", "kube-system"], SEED_POD).stderr,
+        &["not injected: namespace kube-system is excluded\n"],
+    );
+    assert_eq!(inject(logs.path(), &["--quiet"], &input).stderr, "");
+    assert_eq!(inject(logs.path(), &["-o", "name"], &input).ok(), "pod/test-pod\n");
+    assert_eq!(inject(logs.path(), &["-o", "name"], &workload("apps/v1", "Deployment")).ok(), "deployment.apps/web\n");
+    assert_says(
+        &inject(logs.path(), &[], "# nothing\n").failed(1),
+        &["standard input: no objects: give Pods or workloads"],
+    );
+}
+
+#[test]
+fn the_exit_code_tells_of_changes_where_that_is_asked_for() {
+    let logs = logs();
+    let other = SEED_POD.replace("app: nginx", "app: other");
+    for (input, code) in [(SEED_POD, 1), (&other, 0), ("kind: Pod", 2)] {
+        let output = inject(logs.path(), &["-o", "diff", "--exit-code"], input);
+        assert_eq!(output.code, code, "{}", output.stderr);
+        assert_eq!(output.stdout.is_empty(), code != 1);
+    }
+    assert_eq!(inject(logs.path(), &["-o", "diff"], SEED_POD).code, 0);
+    assert_eq!(diff_set(&set("metrics"), &["--exit-code", "-o", "diff"]).code, 1);
+    assert_eq!(diff_set(&set("logs"), &["--exit-code", "-o", "name"]).stdout, "pod/test-pod\n");
+}
+
+#[test]
+fn a_folder_stands_for_its_files_and_with_the_flag_for_those_of_its_folders() {
+    let logs = logs();
+    let input = Files::new([("a.yaml", SEED_POD), ("b.txt", "no YAML: ["), (".c.yaml", "[")]);
+    std::fs::create_dir(input.path().join("deeper")).expect("a folder");
+    input.write("deeper/d.json", &object(&workload("apps/v1", "Deployment")).to_string());
+    let names = |args: &[&str]| {
+        let mut command = command(["inject", "-o", "name", "--from"]);
+        run(command.arg(logs.path()).args(args).current_dir(input.path()), "").ok()
+    };
+    assert_eq!(names(&["-f", "."]), "pod/test-pod\n");
+    assert_eq!(names(&["-f", ".", "-R"]), "pod/test-pod\ndeployment.apps/web\n");
+    assert_eq!(names(&["--filename", "deeper/d.json,a.yaml"]), "deployment.apps/web\npod/test-pod\n");
+}
+
+#[test]
+fn namespaces_among_the_objects_count() {
+    let blue = set("blue").replace("spec:\n", "spec:\n  namespaceSelector: {matchLabels: {team: blue}}\n");
+    let files = Files::new([("set.yaml", blue.as_str()), ("namespace.yaml", &namespace("sky", "green"))]);
+    let injected = |input: &str| inject(files.path(), &["-n", "sky", "-o", "name"], input).ok();
+    assert_eq!(injected(SEED_POD), "");
+    assert_eq!(injected(&format!("{SEED_POD}---\n{}", namespace("sky", "blue"))), "pod/test-pod\n");
+}
+
 #[test]
 fn output_that_is_injected_again_later_is_unchanged() {
     let logs = logs();
@@ -199,7 +293,10 @@ fn output_that_is_injected_again_later_is_unchanged() {
     assert_ne!(once, input);
     assert_eq!(inject_at("1800000000", logs.path(), &[], &once).ok(), once);
     assert_eq!(inject_at("1800000000", logs.path(), &["-o", "diff"], &once).ok(), "");
-    assert_eq!(inject_at("1800000000", logs.path(), &["-o", "patch"], &once).ok(), "[]\n".repeat(WORKLOADS.len() + 1));
+    assert_eq!(inject_at("1800000000", logs.path(), &["-o", "name"], &once).ok(), "");
+    assert_eq!(inject_at("1800000000", logs.path(), &["--exit-code"], &once).code, 0);
+    let patches = inject_at("1800000000", logs.path(), &["-o", "patch"], &once).ok();
+    assert_eq!(patches.matches("\"patch\":[]}\n").count(), WORKLOADS.len() + 1, "{patches}");
 }
 
 #[test]
@@ -301,11 +398,7 @@ fn diff_set_shows_a_set_that_is_new_and_one_that_matches_no_more() {
 }
 
 #[test]
-fn diff_set_is_a_diff_whatever_the_output_and_names_a_broken_edit() {
-    assert_says(
-        &diff_set(&set("logs"), &["-o", "json"]).failed(2),
-        &["'--diff-set <FILE>' cannot be used with '--output"],
-    );
+fn diff_set_names_a_broken_edit() {
     for (edit, error) in [
         ("kind: [", "edit.yaml:1:"),
         ("", "the file holds no SidecarSet"),

@@ -90,7 +90,7 @@ fn real(world: &World, request: &Request, pod_text: &str) -> Answer {
         operation: &request.operation,
         sub_resource: &request.sub_resource,
         uid: "",
-        now: NOW.parse().expect("a time"),
+        now: Some(NOW.parse().expect("a time")),
         abandoned: None,
     };
     let sets = world.sets.iter().map(|set| &set.written);

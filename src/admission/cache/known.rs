@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::super::validate_sidecarset::{KnownWorld, RevisionName};
 use crate::api::sidecarset::SidecarSet;
 use crate::injection::validate::{WHITELIST_CONFIG_MAP, WHITELIST_KEY, Whitelist, WhitelistError, as_other};
-use crate::injection::{Index, InjectableSet, Revision, Unfit};
+use crate::injection::{DecodedSet, Index, InjectableSet, Revision, StoredSet, Unfit};
 
 pub(super) const KIND_SET: &str = "SidecarSet";
 const KIND_REVISION: &str = "ControllerRevision";
@@ -42,7 +42,7 @@ pub(super) struct ReadSet {
     name: String,
     /// What other sets are compared with; `None` where it cannot be decoded.
     set: Option<Arc<SidecarSet>>,
-    injectable: Result<InjectableSet, Unfit>,
+    injectable: Result<Arc<InjectableSet>, Unfit>,
 }
 
 /// A `ControllerRevision` as it was read.
@@ -56,11 +56,13 @@ pub(super) struct ReadRevision {
 }
 
 impl ReadSet {
-    pub fn of(object: &Value) -> Self {
+    pub fn of(StoredSet { object, decoded }: &StoredSet) -> Self {
         let name = name(object);
-        match InjectableSet::decode(object) {
-            Ok(set) => Self { name, set: Some(Arc::new(as_other(&set))), injectable: InjectableSet::stored(set) },
-            Err(unfit) => Self { name, set: None, injectable: Err(unfit) },
+        match decoded {
+            Ok(DecodedSet { set, injectable }) => {
+                Self { name, set: Some(Arc::new(as_other(set))), injectable: injectable.clone() }
+            }
+            Err(unfit) => Self { name, set: None, injectable: Err(unfit.clone()) },
         }
     }
 }

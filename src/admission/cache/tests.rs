@@ -10,10 +10,12 @@ fn set(image: &str) -> Value {
            "spec": {"selector": {"matchLabels": {"app": "web"}}, "containers": [{"name": "c", "image": image}]}})
 }
 
+fn tell(cache: &Cache, event: Event<Value>) {
+    cache.sidecarsets(event.map(StoredSet::read).as_ref());
+}
+
 fn tell_sets<const N: usize>(cache: &Cache, sets: [Value; N]) {
-    for event in Event::list(sets) {
-        cache.sidecarsets(event);
-    }
+    Event::list(sets).for_each(|event| tell(cache, event));
 }
 
 /// A set of this name and version.
@@ -36,15 +38,15 @@ fn reviews_go_by_what_was_known_until_a_list_is_complete() {
     assert_eq!(before.len(), 2);
     // The list breaks off, while something else changes.
     for event in [Event::Begin, Event::Item(version("a", "2")), Event::Item(version("c", "2"))] {
-        cache.sidecarsets(event);
+        tell(&cache, event);
         cache.configuration(None);
         assert_eq!(in_use(), before);
     }
-    cache.sidecarsets(Event::Begin);
-    cache.sidecarsets(Event::Item(version("b", "1")));
+    tell(&cache, Event::Begin);
+    tell(&cache, Event::Item(version("b", "1")));
     cache.configuration(None);
     assert_eq!(in_use(), before);
-    cache.sidecarsets(Event::End);
+    tell(&cache, Event::End);
     assert_eq!(in_use(), before[1..], "nothing of the first try is left");
 }
 

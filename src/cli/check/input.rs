@@ -1,6 +1,7 @@
 //! The objects of files and folders, and where each stands.
 
 use super::print::Located;
+use crate::cli::input::add_files_of;
 use crate::documents::{self, Position};
 use crate::mesh_integrity::{Code, Finding, Key, Object};
 use anyhow::{Context, Result};
@@ -31,7 +32,7 @@ impl Input {
         let mut files = Vec::new();
         for path in paths {
             if path.is_dir() {
-                walk(path, &mut files).with_context(|| format!("cannot read {}", path.display()))?;
+                add_files_of(path, true, &mut files).with_context(|| format!("cannot read {}", path.display()))?;
             } else {
                 files.push(path.clone());
             }
@@ -83,26 +84,6 @@ impl Places {
             line: place.map(|place| place.line),
         }
     }
-}
-
-/// All files of objects in a folder, in the order of their names; those that begin with a dot are skipped.
-fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
-    let mut entries = std::fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
-    entries.sort_by_key(std::fs::DirEntry::file_name);
-    for entry in entries {
-        let path = entry.path();
-        if entry.file_name().to_string_lossy().starts_with('.') {
-            continue;
-        }
-        if path.is_dir() {
-            if !entry.file_type()?.is_symlink() {
-                walk(&path, files)?;
-            }
-        } else if path.extension().is_some_and(|end| ["yaml", "yml", "json"].iter().any(|known| end == *known)) {
-            files.push(path);
-        }
-    }
-    Ok(())
 }
 
 /// Reads files on all processors; the order is that of the files.

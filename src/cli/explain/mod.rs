@@ -2,11 +2,12 @@
 
 mod rollout;
 
-use super::input::{InputArgs, describe};
+use super::input::{InputArgs, describe, object_name, text};
 use super::serve::NAMESPACE;
 use super::template::{pod_template, skipped};
 use crate::api::pod::PodView;
-use crate::injection::{Explanation, PodRequest, Snapshot};
+use crate::documents::Document;
+use crate::injection::{Explanation, PodRequest, SetExplanation, Snapshot, Verdict};
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -15,6 +16,14 @@ use std::process::ExitCode;
 
 /// Flags of `outrigger explain`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Exit code: 0 when the Pods could be explained, whatever becomes of them; 1 when they could not.
+
+Examples:
+  outrigger explain -f pod.yaml --from sidecarsets/
+  kubectl get pod web-0 -o yaml | outrigger explain -f - --from sidecarsets/ --set log-agent
+  outrigger explain -f manifests/ -R --from sidecarsets/ -o json
+  outrigger explain sidecarset/log-agent")]
 pub(super) struct Args {
     /// A set of the cluster, as `sidecarset/NAME`: which of its Pods is updated next, and why the others are not
     #[arg(value_name = "sidecarset/NAME", conflicts_with_all = ["file", "from"])]
@@ -27,42 +36,70 @@ pub(super) struct Args {
     /// What is printed
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
+    /// Tell of this SidecarSet only. May be given several times
+    #[arg(long, value_name = "NAME")]
+    set: Vec<String>,
+    /// Tell of all SidecarSets that do not match, and not only of the first 10
+    #[arg(long)]
+    all: bool,
 }
 
 /// What is printed.
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
 enum Format {
-    /// A line for each SidecarSet
+    /// A line for each SidecarSet, those that match first
     #[default]
     Text,
-    /// A list of `{object, excluded, sets: [{set, verdict, reason}], warnings}`
+    /// A list of `{object, kind, namespace, name, file, line, excluded, sets: [{set, verdict, reason}], warnings}`, all
+    /// SidecarSets by name
     Json,
+}
+
+/// At most this many SidecarSets that do not match are told one by one, unless all are asked for.
+const MISMATCHES_TOLD: usize = 10;
+
+/// An object whose Pods are explained.
+struct Explained {
+    document: Document,
+    explanation: Explanation,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     if let Some(object) = &args.rollout {
         return rollout::run(object, &args.revision_namespace, args.output);
     }
-    let Some(input) = &args.input else { bail!("name files with -f and --from, or a set of the cluster as sidecarset/NAME") };
-    let snapshot = input.load()?;
+    let Some(input) = &args.input else {
+        bail!("name files with -f and --from, or a set of the cluster as sidecarset/NAME")
+    };
+    let documents = input.documents()?;
+    let snapshot = input.load(&documents)?;
+    if let Some(unknown) = args.set.iter().find(|name| snapshot.sets().all(|set| set.name != **name)) {
+        bail!("--set {unknown}: there is no such SidecarSet in {}", input.from.display());
+    }
     let mut explained = Vec::new();
-    for document in input.documents()? {
+    for document in documents {
         let what = describe(&document);
         if let Some(why) = skipped(&document.value) {
             eprintln!("warning: {what}: {why}");
         }
         let Some(template) = pod_template(&document.value) else { continue };
-        let explanation = explain(&template.pod(), &snapshot, &input.namespace).with_context(|| what.clone())?;
-        explained.push((what, explanation));
+        let mut explanation = explain(&template.pod(), &snapshot, &input.namespace).with_context(|| what.clone())?;
+        if let Explanation::Sets { sets, .. } = &mut explanation {
+            sets.retain(|explained| args.set.is_empty() || args.set.contains(&explained.set));
+        }
+        explained.push(Explained { document, explanation });
     }
     if explained.is_empty() {
         bail!("the files hold no Pods or workloads: nothing to explain");
     }
     let mut out = std::io::stdout().lock();
     match args.output {
-        Format::Text => explained.iter().try_for_each(|(what, explanation)| write_text(&mut out, what, explanation))?,
+        Format::Text => {
+            let most = if args.all || !args.set.is_empty() { usize::MAX } else { MISMATCHES_TOLD };
+            explained.iter().try_for_each(|explained| write_text(&mut out, explained, most))?;
+        }
         Format::Json => {
-            let list: Vec<Value> = explained.iter().map(|(what, explanation)| as_json(what, explanation)).collect();
+            let list: Vec<Value> = explained.iter().map(as_json).collect();
             serde_json::to_writer_pretty(&mut out, &list)?;
             writeln!(out)?;
         }
@@ -76,15 +113,24 @@ fn explain(pod: &Value, snapshot: &Snapshot, namespace: &str) -> Result<Explanat
     Ok(snapshot.explain(&pod, &PodRequest::create(namespace, Timestamp::now()))?)
 }
 
-fn write_text(out: &mut impl Write, what: &str, explanation: &Explanation) -> std::io::Result<()> {
-    writeln!(out, "{what}")?;
-    match explanation {
+/// Tells of at most so many sets that do not match.
+fn write_text(out: &mut impl Write, explained: &Explained, most: usize) -> std::io::Result<()> {
+    writeln!(out, "{}", describe(&explained.document))?;
+    match &explained.explanation {
         Explanation::Excluded(exclusion) => writeln!(out, "  no SidecarSet is injected: {exclusion}")?,
         Explanation::Sets { sets, .. } if sets.is_empty() => writeln!(out, "  there are no SidecarSets")?,
         Explanation::Sets { sets, warnings } => {
-            let width = sets.iter().map(|explained| explained.set.chars().count()).max().unwrap_or_default();
-            for explained in sets {
-                writeln!(out, "  {:width$}  {}", explained.set, explained.verdict)?;
+            let (others, matching): (Vec<_>, Vec<_>) =
+                sets.iter().partition(|explained| matches!(explained.verdict, Verdict::NotMatched(_)));
+            let told = || matching.iter().chain(others.iter().take(most));
+            let width = told().map(|explained| explained.set.chars().count()).max().unwrap_or_default();
+            for SetExplanation { set, verdict } in told() {
+                writeln!(out, "  {set:width$}  {verdict}")?;
+            }
+            match others.len().saturating_sub(most) {
+                0 => {}
+                1 => writeln!(out, "  and 1 other does not match (--all tells why)")?,
+                more => writeln!(out, "  and {more} others do not match (--all tells why)")?,
             }
             for warning in warnings {
                 writeln!(out, "  warning: {warning}")?;
@@ -94,17 +140,24 @@ fn write_text(out: &mut impl Write, what: &str, explanation: &Explanation) -> st
     writeln!(out)
 }
 
-fn as_json(what: &str, explanation: &Explanation) -> Value {
-    match explanation {
-        Explanation::Excluded(exclusion) => {
-            json!({"object": what, "excluded": exclusion.to_string(), "sets": [], "warnings": []})
-        }
-        Explanation::Sets { sets, warnings } => {
-            let sets: Vec<Value> = sets
-                .iter()
-                .map(|e| json!({"set": e.set, "verdict": e.verdict.word(), "reason": e.verdict.to_string()}))
-                .collect();
-            json!({"object": what, "excluded": null, "sets": sets, "warnings": warnings})
-        }
-    }
+fn as_json(Explained { document, explanation }: &Explained) -> Value {
+    let (excluded, sets, warnings) = match explanation {
+        Explanation::Excluded(exclusion) => (Some(exclusion.to_string()), &[][..], &[][..]),
+        Explanation::Sets { sets, warnings } => (None, sets.as_slice(), warnings.as_slice()),
+    };
+    let sets: Vec<Value> = sets
+        .iter()
+        .map(|e| json!({"set": e.set, "verdict": e.verdict.word(), "reason": e.verdict.to_string()}))
+        .collect();
+    json!({
+        "object": describe(document),
+        "kind": text(&document.value, "/kind"),
+        "namespace": text(&document.value, "/metadata/namespace"),
+        "name": object_name(&document.value),
+        "file": document.position.file.to_string(),
+        "line": document.position.line,
+        "excluded": excluded,
+        "sets": sets,
+        "warnings": warnings,
+    })
 }

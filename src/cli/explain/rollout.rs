@@ -4,7 +4,7 @@ use super::Format;
 use crate::api::keys;
 use crate::api::sidecarset::SidecarSet;
 use crate::cluster::{self, Event};
-use crate::injection::Revision;
+use crate::injection::{Revision, StoredSet};
 use crate::rollout::explain::{RolloutExplanation, Verdict, explain};
 use crate::rollout::revisions::KeptRevision;
 use crate::rollout::{ObservedSet, RolloutIndex, WatchedPod};
@@ -70,7 +70,8 @@ async fn read(client: &Client, name: &str, revision_namespace: &str) -> Result<(
     let told = all.iter().find(|set| set["metadata"]["name"] == name);
     let told = told.and_then(|set| set["status"]["conditions"].as_array()?.iter().find(|told| told["type"] == "Ready"));
     let message = told.and_then(|ready| Some(ready["message"].as_str()?.to_owned()));
-    Event::list(all.iter().map(|set| Arc::new(ObservedSet::read(set)))).for_each(|event| _ = index.sets_event(event));
+    Event::list(all.into_iter().map(|set| Arc::new(ObservedSet::of(&StoredSet::read(set)))))
+        .for_each(|event| _ = index.sets_event(event));
 
     let pods: Api<WatchedPod> = Api::all(client.clone());
     let all = pages("Pods", async |page| pods.list(&page).await).await?;

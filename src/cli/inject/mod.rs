@@ -3,15 +3,17 @@
 mod print;
 
 use super::errors::with_causes;
-use super::input::{InputArgs, describe};
+use super::input::{InputArgs, describe, text};
 use super::template::{pod_template, skipped};
 use crate::api::pod::PodView;
 use crate::documents::Document;
-use crate::injection::{InjectError, Injection, PodRequest, Snapshot};
+use crate::injection::{Exclusion, InjectError, Injection, PodRequest, Snapshot};
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use print::{Format, PrintedObject};
 use serde_json::json;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -19,92 +21,178 @@ use std::process::ExitCode;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit code: 0 when every object could be injected or needs nothing; 1 when one could not, and then nothing is printed.
-The environment variable SOURCE_DATE_EPOCH (seconds) sets the time in the annotations, for output that can be repeated.")]
+With --exit-code: 0 when nothing changes, 1 when something does, 2 when an object could not be injected.
+The same input has the same output: the time in the annotations is that at which each SidecarSet was created, else the
+beginning of 1970; the environment variable SOURCE_DATE_EPOCH (seconds) sets another.
+
+Examples:
+  outrigger inject -f app.yaml --from sidecarsets/ | kubectl apply -f -
+  outrigger inject -f manifests/ -R --from sidecarsets/ -o diff
+  outrigger inject -f app.yaml --from sidecarsets/ --diff-set edited.yaml --exit-code")]
 pub(super) struct Args {
     #[command(flatten)]
     input: InputArgs,
-    /// What is printed
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
+    /// What is printed [default: yaml, with --diff-set diff]
+    #[arg(short, long, value_enum)]
+    output: Option<Format>,
     /// Show what this edit of SidecarSets would change: the diff between the objects injected as --from says and with
     /// the SidecarSets of this file in place of those of their names
-    #[arg(long, value_name = "FILE", conflicts_with = "output")]
+    #[arg(long, value_name = "FILE")]
     diff_set: Option<PathBuf>,
+    /// Exit with 1 when an object changes, as `diff` does
+    #[arg(long)]
+    exit_code: bool,
+    /// Say nothing on standard error of objects that are well
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// What becomes of an object.
+enum Fate {
+    /// These SidecarSets are injected.
+    Injected(Vec<String>),
+    /// It has all that these SidecarSets inject.
+    Unchanged(Vec<String>),
+    NotMatched,
+    Excluded(Exclusion),
+    /// It has containers, but where its Pod template is, is not known.
+    Skipped(String),
+    /// An object of a kind that has no Pods.
+    Other,
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Injected(sets) => write!(f, "injected: {}", sets.join(", ")),
+            Self::Unchanged(sets) => write!(f, "unchanged: it has the sidecars of {}", sets.join(", ")),
+            Self::NotMatched => f.write_str("not injected: no SidecarSet matches it"),
+            Self::Excluded(exclusion) => write!(f, "not injected: {exclusion}"),
+            Self::Skipped(why) => f.write_str(why),
+            Self::Other => f.write_str("has no Pods"),
+        }
+    }
+}
+
+/// An object with what becomes of it.
+struct Outcome {
+    printed: PrintedObject,
+    fate: Fate,
+    warnings: Vec<String>,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    let outcome = print_all(args);
+    match outcome {
+        Err(error) if args.exit_code => {
+            eprintln!("outrigger: {}", with_causes(&error));
+            Ok(ExitCode::from(FAILED))
+        }
+        Ok(Some(changes)) if args.exit_code => Ok(if changes { ExitCode::FAILURE } else { ExitCode::SUCCESS }),
+        Ok(None) if args.exit_code => Ok(ExitCode::from(FAILED)),
+        Ok(Some(_)) => Ok(ExitCode::SUCCESS),
+        Ok(None) => Ok(ExitCode::FAILURE),
+        Err(error) => Err(error),
+    }
+}
+
+/// With `--exit-code`: an object could not be injected, or the input could not be read.
+const FAILED: u8 = 2;
+
+/// Prints the objects; whether one changes. `None` when one of them could not be injected; then nothing is printed: half of the
+/// objects, piped into kubectl, would look like all of them.
+fn print_all(args: &Args) -> Result<Option<bool>> {
     let namespace = &args.input.namespace;
-    let snapshot = args.input.load()?;
-    let edited = args.diff_set.as_ref().map(|edit| args.input.load_edited(edit)).transpose()?;
-    let now = now()?;
+    let documents = args.input.documents()?;
+    let snapshot = args.input.load(&documents)?;
+    let edited = args.diff_set.as_ref().map(|edit| args.input.load_edited(&documents, edit)).transpose()?;
+    let now = source_date_epoch()?;
     let (mut outcomes, mut failed) = (Vec::new(), false);
-    for document in args.input.documents()? {
+    for document in documents {
         let what = describe(&document);
         let outcome = match &edited {
             None => inject(document, &snapshot, namespace, now),
             Some(edited) => difference(document, &snapshot, edited, namespace, now),
         };
         match outcome {
-            Ok((outcome, warnings)) => {
-                for warning in warnings {
-                    eprintln!("warning: {what}: {warning}");
-                }
-                outcomes.push(outcome);
-            }
+            Ok(outcome) => outcomes.push(outcome),
             Err(error) => {
                 eprintln!("error: {what}: {}", with_causes(&error));
                 failed = true;
             }
         }
     }
+    tell(&outcomes, args.quiet || edited.is_some());
     if failed {
-        // Half of the objects, piped into kubectl, would look like all of them.
-        return Ok(ExitCode::FAILURE);
+        return Ok(None);
     }
-    print::print(&outcomes, if edited.is_some() { Format::Diff } else { args.output })?;
-    Ok(ExitCode::SUCCESS)
+    let usual = if edited.is_some() { Format::Diff } else { Format::Yaml };
+    let printed: Vec<PrintedObject> = outcomes.into_iter().map(|outcome| outcome.printed).collect();
+    print::print(&printed, args.output.unwrap_or(usual))?;
+    Ok(Some(printed.iter().any(|object| object.document.value != object.injected)))
 }
 
-fn now() -> Result<Timestamp> {
-    match std::env::var("SOURCE_DATE_EPOCH") {
-        Ok(seconds) => seconds
-            .parse()
-            .ok()
-            .and_then(|seconds| Timestamp::from_second(seconds).ok())
-            .with_context(|| format!("SOURCE_DATE_EPOCH={seconds:?}: write whole seconds since 1970")),
-        Err(_) => Ok(Timestamp::now()),
+/// Says on standard error what becomes of the objects. Those of kinds that have no Pods are counted.
+fn tell(outcomes: &[Outcome], quiet: bool) {
+    let mut others: BTreeMap<&str, usize> = BTreeMap::new();
+    for Outcome { printed: PrintedObject { document, .. }, fate, warnings } in outcomes {
+        let what = describe(document);
+        match fate {
+            Fate::Skipped(_) => eprintln!("warning: {what}: {fate}"),
+            Fate::Other => *others.entry(text(&document.value, "/kind").unwrap_or("object")).or_default() += 1,
+            _ if quiet => {}
+            _ => eprintln!("{what}: {fate}"),
+        }
+        for warning in warnings {
+            eprintln!("warning: {what}: {warning}");
+        }
     }
+    if !quiet && !others.is_empty() {
+        let kinds: Vec<String> = others.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        eprintln!("without Pods: {}", kinds.join(", "));
+    }
+}
+
+/// The time that goes into the annotations, where one is given.
+fn source_date_epoch() -> Result<Option<Timestamp>> {
+    let Ok(seconds) = std::env::var("SOURCE_DATE_EPOCH") else { return Ok(None) };
+    let time = seconds.parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    time.with_context(|| format!("SOURCE_DATE_EPOCH={seconds:?}: write whole seconds since 1970")).map(Some)
 }
 
 /// Injects the Pod template of an object; other objects stay as they are.
-fn inject(
-    document: Document,
-    snapshot: &Snapshot,
-    namespace: &str,
-    now: Timestamp,
-) -> Result<(PrintedObject, Vec<String>)> {
-    let unchanged = |document: Document| {
+fn inject(document: Document, snapshot: &Snapshot, namespace: &str, now: Option<Timestamp>) -> Result<Outcome> {
+    let unchanged = |document: Document, fate: Fate| {
         let injected = document.value.clone();
-        PrintedObject { document, change: "not injected", injected, patch: json_patch::Patch(Vec::new()) }
+        let patch = json_patch::Patch(Vec::new());
+        Outcome {
+            printed: PrintedObject { document, change: "not injected", injected, patch },
+            fate,
+            warnings: Vec::new(),
+        }
     };
     let Some(template) = pod_template(&document.value) else {
-        let skipped = skipped(&document.value).into_iter().collect();
-        return Ok((unchanged(document), skipped));
+        let fate = skipped(&document.value).map_or(Fate::Other, Fate::Skipped);
+        return Ok(unchanged(document, fate));
     };
     let pod = template.pod().to_string();
     let pod: PodView<'_> = serde_json::from_str(&pod).context("not a Pod")?;
     let request = PodRequest::create(namespace, now);
     let injected = match snapshot.inject(&pod, &request) {
         Ok(Injection::Matched(injected)) => injected,
-        Ok(Injection::Excluded(_) | Injection::NotMatched) => return Ok((unchanged(document), Vec::new())),
+        Ok(Injection::Excluded(exclusion)) => return Ok(unchanged(document, Fate::Excluded(exclusion))),
+        Ok(Injection::NotMatched) => return Ok(unchanged(document, Fate::NotMatched)),
         Err(InjectError::Denied(denial)) => bail!("{denial}"),
         Err(error) => bail!("{error}"),
     };
+    let sets = injected.sets.into_iter().map(|set| set.name).collect();
+    let fate = if injected.patch.is_some() { Fate::Injected(sets) } else { Fate::Unchanged(sets) };
     let patch = injected.patch.unwrap_or_else(|| json!([]).to_string());
     let patch = template.re_root(serde_json::from_str(&patch)?);
     let mut value = document.value.clone();
     json_patch::patch(&mut value, &patch).context("the patch does not apply")?;
-    Ok((PrintedObject { document, change: "injected", injected: value, patch }, injected.warnings))
+    let printed = PrintedObject { document, change: "injected", injected: value, patch };
+    Ok(Outcome { printed, fate, warnings: injected.warnings })
 }
 
 /// From the object as it is injected today to the object as it would be.
@@ -113,10 +201,11 @@ fn difference(
     today: &Snapshot,
     edited: &Snapshot,
     namespace: &str,
-    now: Timestamp,
-) -> Result<(PrintedObject, Vec<String>)> {
-    let (before, _) = inject(document.clone(), today, namespace, now).context("as it is injected today")?;
-    let (after, warnings) = inject(document, edited, namespace, now).context("as it would be injected")?;
+    now: Option<Timestamp>,
+) -> Result<Outcome> {
+    let before = inject(document.clone(), today, namespace, now).context("as it is injected today")?.printed;
+    let after = inject(document, edited, namespace, now).context("as it would be injected")?;
+    let patch = json_patch::diff(&before.injected, &after.printed.injected);
     let document = Document { value: before.injected, ..before.document };
-    Ok((PrintedObject { document, change: "with the edit", ..after }, warnings))
+    Ok(Outcome { printed: PrintedObject { document, change: "with the edit", patch, ..after.printed }, ..after })
 }

@@ -1,6 +1,6 @@
 //! What `outrigger inject` prints: injected objects, their patches, or a diff.
 
-use crate::cli::input::describe;
+use crate::cli::input::{describe, object_name, text};
 use crate::documents::{Document, to_yaml, to_yaml_stream};
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -15,10 +15,12 @@ pub(super) enum Format {
     Yaml,
     /// The same as JSON; several objects as a List
     Json,
-    /// A JSON Patch for each object, one a line
+    /// `{apiVersion, kind, namespace, name, patch}` for each object, one a line; `patch` is a JSON Patch
     Patch,
     /// What changes, as a unified diff
     Diff,
+    /// The names of the objects that change, as kubectl takes them
+    Name,
 }
 
 /// An object of the input with what injection makes of it.
@@ -53,8 +55,15 @@ pub(super) fn print(outcomes: &[PrintedObject], format: Format) -> Result<()> {
         }
         Format::Patch => {
             for outcome in outcomes {
-                serde_json::to_writer(&mut out, &outcome.patch)?;
+                serde_json::to_writer(&mut out, &named_patch(outcome))?;
                 writeln!(out)?;
+            }
+        }
+        Format::Name => {
+            for PrintedObject { document, injected, .. } in outcomes {
+                if document.value != *injected {
+                    writeln!(out, "{}", kubectl_name(&document.value))?;
+                }
             }
         }
         Format::Diff => {
@@ -67,6 +76,28 @@ pub(super) fn print(outcomes: &[PrintedObject], format: Format) -> Result<()> {
     }
     out.flush()?;
     Ok(())
+}
+
+/// A patch with the object that it is for.
+fn named_patch(PrintedObject { document, patch, .. }: &PrintedObject) -> Value {
+    let field = |pointer: &str| text(&document.value, pointer);
+    json!({
+        "apiVersion": field("/apiVersion"),
+        "kind": field("/kind"),
+        "namespace": field("/metadata/namespace"),
+        "name": object_name(&document.value),
+        "patch": patch,
+    })
+}
+
+/// `deployment.apps/web`
+fn kubectl_name(object: &Value) -> String {
+    let kind = text(object, "/kind").unwrap_or("object").to_lowercase();
+    let name = object_name(object).unwrap_or("(no name)");
+    match text(object, "/apiVersion").and_then(|version| version.split_once('/')) {
+        Some((group, _)) => format!("{kind}.{group}/{name}"),
+        None => format!("{kind}/{name}"),
+    }
 }
 
 fn write_diff(out: &mut impl Write, outcome: &PrintedObject, colour: bool) -> io::Result<()> {

@@ -13,8 +13,8 @@ use crate::admission::{
 use crate::api::keys;
 use crate::api::sidecarset::SidecarSet;
 use crate::cluster::{Event, Feeds, Slice, Tasks, Term, Watch};
-use crate::injection::Revision;
 use crate::injection::validate::WHITELIST_CONFIG_MAP;
+use crate::injection::{Revision, StoredSet};
 use crate::rollout::metrics::RolloutMetrics;
 use crate::rollout::revisions::KeptRevision;
 use crate::rollout::{self, ObservedSet, WatchedPod, storage_migration};
@@ -134,13 +134,10 @@ impl Watches {
         cache: &Arc<Cache>,
         rollout: &rollout::Controller,
     ) -> Self {
-        let slice = || Slice::all::<SidecarSet>("sidecarsets");
         let (reviews, controller) = (cache.clone(), rollout.clone());
-        let sets = feeds.subscribe(slice(), move |event| reviews.sidecarsets(event));
-        feeds.subscribe(slice(), move |event: Event<ObservedSet>| {
-            if let Some(event) = event.filter_map(|set| Some(Arc::new(set))) {
-                controller.sets_event(event);
-            }
+        let sets = feeds.subscribe(Slice::all::<SidecarSet>("sidecarsets"), move |event: Event<StoredSet>| {
+            reviews.sidecarsets(event.as_ref());
+            controller.sets_event(event.as_ref().map(|set| Arc::new(ObservedSet::of(set))));
         });
 
         let slice = || Slice::all::<Namespace>("namespaces").metadata_only();

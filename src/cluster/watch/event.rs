@@ -33,6 +33,28 @@ impl<K> Event<K> {
         })
     }
 
+    /// The same about another object.
+    pub fn map<T>(self, counterpart: impl FnOnce(K) -> T) -> Event<T> {
+        match self {
+            Self::Begin => Event::Begin,
+            Self::Item(object) => Event::Item(counterpart(object)),
+            Self::End => Event::End,
+            Self::Applied(object) => Event::Applied(counterpart(object)),
+            Self::Deleted(object) => Event::Deleted(counterpart(object)),
+        }
+    }
+
+    /// The same, for one more who is told.
+    pub const fn as_ref(&self) -> Event<&K> {
+        match self {
+            Self::Begin => Event::Begin,
+            Self::Item(object) => Event::Item(object),
+            Self::End => Event::End,
+            Self::Applied(object) => Event::Applied(object),
+            Self::Deleted(object) => Event::Deleted(object),
+        }
+    }
+
     /// The same about another object; an event about one that has no counterpart is none.
     pub fn filter_map<T>(self, counterpart: impl FnOnce(K) -> Option<T>) -> Option<Event<T>> {
         self.try_map(|object| counterpart(object).ok_or(())).ok()
