@@ -116,7 +116,7 @@ impl AttemptEnd {
 
 impl Attempts {
     /// An update is about to be sent. One that was sent over the same version before, and may be written, stays in doubt.
-    pub(super) fn begin(&mut self, set: &str, pod: ObjectVersion<'_>, is_excused: bool, sent: Vec<SentImage>) {
+    pub(super) fn begin(&mut self, set: &str, pod: ObjectVersion<'_>, is_excused: bool, images: Vec<SentImage>) {
         let attempt = self.of_pod(set, pod);
         if attempt.is_in_doubt(pod.resource_version) {
             return;
@@ -125,8 +125,8 @@ impl Attempts {
         attempt.doubted_since = None;
         attempt.noted_before = attempt.noted.clone();
         attempt.noted.is_excused |= is_excused;
-        if !sent.is_empty() {
-            attempt.noted.sent = sent;
+        if !images.is_empty() {
+            attempt.noted.sent = images;
         }
     }
 

@@ -108,11 +108,11 @@ fn images(
     changes: &[ImageChange<'_>],
     now: Timestamp,
 ) -> PodPatch {
-    let mut patch = PodPatch::default();
+    let mut written = PodPatch::default();
     for ImageChange { container, image, .. } in changes {
         let path = PointerBuf::from_tokens(["spec", container.list.field(), &container.index.to_string(), "image"]);
-        patch.operations.push(PatchOperation::Replace(ReplaceOperation { path, value: (*image).into() }));
-        patch.sent.extend(container.status.map(|status| {
+        written.operations.push(PatchOperation::Replace(ReplaceOperation { path, value: (*image).into() }));
+        written.sent.extend(container.status.map(|status| {
             let (container, image_id) = (container.name.clone(), status.image_id.clone());
             SentImage {
                 image: (*image).into(),
@@ -120,11 +120,11 @@ fn images(
             }
         }));
     }
-    if !patch.sent.is_empty() {
-        let record = in_place_record(set, rules, pod, &patch.sent, &text(now));
-        patch.operations.push(annotate(keys::IN_PLACE_STATE, record));
+    if !written.sent.is_empty() {
+        let record = in_place_record(set, rules, pod, &written.sent, &text(now));
+        written.operations.push(annotate(keys::IN_PLACE_STATE, record));
     }
-    patch
+    written
 }
 
 /// A time as Kubernetes writes it.
@@ -148,7 +148,7 @@ fn hash_record(
 }
 
 /// The record of updates in place: what ran before each. Revision and time stay those of the first, as OpenKruise leaves them.
-fn in_place_record(set: &str, rules: &CountingRules, pod: &ObservedPod, sent: &[SentImage], now: &str) -> String {
+fn in_place_record(set: &str, rules: &CountingRules, pod: &ObservedPod, images: &[SentImage], now: &str) -> String {
     let mut record: Map<String, Value> =
         pod.in_place_record.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let state = record.entry(set).or_insert(Value::Null);
@@ -163,7 +163,7 @@ fn in_place_record(set: &str, rules: &CountingRules, pod: &ObservedPod, sent: &[
     if !state["lastContainerStatuses"].is_object() {
         state["lastContainerStatuses"] = json!({});
     }
-    for SentImage { before: RanBefore { container, image_id, restarts }, .. } in sent {
+    for SentImage { before: RanBefore { container, image_id, restarts }, .. } in images {
         state["lastContainerStatuses"][&**container] = json!({"imageID": &**image_id, "restartCount": restarts});
     }
     Value::Object(record).to_string()
