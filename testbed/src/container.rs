@@ -49,6 +49,13 @@ struct Mount {
     files: Vec<(String, Vec<u8>)>,
 }
 
+/// Which kind holds keys.
+#[derive(Clone, Copy)]
+enum Source {
+    ConfigMap,
+    Secret,
+}
+
 impl Image {
     /// The stage of this name in a Dockerfile, whose files are in `folder`.
     ///
@@ -285,13 +292,6 @@ async fn token(client: &Client, pod: &Pod, of: &ServiceAccountTokenProjection) -
     let answer = accounts.create_token_request(&account, &PostParams::default(), &request).await;
     let answer = answer.with_context(|| format!("no token for ServiceAccount {account}"))?;
     Ok(answer.status.context("an answer without a token")?.token)
-}
-
-/// Which kind holds keys.
-#[derive(Clone, Copy)]
-enum Source {
-    ConfigMap,
-    Secret,
 }
 
 /// The keys of an object as files; with `items` only those.
