@@ -141,6 +141,7 @@ faults: testbed ## Run the tests of what goes wrong under load for longer than `
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- a_leader_that_is_killed
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- no_job_is_led_beside_an_older_version
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- a_pod_right_after_its_namespace
+	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- a_rollout_of_1000_pods --nocapture
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- many_new_sets
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --profile $(PROFILE) --test hostile -- --nocapture --test-threads=1
 

@@ -2,21 +2,13 @@
 //!
 //! Defaults that the API server fills in do not matter, nor in which order variables and mounts stand.
 
+use super::keyed_hash::hash;
 use super::resize::{Amounts, AskedAmount};
 use crate::api::keys::IS_INJECTED;
 use crate::api::quantity::Quantity;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use std::fmt;
-use std::hash::{BuildHasher, Hash, RandomState};
-use std::sync::LazyLock;
-
-/// Drawn anew by each process, so that nobody can look for texts that share a hash.
-static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-
-pub(super) fn hash(value: impl Hash) -> u64 {
-    KEY.hash_one(value)
-}
 
 /// A container of a Pod that exists, or is about to.
 #[derive(Clone, Debug, Deserialize)]

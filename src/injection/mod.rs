@@ -21,6 +21,7 @@ mod go_json;
 pub mod hash;
 mod index;
 mod inject;
+mod keyed_hash;
 mod mount_path;
 mod named;
 mod options;

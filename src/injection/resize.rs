@@ -1,6 +1,6 @@
 //! The amounts of CPU and memory that a container asks for: what Kubernetes can change of a Pod that runs.
 
-use super::fingerprint::hash;
+use super::keyed_hash::hash;
 use crate::api::quantity::Quantity;
 use serde::Deserialize;
 use serde::de::Deserializer;

@@ -1,10 +1,9 @@
 //! Pure: what became of writes to Pods, as far as the Pods themselves do not show it. The leader that wrote remembers it; the next one
 //! is more careful instead.
 
-use super::pod::{ObservedPod, RanBefore};
+use super::pod::{ObservedPod, SentImage};
 use super::pods::PodIndex;
 use super::standing::PodStanding;
-use super::text::Text;
 use crate::cluster::ObjectVersion;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
@@ -44,15 +43,6 @@ pub struct PodUpdates<'a> {
     pub attempts: &'a Attempts,
     /// Whether there is a set of this name.
     pub is_known: &'a dyn Fn(&str) -> bool,
-}
-
-/// An image that was sent for a container, and what ran there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SentImage {
-    /// The image.
-    pub image: Box<str>,
-    /// What ran.
-    pub before: RanBefore,
 }
 
 /// What is remembered of the writes to a Pod.
@@ -263,13 +253,5 @@ impl Hold {
     fn after(earlier: Option<&Hold>, problem: String, now: Timestamp) -> Self {
         let pause = earlier.map_or(FIRST_PAUSE, |earlier| earlier.pause.saturating_mul(2).min(LONGEST_PAUSE));
         Self { until: now + pause, pause, problem: Some(problem) }
-    }
-}
-
-impl SentImage {
-    /// Of which container.
-    #[must_use]
-    pub fn container(&self) -> &Text {
-        &self.before.container
     }
 }

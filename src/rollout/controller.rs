@@ -174,9 +174,9 @@ impl Shared {
     async fn write(&self, name: &str, term: &Term) -> Result<Outcome, Failure> {
         for _ in 0..NAMES_TRIED {
             let Some(survey) = self.survey(name).await else { return Ok(Outcome::Done) };
+            self.queue.lock().tidy(name);
             let planned = {
-                let mut index = self.queue.lock();
-                index.tidy(name);
+                let index = self.queue.lock();
                 self.pods.metrics.show(&index.pods().total());
                 index.plan_of(&survey, Timestamp::now())
             };

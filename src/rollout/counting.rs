@@ -1,8 +1,7 @@
 //! Whether a Pod counts for a SidecarSet, and as what. The rules are OpenKruise's, but for those named here.
 
-use super::attempts::SentImage;
 use super::in_pod::{HotChange, ImageChange, InPod, change};
-use super::pod::{InjectedSet, ObservedPod, PodPhase, RanBefore};
+use super::pod::{InjectedSet, ObservedPod, PodPhase, RanBefore, SentImage};
 use super::standing::{PodStanding, Update};
 use crate::api::image::is_spelling_of;
 use crate::api::keys;
@@ -292,15 +291,16 @@ impl CountingRules {
 
     /// Whether a container of the set whose image was changed does not run it yet, or not well.
     fn is_updating(&self, pod: &ObservedPod, before: &[RanBefore]) -> bool {
+        // One that never ran was not made unavailable, whatever the Pod's annotations say.
+        let is_down = |container: InPod<'_>| container.status.is_some() && !container.runs(before);
         !before.is_empty()
-            && (self.in_pod(pod).any(|container| !container.runs(before))
-                || !self.sidecars.iter().all(|sidecar| sidecar.is_at_rest(pod)))
+            && (self.in_pod(pod).any(is_down) || !self.sidecars.iter().all(|sidecar| sidecar.is_at_rest(pod)))
     }
 
     /// Whether a container of the Pod has an image that was sent for it, and does not run that yet, or not well.
     pub(super) fn is_on_its_way(&self, pod: &ObservedPod, sent: &[SentImage]) -> bool {
         self.in_pod(pod).any(|container| {
-            let of_it = sent.iter().find(|sent| *sent.container() == *container.name);
+            let of_it = sent.iter().find(|sent| *sent.before.container == **container.name);
             of_it.is_some_and(|sent| {
                 is_spelling_of(container.image, &sent.image) && !container.runs(std::slice::from_ref(&sent.before))
             })

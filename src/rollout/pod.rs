@@ -157,6 +157,15 @@ pub struct RanBefore {
     pub restarts: Option<u32>,
 }
 
+/// An image that was sent for a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentImage {
+    /// The image.
+    pub image: Box<str>,
+    /// What ran there.
+    pub before: RanBefore,
+}
+
 /// Of annotations and condition that are rewritten with an update at most so many bytes are kept. 30 sets take less.
 const LONGEST_RECORDS: usize = 8 * 1024;
 

@@ -1,9 +1,8 @@
 //! Pure: what is written to a Pod that is updated in place: images, and the annotations that tell of it as OpenKruise writes them.
 
-use super::attempts::SentImage;
 use super::counting::CountingRules;
 use super::in_pod::{HotChange, ImageChange, InPod};
-use super::pod::{ObservedPod, RanBefore};
+use super::pod::{ObservedPod, RanBefore, SentImage};
 use super::text::Text;
 use super::watched_pod::UPGRADABLE;
 use crate::api::keys;

@@ -79,7 +79,10 @@ pub async fn an_upgrade_ends_right_after_a_kill_at_each_write(case: Case<()>) ->
                     forget_conditions(&case).await?;
                 }
                 // Amounts are sent where they changed, too.
-                cpu += u32::from(*write == "upgrade.pod.resize");
+                if *write == "upgrade.pod.resize" {
+                    cpu += 1;
+                    support_resizes(&case).await?;
+                }
                 let round = format!("{write}.{moment}={action}");
                 let watcher = Watcher::of(&pods, image).await?;
                 let mut armed = start(&case, &kubeconfig, Some(round.clone()))?;
@@ -93,6 +96,22 @@ pub async fn an_upgrade_ends_right_after_a_kill_at_each_write(case: Case<()>) ->
                 outrigger.stop().await?;
             }
         }
+    }
+    Ok(())
+}
+
+/// As if the Pods were on a node that can resize them; of CPU and memory it says nothing.
+async fn support_resizes(case: &Case<()>) -> Result<()> {
+    use kube::ResourceExt;
+    use kube::api::{ListParams, Patch, PatchParams};
+    let pods = case.namespace.api::<Pod>();
+    for pod in pods.list(&ListParams::default()).await?.items {
+        let mut statuses = serde_json::to_value(pod.status.clone().and_then(|status| status.container_statuses))?;
+        for status in statuses.as_array_mut().into_iter().flatten() {
+            status["resources"] = json!({"requests": {"ephemeral-storage": "1Gi"}});
+        }
+        let patch = Patch::Strategic(json!({"status": {"containerStatuses": statuses}}));
+        pods.patch_status(&pod.name_any(), &PatchParams::default(), &patch).await?;
     }
     Ok(())
 }

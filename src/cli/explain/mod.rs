@@ -32,7 +32,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAMESPACE", default_value = NAMESPACE, conflicts_with_all = ["file", "from"])]
     revision_namespace: String,
     #[command(flatten)]
-    input: Option<InputArgs>,
+    input: Files,
     /// What is printed
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -42,6 +42,33 @@ pub(super) struct Args {
     /// Tell of all SidecarSets that do not match, and not only of the first 10
     #[arg(long)]
     all: bool,
+}
+
+/// The files, unless a set of the cluster is asked for.
+#[derive(Debug)]
+struct Files(Option<InputArgs>);
+
+impl clap::FromArgMatches for Files {
+    fn from_arg_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
+        // Without them clap has seen to it that there is a set.
+        let are_given = matches.contains_id("from");
+        Ok(Self(if are_given { Some(InputArgs::from_arg_matches(matches)?) } else { None }))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl clap::Args for Files {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        InputArgs::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        InputArgs::augment_args_for_update(command)
+    }
 }
 
 /// What is printed.
@@ -66,9 +93,9 @@ struct Explained {
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     if let Some(object) = &args.rollout {
-        return rollout::run(object, &args.revision_namespace, args.output);
+        return rollout::run(object, &args.revision_namespace, matches!(args.output, Format::Json));
     }
-    let Some(input) = &args.input else {
+    let Files(Some(input)) = &args.input else {
         bail!("name files with -f and --from, or a set of the cluster as sidecarset/NAME")
     };
     let documents = input.documents()?;

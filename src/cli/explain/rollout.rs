@@ -1,6 +1,5 @@
 //! `outrigger explain sidecarset/NAME`: what an update would do about each Pod of a set now, read from the cluster.
 
-use super::Format;
 use crate::api::keys;
 use crate::api::sidecarset::SidecarSet;
 use crate::cluster::{self, Event};
@@ -27,7 +26,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const PAGE: u32 = 500;
 
 /// What of the set `object`, as kubectl names it, is printed. Nothing is written to the cluster.
-pub(super) fn run(object: &str, revision_namespace: &str, output: Format) -> Result<ExitCode> {
+pub(super) fn run(object: &str, revision_namespace: &str, as_json: bool) -> Result<ExitCode> {
     let Some(name) = object.strip_prefix("sidecarset/").or_else(|| object.strip_prefix("sidecarsets/")) else {
         bail!("{object}: name a set as sidecarset/NAME, or files with -f and --from");
     };
@@ -38,12 +37,11 @@ pub(super) fn run(object: &str, revision_namespace: &str, output: Format) -> Res
     })?;
     let Some(explanation) = explain(&index, name, Timestamp::now()) else { bail!("there is no SidecarSet {name:?}") };
     let mut out = std::io::stdout().lock();
-    match output {
-        Format::Text => write_text(&mut out, &explanation, message.as_deref())?,
-        Format::Json => {
-            serde_json::to_writer_pretty(&mut out, &explanation)?;
-            writeln!(out)?;
-        }
+    if as_json {
+        serde_json::to_writer_pretty(&mut out, &explanation)?;
+        writeln!(out)?;
+    } else {
+        write_text(&mut out, &explanation, message.as_deref())?;
     }
     Ok(ExitCode::SUCCESS)
 }
