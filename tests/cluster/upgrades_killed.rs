@@ -66,7 +66,10 @@ pub async fn an_upgrade_ends_right_after_a_kill_at_each_write(case: Case<()>) ->
     running(&case, &asking(set("side:1", &json!(1)), cpu), 4).await?;
     outrigger.stop().await?;
     let mut version = 1;
-    for write in WRITES.iter().filter(|write| write.starts_with("upgrade.")) {
+    let mut writes: Vec<&str> = WRITES.into_iter().filter(|write| write.starts_with("upgrade.")).collect();
+    // The conditions first: later they would be written as soon as the process starts, and end it before it is ready.
+    writes.sort_by_key(|write| *write != "upgrade.pod.tell");
+    for write in &writes {
         for moment in ["before", "after"] {
             for action in ["return", "2*off->return"] {
                 // Conditions are written once for each set, so only the first edit has them to write.
