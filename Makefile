@@ -19,7 +19,7 @@ KUBECTL ?= $(shell command -v kubectl || echo $(TESTBED_BIN)/kubectl)
 say = @printf '\n==> %s\n'
 
 .NOTPARALLEL:
-.PHONY: help demo cluster run install uninstall test test-istio test-oldest faults memory failpoints testbed helm lint bench fuzz format clippy doc deny
+.PHONY: help demo cluster run install uninstall test test-istio test-oldest faults memory memory-sync failpoints testbed helm lint bench fuzz format clippy doc deny
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +79,10 @@ faults: testbed ## Run the tests of what goes wrong under load for longer than `
 memory: testbed ## Measure how much memory a start beside many SidecarSets takes
 	$(say) "Building with all optimisations (minutes) and measuring"
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --release --test cluster -- a_start_beside_many_sets --nocapture
+
+memory-sync: testbed ## Measure an agent of file sync beside 3,000 ConfigMaps: memory, first sync, latency, idle CPU
+	$(say) "Building with all optimisations (minutes) and measuring"
+	OUTRIGGER_LONG=1 $(CARGO) test --locked --release --test cluster -- an_agent_of_three_thousand --nocapture
 
 failpoints: testbed ## Kill outrigger before and after each of its writes, and look at what comes of it (minutes)
 	$(say) "Running the tests of failpoints"
