@@ -27,7 +27,7 @@ HELM ?= $(shell command -v helm || echo $(TESTBED_BIN)/helm)
 say = @printf '\n==> %s\n'
 
 .NOTPARALLEL:
-.PHONY: help build demo cluster run install uninstall deploy undeploy docker-build docker-push docker-buildx build-installer e2e-test test test-istio test-oldest test-image test-arm64 test-upgrade faults memory failpoints testbed lint bench fuzz format clippy doc deny
+.PHONY: help build demo cluster run install uninstall deploy undeploy docker-build docker-push docker-buildx build-installer e2e-test test test-istio test-oldest test-image test-arm64 test-upgrade faults memory memory-sync failpoints testbed lint bench fuzz format clippy doc deny
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -148,6 +148,10 @@ faults: testbed ## Run the tests of what goes wrong under load for longer than `
 memory: testbed ## Measure how much memory a start beside many SidecarSets takes
 	$(say) "Building with all optimisations (minutes) and measuring"
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --release --test cluster -- a_start_beside_many_sets --nocapture
+
+memory-sync: testbed ## Measure an agent of file sync beside 3,000 ConfigMaps: memory, first sync, latency, idle CPU
+	$(say) "Building with all optimisations (minutes) and measuring"
+	OUTRIGGER_LONG=1 $(CARGO) test --locked --release --test cluster -- an_agent_of_three_thousand --nocapture
 
 failpoints: testbed ## Kill outrigger before and after each of its writes, and look at what comes of it (minutes)
 	$(say) "Running the tests of failpoints"

@@ -8,17 +8,17 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 use url::Url;
 
-/// An answer that is good.
+/// An answer that is good, with its whole body or what reads it.
 #[derive(Debug)]
-pub enum Answer {
+pub enum Answer<B = Bytes> {
     /// 304: what the validators stand for is what there is.
     NotModified,
     /// A good status.
     Body {
         /// The status.
         status: StatusCode,
-        /// The whole body.
-        bytes: Bytes,
+        /// The body.
+        bytes: B,
         /// For the next request.
         validators: Validators,
     },

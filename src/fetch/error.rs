@@ -194,7 +194,7 @@ impl FetchOutcome {
 
     /// What came of a fetch.
     #[must_use]
-    pub fn of(result: &Result<Answer, FetchError>) -> Self {
+    pub fn of<B>(result: &Result<Answer<B>, FetchError>) -> Self {
         match result {
             Ok(Answer::Body { .. }) => Self::Ok,
             Ok(Answer::NotModified) => Self::NotModified,

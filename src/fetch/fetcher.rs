@@ -3,15 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::{Body, Incoming};
+use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout};
 
 use super::answer::{Answer, Validators, retry_after};
+use super::arriving::{self, Arriving};
 use super::clients::{Client, Clients};
 use super::connector::Ways;
 use super::error::{FetchError, FetchProblem, RedirectProblem, cause};
@@ -43,7 +43,7 @@ struct Hop {
 
 /// What came of one hop.
 enum HopEnd {
-    Answer(Answer),
+    Answer(Answer<Incoming>),
     Redirect(Hop),
 }
 
@@ -65,6 +65,19 @@ impl Fetcher {
     /// # Errors
     /// Everything but a complete answer of a good status, and a 304 to validators that were sent.
     pub async fn fetch(&self, request: Request) -> Result<Answer, FetchError> {
+        Ok(match self.open(request).await? {
+            Answer::NotModified => Answer::NotModified,
+            Answer::Body { status, bytes, validators } => {
+                Answer::Body { status, bytes: bytes.whole().await?, validators }
+            }
+        })
+    }
+
+    /// As [`Fetcher::fetch`], with a body that is read piece by piece, by the same limits.
+    ///
+    /// # Errors
+    /// As there, but for what becomes of the body.
+    pub async fn open(&self, request: Request) -> Result<Answer<Arriving>, FetchError> {
         let rules = &request.rules;
         if request.credentials.as_ref().is_some_and(|credentials| !credentials.may_go_to(&request.target)) {
             return Err(FetchError::at(&request.target, FetchProblem::Recipient));
@@ -73,11 +86,16 @@ impl Fetcher {
         let mut hop = Hop { target: request.target.clone(), content: request.content.clone() };
         let mut left = rules.total;
         for _ in 0..=rules.redirects {
-            let _place = places.take(&hop.target.host().to_string()).await;
+            let place = places.take(&hop.target.host().to_string()).await;
             let start = Instant::now();
             let end = timeout(left, self.shared.hop(&request, &hop)).await;
             match end.unwrap_or(Err(FetchProblem::Timeout(rules.total))) {
-                Ok(HopEnd::Answer(answer)) => return Ok(answer),
+                Ok(HopEnd::Answer(Answer::NotModified)) => return Ok(Answer::NotModified),
+                Ok(HopEnd::Answer(Answer::Body { status, bytes, validators })) => {
+                    let (asked, reached) = (request.target.clone(), hop.target);
+                    let bytes = Arriving::new(bytes, rules, start + left, (asked, reached), place);
+                    return Ok(Answer::Body { status, bytes, validators });
+                }
                 Ok(HopEnd::Redirect(next)) => hop = next,
                 Err(problem) => return Err(FetchError::beyond(&request.target, &hop.target, problem)),
             }
@@ -105,8 +123,8 @@ impl Shared {
         match status {
             status if request.good.has(status) => {
                 let validators = Validators::of(hop.target.url(), headers);
-                let bytes = read(response, request.rules.body).await?;
-                Ok(HopEnd::Answer(Answer::Body { status, bytes, validators }))
+                arriving::check(&response, request.rules.body)?;
+                Ok(HopEnd::Answer(Answer::Body { status, bytes: response.into_body(), validators }))
             }
             StatusCode::NOT_MODIFIED if conditional => Ok(HopEnd::Answer(Answer::NotModified)),
             StatusCode::MOVED_PERMANENTLY
@@ -167,22 +185,6 @@ async fn send(client: &Client, hop: &Hop, headers: &HeaderMap) -> Result<Respons
 fn was_hung_up_on(error: &legacy::Error) -> bool {
     !error.is_connect()
         && cause::<hyper::Error>(error).is_some_and(|error| error.is_incomplete_message() || error.is_canceled())
-}
-
-async fn read(response: Response<Incoming>, limit: usize) -> Result<Bytes, FetchProblem> {
-    let is_plain = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
-    if !response.headers().get_all(header::CONTENT_ENCODING).iter().all(is_plain) {
-        return Err(FetchProblem::Protocol("the body is compressed, which was not asked for".to_owned()));
-    }
-    let body = response.into_body();
-    if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
-        return Err(FetchProblem::TooLarge(limit));
-    }
-    match Limited::new(body, limit).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(FetchProblem::TooLarge(limit)),
-        Err(error) => Err(FetchProblem::of(error.as_ref())),
-    }
 }
 
 /// Where an answer redirects to, and what is asked there.

@@ -9,6 +9,7 @@
 pub mod address;
 mod allow;
 mod answer;
+mod arriving;
 mod authorization;
 mod clients;
 mod connector;
@@ -27,15 +28,17 @@ mod target;
 mod tls;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use allow::{Allow, AllowError};
 pub use answer::{Answer, Validators};
+pub use arriving::Arriving;
 pub use authorization::{Authorization, AuthorizationError};
 pub use credentials::{Credentials, Identity, Recipient, RecipientError};
 pub use error::{FetchError, FetchOutcome, FetchProblem, RedirectProblem};
 pub use fetcher::Fetcher;
 pub use guard::{Guard, Refusal, Refused};
+pub use places::{Places, RequestPlace};
 pub use proxies::Proxies;
 pub use request::{HeaderError, Request, Trust};
 pub use resolver::{Resolve, SystemResolver};

@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// All places, free or taken.
 #[derive(Debug)]
-pub(super) struct Places {
+pub struct Places {
     all: Arc<Semaphore>,
     per_host: usize,
     hosts: Mutex<Hosts>,
@@ -22,7 +22,7 @@ struct Hosts {
 
 /// A place, free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct RequestPlace {
+pub struct RequestPlace {
     _host: Option<OwnedSemaphorePermit>,
     _all: Option<OwnedSemaphorePermit>,
 }
@@ -31,6 +31,8 @@ pub(super) struct RequestPlace {
 const FEW: usize = 64;
 
 impl Places {
+    /// So many places in all, and for each host.
+    #[must_use]
     pub fn new(all: usize, per_host: usize) -> Self {
         Self { all: Arc::new(Semaphore::new(all)), per_host, hosts: Mutex::default() }
     }

@@ -13,21 +13,26 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep, tim
 use tokio_util::sync::CancellationToken;
 
 use super::calls::{Caller, CallerError};
-use super::engine::{Engine, Parts};
+use super::engine::Engine;
 use super::health::Health;
 use super::metrics::SyncMetrics;
+use super::naming::Place;
 use super::object::{Kind, WireObject};
 use super::options::{Method, Options, Part};
 use super::reload::{Changes, Reloader};
+use super::state::Parts;
 use super::{download, reading};
 use crate::cluster::{Event, Feeds, Pace, Slice, Watch};
 use crate::telemetry::Metrics;
 
-/// Objects in one answer of the API server: more would cost memory, fewer time.
-const PAGE: u32 = 100;
+/// Objects in one answer of the API server, all of which is in memory: anybody's may be of a megabyte.
+const PAGE: u32 = 25;
 
 /// Between two tries to write what could not be written, at first and at most.
 const RETRIES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// The same at most where it is a file that cannot be written, and not the folder: whoever named it so has others read it again.
+const RETRIES_OF_A_FILE: Duration = Duration::from_secs(300);
 
 /// How long downloads of a single run are waited for is looked at so often.
 const GLANCE: Duration = Duration::from_millis(20);
@@ -42,7 +47,7 @@ pub struct Agent {
     metrics: Arc<Metrics>,
     sync_metrics: SyncMetrics,
     changes: Changes,
-    wanted: mpsc::UnboundedReceiver<super::engine::Wanted>,
+    wanted: mpsc::UnboundedReceiver<Arc<Place>>,
     watches: Vec<(Part, Watch)>,
 }
 
@@ -93,6 +98,7 @@ impl Agent {
             mode: options.mode,
             followed: parts.clone(),
             id: options.selection.id(),
+            once: matches!(options.method, Method::Once(_)),
             changes: changes.clone(),
             downloads,
             metrics: sync_metrics.clone(),
@@ -129,9 +135,9 @@ impl Agent {
             tokio::join!(
                 feeds.run(),
                 reading::run(engine.clone(), client, only),
-                download::run(engine.clone(), caller, sync_metrics, wanted),
+                download::run(engine.clone(), caller, sync_metrics.clone(), wanted),
                 retry(&engine),
-                count(&watches, &metrics),
+                count(&watches, &metrics, &sync_metrics),
                 async {
                     if matches!(method, Method::Once(_)) {
                         std::future::pending::<()>().await;
@@ -181,17 +187,24 @@ fn slice(options: &Options, part: &Part) -> Slice {
 /// Waits until everything is there.
 async fn once(engine: &Engine, health: &Health, limit: Duration) -> Result<(), AgentError> {
     let complete = async {
-        while !engine.is_listed() || engine.is_downloading() {
+        while !engine.is_listed() || engine.is_reading() || engine.is_downloading() {
             sleep(GLANCE).await;
         }
     };
-    if timeout(limit, complete).await.is_err() {
-        let problems = health.readiness().report().text(false).replace('\n', " ");
+    let is_late = timeout(limit, complete).await.is_err();
+    if is_late && (!engine.is_listed() || engine.is_reading()) {
+        let problems = health.readiness().report().text(true).replace('\n', " ");
         return Err(AgentError::Late { limit, problems });
     }
     let problems = engine.problems();
-    let all: Vec<_> = problems.files.into_iter().chain(problems.downloads).collect();
-    if all.is_empty() { Ok(()) } else { Err(AgentError::Incomplete(all.join("; "))) }
+    if problems.is_folder_broken {
+        return Err(AgentError::Incomplete(problems.files.join("; ")));
+    }
+    // One object that asks for too much keeps no app from starting.
+    for file in engine.downloading() {
+        tracing::warn!("{file} is not downloaded after {} s", limit.as_secs_f64());
+    }
+    Ok(())
 }
 
 /// Looks at all files now and then.
@@ -206,23 +219,26 @@ async fn look(engine: &Engine, period: Duration, heal: bool) {
 
 /// Tries again what could not be written.
 async fn retry(engine: &Engine) {
-    let mut pause = RETRIES.0;
+    let (mut pause, mut waited) = (RETRIES.0, Duration::ZERO);
     loop {
-        sleep(pause).await;
-        if engine.has_failures() {
+        let step = pause.min(RETRIES.1);
+        sleep(step).await;
+        waited += step;
+        if !engine.has_failures() {
+            (pause, waited) = (RETRIES.0, Duration::ZERO);
+        } else if engine.is_folder_broken() || waited >= pause {
             engine.retry();
-            pause = (pause * 2).min(RETRIES.1);
-        } else {
-            pause = RETRIES.0;
+            (pause, waited) = ((pause * 2).min(RETRIES_OF_A_FILE), Duration::ZERO);
         }
     }
 }
 
-/// Keeps the ages of the watches: of each kind, the oldest.
-async fn count(watches: &[(Part, Watch)], metrics: &Metrics) {
+/// Keeps the ages of the watches, of each kind the oldest, and counts those that are broken.
+async fn count(watches: &[(Part, Watch)], metrics: &Metrics, sync_metrics: &SyncMetrics) {
     let mut ticks = interval(Duration::from_secs(5));
     loop {
         ticks.tick().await;
+        sync_metrics.watches_fail(watches.iter().filter(|(_, watch)| watch.problem().is_some()).count());
         for kind in [Kind::ConfigMap, Kind::Secret] {
             let of = watches.iter().filter(|(part, _)| part.kind == kind);
             let oldest = of.filter_map(|(_, watch)| watch.age()).max();

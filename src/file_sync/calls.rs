@@ -1,16 +1,22 @@
 //! Requests with their retries and credentials: that tells of changes, and those for contents.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode};
+use sha2::{Digest as _, Sha256};
 use tokio::time::sleep;
 
+use super::folder::Draft;
 use super::options::{Calls, Login, Payload, ReloadRequest, Urls};
+use super::plan::half;
+use super::state::Arrived;
 use crate::fetch::{
-    Allow, Answer, Authorization, Credentials, FetchError, FetchOutcome, FetchProblem, FetchTarget, Fetcher, Guard,
-    Proxies, Recipient, Request, Rules, Settings, Statuses, TargetError, Trust, Validators,
+    Allow, Answer, Arriving, Authorization, Credentials, FetchError, FetchOutcome, FetchProblem, FetchTarget, Fetcher,
+    Guard, Proxies, Recipient, Refused, Request, RequestPlace, Rules, Settings, Statuses, TargetError, Trust,
+    Validators,
 };
 
 /// What `ENABLE_5XX` makes content of.
@@ -46,15 +52,18 @@ pub struct Caller {
     home: Option<Recipient>,
 }
 
-/// Why there is no content.
+/// Why a call came to nothing.
 #[derive(Debug, thiserror::Error)]
-pub enum DownloadError {
+pub enum CallError {
     /// No URL.
     #[error("its key names no URL: {0}")]
     Target(#[from] TargetError),
     /// The request failed.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// What came cannot be kept.
+    #[error("what is downloaded cannot be written: {0}")]
+    Draft(#[from] io::Error),
 }
 
 /// Why there is no caller.
@@ -62,7 +71,7 @@ pub enum DownloadError {
 #[error("the file of CAs {path}: {source}")]
 pub struct CallerError {
     path: String,
-    source: std::io::Error,
+    source: io::Error,
 }
 
 impl Caller {
@@ -83,8 +92,10 @@ impl Caller {
             body: LONGEST_ANSWER,
             ..Rules::default()
         };
+        let refused = Refused::default();
+        refused.set(urls.refused.iter().copied());
         let to_url = Rules {
-            guard: Guard { allow: urls.allow.clone(), opened_by: "OUTRIGGER_URL_ALLOW", ..Guard::default() },
+            guard: Guard { allow: urls.allow.clone(), refused, opened_by: "OUTRIGGER_URL_ALLOW" },
             connect: calls.timeout,
             total: calls.timeout * OF_A_BODY,
             body: urls.limit,
@@ -105,43 +116,69 @@ impl Caller {
     ///
     /// # Errors
     /// No try was answered well.
-    pub async fn reload(&self, request: &ReloadRequest, files: &str, count: usize) -> Result<StatusCode, FetchError> {
+    pub async fn reload(&self, request: &ReloadRequest, files: &str, count: usize) -> Result<StatusCode, CallError> {
         let make = || {
             let method = if request.post { Method::POST } else { Method::GET };
             let made = Request::new(method, request.target.clone(), &self.to_app);
             let made = match request.payload.as_ref().filter(|_| request.post) {
-                Some(payload) => made.body(HeaderValue::from_static("application/json"), about(payload, files, count)),
+                Some(payload) => {
+                    let kind = if matches!(payload, Payload::Raw(_)) {
+                        "text/plain; charset=utf-8"
+                    } else {
+                        "application/json"
+                    };
+                    made.body(HeaderValue::from_static(kind), payload.about(files, count))
+                }
                 None => made,
             };
             made.good(Statuses::SUCCESS)
         };
-        match self.patiently(&request.target, self.home.iter().cloned().collect(), make).await? {
+        let send = async |request| Ok(self.fetcher.fetch(request).await?);
+        match self.patiently(&request.target, self.home.iter().cloned().collect(), make, send).await? {
             Answer::Body { status, .. } => Ok(status),
             Answer::NotModified => Ok(StatusCode::NOT_MODIFIED),
         }
     }
 
-    /// Gets what a key names by URL.
+    /// Gets what a key names by URL, piece by piece, into a file. Each try waits for its turn.
     ///
     /// # Errors
-    /// No try was answered well.
-    pub async fn download(&self, url: &str, known: &Validators) -> Result<Answer, DownloadError> {
+    /// No try was answered well, or the file cannot be written.
+    pub async fn download(
+        &self,
+        url: &str,
+        known: &Validators,
+        turn: impl AsyncFn() -> RequestPlace,
+        draft: impl Fn() -> io::Result<Draft>,
+    ) -> Result<Answer<Arrived>, CallError> {
         let target: FetchTarget = url.parse()?;
         let recipients = match &self.urls.credentials {
             None => recipient(&target).into_iter().collect(),
-            Some(named) => named.iter().chain(&self.home).cloned().collect(),
+            Some(named) => {
+                named.iter().chain(self.home.iter().filter(|_| self.urls.credentials_home)).cloned().collect()
+            }
         };
         let good = if self.urls.store_5xx { WITH_5XX } else { Statuses::SUCCESS };
         let make = || Request::get(target.clone(), &self.to_url).good(good).validators(known.clone());
-        Ok(self.patiently(&target, recipients, make).await?)
+        let send = async |request| {
+            let _place = turn().await;
+            Ok(match self.fetcher.open(request).await? {
+                Answer::NotModified => Answer::NotModified,
+                Answer::Body { status, bytes, validators } => {
+                    Answer::Body { status, bytes: keep(bytes, draft()?).await?, validators }
+                }
+            })
+        };
+        self.patiently(&target, recipients, make, send).await
     }
 
-    async fn patiently(
+    async fn patiently<A>(
         &self,
         target: &FetchTarget,
         recipients: Vec<Recipient>,
         make: impl Fn() -> Request,
-    ) -> Result<Answer, FetchError> {
+        send: impl AsyncFn(Request) -> Result<A, CallError>,
+    ) -> Result<A, CallError> {
         let (mut tries, mut unconnected, mut unanswered) = (0, 0, 0);
         loop {
             let credentials = Credentials {
@@ -152,9 +189,9 @@ impl Caller {
             let credentials =
                 Some(credentials).filter(|given| given.authorization.is_some() && given.may_go_to(target));
             let request = make().trust(self.trust.clone()).credentials(credentials);
-            let error = match self.fetcher.fetch(request).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
+            let error = match send(request).await {
+                Err(CallError::Fetch(error)) => error,
+                ended => return ended,
             };
             let again = match error.outcome() {
                 FetchOutcome::Connect | FetchOutcome::Dns => {
@@ -170,15 +207,22 @@ impl Caller {
             };
             tries += 1;
             if !again || tries > self.calls.retries {
-                return Err(error);
+                return Err(error.into());
             }
             sleep(error.retry_after().unwrap_or_else(|| backoff(self.calls.backoff, tries)).min(LONGEST_PAUSE)).await;
         }
     }
 }
 
-fn about(payload: &Payload, files: &str, count: usize) -> String {
-    payload.about(files, count)
+/// Writes a body to a file.
+async fn keep(mut body: Arriving, mut draft: Draft) -> Result<Arrived, CallError> {
+    let (mut hash, mut size) = (Sha256::new(), 0);
+    while let Some(piece) = body.next().await? {
+        draft.write(&piece)?;
+        hash.update(&piece);
+        size += piece.len() as u64;
+    }
+    Ok(Arrived { draft, digest: half(hash.finalize().into()), size })
 }
 
 fn is_passing(error: &FetchError) -> bool {

@@ -1,13 +1,15 @@
 //! Writes that no reader sees half of, and that do not leave their folder: each name on the way is opened in the folder before it,
 //! and a symbolic link is no folder, so that nobody can lead a write elsewhere, not even in a race.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RawMode, Stat};
+use rustix::fs::{Access, AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, RawMode, Stat};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
@@ -20,7 +22,21 @@ pub struct Folder {
     path: PathBuf,
     /// In the names of unfinished files, so that those of other processes are left alone.
     id: String,
+    /// Tells this process from others of the same id.
+    process: u32,
     drafts: AtomicU64,
+    /// Folders below that this process made, and that go with their last file.
+    made: Mutex<HashSet<String>>,
+}
+
+/// An unfinished file beside its place; dropped, it is gone.
+#[derive(Debug)]
+pub struct Draft {
+    folder: OwnedFd,
+    draft: String,
+    name: String,
+    file: File,
+    is_published: bool,
 }
 
 /// A file as it is on disk.
@@ -37,46 +53,71 @@ const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::C
 impl Folder {
     /// The folder of this path, which need not be there yet.
     pub fn new(path: &Path, id: &str) -> Self {
-        Self { path: path.to_owned(), id: id.to_owned(), drafts: AtomicU64::new(0) }
+        let (process, drafts) = (fastrand::u32(..), AtomicU64::new(0));
+        Self { path: path.to_owned(), id: id.to_owned(), process, drafts, made: Mutex::default() }
     }
 
-    /// Writes a file at once: readers see the old content or the new one. Its name, and that of no other file, is replaced, also where
-    /// it is a symbolic link.
-    pub fn write(&self, path: &str, bytes: &[u8], mode: Option<u32>) -> io::Result<Stamp> {
+    /// Begins a file, whose folders are made where they are not there.
+    pub fn draft(&self, path: &str, mode: Option<u32>) -> io::Result<Draft> {
         let (folder, name) = self.parent(path, true)?;
-        let draft = format!("{OWN_PREFIX}{}-{}", self.id, self.drafts.fetch_add(1, Ordering::Relaxed));
-        let written = write_draft(&folder, &draft, bytes, mode).and_then(|()| {
-            rustix::fs::renameat(&folder, &draft, &folder, name)?;
-            Ok(stamp(&rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW)?))
-        });
-        if written.is_err() {
-            let _ = rustix::fs::unlinkat(&folder, &draft, AtFlags::empty());
+        let number = self.drafts.fetch_add(1, Ordering::Relaxed);
+        let draft = format!("{OWN_PREFIX}{}-{:08x}-{number}", self.id, self.process);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // Until it has its permissions nobody else opens it.
+        let first = if mode.is_some() { 0o600 } else { 0o666 };
+        let file = File::from(rustix::fs::openat(&folder, &draft, flags, Mode::from_raw_mode(first))?);
+        let draft = Draft { folder, draft, name: name.to_owned(), file, is_published: false };
+        if let Some(mode) = mode {
+            rustix::fs::fchmod(&draft.file, Mode::from_raw_mode(raw(mode)))?;
         }
-        written
+        Ok(draft)
     }
 
-    /// Removes a file; whether it was there.
+    /// Writes a file at once.
+    pub fn write(&self, path: &str, bytes: &[u8], mode: Option<u32>) -> io::Result<Stamp> {
+        let mut draft = self.draft(path, mode)?;
+        draft.write(bytes)?;
+        draft.publish()
+    }
+
+    /// Removes a file, and the folders that were made for it where they are empty now; whether it was there. Where a folder is in its place, or a
+    /// file on the way to it, it was not.
     pub fn remove(&self, path: &str) -> io::Result<bool> {
         let removed = self.parent(path, false).and_then(|(folder, name)| {
             rustix::fs::unlinkat(&folder, name, AtFlags::empty())?;
             Ok(true)
         });
-        removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(false) } else { Err(error) })
+        let was_there = removed.or_else(|error| if is_no_file(&error) { Ok(false) } else { Err(error) })?;
+        let mut below = path;
+        while let Some((folder, _)) = below.rsplit_once('/') {
+            if !self.made().contains(folder) || !self.remove_folder(folder) {
+                break;
+            }
+            below = folder;
+        }
+        Ok(was_there)
     }
 
-    /// A file as it is now; `None` where there is no regular file.
-    pub fn read(&self, path: &str) -> io::Result<Option<OnDisk>> {
-        let opened = self.parent(path, false).and_then(|(folder, name)| {
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            Ok(File::from(rustix::fs::openat(&folder, name, flags, Mode::empty())?))
+    /// Removes a folder if it is empty; whether it is gone.
+    pub fn remove_folder(&self, path: &str) -> bool {
+        let is_gone = self.parent(path, false).is_ok_and(|(folder, name)| {
+            matches!(rustix::fs::unlinkat(&folder, name, AtFlags::REMOVEDIR), Ok(()) | Err(Errno::NOENT))
         });
-        let mut file = match opened {
+        if is_gone {
+            self.made().remove(path);
+        }
+        is_gone
+    }
+
+    /// A file as it is now; `None` where there is no regular file of this size: another need not be read.
+    pub fn read(&self, path: &str, size: u64) -> io::Result<Option<OnDisk>> {
+        let mut file = match self.open_to_read(path) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound || is_no_file(&error) => return Ok(None),
+            Err(error) if is_no_file(&error) => return Ok(None),
             Err(error) => return Err(error),
         };
         let stat = rustix::fs::fstat(&file)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stamp(&stat).size != size {
             return Ok(None);
         }
         let mut hash = Sha256::new();
@@ -100,31 +141,64 @@ impl Folder {
         stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stamp(&stat) == left)
     }
 
+    /// Whether files can be made in the folder itself, as far as its permissions and its mount say.
+    pub fn is_usable(&self) -> io::Result<()> {
+        let folder = self.open("", false)?;
+        Ok(rustix::fs::accessat(&folder, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)?)
+    }
+
     /// The bytes of a file of ours, at most `limit`.
     pub fn load(&self, path: &str, limit: u64) -> io::Result<Vec<u8>> {
-        let (folder, name) = self.parent(path, false)?;
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = File::from(rustix::fs::openat(&folder, name, flags, Mode::empty())?);
         let mut bytes = Vec::new();
-        file.take(limit).read_to_end(&mut bytes)?;
+        self.open_to_read(path)?.take(limit).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
     /// Adds to a file of ours.
     pub fn append(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
         let (folder, name) = self.parent(path, true)?;
-        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        File::from(rustix::fs::openat(&folder, name, flags, Mode::from_raw_mode(0o600))?).write_all(bytes)
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let mut file =
+            File::from(rustix::fs::openat(&folder, name, flags | OFlags::CLOEXEC, Mode::from_raw_mode(0o600))?);
+        if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::RegularFile {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name} is no file")));
+        }
+        file.write_all(bytes)
+    }
+
+    /// Holds a file of ours beside other processes, for as long as what is returned lives.
+    pub fn hold(&self, path: &str) -> io::Result<File> {
+        let file = self.open_to_read(path)?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared)?;
+        Ok(file)
+    }
+
+    /// Whether no process holds a file. Where that cannot be known, somebody may.
+    pub fn is_held_by_none(&self, path: &str) -> bool {
+        let locked = self.open_to_read(path).and_then(|file| {
+            rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+            Ok(())
+        });
+        locked.is_ok()
+    }
+
+    /// The names in the folder itself that begin so.
+    pub fn names(&self, start: &str) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.open("", false)?)? {
+            names.extend(entry?.file_name().to_str().ok().filter(|name| name.starts_with(start)).map(str::to_owned));
+        }
+        Ok(names)
     }
 
     /// Removes unfinished files that an earlier process of this id left in a folder below.
-    pub fn remove_drafts(&self, below: &str) -> io::Result<()> {
+    pub fn remove_drafts(&self, id: &str, below: &str) -> io::Result<()> {
         let folder = match self.open(below, false) {
             Ok(folder) => folder,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };
-        let drafts = format!("{OWN_PREFIX}{}-", self.id);
+        let drafts = format!("{OWN_PREFIX}{id}-");
         for entry in Dir::read_from(&folder)? {
             let name = entry?.file_name().to_owned();
             if name.to_bytes().starts_with(drafts.as_bytes()) {
@@ -132,6 +206,12 @@ impl Folder {
             }
         }
         Ok(())
+    }
+
+    fn open_to_read(&self, path: &str) -> io::Result<File> {
+        let (folder, name) = self.parent(path, false)?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        Ok(File::from(rustix::fs::openat(&folder, name, flags, Mode::empty())?))
     }
 
     /// The folder that a file is in, and the file's name.
@@ -153,14 +233,18 @@ impl Folder {
             }
             opened => opened?,
         };
+        let mut way = String::new();
         for name in below.split('/').filter(|name| !name.is_empty()) {
+            way.push_str(if way.is_empty() { "" } else { "/" });
+            way.push_str(name);
             if matches!(name, "." | "..") {
                 return Err(io::ErrorKind::InvalidInput.into());
             }
             folder = match rustix::fs::openat(folder.as_fd(), name, FOLDER, Mode::empty()) {
                 Err(Errno::NOENT) if create => {
                     match rustix::fs::mkdirat(&folder, name, Mode::from_raw_mode(0o777)) {
-                        Ok(()) | Err(Errno::EXIST) => {}
+                        Ok(()) => drop(self.made().insert(way.clone())),
+                        Err(Errno::EXIST) => {}
                         Err(error) => return Err(error.into()),
                     }
                     rustix::fs::openat(&folder, name, FOLDER, Mode::empty())?
@@ -170,31 +254,52 @@ impl Folder {
         }
         Ok(folder)
     }
-}
 
-/// Writes an unfinished file.
-fn write_draft(folder: &OwnedFd, draft: &str, bytes: &[u8], mode: Option<u32>) -> io::Result<()> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let open = || rustix::fs::openat(folder, draft, flags, Mode::from_raw_mode(0o666));
-    let opened = match open() {
-        Err(Errno::EXIST) => {
-            // Left by an earlier process of this id.
-            rustix::fs::unlinkat(folder, draft, AtFlags::empty())?;
-            open()?
-        }
-        opened => opened?,
-    };
-    let mut file = File::from(opened);
-    if let Some(mode) = mode {
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(raw(mode)))?;
+    fn made(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    file.write_all(bytes)
 }
 
-/// Whether an error says that a name is a symbolic link, or something on the way no folder.
+impl Draft {
+    /// Adds to it.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)
+    }
+
+    /// Puts it in its place: readers see the old content or the new one. Its name, and that of no other file, is replaced, also where
+    /// it is a symbolic link.
+    pub fn publish(mut self) -> io::Result<Stamp> {
+        rustix::fs::renameat(&self.folder, &self.draft, &self.folder, &self.name)?;
+        self.is_published = true;
+        Ok(stamp(&rustix::fs::fstat(&self.file)?))
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.is_published {
+            let _ = rustix::fs::unlinkat(&self.folder, &self.draft, AtFlags::empty());
+        }
+    }
+}
+
+/// Whether an error says that there is no file of this path.
 fn is_no_file(error: &io::Error) -> bool {
-    let number = error.raw_os_error();
-    [Errno::LOOP, Errno::NOTDIR, Errno::NXIO].iter().any(|errno| number == Some(errno.raw_os_error()))
+    is_one_of(error, &[Errno::NOENT, Errno::NXIO, Errno::NAMETOOLONG]) || is_clash(error)
+}
+
+/// Whether an error says that something else is in the place of a file, or of a folder on the way to it.
+pub fn is_clash(error: &io::Error) -> bool {
+    is_one_of(error, &[Errno::LOOP, Errno::NOTDIR, Errno::ISDIR, Errno::EXIST, Errno::NOTEMPTY])
+}
+
+/// Whether an error is one of this file and says nothing of others.
+pub fn is_of_one_file(error: &io::Error) -> bool {
+    is_one_of(error, &[Errno::NAMETOOLONG, Errno::FBIG]) || is_clash(error)
+}
+
+fn is_one_of(error: &io::Error, numbers: &[Errno]) -> bool {
+    numbers.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 #[allow(clippy::useless_conversion, clippy::cast_sign_loss, reason = "the types differ from system to system")]

@@ -1,5 +1,6 @@
 //! What probes are told: the bodies of k8s-sidecar's `/healthz`, true ones, and readiness with its reasons.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,9 @@ use crate::cluster::Watch;
 use crate::telemetry::admin::ready_and_metrics;
 use crate::telemetry::{Metrics, Readiness};
 
+/// At most this many problems are told.
+const MOST_TOLD: usize = 20;
+
 /// What probes ask about.
 #[derive(Clone, Debug)]
 pub struct Health {
@@ -26,22 +30,24 @@ pub struct Health {
 }
 
 impl Health {
-    /// What `/healthz` says.
+    /// What `/healthz` says: whether a new start may help.
     #[must_use]
     pub fn live(&self) -> (StatusCode, &'static str) {
-        if self.engine.problems().is_folder_broken {
+        if self.engine.is_folder_broken() {
             return (StatusCode::SERVICE_UNAVAILABLE, "NOT LIVE (folder cannot be written)");
         }
-        if !self.engine.is_listed() {
+        // A namespace that is forbidden from the start is no reason to start again: `/readyz` tells of it.
+        let ages: Vec<Duration> = self.watches.iter().filter_map(|(_, watch)| watch.age()).collect();
+        if ages.is_empty() {
             return (StatusCode::SERVICE_UNAVAILABLE, "NOT READY");
         }
-        if self.watches.iter().any(|(_, watch)| watch.age().is_none_or(|age| age > self.contact)) {
+        if ages.iter().any(|age| *age > self.contact) {
             return (StatusCode::SERVICE_UNAVAILABLE, "NOT LIVE (K8s contact lost)");
         }
         (StatusCode::OK, "OK")
     }
 
-    /// What `/readyz` says: every watch had a complete list, and what it had was written.
+    /// What `/readyz` says: every watch had a complete list, and files can be written.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         let (watches, engine) = (self.watches.clone(), self.engine.clone());
@@ -58,13 +64,15 @@ impl Health {
         readiness.check("files", move || {
             let problems = engine.problems();
             let (objects, files) = problems.counts;
-            let lesser: Vec<&str> =
-                problems.downloads.iter().chain(&problems.objects).flat_map(|told| ["; ", told]).collect();
-            let lesser = lesser.concat();
-            if problems.files.is_empty() {
-                return Ok(format!("{files} of {objects} objects{lesser}"));
+            let told = problems.files.iter().chain(&problems.downloads).chain(&problems.objects);
+            let more = told.clone().count().saturating_sub(MOST_TOLD);
+            let mut told = told.take(MOST_TOLD).flat_map(|told| ["; ", told]).collect::<String>();
+            if more > 0 {
+                let _ = write!(told, "; and {more} more problems");
             }
-            Err(format!("{}{lesser}", problems.files.join("; ")))
+            let told = format!("{files} of {objects} objects{told}");
+            // What is wrong with one object keeps no app from starting.
+            if problems.is_folder_broken { Err(told) } else { Ok(told) }
         })
     }
 

@@ -30,7 +30,7 @@ impl SyncMetrics {
         registry.register("outrigger_sync_files", "Files that they are", metrics.files.clone());
         registry.register(
             "outrigger_sync_failing",
-            "Files that cannot be written, files that cannot be downloaded, and objects of which not all becomes files",
+            "Files that cannot be written, files that cannot be downloaded, objects of which not all becomes files, and watches that are broken",
             metrics.failing.clone(),
         );
         registry.register(
@@ -41,6 +41,7 @@ impl SyncMetrics {
         registry.register("outrigger_sync_reloads", "Scripts run and requests sent", metrics.reloads.clone());
         registry.register("outrigger_sync_downloads", "Downloads, by their outcome", metrics.downloads.clone());
         metrics.are((0, 0), 0, 0, 0);
+        metrics.watches_fail(0);
         for result in ["written", "removed", "failed"] {
             metrics.writes.get_or_create_owned(&[("result", result)]);
         }
@@ -79,9 +80,6 @@ impl SyncMetrics {
 
     /// How many there are.
     pub fn are(&self, (objects, files): (usize, usize), failing: usize, missing: usize, refused: usize) {
-        let set = |gauge: &Gauge, count: usize| {
-            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
-        };
         set(&self.objects, objects);
         set(&self.files, files);
         for (what, count) in [("file", failing), ("download", missing), ("object", refused)] {
@@ -89,8 +87,17 @@ impl SyncMetrics {
         }
     }
 
+    /// How many watches are broken.
+    pub fn watches_fail(&self, count: usize) {
+        set(&self.failing.get_or_create_owned(&[("what", "watch")]), count);
+    }
+
     fn reload(&self, by: &'static str, well: bool) {
         let result = if well { "success" } else { "error" };
         self.reloads.get_or_create_owned(&[("by", by), ("result", result)]).inc();
     }
+}
+
+fn set(gauge: &Gauge, count: usize) {
+    gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
 }

@@ -9,7 +9,9 @@
 //! Doing:
 //! - `folder`: writes that no reader sees half of and that do not leave their folder
 //! - `manifest`: what was written, for the next start
-//! - `engine`: does what the plan says, and remembers what failed
+//! - `former`: what agents of other selections left behind
+//! - `state`: does what the plan says, and remembers what failed
+//! - `engine`: the same behind a lock, for all who tell it
 //! - `reading`: reads objects again whose content is needed once more
 //! - `download`: the contents that keys name by URL
 //! - [`calls`]: requests with their retries and credentials
@@ -22,6 +24,7 @@ pub mod calls;
 mod download;
 mod engine;
 mod folder;
+mod former;
 pub mod health;
 mod manifest;
 mod metrics;
@@ -31,6 +34,7 @@ pub mod options;
 mod plan;
 mod reading;
 mod reload;
+mod state;
 
 #[cfg(test)]
 mod tests;

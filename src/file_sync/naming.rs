@@ -9,6 +9,20 @@ use super::object::{ObjectKey, WireObject};
 /// How the files are named that this program makes for itself, in the folders that it writes to.
 pub const OWN_PREFIX: &str = ".outrigger-";
 
+/// At most this many bytes of a file's name; no file system has more.
+const LONGEST_NAME: usize = 255;
+
+/// At most this many bytes of a file's path below the folder, and this many folders on it: each is opened at each look.
+const LONGEST_PATH: usize = 1_024;
+const DEEPEST: usize = 32;
+
+/// At most this many keys of an object become files, and this many of them are downloaded.
+const MOST_KEYS: usize = 5_000;
+const MOST_URLS: usize = 64;
+
+/// At most this many characters of what somebody wrote are told.
+const LONGEST_TOLD: usize = 200;
+
 /// A file: one of the folders that may be written to, and the path below it, of plain names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
@@ -16,6 +30,19 @@ pub struct Place {
     pub root: u16,
     /// Relative, without `.`, `..`, empty names and a slash at its end.
     pub path: Box<str>,
+}
+
+impl Place {
+    /// Whether one needs a folder where the other is a file.
+    pub fn clashes_with(&self, other: &Self) -> bool {
+        let is_below = |path: &str, folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+        self.root == other.root && (is_below(&self.path, &other.path) || is_below(&other.path, &self.path))
+    }
+
+    /// The path of its folder; empty at the root.
+    pub fn folder(&self) -> &str {
+        self.path.rsplit_once('/').map_or("", |(folder, _)| folder)
+    }
 }
 
 /// What a file is to hold.
@@ -62,6 +89,32 @@ pub enum NamingError {
     /// A key that is no name of a file.
     #[error("the key {0:?} is no name of a file")]
     Key(String),
+    /// A name that is longer than a file system has it.
+    #[error("the file of the key {0:?} has a name of more than 255 bytes, or a path of more than 1,024")]
+    Long(String),
+    /// The annotation names too deep a folder, or one with characters that nobody sees.
+    #[error(
+        "the annotation {annotation}: {folder:?} is longer than 1,024 bytes, deeper than 32 folders, or has control characters"
+    )]
+    Folder {
+        /// The annotation's name.
+        annotation: String,
+        /// Its value.
+        folder: String,
+    },
+    /// Too many keys.
+    #[error("{0} keys: at most 5,000 become files, and at most 64 of them are downloaded")]
+    Many(usize),
+    /// An absolute folder that is another namespace's.
+    #[error("the annotation {annotation}: {folder:?} is not below the folder of the namespace {namespace}")]
+    Namespace {
+        /// The annotation's name.
+        annotation: String,
+        /// Its value.
+        folder: String,
+        /// Whose object it is.
+        namespace: String,
+    },
     /// A URL that is no text.
     #[error("the value of the key {0:?} is no URL")]
     Url(String),
@@ -118,6 +171,12 @@ impl Naming {
                 Err(error) => errors.push(error),
             }
         }
+        let keys = entries.len() + urls.len();
+        if entries.len() > MOST_KEYS || urls.len() > MOST_URLS {
+            errors.push(NamingError::Many(keys));
+            entries.truncate(MOST_KEYS);
+            urls.truncate(MOST_URLS);
+        }
         // What is there as it is comes before what has to be fetched, `data` before `binaryData`.
         entries.extend(urls);
         let mut places = std::collections::HashSet::new();
@@ -132,7 +191,7 @@ impl Naming {
         root.unwrap_or(Path::new("")).join(&*place.path)
     }
 
-    /// The place of an absolute path, if it may be written to.
+    /// The place of a folder of this absolute path, if it may be written to.
     #[must_use]
     pub fn place_of(&self, path: &Path) -> Option<Place> {
         let mut best: Option<(usize, &Path, usize)> = None;
@@ -146,6 +205,15 @@ impl Naming {
         }
         let (number, rest, _) = best?;
         Some(Place { root: number.try_into().ok()?, path: normal(rest.to_str()?)?.into() })
+    }
+
+    /// The place of a file of this absolute path, if it may be written to.
+    #[must_use]
+    pub fn place_of_file(&self, path: &Path) -> Option<Place> {
+        let folder = self.place_of(path.parent()?)?;
+        let name = path.file_name()?.to_str()?;
+        let path = if folder.path.is_empty() { name.to_owned() } else { format!("{}/{name}", folder.path) };
+        Some(Place { path: normal(&path)?.into(), ..folder })
     }
 
     fn entry<'o>(
@@ -165,14 +233,18 @@ impl Naming {
         };
         let is_name = !matches!(file, "" | "." | "..") && !file.contains(['/', '\0']) && !file.starts_with(OWN_PREFIX);
         if !is_name {
-            return Err(NamingError::Key(name.to_owned()));
+            return Err(NamingError::Key(shortened(name)));
         }
         let file = if self.unique {
             Cow::Owned(format!("namespace_{}.{}_{}.{file}", key.namespace, key.kind, key.name))
         } else {
             Cow::Borrowed(file)
         };
-        let path = if folder.path.is_empty() { file.into() } else { format!("{}/{file}", folder.path).into() };
+        let path: Box<str> =
+            if folder.path.is_empty() { file.into() } else { format!("{}/{file}", folder.path).into() };
+        if path.len() > LONGEST_PATH || path.rsplit('/').next().is_some_and(|name| name.len() > LONGEST_NAME) {
+            return Err(NamingError::Long(shortened(name)));
+        }
         Ok(Entry { place: Place { root: folder.root, path }, content })
     }
 
@@ -180,18 +252,26 @@ impl Naming {
     fn folder(&self, key: &ObjectKey, object: &WireObject) -> Result<Place, NamingError> {
         let annotations = object.metadata.annotations.as_ref();
         let given = annotations.and_then(|annotations| annotations.get(&self.annotation)).map_or("", String::as_str);
-        let outside = || NamingError::Outside {
-            annotation: self.annotation.clone(),
-            folder: given.to_owned(),
-            root: self.roots.first().map(|root| root.display().to_string()).unwrap_or_default(),
+        let (annotation, told) = (self.annotation.clone(), shortened(given));
+        let is_long = |name: &str| name.len() > LONGEST_NAME;
+        let (is_deep, is_long) = (given.split('/').count() > DEEPEST, given.split('/').any(is_long));
+        if given.len() > LONGEST_PATH || is_deep || is_long || given.chars().any(is_unseen) {
+            return Err(NamingError::Folder { annotation, folder: told });
+        }
+        let root = self.roots.first().map_or(Path::new(""), PathBuf::as_path);
+        let outside = || {
+            let root = root.display().to_string();
+            NamingError::Outside { annotation: annotation.clone(), folder: told.clone(), root }
         };
         if given.starts_with('/') && self.absolute == Absolute::Itself {
             let path = normal(given).ok_or_else(outside)?;
-            let place = self.place_of(Path::new(&format!("/{path}")));
-            return place.ok_or_else(|| NamingError::Absolute {
-                annotation: self.annotation.clone(),
-                folder: given.to_owned(),
-            });
+            let absolute = || NamingError::Absolute { annotation: annotation.clone(), folder: told.clone() };
+            let place = self.place_of(Path::new(&format!("/{path}"))).ok_or_else(absolute)?;
+            let is_own = place.path.split('/').next() == Some(&*key.namespace);
+            if self.per_namespace && place.root == 0 && !is_own {
+                return Err(NamingError::Namespace { annotation, folder: told, namespace: key.namespace.to_string() });
+            }
+            return Ok(place);
         }
         let below = normal(given).ok_or_else(outside)?;
         let path = match (self.per_namespace, below.is_empty()) {
@@ -199,8 +279,19 @@ impl Naming {
             (true, true) => key.namespace.to_string(),
             (true, false) => format!("{}/{below}", key.namespace),
         };
-        Ok(Place { root: 0, path: path.into() })
+        // A folder that may be named as an absolute one is the same by its path below the first.
+        self.place_of(&root.join(path)).ok_or_else(outside)
     }
+}
+
+/// Whether a character is not seen where it is printed, or makes others look different: names of folders are others' words in logs and lists.
+fn is_unseen(letter: char) -> bool {
+    letter.is_control() || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn shortened(text: &str) -> String {
+    let end = text.char_indices().nth(LONGEST_TOLD).map_or(text.len(), |(end, _)| end);
+    format!("{}{}", &text[..end], if end < text.len() { "…" } else { "" })
 }
 
 /// A path of plain names only; `None` for one that leads out of where it begins, or that no file can have.

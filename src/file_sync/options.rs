@@ -91,8 +91,12 @@ pub struct Urls {
     pub limit: usize,
     /// Whether what the statuses 500, 502, 503 and 504 come with is content, too.
     pub store_5xx: bool,
+    /// Addresses that are never asked: the API server's.
+    pub refused: Vec<std::net::SocketAddr>,
     /// Hosts beside that of the request which credentials are sent to; `None` is every host.
     pub credentials: Option<Vec<crate::fetch::Recipient>>,
+    /// Whether credentials are sent to that of the request.
+    pub credentials_home: bool,
 }
 
 /// Whom to tell of changes.
@@ -126,8 +130,10 @@ pub struct ReloadRequest {
 pub enum Payload {
     /// A JSON document.
     Json(serde_json::Value),
-    /// Text as it is.
+    /// Text that is sent as JSON, which is k8s-sidecar's way.
     Text(String),
+    /// Text that is sent as it is.
+    Raw(String),
 }
 
 /// How requests are made.
@@ -234,7 +240,16 @@ impl Selection {
     /// A short text that tells this selection from others: two agents that write to one folder leave each other's files alone.
     #[must_use]
     pub fn id(&self) -> String {
-        let digest = super::plan::digest(format!("{self:?}").as_bytes());
+        let kinds = self.kinds.iter().map(ToString::to_string);
+        let of = |named: &ByName| {
+            let kind = named.kind.map(|kind| kind.to_string()).unwrap_or_default();
+            format!("{}/{kind}/{}", named.namespace.as_deref().unwrap_or_default(), named.name)
+        };
+        let (kinds, names) = (kinds.collect::<Vec<_>>(), self.names.iter().map(of).collect::<Vec<_>>());
+        let labels = self.labels.as_deref().unwrap_or_default();
+        // What an earlier version wrote is found by this text.
+        let text = format!("{}\n{}\n{labels}\n{}", kinds.join(","), self.namespaces.join(","), names.join(","));
+        let digest = super::plan::digest(text.as_bytes());
         format!("{:08x}", u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]))
     }
 }
@@ -277,7 +292,7 @@ impl Payload {
                 each_text(&mut value, &fill);
                 value.to_string()
             }
-            // As k8s-sidecar does: a text that is no JSON is sent as a text of JSON.
+            Self::Raw(text) => fill(text),
             Self::Text(text) => serde_json::Value::String(fill(text)).to_string(),
         }
     }
@@ -333,6 +348,21 @@ mod tests {
         for text in ["", "/", "pod/x", "a/pod/x", "a/b/c/d", "secret/"] {
             assert!(text.parse::<ByName>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn selections_have_the_ids_that_they_had() {
+        let id = |labels: &str, namespaces: &[&str], names: &[&str]| {
+            let selection = Selection {
+                kinds: vec![Kind::Secret, Kind::ConfigMap],
+                namespaces: namespaces.iter().map(ToString::to_string).collect(),
+                labels: Some(labels.to_owned()),
+                names: names.iter().map(|name| name.parse().expect(name)).collect(),
+            };
+            selection.id()
+        };
+        assert_eq!([id("l", &["a"], &[]), id("l=v", &["a", "b"], &["x", "n/secret/y"])], ["288d2774", "dd48b114"]);
+        assert_ne!(id("l", &["a"], &[]), id("l", &[], &[]));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! kind, namespace and name. So all Pods agree, a restart changes nothing, and nobody takes a file over by a new object. When the
 //! owner goes, the file is the next one's: it is read again, for its content is not known any more.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
@@ -49,14 +49,11 @@ pub enum Step {
 /// Where an object was heard of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Round {
-    /// The slice; [`NO_SLICE`] if none of the present ones has it.
+    /// The slice.
     pub slice: u16,
     /// The number of its list.
     pub list: u32,
 }
-
-/// The slice of objects that no slice has.
-pub const NO_SLICE: u16 = u16::MAX;
 
 /// All objects and files.
 #[derive(Debug, Default)]
@@ -99,7 +96,7 @@ impl Plan {
         let mut steps = Vec::new();
         let key = self.known_key(key).unwrap_or_else(|| Arc::new(key.clone()));
         let before = self.objects.get(&key).map_or(&[][..], |known| &known.places).to_vec();
-        let mine: Vec<bool> = before.iter().map(|place| self.owner(place) == Some(&key)).collect();
+        let mine: HashSet<&Arc<Place>> = before.iter().filter(|place| self.owner(place) == Some(&key)).collect();
         let places: Vec<Arc<Place>> = entries.iter().map(|entry| self.known_place(&entry.place)).collect();
         self.objects.insert(key.clone(), Known { created, heard, places: places.clone() });
         for (number, (place, entry)) in places.iter().zip(entries).enumerate() {
@@ -107,17 +104,15 @@ impl Plan {
             if !file.claimants.contains(&key) {
                 file.claimants.push(key.clone());
             }
-            let was_owner = before.iter().position(|known| known == place).is_some_and(|known| mine[known]);
             match self.owner(place) {
                 Some(owner) if *owner == key => steps.extend(self.want(place, number, &entry.content)),
-                Some(owner) if was_owner => steps.push(Step::Read(owner.clone())),
+                Some(owner) if mine.contains(place) => steps.push(Step::Read(owner.clone())),
                 _ => {}
             }
         }
-        for (place, was_owner) in before.iter().zip(mine) {
-            if !places.contains(place) {
-                steps.extend(self.release(place, &key, was_owner));
-            }
+        let named: HashSet<&Arc<Place>> = places.iter().collect();
+        for place in before.iter().filter(|place| !named.contains(place)) {
+            steps.extend(self.release(place, &key, mine.contains(place)));
         }
         steps
     }
@@ -137,15 +132,13 @@ impl Plan {
         self.objects.iter().filter(|(_, known)| is_missing(known)).map(|(key, _)| (**key).clone()).collect()
     }
 
-    /// A file that was written before this process began.
+    /// A file that was written before this process began; told once of each.
     pub fn restore(&mut self, key: &ObjectKey, created: i64, slice: u16, place: &Place) {
         let key = self.known_key(key).unwrap_or_else(|| Arc::new(key.clone()));
         let place = self.known_place(place);
         let heard = Round { slice, list: 0 };
         let known = self.objects.entry(key.clone()).or_insert(Known { created, heard, places: Vec::new() });
-        if !known.places.contains(&place) {
-            known.places.push(place.clone());
-        }
+        known.places.push(place.clone());
         let file = self.files.entry(place).or_default();
         if !file.claimants.contains(&key) {
             file.claimants.push(key);
@@ -188,6 +181,26 @@ impl Plan {
         (file.url.as_deref() == Some(url)).then(|| self.owner(place).map(|owner| (**owner).clone())).flatten()
     }
 
+    /// What a file is to be downloaded from, and for which object.
+    pub fn url(&self, place: &Place) -> Option<(&str, &ObjectKey)> {
+        Some((self.files.get(place)?.url.as_deref()?, self.owner(place)?))
+    }
+
+    /// The files that an object names and that are another's.
+    pub fn contested(&self, key: &ObjectKey) -> impl Iterator<Item = (&Place, &ObjectKey)> {
+        let places = self.objects.get(key).map_or(&[][..], |known| &known.places);
+        places.iter().filter_map(move |place| Some((&**place, &**self.owner(place).filter(|owner| ***owner != *key)?)))
+    }
+
+    /// The files that have to give way to this one of an owner: a file where it needs a folder, or those in a folder in its place. `None` where
+    /// there are none, or where one is an older object's: then the owner has to wait.
+    pub fn in_the_way(&self, place: &Place, owner: &ObjectKey) -> Option<Vec<Arc<Place>>> {
+        let found: Vec<_> = self.files.keys().filter(|other| other.clashes_with(place)).cloned().collect();
+        let is_younger =
+            |other: &Arc<Place>| self.owner(other).is_some_and(|other| self.rank(owner) < self.rank(other));
+        (!found.is_empty() && found.iter().all(is_younger)).then_some(found)
+    }
+
     /// Whether the manifest says that a file is this object's.
     pub fn is_noted(&self, place: &Place, owner: &ObjectKey) -> bool {
         self.files.get(place).is_some_and(|file| file.noted.as_deref() == Some(owner))
@@ -204,6 +217,11 @@ impl Plan {
     /// When an object was created.
     pub fn created(&self, key: &ObjectKey) -> i64 {
         self.objects.get(key).map_or(i64::MAX, |known| known.created)
+    }
+
+    /// Whether a file is an object's.
+    pub fn has(&self, place: &Place) -> bool {
+        self.files.contains_key(place)
     }
 
     /// How a file was left.
@@ -254,13 +272,19 @@ impl Plan {
             self.files.remove(place);
             return Some(Step::Remove(place.clone()));
         }
-        file.url = None;
+        if was_owner {
+            file.url = None;
+        }
         self.owner(place).filter(|_| was_owner).cloned().map(Step::Read)
     }
 
     fn owner(&self, place: &Place) -> Option<&Arc<ObjectKey>> {
-        let age = |key: &Arc<ObjectKey>| self.objects.get(key).map_or(i64::MAX, |known| known.created);
-        self.files.get(place)?.claimants.iter().min_by(|a, b| age(a).cmp(&age(b)).then_with(|| a.cmp(b)))
+        self.files.get(place)?.claimants.iter().min_by(|a, b| self.rank(a).cmp(&self.rank(b)))
+    }
+
+    /// The lower one is the owner.
+    fn rank<'k>(&self, key: &'k ObjectKey) -> (i64, &'k ObjectKey) {
+        (self.created(key), key)
     }
 
     fn known_key(&self, key: &ObjectKey) -> Option<Arc<ObjectKey>> {

@@ -21,9 +21,9 @@ pub async fn run(engine: Engine, client: Client, watches: Vec<Watch>) {
         }
         for key in keys {
             match read(&client, &key).await {
-                Ok(object) => engine.read(&key, &object),
+                Ok(object) => engine.read(&key, Some(&object)),
                 // The watch tells of it.
-                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(kube::Error::Api(status)) if status.code == 404 => engine.read(&key, None),
                 Err(error) => {
                     tracing::debug!("{key} cannot be read by itself, all are listed: {}", describe(&error));
                     list();

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::Command;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
@@ -18,8 +19,8 @@ use super::options::{Reload, ReloadRequest};
 /// At most this many files are named.
 const MOST_NAMED: usize = 100;
 
-/// What the first list brought is told when the list is over, or after this long.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// What the first list brought is told when all lists are over, or this long after the start: one that is forbidden is never over.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The first pause of a request that failed in all its tries, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -54,10 +55,9 @@ pub struct Burst {
 }
 
 impl Changes {
-    /// A file was written or removed.
-    pub fn add(&self, file: String) {
+    /// A file was written or removed; whether by a change that is none of the first list.
+    pub fn add(&self, file: String, is_later: bool) {
         let mut pending = self.lock();
-        let is_later = pending.is_listed;
         let burst = pending.burst.get_or_insert_default();
         burst.count += 1;
         burst.is_later |= is_later;
@@ -68,7 +68,7 @@ impl Changes {
         self.shared.changed.notify_one();
     }
 
-    /// What changes from now on is no part of the first list.
+    /// All has been listed once.
     pub fn first_list_is_over(&self) {
         self.lock().is_listed = true;
         self.shared.listed.notify_one();
@@ -127,11 +127,11 @@ pub struct Reloader {
 impl Reloader {
     /// Tells of changes, for ever.
     pub async fn run(&self) {
+        let _ = timeout(PATIENCE, self.changes.listed()).await;
         let mut burst = Burst::default();
         let mut pause = PAUSES.0;
         loop {
             self.changes.some().await;
-            let _ = timeout(PATIENCE, self.changes.listed()).await;
             sleep(self.reload.window).await;
             burst.join(self.changes.take().unwrap_or_default());
             self.script(&burst).await;
@@ -139,13 +139,16 @@ impl Reloader {
                 burst = Burst::default();
                 continue;
             };
-            while !self.call(request, &burst).await {
+            let is_told = loop {
+                if self.call(request, &burst).await {
+                    break true;
+                }
                 tokio::select! {
                     () = sleep(pause) => pause = (pause * 2).min(PAUSES.1),
-                    () = self.changes.some() => break,
+                    () = self.changes.some() => break false,
                 }
-            }
-            if self.changes.lock().burst.is_none() {
+            };
+            if is_told {
                 (burst, pause) = (Burst::default(), PAUSES.0);
             }
         }
@@ -170,7 +173,7 @@ impl Reloader {
         self.metrics.reloaded(called.is_ok());
         match &called {
             Ok(status) => tracing::info!("Request sent to {}. Response: {status}", request.target),
-            Err(error) => tracing::warn!("Max retries exceeded for URL {error}; it is tried again"),
+            Err(error) => tracing::warn!("Max retries exceeded for URL {error}"),
         }
         called.is_ok()
     }
@@ -198,6 +201,21 @@ async fn run(script: &Path, burst: &Burst) -> std::io::Result<std::process::Exit
     if !is_executable {
         command.arg(script);
     }
-    command.env("OUTRIGGER_CHANGED_FILES", burst.files("\n")).stdin(Stdio::null()).kill_on_drop(true);
-    command.status().await
+    command.env("OUTRIGGER_CHANGED_FILES", burst.files("\n")).stdin(Stdio::null()).kill_on_drop(true).process_group(0);
+    let mut script = command.spawn()?;
+    let mut group = Group(script.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)));
+    let status = script.wait().await;
+    group.0 = None; // what it left running may be meant to run
+    status
+}
+
+/// A script with all that it started; dropped, they are ended.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
 }

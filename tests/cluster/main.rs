@@ -84,7 +84,6 @@ fn main() -> ExitCode {
         forecasts::the_api_server_does_what_is_forecast,
         fields::each_field_of_kubernetes_is_known_and_survives,
         job_sidecars::a_sidecar_that_ends_with_a_job_is_a_native_one_and_counts,
-        file_sync::files_follow_config_maps_through_kills,
         check::the_objects_of_the_cluster_are_checked_and_files_laid_over_them,
         bad_input::a_namespace_that_vanishes_takes_its_pods_out_of_the_counts,
     );
@@ -145,7 +144,7 @@ fn main() -> ExitCode {
         token::a_pod_with_a_token_is_reviewed_once,
     );
     let suite = chart::add_to(suite);
-    let suite = upgrades::add_to(sidecar_generator::add_to(dev_routing::add_to(suite)));
+    let suite = upgrades::add_to(sidecar_generator::add_to(file_sync::add_to(dev_routing::add_to(suite))));
     let suite = if std::env::var_os("OUTRIGGER_OLD").is_some() { chart::add_upgrade_to(suite) } else { suite };
     if std::env::var_os("OUTRIGGER_LONG").is_none() {
         return suite.run();
@@ -156,7 +155,7 @@ fn main() -> ExitCode {
 /// Minutes: `make failpoints` and `make memory` run them.
 fn add_long_to(suite: Suite<outrigger::Outrigger>) -> Suite<outrigger::Outrigger> {
     let suite = tests!(suite, alone(Parts::ApiOnly): memory::a_start_beside_many_sets_is_small);
-    let suite = dev_routing::add_long_to(suite);
+    let suite = file_sync::add_long_to(dev_routing::add_long_to(suite));
     let suite = tests!(
         suite,
         apart(Parts::ApiOnly):

@@ -71,12 +71,12 @@ args! {
     resync: "OUTRIGGER_RESYNC_SECONDS", "60", "Files";
     /// Leave files alone that were changed on disk: `true` or `false`
     ignore_already_processed: "IGNORE_ALREADY_PROCESSED", "false", "Files";
-    /// Addresses and hosts that keys ending in `.url` may name beside public ones: `10.0.0.0/8`, `*.example.com`; with commas between them
+    /// Addresses and hosts that keys ending in `.url` may name although they are refused by default: `127.0.0.1`, `*.example.com`; with commas between them
     url_allow: "OUTRIGGER_URL_ALLOW", "none", "Downloads";
     /// At most this many bytes of a download
-    url_limit: "OUTRIGGER_URL_LIMIT", "16777216", "Downloads";
-    /// Hosts that downloads send credentials to beside that of `REQ_URL`, with commas between them; `*` is every host
-    url_credentials: "OUTRIGGER_URL_CREDENTIALS", "none", "Downloads";
+    url_limit: "OUTRIGGER_URL_LIMIT", "67108864", "Downloads";
+    /// Hosts that downloads send credentials to beside that of `REQ_URL`, with commas between them; `*` is every host, `none` not even that
+    url_credentials: "OUTRIGGER_URL_CREDENTIALS", "", "Downloads";
     /// What 500, 502, 503 and 504 answer with is content: `true` or `false`. With the profile gsidecar: these are tried again
     enable_5xx: "ENABLE_5XX", "false", "Downloads";
     /// URL that is requested after changes

@@ -6,12 +6,17 @@ mod options;
 mod table;
 
 use std::ffi::{OsStr, OsString};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use http::Uri;
+use tokio::net::lookup_host;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub(super) use args::Args;
@@ -62,7 +67,8 @@ async fn agent(args: &Args) -> Result<()> {
         connect_by(None, HEAD_TIMEOUT, std::sync::Arc::new(()), |config| config.accept_invalid_certs |= skip_verify)
             .await?;
     tracing::info!("Config for cluster api at '{}' loaded.", url.to_string().trim_end_matches('/'));
-    let options: Options = options::of(args, client.default_namespace())?;
+    let mut options: Options = options::of(args, client.default_namespace())?;
+    options.urls.refused = api_server(&url).await;
     let metrics = Arc::new(Metrics::new());
     let agent = Agent::new(options, client, metrics.clone())?;
     let health = agent.health();
@@ -71,6 +77,21 @@ async fn agent(args: &Args) -> Result<()> {
     end.cancel();
     let _ = server.await;
     Ok(ran?)
+}
+
+/// The addresses of the API server that are known from here, to which no object leads us.
+async fn api_server(url: &Uri) -> Vec<SocketAddr> {
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+    let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("http") { 80 } else { 443 });
+    let found = timeout(Duration::from_secs(2), lookup_host((host, port))).await;
+    let mut addresses: Vec<SocketAddr> = found.ok().and_then(Result::ok).into_iter().flatten().collect();
+    let of_pod = |name| std::env::var(name).ok();
+    if let (Some(host), Some(port)) = (of_pod("KUBERNETES_SERVICE_HOST"), of_pod("KUBERNETES_SERVICE_PORT"))
+        && let (Ok(host), Ok(port)) = (host.parse::<IpAddr>(), port.parse())
+    {
+        addresses.push((host, port).into());
+    }
+    addresses
 }
 
 /// Answers probes.

@@ -51,7 +51,7 @@ pub(super) fn of(args: &Args, own_namespace: &str) -> Result<Options> {
         resync,
         heal: !flag("IGNORE_ALREADY_PROCESSED", args.ignore_already_processed.as_ref())?,
         urls: urls(args, profile)?,
-        reload: reload(args)?,
+        reload: reload(args, profile)?,
         calls: calls(args)?,
         contact: seconds("K8S_CONTACT_THRESHOLD_SECONDS", args.contact_threshold.as_ref(), round.as_secs_f64() * 2.0)?,
         watch: (server, client),
@@ -161,20 +161,27 @@ fn mode(args: &Args) -> Result<Option<u32>> {
 
 fn urls(args: &Args, profile: Profile) -> Result<Urls> {
     let allow = list(given(args.url_allow.as_ref()).unwrap_or_default()).map(str::parse).collect::<Result<_, _>>();
-    let credentials = match given(args.url_credentials.as_ref()).unwrap_or_default() {
+    let hosts = given(args.url_credentials.as_ref()).unwrap_or_default();
+    let credentials = match hosts {
         "*" => None,
+        "none" => Some(Vec::new()),
         hosts => Some(list(hosts).map(str::parse).collect::<Result<_, _>>().context("OUTRIGGER_URL_CREDENTIALS")?),
     };
     Ok(Urls {
         allow: allow.context("OUTRIGGER_URL_ALLOW")?,
-        limit: number("OUTRIGGER_URL_LIMIT", args.url_limit.as_ref(), 16 * 1024 * 1024)?,
+        limit: number("OUTRIGGER_URL_LIMIT", args.url_limit.as_ref(), 64 * 1024 * 1024)?,
         store_5xx: flag("ENABLE_5XX", args.enable_5xx.as_ref())? && profile == Profile::K8sSidecar,
         credentials,
+        credentials_home: hosts != "none",
+        refused: Vec::new(),
     })
 }
 
-fn reload(args: &Args) -> Result<Reload> {
-    let payload = given(args.req_payload.as_ref()).map(Payload::of);
+fn reload(args: &Args, profile: Profile) -> Result<Reload> {
+    let payload = given(args.req_payload.as_ref()).map(|text| match (Payload::of(text), profile) {
+        (Payload::Text(text), Profile::Gsidecar) => Payload::Raw(text),
+        (payload, _) => payload,
+    });
     let request = given(args.req_url.as_ref()).map(|url| -> Result<_> {
         let post = match given(args.req_method.as_ref()).unwrap_or("GET").to_ascii_uppercase().as_str() {
             "GET" => false,

@@ -26,6 +26,12 @@ const ABSENT_PAUSE: Duration = Duration::from_secs(5);
 /// A watch that ends sooner, without a word, is no watch; one that is open for so long is well.
 const SHORTEST_WATCH: Duration = Duration::from_secs(1);
 
+/// A watch that is open for so long has a word, if only a bookmark: API servers send one a minute, and two seconds before a watch ends.
+const LONGEST_SILENCE: Duration = Duration::from_secs(55);
+
+/// After a page of more bytes, fewer objects are asked for at once; all of a page is in memory.
+const PAGE_BYTES: usize = 1024 * 1024;
+
 /// At most this many different problems of one bad spell are logged.
 const MOST_LOGGED: usize = 20;
 
@@ -178,6 +184,7 @@ impl Follower {
             if page.next.is_empty() {
                 break page.resource_version;
             }
+            params.limit = params.limit.map(|limit| next_limit(limit, self.slice.list().limit, text.len()));
             params.continue_token = Some(page.next);
         };
         self.shared.set_undecodable(undecodable);
@@ -262,6 +269,7 @@ impl Follower {
         proven: &mut bool,
     ) -> Stop {
         let mut events = pin!(events);
+        let mut heard = false;
         let proof = Instant::now() + SHORTEST_WATCH;
         while !self.is_list_wanted() {
             let event = tokio::select! {
@@ -275,6 +283,7 @@ impl Follower {
             };
             match event {
                 Ok(Ok(Some(event))) => {
+                    heard = true;
                     if let Some(stop) = self.take(event, version) {
                         return stop;
                     }
@@ -284,6 +293,10 @@ impl Follower {
                 }
                 Ok(Ok(None)) if !*proven => {
                     return Stop::Failed(Failure::ours("watching: the watch ended at once".to_owned()));
+                }
+                // A watch from a version that the API server has not reached, as after etcd was restored, is silent for ever.
+                Ok(Ok(None)) | Err(_) if !heard && proof.elapsed() + SHORTEST_WATCH >= LONGEST_SILENCE => {
+                    return Stop::List;
                 }
                 Ok(Ok(None)) | Err(_) => return Stop::Over,
                 Ok(Err(error)) => return not_followed(&error),
@@ -435,6 +448,13 @@ impl fmt::Debug for Follower {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Follower").field("slice", &self.slice).field("sinks", &self.sinks.len()).finish_non_exhaustive()
     }
+}
+
+/// How many objects to ask for after a page of so many bytes: what comes next is about as large, and may be larger.
+fn next_limit(limit: u32, most: Option<u32>, bytes: usize) -> u32 {
+    let wanted = u64::from(limit) * PAGE_BYTES as u64 / bytes.max(1) as u64;
+    let most = most.unwrap_or(limit).min(limit.saturating_mul(2));
+    u32::try_from(wanted).unwrap_or(u32::MAX).clamp(1, most.max(1))
 }
 
 fn undecodable_object(Identity { namespace, name, .. }: Identity, problem: String) -> Undecodable {

@@ -9,7 +9,7 @@ mod methods;
 mod proxies;
 mod redirects;
 mod rules;
-mod server;
+pub mod server;
 mod tls;
 
 use std::collections::HashMap;

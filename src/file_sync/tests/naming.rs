@@ -53,6 +53,62 @@ fn no_key_is_more_than_the_name_of_a_file() {
 }
 
 #[test]
+fn what_can_never_be_written_or_would_cost_others_much_is_refused_before_it_is_tried() {
+    let mut naming = naming(Path::new("/folder"));
+    let long = json!({"k".repeat(253): ""});
+    assert_eq!(paths(&naming, &long, None).1, 0);
+    naming.unique = true;
+    assert_eq!(paths(&naming, &long, None), (Vec::new(), 1), "namespace and name come before it");
+    naming.unique = false;
+    let deep = "abcdefghijklmnopqrstuvwxyz0123456789/".repeat(28);
+    for folder in ["a".repeat(256), "a/".repeat(32), deep, "a\nb".to_owned(), "\u{202e}a".to_owned()] {
+        assert_eq!(paths(&naming, &json!({"k": ""}), Some(&folder)), (Vec::new(), 1), "{folder:?}");
+    }
+    let keys = |count: usize, suffix: &str| {
+        let keys = (0..count).map(|number| (format!("{number}{suffix}"), json!("http://h/")));
+        serde_json::Value::Object(keys.collect())
+    };
+    let (some, errors) = paths(&naming, &keys(5_001, ""), None);
+    assert_eq!((some.len(), errors), (5_000, 1));
+    let (some, errors) = paths(&naming, &keys(65, ".url"), None);
+    assert_eq!((some.len(), errors), (64, 1));
+}
+
+#[test]
+fn a_folder_has_one_place_however_it_is_named() {
+    let mut naming = naming(Path::new("/folder"));
+    naming.roots.push("/folder/sub".into());
+    let place = |naming: &Naming, folder: &str| {
+        let object = object("o", 1, &json!({"k": ""}), Some(folder));
+        naming.entries(&key("n", "o"), &object).0[0].place.clone()
+    };
+    assert_eq!(place(&naming, "sub/x"), place(&naming, "/folder/sub/x"));
+    assert_eq!(naming.place_of_file(Path::new("/folder/sub/x/k")), Some(place(&naming, "sub/x")));
+    assert_eq!(naming.place_of_file(Path::new("/folder/sub")).map(|place| place.root), Some(0));
+    assert_eq!(naming.place_of_file(Path::new("/elsewhere/x")), None);
+}
+
+#[test]
+fn no_annotation_leads_into_another_namespaces_folder() {
+    let mut naming = naming(Path::new("/folder"));
+    naming.per_namespace = true;
+    naming.roots.push("/shared".into());
+    for (folder, expected) in [
+        ("/folder/n/a", Some("/folder/n/a/k")),
+        ("/folder/n", Some("/folder/n/k")),
+        ("/folder/other", None),
+        ("/folder/nn", None),
+        ("/folder", None),
+        ("../other", None),
+        ("/shared/a", Some("/shared/a/k")),
+    ] {
+        let (paths, errors) = paths(&naming, &json!({"k": ""}), Some(folder));
+        let expected = (expected, usize::from(expected.is_none()));
+        assert_eq!((paths.first().map(String::as_str), errors), expected, "{folder}");
+    }
+}
+
+#[test]
 fn names_are_made_unique_and_folders_of_namespaces_as_asked() {
     let mut naming = naming(Path::new("/folder"));
     naming.unique = true;
@@ -61,7 +117,6 @@ fn names_are_made_unique_and_folders_of_namespaces_as_asked() {
     naming.per_namespace = true;
     assert_eq!(paths(&naming, &json!({"k": ""}), None).0, ["/folder/n/k"]);
     assert_eq!(paths(&naming, &json!({"k": ""}), Some("a")).0, ["/folder/n/a/k"]);
-    assert_eq!(paths(&naming, &json!({"k": ""}), Some("/folder/a")).0, ["/folder/a/k"]);
 }
 
 #[test]
