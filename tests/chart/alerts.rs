@@ -23,7 +23,7 @@ fn text(value: &Value) -> &str {
 #[test]
 fn the_page_has_the_chart_s_alerts() {
     let row = |alert: &Value| {
-        let (expr, summary) = (text(&alert["expr"]), text(&alert["annotations"]["summary"]));
+        let (expr, summary) = (text(&alert["expr"]).replace('|', "\\|"), text(&alert["annotations"]["summary"]));
         let minutes = text(&alert["for"]).trim_end_matches('m');
         let lasting = if minutes.is_empty() { String::new() } else { format!(" for {minutes} min") };
         format!("| `{expr}`{lasting} | {summary} |")
