@@ -19,7 +19,7 @@ KUBECTL ?= $(shell command -v kubectl || echo $(TESTBED_BIN)/kubectl)
 say = @printf '\n==> %s\n'
 
 .NOTPARALLEL:
-.PHONY: help demo cluster run install uninstall test test-istio test-oldest faults memory failpoints testbed helm lint bench fuzz format clippy doc deny
+.PHONY: help demo cluster run install uninstall test test-istio test-istio-analyze test-oldest faults memory failpoints testbed helm lint bench fuzz format clippy doc deny
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,13 @@ test: format clippy doc testbed ## Check format, lints and documentation, then r
 test-istio: ## Have Istio's own code judge what developer routing writes (a first build downloads and compiles pilot: minutes)
 	$(say) "Building pilot and asking it"
 	$(GO) test -C testbed/go/istio-routes -mod=readonly -buildvcs=false ./...
+
+test-istio-analyze: ## Have Istio's own code judge what `outrigger check` judges (a first build takes minutes)
+	$(say) "Building outrigger and istioctl"
+	$(CARGO) build --locked --release
+	$(GO) build -C testbed/go/istio-analyze -mod=readonly -buildvcs=false -o $(TESTBED_BIN)/istioctl istio.io/istio/istioctl/cmd/istioctl
+	$(say) "Comparing them"
+	OUTRIGGER=$(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/release/outrigger ISTIOCTL=$(TESTBED_BIN)/istioctl $(GO) test -C testbed/go/istio-analyze -mod=readonly -buildvcs=false -count=1 -v ./...
 
 test-oldest: ## Run the tests that need a control plane against the oldest Kubernetes that is supported
 	@$(MAKE) --no-print-directory testbed $(OLDEST)

@@ -3,6 +3,8 @@
 //!
 //! Source: `pkg/config/validation` of Istio 1.32.
 
+mod balancer;
+mod crd;
 mod destination_rule;
 mod duration;
 mod faults;
@@ -17,7 +19,7 @@ mod sidecar;
 mod tests;
 mod virtual_service;
 
-pub(crate) use faults::{Fault, FaultKind};
+pub(crate) use faults::{By, Fault, FaultKind};
 
 use super::findings::Findings;
 use super::node::Node;
@@ -33,14 +35,14 @@ pub fn spec(kind: &str, spec: &Value, namespace: &str) -> Findings {
     for Fault { kind, field, problem } in self::object(kind, "v1", &object, namespace) {
         let below = field.strip_prefix("spec").map_or(field.as_str(), |rest| rest.trim_start_matches('.'));
         match kind {
-            FaultKind::Error => findings.error(below, problem),
+            FaultKind::Error(_) => findings.error(below, problem),
             _ => findings.warning(below, problem),
         }
     }
     findings
 }
 
-/// All that is wrong with an object of `networking.istio.io` in a namespace.
+/// All that is wrong with an object of `networking.istio.io` in a namespace: by its CustomResourceDefinition, and by istiod.
 pub(crate) fn object(kind: &str, version: &str, object: &Value, namespace: &str) -> Vec<Fault> {
     let mut faults = Faults::default();
     let Some(fields) = schema::of(kind) else { return faults.0 };
@@ -49,18 +51,16 @@ pub(crate) fn object(kind: &str, version: &str, object: &Value, namespace: &str)
     }
     faults.metadata(object);
     let spec = Node::root(object, "spec");
-    let before = faults.0.len();
-    schema::check(fields, &spec, &mut faults);
-    if faults.0.len() > before {
-        return faults.0; // what cannot be decoded is not judged further
+    if schema::check(fields, &spec, &mut faults) {
+        match kind {
+            "VirtualService" => virtual_service::check(&spec, namespace, &mut faults),
+            "DestinationRule" => destination_rule::check(&spec, namespace, &mut faults),
+            "Gateway" => gateway::check(&spec, &mut faults),
+            "ServiceEntry" => service_entry::check(&spec, namespace, &mut faults),
+            "Sidecar" => sidecar::check(&spec, namespace, &mut faults),
+            _ => {}
+        }
     }
-    match kind {
-        "VirtualService" => virtual_service::check(&spec, namespace, &mut faults),
-        "DestinationRule" => destination_rule::check(&spec, namespace, &mut faults),
-        "Gateway" => gateway::check(&spec, &mut faults),
-        "ServiceEntry" => service_entry::check(&spec, namespace, &mut faults),
-        "Sidecar" => sidecar::check(&spec, namespace, &mut faults),
-        _ => {}
-    }
-    faults.0
+    crd::check(kind, spec.value, &mut faults);
+    faults.joined()
 }
