@@ -27,7 +27,7 @@ HELM ?= $(shell command -v helm || echo $(TESTBED_BIN)/helm)
 say = @printf '\n==> %s\n'
 
 .NOTPARALLEL:
-.PHONY: help build demo cluster run install uninstall deploy undeploy docker-build docker-push docker-buildx build-installer e2e-test test test-istio test-oldest test-image test-arm64 test-upgrade faults memory memory-sync failpoints testbed lint bench fuzz format clippy doc deny
+.PHONY: help build demo cluster run install uninstall deploy undeploy docker-build docker-push docker-buildx build-installer e2e-test test test-istio test-istio-analyze test-oldest test-image test-arm64 test-upgrade faults memory memory-sync failpoints testbed lint bench fuzz format clippy doc deny
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -126,6 +126,13 @@ test-upgrade: testbed ## Upgrade from the manifests and the program of an older 
 	@old=$$(mktemp -d) && trap 'git worktree remove --force '$$old EXIT && git worktree add --quiet --detach $$old $(OLD) && \
 	env -u CARGO_TARGET_DIR $(CARGO) build --locked --manifest-path $$old/Cargo.toml && \
 	OUTRIGGER_OLD=$$old $(CARGO) test --locked --test cluster -- an_older_version_is_upgraded
+
+test-istio-analyze: ## Have Istio's own code judge what `outrigger check` judges (a first build takes minutes)
+	$(say) "Building outrigger and istioctl"
+	$(CARGO) build --locked --release
+	$(GO) build -C testbed/go/istio-analyze -mod=readonly -buildvcs=false -o $(TESTBED_BIN)/istioctl istio.io/istio/istioctl/cmd/istioctl
+	$(say) "Comparing them"
+	OUTRIGGER=$(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/release/outrigger ISTIOCTL=$(TESTBED_BIN)/istioctl $(GO) test -C testbed/go/istio-analyze -mod=readonly -buildvcs=false -count=1 -v ./...
 
 test-oldest: ## Run the tests that need a control plane against the oldest Kubernetes that is supported
 	@$(MAKE) --no-print-directory testbed $(OLDEST)

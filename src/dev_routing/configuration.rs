@@ -232,7 +232,7 @@ fn headers(given: Option<Vec<String>>, problems: &mut Vec<FieldError>) -> Vec<St
     for (index, header) in given.into_iter().enumerate() {
         let header = header.to_ascii_lowercase();
         let field = format!("headers[{index}]");
-        if let Err(problem) = names::header(&header) {
+        if let Err(problem) = names::header(&header, false) {
             problems.push(FieldError::new(field, problem));
         } else if headers.contains(&header) {
             problems.push(FieldError::new(field, format!("must not name {header} again")));

@@ -290,12 +290,23 @@ fn below(root: &Path, path: &Path) -> PathBuf {
 }
 
 /// Reads a file, one byte past [`MAX_FILE_BYTES`] at most. Pipes and devices, which may never end, are refused.
-fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+///
+/// # Errors
+/// As reading has, and of what is no regular file.
+pub fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::new(ErrorKind::InvalidInput, "is not a regular file"));
     }
+    read_bounded(File::open(path)?)
+}
+
+/// Reads what fits a file of objects, and one byte more, by which [`super::parse()`] knows that it is too large.
+///
+/// # Errors
+/// As reading has.
+pub fn read_bounded(from: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    from.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

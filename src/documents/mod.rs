@@ -3,6 +3,7 @@
 
 mod error;
 mod folder;
+mod lines;
 mod list;
 mod parse;
 mod value;
@@ -11,8 +12,9 @@ mod yaml;
 use std::{fmt, sync::Arc};
 
 pub use error::{MAX_FILE_BYTES, ParseError};
-pub use folder::{Change, Content, FileError, Folder};
-pub use parse::{parse, parse_value, parse_with};
+pub use folder::{Change, Content, FileError, Folder, read_bounded, read_regular};
+pub use lines::Lines;
+pub use parse::{Part, parse, parse_each, parse_value, parse_with};
 use serde_json::Value;
 pub use value::{MAX_DEPTH, MAX_MEMORY, json};
 pub use yaml::{to_yaml, to_yaml_stream};
@@ -28,7 +30,7 @@ pub struct Document {
 }
 
 /// Where a document stands; displays as `sets.yaml:12`, an item of a List as `sets.yaml:12 items[3]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Position {
     /// The file's name as the caller of [`parse()`] gave it.
     pub file: Arc<str>,

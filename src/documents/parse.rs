@@ -9,7 +9,7 @@ use std::{fmt::Display, sync::Arc};
 
 use serde::de::IgnoredAny;
 use serde_json::Value;
-use serde_saphyr::{MergeKeyPolicy, Spanned, UserMessageFormatter};
+use serde_saphyr::{MergeKeyPolicy, Options, Spanned, UserMessageFormatter};
 
 use super::{
     Document, Position,
@@ -42,6 +42,35 @@ pub fn parse_with<T>(file: &str, text: &[u8], mut read: impl FnMut(Document) -> 
         flatten(position, value, &mut |document| all.push(read(document)))
     })?;
     Ok(all)
+}
+
+/// What a document, or an item of a List, turns out to be.
+#[derive(Debug)]
+pub enum Part {
+    /// An object.
+    Object(Document),
+    /// No object, though it has a field that only objects have; nor is what follows it in its List.
+    Faulty(ParseError),
+    /// YAML that has nothing of an object, such as values of a chart.
+    Foreign(Position),
+}
+
+/// As [`parse_with()`], but what is no object is handed over, too, rather than ending it all.
+///
+/// # Errors
+/// Where the text is not YAML or JSON, or breaks a bound. What was handed over before stays so.
+pub fn parse_each(file: &str, text: &[u8], take: &mut dyn FnMut(Part)) -> Result<(), ParseError> {
+    let name: Arc<str> = file.into();
+    parse_roots(file, text, &mut |line, value| {
+        let position = Position { file: name.clone(), line, items: Vec::new() };
+        let fields = ["apiVersion", "kind", "metadata"];
+        if !value.is_null() && !fields.iter().any(|field| value.get(field).is_some()) {
+            take(Part::Foreign(position));
+        } else if let Err(error) = flatten(position, value, &mut |document| take(Part::Object(document))) {
+            take(Part::Faulty(error));
+        }
+        Ok(())
+    })
 }
 
 /// Reads a text that holds one value of any kind, such as the configuration of a program; an empty one is `null`.
@@ -139,24 +168,8 @@ impl Roots<'_> {
         merge_keys: MergeKeyPolicy,
         read: &mut usize,
     ) -> Result<RootsRead, ParseError> {
-        let options = serde_saphyr::options! {
-            budget: serde_saphyr::budget! {
-                max_depth: MAX_DEPTH,
-                // The memory that values take is bounded where they are made, aliases expanded; these only must not be
-                // in the way of one document that fills the file.
-                max_nodes: MAX_FILE_BYTES,
-                max_events: MAX_FILE_BYTES,
-                enforce_alias_anchor_ratio: false,
-            },
-            // What aliases add per document; anchors in real files are few and small.
-            alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 100_000 },
-            legacy_octal_numbers: true,
-            merge_keys: merge_keys,
-            // A snippet would show values, which may be secret.
-            with_snippet: false,
-        };
         let mut text = text.as_bytes();
-        let roots = serde_saphyr::read_with_options::<_, Spanned<Root<MERGES>>>(&mut text, options);
+        let roots = serde_saphyr::read_with_options::<_, Spanned<Root<MERGES>>>(&mut text, options(merge_keys));
         for root in roots.skip(*read) {
             let root = match root {
                 Ok(root) => root,
@@ -184,6 +197,26 @@ impl Roots<'_> {
 
     fn json_error(&self, error: &serde_json::Error) -> ParseError {
         syntax_error(self.file, error.line() as u64, error.column() as u64, error)
+    }
+}
+
+/// How YAML is read: as kubectl does, and within bounds.
+pub(super) fn options(merge_keys: MergeKeyPolicy) -> Options {
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_depth: MAX_DEPTH,
+            // The memory that values take is bounded where they are made, aliases expanded; these only must not be
+            // in the way of one document that fills the file.
+            max_nodes: MAX_FILE_BYTES,
+            max_events: MAX_FILE_BYTES,
+            enforce_alias_anchor_ratio: false,
+        },
+        // What aliases add per document; anchors in real files are few and small.
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 100_000 },
+        legacy_octal_numbers: true,
+        merge_keys: merge_keys,
+        // A snippet would show values, which may be secret.
+        with_snippet: false,
     }
 }
 

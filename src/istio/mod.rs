@@ -13,4 +13,3 @@ pub(crate) mod validate;
 pub mod virtual_service;
 
 pub use findings::Findings;
-pub use validate::spec as validate_spec;

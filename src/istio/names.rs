@@ -73,13 +73,14 @@ pub fn label_value(text: &str) -> Checked {
     )
 }
 
-/// The name of a header (RFC 9110, 5.6.2).
+/// The name of a header (RFC 9110, 5.6.2), or of a pseudo-header of HTTP/2.
 ///
 /// # Errors
 /// What it must be.
-pub fn header(text: &str) -> Checked {
+pub fn header(text: &str, may_be_pseudo: bool) -> Checked {
+    let name = if may_be_pseudo { text.strip_prefix(':').unwrap_or(text) } else { text };
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    holds(!text.is_empty() && text.bytes().all(is_token), "must be the name of a header")
+    holds(!name.is_empty() && name.bytes().all(is_token), "must be the name of a header")
 }
 
 /// The protocol of a port.

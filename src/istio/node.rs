@@ -82,10 +82,6 @@ impl<'v> Node<'v> {
         self.raw(name).as_f64()
     }
 
-    pub fn raw_is_list(&self, name: &str) -> bool {
-        self.raw(name).is_array()
-    }
-
     pub fn is_true(&self, name: &str) -> bool {
         self.raw(name) == &Value::Bool(true)
     }
@@ -116,6 +112,12 @@ impl<'v> Node<'v> {
         let Some(entries) = self.raw(name).as_object() else { return Vec::new() };
         let path = self.at(name);
         entries.iter().map(|(key, value)| (key.as_str(), Node { value, path: format!("{path}[{key}]") })).collect()
+    }
+
+    /// The values of a mapping.
+    pub fn values(&self) -> impl Iterator<Item = Node<'v>> + use<'v, '_> {
+        let entries = self.value.as_object().into_iter().flatten();
+        entries.map(|(key, value)| Node { value, path: format!("{}[{key}]", self.path) })
     }
 
     /// A mapping of texts.

@@ -14,6 +14,8 @@ pub(super) enum Type {
     Signed,
     /// `uint32`
     Unsigned,
+    /// `double`
+    Double,
     /// Its names; the number of each is its place.
     Enum(&'static [&'static str]),
     /// `google.protobuf.BoolValue`: `false` is not the same as absent.
@@ -23,6 +25,8 @@ pub(super) enum Type {
     List(&'static Type),
     /// `map<string, string>`
     Labels,
+    /// A map from texts to other values.
+    Map(&'static Type),
     Message(&'static [Field]),
 }
 
@@ -66,7 +70,9 @@ pub(super) fn go_text(canonical: &Value) -> String {
 fn read(value_type: &Type, value: &Value, unknown: Unknown) -> Result<Value, FieldError> {
     let expected = |what: &str| FieldError::new("", format!("expected {what}, found {}", type_of(value)));
     match (value_type, value) {
-        (Type::Text, Value::String(_)) | (Type::Bool | Type::OptionalBool, Value::Bool(_)) => Ok(value.clone()),
+        (Type::Text, Value::String(_))
+        | (Type::Bool | Type::OptionalBool, Value::Bool(_))
+        | (Type::Double, Value::Number(_)) => Ok(value.clone()),
         (Type::Text, _) => Err(expected("a string")),
         (Type::Bool | Type::OptionalBool, _) => Err(expected("true or false")),
         (Type::Signed, _) => {
@@ -79,6 +85,7 @@ fn read(value_type: &Type, value: &Value, unknown: Unknown) -> Result<Value, Fie
             let number = u32::try_from(number).map_err(|_| FieldError::new("", "must be 0 to 4294967295"))?;
             Ok(number.into())
         }
+        (Type::Double, _) => Err(expected("a number")),
         (Type::Enum(names), _) => {
             let name = match value {
                 Value::String(name) => names.iter().find(|known| *known == name),
@@ -109,8 +116,14 @@ fn read(value_type: &Type, value: &Value, unknown: Unknown) -> Result<Value, Fie
             };
             Ok(Value::Object(entries.into_iter().map(entry).collect::<Result<_, FieldError>>()?))
         }
+        (Type::Map(values), Value::Object(entries)) => {
+            let entry = |(key, value): (&String, &Value)| {
+                Ok((key.clone(), read(values, value, unknown).map_err(below(format_args!("[{key}]")))?))
+            };
+            Ok(Value::Object(entries.iter().map(entry).collect::<Result<_, FieldError>>()?))
+        }
         (Type::Message(fields), Value::Object(values)) => message(fields, values, unknown).map(Value::Object),
-        (Type::Labels | Type::Message(_), _) => Err(expected("an object")),
+        (Type::Labels | Type::Map(_) | Type::Message(_), _) => Err(expected("an object")),
     }
 }
 
@@ -145,10 +158,10 @@ fn is_zero(value_type: &Type, value: &Value) -> bool {
     match value_type {
         Type::Text => value == "",
         Type::Bool => *value == false,
-        Type::Signed | Type::Unsigned => *value == 0,
+        Type::Signed | Type::Unsigned | Type::Double => value.as_f64() == Some(0.0),
         Type::Enum(names) => names.first().is_some_and(|zero| value == zero),
         Type::List(_) => value.as_array().is_some_and(Vec::is_empty),
-        Type::Labels => value.as_object().is_some_and(Map::is_empty),
+        Type::Labels | Type::Map(_) => value.as_object().is_some_and(Map::is_empty),
         Type::OptionalBool | Type::Duration | Type::Message(_) => false,
     }
 }

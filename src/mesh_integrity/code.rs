@@ -85,8 +85,10 @@ codes! {
     IST0145 Error "ConflictingGateways" "Several Gateways have one host on one port of the same Pods";
     IST0149 Error "JwtClaimBasedRoutingWithoutRequestAuthN" "Routing by a claim of a JWT, and no RequestAuthentication for the gateway's Pods";
     IST0150 Warning "ExternalNameServiceTypeInvalidPortName" "The port of an ExternalName Service is not named for TCP or TLS";
+    IST0161 Error "InvalidGatewayCredential" "The Secret of a gateway's server holds no certificate that is valid";
     IST0162 Warning "GatewayPortNotDefinedOnService" "No Service of the gateway's Pods has the port of a server";
     IST0165 Warning "ReferencedInternalGateway" "A VirtualService names a gateway that Istio generates";
+    IST0167 Warning "IneffectivePolicy" "A Sidecar is for Pods in ambient mode, which have no sidecars";
     IST0173 Error "DestinationRuleSubsetNotSelectPods" "The labels of a subset select no Pod";
     IST0174 Error "UnknownDestinationRuleHost" "The host of a DestinationRule is in no service; a warning in Istio";
     IST0177 Warning "ConflictingServiceEntryProtocol" "ServiceEntries give one host and port two protocols";
@@ -102,6 +104,7 @@ codes! {
     KIA1106 Error "MultipleVirtualServicesOnGateway" "Several VirtualServices define one host of a Gateway";
     OUT0001 Error "UnreadableFile" "A file cannot be read as objects";
     OUT0002 Warning "DefinedTwice" "The files hold an object twice; the last one counts";
+    OUT0003 Info "NoObject" "A file holds YAML that is no Kubernetes object, such as values of a chart";
     OUT0101 Error "DuplicateHostAndPort" "Several services have one host and port";
     OUT0102 Warning "DuplicateHost" "Several services share one host";
     OUT0103 Warning "SubsetOutOfReach" "A subset is defined only by DestinationRules that the callers do not look up";

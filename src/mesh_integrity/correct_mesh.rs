@@ -53,6 +53,13 @@ spec:
   ports: [{number: 443, name: tls, protocol: TLS}]
   resolution: NONE
 ---
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: members, namespace: istio-system}
+spec:
+  selector: {matchLabels: {istio: ingressgateway}}
+  jwtRules: [{issuer: "https://id.example.com"}]
+---
 "#;
 
 const NAMESPACE: &str = r#"
@@ -91,6 +98,67 @@ spec:
   resolution: STATIC
   endpoints: [{address: 192.0.2.11}]
 ---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: legacy, namespace: NS}
+spec:
+  hosts: [legacy.NS.example.com]
+  location: MESH_INTERNAL
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: STATIC
+  workloadSelector: {labels: {app: legacy}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: legacy, namespace: NS}
+spec: {address: 192.0.2.12, labels: {app: legacy}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: shared, namespace: NS}
+spec:
+  selector: {app: shared}
+  ports: [{name: web, appProtocol: HTTP, port: 80, targetPort: web}]
+---
+apiVersion: argoproj.io/v1alpha1
+kind: Rollout
+metadata: {name: shared, namespace: NS}
+spec:
+  template:
+    metadata: {labels: {app: shared}}
+    spec: {containers: [{name: app, image: "app:1", ports: [{name: web, containerPort: 8080}]}]}
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: shared, namespace: NS}
+spec:
+  workloadSelector: {labels: {app: shared}}
+  egress:
+  - hosts: ["./*", "istio-system/*", "~./legacy.NS.example.com"]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: members-only, namespace: NS}
+spec:
+  hosts: [members.NS.example.com]
+  gateways: [GATEWAY-NS]
+  http:
+  - match:
+    - uri: {prefix: /members}
+      headers: {"@request.auth.claims.group": {exact: members}}
+    route:
+    - destination: {host: shared}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: members-all, namespace: NS}
+spec:
+  hosts: [members.NS.example.com]
+  gateways: [GATEWAY-NS]
+  http:
+  - route:
+    - destination: {host: shared.NS.svc.cluster.local}
+---
 "#;
 
 const SERVICE: &str = r#"
@@ -102,6 +170,7 @@ spec:
   ports:
   - {name: http-web, port: 80, targetPort: web}
   - {name: grpc, port: 9000, targetPort: 9000}
+  - {name: http-metrics, port: 9090, targetPort: metrics}
 ---
 apiVersion: apps/v1
 kind: Deployment
@@ -110,7 +179,10 @@ spec:
   selector: {matchLabels: {app: NAME, version: v1}}
   template:
     metadata: {labels: {app: NAME, version: v1}}
-    spec: {containers: [{name: app, image: "app:1", ports: [{name: web, containerPort: 8080}]}]}
+    spec:
+      initContainers:
+      - {name: metrics, image: "metrics:1", restartPolicy: Always, ports: [{name: metrics, containerPort: 9090}]}
+      containers: [{name: app, image: "app:1", ports: [{name: web, containerPort: 8080}]}]
 ---
 apiVersion: apps/v1
 kind: Deployment

@@ -1,9 +1,10 @@
 //! The integrity of a mesh: objects in, findings out. A change checks again what it may concern, and nothing else.
 
 use super::checks::{self, Checked};
+use super::concern::concerned;
 use super::finding::Finding;
 use super::mesh::{Mesh, Options, Touched};
-use super::object::{Key, Kind, Object};
+use super::object::{Key, Object};
 use super::picture::{self, Picture};
 use super::store::{Store, StoreError};
 use std::collections::BTreeSet;
@@ -71,6 +72,15 @@ impl Engine {
         self.mesh.get(key)
     }
 
+    /// Whether those who wrote what a finding is about want to hear nothing of it: all of those of the first one's kind, so that nobody
+    /// silences what concerns others.
+    #[must_use]
+    pub fn suppresses(&self, finding: &Finding) -> bool {
+        let Some(first) = finding.objects.first() else { return false };
+        let mut alike = finding.objects.iter().filter(|key| key.kind == first.kind);
+        alike.all(|key| self.object(key).is_some_and(|object| object.suppresses(finding.code)))
+    }
+
     /// Makes changes, and checks once what they may concern.
     ///
     /// # Errors
@@ -79,10 +89,13 @@ impl Engine {
         let mut touched = BTreeSet::new();
         for change in changes {
             let key = match &change {
+                Change::Applied(object) if self.mesh.get(&object.key).is_some_and(|known| **known == **object) => {
+                    continue;
+                }
                 Change::Applied(object) => object.key.clone(),
                 Change::Deleted(key) => key.clone(),
             };
-            touched.append(&mut self.concerned(&key)?);
+            touched.append(&mut concerned(&self.mesh, &self.store, &key)?);
             match change {
                 Change::Applied(object) => {
                     let (id, before) = self.mesh.insert(Arc::from(object));
@@ -92,7 +105,7 @@ impl Engine {
                     if let Some(object) = self.mesh.by_id(id) {
                         self.store.insert(id, object)?;
                     }
-                    touched.append(&mut self.concerned(&key)?);
+                    touched.append(&mut concerned(&self.mesh, &self.store, &key)?);
                 }
                 Change::Deleted(key) => {
                     if let Some(id) = self.mesh.remove(&key) {
@@ -101,35 +114,14 @@ impl Engine {
                 }
             }
         }
-        self.check(Touched::Only(touched))
-    }
-
-    /// Objects of which something may be said otherwise once this one changes.
-    fn concerned(&self, key: &Key) -> Result<BTreeSet<Key>, StoreError> {
-        let mut keys = BTreeSet::from([key.clone()]);
-        if let Some(id) = self.mesh.id(key) {
-            let neighbours = self.store.neighbours(id)?;
-            keys.extend(neighbours.into_iter().filter_map(|id| self.mesh.key(id).cloned()));
-        }
-        // The first or last Service of a namespace decides whether the namespace exists.
-        let is_lone = self.mesh.in_namespace(Kind::Service, &key.namespace).all(|other| other.key == *key);
-        if key.kind == Kind::Service && !is_lone {
-            keys.extend(
-                [Kind::Gateway, Kind::Sidecar].into_iter().flat_map(|kind| self.mesh.of(kind)).map(|o| o.key.clone()),
-            );
-            keys.extend(self.mesh.in_namespace(Kind::Service, &key.namespace).map(|object| object.key.clone()));
-        } else {
-            // A wildcard, a selector or a namespace may concern anything.
-            keys.extend(self.mesh.all().map(|(_, object)| object.key.clone()));
-        }
-        Ok(keys)
+        if touched.is_empty() { Ok(()) } else { self.check(Touched::Only(touched)) }
     }
 
     fn check(&mut self, mut touched: Touched) -> Result<(), StoreError> {
         match &mut touched {
             Touched::All => {
                 self.findings.clear();
-                self.store.touch(self.mesh.all().map(|(id, _)| id))?;
+                self.store.touch_all(self.mesh.all().map(|(id, _)| id))?;
             }
             Touched::Only(keys) => {
                 // A finding that is dropped is looked for again: with all objects that it is about.

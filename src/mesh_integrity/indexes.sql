@@ -1,4 +1,5 @@
 CREATE INDEX service_host_host ON service_host(host);
+CREATE INDEX service_host_reversed ON service_host(reversed);
 CREATE INDEX service_port_host ON service_port(host, port);
 CREATE INDEX gateway_name ON gateway(namespace, name);
 CREATE INDEX route_host_host ON route_host(host, gateway);

@@ -1,7 +1,7 @@
-//! All objects of a mesh, by kind, namespace and name.
+//! All objects of a mesh, by kind, namespace and name, and by the labels that selectors ask for.
 
-use super::object::{Key, Kind, Object, Spec, Workload, selects};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use super::object::{Key, Kind, Object, Service, Spec, Workload, selects};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 /// What is true of a whole mesh.
@@ -11,11 +11,13 @@ pub struct Options {
     pub root_namespace: String,
     /// The domain of Services.
     pub domain: String,
+    /// The time, in seconds since 1970, by which certificates are valid or not; without it, none is too old.
+    pub now: Option<i64>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { root_namespace: "istio-system".to_owned(), domain: "cluster.local".to_owned() }
+        Self { root_namespace: "istio-system".to_owned(), domain: "cluster.local".to_owned(), now: None }
     }
 }
 
@@ -26,12 +28,63 @@ pub(super) struct Mesh {
     objects: BTreeMap<Key, (i64, Arc<Object>)>,
     keys: HashMap<i64, Key>,
     last: i64,
+    /// Workloads by each of their labels.
+    labelled: Labels,
+    /// Services and Sidecars with a selector by the first of its labels.
+    selecting: Labels,
 }
+
+/// At most this many of the workloads that a selector picks are compared with what else selects them.
+pub(super) const MOST_WORKLOADS: usize = 100;
+
+/// Numbers of objects by namespace and label, and by the label alone.
+#[derive(Debug, Default)]
+struct Labels {
+    of_namespace: HashMap<(String, String, String), HashSet<i64>>,
+    of_all: HashMap<(String, String), HashSet<i64>>,
+}
+
+type Label<'l> = (&'l String, &'l String);
 
 /// The objects that checks are about.
 pub(super) enum Touched {
     All,
     Only(BTreeSet<Key>),
+}
+
+impl Labels {
+    fn insert<'l>(&mut self, id: i64, namespace: &str, labels: impl Iterator<Item = Label<'l>>) {
+        for (key, value) in labels {
+            let place = (namespace.to_owned(), key.clone(), value.clone());
+            self.of_namespace.entry(place).or_default().insert(id);
+            self.of_all.entry((key.clone(), value.clone())).or_default().insert(id);
+        }
+    }
+
+    fn remove<'l>(&mut self, id: i64, namespace: &str, labels: impl Iterator<Item = Label<'l>>) {
+        for (key, value) in labels {
+            let place = (namespace.to_owned(), key.clone(), value.clone());
+            remove(&mut self.of_namespace, &place, id);
+            remove(&mut self.of_all, &(key.clone(), value.clone()), id);
+        }
+    }
+
+    fn with(&self, namespace: Option<&str>, (key, value): Label<'_>) -> Option<&HashSet<i64>> {
+        let (key, value) = (key.clone(), value.clone());
+        match namespace {
+            Some(namespace) => self.of_namespace.get(&(namespace.to_owned(), key, value)),
+            None => self.of_all.get(&(key, value)),
+        }
+    }
+}
+
+fn remove<K: std::hash::Hash + Eq>(map: &mut HashMap<K, HashSet<i64>>, key: &K, id: i64) {
+    if let Some(ids) = map.get_mut(key) {
+        ids.remove(&id);
+        if ids.is_empty() {
+            map.remove(key);
+        }
+    }
 }
 
 impl Mesh {
@@ -41,18 +94,24 @@ impl Mesh {
 
     /// Adds an object or replaces it; returns the number that rows know it by, and that of the one before.
     pub fn insert(&mut self, object: Arc<Object>) -> (i64, Option<i64>) {
+        let before = self.remove(&object.key);
         self.last += 1;
-        let key = object.key.clone();
-        self.keys.insert(self.last, key.clone());
-        let before = self.objects.insert(key, (self.last, object)).map(|(id, _)| id);
-        if let Some(id) = before {
-            self.keys.remove(&id);
+        let (id, key) = (self.last, object.key.clone());
+        match &object.spec {
+            Spec::Workload(workload) => self.labelled.insert(id, &key.namespace, workload.labels.iter()),
+            spec => self.selecting.insert(id, &key.namespace, spec.selector().into_iter().flatten().take(1)),
         }
-        (self.last, before)
+        self.keys.insert(id, key.clone());
+        self.objects.insert(key, (id, object));
+        (id, before)
     }
 
     pub fn remove(&mut self, key: &Key) -> Option<i64> {
-        let (id, _) = self.objects.remove(key)?;
+        let (id, object) = self.objects.remove(key)?;
+        match &object.spec {
+            Spec::Workload(workload) => self.labelled.remove(id, &key.namespace, workload.labels.iter()),
+            spec => self.selecting.remove(id, &key.namespace, spec.selector().into_iter().flatten().take(1)),
+        }
         self.keys.remove(&id);
         Some(id)
     }
@@ -88,51 +147,80 @@ impl Mesh {
         self.objects.range(first..).take_while(move |(key, _)| belongs(key)).map(|(_, (_, object))| object)
     }
 
-    /// The workloads of a namespace, with what stands for one.
-    pub fn workloads<'m>(&'m self, namespace: &'m str) -> impl Iterator<Item = (&'m Key, &'m Workload)> {
-        let kinds = Kind::WORKLOADS.into_iter().chain([Kind::WorkloadEntry]);
-        kinds.flat_map(move |kind| self.in_namespace(kind, namespace)).filter_map(|object| match &object.spec {
-            Spec::Workload(workload) => Some((&object.key, workload)),
-            _ => None,
-        })
+    /// Whether a workload is known, of a namespace or of any. What only stands for one counts in its own namespace.
+    pub fn has_workloads(&self, namespace: Option<&str>) -> bool {
+        match namespace {
+            Some(namespace) => Kind::WORKLOADS
+                .into_iter()
+                .chain([Kind::WorkloadEntry])
+                .any(|kind| self.in_namespace(kind, namespace).next().is_some()),
+            None => Kind::WORKLOADS.into_iter().any(|kind| self.of(kind).any(|workload| !workload.assumed)),
+        }
     }
 
-    /// All workloads, of all namespaces.
-    pub fn all_workloads(&self) -> impl Iterator<Item = (&Arc<Object>, &Workload)> {
-        Kind::WORKLOADS.into_iter().flat_map(|kind| self.of(kind)).filter_map(|object| match &object.spec {
-            Spec::Workload(workload) => Some((object, workload)),
+    /// The workloads that a selector with labels picks, in the order of their keys; `None`: of all namespaces.
+    pub fn selected(&self, namespace: Option<&str>, selector: &BTreeMap<String, String>) -> BTreeMap<&Key, &Workload> {
+        let candidates = selector.iter().map(|label| self.labelled.with(namespace, label));
+        let fewest = candidates.min_by_key(|ids| ids.map_or(0, HashSet::len)).flatten();
+        let workload = |id: &i64| match &self.by_id(*id)?.spec {
+            Spec::Workload(workload) => Some((self.key(*id)?, workload)),
             _ => None,
-        })
+        };
+        let workloads = fewest.into_iter().flatten().filter_map(workload);
+        workloads.filter(|(_, workload)| selects(selector, &workload.labels)).collect()
+    }
+
+    /// The Services whose selector picks a workload, in the order of their keys.
+    pub fn services_of<'m>(
+        &'m self,
+        namespace: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> BTreeMap<&'m Key, &'m Service> {
+        let service = |object: &'m Arc<Object>| match &object.spec {
+            Spec::Service(service) => Some((&object.key, service)),
+            _ => None,
+        };
+        self.selectors_of(namespace, labels).into_iter().filter_map(service).collect()
+    }
+
+    /// The Sidecars whose selector picks a workload, in the order of their keys.
+    pub fn sidecars_of<'m>(&'m self, namespace: &str, labels: &BTreeMap<String, String>) -> BTreeSet<&'m Key> {
+        let of_kind =
+            self.selectors_of(namespace, labels).into_iter().filter(|object| object.key.kind == Kind::Sidecar);
+        of_kind.map(|object| &object.key).collect()
+    }
+
+    /// Whatever of a namespace has a selector that picks labels.
+    fn selectors_of(&self, namespace: &str, labels: &BTreeMap<String, String>) -> Vec<&Arc<Object>> {
+        let candidates = labels.iter().filter_map(|label| self.selecting.with(Some(namespace), label)).flatten();
+        let objects = candidates.filter_map(|id| self.by_id(*id));
+        objects.filter(|object| object.spec.selector().is_some_and(|selector| selects(selector, labels))).collect()
     }
 
     /// Whether a selector picks a workload of a namespace; `None` where no workload of it is known, so that nobody can tell.
     pub fn is_selected(&self, namespace: &str, selector: &BTreeMap<String, String>) -> Option<bool> {
-        let mut workloads = self.workloads(namespace).peekable();
-        workloads.peek()?;
-        Some(workloads.any(|(_, workload)| selects(selector, &workload.labels)))
+        if selector.is_empty() {
+            return self.has_workloads(Some(namespace)).then_some(true);
+        }
+        let is_selected = !self.selected(Some(namespace), selector).is_empty();
+        (is_selected || self.has_workloads(Some(namespace))).then_some(is_selected)
     }
 
     /// Whether a namespace exists; `None` where no Namespace is known, so that nobody can tell.
     pub fn has_namespace(&self, name: &str) -> Option<bool> {
-        let namespace = Key { kind: Kind::Namespace, namespace: String::new(), name: name.to_owned() };
-        if self.objects.contains_key(&namespace) || name == self.options.root_namespace {
+        if self.namespace(name).is_some() || name == self.options.root_namespace {
             return Some(true);
         }
-        let has_objects = [Kind::Service, Kind::ServiceEntry, Kind::Pod, Kind::Deployment]
-            .into_iter()
-            .any(|kind| self.in_namespace(kind, name).next().is_some());
-        if has_objects {
+        if Self::IN_NAMESPACES.into_iter().any(|kind| self.in_namespace(kind, name).next().is_some()) {
             return Some(true);
         }
         self.of(Kind::Namespace).any(|one| !one.assumed).then_some(false)
     }
-}
 
-impl Touched {
-    pub fn has(&self, key: &Key) -> bool {
-        match self {
-            Self::All => true,
-            Self::Only(keys) => keys.contains(key),
-        }
+    /// Kinds whose objects show that their namespace exists.
+    pub const IN_NAMESPACES: [Kind; 4] = [Kind::Service, Kind::ServiceEntry, Kind::Pod, Kind::Deployment];
+
+    pub fn namespace(&self, name: &str) -> Option<&Arc<Object>> {
+        self.get(&Key { kind: Kind::Namespace, namespace: String::new(), name: name.to_owned() })
     }
 }

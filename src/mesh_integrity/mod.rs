@@ -4,6 +4,7 @@
 
 mod checks;
 mod code;
+mod concern;
 mod correct_mesh;
 mod defaults;
 mod engine;
@@ -11,6 +12,7 @@ mod finding;
 mod mesh;
 mod object;
 mod picture;
+mod secret;
 mod store;
 #[cfg(test)]
 mod tests;

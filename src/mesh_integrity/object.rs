@@ -1,5 +1,6 @@
 //! Objects of a mesh, as the checks know them: read from JSON, the rest of it dropped.
 
+use super::secret::Secret;
 use crate::istio::export::Export;
 use crate::istio::node::Node;
 use crate::istio::read::{DestinationRule, Gateway, ServiceEntry, Sidecar, VirtualService};
@@ -22,6 +23,7 @@ pub enum Kind {
     DestinationRule,
     Sidecar,
     RequestAuthentication,
+    Secret,
     WorkloadEntry,
     Pod,
     Deployment,
@@ -30,12 +32,22 @@ pub enum Kind {
     ReplicaSet,
     Job,
     CronJob,
+    /// Of a CustomResourceDefinition.
+    OtherWorkload,
 }
 
 impl Kind {
     /// What has Pods.
-    pub(crate) const WORKLOADS: [Self; 7] =
-        [Self::Pod, Self::Deployment, Self::StatefulSet, Self::DaemonSet, Self::ReplicaSet, Self::Job, Self::CronJob];
+    pub(crate) const WORKLOADS: [Self; 8] = [
+        Self::Pod,
+        Self::Deployment,
+        Self::StatefulSet,
+        Self::DaemonSet,
+        Self::ReplicaSet,
+        Self::Job,
+        Self::CronJob,
+        Self::OtherWorkload,
+    ];
 
     /// The kind as objects have it.
     #[must_use]
@@ -49,6 +61,7 @@ impl Kind {
             Self::DestinationRule => "DestinationRule",
             Self::Sidecar => "Sidecar",
             Self::RequestAuthentication => "RequestAuthentication",
+            Self::Secret => "Secret",
             Self::WorkloadEntry => "WorkloadEntry",
             Self::Pod => "Pod",
             Self::Deployment => "Deployment",
@@ -57,7 +70,14 @@ impl Kind {
             Self::ReplicaSet => "ReplicaSet",
             Self::Job => "Job",
             Self::CronJob => "CronJob",
+            Self::OtherWorkload => "Workload",
         }
+    }
+
+    /// Whatever has a template of Pods, such as a Rollout or a `CloneSet`, is a workload.
+    fn with_template(object: &Value) -> Option<Self> {
+        let template = object.get("spec")?.get("template")?;
+        template.get("spec")?.get("containers")?.as_array().map(|_| Self::OtherWorkload)
     }
 
     /// The kind of an object; `None` for those that no check knows.
@@ -66,6 +86,7 @@ impl Kind {
             ("", "Namespace") => Self::Namespace,
             ("", "Service") => Self::Service,
             ("", "Pod") => Self::Pod,
+            ("", "Secret") => Self::Secret,
             ("apps", "Deployment") => Self::Deployment,
             ("apps", "StatefulSet") => Self::StatefulSet,
             ("apps", "DaemonSet") => Self::DaemonSet,
@@ -105,8 +126,8 @@ impl fmt::Display for Key {
     }
 }
 
-/// An object of a mesh.
-#[derive(Clone, Debug)]
+/// An object of a mesh. Two are equal if nothing is said otherwise of one than of the other.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Object {
     pub(crate) key: Key,
     /// When it was created, as the API server writes it; of files, empty.
@@ -120,9 +141,9 @@ pub struct Object {
     pub(crate) spec: Spec,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Spec {
-    Namespace,
+    Namespace(Namespace),
     Service(Service),
     ServiceEntry(ServiceEntry),
     Gateway(Gateway),
@@ -131,10 +152,17 @@ pub(crate) enum Spec {
     Sidecar(Sidecar),
     /// Labels of the Pods that it is for.
     RequestAuthentication(BTreeMap<String, String>),
+    Secret(Secret),
     Workload(Workload),
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Namespace {
+    /// Whether its Pods have no sidecars, but are in the mesh by their node.
+    pub is_ambient: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Service {
     pub export: Export,
     pub ports: Vec<ServicePort>,
@@ -144,7 +172,7 @@ pub(crate) struct Service {
     pub is_of_istio: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ServicePort {
     pub field: String,
     pub name: String,
@@ -162,10 +190,11 @@ pub(crate) enum Target {
 }
 
 /// What has Pods, or stands for one.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Workload {
     pub labels: BTreeMap<String, String>,
     pub port_names: Vec<String>,
+    pub is_ambient: bool,
 }
 
 /// Annotations that say which findings an author does not want to hear of.
@@ -177,7 +206,7 @@ impl Object {
     pub fn read(object: &Value, default_namespace: &str) -> Option<Self> {
         let api_version = object.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
         let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
-        let kind = Kind::of(group, object.get("kind")?.as_str()?)?;
+        let kind = Kind::of(group, object.get("kind")?.as_str()?).or_else(|| Kind::with_template(object))?;
         let metadata = Node::root(object, "metadata");
         let namespace = match (kind, metadata.text("namespace")) {
             (Kind::Namespace, _) => "",
@@ -189,7 +218,7 @@ impl Object {
         let suppressed = annotations.text(SUPPRESS).split(',').map(str::trim).filter(|code| !code.is_empty());
         let suppressed = suppressed.map(str::to_owned).collect();
         let spec = Node::root(object, "spec");
-        let read = Spec::read(kind, &metadata, &spec, namespace);
+        let read = Spec::read(kind, &metadata, &spec, object, namespace);
         let faults = match group {
             "networking.istio.io" => validate::object(key.kind.as_str(), version, object, namespace),
             _ => Vec::new(),
@@ -204,6 +233,11 @@ impl Object {
         &self.key
     }
 
+    /// Takes the age of the same object as it was before.
+    pub fn keep_age(&mut self, before: &Self) {
+        self.created.clone_from(&before.created);
+    }
+
     /// Whether its author wants to hear nothing of a code.
     #[must_use]
     pub fn suppresses(&self, code: Code) -> bool {
@@ -214,9 +248,18 @@ impl Object {
 use super::code::Code;
 
 impl Spec {
-    fn read(kind: Kind, metadata: &Node<'_>, spec: &Node<'_>, namespace: &str) -> Self {
+    /// The labels that a Service or a Sidecar selects workloads of its namespace by, if any.
+    pub fn selector(&self) -> Option<&BTreeMap<String, String>> {
+        match self {
+            Self::Service(service) => Some(&service.selector).filter(|selector| !selector.is_empty()),
+            Self::Sidecar(sidecar) => sidecar.labels(),
+            _ => None,
+        }
+    }
+
+    fn read(kind: Kind, metadata: &Node<'_>, spec: &Node<'_>, object: &Value, namespace: &str) -> Self {
         match kind {
-            Kind::Namespace => Self::Namespace,
+            Kind::Namespace => Self::Namespace(Namespace::read(metadata)),
             Kind::Service => Self::Service(Service::read(metadata, spec, namespace)),
             Kind::ServiceEntry => Self::ServiceEntry(ServiceEntry::read(spec, namespace)),
             Kind::Gateway => Self::Gateway(Gateway::read(spec, namespace)),
@@ -225,12 +268,16 @@ impl Spec {
             Kind::DestinationRule => Self::DestinationRule(DestinationRule::read(spec, namespace)),
             Kind::Sidecar => Self::Sidecar(Sidecar::read(spec, namespace)),
             Kind::RequestAuthentication => Self::RequestAuthentication(spec.field("selector").labels("matchLabels")),
-            Kind::WorkloadEntry => Self::Workload(Workload { labels: spec.labels("labels"), port_names: Vec::new() }),
+            Kind::Secret => Self::Secret(Secret::read(object)),
+            Kind::WorkloadEntry => Self::Workload(Workload { labels: spec.labels("labels"), ..Workload::default() }),
             Kind::Pod => Self::Workload(Workload::read(metadata, spec)),
             Kind::CronJob => Self::template(&spec.field("jobTemplate").field("spec")),
-            Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet | Kind::ReplicaSet | Kind::Job => {
-                Self::template(spec)
-            }
+            Kind::Deployment
+            | Kind::StatefulSet
+            | Kind::DaemonSet
+            | Kind::ReplicaSet
+            | Kind::Job
+            | Kind::OtherWorkload => Self::template(spec),
         }
     }
 
@@ -240,12 +287,25 @@ impl Spec {
     }
 }
 
+/// The label that says how Pods are in the mesh.
+const DATAPLANE_MODE: &str = "istio.io/dataplane-mode";
+
+impl Namespace {
+    fn read(metadata: &Node<'_>) -> Self {
+        let labels = metadata.field("labels");
+        let has_sidecars = labels.has("istio-injection") || labels.has("istio.io/rev");
+        Self { is_ambient: !has_sidecars && labels.text(DATAPLANE_MODE) == "ambient" }
+    }
+}
+
 impl Workload {
     fn read(metadata: &Node<'_>, spec: &Node<'_>) -> Self {
         let containers = spec.list("containers").into_iter().chain(spec.list("initContainers"));
         let ports = containers.flat_map(|container| container.list("ports"));
         let port_names = ports.map(|port| port.text("name").to_owned()).filter(|name| !name.is_empty()).collect();
-        Self { labels: metadata.labels("labels"), port_names }
+        let is_ambient = metadata.field("annotations").text("ambient.istio.io/redirection") == "enabled"
+            || metadata.field("labels").text(DATAPLANE_MODE) == "ambient";
+        Self { labels: metadata.labels("labels"), port_names, is_ambient }
     }
 }
 

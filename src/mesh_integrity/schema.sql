@@ -1,4 +1,4 @@
-CREATE TABLE service_host(object INTEGER, host TEXT, namespace TEXT, export TEXT);
+CREATE TABLE service_host(object INTEGER, host TEXT, reversed TEXT, namespace TEXT, export TEXT);
 CREATE TABLE service_port(object INTEGER, host TEXT, port INTEGER);
 CREATE TABLE gateway(object INTEGER, namespace TEXT, name TEXT);
 CREATE TABLE gateway_use(object INTEGER, field TEXT, namespace TEXT, name TEXT);

@@ -20,6 +20,8 @@ type Stored<T> = Result<T, StoreError>;
 pub(super) struct Store {
     connection: Connection,
     domain: String,
+    /// Whether the questions are about all objects.
+    asks_all: bool,
 }
 
 /// A field that refers to something.
@@ -62,7 +64,7 @@ impl Store {
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, false)?;
         connection.set_prepared_statement_cache_capacity(64);
         connection.execute_batch(include_str!("schema.sql"))?;
-        Ok(Self { connection, domain: domain.to_owned() })
+        Ok(Self { connection, domain: domain.to_owned(), asks_all: true })
     }
 
     /// Stores many objects, and makes the indexes after that.
@@ -138,7 +140,7 @@ impl Store {
                     self.row("INSERT INTO egress_host VALUES (?, ?, ?, ?)", row)?;
                 }
             }
-            Spec::Namespace | Spec::RequestAuthentication(_) | Spec::Workload(_) => {}
+            Spec::Namespace(_) | Spec::RequestAuthentication(_) | Spec::Secret(_) | Spec::Workload(_) => {}
         }
         Ok(())
     }
@@ -151,8 +153,8 @@ impl Store {
         export: &Export,
         ports: impl Iterator<Item = u32>,
     ) -> Stored<()> {
-        let row = params![id, host, namespace, export.to_text()];
-        self.row("INSERT INTO service_host VALUES (?, ?, ?, ?)", row)?;
+        let row = params![id, host, reversed(host), namespace, export.to_text()];
+        self.row("INSERT INTO service_host VALUES (?, ?, ?, ?, ?)", row)?;
         for port in ports {
             self.row("INSERT INTO service_port VALUES (?, ?, ?)", params![id, host, port])?;
         }
@@ -164,8 +166,16 @@ impl Store {
         Ok(())
     }
 
+    /// Says that the questions that follow are about all objects.
+    pub fn touch_all(&mut self, objects: impl IntoIterator<Item = i64>) -> Stored<()> {
+        self.touch(objects)?;
+        self.asks_all = true;
+        Ok(())
+    }
+
     /// Says which objects the questions that follow are about.
-    pub fn touch(&self, objects: impl IntoIterator<Item = i64>) -> Stored<()> {
+    pub fn touch(&mut self, objects: impl IntoIterator<Item = i64>) -> Stored<()> {
+        self.asks_all = false;
         self.connection.execute_batch("BEGIN; DELETE FROM touched")?;
         for id in objects {
             self.row("INSERT OR IGNORE INTO touched VALUES (?)", params![id])?;
@@ -262,8 +272,10 @@ impl Store {
     /// Hosts with wildcards that services have (`subset` is empty) or that DestinationRules define subsets of.
     pub fn wildcards(&self) -> Stored<Vec<(String, String, Export)>> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT host, '', namespace, export FROM service_host WHERE host LIKE '*%' \
-             UNION ALL SELECT host, subset, namespace, export FROM rule_part WHERE host LIKE '*%' AND subset <> ''",
+            // Between these two is what begins with `*`; for LIKE no index would be used.
+            "SELECT host, '', namespace, export FROM service_host WHERE host >= '*' AND host < '+' \
+             UNION ALL SELECT host, subset, namespace, export FROM rule_part \
+             WHERE host >= '*' AND host < '+' AND subset <> ''",
         )?;
         let rows = statement
             .query_map([], |row| Ok((row.get(0)?, row.get(1)?, Export::from_text(&row.get::<_, String>(3)?))))?;
@@ -273,16 +285,27 @@ impl Store {
     /// Whether a service of a namespace (`None`: of any) has a host that ends so.
     pub fn has_host_like(&self, namespace: Option<&str>, end: &str) -> Stored<bool> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM service_host WHERE (?1 IS NULL OR namespace = ?1) \
-             AND substr(host, -length(?2)) = ?2)",
+            "SELECT EXISTS (SELECT 1 FROM service_host WHERE reversed BETWEEN ?2 AND ?3 \
+             AND (?1 IS NULL OR namespace = ?1))",
         )?;
-        Ok(statement.query_row(params![namespace, end], |row| row.get(0))?)
+        Ok(statement.query_row(params![namespace, reversed(end), reversed(end) + "\u{10FFFF}"], |row| row.get(0))?)
     }
 
     pub fn has_host(&self, host: &str) -> Stored<bool> {
         let mut statement =
             self.connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM service_host WHERE host = ?)")?;
         Ok(statement.query_row([host], |row| row.get(0))?)
+    }
+
+    /// Destinations without a subset of VirtualServices of gateways alone, whose host another one sends to subsets within the mesh.
+    pub fn missed_subset_rules(&self) -> Stored<Vec<Reference>> {
+        self.references(
+            "SELECT object, field, host, '', NULL, NULL FROM touched JOIN destination d USING (object) WHERE d.subset = '' \
+             AND EXISTS (SELECT 1 FROM route_host o WHERE o.object = d.object) \
+             AND NOT EXISTS (SELECT 1 FROM route_host o WHERE o.object = d.object AND o.gateway = 'mesh') \
+             AND EXISTS (SELECT 1 FROM route_host r JOIN destination s ON s.object = r.object \
+             WHERE r.host = d.host AND r.gateway = 'mesh' AND s.subset <> '')",
+        )
     }
 
     /// Hosts that several services have.
@@ -309,9 +332,15 @@ impl Store {
     }
 
     fn shared(&self, table: &str, part: &str) -> Stored<Vec<Shared>> {
+        // The index on hosts leads to those of few objects.
+        let only = if self.asks_all {
+            ""
+        } else {
+            &format!("WHERE host IN (SELECT host FROM touched JOIN {table} USING (object))")
+        };
         let statement = format!(
-            "SELECT host, {part}, group_concat(DISTINCT object) FROM {table} GROUP BY 1, 2 \
-             HAVING count(DISTINCT object) > 1 AND max(object IN (SELECT object FROM touched))"
+            "SELECT host, {part}, group_concat(DISTINCT object) FROM {table} {only} GROUP BY 1, 2 \
+             HAVING count(DISTINCT object) > 1"
         );
         let mut statement = self.connection.prepare_cached(&statement)?;
         let rows = statement.query_map([], |row| {
@@ -334,6 +363,11 @@ impl Store {
         let rows = statement.query_map([], reference)?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
+}
+
+/// A host from its end, so that an index finds those that end alike.
+fn reversed(host: &str) -> String {
+    host.chars().rev().collect()
 }
 
 fn reference(row: &Row<'_>) -> rusqlite::Result<Reference> {

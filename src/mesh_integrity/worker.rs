@@ -21,25 +21,29 @@ impl Changes {
     }
 }
 
-/// What was found of all changes told so far, or why nothing can be found any more.
-pub type Found = Result<Arc<[Finding]>, Arc<StoreError>>;
+/// What was found of all changes told so far, or why nothing can be found any more; `None` before the first check.
+pub type Found = Option<Result<Arc<[Finding]>, Arc<StoreError>>>;
 
 /// Starts a thread that checks a mesh, and checks it again as changes are told.
 ///
 /// # Errors
-/// When the database fails, or there is no thread to be had.
+/// When there is no thread to be had.
 pub fn start(options: Options, objects: Vec<Object>) -> std::io::Result<(Changes, watch::Receiver<Found>)> {
-    let mut engine = Engine::new(options, objects).map_err(std::io::Error::other)?;
     let (changes, mut told) = mpsc::unbounded_channel();
-    let (tell, found) = watch::channel(Ok(Arc::from(engine.findings())));
+    let (tell, found) = watch::channel(None);
     std::thread::Builder::new().name("mesh-integrity".to_owned()).spawn(move || {
+        let say =
+            |outcome: Result<Arc<[Finding]>, StoreError>| drop(tell.send_replace(Some(outcome.map_err(Arc::new))));
+        let mut engine = match Engine::new(options, objects) {
+            Ok(engine) => engine,
+            Err(error) => return say(Err(error)),
+        };
+        say(Ok(Arc::from(engine.findings())));
         let mut batch = Vec::new();
         while told.blocking_recv_many(&mut batch, BATCH) > 0 {
-            let outcome = engine.change(batch.drain(..));
-            let failed = outcome.is_err();
-            drop(tell.send_replace(outcome.map(|()| Arc::from(engine.findings())).map_err(Arc::new)));
-            if failed {
-                return;
+            match engine.change(batch.drain(..)) {
+                Ok(()) => say(Ok(Arc::from(engine.findings()))),
+                Err(error) => return say(Err(error)),
             }
         }
     })?;
@@ -59,10 +63,10 @@ mod tests {
         let key = rule.key().clone();
         let within = Duration::from_secs(20);
         changes.tell(Change::Applied(Box::new(rule)));
-        let told = found.wait_for(|found| found.as_ref().is_ok_and(|findings| findings.len() == 1));
+        let told = found.wait_for(|found| matches!(found, Some(Ok(findings)) if findings.len() == 1));
         drop(tokio::time::timeout(within, told).await.unwrap().unwrap());
         changes.tell(Change::Deleted(key));
-        let told = found.wait_for(|found| found.as_ref().is_ok_and(|findings| findings.is_empty()));
+        let told = found.wait_for(|found| matches!(found, Some(Ok(findings)) if findings.is_empty()));
         drop(tokio::time::timeout(within, told).await.unwrap().unwrap());
         drop(changes);
         let ended = async { while found.changed().await.is_ok() {} };

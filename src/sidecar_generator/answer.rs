@@ -6,7 +6,7 @@ use crate::api::sidecar_generator::OnEmpty;
 use crate::documents;
 use crate::fetch::{Answer, Validators};
 use crate::istio::sidecar::egress::{self, ReadError};
-use crate::istio::sidecar::{EgressListener, NOTHING, Sidecar, validate};
+use crate::istio::sidecar::{EgressListener, NOTHING, Sidecar, exclusions, validate};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,7 +88,8 @@ pub fn judge(answer: Answer, generator: &ObservedGenerator, spec: &UsableSpec) -
         egress.push(EgressListener { hosts: vec![NOTHING.to_owned()], ..EgressListener::default() });
     }
     let sidecar = Sidecar { workload_selector: spec.selector.clone(), egress };
-    let findings = validate(&sidecar, &generator.key.namespace);
+    let mut findings = validate(&sidecar, &generator.key.namespace);
+    findings.warnings.extend(exclusions(&sidecar));
     if !findings.errors.is_empty() {
         return Err(not_applied(&findings.errors));
     }

@@ -4,7 +4,7 @@ pub mod admin;
 pub mod logs;
 pub mod metrics;
 pub mod readiness;
-mod text;
+pub(crate) mod text;
 mod throttle;
 
 pub use logs::LogFormat;

@@ -7,7 +7,7 @@ use tracing_subscriber::field::{MakeVisitor, VisitFmt, VisitOutput};
 use tracing_subscriber::fmt::format::{DefaultVisitor, Writer};
 
 /// A text with its line breaks and other characters that steer a terminal or a line escaped, as in `\n` and `\u{1b}`.
-pub(super) struct OneLine<T>(pub T);
+pub(crate) struct OneLine<T>(pub T);
 
 /// Writes the fields of text log lines as usual, but each on one line.
 pub(super) struct Fields;

@@ -64,7 +64,24 @@ fn findings_are_chosen_by_severity_code_and_annotation() {
         "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: a, annotations: {galley.istio.io/analyze-suppress: IST0174}}\nspec: {host: nowhere}\n",
     )]);
     let quiet = check(&[files.path().to_str().expect("UTF-8")]);
-    assert_eq!((quiet.code, quiet.stdout.as_str()), (0, "no findings\n"));
+    assert_eq!((quiet.code, quiet.stdout.as_str()), (0, "no findings; 1 suppressed by annotations\n"));
+}
+
+/// Two VirtualServices of one host, the second of which wants to hear of nothing.
+#[test]
+fn nobody_silences_what_concerns_others() {
+    let routes = |namespace: &str, annotations: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: a, namespace: {namespace}, annotations: {{{annotations}}}}}\n\
+             spec: {{hosts: [a.com], http: [{{directResponse: {{status: 200}}}}]}}\n"
+        )
+    };
+    let files = Files::new([
+        ("a.yaml", routes("shop", "").as_str()),
+        ("b.yaml", routes("other", "galley.istio.io/analyze-suppress: '*'").as_str()),
+    ]);
+    let output = check(&[files.path().to_str().expect("UTF-8"), "-o", "json"]);
+    assert_eq!(codes(&output.stdout), ["IST0109 VirtualService/* (host: a.com, gateway: mesh)"]);
 }
 
 #[test]
@@ -79,6 +96,106 @@ fn a_file_that_cannot_be_read_is_a_finding_with_its_line() {
     assert!(list[0]["line"].as_u64().is_some_and(|line| line >= 2), "{list:?}");
 }
 
+/// An object of which something is said, in the second line of the file.
+const BROKEN: &str = "# A rule.\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: rule}\nspec:\n  host: nowhere\n";
+
+#[test]
+fn a_finding_has_the_line_of_its_field() {
+    let files = Files::new([("a.yaml", BROKEN)]);
+    let folder = files.path().to_str().expect("UTF-8");
+    let list: Vec<Value> = serde_json::from_str(&check(&[folder, "-o", "json"]).stdout).expect("a list");
+    assert_eq!((&list[0]["field"], &list[0]["line"]), (&"spec.host".into(), &6.into()));
+    let text = check(&[folder]).stdout;
+    assert!(text.contains("a.yaml:2)\n") && text.contains("at line 6, spec.host\n"), "{text}");
+}
+
+/// A link without a target and one to a device that never ends: the other files are checked, and the report is whole.
+#[cfg(unix)]
+#[test]
+fn a_file_that_cannot_be_opened_is_a_finding_beside_the_others() {
+    let files = Files::new([("a.yaml", BROKEN)]);
+    std::os::unix::fs::symlink("nowhere", files.path().join("gone.yaml")).expect("a link");
+    std::os::unix::fs::symlink("/dev/zero", files.path().join("zero.yaml")).expect("a link");
+    let output = check(&[files.path().to_str().expect("UTF-8"), "-o", "json"]);
+    let told = codes(&output.stdout);
+    assert_eq!((output.code, told.len()), (1, 3), "{told:?}");
+    assert!(
+        told[0].contains("gone.yaml") && told[1].contains("zero.yaml") && told[2].starts_with("IST0174"),
+        "{told:?}"
+    );
+    let output = check(&["absent.yaml", "-o", "sarif"]);
+    assert!(output.code == 1 && output.stdout.contains("OUT0001"), "{}", output.stdout);
+}
+
+#[test]
+fn yaml_that_is_no_object_is_skipped_and_a_broken_object_spares_the_others() {
+    let files = Files::new([
+        ("values.yaml", "replicas: 3\nimage: nginx\n"),
+        ("rule.yaml", format!("kind: Forgotten\n---\n{BROKEN}").as_str()),
+    ]);
+    let output = check(&[files.path().to_str().expect("UTF-8"), "-o", "json"]);
+    let list: Vec<Value> = serde_json::from_str(&output.stdout).expect("a list");
+    let told: Vec<_> = list.iter().map(|one| (one["code"].as_str(), one["severity"].as_str(), &one["line"])).collect();
+    assert_eq!(
+        told,
+        [
+            (Some("OUT0001"), Some("Error"), &1.into()),
+            (Some("OUT0003"), Some("Info"), &1.into()),
+            (Some("IST0174"), Some("Error"), &8.into()),
+        ]
+    );
+}
+
+/// Names and values that would clear the screen, forge a finding, or be a command to GitHub's workflows.
+#[test]
+fn text_of_files_does_not_steer_the_terminal() {
+    let files = Files::new([(
+        "a.yaml",
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: \"x\\e[2J\\n::error file=x::y\", namespace: \"n\\r\\n  Error   IST9999 forged\\u202E\"}\nspec: {host: \"a\\n::add-mask::b\"}\n",
+    )]);
+    let text = check(&[files.path().to_str().expect("UTF-8")]).stdout;
+    assert!(text.contains("forged") && text.contains("add-mask"), "{text}");
+    assert!(!text.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'), "{text:?}");
+    assert!(!text.lines().any(|line| line.starts_with("::") || line.starts_with("  Error   IST9999")), "{text}");
+}
+
+#[test]
+fn input_that_would_fill_memory_is_refused() {
+    let level = |level: u32| format!("a{level}: &a{level} [*a{0}, *a{0}, *a{0}, *a{0}]", level - 1);
+    let bomb = (1..30).map(level).collect::<Vec<_>>().join("\n");
+    let long = format!("apiVersion: v1\nkind: Service\nmetadata: {{name: {}}}\n", "a".repeat(100 << 20));
+    for text in [format!("apiVersion: v1\nkind: Service\na0: &a0 [b]\n{bomb}"), long] {
+        let files = Files::new([("a.yaml", text.as_str())]);
+        let output = check(&[files.path().to_str().expect("UTF-8"), "-o", "json"]);
+        assert_eq!(output.code, 1);
+        let told = codes(&output.stdout);
+        assert!(matches!(&told[..], [only] if only.starts_with("OUT0001 ")), "{told:?}");
+    }
+}
+
+/// Each of many that conflict says so once, rather than once for each of the others.
+#[test]
+fn many_conflicting_objects_are_told_in_as_many_lines() {
+    let text: String = (0..200)
+        .map(|number| {
+            let object = |kind: &str, spec: &str| {
+                format!("---\napiVersion: networking.istio.io/v1\nkind: {kind}\nmetadata: {{name: a{number}, namespace: shop}}\nspec: {spec}\n")
+            };
+            object("Sidecar", "{workloadSelector: {labels: {app: web}}, egress: [{hosts: ['./*']}]}")
+                + &object(
+                    "Gateway",
+                    "{selector: {istio: ingressgateway}, servers: [{port: {number: 443, name: https, protocol: HTTPS}, hosts: [a.com, '*.com'], tls: {mode: SIMPLE, credentialName: c}}]}",
+                )
+        })
+        .collect();
+    let files = Files::new([("a.yaml", text.as_str())]);
+    let output = check(&[files.path().to_str().expect("UTF-8"), "-o", "json"]);
+    let told = codes(&output.stdout);
+    let count = |code: &str| told.iter().filter(|told| told.starts_with(code)).count();
+    assert_eq!((count("IST0110"), count("IST0138"), count("IST0145")), (199, 199, 398));
+    assert!(told.len() < 1_300, "{}", told.len());
+}
+
 #[test]
 fn sarif_names_rules_places_and_levels() {
     let sarif: Value = serde_json::from_str(&check(&["examples/mesh/broken", "-o", "sarif"]).stdout).expect("SARIF");
@@ -90,6 +207,17 @@ fn sarif_names_rules_places_and_levels() {
     let place = &result["locations"][0]["physicalLocation"];
     assert_eq!(place["artifactLocation"]["uri"], "examples/mesh/broken/shop.yaml");
     assert!(place["region"]["startLine"].as_u64().is_some_and(|line| line > 1), "{place}");
+    let driver = &sarif["runs"][0]["tool"]["driver"];
+    let rules: Vec<_> = driver["rules"].as_array().expect("rules").iter().map(|rule| rule["id"].clone()).collect();
+    for result in sarif["runs"][0]["results"].as_array().expect("results") {
+        assert!(rules.contains(&result["ruleId"]), "{result}");
+        assert!(["error", "warning", "note"].contains(&result["level"].as_str().expect("a level")), "{result}");
+        assert!(result["message"]["text"].as_str().is_some_and(|text| !text.is_empty()), "{result}");
+        assert!(result["locations"][0]["logicalLocations"][0]["fullyQualifiedName"].is_string(), "{result}");
+    }
+    let files = Files::new([("sp ace#1%41.yaml", BROKEN)]);
+    let sarif = check(&[files.path().to_str().expect("UTF-8"), "-o", "sarif"]).stdout;
+    assert!(sarif.contains("\"file:///") && sarif.contains("/sp%20ace%231%2541.yaml\""), "{sarif}");
 }
 
 #[test]
@@ -98,6 +226,8 @@ fn the_picture_shows_what_is_broken_in_red() {
     assert!(dot.contains("label=\"Gateway/shop/publik\"") && dot.contains("[color=red]"), "{dot}");
     let fixed = check(&["examples/mesh/fixed", "-o", "dot"]).stdout;
     assert!(fixed.contains("[color=black]") && !fixed.contains("red"), "{fixed}");
+    let ignoring = check(&["examples/mesh/broken", "-o", "dot", "-S", "IST0101=*"]).stdout;
+    assert!(!ignoring.contains("red"), "what is ignored is not broken: {ignoring}");
     let svg = check(&["examples/mesh/broken", "-o", "svg"]).stdout;
     assert!(svg.contains("<svg") && svg.contains("VirtualService/shop/web"), "{svg}");
 }

@@ -1,13 +1,11 @@
 //! The objects of files and folders, and where each stands.
 
 use super::print::Located;
-use crate::cli::input::add_files_of;
-use crate::documents::{self, Position};
+use crate::documents::{self, Lines, ParseError, Part, Position};
 use crate::mesh_integrity::{Code, Finding, Key, Object};
-use anyhow::{Context, Result};
 use std::collections::HashMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What the files hold.
@@ -19,38 +17,59 @@ pub(super) struct Input {
     pub unreadable: Vec<Located>,
 }
 
-/// Where objects stand.
+/// Where objects stand, and the texts of their files, by which lines of fields are found.
 #[derive(Debug, Default)]
-pub(super) struct Places(HashMap<Key, Position>);
+pub(super) struct Places {
+    /// With the byte of the file at which that line begins.
+    positions: HashMap<Key, (Position, usize)>,
+    texts: HashMap<Arc<str>, String>,
+}
 
-/// What one file holds.
-type File = Result<Vec<(Position, Object)>, Located>;
+/// What one file holds, and its text.
+#[derive(Default)]
+struct File {
+    name: String,
+    objects: Vec<(Position, Object)>,
+    text: String,
+    problems: Vec<Located>,
+}
+
+/// How a file came to be read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// By its name, which may be that of a pipe.
+    Named,
+    Folder,
+}
 
 impl Input {
-    /// Reads files, the YAML and JSON files of folders, and `-` as standard input.
-    pub fn read(paths: &[PathBuf], namespace: &str) -> Result<Self> {
+    /// Reads files, the YAML and JSON files of folders, and `-` as standard input. What cannot be read is a finding.
+    pub fn read(paths: &[PathBuf], namespace: &str) -> Self {
+        let mut input = Self::default();
         let mut files = Vec::new();
         for path in paths {
             if path.is_dir() {
-                add_files_of(path, true, &mut files).with_context(|| format!("cannot read {}", path.display()))?;
+                walk(path, &mut files, &mut input.unreadable);
             } else {
-                files.push(path.clone());
+                files.push((path.clone(), Source::Named));
             }
         }
-        let mut input = Self::default();
-        for file in read_all(&files, namespace)? {
-            match file {
-                Ok(objects) => objects.into_iter().for_each(|(position, object)| input.add(position, object)),
-                Err(problem) => input.unreadable.push(problem),
+        for file in read_all(&files, namespace) {
+            input.unreadable.extend(file.problems);
+            let mut starts = Starts { rest: &file.text, line: 1, start: 0 };
+            for (position, object) in file.objects {
+                let start = starts.of(position.line);
+                input.add(position, start, object);
             }
+            input.places.texts.insert(file.name.into(), file.text);
         }
-        Ok(input)
+        input
     }
 
-    fn add(&mut self, position: Position, object: Object) {
+    fn add(&mut self, position: Position, start: usize, object: Object) {
         let key = object.key().clone();
         let (file, line) = (position.file.to_string(), position.line);
-        if let Some(first) = self.places.0.insert(key.clone(), position) {
+        if let Some((first, _)) = self.places.positions.insert(key.clone(), (position, start)) {
             let message = format!("stands at {first} already; this one counts");
             let finding = Located::new(Code::OUT0002, key.to_string(), message, file, line);
             self.unreadable.push(finding.advice("remove or rename one of them"));
@@ -59,15 +78,52 @@ impl Input {
     }
 }
 
+/// Where lines begin, asked for in their order.
+struct Starts<'t> {
+    rest: &'t str,
+    line: usize,
+    start: usize,
+}
+
+impl Starts<'_> {
+    fn of(&mut self, line: usize) -> usize {
+        while self.line < line
+            && let Some(end) = self.rest.find('\n')
+        {
+            self.rest = &self.rest[end + 1..];
+            self.start += end + 1;
+            self.line += 1;
+        }
+        self.start
+    }
+}
+
 impl Places {
     /// Whether an object is of the files.
     pub fn has(&self, key: &Key) -> bool {
-        self.0.contains_key(key)
+        self.positions.contains_key(key)
     }
 
-    /// A finding with the place of its first object that is of the files.
-    pub fn located(&self, finding: &Finding) -> Located {
-        let place = finding.objects.iter().find_map(|key| self.0.get(key));
+    /// Findings, each with the place of its first object that is of the files: of the field where it is in that object, or else of the
+    /// object.
+    pub fn located<'f>(&self, findings: impl Iterator<Item = &'f Finding>) -> Vec<Located> {
+        let mut read: HashMap<&Position, Option<Lines<'_>>> = HashMap::new();
+        let mut place = |finding: &Finding| {
+            let found = finding.objects.iter().find_map(|key| Some((key, self.positions.get(key)?)));
+            let (key, (position, start)) = found?;
+            let has_field = !finding.field.is_empty() && finding.objects.first() == Some(key);
+            let lines = if has_field {
+                let text = || self.texts.get(&position.file)?.get(*start..);
+                read.entry(position).or_insert_with(|| Lines::read(text()?, position)).as_ref()
+            } else {
+                None
+            };
+            Some((position, lines.and_then(|lines| lines.line(&finding.field))))
+        };
+        findings.map(|finding| Self::shown(finding, place(finding))).collect()
+    }
+
+    fn shown(finding: &Finding, place: Option<(&Position, Option<usize>)>) -> Located {
         let mut message = finding.message.clone();
         if let [_, _, ..] = &finding.objects[..] {
             let names: Vec<String> = finding.objects.iter().map(ToString::to_string).collect();
@@ -80,21 +136,45 @@ impl Places {
             message,
             advice: finding.advice.clone(),
             field: finding.field.clone(),
-            file: place.map(|place| place.file.to_string()),
-            line: place.map(|place| place.line),
+            file: place.map(|(position, _)| position.file.to_string()),
+            begins: place.map(|(position, _)| position.line),
+            line: place.map(|(position, line)| line.unwrap_or(position.line)),
+        }
+    }
+}
+
+/// All files of objects in a folder, in the order of their names; those that begin with a dot are skipped.
+fn walk(folder: &Path, files: &mut Vec<(PathBuf, Source)>, unreadable: &mut Vec<Located>) {
+    let entries = std::fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let mut entries = match entries {
+        Ok(entries) => entries,
+        Err(error) => return unreadable.push(unread(folder, &error)),
+    };
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            continue;
+        }
+        if path.is_dir() {
+            if entry.file_type().is_ok_and(|kind| !kind.is_symlink()) {
+                walk(&path, files, unreadable);
+            }
+        } else if path.extension().is_some_and(|end| ["yaml", "yml", "json"].iter().any(|known| end == *known)) {
+            files.push((path, Source::Folder));
         }
     }
 }
 
 /// Reads files on all processors; the order is that of the files.
-fn read_all(files: &[PathBuf], namespace: &str) -> Result<Vec<File>> {
+fn read_all(files: &[(PathBuf, Source)], namespace: &str) -> Vec<File> {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut read = Vec::new();
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(file) = files.get(index) else { return read };
-            read.push((index, read_one(file, namespace)));
+            let Some((file, source)) = files.get(index) else { return read };
+            read.push((index, read_one(file, *source, namespace)));
         }
     };
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(files.len()).max(1);
@@ -106,33 +186,53 @@ fn read_all(files: &[PathBuf], namespace: &str) -> Result<Vec<File>> {
     all.into_iter().map(|(_, file)| file).collect()
 }
 
-fn read_one(path: &Path, namespace: &str) -> Result<File> {
-    let (name, text) = if path.as_os_str() == "-" {
-        let mut text = Vec::new();
-        std::io::stdin().read_to_end(&mut text).context("cannot read standard input")?;
-        ("standard input".to_owned(), text)
-    } else {
-        let name = path.display().to_string();
-        let text = std::fs::read(path).with_context(|| format!("cannot read {name}"))?;
-        (name, text)
+fn unread(path: &Path, error: &std::io::Error) -> Located {
+    let name = path.display().to_string();
+    let message = format!("cannot be read: {error}");
+    Located::new(Code::OUT0001, format!("File/{name}"), message, name, 1).advice("nothing of it is checked")
+}
+
+fn read_one(path: &Path, source: Source, namespace: &str) -> File {
+    let is_stdin = source == Source::Named && path.as_os_str() == "-";
+    // Somebody who names a pipe means it; one in a folder might never end.
+    let bytes = match source {
+        Source::Named if is_stdin => documents::read_bounded(std::io::stdin().lock()),
+        Source::Named => std::fs::File::open(path).and_then(documents::read_bounded),
+        Source::Folder => documents::read_regular(path),
     };
-    let read = |document: documents::Document| {
-        Object::read(&document.value, namespace).map(|object| (document.position, object))
+    let text = match bytes {
+        Ok(text) => text,
+        Err(error) => return File { problems: vec![unread(path, &error)], ..File::default() },
     };
-    match documents::parse_with(&name, &text, read) {
-        Ok(objects) => Ok(Ok(objects.into_iter().flatten().collect())),
-        Err(error) => {
-            let (line, message) = match &error {
-                documents::ParseError::Syntax { line, message, .. } => {
-                    (usize::try_from(*line).unwrap_or(1), message.clone())
-                }
-                documents::ParseError::NotAnObject { position, .. } | documents::ParseError::Field { position, .. } => {
-                    (position.line, error.to_string())
-                }
-                _ => (1, error.to_string()),
-            };
-            let finding = Located::new(Code::OUT0001, format!("File/{name}"), message, name, line);
-            Ok(Err(finding.advice("no object of the file is checked until it can be read")))
+    let name = if is_stdin { "standard input".to_owned() } else { path.display().to_string() };
+    let mut file = File::default();
+    let outcome = documents::parse_each(&name, &text, &mut |part| match part {
+        Part::Object(document) => {
+            file.objects.extend(Object::read(&document.value, namespace).map(|object| (document.position, object)));
         }
+        Part::Faulty(error) => file.problems.push(faulty(&name, &error).advice("it is not checked")),
+        Part::Foreign(position) => {
+            let message = "holds no Kubernetes object here, and is skipped".to_owned();
+            let line = position.line;
+            file.problems.push(Located::new(Code::OUT0003, format!("File/{name}"), message, name.clone(), line));
+        }
+    });
+    if let Err(error) = outcome {
+        let finding = faulty(&name, &error).advice("no object of the file is checked until it can be read");
+        return File { problems: vec![finding], ..File::default() };
     }
+    file.name = name;
+    file.text = String::from_utf8(text).unwrap_or_default(); // it was read as such
+    file
+}
+
+fn faulty(name: &str, error: &ParseError) -> Located {
+    let (line, message) = match error {
+        ParseError::Syntax { line, message, .. } => (usize::try_from(*line).unwrap_or(1), message.clone()),
+        ParseError::NotAnObject { position, .. } | ParseError::Field { position, .. } => {
+            (position.line, error.to_string())
+        }
+        _ => (1, error.to_string()),
+    };
+    Located::new(Code::OUT0001, format!("File/{name}"), message, name.to_owned(), line)
 }

@@ -13,41 +13,73 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Objects of a page of a list.
 const PAGE: u32 = 500;
 
-const KINDS: [(&str, &str, &str, &str); 14] = [
-    ("", "v1", "Namespace", "namespaces"),
-    ("", "v1", "Service", "services"),
-    ("", "v1", "Pod", "pods"),
-    ("apps", "v1", "Deployment", "deployments"),
-    ("apps", "v1", "StatefulSet", "statefulsets"),
-    ("apps", "v1", "DaemonSet", "daemonsets"),
-    ("networking.istio.io", "v1", "VirtualService", "virtualservices"),
-    ("networking.istio.io", "v1", "DestinationRule", "destinationrules"),
-    ("networking.istio.io", "v1", "Gateway", "gateways"),
-    ("networking.istio.io", "v1", "ServiceEntry", "serviceentries"),
-    ("networking.istio.io", "v1", "Sidecar", "sidecars"),
-    ("networking.istio.io", "v1", "WorkloadEntry", "workloadentries"),
-    ("security.istio.io", "v1", "RequestAuthentication", "requestauthentications"),
-    ("gateway.networking.k8s.io", "v1", "Gateway", "gateways"),
+/// A kind, the versions in which it may be served, the newest first, and its plural.
+type Served = (&'static str, &'static [&'static str], &'static str, &'static str);
+
+const NETWORKING: &[&str] = &["v1", "v1beta1", "v1alpha3"];
+
+const KINDS: [Served; 15] = [
+    ("", &["v1"], "Namespace", "namespaces"),
+    ("", &["v1"], "Service", "services"),
+    ("", &["v1"], "Pod", "pods"),
+    ("", &["v1"], "Secret", "secrets"),
+    ("apps", &["v1"], "Deployment", "deployments"),
+    ("apps", &["v1"], "StatefulSet", "statefulsets"),
+    ("apps", &["v1"], "DaemonSet", "daemonsets"),
+    ("networking.istio.io", NETWORKING, "VirtualService", "virtualservices"),
+    ("networking.istio.io", NETWORKING, "DestinationRule", "destinationrules"),
+    ("networking.istio.io", NETWORKING, "Gateway", "gateways"),
+    ("networking.istio.io", NETWORKING, "ServiceEntry", "serviceentries"),
+    ("networking.istio.io", NETWORKING, "Sidecar", "sidecars"),
+    ("networking.istio.io", NETWORKING, "WorkloadEntry", "workloadentries"),
+    ("security.istio.io", &["v1", "v1beta1"], "RequestAuthentication", "requestauthentications"),
+    ("gateway.networking.k8s.io", &["v1", "v1beta1"], "Gateway", "gateways"),
 ];
 
-/// Reads all objects that checks know. Kinds that the cluster does not have are left out.
+/// Secrets that no Gateway serves, and that are many.
+const OTHER_SECRETS: &str = "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token";
+
+/// Reads all objects that checks know. Kinds that the cluster does not have are left out, and so are Secrets that may not be read; both
+/// are said on standard error.
 pub(super) fn read() -> Result<Vec<Object>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (client, _) = cluster::connect(None, TIMEOUT, std::sync::Arc::new(())).await.context("--cluster")?;
         let mut all = Vec::new();
         for kind in KINDS {
-            list(&client, kind, &mut all).await?;
+            served(&client, kind, &mut all).await?;
         }
         Ok(all)
     })
+}
+
+/// What came of asking for a kind in one version.
+enum Answer {
+    Listed,
+    NotServed,
+    Forbidden,
+}
+
+async fn served(client: &Client, (group, versions, kind, plural): Served, all: &mut Vec<Object>) -> Result<()> {
+    for version in versions {
+        match list(client, (group, version, kind, plural), all).await? {
+            Answer::Listed => return Ok(()),
+            Answer::NotServed => {}
+            Answer::Forbidden => {
+                eprintln!("outrigger: no right to list {plural}: certificates of Gateways are not checked");
+                return Ok(());
+            }
+        }
+    }
+    eprintln!("outrigger: the cluster has no {plural} of {group} ({}): none is checked", versions.join(", "));
+    Ok(())
 }
 
 async fn list(
     client: &Client,
     (group, version, kind, plural): (&str, &str, &str, &str),
     all: &mut Vec<Object>,
-) -> Result<()> {
+) -> Result<Answer> {
     let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
     let resource = ApiResource {
         group: group.to_owned(),
@@ -58,10 +90,14 @@ async fn list(
     };
     let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
     let mut page = ListParams::default().limit(PAGE);
+    if kind == "Secret" {
+        page = page.fields(OTHER_SECRETS);
+    }
     loop {
         let listed = match api.list(&page).await {
             Ok(listed) => listed,
-            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Answer::NotServed),
+            Err(kube::Error::Api(status)) if status.code == 403 && kind == "Secret" => return Ok(Answer::Forbidden),
             Err(error) => {
                 return Err(error).with_context(|| format!("--cluster: cannot list {plural} of {api_version}"));
             }
@@ -74,7 +110,7 @@ async fn list(
         }
         match listed.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => page = page.continue_token(&token),
-            None => return Ok(()),
+            None => return Ok(Answer::Listed),
         }
     }
 }

@@ -6,10 +6,12 @@ mod live;
 mod picture;
 mod print;
 
-use crate::mesh_integrity::{Code, Engine, Finding, Options, Severity, assumed};
+use crate::mesh_integrity::{Code, Engine, Finding, Key, Object, Options, Severity, assumed};
 use anyhow::Result;
 use filter::{Ignored, Level};
 use input::Input;
+use print::Located;
+use std::collections::HashMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -55,33 +57,48 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         std::io::stdout().lock().write_all(list().as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let Input { objects, places, unreadable } = Input::read(&args.files, &args.namespace)?;
-    let options = Options { root_namespace: args.root_namespace.clone(), domain: args.cluster_domain.clone() };
+    let Input { mut objects, places, unreadable } = Input::read(&args.files, &args.namespace);
+    let now = jiff::Timestamp::now().as_second();
+    let options =
+        Options { root_namespace: args.root_namespace.clone(), domain: args.cluster_domain.clone(), now: Some(now) };
     let below = if args.cluster { live::read()? } else { assumed()? };
+    // A file changes an object that is there, and it stays as old as it is.
+    let ages: HashMap<&Key, &Object> = below.iter().map(|object| (object.key(), object)).collect();
+    for object in &mut objects {
+        if let Some(known) = ages.get(object.key()) {
+            object.keep_age(known);
+        }
+    }
     let engine = Engine::new(options, below.into_iter().chain(objects))?;
     let concerns = |finding: &&Finding| {
         !args.cluster || args.files.is_empty() || finding.objects.iter().any(|key| places.has(key))
     };
-    let wanted = |finding: &&Finding| {
-        let mut objects = finding.objects.iter().filter_map(|key| engine.object(key));
-        !objects.any(|object| object.suppresses(finding.code))
-    };
-    let found = engine.findings().iter().filter(concerns).filter(wanted);
-    let mut findings: Vec<_> =
-        unreadable.into_iter().chain(found.clone().map(|finding| places.located(finding))).collect();
-    findings.retain(|finding| !args.ignore.iter().any(|ignored| ignored.fits(finding)));
+    let (found, suppressed): (Vec<&Finding>, Vec<&Finding>) =
+        engine.findings().iter().filter(concerns).partition(|finding| !engine.suppresses(finding));
+    let located = places.located(found.iter().copied());
+    // Those that nobody ignores, and where they stand.
+    let (found, located): (Vec<&Finding>, Vec<Located>) =
+        found.into_iter().zip(located).filter(|(_, located)| args.tells(located)).unzip();
+    let mut findings: Vec<_> = unreadable.into_iter().filter(|finding| args.tells(finding)).chain(located).collect();
     let failed = findings.iter().any(|finding| finding.severity >= Severity::from(args.failure_threshold));
     findings.retain(|finding| finding.severity >= Severity::from(args.severity));
     match args.output {
         print::Format::Dot | print::Format::Svg => {
-            let told: Vec<&Finding> = found.collect();
+            let least = Severity::from(args.severity);
+            let told: Vec<&Finding> = found.into_iter().filter(|finding| finding.severity >= least).collect();
             let dot = picture::dot(&engine.picture(), &told);
             let text = if args.output == print::Format::Svg { picture::svg(&dot)? } else { dot };
             std::io::stdout().lock().write_all(text.as_bytes())?;
         }
-        output => print::print(&findings, output)?,
+        output => print::print(&findings, suppressed.len(), output)?,
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+impl Args {
+    fn tells(&self, finding: &Located) -> bool {
+        !self.ignore.iter().any(|ignored| ignored.fits(finding))
+    }
 }
 
 /// All codes, a line each.

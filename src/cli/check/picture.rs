@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
 
 /// At most this many edges are laid out; a larger picture nobody can read.
-const MOST_EDGES: usize = 500;
+const MOST_EDGES: usize = 150;
 
 /// The graph in Graphviz's language.
 pub(super) fn dot(picture: &Picture, findings: &[&Finding]) -> String {

@@ -1,7 +1,9 @@
 //! What `outrigger check` prints: text for people, JSON, or SARIF for code hosts.
 
 use crate::mesh_integrity::{Code, Severity};
+use crate::telemetry::text::OneLine;
 use anyhow::Result;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal, Write};
@@ -37,8 +39,12 @@ pub(super) struct Located {
     pub field: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
+    /// Of the field, where it is known, or else of the object.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
+    /// The line at which the object begins.
+    #[serde(skip)]
+    pub begins: Option<usize>,
 }
 
 fn shown<S: serde::Serializer>(value: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
@@ -56,6 +62,7 @@ impl Located {
             field: String::new(),
             file: Some(file),
             line: Some(line),
+            begins: Some(line),
         }
     }
 
@@ -65,13 +72,13 @@ impl Located {
     }
 }
 
-pub(super) fn print(findings: &[Located], format: Format) -> Result<()> {
+pub(super) fn print(findings: &[Located], suppressed: usize, format: Format) -> Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     match format {
         Format::Text => {
             let colour =
                 io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            text(&mut out, findings, colour)?;
+            text(&mut out, findings, suppressed, colour)?;
         }
         Format::Json => {
             serde_json::to_writer_pretty(&mut out, findings)?;
@@ -87,13 +94,15 @@ pub(super) fn print(findings: &[Located], format: Format) -> Result<()> {
     Ok(())
 }
 
-fn text(out: &mut impl Write, findings: &[Located], colour: bool) -> io::Result<()> {
+fn text(out: &mut impl Write, findings: &[Located], suppressed: usize, colour: bool) -> io::Result<()> {
+    // Names and values of files must not steer the terminal, nor forge lines.
     let paint = |style: &str, text: &str| {
-        if colour { format!("\x1b[{style}m{text}\x1b[0m") } else { text.to_owned() }
+        let text = OneLine(text);
+        if colour { format!("\x1b[{style}m{text}\x1b[0m") } else { text.to_string() }
     };
     let mut last = None;
     for finding in findings {
-        let place = match (&finding.file, finding.line) {
+        let place = match (&finding.file, finding.begins) {
             (Some(file), Some(line)) => format!(" ({file}:{line})"),
             (Some(file), None) => format!(" ({file})"),
             _ => String::new(),
@@ -112,25 +121,42 @@ fn text(out: &mut impl Write, findings: &[Located], colour: bool) -> io::Result<
             Severity::Info => "36",
         };
         let severity = paint(style, &format!("{:7}", finding.severity));
-        writeln!(out, "  {severity} {} {}", finding.code, finding.message)?;
-        if !finding.field.is_empty() && !finding.message.starts_with(&finding.field) {
-            writeln!(out, "          at {}", finding.field)?;
+        writeln!(out, "  {severity} {} {}", finding.code, OneLine(&finding.message))?;
+        let line = finding.line.filter(|_| finding.line != finding.begins).map(|line| format!("line {line}"));
+        let field =
+            Some(finding.field.clone()).filter(|field| !field.is_empty() && !finding.message.starts_with(field));
+        if line.is_some() || field.is_some() {
+            let place = line.into_iter().chain(field).collect::<Vec<_>>().join(", ");
+            writeln!(out, "          at {}", OneLine(place))?;
         }
         if !finding.advice.is_empty() {
-            writeln!(out, "          {}", finding.advice)?;
+            writeln!(out, "          {}", OneLine(&finding.advice))?;
         }
     }
     let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    let suppressed = match suppressed {
+        0 => String::new(),
+        more => format!("; {more} suppressed by annotations"),
+    };
     if findings.is_empty() {
-        return writeln!(out, "no findings");
+        return writeln!(out, "no findings{suppressed}");
     }
     writeln!(
         out,
-        "\n{} errors, {} warnings, {} infos",
+        "\n{} errors, {} warnings, {} infos{suppressed}",
         count(Severity::Error),
         count(Severity::Warning),
         count(Severity::Info)
     )
+}
+
+/// What stands for itself in the path of a URI (RFC 3986, 3.3).
+const IN_PATHS: AsciiSet = NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A file as SARIF names it: a reference, of which an absolute one begins with `file://`.
+fn uri(file: &str) -> String {
+    let scheme = if file.starts_with('/') { "file://" } else { "" };
+    format!("{scheme}{}", utf8_percent_encode(file.trim_start_matches("./"), &IN_PATHS))
 }
 
 fn sarif(findings: &[Located]) -> Value {
@@ -157,7 +183,7 @@ fn sarif(findings: &[Located]) -> Value {
         let mut location = json!({"logicalLocations": [{"fullyQualifiedName": finding.resource}]});
         if let Some(file) = &finding.file {
             location["physicalLocation"] = json!({
-                "artifactLocation": {"uri": file}, "region": {"startLine": finding.line.unwrap_or(1)},
+                "artifactLocation": {"uri": uri(file)}, "region": {"startLine": finding.line.unwrap_or(1)},
             });
         }
         json!({

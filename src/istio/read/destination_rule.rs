@@ -27,16 +27,17 @@ pub(crate) struct Subset {
 impl DestinationRule {
     pub fn read(spec: &Node<'_>, namespace: &str) -> Self {
         let mut unverified = Vec::new();
-        policy(&spec.field("trafficPolicy"), &mut unverified);
+        let selects_workloads = spec.has("workloadSelector");
+        policy(&spec.field("trafficPolicy"), selects_workloads, &mut unverified);
         let subsets = spec.list("subsets").into_iter().map(|subset| {
-            policy(&subset.field("trafficPolicy"), &mut unverified);
+            policy(&subset.field("trafficPolicy"), selects_workloads, &mut unverified);
             Subset { name: subset.text("name").to_owned(), labels: subset.labels("labels"), field: subset.path() }
         });
         let subsets = subsets.collect();
         Self {
             host: spec.text("host").to_owned(),
             export: Export::new(spec.texts("exportTo"), namespace),
-            selects_workloads: spec.has("workloadSelector"),
+            selects_workloads,
             has_policy: spec.has("trafficPolicy"),
             subsets,
             unverified,
@@ -44,7 +45,8 @@ impl DestinationRule {
     }
 }
 
-fn policy(policy: &Node<'_>, unverified: &mut Vec<(String, bool)>) {
+fn policy(policy: &Node<'_>, selects_workloads: bool, unverified: &mut Vec<(String, bool)>) {
+    let is_unverified = |tls: &Node<'_>| is_unverified(tls, selects_workloads);
     if let Some(tls) = policy.present("tls").filter(is_unverified) {
         unverified.push((tls.path(), false));
     }
@@ -53,9 +55,9 @@ fn policy(policy: &Node<'_>, unverified: &mut Vec<(String, bool)>) {
     unverified.extend(of_ports.map(|tls| (tls.path(), true)));
 }
 
-/// Whether TLS is asked for, and nothing says whose certificates are good.
-fn is_unverified(tls: &Node<'_>) -> bool {
-    matches!(tls.text("mode"), "SIMPLE" | "MUTUAL")
-        && !["caCertificates", "credentialName"].iter().any(|field| tls.is_filled(field))
-        && !tls.is_true("insecureSkipVerify")
+/// Whether TLS is asked for, and nothing says whose certificates are good. Proxies of workloads know `credentialName` only in rules that
+/// select them.
+fn is_unverified(tls: &Node<'_>, selects_workloads: bool) -> bool {
+    let names_authority = tls.is_filled("caCertificates") || (selects_workloads && tls.is_filled("credentialName"));
+    matches!(tls.text("mode"), "SIMPLE" | "MUTUAL") && !names_authority && !tls.is_true("insecureSkipVerify")
 }

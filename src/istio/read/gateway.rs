@@ -25,6 +25,8 @@ pub(crate) struct Server {
     pub passes_through: bool,
     /// What identifies its certificate: the Secret's name, or the file's.
     pub certificates: Vec<String>,
+    /// Secrets that it names, and the fields that do.
+    pub credentials: Vec<(String, String)>,
 }
 
 impl Gateway {
@@ -67,7 +69,15 @@ impl Server {
             has_tls: tls.is_present(),
             passes_through: tls.is_present() && matches!(tls.text("mode"), "" | "PASSTHROUGH" | "AUTO_PASSTHROUGH"),
             certificates: names.map(str::to_owned).collect(),
+            credentials: credentials(&tls),
             field: server.path(),
         }
     }
+}
+
+/// Secrets of the gateway's own namespace; other providers of certificates are named by a URL.
+fn credentials(tls: &Node<'_>) -> Vec<(String, String)> {
+    let one = tls.present("credentialName").into_iter();
+    let named = one.chain(tls.list("credentialNames")).map(|node| (node.path(), node.as_text().to_owned()));
+    named.filter(|(_, name)| !name.is_empty() && !name.contains("://")).collect()
 }

@@ -3,7 +3,8 @@
 use super::port;
 use crate::istio::export::Export;
 use crate::istio::node::Node;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// What the checks need to know of a VirtualService.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,6 +18,8 @@ pub(crate) struct VirtualService {
     pub delegates: Vec<Delegate>,
     /// Those that name a gateway, a namespace, labels or a claim.
     pub matches: Vec<Match>,
+    /// Hashes of its matches, each once: of whatever they ask for, without their names. A route without a match has that of nothing.
+    pub taken: BTreeSet<u64>,
     /// `weight`s of routes with one destination.
     pub lone_weights: Vec<String>,
 }
@@ -38,6 +41,12 @@ pub(crate) struct Destination {
     pub host: String,
     pub subset: String,
     pub port: Option<u32>,
+}
+
+impl GatewayName {
+    pub fn names(&self, namespace: &str, name: &str) -> bool {
+        self.named.as_ref().is_some_and(|(own, it)| own == namespace && it == name)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +84,11 @@ impl VirtualService {
             export: Export::new(spec.texts("exportTo"), namespace),
             ..Self::default()
         };
+        for (field, route) in
+            ["http", "tls", "tcp"].into_iter().flat_map(|f| spec.list(f).into_iter().map(move |r| (f, r)))
+        {
+            read.taken.extend(taken(field, &route));
+        }
         for route in spec.list("http") {
             read.http(&route, namespace);
         }
@@ -139,6 +153,32 @@ impl VirtualService {
             }
         }
     }
+}
+
+fn taken(field: &str, route: &Node<'_>) -> Vec<u64> {
+    let hash = |value: &serde_json::Value| {
+        let mut hasher = DefaultHasher::new();
+        (field, value.to_string()).hash(&mut hasher);
+        hasher.finish()
+    };
+    let all = || vec![hash(&serde_json::json!({}))];
+    let matches = route.list("match");
+    if matches.is_empty() {
+        return all();
+    }
+    let unnamed = |one: &Node<'_>| {
+        let mut value = one.value.clone();
+        if let Some(fields) = value.as_object_mut() {
+            fields.shift_remove("name");
+            // Each path begins so.
+            if fields.get("uri").is_some_and(|uri| uri == &serde_json::json!({"prefix": "/"})) {
+                fields.shift_remove("uri");
+            }
+        }
+        value.sort_all_objects();
+        hash(&value)
+    };
+    matches.iter().map(unnamed).collect()
 }
 
 fn destination(node: &Node<'_>, what: WhatDestination) -> Option<Destination> {

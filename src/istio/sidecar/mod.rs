@@ -7,7 +7,7 @@ pub(in crate::istio) mod schema;
 mod tests;
 mod validate;
 
-pub use validate::{validate, validate_selector};
+pub use validate::{exclusions, validate, validate_selector};
 
 use super::proto_json::{Unknown, canonical, go_text};
 use crate::api::decode::{FieldError, typed};

@@ -78,6 +78,7 @@ pub(in crate::istio) const SERVER_TLS: &[Field] = &[
     ("minProtocolVersion", TLS_VERSION),
     ("maxProtocolVersion", TLS_VERSION),
     ("cipherSuites", List(&Text)),
+    ("ecdhCurves", List(&Text)),
     ("insecureSkipVerify", OptionalBool),
 ];
 

@@ -2,7 +2,8 @@
 //!
 //! Source: `pkg/config/validation` of Istio 1.32.
 
-use super::{CaptureMode, EgressListener, Sidecar, SidecarPort, WorkloadSelector};
+use super::{CaptureMode, EgressListener, NOTHING, Sidecar, SidecarPort, WorkloadSelector};
+use crate::api::decode::FieldError;
 use crate::istio::Findings;
 use crate::istio::names;
 use std::collections::{HashMap, HashSet};
@@ -23,6 +24,18 @@ pub fn validate(sidecar: &Sidecar, namespace: &str) -> Findings {
         findings.hosts(&format!("egress[{index}].hosts"), &listener.hosts, namespace);
     }
     findings
+}
+
+/// Hosts that are excluded, of which versions of Istio before 1.31 make something else.
+#[must_use]
+pub fn exclusions(sidecar: &Sidecar) -> Vec<FieldError> {
+    let problem = "is an exclusion: older versions of Istio refuse it or then import nothing";
+    let hosts = |(listener, one): (usize, &EgressListener)| {
+        let excluded = one.hosts.iter().enumerate().filter(|(_, host)| host.starts_with('~') && *host != NOTHING);
+        let told = excluded.map(|(index, _)| FieldError::new(format!("egress[{listener}].hosts[{index}]"), problem));
+        told.collect::<Vec<_>>()
+    };
+    sidecar.egress.iter().enumerate().flat_map(hosts).collect()
 }
 
 /// All that is wrong with a selector. Fields are named below `spec`, as [`validate`] does.
@@ -125,9 +138,6 @@ impl Findings {
                 }
             };
             if of.starts_with('~') {
-                if (of, name) != ("~", "*") {
-                    self.warning(at(), "is an exclusion: older versions of Istio refuse it or then import nothing");
-                }
                 continue;
             }
             let named = earlier.entry(if of == "." { namespace } else { of }).or_default();
@@ -199,7 +209,6 @@ fn is_unix_socket(bind: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::decode::FieldError;
     use serde_json::{Value, json};
 
     /// The findings about a spec in the namespace `own`, as text.
@@ -362,13 +371,19 @@ mod tests {
             (&["a/b.c", "a/*"], &["[1]: covers earlier hosts of its namespace"]),
             (&["*/*", "a/*"], &["[0]: selects everything: no other host has an effect"]),
             (&["a/*", "*/*", "~/*"], &["[1]: selects everything: no other host has an effect"]),
-            (&["*/*", "~a/*"], &["[1]: is an exclusion: older versions of Istio refuse it or then import nothing"]),
-            (&["*/*", "~/a.b"], &["[1]: is an exclusion: older versions of Istio refuse it or then import nothing"]),
+            (&["*/*", "~a/*", "~/a.b"], &[]),
             (&["*/a.b", "a/*"], &[]),
         ] {
             let warnings: Vec<_> = warnings.iter().map(|warning| format!("egress[0].hosts{warning}")).collect();
             warns(&of_hosts(hosts), &warnings.iter().map(String::as_str).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn exclusions_are_told_for_older_versions() {
+        let sidecar = Sidecar::read(&of_hosts(&["*/*", "~a/*", "~/a.b", "~/*"])).unwrap();
+        let fields: Vec<_> = exclusions(&sidecar).into_iter().map(|told| told.field).collect();
+        assert_eq!(fields, ["egress[0].hosts[1]", "egress[0].hosts[2]"]);
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! A DestinationRule's rules.
 
-use super::faults::{Faults, host_or_ip};
+use super::balancer;
+use super::duration;
+use super::faults::Faults;
 use crate::istio::names;
 use crate::istio::node::Node;
 use std::collections::HashSet;
+use std::net::IpAddr;
 
 pub(super) fn check(spec: &Node<'_>, namespace: &str, faults: &mut Faults) {
-    faults.check(|| "spec.host".to_owned(), host_or_ip(spec.text("host")));
-    policy(spec, faults);
+    faults.check(|| "spec.host".to_owned(), names::wildcard_domain(spec.text("host")));
+    policy(spec, namespace, faults);
     let mut subsets = HashSet::new();
     for subset in spec.list("subsets") {
         let name = subset.text("name");
@@ -16,13 +19,14 @@ pub(super) fn check(spec: &Node<'_>, namespace: &str, faults: &mut Faults) {
             faults.error(subset.at("name"), "must be unique among the subsets");
         }
         faults.labels(&subset, "labels");
-        policy(&subset, faults);
+        policy(&subset, namespace, faults);
     }
     faults.export_to(spec, namespace, false);
     if let Some(selector) = spec.present("workloadSelector") {
         if !selector.is_filled("matchLabels") {
             faults.warning(selector.path(), "has no labels: the rule is for all workloads of the namespace");
         }
+        faults.selector(&selector, "matchLabels");
         let export = spec.texts("exportTo");
         if !export.is_empty() && export.iter().any(|to| *to != "." && *to != namespace) {
             faults.error(spec.at("exportTo"), "must be the own namespace only: the rule has a workloadSelector");
@@ -32,7 +36,7 @@ pub(super) fn check(spec: &Node<'_>, namespace: &str, faults: &mut Faults) {
 
 const SETTINGS: [&str; 4] = ["loadBalancer", "connectionPool", "outlierDetection", "tls"];
 
-fn policy(owner: &Node<'_>, faults: &mut Faults) {
+fn policy(owner: &Node<'_>, namespace: &str, faults: &mut Faults) {
     let Some(policy) = owner.present("trafficPolicy") else { return };
     let others = ["portLevelSettings", "tunnel", "proxyProtocol", "retryBudget"];
     if !SETTINGS.iter().chain(&others).any(|field| policy.has(field)) {
@@ -41,7 +45,19 @@ fn policy(owner: &Node<'_>, faults: &mut Faults) {
     if policy.has("tunnel") && policy.has("proxyProtocol") {
         faults.error(policy.path(), "must not have both tunnel and proxyProtocol");
     }
-    settings(&policy, faults);
+    settings(&policy, namespace, faults);
+    if let Some(tunnel) = policy.present("tunnel") {
+        if !matches!(tunnel.text("protocol"), "" | "CONNECT" | "POST") {
+            faults.error(tunnel.at("protocol"), "must be CONNECT or POST");
+        }
+        let host = tunnel.text("targetHost");
+        if host.parse::<IpAddr>().is_err() {
+            faults.check(|| tunnel.at("targetHost"), names::fqdn(host));
+        }
+        if !(1..=65535).contains(&tunnel.number("targetPort").unwrap_or_default()) {
+            faults.error(tunnel.at("targetPort"), "must be 1 to 65535");
+        }
+    }
     for port in policy.list("portLevelSettings") {
         if !port.has("port") {
             faults.error(port.at("port"), "must be given");
@@ -50,31 +66,55 @@ fn policy(owner: &Node<'_>, faults: &mut Faults) {
         if !SETTINGS.iter().any(|field| port.has(field)) {
             faults.error(port.path(), "must have at least one setting");
         }
-        settings(&port, faults);
+        settings(&port, namespace, faults);
     }
 }
 
-fn settings(node: &Node<'_>, faults: &mut Faults) {
-    if let Some(pool) = node.present("connectionPool") {
-        if !pool.has("tcp") && !pool.has("http") {
-            faults.error(pool.path(), "must have tcp or http");
-        }
-        let (tcp, http) = (pool.field("tcp"), pool.field("http"));
-        for (part, fields) in [
-            (&tcp, &["maxConnections"][..]),
-            (&http, &["http1MaxPendingRequests", "http2MaxRequests", "maxRequestsPerConnection", "maxRetries"]),
-        ] {
-            for field in fields {
-                if part.number(field).is_some_and(|number| number < 0) {
-                    faults.error(part.at(field), "must be at least 0");
-                }
+/// A connection pool, of a DestinationRule or a Sidecar.
+pub(super) fn pool(pool: &Node<'_>, faults: &mut Faults) {
+    if !pool.has("tcp") && !pool.has("http") {
+        faults.error(pool.path(), "must have tcp or http");
+    }
+    let (tcp, http) = (pool.field("tcp"), pool.field("http"));
+    let of_http = [
+        "http1MaxPendingRequests",
+        "http2MaxRequests",
+        "maxRequestsPerConnection",
+        "maxRetries",
+        "maxConcurrentStreams",
+    ];
+    for (part, fields) in [(&tcp, &["maxConnections"][..]), (&http, &of_http)] {
+        for field in fields {
+            if part.number(field).is_some_and(|number| number < 0) {
+                faults.error(part.at(field), "must be at least 0");
             }
         }
-        faults.duration(&tcp, "connectTimeout");
-        faults.duration(&http, "idleTimeout");
-        if http.text("h2UpgradePolicy") == "UPGRADE" && http.is_true("useClientProtocol") {
-            faults.error(http.at("useClientProtocol"), "must not be given with h2UpgradePolicy UPGRADE");
+    }
+    faults.duration(&tcp, "connectTimeout");
+    faults.duration(&tcp, "maxConnectionDuration");
+    // Of nothing: idle connections stay.
+    if duration::micros(tcp.text("idleTimeout")).is_some_and(|micros| micros >= 1_000) {
+        faults.duration(&tcp, "idleTimeout");
+    }
+    faults.duration(&tcp.field("tcpKeepalive"), "time");
+    faults.duration(&tcp.field("tcpKeepalive"), "interval");
+    faults.duration(&http, "idleTimeout");
+    if http.text("h2UpgradePolicy") == "UPGRADE" && http.is_true("useClientProtocol") {
+        faults.error(http.at("useClientProtocol"), "must not be given with h2UpgradePolicy UPGRADE");
+    }
+    if let Some(alive) = http.present("http2KeepAlive") {
+        for field in ["interval", "timeout"] {
+            if !alive.has(field) {
+                faults.error(alive.at(field), "must be given");
+            }
+            faults.duration(&alive, field);
         }
+    }
+}
+
+fn settings(node: &Node<'_>, namespace: &str, faults: &mut Faults) {
+    if let Some(pool) = node.present("connectionPool") {
+        self::pool(&pool, faults);
     }
     if let Some(outlier) = node.present("outlierDetection") {
         for field in ["maxEjectionPercent", "minHealthPercent"] {
@@ -100,12 +140,18 @@ fn settings(node: &Node<'_>, faults: &mut Faults) {
         if mutual && !(tls.is_filled("clientCertificate") && tls.is_filled("privateKey")) {
             faults.error(tls.path(), "must have clientCertificate and privateKey: the mode is MUTUAL");
         }
-        if tls.is_true("insecureSkipVerify") && (tls.is_filled("caCertificates") || tls.is_filled("subjectAltNames")) {
-            faults.error(tls.at("insecureSkipVerify"), "must not be given with caCertificates or subjectAltNames");
+        let names_authority = tls.is_filled("caCertificates")
+            || tls.is_filled("subjectAltNames")
+            || (tls.is_filled("credentialName") && tls.text("mode") == "SIMPLE");
+        if tls.is_true("insecureSkipVerify") && names_authority {
+            let problem = "must not be given with caCertificates, credentialName or subjectAltNames";
+            faults.error(tls.at("insecureSkipVerify"), problem);
+        }
+        if let Some(named) = tls.text("credentialName").strip_prefix("configmap://")
+            && named.split_once('/').is_some_and(|(of, _)| of != namespace)
+        {
+            faults.error(tls.at("credentialName"), "must be a ConfigMap of the rule's own namespace");
         }
     }
-    let hash = node.field("loadBalancer").field("consistentHash");
-    if hash.has("httpCookie") && hash.field("httpCookie").text("name").is_empty() {
-        faults.error(hash.field("httpCookie").at("name"), "must be given");
-    }
+    balancer::check(node, faults);
 }

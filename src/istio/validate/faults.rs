@@ -4,7 +4,7 @@ use super::duration;
 use crate::istio::names::{self, Checked};
 use crate::istio::node::Node;
 use serde_json::Value;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 /// What is to be said of a field.
@@ -19,7 +19,7 @@ pub(crate) struct Fault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FaultKind {
     /// The object is refused.
-    Error,
+    Error(By),
     /// It is taken, with a warning.
     Warning,
     /// A route that is never used.
@@ -28,6 +28,24 @@ pub(crate) enum FaultKind {
     Ineffective,
     /// A field without effect, or that will go.
     Deprecated,
+    /// A port of TCP for which addresses are needed.
+    Unaddressed,
+}
+
+/// Who refuses an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// The API server, by the CustomResourceDefinition.
+    Crd,
+    /// The webhook of istiod.
+    Istiod,
+    Both,
+}
+
+impl By {
+    fn and(self, other: Self) -> Self {
+        if self == other { self } else { Self::Both }
+    }
 }
 
 /// What is wrong with an object, in the order of the rules.
@@ -39,8 +57,29 @@ impl Faults {
         self.0.push(Fault { kind, field: field.into(), problem: problem.into() });
     }
 
+    /// Of two errors about a field by different rule sets, one is kept, for both.
+    pub fn joined(self) -> Vec<Fault> {
+        let mut joined: Vec<Fault> = Vec::with_capacity(self.0.len());
+        let mut places: HashMap<String, usize> = HashMap::new();
+        for fault in self.0 {
+            let place = *places.entry(fault.field.clone()).or_insert(joined.len());
+            if joined.get(place) == Some(&fault) {
+                continue;
+            }
+            if let (Some(Fault { kind: FaultKind::Error(earlier), .. }), FaultKind::Error(by)) =
+                (joined.get_mut(place), fault.kind)
+                && *earlier != by
+            {
+                *earlier = earlier.and(by);
+                continue;
+            }
+            joined.push(fault);
+        }
+        joined
+    }
+
     pub fn error(&mut self, field: impl Into<String>, problem: impl Into<String>) {
-        self.add(FaultKind::Error, field, problem);
+        self.add(FaultKind::Error(By::Istiod), field, problem);
     }
 
     pub fn warning(&mut self, field: impl Into<String>, problem: impl Into<String>) {
@@ -57,7 +96,8 @@ impl Faults {
         let known = ["apiVersion", "kind", "metadata", "spec", "status"];
         for field in object.as_object().into_iter().flatten().map(|(field, _)| field) {
             if !known.contains(&field.as_str()) {
-                self.error(
+                self.add(
+                    FaultKind::Error(By::Both),
                     field,
                     "is not known: the fields of an object are apiVersion, kind, metadata, spec and status",
                 );
@@ -65,7 +105,7 @@ impl Faults {
         }
         let metadata = Node::root(object, "metadata");
         if metadata.text("name").is_empty() && metadata.text("generateName").is_empty() {
-            self.error("metadata.name", "must be given");
+            self.add(FaultKind::Error(By::Both), "metadata.name", "must be given");
         }
         if object.get("kind").is_some_and(|kind| kind == "Gateway") && metadata.text("name").contains('.') {
             self.error("metadata.name", "must be a DNS label: a Gateway's name has no '.'");
@@ -105,10 +145,10 @@ impl Faults {
         }
     }
 
-    /// The number of a port, where it is given.
+    /// The number of a port, where it is given; 0 is none.
     pub fn port(&mut self, node: &Node<'_>, field: &str) {
         if let Some(number) = node.number(field)
-            && !(1..=65535).contains(&number)
+            && !(0..=65535).contains(&number)
         {
             self.error(node.at(field), "must be 1 to 65535");
         }
@@ -127,6 +167,17 @@ impl Faults {
                 self.error(node.at(field), "must be at least 1ms");
             } else if micros % 1_000 != 0 {
                 self.error(node.at(field), "must be of whole milliseconds");
+            }
+        }
+    }
+
+    /// Labels that select workloads.
+    pub fn selector(&mut self, node: &Node<'_>, field: &str) {
+        for (key, value) in node.entries(field) {
+            if key.is_empty() {
+                self.error(value.path(), "must have a key");
+            } else if key.contains('*') || value.as_text().contains('*') {
+                self.error(value.path(), "must have no '*' in key or value");
             }
         }
     }

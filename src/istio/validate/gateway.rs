@@ -38,18 +38,14 @@ fn server(server: &Node<'_>, port: &Node<'_>, faults: &mut Faults) {
                 .or_else(|problem| if name.contains('.') { host_or_ip(name).and(Err(problem)) } else { Err(problem) }),
         );
     }
-    let bind = server.text("bind");
-    let is_socket = bind.starts_with("unix://");
-    if !bind.is_empty() && !is_socket && bind.parse::<IpAddr>().is_err() {
-        faults.error(server.at("bind"), "must be an IP address, or unix:// and a path");
-    }
+    let is_socket = bind(server, port, faults);
     if !port.is_present() {
         faults.error(server.at("port"), "must be given");
         return;
     }
     faults.known_protocol(port);
     match port.number("number").unwrap_or_default() {
-        0 if is_socket => {}
+        0..=65535 if is_socket => {}
         1..=65535 => {}
         _ => faults.error(port.at("number"), "must be 1 to 65535"),
     }
@@ -60,6 +56,29 @@ fn server(server: &Node<'_>, port: &Node<'_>, faults: &mut Faults) {
         faults.error(port.at("name"), "must be given");
     }
     tls_of(server, port, faults);
+}
+
+/// What a server or a listener is bound to; returns whether it is a Unix socket.
+pub(super) fn bind(server: &Node<'_>, port: &Node<'_>, faults: &mut Faults) -> bool {
+    let bind = server.text("bind");
+    let Some(path) = bind.strip_prefix("unix://") else {
+        if !bind.is_empty() && bind.parse::<IpAddr>().is_err() {
+            faults.error(server.at("bind"), "must be an IP address, or unix:// and a path");
+        }
+        return false;
+    };
+    if !is_socket_path(path) {
+        faults.error(server.at("bind"), "must be unix:// and an absolute path, or unix://@ and a name");
+    }
+    if port.number("number").is_some_and(|number| number != 0) {
+        faults.error(port.at("number"), "must be 0: it is bound to a Unix socket");
+    }
+    true
+}
+
+/// An absolute path to a file, or `@` and a name.
+pub(super) fn is_socket_path(path: &str) -> bool {
+    path.starts_with('@') || (path.starts_with('/') && !path.ends_with('/'))
 }
 
 fn tls_of(server: &Node<'_>, port: &Node<'_>, faults: &mut Faults) {
@@ -91,6 +110,30 @@ fn tls_of(server: &Node<'_>, port: &Node<'_>, faults: &mut Faults) {
     options(&tls, faults);
 }
 
+const CIPHERS: [&str; 15] = [
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+    "ECDHE-ECDSA-AES128-SHA",
+    "ECDHE-RSA-AES128-SHA",
+    "ECDHE-ECDSA-AES256-SHA",
+    "ECDHE-RSA-AES256-SHA",
+    "AES128-GCM-SHA256",
+    "AES256-GCM-SHA384",
+    "AES128-SHA",
+    "AES256-SHA",
+    "DES-CBC3-SHA",
+];
+
+/// Whether a text is a cipher suite, or an expression for several such as `!AES128-SHA`.
+fn is_cipher(text: &str) -> bool {
+    let is_expression = !text.starts_with(|c: char| c.is_alphanumeric());
+    is_expression || text == "ALL" || CIPHERS.contains(&text)
+}
+
 fn has_certificate(tls: &Node<'_>) -> bool {
     let fields =
         ["serverCertificate", "privateKey", "caCertificates", "tlsCertificates", "credentialName", "credentialNames"];
@@ -104,7 +147,7 @@ pub(super) fn options(tls: &Node<'_>, faults: &mut Faults) {
         tls.is_filled("credentialName"),
         tls.is_filled("credentialNames"),
         tls.is_filled("tlsCertificates"),
-        tls.is_filled("serverCertificate"),
+        tls.is_filled("serverCertificate") && tls.is_filled("privateKey"),
     ];
     if sources.into_iter().filter(|given| *given).count() > 1 {
         faults.error(
@@ -116,6 +159,14 @@ pub(super) fn options(tls: &Node<'_>, faults: &mut Faults) {
     if old[1..].contains(&tls.text("minProtocolVersion")) && !tls.is_filled("cipherSuites") {
         faults.warning(tls.at("minProtocolVersion"), "below TLS 1.2 needs cipherSuites");
     }
+    let mut ciphers = HashSet::new();
+    for cipher in tls.list("cipherSuites") {
+        if !is_cipher(cipher.as_text()) {
+            faults.warning(cipher.path(), "is not known to Istio, and ignored");
+        } else if !ciphers.insert(cipher.as_text()) {
+            faults.warning(cipher.path(), "stands twice");
+        }
+    }
     let mode = tls.text("mode");
     match mode {
         "ISTIO_MUTUAL" if has_certificate(tls) => {
@@ -124,21 +175,26 @@ pub(super) fn options(tls: &Node<'_>, faults: &mut Faults) {
         "" | "PASSTHROUGH" | "AUTO_PASSTHROUGH" if has_certificate(tls) => {
             faults.warning(tls.path(), "has a certificate, which is not used: requests are passed through");
         }
-        "SIMPLE" | "MUTUAL" | "OPTIONAL_MUTUAL" if !named && !tls.is_filled("tlsCertificates") => {
-            if !tls.is_filled("serverCertificate") || !tls.is_filled("privateKey") {
+        "SIMPLE" | "MUTUAL" | "OPTIONAL_MUTUAL" if !named => {
+            let certificates = tls.list("tlsCertificates");
+            let has_pair = |one: &Node<'_>| one.is_filled("serverCertificate") && one.is_filled("privateKey");
+            if let Some(one) = certificates.iter().find(|one| !has_pair(one)) {
+                faults.error(one.path(), "must have serverCertificate and privateKey");
+            } else if certificates.is_empty() && !has_pair(tls) {
                 faults.error(
                     tls.path(),
                     format!(
                         "must have a certificate: {mode} needs credentialName, or serverCertificate and privateKey"
                     ),
                 );
-            } else if mode != "SIMPLE" && !tls.is_filled("caCertificates") {
+            }
+            if mode != "SIMPLE" && !tls.is_filled("caCertificates") {
                 faults.error(tls.at("caCertificates"), format!("must be given: {mode} verifies clients by it"));
+            }
+            if mode == "SIMPLE" && tls.is_filled("caCrl") {
+                faults.error(tls.at("caCrl"), "must not be given with mode SIMPLE");
             }
         }
         _ => {}
-    }
-    if tls.is_filled("caCrl") && (named || mode == "SIMPLE") {
-        faults.error(tls.at("caCrl"), "must not be given with credentialName or mode SIMPLE");
     }
 }

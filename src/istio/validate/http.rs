@@ -25,8 +25,10 @@ pub(super) fn check(route: &Node<'_>, is_delegate: bool, is_of_mesh: bool, fault
     destinations(route, faults);
     for one in route.list("route") {
         headers(&one.field("headers"), faults);
+        authority(route, &one.field("headers"), faults);
     }
     headers(&route.field("headers"), faults);
+    authority(route, &route.field("headers"), faults);
     if let Some(mirror) = route.present("mirror") {
         destination(&mirror, faults);
     }
@@ -86,8 +88,8 @@ fn request(one: &Node<'_>, is_of_mesh: bool, faults: &mut Faults) {
             let is_claim = name.starts_with("@request.auth.claims");
             if is_claim && is_of_mesh {
                 faults.error(value.path(), "must not be a claim: proxies of workloads cannot route by claims");
-            } else if field != "queryParams" && !is_claim && !is_header(name) {
-                faults.error(value.path(), "must be the name of a header");
+            } else if field != "queryParams" && !is_claim {
+                faults.check(|| value.path(), names::header(name, true));
             }
             if field != "withoutHeaders" || value.text("regex") != "*" {
                 text_match(&value, false, faults);
@@ -97,16 +99,7 @@ fn request(one: &Node<'_>, is_of_mesh: bool, faults: &mut Faults) {
     caller(one, faults);
 }
 
-/// A header, or a pseudo header of HTTP/2.
-fn is_header(name: &str) -> bool {
-    names::header(name.strip_prefix(':').unwrap_or(name)).is_ok()
-}
-
 fn text_match(node: &Node<'_>, may_be_empty: bool, faults: &mut Faults) {
-    let kinds: Vec<_> = ["exact", "prefix", "regex"].into_iter().filter(|kind| node.has(kind)).collect();
-    if kinds.len() > 1 {
-        faults.error(node.path(), "must have one of exact, prefix and regex");
-    }
     if node.has("prefix") && node.text("prefix").is_empty() && !may_be_empty {
         faults.error(node.at("prefix"), "must not be empty");
     }
@@ -134,11 +127,16 @@ fn headers(node: &Node<'_>, faults: &mut Faults) {
                 let is_host = matches!(name.to_ascii_lowercase().as_str(), ":authority" | "host");
                 if (is_host && !may_set_host) || (!is_host && name.starts_with(':')) {
                     faults.error(value.path(), "must not be changed");
-                } else if !is_header(name) {
-                    faults.error(value.path(), "must be the name of a header");
+                } else {
+                    faults.check(|| value.path(), names::header(name, true));
                 }
                 if value.as_text().chars().any(|c| c.is_control() && c != '\t') {
                     faults.error(value.path(), "must have no control characters");
+                } else if !closes_variables(value.as_text()) {
+                    faults.error(
+                        value.path(),
+                        "must close each variable of Envoy: %NAME% or %NAME(argument)%, and %% for a '%'",
+                    );
                 }
             }
         }
@@ -146,6 +144,43 @@ fn headers(node: &Node<'_>, faults: &mut Faults) {
             if name.as_text().starts_with(':') || name.as_text().eq_ignore_ascii_case("host") {
                 faults.error(name.path(), "must not be removed");
             }
+        }
+    }
+}
+
+/// Whether each variable of Envoy in a header's value is closed.
+fn closes_variables(value: &str) -> bool {
+    let mut rest = value;
+    while let Some((_, after)) = rest.split_once('%') {
+        if let Some(literal) = after.strip_prefix('%') {
+            rest = literal;
+            continue;
+        }
+        let Some(end) = after.find(['%', '(']) else { return false };
+        let closing = match after[end..].strip_prefix('(') {
+            None => &after[end..],
+            // What stands behind the arguments is the length, as in `%REQ(a):5%`.
+            Some(arguments) => {
+                let Some((_, behind)) = arguments.split_once(')') else { return false };
+                behind
+            }
+        };
+        let Some((_, behind)) = closing.split_once('%') else { return false };
+        rest = behind;
+    }
+    true
+}
+
+/// Fields that change the host of a request: at most one may.
+fn authority(route: &Node<'_>, headers: &Node<'_>, faults: &mut Faults) {
+    let mut is_set = route.field("rewrite").is_filled("authority");
+    let request = headers.field("request");
+    for (name, value) in request.entries("set").into_iter().chain(request.entries("add")) {
+        if matches!(name.to_ascii_lowercase().as_str(), ":authority" | "host") {
+            if is_set {
+                faults.error(value.path(), "must not be given: the host is changed already");
+            }
+            is_set = true;
         }
     }
 }
@@ -159,9 +194,9 @@ fn details(route: &Node<'_>, faults: &mut Faults) {
         if redirect.has("uri") && redirect.has("prefixRewrite") {
             faults.error(redirect.at("prefixRewrite"), "must not be given with uri");
         }
-        let has_other_uri = |one: &Node<'_>| one.has("uri") && !one.field("uri").has("prefix");
-        if redirect.is_filled("prefixRewrite") && route.list("match").iter().any(has_other_uri) {
-            faults.error(redirect.at("prefixRewrite"), "must be given only where each match of the uri is by prefix");
+        let is_prefix = |one: &Node<'_>| !one.has("uri") || one.field("uri").has("prefix");
+        if redirect.is_filled("prefixRewrite") && !route.list("match").iter().all(is_prefix) {
+            faults.error(redirect.at("prefixRewrite"), "must only be given where each match of the uri is by prefix");
         }
         if redirect.number("redirectCode").is_some_and(|code| code != 0 && !(300..=399).contains(&code)) {
             faults.error(redirect.at("redirectCode"), "must be 300 to 399");
@@ -230,8 +265,6 @@ fn fault(fault: &Node<'_>, faults: &mut Faults) {
         deprecated(&delay, "percent", "percentage", faults);
         if delay.has("exponentialDelay") {
             faults.error(delay.at("exponentialDelay"), "is not supported: use fixedDelay");
-        } else if !delay.has("fixedDelay") {
-            faults.error(delay.at("fixedDelay"), "must be given");
         }
     }
     if let Some(abort) = fault.present("abort") {
@@ -242,15 +275,38 @@ fn fault(fault: &Node<'_>, faults: &mut Faults) {
             if !(200..=600).contains(&status) {
                 faults.error(abort.at("httpStatus"), "must be 200 to 600");
             }
-        } else if !abort.has("grpcStatus") {
-            faults.warning(abort.path(), "aborts nothing: give httpStatus or grpcStatus");
+        } else if abort.is_filled("grpcStatus") && !GRPC_STATUSES.contains(&abort.text("grpcStatus")) {
+            faults.error(abort.at("grpcStatus"), format!("must be one of {}", GRPC_STATUSES.join(", ")));
         }
     }
 }
 
+const GRPC_STATUSES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
 fn cors(cors: &Node<'_>, faults: &mut Faults) {
     for origin in cors.list("allowOrigins") {
         text_match(&origin, false, faults);
+        if !["exact", "prefix", "regex"].iter().any(|kind| origin.is_filled(kind)) {
+            faults.error(origin.path(), "must have exact, prefix or regex, and not an empty one");
+        }
     }
     deprecated(cors, "allowOrigin", "allowOrigins", faults);
     for method in cors.list("allowMethods") {
@@ -260,8 +316,8 @@ fn cors(cors: &Node<'_>, faults: &mut Faults) {
     }
     for field in ["allowHeaders", "exposeHeaders"] {
         for name in cors.list(field) {
-            if name.as_text() != "*" && !is_header(name.as_text()) {
-                faults.error(name.path(), "must be the name of a header");
+            if name.as_text() != "*" {
+                faults.check(|| name.path(), names::header(name.as_text(), true));
             }
         }
     }

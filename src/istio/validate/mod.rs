@@ -3,6 +3,8 @@
 //!
 //! Source: `pkg/config/validation` of Istio 1.32.
 
+mod balancer;
+mod crd;
 mod destination_rule;
 mod duration;
 mod faults;
@@ -17,32 +19,15 @@ mod sidecar;
 mod tests;
 mod virtual_service;
 
-pub(crate) use faults::{Fault, FaultKind};
+pub(crate) use faults::{By, Fault, FaultKind};
 
-use super::findings::Findings;
 use super::node::Node;
 use super::proto_json::Field;
 use crate::api::decode::FieldError;
 use faults::Faults;
 use serde_json::Value;
 
-/// All that is wrong with the `spec` of a VirtualService, DestinationRule, Gateway, ServiceEntry or Sidecar in a namespace, as JSON that
-/// the API server would be sent. Of other kinds nothing is said.
-#[must_use]
-pub fn spec(kind: &str, spec: &Value, namespace: &str) -> Findings {
-    let object = serde_json::json!({"metadata": {"name": "unnamed"}, "spec": spec});
-    let mut findings = Findings::default();
-    for Fault { kind, field, problem } in self::object(kind, "v1", &object, namespace) {
-        let below = field.strip_prefix("spec").map_or(field.as_str(), |rest| rest.trim_start_matches('.'));
-        match kind {
-            FaultKind::Error => findings.error(below, problem),
-            _ => findings.warning(below, problem),
-        }
-    }
-    findings
-}
-
-/// All that is wrong with an object of `networking.istio.io` in a namespace.
+/// All that is wrong with an object of `networking.istio.io` in a namespace: by its CustomResourceDefinition, and by istiod.
 pub(crate) fn object(kind: &str, version: &str, object: &Value, namespace: &str) -> Vec<Fault> {
     let mut faults = Faults::default();
     let Some(fields) = schema::of(kind) else { return faults.0 };
@@ -50,30 +35,30 @@ pub(crate) fn object(kind: &str, version: &str, object: &Value, namespace: &str)
         faults.error("apiVersion", "must be networking.istio.io/v1, v1beta1 or v1alpha3");
     }
     faults.metadata(object);
-    check(kind, fields, &Node::root(object, "spec"), namespace, &mut faults);
-    faults.0
+    let spec = Node::root(object, "spec");
+    check(kind, fields, &spec, namespace, &mut faults);
+    faults.joined()
 }
 
 /// Why Istio would refuse a VirtualService with this `spec` in a namespace.
 pub(crate) fn refused_virtual_service(spec: &Value, namespace: &str) -> Vec<FieldError> {
     let mut faults = Faults::default();
     check("VirtualService", schema::VIRTUAL_SERVICE, &Node::new(spec, "spec"), namespace, &mut faults);
-    let errors = faults.0.into_iter().filter(|fault| fault.kind == FaultKind::Error);
+    let errors = faults.joined().into_iter().filter(|fault| matches!(fault.kind, FaultKind::Error(_)));
     errors.map(|Fault { field, problem, .. }| FieldError::new(field, problem)).collect()
 }
 
+/// By both rule sets: that of the CustomResourceDefinition and that of istiod's webhook.
 fn check(kind: &str, fields: &'static [Field], spec: &Node<'_>, namespace: &str, faults: &mut Faults) {
-    let before = faults.0.len();
-    schema::check(fields, spec, faults);
-    if faults.0.len() > before {
-        return; // what cannot be decoded is not judged further
+    if schema::check(fields, spec, faults) {
+        match kind {
+            "VirtualService" => virtual_service::check(spec, namespace, faults),
+            "DestinationRule" => destination_rule::check(spec, namespace, faults),
+            "Gateway" => gateway::check(spec, faults),
+            "ServiceEntry" => service_entry::check(spec, namespace, faults),
+            "Sidecar" => sidecar::check(spec, namespace, faults),
+            _ => {}
+        }
     }
-    match kind {
-        "VirtualService" => virtual_service::check(spec, namespace, faults),
-        "DestinationRule" => destination_rule::check(spec, namespace, faults),
-        "Gateway" => gateway::check(spec, faults),
-        "ServiceEntry" => service_entry::check(spec, namespace, faults),
-        "Sidecar" => sidecar::check(spec, namespace, faults),
-        _ => {}
-    }
+    crd::check(kind, spec.value, faults);
 }

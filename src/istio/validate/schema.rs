@@ -2,12 +2,13 @@
 //! than Istio 1.32 is refused by it, too.
 
 use super::duration;
-use super::faults::Faults;
+use super::faults::{By, FaultKind, Faults};
 use crate::api::decode::type_of;
 use crate::istio::node::Node;
 use crate::istio::proto_json::{Field, Type};
 use crate::istio::sidecar::schema::{CONNECTION_POOL, DESTINATION, SERVER_TLS, SIDECAR};
-use Type::{Bool, Duration, Enum, Labels, List, Message, OptionalBool, Signed, Text, Unsigned};
+use Type::{Bool, Double, Duration, Enum, Labels, List, Map, Message, OptionalBool, Signed, Text, Unsigned};
+use serde_json::Value;
 
 /// The fields of a kind's `spec`.
 pub(super) fn of(kind: &str) -> Option<&'static [Field]> {
@@ -38,14 +39,9 @@ const HEADER_OPERATIONS: Type = Message(&[("set", Labels), ("add", Labels), ("re
 
 const STRING_MATCH: Type = Message(&[("exact", Text), ("prefix", Text), ("regex", Text)]);
 
-/// Stands for a mapping to matches, whose entries [`check`] looks into.
-const MATCHES: &[Field] = &[("", STRING_MATCH)];
+const MATCHES: Type = Map(&STRING_MATCH);
 
-const PERCENT: Type = Message(&[("value", Any)]);
-
-/// A number with decimals, as a text of which nothing is asked.
-#[allow(non_upper_case_globals)]
-const Any: Type = Message(&[]);
+const PERCENT: Type = Message(&[("value", Double)]);
 
 const HTTP_ROUTE: &[Field] = &[
     ("name", Text),
@@ -130,13 +126,13 @@ const HTTP_MATCH: &[Field] = &[
     ("scheme", STRING_MATCH),
     ("method", STRING_MATCH),
     ("authority", STRING_MATCH),
-    ("headers", Message(MATCHES)),
+    ("headers", MATCHES),
     ("port", Unsigned),
     ("sourceLabels", Labels),
     ("gateways", List(&Text)),
-    ("queryParams", Message(MATCHES)),
+    ("queryParams", MATCHES),
     ("ignoreUriCase", Bool),
-    ("withoutHeaders", Message(MATCHES)),
+    ("withoutHeaders", MATCHES),
     ("sourceNamespace", Text),
     ("statPrefix", Text),
 ];
@@ -186,7 +182,7 @@ const SERVICE_ENTRY: &[Field] = &[
         "endpoints",
         List(&Message(&[
             ("address", Text),
-            ("ports", Any),
+            ("ports", Map(&Unsigned)),
             ("labels", Labels),
             ("network", Text),
             ("locality", Text),
@@ -224,11 +220,53 @@ const TRAFFIC_POLICY: &[Field] = &[
     ),
     ("tunnel", Message(&[("protocol", Text), ("targetHost", Text), ("targetPort", Unsigned)])),
     ("proxyProtocol", Message(&[("version", Enum(&["V1", "V2"]))])),
-    ("retryBudget", Message(&[("percent", Any), ("minRetryConcurrency", Unsigned), ("budgetInterval", Duration)])),
+    ("retryBudget", Message(&[("percent", Double), ("minRetryConcurrency", Unsigned), ("budgetInterval", Duration)])),
 ];
 
-/// Deep and rarely wrong: only that it is an object is asked.
-const LOAD_BALANCER: Type = Any;
+const LOAD_BALANCER: Type = Message(&[
+    ("simple", Enum(&["UNSPECIFIED", "LEAST_CONN", "RANDOM", "PASSTHROUGH", "ROUND_ROBIN", "LEAST_REQUEST"])),
+    (
+        "consistentHash",
+        Message(&[
+            ("httpHeaderName", Text),
+            (
+                "httpCookie",
+                Message(&[
+                    ("name", Text),
+                    ("path", Text),
+                    ("ttl", Duration),
+                    ("attributes", List(&Message(&[("name", Text), ("value", Text)]))),
+                ]),
+            ),
+            ("useSourceIp", Bool),
+            ("httpQueryParameterName", Text),
+            ("ringHash", Message(&[("minimumRingSize", Unsigned)])),
+            ("maglev", Message(&[("tableSize", Unsigned)])),
+            ("minimumRingSize", Unsigned),
+        ]),
+    ),
+    (
+        "localityLbSetting",
+        Message(&[
+            ("distribute", List(&Message(&[("from", Text), ("to", Map(&Unsigned))]))),
+            ("failover", List(&Message(&[("from", Text), ("to", Text)]))),
+            ("failoverPriority", List(&Text)),
+            ("enabled", OptionalBool),
+        ]),
+    ),
+    (
+        "zoneAwareLbSetting",
+        Message(&[
+            ("failover", List(&Message(&[("from", Text), ("to", Text)]))),
+            ("failoverPriority", List(&Text)),
+            ("enabled", OptionalBool),
+            ("minClusterSize", Unsigned),
+        ]),
+    ),
+    ("warmupDurationSecs", Duration),
+    ("warmup", Message(&[("duration", Duration), ("minimumPercent", Double), ("aggression", Double)])),
+    ("backendUtilization", Message(&[])),
+]);
 
 const OUTLIER_DETECTION: Type = Message(&[
     ("consecutiveErrors", Signed),
@@ -240,7 +278,7 @@ const OUTLIER_DETECTION: Type = Message(&[
     ("baseEjectionTime", Duration),
     ("maxEjectionPercent", Signed),
     ("minHealthPercent", Signed),
-    ("outlierDetectionHttpErrorCodes", Any),
+    ("outlierDetectionHttpErrorCodes", List(&Unsigned)),
 ]);
 
 const CLIENT_TLS: Type = Message(&[
@@ -255,73 +293,103 @@ const CLIENT_TLS: Type = Message(&[
     ("caCrl", Text),
 ]);
 
-/// Whether a value has the shape of a message; all that has not is said.
-pub(super) fn check(fields: &'static [Field], node: &Node<'_>, faults: &mut Faults) {
+/// Fields that may be `null`, other than those whose type says so.
+const NULLABLE: [&str; 9] = [
+    "aggression",
+    "consecutive5xxErrors",
+    "consecutiveGatewayErrors",
+    "consecutiveLocalOriginFailures",
+    "minClusterSize",
+    "minimumPercent",
+    "mirrorPercent",
+    "mirror_percent",
+    "percent",
+];
+
+/// Whether a value has the shape of a message; all that has not is said. Returns whether istiod can read it, which reads more than the
+/// API server does.
+pub(super) fn check(fields: &'static [Field], node: &Node<'_>, faults: &mut Faults) -> bool {
+    let before = faults.0.len();
     if node.is_present() {
         value(&Message(fields), node, faults);
     }
+    faults.0[before..].iter().all(|fault| fault.kind == FaultKind::Error(By::Crd))
 }
 
 fn value(expected: &Type, node: &Node<'_>, faults: &mut Faults) {
     let found = node.value;
-    let is_number = |least: i64, most: i64| found.as_i64().is_some_and(|number| (least..=most).contains(&number));
     let problem = match expected {
-        Message([]) => return,
-        Text if !found.is_string() => "must be a string".to_owned(),
-        Bool | OptionalBool if !found.is_boolean() => "must be true or false".to_owned(),
-        Signed if !is_number(i32::MIN.into(), i32::MAX.into()) => "must be a whole number".to_owned(),
-        Unsigned if !is_number(0, u32::MAX.into()) => "must be a whole number of at least 0".to_owned(),
-        Enum(names) if !found.as_str().is_some_and(|name| names.contains(&name)) => {
-            format!("must be one of {}", names.join(", "))
-        }
-        Duration if found.as_str().and_then(duration::micros).is_none() => {
-            "must be a duration such as 1.5s, 500ms or 1m30s".to_owned()
-        }
-        List(_) if !found.is_array() => "must be a list".to_owned(),
-        Labels | Message(_) if !found.is_object() => "must be a mapping".to_owned(),
-        List(items) => {
+        Message([]) if found.is_object() => return,
+        Message(fields) if found.is_object() => return message(fields, node, faults),
+        List(items) if found.is_array() => {
             for item in node.items() {
-                if item.is_present() {
-                    value(items, &item, faults);
-                } else {
-                    faults.error(item.path(), "must not be null");
-                }
+                entry(items, &item, faults);
             }
             return;
         }
-        Labels => {
-            for (key, entry) in node.value.as_object().into_iter().flatten() {
-                if !entry.is_string() {
-                    faults.error(format!("{}[{key}]", node.path()), "must be a string");
-                }
+        Labels | Map(_) if found.is_object() => {
+            let values = if let Map(values) = expected { values } else { &Text };
+            for one in node.values() {
+                entry(values, &one, faults);
             }
             return;
         }
-        Message([("", entry)]) => {
-            for key in node.value.as_object().into_iter().flatten().map(|(key, _)| key) {
-                match node.present(key) {
-                    Some(one) => value(entry, &one, faults),
-                    None => faults.error(node.at(key), "must not be null"),
-                }
-            }
-            return;
+        Text => (!found.is_string()).then(|| "must be a string".to_owned()),
+        Bool | OptionalBool => (!found.is_boolean()).then(|| "must be true or false".to_owned()),
+        Signed => whole(found, i32::MIN.into(), i32::MAX.into()).then(|| "must be a whole number".to_owned()),
+        Unsigned => whole(found, 0, u32::MAX.into()).then(|| "must be a whole number of at least 0".to_owned()),
+        Double => (!found.is_number()).then(|| "must be a number".to_owned()),
+        Enum(names) => (!found.as_str().is_some_and(|name| names.contains(&name)))
+            .then(|| format!("must be one of {}", names.join(", "))),
+        Duration => found
+            .as_str()
+            .and_then(duration::micros)
+            .is_none()
+            .then(|| "must be a duration such as \"1.5s\"".to_owned()),
+        List(_) => Some("must be a list".to_owned()),
+        Labels | Map(_) | Message(_) => Some("must be a mapping".to_owned()),
+    };
+    let Some(problem) = problem else { return };
+    // istiod reads numbers in quotes, and enumerations by number.
+    let is_read_by_istiod = match (expected, found) {
+        (Signed | Unsigned | Double, Value::String(text)) => text.parse::<f64>().is_ok(),
+        (Enum(names), Value::Number(place)) => {
+            place.as_u64().is_some_and(|place| usize::try_from(place).is_ok_and(|place| place < names.len()))
         }
-        Message(fields) => {
-            for key in node.value.as_object().into_iter().flatten().map(|(key, _)| key) {
-                match fields.iter().find(|(name, _)| name == key) {
-                    None => faults.error(node.at(key), "is not known to Istio"),
-                    Some((_, field_type)) => {
-                        if let Some(one) = node.present(key) {
-                            value(field_type, &one, faults);
-                        }
-                    }
-                }
-            }
-            return;
-        }
-        _ => return,
+        _ => false,
     };
     // A text in the place of another says enough by itself.
-    let instead = if found.is_string() { String::new() } else { format!(", not {}", type_of(found)) };
-    faults.error(node.path(), problem + &instead);
+    let instead =
+        if found.is_string() && !is_read_by_istiod { String::new() } else { format!(", not {}", type_of(found)) };
+    let by = if is_read_by_istiod { By::Crd } else { By::Both };
+    faults.add(FaultKind::Error(by), node.path(), problem + &instead);
+}
+
+/// Whether a value is no whole number of a range.
+fn whole(found: &Value, least: i64, most: i64) -> bool {
+    !found.as_i64().is_some_and(|number| (least..=most).contains(&number))
+}
+
+/// An item of a list, or a value of a mapping.
+fn entry(expected: &Type, node: &Node<'_>, faults: &mut Faults) {
+    if node.is_present() {
+        value(expected, node, faults);
+    } else {
+        faults.add(FaultKind::Error(By::Crd), node.path(), "must not be null");
+    }
+}
+
+fn message(fields: &'static [Field], node: &Node<'_>, faults: &mut Faults) {
+    for (key, found) in node.value.as_object().into_iter().flatten() {
+        let Some((_, field_type)) = fields.iter().find(|(name, _)| name == key) else {
+            // istiod ignores it.
+            faults.add(FaultKind::Error(By::Crd), node.at(key), "is not known to Istio");
+            continue;
+        };
+        if !found.is_null() {
+            value(field_type, &node.field(key), faults);
+        } else if !matches!(field_type, OptionalBool) && !NULLABLE.contains(&key.as_str()) {
+            faults.add(FaultKind::Error(By::Crd), node.at(key), "must not be null");
+        }
+    }
 }

@@ -1,11 +1,54 @@
-//! HTTP routes and matches that are never used, for earlier ones have their requests.
+//! Routes and matches that are never used, for earlier ones have their requests.
 
 use super::faults::{FaultKind, Faults};
 use crate::istio::node::Node;
 use serde_json::Value;
+use std::collections::HashMap;
+
+/// Routes of HTTP, whose matches may also be taken by a shorter prefix.
+pub(super) fn check_http(routes: &[Node<'_>], faults: &mut Faults) {
+    check(routes, faults);
+    let matches = routes.iter().flat_map(|route| route.list("match"));
+    // By what is matched beside the uri: only among these may one have the requests of another.
+    let mut earlier: HashMap<String, Vec<Prefix<'_>>> = HashMap::new();
+    for one in matches {
+        let Some(prefix) = one.field("uri").present("prefix") else { continue };
+        let prefix = Prefix { prefix: prefix.as_text(), one };
+        let alike = earlier.entry(prefix.beside()).or_default();
+        if let Some(shorter) = alike.iter().find(|earlier| earlier.takes(&prefix)) {
+            let problem = format!("is taken by {}, whose prefix is shorter", shorter.one.path());
+            faults.add(FaultKind::Ineffective, prefix.one.path(), problem);
+        }
+        alike.push(prefix);
+    }
+}
+
+/// A match by a prefix of the uri.
+struct Prefix<'v> {
+    prefix: &'v str,
+    one: Node<'v>,
+}
+
+impl Prefix<'_> {
+    /// What is matched beside the uri; a method that is not named is GET.
+    fn beside(&self) -> String {
+        let mut value = unnamed(&self.one);
+        if let Some(fields) = value.as_object_mut() {
+            fields.shift_remove("uri");
+            fields.shift_remove("ignoreUriCase");
+            fields.entry("method").or_insert_with(|| serde_json::json!({"exact": "GET"}));
+        }
+        value.sort_all_objects();
+        value.to_string()
+    }
+
+    fn takes(&self, later: &Self) -> bool {
+        later.prefix != self.prefix && later.prefix.starts_with(self.prefix)
+    }
+}
 
 pub(super) fn check(routes: &[Node<'_>], faults: &mut Faults) {
-    let mut seen: Vec<(Node<'_>, Option<Value>)> = Vec::new();
+    let mut seen: HashMap<String, String> = HashMap::new();
     let mut open: Option<String> = None;
     for route in routes {
         let matches = route.list("match");
@@ -20,16 +63,14 @@ pub(super) fn check(routes: &[Node<'_>], faults: &mut Faults) {
         }
         let mut repeated = Vec::new();
         for one in &matches {
-            let bare = unnamed(one);
-            if let Some((earlier, _)) = seen.iter().find(|(_, known)| known.as_ref() == Some(&bare)) {
-                repeated.push((one.path(), format!("is the same as {}", earlier.path())));
-            } else if let Some((earlier, _)) = seen.iter().find(|(earlier, _)| takes(earlier, one)) {
-                repeated.push((one.path(), format!("is taken by {}, whose prefix is shorter", earlier.path())));
+            match seen.entry(unnamed(one).to_string()) {
+                std::collections::hash_map::Entry::Occupied(earlier) => {
+                    repeated.push((one.path(), format!("is the same as {}", earlier.get())));
+                }
+                std::collections::hash_map::Entry::Vacant(place) => drop(place.insert(one.path())),
             }
-            seen.push((one.clone(), Some(bare)));
         }
-        let same = repeated.iter().filter(|(_, problem)| problem.starts_with("is the same")).count();
-        if same == matches.len() {
+        if repeated.len() == matches.len() {
             faults.add(FaultKind::Unreachable, route.path(), "is never used: earlier rules have all its matches");
         } else {
             for (field, problem) in repeated {
@@ -43,27 +84,7 @@ fn unnamed(one: &Node<'_>) -> Value {
     let mut value = one.value.clone();
     if let Some(fields) = value.as_object_mut() {
         fields.shift_remove("name");
-        fields.shift_remove("statPrefix");
     }
+    value.sort_all_objects();
     value
-}
-
-/// Whether an earlier match has all requests of a later one: a shorter prefix, and nothing else that differs.
-fn takes(earlier: &Node<'_>, later: &Node<'_>) -> bool {
-    let (short, long) = (earlier.field("uri"), later.field("uri"));
-    let (Some(short), Some(long)) = (short.present("prefix"), long.present("prefix")) else { return false };
-    if !long.as_text().starts_with(short.as_text()) {
-        return false;
-    }
-    let same = |one: &Node<'_>, other: &Node<'_>| {
-        let strip = |node: &Node<'_>| {
-            let mut value = unnamed(node);
-            if let Some(fields) = value.as_object_mut() {
-                fields.shift_remove("uri");
-            }
-            value
-        };
-        strip(one) == strip(other)
-    };
-    same(earlier, later)
 }

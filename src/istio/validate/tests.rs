@@ -1,6 +1,6 @@
 //! Each rule with a spec that breaks it and says which field, and one that is taken.
 
-use super::{FaultKind, object};
+use super::{By, FaultKind, object};
 use serde_json::Value;
 
 /// What is said of a `spec` as users write it, as `Kind field`.
@@ -10,7 +10,8 @@ fn said(kind: &str, spec: &str) -> Vec<(FaultKind, String)> {
     );
     let document: Value = serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     let faults = object(kind, "v1", &document, "shop");
-    faults.into_iter().map(|fault| (fault.kind, fault.field)).collect()
+    let whoever = |kind| if matches!(kind, FaultKind::Error(_)) { ERROR } else { kind };
+    faults.into_iter().map(|fault| (whoever(fault.kind), fault.field)).collect()
 }
 
 #[track_caller]
@@ -25,7 +26,9 @@ fn table(kind: &str, rows: &[(&str, &str, FaultKind)]) {
     }
 }
 
-use FaultKind::{Deprecated, Error, Ineffective, Unreachable, Warning};
+use FaultKind::{Deprecated, Ineffective, Unreachable, Warning};
+
+const ERROR: FaultKind = FaultKind::Error(By::Both);
 
 /// Of what is taken, no fault is expected.
 const TAKEN: &str = "";
@@ -35,74 +38,74 @@ fn virtual_services_follow_istio() {
     table(
         "VirtualService",
         &[
-            ("{hosts: [a], http: [{route: [{destination: {host: a}}]}]}", TAKEN, Error),
-            ("{hosts: [a], http: [{rout: []}]}", ".http[0].rout", Error),
-            ("{hosts: a}", ".hosts", Error),
-            ("{hosts: [a], http: [{timeout: soon, route: [{destination: {host: a}}]}]}", ".http[0].timeout", Error),
-            ("{hosts: [a], http: [{timeout: 1ns, route: [{destination: {host: a}}]}]}", ".http[0].timeout", Error),
-            ("{hosts: [a], http: [{timeout: 1h30m, route: [{destination: {host: a}}]}]}", TAKEN, Error),
-            ("{hosts: ['*'], http: [{route: [{destination: {host: a}}]}]}", ".hosts[0]", Error),
-            ("{hosts: ['*'], gateways: [g], http: [{route: [{destination: {host: a}}]}]}", TAKEN, Error),
-            ("{hosts: ['*.a.com', b.a.com], http: [{route: [{destination: {host: a}}]}]}", ".hosts[1]", Error),
-            ("{hosts: [a], http: [{}]}", ".http[0]", Error),
-            ("{gateways: [g], http: [{route: [{destination: {host: a}}]}]}", ".gateways", Error),
-            ("{hosts: [a], gateways: [x/y/z], http: [{route: [{destination: {host: a}}]}]}", ".gateways[0]", Error),
+            ("{hosts: [a], http: [{route: [{destination: {host: a}}]}]}", TAKEN, ERROR),
+            ("{hosts: [a], http: [{rout: []}]}", ".http[0].rout", ERROR),
+            ("{hosts: a}", ".hosts", ERROR),
+            ("{hosts: [a], http: [{timeout: soon, route: [{destination: {host: a}}]}]}", ".http[0].timeout", ERROR),
+            ("{hosts: [a], http: [{timeout: 1ns, route: [{destination: {host: a}}]}]}", ".http[0].timeout", ERROR),
+            ("{hosts: [a], http: [{timeout: 1h30m, route: [{destination: {host: a}}]}]}", TAKEN, ERROR),
+            ("{hosts: ['*'], http: [{route: [{destination: {host: a}}]}]}", ".hosts[0]", ERROR),
+            ("{hosts: ['*'], gateways: [g], http: [{route: [{destination: {host: a}}]}]}", TAKEN, ERROR),
+            ("{hosts: ['*.a.com', b.a.com], http: [{route: [{destination: {host: a}}]}]}", ".hosts[1]", ERROR),
+            ("{hosts: [a], http: [{}]}", ".http[0]", ERROR),
+            ("{gateways: [g], http: [{route: [{destination: {host: a}}]}]}", ".gateways", ERROR),
+            ("{hosts: [a], gateways: [x/y/z], http: [{route: [{destination: {host: a}}]}]}", ".gateways[0]", ERROR),
             ("{hosts: [a], gateways: [g.ns], http: [{route: [{destination: {host: a}}]}]}", ".gateways[0]", Warning),
             (
                 "{hosts: [a], http: [{route: [{destination: {host: '*'}}]}]}",
                 ".http[0].route[0].destination.host",
-                Error,
+                ERROR,
             ),
             (
                 "{hosts: [a], http: [{route: [{destination: {host: a, port: {number: 70000}}}]}]}",
                 ".http[0].route[0].destination.port.number",
-                Error,
+                ERROR,
             ),
             (
                 "{hosts: [a], http: [{route: [{destination: {host: a}}, {destination: {host: b}}]}]}",
                 ".http[0].route",
-                Error,
+                ERROR,
             ),
             (
                 "{hosts: [a], http: [{route: [{destination: {host: a}, weight: 30}, {destination: {host: b}, weight: 30}]}]}",
                 TAKEN,
-                Error,
+                ERROR,
             ),
             (
                 "{hosts: [a], http: [{match: [{uri: {exact: /a, prefix: /b}}], route: [{destination: {host: a}}]}]}",
                 ".http[0].match[0].uri",
-                Error,
+                ERROR,
             ),
             (
                 "{hosts: [a], http: [{match: [{headers: {x: {prefix: ''}}}], route: [{destination: {host: a}}]}]}",
                 ".http[0].match[0].headers[x].prefix",
-                Error,
+                ERROR,
             ),
             (
                 "{hosts: [a], http: [{match: [{uri: {regex: '(('}}], route: [{destination: {host: a}}]}]}",
                 ".http[0].match[0].uri.regex",
-                Error,
+                ERROR,
             ),
             (
                 r"{hosts: [a], http: [{match: [{uri: {regex: '/(?!a).*'}}], route: [{destination: {host: a}}]}]}",
                 ".http[0].match[0].uri.regex",
-                Error,
+                ERROR,
             ),
             (
                 r"{hosts: [a], http: [{match: [{uri: {regex: '/v\d+/\w*'}}], route: [{destination: {host: a}}]}]}",
                 TAKEN,
-                Error,
+                ERROR,
             ),
-            ("{hosts: [a, a.shop.svc.cluster.local], http: [{route: [{destination: {host: a}}]}]}", TAKEN, Error),
+            ("{hosts: [a, a.shop.svc.cluster.local], http: [{route: [{destination: {host: a}}]}]}", TAKEN, ERROR),
             (
                 "{hosts: [a], http: [{match: [{headers: {a b: {exact: x}}}], route: [{destination: {host: a}}]}]}",
                 ".http[0].match[0].headers[a b]",
-                Error,
+                ERROR,
             ),
             (
                 "{hosts: [a], http: [{match: [{headers: {'@request.auth.claims.sub': {exact: a}}}], route: [{destination: {host: a}}]}]}",
                 ".http[0].match[0].headers[@request.auth.claims.sub]",
-                Error,
+                ERROR,
             ),
         ],
     );
@@ -116,40 +119,40 @@ fn details_of_routes_follow_istio() {
             (
                 "{hosts: [a], http: [{redirect: {uri: /a}, route: [{destination: {host: a}}]}]}",
                 ".http[0].redirect",
-                Error,
+                ERROR,
             ),
-            ("{hosts: [a], http: [{redirect: {redirectCode: 200}}]}", ".http[0].redirect.redirectCode", Error),
-            ("{hosts: [a], http: [{redirect: {redirectCode: 301}}]}", ".http[0].redirect", Error),
+            ("{hosts: [a], http: [{redirect: {redirectCode: 200}}]}", ".http[0].redirect.redirectCode", ERROR),
+            ("{hosts: [a], http: [{redirect: {redirectCode: 301}}]}", ".http[0].redirect", ERROR),
             (
                 "{hosts: [a], http: [{match: [{uri: {exact: /a}}], redirect: {prefixRewrite: /b}}]}",
                 ".http[0].redirect.prefixRewrite",
-                Error,
+                ERROR,
             ),
             (
                 "{hosts: [a], http: [{match: [{uri: {prefix: /a}}, {port: 80}], redirect: {prefixRewrite: /b}}]}",
                 TAKEN,
-                Error,
+                ERROR,
             ),
-            ("{hosts: [a], http: [{directResponse: {status: 100}}]}", ".http[0].directResponse.status", Error),
+            ("{hosts: [a], http: [{directResponse: {status: 100}}]}", ".http[0].directResponse.status", ERROR),
             (
                 "{hosts: [a], http: [{rewrite: {uri: /, uriRegexRewrite: {match: a, rewrite: b}}, route: [{destination: {host: a}}]}]}",
                 ".http[0].rewrite.uriRegexRewrite",
-                Error,
+                ERROR,
             ),
             (
                 "{hosts: [a], http: [{retries: {attempts: 0, retryOn: 5xx}, route: [{destination: {host: a}}]}]}",
                 ".http[0].retries.attempts",
-                Error,
+                ERROR,
             ),
             (
                 "{hosts: [a], http: [{retries: {attempts: 2, retryOn: 'often'}, route: [{destination: {host: a}}]}]}",
                 ".http[0].retries.retryOn",
-                Error,
+                ERROR,
             ),
             (
                 "{hosts: [a], http: [{fault: {delay: {percentage: {value: 200}, fixedDelay: 5s}}, route: [{destination: {host: a}}]}]}",
                 ".http[0].fault.delay.percentage.value",
-                Error,
+                ERROR,
             ),
             (
                 "{hosts: [a], http: [{fault: {delay: {percent: 5, fixedDelay: 5s}}, route: [{destination: {host: a}}]}]}",
@@ -159,38 +162,38 @@ fn details_of_routes_follow_istio() {
             (
                 "{hosts: [a], http: [{corsPolicy: {allowMethods: [FETCH]}, route: [{destination: {host: a}}]}]}",
                 ".http[0].corsPolicy.allowMethods[0]",
-                Error,
+                ERROR,
             ),
             (
                 "{hosts: [a], http: [{mirror: {host: b}, mirrors: [{destination: {host: b}}], route: [{destination: {host: a}}]}]}",
                 ".http[0].mirrors",
-                Error,
+                ERROR,
             ),
-            ("{http: [{delegate: {name: b}}]}", ".http[0].delegate", Error),
+            ("{http: [{delegate: {name: b}}]}", ".http[0].delegate", ERROR),
             (
                 "{hosts: [a], http: [{headers: {request: {set: {':path': b}}}, route: [{destination: {host: a}}]}]}",
                 ".http[0].headers.request.set[:path]",
-                Error,
+                ERROR,
             ),
             (
                 "{hosts: [a.com], tls: [{match: [{sniHosts: [b.com]}], route: [{destination: {host: a}}]}]}",
                 ".tls[0].match[0].sniHosts[0]",
-                Error,
+                ERROR,
             ),
             (
                 "{hosts: [a.com], tls: [{match: [{sniHosts: [a.com]}], route: [{destination: {host: a}}]}]}",
                 TAKEN,
-                Error,
+                ERROR,
             ),
-            ("{hosts: [a], tcp: [{}]}", ".tcp[0].route", Error),
+            ("{hosts: [a], tcp: [{}]}", ".tcp[0].route", ERROR),
             (
                 "{hosts: [a], tcp: [{match: [{destinationSubnets: [here]}], route: [{destination: {host: a}}]}]}",
                 ".tcp[0].match[0].destinationSubnets[0]",
-                Error,
+                ERROR,
             ),
-            ("{hosts: [a], exportTo: ['*', b], http: [{route: [{destination: {host: a}}]}]}", ".exportTo", Error),
-            ("{hosts: [a], exportTo: ['.', shop], http: [{route: [{destination: {host: a}}]}]}", ".exportTo[1]", Error),
-            ("{hosts: [a], exportTo: ['~'], http: [{route: [{destination: {host: a}}]}]}", ".exportTo[0]", Error),
+            ("{hosts: [a], exportTo: ['*', b], http: [{route: [{destination: {host: a}}]}]}", ".exportTo", ERROR),
+            ("{hosts: [a], exportTo: ['.', shop], http: [{route: [{destination: {host: a}}]}]}", ".exportTo[1]", ERROR),
+            ("{hosts: [a], exportTo: ['~'], http: [{route: [{destination: {host: a}}]}]}", ".exportTo[0]", ERROR),
         ],
     );
 }
@@ -216,14 +219,14 @@ fn routes_that_are_never_used_are_told() {
                 "[{{match: [{{uri: {{prefix: /a/b}}}}], {to}}}, {{match: [{{uri: {{prefix: /a}}}}], {to}}}, {{{to}}}]"
             ),
             "",
-            Error,
+            ERROR,
         ),
         (
             format!(
                 "[{{match: [{{uri: {{prefix: /a}}, port: 80}}], {to}}}, {{match: [{{uri: {{prefix: /a/b}}, port: 81}}], {to}}}]"
             ),
             "",
-            Error,
+            ERROR,
         ),
     ] {
         table("VirtualService", &[(&format!("{{hosts: [a], http: {routes}}}"), field, fault)]);
@@ -234,31 +237,31 @@ fn routes_that_are_never_used_are_told() {
 fn gateways_follow_istio() {
     let server = |server: &str| format!("{{selector: {{istio: ingressgateway}}, servers: [{server}]}}");
     for (text, field, fault) in [
-        ("{port: {number: 80, name: http, protocol: HTTP}, hosts: [a.com]}", "", Error),
-        ("{port: {number: 80, name: http, protocol: HTTP}}", ".servers[0].hosts", Error),
-        ("{port: {number: 80, name: http, protocol: HTTP}, hosts: [a]}", ".servers[0].hosts[0]", Error),
-        ("{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*a.com']}", ".servers[0].hosts[0]", Error),
-        ("{port: {number: 80, name: http, protocol: HTTP}, hosts: ['shop/*.a.com', './*']}", "", Error),
-        ("{port: {number: 80, name: http, protocol: SPDY}, hosts: [a.com]}", ".servers[0].port.protocol", Error),
-        ("{port: {number: 0, name: http, protocol: HTTP}, hosts: [a.com]}", ".servers[0].port.number", Error),
-        ("{port: {number: 80, protocol: HTTP}, hosts: [a.com]}", ".servers[0].port.name", Error),
-        ("{port: {number: 443, name: https, protocol: HTTPS}, hosts: [a.com]}", ".servers[0]", Error),
+        ("{port: {number: 80, name: http, protocol: HTTP}, hosts: [a.com]}", "", ERROR),
+        ("{port: {number: 80, name: http, protocol: HTTP}}", ".servers[0].hosts", ERROR),
+        ("{port: {number: 80, name: http, protocol: HTTP}, hosts: [a]}", ".servers[0].hosts[0]", ERROR),
+        ("{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*a.com']}", ".servers[0].hosts[0]", ERROR),
+        ("{port: {number: 80, name: http, protocol: HTTP}, hosts: ['shop/*.a.com', './*']}", "", ERROR),
+        ("{port: {number: 80, name: http, protocol: SPDY}, hosts: [a.com]}", ".servers[0].port.protocol", ERROR),
+        ("{port: {number: 0, name: http, protocol: HTTP}, hosts: [a.com]}", ".servers[0].port.number", ERROR),
+        ("{port: {number: 80, protocol: HTTP}, hosts: [a.com]}", ".servers[0].port.name", ERROR),
+        ("{port: {number: 443, name: https, protocol: HTTPS}, hosts: [a.com]}", ".servers[0]", ERROR),
         (
             "{port: {number: 443, name: https, protocol: HTTPS}, hosts: [a.com], tls: {mode: SIMPLE}}",
             ".servers[0].tls",
-            Error,
+            ERROR,
         ),
         (
             "{port: {number: 443, name: https, protocol: HTTPS}, hosts: [a.com], tls: {mode: SIMPLE, credentialName: a}}",
             "",
-            Error,
+            ERROR,
         ),
         (
             "{port: {number: 80, name: http, protocol: HTTP}, hosts: [a.com], tls: {mode: SIMPLE, credentialName: a}}",
             ".servers[0].tls",
-            Error,
+            ERROR,
         ),
-        ("{port: {number: 80, name: http, protocol: HTTP}, hosts: [a.com], tls: {httpsRedirect: true}}", "", Error),
+        ("{port: {number: 80, name: http, protocol: HTTP}, hosts: [a.com], tls: {httpsRedirect: true}}", "", ERROR),
         (
             "{port: {number: 443, name: tls, protocol: TLS}, hosts: [a.com], tls: {mode: PASSTHROUGH, credentialName: a}}",
             ".servers[0].tls",
@@ -267,12 +270,12 @@ fn gateways_follow_istio() {
         (
             "{port: {number: 443, name: tls, protocol: TLS}, hosts: [a.com], tls: {mode: MUTUAL, serverCertificate: a, privateKey: b}}",
             ".servers[0].tls.caCertificates",
-            Error,
+            ERROR,
         ),
     ] {
         table("Gateway", &[(&server(text), field, fault)]);
     }
-    table("Gateway", &[("{selector: {a: b}}", ".servers", Error)]);
+    table("Gateway", &[("{selector: {a: b}}", ".servers", ERROR)]);
 }
 
 #[test]
@@ -280,55 +283,55 @@ fn rules_sidecars_and_service_entries_follow_istio() {
     table(
         "DestinationRule",
         &[
-            ("{host: a, subsets: [{name: v1, labels: {version: v1}}]}", TAKEN, Error),
-            ("{}", ".host", Error),
-            ("{host: a, subsets: [{name: v1}, {name: v1}]}", ".subsets[1].name", Error),
-            ("{host: a, subsets: [{name: v.1}]}", ".subsets[0].name", Error),
-            ("{host: a, subsets: [{name: v1, labels: {'a b': c}}]}", ".subsets[0].labels[a b]", Error),
-            ("{host: a, trafficPolicy: {}}", ".trafficPolicy", Error),
-            ("{host: a, trafficPolicy: {tls: {mode: STRICT}}}", ".trafficPolicy.tls.mode", Error),
-            ("{host: a, trafficPolicy: {tls: {mode: MUTUAL}}}", ".trafficPolicy.tls", Error),
-            ("{host: a, trafficPolicy: {connectionPool: {}}}", ".trafficPolicy.connectionPool", Error),
+            ("{host: a, subsets: [{name: v1, labels: {version: v1}}]}", TAKEN, ERROR),
+            ("{}", ".host", ERROR),
+            ("{host: a, subsets: [{name: v1}, {name: v1}]}", ".subsets[1].name", ERROR),
+            ("{host: a, subsets: [{name: v.1}]}", ".subsets[0].name", ERROR),
+            ("{host: a, subsets: [{name: v1, labels: {'a b': c}}]}", ".subsets[0].labels[a b]", ERROR),
+            ("{host: a, trafficPolicy: {}}", ".trafficPolicy", ERROR),
+            ("{host: a, trafficPolicy: {tls: {mode: STRICT}}}", ".trafficPolicy.tls.mode", ERROR),
+            ("{host: a, trafficPolicy: {tls: {mode: MUTUAL}}}", ".trafficPolicy.tls", ERROR),
+            ("{host: a, trafficPolicy: {connectionPool: {}}}", ".trafficPolicy.connectionPool", ERROR),
             (
                 "{host: a, trafficPolicy: {outlierDetection: {maxEjectionPercent: 200}}}",
                 ".trafficPolicy.outlierDetection.maxEjectionPercent",
-                Error,
+                ERROR,
             ),
-            ("{host: a, workloadSelector: {matchLabels: {a: b}}, exportTo: ['*']}", ".exportTo", Error),
+            ("{host: a, workloadSelector: {matchLabels: {a: b}}, exportTo: ['*']}", ".exportTo", ERROR),
         ],
     );
     table(
         "Sidecar",
         &[
-            ("{egress: [{hosts: ['./*', 'istio-system/*']}]}", TAKEN, Error),
+            ("{egress: [{hosts: ['./*', 'istio-system/*']}]}", TAKEN, ERROR),
             ("{workloadSelector: {labels: {}}, egress: [{hosts: ['./*']}]}", ".workloadSelector", Warning),
-            ("{egress: [{hosts: ['*.foo']}]}", ".egress[0].hosts[0]", Error),
-            ("{egress: [{hosts: []}]}", ".egress[0].hosts", Error),
-            ("{ingress: [{defaultEndpoint: '127.0.0.1:80'}]}", ".ingress[0].port", Error),
-            ("{outboundTrafficPolicy: {mode: REGISTRY_ONLY}}", TAKEN, Error),
-            ("{outboundTrafficPolicy: {mode: SOME}}", ".outboundTrafficPolicy.mode", Error),
+            ("{egress: [{hosts: ['*.foo']}]}", ".egress[0].hosts[0]", ERROR),
+            ("{egress: [{hosts: []}]}", ".egress[0].hosts", ERROR),
+            ("{ingress: [{defaultEndpoint: '127.0.0.1:80'}]}", ".ingress[0].port", ERROR),
+            ("{outboundTrafficPolicy: {mode: REGISTRY_ONLY}}", TAKEN, ERROR),
+            ("{outboundTrafficPolicy: {mode: SOME}}", ".outboundTrafficPolicy.mode", ERROR),
         ],
     );
     table(
         "ServiceEntry",
         &[
-            ("{hosts: [a.com], ports: [{number: 443, name: tls, protocol: TLS}], resolution: DNS}", TAKEN, Error),
-            ("{ports: [{number: 443, name: tls, protocol: TLS}]}", ".hosts", Error),
-            ("{hosts: ['*'], ports: []}", ".hosts[0]", Error),
+            ("{hosts: [a.com], ports: [{number: 443, name: tls, protocol: TLS}], resolution: DNS}", TAKEN, ERROR),
+            ("{ports: [{number: 443, name: tls, protocol: TLS}]}", ".hosts", ERROR),
+            ("{hosts: ['*'], ports: []}", ".hosts[0]", ERROR),
             (
                 "{hosts: [a.com], ports: [{number: 1, name: a, protocol: TCP}, {number: 1, name: b, protocol: TCP}]}",
                 ".ports[1].number",
-                Error,
+                ERROR,
             ),
-            ("{hosts: [a.com], resolution: STATIC}", ".endpoints", Error),
-            ("{hosts: ['*.a.com'], resolution: DNS}", ".hosts", Error),
-            ("{hosts: [a.com], exportTo: ['~']}", TAKEN, Error),
+            ("{hosts: [a.com], resolution: STATIC}", TAKEN, ERROR),
+            ("{hosts: ['*.a.com'], resolution: DNS}", ".hosts[0]", ERROR),
+            ("{hosts: [a.com], exportTo: ['~']}", TAKEN, ERROR),
         ],
     );
 }
 
 #[test]
 fn an_object_without_http_tls_or_tcp_is_refused_as_a_whole() {
-    assert_eq!(said("VirtualService", "{hosts: [a]}"), [(Error, "spec".to_owned())]);
-    assert_eq!(said("Sidecar", "{}"), [(Error, "spec".to_owned())]);
+    assert_eq!(said("VirtualService", "{hosts: [a]}"), [(ERROR, "spec".to_owned())]);
+    assert_eq!(said("Sidecar", "{}"), [(ERROR, "spec".to_owned())]);
 }

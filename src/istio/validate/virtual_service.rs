@@ -27,7 +27,10 @@ pub(super) fn check(spec: &Node<'_>, namespace: &str, faults: &mut Faults) {
     for route in spec.list("http") {
         http::check(&route, hosts.is_empty(), is_of_mesh, faults);
     }
-    shadow::check(&spec.list("http"), faults);
+    shadow::check_http(&spec.list("http"), faults);
+    for field in ["tls", "tcp"] {
+        shadow::check(&spec.list(field), faults);
+    }
     for route in spec.list("tls") {
         if route.list("match").is_empty() {
             faults.error(route.at("match"), "must have a match");

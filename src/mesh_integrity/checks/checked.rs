@@ -16,8 +16,13 @@ pub(in crate::mesh_integrity) struct Checked<'e> {
 
 impl<'e> Checked<'e> {
     /// The objects of a kind that are to be checked.
-    pub fn subjects(&self, kind: Kind) -> impl Iterator<Item = &'e Arc<Object>> + use<'e> {
-        let touched = self.touched;
-        self.mesh.of(kind).filter(move |object| touched.has(&object.key))
+    pub fn subjects(&self, kind: Kind) -> Box<dyn Iterator<Item = &'e Arc<Object>> + 'e> {
+        let mesh = self.mesh;
+        match self.touched {
+            Touched::All => Box::new(mesh.of(kind)),
+            Touched::Only(keys) => {
+                Box::new(keys.iter().filter(move |key| key.kind == kind).filter_map(|key| mesh.get(key)))
+            }
+        }
     }
 }

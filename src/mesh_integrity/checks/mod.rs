@@ -18,7 +18,7 @@ pub(super) fn all(checked: &mut Checked<'_>) -> Result<(), StoreError> {
     duplicates::check(checked)?;
     sidecars::check(checked)?;
     gateways::check(checked);
-    routes::check(checked);
+    routes::check(checked)?;
     services::check(checked);
     validity::check(checked);
     Ok(())

@@ -3,16 +3,15 @@
 use super::checked::Checked;
 use super::gateways::text;
 use crate::istio::host;
-use crate::istio::read::{Gateway, GatewayName, Match, VirtualService};
+use crate::istio::read::{Gateway, GatewayName, Match, Sidecar, VirtualService};
 use crate::mesh_integrity::code::Code;
 use crate::mesh_integrity::finding::Finding;
 use crate::mesh_integrity::mesh::Mesh;
 use crate::mesh_integrity::object::{Key, Kind, Object, Spec, selects};
-use std::collections::HashSet;
+use crate::mesh_integrity::store::{Reference, StoreError};
 
-pub(super) fn check(checked: &mut Checked<'_>) {
+pub(super) fn check(checked: &mut Checked<'_>) -> Result<(), StoreError> {
     let mesh = checked.mesh;
-    let subset_hosts = hosts_with_subset_rules(mesh);
     for object in checked.subjects(Kind::VirtualService) {
         let Spec::VirtualService(routes) = &object.spec else { continue };
         let mut found: Vec<Finding> = Vec::new();
@@ -21,13 +20,13 @@ pub(super) fn check(checked: &mut Checked<'_>) {
         found.extend(outside(object, routes));
         found.extend(routes.matches.iter().filter_map(|one| claims(mesh, object, routes, one)));
         found.extend(unreached(mesh, object, routes));
-        found.extend(unaffected(mesh, object, routes, &subset_hosts));
         found.extend(routes.lone_weights.iter().map(|field| {
             Finding::new(Code::KIA1104, &object.key, field.clone(), "The weight of the only destination has no effect")
                 .advice("remove the weight, or add the other destinations")
         }));
         checked.findings.append(&mut found);
     }
+    unaffected(checked)
 }
 
 fn gateway<'m>(mesh: &'m Mesh, named: &(String, String)) -> Option<(&'m Key, &'m Gateway)> {
@@ -124,6 +123,14 @@ fn claims(mesh: &Mesh, object: &Object, routes: &VirtualService, one: &Match) ->
     )
 }
 
+/// The Sidecar of a namespace that is for all its Pods.
+fn default_sidecar<'m>(mesh: &'m Mesh, namespace: &'m str) -> Option<(&'m Key, &'m Sidecar)> {
+    mesh.in_namespace(Kind::Sidecar, namespace).find_map(|sidecar| match &sidecar.spec {
+        Spec::Sidecar(read) if read.labels().is_none() => Some((&sidecar.key, read)),
+        _ => None,
+    })
+}
+
 /// Callers that a route is only for, and that do not import its hosts.
 fn unreached(mesh: &Mesh, object: &Object, routes: &VirtualService) -> Vec<Finding> {
     if !routes.is_of_mesh() || routes.hosts.is_empty() {
@@ -131,11 +138,7 @@ fn unreached(mesh: &Mesh, object: &Object, routes: &VirtualService) -> Vec<Findi
     }
     let own = &object.key.namespace;
     let misses = |namespace: &str| {
-        let default = mesh.in_namespace(Kind::Sidecar, namespace).find_map(|sidecar| match &sidecar.spec {
-            Spec::Sidecar(read) if read.labels().is_none() => Some((&sidecar.key, read)),
-            _ => None,
-        });
-        let (key, sidecar) = default?;
+        let (key, sidecar) = default_sidecar(mesh, namespace)?;
         let full = |written: &String| host::full(written, own, &mesh.options.domain).into_owned();
         let imported = routes.hosts.iter().any(|written| sidecar.imports(own, &full(written)));
         (!imported).then(|| key.clone())
@@ -184,30 +187,16 @@ fn unreached(mesh: &Mesh, object: &Object, routes: &VirtualService) -> Vec<Findi
     found
 }
 
-/// Hosts whose requests some VirtualService of the mesh sends to subsets.
-fn hosts_with_subset_rules(mesh: &Mesh) -> HashSet<String> {
-    let mut hosts = HashSet::new();
-    for object in mesh.of(Kind::VirtualService) {
-        let Spec::VirtualService(routes) = &object.spec else { continue };
-        if routes.is_of_mesh() && routes.destinations.iter().any(|to| !to.subset.is_empty()) {
-            let full = |written: &String| host::full(written, &object.key.namespace, &mesh.options.domain).into_owned();
-            hosts.extend(routes.hosts.iter().map(full));
-        }
-    }
-    hosts
-}
-
 /// Requests that come through a gateway and miss the subset rules of the mesh.
-fn unaffected(mesh: &Mesh, object: &Object, routes: &VirtualService, ruled: &HashSet<String>) -> Option<Finding> {
-    if routes.is_of_mesh() {
-        return None;
+fn unaffected(checked: &mut Checked<'_>) -> Result<(), StoreError> {
+    for Reference { object, field, host, .. } in checked.store.missed_subset_rules()? {
+        let Some(key) = checked.mesh.key(object) else { continue };
+        let message =
+            format!("Requests from the gateway to {host} miss the subset rules of the VirtualService of that host");
+        checked.findings.push(
+            Finding::new(Code::IST0140, key, field, message)
+                .advice("name the subset here, or bind the other VirtualService to the gateway, too"),
+        );
     }
-    let full = |written: &str| host::full(written, &object.key.namespace, &mesh.options.domain).into_owned();
-    let to = routes.destinations.iter().find(|to| to.subset.is_empty() && ruled.contains(&full(&to.host)))?;
-    let message =
-        format!("Requests from the gateway to {} miss the subset rules of the VirtualService of that host", to.host);
-    Some(
-        Finding::new(Code::IST0140, &object.key, to.field.clone(), message)
-            .advice("name the subset here, or bind the other VirtualService to the gateway, too"),
-    )
+    Ok(())
 }

@@ -7,9 +7,9 @@ use crate::istio::host;
 use crate::istio::read::DestinationRule;
 use crate::mesh_integrity::code::Code;
 use crate::mesh_integrity::finding::Finding;
-use crate::mesh_integrity::mesh::Mesh;
-use crate::mesh_integrity::object::{Key, Kind, Object, Service, Spec, Target, selects};
-use std::collections::BTreeMap;
+use crate::mesh_integrity::mesh::{MOST_WORKLOADS, Mesh};
+use crate::mesh_integrity::object::{Key, Kind, Object, Service, ServicePort, Spec, Target};
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn check(checked: &mut Checked<'_>) {
     let mesh = checked.mesh;
@@ -47,44 +47,25 @@ pub(super) fn check(checked: &mut Checked<'_>) {
     for object in checked.subjects(Kind::ServiceEntry) {
         let Spec::ServiceEntry(entry) = &object.spec else { continue };
         let mut found = exports(mesh, object, &entry.export, "spec.exportTo");
-        for port in entry.ports.iter().filter(|port| matches!(port.protocol.as_str(), "TCP" | "")) {
-            if !entry.has_addresses && matches!(entry.resolution.as_str(), "" | "NONE") {
-                found.push(
-                    Finding::new(
-                        Code::IST0134,
-                        &object.key,
-                        port.field.clone(),
-                        "A port of TCP without addresses takes all connections to the port",
-                    )
-                    .advice("give addresses"),
-                );
-            }
-        }
-        for other in mesh.of(Kind::ServiceEntry).filter(|other| other.key < object.key) {
-            let Spec::ServiceEntry(read) = &other.spec else { continue };
-            if !entry.export.meets(&read.export) {
-                continue;
-            }
-            let Some(host) = entry.hosts.iter().find(|host| read.hosts.contains(host)) else { continue };
-            let differs = entry
-                .ports
-                .iter()
-                .find(|port| read.ports.iter().any(|one| one.number == port.number && one.protocol != port.protocol));
-            if let Some(port) = differs {
-                let message = format!("Port {} of host {host} is of another protocol in {}", port.number, other.key);
-                found.push(
-                    Finding::new(Code::IST0177, &object.key, port.field.clone(), message)
-                        .with([other.key.clone()])
-                        .advice("give both the same protocol"),
-                );
-            }
-        }
         checked.findings.append(&mut found);
     }
 }
 
-const PROTOCOLS: [&str; 14] = [
-    "http", "http2", "https", "grpc", "grpc-web", "tcp", "tls", "udp", "mongo", "redis", "mysql", "http3", "quic",
+const PROTOCOLS: [&str; 15] = [
+    "http",
+    "http2",
+    "https",
+    "http_proxy",
+    "grpc",
+    "grpc-web",
+    "tcp",
+    "tls",
+    "udp",
+    "mongo",
+    "redis",
+    "mysql",
+    "http3",
+    "quic",
     "hbone",
 ];
 
@@ -94,16 +75,19 @@ fn port_names(object: &Object, service: &Service) -> Vec<Finding> {
     }
     let mut found = Vec::new();
     for port in &service.ports {
-        let name = if port.app_protocol.is_empty() { &port.name } else { &port.app_protocol };
+        let name = if port.app_protocol.is_empty() { &port.name } else { &port.app_protocol }.to_ascii_lowercase();
         let prefix = name.split('-').next().unwrap_or_default();
         let known =
             PROTOCOLS.contains(&prefix) || PROTOCOLS.contains(&name.as_str()) || name.starts_with("kubernetes.io/");
         if service.is_external {
-            if !matches!(prefix, "tcp" | "tls" | "https" | "mongo" | "mysql" | "redis" | "http" | "http2" | "grpc") {
-                let message = format!("The port {} of an ExternalName Service gives no protocol", port.number);
+            let is_bare = port.name == "tcp";
+            if is_bare || (!known && port.protocol != "UDP") {
+                let problem = if is_bare { "is named tcp alone" } else { "gives no protocol" };
+                let message = format!("The port {} of an ExternalName Service {problem}", port.number);
                 found.push(
-                    Finding::new(Code::IST0150, &object.key, port.field.clone(), message)
-                        .advice("name it tcp-…, tls-… or http-…"),
+                    Finding::new(Code::IST0150, &object.key, port.field.clone(), message).advice(
+                        "name it tcp-…, tls-… or http-…: of TCP, other connections to the port are caught, too",
+                    ),
                 );
             }
         } else if !known && port.protocol != "UDP" && ![25, 53, 3306, 27017].contains(&port.number) {
@@ -134,10 +118,10 @@ fn selection(mesh: &Mesh, object: &Object, service: &Service) -> Vec<Finding> {
         Some(true) => {}
     }
     let mut found = Vec::new();
+    let selected = mesh.selected(Some(namespace), &service.selector);
     for port in &service.ports {
         let Target::Name(name) = &port.target else { continue };
-        let mut selected = mesh.workloads(namespace).filter(|(_, one)| selects(&service.selector, &one.labels));
-        if !selected.any(|(key, one)| key.kind == Kind::WorkloadEntry || one.port_names.contains(name)) {
+        if !selected.iter().any(|(key, one)| key.kind == Kind::WorkloadEntry || one.port_names.contains(name)) {
             let message = format!("No selected workload has a port named {name}");
             found.push(
                 Finding::new(Code::KIA0701, &object.key, format!("{}.targetPort", port.field), message)
@@ -148,59 +132,46 @@ fn selection(mesh: &Mesh, object: &Object, service: &Service) -> Vec<Finding> {
     found
 }
 
-/// Services on the same workloads that disagree about a port.
-fn rivals(mesh: &Mesh, object: &Object, service: &Service) -> Vec<Finding> {
-    let mut found = Vec::new();
-    if service.selector.is_empty() {
-        return found;
-    }
-    for other in mesh.in_namespace(Kind::Service, &object.key.namespace) {
-        let Spec::Service(read) = &other.spec else { continue };
-        if other.key >= object.key || read.selector.is_empty() {
-            continue;
+/// The first Service on the same workloads that disagrees about a port.
+fn rivals(mesh: &Mesh, object: &Object, service: &Service) -> Option<Finding> {
+    let namespace = &object.key.namespace;
+    let workloads = mesh.selected(Some(namespace), &service.selector);
+    // Pods of one template are alike.
+    let alike: BTreeSet<_> = workloads.values().map(|workload| &workload.labels).take(MOST_WORKLOADS).collect();
+    let on_same: BTreeMap<_, _> = alike.into_iter().flat_map(|labels| mesh.services_of(namespace, labels)).collect();
+    let others = on_same.into_iter().take_while(|(other, _)| **other < object.key);
+    let (other, (code, port, message)) =
+        others.into_iter().find_map(|(other, read)| Some((other, clash(service, read, other)?)))?;
+    let advice = match code {
+        Code::IST0116 => "give the port one protocol in all Services of a workload",
+        _ => "give the target port one port in all Services of a workload: its proxy knows it by one of them",
+    };
+    Some(Finding::new(code, &object.key, port.field.clone(), message).with([other.clone()]).advice(advice))
+}
+
+/// A port of a Service of which another says otherwise.
+fn clash<'s>(service: &'s Service, read: &Service, other: &Key) -> Option<(Code, &'s ServicePort, String)> {
+    let kind = |port: &ServicePort| format!("{}/{}", port.protocol, protocol(port));
+    service.ports.iter().flat_map(|one| read.ports.iter().map(move |two| (one, two))).find_map(|(one, two)| {
+        if one.number == two.number && one.protocol != two.protocol
+            || one.number == two.number && one.target == two.target && protocol(one) != protocol(two)
+        {
+            let message = format!("Port {} is {} here and {} in {other}", one.number, kind(one), kind(two));
+            Some((Code::IST0116, one, message))
+        } else if one.number != two.number && one.target == two.target && one.protocol == two.protocol {
+            let (here, there) = (one.number, two.number);
+            let message = format!("Its target port is port {here} here and port {there} in {other}");
+            Some((Code::IST0137, one, message))
+        } else {
+            None
         }
-        let protocol = |port: &super::super::object::ServicePort| {
-            let name = if port.app_protocol.is_empty() { &port.name } else { &port.app_protocol };
-            name.split('-').next().unwrap_or_default().to_owned()
-        };
-        let pairs = service.ports.iter().flat_map(|one| read.ports.iter().map(move |two| (one, two)));
-        let clash = pairs.into_iter().find_map(|(one, two)| {
-            let same_target = one.target == two.target;
-            if one.number == two.number && protocol(one) != protocol(two) && one.protocol == two.protocol && same_target
-            {
-                Some((
-                    Code::IST0116,
-                    one,
-                    format!("Port {} is {} here and {} in {}", one.number, protocol(one), protocol(two), other.key),
-                ))
-            } else if same_target
-                && one.number != two.number
-                && one.protocol == two.protocol
-                && protocol(one) != protocol(two)
-            {
-                Some((
-                    Code::IST0137,
-                    one,
-                    format!(
-                        "Its target port is port {} here and port {} of another protocol in {}",
-                        one.number, two.number, other.key
-                    ),
-                ))
-            } else {
-                None
-            }
-        });
-        let Some((code, port, message)) = clash else { continue };
-        let mut workloads = mesh.workloads(&object.key.namespace);
-        if workloads.any(|(_, one)| selects(&service.selector, &one.labels) && selects(&read.selector, &one.labels)) {
-            found.push(
-                Finding::new(code, &object.key, port.field.clone(), message)
-                    .with([other.key.clone()])
-                    .advice("give the port one protocol in all Services of a workload"),
-            );
-        }
-    }
-    found
+    })
+}
+
+/// What the name of a port gives as its protocol.
+fn protocol(port: &ServicePort) -> &str {
+    let name = if port.app_protocol.is_empty() { &port.name } else { &port.app_protocol };
+    name.split('-').next().unwrap_or_default()
 }
 
 fn subsets(mesh: &Mesh, object: &Object, rule: &DestinationRule) -> Vec<Finding> {
@@ -226,12 +197,20 @@ fn subsets(mesh: &Mesh, object: &Object, rule: &DestinationRule) -> Vec<Finding>
         let by_place = |key: &String| {
             key.starts_with("topology.") || key == "kubernetes.io/hostname" || key.starts_with("failure-domain.")
         };
-        if subset.labels.keys().any(by_place) || service.selector.is_empty() {
+        if service.selector.is_empty() {
             continue;
         }
+        // Nodes have labels of places, with values; which Pods run there nobody can tell.
         let mut labels: BTreeMap<String, String> = service.selector.clone();
         labels.extend(subset.labels.clone());
-        if mesh.is_selected(namespace, &labels) == Some(false) {
+        labels.retain(|key, value| value.is_empty() || !by_place(key));
+        let contradicts = service.selector.iter().any(|(key, value)| labels.get(key).is_some_and(|own| own != value));
+        let is_selected = if contradicts {
+            mesh.has_workloads(Some(namespace)).then_some(false)
+        } else {
+            mesh.is_selected(namespace, &labels)
+        };
+        if is_selected == Some(false) {
             let message =
                 format!("The labels {} of subset {} select no Pod of {}", text(&subset.labels), subset.name, rule.host);
             found.push(

@@ -4,19 +4,22 @@ use super::checked::Checked;
 use super::gateways::text;
 use crate::istio::host;
 use crate::istio::read::Sidecar;
-use crate::istio::sidecar::overlap::{Overlap, overlap};
 use crate::mesh_integrity::code::Code;
 use crate::mesh_integrity::finding::Finding;
-use crate::mesh_integrity::mesh::Mesh;
-use crate::mesh_integrity::object::{Key, Kind, Object, Spec, selects};
+use crate::mesh_integrity::mesh::{MOST_WORKLOADS, Mesh};
+use crate::mesh_integrity::object::{Key, Kind, Object, Spec};
 use crate::mesh_integrity::store::StoreError;
+use std::collections::{BTreeMap, HashMap};
 
 pub(super) fn check(checked: &mut Checked<'_>) -> Result<(), StoreError> {
     let mesh = checked.mesh;
-    for object in checked.subjects(Kind::Sidecar) {
+    let subjects: Vec<_> = checked.subjects(Kind::Sidecar).collect();
+    let first = if subjects.is_empty() { First::new() } else { first_with_selectors(mesh) };
+    for object in subjects {
         let Spec::Sidecar(sidecar) = &object.spec else { continue };
-        let mut found = overlaps(mesh, object, sidecar);
+        let mut found: Vec<Finding> = overlaps(mesh, object, sidecar, &first).into_iter().collect();
         found.extend(selection(mesh, object, sidecar));
+        found.extend(ambient(mesh, object, sidecar));
         if let Some(field) = &sidecar.unsaid_mode {
             found.push(
                 Finding::new(
@@ -95,49 +98,63 @@ fn wildcards(checked: &Checked<'_>, object: &Object, sidecar: &Sidecar) -> Resul
     Ok(found)
 }
 
-/// Earlier Sidecars for the same Pods.
-fn overlaps(mesh: &Mesh, object: &Object, sidecar: &Sidecar) -> Vec<Finding> {
-    let mut found = Vec::new();
-    for other in mesh.in_namespace(Kind::Sidecar, &object.key.namespace) {
-        let Spec::Sidecar(read) = &other.spec else { continue };
-        if other.key >= object.key {
-            continue;
+/// The first Sidecar of each namespace and selector.
+type First<'m> = HashMap<(&'m str, Option<&'m BTreeMap<String, String>>), &'m Key>;
+
+fn first_with_selectors(mesh: &Mesh) -> First<'_> {
+    let mut first = First::new();
+    for object in mesh.of(Kind::Sidecar) {
+        if let Spec::Sidecar(sidecar) = &object.spec {
+            first.entry((&object.key.namespace, sidecar.labels())).or_insert(&object.key);
         }
-        let shared = || shared_workload(mesh, object, sidecar, read);
-        let (code, message, advice) = match overlap(sidecar.selector.as_ref(), read.selector.as_ref()) {
-            Some(Overlap::WithoutSelector) => (
-                Code::IST0111,
-                format!("Is for all Pods of the namespace, as {} is", other.key),
-                "keep one of them, or give one a workloadSelector",
-            ),
-            Some(Overlap::SameSelection) => (
-                Code::IST0110,
-                format!("Selects Pods that {} selects", other.key),
-                "make the selectors exclude each other",
-            ),
-            Some(Overlap::Possible) => match shared() {
-                Some(workload) => (
-                    Code::IST0110,
-                    format!("Selects {workload}, as {} does", other.key),
-                    "make the selectors exclude each other",
-                ),
-                None => continue,
-            },
-            None => continue,
-        };
-        found.push(
-            Finding::new(code, &object.key, "spec.workloadSelector", message).with([other.key.clone()]).advice(advice),
-        );
     }
-    found
+    first
 }
 
-fn shared_workload<'m>(mesh: &'m Mesh, object: &'m Object, one: &Sidecar, other: &Sidecar) -> Option<&'m Key> {
-    let (one, other) = (one.labels()?, other.labels()?);
-    let mut workloads = mesh.workloads(&object.key.namespace);
-    workloads
-        .find(|(_, workload)| selects(one, &workload.labels) && selects(other, &workload.labels))
-        .map(|(key, _)| key)
+/// Whether an earlier Sidecar is for the same Pods. The first one is named; in a namespace with many, each of the others says so.
+fn overlaps(mesh: &Mesh, object: &Object, sidecar: &Sidecar, first: &First<'_>) -> Option<Finding> {
+    let finding = |code, message: String, other: &Key, advice| {
+        let finding = Finding::new(code, &object.key, "spec.workloadSelector", message).with([other.clone()]);
+        Some(finding.advice(advice))
+    };
+    let exclude = "make the selectors exclude each other";
+    let labels = sidecar.labels();
+    let same = first.get(&(object.key.namespace.as_str(), labels)).filter(|other| ***other < object.key);
+    match (labels, same) {
+        (None, None) => None,
+        (None, Some(other)) => {
+            let message = format!("Is for all Pods of the namespace, as {other} is");
+            finding(Code::IST0111, message, other, "keep one of them, or give one a workloadSelector")
+        }
+        (Some(_), Some(other)) => finding(Code::IST0110, format!("Selects Pods that {other} selects"), other, exclude),
+        (Some(labels), None) => {
+            let selected = mesh.selected(Some(&object.key.namespace), labels);
+            let shared = selected.iter().take(MOST_WORKLOADS).find_map(|(workload, read)| {
+                let others = mesh.sidecars_of(&object.key.namespace, &read.labels);
+                others.into_iter().next().filter(|other| **other < object.key).map(|other| (workload, other))
+            });
+            let (workload, other) = shared?;
+            finding(Code::IST0110, format!("Selects {workload}, as {other} does"), other, exclude)
+        }
+    }
+}
+
+/// Why a Sidecar has no proxies.
+fn ambient(mesh: &Mesh, object: &Object, sidecar: &Sidecar) -> Option<Finding> {
+    let namespace = &object.key.namespace;
+    let (field, message) = if let Some(labels) = sidecar.labels() {
+        let selected = mesh.selected(Some(namespace), labels);
+        let (workload, _) = selected.iter().find(|(_, workload)| workload.is_ambient)?;
+        ("spec.workloadSelector", format!("Selects {workload}, which is in ambient mode and has no sidecar"))
+    } else {
+        let Spec::Namespace(own) = &mesh.namespace(namespace)?.spec else { return None };
+        own.is_ambient.then_some(())?;
+        ("", format!("Is for namespace {namespace}, whose Pods are in ambient mode and have no sidecars"))
+    };
+    Some(
+        Finding::new(Code::IST0167, &object.key, field, message)
+            .advice("remove the Sidecar, or the label of ambient mode"),
+    )
 }
 
 fn selection(mesh: &Mesh, object: &Object, sidecar: &Sidecar) -> Option<Finding> {

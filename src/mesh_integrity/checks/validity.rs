@@ -1,7 +1,7 @@
 //! What an object's own rules say, as findings.
 
 use super::checked::Checked;
-use crate::istio::validate::FaultKind;
+use crate::istio::validate::{By, FaultKind};
 use crate::mesh_integrity::code::Code;
 use crate::mesh_integrity::finding::Finding;
 use crate::mesh_integrity::object::Kind;
@@ -12,14 +12,22 @@ pub(super) fn check(checked: &mut Checked<'_>) {
         for object in checked.subjects(kind) {
             for fault in &object.faults {
                 let code = match fault.kind {
-                    FaultKind::Error => Code::IST0106,
+                    FaultKind::Error(_) => Code::IST0106,
                     FaultKind::Warning => Code::IST0133,
                     FaultKind::Unreachable => Code::IST0130,
                     FaultKind::Ineffective => Code::IST0131,
                     FaultKind::Deprecated => Code::IST0002,
+                    FaultKind::Unaddressed => Code::IST0134,
+                };
+                let advice = match fault.kind {
+                    FaultKind::Error(By::Crd) => "the API server refuses the object",
+                    FaultKind::Error(By::Istiod) => "the webhook of istiod refuses the object",
+                    FaultKind::Error(By::Both) => "the API server and the webhook of istiod refuse the object",
+                    FaultKind::Unaddressed => "give spec.addresses",
+                    _ => "",
                 };
                 let message = format!("{} {}", fault.field, fault.problem);
-                checked.findings.push(Finding::new(code, &object.key, &fault.field, message));
+                checked.findings.push(Finding::new(code, &object.key, &fault.field, message).advice(advice));
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Each check with a set of objects that breaks it, and one that is repaired.
 
 mod incremental;
+mod istio_says;
 
 use super::{Engine, Object, Options, assumed, correct_mesh};
 use crate::documents::parse;
@@ -207,6 +208,54 @@ fn gateways_are_judged_with_their_pods_and_services() {
     repaired(&ruled, "{host: web}", "{host: web, subset: v1}", "IST0140");
 }
 
+/// Istio joins the routes of a gateway's host.
+#[test]
+fn routes_of_a_gateway_may_stand_in_several_objects_if_no_request_is_of_two() {
+    let server = "{port: {number: 80, name: http, protocol: HTTP}, hosts: [a.com]}";
+    let base = service("web", &[80])
+        + &istio("Gateway", "shop/public", &format!("{{selector: {{istio: ingressgateway}}, servers: [{server}]}}"));
+    let routes = |name: &str, matches: &str| {
+        let route = format!("{{{matches} route: [{{destination: {{host: web}}}}]}}");
+        istio("VirtualService", name, &format!("{{hosts: [a.com], gateways: [public], http: [{route}]}}"))
+    };
+    let one = base + &routes("shop/one", "match: [{uri: {prefix: /one}}],");
+    assert_eq!(found(&(one.clone() + &routes("shop/rest", ""))), [""; 0]);
+    let same = one.clone() + &routes("shop/two", "match: [{name: b, uri: {prefix: /one}}],");
+    repaired(&same, "b, uri: {prefix: /one}", "b, uri: {prefix: /two}", "KIA1106");
+    let all = one + &routes("shop/two", "match: [{uri: {prefix: /}}],") + &routes("shop/three", "");
+    let told = found(&all);
+    assert!(matches!(&told[..], [only] if only.starts_with("KIA1106") && only.ends_with("(2 vs)")), "{told:?}");
+}
+
+#[test]
+fn the_oldest_is_named_where_it_is_known() {
+    let routes = |name: &str, created: &str| {
+        istio("VirtualService", name, "{hosts: [a.com], http: [{directResponse: {status: 200}}]}")
+            .replace("metadata: {", &format!("metadata: {{creationTimestamp: '{created}', "))
+    };
+    let advice = |text: &str| engine(text).findings()[0].advice.clone();
+    let old = routes("shop/old", "2020-01-01T00:00:00Z");
+    assert!(advice(&(old.clone() + &routes("shop/anew", ""))).starts_with("only VirtualService/shop/old counts"));
+    assert!(advice(&(old + &routes("shop/anew", "2019-01-01T00:00:00Z"))).starts_with("only VirtualService/shop/anew"));
+    let unknown = routes("shop/a", "") + &routes("shop/b", "");
+    assert!(advice(&unknown).starts_with("only the oldest counts"));
+}
+
+#[test]
+fn whatever_has_a_template_of_pods_is_a_workload() {
+    let selecting = service("web", &[80]).replace("spec: {", "spec: {selector: {app: web}, ");
+    let rule = istio("DestinationRule", "shop/web", "{host: web, subsets: [{name: v1, labels: {version: v1}}]}");
+    let rollout = "apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: web, namespace: shop}\nspec: {template: {metadata: {labels: {app: web, version: v1}}, spec: {containers: [{name: app}]}}}\n---\n";
+    let text = selecting + &rule + rollout + &pod("shop/other", "app: other");
+    assert_eq!(found(&text), [""; 0]);
+    repaired(
+        &text.replace("kind: Rollout", "kind: Policy").replace("template", "tmplate"),
+        "tmplate",
+        "template",
+        "IST0173",
+    );
+}
+
 #[test]
 fn sidecars_are_judged_with_their_pods_and_what_they_import() {
     let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n---\n";
@@ -252,7 +301,7 @@ fn services_subsets_and_exports_are_judged_with_their_workloads() {
     let tls =
         of("trafficPolicy: {tls: {mode: SIMPLE}, portLevelSettings: [{port: {number: 80}, tls: {mode: SIMPLE}}]}");
     repaired(&tls, "tls: {mode: SIMPLE}, port", "tls: {mode: SIMPLE, caCertificates: a}, port", "IST0128");
-    repaired(&tls, "tls: {mode: SIMPLE}}]", "tls: {mode: SIMPLE, credentialName: a}}]", "IST0129");
+    repaired(&tls, "tls: {mode: SIMPLE}}]", "tls: {mode: SIMPLE, caCertificates: a}}]", "IST0129");
     let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: far}\n---\n";
     repaired(
         &(web.clone() + namespace + &routes("shop/web", "exportTo: [fer],", "host: web")),
@@ -262,7 +311,7 @@ fn services_subsets_and_exports_are_judged_with_their_workloads() {
     );
     repaired(&(web.clone() + &selecting("api").replace("http-80", "tcp-80")), "tcp-80", "http-80", "IST0116");
     let other_port = selecting("api").replace("{name: http-80, port: 80}", "{name: tcp-81, port: 81, targetPort: 80}");
-    repaired(&(web.clone() + &other_port), "tcp-81", "http-81", "IST0137");
+    repaired(&(web.clone() + &other_port), "targetPort: 80", "targetPort: 82", "IST0137");
     let entry = |name: &str, protocol: &str| {
         istio(
             "ServiceEntry",
