@@ -9,10 +9,9 @@ use http::{HeaderValue, Method, StatusCode};
 use sha2::{Digest as _, Sha256};
 use tokio::time::sleep;
 
-use super::folder::Draft;
+use super::folder::{Arrived, Draft};
 use super::options::{Calls, Login, Payload, ReloadRequest, Urls};
 use super::plan::half;
-use super::state::Arrived;
 use crate::fetch::{
     Allow, Answer, Arriving, Authorization, Credentials, FetchError, FetchOutcome, FetchProblem, FetchTarget, Fetcher,
     Guard, Proxies, Recipient, Refused, Request, RequestPlace, Rules, Settings, Statuses, TargetError, Trust,

@@ -12,9 +12,10 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::calls::{CallError, Caller};
 use super::engine::Engine;
+use super::folder::Arrived;
 use super::metrics::SyncMetrics;
 use super::naming::Place;
-use super::state::{Arrived, Wanted};
+use super::state::Wanted;
 use crate::fetch::{Answer, FetchOutcome, Places, Validators};
 
 /// At most this many at once.

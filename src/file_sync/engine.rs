@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::folder::Draft;
+use super::folder::{Arrived, Draft};
 use super::naming::Place;
 use super::object::{ObjectKey, WireObject};
-use super::state::{Arrived, Parts, Problems, State, Wanted};
+use super::state::{Parts, Problems, State, Wanted};
 use crate::cluster::Event;
 
 /// The files and what is known of them. A clone is the same.

@@ -33,10 +33,21 @@ pub struct Folder {
 #[derive(Debug)]
 pub struct Draft {
     folder: OwnedFd,
-    draft: String,
+    unfinished: String,
     name: String,
     file: File,
     is_published: bool,
+}
+
+/// What was downloaded, beside its place.
+#[derive(Debug)]
+pub struct Arrived {
+    /// The file.
+    pub draft: Draft,
+    /// Of its content.
+    pub digest: Digest,
+    /// Its bytes.
+    pub size: u64,
 }
 
 /// A file as it is on disk.
@@ -66,7 +77,7 @@ impl Folder {
         // Until it has its permissions nobody else opens it.
         let first = if mode.is_some() { 0o600 } else { 0o666 };
         let file = File::from(rustix::fs::openat(&folder, &draft, flags, Mode::from_raw_mode(first))?);
-        let draft = Draft { folder, draft, name: name.to_owned(), file, is_published: false };
+        let draft = Draft { folder, unfinished: draft, name: name.to_owned(), file, is_published: false };
         if let Some(mode) = mode {
             rustix::fs::fchmod(&draft.file, Mode::from_raw_mode(raw(mode)))?;
         }
@@ -269,7 +280,7 @@ impl Draft {
     /// Puts it in its place: readers see the old content or the new one. Its name, and that of no other file, is replaced, also where
     /// it is a symbolic link.
     pub fn publish(mut self) -> io::Result<Stamp> {
-        rustix::fs::renameat(&self.folder, &self.draft, &self.folder, &self.name)?;
+        rustix::fs::renameat(&self.folder, &self.unfinished, &self.folder, &self.name)?;
         self.is_published = true;
         Ok(stamp(&rustix::fs::fstat(&self.file)?))
     }
@@ -278,7 +289,7 @@ impl Draft {
 impl Drop for Draft {
     fn drop(&mut self) {
         if !self.is_published {
-            let _ = rustix::fs::unlinkat(&self.folder, &self.draft, AtFlags::empty());
+            let _ = rustix::fs::unlinkat(&self.folder, &self.unfinished, AtFlags::empty());
         }
     }
 }

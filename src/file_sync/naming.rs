@@ -34,12 +34,14 @@ pub struct Place {
 
 impl Place {
     /// Whether one needs a folder where the other is a file.
+    #[must_use]
     pub fn clashes_with(&self, other: &Self) -> bool {
         let is_below = |path: &str, folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
         self.root == other.root && (is_below(&self.path, &other.path) || is_below(&other.path, &self.path))
     }
 
     /// The path of its folder; empty at the root.
+    #[must_use]
     pub fn folder(&self) -> &str {
         self.path.rsplit_once('/').map_or("", |(folder, _)| folder)
     }

@@ -73,7 +73,7 @@ async fn agent(args: &Args) -> Result<()> {
     let agent = Agent::new(options, client, metrics.clone())?;
     let health = agent.health();
     let server = serve(args, &health, &metrics, end.clone()).await?;
-    let ran = agent.run(end.clone()).await;
+    let ran = Box::pin(agent.run(end.clone())).await;
     end.cancel();
     let _ = server.await;
     Ok(ran?)

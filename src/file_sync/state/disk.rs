@@ -151,7 +151,7 @@ impl State {
         let is_forbidden = matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem);
         let is_usable = |folder: &Folder| folder.is_usable().is_ok();
         let is_root_well = self.folders.get(usize::from(place.root)).is_some_and(is_usable);
-        let of_folder = !is_of_one_file(error) && !(is_forbidden && is_root_well);
+        let of_folder = !(is_of_one_file(error) || is_forbidden && is_root_well);
         let before = self.failing.insert(place.clone(), Failure { problem: problem.clone(), of_folder });
         if before.is_none_or(|before| before.problem != problem) {
             tracing::error!("{}: {problem}; what was there stays, and it is tried again", path.display());

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Arrived, New, State, Wanted};
+use super::{New, State, Wanted};
+use crate::file_sync::folder::Arrived;
 use crate::file_sync::naming::Place;
 
 impl State {

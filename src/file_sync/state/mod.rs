@@ -11,14 +11,14 @@ use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::cluster::Event;
-use crate::file_sync::folder::{Draft, Folder};
+use crate::file_sync::folder::{Arrived, Folder};
 use crate::file_sync::former::Former;
 use crate::file_sync::manifest::Manifest;
 use crate::file_sync::metrics::SyncMetrics;
 use crate::file_sync::naming::{Content, Entry, Naming, NamingError, Place};
 use crate::file_sync::object::{ObjectKey, WireObject};
 use crate::file_sync::options::Part;
-use crate::file_sync::plan::{Digest, Plan, Round, Step};
+use crate::file_sync::plan::{Plan, Round, Step};
 use crate::file_sync::reload::Changes;
 
 /// At most this many problems of an object are told.
@@ -46,17 +46,6 @@ struct Download {
     anew: bool,
     /// Whether it is wanted once more.
     again: bool,
-}
-
-/// What was downloaded, beside its place.
-#[derive(Debug)]
-pub struct Arrived {
-    /// The file.
-    pub draft: Draft,
-    /// Of its content.
-    pub digest: Digest,
-    /// Its bytes.
-    pub size: u64,
 }
 
 /// What an engine is made of.

@@ -8,10 +8,9 @@ use super::{calls, urls};
 use crate::fetch::tests::server::{Reply, Server, Then, ok, with_head};
 use crate::fetch::{Answer, FetchTarget, Places, RequestPlace, Validators};
 use crate::file_sync::calls::{CallError, Caller};
-use crate::file_sync::folder::Folder;
+use crate::file_sync::folder::{Arrived, Folder};
 use crate::file_sync::options::{Calls, Login, Payload, ReloadRequest, Urls};
 use crate::file_sync::plan::digest;
-use crate::file_sync::state::Arrived;
 
 fn target(url: &str) -> FetchTarget {
     url.parse().expect(url)

@@ -10,13 +10,14 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use super::{key, naming, object};
 use crate::cluster::Event;
 use crate::file_sync::engine::Engine;
+use crate::file_sync::folder::Arrived;
 use crate::file_sync::metrics::SyncMetrics;
 use crate::file_sync::naming::Place;
 use crate::file_sync::object::{Kind, WireObject};
 use crate::file_sync::options::Part;
 use crate::file_sync::plan::digest;
 use crate::file_sync::reload::Changes;
-use crate::file_sync::state::{Arrived, Parts, Wanted};
+use crate::file_sync::state::{Parts, Wanted};
 
 struct World {
     engine: Engine,
@@ -51,6 +52,9 @@ fn world(root: &Path) -> World {
 fn begin(engine: &Engine, wanted: &mut UnboundedReceiver<Arc<Place>>) -> Wanted {
     engine.begin(&wanted.try_recv().expect("a download")).expect("it is wanted")
 }
+
+/// What a kill leaves in a folder.
+type Leave = fn(&Path);
 
 /// As a download does it.
 fn arrive(engine: &Engine, wanted: &Wanted, bytes: &[u8]) {
@@ -374,7 +378,7 @@ fn a_download_that_brings_the_same_is_no_change() {
 fn whatever_a_kill_leaves_behind_the_next_start_makes_right() {
     let a = |text: &str| object("a", 1, &json!({"x": text}), None);
     let journal = |root: &Path| root.join(".outrigger-sync-id");
-    let kills: [(&str, fn(&Path)); 4] = [
+    let kills: [(&str, Leave); 4] = [
         ("after the line and before the file", |root| std::fs::remove_file(root.join("x")).expect("removed")),
         ("within the file", |root| std::fs::write(root.join(".outrigger-id-0-0"), "ha").expect("written")),
         ("after the removal and before its line", |root| std::fs::remove_file(root.join("x")).expect("removed")),

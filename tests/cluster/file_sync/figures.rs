@@ -98,7 +98,7 @@ pub async fn an_agent_of_three_thousand_config_maps_is_small(case: Case<()>) -> 
 
     let before = cpu(&process)?;
     sleep(IDLE).await;
-    let idle = (cpu(&process)? - before).as_secs_f64() / IDLE.as_secs_f64() * 100.0;
+    let idle = cpu(&process)?.saturating_sub(before).as_secs_f64() / IDLE.as_secs_f64() * 100.0;
     let anonymous = memory(&process, "RssAnon:")?;
     let all = memory(&process, "VmRSS:")?;
     println!(

@@ -13,6 +13,9 @@ use serde_json::{Value, json};
 use super::{Agent, LABEL, command, config_map, delete, manifest, program, put, rights, tree};
 use crate::outrigger::PATIENCE;
 
+/// Whose rights, which variables, and the files that come of them.
+type Expected<'e> = (&'e Path, &'e [(&'e str, &'e str)], Vec<String>);
+
 /// The objects that all agents may follow.
 async fn objects(own: &TestNamespace, other: &TestNamespace) -> Result<()> {
     let of = own.name();
@@ -92,7 +95,7 @@ pub async fn each_option_selects_names_and_places_files<W>(case: Case<W>) -> Res
         Ok(agent)
     };
     let text = |files: &[&str]| files.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let agents: [(&Path, &[(&str, &str)], Vec<String>); 9] = [
+    let agents: [Expected; 9] = [
         (&kubeconfig, &[], plain.clone()),
         (&kubeconfig, &[("NAMESPACE", both.as_str())], plain.clone()),
         (
