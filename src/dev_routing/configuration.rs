@@ -325,7 +325,7 @@ virtualServiceTemplate: |
             ),
             ("match: regex", vec!["match: unknown variant"]),
             ("timeout: 5", vec!["timeout: invalid type"]),
-            ("timeout: soon", vec!["timeout: must be a duration such as 1.5s, 500ms or 1m30s"]),
+            ("timeout: soon", vec!["timeout: must be a duration such as \"1.5s\""]),
             ("retries: {attempts: -1}", vec!["retries.attempts: must be at least 0"]),
             ("gateways: [a/b/c]", vec!["gateways[0]: must be mesh, NAME or NAMESPACE/NAME"]),
             ("virtualServiceTemplate: 'a: ['", vec!["virtualServiceTemplate: "]),

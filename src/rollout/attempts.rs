@@ -149,6 +149,8 @@ impl Attempts {
             match &end {
                 AttemptEnd::Written => (attempt.over, attempt.doubted_since) = (None, None),
                 AttemptEnd::Unknown(_) => _ = attempt.doubted_since.get_or_insert(now),
+                // The newer version may be that of the earlier write: it tells.
+                AttemptEnd::Conflict if attempt.doubted_since.is_some() => {}
                 AttemptEnd::Conflict | AttemptEnd::Refused(_) | AttemptEnd::Forbidden(_) => attempt.take_back(now),
             }
         }
