@@ -216,16 +216,17 @@ pub async fn changed_amounts_reach_running_pods_in_the_same_budget(case: Case<Ou
     // One Pod has a place; the other waits for it.
     seen::counts(plane, name, [2, 1, 1, 0]).await?;
     let first = requested().await?;
-    ensure!(first == ["200m", "100m"], "{first:?}");
+    ensure!(first.iter().filter(|cpu| **cpu == "200m").count() == 1, "{first:?}");
+    let (early, late) = if first[0] == "200m" { (0, 1) } else { (1, 0) };
     let deferred =
         json!({"type": "PodResizePending", "status": "True", "reason": "Deferred", "message": "no room yet"});
-    say_containers(&case, &pod(0), "100m", &status("100m", Some(deferred))).await?;
+    say_containers(&case, &pod(early), "100m", &status("100m", Some(deferred))).await?;
     told(&case, name, "such as").await?;
     told(&case, name, "PodResizePending Deferred: no room yet").await?;
     ensure!(requested().await? == first);
-    say_containers(&case, &pod(0), "200m", &status("200m", None)).await?;
+    say_containers(&case, &pod(early), "200m", &status("200m", None)).await?;
     seen::counts(plane, name, [2, 2, 1, 1]).await?;
-    say_containers(&case, &pod(1), "200m", &status("200m", None)).await?;
+    say_containers(&case, &pod(late), "200m", &status("200m", None)).await?;
     let set = seen::counts(plane, name, [2, 2, 2, 2]).await?;
     ensure!(requested().await? == ["200m", "200m"]);
     for number in 0..2 {

@@ -158,7 +158,9 @@ fn manifest(namespace: &str) -> Result<String> {
 /// A kubeconfig with the rights that the manifest gives in this namespace.
 async fn rights<W>(case: &Case<W>) -> Result<PathBuf> {
     let namespace = case.namespace.name();
-    case.plane.kubectl(&["apply", "-n", namespace, "-f", "-"], Some(&manifest(namespace)?)).await?.ok()?;
+    // Tests that run beside this one create the same ClusterRole.
+    let apply = ["apply", "--server-side", "--force-conflicts", "-n", namespace, "-f", "-"];
+    case.plane.kubectl(&apply, Some(&manifest(namespace)?)).await?.ok()?;
     case.plane.kubeconfig_of(namespace, "outrigger-sync").await
 }
 
