@@ -23,7 +23,6 @@ fn two_thousand_services_of_twenty_developers_are_planned_in_time() {
     println!("42,000 Services were told in {told:?}, and 2,000 VirtualServices planned and written in {planned:?}");
     assert_eq!(writes.len(), 2_000, "one write for each");
     assert_eq!(fake.routed("app-7").unwrap().len(), 20);
-    // Built with optimizations it takes a tenth.
-    let bound = Duration::from_secs(if cfg!(debug_assertions) { 30 } else { 2 });
-    assert!(took < bound, "{took:?}");
+    // Without optimizations a time says nothing.
+    assert!(cfg!(debug_assertions) || took < Duration::from_secs(2), "{took:?}");
 }
