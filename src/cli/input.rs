@@ -1,11 +1,10 @@
 //! What commands work on that end by themselves: objects of files, and the SidecarSets of a folder.
 
-use super::{injection_args::InjectionArgs, source::Source};
+use super::{given, injection_args::InjectionArgs, source::Source};
 use crate::documents::{self, Document};
 use crate::injection::Snapshot;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -59,58 +58,29 @@ impl InputArgs {
     pub fn documents(&self) -> Result<Vec<Document>> {
         let documents = self.read_all(&self.file)?;
         if documents.is_empty() {
-            let files: Vec<String> = self.file.iter().map(|file| name_of(file)).collect();
-            bail!("{}: no objects: give Pods or workloads", files.join(", "));
+            let files: Vec<String> = self.file.iter().map(|file| file.display().to_string()).collect();
+            bail!("--file {}: no objects: give Pods or workloads", files.join(", "));
         }
         Ok(documents)
     }
 
     /// All objects of these files and folders.
     fn read_all(&self, paths: &[PathBuf]) -> Result<Vec<Document>> {
-        let mut files = Vec::new();
-        for path in paths {
-            if path.is_dir() {
-                add_files_of(path, self.recursive, &mut files)
-                    .with_context(|| format!("cannot read {}", path.display()))?;
-            } else {
-                files.push(path.clone());
-            }
+        let mut unread = None;
+        let files = given::files(paths, self.recursive, |folder, error| {
+            unread.get_or_insert_with(|| anyhow!(error).context(format!("cannot read {}", folder.display())));
+        });
+        if let Some(error) = unread {
+            return Err(error);
         }
         let mut all = Vec::new();
         for file in files {
-            let name = name_of(&file);
-            let text = if file.as_os_str() == "-" {
-                let mut text = Vec::new();
-                std::io::stdin().read_to_end(&mut text).map(|_| text)
-            } else {
-                std::fs::read(&file)
-            };
-            let text = text.with_context(|| format!("cannot read {name}"))?;
+            let name = file.name();
+            let text = file.read().with_context(|| format!("cannot read {name}"))?;
             all.extend(documents::parse(&name, &text)?);
         }
         Ok(all)
     }
-}
-
-/// The YAML and JSON files of a folder, in the order of their names, with those of the folders in it where `deep`. Names that begin
-/// with a dot are skipped, and links to folders are not followed.
-pub(super) fn add_files_of(folder: &Path, deep: bool, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
-    let mut entries = std::fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
-    entries.sort_by_key(std::fs::DirEntry::file_name);
-    for entry in entries {
-        let path = entry.path();
-        if entry.file_name().to_string_lossy().starts_with('.') {
-            continue;
-        }
-        if path.is_dir() {
-            if deep && !entry.file_type()?.is_symlink() {
-                add_files_of(&path, deep, files)?;
-            }
-        } else if path.extension().is_some_and(|end| ["yaml", "yml", "json"].iter().any(|known| end == *known)) {
-            files.push(path);
-        }
-    }
-    Ok(())
 }
 
 /// The SidecarSets of a folder; all of them must be usable.
@@ -128,10 +98,6 @@ fn load_source(mut source: Source, from: &Path) -> Result<Arc<Snapshot>> {
         bail!("--from {}: not all of it can be used:{}", from.display(), problems.concat());
     }
     Ok(loaded.snapshot.clone())
-}
-
-fn name_of(file: &Path) -> String {
-    if file.as_os_str() == "-" { "standard input".to_owned() } else { file.display().to_string() }
 }
 
 /// A text of an object, unless it is empty.

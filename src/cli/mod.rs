@@ -5,6 +5,7 @@ mod crds;
 mod demo;
 mod errors;
 mod explain;
+mod given;
 mod go_flags;
 mod inject;
 mod injection_args;

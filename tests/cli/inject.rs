@@ -240,10 +240,7 @@ fn what_becomes_of_each_object_is_told_on_standard_error() {
     assert_eq!(inject(logs.path(), &["--quiet"], &input).stderr, "");
     assert_eq!(inject(logs.path(), &["-o", "name"], &input).ok(), "pod/test-pod\n");
     assert_eq!(inject(logs.path(), &["-o", "name"], &workload("apps/v1", "Deployment")).ok(), "deployment.apps/web\n");
-    assert_says(
-        &inject(logs.path(), &[], "# nothing\n").failed(1),
-        &["standard input: no objects: give Pods or workloads"],
-    );
+    assert_says(&inject(logs.path(), &[], "# nothing\n").failed(1), &["--file -: no objects: give Pods or workloads"]);
 }
 
 #[test]
@@ -273,6 +270,13 @@ fn a_folder_stands_for_its_files_and_with_the_flag_for_those_of_its_folders() {
     assert_eq!(names(&["-f", "."]), "pod/test-pod\n");
     assert_eq!(names(&["-f", ".", "-R"]), "pod/test-pod\ndeployment.apps/web\n");
     assert_eq!(names(&["--filename", "deeper/d.json,a.yaml"]), "deployment.apps/web\npod/test-pod\n");
+    // A pipe in a folder would be waited for; one that is named is meant.
+    assert!(
+        std::process::Command::new("mkfifo").arg(input.path().join("pipe.yaml")).status().expect("mkfifo").success()
+    );
+    let mut command = command(["inject", "-f", ".", "--from"]);
+    let error = run(command.arg(logs.path()).current_dir(input.path()), "").failed(1);
+    assert_says(&error, &["cannot read ./pipe.yaml: is not a regular file"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The objects of files and folders, and where each stands.
 
 use super::print::Located;
+use crate::cli::given::{self, GivenFile};
 use crate::documents::{self, Lines, ParseError, Part, Position};
 use crate::mesh_integrity::{Code, Finding, Key, Object};
 use std::collections::HashMap;
@@ -34,26 +35,11 @@ struct File {
     problems: Vec<Located>,
 }
 
-/// How a file came to be read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Source {
-    /// By its name, which may be that of a pipe.
-    Named,
-    Folder,
-}
-
 impl Input {
     /// Reads files, the YAML and JSON files of folders, and `-` as standard input. What cannot be read is a finding.
     pub fn read(paths: &[PathBuf], namespace: &str) -> Self {
         let mut input = Self::default();
-        let mut files = Vec::new();
-        for path in paths {
-            if path.is_dir() {
-                walk(path, &mut files, &mut input.unreadable);
-            } else {
-                files.push((path.clone(), Source::Named));
-            }
-        }
+        let files = given::files(paths, true, |folder, error| input.unreadable.push(unread(folder, &error)));
         for file in read_all(&files, namespace) {
             input.unreadable.extend(file.problems);
             let mut starts = Starts { rest: &file.text, line: 1, start: 0 };
@@ -143,38 +129,15 @@ impl Places {
     }
 }
 
-/// All files of objects in a folder, in the order of their names; those that begin with a dot are skipped.
-fn walk(folder: &Path, files: &mut Vec<(PathBuf, Source)>, unreadable: &mut Vec<Located>) {
-    let entries = std::fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let mut entries = match entries {
-        Ok(entries) => entries,
-        Err(error) => return unreadable.push(unread(folder, &error)),
-    };
-    entries.sort_by_key(std::fs::DirEntry::file_name);
-    for entry in entries {
-        let path = entry.path();
-        if entry.file_name().to_string_lossy().starts_with('.') {
-            continue;
-        }
-        if path.is_dir() {
-            if entry.file_type().is_ok_and(|kind| !kind.is_symlink()) {
-                walk(&path, files, unreadable);
-            }
-        } else if path.extension().is_some_and(|end| ["yaml", "yml", "json"].iter().any(|known| end == *known)) {
-            files.push((path, Source::Folder));
-        }
-    }
-}
-
 /// Reads files on all processors; the order is that of the files.
-fn read_all(files: &[(PathBuf, Source)], namespace: &str) -> Vec<File> {
+fn read_all(files: &[GivenFile], namespace: &str) -> Vec<File> {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut read = Vec::new();
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some((file, source)) = files.get(index) else { return read };
-            read.push((index, read_one(file, *source, namespace)));
+            let Some(file) = files.get(index) else { return read };
+            read.push((index, read_one(file, namespace)));
         }
     };
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(files.len()).max(1);
@@ -192,19 +155,12 @@ fn unread(path: &Path, error: &std::io::Error) -> Located {
     Located::new(Code::OUT0001, format!("File/{name}"), message, name, 1).advice("nothing of it is checked")
 }
 
-fn read_one(path: &Path, source: Source, namespace: &str) -> File {
-    let is_stdin = source == Source::Named && path.as_os_str() == "-";
-    // Somebody who names a pipe means it; one in a folder might never end.
-    let bytes = match source {
-        Source::Named if is_stdin => documents::read_bounded(std::io::stdin().lock()),
-        Source::Named => std::fs::File::open(path).and_then(documents::read_bounded),
-        Source::Folder => documents::read_regular(path),
-    };
-    let text = match bytes {
+fn read_one(given: &GivenFile, namespace: &str) -> File {
+    let text = match given.read() {
         Ok(text) => text,
-        Err(error) => return File { problems: vec![unread(path, &error)], ..File::default() },
+        Err(error) => return File { problems: vec![unread(given.path(), &error)], ..File::default() },
     };
-    let name = if is_stdin { "standard input".to_owned() } else { path.display().to_string() };
+    let name = given.name();
     let mut file = File::default();
     let outcome = documents::parse_each(&name, &text, &mut |part| match part {
         Part::Object(document) => {

@@ -1,0 +1,81 @@
+//! The files that a command is given: by name, as a folder, or as standard input.
+
+use crate::documents::{read_bounded, read_regular};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A file of objects.
+#[derive(Clone, Debug)]
+pub(super) struct GivenFile {
+    path: PathBuf,
+    source: Source,
+}
+
+/// How it came to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Stdin,
+    /// By its name, which may be that of a pipe: somebody who names one means it.
+    Named,
+    /// One in a folder has to be regular: another might never end.
+    Folder,
+}
+
+/// The files of these paths, of which `-` is standard input; of folders the YAML and JSON files in the order of their names, with those
+/// of the folders in them where `deep`. Names that begin with a dot are skipped, and links to folders in folders are not followed.
+/// `unread` is told of folders that cannot be read.
+pub(super) fn files(paths: &[PathBuf], deep: bool, mut unread: impl FnMut(&Path, io::Error)) -> Vec<GivenFile> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            walk(path, deep, &mut files, &mut unread);
+        } else {
+            let source = if path.as_os_str() == "-" { Source::Stdin } else { Source::Named };
+            files.push(GivenFile { path: path.clone(), source });
+        }
+    }
+    files
+}
+
+fn walk(folder: &Path, deep: bool, files: &mut Vec<GivenFile>, unread: &mut impl FnMut(&Path, io::Error)) {
+    let entries = std::fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let mut entries = match entries {
+        Ok(entries) => entries,
+        Err(error) => return unread(folder, error),
+    };
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            continue;
+        }
+        if path.is_dir() {
+            if deep && entry.file_type().is_ok_and(|kind| !kind.is_symlink()) {
+                walk(&path, deep, files, unread);
+            }
+        } else if path.extension().is_some_and(|end| ["yaml", "yml", "json"].iter().any(|known| end == *known)) {
+            files.push(GivenFile { path, source: Source::Folder });
+        }
+    }
+}
+
+impl GivenFile {
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// For messages.
+    pub fn name(&self) -> String {
+        if self.source == Source::Stdin { "standard input".to_owned() } else { self.path.display().to_string() }
+    }
+
+    /// Its bytes, no more than a file of objects may have and one.
+    pub fn read(&self) -> io::Result<Vec<u8>> {
+        match self.source {
+            Source::Stdin => read_bounded(io::stdin().lock()),
+            Source::Named => File::open(&self.path).and_then(read_bounded),
+            Source::Folder => read_regular(&self.path),
+        }
+    }
+}
