@@ -6,7 +6,6 @@ use crate::api::borrowed::Str;
 use crate::api::pod::AmountView;
 use crate::api::quantity::Quantity;
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -30,7 +29,7 @@ struct Written<'a> {
 }
 
 impl<'a> ContainerAmounts<'a> {
-    /// Those of a container of the Pod. What cannot be read counts as absent.
+    /// Those of a container. What cannot be read counts as absent.
     pub fn read(raw: Option<&'a RawValue>) -> Self {
         let written = raw.and_then(|raw| serde_json::from_str(raw.get()).ok());
         let Some(Written { limits, requests }) = written else { return Self::default() };
@@ -39,6 +38,15 @@ impl<'a> ContainerAmounts<'a> {
             amounts.filter_map(|(name, amount)| Some((name.into_cow(), Quantity::parse(amount.text()).ok()?))).collect()
         };
         Self { limits: amounts(limits), requests: amounts(requests) }
+    }
+
+    /// Whether there is a limit of both CPU and memory, and no other request: a request that is left out becomes the limit, and one of
+    /// zero stays (`ComputePodQOS` of `k8s.io/kubernetes/pkg/apis/core/v1/helper/qos`).
+    pub fn are_guaranteed(&self) -> bool {
+        [Resource::Cpu, Resource::Memory].map(Resource::name).iter().all(|name| {
+            let limit = self.limits.get(*name).filter(|limit| !limit.is_zero());
+            limit.is_some_and(|limit| self.requests.get(*name).is_none_or(|request| request.compare(*limit).is_eq()))
+        })
     }
 
     /// What it asks for: a limit without a request is both.
@@ -57,20 +65,6 @@ impl<'a> ContainerAmounts<'a> {
 }
 
 impl ContainerAmounts<'static> {
-    /// Those of a container of a set.
-    pub fn of(resources: Option<&Value>) -> Self {
-        let amounts = |part: &str| {
-            let amounts = resources.and_then(|resources| resources.get(part)?.as_object()).into_iter().flatten();
-            amounts
-                .filter_map(|(name, amount)| {
-                    let text = amount.as_str().map_or_else(|| Cow::Owned(amount.to_string()), Cow::Borrowed);
-                    Some((Cow::Owned(name.clone()), Quantity::parse(text.trim()).ok()?))
-                })
-                .collect()
-        };
-        Self { limits: amounts("limits"), requests: amounts("requests") }
-    }
-
     /// Those that a policy computed.
     pub fn computed(computed: &ComputedResources) -> Self {
         let amounts = |part: &PerResource<Quantity>| {

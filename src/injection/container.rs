@@ -36,7 +36,7 @@ pub(super) struct InjectableContainer {
     /// In front of the Pod's own containers, or behind them.
     pub before: bool,
     /// Names of the volumes that it names itself, in order, each once.
-    pub volumes: Vec<String>,
+    pub volumes: Box<[String]>,
     pub pod_security: Vec<Finding>,
     /// What it takes from the Pod's app containers.
     pub shares_mounts: bool,
@@ -49,7 +49,7 @@ pub(super) struct InjectableContainer {
     /// Computes its resources from those of the app containers.
     pub policy: Option<CompiledPolicy>,
     /// One text, where nothing of it can depend on the Pod.
-    parts: Vec<Part>,
+    parts: Box<[Part]>,
 }
 
 /// What a container has itself, so that it does not take it from the Pod.
@@ -190,7 +190,7 @@ impl InjectableContainer {
             own: OwnParts::of(&template),
             demands: Demands::of(&template),
             policy,
-            parts: Vec::new(),
+            parts: Box::default(),
             hot,
         };
         if this.depends_on_pod() {
@@ -226,7 +226,7 @@ impl InjectableContainer {
     }
 
     /// The container's object in the user's order; lists that it does not have itself at the end.
-    fn parts_of(&self, template: &Map<String, Value>) -> Vec<Part> {
+    fn parts_of(&self, template: &Map<String, Value>) -> Box<[Part]> {
         let mut parts = Vec::new();
         let (mut text, mut separator) = (String::from("{"), "");
         let mut cut = |text: &mut String, part: Part| {
@@ -266,12 +266,12 @@ impl InjectableContainer {
         }
         text.push('}');
         parts.push(Part::Text(text.into_boxed_str()));
-        parts
+        parts.into()
     }
 
     /// The container as JSON text, with what it takes from the Pod.
     pub fn json(&self, additions: &Additions<'_>) -> Cow<'_, str> {
-        if let [Part::Text(text)] = self.parts.as_slice() {
+        if let [Part::Text(text)] = &*self.parts {
             return Cow::Borrowed(text);
         }
         let own: usize = self.parts.iter().map(Part::bytes).sum();
@@ -342,7 +342,7 @@ fn version_variables(name: &str) -> [String; 2] {
     ]
 }
 
-fn each_once<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+fn each_once<'a>(names: impl Iterator<Item = &'a str>) -> Box<[String]> {
     let mut seen = HashSet::new();
     names.filter(|name| seen.insert(*name)).map(str::to_owned).collect()
 }

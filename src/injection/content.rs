@@ -27,7 +27,7 @@ pub struct Content {
     pub(super) containers: Vec<InjectableContainer>,
     pub(super) volumes: Vec<InjectableVolume>,
     /// What its containers mount.
-    pub(super) mounted: Vec<MountedVolume>,
+    pub(super) mounted: Box<[MountedVolume]>,
     pub(super) pull_secrets: Vec<String>,
     pub(super) metadata_patches: Vec<PatchPodMetadata>,
     /// Names of containers and native sidecars as JSON text, sorted.
@@ -169,7 +169,7 @@ fn sorted(value: Value) -> Value {
 }
 
 /// What the containers of the lists mount, each volume once.
-fn mounted(lists: [(&'static str, &[InjectableContainer]); 2], volumes: &[InjectableVolume]) -> Vec<MountedVolume> {
+fn mounted(lists: [(&'static str, &[InjectableContainer]); 2], volumes: &[InjectableVolume]) -> Box<[MountedVolume]> {
     let indices: HashMap<&str, usize> =
         volumes.iter().enumerate().map(|(index, volume)| (volume.name.as_str(), index)).collect();
     let mut named = HashSet::new();
@@ -180,7 +180,7 @@ fn mounted(lists: [(&'static str, &[InjectableContainer]); 2], volumes: &[Inject
             mounted.push(MountedVolume { index: indices.get(name.as_str()).copied(), name, list, container });
         }
     }
-    mounted
+    mounted.into()
 }
 
 fn volumes(volumes: &[Map<String, Value>]) -> Result<Vec<InjectableVolume>, FieldError> {

@@ -2,6 +2,7 @@
 
 use super::amounts::ContainerAmounts;
 use super::volume_names::volumes_with_variables;
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 
 /// Fields of a `securityContext` that Pods of Windows cannot have.
@@ -33,7 +34,10 @@ pub(super) struct Demands {
     pub restarts_to_resize: bool,
     /// Volumes from whose files it takes variables.
     pub files_of: Vec<String>,
-    pub amounts: ContainerAmounts<'static>,
+    /// Its `resources`: few Pods have the amounts read.
+    pub resources: Option<Box<RawValue>>,
+    /// Whether it has equal requests and limits of CPU and memory.
+    pub is_guaranteed: bool,
 }
 
 /// What its `securityContext` asks.
@@ -71,6 +75,7 @@ impl Demands {
             let seconds = container.get("lifecycle")?.get(hook)?.get("sleep")?.get("seconds")?.as_i64()?;
             Some((hook, seconds))
         };
+        let resources = container.get("resources").and_then(|resources| to_raw_value(resources).ok());
         Self {
             claims: claims.map(str::to_owned).collect(),
             ports: list("ports").map(DemandedPort::of).collect(),
@@ -85,7 +90,8 @@ impl Demands {
             sleeps: ["postStart", "preStop"].into_iter().filter_map(sleep).collect(),
             restarts_to_resize: list("resizePolicy").any(|policy| policy["restartPolicy"] == "RestartContainer"),
             files_of: volumes_with_variables(container).map(str::to_owned).collect(),
-            amounts: ContainerAmounts::of(container.get("resources")),
+            is_guaranteed: ContainerAmounts::read(resources.as_deref()).are_guaranteed(),
+            resources,
         }
     }
 }

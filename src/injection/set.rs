@@ -243,7 +243,7 @@ mod tests {
         assert_eq!(json.get("podInjectPolicy"), None);
         assert_eq!(json.get("upgradeStrategy"), None);
         assert!(!container.before);
-        assert_eq!(container.volumes, ["v"]);
+        assert_eq!(*container.volumes, ["v"]);
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub struct PodUpdates<'a> {
 pub(super) struct Attempt {
     namespace: Box<str>,
     name: Box<str>,
+    /// Where the index had the Pod when it was written: found by that, it need not be looked up by name.
+    key: Option<usize>,
     /// The version that was written over, until another is seen: it may be written or not.
     over: Option<String>,
     /// Since when nobody knows whether it is written.
@@ -106,8 +108,16 @@ impl AttemptEnd {
 
 impl Attempts {
     /// An update is about to be sent. One that was sent over the same version before, and may be written, stays in doubt.
-    pub(super) fn begin(&mut self, set: &str, pod: ObjectVersion<'_>, is_excused: bool, images: Vec<SentImage>) {
+    pub(super) fn begin(
+        &mut self,
+        set: &str,
+        pod: ObjectVersion<'_>,
+        key: Option<usize>,
+        is_excused: bool,
+        images: Vec<SentImage>,
+    ) {
         let attempt = self.of_pod(set, pod);
+        attempt.key = key;
         if attempt.is_in_doubt(pod.resource_version) {
             return;
         }
@@ -235,7 +245,9 @@ impl Attempts {
 impl Attempt {
     /// The Pod as it is now, and how it stands with the set.
     fn pod<'p>(&self, set: &str, uid: &str, pods: &'p PodIndex) -> Option<(&'p ObservedPod, PodStanding)> {
-        pods.standing(set, &self.namespace, &self.name).filter(|(pod, _)| *pod.uid == *uid)
+        let is_it = |(pod, _): &(&ObservedPod, PodStanding)| *pod.uid == *uid;
+        let by_key = self.key.and_then(|key| pods.at(set, key)).filter(is_it);
+        by_key.or_else(|| pods.standing(set, &self.namespace, &self.name).filter(is_it))
     }
 
     fn is_in_doubt(&self, resource_version: &str) -> bool {

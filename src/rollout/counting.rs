@@ -22,7 +22,7 @@ pub struct CountingRules {
     selector: Selector,
     /// All namespaces where it is absent or empty.
     namespace_selector: Option<Selector>,
-    sidecars: Vec<Sidecar>,
+    sidecars: Box<[Sidecar]>,
     /// The set's hash.
     hash: String,
     /// The same with every image taken as empty.

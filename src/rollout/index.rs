@@ -89,7 +89,8 @@ impl RolloutIndex {
 
     /// An update of a Pod is about to be sent.
     pub fn update_begins(&mut self, set: &str, pod: ObjectVersion<'_>, update: &PodUpdate) {
-        self.attempts.begin(set, pod, update.is_excused, update.patch.sent.clone());
+        let key = self.pods.key(pod.namespace, pod.name);
+        self.attempts.begin(set, pod, key, update.is_excused, update.patch.sent.clone());
     }
 
     /// A write to a Pod ended; whether its problem is another one than before.

@@ -203,14 +203,19 @@ impl PodIndex {
         Some((pod, standings[position]))
     }
 
+    /// The key of a Pod, for [`Self::at`].
+    pub(super) fn key(&self, namespace: &str, name: &str) -> Option<usize> {
+        self.by_name.get(namespace)?.get(name).copied()
+    }
+
     /// A Pod, and how it stands with a set; `None` where it does not name the set.
     pub(super) fn standing(&self, set: &str, namespace: &str, name: &str) -> Option<(&ObservedPod, PodStanding)> {
-        self.at(set, *self.by_name.get(namespace)?.get(name)?)
+        self.at(set, self.key(namespace, name)?)
     }
 
     /// The Pod of this name.
     pub(super) fn pod(&self, namespace: &str, name: &str) -> Option<&ObservedPod> {
-        Some(&self.pods.get(*self.by_name.get(namespace)?.get(name)?)?.pod)
+        Some(&self.pods.get(self.key(namespace, name)?)?.pod)
     }
 
     /// By what the Pods of a set are counted; `None` where it cannot be used.
@@ -232,8 +237,7 @@ impl PodIndex {
 
     fn key_of(&self, pod: &WatchedPod) -> Option<usize> {
         let metadata = kube::Resource::meta(pod);
-        let names = self.by_name.get(metadata.namespace.as_deref().unwrap_or_default())?;
-        names.get(metadata.name.as_deref().unwrap_or_default()).copied()
+        self.key(metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
     }
 
     /// Counts a Pod for the sets that it names.

@@ -23,12 +23,18 @@ pub struct Survey {
     keys: Vec<usize>,
     /// Pods that can be updated in place, in the order of the strategy once that is asked for ([`Self::sort`]).
     pub(super) candidates: Vec<Candidate>,
+    /// Of those, in their order, the ones that may be written.
+    turns: Vec<Turn>,
+    /// Of these, the ones that need no place of `maxUnavailable`.
+    turns_without_place: Vec<Turn>,
     /// The Pods that were updated already, where the order depends on them.
     progress: Progress,
     /// How many of the Pods that are to be updated at all do not have the latest containers.
     pub(super) outdated: usize,
-    /// Keys of Pods of which a hot upgrade is to be ended, or the condition to be written.
-    pub(super) others: Vec<usize>,
+    /// Keys of Pods of which a hot upgrade is to be ended, where that may be written.
+    pub(super) to_reset: Vec<usize>,
+    /// The same of those whose condition is to be written.
+    pub(super) to_tell: Vec<usize>,
     /// Of Pods that only claim to have the latest containers, the first by name.
     pub(super) deviating: Option<Example>,
     /// The same of those that have to be made anew.
@@ -50,6 +56,14 @@ pub(super) struct Candidate {
     pub waits: bool,
 }
 
+/// A candidate, as small as it can be: events wait while a plan looks at them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
+    /// Where it stands among [`Survey::candidates`].
+    pub position: usize,
+    pub key: usize,
+}
+
 /// A Pod, and what there is to say of it.
 #[derive(Debug)]
 pub(super) struct Example {
@@ -67,9 +81,12 @@ impl Survey {
             keys: if scatters { pods.keys_of(&set.name).collect() } else { pods.amiss(&set.name) },
             set,
             candidates: Vec::new(),
+            turns: Vec::new(),
+            turns_without_place: Vec::new(),
             progress: Progress::default(),
             outdated: 0,
-            others: Vec::new(),
+            to_reset: Vec::new(),
+            to_tell: Vec::new(),
             deviating: None,
             recreation: None,
             refused: (0, None),
@@ -84,8 +101,8 @@ impl Survey {
         let (Ok(usable), Some(rules)) = (&set.usable, pods.rules(&set.name)) else { return true };
         for key in rest {
             let Some((pod, standing)) = pods.at(&set.name, key) else { continue };
-            if standing.to_reset || standing.to_tell.is_some() {
-                self.others.push(key);
+            if standing.to_tell.is_some() && !self.waits(attempts.hold(&set.name, pod, PodWrite::Condition), now) {
+                self.to_tell.push(key);
             }
             if standing.deviates {
                 let problem = || rules.deviation(pod).map(|deviation| deviation.to_string()).unwrap_or_default();
@@ -110,9 +127,12 @@ impl Survey {
                 self.refused.0 += 1;
                 Example::keep_first(&mut self.refused.1, pod, || problem.to_owned());
             }
+            let is_candidate = is_selected && standing.update == Update::InPlace;
+            let waits = (is_candidate || standing.to_reset) && self.waits(hold, now);
             // A hot upgrade ends before the next one begins.
-            if is_selected && standing.update == Update::InPlace && !standing.to_reset {
-                let waits = self.waits(hold, now);
+            if standing.to_reset {
+                self.to_reset.extend((!waits).then_some(key));
+            } else if is_candidate {
                 let precedence = usable.strategy.precedence(pod);
                 let has_place = standing.unavailable || attempts.is_in_doubt(&set.name, pod);
                 self.candidates.push(Candidate { key, precedence, needs_place: pod.ready && !has_place, waits });
@@ -133,6 +153,16 @@ impl Survey {
         if let Ok(usable) = &self.set.usable {
             usable.strategy.sort(&mut self.candidates, &self.progress, |candidate| &candidate.precedence);
         }
+        let in_order = self.candidates.iter().enumerate().filter(|(_, candidate)| !candidate.waits);
+        let turn = |(position, candidate): (usize, &Candidate)| Turn { position, key: candidate.key };
+        self.turns = in_order.clone().map(turn).collect();
+        self.turns_without_place = in_order.filter(|(_, candidate)| !candidate.needs_place).map(turn).collect();
+    }
+
+    /// The next candidate that may be written, from a position on. Where no place is free, those that need one are left out.
+    pub(super) fn turn(&self, from: usize, is_place_free: bool) -> Option<Turn> {
+        let turns = if is_place_free { &self.turns } else { &self.turns_without_place };
+        turns.get(turns.partition_point(|turn| turn.position < from)).copied()
     }
 }
 

@@ -82,12 +82,12 @@ pub fn plan(
     let (name, matched) = (&*set.name, pods.counts(&set.name).matched);
     let mut plan = UpgradePlan { look_again: survey.look_again, ..UpgradePlan::default() };
     let Some(rules) = pods.rules(name) else { return plan };
-    for (pod, standing) in survey.others.iter().filter_map(|key| pods.at(name, *key)) {
-        // Hot upgrades come to their end whatever else is to be done: the Pod has a place until then.
-        if standing.to_reset
-            && plan.updates.len() < MOST_AT_ONCE
-            && !plan.waits(name, pod, attempts, PodWrite::Update, now)
-        {
+    // Hot upgrades come to their end whatever else is to be done: the Pod has a place until then.
+    for (pod, standing) in survey.to_reset.iter().filter_map(|key| pods.at(name, *key)) {
+        if plan.updates.len() == MOST_AT_ONCE {
+            break;
+        }
+        if standing.to_reset && !plan.waits(name, pod, attempts, PodWrite::Update, now) {
             plan.updates.push(PodUpdate {
                 pod: WatchedPod::named(pod.version()),
                 kind: UpdateKind::Reset,
@@ -97,8 +97,12 @@ pub fn plan(
                 is_in_doubt: attempts.is_in_doubt(name, pod),
             });
         }
+    }
+    for (pod, standing) in survey.to_tell.iter().filter_map(|key| pods.at(name, *key)) {
+        if plan.conditions.len() == MOST_AT_ONCE {
+            break;
+        }
         if let Some(upgradable) = standing.to_tell
-            && plan.conditions.len() < MOST_AT_ONCE
             && !plan.waits(name, pod, attempts, PodWrite::Condition, now)
         {
             let condition = pod_patch::condition(name, pod, upgradable, &is_known, now);
@@ -107,14 +111,12 @@ pub fn plan(
     }
     let mut free = usable.strategy.max_unavailable(matched).saturating_sub(taken(name, pods, attempts));
     let to_update = survey.candidates.len().saturating_sub(usable.strategy.kept_back(matched));
-    for candidate in survey.candidates.iter().take(to_update) {
-        if plan.updates.len() == MOST_AT_ONCE {
-            break;
-        }
-        if candidate.waits || candidate.needs_place && free == 0 {
-            continue;
-        }
-        let Some((pod, standing)) = pods.at(name, candidate.key) else { continue };
+    let mut from = 0;
+    while let Some(turn) = survey.turn(from, free > 0).filter(|turn| turn.position < to_update)
+        && plan.updates.len() < MOST_AT_ONCE
+    {
+        from = turn.position + 1;
+        let Some((pod, standing)) = pods.at(name, turn.key) else { continue };
         let is_still = standing.update == Update::InPlace && !standing.to_reset;
         if !is_still || plan.waits(name, pod, attempts, PodWrite::Update, now) {
             continue; // it changed since

@@ -54,12 +54,21 @@ async fn changes_of_one_burst_are_told_together_and_again_until_the_app_is_up() 
 
 #[tokio::test]
 async fn what_the_first_list_brings_is_told_unless_that_is_skipped() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (script, first_is_over) = (folder.path().join("script"), folder.path().join("ran"));
+    std::fs::write(&script, format!("touch {}\n", first_is_over.display())).expect("written");
     let server = Server::start(|_, _| ok("")).await;
-    let (changes, reloader) = reloader(&server, Reload { skip_first: true, ..Reload::default() });
+    let reload = Reload { skip_first: true, script: Some(script), ..Reload::default() };
+    let (changes, reloader) = reloader(&server, reload);
     changes.add("/f/first".to_owned(), false);
     changes.first_list_is_over();
     let asked = async {
-        tokio::time::sleep(WINDOW * 4).await; // the burst of the first list is over
+        let ran = async {
+            while !first_is_over.exists() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), ran).await.expect("the script runs");
         changes.add("/f/later".to_owned(), true);
         assert_eq!(body(&server.head().await), "\"1 /f/later\"");
     };

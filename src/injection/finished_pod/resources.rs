@@ -7,37 +7,30 @@ use super::pod_resources::{Growth, PodResources};
 use super::{Consequence, FinishedPod, Forecast, Newcomer, Placement};
 use crate::api::quantity::Quantity;
 use crate::injection::amounts::{Amounts, ContainerAmounts};
-use crate::injection::expression::Resource;
 use crate::injection::pod_lists::PodList;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 impl Newcomer<'_> {
-    fn amounts(&self) -> Cow<'_, ContainerAmounts<'static>> {
+    fn amounts(&self) -> ContainerAmounts<'_> {
         match &self.resources {
-            Some(computed) => Cow::Owned(ContainerAmounts::computed(computed)),
-            None => Cow::Borrowed(&self.container.demands.amounts),
+            Some(computed) => ContainerAmounts::computed(computed),
+            None => ContainerAmounts::read(self.container.demands.resources.as_deref()),
         }
     }
 
     /// Its amounts, after whether it goes on as long as the Pod.
-    fn counted<'x>(&self) -> (bool, ContainerAmounts<'x>) {
-        (self.container.fixed.is_sidecar, self.amounts().into_owned())
+    fn counted(&self) -> (bool, ContainerAmounts<'_>) {
+        (self.container.fixed.is_sidecar, self.amounts())
     }
 
     /// Whether it has equal requests and limits of both resources, which a Guaranteed Pod needs of each container.
     fn is_guaranteed(&self) -> bool {
-        is_guaranteed(&self.amounts())
+        match &self.resources {
+            Some(computed) => ContainerAmounts::computed(computed).are_guaranteed(),
+            None => self.container.demands.is_guaranteed,
+        }
     }
-}
-
-/// Whether a container has a limit of both resources, and no other request: a request that is left out becomes the limit, and one of
-/// zero stays (`ComputePodQOS` of `k8s.io/kubernetes/pkg/apis/core/v1/helper/qos`).
-fn is_guaranteed(ContainerAmounts { limits, requests }: &ContainerAmounts<'_>) -> bool {
-    [Resource::Cpu, Resource::Memory].map(Resource::name).iter().all(|name| {
-        let limit = limits.get(*name).filter(|limit| !limit.is_zero());
-        limit.is_some_and(|limit| requests.get(*name).is_none_or(|request| request.compare(*limit).is_eq()))
-    })
 }
 
 /// The amounts of a Pod's containers, each after whether it goes on as long as the Pod, in the order in which they stand.
@@ -222,7 +215,7 @@ impl FinishedPod<'_, '_, '_> {
             .flat_map(|list| list.iter());
         let mut containers = all.peekable();
         containers.peek().is_some()
-            && containers.all(|container| is_guaranteed(&ContainerAmounts::read(container.resources)))
+            && containers.all(|container| ContainerAmounts::read(container.resources).are_guaranteed())
     }
 }
 

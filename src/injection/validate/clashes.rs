@@ -13,12 +13,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
+/// Labels under which at least this many sets are filed are alike.
+const CROWD: usize = 100;
+
 /// The sets whose present content is injected, and what they clash about. A set whose injection is paused, or which has every Pod get
 /// an earlier version, clashes with none.
 #[derive(Debug, Default)]
 pub struct Clashes {
     sets: HashMap<String, Arc<InjectableSet>>,
-    owners: HashMap<Brought, Owners>,
+    owners: Owners,
     /// Of each set, for what it clashes about, the first other one by name.
     found: BTreeMap<String, BTreeMap<Brought, String>>,
     /// Of each set, those in whose clashes it is the other one.
@@ -44,13 +47,16 @@ enum Brought {
 /// Names of sets.
 type Names = BTreeSet<String>;
 
-/// The sets that bring one thing.
+/// What is brought by which sets, in one order: a tree for each thing would take several times as much memory.
 #[derive(Debug, Default)]
-struct Owners {
-    /// By a label that must be there, then by its value.
-    filed: BTreeMap<Key, BTreeMap<String, Names>>,
-    /// Those of which no label must be there with a certain value.
-    unfiled: Names,
+struct Owners(BTreeSet<Owner>);
+
+/// A set that brings something, filed under a label that must be there, where it has one.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Owner {
+    brought: Brought,
+    label: Option<(Key, String)>,
+    set: String,
 }
 
 /// The key of a label, of Pods or of Namespaces.
@@ -74,9 +80,8 @@ impl Clashes {
         }
         self.sets.insert(name.clone(), Arc::clone(set));
         for brought in brought_by(set) {
-            let owners = self.owners.entry(brought.clone()).or_default();
             let mut comes_first_for = Vec::new();
-            for other in owners.candidates(set).into_iter().flatten() {
+            for other in self.owners.candidates(&brought, set) {
                 let first = self.found.get(other).and_then(|clashes| clashes.get(&brought));
                 if first.is_none_or(|first| name < *first)
                     && self.sets.get(other).is_some_and(|it| brought.clashes(set, it))
@@ -84,7 +89,7 @@ impl Clashes {
                     comes_first_for.push(other.clone());
                 }
             }
-            owners.insert(set);
+            self.owners.insert(&brought, set);
             for other in comes_first_for {
                 self.name(&other, &brought, Some(name.clone()));
                 changed.insert(other);
@@ -99,12 +104,7 @@ impl Clashes {
     pub fn delete(&mut self, set: &str) -> BTreeSet<String> {
         let Some(gone) = self.sets.remove(set) else { return BTreeSet::new() };
         for brought in brought_by(&gone) {
-            if let Some(owners) = self.owners.get_mut(&brought) {
-                owners.remove(&gone);
-                if owners.is_empty() {
-                    self.owners.remove(&brought);
-                }
-            }
+            self.owners.remove(&brought, &gone);
             self.name(set, &brought, None);
         }
         let changed = self.named_by.remove(set).unwrap_or_default();
@@ -147,11 +147,11 @@ impl Clashes {
     /// The first other set by name with which this one clashes about what both bring.
     fn first(&self, set: &InjectableSet, brought: &Brought) -> Option<String> {
         let mut first: Option<&String> = None;
-        for names in self.owners.get(brought)?.candidates(set) {
-            let before = names.iter().take_while(|name| first.is_none_or(|first| *name < first));
-            let mut others = before.filter(|name| **name != set.name);
-            let found = others.find(|name| self.sets.get(*name).is_some_and(|other| brought.clashes(set, other)));
-            first = found.or(first);
+        for name in self.owners.candidates(brought, set) {
+            let is_before = *name != set.name && first.is_none_or(|first| name < first);
+            if is_before && self.sets.get(name).is_some_and(|other| brought.clashes(set, other)) {
+                first = Some(name);
+            }
         }
         first.cloned()
     }
@@ -260,54 +260,79 @@ impl Brought {
 }
 
 impl Owners {
-    fn insert(&mut self, set: &InjectableSet) {
+    /// Files the set under the label of which there are the fewest.
+    fn insert(&mut self, brought: &Brought, set: &InjectableSet) {
         let crowd = |(key, values): &(Key, &[String])| {
-            let filed = self.filed.get(key);
-            values.iter().filter_map(|value| Some(filed?.get(value)?.len())).max().unwrap_or_default()
+            let of_value = |value: &String| self.under(brought, Some((key.clone(), value.clone()))).take(CROWD).count();
+            values.iter().map(of_value).max().unwrap_or_default()
         };
-        let Some((key, values)) = required(set).min_by_key(crowd) else {
-            self.unfiled.insert(set.name.clone());
-            return;
-        };
-        let filed = self.filed.entry(key).or_default();
-        for value in values {
-            filed.entry(value.clone()).or_default().insert(set.name.clone());
+        let owner = |label| Owner { brought: brought.clone(), label, set: set.name.clone() };
+        match required(set).min_by_key(crowd) {
+            Some((key, values)) => {
+                self.0.extend(values.iter().map(|value| owner(Some((key.clone(), value.clone())))));
+            }
+            None => _ = self.0.insert(owner(None)),
         }
     }
 
-    fn remove(&mut self, set: &InjectableSet) {
-        self.unfiled.remove(&set.name);
+    fn remove(&mut self, brought: &Brought, set: &InjectableSet) {
+        let mut owner = Owner { brought: brought.clone(), label: None, set: set.name.clone() };
+        self.0.remove(&owner);
         for (key, values) in required(set) {
-            let Some(filed) = self.filed.get_mut(&key) else { continue };
             for value in values {
-                if let Some(names) = filed.get_mut(value) {
-                    names.remove(&set.name);
-                    if names.is_empty() {
-                        filed.remove(value);
-                    }
+                owner.label = Some((key.clone(), value.clone()));
+                self.0.remove(&owner);
+            }
+        }
+    }
+
+    /// Names of the sets that bring it and may match a Pod which this one matches: all but those that want another value of a label.
+    fn candidates<'c>(&'c self, brought: &Brought, set: &InjectableSet) -> Vec<&'c String> {
+        let wanted: Vec<(Key, &[String])> = required(set).collect();
+        let mut found: Vec<&String> = self.under(brought, None).collect();
+        let mut next = Key::Pod(String::new());
+        while let Some(key) = self.from(brought, Some((next, String::new()))).find_map(|owner| owner.key()) {
+            match wanted.iter().find(|(wanted, _)| wanted == key) {
+                Some((_, values)) => {
+                    found.extend(
+                        values.iter().flat_map(|value| self.under(brought, Some((key.clone(), value.clone())))),
+                    );
+                }
+                None => {
+                    let of_key = self.from(brought, Some((key.clone(), String::new())));
+                    found.extend(of_key.take_while(|owner| owner.key() == Some(key)).map(|owner| &owner.set));
                 }
             }
-            if filed.is_empty() {
-                self.filed.remove(&key);
-            }
+            next = key.next();
         }
+        found
     }
 
-    fn is_empty(&self) -> bool {
-        self.unfiled.is_empty() && self.filed.is_empty()
+    /// Names of the sets that are filed there.
+    fn under<'c>(&'c self, brought: &Brought, label: Option<(Key, String)>) -> impl Iterator<Item = &'c String> {
+        self.from(brought, label.clone()).take_while(move |owner| owner.label == label).map(|owner| &owner.set)
     }
 
-    /// Lists of the sets that may match a Pod which this one matches: all but those that want another value of a label.
-    fn candidates(&self, set: &InjectableSet) -> Vec<&Names> {
-        let wanted: Vec<(Key, &[String])> = required(set).collect();
-        let mut lists = vec![&self.unfiled];
-        for (key, by_value) in &self.filed {
-            match wanted.iter().find(|(wanted, _)| wanted == key) {
-                Some((_, values)) => lists.extend(values.iter().filter_map(|value| by_value.get(value))),
-                None => lists.extend(by_value.values()),
-            }
+    /// Those that bring it, from the first of a label on.
+    fn from<'c>(&'c self, brought: &Brought, label: Option<(Key, String)>) -> impl Iterator<Item = &'c Owner> {
+        let first = Owner { brought: brought.clone(), label, set: String::new() };
+        self.0.range(&first..).take_while(move |owner| owner.brought == first.brought)
+    }
+}
+
+impl Owner {
+    fn key(&self) -> Option<&Key> {
+        self.label.as_ref().map(|(key, _)| key)
+    }
+}
+
+impl Key {
+    /// The least that is greater.
+    fn next(&self) -> Self {
+        match self {
+            Self::Pod(key) => Self::Pod(format!("{key}\0")),
+            Self::Namespace(key) => Self::Namespace(format!("{key}\0")),
         }
-        lists
     }
 }
 
@@ -474,7 +499,7 @@ mod tests {
         assert!(all.found.is_empty() && all.named_by.is_empty());
         all.delete("a");
         all.delete("b");
-        assert!(all.owners.is_empty() && all.sets.is_empty());
+        assert!(all.owners.0.is_empty() && all.sets.is_empty());
     }
 
     /// A change of a set: its name, and the set or that it is gone.
