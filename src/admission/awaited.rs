@@ -19,6 +19,7 @@ use super::metrics::Metrics;
 use super::mutate_pod;
 use crate::api::pod::PodView;
 use crate::api::sidecarset::SidecarSet;
+use crate::injection::validate::OtherSet;
 use crate::injection::{Mismatch, Operator, PodRequest, Requirement, Selector, Snapshot};
 
 /// An object is waited for at most this long. As a rule the watch tells of it within milliseconds; a Pod's webhook has 5 s.
@@ -73,7 +74,7 @@ impl Awaited {
     }
 
     /// These objects are known now.
-    pub fn told<'k>(&self, set: impl Fn(&str) -> Option<&'k ObjectMeta>, namespace: impl Fn(&str) -> bool) {
+    pub fn told<'k>(&self, set: impl Fn(&str) -> Option<&'k OtherSet>, namespace: impl Fn(&str) -> bool) {
         self.objects.send_if_modified(|objects| {
             let before = objects.len();
             objects.retain(|object| match &*object.what {
@@ -234,8 +235,8 @@ fn size(selector: &Selector) -> usize {
 
 /// Whether a set as it was reviewed says more than the stored one of its name: a later generation of the same object. That of
 /// another object is none, as long as the stored one is there.
-pub(super) fn is_newer(reviewed: &ObjectMeta, stored: &ObjectMeta) -> bool {
-    reviewed.uid == stored.uid && reviewed.generation > stored.generation
+pub(super) fn is_newer(reviewed: &ObjectMeta, stored: &OtherSet) -> bool {
+    reviewed.uid.as_deref() == stored.uid.as_deref() && reviewed.generation > stored.generation
 }
 
 #[cfg(test)]
@@ -291,10 +292,11 @@ mod tests {
         let mut waiting = Box::pin(awaited.by(&pod("web"), Instant::now(), &sets, &metrics).unwrap());
         assert!((&mut waiting).now_or_never().is_none());
         awaited.told(|_| None, |_| false);
-        let before = set("web", "u-1", 1).metadata;
+        let before = OtherSet::of(&set("web", "u-1", 1));
         awaited.told(|_| Some(&before), |_| false);
         assert!((&mut waiting).now_or_never().is_none(), "that was the generation before");
-        awaited.told(|_| Some(&web.metadata), |_| false);
+        let known = OtherSet::of(&web);
+        awaited.told(|_| Some(&known), |_| false);
         assert!(waiting.now_or_never().is_some());
         assert_eq!(metrics.awaited_in_vain.get(), 0);
         assert!(awaited.by(&pod("web"), Instant::now(), &sets, &metrics).is_none());
@@ -383,7 +385,8 @@ mod tests {
 
     #[test]
     fn a_set_is_newer_as_a_later_generation_of_the_same_object() {
-        let newer = |uid: &str, generation| is_newer(&set("s", uid, generation).metadata, &set("s", "u-1", 2).metadata);
+        let stored = OtherSet::of(&set("s", "u-1", 2));
+        let newer = |uid: &str, generation| is_newer(&set("s", uid, generation).metadata, &stored);
         assert!(newer("u-1", 3));
         assert!(!newer("u-1", 2), "only metadata changed, or it is told already");
         assert!(!newer("u-2", 3), "the creation of what is there is refused");

@@ -78,7 +78,7 @@ impl Cache {
         let metadata = &set.metadata;
         // A set of this name that is there already: it will be refused (creation), or nothing that selects Pods changes (the
         // generation is the same).
-        if known.sets.get(name_of(set)).is_none_or(|stored| is_newer(metadata, &stored.metadata)) {
+        if known.sets.get(name_of(set)).is_none_or(|stored| is_newer(metadata, stored)) {
             self.awaited.expect(set, Instant::now());
         }
     }
@@ -105,7 +105,7 @@ impl Cache {
         let snapshot = Arc::new(known.index.snapshot());
         self.snapshot.store(snapshot.clone());
         self.world.store(Arc::new(known.world()));
-        let set = |name: &str| known.sets.get(name).map(|set| &set.metadata);
+        let set = |name: &str| known.sets.get(name).map(|set| &**set);
         self.awaited.told(set, |namespace| snapshot.knows_namespace(namespace));
         self.published.send_replace(());
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);

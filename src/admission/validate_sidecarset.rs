@@ -9,7 +9,9 @@ use super::review::{ADMISSION_REVIEW, Refusal, bounded, message, short, written}
 use super::sidecarset::{self, SidecarSetReview, Unreadable, Write, name, received};
 use crate::api::admission_review::{AdmissionResponse, AdmissionReviewAnswer, Status, StatusCause, StatusDetails};
 use crate::api::sidecarset::{GROUP, KIND, SidecarSet};
-use crate::injection::validate::{Cause, KnownRevision, Verdict, Whitelist, WhitelistError, World, advice, judge};
+use crate::injection::validate::{
+    Cause, KnownRevision, OtherSet, Verdict, Whitelist, WhitelistError, World, advice, judge,
+};
 use crate::telemetry::seldom;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +27,7 @@ const CAUSES: usize = 64;
 pub struct KnownWorld {
     /// All SidecarSets by name, as v1beta1 and with their defaults ([`crate::api::decode::sidecarset`]). `None` where they are not
     /// known: then neither conflicts nor the base of a canary are looked up.
-    pub sets: Option<Arc<BTreeMap<String, Arc<SidecarSet>>>>,
+    pub sets: Option<Arc<BTreeMap<String, Arc<OtherSet>>>>,
     /// The `ControllerRevisions` of each set by the set's name. `None` where they are not known: then a choice of revision is not
     /// looked up.
     pub revisions: Option<Arc<BTreeMap<String, Vec<RevisionName>>>>,
@@ -52,7 +54,7 @@ impl Default for KnownWorld {
 
 impl KnownWorld {
     fn judge(&self, set: &SidecarSet, old: Option<&SidecarSet>) -> Verdict {
-        let others: Option<Vec<&SidecarSet>> = self.sets.as_ref().map(|sets| sets.values().map(|set| &**set).collect());
+        let others: Option<Vec<&OtherSet>> = self.sets.as_ref().map(|sets| sets.values().map(|set| &**set).collect());
         let revisions: Option<Vec<_>> = self.revisions.as_ref().map(|revisions| {
             let own = revisions.get(name(set)).into_iter().flatten();
             own.map(|RevisionName { name, custom_version }| KnownRevision {
@@ -190,7 +192,7 @@ mod tests {
 
     fn world_of(sets: &[Value]) -> KnownWorld {
         let sets = sets.iter().map(|set| decode::sidecarset(set.clone()).unwrap());
-        let sets = sets.map(|set| (name(&set).to_owned(), Arc::new(set))).collect();
+        let sets = sets.map(|set| (name(&set).to_owned(), Arc::new(OtherSet::of(&set)))).collect();
         KnownWorld { sets: Some(Arc::new(sets)), ..KnownWorld::default() }
     }
 

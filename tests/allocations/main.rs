@@ -23,6 +23,7 @@ use outrigger::admission::mutate_pod;
 use outrigger::admission::validate_sidecarset::{self, KnownWorld};
 use outrigger::api::decode;
 use outrigger::documents;
+use outrigger::injection::validate::OtherSet;
 use outrigger::injection::{Index, InjectableSet, Options, Snapshot};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -111,7 +112,8 @@ fn sidecarset_review(sets: usize) -> AllocationInfo {
         }})
     };
     let others = (0..sets).map(|index| format!("other-{index}"));
-    let others = others.map(|name| (name.clone(), Arc::new(decode::sidecarset(set(&name)).expect("a SidecarSet"))));
+    let others = others
+        .map(|name| (name.clone(), Arc::new(OtherSet::of(&decode::sidecarset(set(&name)).expect("a SidecarSet")))));
     let world = KnownWorld { sets: Some(Arc::new(others.collect())), ..KnownWorld::default() };
     let kind = json!({"group": "apps.kruise.io", "version": "v1beta1", "kind": "SidecarSet"});
     let request = json!({"uid": "u", "kind": kind, "operation": "UPDATE", "object": set("s"), "oldObject": set("s")});

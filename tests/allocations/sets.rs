@@ -54,6 +54,6 @@ fn a_set_takes_a_few_times_its_text() {
     });
     let bytes = taken.bytes_current / SETS;
     println!("{bytes} bytes a set, {} its text", stored(1).to_string().len());
-    // Measured: 11,074 bytes. What it injects, kept twice, took 19,702.
-    assert!((1_000..=12_000).contains(&bytes), "{bytes} bytes");
+    // Measured: 7,494 bytes. What it injects, kept twice, took 19,702.
+    assert!((1_000..=8_500).contains(&bytes), "{bytes} bytes");
 }

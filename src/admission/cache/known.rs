@@ -7,8 +7,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::Value;
 
 use super::super::validate_sidecarset::{KnownWorld, RevisionName};
-use crate::api::sidecarset::SidecarSet;
-use crate::injection::validate::{WHITELIST_CONFIG_MAP, WHITELIST_KEY, Whitelist, WhitelistError, as_other};
+use crate::injection::validate::{OtherSet, WHITELIST_CONFIG_MAP, WHITELIST_KEY, Whitelist, WhitelistError};
 use crate::injection::{DecodedSet, Index, InjectableSet, Revision, StoredSet, Unfit};
 
 pub(super) const KIND_SET: &str = "SidecarSet";
@@ -19,7 +18,7 @@ const KIND_CONFIG: &str = "ConfigMap";
 #[derive(Debug)]
 pub(super) struct KnownObjects {
     pub index: Index,
-    pub sets: Arc<BTreeMap<String, Arc<SidecarSet>>>,
+    pub sets: Arc<BTreeMap<String, Arc<OtherSet>>>,
     whitelist: Option<Arc<Result<Whitelist, WhitelistError>>>,
     patch_without_whitelist: bool,
     /// Objects that cannot be used: by kind and name, what is wrong.
@@ -41,7 +40,7 @@ pub(super) struct Lists {
 pub(super) struct ReadSet {
     name: String,
     /// What other sets are compared with; `None` where it cannot be decoded.
-    set: Option<Arc<SidecarSet>>,
+    set: Option<Arc<OtherSet>>,
     injectable: Result<Arc<InjectableSet>, Unfit>,
 }
 
@@ -60,7 +59,7 @@ impl ReadSet {
         let name = name(object);
         match decoded {
             Ok(DecodedSet { set, injectable }) => {
-                Self { name, set: Some(Arc::new(as_other(set))), injectable: injectable.clone() }
+                Self { name, set: Some(Arc::new(OtherSet::of(set))), injectable: injectable.clone() }
             }
             Err(unfit) => Self { name, set: None, injectable: Err(unfit.clone()) },
         }
@@ -109,9 +108,9 @@ impl KnownObjects {
 
     /// Whether a set is known in this version.
     pub fn has_set(&self, object: &Value) -> bool {
-        self.sets.get(&name(object)).is_some_and(|known| {
-            is_version(object, known.metadata.uid.as_deref(), known.metadata.resource_version.as_deref())
-        })
+        self.sets
+            .get(&name(object))
+            .is_some_and(|known| is_version(object, known.uid.as_deref(), known.resource_version.as_deref()))
     }
 
     pub fn apply_set(&mut self, ReadSet { name, set, injectable }: ReadSet) {

@@ -20,9 +20,9 @@ pub(super) fn check(set: &SidecarSet, old: Option<&SidecarSet>, world: &World<'_
     if set.metadata.name.as_deref() == Some(base) {
         place.invalid(base, "base sidecarSet cannot be itself");
     } else if let Some(others) = world.others {
-        match others.iter().find(|other| other.metadata.name.as_deref() == Some(base)) {
+        match others.iter().find(|other| *other.name == *base) {
             None => place.invalid(base, &format!("fetch base sidecarSet[{base}] failed: there is no such SidecarSet")),
-            Some(other) if base_of(other).is_some() => place.invalid(base, "base sidecarSet cannot be canary"),
+            Some(other) if other.canary_of.is_some() => place.invalid(base, "base sidecarSet cannot be canary"),
             Some(_) => {}
         }
     }
@@ -39,7 +39,7 @@ pub(super) fn check(set: &SidecarSet, old: Option<&SidecarSet>, world: &World<'_
 #[cfg(test)]
 mod tests {
     use super::super::tests::{causes, set};
-    use super::super::{World, as_other, validate};
+    use super::super::{OtherSet, World, validate};
     use crate::api::sidecarset::SidecarSet;
     use serde_json::json;
 
@@ -51,8 +51,8 @@ mod tests {
     }
 
     fn messages(set: &SidecarSet, old: Option<&SidecarSet>, others: &[&SidecarSet]) -> Vec<String> {
-        let others: Vec<SidecarSet> = others.iter().map(|other| as_other(other)).collect();
-        let others: Vec<&SidecarSet> = others.iter().collect();
+        let others: Vec<OtherSet> = others.iter().map(|other| OtherSet::of(other)).collect();
+        let others: Vec<&OtherSet> = others.iter().collect();
         validate(set, old, &World { others: Some(&others), ..World::default() })
             .iter()
             .map(ToString::to_string)

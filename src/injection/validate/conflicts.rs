@@ -3,24 +3,26 @@
 //! Source: OpenKruise's rules. It compares each kind of container by itself; here names conflict across both kinds, since a Pod
 //! has them all, and a hot upgrade takes the names of its two containers too.
 
+use super::OtherSet;
 use super::canary::base_of;
 use super::kind;
 use super::node::{FieldPlace, Report};
-use super::overlap;
+use super::other_set::Selectors;
 use super::world::World;
 use crate::api::sidecarset::{PatchPolicy, SidecarContainer, SidecarSet, SidecarSetSpec};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 pub(super) fn check(set: &SidecarSet, world: &World<'_>, report: &Report) {
     let name = set.metadata.name.as_deref();
     let containers: Vec<_> = kind::all(&set.spec, report)
         .map(|(kind, container, place)| (names_of(kind, container), container.name(), place.field("name")))
         .collect();
+    let selectors = Selectors::of(&set.spec);
     for other in world.others.unwrap_or_default() {
-        let other_name = other.metadata.name.as_deref();
-        let replaces = |one: &SidecarSet, base: Option<&str>| base_of(one).is_some() && base_of(one) == base;
-        if other_name == name || replaces(set, other_name) || replaces(other, name) {
+        let replaces = |canary_of: Option<&str>, base: Option<&str>| canary_of.is_some() && canary_of == base;
+        let other_name = Some(&*other.name);
+        if other_name == name || replaces(base_of(set), other_name) || replaces(other.canary_of.as_deref(), name) {
             continue;
         }
         let mut conflicts = Vec::new();
@@ -28,7 +30,7 @@ pub(super) fn check(set: &SidecarSet, world: &World<'_>, report: &Report) {
         volumes(&set.spec, other, report, &mut conflicts);
         annotations(&set.spec, other, report, &mut conflicts);
         // Rarely does anything collide: the selectors are compared only then.
-        if !conflicts.is_empty() && overlap::of_specs(&set.spec, &other.spec) {
+        if !conflicts.is_empty() && selectors.overlap(&other.selectors) {
             for Conflict { place, value, message } in conflicts {
                 place.invalid(value, &message);
             }
@@ -43,10 +45,6 @@ struct Conflict<'a> {
     message: String,
 }
 
-fn name_of(set: &SidecarSet) -> &str {
-    set.metadata.name.as_deref().unwrap_or_default()
-}
-
 /// All names that a container stands for: its own and those it has in Pods.
 fn names_of(kind: kind::ContainerKind, container: &SidecarContainer) -> BTreeSet<String> {
     let mut names: BTreeSet<_> = kind::injected_names(kind, container).into_iter().collect();
@@ -57,51 +55,43 @@ fn names_of(kind: kind::ContainerKind, container: &SidecarContainer) -> BTreeSet
 /// Looks at each container of each other set, and so makes nothing of them.
 fn container_names<'a>(
     own: &[(BTreeSet<String>, &'a str, FieldPlace<'a>)],
-    other: &SidecarSet,
+    other: &OtherSet,
     conflicts: &mut Vec<Conflict<'a>>,
 ) {
     for (names, value, place) in own {
         for taken in names {
-            if kind::each(&other.spec).any(|(kind, theirs)| kind::stands_for(kind, theirs, taken)) {
-                let message = format!("container {taken} already exist in {}", name_of(other));
+            if other.containers.iter().any(|theirs| theirs.is(taken)) {
+                let message = format!("container {taken} already exist in {}", other.name);
                 conflicts.push(Conflict { place: place.clone(), value, message });
             }
         }
     }
 }
 
-fn volumes<'a>(spec: &'a SidecarSetSpec, other: &SidecarSet, report: &'a Report, conflicts: &mut Vec<Conflict<'a>>) {
+fn volumes<'a>(spec: &'a SidecarSetSpec, other: &OtherSet, report: &'a Report, conflicts: &mut Vec<Conflict<'a>>) {
     for (index, volume) in spec.volumes.iter().flatten().enumerate() {
         let Some(name) = volume.get("name").and_then(Value::as_str) else { continue };
-        let differs =
-            |theirs: &serde_json::Map<String, Value>| theirs.get("name") == volume.get("name") && theirs != volume;
-        if other.spec.volumes.iter().flatten().any(differs) {
+        if other.has_other_volume(name, volume) {
             let place = report.root("spec").field("volumes").item(index, name).field("name");
-            let message = format!("volume {name} is in conflict with sidecarset {}", name_of(other));
+            let message = format!("volume {name} is in conflict with sidecarset {}", other.name);
             conflicts.push(Conflict { place, value: name, message });
         }
     }
 }
 
 /// Annotations that both sets patch, where one of them overwrites what the other has merged or written.
-fn annotations<'a>(
-    spec: &'a SidecarSetSpec,
-    other: &SidecarSet,
-    report: &'a Report,
-    conflicts: &mut Vec<Conflict<'a>>,
-) {
-    let theirs: BTreeMap<&str, bool> = patched(&other.spec).map(|(_, key, overwrites)| (key, overwrites)).collect();
+fn annotations<'a>(spec: &'a SidecarSetSpec, other: &OtherSet, report: &'a Report, conflicts: &mut Vec<Conflict<'a>>) {
     for (index, key, overwrites) in patched(spec) {
-        if theirs.get(key).is_some_and(|theirs| overwrites || *theirs) {
+        if other.overwrites(key).is_some_and(|theirs| overwrites || theirs) {
             let place = report.root("spec").field("patchPodMetadata").item(index, "").field("annotations").entry(key);
-            let message = format!("annotation {key} is in conflict with sidecarset {}", name_of(other));
+            let message = format!("annotation {key} is in conflict with sidecarset {}", other.name);
             conflicts.push(Conflict { place, value: key, message });
         }
     }
 }
 
 /// Index of the patch, annotation key, and whether it is overwritten; patches that retain what is there do not count.
-fn patched(spec: &SidecarSetSpec) -> impl Iterator<Item = (usize, &str, bool)> {
+pub(super) fn patched(spec: &SidecarSetSpec) -> impl Iterator<Item = (usize, &str, bool)> {
     let patches = spec.patch_pod_metadata.iter().flatten().enumerate();
     patches.flat_map(|(index, patch)| {
         let counts = match patch.patch_policy {
@@ -117,19 +107,15 @@ fn patched(spec: &SidecarSetSpec) -> impl Iterator<Item = (usize, &str, bool)> {
 #[cfg(test)]
 mod tests {
     use super::super::tests::set;
-    use super::super::{World, as_other, validate};
+    use super::super::{World, validate};
     use super::*;
     use serde_json::json;
 
     fn conflicts(one: &Value, other: &Value) -> Vec<String> {
         let (one, other) = (set(&json!({"name": "one"}), one), set(&json!({"name": "other"}), other));
-        let found = |other: &SidecarSet| -> Vec<String> {
-            let others = [&one, other];
-            let world = World { others: Some(&others), ..World::default() };
-            validate(&one, None, &world).iter().map(ToString::to_string).collect()
-        };
-        assert_eq!(found(&as_other(&other)), found(&other), "what is kept of a set is enough");
-        found(&other)
+        let others = [&OtherSet::of(&one), &OtherSet::of(&other)];
+        let world = World { others: Some(&others), ..World::default() };
+        validate(&one, None, &world).iter().map(ToString::to_string).collect()
     }
 
     fn container(name: &str) -> Value {

@@ -60,8 +60,21 @@ pub(super) fn injected_names(kind: ContainerKind, container: &SidecarContainer) 
     }
 }
 
-/// Whether the name is the container's own, or one that it has in Pods.
-pub(super) fn stands_for(kind: ContainerKind, container: &SidecarContainer, name: &str) -> bool {
-    name.strip_prefix(container.name())
-        .is_some_and(|ending| ending.is_empty() || has_twins(kind, container) && TWINS.contains(&ending))
+/// What a container is named, in its set and in Pods.
+#[derive(Clone, Debug)]
+pub(super) struct ContainerName {
+    name: Box<str>,
+    has_twins: bool,
+}
+
+impl ContainerName {
+    pub fn of(kind: ContainerKind, container: &SidecarContainer) -> Self {
+        Self { name: container.name().into(), has_twins: has_twins(kind, container) }
+    }
+
+    /// Whether the name is the container's own, or one that it has in Pods.
+    pub fn is(&self, name: &str) -> bool {
+        name.strip_prefix(&*self.name)
+            .is_some_and(|ending| ending.is_empty() || self.has_twins && TWINS.contains(&ending))
+    }
 }

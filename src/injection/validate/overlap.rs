@@ -3,34 +3,17 @@
 //! Keys are independent of each other, so it is decided key by key, exactly. OpenKruise takes `Exists` and a selector that does
 //! not mention the key for disjoint; they overlap.
 
-use crate::api::sidecarset::SidecarSetSpec;
 use crate::injection::selector::{Operator, Requirement, Selector};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use std::collections::BTreeSet;
-
-/// Whether some Pod can match both sets. A set whose selector is empty or cannot be parsed matches none.
-pub(super) fn of_specs(one: &SidecarSetSpec, other: &SidecarSetSpec) -> bool {
-    let pods =
-        |spec: &SidecarSetSpec| parse(spec.selector.as_ref()?).filter(|selector| !selector.requirements().is_empty());
-    let (Some(one_selector), Some(other_selector)) = (pods(one), pods(other)) else { return false };
-    if !overlap(&one_selector, &other_selector) {
-        return false;
-    }
-    match (&one.namespace_selector, &other.namespace_selector) {
-        (Some(one), Some(other)) => match (parse(one), parse(other)) {
-            (Some(one), Some(other)) => overlap(&one, &other),
-            _ => false,
-        },
-        _ => true,
-    }
-}
 
 /// Whether no object can match. A selector that cannot be parsed is told elsewhere.
 pub(super) fn matches_nothing(selector: &LabelSelector) -> bool {
     parse(selector).is_some_and(|selector| !overlap(&selector, &selector))
 }
 
-fn parse(selector: &LabelSelector) -> Option<Selector> {
+/// A selector that can be parsed.
+pub(super) fn parse(selector: &LabelSelector) -> Option<Selector> {
     Selector::parse(selector, "").ok()
 }
 

@@ -1,0 +1,101 @@
+//! What of a SidecarSet the validation of others looks at: all sets of a cluster are kept by it, and whole they would take many times
+//! as much memory.
+
+use super::canary::base_of;
+use super::conflicts::patched;
+use super::kind::{self, ContainerName};
+use super::overlap;
+use crate::api::sidecarset::{SidecarSet, SidecarSetSpec};
+use crate::injection::content::same_json;
+use crate::injection::selector::Selector;
+use serde_json::{Map, Value};
+
+/// A SidecarSet beside which others are stored.
+#[derive(Clone, Debug)]
+pub struct OtherSet {
+    /// Its name.
+    pub name: Box<str>,
+    /// Which object it is,
+    pub uid: Option<Box<str>>,
+    /// of which generation,
+    pub generation: Option<i64>,
+    /// and which version.
+    pub resource_version: Option<Box<str>>,
+    /// The set that it is a canary of.
+    pub(super) canary_of: Option<Box<str>>,
+    pub(super) selectors: Selectors,
+    pub(super) containers: Box<[ContainerName]>,
+    /// Names of its volumes, and what they are.
+    volumes: Box<[(Box<str>, Box<str>)]>,
+    /// Keys of the annotations that it patches, and whether they are overwritten.
+    annotations: Box<[(Box<str>, bool)]>,
+}
+
+/// Which Pods a set selects, as far as that can be read.
+#[derive(Clone, Debug)]
+pub(super) struct Selectors {
+    /// `None` where none are selected.
+    pods: Option<Selector>,
+    namespaces: Option<Option<Selector>>,
+}
+
+impl OtherSet {
+    /// Of a set with its defaults.
+    #[must_use]
+    pub fn of(set: &SidecarSet) -> Self {
+        let SidecarSet { metadata, spec, .. } = set;
+        let named = spec.volumes.iter().flatten().filter_map(|volume| Some((volume.get("name")?.as_str()?, volume)));
+        Self {
+            name: metadata.name.as_deref().unwrap_or_default().into(),
+            uid: metadata.uid.as_deref().map(Box::from),
+            generation: metadata.generation,
+            resource_version: metadata.resource_version.as_deref().map(Box::from),
+            canary_of: base_of(set).map(Box::from),
+            selectors: Selectors::of(spec),
+            containers: kind::each(spec).map(|(kind, container)| ContainerName::of(kind, container)).collect(),
+            volumes: named.map(|(name, volume)| (name.into(), text(volume))).collect(),
+            annotations: patched(spec).map(|(_, key, overwrites)| (key.into(), overwrites)).collect(),
+        }
+    }
+
+    /// Whether it has another volume of this name.
+    pub(super) fn has_other_volume(&self, name: &str, volume: &Map<String, Value>) -> bool {
+        let mut theirs = self.volumes.iter().filter(|(theirs, _)| **theirs == *name).peekable();
+        theirs.peek().is_some() && {
+            let volume = text(volume);
+            theirs.any(|(_, theirs)| !same_json(theirs, &volume))
+        }
+    }
+
+    /// Whether it patches the annotation, and if so whether it overwrites it.
+    pub(super) fn overwrites(&self, annotation: &str) -> Option<bool> {
+        let mut patches = self.annotations.iter().rev();
+        patches.find(|(key, _)| **key == *annotation).map(|(_, overwrites)| *overwrites)
+    }
+}
+
+impl Selectors {
+    pub fn of(spec: &SidecarSetSpec) -> Self {
+        let pods = spec.selector.as_ref().and_then(overlap::parse);
+        Self {
+            pods: pods.filter(|selector| !selector.requirements().is_empty()),
+            namespaces: spec.namespace_selector.as_ref().map(overlap::parse),
+        }
+    }
+
+    /// Whether some Pod can match both. A set whose selector is empty or cannot be parsed matches none.
+    pub fn overlap(&self, other: &Self) -> bool {
+        let (Some(pods), Some(other_pods)) = (&self.pods, &other.pods) else { return false };
+        overlap::overlap(pods, other_pods)
+            && match (&self.namespaces, &other.namespaces) {
+                (Some(one), Some(other)) => {
+                    one.as_ref().zip(other.as_ref()).is_some_and(|(one, other)| overlap::overlap(one, other))
+                }
+                _ => true,
+            }
+    }
+}
+
+fn text(volume: &Map<String, Value>) -> Box<str> {
+    serde_json::to_string(volume).unwrap_or_default().into()
+}
