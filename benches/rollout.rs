@@ -60,6 +60,8 @@ fn plans(criterion: &mut Criterion) {
     Event::list([Arc::new(pods::set(2))]).for_each(|event| _ = index.sets_event(event));
     Event::list(watched).for_each(|event| _ = index.pods_event(event));
     let now = Timestamp::now();
+    let updates = index.plan(pods::SET, now).map(|(_, plan)| plan.pods.updates.len());
+    assert!(updates > Some(0), "what is measured is an update of Pods");
     let mut group = criterion.benchmark_group("plan for 100,000 outdated Pods");
     group.sample_size(10).warm_up_time(Duration::from_millis(100));
     let survey = |index: &RolloutIndex| index.survey(pods::SET);

@@ -8,9 +8,12 @@ use std::sync::LazyLock;
 /// The set that all Pods are injected by.
 pub const SET: &str = "logs";
 
-/// The hash of the set's first version.
-static HASH: LazyLock<String> =
-    LazyLock::new(|| set(1).usable.map(|usable| usable.rules.hash().to_owned()).unwrap_or_default());
+/// The hashes of the set's first version, with and without images.
+static HASHES: LazyLock<[String; 2]> = LazyLock::new(|| {
+    let hashes =
+        set(1).usable.map(|usable| [usable.rules.hash(), usable.rules.hash_without_image()].map(str::to_owned));
+    hashes.unwrap_or_default()
+});
 
 /// A running Pod of a Deployment with three app containers, two injected ones and ten labels; the rest of a real Pod, which is
 /// left out when it is decoded, is not there.
@@ -29,6 +32,7 @@ pub fn pod(number: usize) -> Value {
                    "imageID": format!("registry.example.com/team/{container}@sha256:{digest}")})
         })
         .collect();
+    let [hash, hash_without_image] = &*HASHES;
     let record = |hash: &str| {
         json!({SET: {"updateTimestamp": "2026-01-02T03:04:05Z", "hash": hash, "sidecarSetName": SET,
                      "sidecarList": ["log-agent", "log-shipper"], "controllerRevision": "logs-7bd95d5c6b"}})
@@ -46,9 +50,8 @@ pub fn pod(number: usize) -> Value {
             },
             "annotations": {
                 "kruise.io/sidecarset-injected-list": SET,
-                "kruise.io/sidecarset-hash": record(&HASH),
-                "kruise.io/sidecarset-hash-without-image":
-                    record("8wzddb4dvv9c6x8zdc77z4z75987424f457dfv6724ddw6zbdx467wz5x24fc759"),
+                "kruise.io/sidecarset-hash": record(hash),
+                "kruise.io/sidecarset-hash-without-image": record(hash_without_image),
             },
         },
         "spec": {"containers": containers.map(|name| container(name, &image(name), number))},
@@ -108,6 +111,7 @@ pub fn set(version: usize) -> ObservedSet {
     ObservedSet::of(&StoredSet::read(json!({
         "apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": SET, "generation": version},
         "spec": {"selector": {"matchLabels": {"logs.example.com/enabled": "true"}},
+                 "updateStrategy": {"maxUnavailable": "10%"},
                  "containers": [container("log-agent", version), container("log-shipper", 1)],
                  "volumes": [{"name": "buffer", "emptyDir": {}}, {"name": "config", "configMap": {"name": "logs"}}]}
     })))
