@@ -11,8 +11,8 @@ use std::sync::Arc;
 /// Flags for the objects and for the SidecarSets.
 #[derive(Debug, clap::Args)]
 pub(super) struct InputArgs {
-    /// File of Pods, workloads or Lists, in YAML or JSON, or folder of such files; `-` reads standard input. May be
-    /// given several times, or with commas
+    /// File of Pods, workloads or Lists, in YAML or JSON, or a folder of such files. `-` is standard input. May be given
+    /// several times, or as a list with commas
     #[arg(
         short,
         long,
@@ -23,17 +23,25 @@ pub(super) struct InputArgs {
         value_delimiter = ','
     )]
     pub file: Vec<PathBuf>,
-    /// Read the folders within the folders of --file, too
+    /// Read the folders inside the folders of --file as well
     #[arg(short = 'R', long)]
     pub recursive: bool,
-    /// Folder (or file) of SidecarSets, Namespaces and ControllerRevisions
+    /// Folder or file of SidecarSets, Namespaces and ControllerRevisions
     #[arg(long, value_name = "DIR")]
     pub from: PathBuf,
-    /// Namespace of objects that have none
+    /// Namespace of objects without one
     #[arg(short, long, default_value = "default")]
     pub namespace: String,
     #[command(flatten)]
     pub injection: InjectionArgs,
+}
+
+/// A file that was read.
+#[derive(Debug)]
+pub(super) struct InputFile {
+    pub text: String,
+    /// How many objects stand in it.
+    pub objects: usize,
 }
 
 impl InputArgs {
@@ -45,7 +53,7 @@ impl InputArgs {
 
     /// The same with the SidecarSets of a file in place of those of their names.
     pub fn load_edited(&self, objects: &[Document], edit: &Path) -> Result<Arc<Snapshot>> {
-        let documents = self.read_all(&[edit.to_owned()]).context("--diff-set")?;
+        let (_, documents) = self.read_all(&[edit.to_owned()]).context("--diff-set")?;
         load_source(self.source(objects)?.with_edits(documents).context("--diff-set")?, &self.from)
     }
 
@@ -54,18 +62,18 @@ impl InputArgs {
         source.with_namespaces_among(objects)
     }
 
-    /// The objects of the files, at least one.
-    pub fn documents(&self) -> Result<Vec<Document>> {
-        let documents = self.read_all(&self.file)?;
+    /// The files, and their objects in the order of the files: at least one.
+    pub fn read(&self) -> Result<(Vec<InputFile>, Vec<Document>)> {
+        let (files, documents) = self.read_all(&self.file)?;
         if documents.is_empty() {
             let files: Vec<String> = self.file.iter().map(|file| file.display().to_string()).collect();
             bail!("--file {}: no objects: give Pods or workloads", files.join(", "));
         }
-        Ok(documents)
+        Ok((files, documents))
     }
 
-    /// All objects of these files and folders.
-    fn read_all(&self, paths: &[PathBuf]) -> Result<Vec<Document>> {
+    /// These files and folders, and all their objects.
+    fn read_all(&self, paths: &[PathBuf]) -> Result<(Vec<InputFile>, Vec<Document>)> {
         let mut unread = None;
         let files = given::files(paths, self.recursive, |folder, error| {
             unread.get_or_insert_with(|| anyhow!(error).context(format!("cannot read {}", folder.display())));
@@ -73,13 +81,17 @@ impl InputArgs {
         if let Some(error) = unread {
             return Err(error);
         }
-        let mut all = Vec::new();
+        let (mut read, mut all) = (Vec::new(), Vec::new());
         for file in files {
             let name = file.name();
             let text = file.read().with_context(|| format!("cannot read {name}"))?;
-            all.extend(documents::parse(&name, &text)?);
+            let documents = documents::parse(&name, &text)?;
+            let text = String::from_utf8(text).unwrap_or_default(); // it was read as such
+            let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+            read.push(InputFile { text, objects: documents.len() });
+            all.extend(documents);
         }
-        Ok(all)
+        Ok((read, all))
     }
 }
 

@@ -157,7 +157,7 @@ fn input_without_pods_and_sets_that_cannot_be_used_are_failures() {
 #[test]
 fn a_set_of_a_cluster_is_named_as_kubectl_names_it_and_not_beside_files() {
     let explain = |args: &[&str]| run(command(["explain"]).args(args).env("KUBECONFIG", "/nonexistent"), "");
-    assert_says(&explain(&["pod/web"]).failed(1), &["pod/web: name a set as sidecarset/NAME"]);
+    assert_says(&explain(&["pod/web"]).failed(1), &["pod/web: name a SidecarSet of the cluster as sidecarset/NAME"]);
     assert_says(&explain(&["sidecarset/logs"]).failed(1), &["there is no cluster to ask"]);
     assert_says(&explain(&[]).failed(2), &["--file", "--from"]);
     explain(&["sidecarset/logs", "-f", "pod.yaml", "--from", "."]).failed(2);

@@ -2,6 +2,7 @@
 
 use crate::api::keys;
 use crate::api::sidecarset::SidecarSet;
+use crate::cli::output;
 use crate::cluster::{self, Event};
 use crate::injection::{Revision, StoredSet};
 use crate::rollout::explain::{RolloutExplanation, Verdict, explain};
@@ -28,7 +29,9 @@ const PAGE: u32 = 500;
 /// What of the set `object`, as kubectl names it, is printed. Nothing is written to the cluster.
 pub(super) fn run(object: &str, revision_namespace: &str, as_json: bool) -> Result<ExitCode> {
     let Some(name) = object.strip_prefix("sidecarset/").or_else(|| object.strip_prefix("sidecarsets/")) else {
-        bail!("{object}: name a set as sidecarset/NAME, or files with -f and --from");
+        bail!(
+            "{object}: name a SidecarSet of the cluster as sidecarset/NAME, or give Pods with -f and SidecarSets with --from"
+        );
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (index, message) = runtime.block_on(async {
@@ -36,13 +39,14 @@ pub(super) fn run(object: &str, revision_namespace: &str, as_json: bool) -> Resu
         read(&client, name, revision_namespace).await
     })?;
     let Some(explanation) = explain(&index, name, Timestamp::now()) else { bail!("there is no SidecarSet {name:?}") };
-    let mut out = std::io::stdout().lock();
-    if as_json {
-        serde_json::to_writer_pretty(&mut out, &explanation)?;
-        writeln!(out)?;
-    } else {
-        write_text(&mut out, &explanation, message.as_deref())?;
-    }
+    output::print(|out| {
+        if as_json {
+            serde_json::to_writer_pretty(&mut *out, &explanation)?;
+            writeln!(out)
+        } else {
+            write_text(out, &explanation, message.as_deref())
+        }
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

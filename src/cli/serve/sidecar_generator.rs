@@ -20,16 +20,18 @@ const USER_AGENT: HeaderValue = HeaderValue::from_static("SidecarGeneratorContro
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Fetching")]
 pub(in crate::cli) struct FetchFlags {
-    /// Open what is refused by itself (loopback, link-local and metadata addresses): addresses, CIDRs, hosts or *.DOMAIN
+    /// Allow URLs at addresses that are refused by default (loopback, link-local, metadata services): addresses, CIDRs, hosts
+    /// or *.DOMAIN
     #[arg(long, value_name = "HOST_OR_CIDR,…", value_delimiter = ',')]
     pub fetch_allow: Vec<Allow>,
-    /// Go through the proxies that the environment names; what hosts lead to is then theirs to judge
+    /// Use the proxies of the environment variables. The proxy then resolves the names of hosts, and only addresses in URLs
+    /// are checked here
     #[arg(long)]
     pub fetch_proxy_from_env: bool,
-    /// No SidecarGenerator is refreshed more often
+    /// Shortest time between two refreshes of a SidecarGenerator
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = go_duration::positive)]
     pub min_refresh_period: Duration,
-    /// Root namespace of the mesh: a Sidecar in it may count for all namespaces
+    /// Root namespace of the mesh, whose Sidecar may apply to all namespaces
     #[arg(long, value_name = "NAMESPACE", default_value = ROOT_NAMESPACE)]
     pub istio_root_namespace: String,
 }

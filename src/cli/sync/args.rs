@@ -7,10 +7,20 @@ use anyhow::{Context, Result};
 
 use crate::telemetry::LogFormat;
 
+const EXAMPLES: &str = "\
+Each option is also an environment variable. Options win over variables.
+
+Examples:
+  # As k8s-sidecar: keep the ConfigMaps with a label in a folder
+  LABEL=grafana_dashboard FOLDER=dashboards outrigger sync
+  # Write the ConfigMaps and Secrets of all namespaces once, then end
+  outrigger sync --label app=web --folder conf.d --resource both --namespace ALL --method LIST";
+
 macro_rules! args {
     ($($(#[doc = $help:literal])+ $([$($more:tt)+])? $field:ident: $variable:literal, $default:literal, $heading:literal;)+) => {
         /// Flags of `outrigger sync`.
         #[derive(Clone, Debug, Default, clap::Args)]
+        #[command(after_help = EXAMPLES)]
         pub struct Args {
             $(
                 $(#[doc = $help])+
