@@ -1,8 +1,10 @@
 //! The command line: one file or folder per subcommand, and the only place that wires rooms together.
 
+mod access;
 mod check;
 mod crds;
 mod demo;
+mod download;
 mod errors;
 mod explain;
 mod given;
@@ -10,6 +12,7 @@ mod go_flags;
 mod inject;
 mod injection_args;
 mod input;
+mod live;
 mod output;
 mod serve;
 mod source;

@@ -50,7 +50,6 @@ impl ApiServer {
     pub fn kubeconfig(&self) -> std::path::PathBuf {
         self.kubeconfig.path().join("config")
     }
-
 }
 
 fn answer_all(mut stream: &TcpStream, objects: &[Value]) {

@@ -466,7 +466,7 @@ fn a_folder_of_sets_that_cannot_all_be_used_is_an_error_that_lists_every_fault()
     files.write("3.yaml", &set("late").replace("v1beta1", "v3"));
     let output = inject(files.path(), &[], SEED_POD);
     assert_eq!(output.stdout, "", "half of the sets is not injected");
-    assert_says(&output.failed(1), &["\n  2.yaml:1:7: ", "\n  3.yaml:1: ", "apps.kruise.io/v3"]);
+    assert_says(&output.failed(1), &["/2.yaml:1:7: ", "/3.yaml:1: ", "apps.kruise.io/v3"]);
     let empty = Files::new([]);
     let output = inject(empty.path(), &[], SEED_POD);
     assert_says(&output.stderr, &["warning: no SidecarSet"]);

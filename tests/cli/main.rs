@@ -14,6 +14,8 @@ mod harness;
 mod help;
 mod inject;
 mod objects;
+mod outputs;
 mod printed;
 mod serve;
+mod sources;
 mod untouched;

@@ -6,6 +6,7 @@ mod live;
 mod picture;
 mod print;
 
+use super::access::AccessArgs;
 use super::output;
 use crate::mesh_integrity::{Code, Engine, Finding, Key, Object, Options, Severity, assumed};
 use anyhow::Result;
@@ -37,6 +38,8 @@ pub(super) struct Args {
     /// printed
     #[arg(long)]
     cluster: bool,
+    #[command(flatten)]
+    access: AccessArgs,
     /// Namespace of objects without one
     #[arg(short, long, default_value = "default")]
     namespace: String,
@@ -73,7 +76,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let now = jiff::Timestamp::now().as_second();
     let options =
         Options { root_namespace: args.root_namespace.clone(), domain: args.cluster_domain.clone(), now: Some(now) };
-    let below = if args.cluster { live::read()? } else { assumed()? };
+    let below = if args.cluster { live::read(&args.access)? } else { assumed()? };
     // A file changes an object that is there, and it stays as old as it is.
     let ages: HashMap<&Key, &Object> = below.iter().map(|object| (object.key(), object)).collect();
     for object in &mut objects {

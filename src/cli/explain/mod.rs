@@ -3,8 +3,8 @@
 mod rollout;
 
 use super::input::{InputArgs, describe, object_name, text};
+use super::live::LiveArgs;
 use super::output;
-use super::serve::NAMESPACE;
 use super::template::{Template, pod_template, skipped};
 use crate::documents::Document;
 use crate::injection::{Explanation, PodRequest, SetExplanation, Snapshot, Verdict};
@@ -23,14 +23,13 @@ Examples:
   outrigger explain -f pod.yaml --from sidecarsets/
   kubectl get pod web-0 -o yaml | outrigger explain -f - --from sidecarsets/ --set log-agent
   outrigger explain -f manifests/ -R --from sidecarsets/ -o json
+  # With the SidecarSets of a cluster
+  outrigger explain -f pod.yaml --from-cluster --context here -n shop
   outrigger explain sidecarset/log-agent")]
 pub(super) struct Args {
     /// A SidecarSet in the cluster: explain which of its Pods are updated next, and why the others are not
-    #[arg(value_name = "sidecarset/NAME", conflicts_with_all = ["file", "from"])]
+    #[arg(value_name = "sidecarset/NAME", conflicts_with_all = ["file", "from", "from_cluster"])]
     rollout: Option<String>,
-    /// Namespace of the ControllerRevisions of SidecarSets
-    #[arg(long, value_name = "NAMESPACE", default_value = NAMESPACE, conflicts_with_all = ["file", "from"])]
-    revision_namespace: String,
     #[command(flatten)]
     input: Files,
     /// Output format
@@ -42,6 +41,8 @@ pub(super) struct Args {
     /// Explain all SidecarSets that do not match, not only the first 10
     #[arg(long)]
     all: bool,
+    #[command(flatten)]
+    live: LiveArgs,
 }
 
 /// The files, unless a set of the cluster is asked for.
@@ -51,7 +52,7 @@ struct Files(Option<InputArgs>);
 impl clap::FromArgMatches for Files {
     fn from_arg_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
         // Without them clap has seen to it that there is a set.
-        let are_given = matches.contains_id("from");
+        let are_given = matches.contains_id("file");
         Ok(Self(if are_given { Some(InputArgs::from_arg_matches(matches)?) } else { None }))
     }
 
@@ -93,15 +94,16 @@ struct Explained {
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     if let Some(object) = &args.rollout {
-        return rollout::run(object, &args.revision_namespace, matches!(args.output, Format::Json));
+        return rollout::run(object, &args.live, matches!(args.output, Format::Json));
     }
     let Files(Some(input)) = &args.input else {
         bail!("give Pods with -f and SidecarSets with --from, or name a SidecarSet of the cluster as sidecarset/NAME")
     };
     let (_, documents) = input.read()?;
-    let snapshot = input.load(&documents)?;
+    let given = input.sets(&args.live, &documents)?;
+    let snapshot = given.snapshot()?;
     if let Some(unknown) = args.set.iter().find(|name| snapshot.sets().all(|set| set.name != **name)) {
-        bail!("--set {unknown}: there is no such SidecarSet in {}", input.from.display());
+        bail!("--set {unknown}: there is no such SidecarSet in {}", given.from);
     }
     let mut explained = Vec::new();
     for document in documents {
@@ -110,7 +112,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             eprintln!("warning: {what}: {why}");
         }
         let Some(template) = pod_template(&document.value) else { continue };
-        let mut explanation = explain(template, &snapshot, &input.namespace).with_context(|| what.clone())?;
+        let mut explanation = explain(template, &snapshot, &given.namespace).with_context(|| what.clone())?;
         if let Explanation::Sets { sets, .. } = &mut explanation {
             sets.retain(|explained| args.set.is_empty() || args.set.contains(&explained.set));
         }

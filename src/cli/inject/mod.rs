@@ -4,6 +4,7 @@ mod print;
 
 use super::errors::with_causes;
 use super::input::{InputArgs, describe, text};
+use super::live::LiveArgs;
 use super::template::{pod_template, skipped};
 use crate::documents::Document;
 use crate::injection::{Exclusion, InjectError, Injection, PodRequest, Snapshot};
@@ -33,7 +34,10 @@ beginning of 1970. The variable SOURCE_DATE_EPOCH (in seconds) sets another time
 Examples:
   outrigger inject -f app.yaml --from sidecarsets/ | kubectl apply -f -
   outrigger inject -f manifests/ -R --from sidecarsets/ -o diff
-  outrigger inject -f app.yaml --from sidecarsets/ --diff-set edited.yaml --exit-code")]
+  outrigger inject -f app.yaml --from sidecarsets/ --diff-set edited.yaml --exit-code
+  outrigger inject -f app.yaml --from <(kubectl kustomize overlays/prod) -o name
+  # With the SidecarSets of a cluster
+  outrigger inject -f app.yaml --from-cluster --context here -n shop")]
 pub(super) struct Args {
     #[command(flatten)]
     input: InputArgs,
@@ -50,6 +54,8 @@ pub(super) struct Args {
     /// Print only warnings and errors on standard error
     #[arg(short, long)]
     quiet: bool,
+    #[command(flatten)]
+    live: LiveArgs,
 }
 
 /// What becomes of an object.
@@ -107,10 +113,11 @@ const FAILED: u8 = 2;
 /// Prints the objects; whether one changes. `None` when one of them could not be injected; then nothing is printed: half of the
 /// objects, piped into kubectl, would look like all of them.
 fn print_all(args: &Args) -> Result<Option<bool>> {
-    let namespace = &args.input.namespace;
     let (files, documents) = args.input.read()?;
-    let snapshot = args.input.load(&documents)?;
-    let edited = args.diff_set.as_ref().map(|edit| args.input.load_edited(&documents, edit)).transpose()?;
+    let given = args.input.sets(&args.live, &documents)?;
+    let namespace = given.namespace.as_str();
+    let snapshot = given.snapshot()?;
+    let edited = args.diff_set.as_ref().map(|edit| given.edited(edit)).transpose()?;
     let now = source_date_epoch()?;
     let (mut outcomes, mut failed) = (Vec::new(), false);
     for document in documents {

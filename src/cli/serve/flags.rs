@@ -6,6 +6,7 @@ use super::feature_gates::FeatureGates;
 use super::sidecar_generator::FetchFlags;
 use crate::admission::registration::{CONVERSION_SERVICE, FailurePolicy, Reach, SERVICE, ScopeMode};
 use crate::api::go_duration;
+use crate::cli::access::AccessArgs;
 use crate::cli::injection_args::InjectionArgs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -57,6 +58,8 @@ pub(in crate::cli) struct Args {
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Cluster")]
 pub(in crate::cli) struct ClusterFlags {
+    #[command(flatten)]
+    pub access: AccessArgs,
     /// Controllers to run [default: all]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub controllers: Option<Vec<Controller>>,
