@@ -159,7 +159,7 @@ faults: testbed ## Run the tests of what goes wrong under load for longer than `
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- a_pod_right_after_its_namespace
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- a_rollout_of_1000_pods --nocapture
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- many_new_sets
-	OUTRIGGER_LONG=1 $(CARGO) test --locked --profile $(PROFILE) --test hostile -- --nocapture --test-threads=1
+	OUTRIGGER_LONG=1 $(CARGO) test --locked --release --test hostile -- --nocapture --test-threads=1
 
 memory: testbed ## Measure how much memory a start beside many SidecarSets takes
 	$(say) "Building with all optimisations (minutes) and measuring"

@@ -18,7 +18,7 @@ pub(super) struct GivenFile {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Source {
     Stdin,
-    Url(FetchTarget),
+    Url(Box<FetchTarget>),
     /// By its name, which may be that of a pipe: somebody who names one means it.
     Named,
     /// One in a folder has to be regular: another might never end.
@@ -34,7 +34,7 @@ pub(super) fn files(paths: &[PathBuf], deep: bool, mut unread: impl FnMut(&Path,
         let text = path.to_string_lossy();
         if text.starts_with("https://") {
             match text.parse::<FetchTarget>() {
-                Ok(target) => files.push(GivenFile { path: path.clone(), source: Source::Url(target) }),
+                Ok(target) => files.push(GivenFile { path: path.clone(), source: Source::Url(Box::new(target)) }),
                 Err(error) => unread(path, io::Error::new(io::ErrorKind::InvalidInput, error)),
             }
         } else if text.starts_with("http://") {

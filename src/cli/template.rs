@@ -250,14 +250,13 @@ mod tests {
         for (kind, field) in
             [("Deployment", "spec.template."), ("CronJob", "spec.jobTemplate.spec.template."), ("Pod", "")]
         {
-            let object = match kind {
-                "Pod" => json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"labels": 5}}),
-                _ => {
-                    let mut object = workload(if kind == "CronJob" { "batch/v1" } else { "apps/v1" }, kind);
-                    let pointer = format!("/{}metadata/labels", field.replace('.', "/"));
-                    *object.pointer_mut(&pointer).unwrap() = json!(5);
-                    object
-                }
+            let object = if kind == "Pod" {
+                json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"labels": 5}})
+            } else {
+                let mut object = workload(if kind == "CronJob" { "batch/v1" } else { "apps/v1" }, kind);
+                let pointer = format!("/{}metadata/labels", field.replace('.', "/"));
+                *object.pointer_mut(&pointer).unwrap() = json!(5);
+                object
             };
             let template = pod_template(&object).unwrap();
             let error = template.view(&template.pod().to_string()).unwrap_err();

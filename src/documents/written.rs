@@ -161,7 +161,9 @@ mod tests {
     fn documents_of_a_stream_are_apart_whatever_they_begin_and_end_with() {
         let stream = |documents: &[&str]| {
             let mut stream = Stream::default();
-            documents.iter().for_each(|document| stream.push(document));
+            for document in documents {
+                stream.push(document);
+            }
             stream.into_text()
         };
         assert_eq!(stream(&["a: 1", "b: 2\n"]), "a: 1\n---\nb: 2\n");

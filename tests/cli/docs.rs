@@ -92,8 +92,8 @@ fn the_two_services_of_the_page_on_operations_are_those_of_the_installer() {
     let page = std::fs::read_to_string(root.join("docs/operations.md")).expect("the page");
     let (_, section) = page.split_once("### The two Services\n").expect("the section");
     let yaml = section.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("YAML");
-    let installer = std::fs::read_to_string(root.join("manifests/install.yaml")).expect("the installer");
-    let installed: Vec<Value> = objects(&installer).into_iter().filter(|object| object["kind"] == "Service").collect();
+    let manifest = std::fs::read_to_string(root.join("manifests/install.yaml")).expect("the manifest");
+    let installed: Vec<Value> = objects(&manifest).into_iter().filter(|object| object["kind"] == "Service").collect();
     let shown = objects(yaml);
     assert_eq!(shown.len(), installed.len());
     for (shown, mut installed) in shown.into_iter().zip(installed) {
@@ -102,4 +102,19 @@ fn the_two_services_of_the_page_on_operations_are_those_of_the_installer() {
         installed["spec"]["ports"][0]["targetPort"] = 9443.into();
         assert_eq!(shown["spec"], installed["spec"]);
     }
+}
+
+/// One build serves the whole tour, and whoever ends `make run` is told what stays behind.
+#[test]
+fn demo_cluster_and_run_are_built_alike() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let commands = |target: &str| run(Command::new("make").args(["-n", target]).current_dir(root), "").ok();
+    for target in ["demo", "cluster", "run"] {
+        let commands = commands(target);
+        assert!(commands.contains(" build --locked --profile quick --no-default-features"), "{commands}");
+    }
+    assert!(commands("run").contains("The webhooks stay registered") && commands("run").contains("make unregister"));
+    assert!(
+        commands("unregister").contains("delete --ignore-not-found mutatingwebhookconfiguration/outrigger-mutating")
+    );
 }

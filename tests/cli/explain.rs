@@ -76,7 +76,7 @@ fn of_many_sets_that_do_not_match_the_first_are_told() {
     let text = explain(&files, &[], SEED_POD).ok();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 1 + 1 + 10 + 1 + 1, "{text}");
-    assert_eq!((lines[1], lines[12]), ("  logs      injected: logs", "  and 3 others do not match (--all tells why)"));
+    assert_eq!((lines[1], lines[12]), ("  logs      injected: logs", "  and 3 others do not match (--all says why)"));
     assert_eq!(explain(&files, &["--all"], SEED_POD).ok().lines().count(), 1 + 14 + 1);
     let one = explain(&files, &["--set", "other-12"], SEED_POD).ok();
     assert_says(&one, &["  other-12  not injected: spec.selector wants the Pod's label app=postgres"]);

@@ -1,20 +1,20 @@
 //! `outrigger demo`: the server in file mode, real AdmissionReviews for the examples over TLS, what it adds and how fast.
 
+mod example;
 mod latencies;
 mod show;
 
 use super::injection_args::InjectionArgs;
-use super::input::{describe, load};
+use super::input::load;
 use super::output::{Paint, print};
 use super::serve::{self, Running};
-use super::template::pod_template;
 use crate::admission::Client;
-use crate::documents::{Content, Document, Folder};
+use crate::documents::{Content, Folder};
 use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use serde_json::{Value, json};
+use example::Example;
+use serde_json::Value;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -36,15 +36,6 @@ pub(super) struct Args {
     /// Number of reviews to measure, one after the other on one connection
     #[arg(long, value_name = "NUMBER", default_value_t = 2_000)]
     reviews: usize,
-}
-
-/// A Pod that the examples would create.
-struct Example {
-    what: String,
-    /// Its file, below the folder of the examples.
-    file: String,
-    pod: Value,
-    review: Bytes,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
@@ -114,7 +105,7 @@ fn examples(from: &Path) -> Result<Vec<Example>> {
     let mut examples = Vec::new();
     let mut broken = None;
     folder.poll(
-        |document| example(&document),
+        |document| Example::of(&document),
         |change| match change.content {
             Content::Documents(found) => examples.extend(found.into_iter().flatten()),
             Content::Broken(error) => broken = Some(error),
@@ -128,25 +119,6 @@ fn examples(from: &Path) -> Result<Vec<Example>> {
         bail!("{} holds no Pods or workloads to send", from.display());
     }
     Ok(examples)
-}
-
-fn example(document: &Document) -> Option<Example> {
-    let pod = pod_template(&document.value)?.pod();
-    let namespace = pod.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or("default");
-    let review = json!({
-        "apiVersion": "admission.k8s.io/v1",
-        "kind": "AdmissionReview",
-        "request": {
-            "uid": format!("demo-{}", document.position),
-            "kind": {"group": "", "version": "v1", "kind": "Pod"},
-            "resource": {"group": "", "version": "v1", "resource": "pods"},
-            "operation": "CREATE",
-            "namespace": namespace,
-            "object": pod,
-        }
-    });
-    let review = Bytes::from(review.to_string());
-    Some(Example { what: describe(document), file: document.position.file.to_string(), pod, review })
 }
 
 /// Sends one review and applies the patch of its answer.

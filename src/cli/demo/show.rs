@@ -1,6 +1,6 @@
 //! What the demo shows of a Pod: its containers before and after, and where each new part comes from.
 
-use super::Example;
+use super::example::Example;
 use crate::api::keys;
 use crate::cli::output::Paint;
 use crate::injection::Snapshot;

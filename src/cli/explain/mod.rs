@@ -157,8 +157,8 @@ fn write_text(out: &mut impl Write, explained: &Explained, most: usize) -> std::
             }
             match others.len().saturating_sub(most) {
                 0 => {}
-                1 => writeln!(out, "  and 1 other does not match (--all tells why)")?,
-                more => writeln!(out, "  and {more} others do not match (--all tells why)")?,
+                1 => writeln!(out, "  and 1 other does not match (--all says why)")?,
+                more => writeln!(out, "  and {more} others do not match (--all says why)")?,
             }
             for warning in warnings {
                 writeln!(out, "  warning: {warning}")?;

@@ -87,7 +87,9 @@ fn yaml(files: &[InputFile], outcomes: &[PrintedObject]) -> String {
                 stream.push(&[document.head(), &anew, document.foot()].concat());
             }
         }
-        objects.iter().for_each(|object| stream.push(&to_yaml(&object.injected)));
+        for object in objects {
+            stream.push(&to_yaml(&object.injected));
+        }
     }
     stream.into_text()
 }

@@ -92,7 +92,7 @@ pub enum SourceProblem {
         kept: bool,
     },
     /// A second object of a name.
-    #[error("{position}: {what} stands at {first} already, which is used: remove or rename one of them")]
+    #[error("{position}: {what} is already defined at {first}, which counts: remove or rename one of them")]
     Duplicate {
         /// Where the second one stands.
         position: String,

@@ -1,3 +1,5 @@
+//! Files of all kinds, as they change.
+
 use super::*;
 use std::fs;
 
@@ -101,7 +103,7 @@ fn the_first_of_two_objects_of_a_name_counts() {
     let mut dir = Dir::new(&[("a.yaml", &set("a")), ("b.yaml", &set("a"))]);
     assert_eq!(
         dir.problems(),
-        ["b.yaml:1: SidecarSet \"a\" stands at a.yaml:1 already, which is used: remove or rename one of them"]
+        ["b.yaml:1: SidecarSet \"a\" is already defined at a.yaml:1, which counts: remove or rename one of them"]
     );
     fs::remove_file(dir.dir.path().join("a.yaml")).unwrap();
     assert!(dir.problems().is_empty());
@@ -117,7 +119,7 @@ fn a_namespace_may_stand_in_several_files_that_say_the_same_of_it() {
         Dir::new(&[("a.yaml", &namespace("blue")), ("b.yaml", &namespace("blue")), ("c.yaml", &namespace("red"))]);
     assert_eq!(
         dir.problems(),
-        ["c.yaml:1: Namespace \"shop\" stands at a.yaml:1 already, which is used: remove or rename one of them"]
+        ["c.yaml:1: Namespace \"shop\" is already defined at a.yaml:1, which counts: remove or rename one of them"]
     );
 }
 

@@ -64,7 +64,7 @@ async fn agent(args: &Args) -> Result<()> {
     });
     let skip_verify = args.skip_tls_verify();
     let (client, url) = connect_by(Access::default(), HEAD_TIMEOUT, std::sync::Arc::new(()), |config| {
-        config.accept_invalid_certs |= skip_verify
+        config.accept_invalid_certs |= skip_verify;
     })
     .await?;
     tracing::info!("Config for cluster api at '{}' loaded.", url.to_string().trim_end_matches('/'));
