@@ -75,10 +75,6 @@ fn walk(folder: &Path, deep: bool, files: &mut Vec<GivenFile>, unread: &mut impl
 }
 
 impl GivenFile {
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Whether it was found in a folder, rather than named.
     pub fn is_of_folder(&self) -> bool {
         self.source == Source::Folder

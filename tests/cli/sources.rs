@@ -133,5 +133,6 @@ fn objects_come_from_https_urls() {
     assert_says(&inject(&format!("{url}/plain")).failed(1), &["http"]);
     assert_says(&inject(&url.replace("https", "http")).failed(1), &["write https://"]);
     let untrusted = run(command(["check"]).arg(format!("{url}/pod.yaml?token=secret")), "");
-    assert_says(&untrusted.stdout, &["certificate"]);
+    assert_says(&untrusted.stdout, &["File/https://127.0.0.1:", "/pod.yaml", "certificate"]);
+    assert!(!untrusted.stdout.contains("secret"), "{}", untrusted.stdout);
 }

@@ -204,6 +204,7 @@ pub async fn world(plane: Arc<ControlPlane>) -> Result<Outrigger> {
     plane.install_istio_crds().await?;
     let kubeconfig = install(&plane).await?;
     let resolve = format!("--fetch-resolve={EXAMPLE_HOST}={}", EXAMPLE_ADDRESS.ip());
-    let args = vec!["--fetch-allow=127.0.0.0/8".to_owned(), "--min-refresh-period=1s".to_owned(), resolve];
+    let allow = format!("--fetch-allow=127.0.0.1,{}", EXAMPLE_ADDRESS.ip());
+    let args = vec![allow, "--min-refresh-period=1s".to_owned(), resolve];
     Outrigger::serving(&plane, Start { args, ..Start::with(&kubeconfig) }).await
 }

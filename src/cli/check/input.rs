@@ -158,7 +158,7 @@ fn unread(path: &Path, error: &std::io::Error) -> Located {
 fn read_one(given: &GivenFile, namespace: &str) -> File {
     let text = match given.read() {
         Ok(text) => text,
-        Err(error) => return File { problems: vec![unread(given.path(), &error)], ..File::default() },
+        Err(error) => return File { problems: vec![unread(Path::new(&given.name()), &error)], ..File::default() },
     };
     let name = given.name();
     let mut file = File::default();

@@ -31,7 +31,7 @@ Examples:
   # The objects of the cluster, as they would be with the objects of a file
   outrigger check --cluster app.yaml")]
 pub(super) struct Args {
-    /// Files or folders of objects, in YAML or JSON. `-` is standard input
+    /// Files, folders or https URLs of objects, in YAML or JSON. `-` is standard input
     #[arg(value_name = "FILE|DIR", required_unless_present_any = ["cluster", "list"])]
     files: Vec<PathBuf>,
     /// Check the objects of the cluster. Objects of files replace those of the cluster, and then only findings about them are
