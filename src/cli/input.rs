@@ -1,6 +1,6 @@
 //! What commands work on that end by themselves: objects of files, and the SidecarSets of a folder.
 
-use super::given;
+use super::given::{self, Depth};
 use super::injection_args::InjectionArgs;
 use super::live::LiveArgs;
 use super::serve::NAMESPACE;
@@ -70,7 +70,7 @@ impl GivenSets {
 
     /// The same with the SidecarSets of a file in place of those of their names.
     pub fn edited(&self, edit: &Path) -> Result<Arc<Snapshot>> {
-        let (_, documents) = read_all(&[edit.to_owned()], false).context("--diff-set")?;
+        let (_, documents) = read_all(&[edit.to_owned()], Depth::Flat).context("--diff-set")?;
         let mut contents = self.contents.clone();
         contents.edit(documents).context("--diff-set")?;
         usable(contents.combine(), &self.from)
@@ -104,7 +104,8 @@ impl InputArgs {
         if self.from.iter().chain(&self.file).filter(|path| path.as_os_str() == "-").count() > 1 {
             bail!("standard input is read once: give - to --file or to --from, and once only");
         }
-        let (files, documents) = read_all(&self.file, self.recursive)?;
+        let depth = if self.recursive { Depth::Deep } else { Depth::Flat };
+        let (files, documents) = read_all(&self.file, depth)?;
         if documents.is_empty() {
             bail!("--file {}: no objects: give Pods or workloads", joined(&self.file));
         }
@@ -113,9 +114,9 @@ impl InputArgs {
 }
 
 /// These files and folders, and all their objects.
-fn read_all(paths: &[PathBuf], deep: bool) -> Result<(Vec<InputFile>, Vec<Document>)> {
+fn read_all(paths: &[PathBuf], depth: Depth) -> Result<(Vec<InputFile>, Vec<Document>)> {
     let mut unread = None;
-    let files = given::files(paths, deep, |path, error| {
+    let files = given::files(paths, depth, |path, error| {
         unread.get_or_insert_with(|| anyhow!(error).context(format!("cannot read {}", path.display())));
     });
     if let Some(error) = unread {
@@ -139,7 +140,7 @@ fn contents_of(paths: &[PathBuf], options: Options) -> Result<Contents> {
     let mut contents = Contents::new(options);
     let unreadable = |path: String, source| FileError::Unreadable { path, source };
     let mut unread = Vec::new();
-    let files = given::files(paths, true, |path, error| unread.push((path.display().to_string(), error)));
+    let files = given::files(paths, Depth::Linked, |path, error| unread.push((path.display().to_string(), error)));
     if let Some((path, error)) = unread.into_iter().next() {
         return Err(unreadable(path, error)).context("--from");
     }

@@ -36,6 +36,12 @@ fn sets_come_from_several_places_at_once() {
     let diff = shell(line, files.path(), &set("c")).ok();
     let names: Vec<&str> = diff.lines().filter_map(|line| line.trim().strip_prefix("+  - name: ")).collect();
     assert_eq!(names, ["a", "b", "c", "d"], "{diff}");
+    // Links in a folder are followed, as the server does, also one that leads back.
+    for (to, link) in [("..", "folder/back"), ("../a.yaml", "folder/a.yaml")] {
+        std::os::unix::fs::symlink(to, files.path().join(link)).expect("a link");
+    }
+    let printed = shell("outrigger explain -f pod.yaml --from folder", files.path(), "").failed(1);
+    assert_says(&printed, &["folder/back/a.yaml:1: SidecarSet \"a\" is already defined at folder/a.yaml:1"]);
     let error = shell("outrigger inject -f - --from -", files.path(), "").failed(1);
     assert_says(&error, &["standard input is read once"]);
     let error = shell("outrigger inject -f pod.yaml --from a.yaml --from gone.yaml", files.path(), "").failed(1);
