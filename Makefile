@@ -2,12 +2,15 @@
 # Go 1.26 or newer for the control plane that the tests start.
 
 CARGO ?= cargo
-# How the demo is built: "quick" (see Cargo.toml) is optimised enough for honest latencies and builds faster than "release".
+# How demo, cluster and run are built: "quick" (see Cargo.toml) is little optimised and compiles in the fewest minutes.
 PROFILE ?= quick
+QUICK = --locked --profile $(PROFILE) --no-default-features
+BUILT = $(or $(CARGO_TARGET_DIR),target)/$(PROFILE)
 SECONDS ?= 60
 
-# Where the API server of the current kubeconfig reaches `make run`.
+# Where the API server of the current kubeconfig reaches `make run`, and more flags of `outrigger serve`.
 WEBHOOK_URL ?= https://127.0.0.1:9443
+ARGS ?=
 
 GO ?= go
 # Where the programs of the control plane are; another checkout's folder can be shared. The tests read it too.
@@ -27,7 +30,7 @@ HELM ?= $(shell command -v helm || echo $(TESTBED_BIN)/helm)
 say = @printf '\n==> %s\n'
 
 .NOTPARALLEL:
-.PHONY: help build demo cluster run install uninstall deploy undeploy docker-build docker-push docker-buildx build-installer e2e-test test test-istio test-istio-analyze test-oldest test-image test-arm64 test-upgrade faults memory memory-sync failpoints testbed lint bench fuzz format clippy doc deny
+.PHONY: help build demo cluster run unregister install uninstall deploy undeploy docker-build docker-push docker-buildx build-installer e2e-test test test-istio test-istio-analyze test-oldest test-image test-arm64 test-upgrade faults memory memory-sync failpoints testbed lint bench fuzz format clippy doc deny
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,19 +40,26 @@ build: ## Build outrigger
 
 demo: ## Build outrigger, start it without a cluster, send it the Pods of examples/ and show what it adds
 	$(say) "Building outrigger (a first build compiles all dependencies: some minutes)"
-	$(CARGO) build --locked --profile $(PROFILE)
+	$(CARGO) build $(QUICK)
 	$(say) "Starting the demo"
-	$(CARGO) run --locked --quiet --profile $(PROFILE) -- demo
+	@$(BUILT)/outrigger demo
+	@printf '\nThen, on a real control plane (it is built first, with Go):\n\n  make cluster\n'
 
 cluster: testbed ## Start a control plane with outrigger registered in it, and say how to use it; Ctrl-C stops both
 	$(say) "Building outrigger (a first build compiles all dependencies: some minutes)"
-	$(CARGO) build --locked --workspace
+	$(CARGO) build $(QUICK) --package outrigger --package outrigger-testbed
 	$(say) "Starting the control plane"
-	@exec $${CARGO_TARGET_DIR:-target}/debug/outrigger-testbed
+	@exec $(BUILT)/outrigger-testbed
 
 run: ## Run outrigger against the cluster of the current kubeconfig, which must reach WEBHOOK_URL
 	$(KUBECTL) get namespace outrigger-system >/dev/null 2>&1 || $(KUBECTL) create namespace outrigger-system
-	$(CARGO) run --locked -- serve --webhook-url $(WEBHOOK_URL)
+	$(CARGO) build $(QUICK)
+	@trap : INT TERM; $(BUILT)/outrigger serve --webhook-url $(WEBHOOK_URL) $(ARGS); status=$$?; \
+	printf '\nThe webhooks stay registered: until outrigger runs again, new Pods that a SidecarSet may match are refused.\nTo remove them:\n\n  make unregister\n'; \
+	exit $$status
+
+unregister: ## Remove the webhooks that `make run` registered; SidecarSets and Pods stay
+	$(KUBECTL) delete --ignore-not-found mutatingwebhookconfiguration/outrigger-mutating validatingwebhookconfiguration/outrigger-validating
 
 # OpenKruise's CRD names a conversion webhook of OpenKruise, half of which an apply would leave there.
 install: ## Install the CRDs in the cluster of the current kubeconfig, in the place of OpenKruise's, too
@@ -58,8 +68,7 @@ install: ## Install the CRDs in the cluster of the current kubeconfig, in the pl
 	$(KUBECTL) patch crd sidecarsets.apps.kruise.io --type=merge -p '{"spec":{"conversion":{"strategy":"None","webhook":null}}}';; esac
 	$(KUBECTL) apply --server-side --force-conflicts -f manifests/crds
 
-uninstall: ## Remove the CRDs, with them all SidecarSets, and what `make run` registered; stop that before
-	$(KUBECTL) delete --ignore-not-found mutatingwebhookconfiguration/outrigger-mutating validatingwebhookconfiguration/outrigger-validating
+uninstall: unregister ## Remove the CRDs, with them all SidecarSets, and what `make run` registered; stop that before
 	$(KUBECTL) delete --ignore-not-found -f manifests/crds
 
 # The installer's image is the only one of its name; no helm is needed.
@@ -150,7 +159,7 @@ faults: testbed ## Run the tests of what goes wrong under load for longer than `
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- a_pod_right_after_its_namespace
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- a_rollout_of_1000_pods --nocapture
 	OUTRIGGER_LONG=1 $(CARGO) test --locked --test cluster -- many_new_sets
-	OUTRIGGER_LONG=1 $(CARGO) test --locked --profile $(PROFILE) --test hostile -- --nocapture --test-threads=1
+	OUTRIGGER_LONG=1 $(CARGO) test --locked --release --test hostile -- --nocapture --test-threads=1
 
 memory: testbed ## Measure how much memory a start beside many SidecarSets takes
 	$(say) "Building with all optimisations (minutes) and measuring"

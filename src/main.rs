@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 /// Injection allocates small and often; glibc's allocator keeps more memory, musl's is several times slower.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "jemalloc"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -91,12 +91,22 @@ pub fn type_of(value: &Value) -> &'static str {
 /// An error of serde in the words of YAML, without the text it met: that may be a secret, and any length.
 #[must_use]
 pub fn without_value(message: &str) -> String {
+    if let Some(unsupported) = unsupported_value(message) {
+        return unsupported;
+    }
     let message = &in_words_of_yaml(message);
     let cut = message.find("string \"").and_then(|start| {
         let end = message.rfind("\", expected")?;
         (start + 7 < end).then(|| format!("{}string{}", &message[..start], &message[end + 1..]))
     });
     cut.unwrap_or_else(|| message.to_owned())
+}
+
+/// What the API server says of a value that an enumeration lacks, from what serde says of it.
+fn unsupported_value(message: &str) -> Option<String> {
+    let (value, expected) = message.strip_prefix("unknown variant `")?.rsplit_once("`, expected ")?;
+    let supported: Vec<String> = expected.split('`').skip(1).step_by(2).map(|name| format!("{name:?}")).collect();
+    Some(format!("Unsupported value: {value:?}: supported values: {}", supported.join(", ")))
 }
 
 /// An error of serde without the names of Rust's types: a user writes lists, objects and texts.
@@ -205,6 +215,28 @@ mod tests {
         assert_eq!(error, "spec.selector: invalid type: string, expected an object");
     }
 
+    #[test]
+    fn a_value_that_an_enumeration_lacks_is_told_as_the_api_server_does() {
+        let object = json!({
+            "apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": "a"},
+            "spec": {"injectionStrategy": {"revision": {"policy": "Bad"}}}
+        });
+        let error = sidecarset(object).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "spec.injectionStrategy.revision.policy: Unsupported value: \"Bad\": supported values: \"Always\", \"Partial\""
+        );
+        for (message, told) in [
+            ("unknown variant `x`, expected `A`", r#"Unsupported value: "x": supported values: "A""#),
+            (
+                "unknown variant `x`y`, expected one of `A`, `B`, `C`",
+                r#"Unsupported value: "x`y": supported values: "A", "B", "C""#,
+            ),
+        ] {
+            assert_eq!(without_value(message), told);
+        }
+    }
+
     /// Every field of the schema, given what it cannot be.
     #[test]
     fn no_error_names_a_type_of_rust() {
@@ -250,8 +282,7 @@ mod tests {
             .filter(|what| {
                 !known.contains(&what.as_str())
                     && !what.starts_with("missing field `")
-                    && !what.starts_with('`')
-                    && !what.starts_with("one of `")
+                    && !what.starts_with("Unsupported value: ")
                     && !what.contains("four digit year")
             })
             .collect();

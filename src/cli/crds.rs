@@ -1,5 +1,6 @@
 //! `outrigger crds`: the CustomResourceDefinitions as YAML.
 
+use super::output;
 use crate::api::crds;
 use crate::documents::to_yaml_stream;
 use anyhow::{Context, Result};
@@ -9,6 +10,6 @@ use std::process::ExitCode;
 pub(super) fn run() -> Result<ExitCode> {
     let crds = crds::all().context("the versions of a resource contradict each other")?;
     let crds = crds.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>()?;
-    std::io::stdout().write_all(to_yaml_stream(&crds).as_bytes())?;
+    output::print(|out| out.write_all(to_yaml_stream(&crds).as_bytes()))?;
     Ok(ExitCode::SUCCESS)
 }

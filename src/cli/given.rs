@@ -1,6 +1,9 @@
-//! The files that a command is given: by name, as a folder, or as standard input.
+//! The files that a command is given: by name, as a folder, by URL, or as standard input.
 
+use super::download::download;
 use crate::documents::{read_bounded, read_regular};
+use crate::fetch::FetchTarget;
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,23 +16,46 @@ pub(super) struct GivenFile {
 }
 
 /// How it came to be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Source {
     Stdin,
+    Url(Box<FetchTarget>),
     /// By its name, which may be that of a pipe: somebody who names one means it.
     Named,
     /// One in a folder has to be regular: another might never end.
     Folder,
 }
 
-/// The files of these paths, of which `-` is standard input; of folders the YAML and JSON files in the order of their names, with those
-/// of the folders in them where `deep`. Names that begin with a dot are skipped, and links to folders in folders are not followed.
-/// `unread` is told of folders that cannot be read.
-pub(super) fn files(paths: &[PathBuf], deep: bool, mut unread: impl FnMut(&Path, io::Error)) -> Vec<GivenFile> {
-    let mut files = Vec::new();
+/// Which files of a folder are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// Those in it.
+    Flat,
+    /// Those of the folders in it, too, but for folders that links lead to.
+    Deep,
+    /// Those of folders that links lead to, too; each folder is read once.
+    Linked,
+}
+
+/// The files of these paths, of which `-` is standard input; of folders the YAML and JSON files in the order of their names. Names that
+/// begin with a dot are skipped.
+/// Those that begin with `https://` are fetched. `unread` is told of folders that cannot be read and of URLs that are none.
+pub(super) fn files(paths: &[PathBuf], depth: Depth, mut unread: impl FnMut(&Path, io::Error)) -> Vec<GivenFile> {
+    let (mut files, mut entered) = (Vec::new(), HashSet::new());
     for path in paths {
-        if path.is_dir() {
-            walk(path, deep, &mut files, &mut unread);
+        let text = path.to_string_lossy();
+        if text.starts_with("https://") {
+            match text.parse::<FetchTarget>() {
+                Ok(target) => files.push(GivenFile { path: path.clone(), source: Source::Url(Box::new(target)) }),
+                Err(error) => unread(path, io::Error::new(io::ErrorKind::InvalidInput, error)),
+            }
+        } else if text.starts_with("http://") {
+            unread(
+                path,
+                io::Error::new(io::ErrorKind::InvalidInput, "write https://: over http anybody could change it"),
+            );
+        } else if path.is_dir() {
+            walk(path, depth, &mut entered, &mut files, &mut unread);
         } else {
             let source = if path.as_os_str() == "-" { Source::Stdin } else { Source::Named };
             files.push(GivenFile { path: path.clone(), source });
@@ -38,8 +64,19 @@ pub(super) fn files(paths: &[PathBuf], deep: bool, mut unread: impl FnMut(&Path,
     files
 }
 
-fn walk(folder: &Path, deep: bool, files: &mut Vec<GivenFile>, unread: &mut impl FnMut(&Path, io::Error)) {
-    let entries = std::fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+fn walk(
+    folder: &Path,
+    depth: Depth,
+    entered: &mut HashSet<PathBuf>,
+    files: &mut Vec<GivenFile>,
+    unread: &mut impl FnMut(&Path, io::Error),
+) {
+    let entries = std::fs::canonicalize(folder).and_then(|real| {
+        if depth == Depth::Linked && !entered.insert(real) {
+            return Ok(Vec::new());
+        }
+        std::fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()
+    });
     let mut entries = match entries {
         Ok(entries) => entries,
         Err(error) => return unread(folder, error),
@@ -51,8 +88,9 @@ fn walk(folder: &Path, deep: bool, files: &mut Vec<GivenFile>, unread: &mut impl
             continue;
         }
         if path.is_dir() {
-            if deep && entry.file_type().is_ok_and(|kind| !kind.is_symlink()) {
-                walk(&path, deep, files, unread);
+            let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+            if depth == Depth::Linked || (depth == Depth::Deep && !is_link) {
+                walk(&path, depth, entered, files, unread);
             }
         } else if path.extension().is_some_and(|end| ["yaml", "yml", "json"].iter().any(|known| end == *known)) {
             files.push(GivenFile { path, source: Source::Folder });
@@ -61,18 +99,25 @@ fn walk(folder: &Path, deep: bool, files: &mut Vec<GivenFile>, unread: &mut impl
 }
 
 impl GivenFile {
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Whether it was found in a folder, rather than named.
+    pub fn is_of_folder(&self) -> bool {
+        self.source == Source::Folder
     }
 
     /// For messages.
     pub fn name(&self) -> String {
-        if self.source == Source::Stdin { "standard input".to_owned() } else { self.path.display().to_string() }
+        match &self.source {
+            Source::Stdin => "standard input".to_owned(),
+            // Without what may be secret in it.
+            Source::Url(target) => target.to_string(),
+            Source::Named | Source::Folder => self.path.display().to_string(),
+        }
     }
 
     /// Its bytes, no more than a file of objects may have and one.
     pub fn read(&self) -> io::Result<Vec<u8>> {
-        match self.source {
+        match &self.source {
+            Source::Url(target) => download(target),
             Source::Stdin => read_bounded(io::stdin().lock()),
             Source::Named => File::open(&self.path).and_then(read_bounded),
             Source::Folder => read_regular(&self.path),

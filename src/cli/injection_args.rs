@@ -5,14 +5,14 @@ use crate::injection::{Exclusions, Options};
 /// How Pods are injected; the same flags wherever they are.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct InjectionArgs {
-    /// Namespaces whose Pods are left alone
+    /// Namespaces whose Pods are never injected
     #[arg(long, value_name = "NAMESPACE,…", value_delimiter = ',', default_value = "kube-system")]
     pub exclude_namespaces: Vec<String>,
-    /// Leave Pods alone that have the annotation outrigger.dev/inject: "false". Users can then escape any sidecar
+    /// Skip Pods with the annotation outrigger.dev/inject: "false". Users can then avoid any sidecar
     #[arg(long)]
     pub allow_opt_out: bool,
-    /// Annotate Pods that get containers in front of their own, so that `kubectl logs` and `kubectl exec` still mean
-    /// the Pod's first own container
+    /// Annotate Pods that get containers before their own, so that `kubectl logs` and `kubectl exec` still choose the
+    /// Pod's own first container
     #[arg(long)]
     pub default_container: bool,
 }

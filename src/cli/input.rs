@@ -1,8 +1,12 @@
 //! What commands work on that end by themselves: objects of files, and the SidecarSets of a folder.
 
-use super::{given, injection_args::InjectionArgs, source::Source};
-use crate::documents::{self, Document};
-use crate::injection::Snapshot;
+use super::given::{self, Depth};
+use super::injection_args::InjectionArgs;
+use super::live::LiveArgs;
+use super::serve::NAMESPACE;
+use super::source::{Contents, Loaded};
+use crate::documents::{self, Document, FileError};
+use crate::injection::{Options, Snapshot};
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -11,8 +15,8 @@ use std::sync::Arc;
 /// Flags for the objects and for the SidecarSets.
 #[derive(Debug, clap::Args)]
 pub(super) struct InputArgs {
-    /// File of Pods, workloads or Lists, in YAML or JSON, or folder of such files; `-` reads standard input. May be
-    /// given several times, or with commas
+    /// File of Pods, workloads or Lists, in YAML or JSON: a file, a folder of such files, an https URL, or `-` for standard
+    /// input. May be given several times, or as a list with commas
     #[arg(
         short,
         long,
@@ -23,81 +27,155 @@ pub(super) struct InputArgs {
         value_delimiter = ','
     )]
     pub file: Vec<PathBuf>,
-    /// Read the folders within the folders of --file, too
+    /// Read the folders inside the folders of --file as well
     #[arg(short = 'R', long)]
     pub recursive: bool,
-    /// Folder (or file) of SidecarSets, Namespaces and ControllerRevisions
-    #[arg(long, value_name = "DIR")]
-    pub from: PathBuf,
-    /// Namespace of objects that have none
-    #[arg(short, long, default_value = "default")]
-    pub namespace: String,
+    /// SidecarSets, Namespaces and ControllerRevisions: a file or a folder with all folders inside it, an https URL, or `-`. May be
+    /// given several times, or as a list with commas
+    #[arg(long, value_name = "FILE|DIR", value_delimiter = ',')]
+    pub from: Vec<PathBuf>,
+    /// Take SidecarSets, Namespaces and ControllerRevisions from the cluster
+    #[arg(long, conflicts_with = "from")]
+    pub from_cluster: bool,
+    /// Namespace of objects without one [default: default, with --from-cluster the namespace of the context]
+    #[arg(short, long)]
+    pub namespace: Option<String>,
     #[command(flatten)]
     pub injection: InjectionArgs,
 }
 
-impl InputArgs {
-    /// The SidecarSets; all of them must be usable. Namespaces among the objects of the files count, too, and take the place of
-    /// those of their names.
-    pub fn load(&self, objects: &[Document]) -> Result<Arc<Snapshot>> {
-        load_source(self.source(objects)?, &self.from)
+/// A file that was read.
+#[derive(Debug)]
+pub(super) struct InputFile {
+    pub text: String,
+    /// How many objects stand in it.
+    pub objects: usize,
+}
+
+/// The SidecarSets that are given, and what belongs to them.
+#[derive(Debug)]
+pub(super) struct GivenSets {
+    contents: Contents,
+    /// Where they come from, for messages.
+    pub from: String,
+    /// That of objects without one.
+    pub namespace: String,
+}
+
+impl GivenSets {
+    /// All of them must be usable, but for what a cluster has: there the server injects the rest, too.
+    pub fn snapshot(&self) -> Result<Arc<Snapshot>> {
+        usable(self.contents.combine(), &self.from)
     }
 
     /// The same with the SidecarSets of a file in place of those of their names.
-    pub fn load_edited(&self, objects: &[Document], edit: &Path) -> Result<Arc<Snapshot>> {
-        let documents = self.read_all(&[edit.to_owned()]).context("--diff-set")?;
-        load_source(self.source(objects)?.with_edits(documents).context("--diff-set")?, &self.from)
+    pub fn edited(&self, edit: &Path) -> Result<Arc<Snapshot>> {
+        let (_, documents) = read_all(&[edit.to_owned()], Depth::Flat).context("--diff-set")?;
+        let mut contents = self.contents.clone();
+        contents.edit(documents).context("--diff-set")?;
+        usable(contents.combine(), &self.from)
+    }
+}
+
+impl InputArgs {
+    /// The SidecarSets. Namespaces among the objects of the files count, too, and take the place of those of their names.
+    pub fn sets(&self, live: &LiveArgs, objects: &[Document]) -> Result<GivenSets> {
+        let mut options = self.injection.options();
+        let mut namespace = "default".to_owned();
+        let (mut contents, from) = if self.from_cluster {
+            options.exclusions.namespaces.insert(NAMESPACE.to_owned());
+            let (objects, of_context) = live.read().context("--from-cluster")?;
+            namespace = of_context;
+            let mut contents = Contents::new(options);
+            contents.add_cluster(objects);
+            (contents, "the cluster".to_owned())
+        } else {
+            if self.from.is_empty() {
+                bail!("give the SidecarSets by --from FILE|DIR, or take those of a cluster by --from-cluster");
+            }
+            (contents_of(&self.from, options)?, joined(&self.from))
+        };
+        contents.take_namespaces(objects)?;
+        Ok(GivenSets { contents, from, namespace: self.namespace.clone().unwrap_or(namespace) })
     }
 
-    fn source(&self, objects: &[Document]) -> Result<Source> {
-        let source = Source::open(&self.from, self.injection.options()).context("--from")?;
-        source.with_namespaces_among(objects)
-    }
-
-    /// The objects of the files, at least one.
-    pub fn documents(&self) -> Result<Vec<Document>> {
-        let documents = self.read_all(&self.file)?;
+    /// The files, and their objects in the order of the files: at least one.
+    pub fn read(&self) -> Result<(Vec<InputFile>, Vec<Document>)> {
+        if self.from.iter().chain(&self.file).filter(|path| path.as_os_str() == "-").count() > 1 {
+            bail!("standard input is read once: give - to --file or to --from, and once only");
+        }
+        let depth = if self.recursive { Depth::Deep } else { Depth::Flat };
+        let (files, documents) = read_all(&self.file, depth)?;
         if documents.is_empty() {
-            let files: Vec<String> = self.file.iter().map(|file| file.display().to_string()).collect();
-            bail!("--file {}: no objects: give Pods or workloads", files.join(", "));
+            bail!("--file {}: no objects: give Pods or workloads", joined(&self.file));
         }
-        Ok(documents)
+        Ok((files, documents))
     }
+}
 
-    /// All objects of these files and folders.
-    fn read_all(&self, paths: &[PathBuf]) -> Result<Vec<Document>> {
-        let mut unread = None;
-        let files = given::files(paths, self.recursive, |folder, error| {
-            unread.get_or_insert_with(|| anyhow!(error).context(format!("cannot read {}", folder.display())));
-        });
-        if let Some(error) = unread {
-            return Err(error);
-        }
-        let mut all = Vec::new();
-        for file in files {
-            let name = file.name();
-            let text = file.read().with_context(|| format!("cannot read {name}"))?;
-            all.extend(documents::parse(&name, &text)?);
-        }
-        Ok(all)
+/// These files and folders, and all their objects.
+fn read_all(paths: &[PathBuf], depth: Depth) -> Result<(Vec<InputFile>, Vec<Document>)> {
+    let mut unread = None;
+    let files = given::files(paths, depth, |path, error| {
+        unread.get_or_insert_with(|| anyhow!(error).context(format!("cannot read {}", path.display())));
+    });
+    if let Some(error) = unread {
+        return Err(error);
     }
+    let (mut read, mut all) = (Vec::new(), Vec::new());
+    for file in files {
+        let name = file.name();
+        let text = file.read().with_context(|| format!("cannot read {name}"))?;
+        let documents = documents::parse(&name, &text)?;
+        let text = String::from_utf8(text).unwrap_or_default(); // it was read as such
+        let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+        read.push(InputFile { text, objects: documents.len() });
+        all.extend(documents);
+    }
+    Ok((read, all))
+}
+
+/// What these files and folders hold; what is wrong with one of them is told with the others.
+fn contents_of(paths: &[PathBuf], options: Options) -> Result<Contents> {
+    let mut contents = Contents::new(options);
+    let unreadable = |path: String, source| FileError::Unreadable { path, source };
+    let mut unread = Vec::new();
+    let files = given::files(paths, Depth::Linked, |path, error| unread.push((path.display().to_string(), error)));
+    if let Some((path, error)) = unread.into_iter().next() {
+        return Err(unreadable(path, error)).context("--from");
+    }
+    for file in files {
+        let name = file.name();
+        // One that is named must be there; of a folder all faults are told at once.
+        let text = match file.read() {
+            Err(error) if !file.is_of_folder() => return Err(unreadable(name, error)).context("--from"),
+            read => read.map_err(|error| unreadable(name.clone(), error)),
+        };
+        let documents = text.and_then(|text| Ok(documents::parse(&name, &text)?));
+        contents.add(name, documents);
+    }
+    Ok(contents)
 }
 
 /// The SidecarSets of a folder; all of them must be usable.
 pub(super) fn load(from: &Path, injection: &InjectionArgs) -> Result<Arc<Snapshot>> {
-    load_source(Source::open(from, injection.options()).context("--from")?, from)
+    let from = [from.to_owned()];
+    usable(contents_of(&from, injection.options())?.combine(), &joined(&from))
 }
 
-fn load_source(mut source: Source, from: &Path) -> Result<Arc<Snapshot>> {
-    let Some(loaded) = source.refresh() else { bail!("--from {}: nothing was read", from.display()) };
+fn usable(loaded: Loaded, from: &str) -> Result<Arc<Snapshot>> {
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
     }
     if !loaded.problems.is_empty() {
         let problems: Vec<String> = loaded.problems.iter().map(|problem| format!("\n  {problem}")).collect();
-        bail!("--from {}: not all of it can be used:{}", from.display(), problems.concat());
+        bail!("--from {from}: not all of it can be used:{}", problems.concat());
     }
-    Ok(loaded.snapshot.clone())
+    Ok(loaded.snapshot)
+}
+
+fn joined(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// A text of an object, unless it is empty.

@@ -1,8 +1,10 @@
 //! The command line: one file or folder per subcommand, and the only place that wires rooms together.
 
+mod access;
 mod check;
 mod crds;
 mod demo;
+mod download;
 mod errors;
 mod explain;
 mod given;
@@ -10,6 +12,8 @@ mod go_flags;
 mod inject;
 mod injection_args;
 mod input;
+mod live;
+mod output;
 mod serve;
 mod source;
 mod sync;
@@ -19,21 +23,33 @@ use crate::telemetry::LogFormat;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use errors::{is_broken_pipe, with_causes};
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// Exit code for an error, as opposed to 2 for a wrong command line.
 const FAILURE: u8 = 1;
 
-/// Injects sidecar containers into Pods and keeps them up to date.
+/// Sidecars for Kubernetes: injects containers into Pods, updates them, and keeps the Istio objects around them right.
 #[derive(Debug, Parser)]
-#[command(name = "outrigger", version, max_term_width = 100)]
+#[command(
+    name = "outrigger",
+    version,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  outrigger demo
+  outrigger inject -f app.yaml --from sidecarsets/ -o diff
+  outrigger explain -f pod.yaml --from sidecarsets/
+  outrigger check manifests/
+
+Type outrigger COMMAND --help for the options and examples of a command."
+)]
 struct Cli {
-    /// How log lines are written (to standard error) [default: text; for sync as `LOG_FORMAT` says, else json]
+    /// Format of the log lines on standard error [default: text; for sync the variable `LOG_FORMAT`, else json]
     #[arg(long, global = true, value_enum, env = "OUTRIGGER_LOG_FORMAT", help_heading = "Logging")]
     log_format: Option<LogFormat>,
-    /// Least severe level that is logged: error, warn, info, debug or trace, or target=level pairs [default: the variable
-    /// `RUST_LOG`, else info for serve and warn for the rest]
+    /// Lowest level to log: error, warn, info, debug or trace, or a list of target=level pairs [default: the variable
+    /// `RUST_LOG`, else info for serve and warn for the other commands]
     #[arg(long, global = true, value_name = "FILTER", help_heading = "Logging")]
     log_level: Option<String>,
     #[command(subcommand)]
@@ -42,23 +58,32 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the webhook server
+    /// Run the webhook server and the controllers
     Serve(Box<serve::Args>),
-    /// Inject the Pods and workloads of files and print them, with no cluster
+    /// Print Pods and workloads with their sidecars, without a cluster
     Inject(inject::Args),
-    /// Say why each SidecarSet is injected into the Pods of files or not
+    /// Explain which SidecarSets a Pod gets and why, or how far the rollout of one is
     Explain(explain::Args),
-    /// Find what is wrong with the Services and Istio objects of files, or of a cluster with files laid over it
+    /// Find problems between Services, workloads and Istio objects, in files or in a cluster
     Check(check::Args),
-    /// Start the server, send it the examples' Pods, and show what it adds and how fast
+    /// Start the server, send it the Pods of the examples, and show what it adds and how fast
     Demo(demo::Args),
-    /// Keep ConfigMaps and Secrets as files beside an app
+    /// Write ConfigMaps and Secrets to files beside an application
     Sync(Box<sync::Args>),
     /// Print the CustomResourceDefinitions
+    #[command(after_help = "\
+Examples:
+  outrigger crds | kubectl apply --server-side -f -
+  outrigger crds > crds.yaml")]
     Crds,
-    /// Print a completion script for a shell
+    /// Print the completion script of a shell
+    #[command(after_help = "\
+Examples:
+  source <(outrigger completions bash)
+  outrigger completions zsh > _outrigger
+  outrigger completions fish > outrigger.fish")]
     Completions {
-        /// The shell
+        /// The shell to complete in
         shell: clap_complete::Shell,
     },
 }
@@ -67,7 +92,10 @@ enum Command {
 #[must_use]
 pub fn run() -> ExitCode {
     let Cli { log_format, log_level, command } =
-        Cli::parse_from(go_flags::translated(sync::by_name(std::env::args_os())));
+        match Cli::try_parse_from(go_flags::translated(sync::by_name(std::env::args_os()))) {
+            Ok(cli) => cli,
+            Err(told) => return tell(&told),
+        };
     let quiet = match &command {
         Command::Serve(_) => None,
         Command::Sync(args) => args.log_level(),
@@ -91,17 +119,27 @@ pub fn run() -> ExitCode {
             Command::Completions { shell } => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Cli::command(), "outrigger", &mut script);
-                std::io::stdout().write_all(&script)?;
-                Ok(ExitCode::SUCCESS)
+                output::print(|out| out.write_all(&script)).map(|()| ExitCode::SUCCESS)
             }
         });
-    result.unwrap_or_else(|error| {
-        if is_broken_pipe(&error) {
-            return ExitCode::SUCCESS; // the reader of our output has seen enough
-        }
-        eprintln!("outrigger: {}", with_causes(&error));
-        ExitCode::from(FAILURE)
-    })
+    result.unwrap_or_else(|error| failed(&error))
+}
+
+/// Prints a help text, a version, or what is wrong with the command line.
+fn tell(told: &clap::Error) -> ExitCode {
+    let printed = told.print().and_then(|()| io::stdout().flush()).context("cannot write to standard output");
+    match printed {
+        Ok(()) => ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(FAILURE)),
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    if is_broken_pipe(error) {
+        return ExitCode::SUCCESS; // the reader of our output has seen enough
+    }
+    eprintln!("outrigger: {}", with_causes(error));
+    ExitCode::from(FAILURE)
 }
 
 #[cfg(test)]

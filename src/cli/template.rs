@@ -1,5 +1,7 @@
 //! Where the Pod template of an object lies, the Pod that is injected in its stead, and the way back of its patch.
 
+use crate::api::decode::{FieldError, without_value};
+use crate::api::pod::PodView;
 use json_patch::{AddOperation, Patch, PatchOperation, jsonptr::Pointer};
 use serde_json::{Map, Value, json};
 
@@ -98,6 +100,23 @@ impl Template<'_> {
             pod.insert(key.clone(), value.clone());
         }
         pod.into()
+    }
+
+    /// Reads the text of [`Template::pod`]. An error names the field of the whole object.
+    pub fn view<'p>(&self, pod: &'p str) -> Result<PodView<'p>, FieldError> {
+        serde_json::from_str(pod).map_err(|error| {
+            // Read once more for the path of the field, which reading for speed does not follow.
+            let mut again = serde_json::Deserializer::from_str(pod);
+            let (path, error) = match serde_path_to_error::deserialize::<_, PodView<'_>>(&mut again) {
+                Err(traced) => (traced.path().to_string(), traced.into_inner()),
+                Ok(_) => (String::new(), error),
+            };
+            let problem = without_value(&error.to_string());
+            // The place is one in the text of the Pod, which nobody wrote.
+            let problem = problem.split(" at line ").next().unwrap_or_default();
+            let root = self.root.as_str().split('/').skip(1).map(|field| format!("{field}."));
+            FieldError::new(format!("{}{path}", root.collect::<String>()), problem)
+        })
     }
 
     /// The patch of [`Template::pod`] as a patch of the whole object: `/spec/containers/-` becomes
@@ -223,6 +242,28 @@ mod tests {
             json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "spec": {"containers": [{"name": "c"}]}}),
         ] {
             assert_eq!(skipped(&object), None, "{object}");
+        }
+    }
+
+    #[test]
+    fn a_field_of_wrong_type_is_named_as_the_object_has_it() {
+        for (kind, field) in
+            [("Deployment", "spec.template."), ("CronJob", "spec.jobTemplate.spec.template."), ("Pod", "")]
+        {
+            let object = if kind == "Pod" {
+                json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"labels": 5}})
+            } else {
+                let mut object = workload(if kind == "CronJob" { "batch/v1" } else { "apps/v1" }, kind);
+                let pointer = format!("/{}metadata/labels", field.replace('.', "/"));
+                *object.pointer_mut(&pointer).unwrap() = json!(5);
+                object
+            };
+            let template = pod_template(&object).unwrap();
+            let error = template.view(&template.pod().to_string()).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("{field}metadata.labels: invalid type: integer `5`, expected a map of strings")
+            );
         }
     }
 

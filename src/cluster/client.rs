@@ -1,6 +1,7 @@
 //! The connection to the API server: where it is found, how long a call may take, and what its errors say.
 
 use std::borrow::Cow;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ const LONGEST_MESSAGE: usize = 1_000;
 #[derive(Debug, Error)]
 pub enum ClientError {
     /// A kubeconfig was asked for, or found, and cannot be used.
-    #[error("the kubeconfig cannot be used: {}; correct KUBECONFIG, ~/.kube/config or the context given", chain(.0))]
+    #[error("the kubeconfig cannot be used: {}; correct the file (--kubeconfig, KUBECONFIG or ~/.kube/config) or --context", chain(.0))]
     Kubeconfig(#[source] KubeconfigError),
     /// Neither a kubeconfig nor the environment of a Pod.
     #[error(
@@ -48,11 +49,17 @@ pub enum ClientError {
     Unusable(#[source] Box<kube::Error>),
 }
 
-/// A client for the cluster of a kubeconfig (`KUBECONFIG`, else `~/.kube/config`), in a Pod for the cluster it runs in; and the URL
-/// by which it reaches the API server. To that of a kubeconfig it goes through the proxy that kubectl would take.
-///
-/// `context` names a context of the kubeconfig; the default is its current one. Nothing is sent yet, so a cluster that cannot
-/// be reached is no error here.
+/// Which cluster is meant. The default is that of the kubeconfig's current context, in a Pod the one it runs in.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Access<'a> {
+    /// The kubeconfig, in the place of `KUBECONFIG` and `~/.kube/config`.
+    pub kubeconfig: Option<&'a Path>,
+    /// A context of the kubeconfig, in the place of its current one.
+    pub context: Option<&'a str>,
+}
+
+/// A client for the cluster that is meant, and the URL by which it reaches the API server. To that of a kubeconfig it goes through the
+/// proxy that kubectl would take. Nothing is sent yet, so a cluster that cannot be reached is no error here.
 ///
 /// A call fails when the head of its answer takes longer than `head_timeout`; a page of a list may take six times as long, and bodies are
 /// not limited by it, so a watch may stay open. A call that the API server is too busy for is repeated after the pause that it asks
@@ -61,11 +68,11 @@ pub enum ClientError {
 /// # Errors
 /// When there is no configuration, or one that cannot be used.
 pub async fn connect(
-    context: Option<&str>,
+    access: Access<'_>,
     head_timeout: Duration,
     observer: Arc<dyn CallObserver>,
 ) -> Result<(Client, Uri), ClientError> {
-    connect_by(context, head_timeout, observer, |_| {}).await
+    connect_by(access, head_timeout, observer, |_| {}).await
 }
 
 /// As [`connect`], with a configuration that is changed before it is used.
@@ -73,12 +80,12 @@ pub async fn connect(
 /// # Errors
 /// As there.
 pub async fn connect_by(
-    context: Option<&str>,
+    access: Access<'_>,
     head_timeout: Duration,
     observer: Arc<dyn CallObserver>,
     change: impl FnOnce(&mut Config),
 ) -> Result<(Client, Uri), ClientError> {
-    let (mut configuration, proxy) = configuration(context).await?;
+    let (mut configuration, proxy) = configuration(access).await?;
     change(&mut configuration);
     let url = configuration.cluster_url.clone();
     if let Some(proxy) = &proxy {
@@ -88,15 +95,17 @@ pub async fn connect_by(
     Ok((client_of(configuration, proxy, &layer)?, url))
 }
 
-async fn configuration(context: Option<&str>) -> Result<(Config, Option<Proxy>), ClientError> {
-    let kubeconfig = match of_kubeconfig(context).await {
+async fn configuration(access: Access<'_>) -> Result<(Config, Option<Proxy>), ClientError> {
+    let kubeconfig = match of_kubeconfig(access).await {
         Ok((config, proxy_url)) => {
             let proxy = Proxy::find(&config.cluster_url, proxy_url.as_deref(), |name| std::env::var(name).ok())?;
             return Ok((config, proxy));
         }
         Err(error) => error,
     };
-    let asked_for = context.is_some() || std::env::var_os("KUBECONFIG").is_some_and(|paths| !paths.is_empty());
+    let asked_for = access.kubeconfig.is_some()
+        || access.context.is_some()
+        || std::env::var_os("KUBECONFIG").is_some_and(|paths| !paths.is_empty());
     if asked_for || !is_missing(&kubeconfig) {
         return Err(ClientError::Kubeconfig(kubeconfig));
     }
@@ -105,9 +114,11 @@ async fn configuration(context: Option<&str>) -> Result<(Config, Option<Proxy>),
 }
 
 /// The configuration of a kubeconfig, and its `proxy-url`.
-async fn of_kubeconfig(context: Option<&str>) -> Result<(Config, Option<String>), KubeconfigError> {
+async fn of_kubeconfig(
+    Access { kubeconfig, context }: Access<'_>,
+) -> Result<(Config, Option<String>), KubeconfigError> {
     let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
-    let kubeconfig = Kubeconfig::read()?;
+    let kubeconfig = kubeconfig.map_or_else(Kubeconfig::read, Kubeconfig::read_from)?;
     let proxy_url = proxy::of_cluster(&kubeconfig, context).map(str::to_owned);
     Ok((Config::from_custom_kubeconfig(kubeconfig, &options).await?, proxy_url))
 }

@@ -44,7 +44,7 @@ pub mod watch;
 pub(crate) mod tests;
 
 pub use apply::{WriteError, Written};
-pub use client::{ClientError, connect, connect_by, describe};
+pub use client::{Access, ClientError, connect, connect_by, describe};
 pub use controller::{IndexedQueue, Reconciler};
 pub use events::Events;
 pub use feeds::Feeds;

@@ -165,10 +165,10 @@ impl Port {
                 continue;
             }
             places.counts().accept_errors.inc();
-            if let Some(unsaid) = self.warnings.pass() {
+            if let Some(suppressed) = self.warnings.pass() {
                 let (address, open) = (self.address().ok().map(tracing::field::display), places.open());
                 let hint = if fault == Fault::Descriptors { "; raise the limit of open files (ulimit -n)" } else { "" };
-                tracing::error!(address, open, unsaid, %error, "a connection cannot be accepted{hint}");
+                tracing::error!(address, open, suppressed, %error, "a connection cannot be accepted{hint}");
             }
             let freed =
                 fault == Fault::Descriptors && (self.spare.take().is_some() || places.free_a_descriptor().await);

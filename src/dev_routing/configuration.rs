@@ -323,7 +323,7 @@ virtualServiceTemplate: |
                 "headers: [a b, x, X]",
                 vec!["headers[0]: must be the name of a header", "headers[2]: must not name x again"],
             ),
-            ("match: regex", vec!["match: unknown variant"]),
+            ("match: regex", vec!["match: Unsupported value"]),
             ("timeout: 5", vec!["timeout: invalid type"]),
             ("timeout: soon", vec!["timeout: must be a duration such as \"1.5s\""]),
             ("retries: {attempts: -1}", vec!["retries.attempts: must be at least 0"]),

@@ -7,6 +7,7 @@ mod lines;
 mod list;
 mod parse;
 mod value;
+mod written;
 mod yaml;
 
 use std::{fmt, sync::Arc};
@@ -17,6 +18,7 @@ pub use lines::Lines;
 pub use parse::{Part, parse, parse_each, parse_value, parse_with};
 use serde_json::Value;
 pub use value::{MAX_DEPTH, MAX_MEMORY, json};
+pub use written::{Stream, Written, written};
 pub use yaml::{to_yaml, to_yaml_stream};
 
 /// One object of a file. Its value is a JSON object with a string `apiVersion` and a string `kind`, its keys in the

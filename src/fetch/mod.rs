@@ -41,7 +41,7 @@ pub use guard::{Guard, Refusal, Refused};
 pub use places::{Places, RequestPlace};
 pub use proxies::Proxies;
 pub use request::{HeaderError, Request, Trust};
-pub use resolver::{Resolve, SystemResolver};
+pub use resolver::{Pin, PinnedResolver, Resolve, SystemResolver};
 pub use rules::Rules;
 pub use settings::{Limits, Settings};
 pub use statuses::Statuses;

@@ -1,7 +1,8 @@
-//! How names become addresses: the system's way, or a test's.
+//! How names become addresses: the system's way, as an operator says, or a test's.
 
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -42,9 +43,64 @@ impl Resolve for SystemResolver {
     }
 }
 
+/// `HOST=ADDRESS`: the address of a name, whatever the system says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pin {
+    name: String,
+    address: IpAddr,
+}
+
+/// The names that are pinned, and the system for all others.
+#[derive(Clone, Debug)]
+pub struct PinnedResolver {
+    pins: Vec<Pin>,
+    system: SystemResolver,
+}
+
+impl FromStr for Pin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, address) = text.split_once('=').unwrap_or_default();
+        match address.parse() {
+            Ok(address) if !name.is_empty() => Ok(Self { name: name.to_ascii_lowercase(), address }),
+            _ => Err("must be HOST=ADDRESS, such as deps.example.com=127.0.0.1".to_owned()),
+        }
+    }
+}
+
+impl PinnedResolver {
+    /// Of these pins.
+    #[must_use]
+    pub fn new(pins: Vec<Pin>) -> Self {
+        Self { pins, system: SystemResolver::default() }
+    }
+}
+
+impl Resolve for PinnedResolver {
+    fn resolve(&self, name: &str) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
+        let pinned = self.pins.iter().filter(|pin| pin.name.eq_ignore_ascii_case(name));
+        let addresses: Vec<IpAddr> = pinned.map(|pin| pin.address).collect();
+        if addresses.is_empty() { self.system.resolve(name) } else { Box::pin(std::future::ready(Ok(addresses))) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_pinned_name_has_its_addresses_and_no_other_has() {
+        let pin = |text: &str| text.parse::<Pin>();
+        let pins = vec![pin("Deps.test=127.0.0.9").expect("a pin"), pin("deps.test=::1").expect("a pin")];
+        let resolver = PinnedResolver::new(pins);
+        let addresses = resolver.resolve("deps.test").await.expect("found");
+        assert_eq!(addresses, ["127.0.0.9".parse::<IpAddr>().expect("v4"), "::1".parse().expect("v6")]);
+        assert!(resolver.resolve("no such name").await.is_err());
+        for wrong in ["deps.test", "=127.0.0.1", "deps.test=other.test", "deps.test=127.0.0.1:80"] {
+            assert!(pin(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[tokio::test]
     async fn the_system_knows_this_machine_and_no_invalid_name() {

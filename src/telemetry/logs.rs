@@ -14,7 +14,7 @@ pub enum LogFormat {
     /// One line of text, coloured on a terminal unless `NO_COLOR` is set.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 

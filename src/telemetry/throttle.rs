@@ -16,7 +16,7 @@ struct Window {
     /// Messages that passed in it.
     passed: u32,
     /// Messages that were held back since the last that passed.
-    unsaid: u64,
+    suppressed: u64,
 }
 
 impl Throttle {
@@ -29,7 +29,7 @@ impl Throttle {
     /// Nothing was said yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { window: Mutex::new(Window { begun: None, passed: 0, unsaid: 0 }) }
+        Self { window: Mutex::new(Window { begun: None, passed: 0, suppressed: 0 }) }
     }
 
     /// The number of messages held back since the last that passed, if this one may pass.
@@ -43,22 +43,22 @@ impl Throttle {
             (window.begun, window.passed) = (Some(now), 0);
         }
         if window.passed >= Self::PASSING {
-            window.unsaid += 1;
+            window.suppressed += 1;
             return None;
         }
         window.passed += 1;
-        Some(std::mem::take(&mut window.unsaid))
+        Some(std::mem::take(&mut window.suppressed))
     }
 }
 
 /// Logs as `tracing`'s macro of that level does, but not more than some lines of this place in a while: how many there would be is
-/// decided by others, such as a name space that is gone or a client that tries again and again. The next line tells in `unsaid` how
+/// decided by others, such as a name space that is gone or a client that tries again and again. The next line tells in `suppressed` how
 /// many were left out.
 macro_rules! seldom {
     ($level:ident, $($message:tt)+) => {{
         static THROTTLE: $crate::telemetry::Throttle = $crate::telemetry::Throttle::new();
-        if let Some(unsaid) = THROTTLE.pass() {
-            tracing::$level!(unsaid = (unsaid > 0).then_some(unsaid), $($message)+);
+        if let Some(suppressed) = THROTTLE.pass() {
+            tracing::$level!(suppressed = (suppressed > 0).then_some(suppressed), $($message)+);
         }
     }};
 }

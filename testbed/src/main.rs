@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    net::Ipv4Addr,
     process::{Command, ExitCode},
     time::Duration,
 };
@@ -9,6 +10,8 @@ use std::{
 use anyhow::{Result, bail, ensure};
 use outrigger_testbed::{ControlPlane, Log, Parts, Process, free_port, wait_for};
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
     signal::unix::{SignalKind, signal},
     time::sleep,
 };
@@ -32,9 +35,18 @@ fn flags(port: u16, admin_port: u16) -> Vec<String> {
         format!("--admin-listen=127.0.0.1:{admin_port}"),
         format!("--webhook-url=https://127.0.0.1:{port}"),
         // No container runs in these Pods, so what SidecarGenerators fetch from is this machine.
-        "--fetch-allow=127.0.0.1,::1".to_owned(),
+        "--fetch-allow=127.0.0.0/8,::1".to_owned(),
+        format!("--fetch-resolve={DEPENDENCIES_HOST}={DEPENDENCIES_ADDRESS}"),
     ]
 }
+
+/// The server that the example of a SidecarGenerator asks, and the address that it has here.
+const DEPENDENCIES_HOST: &str = "httpd.test.svc.cluster.local";
+const DEPENDENCIES_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
+const DEPENDENCIES_PORT: u16 = 8080;
+
+/// What it answers.
+const DEPENDENCIES: &str = r#"[{"hosts": ["./*", "istio-system/*", "ns1/*", "ns2/*"]}]"#;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -65,6 +77,7 @@ async fn run() -> Result<()> {
     let crds = ["wait", "--for=condition=Established", "--timeout=60s", "-f", "manifests/crds"];
     plane.kubectl(&crds, None).await?.ok()?;
 
+    serve_dependencies().await;
     let mut command = Command::new(program);
     command.args(flags(free_port()?, free_port()?)).env_remove("POD_NAMESPACE");
     command.env("KUBECONFIG", plane.kubeconfig_of(NAMESPACE, "outrigger").await?);
@@ -77,6 +90,33 @@ async fn run() -> Result<()> {
     outrigger.stop(GRACE).await?;
     plane.stop().await;
     Ok(())
+}
+
+/// Answers the URL of the example. Where its address cannot be had, all but the example works.
+async fn serve_dependencies() {
+    let listener = match TcpListener::bind((DEPENDENCIES_ADDRESS, DEPENDENCIES_PORT)).await {
+        Ok(listener) => listener,
+        Err(error) => {
+            eprintln!(
+                "warning: {DEPENDENCIES_ADDRESS}:{DEPENDENCIES_PORT} cannot be listened on ({error}): the URL of examples/sidecar-generator is not served"
+            );
+            return;
+        }
+    };
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = [0; 4096];
+                let read = connection.read(&mut request).await.unwrap_or(0);
+                let status =
+                    if request[..read].starts_with(b"GET /dependencies ") { "200 OK" } else { "404 Not Found" };
+                let body = if status.starts_with("200") { DEPENDENCIES } else { "" };
+                let answer =
+                    format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+                _ = connection.write_all(answer.as_bytes()).await; // whoever has gone needs no answer
+            });
+        }
+    });
 }
 
 /// Waits until the API server calls the webhooks, says how to use the cluster, and returns only if outrigger ends.
@@ -101,6 +141,8 @@ A cluster with outrigger in it runs until Ctrl-C. In another shell:
     kubectl apply -f examples/test-sidecarset/0-sidecarset.yaml
     kubectl apply -f examples/test-sidecarset/pod.yaml
     kubectl get sidecarsets,pods
+
+Then follow docs/tutorial-guestbook.md, docs/sidecar-generator.md or docs/dev-routing.md: their commands work here as they are.
 ",
         plane.kubeconfig().display(),
         plane.kubectl_program().display(),

@@ -228,6 +228,9 @@ fn the_picture_shows_what_is_broken_in_red() {
     assert!(fixed.contains("[color=black]") && !fixed.contains("red"), "{fixed}");
     let ignoring = check(&["examples/mesh/broken", "-o", "dot", "-S", "IST0101=*"]).stdout;
     assert!(!ignoring.contains("red"), "what is ignored is not broken: {ignoring}");
+    // One without edges is a picture, too.
+    let empty = check(&["examples/test-sidecarset", "-o", "svg"]);
+    assert!(empty.stdout.starts_with("<svg") && empty.code == 0, "{}", empty.stderr);
     let svg = check(&["examples/mesh/broken", "-o", "svg"]).stdout;
     assert!(svg.contains("<svg") && svg.contains("VirtualService/shop/web"), "{svg}");
 }

@@ -1,7 +1,8 @@
 //! The documentation tells the truth: every command that it shows works and prints what is shown.
 
 use crate::console::{Example, examples};
-use crate::harness::{command, run};
+use crate::harness::{Server, command, names, objects, patched, run};
+use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
 
@@ -66,4 +67,54 @@ fn the_versions_of_kubernetes_that_are_named_are_those_that_are_tested() {
         manifest.split("k8s-openapi = ").nth(1).and_then(|rest| rest.split("\"v1_").nth(1)).expect("k8s-openapi");
     let fields: u32 = fields.split('"').next().expect("a feature").parse().expect("a number");
     assert!(fields <= oldest, "k8s-openapi has the fields of 1.{fields}");
+}
+
+/// The review that the page on operations sends with curl.
+#[test]
+fn the_sample_review_is_answered_with_a_patch() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let review = std::fs::read_to_string(root.join("docs/examples/review.json")).expect("the review");
+    let server = Server::start(&root.join("examples/test-sidecarset"), [""; 0]);
+    let (status, body) = server.post(review.clone());
+    assert_eq!(status, 200, "{body}");
+    let [review, answer] = [review, body].map(|text| serde_json::from_str::<Value>(&text).expect("JSON"));
+    assert_eq!(answer["response"]["uid"], review["request"]["uid"]);
+    let pod = patched(&review["request"]["object"], &answer["response"]);
+    assert_eq!(names(&pod["spec"]["containers"]), ["sidecar1", "app"]);
+    let page = std::fs::read_to_string(root.join("docs/operations.md")).expect("the page");
+    assert!(page.contains("--data @docs/examples/review.json https://127.0.0.1:9443/mutate-pod"));
+}
+
+/// They are those of the installer, but for what the chart labels.
+#[test]
+fn the_two_services_of_the_page_on_operations_are_those_of_the_installer() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/operations.md")).expect("the page");
+    let (_, section) = page.split_once("### The two Services\n").expect("the section");
+    let yaml = section.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("YAML");
+    let manifest = std::fs::read_to_string(root.join("manifests/install.yaml")).expect("the manifest");
+    let installed: Vec<Value> = objects(&manifest).into_iter().filter(|object| object["kind"] == "Service").collect();
+    let shown = objects(yaml);
+    assert_eq!(shown.len(), installed.len());
+    for (shown, mut installed) in shown.into_iter().zip(installed) {
+        assert_eq!(shown["metadata"]["name"], installed["metadata"]["name"]);
+        assert_eq!(installed["spec"]["ports"][0]["targetPort"], "webhook");
+        installed["spec"]["ports"][0]["targetPort"] = 9443.into();
+        assert_eq!(shown["spec"], installed["spec"]);
+    }
+}
+
+/// One build serves the whole tour, and whoever ends `make run` is told what stays behind.
+#[test]
+fn demo_cluster_and_run_are_built_alike() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let commands = |target: &str| run(Command::new("make").args(["-n", target]).current_dir(root), "").ok();
+    for target in ["demo", "cluster", "run"] {
+        let commands = commands(target);
+        assert!(commands.contains(" build --locked --profile quick --no-default-features"), "{commands}");
+    }
+    assert!(commands("run").contains("The webhooks stay registered") && commands("run").contains("make unregister"));
+    assert!(
+        commands("unregister").contains("delete --ignore-not-found mutatingwebhookconfiguration/outrigger-mutating")
+    );
 }

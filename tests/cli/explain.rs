@@ -76,7 +76,7 @@ fn of_many_sets_that_do_not_match_the_first_are_told() {
     let text = explain(&files, &[], SEED_POD).ok();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 1 + 1 + 10 + 1 + 1, "{text}");
-    assert_eq!((lines[1], lines[12]), ("  logs      injected: logs", "  and 3 others do not match (--all tells why)"));
+    assert_eq!((lines[1], lines[12]), ("  logs      injected: logs", "  and 3 others do not match (--all says why)"));
     assert_eq!(explain(&files, &["--all"], SEED_POD).ok().lines().count(), 1 + 14 + 1);
     let one = explain(&files, &["--set", "other-12"], SEED_POD).ok();
     assert_says(&one, &["  other-12  not injected: spec.selector wants the Pod's label app=postgres"]);
@@ -151,14 +151,14 @@ fn input_without_pods_and_sets_that_cannot_be_used_are_failures() {
     assert_says(&output.failed(1), &["bad.yaml:1: ", "metadata.name: "]);
     let mut missing = command(["explain", "-f", "missing.yaml", "--from"]);
     assert_says(&run(missing.arg(Files::new([]).path()), "").failed(1), &["cannot read missing.yaml"]);
-    run(&mut command(["explain", "-f", "-"]), "").failed(2);
+    assert_says(&run(&mut command(["explain", "-f", "-"]), SEED_POD).failed(1), &["--from-cluster"]);
 }
 
 #[test]
 fn a_set_of_a_cluster_is_named_as_kubectl_names_it_and_not_beside_files() {
     let explain = |args: &[&str]| run(command(["explain"]).args(args).env("KUBECONFIG", "/nonexistent"), "");
-    assert_says(&explain(&["pod/web"]).failed(1), &["pod/web: name a set as sidecarset/NAME"]);
+    assert_says(&explain(&["pod/web"]).failed(1), &["pod/web: name a SidecarSet of the cluster as sidecarset/NAME"]);
     assert_says(&explain(&["sidecarset/logs"]).failed(1), &["there is no cluster to ask"]);
-    assert_says(&explain(&[]).failed(2), &["--file", "--from"]);
+    assert_says(&explain(&[]).failed(2), &["--file"]);
     explain(&["sidecarset/logs", "-f", "pod.yaml", "--from", "."]).failed(2);
 }

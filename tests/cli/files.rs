@@ -102,7 +102,7 @@ fn a_folder_that_cannot_all_be_used_from_the_start_is_not_ready_and_names_every_
             "2-selector.yaml:1: SidecarSet \"unparsed\": spec.selector.matchExpressions[0].operator: Invalid value: \"Within\"",
         ],
         &["3-version.yaml:1: ", "\"apps.kruise.io/v2\"", "apps.kruise.io/v1beta1"],
-        &["4-same-name.yaml:2: SidecarSet \"good\" stands at 1-good.yaml:1 already"],
+        &["4-same-name.yaml:2: SidecarSet \"good\" is already defined at 1-good.yaml:1"],
         &["5-syntax.json:1:"],
         &["6-type.yaml:1: SidecarSet \"typed\": spec.containers[0].name: "],
         &["7-boolean.yaml:1: Namespace ", "metadata.name: invalid type: boolean `false`, expected a string"],

@@ -8,7 +8,7 @@ use crate::harness::{Files, Output, assert_says, command, examples, names, objec
 use crate::objects::{SEED_POD, namespace, set};
 
 /// Injects `input` with the sets of this folder, at a time that is always the same.
-fn inject(from: &Path, args: &[&str], input: &str) -> Output {
+pub fn inject(from: &Path, args: &[&str], input: &str) -> Output {
     inject_at("1700000000", from, args, input)
 }
 
@@ -18,7 +18,7 @@ fn inject_at(time: &str, from: &Path, args: &[&str], input: &str) -> Output {
 }
 
 /// A folder with the set `logs`, which has a container, an init container, a volume and a pull secret.
-fn logs() -> Files {
+pub fn logs() -> Files {
     let more = "      volumeMounts: [{name: buffer, mountPath: /buffer}]\n  initContainers: [{name: prepare, image: busybox:1.36.1}]\n  volumes: [{name: buffer, emptyDir: {}}]\n  imagePullSecrets: [{name: registry}]\n";
     Files::new([("set.yaml", format!("{}{more}", set("logs")).as_str())])
 }
@@ -231,7 +231,7 @@ fn what_becomes_of_each_object_is_told_on_standard_error() {
     let injected = output.ok();
     assert_says(
         &inject(logs.path(), &[], &injected).stderr,
-        &["test-pod (standard input:1): unchanged: it has the sidecars of logs\n"],
+        &["test-pod (standard input:2): unchanged: it has the sidecars of logs\n"],
     );
     assert_says(
         &inject(logs.path(), &["-n", "kube-system"], SEED_POD).stderr,
@@ -466,7 +466,7 @@ fn a_folder_of_sets_that_cannot_all_be_used_is_an_error_that_lists_every_fault()
     files.write("3.yaml", &set("late").replace("v1beta1", "v3"));
     let output = inject(files.path(), &[], SEED_POD);
     assert_eq!(output.stdout, "", "half of the sets is not injected");
-    assert_says(&output.failed(1), &["\n  2.yaml:1:7: ", "\n  3.yaml:1: ", "apps.kruise.io/v3"]);
+    assert_says(&output.failed(1), &["/2.yaml:1:7: ", "/3.yaml:1: ", "apps.kruise.io/v3"]);
     let empty = Files::new([]);
     let output = inject(empty.path(), &[], SEED_POD);
     assert_says(&output.stderr, &["warning: no SidecarSet"]);

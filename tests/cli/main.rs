@@ -1,5 +1,6 @@
 //! The program as its users run it: the real binary, real files, signals and sockets.
 
+mod api_server;
 mod bad_requests;
 mod check;
 #[path = "../console/mod.rs"]
@@ -10,7 +11,11 @@ mod drain;
 mod explain;
 mod files;
 mod harness;
+mod help;
 mod inject;
 mod objects;
+mod outputs;
 mod printed;
 mod serve;
+mod sources;
+mod untouched;

@@ -25,8 +25,25 @@ fn the_demo_shows_every_set_at_work_and_measures() {
     for set in sets {
         assert_says(&printed, &[format!("by SidecarSet {set}\n")]);
     }
-    assert_says(&printed, &["Pod/test-pod", "containers: +sidecar1 app", "50 reviews over TLS", "p50 ", "p99 "]);
+    assert_says(&printed, &["Pod/test-pod", "containers: +sidecar1 app", "50 reviews over TLS", "p50 ", "p99 ", "█ "]);
     assert!(!printed.contains('\x1b'), "no colour without a terminal: {printed}");
+}
+
+/// The last lines of the demo are commands to type: they work as they are printed.
+#[test]
+fn the_demo_ends_with_the_next_steps() {
+    for from in ["examples", "examples/guestbook", "examples/file-sync/"] {
+        let mut demo = command(["demo", "--reviews", "1", "--from", from]);
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let printed = run(demo.current_dir(root), "").ok();
+        let (_, steps) = printed.rsplit_once("Next, see what changes in a manifest, and why:\n\n").expect("next steps");
+        let steps: Vec<&str> = steps.lines().map(str::trim).collect();
+        assert_eq!(steps.len(), 2, "{steps:?}");
+        for (step, shown) in steps.into_iter().zip(["+++ ", "  injected: "]) {
+            let printed = run(std::process::Command::new("sh").args(["-c", step]).current_dir(root), "").ok();
+            assert!(printed.contains(shown), "{step}\n{printed}");
+        }
+    }
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn the_seeds_pod_gets_the_seeds_sidecar_in_front_of_its_container() {
     assert_eq!(response["auditAnnotations"]["sidecarsets"], "test-sidecarset");
     let injected = patched(&pod, &response);
     assert_eq!(names(&injected["spec"]["containers"]), ["sidecar1", "app"]);
-    assert_eq!(injected["spec"]["containers"][0]["image"], "centos:7");
+    assert_eq!(injected["spec"]["containers"][0]["image"], "busybox:1.36.1");
     assert_eq!(injected["spec"]["containers"][0]["command"], json!(["sleep", "999d"]));
     assert_eq!(injected["spec"]["containers"][1], pod["spec"]["containers"][0]);
     assert_eq!(injected["metadata"]["annotations"]["kruise.io/sidecarset-injected-list"], "test-sidecarset");

@@ -17,6 +17,7 @@ mod failpoints;
 mod fields;
 mod file_sync;
 mod forecasts;
+mod guestbook;
 mod job_sidecars;
 mod leases;
 mod load;
@@ -82,6 +83,7 @@ fn main() -> ExitCode {
         validation::containers_and_volumes_are_judged_as_in_pods,
         validation::what_openkruise_accepts_is_accepted_as_it_is,
         forecasts::the_api_server_does_what_is_forecast,
+        guestbook::commands_of_the_tutorial_print_what_it_shows,
         fields::each_field_of_kubernetes_is_known_and_survives,
         job_sidecars::a_sidecar_that_ends_with_a_job_is_a_native_one_and_counts,
         check::the_objects_of_the_cluster_are_checked_and_files_laid_over_them,

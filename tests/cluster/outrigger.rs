@@ -1,5 +1,6 @@
 //! outrigger as a process beside the control plane, with the rights that `manifests/rbac/` gives it and no others.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -17,6 +18,10 @@ use tokio::net::TcpStream;
 
 /// No test waits longer than this for anything.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The server that the example of a SidecarGenerator names, and where it is for the replica of all tests, as with `make cluster`.
+const EXAMPLE_HOST: &str = "httpd.test.svc.cluster.local";
+pub const EXAMPLE_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9)), 8080);
 
 /// A replica.
 #[derive(Debug)]
@@ -198,6 +203,8 @@ pub async fn registered(plane: &ControlPlane) -> Result<()> {
 pub async fn world(plane: Arc<ControlPlane>) -> Result<Outrigger> {
     plane.install_istio_crds().await?;
     let kubeconfig = install(&plane).await?;
-    let args = ["--fetch-allow=127.0.0.1", "--min-refresh-period=1s"].map(str::to_owned).into();
+    let resolve = format!("--fetch-resolve={EXAMPLE_HOST}={}", EXAMPLE_ADDRESS.ip());
+    let allow = format!("--fetch-allow=127.0.0.1,{}", EXAMPLE_ADDRESS.ip());
+    let args = vec![allow, "--min-refresh-period=1s".to_owned(), resolve];
     Outrigger::serving(&plane, Start { args, ..Start::with(&kubeconfig) }).await
 }

@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use outrigger_testbed::{ControlPlane, wait_for};
 
 use crate::console::examples;
 use crate::outrigger::PATIENCE;
 
 /// Runs the commands of a page in a folder, one after the other, each again until it prints what is shown: things take their time in a
-/// cluster. `options` are given to each kubectl.
+/// cluster. `options` are given to each kubectl and to each outrigger.
 pub async fn commands_print_what_is_shown(
     plane: &ControlPlane,
     page: &str,
@@ -20,13 +20,13 @@ pub async fn commands_print_what_is_shown(
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page))?;
     let examples = examples(&text);
     ensure!(!examples.is_empty(), "{page} shows no command");
-    let kubectl = plane.kubectl_program().display();
+    let (kubectl, outrigger) = (plane.kubectl_program().display(), env!("CARGO_BIN_EXE_outrigger"));
     for example in examples {
         let line = example.command;
-        line.strip_prefix("kubectl ").with_context(|| format!("{line:?} is not kubectl"))?;
+        ensure!(["kubectl ", "outrigger "].iter().any(|program| line.starts_with(program)), "{line:?} is of neither");
         wait_for(&format!("{line:?} to print what is shown"), PATIENCE, async || {
             let output = Command::new("sh")
-                .args(["-c", &format!("kubectl() {{ {kubectl} {options} \"$@\"; }}; {line}")])
+                .args(["-c", &format!("kubectl() {{ {kubectl} {options} \"$@\"; }}; outrigger() {{ {outrigger} \"$@\" {options}; }}; {line}")])
                 .current_dir(folder)
                 .env("KUBECONFIG", plane.kubeconfig())
                 .env("KUBECTL_KUBERC", "false")

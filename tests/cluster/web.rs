@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,9 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::certificates::Certificates;
 use crate::outrigger::PATIENCE;
+
+/// A port that nobody else has.
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// A server on a port of its own of 127.0.0.1; it and its connections end when this is dropped. A path that no test said
 /// anything about is answered 404.
@@ -92,17 +95,22 @@ struct Open {
 impl Web {
     /// Serves HTTP.
     pub async fn http() -> Result<Self> {
-        Self::start(None).await
+        Self::http_at(ANY_PORT).await
+    }
+
+    /// Serves HTTP at an address of this machine.
+    pub async fn http_at(address: SocketAddr) -> Result<Self> {
+        Self::start(address, None).await
     }
 
     /// Serves HTTPS with this certificate.
     pub async fn https(certificates: &Certificates) -> Result<Self> {
-        Self::start(Some(Self::tls(certificates, None)?)).await
+        Self::start(ANY_PORT, Some(Self::tls(certificates, None)?)).await
     }
 
     /// Serves HTTPS to clients that show a certificate of this CA.
     pub async fn https_for(certificates: &Certificates, clients: &Certificates) -> Result<Self> {
-        Self::start(Some(Self::tls(certificates, Some(clients))?)).await
+        Self::start(ANY_PORT, Some(Self::tls(certificates, Some(clients))?)).await
     }
 
     fn tls(certificates: &Certificates, clients: Option<&Certificates>) -> Result<TlsAcceptor> {
@@ -122,8 +130,8 @@ impl Web {
         Ok(TlsAcceptor::from(Arc::new(config.with_single_cert(chain, key)?)))
     }
 
-    async fn start(tls: Option<TlsAcceptor>) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+    async fn start(address: SocketAddr, tls: Option<TlsAcceptor>) -> Result<Self> {
+        let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen at {address}"))?;
         let address = listener.local_addr()?;
         let (pages, scheme) = (Pages::default(), if tls.is_some() { "https" } else { "http" });
         let for_server = pages.clone();

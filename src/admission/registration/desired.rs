@@ -55,10 +55,10 @@ pub enum Reach {
 /// What happens to a Pod while this webhook cannot be reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum FailurePolicy {
-    /// It is refused.
+    /// Refuses the Pod.
     #[default]
     Fail,
-    /// It is created without its sidecars.
+    /// Creates the Pod without its sidecars.
     Ignore,
 }
 

@@ -57,10 +57,10 @@ pub struct Registrar {
 /// Which Pods are to be sent to the webhook.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ScopeMode {
-    /// Those that may match a SidecarSet by the labels they have when the webhook's turn comes.
+    /// Pods whose labels may match a SidecarSet when the API server calls the webhook.
     #[default]
     Sets,
-    /// All, but those of excluded namespaces: for labels that later webhooks add.
+    /// All Pods except those of excluded namespaces. Use it if a later webhook adds the labels.
     Broad,
 }
 

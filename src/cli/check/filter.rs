@@ -7,7 +7,7 @@ use std::str::FromStr;
 /// A severity as the command line has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Level {
-    /// All findings
+    /// Everything
     Info,
     /// Warnings and errors
     Warning,

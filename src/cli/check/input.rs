@@ -1,7 +1,7 @@
 //! The objects of files and folders, and where each stands.
 
 use super::print::Located;
-use crate::cli::given::{self, GivenFile};
+use crate::cli::given::{self, Depth, GivenFile};
 use crate::documents::{self, Lines, ParseError, Part, Position};
 use crate::mesh_integrity::{Code, Finding, Key, Object};
 use std::collections::HashMap;
@@ -39,7 +39,7 @@ impl Input {
     /// Reads files, the YAML and JSON files of folders, and `-` as standard input. What cannot be read is a finding.
     pub fn read(paths: &[PathBuf], namespace: &str) -> Self {
         let mut input = Self::default();
-        let files = given::files(paths, true, |folder, error| input.unreadable.push(unread(folder, &error)));
+        let files = given::files(paths, Depth::Deep, |folder, error| input.unreadable.push(unread(folder, &error)));
         for file in read_all(&files, namespace) {
             input.unreadable.extend(file.problems);
             let mut starts = Starts { rest: &file.text, line: 1, start: 0 };
@@ -158,7 +158,7 @@ fn unread(path: &Path, error: &std::io::Error) -> Located {
 fn read_one(given: &GivenFile, namespace: &str) -> File {
     let text = match given.read() {
         Ok(text) => text,
-        Err(error) => return File { problems: vec![unread(given.path(), &error)], ..File::default() },
+        Err(error) => return File { problems: vec![unread(Path::new(&given.name()), &error)], ..File::default() },
     };
     let name = given.name();
     let mut file = File::default();

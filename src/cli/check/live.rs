@@ -1,5 +1,6 @@
 //! The objects of a cluster that checks know.
 
+use crate::cli::access::AccessArgs;
 use crate::cluster;
 use crate::mesh_integrity::Object;
 use anyhow::{Context, Result};
@@ -41,10 +42,11 @@ const OTHER_SECRETS: &str = "type!=helm.sh/release.v1,type!=kubernetes.io/servic
 
 /// Reads all objects that checks know. Kinds that the cluster does not have are left out, and so are Secrets that may not be read; both
 /// are said on standard error.
-pub(super) fn read() -> Result<Vec<Object>> {
+pub(super) fn read(access: &AccessArgs) -> Result<Vec<Object>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let (client, _) = cluster::connect(None, TIMEOUT, std::sync::Arc::new(())).await.context("--cluster")?;
+        let (client, _) =
+            cluster::connect(access.access(), TIMEOUT, std::sync::Arc::new(())).await.context("--cluster")?;
         let mut all = Vec::new();
         for kind in KINDS {
             served(&client, kind, &mut all).await?;

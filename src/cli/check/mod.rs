@@ -6,6 +6,8 @@ mod live;
 mod picture;
 mod print;
 
+use super::access::AccessArgs;
+use super::output;
 use crate::mesh_integrity::{Code, Engine, Finding, Key, Object, Options, Severity, assumed};
 use anyhow::Result;
 use filter::{Ignored, Level};
@@ -18,50 +20,63 @@ use std::process::ExitCode;
 
 /// Flags of `outrigger check`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Exit code: 1 if a finding is at least as severe as --failure-threshold, else 0.
+
+Examples:
+  outrigger check manifests/
+  kubectl kustomize overlays/prod | outrigger check - --failure-threshold warning
+  outrigger check manifests/ -o svg > mesh.svg
+  outrigger check manifests/ --ignore 'OUT0002=Service/shop/*'
+  # The objects of the cluster, as they would be with the objects of a file
+  outrigger check --cluster app.yaml")]
 pub(super) struct Args {
-    /// Files or folders of objects, in YAML or JSON; `-` reads standard input
+    /// Files, folders or https URLs of objects, in YAML or JSON. `-` is standard input
     #[arg(value_name = "FILE|DIR", required_unless_present_any = ["cluster", "list"])]
     files: Vec<PathBuf>,
-    /// Check the objects of the cluster; files are laid over them, and then findings that concern the files are told
+    /// Check the objects of the cluster. Objects of files replace those of the cluster, and then only findings about them are
+    /// printed
     #[arg(long)]
     cluster: bool,
-    /// Namespace of objects that have none
+    #[command(flatten)]
+    access: AccessArgs,
+    /// Namespace of objects without one
     #[arg(short, long, default_value = "default")]
     namespace: String,
-    /// What is printed
+    /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     output: print::Format,
-    /// Least severity that is told
+    /// Lowest severity to print
     #[arg(long, value_enum, value_name = "LEVEL", default_value = "info")]
     severity: Level,
-    /// Least severity that makes the exit code 1
+    /// Lowest severity that makes the exit code 1
     #[arg(long, value_enum, value_name = "LEVEL", default_value = "error")]
     failure_threshold: Level,
-    /// Findings that are not told: a code or `*`, and `Kind/namespace/name`, or `Kind name.namespace` as istioctl writes it, both
-    /// with `*`. May be given several times
+    /// Findings to leave out: a code, and an object as `Kind/namespace/name` or, as istioctl writes it, `Kind name.namespace`.
+    /// `*` stands for any text. May be given several times
     #[arg(long, short = 'S', visible_alias = "suppress", value_name = "CODE=GLOB")]
     ignore: Vec<Ignored>,
-    /// Print all codes and what they mean
+    /// Print all codes with their meaning
     #[arg(long, conflicts_with_all = ["cluster", "files"])]
     list: bool,
-    /// Namespace whose objects are the defaults of the mesh
+    /// Root namespace of the mesh
     #[arg(long, value_name = "NAMESPACE", default_value = "istio-system")]
     root_namespace: String,
-    /// Domain of Services
+    /// DNS domain of the cluster's Services
     #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
     cluster_domain: String,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     if args.list {
-        std::io::stdout().lock().write_all(list().as_bytes())?;
+        output::print(|out| out.write_all(list().as_bytes()))?;
         return Ok(ExitCode::SUCCESS);
     }
     let Input { mut objects, places, unreadable } = Input::read(&args.files, &args.namespace);
     let now = jiff::Timestamp::now().as_second();
     let options =
         Options { root_namespace: args.root_namespace.clone(), domain: args.cluster_domain.clone(), now: Some(now) };
-    let below = if args.cluster { live::read()? } else { assumed()? };
+    let below = if args.cluster { live::read(&args.access)? } else { assumed()? };
     // A file changes an object that is there, and it stays as old as it is.
     let ages: HashMap<&Key, &Object> = below.iter().map(|object| (object.key(), object)).collect();
     for object in &mut objects {
@@ -88,9 +103,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             let told: Vec<&Finding> = found.into_iter().filter(|finding| finding.severity >= least).collect();
             let dot = picture::dot(&engine.picture(), &told);
             let text = if args.output == print::Format::Svg { picture::svg(&dot)? } else { dot };
-            std::io::stdout().lock().write_all(text.as_bytes())?;
+            output::print(|out| out.write_all(text.as_bytes()))?;
         }
-        output => print::print(&findings, suppressed.len(), output)?,
+        format => print::print(&findings, suppressed.len(), format)?,
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -10,6 +10,9 @@ use std::fmt::Write;
 /// At most this many edges are laid out; a larger picture nobody can read.
 const MOST_EDGES: usize = 150;
 
+/// The picture of a mesh without edges: there is no graph to lay out.
+const EMPTY: &str = "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"220\" height=\"40\"><text x=\"10\" y=\"25\">This mesh has no routes.</text></svg>\n";
+
 /// The graph in Graphviz's language.
 pub(super) fn dot(picture: &Picture, findings: &[&Finding]) -> String {
     let broken: HashSet<_> = findings
@@ -41,7 +44,11 @@ fn escaped(name: &str) -> String {
 
 /// The picture of a graph.
 pub(super) fn svg(dot: &str) -> Result<String> {
-    if dot.matches(" -> ").count() > MOST_EDGES {
+    let edges = dot.matches(" -> ").count();
+    if edges == 0 {
+        return Ok(EMPTY.to_owned());
+    }
+    if edges > MOST_EDGES {
         bail!("-o svg draws at most {MOST_EDGES} edges; check a part of the mesh, or take -o dot to Graphviz");
     }
     let graph = DotParser::new(dot).process().map_err(|error| anyhow!("the graph cannot be drawn: {error}"))?;

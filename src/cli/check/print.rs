@@ -1,26 +1,27 @@
 //! What `outrigger check` prints: text for people, JSON, or SARIF for code hosts.
 
+use crate::cli::output::{self, Paint};
 use crate::mesh_integrity::{Code, Severity};
 use crate::telemetry::text::OneLine;
 use anyhow::Result;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 /// What is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
-    /// Findings by object, with what to do
+    /// Findings by object, each with advice
     #[default]
     Text,
     /// A list of `{code, severity, resource, message}`, with `advice`, `field`, `file` and `line` where known
     Json,
-    /// SARIF 2.1.0, as code hosts show it
+    /// SARIF 2.1.0, for code hosts
     Sarif,
-    /// A graph of Gateways, VirtualServices, hosts and subsets for Graphviz, what is broken in red
+    /// A Graphviz graph of Gateways, VirtualServices, hosts and subsets, with broken parts in red
     Dot,
-    /// The same as a picture
+    /// The same graph as a picture
     Svg,
 }
 
@@ -73,33 +74,23 @@ impl Located {
 }
 
 pub(super) fn print(findings: &[Located], suppressed: usize, format: Format) -> Result<()> {
-    let mut out = io::BufWriter::new(io::stdout().lock());
-    match format {
-        Format::Text => {
-            let colour =
-                io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            text(&mut out, findings, suppressed, colour)?;
-        }
+    output::print(|out| match format {
+        Format::Text => text(out, findings, suppressed, Paint::stdout()),
         Format::Json => {
-            serde_json::to_writer_pretty(&mut out, findings)?;
-            writeln!(out)?;
+            serde_json::to_writer_pretty(&mut *out, findings)?;
+            writeln!(out)
         }
         Format::Sarif => {
-            serde_json::to_writer_pretty(&mut out, &sarif(findings))?;
-            writeln!(out)?;
+            serde_json::to_writer_pretty(&mut *out, &sarif(findings))?;
+            writeln!(out)
         }
-        Format::Dot | Format::Svg => {} // drawn from the mesh, not from its findings
-    }
-    out.flush()?;
-    Ok(())
+        Format::Dot | Format::Svg => Ok(()), // drawn from the mesh, not from its findings
+    })
 }
 
-fn text(out: &mut impl Write, findings: &[Located], suppressed: usize, colour: bool) -> io::Result<()> {
+fn text(out: &mut impl Write, findings: &[Located], suppressed: usize, colours: Paint) -> io::Result<()> {
     // Names and values of files must not steer the terminal, nor forge lines.
-    let paint = |style: &str, text: &str| {
-        let text = OneLine(text);
-        if colour { format!("\x1b[{style}m{text}\x1b[0m") } else { text.to_string() }
-    };
+    let paint = |style: &str, text: &str| colours.paint(style, &OneLine(text).to_string());
     let mut last = None;
     for finding in findings {
         let place = match (&finding.file, finding.begins) {

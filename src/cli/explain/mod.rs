@@ -3,9 +3,9 @@
 mod rollout;
 
 use super::input::{InputArgs, describe, object_name, text};
-use super::serve::NAMESPACE;
-use super::template::{pod_template, skipped};
-use crate::api::pod::PodView;
+use super::live::LiveArgs;
+use super::output;
+use super::template::{Template, pod_template, skipped};
 use crate::documents::Document;
 use crate::injection::{Explanation, PodRequest, SetExplanation, Snapshot, Verdict};
 use anyhow::{Context, Result, bail};
@@ -17,31 +17,32 @@ use std::process::ExitCode;
 /// Flags of `outrigger explain`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit code: 0 when the Pods could be explained, whatever becomes of them; 1 when they could not.
+Exit code: 0 if all Pods could be explained, whether they are injected or not; else 1.
 
 Examples:
   outrigger explain -f pod.yaml --from sidecarsets/
   kubectl get pod web-0 -o yaml | outrigger explain -f - --from sidecarsets/ --set log-agent
   outrigger explain -f manifests/ -R --from sidecarsets/ -o json
+  # With the SidecarSets of a cluster
+  outrigger explain -f pod.yaml --from-cluster --context here -n shop
   outrigger explain sidecarset/log-agent")]
 pub(super) struct Args {
-    /// A set of the cluster, as `sidecarset/NAME`: which of its Pods is updated next, and why the others are not
-    #[arg(value_name = "sidecarset/NAME", conflicts_with_all = ["file", "from"])]
+    /// A SidecarSet in the cluster: explain which of its Pods are updated next, and why the others are not
+    #[arg(value_name = "sidecarset/NAME", conflicts_with_all = ["file", "from", "from_cluster"])]
     rollout: Option<String>,
-    /// Where the ControllerRevisions of sets are
-    #[arg(long, value_name = "NAMESPACE", default_value = NAMESPACE, conflicts_with_all = ["file", "from"])]
-    revision_namespace: String,
     #[command(flatten)]
     input: Files,
-    /// What is printed
+    /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
-    /// Tell of this SidecarSet only. May be given several times
+    /// Explain only this SidecarSet. May be given several times
     #[arg(long, value_name = "NAME")]
     set: Vec<String>,
-    /// Tell of all SidecarSets that do not match, and not only of the first 10
+    /// Explain all SidecarSets that do not match, not only the first 10
     #[arg(long)]
     all: bool,
+    #[command(flatten)]
+    live: LiveArgs,
 }
 
 /// The files, unless a set of the cluster is asked for.
@@ -51,7 +52,7 @@ struct Files(Option<InputArgs>);
 impl clap::FromArgMatches for Files {
     fn from_arg_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
         // Without them clap has seen to it that there is a set.
-        let are_given = matches.contains_id("from");
+        let are_given = matches.contains_id("file");
         Ok(Self(if are_given { Some(InputArgs::from_arg_matches(matches)?) } else { None }))
     }
 
@@ -74,11 +75,11 @@ impl clap::Args for Files {
 /// What is printed.
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
 enum Format {
-    /// A line for each SidecarSet, those that match first
+    /// One line per SidecarSet, those that match first
     #[default]
     Text,
-    /// A list of `{object, kind, namespace, name, file, line, excluded, sets: [{set, verdict, reason}], warnings}`, all
-    /// SidecarSets by name
+    /// A list of `{object, kind, namespace, name, file, line, excluded, sets: [{set, verdict, reason}], warnings}`, with
+    /// all SidecarSets, sorted by name
     Json,
 }
 
@@ -93,15 +94,16 @@ struct Explained {
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     if let Some(object) = &args.rollout {
-        return rollout::run(object, &args.revision_namespace, matches!(args.output, Format::Json));
+        return rollout::run(object, &args.live, matches!(args.output, Format::Json));
     }
     let Files(Some(input)) = &args.input else {
-        bail!("name files with -f and --from, or a set of the cluster as sidecarset/NAME")
+        bail!("give Pods with -f and SidecarSets with --from, or name a SidecarSet of the cluster as sidecarset/NAME")
     };
-    let documents = input.documents()?;
-    let snapshot = input.load(&documents)?;
+    let (_, documents) = input.read()?;
+    let given = input.sets(&args.live, &documents)?;
+    let snapshot = given.snapshot()?;
     if let Some(unknown) = args.set.iter().find(|name| snapshot.sets().all(|set| set.name != **name)) {
-        bail!("--set {unknown}: there is no such SidecarSet in {}", input.from.display());
+        bail!("--set {unknown}: there is no such SidecarSet in {}", given.from);
     }
     let mut explained = Vec::new();
     for document in documents {
@@ -110,7 +112,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             eprintln!("warning: {what}: {why}");
         }
         let Some(template) = pod_template(&document.value) else { continue };
-        let mut explanation = explain(&template.pod(), &snapshot, &input.namespace).with_context(|| what.clone())?;
+        let mut explanation = explain(template, &snapshot, &given.namespace).with_context(|| what.clone())?;
         if let Explanation::Sets { sets, .. } = &mut explanation {
             sets.retain(|explained| args.set.is_empty() || args.set.contains(&explained.set));
         }
@@ -119,24 +121,23 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     if explained.is_empty() {
         bail!("the files hold no Pods or workloads: nothing to explain");
     }
-    let mut out = std::io::stdout().lock();
-    match args.output {
+    output::print(|out| match args.output {
         Format::Text => {
             let most = if args.all || !args.set.is_empty() { usize::MAX } else { MISMATCHES_TOLD };
-            explained.iter().try_for_each(|explained| write_text(&mut out, explained, most))?;
+            explained.iter().try_for_each(|explained| write_text(out, explained, most))
         }
         Format::Json => {
             let list: Vec<Value> = explained.iter().map(as_json).collect();
-            serde_json::to_writer_pretty(&mut out, &list)?;
-            writeln!(out)?;
+            serde_json::to_writer_pretty(&mut *out, &list)?;
+            writeln!(out)
         }
-    }
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn explain(pod: &Value, snapshot: &Snapshot, namespace: &str) -> Result<Explanation> {
-    let pod = pod.to_string();
-    let pod: PodView<'_> = serde_json::from_str(&pod).context("not a Pod")?;
+fn explain(template: Template<'_>, snapshot: &Snapshot, namespace: &str) -> Result<Explanation> {
+    let pod = template.pod().to_string();
+    let pod = template.view(&pod)?;
     Ok(snapshot.explain(&pod, &PodRequest::create(namespace, Timestamp::now()))?)
 }
 
@@ -156,8 +157,8 @@ fn write_text(out: &mut impl Write, explained: &Explained, most: usize) -> std::
             }
             match others.len().saturating_sub(most) {
                 0 => {}
-                1 => writeln!(out, "  and 1 other does not match (--all tells why)")?,
-                more => writeln!(out, "  and {more} others do not match (--all tells why)")?,
+                1 => writeln!(out, "  and 1 other does not match (--all says why)")?,
+                more => writeln!(out, "  and {more} others do not match (--all says why)")?,
             }
             for warning in warnings {
                 writeln!(out, "  warning: {warning}")?;

@@ -1,48 +1,40 @@
 //! `outrigger explain sidecarset/NAME`: what an update would do about each Pod of a set now, read from the cluster.
 
-use crate::api::keys;
-use crate::api::sidecarset::SidecarSet;
-use crate::cluster::{self, Event};
+use crate::cli::live::{self, LiveArgs};
+use crate::cli::output;
+use crate::cluster::Event;
 use crate::injection::{Revision, StoredSet};
 use crate::rollout::explain::{RolloutExplanation, Verdict, explain};
 use crate::rollout::revisions::KeptRevision;
 use crate::rollout::{ObservedSet, RolloutIndex, WatchedPod};
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::ControllerRevision;
-use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{Api, ApiResource, DynamicObject, ListParams};
-use kube::core::ObjectList;
-use kube::{Client, ResourceExt};
+use kube::{Api, Client};
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How long the API server may take to begin an answer.
-const TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Objects of a page of a list.
-const PAGE: u32 = 500;
 
 /// What of the set `object`, as kubectl names it, is printed. Nothing is written to the cluster.
-pub(super) fn run(object: &str, revision_namespace: &str, as_json: bool) -> Result<ExitCode> {
+pub(super) fn run(object: &str, live: &LiveArgs, as_json: bool) -> Result<ExitCode> {
     let Some(name) = object.strip_prefix("sidecarset/").or_else(|| object.strip_prefix("sidecarsets/")) else {
-        bail!("{object}: name a set as sidecarset/NAME, or files with -f and --from");
+        bail!(
+            "{object}: name a SidecarSet of the cluster as sidecarset/NAME, or give Pods with -f and SidecarSets with --from"
+        );
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (index, message) = runtime.block_on(async {
-        let (client, _) = cluster::connect(None, TIMEOUT, Arc::new(())).await.context("there is no cluster to ask")?;
-        read(&client, name, revision_namespace).await
+        let client = live::connect(&live.access).await?;
+        read(&client, name, &live.revision_namespace).await
     })?;
     let Some(explanation) = explain(&index, name, Timestamp::now()) else { bail!("there is no SidecarSet {name:?}") };
-    let mut out = std::io::stdout().lock();
-    if as_json {
-        serde_json::to_writer_pretty(&mut out, &explanation)?;
-        writeln!(out)?;
-    } else {
-        write_text(&mut out, &explanation, message.as_deref())?;
-    }
+    output::print(|out| {
+        if as_json {
+            serde_json::to_writer_pretty(&mut *out, &explanation)?;
+            writeln!(out)
+        } else {
+            write_text(out, &explanation, message.as_deref())
+        }
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -50,21 +42,13 @@ pub(super) fn run(object: &str, revision_namespace: &str, as_json: bool) -> Resu
 async fn read(client: &Client, name: &str, revision_namespace: &str) -> Result<(RolloutIndex, Option<String>)> {
     let mut index = RolloutIndex::default();
     index.updates_pods = true;
-    let namespaces: Api<Namespace> = Api::all(client.clone());
-    let all = pages("Namespaces", async |page| namespaces.list_metadata(&page).await).await?;
-    let labels = all.into_iter().map(|object| (object.name_any(), object.metadata.labels.unwrap_or_default()));
-    Event::list(labels).for_each(|event| _ = index.namespaces_event(event));
+    Event::list(live::namespaces(client).await?).for_each(|event| _ = index.namespaces_event(event));
 
-    let revisions: Api<DynamicObject> =
-        Api::namespaced_with(client.clone(), revision_namespace, &ApiResource::erase::<ControllerRevision>(&()));
-    let selector = format!("{}={name}", keys::REVISION_OF);
-    let all = pages("ControllerRevisions", async |page| revisions.list(&page.labels(&selector)).await).await?;
+    let all = live::revisions(client, revision_namespace, Some(name)).await?;
     let kept = all.into_iter().filter_map(|object| Revision::read(serde_json::to_value(object).ok()?).ok()?);
     Event::list(kept.map(|revision| KeptRevision::from(&revision))).for_each(|event| _ = index.revisions_event(event));
 
-    let sets: Api<DynamicObject> = Api::all_with(client.clone(), &ApiResource::erase::<SidecarSet>(&()));
-    let all = pages("SidecarSets", async |page| sets.list(&page).await).await?;
-    let all: Vec<_> = all.into_iter().filter_map(|object| serde_json::to_value(object).ok()).collect();
+    let all = live::sets(client).await?;
     let told = all.iter().find(|set| set["metadata"]["name"] == name);
     let told = told.and_then(|set| set["status"]["conditions"].as_array()?.iter().find(|told| told["type"] == "Ready"));
     let message = told.and_then(|ready| Some(ready["message"].as_str()?.to_owned()));
@@ -72,22 +56,9 @@ async fn read(client: &Client, name: &str, revision_namespace: &str) -> Result<(
         .for_each(|event| _ = index.sets_event(event));
 
     let pods: Api<WatchedPod> = Api::all(client.clone());
-    let all = pages("Pods", async |page| pods.list(&page).await).await?;
+    let all = live::pages("Pods", async |page| pods.list(&page).await).await?;
     Event::list(all).for_each(|event| _ = index.pods_event(event));
     Ok((index, message))
-}
-
-/// All objects of a list, page by page.
-async fn pages<K: Clone>(what: &str, list: impl AsyncFn(ListParams) -> kube::Result<ObjectList<K>>) -> Result<Vec<K>> {
-    let (mut all, mut page) = (Vec::new(), ListParams::default().limit(PAGE));
-    loop {
-        let listed = list(page.clone()).await.with_context(|| format!("cannot list {what}"))?;
-        all.extend(listed.items);
-        match listed.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => page = page.continue_token(&token),
-            None => return Ok(all),
-        }
-    }
 }
 
 /// Pods that are as they should be are only counted.

@@ -4,8 +4,8 @@ mod print;
 
 use super::errors::with_causes;
 use super::input::{InputArgs, describe, text};
+use super::live::LiveArgs;
 use super::template::{pod_template, skipped};
-use crate::api::pod::PodView;
 use crate::documents::Document;
 use crate::injection::{Exclusion, InjectError, Injection, PodRequest, Snapshot};
 use anyhow::{Context, Result, bail};
@@ -20,31 +20,42 @@ use std::process::ExitCode;
 /// Flags of `outrigger inject`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit code: 0 when every object could be injected or needs nothing; 1 when one could not, and then nothing is printed.
-With --exit-code: 0 when nothing changes, 1 when something does, 2 when an object could not be injected.
-The same input has the same output: the time in the annotations is that at which each SidecarSet was created, else the
-beginning of 1970; the environment variable SOURCE_DATE_EPOCH (seconds) sets another.
+Exit code:
+  0: every object was injected, or needs no sidecar
+  1: an object could not be injected; nothing is printed
+With --exit-code:
+  0: no object changes
+  1: an object changes
+  2: an object could not be injected
+
+The same input gives the same output. The time in the annotations is the creationTimestamp of the SidecarSet, else the
+beginning of 1970. The variable SOURCE_DATE_EPOCH (in seconds) sets another time.
 
 Examples:
   outrigger inject -f app.yaml --from sidecarsets/ | kubectl apply -f -
   outrigger inject -f manifests/ -R --from sidecarsets/ -o diff
-  outrigger inject -f app.yaml --from sidecarsets/ --diff-set edited.yaml --exit-code")]
+  outrigger inject -f app.yaml --from sidecarsets/ --diff-set edited.yaml --exit-code
+  outrigger inject -f app.yaml --from <(kubectl kustomize overlays/prod) -o name
+  # With the SidecarSets of a cluster
+  outrigger inject -f app.yaml --from-cluster --context here -n shop")]
 pub(super) struct Args {
     #[command(flatten)]
     input: InputArgs,
-    /// What is printed [default: yaml, with --diff-set diff]
+    /// Output format [default: yaml, with --diff-set diff]
     #[arg(short, long, value_enum)]
     output: Option<Format>,
-    /// Show what this edit of SidecarSets would change: the diff between the objects injected as --from says and with
-    /// the SidecarSets of this file in place of those of their names
+    /// Show what an edit of SidecarSets would change. The file holds the edited SidecarSets; they replace those of --from
+    /// with the same name
     #[arg(long, value_name = "FILE")]
     diff_set: Option<PathBuf>,
-    /// Exit with 1 when an object changes, as `diff` does
+    /// Exit with 1 if an object changes, as `diff` does
     #[arg(long)]
     exit_code: bool,
-    /// Say nothing on standard error of objects that are well
+    /// Print only warnings and errors on standard error
     #[arg(short, long)]
     quiet: bool,
+    #[command(flatten)]
+    live: LiveArgs,
 }
 
 /// What becomes of an object.
@@ -102,10 +113,11 @@ const FAILED: u8 = 2;
 /// Prints the objects; whether one changes. `None` when one of them could not be injected; then nothing is printed: half of the
 /// objects, piped into kubectl, would look like all of them.
 fn print_all(args: &Args) -> Result<Option<bool>> {
-    let namespace = &args.input.namespace;
-    let documents = args.input.documents()?;
-    let snapshot = args.input.load(&documents)?;
-    let edited = args.diff_set.as_ref().map(|edit| args.input.load_edited(&documents, edit)).transpose()?;
+    let (files, documents) = args.input.read()?;
+    let given = args.input.sets(&args.live, &documents)?;
+    let namespace = given.namespace.as_str();
+    let snapshot = given.snapshot()?;
+    let edited = args.diff_set.as_ref().map(|edit| given.edited(edit)).transpose()?;
     let now = source_date_epoch()?;
     let (mut outcomes, mut failed) = (Vec::new(), false);
     for document in documents {
@@ -128,7 +140,7 @@ fn print_all(args: &Args) -> Result<Option<bool>> {
     }
     let usual = if edited.is_some() { Format::Diff } else { Format::Yaml };
     let printed: Vec<PrintedObject> = outcomes.into_iter().map(|outcome| outcome.printed).collect();
-    print::print(&printed, args.output.unwrap_or(usual))?;
+    print::print(&files, &printed, args.output.unwrap_or(usual))?;
     Ok(Some(printed.iter().any(|object| object.document.value != object.injected)))
 }
 
@@ -166,7 +178,7 @@ fn inject(document: Document, snapshot: &Snapshot, namespace: &str, now: Option<
         let injected = document.value.clone();
         let patch = json_patch::Patch(Vec::new());
         Outcome {
-            printed: PrintedObject { document, change: "not injected", injected, patch },
+            printed: PrintedObject { document, change: "not injected", is_as_given: true, injected, patch },
             fate,
             warnings: Vec::new(),
         }
@@ -176,7 +188,7 @@ fn inject(document: Document, snapshot: &Snapshot, namespace: &str, now: Option<
         return Ok(unchanged(document, fate));
     };
     let pod = template.pod().to_string();
-    let pod: PodView<'_> = serde_json::from_str(&pod).context("not a Pod")?;
+    let pod = template.view(&pod)?;
     let request = PodRequest::create(namespace, now);
     let injected = match snapshot.inject(&pod, &request) {
         Ok(Injection::Matched(injected)) => injected,
@@ -191,7 +203,8 @@ fn inject(document: Document, snapshot: &Snapshot, namespace: &str, now: Option<
     let patch = template.re_root(serde_json::from_str(&patch)?);
     let mut value = document.value.clone();
     json_patch::patch(&mut value, &patch).context("the patch does not apply")?;
-    let printed = PrintedObject { document, change: "injected", injected: value, patch };
+    let is_as_given = document.value == value;
+    let printed = PrintedObject { document, change: "injected", is_as_given, injected: value, patch };
     Ok(Outcome { printed, fate, warnings: injected.warnings })
 }
 

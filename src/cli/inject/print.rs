@@ -1,25 +1,26 @@
 //! What `outrigger inject` prints: injected objects, their patches, or a diff.
 
-use crate::cli::input::{describe, object_name, text};
-use crate::documents::{Document, to_yaml, to_yaml_stream};
+use crate::cli::input::{InputFile, describe, object_name, text};
+use crate::cli::output::{self, Paint};
+use crate::documents::{Document, Stream, to_yaml, to_yaml_stream, written};
 use anyhow::Result;
 use serde_json::{Value, json};
 use similar::{ChangeTag, TextDiff};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 /// What is printed.
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
 pub(super) enum Format {
-    /// All objects, injected
+    /// All objects, with their sidecars
     #[default]
     Yaml,
-    /// The same as JSON; several objects as a List
+    /// The same in JSON; several objects become a List
     Json,
-    /// `{apiVersion, kind, namespace, name, patch}` for each object, one a line; `patch` is a JSON Patch
+    /// One line per object: `{apiVersion, kind, namespace, name, patch}`, where `patch` is a JSON Patch
     Patch,
-    /// What changes, as a unified diff
+    /// The changes, as a unified diff
     Diff,
-    /// The names of the objects that change, as kubectl takes them
+    /// The names of the objects that change, in kubectl's form
     Name,
 }
 
@@ -28,6 +29,8 @@ pub(super) struct PrintedObject {
     pub document: Document,
     /// What happened to the object, for people.
     pub change: &'static str,
+    /// Whether the object afterwards is the one of the file.
+    pub is_as_given: bool,
     /// The object afterwards.
     pub injected: Value,
     /// From one to the other.
@@ -37,11 +40,11 @@ pub(super) struct PrintedObject {
 /// Lines around a change.
 const CONTEXT: usize = 3;
 
-pub(super) fn print(outcomes: &[PrintedObject], format: Format) -> Result<()> {
-    let mut out = io::stdout().lock();
+/// Prints the objects of these files.
+pub(super) fn print(files: &[InputFile], outcomes: &[PrintedObject], format: Format) -> Result<()> {
     let objects = || outcomes.iter().map(|outcome| &outcome.injected);
-    match format {
-        Format::Yaml => out.write_all(to_yaml_stream(objects()).as_bytes())?,
+    output::print(|out| match format {
+        Format::Yaml => out.write_all(yaml(files, outcomes).as_bytes()),
         Format::Json => {
             let list: Value;
             let value = if let [single] = outcomes {
@@ -50,32 +53,45 @@ pub(super) fn print(outcomes: &[PrintedObject], format: Format) -> Result<()> {
                 list = json!({"apiVersion": "v1", "kind": "List", "items": objects().collect::<Vec<_>>()});
                 &list
             };
-            serde_json::to_writer_pretty(&mut out, value)?;
-            writeln!(out)?;
+            serde_json::to_writer_pretty(&mut *out, value)?;
+            writeln!(out)
         }
-        Format::Patch => {
-            for outcome in outcomes {
-                serde_json::to_writer(&mut out, &named_patch(outcome))?;
-                writeln!(out)?;
-            }
-        }
+        Format::Patch => outcomes.iter().try_for_each(|outcome| {
+            serde_json::to_writer(&mut *out, &named_patch(outcome))?;
+            writeln!(out)
+        }),
         Format::Name => {
-            for PrintedObject { document, injected, .. } in outcomes {
-                if document.value != *injected {
-                    writeln!(out, "{}", kubectl_name(&document.value))?;
-                }
+            let mut changed = outcomes.iter().filter(|outcome| outcome.document.value != outcome.injected);
+            changed.try_for_each(|outcome| writeln!(out, "{}", kubectl_name(&outcome.document.value)))
+        }
+        Format::Diff => outcomes.iter().try_for_each(|outcome| write_diff(out, outcome, Paint::stdout())),
+    })
+}
+
+/// All documents of the files. One whose objects are as given is copied as it is written; of another, which is written anew, what
+/// stands before and behind it is kept.
+fn yaml(files: &[InputFile], outcomes: &[PrintedObject]) -> String {
+    let mut stream = Stream::default();
+    let mut rest = outcomes;
+    for file in files {
+        let (mut objects, others) = rest.split_at(file.objects.min(rest.len()));
+        rest = others;
+        for document in written(&file.text).unwrap_or_default() {
+            let is_in = |object: &&PrintedObject| document.has_line(object.document.position.line);
+            let (here, behind) = objects.split_at(objects.iter().take_while(is_in).count());
+            objects = behind;
+            if here.iter().all(|object| object.is_as_given) {
+                stream.push(document.text());
+            } else {
+                let anew = to_yaml_stream(here.iter().map(|object| &object.injected));
+                stream.push(&[document.head(), &anew, document.foot()].concat());
             }
         }
-        Format::Diff => {
-            let colour =
-                io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            for outcome in outcomes {
-                write_diff(&mut out, outcome, colour)?;
-            }
+        for object in objects {
+            stream.push(&to_yaml(&object.injected));
         }
     }
-    out.flush()?;
-    Ok(())
+    stream.into_text()
 }
 
 /// A patch with the object that it is for.
@@ -100,14 +116,12 @@ fn kubectl_name(object: &Value) -> String {
     }
 }
 
-fn write_diff(out: &mut impl Write, outcome: &PrintedObject, colour: bool) -> io::Result<()> {
+fn write_diff(out: &mut impl Write, outcome: &PrintedObject, paint: Paint) -> io::Result<()> {
     let (before, after) = (to_yaml(&outcome.document.value), to_yaml(&outcome.injected));
     if before == after {
         return Ok(());
     }
-    let mut line = |style: &str, text: &str| {
-        if colour { writeln!(out, "\x1b[{style}m{text}\x1b[0m") } else { writeln!(out, "{text}") }
-    };
+    let mut line = |style: &str, text: &str| writeln!(out, "{}", paint.paint(style, text));
     let what = describe(&outcome.document);
     line("1", &format!("--- {what}"))?;
     line("1", &format!("+++ {what} {}", outcome.change))?;

@@ -14,27 +14,28 @@ use std::time::{Duration, SystemTime};
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Certificates")]
 pub(in crate::cli) struct CertificateFlags {
-    /// Where the certificate comes from [default: files with --tls-dir, else self-managed; with --from and without --tls-dir a
-    /// certificate is made at start]
+    /// Where the certificate comes from [default: files with --tls-dir, else self-managed. With --from and without --tls-dir
+    /// a certificate is made at start]
     #[arg(long, value_enum, value_name = "MODE")]
     pub certificates: Option<Mode>,
-    /// Folder with tls.crt and tls.key, read again every 10 s
+    /// Folder with tls.crt and tls.key. It is read again every 10 s
     #[arg(long, value_name = "DIR")]
     pub tls_dir: Option<PathBuf>,
-    /// More names or addresses for the certificate, where outrigger signs it
+    /// Additional name or address in the certificate, if outrigger signs it. May be given several times
     #[arg(long = "tls-name", value_name = "NAME", conflicts_with = "tls_dir")]
     pub tls_names: Vec<String>,
-    /// Write the CA of the certificate that is made at start to this file, for clients to trust
+    /// Write the CA of the certificate made at start to this file, so that clients can trust it
     #[arg(long, value_name = "FILE", requires = "from", conflicts_with = "tls_dir")]
     pub ca_out: Option<PathBuf>,
-    /// Certificates that the API server trusts, in PEM; read again when they change [default: ca.crt of --tls-dir]
+    /// CA certificates for the API server to trust, in PEM. The file is read again when it changes [default: ca.crt in
+    /// --tls-dir]
     #[arg(long, value_name = "FILE", requires = "tls_dir")]
     pub ca_file: Option<PathBuf>,
-    /// Refuse clients that show no certificate of these CAs, in PEM, everything but conversion; read again when they change. The
-    /// API server must be configured to show one
+    /// CA certificates for clients, in PEM. Clients without a certificate signed by one of them are refused, except for
+    /// conversion. The API server must be configured to present one. The file is read again when it changes
     #[arg(long, value_name = "FILE")]
     pub client_ca_file: Option<PathBuf>,
-    /// cert-manager: name of the Certificate of --tls-dir, in the namespace of outrigger
+    /// With cert-manager: name of the Certificate whose Secret is in --tls-dir, in outrigger's namespace
     #[arg(long, value_name = "NAME", default_value = SERVICE)]
     pub certificate: String,
     /// Lives of CA and leaf, and the grace time of a switch, in seconds: for tests of renewals
@@ -45,11 +46,11 @@ pub(in crate::cli) struct CertificateFlags {
 /// Where the certificate comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(in crate::cli) enum Mode {
-    /// A CA in a Secret, kept by outrigger; each replica signs its own certificate
+    /// Outrigger keeps a CA in a Secret, and each replica signs its own certificate
     SelfManaged,
-    /// --tls-dir holds the Secret of a Certificate; cert-manager tells the API server whom to trust
+    /// The Secret of a Certificate in --tls-dir; cert-manager writes the CA into the webhook configurations
     CertManager,
-    /// --tls-dir and --ca-file
+    /// The files of --tls-dir and --ca-file
     Files,
 }
 

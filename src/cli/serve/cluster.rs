@@ -25,9 +25,10 @@ pub(super) async fn job(
     shutdown: &Shutdown,
 ) -> Result<Job> {
     let flags = &args.cluster;
-    let (client, url) = cluster::connect(None, flags.api_timeout, Arc::new(metrics.rest_client().clone()))
-        .await
-        .context("there is no cluster to serve (with --from DIR none is needed)")?;
+    let (client, url) =
+        cluster::connect(flags.access.access(), flags.api_timeout, Arc::new(metrics.rest_client().clone()))
+            .await
+            .context("there is no cluster to serve (with --from DIR none is needed)")?;
     let identity = lease::identity();
     let (mut tasks, mut feeds) = (Tasks::new(shutdown.clone()), Feeds::new(client.clone()));
     let (events, publish) = events::events(client.clone(), identity.clone());

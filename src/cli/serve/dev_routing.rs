@@ -11,7 +11,7 @@ use crate::telemetry::{Readiness, metrics};
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Developer routing")]
 pub(in crate::cli) struct RoutingFlags {
-    /// ConfigMap with the configuration, in its key config.yaml
+    /// ConfigMap with the configuration, under the key config.yaml
     #[arg(long, value_name = "NAME", default_value = "virtualservice-operator-config")]
     pub config_map_name: String,
     /// Namespace of that ConfigMap

@@ -6,6 +6,7 @@ use super::feature_gates::FeatureGates;
 use super::sidecar_generator::FetchFlags;
 use crate::admission::registration::{CONVERSION_SERVICE, FailurePolicy, Reach, SERVICE, ScopeMode};
 use crate::api::go_duration;
+use crate::cli::access::AccessArgs;
 use crate::cli::injection_args::InjectionArgs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -16,23 +17,33 @@ pub(in crate::cli) const NAMESPACE: &str = "outrigger-system";
 
 /// Flags of `outrigger serve`.
 #[derive(Debug, Default, clap::Args)]
+#[command(after_help = "\
+Examples:
+  # In a cluster, or against the cluster of the current kubeconfig
+  outrigger serve
+  # From a development machine that the API server can reach
+  outrigger serve --webhook-url https://192.168.1.10:9443
+  # Only two of the controllers
+  outrigger serve --controllers sidecargenerator,devrouting --fetch-allow 127.0.0.1
+  # Without a cluster
+  outrigger serve --from sidecarsets/ --ca-out ca.crt")]
 pub(in crate::cli) struct Args {
-    /// Serve with no cluster: folder (or file) of SidecarSets, Namespaces and ControllerRevisions in YAML or JSON; read again
-    /// when it changes
+    /// Serve without a cluster: a folder or file of SidecarSets, Namespaces and ControllerRevisions, in YAML or JSON. It is
+    /// read again when it changes
     #[arg(long, value_name = "DIR")]
     pub from: Option<PathBuf>,
-    /// Address of the webhook, HTTPS; port 0 takes a free one [default: [::]:9443, which is every address of both
-    /// families; with --from 127.0.0.1:9443]
+    /// Address of the webhook server, HTTPS. Port 0 picks a free port [default: [::]:9443, which is every IPv4 and IPv6
+    /// address; with --from 127.0.0.1:9443]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
-    /// Address of /healthz, /readyz and /metrics, plain HTTP; port 0 takes a free one [default: [::]:8080, with --from
+    /// Address of /healthz, /readyz and /metrics, HTTP. Port 0 picks a free port [default: [::]:8080, with --from
     /// 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
-    /// One more address of /healthz and /readyz, plain HTTP, for probes that look for them there
+    /// Second address of /healthz and /readyz, HTTP, for probes that expect them on a port of their own
     #[arg(long, value_name = "ADDRESS")]
     pub health_listen: Option<SocketAddr>,
-    /// Seconds to go on serving after SIGTERM, so that clients turn elsewhere first; a second signal ends at once
+    /// Seconds to keep serving after SIGTERM, while clients move to other replicas. A second signal ends the process at once
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     pub shutdown_delay: u32,
     #[command(flatten)]
@@ -47,38 +58,41 @@ pub(in crate::cli) struct Args {
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Cluster")]
 pub(in crate::cli) struct ClusterFlags {
+    #[command(flatten)]
+    pub access: AccessArgs,
     /// Controllers to run [default: all]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub controllers: Option<Vec<Controller>>,
-    /// Namespace of outrigger itself: of its Services and its Leases; its Pods are left alone [default: outrigger-system]
+    /// Namespace of outrigger: its Services and Leases are here, and Pods here are never injected [default: outrigger-system]
     #[arg(long, value_name = "NAMESPACE", env = "POD_NAMESPACE")]
     pub namespace: Option<String>,
-    /// Namespace of the ControllerRevisions and of the ConfigMap kruise-configuration; kruise-system after OpenKruise
-    /// [default: that of --namespace]
+    /// Namespace of the ControllerRevisions and of the ConfigMap kruise-configuration. Use kruise-system after a migration
+    /// from OpenKruise [default: the value of --namespace]
     #[arg(long, value_name = "NAMESPACE")]
     pub revision_namespace: Option<String>,
-    /// Which new Pods the API server sends: those that may match a SidecarSet by their labels, or all
+    /// Which new Pods the API server sends to the webhook
     #[arg(long, value_enum, ignore_case = true, default_value_t)]
     pub scope: ScopeMode,
-    /// What happens to new Pods while no replica answers
+    /// What the API server does with a new Pod when no replica of outrigger answers
     #[arg(long, value_enum, ignore_case = true, default_value_t)]
     pub failure_policy: FailurePolicy,
-    /// Register the webhooks by this URL instead of by Service, for a server outside of the cluster
+    /// Register the webhooks by this URL instead of by Service, for a server outside the cluster
     #[arg(long, value_name = "https://HOST:PORT", value_parser = https)]
     pub webhook_url: Option<String>,
     /// Port of the Services by which the webhooks are registered [default: 443]
     #[arg(long, value_name = "PORT", conflicts_with = "webhook_url")]
     pub service_port: Option<u16>,
-    /// ClusterRole that owns the webhook configurations: deleting it removes them
+    /// ClusterRole that owns the webhook configurations: they are deleted together with it
     #[arg(long, value_name = "NAME")]
     pub owner_cluster_role: Option<String>,
-    /// Whether controllers wait to be elected; false only where there is never a second replica
+    /// Elect a leader among the replicas before controllers run. Set false only if there is never a second replica
     #[arg(long, value_name = "true|false", default_value = "true", action = clap::ArgAction::Set)]
     pub leader_elect: bool,
-    /// How long the API server may take to begin an answer; for a page of a list it may take six times as long
+    /// How long to wait for the API server to begin an answer. The limit for a page of a list is six times as long
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = go_duration::positive)]
     pub api_timeout: Duration,
-    /// OpenKruise's feature gates; one has a meaning here, `SidecarSetPatchPodMetadataDefaultsAllowed`, off by default
+    /// Feature gates, by OpenKruise's names. Only `SidecarSetPatchPodMetadataDefaultsAllowed` has an effect; it is off by
+    /// default
     #[arg(long, value_name = "NAME=BOOL,…", default_value = "", hide_default_value = true)]
     pub feature_gates: FeatureGates,
     #[command(flatten)]
@@ -91,13 +105,13 @@ pub(in crate::cli) struct ClusterFlags {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 #[value(rename_all = "lower")]
 pub(in crate::cli) enum Controller {
-    /// Injection of SidecarSets, their status and revisions
+    /// Injects SidecarSets and keeps their status and revisions
     SidecarSet,
-    /// Istio Sidecars from the URLs of SidecarGenerators
+    /// Writes Istio Sidecars from the URLs of SidecarGenerators
     SidecarGenerator,
-    /// `VirtualServices` that route to developers' copies of Services, from a ConfigMap
+    /// Writes VirtualServices that route to developers' copies of Services, from a ConfigMap
     DevRouting,
-    /// Updates in place of Pods that SidecarSets were injected into; a part of sidecarset
+    /// Updates sidecars in running Pods; a part of sidecarset
     Rollout,
 }
 

@@ -5,11 +5,12 @@ use super::queues;
 use crate::api::go_duration;
 use crate::cluster::{Feeds, Tasks, Term, api_server};
 use crate::fetch;
-use crate::fetch::{Allow, Fetcher, Guard, Proxies, Refused, Rules};
+use crate::fetch::{Allow, Fetcher, Guard, Pin, PinnedResolver, Proxies, Refused, Rules};
 use crate::sidecar_generator::metrics::GeneratorMetrics;
 use crate::sidecar_generator::{Controller, ROOT_NAMESPACE, Settings};
 use crate::telemetry::{Readiness, metrics};
 use http::HeaderValue;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch::channel;
 
@@ -20,16 +21,21 @@ const USER_AGENT: HeaderValue = HeaderValue::from_static("SidecarGeneratorContro
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Fetching")]
 pub(in crate::cli) struct FetchFlags {
-    /// Open what is refused by itself (loopback, link-local and metadata addresses): addresses, CIDRs, hosts or *.DOMAIN
+    /// Allow URLs at addresses that are refused by default (loopback, link-local, metadata services): addresses, CIDRs, hosts
+    /// or *.DOMAIN
     #[arg(long, value_name = "HOST_OR_CIDR,…", value_delimiter = ',')]
     pub fetch_allow: Vec<Allow>,
-    /// Go through the proxies that the environment names; what hosts lead to is then theirs to judge
+    /// Addresses of hosts that cannot be resolved here, such as Services while outrigger runs outside the cluster
+    #[arg(long, value_name = "HOST=ADDRESS,…", value_delimiter = ',')]
+    pub fetch_resolve: Vec<Pin>,
+    /// Use the proxies of the environment variables. The proxy then resolves the names of hosts, and only addresses in URLs
+    /// are checked here
     #[arg(long)]
     pub fetch_proxy_from_env: bool,
-    /// No SidecarGenerator is refreshed more often
+    /// Shortest time between two refreshes of a SidecarGenerator
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = go_duration::positive)]
     pub min_refresh_period: Duration,
-    /// Root namespace of the mesh: a Sidecar in it may count for all namespaces
+    /// Root namespace of the mesh, whose Sidecar may apply to all namespaces
     #[arg(long, value_name = "NAMESPACE", default_value = ROOT_NAMESPACE)]
     pub istio_root_namespace: String,
 }
@@ -49,6 +55,7 @@ pub(super) fn part(flags: &FetchFlags, common: &Common, feeds: &mut Feeds, tasks
     let guard = Guard { allow: flags.fetch_allow.clone(), refused, ..Guard::default() };
     let rules = Rules { guard, ..Rules::default() }.into();
     let fetcher = Fetcher::new(fetch::Settings {
+        resolver: Arc::new(PinnedResolver::new(flags.fetch_resolve.clone())),
         proxies: flags.fetch_proxy_from_env.then(Proxies::from_env),
         user_agent: USER_AGENT,
         ..fetch::Settings::default()

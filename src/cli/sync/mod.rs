@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) use args::Args;
 
 use crate::cluster::calls::HEAD_TIMEOUT;
-use crate::cluster::connect_by;
+use crate::cluster::{Access, connect_by};
 use crate::connections::AdminServer;
 use crate::file_sync::agent::probe_addresses;
 use crate::file_sync::{Agent, Options};
@@ -63,9 +63,10 @@ async fn agent(args: &Args) -> Result<()> {
         ended.cancel();
     });
     let skip_verify = args.skip_tls_verify();
-    let (client, url) =
-        connect_by(None, HEAD_TIMEOUT, std::sync::Arc::new(()), |config| config.accept_invalid_certs |= skip_verify)
-            .await?;
+    let (client, url) = connect_by(Access::default(), HEAD_TIMEOUT, std::sync::Arc::new(()), |config| {
+        config.accept_invalid_certs |= skip_verify;
+    })
+    .await?;
     tracing::info!("Config for cluster api at '{}' loaded.", url.to_string().trim_end_matches('/'));
     let mut options: Options = options::of(args, client.default_namespace())?;
     options.urls.refused = api_server(&url).await;

@@ -27,7 +27,9 @@ pub(super) fn of(args: &Args, own_namespace: &str) -> Result<Options> {
     let profile = match given(args.profile.as_ref()) {
         None | Some("k8s-sidecar") => Profile::K8sSidecar,
         Some("gsidecar") => Profile::Gsidecar,
-        Some(other) => bail!("OUTRIGGER_PROFILE: {other:?} is none; write k8s-sidecar or gsidecar"),
+        Some(other) => {
+            bail!("OUTRIGGER_PROFILE: Unsupported value: {other:?}: supported values: k8s-sidecar, gsidecar")
+        }
     };
     let naming = naming(args, profile)?;
     let method = method(args, profile)?;
@@ -65,7 +67,7 @@ fn selection(args: &Args, profile: Profile, own_namespace: &str) -> Result<Selec
         None | Some("configmap") => vec![Kind::ConfigMap],
         Some("secret") => vec![Kind::Secret],
         Some("both") => vec![Kind::Secret, Kind::ConfigMap],
-        Some(other) => bail!("RESOURCE: {other:?} is none; write configmap, secret or both"),
+        Some(other) => bail!("RESOURCE: Unsupported value: {other:?}: supported values: configmap, secret, both"),
     };
     let namespaces = match (args.namespace.as_deref(), profile) {
         (None, Profile::K8sSidecar) => vec![own_namespace.to_owned()],
@@ -117,10 +119,12 @@ fn method(args: &Args, profile: Profile) -> Result<Method> {
         ("WATCH", _) => Method::Watch,
         // k8s-sidecar watches, whatever else it is told.
         (other, Profile::K8sSidecar) => {
-            tracing::warn!("METHOD: {other:?} is none; watching");
+            tracing::warn!("METHOD: Unsupported value: {other:?}; watching");
             Method::Watch
         }
-        (other, Profile::Gsidecar) => bail!("METHOD: {other:?} is none; write watch, list or sleep"),
+        (other, Profile::Gsidecar) => {
+            bail!("METHOD: Unsupported value: {other:?}: supported values: watch, list, sleep")
+        }
     })
 }
 
@@ -186,7 +190,7 @@ fn reload(args: &Args, profile: Profile) -> Result<Reload> {
         let post = match given(args.req_method.as_ref()).unwrap_or("GET").to_ascii_uppercase().as_str() {
             "GET" => false,
             "POST" => true,
-            other => bail!("REQ_METHOD: {other:?} is none; write GET or POST"),
+            other => bail!("REQ_METHOD: Unsupported value: {other:?}: supported values: GET, POST"),
         };
         Ok(ReloadRequest { target: url.parse().context("REQ_URL")?, post, payload })
     });
@@ -204,7 +208,7 @@ fn calls(args: &Args) -> Result<Calls> {
     let utf8 = match given(args.req_basic_auth_encoding.as_ref()).unwrap_or("latin1").to_ascii_lowercase().as_str() {
         "latin1" | "latin-1" | "iso-8859-1" | "ascii" => false,
         "utf-8" | "utf8" => true,
-        other => bail!("REQ_BASIC_AUTH_ENCODING: {other:?} is none; write latin1 or utf-8"),
+        other => bail!("REQ_BASIC_AUTH_ENCODING: Unsupported value: {other:?}: supported values: latin1, utf-8"),
     };
     let path = |value: Option<&String>| given(value).map(PathBuf::from);
     let backoff: f64 = number("REQ_RETRY_BACKOFF_FACTOR", args.req_retry_backoff_factor.as_ref(), 1.1)?;
