@@ -1,17 +1,10 @@
 //! Canary SidecarSets: an annotated set that takes the place of its base in Pods that both match.
 
 use super::node::Report;
+use super::other_set::base_of;
 use super::world::World;
 use crate::api::keys;
 use crate::api::sidecarset::{SidecarSet, UpdateStrategyType};
-
-/// Name of the set that `set` is a canary of: both annotations are needed.
-#[must_use]
-pub fn base_of(set: &SidecarSet) -> Option<&str> {
-    let annotations = set.metadata.annotations.as_ref()?;
-    let is_canary = annotations.get(keys::CANARY).is_some_and(|value| value == "true");
-    annotations.get(keys::CANARY_BASE).map(String::as_str).filter(|base| is_canary && !base.is_empty())
-}
 
 /// OpenKruise's rules for canaries.
 pub(super) fn check(set: &SidecarSet, old: Option<&SidecarSet>, world: &World<'_>, report: &Report) {

@@ -3,13 +3,11 @@
 //! Source: OpenKruise's rules. It compares each kind of container by itself; here names conflict across both kinds, since a Pod
 //! has them all, and a hot upgrade takes the names of its two containers too.
 
-use super::OtherSet;
-use super::canary::base_of;
 use super::kind;
 use super::node::{FieldPlace, Report};
-use super::other_set::Selectors;
+use super::other_set::{OtherSet, Selectors, base_of, patched};
 use super::world::World;
-use crate::api::sidecarset::{PatchPolicy, SidecarContainer, SidecarSet, SidecarSetSpec};
+use crate::api::sidecarset::{SidecarContainer, SidecarSet, SidecarSetSpec};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -88,20 +86,6 @@ fn annotations<'a>(spec: &'a SidecarSetSpec, other: &OtherSet, report: &'a Repor
             conflicts.push(Conflict { place, value: key, message });
         }
     }
-}
-
-/// Index of the patch, annotation key, and whether it is overwritten; patches that retain what is there do not count.
-pub(super) fn patched(spec: &SidecarSetSpec) -> impl Iterator<Item = (usize, &str, bool)> {
-    let patches = spec.patch_pod_metadata.iter().flatten().enumerate();
-    patches.flat_map(|(index, patch)| {
-        let counts = match patch.patch_policy {
-            Some(PatchPolicy::Overwrite) => Some(true),
-            Some(PatchPolicy::MergePatchJson) => Some(false),
-            _ => None,
-        };
-        let keys = patch.annotations.iter().flatten();
-        keys.filter_map(move |(key, _)| counts.map(|overwrites| (index, key.as_str(), overwrites)))
-    })
 }
 
 #[cfg(test)]

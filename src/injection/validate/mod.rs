@@ -45,10 +45,9 @@ mod whitelist;
 mod world;
 
 pub use advice::advice;
-pub use canary::base_of;
 pub use cause::{Cause, Reason};
 pub use clashes::{Clash, Clashes};
-pub use other_set::OtherSet;
+pub use other_set::{OtherSet, base_of};
 pub use ratchet::{Verdict, ratchet};
 pub use whitelist::{CONFIG_MAP as WHITELIST_CONFIG_MAP, KEY as WHITELIST_KEY, Whitelist, WhitelistError};
 pub use world::{KnownRevision, World};

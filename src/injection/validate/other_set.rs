@@ -1,11 +1,10 @@
 //! What of a SidecarSet the validation of others looks at: all sets of a cluster are kept by it, and whole they would take many times
 //! as much memory.
 
-use super::canary::base_of;
-use super::conflicts::patched;
 use super::kind::{self, ContainerName};
 use super::overlap;
-use crate::api::sidecarset::{SidecarSet, SidecarSetSpec};
+use crate::api::keys;
+use crate::api::sidecarset::{PatchPolicy, SidecarSet, SidecarSetSpec};
 use crate::injection::content::same_json;
 use crate::injection::selector::Selector;
 use serde_json::{Map, Value};
@@ -94,6 +93,28 @@ impl Selectors {
                 _ => true,
             }
     }
+}
+
+/// Name of the set that `set` is a canary of: both annotations are needed.
+#[must_use]
+pub fn base_of(set: &SidecarSet) -> Option<&str> {
+    let annotations = set.metadata.annotations.as_ref()?;
+    let is_canary = annotations.get(keys::CANARY).is_some_and(|value| value == "true");
+    annotations.get(keys::CANARY_BASE).map(String::as_str).filter(|base| is_canary && !base.is_empty())
+}
+
+/// Index of the patch, annotation key, and whether it is overwritten; patches that retain what is there do not count.
+pub(super) fn patched(spec: &SidecarSetSpec) -> impl Iterator<Item = (usize, &str, bool)> {
+    let patches = spec.patch_pod_metadata.iter().flatten().enumerate();
+    patches.flat_map(|(index, patch)| {
+        let counts = match patch.patch_policy {
+            Some(PatchPolicy::Overwrite) => Some(true),
+            Some(PatchPolicy::MergePatchJson) => Some(false),
+            _ => None,
+        };
+        let keys = patch.annotations.iter().flatten();
+        keys.filter_map(move |(key, _)| counts.map(|overwrites| (index, key.as_str(), overwrites)))
+    })
 }
 
 fn text(volume: &Map<String, Value>) -> Box<str> {

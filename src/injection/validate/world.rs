@@ -1,6 +1,6 @@
 //! What the validation of a SidecarSet must know besides the object.
 
-use super::OtherSet;
+use super::other_set::OtherSet;
 use super::whitelist::{Whitelist, WhitelistError};
 
 /// What validation must know besides the object. By default: other sets and revisions are not known, and without a whitelist
