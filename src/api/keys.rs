@@ -62,6 +62,19 @@ pub const ADOPT: &str = "outrigger.dev/adopt";
 /// On a Secret: the hosts, as `HOST[:PORT],…`, to which it may be sent as credentials.
 pub const SEND_TO: &str = "outrigger.dev/send-to";
 
+/// On a MeshService or its Service: with the value [`NOT_MANAGED`] nothing is written or deleted for it.
+pub const MANAGED: &str = "mesh.operator.istio.io/managed";
+/// The only value of [`MANAGED`] that means something.
+pub const NOT_MANAGED: &str = "false";
+/// On a MeshService: the labels of the Pods, as `KEY=VALUE,…`, for which its Service is made.
+pub const SERVICE_SELECTOR: &str = "outrigger.dev/service-selector";
+/// On a Namespace: the namespaces, as `NAMESPACE,…`, whose MeshServices may have objects in it.
+pub const ALLOW_MESH_FROM: &str = "outrigger.dev/allow-mesh-from";
+/// Label of an object that was made for a MeshService: its name.
+pub const MESH_SERVICE: &str = "outrigger.dev/mesh-service";
+/// Label of an object that was made for a MeshService: its namespace.
+pub const MESH_SERVICE_NAMESPACE: &str = "outrigger.dev/mesh-service-namespace";
+
 /// On what refers to a webhook: the Certificate, as `NAMESPACE/NAME`, whose CA cert-manager's injector writes there.
 pub const INJECT_CA_FROM: &str = "cert-manager.io/inject-ca-from";
 

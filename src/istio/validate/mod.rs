@@ -22,8 +22,9 @@ mod virtual_service;
 pub(crate) use faults::{By, Fault, FaultKind};
 
 use super::node::Node;
-use super::proto_json::Field;
 use crate::api::decode::FieldError;
+use crate::api::istio::message::Field;
+use crate::api::istio::networking::VIRTUAL_SERVICE;
 use faults::Faults;
 use serde_json::Value;
 
@@ -43,7 +44,7 @@ pub(crate) fn object(kind: &str, version: &str, object: &Value, namespace: &str)
 /// Why Istio would refuse a VirtualService with this `spec` in a namespace.
 pub(crate) fn refused_virtual_service(spec: &Value, namespace: &str) -> Vec<FieldError> {
     let mut faults = Faults::default();
-    check("VirtualService", schema::VIRTUAL_SERVICE, &Node::new(spec, "spec"), namespace, &mut faults);
+    check("VirtualService", VIRTUAL_SERVICE, &Node::new(spec, "spec"), namespace, &mut faults);
     let errors = faults.joined().into_iter().filter(|fault| matches!(fault.kind, FaultKind::Error(_)));
     errors.map(|Fault { field, problem, .. }| FieldError::new(field, problem)).collect()
 }
