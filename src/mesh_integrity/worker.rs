@@ -37,12 +37,12 @@ pub type Checks = Option<Result<Found, Arc<StoreError>>>;
 ///
 /// # Errors
 /// When there is no thread to be had.
-pub fn start(options: Options, objects: Vec<Object>) -> std::io::Result<(Changes, watch::Receiver<Checks>)> {
+pub fn start(options: Options, objects: Vec<Arc<Object>>) -> std::io::Result<(Changes, watch::Receiver<Checks>)> {
     let (changes, mut told) = mpsc::unbounded_channel();
     let (tell, found) = watch::channel(None);
     std::thread::Builder::new().name("mesh-integrity".to_owned()).spawn(move || {
         let say = |outcome: Result<Found, StoreError>| drop(tell.send_replace(Some(outcome.map_err(Arc::new))));
-        let mut engine = match Engine::new(options, objects) {
+        let mut engine = match Engine::of_shared(options, objects) {
             Ok(engine) => engine,
             Err(error) => return say(Err(error)),
         };
@@ -79,7 +79,7 @@ mod tests {
         let rule = objects(&istio("DestinationRule", "shop/web", "{host: web}")).remove(0);
         let key = rule.key().clone();
         let within = Duration::from_secs(20);
-        changes.tell(Change::Applied(Box::new(rule)));
+        changes.tell(Change::Applied(Arc::new(rule)));
         let told = found.wait_for(|found| matches!(found, Some(Ok(found)) if found.findings.len() == 1 && found.changes == 1));
         drop(tokio::time::timeout(within, told).await.unwrap().unwrap());
         changes.tell(Change::Deleted(key));

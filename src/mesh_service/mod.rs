@@ -1,12 +1,36 @@
-//! MeshService -> Istio's objects for a service in the mesh: what they are to be like, and what stands in the way.
+//! MeshService -> Istio's objects for a service in the mesh: what they are to be like, what stands in the way, and what is wrong around
+//! them.
+//!
+//! [`plan`](plan()) says what is to be made for a MeshService, from what is around it. The [`Controller`] is told of events, which
+//! change the [`MeshIndex`]; `look` says what is to be written and told, `leader` does so. The checks of the whole mesh
+//! ([`crate::mesh_integrity`]) run on a thread of their own (`judge`), and what they find becomes violations and repairs (`repair`).
 
+mod claims;
+mod controller;
+mod drift;
+mod gauges;
+mod index;
+mod judge;
 mod key;
 mod kind;
+mod leader;
+mod look;
 mod mark;
+mod memory;
+pub mod metrics;
 mod observed;
 mod plan;
+mod repair;
+#[cfg(test)]
+mod sample;
+mod seen;
+mod state;
+mod told;
+mod watched;
 mod world;
 
+pub use controller::Controller;
+pub use index::{MeshIndex, Settings};
 pub use key::Key;
 pub use kind::{MeshKind, MeshKinds};
 pub use mark::{mark, owner_of};

@@ -3,6 +3,7 @@
 use super::certificates::CertificateFlags;
 use super::dev_routing::RoutingFlags;
 use super::feature_gates::FeatureGates;
+use super::mesh_service::MeshFlags;
 use super::sidecar_generator::FetchFlags;
 use crate::admission::registration::{CONVERSION_SERVICE, FailurePolicy, Reach, SERVICE, ScopeMode};
 use crate::api::go_duration;
@@ -85,6 +86,8 @@ pub(in crate::cli) struct ClusterFlags {
     pub fetching: FetchFlags,
     #[command(flatten)]
     pub routing: RoutingFlags,
+    #[command(flatten)]
+    pub mesh: MeshFlags,
 }
 
 /// A controller that can be left out.
@@ -97,6 +100,8 @@ pub(in crate::cli) enum Controller {
     SidecarGenerator,
     /// `VirtualServices` that route to developers' copies of Services, from a ConfigMap
     DevRouting,
+    /// Istio's objects for a service in the mesh, from `MeshServices`
+    MeshService,
     /// Updates in place of Pods that SidecarSets were injected into; a part of sidecarset
     Rollout,
 }

@@ -1,0 +1,50 @@
+//! Kinds that are installed later, and a leader that follows another.
+
+use anyhow::{Context, Result, ensure};
+use outrigger::mesh_service::MeshKind;
+use outrigger_testbed::{Case, wait_for};
+use serde_json::{Value, json};
+
+use super::world::{World, mesh_service, subsets};
+use crate::outrigger::{Outrigger, PATIENCE, Start, install};
+
+/// Without Istio a MeshService says what it waits for. With it, its objects are made. The next leader writes nothing, and sweeps what
+/// nobody asks for any more.
+pub async fn istio_may_be_installed_later_and_the_next_leader_writes_nothing(case: Case<()>) -> Result<()> {
+    let kubeconfig = install(&case.plane).await?;
+    let start = || {
+        let args = ["--controllers=meshservice", "--leader-elect=false"].map(str::to_owned).into();
+        Start { args, ..Start::with(&kubeconfig) }
+    };
+    let outrigger = Outrigger::start(&case.plane, start())?;
+    let world = World::of(&case);
+    world.service("web").await?;
+    world.apply(&mesh_service("web", &subsets())).await?;
+    let waiting = world.state("web", "Checking").await?;
+    let ready = &waiting["status"]["conditions"][0];
+    ensure!(ready["status"] == "Unknown" && ready["reason"] == "KindNotInstalled", "{ready}");
+    ensure!(ready["message"].to_string().contains("VirtualService is not installed"), "{ready}");
+
+    case.plane.install_istio_crds().await?;
+    let made = world.state("web", "Consistent").await?;
+    let routes = world.object(MeshKind::VirtualService, "web-mesh").await?;
+    world.apply(&mesh_service("left", &json!({"serviceName": "gone"}))).await?;
+    world.object(MeshKind::VirtualService, "left-mesh").await?;
+    outrigger.stop().await?;
+
+    world.plane.kubectl(&["delete", "meshservice", "left", "--cascade=orphan", "-n", &world.namespace], None).await?.ok()?;
+    let outrigger = Outrigger::start(&case.plane, start())?;
+    world.swept(&world.namespace, "left").await?;
+    wait_for("all to be looked at", PATIENCE, async || {
+        let looks = "controller_runtime_reconcile_total{controller=\"meshservice\",result=\"success\"}";
+        Ok((outrigger.metric(looks).await? >= 2).then_some(()))
+    })
+    .await?;
+    let is_same = |before: &Value, after: &Value| before["metadata"]["resourceVersion"] == after["metadata"]["resourceVersion"];
+    let after = world.object(MeshKind::VirtualService, "web-mesh").await?;
+    ensure!(is_same(&routes, &after), "it was written: {after}");
+    let after = world.mesh_service("web").await?;
+    ensure!(is_same(&made, &after), "its status was written: {}", after["status"]);
+    let log = outrigger.log()?;
+    log.contains("the object was deleted").then_some(()).context("what was swept is in the log")
+}

@@ -1,0 +1,34 @@
+//! MeshServices on the real control plane.
+
+mod installed;
+mod kills;
+mod objects;
+mod world;
+
+use crate::outrigger::Outrigger;
+use outrigger_testbed::{Parts, Suite, tests};
+
+/// Adds the tests of this folder.
+pub fn add_to(suite: Suite<Outrigger>) -> Suite<Outrigger> {
+    let suite = tests!(
+        suite,
+        test:
+        objects::what_is_made_is_kept_as_it_is_and_goes_with_its_meshservice,
+        objects::a_meshservice_that_changes_takes_its_objects_along,
+        objects::a_namespace_lets_meshservices_in_and_puts_them_out,
+        objects::of_two_meshservices_for_a_service_the_older_has_it,
+        objects::a_gateway_of_somebody_else_is_never_edited,
+        objects::what_is_somebody_elses_is_taken_over_only_when_it_is_given,
+        objects::what_the_first_operator_left_behind_is_taken_over,
+    );
+    tests!(
+        suite,
+        apart(Parts::ApiOnly):
+        installed::istio_may_be_installed_later_and_the_next_leader_writes_nothing,
+    )
+}
+
+/// Adds those that take minutes.
+pub fn add_long_to(suite: Suite<Outrigger>) -> Suite<Outrigger> {
+    tests!(suite, apart(Parts::ApiOnly): kills::a_meshservice_is_right_after_a_kill_at_each_write)
+}
