@@ -2,7 +2,7 @@
 
 use super::gauges;
 use super::index::{MeshIndex, MeshQueue, Settings};
-use super::kind::MeshKind;
+use super::kind::{MeshKind, MeshKinds};
 use super::leader::Leader;
 use super::metrics::MeshMetrics;
 use super::observed::ObservedMeshService;
@@ -71,7 +71,7 @@ impl Controller {
     pub fn lead(&self, term: Term, feeds: &mut Feeds) -> impl Future<Output = ()> + Send + 'static {
         let index = MeshIndex::new(self.settings.clone());
         let queue = Arc::new(IndexedQueue::new(index, Arc::clone(&self.observer)));
-        let watches = Watches::subscribe(&queue, feeds);
+        let watches = Watches::subscribe(&queue, feeds, &self.settings.kinds);
         let controller = self.clone();
         async move { controller.run(&queue, &term, &watches).await }
     }
@@ -124,14 +124,19 @@ impl Controller {
 }
 
 impl Watches {
-    fn subscribe(queue: &Arc<MeshQueue>, feeds: &mut Feeds) -> Self {
+    /// Policies are watched where they are made: no check knows them.
+    fn subscribe(queue: &Arc<MeshQueue>, feeds: &mut Feeds, kinds: &MeshKinds) -> Self {
         let fed = Arc::clone(queue);
         let sink = move |event: Event<ObservedMeshService>| {
             let event = event.map(Arc::new);
             fed.change(|index| index.mesh_services_event(event));
         };
         let mesh_services = feeds.subscribe(Slice::all::<MeshService>("meshservices"), sink);
-        let objects = Watched::all().map(|kind| {
+        let is_wanted = |watched: &Watched| match watched {
+            Watched::Made(kind) => watched.judged().is_some() || kinds.contains(*kind),
+            _ => true,
+        };
+        let objects = Watched::all().filter(is_wanted).map(|kind| {
             let fed = Arc::clone(queue);
             let sink = move |event: Event<Value>| {
                 let event = event.map(|object| Arc::new(Seen::read(kind, object)));

@@ -46,6 +46,10 @@ impl Drift {
             drift.different.push("metadata.ownerReferences".to_owned());
         }
         drift.compare(&mut vec!["spec"], &desired["spec"], &present["spec"], extras);
+        if extras == Extras::Allowed {
+            // One more label, and other Pods answer.
+            drift.compare_labels(&desired["spec"]["selector"], &present["spec"]["selector"]);
+        }
         drift
     }
 
@@ -67,6 +71,11 @@ impl Drift {
             let _ = write!(text, " and {more} more"); // to a String: this cannot fail
         }
         text
+    }
+
+    fn compare_labels(&mut self, desired: &Value, present: &Value) {
+        let labels = present.as_object().into_iter().flatten().filter(|(label, _)| desired.get(label).is_none());
+        self.extra.extend(labels.map(|(label, _)| PointerBuf::from_tokens(["spec", "selector", label])));
     }
 
     fn compare<'v>(&mut self, path: &mut Vec<&'v str>, desired: &'v Value, present: &'v Value, extras: Extras) {
@@ -171,6 +180,8 @@ mod tests {
         assert_eq!(between(&desired, &stored, Extras::Allowed), (Vec::new(), Vec::new()));
         let moved = json!({"ports": [{"port": 81, "protocol": "TCP"}], "selector": {"app": "a"}});
         assert_eq!(between(&desired, &moved, Extras::Allowed).0, ["spec.ports[0].port"]);
+        let narrowed = json!({"ports": [{"port": 80}], "selector": {"app": "a", "x/y": "b"}});
+        assert_eq!(between(&desired, &narrowed, Extras::Allowed).1, ["/spec/selector/x~1y"]);
     }
 
     #[test]

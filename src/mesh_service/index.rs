@@ -4,17 +4,17 @@ use super::claims::Claims;
 use super::judge::Judge;
 use super::key::Key;
 use super::kind::{MeshKind, MeshKinds};
-use super::look::{self, Look};
 use super::memory::Memory;
 use super::observed::ObservedMeshService;
-use super::plan::{Plan, plan};
+use super::outcome::Plan;
+use super::plan::plan;
+use super::rival::Rival;
 use super::seen::{Matters, Seen};
 use super::told::Told;
 use super::watched::{ObjectKey, Watched};
-use super::world::{Consents, ObservedGateway, ObservedService, Rival, World};
+use super::world::{Consents, ObservedGateway, ObservedService, World};
 use crate::cluster::{Event, IndexedQueue, Overlay};
 use crate::mesh_integrity::{Change, Finding, Found, Object};
-use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -147,24 +147,25 @@ impl MeshIndex {
         self.claims.by(object).any(|key| self.mesh_services.contains_key(key) && wants(key))
     }
 
-    /// The MeshService, if there is one, and what is to be done.
-    pub fn look(&mut self, key: &Key, now: Timestamp) -> Look {
-        let Some(mesh_service) = self.mesh_services.get(key).cloned() else {
-            self.claims.set(key, BTreeSet::new());
-            self.memories.remove(key);
-            return if self.is_installed { look::sweep(self, key) } else { Look::default() };
-        };
-        let plan = self.plan(&mesh_service);
-        let desired: BTreeSet<ObjectKey> = plan.objects.iter().filter_map(look::key_of).collect();
-        let named = names(&mesh_service);
-        let namespaces =
-            named.iter().chain(&desired).map(|object| ObjectKey::namespace(&object.key.namespace)).collect::<Vec<_>>();
-        self.claims.set(key, desired.iter().chain(&named).chain(&namespaces).cloned().collect());
-        self.memory(key).desired = desired;
-        look::look(self, &mesh_service, plan, now)
+    /// Nothing is remembered of a MeshService that is gone.
+    pub(super) fn forget(&mut self, key: &Key) {
+        self.claims.set(key, BTreeSet::new());
+        self.memories.remove(key);
     }
 
-    fn plan(&self, mesh_service: &ObservedMeshService) -> Plan {
+    /// This is what there is to be for a MeshService: it is looked at again when one of these changes, or what it names.
+    pub(super) fn desire(&mut self, mesh_service: &ObservedMeshService, desired: BTreeSet<ObjectKey>) {
+        let named = names(mesh_service);
+        let objects = || desired.iter().chain(&named);
+        let namespaces = objects().map(|object| ObjectKey::namespace(&object.key.namespace));
+        let claims = objects().cloned().chain(namespaces).collect();
+        self.claims.set(&mesh_service.key, claims);
+        self.memory(&mesh_service.key).desired = desired;
+    }
+
+    /// What there is to be for a MeshService.
+    #[must_use]
+    pub fn plan(&self, mesh_service: &ObservedMeshService) -> Plan {
         let named = names(mesh_service);
         let object = |kind: MeshKind| {
             let is = |object: &&ObjectKey| object.kind == Watched::Made(kind);

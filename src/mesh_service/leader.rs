@@ -3,7 +3,7 @@
 use super::index::MeshQueue;
 use super::key::Key;
 use super::kind::MeshKind;
-use super::look::{Look, Over, Write};
+use super::look::{self, Look, Over, Write};
 use super::metrics::MeshMetrics;
 use super::observed::ObservedMeshService;
 use super::seen::Seen;
@@ -58,7 +58,7 @@ impl Reconciler<Key> for Leader {
     async fn reconcile(&self, key: &Key, term: &Term) -> Outcome {
         let mut failed = false;
         for _ in 0..ROUNDS {
-            let Look { mesh_service, writes, pause, told } = self.queue.lock().look(key, Timestamp::now());
+            let Look { mesh_service, writes, pause, told } = look::at(&mut self.queue.lock(), key, Timestamp::now());
             if !failed && !writes.is_empty() {
                 match self.write_all(key, mesh_service.as_deref(), writes, term).await {
                     Some(all_went_well) => failed = !all_went_well,

@@ -5,11 +5,12 @@ use super::index::MeshIndex;
 use super::key::Key;
 use super::kind::MeshKind;
 use super::observed::ObservedMeshService;
-use super::plan::Plan;
+use super::outcome::Plan;
 use super::repair::{Act, Consent, Repair, ordered};
 use super::seen::{Giving, Seen};
 use super::state::{Grounds, state};
 use super::told::{Phase, Told};
+use super::violation;
 use super::watched::{ObjectKey, Watched};
 use crate::api::keys;
 use crate::api::mesh_service::{ManagedResource, Severity, Violation};
@@ -98,29 +99,38 @@ impl Over {
 }
 
 /// Which object this is, if it is of a kind that is made.
-#[must_use]
-pub fn key_of(object: &DynamicObject) -> Option<ObjectKey> {
+fn key_of(object: &DynamicObject) -> Option<ObjectKey> {
     let kind = object.types.as_ref()?.kind.parse::<MeshKind>().ok()?;
     Some(ObjectKey::made(kind, Key::of(&object.metadata)))
 }
 
-/// What is to be done about what was made for a MeshService that is gone: all of it goes, but for what another one takes over.
+/// The MeshService, if there is one, and what is to be done.
 #[must_use]
-pub fn sweep(index: &MeshIndex, mesh_service: &Key) -> Look {
+pub fn at(index: &mut MeshIndex, key: &Key, now: Timestamp) -> Look {
+    let Some(mesh_service) = index.mesh_service(key).cloned() else {
+        index.forget(key);
+        return if index.is_installed { sweep(index, key) } else { Look::default() };
+    };
+    let plan = index.plan(&mesh_service);
+    index.desire(&mesh_service, plan.objects.iter().filter_map(key_of).collect());
+    look(index, &mesh_service, &plan, now)
+}
+
+/// What is to be done about what was made for a MeshService that is gone: all of it goes, but for what another one takes over.
+fn sweep(index: &MeshIndex, mesh_service: &Key) -> Look {
     let left = index.owned_by(mesh_service).rev().filter(|seen| !seen.deleting && !index.is_wanted(&seen.key));
     Look { writes: left.cloned().map(Write::Delete).collect(), ..Look::default() }
 }
 
 /// What is to be done for a MeshService of which this is the plan.
-#[must_use]
-pub fn look(index: &mut MeshIndex, mesh_service: &Arc<ObservedMeshService>, plan: Plan, now: Timestamp) -> Look {
+fn look(index: &mut MeshIndex, mesh_service: &Arc<ObservedMeshService>, plan: &Plan, now: Timestamp) -> Look {
     let key = &mesh_service.key;
     let asked = mesh_service.annotations.get(keys::MESH_REPAIR).map(String::as_str);
     let (consent, unknown) = Consent::read(asked);
     let mut writes = Vec::new();
     let (mut violations, mut repairs) = (plan.violations.clone(), Vec::new());
     let mut waits = BTreeSet::new();
-    repairs.extend(plan.violations.iter().filter_map(Repair::of_violation));
+    repairs.extend(plan.violations.iter().filter_map(|told| Repair::of_violation(told, mesh_service)));
     violations.extend(unknown.into_iter().map(|word| unknown_repair(key, &word)));
     for object in &plan.objects {
         let Some(object_key) = key_of(object) else { continue };
@@ -149,8 +159,7 @@ pub fn look(index: &mut MeshIndex, mesh_service: &Arc<ObservedMeshService>, plan
     }
     let managed = managed(index, key, |seen| !is_useless(&seen));
     let memory = index.memory(key);
-    let wanted = &memory.desired;
-    memory.refused.retain(|object, _| wanted.contains(object));
+    memory.refused.retain(|object, _| writes.iter().any(|write| write.object() == object));
     violations.extend(memory.refused.iter().map(|(object, problem)| refused(object, problem)));
     let refuses = !memory.refused.is_empty();
     let (due, paused): (Vec<Write>, Vec<Write>) =
@@ -313,7 +322,7 @@ fn unknown_repair(mesh_service: &Key, word: &str) -> Violation {
 fn about(index: &MeshIndex, mesh_service: &Key, planned: &[Violation]) -> Vec<Finding> {
     let is_planned = |finding: &Finding| {
         finding.code == Code::IST0132
-            && planned.iter().any(|violation| violation.type_ == super::plan::violation::GATEWAY_HOST_MISSING)
+            && planned.iter().any(|violation| violation.type_ == violation::GATEWAY_HOST_MISSING)
     };
     let found: BTreeSet<&Finding> =
         index.owned_by(mesh_service).flat_map(|seen| index.findings(&seen.key)).filter(|one| !is_planned(one)).collect();

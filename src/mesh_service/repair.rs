@@ -5,6 +5,8 @@
 //! advised to be deleted: a VirtualService whose Gateway is missing carries the traffic of the others.
 
 use super::key::Key;
+use super::observed::ObservedMeshService;
+use super::violation;
 use crate::api::mesh_service::{self as api, RepairAction, Violation};
 use crate::mesh_integrity::{self, Code, Finding, Severity};
 use std::collections::BTreeSet;
@@ -78,15 +80,28 @@ impl Consent {
 impl Repair {
     /// What mends what a plan says is wrong: its message says what to do.
     #[must_use]
-    pub fn of_violation(violation: &Violation) -> Option<Self> {
-        let severity = match violation.severity {
+    pub fn of_violation(told: &Violation, mesh_service: &ObservedMeshService) -> Option<Self> {
+        let severity = match told.severity {
             api::Severity::Error => Severity::Error,
             api::Severity::Warning => Severity::Warning,
             api::Severity::Info => return None,
         };
-        let (reason, action) = violation.message.rsplit_once("; ").unwrap_or((&violation.message, &violation.message));
-        let [resource, action, reason] = [&violation.resource, action, reason].map(str::to_owned);
-        Some(Self { act: Act::Update, resource, action, reason, severity })
+        let asked = mesh_service.usable.as_ref().ok();
+        let gateway = || asked.and_then(|asked| asked.gateway.as_ref()).map(|gateway| format!("Gateway/{gateway}"));
+        let namespace = || asked.map(|asked| format!("Namespace/{}", asked.service.namespace));
+        let (act, resource) = match told.type_.as_str() {
+            violation::GATEWAY_HOST_MISSING => (Act::Update, gateway()),
+            violation::GATEWAY_NOT_MADE => (Act::Create, gateway()),
+            violation::NO_CONSENT => (Act::Update, namespace()),
+            _ => (Act::Update, None),
+        };
+        Some(Self {
+            act,
+            resource: resource.unwrap_or_else(|| told.resource.clone()),
+            action: told.message.clone(),
+            reason: told.type_.clone(),
+            severity,
+        })
     }
 
     /// What mends a finding about the objects of a MeshService, if anybody knows.

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::api::keys;
+use crate::mesh_service::look;
+use jiff::Timestamp;
 use crate::mesh_integrity;
 use serde_json::{Value, json};
 
@@ -65,7 +67,7 @@ fn a_meshservice_and_those_that_name_the_same_are_looked_at_when_it_changes() {
 fn a_meshservice_is_looked_at_when_something_that_it_names_or_made_changes() {
     let mut index = index();
     index.mesh_services_event(Event::Applied(mesh_service("a", 1, "web")));
-    index.look(&key("a"), now());
+    let _ = look::at(&mut index, &key("a"), now());
     let nothing = json!({});
     for (kind, namespace, name) in [
         (Watched::Made(MeshKind::Service), "shop", "web"),
@@ -123,7 +125,7 @@ fn what_the_api_server_answered_counts_until_the_watch_has_told_of_it() {
 fn a_namespace_that_lets_somebody_in_matters_to_whoever_names_it() {
     let mut index = index();
     index.mesh_services_event(Event::Applied(mesh_service("a", 1, "web")));
-    index.look(&key("a"), now());
+    let _ = look::at(&mut index, &key("a"), now());
     let allows = |version, from: &str| {
         let annotations = json!({"annotations": {keys::ALLOW_MESH_FROM: from}});
         Event::Applied(seen(Watched::Namespace, "", "istio-system", version, &annotations))

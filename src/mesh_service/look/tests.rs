@@ -7,7 +7,6 @@ use crate::mesh_integrity::{Engine, Found, Options};
 use crate::mesh_service::index::Settings;
 use crate::mesh_service::kind::MeshKinds;
 use crate::mesh_service::mark::mark;
-use crate::mesh_service::plan::Kept;
 use kube::api::TypeMeta;
 use serde_json::json;
 
@@ -98,7 +97,7 @@ fn writes(look: &Look) -> Vec<String> {
     look.writes.iter().map(word).collect()
 }
 
-fn looked(objects: &[(MeshKind, Value)], plan: Plan) -> Look {
+fn looked(objects: &[(MeshKind, Value)], plan: &Plan) -> Look {
     let mut index = index(objects);
     look(&mut index, &web(), plan, now())
 }
@@ -111,11 +110,11 @@ fn what_is_missing_is_made_and_what_differs_made_so_over_the_version_that_was_se
         (vec![ours(kind, "web", &json!({"hosts": ["x"]}))], "apply over 5 (drift) VirtualService/shop/web"),
         (vec![ours(kind, "web", &json!({"hosts": ["web"], "tcp": [{}]}))], "trim /spec/tcp VirtualService/shop/web"),
     ] {
-        let look = looked(&there, plan(&[routes()]));
+        let look = looked(&there, &plan(&[routes()]));
         assert_eq!(writes(&look), [expected]);
         assert_eq!(look.told.unwrap().state, ConsistencyState::RepairPending);
     }
-    let well = looked(&[ours(kind, "web", &json!({"hosts": ["web"]}))], plan(&[routes()]));
+    let well = looked(&[ours(kind, "web", &json!({"hosts": ["web"]}))], &plan(&[routes()]));
     assert!(well.writes.is_empty());
     let told = well.told.unwrap();
     assert_eq!((told.state, told.managed.len()), (ConsistencyState::Consistent, 1));
@@ -129,8 +128,8 @@ fn what_is_of_no_use_goes_last_and_in_reverse_and_what_is_kept_stays() {
         ours(MeshKind::VirtualService, "old", &json!({})),
         ours(MeshKind::Gateway, "kept", &json!({})),
     ];
-    let kept = Kept::These([(MeshKind::Gateway, Key::new("shop", "kept"))].into());
-    let look = looked(&there, Plan { kept, ..plan(&[routes()]) });
+    let kept = [(MeshKind::Gateway, Key::new("shop", "kept"))].into();
+    let look = looked(&there, &Plan { kept, ..plan(&[routes()]) });
     let expected =
         ["apply over 1 (new) VirtualService/shop/web", "delete VirtualService/shop/old", "delete DestinationRule/shop/old"];
     assert_eq!(writes(&look), expected);
@@ -162,7 +161,7 @@ fn what_is_somebody_elses_is_left_unless_it_is_given_or_asked_for() {
         let older = ObservedMeshService::read(json!({"metadata": {"name": "older", "namespace": "shop"}}));
         index.mesh_services_event(Event::Applied(Arc::new(older)));
         let annotations = if asks { json!({"annotations": {keys::MESH_REPAIR: "Adopt"}}) } else { json!({}) };
-        let look = look(&mut index, &with(&annotations), plan(&[routes()]), now());
+        let look = look(&mut index, &with(&annotations), &plan(&[routes()]), now());
         let told = look.told.as_ref().unwrap();
         let taken: Vec<_> = told.violations.iter().map(|violation| violation.type_.as_str()).collect();
         match expected {
@@ -184,7 +183,7 @@ fn what_is_somebody_elses_is_left_unless_it_is_given_or_asked_for() {
 fn what_it_was_before_it_was_taken_over_stays_written_down() {
     let (kind, mut object) = ours(MeshKind::VirtualService, "web", &json!({"hosts": ["x"]}));
     object["metadata"]["annotations"] = json!({keys::MESH_ADOPTED: "{}"});
-    let look = looked(&[(kind, object)], plan(&[routes()]));
+    let look = looked(&[(kind, object)], &plan(&[routes()]));
     let Write::Apply(applied, ..) = &look.writes[0] else { panic!("{:?}", look.writes) };
     assert_eq!(applied.metadata.annotations.as_ref().unwrap()[keys::MESH_ADOPTED], "{}");
 }
@@ -194,7 +193,7 @@ fn a_kind_that_is_not_installed_is_waited_for() {
     let mut index = index(&[]);
     index.set_absent(Watched::Made(MeshKind::VirtualService), true);
     let rule = wanted(MeshKind::DestinationRule, "web", &json!({"host": "web"}));
-    let look = look(&mut index, &web(), plan(&[rule, routes()]), now());
+    let look = look(&mut index, &web(), &plan(&[rule, routes()]), now());
     assert_eq!(writes(&look), ["apply over 1 (new) DestinationRule/shop/web"]);
     let told = look.told.unwrap();
     assert_eq!((told.state, told.phase), (ConsistencyState::Checking, Phase::Working));
@@ -205,7 +204,7 @@ fn a_kind_that_is_not_installed_is_waited_for() {
 fn a_namespace_that_is_not_there_is_told_and_not_written_to() {
     let mut object = routes();
     object.metadata.namespace = Some("nowhere".to_owned());
-    let look = looked(&[], plan(&[object]));
+    let look = looked(&[], &plan(&[object]));
     assert!(look.writes.is_empty());
     let told = look.told.unwrap();
     assert_eq!(told.violations[0].message, "References non-existent Namespace/nowhere");
@@ -216,13 +215,11 @@ fn a_namespace_that_is_not_there_is_told_and_not_written_to() {
 fn a_refused_write_is_told_as_long_as_it_is_wanted() {
     let (key, mut index) = (Key::new("shop", "web"), index(&[]));
     let object = ObjectKey::made(MeshKind::VirtualService, key.clone());
-    index.memory(&key).refused.insert(object.clone(), "cannot apply: a quota".to_owned());
-    index.memory(&key).desired = [object].into();
-    let told = look(&mut index, &web(), plan(&[routes()]), now()).told.unwrap();
+    index.memory(&key).refused.insert(object, "cannot apply: a quota".to_owned());
+    let told = look(&mut index, &web(), &plan(&[routes()]), now()).told.unwrap();
     assert_eq!((told.state, told.phase), (ConsistencyState::RepairFailed, Phase::Working));
     assert_eq!(told.violations[0].type_, WRITE_REFUSED);
-    index.memory(&key).desired.clear();
-    let told = look(&mut index, &web(), plan(&[]), now()).told.unwrap();
+    let told = look(&mut index, &web(), &plan(&[]), now()).told.unwrap();
     assert_eq!(told.state, ConsistencyState::Consistent);
 }
 
@@ -233,7 +230,7 @@ fn what_is_undone_again_and_again_waits() {
     for _ in 0..8 {
         index.memory(&key).written(&object, 1, now());
     }
-    let look = look(&mut index, &web(), plan(&[routes()]), now());
+    let look = look(&mut index, &web(), &plan(&[routes()]), now());
     assert!(look.writes.is_empty() && look.pause.is_some());
     assert_eq!(look.told.unwrap().state, ConsistencyState::RepairPending);
 }
@@ -246,7 +243,7 @@ fn what_the_checks_say_of_its_objects_is_told_with_what_would_mend_it() {
     let engine = Engine::of_shared(Options::default(), index.judged()).unwrap();
     index.found(Found { findings: engine.findings().into(), changes: 0 });
     let object = wanted(MeshKind::VirtualService, "web", &spec);
-    let told = look(&mut index, &web(), plan(&[object]), now()).told.unwrap();
+    let told = look(&mut index, &web(), &plan(&[object]), now()).told.unwrap();
     assert_eq!((told.state, told.phase), (ConsistencyState::RepairPending, Phase::Stalled));
     let [violation] = &told.violations[..] else { panic!("{:?}", told.violations) };
     assert_eq!((violation.type_.as_str(), violation.resource.as_str()), ("ForeignKeyViolation", "VirtualService/shop/web"));
@@ -265,16 +262,16 @@ fn what_was_made_for_one_that_is_gone_is_swept_but_for_what_another_would_have()
     index.mesh_services_event(Event::Deleted(web()));
     assert!(index.keys().contains(&key), "it left something");
     assert_eq!(
-        writes(&index.look(&key, now())),
+        writes(&at(&mut index, &key, now())),
         ["delete VirtualService/shop/web", "delete DestinationRule/shop/web"]
     );
     index.is_installed = false;
-    assert!(index.look(&key, now()).writes.is_empty(), "nobody knows whether it is gone");
+    assert!(at(&mut index, &key, now()).writes.is_empty(), "nobody knows whether it is gone");
 }
 
 #[test]
 fn a_word_that_is_no_repair_is_told() {
-    let look = look(&mut index(&[]), &with(&json!({"annotations": {keys::MESH_REPAIR: "Delete"}})), plan(&[]), now());
+    let look = look(&mut index(&[]), &with(&json!({"annotations": {keys::MESH_REPAIR: "Delete"}})), &plan(&[]), now());
     let told = look.told.unwrap();
     assert_eq!((told.state, told.violations[0].type_.as_str()), (ConsistencyState::Consistent, UNKNOWN_REPAIR));
 }

@@ -187,6 +187,7 @@ pub async fn what_the_first_operator_left_behind_is_taken_over(case: Case<Outrig
     ensure!(after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"], "it was written: {after}");
 
     world.change("web", json!({"metadata": {"annotations": {managed: "false"}}})).await?;
+    world.violation("web", "LeftAlone").await?;
     world.edit(MeshKind::VirtualService, "web-mesh", json!({"spec": {"exportTo": ["."]}})).await?;
     world.change("web", json!({"metadata": {"annotations": {managed: "true"}}})).await?;
     let is_repaired = |object: &Value| object["spec"]["exportTo"].is_null();
