@@ -9,9 +9,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 /// The value of the label `app.kubernetes.io/managed-by`.
 const OUTRIGGER: &str = "outrigger";
 
-/// The longest value of a label.
-pub(super) const LONGEST_LABEL: usize = 63;
-
 /// Metadata of an object that is made for a MeshService. An owner reference leads to no other namespace; objects there have labels alone.
 #[must_use]
 pub fn mark(mesh_service: &ObservedMeshService, object: &Key) -> ObjectMeta {

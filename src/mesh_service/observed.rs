@@ -1,7 +1,7 @@
 //! A MeshService as last seen: what it asks for, or why it cannot be used.
 
 use super::key::Key;
-use super::world::Rival;
+use super::rival::Rival;
 use crate::api::decode::{self, FieldError};
 use crate::api::keys;
 use crate::api::mesh_service::{MeshServiceSpec, MeshServiceStatus};
@@ -11,6 +11,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::collections::BTreeMap;
+
+/// The longest value of a label.
+const LONGEST_LABEL: usize = 63;
 
 /// A MeshService as last seen.
 #[derive(Clone, Debug)]
@@ -104,7 +107,7 @@ impl Usable {
         }
         let spec: MeshServiceSpec = decode::typed(spec)
             .map_err(|FieldError { field, problem }| FieldError::new(format!("spec.{field}"), problem))?;
-        if own.name.len() > super::mark::LONGEST_LABEL {
+        if own.name.len() > LONGEST_LABEL {
             let problem = "must be at most 63 characters: it is a label of the objects that are made";
             return Err(FieldError::new("metadata.name", problem));
         }

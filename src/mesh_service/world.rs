@@ -3,10 +3,10 @@
 use super::key::Key;
 use super::kind::MeshKinds;
 use super::mark;
+use super::rival::Rival;
 use crate::api::keys;
 use crate::istio::node::Node;
 use crate::istio::read::{Gateway, Server};
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -58,19 +58,6 @@ pub struct ObservedGateway {
     pub(super) servers: Vec<Server>,
 }
 
-/// Another MeshService.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rival<'a> {
-    /// Its namespace and name.
-    pub key: &'a Key,
-    /// When it was created.
-    pub created: Option<Timestamp>,
-    /// Its Service.
-    pub service: &'a Key,
-    /// The Gateway that it names.
-    pub gateway: Option<&'a Key>,
-}
-
 /// What is read of an object.
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -94,13 +81,6 @@ impl Consents {
     #[must_use]
     pub fn allow(&self, namespace: &str, from: &str) -> bool {
         namespace == from || self.0.get(namespace).is_some_and(|allowed| allowed.contains(from))
-    }
-}
-
-impl Rival<'_> {
-    /// The order in which MeshServices have their wish: the older first.
-    pub(super) fn order(&self) -> (bool, Option<Timestamp>, &Key) {
-        (self.created.is_none(), self.created, self.key)
     }
 }
 

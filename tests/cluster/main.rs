@@ -145,8 +145,9 @@ fn main() -> ExitCode {
         token::a_pod_with_a_token_is_reviewed_once,
     );
     let suite = chart::add_to(suite);
-    let suite = mesh_service::add_to(suite);
-    let suite = upgrades::add_to(sidecar_generator::add_to(file_sync::add_to(dev_routing::add_to(suite))));
+    let suite = upgrades::add_to(sidecar_generator::add_to(file_sync::add_to(mesh_service::add_to(
+        dev_routing::add_to(suite),
+    ))));
     let suite = if std::env::var_os("OUTRIGGER_OLD").is_some() { chart::add_upgrade_to(suite) } else { suite };
     if std::env::var_os("OUTRIGGER_LONG").is_none() {
         return suite.run();

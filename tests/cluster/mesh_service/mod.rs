@@ -1,8 +1,9 @@
-//! MeshServices on the real control plane.
+//! MeshServices: the seed's document and samples, and what becomes of them, on the real control plane.
 
 mod installed;
 mod kills;
 mod objects;
+mod schema;
 mod world;
 
 use crate::outrigger::Outrigger;
@@ -13,6 +14,9 @@ pub fn add_to(suite: Suite<Outrigger>) -> Suite<Outrigger> {
     let suite = tests!(
         suite,
         test:
+        schema::the_samples_of_the_seed_are_taken_word_for_word,
+        schema::the_crd_of_mesh_services_refuses_what_cannot_be_used,
+        schema::the_crds_of_istio_take_all_that_is_made,
         objects::what_is_made_is_kept_as_it_is_and_goes_with_its_meshservice,
         objects::a_meshservice_that_changes_takes_its_objects_along,
         objects::a_namespace_lets_meshservices_in_and_puts_them_out,
