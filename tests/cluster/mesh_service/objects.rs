@@ -108,7 +108,7 @@ pub async fn of_two_meshservices_for_a_service_the_older_has_it(case: Case<Outri
 }
 
 /// What the Gateway lacks is told, with what to add; the Gateway stays as it is, and once somebody adds it all is well.
-pub async fn a_gateway_of_somebody_else_is_never_edited(case: Case<Outrigger>) -> Result<()> {
+pub async fn a_gateway_of_somebody_else_is_never_edited_for_a_meshservice(case: Case<Outrigger>) -> Result<()> {
     let world = World::of(&case);
     world.service("web").await?;
     let gateway = |hosts: &[&str]| {
@@ -138,7 +138,7 @@ pub async fn a_gateway_of_somebody_else_is_never_edited(case: Case<Outrigger>) -
 
 /// An object of the name that is somebody else's stays as it is. Once it is given, or asked for, it is taken over, and what it was is
 /// written down.
-pub async fn what_is_somebody_elses_is_taken_over_only_when_it_is_given(case: Case<Outrigger>) -> Result<()> {
+pub async fn what_is_somebody_elses_is_a_meshservices_only_when_it_is_given(case: Case<Outrigger>) -> Result<()> {
     let world = World::of(&case);
     world.service("web").await?;
     let rule = json!({"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": {"name": "web"}, "spec": {"host": "web", "trafficPolicy": {"tls": {"mode": "DISABLE"}}}});
@@ -163,7 +163,7 @@ pub async fn what_is_somebody_elses_is_taken_over_only_when_it_is_given(case: Ca
 }
 
 /// What is annotated so, or left by the first operator, is written or not as the annotation says; its status becomes ours.
-pub async fn what_the_first_operator_left_behind_is_taken_over(case: Case<Outrigger>) -> Result<()> {
+pub async fn what_the_first_operator_of_meshservices_left_behind_is_taken_over(case: Case<Outrigger>) -> Result<()> {
     let world = World::of(&case);
     let managed = "mesh.operator.istio.io/managed";
     let service = |value: &str| {
