@@ -80,10 +80,12 @@ mod tests {
         let key = rule.key().clone();
         let within = Duration::from_secs(20);
         changes.tell(Change::Applied(Arc::new(rule)));
-        let told = found.wait_for(|found| matches!(found, Some(Ok(found)) if found.findings.len() == 1 && found.changes == 1));
+        let told =
+            found.wait_for(|found| matches!(found, Some(Ok(found)) if found.findings.len() == 1 && found.changes == 1));
         drop(tokio::time::timeout(within, told).await.unwrap().unwrap());
         changes.tell(Change::Deleted(key));
-        let told = found.wait_for(|found| matches!(found, Some(Ok(found)) if found.findings.is_empty() && found.changes == 2));
+        let told =
+            found.wait_for(|found| matches!(found, Some(Ok(found)) if found.findings.is_empty() && found.changes == 2));
         drop(tokio::time::timeout(within, told).await.unwrap().unwrap());
         drop(changes);
         let ended = async { while found.changed().await.is_ok() {} };

@@ -47,7 +47,10 @@ mod tests {
     #[test]
     fn the_last_word_of_a_meshservice_counts() {
         let (mut claims, one, two) = (Claims::default(), Key::new("a", "one"), Key::new("a", "two"));
-        let (gateway, service) = (ObjectKey::made(MeshKind::Gateway, Key::new("a", "g")), ObjectKey::made(MeshKind::Service, Key::new("a", "s")));
+        let (gateway, service) = (
+            ObjectKey::made(MeshKind::Gateway, Key::new("a", "g")),
+            ObjectKey::made(MeshKind::Service, Key::new("a", "s")),
+        );
         claims.set(&one, [gateway.clone(), service.clone()].into());
         claims.set(&two, [gateway.clone()].into());
         assert_eq!(claims.by(&gateway).collect::<Vec<_>>(), [&one, &two]);

@@ -168,7 +168,8 @@ mod tests {
             (json!({"l": [1, 2]}), json!({"l": [1]}), &["spec.l"], &[]),
             (json!({"a": "x"}), Value::Null, &["spec"], &[]),
         ] {
-            let expected = (different.iter().map(|s| (*s).to_owned()).collect(), extra.iter().map(|s| (*s).to_owned()).collect());
+            let expected =
+                (different.iter().map(|s| (*s).to_owned()).collect(), extra.iter().map(|s| (*s).to_owned()).collect());
             assert_eq!(between(&desired, &present, Extras::Drift), expected, "{desired} {present}");
         }
     }

@@ -172,7 +172,8 @@ impl MeshIndex {
             named.iter().find(is).and_then(|object| self.objects.get(object)).map(|seen| &seen.matters)
         };
         let rivals: BTreeSet<&Key> = named.iter().filter_map(|object| self.naming.get(object)).flatten().collect();
-        let rivals: Vec<Rival<'_>> = rivals.into_iter().filter_map(|key| self.mesh_services.get(key)?.as_rival()).collect();
+        let rivals: Vec<Rival<'_>> =
+            rivals.into_iter().filter_map(|key| self.mesh_services.get(key)?.as_rival()).collect();
         plan(
             mesh_service,
             World {
@@ -312,7 +313,9 @@ impl MeshIndex {
             None => key.judged().into_iter().for_each(|key| self.judge.tell(Change::Deleted(key))),
         }
         if key.kind == Watched::Namespace {
-            let allows = now.as_ref().and_then(|now| if let Matters::Allows(allows) = &now.matters { allows.as_deref() } else { None });
+            let allows = now
+                .as_ref()
+                .and_then(|now| if let Matters::Allows(allows) = &now.matters { allows.as_deref() } else { None });
             self.consents.set(&key.key.name, allows);
         }
         let owner = |seen: &Option<Arc<Seen>>| seen.as_ref().and_then(|seen| seen.owner.clone());

@@ -82,9 +82,12 @@ mod tests {
     #[test]
     fn those_of_which_something_else_is_said_are_touched() {
         let rule = |name: &str| {
-            format!("apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: {name}, namespace: a}}\nspec: {{host: {name}}}\n")
+            format!(
+                "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: {name}, namespace: a}}\nspec: {{host: {name}}}\n"
+            )
         };
-        let names = |touched: BTreeSet<mesh_integrity::Key>| touched.into_iter().map(|key| key.name).collect::<Vec<_>>();
+        let names =
+            |touched: BTreeSet<mesh_integrity::Key>| touched.into_iter().map(|key| key.name).collect::<Vec<_>>();
         let mut judge = Judge::default();
         assert!(!judge.has_checked(0), "nothing yet");
         let one = found(&rule("one"), 0);

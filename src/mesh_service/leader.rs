@@ -20,7 +20,7 @@ use json_patch::jsonptr::PointerBuf;
 use json_patch::{PatchOperation, RemoveOperation};
 use kube::api::DynamicObject;
 use kube::runtime::events::EventType;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,12 +93,13 @@ impl Leader {
         writes: Vec<Write>,
         term: &Term,
     ) -> Option<bool> {
-        let mut refused = None;
+        let mut refused = BTreeSet::new();
         for write in writes {
             let object = write.object().clone();
-            // Routes lead to what was refused; and what is of no use goes only when all that takes its place is there.
-            let refers = object.kind == Watched::Made(MeshKind::VirtualService) || matches!(write, Write::Delete(_));
-            if refers && refused.is_some() {
+            // Routes lead to subsets; and what is of no use goes only when all that takes its place is there.
+            let lacks_subsets = object.kind == Watched::Made(MeshKind::VirtualService)
+                && refused.contains(&Watched::Made(MeshKind::DestinationRule));
+            if lacks_subsets || matches!(write, Write::Delete(_)) && !refused.is_empty() {
                 continue;
             }
             if !term.is_current() {
@@ -120,14 +121,14 @@ impl Leader {
                 Went::Conflicted => return None,
                 Went::Refused(problem) => {
                     seldom!(warn, mesh_service = %key, object = %object, "{problem}; it is tried again");
+                    refused.insert(object.kind);
                     if mesh_service.is_some() {
-                        self.queue.lock().memory(key).refused.insert(object.clone(), problem);
+                        self.queue.lock().memory(key).refused.insert(object, problem);
                     }
-                    refused = Some(object);
                 }
             }
         }
-        Some(refused.is_none())
+        Some(refused.is_empty())
     }
 
     async fn write(&self, key: &Key, mesh_service: Option<&ObservedMeshService>, write: Write) -> Attempt {

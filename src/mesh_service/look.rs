@@ -132,8 +132,12 @@ fn look(index: &mut MeshIndex, mesh_service: &Arc<ObservedMeshService>, plan: &P
     let mut waits = BTreeSet::new();
     repairs.extend(plan.violations.iter().filter_map(|told| Repair::of_violation(told, mesh_service)));
     violations.extend(unknown.into_iter().map(|word| unknown_repair(key, &word)));
+    let mut lacks_subsets = false;
     for object in &plan.objects {
         let Some(object_key) = key_of(object) else { continue };
+        if lacks_subsets && object_key.kind == Watched::Made(MeshKind::VirtualService) {
+            continue; // its routes lead there
+        }
         if index.is_absent(object_key.kind) {
             waits.insert(object_key.kind.as_str());
             continue;
@@ -141,6 +145,7 @@ fn look(index: &mut MeshIndex, mesh_service: &Arc<ObservedMeshService>, plan: &P
         match step(index, key, &consent, object, &object_key) {
             Ok(write) => writes.extend(write),
             Err(obstacle) => {
+                lacks_subsets |= object_key.kind == Watched::Made(MeshKind::DestinationRule);
                 violations.push(obstacle.violation);
                 repairs.extend(obstacle.repair);
             }
@@ -201,8 +206,10 @@ fn step(
     key: &ObjectKey,
 ) -> Result<Option<Write>, Obstacle> {
     let namespace = ObjectKey::namespace(&key.key.namespace);
-    if index.object(&namespace).is_none_or(|seen| seen.deleting) {
-        return Err(missing_namespace(&namespace, key));
+    match index.object(&namespace) {
+        None => return Err(missing_namespace(&namespace, key)),
+        Some(seen) if seen.deleting => return Ok(None), // with all that is in it
+        Some(_) => {}
     }
     let apply = |over: Over| {
         let mut object = object.clone();
@@ -230,7 +237,9 @@ fn step(
             }
             Ok((!drift.extra.is_empty()).then(|| Write::Trim(Arc::clone(seen), drift.extra)))
         }
-        (Some(owner), _) if index.mesh_service(owner).is_none() && index.is_installed => apply(Over::Left(Arc::clone(seen))),
+        (Some(owner), _) if index.mesh_service(owner).is_none() && index.is_installed => {
+            apply(Over::Left(Arc::clone(seen)))
+        }
         (None, Giving::Given) => apply(Over::Adopted(Arc::clone(seen))),
         (None, Giving::Asked) if consent.covers(Act::Adopt) => apply(Over::Adopted(Arc::clone(seen))),
         _ => Err(taken(mesh_service, seen)),
@@ -284,12 +293,8 @@ fn taken(mesh_service: &Key, seen: &Seen) -> Obstacle {
     } else {
         (Act::Update, "rename one of them".to_owned())
     };
-    let violation = Violation {
-        type_: NAME_TAKEN.to_owned(),
-        resource: seen.key.to_string(),
-        message,
-        severity: Severity::Error,
-    };
+    let violation =
+        Violation { type_: NAME_TAKEN.to_owned(), resource: seen.key.to_string(), message, severity: Severity::Error };
     let repair = Repair {
         act,
         resource: violation.resource.clone(),
@@ -324,8 +329,11 @@ fn about(index: &MeshIndex, mesh_service: &Key, planned: &[Violation]) -> Vec<Fi
         finding.code == Code::IST0132
             && planned.iter().any(|violation| violation.type_ == violation::GATEWAY_HOST_MISSING)
     };
-    let found: BTreeSet<&Finding> =
-        index.owned_by(mesh_service).flat_map(|seen| index.findings(&seen.key)).filter(|one| !is_planned(one)).collect();
+    let found: BTreeSet<&Finding> = index
+        .owned_by(mesh_service)
+        .flat_map(|seen| index.findings(&seen.key))
+        .filter(|one| !is_planned(one))
+        .collect();
     found.into_iter().cloned().collect()
 }
 

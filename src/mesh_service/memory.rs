@@ -1,7 +1,7 @@
 //! Pure: what the leader remembers of a MeshService: which writes wait or are refused, and what its status is about to say.
 
-use super::watched::ObjectKey;
 use super::state::Settling;
+use super::watched::ObjectKey;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -68,9 +68,10 @@ impl<T> Memory<T> {
         let is_soon = pace.repaired.is_none_or(|last| until(last, now) <= 2 * LONGEST_REPAIR);
         pace.repairs = if pace.written == Some(what) && is_soon { pace.repairs.saturating_add(1) } else { 0 };
         (pace.written, pace.repaired) = (Some(what), Some(now));
-        let pause = pace.repairs.checked_sub(BURST).map(|more| {
-            FIRST_REPAIR.saturating_mul(2_u32.saturating_pow(more)).min(LONGEST_REPAIR)
-        });
+        let pause = pace
+            .repairs
+            .checked_sub(BURST)
+            .map(|more| FIRST_REPAIR.saturating_mul(2_u32.saturating_pow(more)).min(LONGEST_REPAIR));
         pace.not_before = pause.and_then(|pause| now.checked_add(pause).ok());
     }
 
@@ -95,8 +96,8 @@ fn until(from: Timestamp, to: Timestamp) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::super::kind::MeshKind;
     use super::super::key::Key;
+    use super::super::kind::MeshKind;
     use super::*;
 
     fn at(second: i64) -> Timestamp {
@@ -105,7 +106,8 @@ mod tests {
 
     #[test]
     fn what_is_undone_again_and_again_is_repaired_more_seldom() {
-        let (object, mut memory) = (ObjectKey::made(MeshKind::VirtualService, Key::new("a", "b")), Memory::<()>::default());
+        let (object, mut memory) =
+            (ObjectKey::made(MeshKind::VirtualService, Key::new("a", "b")), Memory::<()>::default());
         let mut pauses = Vec::new();
         for second in 0..8 {
             memory.written(&object, 7, at(second));

@@ -1,7 +1,7 @@
 //! Pure: an object of the mesh as last seen: whose it is, what is in it where that matters, and how the checks read it.
 
-use super::kind::MeshKind;
 use super::key::Key;
+use super::kind::MeshKind;
 use super::mark;
 use super::watched::{ObjectKey, Watched};
 use super::world::{ObservedGateway, ObservedService};
@@ -130,7 +130,9 @@ impl Giving {
 
 /// The namespaces that a Namespace lets in, by its annotation or label.
 fn allows(metadata: &ObjectMeta) -> Option<String> {
-    let of = |texts: &Option<std::collections::BTreeMap<String, String>>| texts.as_ref()?.get(keys::ALLOW_MESH_FROM).cloned();
+    let of = |texts: &Option<std::collections::BTreeMap<String, String>>| {
+        texts.as_ref()?.get(keys::ALLOW_MESH_FROM).cloned()
+    };
     of(&metadata.annotations).or_else(|| of(&metadata.labels))
 }
 

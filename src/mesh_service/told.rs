@@ -150,7 +150,8 @@ mod tests {
     /// It never set `lastChecked`, and wrote `null`.
     #[test]
     fn m10_the_status_of_the_first_operator_is_replaced_even_where_the_state_is_right() {
-        let before = MeshServiceStatus { consistency_state: ConsistencyState::Consistent, ..MeshServiceStatus::default() };
+        let before =
+            MeshServiceStatus { consistency_state: ConsistencyState::Consistent, ..MeshServiceStatus::default() };
         let after = told(ConsistencyState::Consistent, Phase::Done, Vec::new()).status(&before, at(1)).unwrap();
         assert!(after.last_checked.is_some() && after.conditions.len() == 3);
     }

@@ -36,8 +36,7 @@ pub struct ObjectKey {
 impl Watched {
     /// All of them.
     pub fn all() -> impl Iterator<Item = Self> {
-        let others =
-            [Self::Sidecar, Self::WorkloadEntry, Self::RequestAuthentication, Self::KubernetesGateway];
+        let others = [Self::Sidecar, Self::WorkloadEntry, Self::RequestAuthentication, Self::KubernetesGateway];
         [Self::Namespace].into_iter().chain(MeshKind::ALL.map(Self::Made)).chain(others)
     }
 

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::api::keys;
+use crate::mesh_integrity;
 use crate::mesh_service::look;
 use jiff::Timestamp;
-use crate::mesh_integrity;
 use serde_json::{Value, json};
 
 fn index() -> MeshIndex {
@@ -22,7 +22,8 @@ fn mesh_service(name: &str, version: u32, service: &str) -> Arc<ObservedMeshServ
 }
 
 fn seen(kind: Watched, namespace: &str, name: &str, version: u32, more: &Value) -> Arc<Seen> {
-    let mut object = json!({"metadata": {"name": name, "namespace": namespace, "resourceVersion": version.to_string()}});
+    let mut object =
+        json!({"metadata": {"name": name, "namespace": namespace, "resourceVersion": version.to_string()}});
     if namespace.is_empty() {
         object["metadata"].as_object_mut().unwrap().shift_remove("namespace");
     }
@@ -94,7 +95,9 @@ fn a_meshservice_is_looked_at_when_something_that_it_names_or_made_changes() {
 #[test]
 fn what_a_list_lacks_is_gone_at_its_end() {
     let mut index = index();
-    for event in Event::list([seen(ROUTES, "shop", "x", 1, &made_for("a")), seen(ROUTES, "shop", "y", 1, &made_for("b"))]) {
+    for event in
+        Event::list([seen(ROUTES, "shop", "x", 1, &made_for("a")), seen(ROUTES, "shop", "y", 1, &made_for("b"))])
+    {
         index.objects_event(ROUTES, event);
     }
     assert_eq!(names(&index.keys()), ["a", "b"], "those that are gone and left something");

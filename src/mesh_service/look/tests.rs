@@ -130,8 +130,11 @@ fn what_is_of_no_use_goes_last_and_in_reverse_and_what_is_kept_stays() {
     ];
     let kept = [(MeshKind::Gateway, Key::new("shop", "kept"))].into();
     let look = looked(&there, &Plan { kept, ..plan(&[routes()]) });
-    let expected =
-        ["apply over 1 (new) VirtualService/shop/web", "delete VirtualService/shop/old", "delete DestinationRule/shop/old"];
+    let expected = [
+        "apply over 1 (new) VirtualService/shop/web",
+        "delete VirtualService/shop/old",
+        "delete DestinationRule/shop/old",
+    ];
     assert_eq!(writes(&look), expected);
     let managed = look.told.unwrap().managed;
     assert_eq!(managed.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["kept"]);
@@ -212,6 +215,25 @@ fn a_namespace_that_is_not_there_is_told_and_not_written_to() {
 }
 
 #[test]
+fn nothing_is_told_or_made_in_a_namespace_that_is_being_deleted() {
+    let mut index = index(&[]);
+    let deleting = json!({"metadata": {"name": "shop", "deletionTimestamp": "2026-11-29T10:00:00Z"}});
+    let namespace = Seen::read(Watched::Namespace, deleting);
+    index.objects_event(Watched::Namespace, Event::Applied(Arc::new(namespace)));
+    let look = look(&mut index, &web(), &plan(&[routes()]), now());
+    assert!(look.writes.is_empty() && look.told.unwrap().violations.is_empty());
+}
+
+#[test]
+fn there_are_no_routes_to_subsets_that_cannot_be_made() {
+    let (_, rule) = theirs(&json!({}), &json!({"host": "x"}));
+    let wanted = [wanted(MeshKind::DestinationRule, "web", &json!({"host": "web"})), routes()];
+    let look = looked(&[(MeshKind::DestinationRule, rule)], &plan(&wanted));
+    assert!(look.writes.is_empty(), "{:?}", writes(&look));
+    assert_eq!(look.told.unwrap().violations[0].type_, NAME_TAKEN);
+}
+
+#[test]
 fn a_refused_write_is_told_as_long_as_it_is_wanted() {
     let (key, mut index) = (Key::new("shop", "web"), index(&[]));
     let object = ObjectKey::made(MeshKind::VirtualService, key.clone());
@@ -246,7 +268,10 @@ fn what_the_checks_say_of_its_objects_is_told_with_what_would_mend_it() {
     let told = look(&mut index, &web(), &plan(&[object]), now()).told.unwrap();
     assert_eq!((told.state, told.phase), (ConsistencyState::RepairPending, Phase::Stalled));
     let [violation] = &told.violations[..] else { panic!("{:?}", told.violations) };
-    assert_eq!((violation.type_.as_str(), violation.resource.as_str()), ("ForeignKeyViolation", "VirtualService/shop/web"));
+    assert_eq!(
+        (violation.type_.as_str(), violation.resource.as_str()),
+        ("ForeignKeyViolation", "VirtualService/shop/web")
+    );
     assert_eq!(violation.message, "References non-existent Service/shop/web (IST0101)");
     assert_eq!((told.repairs[0].type_.as_str(), told.repairs[0].resource.as_str()), ("Create", "Service/shop/web"));
 }
@@ -254,10 +279,7 @@ fn what_the_checks_say_of_its_objects_is_told_with_what_would_mend_it() {
 #[test]
 fn what_was_made_for_one_that_is_gone_is_swept_but_for_what_another_would_have() {
     let key = Key::new("shop", "web");
-    let there = [
-        ours(MeshKind::DestinationRule, "web", &json!({})),
-        ours(MeshKind::VirtualService, "web", &json!({})),
-    ];
+    let there = [ours(MeshKind::DestinationRule, "web", &json!({})), ours(MeshKind::VirtualService, "web", &json!({}))];
     let mut index = index(&there);
     index.mesh_services_event(Event::Deleted(web()));
     assert!(index.keys().contains(&key), "it left something");

@@ -10,7 +10,9 @@ use crate::outrigger::{Outrigger, PATIENCE, Start, install};
 
 /// Without Istio a MeshService says what it waits for. With it, its objects are made. The next leader writes nothing, and sweeps what
 /// nobody asks for any more.
-pub async fn istio_may_be_installed_after_meshservices_and_the_next_leader_writes_nothing(case: Case<()>) -> Result<()> {
+pub async fn istio_may_be_installed_after_meshservices_and_the_next_leader_writes_nothing(
+    case: Case<()>,
+) -> Result<()> {
     let kubeconfig = install(&case.plane).await?;
     let start = || {
         let args = ["--controllers=meshservice", "--leader-elect=false"].map(str::to_owned).into();
@@ -40,7 +42,8 @@ pub async fn istio_may_be_installed_after_meshservices_and_the_next_leader_write
         Ok((outrigger.metric(looks).await? >= 2).then_some(()))
     })
     .await?;
-    let is_same = |before: &Value, after: &Value| before["metadata"]["resourceVersion"] == after["metadata"]["resourceVersion"];
+    let is_same =
+        |before: &Value, after: &Value| before["metadata"]["resourceVersion"] == after["metadata"]["resourceVersion"];
     let after = world.object(MeshKind::VirtualService, "web-mesh").await?;
     ensure!(is_same(&routes, &after), "it was written: {after}");
     let after = world.mesh_service("web").await?;

@@ -35,7 +35,8 @@ pub async fn a_meshservice_is_right_after_a_kill_at_each_write(case: Case<()>) -
             } else {
                 world.apply(&wanted(round)).await?;
             }
-            let mut armed = Outrigger::start(&world.plane, start(&kubeconfig, Some(&format!("{write}.{moment}=return"))))?;
+            let mut armed =
+                Outrigger::start(&world.plane, start(&kubeconfig, Some(&format!("{write}.{moment}=return"))))?;
             let status = armed.process().ended(PATIENCE).await?;
             ensure!(status.code() == Some(KILLED), "{write}.{moment}: it ended with {status}");
             let outrigger = Outrigger::start(&world.plane, start(&kubeconfig, None))?;

@@ -17,7 +17,8 @@ pub async fn what_is_made_is_kept_as_it_is_and_goes_with_its_meshservice(case: C
     let first = world.state("web", "Consistent").await?;
     let status = &first["status"];
     ensure!(status["lastChecked"].is_string() && status["violations"].is_null(), "{status}");
-    let managed: Vec<_> = status["managedResources"].as_array().context("none")?.iter().map(|one| &one["kind"]).collect();
+    let managed: Vec<_> =
+        status["managedResources"].as_array().context("none")?.iter().map(|one| &one["kind"]).collect();
     ensure!(managed == ["DestinationRule", "VirtualService"], "{managed:?}");
     let owner = &world.object(MeshKind::DestinationRule, "web").await?["metadata"]["ownerReferences"][0];
     ensure!(owner["kind"] == "MeshService" && owner["uid"] == first["metadata"]["uid"], "{owner}");
@@ -180,7 +181,10 @@ pub async fn what_the_first_operator_of_meshservices_left_behind_is_taken_over(c
     // As it wrote several times a second.
     let old = json!({"status": {"consistencyState": "Inconsistent", "violations": [
         {"type": "ReconciliationError", "resource": "web", "message": "UNIQUE constraint failed", "severity": "Error"}]}});
-    world.mesh_services().patch_status("web", &kube::api::PatchParams::default(), &kube::api::Patch::Merge(old)).await?;
+    world
+        .mesh_services()
+        .patch_status("web", &kube::api::PatchParams::default(), &kube::api::Patch::Merge(old))
+        .await?;
     let object = world.status_where("web", "ours again", |status| status["violations"].is_null()).await?;
     ensure!(object["status"]["consistencyState"] == "Consistent", "{object}");
     let after = world.object(MeshKind::Service, "web").await?;

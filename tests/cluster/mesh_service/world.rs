@@ -3,7 +3,9 @@
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::events::v1::Event;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
+};
 use kube::{Api, Client};
 use outrigger::mesh_service::MeshKind;
 use outrigger_testbed::{Case, ControlPlane, wait_for};
@@ -163,7 +165,8 @@ impl World {
 
     /// Waits until nothing that was made for a MeshService is left in a namespace.
     pub async fn swept(&self, namespace: &str, name: &str) -> Result<()> {
-        let labels = format!("outrigger.dev/mesh-service={name},outrigger.dev/mesh-service-namespace={}", self.namespace);
+        let labels =
+            format!("outrigger.dev/mesh-service={name},outrigger.dev/mesh-service-namespace={}", self.namespace);
         wait_for(&format!("what was made for {name} in {namespace} to be gone"), PATIENCE, async || {
             for kind in MeshKind::ALL {
                 let left = self.objects(kind, namespace).list(&ListParams::default().labels(&labels)).await?.items;
