@@ -207,10 +207,10 @@ impl MeshIndex {
 
     /// The checks found this.
     pub fn found(&mut self, found: Found) -> BTreeSet<Key> {
-        let changes = found.changes;
+        let checked = found.changes;
         let changed = self.judge.take(found);
         let owner = |key| self.objects.get(&ObjectKey::of_judged(key)?)?.owner.clone();
-        let waited = |(key, memory): (&Key, &mut Memory<Told>)| memory.stops_waiting(changes).then(|| key.clone());
+        let waited = |(key, memory): (&Key, &mut Memory<Told>)| memory.stops_waiting(checked).then(|| key.clone());
         let waited: Vec<Key> = self.memories.iter_mut().filter_map(waited).collect();
         changed.iter().filter_map(owner).chain(waited).collect()
     }

@@ -230,8 +230,8 @@ fn step(
     match (&seen.owner, &seen.giving) {
         (Some(owner), _) if owner == mesh_service => {
             let extras = if key.kind == Watched::Made(MeshKind::Service) { Extras::Allowed } else { Extras::Drift };
-            let content = seen.content.as_deref().unwrap_or(&Value::Null);
-            let drift = Drift::between(&desired(object), content, extras);
+            let present = seen.content.as_deref().unwrap_or(&Value::Null);
+            let drift = Drift::between(&desired(object), present, extras);
             if !drift.different.is_empty() {
                 return apply(Over::Drift(Arc::clone(seen), drift.fields()));
             }
