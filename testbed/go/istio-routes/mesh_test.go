@@ -53,6 +53,8 @@ var meshes = map[string]expected{
 			"orders.shop.svc.cluster.local": {
 				"outbound|80|canary|orders.shop.svc.cluster.local",
 				"outbound|80|stable|orders.shop.svc.cluster.local",
+				"outbound|8443|canary|orders.shop.svc.cluster.local",
+				"outbound|8443|stable|orders.shop.svc.cluster.local",
 				"outbound|9090|canary|orders.shop.svc.cluster.local",
 				"outbound|9090|stable|orders.shop.svc.cluster.local",
 			},
@@ -202,7 +204,13 @@ func led(server *xds.FakeDiscoveryServer, proxy *model.Proxy, host string) []str
 func passed(chain *listener.FilterChain) (names []string) {
 	for _, filter := range chain.Filters {
 		proxy := &tcp.TcpProxy{}
-		if filter.GetTypedConfig().MessageIs(proxy) && filter.GetTypedConfig().UnmarshalTo(proxy) == nil {
+		if !filter.GetTypedConfig().MessageIs(proxy) || filter.GetTypedConfig().UnmarshalTo(proxy) != nil {
+			continue
+		}
+		for _, one := range proxy.GetWeightedClusters().GetClusters() {
+			names = append(names, one.Name)
+		}
+		if proxy.GetCluster() != "" {
 			names = append(names, proxy.GetCluster())
 		}
 	}
