@@ -113,6 +113,7 @@ impl MeshIndex {
     }
 
     /// What was made for a MeshService, in the order in which it is made.
+    #[must_use]
     pub fn owned_by(&self, mesh_service: &Key) -> impl DoubleEndedIterator<Item = &Arc<Seen>> {
         self.owned.get(mesh_service).into_iter().flatten().filter_map(|key| self.objects.get(key))
     }
@@ -229,23 +230,23 @@ impl MeshIndex {
             }
             Event::Item(one) => {
                 self.unlisted.mesh_services.remove(&one.key);
-                self.set_mesh_service(&one.key.clone(), Some(one))
+                self.set_mesh_service(&one.key, Some(&one))
             }
             Event::End => {
                 let gone = std::mem::take(&mut self.unlisted.mesh_services);
                 gone.iter().flat_map(|key| self.set_mesh_service(key, None)).collect()
             }
-            Event::Applied(one) => self.set_mesh_service(&one.key.clone(), Some(one)),
+            Event::Applied(one) => self.set_mesh_service(&one.key, Some(&one)),
             Event::Deleted(one) => self.set_mesh_service(&one.key, None),
         }
     }
 
-    fn set_mesh_service(&mut self, key: &Key, now: Option<Arc<ObservedMeshService>>) -> BTreeSet<Key> {
-        let before = match &now {
+    fn set_mesh_service(&mut self, key: &Key, now: Option<&Arc<ObservedMeshService>>) -> BTreeSet<Key> {
+        let before = match now {
             Some(now) => self.mesh_services.insert(key.clone(), Arc::clone(now)),
             None => self.mesh_services.remove(key),
         };
-        if before.as_ref().map(|before| &before.resource_version) == now.as_ref().map(|now| &now.resource_version) {
+        if before.as_ref().map(|before| &before.resource_version) == now.map(|now| &now.resource_version) {
             return BTreeSet::new();
         }
         let mut touched = BTreeSet::from([key.clone()]);
@@ -258,7 +259,7 @@ impl MeshIndex {
                 }
             }
         }
-        for object in now.iter().flat_map(|now| names(now)) {
+        for object in now.into_iter().flat_map(|now| names(now)) {
             let keys = self.naming.entry(object).or_default();
             touched.extend(keys.iter().cloned());
             keys.insert(key.clone());
@@ -285,41 +286,40 @@ impl MeshIndex {
                 if let Some(unlisted) = self.unlisted.objects.get_mut(&kind) {
                     unlisted.remove(&seen.key);
                 }
-                self.set_object(&seen.key.clone(), Some(seen))
+                self.set_object(&seen.key, Some(&seen))
             }
             Event::End => {
                 let gone = self.unlisted.objects.remove(&kind).unwrap_or_default();
                 gone.iter().flat_map(|key| self.set_object(key, None)).collect()
             }
-            Event::Applied(seen) => self.set_object(&seen.key.clone(), Some(seen)),
+            Event::Applied(seen) => self.set_object(&seen.key, Some(&seen)),
             Event::Deleted(seen) => self.set_object(&seen.key, None),
         }
     }
 
     /// Returns the MeshServices that it matters to: none, unless something that counts has changed.
-    fn set_object(&mut self, key: &ObjectKey, now: Option<Arc<Seen>>) -> BTreeSet<Key> {
-        let before = match &now {
+    fn set_object(&mut self, key: &ObjectKey, now: Option<&Arc<Seen>>) -> BTreeSet<Key> {
+        let before = match now {
             Some(now) => self.objects.insert(key.clone(), Arc::clone(now)),
             None => self.objects.remove(key),
         };
-        match (&before, &now) {
+        match (&before, now) {
             (None, None) => return BTreeSet::new(),
             (Some(before), Some(now)) if before.is_same_as(now) => return BTreeSet::new(),
             _ => {}
         }
-        match now.as_ref().map(|now| now.judged.clone()) {
+        match now.map(|now| now.judged.clone()) {
             Some(Some(judged)) => self.judge.tell(Change::Applied(judged)),
             Some(None) => {}
             None => key.judged().into_iter().for_each(|key| self.judge.tell(Change::Deleted(key))),
         }
         if key.kind == Watched::Namespace {
-            let allows = now
-                .as_ref()
-                .and_then(|now| if let Matters::Allows(allows) = &now.matters { allows.as_deref() } else { None });
+            let allows =
+                now.and_then(|now| if let Matters::Allows(allows) = &now.matters { allows.as_deref() } else { None });
             self.consents.set(&key.key.name, allows);
         }
-        let owner = |seen: &Option<Arc<Seen>>| seen.as_ref().and_then(|seen| seen.owner.clone());
-        let (was, is) = (owner(&before), owner(&now));
+        let owner = |seen: Option<&Arc<Seen>>| seen.and_then(|seen| seen.owner.clone());
+        let (was, is) = (owner(before.as_ref()), owner(now));
         if let Some(was) = was.as_ref().filter(|_| was != is)
             && let Some(owned) = self.owned.get_mut(was)
         {
@@ -345,7 +345,7 @@ impl MeshIndex {
     pub fn mesh_service_answered(&mut self, after: ObservedMeshService, over: &str) {
         let known = self.mesh_services.get(&after.key);
         if let Some(after) = self.own_mesh_services.answered(Arc::new(after), Some(over), known) {
-            self.set_mesh_service(&after.key.clone(), Some(after));
+            self.set_mesh_service(&after.key, Some(&after));
         }
     }
 
@@ -354,7 +354,7 @@ impl MeshIndex {
         let known = self.objects.get(&after.key);
         let own = self.own_objects.entry(after.key.kind).or_default();
         if let Some(after) = own.answered(Arc::new(after), over, known) {
-            self.set_object(&after.key.clone(), Some(after));
+            self.set_object(&after.key, Some(&after));
         }
     }
 

@@ -69,10 +69,7 @@ impl Reconciler<Key> for Leader {
             let (Some(mesh_service), Some(told)) = (mesh_service, told) else {
                 return if failed { Outcome::Retry } else { Outcome::Done };
             };
-            let wake = match self.tell(&mesh_service, told, term).await {
-                Ok(wake) => wake,
-                Err(()) => return Outcome::Retry,
-            };
+            let Ok(wake) = self.tell(&mesh_service, told, term).await else { return Outcome::Retry };
             return match pause.into_iter().chain(wake).min() {
                 _ if failed => Outcome::Retry,
                 Some(wake) => Outcome::RequeueAfter(wake),
@@ -212,11 +209,10 @@ impl Leader {
     fn tell_applied(&self, mesh_service: &ObservedMeshService, object: &ObjectKey, over: &Over) {
         match over {
             Over::Nothing if is_observed(mesh_service) => self.tell_repaired(mesh_service, object, "it was deleted"),
-            Over::Nothing | Over::Left(_) => {}
             Over::Drift(_, fields) if is_observed(mesh_service) => {
                 self.tell_repaired(mesh_service, object, &format!("these differed: {fields}"));
             }
-            Over::Drift(..) => {}
+            Over::Nothing | Over::Drift(..) | Over::Left(_) => {}
             Over::Adopted(_) => {
                 let note = format!(
                     "{object} belongs to this object now. To undo that, take {} and {}: Adopt away, delete or rename what \

@@ -8,7 +8,7 @@ use super::observed::ObservedMeshService;
 use super::outcome::Plan;
 use super::repair::{Act, Consent, Repair, ordered};
 use super::seen::{Giving, Seen};
-use super::state::{Grounds, state};
+use super::state::{Grounds, Writes, state};
 use super::told::{Phase, Told};
 use super::violation;
 use super::watched::{ObjectKey, Watched};
@@ -172,18 +172,16 @@ fn look(index: &mut MeshIndex, mesh_service: &Arc<ObservedMeshService>, plan: &P
     let pause = paused.iter().map(|write| memory.pause(write.object(), now)).min();
 
     let repairs = ordered(repairs);
-    let outstanding = pause.is_some() || !due.is_empty();
-    let grounds = Grounds {
-        waits: !waits.is_empty(),
-        refused: refuses,
-        outstanding,
-        is_known: !repairs.is_empty(),
-        violations: &violations,
+    let writes = match () {
+        () if refuses => Writes::Refused,
+        () if pause.is_some() || !due.is_empty() => Writes::Outstanding,
+        () => Writes::Done,
     };
-    let state = state(grounds);
+    let (waiting, is_known) = (!waits.is_empty(), !repairs.is_empty());
+    let state = state(Grounds { waits: waiting, writes, is_known, violations: &violations });
     let has_error = violations.iter().any(|violation| violation.severity == Severity::Error);
     let phase = match () {
-        () if !waits.is_empty() || refuses || outstanding => Phase::Working,
+        () if waiting || writes != Writes::Done => Phase::Working,
         () if has_error => Phase::Stalled,
         () => Phase::Done,
     };
@@ -204,7 +202,7 @@ fn step(
     consent: &Consent,
     object: &DynamicObject,
     key: &ObjectKey,
-) -> Result<Option<Write>, Obstacle> {
+) -> Result<Option<Write>, Box<Obstacle>> {
     let namespace = ObjectKey::namespace(&key.key.namespace);
     match index.object(&namespace) {
         None => return Err(missing_namespace(&namespace, key)),
@@ -257,7 +255,7 @@ fn desired(object: &DynamicObject) -> Value {
     })
 }
 
-fn missing_namespace(namespace: &ObjectKey, object: &ObjectKey) -> Obstacle {
+fn missing_namespace(namespace: &ObjectKey, object: &ObjectKey) -> Box<Obstacle> {
     let violation = Violation {
         type_: FOREIGN_KEY.to_owned(),
         resource: object.to_string(),
@@ -271,11 +269,11 @@ fn missing_namespace(namespace: &ObjectKey, object: &ObjectKey) -> Obstacle {
         reason: violation.message.clone(),
         severity: mesh_integrity::Severity::Error,
     };
-    Obstacle { violation, repair: Some(repair) }
+    Box::new(Obstacle { violation, repair: Some(repair) })
 }
 
 /// An object of the name is there, and somebody else's.
-fn taken(mesh_service: &Key, seen: &Seen) -> Obstacle {
+fn taken(mesh_service: &Key, seen: &Seen) -> Box<Obstacle> {
     let whose = match (&seen.owner, &seen.giving) {
         (Some(owner), _) => format!("was made for MeshService/{owner}"),
         (None, Giving::Controlled(controller)) => format!("is controlled by {controller}"),
@@ -302,7 +300,7 @@ fn taken(mesh_service: &Key, seen: &Seen) -> Obstacle {
         reason: violation.message.clone(),
         severity: mesh_integrity::Severity::Error,
     };
-    Obstacle { violation, repair: Some(repair) }
+    Box::new(Obstacle { violation, repair: Some(repair) })
 }
 
 fn refused(object: &ObjectKey, problem: &str) -> Violation {

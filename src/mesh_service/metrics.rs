@@ -31,11 +31,11 @@ const SEVERITIES: [(Severity, &str); 3] =
 
 const fn label(state: ConsistencyState) -> &'static str {
     match state {
-        ConsistencyState::Checking => "checking",
-        ConsistencyState::Consistent => "consistent",
-        ConsistencyState::Inconsistent => "inconsistent",
-        ConsistencyState::RepairPending => "repair_pending",
-        ConsistencyState::RepairFailed => "repair_failed",
+        ConsistencyState::Checking => "Checking",
+        ConsistencyState::Consistent => "Consistent",
+        ConsistencyState::Inconsistent => "Inconsistent",
+        ConsistencyState::RepairPending => "RepairPending",
+        ConsistencyState::RepairFailed => "RepairFailed",
     }
 }
 

@@ -82,7 +82,7 @@ impl Seen {
         }
         let judged = kind.judged().and_then(|_| Object::read(&object, "")).map(Arc::new);
         let owner = if matches!(kind, Watched::Made(_)) { mark::owner_of(&metadata) } else { None };
-        let content = owner.is_some().then(|| Box::new(content(&metadata, object.get("spec").cloned())));
+        let content = owner.is_some().then(|| Box::new(content(&metadata, object.get("spec"))));
         Self {
             key: ObjectKey { kind, key: Key::of(&metadata) },
             giving: Giving::of(&metadata),
@@ -136,7 +136,7 @@ fn allows(metadata: &ObjectMeta) -> Option<String> {
     of(&metadata.annotations).or_else(|| of(&metadata.labels))
 }
 
-fn content(metadata: &ObjectMeta, spec: Option<Value>) -> Value {
+fn content(metadata: &ObjectMeta, spec: Option<&Value>) -> Value {
     let ObjectMeta { labels, annotations, owner_references, .. } = metadata;
     json!({
         "metadata": {"labels": labels, "annotations": annotations, "ownerReferences": owner_references},

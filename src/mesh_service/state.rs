@@ -11,14 +11,24 @@ use std::time::Duration;
 pub struct Grounds<'a> {
     /// Why nothing can be said yet.
     pub waits: bool,
-    /// Whether the API server refuses a write.
-    pub refused: bool,
-    /// Whether something is still to be written, by us.
-    pub outstanding: bool,
+    /// How our own writes go.
+    pub writes: Writes,
     /// Whether it is known what would mend what is wrong.
     pub is_known: bool,
     /// What is wrong.
     pub violations: &'a [Violation],
+}
+
+/// How the writes for a MeshService go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Writes {
+    /// There is nothing to write.
+    #[default]
+    Done,
+    /// Something is still to be written.
+    Outstanding,
+    /// The API server refuses one.
+    Refused,
 }
 
 /// A status is written when what it says has held for so long.
@@ -58,8 +68,8 @@ pub fn state(grounds: Grounds<'_>) -> ConsistencyState {
     let has_error = grounds.violations.iter().any(|violation| violation.severity == Severity::Error);
     match grounds {
         Grounds { waits: true, .. } => ConsistencyState::Checking,
-        Grounds { refused: true, .. } => ConsistencyState::RepairFailed,
-        Grounds { outstanding: true, .. } => ConsistencyState::RepairPending,
+        Grounds { writes: Writes::Refused, .. } => ConsistencyState::RepairFailed,
+        Grounds { writes: Writes::Outstanding, .. } => ConsistencyState::RepairPending,
         Grounds { is_known: true, .. } if has_error => ConsistencyState::RepairPending,
         _ if has_error => ConsistencyState::Inconsistent,
         _ => ConsistencyState::Consistent,
@@ -114,10 +124,13 @@ mod tests {
             (Grounds { violations: minor, is_known: true, ..nothing }, ConsistencyState::Consistent),
             (Grounds { violations: bad, ..nothing }, ConsistencyState::Inconsistent),
             (Grounds { violations: bad, is_known: true, ..nothing }, ConsistencyState::RepairPending),
-            (Grounds { outstanding: true, ..nothing }, ConsistencyState::RepairPending),
-            (Grounds { outstanding: true, refused: true, ..nothing }, ConsistencyState::RepairFailed),
-            (Grounds { violations: bad, is_known: true, refused: true, ..nothing }, ConsistencyState::RepairFailed),
-            (Grounds { waits: true, refused: true, violations: bad, ..nothing }, ConsistencyState::Checking),
+            (Grounds { writes: Writes::Outstanding, ..nothing }, ConsistencyState::RepairPending),
+            (Grounds { writes: Writes::Refused, ..nothing }, ConsistencyState::RepairFailed),
+            (
+                Grounds { violations: bad, is_known: true, writes: Writes::Refused, ..nothing },
+                ConsistencyState::RepairFailed,
+            ),
+            (Grounds { waits: true, writes: Writes::Refused, violations: bad, ..nothing }, ConsistencyState::Checking),
         ] {
             assert_eq!(state(grounds), expected, "{grounds:?}");
         }

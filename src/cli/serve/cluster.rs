@@ -31,7 +31,12 @@ pub(super) async fn job(
     let identity = lease::identity();
     let (mut tasks, mut feeds) = (Tasks::new(shutdown.clone()), Feeds::new(client.clone()));
     let (events, publish) = events::events(client.clone(), identity.clone());
-    tasks.spawn_until_stop("events", publish);
+    // Who takes the last Event may have stopped before the others: the publisher goes on until all do.
+    let kept = events.clone();
+    tasks.spawn_until_stop("events", async move {
+        publish.await;
+        drop(kept);
+    });
     let common = Common { client, url, events, metrics: metrics.clone(), reviews: reviews.clone() };
 
     let mut parts = Vec::new();

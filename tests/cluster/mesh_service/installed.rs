@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use outrigger::mesh_service::MeshKind;
 use outrigger_testbed::{Case, wait_for};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 use super::world::{World, mesh_service, subsets};
 use crate::outrigger::{Outrigger, PATIENCE, Start, install};
@@ -50,4 +51,31 @@ pub async fn istio_may_be_installed_after_meshservices_and_the_next_leader_write
     ensure!(is_same(&made, &after), "its status was written: {}", after["status"]);
     let log = outrigger.log()?;
     log.contains("the object was deleted").then_some(()).context("what was swept is in the log")
+}
+
+/// Twenty of them, each with two objects. Only time shows that nothing happens.
+pub async fn beside_meshservices_that_are_well_nothing_is_written_for_a_minute(case: Case<()>) -> Result<()> {
+    case.plane.install_istio_crds().await?;
+    let kubeconfig = install(&case.plane).await?;
+    let args = ["--controllers=meshservice", "--leader-elect=false"].map(str::to_owned).into();
+    let outrigger = Outrigger::start(&case.plane, Start { args, ..Start::with(&kubeconfig) })?;
+    let world = World::of(&case);
+    for number in 0..20 {
+        world.service(&format!("web-{number}")).await?;
+        world.apply(&mesh_service(&format!("web-{number}"), &subsets())).await?;
+    }
+    for number in 0..20 {
+        world.state(&format!("web-{number}"), "Consistent").await?;
+    }
+    let writes = async || {
+        let (_, metrics) = outrigger.page("/metrics").await?;
+        let is_write = |line: &&str| line.starts_with("rest_client_requests_total") && !line.contains("method=\"GET\"");
+        Ok::<_, anyhow::Error>(metrics.lines().filter(is_write).map(str::to_owned).collect::<Vec<_>>())
+    };
+    let before = writes().await?;
+    ensure!(before.iter().any(|line| line.contains("PATCH")), "it wrote by PATCH before: {before:?}");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let after = writes().await?;
+    ensure!(after == before, "{before:?} became {after:?}");
+    Ok(())
 }

@@ -36,5 +36,10 @@ pub fn add_to(suite: Suite<Outrigger>) -> Suite<Outrigger> {
 
 /// Adds those that take minutes.
 pub fn add_long_to(suite: Suite<Outrigger>) -> Suite<Outrigger> {
-    tests!(suite, apart(Parts::ApiOnly): kills::a_meshservice_is_right_after_a_kill_at_each_write)
+    tests!(
+        suite,
+        apart(Parts::ApiOnly):
+        kills::a_meshservice_is_right_after_a_kill_at_each_write,
+        installed::beside_meshservices_that_are_well_nothing_is_written_for_a_minute,
+    )
 }
