@@ -139,7 +139,7 @@ fn look(index: &mut MeshIndex, mesh_service: &Arc<ObservedMeshService>, plan: &P
             continue; // its routes lead there
         }
         if index.is_absent(object_key.kind) {
-            waits.insert(object_key.kind.as_str());
+            waits.insert(object_key.kind);
             continue;
         }
         match step(index, key, &consent, object, &object_key) {
@@ -185,7 +185,7 @@ fn look(index: &mut MeshIndex, mesh_service: &Arc<ObservedMeshService>, plan: &P
         () if has_error => Phase::Stalled,
         () => Phase::Done,
     };
-    let waits = waits.into_iter().map(|kind| format!("the kind {kind} is not installed in this cluster")).collect();
+    let waits = waits.into_iter().map(absent).collect();
     let generation = mesh_service.generation;
     Look {
         mesh_service: Some(Arc::clone(mesh_service)),
@@ -253,6 +253,11 @@ fn desired(object: &DynamicObject) -> Value {
         },
         "spec": object.data.get("spec"),
     })
+}
+
+/// A kind that is not there, or not in the version that is written.
+fn absent(kind: Watched) -> String {
+    format!("{} of {} is not installed in this cluster", kind.as_str(), kind.resource().api_version)
 }
 
 fn missing_namespace(namespace: &ObjectKey, object: &ObjectKey) -> Box<Obstacle> {

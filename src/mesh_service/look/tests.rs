@@ -200,7 +200,7 @@ fn a_kind_that_is_not_installed_is_waited_for() {
     assert_eq!(writes(&look), ["apply over 1 (new) DestinationRule/shop/web"]);
     let told = look.told.unwrap();
     assert_eq!((told.state, told.phase), (ConsistencyState::Checking, Phase::Working));
-    assert_eq!(told.waits, ["the kind VirtualService is not installed in this cluster"]);
+    assert_eq!(told.waits, ["VirtualService of networking.istio.io/v1 is not installed in this cluster"]);
 }
 
 #[test]
