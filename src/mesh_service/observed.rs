@@ -105,8 +105,10 @@ impl Usable {
         if !spec.is_object() {
             return Err(FieldError::new("spec", "must be given: serviceName and ports at least"));
         }
-        let spec: MeshServiceSpec = decode::typed(spec)
-            .map_err(|FieldError { field, problem }| FieldError::new(format!("spec.{field}"), problem))?;
+        let spec: MeshServiceSpec = decode::typed(spec).map_err(|FieldError { field, problem }| {
+            let field = if field == "." { "spec".to_owned() } else { format!("spec.{field}") };
+            FieldError::new(field, problem)
+        })?;
         if own.name.len() > LONGEST_LABEL {
             let problem = "must be at most 63 characters: it is a label of the objects that are made";
             return Err(FieldError::new("metadata.name", problem));
@@ -200,6 +202,8 @@ mod tests {
             }
         }
         assert!(read(&json!({}), &spec).usable.is_ok());
+        let without_service = read(&json!({}), &json!({"ports": []})).usable.unwrap_err();
+        assert_eq!(without_service, "spec: missing field `serviceName`");
         assert!(read(&json!({}), &json!(null)).usable.unwrap_err().starts_with("spec: "));
         assert!(ObservedMeshService::read(json!([])).usable.is_err());
     }

@@ -79,7 +79,7 @@ impl Port {
 
     /// `appProtocol` of a Service's port, where its name does not say it.
     pub fn app_protocol(&self) -> Option<String> {
-        (!self.is_told_by_name && self.protocol != "UDP").then(|| self.protocol.to_ascii_lowercase().replace('_', "-"))
+        (!self.is_told_by_name && self.protocol != "UDP").then(|| self.protocol.to_ascii_lowercase())
     }
 }
 
@@ -132,7 +132,7 @@ mod tests {
         for (protocol, name, app_protocol) in [
             (None, "tcp-80", Some("http")),
             (Some("TLS"), "tls-80", Some("tls")),
-            (Some("HTTP_PROXY"), "http-proxy-80", Some("http-proxy")),
+            (Some("HTTP_PROXY"), "http-proxy-80", Some("http_proxy")),
             (Some("UDP"), "udp-80", None),
         ] {
             let port = port(None, protocol);

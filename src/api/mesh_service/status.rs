@@ -100,3 +100,26 @@ pub struct ManagedResource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// The seed's operator wrote `lastChecked: null`.
+    #[test]
+    fn m10_what_is_not_known_is_absent_and_not_null() {
+        let nothing = serde_json::to_value(MeshServiceStatus::default()).unwrap();
+        assert_eq!(nothing, json!({"consistencyState": "Checking"}));
+    }
+
+    #[test]
+    fn a_status_of_the_seeds_operator_is_read() {
+        let status = json!({
+            "consistencyState": "Inconsistent", "lastChecked": null,
+            "violations": [{"type": "ReconciliationError", "resource": "web", "message": "x", "severity": "Error"}],
+        });
+        let read: MeshServiceStatus = serde_json::from_value(status).unwrap();
+        assert_eq!((read.consistency_state, read.violations.len()), (ConsistencyState::Inconsistent, 1));
+    }
+}
