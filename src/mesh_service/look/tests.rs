@@ -143,8 +143,8 @@ fn what_is_of_no_use_goes_last_and_in_reverse_and_what_is_kept_stays() {
 #[test]
 fn what_is_somebody_elses_is_left_unless_it_is_given_or_asked_for() {
     let given = json!({"annotations": {keys::ADOPT: "true"}});
-    let controller = json!([{"apiVersion": "v1", "kind": "X", "name": "x", "uid": "x", "controller": true}]);
-    let controlled = json!({"annotations": {keys::ADOPT: "true"}, "ownerReferences": controller});
+    let owner = json!([{"apiVersion": "v1", "kind": "X", "name": "x", "uid": "x", "controller": true}]);
+    let controlled = json!({"annotations": {keys::ADOPT: "true"}, "ownerReferences": owner});
     let others = json!({"labels": mark(&web(), &Key::new("shop", "web")).labels});
     let of_other = |name: &str| {
         let mut labels = others.clone();
@@ -167,17 +167,14 @@ fn what_is_somebody_elses_is_left_unless_it_is_given_or_asked_for() {
         let look = look(&mut index, &with(&annotations), &plan(&[routes()]), now());
         let told = look.told.as_ref().unwrap();
         let taken: Vec<_> = told.violations.iter().map(|violation| violation.type_.as_str()).collect();
-        match expected {
-            Some(over) => {
-                assert_eq!(writes(&look), [format!("apply over 5 ({over}) VirtualService/shop/web")], "{metadata}");
-                assert!(taken.is_empty(), "{taken:?}");
-            }
-            None => {
-                assert!(look.writes.is_empty(), "{metadata}");
-                assert_eq!(taken, [NAME_TAKEN]);
-                assert!(told.repairs.iter().all(|repair| repair.type_ != "Delete"), "{:?}", told.repairs);
-                assert_eq!(told.repairs.len(), 1);
-            }
+        if let Some(over) = expected {
+            assert_eq!(writes(&look), [format!("apply over 5 ({over}) VirtualService/shop/web")], "{metadata}");
+            assert!(taken.is_empty(), "{taken:?}");
+        } else {
+            assert!(look.writes.is_empty(), "{metadata}");
+            assert_eq!(taken, [NAME_TAKEN]);
+            assert!(told.repairs.iter().all(|repair| repair.type_ != "Delete"), "{:?}", told.repairs);
+            assert_eq!(told.repairs.len(), 1);
         }
     }
 }
