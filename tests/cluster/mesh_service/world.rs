@@ -74,10 +74,14 @@ impl World {
         Api::namespaced_with(self.client.clone(), namespace, &kind.resource())
     }
 
-    /// Applies an object in somebody's name, all of it.
+    /// Applies an object in somebody's name, all of it; in the test's namespace if it names none.
     pub async fn apply(&self, object: &Value) -> Result<()> {
+        let mut object = object.clone();
+        if object["metadata"]["namespace"].is_null() {
+            object["metadata"]["namespace"] = self.namespace.as_str().into();
+        }
         let text = object.to_string();
-        self.plane.kubectl(&["apply", "--namespace", &self.namespace, "-f", "-"], Some(&text)).await?.ok()?;
+        self.plane.kubectl(&["apply", "-f", "-"], Some(&text)).await?.ok()?;
         Ok(())
     }
 
