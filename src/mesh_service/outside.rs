@@ -48,8 +48,7 @@ fn shortened(name: String) -> String {
     if name.len() <= LONGEST_NAME {
         return name;
     }
-    let hash = Sha256::digest(name.as_bytes());
-    let hash: String = hash.iter().take(5).map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = format!("{:x}", Sha256::digest(&name)).chars().take(10).collect();
     let kept: String = name.chars().take(LONGEST_NAME - hash.len() - 1).collect();
     format!("{}-{hash}", kept.trim_end_matches(['-', '.']))
 }

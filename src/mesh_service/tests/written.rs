@@ -15,7 +15,7 @@ fn what_is_written_is_what_istio_was_asked_about() {
         let fake = Fake::of(&std::fs::read_to_string(case.join("given.yaml")).unwrap());
         let plan = fake.plan(0);
         let objects: Vec<_> = plan.objects.iter().map(|object| serde_json::to_value(object).unwrap()).collect();
-        let told: String = said(&plan).iter().map(|told| format!("# {told}\n")).collect();
+        let told = said(&plan).iter().fold(String::new(), |before, told| before + "# " + told + "\n");
         let (file, now) = (case.join("written.yaml"), told + &to_yaml_stream(&objects));
         if std::env::var_os("OUTRIGGER_WRITE").is_some() {
             std::fs::write(&file, &now).unwrap();
