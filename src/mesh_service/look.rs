@@ -73,7 +73,7 @@ pub enum Over {
 /// Why an object is not written.
 struct Obstacle {
     violation: Violation,
-    repair: Option<Repair>,
+    repair: Repair,
 }
 
 impl Write {
@@ -132,7 +132,7 @@ fn look(index: &mut MeshIndex, mesh_service: &Arc<ObservedMeshService>, plan: &P
     let mut waits = BTreeSet::new();
     repairs.extend(plan.violations.iter().filter_map(|told| Repair::of_violation(told, mesh_service)));
     violations.extend(unknown.into_iter().map(|word| unknown_repair(key, &word)));
-    let mut lacks_subsets = false;
+    let (mut lacks_subsets, mut is_hindered) = (false, false);
     for object in &plan.objects {
         let Some(object_key) = key_of(object) else { continue };
         if lacks_subsets && object_key.kind == Watched::Made(MeshKind::VirtualService) {
@@ -145,9 +145,10 @@ fn look(index: &mut MeshIndex, mesh_service: &Arc<ObservedMeshService>, plan: &P
         match step(index, key, &consent, object, &object_key) {
             Ok(write) => writes.extend(write),
             Err(obstacle) => {
+                is_hindered = true;
                 lacks_subsets |= object_key.kind == Watched::Made(MeshKind::DestinationRule);
                 violations.push(obstacle.violation);
-                repairs.extend(obstacle.repair);
+                repairs.push(obstacle.repair);
             }
         }
     }
@@ -167,8 +168,12 @@ fn look(index: &mut MeshIndex, mesh_service: &Arc<ObservedMeshService>, plan: &P
     memory.refused.retain(|object, _| writes.iter().any(|write| write.object() == object));
     violations.extend(memory.refused.iter().map(|(object, problem)| refused(object, problem)));
     let refuses = !memory.refused.is_empty();
-    let (due, paused): (Vec<Write>, Vec<Write>) =
+    let (mut due, paused): (Vec<Write>, Vec<Write>) =
         writes.into_iter().partition(|write| memory.pause(write.object(), now).is_zero());
+    if is_hindered || !paused.is_empty() {
+        // What is of no use goes when what takes its place is there.
+        due.retain(|write| !matches!(write, Write::Delete(_)));
+    }
     let pause = paused.iter().map(|write| memory.pause(write.object(), now)).min();
 
     let repairs = ordered(repairs);
@@ -274,7 +279,7 @@ fn missing_namespace(namespace: &ObjectKey, object: &ObjectKey) -> Box<Obstacle>
         reason: violation.message.clone(),
         severity: mesh_integrity::Severity::Error,
     };
-    Box::new(Obstacle { violation, repair: Some(repair) })
+    Box::new(Obstacle { violation, repair })
 }
 
 /// An object of the name is there, and somebody else's.
@@ -305,7 +310,7 @@ fn taken(mesh_service: &Key, seen: &Seen) -> Box<Obstacle> {
         reason: violation.message.clone(),
         severity: mesh_integrity::Severity::Error,
     };
-    Box::new(Obstacle { violation, repair: Some(repair) })
+    Box::new(Obstacle { violation, repair })
 }
 
 fn refused(object: &ObjectKey, problem: &str) -> Violation {

@@ -231,6 +231,19 @@ fn there_are_no_routes_to_subsets_that_cannot_be_made() {
 }
 
 #[test]
+fn nothing_is_deleted_before_what_takes_its_place_is_there() {
+    let old = ours(MeshKind::VirtualService, "old", &json!({}));
+    let taken = theirs(&json!({}), &json!({"hosts": ["x"]}));
+    assert!(looked(&[old.clone(), taken], &plan(&[routes()])).writes.is_empty());
+    let (key, mut index) = (Key::new("shop", "web"), index(&[old]));
+    let object = ObjectKey::made(MeshKind::VirtualService, key.clone());
+    for _ in 0..8 {
+        index.memory(&key).written(&object, 1, now());
+    }
+    assert!(look(&mut index, &web(), &plan(&[routes()]), now()).writes.is_empty(), "it waits");
+}
+
+#[test]
 fn a_refused_write_is_told_as_long_as_it_is_wanted() {
     let (key, mut index) = (Key::new("shop", "web"), index(&[]));
     let object = ObjectKey::made(MeshKind::VirtualService, key.clone());
