@@ -13,7 +13,7 @@ use crate::api::mesh_service::Severity;
 use crate::istio::host;
 use crate::istio::validate::{self, Fault, FaultKind};
 use kube::api::{DynamicObject, TypeMeta};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
 /// At most this much is said of one object: one mistake may be in each of its routes.
@@ -52,16 +52,14 @@ impl<'a> Builder<'a> {
         Key::new(namespace, name)
     }
 
-    /// Another MeshService that names the same, is older, and may have objects in a namespace.
-    pub(super) fn older_rival(&self, names_same: impl Fn(&Rival<'_>) -> bool, namespace: &str) -> Option<Key> {
-        let own = self.mesh_service.as_rival()?;
-        let rivals = self.world.rivals.iter().filter(|rival| rival.key != own.key && names_same(rival));
-        let allowed = rivals.filter(|rival| {
+    /// Other MeshServices that name the same, and may have objects in a namespace.
+    pub(super) fn rivals(&self, namespace: &str, names_same: impl Fn(&Rival<'a>) -> bool) -> Vec<Rival<'a>> {
+        let others = self.world.rivals.iter().filter(|rival| *rival.key != self.mesh_service.key && names_same(rival));
+        let may_be = |rival: &&Rival<'a>| {
             let allow = |namespace: &str| self.world.consents.allow(namespace, &rival.key.namespace);
-            allow(namespace) && allow(&rival.service.namespace)
-        });
-        let older = allowed.filter(|rival| rival.order() < own.order());
-        older.min_by_key(|rival| rival.order()).map(|rival| rival.key.clone())
+            allow(namespace) && rival.service.is_none_or(|service| allow(&service.namespace))
+        };
+        others.filter(may_be).copied().collect()
     }
 
     /// Tells what a user has to know about the MeshService.
@@ -77,8 +75,10 @@ impl<'a> Builder<'a> {
         if self.world.kinds.contains(kind) {
             return true;
         }
+        let is_policy = matches!(kind, MeshKind::PeerAuthentication | MeshKind::AuthorizationPolicy);
+        let severity = if is_policy { Severity::Warning } else { Severity::Info };
         let message = format!("No {kind} is made: --mesh-kinds leaves it out");
-        self.tell(violation::KIND_LEFT_OUT, Severity::Info, message);
+        self.tell(violation::KIND_LEFT_OUT, severity, message);
         false
     }
 
@@ -89,19 +89,20 @@ impl<'a> Builder<'a> {
 
     /// Adds an object of a kind that is made, unless Istio would refuse it. `field` says which field of the MeshService a field of the
     /// object comes from.
-    pub fn add(&mut self, kind: MeshKind, key: Key, spec: &Value, field: impl Fn(&str) -> Option<String>) {
+    pub fn add(&mut self, kind: MeshKind, key: Key, spec: Value, field: impl Fn(&str) -> Option<String>) {
         let resource = kind.resource();
         let types = TypeMeta { api_version: resource.api_version, kind: resource.kind };
         let metadata = mark(self.mesh_service, &key);
-        let judged = json!({
-            "apiVersion": types.api_version, "kind": types.kind,
-            "metadata": {"name": key.name, "namespace": key.namespace}, "spec": spec,
+        let mut judged = json!({
+            "apiVersion": types.api_version, "kind": types.kind, "metadata": {"name": key.name, "namespace": key.namespace},
         });
+        judged["spec"] = spec; // moved: it may be large
         let faults = validate::object(kind.as_str(), "v1", &judged, &key.namespace);
         if self.tell_faults(kind, &key, &faults, field) {
             self.keep(kind, key);
         } else {
-            self.plan.objects.push(DynamicObject { types: Some(types), metadata, data: json!({"spec": spec}) });
+            let data = Map::from_iter([("spec".to_owned(), judged["spec"].take())]).into();
+            self.plan.objects.push(DynamicObject { types: Some(types), metadata, data });
         }
     }
 

@@ -50,7 +50,7 @@ pub(super) fn build(builder: &mut Builder<'_>) {
         let whose = if is_of_rule { "spec.destinationRule.trafficPolicy" } else { "spec.trafficPolicy" };
         Some(format!("{whose}{below}"))
     };
-    builder.add(MeshKind::DestinationRule, builder.key(""), &spec, field);
+    builder.add(MeshKind::DestinationRule, builder.key(""), spec, field);
 }
 
 /// Those of the MeshService, then those of its `destinationRule`; of two of one name the latter's fields count.

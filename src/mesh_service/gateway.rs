@@ -28,7 +28,7 @@ pub(super) fn build(builder: &mut Builder<'_>) {
     match builder.world.gateway {
         Some(gateway) if gateway.owner.as_ref() != Some(&builder.mesh_service.key) => missing(builder, gateway, &hosts),
         present => {
-            if let Err(problem) = may_be_made(builder, key) {
+            if let Err(problem) = may_be_made(builder, key, present.is_some()) {
                 let message = format!("The Gateway {key} does not exist, and is not made: {problem}");
                 if present.is_none() {
                     builder.tell(violation::GATEWAY_NOT_MADE, Severity::Error, message);
@@ -41,7 +41,7 @@ pub(super) fn build(builder: &mut Builder<'_>) {
                     let selector =
                         if wanted.selector.is_empty() { json!({label: value}) } else { json!(wanted.selector) };
                     let spec = json!({"selector": selector, "servers": servers});
-                    builder.add(MeshKind::Gateway, key.clone(), &spec, |field| field_of(field, &hosts));
+                    builder.add(MeshKind::Gateway, key.clone(), spec, |field| field_of(field, &hosts));
                 }
                 Err(problem) => {
                     let message = format!("The Gateway {key} is not written: {problem}");
@@ -53,8 +53,9 @@ pub(super) fn build(builder: &mut Builder<'_>) {
     }
 }
 
-/// Whether this MeshService may have the Gateway; if not, why.
-fn may_be_made(builder: &Builder<'_>, key: &Key) -> Result<(), String> {
+/// Whether this MeshService may have the Gateway; if not, why. One that was made for it stays its, or naming it in an older MeshService
+/// would take it from who serves.
+fn may_be_made(builder: &Builder<'_>, key: &Key, is_present: bool) -> Result<(), String> {
     let own = &builder.mesh_service.key;
     if !builder.world.consents.allow(&key.namespace, &own.namespace) {
         return Err(format!(
@@ -67,8 +68,13 @@ fn may_be_made(builder: &Builder<'_>, key: &Key) -> Result<(), String> {
     if !builder.world.kinds.contains(MeshKind::Gateway) {
         return Err("--mesh-kinds leaves it out: create it".to_owned());
     }
-    let rival = builder.older_rival(|rival| rival.gateway == Some(key), &key.namespace);
-    rival.map_or(Ok(()), |rival| Err(format!("the MeshService {rival} is older, names it, too, and has it made")))
+    let own = builder.mesh_service.as_rival().filter(|_| !is_present);
+    let rivals = builder.rivals(&key.namespace, |rival| rival.gateway == Some(key));
+    let oldest = rivals.iter().chain(&own).min_by_key(|rival| rival.by_age()).map(|rival| rival.key);
+    match oldest.filter(|oldest| own.is_some() && **oldest != builder.mesh_service.key) {
+        Some(oldest) => Err(format!("the MeshService {oldest} is older, names it, too, and has it made")),
+        None => Ok(()),
+    }
 }
 
 /// What a Gateway of somebody else does not offer.

@@ -5,7 +5,7 @@ use super::judge::Judge;
 use super::key::Key;
 use super::kind::{MeshKind, MeshKinds};
 use super::memory::Memory;
-use super::observed::ObservedMeshService;
+use super::observed::{Named, ObservedMeshService};
 use super::outcome::Plan;
 use super::plan::plan;
 use super::rival::Rival;
@@ -366,10 +366,9 @@ impl MeshIndex {
 
 /// What a MeshService names: its Service and its Gateway.
 fn names(mesh_service: &ObservedMeshService) -> Vec<ObjectKey> {
-    let Ok(usable) = &mesh_service.usable else { return Vec::new() };
-    let service = ObjectKey::made(MeshKind::Service, usable.service.clone());
-    let gateway = usable.gateway.clone().map(|gateway| ObjectKey::made(MeshKind::Gateway, gateway));
-    std::iter::once(service).chain(gateway).collect()
+    let Named { service, gateway } = mesh_service.named.clone();
+    let service = service.map(|service| ObjectKey::made(MeshKind::Service, service));
+    service.into_iter().chain(gateway.map(|gateway| ObjectKey::made(MeshKind::Gateway, gateway))).collect()
 }
 
 fn service(matters: &Matters) -> Option<&ObservedService> {

@@ -196,7 +196,16 @@ fn look(index: &mut MeshIndex, mesh_service: &Arc<ObservedMeshService>, plan: &P
         mesh_service: Some(Arc::clone(mesh_service)),
         writes: due,
         pause,
-        told: Some(Told { generation, state, phase, waits, violations, repairs, managed }),
+        told: Some(Told {
+            generation,
+            service: plan.service.clone(),
+            state,
+            phase,
+            waits,
+            violations,
+            repairs,
+            managed,
+        }),
     }
 }
 

@@ -4,7 +4,7 @@ use super::key::Key;
 use super::rival::Rival;
 use crate::api::decode::{self, FieldError};
 use crate::api::keys;
-use crate::api::mesh_service::{MeshServiceSpec, MeshServiceStatus};
+use crate::api::mesh_service::{MeshGateway, MeshServiceSpec, MeshServiceStatus};
 use crate::cluster::{ObjectVersion, Versioned};
 use crate::istio::names;
 use jiff::Timestamp;
@@ -14,6 +14,12 @@ use std::collections::BTreeMap;
 
 /// The longest value of a label.
 const LONGEST_LABEL: usize = 63;
+
+/// The largest spec, in bytes of JSON.
+const LARGEST_SPEC: usize = 64 * 1024;
+
+/// The same times its ports: routes and servers are written for each.
+const LARGEST_ROUTES: usize = 1024 * 1024;
 
 /// A MeshService as last seen.
 #[derive(Clone, Debug)]
@@ -34,8 +40,19 @@ pub struct ObservedMeshService {
     pub annotations: BTreeMap<String, String>,
     /// Its present status; empty where it cannot be read.
     pub status: MeshServiceStatus,
+    /// What it names.
+    pub named: Named,
     /// What is to be made, or why nothing can: a sentence that names the field.
     pub usable: Result<Usable, String>,
+}
+
+/// What a MeshService names, whatever else is wrong with it: its objects stay, and it has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Named {
+    /// Its Service.
+    pub service: Option<Key>,
+    /// Its Gateway.
+    pub gateway: Option<Key>,
 }
 
 /// What a MeshService asks for, with its defaults.
@@ -47,8 +64,8 @@ pub struct Usable {
     pub service: Key,
     /// The Gateway that it names.
     pub gateway: Option<Key>,
-    /// Labels of the Pods for which the Service is to be made.
-    pub service_selector: Option<BTreeMap<String, String>>,
+    /// Labels of the Pods for which the Service is to be made, or what is wrong with them: that concerns the Service alone.
+    pub service_selector: Result<Option<BTreeMap<String, String>>, String>,
 }
 
 impl Versioned for ObservedMeshService {
@@ -74,6 +91,7 @@ impl ObservedMeshService {
         let key = Key::of(&metadata);
         let annotations = metadata.annotations.unwrap_or_default();
         Self {
+            named: Named::read(&spec, &key),
             usable: Usable::read(spec, &key, &annotations).map_err(|error| error.to_string()),
             key,
             uid: metadata.uid.unwrap_or_default(),
@@ -92,12 +110,54 @@ impl ObservedMeshService {
         self.annotations.get(keys::MANAGED).is_some_and(|value| value == keys::NOT_MANAGED)
     }
 
-    /// It as others see it that may name the same Service or Gateway; `None`: it names none.
+    /// It as others see it that may name the same Service or Gateway; `None`: it stands in nobody's way. What cannot be used does only
+    /// where its objects are.
     #[must_use]
     pub fn as_rival(&self) -> Option<Rival<'_>> {
-        let Usable { service, gateway, .. } = self.usable.as_ref().ok().filter(|_| !self.deleting)?;
-        Some(Rival { key: &self.key, created: self.created, service, gateway: gateway.as_ref() })
+        let Named { service, gateway } = &self.named;
+        let serves = service.as_ref().is_some_and(|service| self.status.service == Some(service.to_string()));
+        let is_usable = self.usable.is_ok();
+        let rival = Rival {
+            key: &self.key,
+            created: self.created,
+            service: service.as_ref().filter(|_| is_usable || serves),
+            serves,
+            gateway: gateway.as_ref().filter(|_| is_usable),
+        };
+        (!self.deleting && (rival.service.is_some() || rival.gateway.is_some())).then_some(rival)
     }
+}
+
+impl Named {
+    fn read(spec: &Value, own: &Key) -> Self {
+        let text = |pointer: &str| spec.pointer(pointer).and_then(Value::as_str);
+        let key = |name: &str, namespace: &str| named(own, text(name)?, text(namespace), ["", ""]).ok();
+        Self { service: key("/serviceName", "/namespace"), gateway: key("/gateway/name", "/gateway/namespace") }
+    }
+}
+
+/// A Service or a Gateway, by the fields of its name and its namespace, which is the own one by default.
+fn named(own: &Key, name: &str, namespace: Option<&str>, fields: [&str; 2]) -> Result<Key, FieldError> {
+    let namespace = namespace.filter(|namespace| !namespace.is_empty()).unwrap_or(&own.namespace);
+    label(fields[0], name)?;
+    label(fields[1], namespace)?;
+    Ok(Key::new(namespace, name))
+}
+
+/// A spec from which no object is made that the API server would refuse for its size.
+fn of_usable_size(spec: &Value) -> Result<(), FieldError> {
+    let size = serde_json::to_vec(spec).map_or(usize::MAX, |text| text.len());
+    let ports = spec.get("ports").and_then(Value::as_array).map_or(1, Vec::len).max(1);
+    if size > LARGEST_SPEC {
+        return Err(FieldError::new("spec", format!("must have at most {LARGEST_SPEC} bytes, and has {size}")));
+    }
+    if size.saturating_mul(ports) > LARGEST_ROUTES {
+        let problem = format!(
+            "{ports} ports are too many for a spec of {size} bytes, which is written for each of them: at most {LARGEST_ROUTES} in all"
+        );
+        return Err(FieldError::new("spec.ports", problem));
+    }
+    Ok(())
 }
 
 impl Usable {
@@ -105,6 +165,7 @@ impl Usable {
         if !spec.is_object() {
             return Err(FieldError::new("spec", "must be given: serviceName and ports at least"));
         }
+        of_usable_size(&spec)?;
         let spec: MeshServiceSpec = decode::typed(spec).map_err(|FieldError { field, problem }| {
             let field = if field == "." { "spec".to_owned() } else { format!("spec.{field}") };
             FieldError::new(field, problem)
@@ -116,19 +177,13 @@ impl Usable {
         if spec.ports.is_empty() {
             return Err(FieldError::new("spec.ports", "must have at least one port"));
         }
-        let namespace = |named: &Option<String>| match named.as_deref() {
-            None | Some("") => own.namespace.clone(),
-            Some(named) => named.to_owned(),
-        };
-        let service = Key::new(namespace(&spec.namespace), &spec.service_name);
-        let gateway = spec.gateway.as_ref().map(|gateway| Key::new(namespace(&gateway.namespace), &gateway.name));
-        label("spec.serviceName", &service.name)?;
-        label("spec.namespace", &service.namespace)?;
-        if let Some(gateway) = &gateway {
-            label("spec.gateway.name", &gateway.name)?;
-            label("spec.gateway.namespace", &gateway.namespace)?;
-        }
-        let service_selector = annotations.get(keys::SERVICE_SELECTOR).map(|text| selector(text)).transpose()?;
+        let service =
+            named(own, &spec.service_name, spec.namespace.as_deref(), ["spec.serviceName", "spec.namespace"])?;
+        let fields = ["spec.gateway.name", "spec.gateway.namespace"];
+        let of_gateway = |gateway: &MeshGateway| named(own, &gateway.name, gateway.namespace.as_deref(), fields);
+        let gateway = spec.gateway.as_ref().map(of_gateway).transpose()?;
+        let selector = annotations.get(keys::SERVICE_SELECTOR).map(|text| selector(text)).transpose();
+        let service_selector = selector.map_err(|error| error.to_string());
         Ok(Self { spec, service, gateway, service_selector })
     }
 }
@@ -218,9 +273,10 @@ mod tests {
     #[test]
     fn a_service_is_asked_for_by_the_labels_of_its_pods() {
         let asked = |text: &str| {
-            read(&json!({"annotations": {keys::SERVICE_SELECTOR: text}}), &smallest()).usable.map(|usable| {
-                usable.service_selector.unwrap().into_iter().map(|(key, value)| format!("{key}={value}")).collect()
-            })
+            let usable = read(&json!({"annotations": {keys::SERVICE_SELECTOR: text}}), &smallest()).usable.unwrap();
+            usable
+                .service_selector
+                .map(|labels| labels.unwrap().into_iter().map(|(key, value)| format!("{key}={value}")).collect())
         };
         assert_eq!(asked("app=web, x.y/tier=").unwrap(), vec!["app=web", "x.y/tier="]);
         for wrong in ["", "app", "app=web,", "=web", "app=a b", "app=a=b"] {
@@ -228,6 +284,52 @@ mod tests {
             let field = "metadata.annotations[outrigger.dev/service-selector]: ";
             assert!(problem.unwrap_err().starts_with(field), "{wrong}");
         }
+    }
+
+    /// Headers are in each route, of which there are two for each port: such a spec would take all memory.
+    #[test]
+    fn a_spec_has_at_most_the_size_of_what_can_be_written() {
+        let with = |headers: usize, ports: u16| {
+            let set: serde_json::Map<_, _> = (0..headers).map(|number| (format!("x-{number}"), json!("a"))).collect();
+            let ports: Vec<_> = (0..ports).map(|number| json!({"port": 1 + number})).collect();
+            let spec = json!({"serviceName": "web", "ports": ports, "headers": {"request": {"set": set}}});
+            read(&json!({}), &spec).usable.map(|_| ())
+        };
+        assert_eq!([with(64, 32), with(2000, 32), with(4000, 1)], [Ok(()), Ok(()), Ok(())]);
+        assert!(with(130_000, 1).unwrap_err().starts_with("spec: must have at most 65536 bytes, and has "));
+        assert!(with(4000, 32).unwrap_err().starts_with("spec.ports: 32 ports are too many for a spec of "));
+    }
+
+    /// Or another one would take what is there.
+    #[test]
+    fn what_a_mesh_service_names_is_known_whatever_else_is_wrong() {
+        let mut spec = smallest();
+        spec["gateway"] = json!({"name": "edge", "namespace": "istio-system"});
+        let whole = read(&json!({}), &spec).named;
+        let usable = read(&json!({}), &spec).usable.unwrap();
+        assert_eq!(whole, Named { service: Some(usable.service), gateway: usable.gateway });
+        spec["timeout"] = json!(5);
+        spec["ports"] = json!([]);
+        assert_eq!(read(&json!({}), &spec).named, whole);
+        spec["gateway"] = json!({"name": "-"});
+        assert_eq!(read(&json!({}), &spec).named, Named { gateway: None, ..whole });
+        assert_eq!(ObservedMeshService::read(json!([])).named, Named::default());
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_in_the_way_only_where_its_objects_are() {
+        let with = |service: &str| {
+            let mut object = json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": smallest()});
+            object["spec"]["ports"] = json!([]);
+            object["status"] = json!({"service": service});
+            ObservedMeshService::read(object)
+        };
+        let served = with("shop/web");
+        assert_eq!(
+            served.as_rival().map(|rival| (rival.service, rival.serves)),
+            Some((Some(&Key::new("shop", "web")), true))
+        );
+        assert!(with("shop/other").as_rival().is_none());
     }
 
     /// For the seed's operator any value meant the same.

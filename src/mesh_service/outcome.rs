@@ -15,6 +15,10 @@ pub struct Plan {
     pub objects: Vec<DynamicObject>,
     /// What stands in the way, and what a user has to know.
     pub violations: Vec<Violation>,
+    /// The Service, as `NAMESPACE/NAME`, that its objects are for.
+    pub service: Option<String>,
+    /// The namespaces that let it in, if it is not to go anyway.
+    pub(super) places: Option<BTreeSet<String>>,
     /// Objects that are not written, and stay if they are there.
     pub(super) kept: BTreeSet<(MeshKind, Key)>,
     /// Kinds whose objects are not written, and stay.
@@ -22,19 +26,22 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether an object of this MeshService that is there is of no use any more.
+    /// Whether an object of this MeshService that is there is to go: it is of no use any more, or its namespace does not let it in. Nothing
+    /// that a MeshService says keeps it there.
     #[must_use]
     pub fn sweeps(&self, kind: MeshKind, key: &Key) -> bool {
         let is_kept = self.left_out.contains(&kind) || self.kept.contains(&(kind, key.clone()));
         let is = |object: &DynamicObject| {
             object.types.as_ref().is_some_and(|types| types.kind == kind.as_str()) && Key::of(&object.metadata) == *key
         };
-        !is_kept && !self.objects.iter().any(is)
+        let is_let_in = self.places.as_ref().is_none_or(|places| places.contains(&key.namespace));
+        !is_let_in || !is_kept && !self.objects.iter().any(is)
     }
 
-    /// Nothing is written or deleted.
+    /// Nothing is written or deleted where it may have objects.
     pub(super) fn held(mesh_service: &ObservedMeshService, type_: &str, severity: Severity, message: String) -> Self {
         let violations = vec![violation::told(mesh_service, type_, severity, message)];
-        Self { left_out: MeshKind::ALL.into(), violations, ..Self::default() }
+        let service = mesh_service.status.service.clone();
+        Self { service, left_out: MeshKind::ALL.into(), violations, ..Self::default() }
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn build(builder: &mut Builder<'_>) {
         let mut spec = entry.clone();
         // Whoever else has the same need says so; a host that a namespace defines for all others could take their traffic.
         spec.entry("exportTo").or_insert_with(|| json!(["."]));
-        builder.add(MeshKind::ServiceEntry, key, &spec.into(), |field| {
+        builder.add(MeshKind::ServiceEntry, key, spec.into(), |field| {
             field.strip_prefix("spec").map(|below| format!("spec.serviceEntries[{index}]{below}"))
         });
     }

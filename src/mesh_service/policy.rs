@@ -22,9 +22,12 @@ fn policy_of(builder: &mut Builder<'_>, kind: MeshKind, policy: &Message, field:
     }
     let key = builder.key("");
     let namespace = &builder.asked.service.namespace;
-    if kind == MeshKind::AuthorizationPolicy && namespace == builder.world.root_namespace {
-        let message =
-            format!("{field}: {namespace} is Istio's root namespace, whose policies are for Pods of all namespaces");
+    if namespace == builder.world.root_namespace {
+        // There Istio ignores a PeerAuthentication that has a selector, and an AuthorizationPolicy is for all.
+        let message = format!(
+            "{field}: {namespace} is Istio's root namespace, whose policies are for the whole mesh and not for one Service. No {kind} is \
+             written"
+        );
         builder.tell(violation::ROOT_NAMESPACE, Severity::Error, message);
         return;
     }
@@ -38,7 +41,7 @@ fn policy_of(builder: &mut Builder<'_>, kind: MeshKind, policy: &Message, field:
     };
     let mut spec = policy.clone();
     spec.insert("selector".to_owned(), selector);
-    builder.add(kind, key, &spec.into(), |below| below.strip_prefix("spec").map(|below| format!("{field}{below}")));
+    builder.add(kind, key, spec.into(), |below| below.strip_prefix("spec").map(|below| format!("{field}{below}")));
 }
 
 /// Without a selector a policy is for all Pods of the namespace, and no MeshService is.
@@ -52,7 +55,7 @@ fn selector(builder: &Builder<'_>, policy: &Message) -> Result<Value, &'static s
         };
     }
     let of_service = builder.world.service.map(|service| &service.selector);
-    let labels = of_service.or(builder.asked.service_selector.as_ref());
+    let labels = of_service.or(builder.asked.service_selector.as_ref().ok().and_then(Option::as_ref));
     match labels {
         Some(labels) if !labels.is_empty() => Ok(json!({"matchLabels": labels})),
         Some(_) => Err("the Service selects no Pods: give the labels of those that are meant in selector.matchLabels"),

@@ -10,8 +10,8 @@ pub(super) struct Port {
     pub name: String,
     /// As Istio writes it, such as `GRPC`.
     pub protocol: &'static str,
-    /// Whether the name says the protocol, as Istio reads names.
-    pub is_told_by_name: bool,
+    /// `appProtocol` of a Service's port: what the spec says and the name does not. Of what is only assumed Istio finds out itself.
+    pub app_protocol: Option<String>,
 }
 
 /// How traffic is routed.
@@ -26,6 +26,9 @@ pub(super) enum Routing {
     /// Not at all: Istio leaves it as it is.
     None,
 }
+
+/// Of a port of which nothing is said.
+const ASSUMED: &str = "HTTP";
 
 /// Longer names first: `grpc-web` is not `grpc`.
 const PROTOCOLS: [(&str, &str); 12] = [
@@ -44,22 +47,24 @@ const PROTOCOLS: [(&str, &str); 12] = [
 ];
 
 impl Port {
-    /// `protocol: TCP` is Kubernetes' word for whatever is no UDP, as ports of Services have it; HTTP is assumed. Only a name says that a
-    /// port is of plain TCP.
+    /// `protocol: TCP` beside a name is Kubernetes' word for whatever is no UDP, as ports of Services have it; HTTP is assumed. Only a
+    /// name says that a port is of plain TCP: one that is not given is made of the protocol.
     pub fn read(port: &MeshPort) -> Self {
-        let named = port.name.as_deref().and_then(of_name);
         let given = port.protocol.as_deref().and_then(of_text);
-        let protocol = named.or(given.filter(|protocol| *protocol != "TCP")).unwrap_or("HTTP");
-        let default_name = || {
-            let protocol = given.unwrap_or("TCP").to_ascii_lowercase().replace('_', "-");
+        let name = port.name.clone().unwrap_or_else(|| {
+            let protocol = given.unwrap_or(ASSUMED).to_ascii_lowercase().replace('_', "-");
             format!("{protocol}-{}", port.port)
-        };
+        });
+        let said = given.filter(|protocol| *protocol != "TCP");
+        let named = of_name(&name).filter(|_| port.name.is_some() || said.is_none());
+        let protocol = named.or(said).unwrap_or(ASSUMED);
+        let app_protocol = said.filter(|said| *said != "UDP" && of_name(&name) != Some(*said) && protocol == *said);
         Self {
             number: port.port,
             target: port.target_port.unwrap_or(port.port),
-            name: port.name.clone().unwrap_or_else(default_name),
+            name,
             protocol,
-            is_told_by_name: named.is_some(),
+            app_protocol: app_protocol.map(str::to_ascii_lowercase),
         }
     }
 
@@ -75,11 +80,6 @@ impl Port {
     /// `protocol` of a Service's port.
     pub fn transport(&self) -> &'static str {
         if self.protocol == "UDP" { "UDP" } else { "TCP" }
-    }
-
-    /// `appProtocol` of a Service's port, where its name does not say it.
-    pub fn app_protocol(&self) -> Option<String> {
-        (!self.is_told_by_name && self.protocol != "UDP").then(|| self.protocol.to_ascii_lowercase())
     }
 }
 
@@ -112,6 +112,10 @@ mod tests {
     fn a_port_is_of_the_protocol_that_its_name_says_else_of_the_one_given_else_of_http() {
         for (name, protocol, expected, routing) in [
             (None, None, "HTTP", Routing::Http),
+            (None, Some("TCP"), "TCP", Routing::Tcp),
+            (None, Some("tcp"), "TCP", Routing::Tcp),
+            (None, Some("HTTP_PROXY"), "HTTP_PROXY", Routing::Http),
+            (Some("web"), Some("grpc"), "GRPC", Routing::Http),
             (Some("web"), Some("TCP"), "HTTP", Routing::Http),
             (Some("grpc"), Some("TCP"), "GRPC", Routing::Http),
             (Some("grpc-web-1"), None, "GRPC-WEB", Routing::Http),
@@ -127,18 +131,23 @@ mod tests {
         }
     }
 
+    /// A database is told to Envoy as HTTP by nobody but who wrote the spec.
     #[test]
-    fn a_name_defaults_to_protocol_and_number() {
-        for (protocol, name, app_protocol) in [
-            (None, "tcp-80", Some("http")),
-            (Some("TLS"), "tls-80", Some("tls")),
-            (Some("HTTP_PROXY"), "http-proxy-80", Some("http_proxy")),
-            (Some("UDP"), "udp-80", None),
+    fn a_service_says_no_protocol_that_the_spec_does_not_say() {
+        for (name, protocol, expected, app_protocol) in [
+            (None, None, "http-80", None),
+            (None, Some("TCP"), "tcp-80", None),
+            (None, Some("TLS"), "tls-80", None),
+            (None, Some("HTTP_PROXY"), "http-proxy-80", Some("http_proxy")),
+            (None, Some("UDP"), "udp-80", None),
+            (Some("db"), Some("TCP"), "db", None),
+            (Some("web"), None, "web", None),
+            (Some("web"), Some("HTTP"), "web", Some("http")),
+            (Some("dns"), Some("UDP"), "dns", None),
+            (Some("grpc"), Some("HTTP"), "grpc", None),
         ] {
-            let port = port(None, protocol);
-            assert_eq!((port.name.as_str(), port.app_protocol().as_deref()), (name, app_protocol));
+            let port = port(name, protocol);
+            assert_eq!((port.name.as_str(), port.app_protocol.as_deref()), (expected, app_protocol), "{protocol:?}");
         }
-        assert_eq!(port(Some("grpc"), None).app_protocol(), None);
-        assert_eq!(port(Some("web"), None).app_protocol().as_deref(), Some("http"));
     }
 }

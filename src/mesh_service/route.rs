@@ -6,6 +6,7 @@ use super::kind::MeshKind;
 use super::port::{Port, Routing};
 use super::violation;
 use crate::api::mesh_service::{MeshServiceSpec, Severity};
+use kube::api::DynamicObject;
 use serde_json::{Map, Value, json};
 
 /// What the routes of a MeshService lead to, and what is done on the way.
@@ -61,13 +62,13 @@ pub(super) fn build(builder: &mut Builder<'_>) {
     if !builder.makes(MeshKind::VirtualService) {
         return;
     }
-    let are_weights_usable = weights(builder);
+    let is_usable = weights(builder) && has_subsets(builder);
     if let Some(gateway) = asked.gateway.as_ref().filter(|_| !through_gateway.is_empty()) {
-        virtual_service(builder, builder.key(""), &through_gateway, Some(gateway), are_weights_usable);
+        virtual_service(builder, builder.key(""), &through_gateway, Some(gateway), is_usable);
     }
     if is_for_mesh {
         let own = Host { name: builder.host(), field: "spec.serviceName".to_owned() };
-        virtual_service(builder, builder.key("-mesh"), &[own], None, are_weights_usable);
+        virtual_service(builder, builder.key("-mesh"), &[own], None, is_usable);
     }
 }
 
@@ -92,20 +93,33 @@ fn weights(builder: &mut Builder<'_>) -> bool {
     true
 }
 
-fn virtual_service(
-    builder: &mut Builder<'_>,
-    key: Key,
-    hosts: &[Host],
-    gateway: Option<&Key>,
-    are_weights_usable: bool,
-) {
+/// Says where requests would be sent to subsets that no DestinationRule has; returns whether all routes lead somewhere.
+fn has_subsets(builder: &mut Builder<'_>) -> bool {
+    let is_rule = |object: &DynamicObject| {
+        object.types.as_ref().is_some_and(|types| types.kind == MeshKind::DestinationRule.as_str())
+    };
+    let has_weights = builder.asked.spec.subsets.iter().any(|subset| subset.weight.is_some());
+    if !has_weights || builder.plan.objects.iter().any(is_rule) {
+        return true;
+    }
+    let message = "spec.subsets: no DestinationRule with them is written, so requests that are routed to them would fail. No VirtualService \
+                   is written, and what there is stays";
+    builder.tell(violation::SUBSETS_NOT_MADE, Severity::Error, message.to_owned());
+    false
+}
+
+fn virtual_service(builder: &mut Builder<'_>, key: Key, hosts: &[Host], gateway: Option<&Key>, is_usable: bool) {
     let routes = Routes { spec: &builder.asked.spec, ports: &builder.ports, host: builder.host() };
     let names: Vec<&str> = hosts.iter().map(|host| host.name.as_str()).collect();
     let mut spec = json!({"hosts": names});
     if let Some(gateway) = gateway {
         spec["gateways"] = json!([gateway.to_string()]);
     }
-    let lists = [("http", routes.http(gateway.is_some())), ("tls", routes.tls(&names)), ("tcp", routes.tcp())];
+    let lists = [
+        ("http", routes.http(gateway.is_some())),
+        ("tls", routes.tls(&names, gateway.is_some())),
+        ("tcp", routes.tcp()),
+    ];
     let (mut has_any, has_http) = (false, !lists[0].1.is_empty());
     for (field, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
         has_any = true;
@@ -118,11 +132,11 @@ fn virtual_service(
     if !has_any {
         return; // UDP alone, which nothing routes
     }
-    if !are_weights_usable {
+    if !is_usable {
         builder.keep(MeshKind::VirtualService, key);
         return;
     }
-    builder.add(MeshKind::VirtualService, key, &spec, |field| field_of(field, hosts));
+    builder.add(MeshKind::VirtualService, key, spec, |field| field_of(field, hosts));
 }
 
 /// The field of the MeshService that one of a VirtualService comes from.
@@ -145,13 +159,19 @@ impl Routes<'_> {
         self.ports.iter().filter(move |port| port.routing() == routing)
     }
 
-    /// The first port takes what comes in at no other's number, such as port 443 of a gateway for a Service that has 8080. What a gateway
-    /// has decrypted goes to the first port of TLS where none is of HTTP.
+    /// The port that takes what comes in at no other's number, such as port 443 of a gateway for a Service that has 8080, and the other
+    /// ones. In the mesh there is none: a port of the Service that the spec does not list is none of its business.
+    fn told_apart(&self, routing: Routing, is_for_gateway: bool) -> (Option<&Port>, Vec<&Port>) {
+        let mut ports = self.of(routing);
+        let first = if is_for_gateway { ports.next() } else { None };
+        (first, ports.collect())
+    }
+
+    /// What a gateway has decrypted goes to the first port of TLS where none is of HTTP.
     fn http(&self, is_for_gateway: bool) -> Vec<Value> {
-        let mut ports = self.of(Routing::Http);
-        let first = ports.next().or_else(|| self.of(Routing::Tls).next().filter(|_| is_for_gateway));
-        let others = ports.map(|port| (json!([{"port": port.number}]), port));
-        let others = others.map(|(matched, port)| self.http_route(Some(matched), port));
+        let (first, others) = self.told_apart(Routing::Http, is_for_gateway);
+        let first = first.or_else(|| self.told_apart(Routing::Tls, is_for_gateway).0);
+        let others = others.into_iter().map(|port| self.http_route(Some(json!([{"port": port.number}])), port));
         others.chain(first.map(|port| self.http_route(None, port))).collect()
     }
 
@@ -177,11 +197,10 @@ impl Routes<'_> {
         route.into()
     }
 
-    /// By name; all to the first port but what comes in at another's number.
-    fn tls(&self, names: &[&str]) -> Vec<Value> {
-        let mut ports = self.of(Routing::Tls);
-        let first = ports.next();
-        let others = ports.map(|port| (json!([{"port": port.number, "sniHosts": names}]), port));
+    /// By name and number.
+    fn tls(&self, names: &[&str], is_for_gateway: bool) -> Vec<Value> {
+        let (first, others) = self.told_apart(Routing::Tls, is_for_gateway);
+        let others = others.into_iter().map(|port| (json!([{"port": port.number, "sniHosts": names}]), port));
         let all = others.chain(first.map(|port| (json!([{"sniHosts": names}]), port)));
         all.map(|(matched, port)| json!({"match": matched, "route": self.destinations(port)})).collect()
     }

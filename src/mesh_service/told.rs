@@ -22,6 +22,8 @@ const MOST: usize = 50;
 pub struct Told {
     /// Of the spec that this is about.
     pub generation: i64,
+    /// The Service that its objects are for.
+    pub service: Option<String>,
     /// The state.
     pub state: ConsistencyState,
     /// Who goes on.
@@ -58,6 +60,7 @@ impl Told {
         let limited = |count: usize| count.min(MOST);
         let status = MeshServiceStatus {
             consistency_state: self.state,
+            service: self.service.clone(),
             observed_generation: Some(self.generation),
             last_checked: before.last_checked.clone(),
             violations: self.violations[..limited(self.violations.len())].to_vec(),
@@ -125,7 +128,16 @@ mod tests {
     }
 
     fn told(state: ConsistencyState, phase: Phase, violations: Vec<Violation>) -> Told {
-        Told { generation: 1, state, phase, waits: Vec::new(), violations, repairs: Vec::new(), managed: Vec::new() }
+        Told {
+            generation: 1,
+            service: None,
+            state,
+            phase,
+            waits: Vec::new(),
+            violations,
+            repairs: Vec::new(),
+            managed: Vec::new(),
+        }
     }
 
     fn violation(message: &str) -> Violation {

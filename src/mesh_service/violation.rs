@@ -8,7 +8,7 @@ use crate::api::shorten::shortened;
 pub const INVALID_SPEC: &str = "InvalidSpec";
 /// The namespace of the Service does not let this MeshService in.
 pub const NO_CONSENT: &str = "NoConsent";
-/// An older MeshService names the same Service.
+/// Another MeshService has the Service.
 pub const SERVICE_CLAIMED: &str = "ServiceClaimed";
 /// An object would be refused by Istio; what there is of it stays as it is.
 pub const INVALID_OBJECT: &str = "InvalidObject";
@@ -22,10 +22,12 @@ pub const GATEWAY_HOST_MISSING: &str = "GatewayHostMissing";
 pub const SERVICE_NOT_OWNED: &str = "ServiceNotOwned";
 /// It is not known for which Pods a policy is.
 pub const NO_SELECTOR: &str = "NoSelector";
-/// The policy of one Service would be that of the whole mesh.
+/// Policies of this namespace are for the whole mesh, and never for one Service.
 pub const ROOT_NAMESPACE: &str = "RootNamespace";
 /// The shares of the subsets do not make a whole.
 pub const WEIGHTS: &str = "Weights";
+/// Routes would lead to subsets of a DestinationRule that is not made; those that are there stay.
+pub const SUBSETS_NOT_MADE: &str = "SubsetsNotMade";
 /// A field has no effect.
 pub const NO_EFFECT: &str = "NoEffect";
 /// An annotation says that nothing is to be written or deleted.

@@ -77,6 +77,14 @@ impl Consents {
         self.0.insert(namespace.to_owned(), from.clone()).is_none_or(|before| before != from)
     }
 
+    /// All namespaces in which MeshServices of one may have objects.
+    #[must_use]
+    pub fn places(&self, from: &str) -> BTreeSet<String> {
+        let allowing =
+            self.0.iter().filter(|(_, allowed)| allowed.contains(from)).map(|(namespace, _)| namespace.as_str());
+        allowing.chain([from]).map(str::to_owned).collect()
+    }
+
     /// Whether a MeshService of the namespace `from` may have objects in a namespace: in its own, and where it is let in.
     #[must_use]
     pub fn allow(&self, namespace: &str, from: &str) -> bool {
@@ -136,6 +144,7 @@ mod tests {
         let allowed =
             |consents: &Consents| ["shop", "web", "other", ""].map(|from| consents.allow("istio-system", from));
         assert_eq!(allowed(&consents), [true, true, false, false]);
+        assert_eq!(consents.places("web"), BTreeSet::from(["istio-system", "web"].map(str::to_owned)));
         assert!(consents.allow("shop", "shop") && !consents.allow("shop", "istio-system"));
         assert!(consents.set("istio-system", None) && !consents.set("istio-system", Some(" ")));
         assert_eq!(allowed(&consents), [false; 4]);

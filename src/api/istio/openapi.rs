@@ -6,21 +6,35 @@ use serde_json::{Map, Value, json};
 /// As Istio reads durations: those of Go.
 const DURATION: &str = r"^(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+$";
 
-/// The schema of a value.
+/// Whatever has no bound is kept in memory, and written over and over.
+const LONGEST_TEXT: u32 = 4096;
+/// Such as the addresses of a rule.
+const LONGEST_LIST: u32 = 256;
+const MOST_ENTRIES: u32 = 64;
+
+/// The schema of a value. It has a bound, whatever is in it.
 pub(crate) fn schema(of: &Type) -> Value {
     match of {
-        Type::Text => json!({"type": "string"}),
+        Type::Text => text(),
         Type::Bool | Type::OptionalBool => json!({"type": "boolean"}),
         Type::Signed => json!({"type": "integer", "format": "int32"}),
         Type::Unsigned => json!({"type": "integer", "minimum": 0, "maximum": u32::MAX}),
         Type::Double => json!({"type": "number"}),
         Type::Enum(names) => json!({"type": "string", "enum": names}),
         Type::Duration => json!({"type": "string", "maxLength": 64, "pattern": DURATION}),
-        Type::List(items) => json!({"type": "array", "items": schema(items)}),
-        Type::Labels => json!({"type": "object", "additionalProperties": {"type": "string"}}),
-        Type::Map(values) => json!({"type": "object", "additionalProperties": schema(values)}),
+        Type::List(items) => json!({"type": "array", "maxItems": LONGEST_LIST, "items": schema(items)}),
+        Type::Labels => map(text()),
+        Type::Map(values) => map(schema(values)),
         Type::Message(fields) => message(fields),
     }
+}
+
+fn text() -> Value {
+    json!({"type": "string", "maxLength": LONGEST_TEXT})
+}
+
+fn map(values: Value) -> Value {
+    json!({"type": "object", "maxProperties": MOST_ENTRIES, "additionalProperties": values})
 }
 
 /// The schema of a message with these fields.
@@ -41,6 +55,6 @@ mod tests {
         assert_eq!(delay["percentage"]["properties"]["value"], json!({"type": "number"}));
         assert_eq!(delay["fixedDelay"]["pattern"], DURATION);
         let modes = schema(&Type::List(&Type::Enum(&["A", "B"])));
-        assert_eq!(modes, json!({"type": "array", "items": {"type": "string", "enum": ["A", "B"]}}));
+        assert_eq!(modes, json!({"type": "array", "maxItems": 256, "items": {"type": "string", "enum": ["A", "B"]}}));
     }
 }

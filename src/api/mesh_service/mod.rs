@@ -114,7 +114,7 @@ pub struct MeshServiceSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MeshPort {
-    /// Its name. Default: the protocol and the number, such as `tcp-80`.
+    /// Its name. Default: the protocol and the number, such as `http-80`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::port_name")]
     pub name: Option<String>,
@@ -125,7 +125,8 @@ pub struct MeshPort {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub target_port: Option<i32>,
-    /// Its protocol. Default: what the name says as Istio reads it (`http`, `grpc-web`, `tls-1` …), else `TCP`.
+    /// Its protocol. Default: what the name says as Istio reads it (`http`, `grpc-web`, `tls-1` …), else `HTTP`. `TCP` beside a name
+    /// that says no protocol says nothing, as in a Service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::protocol")]
     pub protocol: Option<String>,

@@ -11,7 +11,7 @@ use Type::{Enum, List, Message, Text, Unsigned};
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
-/// Protocols of ports as Istio knows them.
+/// Protocols of ports as Istio knows them, in any of two cases.
 const PROTOCOLS: [&str; 12] =
     ["HTTP", "HTTPS", "GRPC", "GRPC-WEB", "HTTP2", "HTTP_PROXY", "MONGO", "TCP", "TLS", "UDP", "REDIS", "MYSQL"];
 
@@ -40,7 +40,8 @@ pub(super) fn port_name(generator: &mut SchemaGenerator) -> Schema {
 }
 
 pub(super) fn protocol(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string", "enum": PROTOCOLS})
+    let both = PROTOCOLS.iter().flat_map(|protocol| [(*protocol).to_owned(), protocol.to_ascii_lowercase()]);
+    json_schema!({"type": "string", "enum": both.collect::<Vec<_>>()})
 }
 
 pub(super) fn hosts(_: &mut SchemaGenerator) -> Schema {
@@ -58,8 +59,9 @@ pub(super) fn hosts(_: &mut SchemaGenerator) -> Schema {
 pub(super) fn distinct_ports() -> Value {
     json!([
         {
-            "rule": "self.all(one, self.exists_one(other, other.port == one.port))",
-            "message": "no number may stand twice",
+            "rule": "self.all(one, self.exists_one(other, other.port == one.port && \
+                     (has(other.protocol) && other.protocol in ['UDP', 'udp']) == (has(one.protocol) && one.protocol in ['UDP', 'udp'])))",
+            "message": "no number may stand twice, but for one of UDP and one of another protocol",
         },
         {
             "rule": "self.all(one, !has(one.name) || self.exists_one(other, has(other.name) && other.name == one.name))",
@@ -146,4 +148,52 @@ fn requiring(mut schema: Value, fields: &[&str]) -> Value {
 /// A schema that is always an object.
 fn of(schema: Value) -> Schema {
     Schema::try_from(schema).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::crds;
+
+    /// Appends the paths of all that may be of any length.
+    fn unbounded(schema: &Value, at: &str, found: &mut Vec<String>) {
+        let has = |field: &str| schema.get(field).is_some();
+        let is_bounded = match schema["type"].as_str() {
+            Some("string") => has("maxLength") || has("enum"),
+            Some("array") => has("maxItems"),
+            Some("object") => {
+                has("maxProperties") || !has("additionalProperties") && !has("x-kubernetes-preserve-unknown-fields")
+            }
+            Some("integer" | "number" | "boolean") => true,
+            _ => false,
+        };
+        if !is_bounded {
+            found.push(at.to_owned());
+        }
+        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+            unbounded(field, &format!("{at}.{name}"), found);
+        }
+        for below in ["items", "additionalProperties"].into_iter().filter(|below| has(below)) {
+            unbounded(&schema[below], &format!("{at}[]"), found);
+        }
+    }
+
+    /// A map of a hundred thousand headers is in each route of each port.
+    #[test]
+    fn every_text_list_and_map_of_a_spec_has_a_bound() {
+        let crd = serde_json::to_value(crds::meshservices()).unwrap();
+        let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+        assert!(spec["properties"].as_object().unwrap().len() > 10, "{spec}");
+        let mut found = Vec::new();
+        unbounded(spec, "spec", &mut found);
+        assert_eq!(found, [""; 0]);
+    }
+
+    /// The seed's type was any text, and its operator read it in any case.
+    #[test]
+    fn a_protocol_is_taken_in_small_letters_too() {
+        let schema = Value::from(protocol(&mut SchemaGenerator::default()));
+        let taken = schema["enum"].as_array().unwrap();
+        assert!(["TCP", "tcp", "http", "grpc-web", "GRPC-WEB"].iter().all(|text| taken.contains(&json!(text))));
+    }
 }

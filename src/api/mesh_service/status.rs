@@ -11,6 +11,9 @@ pub struct MeshServiceStatus {
     /// Whether its objects, and those around them, fit together.
     #[serde(default)]
     pub consistency_state: ConsistencyState,
+    /// The Service, as `NAMESPACE/NAME`, that its objects are for. No other MeshService that names it takes it over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
     /// Generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,

@@ -1,5 +1,6 @@
 //! What the tests of this room share: a small world, from objects as users write them.
 
+mod claims;
 mod hostile;
 mod table;
 mod written;

@@ -7,11 +7,11 @@ use crate::mesh_service::{Key, MeshKind, violation};
 use serde_json::json;
 
 /// A MeshService of the namespace `shop` with this spec beside its Service `web` and its port 80.
-fn web(spec: &str) -> String {
+pub(super) fn web(spec: &str) -> String {
     named("web", "", spec)
 }
 
-fn named(name: &str, metadata: &str, spec: &str) -> String {
+pub(super) fn named(name: &str, metadata: &str, spec: &str) -> String {
     format!(
         "kind: MeshService\nmetadata: {{name: {name}, {metadata}}}\nspec: {{serviceName: web, ports: [{{port: 80}}], {spec}}}\n---\n"
     )
@@ -20,11 +20,11 @@ fn named(name: &str, metadata: &str, spec: &str) -> String {
 const SERVICE: &str = "kind: Service\nmetadata: {name: web}\nspec: {selector: {app: web}}\n---\n";
 
 /// Lets `shop` have objects in a namespace.
-fn consenting(namespace: &str) -> String {
+pub(super) fn consenting(namespace: &str) -> String {
     format!("kind: Namespace\nmetadata: {{name: {namespace}, annotations: {{{}: shop}}}}\n---\n", keys::ALLOW_MESH_FROM)
 }
 
-const EDGE: &str = "hosts: [web.example.com], gateway: {name: edge, namespace: istio-system}";
+pub(super) const EDGE: &str = "hosts: [web.example.com], gateway: {name: edge, namespace: istio-system}";
 
 #[test]
 fn the_smallest_mesh_service_routes_the_services_own_name() {
@@ -34,7 +34,10 @@ fn the_smallest_mesh_service_routes_the_services_own_name() {
         *spec(&plan, MeshKind::VirtualService, "web-mesh"),
         json!({
             "hosts": ["web.shop.svc.cluster.local"],
-            "http": [{"route": [{"destination": {"host": "web.shop.svc.cluster.local", "port": {"number": 80}}}]}],
+            "http": [{
+                "match": [{"port": 80}],
+                "route": [{"destination": {"host": "web.shop.svc.cluster.local", "port": {"number": 80}}}],
+            }],
         })
     );
     assert_eq!(said(&plan), [""; 0]);
@@ -86,6 +89,19 @@ fn several_ports_are_told_apart_by_their_numbers() {
     assert_eq!(seen("tcp"), [(Some(5000), 5000)]);
 }
 
+/// Istio has a VirtualService of the mesh count for all ports of its host: those that match no route are routed as if there were none.
+#[test]
+fn a_port_of_the_service_that_is_not_listed_is_not_routed_in_the_mesh() {
+    let yaml =
+        web("").replace("[{port: 80}]", "[{port: 80}, {port: 81}, {name: tls, port: 443}, {name: tls-1, port: 444}]");
+    let plan = Fake::of(&yaml).plan(0);
+    let spec = spec(&plan, MeshKind::VirtualService, "web-mesh");
+    let ports = |list: &str| -> Vec<_> {
+        spec[list].as_array().unwrap().iter().map(|route| route["match"][0]["port"].as_i64()).collect()
+    };
+    assert_eq!((ports("http"), ports("tls")), (vec![Some(80), Some(81)], vec![Some(443), Some(444)]));
+}
+
 /// One row for each port of a Service broke all checks of the seed's operator.
 #[test]
 fn m2_a_service_of_two_ports_is_like_any_other() {
@@ -109,6 +125,21 @@ fn requests_are_shared_out_by_weight() {
     );
     assert_eq!(routed([", weight: 100", ""]), json!([{"destination": to("v1")}]));
     assert_eq!(routed(["", ""])[0]["destination"].get("subset"), None);
+}
+
+/// They would answer 503.
+#[test]
+fn no_routes_are_written_to_subsets_that_are_not() {
+    let canary = "subsets: [{name: v1, labels: {v: a}, weight: 90}, {name: v2, labels: {v: b}, weight: 10 POLICY}]";
+    let refused = canary.replace("POLICY", ", trafficPolicy: {loadBalancer: {simple: BEST}}");
+    let left_out = canary.replace("POLICY", "");
+    for (spec, kinds) in [(&refused, MeshKind::ALL.to_vec()), (&left_out, vec![MeshKind::VirtualService])] {
+        let plan = Fake::of(&web(spec)).with(kinds).plan(0);
+        assert_eq!(names(&plan), [""; 0]);
+        assert!(!plan.sweeps(MeshKind::VirtualService, &Key::new("shop", "web-mesh")));
+        let told = plan.violations.iter().find(|told| told.type_ == violation::SUBSETS_NOT_MADE);
+        assert_eq!(told.map(|told| told.severity), Some(Severity::Error), "{plan:?}");
+    }
 }
 
 #[test]
@@ -253,12 +284,15 @@ fn policies_are_for_the_pods_of_the_service_and_no_others() {
     }
 }
 
+/// A PeerAuthentication with a selector is ignored there, and an AuthorizationPolicy is for Pods of all namespaces.
 #[test]
-fn the_policy_of_one_service_is_not_that_of_the_mesh() {
-    let yaml = web("namespace: istio-system, authorization: {rules: [{}]}") + &consenting("istio-system");
+fn no_policy_of_one_service_is_made_in_the_root_namespace() {
+    let policies = "peerAuthentication: {mtls: {mode: STRICT}}, authorization: {rules: [{}]}";
+    let yaml = web(&format!("namespace: istio-system, {policies}")) + &consenting("istio-system");
     let plan = Fake::of(&yaml).plan(0);
     assert_eq!(names(&plan), ["VirtualService istio-system/shop.web-mesh"]);
-    assert!(said(&plan)[0].starts_with("RootNamespace: spec.authorization: "), "{plan:?}");
+    assert!(said(&plan)[0].starts_with("RootNamespace: spec.peerAuthentication: "), "{plan:?}");
+    assert!(said(&plan)[1].starts_with("RootNamespace: spec.authorization: "), "{plan:?}");
 }
 
 #[test]
@@ -269,7 +303,7 @@ fn a_service_is_made_only_where_its_pods_are_named_and_none_is_taken_over() {
         *spec(&plan, MeshKind::Service, "web"),
         json!({
             "selector": {"app": "web", "tier": "front"},
-            "ports": [{"name": "tcp-80", "port": 80, "targetPort": 80, "protocol": "TCP", "appProtocol": "http"}],
+            "ports": [{"name": "http-80", "port": 80, "targetPort": 80, "protocol": "TCP"}],
         })
     );
     let plan = Fake::of(&(annotated + SERVICE)).plan(0);
@@ -278,40 +312,14 @@ fn a_service_is_made_only_where_its_pods_are_named_and_none_is_taken_over() {
 }
 
 #[test]
-fn nothing_is_made_in_another_namespace_that_does_not_let_it_in() {
-    let yaml = web("namespace: other, serviceEntries: [{hosts: [a.com], resolution: NONE}]");
-    let plan = Fake::of(&yaml).plan(0);
-    assert_eq!(names(&plan), [""; 0]);
-    assert_eq!(
-        said(&plan),
-        ["NoConsent: spec.namespace: the Namespace other does not let MeshServices of shop in: annotate it \
-          outrigger.dev/allow-mesh-from: shop"]
+fn a_selector_that_is_no_selector_concerns_the_service_alone() {
+    let plan = Fake::of(&named("web", "annotations: {outrigger.dev/service-selector: app}", "")).plan(0);
+    assert_eq!(names(&plan), ["VirtualService shop/web-mesh"]);
+    assert!(
+        said(&plan)[0].starts_with("InvalidSpec: metadata.annotations[outrigger.dev/service-selector]: "),
+        "{plan:?}"
     );
-    assert!(plan.sweeps(MeshKind::VirtualService, &Key::new("other", "shop.web-mesh")), "consent was withdrawn");
-    let plan = Fake::of(&(yaml + &consenting("other"))).plan(0);
-    assert_eq!(names(&plan), ["ServiceEntry other/shop.web-a-com", "VirtualService other/shop.web-mesh"]);
-    assert!(plan.objects.iter().all(|object| object.metadata.owner_references.is_none()), "{plan:?}");
-}
-
-#[test]
-fn of_two_that_name_one_service_the_older_has_its_wish() {
-    let fake = Fake::of(&(named("first", "", "") + &named("second", "", "")));
-    assert_eq!(names(&fake.plan(0)), ["VirtualService shop/first-mesh"]);
-    let second = fake.plan(1);
-    assert_eq!(names(&second), [""; 0]);
-    assert!(said(&second)[0].starts_with("ServiceClaimed: The MeshService shop/first is older"), "{second:?}");
-}
-
-/// Or anybody could stop the MeshService of a Service by naming it first.
-#[test]
-fn an_older_one_that_may_have_nothing_in_the_namespace_does_not_count() {
-    let intruder = named("first", "namespace: evil", "namespace: shop");
-    let fake = Fake::of(&(intruder.clone() + &web("")));
-    assert_eq!(names(&fake.plan(1)), ["VirtualService shop/web-mesh"]);
-    let consent = "kind: Namespace\nmetadata: {name: shop, annotations: {outrigger.dev/allow-mesh-from: evil}}\n";
-    let fake = Fake::of(&(intruder + &web("") + consent));
-    assert_eq!(names(&fake.plan(0)), ["VirtualService shop/evil.first-mesh"]);
-    assert_eq!(names(&fake.plan(1)), [""; 0]);
+    assert!(!plan.sweeps(MeshKind::Service, &Key::new("shop", "web")));
 }
 
 #[test]
@@ -354,16 +362,6 @@ fn a_gateway_that_is_made_has_tls_where_that_is_asked_for_and_no_plain_http_at_4
     assert_eq!((&passed[1]["port"]["protocol"], passed[1].get("tls")), (&json!("MONGO"), None));
     let wrong = with("[{port: 443}]", ", tls: {mode: SIMPLE}");
     assert!(said(&wrong)[0].starts_with("InvalidObject: spec.gateway.tls"), "{wrong:?}");
-}
-
-#[test]
-fn of_two_that_name_a_gateway_that_does_not_exist_the_older_makes_it() {
-    let other = web(EDGE).replace("serviceName: web", "serviceName: other").replace("name: web", "name: other");
-    let fake = Fake::of(&(web(EDGE) + &other + &consenting("istio-system")));
-    assert_eq!(names(&fake.plan(0))[0], "Gateway istio-system/edge");
-    let second = fake.plan(1);
-    assert_eq!(names(&second), ["VirtualService shop/other"]);
-    assert!(said(&second)[0].contains("the MeshService shop/web is older, names it, too"), "{second:?}");
 }
 
 /// It is somebody else's: it is told what to add there.

@@ -55,12 +55,14 @@ pub async fn the_samples_of_the_seed_are_taken_word_for_word(case: Case<Outrigge
 /// Fields of a spec beside a Service and a port: those that are taken, and those that are refused, each with the field that is named.
 fn specs() -> (Vec<Value>, Vec<(Value, &'static str)>) {
     let many: Vec<Value> = (0..65).map(|number| json!(format!("h{number}.com"))).collect();
+    let headers: serde_json::Map<_, _> = (0..65).map(|number| (format!("x-{number}"), json!("a"))).collect();
     let ports: Vec<Value> = (1..34).map(|number| json!({"port": number})).collect();
     let accepted = vec![
         json!({}),
         json!({"hosts": []}),
         json!({"hosts": ["*.example.com", "web", "10.0.0.1"], "gateway": {"name": "g"}}),
         json!({"ports": [{"port": 80, "protocol": "GRPC-WEB"}, {"port": 81, "name": "http-1", "targetPort": 65535}]}),
+        json!({"ports": [{"port": 53, "protocol": "tcp"}, {"port": 53, "protocol": "UDP"}]}),
         json!({"subsets": [{"name": "v1", "labels": {}}, {"name": "v2", "labels": {"a": "b"}, "weight": 0}]}),
         json!({"gateway": {"name": "g", "selector": {"a": "b"}, "tls": {"mode": "SIMPLE", "credentialName": "c"}}}),
         json!({"timeout": "1m30s", "retries": {"attempts": 3, "retryRemoteLocalities": true}}),
@@ -76,6 +78,9 @@ fn specs() -> (Vec<Value>, Vec<(Value, &'static str)>) {
         (json!({"ports": ports}), "spec.ports"),
         (json!({"ports": [{"port": 0}]}), "spec.ports[0].port"),
         (json!({"ports": [{"port": 80}, {"port": 80}]}), "spec.ports"),
+        (json!({"ports": [{"port": 80, "protocol": "udp"}, {"port": 80, "protocol": "UDP"}]}), "spec.ports"),
+        (json!({"headers": {"request": {"set": headers}}}), "spec.headers.request.set"),
+        (json!({"headers": {"request": {"set": {"a": "b".repeat(4097)}}}}), "spec.headers.request.set.a"),
         (json!({"ports": [{"port": 80, "name": "a"}, {"port": 81, "name": "a"}]}), "spec.ports"),
         (json!({"ports": [{"port": 80, "protocol": "SCTP"}]}), "spec.ports[0].protocol"),
         (json!({"ports": [{"port": 80, "name": "A_b"}]}), "spec.ports[0].name"),
