@@ -3,8 +3,7 @@
 use super::key::Key;
 use super::kind::MeshKind;
 use super::observed::ObservedMeshService;
-use super::violation;
-use crate::api::mesh_service::{Severity, Violation};
+use crate::api::mesh_service::Violation;
 use kube::api::DynamicObject;
 use std::collections::BTreeSet;
 
@@ -39,9 +38,8 @@ impl Plan {
     }
 
     /// Nothing is written or deleted where it may have objects.
-    pub(super) fn held(mesh_service: &ObservedMeshService, type_: &str, severity: Severity, message: String) -> Self {
-        let violations = vec![violation::told(mesh_service, type_, severity, message)];
+    pub(super) fn held(mesh_service: &ObservedMeshService, violation: Violation) -> Self {
         let service = mesh_service.status.service.clone();
-        Self { service, left_out: MeshKind::ALL.into(), violations, ..Self::default() }
+        Self { service, left_out: MeshKind::ALL.into(), violations: vec![violation], ..Self::default() }
     }
 }

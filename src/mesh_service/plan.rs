@@ -16,22 +16,22 @@ pub fn plan(mesh_service: &ObservedMeshService, world: World<'_>) -> Plan {
     }
     let mut plan = match obstacle(mesh_service, &world) {
         Ok(asked) => made(mesh_service, asked, world),
-        Err(held) => held,
+        Err(violation) => Plan::held(mesh_service, violation),
     };
     plan.violations.extend(no_consent(mesh_service, world.consents));
     plan.places = Some(world.consents.places(&mesh_service.key.namespace));
     plan
 }
 
-/// What is asked for, or, where nothing is to be done about it, the plan that says so.
-fn obstacle<'a>(mesh_service: &'a ObservedMeshService, world: &World<'_>) -> Result<&'a Usable, Plan> {
+/// What is asked for, or why nothing is to be done about it.
+fn obstacle<'a>(mesh_service: &'a ObservedMeshService, world: &World<'_>) -> Result<&'a Usable, Violation> {
     let left_alone = |what: &str| {
         let message = format!(
             "The annotation {}: \"{}\" of {what}: nothing is written or deleted",
             keys::MANAGED,
             keys::NOT_MANAGED
         );
-        Err(Plan::held(mesh_service, violation::LEFT_ALONE, Severity::Info, message))
+        Err(violation::told(mesh_service, violation::LEFT_ALONE, Severity::Info, message))
     };
     if mesh_service.is_left_alone() {
         return left_alone("this object");
@@ -41,7 +41,7 @@ fn obstacle<'a>(mesh_service: &'a ObservedMeshService, world: &World<'_>) -> Res
             left_alone(&format!("the Service {}", asked.service))
         }
         Ok(asked) => Ok(asked),
-        Err(problem) => Err(Plan::held(mesh_service, violation::INVALID_SPEC, Severity::Error, problem.clone())),
+        Err(problem) => Err(violation::told(mesh_service, violation::INVALID_SPEC, Severity::Error, problem.clone())),
     }
 }
 

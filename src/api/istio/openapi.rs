@@ -23,8 +23,8 @@ pub(crate) fn schema(of: &Type) -> Value {
         Type::Enum(names) => json!({"type": "string", "enum": names}),
         Type::Duration => json!({"type": "string", "maxLength": 64, "pattern": DURATION}),
         Type::List(items) => json!({"type": "array", "maxItems": LONGEST_LIST, "items": schema(items)}),
-        Type::Labels => map(text()),
-        Type::Map(values) => map(schema(values)),
+        Type::Labels => map(&text()),
+        Type::Map(values) => map(&schema(values)),
         Type::Message(fields) => message(fields),
     }
 }
@@ -33,7 +33,7 @@ fn text() -> Value {
     json!({"type": "string", "maxLength": LONGEST_TEXT})
 }
 
-fn map(values: Value) -> Value {
+fn map(values: &Value) -> Value {
     json!({"type": "object", "maxProperties": MOST_ENTRIES, "additionalProperties": values})
 }
 
