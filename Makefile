@@ -113,7 +113,7 @@ test: format clippy doc testbed ## Check format, lints and documentation, then r
 	$(say) "Running the tests"
 	$(CARGO) test --locked --workspace
 
-test-istio: ## Have Istio's own code judge what developer routing writes (a first build downloads and compiles pilot: minutes)
+test-istio: ## Have Istio's own code judge what is written for developers and MeshServices (a first build downloads and compiles pilot: minutes)
 	$(say) "Building pilot and asking it"
 	$(GO) test -C testbed/go/istio-routes -mod=readonly -buildvcs=false ./...
 

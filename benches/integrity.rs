@@ -3,6 +3,7 @@
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use outrigger::documents;
 use outrigger::mesh_integrity::{Change, Engine, Object, Options, assumed, correct_mesh};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// 1,400 services of seven objects, of which each twentieth names a subset that does not exist.
@@ -63,7 +64,7 @@ fn judge(criterion: &mut Criterion) {
             bencher.iter(|| {
                 turn = !turn;
                 let object = if turn { &second } else { &first };
-                engine.change([Change::Applied(Box::new(object.clone()))]).expect("a database");
+                engine.change([Change::Applied(Arc::new(object.clone()))]).expect("a database");
             });
         });
     }

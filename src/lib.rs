@@ -9,6 +9,7 @@
 //! * [`dev_routing`]: Services and one ConfigMap -> VirtualServices with developers' routes, placeholder Services
 //! * [`sidecar_generator`]: URL -> Istio Sidecar
 //! * [`mesh_integrity`]: the integrity of a mesh, in the cluster and offline
+//! * [`mesh_service`]: one object for a service in the mesh -> Istio's objects for it
 //! * [`file_sync`]: ConfigMaps and Secrets as files beside an app
 //! * [`istio`]: pure: the slices of Istio's API we touch, and their validation
 //! * [`fetch`]: the one guarded HTTP client: address rules, limits, conditional requests
@@ -30,6 +31,7 @@ pub mod file_sync;
 pub mod injection;
 pub mod istio;
 pub mod mesh_integrity;
+pub mod mesh_service;
 pub mod rollout;
 pub mod sidecar_generator;
 pub mod telemetry;

@@ -1,5 +1,6 @@
 //! The CustomResourceDefinitions, as `outrigger crds` prints them. They carry no `spec.conversion`: the running server owns it.
 
+use super::mesh_service::MeshService;
 use super::sidecar_generator::SidecarGenerator;
 use super::sidecarset::SidecarSet;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
@@ -14,13 +15,22 @@ use std::collections::BTreeMap;
 /// # Errors
 /// When the versions of one resource contradict each other.
 pub fn all() -> Result<Vec<CustomResourceDefinition>, MergeError> {
-    Ok(vec![sidecargenerators(), sidecarsets()?])
+    Ok(vec![meshservices(), sidecargenerators(), sidecarsets()?])
+}
+
+/// That of MeshServices.
+#[must_use]
+pub fn meshservices() -> CustomResourceDefinition {
+    of_our_own(MeshService::crd())
 }
 
 /// That of SidecarGenerators.
 #[must_use]
 pub fn sidecargenerators() -> CustomResourceDefinition {
-    let mut crd = SidecarGenerator::crd();
+    of_our_own(SidecarGenerator::crd())
+}
+
+fn of_our_own(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     let schemas =
         crd.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut());
     for schema in schemas {

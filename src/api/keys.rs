@@ -57,10 +57,27 @@ pub const SIGNING_SINCE: &str = "outrigger.dev/signing-since";
 
 /// On a Sidecar: the hash of the spec that a SidecarGenerator gave it.
 pub const SIDECAR_SPEC_HASH: &str = "sidecar-generator-operator/sidecar-spec-hash";
-/// On a Sidecar that nothing else controls: `"true"` lets the SidecarGenerator of its name take it over.
+/// On an object that nothing controls: `"true"` lets a SidecarGenerator or a MeshService that would have one of its name take it over.
 pub const ADOPT: &str = "outrigger.dev/adopt";
 /// On a Secret: the hosts, as `HOST[:PORT],…`, to which it may be sent as credentials.
 pub const SEND_TO: &str = "outrigger.dev/send-to";
+
+/// On a MeshService or its Service: with the value [`NOT_MANAGED`] nothing is written or deleted for it.
+pub const MANAGED: &str = "mesh.operator.istio.io/managed";
+/// The only value of [`MANAGED`] that means something.
+pub const NOT_MANAGED: &str = "false";
+/// On a MeshService: the labels of the Pods, as `KEY=VALUE,…`, for which its Service is made.
+pub const SERVICE_SELECTOR: &str = "outrigger.dev/service-selector";
+/// On a Namespace: the namespaces, as `NAMESPACE,…`, whose MeshServices may have objects in it.
+pub const ALLOW_MESH_FROM: &str = "outrigger.dev/allow-mesh-from";
+/// On a MeshService: which repairs, as `Adopt,…`, are made beyond what belongs to it.
+pub const MESH_REPAIR: &str = "outrigger.dev/mesh-repair";
+/// On an object that a MeshService took over: the spec that it had before, as JSON.
+pub const MESH_ADOPTED: &str = "outrigger.dev/mesh-spec-before";
+/// Label of an object that was made for a MeshService: its name.
+pub const MESH_SERVICE: &str = "outrigger.dev/mesh-service";
+/// Label of an object that was made for a MeshService: its namespace.
+pub const MESH_SERVICE_NAMESPACE: &str = "outrigger.dev/mesh-service-namespace";
 
 /// On what refers to a webhook: the Certificate, as `NAMESPACE/NAME`, whose CA cert-manager's injector writes there.
 pub const INJECT_CA_FROM: &str = "cert-manager.io/inject-ca-from";

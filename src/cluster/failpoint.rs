@@ -5,7 +5,7 @@
 //! There are none without the feature `failpoints`, nor without `debug_assertions`: a release has none.
 
 /// All writes, each of which has a failpoint before it and one after it. A test holds this against the sources.
-pub const WRITES: [&str; 34] = [
+pub const WRITES: [&str; 38] = [
     "authority.change",
     "authority.create",
     "generator.sidecar.change",
@@ -15,6 +15,10 @@ pub const WRITES: [&str; 34] = [
     "lease.release",
     "lease.renew",
     "lease.take",
+    "mesh.object.apply",
+    "mesh.object.delete",
+    "mesh.object.trim",
+    "mesh.status",
     "migration.crd",
     "migration.set",
     "registration.conversion",

@@ -3,35 +3,9 @@
 //! Source: `jsonpb` of `github.com/golang/protobuf`, which Istio's types use.
 
 use crate::api::decode::{FieldError, type_of};
+use crate::api::istio::message::{Field, Type};
 use serde_json::{Map, Value};
 use std::fmt::Display;
-
-/// A type of protobuf, as far as Istio's messages use it.
-pub(super) enum Type {
-    Text,
-    Bool,
-    /// `int32`
-    Signed,
-    /// `uint32`
-    Unsigned,
-    /// `double`
-    Double,
-    /// Its names; the number of each is its place.
-    Enum(&'static [&'static str]),
-    /// `google.protobuf.BoolValue`: `false` is not the same as absent.
-    OptionalBool,
-    /// `google.protobuf.Duration`
-    Duration,
-    List(&'static Type),
-    /// `map<string, string>`
-    Labels,
-    /// A map from texts to other values.
-    Map(&'static Type),
-    Message(&'static [Field]),
-}
-
-/// A field of a message: its name in JSON, in the order of declaration.
-pub(super) type Field = (&'static str, Type);
 
 /// What is done with a field that the message does not have.
 #[derive(Clone, Copy, PartialEq)]

@@ -22,7 +22,7 @@ pub struct Engine {
 #[derive(Debug)]
 pub enum Change {
     /// It was created or changed.
-    Applied(Box<Object>),
+    Applied(Arc<Object>),
     /// It is gone.
     Deleted(Key),
 }
@@ -36,10 +36,18 @@ impl Engine {
     /// # Errors
     /// When the database fails.
     pub fn new(options: Options, objects: impl IntoIterator<Item = Object>) -> Result<Self, StoreError> {
+        Self::of_shared(options, objects.into_iter().map(Arc::new))
+    }
+
+    /// As [`Engine::new`], of objects that somebody else keeps, too.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn of_shared(options: Options, objects: impl IntoIterator<Item = Arc<Object>>) -> Result<Self, StoreError> {
         let store = Store::new(&options.domain)?;
         let mut engine = Self { mesh: Mesh::new(options), store, findings: Vec::new() };
         for object in objects {
-            engine.mesh.insert(Arc::new(object));
+            engine.mesh.insert(object);
         }
         engine.store.load(engine.mesh.all().map(|(id, object)| (id, &**object)))?;
         engine.check_all()?;
@@ -98,7 +106,7 @@ impl Engine {
             touched.append(&mut concerned(&self.mesh, &self.store, &key)?);
             match change {
                 Change::Applied(object) => {
-                    let (id, before) = self.mesh.insert(Arc::from(object));
+                    let (id, before) = self.mesh.insert(object);
                     if let Some(before) = before {
                         self.store.remove(before)?;
                     }

@@ -27,4 +27,4 @@ pub use mesh::Options;
 pub use object::{Key, Kind, Object};
 pub use picture::{Edge, Picture};
 pub use store::StoreError;
-pub use worker::{Changes, Found, start};
+pub use worker::{Changes, Checks, Found, start};

@@ -21,30 +21,47 @@ impl Changes {
     }
 }
 
-/// What was found of all changes told so far, or why nothing can be found any more; `None` before the first check.
-pub type Found = Option<Result<Arc<[Finding]>, Arc<StoreError>>>;
+/// What was found.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// What is wrong, by object.
+    pub findings: Arc<[Finding]>,
+    /// How many of the changes told so far that is of.
+    pub changes: u64,
+}
+
+/// What was found at last, or why nothing can be found any more; `None` before the first check.
+pub type Checks = Option<Result<Found, Arc<StoreError>>>;
 
 /// Starts a thread that checks a mesh, and checks it again as changes are told.
 ///
 /// # Errors
 /// When there is no thread to be had.
-pub fn start(options: Options, objects: Vec<Object>) -> std::io::Result<(Changes, watch::Receiver<Found>)> {
+pub fn start(options: Options, objects: Vec<Arc<Object>>) -> std::io::Result<(Changes, watch::Receiver<Checks>)> {
     let (changes, mut told) = mpsc::unbounded_channel();
     let (tell, found) = watch::channel(None);
     std::thread::Builder::new().name("mesh-integrity".to_owned()).spawn(move || {
-        let say =
-            |outcome: Result<Arc<[Finding]>, StoreError>| drop(tell.send_replace(Some(outcome.map_err(Arc::new))));
-        let mut engine = match Engine::new(options, objects) {
+        let say = |outcome: Result<Found, StoreError>| drop(tell.send_replace(Some(outcome.map_err(Arc::new))));
+        let mut engine = match Engine::of_shared(options, objects) {
             Ok(engine) => engine,
             Err(error) => return say(Err(error)),
         };
-        say(Ok(Arc::from(engine.findings())));
+        let mut found = Found { findings: Arc::from(engine.findings()), changes: 0 };
+        say(Ok(found.clone()));
         let mut batch = Vec::new();
-        while told.blocking_recv_many(&mut batch, BATCH) > 0 {
-            match engine.change(batch.drain(..)) {
-                Ok(()) => say(Ok(Arc::from(engine.findings()))),
-                Err(error) => return say(Err(error)),
+        loop {
+            let count = told.blocking_recv_many(&mut batch, BATCH);
+            if count == 0 {
+                return;
             }
+            if let Err(error) = engine.change(batch.drain(..)) {
+                return say(Err(error));
+            }
+            if *found.findings != *engine.findings() {
+                found.findings = Arc::from(engine.findings());
+            }
+            found.changes += u64::try_from(count).unwrap_or(u64::MAX);
+            say(Ok(found.clone()));
         }
     })?;
     Ok((Changes(changes), found))
@@ -62,11 +79,13 @@ mod tests {
         let rule = objects(&istio("DestinationRule", "shop/web", "{host: web}")).remove(0);
         let key = rule.key().clone();
         let within = Duration::from_secs(20);
-        changes.tell(Change::Applied(Box::new(rule)));
-        let told = found.wait_for(|found| matches!(found, Some(Ok(findings)) if findings.len() == 1));
+        changes.tell(Change::Applied(Arc::new(rule)));
+        let told =
+            found.wait_for(|found| matches!(found, Some(Ok(found)) if found.findings.len() == 1 && found.changes == 1));
         drop(tokio::time::timeout(within, told).await.unwrap().unwrap());
         changes.tell(Change::Deleted(key));
-        let told = found.wait_for(|found| matches!(found, Some(Ok(findings)) if findings.is_empty()));
+        let told =
+            found.wait_for(|found| matches!(found, Some(Ok(found)) if found.findings.is_empty() && found.changes == 2));
         drop(tokio::time::timeout(within, told).await.unwrap().unwrap());
         drop(changes);
         let ended = async { while found.changed().await.is_ok() {} };

@@ -27,6 +27,7 @@ fn what_is_no_value_is_refused_with_its_place() {
         ("replicas=3", ["''", "'replicas' not allowed"]),
         ("apiTimeout=5", ["/apiTimeout", "string"]),
         ("image.digest=latest", ["/image/digest", "sha256"]),
+        ("meshService.kinds={Sidecar}", ["/meshService/kinds/0", "'VirtualService'"]),
         ("certificates.mode=files", ["certificates.secretName is needed", "ca.crt"]),
     ] {
         let told = refused(&["--set", value]);
@@ -68,6 +69,7 @@ fn each_job_brings_its_own_rights_and_no_others() {
     let users = "optional/users";
     for (job, files) in [
         ("devrouting", &["devrouting"][..]),
+        ("meshservice", &["meshservice"]),
         ("rollout", &["sidecarset-rollout"]),
         ("sidecargenerator", &["sidecargenerator"]),
         ("sidecarset", &["sidecarset", "certificates"]),
@@ -93,15 +95,17 @@ fn no_file_of_rights_is_left_out() {
 }
 
 #[test]
-fn who_may_edit_objects_may_not_write_sidecarsets() {
+fn who_may_edit_objects_may_not_write_sidecarsets_and_not_even_read_meshservices() {
     for (name, role) in objects(&rendered(&[])) {
         let labels = role["metadata"]["labels"].as_object().cloned().unwrap_or_default();
         if !labels.keys().any(|label| label.contains("aggregate-to-")) {
             continue;
         }
         for rule in role["rules"].as_array().expect("rules") {
-            let sets = rule["resources"].as_array().expect("resources").contains(&json!("sidecarsets"));
-            assert!(!sets || rule["verbs"] == json!(["get", "list", "watch"]), "{name}: {rule}");
+            let resources = rule["resources"].as_array().expect("resources");
+            assert!(!resources.contains(&json!("meshservices")), "{name}: {rule}");
+            let reach_far = resources.contains(&json!("sidecarsets"));
+            assert!(!reach_far || rule["verbs"] == json!(["get", "list", "watch"]), "{name}: {rule}");
         }
     }
 }

@@ -16,7 +16,8 @@ use crate::certificates::Certificates;
 use crate::outrigger::{Outrigger, PATIENCE, Start, install};
 
 /// The Leases of all jobs.
-const JOBS: [&str; 3] = ["outrigger-sidecarset", "outrigger-sidecargenerator", "outrigger-devrouting"];
+const JOBS: [&str; 4] =
+    ["outrigger-sidecarset", "outrigger-sidecargenerator", "outrigger-devrouting", "outrigger-meshservice"];
 
 fn leases(plane: &ControlPlane) -> Api<Lease> {
     Api::namespaced(plane.client(), "outrigger-system")

@@ -22,6 +22,7 @@ mod job_sidecars;
 mod leases;
 mod load;
 mod memory;
+mod mesh_service;
 mod mutators;
 mod namespaces;
 mod outrigger;
@@ -146,7 +147,9 @@ fn main() -> ExitCode {
         token::a_pod_with_a_token_is_reviewed_once,
     );
     let suite = chart::add_to(suite);
-    let suite = upgrades::add_to(sidecar_generator::add_to(file_sync::add_to(dev_routing::add_to(suite))));
+    let suite = upgrades::add_to(sidecar_generator::add_to(file_sync::add_to(mesh_service::add_to(
+        dev_routing::add_to(suite),
+    ))));
     let suite = if std::env::var_os("OUTRIGGER_OLD").is_some() { chart::add_upgrade_to(suite) } else { suite };
     if std::env::var_os("OUTRIGGER_LONG").is_none() {
         return suite.run();
@@ -157,7 +160,7 @@ fn main() -> ExitCode {
 /// Minutes: `make failpoints` and `make memory` run them.
 fn add_long_to(suite: Suite<outrigger::Outrigger>) -> Suite<outrigger::Outrigger> {
     let suite = tests!(suite, alone(Parts::ApiOnly): memory::a_start_beside_many_sets_is_small);
-    let suite = file_sync::add_long_to(dev_routing::add_long_to(suite));
+    let suite = mesh_service::add_long_to(file_sync::add_long_to(dev_routing::add_long_to(suite)));
     let suite = tests!(
         suite,
         apart(Parts::ApiOnly):

@@ -200,7 +200,7 @@ pub async fn while_etcd_hangs_pods_are_injected_and_afterwards_all_goes_on(case:
     case.plane.apply(SIDECARSET).await?;
     let target = Destination::new(([127, 0, 0, 1], outrigger.webhook).into(), &certificates.ca)?;
     until_injects(&target, "everywhere", true).await?;
-    let jobs = ["outrigger-sidecarset", "outrigger-sidecargenerator", "outrigger-devrouting"];
+    let jobs = ["outrigger-sidecarset", "outrigger-sidecargenerator", "outrigger-devrouting", "outrigger-meshservice"];
     let until_all = async |lead: bool| {
         wait_for(&format!("to lead: {lead}"), PATIENCE, async || {
             let (one, other) = (leads(&outrigger, jobs[0]).await?, leads(&outrigger, jobs[1]).await?);

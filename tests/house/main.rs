@@ -64,6 +64,7 @@ const ROOMS: &[Room] = &[
     room("sidecar_generator", Floor::Job),
     room("dev_routing", Floor::Job),
     room("mesh_integrity", Floor::Job),
+    room("mesh_service", Floor::Job).also(&["mesh_integrity"]),
     room("file_sync", Floor::Job),
     room("istio", Floor::Support).pure(),
     room("fetch", Floor::Support),

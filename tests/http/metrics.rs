@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use outrigger::admission;
 use outrigger::admission::metrics::Certificate;
 use outrigger::dev_routing::metrics::RoutingMetrics;
+use outrigger::mesh_service::metrics::MeshMetrics;
 use outrigger::sidecar_generator::metrics::GeneratorMetrics;
 use outrigger::telemetry::Metrics;
 
@@ -51,6 +52,10 @@ const LATER: &[(&str, &str, &str)] = &[
     ("outrigger_connections", "gauge", "port"),
     ("outrigger_connections_closed_total", "counter", "port,reason"),
     ("outrigger_lease_failing", "gauge", "name"),
+    ("outrigger_mesh_objects", "gauge", ""),
+    ("outrigger_mesh_repairs_total", "counter", ""),
+    ("outrigger_mesh_services", "gauge", "state"),
+    ("outrigger_mesh_violations", "gauge", "severity"),
     ("outrigger_routing_configuration_invalid", "gauge", ""),
     ("outrigger_routing_findings", "gauge", "reason"),
     ("outrigger_routing_placeholders", "gauge", ""),
@@ -68,6 +73,7 @@ fn printed() -> BTreeMap<String, (String, String)> {
     let reviews = admission::Metrics::register(&process);
     let generators = process.register(GeneratorMetrics::register);
     let _ = process.register(RoutingMetrics::register);
+    let _ = process.register(MeshMetrics::register);
     // Those that have no series before something happens.
     process.watch_age("pods").set(1);
     process.rest_client().answered(&http::Method::GET, Some(http::StatusCode::OK));

@@ -4,7 +4,7 @@ use super::certificates::Source;
 use super::flags::{Args, Controller};
 use super::job::Job;
 use super::part::{Common, Part, lease_of};
-use super::{dev_routing, sidecar_generator, sidecarset};
+use super::{dev_routing, mesh_service, sidecar_generator, sidecarset};
 use crate::admission::{self, ServingCertificate};
 use crate::cluster::{self, Feeds, Leadership, LeaseStanding, Shutdown, Tasks, Term, Watch, events, lease};
 use crate::telemetry::{Metrics, Readiness};
@@ -32,7 +32,12 @@ pub(super) async fn job(
     let identity = lease::identity();
     let (mut tasks, mut feeds) = (Tasks::new(shutdown.clone()), Feeds::new(client.clone()));
     let (events, publish) = events::events(client.clone(), identity.clone());
-    tasks.spawn_until_stop("events", publish);
+    // Who takes the last Event may have stopped before the others: the publisher goes on until all do.
+    let kept = events.clone();
+    tasks.spawn_until_stop("events", async move {
+        publish.await;
+        drop(kept);
+    });
     let common = Common { client, url, events, metrics: metrics.clone(), reviews: reviews.clone() };
 
     let mut parts = Vec::new();
@@ -44,6 +49,9 @@ pub(super) async fn job(
     }
     if flags.runs(Controller::DevRouting) {
         parts.push(dev_routing::part(&flags.routing, &common, &mut feeds));
+    }
+    if flags.runs(Controller::MeshService) {
+        parts.push(mesh_service::part(&flags.mesh, &flags.fetching.istio_root_namespace, &common));
     }
 
     let (mut webhooks, mut readiness) = (Vec::new(), Readiness::new());

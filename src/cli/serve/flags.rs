@@ -3,6 +3,7 @@
 use super::certificates::CertificateFlags;
 use super::dev_routing::RoutingFlags;
 use super::feature_gates::FeatureGates;
+use super::mesh_service::MeshFlags;
 use super::sidecar_generator::FetchFlags;
 use crate::admission::registration::{CONVERSION_SERVICE, FailurePolicy, Reach, SERVICE, ScopeMode};
 use crate::api::go_duration;
@@ -99,6 +100,8 @@ pub(in crate::cli) struct ClusterFlags {
     pub fetching: FetchFlags,
     #[command(flatten)]
     pub routing: RoutingFlags,
+    #[command(flatten)]
+    pub mesh: MeshFlags,
 }
 
 /// A controller that can be left out.
@@ -111,6 +114,8 @@ pub(in crate::cli) enum Controller {
     SidecarGenerator,
     /// Writes VirtualServices that route to developers' copies of Services, from a ConfigMap
     DevRouting,
+    /// Makes Istio's objects for services in the mesh, from MeshServices
+    MeshService,
     /// Updates sidecars in running Pods; a part of sidecarset
     Rollout,
 }

@@ -7,6 +7,7 @@ mod feature_gates;
 mod files;
 mod flags;
 mod job;
+mod mesh_service;
 mod part;
 mod queues;
 mod sidecar_generator;

@@ -37,6 +37,7 @@ pub(super) const fn lease_of(controller: Controller) -> &'static str {
         Controller::SidecarSet => "outrigger-sidecarset",
         Controller::SidecarGenerator => "outrigger-sidecargenerator",
         Controller::DevRouting => "outrigger-devrouting",
+        Controller::MeshService => "outrigger-meshservice",
     }
 }
 

@@ -1,8 +1,8 @@
 //! Reads a list of egress listeners: what the URL of a SidecarGenerator answers.
 
 use super::EgressListener;
-use super::schema::EGRESS_LISTENER;
 use crate::api::decode::{FieldError, type_of, typed};
+use crate::api::istio::sidecar::EGRESS_LISTENER;
 use crate::istio::proto_json::{Unknown, canonical};
 use serde_json::Value;
 use thiserror::Error;

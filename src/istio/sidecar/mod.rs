@@ -2,7 +2,6 @@
 
 pub mod egress;
 pub mod overlap;
-pub(in crate::istio) mod schema;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -11,6 +10,7 @@ pub use validate::{exclusions, validate, validate_selector};
 
 use super::proto_json::{Unknown, canonical, go_text};
 use crate::api::decode::{FieldError, typed};
+use crate::api::istio::sidecar::SIDECAR;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -109,7 +109,7 @@ impl Sidecar {
     /// # Errors
     /// Which field cannot be read, and why; without its value.
     pub fn read(spec: &Value) -> Result<Self, FieldError> {
-        typed(canonical(schema::SIDECAR, spec, Unknown::Ignored)?)
+        typed(canonical(SIDECAR, spec, Unknown::Ignored)?)
     }
 
     /// The `spec` as the API server takes it.
@@ -141,7 +141,7 @@ impl Sidecar {
 /// then it differs from all that we write.
 #[must_use]
 pub fn spec_hash_of(spec: &Value) -> Option<String> {
-    let canonical = canonical(schema::SIDECAR, spec, Unknown::Refused).ok()?;
+    let canonical = canonical(SIDECAR, spec, Unknown::Refused).ok()?;
     Some(hash(&go_text(&canonical)))
 }
 

@@ -12,6 +12,7 @@ mod gateway;
 mod http;
 mod route;
 mod schema;
+mod security;
 mod service_entry;
 mod shadow;
 mod sidecar;
@@ -22,16 +23,20 @@ mod virtual_service;
 pub(crate) use faults::{By, Fault, FaultKind};
 
 use super::node::Node;
-use super::proto_json::Field;
 use crate::api::decode::FieldError;
+use crate::api::istio::message::Field;
+use crate::api::istio::networking::VIRTUAL_SERVICE;
 use faults::Faults;
 use serde_json::Value;
 
-/// All that is wrong with an object of `networking.istio.io` in a namespace: by its CustomResourceDefinition, and by istiod.
+/// All that is wrong with an object of Istio in a namespace: by its CustomResourceDefinition, and by istiod.
 pub(crate) fn object(kind: &str, version: &str, object: &Value, namespace: &str) -> Vec<Fault> {
     let mut faults = Faults::default();
     let Some(fields) = schema::of(kind) else { return faults.0 };
-    if !["v1", "v1beta1", "v1alpha3"].contains(&version) {
+    let is_policy = matches!(kind, "PeerAuthentication" | "AuthorizationPolicy");
+    if is_policy && !["v1", "v1beta1"].contains(&version) {
+        faults.error("apiVersion", "must be security.istio.io/v1 or v1beta1");
+    } else if !is_policy && !["v1", "v1beta1", "v1alpha3"].contains(&version) {
         faults.error("apiVersion", "must be networking.istio.io/v1, v1beta1 or v1alpha3");
     }
     faults.metadata(object);
@@ -43,7 +48,7 @@ pub(crate) fn object(kind: &str, version: &str, object: &Value, namespace: &str)
 /// Why Istio would refuse a VirtualService with this `spec` in a namespace.
 pub(crate) fn refused_virtual_service(spec: &Value, namespace: &str) -> Vec<FieldError> {
     let mut faults = Faults::default();
-    check("VirtualService", schema::VIRTUAL_SERVICE, &Node::new(spec, "spec"), namespace, &mut faults);
+    check("VirtualService", VIRTUAL_SERVICE, &Node::new(spec, "spec"), namespace, &mut faults);
     let errors = faults.joined().into_iter().filter(|fault| matches!(fault.kind, FaultKind::Error(_)));
     errors.map(|Fault { field, problem, .. }| FieldError::new(field, problem)).collect()
 }
@@ -57,6 +62,8 @@ fn check(kind: &str, fields: &'static [Field], spec: &Node<'_>, namespace: &str,
             "Gateway" => gateway::check(spec, faults),
             "ServiceEntry" => service_entry::check(spec, namespace, faults),
             "Sidecar" => sidecar::check(spec, namespace, faults),
+            "PeerAuthentication" => security::peer_authentication(spec, faults),
+            "AuthorizationPolicy" => security::authorization_policy(spec, faults),
             _ => {}
         }
     }

@@ -5,9 +5,9 @@ use serde_json::Value;
 
 /// What is said of a `spec` as users write it, as `Kind field`.
 fn said(kind: &str, spec: &str) -> Vec<(FaultKind, String)> {
-    let text = format!(
-        "apiVersion: networking.istio.io/v1\nkind: {kind}\nmetadata: {{name: it, namespace: shop}}\nspec: {spec}\n"
-    );
+    let is_policy = matches!(kind, "PeerAuthentication" | "AuthorizationPolicy");
+    let group = if is_policy { "security.istio.io" } else { "networking.istio.io" };
+    let text = format!("apiVersion: {group}/v1\nkind: {kind}\nmetadata: {{name: it, namespace: shop}}\nspec: {spec}\n");
     let document: Value = serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     let faults = object(kind, "v1", &document, "shop");
     let whoever = |kind| if matches!(kind, FaultKind::Error(_)) { ERROR } else { kind };
@@ -334,4 +334,81 @@ fn rules_sidecars_and_service_entries_follow_istio() {
 fn an_object_without_http_tls_or_tcp_is_refused_as_a_whole() {
     assert_eq!(said("VirtualService", "{hosts: [a]}"), [(ERROR, "spec".to_owned())]);
     assert_eq!(said("Sidecar", "{}"), [(ERROR, "spec".to_owned())]);
+}
+
+#[test]
+fn peer_authentications_follow_istio() {
+    table(
+        "PeerAuthentication",
+        &[
+            ("{mtls: {mode: STRICT}}", TAKEN, ERROR),
+            ("{mtls: {mode: VERY}}", ".mtls.mode", ERROR),
+            ("{selector: {matchLabels: {a: b}}, portLevelMtls: {'80': {mode: DISABLE}}}", TAKEN, ERROR),
+            ("{selector: {matchLabels: {a: b}}, portLevelMtls: {'0': {mode: DISABLE}}}", ".portLevelMtls[0]", ERROR),
+            ("{selector: {matchLabels: {a: b}}, portLevelMtls: {}}", ".portLevelMtls", ERROR),
+            ("{portLevelMtls: {'80': {mode: DISABLE}}}", ".portLevelMtls", ERROR),
+            ("{selector: {matchLabels: {a: '*'}}}", ".selector.matchLabels[a]", ERROR),
+            ("{selector: {}}", ".selector", Warning),
+        ],
+    );
+}
+
+#[test]
+fn authorization_policies_follow_istio() {
+    const RULE: &str = ".rules[0]";
+    let rows: Vec<(String, String, FaultKind)> = [
+        ("from: [{source: {principals: ['*'], notNamespaces: [a], ipBlocks: [10.0.0.0/8, '::1']}}]", TAKEN, ERROR),
+        ("to: [{operation: {methods: [GET], paths: ['/a/{*}/b', '/a/{**}'], ports: ['80']}}]", TAKEN, ERROR),
+        ("when: [{key: 'request.headers[x]', values: [a]}, {key: source.ip, notValues: [10.0.0.1]}]", TAKEN, ERROR),
+        ("from: []", ".from", ERROR),
+        ("from: [{}]", ".from[0].source", ERROR),
+        ("from: [{source: {}}]", ".from[0].source", ERROR),
+        ("from: [{source: {principal: [a]}}]", ".from[0].source.principal", ERROR),
+        ("from: [{source: {principals: ['']}}]", ".from[0].source.principals[0]", ERROR),
+        ("from: [{source: {ipBlocks: [10.0.0]}}]", ".from[0].source.ipBlocks[0]", ERROR),
+        ("from: [{source: {serviceAccounts: [a/b/c]}}]", ".from[0].source.serviceAccounts[0]", ERROR),
+        ("from: [{source: {serviceAccounts: [a], namespaces: [b]}}]", ".from[0].source", ERROR),
+        ("from: [{source: {trustDomains: ['a*b']}}]", ".from[0].source.trustDomains[0]", ERROR),
+        ("to: []", ".to", ERROR),
+        ("to: [{operation: {}}]", ".to[0].operation", ERROR),
+        ("to: [{operation: {ports: ['http']}}]", ".to[0].operation.ports[0]", ERROR),
+        ("to: [{operation: {ports: ['70000']}}]", ".to[0].operation.ports[0]", ERROR),
+        ("to: [{operation: {paths: ['/a/{b}']}}]", ".to[0].operation.paths[0]", ERROR),
+        ("to: [{operation: {paths: ['/{**}/{*}']}}]", ".to[0].operation.paths[0]", ERROR),
+        ("to: [{operation: {paths: ['/a b/{*}']}}]", ".to[0].operation.paths[0]", ERROR),
+        ("when: [{key: source.ip}]", ".when[0]", ERROR),
+        ("when: [{values: [a]}]", ".when[0].key", ERROR),
+        ("when: [{key: request.headers, values: [a]}]", ".when[0].key", ERROR),
+        ("when: [{key: source.name, values: [a]}]", ".when[0].key", ERROR),
+        ("when: [{key: destination.port, values: [a]}]", ".when[0].values[0]", ERROR),
+    ]
+    .into_iter()
+    .map(|(rule, field, kind)| {
+        let field = if field == TAKEN { String::new() } else { format!("{RULE}{field}") };
+        (format!("{{selector: {{matchLabels: {{a: b}}}}, rules: [{{{rule}}}]}}"), field, kind)
+    })
+    .collect();
+    let rows: Vec<_> = rows.iter().map(|(spec, field, kind)| (spec.as_str(), field.as_str(), *kind)).collect();
+    table("AuthorizationPolicy", &rows);
+    table(
+        "AuthorizationPolicy",
+        &[
+            ("{}", TAKEN, ERROR),
+            ("{rules: [{}]}", TAKEN, ERROR),
+            ("{action: DENY}", ".rules", ERROR),
+            ("{action: ALWAYS}", ".action", ERROR),
+            ("{action: CUSTOM, rules: [{}]}", ".provider.name", ERROR),
+            ("{action: CUSTOM, provider: {name: p}, rules: [{to: [{operation: {paths: [/]}}]}]}", TAKEN, ERROR),
+            (
+                "{action: CUSTOM, provider: {name: p}, rules: [{from: [{source: {namespaces: [a]}}]}]}",
+                ".rules[0].from[0].source.namespaces",
+                ERROR,
+            ),
+            ("{provider: {name: p}, rules: [{}]}", ".provider", ERROR),
+            ("{action: DENY, rules: [{to: [{operation: {methods: [GET]}}]}]}", ".rules[0]", Warning),
+            ("{action: DENY, rules: [{to: [{operation: {methods: [GET], ports: ['80']}}]}]}", TAKEN, ERROR),
+        ],
+    );
+    let both = "{selector: {matchLabels: {a: b}}, targetRefs: [{kind: Service, name: a}]}";
+    assert_eq!(said("AuthorizationPolicy", both), [(ERROR, "spec".to_owned())]);
 }

@@ -3,6 +3,7 @@
 use super::objects;
 use crate::mesh_integrity::{Change, Engine, Object, Options};
 use proptest::prelude::*;
+use std::sync::Arc;
 
 /// Objects that refer to each other in all ways, each right or wrong by itself.
 fn any_object() -> impl Strategy<Value = String> {
@@ -103,7 +104,7 @@ proptest! {
             if *deletes && now.remove(&key).is_some() {
                 engine.change([Change::Deleted(key)]).unwrap();
             } else {
-                engine.change([Change::Applied(Box::new(one(text)))]).unwrap();
+                engine.change([Change::Applied(Arc::new(one(text)))]).unwrap();
                 now.insert(key, text.clone());
             }
             let rebuilt = Engine::new(Options::default(), now.values().map(|text| one(text))).unwrap();

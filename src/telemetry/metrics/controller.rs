@@ -17,6 +17,8 @@ pub enum Controller {
     SidecarGenerator,
     /// VirtualServices and placeholders from Services.
     DevRouting,
+    /// Istio's objects from MeshServices.
+    MeshService,
 }
 
 /// What came of the work on an object.
@@ -56,13 +58,14 @@ impl MetricConstructor<Histogram> for TimeHistogram {
 
 impl Controller {
     /// Every controller, in the order of declaration.
-    pub const ALL: [Self; 3] = [Self::SidecarSet, Self::SidecarGenerator, Self::DevRouting];
+    pub const ALL: [Self; 4] = [Self::SidecarSet, Self::SidecarGenerator, Self::DevRouting, Self::MeshService];
 
     const fn label(self) -> &'static str {
         match self {
             Self::SidecarSet => "sidecarset",
             Self::SidecarGenerator => "sidecargenerator",
             Self::DevRouting => "devrouting",
+            Self::MeshService => "meshservice",
         }
     }
 }

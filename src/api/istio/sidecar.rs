@@ -3,11 +3,11 @@
 //! Source: `networking/v1alpha3/{sidecar,gateway,destination_rule,virtual_service}.proto` of `istio.io/api` 1.31. A field that is
 //! newer is not known here.
 
-use crate::istio::proto_json::{Field, Type};
+use super::message::{Field, Type};
 use Type::{Bool, Duration, Enum, Labels, List, Message, OptionalBool, Signed, Text, Unsigned};
 
 /// `Sidecar`.
-pub(in crate::istio) const SIDECAR: &[Field] = &[
+pub(crate) const SIDECAR: &[Field] = &[
     ("workloadSelector", Message(&[("labels", Labels)])),
     ("ingress", List(&Message(INGRESS_LISTENER))),
     ("egress", List(&Message(EGRESS_LISTENER))),
@@ -16,7 +16,7 @@ pub(in crate::istio) const SIDECAR: &[Field] = &[
 ];
 
 /// `IstioEgressListener`.
-pub(in crate::istio) const EGRESS_LISTENER: &[Field] =
+pub(crate) const EGRESS_LISTENER: &[Field] =
     &[("port", Message(PORT)), ("bind", Text), ("captureMode", CAPTURE_MODE), ("hosts", List(&Text))];
 
 const INGRESS_LISTENER: &[Field] = &[
@@ -28,18 +28,17 @@ const INGRESS_LISTENER: &[Field] = &[
     ("connectionPool", Message(CONNECTION_POOL)),
 ];
 
-pub(in crate::istio) const PORT: &[Field] =
-    &[("number", Unsigned), ("protocol", Text), ("name", Text), ("targetPort", Unsigned)];
+const PORT: &[Field] = &[("number", Unsigned), ("protocol", Text), ("name", Text), ("targetPort", Unsigned)];
 
 const CAPTURE_MODE: Type = Enum(&["DEFAULT", "IPTABLES", "NONE"]);
 
 const OUTBOUND_TRAFFIC_POLICY: &[Field] =
     &[("mode", Enum(&["REGISTRY_ONLY", "ALLOW_ANY"])), ("egressProxy", Message(DESTINATION))];
 
-pub(in crate::istio) const DESTINATION: &[Field] =
+pub(crate) const DESTINATION: &[Field] =
     &[("host", Text), ("subset", Text), ("port", Message(&[("number", Unsigned)]))];
 
-pub(in crate::istio) const CONNECTION_POOL: &[Field] = &[("tcp", Message(TCP_POOL)), ("http", Message(HTTP_POOL))];
+pub(crate) const CONNECTION_POOL: &[Field] = &[("tcp", Message(TCP_POOL)), ("http", Message(HTTP_POOL))];
 
 const TCP_POOL: &[Field] = &[
     ("maxConnections", Signed),
@@ -61,7 +60,7 @@ const HTTP_POOL: &[Field] = &[
     ("http2KeepAlive", Message(&[("interval", Duration), ("timeout", Duration)])),
 ];
 
-pub(in crate::istio) const SERVER_TLS: &[Field] = &[
+pub(crate) const SERVER_TLS: &[Field] = &[
     ("httpsRedirect", Bool),
     ("mode", Enum(&["PASSTHROUGH", "SIMPLE", "MUTUAL", "AUTO_PASSTHROUGH", "ISTIO_MUTUAL", "OPTIONAL_MUTUAL"])),
     ("serverCertificate", Text),

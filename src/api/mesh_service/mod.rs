@@ -1,0 +1,174 @@
+//! `MeshService` of `mesh.istio.operator`: one object for a service in the mesh, from which Istio's objects are made.
+//!
+//! What Istio's objects take as it is, such as a traffic policy, is a [`Message`] here: JSON, whose schema is in the CRD.
+
+mod schema;
+mod status;
+
+pub use status::{ConsistencyState, ManagedResource, MeshServiceStatus, RepairAction, Severity, Violation};
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// API group of MeshServices.
+pub const GROUP: &str = "mesh.istio.operator";
+/// Their kind.
+pub const KIND: &str = "MeshService";
+/// Their group and version.
+pub const API_VERSION: &str = "mesh.istio.operator/v1alpha1";
+
+/// A message of Istio's API, as its JSON has it.
+pub type Message = Map<String, Value>;
+
+/// A service in the mesh.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "mesh.istio.operator",
+    version = "v1alpha1",
+    kind = "MeshService",
+    plural = "meshservices",
+    singular = "meshservice",
+    namespaced,
+    derive = "PartialEq",
+    status = "MeshServiceStatus",
+    doc = "A service in the mesh: Istio's objects for it are made from this one, and kept as it says.",
+    printcolumn = r#"{"name":"SERVICE","type":"string","jsonPath":".spec.serviceName","description":"The Service."}"#,
+    printcolumn = r#"{"name":"STATE","type":"string","jsonPath":".status.consistencyState","description":"Whether the objects around it fit together."}"#,
+    printcolumn = r#"{"name":"READY","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status","description":"Whether all its objects are as it says."}"#,
+    printcolumn = r#"{"name":"AGE","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name":"REASON","type":"string","priority":1,"jsonPath":".status.conditions[?(@.type==\"Ready\")].reason","description":"Why it is ready, or not."}"#,
+    printcolumn = r#"{"name":"HOSTS","type":"string","priority":1,"jsonPath":".spec.hosts","description":"The hosts that lead to the Service."}"#,
+    printcolumn = r#"{"name":"CHECKED","type":"date","priority":1,"jsonPath":".status.lastChecked","description":"Since the check that the status tells of."}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct MeshServiceSpec {
+    /// The Service. It is made only if the annotation `outrigger.dev/service-selector` says for which Pods.
+    #[schemars(schema_with = "schema::dns_label")]
+    pub service_name: String,
+    /// The namespace of the Service and of most objects that are made. Default: that of this object. Another one must have the
+    /// annotation `outrigger.dev/allow-mesh-from` with the namespace of this object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::dns_label")]
+    pub namespace: Option<String>,
+    /// The ports of the Service.
+    #[schemars(length(min = 1, max = 32), extend("x-kubernetes-validations" = schema::distinct_ports()))]
+    pub ports: Vec<MeshPort>,
+    /// Hosts whose requests lead to the Service: of the gateway, and those that are names of the Service itself, of the mesh.
+    /// Default: the name of the Service.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::hosts")]
+    pub hosts: Vec<String>,
+    /// The Gateway through which the hosts are reached. Default: none, requests come from the mesh alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<MeshGateway>,
+    /// Policy for all requests to the Service, as a DestinationRule has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::traffic_policy")]
+    pub traffic_policy: Option<Message>,
+    /// Versions of the Service, by labels of their Pods.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-validations" = schema::distinct_names()))]
+    pub subsets: Vec<MeshSubset>,
+    /// Delays and errors put into HTTP requests on purpose, as a VirtualService has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::fault")]
+    pub fault: Option<Message>,
+    /// Where HTTP requests are sent, too, and how many of them. The answers are dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::mirror")]
+    pub mirror: Option<Message>,
+    /// Headers that are set, added or removed, as a VirtualService has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::headers")]
+    pub headers: Option<Message>,
+    /// How long an HTTP request may take. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::duration")]
+    pub timeout: Option<String>,
+    /// How HTTP requests are tried again, as a VirtualService has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::retries")]
+    pub retries: Option<Message>,
+    /// Services outside of the mesh, as ServiceEntries have it. Default of `exportTo`: the own namespace alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::service_entries")]
+    pub service_entries: Vec<Message>,
+    /// More for the DestinationRule. Where both have a policy or a subset, this one counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::destination_rule")]
+    pub destination_rule: Option<Message>,
+    /// How Pods of the Service take connections, as a PeerAuthentication has it. Default of `selector`: that of the Service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::peer_authentication")]
+    pub peer_authentication: Option<Message>,
+    /// Who may send what to Pods of the Service, as an AuthorizationPolicy has it. Default of `selector`: that of the Service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::authorization")]
+    pub authorization: Option<Message>,
+}
+
+/// A port of the Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MeshPort {
+    /// Its name. Default: the protocol and the number, such as `http-80`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::port_name")]
+    pub name: Option<String>,
+    /// Its number.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: i32,
+    /// The port of the Pods. Default: the same number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub target_port: Option<i32>,
+    /// Its protocol. Default: what the name says as Istio reads it (`http`, `grpc-web`, `tls-1` …), else `HTTP`. `TCP` beside a name
+    /// that says no protocol says nothing, as in a Service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::protocol")]
+    pub protocol: Option<String>,
+}
+
+/// The Gateway through which a Service is reached.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MeshGateway {
+    /// Its name.
+    #[schemars(schema_with = "schema::dns_label")]
+    pub name: String,
+    /// Its namespace. Default: that of this object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::dns_label")]
+    pub namespace: Option<String>,
+    /// Labels of the gateway's Pods, for a Gateway that is made. Default: `istio: ingressgateway`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::labels")]
+    pub selector: BTreeMap<String, String>,
+    /// TLS of the servers of HTTP, for a Gateway that is made, as a Gateway has it. Default: no TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::server_tls")]
+    pub tls: Option<Message>,
+}
+
+/// A version of a Service.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MeshSubset {
+    /// Its name.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// Labels of its Pods, besides those that the Service selects.
+    #[schemars(schema_with = "schema::labels")]
+    pub labels: BTreeMap<String, String>,
+    /// Its share of the requests, in percent. Default: none, or, if no subset has one, all subsets share as their Pods do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub weight: Option<i32>,
+    /// Policy for requests to it, as a DestinationRule has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::traffic_policy")]
+    pub traffic_policy: Option<Message>,
+}

@@ -1,0 +1,190 @@
+//! Keeps what is made for all MeshServices as they say, and tells what is wrong around them, while this process leads.
+
+use super::gauges;
+use super::index::{MeshIndex, MeshQueue, Settings};
+use super::kind::{MeshKind, MeshKinds};
+use super::leader::Leader;
+use super::metrics::MeshMetrics;
+use super::observed::ObservedMeshService;
+use super::seen::Seen;
+use super::watched::Watched;
+use crate::api::mesh_service::MeshService;
+use crate::cluster::controller::every;
+use crate::cluster::queue::Observer;
+use crate::cluster::{Event, Events, Feeds, IndexedQueue, Objects, Slice, Term, Watch};
+use crate::mesh_integrity::{Checks, Options, start};
+use futures::future::join_all;
+use kube::Client;
+use kube::api::ApiResource;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch::Receiver;
+
+/// Objects worked on at a time.
+const WORKERS: usize = 8;
+
+/// Between two counts for the metrics.
+const GAUGES_PAUSE: Duration = Duration::from_secs(10);
+
+/// The controller; a cheap clone is the same one.
+#[derive(Clone)]
+pub struct Controller {
+    client: Client,
+    events: Events,
+    metrics: MeshMetrics,
+    observer: Arc<dyn Observer>,
+    settings: Settings,
+}
+
+/// What a term is fed from.
+struct Watches {
+    mesh_services: Watch,
+    objects: Vec<(Watched, Watch)>,
+}
+
+/// Ends what a term began, however it ends.
+struct Ending<'a>(&'a Controller);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        gauges::clear(&self.0.metrics);
+    }
+}
+
+impl Controller {
+    /// A controller whose work the observer is told of.
+    #[must_use]
+    pub fn new(
+        client: Client,
+        events: Events,
+        metrics: MeshMetrics,
+        observer: Arc<dyn Observer>,
+        settings: Settings,
+    ) -> Self {
+        Self { client, events, metrics, observer, settings }
+    }
+
+    /// Does the work of a term, with what these feeds tell. Nobody but a leader needs to know the mesh, and the first lists of a term
+    /// are fresh.
+    pub fn lead(&self, term: Term, feeds: &mut Feeds) -> impl Future<Output = ()> + Send + 'static {
+        let index = MeshIndex::new(self.settings.clone());
+        let queue = Arc::new(IndexedQueue::new(index, Arc::clone(&self.observer)));
+        let watches = Watches::subscribe(&queue, feeds, &self.settings.kinds);
+        let controller = self.clone();
+        async move { controller.run(&queue, &term, &watches).await }
+    }
+
+    async fn run(&self, queue: &Arc<MeshQueue>, term: &Term, watches: &Watches) {
+        tokio::select! {
+            () = watches.settled() => {}
+            () = term.ended() => return,
+        }
+        let _ending = Ending(self);
+        let found = match self.begin(queue, watches) {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::error!("the checks of the mesh cannot begin: {error}");
+                return;
+            }
+        };
+        let beside = async {
+            tokio::select! {
+                () = follow_checks(queue, found) => {}
+                () = watches.follow_absence(queue) => {}
+                () = every(GAUGES_PAUSE, || gauges::show(&queue.lock(), &self.metrics)) => {}
+            }
+        };
+        queue.run(WORKERS, term, |index| index.keys(), beside, Arc::new(self.leader(queue))).await;
+    }
+
+    /// All lists are complete: from now on the mesh is checked as it changes.
+    fn begin(&self, queue: &MeshQueue, watches: &Watches) -> std::io::Result<Receiver<Checks>> {
+        let Settings { root_namespace, domain, .. } = self.settings.clone();
+        let mut index = queue.lock();
+        index.is_installed = !watches.mesh_services.is_absent();
+        for (kind, watch) in &watches.objects {
+            index.set_absent(*kind, watch.is_absent());
+        }
+        let (changes, found) = start(Options { root_namespace, domain, now: None }, index.judged())?;
+        index.judge().begin(changes);
+        Ok(found)
+    }
+
+    fn leader(&self, queue: &Arc<MeshQueue>) -> Leader {
+        let objects = |resource| Objects::new(self.client.clone(), resource, self.events.clone());
+        Leader {
+            queue: Arc::clone(queue),
+            mesh_services: objects(ApiResource::erase::<MeshService>(&())),
+            objects: MeshKind::ALL.into_iter().map(|kind| (kind, objects(kind.resource()))).collect(),
+            metrics: self.metrics.clone(),
+        }
+    }
+}
+
+impl Watches {
+    /// Policies are watched where they are made: no check knows them.
+    fn subscribe(queue: &Arc<MeshQueue>, feeds: &mut Feeds, kinds: &MeshKinds) -> Self {
+        let fed = Arc::clone(queue);
+        let sink = move |event: Event<ObservedMeshService>| {
+            let event = event.map(Arc::new);
+            fed.change(|index| index.mesh_services_event(event));
+        };
+        let mesh_services = feeds.subscribe(Slice::all::<MeshService>("meshservices"), sink);
+        let is_wanted = |watched: &Watched| match watched {
+            Watched::Made(kind) => watched.judged().is_some() || kinds.contains(*kind),
+            _ => true,
+        };
+        let objects = Watched::all().filter(is_wanted).map(|kind| {
+            let fed = Arc::clone(queue);
+            let sink = move |event: Event<Value>| {
+                let event = event.map(|object| Arc::new(Seen::read(kind, object)));
+                fed.change(|index| index.objects_event(kind, event));
+            };
+            (kind, feeds.subscribe(kind.slice(), sink))
+        });
+        Self { mesh_services, objects: objects.collect() }
+    }
+
+    async fn settled(&self) {
+        let all = self.objects.iter().map(|(_, watch)| watch).chain([&self.mesh_services]);
+        join_all(all.map(Watch::settled)).await;
+    }
+
+    /// Kinds come and go. A watch tells its sink of an empty or first list before it says so.
+    async fn follow_absence(&self, queue: &MeshQueue) {
+        let of_objects = self.objects.iter().map(async |(kind, watch)| {
+            let mut absent = watch.is_absent();
+            queue.change(|index| index.set_absent(*kind, absent));
+            loop {
+                absent = !absent;
+                watch.until_absent(absent).await;
+                queue.change(|index| index.set_absent(*kind, absent));
+            }
+        });
+        let of_mesh_services = async {
+            self.mesh_services.until_absent(false).await;
+            queue.change(|index| {
+                index.is_installed = true;
+                index.keys()
+            });
+        };
+        tokio::join!(of_mesh_services, join_all(of_objects));
+    }
+}
+
+/// Takes what the checks find, until they can find nothing any more.
+async fn follow_checks(queue: &MeshQueue, mut found: Receiver<Checks>) {
+    loop {
+        let checks = found.borrow_and_update().clone();
+        match checks {
+            Some(Ok(found)) => queue.change(|index| index.found(found)),
+            Some(Err(error)) => return tracing::error!("the mesh cannot be checked any more: {error}"),
+            None => queue.change(|_| BTreeSet::new()),
+        }
+        if found.changed().await.is_err() {
+            return;
+        }
+    }
+}

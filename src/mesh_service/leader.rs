@@ -1,0 +1,313 @@
+//! The leader's work on one MeshService: writes what there is to be, takes away what there is not, and tells how it is.
+
+use super::index::MeshQueue;
+use super::key::Key;
+use super::kind::MeshKind;
+use super::look::{self, Look, Over, Write};
+use super::metrics::MeshMetrics;
+use super::observed::ObservedMeshService;
+use super::seen::Seen;
+use super::state::Settled;
+use super::told::{READY, Told};
+use super::watched::{ObjectKey, Watched};
+use crate::api::keys;
+use crate::api::mesh_service::MeshServiceStatus;
+use crate::cluster::conditions::{News, news};
+use crate::cluster::{Objects, Outcome, Reconciler, Term, Versioned, WriteError, Written, describe};
+use crate::telemetry::seldom;
+use jiff::Timestamp;
+use json_patch::jsonptr::PointerBuf;
+use json_patch::{PatchOperation, RemoveOperation};
+use kube::api::DynamicObject;
+use kube::runtime::events::EventType;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A MeshService is looked at at most this many times in a row: for its objects, for fields that are to go from them, for its status.
+const ROUNDS: usize = 4;
+
+/// Who applies the fields of what is made.
+const MANAGER: &str = "outrigger-meshservice";
+
+/// The longest spec that is written down in an annotation before an object is taken over (bytes).
+const LONGEST_SPEC: usize = 64 * 1024;
+
+/// Who works during a term.
+pub(super) struct Leader {
+    pub queue: Arc<MeshQueue>,
+    pub mesh_services: Objects,
+    pub objects: BTreeMap<MeshKind, Objects>,
+    pub metrics: MeshMetrics,
+}
+
+/// How a write went.
+enum Went {
+    Well,
+    /// The object is no longer as it was looked at.
+    Conflicted,
+    /// The API server refuses it.
+    Refused(String),
+}
+
+/// What is written of an object, or not: its problem.
+type Attempt = Result<Went, WriteError>;
+
+impl Reconciler<Key> for Leader {
+    async fn reconcile(&self, key: &Key, term: &Term) -> Outcome {
+        let mut failed = false;
+        for _ in 0..ROUNDS {
+            let Look { mesh_service, writes, pause, told } = look::at(&mut self.queue.lock(), key, Timestamp::now());
+            if !failed && !writes.is_empty() {
+                match self.write_all(key, mesh_service.as_deref(), writes, term).await {
+                    Some(all_went_well) => failed = !all_went_well,
+                    None => return Outcome::Retry,
+                }
+                continue;
+            }
+            let (Some(mesh_service), Some(told)) = (mesh_service, told) else {
+                return if failed { Outcome::Retry } else { Outcome::Done };
+            };
+            let Ok(wake) = self.tell(&mesh_service, told, term).await else { return Outcome::Retry };
+            return match pause.into_iter().chain(wake).min() {
+                _ if failed => Outcome::Retry,
+                Some(wake) => Outcome::RequeueAfter(wake),
+                None => Outcome::Done,
+            };
+        }
+        Outcome::Retry
+    }
+}
+
+impl Leader {
+    /// Writes in order, what others refer to first. `None`: something is no longer as it was looked at, or the API server does not
+    /// answer; else whether it took everything.
+    async fn write_all(
+        &self,
+        key: &Key,
+        mesh_service: Option<&ObservedMeshService>,
+        writes: Vec<Write>,
+        term: &Term,
+    ) -> Option<bool> {
+        let mut refused = BTreeSet::new();
+        for write in writes {
+            let object = write.object().clone();
+            // Routes lead to subsets; and what is of no use goes only when all that takes its place is there.
+            let lacks_subsets = object.kind == Watched::Made(MeshKind::VirtualService)
+                && refused.contains(&Watched::Made(MeshKind::DestinationRule));
+            if lacks_subsets || matches!(write, Write::Delete(_)) && !refused.is_empty() {
+                continue;
+            }
+            if !term.is_current() {
+                return None;
+            }
+            let (what, deletes) = (hash(&write), matches!(write, Write::Delete(_)));
+            let went = match self.write(key, mesh_service, write).await {
+                Ok(went) => went,
+                Err(error) if is_refusal(&error) => Went::Refused(error.to_string()),
+                Err(error) => {
+                    seldom!(warn, mesh_service = %key, "{error}; it is tried again");
+                    return None;
+                }
+            };
+            match went {
+                Went::Well if mesh_service.is_none() => {} // nothing is remembered of one that is gone
+                Went::Well if deletes => self.queue.lock().memory(key).forget(&object),
+                Went::Well => self.queue.lock().memory(key).written(&object, what, Timestamp::now()),
+                Went::Conflicted => return None,
+                Went::Refused(problem) => {
+                    seldom!(warn, mesh_service = %key, object = %object, "{problem}; it is tried again");
+                    refused.insert(object.kind);
+                    if mesh_service.is_some() {
+                        self.queue.lock().memory(key).refused.insert(object, problem);
+                    }
+                }
+            }
+        }
+        Some(refused.is_empty())
+    }
+
+    async fn write(&self, key: &Key, mesh_service: Option<&ObservedMeshService>, write: Write) -> Attempt {
+        match write {
+            Write::Apply(mut object, object_key, over) => {
+                let Some(objects) = self.objects_of(&object_key) else { return Ok(Went::Well) };
+                if let Over::Adopted(seen) = &over {
+                    match self.write_down(objects, seen, &mut object).await {
+                        Ok(Went::Well) => {}
+                        other => return other,
+                    }
+                }
+                let written = objects.apply("mesh.object.apply", &object, MANAGER).await?;
+                let over_version = over.seen().map(|seen| seen.resource_version.clone());
+                let is_done = self.took(&object_key, written, over_version.as_deref());
+                if is_done && let Some(mesh_service) = mesh_service {
+                    self.tell_applied(mesh_service, &object_key, &over);
+                }
+                Ok(if is_done { Went::Well } else { Went::Conflicted })
+            }
+            Write::Trim(seen, extra) => {
+                let Some(objects) = self.objects_of(&seen.key) else { return Ok(Went::Well) };
+                let fields = extra.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                let removals = extra.into_iter().map(removal).collect();
+                let written = objects.patch("mesh.object.trim", seen.version(), removals).await?;
+                let is_done = self.took(&seen.key, written, Some(&seen.resource_version));
+                if is_done && let Some(mesh_service) = mesh_service {
+                    self.tell_repaired(mesh_service, &seen.key, &format!("fields were added: {fields}"));
+                }
+                Ok(if is_done { Went::Well } else { Went::Conflicted })
+            }
+            Write::Delete(seen) => {
+                let Some(objects) = self.objects_of(&seen.key) else { return Ok(Went::Well) };
+                if objects.delete("mesh.object.delete", seen.version()).await? == Written::Conflict {
+                    return Ok(Went::Conflicted);
+                }
+                tracing::info!(mesh_service = %key, object = %seen.key, "the object was deleted: it is of no use any more");
+                self.queue.lock().object_deleted(&seen.key);
+                Ok(Went::Well)
+            }
+        }
+    }
+
+    /// Before an object is taken over, what it was is written down in it, so that it can be undone.
+    async fn write_down(&self, objects: &Objects, seen: &Seen, object: &mut DynamicObject) -> Attempt {
+        let present = match objects.get(seen.version()).await {
+            Ok(Some(present)) if present.version() == seen.version() => present,
+            Ok(_) => return Ok(Went::Conflicted),
+            Err(error) => {
+                seldom!(warn, object = %seen.key, "cannot read the object: {}", describe(&error));
+                return Ok(Went::Conflicted);
+            }
+        };
+        let spec = present.data.get("spec").map(ToString::to_string).unwrap_or_default();
+        if spec.len() > LONGEST_SPEC {
+            let problem = format!(
+                "it is not taken over: its spec has {} bytes, and at most {LONGEST_SPEC} are kept in its annotation {}",
+                spec.len(),
+                keys::MESH_ADOPTED
+            );
+            return Ok(Went::Refused(problem));
+        }
+        object.metadata.annotations.get_or_insert_default().insert(keys::MESH_ADOPTED.to_owned(), spec);
+        Ok(Went::Well)
+    }
+
+    fn objects_of(&self, key: &ObjectKey) -> Option<&Objects> {
+        if let Watched::Made(kind) = key.kind { self.objects.get(&kind) } else { None }
+    }
+
+    /// Takes what the API server answered into the index; false where it wrote nothing.
+    fn took(&self, key: &ObjectKey, written: Written<DynamicObject>, over: Option<&str>) -> bool {
+        let Written::Done(object) = written else { return written == Written::Unchanged };
+        if let Ok(object) = serde_json::to_value(object) {
+            tracing::info!(object = %key, "the object was written");
+            self.queue.lock().object_answered(Seen::read(key.kind, object), over);
+        }
+        true
+    }
+
+    fn tell_applied(&self, mesh_service: &ObservedMeshService, object: &ObjectKey, over: &Over) {
+        match over {
+            Over::Nothing if is_observed(mesh_service) => self.tell_repaired(mesh_service, object, "it was deleted"),
+            Over::Drift(_, fields) if is_observed(mesh_service) => {
+                self.tell_repaired(mesh_service, object, &format!("these differed: {fields}"));
+            }
+            Over::Nothing | Over::Drift(..) | Over::Left(_) => {}
+            Over::Adopted(_) => {
+                let note = format!(
+                    "{object} belongs to this object now. To undo that, take {} and {}: Adopt away, delete or rename what \
+                     this object makes of that name, and apply the spec that it had: its annotation {}",
+                    keys::ADOPT,
+                    keys::MESH_REPAIR,
+                    keys::MESH_ADOPTED
+                );
+                self.mesh_services.tell(mesh_service.version(), EventType::Normal, "Adopted", &note);
+            }
+        }
+    }
+
+    fn tell_repaired(&self, mesh_service: &ObservedMeshService, object: &ObjectKey, what: &str) {
+        self.metrics.repairs.inc();
+        let note = format!("{object} is as this object says again: {what}");
+        self.mesh_services.tell(mesh_service.version(), EventType::Normal, "Repaired", &note);
+    }
+
+    /// Writes the status once what it says has settled. Returns when to look again.
+    async fn tell(&self, mesh_service: &ObservedMeshService, told: Told, term: &Term) -> Result<Option<Duration>, ()> {
+        let key = &mesh_service.key;
+        let status = {
+            let (mut index, now) = (self.queue.lock(), Timestamp::now());
+            if !index.is_checked(key) {
+                index.memory(key).is_waiting = true;
+                return Ok(None);
+            }
+            let status = told.status(&mesh_service.status, now);
+            match (index.memory(key).settling.settle(told, status.is_none(), now), status) {
+                (Settled::After(pause), _) => return Ok(Some(pause)),
+                (Settled::Now, Some(status)) if term.is_current() => status,
+                _ => return Ok(None),
+            }
+        };
+        match self.write_status(mesh_service, status).await {
+            Ok(true) => Ok(None),
+            Ok(false) => Err(()),
+            Err(error) => {
+                seldom!(warn, mesh_service = %key, "{error}; it is tried again");
+                Err(())
+            }
+        }
+    }
+
+    /// False where the MeshService is no longer as it was looked at.
+    async fn write_status(
+        &self,
+        mesh_service: &ObservedMeshService,
+        status: MeshServiceStatus,
+    ) -> Result<bool, WriteError> {
+        let (key, version) = (&mesh_service.key, mesh_service.version());
+        let Written::Done(object) = self.mesh_services.write_status("mesh.status", version, &status).await? else {
+            return Ok(false);
+        };
+        if let Ok(object) = serde_json::to_value(object) {
+            let after = ObservedMeshService::read(object);
+            self.queue.lock().mesh_service_answered(after, &mesh_service.resource_version);
+        }
+        match news(&mesh_service.status.conditions, &status.conditions, READY) {
+            Some(News::Trouble(reason, message)) => {
+                seldom!(warn, mesh_service = %key, reason, "{message}");
+                self.mesh_services.tell(version, EventType::Warning, reason, message);
+            }
+            Some(News::Recovery(message)) => {
+                tracing::info!(mesh_service = %key, "all is well again: {message}");
+                self.mesh_services.tell(version, EventType::Normal, "Recovered", message);
+            }
+            None => {}
+        }
+        Ok(true)
+    }
+}
+
+/// Whether its objects were made as it says now: what differs was changed by somebody.
+fn is_observed(mesh_service: &ObservedMeshService) -> bool {
+    mesh_service.status.observed_generation == Some(mesh_service.generation)
+}
+
+/// Whether the API server will say the same the next time, for all we know.
+fn is_refusal(error: &WriteError) -> bool {
+    error.code().is_some_and(|code| (400..500).contains(&code) && code != 429)
+}
+
+fn removal(path: PointerBuf) -> PatchOperation {
+    PatchOperation::Remove(RemoveOperation { path })
+}
+
+/// What is written, to tell it from what was written another time.
+fn hash(write: &Write) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    match write {
+        Write::Apply(object, ..) => object.data.to_string().hash(&mut hasher),
+        Write::Trim(_, extra) => extra.iter().for_each(|path| path.to_string().hash(&mut hasher)),
+        Write::Delete(_) => "delete".hash(&mut hasher),
+    }
+    hasher.finish()
+}

@@ -1,0 +1,309 @@
+//! What is to be written and told, for plans and objects that are there.
+
+use super::*;
+use crate::api::mesh_service::ConsistencyState;
+use crate::cluster::Event;
+use crate::mesh_integrity::{Engine, Found, Options};
+use crate::mesh_service::index::Settings;
+use crate::mesh_service::kind::MeshKinds;
+use crate::mesh_service::mark::mark;
+use kube::api::TypeMeta;
+use serde_json::json;
+
+fn web() -> Arc<ObservedMeshService> {
+    with(&json!({}))
+}
+
+fn with(metadata: &Value) -> Arc<ObservedMeshService> {
+    let mut object = json!({
+        "metadata": {"name": "web", "namespace": "shop", "uid": "u", "resourceVersion": "1", "generation": 1},
+        "spec": {"serviceName": "web", "ports": [{"port": 80}]},
+    });
+    object["metadata"].as_object_mut().unwrap().extend(metadata.as_object().unwrap().clone());
+    Arc::new(ObservedMeshService::read(object))
+}
+
+/// The Namespace `shop`, and these objects.
+fn index(objects: &[(MeshKind, Value)]) -> MeshIndex {
+    let (root_namespace, domain) = ("istio-system".to_owned(), "cluster.local".to_owned());
+    let mut index = MeshIndex::new(Settings { kinds: MeshKinds::default(), root_namespace, domain });
+    index.is_installed = true;
+    index.mesh_services_event(Event::Applied(web()));
+    let namespace = Seen::read(Watched::Namespace, json!({"metadata": {"name": "shop"}}));
+    index.objects_event(Watched::Namespace, Event::Applied(Arc::new(namespace)));
+    for (kind, object) in objects {
+        let kind = Watched::Made(*kind);
+        index.objects_event(kind, Event::Applied(Arc::new(Seen::read(kind, object.clone()))));
+    }
+    index
+}
+
+/// An object as it is to be.
+fn wanted(kind: MeshKind, name: &str, spec: &Value) -> DynamicObject {
+    let resource = kind.resource();
+    DynamicObject {
+        types: Some(TypeMeta { api_version: resource.api_version, kind: resource.kind }),
+        metadata: mark(&web(), &Key::new("shop", name)),
+        data: json!({"spec": spec}),
+    }
+}
+
+/// An object as it is, which was made for the MeshService.
+fn ours(kind: MeshKind, name: &str, spec: &Value) -> (MeshKind, Value) {
+    let mut object = serde_json::to_value(wanted(kind, name, spec)).unwrap();
+    object["metadata"]["resourceVersion"] = json!("5");
+    (kind, object)
+}
+
+fn theirs(metadata: &Value, spec: &Value) -> (MeshKind, Value) {
+    let mut object = json!({"metadata": {"name": "web", "namespace": "shop", "resourceVersion": "5"}, "spec": spec});
+    object["metadata"].as_object_mut().unwrap().extend(metadata.as_object().unwrap().clone());
+    (MeshKind::VirtualService, object)
+}
+
+fn routes() -> DynamicObject {
+    wanted(MeshKind::VirtualService, "web", &json!({"hosts": ["web"]}))
+}
+
+fn plan(objects: &[DynamicObject]) -> Plan {
+    Plan { objects: objects.to_vec(), ..Plan::default() }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_000).unwrap()
+}
+
+/// What is written, in words.
+fn writes(look: &Look) -> Vec<String> {
+    let word = |write: &Write| {
+        let what = match write {
+            Write::Apply(object, _, over) => {
+                let version = object.metadata.resource_version.as_deref().unwrap_or_default();
+                let over = match over {
+                    Over::Nothing => "new",
+                    Over::Drift(..) => "drift",
+                    Over::Left(_) => "left",
+                    Over::Adopted(_) => "adopted",
+                };
+                format!("apply over {version} ({over})")
+            }
+            Write::Trim(_, extra) => {
+                format!("trim {}", extra.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+            }
+            Write::Delete(_) => "delete".to_owned(),
+        };
+        format!("{what} {}", write.object())
+    };
+    look.writes.iter().map(word).collect()
+}
+
+fn looked(objects: &[(MeshKind, Value)], plan: &Plan) -> Look {
+    let mut index = index(objects);
+    look(&mut index, &web(), plan, now())
+}
+
+#[test]
+fn what_is_missing_is_made_and_what_differs_made_so_over_the_version_that_was_seen() {
+    let kind = MeshKind::VirtualService;
+    for (there, expected) in [
+        (vec![], "apply over 1 (new) VirtualService/shop/web"),
+        (vec![ours(kind, "web", &json!({"hosts": ["x"]}))], "apply over 5 (drift) VirtualService/shop/web"),
+        (vec![ours(kind, "web", &json!({"hosts": ["web"], "tcp": [{}]}))], "trim /spec/tcp VirtualService/shop/web"),
+    ] {
+        let look = looked(&there, &plan(&[routes()]));
+        assert_eq!(writes(&look), [expected]);
+        assert_eq!(look.told.unwrap().state, ConsistencyState::RepairPending);
+    }
+    let well = looked(&[ours(kind, "web", &json!({"hosts": ["web"]}))], &plan(&[routes()]));
+    assert!(well.writes.is_empty());
+    let told = well.told.unwrap();
+    assert_eq!((told.state, told.managed.len()), (ConsistencyState::Consistent, 1));
+    assert_eq!(told.managed[0].version.as_deref(), Some("networking.istio.io/v1"));
+}
+
+#[test]
+fn what_is_of_no_use_goes_last_and_in_reverse_and_what_is_kept_stays() {
+    let there = [
+        ours(MeshKind::DestinationRule, "old", &json!({})),
+        ours(MeshKind::VirtualService, "old", &json!({})),
+        ours(MeshKind::Gateway, "kept", &json!({})),
+    ];
+    let kept = [(MeshKind::Gateway, Key::new("shop", "kept"))].into();
+    let look = looked(&there, &Plan { kept, ..plan(&[routes()]) });
+    let expected = [
+        "apply over 1 (new) VirtualService/shop/web",
+        "delete VirtualService/shop/old",
+        "delete DestinationRule/shop/old",
+    ];
+    assert_eq!(writes(&look), expected);
+    let managed = look.told.unwrap().managed;
+    assert_eq!(managed.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["kept"]);
+}
+
+#[test]
+fn what_is_somebody_elses_is_left_unless_it_is_given_or_asked_for() {
+    let given = json!({"annotations": {keys::ADOPT: "true"}});
+    let owner = json!([{"apiVersion": "v1", "kind": "X", "name": "x", "uid": "x", "controller": true}]);
+    let controlled = json!({"annotations": {keys::ADOPT: "true"}, "ownerReferences": owner});
+    let others = json!({"labels": mark(&web(), &Key::new("shop", "web")).labels});
+    let of_other = |name: &str| {
+        let mut labels = others.clone();
+        labels["labels"][keys::MESH_SERVICE] = json!(name);
+        labels
+    };
+    for (metadata, asks, expected) in [
+        (json!({}), false, None),
+        (json!({}), true, Some("adopted")),
+        (given, false, Some("adopted")),
+        (controlled.clone(), false, None),
+        (controlled, true, None),
+        (of_other("gone"), false, Some("left")),
+        (of_other("older"), true, None),
+    ] {
+        let mut index = index(&[theirs(&metadata, &json!({"hosts": ["x"]}))]);
+        let older = ObservedMeshService::read(json!({"metadata": {"name": "older", "namespace": "shop"}}));
+        index.mesh_services_event(Event::Applied(Arc::new(older)));
+        let annotations = if asks { json!({"annotations": {keys::MESH_REPAIR: "Adopt"}}) } else { json!({}) };
+        let look = look(&mut index, &with(&annotations), &plan(&[routes()]), now());
+        let told = look.told.as_ref().unwrap();
+        let taken: Vec<_> = told.violations.iter().map(|violation| violation.type_.as_str()).collect();
+        if let Some(over) = expected {
+            assert_eq!(writes(&look), [format!("apply over 5 ({over}) VirtualService/shop/web")], "{metadata}");
+            assert!(taken.is_empty(), "{taken:?}");
+        } else {
+            assert!(look.writes.is_empty(), "{metadata}");
+            assert_eq!(taken, [NAME_TAKEN]);
+            assert!(told.repairs.iter().all(|repair| repair.type_ != "Delete"), "{:?}", told.repairs);
+            assert_eq!(told.repairs.len(), 1);
+        }
+    }
+}
+
+#[test]
+fn what_it_was_before_it_was_taken_over_stays_written_down() {
+    let (kind, mut object) = ours(MeshKind::VirtualService, "web", &json!({"hosts": ["x"]}));
+    object["metadata"]["annotations"] = json!({keys::MESH_ADOPTED: "{}"});
+    let look = looked(&[(kind, object)], &plan(&[routes()]));
+    let Write::Apply(applied, ..) = &look.writes[0] else { panic!("{:?}", look.writes) };
+    assert_eq!(applied.metadata.annotations.as_ref().unwrap()[keys::MESH_ADOPTED], "{}");
+}
+
+#[test]
+fn a_kind_that_is_not_installed_is_waited_for() {
+    let mut index = index(&[]);
+    index.set_absent(Watched::Made(MeshKind::VirtualService), true);
+    let rule = wanted(MeshKind::DestinationRule, "web", &json!({"host": "web"}));
+    let look = look(&mut index, &web(), &plan(&[rule, routes()]), now());
+    assert_eq!(writes(&look), ["apply over 1 (new) DestinationRule/shop/web"]);
+    let told = look.told.unwrap();
+    assert_eq!((told.state, told.phase), (ConsistencyState::Checking, Phase::Working));
+    assert_eq!(told.waits, ["VirtualService of networking.istio.io/v1 is not installed in this cluster"]);
+}
+
+#[test]
+fn a_namespace_that_is_not_there_is_told_and_not_written_to() {
+    let mut object = routes();
+    object.metadata.namespace = Some("nowhere".to_owned());
+    let look = looked(&[], &plan(&[object]));
+    assert!(look.writes.is_empty());
+    let told = look.told.unwrap();
+    assert_eq!(told.violations[0].message, "References non-existent Namespace/nowhere");
+    assert_eq!((told.repairs[0].type_.as_str(), told.repairs[0].resource.as_str()), ("Create", "Namespace/nowhere"));
+}
+
+#[test]
+fn nothing_is_told_or_made_in_a_namespace_that_is_being_deleted() {
+    let mut index = index(&[]);
+    let deleting = json!({"metadata": {"name": "shop", "deletionTimestamp": "2026-11-29T10:00:00Z"}});
+    let namespace = Seen::read(Watched::Namespace, deleting);
+    index.objects_event(Watched::Namespace, Event::Applied(Arc::new(namespace)));
+    let look = look(&mut index, &web(), &plan(&[routes()]), now());
+    assert!(look.writes.is_empty() && look.told.unwrap().violations.is_empty());
+}
+
+#[test]
+fn there_are_no_routes_to_subsets_that_cannot_be_made() {
+    let (_, rule) = theirs(&json!({}), &json!({"host": "x"}));
+    let wanted = [wanted(MeshKind::DestinationRule, "web", &json!({"host": "web"})), routes()];
+    let look = looked(&[(MeshKind::DestinationRule, rule)], &plan(&wanted));
+    assert!(look.writes.is_empty(), "{:?}", writes(&look));
+    assert_eq!(look.told.unwrap().violations[0].type_, NAME_TAKEN);
+}
+
+#[test]
+fn nothing_is_deleted_before_what_takes_its_place_is_there() {
+    let old = ours(MeshKind::VirtualService, "old", &json!({}));
+    let taken = theirs(&json!({}), &json!({"hosts": ["x"]}));
+    assert!(looked(&[old.clone(), taken], &plan(&[routes()])).writes.is_empty());
+    let (key, mut index) = (Key::new("shop", "web"), index(&[old]));
+    let object = ObjectKey::made(MeshKind::VirtualService, key.clone());
+    for _ in 0..8 {
+        index.memory(&key).written(&object, 1, now());
+    }
+    assert!(look(&mut index, &web(), &plan(&[routes()]), now()).writes.is_empty(), "it waits");
+}
+
+#[test]
+fn a_refused_write_is_told_as_long_as_it_is_wanted() {
+    let (key, mut index) = (Key::new("shop", "web"), index(&[]));
+    let object = ObjectKey::made(MeshKind::VirtualService, key.clone());
+    index.memory(&key).refused.insert(object, "cannot apply: a quota".to_owned());
+    let told = look(&mut index, &web(), &plan(&[routes()]), now()).told.unwrap();
+    assert_eq!((told.state, told.phase), (ConsistencyState::RepairFailed, Phase::Working));
+    assert_eq!(told.violations[0].type_, WRITE_REFUSED);
+    let told = look(&mut index, &web(), &plan(&[]), now()).told.unwrap();
+    assert_eq!(told.state, ConsistencyState::Consistent);
+}
+
+#[test]
+fn what_is_undone_again_and_again_waits() {
+    let (key, mut index) = (Key::new("shop", "web"), index(&[]));
+    let object = ObjectKey::made(MeshKind::VirtualService, key.clone());
+    for _ in 0..8 {
+        index.memory(&key).written(&object, 1, now());
+    }
+    let look = look(&mut index, &web(), &plan(&[routes()]), now());
+    assert!(look.writes.is_empty() && look.pause.is_some());
+    assert_eq!(look.told.unwrap().state, ConsistencyState::RepairPending);
+}
+
+#[test]
+fn what_the_checks_say_of_its_objects_is_told_with_what_would_mend_it() {
+    let spec = json!({"hosts": ["web"], "http": [{"route": [{"destination": {"host": "web"}}]}]});
+    let there = [ours(MeshKind::VirtualService, "web", &spec)];
+    let mut index = index(&there);
+    let engine = Engine::of_shared(Options::default(), index.judged()).unwrap();
+    index.found(Found { findings: engine.findings().into(), changes: 0 });
+    let object = wanted(MeshKind::VirtualService, "web", &spec);
+    let told = look(&mut index, &web(), &plan(&[object]), now()).told.unwrap();
+    assert_eq!((told.state, told.phase), (ConsistencyState::RepairPending, Phase::Stalled));
+    let [violation] = &told.violations[..] else { panic!("{:?}", told.violations) };
+    assert_eq!(
+        (violation.type_.as_str(), violation.resource.as_str()),
+        ("ForeignKeyViolation", "VirtualService/shop/web")
+    );
+    assert_eq!(violation.message, "References non-existent Service/shop/web (IST0101)");
+    assert_eq!((told.repairs[0].type_.as_str(), told.repairs[0].resource.as_str()), ("Create", "Service/shop/web"));
+}
+
+#[test]
+fn what_was_made_for_one_that_is_gone_is_swept_but_for_what_another_would_have() {
+    let key = Key::new("shop", "web");
+    let there = [ours(MeshKind::DestinationRule, "web", &json!({})), ours(MeshKind::VirtualService, "web", &json!({}))];
+    let mut index = index(&there);
+    index.mesh_services_event(Event::Deleted(web()));
+    assert!(index.keys().contains(&key), "it left something");
+    assert_eq!(
+        writes(&at(&mut index, &key, now())),
+        ["delete VirtualService/shop/web", "delete DestinationRule/shop/web"]
+    );
+    index.is_installed = false;
+    assert!(at(&mut index, &key, now()).writes.is_empty(), "nobody knows whether it is gone");
+}
+
+#[test]
+fn a_word_that_is_no_repair_is_told() {
+    let look = look(&mut index(&[]), &with(&json!({"annotations": {keys::MESH_REPAIR: "Delete"}})), &plan(&[]), now());
+    let told = look.told.unwrap();
+    assert_eq!((told.state, told.violations[0].type_.as_str()), (ConsistencyState::Consistent, UNKNOWN_REPAIR));
+}

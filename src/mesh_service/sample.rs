@@ -1,0 +1,11 @@
+//! What tests of this room share.
+
+use crate::documents;
+use crate::mesh_integrity::Object;
+use std::sync::Arc;
+
+/// The objects of this YAML as the checks read them.
+pub fn mesh(text: &str) -> Vec<Arc<Object>> {
+    let documents = documents::parse("mesh.yaml", text.as_bytes()).unwrap();
+    documents.iter().filter_map(|document| Object::read(&document.value, "")).map(Arc::new).collect()
+}

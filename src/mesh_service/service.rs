@@ -1,0 +1,49 @@
+//! The Service of a MeshService, where it is to be made.
+
+use super::build::Builder;
+use super::kind::MeshKind;
+use super::violation;
+use crate::api::keys;
+use crate::api::mesh_service::Severity;
+use serde_json::{Value, json};
+
+pub(super) fn build(builder: &mut Builder<'_>) {
+    let key = &builder.asked.service;
+    let selector = match &builder.asked.service_selector {
+        Ok(Some(selector)) => selector,
+        Ok(None) => return,
+        Err(problem) => {
+            builder.tell(
+                violation::INVALID_SPEC,
+                Severity::Error,
+                format!("{problem}. The Service {key} is not written"),
+            );
+            builder.keep(MeshKind::Service, key.clone());
+            return;
+        }
+    };
+    let is_of_somebody_else =
+        builder.world.service.is_some_and(|service| service.owner.as_ref() != Some(&builder.mesh_service.key));
+    if is_of_somebody_else {
+        let message = format!(
+            "The Service {key} is somebody else's and is left as it is: remove the annotation {}, or delete the Service",
+            keys::SERVICE_SELECTOR
+        );
+        builder.tell(violation::SERVICE_NOT_OWNED, Severity::Warning, message);
+        return;
+    }
+    if !builder.makes(MeshKind::Service) {
+        return;
+    }
+    let ports = builder.ports.iter().map(|port| {
+        let mut of_service = json!({
+            "name": port.name, "port": port.number, "targetPort": port.target, "protocol": port.transport(),
+        });
+        if let Some(app_protocol) = &port.app_protocol {
+            of_service["appProtocol"] = app_protocol.as_str().into();
+        }
+        of_service
+    });
+    let spec = json!({"selector": selector, "ports": ports.collect::<Vec<Value>>()});
+    builder.add(MeshKind::Service, key.clone(), spec, |_| None);
+}

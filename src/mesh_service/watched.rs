@@ -1,0 +1,159 @@
+//! The kinds that are watched: those of what is made for MeshServices, and those that it is judged by.
+
+use super::key::Key;
+use super::kind::MeshKind;
+use crate::cluster::Slice;
+use crate::mesh_integrity;
+use kube::api::ApiResource;
+use std::fmt;
+
+/// A kind that is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Watched {
+    /// Whose consent is asked.
+    Namespace,
+    /// What is made for MeshServices, and by others.
+    Made(MeshKind),
+    /// What a proxy must know.
+    Sidecar,
+    /// A workload outside of Kubernetes.
+    WorkloadEntry,
+    /// Whose tokens are good.
+    RequestAuthentication,
+    /// A Gateway of `gateway.networking.k8s.io`.
+    KubernetesGateway,
+}
+
+/// Which object; displays as `Kind/namespace/name`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey {
+    /// Its kind.
+    pub kind: Watched,
+    /// Its namespace and name; of a Namespace the latter alone.
+    pub key: Key,
+}
+
+impl Watched {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let others = [Self::Sidecar, Self::WorkloadEntry, Self::RequestAuthentication, Self::KubernetesGateway];
+        [Self::Namespace].into_iter().chain(MeshKind::ALL.map(Self::Made)).chain(others)
+    }
+
+    /// The kind as objects have it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Namespace => "Namespace",
+            Self::Made(kind) => kind.as_str(),
+            Self::Sidecar => "Sidecar",
+            Self::WorkloadEntry => "WorkloadEntry",
+            Self::RequestAuthentication => "RequestAuthentication",
+            Self::KubernetesGateway => "Gateway",
+        }
+    }
+
+    /// The kind, for a client.
+    #[must_use]
+    pub fn resource(self) -> ApiResource {
+        let (group, plural) = match self {
+            Self::Made(kind) => return kind.resource(),
+            Self::Namespace => ("", "namespaces"),
+            Self::Sidecar => ("networking.istio.io", "sidecars"),
+            Self::WorkloadEntry => ("networking.istio.io", "workloadentries"),
+            Self::RequestAuthentication => ("security.istio.io", "requestauthentications"),
+            Self::KubernetesGateway => ("gateway.networking.k8s.io", "gateways"),
+        };
+        ApiResource {
+            group: group.to_owned(),
+            version: "v1".to_owned(),
+            api_version: if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") },
+            kind: self.as_str().to_owned(),
+            plural: plural.to_owned(),
+        }
+    }
+
+    /// All objects of the kind.
+    #[must_use]
+    pub fn slice(self) -> Slice {
+        let what = match self {
+            Self::Namespace => "namespaces of the mesh",
+            Self::Made(MeshKind::Service) => "services of the mesh",
+            Self::Made(kind) => kind.as_str(),
+            Self::KubernetesGateway => "Gateway of gateway.networking.k8s.io",
+            other => other.as_str(),
+        };
+        let slice = Slice::of(what, self.resource());
+        if self == Self::Namespace { slice.metadata_only() } else { slice }
+    }
+
+    /// The kind as the checks have it, if they know it.
+    #[must_use]
+    pub fn judged(self) -> Option<mesh_integrity::Kind> {
+        Some(match self {
+            Self::Namespace => mesh_integrity::Kind::Namespace,
+            Self::Made(MeshKind::Service) => mesh_integrity::Kind::Service,
+            Self::Made(MeshKind::ServiceEntry) => mesh_integrity::Kind::ServiceEntry,
+            Self::Made(MeshKind::DestinationRule) => mesh_integrity::Kind::DestinationRule,
+            Self::Made(MeshKind::Gateway) => mesh_integrity::Kind::Gateway,
+            Self::Made(MeshKind::VirtualService) => mesh_integrity::Kind::VirtualService,
+            Self::Made(MeshKind::PeerAuthentication | MeshKind::AuthorizationPolicy) => return None,
+            Self::Sidecar => mesh_integrity::Kind::Sidecar,
+            Self::WorkloadEntry => mesh_integrity::Kind::WorkloadEntry,
+            Self::RequestAuthentication => mesh_integrity::Kind::RequestAuthentication,
+            Self::KubernetesGateway => mesh_integrity::Kind::KubernetesGateway,
+        })
+    }
+}
+
+impl ObjectKey {
+    /// What is made, of this kind and name.
+    #[must_use]
+    pub fn made(kind: MeshKind, key: Key) -> Self {
+        Self { kind: Watched::Made(kind), key }
+    }
+
+    /// A Namespace.
+    #[must_use]
+    pub fn namespace(name: &str) -> Self {
+        Self { kind: Watched::Namespace, key: Key::new("", name) }
+    }
+
+    /// As the checks name it.
+    #[must_use]
+    pub fn judged(&self) -> Option<mesh_integrity::Key> {
+        let Key { namespace, name } = self.key.clone();
+        Some(mesh_integrity::Key { kind: self.kind.judged()?, namespace, name })
+    }
+
+    /// The object that the checks name so, if it is watched.
+    #[must_use]
+    pub fn of_judged(key: &mesh_integrity::Key) -> Option<Self> {
+        let kind = Watched::all().find(|kind| kind.judged() == Some(key.kind))?;
+        Some(Self { kind, key: Key::new(&key.namespace, &key.name) })
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.key.namespace.as_str() {
+            "" => write!(f, "{}/{}", self.kind.as_str(), self.key.name),
+            _ => write!(f, "{}/{}", self.kind.as_str(), self.key),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checks_name_objects_as_they_are_watched() {
+        for kind in Watched::all() {
+            let key = ObjectKey { kind, key: Key::new("a", "b") };
+            let Some(judged) = key.judged() else { continue };
+            assert_eq!(judged.kind.as_str(), kind.as_str());
+            assert_eq!(ObjectKey::of_judged(&judged), Some(key));
+        }
+    }
+}
