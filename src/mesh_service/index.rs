@@ -154,11 +154,13 @@ impl MeshIndex {
         self.memories.remove(key);
     }
 
-    /// This is what there is to be for a MeshService: it is looked at again when one of these changes, or what it names.
+    /// This is what there is to be for a MeshService: it is looked at again when one of these changes, or what it names, or whether a
+    /// namespace lets in what is there.
     pub(super) fn desire(&mut self, mesh_service: &ObservedMeshService, desired: BTreeSet<ObjectKey>) {
         let named = names(mesh_service);
         let objects = || desired.iter().chain(&named);
-        let namespaces = objects().map(|object| ObjectKey::namespace(&object.key.namespace));
+        let there = self.owned.get(&mesh_service.key).into_iter().flatten();
+        let namespaces = objects().chain(there).map(|object| ObjectKey::namespace(&object.key.namespace));
         let claims = objects().cloned().chain(namespaces).collect();
         self.claims.set(&mesh_service.key, claims);
         self.memory(&mesh_service.key).desired = desired;

@@ -92,6 +92,19 @@ fn a_meshservice_is_looked_at_when_something_that_it_names_or_made_changes() {
     assert_eq!(index.made(), 0);
 }
 
+/// It may be there of an older spec, or of one that is left alone.
+#[test]
+fn a_meshservice_is_looked_at_when_a_namespace_that_has_something_of_it_lets_it_in_no_longer() {
+    let mut index = index();
+    index.objects_event(ROUTES, Event::Applied(seen(ROUTES, "elsewhere", "x", 1, &made_for("a"))));
+    index.mesh_services_event(Event::Applied(mesh_service("a", 1, "web")));
+    let _ = look::at(&mut index, &key("a"), now());
+    for (version, metadata) in [(1, json!({"annotations": {keys::ALLOW_MESH_FROM: "shop"}})), (2, json!({}))] {
+        let namespace = seen(Watched::Namespace, "", "elsewhere", version, &metadata);
+        assert_eq!(names(&index.objects_event(Watched::Namespace, Event::Applied(namespace))), ["a"], "{metadata}");
+    }
+}
+
 #[test]
 fn what_a_list_lacks_is_gone_at_its_end() {
     let mut index = index();
