@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use outrigger::api::keys;
 use outrigger::api::sidecarset::SidecarSet;
 use outrigger_testbed::{ControlPlane, Process, free_port, wait_for};
@@ -199,6 +199,24 @@ pub async fn registered(plane: &ControlPlane) -> Result<()> {
     .await
 }
 
+/// Waits until the API server has SidecarSets converted: it hears of that with a delay, too.
+async fn converted(plane: &ControlPlane) -> Result<()> {
+    let kind = GroupVersionKind::gvk("apps.kruise.io", "v1alpha1", "SidecarSet");
+    let sets: Api<DynamicObject> =
+        Api::all_with(plane.client(), &ApiResource::from_gvk_with_plural(&kind, "sidecarsets"));
+    let probe = json!({
+        "apiVersion": "apps.kruise.io/v1alpha1", "kind": "SidecarSet", "metadata": {"name": "is-it-converted"},
+        "spec": {"selector": {"matchLabels": {"app": "none-at-all"}}, "namespace": "none", "containers": [{"name": "c", "image": "x:1"}]},
+    });
+    wait_for("SidecarSets to be converted", PATIENCE, async || {
+        let params = PatchParams { dry_run: true, ..PatchParams::apply("outrigger-test") };
+        // While they are not, the field is lost or refused.
+        let set = sets.patch("is-it-converted", &params, &Patch::Apply(&probe)).await.ok();
+        Ok(set.filter(|set| set.data["spec"]["namespace"] == "none").map(drop))
+    })
+    .await
+}
+
 /// What the tests share: one replica that the API server calls, and that may ask this machine for Sidecars every second.
 pub async fn world(plane: Arc<ControlPlane>) -> Result<Outrigger> {
     plane.install_istio_crds().await?;
@@ -206,5 +224,7 @@ pub async fn world(plane: Arc<ControlPlane>) -> Result<Outrigger> {
     let resolve = format!("--fetch-resolve={EXAMPLE_HOST}={}", EXAMPLE_ADDRESS.ip());
     let allow = format!("--fetch-allow=127.0.0.1,{}", EXAMPLE_ADDRESS.ip());
     let args = vec![allow, "--min-refresh-period=1s".to_owned(), resolve];
-    Outrigger::serving(&plane, Start { args, ..Start::with(&kubeconfig) }).await
+    let outrigger = Outrigger::serving(&plane, Start { args, ..Start::with(&kubeconfig) }).await?;
+    converted(&plane).await?;
+    Ok(outrigger)
 }
