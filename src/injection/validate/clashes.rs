@@ -292,16 +292,13 @@ impl Owners {
         let mut found: Vec<&String> = self.under(brought, None).collect();
         let mut next = Key::Pod(String::new());
         while let Some(key) = self.from(brought, Some((next, String::new()))).find_map(|owner| owner.key()) {
-            match wanted.iter().find(|(wanted, _)| wanted == key) {
-                Some((_, values)) => {
-                    found.extend(
-                        values.iter().flat_map(|value| self.under(brought, Some((key.clone(), value.clone())))),
-                    );
+            if let Some((_, values)) = wanted.iter().find(|(wanted, _)| wanted == key) {
+                for value in *values {
+                    found.extend(self.under(brought, Some((key.clone(), value.clone()))));
                 }
-                None => {
-                    let of_key = self.from(brought, Some((key.clone(), String::new())));
-                    found.extend(of_key.take_while(|owner| owner.key() == Some(key)).map(|owner| &owner.set));
-                }
+            } else {
+                let of_key = self.from(brought, Some((key.clone(), String::new())));
+                found.extend(of_key.take_while(|owner| owner.key() == Some(key)).map(|owner| &owner.set));
             }
             next = key.next();
         }

@@ -35,7 +35,15 @@ pub struct OtherSet {
 pub(super) struct Selectors {
     /// `None` where none are selected.
     pods: Option<Selector>,
-    namespaces: Option<Option<Selector>>,
+    namespaces: Namespaces,
+}
+
+#[derive(Clone, Debug)]
+enum Namespaces {
+    All,
+    Of(Selector),
+    /// The selector cannot be parsed.
+    Unknown,
 }
 
 impl OtherSet {
@@ -78,7 +86,10 @@ impl Selectors {
         let pods = spec.selector.as_ref().and_then(overlap::parse);
         Self {
             pods: pods.filter(|selector| !selector.requirements().is_empty()),
-            namespaces: spec.namespace_selector.as_ref().map(overlap::parse),
+            namespaces: match &spec.namespace_selector {
+                None => Namespaces::All,
+                Some(selector) => overlap::parse(selector).map_or(Namespaces::Unknown, Namespaces::Of),
+            },
         }
     }
 
@@ -87,10 +98,9 @@ impl Selectors {
         let (Some(pods), Some(other_pods)) = (&self.pods, &other.pods) else { return false };
         overlap::overlap(pods, other_pods)
             && match (&self.namespaces, &other.namespaces) {
-                (Some(one), Some(other)) => {
-                    one.as_ref().zip(other.as_ref()).is_some_and(|(one, other)| overlap::overlap(one, other))
-                }
-                _ => true,
+                (Namespaces::All, _) | (_, Namespaces::All) => true,
+                (Namespaces::Of(one), Namespaces::Of(other)) => overlap::overlap(one, other),
+                _ => false,
             }
     }
 }
