@@ -1,7 +1,8 @@
 //! Pure: where an object is not as it should be, field by field.
 //!
-//! The spec of an Istio object is ours as a whole: what others add to it changes what it does, so that is drift, too. A Service is
-//! filled in by the API server, and there only what is asked for counts. Labels and annotations that others add stay everywhere.
+//! The spec of an Istio object is ours as a whole: what others add to it changes what it does, so that is drift, too, and so is an empty
+//! field, which says something to Istio. A Service is filled in by the API server, and there only what is asked for counts, but for
+//! labels and ports that were added. Labels and annotations that others add stay everywhere.
 
 use json_patch::jsonptr::PointerBuf;
 use serde_json::{Map, Value};
@@ -80,8 +81,11 @@ impl Drift {
 
     fn compare<'v>(&mut self, path: &mut Vec<&'v str>, desired: &'v Value, present: &'v Value, extras: Extras) {
         match (desired, present) {
-            (desired, present) if is_empty(desired) && is_empty(present) => {}
+            (desired, present) if is_absent(desired, extras) && is_absent(present, extras) => {}
             (Value::Object(desired), Value::Object(present)) => self.compare_fields(path, desired, present, extras),
+            (Value::Array(desired), Value::Array(present)) if extras == Extras::Allowed => {
+                self.compare_ports(path, desired, present);
+            }
             (Value::Array(desired), Value::Array(present)) if desired.len() == present.len() => {
                 // A list is applied as a whole.
                 for (number, (desired, present)) in desired.iter().zip(present).enumerate() {
@@ -95,12 +99,34 @@ impl Drift {
                 }
             }
             (desired, present) if is_same(desired, present) => {}
-            (desired, _) if is_empty(desired) && extras == Extras::Drift => {
+            (desired, _) if is_absent(desired, extras) && extras == Extras::Drift => {
                 self.extra.push(PointerBuf::from_tokens(path.iter().copied()));
             }
-            (desired, _) if is_empty(desired) => {}
+            (desired, _) if is_absent(desired, extras) => {}
             _ => self.different.push(path.join(".")),
         }
+    }
+
+    /// Ports of a Service, the only list in it that is made. They are applied one by one, by number and protocol: those of others stay
+    /// until they are taken away, the last first.
+    fn compare_ports(&mut self, path: &[&str], desired: &[Value], present: &[Value]) {
+        let id = |port: &Value| (port["port"].as_u64(), port["protocol"].as_str().unwrap_or("TCP").to_owned());
+        for port in desired {
+            let number = port["port"].as_u64().unwrap_or_default();
+            let mut within = Self::default();
+            match present.iter().find(|present| id(present) == id(port)) {
+                Some(present) => within.compare(&mut Vec::new(), port, present, Extras::Allowed),
+                None => within.different.push("port".to_owned()),
+            }
+            if !within.is_none() {
+                self.different.push(format!("{}[{number}].{}", path.join("."), within.fields()));
+            }
+        }
+        let others =
+            present.iter().enumerate().rev().filter(|(_, present)| !desired.iter().any(|port| id(port) == id(present)));
+        let pointer =
+            |(place, _): (usize, _)| PointerBuf::from_tokens(path.iter().copied().chain([place.to_string().as_str()]));
+        self.extra.extend(others.map(pointer));
     }
 
     fn compare_fields<'v>(
@@ -125,7 +151,15 @@ impl Drift {
     }
 }
 
-/// The API server leaves such values out, or fills them in.
+/// Whether a value is as good as none.
+fn is_absent(value: &Value, extras: Extras) -> bool {
+    match extras {
+        Extras::Allowed => is_empty(value),
+        Extras::Drift => value.is_null(),
+    }
+}
+
+/// The API server leaves such values of its own kinds out, or fills them in.
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -158,8 +192,11 @@ mod tests {
         for (desired, present, different, extra) in [
             (json!({"a": 1}), json!({"a": 1}), &[][..], &[][..]),
             (json!({"a": 1}), json!({"a": 1.0}), &[], &[]),
-            (json!({"a": 1, "b": {}}), json!({"a": 1}), &[], &[]),
-            (json!({"a": 1}), json!({"a": 1, "b": []}), &[], &[]),
+            (json!({"a": 1, "b": null}), json!({"a": 1}), &[], &[]),
+            (json!({"a": 1, "b": {}}), json!({"a": 1}), &["spec.b"], &[]),
+            (json!({"a": 1}), json!({"a": 1, "b": {}}), &[], &["/spec/b"]),
+            (json!({"a": 1}), json!({"a": 1, "b": []}), &[], &["/spec/b"]),
+            (json!({"a": {}}), json!({"a": {}}), &[], &[]),
             (json!({"a": 1}), json!({"a": 2}), &["spec.a"], &[]),
             (json!({"a": {"b": 1}}), json!({}), &["spec.a"], &[]),
             (json!({"a": {"b": 1}}), json!({"a": {"b": 1, "c": 2}, "d": 3}), &[], &["/spec/a/c", "/spec/d"]),
@@ -180,9 +217,36 @@ mod tests {
         let stored = json!({"ports": [{"port": 80, "protocol": "TCP", "nodePort": 1}], "selector": {"app": "a"}, "clusterIP": "10.0.0.1"});
         assert_eq!(between(&desired, &stored, Extras::Allowed), (Vec::new(), Vec::new()));
         let moved = json!({"ports": [{"port": 81, "protocol": "TCP"}], "selector": {"app": "a"}});
-        assert_eq!(between(&desired, &moved, Extras::Allowed).0, ["spec.ports[0].port"]);
+        let (different, extra) = between(&desired, &moved, Extras::Allowed);
+        assert_eq!((different, extra), (vec!["spec.ports[80].port".to_owned()], vec!["/spec/ports/0".to_owned()]));
         let narrowed = json!({"ports": [{"port": 80}], "selector": {"app": "a", "x/y": "b"}});
         assert_eq!(between(&desired, &narrowed, Extras::Allowed).1, ["/spec/selector/x~1y"]);
+    }
+
+    #[test]
+    fn ports_that_others_add_to_a_service_are_taken_away_one_by_one() {
+        let desired = json!({"ports": [{"port": 80, "name": "http"}, {"port": 53, "protocol": "UDP"}]});
+        let (http, dns) =
+            (json!({"port": 80, "name": "http", "protocol": "TCP"}), json!({"port": 53, "protocol": "UDP"}));
+        let (other, tcp) = (json!({"port": 99, "protocol": "TCP"}), json!({"port": 53, "protocol": "TCP"}));
+        for (ports, different, extra) in [
+            (json!([http, dns]), &[][..], &[][..]),
+            (json!([dns, http]), &[], &[]),
+            (json!([http, dns, other]), &[], &["/spec/ports/2"]),
+            (json!([other, http, tcp, dns]), &[], &["/spec/ports/2", "/spec/ports/0"]),
+            (json!([http, tcp]), &["spec.ports[53].port"], &["/spec/ports/1"]),
+            (json!([{"port": 80, "name": "x"}, dns]), &["spec.ports[80].name"], &[]),
+        ] {
+            let found = between(&desired, &json!({"ports": ports}), Extras::Allowed);
+            assert_eq!(
+                (
+                    found.0.iter().map(String::as_str).collect::<Vec<_>>(),
+                    found.1.iter().map(String::as_str).collect::<Vec<_>>()
+                ),
+                (different.to_vec(), extra.to_vec()),
+                "{ports}"
+            );
+        }
     }
 
     #[test]

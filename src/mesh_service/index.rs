@@ -15,8 +15,10 @@ use super::watched::{ObjectKey, Watched};
 use super::world::{Consents, ObservedGateway, ObservedService, World};
 use crate::cluster::{Event, IndexedQueue, Overlay};
 use crate::mesh_integrity::{Change, Finding, Found, Object};
+use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The index, and what is to be looked at.
 pub(super) type MeshQueue = IndexedQueue<Key, MeshIndex>;
@@ -129,10 +131,10 @@ impl MeshIndex {
         self.memories.entry(key.clone()).or_default()
     }
 
-    /// What the checks say of an object.
+    /// What the checks say of these objects, once each.
     #[must_use]
-    pub fn findings(&self, object: &ObjectKey) -> &[Finding] {
-        object.judged().map_or(&[], |key| self.judge.of(&key))
+    pub fn findings<'a>(&self, objects: impl IntoIterator<Item = &'a ObjectKey>) -> Vec<&Finding> {
+        self.judge.about(objects.into_iter().filter_map(ObjectKey::judged))
     }
 
     /// Whether the checks are of all changes that this one waits for.
@@ -148,10 +150,14 @@ impl MeshIndex {
         self.claims.by(object).any(|key| self.mesh_services.contains_key(key) && wants(key))
     }
 
-    /// Nothing is remembered of a MeshService that is gone.
-    pub(super) fn forget(&mut self, key: &Key) {
+    /// A MeshService that is gone looks at nothing any more. What is deleted for it again and again is remembered a while.
+    pub(super) fn gone(&mut self, key: &Key, now: Timestamp) -> Option<Duration> {
         self.claims.set(key, BTreeSet::new());
-        self.memories.remove(key);
+        let rests = self.memories.get_mut(key).and_then(|memory| memory.rests(now));
+        if rests.is_none() {
+            self.memories.remove(key);
+        }
+        rests
     }
 
     /// This is what there is to be for a MeshService: it is looked at again when one of these changes, or what it names, or whether a

@@ -2,6 +2,7 @@
 
 use crate::mesh_integrity::{self, Change, Changes, Finding, Found};
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// The checks, as the index knows them.
 #[derive(Debug, Default)]
@@ -10,7 +11,8 @@ pub struct Judge {
     changes: Option<Changes>,
     told: u64,
     found: Found,
-    by_object: HashMap<mesh_integrity::Key, Vec<Finding>>,
+    /// Which of the findings are about an object, by their places: one finding may be about very many.
+    by_object: HashMap<mesh_integrity::Key, Vec<usize>>,
     has_found: bool,
 }
 
@@ -42,29 +44,29 @@ impl Judge {
 
     /// Takes what was found. Returns the objects of which something else is said than before.
     pub fn take(&mut self, found: Found) -> BTreeSet<mesh_integrity::Key> {
-        let is_same = self.has_found && std::sync::Arc::ptr_eq(&self.found.findings, &found.findings);
         self.has_found = true;
-        self.found = found;
-        if is_same {
+        let before = std::mem::replace(&mut self.found, found);
+        let (before, after) = (before.findings, &self.found.findings);
+        if Arc::ptr_eq(&before, after) {
             return BTreeSet::new();
         }
-        let mut by_object: HashMap<mesh_integrity::Key, Vec<Finding>> = HashMap::new();
-        for finding in &*self.found.findings {
+        self.by_object.clear();
+        for (place, finding) in after.iter().enumerate() {
             for object in &finding.objects {
-                by_object.entry(object.clone()).or_default().push(finding.clone());
+                self.by_object.entry(object.clone()).or_default().push(place);
             }
         }
-        let before = std::mem::replace(&mut self.by_object, by_object);
-        let after = &self.by_object;
-        let gone = before.keys().filter(|object| !after.contains_key(*object));
-        let changed = after.iter().filter(|(object, findings)| before.get(*object) != Some(findings));
-        gone.chain(changed.map(|(object, _)| object)).cloned().collect()
+        let (before, after): (BTreeSet<&Finding>, BTreeSet<&Finding>) =
+            (before.iter().collect(), after.iter().collect());
+        before.symmetric_difference(&after).flat_map(|finding| &finding.objects).cloned().collect()
     }
 
-    /// What is said of an object.
+    /// What is said of these objects, once each.
     #[must_use]
-    pub fn of(&self, object: &mesh_integrity::Key) -> &[Finding] {
-        self.by_object.get(object).map_or(&[], Vec::as_slice)
+    pub fn about(&self, objects: impl IntoIterator<Item = mesh_integrity::Key>) -> Vec<&Finding> {
+        let places = objects.into_iter().filter_map(|object| self.by_object.get(&object)).flatten();
+        let places: BTreeSet<usize> = places.copied().collect();
+        places.into_iter().filter_map(|place| self.found.findings.get(place)).collect()
     }
 }
 
@@ -98,6 +100,32 @@ mod tests {
         assert_eq!(names(judge.take(found(&[rule("one"), rule("two")].join("---\n"), 4))), ["two"]);
         assert_eq!(names(judge.take(found(&rule("two"), 5))), ["one"]);
         let two = judge.by_object.keys().next().unwrap().clone();
-        assert_eq!(judge.of(&two).len(), 1);
+        assert_eq!(judge.about([two.clone(), two]).len(), 1);
+    }
+
+    #[test]
+    fn what_is_said_of_many_objects_is_kept_once_and_told_once() {
+        let object = |number: u32| mesh_integrity::Key {
+            kind: mesh_integrity::Kind::ServiceEntry,
+            namespace: "a".to_owned(),
+            name: number.to_string(),
+        };
+        let finding = |message: &str| Finding {
+            objects: (0..2000).map(object).collect(),
+            field: String::new(),
+            code: mesh_integrity::Code::IST0101,
+            severity: mesh_integrity::Severity::Error,
+            resource: "x".to_owned(),
+            message: message.to_owned(),
+            advice: String::new(),
+        };
+        let mut judge = Judge::default();
+        let both = Found { findings: [finding("one"), finding("two")].into(), changes: 0 };
+        assert_eq!(judge.take(both).len(), 2000);
+        let said = judge.about((0..2000).map(object));
+        assert_eq!(said.len(), 2);
+        assert!(std::ptr::eq(said[0], &raw const judge.found.findings[0]), "it is shared");
+        let same = Found { findings: [finding("one"), finding("two")].into(), changes: 1 };
+        assert!(judge.take(same).is_empty(), "another list that says the same");
     }
 }

@@ -14,14 +14,14 @@ pub enum MeshKind {
     ServiceEntry,
     /// `networking.istio.io`
     DestinationRule,
-    /// `networking.istio.io`
-    Gateway,
-    /// `networking.istio.io`
-    VirtualService,
     /// `security.istio.io`
     PeerAuthentication,
     /// `security.istio.io`
     AuthorizationPolicy,
+    /// `networking.istio.io`
+    Gateway,
+    /// `networking.istio.io`
+    VirtualService,
 }
 
 /// Those that are to be made.
@@ -29,15 +29,16 @@ pub enum MeshKind {
 pub struct MeshKinds(BTreeSet<MeshKind>);
 
 impl MeshKind {
-    /// All of them, in the order in which they are written: what routes lead to comes before the routes.
+    /// All of them, in the order in which they are written: what routes lead to comes before the routes, and what keeps
+    /// people out before what lets them in.
     pub const ALL: [Self; 7] = [
         Self::Service,
         Self::ServiceEntry,
         Self::DestinationRule,
-        Self::Gateway,
-        Self::VirtualService,
         Self::PeerAuthentication,
         Self::AuthorizationPolicy,
+        Self::Gateway,
+        Self::VirtualService,
     ];
 
     /// The kind as objects have it.

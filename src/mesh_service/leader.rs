@@ -3,7 +3,7 @@
 use super::index::MeshQueue;
 use super::key::Key;
 use super::kind::MeshKind;
-use super::look::{self, Look, Over, Write};
+use super::look::{self, Lacks, Look, Over, Write};
 use super::metrics::MeshMetrics;
 use super::observed::ObservedMeshService;
 use super::seen::Seen;
@@ -20,8 +20,7 @@ use json_patch::jsonptr::PointerBuf;
 use json_patch::{PatchOperation, RemoveOperation};
 use kube::api::DynamicObject;
 use kube::runtime::events::EventType;
-use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,10 +65,13 @@ impl Reconciler<Key> for Leader {
                 }
                 continue;
             }
-            let (Some(mesh_service), Some(told)) = (mesh_service, told) else {
-                return if failed { Outcome::Retry } else { Outcome::Done };
+            let wake = match (mesh_service, told) {
+                (Some(mesh_service), Some(told)) => match self.tell(&mesh_service, told, term).await {
+                    Ok(wake) => wake,
+                    Err(()) => return Outcome::Retry,
+                },
+                _ => None,
             };
-            let Ok(wake) = self.tell(&mesh_service, told, term).await else { return Outcome::Retry };
             return match pause.into_iter().chain(wake).min() {
                 _ if failed => Outcome::Retry,
                 Some(wake) => Outcome::RequeueAfter(wake),
@@ -90,42 +92,42 @@ impl Leader {
         writes: Vec<Write>,
         term: &Term,
     ) -> Option<bool> {
-        let mut refused = BTreeSet::new();
+        let generation = mesh_service.map_or(0, |mesh_service| mesh_service.generation);
+        let (mut lacks, mut failed) = (Lacks::default(), false);
         for write in writes {
-            let object = write.object().clone();
-            // Routes lead to subsets; and what is of no use goes only when all that takes its place is there.
-            let lacks_subsets = object.kind == Watched::Made(MeshKind::VirtualService)
-                && refused.contains(&Watched::Made(MeshKind::DestinationRule));
-            if lacks_subsets || matches!(write, Write::Delete(_)) && !refused.is_empty() {
+            let (object, deletes) = (write.object().clone(), matches!(write, Write::Delete(_)));
+            let is_new = matches!(write, Write::Apply(_, _, Over::Nothing));
+            // What is of no use goes only when all that takes its place is there; what has to go comes first.
+            if if deletes { lacks.anything } else { lacks.hinders(object.kind, is_new) } {
                 continue;
             }
             if !term.is_current() {
                 return None;
             }
-            let (what, deletes) = (hash(&write), matches!(write, Write::Delete(_)));
             let went = match self.write(key, mesh_service, write).await {
                 Ok(went) => went,
-                Err(error) if is_refusal(&error) => Went::Refused(error.to_string()),
+                Err(error) if is_refusal(error.code()) => Went::Refused(error.to_string()),
                 Err(error) => {
                     seldom!(warn, mesh_service = %key, "{error}; it is tried again");
                     return None;
                 }
             };
             match went {
-                Went::Well if mesh_service.is_none() => {} // nothing is remembered of one that is gone
-                Went::Well if deletes => self.queue.lock().memory(key).forget(&object),
-                Went::Well => self.queue.lock().memory(key).written(&object, what, Timestamp::now()),
+                Went::Well => self.queue.lock().memory(key).written(&object, generation, Timestamp::now()),
                 Went::Conflicted => return None,
                 Went::Refused(problem) => {
                     seldom!(warn, mesh_service = %key, object = %object, "{problem}; it is tried again");
-                    refused.insert(object.kind);
+                    failed = true;
+                    if !deletes {
+                        lacks.note(object.kind);
+                    }
                     if mesh_service.is_some() {
                         self.queue.lock().memory(key).refused.insert(object, problem);
                     }
                 }
             }
         }
-        Some(refused.is_empty())
+        Some(!failed)
     }
 
     async fn write(&self, key: &Key, mesh_service: Option<&ObservedMeshService>, write: Write) -> Attempt {
@@ -140,9 +142,10 @@ impl Leader {
                 }
                 let written = objects.apply("mesh.object.apply", &object, MANAGER).await?;
                 let over_version = over.seen().map(|seen| seen.resource_version.clone());
+                let was_right = self.queue.lock().memory(key).was_right(&object_key);
                 let is_done = self.took(&object_key, written, over_version.as_deref());
                 if is_done && let Some(mesh_service) = mesh_service {
-                    self.tell_applied(mesh_service, &object_key, &over);
+                    self.tell_applied(mesh_service, &object_key, &over, was_right);
                 }
                 Ok(if is_done { Went::Well } else { Went::Conflicted })
             }
@@ -151,8 +154,12 @@ impl Leader {
                 let fields = extra.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
                 let removals = extra.into_iter().map(removal).collect();
                 let written = objects.patch("mesh.object.trim", seen.version(), removals).await?;
+                let was_right = self.queue.lock().memory(key).was_right(&seen.key);
                 let is_done = self.took(&seen.key, written, Some(&seen.resource_version));
-                if is_done && let Some(mesh_service) = mesh_service {
+                if is_done
+                    && was_right
+                    && let Some(mesh_service) = mesh_service
+                {
                     self.tell_repaired(mesh_service, &seen.key, &format!("fields were added: {fields}"));
                 }
                 Ok(if is_done { Went::Well } else { Went::Conflicted })
@@ -206,20 +213,21 @@ impl Leader {
         true
     }
 
-    fn tell_applied(&self, mesh_service: &ObservedMeshService, object: &ObjectKey, over: &Over) {
+    fn tell_applied(&self, mesh_service: &ObservedMeshService, object: &ObjectKey, over: &Over, was_right: bool) {
         match over {
-            Over::Nothing if is_observed(mesh_service) => self.tell_repaired(mesh_service, object, "it was deleted"),
-            Over::Drift(_, fields) if is_observed(mesh_service) => {
+            Over::Nothing if was_right => self.tell_repaired(mesh_service, object, "it was deleted"),
+            Over::Drift(_, fields) if was_right => {
                 self.tell_repaired(mesh_service, object, &format!("these differed: {fields}"));
             }
             Over::Nothing | Over::Drift(..) | Over::Left(_) => {}
             Over::Adopted(_) => {
                 let note = format!(
-                    "{object} belongs to this object now. To undo that, take {} and {}: Adopt away, delete or rename what \
-                     this object makes of that name, and apply the spec that it had: its annotation {}",
+                    "{object} belongs to this object now. To undo that, first save the spec that it had, which is its \
+                     annotation {} and goes with it. Then take {} and {}: Adopt away, have this object make nothing of that \
+                     name, and apply what was saved",
+                    keys::MESH_ADOPTED,
                     keys::ADOPT,
-                    keys::MESH_REPAIR,
-                    keys::MESH_ADOPTED
+                    keys::MESH_REPAIR
                 );
                 self.mesh_services.tell(mesh_service.version(), EventType::Normal, "Adopted", &note);
             }
@@ -287,27 +295,30 @@ impl Leader {
     }
 }
 
-/// Whether its objects were made as it says now: what differs was changed by somebody.
-fn is_observed(mesh_service: &ObservedMeshService) -> bool {
-    mesh_service.status.observed_generation == Some(mesh_service.generation)
-}
-
-/// Whether the API server will say the same the next time, for all we know.
-fn is_refusal(error: &WriteError) -> bool {
-    error.code().is_some_and(|code| (400..500).contains(&code) && code != 429)
+/// Whether the API server answered, and it was no request to wait. It may be a webhook of the kind that is down: others go on.
+fn is_refusal(code: Option<u16>) -> bool {
+    code.is_some_and(|code| code >= 400 && code != 429)
 }
 
 fn removal(path: PointerBuf) -> PatchOperation {
     PatchOperation::Remove(RemoveOperation { path })
 }
 
-/// What is written, to tell it from what was written another time.
-fn hash(write: &Write) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    match write {
-        Write::Apply(object, ..) => object.data.to_string().hash(&mut hasher),
-        Write::Trim(_, extra) => extra.iter().for_each(|path| path.to_string().hash(&mut hasher)),
-        Write::Delete(_) => "delete".hash(&mut hasher),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_answered_but_a_request_to_wait_holds_up_no_other_object() {
+        for (code, expected) in [
+            (Some(403), true),
+            (Some(422), true),
+            (Some(500), true), // a webhook that is down
+            (Some(503), true),
+            (Some(429), false),
+            (None, false), // no answer
+        ] {
+            assert_eq!(is_refusal(code), expected, "{code:?}");
+        }
     }
-    hasher.finish()
 }

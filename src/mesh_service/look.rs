@@ -9,6 +9,7 @@ use super::outcome::Plan;
 use super::repair::{Act, Consent, Repair, ordered};
 use super::seen::{Giving, Seen};
 use super::state::{Grounds, Writes, state};
+use super::subsets;
 use super::told::{Phase, Told};
 use super::violation;
 use super::watched::{ObjectKey, Watched};
@@ -21,6 +22,7 @@ use json_patch::jsonptr::PointerBuf;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +32,8 @@ pub const NAME_TAKEN: &str = "NameTaken";
 pub const WRITE_REFUSED: &str = "WriteRefused";
 /// The annotation [`keys::MESH_REPAIR`] names what nobody does.
 pub const UNKNOWN_REPAIR: &str = "UnknownRepair";
+/// At most this many objects of a finding are named.
+const NAMED: usize = 5;
 /// What refers to something that does not exist.
 const FOREIGN_KEY: &str = "ForeignKeyViolation";
 
@@ -70,10 +74,42 @@ pub enum Over {
     Adopted(Arc<Seen>),
 }
 
+/// What could not be written, and what has to wait for it.
+#[derive(Debug, Default)]
+pub struct Lacks {
+    /// Whether anything could not.
+    pub anything: bool,
+    subsets: bool,
+    policy: bool,
+}
+
 /// Why an object is not written.
 struct Obstacle {
     violation: Violation,
     repair: Repair,
+}
+
+impl Lacks {
+    /// An object of this kind could not be written.
+    pub fn note(&mut self, kind: Watched) {
+        self.anything = true;
+        self.subsets |= kind == Watched::Made(MeshKind::DestinationRule);
+        self.policy |= is_policy(kind);
+    }
+
+    /// Whether one of this kind has to wait: routes lead to subsets, and nobody is let in anew before the policies are there.
+    #[must_use]
+    pub fn hinders(&self, kind: Watched, is_new: bool) -> bool {
+        match kind {
+            Watched::Made(MeshKind::VirtualService) => self.subsets || self.policy && is_new,
+            Watched::Made(MeshKind::Gateway) => self.policy && is_new,
+            _ => false,
+        }
+    }
+}
+
+fn is_policy(kind: Watched) -> bool {
+    matches!(kind, Watched::Made(MeshKind::PeerAuthentication | MeshKind::AuthorizationPolicy))
 }
 
 impl Write {
@@ -107,19 +143,35 @@ fn key_of(object: &DynamicObject) -> Option<ObjectKey> {
 /// The MeshService, if there is one, and what is to be done.
 #[must_use]
 pub fn at(index: &mut MeshIndex, key: &Key, now: Timestamp) -> Look {
-    let Some(mesh_service) = index.mesh_service(key).cloned() else {
-        index.forget(key);
-        return if index.is_installed { sweep(index, key) } else { Look::default() };
+    let Some(mesh_service) = index.mesh_service(key).filter(|found| !found.deleting).cloned() else {
+        return sweep(index, key, now);
     };
     let plan = index.plan(&mesh_service);
     index.desire(&mesh_service, plan.objects.iter().filter_map(key_of).collect());
     look(index, &mesh_service, &plan, now)
 }
 
-/// What is to be done about what was made for a MeshService that is gone: all of it goes, but for what another one takes over.
-fn sweep(index: &MeshIndex, mesh_service: &Key) -> Look {
-    let left = index.owned_by(mesh_service).rev().filter(|seen| !seen.deleting && !index.is_wanted(&seen.key));
-    Look { writes: left.cloned().map(Write::Delete).collect(), ..Look::default() }
+/// What is to be done about what was made for a MeshService that is gone, or is being deleted: all of it goes, but for what another one
+/// takes over. What is in its own namespace goes by its ownerReference, and stays without one: so it was asked for.
+fn sweep(index: &mut MeshIndex, mesh_service: &Key, now: Timestamp) -> Look {
+    let is_there = index.mesh_service(mesh_service).is_some();
+    let rests = index.gone(mesh_service, now);
+    if !is_there && !index.is_installed {
+        return Look::default();
+    }
+    let goes = |seen: &&Arc<Seen>| {
+        let is_elsewhere = seen.key.key.namespace != mesh_service.namespace;
+        !seen.deleting && (is_elsewhere || !is_there && seen.has_owner_reference()) && !index.is_wanted(&seen.key)
+    };
+    let left: Vec<Write> = index.owned_by(mesh_service).rev().filter(goes).cloned().map(Write::Delete).collect();
+    if left.is_empty() {
+        return Look { pause: rests, ..Look::default() };
+    }
+    let memory = index.memory(mesh_service);
+    let (writes, paused): (Vec<_>, Vec<_>) =
+        left.into_iter().partition(|write| memory.pause(write.object(), now).is_zero());
+    let pause = paused.iter().map(|write| memory.pause(write.object(), now)).min();
+    Look { writes, pause, ..Look::default() }
 }
 
 /// What is to be done for a MeshService of which this is the plan.
@@ -132,21 +184,36 @@ fn look(index: &mut MeshIndex, mesh_service: &Arc<ObservedMeshService>, plan: &P
     let mut waits = BTreeSet::new();
     repairs.extend(plan.violations.iter().filter_map(|told| Repair::of_violation(told, mesh_service)));
     violations.extend(unknown.into_iter().map(|word| unknown_repair(key, &word)));
-    let (mut lacks_subsets, mut is_hindered) = (false, false);
-    for object in &plan.objects {
-        let Some(object_key) = key_of(object) else { continue };
-        if lacks_subsets && object_key.kind == Watched::Made(MeshKind::VirtualService) {
-            continue; // its routes lead there
+    let mut lacks = Lacks::default();
+    for (kind, kept) in &plan.kept {
+        let kept = ObjectKey::made(*kind, kept.clone());
+        if is_policy(kept.kind) && index.object(&kept).is_none() {
+            lacks.note(kept.kind);
+        }
+    }
+    let mut objects: Vec<_> = plan.objects.iter().filter_map(|object| Some((key_of(object)?, object))).collect();
+    objects.sort_by_key(|(object_key, _)| object_key.kind);
+    let mut compared = Vec::new();
+    for (object_key, object) in objects {
+        let present = index.object(&object_key);
+        if lacks.hinders(object_key.kind, present.is_none()) {
+            lacks.anything = true;
+            continue;
         }
         if index.is_absent(object_key.kind) {
+            lacks.note(object_key.kind);
             waits.insert(object_key.kind);
             continue;
         }
-        match step(index, key, &consent, object, &object_key) {
-            Ok(write) => writes.extend(write),
+        let object = subsets::until_rerouted(index, key, &object_key, object);
+        match step(index, key, &consent, &object, &object_key) {
+            Ok(write) => {
+                let is_so = write.is_none() && present.is_some_and(|seen| !seen.deleting);
+                compared.push((object_key, hash(&desired(&object)), is_so));
+                writes.extend(write);
+            }
             Err(obstacle) => {
-                is_hindered = true;
-                lacks_subsets |= object_key.kind == Watched::Made(MeshKind::DestinationRule);
+                lacks.note(object_key.kind);
                 violations.push(obstacle.violation);
                 repairs.push(obstacle.repair);
             }
@@ -156,23 +223,30 @@ fn look(index: &mut MeshIndex, mesh_service: &Arc<ObservedMeshService>, plan: &P
         Watched::Made(kind) => !seen.deleting && plan.sweeps(kind, &seen.key.key),
         _ => false,
     };
-    writes.extend(index.owned_by(key).rev().filter(is_useless).cloned().map(Write::Delete));
+    let is_put_out =
+        |seen: &Arc<Seen>| plan.places.as_ref().is_some_and(|places| !places.contains(&seen.key.key.namespace));
+    let (out, useless): (Vec<_>, Vec<_>) = index.owned_by(key).rev().filter(is_useless).cloned().partition(is_put_out);
+    writes.splice(0..0, out.into_iter().map(Write::Delete));
+    writes.extend(useless.into_iter().map(Write::Delete));
 
-    for finding in about(index, key, &plan.violations) {
-        violations.push(of_finding(&finding));
+    let stays: Vec<&Arc<Seen>> =
+        index.owned_by(key).filter(|seen| !seen.deleting && !is_useless(seen) && !is_put_out(seen)).collect();
+    for finding in about(index, &stays, &plan.violations) {
+        violations.push(of_finding(finding));
         let is_ours = |judged: &mesh_integrity::Key| is_owned(index, judged, key);
-        repairs.extend(Repair::of(&finding, key, is_ours));
+        repairs.extend(Repair::of(finding, key, is_ours));
     }
-    let managed = managed(index, key, |seen| !is_useless(&seen));
+    let managed = stays.into_iter().map(managed).collect();
     let memory = index.memory(key);
+    memory.compare(compared);
     memory.refused.retain(|object, _| writes.iter().any(|write| write.object() == object));
     violations.extend(memory.refused.iter().map(|(object, problem)| refused(object, problem)));
     let refuses = !memory.refused.is_empty();
     let (mut due, paused): (Vec<Write>, Vec<Write>) =
         writes.into_iter().partition(|write| memory.pause(write.object(), now).is_zero());
-    if is_hindered || !paused.is_empty() {
-        // What is of no use goes when what takes its place is there.
-        due.retain(|write| !matches!(write, Write::Delete(_)));
+    if lacks.anything || paused.iter().any(|write| !matches!(write, Write::Delete(_))) {
+        // What is of no use goes when what takes its place is there. What was put out waits for nothing.
+        due.retain(|write| if let Write::Delete(seen) = write { is_put_out(seen) } else { true });
     }
     let pause = paused.iter().map(|write| memory.pause(write.object(), now)).min();
 
@@ -253,7 +327,9 @@ fn step(
             apply(Over::Left(Arc::clone(seen)))
         }
         (None, Giving::Given) => apply(Over::Adopted(Arc::clone(seen))),
-        (None, Giving::Asked) if consent.covers(Act::Adopt) => apply(Over::Adopted(Arc::clone(seen))),
+        (None, Giving::Asked) if consent.covers(Act::Adopt) && !is_policy(key.kind) => {
+            apply(Over::Adopted(Arc::clone(seen)))
+        }
         _ => Err(taken(mesh_service, seen)),
     }
 }
@@ -300,11 +376,14 @@ fn taken(mesh_service: &Key, seen: &Seen) -> Box<Obstacle> {
     };
     let message = format!("There is one of this name already, which {whose}; it is left as it is");
     let (act, action) = if seen.owner.is_none() && !matches!(seen.giving, Giving::Controlled(_)) {
+        let or_ask = if is_policy(seen.key.kind) {
+            String::new()
+        } else {
+            format!(", or give the MeshService {}: Adopt", keys::MESH_REPAIR)
+        };
         let action = format!(
-            "to have MeshService/{mesh_service} take it over, give it the annotation {}: \"true\", or give the MeshService \
-             {}: Adopt; else rename one of them",
+            "to have MeshService/{mesh_service} take it over, give it the annotation {}: \"true\"{or_ask}; else rename one of them",
             keys::ADOPT,
-            keys::MESH_REPAIR
         );
         (Act::Adopt, action)
     } else {
@@ -341,24 +420,24 @@ fn unknown_repair(mesh_service: &Key, word: &str) -> Violation {
 }
 
 /// What the checks say of the objects of a MeshService, once each, and not what its plan says already.
-fn about(index: &MeshIndex, mesh_service: &Key, planned: &[Violation]) -> Vec<Finding> {
+fn about<'i>(index: &'i MeshIndex, made: &[&Arc<Seen>], planned: &[Violation]) -> Vec<&'i Finding> {
     let is_planned = |finding: &Finding| {
         finding.code == Code::IST0132
             && planned.iter().any(|violation| violation.type_ == violation::GATEWAY_HOST_MISSING)
     };
-    let found: BTreeSet<&Finding> = index
-        .owned_by(mesh_service)
-        .flat_map(|seen| index.findings(&seen.key))
-        .filter(|one| !is_planned(one))
-        .collect();
-    found.into_iter().cloned().collect()
+    let mut found = index.findings(made.iter().map(|seen| &seen.key));
+    found.retain(|one| !is_planned(one));
+    found
 }
 
 fn of_finding(finding: &Finding) -> Violation {
     let mut message = finding.message.clone();
     if let [_, _, ..] = &finding.objects[..] {
-        let names: Vec<String> = finding.objects.iter().map(ToString::to_string).collect();
+        let names: Vec<String> = finding.objects.iter().take(NAMED).map(ToString::to_string).collect();
         message = format!("{message}: {}", names.join(", "));
+        if finding.objects.len() > NAMED {
+            message = format!("{message} and {} more", finding.objects.len() - NAMED);
+        }
     }
     Violation {
         type_: finding.code.violation().unwrap_or(finding.code.name()).to_owned(),
@@ -377,15 +456,19 @@ fn is_owned(index: &MeshIndex, judged: &mesh_integrity::Key, mesh_service: &Key)
     seen.is_some_and(|seen| seen.owner.as_ref() == Some(mesh_service))
 }
 
-fn managed(index: &MeshIndex, mesh_service: &Key, is_kept: impl Fn(&Arc<Seen>) -> bool) -> Vec<ManagedResource> {
-    let kept = index.owned_by(mesh_service).filter(|seen| !seen.deleting && is_kept(seen));
-    kept.map(|seen| ManagedResource {
+fn managed(seen: &Arc<Seen>) -> ManagedResource {
+    ManagedResource {
         kind: seen.key.kind.as_str().to_owned(),
         name: seen.key.key.name.clone(),
         namespace: seen.key.key.namespace.clone(),
         version: Some(seen.key.kind.resource().api_version),
-    })
-    .collect()
+    }
+}
+
+fn hash(value: &Value) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.to_string().hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]

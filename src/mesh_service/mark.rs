@@ -1,6 +1,7 @@
 //! What marks an object as made for a MeshService: labels, and where it may be, an owner reference.
 
 use super::key::Key;
+use super::kind::MeshKind;
 use super::observed::ObservedMeshService;
 use crate::api::keys;
 use crate::api::mesh_service::{API_VERSION, KIND};
@@ -35,17 +36,44 @@ pub fn mark(mesh_service: &ObservedMeshService, object: &Key) -> ObjectMeta {
     }
 }
 
-/// The MeshService that an object was made for, as its labels say; `None`: it is somebody else's. What something else controls is, too.
+/// The MeshService that an object was made for: the one that controls it, whatever its labels say, or else the one of its labels. `None`:
+/// it is somebody else's.
 #[must_use]
 pub fn owner_of(metadata: &ObjectMeta) -> Option<Key> {
+    let namespace = metadata.namespace.as_deref().unwrap_or_default();
+    if let Some(controller) = controller(metadata) {
+        let is_mesh_service = controller.kind == KIND && controller.api_version == API_VERSION;
+        return is_mesh_service.then(|| Key::new(namespace, &controller.name));
+    }
     let label = |key: &str| metadata.labels.as_ref()?.get(key).filter(|value| !value.is_empty());
     let owner = Key::new(label(keys::MESH_SERVICE_NAMESPACE)?, label(keys::MESH_SERVICE)?);
-    let mut owners = metadata.owner_references.iter().flatten();
-    let controller = owners.find(|owner| owner.controller == Some(true));
-    let is_controlled_by_other = controller.is_some_and(|controller| {
-        controller.kind != KIND || controller.api_version != API_VERSION || controller.name != owner.name
-    });
-    (label(keys::MANAGED_BY)? == OUTRIGGER && !is_controlled_by_other).then_some(owner)
+    (label(keys::MANAGED_BY)? == OUTRIGGER).then_some(owner)
+}
+
+/// The same of an object of this kind. Labels alone are copied easily: they count only where the name is one that is made there.
+#[must_use]
+pub fn owner_of_made(kind: MeshKind, metadata: &ObjectMeta) -> Option<Key> {
+    let (owner, object) = (owner_of(metadata)?, Key::of(metadata));
+    if controller(metadata).is_some() {
+        return Some(owner);
+    }
+    let name = if object.namespace == owner.namespace {
+        owner.name.clone()
+    } else {
+        format!("{}.{}", owner.namespace, owner.name)
+    };
+    let suffix = object.name.strip_prefix(&name);
+    let is_made = match kind {
+        MeshKind::Service | MeshKind::Gateway => true, // the user names these
+        MeshKind::ServiceEntry => suffix.is_some_and(|suffix| suffix.starts_with('-')),
+        MeshKind::VirtualService => matches!(suffix, Some("" | "-mesh")),
+        MeshKind::DestinationRule | MeshKind::PeerAuthentication | MeshKind::AuthorizationPolicy => suffix == Some(""),
+    };
+    is_made.then_some(owner)
+}
+
+fn controller(metadata: &ObjectMeta) -> Option<&OwnerReference> {
+    metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
 }
 
 #[cfg(test)]
@@ -69,20 +97,49 @@ mod tests {
     }
 
     #[test]
+    fn a_label_taken_away_makes_an_own_object_nobody_elses() {
+        let mut marked = mark(&web(), &Key::new("shop", "web"));
+        for label in [keys::MESH_SERVICE, keys::MANAGED_BY, keys::MESH_SERVICE_NAMESPACE] {
+            marked.labels.as_mut().unwrap().remove(label);
+            assert_eq!(owner_of_made(MeshKind::VirtualService, &marked), Some(web().key), "{label}");
+        }
+    }
+
+    #[test]
+    fn a_copy_with_the_labels_was_not_made() {
+        let made = |kind, namespace: &str, name: &str| {
+            let labels = mark(&web(), &Key::new("elsewhere", "x")).labels;
+            let (namespace, name) = (Some(namespace.to_owned()), Some(name.to_owned()));
+            owner_of_made(kind, &ObjectMeta { namespace, name, labels, ..ObjectMeta::default() }).is_some()
+        };
+        for (kind, namespace, name, expected) in [
+            (MeshKind::VirtualService, "shop", "web-mesh", true),
+            (MeshKind::VirtualService, "staging", "web-mesh", false),
+            (MeshKind::VirtualService, "staging", "shop.web-mesh", true),
+            (MeshKind::VirtualService, "shop", "web-copy", false),
+            (MeshKind::DestinationRule, "shop", "web", true),
+            (MeshKind::DestinationRule, "shop", "web2", false),
+            (MeshKind::ServiceEntry, "shop", "web-example-com", true),
+            (MeshKind::AuthorizationPolicy, "staging", "web", false),
+            (MeshKind::Gateway, "edge", "public", true),
+        ] {
+            assert_eq!(made(kind, namespace, name), expected, "{kind} {namespace}/{name}");
+        }
+    }
+
+    #[test]
     fn what_has_not_all_labels_or_another_controller_is_somebody_elses() {
-        let marked = mark(&web(), &Key::new("shop", "web"));
+        let marked = mark(&web(), &Key::new("edge", "web"));
         for label in [keys::MANAGED_BY, keys::MESH_SERVICE, keys::MESH_SERVICE_NAMESPACE] {
             let mut less = marked.clone();
             less.labels.as_mut().unwrap().remove(label);
             assert_eq!(owner_of(&less), None, "{label}");
         }
-        for change in [
-            |owner: &mut OwnerReference| owner.kind = "Deployment".to_owned(),
-            |owner: &mut OwnerReference| owner.name = "other".to_owned(),
-        ] {
-            let mut controlled = marked.clone();
-            change(&mut controlled.owner_references.as_mut().unwrap()[0]);
-            assert_eq!(owner_of(&controlled), None);
-        }
+        let mut controlled = mark(&web(), &Key::new("shop", "web"));
+        let owner = &mut controlled.owner_references.as_mut().unwrap()[0];
+        owner.name = "other".to_owned();
+        assert_eq!(owner_of(&controlled), Some(Key::new("shop", "other")));
+        controlled.owner_references.as_mut().unwrap()[0].kind = "Deployment".to_owned();
+        assert_eq!(owner_of(&controlled), None);
     }
 }

@@ -29,14 +29,16 @@ pub struct Memory<T> {
     pub is_waiting: bool,
     /// What there is to be.
     pub desired: BTreeSet<ObjectKey>,
+    /// The objects that were as they are to be, each with the hash of that.
+    right: BTreeMap<ObjectKey, u64>,
 }
 
 /// How fast an object is written.
 #[derive(Debug, Default)]
 struct Pace {
     not_before: Option<Timestamp>,
-    /// What was last written, as a hash, how often again, and when at last.
-    written: Option<u64>,
+    /// For which generation of the MeshService it was last written, how often again, and when at last.
+    generation: Option<i64>,
     repairs: u32,
     repaired: Option<Timestamp>,
 }
@@ -50,6 +52,7 @@ impl<T> Default for Memory<T> {
             awaits: 0,
             is_waiting: false,
             desired: BTreeSet::new(),
+            right: BTreeMap::new(),
         }
     }
 }
@@ -61,13 +64,14 @@ impl<T> Memory<T> {
         self.paces.get(object).and_then(|pace| pace.not_before).map_or(Duration::ZERO, |then| until(now, then))
     }
 
-    /// An object was written; what, says its hash.
-    pub fn written(&mut self, object: &ObjectKey, what: u64, now: Timestamp) {
+    /// An object was written or deleted for this generation of the MeshService. Whatever is written for the same one counts: who
+    /// undoes it may do so in several ways at once.
+    pub fn written(&mut self, object: &ObjectKey, generation: i64, now: Timestamp) {
         self.refused.remove(object);
+        self.paces.retain(|_, pace| !pace.rests(now).is_zero());
         let pace = self.paces.entry(object.clone()).or_default();
-        let is_soon = pace.repaired.is_none_or(|last| until(last, now) <= 2 * LONGEST_REPAIR);
-        pace.repairs = if pace.written == Some(what) && is_soon { pace.repairs.saturating_add(1) } else { 0 };
-        (pace.written, pace.repaired) = (Some(what), Some(now));
+        pace.repairs = if pace.generation == Some(generation) { pace.repairs.saturating_add(1) } else { 0 };
+        (pace.generation, pace.repaired) = (Some(generation), Some(now));
         let pause = pace
             .repairs
             .checked_sub(BURST)
@@ -82,10 +86,32 @@ impl<T> Memory<T> {
         stops
     }
 
-    /// An object is not written any more.
-    pub fn forget(&mut self, object: &ObjectKey) {
-        self.paces.remove(object);
-        self.refused.remove(object);
+    /// How long what was written matters for what is written next, if at all.
+    #[must_use]
+    pub fn rests(&self, now: Timestamp) -> Option<Duration> {
+        self.paces.values().map(|pace| pace.rests(now)).max().filter(|rest| !rest.is_zero())
+    }
+
+    /// This is how each object is to be, as a hash, and whether it is so. What was not so before cannot be repaired.
+    pub fn compare(&mut self, objects: impl IntoIterator<Item = (ObjectKey, u64, bool)>) {
+        let mut before = std::mem::take(&mut self.right);
+        let right =
+            objects.into_iter().filter(|(object, wanted, is_so)| *is_so || before.remove(object) == Some(*wanted));
+        self.right = right.map(|(object, wanted, _)| (object, wanted)).collect();
+    }
+
+    /// Whether an object was once as it is to be now, so that somebody changed or deleted it since.
+    #[must_use]
+    pub fn was_right(&self, object: &ObjectKey) -> bool {
+        self.right.contains_key(object)
+    }
+}
+
+impl Pace {
+    /// How long it still counts.
+    fn rests(&self, now: Timestamp) -> Duration {
+        let age = self.repaired.map_or(2 * LONGEST_REPAIR, |last| until(last, now));
+        (2 * LONGEST_REPAIR).saturating_sub(age)
     }
 }
 
@@ -115,10 +141,38 @@ mod tests {
         }
         assert_eq!(pauses, [0, 0, 0, 0, 0, 1, 2, 4]);
         memory.written(&object, 8, at(9));
-        assert_eq!(memory.pause(&object, at(9)), Duration::ZERO, "something else");
+        assert_eq!(memory.pause(&object, at(9)), Duration::ZERO, "the MeshService was changed");
         for second in [100, 300, 500, 700, 900, 1100, 1300] {
             memory.written(&object, 8, at(second));
             assert_eq!(memory.pause(&object, at(second)), Duration::ZERO, "once in a while");
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_forgotten_once_it_matters_no_more() {
+        let object = |name| ObjectKey::made(MeshKind::VirtualService, Key::new("a", name));
+        let mut memory = Memory::<()>::default();
+        assert_eq!(memory.rests(at(0)), None);
+        memory.written(&object("x"), 1, at(0));
+        assert_eq!(memory.rests(at(20)), Some(Duration::from_secs(100)));
+        assert_eq!(memory.rests(at(120)), None);
+        memory.written(&object("y"), 1, at(200));
+        assert_eq!(memory.paces.len(), 1);
+    }
+
+    #[test]
+    fn only_what_was_right_before_is_repaired() {
+        let object = ObjectKey::made(MeshKind::VirtualService, Key::new("a", "b"));
+        let mut memory = Memory::<()>::default();
+        for (wanted, is_so, was_right) in [
+            (1, false, false), // it was never there
+            (1, true, true),
+            (1, false, true),  // somebody changed it
+            (2, false, false), // it is to be otherwise
+            (1, false, false),
+        ] {
+            memory.compare([(object.clone(), wanted, is_so)]);
+            assert_eq!(memory.was_right(&object), was_right, "{wanted} {is_so}");
         }
     }
 

@@ -35,6 +35,7 @@ mod sample;
 mod seen;
 mod service;
 mod state;
+mod subsets;
 #[cfg(test)]
 mod tests;
 mod told;

@@ -81,7 +81,7 @@ impl Seen {
             fields.insert("kind".to_owned(), resource.kind.into());
         }
         let judged = kind.judged().and_then(|_| Object::read(&object, "")).map(Arc::new);
-        let owner = if matches!(kind, Watched::Made(_)) { mark::owner_of(&metadata) } else { None };
+        let owner = if let Watched::Made(kind) = kind { mark::owner_of_made(kind, &metadata) } else { None };
         let content = owner.is_some().then(|| Box::new(content(&metadata, object.get("spec"))));
         Self {
             key: ObjectKey { kind, key: Key::of(&metadata) },
@@ -108,6 +108,13 @@ impl Seen {
         (key, uid, deleting, owner) == (&other.key, &other.uid, &other.deleting, &other.owner)
             && (giving, matters) == (&other.giving, &other.matters)
             && (content, judged) == (&other.content, &other.judged)
+    }
+
+    /// Whether what was made for a MeshService has an ownerReference.
+    #[must_use]
+    pub fn has_owner_reference(&self) -> bool {
+        let owners = self.content.as_ref().and_then(|content| content["metadata"]["ownerReferences"].as_array());
+        owners.is_some_and(|owners| !owners.is_empty())
     }
 
     /// An annotation of what was made for a MeshService.
@@ -157,10 +164,10 @@ mod tests {
     #[test]
     fn content_is_kept_of_what_is_ours_alone() {
         let ours = json!({"labels": {
-            keys::MANAGED_BY: "outrigger", keys::MESH_SERVICE: "web", keys::MESH_SERVICE_NAMESPACE: "shop",
+            keys::MANAGED_BY: "outrigger", keys::MESH_SERVICE: "a", keys::MESH_SERVICE_NAMESPACE: "b",
         }});
         let routes = read(MeshKind::VirtualService, &ours);
-        assert_eq!(routes.owner, Some(Key::new("shop", "web")));
+        assert_eq!(routes.owner, Some(Key::new("b", "a")));
         assert_eq!(routes.content.unwrap()["spec"], json!({"hosts": ["x"]}));
         let foreign = read(MeshKind::VirtualService, &json!({}));
         assert!(foreign.content.is_none() && foreign.judged.is_some());

@@ -3,6 +3,7 @@
 use crate::api::mesh_service::{
     ConsistencyState, ManagedResource, MeshServiceStatus, RepairAction, Severity, Violation,
 };
+use crate::api::shorten::shortened;
 use crate::cluster::conditions::{self, Is};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -16,6 +17,12 @@ const STALLED: &str = "Stalled";
 
 /// At most this many violations, and as many repairs, are told.
 const MOST: usize = 50;
+
+/// At most this many objects are listed.
+const MOST_MANAGED: usize = 200;
+
+/// No text is longer (characters): names and texts of users are in it.
+const LONGEST: usize = 1024;
 
 /// What is to be told of a MeshService.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,15 +64,25 @@ impl Told {
         for condition in self.conditions(now) {
             conditions::set(&mut conditions, condition);
         }
-        let limited = |count: usize| count.min(MOST);
+        let violations = self.violations.iter().take(MOST).map(|violation| Violation {
+            message: short(&violation.message),
+            resource: short(&violation.resource),
+            ..violation.clone()
+        });
+        let repairs = self.repairs.iter().take(MOST).map(|repair| RepairAction {
+            resource: short(&repair.resource),
+            action: short(&repair.action),
+            reason: short(&repair.reason),
+            ..repair.clone()
+        });
         let status = MeshServiceStatus {
             consistency_state: self.state,
             service: self.service.clone(),
             observed_generation: Some(self.generation),
             last_checked: before.last_checked.clone(),
-            violations: self.violations[..limited(self.violations.len())].to_vec(),
-            repair_actions: self.repairs[..limited(self.repairs.len())].to_vec(),
-            managed_resources: self.managed.clone(),
+            violations: violations.collect(),
+            repair_actions: repairs.collect(),
+            managed_resources: self.managed.iter().take(MOST_MANAGED).cloned().collect(),
             conditions,
         };
         let is_told = before.last_checked.is_some() && status == *before;
@@ -107,11 +124,15 @@ impl Told {
         };
         match (self.state, first) {
             (ConsistencyState::Checking, _) => self.waits.join("; "),
-            (_, Some(first)) => format!("{first}{more}"),
+            (_, Some(first)) => format!("{}{more}", short(&first)),
             (ConsistencyState::Consistent, None) => "all objects are as they should be".to_owned(),
             (_, None) => "an object is being repaired".to_owned(),
         }
     }
+}
+
+fn short(text: &str) -> String {
+    shortened(text.to_owned(), LONGEST)
 }
 
 /// As the API server keeps it.
@@ -179,6 +200,32 @@ mod tests {
             let conditions = told(state, phase, vec![violation("x")]).conditions(at(1));
             assert_eq!(conditions.map(|condition| condition.status), expected);
         }
+    }
+
+    #[test]
+    fn a_status_has_bounds_whatever_is_told() {
+        let long = "x".repeat(100_000);
+        let repair = RepairAction {
+            type_: "Update".to_owned(),
+            resource: long.clone(),
+            action: long.clone(),
+            reason: long.clone(),
+        };
+        let object = ManagedResource {
+            kind: "VirtualService".to_owned(),
+            name: "x".repeat(63),
+            namespace: "y".repeat(63),
+            version: None,
+        };
+        let told = Told {
+            repairs: vec![repair; 1000],
+            managed: vec![object; 10_000],
+            ..told(ConsistencyState::Inconsistent, Phase::Stalled, vec![violation(&long); 1000])
+        };
+        let status = told.status(&MeshServiceStatus::default(), at(1)).unwrap();
+        assert!(serde_json::to_string(&status).unwrap().len() < 512 * 1024);
+        assert!(status.conditions[0].message.ends_with("(and 999 more in status.violations)"));
+        assert_eq!(told.status(&status, at(2)), None);
     }
 
     #[test]

@@ -85,9 +85,9 @@ fn a_meshservice_is_looked_at_when_something_that_it_names_or_made_changes() {
     }
     let other = seen(Watched::Made(MeshKind::Service), "shop", "other", 1, &nothing);
     assert_eq!(names(&index.objects_event(other.key.kind, Event::Applied(other))), [""; 0]);
-    let made = seen(ROUTES, "elsewhere", "x", 1, &made_for("a"));
+    let made = seen(ROUTES, "elsewhere", "shop.a", 1, &made_for("a"));
     assert_eq!(names(&index.objects_event(ROUTES, Event::Applied(made))), ["a"]);
-    let given_up = seen(ROUTES, "elsewhere", "x", 2, &nothing);
+    let given_up = seen(ROUTES, "elsewhere", "shop.a", 2, &nothing);
     assert_eq!(names(&index.objects_event(ROUTES, Event::Applied(given_up))), ["a"]);
     assert_eq!(index.made(), 0);
 }
@@ -109,13 +109,13 @@ fn a_meshservice_is_looked_at_when_a_namespace_that_has_something_of_it_lets_it_
 fn what_a_list_lacks_is_gone_at_its_end() {
     let mut index = index();
     for event in
-        Event::list([seen(ROUTES, "shop", "x", 1, &made_for("a")), seen(ROUTES, "shop", "y", 1, &made_for("b"))])
+        Event::list([seen(ROUTES, "shop", "a", 1, &made_for("a")), seen(ROUTES, "shop", "b", 1, &made_for("b"))])
     {
         index.objects_event(ROUTES, event);
     }
     assert_eq!(names(&index.keys()), ["a", "b"], "those that are gone and left something");
     index.objects_event(ROUTES, Event::Begin);
-    index.objects_event(ROUTES, Event::Item(seen(ROUTES, "shop", "x", 1, &made_for("a"))));
+    index.objects_event(ROUTES, Event::Item(seen(ROUTES, "shop", "a", 1, &made_for("a"))));
     assert_eq!(index.made(), 2);
     assert_eq!(names(&index.objects_event(ROUTES, Event::End)), ["b"]);
     assert_eq!(index.made(), 1);
@@ -124,7 +124,7 @@ fn what_a_list_lacks_is_gone_at_its_end() {
 #[test]
 fn what_the_api_server_answered_counts_until_the_watch_has_told_of_it() {
     let mut index = index();
-    let at = |version| seen(ROUTES, "shop", "x", version, &made_for("a"));
+    let at = |version| seen(ROUTES, "shop", "a", version, &made_for("a"));
     let version = |index: &MeshIndex| index.object(&at(1).key).map(|seen| seen.resource_version.clone());
     index.object_answered(Seen::clone(&at(5)), None);
     assert_eq!(version(&index).as_deref(), Some("5"));
@@ -164,7 +164,7 @@ fn a_status_waits_until_the_checks_are_of_what_is_there() {
     assert!(!index.is_checked(&key("a")), "nothing was checked");
     index.found(Found::default());
     assert!(index.is_checked(&key("a")));
-    let made = seen(ROUTES, "shop", "x", 1, &made_for("a"));
+    let made = seen(ROUTES, "shop", "a", 1, &made_for("a"));
     index.objects_event(ROUTES, Event::Applied(made));
     assert!(!index.is_checked(&key("a")));
     index.memory(&key("a")).is_waiting = true;

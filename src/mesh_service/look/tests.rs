@@ -149,6 +149,8 @@ fn what_is_somebody_elses_is_left_unless_it_is_given_or_asked_for() {
     let of_other = |name: &str| {
         let mut labels = others.clone();
         labels["labels"][keys::MESH_SERVICE] = json!(name);
+        labels["ownerReferences"] = json!(mark(&web(), &Key::new("shop", "web")).owner_references);
+        labels["ownerReferences"][0]["name"] = json!(name);
         labels
     };
     for (metadata, asks, expected) in [
