@@ -96,7 +96,7 @@ fn a_meshservice_is_looked_at_when_something_that_it_names_or_made_changes() {
 #[test]
 fn a_meshservice_is_looked_at_when_a_namespace_that_has_something_of_it_lets_it_in_no_longer() {
     let mut index = index();
-    index.objects_event(ROUTES, Event::Applied(seen(ROUTES, "elsewhere", "x", 1, &made_for("a"))));
+    index.objects_event(ROUTES, Event::Applied(seen(ROUTES, "elsewhere", "shop.a", 1, &made_for("a"))));
     index.mesh_services_event(Event::Applied(mesh_service("a", 1, "web")));
     let _ = look::at(&mut index, &key("a"), now());
     for (version, metadata) in [(1, json!({"annotations": {keys::ALLOW_MESH_FROM: "shop"}})), (2, json!({}))] {
