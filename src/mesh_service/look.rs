@@ -90,6 +90,18 @@ struct Obstacle {
 }
 
 impl Lacks {
+    /// Policies that are asked for, cannot be planned, and are not there.
+    fn at_first(index: &MeshIndex, plan: &Plan) -> Self {
+        let mut lacks = Self::default();
+        for (kind, kept) in &plan.kept {
+            let kept = ObjectKey::made(*kind, kept.clone());
+            if is_policy(kept.kind) && index.object(&kept).is_none() {
+                lacks.note(kept.kind);
+            }
+        }
+        lacks
+    }
+
     /// An object of this kind could not be written.
     pub fn note(&mut self, kind: Watched) {
         self.anything = true;
@@ -184,13 +196,7 @@ fn look(index: &mut MeshIndex, mesh_service: &Arc<ObservedMeshService>, plan: &P
     let mut waits = BTreeSet::new();
     repairs.extend(plan.violations.iter().filter_map(|told| Repair::of_violation(told, mesh_service)));
     violations.extend(unknown.into_iter().map(|word| unknown_repair(key, &word)));
-    let mut lacks = Lacks::default();
-    for (kind, kept) in &plan.kept {
-        let kept = ObjectKey::made(*kind, kept.clone());
-        if is_policy(kept.kind) && index.object(&kept).is_none() {
-            lacks.note(kept.kind);
-        }
-    }
+    let mut lacks = Lacks::at_first(index, plan);
     let mut objects: Vec<_> = plan.objects.iter().filter_map(|object| Some((key_of(object)?, object))).collect();
     objects.sort_by_key(|(object_key, _)| object_key.kind);
     let mut compared = Vec::new();

@@ -309,3 +309,134 @@ fn a_word_that_is_no_repair_is_told() {
     let told = look.told.unwrap();
     assert_eq!((told.state, told.violations[0].type_.as_str()), (ConsistencyState::Consistent, UNKNOWN_REPAIR));
 }
+
+/// Made for the MeshService in a namespace of somebody else.
+fn elsewhere() -> (MeshKind, Value) {
+    let mut metadata = serde_json::to_value(mark(&web(), &Key::new("edge", "shop.web"))).unwrap();
+    metadata["resourceVersion"] = json!("5");
+    (MeshKind::VirtualService, json!({"metadata": metadata, "spec": {}}))
+}
+
+fn to_subset(name: &str) -> Value {
+    json!({"hosts": ["web"], "http": [{"route": [{"destination": {"host": "web", "subset": name}}]}]})
+}
+
+#[test]
+fn a_subset_goes_after_the_routes_to_it() {
+    let rule = |names: &[&str]| {
+        let subsets: Vec<Value> = names.iter().map(|name| json!({"name": name, "labels": {"version": name}})).collect();
+        json!({"host": "web", "subsets": subsets})
+    };
+    let plan = plan(&[
+        wanted(MeshKind::DestinationRule, "web", &rule(&["v2", "v3"])),
+        wanted(MeshKind::VirtualService, "web", &to_subset("v3")),
+    ]);
+    let applied = |routes: &str, there: &[&str]| {
+        let there = [
+            ours(MeshKind::DestinationRule, "web", &rule(there)),
+            ours(MeshKind::VirtualService, "web", &to_subset(routes)),
+        ];
+        let look = looked(&there, &plan);
+        let of_rule = look.writes.iter().find_map(|write| match write {
+            Write::Apply(object, key, _) if key.kind == Watched::Made(MeshKind::DestinationRule) => Some(&object.data),
+            _ => None,
+        });
+        of_rule.map(|data| data["spec"].clone())
+    };
+    assert_eq!(applied("v1", &["v1", "v2"]), Some(rule(&["v2", "v3", "v1"])), "first with it");
+    assert_eq!(applied("v1", &["v2", "v3", "v1"]), None, "until the routes are written");
+    assert_eq!(applied("v3", &["v2", "v3", "v1"]), Some(rule(&["v2", "v3"])));
+}
+
+#[test]
+fn nobody_is_let_in_anew_before_the_policies_are_there() {
+    let policy = wanted(MeshKind::AuthorizationPolicy, "web", &json!({"rules": []}));
+    let plan = plan(&[routes(), wanted(MeshKind::Gateway, "web", &json!({})), policy]);
+    let expected =
+        ["AuthorizationPolicy", "Gateway", "VirtualService"].map(|kind| format!("apply over 1 (new) {kind}/shop/web"));
+    assert_eq!(writes(&looked(&[], &plan)), expected);
+    let (_, taken) = theirs(&json!({}), &json!({}));
+    let taken = (MeshKind::AuthorizationPolicy, taken);
+    assert!(looked(std::slice::from_ref(&taken), &plan).writes.is_empty());
+    let there = ours(MeshKind::VirtualService, "web", &json!({"hosts": ["x"]}));
+    assert_eq!(writes(&looked(&[taken, there], &plan)), ["apply over 5 (drift) VirtualService/shop/web"]);
+    let kept = [(MeshKind::AuthorizationPolicy, Key::new("shop", "web"))].into();
+    let unknown = Plan { kept, objects: vec![routes()], ..Plan::default() };
+    assert!(looked(&[], &unknown).writes.is_empty(), "nobody knows for which Pods it is");
+}
+
+#[test]
+fn what_is_where_consent_was_withdrawn_goes_first_and_waits_for_nothing() {
+    let places = Some(["shop".to_owned()].into());
+    let taken = theirs(&json!({}), &json!({"hosts": ["x"]}));
+    let look = looked(&[elsewhere(), taken], &Plan { places: places.clone(), ..plan(&[routes()]) });
+    assert_eq!(writes(&look), ["delete VirtualService/edge/shop.web"]);
+    let look = looked(&[elsewhere()], &Plan { places, ..plan(&[routes()]) });
+    let expected = ["delete VirtualService/edge/shop.web", "apply over 1 (new) VirtualService/shop/web"];
+    assert_eq!(writes(&look), expected);
+    assert!(look.told.unwrap().managed.is_empty());
+}
+
+#[test]
+fn a_policy_of_somebody_else_is_given_by_its_own_annotation_alone() {
+    let asks = with(&json!({"annotations": {keys::MESH_REPAIR: "Adopt"}}));
+    let plan = plan(&[wanted(MeshKind::AuthorizationPolicy, "web", &json!({"rules": []}))]);
+    for (metadata, expected) in [(json!({}), 0), (json!({"annotations": {keys::ADOPT: "true"}}), 1)] {
+        let (_, theirs) = theirs(&metadata, &json!({}));
+        let mut index = index(&[(MeshKind::AuthorizationPolicy, theirs)]);
+        assert_eq!(look(&mut index, &asks, &plan, now()).writes.len(), expected, "{metadata}");
+    }
+}
+
+#[test]
+fn what_is_deleted_and_comes_back_again_and_again_is_deleted_more_seldom() {
+    let key = Key::new("shop", "web");
+    let (old, other) = (ours(MeshKind::VirtualService, "old", &json!({})), ours(MeshKind::Gateway, "old", &json!({})));
+    let mut index = index(&[old, other]);
+    for _ in 0..8 {
+        index.memory(&key).written(&ObjectKey::made(MeshKind::VirtualService, Key::new("shop", "old")), 1, now());
+    }
+    let look = look(&mut index, &web(), &plan(&[]), now());
+    assert_eq!(writes(&look), ["delete Gateway/shop/old"], "and holds up no other");
+    assert!(look.pause.is_some());
+    index.mesh_services_event(Event::Deleted(web()));
+    let look = at(&mut index, &key, now());
+    assert_eq!(writes(&look), ["delete Gateway/shop/old"]);
+    assert!(look.pause.is_some());
+}
+
+#[test]
+fn what_is_in_its_own_namespace_is_left_to_the_garbage_collector_and_stays_without_an_owner_reference() {
+    let key = Key::new("shop", "web");
+    let mut orphan = ours(MeshKind::DestinationRule, "web", &json!({}));
+    orphan.1["metadata"].as_object_mut().unwrap().shift_remove("ownerReferences");
+    let mut index = index(&[ours(MeshKind::VirtualService, "web", &json!({})), orphan, elsewhere()]);
+    let deleting = with(&json!({"deletionTimestamp": "2026-11-29T10:00:00Z", "resourceVersion": "2"}));
+    index.mesh_services_event(Event::Applied(deleting));
+    let look = at(&mut index, &key, now());
+    assert_eq!(writes(&look), ["delete VirtualService/edge/shop.web"]);
+    assert!(look.told.is_none());
+    index.mesh_services_event(Event::Deleted(web()));
+    let expected = ["delete VirtualService/shop/web", "delete VirtualService/edge/shop.web"];
+    assert_eq!(writes(&at(&mut index, &key, now())), expected);
+}
+
+#[test]
+fn of_many_objects_of_a_finding_a_few_are_named() {
+    let object = |number: u32| mesh_integrity::Key {
+        kind: mesh_integrity::Kind::Gateway,
+        namespace: "a".to_owned(),
+        name: number.to_string(),
+    };
+    let finding = Finding {
+        objects: (0..1000).map(object).collect(),
+        field: String::new(),
+        code: Code::IST0132,
+        severity: mesh_integrity::Severity::Error,
+        resource: "x".to_owned(),
+        message: "Shared".to_owned(),
+        advice: String::new(),
+    };
+    let message = of_finding(&finding).message;
+    assert!(message.ends_with("Gateway/a/4 and 995 more (IST0132)"), "{message}");
+}
