@@ -202,13 +202,13 @@ fn look(index: &mut MeshIndex, mesh_service: &Arc<ObservedMeshService>, plan: &P
     let mut compared = Vec::new();
     for (object_key, object) in objects {
         let present = index.object(&object_key);
-        if lacks.hinders(object_key.kind, present.is_none()) {
-            lacks.anything = true;
-            continue;
-        }
         if index.is_absent(object_key.kind) {
             lacks.note(object_key.kind);
             waits.insert(object_key.kind);
+            continue;
+        }
+        if lacks.hinders(object_key.kind, present.is_none()) {
+            lacks.anything = true;
             continue;
         }
         let object = subsets::until_rerouted(index, key, &object_key, object);

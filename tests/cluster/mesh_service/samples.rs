@@ -26,7 +26,7 @@ pub async fn the_samples_of_the_first_operator_of_meshservices_become_objects(ca
         (
             "payment-service",
             "Consistent",
-            &["DestinationRule", "VirtualService", "PeerAuthentication", "AuthorizationPolicy"],
+            &["DestinationRule", "PeerAuthentication", "AuthorizationPolicy", "VirtualService"],
         ),
         ("ecommerce-platform", "RepairPending", &["ServiceEntry", "DestinationRule", "VirtualService"]),
     ] {
