@@ -173,7 +173,7 @@ impl Leadership {
         self.stands(false, false, "this replica does not lead any more");
     }
 
-    /// Does the work of a term. Why the term was lost; `None` when the work is over or shut down.
+    /// Does the work of a term. Why the term was lost; `None` when the work is over before that, or shut down.
     async fn serve(&self, term: &Term, shutdown: &CancellationToken, work: impl Future<Output = ()>) -> Option<String> {
         let mut work = pin!(work);
         let mut lost = pin!(self.keep(term));
@@ -182,7 +182,8 @@ impl Leadership {
                 term.end(); // before the work is dropped: what it spawned may still run for a moment
                 return Some(why);
             }
-            () = &mut work => return None,
+            // The work may see by the clock that the term is over before that is noticed here.
+            () = &mut work => return (!term.is_current()).then(|| "it was not renewed in time".to_owned()),
             () = shutdown.cancelled() => term.end(),
         }
         tokio::select! {

@@ -118,6 +118,43 @@ fn assert_one_at_a_time(log: &Log) {
     }
 }
 
+/// Work sees by its own clock that the term is over, perhaps before the candidate does: that is no end of the candidacy.
+#[tokio::test(start_paused = true)]
+async fn work_that_ends_with_its_term_begins_again_in_the_next() {
+    let (store, log) = (Store::default(), Log::default());
+    let (client, link) = store.client();
+    let leadership = Leadership::new(client, "ours", SHARED_LEASE, "first".to_owned());
+    let begun = log.clone();
+    let task = tokio::spawn(async move {
+        let work = |term: crate::cluster::Term| {
+            let leading = Leading::begin("first", &begun);
+            async move {
+                term.ended().await;
+                drop(leading);
+            }
+        };
+        leadership.run(&CancellationToken::new(), work).await;
+    });
+    let events = || log.lock().unwrap().len();
+    for term in 0..8 {
+        link.send_replace(Link::Up);
+        soon("a term", async {
+            while events() < 2 * term + 1 {
+                sleep(Duration::from_millis(10)).await
+            }
+        })
+        .await;
+        link.send_replace(Link::Hangs);
+        soon("its end", async {
+            while events() < 2 * term + 2 {
+                sleep(Duration::from_millis(10)).await
+            }
+        })
+        .await;
+    }
+    assert!(!task.is_finished());
+}
+
 async fn a_leader_cut_off_steps_down_before_its_lease_expires(broken: Link) {
     let (store, log) = (Store::default(), Log::default());
     let first = Candidate::start(&store, "first", &log);
