@@ -9,6 +9,7 @@
 //! - [`queue`]: which objects to look at next
 //! - [`lease`]: who leads, and for how long: a [`Term`]
 //! - [`own_writes`]: what was written and the watch has not shown yet
+//! - [`repairs`]: how soon to write again what somebody changes back
 //!
 //! How it writes and tells:
 //! - [`objects`]: the writes of a controller to the objects of one kind, and Events about them
@@ -36,6 +37,7 @@ pub mod objects;
 pub mod own_writes;
 pub mod proxy;
 pub mod queue;
+pub mod repairs;
 pub mod shutdown;
 mod tunnel;
 pub mod watch;
@@ -52,5 +54,6 @@ pub use lease::{Leadership, LeaseStanding, Term};
 pub use objects::{ObjectVersion, Objects, Versioned};
 pub use own_writes::{Overlay, OwnWrite};
 pub use queue::{Outcome, WorkQueue};
+pub use repairs::Repairs;
 pub use shutdown::{Shutdown, Tasks};
 pub use watch::{Event, Pace, Slice, Watch};

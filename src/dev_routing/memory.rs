@@ -1,6 +1,7 @@
 //! Pure: what the leader remembers of the Services of one name: why it waits before the next write, and what it has told.
 
 use super::plan::{Finding, Part};
+use crate::cluster::repairs::{Repairs, passed};
 use jiff::Timestamp;
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -10,15 +11,6 @@ const FIRST_CONFLICT: Duration = Duration::from_secs(1);
 
 /// No such pause is longer: 1, 2, 4, 8, 16 s.
 const LONGEST_CONFLICT: Duration = Duration::from_secs(16);
-
-/// At most this many repairs in a row are made at once: somebody tries that out, or a tool writes a few times.
-const BURST: u32 = 5;
-
-/// The pause before the next repair of what somebody undoes again and again; it doubles with each further one.
-const FIRST_REPAIR: Duration = Duration::from_secs(1);
-
-/// No such pause is longer; after twice as long without a repair the count starts anew.
-const LONGEST_REPAIR: Duration = Duration::from_secs(60);
 
 /// At most this many writes of a part follow each other at once, whatever they are: each is a push to all proxies of the mesh, and a
 /// developer can bring about as many as he likes.
@@ -44,9 +36,7 @@ struct Pace {
     not_before: Option<Timestamp>,
     /// What was last written, as a hash.
     written: Option<u64>,
-    /// How often that was written again, and when at last.
-    repairs: u32,
-    repaired: Option<Timestamp>,
+    repairs: Repairs,
     /// When the writes so far would be over, had they been made one after the other ([`BETWEEN_WRITES`]).
     paid_until: Option<Timestamp>,
 }
@@ -54,13 +44,13 @@ struct Pace {
 impl Memory {
     /// How long to wait before the next write of a part.
     pub fn pause(&self, part: &Part, now: Timestamp) -> Duration {
-        self.paces.get(part).and_then(|pace| pace.not_before).map_or(Duration::ZERO, |then| until(now, then))
+        self.paces.get(part).and_then(|pace| pace.not_before).map_or(Duration::ZERO, |then| passed(now, then))
     }
 
     /// A write came too late. Returns how long to wait before the next one.
     pub fn conflicted(&mut self, part: Part, now: Timestamp) -> Duration {
         let pace = self.paces.entry(part).or_default();
-        let pause = doubled(FIRST_CONFLICT, pace.conflicts).min(LONGEST_CONFLICT);
+        let pause = FIRST_CONFLICT.saturating_mul(2_u32.saturating_pow(pace.conflicts)).min(LONGEST_CONFLICT);
         pace.conflicts = pace.conflicts.saturating_add(1);
         pace.wait(now, pause);
         pause
@@ -70,16 +60,12 @@ impl Memory {
     pub fn written(&mut self, part: Part, what: u64, now: Timestamp) {
         let pace = self.paces.entry(part).or_default();
         pace.conflicts = 0;
-        let is_again = pace.written == Some(what);
-        let is_soon = pace.repaired.is_none_or(|last| until(last, now) <= 2 * LONGEST_REPAIR);
-        pace.repairs = if is_again && is_soon { pace.repairs.saturating_add(1) } else { 0 };
+        pace.repairs.written(pace.written == Some(what), now);
         pace.written = Some(what);
-        pace.repaired = Some(now);
         let paid_until = pace.paid_until.map_or(now, |until| until.max(now));
         pace.paid_until = paid_until.checked_add(BETWEEN_WRITES).ok();
-        let of_rate = until(now, pace.paid_until.unwrap_or(now)).saturating_sub(BETWEEN_WRITES * WRITES_AT_ONCE);
-        let of_repair = pace.repairs.checked_sub(BURST).map(|more| doubled(FIRST_REPAIR, more).min(LONGEST_REPAIR));
-        pace.wait(now, of_rate.max(of_repair.unwrap_or_default()));
+        let of_rate = passed(now, pace.paid_until.unwrap_or(now)).saturating_sub(BETWEEN_WRITES * WRITES_AT_ONCE);
+        pace.wait(now, of_rate.max(pace.repairs.pause(now)));
     }
 
     /// Which of these were not told yet. What is not found any more may be told again later.
@@ -105,15 +91,6 @@ impl Pace {
     fn wait(&mut self, now: Timestamp, pause: Duration) {
         self.not_before = now.checked_add(pause).ok();
     }
-}
-
-fn doubled(first: Duration, times: u32) -> Duration {
-    first.saturating_mul(2_u32.saturating_pow(times))
-}
-
-/// The time from one moment to a later one; zero where that is past.
-fn until(from: Timestamp, to: Timestamp) -> Duration {
-    Duration::try_from(to.duration_since(from)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The kinds of objects that are made for MeshServices.
 
-use kube::api::ApiResource;
+use kube::api::{ApiResource, GroupVersionKind};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
@@ -67,13 +67,7 @@ impl MeshKind {
             Self::PeerAuthentication => ("security.istio.io", "peerauthentications"),
             Self::AuthorizationPolicy => ("security.istio.io", "authorizationpolicies"),
         };
-        ApiResource {
-            group: group.to_owned(),
-            version: "v1".to_owned(),
-            api_version: if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") },
-            kind: self.as_str().to_owned(),
-            plural: plural.to_owned(),
-        }
+        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, "v1", self.as_str()), plural)
     }
 }
 

@@ -2,18 +2,10 @@
 
 use super::state::Settling;
 use super::watched::ObjectKey;
+use crate::cluster::Repairs;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
-
-/// At most this many repairs in a row are made at once: somebody tries that out, or a tool writes a few times.
-const BURST: u32 = 5;
-
-/// The pause before the next repair of what somebody undoes again and again; it doubles with each further one.
-const FIRST_REPAIR: Duration = Duration::from_secs(1);
-
-/// No such pause is longer; after twice as long without a repair the count starts anew.
-const LONGEST_REPAIR: Duration = Duration::from_secs(60);
 
 /// What is remembered.
 #[derive(Debug)]
@@ -36,11 +28,9 @@ pub struct Memory<T> {
 /// How fast an object is written.
 #[derive(Debug, Default)]
 struct Pace {
-    not_before: Option<Timestamp>,
-    /// For which generation of the MeshService it was last written, how often again, and when at last.
+    /// For which generation of the MeshService it was last written.
     generation: Option<i64>,
-    repairs: u32,
-    repaired: Option<Timestamp>,
+    repairs: Repairs,
 }
 
 impl<T> Default for Memory<T> {
@@ -61,22 +51,17 @@ impl<T> Memory<T> {
     /// How long to wait before the next write of an object.
     #[must_use]
     pub fn pause(&self, object: &ObjectKey, now: Timestamp) -> Duration {
-        self.paces.get(object).and_then(|pace| pace.not_before).map_or(Duration::ZERO, |then| until(now, then))
+        self.paces.get(object).map_or(Duration::ZERO, |pace| pace.repairs.pause(now))
     }
 
     /// An object was written or deleted for this generation of the MeshService. Whatever is written for the same one counts: who
     /// undoes it may do so in several ways at once.
     pub fn written(&mut self, object: &ObjectKey, generation: i64, now: Timestamp) {
         self.refused.remove(object);
-        self.paces.retain(|_, pace| !pace.rests(now).is_zero());
+        self.paces.retain(|_, pace| pace.repairs.rests(now).is_some());
         let pace = self.paces.entry(object.clone()).or_default();
-        pace.repairs = if pace.generation == Some(generation) { pace.repairs.saturating_add(1) } else { 0 };
-        (pace.generation, pace.repaired) = (Some(generation), Some(now));
-        let pause = pace
-            .repairs
-            .checked_sub(BURST)
-            .map(|more| FIRST_REPAIR.saturating_mul(2_u32.saturating_pow(more)).min(LONGEST_REPAIR));
-        pace.not_before = pause.and_then(|pause| now.checked_add(pause).ok());
+        pace.repairs.written(pace.generation == Some(generation), now);
+        pace.generation = Some(generation);
     }
 
     /// Whether it waited for the checks to be of so many changes, and now does not any more.
@@ -89,7 +74,7 @@ impl<T> Memory<T> {
     /// How long what was written matters for what is written next, if at all.
     #[must_use]
     pub fn rests(&self, now: Timestamp) -> Option<Duration> {
-        self.paces.values().map(|pace| pace.rests(now)).max().filter(|rest| !rest.is_zero())
+        self.paces.values().filter_map(|pace| pace.repairs.rests(now)).max()
     }
 
     /// This is how each object is to be, as a hash, and whether it is so. What was not so before cannot be repaired.
@@ -105,19 +90,6 @@ impl<T> Memory<T> {
     pub fn was_right(&self, object: &ObjectKey) -> bool {
         self.right.contains_key(object)
     }
-}
-
-impl Pace {
-    /// How long it still counts.
-    fn rests(&self, now: Timestamp) -> Duration {
-        let age = self.repaired.map_or(2 * LONGEST_REPAIR, |last| until(last, now));
-        (2 * LONGEST_REPAIR).saturating_sub(age)
-    }
-}
-
-/// The time from one moment to a later one; zero where that is past.
-fn until(from: Timestamp, to: Timestamp) -> Duration {
-    Duration::try_from(to.duration_since(from)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::key::Key;
 use super::kind::MeshKind;
 use crate::cluster::Slice;
 use crate::mesh_integrity;
-use kube::api::ApiResource;
+use kube::api::{ApiResource, GroupVersionKind};
 use std::fmt;
 
 /// A kind that is watched.
@@ -64,13 +64,7 @@ impl Watched {
             Self::RequestAuthentication => ("security.istio.io", "requestauthentications"),
             Self::KubernetesGateway => ("gateway.networking.k8s.io", "gateways"),
         };
-        ApiResource {
-            group: group.to_owned(),
-            version: "v1".to_owned(),
-            api_version: if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") },
-            kind: self.as_str().to_owned(),
-            plural: plural.to_owned(),
-        }
+        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, "v1", self.as_str()), plural)
     }
 
     /// All objects of the kind.

@@ -91,7 +91,7 @@ impl Leader {
             known.index.sidecar_answered(after, over.as_deref());
         }
         if let Some(memory) = known.index.memory(key) {
-            memory.writes.record(Timestamp::now());
+            memory.writes.written(true, Timestamp::now());
             memory.write_problem = None;
         }
         drop(known);

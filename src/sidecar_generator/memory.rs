@@ -2,21 +2,13 @@
 
 use super::answer::{AnswerProblem, Good, INVALID_ANSWER, compare};
 use super::generator::{ObservedGenerator, UsableSpec};
+use crate::cluster::Repairs;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// The pause after the first fetch that fails; it doubles with each further one, up to the period.
 const FIRST_RETRY: Duration = Duration::from_secs(5);
-
-/// At most this many repairs of a Sidecar in a row are made at once: somebody tries that out, or a tool writes a few times.
-const BURST: u32 = 5;
-
-/// The pause before the next repair; it doubles with each further one.
-const FIRST_REPAIR_PAUSE: Duration = Duration::from_secs(1);
-
-/// No such pause is longer; after twice as long without a repair the count starts anew.
-const LONGEST_REPAIR_PAUSE: Duration = Duration::from_secs(60);
 
 /// What is remembered of one SidecarGenerator.
 #[derive(Debug, Default)]
@@ -30,7 +22,7 @@ pub struct GeneratorMemory {
     /// When to fetch next, after a fetch.
     pub due: Option<Timestamp>,
     /// When the Sidecar was written.
-    pub writes: Writes,
+    pub writes: Repairs,
     /// Why it could not be written, at last.
     pub write_problem: Option<String>,
     /// Names of other Sidecars that were found to select a Pod that its Sidecar selects, too.
@@ -48,13 +40,6 @@ pub struct Fetched {
     pub at: Timestamp,
     /// What was wrong with it.
     pub problem: Option<AnswerProblem>,
-}
-
-/// Writes of a Sidecar that was not to change, as far as they follow each other.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Writes {
-    count: u32,
-    last: Option<Timestamp>,
 }
 
 /// A fetch that ended.
@@ -115,7 +100,7 @@ impl GeneratorMemory {
             Some(good) => {
                 compare(&good, spec, known.map(|known| known.hosts).or(hosts))?;
                 if known.is_none_or(|known| known.hash != good.hash) {
-                    self.writes = Writes::default();
+                    self.writes = Repairs::default();
                 }
                 self.good = Some(good);
                 Ok(())
@@ -145,26 +130,4 @@ impl GeneratorMemory {
     pub fn fetched_for(&self, generation: i64) -> Option<&Fetched> {
         self.fetched.as_ref().filter(|fetched| fetched.generation == generation)
     }
-}
-
-impl Writes {
-    /// The Sidecar was written now.
-    pub fn record(&mut self, now: Timestamp) {
-        let lapsed = self.last.is_none_or(|last| passed(last, now) > 2 * LONGEST_REPAIR_PAUSE);
-        self.count = if lapsed { 1 } else { self.count.saturating_add(1) };
-        self.last = Some(now);
-    }
-
-    /// How long to wait before it may be written again; nothing after the first write and a burst of repairs.
-    #[must_use]
-    pub fn pause(&self, now: Timestamp) -> Duration {
-        let Some((last, more)) = self.last.zip(self.count.checked_sub(BURST + 1)) else { return Duration::ZERO };
-        let doubled = FIRST_REPAIR_PAUSE.saturating_mul(2_u32.saturating_pow(more));
-        doubled.min(LONGEST_REPAIR_PAUSE).saturating_sub(passed(last, now))
-    }
-}
-
-/// The time from one moment to a later one; zero where the clock went backwards.
-fn passed(since: Timestamp, now: Timestamp) -> Duration {
-    Duration::try_from(now.duration_since(since)).unwrap_or_default()
 }

@@ -94,7 +94,7 @@ impl World {
             None => {}
         }
         if plan.write.is_some() {
-            self.memory.writes.record(self.now);
+            self.memory.writes.written(true, self.now);
         }
         if let Some(status) = &plan.status {
             self.generator["status"] = serde_json::to_value(status).unwrap();

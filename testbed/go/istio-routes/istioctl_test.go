@@ -17,13 +17,18 @@ func TestIstioctlValidateTakesWhatIsWritten(t *testing.T) {
 		t.Fatalf("%v (%v)", files, err)
 	}
 	for _, file := range files {
-		var out bytes.Buffer
-		command := istioctl.NewValidateCommand(cli.NewFakeContext(nil))
-		command.SetArgs([]string{"-f", file})
-		command.SetOut(&out)
-		command.SetErr(&out)
-		if err := command.Execute(); err != nil || !strings.Contains(out.String(), "is valid") {
-			t.Errorf("%s: %v %s", file, err, out.String())
-		}
+		istioctlTakes(t, file)
+	}
+}
+
+func istioctlTakes(t *testing.T, file string) {
+	t.Helper()
+	var out bytes.Buffer
+	command := istioctl.NewValidateCommand(cli.NewFakeContext(nil))
+	command.SetArgs([]string{"-f", file})
+	command.SetOut(&out)
+	command.SetErr(&out)
+	if err := command.Execute(); err != nil || !strings.Contains(out.String(), "is valid") {
+		t.Errorf("%s: %v %s", file, err, out.String())
 	}
 }

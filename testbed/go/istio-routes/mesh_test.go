@@ -1,7 +1,6 @@
 package routes
 
 import (
-	"bytes"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,9 +11,6 @@ import (
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	tcp "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 
-	"istio.io/istio/istioctl/pkg/cli"
-	istioctl "istio.io/istio/istioctl/pkg/validate"
-	"istio.io/istio/pilot/pkg/config/kube/crd"
 	"istio.io/istio/pilot/pkg/model"
 	"istio.io/istio/pilot/test/xds"
 	"istio.io/istio/pkg/config"
@@ -120,14 +116,7 @@ func written(t *testing.T, name string) (configs []config.Config, services strin
 			}
 		}
 	}
-	configs, _, err := crd.ParseInputs(strings.Join(istio, "---\n"))
-	if err != nil || len(configs) == 0 {
-		t.Fatalf("%d objects: %v", len(configs), err)
-	}
-	for index := range configs {
-		configs[index].Domain = "cluster.local" // as istiod reads them from a cluster
-	}
-	return configs, strings.Join(core, "---\n")
+	return parsed(t, istio), strings.Join(core, "---\n")
 }
 
 // As the API server gives it to a Service that is created.
@@ -136,17 +125,6 @@ func withAddress(service string) string {
 		return service
 	}
 	return strings.Replace(service, "\nspec:\n", "\nspec:\n  clusterIP: 10.0.0.7\n", 1)
-}
-
-func istioctlTakes(t *testing.T, file string) {
-	var out bytes.Buffer
-	command := istioctl.NewValidateCommand(cli.NewFakeContext(nil))
-	command.SetArgs([]string{"-f", file})
-	command.SetOut(&out)
-	command.SetErr(&out)
-	if err := command.Execute(); err != nil || !strings.Contains(out.String(), "is valid") {
-		t.Errorf("%s: %v %s", file, err, out.String())
-	}
 }
 
 // Whether a proxy sends a host's requests, by its routes and by the filter chains that pass TLS through, to these clusters, which exist.

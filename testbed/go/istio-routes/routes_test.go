@@ -136,14 +136,20 @@ func objects(t *testing.T, name string) (virtualServices []config.Config, servic
 			all = append(all, document)
 		}
 	}
-	virtualServices, _, err := crd.ParseInputs(strings.Join(routed, "---\n"))
-	if err != nil || len(virtualServices) == 0 {
-		t.Fatalf("%d VirtualServices: %v", len(virtualServices), err)
+	return parsed(t, routed), strings.Join(all, "---\n")
+}
+
+// Istio's objects, as istiod reads them from a cluster.
+func parsed(t *testing.T, documents []string) []config.Config {
+	t.Helper()
+	objects, _, err := crd.ParseInputs(strings.Join(documents, "---\n"))
+	if err != nil || len(objects) == 0 {
+		t.Fatalf("%d objects: %v", len(objects), err)
 	}
-	for index := range virtualServices {
-		virtualServices[index].Domain = "cluster.local" // as istiod reads them from a cluster
+	for index := range objects {
+		objects[index].Domain = "cluster.local"
 	}
-	return virtualServices, strings.Join(all, "---\n")
+	return objects
 }
 
 // As istiod's webhook and `istioctl validate` do it.
