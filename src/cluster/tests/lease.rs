@@ -140,14 +140,14 @@ async fn work_that_ends_with_its_term_begins_again_in_the_next() {
         link.send_replace(Link::Up);
         soon("a term", async {
             while events() < 2 * term + 1 {
-                sleep(Duration::from_millis(10)).await
+                sleep(Duration::from_millis(10)).await;
             }
         })
         .await;
         link.send_replace(Link::Hangs);
         soon("its end", async {
             while events() < 2 * term + 2 {
-                sleep(Duration::from_millis(10)).await
+                sleep(Duration::from_millis(10)).await;
             }
         })
         .await;
