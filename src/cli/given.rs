@@ -38,8 +38,7 @@ pub(super) enum Depth {
 }
 
 /// The files of these paths, of which `-` is standard input; of folders the YAML and JSON files in the order of their names. Names that
-/// begin with a dot are skipped.
-/// Those that begin with `https://` are fetched. `unread` is told of folders that cannot be read and of URLs that are none.
+/// begin with a dot are skipped. What begins with `https://` is fetched. `unread` is told of folders that cannot be read and of URLs that are none.
 pub(super) fn files(paths: &[PathBuf], depth: Depth, mut unread: impl FnMut(&Path, io::Error)) -> Vec<GivenFile> {
     let (mut files, mut entered) = (Vec::new(), HashSet::new());
     for path in paths {

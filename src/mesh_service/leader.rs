@@ -98,7 +98,8 @@ impl Leader {
             let (object, deletes) = (write.object().clone(), matches!(write, Write::Delete(_)));
             let is_new = matches!(write, Write::Apply(_, _, Over::Nothing));
             // What is of no use goes only when all that takes its place is there; what has to go comes first.
-            if if deletes { lacks.anything } else { lacks.hinders(object.kind, is_new) } {
+            let has_to_wait = if deletes { lacks.anything } else { lacks.hinders(object.kind, is_new) };
+            if has_to_wait {
                 continue;
             }
             if !term.is_current() {
