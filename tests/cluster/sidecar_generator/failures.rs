@@ -86,20 +86,24 @@ pub async fn a_url_that_does_not_answer_delays_no_other(case: Case<Outrigger>) -
     ];
     for (name, reply, _) in &bad {
         slow.replies(&format!("/{name}"), reply.clone());
-        objects.apply(&generator(name, &slow.url(&format!("/{name}")), &json!({}))).await?;
     }
-    for n in 0..8 {
-        let name = format!("hang-{n}");
-        objects.apply(&generator(&name, &slow.url("/hang"), &json!({}))).await?;
-    }
+    web.says("/", GOOD);
+    // All at once: the bad ones are given up after ten seconds.
+    let bad_ones = bad.iter().map(|(name, ..)| (name.to_string(), format!("/{name}")));
+    let hanging = (0..8).map(|n| (format!("hang-{n}"), "/hang".to_owned()));
+    let applied = bad_ones.chain(hanging).map(|(name, path)| {
+        let (objects, url) = (&objects, slow.url(&path));
+        async move { objects.apply(&generator(&name, &url, &json!({}))).await }
+    });
+    try_join_all(applied).await?;
     slow.asked("/hang", 9).await?;
     slow.asked("/drip", 1).await?;
-    web.says("/", GOOD);
-    for n in 0..4 {
+    let good_ones = (0..4).map(async |n| {
         let name = format!("good-{n}");
         objects.apply(&generator(&name, &web.url("/"), &json!({}))).await?;
-        objects.reconciled(&name).await?;
-    }
+        objects.reconciled(&name).await
+    });
+    try_join_all(good_ones).await?;
     assert_eq!((slow.open("/hang"), slow.open("/drip")), (9, 1), "the good ones waited for the bad ones");
 
     for (name, _, word) in &bad {
