@@ -52,15 +52,19 @@ impl Events {
 async fn send(recorder: Recorder, mut receiver: mpsc::Receiver<(Event, ObjectReference)>) {
     let mut said = String::new();
     while let Some((event, object)) = receiver.recv().await {
-        let problem = match recorder.publish(&event, &object).await {
-            Ok(()) => String::new(),
-            Err(error) => describe(&error),
-        };
+        let problem =
+            recorder.publish(&event, &object).await.err().and_then(|error| problem(&error)).unwrap_or_default();
         if problem != said && !problem.is_empty() {
             tracing::warn!(problem, reason = event.reason, object = object.name, "an event was not sent");
         }
         said = problem;
     }
+}
+
+/// What is to be said of an Event that could not be sent. Nothing if its namespace does not exist: there is nobody to read it.
+fn problem(error: &kube::Error) -> Option<String> {
+    let no_namespace = matches!(error, kube::Error::Api(status) if status.code == 404);
+    (!no_namespace).then(|| describe(error))
 }
 
 /// Cuts a text to at most this many bytes, between two characters.
@@ -75,4 +79,17 @@ pub(super) fn shorten(text: &mut String, bytes: usize) {
     }
     text.truncate(end);
     text.push(ELLIPSIS);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::Status;
+
+    #[test]
+    fn an_event_for_a_namespace_that_does_not_exist_is_no_problem() {
+        let answered = |code| kube::Error::Api(Status::failure("no", "").with_code(code).boxed());
+        assert_eq!(problem(&answered(404)), None);
+        assert!(problem(&answered(403)).is_some());
+    }
 }

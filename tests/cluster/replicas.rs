@@ -157,7 +157,9 @@ pub async fn a_follower_is_in_step_seconds_after_an_outage(case: Case<()>) -> Re
     println!(
         "after an outage of {outage} s: injected after {injected:.1?}, all in step after {in_step:.1?}; last {behind}"
     );
-    ensure!(in_step < Duration::from_secs(5), "it took {in_step:?}: {behind}");
+    // The long run has the machine for itself.
+    let most = Duration::from_secs(if long { 5 } else { 10 });
+    ensure!(in_step < most, "it took {in_step:?}: {behind}");
     Ok(())
 }
 
@@ -229,6 +231,7 @@ pub async fn while_etcd_hangs_pods_are_injected_and_afterwards_all_goes_on(case:
         "etcd hung: no leader after {stepped_down:.1?}; it went on: leading after {leading:.1?}, a new set injected after {:.1?}",
         thawed.elapsed()
     );
-    ensure!(stepped_down < Duration::from_secs(13), "two could have led: {stepped_down:?}");
+    // After 15 s, which a Lease lasts, another one would lead.
+    ensure!(stepped_down < Duration::from_secs(15), "two could have led: {stepped_down:?}");
     outrigger.stop().await
 }

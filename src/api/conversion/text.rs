@@ -26,7 +26,7 @@ pub enum TextError {
     /// It is an object of another kind.
     #[error(transparent)]
     Foreign(ConversionError),
-    /// It is no object.
+    /// It is not an object.
     #[error("{0}")]
     Json(String),
 }
@@ -37,7 +37,8 @@ impl From<serde_json::Error> for TextError {
     }
 }
 
-/// The parts of an object that hold what the versions spell differently. One that is no object counts as absent, and is told.
+/// The parts of an object with the fields that the versions spell differently. A part that is not an object counts as
+/// absent, and is reported.
 #[derive(Default)]
 struct Parts<'a> {
     metadata: Option<&'a str>,
@@ -46,10 +47,11 @@ struct Parts<'a> {
     unfaithful: Option<ConversionError>,
 }
 
-/// Writes a SidecarSet as another version, and tells what could not be converted faithfully. There is always `metadata`.
+/// Writes a SidecarSet as another version, and reports what could not be converted exactly. The result always has
+/// `metadata`.
 ///
 /// # Errors
-/// When the text is no JSON object, or one of another kind.
+/// When the text is not a JSON object, or is an object of another kind.
 pub fn convert_text(object: &str, to: Version, converted: &mut Vec<u8>) -> Result<Option<ConversionError>, TextError> {
     let [api_version, kind, metadata, spec] = members(object, ["apiVersion", "kind", "metadata", "spec"])?;
     let kind = name_in(kind);
@@ -59,7 +61,7 @@ pub fn convert_text(object: &str, to: Version, converted: &mut Vec<u8>) -> Resul
     let mut parts = Parts::default();
     let from = name_in(api_version).parse().unwrap_or_else(|unknown| {
         parts.unfaithful = Some(unknown);
-        // What has its place in both versions can still be put there.
+        // Fields that have a place in both versions can still be moved there.
         if to == Version::V1beta1 { Version::V1alpha1 } else { Version::V1beta1 }
     });
     if from == to {
@@ -154,12 +156,12 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Room for a part, and for what may be added to it in most cases.
+/// Capacity for a part and its usual additions.
 fn room_for(part: Option<&str>) -> Vec<u8> {
     part.map_or_else(Vec::new, |text| Vec::with_capacity(text.len() + 512))
 }
 
-/// The name of a kind or of a version. It goes into messages, so what is too long for one is none.
+/// The name of a kind or version. It goes into messages, so one that is too long counts as absent.
 fn name_in(value: Option<&RawValue>) -> String {
     value.filter(|value| value.get().len() <= LONGEST_NAME).and_then(string).unwrap_or_default()
 }
@@ -169,7 +171,7 @@ fn string(value: &RawValue) -> Option<String> {
     serde_json::from_str(value.get()).ok()
 }
 
-/// Of one that is no text it is enough to know that it is there.
+/// For anything other than text, only its presence matters.
 fn read_namespace(namespace: &RawValue) -> Option<Value> {
     let text = namespace.get();
     (text != "null").then(|| string(namespace).map_or(Value::Bool(true), Value::String))
