@@ -1,18 +1,18 @@
-//! The condition that tells a set's author what of it has no effect, or not the one that was meant: it is not read out of the webhook's
-//! warnings by everybody who writes sets.
+//! The condition that gives a set's author advice: settings that have no effect, or probably not the intended one. Not everybody who
+//! writes sets reads the webhook's warnings.
 
 use crate::api::shorten::shortened;
 use crate::cluster::conditions;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-/// Whether there is something to say.
+/// Whether there is advice.
 pub const ADVICE: &str = "Advice";
 
-/// As much as the webhook tells.
+/// The same limit as the webhook's.
 const MESSAGE_CHARACTERS: usize = 4096;
 
-/// Adds the condition. A set that needs no advice has none, unless it needed some before.
+/// Adds the condition. A set without advice does not have it, unless it had some before.
 pub(super) fn add(conditions: &mut Vec<Condition>, advice: &[String], generation: i64, now: Timestamp) {
     let is_given = !advice.is_empty();
     if !is_given && !conditions.iter().any(|condition| condition.type_ == ADVICE) {

@@ -1,5 +1,5 @@
-//! Pure: what became of writes to Pods, as far as the Pods themselves do not show it. The leader that wrote remembers it; the next one
-//! is more careful instead.
+//! Pure: the outcome of writes to Pods, as far as the Pods themselves do not show it. The leader that wrote remembers it. The next
+//! leader does not know it and is more careful.
 
 use super::pod::{ObservedPod, SentImage};
 use super::pods::PodIndex;
@@ -8,24 +8,24 @@ use crate::cluster::ObjectVersion;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
 
-/// The pause after the first refusal of a write to a Pod; it doubles with each further one.
+/// The pause after the first rejected write to a Pod. It doubles with each further one.
 const FIRST_PAUSE: SignedDuration = SignedDuration::from_secs(1);
 
-/// No pause is longer.
+/// The maximum pause.
 const LONGEST_PAUSE: SignedDuration = SignedDuration::from_secs(60);
 
-/// The API server gives up a request after 60 s: so long after a write without an answer it is not written any more.
+/// The API server gives up a request after 60 s. After this time, a write without an answer is no longer executed.
 const DOUBT: SignedDuration = SignedDuration::from_secs(90);
 
-/// By set, and then by the uid of the Pod.
+/// By set, then by the Pod's uid.
 #[derive(Debug, Default)]
 pub struct Attempts {
     by_set: HashMap<String, HashMap<Box<str>, Attempt>>,
-    /// Namespaces in which outrigger may not write Pods, by what is written.
+    /// Namespaces in which outrigger may not write Pods, by kind of write.
     forbidden: [HashMap<String, Hold>; 2],
 }
 
-/// What is written of a Pod, by different rights.
+/// The parts of a Pod that are written with different rights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PodWrite {
     /// Its images, amounts and annotations.
@@ -37,9 +37,9 @@ pub enum PodWrite {
 /// Whether and how this process updates Pods.
 #[derive(Clone, Copy)]
 pub struct PodUpdates<'a> {
-    /// Whether it does at all.
+    /// Whether updates are enabled.
     pub are_on: bool,
-    /// What became of the writes so far.
+    /// The outcome of earlier writes.
     pub attempts: &'a Attempts,
     /// Whether there is a set of this name.
     pub is_known: &'a dyn Fn(&str) -> bool,
@@ -50,11 +50,11 @@ pub struct PodUpdates<'a> {
 pub(super) struct Attempt {
     namespace: Box<str>,
     name: Box<str>,
-    /// Where the index had the Pod when it was written: found by that, it need not be looked up by name.
+    /// The Pod's key in the index when it was written, which saves a lookup by name.
     key: Option<usize>,
-    /// The version that was written over, until another is seen: it may be written or not.
+    /// The version that was overwritten, until another is seen. The write may or may not have happened.
     over: Option<String>,
-    /// Since when nobody knows whether it is written.
+    /// The time since when the outcome of the write is unknown.
     doubted_since: Option<Timestamp>,
     noted: Noted,
     /// What was noted before that write.
@@ -62,41 +62,41 @@ pub(super) struct Attempt {
     holds: [Option<Hold>; 2],
 }
 
-/// What a Pod does not show by itself, or not for sure.
+/// What a Pod does not show itself, or not reliably.
 #[derive(Clone, Debug, Default)]
 struct Noted {
-    /// Whether the Pod was unavailable before it was updated: that it stays so says nothing about the update.
+    /// Whether the Pod was unavailable before its update. If it stays unavailable, that says nothing about the update.
     is_excused: bool,
-    /// The images that it was given. The Pod records what ran before, too, but its author may change that.
+    /// The images that it was given. The Pod also records what ran before, but its author may change that.
     sent: Vec<SentImage>,
 }
 
-/// Until when nothing is written.
+/// The time until which nothing is written.
 #[derive(Clone, Debug)]
 pub(super) struct Hold {
     pub until: Timestamp,
     pause: SignedDuration,
-    /// Why; `None` where it is not worth telling.
+    /// The reason; `None` if it is not worth reporting.
     pub problem: Option<String>,
 }
 
-/// How a write ended.
+/// The outcome of a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AttemptEnd {
-    /// It is written.
+    /// The write succeeded.
     Written,
-    /// The Pod is no longer as it was seen.
+    /// The Pod has changed since it was seen.
     Conflict,
-    /// The API server refused it.
+    /// The API server rejected the write.
     Refused(String),
-    /// Outrigger has not the right to write Pods of this namespace.
+    /// Outrigger may not write Pods of this namespace.
     Forbidden(String),
-    /// Nobody knows whether it is written.
+    /// The outcome is unknown.
     Unknown(String),
 }
 
 impl AttemptEnd {
-    /// Why it is not written, or may not be.
+    /// Returns why the write failed, or may have.
     #[must_use]
     pub fn problem(&self) -> Option<&str> {
         match self {
@@ -107,7 +107,8 @@ impl AttemptEnd {
 }
 
 impl Attempts {
-    /// An update is about to be sent. One that was sent over the same version before, and may be written, stays in doubt.
+    /// An update is about to be sent. An earlier one over the same version, which may have been executed, stays in
+    /// doubt.
     pub(super) fn begin(
         &mut self,
         set: &str,
@@ -130,8 +131,8 @@ impl Attempts {
         }
     }
 
-    /// A write ended; whether its problem is another one than before. What is sent again while it may be written was read before,
-    /// and was not.
+    /// A write ended. Returns whether its problem differs from the previous one. A repeated write in doubt was preceded by a
+    /// read, which showed that the earlier one had not happened.
     pub(super) fn end(
         &mut self,
         set: &str,
@@ -146,7 +147,7 @@ impl Attempts {
         let is_news = end.problem().is_some_and(|problem| before != Some(problem));
         match &end {
             AttemptEnd::Written => *hold = None,
-            // Until another version is seen, so that the same is not tried again at once.
+            // Waits for another version, so that the same write is not repeated at once.
             AttemptEnd::Conflict => {
                 *hold = Some(Hold { until: now + FIRST_PAUSE, pause: FIRST_PAUSE, problem: None });
             }
@@ -159,7 +160,7 @@ impl Attempts {
             match &end {
                 AttemptEnd::Written => (attempt.over, attempt.doubted_since) = (None, None),
                 AttemptEnd::Unknown(_) => _ = attempt.doubted_since.get_or_insert(now),
-                // The newer version may be that of the earlier write: it tells.
+                // The newer version may be the result of the earlier write. It shows that.
                 AttemptEnd::Conflict if attempt.doubted_since.is_some() => {}
                 AttemptEnd::Conflict | AttemptEnd::Refused(_) | AttemptEnd::Forbidden(_) => attempt.take_back(now),
             }
@@ -186,7 +187,8 @@ impl Attempts {
         })
     }
 
-    /// How many Pods take a place of `maxUnavailable` that do not show it, and how many show one that they do not take.
+    /// Returns how many Pods use a place of `maxUnavailable` without showing it, and how many show one that they do not
+    /// use.
     pub(super) fn hidden(&self, set: &str, pods: &PodIndex) -> (usize, usize) {
         let (mut more, mut less) = (0, 0);
         let Some(rules) = pods.rules(set) else { return (0, 0) };
@@ -203,20 +205,20 @@ impl Attempts {
         (more, less)
     }
 
-    /// Whether this version of a Pod may have been updated already.
+    /// Whether this version of a Pod may already have been updated.
     pub(super) fn is_in_doubt(&self, set: &str, pod: &ObservedPod) -> bool {
         let attempt = self.by_set.get(set).and_then(|attempts| attempts.get(&pod.uid));
         attempt.is_some_and(|attempt| attempt.is_in_doubt(&pod.resource_version))
     }
 
-    /// Until when nothing is written to a Pod, and why.
+    /// Returns until when nothing is written to a Pod, and why.
     pub(super) fn hold(&self, set: &str, pod: &ObservedPod, write: PodWrite) -> Option<&Hold> {
         let attempt = self.by_set.get(set).and_then(|attempts| attempts.get(&pod.uid));
         let of_pod = attempt.and_then(|attempt| attempt.holds[write as usize].as_ref());
         of_pod.into_iter().chain(self.forbidden[write as usize].get(&*pod.namespace)).max_by_key(|hold| hold.until)
     }
 
-    /// Forgets what the Pods show by now.
+    /// Forgets what the Pods show themselves by now.
     pub(super) fn tidy(&mut self, set: &str, pods: &PodIndex) {
         let Some(attempts) = self.by_set.get_mut(set) else { return };
         let rules = pods.rules(set);
@@ -243,7 +245,7 @@ impl Attempts {
 }
 
 impl Attempt {
-    /// The Pod as it is now, and how it stands with the set.
+    /// Returns the current Pod and its standing with the set.
     fn pod<'p>(&self, set: &str, uid: &str, pods: &'p PodIndex) -> Option<(&'p ObservedPod, PodStanding)> {
         let is_it = |(pod, _): &(&ObservedPod, PodStanding)| *pod.uid == *uid;
         let by_key = self.key.and_then(|key| pods.at(set, key)).filter(is_it);
@@ -254,7 +256,7 @@ impl Attempt {
         self.over.as_deref() == Some(resource_version)
     }
 
-    /// What was sent last is not written. What was sent before that over the same version may still be.
+    /// The last write did not happen. An earlier one over the same version still may have.
     fn take_back(&mut self, now: Timestamp) {
         if self.over.is_some() && self.doubted_since.is_none_or(|since| now.duration_since(since) > DOUBT) {
             (self.over, self.doubted_since) = (None, None);

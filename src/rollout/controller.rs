@@ -1,4 +1,4 @@
-//! Keeps the status and the `ControllerRevisions` of all SidecarSets as they should be, while this process leads.
+//! Keeps the status and the `ControllerRevisions` of all SidecarSets up to date while this process leads.
 
 use super::counting::Labels;
 use super::index::RolloutIndex;
@@ -33,16 +33,17 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::Instant;
 
-/// Sets worked on at a time.
+/// The number of sets worked on at the same time.
 const WORKERS: usize = 4;
 
-/// The status of one set is not written more often: while many Pods start, their changes are gathered.
+/// The minimum time between two status writes of a set. While many Pods start, their changes are combined.
 const STATUS_PAUSE: Duration = Duration::from_millis(500);
 
-/// A revision's name turns out to be taken at most this many times in a row before the work starts over.
+/// At most this many revision names are tried in a row before the work starts over.
 const NAMES_TRIED: usize = 5;
 
-/// The controller; a cheap clone is the same one. Every replica tells it of all events, so that a new leader knows them already.
+/// The controller. Clones share its state. Every replica passes all events to it, so that a new leader knows the
+/// objects already.
 #[derive(Clone)]
 pub struct Controller {
     shared: Arc<Shared>,
@@ -50,13 +51,14 @@ pub struct Controller {
 
 struct Shared {
     client: Client,
-    /// Where the revisions are.
+    /// The namespace of the revisions.
     namespace: String,
     sets: Objects,
-    /// By the names of sets.
+    /// Keyed by set name.
     queue: IndexedQueue<String, RolloutIndex>,
     pods: PodWriter,
-    /// When the status of each set was last written. Entries older than [`STATUS_PAUSE`] say nothing and go with the next write.
+    /// The time of the last status write of each set. Entries older than [`STATUS_PAUSE`] are meaningless and are
+    /// removed at the next write.
     status_written: Mutex<HashMap<String, Instant>>,
 }
 
@@ -73,17 +75,17 @@ enum Failure {
     Json(#[from] serde_json::Error),
 }
 
-/// How a write of a revision ended.
+/// The outcome of a revision write.
 enum RevisionOutcome {
     Written,
-    /// What it was based on is no longer so: plan anew, now.
+    /// Its basis has changed: plan again now.
     PlanAnew,
-    /// The same, once the cache has caught up.
+    /// Plan again once the cache has caught up.
     Later,
 }
 
 impl Controller {
-    /// A controller whose revisions are in this namespace, and whose work the observer and the metrics are told of.
+    /// Creates a controller with its revisions in this namespace. It reports its work to the observer and the metrics.
     #[must_use]
     pub fn new(
         client: Client,
@@ -98,14 +100,14 @@ impl Controller {
         Self { shared: Arc::new(Shared { client, namespace, sets, queue, pods, status_written: Mutex::default() }) }
     }
 
-    /// One that knows whose Pods are never injected.
+    /// Sets the namespaces whose Pods are never injected.
     #[must_use]
     pub fn excluding(self, namespaces: BTreeSet<String>) -> Self {
         self.shared.queue.lock().excluded = namespaces;
         self
     }
 
-    /// One that updates Pods in place, if so.
+    /// Sets whether it updates Pods in place.
     #[must_use]
     pub fn updating_pods(self, updates: bool) -> Self {
         self.shared.queue.lock().updates_pods = updates;
@@ -132,7 +134,8 @@ impl Controller {
         self.shared.queue.change(|index| index.revisions_event(event));
     }
 
-    /// Does the work of a term: waits for fresh lists of all four kinds, then keeps all sets up to date until the term ends.
+    /// Does the work of a term: waits for fresh lists of all four kinds, then keeps all sets up to date until the term
+    /// ends.
     pub async fn run(&self, term: Term, watches: &[Watch]) {
         if controller::fresh(watches, &term).await {
             let all = |index: &mut RolloutIndex| index.sets().cloned().collect::<Vec<_>>();
@@ -158,13 +161,13 @@ impl Reconciler<String> for Shared {
 }
 
 impl Shared {
-    /// How long the set has to wait until its status may be written again.
+    /// Returns how long to wait until the set's status may be written again.
     fn pause(&self, name: &str) -> Option<Duration> {
         let written = self.status_written.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied()?;
         STATUS_PAUSE.checked_sub(written.elapsed()).filter(|pause| !pause.is_zero())
     }
 
-    /// The status of the set was written now.
+    /// Records that the set's status was written now.
     fn begin_pause(&self, name: &str) {
         let mut written = self.status_written.lock().unwrap_or_else(PoisonError::into_inner);
         written.retain(|_, written| written.elapsed() < STATUS_PAUSE);
@@ -194,7 +197,7 @@ impl Shared {
                 }
             }
             if failure.is_some() {
-                // The counts can be told all the same, but no revision that does not exist.
+                // The counts can be reported, but not a revision that does not exist.
                 plan.obsolete.clear();
                 if let Some(status) = &mut plan.status {
                     status.latest_revision.clone_from(&set.status.latest_revision);
@@ -202,7 +205,7 @@ impl Shared {
                 }
             }
             let outcome = match &failure {
-                // Pods record the revision, so it comes first.
+                // Pods record the revision, so it is written first.
                 None => self.pods.write(&self.queue, &set, &plan.pods, term).await,
                 Some(_) => Outcome::Done,
             };
@@ -251,7 +254,7 @@ impl Shared {
         Ok(Outcome::Retry)
     }
 
-    /// What there is to know of the Pods of a set, in the order of its strategy. Events are taken in between.
+    /// Surveys the Pods of a set, in the order of its strategy. Events are processed in between.
     async fn survey(&self, name: &str) -> Option<Survey> {
         let mut survey = self.queue.lock().survey(name)?;
         while !self.queue.lock().go_on(&mut survey, Timestamp::now()) {
@@ -302,8 +305,8 @@ impl Shared {
         Ok(RevisionOutcome::Written)
     }
 
-    /// Finds out what has the name of a revision that was to be created: the same revision, of which the cache does not know
-    /// yet, or something else.
+    /// Looks up the object with the name of a revision to create: the same revision, not yet in the cache, or something
+    /// else.
     async fn look_up(&self, set: &ObservedSet, new: &NewRevision) -> Result<RevisionOutcome, Failure> {
         let found = self.revisions().get_opt(&new.name).await;
         let found = found.map_err(|e| Failure::Read { name: new.name.clone(), problem: describe(&e) })?;
@@ -317,7 +320,7 @@ impl Shared {
         Ok(RevisionOutcome::PlanAnew)
     }
 
-    /// The watch will tell of it, too, but later.
+    /// The watch reports it too, but later.
     fn learn(&self, written: RevisionObject, over: Option<&str>) {
         let read = serde_json::to_value(written).ok().and_then(|object| Revision::read(object).ok().flatten());
         if let Some(revision) = read {

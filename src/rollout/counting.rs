@@ -1,4 +1,4 @@
-//! Whether a Pod counts for a SidecarSet, and as what. The rules are OpenKruise's, but for those named here.
+//! Whether and how a Pod counts for a SidecarSet. The rules are OpenKruise's, except for those named here.
 
 use super::in_pod::{HotChange, ImageChange, InPod, change};
 use super::pod::{InjectedSet, ObservedPod, PodPhase, RanBefore, SentImage};
@@ -16,63 +16,63 @@ use std::sync::Arc;
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;
 
-/// What decides which Pods count for a set: as long as it stays, so do its counts.
+/// The rules for which Pods count for a set. As long as they stay the same, the counts do too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CountingRules {
     selector: Selector,
-    /// All namespaces where it is absent or empty.
+    /// Selects namespaces; all of them if absent or empty.
     namespace_selector: Option<Selector>,
     sidecars: Box<[Sidecar]>,
     /// The set's hash.
     hash: String,
-    /// The same with every image taken as empty.
+    /// The same with every image empty.
     hash_without_image: String,
-    /// The hash of what that does not cover, where the set has such.
+    /// The hash of container fields that this hash does not cover, if the set has any.
     hash_of_rest: Option<String>,
-    /// Hashes of kept versions that differ by images and amounts of CPU and memory only.
+    /// Hashes of kept versions that differ only by images and amounts of CPU and memory.
     other_amounts: BTreeSet<Box<str>>,
     hash_without_amounts: Option<String>,
-    /// Whether such amounts reach Pods that run.
+    /// Whether such amounts are applied to running Pods.
     resizes: bool,
-    /// What a Pod that records this hash must have.
+    /// The containers that a Pod with this hash must have.
     fixed: FixedContainers,
 }
 
-/// What counting needs of a kept version of a set.
+/// A kept version of a set, as far as counting needs it.
 #[derive(Clone, Copy, Debug)]
 pub struct KeptVersion<'k> {
     /// Its images.
     pub images: &'k Arc<Images>,
-    /// The hash that Pods record of it.
+    /// The hash that Pods with this version record.
     pub hash: Option<&'k str>,
-    /// The same but for images and amounts of CPU and memory.
+    /// The same without images and amounts of CPU and memory.
     pub hash_without_amounts: Option<&'k str>,
 }
 
-/// A container of the set that goes on as long as the Pod: an app container, or a native sidecar.
+/// A container of the set that runs as long as the Pod: an app container, or a native sidecar.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Sidecar {
     list: PodList,
     name: String,
     /// Whether it may be a native sidecar of a Job instead.
     ends_with_job: bool,
-    /// The image that it is to have.
+    /// The desired image.
     image: String,
-    /// The amounts of CPU and memory that it is to have; none where they are computed for each Pod.
+    /// The desired amounts of CPU and memory; empty if they are computed for each Pod.
     amounts: Vec<Amount>,
-    /// With hot upgrade there are two in the Pod, this name with `-1` and `-2`.
+    /// A hot container is two containers in the Pod, this name with `-1` and `-2`.
     hot: Option<Hot>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Hot {
     twins: [String; 2],
-    /// Image of the idle one; empty where the set has none.
+    /// The image of the idle twin; empty if the set has none.
     empty_image: String,
 }
 
 impl CountingRules {
-    /// The rules of a set; `spec` is what `set` was made of.
+    /// Creates the rules of a set, which was made from `spec`.
     #[must_use]
     pub fn of(set: &InjectableSet, spec: &SidecarSetSpec) -> Self {
         let containers = spec.containers.iter().flatten().map(|container| Sidecar::of(PodList::App, container));
@@ -92,7 +92,7 @@ impl CountingRules {
         }
     }
 
-    /// The same, where these are the set's kept versions.
+    /// Adds the set's kept versions.
     #[must_use]
     pub fn knowing<'k>(mut self, kept: impl Iterator<Item = KeptVersion<'k>> + Clone) -> Self {
         if let Some(own) = self.hash_without_amounts.as_deref() {
@@ -103,20 +103,20 @@ impl CountingRules {
         self
     }
 
-    /// The hash without images by which Pods record the present containers.
+    /// Returns the hash without images that Pods with the current containers record.
     #[must_use]
     pub fn hash_without_image(&self) -> &str {
         &self.hash_without_image
     }
 
-    /// The hash by which Pods record the present containers.
+    /// Returns the hash that Pods with the current containers record.
     #[must_use]
     pub fn hash(&self) -> &str {
         &self.hash
     }
 
-    /// How a Pod stands with the set of this name. `namespace` holds the labels of the Pod's Namespace; of an unknown one it is
-    /// `None`, and no selector matches that.
+    /// Returns the standing of a Pod with the set of this name. `namespace` has the labels of the Pod's Namespace. It is `None`
+    /// for an unknown one, which no selector matches.
     #[must_use]
     pub fn standing(&self, set: &str, pod: &ObservedPod, namespace: Option<&Labels>) -> PodStanding {
         let Some(injected) = pod.injected.iter().find(|injected| &*injected.name == set) else {
@@ -126,12 +126,12 @@ impl CountingRules {
             && self.selector.unmet(|key| pod.label(key)).is_none()
             && self.selects_namespace(namespace)
             && self.sidecars.iter().all(|sidecar| sidecar.is_in(pod));
-        // A Pod that does not record the rest was injected by an earlier version, or before the set had such fields: it counts as
-        // updated, so that an upgrade of outrigger outdates no Pod.
+        // A Pod without a hash of the rest was injected by an earlier version, or before the set had such fields. It counts as
+        // updated, so that an upgrade of outrigger does not outdate any Pod.
         let has_rest = injected.hash_of_rest.as_deref().is_none_or(|rest| Some(rest) == self.hash_of_rest.as_deref());
         let recorded = matched && has_rest && injected.hash.as_deref() == Some(&self.hash);
         let deviates = recorded && self.deviation(pod).is_some();
-        // What a Pod records are words of its author: it is updated when its containers are.
+        // The author of a Pod can change what it records. The Pod is updated only if its containers are.
         let is_present = recorded && self.has_present_images(pod);
         let updated = is_present && !deviates;
         let before = &*injected.ran_before;
@@ -147,7 +147,7 @@ impl CountingRules {
         } else {
             Update::InPlace
         };
-        // That an app is not well says nothing about an update that was months ago.
+        // If an app is not ready now, that says nothing about an update months ago.
         let updating = matched && (resizing || self.is_updating(pod, before));
         let was_updated = resizing || !before.is_empty();
         PodStanding {
@@ -164,8 +164,8 @@ impl CountingRules {
         }
     }
 
-    /// Why the Pod has to be made anew: by more than what can be changed while it runs it differs from the set's present containers, or
-    /// that is not known.
+    /// Returns why the Pod must be recreated: it differs from the set's current containers by more than can be changed in place, or the
+    /// difference is unknown.
     fn why_not(&self, pod: &ObservedPod, injected: &InjectedSet) -> Option<String> {
         let has_rest = injected.hash_of_rest.as_deref().is_none_or(|rest| Some(rest) == self.hash_of_rest.as_deref());
         let by_amounts = self.differs_by_amounts_only(injected);
@@ -199,18 +199,18 @@ impl CountingRules {
         injected.hash.as_deref().is_some_and(|hash| self.other_amounts.contains(hash))
     }
 
-    /// Whether the kubelet has yet to give a container of the set the amounts that the Pod asks for.
+    /// Whether the kubelet has not yet given a container of the set the amounts that the Pod requests.
     fn is_resizing(&self, pod: &ObservedPod) -> bool {
         self.in_pod(pod).any(|container| container.status.is_some_and(|status| !status.is_resized))
     }
 
-    /// Whether an update is for more than the images of a Pod.
+    /// Whether an update changes more than the images of a Pod.
     pub(super) fn is_resized_by_update(&self, set: &str, pod: &ObservedPod) -> bool {
         let mut injected = pod.injected.iter().filter(|injected| *injected.name == *set);
         self.resizes && injected.any(|injected| !self.differs_by_images_only(injected))
     }
 
-    /// The amounts of the set that containers of a Pod do not have, where the Pod is to have them.
+    /// Returns the set's amounts that containers of a Pod should have and do not.
     pub(super) fn amount_changes<'s>(
         &'s self,
         set: &str,
@@ -227,7 +227,7 @@ impl CountingRules {
         })
     }
 
-    /// The first container of a Pod that is not the set's present one, whatever its image.
+    /// Returns the first container of a Pod that differs from the set's current one, apart from the image.
     #[must_use]
     pub fn other_deviation(&self, pod: &ObservedPod) -> Option<Deviation> {
         self.fixed.deviation(|list, name| {
@@ -237,19 +237,19 @@ impl CountingRules {
         })
     }
 
-    /// Why a Pod has to be made anew; empty where it has not.
+    /// Returns why a Pod must be recreated; empty if it need not be.
     #[must_use]
     pub fn why_anew(&self, set: &str, pod: &ObservedPod) -> String {
         let injected = pod.injected.iter().find(|injected| *injected.name == *set);
         injected.and_then(|injected| self.why_not(pod, injected)).unwrap_or_default()
     }
 
-    /// Whether each container of the set that works in the Pod has the image of the set.
+    /// Whether each working container of the set in the Pod has the set's image.
     fn has_present_images(&self, pod: &ObservedPod) -> bool {
         self.image_changes(pod).next().is_none()
     }
 
-    /// What has to be done so that the Pod has the set's present images.
+    /// Returns the changes that give the Pod the set's current images.
     pub(super) fn image_changes<'s>(&'s self, pod: &'s ObservedPod) -> impl Iterator<Item = ImageChange<'s>> {
         self.sidecars.iter().filter_map(|sidecar| match &sidecar.hot {
             None => change(InPod::find(pod, sidecar.list, &sidecar.name)?, &sidecar.image),
@@ -257,8 +257,8 @@ impl CountingRules {
         })
     }
 
-    /// What has to be done so that hot upgrades of the Pod are over: idle containers whose others work get their empty images, whatever
-    /// the set has become since.
+    /// Returns the changes that end the Pod's hot upgrades: idle containers with a working twin get their empty images, whatever the
+    /// set is now.
     pub(super) fn resets<'s>(&'s self, set: &str, pod: &'s ObservedPod) -> impl Iterator<Item = ImageChange<'s>> {
         let injected = pod.injected.iter().find(|injected| *injected.name == *set);
         let before = injected.map(|injected| &*injected.ran_before).unwrap_or_default();
@@ -277,27 +277,28 @@ impl CountingRules {
         })
     }
 
-    /// The names of the containers that the hash covers, sorted.
+    /// Returns the names of the containers covered by the hash, sorted.
     pub(super) fn sidecar_list(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.sidecars.iter().map(|sidecar| &*sidecar.name).collect();
         names.sort_unstable();
         names
     }
 
-    /// Whether a container of the set is ready and does not run the image of its spec yet.
+    /// Whether a container of the set is ready and does not yet run the image in its spec.
     fn is_underway(&self, pod: &ObservedPod, before: &[RanBefore]) -> bool {
         self.in_pod(pod).any(|container| container.is_ready() && !container.runs_its_image(before))
     }
 
-    /// Whether a container of the set whose image was changed does not run it yet, or not well.
+    /// Whether a container of the set with a changed image does not run it yet, or is not ready with it.
     fn is_updating(&self, pod: &ObservedPod, before: &[RanBefore]) -> bool {
-        // One that never ran was not made unavailable, whatever the Pod's annotations say.
+        // A container that never ran was not made unavailable, whatever the Pod's annotations say.
         let is_down = |container: InPod<'_>| container.status.is_some() && !container.runs(before);
         !before.is_empty()
             && (self.in_pod(pod).any(is_down) || !self.sidecars.iter().all(|sidecar| sidecar.is_at_rest(pod)))
     }
 
-    /// Whether a container of the Pod has an image that was sent for it, and does not run that yet, or not well.
+    /// Whether a container of the Pod has an image that was sent for it, and does not run it yet or is not ready with
+    /// it.
     pub(super) fn is_on_its_way(&self, pod: &ObservedPod, sent: &[SentImage]) -> bool {
         self.in_pod(pod).any(|container| {
             let of_it = sent.iter().find(|sent| *sent.before.container == **container.name);
@@ -307,14 +308,14 @@ impl CountingRules {
         })
     }
 
-    /// The containers of the set that are in the Pod.
+    /// Returns the containers of the set that are in the Pod.
     fn in_pod<'s>(&'s self, pod: &'s ObservedPod) -> impl Iterator<Item = InPod<'s>> {
         let find =
             move |sidecar: &'s Sidecar| sidecar.names().filter_map(move |name| InPod::find(pod, sidecar.list, name));
         self.sidecars.iter().flat_map(find)
     }
 
-    /// The first container of a Pod that is not the set's present one.
+    /// Returns the first container of a Pod that differs from the set's current one.
     #[must_use]
     pub fn deviation(&self, pod: &ObservedPod) -> Option<Deviation> {
         self.fixed.deviation(|list, name| {
@@ -335,7 +336,7 @@ impl CountingRules {
         }
     }
 
-    /// Ready, with no hot upgrade under way: each idle twin is back at its empty image.
+    /// Whether the Pod is ready and no hot upgrade is in progress: each idle twin has its empty image again.
     fn is_ready(&self, pod: &ObservedPod) -> bool {
         pod.ready && pod.phase == PodPhase::Running && self.sidecars.iter().all(|sidecar| sidecar.is_at_rest(pod))
     }
@@ -360,13 +361,13 @@ impl Sidecar {
         Self { list, name, ends_with_job: container.ends_with_job(), image, amounts, hot }
     }
 
-    /// Its names in a Pod.
+    /// Returns its names in a Pod.
     fn names(&self) -> impl Iterator<Item = &str> {
         let names = self.hot.as_ref().map_or(std::slice::from_ref(&self.name), |hot| &hot.twins);
         names.iter().map(String::as_str)
     }
 
-    /// The one of two that works, and the idle one.
+    /// Returns the working and the idle twin.
     fn twins<'p>(&self, hot: &Hot, pod: &'p ObservedPod) -> Option<(InPod<'p>, InPod<'p>)> {
         let [first, second] = &hot.twins;
         let (first, second) = (InPod::find(pod, self.list, first)?, InPod::find(pod, self.list, second)?);
@@ -374,8 +375,8 @@ impl Sidecar {
         Some(if works == Some(second.name) { (second, first) } else { (first, second) })
     }
 
-    /// With hot upgrade the empty one of the two gets the image and works from then on; where none is empty, because an upgrade has not
-    /// come to its end, the one that does not run, else the idle one.
+    /// The empty twin gets the image and works from then on. If none is empty because an earlier upgrade has not ended, the twin that
+    /// does not run is used, or else the idle one.
     fn hot_change<'s>(&'s self, hot: &Hot, pod: &'s ObservedPod) -> Option<ImageChange<'s>> {
         let (working, idle) = self.twins(hot, pod)?;
         if is_spelling_of(working.image, &self.image) {
@@ -395,7 +396,7 @@ impl Sidecar {
 
     fn is_in(&self, pod: &ObservedPod) -> bool {
         let is_in = |list, name: &str| InPod::find(pod, list, name).is_some();
-        // As OpenKruise, which does not look for init containers.
+        // As in OpenKruise, which does not check init containers.
         self.list == PodList::Init
             || self.names().all(|name| is_in(PodList::App, name) || self.ends_with_job && is_in(PodList::Init, name))
                 && (self.hot.is_none() || pod.working(&self.name).is_some())
@@ -408,8 +409,8 @@ impl Sidecar {
     }
 }
 
-/// What the Pod's condition of updates is to say of the set, where it does not. It is told of Pods that cannot be updated in place,
-/// of those that were, and of those that it was told of before.
+/// Returns what the Pod's upgrade condition should say about the set, if it does not yet. It is written for Pods that cannot be
+/// updated in place, that were updated, or that have an entry already.
 fn to_tell(set: &str, pod: &ObservedPod, update: Update, was_updated: bool, matched: bool) -> Option<bool> {
     let told = pod.upgradable.as_deref().and_then(|text| serde_json::from_str::<BTreeMap<String, bool>>(text).ok());
     let told = told.as_ref().and_then(|told| told.get(set).copied());

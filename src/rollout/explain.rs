@@ -1,4 +1,4 @@
-//! Pure: what an update would do about each Pod of a set now, and why it does no more.
+//! Pure: what an update would do with each Pod of a set now, and why not more.
 
 use super::attempts::Attempts;
 use super::counting::CountingRules;
@@ -13,56 +13,56 @@ use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-/// A set, and each Pod that names it as injected.
+/// A set, and each Pod that claims to be injected by it.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RolloutExplanation {
     /// The set.
     pub set: String,
-    /// What is wrong with the set; nothing else is known then.
+    /// The problem of the set. If there is one, nothing else is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-    /// Pods that the set counts.
+    /// The number of Pods that match.
     pub matched: usize,
-    /// Those of them with the latest containers.
+    /// The number of matching Pods with the latest containers.
     pub updated: usize,
-    /// How many Pods may be unavailable because of updates.
+    /// The maximum number of Pods that may be unavailable because of updates.
     pub max_unavailable: usize,
-    /// How many are, as far as the Pods themselves show it.
+    /// The number of unavailable Pods, as far as the Pods themselves show it.
     pub unavailable: usize,
-    /// Pods in the order in which they are updated, then the others by name.
+    /// Pods in the order of their updates, then the others by name.
     pub pods: Vec<PodVerdict>,
 }
 
-/// What there is to say of a Pod.
+/// The verdict on a Pod.
 #[derive(Clone, Debug, Serialize)]
 pub struct PodVerdict {
     /// Its namespace.
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// In a word.
+    /// One word.
     pub verdict: Verdict,
-    /// Why, where that is not clear from the word.
+    /// The reason, if the word does not make it clear.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
 }
 
-/// What becomes of a Pod.
+/// What happens to a Pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// It is among the next to be updated.
     Next,
-    /// It is updated once others are ready.
+    /// It is updated once other Pods are ready.
     Waits,
     /// It keeps its containers.
     Held,
-    /// It has the latest images and is not ready with them yet.
+    /// It has the latest images and is not ready yet.
     Starting,
-    /// It has to be made anew.
+    /// It must be recreated.
     Recreate,
-    /// It says that it is updated, and is not.
+    /// It claims to be updated, and is not.
     Deviates,
     /// It has the latest containers.
     Updated,
@@ -85,7 +85,7 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Explains the rollout of a set, as the next leader would go on with it; `None` where there is no such set.
+/// Explains how the next leader would continue the rollout of a set; `None` if there is no such set.
 #[must_use]
 pub fn explain(index: &RolloutIndex, set: &str, now: Timestamp) -> Option<RolloutExplanation> {
     let mut survey = index.survey(set)?;
@@ -140,7 +140,7 @@ pub fn explain(index: &RolloutIndex, set: &str, now: Timestamp) -> Option<Rollou
     Some(explanation)
 }
 
-/// Of a Pod that is not to be updated.
+/// Explains a Pod that is not going to be updated.
 fn of_other(
     set: &str,
     pod: &ObservedPod,

@@ -1,4 +1,4 @@
-//! Fingerprints of containers, kept once: the Pods of a workload have the same ones.
+//! Fingerprints of containers, deduplicated because the Pods of a workload share them.
 
 use crate::injection::Fingerprint;
 use std::collections::HashSet;
@@ -8,15 +8,15 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub struct Fingerprints {
     known: HashSet<Arc<Fingerprint>>,
-    /// Grown to this many, those that nothing holds any more are dropped.
+    /// The size at which unused fingerprints are dropped.
     sweep_at: usize,
 }
 
-/// Fewer than this are not worth a sweep.
+/// The minimum size for a sweep.
 const SMALLEST_SWEEP: usize = 256;
 
 impl Fingerprints {
-    /// The one copy of this fingerprint.
+    /// Returns the shared copy of this fingerprint.
     pub fn share(&mut self, fingerprint: &Fingerprint) -> Arc<Fingerprint> {
         if let Some(known) = self.known.get(fingerprint) {
             return Arc::clone(known);

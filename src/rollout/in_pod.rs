@@ -1,4 +1,4 @@
-//! A container of a SidecarSet as it is in a Pod: whether it runs what its spec says, and the image that it is to have instead.
+//! A container of a SidecarSet in a Pod: whether it runs the image in its spec, and the image that it should have.
 
 use super::pod::{ObservedContainer, ObservedInitContainer, ObservedPod, ObservedStatus, RanBefore};
 use super::text::Text;
@@ -9,7 +9,7 @@ use crate::injection::{Fingerprint, PodList};
 #[derive(Clone, Copy, Debug)]
 pub struct InPod<'p> {
     pub list: PodList,
-    /// Its place there.
+    /// Its index there.
     pub index: usize,
     pub name: &'p Text,
     pub image: &'p Text,
@@ -17,21 +17,21 @@ pub struct InPod<'p> {
     pub status: Option<&'p ObservedStatus>,
 }
 
-/// An image that a container of a Pod is to have instead of its own.
+/// A new image for a container of a Pod.
 #[derive(Clone, Copy, Debug)]
 pub struct ImageChange<'p> {
     pub container: InPod<'p>,
     pub image: &'p str,
-    /// Where it is one of two.
+    /// Set if it is one of twins.
     pub hot: Option<HotChange<'p>>,
 }
 
-/// What there is to a container beside which there is another one.
+/// The twin of a container that gets a new image.
 #[derive(Clone, Copy, Debug)]
 pub struct HotChange<'p> {
     /// Their name in the set.
     pub base: &'p str,
-    /// The other one.
+    /// The other twin.
     pub other: &'p Text,
 }
 
@@ -40,14 +40,14 @@ impl<'p> InPod<'p> {
         self.status.is_some_and(|status| status.ready)
     }
 
-    /// Whether it is ready with the image of its spec.
+    /// Whether it is ready with the image in its spec.
     pub fn runs(&self, before: &[RanBefore]) -> bool {
         self.is_ready() && self.runs_its_image(before)
     }
 
-    /// Whether it runs the image of its spec, as far as that can be known. Of one whose image was changed in place it is known what ran
-    /// before: another image runs, or it was restarted since, or the kubelet calls the image as the spec does. Two tags may be one
-    /// image, of which the kubelet tells one.
+    /// Whether it runs the image in its spec, as far as that can be known. If its image was changed in place, the Pod records what ran
+    /// before. It runs the new image if the running image differs, if it was restarted since, or if the kubelet reports the name in the
+    /// spec. Two tags may be the same image, of which the kubelet reports one.
     pub fn runs_its_image(&self, before: &[RanBefore]) -> bool {
         let before = before.iter().find(|before| *before.container == **self.name);
         let (Some(before), Some(status)) = (before, self.status) else { return true };
@@ -56,7 +56,7 @@ impl<'p> InPod<'p> {
             || is_spelling_of(&status.image, self.image)
     }
 
-    /// A container, or a native sidecar, of this name.
+    /// Returns the app container or native sidecar of this name.
     pub fn find(pod: &'p ObservedPod, list: PodList, name: &str) -> Option<Self> {
         match list {
             PodList::App => {
@@ -74,7 +74,7 @@ impl<'p> InPod<'p> {
     }
 }
 
-/// The change of a container that has not this image.
+/// Returns the change for a container that does not have this image.
 pub fn change<'p>(container: InPod<'p>, image: &'p str) -> Option<ImageChange<'p>> {
     let is_present = is_spelling_of(container.image, image);
     (!is_present).then_some(ImageChange { container, image, hot: None })

@@ -1,4 +1,4 @@
-//! Pure: all that the controller knows, and which sets an event makes it look at again.
+//! Pure: everything the controller knows, and which sets each event affects.
 
 use super::attempts::{AttemptEnd, Attempts, PodUpdates, PodWrite};
 use super::counting::{KeptVersion, Labels};
@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Sets, Pods, Namespaces and revisions as last seen. Each event returns the names of the sets to look at again.
+/// Sets, Pods, Namespaces and revisions as last seen. Each event returns the names of the affected sets.
 #[derive(Debug, Default)]
 pub struct RolloutIndex {
     sets: BTreeMap<String, Arc<ObservedSet>>,
@@ -32,7 +32,8 @@ pub struct RolloutIndex {
     pub updates_pods: bool,
 }
 
-/// Names of what was known when a list began and was not told since: gone, once the list is complete.
+/// Names of objects that were known when a list began and have not been seen since. They are deleted once the list is
+/// complete.
 #[derive(Debug, Default)]
 struct Unlisted {
     sets: BTreeSet<String>,
@@ -41,29 +42,29 @@ struct Unlisted {
 }
 
 impl RolloutIndex {
-    /// The names of all sets.
+    /// Returns the names of all sets.
     pub fn sets(&self) -> impl Iterator<Item = &String> {
         self.sets.keys()
     }
 
-    /// The Pods.
+    /// Returns the Pods.
     #[must_use]
     pub fn pods(&self) -> &PodIndex {
         &self.pods
     }
 
-    /// A survey of the Pods of the set of this name, which has yet to begin.
+    /// Returns a new survey of the Pods of this set.
     #[must_use]
     pub fn survey(&self, set: &str) -> Option<Survey> {
         Some(Survey::of(Arc::clone(self.sets.get(set)?), &self.pods))
     }
 
-    /// Goes on with a survey; whether it is complete.
+    /// Continues a survey. Returns whether it is complete.
     pub fn go_on(&self, survey: &mut Survey, now: Timestamp) -> bool {
         survey.go_on(&self.pods, &self.attempts, now)
     }
 
-    /// What is to be written for the set of a complete survey; `None` where that is another one by now.
+    /// Plans for the set of a complete survey; `None` if the set has changed since.
     #[must_use]
     pub fn plan_of(&self, survey: &Survey, now: Timestamp) -> Option<Plan> {
         self.sets.get(&survey.set.name).filter(|set| Arc::ptr_eq(set, &survey.set))?;
@@ -72,7 +73,7 @@ impl RolloutIndex {
         Some(plan(survey, &self.pods, &self.revisions, &self.clashes, &self.excluded, &updates, now))
     }
 
-    /// The set of this name, and what is to be written for it, in one go.
+    /// Returns the set of this name and plans for it in one step.
     #[must_use]
     pub fn plan(&self, set: &str, now: Timestamp) -> Option<(Arc<ObservedSet>, Plan)> {
         let mut survey = self.survey(set)?;
@@ -82,7 +83,7 @@ impl RolloutIndex {
         Some((survey.set, plan))
     }
 
-    /// Forgets of the writes to the set's Pods what these show by now.
+    /// Forgets the outcome of writes that the set's Pods show by now.
     pub fn tidy(&mut self, set: &str) {
         self.attempts.tidy(set, &self.pods);
     }
@@ -93,7 +94,7 @@ impl RolloutIndex {
         self.attempts.begin(set, pod, key, update.is_excused, update.patch.sent.clone());
     }
 
-    /// A write to a Pod ended; whether its problem is another one than before.
+    /// A write to a Pod ended. Returns whether its problem differs from the previous one.
     pub fn write_ended(
         &mut self,
         set: &str,
@@ -105,7 +106,7 @@ impl RolloutIndex {
         self.attempts.end(set, pod, write, end, now)
     }
 
-    /// SidecarSets changed. Those that a list has as they are known are left alone.
+    /// SidecarSets changed. Sets that a list returns unchanged are skipped.
     pub fn sets_event(&mut self, event: Event<Arc<ObservedSet>>) -> BTreeSet<String> {
         let mut touched = BTreeSet::new();
         match event {
@@ -131,13 +132,14 @@ impl RolloutIndex {
         self.with_changed_counts(touched)
     }
 
-    /// Pods changed. What a list changes is told when it is complete. Pods that were written here since stay as they were written.
+    /// Pods changed. Changes in a list are reported when it is complete. Pods written here in the meantime keep the
+    /// written state.
     pub fn pods_event(&mut self, event: Event<WatchedPod>) -> BTreeSet<String> {
         let events = self.own_pods.pass(event);
         events.flat_map(|event| self.take_pods(event)).collect()
     }
 
-    /// The API server answered a write over this version of a Pod with the Pod as it is now. Returns the sets to look at again.
+    /// The API server answered a write over this version of a Pod with its current state. Returns the affected sets.
     pub fn pod_answered(&mut self, pod: WatchedPod, over: &WatchedPod) -> BTreeSet<String> {
         let version = pod.version();
         let known = self.pods.pod(version.namespace, version.name).map(|pod| WatchedPod::named(pod.version()));
@@ -148,7 +150,7 @@ impl RolloutIndex {
         }
     }
 
-    /// The API server was asked for a Pod, and this is how it is now. Returns the sets to look at again.
+    /// The API server returned the current state of a Pod. Returns the affected sets.
     pub fn pod_read(&mut self, pod: WatchedPod) -> BTreeSet<String> {
         let version = pod.version();
         let known = self.pods.pod(version.namespace, version.name).map(|pod| WatchedPod::named(pod.version()));
@@ -199,7 +201,7 @@ impl RolloutIndex {
         self.with_changed_counts(touched)
     }
 
-    /// Returns the sets that select it now and did not, or the other way round.
+    /// Returns the sets that start or stop selecting it.
     fn set_namespace(&mut self, name: &str, labels: Option<Labels>) -> BTreeSet<String> {
         let before = self.pods.labels_of(name);
         if before == labels.as_ref() {
@@ -214,14 +216,14 @@ impl RolloutIndex {
         touched
     }
 
-    /// `ControllerRevisions` changed. Those that a list has as they are known are left alone, and so are those that were written
-    /// here since it began.
+    /// `ControllerRevisions` changed. Revisions that a list returns unchanged are skipped, and so are those written here since
+    /// it began.
     pub fn revisions_event(&mut self, event: Event<KeptRevision>) -> BTreeSet<String> {
         let events = self.own_revisions.pass(event);
         events.flat_map(|event| self.take_revisions(event)).collect()
     }
 
-    /// The API server answered a write over this version, or a question, with this revision: the watch tells of it later, or did so.
+    /// The API server answered a request with this revision. The watch will report it or has done so.
     pub fn revision_answered(&mut self, revision: KeptRevision, over: Option<&str>) {
         let known = self.revisions.get(&revision.name);
         if let Some(revision) = self.own_revisions.answered(revision, over, known) {
@@ -258,7 +260,7 @@ impl RolloutIndex {
         self.with_changed_counts(touched)
     }
 
-    /// This name cannot be given to a revision: something else has it.
+    /// This name is not available for a revision, because another object has it.
     pub fn mark_taken(&mut self, revision: &str) {
         self.revisions.mark_taken(revision);
     }
@@ -282,7 +284,7 @@ impl RolloutIndex {
         touched
     }
 
-    /// Counts Pods by the set as it is, with the revisions that there are.
+    /// Counts Pods by the current set and its revisions.
     fn apply_rules(&mut self, name: &str) {
         let Some(set) = self.sets.get(name) else { return };
         let kept = self.revisions.of(name).map(|revision| KeptVersion {
@@ -301,7 +303,7 @@ impl RolloutIndex {
         self.clashes.delete(name)
     }
 
-    /// These and the sets whose counts changed, as far as they exist.
+    /// Returns these sets and those whose counts changed, if they exist.
     fn with_changed_counts(&mut self, mut touched: BTreeSet<String>) -> BTreeSet<String> {
         touched.extend(self.pods.take_changed().iter().map(ToString::to_string));
         touched.retain(|name| self.sets.contains_key(name));
@@ -328,7 +330,7 @@ mod tests {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
 
-    /// The sets that a list of these objects touches.
+    /// The sets affected by a list of these objects.
     fn listed<K, const N: usize>(objects: [K; N], tell: impl FnMut(Event<K>) -> BTreeSet<String>) -> BTreeSet<String> {
         Event::list(objects).flat_map(tell).collect()
     }

@@ -1,4 +1,4 @@
-//! The metrics of updates in place: the Pods that are not as they should be, and what became of writes to Pods.
+//! The metrics of in-place updates: Pods that are not up to date, and the outcome of writes to Pods.
 
 use super::attempts::AttemptEnd;
 use super::standing::Counts;
@@ -8,10 +8,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// How many Pods stand so, by a label.
+/// A number of Pods in a state, with its label.
 type PodsCounted = (&'static str, fn(&Counts) -> usize);
 
-/// What is told of the Pods of all sets together.
+/// The states reported for the Pods of all sets together.
 const PODS: [PodsCounted; 4] = [
     ("in_place", |counts| counts.in_place),
     ("recreate", |counts| counts.recreate),
@@ -19,10 +19,10 @@ const PODS: [PodsCounted; 4] = [
     ("deviating", |counts| counts.deviating),
 ];
 
-/// How a write to a Pod ends, by a label.
+/// Outcomes of a write to a Pod, as labels.
 const RESULTS: [&str; 5] = ["written", "conflict", "refused", "forbidden", "unknown"];
 
-/// The metrics of all rollouts. A cheap clone is the same.
+/// The metrics of all rollouts. Clones share their values.
 #[derive(Clone, Debug)]
 pub struct RolloutMetrics {
     pods: [Gauge; PODS.len()],
@@ -30,7 +30,7 @@ pub struct RolloutMetrics {
 }
 
 impl RolloutMetrics {
-    /// Registers them, at zero.
+    /// Registers them with zero values.
     pub fn register(registry: &mut Registry) -> Self {
         let (pods, updates) = (Family::<Labels<1>, Gauge>::default(), Family::<Labels<1>, Counter>::default());
         let metrics = Self {
@@ -46,14 +46,14 @@ impl RolloutMetrics {
         metrics
     }
 
-    /// So many Pods stand so, counted once for each of their sets.
+    /// Sets the numbers of Pods. A Pod counts once for each of its sets.
     pub fn show(&self, counts: &Counts) {
         for (gauge, (_, count)) in self.pods.iter().zip(PODS) {
             gauge.set(i64::try_from(count(counts)).unwrap_or(i64::MAX));
         }
     }
 
-    /// A write to a Pod ended so.
+    /// Counts the outcome of a write to a Pod.
     pub fn ended(&self, end: &AttemptEnd) {
         let [written, conflict, refused, forbidden, unknown] = &self.updates;
         match end {
@@ -68,7 +68,7 @@ impl RolloutMetrics {
 }
 
 impl Default for RolloutMetrics {
-    /// Those that nobody reads.
+    /// Unregistered metrics.
     fn default() -> Self {
         Self { pods: PODS.map(|_| Gauge::default()), updates: RESULTS.map(|_| Counter::default()) }
     }

@@ -1,8 +1,8 @@
-//! A SidecarSet after admission: how many Pods it is in, which versions of it are kept, and what its status says.
+//! A SidecarSet after admission: the Pods it is in, its kept versions, and its status.
 //!
-//! [`plan`] says what is to be written, from what was observed: [`set::ObservedSet`], [`pods::PodIndex`] and
-//! [`revisions::RevisionIndex`]. The [`Controller`] is told of events, which change the [`RolloutIndex`],
-//! and writes.
+//! [`plan`] decides what to write from what was observed: [`set::ObservedSet`], [`pods::PodIndex`] and
+//! [`revisions::RevisionIndex`]. The [`Controller`] receives events, which change the [`RolloutIndex`], and
+//! writes.
 
 pub mod advice;
 pub mod attempts;

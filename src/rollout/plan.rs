@@ -1,4 +1,4 @@
-//! All that is to be written for one SidecarSet, given what was observed.
+//! Plans all writes for one SidecarSet from what was observed.
 
 use super::attempts::PodUpdates;
 use super::pods::PodIndex;
@@ -11,22 +11,22 @@ use crate::injection::validate::Clashes;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 
-/// What is to be written, in this order.
+/// The writes for one set, in this order.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The revision of the present content, if it has to be written.
+    /// The revision of the current content, if it must be written.
     pub revision: Option<RevisionWrite>,
-    /// What is to be written to Pods.
+    /// The writes to Pods.
     pub pods: UpgradePlan,
-    /// The status, if it has to be written.
+    /// The status, if it must be written.
     pub status: Option<SidecarSetStatus>,
     /// Revisions that the garbage collector is about to orphan.
     pub orphaned: Vec<KeptRevision>,
     /// Revisions to delete.
     pub obsolete: Vec<KeptRevision>,
-    /// What somebody has to correct.
+    /// A problem that somebody must correct.
     pub problem: Option<WarningEvent>,
-    /// That there are Pods that cannot be updated in place, in OpenKruise's words.
+    /// A message that some Pods cannot be updated in place, in OpenKruise's words.
     pub not_upgradable: Option<String>,
 }
 
@@ -38,7 +38,7 @@ impl Plan {
     }
 }
 
-/// Plans for one set, whose Pods were surveyed. A set that cannot be used gets nothing but a status that says so.
+/// Plans for one set from a survey of its Pods. A set that cannot be used only gets a status that says so.
 #[must_use]
 pub fn plan(
     survey: &Survey,

@@ -1,4 +1,4 @@
-//! What is kept of a Pod: as little as counting and upgrading it needs, 100,000 times.
+//! The kept data of a Pod. It is as small as counting and upgrading allow, because 100,000 Pods are kept.
 
 use super::text::{Text, Texts};
 use super::watched_pod::{Container, ContainerStatus, RESIZES, UPGRADABLE, WatchedPod};
@@ -12,15 +12,15 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// A set whose name a Pod records has at most so long a one, a DNS label.
+/// The maximum length of the name of a recorded set, which is a DNS label.
 const LONGEST_NAME: usize = 63;
 
-/// At most this many of the sets that a Pod names are known, the first by name: well above the sets that are ever injected into one Pod.
-/// Whether they exist is not asked: a Pod whose author adds 32 invented ones counts for no other, as it would without the annotation.
+/// The maximum number of sets that are read from a Pod, the first by name. It is well above the number of sets injected into a Pod. They
+/// are not checked for existence: a Pod with 32 invented names counts for no other set, as it would without the annotation.
 const MOST_SETS: usize = 32;
 
-/// A Pod as last seen. Whatever its author wrote, what is kept is bounded: of a Pod that no set was injected into, or that
-/// is too large ([`WatchedPod`]), it is name and state only.
+/// A Pod as last seen. Its size is limited, whatever its author wrote. For a Pod that no set was injected into, or that is
+/// too large ([`WatchedPod`]), only name and state are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is told of the Pod by itself")]
 pub struct ObservedPod {
@@ -34,54 +34,54 @@ pub struct ObservedPod {
     pub resource_version: Box<str>,
     /// Its labels, by key.
     pub labels: Box<[(Text, Text)]>,
-    /// How far it is.
+    /// Its phase.
     pub phase: PodPhase,
     /// Whether it is being deleted.
     pub deleting: bool,
-    /// Whether its condition `Ready` is true.
+    /// Whether its `Ready` condition is true.
     pub ready: bool,
-    /// Since when that is so or not so, in seconds since 1970; 0 where that is not told.
+    /// The time of the last change of `Ready`, in seconds since 1970; 0 if it is not reported.
     pub ready_since: i64,
-    /// When it was created, in seconds since 1970.
+    /// The creation time, in seconds since 1970.
     pub created: i64,
-    /// Whether it has a node.
+    /// Whether it is assigned to a node.
     pub assigned: bool,
-    /// How often its containers were restarted: the highest number of any.
+    /// The highest restart count of its containers.
     pub restarts: u32,
-    /// What it says of whether its sets can update it in place, as JSON text.
+    /// The condition about in-place updates by its sets, as JSON text.
     pub upgradable: Option<Text>,
-    /// The annotation with the hashes, as text: it is rewritten with an update.
+    /// The annotation with the hashes, as text. An update rewrites it.
     pub hash_record: Option<Text>,
-    /// The annotation with the state of updates in place, as text.
+    /// The annotation with the state of in-place updates, as text.
     pub in_place_record: Option<Text>,
-    /// Why a change of its containers' resources has to wait, as the kubelet says.
+    /// The kubelet's reason for a pending change of its containers' resources.
     pub resize: Option<Text>,
-    /// Whether these three are kept: they may be too long. Then nothing can be written over them.
+    /// Whether these three are kept. They may be too long, and then they cannot be rewritten.
     pub has_records: bool,
     /// Its containers, in order.
     pub containers: Box<[ObservedContainer]>,
     /// Its init containers, in order.
     pub init_containers: Box<[ObservedInitContainer]>,
-    /// How many containers its status speaks of.
+    /// The number of containers in its status.
     pub reported_containers: usize,
     /// The sets that were injected into it, by name.
     pub injected: Box<[InjectedSet]>,
-    /// Of each container with hot upgrade: its name in the set, and the one of its two that works.
+    /// For each hot container, its name in the set and its working twin.
     pub working: Box<[(Text, Text)]>,
 }
 
-/// How far a Pod is.
+/// The phase of a Pod.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PodPhase {
     /// Not running yet.
     Pending,
     /// At least one container runs or starts.
     Running,
-    /// Over, with success.
+    /// Ended with success.
     Succeeded,
-    /// Over, without success.
+    /// Ended without success.
     Failed,
-    /// Not told, or not known here.
+    /// Absent or unknown.
     #[default]
     Unknown,
 }
@@ -91,26 +91,26 @@ pub enum PodPhase {
 pub struct ObservedContainer {
     /// Its name.
     pub name: Text,
-    /// The image of the spec.
+    /// The image in the spec.
     pub image: Text,
-    /// What else tells whether it is a set's; `None` where no injector marked it.
+    /// The other properties that identify it as a set's; `None` if no injector marked it.
     pub fingerprint: Option<Arc<Fingerprint>>,
-    /// What the kubelet says of it.
+    /// Its status from the kubelet.
     pub status: Option<ObservedStatus>,
 }
 
-/// What the kubelet says of a container.
+/// The status of a container from the kubelet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedStatus {
-    /// The image that runs, as the container runtime names it.
+    /// The running image, as the container runtime names it.
     pub image: Text,
-    /// The image that runs, by digest.
+    /// The running image, by digest.
     pub image_id: Text,
     /// Whether the container is ready.
     pub ready: bool,
-    /// Whether it has the amounts of CPU and memory that its spec asks for, as far as that is told.
+    /// Whether it has the requested amounts of CPU and memory, as far as that is reported.
     pub is_resized: bool,
-    /// How often it was restarted.
+    /// Its restart count.
     pub restarts: u32,
 }
 
@@ -119,57 +119,58 @@ pub struct ObservedStatus {
 pub struct ObservedInitContainer {
     /// Its name.
     pub name: Text,
-    /// The image of the spec.
+    /// The image in the spec.
     pub image: Text,
-    /// What else tells whether it is a set's; `None` where no injector marked it.
+    /// The other properties that identify it as a set's; `None` if no injector marked it.
     pub fingerprint: Option<Arc<Fingerprint>>,
     /// Whether it is a native sidecar (`restartPolicy: Always`).
     pub native: bool,
-    /// What the kubelet says of a native sidecar.
+    /// The status of a native sidecar from the kubelet.
     pub status: Option<ObservedStatus>,
 }
 
-/// What a Pod records of one set that was injected into it.
+/// A Pod's record of one set that was injected into it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InjectedSet {
     /// Name of the set.
     pub name: Text,
-    /// The set's hash; `None` where it is not recorded.
+    /// The set's hash; `None` if it is not recorded.
     pub hash: Option<Text>,
-    /// The set's hash without images; `None` where it is not recorded.
+    /// The set's hash without images; `None` if it is not recorded.
     pub hash_without_image: Option<Text>,
-    /// The hash of what these do not cover; `None` where it is not recorded.
+    /// The hash of fields that these do not cover; `None` if it is not recorded.
     pub hash_of_rest: Option<Text>,
     /// The `ControllerRevision` that was injected.
     pub revision: Option<Text>,
-    /// Of each container whose image was changed in place, what ran before.
+    /// For each container whose image was changed in place, what ran before.
     pub ran_before: Box<[RanBefore]>,
 }
 
-/// What ran in a container before its image was changed.
+/// The image and restarts of a container before its image was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RanBefore {
     /// Its name.
     pub container: Text,
     /// The image, by digest.
     pub image_id: Text,
-    /// How often it had been restarted; `None` where that is not recorded: OpenKruise does not.
+    /// Its restart count; `None` if it is not recorded, as by OpenKruise.
     pub restarts: Option<u32>,
 }
 
-/// An image that was sent for a container.
+/// An image sent for a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SentImage {
     /// The image.
     pub image: Box<str>,
-    /// What ran there.
+    /// What ran there before.
     pub before: RanBefore,
 }
 
-/// Of annotations and condition that are rewritten with an update at most so many bytes are kept. 30 sets take less.
+/// The maximum bytes kept of annotations and a condition that an update rewrites. 30 sets take less.
 const LONGEST_RECORDS: usize = 8 * 1024;
 
-/// At most this many hashes are kept of the fingerprints of a Pod's containers. A Pod of ten sidecars has some hundred.
+/// The maximum number of hashes kept for the fingerprints of a Pod's containers. A Pod with ten sidecars has a few
+/// hundred.
 const MOST_HASHES: usize = 1024;
 
 /// An entry of [`crate::api::keys::IN_PLACE_STATE`].
@@ -184,12 +185,12 @@ struct InPlaceState {
 struct LastStatus {
     #[serde(rename = "imageID")]
     image_id: String,
-    /// Ours.
+    /// Written by outrigger only.
     restart_count: Option<u32>,
 }
 
 impl ObservedPod {
-    /// Keeps what is needed of a Pod. An annotation, or an entry of it, that cannot be read counts as absent.
+    /// Keeps the needed parts of a Pod. An unreadable annotation or entry counts as absent.
     #[must_use]
     pub fn of(pod: &WatchedPod, texts: &mut Texts) -> Self {
         let metadata = kube::Resource::meta(pod);
@@ -240,7 +241,7 @@ impl ObservedPod {
         }
     }
 
-    /// Whether this is the Pod in the same version.
+    /// Whether this is the same version of the Pod.
     #[must_use]
     pub fn is_as_in(&self, pod: &WatchedPod) -> bool {
         let metadata = kube::Resource::meta(pod);
@@ -248,45 +249,45 @@ impl ObservedPod {
         is(&self.uid, &metadata.uid) && is(&self.resource_version, &metadata.resource_version)
     }
 
-    /// Which Pod that is, and in which state.
+    /// Identifies the Pod and its version.
     #[must_use]
     pub fn version(&self) -> ObjectVersion<'_> {
         let Self { namespace, name, uid, resource_version, .. } = self;
         ObjectVersion { namespace, name, uid, resource_version }
     }
 
-    /// The value of a label.
+    /// Returns the value of a label.
     #[must_use]
     pub fn label(&self, key: &str) -> Option<&str> {
         self.label_text(key).map(|value| &**value)
     }
 
-    /// The value of a label, as it is kept.
+    /// Returns the shared text of a label's value.
     #[must_use]
     pub fn label_text(&self, key: &str) -> Option<&Text> {
         let position = self.labels.binary_search_by(|(label, _)| (**label).cmp(key)).ok()?;
         Some(&self.labels[position].1)
     }
 
-    /// Its container of this name.
+    /// Returns its container of this name.
     #[must_use]
     pub fn container(&self, name: &str) -> Option<&ObservedContainer> {
         self.containers.iter().find(|container| &*container.name == name)
     }
 
-    /// Its init container of this name.
+    /// Returns its init container of this name.
     #[must_use]
     pub fn init_container(&self, name: &str) -> Option<&ObservedInitContainer> {
         self.init_containers.iter().find(|container| &*container.name == name)
     }
 
-    /// Whether it runs or is going to: it is neither over nor being deleted.
+    /// Whether it runs or will run: it has not ended and is not being deleted.
     #[must_use]
     pub fn is_active(&self) -> bool {
         !self.deleting && !matches!(self.phase, PodPhase::Succeeded | PodPhase::Failed)
     }
 
-    /// Of the two containers of a hot upgrade, that of `base`, the working one.
+    /// Returns the working twin of the hot container `base`.
     #[must_use]
     pub fn working(&self, base: &str) -> Option<&str> {
         self.working.iter().find(|(name, _)| &**name == base).map(|(_, working)| &**working)
@@ -305,7 +306,7 @@ impl PodPhase {
     }
 }
 
-/// The fingerprint, as long as there is room for it.
+/// Returns the fingerprint, if the limit allows it.
 fn fingerprint(container: &Container, texts: &mut Texts, room: &mut usize) -> Option<Arc<Fingerprint>> {
     let fingerprint = container.fingerprint.as_ref()?;
     let left = room.checked_sub(fingerprint.len());
@@ -337,14 +338,14 @@ fn observed_status(container: &Container, status: &ContainerStatus, texts: &mut 
     ObservedStatus { image, image_id, ready: status.ready, is_resized, restarts }
 }
 
-/// At most so many bytes of what the kubelet says of a resize are kept.
+/// The maximum bytes kept of the kubelet's message about a resize.
 const LONGEST_RESIZE: usize = 256;
 
-/// Why a resize has to wait or cannot be.
+/// Returns why a resize is pending or impossible.
 fn resize(pod: &WatchedPod, texts: &mut Texts) -> Option<Text> {
     let conditions = pod.status.conditions.iter().flatten();
     let mut told = conditions.filter(|condition| RESIZES.contains(&&*condition.kind) && *condition.status == *"True");
-    // One that is just under way has no reason.
+    // A resize in progress has no reason.
     let (condition, reason) = told.find_map(|condition| Some((condition, condition.reason.as_deref()?)))?;
     let message = condition.message.as_deref().unwrap_or_default();
     Some(texts.share(&shortened(format!("{} {reason}: {message}", condition.kind), LONGEST_RESIZE)))
@@ -367,7 +368,7 @@ fn observed_init_container(
     }
 }
 
-/// What the Pod records of the sets that were injected into it. Of containers that it does not have nothing is kept.
+/// Returns the Pod's record of its injected sets. Records of containers that it does not have are dropped.
 fn injected(pod: &WatchedPod, texts: &mut Texts) -> Box<[InjectedSet]> {
     let WatchedPod { annotations, containers, init_containers, .. } = pod;
     let names = listed(annotations.injected_list.as_deref().unwrap_or_default());
@@ -409,7 +410,7 @@ fn injected(pod: &WatchedPod, texts: &mut Texts) -> Box<[InjectedSet]> {
     injected.collect()
 }
 
-/// Of each container with hot upgrade the one of its two that works. A name that is none of the two, or of no container, says nothing.
+/// Returns the working twin of each hot container. A name that is not one of the twins, or not a container, is ignored.
 fn working(pod: &WatchedPod, texts: &mut Texts) -> Box<[(Text, Text)]> {
     let map: HashMap<String, Value> = json(pod.annotations.working_hot_upgrade.as_deref());
     let bases = pod.containers.iter().chain(&pod.init_containers).filter_map(|Container { name, .. }| {
@@ -419,12 +420,12 @@ fn working(pod: &WatchedPod, texts: &mut Texts) -> Box<[(Text, Text)]> {
     bases.map(|(base, working)| (texts.share(base), texts.share(working))).collect()
 }
 
-/// A time as Kubernetes writes it.
+/// Parses a Kubernetes time.
 fn seconds(time: Option<&str>) -> i64 {
     time.and_then(|time| time.parse::<Timestamp>().ok()).map(Timestamp::as_second).unwrap_or_default()
 }
 
-/// A map that an annotation holds as JSON; empty where it cannot be read.
+/// Parses a map from an annotation's JSON; empty if it cannot be parsed.
 fn json(annotation: Option<&str>) -> HashMap<String, Value> {
     annotation.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Pure: what is written to a Pod that is updated in place: images, and the annotations that tell of it as OpenKruise writes them.
+//! Pure: the patch of an in-place update: images, and the annotations that record it in OpenKruise's format.
 
 use super::counting::CountingRules;
 use super::in_pod::{HotChange, ImageChange, InPod};
@@ -14,19 +14,19 @@ use json_patch::{AddOperation, PatchOperation, ReplaceOperation};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// What is written to a Pod, over the version of it that was seen.
+/// A patch of a Pod, for the version that was seen.
 #[derive(Clone, Debug, Default)]
 pub struct PodPatch {
     /// The patch.
     pub operations: Vec<PatchOperation>,
-    /// The images that it gives to containers.
+    /// The images that it sets.
     pub sent: Vec<SentImage>,
-    /// Of each container of a hot upgrade that gets an image its name, and that of the other one.
+    /// For each hot container that gets an image, its name and that of the other twin.
     pub hot: Vec<(Text, Text)>,
 }
 
-/// The patch that updates a Pod to the set's present images. What depends on annotations that are not kept is not part of it
-/// ([`versions`], [`record_without_image`]).
+/// Returns the patch that updates a Pod to the set's current images. Parts that depend on annotations that are not kept are
+/// added later ([`versions`], [`record_without_image`]).
 pub fn update(set: &str, rules: &CountingRules, pod: &ObservedPod, revision: &str, now: Timestamp) -> PodPatch {
     let changes: Vec<ImageChange<'_>> = rules.image_changes(pod).collect();
     let mut patch = images(set, rules, pod, &changes, now);
@@ -43,8 +43,7 @@ pub fn update(set: &str, rules: &CountingRules, pod: &ObservedPod, revision: &st
     patch
 }
 
-/// The annotations by which hot containers know whether they are the newer of the two, and what they take over from. `version` is that
-/// of the set.
+/// Returns the annotations that tell hot containers which twin is newer and which version it replaces. `version` is the set's.
 pub fn versions(hot: &[(Text, Text)], version: &str, annotations: &BTreeMap<String, String>) -> Vec<PatchOperation> {
     let of_pair = |(container, other): &(Text, Text)| {
         let of_other = annotations.get(&keys::version_of(other)).cloned().unwrap_or_else(|| "0".to_owned());
@@ -57,7 +56,7 @@ pub fn versions(hot: &[(Text, Text)], version: &str, annotations: &BTreeMap<Stri
     hot.iter().flat_map(of_pair).collect()
 }
 
-/// The patch that ends hot upgrades of a Pod.
+/// Returns the patch that ends a Pod's hot upgrades.
 pub fn reset(set: &str, rules: &CountingRules, pod: &ObservedPod, now: Timestamp) -> PodPatch {
     let changes: Vec<ImageChange<'_>> = rules.resets(set, pod).collect();
     let mut patch = images(set, rules, pod, &changes, now);
@@ -69,7 +68,8 @@ pub fn reset(set: &str, rules: &CountingRules, pod: &ObservedPod, now: Timestamp
     patch
 }
 
-/// The patch of the subresource `resize` that gives a Pod the set's amounts of CPU and memory; empty where it has them.
+/// Returns the patch of the subresource `resize` that gives a Pod the set's amounts of CPU and memory; empty if it has
+/// them.
 pub fn resize(set: &str, rules: &CountingRules, pod: &ObservedPod) -> Vec<PatchOperation> {
     let changes =
         rules.amount_changes(set, pod).map(|(InPod { list, index, .. }, Amount { kind, resource, text, .. })| {
@@ -80,7 +80,7 @@ pub fn resize(set: &str, rules: &CountingRules, pod: &ObservedPod) -> Vec<PatchO
     changes.collect()
 }
 
-/// The record of hashes without images, with the set's present one, where it is another.
+/// Returns the record of hashes without images, with the set's current one, if that differs.
 pub fn record_without_image(
     set: &str,
     rules: &CountingRules,
@@ -94,12 +94,12 @@ pub fn record_without_image(
     Some(annotate(keys::HASH_WITHOUT_IMAGE, record))
 }
 
-/// These annotations, with these values.
+/// Returns the operations that set these annotations.
 pub fn metadata(annotations: &BTreeMap<String, String>) -> Vec<PatchOperation> {
     annotations.iter().map(|(key, value)| annotate(key, value.clone())).collect()
 }
 
-/// Images, and the record of what ran before.
+/// Sets images, and records what ran before.
 fn images(
     set: &str,
     rules: &CountingRules,
@@ -126,12 +126,12 @@ fn images(
     written
 }
 
-/// A time as Kubernetes writes it.
+/// Formats a Kubernetes time.
 fn text(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// The record of hashes, with the set's present one.
+/// Returns the record of hashes with the set's current one.
 fn hash_record(
     set: &str,
     rules: &CountingRules,
@@ -146,7 +146,8 @@ fn hash_record(
     Record::parse(present).unwrap_or_default().updated(&[entry], time).map(|record| annotate(keys::HASH, record))
 }
 
-/// The record of updates in place: what ran before each. Revision and time stay those of the first, as OpenKruise leaves them.
+/// Returns the record of in-place updates, with what ran before each. Revision and time stay those of the first update,
+/// as in OpenKruise.
 fn in_place_record(set: &str, rules: &CountingRules, pod: &ObservedPod, images: &[SentImage], now: &str) -> String {
     let mut record: Map<String, Value> =
         pod.in_place_record.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
@@ -168,8 +169,7 @@ fn in_place_record(set: &str, rules: &CountingRules, pod: &ObservedPod, images: 
     Value::Object(record).to_string()
 }
 
-/// The condition of a Pod that says which sets can update it in place, once it says this of the set. Sets that are no more are left
-/// out.
+/// Returns the Pod's condition about in-place updates, with its new value for the set. Sets that no longer exist are removed.
 pub fn condition(
     set: &str,
     pod: &ObservedPod,

@@ -1,4 +1,4 @@
-//! Writes what is planned for the Pods of a set, several at a time. A Pod whose write is refused waits; it delays no other.
+//! Writes the planned changes of a set's Pods, several at a time. A rejected write delays only its own Pod.
 
 use super::attempts::{AttemptEnd, PodWrite};
 use super::index::RolloutIndex;
@@ -22,16 +22,16 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Pods of one set that are written at a time.
+/// The number of Pods of one set that are written at the same time.
 const AT_ONCE: usize = 8;
 
-/// How the API server says that a right is missing, and not that admission refuses.
+/// How the API server reports a missing permission, as opposed to rejection by admission.
 const NO_RIGHT: [&str; 2] = ["cannot patch resource", "cannot get resource"];
 
-/// How the API server says that a webhook or a policy refuses.
+/// How the API server reports rejection by a webhook or policy.
 const DENIED: &str = "denied";
 
-/// What writes Pods.
+/// Writes Pods.
 pub struct PodWriter {
     client: Client,
     /// For Events.
@@ -39,7 +39,7 @@ pub struct PodWriter {
     pub metrics: RolloutMetrics,
 }
 
-/// What writes the Pods of one set.
+/// Writes the Pods of one set.
 struct Writer<'a> {
     shared: &'a PodWriter,
     queue: &'a IndexedQueue<String, RolloutIndex>,
@@ -48,13 +48,13 @@ struct Writer<'a> {
 }
 
 impl PodWriter {
-    /// By this client, with these Events and metrics.
+    /// Uses this client, these Events and these metrics.
     pub fn new(client: Client, events: Events, metrics: RolloutMetrics) -> Self {
         let pods = Objects::new(client.clone(), ApiResource::erase::<Pod>(&()), events);
         Self { client, pods, metrics }
     }
 
-    /// Writes what is planned, and says when the set is to be looked at again.
+    /// Writes the plan. Returns when to look at the set again.
     pub async fn write(
         &self,
         queue: &IndexedQueue<String, RolloutIndex>,
@@ -86,7 +86,7 @@ impl Writer<'_> {
         self.end(update.pod.version(), update.kind, end);
     }
 
-    /// Finds out whether a Pod is still as it was seen, where it may have been written already.
+    /// Reads a Pod that may already have been written, to find out whether it has changed.
     async fn read_again(&self, update: &PodUpdate) -> Result<(), AttemptEnd> {
         if !update.is_in_doubt {
             return Ok(());
@@ -103,7 +103,8 @@ impl Writer<'_> {
         Err(AttemptEnd::Conflict)
     }
 
-    /// Gives the Pod its amounts of CPU and memory; the Pod as it is then. What is left to do shows in the Pod until it records it.
+    /// Gives the Pod its amounts of CPU and memory, and returns the changed Pod. Until the Pod records the update, it
+    /// shows what is left to do.
     async fn resize(&self, update: &PodUpdate) -> Result<WatchedPod, AttemptEnd> {
         let (api, pod) = (self.api(&update.pod), &update.pod);
         if update.resize.is_empty() {
@@ -137,7 +138,7 @@ impl Writer<'_> {
         self.queue.lock().update_begins(&self.set.name, pod.version(), update);
     }
 
-    /// What of the patch depends on annotations of the Pod that are not kept: they are read where that is so.
+    /// Returns the parts of the patch that depend on annotations that are not kept. They are read if needed.
     async fn annotations(
         &self,
         update: &PodUpdate,
@@ -172,7 +173,7 @@ impl Writer<'_> {
             return;
         }
         let version = pod.version();
-        // Conditions are merged by their type; the uid makes sure that it is this Pod.
+        // Conditions are merged by type. The uid ensures that it is this Pod.
         let status = Patch::Strategic(json!({"metadata": {"uid": version.uid}, "status": {"conditions": [condition]}}));
         let (api, params) = (self.api(pod), PatchParams::default());
         let patch = api.patch_status(version.name, &params, &status);
@@ -185,7 +186,7 @@ impl Writer<'_> {
         self.ended(version, PodWrite::Condition, end);
     }
 
-    /// What became of a write. The watch will tell of it, too, but later.
+    /// Records the outcome of a write. The watch reports it too, but later.
     fn learn(&self, pod: &WatchedPod, written: Result<Written<WatchedPod>, WriteError>) -> AttemptEnd {
         match written {
             Ok(Written::Done(anew)) => {
@@ -198,7 +199,7 @@ impl Writer<'_> {
         }
     }
 
-    /// An update ended; Events of the Pod tell what somebody may want to know.
+    /// An update ended. Reports it in Events of the Pod.
     fn end(&self, pod: ObjectVersion<'_>, kind: UpdateKind, end: AttemptEnd) {
         let set = &self.set.name;
         let written = matches!(end, AttemptEnd::Written);
@@ -223,7 +224,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Remembers how a write ended; whether its problem is a new one.
+    /// Records the outcome of a write. Returns whether its problem is new.
     fn ended(&self, pod: ObjectVersion<'_>, write: PodWrite, end: AttemptEnd) -> bool {
         let set = &self.set.name;
         self.shared.metrics.ended(&end);
@@ -243,16 +244,16 @@ impl Writer<'_> {
     }
 }
 
-/// What an error says of whether it is written.
+/// Returns what an error says about the outcome of a write.
 fn ended_with(error: &WriteError) -> AttemptEnd {
     let problem = error.to_string();
     match error.code() {
         Some(403) if NO_RIGHT.iter().any(|words| problem.contains(words)) => {
             AttemptEnd::Forbidden(format!("{problem}; apply manifests/rbac/sidecarset-rollout.yaml"))
         }
-        // The patch does not fit the Pod as it is now. Admission says 422 in its own words.
+        // The patch does not fit the current Pod. Admission answers 422 with its own message.
         Some(422) if !error.has_causes() && !problem.contains(DENIED) => AttemptEnd::Conflict,
-        // Of 5xx nobody knows how far the write came.
+        // For 5xx it is unknown how far the write got.
         Some(code) if (400..500).contains(&code) && code != 408 => AttemptEnd::Refused(problem),
         _ => AttemptEnd::Unknown(problem),
     }

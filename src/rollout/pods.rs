@@ -1,4 +1,4 @@
-//! The Pods of all SidecarSets and how many stand how, kept up to date at a cost that grows with the Pods that change.
+//! The Pods of all SidecarSets and their counts, updated at a cost proportional to the Pods that change.
 
 use super::counting::{CountingRules, Labels};
 use super::pod::ObservedPod;
@@ -9,18 +9,19 @@ use crate::telemetry::seldom;
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-/// Pods, Namespaces and rules of the sets, and the counts that follow from them. Applying replaces an object of the same name.
+/// Pods, Namespaces, the rules of the sets, and the resulting counts. Applying an object replaces the one of the same
+/// name.
 #[derive(Debug, Default)]
 pub struct PodIndex {
     pods: Slab<CountedPod>,
-    /// How many lists of Pods were begun.
+    /// The number of Pod lists begun.
     lists: u32,
-    /// By namespace and name.
+    /// Keyed by namespace and name.
     by_name: HashMap<Text, HashMap<Box<str>, usize>>,
     namespaces: HashMap<String, Labels>,
-    /// Sets that are known or that some Pod names.
+    /// Sets that exist or that a Pod names.
     sets: HashMap<Text, CountedSet>,
-    /// Sets whose counts or revisions changed since they were last asked for.
+    /// Sets whose counts or revisions changed since the last query.
     changed: BTreeSet<Text>,
     /// The counts of all sets together.
     total: Counts,
@@ -31,7 +32,7 @@ pub struct PodIndex {
 #[derive(Debug)]
 struct CountedPod {
     pod: ObservedPod,
-    /// How many lists had been begun when it was last told.
+    /// The number of lists begun when it was last seen.
     told: u32,
     standings: Box<[PodStanding]>,
 }
@@ -43,9 +44,9 @@ struct CountedSet {
     /// Pods that name the set.
     pods: HashSet<usize>,
     counts: Counts,
-    /// Those of its Pods that are not as they should be: something is to be written to them, or to be said of them.
+    /// Those of its Pods that need a write or a report.
     amiss: HashSet<usize>,
-    /// `ControllerRevisions` that matched Pods record, with how many.
+    /// `ControllerRevisions` that matching Pods record, with the number of Pods.
     revisions: BTreeMap<Text, usize>,
 }
 
@@ -91,7 +92,7 @@ impl PodIndex {
         }
     }
 
-    /// A Pod was deleted: it counts no more at once, however it was deleted.
+    /// A Pod was deleted. It stops counting immediately, however it was deleted.
     pub fn delete_pod(&mut self, namespace: &str, name: &str) {
         let Some(names) = self.by_name.get_mut(namespace) else { return };
         let Some(key) = names.remove(name) else { return };
@@ -105,13 +106,13 @@ impl PodIndex {
         }
     }
 
-    /// A list of all Pods begins: each is applied, in any number of steps.
+    /// A list of all Pods begins. Each Pod is applied, in any number of steps.
     pub fn begin_list(&mut self) {
         self.lists = self.lists.wrapping_add(1);
     }
 
-    /// The list is complete: Pods that were not applied since it began are gone. Where a list was not completed, the next one
-    /// begins as if there had been none.
+    /// The list is complete: Pods that were not applied since it began are gone. A list that is not completed has no effect
+    /// on the next one.
     pub fn end_list(&mut self) {
         let untold = self.pods.iter().filter(|(_, counted)| counted.told != self.lists);
         let gone: Vec<_> =
@@ -122,8 +123,8 @@ impl PodIndex {
         self.texts.sweep();
     }
 
-    /// A SidecarSet was created or changed; `rules` are `None` where it cannot be used, and then nothing counts for it. Its Pods
-    /// are counted anew only where the rules differ.
+    /// A SidecarSet was created or changed. `rules` is `None` if it cannot be used, and then no Pod counts for it. Its Pods are
+    /// recounted only if the rules differ.
     pub fn apply_set(&mut self, name: &str, rules: Option<CountingRules>) {
         let name = self.texts.share(name);
         let set = self.sets.entry(name.clone()).or_default();
@@ -142,7 +143,7 @@ impl PodIndex {
         self.apply_set(name, None);
     }
 
-    /// A Namespace was created or changed. Only its own Pods are counted anew, and only where its labels differ.
+    /// A Namespace was created or changed. Only its own Pods are recounted, and only if its labels differ.
     pub fn apply_namespace(&mut self, name: &str, labels: Labels) {
         if self.namespaces.get(name) != Some(&labels) {
             self.namespaces.insert(name.to_owned(), labels);
@@ -157,80 +158,80 @@ impl PodIndex {
         }
     }
 
-    /// All Namespaces that are known, with their labels.
+    /// Returns all known Namespaces with their labels.
     pub fn namespaces(&self) -> impl Iterator<Item = (&String, &Labels)> {
         self.namespaces.iter()
     }
 
-    /// The labels of a Namespace that is known.
+    /// Returns the labels of a known Namespace.
     #[must_use]
     pub fn labels_of(&self, namespace: &str) -> Option<&Labels> {
         self.namespaces.get(namespace)
     }
 
-    /// How many Pods stand how with a set.
+    /// Returns the counts of a set.
     #[must_use]
     pub fn counts(&self, set: &str) -> Counts {
         self.sets.get(set).map(|set| set.counts).unwrap_or_default()
     }
 
-    /// The counts of all sets together.
+    /// Returns the counts of all sets together.
     #[must_use]
     pub fn total(&self) -> Counts {
         self.total
     }
 
-    /// Whether a Pod that the set matches records this `ControllerRevision`.
+    /// Whether a matching Pod of the set records this `ControllerRevision`.
     #[must_use]
     pub fn uses_revision(&self, set: &str, revision: &str) -> bool {
         self.sets.get(set).is_some_and(|set| set.revisions.contains_key(revision))
     }
 
-    /// Keys of the Pods that name a set as injected into them; for [`Self::at`].
+    /// Returns the keys of the Pods that claim to be injected by a set, for [`Self::at`].
     pub(super) fn keys_of(&self, set: &str) -> impl Iterator<Item = usize> {
         self.sets.get(set).into_iter().flat_map(|set| &set.pods).copied()
     }
 
-    /// Keys of the set's Pods that something is to be written to, or to be said of; for [`Self::at`].
+    /// Returns the keys of the set's Pods that need a write or a report, for [`Self::at`].
     pub(super) fn amiss(&self, set: &str) -> Vec<usize> {
         self.sets.get(set).map(|set| set.amiss.iter().copied().collect()).unwrap_or_default()
     }
 
-    /// The Pod that has this key now, and how it stands with a set; `None` where it does not name the set.
+    /// Returns the Pod with this key and its standing with a set; `None` if it does not name the set.
     pub(super) fn at(&self, set: &str, key: usize) -> Option<(&ObservedPod, PodStanding)> {
         let CountedPod { pod, standings, .. } = self.pods.get(key)?;
         let position = pod.injected.iter().position(|injected| &*injected.name == set)?;
         Some((pod, standings[position]))
     }
 
-    /// The key of a Pod, for [`Self::at`].
+    /// Returns the key of a Pod, for [`Self::at`].
     pub(super) fn key(&self, namespace: &str, name: &str) -> Option<usize> {
         self.by_name.get(namespace)?.get(name).copied()
     }
 
-    /// A Pod, and how it stands with a set; `None` where it does not name the set.
+    /// Returns a Pod and its standing with a set; `None` if it does not name the set.
     pub(super) fn standing(&self, set: &str, namespace: &str, name: &str) -> Option<(&ObservedPod, PodStanding)> {
         self.at(set, self.key(namespace, name)?)
     }
 
-    /// The Pod of this name.
+    /// Returns the Pod of this name.
     pub(super) fn pod(&self, namespace: &str, name: &str) -> Option<&ObservedPod> {
         Some(&self.pods.get(self.key(namespace, name)?)?.pod)
     }
 
-    /// By what the Pods of a set are counted; `None` where it cannot be used.
+    /// Returns the counting rules of a set; `None` if it cannot be used.
     pub(super) fn rules(&self, set: &str) -> Option<&CountingRules> {
         self.sets.get(set)?.rules.as_ref()
     }
 
-    /// How many Pods are known.
+    /// Returns the number of known Pods.
     #[must_use]
     pub fn pods(&self) -> usize {
         self.pods.len()
     }
 
-    /// The sets whose counts or revisions in use changed since this was last called. There may be some among them that are
-    /// back at what they were, or that do not exist.
+    /// Returns the sets whose counts or used revisions changed since the last call. Some of them may be back at their
+    /// earlier values, or may not exist.
     pub fn take_changed(&mut self) -> BTreeSet<Text> {
         std::mem::take(&mut self.changed)
     }
@@ -259,7 +260,7 @@ impl PodIndex {
         *standings = counted.collect();
     }
 
-    /// Takes a Pod out of all counts.
+    /// Removes a Pod from all counts.
     fn discount(&mut self, key: usize) {
         let Self { pods, sets, changed, total, .. } = self;
         let CountedPod { pod, standings, .. } = &mut pods[key];
@@ -277,7 +278,7 @@ impl PodIndex {
         give_back(sets);
     }
 
-    /// Counts Pods anew, for one set or for all that they name.
+    /// Recounts Pods, for one set or for all that they name.
     fn recount(&mut self, keys: &[usize], only: Option<&Text>) {
         let Self { pods, namespaces, sets, changed, total, .. } = self;
         for key in keys {
@@ -314,7 +315,7 @@ impl PodIndex {
     }
 }
 
-/// Gives memory back once three quarters of it are of no use: Pods may have named very many sets for a while.
+/// Releases memory once three quarters of it are unused: Pods may have named very many sets for a while.
 fn give_back(sets: &mut HashMap<Text, CountedSet>) {
     if sets.len() < sets.capacity() / 4 {
         sets.shrink_to(2 * sets.len());
@@ -322,7 +323,7 @@ fn give_back(sets: &mut HashMap<Text, CountedSet>) {
 }
 
 impl CountedSet {
-    /// Counts a Pod; whether anything changed.
+    /// Counts a Pod. Returns whether anything changed.
     fn count(&mut self, key: usize, standing: PodStanding, revision: Option<&Text>) -> bool {
         self.counts.add(standing);
         if standing.is_amiss() {
@@ -334,7 +335,7 @@ impl CountedSet {
         standing.matched
     }
 
-    /// Takes a Pod out of the counts; whether anything changed.
+    /// Removes a Pod from the counts. Returns whether anything changed.
     fn discount(&mut self, key: usize, standing: PodStanding, revision: Option<&Text>) -> bool {
         self.counts.subtract(standing);
         self.amiss.remove(&key);

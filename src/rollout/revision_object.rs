@@ -1,8 +1,8 @@
-//! `ControllerRevisions` as they are written: their data are, byte for byte, what the API server makes of them again.
+//! `ControllerRevisions` as they are written: their data is byte for byte what the API server encodes.
 //!
-//! It holds that the data of a revision never change, and compares bytes: those that the creator sent with those that its own
-//! encoder, Go's, writes for each patch. Data that were sent otherwise, with a bare `&` for one, can never be patched: nobody can
-//! number, label or orphan such a revision. It has to be made anew.
+//! The API server rejects changes of a revision's data, and compares bytes: those that the creator sent with those that Go's
+//! encoder writes for each patch. Data sent in another form, for example with a bare `&`, can never be patched. Nobody can
+//! number, label or orphan such a revision. It must be recreated.
 
 use crate::cluster::{WriteError, Written, apply, describe, failpoint};
 use crate::injection::revision_data;
@@ -15,10 +15,10 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use thiserror::Error;
 
-/// How the API server says that the data would change.
+/// The API server's message that the data would change.
 const IMMUTABLE: &str = "field is immutable";
 
-/// A `ControllerRevision` whose data are text.
+/// A `ControllerRevision` with its data as text.
 #[derive(Clone, Debug, Resource, Serialize, Deserialize)]
 #[resource(inherit = "ControllerRevision")]
 #[serde(rename_all = "camelCase")]
@@ -34,10 +34,10 @@ pub struct RevisionObject {
     data: Option<Box<RawValue>>,
 }
 
-/// Why a revision was not made anew.
+/// Why a revision could not be recreated.
 #[derive(Debug, Error)]
 pub enum RevisionError {
-    /// The API server did not tell what it is like.
+    /// The API server did not return it.
     #[error("cannot read ControllerRevision {name:?}: {problem}")]
     Read {
         /// Its name.
@@ -54,23 +54,23 @@ pub enum RevisionError {
 }
 
 impl RevisionObject {
-    /// One without data: enough to change or delete it.
+    /// A revision without data, which is enough to change or delete it.
     #[must_use]
     pub fn seen(metadata: ObjectMeta) -> Self {
         let (api_version, kind) = (ControllerRevision::api_version(&()), ControllerRevision::kind(&()));
         Self { api_version: api_version.into(), kind: kind.into(), metadata, revision: 0, data: None }
     }
 
-    /// One to create. `data` are JSON as Go writes it, such as [`revision_data::of`].
+    /// A new revision. `data` is JSON as Go writes it, such as [`revision_data::of`].
     ///
     /// # Errors
-    /// When they are not JSON.
+    /// When the data is not JSON.
     pub fn new(metadata: ObjectMeta, revision: i64, data: &str) -> Result<Self, serde_json::Error> {
         let data = Some(RawValue::from_string(data.to_owned())?);
         Ok(Self { revision, data, ..Self::seen(metadata) })
     }
 
-    /// As it would be created, had it never been: with data as Go writes them, and without this owner.
+    /// Returns the revision as it would be created now: with data as Go writes it, and without this owner.
     fn anew(&self, without_owner: Option<&str>) -> Result<Self, serde_json::Error> {
         let data: Value = self.data.as_deref().map_or(Ok(Value::Null), |data| serde_json::from_str(data.get()))?;
         let ObjectMeta { name, namespace, labels, annotations, owner_references, finalizers, .. } =
@@ -83,16 +83,16 @@ impl RevisionObject {
     }
 }
 
-/// Whether a patch was refused for what the data were created as.
+/// Whether a patch was rejected because of the data's original form.
 #[must_use]
 pub fn is_for_data(error: &WriteError) -> bool {
     error.code() == Some(422) && error.to_string().contains(IMMUTABLE)
 }
 
-/// Makes a revision anew, as it is but for its data as Go writes them, and without this owner.
+/// Recreates a revision with its data as Go writes it, and without this owner.
 ///
 /// # Errors
-/// When the API server refuses or does not answer.
+/// When the API server rejects it or does not answer.
 pub async fn make_anew(
     api: &Api<RevisionObject>,
     seen: &RevisionObject,
@@ -108,17 +108,18 @@ pub async fn make_anew(
     Ok(failpoint::around("rollout.revision.remake", apply::ensure(api, &anew, None)).await?)
 }
 
-/// Lets the garbage collector orphan a revision of an owner that is being deleted: makes it anew, without that owner, if it cannot
-/// be patched.
+/// Lets the garbage collector orphan a revision whose owner is being deleted: recreates it without that owner if it cannot be
+/// patched.
 ///
 /// # Errors
-/// When the API server refuses or does not answer.
+/// When the API server rejects it or does not answer.
 pub async fn let_be_orphaned(
     api: &Api<RevisionObject>,
     seen: &RevisionObject,
     owner: &str,
 ) -> Result<Written<RevisionObject>, RevisionError> {
-    // As the garbage collector patches, which is stricter than a JSON Patch: the order of keys counts, too.
+    // This is the garbage collector's kind of patch, which is stricter than a JSON Patch: the order of keys also
+    // matters.
     let nothing = Patch::Strategic(json!({"metadata": {"uid": seen.uid()}}));
     let params = PatchParams { dry_run: true, ..Default::default() };
     match api.patch(&seen.name_any(), &params, &nothing).await {
@@ -139,7 +140,7 @@ fn unread(seen: &RevisionObject, error: &kube::Error) -> RevisionError {
 mod tests {
     use super::*;
 
-    /// Kubernetes 1.37.2 compares the bytes of `data` as they were created with those that it writes itself.
+    /// Kubernetes 1.37.2 compares the original bytes of `data` with those that it writes itself.
     #[test]
     fn data_are_sent_in_the_bytes_that_go_would_write() {
         let data = r#"{"spec":{"args":["a \u0026\u0026 b \u003c c"]}}"#;

@@ -1,4 +1,4 @@
-//! Which `ControllerRevisions` a SidecarSet should have: one for its present content, the newest of all, and a bounded history.
+//! The `ControllerRevisions` of a SidecarSet: one for its current content, which is the newest, and a limited history.
 
 use super::revision_object::RevisionObject;
 use super::set::{ObservedSet, RevisionContent, UsableSet};
@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// A `ControllerRevision` as far as it is kept in memory.
+/// A `ControllerRevision` as kept in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptRevision {
     /// Its name.
@@ -20,25 +20,25 @@ pub struct KeptRevision {
     pub uid: String,
     /// Its resourceVersion.
     pub resource_version: String,
-    /// The set it belongs to.
+    /// The set that it belongs to.
     pub set: String,
-    /// Rises with each new version.
+    /// Increases with each new version.
     pub number: i64,
-    /// The custom version it is labelled with.
+    /// The custom version in its label.
     pub custom_version: Option<String>,
-    /// [`revision_data::digest`] of what it keeps; `None` where that cannot be read.
+    /// [`revision_data::digest`] of the kept content; `None` if it cannot be read.
     pub data: Option<[u8; 32]>,
-    /// The images it keeps.
+    /// The kept images.
     pub images: Arc<Images>,
-    /// The hash that Pods record of it.
+    /// The hash that Pods with this revision record.
     pub hash: Option<Box<str>>,
-    /// The same of what it keeps but for images and amounts of CPU and memory.
+    /// The hash of the kept content without images and amounts of CPU and memory.
     pub hash_without_amounts: Option<Box<str>>,
-    /// Whether what it keeps can be injected.
+    /// Whether the kept content can be injected.
     pub is_fit: bool,
 }
 
-/// All are in one namespace.
+/// All revisions are in one namespace.
 impl Versioned for KeptRevision {
     fn version(&self) -> ObjectVersion<'_> {
         ObjectVersion { namespace: "", name: &self.name, uid: &self.uid, resource_version: &self.resource_version }
@@ -63,17 +63,17 @@ impl From<&Revision> for KeptRevision {
     }
 }
 
-/// The revisions of all sets, and the names that are taken by what is no readable revision.
+/// The revisions of all sets, and names used by objects that are not readable revisions.
 #[derive(Debug, Default)]
 pub struct RevisionIndex {
     by_name: HashMap<String, KeptRevision>,
-    /// Names of each set's revisions.
+    /// Names of the revisions of each set.
     by_set: HashMap<String, BTreeSet<String>>,
     taken: BTreeSet<String>,
 }
 
 impl RevisionIndex {
-    /// A revision was created or changed. Returns what it was.
+    /// A revision was created or changed. Returns its previous state.
     pub fn apply(&mut self, revision: KeptRevision) -> Option<KeptRevision> {
         let before = self.delete(&revision.name);
         self.by_set.entry(revision.set.clone()).or_default().insert(revision.name.clone());
@@ -81,7 +81,7 @@ impl RevisionIndex {
         before
     }
 
-    /// A revision was deleted. Returns what it was.
+    /// A revision was deleted. Returns its last state.
     pub fn delete(&mut self, name: &str) -> Option<KeptRevision> {
         self.taken.remove(name);
         let revision = self.by_name.remove(name)?;
@@ -94,67 +94,67 @@ impl RevisionIndex {
         Some(revision)
     }
 
-    /// The revision of this name.
+    /// Returns the revision of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&KeptRevision> {
         self.by_name.get(name)
     }
 
-    /// The names of all revisions.
+    /// Returns the names of all revisions.
     pub fn names(&self) -> impl Iterator<Item = &String> {
         self.by_name.keys()
     }
 
-    /// What has the names that were taken may be gone.
+    /// Forgets the unavailable names, because their objects may be gone.
     pub fn forget_taken(&mut self) {
         self.taken.clear();
     }
 
-    /// A name that no revision can get: something else has it.
+    /// Marks a name as unavailable, because another object has it.
     pub fn mark_taken(&mut self, name: &str) {
         self.taken.insert(name.to_owned());
     }
 
-    /// The revisions of a set, by name.
+    /// Returns the revisions of a set, by name.
     pub fn of(&self, set: &str) -> impl Iterator<Item = &KeptRevision> + Clone {
         let names = self.by_set.get(set).into_iter().flatten();
         names.filter_map(|name| self.by_name.get(name))
     }
 
-    /// The newest revision of a set that can be injected, as injection finds it.
+    /// Returns the newest revision of a set that can be injected, as injection finds it.
     #[must_use]
     pub fn last_good(&self, set: &str) -> Option<&KeptRevision> {
         self.of(set).filter(|revision| revision.is_fit).max_by_key(|revision| revision.number)
     }
 }
 
-/// What is to be done about the revisions of a set.
+/// The plan for the revisions of a set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RevisionPlan {
-    /// The revision of the present content, if it has to be written.
+    /// The revision of the current content, if it must be written.
     pub write: Option<RevisionWrite>,
-    /// Name of the revision of the present content.
+    /// Name of the revision of the current content.
     pub latest: String,
-    /// Hash collisions met so far.
+    /// Hash collisions so far.
     pub collision_count: i32,
-    /// Revisions beyond the history's limit, to be deleted once the status names [`Self::latest`].
+    /// Revisions beyond the history limit, to delete once the status names [`Self::latest`].
     pub obsolete: Vec<KeptRevision>,
-    /// Why the version that the set wants injected cannot be; a sentence that names the field.
+    /// Why the pinned version cannot be injected: a sentence that names the field.
     pub unusable_pin: Option<String>,
 }
 
-/// How the revision of the present content is written.
+/// How to write the revision of the current content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RevisionWrite {
-    /// There is none yet.
+    /// It does not exist yet.
     Create(NewRevision),
-    /// There is one, but it has not the highest number or lacks the custom version.
+    /// It exists, but does not have the highest number or the custom version.
     Update {
         /// As it was seen.
         seen: KeptRevision,
-        /// Its number from now on.
+        /// Its new number.
         number: i64,
-        /// The custom version to label it with, where it has another.
+        /// The custom version to label it with, if it differs.
         custom_version: Option<String>,
     },
 }
@@ -164,17 +164,17 @@ pub enum RevisionWrite {
 pub struct NewRevision {
     /// Its name.
     pub name: String,
-    /// The last part of that.
+    /// The last part of its name.
     pub hash: String,
     /// One more than the highest so far.
     pub number: i64,
 }
 
 impl NewRevision {
-    /// The object to create. The set owns it.
+    /// Returns the object to create, owned by the set.
     ///
     /// # Errors
-    /// When the content is not JSON, which it always is.
+    /// When the content is not JSON, which cannot happen.
     pub fn object(
         &self,
         set: &ObservedSet,
@@ -206,7 +206,7 @@ impl NewRevision {
 }
 
 impl KeptRevision {
-    /// The object as far as it was seen: enough to change or delete it, if it is still the same.
+    /// Returns the object as it was seen, which is enough to change or delete it if it has not changed.
     #[must_use]
     pub fn seen(&self, namespace: &str) -> RevisionObject {
         RevisionObject::seen(ObjectMeta {
@@ -219,8 +219,8 @@ impl KeptRevision {
     }
 }
 
-/// What is to be done about the revisions of the set, given those seen and which of them matched Pods record. A revision whose
-/// content cannot be read keeps its name and number, and is left alone.
+/// Plans the revisions of the set, from those that exist and those that matching Pods record. A revision whose content cannot
+/// be read keeps its name and number, and is not changed.
 pub fn plan(
     set: &ObservedSet,
     usable: &UsableSet,
@@ -276,7 +276,7 @@ pub fn plan(
     RevisionPlan { write, latest, collision_count, obsolete, unusable_pin }
 }
 
-/// What the revision of the present content lacks: the highest number, or the custom version.
+/// Returns what the revision of the current content lacks: the highest number, or the custom version.
 fn update(current: &KeptRevision, highest: i64, custom_version: Option<&str>) -> Option<RevisionWrite> {
     let number = if current.number < highest { highest.saturating_add(1) } else { current.number };
     let label = custom_version.filter(|version| current.custom_version.as_deref() != Some(version));
@@ -287,7 +287,7 @@ fn update(current: &KeptRevision, highest: i64, custom_version: Option<&str>) ->
     })
 }
 
-/// The revision that the set wants injected, as injection finds it; `None` where it names none.
+/// Returns the pinned revision as injection finds it; `None` if the set pins none.
 fn pinned_revision<'k>(
     wanted: &InjectRevision,
     mut kept: impl Iterator<Item = &'k KeptRevision>,
@@ -323,7 +323,7 @@ mod tests {
         (set, usable)
     }
 
-    /// A revision that holds the set with this image, or something else.
+    /// A revision with the set's content and this image, or with something else.
     fn kept(name: &str, number: i64, image: &str) -> KeptRevision {
         KeptRevision {
             name: name.to_owned(),

@@ -1,4 +1,4 @@
-//! A SidecarSet as last seen: what its status and revisions are made of, whether it can be used or not.
+//! A SidecarSet as last seen: everything its status and revisions are computed from, whether it can be used or not.
 
 use super::counting::{CountingRules, Labels};
 use super::strategy::{Strategy, Updates};
@@ -14,7 +14,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// The finalizer of an object whose dependents are to stay when it is deleted.
+/// The finalizer of an object whose dependents are kept when it is deleted.
 const ORPHAN: &str = "orphan";
 
 /// A SidecarSet as last seen.
@@ -26,13 +26,13 @@ pub struct ObservedSet {
     pub uid: String,
     /// Its resourceVersion.
     pub resource_version: String,
-    /// Its generation: rises with each change of the spec.
+    /// Its generation, which increases with each change of the spec.
     pub generation: i64,
-    /// Its present status; empty where it cannot be read.
+    /// Its current status; empty if it cannot be read.
     pub status: SidecarSetStatus,
-    /// Whether it is being deleted and its dependents are to stay.
+    /// Whether it is being deleted and its dependents are to be kept.
     pub is_orphaning: bool,
-    /// What can be done with it, or why nothing can.
+    /// What it injects, or why it cannot be used.
     pub usable: Result<UsableSet, Unusable>,
 }
 
@@ -41,43 +41,43 @@ pub struct ObservedSet {
 pub struct Unusable {
     /// A sentence that names the field.
     pub problem: String,
-    /// Whether the last good content that a `ControllerRevision` keeps of it is injected instead, where there is one.
+    /// Whether the last good content kept in a `ControllerRevision` is injected instead, if there is one.
     pub is_replaceable: bool,
 }
 
-/// What a set that can be used is about.
+/// The content of a usable set.
 #[derive(Clone, Debug)]
 pub struct UsableSet {
-    /// What is injected into which Pods; for [`crate::injection::Index`], too.
+    /// What is injected into which Pods. Shared with [`crate::injection::Index`].
     pub injectable: Arc<InjectableSet>,
-    /// Which Pods count.
+    /// The counting rules.
     pub rules: CountingRules,
-    /// What its `ControllerRevision` holds.
+    /// The content of its `ControllerRevision`.
     pub content: RevisionContent,
     /// `ControllerRevisions` to keep, at least 1.
     pub history_limit: usize,
-    /// `spec.injectionStrategy.revision`: the version to inject instead of the present one.
+    /// `spec.injectionStrategy.revision`: the version to inject, if it is not the current one.
     pub pinned: Option<InjectRevision>,
-    /// Whether Pods with older containers are to be updated.
+    /// Which Pods with older containers to update.
     pub updates: Updates,
-    /// What its author should know.
+    /// Advice for its author.
     pub advice: Vec<String>,
-    /// In which order, and how many at a time.
+    /// The order and the limits of updates.
     pub strategy: Strategy,
 }
 
-/// What a `ControllerRevision` holds.
+/// The content of a `ControllerRevision`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RevisionContent {
     /// Its `data` as JSON text.
     pub data: Box<str>,
-    /// [`revision_data::digest`] of that.
+    /// [`revision_data::digest`] of the data.
     pub digest: [u8; 32],
-    /// Labels that it takes over from the set.
+    /// Labels copied from the set.
     pub labels: BTreeMap<String, String>,
-    /// Annotations that it takes over from the set, the present hashes among them.
+    /// Annotations copied from the set, including the current hashes.
     pub annotations: BTreeMap<String, String>,
-    /// The name of this version, where it has one that can be a label.
+    /// The name of this version, if it is a valid label value.
     pub custom_version: Option<String>,
 }
 
@@ -88,7 +88,7 @@ impl Versioned for ObservedSet {
 }
 
 impl ObservedSet {
-    /// What counts of a stored set. What cannot be used is told in `usable`.
+    /// Reads a stored set. `usable` tells what cannot be used.
     #[must_use]
     pub fn of(StoredSet { object, decoded }: &StoredSet) -> Self {
         let (metadata, status) = decode::metadata_and_status(object);
@@ -112,7 +112,7 @@ impl ObservedSet {
         Self::of(&StoredSet::read(object.clone()))
     }
 
-    /// Whether this is the same object in the same version.
+    /// Whether this is the same version of the same object.
     #[must_use]
     pub fn is_same_version_as(&self, other: &Self) -> bool {
         !self.resource_version.is_empty()
@@ -127,7 +127,7 @@ impl UsableSet {
         let data =
             data.map_err(|error| Unusable { problem: error.to_string(), is_replaceable: false })?.into_boxed_str();
         let mut annotations = metadata.annotations.clone().unwrap_or_default();
-        annotations.remove(keys::LAST_APPLIED); // the whole set once more, and of no use in a revision
+        annotations.remove(keys::LAST_APPLIED); // a copy of the whole set, useless in a revision
         let hashes = &injectable.content.hashes;
         annotations.insert(keys::HASH.to_owned(), hashes.hash.clone());
         annotations.insert(keys::HASH_WITHOUT_IMAGE.to_owned(), hashes.without_image.clone());
@@ -153,7 +153,7 @@ impl UsableSet {
 }
 
 impl ObservedSet {
-    /// Whether its `namespaceSelector` is for a Namespace with these labels.
+    /// Whether its `namespaceSelector` selects a Namespace with these labels.
     #[must_use]
     pub fn selects(&self, namespace: Option<&Labels>) -> bool {
         let selector = self.usable.as_ref().ok().and_then(|usable| usable.injectable.namespace_selector.as_ref());
@@ -162,8 +162,8 @@ impl ObservedSet {
 }
 
 impl UsableSet {
-    /// Why no Pod is injected although the set is fine: all namespaces that it selects, by name or by the labels that they have now, are
-    /// left alone.
+    /// Returns why no Pod is injected although the set is valid: all namespaces that it selects, by name or by their current labels, are
+    /// excluded.
     #[must_use]
     pub fn only_excluded<'n>(
         &self,
@@ -182,7 +182,7 @@ impl UsableSet {
         } else {
             let selected = namespaces.filter(|(_, labels)| matches(selector, labels));
             let selected: BTreeSet<&str> = selected.map(|(name, _)| name.as_str()).collect();
-            // Where it selects none, one that it selects may come.
+            // If it selects none, a matching one may still be created.
             if selected.is_empty() || !selected.iter().all(|name| excluded.contains(*name)) {
                 return None;
             }
@@ -200,7 +200,7 @@ fn matches(selector: &Selector, labels: &Labels) -> bool {
 }
 
 impl Unusable {
-    /// What is wrong and what comes of it, given the name of the revision with the last good content.
+    /// Returns the problem and its consequence. `last_good` is the name of the revision with the last good content.
     #[must_use]
     pub fn sentence(&self, last_good: Option<&str>) -> String {
         let problem = &self.problem;

@@ -1,84 +1,84 @@
-//! As what a Pod counts for a SidecarSet, and how many count as what.
+//! The standing of a Pod with a SidecarSet, and counts of Pods by standing.
 
-/// As what a Pod counts for one set.
+/// The standing of a Pod with one set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is counted by itself")]
 pub struct PodStanding {
-    /// The set's containers are in the Pod.
+    /// The Pod has the set's containers.
     pub matched: bool,
-    /// They are the latest.
+    /// They are up to date.
     pub updated: bool,
-    /// The Pod records that they are the latest, but they are not.
+    /// The Pod records that they are up to date, but they are not.
     pub deviates: bool,
-    /// The Pod is ready and runs the images of its spec.
+    /// The Pod is ready and runs the images in its spec.
     pub ready: bool,
-    /// What an update can do about containers that are not the latest.
+    /// What an update can do with outdated containers.
     pub update: Update,
-    /// Whether it takes a place of `maxUnavailable`: it has the latest containers, or an update has yet to reach them, and it is not
-    /// ready.
+    /// Whether it uses a place of `maxUnavailable`: it is not ready, and has the latest containers or an update that has not reached
+    /// them.
     pub unavailable: bool,
-    /// Whether a container of the set that an update changed does not run as it should yet.
+    /// Whether an updated container of the set is not ready yet.
     pub updating: bool,
-    /// Whether an idle container is to get its empty image again.
+    /// Whether an idle container must get its empty image again.
     pub to_reset: bool,
-    /// What its condition of updates is to say of the set, where it does not.
+    /// What its upgrade condition should say about the set, if it does not yet.
     pub to_tell: Option<bool>,
-    /// Whether the kubelet says why it cannot resize the set's containers.
+    /// Whether the kubelet reports why it cannot resize the set's containers.
     pub resize_waits: bool,
 }
 
 impl PodStanding {
-    /// Whether something is to be written to the Pod, or to be said of it.
+    /// Whether the Pod needs a write or a report.
     #[must_use]
     pub fn is_amiss(&self) -> bool {
         self.deviates || self.update != Update::None || self.to_reset || self.to_tell.is_some() || self.resize_waits
     }
 }
 
-/// What an update can do about a Pod whose containers are not the latest.
+/// What an update can do with a Pod whose containers are outdated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Update {
-    /// There is nothing to do.
+    /// Nothing.
     #[default]
     None,
     /// Only images differ: it can be updated in place.
     InPlace,
-    /// Only images differ, and an earlier update has yet to reach the kubelet.
+    /// Only images differ, and the kubelet has not applied an earlier update yet.
     Underway,
-    /// More than images differs: the Pod has to be made anew.
+    /// More than images differs: the Pod must be recreated.
     Recreate,
 }
 
-/// How many Pods stand how with a set.
+/// Counts of a set's Pods by standing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Pods with the set's containers.
     pub matched: usize,
-    /// Of those, with the latest ones.
+    /// Matched Pods with the latest containers.
     pub updated: usize,
-    /// Of the matched, those that only record the latest ones.
+    /// Matched Pods that only claim to have the latest containers.
     pub deviating: usize,
-    /// Of the matched, those ready.
+    /// Matched Pods that are ready.
     pub ready: usize,
-    /// Of the updated, those ready.
+    /// Updated Pods that are ready.
     pub updated_ready: usize,
-    /// Of the matched, those that can be updated in place.
+    /// Matched Pods that can be updated in place.
     pub in_place: usize,
-    /// Of the matched, those that have to be made anew.
+    /// Matched Pods that must be recreated.
     pub recreate: usize,
-    /// Of the matched, those that take a place of `maxUnavailable`, as far as they show it.
+    /// Matched Pods that use a place of `maxUnavailable`, as far as they show it.
     pub unavailable: usize,
-    /// Of the matched, those in which a container of the set that an update changed does not run as it should yet.
+    /// Matched Pods with an updated container of the set that is not ready yet.
     pub updating: usize,
 }
 
 impl Counts {
-    /// Counts one more Pod.
+    /// Counts a Pod.
     pub fn add(&mut self, standing: PodStanding) {
         self.change(standing, |count| *count += 1);
     }
 
-    /// Counts one Pod less, which was counted like this.
+    /// Removes a Pod that was counted with this standing.
     pub fn subtract(&mut self, standing: PodStanding) {
         self.change(standing, |count| *count = count.saturating_sub(1));
     }

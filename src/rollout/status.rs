@@ -1,4 +1,4 @@
-//! The status that a SidecarSet should have: counts, revision, and conditions as kstatus reads them.
+//! The status of a SidecarSet: counts, revision, and conditions as kstatus reads them.
 
 use super::advice;
 use super::attempts::PodUpdates;
@@ -14,38 +14,38 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use std::fmt::Write;
 
-/// Whether the set does what it says.
+/// Whether the set works as written.
 pub const READY: &str = "Ready";
-/// Whether Pods are still to be brought to the present containers.
+/// Whether some Pods do not have the current containers yet.
 pub const RECONCILING: &str = "Reconciling";
-/// Whether somebody has to correct the set.
+/// Whether somebody must correct the set.
 pub const STALLED: &str = "Stalled";
 
-/// How a message begins to tell of Pods that cannot be updated in place.
+/// The beginning of the message part about Pods that cannot be updated in place.
 pub const MADE_ANEW: &str = "; Pods that have to be made anew: ";
 
-/// At most 4 clashes of a set are told.
+/// At most 4 clashes of a set are reported.
 const CLASHES_TOLD: usize = 4;
 
-/// What is told of the Pods of a set.
+/// A summary of a set's Pods.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodsSeen {
-    /// How many there are.
+    /// The counts.
     pub counts: Counts,
-    /// How many of those that are to be updated at all do not have the latest containers.
+    /// The number of outdated Pods among those that updates select.
     pub outdated: usize,
-    /// Of those that record the latest containers and have others, one, with what tells them apart.
+    /// One of the Pods that only claim to have the latest containers, with the difference.
     pub deviating: Option<String>,
-    /// Of those that have to be made anew, one, with what tells them apart.
+    /// One of the Pods that must be recreated, with the difference.
     pub recreation: Option<String>,
-    /// Of those that could not be updated, how many there are, and one with the reason.
+    /// The number of Pods that could not be updated, and one of them with the reason.
     pub refused: Option<(usize, String)>,
-    /// Whether Pods are updated by this process.
+    /// Whether this process updates Pods.
     pub updates_are_on: bool,
 }
 
 impl PodsSeen {
-    /// What a survey found of a set's Pods.
+    /// Summarizes a survey of a set's Pods.
     #[must_use]
     pub fn of(survey: &Survey, pods: &PodIndex, updates: &PodUpdates<'_>) -> Self {
         let sentence = |example: &Option<Example>| example.as_ref().map(Example::sentence);
@@ -61,18 +61,18 @@ impl PodsSeen {
     }
 }
 
-/// What is wrong with a set that can be used.
+/// The problem of a usable set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trouble {
     /// Nothing.
     None,
-    /// It is injected, but not with all that it says.
+    /// It is injected, but not completely.
     Heeded(String),
-    /// Pods are denied, or none can match: the reason, and what is wrong.
+    /// Pods are denied, or none can match: the reason and the problem.
     Denied(&'static str, String),
 }
 
-/// What somebody has to correct, as an Event tells it.
+/// A problem that somebody must correct, as an Event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WarningEvent {
     /// The Event's reason.
@@ -81,7 +81,7 @@ pub struct WarningEvent {
     pub note: String,
 }
 
-/// The three conditions, told apart by one state.
+/// The state that the three conditions express.
 struct SetStanding {
     ready: bool,
     reconciling: bool,
@@ -91,8 +91,7 @@ struct SetStanding {
 }
 
 impl Trouble {
-    /// That of a set with these revisions and these clashes.
-    /// `unreachable`: why no Pod can match.
+    /// Returns the state of a set with these revisions and clashes. `unreachable` tells why no Pod can match.
     pub fn of<'c>(
         revisions: &RevisionPlan,
         clashes: impl Iterator<Item = Clash<'c>>,
@@ -116,7 +115,7 @@ impl Trouble {
         }
     }
 
-    /// As an Event tells it.
+    /// Returns the problem for an Event.
     #[must_use]
     pub fn problem(&self) -> Option<WarningEvent> {
         match self {
@@ -127,7 +126,7 @@ impl Trouble {
     }
 }
 
-/// The status of a set that can be used; `None` where that is what it has.
+/// Returns the status of a usable set; `None` if it is unchanged.
 #[must_use]
 pub fn usable(
     set: &ObservedSet,
@@ -213,8 +212,8 @@ pub fn usable(
     (status != set.status).then_some(status)
 }
 
-/// The status of a set that cannot be used; `None` where that is what it has. Which Pods count is not known then, so the counts
-/// stay what they were.
+/// Returns the status of a set that cannot be used; `None` if it is unchanged. It is unknown which Pods count, so the counts
+/// stay as they were.
 #[must_use]
 pub fn unusable(set: &ObservedSet, problem: &str, now: Timestamp) -> Option<SidecarSetStatus> {
     let conditions = SetStanding::stalled("InvalidSpec", problem).conditions(set, now);
@@ -227,7 +226,7 @@ impl SetStanding {
         Self { ready: false, reconciling: false, stalled: true, reason, message: problem.to_owned() }
     }
 
-    /// The conditions of the set in this state. Those of other types stay as they are.
+    /// Returns the conditions of the set in this state. Those of other types stay unchanged.
     fn conditions(&self, set: &ObservedSet, now: Timestamp) -> Vec<Condition> {
         let mut conditions = set.status.conditions.clone();
         for (type_, is) in [(READY, self.ready), (RECONCILING, self.reconciling), (STALLED, self.stalled)] {
@@ -451,7 +450,7 @@ mod tests {
         assert_eq!(self::status(&spec, &status, Counts::default(), &revisions()), None);
     }
 
-    /// The status of the set `s` beside another one, whose spec is laid over this.
+    /// Returns the status of the set `s` next to another one, whose spec is merged with this.
     fn beside(other: &Value) -> Value {
         let with = |name: &str, more: &Value| {
             let mut spec = spec();

@@ -1,4 +1,4 @@
-//! Brings SidecarSets that are stored as v1alpha1 to the storage version, once, and then tells the CRD so: after that a release
+//! Migrates SidecarSets stored as v1alpha1 to the storage version, once, and then records that in the CRD, so that a release
 //! may drop v1alpha1.
 
 use crate::api::sidecarset::SidecarSet;
@@ -15,25 +15,25 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::Instant;
 
-/// Sets a page.
+/// Sets on each page of a list.
 const PAGE: u32 = 100;
 
-/// The CRD must not have changed for this long: each API server goes on for a moment to store the version that it knew before, and
-/// what it stores then would be taken for migrated.
+/// The time that the CRD must have been unchanged. API servers briefly continue to store the previous version, and such objects
+/// would wrongly count as migrated.
 const SETTLED: Duration = Duration::from_secs(5);
 
-/// Where sets cannot be stored as they are it is tried again after this time: somebody has to repair them first.
+/// The pause after sets that cannot be stored unchanged: somebody must repair them first.
 const REFUSED_PAUSE: Duration = Duration::from_secs(300);
 
-/// At most this many of the refused sets are named in one message.
+/// The maximum number of rejected sets named in one message.
 const NAMED: usize = 10;
 
-/// How a migration ended.
+/// The outcome of a migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Migrated {
-    /// Nothing is stored in an older version any more.
+    /// Nothing is stored in an older version.
     Done,
-    /// The CRD changed meanwhile, or the term ended.
+    /// The CRD changed in the meantime, or the term ended.
     Interrupted,
 }
 
@@ -48,7 +48,7 @@ enum MigrationError {
     Refused(Vec<WriteError>),
 }
 
-/// The CRD as it was last seen, and since when it has been so.
+/// The CRD as last seen, and the time of its last change.
 struct ObservedCrd {
     crd: Option<CustomResourceDefinition>,
     since: Instant,
@@ -60,7 +60,7 @@ struct Migration {
     seen: Arc<Mutex<ObservedCrd>>,
 }
 
-/// The storage version, if objects may be stored in other versions, too: then all have to be rewritten.
+/// Returns the storage version if objects may be stored in other versions, so that all must be rewritten.
 #[must_use]
 pub fn wanted(crd: &CustomResourceDefinition) -> Option<&str> {
     let storage = &crd.spec.versions.iter().find(|version| version.storage)?.name;
@@ -68,8 +68,8 @@ pub fn wanted(crd: &CustomResourceDefinition) -> Option<&str> {
     (stored.contains(storage) && stored.len() > 1).then_some(storage)
 }
 
-/// Whether each version that is served has `status.conditions`. OpenKruise's has none, and what a schema does not have the API server
-/// drops without a word.
+/// Whether each served version has `status.conditions`. OpenKruise's CRD does not, and the API server silently drops fields that are
+/// not in the schema.
 fn keeps_conditions(crd: &CustomResourceDefinition) -> bool {
     let mut served = crd.spec.versions.iter().filter(|version| version.served);
     served.all(|version| {
@@ -83,14 +83,14 @@ fn keeps_conditions(crd: &CustomResourceDefinition) -> bool {
     })
 }
 
-/// The CRD as a term follows it.
+/// The CRD, watched during a term.
 pub struct WatchedCrd {
     seen: Arc<Mutex<ObservedCrd>>,
-    /// Whether it changed.
+    /// Queued when it changes.
     work: WorkQueue<()>,
 }
 
-/// Follows the CRD for a term that begins.
+/// Watches the CRD for a term that begins.
 pub fn subscribe(feeds: &mut Feeds) -> WatchedCrd {
     let work = WorkQueue::new();
     let seen = Arc::new(Mutex::new(ObservedCrd { crd: None, since: Instant::now() }));
@@ -107,8 +107,8 @@ pub fn subscribe(feeds: &mut Feeds) -> WatchedCrd {
     told
 }
 
-/// Migrates whenever that is wanted, until the term ends. Needs `list` and `watch` on `customresourcedefinitions` and `patch` on
-/// their status, `list` and `patch` on `sidecarsets`.
+/// Migrates whenever needed until the term ends. Requires `list` and `watch` on `customresourcedefinitions` and `patch` on their
+/// status, and `list` and `patch` on `sidecarsets`.
 pub async fn run(client: Client, term: Term, crd: WatchedCrd) {
     let (WatchedCrd { seen, work }, beside) = (crd, std::future::pending());
     controller::run(&work, 1, &term, beside, Arc::new(Migration { client, seen })).await;
@@ -130,7 +130,7 @@ async fn attend(client: &Client, term: &Term, seen: &Mutex<ObservedCrd>) -> Outc
         return Outcome::RequeueAfter(SETTLED.saturating_sub(age));
     }
     match migrate(client, term, crd, storage).await {
-        Ok(Migrated::Done | Migrated::Interrupted) => Outcome::Done, // the watch tells of what interrupted it
+        Ok(Migrated::Done | Migrated::Interrupted) => Outcome::Done, // the watch reports the interruption
         Err(error) => {
             tracing::warn!("SidecarSets cannot be brought to the storage version {storage} yet: {error}");
             if error.is_of_sets() { Outcome::RequeueAfter(REFUSED_PAUSE) } else { Outcome::Retry }
@@ -153,12 +153,12 @@ async fn migrate(
             if !term.is_current() {
                 return Ok(Migrated::Interrupted);
             }
-            // Nothing is changed, but what the API server writes is in the storage version. A conflict means that somebody else
-            // has written the set, and so done the same.
+            // Nothing is changed, but the API server rewrites the object in the storage version. On a conflict, somebody else
+            // has written the set with the same effect.
             match failpoint::around("migration.set", apply::patch(&sets, set, None, Vec::new())).await {
                 Ok(_) => rewritten += 1,
                 Err(error) if error.code().is_some() => refused.push(error),
-                Err(error) => return Err(error.into()), // no answer, and so none for the others
+                Err(error) => return Err(error.into()), // no answer, so the others would get none either
             }
         }
         match list.metadata.continue_.filter(|next| !next.is_empty()) {
@@ -186,7 +186,7 @@ async fn migrate(
 }
 
 impl MigrationError {
-    /// Whether it is the sets that are at fault, and not a webhook that cannot be reached, say.
+    /// Whether the sets are at fault, and not, for example, a webhook that cannot be reached.
     fn is_of_sets(&self) -> bool {
         let at_fault = |error: &WriteError| error.code().is_some_and(|code| matches!(code, 400 | 403 | 413 | 422));
         matches!(self, Self::Refused(refused) if refused.iter().all(at_fault))
@@ -239,7 +239,7 @@ mod tests {
         (server, client, Term::new(Instant::now() + Duration::from_secs(600)))
     }
 
-    /// The CRD as the server has it, seen now.
+    /// The CRD as on the server, seen now.
     fn seen(server: &Mutex<Server>) -> Mutex<ObservedCrd> {
         let crd = server.lock().unwrap().objects[CRD].clone();
         Mutex::new(ObservedCrd { crd: Some(serde_json::from_value(crd).unwrap()), since: Instant::now() })

@@ -1,5 +1,5 @@
-//! Pure: in which order the Pods of a set are updated in place, how many of them, and how many at a time. The order and the
-//! rounding are OpenKruise's.
+//! Pure: which Pods of a set are updated in place, in which order, and how many at a time. The order and the rounding are
+//! OpenKruise's.
 
 use super::pod::{ObservedPod, PodPhase};
 use super::text::Text;
@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
-/// `spec.updateStrategy`, but for whether there are updates at all ([`Updates`]).
+/// `spec.updateStrategy`, without the choice whether to update at all ([`Updates`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Strategy {
     selector: Option<Selector>,
@@ -20,49 +20,49 @@ pub struct Strategy {
     scatter: Vec<ScatterTerm>,
 }
 
-/// Whether Pods with older containers are to be updated.
+/// Which Pods with older containers to update.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Updates {
-    /// No: the strategy is `NotUpdate`, or updates are paused.
+    /// None: the strategy is `NotUpdate`, or updates are paused.
     Off,
-    /// Those that the update strategy's selector selects.
+    /// Those that the update strategy's selector matches.
     Selected,
     /// All.
     All,
 }
 
-/// All that decides where a Pod stands in the order.
+/// Everything that determines a Pod's position in the order.
 #[derive(Clone, Debug)]
 pub struct Precedence {
     order: (Rank, State, Text, Box<str>),
-    /// Its values of the labels of `scatterStrategy`.
+    /// Its values of the labels in `scatterStrategy`.
     labels: Box<[Option<Text>]>,
 }
 
-/// By priority: the place of the first label that it has, and the sum of weights or the number.
+/// By priority: the index of the first label that it has, and the sum of weights or the number.
 type Rank = (Option<usize>, Reverse<i128>);
 
-/// Whether it has a node, its phase, whether it is ready and since when, its restarts, and when it was created.
+/// Whether it has a node, its phase, whether and since when it is ready, its restarts, and its creation time.
 type State = (bool, u8, bool, Latest, Reverse<u32>, Latest);
 
-/// A time that is not known comes first, then the latest.
+/// An unknown time comes first, then the latest.
 type Latest = (bool, Reverse<i64>);
 
-/// At most this many values of one label are spread: of more there are few Pods each.
+/// At most this many values of one label are spread. With more values, each has few Pods.
 const MOST_VALUES: usize = 64;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Priority {
-    /// All are alike.
+    /// All Pods are equal.
     None,
-    /// The sum of the weights of the selectors that match; the largest first.
+    /// The sum of the weights of matching selectors, largest first.
     Weights(Vec<(i64, Selector)>),
-    /// The first of these labels that a Pod has; the largest number at the end of its value first.
+    /// The first of these labels that a Pod has, by the number at the end of its value, largest first.
     Labels(Vec<String>),
 }
 
 impl Updates {
-    /// What a strategy says.
+    /// Reads a strategy.
     #[must_use]
     pub fn of(strategy: &UpdateStrategy) -> Self {
         if strategy.paused || strategy.strategy != Some(UpdateStrategyType::RollingUpdate) {
@@ -79,16 +79,16 @@ impl Updates {
     }
 }
 
-/// How many Pods were updated already, by their values of the labels of `scatterStrategy`.
+/// The number of updated Pods by their values of the labels in `scatterStrategy`.
 #[derive(Clone, Debug, Default)]
 pub struct Progress {
     pods: usize,
-    /// By the label's number and its value.
+    /// Keyed by label index and value.
     by_value: HashMap<(usize, Text), usize>,
 }
 
 impl Progress {
-    /// One more Pod was updated.
+    /// Counts another updated Pod.
     pub fn add(&mut self, precedence: &Precedence) {
         self.pods += 1;
         for (number, value) in precedence.labels.iter().enumerate() {
@@ -100,7 +100,7 @@ impl Progress {
 }
 
 impl Strategy {
-    /// That of a set whose selectors were accepted; one that cannot be read selects nothing.
+    /// Reads the strategy of an accepted set. An unreadable selector selects nothing.
     #[must_use]
     pub fn of(strategy: &UpdateStrategy) -> Self {
         let read = |selector: &LabelSelector, field| Selector::parse(selector, field).ok();
@@ -126,7 +126,7 @@ impl Strategy {
         }
     }
 
-    /// Whether a Pod is one of those to update.
+    /// Whether a Pod is to be updated.
     #[must_use]
     pub fn selects(&self, updates: &Updates, pod: &ObservedPod) -> bool {
         match updates {
@@ -138,8 +138,8 @@ impl Strategy {
         }
     }
 
-    /// How many of the candidates keep their older containers, where the set matches so many Pods. With a percentage below 100 one of
-    /// several is updated all the same.
+    /// Returns how many candidates keep their older containers, for this number of matched Pods. With a percentage below 100, at
+    /// least one of several is updated.
     #[must_use]
     pub fn kept_back(&self, matched: usize) -> usize {
         let kept = scaled(&self.partition, matched);
@@ -151,13 +151,13 @@ impl Strategy {
         if is_all || matched <= 1 { kept } else { kept.min(matched - 1) }
     }
 
-    /// How many Pods may be unavailable because of an update, where the set matches so many.
+    /// Returns how many Pods may be unavailable because of an update, for this number of matched Pods.
     #[must_use]
     pub fn max_unavailable(&self, matched: usize) -> usize {
         scaled(&self.max_unavailable, matched)
     }
 
-    /// Where a Pod stands in the order.
+    /// Returns a Pod's position in the order.
     #[must_use]
     pub fn precedence(&self, pod: &ObservedPod) -> Precedence {
         let rank = match &self.priority {
@@ -166,7 +166,7 @@ impl Strategy {
                 let matching = terms.iter().filter(|(_, selector)| selector.unmet(|key| pod.label(key)).is_none());
                 (None, Reverse(matching.map(|(weight, _)| i128::from(*weight)).sum()))
             }
-            // Those with none of the labels come first.
+            // Pods with none of the labels come first.
             Priority::Labels(keys) => {
                 let mut values = keys.iter().enumerate().filter_map(|(rank, key)| Some((rank, pod.label(key)?)));
                 let first = values.next();
@@ -177,13 +177,13 @@ impl Strategy {
         Precedence { order: (rank, state(pod), pod.namespace.clone(), pod.name.clone()), labels }
     }
 
-    /// Whether the order depends on the Pods that were updated already, too.
+    /// Whether the order also depends on the Pods that were already updated.
     #[must_use]
     pub fn scatters(&self) -> bool {
         !self.scatter.is_empty()
     }
 
-    /// Puts candidates into the order in which they are updated.
+    /// Sorts candidates into the order of updates.
     pub fn sort<T>(&self, candidates: &mut Vec<T>, progress: &Progress, of: impl Fn(&T) -> &Precedence) {
         candidates.sort_unstable_by(|a, b| of(a).order.cmp(&of(b).order));
         let mut terms: Vec<(usize, usize, Text)> = Vec::new();
@@ -196,7 +196,7 @@ impl Strategy {
             }
             terms.extend(of_value.into_iter().map(|(value, count)| (count, number, value.clone())));
         }
-        // Those with the most Pods first: what comes later moves what was spread before.
+        // The largest groups come first, because later ones move what was spread before.
         terms.sort_by_key(|(count, ..)| Reverse(*count));
         for (_, number, spread) in terms.into_iter().take(MOST_VALUES) {
             let matches = |item: &T| of(item).labels.get(number).is_some_and(|value| value.as_ref() == Some(&spread));
@@ -206,7 +206,7 @@ impl Strategy {
     }
 }
 
-/// A number, or a percentage of the Pods, rounded up. What is neither is 0.
+/// Returns a number, or a percentage of the Pods, rounded up; 0 for anything else.
 fn scaled(value: &IntOrString, of: usize) -> usize {
     match value {
         IntOrString::Int(number) => usize::try_from(*number).unwrap_or_default(),
@@ -217,7 +217,7 @@ fn scaled(value: &IntOrString, of: usize) -> usize {
     }
 }
 
-/// As Kubernetes orders the Pods of a `ReplicaSet` that are given up first.
+/// The order in which Kubernetes deletes the Pods of a `ReplicaSet`.
 fn state(pod: &ObservedPod) -> State {
     let phase = match pod.phase {
         PodPhase::Pending => 0,
@@ -229,14 +229,14 @@ fn state(pod: &ObservedPod) -> State {
     (pod.assigned, phase, pod.ready, ready_since, Reverse(pod.restarts), latest(pod.created))
 }
 
-/// The number at the end of a label's value; 0 where there is none.
+/// Returns the number at the end of a label's value; 0 if there is none.
 fn trailing_number(value: &str) -> u64 {
     let digits = value.bytes().rev().take_while(u8::is_ascii_digit).count();
     value[value.len() - digits..].parse().unwrap_or_default()
 }
 
-/// Spreads the items that match evenly among the others, from the first place of all to the last; each kind keeps its order. So many
-/// were placed already, `done` of them matching: the rhythm goes on. One that is alone is left where it is.
+/// Spreads the matching items evenly among the others, from the first position to the last. Each kind keeps its order. If `placed`
+/// items, `done` of them matching, were placed before, the pattern continues. A single item stays in place.
 fn scatter<T>(items: &mut Vec<T>, done: usize, placed: usize, matches: impl Fn(&T) -> bool) {
     let count = items.iter().filter(|item| matches(item)).count();
     let (matching, all) = (count + done, items.len() + placed);

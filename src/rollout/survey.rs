@@ -1,5 +1,5 @@
-//! Pure: the Pods of a set that are not as they should be, gathered a few at a time, so that the events of 100,000 Pods do not wait
-//! for it. What a plan takes from it is looked at once more.
+//! Pure: the Pods of a set that are not up to date, collected a few at a time so that events of 100,000 Pods do not have to wait. A
+//! plan checks them again.
 
 use super::attempts::{Attempts, Hold, PodWrite};
 use super::pod::ObservedPod;
@@ -11,37 +11,37 @@ use super::text::Text;
 use jiff::Timestamp;
 use std::sync::Arc;
 
-/// So many Pods are looked at in one go.
+/// The number of Pods examined in one step.
 const AT_A_TIME: usize = 500;
 
-/// What was found of the Pods of a set.
+/// What was found about a set's Pods.
 #[derive(Debug)]
 pub struct Survey {
-    /// The set for which it was.
+    /// The set at the time of the survey.
     pub set: Arc<ObservedSet>,
-    /// Those still to look at.
+    /// Keys of the remaining Pods.
     keys: Vec<usize>,
-    /// Pods that can be updated in place, in the order of the strategy once that is asked for ([`Self::sort`]).
+    /// Pods that can be updated in place, in the order of the strategy after [`Self::sort`].
     pub(super) candidates: Vec<Candidate>,
-    /// Of those, in their order, the ones that may be written.
+    /// Those that may be written now, in that order.
     turns: Vec<Turn>,
-    /// Of these, the ones that need no place of `maxUnavailable`.
+    /// Those of them that need no place of `maxUnavailable`.
     turns_without_place: Vec<Turn>,
-    /// The Pods that were updated already, where the order depends on them.
+    /// The Pods that were already updated, if the order depends on them.
     progress: Progress,
-    /// How many of the Pods that are to be updated at all do not have the latest containers.
+    /// The number of outdated Pods among those that updates select.
     pub(super) outdated: usize,
-    /// Keys of Pods of which a hot upgrade is to be ended, where that may be written.
+    /// Keys of Pods with a hot upgrade to end, if they may be written.
     pub(super) to_reset: Vec<usize>,
-    /// The same of those whose condition is to be written.
+    /// Keys of Pods with a condition to write, likewise.
     pub(super) to_tell: Vec<usize>,
-    /// Of Pods that only claim to have the latest containers, the first by name.
+    /// The first Pod by name that only claims to have the latest containers.
     pub(super) deviating: Option<Example>,
-    /// The same of those that have to be made anew.
+    /// The first Pod by name that must be recreated.
     pub(super) recreation: Option<Example>,
-    /// The same of those that could not be updated, and how many there are.
+    /// The number of Pods that could not be updated, and the first of them by name.
     pub(super) refused: (usize, Option<Example>),
-    /// When to look again, although nothing changes until then.
+    /// When to look again even if nothing changes.
     pub(super) look_again: Option<Timestamp>,
 }
 
@@ -50,21 +50,21 @@ pub struct Survey {
 pub(super) struct Candidate {
     pub key: usize,
     precedence: Precedence,
-    /// Whether it takes a place of `maxUnavailable` that it has not yet.
+    /// Whether it needs a place of `maxUnavailable` that it does not have.
     pub needs_place: bool,
-    /// Whether nothing may be written to it yet.
+    /// Whether it may not be written yet.
     pub waits: bool,
 }
 
-/// A candidate, as small as it can be: events wait while a plan looks at them.
+/// A candidate in compact form, because events wait while a plan examines them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Turn {
-    /// Where it stands among [`Survey::candidates`].
+    /// Its index in [`Survey::candidates`].
     pub position: usize,
     pub key: usize,
 }
 
-/// A Pod, and what there is to say of it.
+/// A Pod and what to report about it.
 #[derive(Debug)]
 pub(super) struct Example {
     namespace: Text,
@@ -73,7 +73,7 @@ pub(super) struct Example {
 }
 
 impl Survey {
-    /// One that has not looked at anything yet.
+    /// Starts a survey.
     #[must_use]
     pub fn of(set: Arc<ObservedSet>, pods: &PodIndex) -> Self {
         let scatters = set.usable.as_ref().is_ok_and(|usable| usable.strategy.scatters());
@@ -94,7 +94,7 @@ impl Survey {
         }
     }
 
-    /// Looks at some more Pods; whether it has looked at all.
+    /// Examines some more Pods. Returns whether it is complete.
     pub fn go_on(&mut self, pods: &PodIndex, attempts: &Attempts, now: Timestamp) -> bool {
         let set = Arc::clone(&self.set);
         let rest = self.keys.split_off(self.keys.len().saturating_sub(AT_A_TIME));
@@ -141,14 +141,14 @@ impl Survey {
         self.keys.is_empty()
     }
 
-    /// Whether nothing may be written yet; when to look again follows from that.
+    /// Whether nothing may be written yet. Updates when to look again.
     fn waits(&mut self, hold: Option<&Hold>, now: Timestamp) -> bool {
         let Some(until) = hold.map(|hold| hold.until).filter(|until| *until > now) else { return false };
         self.look_again = Some(self.look_again.map_or(until, |other| other.min(until)));
         true
     }
 
-    /// Puts the candidates into the order of the strategy.
+    /// Sorts the candidates into the order of the strategy.
     pub fn sort(&mut self) {
         if let Ok(usable) = &self.set.usable {
             usable.strategy.sort(&mut self.candidates, &self.progress, |candidate| &candidate.precedence);
@@ -159,7 +159,8 @@ impl Survey {
         self.turns_without_place = in_order.filter(|(_, candidate)| !candidate.needs_place).map(turn).collect();
     }
 
-    /// The next candidate that may be written, from a position on. Where no place is free, those that need one are left out.
+    /// Returns the next candidate that may be written, starting at a position. If no place is free, candidates that
+    /// need one are skipped.
     pub(super) fn turn(&self, from: usize, is_place_free: bool) -> Option<Turn> {
         let turns = if is_place_free { &self.turns } else { &self.turns_without_place };
         turns.get(turns.partition_point(|turn| turn.position < from)).copied()
@@ -167,7 +168,7 @@ impl Survey {
 }
 
 impl Example {
-    /// Keeps the one that is first by name.
+    /// Keeps the first one by name.
     fn keep_first(kept: &mut Option<Self>, pod: &ObservedPod, problem: impl FnOnce() -> String) {
         let is_before = |kept: &Self| (&*pod.namespace, &*pod.name) < (&*kept.namespace, &*kept.name);
         if kept.as_ref().is_none_or(is_before) {
@@ -175,7 +176,7 @@ impl Example {
         }
     }
 
-    /// As a message tells it.
+    /// Returns the text for a message.
     pub fn sentence(&self) -> String {
         let Self { namespace, name, problem } = self;
         format!("{namespace}/{name}: {problem}")

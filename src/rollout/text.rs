@@ -1,4 +1,4 @@
-//! Texts that many Pods share, kept once: label keys, images, hashes, names of sets and containers.
+//! Texts shared by many Pods and kept once: label keys, images, hashes, names of sets and containers.
 
 use super::fingerprints::Fingerprints;
 use std::borrow::Borrow;
@@ -7,7 +7,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// A text that is kept once, however many objects hold it: of 8 bytes, which a Pod has dozens of.
+/// A deduplicated text. It takes 8 bytes, because a Pod has dozens of them.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Text(Arc<Box<str>>);
 
@@ -43,23 +43,23 @@ impl fmt::Debug for Text {
     }
 }
 
-/// All texts in use, and at most as many bytes again of others.
+/// All texts in use, and at most the same number of unused bytes.
 #[derive(Debug, Default)]
 pub struct Texts {
     known: HashSet<Text>,
-    /// What they take.
+    /// Their size in bytes.
     bytes: usize,
-    /// Grown to so many bytes, those that nothing holds any more are dropped.
+    /// The size at which unused texts are dropped.
     sweep_at: usize,
-    /// What containers are told apart by, beside texts.
+    /// Deduplicated fingerprints of containers.
     pub(super) fingerprints: Fingerprints,
 }
 
-/// Fewer bytes than this are not worth a sweep.
+/// The minimum size for a sweep.
 const SMALLEST_SWEEP: usize = 256 * 1024;
 
 impl Texts {
-    /// The one copy of this text.
+    /// Returns the shared copy of this text.
     pub fn share(&mut self, text: &str) -> Text {
         if let Some(known) = self.known.get(text) {
             return known.clone();
@@ -74,7 +74,7 @@ impl Texts {
         text
     }
 
-    /// Drops the texts that nothing holds any more.
+    /// Drops unused texts.
     pub fn sweep(&mut self) {
         self.known.retain(|text| Arc::strong_count(&text.0) > 1);
         self.known.shrink_to(2 * self.known.len());
@@ -83,7 +83,7 @@ impl Texts {
     }
 }
 
-/// What a text takes: its bytes, its length and two counters, and its place among the others.
+/// The size of a text: its bytes, its length and two counters, and its entry in the set.
 fn bytes(text: &str) -> usize {
     text.len() + 48
 }

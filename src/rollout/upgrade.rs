@@ -1,8 +1,8 @@
 //! Pure: which Pods of a set are updated in place now.
 //!
-//! Candidates are Pods that differ from the set by images only. Those that an update has made unavailable take a place each of
-//! `maxUnavailable`, until they are ready with the new images; so a bad image stops the rollout by itself. A candidate that is not
-//! ready takes none: it can only gain.
+//! Candidates are Pods that differ from the set only by images. A Pod that an update made unavailable uses one place of
+//! `maxUnavailable` until it is ready with the new images, so a bad image stops the rollout by itself. A candidate that is not
+//! ready needs no place, because it can only improve.
 
 use super::attempts::{Attempts, PodWrite};
 use super::pod::ObservedPod;
@@ -16,17 +16,17 @@ use jiff::Timestamp;
 use json_patch::PatchOperation;
 use serde_json::Value;
 
-/// At most this many writes are planned at once: whoever plans keeps events waiting.
+/// The maximum number of writes in one plan. Events wait during planning.
 const MOST_AT_ONCE: usize = 100;
 
-/// What is to be written to the Pods of a set.
+/// The planned writes to the Pods of a set.
 #[derive(Clone, Debug, Default)]
 pub struct UpgradePlan {
     /// Pods to update.
     pub updates: Vec<PodUpdate>,
-    /// Pods whose condition is to be written.
+    /// Pods with a condition to write.
     pub conditions: Vec<PodCondition>,
-    /// When to look again, although nothing changes until then.
+    /// When to look again even if nothing changes.
     pub look_again: Option<Timestamp>,
 }
 
@@ -35,26 +35,26 @@ pub struct UpgradePlan {
 pub struct PodUpdate {
     /// The Pod as it was seen.
     pub pod: WatchedPod,
-    /// What is done.
+    /// The kind of update.
     pub kind: UpdateKind,
-    /// The patch of its amounts of CPU and memory, which comes first.
+    /// The patch of its amounts of CPU and memory, which is sent first.
     pub resize: Vec<PatchOperation>,
     /// The patch.
     pub patch: PodPatch,
-    /// Whether it is unavailable already, and not by an update.
+    /// Whether it is already unavailable, and not because of an update.
     pub is_excused: bool,
-    /// Whether it may have been written already: it is to be read before it is written again.
+    /// Whether it may already have been written. It must be read before it is written again.
     pub is_in_doubt: bool,
 }
 
-/// What an update of a Pod is for.
+/// The purpose of an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpdateKind {
-    /// It gets the set's present images.
+    /// Set the current images.
     Images,
-    /// It gets the set's present images and amounts of CPU and memory.
+    /// Set the current images and amounts of CPU and memory.
     Resources,
-    /// A hot upgrade comes to its end: a container gets the empty image again.
+    /// End a hot upgrade: a container gets the empty image again.
     Reset,
 }
 
@@ -67,7 +67,8 @@ pub struct PodCondition {
     pub condition: Value,
 }
 
-/// Plans for the set of a complete survey, whose candidates are sorted. `revision` is the name of that of its present content.
+/// Plans for the set of a complete survey with sorted candidates. `revision` is the name of the current content's
+/// revision.
 #[must_use]
 pub fn plan(
     survey: &Survey,
@@ -82,7 +83,7 @@ pub fn plan(
     let (name, matched) = (&*set.name, pods.counts(&set.name).matched);
     let mut plan = UpgradePlan { look_again: survey.look_again, ..UpgradePlan::default() };
     let Some(rules) = pods.rules(name) else { return plan };
-    // Hot upgrades come to their end whatever else is to be done: the Pod has a place until then.
+    // Hot upgrades are ended first, because the Pod keeps its place until then.
     for (pod, standing) in survey.to_reset.iter().filter_map(|key| pods.at(name, *key)) {
         if plan.updates.len() == MOST_AT_ONCE {
             break;
@@ -119,7 +120,7 @@ pub fn plan(
         let Some((pod, standing)) = pods.at(name, turn.key) else { continue };
         let is_still = standing.update == Update::InPlace && !standing.to_reset;
         if !is_still || plan.waits(name, pod, attempts, PodWrite::Update, now) {
-            continue; // it changed since
+            continue; // it has changed since
         }
         let is_in_doubt = attempts.is_in_doubt(name, pod);
         let has_place = standing.unavailable || is_in_doubt;
@@ -141,14 +142,14 @@ pub fn plan(
     plan
 }
 
-/// How many Pods take a place of `maxUnavailable`.
+/// Returns how many Pods use a place of `maxUnavailable`.
 pub(super) fn taken(set: &str, pods: &PodIndex, attempts: &Attempts) -> usize {
     let (more, less) = attempts.hidden(set, pods);
     (pods.counts(set).unavailable + more).saturating_sub(less)
 }
 
 impl UpgradePlan {
-    /// Whether nothing may be written to a Pod yet.
+    /// Whether a Pod may not be written yet.
     fn waits(&mut self, set: &str, pod: &ObservedPod, attempts: &Attempts, write: PodWrite, now: Timestamp) -> bool {
         let until = attempts.hold(set, pod, write).map(|hold| hold.until).filter(|until| *until > now);
         let Some(until) = until else { return false };

@@ -1,4 +1,4 @@
-//! A Pod as the watch hands it over: of the API server's 8 KB and more only what this room uses is decoded.
+//! A Pod from the watch: of the API server's 8 KB and more, only the parts used in this module are decoded.
 
 use crate::cluster::{ObjectVersion, Versioned};
 use crate::injection::Amounts;
@@ -14,35 +14,35 @@ use std::collections::BTreeMap;
 /// A container or init container of the spec.
 pub(super) use crate::injection::PodContainer as Container;
 
-/// A Pod of whose labels, containers and annotations more is to be kept is not counted: its author chose them, and there may be
-/// any number of such Pods. A Pod of 60 containers stays below. The hashes of its containers' variables, mounts and args are not part
-/// of it: they are bounded where they are kept ([`ObservedPod`](super::pod::ObservedPod)).
+/// The maximum bytes kept of a Pod's labels, containers and annotations. A larger Pod is not counted, because its author chose them,
+/// and there may be any number of such Pods. A Pod with 60 containers is smaller. The hashes of variables, mounts and args are not
+/// included; their number is limited where they are kept ([`ObservedPod`](super::pod::ObservedPod)).
 const LARGEST: usize = 64 * 1024;
 
-/// The condition by which a Pod says whether its sets can update it in place.
+/// The condition that says whether a Pod's sets can update it in place.
 pub(super) const UPGRADABLE: &str = "SidecarSetUpgradable";
 
-/// The conditions by which the kubelet says that a resize has to wait or cannot be, and that it is under way.
+/// The kubelet's conditions for a resize that is pending or impossible, and for one in progress.
 pub(super) const RESIZES: [&str; 2] = ["PodResizePending", "PodResizeInProgress"];
 
-/// What a text takes beside its bytes.
+/// The overhead of a text in bytes.
 const A_TEXT: usize = 64;
 
-/// A core/v1 Pod, for `Api<WatchedPod>`; becomes an [`ObservedPod`](super::pod::ObservedPod).
+/// A core/v1 Pod for `Api<WatchedPod>`. It becomes an [`ObservedPod`](super::pod::ObservedPod).
 ///
-/// Of a Pod that no set was injected into, and of one that is too large to be counted, only the metadata are kept.
+/// For a Pod that no set was injected into, or that is too large to be counted, only the metadata is kept.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(from = "Document")]
 pub struct WatchedPod {
-    /// Name, namespace, uid and resourceVersion; the rest is left out.
+    /// Name, namespace, uid and resourceVersion. Other fields are dropped.
     metadata: ObjectMeta,
-    /// How many bytes would have to be kept of it: too many.
+    /// The number of bytes to keep, if that is too many.
     pub(super) too_large: Option<usize>,
     /// Whether it is being deleted.
     pub(super) deleting: bool,
-    /// When it was created, as text.
+    /// The creation time as text.
     pub(super) created: Option<Box<str>>,
-    /// Whether it has a node.
+    /// Whether it is assigned to a node.
     pub(super) assigned: bool,
     pub(super) labels: BTreeMap<Box<str>, Box<str>>,
     pub(super) annotations: Annotations,
@@ -51,7 +51,7 @@ pub struct WatchedPod {
     pub(super) status: Status,
 }
 
-/// The annotations that injection and upgrades leave on a Pod, as text. Names as in [`crate::api::keys`].
+/// The annotations of injection and upgrades on a Pod, as text. The names are in [`crate::api::keys`].
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct Annotations {
     #[serde(rename = "kruise.io/sidecarset-hash")]
@@ -91,7 +91,7 @@ pub(super) struct PodCondition {
     pub message: Option<Box<str>>,
 }
 
-/// What the kubelet says of a container.
+/// The kubelet's status of a container.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ContainerStatus {
@@ -104,12 +104,12 @@ pub(super) struct ContainerStatus {
     pub ready: bool,
     #[serde(default)]
     pub restart_count: i64,
-    /// What it has.
+    /// Its actual amounts.
     #[serde(default, rename = "resources")]
     pub amounts: Option<Amounts>,
 }
 
-/// The Pod's own shape.
+/// The structure of a Pod.
 #[derive(Deserialize)]
 struct Document {
     metadata: Metadata,
@@ -175,7 +175,7 @@ impl From<Document> for WatchedPod {
 }
 
 impl WatchedPod {
-    /// One of which only this is known.
+    /// A Pod of which only the version is known.
     #[must_use]
     pub(super) fn named(version: ObjectVersion<'_>) -> Self {
         let ObjectVersion { namespace, name, uid, resource_version } = version;
@@ -187,7 +187,7 @@ impl WatchedPod {
         }
     }
 
-    /// All that its author wrote and that is kept.
+    /// Returns everything its author wrote that is kept.
     fn texts(&self) -> impl Iterator<Item = &str> {
         let Annotations { hash, hash_without_image, hash_of_rest, injected_list, in_place_state, working_hot_upgrade } =
             &self.annotations;

@@ -1,4 +1,4 @@
-//! The controller against an API server in memory, whose changes it is told of only when a test says so.
+//! The controller with an API server in memory. Tests decide when it hears of changes.
 
 use super::*;
 use crate::cluster::events;
@@ -7,16 +7,16 @@ use crate::rollout::tests::{PodBuilder, set};
 use serde_json::{Value, json};
 use std::sync::MutexGuard;
 
-/// Where the revisions are.
+/// The path of the revisions.
 const REVISIONS: &str = "/apis/apps/v1/namespaces/kruise-system/controllerrevisions";
 
-/// Where Events about objects without a namespace are.
+/// The path of Events about cluster-scoped objects.
 const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/default/events";
 
 const STATUS: &str = "/apis/apps.kruise.io/v1beta1/sidecarsets/s/status";
 
 impl Server {
-    /// Names of the revisions.
+    /// Returns the names of the revisions.
     fn revisions(&self) -> Vec<String> {
         self.objects.keys().filter_map(|path| Some(path.strip_prefix(REVISIONS)?[1..].to_owned())).collect()
     }
@@ -42,7 +42,7 @@ impl World {
         world
     }
 
-    /// A controller of this API server, which knows nothing yet.
+    /// A controller of this API server that knows nothing yet.
     fn of(server: Arc<Mutex<Server>>, client: Client) -> Self {
         let (events, send) = events::events(client.clone(), "test".to_owned());
         tokio::spawn(send);
@@ -51,7 +51,7 @@ impl World {
         Self { server, client, controller, term: Term::new(Instant::now() + Duration::from_secs(3600)) }
     }
 
-    /// The next leader.
+    /// Returns the next leader.
     fn successor(&self) -> Self {
         let next = Self::of(Arc::clone(&self.server), self.client.clone());
         next.catch_up();
@@ -62,7 +62,7 @@ impl World {
         self.server.lock().unwrap()
     }
 
-    /// A user changes the set, and the controller is told.
+    /// A user changes the set, and the controller hears of it.
     fn change_set(&self, spec: &Value) {
         let path = STATUS.trim_end_matches("/status");
         let mut object = set("s", spec);
@@ -72,7 +72,7 @@ impl World {
         self.catch_up();
     }
 
-    /// The controller is told how sets and revisions are now.
+    /// The controller hears of the current sets and revisions.
     fn catch_up(&self) {
         let server = self.server();
         let sets = server.under("/apis/apps.kruise.io").into_iter().map(|object| Arc::new(ObservedSet::read(&object)));
@@ -86,13 +86,13 @@ impl World {
         self.controller.shared.reconcile(&"s".to_owned(), &self.term).await
     }
 
-    /// What was written since this was last asked: `POST` and so on, with the last part of the path.
+    /// Returns the writes since the last call: the method with the last part of the path.
     fn writes(&self) -> Vec<String> {
         let writes = std::mem::take(&mut self.server().writes);
         writes.into_iter().filter(|write| !write.contains(EVENTS)).collect()
     }
 
-    /// The reasons of all Events, once those that are on their way are sent.
+    /// Returns the reasons of all Events, once pending ones are sent.
     async fn events(&self) -> Vec<Value> {
         tokio::time::sleep(Duration::from_millis(1)).await;
         self.server().under(EVENTS).into_iter().map(|event| event["reason"].clone()).collect()
@@ -129,7 +129,7 @@ async fn a_cache_that_lags_creates_nothing_twice() {
     let world = World::new(&spec("x:1"));
     world.reconcile().await;
     world.writes();
-    // As if the watch had told nothing of the revision; the first list may have been begun before it was made.
+    // As if the watch had not reported the revision. The first list may have begun before it was created.
     for _ in 0..2 {
         Event::list([]).for_each(|event| world.controller.revisions_event(event));
     }
@@ -384,7 +384,7 @@ async fn while_the_namespace_of_revisions_is_gone_the_log_is_not_flooded() {
     assert!(told <= 20, "{told} lines");
 }
 
-/// How many lines were written.
+/// The number of log lines.
 #[derive(Clone, Default)]
 struct Lines(Arc<std::sync::atomic::AtomicUsize>);
 

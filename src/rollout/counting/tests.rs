@@ -1,4 +1,4 @@
-//! Whether a Pod counts, and as what: each rule on small Pods.
+//! Whether and how a Pod counts: each rule on small Pods.
 
 use super::*;
 use crate::rollout::tests::{PodBuilder, rules};
@@ -15,7 +15,7 @@ fn standing(spec: &Value, pod: &PodBuilder) -> PodStanding {
 fn standing_in(spec: &Value, pod: &PodBuilder, namespace: Option<&Labels>) -> PodStanding {
     let pod = ObservedPod::of(&pod.watched(), &mut Texts::default());
     let standing = rules("s", spec).standing("s", &pod, namespace);
-    // What updates make of it has tests of its own.
+    // The effect of updates has its own tests.
     PodStanding {
         update: Update::None,
         unavailable: false,
@@ -26,7 +26,7 @@ fn standing_in(spec: &Value, pod: &PodBuilder, namespace: Option<&Labels>) -> Po
     }
 }
 
-/// A set that has this as a kept version.
+/// The images of a kept version of a set.
 fn images_of(spec: &Value) -> Arc<Images> {
     let spec: SidecarSetSpec = serde_json::from_value(spec.clone()).unwrap();
     Arc::new(Images::of(&spec))
@@ -232,7 +232,7 @@ fn the_digest_that_runs_need_not_be_that_of_the_spec() {
     let state = r#"{"s":{"lastContainerStatuses":{"c":{"imageID":"i@sha256:old"}}}}"#;
     let changed = pod.clone().annotation("kruise.io/sidecarset-inplace-update-state", state);
     let runs = |pod: &PodBuilder, id: &str| standing(&spec, &pod.clone().status("c", "whatever", id)).ready;
-    // Of an image for several platforms it may be that of one.
+    // The digest may be that of one platform of a multi-platform image.
     for id in [&format!("i@{DIGEST}"), &format!("mirror.example.com/i@{DIGEST}"), "i@sha256:0b"] {
         assert!(runs(&pod, id) && runs(&changed, id), "{id}");
     }

@@ -1,4 +1,4 @@
-//! Counts kept up to date equal counts taken anew, and only what changed is told.
+//! Updated counts equal counts taken from scratch, and only changes are reported.
 
 use super::*;
 use crate::rollout::tests::{PodBuilder, rules};
@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 const NAMESPACES: [&str; 3] = ["default", "n1", "n2"];
 const SETS: [&str; 3] = ["s0", "s1", "s2"];
 
-/// One thing that may happen in a cluster.
+/// An event in a cluster.
 #[derive(Clone, Debug)]
 enum Event {
     Pod(PodSpec),
@@ -27,7 +27,7 @@ struct PodSpec {
     namespace: usize,
     name: usize,
     labelled: bool,
-    /// Of each set: the hash that the Pod records.
+    /// For each set, the hash that the Pod records.
     injected: [Option<usize>; 3],
     ready: bool,
     deleting: bool,
@@ -74,7 +74,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// All rules that a set can have, made once: hashing takes most of the time.
+/// All rules that a set can have, computed once because hashing takes most of the time.
 static RULES: LazyLock<HashMap<SetSpec, CountingRules>> = LazyLock::new(|| {
     let flags = [false, true];
     let specs = flags.into_iter().flat_map(|selective| {
@@ -131,7 +131,7 @@ impl PodSpec {
     }
 }
 
-/// These are all Pods.
+/// Applies a complete list of Pods.
 fn list(index: &mut PodIndex, pods: impl IntoIterator<Item = WatchedPod>) {
     index.begin_list();
     for pod in pods {
@@ -144,7 +144,7 @@ fn labels(on: bool) -> Labels {
     Labels::from([("on".to_owned(), on.to_string())])
 }
 
-/// What there is, without any index.
+/// The objects, without an index.
 #[derive(Default)]
 struct Cluster {
     pods: BTreeMap<(usize, usize), PodSpec>,
@@ -194,7 +194,7 @@ impl Cluster {
         }
     }
 
-    /// An index that saw nothing but the present state.
+    /// Returns an index that has seen only the current state.
     fn anew(&self) -> PodIndex {
         let mut index = PodIndex::default();
         list(&mut index, self.pods.values().map(PodSpec::watched));
@@ -208,7 +208,7 @@ impl Cluster {
     }
 }
 
-/// All that can be asked of a set.
+/// Returns everything that can be asked about a set.
 fn told(index: &PodIndex, set: &str) -> (Counts, Vec<bool>, BTreeSet<(String, bool)>) {
     let revisions = (0..3).map(|image| index.uses_revision(set, &format!("{set}-{image}"))).collect();
     let pods = index

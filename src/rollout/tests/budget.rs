@@ -1,5 +1,5 @@
-//! A model: whatever the watch delays, the API server answers or does not answer, and however often the leader changes, no more Pods
-//! than `maxUnavailable` are unavailable because of updates, and in the end all are updated.
+//! A model of updates: with any delays of the watch, lost answers and changes of the leader, at most `maxUnavailable` Pods are
+//! unavailable because of updates, and in the end all are updated.
 
 use super::{PodBuilder, set};
 use crate::api::decode;
@@ -18,11 +18,11 @@ use std::sync::Arc;
 const PODS: usize = 5;
 const MAX_UNAVAILABLE: usize = 2;
 
-/// What comes of a write.
+/// The fate of a write.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
     Answered,
-    /// It is written, and nobody hears of it.
+    /// It is executed, and the answer is lost.
     LostAnswer,
     /// It never arrives.
     LostRequest,
@@ -32,13 +32,13 @@ enum Fate {
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Look(Fate),
-    /// The kubelet runs what a Pod says.
+    /// The kubelet runs a Pod's current spec.
     Run(usize),
-    /// The app of a Pod fails, or is well again.
+    /// The app of a Pod fails or recovers.
     App(usize, bool),
-    /// Somebody removes what a Pod records of updates.
+    /// Somebody removes a Pod's record of updates.
     Forge(usize),
-    /// The watch tells of one more event.
+    /// The watch delivers one more event.
     Hear,
     List,
     NextLeader,
@@ -47,11 +47,11 @@ enum Step {
 
 struct World {
     index: RolloutIndex,
-    /// As the API server has them.
+    /// The Pods on the API server.
     pods: BTreeMap<String, Value>,
     version: u64,
     events: VecDeque<WatchedPod>,
-    /// Pods that an update made unavailable.
+    /// Pods made unavailable by an update.
     down: BTreeSet<String>,
     apps: BTreeMap<String, bool>,
     now: Timestamp,
@@ -110,7 +110,7 @@ impl World {
         self.list();
     }
 
-    /// What the kubelet reports of a Pod.
+    /// The kubelet reports a Pod's status.
     fn report(&mut self, name: &str, runs: bool) {
         let mut pod = self.pods[name].clone();
         if runs {
@@ -211,12 +211,12 @@ fn step(forge: bool) -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Steps of one leader whose Pods' authors lie, or of several.
+/// Generates steps with one leader whose Pods' authors lie, or with several leaders.
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     any::<bool>().prop_flat_map(|forge| prop::collection::vec(step(forge), 1..60))
 }
 
-/// Takes these steps, after each of which no more Pods than allowed are unavailable.
+/// Takes these steps, and checks after each that no more Pods than allowed are unavailable.
 #[track_caller]
 fn holds(steps: &[Step]) {
     let mut world = World::new();

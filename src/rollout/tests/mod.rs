@@ -1,4 +1,4 @@
-//! Pods and SidecarSets for the tests of this room.
+//! Pods and SidecarSets for the tests of this module.
 
 mod budget;
 
@@ -9,12 +9,12 @@ use crate::injection::InjectableSet;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A Pod, part by part.
+/// Builds a Pod step by step.
 #[derive(Clone)]
 pub struct PodBuilder(Value);
 
 impl PodBuilder {
-    /// A running Pod of namespace `default`.
+    /// A running Pod in the namespace `default`.
     pub fn new(name: &str) -> Self {
         Self(json!({
             "metadata": {"name": name, "namespace": "default", "uid": format!("uid-of-{name}"),
@@ -39,13 +39,13 @@ impl PodBuilder {
         self
     }
 
-    /// Injected by this set alone, when it had this hash.
+    /// Marks it as injected by this set alone, when the set had this hash.
     pub fn injected(self, set: &str, hash: &str) -> Self {
         let record = json!({set: {"hash": hash, "controllerRevision": format!("{set}-{hash}")}}).to_string();
         self.annotation("kruise.io/sidecarset-injected-list", set).annotation("kruise.io/sidecarset-hash", &record)
     }
 
-    /// With a container that was injected, hot or not, and runs its image.
+    /// Adds an injected container that runs its image, hot or not.
     pub fn container(mut self, name: &str, image: &str) -> Self {
         let status = json!({"name": name, "image": image, "imageID": image, "ready": true});
         let version = |variable: &str, key: &str| {
@@ -64,7 +64,7 @@ impl PodBuilder {
         self
     }
 
-    /// With other fields of a container.
+    /// Changes fields of a container.
     pub fn changed(mut self, name: &str, fields: &Value) -> Self {
         for container in self.list("/spec/containers").iter_mut().filter(|container| container["name"] == name) {
             container.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
@@ -72,7 +72,7 @@ impl PodBuilder {
         self
     }
 
-    /// What the kubelet says of a container.
+    /// Sets the kubelet's status of a container.
     pub fn status(mut self, name: &str, image: &str, image_id: &str) -> Self {
         for status in self.list("/status/containerStatuses").iter_mut().filter(|status| status["name"] == name) {
             status["image"] = json!(image);
@@ -86,7 +86,7 @@ impl PodBuilder {
         self
     }
 
-    /// With these fields laid over its own.
+    /// Merges these fields into its own.
     pub fn state(mut self, fields: &Value) -> Self {
         fn lay(over: &mut Value, fields: &Value) {
             match (over, fields) {
@@ -115,12 +115,12 @@ impl PodBuilder {
         self
     }
 
-    /// As the API server has it.
+    /// Returns the Pod as the API server has it.
     pub fn json(&self) -> Value {
         self.0.clone()
     }
 
-    /// As the watch hands it over, with a resourceVersion of its own.
+    /// Returns the Pod as the watch delivers it, with its own resourceVersion.
     pub fn watched(&self) -> WatchedPod {
         static VERSION: AtomicU64 = AtomicU64::new(1);
         let mut pod = self.0.clone();
@@ -141,7 +141,7 @@ pub fn set(name: &str, spec: &Value) -> Value {
     })
 }
 
-/// The rules by which Pods count for a set of this spec.
+/// The counting rules of a set with this spec.
 pub fn rules(name: &str, spec: &Value) -> CountingRules {
     let set = decode::sidecarset(set(name, spec)).unwrap();
     let spec = set.spec.clone();

@@ -1,4 +1,4 @@
-//! What is not known for sure: answers that were lost, images with two names, Pods that are not well for reasons of their own.
+//! Uncertainty: lost answers, images with two names, and Pods that are not ready for other reasons.
 
 use super::*;
 
@@ -8,13 +8,13 @@ fn not_ready(pod: PodBuilder) -> PodBuilder {
     pod.state(&serde_json::from_str(NOT_READY).unwrap())
 }
 
-/// What an earlier update recorded.
+/// Adds the record of an earlier update.
 fn updated_before(pod: PodBuilder, image_id: &str, restarts: Option<u32>) -> PodBuilder {
     let ran = json!({"c": {"imageID": image_id, "restartCount": restarts}});
     pod.annotation(keys::IN_PLACE_STATE, &json!({"s": {"lastContainerStatuses": ran}}).to_string())
 }
 
-/// With the names by which the runtime knows the image that runs, and so many restarts.
+/// Sets the runtime's names of the running image, and the restart count.
 fn runs(pod: &PodBuilder, image: &str, image_id: &str, restarts: u32) -> PodBuilder {
     let mut object = pod.clone().status("c", image, image_id).json();
     object["status"]["containerStatuses"][0]["restartCount"] = json!(restarts);
@@ -23,7 +23,7 @@ fn runs(pod: &PodBuilder, image: &str, image_id: &str, restarts: u32) -> PodBuil
 
 #[test]
 fn a_conflict_leaves_no_place_taken_although_the_runtime_calls_the_image_otherwise() {
-    // On the node the same image is known as `i:latest`, too, and the runtime tells that.
+    // The node also knows the same image as `i:latest`, and the runtime reports that name.
     let first = old("a").status("c", "i:latest", "i@sha256:1");
     for end in [AttemptEnd::Conflict, AttemptEnd::Unknown("no answer".to_owned())] {
         let mut world = World::new(&spec("i:2", &json!({})), &[first.clone(), old("b")]);
@@ -63,7 +63,7 @@ fn a_restart_ends_an_update_to_another_tag_of_the_same_image() {
     assert_eq!(standing(runs(&recorded, "i:1", "i@sha256:1", 3)), (0, 1));
     assert_eq!(standing(runs(&recorded, "i:1", "i@sha256:1", 4)), (1, 0), "the runtime tells the other tag for ever");
     assert_eq!(standing(runs(&recorded, "i:2", "i@sha256:2", 3)), (1, 0));
-    // As OpenKruise records it.
+    // The format that OpenKruise records.
     let recorded = updated_before(new, "i@sha256:1", None);
     assert_eq!(standing(runs(&recorded, "i:1", "i@sha256:1", 4)), (0, 1));
     assert_eq!(standing(runs(&recorded, "i:2", "i@sha256:1", 3)), (1, 0));
@@ -89,7 +89,7 @@ fn a_set_is_not_ready_before_what_it_updated_is() {
     let (reason, message) = world.ready();
     assert_eq!(reason, "False PodsNotReady");
     assert!(message.ends_with("; updated Pods that are not ready yet: 1"), "{message}");
-    // One that was created with the image, and starts, is none that was updated.
+    // A Pod that was created with the image and is starting was not updated.
     let starts = not_ready(bare("p", &spec("i:2", &json!({}))).container("c", "i:2"));
     assert_eq!(World::new(&spec("i:2", &json!({})), &[starts]).ready().0, "True Current");
 }
@@ -106,7 +106,7 @@ fn a_set_whose_selected_pods_are_to_be_updated_is_not_ready_and_says_what_hinder
     world.end(&update, AttemptEnd::Refused("a policy says no".to_owned()));
     assert!(world.message().contains("; Pods that cannot be updated: 1, such as default/a: a policy says no"));
     assert_eq!(World::new(&spec("i:2", &selector), &[old("b")]).ready().0, "True Current");
-    // One of two is updated below 100 %, so the set is not ready before that.
+    // Below 100 %, one of two is updated, so the set is not ready before that.
     let partition = json!({"updateStrategy": {"partition": "99%"}});
     assert_eq!(World::new(&spec("i:2", &partition), &[old("a"), old("b")]).ready().0, "False PodsOutdated");
 }

@@ -1,4 +1,4 @@
-//! Hot upgrades: the dance of two containers, its end, and what may come between.
+//! Hot upgrades: how the two containers take turns, how an upgrade ends, and what may interrupt it.
 
 use super::*;
 
@@ -7,12 +7,12 @@ fn hot(image: &str) -> Value {
     spec("i:0", &json!({"containers": [{"name": "c", "image": image, "upgradeStrategy": upgrade}]}))
 }
 
-/// A Pod like this.
+/// A builder for this Pod.
 fn rebuilt(json: &Value) -> PodBuilder {
     PodBuilder::new("p").state(json)
 }
 
-/// A Pod as it is injected.
+/// A Pod as injected.
 fn injected(image: &str) -> PodBuilder {
     let pod = bare("p", &hot(image)).container("c-1", image).container("c-2", "empty:1");
     pod.annotation(keys::WORKING_HOT_UPGRADE, r#"{"c":"c-1"}"#)
@@ -41,7 +41,7 @@ fn a_hot_upgrade_gives_the_image_to_the_empty_container_and_then_empties_the_oth
     assert_eq!(annotated(&upgraded, keys::WORKING_HOT_UPGRADE), json!({"c": "c-2"}));
     assert_eq!(versions(&upgraded), texts([("1", "77"), ("77", "1")]));
 
-    // Its new image is bad: nothing is reset, and the next image goes to the same container.
+    // The new image is bad: nothing is reset, and the next image goes to the same container.
     let mut world = World::new(&hot("i:2"), &[rebuilt(&upgraded)]);
     assert_eq!(world.updated(), "", "it does not run yet");
     let failed = rebuilt(&upgraded).state(&json!({"status": {"conditions": [], "containerStatuses": [

@@ -1,4 +1,4 @@
-//! Which Pods are updated in place, and which are not: each rule on small Pods.
+//! Which Pods are updated in place and which are not: each rule on small Pods.
 
 mod doubts;
 mod hot;
@@ -15,7 +15,7 @@ use crate::rollout::tests::{PodBuilder, rules, set};
 use serde_json::json;
 use std::sync::Arc;
 
-/// An index with the set `s`, of this image and with these fields more, and with its Pods.
+/// An index with the set `s` with this image and these additional fields, and its Pods.
 struct World {
     index: RolloutIndex,
     now: Timestamp,
@@ -33,7 +33,7 @@ fn spec(image: &str, more: &Value) -> Value {
     spec
 }
 
-/// A Pod that is ready with what a set of this spec injects, but for its containers.
+/// A ready Pod with everything a set of this spec injects, except the containers.
 fn bare(name: &str, spec: &Value) -> PodBuilder {
     let set = crate::api::decode::sidecarset(set("s", spec)).unwrap();
     let hashes = crate::injection::InjectableSet::new(set).unwrap().content.hashes;
@@ -44,7 +44,7 @@ fn bare(name: &str, spec: &Value) -> PodBuilder {
         .ready()
 }
 
-/// A Pod that is ready with the first version of the set.
+/// A ready Pod with the first version of the set.
 fn old(name: &str) -> PodBuilder {
     bare(name, &spec("i:1", &json!({}))).container("c", "i:1")
 }
@@ -64,7 +64,7 @@ impl World {
         Self { index, now: Timestamp::from_second(1_700_000_000).unwrap() }
     }
 
-    /// This version of the set is kept.
+    /// Keeps this version of the set.
     fn keep(&mut self, number: i64, spec: &Value) {
         let observed = ObservedSet::read(&set("s", spec));
         let data: Value = serde_json::from_str(&observed.usable.as_ref().unwrap().content.data).unwrap();
@@ -75,7 +75,7 @@ impl World {
         self.index.revisions_event(Event::Applied(crate::rollout::revisions::KeptRevision::from(&revision)));
     }
 
-    /// The API server says that a Pod is like this now.
+    /// The API server reports the current state of a Pod.
     fn see(&mut self, pod: &PodBuilder) {
         self.index.pods_event(Event::Applied(pod.watched()));
     }
@@ -84,7 +84,7 @@ impl World {
         self.index.pods().counts("s")
     }
 
-    /// Reason and message of the condition `Ready`; empty where no status is to be written.
+    /// Returns reason and message of the condition `Ready`; empty if no status is written.
     fn ready(&self) -> (String, String) {
         let status = self.index.plan("s", self.now).unwrap().1.status;
         let ready = status.map(|status| status.conditions[0].clone());
@@ -96,7 +96,7 @@ impl World {
         self.index.plan("s", self.now).unwrap().1.pods
     }
 
-    /// The names of the Pods that are updated.
+    /// Returns the names of the updated Pods.
     fn updated(&mut self) -> String {
         self.plan().updates.iter().map(|update| update.pod.version().name).collect::<Vec<_>>().join(" ")
     }
@@ -110,12 +110,12 @@ impl World {
     }
 }
 
-/// The Pods of a new image that are updated.
+/// Returns the updated Pods for a new image.
 fn updated(more: &Value, pods: &[PodBuilder]) -> String {
     World::new(&spec("i:2", more), pods).updated()
 }
 
-/// A Pod after it was patched.
+/// Returns the patched Pod.
 fn patched(pod: &PodBuilder, update: &PodUpdate) -> Value {
     let mut json = pod.json();
     let annotations = serde_json::from_value(json["metadata"]["annotations"].clone()).unwrap();

@@ -1,14 +1,14 @@
-//! Changed amounts of CPU and memory: who gets them in place, in which patches, and until when they take a place.
+//! Changed amounts of CPU and memory: which Pods get them in place, with which patches, and how long they use a place.
 
 use super::*;
 
-/// The set with this image and so much CPU, which is resized in place or not.
+/// A set with this image and amount of CPU, resized in place or not.
 fn asking(image: &str, cpu: &str) -> Value {
     let resources = json!({"requests": {"cpu": cpu}, "limits": {"cpu": "2", "memory": "1Gi"}});
     spec(image, &json!({"containers": [{"name": "c", "image": image, "resources": resources}]}))
 }
 
-/// A Pod of this set that asks for as much.
+/// A Pod of this set with its requests.
 fn pod(name: &str, spec: &Value) -> PodBuilder {
     let container = &spec["containers"][0];
     bare(name, spec)
@@ -16,7 +16,7 @@ fn pod(name: &str, spec: &Value) -> PodBuilder {
         .changed("c", &json!({"resources": container["resources"]}))
 }
 
-/// What the kubelet says: so much CPU, and perhaps that it cannot be changed.
+/// Sets the kubelet's status: the amount of CPU, and possibly that it cannot be changed.
 fn told(pod: &PodBuilder, cpu: &str, pending: Option<&str>) -> PodBuilder {
     let mut object = pod.json();
     object["status"]["containerStatuses"][0]["resources"] =
@@ -28,7 +28,7 @@ fn told(pod: &PodBuilder, cpu: &str, pending: Option<&str>) -> PodBuilder {
     PodBuilder::new("p").state(&object)
 }
 
-/// A world in which the version before is kept, and the set opted in or not.
+/// A world in which the previous version is kept, and the set has opted in or not.
 fn world(before: &Value, after: &Value, opted_in: bool, pods: &[PodBuilder]) -> World {
     let mut world = World::new(after, pods);
     world.keep(1, before);
@@ -61,7 +61,7 @@ fn only_amounts_of_cpu_and_memory_are_changed_and_only_where_the_set_says_so() {
         let is_hinted = world.message().contains("outrigger.dev/resize: in-place on the set");
         assert_eq!(is_hinted, case == "without the annotation", "{case}: {}", world.message());
     }
-    // Of a version that is not kept nobody knows what else changed.
+    // For a version that is not kept, it is unknown what else changed.
     let mut forgotten = world(&asking("i:0", "500m"), &asking("i:1", "0.75"), true, &pods);
     assert_eq!(forgotten.updated(), "");
 }
@@ -78,7 +78,7 @@ fn the_amounts_go_first_by_a_patch_of_their_own_and_the_record_follows() {
     assert_eq!(resources, &json!({"requests": {"cpu": "750m"}, "limits": {"cpu": "2", "memory": "1Gi"}}));
     assert_eq!(object["spec"]["containers"][0]["image"], "i:1");
 
-    // The process ended there: the next one does the rest.
+    // The process ended there. The next one completes the update.
     let between = told(&PodBuilder::new("p").state(&object), "500m", None);
     let mut next = world(&before, &after, true, std::slice::from_ref(&between));
     assert_eq!(next.updated(), "", "the kubelet has not done it yet");
@@ -115,7 +115,7 @@ fn a_resize_takes_a_place_until_the_kubelet_reports_it_and_what_hinders_it_is_to
             format!("; Pods that cannot be updated: 1, such as default/p: PodResizePending {reason}: no room");
         assert!(world.message().contains(&expected), "{}", world.message());
     }
-    // The next edit reaches such a Pod; what is merely under way is waited for.
+    // The next edit reaches such a Pod. An update in progress is waited for.
     let next = asking("i:1", "600m");
     let mut stuck = world(&after, &next, true, &[told(&updated, "500m", Some("Infeasible"))]);
     assert_eq!(stuck.updated(), "p");
