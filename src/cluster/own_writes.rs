@@ -111,7 +111,7 @@ impl<T: Versioned + Clone> Overlay<T> {
         let is_later =
             |than: &str| compare(after.resource_version, than).is_none_or(|order| order == Ordering::Greater);
         match known {
-            None if over.is_some() => false,                                  // it has been deleted since
+            None if over.is_some() => false, // it has been deleted since
             Some(known) if over.is_some() && known.uid != after.uid => false, // and created again
             known if is_number(after.resource_version) => {
                 self.reached.as_deref().filter(|_| self.listed.is_none()).is_none_or(is_later)
