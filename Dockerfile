@@ -1,9 +1,8 @@
-# syntax=docker/dockerfile:1
-# The images: docker build --target outrigger|sync|k8s-gsidecar, of which outrigger is the default. Their folders are made by the
-# scripts in manifests/image, which tests run, too.
+# syntax=docker/dockerfile:1 The images: docker build --target outrigger|sync|k8s-gsidecar, of which outrigger is the default.
+# The scripts in manifests/image make their folders. Tests run them too.
 
 FROM --platform=$BUILDPLATFORM rust:1.95-bookworm AS build
-# The C compiler and a static busybox of the architecture that is built for.
+# The C compiler and a static busybox of the target architecture.
 ARG TARGETARCH
 # hadolint ignore=DL3008
 RUN dpkg --add-architecture "$TARGETARCH" \
@@ -22,7 +21,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
         manifests/image/assemble.sh "$image" "$program" "/images/$image" /busybox/bin/busybox || exit 1; \
     done
 
-# For Pods beside an app: users are numbers, so that runAsNonRoot is seen to be kept.
+# For Pods next to an app. Users are numeric, as runAsNonRoot requires.
 FROM scratch AS sync
 COPY --from=build /images/sync /
 USER 65534:65534

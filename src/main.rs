@@ -1,8 +1,8 @@
-//! Parses the command line; nothing else.
+//! Runs the command line.
 
 use std::process::ExitCode;
 
-/// Injection allocates small and often; glibc's allocator keeps more memory, musl's is several times slower.
+/// Injection makes many small allocations. glibc's allocator keeps more memory, and musl's is several times slower.
 #[cfg(all(target_os = "linux", feature = "jemalloc"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -1,8 +1,7 @@
 #!/bin/sh
-# Makes the folder that an image consists of: assemble.sh IMAGE PROGRAM FOLDER [BUSYBOX]
-#   IMAGE    outrigger, sync or k8s-gsidecar
-#   PROGRAM  outrigger, as compile.sh made it
-#   BUSYBOX  a static one, which sync and k8s-gsidecar bring for the option SCRIPT
+# Makes an image's folder: assemble.sh IMAGE PROGRAM FOLDER [BUSYBOX]
+#   IMAGE outrigger, sync or k8s-gsidecar PROGRAM outrigger, from compile.sh BUSYBOX a static one, which sync
+#   and k8s-gsidecar need for the option SCRIPT
 set -eu
 [ $# -ge 3 ] || { echo "usage: assemble.sh IMAGE PROGRAM FOLDER [BUSYBOX]" >&2; exit 2; }
 image=$1 program=$2 folder=$3 busybox=${4:-}

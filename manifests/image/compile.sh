@@ -1,6 +1,6 @@
 #!/bin/sh
-# Compiles what the images hold, a program that needs no library: compile.sh ARCHITECTURE, which is amd64 or arm64 as for docker.
-# Prints the program's path. Needs rustup's toolchain, and for the other architecture its C compiler (gcc-aarch64-linux-gnu).
+# Compiles the static program of the images: compile.sh ARCHITECTURE, which is amd64 or arm64 as in docker. Prints the program's
+# path. Needs rustup's toolchain, and for the other architecture its C compiler (gcc-aarch64-linux-gnu).
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -22,7 +22,7 @@ variable=$(echo "$target" | tr a-z- A-Z_)
 export "CARGO_TARGET_${variable}_LINKER=$compiler" "CC_$(echo "$target" | tr - _)=$compiler"
 export "CARGO_TARGET_${variable}_RUSTFLAGS=-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs"
 
-# With the list of crates in the program, which scanners read, where the tool is there.
+# Embeds the list of crates for scanners, if the tool is available.
 auditable=
 if cargo auditable --version >/dev/null 2>&1; then auditable=auditable; fi
 ${CARGO:-cargo} $auditable build --locked --profile image --bin outrigger --target "$target" >&2

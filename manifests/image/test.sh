@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes the images for an architecture, amd64 or arm64, as the Dockerfile does, says how large they are, and runs them: as their user,
-# with a read-only root, and for another architecture than this machine's under qemu-user. Needs root, for mounts.
+# Makes the images for an architecture, amd64 or arm64, like the Dockerfile, prints their sizes, and runs them: as their user, with a
+# read-only root, and under qemu-user for another architecture than this machine's. Needs root for mounts.
 set -eu
 cd "$(dirname "$0")/../.."
 architecture=$1
@@ -12,7 +12,7 @@ trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -rf "$work"' EX
 
 program=$(manifests/image/compile.sh "$architecture")
 
-# The busybox of that architecture, by an apt that knows no other.
+# The busybox of that architecture, from a separate apt configuration.
 mkdir -p "$work/apt/lists/partial" "$work/apt/cache/archives/partial"
 apt() {
     apt-get -qq -o "APT::Architecture=$architecture" -o "APT::Architectures::=$architecture" -o "Dir::State::Lists=$work/apt/lists" \
@@ -52,7 +52,7 @@ done
 (run outrigger /bin/outrigger --version)
 for image in sync k8s-gsidecar; do
     [ -n "$emulator" ] || (run "$image" /bin/sh -c 'echo "a shell runs scripts"')
-    # Without options, it says which one is missing.
+    # Without options, it reports the missing one.
     name=$(sed -n "/^FROM scratch AS $image\$/,/^ENTRYPOINT/s/^ENTRYPOINT \[\(.*\)\]/\1/p" Dockerfile | tr -d '",')
     # shellcheck disable=SC2086
     (run "$image" $name 2>&1 || true) | grep -q 'FOLDER\|LABEL\|cluster' || { echo "$image does not run" >&2; exit 1; }

@@ -1,6 +1,6 @@
-//! The AdmissionReview envelope of `admission.k8s.io`: read borrowed, answered directly.
+//! The AdmissionReview envelope of `admission.k8s.io`. It is read without copying and answered directly.
 //!
-//! Written by hand because the patch must travel as base64 text and the object must not be copied; the versions `v1` and
+//! It is written by hand because the patch must be base64 text and the object must not be copied. The versions `v1` and
 //! `v1beta1` have the same fields.
 
 use super::borrowed::Str;
@@ -8,7 +8,8 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// A review as the API server sends it; `O` is how its object is read, `Old` how the stored object is: by default it is skipped.
+/// A review as the API server sends it. `O` is the type of its object, `Old` that of the stored object, which is
+/// skipped by default.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", bound(deserialize = "O: Deserialize<'de>, Old: Deserialize<'de>"))]
 pub struct AdmissionReview<'a, O, Old = IgnoredAny> {
@@ -18,22 +19,22 @@ pub struct AdmissionReview<'a, O, Old = IgnoredAny> {
     /// `AdmissionReview`.
     #[serde(borrow, default)]
     pub kind: Str<'a>,
-    /// What is asked.
+    /// The request.
     #[serde(borrow)]
     pub request: Option<AdmissionRequest<'a, O, Old>>,
 }
 
-/// What is asked.
+/// The request of a review.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", bound(deserialize = "O: Deserialize<'de>, Old: Deserialize<'de>"))]
 pub struct AdmissionRequest<'a, O, Old = IgnoredAny> {
     /// Identifies the review; the answer repeats it.
     #[serde(borrow, default)]
     pub uid: Str<'a>,
-    /// What the object is.
+    /// The object's group, version and kind.
     #[serde(borrow, default)]
     pub kind: GroupVersionKind<'a>,
-    /// `status`, `ephemeralcontainers` … where a subresource is written.
+    /// `status`, `ephemeralcontainers` and so on if a subresource is written.
     #[serde(borrow, default)]
     pub sub_resource: Option<Str<'a>>,
     /// `CREATE`, `UPDATE`, `DELETE` or `CONNECT`.
@@ -42,16 +43,16 @@ pub struct AdmissionRequest<'a, O, Old = IgnoredAny> {
     /// Namespace of the object.
     #[serde(borrow, default)]
     pub namespace: Option<Str<'a>>,
-    /// Whether nothing will be stored: then nothing else may be changed either.
+    /// Whether nothing will be stored. There must be no other side effects then.
     #[serde(default)]
     pub dry_run: Option<bool>,
-    /// The object as it is to be.
+    /// The new object.
     pub object: Option<O>,
-    /// The object as it is stored.
+    /// The stored object.
     pub old_object: Option<Old>,
 }
 
-/// What an object is.
+/// The group, version and kind of an object.
 #[derive(Debug, Default, Deserialize)]
 pub struct GroupVersionKind<'a> {
     /// Empty for the core group.
@@ -73,11 +74,11 @@ pub struct AdmissionReviewAnswer<'a> {
     pub api_version: &'a str,
     /// `AdmissionReview`.
     pub kind: &'a str,
-    /// What is answered.
+    /// The response.
     pub response: AdmissionResponse<'a>,
 }
 
-/// What is answered.
+/// The response to a review.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AdmissionResponse<'a> {
@@ -85,7 +86,7 @@ pub struct AdmissionResponse<'a> {
     pub uid: &'a str,
     /// Whether the object may be stored.
     pub allowed: bool,
-    /// Why not.
+    /// Why it may not be stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<Status<'a>>,
     /// `JSONPatch`, together with a patch.
@@ -111,12 +112,12 @@ pub struct Status<'a> {
     pub reason: &'a str,
     /// What the user reads.
     pub message: &'a str,
-    /// The same field by field; kubectl shows this where it is there.
+    /// The same by field. kubectl shows this if it is present.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub details: Option<StatusDetails<'a>>,
 }
 
-/// An object, and all that is wrong with it.
+/// An object and its problems.
 #[derive(Debug, Serialize)]
 pub struct StatusDetails<'a> {
     /// Its name.
@@ -125,16 +126,16 @@ pub struct StatusDetails<'a> {
     pub group: &'a str,
     /// Its kind.
     pub kind: &'a str,
-    /// What is wrong.
+    /// The problems.
     pub causes: Vec<StatusCause<'a>>,
 }
 
-/// A field, and what is wrong with it.
+/// A field and its problem.
 #[derive(Debug, Serialize)]
 pub struct StatusCause<'a> {
-    /// Machine-readable reason: `FieldValueInvalid` …
+    /// Machine-readable reason, such as `FieldValueInvalid`.
     pub reason: &'a str,
-    /// What is wrong, without the field.
+    /// The problem, without the field.
     pub message: &'a str,
     /// Path of the field.
     pub field: &'a str,

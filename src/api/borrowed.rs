@@ -1,13 +1,14 @@
-//! Strings and string maps that borrow from the received bytes wherever JSON allows it.
+//! Strings and string maps that borrow from the received bytes if JSON allows it.
 //!
-//! `Cow<str>` borrows only as a plain field; inside `Option` or a map it silently copies. These two types borrow everywhere.
+//! `Cow<str>` borrows only as a plain field; inside `Option` or a map it silently copies. These two types always
+//! borrow.
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::ops::Deref;
 
-/// A string of the received document: borrowed, unless it holds escapes.
+/// A string of the received document. It is borrowed unless it contains escapes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Str<'a>(Cow<'a, str>);
 
@@ -20,7 +21,7 @@ impl Deref for Str<'_> {
 }
 
 impl<'a> Str<'a> {
-    /// The text itself.
+    /// Returns the text itself.
     #[must_use]
     pub fn into_cow(self) -> Cow<'a, str> {
         self.0
@@ -63,10 +64,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Str<'a> {
     }
 }
 
-/// Labels or annotations, sorted by key. `null` counts as empty, and a `null` value as an empty string, as in Go. Of a key given
-/// twice the last value counts, as JSON readers agree.
+/// Labels or annotations, sorted by key. `null` counts as empty, and a `null` value as an empty string, as in Go. If a key
+/// occurs twice, the last value counts, as JSON parsers agree.
 ///
-/// The API server sends them sorted, so that keeping them so costs one comparison each.
+/// The API server sends them sorted, so keeping them sorted costs one comparison each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StrMap<'a>(Vec<(Str<'a>, Str<'a>)>);
 
@@ -82,14 +83,14 @@ impl<'a> StrMap<'a> {
 }
 
 impl StrMap<'_> {
-    /// The value of `key`.
+    /// Returns the value of `key`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
         let index = self.0.binary_search_by(|(k, _)| (**k).cmp(key)).ok()?;
         self.0.get(index).map(|(_, value)| &**value)
     }
 
-    /// All pairs.
+    /// Iterates over all pairs.
     #[must_use]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (&**key, &**value))

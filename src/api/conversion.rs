@@ -1,13 +1,13 @@
-//! Conversion of SidecarSets between v1alpha1 and v1beta1, on JSON, so that every field survives.
+//! Conversion of SidecarSets between v1alpha1 and v1beta1. It works on JSON, so that every field survives.
 //!
-//! The API server converts whole objects, and for server-side apply *parts* of them: the fields that one manager owns, or the
-//! object without them. It drops what is not found again after conversion. So nothing may be remembered in a field of its own, and
-//! each part is converted by itself, by a rule under which every field of one version has its place in the other, and only one:
+//! The API server converts whole objects, and for server-side apply also *parts* of them: the fields that one manager owns, or the
+//! object without them. It drops fields that are missing after conversion. So no extra field can remember anything, and each part
+//! must be converted by itself. Every field of one version maps to exactly one place in the other:
 //!
 //! * v1alpha1's `spec.namespace` and `spec.namespaceSelector` are one `spec.namespaceSelector` in v1beta1; see
 //!   `namespaces`.
-//! * v1beta1's `spec.customVersion` is a label in v1alpha1. The label of that name in v1beta1, where it means nothing, has another
-//!   name in v1alpha1. Text that is no label value has no effect, and v1alpha1 has no place for it.
+//! * v1beta1's `spec.customVersion` is a label in v1alpha1. The label of that name in v1beta1, where it has no meaning, has
+//!   another name in v1alpha1. Text that is not a label value has no effect and no place in v1alpha1.
 
 mod namespaces;
 #[cfg(test)]
@@ -36,7 +36,7 @@ pub enum Version {
 /// Why an object cannot be converted.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ConversionError {
-    /// No version of SidecarSet that is known here.
+    /// Not a known version of SidecarSet.
     #[error("apiVersion: {0:?} is not a version of SidecarSet: use apps.kruise.io/v1beta1 or apps.kruise.io/v1alpha1")]
     UnknownVersion(String),
     /// Another kind.
@@ -48,7 +48,7 @@ pub enum ConversionError {
         /// Path of the part.
         field: &'static str,
     },
-    /// A part of the object is too long or too deep to be what it should be.
+    /// A part of the object is too long or too deep.
     #[error("{field}: cannot be read: it is too long, or too deep")]
     Unreadable {
         /// Path of the part.
@@ -56,18 +56,18 @@ pub enum ConversionError {
     },
 }
 
-/// What the versions spell differently, in either of them.
+/// The fields that the versions spell differently, in either version.
 #[derive(Debug, Default)]
 struct Differing {
-    /// `spec.namespace`, of v1alpha1.
+    /// v1alpha1's `spec.namespace`.
     namespace: Option<Value>,
     /// `spec.namespaceSelector`.
     selector: Option<Value>,
-    /// `spec.customVersion`, of v1beta1.
+    /// v1beta1's `spec.customVersion`.
     custom_version: Option<Value>,
     /// The label [`CUSTOM_VERSION`].
     label: Option<Value>,
-    /// The label [`CUSTOM_VERSION_LABEL_OF_V1BETA1`], of v1alpha1.
+    /// v1alpha1's label [`CUSTOM_VERSION_LABEL_OF_V1BETA1`].
     label_of_v1beta1: Option<Value>,
 }
 
@@ -93,7 +93,7 @@ impl FromStr for Version {
 }
 
 impl Differing {
-    /// From the other version to this one.
+    /// Converts from the other version to this one.
     fn to(self, version: Version) -> Self {
         match version {
             Version::V1beta1 => Self {
@@ -112,10 +112,10 @@ impl Differing {
     }
 }
 
-/// Brings a SidecarSet to another version.
+/// Converts a SidecarSet to another version.
 ///
 /// # Errors
-/// When the object is no SidecarSet of a known version, or `metadata`, its labels or `spec` are no object.
+/// When the object is not a SidecarSet of a known version, or when `metadata`, its labels or `spec` are not objects.
 pub fn convert(mut object: Value, to: Version) -> Result<Value, ConversionError> {
     let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (kind, from) = (text("kind"), text("apiVersion").parse::<Version>()?);
@@ -162,7 +162,7 @@ pub fn convert(mut object: Value, to: Version) -> Result<Value, ConversionError>
     Ok(object)
 }
 
-/// Takes a field out; none where it is absent or `null`.
+/// Takes a field out; `None` if it is absent or `null`.
 fn take_object(
     map: &mut Map<String, Value>,
     key: &str,
@@ -195,7 +195,7 @@ mod tests {
         json!({"apiVersion": format!("apps.kruise.io/{version}"), "kind": "SidecarSet", "metadata": metadata, "spec": spec})
     }
 
-    /// Converts the object as a value and as text, which must come to the same.
+    /// Converts the object as a value and as text. The results must be equal.
     #[track_caller]
     fn converted(object: &Value, to: Version) -> Value {
         let value = convert(object.clone(), to).unwrap();
@@ -253,7 +253,7 @@ mod tests {
         let old = set("v1alpha1", &json!({"name": "a", "labels": {CUSTOM_VERSION: "v7"}}), &json!({}));
         assert_eq!(converted(&new, Version::V1alpha1), old);
         assert_eq!(converted(&old, Version::V1beta1), new);
-        // Of a part there may be the label or the field only.
+        // A part may have only the label or only the field.
         let part = json!({"apiVersion": "apps.kruise.io/v1alpha1", "kind": "SidecarSet", "metadata": {"labels": {CUSTOM_VERSION: "v7"}}});
         let new = converted(&part, Version::V1beta1);
         assert_eq!((&new["metadata"], &new["spec"]), (&json!({}), &json!({"customVersion": "v7"})));

@@ -1,4 +1,5 @@
-//! The `ConversionReview` envelope of `apiextensions.k8s.io/v1`: read borrowed, object by object, answered directly.
+//! The `ConversionReview` envelope of `apiextensions.k8s.io/v1`. It is read without copying, object by object, and
+//! answered directly.
 
 use super::borrowed::Str;
 use serde::de::{Deserializer, SeqAccess, Visitor};
@@ -6,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::fmt;
 
-/// The only version there is in use: the `CustomResourceDefinition` registers no other.
+/// The only version in use. The `CustomResourceDefinition` registers no other.
 pub const API_VERSION: &str = "apiextensions.k8s.io/v1";
 /// Kind of the envelope.
 pub const KIND: &str = "ConversionReview";
@@ -21,21 +22,21 @@ pub struct ConversionReview<'a> {
     /// [`KIND`].
     #[serde(borrow, default)]
     pub kind: Str<'a>,
-    /// What is asked.
+    /// The request.
     #[serde(borrow)]
     pub request: Option<ConversionRequest<'a>>,
 }
 
-/// What is asked.
+/// The request of a review.
 #[derive(Debug, Deserialize)]
 pub struct ConversionRequest<'a> {
     /// Identifies the review; the answer repeats it.
     #[serde(borrow, default)]
     pub uid: Str<'a>,
-    /// The version to bring the objects to: `group/version`.
+    /// The target version of the objects: `group/version`.
     #[serde(borrow, default, rename = "desiredAPIVersion")]
     pub desired_api_version: Str<'a>,
-    /// The objects, one or all of a list, as their JSON text.
+    /// The objects, one or a whole list, as JSON text.
     #[serde(borrow, default)]
     pub objects: Option<&'a RawValue>,
 }
@@ -51,20 +52,20 @@ pub struct ConversionReviewAnswer {
 #[derive(Debug, Serialize)]
 #[serde(tag = "status")]
 pub enum ConversionResult<'a> {
-    /// They were.
+    /// All objects were converted.
     Success,
-    /// None was.
+    /// No object was converted.
     Failure {
-        /// What the API server's client reads.
+        /// The message for the API server's client.
         message: &'a str,
     },
 }
 
 impl<'a> ConversionRequest<'a> {
-    /// Goes through the objects, and keeps none of them.
+    /// Iterates over the objects without keeping any of them.
     ///
     /// # Errors
-    /// When they are no list, or `each` fails.
+    /// When they are not a list, or when `each` fails.
     pub fn for_each_object<E>(
         &self,
         each: impl FnMut(&'a RawValue) -> Result<(), E>,
@@ -95,10 +96,10 @@ impl<'a> ConversionRequest<'a> {
 }
 
 impl ConversionReviewAnswer {
-    /// An answer without objects. Up to `capacity` bytes of them will be written in place.
+    /// Begins an answer without objects. Up to `capacity` bytes of them can be written without reallocation.
     ///
     /// # Errors
-    /// Never: what is written is text.
+    /// Never, because only text is written.
     pub fn begin(uid: &str, capacity: usize) -> Result<Self, serde_json::Error> {
         let uid = serde_json::to_string(uid)?;
         let mut text = Vec::with_capacity(capacity);
@@ -108,7 +109,8 @@ impl ConversionReviewAnswer {
         Ok(Self { text, has_objects: false })
     }
 
-    /// Where the next object is to be written: the objects, in the order of the review; none where the conversion failed.
+    /// Returns the buffer for the next object. Objects must be written in the order of the review, and none if the
+    /// conversion failed.
     pub fn next_object(&mut self) -> &mut Vec<u8> {
         if self.has_objects {
             self.text.push(b',');
@@ -117,16 +119,16 @@ impl ConversionReviewAnswer {
         &mut self.text
     }
 
-    /// Its bytes until now.
+    /// Returns its size so far.
     #[must_use]
     pub fn size(&self) -> usize {
         self.text.len()
     }
 
-    /// The whole of it.
+    /// Returns the whole answer.
     ///
     /// # Errors
-    /// Never: what is written is text.
+    /// Never, because only text is written.
     pub fn end(mut self, result: &ConversionResult<'_>) -> Result<Vec<u8>, serde_json::Error> {
         self.text.extend_from_slice(br#"],"result":"#);
         serde_json::to_writer(&mut self.text, result)?;

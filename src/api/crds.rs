@@ -1,4 +1,5 @@
-//! The CustomResourceDefinitions, as `outrigger crds` prints them. They carry no `spec.conversion`: the running server owns it.
+//! The CustomResourceDefinitions that `outrigger crds` prints. They have no `spec.conversion`: the running server owns
+//! it.
 
 use super::mesh_service::MeshService;
 use super::sidecar_generator::SidecarGenerator;
@@ -10,7 +11,7 @@ use kube::CustomResourceExt;
 use kube::core::crd::{MergeError, merge_crds};
 use std::collections::BTreeMap;
 
-/// All CustomResourceDefinitions, sorted by name.
+/// Returns all CustomResourceDefinitions, sorted by name.
 ///
 /// # Errors
 /// When the versions of one resource contradict each other.
@@ -18,13 +19,13 @@ pub fn all() -> Result<Vec<CustomResourceDefinition>, MergeError> {
     Ok(vec![meshservices(), sidecargenerators(), sidecarsets()?])
 }
 
-/// That of MeshServices.
+/// The CRD of MeshServices.
 #[must_use]
 pub fn meshservices() -> CustomResourceDefinition {
     of_our_own(MeshService::crd())
 }
 
-/// That of SidecarGenerators.
+/// The CRD of SidecarGenerators.
 #[must_use]
 pub fn sidecargenerators() -> CustomResourceDefinition {
     of_our_own(SidecarGenerator::crd())
@@ -40,7 +41,7 @@ fn of_our_own(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     crd
 }
 
-/// That of SidecarSets, as OpenKruise has it.
+/// The CRD of SidecarSets, equal to OpenKruise's.
 ///
 /// # Errors
 /// When its versions contradict each other.
@@ -77,8 +78,8 @@ pub fn sidecarsets() -> Result<CustomResourceDefinition, MergeError> {
     Ok(merged)
 }
 
-/// What the derived schema says beyond OpenKruise's: that fields may be `null` (it prunes them), and defaults for objects and
-/// counters. What it leaves out: that a label selector has one owner.
+/// Removes what the derived schema has beyond OpenKruise's: fields that may be `null` (OpenKruise prunes them), and defaults
+/// for objects and counters. Adds what it lacks: that a label selector has one owner.
 fn as_openkruise(schema: &mut JSONSchemaProps) {
     not_null(schema);
     schema.default = schema.default.take().filter(|default| default.0.is_string());
@@ -88,12 +89,12 @@ fn as_openkruise(schema: &mut JSONSchemaProps) {
     }
 }
 
-/// The derived schema says of each optional field that it may be `null`, too.
+/// Removes that optional fields may be `null`, which the derived schema allows.
 fn not_null(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
 }
 
-/// Changes a schema and those of all fields and items within.
+/// Changes a schema and those of all fields and items in it.
 fn everywhere(schema: &mut JSONSchemaProps, change: fn(&mut JSONSchemaProps)) {
     change(schema);
     schema.properties.iter_mut().flat_map(BTreeMap::values_mut).for_each(|field| everywhere(field, change));

@@ -1,4 +1,4 @@
-//! Reading a SidecarSet of either version: converted to v1beta1, typed, and with its defaults.
+//! Reads a SidecarSet of either version: converted to v1beta1, typed, and with defaults applied.
 
 use super::conversion::{ConversionError, Version, convert};
 use super::defaults;
@@ -9,10 +9,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-/// Why an object is no readable SidecarSet.
+/// Why an object is not a readable SidecarSet.
 #[derive(Debug, Error)]
 pub enum DecodeError {
-    /// It is no SidecarSet of a known version.
+    /// It is not a SidecarSet of a known version.
     #[error(transparent)]
     Conversion(#[from] ConversionError),
     /// A field has the wrong type.
@@ -20,24 +20,24 @@ pub enum DecodeError {
     Field(#[from] FieldError),
 }
 
-/// A field that cannot be used.
+/// A field with an unusable value.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{field}: {problem}")]
 pub struct FieldError {
     /// Path of the field, such as `spec.containers[0].env[1].name`.
     pub field: String,
-    /// What is wrong with it.
+    /// The problem.
     pub problem: String,
 }
 
 impl FieldError {
-    /// A field and what is wrong with it.
+    /// Creates an error for a field.
     pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
         Self { field: field.into(), problem: problem.into() }
     }
 }
 
-/// Metadata and status of an object, whatever the rest of it is like; of what cannot be read the default.
+/// Reads metadata and status of an object, regardless of the rest. An unreadable part gets its default.
 #[must_use]
 pub fn metadata_and_status<S: DeserializeOwned + Default>(object: &Value) -> (ObjectMeta, S) {
     let metadata = object.get("metadata").and_then(|metadata| ObjectMeta::deserialize(metadata).ok());
@@ -45,15 +45,15 @@ pub fn metadata_and_status<S: DeserializeOwned + Default>(object: &Value) -> (Ob
     (metadata.unwrap_or_default(), status.unwrap_or_default())
 }
 
-/// Reads a SidecarSet and fills in its defaults.
+/// Reads a SidecarSet and applies its defaults.
 ///
 /// # Errors
-/// When it is no SidecarSet of a known version, or a field has the wrong type.
+/// When it is not a SidecarSet of a known version, or when a field has the wrong type.
 pub fn sidecarset(object: Value) -> Result<SidecarSet, DecodeError> {
     let mut object = convert(object, Version::V1beta1)?;
     for part in ["metadata", "spec"] {
         match object.get(part) {
-            // Without them there are no fields: which of those are required is for validation to say.
+            // Without the part there are no fields. Validation reports missing required ones.
             None | Some(Value::Null) => object[part] = Value::Object(Map::new()),
             Some(Value::Object(_)) => {}
             // serde would read a list as the fields in their order.
@@ -75,7 +75,7 @@ pub fn typed<T: serde::de::DeserializeOwned>(object: Value) -> Result<T, FieldEr
         .map_err(|e| FieldError::new(e.path().to_string(), without_value(&e.inner().to_string())))
 }
 
-/// What a JSON value is, for messages.
+/// Returns the type of a JSON value, for messages.
 #[must_use]
 pub fn type_of(value: &Value) -> &'static str {
     match value {
@@ -88,7 +88,7 @@ pub fn type_of(value: &Value) -> &'static str {
     }
 }
 
-/// An error of serde in the words of YAML, without the text it met: that may be a secret, and any length.
+/// Returns serde's error in YAML terms, without the value, which may be secret and of any length.
 #[must_use]
 pub fn without_value(message: &str) -> String {
     if let Some(unsupported) = unsupported_value(message) {
@@ -102,14 +102,14 @@ pub fn without_value(message: &str) -> String {
     cut.unwrap_or_else(|| message.to_owned())
 }
 
-/// What the API server says of a value that an enumeration lacks, from what serde says of it.
+/// Returns the API server's message for an unsupported enumeration value, from serde's.
 fn unsupported_value(message: &str) -> Option<String> {
     let (value, expected) = message.strip_prefix("unknown variant `")?.rsplit_once("`, expected ")?;
     let supported: Vec<String> = expected.split('`').skip(1).step_by(2).map(|name| format!("{name:?}")).collect();
     Some(format!("Unsupported value: {value:?}: supported values: {}", supported.join(", ")))
 }
 
-/// An error of serde without the names of Rust's types: a user writes lists, objects and texts.
+/// Returns serde's error without Rust type names: users write lists, objects and texts.
 fn in_words_of_yaml(message: &str) -> String {
     if message.starts_with("data did not match any variant of untagged enum") {
         return "expected a string".to_owned(); // whatever else is in them, the last is any other text
@@ -118,7 +118,7 @@ fn in_words_of_yaml(message: &str) -> String {
         Some(place) => message.split_at(place),
         None => (message, ""),
     };
-    // A text that was met comes before what was expected, and may hold anything.
+    // The value comes before the expected type and may contain anything.
     let Some((met, expected)) = message.rsplit_once(", expected ") else { return format!("{message}{place}") };
     if !(met.starts_with("invalid type: ") || met.starts_with("invalid value: ") || met.starts_with("invalid length "))
     {
@@ -143,7 +143,7 @@ fn in_words_of_yaml(message: &str) -> String {
     format!("{met}, expected {expected}{place}")
 }
 
-/// Fields of a container that are SidecarSet's own; the others belong to the container's body.
+/// Container fields that only SidecarSets have. The others belong to the container's body.
 const OWN_CONTAINER_FIELDS: [&str; 6] = [
     "podInjectPolicy",
     "upgradeStrategy",
@@ -153,8 +153,8 @@ const OWN_CONTAINER_FIELDS: [&str; 6] = [
     "resourcesPolicy",
 ];
 
-/// Drops `null`s as the API server does with fields that are not nullable: people write a key and leave it empty. Bodies of
-/// containers and volumes stay as they were written.
+/// Removes `null`s as the API server does for fields that are not nullable, because people write a key and leave it empty.
+/// Bodies of containers and volumes stay unchanged.
 fn drop_nulls_of_set(set: &mut Value) {
     for part in ["metadata", "status"] {
         if let Some(part) = set.get_mut(part) {
@@ -237,7 +237,7 @@ mod tests {
         }
     }
 
-    /// Every field of the schema, given what it cannot be.
+    /// Each field of the schema gets a value that it cannot have.
     #[test]
     fn no_error_names_a_type_of_rust() {
         use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{

@@ -1,7 +1,7 @@
-//! Defaults of a SidecarSet, as OpenKruise's webhook stores it. The hash is taken after them, so they decide about it.
+//! Defaults of a SidecarSet, as OpenKruise's webhook stores them. They affect the hash, which is computed afterwards.
 //!
-//! Container fields are defaulted exactly where OpenKruise does so. Of a startup probe only what OpenKruise refuses to take
-//! without is filled in: anything more would change the hash of sets that it has stored.
+//! Container fields get defaults exactly where OpenKruise sets them. A startup probe gets only those without which
+//! OpenKruise rejects it. More would change the hash of stored sets.
 
 use super::image::tag_of;
 use super::quantity::Quantity;
@@ -20,7 +20,7 @@ const DEFAULT_MODE: i32 = 420;
 /// Lifetime of a projected service account token, in seconds.
 const TOKEN_SECONDS: i32 = 3600;
 
-/// Fields of the spec in which a default may be filled in.
+/// Fields of the spec that may get a default.
 const FIELDS_WITH_DEFAULTS: [&str; 7] = [
     "updateStrategy",
     "injectionStrategy",
@@ -31,19 +31,20 @@ const FIELDS_WITH_DEFAULTS: [&str; 7] = [
     "patchPodMetadata",
 ];
 
-/// The part of a spec, to which the defaults have been applied, that may be of them. Both versions have these fields alike.
+/// Returns the fields of a spec that may consist of defaults. Defaults must have been applied. Both versions have the
+/// same fields.
 #[must_use]
 pub fn fields(spec: &SidecarSetSpec) -> Map<String, Value> {
     let Ok(Value::Object(mut fields)) = serde_json::to_value(spec) else { return Map::new() };
-    // An object that is empty after the defaults says nothing: the types write it because they have no absence.
+    // An object that is empty after defaulting means nothing. The types write it because they cannot express absence.
     fields.retain(|name, field| FIELDS_WITH_DEFAULTS.contains(&name.as_str()) && *field != json!({}));
     fields
 }
 
-/// Fills in what the user left out.
+/// Sets the defaults of absent fields.
 pub fn apply(spec: &mut SidecarSetSpec) {
     let update = &mut spec.update_strategy;
-    // Go's types have no difference between an empty text and an absent one.
+    // Go's types do not distinguish an empty text from an absent one.
     update.strategy.take_if(|strategy| *strategy == UpdateStrategyType::Other(String::new()));
     update.strategy.get_or_insert(UpdateStrategyType::RollingUpdate);
     update.max_unavailable.get_or_insert(IntOrString::Int(1));
@@ -119,7 +120,7 @@ fn default_container(container: &mut SidecarContainer, side: PodInjectPolicy) {
         default_number(probe, "successThreshold", 1);
     }
     for probe in PROBES {
-        // A pointer that Go writes even where it points nowhere.
+        // Go writes this pointer even if it is nil.
         if let Some(grpc) = child(template.get_mut(probe), "grpc") {
             grpc.entry("service").or_insert(Value::Null);
         }
@@ -192,7 +193,7 @@ fn pull_policy_of(image: &str) -> &'static str {
     if tag_of(image) == "latest" { "Always" } else { "IfNotPresent" }
 }
 
-/// A divisor that is absent is none, and Go writes that as 0.
+/// An absent divisor is empty, which Go writes as 0.
 fn default_divisor(reference: Option<&mut Map<String, Value>>) {
     let Some(reference) = reference else { return };
     let divisor = reference.entry("divisor").or_insert(Value::Null);
@@ -202,12 +203,12 @@ fn default_divisor(reference: Option<&mut Map<String, Value>>) {
     canonical(divisor, |amount| amount);
 }
 
-/// Rounds a resource amount up to thousandths and writes it canonically.
+/// Rounds a resource amount up to thousandths and writes it in canonical form.
 fn canonical_amount(amount: &mut Value) {
     canonical(amount, Quantity::round_up_to_milli);
 }
 
-/// Writes an amount canonically; what is none stays for validation to name.
+/// Writes an amount in canonical form. Validation reports anything else.
 fn canonical(amount: &mut Value, rounded: impl Fn(Quantity) -> Quantity) {
     let text = match amount {
         Value::String(text) => text.trim().to_owned(),
@@ -219,14 +220,14 @@ fn canonical(amount: &mut Value, rounded: impl Fn(Quantity) -> Quantity) {
     }
 }
 
-/// Sets a text that is absent, `null` or empty.
+/// Sets a text if it is absent, `null` or empty.
 fn default(map: &mut Map<String, Value>, key: &str, value: &str) {
     if map.get(key).is_none_or(|v| v.is_null() || v.as_str() == Some("")) {
         map.insert(key.to_owned(), Value::String(value.to_owned()));
     }
 }
 
-/// Sets a number that is absent, `null` or zero.
+/// Sets a number if it is absent, `null` or zero.
 fn default_number(map: &mut Map<String, Value>, key: &str, value: i32) {
     if map.get(key).is_none_or(|v| v.is_null() || v.as_i64() == Some(0)) {
         map.insert(key.to_owned(), value.into());

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-/// The longest duration of Go: as many nanoseconds as fit into 63 bits.
+/// Go's longest duration, 2^63 - 1 nanoseconds.
 const LONGEST: Duration = Duration::from_nanos(i64::MAX.cast_unsigned());
 
-/// Reads a duration that is not negative: <https://pkg.go.dev/time#ParseDuration>. `None` where Go would not take it either.
+/// Parses a duration that is not negative: <https://pkg.go.dev/time#ParseDuration>. `None` if Go would not parse it
+/// either.
 #[must_use]
 pub fn parse(text: &str) -> Option<Duration> {
     let mut rest = text.strip_prefix('+').unwrap_or(text);
@@ -35,10 +36,10 @@ pub fn parse(text: &str) -> Option<Duration> {
     }
 }
 
-/// Reads a duration above 0, for a flag.
+/// Parses a positive duration of a flag.
 ///
 /// # Errors
-/// It is none.
+/// When it is not a positive duration.
 pub fn positive(text: &str) -> Result<Duration, String> {
     let duration = parse(text).filter(|duration| !duration.is_zero());
     duration.ok_or_else(|| "must be a duration above 0 such as 10s, 1m30s or 500ms".to_owned())

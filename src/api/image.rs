@@ -1,9 +1,10 @@
-//! References of container images: the tag, which decides about pulling, and whether two name the same image.
+//! Container image references: the tag, which determines the pull policy, and whether two references name the same
+//! image.
 
 const DOCKER_HUB: &str = "docker.io";
 
-/// A reference, part by part. The grammar is that of the distribution project, with the host of a registry optional, as
-/// Kubernetes reads it.
+/// The parts of a reference, in the grammar of the distribution project. The registry's host is optional, as in
+/// Kubernetes.
 struct Reference<'a> {
     host: Option<&'a str>,
     path: &'a str,
@@ -11,22 +12,23 @@ struct Reference<'a> {
     digest: Option<&'a str>,
 }
 
-/// The tag of a reference: `latest` where it has neither tag nor digest, empty where it has only a digest or cannot be parsed.
+/// Returns the tag of a reference: `latest` if it has neither tag nor digest, empty if it has only a digest or cannot
+/// be parsed.
 #[must_use]
 pub fn tag_of(reference: &str) -> &str {
     let parsed = Reference::parse(reference);
     parsed.map_or("", |parsed| if parsed.digest.is_some() { parsed.tag.unwrap_or_default() } else { parsed.tag() })
 }
 
-/// Whether `spelled` is `image` as a registry may spell it: `nginx:1` as `docker.io/library/nginx:1`, as
-/// `mirror.example.com/proxy/docker.io/library/nginx:1` or as `nginx@sha256:…`.
+/// Whether `spelled` is a registry's spelling of `image`. Spellings of `nginx:1` are
+/// `docker.io/library/nginx:1`, `mirror.example.com/proxy/docker.io/library/nginx:1` and `nginx@sha256:…`.
 ///
-/// * The repository: the same in the same registry; in another one a path that ends with it, but not on Docker Hub, where the path
-///   begins with a user. Which other registries copy images and which do not is not known here.
-/// * The version: the same digest where `image` has one. Else the same tag, or a digest beside it or in its place, which cannot be
+/// * The repository must be the same in the same registry. In another registry the path must end with it, except on Docker Hub,
+///   where the path begins with a user. Which registries are mirrors is not known here.
+/// * The version must have the same digest if `image` has one. Otherwise it must have the same tag, or a digest, which cannot be
 ///   compared with a tag.
 ///
-/// What cannot be parsed has no other spelling.
+/// A reference that cannot be parsed has no other spelling.
 #[must_use]
 pub fn is_spelling_of(spelled: &str, image: &str) -> bool {
     if spelled == image {
@@ -60,7 +62,7 @@ impl<'a> Reference<'a> {
         self.tag.unwrap_or("latest")
     }
 
-    /// The registry, Docker Hub by the name that most call it.
+    /// Returns the registry, with Docker Hub's usual name.
     fn registry(&self) -> &'a str {
         match self.host {
             None | Some("index.docker.io" | "registry-1.docker.io") => DOCKER_HUB,
@@ -69,7 +71,7 @@ impl<'a> Reference<'a> {
     }
 
     fn is_copy_in_repository_of(&self, image: &Self) -> bool {
-        // Docker Hub's own images are in `library`, written or not.
+        // Docker Hub's official images are in `library`, whether it is written or not.
         let of_image = image.path.strip_prefix("library/").unwrap_or(image.path);
         if self.registry() == image.registry() {
             return self.path.strip_prefix("library/").unwrap_or(self.path) == of_image;
@@ -95,7 +97,7 @@ fn is_name(name: &str) -> bool {
         && host.is_none_or(|host| host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b)))
 }
 
-/// Whether the first part of a name is a host: it has a dot, a port or an upper-case letter, or is `localhost`.
+/// Whether the first part of a name is a host: it contains a dot, a port or an upper-case letter, or is `localhost`.
 fn is_host(first: &str) -> bool {
     first == "localhost" || first.contains(['.', ':']) || first.bytes().any(|b| b.is_ascii_uppercase())
 }

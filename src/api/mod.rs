@@ -1,4 +1,4 @@
-//! Wire types: what passes between users, the API server and us. Defaults and conversion, no behaviour.
+//! Wire types exchanged by users, the API server and outrigger. They have defaults and conversion, but no behaviour.
 
 pub mod admission_review;
 pub mod borrowed;

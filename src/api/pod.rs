@@ -1,7 +1,7 @@
-//! A Pod as an admission review carries it, read without copying.
+//! A Pod in an admission review, read without copying.
 //!
-//! Only what decides about matching is read at once. The lists of the spec stay raw text until some SidecarSet matches: most
-//! Pods match none. Fields that nothing here names are skipped and so survive whatever they hold.
+//! Only the fields that affect matching are parsed at once. The lists of the spec stay raw text until a SidecarSet matches,
+//! because most Pods match none. Fields that are not named here are skipped, and survive whatever they contain.
 
 use super::borrowed::{Str, StrMap};
 use super::keys::IS_INJECTED;
@@ -18,13 +18,13 @@ pub struct PodView<'a> {
     /// `v1`, if the object says so.
     #[serde(borrow, default)]
     pub api_version: Option<Str<'a>>,
-    /// Absent where the object has none, or `null`.
+    /// `None` if absent or `null`.
     #[serde(borrow, default)]
     pub metadata: Option<MetadataView<'a>>,
-    /// Absent where the object has none, or `null`.
+    /// `None` if absent or `null`.
     #[serde(borrow, default)]
     pub spec: Option<SpecView<'a>>,
-    /// Absent where the object has none, or `null`.
+    /// `None` if absent or `null`.
     #[serde(borrow, default)]
     pub status: Option<StatusView<'a>>,
 }
@@ -33,19 +33,19 @@ pub struct PodView<'a> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MetadataView<'a> {
-    /// Often empty while the Pod is created from a template.
+    /// Often empty while a Pod is created from a template.
     #[serde(borrow, default)]
     pub name: Option<Str<'a>>,
-    /// Often empty while the Pod is created: the request has it.
+    /// Often empty while a Pod is created. The request has it.
     #[serde(borrow, default)]
     pub namespace: Option<Str<'a>>,
-    /// Prefix of the name that the API server is going to choose.
+    /// The prefix of the name that the API server will generate.
     #[serde(borrow, default)]
     pub generate_name: Option<Str<'a>>,
     /// Labels.
     #[serde(borrow, default)]
     pub labels: StrMap<'a>,
-    /// Annotations; `None` where the object has none at all, or `null`: then the map itself must be added.
+    /// Annotations; `None` if absent or `null`, in which case the map itself must be added.
     #[serde(borrow, default)]
     pub annotations: Option<StrMap<'a>>,
     /// Set while the Pod is being deleted.
@@ -53,7 +53,7 @@ pub struct MetadataView<'a> {
     pub deletion_timestamp: Option<Str<'a>>,
 }
 
-/// Spec of a Pod: its lists as raw text.
+/// Spec of a Pod, with its lists as raw text.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SpecView<'a> {
@@ -69,28 +69,28 @@ pub struct SpecView<'a> {
     /// Secrets for pulling images.
     #[serde(borrow, default)]
     pub image_pull_secrets: Option<&'a RawValue>,
-    /// What containers inherit.
+    /// The Pod's securityContext.
     #[serde(borrow, default)]
     pub security_context: Option<&'a RawValue>,
-    /// What all containers together may use and are sure of.
+    /// The resources that all containers share.
     #[serde(borrow, default)]
     pub resources: Option<&'a RawValue>,
-    /// Claims that containers may use by name.
+    /// Claims that containers can refer to by name.
     #[serde(borrow, default)]
     pub resource_claims: Option<&'a RawValue>,
-    /// `true` where the Pod is in the node's network.
+    /// `true` if the Pod uses the node's network.
     #[serde(borrow, default)]
     pub host_network: Option<&'a RawValue>,
-    /// `false` where the Pod's users are not the node's.
+    /// `false` if the Pod has its own user namespace.
     #[serde(borrow, default)]
     pub host_users: Option<&'a RawValue>,
     /// The operating system.
     #[serde(borrow, default)]
     pub os: Option<&'a RawValue>,
-    /// Seconds that containers have to end.
+    /// The termination grace period in seconds.
     #[serde(borrow, default)]
     pub termination_grace_period_seconds: Option<&'a RawValue>,
-    /// `false` where no container gets the service account's token.
+    /// `false` if no container gets the service account token.
     #[serde(borrow, default)]
     pub automount_service_account_token: Option<&'a RawValue>,
     /// `Always`, `OnFailure` or `Never`.
@@ -101,17 +101,17 @@ pub struct SpecView<'a> {
 /// Status of a Pod.
 #[derive(Debug, Default, Deserialize)]
 pub struct StatusView<'a> {
-    /// `Succeeded` and `Failed` Pods run no more.
+    /// `Succeeded` and `Failed` Pods no longer run.
     #[serde(borrow, default)]
     pub phase: Option<Str<'a>>,
 }
 
-/// A part of a Pod with the text it was read from, to be copied as it stands.
+/// A part of a Pod with its source text, which can be copied unchanged.
 #[derive(Debug)]
 pub struct WithText<'a, T> {
     /// The text.
     pub text: &'a str,
-    /// What was read of it.
+    /// The parsed value.
     pub value: T,
 }
 
@@ -129,7 +129,7 @@ pub struct ContainerView<'a> {
     /// Its name.
     #[serde(borrow, default, deserialize_with = "null_as_empty")]
     pub name: Str<'a>,
-    /// Its environment variables; `None` where it has no such list, which then must be added whole.
+    /// Its environment variables; `None` if there is no such list, in which case the list must be added as a whole.
     #[serde(borrow, default)]
     pub env: Option<Vec<WithText<'a, EnvView<'a>>>>,
     /// Sources of variables whose names are not in the Pod.
@@ -141,13 +141,13 @@ pub struct ContainerView<'a> {
     /// Its block devices; `None` as with `env`.
     #[serde(borrow, default)]
     pub volume_devices: Option<Vec<WithText<'a, DeviceView<'a>>>>,
-    /// Its resources as text: they are read only where something of a sidecar depends on them.
+    /// Its resources as text. They are parsed only if something in a sidecar depends on them.
     #[serde(borrow, default)]
     pub resources: Option<&'a RawValue>,
-    /// Its ports as text, in the same way.
+    /// Its ports as text, likewise.
     #[serde(borrow, default)]
     pub ports: Option<&'a RawValue>,
-    /// `Always` for a native sidecar among the init containers.
+    /// `Always` for a native sidecar in the init containers.
     #[serde(borrow, default)]
     pub restart_policy: Option<Str<'a>>,
 }
@@ -158,7 +158,7 @@ pub struct EnvView<'a> {
     /// Its name.
     #[serde(borrow, default, deserialize_with = "null_as_empty")]
     pub name: Str<'a>,
-    /// Its value, where it is written out.
+    /// Its literal value, if it has one.
     #[serde(borrow, default)]
     pub value: Option<Str<'a>>,
 }
@@ -170,7 +170,7 @@ pub struct MountView<'a> {
     /// Name of the volume.
     #[serde(borrow, default, deserialize_with = "null_as_empty")]
     pub name: Str<'a>,
-    /// Where it is mounted.
+    /// The mount path.
     #[serde(borrow, default, deserialize_with = "null_as_empty")]
     pub mount_path: Str<'a>,
     /// A path with `$(VARIABLES)` of the container.
@@ -185,7 +185,7 @@ pub struct MountView<'a> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeviceView<'a> {
-    /// Where it is found.
+    /// The device path.
     #[serde(borrow, default, deserialize_with = "null_as_empty")]
     pub device_path: Str<'a>,
 }
@@ -193,15 +193,15 @@ pub struct DeviceView<'a> {
 /// Resources of a container.
 #[derive(Debug, Default, Deserialize)]
 pub struct ResourcesView<'a> {
-    /// What it may use at most.
+    /// The limits.
     #[serde(borrow, default)]
     pub limits: Option<AmountsView<'a>>,
-    /// What it is sure of.
+    /// The requests.
     #[serde(borrow, default)]
     pub requests: Option<AmountsView<'a>>,
 }
 
-/// Amounts of the two resources that sidecars' are computed from.
+/// Amounts of the two resources that sidecar resources are computed from.
 #[derive(Debug, Default, Deserialize)]
 pub struct AmountsView<'a> {
     /// CPU.
@@ -212,7 +212,7 @@ pub struct AmountsView<'a> {
     pub memory: Option<AmountView<'a>>,
 }
 
-/// An amount as it was written: a text, or a number.
+/// An amount as written: a text or a number.
 #[derive(Debug)]
 pub struct AmountView<'a>(Str<'a>);
 
@@ -232,7 +232,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for AmountView<'a> {
     }
 }
 
-/// Anything of which only the name counts.
+/// An object of which only the name matters.
 #[derive(Debug, Default, Deserialize)]
 pub struct NamedView<'a> {
     /// Its name.
@@ -240,7 +240,7 @@ pub struct NamedView<'a> {
     pub name: Str<'a>,
 }
 
-/// What containers inherit from the Pod, as far as somebody asks for it.
+/// The fields of the Pod's securityContext that are used here.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodSecurityContextView<'a> {
@@ -264,69 +264,69 @@ pub struct SeccompProfileView<'a> {
 }
 
 impl<'a> PodView<'a> {
-    /// Annotations; `None` where the Pod has no such map.
+    /// Returns the annotations; `None` if the Pod has no such map.
     #[must_use]
     pub fn annotations(&self) -> Option<&StrMap<'a>> {
         self.metadata.as_ref()?.annotations.as_ref()
     }
 
-    /// The value of an annotation.
+    /// Returns the value of an annotation.
     #[must_use]
     pub fn annotation(&self, key: &str) -> Option<&str> {
         self.annotations()?.get(key)
     }
 
-    /// The value of a label.
+    /// Returns the value of a label.
     #[must_use]
     pub fn label(&self, key: &str) -> Option<&str> {
         self.metadata.as_ref()?.labels.get(key)
     }
 
-    /// All labels.
+    /// Iterates over all labels.
     pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
         self.metadata.iter().flat_map(|metadata| metadata.labels.iter())
     }
 }
 
 impl<'a> SpecView<'a> {
-    /// Whether the Pod's users are not the node's (`hostUsers: false`).
+    /// Whether the Pod has its own user namespace (`hostUsers: false`).
     #[must_use]
     pub fn has_own_users(&self) -> bool {
         is(self.host_users, "false")
     }
 
-    /// Whether the Pod is in the node's network.
+    /// Whether the Pod uses the node's network.
     #[must_use]
     pub fn is_in_host_network(&self) -> bool {
         is(self.host_network, "true")
     }
 
-    /// Whether containers that end stay so.
+    /// Whether containers that end are never restarted.
     #[must_use]
     pub fn never_restarts(&self) -> bool {
         is(self.restart_policy, "\"Never\"")
     }
 
-    /// Whether the Pod ends once its containers have, as those of Jobs do.
+    /// Whether the Pod runs to completion, as those of Jobs do.
     #[must_use]
     pub fn ends(&self) -> bool {
         self.never_restarts() || is(self.restart_policy, "\"OnFailure\"")
     }
 
-    /// Whether no container gets the service account's token from the API server.
+    /// Whether no container gets the service account token from the API server.
     #[must_use]
     pub fn refuses_token(&self) -> bool {
         is(self.automount_service_account_token, "false")
     }
 
-    /// Name of the operating system, where one is given.
+    /// Returns the name of the operating system, if there is one.
     #[must_use]
     pub fn os_name(&self) -> Option<Str<'a>> {
         serde_json::from_str::<NamedView<'a>>(self.os?.get()).ok().map(|os| os.name)
     }
 }
 
-/// Whether a value is written like this. One of a type that the field cannot have is refused by the API server.
+/// Whether a value has this text. The API server refuses a value of the wrong type.
 fn is(value: Option<&RawValue>, text: &str) -> bool {
     value.is_some_and(|value| value.get() == text)
 }

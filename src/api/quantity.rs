@@ -1,7 +1,7 @@
 //! `resource.Quantity` of Kubernetes: parsing, rounding and the canonical text.
 //!
-//! A quantity is a whole number of billionths with the notation it was written in; Kubernetes keeps no finer value either
-//! (it rounds smaller amounts up on parsing).
+//! A quantity is an integral number of billionths with the format it was written in. Kubernetes is not more precise
+//! either: it rounds smaller amounts up on parsing.
 
 mod arithmetic;
 
@@ -12,13 +12,13 @@ use thiserror::Error;
 const NANO: i128 = 1_000_000_000;
 /// Billionths in a thousandth.
 const MILLI: i128 = 1_000_000;
-/// The largest amount of a quantity written with a binary suffix; larger ones are cut to it.
+/// The largest amount with a binary suffix. Larger amounts are capped.
 const BINARY_MAX: i128 = i64::MAX as i128 * NANO;
 
-/// The largest amount that is parsed: rounded up to thousandths it still fits.
+/// The largest amount that is parsed. It still fits after rounding up to thousandths.
 const MAX: i128 = i128::MAX - MILLI;
 
-/// The notation a quantity was written in; arithmetic keeps it.
+/// The format in which a quantity was written. Arithmetic keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// `1e3`
@@ -36,7 +36,7 @@ pub struct Quantity {
     format: Format,
 }
 
-/// Why a text is no quantity.
+/// Why a text is not a quantity.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum QuantityError {
     /// Not a number with a suffix of Kubernetes.
@@ -44,7 +44,7 @@ pub enum QuantityError {
         "{0:?} is not a quantity: write a number with one of the suffixes n u m k M G T P E Ki Mi Gi Ti Pi Ei, or an exponent"
     )]
     Syntax(String),
-    /// More than can be kept.
+    /// The amount is too large.
     #[error("{0:?} is out of range for a quantity")]
     Range(String),
 }
@@ -53,7 +53,7 @@ impl Quantity {
     /// Parses what Kubernetes accepts in a manifest.
     ///
     /// # Errors
-    /// When `text` is no quantity, or an amount beyond any real resource (about 10^29).
+    /// When `text` is not a quantity, or is larger than any real resource (about 10^29).
     pub fn parse(text: &str) -> Result<Self, QuantityError> {
         let syntax = || QuantityError::Syntax(text.to_owned());
         let range = || QuantityError::Range(text.to_owned());
@@ -86,13 +86,13 @@ impl Quantity {
         Ok(Self { nanos: if negative { -nanos } else { nanos }, format })
     }
 
-    /// Rounded away from zero to a whole number of thousandths, as Kubernetes' defaulting does with resources.
+    /// Rounds away from zero to thousandths, as Kubernetes' defaulting does with resources.
     #[must_use]
     pub fn round_up_to_milli(self) -> Self {
         Self { nanos: self.rounded_up_milli().saturating_mul(MILLI), ..self }
     }
 
-    /// Thousandths, rounded away from zero.
+    /// Returns thousandths, rounded away from zero.
     fn rounded_up_milli(self) -> i128 {
         self.nanos / MILLI + (self.nanos % MILLI).signum()
     }
@@ -104,7 +104,7 @@ impl Quantity {
     }
 }
 
-/// The canonical text: no fraction, the largest suffix that leaves a whole number.
+/// The canonical text: no fraction, and the largest suffix that leaves an integer.
 impl fmt::Display for Quantity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const BINARY: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
@@ -157,7 +157,7 @@ impl Serialize for Quantity {
     }
 }
 
-/// Notation, power of two and power of ten of a suffix.
+/// Returns format, power of two and power of ten of a suffix.
 fn interpret_suffix(suffix: &str) -> Option<(Format, u32, i32)> {
     let decimal = |exponent| Some((Format::DecimalSi, 0, exponent));
     let binary = |shift| Some((Format::BinarySi, shift, 0));
@@ -185,7 +185,7 @@ fn interpret_suffix(suffix: &str) -> Option<(Format, u32, i32)> {
     }
 }
 
-/// `mantissa * 10^exponent`, rounded up where `exponent` is negative; `None` when it is too large.
+/// Returns `mantissa * 10^exponent`, rounded up if `exponent` is negative; `None` if it is too large.
 fn scale_up(mantissa: i128, exponent: i32) -> Option<i128> {
     match u32::try_from(exponent) {
         Ok(exponent) => mantissa.checked_mul(10_i128.checked_pow(exponent)?),
@@ -200,7 +200,7 @@ fn scale_up(mantissa: i128, exponent: i32) -> Option<i128> {
 mod tests {
     use super::*;
 
-    /// Expected texts were printed by `k8s.io/apimachinery/pkg/api/resource` (`ParseQuantity`, `RoundUp(Milli)`, `String`).
+    /// Expected texts are from `k8s.io/apimachinery/pkg/api/resource` (`ParseQuantity`, `RoundUp(Milli)`, `String`).
     #[test]
     fn canonical_text_equals_kubernetes() {
         for (written, canonical) in [

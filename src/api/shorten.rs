@@ -1,6 +1,6 @@
-//! Texts of others, cut to the length that a message or a line of the log may have.
+//! Shortens texts of others to the length that a message or log line may have.
 
-/// The text, of more characters than these only the first, and `…` as the last.
+/// Returns the text, cut to this number of characters, the last of which is `…`.
 #[must_use]
 pub fn shortened(mut text: String, characters: usize) -> String {
     let last = text.char_indices().nth(characters.saturating_sub(1));

@@ -1,7 +1,7 @@
 //! `SidecarGenerator` of `networking.example.com`: an Istio Sidecar whose egress listeners come from a URL.
 //!
-//! These types are for writing and for the schema. The controller reads stored objects field by field, since the CRD of an older
-//! installation let nearly anything pass.
+//! These types are for writing and for the schema. The controller reads stored objects field by field, because the CRD of an
+//! older installation accepted nearly anything.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
@@ -22,7 +22,7 @@ pub const DEFAULT_REFRESH_PERIOD: &str = "1h";
 /// `spec.caSecretRef.key` where none is given.
 pub const DEFAULT_CA_KEY: &str = "ca.crt";
 
-/// Where the egress listeners of a Sidecar come from, and how often.
+/// The source of a Sidecar's egress listeners, and how often it is read.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "networking.example.com",
@@ -44,49 +44,51 @@ pub const DEFAULT_CA_KEY: &str = "ca.crt";
 )]
 #[serde(rename_all = "camelCase")]
 pub struct SidecarGeneratorSpec {
-    /// Asked by GET for a JSON list of egress listeners. `http://` or `https://`; a user and password in it are sent as basic
-    /// authentication.
+    /// Returns a JSON list of egress listeners to a GET request. `http://` or `https://`. A user and password in it are sent
+    /// as basic authentication.
     #[schemars(length(min = 1, max = 2048), extend("x-kubernetes-validations" = [{
         "rule": "isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != ''",
         "message": "must be a URL that begins with http:// or https:// and names a host",
     }]))]
     pub url: String,
-    /// How often the URL is asked, as a Go duration: `2m`, `1h30m`. Default `1h`.
+    /// How often the URL is requested, as a Go duration such as `2m` or `1h30m`. Default `1h`.
     #[serde(default = "default_refresh_period")]
     #[schemars(schema_with = "period")]
     pub refresh_period: String,
-    /// Whether any certificate of the URL's server is good enough. Default false.
+    /// Whether to accept any certificate of the URL's server. Default false.
     #[serde(default, rename = "insecureSkipTLSVerify")]
     pub insecure_skip_tls_verify: bool,
-    /// The Pods the Sidecar is for. Absent: all of the namespace.
+    /// The Pods that the Sidecar applies to. Absent: all Pods of the namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workload_selector: Option<WorkloadSelector>,
     /// Credentials for the URL's server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
-    /// A CA that the URL's server may have its certificate from, besides those of the system.
+    /// A CA for the certificate of the URL's server, in addition to the system's CAs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_secret_ref: Option<CaSecretRef>,
-    /// Up to this much is added to each period at random, as a Go duration. Default: nothing.
+    /// The maximum random time added to each period, as a Go duration. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "jitter")]
     pub jitter: Option<String>,
-    /// What an answer without listeners means: `Keep` the Sidecar as it is (the default), or `Apply` it: nothing may be reached.
+    /// What to do with an answer without listeners: `Keep` the Sidecar unchanged (the default), or `Apply` the answer,
+    /// so that nothing can be reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_empty: Option<OnEmpty>,
-    /// An answer that takes away more than this share of the Sidecar's hosts is not applied. Default: no limit.
+    /// The maximum share of the Sidecar's hosts, in percent, that an answer may remove. A larger change is not applied.
+    /// Default: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub max_shrink_percent: Option<i32>,
-    /// Nothing is fetched and nothing written while this is true. Default false.
+    /// Stops fetching and writing while true. Default false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 }
 
-/// The Pods a Sidecar is for.
+/// The Pods that a Sidecar applies to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkloadSelector {
-    /// Labels that a Pod must have, all of them. None: all Pods of the namespace.
+    /// Labels that a Pod must have, all of them. Empty: all Pods of the namespace.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "labels")]
     pub labels: BTreeMap<String, String>,
@@ -96,8 +98,8 @@ pub struct WorkloadSelector {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Auth {
-    /// A Secret of the same namespace: `token`, or `username` and `password`, and/or `tls.crt` and `tls.key`. It is sent only to
-    /// the hosts that the Secret's own annotation `outrigger.dev/send-to` names.
+    /// A Secret of the same namespace with `token`, or `username` and `password`, and/or `tls.crt` and `tls.key`. It is sent
+    /// only to the hosts in the Secret's annotation `outrigger.dev/send-to`.
     pub secret_ref: SecretRef,
 }
 
@@ -115,33 +117,33 @@ pub struct CaSecretRef {
     /// The Secret's name.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// The key whose value is the certificate, or several, as PEM. Default `ca.crt`.
+    /// The key with one or more PEM certificates. Default `ca.crt`.
     #[serde(default = "default_ca_key")]
     #[schemars(length(min = 1, max = 253))]
     pub key: String,
 }
 
-/// What an answer without listeners means.
+/// What to do with an answer without listeners.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum OnEmpty {
-    /// Nothing: the Sidecar stays as it is.
+    /// Keep the Sidecar unchanged.
     #[default]
     Keep,
-    /// That nothing may be reached.
+    /// Apply the answer, so that nothing can be reached.
     Apply,
 }
 
-/// What became of the URL's answers.
+/// The result of the URL's answers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SidecarGeneratorStatus {
-    /// Generation of the spec that this status speaks of.
+    /// The generation of the spec that this status describes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// When the URL last gave a good answer and the Sidecar was made so.
+    /// When the Sidecar was last updated from a good answer of the URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_sidecar_generator_update: Option<Time>,
-    /// When the URL is asked again.
+    /// When the URL is requested next.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_sidecar_generator_update: Option<Time>,
     /// `Reconciled`; `Ready`, `Reconciling` and `Stalled` as kstatus reads them; and `Overlapping`.
@@ -158,8 +160,8 @@ fn default_ca_key() -> String {
     DEFAULT_CA_KEY.to_owned()
 }
 
-/// Without a sign, any digit but 0 makes it longer than 0s. CEL's `duration()` would fail on an object that an older CRD let in,
-/// and with a rule that fails, unlike one that is false, the API server takes no status of such an object.
+/// Without a sign, any digit other than 0 makes it longer than 0s. CEL's `duration()` would fail on an object that an older CRD
+/// accepted. Unlike a rule that is false, a rule that fails makes the API server reject status updates of such an object.
 fn period(generator: &mut SchemaGenerator) -> Schema {
     let mut period = jitter(generator);
     period.insert(
@@ -169,7 +171,7 @@ fn period(generator: &mut SchemaGenerator) -> Schema {
     period
 }
 
-/// A Go duration without a sign to the left: <https://pkg.go.dev/time#ParseDuration>.
+/// A Go duration without a sign: <https://pkg.go.dev/time#ParseDuration>.
 fn jitter(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "string",
@@ -178,7 +180,7 @@ fn jitter(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// As Istio has it for Sidecars, and for keys as for its other selectors.
+/// As in Istio's Sidecar, and for keys as in its other selectors.
 fn labels(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",

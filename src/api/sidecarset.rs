@@ -1,8 +1,8 @@
-//! `SidecarSet` of `apps.kruise.io`: the v1beta1 types (storage version and hub of conversion).
+//! `SidecarSet` of `apps.kruise.io`: the v1beta1 types (the storage version, and the hub of conversion).
 //!
 //! v1alpha1 differs in two fields only and is converted as JSON ([`super::conversion`]). Container and volume bodies stay
-//! raw JSON, so that fields newer than this program survive. Enumerations keep values they do not know: an object that is
-//! already stored must stay readable, and judging it belongs to validation.
+//! raw JSON, so that fields newer than this program survive. Enumerations keep unknown values: a stored object must stay
+//! readable, and validation decides about its values.
 
 use super::keys::ENDS_WITH_JOB;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
@@ -18,7 +18,7 @@ pub const GROUP: &str = "apps.kruise.io";
 /// Kind of SidecarSets.
 pub const KIND: &str = "SidecarSet";
 
-/// What to inject into which Pods, and how to upgrade it.
+/// The containers to inject into Pods, and how to upgrade them.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "apps.kruise.io",
@@ -36,38 +36,38 @@ pub const KIND: &str = "SidecarSet";
 )]
 #[serde(rename_all = "camelCase")]
 pub struct SidecarSetSpec {
-    /// Pods to inject. Required and not empty.
+    /// Pods to inject. Required, must not be empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector: Option<LabelSelector>,
-    /// Namespaces to inject. Absent: all of them; present: not empty.
+    /// Namespaces to inject. Absent: all of them. Must not be empty if present.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace_selector: Option<LabelSelector>,
-    /// Names the present content; becomes a label of its `ControllerRevision`.
+    /// The name of the current content. It becomes a label of its `ControllerRevision`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub custom_version: String,
-    /// Injected at creation only, sorted by name. With `restartPolicy: Always` they are native sidecars.
+    /// Injected only at creation, sorted by name. With `restartPolicy: Always` they are native sidecars.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init_containers: Option<Vec<SidecarContainer>>,
     /// The sidecars.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub containers: Option<Vec<SidecarContainer>>,
-    /// Volumes the sidecars may mount; only those that are mounted are injected.
+    /// Volumes that the sidecars may mount. Only mounted ones are injected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "preserved_list")]
     pub volumes: Option<Vec<Map<String, Value>>>,
     /// Appended to the Pod's list, by name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_pull_secrets: Option<Vec<ImagePullSecret>>,
-    /// In-place upgrade of Pods that run already.
+    /// In-place upgrade of running Pods.
     #[serde(default)]
     pub update_strategy: UpdateStrategy,
-    /// What happens when a Pod is created.
+    /// Injection into new Pods.
     #[serde(default)]
     pub injection_strategy: InjectionStrategy,
-    /// `ControllerRevisions` to keep. Default 10, at least 1 in effect.
+    /// The number of `ControllerRevisions` to keep. Default 10; at least 1 is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision_history_limit: Option<i32>,
-    /// Annotations to put on the Pod.
+    /// Annotations to set on the Pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patch_pod_metadata: Option<Vec<PatchPodMetadata>>,
 }
@@ -80,11 +80,11 @@ pub struct ImagePullSecret {
     pub name: String,
 }
 
-/// A core `Container` with SidecarSet's own fields beside it.
+/// A core `Container` with the additional fields of SidecarSets.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SidecarContainer {
-    /// Side of the app containers. Default: before for containers, after for init containers.
+    /// Position relative to the app containers. Default: before for containers, after for init containers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod_inject_policy: Option<PodInjectPolicy>,
     /// How a running Pod gets another image. The type cannot change for a container of the same name.
@@ -109,19 +109,19 @@ pub struct SidecarContainer {
 }
 
 impl SidecarContainer {
-    /// The container's name; empty where it has none.
+    /// Returns the container's name; empty if it has none.
     #[must_use]
     pub fn name(&self) -> &str {
         self.template.get("name").and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// Whether this is a native sidecar when it stands among the init containers (`restartPolicy: Always`).
+    /// Whether this is a native sidecar if it is an init container (`restartPolicy: Always`).
     #[must_use]
     pub fn restarts_always(&self) -> bool {
         self.template.get("restartPolicy").and_then(Value::as_str) == Some("Always")
     }
 
-    /// Whether it is to end once the containers of a Job have: it has the variable [`ENDS_WITH_JOB`].
+    /// Whether it ends with the containers of a Job: it has the variable [`ENDS_WITH_JOB`].
     #[must_use]
     pub fn ends_with_job(&self) -> bool {
         let mut env = self.template.get("env").and_then(Value::as_array).into_iter().flatten();
@@ -129,17 +129,17 @@ impl SidecarContainer {
     }
 }
 
-/// Side of the app containers.
+/// Position relative to the app containers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(with = "String")]
 pub enum PodInjectPolicy {
-    /// In front of the Pod's own containers.
+    /// Before the Pod's own containers.
     #[serde(rename = "BeforeAppContainer")]
     Before,
-    /// Behind the Pod's own containers.
+    /// After the Pod's own containers.
     #[serde(rename = "AfterAppContainer")]
     After,
-    /// A value this version does not know; behaves as [`Self::After`], as an empty one does.
+    /// An unknown value. It counts as [`Self::After`], as an empty one does.
     #[serde(untagged)]
     Other(String),
 }
@@ -164,12 +164,12 @@ pub enum UpgradeType {
     ColdUpgrade,
     /// Two containers take turns.
     HotUpgrade,
-    /// A value this version does not know.
+    /// An unknown value.
     #[serde(untagged)]
     Other(String),
 }
 
-/// Whether something is shared with the sidecar: `enabled` or `disabled`.
+/// Whether something is shared with the sidecar.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SharePolicy {
     /// `enabled` or `disabled`.
@@ -192,7 +192,7 @@ pub struct TransferEnv {
     /// The container to copy from.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub source_container_name: String,
-    /// Where the container's name is found; wins over `sourceContainerName`.
+    /// Where to find the container's name. Takes precedence over `sourceContainerName`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source_container_name_from: Option<SourceContainerNameSource>,
     /// One variable to copy.
@@ -211,7 +211,7 @@ impl TransferEnv {
     }
 }
 
-/// Where a container's name is found.
+/// Where to find a container's name.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceContainerNameSource {
@@ -235,10 +235,10 @@ pub struct FieldRef {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ResourcesPolicy {
-    /// App containers that count: an RE2 expression over their names, not anchored. Default `.*`.
+    /// The app containers to aggregate: an RE2 expression on their names, not anchored. Default `.*`.
     #[serde(default = "every_name")]
     pub target_containers_name_regex: String,
-    /// `sum` or `max` over those containers.
+    /// `sum` or `max` of those containers.
     pub target_containers_mode: TargetContainersMode,
     /// The expressions.
     pub resources_expr: ResourcesExpr,
@@ -248,14 +248,14 @@ fn every_name() -> String {
     ".*".to_owned()
 }
 
-/// How several app containers become one figure.
+/// How the amounts of several app containers are combined.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TargetContainersMode {
-    /// Added up.
+    /// Their sum.
     #[default]
     Sum,
-    /// The largest.
+    /// Their maximum.
     Max,
 }
 
@@ -270,37 +270,37 @@ pub struct ResourcesExpr {
     pub requests: Option<ResourceExpressions>,
 }
 
-/// One expression a resource; an empty one leaves the resource unset.
+/// One expression for each resource. An empty one leaves the resource unset.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ResourceExpressions {
-    /// Over the variable `cpu`.
+    /// An expression in the variable `cpu`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub cpu: String,
-    /// Over the variable `memory`.
+    /// An expression in the variable `memory`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub memory: String,
 }
 
-/// In-place upgrade of Pods that run already.
+/// In-place upgrade of running Pods.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UpdateStrategy {
     /// Default `RollingUpdate`.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub strategy: Option<UpdateStrategyType>,
-    /// Stops upgrading; creation goes on.
+    /// Pauses upgrades. Injection into new Pods continues.
     #[serde(default, skip_serializing_if = "is_false")]
     pub paused: bool,
-    /// Only these Pods are upgraded.
+    /// The Pods to upgrade. Absent: all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector: Option<LabelSelector>,
-    /// Pods that keep the old version: a number or a percentage. Default 0.
+    /// The number or percentage of Pods that keep the old version. Default 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partition: Option<IntOrString>,
-    /// Pods that may be unavailable during the upgrade: a number or a percentage, rounded up. Default 1.
+    /// The number or percentage (rounded up) of Pods that may be unavailable during the upgrade. Default 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_unavailable: Option<IntOrString>,
-    /// Which Pods come first.
+    /// The order of upgrades.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority_strategy: Option<PriorityStrategy>,
     /// Labels whose Pods are spread over the upgrade.
@@ -316,12 +316,12 @@ pub enum UpdateStrategyType {
     RollingUpdate,
     /// Only new Pods get the new containers.
     NotUpdate,
-    /// A value this version does not know.
+    /// An unknown value.
     #[serde(untagged)]
     Other(String),
 }
 
-/// Which Pods are upgraded first: by one of the two lists.
+/// The order of upgrades, by one of the two lists.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PriorityStrategy {
@@ -348,7 +348,7 @@ pub struct WeightTerm {
     /// 0 to 100.
     #[serde(default)]
     pub weight: i32,
-    /// The Pods it counts for.
+    /// The Pods that get the weight.
     pub match_selector: LabelSelector,
 }
 
@@ -357,31 +357,31 @@ pub struct WeightTerm {
 pub struct ScatterTerm {
     /// The label's key.
     pub key: String,
-    /// The label's value; `*` for each value present.
+    /// The label's value. `*` stands for each existing value.
     #[serde(default)]
     pub value: String,
 }
 
-/// What happens when a Pod is created.
+/// Injection into new Pods.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct InjectionStrategy {
-    /// Nothing is injected into new Pods.
+    /// Pauses injection into new Pods.
     #[serde(default, skip_serializing_if = "is_false")]
     pub paused: bool,
-    /// Another version of the set than the latest.
+    /// The version to inject, if not the latest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<InjectRevision>,
 }
 
-/// Which version of the set is injected.
+/// The version of the set to inject.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct InjectRevision {
     /// The newest `ControllerRevision` of this custom version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub custom_version: Option<String>,
-    /// The `ControllerRevision` of this name; wins over `customVersion`.
+    /// The `ControllerRevision` of this name. Takes precedence over `customVersion`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision_name: Option<String>,
     /// Default `Always`.
@@ -389,17 +389,17 @@ pub struct InjectRevision {
     pub policy: RevisionPolicy,
 }
 
-/// For which Pods the chosen version counts.
+/// The Pods that get the chosen version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RevisionPolicy {
-    /// For each new Pod.
+    /// Every new Pod.
     #[default]
     Always,
-    /// For the share of new Pods that the update strategy's partition leaves behind.
+    /// The share of new Pods that the update strategy's partition keeps on the old version.
     Partial,
 }
 
-/// Annotations to put on the Pod.
+/// Annotations to set on the Pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PatchPodMetadata {
@@ -411,7 +411,7 @@ pub struct PatchPodMetadata {
     pub patch_policy: Option<PatchPolicy>,
 }
 
-/// What happens to an annotation that the Pod has already.
+/// What happens to an annotation that the Pod already has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(with = "String")]
 pub enum PatchPolicy {
@@ -421,16 +421,16 @@ pub enum PatchPolicy {
     Overwrite,
     /// Both are merged as JSON.
     MergePatchJson,
-    /// A value this version does not know.
+    /// An unknown value.
     #[serde(untagged)]
     Other(String),
 }
 
-/// What is known of the Pods of a set.
+/// The state of a set's Pods.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SidecarSetStatus {
-    /// Generation of the spec that this status speaks of.
+    /// The generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub observed_generation: i64,
     /// Pods that were injected by this set.
@@ -445,10 +445,10 @@ pub struct SidecarSetStatus {
     /// Updated Pods that are ready.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub updated_ready_pods: i32,
-    /// Name of the `ControllerRevision` of the present content.
+    /// Name of the `ControllerRevision` of the current content.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub latest_revision: String,
-    /// Hash collisions met when revisions were named.
+    /// The number of hash collisions when revisions were named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub collision_count: Option<i32>,
     /// `Ready`, `Reconciling` and `Stalled`, as kstatus reads them.

@@ -1,5 +1,5 @@
-//! Fields of an object that the API server does not know: it refuses them where kubectl asks it to be strict, which is the default,
-//! and drops them else. A misspelt selector that is dropped selects everything.
+//! Fields of an object that the API server does not know. With strict validation, kubectl's default, it rejects them; otherwise it
+//! drops them. A misspelt selector that is dropped selects everything.
 
 use super::crds;
 use k8s_openapi::api::core::v1::Namespace;
@@ -19,7 +19,7 @@ static SIDECARSETS: LazyLock<BTreeMap<String, JSONSchemaProps>> = LazyLock::new(
     versions.into_iter().filter_map(|version| Some((version.name, version.schema?.open_api_v3_schema?))).collect()
 });
 
-/// Paths of the fields of a SidecarSet that its version does not have.
+/// Returns the paths of a SidecarSet's fields that its version does not have.
 #[must_use]
 pub fn of_sidecarset(object: &Value) -> Vec<String> {
     let version = object["apiVersion"].as_str().and_then(|version| version.rsplit_once('/'));
@@ -36,7 +36,7 @@ pub fn of_sidecarset(object: &Value) -> Vec<String> {
     unknown
 }
 
-/// Paths of the fields of a Namespace that it does not have.
+/// Returns the paths of unknown fields of a Namespace.
 #[must_use]
 pub fn of_namespace(object: &Value) -> Vec<String> {
     let mut unknown = Vec::new();
@@ -74,7 +74,8 @@ fn of_field(schema: &JSONSchemaProps, field: &str, value: &Value, path: &str, un
     }
 }
 
-/// Fields that reading and writing as this type loses. Of what cannot be read, which is told elsewhere, none.
+/// Returns the fields that are lost by reading and writing this type. Unreadable objects have none here; they are
+/// reported elsewhere.
 fn vanishing<T: DeserializeOwned + Serialize>(value: &Value, path: &str, unknown: &mut Vec<String>) {
     let known = T::deserialize(value).ok().and_then(|typed| serde_json::to_value(typed).ok());
     if let Some(known) = known {

@@ -1,9 +1,9 @@
-//! The flags that say which cluster is meant, named as kubectl's.
+//! The flags that choose the cluster, with kubectl's names.
 
 use crate::cluster::Access;
 use std::path::PathBuf;
 
-/// Which cluster is meant.
+/// The cluster to connect to.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct AccessArgs {
     /// Kubeconfig file [default: the variable KUBECONFIG, else ~/.kube/config]

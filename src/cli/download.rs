@@ -1,4 +1,4 @@
-//! A file of objects that is given by its URL.
+//! Downloads a file of objects from a URL.
 
 use crate::documents::MAX_FILE_BYTES;
 use crate::fetch::{Allow, Answer, FetchTarget, Fetcher, Guard, Proxies, Request, Rules, Settings};
@@ -7,14 +7,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// For a file with all redirects that lead to it.
+/// For a file, including all redirects.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// For a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Fetches what an https URL has. Its own host may have any address, for somebody named it; redirects lead to no other that is refused by
-/// default, and never to http.
+/// Downloads an https URL. Its own host may have any address, because the user named it. Redirects may not lead to http, or to other
+/// hosts that are refused by default.
 pub(super) fn download(target: &FetchTarget) -> io::Result<Vec<u8>> {
     let named = target.host().to_string().trim_matches(['[', ']']).parse::<Allow>();
     let guard = Guard { allow: named.into_iter().collect(), opened_by: "naming it in the URL", ..Guard::default() };
@@ -29,7 +29,7 @@ pub(super) fn download(target: &FetchTarget) -> io::Result<Vec<u8>> {
         });
         fetcher.fetch(Request::get(target.clone(), &Arc::new(rules))).await
     });
-    runtime.shutdown_background(); // a lookup of a name that hangs keeps nobody
+    runtime.shutdown_background(); // a name lookup that hangs does not delay the exit
     match answer {
         Ok(Answer::Body { bytes, .. }) => Ok(bytes.into()),
         Ok(Answer::NotModified) => Err(io::Error::other("the server says that it has not changed")),

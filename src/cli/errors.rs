@@ -1,6 +1,6 @@
-//! What the command line makes of an error.
+//! How the command line treats errors.
 
-/// The error and its causes, each said once: many messages quote their cause already.
+/// Joins the error and its causes without repetition, because many messages include their cause.
 pub(super) fn with_causes(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -12,7 +12,7 @@ pub(super) fn with_causes(error: &anyhow::Error) -> String {
     text
 }
 
-/// Whether the reader of our output has closed it.
+/// Whether the reader of the output has closed it.
 pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let kind = error.chain().find_map(|cause| {
         let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);

@@ -1,4 +1,4 @@
-//! The files that a command is given: by name, as a folder, by URL, or as standard input.
+//! The input files of a command: by name, in a folder, by URL, or standard input.
 
 use super::download::download;
 use crate::documents::{read_bounded, read_regular};
@@ -15,30 +15,30 @@ pub(super) struct GivenFile {
     source: Source,
 }
 
-/// How it came to be read.
+/// How a file was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Source {
     Stdin,
     Url(Box<FetchTarget>),
-    /// By its name, which may be that of a pipe: somebody who names one means it.
+    /// By its name, which may be a pipe, because the user named it.
     Named,
-    /// One in a folder has to be regular: another might never end.
+    /// In a folder. It must be a regular file, because another kind might never end.
     Folder,
 }
 
-/// Which files of a folder are meant.
+/// Which files of a folder are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Depth {
-    /// Those in it.
+    /// Files directly in it.
     Flat,
-    /// Those of the folders in it, too, but for folders that links lead to.
+    /// Also files in its subfolders, except for linked folders.
     Deep,
-    /// Those of folders that links lead to, too; each folder is read once.
+    /// Also files in linked folders. Each folder is read once.
     Linked,
 }
 
-/// The files of these paths, of which `-` is standard input; of folders the YAML and JSON files in the order of their names. Names that
-/// begin with a dot are skipped. What begins with `https://` is fetched. `unread` is told of folders that cannot be read and of URLs that are none.
+/// Returns the files of these paths. `-` is standard input. A folder stands for its YAML and JSON files in the order of their names, except for
+/// names that begin with a dot. A path that begins with `https://` is downloaded. `unread` receives unreadable folders and invalid URLs.
 pub(super) fn files(paths: &[PathBuf], depth: Depth, mut unread: impl FnMut(&Path, io::Error)) -> Vec<GivenFile> {
     let (mut files, mut entered) = (Vec::new(), HashSet::new());
     for path in paths {
@@ -98,22 +98,22 @@ fn walk(
 }
 
 impl GivenFile {
-    /// Whether it was found in a folder, rather than named.
+    /// Whether it was found in a folder.
     pub fn is_of_folder(&self) -> bool {
         self.source == Source::Folder
     }
 
-    /// For messages.
+    /// Returns the name for messages.
     pub fn name(&self) -> String {
         match &self.source {
             Source::Stdin => "standard input".to_owned(),
-            // Without what may be secret in it.
+            // Without secret parts.
             Source::Url(target) => target.to_string(),
             Source::Named | Source::Folder => self.path.display().to_string(),
         }
     }
 
-    /// Its bytes, no more than a file of objects may have and one.
+    /// Reads the file, up to one byte more than the size limit of a file of objects.
     pub fn read(&self) -> io::Result<Vec<u8>> {
         match &self.source {
             Source::Url(target) => download(target),

@@ -1,30 +1,30 @@
-//! Flags as vs-operator's container has them, for those who only change its image: with one dash, by its names, and without a
-//! subcommand.
+//! Translates the flags of vs-operator's container, for users who only change its image: single-dash flags with its names,
+//! and no subcommand.
 
 use std::ffi::{OsStr, OsString};
 
-/// What runs where no subcommand is named.
+/// The command if no subcommand is given.
 const SERVE: [&str; 2] = ["serve", "--controllers=devrouting"];
 
-/// Where vs-operator answers probes.
+/// The address of vs-operator's probes.
 const HEALTH: &str = "--health-listen=[::]:8081";
 
-/// What a flag of vs-operator becomes.
+/// The translation of a vs-operator flag.
 #[derive(Clone, Copy)]
 enum Becomes {
-    /// This flag, with the same value.
+    /// This flag with the same value.
     Same(&'static str),
-    /// This flag, with an address: Go takes `:8080` for all addresses.
+    /// This flag with an address. In Go, `:8080` means all addresses.
     Address(&'static str),
-    /// This flag, which is true where it has no value.
+    /// This flag, which is true without a value.
     Switch(&'static str),
-    /// `--log-level`; a number is a verbosity.
+    /// `--log-level`. A number is a verbosity.
     Level,
     /// `--log-format`
     Format,
-    /// Nothing; its value is skipped.
+    /// Nothing. Its value is skipped.
     Nothing,
-    /// Nothing; it needs no value.
+    /// Nothing. It needs no value.
     NoSwitch,
 }
 
@@ -41,7 +41,7 @@ const FLAGS: [(&str, Becomes); 10] = [
     ("zap-time-encoding", Becomes::Nothing),
 ];
 
-/// The arguments of a process, the name of the program first, as our command line has them.
+/// Translates the arguments of a process, of which the first is the name of the program.
 pub(super) fn translated(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments = arguments.into_iter();
     let mut all: Vec<OsString> = arguments.next().into_iter().collect();
@@ -85,7 +85,7 @@ fn flags(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
         };
         let value = value.unwrap_or_default();
         let flag = match becomes {
-            Becomes::Address(_) if value == "0" => continue, // Go's word for none
+            Becomes::Address(_) if value == "0" => continue, // Go's name for none
             Becomes::Address(name) if value.starts_with(':') => format!("{name}=[::]{value}"),
             Becomes::Same(name) | Becomes::Switch(name) | Becomes::Address(name) => format!("{name}={value}"),
             Becomes::Level => format!("--log-level={}", level(&value)),
@@ -97,7 +97,7 @@ fn flags(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     translated
 }
 
-/// A flag of vs-operator, with one dash or two, and its value if it stands there.
+/// Parses a vs-operator flag with one or two dashes, and its value after `=`.
 fn flag(argument: &OsStr) -> Option<(Becomes, Option<String>)> {
     let argument = argument.to_str()?;
     let name = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-'))?;
@@ -105,14 +105,14 @@ fn flag(argument: &OsStr) -> Option<(Becomes, Option<String>)> {
     FLAGS.iter().find(|(known, _)| *known == name).map(|(_, becomes)| (*becomes, value))
 }
 
-/// zap's levels: a number is a verbosity, of which 1 is debug.
+/// Translates zap's levels. A number is a verbosity, and 1 is debug.
 fn level(zap: &str) -> &str {
     match zap {
         "debug" | "info" | "error" | "warn" => zap,
         "panic" | "fatal" | "dpanic" => "error",
         number if number.parse::<u32>().is_ok_and(|verbosity| verbosity > 1) => "trace",
         number if number.parse::<u32>().is_ok() => "debug",
-        other => other, // it is refused, with its text
+        other => other, // it is rejected with its text
     }
 }
 

@@ -1,8 +1,8 @@
-//! The flags that say how Pods are injected.
+//! The flags for the injection of Pods.
 
 use crate::injection::{Exclusions, Options};
 
-/// How Pods are injected; the same flags wherever they are.
+/// Options of injection, with the same flags in all commands.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct InjectionArgs {
     /// Namespaces whose Pods are never injected

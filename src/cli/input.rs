@@ -1,4 +1,4 @@
-//! What commands work on that end by themselves: objects of files, and the SidecarSets of a folder.
+//! The input of commands that run once: objects from files, and SidecarSets.
 
 use super::given::{self, Depth};
 use super::injection_args::InjectionArgs;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Flags for the objects and for the SidecarSets.
+/// Flags for the objects and the SidecarSets.
 #[derive(Debug, clap::Args)]
 pub(super) struct InputArgs {
     /// File of Pods, workloads or Lists, in YAML or JSON: a file, a folder of such files, an https URL, or `-` for standard
@@ -48,27 +48,28 @@ pub(super) struct InputArgs {
 #[derive(Debug)]
 pub(super) struct InputFile {
     pub text: String,
-    /// How many objects stand in it.
+    /// The number of its objects.
     pub objects: usize,
 }
 
-/// The SidecarSets that are given, and what belongs to them.
+/// The given SidecarSets, with Namespaces and ControllerRevisions.
 #[derive(Debug)]
 pub(super) struct GivenSets {
     contents: Contents,
-    /// Where they come from, for messages.
+    /// Their source, for messages.
     pub from: String,
-    /// That of objects without one.
+    /// The namespace of objects without one.
     pub namespace: String,
 }
 
 impl GivenSets {
-    /// All of them must be usable, but for what a cluster has: there the server injects the rest, too.
+    /// Returns the snapshot. All SidecarSets must be usable, except for those of a cluster, where the server also
+    /// injects the usable ones.
     pub fn snapshot(&self) -> Result<Arc<Snapshot>> {
         usable(self.contents.combine(), &self.from)
     }
 
-    /// The same with the SidecarSets of a file in place of those of their names.
+    /// Returns the snapshot after the SidecarSets of a file replaced those with the same names.
     pub fn edited(&self, edit: &Path) -> Result<Arc<Snapshot>> {
         let (_, documents) = read_all(&[edit.to_owned()], Depth::Flat).context("--diff-set")?;
         let mut contents = self.contents.clone();
@@ -78,7 +79,7 @@ impl GivenSets {
 }
 
 impl InputArgs {
-    /// The SidecarSets. Namespaces among the objects of the files count, too, and take the place of those of their names.
+    /// Loads the SidecarSets. Namespaces among the objects of the files replace those with the same names.
     pub fn sets(&self, live: &LiveArgs, objects: &[Document]) -> Result<GivenSets> {
         let mut options = self.injection.options();
         let mut namespace = "default".to_owned();
@@ -99,7 +100,7 @@ impl InputArgs {
         Ok(GivenSets { contents, from, namespace: self.namespace.clone().unwrap_or(namespace) })
     }
 
-    /// The files, and their objects in the order of the files: at least one.
+    /// Reads the files and at least one object, in the order of the files.
     pub fn read(&self) -> Result<(Vec<InputFile>, Vec<Document>)> {
         if self.from.iter().chain(&self.file).filter(|path| path.as_os_str() == "-").count() > 1 {
             bail!("standard input is read once: give - to --file or to --from, and once only");
@@ -113,7 +114,7 @@ impl InputArgs {
     }
 }
 
-/// These files and folders, and all their objects.
+/// Reads these files and folders, and all their objects.
 fn read_all(paths: &[PathBuf], depth: Depth) -> Result<(Vec<InputFile>, Vec<Document>)> {
     let mut unread = None;
     let files = given::files(paths, depth, |path, error| {
@@ -127,7 +128,7 @@ fn read_all(paths: &[PathBuf], depth: Depth) -> Result<(Vec<InputFile>, Vec<Docu
         let name = file.name();
         let text = file.read().with_context(|| format!("cannot read {name}"))?;
         let documents = documents::parse(&name, &text)?;
-        let text = String::from_utf8(text).unwrap_or_default(); // it was read as such
+        let text = String::from_utf8(text).unwrap_or_default(); // it was parsed as such
         let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
         read.push(InputFile { text, objects: documents.len() });
         all.extend(documents);
@@ -135,7 +136,7 @@ fn read_all(paths: &[PathBuf], depth: Depth) -> Result<(Vec<InputFile>, Vec<Docu
     Ok((read, all))
 }
 
-/// What these files and folders hold; what is wrong with one of them is told with the others.
+/// Reads the content of these files and folders. Problems of all of them are reported together.
 fn contents_of(paths: &[PathBuf], options: Options) -> Result<Contents> {
     let mut contents = Contents::new(options);
     let unreadable = |path: String, source| FileError::Unreadable { path, source };
@@ -146,7 +147,7 @@ fn contents_of(paths: &[PathBuf], options: Options) -> Result<Contents> {
     }
     for file in files {
         let name = file.name();
-        // One that is named must be there; of a folder all faults are told at once.
+        // A named file must exist. All problems of a folder are reported together.
         let text = match file.read() {
             Err(error) if !file.is_of_folder() => return Err(unreadable(name, error)).context("--from"),
             read => read.map_err(|error| unreadable(name.clone(), error)),
@@ -157,7 +158,7 @@ fn contents_of(paths: &[PathBuf], options: Options) -> Result<Contents> {
     Ok(contents)
 }
 
-/// The SidecarSets of a folder; all of them must be usable.
+/// Loads the SidecarSets of a folder, all of which must be usable.
 pub(super) fn load(from: &Path, injection: &InjectionArgs) -> Result<Arc<Snapshot>> {
     let from = [from.to_owned()];
     usable(contents_of(&from, injection.options())?.combine(), &joined(&from))
@@ -178,12 +179,12 @@ fn joined(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// A text of an object, unless it is empty.
+/// Returns a text of an object unless it is empty.
 pub(super) fn text<'o>(object: &'o Value, pointer: &str) -> Option<&'o str> {
     object.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 
-/// An object's own name, or that of which the API server would make one.
+/// Returns an object's name, or the prefix of its generated name.
 pub(super) fn object_name(object: &Value) -> Option<&str> {
     text(object, "/metadata/name").or_else(|| text(object, "/metadata/generateName"))
 }

@@ -1,4 +1,4 @@
-//! The SidecarSets of a cluster, with what their injection depends on.
+//! The SidecarSets of a cluster, and everything their injection depends on.
 
 use super::access::AccessArgs;
 use super::serve::NAMESPACE;
@@ -16,13 +16,13 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long the API server may take to begin an answer.
+/// The time limit for the beginning of an answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Objects of a page of a list.
+/// The number of objects on each page of a list.
 const PAGE: u32 = 500;
 
-/// Which cluster, and where in it what belongs to SidecarSets is.
+/// The cluster, and the namespace of the objects that belong to SidecarSets.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Cluster")]
 pub(super) struct LiveArgs {
@@ -33,14 +33,14 @@ pub(super) struct LiveArgs {
     pub revision_namespace: String,
 }
 
-/// A client for one command.
+/// Returns a client for one command.
 pub(super) async fn connect(access: &AccessArgs) -> Result<Client> {
     let connected = cluster::connect(access.access(), TIMEOUT, Arc::new(())).await;
     connected.map(|(client, _)| client).context("there is no cluster to ask")
 }
 
 impl LiveArgs {
-    /// Reads all that injection depends on, and the namespace of the context.
+    /// Reads everything that injection depends on, and the namespace of the context.
     pub fn read(&self) -> Result<(LiveObjects, String)> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
@@ -60,14 +60,14 @@ impl LiveArgs {
     }
 }
 
-/// All SidecarSets, as they are stored.
+/// Returns all SidecarSets as stored.
 pub(super) async fn sets(client: &Client) -> Result<Vec<Value>> {
     let resource = ApiResource::erase::<SidecarSet>(&());
     let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
     let all = pages("SidecarSets", async |page| api.list(&page).await).await?;
     let typed = all.into_iter().filter_map(|set| {
         let mut set = serde_json::to_value(set).ok()?;
-        // Items of a list go without them.
+        // List items do not have them.
         set["apiVersion"] = resource.api_version.as_str().into();
         set["kind"] = resource.kind.as_str().into();
         Some(set)
@@ -75,14 +75,14 @@ pub(super) async fn sets(client: &Client) -> Result<Vec<Value>> {
     Ok(typed.collect())
 }
 
-/// All Namespaces with their labels.
+/// Returns all Namespaces with their labels.
 pub(super) async fn namespaces(client: &Client) -> Result<Vec<(String, std::collections::BTreeMap<String, String>)>> {
     let api: Api<Namespace> = Api::all(client.clone());
     let all = pages("Namespaces", async |page| api.list_metadata(&page).await).await?;
     Ok(all.into_iter().map(|object| (object.name_any(), object.metadata.labels.unwrap_or_default())).collect())
 }
 
-/// The `ControllerRevisions` of one SidecarSet, or of all.
+/// Returns the `ControllerRevisions` of one SidecarSet, or of all.
 pub(super) async fn revisions(client: &Client, namespace: &str, set: Option<&str>) -> Result<Vec<DynamicObject>> {
     let resource = ApiResource::erase::<ControllerRevision>(&());
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
@@ -93,7 +93,7 @@ pub(super) async fn revisions(client: &Client, namespace: &str, set: Option<&str
     pages("ControllerRevisions", async |page| api.list(&page.labels(&selector)).await).await
 }
 
-/// All objects of a list, page by page.
+/// Returns all objects of a list, page by page.
 pub(super) async fn pages<K: Clone>(
     what: &str,
     list: impl AsyncFn(ListParams) -> kube::Result<ObjectList<K>>,

@@ -1,4 +1,4 @@
-//! The command line: one file or folder per subcommand, and the only place that wires rooms together.
+//! The command line: one file or folder for each subcommand. This is the only module that combines the others.
 
 mod access;
 mod check;
@@ -26,7 +26,7 @@ use errors::{is_broken_pipe, with_causes};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-/// Exit code for an error, as opposed to 2 for a wrong command line.
+/// The exit code of an error. A wrong command line exits with 2.
 const FAILURE: u8 = 1;
 
 /// Sidecars for Kubernetes: injects containers into Pods, updates them, and keeps the Istio objects around them right.
@@ -125,7 +125,7 @@ pub fn run() -> ExitCode {
     result.unwrap_or_else(|error| failed(&error))
 }
 
-/// Prints a help text, a version, or what is wrong with the command line.
+/// Prints a help text, a version, or the problem of the command line.
 fn tell(told: &clap::Error) -> ExitCode {
     let printed = told.print().and_then(|()| io::stdout().flush()).context("cannot write to standard output");
     match printed {
@@ -136,7 +136,7 @@ fn tell(told: &clap::Error) -> ExitCode {
 
 fn failed(error: &anyhow::Error) -> ExitCode {
     if is_broken_pipe(error) {
-        return ExitCode::SUCCESS; // the reader of our output has seen enough
+        return ExitCode::SUCCESS; // the reader of the output has closed it
     }
     eprintln!("outrigger: {}", with_causes(error));
     ExitCode::from(FAILURE)

@@ -1,35 +1,35 @@
-//! Standard output: what commands print there, and its colours.
+//! Standard output of commands, and its colours.
 
 use anyhow::{Context, Result};
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
-/// What the text of a command is written to.
+/// The destination of a command's text.
 pub(super) type Out = BufWriter<StdoutLock<'static>>;
 
-/// Writes to standard output, to its end: a full disk is an error, and whoever reads a pipe sees all that was written.
+/// Writes to standard output and flushes it. A full disk is an error.
 pub(super) fn print(write: impl FnOnce(&mut Out) -> io::Result<()>) -> Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     let written = write(&mut out).and_then(|()| out.flush());
     if written.is_err() {
-        drop(out.into_parts()); // what could not be written is not tried again
+        drop(out.into_parts()); // what could not be written is not retried
     }
     written.context("cannot write to standard output")
 }
 
-/// Colours, on a terminal only.
+/// Colours, only on a terminal.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Paint {
     on: bool,
 }
 
 impl Paint {
-    /// For standard output; the variable `NO_COLOR` turns them off.
+    /// Returns the colours of standard output. The variable `NO_COLOR` disables them.
     pub fn stdout() -> Self {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self { on: io::stdout().is_terminal() && !no_color }
     }
 
-    /// A text in a style, which is a number of ECMA-48's "select graphic rendition".
+    /// Returns a text in a style, which is a number of ECMA-48's "select graphic rendition".
     pub fn paint(self, style: &str, text: &str) -> String {
         if self.on { format!("\x1b[{style}m{text}\x1b[0m") } else { text.to_owned() }
     }

@@ -1,4 +1,4 @@
-//! Where the Pod template of an object lies, the Pod that is injected in its stead, and the way back of its patch.
+//! The Pod template of an object, the Pod injected in its place, and the translation of its patch.
 
 use crate::api::decode::{FieldError, without_value};
 use crate::api::pod::PodView;
@@ -13,14 +13,14 @@ const KRUISE: &str = "apps.kruise.io";
 pub struct Template<'o> {
     object: &'o Value,
     pod: &'o Value,
-    /// From the object to the template; the root for a Pod.
+    /// The path from the object to the template; the root for a Pod.
     root: &'static Pointer,
 }
 
 /// Finds the Pod template of an object: a Pod itself, `/spec/template` of a Deployment, `StatefulSet`, `DaemonSet`,
-/// `ReplicaSet`, `ReplicationController` or Job, `/spec/jobTemplate/spec/template` of a `CronJob`, each of Kubernetes' own API
-/// groups, and `/spec/template` of OpenKruise's `CloneSet`, `StatefulSet` and `DaemonSet`. Other objects have none that is known
-/// here, nor has a workload without a mapping there.
+/// `ReplicaSet`, `ReplicationController` or Job, `/spec/jobTemplate/spec/template` of a `CronJob` (each in Kubernetes' own API
+/// groups), and `/spec/template` of OpenKruise's `CloneSet`, `StatefulSet` and `DaemonSet`. Other objects, and workloads whose
+/// template is not a mapping, have none.
 #[must_use]
 pub fn pod_template(object: &Value) -> Option<Template<'_>> {
     let root = match (group(object)?, object["kind"].as_str()?) {
@@ -37,8 +37,8 @@ pub fn pod_template(object: &Value) -> Option<Template<'_>> {
     pod.is_object().then_some(Template { object, pod, root })
 }
 
-/// Why an object that has containers is not injected; `None` where that goes without saying: it has none, or its Pod template is
-/// known, or it is a SidecarSet.
+/// Returns why an object with containers is not injected; `None` if no reason is needed: it has no containers, its Pod template
+/// is known, or it is a SidecarSet.
 #[must_use]
 pub fn skipped(object: &Value) -> Option<String> {
     let kind = object["kind"].as_str().unwrap_or("object");
@@ -52,7 +52,7 @@ pub fn skipped(object: &Value) -> Option<String> {
     Some(format!("skipped: the Pod template of a {kind} of {api_version} is not known here; give its Pod instead"))
 }
 
-/// Whether a list `containers` of named objects is anywhere in it.
+/// Whether it contains a list `containers` of named objects at any depth.
 fn has_containers(value: &Value) -> bool {
     match value {
         Value::Object(fields) => fields.iter().any(|(field, value)| {
@@ -73,8 +73,9 @@ fn group(object: &Value) -> Option<&str> {
 }
 
 impl Template<'_> {
-    /// The Pod to inject: a Pod as it is; of a template, a Pod as the workload's controller would create it, with the
-    /// workload's namespace and `generateName: <workload>-`, whatever name and namespace the template carries.
+    /// Returns the Pod to inject: a Pod itself, or the Pod that the workload's controller would create from the
+    /// template, with the workload's namespace and `generateName: <workload>-`. The template's own name and namespace
+    /// do not count.
     #[must_use]
     pub fn pod(&self) -> Value {
         if self.root.is_root() {
@@ -102,26 +103,26 @@ impl Template<'_> {
         pod.into()
     }
 
-    /// Reads the text of [`Template::pod`]. An error names the field of the whole object.
+    /// Parses the text of [`Template::pod`]. An error names the field of the whole object.
     pub fn view<'p>(&self, pod: &'p str) -> Result<PodView<'p>, FieldError> {
         serde_json::from_str(pod).map_err(|error| {
-            // Read once more for the path of the field, which reading for speed does not follow.
+            // It is parsed again for the path of the field, which the fast parser does not track.
             let mut again = serde_json::Deserializer::from_str(pod);
             let (path, error) = match serde_path_to_error::deserialize::<_, PodView<'_>>(&mut again) {
                 Err(traced) => (traced.path().to_string(), traced.into_inner()),
                 Ok(_) => (String::new(), error),
             };
             let problem = without_value(&error.to_string());
-            // The place is one in the text of the Pod, which nobody wrote.
+            // The position refers to the text of the Pod, which nobody wrote.
             let problem = problem.split(" at line ").next().unwrap_or_default();
             let root = self.root.as_str().split('/').skip(1).map(|field| format!("{field}."));
             FieldError::new(format!("{}{path}", root.collect::<String>()), problem)
         })
     }
 
-    /// The patch of [`Template::pod`] as a patch of the whole object: `/spec/containers/-` becomes
-    /// `/spec/template/spec/containers/-`. Where the template has no metadata but the patch writes into those that
-    /// the Pod was given, they are created first.
+    /// Translates a patch of [`Template::pod`] to the whole object: `/spec/containers/-` becomes
+    /// `/spec/template/spec/containers/-`. If the patch needs metadata that the template does not have, the
+    /// metadata is added first.
     #[must_use]
     pub fn re_root(&self, patch: Patch) -> Patch {
         let metadata = self.root.with_trailing_token("metadata");
@@ -137,7 +138,7 @@ impl Template<'_> {
     }
 }
 
-/// The operation with `root` before each of its pointers.
+/// Returns the operation with `root` before each of its pointers.
 fn below(root: &Pointer, mut operation: PatchOperation) -> PatchOperation {
     let pointers = match &mut operation {
         PatchOperation::Add(operation) => [Some(&mut operation.path), None],

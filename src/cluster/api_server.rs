@@ -1,4 +1,4 @@
-//! The addresses of the API server, by all the ways that lead to it from here: for whoever must not be led there.
+//! All addresses of the API server, for code that must not connect to it.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -14,22 +14,22 @@ use tokio::time::interval;
 use super::feeds::Feeds;
 use super::watch::Slice;
 
-/// The Service of the API server, and the `EndpointSlice` that it keeps of itself.
+/// The Service of the API server, and its own `EndpointSlice`.
 const NAME: &str = "kubernetes";
 
 /// Their namespace.
 const NAMESPACE: &str = "default";
 
-/// Between two looks at what the name of the API server resolves to.
+/// The time between two lookups of the API server's host name.
 const RESOLVE_PAUSE: Duration = Duration::from_secs(30);
 
-/// What is known, by where it is known from.
+/// The known addresses, by source.
 struct KnownAddresses<F> {
     addresses: Mutex<[BTreeSet<SocketAddr>; 3]>,
     sink: F,
 }
 
-/// Where an address is known from.
+/// The source of an address.
 #[derive(Clone, Copy)]
 enum Source {
     Url,
@@ -37,13 +37,13 @@ enum Source {
     Endpoints,
 }
 
-/// Tells `sink` all addresses of the API server, at once those that are known without asking it, and again whenever they change;
-/// for ever: spawn the future, and drop it at shutdown. They are those of
+/// Passes all addresses of the API server to `sink`: at once those known without asking it, and again whenever they change.
+/// Never returns, so spawn the future and drop it at shutdown. The sources are
 ///
-/// * the URL it is reached by from here ([`super::connect`]), resolved anew every 30 s
+/// * the URL by which this process reaches it ([`super::connect`]), resolved every 30 s
 /// * `KUBERNETES_SERVICE_HOST` and `KUBERNETES_SERVICE_PORT` of the environment
-/// * the Service `kubernetes` in `default`, and its `EndpointSlice`: needs `list` and `watch` on both. Where that is refused, the
-///   log says so, and the others count.
+/// * the Service `kubernetes` in `default`, and its `EndpointSlice`. This requires `list` and `watch` on both; without them, a
+///   message is logged and the other sources are used.
 pub fn addresses<F>(feeds: &mut Feeds, url: Uri, sink: F) -> impl Future<Output = ()> + Send + use<F>
 where
     F: Fn(BTreeSet<SocketAddr>) + Send + Sync + 'static,
@@ -63,7 +63,7 @@ where
             ticks.tick().await;
             match resolved(&url).await {
                 Ok(addresses) => of_url = addresses,
-                // What it was before is better than nothing.
+                // The previous addresses are better than none.
                 Err(error) => tracing::warn!("the address of the API server cannot be resolved: {error}"),
             }
             known.tell(Source::Url, of_url.iter().copied().chain(of_environment()).collect());
@@ -85,7 +85,7 @@ async fn resolved(url: &Uri) -> std::io::Result<BTreeSet<SocketAddr>> {
     Ok(lookup_host((host, port)).await?.collect())
 }
 
-/// What Kubernetes tells every Pod.
+/// Reads the variables that Kubernetes sets in every Pod.
 fn of_environment() -> Option<SocketAddr> {
     let value = |name| std::env::var(name).ok();
     let host: IpAddr = value("KUBERNETES_SERVICE_HOST")?.parse().ok()?;
@@ -103,7 +103,7 @@ fn of_endpoints(slice: &EndpointSlice) -> BTreeSet<SocketAddr> {
     all(slice.endpoints.iter().flat_map(|endpoint| &endpoint.addresses).map(String::as_str), ports)
 }
 
-/// Each address at each port.
+/// Combines each address with each port.
 fn all<'a>(addresses: impl Iterator<Item = &'a str>, ports: impl Iterator<Item = i32> + Clone) -> BTreeSet<SocketAddr> {
     let addresses = addresses.filter_map(|address| address.parse::<IpAddr>().ok());
     let ports = ports.filter_map(|port| u16::try_from(port).ok());

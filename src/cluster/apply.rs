@@ -1,7 +1,7 @@
-//! Careful writes: only when something differs, and only over the state that was looked at.
+//! Conditional writes: only if something differs, and only over the state that was seen.
 //!
-//! Every write carries the resourceVersion of that state, so one that comes too late is a [`Written::Conflict`]: look again and
-//! decide anew.
+//! Every write carries the resourceVersion of that state. A write that comes too late is a [`Written::Conflict`]: read again
+//! and plan again.
 
 use std::error::Error as StdError;
 use std::fmt::Debug;
@@ -18,14 +18,14 @@ use thiserror::Error;
 
 use super::client::describe;
 
-/// What a write came to.
+/// The outcome of a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Written<T> {
-    /// Nothing was sent: all is as it should be.
+    /// Nothing was sent, because nothing differs.
     Unchanged,
-    /// It is written; this is the object now.
+    /// The write succeeded. Has the new object.
     Done(T),
-    /// The object is no longer, or already, as it was when it was looked at: look again.
+    /// The object has changed, appeared or disappeared since it was seen: read again.
     Conflict,
 }
 
@@ -38,28 +38,28 @@ pub struct WriteError {
     object: String,
     problem: String,
     code: Option<u16>,
-    /// Whether the API server named fields.
+    /// Whether the API server named fields at fault.
     has_causes: bool,
-    /// What the problem was told from.
+    /// The error behind the problem.
     #[source]
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
-/// What is about to be written.
+/// The target of a write.
 struct WriteTarget<'a, K> {
     api: &'a Api<K>,
     name: String,
     verb: &'static str,
 }
 
-/// Makes an object say what `desired` says. `present` is the object as it was looked at, `None` if there was none.
+/// Makes an object match `desired`. `present` is the object as it was seen, `None` if there was none.
 ///
-/// Fields that `desired` does not mention stay as they are, such as the API server's defaults and what others add. A list is
-/// ours as a whole, though its items are matched by `name` and keep what they have besides; an empty list or object means that
-/// there shall be nothing.
+/// Fields that are not in `desired` stay unchanged, for example the API server's defaults and additions of others. A list is
+/// replaced as a whole, but its items are matched by `name` and keep their other fields. An empty list or object means that
+/// there must be none.
 ///
 /// # Errors
-/// When the API server refuses or does not answer.
+/// When the API server rejects it or does not answer.
 pub async fn ensure<K>(api: &Api<K>, desired: &K, present: Option<&K>) -> Result<Written<K>, WriteError>
 where
     K: Resource + Clone + Debug + Serialize + DeserializeOwned,
@@ -80,10 +80,10 @@ where
     target.written(api.replace(&target.name, &PostParams::default(), &object).await)
 }
 
-/// Makes the status of `present` this one, by the subresource.
+/// Sets the status of `present` through the subresource.
 ///
 /// # Errors
-/// When the API server refuses or does not answer.
+/// When the API server rejects it or does not answer.
 pub async fn set_status<K, S>(api: &Api<K>, present: &K, status: &S) -> Result<Written<K>, WriteError>
 where
     K: Resource + Clone + Debug + Serialize + DeserializeOwned,
@@ -98,10 +98,10 @@ where
     patch(api, present, Some("status"), vec![PatchOperation::Add(add)]).await
 }
 
-/// Applies a JSON Patch to `present`, or to a subresource of it.
+/// Applies a JSON Patch to `present` or to one of its subresources.
 ///
 /// # Errors
-/// When the API server refuses or does not answer.
+/// When the API server rejects it or does not answer.
 pub async fn patch<K>(
     api: &Api<K>,
     present: &K,
@@ -113,7 +113,7 @@ where
 {
     let verb = if subresource == Some("status") { "write the status of" } else { "patch" };
     let target = WriteTarget::new(api, present, verb);
-    // A `test` would do as well, but when it fails that is a 422, which means many other things, too. This is a 409.
+    // A failed `test` would be a 422, which has many other meanings. This is a 409.
     let version = ReplaceOperation {
         path: PointerBuf::from_tokens(["metadata", "resourceVersion"]),
         value: target.version_of(present)?.into(),
@@ -127,15 +127,15 @@ where
     })
 }
 
-/// The resourceVersion of an object that is applied only where there is none of its name: no object has this one.
+/// The resourceVersion for applying an object only if it does not exist. No object has this version.
 pub const ABSENT: &str = "1";
 
-/// Applies the fields of an object as this manager, and takes them from others; those that the manager applied before and does not
-/// now are gone, unless they are another's, too (server-side apply). The object says by `metadata.resourceVersion` which state it was
-/// looked at in, [`ABSENT`] if there was none.
+/// Applies the fields of an object as this manager, by force (server-side apply). Fields that the manager applied before and no
+/// longer applies are removed, unless another manager owns them too. The object's `metadata.resourceVersion` is the version that was
+/// seen, [`ABSENT`] if there was none.
 ///
 /// # Errors
-/// When the API server refuses or does not answer.
+/// When the API server rejects it or does not answer.
 pub async fn apply<K>(api: &Api<K>, object: &K, manager: &str) -> Result<Written<K>, WriteError>
 where
     K: Resource + Clone + Debug + Serialize + DeserializeOwned,
@@ -145,10 +145,10 @@ where
     target.written(api.patch(&target.name, &PatchParams::apply(manager).force(), &Patch::Apply(object)).await)
 }
 
-/// Deletes `present`, if it is still as it was looked at. One that is gone already is [`Written::Unchanged`].
+/// Deletes `present`, if it has not changed since it was seen. Returns [`Written::Unchanged`] if it is already gone.
 ///
 /// # Errors
-/// When the API server refuses or does not answer.
+/// When the API server rejects it or does not answer.
 pub async fn delete<K>(api: &Api<K>, present: &K) -> Result<Written<()>, WriteError>
 where
     K: Resource + Clone + Debug + DeserializeOwned,
@@ -162,19 +162,19 @@ where
 }
 
 impl WriteError {
-    /// What the API server answered a write of this name.
+    /// Interprets the API server's answer to a write.
     #[must_use]
     pub fn of<K: Resource>(verb: &'static str, api: &Api<K>, name: &str, error: kube::Error) -> Self {
         WriteTarget { api, name: name.to_owned(), verb }.refused(error)
     }
 
-    /// The API server's status code, if it answered.
+    /// Returns the API server's status code, if it answered.
     #[must_use]
     pub fn code(&self) -> Option<u16> {
         self.code
     }
 
-    /// Whether the API server said which fields are at fault. It does not where a JSON Patch cannot be applied.
+    /// Whether the API server named fields at fault. It does not if a JSON Patch cannot be applied.
     #[must_use]
     pub fn has_causes(&self) -> bool {
         self.has_causes
@@ -190,7 +190,7 @@ impl<'a, K: Resource> WriteTarget<'a, K> {
         match result {
             Ok(object) => Ok(Written::Done(object)),
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(Written::Conflict),
-            // It was there when it was looked at. When creating or applying, it is the namespace or the kind that is not there.
+            // The object existed when it was seen. For create and apply, the namespace or the kind is missing.
             Err(kube::Error::Api(status)) if status.code == 404 && !matches!(self.verb, "create" | "apply") => {
                 Ok(Written::Conflict)
             }
@@ -205,7 +205,7 @@ impl<'a, K: Resource> WriteTarget<'a, K> {
         WriteError { code, has_causes: causes > Some(0), ..self.failed(describe(&error), error) }
     }
 
-    /// The resourceVersion of what was looked at: without it, whatever is there by now would be overwritten.
+    /// Returns the resourceVersion that was seen. Without it, the write would overwrite any newer state.
     fn version_of(&self, present: &K) -> Result<String, WriteError> {
         let version = present.resource_version().filter(|version| !version.is_empty());
         version.ok_or_else(|| self.wrong("it was looked at without its metadata.resourceVersion".to_owned()))
@@ -220,7 +220,7 @@ impl<'a, K: Resource> WriteTarget<'a, K> {
     }
 
     fn wrong(&self, problem: String) -> WriteError {
-        // Resource and name as kubectl writes them.
+        // Resource and name as kubectl prints them.
         let url = self.api.resource_url();
         let (resource, name) = (url.rsplit('/').next().unwrap_or_default(), &self.name);
         let object = match self.api.namespace() {
@@ -231,7 +231,7 @@ impl<'a, K: Resource> WriteTarget<'a, K> {
     }
 }
 
-/// Whether an object has all that `desired` says.
+/// Whether an object has everything in `desired`.
 #[must_use]
 pub fn covers(present: &Value, desired: &Value) -> bool {
     match (present, desired) {
@@ -246,7 +246,7 @@ pub fn covers(present: &Value, desired: &Value) -> bool {
     }
 }
 
-/// Makes an object say what `desired` says, so that it [`covers`] it.
+/// Changes an object so that it [`covers`] `desired`.
 fn merge(present: &mut Value, desired: Value) {
     match (present, desired) {
         (Value::Object(present), Value::Object(desired)) if !desired.is_empty() => merge_fields(present, desired),
@@ -277,7 +277,7 @@ fn merge_fields(present: &mut Map<String, Value>, desired: Map<String, Value>) {
     }
 }
 
-/// The API server leaves such values out, or fills them in.
+/// The API server leaves such values out, or sets defaults for them.
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,

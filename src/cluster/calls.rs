@@ -1,4 +1,4 @@
-//! What every call to the API server has: a limit of time for the head of its answer, and patience with an API server that is busy.
+//! Rules for every call to the API server: a time limit for the head of its answer, and retries while it is overloaded.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -13,37 +13,39 @@ use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 use tower::{BoxError, Layer, Service, ServiceExt};
 
-/// How long the API server may take for the head of an answer, if nobody says otherwise.
+/// The default time limit for the head of an answer.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A page of a list may take this many times as long: the API server reads and converts all its objects before it answers.
+/// The time limit of a list page is this many times as long, because the API server reads and converts all its objects
+/// before it answers.
 const OF_A_LIST: u32 = 6;
 
-/// A call is made at most this often, as long as the API server is too busy for it.
+/// The maximum number of attempts while the API server is overloaded.
 const ROUNDS: usize = 3;
 
-/// A longer pause than this is not waited for: who calls knows better what to do meanwhile.
+/// A longer pause is not waited for. The caller then decides what to do.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// Is told of each call when its answer begins, or does not.
+/// Observes the answer of each call, or its absence.
 pub trait CallObserver: Debug + Send + Sync {
-    /// The API server answered so, `None`: not at all.
+    /// The API server answered with this status, or not at all (`None`).
     fn answered(&self, method: &Method, status: Option<StatusCode>);
 }
 
-/// Nobody counts.
+/// No observer.
 impl CallObserver for () {
     fn answered(&self, _method: &Method, _status: Option<StatusCode>) {}
 }
 
-/// Gives all calls what this file says.
+/// Adds these rules to all calls.
 #[derive(Clone, Debug)]
 pub(super) struct CallLayer {
     head_timeout: Duration,
     observer: Arc<dyn CallObserver>,
 }
 
-/// A connection to the API server, with that. Calls are begun one by one; their answers are waited for together.
+/// A connection to the API server with these rules. Calls are started one by one, and their answers are awaited
+/// concurrently.
 #[derive(Debug)]
 pub(super) struct Calls<S> {
     connection: Arc<Mutex<S>>,
@@ -51,7 +53,7 @@ pub(super) struct Calls<S> {
     observer: Arc<dyn CallObserver>,
 }
 
-/// The head of an answer did not come in time.
+/// The head of an answer did not arrive in time.
 #[derive(Clone, Copy, Debug, Error)]
 #[error("the API server did not answer within {} s", .0.as_secs_f64())]
 pub(super) struct NoAnswer(Duration);
@@ -83,7 +85,7 @@ where
     type Future = BoxFuture<'static, Result<Response<B>, BoxError>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        Poll::Ready(Ok(())) // the connection is asked when it is used
+        Poll::Ready(Ok(())) // the connection's readiness is polled when it is used
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
@@ -102,7 +104,7 @@ where
                 let Some(request) = next.replace(again) else { break };
                 let answer = once(request).await?;
                 let Some(pause) = asked_pause(answer.status(), answer.headers()) else { return Ok(answer) };
-                // Not all at once, those that were turned away together.
+                // Spreads calls that were rejected together.
                 sleep(pause.mul_f64(1.0 + fastrand::f64() / 4.0)).await;
             }
             match next {
@@ -113,7 +115,7 @@ where
     }
 }
 
-/// One call, whose answer has to begin in time.
+/// Makes one call with a time limit for the beginning of its answer.
 async fn once<S, B>(connection: &Mutex<S>, request: Request<Body>, limit: Duration) -> Result<Response<B>, BoxError>
 where
     S: Service<Request<Body>, Response = Response<B>>,
@@ -126,7 +128,7 @@ where
     timeout(limit, answer).await.map_err(|_| NoAnswer(limit))?
 }
 
-/// How long the head of the answer may take.
+/// Returns the time limit for the head of the answer.
 fn limit(request: &Request<Body>, head_timeout: Duration) -> Duration {
     let is_page = |parameter: &str| parameter.starts_with("limit=") || parameter.starts_with("continue=");
     let is_list =
@@ -134,7 +136,7 @@ fn limit(request: &Request<Body>, head_timeout: Duration) -> Duration {
     if is_list { head_timeout * OF_A_LIST } else { head_timeout }
 }
 
-/// The same request once more; `None` where its body cannot be sent twice.
+/// Copies the request; `None` if its body cannot be sent twice.
 fn copy(request: &Request<Body>) -> Option<Request<Body>> {
     let body = request.body().try_clone()?;
     let mut copy = Request::new(body);
@@ -146,8 +148,8 @@ fn copy(request: &Request<Body>) -> Option<Request<Body>> {
     Some(copy)
 }
 
-/// How long the API server wants to be left alone before this call is made again, which it did not carry out. It says so with both
-/// (<https://kubernetes.io/docs/concepts/cluster-administration/flow-control/>); a 429 alone has other reasons.
+/// Returns how long the API server asks to wait before it accepts this call, which it did not execute. It says so with both status
+/// and header (<https://kubernetes.io/docs/concepts/cluster-administration/flow-control/>); a 429 alone has other reasons.
 fn asked_pause(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
     if status != StatusCode::TOO_MANY_REQUESTS {
         return None;
@@ -169,7 +171,7 @@ mod tests {
     use super::*;
     use crate::cluster::describe;
 
-    /// A client of an API server that answers calls one after the other so, and the last answer for ever; and the calls.
+    /// A client of an API server that gives these answers in order and repeats the last one; and the calls it received.
     fn client(answers: &'static [(u16, Option<&'static str>)]) -> (Client, Arc<std::sync::Mutex<Vec<String>>>) {
         let calls = Arc::new(std::sync::Mutex::new(Vec::new()));
         let log = calls.clone();

@@ -1,6 +1,6 @@
-//! Errors with their causes, as one sentence.
+//! Errors with their causes in one sentence.
 
-/// An error and its causes, each once: many an error repeats its cause.
+/// Joins an error and its causes without repetition, because many errors include their cause.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -1,4 +1,4 @@
-//! The connection to the API server: where it is found, how long a call may take, and what its errors say.
+//! The connection to the API server: finding it, time limits of calls, and descriptions of its errors.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -16,17 +16,17 @@ use super::causes::chain;
 use super::proxy::{self, Proxy, ProxyError};
 use super::tunnel;
 
-/// How long a connection that is waited on may be silent. Longer than any watch is without a word (60 s, see [`super::watch`]),
-/// so that it only ends what would hang: the rest of an answer that never comes.
+/// The maximum silence on a connection that is waited on. It is longer than the silence of any watch (60 s, see
+/// [`super::watch`]), so it only ends connections that would hang: the rest of an answer that never arrives.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// At most 1,000 characters of a message are told.
+/// At most 1,000 characters of a message are kept.
 const LONGEST_MESSAGE: usize = 1_000;
 
 /// Why there is no client.
 #[derive(Debug, Error)]
 pub enum ClientError {
-    /// A kubeconfig was asked for, or found, and cannot be used.
+    /// A kubeconfig was given or found, and cannot be used.
     #[error("the kubeconfig cannot be used: {}; correct the file (--kubeconfig, KUBECONFIG or ~/.kube/config) or --context", chain(.0))]
     Kubeconfig(#[source] KubeconfigError),
     /// Neither a kubeconfig nor the environment of a Pod.
@@ -38,35 +38,36 @@ pub enum ClientError {
     Nowhere {
         /// Why there is no kubeconfig.
         kubeconfig: KubeconfigError,
-        /// Why this is no Pod with a service account.
+        /// Why this is not a Pod with a service account.
         in_cluster: InClusterError,
     },
-    /// A proxy that is none.
+    /// An unusable proxy.
     #[error(transparent)]
     Proxy(#[from] ProxyError),
-    /// A configuration that a client cannot be made of.
+    /// A configuration from which no client can be created.
     #[error("the configuration of the cluster cannot be used: {}", describe(.0))]
     Unusable(#[source] Box<kube::Error>),
 }
 
-/// Which cluster is meant. The default is that of the kubeconfig's current context, in a Pod the one it runs in.
+/// The cluster to connect to. The default is the kubeconfig's current context, or the own cluster in a Pod.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Access<'a> {
-    /// The kubeconfig, in the place of `KUBECONFIG` and `~/.kube/config`.
+    /// The kubeconfig, instead of `KUBECONFIG` and `~/.kube/config`.
     pub kubeconfig: Option<&'a Path>,
-    /// A context of the kubeconfig, in the place of its current one.
+    /// The context of the kubeconfig, instead of its current one.
     pub context: Option<&'a str>,
 }
 
-/// A client for the cluster that is meant, and the URL by which it reaches the API server. To that of a kubeconfig it goes through the
-/// proxy that kubectl would take. Nothing is sent yet, so a cluster that cannot be reached is no error here.
+/// Returns a client for the cluster, and the URL of the API server. With a kubeconfig it uses the same proxy as kubectl. Nothing is
+/// sent yet, so an unreachable cluster is not an error here.
 ///
-/// A call fails when the head of its answer takes longer than `head_timeout`; a page of a list may take six times as long, and bodies are
-/// not limited by it, so a watch may stay open. A call that the API server is too busy for is repeated after the pause that it asks
-/// for, and no other: whoever calls knows better whether and when (a work queue, a watch, an election). The observer is told of each.
+/// A call fails if the head of its answer takes longer than `head_timeout`. The limit for a list page is six times as long. Bodies have
+/// no limit, so a watch can stay open. A call that the overloaded API server rejects is repeated after the pause it asks for. Other calls
+/// are not repeated, because the caller knows better whether and when to retry (a work queue, a watch, an election). The observer sees
+/// each call.
 ///
 /// # Errors
-/// When there is no configuration, or one that cannot be used.
+/// When there is no configuration, or an unusable one.
 pub async fn connect(
     access: Access<'_>,
     head_timeout: Duration,
@@ -75,10 +76,10 @@ pub async fn connect(
     connect_by(access, head_timeout, observer, |_| {}).await
 }
 
-/// As [`connect`], with a configuration that is changed before it is used.
+/// Like [`connect`], with a configuration that is changed before use.
 ///
 /// # Errors
-/// As there.
+/// Like [`connect`].
 pub async fn connect_by(
     access: Access<'_>,
     head_timeout: Duration,
@@ -113,7 +114,7 @@ async fn configuration(access: Access<'_>) -> Result<(Config, Option<Proxy>), Cl
     Ok((config, None))
 }
 
-/// The configuration of a kubeconfig, and its `proxy-url`.
+/// Returns the configuration from a kubeconfig, and its `proxy-url`.
 async fn of_kubeconfig(
     Access { kubeconfig, context }: Access<'_>,
 ) -> Result<(Config, Option<String>), KubeconfigError> {
@@ -123,7 +124,7 @@ async fn of_kubeconfig(
     Ok((Config::from_custom_kubeconfig(kubeconfig, &options).await?, proxy_url))
 }
 
-/// Whether there is no kubeconfig at all, rather than a broken one.
+/// Whether there is no kubeconfig at all, as opposed to a broken one.
 fn is_missing(error: &KubeconfigError) -> bool {
     match error {
         KubeconfigError::FindPath => true,
@@ -133,7 +134,7 @@ fn is_missing(error: &KubeconfigError) -> bool {
 }
 
 fn client_of(mut config: Config, proxy: Option<Proxy>, layer: &CallLayer) -> Result<Client, ClientError> {
-    config.proxy_url = None; // what kube would make of the environment
+    config.proxy_url = None; // what kube would read from the environment
     config.default_retry = false;
     config.read_timeout = Some(SILENCE_TIMEOUT);
     config.reset_reader_on_write = true;
@@ -146,12 +147,12 @@ fn client_of(mut config: Config, proxy: Option<Proxy>, layer: &CallLayer) -> Res
     client.map_err(|error| ClientError::Unusable(Box::new(error)))
 }
 
-/// A stack whose answers must begin in time, and that is patient with a busy API server.
+/// Builds a stack with time limits and with retries while the API server is overloaded.
 fn bounded<S>(builder: ClientBuilder<S>, layer: &CallLayer) -> ClientBuilder<Calls<S>> {
     builder.with_layer(layer)
 }
 
-/// An error of the client as a sentence for operators: what the API server said, or the whole chain of causes.
+/// Describes a client error for operators: the API server's message, or the whole chain of causes.
 #[must_use]
 pub fn describe(error: &kube::Error) -> String {
     match error {
@@ -166,7 +167,7 @@ pub fn describe(error: &kube::Error) -> String {
     }
 }
 
-/// Both ends of a long message: the API server quotes the whole value that it refuses, between the field and the reason.
+/// Keeps both ends of a long message. The API server quotes the whole rejected value between the field and the reason.
 fn shortened(message: &str) -> Cow<'_, str> {
     let start = message.char_indices().nth(LONGEST_MESSAGE / 2).map(|(index, _)| index);
     let end = message.char_indices().nth_back(LONGEST_MESSAGE / 2).map(|(index, _)| index);
@@ -209,7 +210,7 @@ mod tests {
             connection.write_all(answer).await.expect("sent");
             String::from_utf8(head).expect("text")
         };
-        // A second try would find nobody who answers, and be another error.
+        // A second attempt would find no server and fail with another error.
         let (head, error) = tokio::join!(server, version(&client));
         assert!(head.contains(concat!("user-agent: outrigger/", env!("CARGO_PKG_VERSION"), "\r\n")), "{head}");
         assert_eq!(describe(&error), "away (503)");

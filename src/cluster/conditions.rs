@@ -1,4 +1,4 @@
-//! Pure: the conditions of a status, as `metav1.Condition` and kstatus want them.
+//! Pure: the conditions of a status, as `metav1.Condition` and kstatus define them.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -6,11 +6,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 /// The status of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Is {
-    /// It is so.
+    /// The condition holds.
     True,
-    /// It is not so.
+    /// The condition does not hold.
     False,
-    /// Nobody can say yet.
+    /// It is not known yet.
     Unknown,
 }
 
@@ -20,7 +20,8 @@ impl From<bool> for Is {
     }
 }
 
-/// A condition found `now` at this `metadata.generation`. The reason is one CamelCase word; the message is for people.
+/// Creates a condition observed `now` at this `metadata.generation`. The reason is one CamelCase word; the message is
+/// for people.
 #[must_use]
 pub fn condition(
     type_: &str,
@@ -45,8 +46,8 @@ pub fn condition(
     }
 }
 
-/// Puts a condition in the place of that of its type. Its `lastTransitionTime` stays that of the old one unless the status
-/// differs. Returns whether anything changed, and so needs to be written.
+/// Replaces the condition of the same type. `lastTransitionTime` is kept unless the status differs. Returns whether
+/// anything changed and must be written.
 pub fn set(conditions: &mut Vec<Condition>, mut new: Condition) -> bool {
     let Some(old) = conditions.iter_mut().find(|old| old.type_ == new.type_) else {
         conditions.push(new);
@@ -60,16 +61,16 @@ pub fn set(conditions: &mut Vec<Condition>, mut new: Condition) -> bool {
     changed
 }
 
-/// What a status newly says by a condition that is to be true.
+/// News about a condition that should be true.
 #[derive(Debug, PartialEq, Eq)]
 pub enum News<'a> {
-    /// Reason and message of trouble that is new, or another one than before.
+    /// Reason and message of a new problem, or of a different one.
     Trouble(&'a str, &'a str),
-    /// The message after trouble that is over.
+    /// The message after a problem was solved.
     Recovery(&'a str),
 }
 
-/// What is to be told once when these conditions follow those before, by the one of this type.
+/// Returns the news when these conditions follow the previous ones, about the condition of this type.
 #[must_use]
 pub fn news<'a>(before: &[Condition], after: &'a [Condition], type_: &str) -> Option<News<'a>> {
     let is = after.iter().find(|condition| condition.type_ == type_)?;
@@ -83,7 +84,7 @@ pub fn news<'a>(before: &[Condition], after: &'a [Condition], type_: &str) -> Op
     }
 }
 
-/// Whether the message of one of these conditions has this sentence.
+/// Whether the message of one of these conditions contains this sentence.
 #[must_use]
 pub fn say(conditions: &[Condition], sentence: &str) -> bool {
     conditions.iter().any(|condition| condition.message.contains(sentence))

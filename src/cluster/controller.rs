@@ -1,8 +1,8 @@
-//! The skeleton of a controller: what watches told, which objects that makes it look at, and the work on those for a term.
+//! The skeleton of a controller: what watches reported, which objects that affects, and the work on them during a term.
 //!
-//! A job has `plan.rs`, which says what should be, and a [`Reconciler`] that plans for one object and writes. Its watches change the
-//! [`IndexedQueue`] in every replica, so that a new leader knows everything already; in the replica that leads, [`IndexedQueue::run`]
-//! works on what they touch. A term begins with [`fresh`].
+//! A job has `plan.rs`, which decides what should be, and a [`Reconciler`] that plans for one object and writes. Its watches update
+//! the [`IndexedQueue`] in every replica, so that a new leader knows everything already. In the leader, [`IndexedQueue::run`] works
+//! on the affected objects. A term begins with [`fresh`].
 
 use std::fmt::Debug;
 use std::hash::Hash;
@@ -19,21 +19,21 @@ use super::lease::Term;
 use super::queue::{self, Observer, Outcome, WorkQueue};
 use super::watch::Watch;
 
-/// Makes one object as it should be.
+/// Reconciles one object.
 pub trait Reconciler<K>: Send + Sync + 'static {
-    /// Looks at an object, and writes where it is not as it should be. Before each write it asks whether the term is current, and
-    /// each write carries the resourceVersion that was seen ([`super::Objects`]): a conflict is [`Outcome::Retry`].
+    /// Examines an object, and writes if something differs. It checks before each write that the term is current. Each write
+    /// carries the resourceVersion that was seen ([`super::Objects`]); a conflict is [`Outcome::Retry`].
     ///
-    /// A panic ends the work on this object only, which is tried again.
+    /// A panic ends only the work on this object, which is retried.
     fn reconcile(&self, key: &K, term: &Term) -> impl Future<Output = Outcome> + Send;
 }
 
-/// What a controller knows (the index `I`), with the keys of the objects that it has to look at because of what changed.
+/// The state of a controller (the index `I`) with the keys of the objects that changes affect.
 #[derive(Debug)]
 pub struct IndexedQueue<K, I> {
     index: Mutex<I>,
     queue: WorkQueue<K>,
-    /// Nobody takes from the queue of a replica that does not lead, so nothing is put there.
+    /// Only the leader takes from the queue, so nothing is added in other replicas.
     is_worked_on: AtomicBool,
 }
 
@@ -50,18 +50,18 @@ impl<K, I> IndexedQueue<K, I>
 where
     K: Clone + Debug + Eq + Hash + Send + 'static,
 {
-    /// This index, and a queue that this observer is told of.
+    /// Creates a queue with this index and this observer.
     #[must_use]
     pub fn new(index: I, observer: Arc<dyn Observer>) -> Self {
         Self { index: Mutex::new(index), queue: WorkQueue::observed(observer), is_worked_on: AtomicBool::new(false) }
     }
 
-    /// What is known.
+    /// Locks the index.
     pub fn lock(&self) -> MutexGuard<'_, I> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes what is known. The objects whose keys this returns are looked at, while this replica leads.
+    /// Updates the index. The objects whose keys `change` returns are queued if this replica leads.
     pub fn change<T: IntoIterator<Item = K>>(&self, change: impl FnOnce(&mut I) -> T) {
         let touched = change(&mut self.lock());
         if self.is_worked_on.load(Ordering::SeqCst) {
@@ -69,9 +69,8 @@ where
         }
     }
 
-    /// The work of a term: looks at the objects whose keys `all` returns, which are all there are, and then at those that changes
-    /// touch, at most `workers` of them at a time. `beside` is done meanwhile: it goes on as long as the term, or the term's work ends
-    /// with it.
+    /// Does the work of a term: examines all objects, whose keys `all` returns, and then those affected by changes, at most `workers`
+    /// at a time. `beside` runs at the same time. It lasts as long as the term; if it ends earlier, so does the work.
     ///
     /// Call it after [`fresh`].
     pub async fn run<R, T>(
@@ -89,7 +88,7 @@ where
         run(&self.queue, workers, term, beside, reconciler).await;
     }
 
-    /// From now on what changes is put into the queue. What changed before is among all keys.
+    /// Opens the queue for changes. Earlier changes are covered by all keys.
     fn open<T: IntoIterator<Item = K>>(&self, all: impl FnOnce(&mut I) -> T) -> Closing<'_> {
         self.is_worked_on.store(true, Ordering::SeqCst);
         self.change(all);
@@ -108,15 +107,15 @@ impl<K, I> IndexedQueue<K, I>
 where
     K: Clone + Debug + Eq + Hash + Send + 'static,
 {
-    /// As if a term had begun with nothing to look at. The test takes from the queue.
+    /// Opens the queue as if a term had begun with no objects. The test takes from the queue.
     pub(crate) fn opened(&self) -> &WorkQueue<K> {
         self.is_worked_on.store(true, Ordering::SeqCst);
         &self.queue
     }
 }
 
-/// Waits for lists of all these kinds that are begun from now on: what was planned from older ones may be undone by what an earlier
-/// leader has written. False: the term ended before.
+/// Waits for lists of all these kinds that begin now or later. A plan from older lists might undo writes of an earlier leader.
+/// Returns false if the term ended first.
 pub async fn fresh(watches: &[Watch], term: &Term) -> bool {
     tokio::select! {
         _ = join_all(watches.iter().map(Watch::fresh)) => true,
@@ -124,8 +123,8 @@ pub async fn fresh(watches: &[Watch], term: &Term) -> bool {
     }
 }
 
-/// Works on the keys of a queue, at most `workers` of them at a time, until the term ends, and then waits for the work that is under way.
-/// `beside` is done meanwhile, as in [`IndexedQueue::run`]. For a job whose index is of another kind.
+/// Works on the keys of a queue, at most `workers` at a time, until the term ends, and then waits for the work in progress. `beside` runs
+/// at the same time, as in [`IndexedQueue::run`]. For jobs with another kind of index.
 pub async fn run<K, R>(
     queue: &WorkQueue<K>,
     workers: usize,
@@ -151,7 +150,7 @@ pub async fn run<K, R>(
     work.await;
 }
 
-/// Does something now, and then once each period, for ever.
+/// Acts now, and then once each period, forever.
 pub async fn every(period: Duration, mut act: impl FnMut()) {
     let mut ticks = interval(period);
     loop {

@@ -1,4 +1,4 @@
-//! Kubernetes Events about the objects we look after: sent in the background, and never in anybody's way.
+//! Kubernetes Events about managed objects, sent in the background without delaying anything.
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
@@ -10,24 +10,24 @@ use super::client::describe;
 /// The reporting controller of all our events.
 const CONTROLLER: &str = "outrigger";
 
-/// At most this many Events wait to be sent; further ones are dropped.
+/// At most this many Events wait to be sent. Further ones are dropped.
 const WAITING: usize = 256;
 
-/// The API server refuses longer notes (bytes).
+/// The maximum length of a note in bytes. The API server rejects longer ones.
 const LONGEST_NOTE: usize = 1024;
 
-/// Takes Events to be sent. A cheap clone is the same publisher.
+/// Accepts Events for sending. Clones share the publisher.
 #[derive(Clone, Debug)]
 pub struct Events {
     sender: mpsc::Sender<(Event, ObjectReference)>,
 }
 
-/// The one publisher of a process; the future sends what it takes, until it is dropped. `instance` names this process:
+/// Creates the publisher of a process. The future sends Events until it is dropped. `instance` names this process:
 /// [`super::lease::identity`].
 ///
-/// An Event repeated within 6 minutes (object, type, reason and action are the same) is counted on the first one, whose note
-/// stays: what varies belongs into conditions and logs. What cannot be sent is logged and dropped. Needs `create` and `patch` on
-/// `events` of `events.k8s.io`.
+/// An Event repeated within 6 minutes (same object, type, reason and action) only increases the count of the first one, which
+/// keeps its note. Varying details belong in conditions and logs. An Event that cannot be sent is logged and dropped. Requires
+/// `create` and `patch` on `events` of `events.k8s.io`.
 pub fn events(client: Client, instance: String) -> (Events, impl Future<Output = ()> + Send) {
     let (sender, receiver) = mpsc::channel(WAITING);
     let recorder = Recorder::new(client, Reporter { controller: CONTROLLER.to_owned(), instance: Some(instance) });
@@ -35,12 +35,12 @@ pub fn events(client: Client, instance: String) -> (Events, impl Future<Output =
 }
 
 impl Events {
-    /// Sends an Event about an object soon. Never waits and never fails.
+    /// Queues an Event about an object. Never waits and never fails.
     pub fn publish(&self, object: &ObjectReference, mut event: Event) {
         if let Some(note) = &mut event.note {
             shorten(note, LONGEST_NOTE);
         }
-        // The recorder would take the next version of the object for another object, and count nothing.
+        // With a resourceVersion, the recorder would treat the next version as another object and not count.
         let object = ObjectReference { resource_version: None, ..object.clone() };
         if let Err(unsent) = self.sender.try_send((event, object)) {
             let (event, object) = unsent.into_inner();
@@ -61,13 +61,13 @@ async fn send(recorder: Recorder, mut receiver: mpsc::Receiver<(Event, ObjectRef
     }
 }
 
-/// What is to be said of an Event that could not be sent. Nothing if its namespace does not exist: there is nobody to read it.
+/// The problem to log for an Event that was not sent. There is none if its namespace does not exist: nobody could read it.
 fn problem(error: &kube::Error) -> Option<String> {
     let no_namespace = matches!(error, kube::Error::Api(status) if status.code == 404);
     (!no_namespace).then(|| describe(error))
 }
 
-/// Cuts a text to at most this many bytes, between two characters.
+/// Cuts a text to at most this many bytes, at a character boundary.
 pub(super) fn shorten(text: &mut String, bytes: usize) {
     const ELLIPSIS: char = '…';
     if text.len() <= bytes {

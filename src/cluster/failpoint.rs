@@ -1,10 +1,10 @@
-//! Failpoints: in builds for tests a process can be made to end just before or just after any of its writes.
+//! Failpoints: in test builds, a process can be made to exit just before or just after any of its writes.
 //!
-//! `FAILPOINTS=rollout.status.after=return` ends it after the first write of a SidecarSet's status, as if it had been killed;
-//! `FAILPOINTS=rollout.status.after=2*off->return` after the third. The crate `fail` has more actions, such as `pause` and `sleep`.
-//! There are none without the feature `failpoints`, nor without `debug_assertions`: a release has none.
+//! `FAILPOINTS=rollout.status.after=return` exits after the first write of a SidecarSet's status, as if the process had been
+//! killed; `FAILPOINTS=rollout.status.after=2*off->return` after the third. The crate `fail` has more actions, such as `pause` and
+//! `sleep`. Failpoints need the feature `failpoints` and `debug_assertions`, so no release has them.
 
-/// All writes, each of which has a failpoint before it and one after it. A test holds this against the sources.
+/// All writes. Each has a failpoint before it and one after it. A test compares this list with the sources.
 pub const WRITES: [&str; 38] = [
     "authority.change",
     "authority.create",
@@ -46,13 +46,13 @@ pub const WRITES: [&str; 38] = [
     "widening.configuration",
 ];
 
-/// What a process ends with at a failpoint.
+/// The exit code of a process at a failpoint.
 pub const KILLED: i32 = 77;
 
-/// A write, whose name is one of [`WRITES`], between its two failpoints.
+/// Runs a write between its two failpoints. Its name is one of [`WRITES`].
 #[cfg(all(feature = "failpoints", debug_assertions))]
 pub fn around<F: Future>(name: &'static str, write: F) -> impl Future<Output = F::Output> {
-    let write = Box::pin(write); // so that the futures of those who write do not grow
+    let write = Box::pin(write); // keeps the futures of callers small
     async move {
         reached(name, "before");
         let written = write.await;
@@ -61,7 +61,7 @@ pub fn around<F: Future>(name: &'static str, write: F) -> impl Future<Output = F
     }
 }
 
-/// The write itself.
+/// Runs the write.
 #[cfg(not(all(feature = "failpoints", debug_assertions)))]
 pub fn around<F: Future>(_name: &'static str, write: F) -> F {
     write
@@ -70,7 +70,7 @@ pub fn around<F: Future>(_name: &'static str, write: F) -> F {
 #[cfg(all(feature = "failpoints", debug_assertions))]
 fn reached(write: &str, moment: &str) {
     static ARMED: std::sync::Once = std::sync::Once::new();
-    // For as long as the process lives.
+    // Lasts as long as the process.
     ARMED.call_once(|| std::mem::forget(fail::FailScenario::setup()));
     debug_assert!(WRITES.contains(&write), "{write} is none of the writes");
     fail::fail_point!(&format!("{write}.{moment}"), |_| {

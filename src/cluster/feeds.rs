@@ -1,10 +1,9 @@
-//! What this process reads of the cluster: one watch for each kind and slice that a job wants, however many jobs want it, and none
-//! for what nobody wants.
+//! What this process reads from the cluster: one watch for each kind and slice, shared by all jobs that need it.
 //!
-//! Jobs subscribe before the watches start, so that each sink is told of everything from the first list on. What reviews, and the
-//! controllers of the next leader, have to know at once is read by every replica ([`Feeds`] of the process). What only a leader
-//! acts on (the registered objects and the CRD, which is large) is read by [`Feeds`] of its term: a follower then has no watch
-//! and no memory of it, and the leader's first list is a fresh one by itself.
+//! Jobs subscribe before the watches start, so each sink sees everything from the first list on. What reviews and the controllers
+//! of the next leader need at once is read by every replica ([`Feeds`] of the process). What only a leader uses (the registered
+//! objects, and the CRD, which is large) is read by the [`Feeds`] of its term. A follower then has no watch of it and keeps it
+//! out of memory, and the leader's first list is always fresh.
 
 use std::fmt;
 use std::panic::resume_unwind;
@@ -16,28 +15,30 @@ use tokio::task::JoinSet;
 
 use super::watch::{self, Event, Follower, Slice, Watch};
 
-/// Watches that were not started yet, and the sinks of each.
+/// Watches that have not started yet, with their sinks.
 pub struct Feeds {
     client: Client,
     followers: Vec<Follower>,
 }
 
 impl Feeds {
-    /// Nothing is wanted yet.
+    /// Creates feeds without subscriptions.
     #[must_use]
     pub fn new(client: Client) -> Self {
         Self { client, followers: Vec::new() }
     }
 
-    /// Has the sink told of the objects of this slice, decoded as `K`: a slim type with the few fields that are kept of them. The
-    /// same slice is watched once for all who want it, under the name that the first one gave it.
+    /// Subscribes a sink to the objects of this slice, decoded as `K`, a slim type with the few fields that are kept. A slice is
+    /// watched once for all subscribers, under the name given by the first one.
     ///
-    /// * The API server is away, or refuses: the sink keeps what it has; [`Watch::problem`] says why; tries go on with a pause
-    ///   that grows to about 3 s, or ends as soon as the API server answers any of these watches.
-    /// * The kind is not installed: [`Watch::is_absent`]; it is looked for every 5 s. When an installed kind vanishes, the sink is
-    ///   told an empty list, but not before its `CustomResourceDefinition` and discovery are without it, too.
-    /// * An object cannot be decoded: it is logged, found in [`Watch::undecodable`] and left out. A change that cannot be decoded
-    ///   leaves the object in the sink as it was until the next list.
+    /// * If the API server is unreachable or rejects the watch, the sink keeps its state and [`Watch::problem`] gives the
+    ///   reason. Retries continue with a pause that grows to about 3 s. The pause ends as soon as the API server answers any
+    ///   of these watches.
+    /// * If the kind is not installed, [`Watch::is_absent`] is true, and the kind is looked up every 5 s. When an installed kind
+    ///   disappears, the sink receives an empty list, but only after both its `CustomResourceDefinition` and discovery no longer
+    ///   have it.
+    /// * An object that cannot be decoded is logged, listed in [`Watch::undecodable`] and skipped. If a change cannot be decoded,
+    ///   the sink keeps the previous state of the object until the next list.
     pub fn subscribe<K>(&mut self, slice: Slice, mut sink: impl FnMut(Event<K>) + Send + 'static) -> Watch
     where
         K: DeserializeOwned,
@@ -53,7 +54,8 @@ impl Feeds {
         follower.watch()
     }
 
-    /// As [`Feeds::subscribe`], for the one object of this name. The sink is told how it is now, `None` while there is none.
+    /// Like [`Feeds::subscribe`], for the single object of this name. The sink receives its current state, `None` while
+    /// it does not exist.
     pub fn subscribe_one<K>(
         &mut self,
         slice: Slice,
@@ -73,14 +75,14 @@ impl Feeds {
         })
     }
 
-    /// The watches of all slices that are wanted.
+    /// Returns the watches of all subscribed slices.
     #[must_use]
     pub fn watches(&self) -> Vec<Watch> {
         self.followers.iter().map(Follower::watch).collect()
     }
 
-    /// Watches, for ever; dropped, it ends all watches. Whenever the API server answers one of them again after it was away, the
-    /// others are tried at once.
+    /// Watches forever; dropping the future ends all watches. When the API server answers one of them after an outage, the
+    /// others are retried at once.
     pub async fn run(self) {
         let mut tasks = JoinSet::new();
         let recovery = watch::recover_together(self.watches());
@@ -97,7 +99,7 @@ impl Feeds {
             }
         };
         tokio::join!(panics, recovery);
-        std::future::pending::<()>().await; // nothing is wanted
+        std::future::pending::<()>().await; // nothing is subscribed
     }
 }
 

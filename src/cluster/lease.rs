@@ -1,24 +1,25 @@
-//! Which replica does the work of a job: a Lease that one process holds at a time, for a term that ends by its own clock.
+//! Which replica does the work of a job: a Lease held by one process at a time, for a term that ends by its own clock.
 //!
-//! A Lease cannot fence writes: what a leader sent may arrive after its term. So every write carries the resourceVersion it was
-//! thought out for, and a new leader plans only after a fresh list ([`super::Watch::fresh`]).
+//! A Lease cannot fence writes, because a write may arrive after its term. So every write carries the resourceVersion that it
+//! was planned for, and a new leader plans only after a fresh list ([`super::Watch::fresh`]).
 //!
-//! # A Lease for each job, beside versions with one Lease for all
+//! # One Lease for each job, next to versions with one Lease for all
 //!
-//! Each job has a Lease of its own, so that replicas which run different jobs do not exclude each other. Older versions know only the
-//! Lease [`SHARED_LEASE`], whose holder leads all jobs. During a rolling upgrade, and back, no job may have two leaders. So the
-//! leader of a job also holds the shared Lease, under the name [`SHARED_HOLDER`], which is the same for the leaders of all jobs:
+//! Each job has its own Lease, so that replicas with different jobs do not exclude each other. Older versions know only the Lease
+//! [`SHARED_LEASE`], whose holder leads all jobs. No job may have two leaders during a rolling upgrade or downgrade. So the leader of
+//! a job also holds the shared Lease, under the name [`SHARED_HOLDER`], which is the same for the leaders of all jobs:
 //!
-//! 1. A candidate takes the Lease of its job if that is nobody's, or has not changed for 15 s by the candidate's own clock.
-//! 2. Then it takes the shared Lease by the same rule. There the shared name counts as its own: leaders of other jobs are joined at
-//!    once. A leader of an older version is waited for, until it gives the Lease back or is silent for 15 s.
+//! 1. A candidate takes the Lease of its job if nobody holds it, or if it has not changed for 15 s by the candidate's
+//!    own clock.
+//! 2. It then takes the shared Lease by the same rule. It counts the shared name as its own, so it joins leaders of other jobs at
+//!    once. It waits for a leader of an older version until that releases the Lease or is silent for 15 s.
 //! 3. It leads while it renews both. The term lasts for 10 s from the older of the two renewals. It ends at once if either Lease is
-//!    found to be somebody else's, or gone.
-//! 4. At the end it gives back the Lease of its job. The shared one is left to run out, since others may lead other jobs under it. A
+//!    gone or held by somebody else.
+//! 4. At the end it releases the Lease of its job. It lets the shared one expire, because others may lead other jobs under it. A
 //!    replica of an older version waits for that, 15 s.
 //!
-//! The side that does not hold the shared Lease, old or new, can take it only when nobody of the other side has renewed it for 15 s, and
-//! whoever did not renew it has ended its term after 10 s. Among the new ones the same holds for the Lease of each job.
+//! The side without the shared Lease, old or new, can take it only if the other side has not renewed it for 15 s. A leader that does not
+//! renew ends its term after 10 s. Among new versions, the same holds for the Lease of each job.
 
 mod record;
 mod timing;
@@ -35,35 +36,35 @@ use tokio_util::sync::CancellationToken;
 use self::record::{Attempt, HeldLease, LeaseSeen};
 pub use self::timing::Timing;
 
-/// The Lease that older versions know, in outrigger's own namespace.
+/// The Lease of older versions, in outrigger's own namespace.
 pub const SHARED_LEASE: &str = "outrigger";
 
-/// Who holds the shared Lease while leaders of single jobs do.
+/// The holder of the shared Lease while leaders of single jobs hold it.
 pub const SHARED_HOLDER: &str = "outrigger-leaders-of-jobs";
 
-/// A candidate for the leadership.
+/// A candidate for leadership.
 #[derive(Clone, Debug)]
 pub struct Leadership {
     lease: HeldLease,
-    /// What a leader has to hold, too: see the head of this file.
+    /// The shared Lease that a leader must also hold; see the module documentation.
     shared: Option<HeldLease>,
     identity: String,
     timing: Timing,
     standing: watch::Sender<LeaseStanding>,
 }
 
-/// How a candidate stands.
+/// The state of a candidate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseStanding {
     /// Whether it leads.
     pub leads: bool,
-    /// Whether the last try to read or write a Lease failed.
+    /// Whether the last attempt to read or write a Lease failed.
     pub fails: bool,
-    /// Who leads, or what is wrong.
+    /// The current leader, or the problem.
     pub says: String,
 }
 
-/// A time of leadership. A cheap clone is the same term.
+/// A term of leadership. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Term {
     claim: Arc<Claim>,
@@ -80,7 +81,7 @@ impl Term {
         Self { claim: Arc::new(Claim { deadline: Mutex::new(deadline), ended: CancellationToken::new() }) }
     }
 
-    /// Whether this process leads now, by its own clock: to be asked before each write.
+    /// Whether this process leads now, by its own clock. Check it before each write.
     #[must_use]
     pub fn is_current(&self) -> bool {
         !self.claim.ended.is_cancelled() && Instant::now() < self.deadline()
@@ -110,7 +111,7 @@ impl Term {
 }
 
 impl Leadership {
-    /// A candidate for the Lease of this name in this namespace. The identity shows who leads: see [`identity`].
+    /// A candidate for the Lease of this name and namespace. The identity shows who leads: see [`identity`].
     #[must_use]
     pub fn new(client: Client, namespace: &str, lease: &str, identity: String) -> Self {
         let lease = HeldLease::new(client, namespace, lease, &identity);
@@ -118,29 +119,30 @@ impl Leadership {
         Self { lease, shared: None, identity, timing: Timing::default(), standing: watch::Sender::new(standing) }
     }
 
-    /// A candidate for a job that has this Lease. It does not lead beside a replica of an older version.
+    /// A candidate for the job with this Lease. It does not lead at the same time as a replica of an older version.
     #[must_use]
     pub fn of_job(client: Client, namespace: &str, lease: &str, identity: String) -> Self {
         let shared = Some(HeldLease::new(client.clone(), namespace, SHARED_LEASE, SHARED_HOLDER));
         Self { shared, ..Self::new(client, namespace, lease, identity) }
     }
 
-    /// The same candidate with other times. Those that would let two lead at once are shortened.
+    /// Sets other times. Times that would allow two leaders are shortened.
     #[must_use]
     pub fn with_timing(self, timing: Timing) -> Self {
         Self { timing: timing.shortened(), ..self }
     }
 
-    /// How it stands, now and later.
+    /// Returns its state and later changes.
     #[must_use]
     pub fn standing(&self) -> watch::Receiver<LeaseStanding> {
         self.standing.subscribe()
     }
 
-    /// Waits for the leadership, does `work` while it lasts, and starts over when it is lost, until `shutdown` is cancelled.
+    /// Waits for leadership, runs `work` while it lasts, and starts over when it is lost, until `shutdown` is
+    /// cancelled.
     ///
-    /// Work whose term is over by the clock, or taken, is dropped at once. At shutdown its term ends, it has [`Timing::grace`] to
-    /// end by itself, and the Lease is released. Work that ends by itself ends the candidacy: this releases and returns.
+    /// Work is dropped at once when its term has expired or was lost. At shutdown the term ends, the work has [`Timing::grace`]
+    /// to end by itself, and the Lease is released. If the work ends by itself, the Lease is released and this returns.
     pub async fn run<W, F>(&self, shutdown: &CancellationToken, mut work: W)
     where
         W: FnMut(Term) -> F,
@@ -159,13 +161,14 @@ impl Leadership {
             self.stands(false, false, &why);
         }
         self.stands(false, false, "this replica does not lead any more");
-        // Even if it was never held: an unanswered try may have taken it.
+        // Also if it was never held, because an unanswered attempt may have taken it.
         self.lease.release(&self.timing).await;
     }
 
-    /// Does `work` in a term that lasts until `shutdown` is cancelled, with no Lease: right only where no second process ever runs.
+    /// Runs `work` in a term without a Lease, until `shutdown` is cancelled. Use it only if there is never a second
+    /// process.
     pub async fn run_alone<F: Future<Output = ()>>(&self, shutdown: &CancellationToken, work: impl FnOnce(Term) -> F) {
-        // As good as for ever: the deadline of a term cannot be left out.
+        // Practically forever: a term must have a deadline.
         let deadline = Instant::now() + Duration::from_secs(u32::MAX.into());
         let claim = Claim { deadline: Mutex::new(deadline), ended: shutdown.child_token() };
         self.stands(true, false, "this replica leads, without election");
@@ -173,16 +176,16 @@ impl Leadership {
         self.stands(false, false, "this replica does not lead any more");
     }
 
-    /// Does the work of a term. Why the term was lost; `None` when the work is over before that, or shut down.
+    /// Does the work of a term. Returns why the term was lost; `None` if the work ended first or was shut down.
     async fn serve(&self, term: &Term, shutdown: &CancellationToken, work: impl Future<Output = ()>) -> Option<String> {
         let mut work = pin!(work);
         let mut lost = pin!(self.keep(term));
         tokio::select! {
             why = &mut lost => {
-                term.end(); // before the work is dropped: what it spawned may still run for a moment
+                term.end(); // before the work is dropped, because tasks that it spawned may run a little longer
                 return Some(why);
             }
-            // The work may see by the clock that the term is over before that is noticed here.
+            // The work may notice the end of the term before this function does.
             () = &mut work => return (!term.is_current()).then(|| "it was not renewed in time".to_owned()),
             () = shutdown.cancelled() => term.end(),
         }
@@ -194,7 +197,7 @@ impl Leadership {
         None
     }
 
-    /// Tries until all is held; since when.
+    /// Tries until everything is held. Returns since when.
     async fn campaign(&self) -> Instant {
         let (mut seen, mut shared_seen) = (LeaseSeen::default(), LeaseSeen::default());
         loop {
@@ -213,7 +216,7 @@ impl Leadership {
         }
     }
 
-    /// One try to hold all. Of the candidates for a job one at a time gets as far as the shared Lease.
+    /// Tries once to take everything. Only one candidate of a job at a time gets as far as the shared Lease.
     async fn take(&self, seen: &mut LeaseSeen, shared_seen: &mut LeaseSeen) -> Result<Attempt, String> {
         let held = match self.lease.take(seen, &self.timing).await? {
             held @ Attempt::Held(_) => held,
@@ -221,14 +224,14 @@ impl Leadership {
         };
         let Some(shared) = &self.shared else { return Ok(held) };
         Ok(match shared.take(shared_seen, &self.timing).await? {
-            Attempt::Held(_) => held, // the older of the two moments
+            Attempt::Held(_) => held, // the older of the two times
             Attempt::Missed(holder) => {
                 Attempt::Missed(format!("{holder} leads all jobs by the Lease {SHARED_LEASE}, as older versions do"))
             }
         })
     }
 
-    /// One try to renew all.
+    /// Tries once to renew everything.
     async fn renew(&self) -> Result<Attempt, String> {
         let started = Instant::now();
         for lease in [&self.lease].into_iter().chain(&self.shared) {
@@ -239,7 +242,7 @@ impl Leadership {
         Ok(Attempt::Held(started))
     }
 
-    /// Renews the term again and again; returns why that came to an end.
+    /// Renews the term repeatedly. Returns why that ended.
     async fn keep(&self, term: &Term) -> String {
         let mut problem = "the API server did not answer".to_owned();
         loop {
@@ -262,7 +265,7 @@ impl Leadership {
         }
     }
 
-    /// Tells how it stands now; whether that is new.
+    /// Publishes its state. Returns whether the state is new.
     fn stands(&self, leads: bool, fails: bool, says: &str) -> bool {
         let now = LeaseStanding { leads, fails, says: says.to_owned() };
         self.standing.send_if_modified(|before| {
@@ -274,7 +277,7 @@ impl Leadership {
 }
 
 impl LeaseStanding {
-    /// What `/readyz` says after the Lease's name. Reviews are answered without it, so it is never an error.
+    /// Returns the text of `/readyz` after the Lease's name. Reviews do not depend on it, so it is never an error.
     ///
     /// # Errors
     /// Never.
@@ -284,7 +287,7 @@ impl LeaseStanding {
     }
 }
 
-/// A name for this process that no other has: its host's name and something random.
+/// Returns a unique name of this process: its host's name and a random part.
 #[must_use]
 pub fn identity() -> String {
     let host = hostname::get().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "unknown".to_owned());

@@ -1,25 +1,25 @@
-//! What every controller needs of a cluster: a client, watches, a work queue, leadership, the skeleton of its work, careful writes,
+//! Everything a controller needs to work with a cluster: client, watches, work queue, leadership, skeleton, conditional writes,
 //! conditions and events.
 //!
-//! Nothing here knows a kind of object: what is watched, queued and written is the affair of the jobs.
+//! Nothing here knows a kind of object. Jobs decide what is watched, queued and written.
 //!
-//! What a controller is made of:
-//! - [`feeds`], [`watch`]: one watch for each slice of a kind, told to all who want it
-//! - [`controller`]: the skeleton: an index, the keys that changes touch, and the work on them for a term
-//! - [`queue`]: which objects to look at next
+//! The parts of a controller:
+//! - [`feeds`], [`watch`]: one watch for each slice of a kind, shared by all subscribers
+//! - [`controller`]: the skeleton: an index, the keys affected by changes, and the work on them during a term
+//! - [`queue`]: which objects to examine next
 //! - [`lease`]: who leads, and for how long: a [`Term`]
-//! - [`own_writes`]: what was written and the watch has not shown yet
-//! - [`repairs`]: how soon to write again what somebody changes back
+//! - [`own_writes`]: writes that the watch has not reported yet
+//! - [`repairs`]: when to write again what somebody changes back
 //!
-//! How it writes and tells:
-//! - [`objects`]: the writes of a controller to the objects of one kind, and Events about them
-//! - [`apply`]: a single careful write
-//! - [`conditions`], [`events`]: what a user is told
-//! - [`failpoint`]: the name of each write, at which builds for tests can be made to end
+//! Writing and reporting:
+//! - [`objects`]: a controller's writes to the objects of one kind, and Events about them
+//! - [`apply`]: a single conditional write
+//! - [`conditions`], [`events`]: reports to users
+//! - [`failpoint`]: the name of each write, at which test builds can exit
 //!
-//! And the process:
+//! The process:
 //! - [`client`]: the connection to the API server
-//! - [`api_server`]: its addresses, for whoever must not be led there
+//! - [`api_server`]: its addresses, for code that must not connect to it
 //! - [`shutdown`]: drain, then stop
 
 pub mod api_server;

@@ -1,5 +1,4 @@
-//! The objects of one kind as a controller treats them: it writes over the state that it saw and no other, and tells of them by
-//! Events.
+//! The objects of one kind in a controller: it writes only over the state that it saw, and reports with Events.
 
 use std::sync::Arc;
 
@@ -14,22 +13,22 @@ use super::apply::{self, WriteError, Written};
 use super::events::Events;
 use super::failpoint;
 
-/// Which object, and which state of it.
+/// An object and its version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ObjectVersion<'a> {
     /// Its namespace; empty if it has none.
     pub namespace: &'a str,
     /// Its name.
     pub name: &'a str,
-    /// Its uid: one of the same name that is made later has another.
+    /// Its uid. A later object of the same name has another one.
     pub uid: &'a str,
     /// Its resourceVersion.
     pub resource_version: &'a str,
 }
 
-/// What is kept of an object that was seen.
+/// The kept data of an object that was seen.
 pub trait Versioned {
-    /// Which object that was, and in which state.
+    /// Returns the object's identity and version.
     fn version(&self) -> ObjectVersion<'_>;
 }
 
@@ -51,9 +50,9 @@ impl Versioned for DynamicObject {
     }
 }
 
-/// The objects of one kind that a controller looks after. A cheap clone is the same ones.
+/// The objects of one kind that a controller manages. Clones share them.
 ///
-/// Each write has a name, which is that of its failpoints ([`failpoint::WRITES`]).
+/// Each write has a name, which is also the name of its failpoints ([`failpoint::WRITES`]).
 #[derive(Clone)]
 pub struct Objects {
     client: Client,
@@ -62,16 +61,16 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// Those of this kind.
+    /// Uses this kind.
     #[must_use]
     pub fn new(client: Client, resource: ApiResource, events: Events) -> Self {
         Self { client, resource, events }
     }
 
-    /// Creates an object; [`Written::Conflict`] where there is one of this name.
+    /// Creates an object. Returns [`Written::Conflict`] if the name is in use.
     ///
     /// # Errors
-    /// When the API server refuses or does not answer.
+    /// When the API server rejects it or does not answer.
     pub async fn create(
         &self,
         write: &'static str,
@@ -81,10 +80,10 @@ impl Objects {
         failpoint::around(write, apply::ensure(&self.api(namespace), object, None)).await
     }
 
-    /// Applies a JSON Patch to an object, if it is still as it was seen.
+    /// Applies a JSON Patch to an object that has not changed since it was seen.
     ///
     /// # Errors
-    /// When the API server refuses or does not answer.
+    /// When the API server rejects it or does not answer.
     pub async fn patch(
         &self,
         write: &'static str,
@@ -95,10 +94,11 @@ impl Objects {
         failpoint::around(write, apply::patch(&api, &present, None, operations)).await
     }
 
-    /// Applies an object's fields as this manager, by force, if it is still as it was seen ([`apply::apply`]).
+    /// Applies an object's fields as this manager, by force, if it has not changed since it was seen
+    /// ([`apply::apply`]).
     ///
     /// # Errors
-    /// When the API server refuses or does not answer.
+    /// When the API server rejects it or does not answer.
     pub async fn apply(
         &self,
         write: &'static str,
@@ -109,28 +109,28 @@ impl Objects {
         failpoint::around(write, apply::apply(&self.api(namespace), object, manager)).await
     }
 
-    /// Deletes an object, if it is still as it was seen; [`Written::Unchanged`] where it is gone.
+    /// Deletes an object that has not changed since it was seen. Returns [`Written::Unchanged`] if it is gone.
     ///
     /// # Errors
-    /// When the API server refuses or does not answer.
+    /// When the API server rejects it or does not answer.
     pub async fn delete(&self, write: &'static str, seen: ObjectVersion<'_>) -> Result<Written<()>, WriteError> {
         let mut present = self.present(seen);
         present.metadata.uid = Some(seen.uid.to_owned());
         failpoint::around(write, apply::delete(&self.api(seen.namespace), &present)).await
     }
 
-    /// Reads an object, all of it, as it is now; `None` if there is none.
+    /// Reads the whole current object; `None` if it does not exist.
     ///
     /// # Errors
-    /// When the API server refuses or does not answer.
+    /// When the API server rejects it or does not answer.
     pub async fn get(&self, seen: ObjectVersion<'_>) -> kube::Result<Option<DynamicObject>> {
         self.api(seen.namespace).get_opt(seen.name).await
     }
 
-    /// Writes the status of an object, if it is still as it was seen.
+    /// Writes the status of an object that has not changed since it was seen.
     ///
     /// # Errors
-    /// When the API server refuses or does not answer.
+    /// When the API server rejects it or does not answer.
     pub async fn write_status(
         &self,
         write: &'static str,
@@ -141,8 +141,8 @@ impl Objects {
         failpoint::around(write, apply::set_status(&api, &present, status)).await
     }
 
-    /// Sends an Event about an object soon: what its status newly says, once that is written ([`super::conditions::news`]). So it is
-    /// told once, and not again by the next leader.
+    /// Queues an Event with the news of an object's status, after the status was written ([`super::conditions::news`]). It is
+    /// reported once, and not again by the next leader.
     pub fn tell(&self, seen: ObjectVersion<'_>, type_: EventType, reason: &str, note: &str) {
         let event = Event {
             type_,
@@ -162,7 +162,7 @@ impl Objects {
         }
     }
 
-    /// The object as far as a write needs it.
+    /// Returns the parts of the object that a write needs.
     fn present(&self, seen: ObjectVersion<'_>) -> DynamicObject {
         let mut present = DynamicObject::new(seen.name, &self.resource);
         present.metadata.resource_version = Some(seen.resource_version.to_owned());
@@ -176,7 +176,7 @@ impl Objects {
             namespace: Some(seen.namespace.to_owned()).filter(|namespace| !namespace.is_empty()),
             name: Some(seen.name.to_owned()),
             uid: Some(seen.uid.to_owned()),
-            ..ObjectReference::default() // with a resourceVersion each Event would be a new one
+            ..ObjectReference::default() // with a resourceVersion, each Event would be a new one
         }
     }
 }

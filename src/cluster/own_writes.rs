@@ -1,8 +1,8 @@
-//! Pure: our own writes over stale caches. A watch that has not told of a write yet shows the object as it was before, and whoever
-//! plans from that does it twice, or undoes what was just done.
+//! Pure: our own writes with stale caches. Until a watch reports a write, it shows the object's previous state. A plan from that
+//! state would repeat or undo the write.
 //!
-//! Of each object that was written the newer state counts: what the API server answered, until the watch shows that state or a later
-//! one. [`Overlay`] keeps that for an index; [`OwnWrite`] alone is enough where the watched objects themselves are looked at.
+//! For each written object the newer state counts: the API server's answer, until the watch shows that state or a later one.
+//! [`Overlay`] keeps it for an index. [`OwnWrite`] alone is enough if the watched objects are used directly.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
@@ -11,32 +11,33 @@ use std::hash::{BuildHasher, RandomState};
 use super::objects::{ObjectVersion, Versioned};
 use super::watch::Event;
 
-/// At most this many versions that were written over are remembered of one object, where versions cannot be compared.
+/// At most this many overwritten versions of an object are remembered if versions cannot be compared.
 const MOST_OLDER: usize = 16;
 
-/// Which state of an object the API server answered a write with.
+/// The state of an object that the API server returned for a write.
 #[derive(Clone, Debug)]
 pub struct OwnWrite {
     uid: String,
     version: String,
-    /// Versions that this is certainly later than; of use where versions cannot be compared.
+    /// Versions that this state is certainly newer than. Used if versions cannot be compared.
     older: Vec<String>,
 }
 
-/// What the API server answered of objects that a watch has yet to show; of each object at most one state.
+/// Objects as the API server returned them, until a watch shows them; at most one state of each object.
 ///
-/// All events of the watch go through [`Overlay::pass`], and what that returns into the index. An answer goes through
-/// [`Overlay::answered`]. So the index never goes back behind a write, and a plan never sees an object as it was before. Two things
-/// only a new list can tell ([`super::Watch::fresh`]): what became of a write whose answer was lost, and what an earlier leader wrote.
+/// All events of the watch go through [`Overlay::pass`], whose result goes into the index. Answers go through [`Overlay::answered`].
+/// So the index never returns to a state before a write, and a plan never sees one. Only a new list ([`super::Watch::fresh`]) can show
+/// the outcome of a write whose answer was lost, and the writes of an earlier leader.
 ///
-/// An answer may come within a list. It is no part of that: what was known when the list began, and is not in it, is gone all the same.
+/// An answer may arrive during a list and is not part of it. An object that was known when the list began and is not in
+/// the list is still gone.
 #[derive(Debug)]
 pub struct Overlay<T> {
     ahead: HashMap<(String, String), Ahead<T>>,
-    /// The latest version of any object that the watch has shown: it has told of all that happened before. `None` while there is
-    /// none that can be compared. A list tells that only once it is complete.
+    /// The latest version of any object that the watch has shown. The watch has reported everything before it. `None` if no
+    /// version can be compared. A list updates it only when complete.
     reached: Option<String>,
-    /// While a list is under way, the hashes of the names that it has told: 8 bytes and more for each object.
+    /// During a list, the hashes of the names in it: at least 8 bytes for each object.
     listed: Option<HashSet<u64>>,
     hasher: RandomState,
 }
@@ -45,16 +46,16 @@ pub struct Overlay<T> {
 struct Ahead<T> {
     object: T,
     write: OwnWrite,
-    /// Whether the watch has shown an earlier state of it: a list without it is then later than its end.
+    /// Whether the watch has shown an earlier state of it. A list without it then means that it is gone.
     was_shown: bool,
-    /// Whether a list was taken in since: the next was begun after the write, and is right about it.
+    /// Whether a list was processed since. The next list began after the write, and is right about it.
     was_listed: bool,
-    /// Whether the list that is being taken in has it.
+    /// Whether the list in progress contains it.
     is_listed: bool,
 }
 
 impl OwnWrite {
-    /// The object is like this since it was written over the state with the version `over`; `None`: there was none.
+    /// The object has had this state since a write over version `over`; `None` if it did not exist.
     #[must_use]
     pub fn new(after: ObjectVersion<'_>, over: Option<&str>) -> Self {
         let version = after.resource_version.to_owned();
@@ -62,7 +63,7 @@ impl OwnWrite {
         Self { uid: after.uid.to_owned(), version, older }
     }
 
-    /// Whether the object as a watch shows it is from before the write.
+    /// Whether the object in the watch is older than the write.
     #[must_use]
     pub fn is_newer_than(&self, shown: ObjectVersion<'_>) -> bool {
         match compare(&self.version, shown.resource_version) {
@@ -71,7 +72,7 @@ impl OwnWrite {
         }
     }
 
-    /// This is newer than what an earlier write was newer than, too.
+    /// This state is also newer than everything that an earlier write was newer than.
     fn after(mut self, earlier: OwnWrite) -> Self {
         self.older.extend(earlier.older);
         self.older.truncate(MOST_OLDER);
@@ -86,8 +87,8 @@ impl<T> Default for Overlay<T> {
 }
 
 impl<T: Versioned + Clone> Overlay<T> {
-    /// The API server answered with this state of an object: after a write over the version `over`, or with `None` when it was
-    /// created or only read. `known` is what the index has of it now. Returns what the index is to have, if that is newer.
+    /// The API server returned this state of an object: after a write over version `over`, or with `None` after a create or a
+    /// read. `known` is the object's state in the index. Returns the new state for the index, if it is newer.
     pub fn answered(&mut self, after: T, over: Option<&str>, known: Option<&T>) -> Option<T> {
         if !self.is_ahead(after.version(), over, known.map(Versioned::version)) {
             return None;
@@ -105,13 +106,13 @@ impl<T: Versioned + Clone> Overlay<T> {
         Some(after)
     }
 
-    /// Whether the watch has not told of this answer yet, nor of anything later.
+    /// Whether the watch has reported neither this answer nor anything later.
     fn is_ahead(&self, after: ObjectVersion<'_>, over: Option<&str>, known: Option<ObjectVersion<'_>>) -> bool {
         let is_later =
             |than: &str| compare(after.resource_version, than).is_none_or(|order| order == Ordering::Greater);
         match known {
-            None if over.is_some() => false,                                  // it has gone since
-            Some(known) if over.is_some() && known.uid != after.uid => false, // and come again
+            None if over.is_some() => false, // it has been deleted since
+            Some(known) if over.is_some() && known.uid != after.uid => false, // and created again
             known if is_number(after.resource_version) => {
                 self.reached.as_deref().filter(|_| self.listed.is_none()).is_none_or(is_later)
                     && known.is_none_or(|known| is_later(known.resource_version))
@@ -120,7 +121,7 @@ impl<T: Versioned + Clone> Overlay<T> {
         }
     }
 
-    /// What the index is to be told where a watch tells this: nothing where that is from before an answer.
+    /// Returns the events for the index for an event of the watch. Events older than an answer are dropped.
     pub fn pass(&mut self, event: Event<T>) -> impl Iterator<Item = Event<T>> + use<T> {
         let mut corrected = Vec::new();
         let event = match event {
@@ -139,19 +140,19 @@ impl<T: Versioned + Clone> Overlay<T> {
         corrected.into_iter().chain(event)
     }
 
-    /// Whether the API server answered with a later state of this object than the watch has shown.
+    /// Whether the API server returned a later state of this object than the watch has shown.
     #[must_use]
     pub fn is_ahead_of(&self, shown: &T) -> bool {
         self.ahead.get(&name_of(shown)).is_some_and(|ahead| ahead.write.is_newer_than(shown.version()))
     }
 
-    /// Of how many objects the API server answered with a state that the watch has yet to show.
+    /// Returns the number of objects with a state that the watch has not shown yet.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.ahead.len()
     }
 
-    /// Whether an object that is new or changed is to be believed.
+    /// Whether to accept that an object is new or changed.
     fn shows(&mut self, object: &T) -> bool {
         self.reach(object);
         if self.ahead.is_empty() {
@@ -168,12 +169,12 @@ impl<T: Versioned + Clone> Overlay<T> {
         }
     }
 
-    /// Whether it is to be believed that an object is gone.
+    /// Whether to accept that an object is gone.
     fn shows_end_of(&mut self, object: &T) -> bool {
         self.reach(object);
         let name = name_of(object);
         match self.ahead.get(&name) {
-            // It was another one of this name, of before.
+            // It was an earlier object of this name.
             Some(ahead) if ahead.write.uid != object.version().uid && ahead.write.is_newer_than(object.version()) => {
                 false
             }
@@ -182,16 +183,16 @@ impl<T: Versioned + Clone> Overlay<T> {
         }
     }
 
-    /// A list begins; one before may have broken off.
+    /// A list begins. The previous one may have been interrupted.
     fn begin_list(&mut self) {
-        self.reached = None; // after a restore of the API server's storage versions are lower than before
+        self.reached = None; // after a restore of the API server's storage, versions are lower than before
         self.listed = Some(HashSet::new());
         for ahead in self.ahead.values_mut() {
             ahead.is_listed = false;
         }
     }
 
-    /// The object that counts where a list has this one.
+    /// Returns the state that counts for an object in a list.
     fn lists(&mut self, object: T) -> T {
         self.reach(&object);
         let name = name_of(&object);
@@ -212,8 +213,8 @@ impl<T: Versioned + Clone> Overlay<T> {
         }
     }
 
-    /// The list is complete. What it lacks may be there, for it may have been begun before that was made, or gone, although the answer
-    /// came later.
+    /// The list is complete. A missing object may exist, because the list may have begun before its creation. It may also be gone,
+    /// although its answer came later.
     fn end_list(&mut self) -> Vec<Event<T>> {
         self.listed = None;
         let reached = self.reached.as_deref();
@@ -247,7 +248,7 @@ fn name_of(object: &impl Versioned) -> (String, String) {
     (namespace.to_owned(), name.to_owned())
 }
 
-/// Versions of one resource are comparable as decimal numbers of any length:
+/// Compares versions of one resource, which are decimal numbers of any length:
 /// <https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>.
 fn compare(one: &str, other: &str) -> Option<Ordering> {
     (is_number(one) && is_number(other)).then(|| one.len().cmp(&other.len()).then_with(|| one.cmp(other)))

@@ -1,4 +1,4 @@
-//! Pure: the proxy by which the API server of a kubeconfig is reached, found as kubectl finds it.
+//! Pure: finds the proxy for the API server of a kubeconfig, as kubectl does.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,11 +9,11 @@ use ipnet::IpNet;
 use kube::config::Kubeconfig;
 use thiserror::Error;
 
-/// A proxy by HTTP, HTTPS or SOCKS 5.
+/// An HTTP, HTTPS or SOCKS 5 proxy.
 #[derive(Clone)]
 pub struct Proxy(Intercept);
 
-/// A proxy that cannot be used. What was given is not repeated: it may hold a password.
+/// A proxy that cannot be used. The error does not repeat its value, which may contain a password.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{given_by} names no proxy that can be used: write http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT")]
 pub struct ProxyError {
@@ -21,11 +21,11 @@ pub struct ProxyError {
 }
 
 impl Proxy {
-    /// The proxy on the way to `server`: that of the kubeconfig, always; else that of the environment, unless `NO_PROXY` says that
-    /// the server is reached without. This machine is.
+    /// Returns the proxy for `server`: the kubeconfig's, or else the environment's, unless `NO_PROXY` excludes the server. This
+    /// machine is always excluded.
     ///
     /// # Errors
-    /// When what is named is no proxy.
+    /// When the value is not a proxy.
     pub fn find(
         server: &Uri,
         of_kubeconfig: Option<&str>,
@@ -56,23 +56,23 @@ impl Proxy {
         known.map(Self).ok_or(ProxyError { given_by })
     }
 
-    /// Where it is, without user and password.
+    /// Returns its URL without user and password.
     #[must_use]
     pub fn url(&self) -> &Uri {
         self.0.uri()
     }
 
-    /// Whether it speaks SOCKS, and not HTTP.
+    /// Whether it is a SOCKS proxy, and not HTTP.
     pub(super) fn is_socks(&self) -> bool {
         matches!(self.url().scheme_str(), Some("socks5" | "socks5h"))
     }
 
-    /// User and password for SOCKS.
+    /// Returns user and password for SOCKS.
     pub(super) fn user(&self) -> Option<(&str, &str)> {
         self.0.raw_auth()
     }
 
-    /// User and password for HTTP.
+    /// Returns user and password for HTTP.
     pub(super) fn authorization(&self) -> Option<&HeaderValue> {
         self.0.basic_auth()
     }
@@ -84,7 +84,7 @@ impl fmt::Debug for Proxy {
     }
 }
 
-/// `proxy-url` of the cluster that a context of a kubeconfig names, or its current one.
+/// Returns `proxy-url` of the cluster of a kubeconfig's context, or of its current context.
 #[must_use]
 pub fn of_cluster<'k>(kubeconfig: &'k Kubeconfig, context: Option<&str>) -> Option<&'k str> {
     let name = context.or(kubeconfig.current_context.as_deref())?;
@@ -93,7 +93,7 @@ pub fn of_cluster<'k>(kubeconfig: &'k Kubeconfig, context: Option<&str>) -> Opti
     cluster.cluster.as_ref()?.proxy_url.as_deref()
 }
 
-/// Whether a list as in `NO_PROXY` names a host, by the rules of Go (golang.org/x/net/http/httpproxy), which are kubectl's.
+/// Whether a `NO_PROXY` list contains a host, by Go's rules (golang.org/x/net/http/httpproxy), which kubectl uses.
 fn is_reached_without(list: &str, host: &str, port: u16) -> bool {
     let host = host.to_lowercase();
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
@@ -115,7 +115,7 @@ fn is_reached_without(list: &str, host: &str, port: u16) -> bool {
         if let Ok(wanted) = name.parse::<IpAddr>() {
             return address == Some(wanted);
         }
-        // `.example.com` and `*.example.com` are the names below it only.
+        // `.example.com` and `*.example.com` match only names below it.
         let below = name.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(name);
         match below.strip_prefix('.') {
             Some(_) => bare.ends_with(below),
@@ -124,7 +124,7 @@ fn is_reached_without(list: &str, host: &str, port: u16) -> bool {
     })
 }
 
-/// `HOST:PORT` or `[ADDRESS]:PORT` taken apart; whatever else is a host, an IPv6 address among it.
+/// Splits `HOST:PORT` or `[ADDRESS]:PORT`. Anything else is a host, including an IPv6 address.
 fn host_and_port(entry: &str) -> (&str, Option<&str>) {
     if let Some((address, port)) = entry.strip_prefix('[').and_then(|entry| entry.split_once(']')) {
         return (address, port.strip_prefix(':'));
@@ -146,7 +146,7 @@ mod tests {
         proxy.map(|proxy| proxy.map(|proxy| proxy.url().to_string())).map_err(|error| error.to_string())
     }
 
-    /// Each as kubectl 1.37.2 does it, by golang.org/x/net/http/httpproxy.
+    /// Expected values are from kubectl 1.37.2, which uses golang.org/x/net/http/httpproxy.
     #[test]
     fn no_proxy_is_compared_with_the_host_of_the_api_server() {
         for (list, server, without) in [

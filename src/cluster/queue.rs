@@ -1,4 +1,4 @@
-//! Which objects to look at next: each key at most once at a time, with a growing pause after failures.
+//! Which objects to examine next: each key at most once at a time, with increasing pauses after failures.
 
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -14,36 +14,37 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-/// The longest pause after the first failure of a key; it doubles with each further one.
+/// The maximum pause after the first failure of a key. It doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
-/// No pause is longer.
+/// The maximum pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Keys of objects to look at. A cheap clone is the same queue.
+/// Keys of objects to examine. Clones share the queue.
 ///
-/// A key says only that there is something to look at, not what happened: adding it twice before it is worked on is one look.
+/// A key only says that there is something to examine, not what happened. Adding it twice before it is worked on has
+/// the effect of adding it once.
 #[derive(Debug)]
 pub struct WorkQueue<K> {
     shared: Arc<Shared<K>>,
 }
 
-/// Is told what happens in a queue, for metrics. The queue is locked meanwhile: an observer counts, and does no more.
+/// Observes a queue for metrics. The queue is locked during calls, so an observer should only count.
 pub trait Observer: Debug + Send + Sync {
-    /// A key came among those that wait to be worked on, which are now this many.
+    /// A key was added to the waiting keys, which are now this many.
     fn added(&self, _waiting: usize) {}
-    /// A key is to be worked on after a pause.
+    /// A key will be worked on after a pause.
     fn delayed(&self) {}
-    /// Work on a key begins; this many others wait.
+    /// Work on a key begins. This many others are waiting.
     fn begun(&self, _waiting: usize) {}
-    /// The work on a key ended, with this outcome and after this time.
+    /// Work on a key ended, with this outcome after this time.
     fn finished(&self, _outcome: Outcome, _took: Duration) {}
 }
 
-/// Nobody watches.
+/// No observer.
 impl Observer for () {}
 
-/// A key being worked on: nobody else gets it until this is finished. Dropping it counts as [`Outcome::Retry`].
+/// A key being worked on. No other worker gets it until this is finished. Dropping it counts as [`Outcome::Retry`].
 #[derive(Debug)]
 pub struct Work<K: Clone + Eq + Hash> {
     key: K,
@@ -52,21 +53,21 @@ pub struct Work<K: Clone + Eq + Hash> {
     outcome: Outcome,
 }
 
-/// What became of the work on a key.
+/// The outcome of work on a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// All is as it should be; the count of failures starts anew.
+    /// Everything is up to date. Resets the failure count.
     Done,
-    /// It failed: once more after a pause that grows with each failure (up to 0.5 s, doubling, up to 60 s).
+    /// It failed. It is retried after a pause that doubles with each failure, from 0.5 s to 60 s.
     Retry,
-    /// All is as it should be for now: once more after this time. The count of failures starts anew.
+    /// Everything is up to date for now. It is repeated after this time. Resets the failure count.
     RequeueAfter(Duration),
 }
 
 #[derive(Debug)]
 struct Shared<K> {
     state: Mutex<QueueState<K>>,
-    /// Someone who waits should look at the state anew.
+    /// Wakes waiting workers to look at the state again.
     changed: Notify,
 }
 
@@ -75,15 +76,15 @@ struct QueueState<K> {
     ready: VecDeque<K>,
     timers: BTreeMap<Due, K>,
     entries: HashMap<K, Entry>,
-    /// Makes timers of one moment differ.
+    /// Distinguishes timers that end at the same time.
     timers_set: u64,
     observer: Arc<dyn Observer>,
 }
 
-/// When a timer ends, and its number.
+/// The end of a timer, and its number.
 type Due = (Instant, u64);
 
-/// What is known of a key; one of which nothing is known has no entry.
+/// The state of a key. A key without state has no entry.
 #[derive(Debug, Default, PartialEq)]
 struct Entry {
     place: KeyPlace,
@@ -97,7 +98,7 @@ enum KeyPlace {
     Nowhere,
     Ready,
     Working {
-        /// It was added meanwhile.
+        /// It was added again in the meantime.
         again: bool,
     },
 }
@@ -115,13 +116,13 @@ impl<K: Clone + Eq + Hash> Default for WorkQueue<K> {
 }
 
 impl<K: Clone + Eq + Hash> WorkQueue<K> {
-    /// An empty queue that nobody watches.
+    /// Creates an empty queue without an observer.
     #[must_use]
     pub fn new() -> Self {
         Self::observed(Arc::new(()))
     }
 
-    /// An empty queue of which somebody is told.
+    /// Creates an empty queue with an observer.
     #[must_use]
     pub fn observed(observer: Arc<dyn Observer>) -> Self {
         let (ready, timers, entries) = (VecDeque::new(), BTreeMap::new(), HashMap::new());
@@ -129,24 +130,24 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
         Self { shared: Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() }) }
     }
 
-    /// This key is to be looked at as soon as possible, also while it waits for a retry. If it is worked on now, it comes again
+    /// Queues this key as soon as possible, even if it is waiting for a retry. If it is being worked on, it is queued again
     /// afterwards.
     pub fn add(&self, key: K) {
         self.lock().add(key);
         self.shared.changed.notify_one();
     }
 
-    /// This key is to be looked at after this time. Of several such times the earliest counts: work that still has to wait then
-    /// says so by [`Outcome::RequeueAfter`].
+    /// Queues this key after this time. The earliest of several times counts. Work that still has to wait then returns
+    /// [`Outcome::RequeueAfter`].
     pub fn add_after(&self, key: K, pause: Duration) {
         if pause.is_zero() {
             return self.add(key);
         }
         self.lock().add_at(key, Instant::now() + pause);
-        self.shared.changed.notify_waiters(); // all shall know how long to wait: any of them may give up waiting
+        self.shared.changed.notify_waiters(); // all waiters need the time, because any of them may stop waiting
     }
 
-    /// The next key; waits for one. Safe to drop while waiting.
+    /// Waits for the next key. Safe to drop while waiting.
     pub async fn next(&self) -> Work<K> {
         loop {
             let changed = self.shared.changed.notified();
@@ -166,7 +167,7 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
     }
 
     fn lock(&self) -> MutexGuard<'_, QueueState<K>> {
-        // Nothing in here panics halfway.
+        // Nothing panics while the lock is held.
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -200,7 +201,7 @@ impl<K: Clone + Eq + Hash> QueueState<K> {
         self.timers.insert(due, key);
     }
 
-    /// The next key to work on, or else when the next timer ends.
+    /// Returns the next key, or the time when the next timer ends.
     fn take(&mut self, now: Instant) -> (Option<K>, Option<Instant>) {
         while let Some(first) = self.timers.first_entry().filter(|first| first.key().0 <= now) {
             let key = first.remove();
@@ -240,36 +241,36 @@ impl<K: Clone + Eq + Hash> QueueState<K> {
     }
 }
 
-/// The pause after a failure that follows `earlier_failures` others: between half and all of the doubling time, so that what failed
-/// together does not come back together.
+/// Returns the pause after a failure that follows `earlier_failures` others: between half and all of the doubling time, so that
+/// keys that failed together are not retried together.
 fn pause_after(earlier_failures: u32) -> Duration {
     let longest = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(earlier_failures)).min(LONGEST_PAUSE);
     longest.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
 impl<K: Clone + Eq + Hash> Work<K> {
-    /// What to look at.
+    /// Returns the key.
     #[must_use]
     pub fn key(&self) -> &K {
         &self.key
     }
 
-    /// All is as it should be.
+    /// Ends the work: everything is up to date.
     pub fn done(self) {
         self.finish(Outcome::Done);
     }
 
-    /// It failed: once more after a pause that grows with each failure.
+    /// Ends the work with a failure. It is retried after a growing pause.
     pub fn retry(self) {
         self.finish(Outcome::Retry);
     }
 
-    /// Once more after this time.
+    /// Ends the work. It is repeated after this time.
     pub fn requeue_after(self, pause: Duration) {
         self.finish(Outcome::RequeueAfter(pause));
     }
 
-    /// The work ends with this outcome.
+    /// Ends the work with this outcome.
     pub fn finish(mut self, outcome: Outcome) {
         self.outcome = outcome;
     }
@@ -284,8 +285,8 @@ impl<K: Clone + Eq + Hash> Drop for Work<K> {
     }
 }
 
-/// Works on the keys of a queue, `workers` at a time, until `shutdown` is cancelled; returns when the work begun then has ended.
-/// When this is dropped earlier, the work is aborted. A panic ends the work on that key only: it is retried like any failure.
+/// Works on the keys of a queue, `workers` at a time, until `shutdown` is cancelled. Returns when the work in progress has
+/// ended. Dropping the future aborts the work. A panic ends only the work on that key, which is retried like any failure.
 pub async fn run<K, H, F>(queue: &WorkQueue<K>, workers: usize, shutdown: &CancellationToken, handle: H)
 where
     K: Clone + Debug + Eq + Hash + Send + 'static,

@@ -1,18 +1,19 @@
-//! Pure: how soon an object is written again that somebody changes back again and again.
+//! Pure: when to write an object again that somebody keeps changing back.
 
 use jiff::Timestamp;
 use std::time::Duration;
 
-/// At most this many repairs in a row are made at once: somebody tries that out, or a tool writes a few times.
+/// At most this many repairs in a row are made without a pause, for somebody who experiments, or a tool that writes a
+/// few times.
 const BURST: u32 = 5;
 
-/// The pause before the next repair; it doubles with each further one.
+/// The pause before the next repair. It doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// No such pause is longer; after twice as long without a repair the count starts anew.
+/// The maximum pause. After twice this time without a repair the count is reset.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Writes of an object that was not to change, as far as they follow each other.
+/// Recent repeated writes of an object that should not have changed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Repairs {
     writes: u32,
@@ -20,14 +21,15 @@ pub struct Repairs {
 }
 
 impl Repairs {
-    /// The object was written now. `again`: as it was to be before, so that somebody changed it.
+    /// The object was written now. `again` means that it was written with the same content as before, so somebody had
+    /// changed it.
     pub fn written(&mut self, again: bool, now: Timestamp) {
         let counts = again && self.rests(now).is_some();
         self.writes = if counts { self.writes.saturating_add(1) } else { 1 };
         self.last = Some(now);
     }
 
-    /// How long to wait before it may be written again; nothing after the first write and a burst of repairs.
+    /// Returns how long to wait before it may be written again; zero after the first write and a burst of repairs.
     #[must_use]
     pub fn pause(&self, now: Timestamp) -> Duration {
         let Some((last, more)) = self.last.zip(self.writes.checked_sub(BURST + 1)) else { return Duration::ZERO };
@@ -35,7 +37,7 @@ impl Repairs {
         doubled.min(LONGEST_PAUSE).saturating_sub(passed(last, now))
     }
 
-    /// How long the writes so far still count, if they do.
+    /// Returns how long the earlier writes still count, if they do.
     #[must_use]
     pub fn rests(&self, now: Timestamp) -> Option<Duration> {
         let age = passed(self.last?, now);
@@ -43,7 +45,7 @@ impl Repairs {
     }
 }
 
-/// The time from one moment to a later one; zero where the clock went backwards.
+/// Returns the time between two moments; zero if the clock went backwards.
 #[must_use]
 pub fn passed(since: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(since)).unwrap_or_default()

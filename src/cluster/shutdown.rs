@@ -1,5 +1,5 @@
-//! The end of a process in two steps, drain and stop: what leads ends first, what answers are made from last, in bounded time, and no
-//! task ends alone unseen.
+//! The shutdown of a process in two steps, drain and stop, with a time limit. Leaders end first, the data for answers last, and no
+//! task ends unnoticed.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -10,12 +10,12 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-/// The two steps in which a process ends. A cheap clone is the same one.
+/// The two steps of a shutdown. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
-    /// The process was asked to end. Leaders stop leading; the server goes on to answer for a while.
+    /// The process was asked to end. Leaders stop leading; the server continues to answer for a while.
     pub drain: CancellationToken,
-    /// The server answers nobody any more. What it answered from need not be kept up to date.
+    /// The server no longer answers. Its data need not be kept up to date.
     pub stop: CancellationToken,
 }
 
@@ -23,12 +23,12 @@ pub struct Shutdown {
 #[derive(Debug)]
 pub struct Tasks {
     running: JoinSet<()>,
-    /// By id, the task's name and the step from which on it may end.
+    /// Each task's name by id, and the step after which it may end.
     known: HashMap<Id, (&'static str, CancellationToken)>,
     shutdown: Shutdown,
 }
 
-/// Why tasks did not end as they should.
+/// Why tasks did not end as expected.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum TaskError {
     /// A task ended while it was still needed.
@@ -37,25 +37,25 @@ pub enum TaskError {
     /// A task panicked.
     #[error("the task {0:?} panicked; the log says where")]
     Panicked(&'static str),
-    /// Tasks were still running when the time for the shutdown was over.
+    /// Tasks were still running at the end of the shutdown's time limit.
     #[error("not stopped in time: {}", .0.join(", "))]
     Late(Vec<&'static str>),
 }
 
 impl Tasks {
-    /// No tasks yet.
+    /// Creates an empty set of tasks.
     #[must_use]
     pub fn new(shutdown: Shutdown) -> Self {
         Self { running: JoinSet::new(), known: HashMap::new(), shutdown }
     }
 
-    /// Starts a task that ends by itself soon after the drain began.
+    /// Starts a task that ends by itself soon after the drain begins.
     pub fn spawn_until_drain(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let drain = self.shutdown.drain.clone();
         self.spawn(name, drain, task);
     }
 
-    /// Starts a task that is dropped at the stop: feeds, for one.
+    /// Starts a task that is dropped at the stop, such as feeds.
     pub fn spawn_until_stop(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let stop = self.shutdown.stop.clone();
         self.spawn(name, stop.clone(), async move {
@@ -68,11 +68,11 @@ impl Tasks {
         self.known.insert(id, (name, until));
     }
 
-    /// Waits until all tasks have ended, up to `limit` after the stop; what runs then is aborted. A task that ends too early begins
-    /// the drain; the others go on until the stop.
+    /// Waits until all tasks have ended, up to `limit` after the stop, and then aborts the rest. A task that ends too early begins
+    /// the drain; the others continue until the stop.
     ///
     /// # Errors
-    /// The first thing that went wrong.
+    /// The first problem.
     pub async fn run(mut self, limit: Duration) -> Result<(), TaskError> {
         let Shutdown { drain, stop } = self.shutdown.clone();
         let mut deadline = pin!(async {
@@ -100,7 +100,7 @@ impl Tasks {
         first_error.map_or(Ok(()), Err)
     }
 
-    /// The next task that ends, and whether it may; none when there are no more.
+    /// Returns the next task that ends, and whether it may end; `None` if there are no more.
     async fn next(&mut self) -> Option<Result<(), TaskError>> {
         let ended = self.running.join_next_with_id().await?;
         let id = ended.as_ref().map_or_else(JoinError::id, |(id, ())| *id);

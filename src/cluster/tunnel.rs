@@ -1,4 +1,4 @@
-//! Connections to the API server through a proxy, which is asked to connect: what is said then only the API server can read.
+//! Connections to the API server through a proxy's tunnel. Only the API server can read what is sent.
 
 use std::io;
 use std::task::{Context, Poll};
@@ -21,16 +21,17 @@ use tower::{BoxError, Layer, Service, ServiceExt};
 use super::causes::chain;
 use super::proxy::Proxy;
 
-/// Connects to a proxy, and has it connect to a host.
+/// Connects to a proxy, and through it to a host.
 #[derive(Clone)]
 struct Through {
     proxy: Proxy,
     connector: HttpsConnector<HttpConnector>,
 }
 
-/// A stack as `kube` builds it for a direct connection, but through a proxy.
+/// Builds a stack like `kube`'s for a direct connection, but through a proxy.
 ///
-/// `kube` itself takes the proxy from the environment and compares `NO_PROXY` with the proxy's host, not the API server's.
+/// `kube` itself takes the proxy from the environment, and compares `NO_PROXY` with the proxy's host instead of the API
+/// server's.
 pub(super) fn stack(
     config: &Config,
     proxy: Proxy,
@@ -104,7 +105,7 @@ mod tests {
 
     use super::*;
 
-    /// Where a client is led that asks for the API server.
+    /// The server that a client reaches instead of the API server.
     async fn server() -> TcpStream {
         let server = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = server.local_addr().expect("one");
@@ -136,7 +137,7 @@ mod tests {
         String::from_utf8(text).expect("text")
     }
 
-    /// A proxy of HTTP that answers like this. Returns what it was asked.
+    /// An HTTP proxy with this answer. Returns what it received.
     async fn http_proxy(mut connection: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, answer: &str) -> String {
         let asked = head_of(&mut connection).await;
         connection.write_all(answer.as_bytes()).await.expect("sent");
@@ -148,7 +149,7 @@ mod tests {
         asked
     }
 
-    /// A proxy of SOCKS 5 that wants user and password (RFC 1928, RFC 1929). Returns what it was told.
+    /// A SOCKS 5 proxy that requires user and password (RFC 1928, RFC 1929). Returns what it received.
     async fn socks_proxy(mut connection: TcpStream) -> String {
         assert_eq!(connection.read_u8().await.expect("a version"), 5);
         let methods = text_of(&mut connection).await;
@@ -165,7 +166,7 @@ mod tests {
         format!("{user}:{password}@{host}:{port}")
     }
 
-    /// The answer about `http://api.example.com:6443` through a proxy of this scheme and address.
+    /// Returns the answer for `http://api.example.com:6443` through a proxy with this scheme and address.
     async fn answer_through(scheme: &str, proxy: &TcpListener, config: Config) -> Result<String, BoxError> {
         let url = format!("{scheme}://me:pass%20word@{}", proxy.local_addr()?);
         let proxy = Proxy::find(&config.cluster_url, Some(&url), |_| None)?.expect("a proxy");
@@ -201,7 +202,7 @@ mod tests {
         is_right(&asked);
     }
 
-    /// As for kubectl, the CAs of the kubeconfig count for the proxy, too.
+    /// As in kubectl, the kubeconfig's CAs are also used for the proxy.
     #[tokio::test]
     async fn a_proxy_of_https_is_spoken_to_by_tls() {
         let proxy = listener().await;

@@ -1,4 +1,4 @@
-//! Pure: the ConfigMap as last seen, the configuration that holds, and what is told on the ConfigMap about it.
+//! Pure: the ConfigMap as last seen, the configuration in effect, and reports about it on the ConfigMap.
 
 use super::configuration::{Configuration, KEY};
 use super::key::{Key, Metadata};
@@ -13,21 +13,21 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// On the ConfigMap: what is wrong with it. Without it nothing is.
+/// Annotation of the ConfigMap with its problem. It is absent if there is none.
 pub const PROBLEM: &str = "outrigger.dev/configuration-problem";
 
-/// The configuration cannot be followed.
+/// The configuration cannot be used.
 pub const INVALID: &str = "InvalidConfiguration";
-/// A configuration is followed that was not before.
+/// A new configuration is in effect.
 pub const APPLIED: &str = "ConfigurationApplied";
 /// Namespaces of developers do not exist.
 pub const MISSING: &str = "NamespacesMissing";
-/// The endpoints that the configuration asks for are not known.
+/// The endpoints that the configuration needs are not known.
 pub const ENDPOINTS_UNKNOWN: &str = "EndpointsUnknown";
-/// Namespaces of developers are left out.
+/// Namespaces of developers are excluded.
 pub const EXCLUDED: &str = "NamespacesExcluded";
 
-/// At most this many bytes of what is wrong go into the annotation.
+/// The maximum length of a problem in the annotation, in bytes.
 const LONGEST: usize = 2_000;
 
 /// The ConfigMap as last seen.
@@ -41,23 +41,23 @@ pub(super) struct ObservedConfigMap {
     text: Option<String>,
 }
 
-/// Which configuration holds, and what is wrong with the ConfigMap.
+/// The configuration in effect, and the problem of the ConfigMap.
 #[derive(Debug, Default)]
 pub(super) struct Standing {
-    /// The ConfigMap, if there is one.
+    /// The ConfigMap, if it exists.
     pub config_map: Option<Arc<ObservedConfigMap>>,
     /// The last good configuration.
     pub good: Option<Arc<Configuration>>,
-    /// What is wrong now; `None`: the good one is that of the ConfigMap.
+    /// The current problem; `None` if the good configuration is the ConfigMap's.
     pub problem: Option<String>,
-    /// Whether it asks for endpoints, and nobody tells of them.
+    /// Whether it needs endpoints that are not known.
     pub lacks_endpoints: bool,
-    /// What was told in this term, and what the annotation was made; empty: it was taken away.
+    /// Reports of this term, and the values of the annotation; empty for its removal.
     told: BTreeSet<(&'static str, String)>,
     annotated: Option<String>,
 }
 
-/// What is to be told.
+/// What to report.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Telling {
     /// Type, reason and note of each Event.
@@ -80,7 +80,7 @@ impl<'de> Deserialize<'de> for ObservedConfigMap {
 }
 
 impl ObservedConfigMap {
-    /// Reads a ConfigMap. Nothing in it makes this fail.
+    /// Reads a ConfigMap. It never fails.
     pub fn read(object: Value) -> Self {
         #[derive(Default, Deserialize)]
         #[serde(default)]
@@ -101,7 +101,7 @@ impl ObservedConfigMap {
 }
 
 impl Standing {
-    /// The ConfigMap is this now. Returns whether another configuration holds since.
+    /// The ConfigMap has changed. Returns whether another configuration is now in effect.
     pub fn observe(&mut self, config_map: Option<ObservedConfigMap>) -> bool {
         let read = match &config_map {
             None => Err("there is no such ConfigMap".to_owned()),
@@ -125,12 +125,12 @@ impl Standing {
         }
     }
 
-    /// A term begins: nothing was told in it.
+    /// A term begins without earlier reports.
     pub fn begin_term(&mut self) {
         (self.told, self.annotated) = (BTreeSet::new(), None);
     }
 
-    /// What is to be told now, once. `namespaces` are those that exist.
+    /// Returns what to report now, once. `namespaces` are those that exist.
     pub fn tell(&mut self, namespaces: &BTreeSet<String>) -> Telling {
         let mut now: Vec<(EventType, &'static str, String)> = Vec::new();
         if let Some(problem) = &self.problem {
@@ -164,7 +164,8 @@ impl Standing {
         Telling { events: now, changes: self.changes() }
     }
 
-    /// What makes the annotation say what is wrong. What was written once in a term is not written again: somebody wants it away.
+    /// Returns the changes that write the problem to the annotation. A value written in this term is not written again,
+    /// because somebody removed it.
     fn changes(&mut self) -> Vec<PatchOperation> {
         let Some(config_map) = &self.config_map else {
             self.annotated = None;

@@ -1,20 +1,21 @@
-//! Pure: what the VirtualService of each Service needs that others have a word in. When one of these things changes, it is looked at again.
+//! Pure: objects of others that the VirtualService of each Service depends on. When one of them changes, the Service is
+//! examined again.
 
 use super::key::Key;
 use std::collections::{BTreeSet, HashMap};
 
-/// What may be claimed.
+/// An object that a Service may claim.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Claim {
     /// The name of a VirtualService.
     VirtualService(Key),
     /// A host of the mesh.
     Host(String),
-    /// Another Service, where requests go.
+    /// Another Service that receives requests.
     Service(Key),
 }
 
-/// The claims of all Services, each by its name.
+/// The claims of all Services, by name.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     of: HashMap<String, BTreeSet<Claim>>,
@@ -22,7 +23,7 @@ pub(super) struct Claims {
 }
 
 impl Claims {
-    /// A Service claims these now, and nothing else.
+    /// Replaces the claims of a Service.
     pub fn set(&mut self, service: &str, claims: BTreeSet<Claim>) {
         if self.of.get(service).map_or(claims.is_empty(), |before| *before == claims) {
             return;
@@ -43,7 +44,7 @@ impl Claims {
         }
     }
 
-    /// Names of the Services that claim this.
+    /// Returns the names of the Services with this claim.
     pub fn by<'c>(&'c self, claim: &Claim) -> impl Iterator<Item = &'c String> + use<'c> {
         self.by.get(claim).into_iter().flatten()
     }

@@ -1,4 +1,4 @@
-//! Pure: the configuration, as `config.yaml` of the ConfigMap has it, and what is wrong with one.
+//! Pure: the configuration in `config.yaml` of the ConfigMap, and its problems.
 
 use super::excluded::EXCLUDED_NAMESPACES;
 use super::template::{Template, is_lower_case_label};
@@ -14,44 +14,44 @@ use serde_json::{Map, Value};
 /// The key of the ConfigMap.
 pub const KEY: &str = "config.yaml";
 
-/// The Service that a configuration is tried with.
+/// The Service for trying a configuration.
 const SAMPLE: &str = "sample";
 
-/// A configuration that can be followed.
+/// A usable configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Configuration {
-    /// Where the Services are that everybody uses.
+    /// The namespace of the shared Services.
     pub default_namespace: String,
-    /// Namespaces with copies of them, in the order of their routes.
+    /// Namespaces with copies, in the order of their routes.
     pub developers: Vec<String>,
-    /// Those of the list that are [`EXCLUDED_NAMESPACES`].
+    /// Listed namespaces that are [`EXCLUDED_NAMESPACES`].
     pub excluded: Vec<String>,
-    /// Whether there are placeholders.
+    /// Whether placeholders are created.
     pub placeholders: bool,
-    /// The VirtualService that the routes are put into.
+    /// The VirtualService that the routes are added to.
     pub template: Option<Template>,
-    /// The namespace of the template's VirtualServices, if all have the same.
+    /// The namespace of the template's VirtualServices, if it is the same for all.
     pub virtual_services_in: Option<String>,
-    /// How a request names a developer.
+    /// How requests name a developer.
     pub matching: Matching,
-    /// Whether a copy needs a ready endpoint to be routed to.
+    /// Whether a copy is routed only with a ready endpoint.
     pub require_ready_endpoints: bool,
-    /// How long an answer may take.
+    /// The time limit for an answer.
     pub timeout: Option<String>,
-    /// How often a request is tried again.
+    /// The retries of a request.
     pub retries: Option<Retries>,
     /// Gateways of VirtualServices without a template.
     pub gateways: Vec<String>,
 }
 
-/// How a request names a developer.
+/// How requests name a developer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Matching {
     /// Any of these headers, in lower case.
     pub headers: Vec<String>,
-    /// Whether a header need only begin with the namespace.
+    /// Whether a header only needs to begin with the namespace.
     pub prefix: bool,
-    /// Whether members of the header `baggage` count, too.
+    /// Whether members of the header `baggage` also count.
     pub baggage: bool,
 }
 
@@ -64,7 +64,7 @@ enum Match {
     Prefix,
 }
 
-/// The fields as they are written.
+/// The fields as written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct Fields {
@@ -97,14 +97,14 @@ const FIELDS: [&str; 11] = [
     "gateways",
 ];
 
-/// The header by which vs-operator routes.
+/// The header of vs-operator.
 const HEADER: &str = "x-developer";
 
 impl Configuration {
     /// Reads `config.yaml`.
     ///
     /// # Errors
-    /// All that is wrong with it, by field.
+    /// When it has problems, by field.
     pub fn read(text: &str) -> Result<Self, Vec<FieldError>> {
         let value = documents::parse_value(KEY, text.as_bytes()).map_err(|error| {
             let error = error.to_string();
@@ -180,7 +180,7 @@ impl Configuration {
         if problems.is_empty() { Ok(configuration) } else { Err(problems) }
     }
 
-    /// Whether Istio takes what it says of routes.
+    /// Checks the parts of routes by Istio's rules.
     fn check_as_istio_does(&self, problems: &mut Vec<FieldError>) {
         let route = HttpRoute {
             timeout: self.timeout.clone(),
@@ -199,27 +199,27 @@ impl Configuration {
         }
     }
 
-    /// The namespaces that it names: those of Services, and where the VirtualServices are.
+    /// Returns the namespaces of Services and of VirtualServices.
     pub fn namespaces(&self) -> impl Iterator<Item = &String> {
         let of_template = self.virtual_services_in.as_ref().filter(|namespace| !self.is_developer(namespace));
         let of_template = of_template.filter(|namespace| **namespace != self.default_namespace);
         std::iter::once(&self.default_namespace).chain(&self.developers).chain(of_template)
     }
 
-    /// Whether the namespace is that of a developer.
+    /// Whether the namespace belongs to a developer.
     #[must_use]
     pub fn is_developer(&self, namespace: &str) -> bool {
         self.developers.iter().any(|developer| developer == namespace)
     }
 }
 
-/// The same fields by the names that are documented: vs-operator does not look at the case.
+/// Renames fields to the documented names, because vs-operator ignores case.
 fn as_documented(fields: Map<String, Value>) -> Map<String, Value> {
     let name = |key: String| match FIELDS.iter().find(|field| field.eq_ignore_ascii_case(&key)) {
         Some(field) => (*field).to_owned(),
         None => key,
     };
-    // A field without a value is as good as absent.
+    // A field without a value counts as absent.
     fields.into_iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (name(key), value)).collect()
 }
 
@@ -247,7 +247,7 @@ fn headers(given: Option<Vec<String>>, problems: &mut Vec<FieldError>) -> Vec<St
 mod tests {
     use super::*;
 
-    /// The fields at fault.
+    /// Returns the fields with problems.
     fn problems(text: &str) -> Vec<String> {
         let problems = Configuration::read(text).expect_err(text);
         problems.iter().map(ToString::to_string).collect()

@@ -1,4 +1,4 @@
-//! Keeps the VirtualServices and placeholders of all Services as the ConfigMap says, while this process leads: what it is told, and the
+//! Keeps the VirtualServices and placeholders of all Services according to the ConfigMap while this process leads: its events, and the
 //! work of a term.
 
 use super::annotated::ObservedConfigMap;
@@ -26,23 +26,24 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-/// Names worked on at a time.
+/// The number of names worked on at the same time.
 const WORKERS: usize = 8;
 
-/// When the endpoints are not known after this time, that is told.
+/// After this time, unknown endpoints are reported.
 const ENDPOINTS_LATE: Duration = Duration::from_secs(10);
 
-/// Between two counts for the metrics.
+/// The time between two updates of the metrics.
 const GAUGES_PAUSE: Duration = Duration::from_secs(10);
 
-/// How the controller is set up.
+/// The settings of the controller.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The ConfigMap with the configuration.
     pub config_map: Key,
 }
 
-/// The controller; a cheap clone is the same one. Every replica tells it of all events, so that a new leader knows them already.
+/// The controller. Clones share its state. Every replica passes all events to it, so that a new leader knows the
+/// objects already.
 #[derive(Clone)]
 pub struct Controller {
     client: Client,
@@ -50,11 +51,11 @@ pub struct Controller {
     queue: Arc<RoutingQueue>,
     metrics: RoutingMetrics,
     config_map: Key,
-    /// Whether the configuration asks for ready endpoints.
+    /// Whether the configuration needs ready endpoints.
     wants_endpoints: Arc<watch::Sender<bool>>,
 }
 
-/// What a controller is fed from. A cheap clone is the same watches.
+/// The watches of a controller. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Watches {
     /// The ConfigMap.
@@ -65,7 +66,7 @@ pub struct Watches {
     pub namespaces: Watch,
 }
 
-/// Ends what a term began, however it ends.
+/// Cleans up after a term, however it ends.
 struct Ending<'a>(&'a Controller);
 
 impl Drop for Ending<'_> {
@@ -75,14 +76,14 @@ impl Drop for Ending<'_> {
     }
 }
 
-/// What is read of a Namespace.
+/// The decoded metadata of a Namespace.
 #[derive(Deserialize)]
 struct NamespaceMetadata {
     metadata: ObjectMeta,
 }
 
 impl Controller {
-    /// A controller whose work the observer is told of.
+    /// Creates a controller with an observer.
     #[must_use]
     pub fn new(
         client: Client,
@@ -96,7 +97,7 @@ impl Controller {
         Self { client, events, queue, metrics, config_map, wants_endpoints: Arc::new(watch::Sender::new(false)) }
     }
 
-    /// Follows the ConfigMap, Services and Namespaces, in a replica that leads or may do so later.
+    /// Subscribes to the ConfigMap, Services and Namespaces. Every candidate needs them.
     pub fn subscribe(&self, feeds: &mut Feeds) -> Watches {
         let fed = self.clone();
         let sink = move |config_map: Option<ObservedConfigMap>| fed.config_map_event(config_map);
@@ -134,8 +135,8 @@ impl Controller {
         });
     }
 
-    /// Does the work of a term: waits for Istio's VirtualServices and for fresh lists of all kinds, then keeps all as it should be until
-    /// the term ends. Without Istio nothing is written.
+    /// Does the work of a term: waits for Istio's VirtualServices and for fresh lists of all kinds, then keeps everything up to date
+    /// until the term ends. Without Istio nothing is written.
     pub async fn run(&self, term: Term, watches: &Watches) {
         tracing::info!(
             namespaces = EXCLUDED_NAMESPACES.join(","),
@@ -153,7 +154,7 @@ impl Controller {
         }
     }
 
-    /// Works with VirtualServices of this version until the term ends, or they are served no longer.
+    /// Works with VirtualServices of this version until the term ends or they are no longer served.
     async fn run_with(&self, version: &'static str, term: &Term, watches: &Watches) {
         let resource = virtual_service::resource(version);
         let mut feeds = Feeds::new(self.client.clone());
@@ -193,7 +194,7 @@ impl Controller {
         }
     }
 
-    /// Follows EndpointSlices as long as the configuration asks for them.
+    /// Follows EndpointSlices while the configuration needs them.
     async fn follow_endpoints(&self) {
         let mut wants = self.wants_endpoints.subscribe();
         loop {

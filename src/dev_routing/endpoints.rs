@@ -1,11 +1,11 @@
-//! Pure: which Services have a ready endpoint, by the EndpointSlices of each.
+//! Pure: which Services have a ready endpoint, from their EndpointSlices.
 
 use super::key::{Key, Metadata};
 use crate::cluster::Event;
 use serde::Deserialize;
 use std::collections::{BTreeSet, HashMap};
 
-/// The label of an EndpointSlice with the name of its Service.
+/// Label of an EndpointSlice with the name of its Service.
 const SERVICE: &str = "kubernetes.io/service-name";
 
 /// An EndpointSlice as last seen.
@@ -31,12 +31,12 @@ struct Conditions {
 /// The ready endpoints of all Services.
 #[derive(Debug, Default)]
 pub(super) struct ReadyEndpoints {
-    /// Slices with a ready endpoint, and the Service of each.
+    /// Slices with a ready endpoint, and their Services.
     slices: HashMap<Key, Key>,
-    /// How many such slices a Service has.
+    /// The number of such slices for each Service.
     services: HashMap<Key, usize>,
     unlisted: BTreeSet<Key>,
-    /// Whether there was a whole list.
+    /// Whether there was a complete list.
     is_known: bool,
 }
 
@@ -45,7 +45,7 @@ impl ObservedSlice {
         Key::new(&self.metadata.namespace, &self.metadata.name)
     }
 
-    /// The Service that it has a ready endpoint of.
+    /// Returns the Service that has a ready endpoint in this slice.
     fn ready_service(&self) -> Option<Key> {
         // Absent means ready: https://kubernetes.io/docs/reference/kubernetes-api/service-resources/endpoint-slice-v1/
         let is_ready = |endpoint: &Endpoint| endpoint.conditions.ready != Some(false);
@@ -55,17 +55,17 @@ impl ObservedSlice {
 }
 
 impl ReadyEndpoints {
-    /// Whether a Service has a ready endpoint; `None` while nobody knows.
+    /// Whether a Service has a ready endpoint; `None` while it is unknown.
     pub fn is_ready(&self, service: &Key) -> Option<bool> {
         self.is_known.then(|| self.services.contains_key(service))
     }
 
-    /// Whether there was a whole list.
+    /// Whether there was a complete list.
     pub fn is_known(&self) -> bool {
         self.is_known
     }
 
-    /// EndpointSlices changed. Returns the names of the Services that are ready now and were not, or the other way round.
+    /// EndpointSlices changed. Returns the names of the Services whose readiness changed.
     pub fn event(&mut self, event: Event<ObservedSlice>) -> BTreeSet<String> {
         let mut turned = BTreeSet::new();
         match event {

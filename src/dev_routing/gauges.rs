@@ -1,11 +1,11 @@
-//! How many VirtualServices and placeholders there are, and what was found: for the metrics.
+//! Counts of VirtualServices, placeholders and findings for the metrics.
 
 use super::index::RoutingIndex;
 use super::metrics::RoutingMetrics;
 use super::placeholder::is_placeholder_for;
 use std::collections::BTreeMap;
 
-/// What there is.
+/// The counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     virtual_services: usize,
@@ -15,7 +15,7 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// Counts what is known.
+    /// Counts the objects in the index.
     pub fn of(index: &RoutingIndex) -> Self {
         let default_namespace = index.configuration().map(|good| good.default_namespace.as_str());
         let is_placeholder =
@@ -32,7 +32,7 @@ impl Counts {
         }
     }
 
-    /// Makes the metrics say so.
+    /// Updates the metrics.
     pub fn show(&self, metrics: &RoutingMetrics) {
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         metrics.virtual_services.set(number(self.virtual_services));
@@ -42,7 +42,7 @@ impl Counts {
     }
 }
 
-/// The metrics of a replica that does not lead.
+/// Clears the metrics of a replica that does not lead.
 pub(super) fn clear(metrics: &RoutingMetrics) {
     Counts::default().show(metrics);
 }

@@ -1,4 +1,4 @@
-//! Pure: all that the controller knows, and what an event makes it look at again.
+//! Pure: everything the controller knows, and what each event affects.
 
 use super::annotated::{ObservedConfigMap, Standing, Telling};
 use super::claims::{Claim, Claims};
@@ -16,10 +16,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// For so long no placeholder is written in a namespace where one was refused.
+/// After a rejected placeholder, no other one is written in the namespace for this time.
 const HELD: Duration = Duration::from_secs(30);
 
-/// The index, and what is to be looked at.
+/// The index with its queue.
 pub(super) type RoutingQueue = IndexedQueue<QueueKey, RoutingIndex>;
 
 /// ConfigMap, Services, Namespaces, VirtualServices and endpoints as last seen.
@@ -34,14 +34,14 @@ pub struct RoutingIndex {
     own_virtual_services: Overlay<Arc<ObservedVirtualService>>,
     memories: HashMap<String, Memory>,
     claims: Claims,
-    /// Namespaces in which the API server refused a placeholder, and until when none is written there.
+    /// Namespaces in which the API server rejected a placeholder, and until when none is written there.
     held: HashMap<String, Timestamp>,
     unlisted: Unlisted,
     /// The version in which VirtualServices are written.
     version: &'static str,
 }
 
-/// What was known when a list began and was not told since: gone, once the list is complete.
+/// Objects that were known when a list began and have not been seen since. They are deleted once the list is complete.
 #[derive(Debug, Default)]
 struct Unlisted {
     services: BTreeSet<Key>,
@@ -57,7 +57,7 @@ pub(super) struct ObservedNamespace {
 }
 
 impl RoutingIndex {
-    /// All there is to look at.
+    /// Returns all keys.
     pub fn keys(&self) -> Vec<QueueKey> {
         let Some(configuration) = &self.standing.good else { return vec![QueueKey::Configuration] };
         let of_services = self.virtual_services.services();
@@ -67,7 +67,7 @@ impl RoutingIndex {
         std::iter::once(QueueKey::Configuration).chain(services).collect()
     }
 
-    /// A term begins, in which VirtualServices are written in this version. Returns all there is to look at.
+    /// A term begins, with this version of VirtualServices. Returns all keys.
     pub fn begin_term(&mut self, version: &'static str) -> Vec<QueueKey> {
         self.version = version;
         self.memories.clear();
@@ -75,18 +75,19 @@ impl RoutingIndex {
         self.keys()
     }
 
-    /// The configuration that holds.
+    /// Returns the configuration in effect.
     #[must_use]
     pub fn configuration(&self) -> Option<&Arc<Configuration>> {
         self.standing.good.as_ref()
     }
 
-    /// What is remembered of the Services of this name.
+    /// Returns the memory of the Services with this name.
     pub(super) fn memory(&mut self, name: &str) -> &mut Memory {
         self.memories.entry(name.to_owned()).or_default()
     }
 
-    /// A placeholder was refused: a quota, or a policy, which is the same for all Services. Returns how long none is written there.
+    /// A placeholder was rejected because of a quota or policy, which applies to all Services. Returns how long none is
+    /// written there.
     pub(super) fn hold(&mut self, namespace: String, now: Timestamp) -> Duration {
         if let Ok(until) = now.checked_add(HELD) {
             self.held.insert(namespace, until);
@@ -94,7 +95,7 @@ impl RoutingIndex {
         HELD
     }
 
-    /// How long no placeholder is to be written in a namespace.
+    /// Returns how long no placeholder may be written in a namespace.
     pub(super) fn held(&mut self, namespace: &str, now: Timestamp) -> Duration {
         let Some(until) = self.held.get(namespace) else { return Duration::ZERO };
         let left = Duration::try_from(until.duration_since(now)).unwrap_or_default();
@@ -104,36 +105,36 @@ impl RoutingIndex {
         left
     }
 
-    /// What is remembered of a name that no Service has any more, nor anything to be told, is of no use.
+    /// Drops the memory of a name that has no Service and nothing to report.
     pub(super) fn tidy(&mut self, name: &str) {
         if self.services.of_name(name).is_empty() && self.memories.get(name).is_some_and(Memory::is_silent) {
             self.memories.remove(name);
         }
     }
 
-    /// What is remembered of all.
+    /// Returns the memories of all names.
     pub(super) fn memories(&self) -> impl Iterator<Item = &Memory> {
         self.memories.values()
     }
 
-    /// The VirtualServices.
+    /// Returns the VirtualServices.
     #[must_use]
     pub fn virtual_services(&self) -> &VirtualServices {
         &self.virtual_services
     }
 
-    /// The Services.
+    /// Returns the Services.
     pub fn services(&self) -> impl Iterator<Item = &ObservedService> {
         self.services.all().map(AsRef::as_ref)
     }
 
-    /// The Service of this key.
+    /// Returns the Service with this key.
     #[must_use]
     pub fn service(&self, key: &Key) -> Option<&Arc<ObservedService>> {
         self.services.get(&key.name, &key.namespace)
     }
 
-    /// What is to be done about the Services of a name; `None` without a configuration.
+    /// Plans for the Services of a name; `None` without a configuration.
     pub fn plan(&mut self, name: &str) -> Option<Plan> {
         let configuration = self.standing.good.clone()?;
         let mut plan = plan(Around {
@@ -149,12 +150,12 @@ impl RoutingIndex {
         Some(plan)
     }
 
-    /// What is to be told about the ConfigMap.
+    /// Returns what to report about the ConfigMap.
     pub(super) fn tell(&mut self) -> Telling {
         self.standing.tell(&self.namespaces)
     }
 
-    /// The ConfigMap is this now.
+    /// The ConfigMap changed.
     pub(super) fn config_map_event(&mut self, config_map: Option<ObservedConfigMap>) -> Vec<QueueKey> {
         if self.standing.observe(config_map) {
             self.claims = Claims::default();
@@ -186,7 +187,7 @@ impl RoutingIndex {
         if changed.iter().any(matters) { self.keys() } else { Vec::new() }
     }
 
-    /// Returns its name, if that is a change.
+    /// Returns its name if it changed.
     fn set_namespace(&mut self, name: String, exists: bool) -> Option<String> {
         let changed = if exists { self.namespaces.insert(name.clone()) } else { self.namespaces.remove(&name) };
         changed.then_some(name)
@@ -203,7 +204,7 @@ impl RoutingIndex {
         turned.into_iter().map(QueueKey::Services).collect()
     }
 
-    /// Nobody tells of endpoints any more.
+    /// Endpoints are no longer followed.
     pub(super) fn forget_endpoints(&mut self) {
         self.ready = ReadyEndpoints::default();
         self.standing.lacks_endpoints = false;
@@ -215,7 +216,7 @@ impl RoutingIndex {
         vec![QueueKey::Configuration]
     }
 
-    /// Services changed. Those that are told again as they are known are left alone: so are our own writes.
+    /// Services changed. Unchanged ones, such as our own writes, are skipped.
     pub fn services_event(&mut self, event: Event<Arc<ObservedService>>) -> Vec<QueueKey> {
         let events = self.own_services.pass(event);
         let names: BTreeSet<String> = events.flat_map(|event| self.take_services(event)).collect();
@@ -241,7 +242,7 @@ impl RoutingIndex {
         }
     }
 
-    /// Returns the names that it matters to: none, unless something that counts has changed.
+    /// Returns the affected names, if a relevant field has changed.
     fn apply_service(&mut self, service: &Arc<ObservedService>) -> Vec<String> {
         let before = self.services.insert(Arc::clone(service));
         let is_same = before.is_some_and(|before| {
@@ -258,13 +259,13 @@ impl RoutingIndex {
         self.names_around(key)
     }
 
-    /// The name of a Service, and those of all whose template leads to it.
+    /// Returns the name of a Service, and the names of all whose template refers to it.
     fn names_around(&self, key: &Key) -> Vec<String> {
         let others = self.claims.by(&Claim::Service(key.clone())).cloned();
         std::iter::once(key.name.clone()).chain(others).collect()
     }
 
-    /// VirtualServices changed, whoever's.
+    /// VirtualServices changed, including those of others.
     pub fn virtual_services_event(&mut self, event: Event<Arc<ObservedVirtualService>>) -> Vec<QueueKey> {
         let events = self.own_virtual_services.pass(event);
         let names: BTreeSet<String> = events.flat_map(|event| self.take_virtual_services(event)).collect();
@@ -308,7 +309,7 @@ impl RoutingIndex {
         before.map(|before| self.concerned(&before)).unwrap_or_default()
     }
 
-    /// Names of Services that a VirtualService matters to.
+    /// Returns names of Services that a VirtualService affects.
     fn concerned(&self, virtual_service: &ObservedVirtualService) -> Vec<String> {
         let Some(configuration) = &self.standing.good else { return Vec::new() };
         let is_ours = |key: &Key| key.namespace == configuration.default_namespace;
@@ -318,14 +319,14 @@ impl RoutingIndex {
         of.into_iter().chain(hosts).chain(by(Claim::VirtualService(virtual_service.key.clone()))).collect()
     }
 
-    /// Forgets what is followed during a term only: VirtualServices and endpoints.
+    /// Forgets objects that are followed only during a term: VirtualServices and endpoints.
     pub(super) fn forget_feeds_of_term(&mut self) {
         self.virtual_services.clear();
         self.own_virtual_services = Overlay::default();
         self.forget_endpoints();
     }
 
-    /// The API server answered a write of a VirtualService over this version with this: the watch tells of it later, or did so.
+    /// The API server answered a write of a VirtualService over this version. The watch will report it or has done so.
     pub fn virtual_service_answered(&mut self, after: ObservedVirtualService, over: Option<&str>) {
         let known = self.virtual_services.get(&after.key);
         if let Some(after) = self.own_virtual_services.answered(Arc::new(after), over, known) {
@@ -333,7 +334,7 @@ impl RoutingIndex {
         }
     }
 
-    /// The same of a Service; `None`: there was none before.
+    /// The same for a Service; `None` if it did not exist.
     pub fn service_answered(&mut self, after: ObservedService, over: Option<&str>) {
         let known = self.services.get(&after.key.name, &after.key.namespace);
         if let Some(after) = self.own_services.answered(Arc::new(after), over, known) {
@@ -341,12 +342,12 @@ impl RoutingIndex {
         }
     }
 
-    /// A VirtualService was deleted by us.
+    /// We deleted a VirtualService.
     pub fn virtual_service_deleted(&mut self, key: &Key) {
         self.virtual_services.delete(key);
     }
 
-    /// A Service was deleted by us.
+    /// We deleted a Service.
     pub fn service_deleted(&mut self, key: &Key) {
         self.delete_service(key);
     }

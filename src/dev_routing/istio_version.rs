@@ -1,4 +1,4 @@
-//! In which version the cluster serves Istio's VirtualServices.
+//! The version in which the cluster serves Istio's VirtualServices.
 
 use super::virtual_service::resource;
 use crate::cluster::describe;
@@ -7,10 +7,10 @@ use kube::Client;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// Between two looks while they are not served.
+/// The pause between two checks while they are not served.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Waits until VirtualServices are served, and says in which version they are to be written.
+/// Waits until VirtualServices are served, and returns the version to write.
 pub(super) async fn served(client: &Client) -> &'static str {
     let mut told = String::new();
     loop {

@@ -1,4 +1,4 @@
-//! Names: of an object in its namespace, and of what the controller looks at.
+//! Keys: of a namespaced object, and of the controller's queue.
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -13,16 +13,16 @@ pub struct Key {
     pub name: String,
 }
 
-/// What there is to look at.
+/// A key of the queue.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum QueueKey {
     /// The ConfigMap.
     Configuration,
-    /// All that belongs to the Services of this name: their VirtualService, and the placeholders.
+    /// Everything for the Services of this name: their VirtualService and the placeholders.
     Services(String),
 }
 
-/// What is read of an object's metadata.
+/// The decoded metadata of an object.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Metadata {
@@ -36,7 +36,7 @@ pub(super) struct Metadata {
 }
 
 impl Key {
-    /// This name in this namespace.
+    /// Creates a key.
     #[must_use]
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self { namespace: namespace.into(), name: name.into() }

@@ -1,4 +1,4 @@
-//! The leader's work: plans for the Services of a name, writes, and plans again, until all is as it should be.
+//! The leader's work: plans for the Services of a name, writes, and plans again until everything is up to date.
 
 use super::annotated::{ObservedConfigMap, Telling};
 use super::index::RoutingQueue;
@@ -19,33 +19,33 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The Services of a name are planned for at most this many times in a row: a placeholder that is handed over gets a route.
+/// The maximum number of plans in a row for a name. For example, a placeholder that is handed over then gets a route.
 const ROUNDS: usize = 4;
 
-/// Who works during a term.
+/// Works during a term.
 pub(super) struct Leader {
     pub queue: Arc<RoutingQueue>,
     pub services: Objects,
     pub virtual_services: Objects,
     pub config_maps: Objects,
-    /// To whom Events about the ConfigMap go while there is none.
+    /// The subject of Events about the ConfigMap while it does not exist.
     pub config_map: Key,
 }
 
-/// What is to be done about the Services of a name now.
+/// The current plan for the Services of a name.
 struct Due {
     findings: Vec<Finding>,
     writes: BTreeMap<Part, Vec<Write>>,
-    /// When there is more to be written.
+    /// When further writes are due.
     pause: Option<Duration>,
 }
 
-/// How the writes of a part went.
+/// The outcome of a part's writes.
 enum Went {
     Well,
-    /// An object is no longer as it was looked at.
+    /// An object has changed since it was seen.
     Conflicted,
-    /// What is to be told of it, if it is the API server's word.
+    /// The finding, if the API server rejected a write.
     Failed(Option<Finding>),
 }
 
@@ -103,7 +103,7 @@ impl Leader {
         Outcome::Retry
     }
 
-    /// `None` without a configuration.
+    /// Returns `None` without a configuration.
     fn due(&self, name: &str) -> Option<Due> {
         let mut index = self.queue.lock();
         let plan = index.plan(name)?;
@@ -125,7 +125,8 @@ impl Leader {
         Some(due)
     }
 
-    /// One after the other, as long as all goes well: an old VirtualService stays until the new one is there. `None`: the term has ended.
+    /// Writes one after the other until one fails, so that an old VirtualService stays until the new one exists.
+    /// Returns `None` if the term has ended.
     async fn write_all(&self, name: &str, writes: Vec<Write>, term: &Term) -> Option<Went> {
         for write in writes {
             if !term.is_current() {
@@ -143,7 +144,7 @@ impl Leader {
         Some(Went::Well)
     }
 
-    /// False where an object is no longer as it was looked at.
+    /// Returns false if an object has changed since it was seen.
     async fn write(&self, write: Write) -> Result<bool, WriteError> {
         match write {
             Write::Create(object) => {
@@ -183,7 +184,7 @@ impl Leader {
         }
     }
 
-    /// A developer's manifest was applied over a placeholder: takes away what made it one.
+    /// A developer's manifest was applied over a placeholder. Removes everything that made it one.
     async fn hand_over(&self, seen: &ObservedService) -> Result<bool, WriteError> {
         let version = seen.version();
         let mut object = match self.services.get(version).await {
@@ -196,7 +197,7 @@ impl Leader {
         };
         if let Some(managers) = managers_to_set(&object) {
             let path = PointerBuf::from_tokens(["metadata", "managedFields"]);
-            let value = serde_json::to_value(managers).unwrap_or_default(); // texts and objects: this cannot fail
+            let value = serde_json::to_value(managers).unwrap_or_default(); // texts and objects cannot fail
             let change = vec![PatchOperation::Add(AddOperation { path, value })];
             match self.services.patch("routing.placeholder.take-over", version, change).await? {
                 Written::Done(after) => object = after,
@@ -232,7 +233,7 @@ impl Leader {
         true
     }
 
-    /// What is to be told of a write that failed: nothing, where the API server did not answer.
+    /// Returns the finding for a failed write; `None` if the API server did not answer.
     fn refusal(&self, name: &str, error: &WriteError) -> Option<Finding> {
         let namespace = self.queue.lock().configuration()?.default_namespace.clone();
         let is_refused = error.code().is_some_and(|code| (400..500).contains(&code) && code != 429);
@@ -290,7 +291,7 @@ impl Leader {
     }
 }
 
-/// What is written, to tell it from what was written another time.
+/// Hashes the writes, to compare them with others.
 fn hash(writes: &[Write]) -> u64 {
     let mut hasher = DefaultHasher::new();
     for write in writes {

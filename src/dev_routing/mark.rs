@@ -1,30 +1,30 @@
-//! Pure: what marks a Service as a placeholder: annotations of vs-operator, and those by which Helm adopts it.
+//! Pure: the marks of a placeholder Service: vs-operator's annotations, and those that let Helm adopt it.
 
 use super::key::Metadata;
 use crate::api::keys;
 
-/// Marks a placeholder; so does vs-operator.
+/// Marks a placeholder, as in vs-operator.
 pub const PLACEHOLDER: &str = "virtualservice-operator/placeholder-service";
 
-/// On a placeholder: the whole name of the Service that it leads to.
+/// On a placeholder: the full name of the Service that it refers to.
 pub const SOURCE: &str = "virtualservice-operator/source-service";
 
-/// By these Helm knows what belongs to a release.
+/// The annotations with which Helm recognizes objects of a release.
 pub(super) const RELEASE: [&str; 2] = ["meta.helm.sh/release-name", "meta.helm.sh/release-namespace"];
-/// Whom Helm takes to manage what is its own.
+/// The manager that Helm expects.
 pub(super) const HELM: &str = "Helm";
 
-/// What marks a Service as a placeholder.
+/// The marks of a placeholder Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// The whole name of the Service that it is said to lead to.
+    /// The full name of the Service in the annotation.
     pub(super) source: String,
-    /// Whether labels and annotations are as they are written.
+    /// Whether labels and annotations are complete.
     pub(super) is_complete: bool,
 }
 
 impl Mark {
-    /// The mark of a Service, if it has one.
+    /// Reads the mark of a Service, if it has one.
     pub(super) fn read(metadata: &Metadata) -> Option<Self> {
         let annotation = |key: &str| metadata.annotations.get(key).map(String::as_str);
         (annotation(PLACEHOLDER) == Some("true")).then(|| Self {

@@ -1,4 +1,4 @@
-//! Pure: what the leader remembers of the Services of one name: why it waits before the next write, and what it has told.
+//! Pure: what the leader remembers of the Services with one name: its pauses, and its reports.
 
 use super::plan::{Finding, Part};
 use crate::cluster::repairs::{Repairs, passed};
@@ -6,48 +6,48 @@ use jiff::Timestamp;
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-/// The pause after a write that came too late because somebody else wrote meanwhile; it doubles with each further one.
+/// The pause after a conflict with another writer. It doubles with each further one.
 const FIRST_CONFLICT: Duration = Duration::from_secs(1);
 
-/// No such pause is longer: 1, 2, 4, 8, 16 s.
+/// The maximum pause: 1, 2, 4, 8, 16 s.
 const LONGEST_CONFLICT: Duration = Duration::from_secs(16);
 
-/// At most this many writes of a part follow each other at once, whatever they are: each is a push to all proxies of the mesh, and a
-/// developer can bring about as many as he likes.
+/// The maximum number of writes of a part without a pause. Each is pushed to all proxies of the mesh, and a developer can cause any
+/// number.
 const WRITES_AT_ONCE: u32 = 10;
 
-/// Then one in this time.
+/// After that, one write in this time.
 const BETWEEN_WRITES: Duration = Duration::from_secs(2);
 
-/// What is remembered.
+/// The memory of a name.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     paces: HashMap<Part, Pace>,
-    /// What was told.
+    /// Reported findings.
     told: BTreeSet<Finding>,
 }
 
-/// How fast a part is written.
+/// The pace of a part's writes.
 #[derive(Debug, Default)]
 struct Pace {
-    /// Writes in a row that came too late.
+    /// Consecutive conflicts.
     conflicts: u32,
-    /// No write before this moment.
+    /// The time before which nothing is written.
     not_before: Option<Timestamp>,
-    /// What was last written, as a hash.
+    /// The hash of the last writes.
     written: Option<u64>,
     repairs: Repairs,
-    /// When the writes so far would be over, had they been made one after the other ([`BETWEEN_WRITES`]).
+    /// The time at which the writes so far would end if they were made at the sustained rate ([`BETWEEN_WRITES`]).
     paid_until: Option<Timestamp>,
 }
 
 impl Memory {
-    /// How long to wait before the next write of a part.
+    /// Returns how long to wait before the next write of a part.
     pub fn pause(&self, part: &Part, now: Timestamp) -> Duration {
         self.paces.get(part).and_then(|pace| pace.not_before).map_or(Duration::ZERO, |then| passed(now, then))
     }
 
-    /// A write came too late. Returns how long to wait before the next one.
+    /// A write had a conflict. Returns how long to wait before the next one.
     pub fn conflicted(&mut self, part: Part, now: Timestamp) -> Duration {
         let pace = self.paces.entry(part).or_default();
         let pause = FIRST_CONFLICT.saturating_mul(2_u32.saturating_pow(pace.conflicts)).min(LONGEST_CONFLICT);
@@ -56,7 +56,7 @@ impl Memory {
         pause
     }
 
-    /// All of a part was written; what, says its hash.
+    /// All writes of a part, with this hash, succeeded.
     pub fn written(&mut self, part: Part, what: u64, now: Timestamp) {
         let pace = self.paces.entry(part).or_default();
         pace.conflicts = 0;
@@ -68,7 +68,7 @@ impl Memory {
         pace.wait(now, of_rate.max(pace.repairs.pause(now)));
     }
 
-    /// Which of these were not told yet. What is not found any more may be told again later.
+    /// Returns the findings that were not reported yet. A finding that disappears may be reported again later.
     pub fn news(&mut self, findings: &[Finding]) -> Vec<Finding> {
         let now: BTreeSet<Finding> = findings.iter().cloned().collect();
         let news = now.difference(&self.told).cloned().collect();
@@ -76,12 +76,12 @@ impl Memory {
         news
     }
 
-    /// Whether nothing was found at last.
+    /// Whether there are no current findings.
     pub fn is_silent(&self) -> bool {
         self.told.is_empty()
     }
 
-    /// What was found at last.
+    /// Returns the current findings.
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
         self.told.iter()
     }
@@ -134,7 +134,7 @@ mod tests {
         }
     }
 
-    /// As where a developer's Service comes and goes.
+    /// For example, when a developer's Service comes and goes.
     #[test]
     fn writes_that_follow_each_other_are_bounded() {
         let mut memory = Memory::default();

@@ -1,4 +1,4 @@
-//! The metrics of developer routing: what is there, and what is wrong.
+//! The metrics of developer routing: counts and problems.
 
 use super::plan::{DESTINATION_MISSING, HOST_SHARED, HOST_TAKEN, INVALID, NAME_TAKEN, NOT_ROUTED, WRITE_REFUSED};
 use crate::telemetry::metrics::Labels;
@@ -6,14 +6,14 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// The metrics. A cheap clone is the same.
+/// The metrics. Clones share them.
 #[derive(Clone, Debug)]
 pub struct RoutingMetrics {
-    /// `outrigger_routing_virtualservices`: VirtualServices that are ours.
+    /// `outrigger_routing_virtualservices`: outrigger's VirtualServices.
     pub virtual_services: Gauge,
     /// `outrigger_routing_placeholders`: placeholder Services.
     pub placeholders: Gauge,
-    /// `outrigger_routing_configuration_invalid`: 1 while the ConfigMap is absent or cannot be followed.
+    /// `outrigger_routing_configuration_invalid`: 1 while the ConfigMap is absent or unusable.
     pub invalid: Gauge,
     findings: [Gauge; FINDINGS.len()],
 }
@@ -23,7 +23,7 @@ const FINDINGS: [&str; 7] =
     [DESTINATION_MISSING, HOST_SHARED, HOST_TAKEN, INVALID, NAME_TAKEN, NOT_ROUTED, WRITE_REFUSED];
 
 impl RoutingMetrics {
-    /// Registers them, at zero.
+    /// Registers them with zero values.
     pub fn register(registry: &mut Registry) -> Self {
         let findings = Family::<Labels<1>, Gauge>::default();
         let metrics = Self {
@@ -55,7 +55,7 @@ impl RoutingMetrics {
         metrics
     }
 
-    /// `outrigger_routing_findings{reason}`: how many are found, for each reason.
+    /// `outrigger_routing_findings{reason}`: findings by reason.
     pub fn set_findings(&self, count: impl Fn(&str) -> usize) {
         for (reason, gauge) in FINDINGS.iter().zip(&self.findings) {
             gauge.set(i64::try_from(count(reason)).unwrap_or(i64::MAX));

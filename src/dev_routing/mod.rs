@@ -1,9 +1,9 @@
-//! Services and one ConfigMap -> Istio VirtualServices: a request that names a developer in its header goes to the developer's copy of
-//! a Service, every other one to the Service itself; where a developer has no copy, a placeholder leads there.
+//! Services and one ConfigMap -> Istio VirtualServices. A request that names a developer in its header goes to the developer's copy of
+//! a Service, every other request to the Service itself. If a developer has no copy, a placeholder refers to the Service.
 //!
-//! [`plan`](plan()) says what is to be written for the Services of one name, from the [`Configuration`] and what was observed
-//! ([`ObservedService`], [`ObservedVirtualService`]); [`routes`] is the VirtualService itself. The [`Controller`] is told of events,
-//! which change the [`RoutingIndex`]; in the replica that leads it writes (`leader`) and tells (`tell`).
+//! [`plan`](plan()) decides what to write for the Services of one name, from the [`Configuration`] and the observed state
+//! ([`ObservedService`], [`ObservedVirtualService`]). [`routes`] builds the VirtualService. The [`Controller`] receives events,
+//! which change the [`RoutingIndex`]. In the leader it writes (`leader`) and reports (`tell`).
 
 mod annotated;
 pub mod claims;

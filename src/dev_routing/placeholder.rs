@@ -1,9 +1,9 @@
-//! Pure: placeholder Services: where a developer has no copy of a Service, one of its name leads to the Service itself, so that Pods
-//! there can call it by its short name.
+//! Pure: placeholder Services. If a developer has no copy of a Service, a placeholder of the same name refers to the Service itself,
+//! so that Pods there can call it by its short name.
 //!
-//! They are applied by the manager that Helm 4 has, too: a chart that is installed over one takes its fields over without a conflict.
-//! A `spec.selector` on one means that a developer's manifest without `type` was applied over it; then our fields are given up, and
-//! what remains is the developer's Service ([`handed_over`]).
+//! They are applied with Helm 4's field manager, so a chart that is installed over one takes its fields over without a conflict. A
+//! `spec.selector` in one means that a developer's manifest without `type` was applied over it. Our fields are then removed, and the
+//! rest is the developer's Service ([`handed_over`]).
 
 use super::configuration::Configuration;
 use super::key::Key;
@@ -17,10 +17,10 @@ use kube::api::{ApiResource, DynamicObject, ObjectMeta};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Who applies placeholders: Helm's name for itself.
+/// The field manager of placeholders: Helm's.
 pub const MANAGER: &str = "helm";
 
-/// Whether a Service is a placeholder for the Service of its name in this namespace: by its mark and its type.
+/// Whether a Service is a placeholder for the Service of its name in this namespace, by its mark and its type.
 #[must_use]
 pub fn is_placeholder_for(service: &ObservedService, default_namespace: &str) -> bool {
     let (Some(mark), ServiceKind::ExternalName(target)) = (&service.mark, &service.kind) else { return false };
@@ -28,20 +28,20 @@ pub fn is_placeholder_for(service: &ObservedService, default_namespace: &str) ->
     *source == fqdn(&service.key.name, default_namespace)
 }
 
-/// Whether a Service is a placeholder, of this operator or another.
+/// Whether a Service is a placeholder, of outrigger or another operator.
 #[must_use]
 pub fn is_placeholder(service: &ObservedService) -> bool {
     service.mark.is_some() && matches!(service.kind, ServiceKind::ExternalName(_))
 }
 
-/// Whether a placeholder leads to where it is said to lead.
+/// Whether a placeholder refers to the Service in its mark.
 #[must_use]
 pub fn is_untouched(service: &ObservedService, default_namespace: &str) -> bool {
     let target = fqdn(&service.key.name, default_namespace);
     !service.has_selector && service.kind == ServiceKind::ExternalName(target)
 }
 
-/// Whether a placeholder has all that one is written with.
+/// Whether a placeholder has everything that outrigger writes.
 #[must_use]
 pub fn is_complete(service: &ObservedService, default_namespace: &str) -> bool {
     is_untouched(service, default_namespace)
@@ -51,7 +51,7 @@ pub fn is_complete(service: &ObservedService, default_namespace: &str) -> bool {
             .is_some_and(|mark| mark.is_complete && mark.source == fqdn(&service.key.name, default_namespace))
 }
 
-/// The placeholder in this namespace, over this state of it.
+/// Returns the placeholder in this namespace, for this state of it.
 #[must_use]
 pub fn object(configuration: &Configuration, key: &Key, resource_version: &str) -> DynamicObject {
     let source = fqdn(&key.name, &configuration.default_namespace);
@@ -66,7 +66,7 @@ pub fn object(configuration: &Configuration, key: &Key, resource_version: &str) 
     object.data(json!({"spec": {"type": "ExternalName", "externalName": source}}))
 }
 
-/// What is applied so that only a developer's fields remain: nothing but the name.
+/// Returns the object to apply so that only a developer's fields remain: only the name.
 #[must_use]
 pub fn handed_over(object: &DynamicObject) -> DynamicObject {
     let ObjectMeta { name, namespace, uid, resource_version, .. } = object.metadata.clone();
@@ -74,8 +74,8 @@ pub fn handed_over(object: &DynamicObject) -> DynamicObject {
     DynamicObject { metadata, ..DynamicObject::new("", &resource()) }
 }
 
-/// The managers of fields as they have to be before that, if they have to be others: what made the Service a placeholder must be
-/// [`MANAGER`]'s alone, or it stays. vs-operator wrote without server-side apply, under another name.
+/// Returns the field managers that must be set first, if they differ: everything that made the Service a placeholder must belong
+/// to [`MANAGER`] alone, or it would stay. vs-operator wrote without server-side apply, under another name.
 #[must_use]
 pub fn managers_to_set(object: &DynamicObject) -> Option<Vec<ManagedFieldsEntry>> {
     let is_ours = |entry: &ManagedFieldsEntry| {
@@ -114,7 +114,7 @@ pub fn resource() -> ApiResource {
     ApiResource::erase::<Service>(&())
 }
 
-/// Adds one set of fields to another.
+/// Merges one set of fields into another.
 fn merge(into: &mut Value, fields: Value) {
     match (into, fields) {
         (Value::Object(into), Value::Object(fields)) => {

@@ -1,4 +1,4 @@
-//! Pure: what is to be written for all Services of one name: their VirtualService, and the placeholders of developers without a copy.
+//! Pure: plans for all Services of one name: their VirtualService, and the placeholders of developers without a copy.
 
 use super::claims::Claim;
 use super::configuration::Configuration;
@@ -20,22 +20,22 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// A VirtualService of somebody else has the name that the Service's would have.
+/// Another VirtualService already has the name.
 pub const NAME_TAKEN: &str = "VirtualServiceNameTaken";
-/// A VirtualService of somebody else is for the Service's host.
+/// Another VirtualService applies to the Service's host.
 pub const HOST_TAKEN: &str = "VirtualServiceHostTaken";
-/// A VirtualService of somebody else is for the Service's host in some namespaces, or may be followed instead of ours.
+/// Another VirtualService applies to the Service's host in some namespaces, or Istio may use it instead of ours.
 pub const HOST_SHARED: &str = "VirtualServiceHostShared";
-/// A copy, or the Service itself, cannot be routed to.
+/// A copy, or the Service itself, cannot be routed.
 pub const NOT_ROUTED: &str = "NotRouted";
-/// The VirtualService would be refused by Istio.
+/// Istio would reject the VirtualService.
 pub const INVALID: &str = "InvalidVirtualService";
-/// The API server refuses a write.
+/// The API server rejects a write.
 pub const WRITE_REFUSED: &str = "WriteRefused";
-/// The template leads to a Service, or a port of one, that does not exist.
+/// The template refers to a Service, or to a port, that does not exist.
 pub const DESTINATION_MISSING: &str = "DestinationMissing";
 
-/// What is around the Services of one name.
+/// The state around the Services of one name.
 #[derive(Clone, Copy, Debug)]
 pub struct Around<'a> {
     /// The configuration.
@@ -48,41 +48,41 @@ pub struct Around<'a> {
     pub namespaces: &'a BTreeSet<String>,
     /// All VirtualServices.
     pub virtual_services: &'a VirtualServices,
-    /// The ready endpoints, where the configuration asks for them.
+    /// The ready endpoints, if the configuration needs them.
     pub(super) ready: &'a ReadyEndpoints,
     /// The version in which VirtualServices are written.
     pub version: &'a str,
 }
 
-/// What is to be done.
+/// The plan.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
-    /// What is to be written, in this order: a VirtualService before another is deleted.
+    /// The writes, in order: a VirtualService is written before another is deleted.
     pub writes: Vec<Write>,
-    /// What a user has to know.
+    /// Findings for users.
     pub findings: Vec<Finding>,
-    /// What its VirtualService needs, if there is to be one.
+    /// What its VirtualService depends on, if there should be one.
     pub claims: BTreeSet<Claim>,
 }
 
 /// One write.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Write {
-    /// There is none of its name: this one.
+    /// Create it. It does not exist.
     Create(Box<DynamicObject>),
-    /// These changes to the one that is there.
+    /// Change the existing one.
     Change(Arc<ObservedVirtualService>, Vec<PatchOperation>),
-    /// It is of no use any more.
+    /// Delete it. It is no longer needed.
     Delete(Arc<ObservedVirtualService>),
-    /// A placeholder is to be so.
+    /// Apply a placeholder.
     Placeholder(Box<DynamicObject>),
-    /// A developer's manifest was applied over the placeholder, which it becomes.
+    /// A developer's manifest was applied over the placeholder, which becomes the developer's Service.
     HandOver(Arc<ObservedService>),
-    /// The placeholder is of no use any more.
+    /// Delete the placeholder. It is no longer needed.
     DeletePlaceholder(Arc<ObservedService>),
 }
 
-/// What is written by itself: trouble with one part does not hold up the others, for a developer may be the one who makes it.
+/// A part that is written independently. A problem of one part does not delay others, because a developer may cause it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
     /// The VirtualService.
@@ -91,25 +91,25 @@ pub enum Part {
     Placeholder(String),
 }
 
-/// What a user has to know about a Service.
+/// A finding about a Service for users.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Finding {
     /// The Service.
     pub service: Key,
-    /// In one word.
+    /// One word.
     pub reason: &'static str,
-    /// In a sentence.
+    /// A sentence.
     pub note: String,
 }
 
-/// Whether there is room for a VirtualService.
+/// Whether a VirtualService can be written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// There is.
+    /// It can.
     Free,
-    /// Its name is somebody else's. One of another name stays as it is.
+    /// Its name belongs to somebody else. An existing one with another name stays.
     Taken,
-    /// There shall be none.
+    /// There must be none.
     Barred,
 }
 
@@ -126,7 +126,7 @@ pub fn plan(around: Around<'_>) -> Plan {
 }
 
 impl Around<'_> {
-    /// The Service that everybody uses, if it is there to be routed.
+    /// Returns the shared Service, if it exists and may be routed.
     fn service(&self) -> Option<&Arc<ObservedService>> {
         let service = self.services.get(self.name, &self.configuration.default_namespace)?;
         (!service.deleting && !EXCLUDED_SERVICES.contains(&self.name)).then_some(service)
@@ -136,7 +136,7 @@ impl Around<'_> {
         Key::new(&self.configuration.default_namespace, self.name)
     }
 
-    /// The VirtualService as it is to be; `Err`: it is not known, and what is there stays.
+    /// Returns the desired VirtualService. On `Err` it is unknown, and the existing one stays.
     fn routed(&self, service: Option<&Arc<ObservedService>>, plan: &mut Plan) -> Result<Option<Routed>, ()> {
         let Some(service) = service else { return Ok(None) };
         let copies = self.copies();
@@ -166,7 +166,7 @@ impl Around<'_> {
         }
     }
 
-    /// The copies that requests may be routed to, in the order of the developers.
+    /// Returns the copies that can be routed, in the order of the developers.
     fn copies(&self) -> Vec<&ObservedService> {
         let Configuration { developers, require_ready_endpoints, .. } = self.configuration;
         let copies = developers.iter().filter_map(|developer| self.services.get(self.name, developer));
@@ -194,7 +194,7 @@ impl Around<'_> {
         };
         let key = routed.key();
         match self.virtual_services.get(&key) {
-            // What is there stays until there is room for the new one.
+            // The existing one stays until the new one can be written.
             _ if place == Place::Taken || !self.namespaces.contains(&key.namespace) => return,
             Some(present) if present.deleting => return,
             None => plan.writes.push(Write::Create(Box::new(self.object(service, &routed)))),
@@ -208,7 +208,7 @@ impl Around<'_> {
         plan.writes.extend(ours.filter(|other| other.key != key).cloned().map(Write::Delete));
     }
 
-    /// What others have a word in.
+    /// Returns the objects of others that it depends on.
     fn claims(&self, routed: &Routed) -> BTreeSet<Claim> {
         let hosts = routed.mesh_hosts().into_iter().map(Claim::Host);
         let targets = routed.targets.iter().map(|target| target.service.clone());
@@ -217,7 +217,7 @@ impl Around<'_> {
         std::iter::once(name).chain(hosts).chain(others.map(Claim::Service)).collect()
     }
 
-    /// Whether all that a template leads to is there: requests to what is not would fail.
+    /// Whether all destinations of a template exist. Requests to others would fail.
     fn leads_to_what_is_there(&self, service: &ObservedService, routed: &Routed, plan: &mut Plan) -> bool {
         let missing = routed.targets.iter().filter_map(|Target { service, port }| {
             let target = self.services.get(&service.name, &service.namespace).filter(|target| !target.deleting);
@@ -238,10 +238,10 @@ impl Around<'_> {
         false
     }
 
-    /// Whether neither name nor hosts are those of somebody else's VirtualService.
+    /// Whether name and hosts are free of VirtualServices of others.
     fn place(&self, service: &ObservedService, routed: &Routed, plan: &mut Plan) -> Place {
         let key = routed.key();
-        // One that says so somewhere else is deleted: until it is gone it is like any other.
+        // One of ours in another place is deleted. Until it is gone it counts like any other.
         let own_namespaces = [&key.namespace, &service.key.namespace];
         let is_ours = |other: &ObservedVirtualService| {
             other.service().is_some_and(|of| of == service.key)
@@ -269,7 +269,7 @@ impl Around<'_> {
                 } else if ours.is_some_and(|ours| ours.is_followed_rather_than(other)) {
                     (HOST_SHARED, "Istio follows the older one, which is that of this Service")
                 } else if self.configuration.is_developer(&other.key.namespace) {
-                    // Or a developer could turn routing off for everybody.
+                    // Otherwise a developer could disable routing for everybody.
                     (
                         HOST_SHARED,
                         "It is the older one, which Istio follows; that of this Service stays beside it, for it is a developer's: delete it",
@@ -285,7 +285,7 @@ impl Around<'_> {
                 told.entry((reason, consequence)).or_insert_with(|| (first(), 0)).1 += 1;
             }
         }
-        // Of many the first is named: there may be thousands.
+        // Only the first of many is named, because there may be thousands.
         for ((reason, consequence), (first, others)) in told {
             let others = if others > 1 { ", and it is not the only one" } else { "" };
             find(reason, format!("{first}{others}. {consequence}"));
@@ -332,7 +332,7 @@ impl Around<'_> {
 }
 
 impl Write {
-    /// The part that it belongs to.
+    /// Returns the part that it belongs to.
     #[must_use]
     pub fn part(&self) -> Part {
         match self {
@@ -343,7 +343,7 @@ impl Write {
     }
 }
 
-/// The reference of a VirtualService to its Service, as vs-operator has it. Across namespaces there is none.
+/// Returns the owner reference of a VirtualService, as in vs-operator. There is none across namespaces.
 fn owner(service: &ObservedService, rendered: &Rendered) -> Option<OwnerReference> {
     (rendered.namespace == service.key.namespace).then(|| OwnerReference {
         api_version: "v1".to_owned(),
@@ -363,7 +363,7 @@ fn annotations(service: &ObservedService, rendered: &Rendered) -> BTreeMap<Strin
     annotations
 }
 
-/// What makes a VirtualService what it should be; nothing if it is that already. What others put into its metadata stays.
+/// Returns the changes of an existing VirtualService; empty if there are none. Metadata set by others stays.
 fn changes(present: &ObservedVirtualService, service: &ObservedService, routed: &Routed) -> Vec<PatchOperation> {
     let Routed { rendered, spec, .. } = routed;
     let Some(managed) = &present.managed else { return Vec::new() };
@@ -391,7 +391,8 @@ fn changes(present: &ObservedVirtualService, service: &ObservedService, routed: 
     if let Some(ours) = owner(service, rendered)
         && !managed.owners.contains(&ours)
     {
-        // One of an earlier Service of this name is of no use: the garbage collector would delete the VirtualService for it.
+        // A reference to an earlier Service of this name must go, because the garbage collector would delete the
+        // VirtualService.
         let is_earlier = |owner: &OwnerReference| owner.kind == ours.kind && owner.name == ours.name;
         let mut owners: Vec<_> = managed.owners.iter().filter(|owner| !is_earlier(owner)).cloned().collect();
         owners.push(ours);

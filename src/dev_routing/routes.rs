@@ -1,4 +1,4 @@
-//! Pure: the VirtualService of a Service: a route to each developer's copy, then that to the Service itself.
+//! Pure: the VirtualService of a Service: a route to each developer's copy, then the route to the Service itself.
 
 use super::configuration::{Configuration, Matching};
 use super::key::Key;
@@ -13,38 +13,38 @@ use serde_json::Value;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-/// What is to be there for a Service.
+/// The desired state for a Service.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Routed {
     /// The VirtualService.
     pub rendered: Rendered,
-    /// Its `spec`, as it is written.
+    /// Its `spec` in serialized form.
     pub spec: Value,
-    /// Services of the cluster that its template leads to.
+    /// Services in the cluster that its template refers to.
     pub targets: BTreeSet<Target>,
-    /// Developers whose copies requests are routed to.
+    /// Developers whose copies are routed.
     pub developers: Vec<String>,
-    /// Copies that none can be routed to, and why.
+    /// Copies that cannot be routed, with the reason.
     pub left_out: Vec<(Key, &'static str)>,
 }
 
-/// Where a template leads.
+/// A destination in a template.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Target {
     /// The Service.
     pub service: Key,
-    /// Its port, if the template says which.
+    /// Its port, if the template specifies it.
     pub port: Option<u32>,
 }
 
 impl Routed {
-    /// Namespace and name of the VirtualService.
+    /// Returns namespace and name of the VirtualService.
     #[must_use]
     pub fn key(&self) -> Key {
         Key::new(&self.rendered.namespace, &self.rendered.name)
     }
 
-    /// Whole names for which it counts in the mesh.
+    /// Returns the full names to which it applies in the mesh.
     #[must_use]
     pub fn mesh_hosts(&self) -> Vec<String> {
         let VirtualService { hosts, gateways, .. } = &self.rendered.virtual_service;
@@ -53,13 +53,14 @@ impl Routed {
     }
 }
 
-/// What Envoy takes for white space in a header: optional around the parts of a member of `baggage`.
+/// Envoy's optional white space around the parts of a `baggage` member.
 const OWS: &str = "[ \\t]*";
 
-/// The VirtualService of a Service that can be routed ([`ObservedService::obstacle`]), with routes to these copies of it.
+/// Returns the VirtualService of a Service without an obstacle ([`ObservedService::obstacle`]), with routes to these
+/// copies of it.
 ///
 /// # Errors
-/// What Istio would refuse of it, or why the template cannot be rendered; by field.
+/// What Istio would reject, or why the template cannot be rendered; by field.
 pub fn virtual_service(
     configuration: &Configuration,
     service: &ObservedService,
@@ -98,7 +99,7 @@ pub fn virtual_service(
         .flat_map(|route| at_ports(route, service, &rendered.namespace, false))
         .collect();
     if configuration.matching.prefix {
-        // Requests of a developer without a copy are not those of another whose name is shorter.
+        // Requests of a developer without a copy must not go to another one with a shorter name.
         let is_other = |developer: &&String| {
             routed.developers.iter().any(|routed| developer.starts_with(routed))
                 && !routed.developers.contains(developer)
@@ -118,7 +119,7 @@ pub fn virtual_service(
     if errors.is_empty() { Ok(Routed { rendered, spec, ..routed }) } else { Err(errors) }
 }
 
-/// As vs-operator names it.
+/// The same name as in vs-operator.
 fn without_template(configuration: &Configuration, name: &str, namespace: &str) -> Rendered {
     Rendered {
         name: format!("{name}-virtual-service"),
@@ -132,12 +133,12 @@ fn without_template(configuration: &Configuration, name: &str, namespace: &str) 
     }
 }
 
-/// The route to the Service itself.
+/// Returns the route to the Service itself.
 fn to_service(configuration: &Configuration, service: &ObservedService) -> HttpRoute {
     bounded(configuration, HttpRoute::to(Destination::host(fqdn(&service.key.name, &service.key.namespace))))
 }
 
-/// The routes to a copy: one for each port of the Service that speaks HTTP.
+/// Returns the routes to a copy: one for each HTTP port of the Service.
 fn to_copy(
     configuration: &Configuration,
     service: &ObservedService,
@@ -169,8 +170,8 @@ fn to_copy(
     if routes.is_empty() { Err("none of its ports is one of the Service's, by number or by name") } else { Ok(routes) }
 }
 
-/// The port of a copy that stands for a port of the Service: that of the same number, else of the same name, else the only one
-/// for the only one.
+/// Returns the port of a copy for a port of the Service: with the same number, else with the same name, else the only one for
+/// the only one.
 fn port_of_copy(port: &Port, ports: &[&Port], copy: &ObservedService) -> Option<u16> {
     let of_copy = copy.http_ports();
     let same_number = of_copy.iter().find(|other| other.number == port.number);
@@ -183,7 +184,7 @@ fn bounded(configuration: &Configuration, route: HttpRoute) -> HttpRoute {
     HttpRoute { timeout: configuration.timeout.clone(), retries: configuration.retries.clone(), ..route }
 }
 
-/// How a request names a developer: any of these.
+/// Returns the conditions for a developer's requests: any of these.
 fn matches(matching: &Matching, developer: &str) -> Vec<HttpMatch> {
     let value = if matching.prefix { StringMatch::prefix(developer) } else { StringMatch::exact(developer) };
     let mut matches: Vec<_> = matching.headers.iter().map(|header| HttpMatch::header(header, value.clone())).collect();
@@ -193,21 +194,22 @@ fn matches(matching: &Matching, developer: &str) -> Vec<HttpMatch> {
     matches
 }
 
-/// A route of all requests, or of all at a port, for those only that name this developer.
+/// Restricts a route to requests that name this developer.
 fn named(matching: &Matching, developer: &str, route: &HttpRoute) -> HttpRoute {
     let port = route.matches.first().and_then(|matches| matches.port);
     let matches = matches(matching, developer).into_iter().map(|matches| HttpMatch { port, ..matches });
     HttpRoute { matches: matches.collect(), ..route.clone() }
 }
 
-/// What matches a header `baggage` with a member that names the developer: <https://www.w3.org/TR/baggage/#definition>.
+/// Returns a match for a `baggage` header with a member that names the developer:
+/// <https://www.w3.org/TR/baggage/#definition>.
 pub(super) fn member(keys: &[String], developer: &str) -> String {
     let keys: Vec<String> = keys.iter().map(|key| quoted(key)).collect();
     let keys = if keys.len() == 1 { keys.concat() } else { format!("(?:{})", keys.join("|")) };
     format!("(?:.*,)?{OWS}{keys}{OWS}={OWS}{}{OWS}(?:[,;].*)?", quoted(developer))
 }
 
-/// A text as an expression of RE2 that matches it and nothing else. It is the name of a header, or of a namespace.
+/// Returns an RE2 expression that matches only this text, which is the name of a header or namespace.
 fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len());
     for character in text.chars() {
@@ -219,7 +221,7 @@ fn quoted(text: &str) -> String {
     quoted
 }
 
-/// A route of the template, once for each port that speaks HTTP where it leads to the Service and does not say to which of several.
+/// Returns a route of the template once for each HTTP port, if it refers to the Service without one of its several ports.
 /// `is_last`: no other route follows.
 fn at_ports(route: HttpRoute, service: &ObservedService, namespace: &str, is_last: bool) -> Vec<HttpRoute> {
     let name = fqdn(&service.key.name, &service.key.namespace);
@@ -239,7 +241,7 @@ fn at_ports(route: HttpRoute, service: &ObservedService, namespace: &str, is_las
             if at.matches.is_empty() && !route.matches.is_empty() {
                 continue; // it is for other ports
             }
-            // What no other port takes is for the last.
+            // The last route takes what no other port takes.
             if at.matches.is_empty() && !(is_last && index + 1 == ports.len()) {
                 at.matches.push(HttpMatch { port: Some(number), ..HttpMatch::default() });
             }
@@ -343,7 +345,7 @@ virtualServiceTemplate: |
                 {"route": prod(9000)},
             ])
         );
-        // One that has but one of the ports is routed to by that.
+        // A copy with only one of the ports is routed by it.
         let only_grpc = service_with("dev", "app", &json!({"ports": [{"name": "grpc", "port": 1234}]}));
         let routes = http("{}", &own, &[&only_grpc]);
         assert_eq!(routes[0]["match"][0]["port"], 9000);
@@ -351,7 +353,7 @@ virtualServiceTemplate: |
         assert_eq!(routes.as_array().unwrap().len(), 3);
         let neither = service_with("dev", "app", &json!({"ports": [{"name": "web", "port": 1234}]}));
         assert!(left_out(&own, &neither));
-        // One port for HTTP of two: no port is matched, and the destination says which.
+        // One of two ports is HTTP: no port is matched, and the destination names it.
         let dns = json!([{"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "http", "port": 80}]);
         let own = service_with("default", "app", &json!({"ports": dns}));
         assert_eq!(http("{}", &own, &[]), json!([{"route": prod(80)}]));
@@ -425,7 +427,7 @@ virtualServiceTemplate: |
         assert_eq!(spec("gateways: [mesh, a/b]", &own, &[])["gateways"], json!(["mesh", "a/b"]));
     }
 
-    /// Else they would go to the copy of another developer, whose name is shorter.
+    /// Otherwise they would go to the copy of another developer with a shorter name.
     #[test]
     fn with_a_prefix_requests_of_a_developer_without_a_copy_go_to_everybody_s() {
         let config = "{developerNamespaces: [dev, dev-a, dev-b, other], match: prefix}";

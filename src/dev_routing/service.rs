@@ -1,4 +1,4 @@
-//! Pure: a Service as last seen: of which kind it is, which of its ports speak HTTP, and whether it is a placeholder.
+//! Pure: a Service as last seen: its kind, its HTTP ports, and whether it is a placeholder.
 
 use super::key::{Key, Metadata};
 use super::mark::Mark;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// A Service as last seen; of it only what routes come of.
+/// A Service as last seen, reduced to the fields that affect routes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObservedService {
     /// Its namespace and name.
@@ -25,14 +25,14 @@ pub struct ObservedService {
     pub ports: Vec<Port>,
     /// Whether it selects Pods.
     pub has_selector: bool,
-    /// What marks it as a placeholder, if anything does.
+    /// Its placeholder mark, if it has one.
     pub mark: Option<Box<Mark>>,
 }
 
 /// How the name of a Service is resolved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ServiceKind {
-    /// To an address of its own.
+    /// To its own address.
     #[default]
     Cluster,
     /// To the addresses of its Pods.
@@ -48,7 +48,7 @@ pub struct Port {
     pub name: Box<str>,
     /// Its number.
     pub number: u16,
-    /// Whether Istio routes HTTP at it, or finds out itself what is spoken.
+    /// Whether Istio routes HTTP at it, or detects the protocol.
     pub http: bool,
 }
 
@@ -56,7 +56,7 @@ pub struct Port {
 #[derive(Debug, Default)]
 pub struct Services(HashMap<String, BTreeMap<String, Arc<ObservedService>>>);
 
-/// What is read of the object.
+/// The decoded fields of the object.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Document {
@@ -85,13 +85,13 @@ struct SpecPort {
     port: u16,
 }
 
-/// Protocols of Istio at which it does not route HTTP.
+/// Istio protocols without HTTP routing.
 const NOT_HTTP: [&str; 8] = ["https", "tls", "tcp", "udp", "mongo", "redis", "mysql", "kubernetes.io/wss"];
 
-/// Protocols of Istio at which it does.
+/// Istio protocols with HTTP routing.
 const HTTP: [&str; 7] = ["http", "http2", "http_proxy", "grpc", "grpc-web", "kubernetes.io/h2c", "kubernetes.io/ws"];
 
-/// Where the server speaks first, so that Istio does not find out what is spoken: mail, DNS, and two databases.
+/// Ports where the server speaks first, so that Istio cannot detect the protocol: mail, DNS, and two databases.
 const SERVER_FIRST: [u16; 4] = [25, 53, 3306, 27017];
 
 impl Versioned for ObservedService {
@@ -102,36 +102,36 @@ impl Versioned for ObservedService {
 }
 
 impl Services {
-    /// Their names.
+    /// Returns their names.
     pub fn names(&self) -> impl Iterator<Item = &String> {
         self.0.keys()
     }
 
-    /// All of them.
+    /// Returns all Services.
     pub fn all(&self) -> impl Iterator<Item = &Arc<ObservedService>> {
         self.0.values().flat_map(BTreeMap::values)
     }
 
-    /// The one of this name in this namespace.
+    /// Returns the Service of this name in this namespace.
     #[must_use]
     pub fn get(&self, name: &str, namespace: &str) -> Option<&Arc<ObservedService>> {
         self.0.get(name)?.get(namespace)
     }
 
-    /// Those of this name, by namespace.
+    /// Returns the Services of this name, by namespace.
     #[must_use]
     pub fn of_name(&self, name: &str) -> &BTreeMap<String, Arc<ObservedService>> {
         static NONE: BTreeMap<String, Arc<ObservedService>> = BTreeMap::new();
         self.0.get(name).unwrap_or(&NONE)
     }
 
-    /// This is how one is now. Returns how it was.
+    /// Inserts a Service. Returns its previous state.
     pub fn insert(&mut self, service: Arc<ObservedService>) -> Option<Arc<ObservedService>> {
         let Key { namespace, name } = service.key.clone();
         self.0.entry(name).or_default().insert(namespace, service)
     }
 
-    /// It is gone. Returns how it was.
+    /// Removes a Service. Returns its last state.
     pub fn remove(&mut self, key: &Key) -> Option<Arc<ObservedService>> {
         let of_name = self.0.get_mut(&key.name)?;
         let gone = of_name.remove(&key.namespace);
@@ -142,7 +142,7 @@ impl Services {
     }
 }
 
-/// Never fails, so that a watch goes on whatever is stored.
+/// Never fails, so that a watch continues whatever is stored.
 impl<'de> Deserialize<'de> for ObservedService {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Value::deserialize(deserializer).map(Self::read)
@@ -150,7 +150,7 @@ impl<'de> Deserialize<'de> for ObservedService {
 }
 
 impl ObservedService {
-    /// Reads a Service. Nothing in it makes this fail.
+    /// Reads a Service. It never fails.
     #[must_use]
     pub fn read(object: Value) -> Self {
         let Document { metadata, spec } = Document::deserialize(object).unwrap_or_default();
@@ -170,13 +170,13 @@ impl ObservedService {
         }
     }
 
-    /// Ports at which Istio routes HTTP.
+    /// Returns the ports at which Istio routes HTTP.
     #[must_use]
     pub fn http_ports(&self) -> Vec<&Port> {
         self.ports.iter().filter(|port| port.http).collect()
     }
 
-    /// Why Istio cannot route requests to this Service by their headers, if so.
+    /// Returns why Istio cannot route requests to this Service by header, if it cannot.
     #[must_use]
     pub fn obstacle(&self) -> Option<&'static str> {
         if matches!(self.kind, ServiceKind::ExternalName(_)) {
@@ -198,7 +198,8 @@ impl From<SpecPort> for Port {
     }
 }
 
-/// What Istio takes the protocol for: `appProtocol`, else the name up to the first `-`; what it does not know it finds out itself.
+/// Whether Istio considers the port HTTP: by `appProtocol`, else by the name up to the first `-`. It detects unknown
+/// protocols.
 fn is_http(port: &SpecPort) -> bool {
     let named = if port.app_protocol.is_empty() { &port.name } else { &port.app_protocol };
     let named = named.to_ascii_lowercase();

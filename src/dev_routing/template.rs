@@ -1,6 +1,6 @@
 //! Pure: `virtualServiceTemplate`: a VirtualService with `${serviceName}` and `${defaultNamespace}` in its texts.
 //!
-//! It is read as YAML first, and the names are put into the texts of the values: whatever a name is, it stays a text.
+//! It is parsed as YAML first, and names are substituted in the texts of values, so any name stays a text.
 
 use super::excluded::EXCLUDED_NAMESPACES;
 use super::virtual_service::{LABEL, LABEL_VALUE};
@@ -13,23 +13,24 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use thiserror::Error;
 
-/// At most this many bytes of JSON, aliases expanded: each Service has a VirtualService of that size, which is kept in memory, too.
+/// The maximum size as JSON with aliases expanded. Each Service has a VirtualService of this size, which is also kept
+/// in memory.
 const LARGEST: usize = 64 * 1024;
 
-/// The longest name of an object.
+/// The maximum length of an object's name.
 const LONGEST_NAME: usize = 253;
 
 const SERVICE_NAME: &str = "serviceName";
 const DEFAULT_NAMESPACE: &str = "defaultNamespace";
 
-/// A template that can be rendered.
+/// A usable template.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Template {
     metadata: Value,
     spec: Value,
 }
 
-/// What a template says about the VirtualService of one Service.
+/// A template rendered for one Service.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rendered {
     /// Its name.
@@ -40,14 +41,14 @@ pub struct Rendered {
     pub labels: BTreeMap<String, String>,
     /// Its annotations.
     pub annotations: BTreeMap<String, String>,
-    /// Its spec, without routes of developers.
+    /// Its spec, without routes to developers.
     pub virtual_service: VirtualService,
 }
 
 /// Why a template cannot be used.
 #[derive(Debug, Error)]
 pub enum TemplateError {
-    /// It is no YAML, or not one object.
+    /// It is not YAML, or not one object.
     #[error("{0}; put texts with ${{…}} in quotes")]
     Yaml(#[from] documents::ParseError),
     /// A field is wrong.
@@ -55,7 +56,7 @@ pub enum TemplateError {
     Field(#[from] FieldError),
 }
 
-/// The metadata that a template may have.
+/// The metadata allowed in a template.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Metadata {
@@ -69,7 +70,7 @@ impl Template {
     /// Reads a template.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The problem.
     pub fn read(text: &str) -> Result<Self, TemplateError> {
         let wrong = |field: &str, problem: &str| Err(FieldError::new(field, problem).into());
         let Value::Object(mut object) = documents::parse_value("line", text.as_bytes())? else {
@@ -99,7 +100,7 @@ impl Template {
         Ok(template)
     }
 
-    /// What must be so whatever the Service is.
+    /// Checks everything that does not depend on the Service.
     fn check(&self) -> Result<(), FieldError> {
         let rendered = self.render("a", "b")?;
         let other = self.render("c", "b")?;
@@ -129,7 +130,7 @@ impl Template {
         self.spec.get("gateways").and_then(Value::as_array).is_some_and(|gateways| !gateways.is_empty())
     }
 
-    /// The namespace of all VirtualServices, if they have the same.
+    /// Returns the namespace of all VirtualServices, if it is the same.
     #[must_use]
     pub fn namespace(&self, default_namespace: &str) -> Option<String> {
         let [one, other] = ["a", "c"].map(|service| self.render(service, default_namespace).ok());
@@ -137,10 +138,10 @@ impl Template {
         (one == other).then_some(one)
     }
 
-    /// The VirtualService for a Service.
+    /// Renders the VirtualService for a Service.
     ///
     /// # Errors
-    /// A field that is no field of a VirtualService, or a variable that is not known.
+    /// When a field is not a field of a VirtualService, or a variable is unknown.
     pub fn render(&self, service: &str, default_namespace: &str) -> Result<Rendered, FieldError> {
         let names = Names { service, default_namespace };
         let metadata: Metadata = typed(names.put_into("metadata", &self.metadata)?)
@@ -159,7 +160,7 @@ impl Template {
 }
 
 impl Rendered {
-    /// Whether the API server takes its metadata.
+    /// Checks the metadata by the API server's rules.
     fn check_metadata(&self) -> Result<(), FieldError> {
         let wrong = |field: &str, problem: &str| Err(FieldError::new(format!("metadata.{field}"), problem));
         let Self { name, namespace, labels, annotations, .. } = self;
@@ -186,19 +187,19 @@ impl Rendered {
     }
 }
 
-/// Whether a text is a DNS label as Kubernetes has them, such as the name of a namespace.
+/// Whether a text is a Kubernetes DNS label, such as the name of a namespace.
 pub(super) fn is_lower_case_label(text: &str) -> bool {
     names::dns_label(text).is_ok() && !text.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
-/// What the variables stand for.
+/// The values of the variables.
 struct Names<'a> {
     service: &'a str,
     default_namespace: &'a str,
 }
 
 impl Names<'_> {
-    /// A value with the names in all of its texts; `at` is where it stands.
+    /// Substitutes the names in all texts of a value. `at` is its path.
     fn put_into(&self, at: &str, value: &Value) -> Result<Value, FieldError> {
         Ok(match value {
             Value::String(text) => Value::String(self.text(at, text)?),

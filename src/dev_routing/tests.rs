@@ -1,4 +1,5 @@
-//! What the tests of this room share: configurations, Services and VirtualServices as users write them, and a small world of them.
+//! Shared by the tests of this module: configurations, Services and VirtualServices as users write them, and a small
+//! world of them.
 
 mod fake;
 mod stream;
@@ -12,7 +13,7 @@ pub(super) fn configuration(text: &str) -> Configuration {
     Configuration::read(text).unwrap_or_else(|problems| panic!("{problems:?}\n{text}"))
 }
 
-/// The README's Service: one port without a name.
+/// The Service in the README: one port without a name.
 pub(super) fn service(namespace: &str, name: &str) -> ObservedService {
     service_with(namespace, name, &json!({"ports": [{"port": 80, "targetPort": 8080}]}))
 }

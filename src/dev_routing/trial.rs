@@ -1,4 +1,5 @@
-//! Pure: reads a configuration and tries its template with a Service, so that what Istio would refuse is told before anything is written.
+//! Pure: reads a configuration and renders its template for a sample Service, so that what Istio would reject is
+//! reported before anything is written.
 
 use super::configuration::Configuration;
 use super::key::Key;
@@ -6,16 +7,16 @@ use super::routes;
 use super::service::{ObservedService, Port};
 use crate::api::decode::FieldError;
 
-/// The longest expression that Istio takes.
+/// Istio's maximum length of an expression.
 const LONGEST_EXPRESSION: usize = 1024;
 
-/// The Service that a template is tried with.
+/// The sample Service.
 const SAMPLE: &str = "sample";
 
 /// Reads `config.yaml`.
 ///
 /// # Errors
-/// All that is wrong with it, by field.
+/// When it has problems, by field.
 pub fn read(text: &str) -> Result<Configuration, Vec<FieldError>> {
     let configuration = Configuration::read(text)?;
     let Configuration { matching, developers, .. } = &configuration;
@@ -59,7 +60,7 @@ virtualServiceTemplate: |
         assert!(read(&template.replace("never", "5s")).is_ok());
     }
 
-    /// Envoy's expressions are RE2: without look-around and back-references.
+    /// Envoy's expressions are RE2, without look-around and back-references.
     #[test]
     fn an_expression_that_re2_does_not_take_is_refused() {
         let template = r#"
@@ -86,7 +87,7 @@ virtualServiceTemplate: |
         }
     }
 
-    /// From the seed's document: the host and its whole name, which Istio takes.
+    /// From the seed's document: the host and its full name, which Istio accepts.
     #[test]
     fn a_template_may_name_a_service_in_both_ways() {
         let template = "

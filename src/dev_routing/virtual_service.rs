@@ -1,4 +1,5 @@
-//! Pure: an Istio VirtualService as last seen: whose it is, and for which hosts it counts; of anybody, for Istio follows one a host.
+//! Pure: an Istio VirtualService as last seen: its owner, and the hosts it applies to. VirtualServices of others are
+//! included, because Istio uses one for each host.
 
 use super::key::Key;
 use crate::cluster::{ObjectVersion, Versioned};
@@ -10,15 +11,15 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// The label by which ours are known, as vs-operator has it, and its value.
+/// Label and value of outrigger's VirtualServices, as in vs-operator.
 pub const LABEL: &str = "managed-by";
 /// See [`LABEL`].
 pub const LABEL_VALUE: &str = "virtualservice-operator";
 
-/// On one that is in another namespace than its Service, which cannot own it: that Service, as `NAMESPACE/NAME`.
+/// On a VirtualService in another namespace than its Service, which cannot own it: the Service, as `NAMESPACE/NAME`.
 pub const SERVICE: &str = "outrigger.dev/service";
 
-/// A VirtualService as last seen. Of one that is not ours only what is needed to keep out of its way.
+/// A VirtualService as last seen. For those of others, only the fields needed to avoid conflicts are kept.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ObservedVirtualService {
     /// Its namespace and name.
@@ -27,19 +28,19 @@ pub struct ObservedVirtualService {
     pub uid: Box<str>,
     /// Its resourceVersion.
     pub resource_version: String,
-    /// Since when there is one.
+    /// Its creation time.
     pub created: Option<Timestamp>,
     /// Whether it is being deleted.
     pub deleting: bool,
-    /// What is kept of one with our label.
+    /// Kept only with our label.
     pub managed: Option<Box<Managed>>,
-    /// Whole names for which it counts in the mesh.
+    /// Full names to which it applies in the mesh.
     pub mesh_hosts: Vec<String>,
-    /// Namespaces that see it.
+    /// Namespaces that can see it.
     pub export_to: Vec<String>,
 }
 
-/// One with our label.
+/// A VirtualService with our label.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Managed {
     /// Its labels.
@@ -52,7 +53,7 @@ pub struct Managed {
     pub spec: Value,
 }
 
-/// What is read of the object.
+/// The decoded fields of the object.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Document {
@@ -67,7 +68,7 @@ impl Versioned for ObservedVirtualService {
     }
 }
 
-/// Never fails, so that a watch goes on whatever is stored.
+/// Never fails, so that a watch continues whatever is stored.
 impl<'de> Deserialize<'de> for ObservedVirtualService {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Value::deserialize(deserializer).map(Self::read)
@@ -87,7 +88,7 @@ pub fn resource(version: &str) -> ApiResource {
 }
 
 impl ObservedVirtualService {
-    /// Reads a VirtualService. Nothing in it makes this fail.
+    /// Reads a VirtualService. It never fails.
     #[must_use]
     pub fn read(object: Value) -> Self {
         let Document { metadata, spec } = Document::deserialize(object).unwrap_or_default();
@@ -116,7 +117,8 @@ impl ObservedVirtualService {
         }
     }
 
-    /// The Service whose requests it routes, if it is one of ours: its owner, or, in another namespace, what its annotation says.
+    /// Returns the Service whose requests it routes, if it is ours: its owner, or in another namespace the Service in
+    /// its annotation.
     #[must_use]
     pub fn service(&self) -> Option<Key> {
         let managed = self.managed.as_ref()?;
@@ -132,14 +134,15 @@ impl ObservedVirtualService {
         }
     }
 
-    /// Whether it has our label, and is of nobody: it may be made that of the Service whose name it has.
+    /// Whether it has our label and no owner, so that the Service of its name may take it.
     #[must_use]
     pub fn may_be_taken(&self) -> bool {
         let controller = |managed: &Managed| managed.owners.iter().any(|owner| owner.controller == Some(true));
         self.managed.as_deref().is_some_and(|managed| self.service().is_none() && !controller(managed))
     }
 
-    /// Whether Istio follows it, and not the other one, where both are for a host: the older, by the second, else that of the lesser name.
+    /// Whether Istio prefers it to another one for the same host: the older by the second, else the one with the lesser
+    /// name.
     #[must_use]
     pub fn is_followed_rather_than(&self, other: &Self) -> bool {
         let order =
@@ -147,7 +150,7 @@ impl ObservedVirtualService {
         order(self) < order(other)
     }
 
-    /// Whether it looks as one of ours for this Service does: it is for its host, or leads there.
+    /// Whether it looks like one of ours for this Service: it applies to its host, or routes there.
     #[must_use]
     pub fn has_shape_for(&self, service: &Key) -> bool {
         let Some(managed) = &self.managed else { return false };
@@ -160,7 +163,7 @@ impl ObservedVirtualService {
         self.mesh_hosts.contains(&name) || destinations.any(|host| resolve(host, &self.key.namespace) == name)
     }
 
-    /// Whether proxies in this namespace see it.
+    /// Whether proxies in this namespace can see it.
     #[must_use]
     pub fn is_seen_in(&self, namespace: &str) -> bool {
         exports_to(&self.export_to, &self.key.namespace, namespace)
@@ -197,7 +200,7 @@ mod tests {
         }
     }
 
-    /// As `configCompareByCreationTime` of Istio 1.32.
+    /// As in `configCompareByCreationTime` of Istio 1.32.
     #[test]
     fn of_two_for_a_host_the_older_is_followed() {
         let of = |name: &str, created: &str| seen(&json!({"name": name, "creationTimestamp": created}), &json!({}));

@@ -1,4 +1,4 @@
-//! Pure: all VirtualServices, found by name, by the Service that they are of, and by the hosts that they count for.
+//! Pure: all VirtualServices, indexed by name, by their Service, and by the hosts to which they apply.
 
 use super::key::Key;
 use super::virtual_service::ObservedVirtualService;
@@ -14,39 +14,39 @@ pub struct VirtualServices {
 }
 
 impl VirtualServices {
-    /// The one of this name.
+    /// Returns the VirtualService of this name.
     #[must_use]
     pub fn get(&self, key: &Key) -> Option<&Arc<ObservedVirtualService>> {
         self.all.get(key)
     }
 
-    /// Their names.
+    /// Returns their names.
     pub fn keys(&self) -> impl Iterator<Item = &Key> {
         self.all.keys()
     }
 
-    /// Services that some of ours is of.
+    /// Returns the Services of our VirtualServices.
     pub fn services(&self) -> impl Iterator<Item = &Key> {
         self.by_service.keys()
     }
 
-    /// How many are ours.
+    /// Returns the number of our VirtualServices.
     #[must_use]
     pub fn ours(&self) -> usize {
         self.by_service.values().map(BTreeSet::len).sum()
     }
 
-    /// Ours of this Service.
+    /// Returns our VirtualServices of this Service.
     pub fn of_service(&self, service: &Key) -> impl Iterator<Item = &Arc<ObservedVirtualService>> {
         self.named(self.by_service.get(service))
     }
 
-    /// Those that count for this host in the mesh, by its whole name.
+    /// Returns those that apply to this host in the mesh, by its full name.
     pub fn for_host(&self, host: &str) -> impl Iterator<Item = &Arc<ObservedVirtualService>> {
         self.named(self.by_host.get(host))
     }
 
-    /// This is how it is now. Returns how it was.
+    /// Inserts it. Returns its previous state.
     pub fn apply(&mut self, new: Arc<ObservedVirtualService>) -> Option<Arc<ObservedVirtualService>> {
         let before = self.delete(&new.key);
         if let Some(service) = new.service() {
@@ -59,7 +59,7 @@ impl VirtualServices {
         before
     }
 
-    /// It is gone. Returns how it was.
+    /// Removes it. Returns its last state.
     pub fn delete(&mut self, key: &Key) -> Option<Arc<ObservedVirtualService>> {
         let before = self.all.remove(key)?;
         if let Some(service) = before.service()
@@ -81,7 +81,7 @@ impl VirtualServices {
         Some(before)
     }
 
-    /// Forgets all.
+    /// Removes all.
     pub fn clear(&mut self) {
         *self = Self::default();
     }

@@ -1,4 +1,4 @@
-//! Why a file of objects is refused.
+//! Why a file of objects is rejected.
 
 use std::{str::Utf8Error, sync::Arc};
 
@@ -6,10 +6,10 @@ use thiserror::Error;
 
 use super::Position;
 
-/// The largest file that is read, 64 MiB: some 10,000 objects, where etcd holds objects of 1.5 MiB at most.
+/// The maximum size of a file, 64 MiB: about 10,000 objects. An object in etcd has at most 1.5 MiB.
 pub const MAX_FILE_BYTES: usize = 64 * 1024 * 1024;
 
-/// Why a file is refused. No part of a refused file is used.
+/// Why a file is rejected. No part of a rejected file is used.
 #[derive(Debug, Error)]
 pub enum ParseError {
     /// The file is larger than [`MAX_FILE_BYTES`].
@@ -23,37 +23,37 @@ pub enum ParseError {
     NotUtf8 {
         /// The file's name.
         file: Arc<str>,
-        /// What is wrong with the bytes; `valid_up_to` is the offset of the first bad one.
+        /// The problem. `valid_up_to` is the offset of the first invalid byte.
         source: Utf8Error,
     },
-    /// The text is neither YAML nor JSON, or breaks a rule or a bound for values.
+    /// The text is neither YAML nor JSON, or violates a rule or limit.
     #[error("{file}:{line}:{column}: {message}")]
     Syntax {
         /// The file's name.
         file: Arc<str>,
-        /// Line of the fault, counted from 1.
+        /// The line of the problem, counted from 1.
         line: u64,
-        /// Column of the fault, counted from 1.
+        /// The column of the problem, counted from 1.
         column: u64,
-        /// What is wrong there.
+        /// The problem.
         message: String,
     },
-    /// A document or an item of a List is no mapping.
+    /// A document or an item of a List is not a mapping.
     #[error("{position}: {found} where an object with `apiVersion` and `kind` is expected")]
     NotAnObject {
-        /// Where it stands.
+        /// Its position.
         position: Position,
-        /// What stands there instead.
+        /// What was found instead.
         found: &'static str,
     },
-    /// A field that every object has is absent or of the wrong type.
+    /// A field that every object must have is absent or of the wrong type.
     #[error("{position}: `{field}` {problem}")]
     Field {
-        /// Where the object stands.
+        /// The position of the object.
         position: Position,
         /// The field's name.
         field: &'static str,
-        /// What is wrong with it.
+        /// The problem.
         problem: &'static str,
     },
 }

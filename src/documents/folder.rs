@@ -1,7 +1,7 @@
-//! A folder of object files, read again at each poll; only what changed is reported.
+//! A folder of object files that is polled. Only changes are reported.
 //!
-//! Polls look at each file: file-system events go blind when the kubelet swaps a mounted `ConfigMap`. What is read is what may have
-//! changed, by the times that the system keeps of content and metadata; the modification time alone misses changes.
+//! Polling checks each file, because file-system events miss changes when the kubelet swaps a mounted `ConfigMap`. A file is read
+//! if its content or metadata may have changed according to the system's times. The modification time alone misses changes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,36 +17,36 @@ use thiserror::Error;
 
 use super::{Document, MAX_FILE_BYTES, ParseError, parse_with};
 
-/// A folder of `*.yaml`, `*.yml` and `*.json` files, sub-folders included, or one file of any name.
+/// A folder of `*.yaml`, `*.yml` and `*.json` files, including subfolders, or one file of any name.
 ///
-/// Names that begin with a dot are skipped, and so is the kubelet's `..data`. Symbolic links are followed, as a
-/// mounted `ConfigMap` consists of them; a folder that several links lead to is read once.
+/// Names that begin with a dot are skipped, and so is the kubelet's `..data`. Symbolic links are followed,
+/// because a mounted `ConfigMap` consists of them. A folder with several links to it is read once.
 #[derive(Debug)]
 pub struct Folder {
     root: PathBuf,
-    /// By path below the root; the root itself is the empty path.
+    /// By path below the root. The root itself is the empty path.
     seen: BTreeMap<PathBuf, LastRead>,
-    /// The files that the last poll met, by path below the root.
+    /// The files of the last poll, by path below the root.
     sightings: BTreeMap<PathBuf, Sighting>,
-    /// Changes that the last poll saw first; `None` before the first poll.
+    /// Changes first seen by the last poll; `None` before the first poll.
     unsettled: Option<Unsettled>,
 }
 
-/// What a poll found to be different from the poll before.
+/// A difference from the previous poll.
 #[derive(Debug)]
 pub struct Change<T> {
-    /// The file's path below the folder; of the folder itself, or of a single file, the path it was opened by.
+    /// The file's path below the folder. For the folder itself or a single file, the path it was opened by.
     pub file: String,
-    /// What is there now.
+    /// The current content.
     pub content: Content<T>,
 }
 
-/// What a poll found in a file.
+/// The content of a file.
 #[derive(Debug)]
 pub enum Content<T> {
-    /// What was made of the file's objects: of all of them, in their order.
+    /// The results for all of the file's objects, in order.
     Documents(Vec<T>),
-    /// The file cannot be used, or a folder cannot be read: keep what it last held. Reported once, not at each poll.
+    /// The file or folder cannot be read: keep its last content. Reported once, not at each poll.
     Broken(FileError),
     /// The file is gone. For a folder that was reported as broken: it can be read again.
     Removed,
@@ -60,15 +60,15 @@ pub enum FileError {
     Unreadable {
         /// Its path.
         path: String,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// It holds no documents.
+    /// It cannot be parsed.
     #[error(transparent)]
     Parse(#[from] ParseError),
 }
 
-/// What a path held at a poll.
+/// The content of a path at a poll.
 #[derive(Debug, PartialEq, Eq)]
 enum LastRead {
     /// The SHA-256 of the bytes.
@@ -77,12 +77,12 @@ enum LastRead {
     Unreadable(String),
 }
 
-/// Two changes of a file may happen within the clock tick of a file system, and bear the same times. So a file is read until it
-/// was read this long after its present times were first seen.
+/// Two changes within one clock tick of a file system have the same times. So a file is read until this long after its current
+/// times were first seen.
 const TICK: Duration = Duration::from_secs(2);
 
-/// What tells one content of a file from another without reading it. Nobody can set the time of the last change of metadata, which
-/// a change of content is, too.
+/// Distinguishes contents of a file without reading it. Nobody can set the time of the last metadata change, which a content
+/// change updates too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -92,34 +92,34 @@ struct Stamp {
     changed: (i64, i64),
 }
 
-/// A file as polls met it.
+/// A file as polls saw it.
 #[derive(Clone, Copy, Debug)]
 struct Sighting {
     stamp: Stamp,
-    /// When it was first seen so.
+    /// When its current stamp was first seen.
     since: Instant,
-    /// Whether what was last handed over is known to be its content.
+    /// Whether the reported content is known to be final.
     is_settled: bool,
 }
 
-/// Changes by path; `None` for what is gone.
+/// Changes by path; `None` for removed paths.
 type Unsettled = BTreeMap<PathBuf, Option<LastRead>>;
 
-/// What a walk through the folder met, by path below the root.
+/// The result of walking the folder, by path below the root.
 #[derive(Default)]
 struct Walk {
-    /// With the stamp, where that can be had.
+    /// With the stamp, if available.
     files: BTreeMap<PathBuf, Option<Stamp>>,
     unreadable_folders: BTreeMap<PathBuf, io::Error>,
-    /// Real paths of the folders met, so that a loop of links ends.
+    /// Real paths of visited folders, which ends loops of links.
     entered: BTreeSet<PathBuf>,
 }
 
 impl Folder {
-    /// Opens the folder or file at `path` for polling; nothing is parsed yet.
+    /// Opens the folder or file at `path` for polling, without parsing anything.
     ///
     /// # Errors
-    /// When there is nothing at `path`, or it cannot be read.
+    /// When `path` does not exist or cannot be read.
     pub fn new(path: impl Into<PathBuf>) -> Result<Self, FileError> {
         let folder = Self { root: path.into(), seen: BTreeMap::new(), sightings: BTreeMap::new(), unsettled: None };
         let opened = fs::metadata(&folder.root).and_then(|metadata| {
@@ -131,14 +131,14 @@ impl Folder {
         }
     }
 
-    /// Reads what may have changed and hands over what did since the last poll (at the first: everything), folders first, then
-    /// files by path, then what is gone. `read` is given one object after the other, so that the values of one are in memory
-    /// at a time, and a file is parsed only once the one before was taken. Returns how many files were read.
+    /// Reads what may have changed, and reports what changed since the last poll (at first, everything): folders first, then
+    /// files by path, then what is gone. `read` gets one object after the other, so that only one object's values are in
+    /// memory. A file is parsed only after the previous one was taken. Returns the number of files read.
     ///
-    /// A renamed file is a removal and an addition of one poll, in either order: apply all changes of a poll together.
-    /// From the second poll on a change is handed over once two polls in a row have seen it: editors that empty a file before
-    /// they write it would otherwise take its objects away for a moment. Nothing is reported as removed while the folder it was
-    /// in cannot be read. This blocks on the file system.
+    /// A renamed file is a removal and an addition in one poll, in either order, so apply all changes of a poll together. From
+    /// the second poll on, a change is reported once two consecutive polls have seen it, because editors may briefly empty a
+    /// file before they write it. Nothing is reported as removed while its folder cannot be read. This blocks on the file
+    /// system.
     pub fn poll<T>(&mut self, read: impl FnMut(Document) -> T, take: impl FnMut(Change<T>)) -> usize {
         self.poll_at(Instant::now(), read, take)
     }
@@ -202,8 +202,8 @@ impl Folder {
         files_read
     }
 
-    /// Notes what a path holds (`None`: it is gone); whether that is a change to hand over. `unsettled` are the changes that
-    /// the poll before saw first; `None` at the first poll, which waits for nothing.
+    /// Records the content of a path (`None`: it is gone). Returns whether it is a change to report. `unsettled` are the
+    /// changes first seen by the previous poll; `None` at the first poll, which reports everything.
     fn is_news(&mut self, unsettled: Option<&Unsettled>, path: &Path, now: Option<LastRead>) -> bool {
         if self.seen.get(path) == now.as_ref() {
             return false;
@@ -219,7 +219,7 @@ impl Folder {
         true
     }
 
-    /// The bytes of a file; none when it went away after the walk met it.
+    /// Returns the bytes of a file; `None` if it has disappeared since the walk.
     fn read(&self, file: &Path) -> Option<Result<Vec<u8>, FileError>> {
         let path = below(&self.root, file);
         Some(match read_regular(&path) {
@@ -227,7 +227,7 @@ impl Folder {
                 Err(ParseError::TooLarge { file: self.name(file).into() }.into())
             }
             Ok(bytes) => Ok(bytes),
-            // A link without a target is still there, and the root is never reported as removed.
+            // A link without a target still exists, and the root is never reported as removed.
             Err(error)
                 if error.kind() == ErrorKind::NotFound && path != self.root && fs::symlink_metadata(&path).is_err() =>
             {
@@ -284,15 +284,15 @@ impl Stamp {
     }
 }
 
-/// `root` itself for the empty path, to which `Path::join` would add a slash.
+/// Returns `root` itself for the empty path, to which `Path::join` would add a slash.
 fn below(root: &Path, path: &Path) -> PathBuf {
     if path.as_os_str().is_empty() { root.to_owned() } else { root.join(path) }
 }
 
-/// Reads a file, one byte past [`MAX_FILE_BYTES`] at most. Pipes and devices, which may never end, are refused.
+/// Reads a file, up to one byte more than [`MAX_FILE_BYTES`]. Pipes and devices, which may never end, are rejected.
 ///
 /// # Errors
-/// As reading has, and of what is no regular file.
+/// When reading fails, or when it is not a regular file.
 pub fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::new(ErrorKind::InvalidInput, "is not a regular file"));
@@ -300,10 +300,10 @@ pub fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     read_bounded(File::open(path)?)
 }
 
-/// Reads what fits a file of objects, and one byte more, by which [`super::parse()`] knows that it is too large.
+/// Reads up to the maximum size of a file and one more byte, which tells [`super::parse()`] that it is too large.
 ///
 /// # Errors
-/// As reading has.
+/// When reading fails.
 pub fn read_bounded(from: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
@@ -335,11 +335,11 @@ mod tests {
     fn changes(folder: &mut Folder) -> Vec<Change<Document>> {
         let mut changes = Vec::new();
         folder.poll(|document| document, |change| changes.push(change));
-        folder.poll(|document| document, |change| changes.push(change)); // a change is settled once it was seen twice
+        folder.poll(|document| document, |change| changes.push(change)); // a change is complete once it was seen twice
         changes
     }
 
-    /// The poll in brief: each file, and the kinds of its objects or the word for its state.
+    /// Returns a summary of a poll: each file with the kinds of its objects or its state.
     fn poll(folder: &mut Folder) -> Vec<(String, String)> {
         let brief = |content: Content<Document>| match content {
             Content::Documents(documents) => {

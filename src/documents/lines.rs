@@ -1,4 +1,4 @@
-//! The lines of the fields of a document, for messages.
+//! The lines of a document's fields, for messages.
 
 use super::Position;
 use super::parse::options;
@@ -6,14 +6,14 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 use serde_saphyr::{MergeKeyPolicy, Spanned};
 use std::fmt::{self, Write as _};
 
-/// The lines of the fields of an object.
+/// The lines of an object's fields.
 #[derive(Debug)]
 pub struct Lines<'t> {
     root: Tree,
-    /// The document's lines, and how many stand before them.
+    /// The document's lines, and the number of lines before them.
     text: Vec<&'t str>,
     before: usize,
-    /// The path to the object among the items of Lists.
+    /// The path to the object in nested Lists.
     items: Vec<usize>,
 }
 
@@ -24,7 +24,7 @@ enum Tree {
     List(Vec<Place>),
 }
 
-/// A value, and the line within the document at which it begins.
+/// A value and its first line, relative to the document.
 #[derive(Debug)]
 struct Place {
     line: usize,
@@ -32,8 +32,8 @@ struct Place {
 }
 
 impl<'t> Lines<'t> {
-    /// Of the object that stands at a position of a file that was read, whose text from that line on this is; `None` where it cannot be
-    /// read a second time.
+    /// Reads the object at a position of a parsed file. `from` is the file's text from the object's line on. `None` if it cannot be
+    /// parsed again.
     #[must_use]
     pub fn read(from: &'t str, position: &Position) -> Option<Self> {
         let text: Vec<&str> = from
@@ -50,7 +50,7 @@ impl<'t> Lines<'t> {
         Some(Self { root: root.value, text, before, items: position.items.clone() })
     }
 
-    /// The line of a field such as `spec.http[0].route`, or of the nearest one around it that is there.
+    /// Returns the line of a field such as `spec.http[0].route`, or of the nearest enclosing field that exists.
     #[must_use]
     pub fn line(&self, path: &str) -> Option<usize> {
         let mut to_object = String::new();
@@ -66,7 +66,7 @@ impl<'t> Lines<'t> {
         line.map(|line| line + self.before)
     }
 
-    /// The line of a key rather than of its value, which may begin below it.
+    /// Returns the line of a key rather than of its value, which may begin below it.
     fn line_of(&self, step: &Step<'_>) -> usize {
         let value = step.place.line;
         let Some(key) = step.key else { return value };
@@ -75,10 +75,10 @@ impl<'t> Lines<'t> {
     }
 }
 
-/// At most this many lines, comments and blank ones, stand between a key and its value.
+/// The maximum number of lines (comments and blank lines) between a key and its value.
 const DISTANCE: usize = 20;
 
-/// A step along a path.
+/// A step of a path.
 struct Step<'s> {
     key: Option<&'s str>,
     place: &'s Place,
@@ -86,8 +86,8 @@ struct Step<'s> {
 }
 
 impl Tree {
-    /// The first step of a path that begins with `.key`, `[key]` or `[index]`. Keys may have dots and brackets themselves: the longest
-    /// one that fits is meant.
+    /// Parses the first step of a path: `.key`, `[key]` or `[index]`. Keys may contain dots and brackets, so the longest matching one
+    /// is used.
     fn step<'s>(&'s self, path: &'s str) -> Option<Step<'s>> {
         match self {
             Self::Scalar => None,
@@ -179,7 +179,7 @@ impl Place {
     }
 }
 
-/// A key that is a text; others no path names.
+/// A text key. No path refers to other keys.
 struct Key(String);
 
 impl<'de> Deserialize<'de> for Key {
@@ -232,7 +232,7 @@ mod tests {
     use super::*;
     use crate::documents::parse;
 
-    /// The lines of an object of a file.
+    /// The lines of an object in a file.
     fn lines<'f>(file: &'f str, position: &Position) -> Lines<'f> {
         let start = file.split_inclusive('\n').take(position.line - 1).map(str::len).sum::<usize>();
         Lines::read(&file[start..], position).unwrap()

@@ -1,15 +1,15 @@
-//! What a document must have to be an object, and Lists taken apart into their objects.
+//! Requirements of an object, and splitting of Lists into objects.
 
 use serde_json::{Map, Value};
 
 use super::{Document, ParseError, Position};
 use crate::api::decode::type_of;
 
-/// Hands over the object at `position`, or the objects of the List there. `kind: List` and every `kind: …List` with an
-/// `items` list is a List; Lists in Lists are taken apart too, as deep as values may nest.
+/// Reports the object at `position`, or the objects of the List at it. `kind: List` and every `kind: …List` with a
+/// list in `items` is a List. Nested Lists are split too, as deep as values may nest.
 ///
-/// Go servers write the items of a typed list without `apiVersion` and `kind`: an item of, say, a `SidecarSetList`
-/// that has none takes those of its list. An item of the untyped `List` must have its own.
+/// Go servers omit `apiVersion` and `kind` of the items of a typed list, so an item of a `SidecarSetList` inherits
+/// those of its list. An item of an untyped `List` must have its own.
 pub(super) fn flatten(position: Position, value: Value, take: &mut dyn FnMut(Document)) -> Result<(), ParseError> {
     let mut object = match value {
         Value::Object(object) => object,
@@ -22,7 +22,7 @@ pub(super) fn flatten(position: Position, value: Value, take: &mut dyn FnMut(Doc
     };
     let items = match (kind.strip_suffix("List"), object.get_mut("items")) {
         (Some(_), Some(Value::Array(items))) => std::mem::take(items),
-        // `null` is how Go writes a list without items.
+        // Go writes a list without items as `null`.
         (Some(_), Some(Value::Null)) | (Some(""), None) => return Ok(()),
         (Some(""), Some(_)) => return Err(ParseError::Field { position, field: "items", problem: "is not a list" }),
         _ => {
@@ -52,7 +52,7 @@ fn text<'o>(object: &'o Map<String, Value>, field: &str) -> Result<&'o str, &'st
     }
 }
 
-/// Puts the field in front, where written objects have it, unless the item has its own.
+/// Inserts the field at the front, as in written objects, unless the item has it.
 fn inherit(item: &mut Map<String, Value>, field: &str, text: &str) {
     if !item.contains_key(field) {
         item.shift_insert(0, field.to_owned(), text.into());

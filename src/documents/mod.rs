@@ -1,5 +1,5 @@
-//! Files of Kubernetes objects: YAML and JSON, several documents a file, `List` objects, positions for messages, and
-//! folders of such files that are read again when they change.
+//! Files of Kubernetes objects: YAML and JSON, multiple documents in one file, `List` objects, positions for
+//! messages, and folders that are re-read when they change.
 
 mod error;
 mod folder;
@@ -21,24 +21,24 @@ pub use value::{MAX_DEPTH, MAX_MEMORY, json};
 pub use written::{Stream, Written, written};
 pub use yaml::{to_yaml, to_yaml_stream};
 
-/// One object of a file. Its value is a JSON object with a string `apiVersion` and a string `kind`, its keys in the
-/// order of the file.
+/// One object of a file. Its value is a JSON object with strings `apiVersion` and `kind`. The keys keep the order
+/// of the file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
-    /// Where the object stands, for messages.
+    /// The position for messages.
     pub position: Position,
     /// The object.
     pub value: Value,
 }
 
-/// Where a document stands; displays as `sets.yaml:12`, an item of a List as `sets.yaml:12 items[3]`.
+/// The position of a document. Displayed as `sets.yaml:12`, or `sets.yaml:12 items[3]` for an item of a List.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Position {
-    /// The file's name as the caller of [`parse()`] gave it.
+    /// The file's name as passed to [`parse()`].
     pub file: Arc<str>,
-    /// Line of the document's first key (for an item: of its List), counted from 1.
+    /// Line of the document's first key (for an item, of its List), counted from 1.
     pub line: usize,
-    /// Indexes into the `items` of the List, of the List in it, and so on; empty for a document that stands alone.
+    /// Indexes in the `items` of nested Lists; empty for a single document.
     pub items: Vec<usize>,
 }
 

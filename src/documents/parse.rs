@@ -1,9 +1,9 @@
-//! From the bytes of a file to its documents.
+//! Parses the bytes of a file into documents.
 //!
-//! YAML is read as kubectl reads it: YAML 1.1 booleans (`yes`, `on`, `y`) and octal numbers (`0644` is 420). Known
-//! differences: `yEs` and other odd casings are booleans too, and `1_0.5` is a string; in a file with merge keys a key `"<<"` in
-//! quotes is one, too, and a merge key may name an alias of a list. A key that stands twice, two merge keys in one mapping among
-//! them, is refused, where kubectl takes the last.
+//! YAML is read as kubectl reads it, including YAML 1.1 booleans (`yes`, `on`, `y`) and octal numbers (`0644` is 420). Known
+//! differences: `yEs` and other unusual casings are booleans too, and `1_0.5` is a string. In a file with merge keys, a quoted
+//! key `"<<"` is a merge key too, and a merge key may refer to an alias of a list. Duplicate keys, including two merge keys in
+//! one mapping, are rejected, where kubectl uses the last one.
 
 use std::{fmt::Display, sync::Arc};
 
@@ -18,19 +18,19 @@ use super::{
     value::{MAX_DEPTH, MAX_MEMORY, Root, out_of_memory},
 };
 
-/// Reads the objects of a file, in their order. `file` names it in positions and errors.
+/// Reads the objects of a file in order. `file` is its name in positions and errors.
 ///
-/// YAML documents are separated by `---`, JSON objects by nothing or white space; empty documents are skipped, the
-/// objects of a `List` take its place.
+/// YAML documents are separated by `---`, JSON objects by optional white space. Empty documents are skipped, and a
+/// `List` is replaced by its objects.
 ///
 /// # Errors
-/// The file's first fault. Messages hold keys of the file but no values, which may be secret.
+/// The file's first problem. Messages contain keys of the file but no values, which may be secret.
 pub fn parse(file: &str, text: &[u8]) -> Result<Vec<Document>, ParseError> {
     parse_with(file, text, |document| document)
 }
 
-/// As [`parse()`], with what `read` makes of each object, so that the values of one document are in memory at a time. What was
-/// made of the objects before a fault is dropped.
+/// Like [`parse()`], with the results of `read` for each object, so that only the values of one document are in memory.
+/// Results before a problem are dropped.
 ///
 /// # Errors
 /// As [`parse()`].
@@ -44,21 +44,21 @@ pub fn parse_with<T>(file: &str, text: &[u8], mut read: impl FnMut(Document) -> 
     Ok(all)
 }
 
-/// What a document, or an item of a List, turns out to be.
+/// The result for a document or an item of a List.
 #[derive(Debug)]
 pub enum Part {
     /// An object.
     Object(Document),
-    /// No object, though it has a field that only objects have; nor is what follows it in its List.
+    /// Not an object, although it has a field that only objects have. The rest of its List is skipped.
     Faulty(ParseError),
-    /// YAML that has nothing of an object, such as values of a chart.
+    /// YAML without any field of an object, such as values of a chart.
     Foreign(Position),
 }
 
-/// As [`parse_with()`], but what is no object is handed over, too, rather than ending it all.
+/// Like [`parse_with()`], but reports anything that is not an object instead of failing.
 ///
 /// # Errors
-/// Where the text is not YAML or JSON, or breaks a bound. What was handed over before stays so.
+/// When the text is not YAML or JSON, or exceeds a limit. Earlier results have already been reported.
 pub fn parse_each(file: &str, text: &[u8], take: &mut dyn FnMut(Part)) -> Result<(), ParseError> {
     let name: Arc<str> = file.into();
     parse_roots(file, text, &mut |line, value| {
@@ -73,10 +73,10 @@ pub fn parse_each(file: &str, text: &[u8], take: &mut dyn FnMut(Part)) -> Result
     })
 }
 
-/// Reads a text that holds one value of any kind, such as the configuration of a program; an empty one is `null`.
+/// Reads a text with one value of any kind, such as a program's configuration. An empty text is `null`.
 ///
 /// # Errors
-/// The text's first fault, as of [`parse()`]; a second document is one.
+/// The text's first problem, as in [`parse()`]. A second document is a problem.
 pub fn parse_value(file: &str, text: &[u8]) -> Result<Value, ParseError> {
     let mut only = None;
     parse_roots(file, text, &mut |line, value| match (&only, value) {
@@ -90,7 +90,7 @@ pub fn parse_value(file: &str, text: &[u8]) -> Result<Value, ParseError> {
     Ok(only.unwrap_or_default())
 }
 
-/// Hands over the value of each document of a text, with its line.
+/// Reports the value of each document in a text, with its line.
 fn parse_roots(
     file: &str,
     text: &[u8],
@@ -107,23 +107,23 @@ fn parse_roots(
     Roots { file: &file, take, memory: 0 }.read(text)
 }
 
-/// Takes the values of a file's documents; the bound on their memory is one for the whole file.
+/// Receives the values of a file's documents. They share one memory limit.
 struct Roots<'f> {
     file: &'f Arc<str>,
     take: &'f mut dyn FnMut(usize, Value) -> Result<(), ParseError>,
     memory: usize,
 }
 
-/// How far the documents of a text were read.
+/// How far a text was read.
 enum RootsRead {
     All,
-    /// The next one has a merge key.
+    /// The next document has a merge key.
     UpToMergeKey,
 }
 
 impl Roots<'_> {
-    /// As kubectl does, a text that opens with `{` is tried as JSON first, where objects may follow each other with nothing
-    /// between; it may also be a YAML flow mapping.
+    /// Like kubectl, tries JSON first for a text that begins with `{`, where objects need no separator. It may also be a
+    /// YAML flow mapping.
     fn read(&mut self, text: &str) -> Result<(), ParseError> {
         if !text.trim_start().starts_with('{') {
             return self.read_yaml(text);
@@ -151,8 +151,8 @@ impl Roots<'_> {
         }
     }
 
-    /// The parser's own merge keys never replace what stands before them, as kubectl's do. So files with such keys, which are few,
-    /// are read once more, with these keys as values.
+    /// The parser's own merge keys never replace earlier keys, unlike kubectl's. So the few files with merge keys are read again
+    /// with these keys as values.
     fn read_yaml(&mut self, text: &str) -> Result<(), ParseError> {
         let mut read = 0;
         match self.read_roots::<false>(text, MergeKeyPolicy::Error, &mut read)? {
@@ -161,7 +161,7 @@ impl Roots<'_> {
         }
     }
 
-    /// Takes the documents that were not read yet.
+    /// Reads the remaining documents.
     fn read_roots<const MERGES: bool>(
         &mut self,
         text: &str,
@@ -200,18 +200,18 @@ impl Roots<'_> {
     }
 }
 
-/// How YAML is read: as kubectl does, and within bounds.
+/// Returns YAML options that match kubectl, with limits.
 pub(super) fn options(merge_keys: MergeKeyPolicy) -> Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: MAX_DEPTH,
-            // The memory that values take is bounded where they are made, aliases expanded; these only must not be
-            // in the way of one document that fills the file.
+            // The memory of values, with aliases expanded, is limited where they are created. These limits must
+            // only not reject a single document that fills the file.
             max_nodes: MAX_FILE_BYTES,
             max_events: MAX_FILE_BYTES,
             enforce_alias_anchor_ratio: false,
         },
-        // What aliases add per document; anchors in real files are few and small.
+        // What aliases add for each document. Anchors in real files are few and small.
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 100_000 },
         legacy_octal_numbers: true,
         merge_keys: merge_keys,
@@ -224,7 +224,7 @@ fn is_merge_key(error: &serde_saphyr::Error) -> bool {
     matches!(error.without_snippet(), serde_saphyr::Error::MergeKeyNotAllowed { .. })
 }
 
-/// Both parsers end their messages with the position that ours begin with.
+/// Both parsers end their messages with the position, which is already at the beginning of ours.
 fn syntax_error(file: &Arc<str>, line: u64, column: u64, error: &dyn Display) -> ParseError {
     let message = error.to_string();
     let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
@@ -238,7 +238,7 @@ mod tests {
 
     use super::*;
 
-    /// The value that YAML text has as the value of a key.
+    /// Returns the value of YAML text as the value of a key.
     fn value(text: &str) -> Value {
         let text = format!("apiVersion: v1\nkind: Test\nvalue: {text}\n");
         parse("f.yaml", text.as_bytes()).unwrap_or_else(|error| panic!("{error}\n{text}")).remove(0).value["value"]
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn scalars_mean_what_kubectl_makes_of_them() {
-        // Each as sigs.k8s.io/yaml v1.6 converts it to JSON.
+        // Expected values are from sigs.k8s.io/yaml v1.6.
         for (text, expected) in [
             ("y", json!(true)),
             ("yes", json!(true)),
@@ -356,7 +356,7 @@ mod tests {
         assert_eq!(value("{a: &a {b: 1}, c: {<<: *a, d: *a}}")["c"], json!({"b": 1, "d": {"b": 1}}));
     }
 
-    /// Each as sigs.k8s.io/yaml 1.6.0, kubectl's reader, makes JSON of it.
+    /// Expected values are from sigs.k8s.io/yaml 1.6.0, which kubectl uses.
     #[test]
     fn a_merge_key_takes_effect_where_it_stands() {
         for (text, expected) in [

@@ -1,14 +1,13 @@
-//! The values of a document, whatever its format: a `serde_json::Value` read under kubectl's rules for keys and
-//! numbers and within bounds.
+//! The values of a document in either format: a `serde_json::Value` with kubectl's rules for keys and numbers,
+//! and with limits.
 //!
-//! A key that is no string becomes the string kubectl makes of it (`1: a` is `"1"`, `yes: a` is `"true"`); a key that
-//! stands twice in one mapping, is null or has a fraction is an error. Integers are exact from `i64::MIN` to
-//! `u64::MAX`. A number without a fraction is an integer however it is written (`1e3`, `1.0`), as in the JSON kubectl
-//! sends; a number with one is the nearest double, as for the API server. A number beyond 64 bits, NaN and the
-//! infinities are errors.
+//! A key that is not a string is converted as by kubectl (`1: a` is `"1"`, `yes: a` is `"true"`). A duplicate key in
+//! a mapping, a null key, and a key with a fraction are errors. Integers are exact from `i64::MIN` to `u64::MAX`. A
+//! number without a fraction is an integer in any notation (`1e3`, `1.0`), as in kubectl's JSON. Other numbers are
+//! rounded to the nearest double, as by the API server. Numbers beyond 64 bits, NaN and infinities are errors.
 //!
-//! A merge key (`<<`) takes effect where it stands, as for kubectl: what it brings replaces what stands before it, and is replaced by
-//! what stands behind it. Of a list of mappings the first counts most.
+//! A merge key (`<<`) takes effect at its position, as in kubectl: its entries replace earlier ones, and later ones replace them. In
+//! a list of mappings, the first one has the highest precedence.
 
 use std::{cell::Cell, collections::BTreeSet, fmt};
 
@@ -18,29 +17,29 @@ use serde::{
 };
 use serde_json::{Map, Number, Value};
 
-/// How deep mappings and lists may nest. Real objects, schemas of custom resources included, stay well below; reading
-/// as many levels takes less than a thread's usual 2 MiB of stack, even unoptimised.
+/// The maximum nesting of mappings and lists. Real objects, including custom resource schemas, are well below.
+/// Reading this many levels takes less than a thread's usual 2 MiB of stack, even without optimization.
 pub const MAX_DEPTH: usize = 64;
 
-/// How many bytes the values of a file may take in memory, aliases expanded (256 MiB): enough for any real file of 64
-/// MiB, while a few lines of aliases cannot fill the machine.
+/// The maximum memory of a file's values with aliases expanded (256 MiB). It is enough for any real file of 64 MiB,
+/// and a few lines of aliases cannot exhaust the machine.
 pub const MAX_MEMORY: usize = 256 * 1024 * 1024;
 
-/// The root value of a document, and about how many bytes of memory it takes. `MERGES`: whether the key `<<` is a merge key.
+/// The root value of a document, and its approximate memory. `MERGES`: whether the key `<<` is a merge key.
 pub(super) struct Root<const MERGES: bool> {
     pub value: Value,
     pub memory: usize,
 }
 
-/// Reads one value as JSON, under the same rules and within the same bounds.
+/// Reads one value as JSON with the same rules and limits.
 ///
 /// # Errors
-/// When it is not JSON, or breaks a rule or a bound (then the error is one of data). The message may hold a key.
+/// When it is not JSON, or violates a rule or limit (an error of the category data). The message may contain a key.
 pub fn json(text: &[u8]) -> serde_json::Result<Value> {
     serde_json::from_slice::<Root<false>>(text).map(|root| root.value)
 }
 
-/// Reads one value, `depth` more levels allowed within and `memory` bytes left for it and all that follow.
+/// Reads one value with at most `depth` more levels, and with `memory` bytes left for it and everything after it.
 #[derive(Clone, Copy)]
 struct Node<'m> {
     memory: &'m Cell<usize>,
@@ -48,10 +47,10 @@ struct Node<'m> {
     merges: bool,
 }
 
-/// The key by which a mapping takes over the entries of others.
+/// The key that merges the entries of other mappings.
 const MERGE_KEY: &str = "<<";
 
-/// Reads a key as the string that kubectl makes of it.
+/// Reads a key as the string that kubectl converts it to.
 struct Key;
 
 impl<'de, const MERGES: bool> Deserialize<'de> for Root<MERGES> {
@@ -62,7 +61,7 @@ impl<'de, const MERGES: bool> Deserialize<'de> for Root<MERGES> {
     }
 }
 
-/// What is said of values that take more than [`MAX_MEMORY`].
+/// The message for values that take more than [`MAX_MEMORY`].
 pub(super) fn out_of_memory() -> impl fmt::Display {
     format!("the values of the file, aliases expanded, take more than {MAX_MEMORY} bytes of memory; split the file")
 }
@@ -155,7 +154,7 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 }
 
-/// Puts what a merge key brings into a mapping, and remembers which keys came so: they may stand in the mapping, too.
+/// Adds the entries of a merge key to a mapping, and remembers their keys, which the mapping may also contain.
 fn merge(map: &mut Map<String, Value>, merged: &mut BTreeSet<String>, brought: Value) -> Result<(), &'static str> {
     let mappings = match brought {
         Value::Array(mappings) => mappings,
@@ -173,8 +172,8 @@ fn merge(map: &mut Map<String, Value>, merged: &mut BTreeSet<String>, brought: V
     Ok(())
 }
 
-/// The JSON number of a floating-point literal: an integer where it has no fraction. An integer literal arrives here
-/// only when 64 bits do not hold it, so `-2^63` is a rounded one.
+/// Returns the JSON number of a floating-point literal: an integer if it has no fraction. An integer literal arrives
+/// here only if it does not fit in 64 bits, so `-2^63` is rounded.
 fn number(value: f64) -> Option<Number> {
     if !value.is_finite() || value.fract() != 0.0 {
         return Number::from_f64(value);

@@ -1,15 +1,16 @@
-//! The documents of a YAML text as they are written, so that those that nothing changes can be copied byte by byte.
+//! The documents of a YAML text as written, so that unchanged ones can be copied byte for byte.
 
-/// A document with all that belongs to it: the `---` before it, comments, blank lines. The texts of all make the whole text.
+/// A document with everything that belongs to it: the `---` before it, comments, blank lines. All documents together
+/// are the whole text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Written<'t> {
     text: &'t str,
-    /// Its lines, counted from 1: the first, and the one behind the last.
+    /// Its first line, and the line after its last, counted from 1.
     lines: (usize, usize),
 }
 
-/// Takes a YAML text apart. `None` where that cannot be done by lines: in JSON, objects follow each other with nothing between, and
-/// a line may end without a line feed.
+/// Splits a YAML text. `None` if it cannot be split by lines: JSON objects need no separator, and lines may end without a line
+/// feed.
 #[must_use]
 pub fn written(text: &str) -> Option<Vec<Written<'_>>> {
     let bare_return = text.split('\r').skip(1).any(|rest| !rest.starts_with('\n'));
@@ -21,7 +22,7 @@ pub fn written(text: &str) -> Option<Vec<Written<'_>>> {
     let mut count = 0;
     for line in text.split_inclusive('\n') {
         count += 1;
-        // No value has such a line within it: YAML forbids it even in quotes and literal blocks.
+        // No value contains such a line: YAML forbids it even in quotes and literal blocks.
         if (ended || is_marker(line, "---")) && end > start {
             all.push(Written { text: &text[start..end], lines: (first, count) });
             (start, first) = (end, count);
@@ -40,7 +41,8 @@ fn is_marker(line: &str, marker: &str) -> bool {
     line.strip_prefix(marker).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
 }
 
-/// Whether a line has nothing of a value: it is blank, a comment, a directive, or a marker with nothing behind it but a comment.
+/// Whether a line contains no part of a value: it is blank, a comment, a directive, or a marker followed by at most a
+/// comment.
 fn is_around(line: &str) -> bool {
     let rest = if is_marker(line, "---") || is_marker(line, "...") { &line[3..] } else { line };
     let rest = rest.trim_start();
@@ -48,27 +50,27 @@ fn is_around(line: &str) -> bool {
 }
 
 impl<'t> Written<'t> {
-    /// All of it.
+    /// Returns its whole text.
     #[must_use]
     pub fn text(&self) -> &'t str {
         self.text
     }
 
-    /// Whether a line of the text is one of its lines.
+    /// Whether a line of the text belongs to it.
     #[must_use]
     pub fn has_line(&self, line: usize) -> bool {
         (self.lines.0..self.lines.1).contains(&line)
     }
 
-    /// The lines before its value: the marker, comments, directives.
+    /// Returns the lines before its value: marker, comments, directives.
     #[must_use]
     pub fn head(&self) -> &'t str {
         let lines = self.text.split_inclusive('\n').take_while(|line| is_around(line));
         &self.text[..lines.map(str::len).sum::<usize>()]
     }
 
-    /// The comments behind its value, and the marker of its end. Comments that are indented may be text of the value, and blank lines
-    /// may belong to it.
+    /// Returns the comments after its value, and its end marker. Indented comments may be text of the value, and blank lines may
+    /// belong to it.
     #[must_use]
     pub fn foot(&self) -> &'t str {
         let value = &self.text[self.head().len()..];
@@ -81,14 +83,14 @@ impl<'t> Written<'t> {
     }
 }
 
-/// A stream of YAML documents that is written one document after the other.
+/// A stream of YAML documents under construction.
 #[derive(Debug, Default)]
 pub struct Stream {
     text: String,
 }
 
 impl Stream {
-    /// Adds a document with a value of its own, or what stands between documents.
+    /// Adds a document, or text between documents.
     pub fn push(&mut self, document: &str) {
         let head = Written { text: document, lines: (1, 1) }.head();
         let mut head_lines = head.lines();
@@ -107,7 +109,7 @@ impl Stream {
         self.text.push_str(document);
     }
 
-    /// All that was added.
+    /// Returns everything that was added.
     #[must_use]
     pub fn into_text(self) -> String {
         self.text
@@ -174,7 +176,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever lines there are: nothing is lost, and each document is in the part that its line is in.
+        /// For any lines: nothing is lost, and each document is in the part that contains its line.
         #[test]
         fn the_parts_are_the_whole(lines in prop::collection::vec(prop::sample::select(vec![
             "---", "...", "# c", "", "kind: Pod", "apiVersion: v1", "  a: 1", "x: |", "  ---", "--- # d", "a: '", "'", "\r",
@@ -185,7 +187,7 @@ mod tests {
                 for document in parse("f.yaml", text.as_bytes()).unwrap_or_default() {
                     let around: Vec<_> = parts.iter().filter(|part| part.has_line(document.position.line)).collect();
                     prop_assert_eq!(around.len(), 1);
-                    // What is written anew between head and foot is the same object.
+                    // A value serialized between head and foot is the same object.
                     let anew = format!("{}{}{}", around[0].head(), to_yaml(&document.value), around[0].foot());
                     let again = parse("f.yaml", anew.as_bytes()).unwrap();
                     prop_assert_eq!(&again[0].value, &document.value);

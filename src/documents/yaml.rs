@@ -1,12 +1,12 @@
-//! Values written as YAML, the way `kubectl get -o yaml` lays it out: block style, lists not indented, multi-line
-//! strings as literal blocks, keys in their order. What YAML 1.1 would read as something else (`yes`, `0644`, `1e3`)
-//! is quoted.
+//! Writes values as YAML in the layout of `kubectl get -o yaml`: block style, lists not indented, multi-line strings
+//! as literal blocks, keys in order. Strings that YAML 1.1 would read as another type (`yes`, `0644`, `1e3`) are
+//! quoted.
 
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use serde_saphyr::DoubleQuoted;
 
-/// A value whose strings are laid out for every reader of YAML.
+/// A value with strings in a form that every YAML parser reads alike.
 struct Written<'v>(&'v Value);
 
 impl Serialize for Written<'_> {
@@ -14,7 +14,7 @@ impl Serialize for Written<'_> {
         match self.0 {
             Value::Array(items) => serializer.collect_seq(items.iter().map(Written)),
             Value::Object(entries) => serializer.collect_map(entries.iter().map(|(key, value)| (key, Written(value)))),
-            // kubectl's reader takes a tab at the start of a literal block for indentation, and refuses it.
+            // kubectl's parser rejects a tab at the start of a literal block as indentation.
             Value::String(text) if text.trim_start_matches('\n').starts_with('\t') => {
                 DoubleQuoted(text).serialize(serializer)
             }
@@ -23,18 +23,18 @@ impl Serialize for Written<'_> {
     }
 }
 
-/// The value as one YAML document, ending in a line break.
+/// Returns the value as one YAML document that ends with a line break.
 #[must_use]
 pub fn to_yaml(value: &Value) -> String {
     let options = serde_saphyr::ser_options! {
-        // Long lines stay lines: kubectl folds none either, and a folded command is hard to read.
+        // Long lines are not folded, as in kubectl, because a folded command is hard to read.
         folded_wrap_chars: usize::MAX,
     };
-    // Nothing in a JSON value can fail to be written; were it otherwise, JSON is YAML as well.
+    // No JSON value fails to serialize. If one did, JSON is also YAML.
     serde_saphyr::to_string_with_options(&Written(value), options).unwrap_or_else(|_| format!("{value:#}\n"))
 }
 
-/// The values as the documents of one YAML file, `---` between them.
+/// Returns the values as YAML documents, separated by `---`.
 #[must_use]
 pub fn to_yaml_stream<'a>(values: impl IntoIterator<Item = &'a Value>) -> String {
     values.into_iter().map(to_yaml).collect::<Vec<_>>().join("---\n")
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
     use crate::documents::parse;
 
-    /// The `value` fields of the documents of a text.
+    /// Returns the `value` fields of a text's documents.
     fn read(text: &str) -> Vec<Value> {
         let documents = parse("f.yaml", text.as_bytes()).unwrap_or_else(|error| panic!("{error}\n{text}"));
         documents.into_iter().map(|mut document| document.value["value"].take()).collect()
@@ -58,7 +58,7 @@ mod tests {
         json!({"apiVersion": "v1", "kind": "Test", "value": value})
     }
 
-    /// Any value that `parse` can yield: integers, and fractions that are not whole.
+    /// Any value that `parse` can return: integers and fractions.
     fn values() -> impl Strategy<Value = Value> {
         let awkward = prop::sample::select(vec![
             "yes",
@@ -147,7 +147,7 @@ mod tests {
             let text = to_yaml_stream(&objects);
             let back = read(&text);
             prop_assert_eq!(&back, &values, "{}", text);
-            // Value's equality does not see the order of keys.
+            // Equality of values ignores the order of keys.
             prop_assert_eq!(json!(back).to_string(), json!(values).to_string());
         }
     }

@@ -1,32 +1,32 @@
-//! Pure: which addresses are refused by themselves, whatever name leads to them.
+//! Pure: addresses that are refused by default, whatever name resolves to them.
 //!
-//! Private ranges are not among them: the Services of a cluster live there.
+//! Private ranges are allowed, because a cluster's Services have such addresses.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Why an address is refused by itself.
+/// Why an address is refused by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressKind {
-    /// `0.0.0.0/8` and `::`, which reach this machine.
+    /// `0.0.0.0/8` and `::`, which are this machine.
     Unspecified,
     /// `127.0.0.0/8` and `::1`: this machine.
     Loopback,
-    /// `169.254.0.0/16` and `fe80::/10`: this link, where most clouds keep their metadata.
+    /// `169.254.0.0/16` and `fe80::/10`: this link, with the metadata service of most clouds.
     LinkLocal,
-    /// Where a cloud keeps its metadata outside link-local addresses.
+    /// A cloud's metadata service outside link-local addresses.
     Metadata,
     /// `224.0.0.0/4` and `ff00::/8`.
     Multicast,
-    /// `240.0.0.0/4`, with the broadcast address.
+    /// `240.0.0.0/4`, including the broadcast address.
     Reserved,
 }
 
-/// Metadata and credentials of the clouds: Oracle (classic), Alibaba, Azure's wire server.
+/// Metadata and credentials services: Oracle (classic), Alibaba, Azure's wire server.
 const METADATA_V4: [Ipv4Addr; 3] =
     [Ipv4Addr::new(192, 0, 0, 192), Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16)];
 
-/// Google's and Scaleway's metadata.
+/// Metadata services of Google and Scaleway.
 const METADATA_V6: [Ipv6Addr; 2] =
     [Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42)];
 
@@ -43,7 +43,7 @@ impl fmt::Display for AddressKind {
     }
 }
 
-/// Why an address is refused, if it is. An IPv6 address that holds an IPv4 one is judged as that.
+/// Returns why an address is refused, if it is. An IPv6 address with an embedded IPv4 address is treated like that.
 #[must_use]
 pub fn refused(address: IpAddr) -> Option<AddressKind> {
     match plain(address) {
@@ -52,8 +52,8 @@ pub fn refused(address: IpAddr) -> Option<AddressKind> {
     }
 }
 
-/// The IPv4 address that an IPv6 one leads to: mapped, compatible, translated (SIIT), NAT64 and 6to4 addresses. Any other
-/// address is itself.
+/// Returns the IPv4 address embedded in an IPv6 address: mapped, compatible, translated (SIIT), NAT64 or 6to4. Other
+/// addresses are returned unchanged.
 #[must_use]
 pub fn plain(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else { return address };
@@ -90,7 +90,7 @@ fn refused_v6(address: Ipv6Addr) -> Option<AddressKind> {
         _ if address.is_loopback() => AddressKind::Loopback,
         [0xfe80..=0xfebf, ..] => AddressKind::LinkLocal,
         [0xff00..=0xffff, ..] => AddressKind::Multicast,
-        // All that Amazon offers an instance by IPv6: metadata, DNS, time, the credentials of Pods.
+        // Everything that Amazon offers to an instance by IPv6: metadata, DNS, time, and credentials of Pods.
         [0xfd00, 0xec2, ..] => AddressKind::Metadata,
         _ if METADATA_V6.contains(&address) => AddressKind::Metadata,
         _ => return None,

@@ -1,4 +1,4 @@
-//! What is opened that is refused by default: addresses, or hosts by name.
+//! Exceptions from the default refusals: addresses, or hosts by name.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -8,18 +8,18 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::address::plain;
 
-/// Something opened that is refused by default.
+/// An exception from the default refusals.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Allow {
-    /// These addresses, under any name: `127.0.0.1`, `10.0.0.0/8`, `::1`, `fd00::/8`.
+    /// These addresses, with any name: `127.0.0.1`, `10.0.0.0/8`, `::1`, `fd00::/8`.
     Addresses(IpNet),
-    /// Whatever this name resolves to, since its DNS is the operator's: `config.example.com`. In lower case.
+    /// All addresses of this name, whose DNS the operator controls: `config.example.com`. In lower case.
     Host(String),
-    /// Whatever the names below this one resolve to, not itself: `*.example.com` is `example.com` here. In lower case.
+    /// All addresses of names below this one, without itself: `*.example.com` is `example.com` here. In lower case.
     HostsBelow(String),
 }
 
-/// A text that opens nothing.
+/// An invalid exception.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{value:?}: {problem}; write an address (127.0.0.1), a range (10.0.0.0/8), a host (name.example.com) or *.example.com"
@@ -30,7 +30,7 @@ pub struct AllowError {
 }
 
 impl Allow {
-    /// This machine, by its addresses.
+    /// The addresses of this machine.
     #[must_use]
     pub fn loopback() -> Vec<Self> {
         vec![
@@ -39,13 +39,13 @@ impl Allow {
         ]
     }
 
-    /// Whether the address is among those opened.
+    /// Whether it includes the address.
     pub(super) fn has_address(&self, address: IpAddr) -> bool {
         let Self::Addresses(range) = self else { return false };
         range.contains(&address) || range.contains(&plain(address))
     }
 
-    /// Whether the name is among those opened. In lower case, as URLs are once they are read.
+    /// Whether it includes the name, in lower case as in parsed URLs.
     pub(super) fn has_host(&self, name: &str) -> bool {
         let name = name.strip_suffix('.').unwrap_or(name);
         match self {

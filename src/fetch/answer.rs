@@ -1,4 +1,4 @@
-//! What comes of a request that went well, and what its head says for the next one.
+//! The answer of a successful request, and what its head says for the next one.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 use url::Url;
 
-/// An answer that is good, with its whole body or what reads it.
+/// A good answer, with its whole body or a reader of it.
 #[derive(Debug)]
 pub enum Answer<B = Bytes> {
-    /// 304: what the validators stand for is what there is.
+    /// 304: the content has not changed since the validators.
     NotModified,
     /// A good status.
     Body {
@@ -19,13 +19,13 @@ pub enum Answer<B = Bytes> {
         status: StatusCode,
         /// The body.
         bytes: B,
-        /// For the next request.
+        /// The validators for the next request.
         validators: Validators,
     },
 }
 
-/// `ETag` and `Last-Modified` of an answer. They are sent to the URL that gave them and to no other, so that those of
-/// another URL, or of one redirected elsewhere since, do no harm. The default is none.
+/// `ETag` and `Last-Modified` of an answer. They are sent only to the URL that returned them, so that validators of
+/// another URL, or of one that now redirects, do no harm. None by default.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Validators {
     url: Option<Box<Url>>,
@@ -33,14 +33,14 @@ pub struct Validators {
     last_modified: Option<HeaderValue>,
 }
 
-/// Longer validators, in bytes, are not kept: someone else decides how many of them this process holds.
+/// The maximum length of validators in bytes, because servers determine how many are kept.
 const LONGEST: usize = 1024;
 
-/// A server may ask for at most this much patience.
+/// The maximum accepted `Retry-After`.
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 
 impl Validators {
-    /// Those in the head of an answer from this URL.
+    /// Reads them from the head of an answer of this URL.
     pub(super) fn of(url: &Url, headers: &HeaderMap) -> Self {
         let kept = |name: HeaderName| headers.get(name).filter(|value| value.len() <= LONGEST).cloned();
         let (etag, last_modified) = (kept(header::ETAG), kept(header::LAST_MODIFIED));
@@ -48,7 +48,7 @@ impl Validators {
         Self { url, etag, last_modified }
     }
 
-    /// Adds them to a request for this URL, if they are of it. Returns whether they are.
+    /// Adds them to a request for this URL, if they are from it. Returns whether they are.
     pub(super) fn add(&self, url: &Url, headers: &mut HeaderMap) -> bool {
         if self.url.as_deref() != Some(url) {
             return false;
@@ -65,7 +65,7 @@ impl fmt::Debug for Validators {
     }
 }
 
-/// `Retry-After`, in seconds or as a date, at most an hour.
+/// Reads `Retry-After` in seconds or as a date, up to an hour.
 pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -1,4 +1,4 @@
-//! A body that is read piece by piece, within the limits of its request.
+//! A body that is read in pieces, within the limits of its request.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::places::RequestPlace;
 use super::rules::Rules;
 use super::target::FetchTarget;
 
-/// The body of an answer. Dropped before its end, it ends the request with its connection.
+/// The body of an answer. Dropping it before its end closes the connection.
 pub struct Arriving {
     body: Incoming,
     limit: usize,
@@ -37,16 +37,16 @@ impl Arriving {
         Self { body, limit: rules.body, arrived: 0, total: rules.total, deadline, asked, reached, _place: place }
     }
 
-    /// The next piece; `None` at the end.
+    /// Returns the next piece; `None` at the end.
     ///
     /// # Errors
-    /// A body that is too long, too slow, or breaks off.
+    /// When the body is too long, too slow, or incomplete.
     pub async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
         let piece = self.piece().await;
         piece.map_err(|problem| FetchError::beyond(&self.asked, &self.reached, problem))
     }
 
-    /// All of it.
+    /// Returns the whole body.
     ///
     /// # Errors
     /// As [`Arriving::next`].
@@ -83,7 +83,7 @@ impl fmt::Debug for Arriving {
     }
 }
 
-/// Whether the head of an answer says that its body can be taken.
+/// Checks the head of an answer for a body that can be accepted.
 pub(super) fn check(response: &Response<Incoming>, limit: usize) -> Result<(), FetchProblem> {
     let is_plain = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
     if !response.headers().get_all(header::CONTENT_ENCODING).iter().all(is_plain) {

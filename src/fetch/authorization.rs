@@ -1,4 +1,4 @@
-//! Values of the header `Authorization`, which no `Debug` shows.
+//! Values of the header `Authorization`, hidden from `Debug`.
 
 use std::fmt;
 
@@ -10,19 +10,19 @@ use http::HeaderValue;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Authorization(HeaderValue);
 
-/// Why something cannot be sent as `Authorization`.
+/// Why a value cannot be sent as `Authorization`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthorizationError {
-    /// A token that is empty or holds spaces, control or non-ASCII characters.
+    /// A token that is empty or contains spaces, control or non-ASCII characters.
     #[error("the token is empty or holds characters that cannot be sent")]
     Token,
 }
 
 impl Authorization {
-    /// `Bearer`; white space around the token, such as the line feed of a file, is not part of it.
+    /// `Bearer`. White space around the token is removed, such as the line feed of a file.
     ///
     /// # Errors
-    /// A token that cannot be sent.
+    /// When the token cannot be sent.
     pub fn bearer(token: &str) -> Result<Self, AuthorizationError> {
         let token = token.trim();
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -31,11 +31,11 @@ impl Authorization {
         Self::of(&format!("Bearer {token}"))
     }
 
-    /// `Basic`, of any bytes.
+    /// `Basic`, from any bytes.
     #[must_use]
     pub fn basic(user: &[u8], password: &[u8]) -> Self {
         let text = BASE64_STANDARD.encode([user, b":", password].concat());
-        // Base64 can be sent always.
+        // Base64 can always be sent.
         Self::of(&format!("Basic {text}")).unwrap_or(Self(HeaderValue::from_static("Basic")))
     }
 

@@ -1,4 +1,5 @@
-//! The clients with their kept connections: one for each combination of rules, CA and client certificate, the last used ones.
+//! HTTP clients with their idle connections: one for each combination of rules, CA and client certificate, up to a
+//! maximum number.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -18,30 +19,30 @@ use super::rules::Rules;
 use super::settings::Limits;
 use super::tls;
 
-/// A client with its connections. A clone is the same.
+/// A client with its connections. Clones share them.
 pub(super) type Client = legacy::Client<Connector, Full<Bytes>>;
 
 /// All clients.
 pub(super) struct Clients {
     ways: Ways,
     limits: Limits,
-    /// The last used one last.
+    /// The most recently used one is last.
     kept: Mutex<Vec<KeptClient>>,
 }
 
-/// A client with what its connections were made by: they are good for nothing else.
+/// A client with the parameters of its connections, which must not be used with others.
 struct KeptClient {
     rules: Arc<Rules>,
-    /// What the rules refused then.
+    /// The refused addresses at that time.
     refused: Arc<HashSet<SocketAddr>>,
     proof: Proof,
     client: Client,
 }
 
-/// Stands for a CA and a client certificate without holding them.
+/// Identifies a CA and a client certificate without containing them.
 type Proof = [u8; 32];
 
-/// Bytes for the head of an answer.
+/// The maximum size of the head of an answer.
 const LONGEST_HEAD: usize = 64 * 1024;
 
 impl Clients {
@@ -49,11 +50,11 @@ impl Clients {
         Self { ways, limits, kept: Mutex::default() }
     }
 
-    /// The client for these rules, for whom we trust and what we show.
+    /// Returns the client for these rules, trust and identity.
     pub fn get(&self, rules: &Arc<Rules>, trust: &Trust, identity: Option<&Identity>) -> Result<Client, FetchProblem> {
         let proof = proof(trust, identity);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        // Some connection of the others may lead to what is refused now.
+        // A connection of another client may lead to an address that is now refused.
         kept.retain(|kept| Arc::ptr_eq(&kept.refused, &kept.rules.guard.refused.current()));
         let is_same = |kept: &KeptClient| kept.proof == proof && Arc::ptr_eq(&kept.rules, rules);
         let client = if let Some(index) = kept.iter().position(is_same) {
@@ -92,7 +93,7 @@ fn proof(trust: &Trust, identity: Option<&Identity>) -> Proof {
         identity.map(|identity| &identity.key_pem),
     ];
     for part in parts {
-        // Told apart: none and empty, and where one ends and the next begins.
+        // Distinguishes absent from empty, and marks the ends of the parts.
         hash.update(part.map_or(u64::MAX, |part| part.len() as u64).to_be_bytes());
         hash.update(part.map_or(&[][..], Vec::as_slice));
     }

@@ -1,4 +1,4 @@
-//! Makes connections: resolves a name, judges every address, connects to a judged one, and speaks TLS.
+//! Makes connections: resolves a name, checks every address, connects to a checked one, and starts TLS.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -36,14 +36,14 @@ pub(super) struct Connector {
     pub tls: Arc<ClientConfig>,
 }
 
-/// How a fetcher gets anywhere, whatever the rules.
+/// Name resolution and proxies of a fetcher, independent of rules.
 #[derive(Clone)]
 pub(super) struct Ways {
     pub resolver: Arc<dyn Resolve>,
     pub proxies: Option<Proxies>,
 }
 
-/// A connection, perhaps to a proxy, which must be told whole URLs.
+/// A connection, possibly to a proxy, which needs whole URLs.
 pub(super) struct Stream {
     stream: MaybeHttpsStream<TokioIo<TcpStream>>,
     proxied: bool,
@@ -96,7 +96,7 @@ impl Connector {
         let mut connector = HttpConnector::new_with_resolver(resolver);
         connector.enforce_http(false);
         connector.set_nodelay(true);
-        // Shared by the addresses, so that one that is silent leaves time for the next.
+        // Shared by the addresses, so that one that does not answer leaves time for the next.
         connector.set_connect_timeout(Some(self.rules.connect));
         connector.oneshot(uri.clone()).await.map_err(|error| match cause::<io::Error>(&error).map(io::Error::kind) {
             Some(io::ErrorKind::TimedOut) => FetchProblem::ConnectTimeout(self.rules.connect),
@@ -105,7 +105,7 @@ impl Connector {
         })
     }
 
-    /// The addresses to connect to, all judged: one that is refused spoils its name.
+    /// Returns the addresses to connect to, all checked. One refused address makes the whole name refused.
     async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, FetchProblem> {
         if let Ok(address) = host.parse::<IpAddr>() {
             let address = SocketAddr::new(address, port);
@@ -146,7 +146,7 @@ impl Connector {
     }
 }
 
-/// The host of a URL, an IPv6 address without its brackets.
+/// Returns the host of a URL, an IPv6 address without brackets.
 fn host(uri: &Uri) -> &str {
     let host = uri.host().unwrap_or_default();
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)

@@ -1,4 +1,4 @@
-//! What a request proves its sender with, and the hosts that may see it. No `Debug` shows any of it.
+//! The credentials of a request, and the hosts that may receive them. `Debug` does not show them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,28 +8,28 @@ use url::Host;
 use super::authorization::Authorization;
 use super::target::FetchTarget;
 
-/// Credentials of a user, and where they may go.
+/// Credentials of a user, and their recipients.
 #[derive(Clone, Debug, Default)]
 pub struct Credentials {
-    /// The header `Authorization`. It comes before user and password of the URL.
+    /// The header `Authorization`. It takes precedence over user and password in the URL.
     pub authorization: Option<Authorization>,
     /// The client certificate.
     pub identity: Option<Identity>,
-    /// The only hosts that these may be sent to; a URL elsewhere is an error before anything is sent.
+    /// The only hosts that may receive them. A URL with another host is an error before anything is sent.
     pub recipients: Vec<Recipient>,
 }
 
-/// A client certificate with its key, as PEM.
+/// A client certificate with its key in PEM.
 #[derive(Clone)]
 pub struct Identity {
-    /// The leaf first, then its intermediates.
+    /// The leaf certificate, followed by intermediates.
     pub certificate_pem: Vec<u8>,
     /// One unencrypted PKCS#8, PKCS#1 or SEC1 key.
     pub key_pem: Vec<u8>,
 }
 
-/// Who may see credentials: `host` or `host:port`, over TLS; in clear text only where that is said, as in `http://host`. The port is
-/// the scheme's where there is none.
+/// A host that may receive credentials: `host` or `host:port` over TLS, and in clear text only if given as `http://host`. The
+/// default port is the scheme's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipient {
     is_https: bool,
@@ -37,13 +37,13 @@ pub struct Recipient {
     port: u16,
 }
 
-/// A text that is no [`Recipient`].
+/// A text that is not a [`Recipient`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is neither host nor host:port, with http:// in front where it is to be sent in clear text")]
 pub struct RecipientError(String);
 
 impl Credentials {
-    /// Whether they may be sent there.
+    /// Whether credentials may be sent there.
     #[must_use]
     pub fn may_go_to(&self, target: &FetchTarget) -> bool {
         self.recipients.iter().any(|recipient| recipient.is(target))
@@ -78,7 +78,7 @@ impl FromStr for Recipient {
             _ => (place, if is_https { 443 } else { 80 }),
         };
         let host = Host::parse(host).map_err(|_| wrong())?;
-        // A star means nothing here, so that nobody takes it for one that does.
+        // A star has no meaning here, so it is rejected.
         if matches!(&host, Host::Domain(name) if name.contains('*')) {
             return Err(wrong());
         }

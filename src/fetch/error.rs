@@ -1,4 +1,4 @@
-//! What can go wrong with a fetch, as a sentence for users and as a closed set for a metric.
+//! Errors of fetches, as a sentence for users and as a closed set for metrics.
 
 use std::error::Error;
 use std::io;
@@ -12,58 +12,58 @@ use super::statuses::Statuses;
 use super::target::{FetchTarget, TargetError};
 use super::tls::{self, TlsConfigError};
 
-/// A fetch that failed. Its text names the URL that was asked for, and where that redirected to, without secrets; it holds nothing
-/// of a body and is the same each time the same goes wrong.
+/// A failed fetch. Its text contains the requested URL and the origin of redirects, without secrets. It contains nothing of a body
+/// and is the same for the same failure.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{url}: {redirected}{problem}")]
 pub struct FetchError {
     url: String,
-    /// `redirected to ORIGIN: `, or nothing. The rest of that URL is what a server answered.
+    /// `redirected to ORIGIN: `, or empty. The rest of that URL is from a server's answer.
     redirected: String,
     problem: FetchProblem,
 }
 
-/// What went wrong.
+/// The problem.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FetchProblem {
-    /// An address that may not be spoken to.
+    /// A refused address.
     #[error("its host is {0}")]
     Refused(Refusal),
-    /// A name with an address that may not be spoken to among its addresses.
+    /// A name with a refused address.
     #[error("its name resolves to {0}")]
     NameRefused(Refusal),
     /// A name without addresses.
     #[error("its name cannot be resolved")]
     Dns,
-    /// No connection.
+    /// The connection failed.
     #[error("cannot connect: {0}")]
     Connect(String),
-    /// No TLS.
+    /// TLS failed.
     #[error("{0}")]
     Tls(String),
-    /// The CA given is of no use.
+    /// The given CA is unusable.
     #[error("the CA given cannot be used: {0}")]
     Ca(&'static str),
-    /// The client certificate given is of no use.
+    /// The given client certificate is unusable.
     #[error("the client certificate given cannot be used: {0}")]
     Identity(&'static str),
-    /// The credentials given are not for this host.
+    /// The given credentials are not for this host.
     #[error("the credentials given may not be sent to this host")]
     Recipient,
-    /// Name, connection and handshake took too long.
+    /// Name resolution, connection and handshake took too long.
     #[error("no connection within {0:?}")]
     ConnectTimeout(Duration),
-    /// The whole took too long.
+    /// The whole request took too long.
     #[error("no complete answer within {0:?}")]
     Timeout(Duration),
-    /// Neither good nor a 304 that was asked for.
+    /// Neither a good status nor an expected 304.
     #[error("status {status}, only {good} is good")]
     Status {
         /// The status.
         status: StatusCode,
-        /// Those that would have been good.
+        /// The good statuses.
         good: Statuses,
-        /// `Retry-After` of a 429 or 503, at most an hour.
+        /// `Retry-After` of a 429 or 503, up to an hour.
         retry_after: Option<Duration>,
     },
     /// A body that is too large.
@@ -72,7 +72,7 @@ pub enum FetchProblem {
     /// A redirect that is not followed.
     #[error("redirected {0}")]
     Redirect(RedirectProblem),
-    /// Not HTTP as it should be: garbage, an answer that ends too early, a body that is compressed.
+    /// Invalid HTTP: garbage, an incomplete answer, a compressed body.
     #[error("{0}")]
     Protocol(String),
 }
@@ -80,19 +80,19 @@ pub enum FetchProblem {
 /// Why a redirect is not followed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RedirectProblem {
-    /// None is followed.
+    /// Redirects are not followed.
     #[error("although no redirect is followed")]
     None,
-    /// More than the limit.
+    /// More redirects than the limit.
     #[error("more than {0} times")]
     Many(usize),
-    /// To another origin, and the body was to go there, too.
+    /// To another origin, together with the body.
     #[error("to another origin, which the body is not for")]
     Body,
     /// Without `Location`.
     #[error("without saying where to")]
     Nowhere,
-    /// To something that is no URL for us.
+    /// To an unusable URL.
     #[error("to a URL that cannot be used: {0}")]
     Target(#[from] TargetError),
     /// From `https` to `http`.
@@ -100,22 +100,22 @@ pub enum RedirectProblem {
     Plain,
 }
 
-/// What came of a fetch, for a metric.
+/// The outcome of a fetch, for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FetchOutcome {
     /// A good status.
     Ok,
     /// 304.
     NotModified,
-    /// An address that may not be spoken to.
+    /// A refused address.
     RefusedAddress,
     /// The name cannot be resolved.
     Dns,
-    /// No connection.
+    /// The connection failed.
     Connect,
-    /// No TLS, or a certificate that is not trusted.
+    /// TLS failed, or the certificate is not trusted.
     Tls,
-    /// CA, client certificate or credentials given cannot be used.
+    /// The given CA, client certificate or credentials cannot be used.
     Credentials,
     /// Too slow.
     Timeout,
@@ -125,30 +125,30 @@ pub enum FetchOutcome {
     TooLarge,
     /// A redirect that is not followed.
     Redirect,
-    /// Not HTTP as it should be.
+    /// Invalid HTTP.
     Protocol,
 }
 
 impl FetchError {
-    /// A problem at the URL that was asked for.
+    /// A problem at the requested URL.
     pub(super) fn at(target: &FetchTarget, problem: FetchProblem) -> Self {
         Self { url: target.to_string(), redirected: String::new(), problem }
     }
 
-    /// A problem at the URL that it redirected to, which may be itself.
+    /// A problem at the URL after redirects, which may be the same one.
     pub(super) fn beyond(target: &FetchTarget, reached: &FetchTarget, problem: FetchProblem) -> Self {
         let is_same = reached.url() == target.url();
         let redirected = if is_same { String::new() } else { format!("redirected to {}: ", reached.origin()) };
         Self { redirected, ..Self::at(target, problem) }
     }
 
-    /// What went wrong.
+    /// Returns the problem.
     #[must_use]
     pub fn problem(&self) -> &FetchProblem {
         &self.problem
     }
 
-    /// The same as a closed set.
+    /// Returns the outcome for metrics.
     #[must_use]
     pub fn outcome(&self) -> FetchOutcome {
         match self.problem {
@@ -165,7 +165,7 @@ impl FetchError {
         }
     }
 
-    /// How long the server asked to be left alone, at most an hour.
+    /// Returns how long the server asked to wait, up to an hour.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self.problem {
@@ -176,7 +176,7 @@ impl FetchError {
 }
 
 impl FetchOutcome {
-    /// All of them.
+    /// All outcomes.
     pub const ALL: [Self; 12] = [
         Self::Ok,
         Self::NotModified,
@@ -192,7 +192,7 @@ impl FetchOutcome {
         Self::Protocol,
     ];
 
-    /// What came of a fetch.
+    /// Returns the outcome of a result.
     #[must_use]
     pub fn of<B>(result: &Result<Answer<B>, FetchError>) -> Self {
         match result {
@@ -202,7 +202,7 @@ impl FetchOutcome {
         }
     }
 
-    /// The value of a metric's label.
+    /// Returns the label's value.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -223,7 +223,7 @@ impl FetchOutcome {
 }
 
 impl FetchProblem {
-    /// What an error of the client below means.
+    /// Interprets an error of the HTTP client.
     pub(super) fn of(error: &(dyn Error + 'static)) -> Self {
         if let Some(problem) = cause::<Self>(error) {
             problem.clone()
@@ -247,14 +247,14 @@ impl From<TlsConfigError> for FetchProblem {
     }
 }
 
-/// The cause of this type in the chain of an error.
+/// Returns the cause of this type in an error's chain.
 pub(super) fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref() {
             return Some(found);
         }
-        // An I/O error skips what it was made of in its chain.
+        // An I/O error does not include its inner error in the chain.
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         next = inner.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source());
     }

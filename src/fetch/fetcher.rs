@@ -1,4 +1,4 @@
-//! The fetcher: sends requests, follows redirects, and reads answers, within its limits.
+//! The fetcher: sends requests, follows redirects, and reads answers within limits.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::request::{Content, Request};
 use super::settings::Settings;
 use super::target::FetchTarget;
 
-/// Sends requests to what users name by URL. A clone is the same fetcher; connections that idle end with the last one.
+/// Sends requests to URLs of users. Clones share the fetcher. Idle connections end with the last clone.
 #[derive(Clone)]
 pub struct Fetcher {
     shared: Arc<Shared>,
@@ -35,20 +35,20 @@ struct Shared {
     user_agent: HeaderValue,
 }
 
-/// One request to one URL, of which redirects make several.
+/// One request to one URL. Redirects cause several.
 struct Hop {
     target: FetchTarget,
     content: Content,
 }
 
-/// What came of one hop.
+/// The result of one hop.
 enum HopEnd {
     Answer(Answer<Incoming>),
     Redirect(Hop),
 }
 
 impl Fetcher {
-    /// A fetcher without connections.
+    /// Creates a fetcher without connections.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let Settings { resolver, proxies, user_agent, limits } = settings;
@@ -59,11 +59,11 @@ impl Fetcher {
         Self { shared: Arc::new(Shared { clients, places, places_of_failing, proxies, user_agent }) }
     }
 
-    /// Does what a request asks for, by its rules. Waits for a place first, for as long as that takes; then the limits hold.
-    /// Dropping the future ends the request with its connection.
+    /// Executes a request by its rules. It first waits for a place, without a limit; then the time limits apply. Dropping
+    /// the future closes the connection.
     ///
     /// # Errors
-    /// Everything but a complete answer of a good status, and a 304 to validators that were sent.
+    /// Everything except a complete answer with a good status, and a 304 to sent validators.
     pub async fn fetch(&self, request: Request) -> Result<Answer, FetchError> {
         Ok(match self.open(request).await? {
             Answer::NotModified => Answer::NotModified,
@@ -73,10 +73,10 @@ impl Fetcher {
         })
     }
 
-    /// As [`Fetcher::fetch`], with a body that is read piece by piece, by the same limits.
+    /// Like [`Fetcher::fetch`], with a body that is read in pieces, within the same limits.
     ///
     /// # Errors
-    /// As there, but for what becomes of the body.
+    /// Like [`Fetcher::fetch`], except for problems of the body.
     pub async fn open(&self, request: Request) -> Result<Answer<Arriving>, FetchError> {
         let rules = &request.rules;
         if request.credentials.as_ref().is_some_and(|credentials| !credentials.may_go_to(&request.target)) {
@@ -113,7 +113,7 @@ impl fmt::Debug for Fetcher {
 
 impl Shared {
     async fn hop(&self, request: &Request, hop: &Hop) -> Result<HopEnd, FetchProblem> {
-        // What is proved at the first origin is nobody else's affair.
+        // Credentials are only for the first origin.
         let home = request.target.has_origin_of(&hop.target).then_some(request);
         let identity = home.and_then(|home| home.credentials.as_ref()?.identity.as_ref());
         let client = self.clients.get(&request.rules, &request.trust, identity)?;
@@ -145,7 +145,8 @@ impl Shared {
         }
     }
 
-    /// The headers of one hop, and whether they ask for a 304. `home` is the request where the hop is to its origin.
+    /// Returns the headers of one hop, and whether they allow a 304. `home` is the request if the hop goes to its
+    /// origin.
     fn headers(&self, request: &Request, hop: &Hop, home: Option<&Request>) -> (HeaderMap, bool) {
         let mut headers = home.map_or_else(HeaderMap::new, |home| home.headers.clone());
         headers.insert(header::ACCEPT, request.accept.clone());
@@ -165,8 +166,8 @@ impl Shared {
     }
 }
 
-/// Sends a request. When its connection ends without an answer it is sent once again, if it may be done twice: a server may end
-/// a kept connection just when it is used.
+/// Sends a request. If its connection ends without an answer, an idempotent request is sent once more, because a server may
+/// close a kept connection just when it is used.
 async fn send(client: &Client, hop: &Hop, headers: &HeaderMap) -> Result<Response<Incoming>, FetchProblem> {
     let once = || {
         let mut request = http::Request::new(Full::new(hop.content.body.clone()));
@@ -187,7 +188,7 @@ fn was_hung_up_on(error: &legacy::Error) -> bool {
         && cause::<hyper::Error>(error).is_some_and(|error| error.is_incomplete_message() || error.is_canceled())
 }
 
-/// Where an answer redirects to, and what is asked there.
+/// Returns the target of a redirect, and its request.
 fn redirect(from: &Hop, status: StatusCode, headers: &HeaderMap) -> Result<Hop, RedirectProblem> {
     let location = headers.get(header::LOCATION).and_then(|value| str::from_utf8(value.as_bytes()).ok());
     let target = from.target.join(location.ok_or(RedirectProblem::Nowhere)?)?;

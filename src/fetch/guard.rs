@@ -1,4 +1,4 @@
-//! Whether an address may be spoken to: what is refused always, what an operator opened, and what is refused by itself.
+//! Whether an address may be connected to: refused addresses, exceptions of an operator, and default refusals.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -10,18 +10,18 @@ use arc_swap::ArcSwap;
 use super::address::{self, AddressKind, plain};
 use super::allow::Allow;
 
-/// Addresses never fetched from, whatever is allowed: the API server's. A clone is the same set.
+/// Addresses that are never fetched from, whatever is allowed: the API server's. Clones share the set.
 #[derive(Clone, Debug, Default)]
 pub struct Refused {
     addresses: Arc<ArcSwap<HashSet<SocketAddr>>>,
 }
 
-/// Why an address may not be spoken to.
+/// Why an address is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// It is refused by itself.
+    /// It is refused by default.
     Kind {
-        /// What it is.
+        /// Its kind.
         kind: AddressKind,
         /// [`Guard::opened_by`].
         opened_by: &'static str,
@@ -30,14 +30,14 @@ pub enum Refusal {
     Never,
 }
 
-/// The judge of addresses. The default opens nothing that is refused by itself.
+/// Checks addresses. The default has no exceptions.
 #[derive(Clone, Debug)]
 pub struct Guard {
-    /// What is open beside what is open by default.
+    /// Exceptions from the default refusals.
     pub allow: Vec<Allow>,
-    /// What is never fetched from, whatever `allow` says. Shared: it can be set at any time.
+    /// Addresses that are never fetched from, whatever `allow` says. The set is shared and can change at any time.
     pub refused: Refused,
-    /// What an operator sets to add to `allow`, for messages. Default `--fetch-allow`.
+    /// The setting that adds to `allow`, for messages. Default `--fetch-allow`.
     pub opened_by: &'static str,
 }
 
@@ -48,8 +48,8 @@ impl Default for Guard {
 }
 
 impl Refused {
-    /// Refuses exactly these from now on. Connections that idle are not used again when this changes anything; a request
-    /// that is under way ends as it would have.
+    /// Replaces the refused addresses. If this changes anything, idle connections are not used again. Requests in
+    /// progress continue.
     pub fn set(&self, addresses: impl IntoIterator<Item = SocketAddr>) {
         let addresses: HashSet<_> = addresses.into_iter().map(canonical).collect();
         if **self.addresses.load() != addresses {
@@ -57,7 +57,7 @@ impl Refused {
         }
     }
 
-    /// The set as it is now; another one after each change.
+    /// Returns the current set. Each change creates another one.
     pub(super) fn current(&self) -> Arc<HashSet<SocketAddr>> {
         self.addresses.load_full()
     }
@@ -77,7 +77,7 @@ impl fmt::Display for Refusal {
 }
 
 impl Guard {
-    /// Judges an address; `name` is what resolved to it, in lower case, and nothing for an address in the URL itself.
+    /// Checks an address. `name` is the lower-case name that resolved to it, `None` for an address in the URL itself.
     pub(super) fn check(&self, name: Option<&str>, address: SocketAddr) -> Result<(), Refusal> {
         if self.refused.has(address) {
             return Err(Refusal::Never);
@@ -91,7 +91,7 @@ impl Guard {
     }
 }
 
-/// The same for all ways to write an address.
+/// Normalizes the ways to write an address.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(plain(address.ip()), address.port())
 }

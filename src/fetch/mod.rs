@@ -1,10 +1,10 @@
-//! The one guarded HTTP client: what users name by URL is asked by the rules that each request names.
+//! The guarded HTTP client: requests URLs of users by the rules of each request.
 //!
-//! A user's URL is a way to have this process speak to whatever it can reach. So the addresses a name resolves to are judged,
-//! at each redirect again, and a connection is made to a judged address only; time, bytes and requests at once are bounded;
-//! credentials stay at the origin they are meant for; and no error, log line or `Debug` shows a secret of a URL or anything of
-//! a body. What may be reached differs from job to job, so [`Rules`] belong to a request and not to the process; a connection that
-//! was made by some rules serves no request by others.
+//! A user's URL could make this process connect to anything it can reach. So all addresses of a name are checked, again at each
+//! redirect, and connections are made only to checked addresses. Time, bytes and concurrent requests are limited. Credentials stay
+//! at their origin. No error, log line or `Debug` output shows a secret of a URL or any part of a body. Jobs differ in what they
+//! may reach, so [`Rules`] belong to a request and not to the process. A connection is only used for requests with the rules it
+//! was made by.
 
 pub mod address;
 mod allow;

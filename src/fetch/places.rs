@@ -1,11 +1,11 @@
-//! Places for requests: a limited number in all and for each host, so that a slow host delays only itself.
+//! Places for requests: a limited number in total and for each host, so that a slow host only delays itself.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// All places, free or taken.
+/// All places.
 #[derive(Debug)]
 pub struct Places {
     all: Arc<Semaphore>,
@@ -13,33 +13,33 @@ pub struct Places {
     hosts: Mutex<Hosts>,
 }
 
-/// The hosts that places are taken of, and some others until they are swept.
+/// Hosts with places in use, and others until they are swept.
 #[derive(Debug, Default)]
 struct Hosts {
     places: HashMap<String, Arc<Semaphore>>,
     sweep_at: usize,
 }
 
-/// A place, free again when this is dropped.
+/// A place. Dropping it frees the place.
 #[derive(Debug)]
 pub struct RequestPlace {
     _host: Option<OwnedSemaphorePermit>,
     _all: Option<OwnedSemaphorePermit>,
 }
 
-/// Fewer hosts than this are not worth a sweep.
+/// The minimum number of hosts for a sweep.
 const FEW: usize = 64;
 
 impl Places {
-    /// So many places in all, and for each host.
+    /// Sets the number of places in total, and for each host.
     #[must_use]
     pub fn new(all: usize, per_host: usize) -> Self {
         Self { all: Arc::new(Semaphore::new(all)), per_host, hosts: Mutex::default() }
     }
 
-    /// Waits for a place. Who has one must not wait for another.
+    /// Waits for a place. A holder of a place must not wait for another.
     pub async fn take(&self, host: &str) -> RequestPlace {
-        // First the host's: who waits for a slow host must not keep others from theirs. Neither semaphore is ever closed.
+        // The host's place first: waiting for a slow host must not block others. The semaphores are never closed.
         let of_host = self.of_host(host).acquire_owned().await.ok();
         RequestPlace { _host: of_host, _all: self.all.clone().acquire_owned().await.ok() }
     }
@@ -47,7 +47,7 @@ impl Places {
     fn of_host(&self, host: &str) -> Arc<Semaphore> {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         if hosts.places.len() >= hosts.sweep_at.max(FEW) {
-            // Places taken or waited for hold another reference.
+            // Places in use or waited for hold another reference.
             hosts.places.retain(|_, places| Arc::strong_count(places) > 1);
             hosts.sweep_at = 2 * hosts.places.len();
         }

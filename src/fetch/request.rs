@@ -1,4 +1,4 @@
-//! What is asked for: method, URL and body, by which rules, whom to trust, what to prove oneself with, and what is known already.
+//! A request: method, URL and body, rules, trust, credentials, and validators.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use super::rules::Rules;
 use super::statuses::Statuses;
 use super::target::FetchTarget;
 
-/// A request. [`Request::new`] and [`Request::get`] begin one, the other methods say more about it.
+/// A request. [`Request::new`] and [`Request::get`] create one; the other methods add to it.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub(super) target: FetchTarget,
     pub(super) rules: Arc<Rules>,
     pub(super) content: Content,
-    /// Those that the target's origin alone is sent.
+    /// Headers for the target's origin only.
     pub(super) headers: HeaderMap,
     pub(super) accept: HeaderValue,
     pub(super) good: Statuses,
@@ -28,7 +28,7 @@ pub struct Request {
     pub(super) failed_before: bool,
 }
 
-/// What a request does, and with what.
+/// The method, body and headers of a request.
 #[derive(Clone)]
 pub(super) struct Content {
     pub method: Method,
@@ -37,21 +37,21 @@ pub(super) struct Content {
     pub kind: Option<HeaderValue>,
 }
 
-/// Which server certificates are good.
+/// Which server certificates are accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trust {
-    /// Take any certificate. Default: no.
+    /// Accept any certificate. Default: no.
     pub skip_verify: bool,
-    /// Certificates of CAs as PEM, trusted beside those of the system. Default none.
+    /// CA certificates in PEM, trusted in addition to the system's. Default: none.
     pub ca_pem: Option<Vec<u8>>,
 }
 
-/// A header that no request may be given.
+/// A header that cannot be set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the header {0} cannot be given: it follows from the rest of the request")]
 pub struct HeaderError(HeaderName);
 
-/// Headers that say how a request is sent and answered, or that have a method of [`Request`] to give them.
+/// Headers that control transfer or content, or that have their own method in [`Request`].
 const DERIVED: [HeaderName; 15] = [
     header::ACCEPT,
     header::ACCEPT_ENCODING,
@@ -71,16 +71,16 @@ const DERIVED: [HeaderName; 15] = [
 ];
 
 impl Request {
-    /// A GET by these rules.
+    /// A GET request with these rules.
     #[must_use]
     pub fn get(target: FetchTarget, rules: &Arc<Rules>) -> Self {
         Self::new(Method::GET, target, rules)
     }
 
-    /// A request of this method by these rules.
+    /// A request with this method and these rules.
     ///
-    /// Where a server hangs up without an answer it is sent once again only if its method does the same when it is done twice: POST
-    /// and PATCH do not. Redirects by 301, 302 and 303 are followed by a GET, those by 307 and 308 by the same again.
+    /// If a server closes the connection without an answer, only an idempotent method is sent again, so POST and PATCH are not.
+    /// Redirects with 301, 302 and 303 are followed with a GET, those with 307 and 308 with the same method and body.
     #[must_use]
     pub fn new(method: Method, target: FetchTarget, rules: &Arc<Rules>) -> Self {
         Self {
@@ -97,16 +97,16 @@ impl Request {
         }
     }
 
-    /// With another header `Accept` than `*/*`.
+    /// Sets the header `Accept`, which is `*/*` by default.
     #[must_use]
     pub fn accept(self, accept: HeaderValue) -> Self {
         Self { accept, ..self }
     }
 
-    /// With one more header. It is sent to the origin of the target only, as credentials are.
+    /// Adds a header. It is only sent to the target's origin, like credentials.
     ///
     /// # Errors
-    /// A header that follows from the rest of the request.
+    /// When the header follows from other parts of the request.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Result<Self, HeaderError> {
         if DERIVED.contains(&name) {
             return Err(HeaderError(name));
@@ -115,7 +115,7 @@ impl Request {
         Ok(self)
     }
 
-    /// With a body of this media type. No redirect takes it to another origin: that is an error.
+    /// Sets a body of this media type. It is not sent to another origin: such a redirect is an error.
     #[must_use]
     pub fn body(mut self, kind: HeaderValue, body: impl Into<Bytes>) -> Self {
         self.content.kind = Some(kind);
@@ -123,31 +123,32 @@ impl Request {
         self
     }
 
-    /// With other good statuses than 200.
+    /// Sets the good statuses, which are 200 by default.
     #[must_use]
     pub fn good(self, good: Statuses) -> Self {
         Self { good, ..self }
     }
 
-    /// With other trust than in the CAs of the system.
+    /// Sets the trust, which is the system's CAs by default.
     #[must_use]
     pub fn trust(self, trust: Trust) -> Self {
         Self { trust, ..self }
     }
 
-    /// With credentials, if any. They are sent to the origin of the target only; a redirect elsewhere goes without.
+    /// Sets credentials, if any. They are only sent to the target's origin; a redirect to another one is followed
+    /// without them.
     #[must_use]
     pub fn credentials(self, credentials: Option<Credentials>) -> Self {
         Self { credentials, ..self }
     }
 
-    /// With the validators of the last answer, so that the same need not be sent again.
+    /// Sets the validators of the last answer, so that an unchanged body is not sent again.
     #[must_use]
     pub fn validators(self, validators: Validators) -> Self {
         Self { validators, ..self }
     }
 
-    /// With word of whether the same failed the last time. Such requests have places of their own.
+    /// Sets whether the last such request failed. Failed requests have their own places.
     #[must_use]
     pub fn failed_before(self, failed_before: bool) -> Self {
         Self { failed_before, ..self }
@@ -155,7 +156,7 @@ impl Request {
 }
 
 impl Content {
-    /// The same after a redirect that does not say to send it again.
+    /// Changes it to a GET, for redirects that do not repeat the method.
     pub fn become_get(&mut self) {
         if self.method != Method::HEAD {
             *self = Self { method: Method::GET, body: Bytes::new(), kind: None };

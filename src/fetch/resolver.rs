@@ -1,4 +1,4 @@
-//! How names become addresses: the system's way, as an operator says, or a test's.
+//! Name resolution: by the system, by an operator's setting, or by a test.
 
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
@@ -8,19 +8,19 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 
-/// Finds the addresses of a name.
+/// Resolves names.
 pub trait Resolve: Send + Sync {
-    /// All addresses of the name. Dropping the future gives up.
+    /// Returns all addresses of the name. Dropping the future cancels it.
     fn resolve(&self, name: &str) -> BoxFuture<'static, io::Result<Vec<IpAddr>>>;
 }
 
-/// The system's resolver: `/etc/hosts`, search domains and all.
+/// The system's resolver, including `/etc/hosts` and search domains.
 #[derive(Clone, Debug)]
 pub struct SystemResolver {
     lookups: Arc<Semaphore>,
 }
 
-/// The system cannot be told to give up, so a lookup occupies its thread for as long as that takes; the runtime has 512.
+/// A lookup cannot be cancelled and occupies a thread until it ends. The runtime has 512 threads.
 const LOOKUPS: usize = 128;
 
 impl Default for SystemResolver {
@@ -43,14 +43,14 @@ impl Resolve for SystemResolver {
     }
 }
 
-/// `HOST=ADDRESS`: the address of a name, whatever the system says.
+/// `HOST=ADDRESS`: the address of a name, instead of the system's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pin {
     name: String,
     address: IpAddr,
 }
 
-/// The names that are pinned, and the system for all others.
+/// Pinned names, and the system for all others.
 #[derive(Clone, Debug)]
 pub struct PinnedResolver {
     pins: Vec<Pin>,
@@ -70,7 +70,7 @@ impl FromStr for Pin {
 }
 
 impl PinnedResolver {
-    /// Of these pins.
+    /// Creates a resolver with these pins.
     #[must_use]
     pub fn new(pins: Vec<Pin>) -> Self {
         Self { pins, system: SystemResolver::default() }

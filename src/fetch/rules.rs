@@ -1,23 +1,23 @@
-//! The rules that a request is made by: what it may reach, where it may be led, and how much is too much.
+//! The rules of a request: what it may reach, redirects, and limits.
 
 use std::time::Duration;
 
 use super::guard::Guard;
 
-/// Rules for requests of one kind. The default is guarded: nothing is opened that is refused by itself.
+/// Rules for requests of one kind. The default has no exceptions from the refused addresses.
 ///
-/// Connections are kept for requests by the same `Arc` of rules, so a job makes its rules once.
+/// Connections are shared by requests with the same `Arc` of rules, so a job creates its rules once.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// The addresses that may be spoken to.
+    /// The check of addresses.
     pub guard: Guard,
-    /// Redirects that are followed. Default 10.
+    /// The maximum number of redirects. Default 10.
     pub redirects: usize,
-    /// For name, connection and TLS handshake together. Default 3 s.
+    /// The time limit for name resolution, connection and TLS handshake together. Default 3 s.
     pub connect: Duration,
-    /// For a request with its redirects and its body; waiting for a place is not part of it. Default 10 s.
+    /// The time limit for a request with redirects and body, without waiting for a place. Default 10 s.
     pub total: Duration,
-    /// Bytes of an answer's body. Default 1 MiB.
+    /// The maximum size of a body in bytes. Default 1 MiB.
     pub body: usize,
 }
 

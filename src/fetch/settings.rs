@@ -1,4 +1,4 @@
-//! How a fetcher is set up: who resolves names, which proxies there are, and how much it does and keeps at once.
+//! The settings of a fetcher: name resolution, proxies, and limits of concurrency and idle connections.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,33 +9,33 @@ use http::HeaderValue;
 use super::proxies::Proxies;
 use super::resolver::{Resolve, SystemResolver};
 
-/// The settings of a fetcher. What a request may do is in its [`Rules`](super::Rules).
+/// The settings of a fetcher. The limits of a single request are in its [`Rules`](super::Rules).
 #[derive(Clone)]
 pub struct Settings {
-    /// Who finds the addresses of names. Default: the system.
+    /// Resolves names. Default: the system.
     pub resolver: Arc<dyn Resolve>,
-    /// The proxies to go through. Default: none, whatever the environment says.
+    /// The proxies. Default: none, and environment variables are ignored.
     pub proxies: Option<Proxies>,
-    /// The header `User-Agent` of requests that have none of their own. Default: `outrigger/` and the version.
+    /// The default of the header `User-Agent`. Default: `outrigger/` and the version.
     pub user_agent: HeaderValue,
-    /// How much at once.
+    /// The limits.
     pub limits: Limits,
 }
 
-/// The limits of a fetcher, which all its requests share.
+/// The limits of a fetcher, shared by all its requests.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Requests at once; others wait. Default 256.
+    /// The maximum number of concurrent requests; others wait. Default 256.
     pub requests: usize,
-    /// Requests at once that failed the last time, beside the others: what hangs again and again keeps nobody else waiting.
-    /// Default 64.
+    /// The maximum number of concurrent requests that failed the last time, in addition to the others, so that those that
+    /// always hang do not delay others. Default 64.
     pub failing_requests: usize,
-    /// Of both, requests at once to one host; others wait. Default 32.
+    /// The maximum number of concurrent requests of both kinds to one host; others wait. Default 32.
     pub requests_per_host: usize,
-    /// How long an unused connection is kept. Default 90 s.
+    /// The idle time after which a connection is closed. Default 90 s.
     pub idle: Duration,
-    /// Connections and TLS sessions are kept for at most this many combinations of rules, CA and client certificate, those used
-    /// last. Default 64.
+    /// The maximum number of combinations of rules, CA and client certificate whose connections and TLS sessions are kept, most
+    /// recently used ones first. Default 64.
     pub clients: usize,
 }
 

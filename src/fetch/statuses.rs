@@ -10,19 +10,19 @@ use http::StatusCode;
 pub struct Statuses(&'static [RangeInclusive<u16>]);
 
 impl Statuses {
-    /// 200 and no other: the answer is what the URL stands for.
+    /// 200 only: the answer is the resource.
     pub const OK: Self = Self(&[200..=200]);
 
-    /// 200 to 299: what was asked for is done.
+    /// 200 to 299: the request was executed.
     pub const SUCCESS: Self = Self(&[200..=299]);
 
-    /// These.
+    /// Creates statuses from ranges.
     #[must_use]
     pub const fn of(ranges: &'static [RangeInclusive<u16>]) -> Self {
         Self(ranges)
     }
 
-    /// Whether this one is among them.
+    /// Whether it includes this status.
     #[must_use]
     pub fn has(self, status: StatusCode) -> bool {
         self.0.iter().any(|range| range.contains(&status.as_u16()))

@@ -1,4 +1,4 @@
-//! The URL a user names, checked once, and shown without what is secret in it.
+//! A user's URL, validated once, and displayed without secrets.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,8 +9,8 @@ use url::{Host, Url};
 
 use super::authorization::Authorization;
 
-/// An `http` or `https` URL with a host. `Display` and `Debug` show `scheme://host[:port]/path`: user, password, query and
-/// fragment may be secrets.
+/// An `http` or `https` URL with a host. `Display` and `Debug` show `scheme://host[:port]/path`, because user, password,
+/// query and fragment may be secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct FetchTarget {
     /// Without user, password and fragment.
@@ -19,10 +19,10 @@ pub struct FetchTarget {
     authorization: Option<Authorization>,
 }
 
-/// Why a text is no [`FetchTarget`]. No variant quotes the text.
+/// Why a text is not a [`FetchTarget`]. No variant contains the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    /// No URL.
+    /// Not a URL.
     #[error("no URL: {0}")]
     Syntax(#[from] url::ParseError),
     /// Another scheme, or none.
@@ -36,40 +36,40 @@ pub enum TargetError {
     Characters,
 }
 
-/// The longest URL, in bytes.
+/// The maximum length of a URL in bytes.
 const LONGEST: usize = 8 * 1024;
 
 impl FetchTarget {
-    /// The host: a name in lower case, or an address.
+    /// Returns the host: a name in lower case, or an address.
     #[must_use]
     pub fn host(&self) -> Host<&str> {
-        // A URL of these schemes has one always.
+        // URLs with these schemes always have a host.
         self.url.host().unwrap_or(Host::Domain(""))
     }
 
-    /// The port, by default the scheme's.
+    /// Returns the port, which defaults to the scheme's.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.url.port_or_known_default().unwrap_or_default()
     }
 
-    /// Whether it is spoken to over TLS.
+    /// Whether it uses TLS.
     #[must_use]
     pub fn is_https(&self) -> bool {
         self.url.scheme() == "https"
     }
 
-    /// Scheme, host and port, as they are shown.
+    /// Returns scheme, host and port for display.
     pub(super) fn origin(&self) -> String {
         self.url.origin().ascii_serialization()
     }
 
-    /// Whether scheme, host and port are the same.
+    /// Whether scheme, host and port are equal.
     pub(super) fn has_origin_of(&self, other: &Self) -> bool {
         self.url.origin() == other.url.origin()
     }
 
-    /// What user and password of the URL are sent as.
+    /// Returns the header for user and password in the URL.
     pub(super) fn authorization(&self) -> Option<&Authorization> {
         self.authorization.as_ref()
     }
@@ -82,7 +82,7 @@ impl FetchTarget {
         &self.uri
     }
 
-    /// Where a redirect from here leads. User and password in it are not taken: they are another's.
+    /// Returns the target of a redirect. User and password in it are ignored, because a server chose them.
     pub(super) fn join(&self, location: &str) -> Result<Self, TargetError> {
         let target = Self::of(self.url.join(location)?)?;
         Ok(Self { authorization: None, ..target })

@@ -1,4 +1,4 @@
-//! The TLS side of a connection: whom we trust, and the certificate we show.
+//! TLS of a connection: trusted CAs, and the client certificate.
 
 use std::sync::{Arc, LazyLock};
 
@@ -11,26 +11,26 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStor
 use super::credentials::Identity;
 use super::request::Trust;
 
-/// The CAs of the system, read once.
+/// The system's CAs, read once.
 static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
     let mut roots = RootCertStore::empty();
-    // Certificates that cannot be read are left out, as everywhere: whoever is signed by one is told as untrusted.
+    // Unreadable certificates are skipped, and servers signed by them are reported as untrusted.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     Arc::new(roots)
 });
 
-/// Why connections over TLS cannot be made at all.
+/// Why TLS connections cannot be made at all.
 #[derive(Debug)]
 pub(super) enum TlsConfigError {
-    /// The CA given is of no use.
+    /// The given CA is unusable.
     Ca(&'static str),
-    /// The client certificate given is of no use.
+    /// The given client certificate is unusable.
     Identity(&'static str),
-    /// The versions of TLS are not those of the cryptography.
+    /// The cryptography does not support the TLS versions.
     Versions(rustls::Error),
 }
 
-/// The configuration for connections to whom we trust.
+/// Returns the configuration for connections with this trust.
 pub(super) fn config(trust: &Trust, identity: Option<&Identity>) -> Result<ClientConfig, TlsConfigError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
@@ -80,7 +80,8 @@ fn parse(identity: &Identity) -> Result<(Vec<CertificateDer<'static>>, PrivateKe
     Ok((chain, key))
 }
 
-/// An error of TLS for users: always the same for the same fault, without times and without what the certificate says.
+/// Describes a TLS error for users. The text is the same for the same problem, without times and without text of the
+/// certificate.
 pub(super) fn describe(error: &rustls::Error) -> String {
     let certificate = match error {
         rustls::Error::InvalidCertificate(certificate) => certificate,
@@ -100,7 +101,7 @@ pub(super) fn describe(error: &rustls::Error) -> String {
     format!("the server's certificate {problem}")
 }
 
-/// Takes any certificate; the server must still have its key.
+/// Accepts any certificate. The server must still have its key.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 

@@ -1,4 +1,4 @@
-//! The agent: watches, files, downloads, the app that is told, and probes, until it is told to end.
+//! The agent: watches, files, downloads, notification of the app, and probes.
 
 use std::fmt;
 use std::io;
@@ -25,19 +25,20 @@ use super::{download, reading};
 use crate::cluster::{Event, Feeds, Pace, Slice, Watch};
 use crate::telemetry::Metrics;
 
-/// Objects in one answer of the API server, all of which is in memory: anybody's may be of a megabyte.
+/// The number of objects in one answer of the API server. All of them are in memory, and each may have a megabyte.
 const PAGE: u32 = 25;
 
-/// Between two tries to write what could not be written, at first and at most.
+/// The first and the maximum pause between attempts to write after a failure.
 const RETRIES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// The same at most where it is a file that cannot be written, and not the folder: whoever named it so has others read it again.
+/// The maximum pause if only one file cannot be written, and not the folder. Each attempt reads objects again, and
+/// users choose the file's name.
 const RETRIES_OF_A_FILE: Duration = Duration::from_secs(300);
 
-/// How long downloads of a single run are waited for is looked at so often.
+/// The interval at which a single run checks for pending downloads.
 const GLANCE: Duration = Duration::from_millis(20);
 
-/// All of it, not started yet.
+/// All parts, not started yet.
 pub struct Agent {
     options: Options,
     engine: Engine,
@@ -51,7 +52,7 @@ pub struct Agent {
     watches: Vec<(Part, Watch)>,
 }
 
-/// Why an agent did not do its work.
+/// Why an agent failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
     /// A file of its configuration.
@@ -60,15 +61,15 @@ pub enum AgentError {
     /// Nothing is selected.
     #[error("RESOURCE_NAME names nothing of the kinds that RESOURCE asks for")]
     Nothing,
-    /// A single run did not come to its end.
+    /// A single run did not finish in time.
     #[error("not complete after {} s: {problems}", .limit.as_secs_f64())]
     Late {
         /// Its limit.
         limit: Duration,
-        /// What kept it.
+        /// The reasons.
         problems: String,
     },
-    /// A single run ended, but not all files are there.
+    /// A single run finished without all files.
     #[error("not all files are there: {0}")]
     Incomplete(String),
 }
@@ -80,10 +81,10 @@ impl fmt::Debug for Agent {
 }
 
 impl Agent {
-    /// An agent for these options.
+    /// Creates an agent with these options.
     ///
     /// # Errors
-    /// They select nothing, or name files that cannot be read.
+    /// When they select nothing, or name files that cannot be read.
     pub fn new(options: Options, client: Client, metrics: Arc<Metrics>) -> Result<Self, AgentError> {
         let parts = options.selection.parts();
         if parts.is_empty() {
@@ -114,16 +115,16 @@ impl Agent {
         Ok(Self { options, engine, feeds, client, caller, metrics, sync_metrics, changes, wanted, watches })
     }
 
-    /// What probes ask about.
+    /// Returns the state for probes.
     #[must_use]
     pub fn health(&self) -> Health {
         Health { engine: self.engine.clone(), watches: self.watches.clone(), contact: self.options.contact }
     }
 
-    /// Works until `end`, or until all is done where that is asked for.
+    /// Works until `end`, or until all is done in a single run.
     ///
     /// # Errors
-    /// A single run that does not come to its end.
+    /// When a single run does not finish.
     pub async fn run(self, end: CancellationToken) -> Result<(), AgentError> {
         let method = self.options.method;
         let health = self.health();
@@ -160,7 +161,7 @@ impl Agent {
     }
 }
 
-/// What a watch follows.
+/// Returns the slice of a watch.
 fn slice(options: &Options, part: &Part) -> Slice {
     let slice = match part.kind {
         Kind::ConfigMap => Slice::all::<ConfigMap>(part.kind.plural()),
@@ -184,7 +185,7 @@ fn slice(options: &Options, part: &Part) -> Slice {
     }
 }
 
-/// Waits until everything is there.
+/// Waits until everything is written.
 async fn once(engine: &Engine, health: &Health, limit: Duration) -> Result<(), AgentError> {
     let complete = async {
         while !engine.is_listed() || engine.is_reading() || engine.is_downloading() {
@@ -200,14 +201,14 @@ async fn once(engine: &Engine, health: &Health, limit: Duration) -> Result<(), A
     if problems.is_folder_broken {
         return Err(AgentError::Incomplete(problems.files.join("; ")));
     }
-    // One object that asks for too much keeps no app from starting.
+    // A problem of one object prevents no app from starting.
     for file in engine.downloading() {
         tracing::warn!("{file} is not downloaded after {} s", limit.as_secs_f64());
     }
     Ok(())
 }
 
-/// Looks at all files now and then.
+/// Checks all files periodically.
 async fn look(engine: &Engine, period: Duration, heal: bool) {
     let mut ticks = interval_at(Instant::now() + period, period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -217,7 +218,7 @@ async fn look(engine: &Engine, period: Duration, heal: bool) {
     }
 }
 
-/// Tries again what could not be written.
+/// Retries failed writes.
 async fn retry(engine: &Engine) {
     let (mut pause, mut waited) = (RETRIES.0, Duration::ZERO);
     loop {
@@ -233,7 +234,7 @@ async fn retry(engine: &Engine) {
     }
 }
 
-/// Keeps the ages of the watches, of each kind the oldest, and counts those that are broken.
+/// Updates the metrics of watches: the oldest age of each kind, and the number of failing ones.
 async fn count(watches: &[(Part, Watch)], metrics: &Metrics, sync_metrics: &SyncMetrics) {
     let mut ticks = interval(Duration::from_secs(5));
     loop {
@@ -249,10 +250,10 @@ async fn count(watches: &[(Part, Watch)], metrics: &Metrics, sync_metrics: &Sync
     }
 }
 
-/// Where probes are answered: all addresses, of both families where there are two, or the one that is given.
+/// Returns the addresses for probes: all addresses, of both families if available, or the given one.
 ///
 /// # Errors
-/// A host that is no address.
+/// When the host is not an address.
 pub fn probe_addresses(host: Option<&str>, port: u16) -> io::Result<Vec<SocketAddr>> {
     match host {
         Some(host) => {

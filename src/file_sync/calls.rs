@@ -1,4 +1,4 @@
-//! Requests with their retries and credentials: that tells of changes, and those for contents.
+//! Requests with retries and credentials: for the app's notification, and for downloads.
 
 use std::io;
 use std::path::Path;
@@ -18,22 +18,22 @@ use crate::fetch::{
     Validators,
 };
 
-/// What `ENABLE_5XX` makes content of.
+/// Statuses whose body `ENABLE_5XX` makes content.
 const WITH_5XX: Statuses = Statuses::of(&[200..=299, 500..=500, 502..=504]);
 
-/// Statuses that are tried again.
+/// Statuses that are retried.
 const PASSING: [u16; 6] = [413, 429, 500, 502, 503, 504];
 
-/// No pause between two tries is longer.
+/// The maximum pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// A body may take this many times as long as a connection.
+/// The time limit of a body is this many times that of a connection.
 const OF_A_BODY: u32 = 6;
 
-/// At most this many bytes of an answer to the request that tells of changes.
+/// The maximum size of the answer to a notification.
 const LONGEST_ANSWER: usize = 1024 * 1024;
 
-/// At most this many bytes of a file with a name, a password or a token.
+/// The maximum size of a file with a user, password or token.
 const LONGEST_SECRET: usize = 64 * 1024;
 
 /// Makes requests.
@@ -43,24 +43,24 @@ pub struct Caller {
     calls: Calls,
     urls: Urls,
     trust: Trust,
-    /// The app may be anywhere.
+    /// Rules for requests to the app, which may be anywhere.
     to_app: Arc<Rules>,
-    /// A URL in a `ConfigMap` may not.
+    /// Rules for URLs in a `ConfigMap`.
     to_url: Arc<Rules>,
-    /// Where credentials may go, beside what [`Urls`] names.
+    /// Where credentials may be sent, besides the hosts in [`Urls`].
     home: Option<Recipient>,
 }
 
-/// Why a call came to nothing.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// No URL.
+    /// Not a URL.
     #[error("its key names no URL: {0}")]
     Target(#[from] TargetError),
     /// The request failed.
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// What came cannot be kept.
+    /// The content cannot be stored.
     #[error("what is downloaded cannot be written: {0}")]
     Draft(#[from] io::Error),
 }
@@ -74,10 +74,10 @@ pub struct CallerError {
 }
 
 impl Caller {
-    /// A caller without connections.
+    /// Creates a caller without connections.
     ///
     /// # Errors
-    /// The file of CAs cannot be read.
+    /// When the file of CAs cannot be read.
     pub fn new(calls: Calls, urls: Urls, app: Option<&FetchTarget>) -> Result<Self, CallerError> {
         let read = |path: &std::path::PathBuf| {
             std::fs::read(path).map_err(|source| CallerError { path: path.display().to_string(), source })
@@ -111,10 +111,10 @@ impl Caller {
         })
     }
 
-    /// Tells of changes to these files.
+    /// Notifies the app of changes to these files.
     ///
     /// # Errors
-    /// No try was answered well.
+    /// When no attempt succeeds.
     pub async fn reload(&self, request: &ReloadRequest, files: &str, count: usize) -> Result<StatusCode, CallError> {
         let make = || {
             let method = if request.post { Method::POST } else { Method::GET };
@@ -139,10 +139,10 @@ impl Caller {
         }
     }
 
-    /// Gets what a key names by URL, piece by piece, into a file. Each try waits for its turn.
+    /// Downloads a key's URL into a file, piece by piece. Each attempt waits for its turn.
     ///
     /// # Errors
-    /// No try was answered well, or the file cannot be written.
+    /// When no attempt succeeds, or when the file cannot be written.
     pub async fn download(
         &self,
         url: &str,
@@ -228,7 +228,7 @@ fn is_passing(error: &FetchError) -> bool {
     matches!(error.problem(), FetchProblem::Status { status, .. } if PASSING.contains(&status.as_u16()))
 }
 
-/// The pause after so many tries.
+/// Returns the pause after this number of attempts.
 fn backoff(factor: f64, tries: u32) -> Duration {
     let exponent = i32::try_from(tries.saturating_sub(1)).unwrap_or(i32::MAX).min(16);
     if tries < 2 {
@@ -238,13 +238,13 @@ fn backoff(factor: f64, tries: u32) -> Duration {
     }
 }
 
-/// The host and port of a URL, as one to which credentials may go.
+/// Returns the host and port of a URL as a recipient of credentials.
 fn recipient(target: &FetchTarget) -> Option<Recipient> {
     let scheme = if target.is_https() { "https" } else { "http" };
     format!("{scheme}://{}:{}", target.host(), target.port()).parse().ok()
 }
 
-/// What is proved now: files are read each time, for they may be rotated.
+/// Returns the current credentials. Files are read each time, because they may be rotated.
 fn authorization(login: &Login) -> Option<Authorization> {
     if let Some(path) = &login.token_file {
         return Authorization::bearer(&secret(path)?).ok();

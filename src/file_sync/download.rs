@@ -1,6 +1,6 @@
-//! The contents that keys name by URL: each piece by piece into a file beside its place, so that none is held in memory; and asked for again
-//! with what is known of the last answer. One that hangs, or an object of many that hang, keeps no other waiting for long: what failed the
-//! last time has places of its own, no object has many, and none is held while a try waits for the next.
+//! Downloads of keys with a URL. Each is written piece by piece to a file next to its destination, so that none is held in memory, and
+//! repeated with the validators of the last answer. A URL that hangs, or an object with many of them, does not delay others for long: failed
+//! downloads have their own places, the places of each object are limited, and a download has no place while it waits for its next attempt.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -18,21 +18,21 @@ use super::naming::Place;
 use super::state::Wanted;
 use crate::fetch::{Answer, FetchOutcome, Places, Validators};
 
-/// At most this many at once.
+/// The maximum number of concurrent downloads.
 const AT_ONCE: usize = 12;
 
-/// At most this many at once that failed before, beside the others.
+/// The maximum number of concurrent downloads that failed before, in addition to the others.
 const FAILING_AT_ONCE: usize = 4;
 
-/// At most this many of them are of one object.
+/// The maximum number of concurrent downloads of one object.
 const OF_ONE_OBJECT: usize = 2;
 
-/// What is known of last answers is swept when there are more than these of them, and twice what a sweep left.
+/// Validators are swept above this number, and above twice what the last sweep left.
 const FEW: usize = 64;
 
 type Known = HashMap<Arc<Place>, (Box<str>, Validators)>;
 
-/// Downloads what is wanted, for ever.
+/// Downloads forever.
 pub async fn run(engine: Engine, caller: Arc<Caller>, metrics: SyncMetrics, mut wanted: UnboundedReceiver<Arc<Place>>) {
     let (mut known, mut sweep_at) = (Known::new(), FEW);
     let places = [AT_ONCE, FAILING_AT_ONCE].map(|all| Places::new(all, OF_ONE_OBJECT));
@@ -61,7 +61,7 @@ pub async fn run(engine: Engine, caller: Arc<Caller>, metrics: SyncMetrics, mut 
                     Err(error) => engine.not_downloaded(&wanted, &error.to_string()),
                 }
                 if known.len() > sweep_at {
-                    known.retain(|place, _| Arc::strong_count(place) > 1); // somebody else knows the file, too
+                    known.retain(|place, _| Arc::strong_count(place) > 1); // another task also has the file
                     sweep_at = FEW.max(known.len() * 2);
                 }
             }

@@ -1,4 +1,4 @@
-//! What whoever watches, reads and downloads tells: the state behind a lock that is never waited under.
+//! The state, behind a lock that is never held across an await. Watches, readers and downloads report to it.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use super::object::{ObjectKey, WireObject};
 use super::state::{Parts, Problems, State, Wanted};
 use crate::cluster::Event;
 
-/// The files and what is known of them. A clone is the same.
+/// The files and their state. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Engine {
     shared: Arc<Shared>,
@@ -20,69 +20,69 @@ pub struct Engine {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    /// There is something to read.
+    /// Notified when there is something to read.
     read: Notify,
 }
 
 impl Engine {
-    /// An engine that knows what the last process wrote.
+    /// Creates an engine that knows what the last process wrote.
     pub fn new(parts: Parts) -> Self {
         Self { shared: Arc::new(Shared { state: Mutex::new(State::new(parts)), read: Notify::new() }) }
     }
 
-    /// Takes an event of a part.
+    /// Handles an event of a part.
     pub fn tell(&self, part: u16, event: Event<WireObject>) {
         self.with(|state| state.tell(part, event));
     }
 
-    /// Takes an object that was read again, or that it could not be.
+    /// Handles an object that was read again, or a failed read.
     pub fn read(&self, key: &ObjectKey, object: Option<&WireObject>) {
         self.with(|state| state.read(key, object));
     }
 
-    /// It is a download's turn: what is wanted now, if anything is.
+    /// Begins a download if it is still needed.
     pub fn begin(&self, place: &Arc<Place>) -> Option<Wanted> {
         self.lock().begin(place)
     }
 
-    /// A file for what is downloaded.
+    /// Creates a file for a download.
     pub fn draft(&self, wanted: &Wanted) -> io::Result<Draft> {
         let mut draft = Err(io::ErrorKind::NotFound.into());
         self.with(|state| draft = state.draft(wanted));
         draft
     }
 
-    /// Takes what was downloaded, if it is wanted still.
+    /// Stores a downloaded file if it is still needed.
     pub fn downloaded(&self, wanted: &Wanted, arrived: Arrived) {
         self.with(|state| state.downloaded(wanted, arrived));
     }
 
-    /// What was downloaded is what it was.
+    /// The download has not changed.
     pub fn same_as_before(&self, wanted: &Wanted) {
         self.with(|state| state.same_as_before(wanted));
     }
 
-    /// A download failed; the file stays as it is.
+    /// A download failed. The file stays unchanged.
     pub fn not_downloaded(&self, wanted: &Wanted, problem: &str) {
         self.with(|state| state.not_downloaded(wanted, problem));
     }
 
-    /// Whether something is downloaded now.
+    /// Whether a download is in progress.
     pub fn is_downloading(&self) -> bool {
         self.lock().is_downloading()
     }
 
-    /// What is not downloaded yet.
+    /// Returns the pending downloads.
     pub fn downloading(&self) -> Vec<String> {
         self.lock().downloading()
     }
 
-    /// Looks at all files: what changed on disk is made as it should be, and what is downloaded is asked for again.
+    /// Checks all files: restores those that changed on disk, and repeats downloads.
     pub fn look(&self, heal: bool) {
         self.with(|state| state.look(heal));
     }
 
-    /// The objects to be read again, once there are some.
+    /// Waits for objects to read again, and returns them.
     pub async fn to_read(&self) -> Vec<ObjectKey> {
         loop {
             let keys = self.lock().take_reads();
@@ -93,17 +93,17 @@ impl Engine {
         }
     }
 
-    /// Whether an object has to be read again, or is being read.
+    /// Whether an object must be read again or is being read.
     pub fn is_reading(&self) -> bool {
         self.lock().is_reading()
     }
 
-    /// Whether a file could not be written, or none could.
+    /// Whether a file, or any file at all, could not be written.
     pub fn has_failures(&self) -> bool {
         self.lock().has_failures()
     }
 
-    /// Tries what failed once more.
+    /// Retries what failed.
     pub fn retry(&self) {
         self.with(State::retry);
     }
@@ -118,7 +118,7 @@ impl Engine {
         self.lock().is_folder_broken()
     }
 
-    /// What is wrong with files, objects and downloads.
+    /// Returns the problems of files, objects and downloads.
     pub fn problems(&self) -> Problems {
         self.lock().problems()
     }

@@ -1,5 +1,5 @@
-//! Writes that no reader sees half of, and that do not leave their folder: each name on the way is opened in the folder before it,
-//! and a symbolic link is no folder, so that nobody can lead a write elsewhere, not even in a race.
+//! Atomic writes that cannot leave their folder. Each name of a path is opened relative to the previous folder, and symbolic links
+//! are not followed, so nobody can redirect a write, not even in a race.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -16,20 +16,20 @@ use sha2::{Digest as _, Sha256};
 use super::naming::OWN_PREFIX;
 use super::plan::{Digest, Stamp, Written, half};
 
-/// A folder that may be written to.
+/// A writable folder.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    /// In the names of unfinished files, so that those of other processes are left alone.
+    /// Part of the names of unfinished files, which protects those of other processes.
     id: String,
-    /// Tells this process from others of the same id.
+    /// Distinguishes processes with the same id.
     process: u32,
     drafts: AtomicU64,
-    /// Folders below that this process made, and that go with their last file.
+    /// Subfolders that this process created. They are removed with their last file.
     made: Mutex<HashSet<String>>,
 }
 
-/// An unfinished file beside its place; dropped, it is gone.
+/// An unfinished file next to its destination. Dropping it removes it.
 #[derive(Debug)]
 pub struct Draft {
     folder: OwnedFd,
@@ -39,18 +39,18 @@ pub struct Draft {
     is_published: bool,
 }
 
-/// What was downloaded, beside its place.
+/// A downloaded file next to its destination.
 #[derive(Debug)]
 pub struct Arrived {
     /// The file.
     pub draft: Draft,
-    /// Of its content.
+    /// The digest of its content.
     pub digest: Digest,
-    /// Its bytes.
+    /// Its size in bytes.
     pub size: u64,
 }
 
-/// A file as it is on disk.
+/// A file on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OnDisk {
     /// Content and stamp.
@@ -62,19 +62,19 @@ pub struct OnDisk {
 const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 impl Folder {
-    /// The folder of this path, which need not be there yet.
+    /// Creates a folder from a path, which need not exist yet.
     pub fn new(path: &Path, id: &str) -> Self {
         let (process, drafts) = (fastrand::u32(..), AtomicU64::new(0));
         Self { path: path.to_owned(), id: id.to_owned(), process, drafts, made: Mutex::default() }
     }
 
-    /// Begins a file, whose folders are made where they are not there.
+    /// Begins a file, and creates its folders if needed.
     pub fn draft(&self, path: &str, mode: Option<u32>) -> io::Result<Draft> {
         let (folder, name) = self.parent(path, true)?;
         let number = self.drafts.fetch_add(1, Ordering::Relaxed);
         let draft = format!("{OWN_PREFIX}{}-{:08x}-{number}", self.id, self.process);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        // Until it has its permissions nobody else opens it.
+        // Nobody else can open it until it has its permissions.
         let first = if mode.is_some() { 0o600 } else { 0o666 };
         let file = File::from(rustix::fs::openat(&folder, &draft, flags, Mode::from_raw_mode(first))?);
         let draft = Draft { folder, unfinished: draft, name: name.to_owned(), file, is_published: false };
@@ -84,15 +84,15 @@ impl Folder {
         Ok(draft)
     }
 
-    /// Writes a file at once.
+    /// Writes a whole file.
     pub fn write(&self, path: &str, bytes: &[u8], mode: Option<u32>) -> io::Result<Stamp> {
         let mut draft = self.draft(path, mode)?;
         draft.write(bytes)?;
         draft.publish()
     }
 
-    /// Removes a file, and the folders that were made for it where they are empty now; whether it was there. Where a folder is in its place, or a
-    /// file on the way to it, it was not.
+    /// Removes a file, and the folders created for it if they are empty. Returns whether it existed. It did not if there is a folder in its
+    /// place, or a file in place of one of its folders.
     pub fn remove(&self, path: &str) -> io::Result<bool> {
         let removed = self.parent(path, false).and_then(|(folder, name)| {
             rustix::fs::unlinkat(&folder, name, AtFlags::empty())?;
@@ -109,7 +109,7 @@ impl Folder {
         Ok(was_there)
     }
 
-    /// Removes a folder if it is empty; whether it is gone.
+    /// Removes a folder if it is empty. Returns whether it is gone.
     pub fn remove_folder(&self, path: &str) -> bool {
         let is_gone = self.parent(path, false).is_ok_and(|(folder, name)| {
             matches!(rustix::fs::unlinkat(&folder, name, AtFlags::REMOVEDIR), Ok(()) | Err(Errno::NOENT))
@@ -120,7 +120,7 @@ impl Folder {
         is_gone
     }
 
-    /// A file as it is now; `None` where there is no regular file of this size: another need not be read.
+    /// Reads a file; `None` if there is no regular file of this size, because a different one need not be read.
     pub fn read(&self, path: &str, size: u64) -> io::Result<Option<OnDisk>> {
         let mut file = match self.open_to_read(path) {
             Ok(file) => file,
@@ -144,7 +144,7 @@ impl Folder {
         Ok(Some(OnDisk { written: Written { digest, stamp: stamp(&stat) }, mode: permissions(&stat) }))
     }
 
-    /// Whether a file is as it was left; cheap.
+    /// Whether a file is unchanged since it was written. This is cheap.
     pub fn is_as_left(&self, path: &str, left: Stamp) -> bool {
         let stat = self
             .parent(path, false)
@@ -152,20 +152,20 @@ impl Folder {
         stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stamp(&stat) == left)
     }
 
-    /// Whether files can be made in the folder itself, as far as its permissions and its mount say.
+    /// Whether files can be created in the folder, according to its permissions and mount.
     pub fn is_usable(&self) -> io::Result<()> {
         let folder = self.open("", false)?;
         Ok(rustix::fs::accessat(&folder, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)?)
     }
 
-    /// The bytes of a file of ours, at most `limit`.
+    /// Reads one of our files, up to `limit` bytes.
     pub fn load(&self, path: &str, limit: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.open_to_read(path)?.take(limit).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
-    /// Adds to a file of ours.
+    /// Appends to one of our files.
     pub fn append(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
         let (folder, name) = self.parent(path, true)?;
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK;
@@ -177,14 +177,14 @@ impl Folder {
         file.write_all(bytes)
     }
 
-    /// Holds a file of ours beside other processes, for as long as what is returned lives.
+    /// Locks one of our files against other processes while the result lives.
     pub fn hold(&self, path: &str) -> io::Result<File> {
         let file = self.open_to_read(path)?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared)?;
         Ok(file)
     }
 
-    /// Whether no process holds a file. Where that cannot be known, somebody may.
+    /// Whether no process has locked a file. If that is unknown, one may have.
     pub fn is_held_by_none(&self, path: &str) -> bool {
         let locked = self.open_to_read(path).and_then(|file| {
             rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
@@ -193,7 +193,7 @@ impl Folder {
         locked.is_ok()
     }
 
-    /// The names in the folder itself that begin so.
+    /// Returns the names in the folder with this prefix.
     pub fn names(&self, start: &str) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in Dir::read_from(&self.open("", false)?)? {
@@ -202,7 +202,7 @@ impl Folder {
         Ok(names)
     }
 
-    /// Removes unfinished files that an earlier process of this id left in a folder below.
+    /// Removes unfinished files of an earlier process with this id from a subfolder.
     pub fn remove_drafts(&self, id: &str, below: &str) -> io::Result<()> {
         let folder = match self.open(below, false) {
             Ok(folder) => folder,
@@ -225,7 +225,7 @@ impl Folder {
         Ok(File::from(rustix::fs::openat(&folder, name, flags, Mode::empty())?))
     }
 
-    /// The folder that a file is in, and the file's name.
+    /// Returns the folder of a file, and the file's name.
     fn parent<'p>(&self, path: &'p str, create: bool) -> io::Result<(OwnedFd, &'p str)> {
         let (folders, name) = path.rsplit_once('/').unwrap_or(("", path));
         if matches!(name, "" | "." | "..") {
@@ -234,7 +234,7 @@ impl Folder {
         Ok((self.open(folders, create)?, name))
     }
 
-    /// A folder below this one, or itself.
+    /// Opens a subfolder, or the folder itself.
     fn open(&self, below: &str, create: bool) -> io::Result<OwnedFd> {
         let root = OFlags::DIRECTORY | OFlags::CLOEXEC;
         let mut folder = match rustix::fs::openat(CWD, &self.path, root, Mode::empty()) {
@@ -272,13 +272,13 @@ impl Folder {
 }
 
 impl Draft {
-    /// Adds to it.
+    /// Appends bytes.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all(bytes)
     }
 
-    /// Puts it in its place: readers see the old content or the new one. Its name, and that of no other file, is replaced, also where
-    /// it is a symbolic link.
+    /// Moves it to its destination. Readers see either the old content or the new one. A symbolic link with this name is replaced
+    /// itself.
     pub fn publish(mut self) -> io::Result<Stamp> {
         rustix::fs::renameat(&self.folder, &self.unfinished, &self.folder, &self.name)?;
         self.is_published = true;
@@ -294,17 +294,17 @@ impl Drop for Draft {
     }
 }
 
-/// Whether an error says that there is no file of this path.
+/// Whether an error means that the file does not exist.
 fn is_no_file(error: &io::Error) -> bool {
     is_one_of(error, &[Errno::NOENT, Errno::NXIO, Errno::NAMETOOLONG]) || is_clash(error)
 }
 
-/// Whether an error says that something else is in the place of a file, or of a folder on the way to it.
+/// Whether an error means that there is something else in place of a file or one of its folders.
 pub fn is_clash(error: &io::Error) -> bool {
     is_one_of(error, &[Errno::LOOP, Errno::NOTDIR, Errno::ISDIR, Errno::EXIST, Errno::NOTEMPTY])
 }
 
-/// Whether an error is one of this file and says nothing of others.
+/// Whether an error concerns this file only.
 pub fn is_of_one_file(error: &io::Error) -> bool {
     is_one_of(error, &[Errno::NAMETOOLONG, Errno::FBIG]) || is_clash(error)
 }

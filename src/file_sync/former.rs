@@ -1,22 +1,23 @@
-//! What agents of other selections left behind: the files of those that nobody has run for a while go, for otherwise a change of LABEL
-//! would leave what it selected before. Those of agents that run, and of single runs, stay.
+//! Files left behind by agents with other selections. If no process has run with a selection for a while, its files are removed,
+//! because a change of LABEL would otherwise leave the previously selected files. Files of running agents and of single runs stay.
 
 use std::collections::BTreeMap;
 
 use super::folder::Folder;
 use super::manifest::Manifest;
 
-/// Looks in a row at which nobody held a journal, before its files go: a container that fails is started again within five minutes.
+/// The number of consecutive checks at which nobody holds a journal before its files are removed. A failed container
+/// restarts within five minutes.
 const LOOKS: u32 = 10;
 
-/// The journals of others that nobody holds.
+/// Unlocked journals of others.
 #[derive(Debug, Default)]
 pub struct Former {
     seen: BTreeMap<String, u32>,
 }
 
 impl Former {
-    /// Looks once more; the names of those that nobody has held for long.
+    /// Checks once more. Returns the names of journals that nobody has locked for long.
     pub fn look(&mut self, folder: &Folder, own: &str) -> Vec<String> {
         let names = folder.names(Manifest::PREFIX).unwrap_or_default();
         let before = std::mem::take(&mut self.seen);
@@ -26,7 +27,7 @@ impl Former {
         self.seen.iter().filter(|(_, looks)| **looks >= LOOKS).map(|(name, _)| name.clone()).collect()
     }
 
-    /// The id of an agent whose journal has this name.
+    /// Returns the agent's id in a journal's name.
     pub fn id(journal: &str) -> &str {
         journal.strip_prefix(Manifest::PREFIX).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! What probes are told: the bodies of k8s-sidecar's `/healthz`, true ones, and readiness with its reasons.
+//! Answers to probes: the bodies of k8s-sidecar's `/healthz`, with true content, and readiness with reasons.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -15,28 +15,28 @@ use crate::cluster::Watch;
 use crate::telemetry::admin::ready_and_metrics;
 use crate::telemetry::{Metrics, Readiness};
 
-/// At most this many problems are told.
+/// At most this many problems are reported.
 const MOST_TOLD: usize = 20;
 
-/// What probes ask about.
+/// The state for probes.
 #[derive(Clone, Debug)]
 pub struct Health {
     /// The files.
     pub(super) engine: Engine,
-    /// The watches, by what they follow.
+    /// The watches with their parts.
     pub(super) watches: Vec<(Part, Watch)>,
-    /// A watch may be without a word for so long.
+    /// The maximum time without contact for a watch.
     pub(super) contact: Duration,
 }
 
 impl Health {
-    /// What `/healthz` says: whether a new start may help.
+    /// Returns the answer of `/healthz`: whether a restart may help.
     #[must_use]
     pub fn live(&self) -> (StatusCode, &'static str) {
         if self.engine.is_folder_broken() {
             return (StatusCode::SERVICE_UNAVAILABLE, "NOT LIVE (folder cannot be written)");
         }
-        // A namespace that is forbidden from the start is no reason to start again: `/readyz` tells of it.
+        // A namespace that was forbidden from the start is not a reason to restart. `/readyz` reports it.
         let ages: Vec<Duration> = self.watches.iter().filter_map(|(_, watch)| watch.age()).collect();
         if ages.is_empty() {
             return (StatusCode::SERVICE_UNAVAILABLE, "NOT READY");
@@ -47,7 +47,7 @@ impl Health {
         (StatusCode::OK, "OK")
     }
 
-    /// What `/readyz` says: every watch had a complete list, and files can be written.
+    /// Returns the answer of `/readyz`: every watch had a complete list, and files can be written.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         let (watches, engine) = (self.watches.clone(), self.engine.clone());
@@ -71,7 +71,7 @@ impl Health {
                 let _ = write!(told, "; and {more} more problems");
             }
             let told = format!("{files} of {objects} objects{told}");
-            // What is wrong with one object keeps no app from starting.
+            // A problem of one object prevents no app from starting.
             if problems.is_folder_broken { Err(told) } else { Ok(told) }
         })
     }

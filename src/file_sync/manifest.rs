@@ -1,7 +1,8 @@
-//! What was written, for the next start: a journal beside the files, to which a line is added before a file is written and after one
-//! is removed. So a file of ours is never taken for another's, whenever the process is killed.
+//! A journal next to the files that tells the next process what was written. A line is added before a file is written and after one
+//! is removed, so that a file of ours is recognized whenever the process was killed.
 //!
-//! Its name is that of the selection. A process holds its journal for as long as it lives, so that others see when nobody does.
+//! Its name contains the selection's id. A process locks its journal as long as it lives, so that others see when it
+//! has ended.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use super::folder::Folder;
 use super::object::{Kind, ObjectKey};
 
-/// At most this many bytes of a journal are read.
+/// The maximum number of bytes read from a journal.
 const LONGEST: u64 = 64 * 1024 * 1024;
 
-/// A journal with more lines than twice its files, and this many, is written anew.
+/// A journal with this many lines, and twice as many as files, is rewritten.
 const SLACK: usize = 1_000;
 
 /// The journal.
@@ -24,26 +25,26 @@ pub struct Manifest {
     name: String,
     head: Head,
     lines: usize,
-    /// Whether the head that the journal has is ours.
+    /// Whether the journal's header is from this process.
     is_told: bool,
-    /// Whether the last line may be there in part.
+    /// Whether the last line may be incomplete.
     is_torn: bool,
-    /// Kept open, and so held.
+    /// Kept open for its lock.
     held: Option<File>,
 }
 
-/// Who wrote a journal; the last one counts.
+/// The writer of a journal. The last header counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Head {
-    /// A process that ends when all is written, and whose files stay.
+    /// Whether it is a single run, whose files stay.
     once: bool,
 }
 
 /// A line.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Line {
-    /// Whether the file is there, rather than removed.
+    /// Whether the file exists, or was removed.
     there: bool,
     /// The absolute path.
     pub path: String,
@@ -53,7 +54,7 @@ pub struct Line {
     namespace: String,
     /// Its name.
     name: String,
-    /// When the owner was created, in seconds.
+    /// The owner's creation time in seconds.
     pub created: i64,
 }
 
@@ -64,10 +65,10 @@ enum Entry {
     Line(Line),
 }
 
-/// What a journal says.
+/// The content of a journal.
 #[derive(Debug, Default)]
 pub struct Journal {
-    /// The files that are there, each once.
+    /// The existing files, without duplicates.
     pub files: Vec<Line>,
     head: Option<Head>,
     lines: usize,
@@ -75,26 +76,26 @@ pub struct Journal {
 }
 
 impl Line {
-    /// A file that is an object's.
+    /// A line for an object's file.
     pub fn of(path: String, owner: &ObjectKey, created: i64) -> Self {
         let ObjectKey { kind, namespace, name } = owner;
         Self { there: true, path, kind: *kind, namespace: namespace.to_string(), name: name.to_string(), created }
     }
 
-    /// A file that is gone.
+    /// A line for a removed file.
     pub fn gone(path: String) -> Self {
         let (namespace, name) = (String::new(), String::new());
         Self { there: false, path, kind: Kind::ConfigMap, namespace, name, created: 0 }
     }
 
-    /// Whose file it is.
+    /// Returns the file's owner.
     pub fn owner(&self) -> ObjectKey {
         ObjectKey { kind: self.kind, namespace: self.namespace.as_str().into(), name: self.name.as_str().into() }
     }
 }
 
 impl Journal {
-    /// The journal of this name; an empty one where there is none.
+    /// Reads the journal of this name; an empty one if it does not exist.
     pub fn read(folder: &Folder, name: &str) -> io::Result<Self> {
         let bytes = match folder.load(name, LONGEST + 1) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
@@ -106,7 +107,7 @@ impl Journal {
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         let mut journal = Self { is_cut: whole < bytes.len(), ..Self::default() };
         let mut files = BTreeMap::new();
-        // The last line is left out where it is not whole.
+        // An incomplete last line is skipped.
         for line in bytes[..whole].split(|byte| *byte == b'\n') {
             match serde_json::from_slice(line) {
                 Ok(Entry::Head(head)) => journal.head = Some(head),
@@ -120,17 +121,17 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Whether it is that of a process that ended when all was written, and whose files stay.
+    /// Whether it is from a single run, whose files stay.
     pub fn is_of_once(&self) -> bool {
         self.head.is_some_and(|head| head.once)
     }
 }
 
 impl Manifest {
-    /// How the names of all journals begin.
+    /// The prefix of all journal names.
     pub const PREFIX: &'static str = ".outrigger-sync-";
 
-    /// The journal of the process of this id, which is one that ends when all is written, or not.
+    /// The journal of the process with this id, which is a single run or not.
     pub fn new(id: &str, once: bool) -> Self {
         Self {
             name: format!("{}{id}", Self::PREFIX),
@@ -142,12 +143,12 @@ impl Manifest {
         }
     }
 
-    /// Its name.
+    /// Returns its name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What it says.
+    /// Reads its content.
     pub fn load(&mut self, folder: &Folder) -> io::Result<Journal> {
         let journal = Journal::read(folder, &self.name)?;
         (self.lines, self.is_told) = (journal.lines, journal.head == Some(self.head));
@@ -162,7 +163,7 @@ impl Manifest {
 
     /// Adds a line.
     pub fn add(&mut self, folder: &Folder, line: &Line) -> io::Result<()> {
-        // What follows a part of a line is a line of its own.
+        // Ends an incomplete line first.
         let mut text = if self.is_torn { b"\n".to_vec() } else { Vec::new() };
         if !self.is_told {
             write_line(&mut text, &self.head)?;
@@ -177,12 +178,12 @@ impl Manifest {
         Ok(())
     }
 
-    /// Whether it is worth to write it anew, with this many files.
+    /// Whether it should be rewritten for this number of files.
     pub fn is_long(&self, files: usize) -> bool {
         self.lines > 2 * files + SLACK
     }
 
-    /// Writes it anew, with these files and no others.
+    /// Rewrites it with exactly these files.
     pub fn rewrite(&mut self, folder: &Folder, files: impl Iterator<Item = Line>) -> io::Result<()> {
         let mut draft = folder.draft(&self.name, Some(0o600))?;
         let (mut text, mut count) = (Vec::new(), 0);
@@ -202,7 +203,7 @@ impl Manifest {
         Ok(())
     }
 
-    /// Where files cannot be held, nobody takes them for free, either.
+    /// Locks the journal. If files cannot be locked, no process considers them abandoned.
     fn hold(&mut self, folder: &Folder) {
         self.held = folder.hold(&self.name).ok();
     }

@@ -1,4 +1,4 @@
-//! The metrics of files: how many there are, what was done, and what fails.
+//! The metrics of files: how many there are, how many were written and removed, and failures.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -7,7 +7,7 @@ use prometheus_client::registry::Registry;
 
 use crate::telemetry::metrics::Labels;
 
-/// A cheap clone is the same.
+/// Clones share the metrics.
 #[derive(Clone, Debug, Default)]
 pub struct SyncMetrics {
     objects: Gauge,
@@ -19,7 +19,7 @@ pub struct SyncMetrics {
 }
 
 impl SyncMetrics {
-    /// Registers them, at zero.
+    /// Registers them with zero values.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         registry.register(
@@ -78,7 +78,7 @@ impl SyncMetrics {
         self.downloads.get_or_create_owned(&[("outcome", outcome)]).inc();
     }
 
-    /// How many there are.
+    /// Sets the number of objects and files.
     pub fn are(&self, (objects, files): (usize, usize), failing: usize, missing: usize, refused: usize) {
         set(&self.objects, objects);
         set(&self.files, files);
@@ -87,7 +87,7 @@ impl SyncMetrics {
         }
     }
 
-    /// How many watches are broken.
+    /// Sets the number of failing watches.
     pub fn watches_fail(&self, count: usize) {
         set(&self.failing.get_or_create_owned(&[("what", "watch")]), count);
     }

@@ -1,23 +1,23 @@
-//! ConfigMaps and Secrets as files beside an app: what the options select is written to a folder, and the app is told.
+//! ConfigMaps and Secrets as files next to an app: selected objects are written to a folder, and the app is notified.
 //!
-//! Thinking, without files and clocks:
-//! - [`options`]: what is wanted
-//! - `object`: the slices of `ConfigMap` and `Secret` that files are made of
-//! - [`naming`]: which file each key becomes, and which it may not become
-//! - `plan`: who owns which file, and what is to be done when objects come, change and go
+//! Pure parts:
+//! - [`options`]: the configuration
+//! - `object`: the parts of `ConfigMap` and `Secret` that become files
+//! - [`naming`]: which file each key becomes, and which names are forbidden
+//! - `plan`: the owner of each file, and the steps when objects come, change and go
 //!
-//! Doing:
-//! - `folder`: writes that no reader sees half of and that do not leave their folder
-//! - `manifest`: what was written, for the next start
-//! - `former`: what agents of other selections left behind
-//! - `state`: does what the plan says, and remembers what failed
-//! - `engine`: the same behind a lock, for all who tell it
-//! - `reading`: reads objects again whose content is needed once more
-//! - `download`: the contents that keys name by URL
+//! Parts with effects:
+//! - `folder`: atomic writes that cannot leave their folder
+//! - `manifest`: the journal of written files for the next start
+//! - `former`: files left behind by agents with other selections
+//! - `state`: executes the plan, and remembers failures
+//! - `engine`: the state behind a lock, for all that report to it
+//! - `reading`: reads objects whose content is needed again
+//! - `download`: the content of keys with a URL
 //! - [`calls`]: requests with their retries and credentials
 //! - `reload`: script and request, once for each burst of changes
-//! - [`health`], `metrics`: what probes and scrapers are told
-//! - [`agent`]: all of it together
+//! - [`health`], `metrics`: probes and metrics
+//! - [`agent`]: combines all parts
 
 pub mod agent;
 pub mod calls;

@@ -1,84 +1,84 @@
-//! Pure: which file each key of an object becomes, and why some become none. No key and no annotation leads out of the folders that
-//! are allowed.
+//! Pure: which file each key of an object becomes, and why some become none. No key or annotation can leave the allowed folders.
 
 use std::borrow::Cow;
 use std::path::{Component, Path, PathBuf};
 
 use super::object::{ObjectKey, WireObject};
 
-/// How the files are named that this program makes for itself, in the folders that it writes to.
+/// The prefix of outrigger's own files in the folders.
 pub const OWN_PREFIX: &str = ".outrigger-";
 
-/// At most this many bytes of a file's name; no file system has more.
+/// The maximum length of a file name, which no file system exceeds.
 const LONGEST_NAME: usize = 255;
 
-/// At most this many bytes of a file's path below the folder, and this many folders on it: each is opened at each look.
+/// The maximum length of a file's path below the folder, and the maximum number of folders in it. Each is opened at
+/// each check.
 const LONGEST_PATH: usize = 1_024;
 const DEEPEST: usize = 32;
 
-/// At most this many keys of an object become files, and this many of them are downloaded.
+/// The maximum number of keys of an object that become files, and of those that are downloaded.
 const MOST_KEYS: usize = 5_000;
 const MOST_URLS: usize = 64;
 
-/// At most this many characters of what somebody wrote are told.
+/// The maximum length of quoted user text in messages.
 const LONGEST_TOLD: usize = 200;
 
-/// A file: one of the folders that may be written to, and the path below it, of plain names.
+/// A file: one of the writable folders, and the path below it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
-    /// Its number among [`Naming::roots`].
+    /// Its index in [`Naming::roots`].
     pub root: u16,
-    /// Relative, without `.`, `..`, empty names and a slash at its end.
+    /// Relative, without `.`, `..`, empty names and a trailing slash.
     pub path: Box<str>,
 }
 
 impl Place {
-    /// Whether one needs a folder where the other is a file.
+    /// Whether one needs a folder with the name of the other.
     #[must_use]
     pub fn clashes_with(&self, other: &Self) -> bool {
         let is_below = |path: &str, folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
         self.root == other.root && (is_below(&self.path, &other.path) || is_below(&other.path, &self.path))
     }
 
-    /// The path of its folder; empty at the root.
+    /// Returns the path of its folder; empty at the root.
     #[must_use]
     pub fn folder(&self) -> &str {
         self.path.rsplit_once('/').map_or("", |(folder, _)| folder)
     }
 }
 
-/// What a file is to hold.
+/// The content of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content<'o> {
-    /// This.
+    /// These bytes.
     Bytes(Cow<'o, [u8]>),
-    /// What this URL answers with.
+    /// The answer of this URL.
     Url(Box<str>),
 }
 
 /// A key of an object as a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry<'o> {
-    /// Where.
+    /// The file.
     pub place: Place,
-    /// What.
+    /// Its content.
     pub content: Content<'o>,
 }
 
-/// Why a key, or a whole object, becomes no file.
+/// Why a key or a whole object becomes no file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NamingError {
-    /// The annotation leads out of the folder.
+    /// The annotation leaves the folder.
     #[error("the annotation {annotation}: {folder:?} leads out of {root}; name a folder below it")]
     Outside {
         /// The annotation's name.
         annotation: String,
         /// Its value.
         folder: String,
-        /// The folder that it leads out of.
+        /// The folder that it would leave.
         root: String,
     },
-    /// The annotation names an absolute folder that is not allowed.
+    /// The annotation has an absolute folder that is not allowed.
     #[error(
         "the annotation {annotation}: the folder {folder:?} may not be written to; name one below FOLDER, or allow it by OUTRIGGER_ABSOLUTE_FOLDERS"
     )]
@@ -88,13 +88,13 @@ pub enum NamingError {
         /// Its value.
         folder: String,
     },
-    /// A key that is no name of a file.
+    /// A key that is not a valid file name.
     #[error("the key {0:?} is no name of a file")]
     Key(String),
-    /// A name that is longer than a file system has it.
+    /// A name that is too long for a file system.
     #[error("the file of the key {0:?} has a name of more than 255 bytes, or a path of more than 1,024")]
     Long(String),
-    /// The annotation names too deep a folder, or one with characters that nobody sees.
+    /// The annotation's folder is too deep, or has invisible characters.
     #[error(
         "the annotation {annotation}: {folder:?} is longer than 1,024 bytes, deeper than 32 folders, or has control characters"
     )]
@@ -107,17 +107,17 @@ pub enum NamingError {
     /// Too many keys.
     #[error("{0} keys: at most 5,000 become files, and at most 64 of them are downloaded")]
     Many(usize),
-    /// An absolute folder that is another namespace's.
+    /// An absolute folder that belongs to another namespace.
     #[error("the annotation {annotation}: {folder:?} is not below the folder of the namespace {namespace}")]
     Namespace {
         /// The annotation's name.
         annotation: String,
         /// Its value.
         folder: String,
-        /// Whose object it is.
+        /// The namespace of the object.
         namespace: String,
     },
-    /// A URL that is no text.
+    /// A URL that is not text.
     #[error("the value of the key {0:?} is no URL")]
     Url(String),
     /// A value that cannot be decoded.
@@ -125,36 +125,36 @@ pub enum NamingError {
     Value(#[from] super::object::ValueError),
 }
 
-/// What absolute folders in annotations mean.
+/// The meaning of absolute folders in annotations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Absolute {
-    /// The folder itself, where that is allowed.
+    /// The folder itself, if it is allowed.
     Itself,
     /// A folder of that path below `FOLDER`.
     Nested,
 }
 
-/// How files are named.
+/// The rules for names of files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Naming {
-    /// The folders that may be written to, absolute; the first is where files go by default.
+    /// The absolute paths of the writable folders. The first one is the default.
     pub roots: Vec<PathBuf>,
     /// The annotation that names an object's folder.
     pub annotation: String,
-    /// What an absolute one means.
+    /// The meaning of absolute folders.
     pub absolute: Absolute,
-    /// A folder for each namespace.
+    /// Whether each namespace has its own folder.
     pub per_namespace: bool,
-    /// Namespace, kind and name of the object in the name of the file.
+    /// Whether file names include namespace, kind and name of the object.
     pub unique: bool,
-    /// Keys that do not end so are left out; empty takes all.
+    /// The suffixes of accepted keys; all keys if empty.
     pub suffixes: Vec<String>,
-    /// Whether keys that end in `.url` are downloaded.
+    /// Whether keys ending in `.url` are downloaded.
     pub urls: bool,
 }
 
 impl Naming {
-    /// The files of an object, each once, and what is wrong with the rest.
+    /// Returns the files of an object without duplicates, and the problems of the rest.
     #[must_use]
     pub fn entries<'o>(&self, key: &ObjectKey, object: &'o WireObject) -> (Vec<Entry<'o>>, Vec<NamingError>) {
         let (mut entries, mut errors): (Vec<Entry<'o>>, _) = (Vec::new(), Vec::new());
@@ -179,21 +179,21 @@ impl Naming {
             entries.truncate(MOST_KEYS);
             urls.truncate(MOST_URLS);
         }
-        // What is there as it is comes before what has to be fetched, `data` before `binaryData`.
+        // Literal content has precedence over URLs, and `data` over `binaryData`.
         entries.extend(urls);
         let mut places = std::collections::HashSet::new();
         entries.retain(|entry| places.insert(entry.place.clone()));
         (entries, errors)
     }
 
-    /// The path of a file, for messages and for apps.
+    /// Returns the path of a file, for messages and apps.
     #[must_use]
     pub fn path(&self, place: &Place) -> PathBuf {
         let root = self.roots.get(usize::from(place.root)).map(PathBuf::as_path);
         root.unwrap_or(Path::new("")).join(&*place.path)
     }
 
-    /// The place of a folder of this absolute path, if it may be written to.
+    /// Returns the place of a folder with this absolute path, if it may be written.
     #[must_use]
     pub fn place_of(&self, path: &Path) -> Option<Place> {
         let mut best: Option<(usize, &Path, usize)> = None;
@@ -209,7 +209,7 @@ impl Naming {
         Some(Place { root: number.try_into().ok()?, path: normal(rest.to_str()?)?.into() })
     }
 
-    /// The place of a file of this absolute path, if it may be written to.
+    /// Returns the place of a file with this absolute path, if it may be written.
     #[must_use]
     pub fn place_of_file(&self, path: &Path) -> Option<Place> {
         let folder = self.place_of(path.parent()?)?;
@@ -250,7 +250,7 @@ impl Naming {
         Ok(Entry { place: Place { root: folder.root, path }, content })
     }
 
-    /// The folder of an object, as a place.
+    /// Returns the folder of an object as a place.
     fn folder(&self, key: &ObjectKey, object: &WireObject) -> Result<Place, NamingError> {
         let annotations = object.metadata.annotations.as_ref();
         let given = annotations.and_then(|annotations| annotations.get(&self.annotation)).map_or("", String::as_str);
@@ -281,12 +281,13 @@ impl Naming {
             (true, true) => key.namespace.to_string(),
             (true, false) => format!("{}/{below}", key.namespace),
         };
-        // A folder that may be named as an absolute one is the same by its path below the first.
+        // An allowed absolute folder is the same one when it is given by its path below the first folder.
         self.place_of(&root.join(path)).ok_or_else(outside)
     }
 }
 
-/// Whether a character is not seen where it is printed, or makes others look different: names of folders are others' words in logs and lists.
+/// Whether a character is invisible when printed, or changes how others look. Users choose the folder names in logs and
+/// lists.
 fn is_unseen(letter: char) -> bool {
     letter.is_control() || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -296,7 +297,7 @@ fn shortened(text: &str) -> String {
     format!("{}{}", &text[..end], if end < text.len() { "…" } else { "" })
 }
 
-/// A path of plain names only; `None` for one that leads out of where it begins, or that no file can have.
+/// Normalizes a relative path; `None` if it leaves its folder, or cannot be a file's.
 fn normal(path: &str) -> Option<String> {
     if path.contains('\0') {
         return None;

@@ -1,4 +1,4 @@
-//! Pure: the slices of `ConfigMap` and `Secret` that files are made of.
+//! Pure: the parts of `ConfigMap` and `Secret` that become files.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
-/// What files are made of.
+/// The kind of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -18,7 +18,7 @@ pub enum Kind {
     Secret,
 }
 
-/// Which object.
+/// The identity of an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
     /// Its kind.
@@ -35,13 +35,13 @@ pub struct ObjectKey {
 pub struct WireObject {
     /// Its metadata.
     pub metadata: WireMetadata,
-    /// Text of a `ConfigMap`, Base64 of a Secret.
+    /// Text in a `ConfigMap`, Base64 in a Secret.
     data: Option<BTreeMap<String, String>>,
     /// Base64.
     binary_data: Option<BTreeMap<String, String>>,
 }
 
-/// What is kept of its metadata.
+/// The kept metadata.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WireMetadata {
@@ -55,13 +55,13 @@ pub struct WireMetadata {
     pub annotations: Option<BTreeMap<String, String>>,
 }
 
-/// The value of a key that is not Base64 although it should be.
+/// The value of a key that should be Base64 and is not.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the value of the key {0:?} is no Base64")]
 pub struct ValueError(String);
 
 impl Kind {
-    /// As in paths of the API and in names of watches.
+    /// The plural in API paths and names of watches.
     #[must_use]
     pub const fn plural(self) -> &'static str {
         match self {
@@ -81,17 +81,17 @@ impl fmt::Display for Kind {
 }
 
 impl WireObject {
-    /// Which object it is.
+    /// Returns its identity.
     pub fn key(&self, kind: Kind) -> ObjectKey {
         ObjectKey { kind, namespace: self.metadata.namespace.as_str().into(), name: self.metadata.name.as_str().into() }
     }
 
-    /// When it was created, in seconds; those that do not say are the youngest.
+    /// Returns its creation time in seconds. Objects without one count as youngest.
     pub fn created(&self) -> i64 {
         self.metadata.creation_timestamp.map_or(i64::MAX, jiff::Timestamp::as_second)
     }
 
-    /// Its keys with their values. A key of `data` comes before the same of `binaryData`.
+    /// Returns its keys with their values. A key in `data` has precedence over the same key in `binaryData`.
     pub fn values(&self, kind: Kind) -> impl Iterator<Item = (&str, Result<Cow<'_, [u8]>, ValueError>)> {
         let is_text = kind == Kind::ConfigMap;
         let data = self.data.iter().flatten().map(move |(key, value)| {

@@ -1,4 +1,4 @@
-//! Pure: what is wanted, checked: which objects, which files, whom to tell.
+//! Pure: the validated configuration: which objects, which files, and whom to notify.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,162 +7,163 @@ use std::time::Duration;
 use super::naming::Naming;
 use super::object::Kind;
 
-/// Everything that a user can say.
+/// The whole configuration.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Which objects.
     pub selection: Selection,
-    /// How they are kept in step.
+    /// How they are kept up to date.
     pub method: Method,
     /// Which files.
     pub naming: Naming,
     /// Their permissions.
     pub mode: Option<u32>,
-    /// Between two looks at whether files and URLs are as they should be.
+    /// The interval of checks of files and URLs.
     pub resync: Duration,
-    /// Skip looks at files that changed on disk.
+    /// Whether checks restore files that changed on disk.
     pub heal: bool,
-    /// What is downloaded.
+    /// The rules for downloads.
     pub urls: Urls,
-    /// Whom to tell.
+    /// The notification of the app.
     pub reload: Reload,
-    /// Of requests and downloads.
+    /// The rules for requests and downloads.
     pub calls: Calls,
-    /// What a watch may be without a word, before `/healthz` says so.
+    /// The maximum time without contact for a watch, before `/healthz` fails.
     pub contact: Duration,
-    /// Of the API server: watches end after so many seconds, and are dead when they are silent for so long.
+    /// The seconds after which the API server ends a watch, and the silence after which a watch counts as dead.
     pub watch: (u32, Duration),
-    /// While the API server fails, pauses grow to this.
+    /// The maximum pause while the API server fails.
     pub longest_pause: Duration,
 }
 
 /// Which objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selection {
-    /// Of which kinds.
+    /// The kinds.
     pub kinds: Vec<Kind>,
-    /// In which namespaces; empty is all.
+    /// The namespaces; empty for all.
     pub namespaces: Vec<String>,
-    /// With which labels.
+    /// The label selector.
     pub labels: Option<String>,
-    /// Those of these names, whatever their labels.
+    /// Named objects, regardless of labels.
     pub names: Vec<ByName>,
 }
 
 /// An object that is named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ByName {
-    /// Of this kind; without one, of all that are asked for.
+    /// The kind; all selected kinds if absent.
     pub kind: Option<Kind>,
-    /// In this namespace; without one, in all that are asked for.
+    /// The namespace; all selected namespaces if absent.
     pub namespace: Option<String>,
-    /// Of this name.
+    /// The name.
     pub name: String,
 }
 
-/// A part of what is selected, which one watch follows.
+/// A part of the selection that one watch follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// Of this kind.
+    /// The kind.
     pub kind: Kind,
-    /// In this namespace; without one, in all.
+    /// The namespace; all if absent.
     pub namespace: Option<String>,
-    /// Of this name.
+    /// The name, if it is a single object.
     pub name: Option<String>,
 }
 
-/// How objects are kept in step.
+/// How objects are kept up to date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// By a watch.
+    /// With a watch.
     Watch,
-    /// By a list each time this is over.
+    /// With a list at this interval.
     Poll(Duration),
-    /// Once; it fails after so long.
+    /// With one list. It fails after this time.
     Once(Duration),
 }
 
-/// What is downloaded.
+/// The rules for downloads.
 #[derive(Clone, Debug)]
 pub struct Urls {
-    /// Addresses and hosts that are refused by default, and are not here.
+    /// Allowed addresses and hosts that are refused by default.
     pub allow: Vec<crate::fetch::Allow>,
-    /// At most this many bytes of an answer.
+    /// The maximum number of bytes of an answer.
     pub limit: usize,
-    /// Whether what the statuses 500, 502, 503 and 504 come with is content, too.
+    /// Whether the bodies of the statuses 500, 502, 503 and 504 are content too.
     pub store_5xx: bool,
-    /// Addresses that are never asked: the API server's.
+    /// Addresses that are never requested: the API server's.
     pub refused: Vec<std::net::SocketAddr>,
-    /// Hosts beside that of the request which credentials are sent to; `None` is every host.
+    /// Hosts besides the notification's that receive credentials; `None` means every host.
     pub credentials: Option<Vec<crate::fetch::Recipient>>,
-    /// Whether credentials are sent to that of the request.
+    /// Whether the notification's host receives credentials.
     pub credentials_home: bool,
 }
 
-/// Whom to tell of changes.
+/// The notification of the app.
 #[derive(Clone, Debug, Default)]
 pub struct Reload {
-    /// A program.
+    /// The program to run.
     pub script: Option<PathBuf>,
-    /// How long it may take.
+    /// Its time limit.
     pub script_timeout: Duration,
-    /// A request.
+    /// The request to send.
     pub request: Option<ReloadRequest>,
-    /// Changes within this are told together.
+    /// Changes within this time are reported together.
     pub window: Duration,
-    /// No request about what the first list brought.
+    /// Whether the first list causes no request.
     pub skip_first: bool,
 }
 
-/// A request that tells of changes.
+/// A request that notifies the app.
 #[derive(Clone, Debug)]
 pub struct ReloadRequest {
-    /// Where.
+    /// The URL.
     pub target: crate::fetch::FetchTarget,
-    /// Whether it is a POST rather than a GET.
+    /// Whether it is a POST instead of a GET.
     pub post: bool,
     /// The body of a POST.
     pub payload: Option<Payload>,
 }
 
-/// The body of a request. `{{files}}` and `{{count}}` in it stand for what changed.
+/// The body of a request. `{{files}}` and `{{count}}` in it are replaced.
 #[derive(Clone)]
 pub enum Payload {
     /// A JSON document.
     Json(serde_json::Value),
-    /// Text that is sent as JSON, which is k8s-sidecar's way.
+    /// Text that is sent as a JSON string, as k8s-sidecar does.
     Text(String),
-    /// Text that is sent as it is.
+    /// Text that is sent unchanged.
     Raw(String),
 }
 
-/// How requests are made.
+/// The rules for requests.
 #[derive(Clone, Debug)]
 pub struct Calls {
-    /// Calls beside the first.
+    /// The maximum number of retries.
     pub retries: u32,
-    /// Of these, after no connection.
+    /// The maximum number of retries after failed connections.
     pub retries_connect: u32,
-    /// Of these, after no answer.
+    /// The maximum number of retries after missing answers.
     pub retries_read: u32,
-    /// Seconds; the pause before the n-th retry is so long times 2 to the n-1, and none before the first.
+    /// The factor of the pauses in seconds: before retry n it is multiplied by 2^(n-1). There is no pause before the
+    /// first retry.
     pub backoff: f64,
-    /// For a connection, and for an answer.
+    /// The time limit for a connection, and for an answer.
     pub timeout: Duration,
-    /// Take any certificate.
+    /// Whether any certificate is accepted.
     pub skip_verify: bool,
-    /// A file of CAs beside those of the system.
+    /// A file with CAs in addition to the system's.
     pub ca_file: Option<PathBuf>,
-    /// What is proved.
+    /// The credentials.
     pub login: Login,
 }
 
-/// What a request proves its sender with.
+/// The credentials of a request.
 #[derive(Clone, Default)]
 pub struct Login {
-    /// A user.
+    /// The user.
     pub username: Option<String>,
-    /// Its password.
+    /// The password.
     pub password: Option<String>,
     /// A file with the user, read for each request.
     pub username_file: Option<PathBuf>,
@@ -174,7 +175,7 @@ pub struct Login {
     pub utf8: bool,
 }
 
-/// A text that names no object.
+/// A text that does not identify an object.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} names no object; write name, kind/name or namespace/kind/name with the kind configmap or secret")]
 pub struct NameError(String);
@@ -205,7 +206,7 @@ impl std::str::FromStr for ByName {
 }
 
 impl Selection {
-    /// The parts that are followed, each by a watch of its own. A name that is of no kind asked for has none.
+    /// Returns the parts to follow, each with its own watch. A name of a kind that is not selected has none.
     #[must_use]
     pub fn parts(&self) -> Vec<Part> {
         let everywhere = [None];
@@ -237,7 +238,7 @@ impl Selection {
         parts
     }
 
-    /// A short text that tells this selection from others: two agents that write to one folder leave each other's files alone.
+    /// Returns a short id of this selection. Two agents that write to one folder leave each other's files alone.
     #[must_use]
     pub fn id(&self) -> String {
         let kinds = self.kinds.iter().map(ToString::to_string);
@@ -247,7 +248,7 @@ impl Selection {
         };
         let (kinds, names) = (kinds.collect::<Vec<_>>(), self.names.iter().map(of).collect::<Vec<_>>());
         let labels = self.labels.as_deref().unwrap_or_default();
-        // What an earlier version wrote is found by this text.
+        // The text must stay the same, because it identifies what an earlier version wrote.
         let text = format!("{}\n{}\n{labels}\n{}", kinds.join(","), self.namespaces.join(","), names.join(","));
         let digest = super::plan::digest(text.as_bytes());
         format!("{:08x}", u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]))
@@ -255,7 +256,7 @@ impl Selection {
 }
 
 impl Part {
-    /// Whether it has an object.
+    /// Whether it includes an object.
     #[must_use]
     pub fn has(&self, kind: Kind, namespace: &str, name: &str) -> bool {
         self.kind == kind
@@ -276,13 +277,13 @@ impl fmt::Display for Part {
 }
 
 impl Payload {
-    /// What a text is.
+    /// Parses a payload.
     #[must_use]
     pub fn of(text: &str) -> Self {
         serde_json::from_str(text).map_or_else(|_| Self::Text(text.to_owned()), Self::Json)
     }
 
-    /// The body about these files.
+    /// Returns the body for these files.
     #[must_use]
     pub fn about(&self, files: &str, count: usize) -> String {
         let fill = |text: &str| text.replace("{{files}}", files).replace("{{count}}", &count.to_string());

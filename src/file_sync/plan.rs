@@ -1,8 +1,8 @@
-//! Pure: who owns which file, and what is to be done when objects come, change and go. Contents are not kept, only what tells them apart.
+//! Pure: the owner of each file, and the steps when objects come, change and go. Only digests of contents are kept.
 //!
-//! A file that several objects name belongs to the one that was created first; of those created in the same second, to the first by
-//! kind, namespace and name. So all Pods agree, a restart changes nothing, and nobody takes a file over by a new object. When the
-//! owner goes, the file is the next one's: it is read again, for its content is not known any more.
+//! A file that several objects name belongs to the one created first. Objects created in the same second are ordered by kind,
+//! namespace and name. So all Pods agree, a restart changes nothing, and a new object cannot take over a file. When the owner goes,
+//! the file belongs to the next object, which is read again because its content is no longer known.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,41 +12,41 @@ use sha2::{Digest as _, Sha256};
 use super::naming::{Content, Entry, Place};
 use super::object::ObjectKey;
 
-/// What tells contents apart: half of their SHA-256.
+/// The identity of a content: half of its SHA-256.
 pub type Digest = [u8; 16];
 
-/// What tells a file that was touched from one that was not.
+/// Shows whether a file was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
-    /// Bytes.
+    /// Its size in bytes.
     pub size: u64,
-    /// When its inode last changed, in nanoseconds. No program can set this.
+    /// The time of the inode's last change, in nanoseconds. No program can set it.
     pub changed: i128,
 }
 
-/// A file as we left it.
+/// A file as it was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written {
-    /// Of its content.
+    /// The digest of its content.
     pub digest: Digest,
-    /// Of the file.
+    /// The stamp of the file.
     pub stamp: Stamp,
 }
 
-/// Something to do.
+/// A step to take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Write this entry, unless the file is so already.
+    /// Write this entry, unless the file already has its content.
     Write(Arc<Place>, usize),
-    /// Fetch what the file is to hold from this URL.
+    /// Download the content of the file from this URL.
     Fetch(Arc<Place>, Box<str>),
     /// Remove the file.
     Remove(Arc<Place>),
-    /// The file is now this object's: read it.
+    /// The file now belongs to this object: read it.
     Read(Arc<ObjectKey>),
 }
 
-/// Where an object was heard of.
+/// Where an object was last seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Round {
     /// The slice.
@@ -74,16 +74,16 @@ struct File {
     claimants: Vec<Arc<ObjectKey>>,
     url: Option<Box<str>>,
     written: Option<Written>,
-    /// Whose it is by the manifest.
+    /// The owner according to the manifest.
     noted: Option<Arc<ObjectKey>>,
 }
 
-/// What tells this content from others.
+/// Returns the digest of a content.
 pub fn digest(bytes: &[u8]) -> Digest {
     half(Sha256::digest(bytes).into())
 }
 
-/// The half that is kept.
+/// Returns the half that is kept.
 pub fn half(full: [u8; 32]) -> Digest {
     let mut half = [0; 16];
     half.copy_from_slice(&full[..16]);
@@ -91,7 +91,7 @@ pub fn half(full: [u8; 32]) -> Digest {
 }
 
 impl Plan {
-    /// An object is there, new or not, with these files.
+    /// An object exists, new or known, with these files.
     pub fn apply(&mut self, key: &ObjectKey, created: i64, heard: Round, entries: &[Entry<'_>]) -> Vec<Step> {
         let mut steps = Vec::new();
         let key = self.known_key(key).unwrap_or_else(|| Arc::new(key.clone()));
@@ -126,13 +126,13 @@ impl Plan {
         places.iter().zip(owned).filter_map(|(place, owned)| self.release(place, &key, owned)).collect()
     }
 
-    /// The objects of a slice that its list of this number did not have.
+    /// Returns the objects of a slice that were missing from this list.
     pub fn missing(&self, ended: Round) -> Vec<ObjectKey> {
         let is_missing = |known: &Known| known.heard.slice == ended.slice && known.heard.list != ended.list;
         self.objects.iter().filter(|(_, known)| is_missing(known)).map(|(key, _)| (**key).clone()).collect()
     }
 
-    /// A file that was written before this process began; told once of each.
+    /// A file was written before this process began. Called once for each.
     pub fn restore(&mut self, key: &ObjectKey, created: i64, slice: u16, place: &Place) {
         let key = self.known_key(key).unwrap_or_else(|| Arc::new(key.clone()));
         let place = self.known_place(place);
@@ -145,14 +145,14 @@ impl Plan {
         }
     }
 
-    /// A file is now so.
+    /// A file was written.
     pub fn wrote(&mut self, place: &Place, written: Written) {
         if let Some(file) = self.files.get_mut(place) {
             file.written = Some(written);
         }
     }
 
-    /// A file is no longer as it was left: its owner, to be read again; or what it is to be fetched from.
+    /// A file was changed by others. Returns its owner, which must be read again, or the URL of its download.
     pub fn spoiled(&mut self, place: &Place) -> Option<Step> {
         let owner = self.owner(place).cloned();
         let (place, _) = self.files.get_key_value(place)?;
@@ -170,30 +170,30 @@ impl Plan {
         self.objects.contains_key(key)
     }
 
-    /// When an object was last heard of.
+    /// Returns when an object was last seen.
     pub fn heard(&self, key: &ObjectKey) -> Option<Round> {
         self.objects.get(key).map(|known| known.heard)
     }
 
-    /// The owner of a file that is still to hold what this URL answers with.
+    /// Returns the owner of a file that still needs the answer of this URL.
     pub fn wants(&self, place: &Place, url: &str) -> Option<ObjectKey> {
         let file = self.files.get(place)?;
         (file.url.as_deref() == Some(url)).then(|| self.owner(place).map(|owner| (**owner).clone())).flatten()
     }
 
-    /// What a file is to be downloaded from, and for which object.
+    /// Returns the URL of a file's download, and its object.
     pub fn url(&self, place: &Place) -> Option<(&str, &ObjectKey)> {
         Some((self.files.get(place)?.url.as_deref()?, self.owner(place)?))
     }
 
-    /// The files that an object names and that are another's.
+    /// Returns the files that an object names and another one owns.
     pub fn contested(&self, key: &ObjectKey) -> impl Iterator<Item = (&Place, &ObjectKey)> {
         let places = self.objects.get(key).map_or(&[][..], |known| &known.places);
         places.iter().filter_map(move |place| Some((&**place, &**self.owner(place).filter(|owner| ***owner != *key)?)))
     }
 
-    /// The files that have to give way to this one of an owner: a file where it needs a folder, or those in a folder in its place. `None` where
-    /// there are none, or where one is an older object's: then the owner has to wait.
+    /// Returns the files that must be removed for this file of an owner: a file in place of its folder, or the files in a folder in its place.
+    /// `None` if there are none, or if one belongs to an older object, in which case the owner must wait.
     pub fn in_the_way(&self, place: &Place, owner: &ObjectKey) -> Option<Vec<Arc<Place>>> {
         let found: Vec<_> = self.files.keys().filter(|other| other.clashes_with(place)).cloned().collect();
         let is_younger =
@@ -201,12 +201,12 @@ impl Plan {
         (!found.is_empty() && found.iter().all(is_younger)).then_some(found)
     }
 
-    /// Whether the manifest says that a file is this object's.
+    /// Whether the file belongs to this object according to the manifest.
     pub fn is_noted(&self, place: &Place, owner: &ObjectKey) -> bool {
         self.files.get(place).is_some_and(|file| file.noted.as_deref() == Some(owner))
     }
 
-    /// The manifest says that a file is this object's.
+    /// Records that the file belongs to this object according to the manifest.
     pub fn noted(&mut self, place: &Place, owner: &ObjectKey) {
         let owner = self.known_key(owner);
         if let Some(file) = self.files.get_mut(place) {
@@ -214,27 +214,27 @@ impl Plan {
         }
     }
 
-    /// When an object was created.
+    /// Returns when an object was created.
     pub fn created(&self, key: &ObjectKey) -> i64 {
         self.objects.get(key).map_or(i64::MAX, |known| known.created)
     }
 
-    /// Whether a file is an object's.
+    /// Whether an object owns a file.
     pub fn has(&self, place: &Place) -> bool {
         self.files.contains_key(place)
     }
 
-    /// How a file was left.
+    /// Returns a file as it was written.
     pub fn written(&self, place: &Place) -> Option<Written> {
         self.files.get(place)?.written
     }
 
-    /// All files, with how they were left and what they are fetched from.
+    /// Returns all files, as they were written, with the URLs of downloads.
     pub fn files(&self) -> impl Iterator<Item = (&Arc<Place>, Option<Written>, Option<&str>)> {
         self.files.iter().map(|(place, file)| (place, file.written, file.url.as_deref()))
     }
 
-    /// All files with their owners and when those were created.
+    /// Returns all files with their owners and the owners' creation times.
     pub fn owned(&self) -> impl Iterator<Item = (&ObjectKey, i64, &Place)> {
         self.files.keys().filter_map(|place| {
             let owner = self.owner(place)?;
@@ -242,7 +242,7 @@ impl Plan {
         })
     }
 
-    /// How many objects and files there are.
+    /// Returns the numbers of objects and files.
     pub fn counts(&self) -> (usize, usize) {
         (self.objects.len(), self.files.len())
     }
@@ -264,7 +264,7 @@ impl Plan {
         }
     }
 
-    /// An object does not name a file any more.
+    /// An object no longer names a file.
     fn release(&mut self, place: &Arc<Place>, key: &ObjectKey, was_owner: bool) -> Option<Step> {
         let file = self.files.get_mut(place)?;
         file.claimants.retain(|claimant| **claimant != *key);
@@ -282,7 +282,7 @@ impl Plan {
         self.files.get(place)?.claimants.iter().min_by(|a, b| self.rank(a).cmp(&self.rank(b)))
     }
 
-    /// The lower one is the owner.
+    /// The object with the lower rank is the owner.
     fn rank<'k>(&self, key: &'k ObjectKey) -> (i64, &'k ObjectKey) {
         (self.created(key), key)
     }

@@ -1,4 +1,5 @@
-//! Reads objects again whose content is needed once more: a file was changed on disk, could not be written, or has a new owner.
+//! Reads objects whose content is needed again, because a file was changed on disk, could not be written, or has a new
+//! owner.
 
 use kube::Client;
 use kube::core::Request;
@@ -7,10 +8,10 @@ use super::engine::Engine;
 use super::object::{ObjectKey, WireObject};
 use crate::cluster::{Watch, describe};
 
-/// More than this are not read one by one, but listed.
+/// Above this number, objects are listed instead of read one by one.
 const MOST_ONE_BY_ONE: usize = 20;
 
-/// Reads what has to be read, for ever. Where an object cannot be read by itself, all are listed: that right there is.
+/// Reads the objects forever. If an object cannot be read by itself, all are listed, because the agent may list.
 pub async fn run(engine: Engine, client: Client, watches: Vec<Watch>) {
     let list = || watches.iter().for_each(|watch| drop(watch.ask()));
     loop {
@@ -22,7 +23,7 @@ pub async fn run(engine: Engine, client: Client, watches: Vec<Watch>) {
         for key in keys {
             match read(&client, &key).await {
                 Ok(object) => engine.read(&key, Some(&object)),
-                // The watch tells of it.
+                // The watch reports it.
                 Err(kube::Error::Api(status)) if status.code == 404 => engine.read(&key, None),
                 Err(error) => {
                     tracing::debug!("{key} cannot be read by itself, all are listed: {}", describe(&error));

@@ -1,4 +1,5 @@
-//! Tells the app of changes: a script, then a request, once for each burst, and again until the app is up. No file waits for it.
+//! Notifies the app of changes: a script, then a request, once for each burst, with retries until the app is up. Files
+//! do not wait for it.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -19,13 +20,13 @@ use super::options::{Reload, ReloadRequest};
 /// At most this many files are named.
 const MOST_NAMED: usize = 100;
 
-/// What the first list brought is told when all lists are over, or this long after the start: one that is forbidden is never over.
+/// The first list is reported when all lists are complete, or after this time: a forbidden list is never complete.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The first pause of a request that failed in all its tries, and the longest.
+/// The first and the maximum pause after a request whose attempts all failed.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// Changes that the app was not told of yet. A clone is the same.
+/// Changes that have not been reported to the app. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
     shared: Arc<Shared>,
@@ -44,18 +45,18 @@ struct Pending {
     is_listed: bool,
 }
 
-/// Changes that are told together.
+/// Changes that are reported together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Burst {
     files: BTreeSet<String>,
-    /// How many changes.
+    /// The number of changes.
     pub count: usize,
     /// Whether some came after the first list.
     pub is_later: bool,
 }
 
 impl Changes {
-    /// A file was written or removed; whether by a change that is none of the first list.
+    /// A file was written or removed. `is_later` tells whether the change is not part of the first list.
     pub fn add(&self, file: String, is_later: bool) {
         let mut pending = self.lock();
         let burst = pending.burst.get_or_insert_default();
@@ -68,18 +69,18 @@ impl Changes {
         self.shared.changed.notify_one();
     }
 
-    /// All has been listed once.
+    /// All lists are complete.
     pub fn first_list_is_over(&self) {
         self.lock().is_listed = true;
         self.shared.listed.notify_one();
     }
 
-    /// What changed since the last time.
+    /// Takes the changes since the last call.
     pub fn take(&self) -> Option<Burst> {
         self.lock().burst.take()
     }
 
-    /// Returns once something changed.
+    /// Waits for a change.
     async fn some(&self) {
         while self.lock().burst.is_none() {
             self.shared.changed.notified().await;
@@ -98,7 +99,7 @@ impl Changes {
 }
 
 impl Burst {
-    /// Its files, as far as they are named.
+    /// Returns the named files.
     pub fn files(&self, separator: &str) -> String {
         self.files.iter().map(String::as_str).collect::<Vec<_>>().join(separator)
     }
@@ -111,21 +112,21 @@ impl Burst {
     }
 }
 
-/// Tells the app.
+/// Notifies the app.
 #[derive(Debug)]
 pub struct Reloader {
-    /// What is to be done.
+    /// The configuration.
     pub reload: Reload,
-    /// What changed.
+    /// The changes.
     pub changes: Changes,
-    /// Who calls.
+    /// Sends requests.
     pub caller: Arc<Caller>,
-    /// What is counted.
+    /// The metrics.
     pub metrics: SyncMetrics,
 }
 
 impl Reloader {
-    /// Tells of changes, for ever.
+    /// Reports changes forever.
     pub async fn run(&self) {
         let _ = timeout(PATIENCE, self.changes.listed()).await;
         let mut burst = Burst::default();
@@ -154,7 +155,7 @@ impl Reloader {
         }
     }
 
-    /// Tells of what changed, once.
+    /// Reports the current changes once.
     pub async fn once(&self) {
         if let Some(burst) = self.changes.take() {
             self.script(&burst).await;
@@ -205,11 +206,11 @@ async fn run(script: &Path, burst: &Burst) -> std::io::Result<std::process::Exit
     let mut script = command.spawn()?;
     let mut group = Group(script.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)));
     let status = script.wait().await;
-    group.0 = None; // what it left running may be meant to run
+    group.0 = None; // processes that it left running may be intended
     status
 }
 
-/// A script with all that it started; dropped, they are ended.
+/// A script with all processes that it started. Dropping it kills them.
 struct Group(Option<Pid>);
 
 impl Drop for Group {

@@ -15,7 +15,7 @@ pub(super) enum AddedList {
 impl AddedList {
     pub const ALL: [Self; 3] = [Self::Env, Self::VolumeMounts, Self::VolumeDevices];
 
-    /// Name of the field.
+    /// The field's name.
     pub fn field(self) -> &'static str {
         match self {
             Self::Env => "env",
@@ -31,14 +31,14 @@ pub(super) struct Additions<'a> {
     pub env: Vec<Cow<'a, str>>,
     pub volume_mounts: Vec<Cow<'a, str>>,
     pub volume_devices: Vec<Cow<'a, str>>,
-    /// Whether one of the mounts is where the service account's token would be.
+    /// Whether one of the mounts is at the path of the service account token.
     pub have_token_path: bool,
     /// Replaces the container's own resources.
     pub resources: Option<String>,
 }
 
 impl<'a> Additions<'a> {
-    /// What is added to one of the lists.
+    /// Returns the additions to one list.
     pub fn of(&self, list: AddedList) -> &[Cow<'a, str>] {
         match list {
             AddedList::Env => &self.env,
@@ -47,14 +47,14 @@ impl<'a> Additions<'a> {
         }
     }
 
-    /// How much they make the container longer.
+    /// Returns the number of bytes that the additions take.
     pub fn bytes(&self) -> usize {
         let items: usize = AddedList::ALL.into_iter().flat_map(|list| self.of(list)).map(|item| item.len() + 1).sum();
         items + self.resources.as_ref().map_or(0, |resources| resources.len() + 13)
     }
 
-    /// The mount of the service account's token, unless the container has something there: of its set's, as `has_own` says, or as it
-    /// stands in the Pod in `present`.
+    /// Adds the mount of the service account token, unless the container already mounts something at that path, in its set
+    /// (`has_own`) or in the Pod (`present`).
     pub fn add_token(&mut self, token: &'a str, has_own: bool, present: Option<&ContainerView<'_>>) {
         let has_path = |mount: &WithText<'_, MountView<'_>>| is_token_path(&mount.value.mount_path);
         let of_pod = present.and_then(|present| present.volume_mounts.as_ref());

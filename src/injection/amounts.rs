@@ -1,4 +1,4 @@
-//! Amounts of resources that a container has, by the names of the resources: `resources` of any container, read as Kubernetes reads it.
+//! The resource amounts of a container: `resources`, read as Kubernetes reads it.
 
 use super::expression::Resource;
 use super::resources::{ComputedResources, PerResource};
@@ -10,10 +10,10 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-/// Amounts by the names of resources.
+/// Amounts, keyed by resource name.
 pub(super) type Amounts<'a> = BTreeMap<Cow<'a, str>, Quantity>;
 
-/// Limits and requests, as they are written.
+/// Limits and requests as written.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ContainerAmounts<'a> {
     pub limits: Amounts<'a>,
@@ -29,7 +29,7 @@ struct Written<'a> {
 }
 
 impl<'a> ContainerAmounts<'a> {
-    /// Those of a container. What cannot be read counts as absent.
+    /// Reads the amounts of a container. Unreadable amounts count as absent.
     pub fn read(raw: Option<&'a RawValue>) -> Self {
         let written = raw.and_then(|raw| serde_json::from_str(raw.get()).ok());
         let Some(Written { limits, requests }) = written else { return Self::default() };
@@ -40,8 +40,8 @@ impl<'a> ContainerAmounts<'a> {
         Self { limits: amounts(limits), requests: amounts(requests) }
     }
 
-    /// Whether there is a limit of both CPU and memory, and no other request: a request that is left out becomes the limit, and one of
-    /// zero stays (`ComputePodQOS` of `k8s.io/kubernetes/pkg/apis/core/v1/helper/qos`).
+    /// Whether CPU and memory both have a limit and no request differs from it. An absent request defaults to the limit; a request of
+    /// zero does not (`ComputePodQOS` of `k8s.io/kubernetes/pkg/apis/core/v1/helper/qos`).
     pub fn are_guaranteed(&self) -> bool {
         [Resource::Cpu, Resource::Memory].map(Resource::name).iter().all(|name| {
             let limit = self.limits.get(*name).filter(|limit| !limit.is_zero());
@@ -49,14 +49,14 @@ impl<'a> ContainerAmounts<'a> {
         })
     }
 
-    /// What it asks for: a limit without a request is both.
+    /// The requests. A limit without a request counts as both.
     pub fn requested(&self) -> Amounts<'a> {
         let mut requested = self.limits.clone();
         requested.extend(self.requests.clone());
         requested
     }
 
-    /// What it may come to: a request without a limit is the least.
+    /// The limits. A request without a limit counts as the least limit.
     pub fn limited(&self) -> Amounts<'a> {
         let mut limited = self.requests.clone();
         limited.extend(self.limits.clone());
@@ -65,7 +65,7 @@ impl<'a> ContainerAmounts<'a> {
 }
 
 impl ContainerAmounts<'static> {
-    /// Those that a policy computed.
+    /// The amounts that a policy computed.
     pub fn computed(computed: &ComputedResources) -> Self {
         let amounts = |part: &PerResource<Quantity>| {
             let all = [Resource::Cpu, Resource::Memory].map(|resource| (resource, part.get(resource).copied()));

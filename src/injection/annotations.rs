@@ -1,4 +1,4 @@
-//! The annotations by which a Pod remembers what was injected, as OpenKruise writes them: other programs read them.
+//! The annotations that record in a Pod what was injected, in OpenKruise's format because other programs read them.
 
 use super::go_json::write_text;
 use crate::api::borrowed::Str;
@@ -8,36 +8,37 @@ use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
-/// What a Pod records of the SidecarSets injected into it: the parsed value of one of the two hash annotations.
+/// The SidecarSets that a Pod records as injected: the parsed value of one of the two hash annotations.
 ///
-/// OpenKruise's older form maps a name to a bare hash; such entries are understood, and upgraded once the value is written.
+/// OpenKruise's older format maps a name to a bare hash. Such entries are read, and upgraded when the value is next
+/// written.
 #[derive(Debug, Default)]
 pub struct Record<'a> {
     entries: BTreeMap<Str<'a>, &'a RawValue>,
 }
 
-/// What is recorded of one set.
+/// The entry to record for one set.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
-    /// Name of the set.
+    /// The set's name.
     pub set: &'a str,
-    /// Its hash.
+    /// The set's hash.
     pub hash: &'a str,
-    /// Names of its containers and native sidecars as JSON text, sorted.
+    /// Names of the set's containers and native sidecars as JSON text, sorted.
     pub sidecars: &'a str,
-    /// Its `ControllerRevision`, where that is recorded and known.
+    /// The set's `ControllerRevision`, if it is recorded and known.
     pub revision: Option<&'a str>,
-    /// When it is injected.
+    /// The time of injection.
     pub time: Timestamp,
 }
 
-/// What a Pod records of one set.
+/// The recorded entry of one set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Recorded<'a> {
-    /// The set's hash; empty where there is none.
+    /// The set's hash; empty if there is none.
     #[serde(borrow, default)]
     pub hash: Str<'a>,
-    /// The `ControllerRevision` that was injected.
+    /// The injected `ControllerRevision`.
     #[serde(borrow, default, rename = "controllerRevision")]
     pub revision: Option<Str<'a>>,
 }
@@ -48,10 +49,10 @@ pub struct Recorded<'a> {
 pub struct Unreadable;
 
 impl<'a> Record<'a> {
-    /// Parses the annotation's value. Absent, blank and `null` count as empty.
+    /// Parses the annotation's value. An absent, blank or `null` value counts as empty.
     ///
     /// # Errors
-    /// When it is no JSON object of objects (or of bare hashes, the older form).
+    /// When the value is not a JSON object of objects (or of bare hashes, the older format).
     pub fn parse(value: Option<&'a str>) -> Result<Self, Unreadable> {
         let value = value.map(str::trim).filter(|value| !value.is_empty() && *value != "null");
         let Some(value) = value else { return Ok(Self::default()) };
@@ -62,13 +63,13 @@ impl<'a> Record<'a> {
         Ok(Self { entries })
     }
 
-    /// Whether the set is recorded with this hash, in either form.
+    /// Whether the set is recorded with this hash, in either format.
     #[must_use]
     pub fn has(&self, set: &str, hash: &str) -> bool {
         self.recorded(set).is_some_and(|recorded| *recorded.hash == *hash)
     }
 
-    /// What is recorded of the set, in either form; `None` where that is nothing readable.
+    /// Returns the recorded entry of the set, in either format; `None` if there is no readable entry.
     #[must_use]
     pub fn recorded(&self, set: &str) -> Option<Recorded<'a>> {
         let entry = self.entry(set)?.get();
@@ -80,8 +81,8 @@ impl<'a> Record<'a> {
         self.entries.get(set).copied()
     }
 
-    /// The annotation's new value once `sets` are recorded: entries that are up to date, and those of other sets, keep their
-    /// text. `None` when nothing changes. Entries in the older form get the time `now`.
+    /// Returns the annotation's new value once `sets` are recorded, or `None` if nothing changes. Current entries and
+    /// entries of other sets keep their text. Entries in the older format get the time `now`.
     #[must_use]
     pub fn updated(&self, sets: &[Entry<'_>], now: Timestamp) -> Option<String> {
         let up_to_date = |set: &&Entry<'_>| {
@@ -110,30 +111,33 @@ impl<'a> Record<'a> {
     }
 }
 
-/// What a Pod records of fields that the two hashes do not cover: the value of [`crate::api::keys::HASH_OF_REST`].
+/// The recorded hashes of fields that the two hash annotations do not cover: the value of
+/// [`crate::api::keys::HASH_OF_REST`].
 #[derive(Debug, Default)]
 pub struct RecordOfRest<'a>(BTreeMap<Str<'a>, Str<'a>>);
 
 impl<'a> RecordOfRest<'a> {
-    /// Parses the annotation's value. One that cannot be read counts as absent: it is ours alone.
+    /// Parses the annotation's value. An unreadable value counts as absent, because no other program writes this
+    /// annotation.
     #[must_use]
     pub fn parse(value: Option<&'a str>) -> Self {
         Self(value.and_then(|value| serde_json::from_str(value).ok()).unwrap_or_default())
     }
 
-    /// What is recorded of the set.
+    /// Returns the recorded hash of the set.
     #[must_use]
     pub fn recorded(&self, set: &str) -> Option<&str> {
         self.0.get(set).map(|hash| &**hash)
     }
 
-    /// Whether the set may have been injected with this hash: a Pod that records none was injected by somebody who knows of none.
+    /// Whether the set may have been injected with this hash. A Pod without a recorded hash was injected by a program
+    /// that does not write one.
     #[must_use]
     pub fn agrees(&self, set: &str, hash: Option<&str>) -> bool {
         self.recorded(set).is_none_or(|recorded| Some(recorded) == hash)
     }
 
-    /// The annotation's new value once these sets are recorded; `None` when nothing changes.
+    /// Returns the annotation's new value once these sets are recorded, or `None` if nothing changes.
     #[must_use]
     pub fn updated<'s>(&self, sets: impl Iterator<Item = (&'s str, Option<&'s str>)>) -> Option<String> {
         let outdated: Vec<_> = sets.filter(|(set, hash)| self.recorded(set) != *hash).collect();
@@ -151,7 +155,7 @@ impl<'a> RecordOfRest<'a> {
     }
 }
 
-/// As Go writes a time of Kubernetes.
+/// The format in which Go writes Kubernetes times.
 const TIME: &str = "%Y-%m-%dT%H:%M:%SZ";
 
 impl Entry<'_> {
@@ -175,7 +179,7 @@ fn is_bare_hash(entry: &RawValue) -> bool {
     entry.get().starts_with('"')
 }
 
-/// The entry as it stands; a bare hash in the form that all readers know today.
+/// Returns the entry unchanged, or a bare hash converted to the current format.
 fn upgraded(set: &str, entry: &str, now: Timestamp) -> String {
     match serde_json::from_str::<Str<'_>>(entry) {
         Ok(hash) => Entry { set, hash: &hash, sidecars: "null", revision: None, time: now }.json(),
@@ -183,12 +187,13 @@ fn upgraded(set: &str, entry: &str, now: Timestamp) -> String {
     }
 }
 
-/// The set names in an injected-list annotation.
+/// Returns the set names in an injected-list annotation.
 pub fn listed(list: &str) -> impl Iterator<Item = &str> {
     list.split(',').map(str::trim).filter(|name| !name.is_empty())
 }
 
-/// The new value of the injected-list annotation: sorted union of what it says and `sets`. `None` when nothing changes.
+/// Returns the new value of the injected-list annotation: the sorted union of its names and `sets`. `None` if nothing
+/// changes.
 #[must_use]
 pub fn injected_list<'a>(present: Option<&'a str>, sets: impl Iterator<Item = &'a str>) -> Option<String> {
     let names: BTreeSet<&str> = listed(present.unwrap_or_default()).chain(sets).collect();

@@ -1,7 +1,8 @@
-//! Which version of a SidecarSet a Pod gets, where `injectionStrategy.revision` asks for another than the present one.
+//! Chooses the version of a SidecarSet for a Pod when `injectionStrategy.revision` asks for a version other than the
+//! current one.
 //!
-//! The rules are OpenKruise's, except that a share of the Pods is drawn from the request's uid instead of by chance, and that a
-//! Pod which records one of the two versions keeps it: the second pass over a Pod must decide as the first did.
+//! The rules are OpenKruise's, with two exceptions. The share of Pods is drawn from the request's uid instead of at random. A
+//! Pod that records one of the two versions keeps it, because the second pass over a Pod must decide as the first did.
 
 use super::PodRequest;
 use super::annotations::Record;
@@ -13,12 +14,12 @@ use crate::api::sidecarset::{InjectRevision, RevisionPolicy};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use sha2::{Digest, Sha256};
 
-/// A version to inject instead of the present one.
+/// A version to inject instead of the current one.
 #[derive(Debug)]
 pub(super) struct ChosenRevision {
-    /// For which Pods.
+    /// The Pods that get it.
     share: Share,
-    /// The version, or why there is none.
+    /// The version, or the reason why there is none.
     version: Result<ChosenVersion, String>,
 }
 
@@ -30,20 +31,20 @@ pub(super) struct ChosenVersion {
     pub content: Content,
 }
 
-/// For which Pods the chosen version counts.
+/// The Pods that get the chosen version.
 #[derive(Debug)]
 enum Share {
     All,
-    /// Those that the update strategy's selector does not match.
+    /// Pods that the update strategy's selector does not match.
     Unselected,
-    /// Of the selected ones this percentage, or why it cannot be read.
+    /// This percentage of the selected Pods, or why the percentage cannot be read.
     Percent(Result<u32, String>),
 }
 
 const FIELD: &str = "spec.injectionStrategy.revision";
 
 impl InjectableSet {
-    /// Whether every Pod gets the version that `injectionStrategy.revision` names, and none the present content.
+    /// Whether every Pod gets the version that `injectionStrategy.revision` names.
     pub(super) fn is_pinned(&self) -> bool {
         self.revision.as_ref().is_some_and(|wanted| {
             let names_one = wanted.revision_name.is_some() || wanted.custom_version.is_some();
@@ -68,7 +69,8 @@ impl Share {
 }
 
 impl ChosenRevision {
-    /// What the set asks for; `None` where that is its present content. `kept` are the set's revisions.
+    /// Returns the version that the set asks for, or `None` if that is its current content. `kept` are the set's
+    /// revisions.
     pub fn of(set: &InjectableSet, kept: &[&Revision]) -> Option<Self> {
         let wanted = set.revision.as_ref()?;
         let revision = match wanted {
@@ -92,10 +94,10 @@ impl ChosenRevision {
         Some(Self { share: Share::of(set, wanted), version })
     }
 
-    /// The version for a Pod that records `record`; `None`: the present content.
+    /// Returns the version for a Pod that records `record`, or `None` for the current content.
     ///
     /// # Errors
-    /// The field at fault and what is wrong, where the chosen version is to be injected and cannot.
+    /// When the chosen version applies to the Pod and cannot be injected: the field at fault and the problem.
     pub fn for_pod(
         &self,
         set: &InjectableSet,
@@ -127,7 +129,7 @@ impl ChosenRevision {
     }
 }
 
-/// A number from 0 up to 1 that is always the same for a request and a set.
+/// Returns a number in [0, 1) that is always the same for a request and a set.
 fn draw(uid: &str, set: &str) -> f64 {
     let digest = Sha256::new().chain_update(uid).chain_update([0]).chain_update(set).finalize();
     let number = digest.iter().take(4).fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
@@ -159,7 +161,7 @@ mod tests {
         Revision::read(object).unwrap().unwrap()
     }
 
-    /// The image that a Pod gets, or the error.
+    /// Returns the image that a Pod gets, or the error.
     fn image(
         set: &InjectableSet,
         kept: &[&Revision],

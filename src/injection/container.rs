@@ -1,4 +1,5 @@
-//! A container ready for injection: what is fixed of it is written out once, what depends on the Pod is added for each Pod.
+//! A container ready for injection. Its fixed part is serialized once; the part that depends on the Pod is added for
+//! each Pod.
 
 use super::additions::{AddedList, Additions};
 use super::demands::Demands;
@@ -19,49 +20,50 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-/// A container ready for injection. Of a hot upgrade there are two, the working one and its idle twin.
+/// A container ready for injection. A hot upgrade has two of them, the working container and its idle twin.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 pub(super) struct InjectableContainer {
     /// Its name in the Pod.
     pub name: String,
-    /// The container's place in the set.
+    /// The container's role in a hot upgrade.
     pub hot: Option<HotTwin>,
-    /// The native sidecar that takes its place in Pods that end, where it is to end with a Job and its set wants that.
+    /// The native sidecar that replaces it in Pods that run to completion, if the container ends with a Job and its set
+    /// asks for native sidecars.
     pub in_jobs: Option<Box<Self>>,
-    /// Whether it is such a native sidecar: it stands behind all other init containers, as it would start after them.
+    /// Whether it is such a native sidecar. It is placed after all other init containers, so that it starts last.
     pub is_in_jobs: bool,
-    /// What of it no Pod can change.
+    /// The part that no Pod can change.
     pub fixed: Arc<FixedContainer>,
-    /// In front of the Pod's own containers, or behind them.
+    /// Whether it is placed before the Pod's own containers.
     pub before: bool,
-    /// Names of the volumes that it names itself, in order, each once.
+    /// Names of the volumes that it refers to itself, in order, without duplicates.
     pub volumes: Box<[String]>,
     pub pod_security: Vec<Finding>,
     /// What it takes from the Pod's app containers.
     pub shares_mounts: bool,
     pub shares_devices: bool,
     pub transfers: Vec<TransferSource>,
-    /// What it has itself of that.
+    /// The paths and variables that it already has.
     pub own: OwnParts,
-    /// What of it may not fit a Pod.
+    /// The requirements that may not fit a Pod.
     pub demands: Demands,
     /// Computes its resources from those of the app containers.
     pub policy: Option<CompiledPolicy>,
-    /// One text, where nothing of it can depend on the Pod.
+    /// A single text if nothing depends on the Pod.
     parts: Box<[Part]>,
 }
 
-/// What a container has itself, so that it does not take it from the Pod.
+/// The paths and variables that a container has itself, and so does not take from the Pod.
 #[derive(Debug, Default)]
 pub(super) struct OwnParts {
-    /// Paths of its mounts and devices, cleaned, where it takes some.
+    /// Cleaned paths of its mounts and devices, if it shares any.
     pub paths: BTreeSet<String>,
-    /// Names of its environment variables, with the mark, where it takes some.
+    /// Names of its environment variables, including the mark, if it shares any.
     pub env: BTreeSet<String>,
-    /// Whether it has variables whose names are not in the set.
+    /// Whether it has `envFrom`, whose variable names are not in the set.
     pub has_env_from: bool,
-    /// Whether it mounts something where the service account's token would be.
+    /// Whether it mounts something at the path of the service account token.
     pub has_token_path: bool,
     pub privileged: bool,
 }
@@ -69,27 +71,27 @@ pub(super) struct OwnParts {
 /// One of the two containers of a hot upgrade.
 #[derive(Clone, Debug)]
 pub(super) struct HotTwin {
-    /// Name of the container in the set.
+    /// The container's name in the set.
     pub base: String,
-    /// Whether it runs the image first; the other has the empty image.
+    /// Whether it runs the image first. The other twin starts with the empty image.
     pub working: bool,
 }
 
 /// A part of the container's text.
 #[derive(Debug)]
 enum Part {
-    /// As it stands.
+    /// Fixed text.
     Text(Box<str>),
-    /// More items for a list that has some.
+    /// More items for a list that already has some.
     Items(AddedList),
     /// A list that the container does not have itself.
     AddedList(AddedList),
-    /// Resources, where they are computed.
+    /// Computed resources.
     Resources,
 }
 
 impl OwnParts {
-    /// Without paths and names of variables.
+    /// Reads everything except paths and variable names.
     fn of(template: &Map<String, Value>) -> Self {
         let context = template.get("securityContext");
         Self {
@@ -102,7 +104,7 @@ impl OwnParts {
 }
 
 impl Part {
-    /// About how many it makes of the container's text, without what is added.
+    /// The approximate number of bytes of the container's text, without additions.
     fn bytes(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
@@ -114,7 +116,7 @@ impl Part {
 }
 
 impl InjectableContainer {
-    /// The containers to inject for one of a set, which stands at `field`. Only sidecars can be hot.
+    /// Returns the containers to inject for one container of a set, found at `field`. Only sidecars can be hot.
     ///
     /// # Errors
     /// When its `resourcesPolicy` cannot be compiled.
@@ -138,7 +140,7 @@ impl InjectableContainer {
         Ok(vec![twin(1, true), twin(2, false)])
     }
 
-    /// The containers of an app container's, each with what takes its place in Pods that end.
+    /// Returns the containers to inject for an app container, each with its replacement in Pods that run to completion.
     ///
     /// # Errors
     /// As [`Self::of`].
@@ -206,13 +208,13 @@ impl InjectableContainer {
         this
     }
 
-    /// What stands in it whatever the Pod is.
+    /// Returns the part that is the same in every Pod.
     fn fixed_by(&self, base: &str, is_sidecar: bool) -> Arc<FixedContainer> {
         let injected = serde_json::from_str(&self.json(&Additions::default())).unwrap_or_default();
         Arc::new(FixedContainer::of(base, is_sidecar, &injected))
     }
 
-    /// Whether something of it is taken from the Pod's app containers, beside the service account's token.
+    /// Whether it takes something from the Pod's app containers, apart from the service account token.
     pub fn depends_on_pod(&self) -> bool {
         self.shares_mounts || self.shares_devices || !self.transfers.is_empty()
     }
@@ -225,7 +227,8 @@ impl InjectableContainer {
         }
     }
 
-    /// The container's object in the user's order; lists that it does not have itself at the end.
+    /// Splits the container's object into parts. Fields keep the user's order; lists that it does not have itself come
+    /// last.
     fn parts_of(&self, template: &Map<String, Value>) -> Box<[Part]> {
         let mut parts = Vec::new();
         let (mut text, mut separator) = (String::from("{"), "");
@@ -269,7 +272,7 @@ impl InjectableContainer {
         parts.into()
     }
 
-    /// The container as JSON text, with what it takes from the Pod.
+    /// Returns the container as JSON text, with what it takes from the Pod.
     pub fn json(&self, additions: &Additions<'_>) -> Cow<'_, str> {
         if let [Part::Text(text)] = &*self.parts {
             return Cow::Borrowed(text);
@@ -303,13 +306,13 @@ impl InjectableContainer {
     }
 }
 
-/// Texts of a list's items.
+/// The JSON texts of a list's items.
 fn texts(template: &Map<String, Value>, list: AddedList, key: &str) -> impl Iterator<Item = String> {
     let items = template.get(list.field()).and_then(Value::as_array).into_iter().flatten();
     items.filter_map(move |item| item.get(key)?.as_str()).map(str::to_owned)
 }
 
-/// Marks the container as injected, unless it is.
+/// Marks the container as injected, unless it is marked already.
 fn mark(template: &mut Map<String, Value>) {
     let mark = json!({"name": keys::IS_INJECTED, "value": "true"});
     match template.get_mut(AddedList::Env.field()) {
@@ -319,7 +322,7 @@ fn mark(template: &mut Map<String, Value>) {
     }
 }
 
-/// Lets variables about the resources of the container `base` be about that of the name which it has in Pods.
+/// Makes variables about the resources of container `base` refer to its name in Pods.
 fn name_in_variables(template: &mut Map<String, Value>, base: &str, name: &str) {
     let variables = template.get_mut(AddedList::Env.field()).and_then(Value::as_array_mut).into_iter().flatten();
     for reference in variables.filter_map(|variable| variable.pointer_mut("/valueFrom/resourceFieldRef/containerName"))
@@ -330,7 +333,8 @@ fn name_in_variables(template: &mut Map<String, Value>, base: &str, name: &str) 
     }
 }
 
-/// The variables by which a hot container knows whether it works: from annotations of the Pod, as OpenKruise writes them.
+/// The variables that tell a hot container whether it is the working one. They read annotations of the Pod, in
+/// OpenKruise's format.
 fn version_variables(name: &str) -> [String; 2] {
     let variable = |variable: &str, key: String| {
         let path = format!("metadata.annotations['{key}']");

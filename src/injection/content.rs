@@ -1,4 +1,4 @@
-//! What a SidecarSet injects, made ready: containers and volumes written out as text, hashes computed.
+//! The content of a SidecarSet, ready for injection: containers and volumes serialized, hashes computed.
 
 use super::container::InjectableContainer;
 use super::go_json::write_text;
@@ -14,19 +14,19 @@ use sha2::{Digest, Sha256};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-/// What a SidecarSet, or a kept version of it, injects.
+/// The content of a SidecarSet or of one of its kept versions.
 #[derive(Debug)]
 pub struct Content {
     /// Hashes of the containers.
     pub hashes: Hashes,
-    /// The hash of what these do not cover, where there is such.
+    /// The hash of everything that these do not cover, if there is anything.
     pub hash_of_rest: Option<String>,
-    /// Equal for equal content, however it is spelled ([`digest`]).
+    /// Equal for equal content, regardless of spelling ([`digest`]).
     pub(super) digest: [u8; 32],
     pub(super) init_containers: Vec<InjectableContainer>,
     pub(super) containers: Vec<InjectableContainer>,
     pub(super) volumes: Vec<InjectableVolume>,
-    /// What its containers mount.
+    /// The volumes that its containers mount.
     pub(super) mounted: Box<[MountedVolume]>,
     pub(super) pull_secrets: Vec<String>,
     pub(super) metadata_patches: Vec<PatchPodMetadata>,
@@ -45,29 +45,29 @@ pub(super) struct InjectableVolume {
 }
 
 impl InjectableVolume {
-    /// Whether both are the same volume, however it is spelled.
+    /// Whether both are the same volume, regardless of spelling.
     pub fn is_same(&self, other: &Self) -> bool {
         same_json(&self.json, &other.json)
     }
 }
 
-/// A volume that containers of a set mount, known by its name.
+/// A volume that containers of a set mount, identified by its name.
 #[derive(Debug)]
 pub(super) struct MountedVolume {
     pub name: String,
-    /// Where the set has it among its volumes.
+    /// Its index among the set's volumes.
     pub index: Option<usize>,
-    /// The list and the name of the first container that mounts it.
+    /// The list and name of the first container that mounts it.
     pub list: &'static str,
     pub container: String,
 }
 
 impl Content {
-    /// Makes the content of a spec ready; its defaults must have been applied.
+    /// Prepares the content of a spec for injection. Defaults must have been applied.
     ///
     /// # Errors
-    /// When containers or volumes have no names or share one, there are no containers at all, or a container's field has a type
-    /// it cannot have.
+    /// When containers or volumes have no name or share one, when there are no containers at all, or when a container's field
+    /// has the wrong type.
     pub fn new(spec: &SidecarSetSpec) -> Result<Self, FieldError> {
         let hashes = hashes(spec)?;
         let mut brought = Brought::default();
@@ -104,13 +104,13 @@ impl Content {
         })
     }
 
-    /// Names of the set's containers, those that they have in the set and those that they have in Pods.
+    /// Returns the names of the set's containers, both in the set and in Pods.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         let bases = self.init_containers.iter().chain(&self.containers).filter_map(|container| container.hot.as_ref());
         self.container_names().chain(bases.map(|twin| twin.base.as_str()))
     }
 
-    /// What it fixes of its containers and native sidecars, each after the list in which it stands.
+    /// Returns the fixed parts of its containers and native sidecars, each with its list.
     pub(super) fn sidecars(&self) -> impl Iterator<Item = (&'static str, &Arc<FixedContainer>)> {
         let init = self.init_containers.iter().map(|container| (PodList::Init, container));
         let all = init.chain(self.containers.iter().map(|container| (PodList::App, container)));
@@ -118,14 +118,14 @@ impl Content {
             .map(|(list, container)| (list.field(), &container.fixed))
     }
 
-    /// Names that the containers and init containers have in Pods.
+    /// Returns the names of the containers and init containers in Pods.
     pub fn container_names(&self) -> impl Iterator<Item = &str> {
         self.init_containers.iter().chain(&self.containers).map(|container| container.name.as_str())
     }
 }
 
 impl PodList {
-    /// This list of a set's content.
+    /// Returns this list of a set's content.
     pub(super) fn of(self, content: &Content) -> &[InjectableContainer] {
         match self {
             Self::Init => &content.init_containers,
@@ -134,11 +134,11 @@ impl PodList {
     }
 }
 
-/// A digest of what a `ControllerRevision` keeps. Containers count as OpenKruise stores them, which drops what its types do not
-/// know, and lists that are absent count as empty.
+/// Returns a digest of the content that a `ControllerRevision` keeps. Containers are normalized as OpenKruise stores them:
+/// unknown fields are dropped. Absent lists count as empty.
 ///
 /// # Errors
-/// When a container's field has a type it cannot have.
+/// When a container's field has the wrong type.
 pub(super) fn digest(spec: &SidecarSetSpec) -> Result<[u8; 32], FieldError> {
     let rest = json!([
         spec.volumes.as_deref().unwrap_or_default(),
@@ -155,7 +155,7 @@ pub(super) fn same_json(a: &str, b: &str) -> bool {
     a == b || parse(a).is_some_and(|a| Some(a) == parse(b))
 }
 
-/// The same value with the keys of each object sorted and `null`s left out.
+/// Returns the value with the keys of each object sorted and `null`s removed.
 fn sorted(value: Value) -> Value {
     match value {
         Value::Object(fields) => {
@@ -168,7 +168,7 @@ fn sorted(value: Value) -> Value {
     }
 }
 
-/// What the containers of the lists mount, each volume once.
+/// Returns the volumes that containers of the lists mount, without duplicates.
 fn mounted(lists: [(&'static str, &[InjectableContainer]); 2], volumes: &[InjectableVolume]) -> Box<[MountedVolume]> {
     let indices: HashMap<&str, usize> =
         volumes.iter().enumerate().map(|(index, volume)| (volume.name.as_str(), index)).collect();
@@ -205,7 +205,7 @@ fn volumes(volumes: &[Map<String, Value>]) -> Result<Vec<InjectableVolume>, Fiel
     Ok(injectable)
 }
 
-/// What the containers of a set may bring only once, or only so much of.
+/// Names and amounts that the containers of a set may use only once, or only up to a limit.
 #[derive(Default)]
 struct Brought {
     names: HashSet<String>,
@@ -233,7 +233,7 @@ impl Brought {
                 injectable.push(container);
             }
         }
-        injectable.shrink_to_fit(); // they are kept for as long as the set is, and large
+        injectable.shrink_to_fit(); // they are large and live as long as the set
         Ok(injectable)
     }
 }

@@ -1,11 +1,11 @@
-//! What of a container may not fit a Pod, read once when its set is made ready.
+//! Requirements of a container that may not fit a Pod, read once when its set is prepared.
 
 use super::amounts::ContainerAmounts;
 use super::volume_names::volumes_with_variables;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 
-/// Fields of a `securityContext` that Pods of Windows cannot have.
+/// Fields of a `securityContext` that Windows Pods cannot have.
 const LINUX_FIELDS: [&str; 10] = [
     "appArmorProfile",
     "seLinuxOptions",
@@ -19,7 +19,7 @@ const LINUX_FIELDS: [&str; 10] = [
     "runAsGroup",
 ];
 
-/// What a container asks of a Pod.
+/// The requirements of a container.
 #[derive(Debug, Default)]
 pub(super) struct Demands {
     /// Names of the claims it uses.
@@ -28,24 +28,24 @@ pub(super) struct Demands {
     pub security: SecurityDemands,
     /// Whether it has block devices.
     pub devices: bool,
-    /// Hooks that sleep, and for how many seconds.
+    /// Hooks that sleep, with their seconds.
     pub sleeps: Vec<(&'static str, i64)>,
-    /// Whether it restarts when its resources change.
+    /// Whether a resize restarts it.
     pub restarts_to_resize: bool,
-    /// Volumes from whose files it takes variables.
+    /// Volumes that hold files from which it reads variables.
     pub files_of: Vec<String>,
-    /// Its `resources`: few Pods have the amounts read.
+    /// Its `resources`. The amounts are parsed only for the few Pods that need them.
     pub resources: Option<Box<RawValue>>,
-    /// Whether it has equal requests and limits of CPU and memory.
+    /// Whether its requests and limits of CPU and memory are equal.
     pub is_guaranteed: bool,
 }
 
-/// What its `securityContext` asks.
+/// The requirements of its `securityContext`.
 #[derive(Debug, Default)]
 pub(super) struct SecurityDemands {
-    /// What it has for Linux only.
+    /// The Linux-only fields that it sets.
     pub linux_fields: Vec<&'static str>,
-    /// Whether it has options for Windows.
+    /// Whether it sets Windows options.
     pub is_for_windows: bool,
     /// Whether it sees all of /proc.
     pub unmasked: bool,
@@ -64,7 +64,7 @@ pub(super) struct DemandedPort {
 }
 
 impl Demands {
-    /// Those of a container as it is injected. Fields of wrong types ask for nothing.
+    /// Reads the requirements of a container as it is injected. Fields of the wrong type require nothing.
     pub fn of(container: &Map<String, Value>) -> Self {
         let list = |field: &str| container.get(field).and_then(Value::as_array).into_iter().flatten();
         let context = container.get("securityContext").and_then(Value::as_object);

@@ -1,4 +1,4 @@
-//! Pods that are never injected, whatever SidecarSets say, and why.
+//! Pods that are never injected, and why.
 
 use super::PodRequest;
 use crate::api::keys;
@@ -6,13 +6,13 @@ use crate::api::pod::PodView;
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// Which Pods are left alone.
+/// The Pods that are never injected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exclusions {
-    /// Namespaces that are left alone. Default: `kube-system`; the server adds its own.
+    /// Excluded namespaces. Default: `kube-system`; the server adds its own.
     pub namespaces: BTreeSet<String>,
-    /// Whether a Pod may opt out by the annotation `outrigger.dev/inject: "false"`. Default: no, because users could then
-    /// escape a sidecar that a platform team requires.
+    /// Whether a Pod can opt out with the annotation `outrigger.dev/inject: "false"`. Default: no, because users could
+    /// then avoid a sidecar that a platform team requires.
     pub allow_opt_out: bool,
 }
 
@@ -22,14 +22,14 @@ impl Default for Exclusions {
     }
 }
 
-/// Why a Pod is left alone.
+/// Why a Pod is excluded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Exclusion {
-    /// Only creation is injected, of the Pod itself.
+    /// The request is not the creation of a Pod.
     Operation,
     /// The Pod's namespace is excluded.
     Namespace(String),
-    /// The kubelet owns the Pod.
+    /// A mirror Pod, owned by the kubelet.
     MirrorPod,
     /// The Pod has ended.
     Ended,
@@ -53,7 +53,7 @@ impl fmt::Display for Exclusion {
 }
 
 impl Exclusions {
-    /// Why this Pod is left alone; `None` when it is not.
+    /// Returns why this Pod is excluded, or `None` if it is not.
     #[must_use]
     pub fn of(&self, pod: &PodView<'_>, request: &PodRequest<'_>) -> Option<Exclusion> {
         let metadata = pod.metadata.as_ref();

@@ -1,4 +1,4 @@
-//! Why each SidecarSet is injected into a Pod or not: the decisions of [`Snapshot::inject`], told.
+//! Explains why each SidecarSet is or is not injected into a Pod, from the decisions of [`Snapshot::inject`].
 
 use super::PodRequest;
 use super::exclusion::Exclusion;
@@ -10,51 +10,51 @@ use crate::api::pod::PodView;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-/// What becomes of a Pod, set by set.
+/// The outcome for a Pod, by set.
 #[derive(Debug)]
 pub enum Explanation {
-    /// The Pod is left alone, whatever SidecarSets say.
+    /// The Pod is excluded, whatever the SidecarSets are.
     Excluded(Exclusion),
     /// The sets decide.
     Sets {
-        /// What becomes of each.
+        /// The outcome of each set.
         sets: Vec<SetExplanation>,
-        /// What the Pod's author should know.
+        /// Warnings for the Pod's author.
         warnings: Vec<String>,
     },
 }
 
-/// What becomes of one set.
+/// The outcome of one set.
 #[derive(Debug)]
 pub struct SetExplanation {
     /// Name of the set.
     pub set: String,
-    /// Whether it is injected, and why not.
+    /// Whether it is injected, and if not, why.
     pub verdict: Verdict,
 }
 
 /// Whether a set is injected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is, with this revision where one is known.
+    /// Injected, with this revision if one is known.
     Injected {
-        /// Names of the containers and init containers that it brings.
+        /// Names of the containers and init containers that it adds.
         containers: Vec<String>,
         /// The revision recorded in the Pod.
         revision: Option<String>,
     },
-    /// It is, and because of it Kubernetes will refuse the Pod.
+    /// Injected, and Kubernetes will refuse the Pod because of it.
     Refused {
-        /// Names of the containers and init containers that it brings.
+        /// Names of the containers and init containers that it adds.
         containers: Vec<String>,
         /// The revision recorded in the Pod.
         revision: Option<String>,
-        /// What does not fit.
+        /// The problems.
         forecasts: Vec<Forecast>,
     },
-    /// The Pod has it already.
+    /// The Pod already has it.
     Present,
-    /// The Pod says that it has it, but these containers are not the set's.
+    /// The Pod claims to have it, but these containers differ from the set's.
     Differs(Vec<Deviation>),
     /// It does not match.
     NotMatched(Mismatch),
@@ -65,7 +65,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// One word for machines.
+    /// Returns one word for machines.
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
@@ -107,7 +107,7 @@ fn write_injected(f: &mut fmt::Formatter<'_>, containers: &[String], revision: O
 }
 
 impl Snapshot {
-    /// Explains what [`Snapshot::inject`] decides about a Pod, for every set there is.
+    /// Explains the decision of [`Snapshot::inject`] about a Pod, for every set.
     ///
     /// # Errors
     /// When the Pod cannot be read.
@@ -123,7 +123,7 @@ impl Snapshot {
         let names: HashSet<&str> = matching.iter().map(|entry| entry.set.name.as_str()).collect();
         let canaries =
             matching.iter().rev().filter_map(|entry| Some((entry.set.canary_of.as_deref()?, &entry.set.name)));
-        let canaries: HashMap<&str, &String> = canaries.collect(); // of several the first
+        let canaries: HashMap<&str, &String> = canaries.collect(); // the first of several
         let outcomes = injected.iter().flat_map(|injected| &injected.sets);
         let outcomes: HashMap<&str, &InjectedSet> = outcomes.map(|outcome| (outcome.name.as_str(), outcome)).collect();
         let verdict = |set: &super::InjectableSet| {

@@ -1,6 +1,7 @@
-//! What is compared of a container besides its image, as hashes: of each of 100,000 Pods they are kept.
+//! Fingerprints of containers: hashes of everything compared besides the image. They must be small, because they are
+//! kept for each of 100,000 Pods.
 //!
-//! Defaults that the API server fills in do not matter, nor in which order variables and mounts stand.
+//! Defaults filled in by the API server, and the order of variables and mounts, do not matter.
 
 use super::keyed_hash::hash;
 use super::resize::{Amounts, AskedAmount};
@@ -10,19 +11,19 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
-/// A container of a Pod that exists, or is about to.
+/// A container of a Pod that exists or is about to be created.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(from = "Document")]
 pub struct PodContainer {
     /// Its name.
     pub name: Box<str>,
-    /// Its image; empty where it has none.
+    /// Its image; empty if it has none.
     pub image: Box<str>,
-    /// `Always` for a native sidecar among the init containers.
+    /// `Always` for a native sidecar in the init containers.
     pub restart_policy: Option<Box<str>>,
-    /// `None` where no injector marked it as its own.
+    /// `None` if no injector marked the container as its own.
     pub fingerprint: Option<Box<Fingerprint>>,
-    /// The amounts of CPU and memory that it asks for.
+    /// The amounts of CPU and memory that it requests or is limited to.
     pub amounts: Amounts,
 }
 
@@ -30,16 +31,16 @@ pub struct PodContainer {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Fingerprint {
     has_command: bool,
-    /// How many args it has.
+    /// The number of args.
     args: usize,
-    /// Of command and args, one after the other, the last none, one, two … of all.
+    /// Hashes of the last 0, 1, 2, … elements of command and args, taken as one list.
     endings: Box<[u64]>,
-    /// Variables and mounts, sorted. Of variables that are set twice the last, which is the one that counts. Without the mount of
-    /// the service account's token: its volume has another name in each Pod, which no set can know.
+    /// Hashes of variables and mounts, sorted. If a variable is set twice, the last one counts. The mount of the service account
+    /// token is left out: its volume has a different name in each Pod, which no set can know.
     items: Box<[u64]>,
-    /// Of CPU and memory. They are not compared: other webhooks, and autoscalers, may change them.
+    /// Amounts of CPU and memory. They are not compared, because other webhooks and autoscalers may change them.
     amounts: Amounts,
-    /// Whether the lists were too long to be kept, and are empty now.
+    /// Whether the lists were too long and have been dropped.
     cut: bool,
 }
 
@@ -47,9 +48,9 @@ pub struct Fingerprint {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Arguments {
     has_command: bool,
-    /// How many args there are.
+    /// The number of args.
     args: usize,
-    /// How many there are of both.
+    /// The number of elements of both.
     all: usize,
     hash: u64,
 }
@@ -107,46 +108,46 @@ impl Fingerprint {
         }
     }
 
-    /// How many hashes it is made of.
+    /// The number of hashes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.endings.len() + self.items.len() + self.amounts.len()
     }
 
-    /// Whether it is made of none.
+    /// Whether there are no hashes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// What is kept of one that is too long to be kept.
+    /// Returns the fingerprint of a container that is too long to be kept.
     #[must_use]
     pub fn cut() -> Self {
         Self { cut: true, ..Self::default() }
     }
 
-    /// Whether it was too long to be kept.
+    /// Whether the container was too long to be kept.
     #[must_use]
     pub fn is_cut(&self) -> bool {
         self.cut
     }
 
-    /// Whether the container asks for an amount.
+    /// Whether the container has this amount.
     #[must_use]
     pub fn has_amount(&self, amount: AskedAmount) -> bool {
         self.amounts.has(amount)
     }
 
-    /// Whether the container has a variable or mount.
+    /// Whether the container has this variable or mount.
     pub(super) fn has(&self, item: u64) -> bool {
         self.items.binary_search(&item).is_ok()
     }
 
-    /// Whether the container runs what a set says, as it is or as the arguments of a wrapper.
+    /// Whether the container runs the set's command and args, directly or through a wrapper.
     ///
-    /// * A set with a command: command and args together end with those of the set.
-    /// * A set without: either there is no command, and the args are those of the set; or a wrapper runs the image's entrypoint,
-    ///   which no one knows here, so args must have something in front of those of the set.
+    /// * If the set has a command, command and args together must end with the set's.
+    /// * If it has none, there are two cases. Without a command, the args must equal the set's. With a command, a wrapper runs
+    ///   the image's entrypoint, which is not known here, so args must have at least one element before the set's.
     pub(super) fn runs(&self, arguments: &Arguments) -> bool {
         let ends_with = self.endings.get(arguments.all) == Some(&arguments.hash);
         let entrypoint = if self.has_command { self.args > arguments.args } else { self.args == arguments.args };
@@ -155,7 +156,7 @@ impl Fingerprint {
 }
 
 impl Arguments {
-    /// Command and args of a container of a set; texts only.
+    /// Takes the command and args of a container of a set; strings only.
     pub fn of(command: &[&str], args: &[&str]) -> Self {
         let hashes = |texts: &[&str]| texts.iter().map(|text| TextHash::of(text)).collect::<Vec<_>>();
         let (command, args) = (hashes(command), hashes(args));
@@ -164,7 +165,7 @@ impl Arguments {
     }
 }
 
-/// Hashes of the last none, one, two … of all arguments.
+/// Returns hashes of the last 0, 1, 2, … of all arguments.
 fn endings(command: &[TextHash], args: &[TextHash]) -> Box<[u64]> {
     let mut ending = hash(0);
     let mut endings = Vec::with_capacity(command.len() + args.len() + 1);
@@ -176,7 +177,7 @@ fn endings(command: &[TextHash], args: &[TextHash]) -> Box<[u64]> {
     endings.into_boxed_slice()
 }
 
-/// A text.
+/// The hash of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct TextHash(u64);
 
@@ -192,7 +193,7 @@ impl<'de> Deserialize<'de> for TextHash {
     }
 }
 
-/// Reads a text, of which only what `T` says is kept.
+/// Reads a text and keeps only what `T` returns.
 struct TextVisitor<T>(fn(&str) -> T);
 
 impl<T> Visitor<'_> for TextVisitor<T> {
@@ -210,7 +211,8 @@ impl<T> Visitor<'_> for TextVisitor<T> {
 /// The name of a volume.
 struct VolumeName {
     text: TextHash,
-    /// Whether the API server made the volume for a service account's token, with a name of its own in each Pod.
+    /// Whether it is the volume that the API server created for the service account token, with a different name in
+    /// each Pod.
     is_token: bool,
 }
 
@@ -247,12 +249,12 @@ pub(super) struct Variable {
 }
 
 impl Variable {
-    /// Whether it is that by which an injector marks a container.
+    /// Whether it is the variable with which an injector marks a container.
     fn marks(&self) -> bool {
         self.value == TextHash::of("true")
     }
 
-    /// Its name, and all of it.
+    /// Hashes of its name and of the whole variable.
     pub fn keyed(&self) -> (u64, u64) {
         let source = self.value_from.as_ref().map(|source| source.0).unwrap_or_default();
         (hash(("env", self.name)), hash(("env", self.name, self.value, source)))
@@ -276,7 +278,7 @@ pub(super) struct Mount {
 }
 
 impl Mount {
-    /// Its path, and all of it; `None` for a service account's token.
+    /// Hashes of its path and of the whole mount; `None` for the service account token.
     pub fn keyed(&self) -> Option<(u64, u64)> {
         let Self { name, path, sub_path, sub_path_expr, read_only } = self;
         if name.as_ref().is_some_and(|name| name.is_token) {
@@ -288,8 +290,8 @@ impl Mount {
     }
 }
 
-/// Any value, with what the API server's defaults make equal: 0 for `null`, `false`, an empty text and an object of nothing else;
-/// objects without such fields, without a version that is `v1`, and with amounts in the canonical form.
+/// The hash of any value, with API server defaults normalized. `null`, `false`, an empty text and an object of only such values
+/// hash to 0. Objects are hashed without such fields, without a version of `v1`, and with amounts in canonical form.
 struct ValueHash(u64);
 
 impl<'de> Deserialize<'de> for ValueHash {
@@ -298,7 +300,7 @@ impl<'de> Deserialize<'de> for ValueHash {
     }
 }
 
-/// An amount of a resource.
+/// The hash of a resource amount.
 struct AmountHash(u64);
 
 impl<'de> Deserialize<'de> for AmountHash {
@@ -363,7 +365,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<ValueHash, A::Error> {
-        // A sum does not depend on the order.
+        // Addition makes the order irrelevant.
         let mut sum = 0_u64;
         while let Some(key) = fields.next_key::<TextHash>()? {
             let value = if key == TextHash::of("divisor") {

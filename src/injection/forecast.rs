@@ -1,26 +1,26 @@
-//! What Kubernetes is going to say of a Pod because of a set: told beforehand, with the set, the container and the field.
+//! Predictions of what Kubernetes will say about a Pod because of a set, with the set, the container and the field.
 
 use std::fmt;
 
-/// Something of a set that does not fit a Pod.
+/// A part of a set that does not fit a Pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forecast {
-    /// The container and its field, or the field of the Pod.
+    /// The container and its field, or the Pod's field.
     pub field: String,
-    /// What does not fit, and what to do.
+    /// The problem and its solution.
     pub problem: String,
-    /// What comes of it.
+    /// The consequence.
     pub consequence: Consequence,
 }
 
-/// What comes of something that does not fit.
+/// The consequence of a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Consequence {
     /// The API server refuses the Pod.
     Refused,
-    /// The Pod is created, and a container of it cannot run.
+    /// The Pod is created, and one of its containers cannot run.
     Fails,
-    /// The Pod runs, but not as it would without the set.
+    /// The Pod runs, but differently than without the set.
     Changes,
 }
 
@@ -30,7 +30,7 @@ impl fmt::Display for Forecast {
     }
 }
 
-/// All forecasts of a set for one Pod, as one line; `None` where there are none.
+/// Returns all predictions of a set for one Pod as one line; `None` if there are none.
 pub(super) fn line(set: &str, forecasts: &[Forecast]) -> Option<String> {
     let parts = [
         (Consequence::Refused, "Kubernetes will refuse this Pod"),

@@ -6,7 +6,7 @@ use crate::api::quantity::Quantity;
 use serde_json::{Map, Number, Value};
 use std::fmt::Write;
 
-/// A type of Go, as far as its JSON goes.
+/// A Go type, as far as its JSON representation needs it.
 pub(super) enum Type {
     Text,
     Bool,
@@ -21,13 +21,13 @@ pub(super) enum Type {
 /// When a field is written.
 #[derive(PartialEq)]
 pub(super) enum Presence {
-    /// Always, with its zero value where it is absent.
+    /// Always. An absent field has its zero value.
     Always,
-    /// Unless it has its zero value.
+    /// If it does not have its zero value (`omitempty`).
     NotEmpty,
-    /// Whenever it is set, even to its zero value: a pointer.
+    /// If it is set, even to its zero value (a pointer with `omitempty`).
     Set,
-    /// A pointer without `omitempty`: `null` where it is absent.
+    /// A pointer without `omitempty`: `null` if absent.
     OrNull,
 }
 
@@ -37,11 +37,11 @@ pub(super) type Field = (&'static str, Type, Presence);
 use Presence::{Always, NotEmpty, OrNull, Set};
 use Type::{Bool, Int, IntOrString, List, MapOf, Struct, Text};
 
-/// Where we are, for errors.
+/// The current path, for errors.
 pub(super) struct Path(pub String);
 
 impl Path {
-    /// Runs `write` one step deeper.
+    /// Runs `write` one level deeper.
     fn step<T>(&mut self, step: impl FnOnce(&mut String), write: impl FnOnce(&mut Self) -> T) -> T {
         let length = self.0.len();
         step(&mut self.0);
@@ -62,7 +62,7 @@ impl Path {
 /// Writes a struct.
 ///
 /// # Errors
-/// Which field has a type it cannot have.
+/// When a field has the wrong type.
 pub(super) fn write_struct(
     json: &mut String,
     path: &mut Path,
@@ -101,7 +101,7 @@ pub(super) fn write_struct(
     Ok(())
 }
 
-/// Go's zero values, after which `omitempty` leaves a field out.
+/// Whether the value is a Go zero value, which `omitempty` leaves out.
 fn is_zero(field_type: &Type, value: &Value) -> bool {
     match (field_type, value) {
         (_, Value::Null) | (Bool, Value::Bool(false)) => true,
@@ -205,7 +205,7 @@ pub(super) fn write_text(json: &mut String, text: &str) {
     json.push('"');
 }
 
-/// Writes a value of which no type is known, as Go does: all keys sorted.
+/// Writes an untyped value as Go does: all keys sorted.
 pub(super) fn write_sorted(json: &mut String, value: &Value) {
     match value {
         Value::Object(fields) => {
@@ -238,7 +238,7 @@ pub(super) fn write_sorted(json: &mut String, value: &Value) {
     }
 }
 
-/// Writes a number as Go does that was read without a type: an `int64` where it is one, else a `float64`.
+/// Writes an untyped number as Go does: as `int64` if it is one, else as `float64`.
 fn write_number(json: &mut String, number: &Number) {
     let Some(float) = number.as_f64().filter(|_| !number.is_i64()) else { return push_display(json, number) };
     let size = float.abs();
@@ -260,7 +260,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// Each as Go 1.25 writes what it read from the same text into an `any`, integers kept as the API server does.
+    /// Expected values were written by Go 1.25 after it read the same text into an `any`, with integers kept as the API
+    /// server keeps them.
     #[test]
     fn numbers_of_no_known_type_are_those_of_go() {
         for (value, expected) in [

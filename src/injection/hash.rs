@@ -1,9 +1,9 @@
 //! The hash of a SidecarSet's containers, bit for bit as OpenKruise computes it.
 //!
 //! OpenKruise hashes the JSON that Go writes for its typed containers: fields in the order of their structs, empty ones left
-//! out, quantities canonical, `<`, `>` and `&` escaped, fields its types (Kubernetes 1.32) do not know absent. The tables below
-//! are those types. A Pod whose recorded hash differs counts as outdated, so a deviation here would upgrade or block every Pod
-//! of a cluster that OpenKruise has injected.
+//! out, quantities canonical, `<`, `>` and `&` escaped, fields unknown to its types (Kubernetes 1.32) left out. The tables
+//! below describe those types. A Pod whose recorded hash differs counts as outdated, so a deviation here would upgrade or block
+//! every Pod of a cluster that OpenKruise has injected.
 
 use super::go_json::Presence::{Always, NotEmpty, OrNull, Set};
 use super::go_json::Type::{self, Bool, Int, IntOrString, List, MapOf, Struct, Text};
@@ -17,30 +17,30 @@ use sha2::{Digest, Sha256};
 /// The two hashes of a SidecarSet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hashes {
-    /// Over everything in the containers.
+    /// The hash of everything in the containers.
     pub hash: String,
-    /// The same with every image taken as empty: equal while only images change.
+    /// The hash with every image empty. It stays the same if only images change.
     pub without_image: String,
 }
 
-/// Hashes the containers of a SidecarSet to which the defaults have been applied.
+/// Hashes the containers of a SidecarSet. Defaults must have been applied.
 ///
 /// # Errors
-/// When a field that OpenKruise knows has a type it cannot have.
+/// When a field that OpenKruise knows has the wrong type.
 pub fn hashes(spec: &SidecarSetSpec) -> Result<Hashes, FieldError> {
     Ok(Hashes { hash: hash(spec, Images::Kept)?, without_image: hash(spec, Images::Empty)? })
 }
 
-/// The hash of containers with every image and every amount of CPU and memory taken as the same: equal while nothing else changes.
+/// Hashes the containers without images and amounts of CPU and memory. The hash stays the same if only those change.
 ///
 /// # Errors
-/// When a field that OpenKruise knows has a type it cannot have.
+/// When a field that OpenKruise knows has the wrong type.
 pub fn hash_without_amounts(spec: &SidecarSetSpec) -> Result<String, FieldError> {
     hash(spec, Images::EmptyAndAmounts)
 }
 
-/// The hash of what the other two do not cover of the same containers: fields that OpenKruise's types do not know. `None` where the
-/// containers have none.
+/// Hashes the container fields that OpenKruise's types do not know, which the other two hashes do not cover. `None` if there are
+/// none.
 ///
 /// # Errors
 /// When a container cannot be written as JSON.
@@ -66,7 +66,7 @@ pub fn hash_of_rest(spec: &SidecarSetSpec) -> Result<Option<String>, FieldError>
     Ok(Some(safe_encode(hexadecimal(&Sha256::digest(json)))))
 }
 
-/// What of a value its type does not know; `None` where that is nothing.
+/// Returns the parts of a value that its type does not know; `None` if there are none.
 fn unknown_of(value: &Value, of_type: &Type) -> Option<Value> {
     match (of_type, value) {
         (Struct(known), Value::Object(fields)) => {
@@ -91,10 +91,10 @@ fn unknown_of(value: &Value, of_type: &Type) -> Option<Value> {
     }
 }
 
-/// The containers as OpenKruise writes them, all init containers included.
+/// Returns the containers as OpenKruise serializes them, including all init containers.
 ///
 /// # Errors
-/// When a field that OpenKruise knows has a type it cannot have.
+/// When a field that OpenKruise knows has the wrong type.
 pub(super) fn canonical_containers(spec: &SidecarSetSpec) -> Result<String, FieldError> {
     let mut json = String::new();
     for (field, list) in [("spec.containers", &spec.containers), ("spec.initContainers", &spec.init_containers)] {
@@ -107,7 +107,7 @@ pub(super) fn canonical_containers(spec: &SidecarSetSpec) -> Result<String, Fiel
 enum Images {
     Kept,
     Empty,
-    /// And so are the amounts that can be changed while a Pod runs.
+    /// Images are empty, and so are the amounts that can be changed while a Pod runs.
     EmptyAndAmounts,
 }
 
@@ -164,7 +164,8 @@ fn write_containers(
     Ok(())
 }
 
-/// Kubernetes' `SafeEncodeString` over digits, here decimal or lower-case hexadecimal: no vowels, so that no words appear.
+/// Kubernetes' `SafeEncodeString` over decimal or lower-case hexadecimal digits. It has no vowels, so that no words
+/// appear.
 pub(super) fn safe_encode(digits: impl IntoIterator<Item = u8>) -> String {
     const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
     digits.into_iter().map(|digit| char::from(ALPHABET[usize::from(digit) % ALPHABET.len()])).collect()
@@ -343,7 +344,7 @@ mod tests {
     use serde::Deserialize;
     use serde_json::json;
 
-    /// A SidecarSet that was put through OpenKruise's own webhook.
+    /// A SidecarSet as OpenKruise's own webhook stored it.
     #[derive(Deserialize)]
     #[serde(rename_all = "kebab-case")]
     struct Vector {
@@ -397,7 +398,7 @@ mod tests {
     fn absent_and_empty_containers_differ() {
         let of = |spec: Value| hashes(&serde_json::from_value(spec).unwrap()).unwrap().hash;
         assert_ne!(of(json!({})), of(json!({"containers": []})));
-        // Known from OpenKruise's own tests.
+        // Expected values from OpenKruise's own tests.
         assert_eq!(
             of(json!({"containers": [{"name": "container1", "image": "test-image"}]})),
             "w26c4x8fz245642fdv499b464248f974xddx4x55z5dw55bc6x66464fxz77dc78"

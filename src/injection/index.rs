@@ -1,4 +1,4 @@
-//! What is known of SidecarSets, Namespaces and `ControllerRevisions`, kept up to date event by event.
+//! The known SidecarSets, Namespaces and `ControllerRevisions`, updated event by event.
 
 use super::Options;
 use super::chosen::ChosenRevision;
@@ -10,16 +10,16 @@ use super::verify::KnownImages;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// The state behind the snapshots. Applying replaces an object of the same name; resetting sets or
+/// The state behind the snapshots. Applying an object replaces the one of the same name. Resetting sets or
 /// Namespaces replaces all of them.
 #[derive(Debug, Default)]
 pub struct Index {
     options: Options,
-    /// Those in use: as they are, or with an earlier content in the place of one that is unfit.
+    /// The sets in use. An unfit set is represented by an earlier content.
     sets: BTreeMap<String, Arc<InjectableSet>>,
     unfit: BTreeMap<String, UnfitSet>,
     namespaces: Arc<HashMap<String, Labels>>,
-    /// By namespace and name.
+    /// Keyed by namespace and name.
     revisions: BTreeMap<(String, String), Revision>,
 }
 
@@ -27,7 +27,7 @@ pub struct Index {
 #[derive(Debug)]
 struct UnfitSet {
     unfit: Unfit,
-    /// Name of the revision whose content is injected instead.
+    /// Name of the revision that is injected instead.
     revision: Option<String>,
 }
 
@@ -45,15 +45,15 @@ impl Index {
         self.sets.insert(set.name.clone(), set);
     }
 
-    /// A SidecarSet was created or changed, and is unfit: the last good content that a `ControllerRevision` keeps of it is
-    /// injected, where there is one.
+    /// A SidecarSet was created or changed, and is unfit. The last good content kept in a `ControllerRevision` is injected
+    /// instead, if there is one.
     pub fn apply_unfit_set(&mut self, unfit: Unfit) {
         let name = unfit.set.clone();
         self.unfit.insert(name.clone(), UnfitSet { unfit, revision: None });
         self.replace_unfit(&name);
     }
 
-    /// The revision whose content is injected in the place of what is stored, if the set is unfit and has one.
+    /// Returns the revision that is injected instead of the stored content, if the set is unfit and has one.
     #[must_use]
     pub fn revision_in_place_of(&self, set: &str) -> Option<&str> {
         self.unfit.get(set)?.revision.as_deref()
@@ -65,7 +65,7 @@ impl Index {
         self.unfit.remove(name);
     }
 
-    /// These are all SidecarSets.
+    /// Replaces all SidecarSets.
     pub fn reset_sets(&mut self, sets: impl IntoIterator<Item = Arc<InjectableSet>>) {
         self.sets = sets.into_iter().map(|set| (set.name.clone(), set)).collect();
         self.unfit.clear();
@@ -81,7 +81,7 @@ impl Index {
         Arc::make_mut(&mut self.namespaces).remove(name);
     }
 
-    /// These are all Namespaces.
+    /// Replaces all Namespaces.
     pub fn reset_namespaces(&mut self, namespaces: impl IntoIterator<Item = (String, Labels)>) {
         self.namespaces = Arc::new(namespaces.into_iter().collect());
     }
@@ -102,7 +102,7 @@ impl Index {
         }
     }
 
-    /// Puts the last good content into the place of an unfit one.
+    /// Replaces an unfit content by the last good one.
     fn replace_unfit(&mut self, set: &str) {
         let Some(UnfitSet { unfit, revision }) = self.unfit.get_mut(set) else { return };
         let good = self.revisions.values().filter(|revision| revision.set == set && revision.is_fit);
@@ -117,24 +117,24 @@ impl Index {
         }
     }
 
-    /// The `ControllerRevision` of this name.
+    /// Returns the `ControllerRevision` of this name.
     #[must_use]
     pub fn revision(&self, namespace: &str, name: &str) -> Option<&Revision> {
         self.revisions.get(&(namespace.to_owned(), name.to_owned()))
     }
 
-    /// All `ControllerRevisions`.
+    /// Returns all `ControllerRevisions`.
     pub fn revisions(&self) -> impl Iterator<Item = &Revision> {
         self.revisions.values()
     }
 
-    /// How many SidecarSets are in use.
+    /// Returns the number of SidecarSets in use.
     #[must_use]
     pub fn sets(&self) -> usize {
         self.sets.len()
     }
 
-    /// The present state, for readers. Costs time in proportion to all SidecarSets.
+    /// Returns the current state for readers, in time proportional to the number of SidecarSets.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let mut revisions: HashMap<&str, Vec<&Revision>> = HashMap::new();
@@ -158,8 +158,8 @@ fn key(revision: &Revision) -> (String, String) {
     (revision.namespace.clone(), revision.name.clone())
 }
 
-/// The revision to record in Pods: the newest with the set's present content. OpenKruise records `status.latestRevision`, which
-/// lags behind a change of the set; that is used only where no revisions are known.
+/// Returns the revision to record in Pods: the newest one with the set's current content. OpenKruise records
+/// `status.latestRevision`, which lags behind changes of the set. It is used here only if no revisions are known.
 fn latest_revision(set: &InjectableSet, kept: &[&Revision]) -> Option<String> {
     if kept.is_empty() {
         return set.latest_revision.clone();

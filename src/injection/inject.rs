@@ -14,7 +14,7 @@ use crate::api::pod::{PodView, SpecView};
 use std::collections::HashMap;
 
 impl Snapshot {
-    /// Decides about a Pod.
+    /// Decides what to inject into a Pod.
     ///
     /// # Errors
     /// When a matching set cannot be injected into the Pod, or the Pod cannot be read.
@@ -91,7 +91,7 @@ impl Snapshot {
     }
 }
 
-/// What of a Pod counts for its containers' security.
+/// Reads the fields of a Pod that affect its containers' security.
 fn pod_security<'p, 'a>(spec: Option<&SpecView<'a>>, lists: &'p PodLists<'a>) -> PodSecurity<'p> {
     PodSecurity {
         context: Some(lists.security_context(spec)),
@@ -100,7 +100,7 @@ fn pod_security<'p, 'a>(spec: Option<&SpecView<'a>>, lists: &'p PodLists<'a>) ->
     }
 }
 
-/// Container names are unique over both lists of a Pod: what would break that is named here, because the API server would name
+/// Container names must be unique across both lists of a Pod. A clash is reported here because the API server would name
 /// neither the set nor the reason.
 fn deny_clashes(matches: &[Match<'_>], lists: &PodLists<'_>) -> Result<(), Denial> {
     let mut injected: HashMap<&str, &str> = HashMap::new();

@@ -1,4 +1,4 @@
-//! Hashes by a key that each process draws anew, so that nobody can look for texts that share one.
+//! Hashes with a random key for each process, so that nobody can construct colliding texts.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::LazyLock;

@@ -1,8 +1,8 @@
-//! Which SidecarSets match a Pod, and the JSON Patch that injects them. All of it is pure.
+//! Which SidecarSets match a Pod, and the JSON Patch that injects them. This module is pure.
 //!
-//! An [`Index`] is told of SidecarSets, Namespaces and `ControllerRevisions` as they come and go; a [`Snapshot`] of it answers
-//! for Pods without locks. A Pod is read borrowed ([`PodView`](crate::api::pod::PodView)), and the patch is written as text:
-//! nothing of the Pod that the patch does not name can change.
+//! An [`Index`] follows SidecarSets, Namespaces and `ControllerRevisions`. A [`Snapshot`] of it answers for Pods without
+//! locks. A Pod is borrowed ([`PodView`](crate::api::pod::PodView)) and the patch is written as text, so nothing changes in
+//! the Pod that the patch does not name.
 
 mod additions;
 mod amounts;

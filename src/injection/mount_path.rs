@@ -1,9 +1,9 @@
-//! Paths in a container: two that are spelled differently may be one place.
+//! Paths in a container. Different spellings may be the same place.
 
 use std::borrow::Cow;
 
-/// The path as a container runtime understands it: absolute, without empty steps, `.` and `..`, and without a slash at the end. Paths
-/// of Windows have no such steps here: a backslash is a character like others.
+/// Returns the path as a container runtime understands it: absolute, without empty components, `.` and `..`, and without a trailing
+/// slash. Windows paths are not split: a backslash is an ordinary character.
 pub(super) fn cleaned(path: &str) -> Cow<'_, str> {
     let is_clean = |step: &str| !matches!(step, "" | "." | "..");
     if path.strip_prefix('/').is_some_and(|steps| steps.split('/').all(is_clean)) {

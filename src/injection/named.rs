@@ -1,18 +1,18 @@
-//! A list of a Pod's whose items have names, found by name at a cost that does not grow with the list.
+//! A list of named items of a Pod, with lookup by name in constant time.
 
 use crate::api::borrowed::Str;
 use crate::api::pod::{ContainerView, NamedView, WithText};
 use std::collections::HashMap;
 use std::ops::Deref;
 
-/// A list up to this long is scanned: that is faster than a table.
+/// Lists up to this length are scanned, which is faster than a table.
 const SCANNED: usize = 16;
 
-/// The list. Of equal names the first counts.
+/// The list. The first of several equal names counts.
 #[derive(Debug)]
 pub(super) struct Named<'a, T> {
     items: Vec<T>,
-    /// Empty where the list is scanned.
+    /// Empty if the list is scanned.
     by_name: HashMap<Str<'a>, usize>,
 }
 

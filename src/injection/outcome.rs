@@ -1,4 +1,4 @@
-//! What is decided about a Pod, and why it may be refused.
+//! The decision about a Pod, and why it may be refused.
 
 use super::exclusion::Exclusion;
 use super::forecast::Forecast;
@@ -7,44 +7,44 @@ use super::verify::Deviation;
 use crate::api::decode::FieldError;
 use thiserror::Error;
 
-/// What was decided about a Pod.
+/// The decision about a Pod.
 #[derive(Debug)]
 pub enum Injection {
-    /// It is left alone, whatever SidecarSets say.
+    /// The Pod is excluded, whatever the SidecarSets are.
     Excluded(Exclusion),
     /// No SidecarSet matches.
     NotMatched,
-    /// Some match.
+    /// Some SidecarSets match.
     Matched(Injected),
 }
 
-/// What matching SidecarSets do to a Pod.
+/// The result of injecting the matching SidecarSets.
 #[derive(Debug)]
 pub struct Injected {
     /// The sets, in name order.
     pub sets: Vec<InjectedSet>,
-    /// JSON Patch as text; `None` when the Pod has everything.
+    /// JSON Patch as text; `None` if the Pod already has everything.
     pub patch: Option<String>,
-    /// What the Pod's author should know.
+    /// Warnings for the Pod's author.
     pub warnings: Vec<String>,
 }
 
-/// What one set does to a Pod.
+/// The result of one set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InjectedSet {
     /// Its name.
     pub name: String,
     /// The revision recorded in the Pod.
     pub revision: Option<String>,
-    /// Names of the containers and init containers that are added or replaced; none where the Pod has them all.
+    /// Names of the added or replaced containers and init containers. Empty if the Pod already has them all.
     pub containers: Vec<String>,
-    /// Containers of the Pod that claim to be the set's, are not, and stay.
+    /// Containers of the Pod that claim to be the set's, differ from it, and are kept.
     pub deviations: Vec<Deviation>,
-    /// What of the set does not fit the Pod.
+    /// Parts of the set that do not fit the Pod.
     pub forecasts: Vec<Forecast>,
 }
 
-/// Why a Pod gets no answer that could be applied.
+/// Why no patch could be computed for a Pod.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum InjectError {
     /// The Pod must not be created.
@@ -53,7 +53,7 @@ pub enum InjectError {
     /// The Pod cannot be read.
     #[error("the Pod's {0}")]
     Unreadable(FieldError),
-    /// Nobody waits for the answer any more, as [`super::PodRequest::abandoned`] says.
+    /// The client no longer waits for the answer, according to [`super::PodRequest::abandoned`].
     #[error("nobody waits for the review of this Pod any more")]
     Abandoned,
 }
@@ -66,7 +66,7 @@ pub struct Denial {
     pub set: String,
     /// The field at fault, of the set or of the Pod.
     pub field: String,
-    /// What is wrong and what to do.
+    /// The problem and its solution.
     pub problem: String,
 }
 

@@ -15,13 +15,13 @@ impl PatchWriter {
         self.operation("add", path, value);
     }
 
-    /// `replace` of the container at `index`, behind a `test` that it has the name it was seen with.
+    /// `replace` of the container at `index`, after a `test` of the name it was seen with.
     pub fn replace_container(&mut self, list: &str, index: usize, name: &str, value: &str) {
         self.test_container(list, index, name);
         self.operation("replace", ["spec", list, &index.to_string()], value);
     }
 
-    /// `test` that the container at `index` has the name it was seen with.
+    /// `test` that the container at `index` still has the name it was seen with.
     pub fn test_container(&mut self, list: &str, index: usize, name: &str) {
         let mut quoted = String::new();
         write_text(&mut quoted, name);
@@ -44,7 +44,7 @@ impl PatchWriter {
         self.json.push('}');
     }
 
-    /// A token of a JSON Pointer, escaped as such and as text.
+    /// Writes a token of a JSON Pointer, escaped as pointer and as JSON.
     fn token(&mut self, token: &str) {
         if token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
             self.json.push_str(token);
@@ -55,7 +55,7 @@ impl PatchWriter {
         self.json.push_str(&quoted[1..quoted.len() - 1]);
     }
 
-    /// The patch as JSON text; `None` when nothing is to be done.
+    /// Returns the patch as JSON text; `None` if it is empty.
     #[must_use]
     pub fn finish(mut self) -> Option<String> {
         if self.json.is_empty() {

@@ -1,13 +1,13 @@
-//! The regular expressions of one SidecarSet, bounded together.
+//! The regular expressions of one SidecarSet, with a common size limit.
 
 use crate::api::re2::{Re2, Re2Error};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The most bytes that the expressions of a set may take.
+/// The maximum size of a set's compiled expressions, in bytes.
 pub const SET_LIMIT: usize = 16 << 20;
 
-/// Compiles the expressions of a set, equal ones once.
+/// Compiles the expressions of a set. Equal expressions are compiled once.
 #[derive(Debug, Default)]
 pub struct Patterns {
     compiled: HashMap<String, Arc<Re2>>,
@@ -18,7 +18,7 @@ impl Patterns {
     /// Compiles the next pattern.
     ///
     /// # Errors
-    /// When it cannot be compiled ([`Re2::new`]), or all together take more than [`SET_LIMIT`] bytes.
+    /// When it cannot be compiled ([`Re2::new`]), or when all expressions together exceed [`SET_LIMIT`] bytes.
     pub fn compile(&mut self, pattern: &str) -> Result<Arc<Re2>, Re2Error> {
         if let Some(known) = self.compiled.get(pattern) {
             return Ok(known.clone());

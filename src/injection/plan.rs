@@ -1,4 +1,4 @@
-//! The patch for one Pod: what it has already stays, what is missing is added, list by list.
+//! The patch for one Pod. It keeps what the Pod already has and adds what is missing, list by list.
 
 mod fit;
 
@@ -26,14 +26,14 @@ use serde_json::{Value, json};
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// Bytes of mounts, devices and variables that sidecars take over from one Pod. The API server's store takes objects of 1.5 MiB, in
-/// a form that makes them shorter than JSON by a half to three quarters.
+/// The maximum bytes of mounts, devices and variables that sidecars take from one Pod. etcd takes objects of 1.5 MiB, in an
+/// encoding that is a half to three quarters smaller than JSON.
 const MOST_SHARED: usize = 8 << 20;
 
 /// A set to inject.
 pub(super) struct Match<'s> {
     pub name: &'s str,
-    /// When the set was created, where that is known.
+    /// When the set was created, if that is known.
     pub created: Option<Timestamp>,
     pub content: &'s Content,
     pub revision: Option<&'s str>,
@@ -42,14 +42,14 @@ pub(super) struct Match<'s> {
     /// The images of all versions of the set.
     pub images: &'s KnownImages,
     pub verification: Verification,
-    /// Whether the Pod's own resources grow by what its containers ask for.
+    /// Whether the Pod's own resources grow by the requests of the set's containers.
     pub grows_pod: bool,
-    /// Whether its containers that are to end with a Job are native sidecars of this Pod.
+    /// Whether its containers that end with a Job become native sidecars in this Pod.
     pub has_job_sidecars: bool,
 }
 
 impl<'s> Match<'s> {
-    /// What it puts into a list of the Pod.
+    /// Returns the containers that it adds to a list of the Pod.
     pub fn containers<'m>(
         &'m self,
         list: PodList,
@@ -61,14 +61,14 @@ impl<'s> Match<'s> {
         own.chain(apps.iter().filter_map(in_job))
     }
 
-    /// Whether a native sidecar takes the place of an app container: one that the Pod has already stays where it is.
+    /// Whether a native sidecar replaces an app container. An app container that the Pod already has stays.
     fn is_in_job(&self, app: &InjectableContainer, lists: &PodLists<'_>) -> bool {
         let is_in = |list| self.current && lists.position(list, &app.name).is_some();
         is_in(PodList::Init) || self.has_job_sidecars && !is_in(PodList::App)
     }
 }
 
-/// The patch as it grows.
+/// The patch under construction.
 pub(super) struct PatchPlan<'a, 's> {
     pod: &'a PodView<'a>,
     request: &'a PodRequest<'a>,
@@ -76,35 +76,35 @@ pub(super) struct PatchPlan<'a, 's> {
     matches: &'a [Match<'s>],
     /// Annotations that sets patch, with their new values.
     patched: &'a BTreeMap<&'s str, String>,
-    /// The mount of the service account's token, where the API server gives it to every container.
+    /// The mount of the service account token, if the API server adds it to every container.
     token: Option<&'a str>,
     patch: PatchWriter,
     warnings: Warnings,
-    /// What sidecars may take from the Pod's app containers.
+    /// The parts of the Pod's app containers that sidecars may take.
     offer: OnceCell<Offer<'a>>,
-    /// Bytes of what they took.
+    /// Bytes taken so far.
     shared: usize,
     /// Containers that resources are computed from.
     targets: OnceCell<Result<Vec<(&'a str, ResourcesView<'a>)>, String>>,
-    /// Volumes that are added, each after the name of its set.
+    /// Added volumes, each with the name of its set.
     added_volumes: Vec<(&'s str, &'s InjectableVolume)>,
-    /// Hot containers with whether the Pod had them already.
+    /// Hot containers, and whether the Pod already had them.
     hot: Vec<(&'s str, &'s HotTwin, bool)>,
     /// Containers that are added or replaced.
     newcomers: Vec<Newcomer<'s>>,
-    /// What of each set does not fit the Pod.
+    /// The problems of each set with the Pod.
     forecasts: Vec<Vec<Forecast>>,
-    /// The Pod's own resources, as they are going to be.
+    /// The Pod's own resources after injection.
     pod_resources: Option<PodResources<'a>>,
-    /// Containers that stay although they are not the set's, of each set.
+    /// For each set, containers that are kept although they differ from the set's.
     deviations: Vec<Vec<Deviation>>,
-    /// Whether an app container was put in front of the Pod's own.
+    /// Whether an app container was inserted before the Pod's own.
     prepended: bool,
 }
 
-/// What happens to one container.
+/// The action on one container.
 enum Action {
-    /// The Pod has it already, at this index.
+    /// The Pod already has it at this index.
     Keep(usize),
     Put(Placement),
 }
@@ -141,7 +141,7 @@ impl<'a, 's> PatchPlan<'a, 's> {
         }
     }
 
-    /// What each set does to the Pod.
+    /// Returns the result of each set.
     pub fn injected_sets(&self) -> Vec<InjectedSet> {
         let mut containers = vec![Vec::new(); self.matches.len()];
         for newcomer in &self.newcomers {
@@ -158,7 +158,7 @@ impl<'a, 's> PatchPlan<'a, 's> {
         sets.collect()
     }
 
-    /// The patch, `None` when nothing is to be done, and what the Pod's author should know.
+    /// Returns the patch (`None` if it is empty) and the warnings for the Pod's author.
     pub fn finish(self) -> (Option<String>, Vec<String>) {
         (self.patch.finish(), self.warnings.finish())
     }
@@ -178,7 +178,7 @@ impl<'a, 's> PatchPlan<'a, 's> {
             .flat_map(|(set, m)| m.containers(list, self.lists).map(move |container| (set, m, container)))
             .collect();
         if list == PodList::Init {
-            // Stable: OpenKruise's order over all sets.
+            // A stable sort keeps OpenKruise's order across all sets.
             injected.sort_by(|(_, _, a), (_, _, b)| (a.is_in_jobs, &a.name).cmp(&(b.is_in_jobs, &b.name)));
         }
         let (mut before, mut after) = (Vec::new(), Vec::new());
@@ -249,7 +249,7 @@ impl<'a, 's> PatchPlan<'a, 's> {
         Action::Put(Placement::Of(index))
     }
 
-    /// What tells a container of the Pod, which passes for the set's, from that.
+    /// Returns how a container of the Pod differs from the set's container that it claims to be.
     fn deviation(
         &self,
         list: PodList,
@@ -271,7 +271,8 @@ impl<'a, 's> PatchPlan<'a, 's> {
         }
     }
 
-    /// What the container takes from the Pod's app containers, as far as `present`, itself in the Pod, has it not yet.
+    /// Returns what the container takes from the Pod's app containers, except for what it already has in the Pod
+    /// (`present`).
     fn additions(
         &mut self,
         list: PodList,
@@ -299,7 +300,7 @@ impl<'a, 's> PatchPlan<'a, 's> {
         Ok(additions)
     }
 
-    /// What it takes of mounts, devices and variables.
+    /// Returns the mounts, devices and variables that it takes.
     fn taken(
         &mut self,
         m: &Match<'_>,
@@ -314,7 +315,7 @@ impl<'a, 's> PatchPlan<'a, 's> {
         })
     }
 
-    /// The resources that a policy computes.
+    /// Returns the resources that a policy computes.
     fn resources(
         &self,
         m: &Match<'_>,
@@ -344,7 +345,8 @@ impl<'a, 's> PatchPlan<'a, 's> {
         computed.map_err(|error| denial(error.to_string()).into())
     }
 
-    /// The Pod's native sidecars and app containers that no set names, with their resources, for all policies.
+    /// Returns the Pod's native sidecars and app containers that no set names, with their resources. Used by all
+    /// policies.
     fn read_targets(&self) -> Result<Vec<(&'a str, ResourcesView<'a>)>, String> {
         let of_sets: HashSet<&str> = self.matches.iter().flat_map(|m| m.content.names()).collect();
         let native = self.lists.init_containers.iter().flat_map(|list| list.iter());
@@ -359,7 +361,7 @@ impl<'a, 's> PatchPlan<'a, 's> {
         targets.collect()
     }
 
-    /// Adds to a container that is in the Pod what other mutators brought since it was injected.
+    /// Adds to a container that is already in the Pod what other mutating webhooks added since it was injected.
     fn complete(
         &mut self,
         list: PodList,
@@ -421,8 +423,8 @@ impl<'a, 's> PatchPlan<'a, 's> {
         }
     }
 
-    /// Decides about one volume that a set mounts; returns what its author should know. `added` are the volumes that are added, `own`
-    /// those of the Pod that were compared, by their names.
+    /// Decides about one volume that a set mounts, and returns a warning for the Pod's author. `added` are the added volumes, `own`
+    /// the compared volumes of the Pod, both by name.
     fn volume(
         &mut self,
         m: &Match<'s>,
@@ -450,7 +452,7 @@ impl<'a, 's> PatchPlan<'a, 's> {
         }
     }
 
-    /// Whether a volume that a set mounts is nowhere.
+    /// Whether neither the Pod nor any set has the volume.
     fn is_missing(&self, mounted: &MountedVolume, added: &HashMap<&'s str, &'s InjectableVolume>) -> bool {
         let in_pod = self.lists.volumes.as_ref().and_then(|volumes| volumes.get(&mounted.name));
         mounted.index.is_none() && in_pod.is_none() && !added.contains_key(mounted.name.as_str())
@@ -472,7 +474,7 @@ impl<'a, 's> PatchPlan<'a, 's> {
         }
     }
 
-    /// Adds a list that the Pod does not have, unless there is nothing to put in.
+    /// Adds a list that the Pod does not have, unless it would be empty.
     fn add_list<T: AsRef<str>>(&mut self, field: &str, items: &[T]) {
         if !items.is_empty() {
             let items: Vec<&str> = items.iter().map(AsRef::as_ref).collect();
@@ -513,7 +515,7 @@ impl<'a, 's> PatchPlan<'a, 's> {
         }
     }
 
-    /// The annotations that say what was injected, as far as they change.
+    /// Writes the annotations that record the injection, if they change.
     fn record(
         &self,
         hashes: &Record<'_>,
@@ -549,19 +551,19 @@ impl<'a, 's> PatchPlan<'a, 's> {
         values.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)))
     }
 
-    /// The annotations of hot containers, as far as they change. What a Pod says of containers that it has is left alone: they
-    /// may have taken turns since.
+    /// Returns the annotations of hot containers, if they change. Annotations of containers that the Pod already has are kept,
+    /// because the twins may have swapped roles since.
     fn hot_upgrade(&self) -> BTreeMap<String, String> {
         let mut values = BTreeMap::new();
         if self.hot.is_empty() {
             return values;
         }
         let present = self.pod.annotation(keys::WORKING_HOT_UPGRADE);
-        // A value that cannot be read is written anew, as OpenKruise does.
+        // An unreadable value is replaced, as in OpenKruise.
         let recorded: BTreeMap<String, String> =
             present.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
         let mut working = recorded.clone();
-        // What was written anew works as at first: the recorded turn is that of the pair before.
+        // A new pair starts with its first role. The recorded role belonged to the previous pair.
         let anew: HashSet<&str> =
             self.hot.iter().filter(|(_, _, kept)| !kept).map(|(_, twin, _)| twin.base.as_str()).collect();
         for (name, twin, kept) in &self.hot {

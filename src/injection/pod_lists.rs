@@ -9,16 +9,16 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::cell::OnceCell;
 
-/// The lists of a Pod; `None` where it has no such list, which then must be added whole.
+/// The lists of a Pod. `None` stands for an absent list, which must then be added as a whole.
 #[derive(Default)]
 pub(super) struct PodLists<'a> {
     pub containers: Option<Named<'a, ContainerView<'a>>>,
     pub init_containers: Option<Named<'a, ContainerView<'a>>>,
     pub volumes: Option<Named<'a, WithText<'a, NamedView<'a>>>>,
     pub pull_secrets: Option<Vec<NamedView<'a>>>,
-    /// The texts of init and app containers, cut once they are asked for: only a Pod that was injected before is looked at so.
+    /// The texts of init and app containers, split on demand: only Pods that were injected before need them.
     texts: [OnceCell<Vec<&'a RawValue>>; 2],
-    /// What containers inherit, read once it is asked for.
+    /// The Pod's securityContext, read on demand.
     context: OnceCell<PodSecurityContextView<'a>>,
 }
 
@@ -44,7 +44,7 @@ impl<'a> PodLists<'a> {
         })
     }
 
-    /// A container as it is compared with a set's; `None` where it cannot be read.
+    /// Returns a container for comparison with a set's; `None` if it cannot be read.
     pub fn compared(&self, spec: Option<&SpecView<'a>>, list: PodList, index: usize) -> Option<PodContainer> {
         let (raw, texts) = match list {
             PodList::Init => (spec?.init_containers?, &self.texts[0]),
@@ -54,7 +54,8 @@ impl<'a> PodLists<'a> {
         serde_json::from_str(texts.get(index)?.get()).ok()
     }
 
-    /// What containers inherit from the Pod. What cannot be read is for the API server to refuse.
+    /// Returns the Pod's securityContext, which containers inherit. An unreadable one counts as absent; the API server
+    /// refuses it.
     pub fn security_context(&self, spec: Option<&SpecView<'a>>) -> &PodSecurityContextView<'a> {
         let raw = spec.and_then(|spec| spec.security_context);
         self.context.get_or_init(|| raw.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default())
@@ -72,13 +73,13 @@ impl<'a> PodLists<'a> {
     }
 }
 
-/// One value of a Pod's spec, which stands at `field`.
+/// Reads one value of a Pod's spec, found at `field`.
 pub(super) fn list<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>, field: &str) -> Result<Option<T>, InjectError> {
     let Some(raw) = raw else { return Ok(None) };
     if let Ok(value) = serde_json::from_str(raw.get()) {
         return Ok(Some(value));
     }
-    // Read once more to find the field at fault, which takes twice the time.
+    // On failure it is read again to find the field at fault. That takes twice the time.
     let deserializer = &mut serde_json::Deserializer::from_str(raw.get());
     serde_path_to_error::deserialize(deserializer).map(Some).map_err(|e| {
         let dot =

@@ -18,14 +18,15 @@ const OWN_ANNOTATIONS: [&str; 6] = [
     keys::INJECTED_LIST,
     keys::WORKING_HOT_UPGRADE,
 ];
-/// Beginnings of the annotations of hot containers.
+/// Prefixes of the annotations of hot containers.
 const OWN_PREFIXES: [&str; 2] = ["version.sidecarset.kruise.io/", "versionalt.sidecarset.kruise.io/"];
-/// Objects inside each other that are merged; what is deeper is refused.
+/// The maximum depth of merged objects. Deeper ones are refused.
 const MAX_DEPTH: usize = 64;
-/// Bytes of a value that is merged into: the API server takes as many of all annotations together.
+/// The maximum length of a value that is merged into, in bytes. The API server has the same limit for all annotations
+/// together.
 const MAX_LENGTH: usize = 256 * 1024;
 
-/// A text that is to be merged as JSON and is none.
+/// Why a text cannot be merged as JSON.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub(super) enum MergeError {
     #[error("the Pod's value is no JSON object to merge into: correct or remove it")]
@@ -44,17 +45,18 @@ fn is_own(key: &str) -> bool {
     OWN_ANNOTATIONS.contains(&key) || OWN_PREFIXES.iter().any(|prefix| key.starts_with(prefix))
 }
 
-/// A Pod's annotations with those that patches set. Annotations that injection itself writes are not for sets to patch.
+/// A Pod's annotations together with those that patches set. Sets cannot patch annotations that injection writes
+/// itself.
 pub(super) struct Annotations<'p, 's> {
     present: Present<'p>,
     values: BTreeMap<&'s str, String>,
 }
 
-/// Annotations that a Pod has.
+/// The annotations that a Pod has.
 enum Present<'p> {
-    /// One that is to be created.
+    /// A Pod that is being created.
     Pod(&'p PodView<'p>),
-    /// One that runs.
+    /// A running Pod.
     Map(&'p BTreeMap<String, String>),
 }
 
@@ -68,16 +70,16 @@ impl Present<'_> {
 }
 
 impl Content {
-    /// Whether what its patches make of a Pod depends on the annotations that the Pod has.
+    /// Whether the result of its patches depends on the annotations that the Pod already has.
     #[must_use]
     pub fn patches_look_at_annotations(&self) -> bool {
         self.metadata_patches.iter().any(|patch| patch.patch_policy != Some(PatchPolicy::Overwrite))
     }
 
-    /// What its patches make of these annotations of a Pod: those that are not as they should be.
+    /// Returns the annotations that its patches would change.
     ///
     /// # Errors
-    /// A sentence that names the annotation that cannot be merged.
+    /// When an annotation cannot be merged: a sentence that names it.
     pub fn patched_annotations(&self, present: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, String> {
         let mut annotations = Annotations { present: Present::Map(present), values: BTreeMap::new() };
         for patch in &self.metadata_patches {
@@ -91,21 +93,21 @@ impl Content {
 }
 
 impl<'p, 's> Annotations<'p, 's> {
-    /// Those of the Pod.
+    /// Reads the annotations of the Pod.
     pub fn of(pod: &'p PodView<'p>) -> Self {
         Self { present: Present::Pod(pod), values: BTreeMap::new() }
     }
 
-    /// Applies one patch over the earlier ones.
+    /// Applies one patch on top of the earlier ones.
     ///
     /// # Errors
-    /// Which annotation cannot be merged, and why.
+    /// When an annotation cannot be merged: its name and the reason.
     pub fn apply(&mut self, patch: &'s PatchPodMetadata) -> Result<(), (&'s str, MergeError)> {
         let annotations = patch.annotations.iter().flatten();
         for (key, value) in annotations.filter(|(key, _)| !is_own(key)) {
             let present = self.values.get(key.as_str()).map(String::as_str).or_else(|| self.present.get(key));
             let result = match (&patch.patch_policy, present) {
-                // Of a policy that it does not know OpenKruise patches nothing.
+                // OpenKruise ignores patches with an unknown policy.
                 (Some(PatchPolicy::Other(_)), _) | (Some(PatchPolicy::Retain) | None, Some(_)) => None,
                 (Some(PatchPolicy::Overwrite), _) | (_, None) | (Some(PatchPolicy::MergePatchJson), Some("")) => {
                     Some(value.clone())
@@ -121,7 +123,7 @@ impl<'p, 's> Annotations<'p, 's> {
         Ok(())
     }
 
-    /// Those that are not as the Pod has them.
+    /// Returns the annotations that differ from the Pod's.
     pub fn changes(mut self) -> BTreeMap<&'s str, String> {
         let Self { present, values } = &mut self;
         values.retain(|key, value| present.get(key) != Some(value));
@@ -129,8 +131,8 @@ impl<'p, 's> Annotations<'p, 's> {
     }
 }
 
-/// Merges as RFC 7386; `None` when that changes nothing but the spelling. A text that was stored as the patch itself, before
-/// there was anything to merge into, is not merged with it again.
+/// Merges as in RFC 7386. Returns `None` if only the spelling changes. A text that equals the patch, because it was stored
+/// when there was nothing to merge into, is not merged with it again.
 fn merge_text(existing: &str, patch: &str) -> Result<Option<String>, MergeError> {
     if existing == patch {
         return Ok(None);
@@ -160,7 +162,8 @@ fn members(value: &RawValue) -> Option<BTreeMap<String, &RawValue>> {
     serde_json::from_str(value.get()).ok()
 }
 
-/// Writes `target` (no object counts as an empty one) with the patch applied: compact, keys sorted, numbers as they were written.
+/// Writes `target` with the patch applied: compact, keys sorted, numbers as written. A target that is not an object
+/// counts as an empty one.
 fn merge(
     json: &mut String,
     target: Option<BTreeMap<String, &RawValue>>,

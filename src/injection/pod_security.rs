@@ -1,7 +1,8 @@
-//! Where an injected container or volume breaks a Pod Security level, so that a user learns which SidecarSet it comes from.
+//! Violations of Pod Security levels by injected containers and volumes, so that a user learns which SidecarSet causes
+//! them.
 //!
-//! Source: `k8s.io/pod-security-admission/policy` of Kubernetes 1.37. Only fields of containers and volumes are looked at; what a
-//! container may inherit from the Pod, and what excuses it there, is looked up in the Pod.
+//! Source: `k8s.io/pod-security-admission/policy` of Kubernetes 1.37. Only fields of containers and volumes are checked.
+//! Inherited values and exemptions are looked up in the Pod.
 
 use crate::api::keys;
 use crate::api::pod::PodSecurityContextView;
@@ -10,15 +11,15 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// What a Namespace enforces.
+/// The level that a Namespace enforces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Enforced {
     pub level: Level,
-    /// The version 1.x of Kubernetes whose rules count; the newest where none is named.
+    /// The Kubernetes version 1.x of the rules; the newest if none is named.
     version: u32,
 }
 
-/// What of a Pod counts for its containers.
+/// The fields of a Pod that affect its containers.
 #[derive(Debug, Default)]
 pub(super) struct PodSecurity<'a> {
     pub context: Option<&'a PodSecurityContextView<'a>>,
@@ -35,31 +36,31 @@ pub(super) enum Level {
     Restricted,
 }
 
-/// Something that breaks a level.
+/// A violation of a level.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
-    /// The lowest level that it breaks.
+    /// The lowest level that is violated.
     pub level: Level,
-    /// What would have to be otherwise.
+    /// What must change.
     pub text: Cow<'static, str>,
-    /// The versions 1.x whose rules it breaks.
+    /// The versions 1.x whose rules are violated.
     versions: Range<u32>,
-    /// What in the Pod makes it right.
+    /// The settings of the Pod that permit it.
     excuses: &'static [Excuse],
 }
 
-/// What in a Pod makes right what is missing in a container.
+/// A setting of the Pod that makes up for one missing in a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Excuse {
-    /// All containers run as others than root.
+    /// All containers run as non-root.
     RunAsNonRoot,
-    /// All containers have a profile.
+    /// All containers have a seccomp profile.
     SeccompProfile,
-    /// The Pod is one of Windows, as the rules know since 1.25.
+    /// It is a Windows Pod; known to the rules since 1.25.
     Windows,
-    /// The Pod has users of its own, as the rules know since 1.35.
+    /// The Pod has its own user namespace; known to the rules since 1.35.
     OwnUsers,
-    /// The same, which does not excuse it at the level `restricted`.
+    /// The same, but not at the level `restricted`.
     OwnUsersAtBaseline,
 }
 
@@ -96,7 +97,7 @@ const RESTRICTED_VOLUMES: [&str; 9] = [
 ];
 
 impl Level {
-    /// As Kubernetes writes it.
+    /// The level's name in Kubernetes.
     pub fn name(self) -> &'static str {
         match self {
             Self::Baseline => "baseline",
@@ -106,7 +107,8 @@ impl Level {
 }
 
 impl Enforced {
-    /// Reads a Namespace's labels. The level `privileged` enforces nothing, and a value that is no level the strictest one.
+    /// Reads a Namespace's labels. The level `privileged` enforces nothing. An unknown level counts as the strictest
+    /// one.
     pub fn of(labels: &BTreeMap<String, String>) -> Option<Self> {
         let level = match labels.get(keys::POD_SECURITY_ENFORCE)?.as_str() {
             "privileged" => return None,
@@ -139,7 +141,7 @@ impl Finding {
         Self { level, text: text.into(), versions: ALL_VERSIONS, excuses: &[] }
     }
 
-    /// Whether this breaks what a Namespace enforces, in this Pod.
+    /// Whether this violates the enforced level in this Pod.
     pub fn breaks(&self, enforced: Enforced, pod: &PodSecurity<'_>) -> bool {
         self.level <= enforced.level
             && self.versions.contains(&enforced.version)
@@ -147,7 +149,7 @@ impl Finding {
     }
 }
 
-/// What in a container breaks which level.
+/// Returns the violations of a container.
 pub(super) fn of_container(container: &Map<String, Value>) -> Vec<Finding> {
     let empty = Map::new();
     let context = container.get("securityContext").and_then(Value::as_object).unwrap_or(&empty);
@@ -258,12 +260,12 @@ struct Rule {
     excuses: &'static [Excuse],
 }
 
-/// A rule of all versions at the level `baseline`.
+/// A rule of the level `baseline` in all versions.
 fn rule(broken: bool, text: &'static str) -> Rule {
     Rule { broken, level: Level::Baseline, text, versions: ALL_VERSIONS, excuses: &[] }
 }
 
-/// Whether a probe or lifecycle hook goes to a host of its own (a rule since Kubernetes 1.34).
+/// Whether a probe or lifecycle hook has a `host` (a rule since Kubernetes 1.34).
 fn names_host(container: &Map<String, Value>) -> bool {
     let probes = ["livenessProbe", "readinessProbe", "startupProbe"].iter().filter_map(|probe| container.get(*probe));
     let hooks = ["postStart", "preStop"].iter().filter_map(|hook| container.get("lifecycle")?.get(hook));
@@ -273,7 +275,7 @@ fn names_host(container: &Map<String, Value>) -> bool {
     hosts.any(|host| !host.is_empty())
 }
 
-/// What in a volume breaks which level.
+/// Returns the violations of a volume.
 pub(super) fn of_volume(volume: &Map<String, Value>) -> Vec<Finding> {
     let sources = volume.iter().filter(|(key, value)| *key != "name" && !value.is_null());
     let findings = sources.filter_map(|(source, _)| match source.as_str() {
@@ -299,7 +301,7 @@ mod tests {
         Enforced::of(&labels).unwrap()
     }
 
-    /// What of a container breaks the newest rules in a Pod with this securityContext.
+    /// Returns the violations of the newest rules by a container in a Pod with this securityContext.
     fn broken(container: &Value, level: Level, pod: &Value) -> Vec<String> {
         let pod: String = pod.to_string();
         let context: PodSecurityContextView<'_> = serde_json::from_str(&pod).unwrap();

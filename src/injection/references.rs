@@ -1,11 +1,11 @@
-//! `$(NAME)` in the values of variables: what Kubernetes puts in its place are variables that stand in front, so a variable that is
-//! copied without them says something else.
+//! `$(NAME)` in the values of variables. Kubernetes expands it to earlier variables, so a variable that is copied without them
+//! changes its value.
 
 use crate::api::pod::{ContainerView, EnvView, WithText};
 use serde_json::Value;
 use std::borrow::Cow;
 
-/// Names that a value refers to. `$$(NAME)` is text.
+/// Returns the names that a value refers to. `$$(NAME)` is plain text.
 pub(super) fn references(value: &str) -> impl Iterator<Item = &str> {
     let mut rest = value;
     std::iter::from_fn(move || {
@@ -21,8 +21,8 @@ pub(super) fn references(value: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Names that a variable of an app container refers to, and that container may have: variables in front of it, or what `envFrom`
-/// brings, whose names are not in the Pod. Those that Kubernetes gives every container are left out.
+/// Returns the names that a variable of an app container refers to and that may be set there: by earlier variables, or by
+/// `envFrom`, whose names are not in the Pod. Variables that Kubernetes sets in every container are left out.
 pub(super) fn resolved_in<'v>(
     app: &ContainerView<'_>,
     variable: &'v EnvView<'_>,
@@ -33,17 +33,17 @@ pub(super) fn resolved_in<'v>(
     references(value).filter(move |name| is_in_front(name) || from_elsewhere && !is_of_service(name))
 }
 
-/// Whether Kubernetes sets the variable for a Service, as `KUBERNETES_SERVICE_HOST`:
+/// Whether Kubernetes sets the variable for a Service, for example `KUBERNETES_SERVICE_HOST`:
 /// <https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>.
 fn is_of_service(name: &str) -> bool {
     name.ends_with("_SERVICE_HOST") || name.contains("_SERVICE_PORT")
 }
 
-/// The text of a variable of an app container, as a sidecar gets it: a `resourceFieldRef` names the container that it is about, which
-/// is the one that has it if none is named.
+/// Returns the text of an app container's variable as copied to a sidecar. A `resourceFieldRef` without a container name refers to
+/// its own container, so the copy names the app container.
 pub(super) fn copied<'a>(app: &ContainerView<'a>, variable: &WithText<'a, EnvView<'a>>) -> Cow<'a, str> {
     let text = variable.text;
-    // A key may be written with escapes.
+    // A key may contain escapes.
     if !text.contains("resourceFieldRef") && !text.contains('\\') {
         return Cow::Borrowed(text);
     }

@@ -1,38 +1,38 @@
-//! The circumstances under which a Pod is seen.
+//! The context of a Pod's admission request.
 
 use crate::api::pod::PodView;
 use jiff::Timestamp;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The circumstances under which a Pod is seen.
+/// The context of a Pod's admission request.
 #[derive(Clone, Copy, Debug)]
 pub struct PodRequest<'a> {
-    /// Namespace of the request; the Pod's own may be absent while it is created.
+    /// Namespace of the request. The Pod's own may be absent during creation.
     pub namespace: &'a str,
     /// `CREATE`, `UPDATE` …
     pub operation: &'a str,
     /// Empty for the Pod itself.
     pub sub_resource: &'a str,
-    /// Identifies the request; draws the share of Pods that a partial revision choice leaves behind.
+    /// Identifies the request. It decides which Pods a partial revision leaves out.
     pub uid: &'a str,
-    /// Goes into the annotations. Without it that is the time at which each set was created, else the beginning of 1970: the same
-    /// input then has the same output.
+    /// The time in the annotations. If absent, each set's creation time is used, or else the beginning of 1970, so that equal
+    /// input gives equal output.
     pub now: Option<Timestamp>,
-    /// Becomes true when nobody waits for the answer any more; then what is left to do is left undone.
+    /// Set once the client no longer waits for the answer. The remaining work is then skipped.
     pub abandoned: Option<&'a AtomicBool>,
 }
 
-/// Nobody waits for the answer any more.
+/// The client no longer waits for the answer.
 pub(super) struct Abandoned;
 
 impl<'a> PodRequest<'a> {
-    /// Creation of a Pod in a namespace.
+    /// Creates the context of a Pod's creation in a namespace.
     #[must_use]
     pub fn create(namespace: &'a str, now: impl Into<Option<Timestamp>>) -> Self {
         Self { namespace, operation: "CREATE", sub_resource: "", uid: "", now: now.into(), abandoned: None }
     }
 
-    /// Asked between parts of the work that may each take milliseconds.
+    /// Checked between parts of the work that may take milliseconds each.
     pub(super) fn go_on(&self) -> Result<(), Abandoned> {
         match self.abandoned {
             Some(abandoned) if abandoned.load(Ordering::Relaxed) => Err(Abandoned),
@@ -40,7 +40,7 @@ impl<'a> PodRequest<'a> {
         }
     }
 
-    /// The Pod's own namespace, else the request's, else `default`, as OpenKruise resolves it.
+    /// Returns the Pod's own namespace, else the request's, else `default`, as in OpenKruise.
     #[must_use]
     pub fn namespace_of<'p>(&self, pod: &'p PodView<'_>) -> &'p str
     where

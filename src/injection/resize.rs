@@ -1,4 +1,4 @@
-//! The amounts of CPU and memory that a container asks for: what Kubernetes can change of a Pod that runs.
+//! The amounts of CPU and memory of a container, which Kubernetes can change in a running Pod.
 
 use super::keyed_hash::hash;
 use crate::api::quantity::Quantity;
@@ -16,22 +16,22 @@ pub struct Amount {
     pub kind: &'static str,
     /// `cpu` or `memory`.
     pub resource: &'static str,
-    /// As the set has it.
+    /// The amount as written in the set.
     pub text: String,
-    /// By which it is found in a Pod ([`super::Fingerprint::has_amount`]).
+    /// The key for finding it in a Pod ([`super::Fingerprint::has_amount`]).
     pub asked: AskedAmount,
 }
 
-/// A limit or request of a resource, however the amount is spelled; as a hash.
+/// The hash of a limit or request of a resource, regardless of spelling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AskedAmount(u64);
 
-/// Amounts of CPU and memory of a container, in its spec or in what the kubelet says of it.
+/// The amounts of CPU and memory of a container, from its spec or from the kubelet's status.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Amounts(Box<[AskedAmount]>);
 
 impl Amount {
-    /// Those of a container. What is no amount is none.
+    /// Reads the amounts of a container. Anything that is not an amount is skipped.
     #[must_use]
     pub fn all(resources: Option<&Value>) -> Vec<Self> {
         let all = ["limits", "requests"].into_iter().flat_map(|kind| RESIZABLE.map(|resource| (kind, resource)));
@@ -48,7 +48,7 @@ impl Amount {
 }
 
 impl AskedAmount {
-    /// `None` where the text is no amount.
+    /// Returns `None` if the text is not an amount.
     fn of(kind: &str, resource: &str, text: &str) -> Option<Self> {
         let amount = Quantity::parse(text).ok()?.round_up_to_milli().milli_value()?;
         Some(Self(hash((kind, resource, amount))))
@@ -56,25 +56,25 @@ impl AskedAmount {
 }
 
 impl Amounts {
-    /// Whether this is among them.
+    /// Whether this amount is included.
     #[must_use]
     pub fn has(&self, amount: AskedAmount) -> bool {
         self.0.contains(&amount)
     }
 
-    /// Whether all of the others are among them.
+    /// Whether all of the other amounts are included.
     #[must_use]
     pub fn have(&self, others: &Self) -> bool {
         others.0.iter().all(|amount| self.has(*amount))
     }
 
-    /// How many there are.
+    /// Returns the number of amounts.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no amounts.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -104,7 +104,7 @@ impl<'de> Deserialize<'de> for Amounts {
             for (resource, amount) in [("cpu", cpu), ("memory", memory)] {
                 amounts.extend(match amount {
                     Some(Value::String(text)) => AskedAmount::of(kind, resource, &text),
-                    // In files.
+                    // A number in a file.
                     Some(Value::Number(number)) => AskedAmount::of(kind, resource, &number.to_string()),
                     _ => None,
                 });

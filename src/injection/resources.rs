@@ -1,13 +1,13 @@
 //! `resourcesPolicy`: the resources of a sidecar, computed from those of the Pod's app containers.
 //!
-//! A policy is compiled once per `SidecarSet`. For a Pod, the containers that its regular expression selects are aggregated, each
-//! resource for itself:
-//! * limits: the sum or the maximum, if every container has the limit. If one lacks it, the Pod's own limit counts
-//!   (`spec.resources`); without that the app is unlimited, and then the sidecar gets no such limit either, not even from an
-//!   expression without variable.
-//! * requests: the sum or the maximum; a container without the request counts as 0.
+//! A policy is compiled once for each `SidecarSet`. For a Pod, the containers that its regular expression selects are aggregated,
+//! each resource separately:
+//! * limits: the sum or the maximum, if every container has the limit. Otherwise the Pod's own limit counts
+//!   (`spec.resources`). If there is none, the app is unlimited and the sidecar does not get this limit either, not even
+//!   from an expression without a variable.
+//! * requests: the sum or the maximum. A container without the request counts as 0.
 //!
-//! The expressions turn the aggregates into the sidecar's resources; where there is no expression, the resource is not set.
+//! The expressions compute the sidecar's resources from the aggregates. A resource without an expression is not set.
 
 use super::expression::{Expression, ExpressionError, Resource};
 use super::patterns::Patterns;
@@ -21,7 +21,7 @@ use std::fmt;
 use std::sync::Arc;
 use thiserror::Error;
 
-/// Something for each of the two resources.
+/// One value for each of the two resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct PerResource<T> {
     /// For `cpu`.
@@ -32,18 +32,18 @@ pub struct PerResource<T> {
     pub memory: Option<T>,
 }
 
-/// A container of the Pod, as far as policies ask for it.
+/// A container of the Pod, as policies see it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TargetContainer<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Its limits, as they are written; for one written as a number the text of the number.
+    /// Its limits as written. A number is kept as its text.
     pub limits: PerResource<&'a str>,
-    /// Its requests, in the same way.
+    /// Its requests, likewise.
     pub requests: PerResource<&'a str>,
 }
 
-/// `resources` of a sidecar; serializes to the whole object of that name.
+/// The computed `resources` of a sidecar. Serializes to the whole object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct ComputedResources {
     /// Limits.
@@ -63,7 +63,7 @@ pub struct CompiledPolicy {
     requests: PerResource<Expression>,
 }
 
-/// Which of the two parts of `resources`.
+/// One of the two parts of `resources`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// `limits`
@@ -72,53 +72,53 @@ pub enum Part {
     Requests,
 }
 
-/// Why a policy gives no resources for a Pod.
+/// Why a policy cannot compute resources for a Pod.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum PolicyError {
-    /// The policy is for containers that the Pod does not have.
+    /// The Pod has no container that the policy selects.
     #[error("failed to get target containers: no containers match the regex pattern {pattern:?}")]
     NoTarget {
         /// `targetContainersNameRegex`.
         pattern: String,
     },
-    /// The Pod's own fault.
+    /// A container of the Pod is at fault.
     #[error("container {container:?}: resources.{part}.{resource}: {problem}")]
     Container {
         /// Name of the container.
         container: String,
-        /// Where the quantity stands.
+        /// The part with the quantity.
         part: Part,
-        /// Which quantity.
+        /// The resource.
         resource: Resource,
-        /// What is wrong with it.
+        /// The problem.
         problem: QuantityError,
     },
-    /// The sum is more than can be kept.
+    /// The sum overflows.
     #[error("the sum of resources.{part}.{resource} of the target containers is too large")]
     Overflow {
-        /// Of what.
+        /// The part.
         part: Part,
-        /// Of which resource.
+        /// The resource.
         resource: Resource,
     },
-    /// An expression fails for the Pod's figures.
+    /// An expression fails for the Pod's amounts.
     #[error("resourcesPolicy.resourcesExpr.{part}.{resource}: {problem}")]
     Expression {
-        /// Where the expression stands.
+        /// The part with the expression.
         part: Part,
-        /// For which resource.
+        /// The resource.
         resource: Resource,
-        /// What is wrong.
+        /// The problem.
         problem: ExpressionError,
     },
-    /// Requests come to more than limits, which Kubernetes refuses.
+    /// Requests exceed limits, which Kubernetes refuses.
     #[error(
         "resourcesPolicy.resourcesExpr: requests.{resource}, {request_expression:?}, come to {request}, and limits.{resource}, {limit_expression:?}, only to {limit}: write min(…) around the first, or max(…) around the second"
     )]
     RequestAboveLimit {
-        /// Of which resource.
+        /// The resource.
         resource: Resource,
-        /// What is asked for.
+        /// The request.
         request: Quantity,
         /// Its expression.
         request_expression: String,
@@ -130,10 +130,11 @@ pub enum PolicyError {
 }
 
 impl CompiledPolicy {
-    /// Compiles the policy; `field` is where it stands, for the error. `patterns` has those of the set's other policies.
+    /// Compiles the policy found at `field`. `patterns` holds the expressions of the set's other policies.
     ///
     /// # Errors
-    /// When the regular expression or one of the expressions cannot be parsed, or the set's regular expressions are too large.
+    /// When the regular expression or one of the expressions cannot be parsed, or when the set's regular expressions
+    /// are too large.
     pub fn compile(policy: &ResourcesPolicy, field: &str, patterns: &mut Patterns) -> Result<Self, FieldError> {
         let names = patterns
             .compile(&policy.target_containers_name_regex)
@@ -160,18 +161,18 @@ impl CompiledPolicy {
         })
     }
 
-    /// The sidecar's `resources`, which take the place of all that it had. `containers` are the Pod's app containers and native
-    /// sidecars without those that some matching `SidecarSet` names; the policy selects among them. `pod_limits` are the Pod's own.
+    /// Returns the sidecar's `resources`, which replace its own. `containers` are the Pod's app containers and native sidecars that
+    /// no matching `SidecarSet` names; the policy selects from them. `pod_limits` are the Pod's own.
     ///
     /// # Errors
-    /// When it selects none, when a quantity of a selected one cannot be read, when an expression fails, or when requests come to
-    /// more than limits.
+    /// When it selects no container, a quantity of a selected container cannot be read, an expression fails, or requests exceed
+    /// limits.
     pub fn resources<'c, 't: 'c>(
         &self,
         containers: impl IntoIterator<Item = &'c TargetContainer<'t>>,
         pod_limits: &PerResource<Quantity>,
     ) -> Result<ComputedResources, PolicyError> {
-        // No Pod has longer names, and what an expression costs grows with the text.
+        // No Pod has longer names, and the cost of an expression grows with the text.
         let of_pods = containers.into_iter().filter(|container| container.name.len() <= LONGEST_NAME);
         let targets: Vec<_> = of_pods.filter(|container| self.names.is_match(container.name)).collect();
         if targets.is_empty() {
@@ -183,7 +184,7 @@ impl CompiledPolicy {
         Ok(computed)
     }
 
-    /// Errs where a request comes to more than the limit.
+    /// Fails if a request exceeds the limit.
     fn compare(&self, resource: Resource, computed: &ComputedResources) -> Result<(), PolicyError> {
         match (computed.requests.get(resource), computed.limits.get(resource)) {
             (Some(request), Some(limit)) if request.compare(*limit).is_gt() => {
@@ -243,7 +244,7 @@ impl CompiledPolicy {
     }
 }
 
-/// A quantity as the API server would hand it on: no finer than thousandths.
+/// Reads a quantity as the API server stores it: rounded to thousandths.
 fn read(text: &str) -> Result<Quantity, QuantityError> {
     Quantity::parse(text).map(Quantity::round_up_to_milli)
 }
@@ -255,7 +256,7 @@ impl<T> Default for PerResource<T> {
 }
 
 impl<T> PerResource<T> {
-    /// The one for `resource`.
+    /// Returns the value for `resource`.
     #[must_use]
     pub fn get(&self, resource: Resource) -> Option<&T> {
         match resource {
@@ -268,7 +269,7 @@ impl<T> PerResource<T> {
         Ok(Self { cpu: make(Resource::Cpu)?, memory: make(Resource::Memory)? })
     }
 
-    /// Whether there is none.
+    /// Whether there are no values.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.cpu.is_none() && self.memory.is_none()

@@ -1,4 +1,4 @@
-//! ControllerRevisions: the kept versions of a SidecarSet, and which of them is its present content.
+//! ControllerRevisions: the kept versions of a SidecarSet, and which of them is its current content.
 
 use super::content::{self, Content};
 use super::hash::{Hashes, hash_without_amounts, hashes};
@@ -25,30 +25,30 @@ pub struct Revision {
     pub uid: String,
     /// Its resourceVersion.
     pub resource_version: String,
-    /// Its namespace; OpenKruise keeps all in the manager's own.
+    /// Its namespace. OpenKruise keeps all revisions in the manager's own.
     pub namespace: String,
     /// Name of the set it belongs to.
     pub set: String,
-    /// Rises with each new version.
+    /// Increases with each new version.
     pub number: i64,
-    /// The custom version that the set had, as a label.
+    /// The custom version of the set, as a label.
     pub custom_version: Option<String>,
-    /// [`revision_data::digest`] of what it keeps; `None` where that cannot be read.
+    /// [`revision_data::digest`] of the kept content; `None` if it cannot be read.
     pub data: Option<[u8; 32]>,
-    /// The images it keeps; none where they cannot be read.
+    /// The kept images; empty if they cannot be read.
     pub images: Arc<Images>,
-    /// Hashes that were recorded with it.
+    /// Hashes recorded with the revision.
     recorded: Option<Hashes>,
-    /// The hash that Pods record of it; `None` where it cannot be read.
+    /// The hash that Pods with this revision record; `None` if it cannot be read.
     pub hash: Option<Box<str>>,
-    /// [`hash_without_amounts`] of what it keeps.
+    /// [`hash_without_amounts`] of the kept content.
     pub hash_without_amounts: Option<Box<str>>,
-    /// Whether what it keeps can be injected: Pods would not be refused for it.
+    /// Whether the kept content can be injected, so that Pods are not refused because of it.
     pub is_fit: bool,
-    /// [`content::digest`] of what it keeps; `None` where that cannot be read.
+    /// [`content::digest`] of the kept content; `None` if it cannot be read.
     digest: Option<[u8; 32]>,
-    /// What it keeps as JSON text (containers, init containers, volumes, pull secrets, metadata patches): parsed only when a set
-    /// asks for it, because there may be ten of them for each set.
+    /// The kept content as JSON text (containers, init containers, volumes, pull secrets, metadata patches). It is parsed only
+    /// when a set asks for it, because each set may have ten revisions.
     spec: Box<str>,
 }
 
@@ -85,7 +85,7 @@ struct Data {
 }
 
 impl Revision {
-    /// Reads a `ControllerRevision`; `None` when it belongs to no SidecarSet.
+    /// Reads a `ControllerRevision`; `None` if it does not belong to a SidecarSet.
     ///
     /// # Errors
     /// When a field has the wrong type.
@@ -122,16 +122,16 @@ impl Revision {
         }))
     }
 
-    /// What it injects.
+    /// Returns the content to inject.
     ///
     /// # Errors
-    /// When the content cannot be injected, or every Pod would be refused for it.
+    /// When the content cannot be injected, or when every Pod would be refused because of it.
     pub fn content(&self) -> Result<Content, FieldError> {
         let content = fit_content(&spec_of(&self.spec)?)?;
         Ok(Content { hashes: self.recorded.clone().unwrap_or(content.hashes), ..content })
     }
 
-    /// Why what it keeps cannot be read; `None` where it can be.
+    /// Returns why the content cannot be read; `None` if it can be.
     #[must_use]
     pub fn unreadable(&self) -> Option<FieldError> {
         if self.digest.is_some() {
@@ -140,7 +140,7 @@ impl Revision {
         self.content().err()
     }
 
-    /// Whether this is the set's present content.
+    /// Whether this is the set's current content.
     #[must_use]
     pub fn is_content_of(&self, set: &InjectableSet) -> bool {
         self.digest.is_some_and(|digest| digest == set.content.digest)

@@ -1,5 +1,5 @@
-//! What a `ControllerRevision` keeps of a SidecarSet and how it is named, byte for byte as OpenKruise does it: revisions that it
-//! left behind are found again, and it finds ours.
+//! The data and name of a SidecarSet's `ControllerRevision`, byte for byte as in OpenKruise. Its revisions are found here, and
+//! ours are found by it.
 
 use super::go_json::write_sorted;
 use super::hash::safe_encode;
@@ -8,13 +8,13 @@ use crate::api::sidecarset::SidecarSetSpec;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-/// The fields that are kept, beside the instruction to replace them.
+/// The kept fields, besides the `$patch: replace` instruction.
 const KEPT: [&str; 5] = ["containers", "initContainers", "volumes", "imagePullSecrets", "patchPodMetadata"];
 
-/// More of a set's name does not go into the names of its revisions: there must be room for the hash.
+/// The maximum length of the set's name in the names of its revisions, which leaves space for the hash.
 const LONGEST_PREFIX: usize = 223;
 
-/// The `data` of a revision of this spec, to which the defaults have been applied: compact JSON with all keys sorted.
+/// Returns the `data` of a revision of this spec: compact JSON with all keys sorted. Defaults must have been applied.
 ///
 /// # Errors
 /// When the spec cannot be written as JSON.
@@ -22,11 +22,11 @@ pub fn of(spec: &SidecarSetSpec) -> Result<String, FieldError> {
     let spec = serde_json::to_value(spec).map_err(|e| FieldError::new("spec", e.to_string()))?;
     let mut kept = Map::from_iter([("$patch".to_owned(), Value::from("replace"))]);
     for field in KEPT {
-        // Go's types have no difference between an empty list and an absent one.
+        // Go's types do not distinguish an empty list from an absent one.
         let mut value = spec.get(field).filter(|list| **list != json!([])).cloned().unwrap_or_default();
         if field.ends_with("ontainers") {
             for container in value.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
-                container.entry("resources").or_insert_with(|| json!({})); // a struct that Go always writes
+                container.entry("resources").or_insert_with(|| json!({})); // Go always writes this struct
             }
         }
         kept.insert(field.to_owned(), value);
@@ -34,7 +34,7 @@ pub fn of(spec: &SidecarSetSpec) -> Result<String, FieldError> {
     Ok(text(&json!({"spec": kept})))
 }
 
-/// Data as the API server writes them, which compares them by bytes: compact JSON with all keys sorted.
+/// Returns data as the API server writes it and compares it, byte by byte: compact JSON with all keys sorted.
 #[must_use]
 pub fn text(data: &Value) -> String {
     let mut text = String::new();
@@ -42,20 +42,20 @@ pub fn text(data: &Value) -> String {
     text
 }
 
-/// What revisions are compared by.
+/// Revisions are compared by this digest.
 #[must_use]
 pub fn digest(data: &str) -> [u8; 32] {
     Sha256::digest(data).into()
 }
 
-/// The last part of a revision's name; `collisions` tells apart different data with the same hash.
+/// The last part of a revision's name. `collisions` distinguishes different data with the same hash.
 #[must_use]
 pub fn hash(data: &str, collisions: i32) -> String {
     let hash = fnv1(data.bytes().chain(collisions.to_string().into_bytes()));
     safe_encode(hash.to_string().into_bytes())
 }
 
-/// FNV-1 of 32 bits.
+/// FNV-1, 32 bits.
 fn fnv1(bytes: impl IntoIterator<Item = u8>) -> u32 {
     bytes.into_iter().fold(0x811c_9dc5, |hash, byte| hash.wrapping_mul(0x0100_0193) ^ u32::from(byte))
 }
@@ -98,7 +98,7 @@ mod tests {
         );
     }
 
-    /// What OpenKruise's webhook stored is what OpenKruise writes into a revision.
+    /// The set as stored by OpenKruise's webhook has the data that OpenKruise writes into a revision.
     #[test]
     fn data_of_a_set_as_written_equals_that_of_the_set_as_openkruise_stores_it() {
         let mut compared = 0;

@@ -1,11 +1,11 @@
-//! Label selectors, parsed once and matched against borrowed labels, able to say which requirement failed.
+//! Label selectors, parsed once and matched against borrowed labels. They can report which requirement failed.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use std::fmt;
 
 use crate::api::decode::FieldError;
 
-/// A parsed selector: all requirements must hold. Without any it matches everything.
+/// A parsed selector. All requirements must hold. A selector without requirements matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selector {
     requirements: Vec<Requirement>,
@@ -16,11 +16,11 @@ pub struct Selector {
 pub struct Requirement {
     /// Key of the label.
     pub key: String,
-    /// What must hold for it.
+    /// The operator and its values.
     pub operator: Operator,
 }
 
-/// What must hold for a label.
+/// The condition on the label's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operator {
     /// Present, with one of these values.
@@ -34,7 +34,7 @@ pub enum Operator {
 }
 
 impl Selector {
-    /// Parses a selector; `field` is where it stands, for the error.
+    /// Parses a selector found at `field`.
     ///
     /// # Errors
     /// When an expression has an unknown operator, no key, or values that do not fit its operator.
@@ -77,7 +77,7 @@ impl Selector {
         &self.requirements
     }
 
-    /// The first requirement that these labels do not meet; `None` when the selector matches.
+    /// Returns the first requirement that these labels do not meet; `None` if the selector matches.
     pub fn unmet<'l>(&self, label: impl Fn(&str) -> Option<&'l str>) -> Option<&Requirement> {
         self.requirements.iter().find(|requirement| !requirement.holds(label(&requirement.key)))
     }
@@ -97,7 +97,7 @@ impl Requirement {
     }
 }
 
-/// As `kubectl -l` takes it.
+/// In the syntax of `kubectl -l`.
 impl fmt::Display for Requirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = &self.key;

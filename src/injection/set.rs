@@ -1,4 +1,4 @@
-//! A SidecarSet made ready for injection: which Pods it is for, and what they get.
+//! A SidecarSet prepared for injection: the Pods it selects, and what they get.
 
 use super::content::Content;
 use super::hash::Hashes;
@@ -29,37 +29,37 @@ pub struct SetError {
 pub struct InjectableSet {
     /// Name of the set.
     pub name: String,
-    /// When it was created, where that is known.
+    /// When it was created, if that is known.
     pub(super) created: Option<Timestamp>,
     /// Selects Pods.
     pub selector: Selector,
-    /// Selects namespaces; all of them when absent or empty.
+    /// Selects namespaces; all of them if absent or empty.
     pub namespace_selector: Option<Selector>,
-    /// Selects the Pods that an update is for; all of them when absent or empty.
+    /// Selects the Pods to update; all of them if absent or empty.
     pub update_selector: Option<Selector>,
     /// Whether injection into new Pods is paused.
     pub paused: bool,
-    /// What the set's author should know.
+    /// Warnings for the set's author.
     pub warnings: Vec<String>,
-    /// The set whose place this one takes where both match: it is that set's canary.
+    /// The set that this one replaces in Pods that both match. This set is its canary.
     pub canary_of: Option<String>,
-    /// What becomes of containers that only claim to be the set's.
+    /// What happens to containers that only claim to be the set's.
     pub verification: Verification,
-    /// Whether a Pod's own resources grow by what the set's containers ask for.
+    /// Whether a Pod's own resources grow by the requests of the set's containers.
     pub grows_pod: bool,
-    /// Whether changed amounts of CPU and memory reach Pods that run.
+    /// Whether changed amounts of CPU and memory are applied to running Pods.
     pub resizes: bool,
-    /// Whether its containers that are to end with a Job are native sidecars in Pods that end.
+    /// Whether its containers that end with a Job are native sidecars in Pods that run to completion.
     pub has_job_sidecars: bool,
     /// What it injects.
     pub content: Content,
     /// `status.latestRevision`.
     pub(super) latest_revision: Option<String>,
-    /// The version to inject instead, where another than the present one is asked for.
+    /// The version to inject, if it is not the current one.
     pub(super) revision: Option<InjectRevision>,
     /// Whether updates are paused.
     pub(super) update_paused: bool,
-    /// Pods that updates leave behind.
+    /// The Pods that updates leave out.
     pub(super) partition: Option<IntOrString>,
 }
 
@@ -78,11 +78,12 @@ pub(super) struct Selectors {
 }
 
 impl InjectableSet {
-    /// Makes a set ready that somebody wrote; its defaults must have been applied ([`crate::api::decode::sidecarset`]). Its hashes
-    /// are those of its containers, whatever its annotations say.
+    /// Prepares a set written by a user. Defaults must have been applied ([`crate::api::decode::sidecarset`]). The hashes are
+    /// computed from its containers; its annotations do not count.
     ///
     /// # Errors
-    /// When the set has no name or selector, a selector cannot be parsed, or its content cannot be injected ([`Content::new`]).
+    /// When the set has no name or selector, when a selector cannot be parsed, or when its content cannot be injected
+    /// ([`Content::new`]).
     pub fn new(set: SidecarSet) -> Result<Self, SetError> {
         let wrong = |error| SetError { set: name_of(&set).to_owned(), error };
         let selectors = Selectors::of(&set).map_err(wrong)?;
@@ -90,13 +91,13 @@ impl InjectableSet {
         Ok(Self::of_content(set, selectors, content, Annotations::Ignored))
     }
 
-    /// What Pods must have to be the latest of the set; other versions are not known yet.
+    /// Returns what Pods must have to be up to date with the set. Other versions are not known yet.
     #[must_use]
     pub fn fixed_containers(&self) -> FixedContainers {
         FixedContainers::of(self.content.sidecars(), &self.content.images)
     }
 
-    /// A set of these selectors and this content.
+    /// Creates a set from these selectors and this content.
     pub(super) fn of_content(
         set: SidecarSet,
         selectors: Selectors,
@@ -133,7 +134,7 @@ impl InjectableSet {
 }
 
 impl Selectors {
-    /// Those of a set, which must have a name, too.
+    /// Reads the selectors of a set, which must also have a name.
     pub fn of(set: &SidecarSet) -> Result<Self, FieldError> {
         let spec = &set.spec;
         if name_of(set).is_empty() {
@@ -157,19 +158,19 @@ fn name_of(set: &SidecarSet) -> &str {
     set.metadata.name.as_deref().unwrap_or_default()
 }
 
-/// The set that this one is a canary of, by the annotations that OpenKruise reads.
+/// Returns the set that this one is a canary of, from the annotations that OpenKruise reads.
 fn canary_of(annotations: &BTreeMap<String, String>) -> Option<String> {
     let is_canary = annotations.get(keys::CANARY).is_some_and(|value| value == "true");
     annotations.get(keys::CANARY_BASE).filter(|base| is_canary && !base.is_empty()).cloned()
 }
 
-/// The hashes in the annotations, if both are there.
+/// Returns the hashes in the annotations, if both are present.
 fn recorded_hashes(annotations: &BTreeMap<String, String>) -> Option<Hashes> {
     let hash = |key| annotations.get(key).filter(|hash| !hash.is_empty()).cloned();
     Some(Hashes { hash: hash(keys::HASH)?, without_image: hash(keys::HASH_WITHOUT_IMAGE)? })
 }
 
-/// Hash annotations of the object that are not what its content hashes to; and which of the two counts.
+/// Returns the hash annotations that differ from the content's hashes, and which of the two counts.
 fn differing_hashes(annotations: &BTreeMap<String, String>, hashes: &Hashes, annotations_count: bool) -> Vec<String> {
     let used = if annotations_count { "the annotation counts, as Pods were injected with it" } else { "which is used" };
     [(keys::HASH, &hashes.hash), (keys::HASH_WITHOUT_IMAGE, &hashes.without_image)]

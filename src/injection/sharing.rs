@@ -1,4 +1,4 @@
-//! What an injected container takes from the Pod's app containers: mounts, block devices and environment variables.
+//! The parts of app containers that an injected container takes: mounts, block devices and environment variables.
 
 use super::additions::{AddedList, Additions};
 use super::container::InjectableContainer;
@@ -12,43 +12,43 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// What the Pod's own app containers have, for all sidecars that take some of it. Found once, and only where it is asked for.
+/// The parts of the Pod's own app containers that sidecars can take. They are collected once, on demand.
 ///
-/// Containers that were injected are no source: OpenKruise copies variables from those that a Pod has already, which would make
-/// the second pass over a Pod differ from the first.
+/// Injected containers are not a source. OpenKruise copies variables from injected containers that a Pod already has, which
+/// would make the second pass over a Pod differ from the first.
 #[derive(Debug)]
 pub(super) struct Offer<'a> {
     apps: Vec<&'a ContainerView<'a>>,
     paths: OnceCell<Vec<OfferedPath<'a>>>,
     env: OnceCell<Vec<EnvPlace>>,
-    /// By app container and name where in its list a variable stands first.
+    /// The index of the first variable, by app container and name.
     first: OnceCell<HashMap<(usize, &'a str), usize>>,
 }
 
-/// Where a variable stands: which app container has it, and where in its list.
+/// A variable's location: the index of the app container, and the index in its list.
 type EnvPlace = (usize, usize);
 
-/// A mount or a device, the first of its list at its path.
+/// A mount or a device, the first in its list at its path.
 #[derive(Debug)]
 struct OfferedPath<'a> {
     list: AddedList,
-    /// Cleaned.
+    /// The cleaned path.
     path: Cow<'a, str>,
     text: &'a str,
-    /// Whether mounts inside it reach the node, which only privileged containers may have.
+    /// Whether mounts inside it propagate to the node. Only privileged containers may have this.
     bidirectional: bool,
-    /// Whether it is the first at its path of both lists.
+    /// Whether it is the first at its path in both lists.
     first: bool,
 }
 
 impl<'a> Offer<'a> {
-    /// That of these app containers.
+    /// Collects from these app containers.
     pub fn of(app_containers: &'a [ContainerView<'a>]) -> Self {
         let apps = app_containers.iter().filter(|app| !app.is_injected()).collect();
         Self { apps, paths: OnceCell::new(), env: OnceCell::new(), first: OnceCell::new() }
     }
 
-    /// Mounts and devices, in the order of the containers.
+    /// Returns mounts and devices in the order of the containers.
     fn paths(&self) -> &[OfferedPath<'a>] {
         self.paths.get_or_init(|| {
             let mut offered: HashMap<Cow<'_, str>, (bool, bool)> = HashMap::new();
@@ -75,8 +75,8 @@ impl<'a> Offer<'a> {
         })
     }
 
-    /// Variables that the `subPathExpr` of mounts name, each once. OpenKruise copies those of each expression, whether the mount
-    /// itself is taken or not.
+    /// Returns the variables that the `subPathExpr` of mounts refer to, without duplicates. OpenKruise copies them for each
+    /// expression, even if the mount itself is not taken.
     fn env(&self) -> &[EnvPlace] {
         self.env.get_or_init(|| {
             let mut named: HashSet<&str> = HashSet::new();
@@ -94,7 +94,8 @@ impl<'a> Offer<'a> {
         })
     }
 
-    /// Variables that `transferEnv` asks for, as far as they are found; of one set twice the last, which is the one that counts.
+    /// Returns the variables that `transferEnv` asks for, if they exist. If a variable is set twice, the last one
+    /// counts.
     fn transferred<'n>(&self, sources: &[(&'n str, &'n TransferSource)]) -> HashMap<(&'n str, &'n str), EnvPlace>
     where
         'a: 'n,
@@ -115,12 +116,12 @@ impl<'a> Offer<'a> {
         found
     }
 
-    /// Where in the list of an app container a variable of this name stands; of one set twice the first.
+    /// Returns the index of the first variable of this name in an app container.
     fn first(&self, app: usize, name: &str) -> Option<usize> {
         let first = self.first.get_or_init(|| {
             let variables = self.apps.iter().enumerate().flat_map(|(app, container)| {
                 let env = container.env.as_deref().unwrap_or_default().iter().enumerate();
-                // Collecting from the end lets the first win.
+                // Collecting in reverse makes the first one win.
                 env.rev().map(move |(index, env)| ((app, &*env.value.name), index))
             });
             variables.collect()
@@ -128,15 +129,15 @@ impl<'a> Offer<'a> {
         first.get(&(app, name)).copied()
     }
 
-    /// The variable at a place, with the container that has it.
+    /// Returns the variable at a location, with its container.
     fn variable(&self, (app, index): EnvPlace) -> Option<(&'a ContainerView<'a>, &'a WithText<'a, EnvView<'a>>)> {
         let app = *self.apps.get(app)?;
         Some((app, app.env.as_ref()?.get(index)?))
     }
 }
 
-/// What `container` takes of what is on offer. `present` is the container as it stands in the Pod, where it is there already: what
-/// it has is not taken again. `annotation` looks up the Pod's annotations as they will be. What cannot be found is told to `warn`.
+/// Returns what `container` takes. `present` is the container in the Pod, if it is already there; what it has is not taken again.
+/// `annotation` looks up the Pod's annotations after injection. `warn` is called for everything that cannot be found.
 pub(super) fn additions<'a>(
     container: &InjectableContainer,
     pod: &'a PodView<'a>,
@@ -176,8 +177,8 @@ pub(super) fn additions<'a>(
     additions
 }
 
-/// The texts of variables that a sidecar takes, of those that have one name the first. They stand as in the Pod: a variable's value
-/// may name those in front of it.
+/// Returns the texts of the variables that a sidecar takes, the first of each name. They keep the Pod's order, because a variable's
+/// value may refer to earlier ones.
 fn variables<'a>(
     container: &InjectableContainer,
     offer: &Offer<'a>,
@@ -220,15 +221,14 @@ fn variables<'a>(
     texts
 }
 
-/// A mount of the application's without what only privileged containers may have: mounts from the node show up in it, but not the
-/// other way round.
+/// Removes `Bidirectional` propagation, which only privileged containers may have. The mount still receives mounts from the node.
 fn from_host_only(mount: &str) -> Cow<'_, str> {
     let Ok(mut fields) = serde_json::from_str::<Map<String, Value>>(mount) else { return Cow::Borrowed(mount) };
     fields.insert("mountPropagation".to_owned(), "HostToContainer".into());
     Cow::Owned(Value::Object(fields).to_string())
 }
 
-/// Places of the variables that `transferEnv` copies, in the order of its entries.
+/// Returns the locations of the variables that `transferEnv` copies, in the order of its entries.
 fn transferred<'n, 'a: 'n>(
     container: &'n InjectableContainer,
     pod: &'a PodView<'a>,
@@ -259,7 +259,7 @@ fn transferred<'n, 'a: 'n>(
     transferred
 }
 
-/// Names in `$(NAME)` of a `subPathExpr`, by the characters that Kubernetes allows in them.
+/// Returns the names in `$(NAME)` of a `subPathExpr`, in the characters that Kubernetes allows.
 fn variables_of(expression: &str) -> impl Iterator<Item = &str> {
     expression.split("$(").skip(1).filter_map(|rest| {
         let name = rest.split_once(')')?.0;

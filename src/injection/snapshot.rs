@@ -1,7 +1,7 @@
-//! An immutable view of all SidecarSets that finds those matching a Pod at a cost that grows with the matches.
+//! An immutable view of all SidecarSets. Finding the sets that match a Pod costs time proportional to the matches.
 //!
-//! Each set is filed under one condition that must hold for it to match: a label with a certain value, or a certain namespace.
-//! Of several conditions the one that fewest sets share is taken. Sets without such a condition are tried for each Pod.
+//! Each set is indexed under one necessary condition: a label with a certain value, or a certain namespace. Of several
+//! conditions, the one that fewest sets share is used. Sets without such a condition are tried for each Pod.
 
 use super::Options;
 use super::PodRequest;
@@ -24,24 +24,24 @@ pub struct Snapshot {
     options: Options,
     /// In name order.
     sets: Vec<SnapshotSet>,
-    /// Sets filed under a label: key, then value.
+    /// Sets indexed by a label's key, then value.
     by_label: HashMap<String, HashMap<String, Vec<usize>>>,
-    /// Sets filed under a namespace.
+    /// Sets indexed by namespace.
     by_namespace: HashMap<String, Vec<usize>>,
-    /// Sets that have to be tried for each Pod.
+    /// Sets that are tried for each Pod.
     unfiled: Vec<usize>,
     namespaces: Arc<HashMap<String, Labels>>,
 }
 
-/// A set with what belongs to it at that moment.
+/// A set with its derived state.
 #[derive(Debug)]
 pub(super) struct SnapshotSet {
     pub set: Arc<InjectableSet>,
-    /// The revision to record for its present content.
+    /// The revision to record for its current content.
     pub revision: Option<String>,
-    /// Another version than the present one, where the set asks for it.
+    /// The version to inject, if it is not the current one.
     pub chosen: Option<ChosenRevision>,
-    /// Of the present version and of those that are kept.
+    /// The images of the current and the kept versions.
     pub images: KnownImages,
 }
 
@@ -54,7 +54,7 @@ pub enum Mismatch {
     Selector(Requirement, Option<String>),
     /// A requirement of the namespaceSelector, and the label's value.
     NamespaceSelector(Requirement, Option<String>),
-    /// A requirement of the namespaceSelector, for a Namespace that is not known (yet), so neither are its labels.
+    /// A requirement of the namespaceSelector, for a Namespace whose labels are not known (yet).
     UnknownNamespace(Requirement),
 }
 
@@ -80,7 +80,7 @@ impl fmt::Display for Mismatch {
     }
 }
 
-/// A condition that sets are filed under.
+/// A condition that sets are indexed by.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Condition<'a> {
     Label(&'a str, &'a str),
@@ -123,13 +123,13 @@ impl Snapshot {
         self.sets.iter().map(|entry| &*entry.set)
     }
 
-    /// What injection is told beside the sets.
+    /// Returns the options of injection.
     #[must_use]
     pub fn options(&self) -> &Options {
         &self.options
     }
 
-    /// Why `set` does not match the Pod; `None` when it does.
+    /// Returns why `set` does not match the Pod; `None` if it does.
     #[must_use]
     pub fn mismatch(&self, set: &InjectableSet, pod: &PodView<'_>, request: &PodRequest<'_>) -> Option<Mismatch> {
         if set.paused {
@@ -140,7 +140,7 @@ impl Snapshot {
         }
         let name = request.namespace_of(pod);
         let labels = self.namespaces.get(name);
-        // The API server puts the name label on each Namespace, so it counts where no Namespace is known, too.
+        // The API server sets the name label on every Namespace, so it is known even if the Namespace is not.
         let label = |key: &str| {
             let name_label = (key == NAMESPACE_NAME).then_some(name);
             labels.and_then(|labels| labels.get(key)).map(String::as_str).or(name_label)
@@ -159,7 +159,7 @@ impl Snapshot {
         Some(Mismatch::NamespaceSelector(unmet.clone(), label(&unmet.key).map(str::to_owned)))
     }
 
-    /// The sets to inject into a Pod, in name order: all that match, but for those whose canary matches too.
+    /// Returns the sets to inject into a Pod, in name order: all that match, except sets whose canary matches too.
     pub(super) fn matching(&self, pod: &PodView<'_>, request: &PodRequest<'_>) -> Vec<&SnapshotSet> {
         let by_label = pod.labels().filter_map(|(key, value)| self.by_label.get(key)?.get(value));
         let by_namespace = self.by_namespace.get(request.namespace_of(pod));
@@ -179,19 +179,19 @@ impl Snapshot {
         matching
     }
 
-    /// Whether this Namespace is known, and so are its labels.
+    /// Whether this Namespace and its labels are known.
     #[must_use]
     pub fn knows_namespace(&self, name: &str) -> bool {
         self.namespaces.contains_key(name)
     }
 
-    /// Labels of a Namespace, where it is known.
+    /// Returns the labels of a Namespace, if it is known.
     pub(super) fn namespace_labels(&self, name: &str) -> Option<&Labels> {
         self.namespaces.get(name)
     }
 }
 
-/// Lists of conditions; of each list one must hold for the set to match.
+/// Returns lists of conditions. The set matches only if one condition of each list holds.
 fn conditions(set: &InjectableSet) -> Vec<Vec<Condition<'_>>> {
     let labels = one_of(&set.selector, |requirement, value| Some(Condition::Label(&requirement.key, value)));
     let namespaces = set.namespace_selector.iter().flat_map(|selector| {

@@ -1,6 +1,6 @@
-//! A SidecarSet that a cluster has stored, whoever let it in: ready for injection, or why it is unfit for that. What only its
-//! containers, volumes and so on are to blame for is made good by an earlier version of them, which is known by what is stored,
-//! too: each replica decides alike, now and after a restart.
+//! A SidecarSet as stored in a cluster, possibly past the webhook: ready for injection, or with the reason why it is unfit. If
+//! only its containers or volumes are at fault, an earlier version of them is used instead. The choice depends on stored
+//! objects only, so every replica makes the same one, also after a restart.
 
 use super::content::Content;
 use super::set::{Annotations, InjectableSet, Selectors};
@@ -12,18 +12,18 @@ use serde_json::Value;
 use std::fmt;
 use std::sync::Arc;
 
-/// At most 8 faults of a set are told.
+/// At most 8 problems of a set are reported.
 const TOLD: usize = 8;
 
-/// What a `ControllerRevision` keeps of a spec.
+/// The parts of a spec that a `ControllerRevision` keeps.
 const CONTENT: [&str; 5] = ["containers", "initContainers", "volumes", "imagePullSecrets", "patchPodMetadata"];
 
-/// A SidecarSet as a cluster has stored it, read once for all who are told of it: they share what it injects.
+/// A stored SidecarSet, read once for all subscribers, which share its injectable content.
 #[derive(Clone, Debug)]
 pub struct StoredSet {
     /// The object.
     pub object: Value,
-    /// The same with its defaults, unless a field has the wrong type.
+    /// The object with defaults, unless a field has the wrong type.
     pub decoded: Result<DecodedSet, Unfit>,
 }
 
@@ -32,7 +32,7 @@ pub struct StoredSet {
 pub struct DecodedSet {
     /// The set.
     pub set: SidecarSet,
-    /// What it injects, unless it is unfit for that.
+    /// The injectable set, unless it is unfit.
     pub injectable: Result<Arc<InjectableSet>, Unfit>,
 }
 
@@ -41,14 +41,14 @@ pub struct DecodedSet {
 pub struct Unfit {
     /// Its name.
     pub set: String,
-    /// What is wrong: sentences that name the fields.
+    /// The problem: sentences that name the fields.
     pub problem: String,
-    /// The set but for its content, where only that is at fault.
+    /// The set without its content, if only the content is at fault.
     rest: Option<Box<SidecarSet>>,
 }
 
 impl StoredSet {
-    /// Reads an object of either version. Nothing in it makes this fail.
+    /// Reads an object of either version. It never fails.
     #[must_use]
     pub fn read(object: Value) -> Self {
         let decoded = InjectableSet::decode(&object)
@@ -57,7 +57,7 @@ impl StoredSet {
     }
 }
 
-/// Never fails but for what is no JSON, so that a watch goes on whatever is stored.
+/// Fails only on invalid JSON, so that a watch continues whatever is stored.
 impl<'de> Deserialize<'de> for StoredSet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Value::deserialize(deserializer).map(Self::read)
@@ -65,10 +65,10 @@ impl<'de> Deserialize<'de> for StoredSet {
 }
 
 impl InjectableSet {
-    /// Reads a stored set and fills in its defaults.
+    /// Reads a stored set and applies its defaults.
     ///
     /// # Errors
-    /// When it is no SidecarSet of a known version, or a field has the wrong type.
+    /// When it is not a SidecarSet of a known version, or when a field has the wrong type.
     pub fn decode(object: &Value) -> Result<SidecarSet, Unfit> {
         decode::sidecarset(object.clone()).map_err(|error| {
             let set = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
@@ -81,11 +81,11 @@ impl InjectableSet {
         })
     }
 
-    /// Makes a stored set ready: as [`Self::new`], but where its annotations have both hashes they count, as by them the Pods are
-    /// known that were injected before, by OpenKruise or by us.
+    /// Prepares a stored set as [`Self::new`] does. If its annotations contain both hashes, they take precedence, because Pods
+    /// injected earlier, by OpenKruise or by outrigger, record them.
     ///
     /// # Errors
-    /// As [`Self::new`], and when every Pod that gets the set would be refused for it ([`unfit_for_pods`]).
+    /// As [`Self::new`], and when every Pod that gets the set would be refused because of it ([`unfit_for_pods`]).
     pub fn stored(set: SidecarSet) -> Result<Self, Unfit> {
         let name = set.metadata.name.clone().unwrap_or_default();
         let selectors = match Selectors::of(&set) {
@@ -111,14 +111,14 @@ impl InjectableSet {
 }
 
 impl Unfit {
-    /// The set as it is stored, but for its content, which is this one; `None` where that is of no use.
+    /// Returns the stored set with this content; `None` if the rest of the set is at fault too.
     pub(super) fn with(&self, content: Content) -> Option<InjectableSet> {
         let rest = SidecarSet::clone(self.rest.as_deref()?);
         let selectors = Selectors::of(&rest).ok()?;
         Some(InjectableSet::of_content(rest, selectors, content, Annotations::Ignored))
     }
 
-    /// Whether an earlier version of what the set injects can take the place of the present one.
+    /// Whether an earlier version of the content can replace the current one.
     #[must_use]
     pub fn is_replaceable(&self) -> bool {
         self.rest.is_some()
@@ -131,7 +131,7 @@ impl fmt::Display for Unfit {
     }
 }
 
-/// The content of a spec, unless every Pod would be refused for it.
+/// Returns the content of a spec, unless every Pod would be refused because of it.
 pub(super) fn fit_content(spec: &SidecarSetSpec) -> Result<Content, FieldError> {
     match told(&unfit_for_pods(spec)) {
         Some(error) => Err(error),
@@ -139,7 +139,7 @@ pub(super) fn fit_content(spec: &SidecarSetSpec) -> Result<Content, FieldError> 
     }
 }
 
-/// The first faults as one.
+/// Joins the first problems into one.
 fn told(causes: &[Cause]) -> Option<FieldError> {
     let (first, others) = causes.split_first()?;
     let mut problems = vec![first.message.clone()];
@@ -222,7 +222,7 @@ mod tests {
         assert!(!read(&json!({"containers": 5, "selector": {"matchLabels": 5}})).unwrap_err().is_replaceable());
     }
 
-    /// What OpenKruise lets in and injects goes on being injected, whatever is refused when a set is written now.
+    /// Content that OpenKruise stores and injects is still injected, even if writing the set would now be rejected.
     #[test]
     fn what_pods_can_live_with_is_injected() {
         for spec in [

@@ -1,20 +1,21 @@
-//! The mount of the service account's token, which the API server's own admission gives to every container of a Pod.
+//! The mount of the service account token, which the API server's own admission adds to every container.
 //!
-//! Source: `mountServiceAccountToken` of `k8s.io/kubernetes/plugin/pkg/admission/serviceaccount`. It runs before webhooks and again
-//! after them. A sidecar without the mount would get it then, and for that change the API server asks its webhooks once more.
+//! Source: `mountServiceAccountToken` of `k8s.io/kubernetes/plugin/pkg/admission/serviceaccount`. It runs before the webhooks and
+//! again after them. A sidecar without the mount would get it in the second run, and the API server would then call its webhooks
+//! again.
 
 use super::go_json::write_text;
 use super::mount_path::cleaned;
 use super::pod_lists::PodLists;
 use crate::api::pod::{ContainerView, MountView, SpecView};
 
-/// Where it is mounted.
+/// The mount path.
 const PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-/// How the names of its volumes begin; the rest is drawn for each Pod.
+/// The prefix of its volumes' names. The rest is random for each Pod.
 const VOLUME: &str = "kube-api-access-";
 
-/// The mount as JSON text. `None` where the API server gives it to no container of the Pod: every container that it has, if it has one,
-/// shows what the API server did.
+/// Returns the mount as JSON text; `None` if the API server adds it to no container of the Pod. Any container of the Pod shows what the
+/// API server did.
 pub(super) fn token_mount(spec: Option<&SpecView<'_>>, lists: &PodLists<'_>) -> Option<String> {
     if spec?.refuses_token() {
         return None;
@@ -36,7 +37,7 @@ pub(super) fn token_mount(spec: Option<&SpecView<'_>>, lists: &PodLists<'_>) -> 
     })
 }
 
-/// Whether a path is that of the token.
+/// Whether a path is the token's.
 pub(super) fn is_token_path(path: &str) -> bool {
     *cleaned(path) == *PATH
 }

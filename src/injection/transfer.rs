@@ -1,27 +1,27 @@
-//! `transferEnv`: which variables a container takes over, and from which container of the Pod.
+//! `transferEnv`: which variables a container takes, and from which container of the Pod.
 
 use crate::api::pod::PodView;
 use crate::api::sidecarset::TransferEnv;
 use std::collections::BTreeSet;
 
-/// Kubernetes takes no container whose name is longer.
+/// Kubernetes' maximum length of container names.
 pub(super) const LONGEST_NAME: usize = 63;
 
 /// A `transferEnv` entry.
 #[derive(Debug)]
 pub(super) struct TransferSource {
     container: SourceContainer,
-    /// Sorted, as OpenKruise takes them.
+    /// Sorted, as in OpenKruise.
     pub variables: BTreeSet<String>,
 }
 
-/// Where the name of a container to copy from is found.
+/// Where to find the name of the container to copy from.
 #[derive(Debug)]
 enum SourceContainer {
     Named(String),
     Label(String),
     Annotation(String),
-    /// A field that cannot be resolved; OpenKruise skips the entry.
+    /// A field that cannot be resolved. OpenKruise skips the entry.
     Unresolvable(String),
 }
 
@@ -44,7 +44,7 @@ impl TransferSource {
         Self { container, variables: entry.names().map(str::to_owned).collect() }
     }
 
-    /// Name of the container to copy from, in this Pod.
+    /// Returns the name of the container to copy from in this Pod.
     pub fn resolve<'p>(
         &'p self,
         pod: &'p PodView<'_>,

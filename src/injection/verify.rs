@@ -1,8 +1,8 @@
-//! Whether a container that a Pod brings along is the one that a SidecarSet injects: the Pod's own words prove nothing.
+//! Whether a container in a Pod is the one that a SidecarSet injects. The Pod's own claims prove nothing.
 //!
-//! Compared is what a set fixes and no other webhook changes, but for a registry's spelling of the image and a wrapper around the
-//! command: image, command and args, the set's own variables and mounts. The rest is other webhooks' and the API server's to
-//! complete.
+//! The comparison covers what a set fixes and no other webhook changes: image, command and args, and the set's own variables and
+//! mounts. A registry's spelling of the image and a wrapper around the command are allowed. Other webhooks and the API server may
+//! complete the rest.
 
 use super::fingerprint::{Arguments, Fingerprint, Mount, Variable};
 use crate::api::image::is_spelling_of;
@@ -14,13 +14,13 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
-/// What becomes of a container that is not the set's, although the Pod says so.
+/// What happens to a container that is not the set's, although the Pod claims so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Verification {
-    /// It stays, and its author is told.
+    /// It stays, and the Pod's author gets a warning.
     #[default]
     Warn,
-    /// The set's container takes its place.
+    /// The set's container replaces it.
     Enforce,
 }
 
@@ -28,7 +28,7 @@ impl Verification {
     /// The values of [`keys::VERIFY`].
     pub const VALUES: [&str; 2] = ["enforce", "warn"];
 
-    /// What a set's annotations say. A value that is none of the two counts as absent; no such is accepted when a set is written.
+    /// Reads a set's annotations. An unknown value counts as absent, and is rejected when a set is written.
     #[must_use]
     pub fn of(annotations: &BTreeMap<String, String>) -> Self {
         match annotations.get(keys::VERIFY).map(String::as_str) {
@@ -38,40 +38,40 @@ impl Verification {
     }
 }
 
-/// What a set fixes of one container, as it is in Pods.
+/// The fixed part of one container in Pods.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct FixedContainer {
     /// Its name in Pods.
     name: String,
     /// Its name in the set.
     base: String,
-    /// Whether it goes on as long as the Pod: an app container or a native sidecar.
+    /// Whether it runs as long as the Pod: an app container or a native sidecar.
     pub(super) is_sidecar: bool,
-    /// Whether it is to end with a Job: Pods may have it as a native sidecar.
+    /// Whether it ends with a Job. Pods may then have it as a native sidecar.
     ends_with_job: bool,
     arguments: Arguments,
-    /// Hashes of its own variables and mounts, each with the difference that it makes.
+    /// Hashes of its own variables and mounts, each with the difference to report.
     items: Vec<(Difference, u64)>,
 }
 
-/// What differs.
+/// A difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Difference {
     /// The image.
     Image,
     /// The command or the args.
     Command,
-    /// The variable by which injectors mark their containers.
+    /// The variable with which injectors mark their containers.
     Mark,
     /// The variable of this name.
     Variable(String),
     /// The mount at this path.
     Mount(String),
-    /// There is too much of it to be compared.
+    /// It is too long to be compared.
     TooLong,
-    /// It has fields of types they cannot have.
+    /// It has fields of the wrong type.
     Unreadable,
-    /// There is no such container.
+    /// The container is missing.
     Absent,
 }
 
@@ -103,7 +103,7 @@ impl fmt::Display for Deviation {
 }
 
 impl FixedContainer {
-    /// Reads what is injected with nothing of a Pod: `injected`, for the container `base` of the set.
+    /// Reads the fixed part of `injected`, which is the set's container `base` without anything from a Pod.
     pub(super) fn of(base: &str, is_sidecar: bool, injected: &Value) -> Self {
         let list = |field: &str| injected.get(field).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let texts = |field: &str| list(field).iter().filter_map(Value::as_str).collect::<Vec<_>>();
@@ -120,7 +120,7 @@ impl FixedContainer {
         });
         let mut seen = HashSet::new();
         let all: Vec<_> = variables.chain(mounts).collect();
-        // Of those with the same name the last counts.
+        // The last of several equal names counts.
         let all = all.into_iter().rev().filter(|(_, (key, _))| seen.insert(*key));
         let mut items: Vec<_> = all.map(|(difference, (_, hash))| (difference, hash)).collect();
         items.reverse();
@@ -131,7 +131,7 @@ impl FixedContainer {
         Self { name, base: base.to_owned(), is_sidecar, ends_with_job, arguments, items }
     }
 
-    /// Why a container of a Pod is not this one. `known` are the images of all versions of the set.
+    /// Returns how a container of a Pod differs from this one. `known` are the images of all versions of the set.
     #[must_use]
     pub fn difference(
         &self,
@@ -153,12 +153,12 @@ impl FixedContainer {
     }
 }
 
-/// The images of one version of a set, each after the name of its container in the set; with hot upgrade there are two.
+/// The images of one version of a set, each with its container's name in the set. A hot upgrade has two.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Images(Box<[(Box<str>, Box<str>)]>);
 
 impl Images {
-    /// Those of a spec.
+    /// Reads the images of a spec.
     #[must_use]
     pub fn of(spec: &SidecarSetSpec) -> Self {
         let containers = spec.containers.iter().chain(&spec.init_containers).flatten();
@@ -177,12 +177,12 @@ fn container_name(container: &SidecarContainer) -> Box<str> {
     container.name().into()
 }
 
-/// The images of all versions of a set that there are: the present one, and those that are kept.
+/// The images of all known versions of a set, current and kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownImages(Vec<Arc<Images>>);
 
 impl KnownImages {
-    /// Those of the present version and of the kept ones.
+    /// Collects the images of the current and the kept versions.
     pub fn of<'i>(present: &Arc<Images>, kept: impl IntoIterator<Item = &'i Arc<Images>>) -> Self {
         let mut all = vec![Arc::clone(present)];
         for images in kept {
@@ -193,7 +193,8 @@ impl KnownImages {
         Self(all)
     }
 
-    /// Whether a container of the set, by its name there, has this image in some version, or a registry's spelling of it.
+    /// Whether a container of the set, by its name there, has this image in any version, or a registry's spelling of
+    /// it.
     fn has(&self, base: &str, image: &str) -> bool {
         let of_container = || self.0.iter().flat_map(|images| &images.0).filter(|(name, _)| **name == *base);
         of_container().any(|(_, known)| **known == *image)
@@ -201,8 +202,8 @@ impl KnownImages {
     }
 }
 
-/// What Pods must have to be the latest of a set: containers and native sidecars, which the hash that they record covers. Ordinary
-/// init containers are not covered.
+/// The containers that Pods must have to be up to date with a set: app containers and native sidecars, which the recorded hash
+/// covers. Ordinary init containers are not covered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FixedContainers {
     containers: Vec<(&'static str, Arc<FixedContainer>)>,
@@ -211,7 +212,7 @@ pub struct FixedContainers {
 }
 
 impl FixedContainers {
-    /// These containers, each after its list, with these images; other versions are not known yet.
+    /// Takes these containers, each with its list, and these images. Other versions are not known yet.
     pub(super) fn of<'c>(
         containers: impl Iterator<Item = (&'static str, &'c Arc<FixedContainer>)>,
         images: &Arc<Images>,
@@ -221,12 +222,13 @@ impl FixedContainers {
         Self { containers, known: KnownImages::of(&images, []), images }
     }
 
-    /// These are the other versions that are known.
+    /// Adds the other known versions.
     pub fn know<'i>(&mut self, kept: impl IntoIterator<Item = &'i Arc<Images>>) {
         self.known = KnownImages::of(&self.images, kept);
     }
 
-    /// The first container of a Pod that is not the set's. `find` looks up the image and the fingerprint of one in a list.
+    /// Returns the first container of a Pod that is not the set's. `find` looks up the image and fingerprint of a
+    /// container in a list.
     pub fn deviation<'p>(
         &self,
         find: impl Fn(&'static str, &str) -> Option<(&'p str, Option<&'p Fingerprint>)>,
@@ -256,14 +258,14 @@ mod tests {
         InjectableSet::new(decode::sidecarset(object).unwrap()).unwrap()
     }
 
-    /// A container with these fields instead of its own.
+    /// A container with these fields replaced.
     fn with(container: &Value, fields: &Value) -> Value {
         let mut container = container.clone();
         container.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         container
     }
 
-    /// What tells the container of a Pod from that of the set.
+    /// Returns how the Pod's container differs from the set's.
     fn difference(set: &InjectableSet, present: Value) -> Option<Difference> {
         let present: PodContainer = serde_json::from_value(present).unwrap();
         let find = |list: &str, name: &str| {
@@ -320,7 +322,7 @@ mod tests {
         let injected = injected(&set);
         let env = |changed: Value| {
             let mut env = injected["env"].as_array().unwrap().clone();
-            env.push(changed); // set twice, the last counts
+            env.push(changed); // set twice: the last one counts
             json!({"env": env})
         };
         let (of_a, of_n) = (|| Difference::Variable("A".to_owned()), || Difference::Variable("N".to_owned()));

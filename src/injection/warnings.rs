@@ -1,9 +1,9 @@
-//! What a Pod's author should know: so many lines that each may be read, and no more.
+//! Warnings for a Pod's author, limited to a number that can still be read.
 
-/// Kubernetes shows 4,096 characters of them in all.
+/// Kubernetes shows at most 4,096 characters of warnings in total.
 const MOST: usize = 100;
 
-/// Lines in the order in which they came, and how many more there would have been.
+/// Lines in order, and the number of further lines.
 #[derive(Debug, Default)]
 pub(super) struct Warnings {
     lines: Vec<String>,

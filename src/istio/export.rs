@@ -1,17 +1,17 @@
-//! `exportTo`: the namespaces that may see an object.
+//! `exportTo`: the namespaces that can see an object.
 
-/// The namespaces that may see an object.
+/// The namespaces that can see an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Export {
-    /// All.
+    /// All namespaces.
     #[default]
     All,
-    /// These; without any, none.
+    /// These; none if empty.
     Only(Vec<String>),
 }
 
 impl Export {
-    /// Of an object in this namespace. Nothing said is all of them.
+    /// Reads `exportTo` of an object in this namespace. Empty means all.
     pub fn new<'a>(export_to: impl IntoIterator<Item = &'a str>, namespace: &str) -> Self {
         let mut only: Option<Vec<String>> = None;
         for entry in export_to {
@@ -33,7 +33,7 @@ impl Export {
         }
     }
 
-    /// Whether some namespace may see both.
+    /// Whether a namespace can see both.
     pub fn meets(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::All, Self::Only(namespaces)) | (Self::Only(namespaces), Self::All) => !namespaces.is_empty(),
@@ -42,7 +42,7 @@ impl Export {
         }
     }
 
-    /// The namespaces that are named; none where all are meant.
+    /// Returns the named namespaces; empty for all.
     pub fn named(&self) -> &[String] {
         match self {
             Self::All => &[],
@@ -50,7 +50,7 @@ impl Export {
         }
     }
 
-    /// As one text, which [`Export::from_text`] reads.
+    /// Formats it as text that [`Export::from_text`] parses.
     pub fn to_text(&self) -> String {
         match self {
             Self::All => "*".to_owned(),

@@ -1,15 +1,15 @@
-//! What is said about the `spec` of an object of Istio.
+//! Findings about the `spec` of an Istio object.
 
 use super::names::Checked;
 use crate::api::decode::FieldError;
 
-/// What is to be said about the `spec` of an object of Istio. Fields are named below `spec`, such as `egress[1].hosts[0]`; what is wrong
-/// with the whole of it names none.
+/// Findings about the `spec` of an Istio object. Fields are relative to `spec`, such as `egress[1].hosts[0]`. A finding about the whole
+/// names no field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// Why it would be refused.
+    /// Why it would be rejected.
     pub errors: Vec<FieldError>,
-    /// What Istio takes, but which is not what it looks like.
+    /// What Istio accepts, although it does not work as it appears to.
     pub warnings: Vec<FieldError>,
 }
 

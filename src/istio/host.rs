@@ -1,8 +1,8 @@
-//! Hosts as Istio compares them: short names, wildcards, and what they have in common.
+//! Hosts as Istio compares them: short names, wildcards, and overlaps.
 
 use std::borrow::Cow;
 
-/// A host as the services of a mesh are known by: a name without a dot is that of a Service in the namespace of whoever names it.
+/// Returns the full host of a service. A name without a dot is a Service in the given namespace.
 pub(crate) fn full<'h>(host: &'h str, namespace: &str, domain: &str) -> Cow<'h, str> {
     let host = host.strip_suffix('.').filter(|rest| rest.contains('.')).unwrap_or(host);
     if host.is_empty() || host.contains(['.', '*']) {
@@ -12,7 +12,7 @@ pub(crate) fn full<'h>(host: &'h str, namespace: &str, domain: &str) -> Cow<'h, 
     }
 }
 
-/// The host of a Service.
+/// Returns the host of a Service.
 pub(crate) fn service(name: &str, namespace: &str, domain: &str) -> String {
     format!("{name}.{namespace}.svc.{domain}")
 }
@@ -21,7 +21,7 @@ pub(crate) fn is_wildcard(host: &str) -> bool {
     host.starts_with('*')
 }
 
-/// Whether all names that `inner` stands for are among those of `outer`.
+/// Whether `outer` matches every name that `inner` matches.
 pub(crate) fn covers(outer: &str, inner: &str) -> bool {
     match outer.strip_prefix('*') {
         None => outer == inner,
@@ -32,12 +32,13 @@ pub(crate) fn covers(outer: &str, inner: &str) -> bool {
     }
 }
 
-/// Whether some name is meant by both.
+/// Whether both match a common name.
 pub(crate) fn overlap(one: &str, other: &str) -> bool {
     covers(one, other) || covers(other, one)
 }
 
-/// The wildcards that cover a host, itself apart, from the narrowest: `*.b.c`, `*.c` and `*` for `a.b.c`.
+/// Returns the wildcards that match a host, the narrowest first, without the host itself: `*.b.c`, `*.c` and `*` for
+/// `a.b.c`.
 pub(crate) fn wildcards(host: &str) -> impl Iterator<Item = String> + '_ {
     let rest = host.strip_prefix("*.").unwrap_or(host);
     let dots = rest.match_indices('.').map(move |(dot, _)| format!("*{}", &rest[dot..]));

@@ -1,10 +1,10 @@
-//! Words of HTTP routes that Istio knows, for both who writes them and who checks them.
+//! Keywords of HTTP routes in Istio, for both writing and checking.
 
 /// Methods that a CORS policy may allow.
 pub(super) const METHODS: [&str; 10] =
     ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE", "*"];
 
-/// What `retryOn` may name beside statuses of HTTP.
+/// The values of `retryOn` besides HTTP statuses.
 pub(super) const RETRY_ON: [&str; 16] = [
     "5xx",
     "gateway-error",

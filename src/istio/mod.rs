@@ -1,4 +1,4 @@
-//! Pure: the slices of Istio's API that outrigger writes or checks, and Istio's own rules for them.
+//! Pure: the parts of Istio's API that outrigger writes or checks, and Istio's own rules for them.
 
 pub(crate) mod export;
 mod findings;

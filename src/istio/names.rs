@@ -1,17 +1,17 @@
-//! Names as Istio judges them: labels of DNS, hosts with and without wildcard, keys and values of labels, protocols.
+//! Names by Istio's rules: DNS labels, hosts with and without wildcards, keys and values of labels, protocols.
 //!
 //! Source: `pkg/config/validation` and `pkg/config/labels` of Istio 1.32. Upper case is allowed everywhere.
 
-/// Whether a rule holds; if not, what the text must be.
+/// Whether a rule holds; otherwise, what the text must be.
 pub type Checked = Result<(), &'static str>;
 
-/// The longest host.
+/// The maximum length of a host.
 const LONGEST_HOST: usize = 255;
 
-/// The longest DNS label, and the longest part of a label's key or value.
+/// The maximum length of a DNS label, and of the parts of a label's key or value.
 const LONGEST_PART: usize = 63;
 
-/// Protocols of ports, in whatever case.
+/// Protocols of ports, in any case.
 const PROTOCOLS: [&str; 12] =
     ["HTTP", "HTTPS", "GRPC", "GRPC-WEB", "HTTP2", "HTTP_PROXY", "MONGO", "TCP", "TLS", "UDP", "REDIS", "MYSQL"];
 
@@ -26,7 +26,7 @@ pub fn dns_label(text: &str) -> Checked {
     )
 }
 
-/// A host without wildcard, with or without a dot at its end.
+/// A host without a wildcard, with or without a trailing dot.
 ///
 /// # Errors
 /// What it must be.
@@ -35,7 +35,7 @@ pub fn fqdn(text: &str) -> Checked {
     labels(text)
 }
 
-/// A host whose first label may be `*` or begin with it.
+/// A host whose first label may be or begin with `*`.
 ///
 /// # Errors
 /// What it must be.
@@ -73,7 +73,7 @@ pub fn label_value(text: &str) -> Checked {
     )
 }
 
-/// The name of a header (RFC 9110, 5.6.2), or of a pseudo-header of HTTP/2.
+/// The name of a header (RFC 9110, 5.6.2), or of an HTTP/2 pseudo-header.
 ///
 /// # Errors
 /// What it must be.
@@ -86,7 +86,7 @@ pub fn header(text: &str, may_be_pseudo: bool) -> Checked {
 /// The protocol of a port.
 ///
 /// # Errors
-/// Which there are.
+/// The allowed protocols.
 pub fn protocol(text: &str) -> Checked {
     holds(
         PROTOCOLS.iter().any(|known| known.eq_ignore_ascii_case(text)),
@@ -102,7 +102,7 @@ fn within_host_length(text: &str) -> Checked {
     holds((1..=LONGEST_HOST).contains(&text.len()), "must be a DNS name: 1 to 255 characters")
 }
 
-/// DNS labels, the last of which may be empty.
+/// Returns the DNS labels, of which the last may be empty.
 fn labels(text: &str) -> Checked {
     let labels = text.strip_suffix('.').unwrap_or(text);
     holds(

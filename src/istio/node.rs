@@ -1,8 +1,8 @@
-//! A value of an object together with its path, so that whatever is said about it names the field.
+//! A value of an object with its path, so that every finding names the field.
 
 use serde_json::Value;
 
-/// A value and where it stands, such as `spec.http[0].match[1]`. What is absent is `null`.
+/// A value and its path, such as `spec.http[0].match[1]`. An absent value is `null`.
 #[derive(Clone, Debug)]
 pub(crate) struct Node<'v> {
     pub value: &'v Value,
@@ -12,12 +12,12 @@ pub(crate) struct Node<'v> {
 const ABSENT: &Value = &Value::Null;
 
 impl<'v> Node<'v> {
-    /// A value that stands there.
+    /// Creates a node from a value at a path.
     pub fn new(value: &'v Value, path: &str) -> Self {
         Self { value, path: path.to_owned() }
     }
 
-    /// The value of a field of an object.
+    /// Returns the value of a field of an object.
     pub fn root(object: &'v Value, field: &str) -> Self {
         Self::new(object.get(field).unwrap_or(ABSENT), field)
     }
@@ -26,7 +26,7 @@ impl<'v> Node<'v> {
         self.path.clone()
     }
 
-    /// The path of a field of this value.
+    /// Returns the path of a field of this value.
     pub fn at(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
@@ -42,7 +42,7 @@ impl<'v> Node<'v> {
         }
     }
 
-    /// A field that is there.
+    /// Returns a field if it is present.
     pub fn present(&self, name: &str) -> Option<Self> {
         Some(self.field(name)).filter(Self::is_present)
     }
@@ -55,7 +55,7 @@ impl<'v> Node<'v> {
         !self.raw(name).is_null()
     }
 
-    /// Whether a field is a text or a list that is not empty.
+    /// Whether a field is a text or list that is not empty.
     pub fn is_filled(&self, name: &str) -> bool {
         match self.raw(name) {
             Value::String(text) => !text.is_empty(),
@@ -65,7 +65,7 @@ impl<'v> Node<'v> {
         }
     }
 
-    /// The text of a field; empty where there is none.
+    /// Returns the text of a field; empty if there is none.
     pub fn text(&self, name: &str) -> &'v str {
         self.raw(name).as_str().unwrap_or_default()
     }
@@ -86,18 +86,18 @@ impl<'v> Node<'v> {
         self.raw(name) == &Value::Bool(true)
     }
 
-    /// The items of a list.
+    /// Returns the items of a list.
     pub fn items(&self) -> impl Iterator<Item = Node<'v>> + use<'v, '_> {
         let items = self.value.as_array().map(Vec::as_slice).unwrap_or_default();
         items.iter().enumerate().map(|(index, value)| Node { value, path: format!("{}[{index}]", self.path) })
     }
 
-    /// The items of the list in a field.
+    /// Returns the items of the list in a field.
     pub fn list(&self, name: &str) -> Vec<Node<'v>> {
         self.field(name).items().collect()
     }
 
-    /// The texts of a list.
+    /// Returns the texts of a list.
     pub fn texts(&self, name: &str) -> Vec<&'v str> {
         let items = self.raw(name).as_array().map(Vec::as_slice).unwrap_or_default();
         items.iter().map(|item| item.as_str().unwrap_or_default()).collect()
@@ -107,20 +107,20 @@ impl<'v> Node<'v> {
         self.texts(name).into_iter().map(str::to_owned).collect()
     }
 
-    /// The entries of a mapping, in the order of the file.
+    /// Returns the entries of a mapping, in the order of the file.
     pub fn entries(&self, name: &str) -> Vec<(&'v str, Node<'v>)> {
         let Some(entries) = self.raw(name).as_object() else { return Vec::new() };
         let path = self.at(name);
         entries.iter().map(|(key, value)| (key.as_str(), Node { value, path: format!("{path}[{key}]") })).collect()
     }
 
-    /// The values of a mapping.
+    /// Returns the values of a mapping.
     pub fn values(&self) -> impl Iterator<Item = Node<'v>> + use<'v, '_> {
         let entries = self.value.as_object().into_iter().flatten();
         entries.map(|(key, value)| Node { value, path: format!("{}[{key}]", self.path) })
     }
 
-    /// A mapping of texts.
+    /// Returns a mapping of texts.
     pub fn labels(&self, name: &str) -> std::collections::BTreeMap<String, String> {
         let entries = self.raw(name).as_object().into_iter().flatten();
         entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()

@@ -1,4 +1,4 @@
-//! Messages as proto-JSON: read with all the freedom it gives, and brought into the one form that Istio's Go types write.
+//! Messages as proto-JSON: reads all accepted forms, and writes the one that Istio's Go types write.
 //!
 //! Source: `jsonpb` of `github.com/golang/protobuf`, which Istio's types use.
 
@@ -7,19 +7,19 @@ use crate::api::istio::message::{Field, Type};
 use serde_json::{Map, Value};
 use std::fmt::Display;
 
-/// What is done with a field that the message does not have.
+/// How to treat a field that the message does not have.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Unknown {
     Ignored,
     Refused,
 }
 
-/// A message in its one form: fields in the order of declaration, zero values left out, keys of maps sorted.
+/// Returns a message in canonical form: fields in the order of declaration, zero values removed, keys of maps sorted.
 ///
-/// `null` is a message without fields. Durations are read as whole or decimal seconds (`"90s"`) only.
+/// `null` is a message without fields. Durations must be whole or decimal seconds (`"90s"`).
 ///
 /// # Errors
-/// Which field cannot be read, and why; without its value.
+/// When a field cannot be read: its path and the reason, without its value.
 pub(super) fn canonical(fields: &'static [Field], value: &Value, unknown: Unknown) -> Result<Value, FieldError> {
     let value = if value.is_null() { &Value::Object(Map::new()) } else { value };
     read(&Type::Message(fields), value, unknown).map_err(|mut error| {
@@ -28,9 +28,9 @@ pub(super) fn canonical(fields: &'static [Field], value: &Value, unknown: Unknow
     })
 }
 
-/// A message in its one form as Go writes it: without blanks, escaped for HTML.
+/// Returns a canonical message as Go writes it: without white space, escaped for HTML.
 pub(super) fn go_text(canonical: &Value) -> String {
-    // None of these is part of JSON outside of a text.
+    // In JSON, these occur only within texts.
     [('<', "\\u003c"), ('>', "\\u003e"), ('&', "\\u0026"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")]
         .into_iter()
         .fold(
@@ -114,7 +114,7 @@ fn message(
     }
     let mut canonical = Map::new();
     for (name, field_type) in fields {
-        // Where both spellings are there, the one of JSON counts.
+        // The JSON spelling has precedence over the other.
         let Some(value) = values.get(*name).or_else(|| values.get(&snake_case(name))) else { continue };
         if value.is_null() {
             continue;
@@ -127,7 +127,7 @@ fn message(
     Ok(canonical)
 }
 
-/// Whether a value in its one form is the same as an absent one.
+/// Whether a canonical value equals an absent one.
 fn is_zero(value_type: &Type, value: &Value) -> bool {
     match value_type {
         Type::Text => value == "",
@@ -140,7 +140,7 @@ fn is_zero(value_type: &Type, value: &Value) -> bool {
     }
 }
 
-/// A field's name as its `.proto` file has it.
+/// Returns a field's name in its `.proto` file.
 fn snake_case(name: &str) -> String {
     let mut snake = String::with_capacity(name.len() + 4);
     for character in name.chars() {
@@ -152,7 +152,7 @@ fn snake_case(name: &str) -> String {
     snake
 }
 
-/// A whole number, or a text that is one as JSON would write it.
+/// Parses an integer, or a text with an integer as JSON would write it.
 fn whole_number(value: &Value) -> Option<i64> {
     match value {
         Value::Number(number) => number.as_i64(),
@@ -161,7 +161,7 @@ fn whole_number(value: &Value) -> Option<i64> {
     }
 }
 
-/// Seconds with no, 3, 6 or 9 decimals, as many as they need.
+/// Formats seconds with no, 3, 6 or 9 decimals, as needed.
 fn seconds(text: &str) -> Option<String> {
     let number = text.strip_suffix('s')?;
     let (whole, decimals) = number.split_once('.').unwrap_or((number, "0"));
@@ -177,7 +177,7 @@ fn seconds(text: &str) -> Option<String> {
     Some(if decimals.is_empty() { format!("{whole}s") } else { format!("{whole}.{decimals}s") })
 }
 
-/// The same error one step further out.
+/// Prefixes the path of an error with a step.
 fn below(step: impl Display) -> impl FnOnce(FieldError) -> FieldError {
     move |error| FieldError { field: format!("{step}{}", error.field), ..error }
 }

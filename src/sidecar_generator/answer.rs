@@ -1,4 +1,4 @@
-//! Pure: what an answer of the URL makes of the Sidecar, or why it is not applied.
+//! Pure: builds the Sidecar from an answer of the URL, or decides why the answer is not applied.
 
 use super::generator::{ObservedGenerator, UsableSpec};
 use crate::api::decode::FieldError;
@@ -11,40 +11,40 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// At most this many findings are named; others are counted.
+/// At most this many findings are named. Others are counted.
 const NAMED: usize = 5;
 
-/// The last answer that was good, and the Sidecar it makes.
+/// The last good answer and its Sidecar.
 #[derive(Clone, Debug)]
 pub struct Good {
-    /// The generation of the SidecarGenerator that it was fetched for.
+    /// The generation of the SidecarGenerator for which it was fetched.
     pub generation: i64,
-    /// The Sidecar's spec as JSON text: as values it would take many times the memory, for every SidecarGenerator.
+    /// The Sidecar's spec as JSON text, which takes a fraction of the memory of its values.
     pub spec: Arc<str>,
     /// Its hash.
     pub hash: String,
-    /// How many hosts it names.
+    /// The number of its hosts.
     pub hosts: usize,
-    /// What Istio would warn of; empty if nothing.
+    /// Istio's warnings; empty if there are none.
     pub warnings: String,
-    /// By what the server knows whether it has changed.
+    /// The validators with which the server can tell whether it has changed.
     pub validators: Validators,
 }
 
-/// Why there is no Sidecar of a new answer.
+/// Why an answer makes no Sidecar.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AnswerProblem {
     /// The reason in the conditions.
     pub reason: &'static str,
-    /// A sentence without anything secret and without text of the answer.
+    /// A sentence without secrets and without text of the answer.
     pub message: String,
-    /// How long the server wants to be left alone.
+    /// How long the server asked to wait.
     pub retry_after: Option<Duration>,
 }
 
 /// The URL cannot be fetched.
 pub const FETCH_FAILED: &str = "FetchFailed";
-/// The answer is no list of egress listeners that Istio takes.
+/// The answer is not a list of egress listeners that Istio accepts.
 pub const INVALID_ANSWER: &str = "InvalidAnswer";
 /// The answer has no listeners.
 pub const EMPTY_ANSWER: &str = "EmptyAnswer";
@@ -52,24 +52,24 @@ pub const EMPTY_ANSWER: &str = "EmptyAnswer";
 pub const SHRUNK_ANSWER: &str = "ShrunkAnswer";
 
 impl AnswerProblem {
-    /// A problem that waits for nothing in particular.
+    /// A problem without a waiting time.
     pub fn new(reason: &'static str, message: impl Into<String>) -> Self {
         Self { reason, message: message.into(), retry_after: None }
     }
 }
 
 impl Good {
-    /// The Sidecar's spec.
+    /// Returns the Sidecar's spec.
     #[must_use]
     pub fn spec(&self) -> Value {
-        serde_json::from_str(&self.spec).unwrap_or_default() // it was written from a value: this cannot fail
+        serde_json::from_str(&self.spec).unwrap_or_default() // it was serialized from a value, so this cannot fail
     }
 }
 
-/// Judges an answer by itself, which takes the longer the larger it is. `None`: nothing has changed.
+/// Checks an answer by itself, in time that grows with its size. Returns `None` if nothing has changed.
 ///
 /// # Errors
-/// When the answer is not to be applied; the Sidecar stays as it is then.
+/// When the answer must not be applied, so the Sidecar stays unchanged.
 pub fn judge(answer: Answer, generator: &ObservedGenerator, spec: &UsableSpec) -> Result<Option<Good>, AnswerProblem> {
     let Answer::Body { bytes, validators, .. } = answer else { return Ok(None) };
     let value = documents::json(&bytes).map_err(|error| unreadable(&error))?;
@@ -103,10 +103,10 @@ pub fn judge(answer: Answer, generator: &ObservedGenerator, spec: &UsableSpec) -
     }))
 }
 
-/// Judges a good answer by how many hosts the Sidecar has, if there is one.
+/// Checks a good answer against the number of the Sidecar's hosts, if it exists.
 ///
 /// # Errors
-/// When it takes away too many to be applied.
+/// When it removes too many hosts to be applied.
 pub fn compare(good: &Good, spec: &UsableSpec, hosts_before: Option<usize>) -> Result<(), AnswerProblem> {
     let hosts = good.hosts;
     if let (Some(percent), Some(before)) = (spec.max_shrink_percent, hosts_before)
@@ -121,7 +121,7 @@ pub fn compare(good: &Good, spec: &UsableSpec, hosts_before: Option<usize>) -> R
     Ok(())
 }
 
-/// Without a key of the answer, which is its text as much as a value is.
+/// Removes the keys of the answer, which are its text as much as values are.
 fn unreadable(error: &serde_json::Error) -> AnswerProblem {
     let message = if error.is_data() {
         format!(

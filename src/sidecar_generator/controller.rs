@@ -1,4 +1,5 @@
-//! Keeps the Sidecars of all SidecarGenerators as their URLs say, while this process leads: what it is told, and the work of a term.
+//! Keeps the Sidecars of all SidecarGenerators according to their URLs while this process leads: its events, and the
+//! work of a term.
 
 use super::fetches::{Fetches, GeneratorQueue, IndexWithFetches};
 use super::fetching::Fetching;
@@ -17,19 +18,19 @@ use kube::api::ApiResource;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Objects worked on at a time.
+/// The number of objects worked on at the same time.
 const WORKERS: usize = 8;
 
-/// Between two looks for Sidecars that select other Pods than before, so that many changes are looked at together.
+/// The time between two checks for Sidecars with changed selectors, so that many changes are handled together.
 const RESELECTED_PAUSE: Duration = Duration::from_secs(1);
 
-/// Between two counts for the metrics.
+/// The time between two updates of the metrics.
 const GAUGES_PAUSE: Duration = Duration::from_secs(10);
 
-/// How the controller is set up.
+/// The settings of the controller.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// No URL is asked more often, whatever a SidecarGenerator says.
+    /// The minimum period of all SidecarGenerators.
     pub min_period: Duration,
 }
 
@@ -39,7 +40,8 @@ impl Default for Settings {
     }
 }
 
-/// The controller; a cheap clone is the same one. Every replica tells it of all events, so that a new leader knows them already.
+/// The controller. Clones share its state. Every replica passes all events to it, so that a new leader knows the
+/// objects already.
 #[derive(Clone)]
 pub struct Controller {
     queue: Arc<GeneratorQueue>,
@@ -50,7 +52,7 @@ pub struct Controller {
     min_period: Duration,
 }
 
-/// What a controller is fed from. A cheap clone is the same watches.
+/// The watches of a controller. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Watches {
     /// SidecarGenerators of all namespaces.
@@ -59,7 +61,7 @@ pub struct Watches {
     pub sidecars: Watch,
 }
 
-/// Ends what a term began, however it ends.
+/// Cleans up after a term, however it ends.
 struct Ending<'a>(&'a Controller);
 
 impl Drop for Ending<'_> {
@@ -70,7 +72,7 @@ impl Drop for Ending<'_> {
 }
 
 impl Controller {
-    /// A controller that asks URLs by this fetcher and these rules, and whose work the observer is told of.
+    /// Creates a controller with this fetcher, these rules and an observer.
     #[must_use]
     pub fn new(
         client: Client,
@@ -97,7 +99,7 @@ impl Controller {
         }
     }
 
-    /// Follows SidecarGenerators and Sidecars, in a replica that leads or may do so later.
+    /// Subscribes to SidecarGenerators and Sidecars. Every candidate needs them.
     pub fn subscribe(&self, feeds: &mut Feeds) -> Watches {
         let fed = self.clone();
         let sink = move |event: Event<ObservedGenerator>| {
@@ -117,7 +119,7 @@ impl Controller {
         Watches { generators, sidecars }
     }
 
-    /// In a mesh with this root namespace.
+    /// Sets the root namespace of the mesh.
     #[must_use]
     pub fn in_mesh_of(self, root_namespace: &str) -> Self {
         root_namespace.clone_into(&mut self.queue.lock().index.root_namespace);
@@ -136,12 +138,13 @@ impl Controller {
         });
     }
 
-    /// Sidecars changed, whoever's.
+    /// Sidecars changed, including those of others.
     fn sidecars_event(&self, event: Event<Arc<ObservedSidecar>>) {
         self.queue.change(|known| known.index.sidecars_event(event));
     }
 
-    /// Does the work of a term: waits for fresh lists of both kinds, then keeps all Sidecars up to date until the term ends.
+    /// Does the work of a term: waits for fresh lists of both kinds, then keeps all Sidecars up to date until the term
+    /// ends.
     pub async fn run(&self, term: Term, watches: &Watches) {
         if !controller::fresh(&[watches.generators.clone(), watches.sidecars.clone()], &term).await {
             return;
@@ -169,7 +172,7 @@ impl Controller {
         }
     }
 
-    /// The watch tells its sink of an empty or first list before it says that the kind went or came.
+    /// The watch delivers an empty or first list before it reports that the kind was removed or installed.
     async fn look_at_all_as_istio_comes_and_goes(&self, sidecars: &Watch) {
         let mut absent = sidecars.is_absent();
         loop {

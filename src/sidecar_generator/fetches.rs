@@ -1,5 +1,5 @@
-//! Fetches under way: tasks beside the work on objects, which never waits for one. What a fetch brings is remembered, and the object
-//! looked at again.
+//! Fetches in progress: tasks next to the work on objects, which never waits for them. Their results are remembered, and the object
+//! is examined again.
 
 use super::answer::{AnswerProblem, FETCH_FAILED, Good, judge};
 use super::fetching::{Earlier, Fetching, Labels};
@@ -16,16 +16,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::task::AbortOnDropHandle;
 
-/// What is known, and which SidecarGenerators are to be looked at.
+/// The index with its queue.
 pub(super) type GeneratorQueue = IndexedQueue<Key, IndexWithFetches>;
 
-/// The index, and the fetches under way: under one lock, so that no fetch outlives its term or its SidecarGenerator.
+/// The index and the fetches in progress, under one lock so that no fetch outlives its term or its SidecarGenerator.
 #[derive(Default)]
 pub(super) struct IndexWithFetches {
     pub index: GeneratorIndex,
-    /// Each ends when it is taken out.
+    /// Removing one ends the fetch.
     underway: HashMap<Key, Underway>,
-    /// Fetches begun since the start.
+    /// The number of fetches since the start.
     begun: u64,
 }
 
@@ -34,7 +34,7 @@ struct Underway {
     _task: AbortOnDropHandle<()>,
 }
 
-/// Begins fetches, ends them, and takes in what they bring.
+/// Begins and ends fetches, and handles their results.
 pub(super) struct Fetches {
     queue: Arc<GeneratorQueue>,
     fetching: Fetching,
@@ -42,19 +42,19 @@ pub(super) struct Fetches {
 }
 
 impl IndexWithFetches {
-    /// The keys of all SidecarGenerators.
+    /// Returns the keys of all SidecarGenerators.
     pub fn keys(&self) -> Vec<Key> {
         self.index.keys().cloned().collect()
     }
 
-    /// Forgets what an earlier term did. Returns all keys.
+    /// Forgets an earlier term. Returns all keys.
     pub fn begin_term(&mut self) -> Vec<Key> {
         self.underway.clear();
         self.index.forget();
         self.keys()
     }
 
-    /// Ends the fetches of SidecarGenerators that are no more.
+    /// Ends the fetches of deleted SidecarGenerators.
     pub fn stop_fetches_of_gone(&mut self) {
         let Self { index, underway, .. } = self;
         underway.retain(|key, _| index.get(key).is_some());
@@ -66,10 +66,10 @@ impl Fetches {
         Self { queue, fetching, min_period }
     }
 
-    /// Begins a fetch, in place of one that is under way.
+    /// Begins a fetch, and replaces one in progress.
     pub fn begin(self: &Arc<Self>, generator: &Arc<ObservedGenerator>, term: &Term) {
         let mut known = self.queue.lock();
-        // Asked with the lock held, as the fetches of a term that is over are ended.
+        // Checked under the lock, because fetches of an earlier term are ended.
         if !term.is_current() {
             return;
         }
@@ -85,7 +85,7 @@ impl Fetches {
         underway.insert(generator.key.clone(), Underway { number: *begun, _task: task });
     }
 
-    /// Ends a fetch that is under way.
+    /// Ends a fetch in progress.
     pub fn stop(&self, key: &Key) {
         let mut known = self.queue.lock();
         if known.underway.remove(key).is_some()
@@ -100,7 +100,7 @@ impl Fetches {
         self.queue.lock().underway.clear();
     }
 
-    /// A fetch, from its begin to what is remembered of it.
+    /// A fetch, up to the handling of its result.
     async fn fetch(self: Arc<Self>, generator: Arc<ObservedGenerator>, number: u64, earlier: Earlier) {
         let Ok(spec) = &generator.usable else { return };
         let fetch = async {
@@ -116,7 +116,7 @@ impl Fetches {
         self.fetched(&generator, spec, number, answer, sharing);
     }
 
-    /// Which of the Sidecars that may select a Pod of this one's do so.
+    /// Returns which of the possibly overlapping Sidecars select a Pod of this one.
     async fn sharing(&self, generator: &ObservedGenerator, spec: &UsableSpec) -> Option<BTreeSet<String>> {
         let ours = spec.selector.as_ref().map(|selector| &selector.labels).filter(|labels| !labels.is_empty())?;
         let possible: Vec<(String, Labels)> = {
@@ -133,7 +133,7 @@ impl Fetches {
         self.fetching.sharing(&generator.key.namespace, ours, &possible).await
     }
 
-    /// Takes in a fetch that ended, unless it was given up meanwhile.
+    /// Handles the result of a fetch, unless it was replaced in the meantime.
     pub fn fetched(
         &self,
         generator: &ObservedGenerator,
@@ -153,7 +153,7 @@ impl Fetches {
                 .is_none_or(|present| (&present.uid, present.generation) != (&generator.uid, generator.generation))
             {
                 if let Some(memory) = index.memory(key) {
-                    memory.fetching = None; // it is fetched anew
+                    memory.fetching = None; // it is fetched again
                 }
                 return Some(key.clone());
             }

@@ -1,4 +1,5 @@
-//! A fetch: reads the Secrets that are named, asks the URL, and then the API server which Pods other Sidecars select, too.
+//! A fetch: reads the named Secrets, requests the URL, and then asks the API server for Pods that other Sidecars select
+//! too.
 
 use super::answer::{AnswerProblem, FETCH_FAILED};
 use super::generator::{ObservedGenerator, UsableSpec};
@@ -17,13 +18,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// At most this many other Sidecars are asked about in one fetch.
+/// At most this many other Sidecars are checked in one fetch.
 const MOST_ASKED: usize = 16;
 
 /// Labels of a selector.
 pub(super) type Labels = BTreeMap<String, String>;
 
-/// What fetches need. A cheap clone is the same.
+/// The dependencies of fetches. Clones share them.
 #[derive(Clone)]
 pub(super) struct Fetching {
     client: Client,
@@ -33,12 +34,12 @@ pub(super) struct Fetching {
     outcomes: Arc<[(FetchOutcome, Counter)]>,
 }
 
-/// What is known of earlier fetches of the same.
+/// The state from earlier fetches.
 #[derive(Debug, Default)]
 pub(super) struct Earlier {
-    /// Of the last good answer.
+    /// The validators of the last good answer.
     pub validators: Validators,
-    /// Whether the last one failed.
+    /// Whether the last fetch failed.
     pub failed: bool,
 }
 
@@ -48,7 +49,7 @@ impl Fetching {
         Self { client, fetcher, rules, metrics, outcomes: Arc::new(outcomes) }
     }
 
-    /// What the URL says.
+    /// Fetches the answer of the URL.
     pub async fn fetch(
         &self,
         generator: &ObservedGenerator,
@@ -78,8 +79,8 @@ impl Fetching {
         })
     }
 
-    /// Those of the other Sidecars, by name and labels, that select a Pod which these labels select, too. `None` where the API
-    /// server does not say.
+    /// Returns the other Sidecars, given by name and labels, that select a Pod which these labels select too. `None` if the
+    /// API server does not tell.
     pub async fn sharing(
         &self,
         namespace: &str,
@@ -88,7 +89,7 @@ impl Fetching {
     ) -> Option<BTreeSet<String>> {
         let pods = Api::<Pod>::namespaced(self.client.clone(), namespace);
         let mut sharing = BTreeSet::new();
-        // Istio takes selectors that no Pod can have the labels of, and the API server refuses to look for any.
+        // Istio accepts selectors with labels that no Pod can have. The API server rejects queries for them.
         let is_of_pods = |labels: &Labels| {
             labels.iter().all(|(key, value)| names::label_key(key).is_ok() && names::label_value(value).is_ok())
         };
@@ -129,7 +130,8 @@ mod tests {
         serde_json::from_value(labels.clone()).unwrap()
     }
 
-    /// What is found out about these others, by a Sidecar that selects `app: a`, when the API server answers so.
+    /// Returns the result for these other Sidecars and a Sidecar that selects `app: a`, with this answer of the API
+    /// server.
     async fn sharing(others: &[(String, Labels)], answers: &[fn(Call)]) -> Option<BTreeSet<String>> {
         let (client, mut script) = Script::new();
         let metrics = Metrics::new().register(GeneratorMetrics::register);

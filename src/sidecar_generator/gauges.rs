@@ -1,11 +1,11 @@
-//! How many SidecarGenerators are well, and since when one has not been: for the metrics.
+//! Counts of SidecarGenerators by state, and the oldest success, for the metrics.
 
 use super::generator::ObservedGenerator;
 use super::metrics::{GeneratorMetrics, GeneratorState};
 use super::status::{READY, STALLED};
 use jiff::Timestamp;
 
-/// How all SidecarGenerators are.
+/// Counts of all SidecarGenerators.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     states: [i64; GeneratorState::ALL.len()],
@@ -13,7 +13,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Counts by what the statuses say.
+    /// Counts by the statuses.
     pub fn of<'a>(generators: impl Iterator<Item = &'a ObservedGenerator>) -> Self {
         let mut counts = Self::default();
         for generator in generators.filter(|generator| !generator.deleting) {
@@ -27,7 +27,7 @@ impl Counts {
         counts
     }
 
-    /// Makes the metrics say so.
+    /// Updates the metrics.
     pub fn show(&self, metrics: &GeneratorMetrics) {
         for (state, count) in GeneratorState::ALL.into_iter().zip(self.states) {
             metrics.generators(state).set(count);
@@ -36,7 +36,7 @@ impl Counts {
     }
 }
 
-/// The metrics of a replica that does not lead.
+/// Clears the metrics of a replica that does not lead.
 pub fn clear(metrics: &GeneratorMetrics) {
     Counts::default().show(metrics);
 }

@@ -1,4 +1,4 @@
-//! A SidecarGenerator as last seen: what is to be fetched and how often, or why it cannot be used.
+//! A SidecarGenerator as last seen: what to fetch and how often, or why it cannot be used.
 
 use crate::api::decode::{self, FieldError, type_of};
 use crate::api::go_duration;
@@ -31,38 +31,38 @@ pub struct ObservedGenerator {
     pub uid: String,
     /// Its resourceVersion.
     pub resource_version: String,
-    /// Its generation: rises with each change of the spec.
+    /// Its generation, which increases with each change of the spec.
     pub generation: i64,
     /// Whether it is being deleted.
     pub deleting: bool,
-    /// Its present status; empty where it cannot be read.
+    /// Its current status; empty if it cannot be read.
     pub status: SidecarGeneratorStatus,
-    /// What is to be done, or why nothing can: a sentence that names the field.
+    /// The usable spec, or why it cannot be used: a sentence that names the field.
     pub usable: Result<UsableSpec, String>,
 }
 
-/// A spec that can be followed.
+/// A usable spec.
 #[derive(Clone, Debug)]
 pub struct UsableSpec {
-    /// What is fetched.
+    /// The URL.
     pub url: FetchTarget,
-    /// How often, more than zero; the controller has a floor of its own.
+    /// The period, greater than zero. The controller has its own minimum.
     pub period: Duration,
-    /// Up to this much is added to each period at random.
+    /// The maximum random addition to each period.
     pub jitter: Duration,
-    /// Whether any certificate is good enough.
+    /// Whether any certificate is accepted.
     pub skip_verify: bool,
-    /// The Pods the Sidecar is for, as it is to say it.
+    /// The selector to write to the Sidecar.
     pub selector: Option<WorkloadSelector>,
     /// Name of the Secret with credentials.
     pub credentials: Option<String>,
     /// Name of the Secret with a CA, and the key in it.
     pub ca: Option<(String, String)>,
-    /// What an answer without listeners means.
+    /// What to do with an answer without listeners.
     pub on_empty: OnEmpty,
-    /// The most that may be taken away from the Sidecar's hosts at once, in percent.
+    /// The maximum share of the Sidecar's hosts, in percent, that may be removed at once.
     pub max_shrink_percent: Option<u8>,
-    /// Whether nothing is to be done for now.
+    /// Whether it is suspended.
     pub suspended: bool,
 }
 
@@ -107,7 +107,7 @@ impl fmt::Display for Key {
 }
 
 impl Key {
-    /// That of an object with these metadata.
+    /// Returns the key of an object with this metadata.
     #[must_use]
     pub fn of(metadata: &ObjectMeta) -> Self {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
@@ -122,7 +122,7 @@ impl Versioned for ObservedGenerator {
     }
 }
 
-/// Never fails, so that a watch goes on whatever is stored.
+/// Never fails, so that a watch continues whatever is stored.
 impl<'de> Deserialize<'de> for ObservedGenerator {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Value::deserialize(deserializer).map(Self::read)
@@ -130,7 +130,7 @@ impl<'de> Deserialize<'de> for ObservedGenerator {
 }
 
 impl ObservedGenerator {
-    /// Reads a SidecarGenerator. Nothing in it makes this fail: what cannot be used is told in `usable`.
+    /// Reads a SidecarGenerator. It never fails: `usable` tells what cannot be used.
     #[must_use]
     pub fn read(mut object: Value) -> Self {
         let spec = object.get_mut("spec").map(Value::take).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Pure: all that the controller knows, and which SidecarGenerators an event makes it look at again.
+//! Pure: everything the controller knows, and which SidecarGenerators each event affects.
 
 use super::generator::{Key, ObservedGenerator};
 use super::memory::GeneratorMemory;
@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// SidecarGenerators and Sidecars as last seen, and what is remembered of the former.
+/// SidecarGenerators and Sidecars as last seen, and the memory of the former.
 #[derive(Debug)]
 pub struct GeneratorIndex {
     generators: BTreeMap<Key, Arc<ObservedGenerator>>,
@@ -20,7 +20,7 @@ pub struct GeneratorIndex {
     own_generators: Overlay<Arc<ObservedGenerator>>,
     own_sidecars: Overlay<Arc<ObservedSidecar>>,
     memories: HashMap<Key, GeneratorMemory>,
-    /// Namespaces in which other Pods are selected than when the SidecarGenerators of all of the namespace were looked at.
+    /// Namespaces with changed selectors since their SidecarGenerators were last examined.
     reselected: BTreeSet<String>,
     unlisted: Unlisted,
     /// Istio's root namespace.
@@ -42,7 +42,8 @@ impl Default for GeneratorIndex {
     }
 }
 
-/// Keys of what was known when a list began and was not told since: gone, once the list is complete.
+/// Keys of objects that were known when a list began and have not been seen since. They are deleted once the list is
+/// complete.
 #[derive(Debug, Default)]
 struct Unlisted {
     generators: BTreeSet<Key>,
@@ -50,45 +51,45 @@ struct Unlisted {
 }
 
 impl GeneratorIndex {
-    /// The keys of all SidecarGenerators.
+    /// Returns the keys of all SidecarGenerators.
     pub fn keys(&self) -> impl Iterator<Item = &Key> {
         self.generators.keys()
     }
 
-    /// All SidecarGenerators.
+    /// Returns all SidecarGenerators.
     pub fn generators(&self) -> impl Iterator<Item = &ObservedGenerator> {
         self.generators.values().map(AsRef::as_ref)
     }
 
-    /// The SidecarGenerator of this key.
+    /// Returns the SidecarGenerator with this key.
     #[must_use]
     pub fn get(&self, key: &Key) -> Option<&Arc<ObservedGenerator>> {
         self.generators.get(key)
     }
 
-    /// What is remembered of a SidecarGenerator; of one that is gone nothing is.
+    /// Returns the memory of a SidecarGenerator; `None` if it is gone.
     pub fn memory(&mut self, key: &Key) -> Option<&mut GeneratorMemory> {
         self.generators.contains_key(key).then(|| self.memories.entry(key.clone()).or_default())
     }
 
-    /// Forgets all that was remembered: it was of another term.
+    /// Forgets the memory of another term.
     pub fn forget(&mut self) {
         self.memories.clear();
     }
 
-    /// The Sidecars of a namespace.
+    /// Returns the Sidecars of a namespace.
     #[must_use]
     pub fn neighbours(&self, namespace: &str) -> Option<&Neighbours> {
         self.sidecars.get(namespace)
     }
 
-    /// The Sidecar of this key.
+    /// Returns the Sidecar with this key.
     #[must_use]
     pub fn sidecar(&self, key: &Key) -> Option<&Arc<ObservedSidecar>> {
         self.sidecars.get(&key.namespace)?.get(&key.name)
     }
 
-    /// The SidecarGenerator of this key, and what is to be done about it.
+    /// Returns the SidecarGenerator with this key and its plan.
     #[must_use]
     pub fn plan(
         &self,
@@ -105,7 +106,7 @@ impl GeneratorIndex {
         Some((Arc::clone(generator), plan(generator, around, memory, now)))
     }
 
-    /// SidecarGenerators changed. Those that are told again as they are known are left alone: so are our own writes.
+    /// SidecarGenerators changed. Unchanged ones, such as our own writes, are skipped.
     pub fn generators_event(&mut self, event: Event<Arc<ObservedGenerator>>) -> Vec<Key> {
         let events = self.own_generators.pass(event);
         events.flat_map(|event| self.take_generators(event)).collect()
@@ -129,7 +130,7 @@ impl GeneratorIndex {
         Vec::new()
     }
 
-    /// Sidecars changed. Those that are told again as they are known are left alone.
+    /// Sidecars changed. Unchanged ones are skipped.
     pub fn sidecars_event(&mut self, event: Event<Arc<ObservedSidecar>>) -> Vec<Key> {
         let events = self.own_sidecars.pass(event);
         events.flat_map(|event| self.take_sidecars(event)).collect()
@@ -162,7 +163,8 @@ impl GeneratorIndex {
         touched.into_iter().filter(|key| self.generators.contains_key(key)).collect()
     }
 
-    /// The API server answered a write of a SidecarGenerator over this version with this: the watch tells of it later, or did so.
+    /// The API server answered a write of a SidecarGenerator over this version. The watch will report it or has done
+    /// so.
     pub fn generator_answered(&mut self, after: ObservedGenerator, over: &str) {
         let known = self.generators.get(&after.key);
         if let Some(after) = self.own_generators.answered(Arc::new(after), Some(over), known) {
@@ -170,7 +172,7 @@ impl GeneratorIndex {
         }
     }
 
-    /// The same of a Sidecar; `None`: there was none before.
+    /// The same for a Sidecar; `None` if it did not exist.
     pub fn sidecar_answered(&mut self, after: ObservedSidecar, over: Option<&str>) {
         let known = self.sidecars.get(&after.key.namespace).and_then(|neighbours| neighbours.get(&after.key.name));
         if let Some(after) = self.own_sidecars.answered(Arc::new(after), over, known) {
@@ -178,7 +180,7 @@ impl GeneratorIndex {
         }
     }
 
-    /// The SidecarGenerators whose neighbours select other Pods than before; each change is told once.
+    /// Returns the SidecarGenerators whose neighbours changed their selectors. Each change is returned once.
     pub fn reselected(&mut self) -> Vec<Key> {
         let namespaces = std::mem::take(&mut self.reselected);
         namespaces.into_iter().flat_map(|namespace| self.keys_in(namespace)).collect()
@@ -195,7 +197,7 @@ impl GeneratorIndex {
         match self.generators.get(&key).filter(|known| known.uid == generator.uid) {
             Some(known) if known.resource_version == generator.resource_version => return None,
             Some(_) => {}
-            // What is remembered is of another one, perhaps of one that was deleted while its Sidecar was written.
+            // The memory belongs to another one, possibly one that was deleted while its Sidecar was written.
             None => drop(self.memories.remove(&key)),
         }
         self.generators.insert(key.clone(), generator);
@@ -214,7 +216,7 @@ impl GeneratorIndex {
         }
     }
 
-    /// Returns its key, unless it is known in this version.
+    /// Returns its key, unless this version is already known.
     fn apply_new_sidecar(&mut self, sidecar: Arc<ObservedSidecar>) -> Vec<Key> {
         let key = sidecar.key.clone();
         if self.sidecar(&key).is_some_and(|known| known.resource_version == sidecar.resource_version) {
@@ -254,7 +256,7 @@ mod tests {
         Arc::new(ObservedSidecar::read(object))
     }
 
-    /// What a list of these objects touches.
+    /// The keys affected by a list of these objects.
     fn listed<K, const N: usize>(objects: [K; N], tell: impl FnMut(Event<K>) -> Vec<Key>) -> Vec<Key> {
         Event::list(objects).flat_map(tell).collect()
     }

@@ -1,4 +1,4 @@
-//! The leader's work on one SidecarGenerator: plans, writes, and plans again, until all is as it should be.
+//! The leader's work on one SidecarGenerator: plans, writes, and plans again until everything is up to date.
 
 use super::fetches::{Fetches, GeneratorQueue};
 use super::generator::{Key, ObservedGenerator};
@@ -15,10 +15,10 @@ use kube::runtime::events::EventType;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// An object is planned for at most this many times in a row: for a write, and for the status after it.
+/// The maximum number of plans in a row for an object: for a write, and for the status after it.
 const ROUNDS: usize = 3;
 
-/// Who works during a term.
+/// Works during a term.
 pub(super) struct Leader {
     pub queue: Arc<GeneratorQueue>,
     pub fetches: Arc<Fetches>,
@@ -72,7 +72,7 @@ impl Reconciler<Key> for Leader {
 }
 
 impl Leader {
-    /// Writes the Sidecar; false where it is no longer as it was looked at.
+    /// Writes the Sidecar. Returns false if it has changed since it was seen.
     async fn write(&self, generator: &ObservedGenerator, write: Write) -> Result<bool, WriteError> {
         let (key, sidecars) = (&generator.key, &self.sidecars);
         let (written, over, reason) = match write {
@@ -101,7 +101,7 @@ impl Leader {
         Ok(true)
     }
 
-    /// Writes the status; false where the SidecarGenerator is no longer as it was looked at.
+    /// Writes the status. Returns false if the SidecarGenerator has changed since it was seen.
     async fn write_status(
         &self,
         generator: &ObservedGenerator,

@@ -7,57 +7,57 @@ use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// The pause after the first fetch that fails; it doubles with each further one, up to the period.
+/// The pause after the first failed fetch. It doubles with each further one, up to the period.
 const FIRST_RETRY: Duration = Duration::from_secs(5);
 
-/// What is remembered of one SidecarGenerator.
+/// The memory of one SidecarGenerator.
 #[derive(Debug, Default)]
 pub struct GeneratorMemory {
-    /// For which generation a fetch is under way.
+    /// The generation of the fetch in progress.
     pub fetching: Option<i64>,
-    /// What became of the last fetch.
+    /// The result of the last fetch.
     pub fetched: Option<Fetched>,
     /// The last good answer.
     pub good: Option<Good>,
     /// When to fetch next, after a fetch.
     pub due: Option<Timestamp>,
-    /// When the Sidecar was written.
+    /// The writes of the Sidecar.
     pub writes: Repairs,
-    /// Why it could not be written, at last.
+    /// Why the last write failed.
     pub write_problem: Option<String>,
-    /// Names of other Sidecars that were found to select a Pod that its Sidecar selects, too.
+    /// Names of other Sidecars that select a Pod which its Sidecar selects too.
     pub sharing: BTreeSet<String>,
-    /// Fetches that failed since the last that did not.
+    /// Consecutive failed fetches.
     failures: u32,
 }
 
-/// What became of a fetch.
+/// The result of a fetch.
 #[derive(Clone, Debug)]
 pub struct Fetched {
-    /// For which generation.
+    /// Its generation.
     pub generation: i64,
     /// When it ended.
     pub at: Timestamp,
-    /// What was wrong with it.
+    /// Its problem.
     pub problem: Option<AnswerProblem>,
 }
 
-/// A fetch that ended.
+/// A finished fetch.
 #[derive(Debug)]
 pub struct Ended {
-    /// What came of it; `None`: nothing has changed.
+    /// The answer; `None` if nothing has changed.
     pub answer: Result<Option<Good>, AnswerProblem>,
-    /// Other Sidecars that select a Pod that this one selects, too; `None` if nobody asked.
+    /// Other Sidecars that select a Pod which this one selects too; `None` if they were not checked.
     pub sharing: Option<BTreeSet<String>>,
-    /// When.
+    /// The time.
     pub at: Timestamp,
-    /// Drawn from 0 to 1.
+    /// A random number from 0 to 1.
     pub random: f64,
 }
 
 impl GeneratorMemory {
-    /// Takes in a fetch that ended. `hosts` is how many hosts the Sidecar has now, if it is the generator's own; `floor` is the
-    /// shortest period.
+    /// Handles a finished fetch. `hosts` is the number of the Sidecar's hosts, if it is the generator's own; `floor` is the
+    /// minimum period.
     pub fn take(
         &mut self,
         ended: Ended,
@@ -113,7 +113,8 @@ impl GeneratorMemory {
         }
     }
 
-    /// Between half and all of a time that doubles with each failure, but not before the server wants to be asked.
+    /// Returns between half and all of a time that doubles with each failure, but at least as long as the server asks
+    /// for.
     fn retry_pause(&self, problem: &AnswerProblem, period: Duration, random: f64) -> Duration {
         let doubled = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(self.failures)).min(period);
         doubled.mul_f64(0.5 + random / 2.0).max(problem.retry_after.unwrap_or_default().min(period))
@@ -125,7 +126,7 @@ impl GeneratorMemory {
         self.failures > 0
     }
 
-    /// The last fetch, if it was for this generation.
+    /// Returns the last fetch, if it was for this generation.
     #[must_use]
     pub fn fetched_for(&self, generation: i64) -> Option<&Fetched> {
         self.fetched.as_ref().filter(|fetched| fetched.generation == generation)

@@ -1,17 +1,17 @@
-//! Pure: the condition of a SidecarGenerator whose Sidecar counts for the whole mesh, because of the namespace that it is in.
+//! Pure: the condition of a SidecarGenerator whose namespace makes its Sidecar apply to the whole mesh.
 
 use super::generator::ObservedGenerator;
 use crate::api::sidecar_generator::SidecarGeneratorStatus;
 use crate::cluster::conditions;
 use jiff::Timestamp;
 
-/// Whether the Sidecar counts for other namespaces, too. Only told where it does, or did.
+/// Whether the Sidecar also applies to other namespaces. Only reported if it does or did.
 pub const MESH_WIDE: &str = "MeshWide";
 
-/// Istio's root namespace, unless its mesh configuration names another.
+/// Istio's root namespace, unless the mesh configuration sets another.
 pub const ROOT_NAMESPACE: &str = "istio-system";
 
-/// The status that is planned, or else is there, with the condition; `None` where that is what is there.
+/// Returns the planned status, or else the current one, with the condition; `None` if it is unchanged.
 #[must_use]
 pub fn told(
     generator: &ObservedGenerator,
@@ -47,7 +47,7 @@ mod tests {
     use crate::sidecar_generator::tests::generator;
     use serde_json::{Value, json};
 
-    /// The status and message of the condition of a generator in this namespace, after one that was there before.
+    /// Returns status and message of the condition for a generator in this namespace, given the previous one.
     fn condition(namespace: &str, spec: &Value, before: &Value) -> Option<(String, String)> {
         let mut object = generator("g", spec);
         object["metadata"]["namespace"] = namespace.into();

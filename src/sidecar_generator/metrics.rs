@@ -1,4 +1,4 @@
-//! The metrics of SidecarGenerators: their fetches, and how they are.
+//! The metrics of SidecarGenerators: their fetches and states.
 
 use crate::telemetry::metrics::Labels;
 use prometheus_client::metrics::counter::Counter;
@@ -8,20 +8,20 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use std::time::Duration;
 
-/// How a SidecarGenerator is.
+/// The state of a SidecarGenerator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GeneratorState {
-    /// Its Sidecar is as the URL says.
+    /// Its Sidecar is up to date.
     Current,
-    /// Something failed and is tried again; its Sidecar is as it was.
+    /// Something failed and is retried. Its Sidecar is unchanged.
     Failing,
-    /// Nothing will come of it until somebody changes something.
+    /// Nothing will happen until somebody changes something.
     Stalled,
-    /// It is told to do nothing.
+    /// It is suspended.
     Suspended,
 }
 
-/// The metrics of all SidecarGenerators. A cheap clone is the same.
+/// The metrics of all SidecarGenerators. Clones share them.
 #[derive(Clone, Debug)]
 pub struct GeneratorMetrics {
     fetches: Family<Labels<1>, Counter>,
@@ -30,7 +30,7 @@ pub struct GeneratorMetrics {
     oldest_success: Family<Labels<0>, Gauge>,
 }
 
-/// Seconds: a fetch ends after 10.
+/// Seconds. A fetch ends after 10.
 const DURATION_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 impl GeneratorState {
@@ -48,7 +48,7 @@ impl GeneratorState {
 }
 
 impl GeneratorMetrics {
-    /// Registers them, at zero.
+    /// Registers them with zero values.
     pub fn register(registry: &mut Registry) -> Self {
         let generators = Family::<Labels<1>, Gauge>::default();
         let metrics = Self {
@@ -72,25 +72,24 @@ impl GeneratorMetrics {
         metrics
     }
 
-    /// `outrigger_fetches_total{outcome}`: fetches that ended so. To be kept: the first call makes the series.
+    /// `outrigger_fetches_total{outcome}`: fetches by outcome. The first call creates the series.
     #[must_use]
     pub fn fetches(&self, outcome: &'static str) -> Counter {
         self.fetches.get_or_create_owned(&[("outcome", outcome)])
     }
 
-    /// `outrigger_fetch_duration_seconds`: a fetch took so long.
+    /// `outrigger_fetch_duration_seconds`: the duration of a fetch.
     pub fn fetched(&self, took: Duration) {
         self.fetch_duration.observe(took.as_secs_f64());
     }
 
-    /// `outrigger_sidecar_generators{state}`: how many are so.
+    /// `outrigger_sidecar_generators{state}`: SidecarGenerators by state.
     #[must_use]
     pub fn generators(&self, state: GeneratorState) -> &Gauge {
         &self.generators[state as usize]
     }
 
-    /// `outrigger_sidecar_generators_oldest_success_timestamp_seconds`: Unix seconds; without a series where there is nothing to
-    /// tell.
+    /// `outrigger_sidecar_generators_oldest_success_timestamp_seconds`: Unix seconds. There is no series without a success.
     pub fn set_oldest_success(&self, seconds: Option<i64>) {
         match seconds {
             Some(seconds) => {

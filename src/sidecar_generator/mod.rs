@@ -1,8 +1,9 @@
-//! URL -> Istio Sidecar: what a SidecarGenerator's URL says may be reached becomes the Sidecar of its name, and stays so.
+//! URL -> Istio Sidecar: the hosts from a SidecarGenerator's URL become the Sidecar of its name, which is kept up to
+//! date.
 //!
-//! [`plan`] says what is to be done, from what was observed ([`ObservedGenerator`], [`ObservedSidecar`]) and what is remembered
-//! ([`memory::GeneratorMemory`]). The [`Controller`] is told of events, which change the [`GeneratorIndex`]; in the replica that leads
-//! it fetches (`fetches`, `fetching`) and writes (`leader`).
+//! [`plan`] decides what to do, from what was observed ([`ObservedGenerator`], [`ObservedSidecar`]) and what is remembered
+//! ([`memory::GeneratorMemory`]). The [`Controller`] receives events, which change the [`GeneratorIndex`]. In the leader it fetches
+//! (`fetches`, `fetching`) and writes (`leader`).
 
 pub mod answer;
 mod controller;

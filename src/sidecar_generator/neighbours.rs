@@ -1,4 +1,4 @@
-//! The Sidecars of a namespace: by name, and by what they select, for two that select the same Pods are in conflict.
+//! The Sidecars of a namespace, by name and by selector. Two that select the same Pods conflict.
 
 use super::generator::Key;
 use super::sidecar::{ObservedSidecar, Selects};
@@ -11,36 +11,36 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub struct Neighbours {
     by_name: BTreeMap<String, Arc<ObservedSidecar>>,
-    /// Names by the keys of the selector, and then by its values. Most namespaces have one or two sets of keys, so the selectors
-    /// that may overlap without being equal are few. No keys: the whole namespace.
+    /// Names by the keys of the selector, then by its values. Most namespaces have one or two sets of keys, so few selectors can
+    /// overlap without being equal. No keys: the whole namespace.
     by_keys: BTreeMap<Vec<String>, HashMap<Vec<String>, BTreeSet<String>>>,
 }
 
 /// Keys and values of a selector.
 type Selection = (Vec<String>, Vec<String>);
 
-/// Which others select the same Pods as a Sidecar.
+/// Other Sidecars that select the same Pods as a Sidecar.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overlaps {
-    /// Those that certainly do, sorted; with [`Overlap::WithoutSelector`] all of these.
+    /// Those that certainly do, sorted. With [`Overlap::WithoutSelector`], only these.
     pub certain: Vec<String>,
-    /// Those that do if there is a Pod with the labels of both, sorted.
+    /// Those that do if a Pod has the labels of both, sorted.
     pub possible: Vec<String>,
 }
 
 impl Neighbours {
-    /// The Sidecar of this name.
+    /// Returns the Sidecar of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<ObservedSidecar>> {
         self.by_name.get(name)
     }
 
-    /// Their keys.
+    /// Returns their keys.
     pub fn keys(&self) -> impl Iterator<Item = &Key> {
         self.by_name.values().map(|sidecar| &sidecar.key)
     }
 
-    /// Their names.
+    /// Returns their names.
     pub fn names(&self) -> impl Iterator<Item = &String> {
         self.by_name.keys()
     }
@@ -51,7 +51,7 @@ impl Neighbours {
         self.by_name.is_empty()
     }
 
-    /// A Sidecar is new or changed. Returns whether what is selected changed.
+    /// A Sidecar is new or changed. Returns whether selectors changed.
     pub fn apply(&mut self, sidecar: Arc<ObservedSidecar>) -> bool {
         let name = sidecar.key.name.clone();
         let selection = selection(&sidecar);
@@ -68,7 +68,7 @@ impl Neighbours {
         true
     }
 
-    /// A Sidecar is gone. Returns whether what is selected changed.
+    /// A Sidecar is gone. Returns whether selectors changed.
     pub fn delete(&mut self, name: &str) -> bool {
         let before = self.by_name.remove(name).and_then(|before| selection(&before));
         if let Some(before) = &before {
@@ -90,7 +90,7 @@ impl Neighbours {
         }
     }
 
-    /// Which others select the same Pods.
+    /// Returns which other Sidecars select the same Pods.
     #[must_use]
     pub fn overlaps(&self, sidecar: &ObservedSidecar) -> Overlaps {
         let Some((keys, values)) = selection(sidecar) else { return Overlaps::default() };
@@ -120,7 +120,7 @@ impl Neighbours {
     }
 }
 
-/// What it selects by; `None` where that is nothing.
+/// Returns its selector; `None` if it selects nothing.
 fn selection(sidecar: &ObservedSidecar) -> Option<Selection> {
     let labels = sidecar.labels().into_iter().flatten().map(|(key, value)| (key.clone(), value.clone()));
     (sidecar.selects != Selects::Nothing).then(|| labels.unzip())

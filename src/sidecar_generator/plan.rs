@@ -1,4 +1,4 @@
-//! Pure: what is to be done about one SidecarGenerator, given what was observed and what is remembered.
+//! Pure: plans for one SidecarGenerator from what was observed and what is remembered.
 
 use super::generator::{ObservedGenerator, UsableSpec};
 use super::memory::GeneratorMemory;
@@ -13,52 +13,52 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use std::time::Duration;
 
-/// The spec cannot be followed.
+/// The spec cannot be used.
 pub const INVALID_SPEC: &str = "InvalidSpec";
-/// The Sidecar of that name is somebody else's.
+/// The Sidecar of that name belongs to somebody else.
 pub const NOT_OWNED: &str = "NotOwned";
 /// Istio's Sidecars are not installed.
 pub const NOT_INSTALLED: &str = "SidecarsNotInstalled";
-/// The Sidecar of that name is on its way out.
+/// The Sidecar of that name is being deleted.
 pub const BEING_DELETED: &str = "SidecarBeingDeleted";
 /// The Sidecar cannot be written.
 pub const WRITE_FAILED: &str = "WriteFailed";
 
-/// What is around a SidecarGenerator.
+/// The state around a SidecarGenerator.
 #[derive(Clone, Copy, Debug)]
 pub struct Around<'a> {
-    /// The Sidecars of its namespace, its own among them.
+    /// The Sidecars of its namespace, including its own.
     pub neighbours: Option<&'a Neighbours>,
     /// Whether the API server serves Istio's Sidecars.
     pub installed: bool,
     /// Istio's root namespace.
     pub root_namespace: &'a str,
-    /// The shortest period.
+    /// The minimum period.
     pub floor: Duration,
 }
 
-/// What is to be done.
+/// The plan.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     /// Whether to fetch.
     pub fetch: Fetch,
-    /// What is to be written; the plan after that says the rest.
+    /// The write, if any. The plan after it does the rest.
     pub write: Option<Write>,
-    /// The status, if it has to be written.
+    /// The status, if it must be written.
     pub status: Option<SidecarGeneratorStatus>,
-    /// When to look again, if nothing happens until then.
+    /// When to look again if nothing happens before.
     pub wake: Option<Duration>,
 }
 
-/// What is to become of fetches.
+/// What to do about fetches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fetch {
-    /// None, and one that is under way is of no use.
+    /// None is needed. End one in progress.
     #[default]
     Stop,
-    /// Not now, or one is under way.
+    /// Change nothing.
     Leave,
-    /// One is to begin, in place of one that is under way.
+    /// Begin one, and replace one in progress.
     Start,
 }
 
@@ -72,7 +72,7 @@ pub fn plan(generator: &ObservedGenerator, around: Around<'_>, memory: &Generato
     Plan { status: mesh_wide::told(generator, around.root_namespace, plan.status, now), ..plan }
 }
 
-/// Plans for one that is not being deleted.
+/// Plans for a SidecarGenerator that is not being deleted.
 fn of_present(generator: &ObservedGenerator, around: Around<'_>, memory: &GeneratorMemory, now: Timestamp) -> Plan {
     let spec = match &generator.usable {
         Ok(spec) => spec,
@@ -113,12 +113,12 @@ fn foreign(by: Option<&str>) -> String {
     }
 }
 
-/// Nothing is done but to say why.
+/// Does nothing except for reporting the reason.
 fn held(generator: &ObservedGenerator, state: &GeneratorStanding, now: Timestamp) -> Plan {
     Plan { status: status::status(generator, state, Times::default(), None, now), ..Plan::default() }
 }
 
-/// Plans for one whose Sidecar is its own, or does not exist yet.
+/// Plans for a SidecarGenerator whose Sidecar is its own, or does not exist yet.
 fn own(
     generator: &ObservedGenerator,
     spec: &UsableSpec,
@@ -149,7 +149,7 @@ fn own(
             let times = Times { last, next: memory.due };
             status::status(generator, &state, times, overlapping, now)
         }
-        // What there is to say was said, by an earlier leader.
+        // An earlier leader has reported everything.
         (None, Some(overlapping)) if generator.status.observed_generation == Some(generator.generation) => {
             status::with(generator, overlapping)
         }
@@ -159,7 +159,7 @@ fn own(
     Plan { fetch, write, status, wake: wakes.into_iter().min() }
 }
 
-/// When to fetch.
+/// Returns when to fetch.
 fn due(
     generator: &ObservedGenerator,
     spec: &UsableSpec,
@@ -177,12 +177,12 @@ fn due(
             });
         generator.status.next_sidecar_generator_update.as_ref().map(|next| next.0).filter(|_| is_settled)
     };
-    // Later than any period, and the clock was put back.
+    // Later than any period means that the clock was set back.
     let latest = now.checked_add(spec.period.max(floor) + spec.jitter).unwrap_or(now);
     planned.filter(|due| *due <= latest).unwrap_or(now)
 }
 
-/// How things stand after the last fetch, with the time of that if all is well; `None` while what was said before still holds.
+/// Returns the state after the last fetch, with its time on success; `None` while the reported state is still valid.
 fn state(
     generator: &ObservedGenerator,
     sidecar: Option<&ObservedSidecar>,
@@ -190,7 +190,8 @@ fn state(
     to_be_written: bool,
 ) -> Option<(GeneratorStanding, Option<Timestamp>)> {
     let Some(fetched) = memory.fetched_for(generator.generation) else {
-        // Without conditions an object counts as done: https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md
+        // kstatus considers an object without conditions ready:
+        // https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md
         return generator.status.conditions.is_empty().then(|| (GeneratorStanding::begun(), None));
     };
     if let Some(problem) = &fetched.problem {
@@ -207,7 +208,7 @@ fn state(
     (!to_be_written).then(|| (GeneratorStanding::current(warnings), Some(fetched.at)))
 }
 
-/// The condition about other Sidecars, as soon as there is a Sidecar.
+/// Returns the condition about other Sidecars, once the Sidecar exists.
 fn overlapping(
     generator: &ObservedGenerator,
     sidecar: Option<&ObservedSidecar>,

@@ -1,7 +1,7 @@
-//! Secrets that a SidecarGenerator names: credentials for its URL's server, and the CA of that.
+//! Secrets of a SidecarGenerator: credentials for its URL's server, and its CA.
 //!
-//! Whoever may write a SidecarGenerator chooses both the Secret and where it is sent. So a Secret is sent only to the hosts that it
-//! names itself.
+//! The author of a SidecarGenerator chooses both the Secret and its recipient. So a Secret is sent only to the hosts that it names
+//! itself.
 
 use super::answer::AnswerProblem;
 use super::generator::{ObservedGenerator, UsableSpec};
@@ -11,14 +11,14 @@ use crate::fetch::{Authorization, Credentials, FetchTarget, Identity, Recipient,
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 
-/// A Secret that is named cannot be read, or not be used.
+/// A named Secret is unreadable or unusable.
 pub const SECRET_UNUSABLE: &str = "SecretUnusable";
 
-/// Reads what a SidecarGenerator names: whom to trust, and what to prove oneself with. Each Secret is read anew each time, so that
-/// none is kept and a changed one counts at once.
+/// Reads the Secrets of a SidecarGenerator: trust and credentials. Each is read again every time, so that none is kept and a
+/// change takes effect at once.
 ///
 /// # Errors
-/// When a Secret cannot be read, or has not what is needed.
+/// When a Secret cannot be read, or lacks what is needed.
 pub async fn read(
     client: &Client,
     generator: &ObservedGenerator,
@@ -50,13 +50,13 @@ async fn get(api: &Api<Secret>, field: &str, name: &str) -> Result<Secret, Answe
     }
 }
 
-/// The CA in a Secret.
+/// Returns the CA in a Secret.
 fn ca(secret: &Secret, name: &str, key: &str) -> Result<Vec<u8>, AnswerProblem> {
     let pem = value(secret, key).filter(|pem| !pem.is_empty());
     pem.map(<[u8]>::to_vec).ok_or_else(|| unusable(format!("spec.caSecretRef: Secret {name:?} has no {key:?}")))
 }
 
-/// The credentials in a Secret, if they may be sent to this URL.
+/// Returns the credentials in a Secret, if they may be sent to this URL.
 fn credentials(secret: &Secret, name: &str, target: &FetchTarget) -> Result<Credentials, AnswerProblem> {
     let wrong = |problem: &str| unusable(format!("spec.auth.secretRef: Secret {name:?} {problem}"));
     let pair = |one: &str, other: &str| match (value(secret, one), value(secret, other)) {
@@ -121,7 +121,7 @@ mod tests {
         json!({"metadata": {"name": "s", "namespace": "default", "annotations": annotations}, "data": data})
     }
 
-    /// What is read for a SidecarGenerator that names the Secret `s` both ways.
+    /// Reads for a SidecarGenerator that names the Secret `s` for both purposes.
     async fn read_of(server: Server, spec: Value) -> Result<(Trust, Option<Credentials>), String> {
         let (_, client) = served(server);
         let generator = observed("g", &spec);

@@ -1,4 +1,5 @@
-//! An Istio Sidecar as last seen: whose it is, and what its spec comes to; of anybody, for they may select the same Pods.
+//! An Istio Sidecar as last seen: its owner and its spec. Sidecars of others are included, because they may select the
+//! same Pods.
 
 use super::generator::{Key, ObservedGenerator};
 use crate::api::keys;
@@ -11,7 +12,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// A Sidecar as last seen; of its spec only what is compared.
+/// A Sidecar as last seen, with only the compared parts of its spec.
 #[derive(Clone, Debug, Default)]
 pub struct ObservedSidecar {
     /// Its namespace and name.
@@ -26,19 +27,19 @@ pub struct ObservedSidecar {
     pub owners: Vec<OwnerReference>,
     /// Whether it has any annotation.
     pub has_annotations: bool,
-    /// The hash that its annotation claims, if that is one.
+    /// The hash in its annotation, if it is one.
     pub claimed_hash: Option<String>,
-    /// Whether it may be taken over.
+    /// Whether it can be taken over.
     pub adoptable: bool,
-    /// The hash of its spec; `None` where that holds what we never write.
+    /// The hash of its spec; `None` if the spec has fields that outrigger never writes.
     pub spec_hash: Option<String>,
-    /// Which Pods it selects.
+    /// The Pods that it selects.
     pub selects: Selects,
-    /// How many hosts it names.
+    /// The number of its hosts.
     pub hosts: usize,
 }
 
-/// Which Pods of its namespace a Sidecar selects.
+/// The Pods of its namespace that a Sidecar selects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Selects {
     /// All.
@@ -46,22 +47,22 @@ pub enum Selects {
     All,
     /// Those with these labels.
     Labelled(BTreeMap<String, String>),
-    /// None: Istio does not take its selector, which may have any number of labels.
+    /// None: Istio rejects its selector, which may have any number of labels.
     Nothing,
 }
 
-/// Whose Sidecar it is, as seen by the SidecarGenerator of its name.
+/// The owner of a Sidecar, as seen by the SidecarGenerator of its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ownership {
-    /// Its own, or one that it may take over.
+    /// Its own, or one that it can take over.
     Own,
-    /// It belongs to a SidecarGenerator of the same name that is gone, and so will be the Sidecar.
+    /// It belongs to a deleted SidecarGenerator of the same name, and will be deleted too.
     OfPredecessor,
-    /// Somebody else's: what controls it, or nobody.
+    /// Somebody else's: its controller, or `None`.
     Foreign(Option<String>),
 }
 
-/// What is read of the object.
+/// The decoded fields of the object.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Document {
@@ -76,14 +77,14 @@ impl Versioned for ObservedSidecar {
     }
 }
 
-/// Never fails, so that a watch goes on whatever is stored.
+/// Never fails, so that a watch continues whatever is stored.
 impl<'de> Deserialize<'de> for ObservedSidecar {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Value::deserialize(deserializer).map(Self::read)
     }
 }
 
-/// Istio's Sidecars, for a client.
+/// Returns the resource of Istio's Sidecars for a client.
 #[must_use]
 pub fn resource() -> ApiResource {
     ApiResource {
@@ -95,7 +96,7 @@ pub fn resource() -> ApiResource {
     }
 }
 
-/// The reference of a Sidecar to its SidecarGenerator.
+/// Returns the owner reference of a Sidecar to its SidecarGenerator.
 #[must_use]
 pub fn owner(generator: &ObservedGenerator) -> OwnerReference {
     OwnerReference {
@@ -109,7 +110,7 @@ pub fn owner(generator: &ObservedGenerator) -> OwnerReference {
 }
 
 impl ObservedSidecar {
-    /// Reads a Sidecar. Nothing in it makes this fail.
+    /// Reads a Sidecar. It never fails.
     #[must_use]
     pub fn read(object: Value) -> Self {
         let Document { metadata, spec } = Document::deserialize(object).unwrap_or_default();
@@ -130,7 +131,7 @@ impl ObservedSidecar {
         }
     }
 
-    /// The labels it selects Pods by, if it does so.
+    /// Returns the labels by which it selects Pods, if it does.
     #[must_use]
     pub fn labels(&self) -> Option<&BTreeMap<String, String>> {
         match &self.selects {
@@ -139,7 +140,8 @@ impl ObservedSidecar {
         }
     }
 
-    /// Whose it is. Nobody's is the generator's only if it bears the mark of one, or may be adopted.
+    /// Returns its owner. A Sidecar without an owner belongs to the generator only if it has a generator's mark or can
+    /// be adopted.
     #[must_use]
     pub fn ownership(&self, generator: &ObservedGenerator) -> Ownership {
         let controller = self.owners.iter().find(|owner| owner.controller == Some(true));
@@ -155,7 +157,8 @@ impl ObservedSidecar {
         }
     }
 
-    /// The owners that it should have, if it has others: the generator's reference put right, all others kept.
+    /// Returns the corrected owner references, if they must change: the generator's own is corrected, all others are
+    /// kept.
     #[must_use]
     pub fn owners_to_set(&self, generator: &ObservedGenerator) -> Option<Vec<OwnerReference>> {
         let ours = owner(generator);
@@ -168,7 +171,7 @@ impl ObservedSidecar {
         Some(owners)
     }
 
-    /// Whether it is as some SidecarGenerator left it: its spec has the hash that its annotation claims.
+    /// Whether it is unchanged since a SidecarGenerator wrote it: its spec has the hash in its annotation.
     #[must_use]
     pub fn is_untouched(&self) -> bool {
         self.claimed_hash.is_some() && self.claimed_hash == self.spec_hash

@@ -1,4 +1,4 @@
-//! Pure: the status that a SidecarGenerator should have: two times, and conditions as its first controller and kstatus want them.
+//! Pure: the status of a SidecarGenerator: two times, and the conditions of its first controller and of kstatus.
 
 use super::generator::ObservedGenerator;
 use super::neighbours::Overlaps;
@@ -8,29 +8,29 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use std::collections::BTreeSet;
 
-/// Whether the Sidecar is as it should be: the condition of the seed.
+/// Whether the Sidecar is up to date: the seed's condition.
 pub const RECONCILED: &str = "Reconciled";
-/// The same as kstatus reads it.
+/// The same for kstatus.
 pub const READY: &str = "Ready";
-/// Whether it is tried again by itself.
+/// Whether a retry is pending.
 pub const RECONCILING: &str = "Reconciling";
-/// Whether somebody has to do something first.
+/// Whether somebody must change something first.
 pub const STALLED: &str = "Stalled";
 /// Whether other Sidecars select the same Pods.
 pub const OVERLAPPING: &str = "Overlapping";
 
-/// The URL is being asked for the first time.
+/// The URL is being requested for the first time.
 const FETCHING: &str = "Fetching";
 
 /// At most this many other Sidecars are named.
 const NAMED: usize = 10;
 
-/// How things stand with a SidecarGenerator, told by all conditions but `Overlapping`.
+/// The state of a SidecarGenerator that all conditions except `Overlapping` express.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GeneratorStanding {
     phase: GeneratorPhase,
     reason: &'static str,
-    /// A sentence without anything secret, without times and without counters.
+    /// A sentence without secrets, times and counters.
     message: String,
 }
 
@@ -43,7 +43,7 @@ enum GeneratorPhase {
 }
 
 impl GeneratorStanding {
-    /// The URL is asked for the first time: until it has answered, nobody shall take this for done.
+    /// The URL is being requested for the first time. Until it answers, the object must not count as ready.
     #[must_use]
     pub fn begun() -> Self {
         Self {
@@ -53,7 +53,7 @@ impl GeneratorStanding {
         }
     }
 
-    /// The Sidecar is as it should be. `warnings` is what Istio would warn of.
+    /// The Sidecar is up to date. `warnings` are Istio's.
     #[must_use]
     pub fn current(warnings: &str) -> Self {
         let mut message = "the Sidecar is what the URL last gave".to_owned();
@@ -63,13 +63,13 @@ impl GeneratorStanding {
         Self { phase: GeneratorPhase::Current, reason: "Current", message }
     }
 
-    /// It is not, and that is tried again.
+    /// The Sidecar is not up to date, and a retry is pending.
     #[must_use]
     pub fn failing(reason: &'static str, message: impl Into<String>) -> Self {
         Self { phase: GeneratorPhase::Failing, reason, message: message.into() }
     }
 
-    /// It is not, and somebody has to do something first.
+    /// The Sidecar is not up to date, and somebody must change something first.
     #[must_use]
     pub fn stalled(reason: &'static str, message: impl Into<String>) -> Self {
         Self { phase: GeneratorPhase::Stalled, reason, message: message.into() }
@@ -103,13 +103,13 @@ impl GeneratorStanding {
 /// The times of a status.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Times {
-    /// Of the last good answer; `None`: as it was.
+    /// Of the last good answer; `None` keeps the current value.
     pub last: Option<Timestamp>,
-    /// Of the next fetch; `None`: nobody can say.
+    /// Of the next fetch; `None` if it is unknown.
     pub next: Option<Timestamp>,
 }
 
-/// The status of one that stands so; `None` where that is what it has.
+/// Returns the status in this state; `None` if it is unchanged.
 #[must_use]
 pub fn status(
     generator: &ObservedGenerator,
@@ -130,8 +130,8 @@ pub fn status(
     (status != generator.status).then_some(status)
 }
 
-/// The status of one that is suspended; `None` where that is what it has. The conditions stay: they tell of the Sidecar that is
-/// there.
+/// Returns the status of a suspended SidecarGenerator; `None` if it is unchanged. The conditions stay, because they describe
+/// the existing Sidecar.
 #[must_use]
 pub fn suspended(generator: &ObservedGenerator) -> Option<SidecarGeneratorStatus> {
     let mut status = generator.status.clone();
@@ -140,14 +140,14 @@ pub fn suspended(generator: &ObservedGenerator) -> Option<SidecarGeneratorStatus
     (status != generator.status).then_some(status)
 }
 
-/// The same status but for this condition; `None` where that is what it has.
+/// Returns the status with this condition replaced; `None` if it is unchanged.
 #[must_use]
 pub fn with(generator: &ObservedGenerator, condition: Condition) -> Option<SidecarGeneratorStatus> {
     let mut status = generator.status.clone();
     conditions::set(&mut status.conditions, condition).then_some(status)
 }
 
-/// The condition `Overlapping`. `sharing` are those of the possible overlaps of which a Pod was found.
+/// Returns the condition `Overlapping`. `sharing` are the possible overlaps for which a Pod was found.
 #[must_use]
 pub fn overlapping(
     overlaps: &Overlaps,
@@ -177,7 +177,7 @@ pub fn overlapping(
     conditions::condition(OVERLAPPING, is, reason, message, Some(generation), now)
 }
 
-/// As the API server keeps it.
+/// Truncates a time as the API server does.
 fn whole_second(time: Timestamp) -> Time {
     Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
 }

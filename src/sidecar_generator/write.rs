@@ -1,4 +1,4 @@
-//! Pure: the Sidecar as it is to be written, as a whole or as the changes to the one that is there.
+//! Pure: the Sidecar to write, as a whole or as changes to the existing one.
 
 use super::answer::Good;
 use super::generator::ObservedGenerator;
@@ -11,16 +11,17 @@ use kube::api::DynamicObject;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// What is to be written.
+/// The write.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Write {
-    /// There is none: this one.
+    /// Create it. It does not exist.
     Create(Box<DynamicObject>),
-    /// These changes to the one that is there, as it was at this resourceVersion.
+    /// Change the existing one at this resourceVersion.
     Change(String, Vec<PatchOperation>),
 }
 
-/// What makes the Sidecar what the last good answer says; `None` if it is that already. What others put into its metadata stays.
+/// Returns the write that makes the Sidecar match the last good answer; `None` if it does. Metadata set by others
+/// stays.
 #[must_use]
 pub fn write(generator: &ObservedGenerator, sidecar: Option<&ObservedSidecar>, good: &Good) -> Option<Write> {
     let Some(sidecar) = sidecar else {
@@ -44,7 +45,7 @@ pub fn write(generator: &ObservedGenerator, sidecar: Option<&ObservedSidecar>, g
     (!changes.is_empty()).then(|| Write::Change(sidecar.resource_version.clone(), changes))
 }
 
-/// The whole Sidecar, as the seed has it.
+/// Returns the whole Sidecar, in the seed's format.
 fn object(generator: &ObservedGenerator, good: &Good) -> DynamicObject {
     let mut object = DynamicObject::new(&generator.key.name, &resource()).within(&generator.key.namespace);
     object.metadata.annotations = Some(BTreeMap::from([(keys::SIDECAR_SPEC_HASH.to_owned(), good.hash.clone())]));
@@ -57,5 +58,5 @@ fn add(path: &[&str], value: Value) -> PatchOperation {
 }
 
 fn reference(owner: &OwnerReference) -> Value {
-    serde_json::to_value(owner).unwrap_or_default() // texts and booleans: this cannot fail
+    serde_json::to_value(owner).unwrap_or_default() // texts and booleans cannot fail
 }

@@ -1,4 +1,4 @@
-//! What the admin port answers: probes and scrapers.
+//! The admin port: probes and metrics.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use axum::routing::get;
 use super::metrics::Metrics;
 use super::readiness::Readiness;
 
-/// `/healthz`, `/readyz` and `/metrics`. Public so that tests need no socket.
+/// Returns `/healthz`, `/readyz` and `/metrics`. Public so that tests need no socket.
 pub fn router(readiness: Arc<Readiness>, metrics: Arc<Metrics>) -> Router {
     ready_and_metrics(readiness, metrics).route("/healthz", get(|| async { "ok\n" }))
 }
 
-/// The same, but for `/healthz`.
+/// Returns the same without `/healthz`.
 pub fn ready_and_metrics(readiness: Arc<Readiness>, metrics: Arc<Metrics>) -> Router {
     Router::new()
         .route("/readyz", get(ready).with_state(readiness))
@@ -26,7 +26,7 @@ pub fn ready_and_metrics(readiness: Arc<Readiness>, metrics: Arc<Metrics>) -> Ro
         })
 }
 
-/// `/healthz` and `/readyz` alone, for a port of their own.
+/// Returns `/healthz` and `/readyz` for a separate port.
 pub fn probes(readiness: Arc<Readiness>) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))

@@ -1,4 +1,4 @@
-//! Log lines on standard error, as text for people or JSON for machines, and panics as log lines.
+//! Log lines on standard error, as text for people or JSON for machines. Panics are logged too.
 
 use std::ffi::OsStr;
 use std::io::IsTerminal;
@@ -8,7 +8,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::text::Fields;
 
-/// How a log line is written.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// One line of text, coloured on a terminal unless `NO_COLOR` is set.
@@ -21,33 +21,33 @@ pub enum LogFormat {
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// A filter that cannot be read.
+    /// A filter that cannot be parsed.
     #[error(
         "{origin} {filter:?} is not a log filter: {source}; write a level (error, warn, info, debug, trace) or target=level pairs"
     )]
     Filter {
-        /// Where the filter was given.
+        /// The source of the filter.
         origin: &'static str,
         /// The filter as given.
         filter: String,
-        /// What is wrong with it.
+        /// The problem.
         source: tracing_subscriber::filter::ParseError,
     },
-    /// Logging was set up before in this process.
+    /// Logging has already been set up in this process.
     #[error("logging is already set up")]
     Twice(#[from] tracing_subscriber::util::TryInitError),
 }
 
-/// Starts logging to standard error for the whole process and logs every panic from then on.
+/// Starts logging to standard error for the whole process, including panics.
 ///
-/// `level` (the command line's `--log-level`) wins over the environment variable `RUST_LOG`; without both it is `info`.
+/// `level` (the flag `--log-level`) takes precedence over the environment variable `RUST_LOG`. The default is `info`.
 ///
 /// # Errors
-/// A filter that cannot be read, and a second call in one process.
+/// When a filter cannot be parsed, or on a second call.
 pub fn init(format: LogFormat, level: Option<&str>) -> Result<(), LogError> {
     let filter = filter(level, std::env::var("RUST_LOG").ok().as_deref())?;
-    // kube's client logs each failed call as an error, also those that are tried again or expected, and of an answer that it cannot
-    // read the whole body, which may hold Secrets. Whoever calls tells of failures.
+    // kube's client logs each failed call as an error, even if it is retried or expected. It logs the whole body of an answer that
+    // it cannot parse, which may contain Secrets. Callers report failures instead.
     let filter = ["kube_client::client=off", "kube_client::client::tls=warn"]
         .iter()
         .filter_map(|directive| directive.parse().ok())
@@ -58,7 +58,7 @@ pub fn init(format: LogFormat, level: Option<&str>) -> Result<(), LogError> {
         LogFormat::Text => logs.with_ansi(ansi).fmt_fields(Fields).finish().try_init()?,
         LogFormat::Json => logs.json().flatten_event(true).finish().try_init()?,
     }
-    // Only the place: the message of a panic may quote the data it met, and that may be a Secret.
+    // Only the location is logged, because the message of a panic may quote data such as a Secret.
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string);
         tracing::error!(location, "a thread panicked");
@@ -66,7 +66,7 @@ pub fn init(format: LogFormat, level: Option<&str>) -> Result<(), LogError> {
     Ok(())
 }
 
-/// By <https://no-color.org>: an empty variable is no wish.
+/// According to <https://no-color.org>, an empty variable does not count.
 fn colour(terminal: bool, no_color: Option<&OsStr>) -> bool {
     terminal && no_color.is_none_or(OsStr::is_empty)
 }
@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(text.lines().collect::<Vec<_>>(), expected);
     }
 
-    /// What was written.
+    /// The written lines.
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
 

@@ -1,4 +1,4 @@
-//! What an operator sees of the program: logs, metrics, readiness, and the answers of the admin port, which serves the last two.
+//! What an operator sees of the program: logs, metrics, readiness, and the admin port, which serves the last two.
 
 pub mod admin;
 pub mod logs;

@@ -1,36 +1,36 @@
-//! Whether this process wants requests now: named checks, and the drain that ends it.
+//! Whether this process accepts requests now: named checks, and the drain at its end.
 
 use super::text::OneLine;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The answer of one check: a detail for the operator, good (`Ok`) or bad (`Err`).
+/// The answer of one check: good (`Ok`) or bad (`Err`), with details for the operator.
 pub type CheckResult = Result<String, String>;
 
 type Check = Box<dyn Fn() -> CheckResult + Send + Sync>;
 
-/// All checks of a process. Ready means that every check passes and that the process is not draining.
+/// All checks of a process. It is ready if every check passes and it is not draining.
 #[derive(Default)]
 pub struct Readiness {
     checks: Vec<(&'static str, Check)>,
     draining: AtomicBool,
 }
 
-/// What all checks said at one moment.
+/// The answers of all checks at one time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// Each check by name, in the order they were added; last `shutdown`, which fails while the process drains.
+    /// Each check by name in the order of addition, and at the end `shutdown`, which fails while the process drains.
     pub checks: Vec<(&'static str, CheckResult)>,
 }
 
 impl Readiness {
-    /// No checks, not draining: ready.
+    /// Creates a state without checks that is ready.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a check. It is called for every question, so it must be quick and must not block.
+    /// Adds a check. It runs for every request, so it must be quick and must not block.
     #[must_use]
     pub fn check(mut self, name: &'static str, check: impl Fn() -> CheckResult + Send + Sync + 'static) -> Self {
         self.checks.push((name, Box::new(check)));
@@ -44,7 +44,7 @@ impl Readiness {
         self
     }
 
-    /// From now on the process is not ready: it is about to stop.
+    /// Makes the process not ready, because it is about to stop.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
@@ -54,7 +54,7 @@ impl Readiness {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// Asks every check.
+    /// Runs every check.
     pub fn report(&self) -> Report {
         let mut checks: Vec<_> = self.checks.iter().map(|(name, check)| (*name, check())).collect();
         checks.push(if self.is_draining() {
@@ -80,7 +80,8 @@ impl Report {
         self.checks.iter().all(|(_, result)| result.is_ok())
     }
 
-    /// One line a check, failing ones only unless `verbose`; the layout is that of the Kubernetes components' `/readyz`.
+    /// Returns one line for each check, only failing ones unless `verbose`. The format is that of Kubernetes
+    /// components' `/readyz`.
     #[must_use]
     pub fn text(&self, verbose: bool) -> String {
         let mut lines: Vec<_> = self

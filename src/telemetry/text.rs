@@ -1,4 +1,5 @@
-//! Text from outside on one line: names of files, objects and hosts may hold line breaks, which would forge lines of ours.
+//! Text from outside on one line. Names of files, objects and hosts may contain line breaks, which would forge log
+//! lines.
 
 use std::fmt::{self, Debug, Display, Write};
 
@@ -6,10 +7,10 @@ use tracing::field::{Field, Visit};
 use tracing_subscriber::field::{MakeVisitor, VisitFmt, VisitOutput};
 use tracing_subscriber::fmt::format::{DefaultVisitor, Writer};
 
-/// A text with its line breaks and other characters that steer a terminal or a line escaped, as in `\n` and `\u{1b}`.
+/// A text with escaped line breaks and other control characters, such as `\n` and `\u{1b}`.
 pub(crate) struct OneLine<T>(pub T);
 
-/// Writes the fields of text log lines as usual, but each on one line.
+/// Formats the fields of text log lines as usual, but each on one line.
 pub(super) struct Fields;
 
 pub(super) struct FieldsVisitor<'w>(DefaultVisitor<'w>);
@@ -28,7 +29,7 @@ impl Write for Escaping<'_, '_> {
     }
 }
 
-/// Whether a character ends a line, steers a terminal, or turns the direction of a text.
+/// Whether a character ends a line, controls a terminal, or changes the direction of a text.
 fn steers(character: char) -> bool {
     character.is_control() || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

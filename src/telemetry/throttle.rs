@@ -1,9 +1,9 @@
-//! Log lines of which somebody else decides how many there are: some pass in each interval, the others are counted.
+//! Rate limit for log lines whose number others determine: some pass in each interval, the others are counted.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Lets some messages of a kind pass in each interval and counts the others.
+/// Passes some messages in each interval and counts the others.
 #[derive(Debug, Default)]
 pub struct Throttle {
     window: Mutex<Window>,
@@ -11,28 +11,28 @@ pub struct Throttle {
 
 #[derive(Debug, Default)]
 struct Window {
-    /// When the present interval began.
+    /// The beginning of the current interval.
     begun: Option<Instant>,
-    /// Messages that passed in it.
+    /// The number of messages that passed in it.
     passed: u32,
-    /// Messages that were held back since the last that passed.
+    /// The number of suppressed messages since the last one that passed.
     suppressed: u64,
 }
 
 impl Throttle {
-    /// How long an interval is.
+    /// The length of an interval.
     const INTERVAL: Duration = Duration::from_secs(10);
 
-    /// At most this many messages pass in one.
+    /// The maximum number of messages in an interval.
     const PASSING: u32 = 10;
 
-    /// Nothing was said yet.
+    /// Creates a throttle before its first message.
     #[must_use]
     pub const fn new() -> Self {
         Self { window: Mutex::new(Window { begun: None, passed: 0, suppressed: 0 }) }
     }
 
-    /// The number of messages held back since the last that passed, if this one may pass.
+    /// If this message may pass, returns the number of messages suppressed since the last one.
     pub fn pass(&self) -> Option<u64> {
         self.pass_at(Instant::now())
     }
@@ -51,9 +51,8 @@ impl Throttle {
     }
 }
 
-/// Logs as `tracing`'s macro of that level does, but not more than some lines of this place in a while: how many there would be is
-/// decided by others, such as a name space that is gone or a client that tries again and again. The next line tells in `suppressed` how
-/// many were left out.
+/// Logs like `tracing`'s macro of that level, but at most a few lines of this place in an interval. Use it if others determine the
+/// number of lines, such as a client that keeps retrying. The field `suppressed` of the next line has the number of suppressed ones.
 macro_rules! seldom {
     ($level:ident, $($message:tt)+) => {{
         static THROTTLE: $crate::telemetry::Throttle = $crate::telemetry::Throttle::new();

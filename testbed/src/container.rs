@@ -1,5 +1,5 @@
-//! A container of a Pod, run on this machine as the kubelet would run it: its arguments, environment, user and files, in the folder
-//! of its image. There is no network of its own.
+//! A container of a Pod, run on this machine like the kubelet would: with its arguments, environment, user and files, in the folder
+//! of its image. It shares the machine's network.
 
 use std::{
     fs::{self, Permissions},
@@ -21,10 +21,10 @@ use serde_json::json;
 
 use crate::{Log, Process};
 
-/// An image: a folder, and what its Dockerfile says beside that.
+/// An image: a folder, and settings from its Dockerfile.
 #[derive(Debug, Clone)]
 pub struct Image {
-    /// The folder that it consists of; it is not changed.
+    /// The folder with its files, which is not changed.
     pub folder: PathBuf,
     /// Its `ENTRYPOINT`.
     pub entrypoint: Vec<String>,
@@ -32,7 +32,7 @@ pub struct Image {
     pub user: u32,
 }
 
-/// A container that runs. It is killed when this is dropped.
+/// A running container. Dropping it kills it.
 #[derive(Debug)]
 pub struct RunningContainer {
     /// The process.
@@ -40,7 +40,7 @@ pub struct RunningContainer {
     volumes: Vec<(PathBuf, PathBuf)>,
 }
 
-/// Files below the folder of a container that it may write to, or that come from the API server.
+/// Files below the container's folder that it may write to, or that come from the API server.
 struct Mount {
     path: PathBuf,
     source: PathBuf,
@@ -49,7 +49,7 @@ struct Mount {
     files: Vec<(String, Vec<u8>)>,
 }
 
-/// Which kind holds keys.
+/// The kind of an object with keys.
 #[derive(Clone, Copy)]
 enum Source {
     ConfigMap,
@@ -57,10 +57,10 @@ enum Source {
 }
 
 impl Image {
-    /// The stage of this name in a Dockerfile, whose files are in `folder`.
+    /// The image of this stage in a Dockerfile, with its files in `folder`.
     ///
     /// # Errors
-    /// When the stage has no `USER` that is a number, or no `ENTRYPOINT` that is a list.
+    /// When the stage has no numeric `USER`, or no `ENTRYPOINT` list.
     pub fn of_stage(dockerfile: &str, stage: &str, folder: &Path) -> Result<Self> {
         let from = format!("FROM scratch AS {stage}\n");
         let (_, after) = dockerfile.split_once(&from).with_context(|| format!("there is no stage {stage}"))?;
@@ -72,7 +72,7 @@ impl Image {
         Ok(Self { folder: folder.to_owned(), entrypoint, user })
     }
 
-    /// Adds the libraries that a program in the image needs: one that is linked statically needs none.
+    /// Adds the libraries that a program in the image needs. A static program needs none.
     ///
     /// # Errors
     /// When `ldd` fails, or a file cannot be copied.
@@ -89,7 +89,7 @@ impl Image {
 }
 
 impl RunningContainer {
-    /// Where a file of a volume is on this machine, given its path in the container.
+    /// Returns the path on this machine for a path in the container's volumes.
     ///
     /// # Errors
     /// When no volume is mounted there.
@@ -99,8 +99,8 @@ impl RunningContainer {
     }
 }
 
-/// Runs the first container of a Pod, in a copy of its image at `folder`, with the container's environment and these variables. A root
-/// filesystem that is read-only is so. Mounts end with the process.
+/// Runs the first container of a Pod in a copy of its image at `folder`, with the container's environment and these variables. A
+/// read-only root filesystem is respected. Mounts end with the process.
 pub(crate) async fn run(
     client: &Client,
     api_server: (&str, u16),
@@ -114,7 +114,7 @@ pub(crate) async fn run(
     Ok(RunningContainer { process, volumes })
 }
 
-/// The command of that, and where volumes are inside and outside.
+/// Returns its command, and where volumes are inside and outside.
 async fn command(
     client: &Client,
     api_server: (&str, u16),
@@ -153,7 +153,7 @@ async fn command(
 
     let script = script(folder, &mounts, security.read_only_root_filesystem == Some(true))?;
     let volumes = mounts.into_iter().map(|mount| (mount.path, mount.source)).collect();
-    // Who is not root can be it in a namespace of users, which has no other.
+    // A user other than root can be root in a user namespace, which has no other users.
     let root = fs::metadata("/proc/self")?.uid() == 0;
     let mut command = Command::new("unshare");
     command.args(if root { &["--mount"][..] } else { &["--map-root-user", "--mount"] });
@@ -173,7 +173,8 @@ async fn command(
     Ok((command, volumes))
 }
 
-/// Mounts all in the container's folder, then runs what it is given with no environment but that. Makes the files of the volumes.
+/// Mounts everything in the container's folder, then runs the given command with only that environment. Creates the
+/// files of the volumes.
 fn script(folder: &Path, mounts: &[Mount], read_only: bool) -> Result<String> {
     let root = quoted(folder);
     let mut lines = vec!["set -e".to_owned(), format!("mount --bind {root} {root}")];
@@ -202,7 +203,7 @@ fn script(folder: &Path, mounts: &[Mount], read_only: bool) -> Result<String> {
     Ok(lines.join("\n"))
 }
 
-/// The image's folder again, files being the same files.
+/// Copies the image's folder with hard links to its files.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     let copied = Command::new("cp").arg("-al").arg(from).arg(to).output()?;
     let copied =
@@ -211,7 +212,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Permissions of the files in a volume.
+/// Returns the permissions of the files in a volume.
 fn mode(volume: &Volume) -> Result<u32> {
     let given = [
         volume.config_map.as_ref().and_then(|map| map.default_mode),
@@ -221,14 +222,14 @@ fn mode(volume: &Volume) -> Result<u32> {
     Ok(given.into_iter().flatten().next().map_or(Ok(0o644), u32::try_from)?)
 }
 
-/// The value of a variable.
+/// Returns the value of a variable.
 fn value(pod: &Pod, variable: &EnvVar) -> Result<String> {
     let Some(from) = &variable.value_from else { return Ok(variable.value.clone().unwrap_or_default()) };
     let path = from.field_ref.as_ref().map(|field| field.field_path.as_str());
     field(pod, path.with_context(|| format!("{}: only fieldRef is known here", variable.name))?)
 }
 
-/// A field of a Pod.
+/// Returns a field of a Pod.
 fn field(pod: &Pod, path: &str) -> Result<String> {
     Ok(match path {
         "metadata.name" => pod.name_any(),
@@ -239,7 +240,7 @@ fn field(pod: &Pod, path: &str) -> Result<String> {
     })
 }
 
-/// What is in a volume, by relative paths.
+/// Returns the content of a volume by relative paths.
 async fn files(client: &Client, pod: &Pod, volume: &Volume) -> Result<Vec<(String, Vec<u8>)>> {
     if volume.empty_dir.is_some() {
         return Ok(Vec::new());
@@ -261,7 +262,7 @@ async fn files(client: &Client, pod: &Pod, volume: &Volume) -> Result<Vec<(Strin
     Ok(files)
 }
 
-/// What a source of a projected volume brings.
+/// Returns the files of a projected volume's source.
 async fn projection(client: &Client, pod: &Pod, source: &VolumeProjection) -> Result<Vec<(String, Vec<u8>)>> {
     let namespace = pod.namespace().unwrap_or_default();
     if let Some(of) = &source.service_account_token {
@@ -281,7 +282,7 @@ async fn projection(client: &Client, pod: &Pod, source: &VolumeProjection) -> Re
     items.collect()
 }
 
-/// A token of the Pod's ServiceAccount that is bound to the Pod.
+/// Returns a token of the Pod's ServiceAccount that is bound to the Pod.
 async fn token(client: &Client, pod: &Pod, of: &ServiceAccountTokenProjection) -> Result<String> {
     let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.clone()).unwrap_or_default();
     let bound = json!({"apiVersion": "v1", "kind": "Pod", "name": pod.name_any(), "uid": pod.uid()});
@@ -294,7 +295,7 @@ async fn token(client: &Client, pod: &Pod, of: &ServiceAccountTokenProjection) -
     Ok(answer.status.context("an answer without a token")?.token)
 }
 
-/// The keys of an object as files; with `items` only those.
+/// Returns the keys of an object as files; with `items`, only those.
 async fn keys(
     client: &Client,
     namespace: &str,
@@ -322,7 +323,7 @@ async fn keys(
     chosen.collect()
 }
 
-/// Writes files as the kubelet does: in a folder that a link points to, so that all change at one moment.
+/// Writes files as the kubelet does: in a folder behind a link, so that all change at once.
 fn write(folder: &Path, files: &[(String, Vec<u8>)], mode: u32) -> Result<()> {
     if files.is_empty() {
         return Ok(());
@@ -338,12 +339,12 @@ fn write(folder: &Path, files: &[(String, Vec<u8>)], mode: u32) -> Result<()> {
     Ok(())
 }
 
-/// A path as it is inside of a folder that is a root.
+/// Returns a path inside a folder that is used as root.
 fn below(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// A path as a word of the shell.
+/// Quotes a path for the shell.
 fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
 }

@@ -1,4 +1,4 @@
-//! Keys, certificates and tokens of a control plane, and kubeconfig files made of them.
+//! Keys, certificates and tokens of a control plane, and its kubeconfig files.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use serde_json::json;
 /// Names under which clients reach the API server.
 const SERVER_NAMES: &[&str] = &["localhost", "127.0.0.1", "kubernetes.default.svc"];
 
-/// The files that hold them, and the API server's address.
+/// Their files, and the API server's address.
 #[derive(Debug)]
 pub(crate) struct Credentials {
     folder: PathBuf,
@@ -28,7 +28,7 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
-    /// Writes new ones into the folder, for an API server on this port of 127.0.0.1.
+    /// Creates them in the folder, for an API server on this port of 127.0.0.1.
     pub(crate) fn write(folder: &Path, port: u16) -> Result<Self> {
         let file = |name: &str, text: &str| {
             let path = folder.join(name);
@@ -60,7 +60,7 @@ impl Credentials {
         Ok(credentials)
     }
 
-    /// Writes the kubeconfig of the user who has this token, and returns its path.
+    /// Writes the kubeconfig of the user with this token, and returns its path.
     pub(crate) fn write_kubeconfig(&self, user: &str, token: &str) -> Result<PathBuf> {
         let path = self.folder.join(format!("{user}.kubeconfig"));
         let kubeconfig = json!({
@@ -80,7 +80,7 @@ impl Credentials {
     }
 }
 
-/// 128 bits that nobody can guess: std seeds its hashers from the system's randomness.
+/// Returns 128 unpredictable bits: std seeds its hashers from the system's randomness.
 fn secret() -> String {
     let half = || RandomState::new().hash_one(());
     format!("{:016x}{:016x}", half(), half())

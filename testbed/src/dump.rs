@@ -1,4 +1,4 @@
-//! What is shown of a control plane when a test failed.
+//! The state of a control plane to print when a test fails.
 
 use std::{
     fmt::Write,
@@ -12,17 +12,17 @@ use tokio::time::timeout;
 
 use crate::Kubectl;
 
-/// Lines shown of the end of each log.
+/// The number of last lines printed from each log.
 const LINES: usize = 25;
 
-/// So that an API server that is away does not hold up the report.
+/// Keeps an unreachable API server from delaying the report.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Objects of the cluster that have to do with us; those that are not installed are passed over.
+/// Related cluster-scoped objects. Kinds that are not installed are skipped.
 const OF_CLUSTER: &[&str] =
     &["mutatingwebhookconfigurations", "validatingwebhookconfigurations", "sidecarsets.apps.kruise.io"];
 
-/// The objects of the namespace and those of the cluster that have to do with us, as kubectl shows them.
+/// Returns the objects of the namespace and related cluster-scoped objects, as kubectl prints them.
 pub(crate) async fn objects(kubectl: &Kubectl, namespace: &str) -> String {
     let asked = timeout(TIMEOUT, ask_for_objects(kubectl, namespace)).await;
     let asked = asked.unwrap_or_else(|_| Err(anyhow!("the API server did not answer within {TIMEOUT:?}")));
@@ -33,7 +33,7 @@ async fn ask_for_objects(kubectl: &Kubectl, namespace: &str) -> Result<String> {
     let get = async |arguments: &[&str]| kubectl.run(arguments, None).await?.ok();
 
     let kinds = get(&["api-resources", "--verbs=list", "--namespaced", "--output=name"]).await?;
-    // Events come apart, and the newer events.events.k8s.io are the same objects.
+    // Events are listed separately, and the newer events.events.k8s.io are the same objects.
     let kinds: Vec<_> = kinds.lines().filter(|kind| *kind != "secrets" && !kind.starts_with("events")).collect();
     let kinds = kinds.join(",");
     let common = ["get", &kinds, "--ignore-not-found", "--namespace", namespace];
@@ -51,7 +51,7 @@ async fn ask_for_objects(kubectl: &Kubectl, namespace: &str) -> Result<String> {
     Ok(text)
 }
 
-/// The last lines of all logs in the folder.
+/// Returns the last lines of all logs in the folder.
 pub(crate) fn logs(folder: &Path) -> String {
     let mut logs: Vec<PathBuf> = fs::read_dir(folder)
         .map(|entries| entries.filter_map(|entry| Some(entry.ok()?.path())).collect())

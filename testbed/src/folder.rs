@@ -1,4 +1,5 @@
-//! The folder of one control plane: data, keys, logs. Removed when it is no longer used, even if we are killed.
+//! The folder of one control plane: data, keys, logs. It is removed when it is no longer used, even if this process is
+//! killed.
 
 use std::{
     env,
@@ -10,8 +11,8 @@ use std::{
 
 use anyhow::{Context, Result};
 
-/// Waits for a word through the pipe to us; if there is none before its end, the folder goes. Programs that were using
-/// it are being killed at the same moment, so that removing may need another try.
+/// Waits for a line from the pipe. If the pipe ends without one, the folder is removed. Programs that used it are
+/// being killed at the same time, so removal may need several attempts.
 const SWEEPER: &str = r#"
 if ! read -r keep; then
     for attempt in 1 2 3 4 5; do rm -rf "$1" && break; sleep 0.2; done
@@ -26,7 +27,7 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// A new empty folder, only for this user. With `TESTBED_KEEP` set it stays, whatever happens.
+    /// Creates a new empty folder for this user only. With `TESTBED_KEEP` set it is kept.
     pub(crate) fn new() -> Result<Self> {
         let path =
             tempfile::Builder::new().prefix("outrigger-testbed-").tempdir().context("no temporary folder")?.keep();
@@ -50,7 +51,7 @@ impl Folder {
         &self.path
     }
 
-    /// Lets the folder stay, and says where it is.
+    /// Keeps the folder, and prints its path.
     pub(crate) fn keep(&mut self) {
         if self.kept {
             return;
@@ -67,7 +68,7 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         drop(self.sweeper.stdin.take());
-        // Only as long as removing takes; nothing can be done about an error here.
+        // Takes only as long as the removal. An error cannot be handled here.
         let _ = self.sweeper.wait();
     }
 }

@@ -1,4 +1,4 @@
-//! Runs kubectl, as a user does.
+//! Runs kubectl like a user.
 
 use std::{
     path::{Path, PathBuf},
@@ -11,33 +11,33 @@ use tokio::{io::AsyncWriteExt, process::Command, time};
 
 use crate::programs;
 
-/// No command of a test takes longer.
+/// The time limit of a command.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What a program that ran to its end wrote, and how it ended.
+/// Output and exit status of a finished program.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Output {
-    /// How it ended.
+    /// The exit status.
     pub status: ExitStatus,
-    /// All of its standard output.
+    /// Its standard output.
     pub stdout: String,
-    /// All of its standard error.
+    /// Its standard error.
     pub stderr: String,
 }
 
 impl Output {
-    /// The standard output of a program that succeeded.
+    /// Returns the standard output of a successful program.
     ///
     /// # Errors
-    /// When the program failed; the error is what it said.
+    /// When the program failed. The error has its output.
     pub fn ok(self) -> Result<String> {
         ensure!(self.status.success(), "{}: {}{}", self.status, self.stderr, self.stdout);
         Ok(self.stdout)
     }
 }
 
-/// kubectl, with the kubeconfig of one user.
+/// kubectl with one user's kubeconfig.
 #[derive(Debug, Clone)]
 pub struct Kubectl {
     program: PathBuf,
@@ -45,10 +45,10 @@ pub struct Kubectl {
 }
 
 impl Kubectl {
-    /// kubectl with this kubeconfig; it keeps its cache beside it.
+    /// Uses this kubeconfig. kubectl's cache is next to it.
     ///
     /// # Errors
-    /// When kubectl was not built.
+    /// When kubectl has not been built.
     pub fn new(kubeconfig: &Path) -> Result<Self> {
         Ok(Self { program: programs::find("kubectl")?, kubeconfig: kubeconfig.to_owned() })
     }
@@ -60,7 +60,7 @@ impl Kubectl {
     /// Runs `kubectl ARGUMENTS`, with `stdin` for commands that read `-f -`.
     ///
     /// # Errors
-    /// When kubectl could not be run or did not end; a failure of the command itself is in the [`Output`].
+    /// When kubectl could not be run or did not end. A failure of the command itself is in the [`Output`].
     pub async fn run(&self, arguments: &[&str], stdin: Option<&str>) -> Result<Output> {
         let mut kubectl = Command::new(&self.program);
         kubectl.env("KUBECACHEDIR", self.kubeconfig.with_extension("cache")).env("KUBECTL_KUBERC", "false");
@@ -70,7 +70,7 @@ impl Kubectl {
     /// Runs `helm ARGUMENTS` as the same user.
     ///
     /// # Errors
-    /// As [`run`](Self::run), and when helm was not built.
+    /// As [`run`](Self::run), and when helm has not been built.
     pub async fn helm(&self, arguments: &[&str]) -> Result<Output> {
         let mut helm = Command::new(programs::find("helm")?);
         for (variable, folder) in
@@ -95,7 +95,7 @@ impl Kubectl {
         let mut pipe = running.stdin.take();
         let write = async {
             if let (Some(pipe), Some(text)) = (&mut pipe, stdin) {
-                // It may end before it has read all; its exit status tells more than a broken pipe.
+                // It may end without reading everything. Its exit status tells more than a broken pipe.
                 let _ = pipe.write_all(text.as_bytes()).await;
             }
             drop(pipe);
@@ -111,10 +111,10 @@ impl Kubectl {
         })
     }
 
-    /// Runs `kubectl apply -f -` with these objects, `namespace` being that of the objects that name none.
+    /// Runs `kubectl apply -f -` with these objects. `namespace` is the default namespace.
     ///
     /// # Errors
-    /// When an object was refused; the error is what kubectl said.
+    /// When an object is rejected. The error has kubectl's output.
     pub async fn apply(&self, namespace: &str, yaml: &str) -> Result<String> {
         self.run(&["apply", "--namespace", namespace, "-f", "-"], Some(yaml))
             .await?

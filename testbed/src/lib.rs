@@ -1,13 +1,13 @@
-//! Starts a real Kubernetes control plane, as users of a cluster meet it, and stops what it started.
+//! Starts a real Kubernetes control plane, and stops it again.
 //!
-//! * [`ControlPlane`] is etcd and kube-apiserver, and with [`Parts::Full`] also the controllers, the scheduler and kwok,
-//!   which pretends to be the kubelet of every node. Nothing of it outlives the program that started it.
-//! * [`ControlPlane::run_container`] runs the container of a Pod as a process, with the arguments, files and user that it would have.
-//! * [`Suite`] runs the tests of a test binary (`harness = false`) in parallel against one control plane, each in a
-//!   [`TestNamespace`] of its own, and after them the tests that need one for themselves.
-//! * [`wait_for`] waits for a condition, bounded.
+//! * [`ControlPlane`] is etcd and kube-apiserver. With [`Parts::Full`] it also has the controllers, the scheduler and
+//!   kwok, which simulates the kubelet of every node. All of it ends with the program that started it.
+//! * [`ControlPlane::run_container`] runs a Pod's container as a process, with its arguments, files and user.
+//! * [`Suite`] runs the tests of a test binary (`harness = false`) in parallel with one control plane, each in its
+//!   own [`TestNamespace`], and then the tests that need their own control plane.
+//! * [`wait_for`] waits for a condition with a time limit.
 //!
-//! The programs are built by `make testbed`; see `testbed/README.md`.
+//! `make testbed` builds the programs; see `testbed/README.md`.
 
 mod container;
 mod credentials;

@@ -16,16 +16,16 @@ use tokio::{
     time::sleep,
 };
 
-/// Where outrigger finds its Secret and its Lease; its ServiceAccount in it is `outrigger`, of `manifests/rbac`.
+/// The namespace of outrigger's Secret and Lease. Its ServiceAccount there is `outrigger`, from `manifests/rbac`.
 const NAMESPACE: &str = "outrigger-system";
 
-/// How long outrigger may take to register.
+/// The time limit for outrigger's registration.
 const START: Duration = Duration::from_secs(60);
 
-/// How long outrigger may take to end: it drains.
+/// The time limit for outrigger's shutdown, which includes the drain.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// How outrigger is started: by URL, because the API server of the testbed reaches no Service of a Pod.
+/// outrigger's flags. It is registered by URL, because the testbed's API server cannot reach a Pod's Service.
 fn flags(port: u16, admin_port: u16) -> Vec<String> {
     vec![
         "serve".to_owned(),
@@ -34,18 +34,18 @@ fn flags(port: u16, admin_port: u16) -> Vec<String> {
         format!("--listen=127.0.0.1:{port}"),
         format!("--admin-listen=127.0.0.1:{admin_port}"),
         format!("--webhook-url=https://127.0.0.1:{port}"),
-        // No container runs in these Pods, so what SidecarGenerators fetch from is this machine.
+        // Pods have no running containers here, so SidecarGenerators fetch from this machine.
         "--fetch-allow=127.0.0.0/8,::1".to_owned(),
         format!("--fetch-resolve={DEPENDENCIES_HOST}={DEPENDENCIES_ADDRESS}"),
     ]
 }
 
-/// The server that the example of a SidecarGenerator asks, and the address that it has here.
+/// The server in the example of a SidecarGenerator, and its address here.
 const DEPENDENCIES_HOST: &str = "httpd.test.svc.cluster.local";
 const DEPENDENCIES_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
 const DEPENDENCIES_PORT: u16 = 8080;
 
-/// What it answers.
+/// Its answer.
 const DEPENDENCIES: &str = r#"[{"hosts": ["./*", "istio-system/*", "ns1/*", "ns2/*"]}]"#;
 
 #[tokio::main]
@@ -59,7 +59,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Starts all, and stops all when interrupted. Runs in the folder of the repository.
+/// Starts everything, and stops it when interrupted. Runs in the repository's folder.
 async fn run() -> Result<()> {
     let program = env::current_exe()?.with_file_name("outrigger");
     ensure!(program.is_file(), "{} is missing: build outrigger first, as `make cluster` does", program.display());
@@ -92,7 +92,7 @@ async fn run() -> Result<()> {
     Ok(())
 }
 
-/// Answers the URL of the example. Where its address cannot be had, all but the example works.
+/// Serves the URL of the example. If its address is not available, everything else still works.
 async fn serve_dependencies() {
     let listener = match TcpListener::bind((DEPENDENCIES_ADDRESS, DEPENDENCIES_PORT)).await {
         Ok(listener) => listener,
@@ -113,13 +113,13 @@ async fn serve_dependencies() {
                 let body = if status.starts_with("200") { DEPENDENCIES } else { "" };
                 let answer =
                     format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
-                _ = connection.write_all(answer.as_bytes()).await; // whoever has gone needs no answer
+                _ = connection.write_all(answer.as_bytes()).await; // a client that has disconnected needs no answer
             });
         }
     });
 }
 
-/// Waits until the API server calls the webhooks, says how to use the cluster, and returns only if outrigger ends.
+/// Waits until the API server calls the webhooks, prints how to use the cluster, and returns only if outrigger ends.
 async fn attend(plane: &ControlPlane, outrigger: &mut Process) -> Result<()> {
     let registered = wait_for("the webhooks to be called", START, async || {
         if let Some(status) = outrigger.exited()? {
@@ -156,7 +156,7 @@ Then follow docs/tutorial-guestbook.md, docs/sidecar-generator.md or docs/dev-ro
     bail!("outrigger ended: {status}")
 }
 
-/// Resolves at Ctrl-C or SIGTERM.
+/// Resolves on Ctrl-C or SIGTERM.
 fn stop_signal() -> Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

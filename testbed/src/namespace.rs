@@ -19,10 +19,10 @@ use serde_json::json;
 
 use crate::{Kubectl, Output, wait_for};
 
-/// Tells namespaces of the same test name apart.
+/// Distinguishes namespaces with the same test name.
 static COUNT: AtomicU32 = AtomicU32::new(1);
 
-/// A namespace that only one test uses; it carries the label `outrigger.dev/test` with its own name as the value.
+/// A namespace for one test. Its label `outrigger.dev/test` has its own name as value.
 #[derive(Clone)]
 pub struct TestNamespace {
     name: String,
@@ -31,8 +31,8 @@ pub struct TestNamespace {
 }
 
 impl TestNamespace {
-    /// Creates a namespace named after the test. With `controllers` running, waits for its ServiceAccount `default`,
-    /// without which Pods are refused.
+    /// Creates a namespace named after the test. If `controllers` run, waits for its ServiceAccount `default`,
+    /// without which Pods are rejected.
     pub(crate) async fn create(test: &str, client: Client, kubectl: Kubectl, controllers: bool) -> Result<Self> {
         let name = format!("{}-{}", dns_label(test), COUNT.fetch_add(1, Ordering::Relaxed));
         let namespace: Namespace =
@@ -50,13 +50,13 @@ impl TestNamespace {
         Ok(created)
     }
 
-    /// The name.
+    /// Returns the name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The admin's API of the objects of one kind in this namespace.
+    /// Returns the admin's API for the objects of one kind in this namespace.
     #[must_use]
     pub fn api<K>(&self) -> Api<K>
     where
@@ -75,7 +75,7 @@ impl TestNamespace {
         self.kubectl.run(&all, stdin).await
     }
 
-    /// Runs `kubectl apply` with these objects; those that name no namespace go into this one.
+    /// Runs `kubectl apply` with these objects. This is their default namespace.
     ///
     /// # Errors
     /// As [`Kubectl::apply`].
@@ -83,10 +83,10 @@ impl TestNamespace {
         self.kubectl.apply(&self.name, yaml).await
     }
 
-    /// Lets the cluster delete the namespace; does not wait until it is gone.
+    /// Deletes the namespace without waiting until it is gone.
     ///
     /// # Errors
-    /// When the API server refuses.
+    /// When the API server rejects it.
     pub async fn delete(self) -> Result<()> {
         Api::<Namespace>::all(self.client).delete(&self.name, &DeleteParams::default()).await?;
         Ok(())
@@ -99,7 +99,7 @@ impl Debug for TestNamespace {
     }
 }
 
-/// A name a namespace may have, short enough for a number behind it.
+/// Returns a valid namespace name that leaves space for a number.
 fn dns_label(test: &str) -> String {
     let letters = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
     let label: String = test.chars().map(letters).collect();

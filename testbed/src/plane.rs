@@ -1,4 +1,4 @@
-//! A control plane on 127.0.0.1: etcd, kube-apiserver and, if wanted, what makes Deployments and Pods live.
+//! A control plane on 127.0.0.1: etcd, kube-apiserver and optionally the components that run Deployments and Pods.
 
 use std::{
     fmt::Debug,
@@ -26,28 +26,28 @@ use crate::{
     folder::Folder, free_port, programs, stages::stages, wait_for,
 };
 
-/// How long a component may take to start; on a busy machine some ten times what it usually takes.
+/// The time limit for a component's start: about ten times the usual time on a busy machine.
 const START: Duration = Duration::from_secs(90);
 
-/// What runs.
+/// The running components.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Parts {
-    /// etcd, kube-apiserver, kube-controller-manager, kube-scheduler, and kwok with one Node `n1`: Deployments get Pods
-    /// and these become ready.
+    /// etcd, kube-apiserver, kube-controller-manager, kube-scheduler, and kwok with one Node `n1`. Deployments get
+    /// Pods, which become ready.
     #[default]
     Full,
-    /// etcd and kube-apiserver: starts and stores quickly, nothing reacts. Pods need no ServiceAccount.
+    /// etcd and kube-apiserver. It starts and stores quickly, and nothing reacts. Pods need no ServiceAccount.
     ApiOnly,
 }
 
-/// What can be chosen about a control plane.
+/// The options of a control plane.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// What runs. Default: all.
+    /// The running components. Default: all.
     pub parts: Parts,
-    /// How long a running container takes to be restarted with another image. Default: 1 s.
+    /// How long a running container takes to restart with another image. Default: 1 s.
     pub image_change: Duration,
-    /// An image that begins with this cannot be pulled. Default: `unpullable/`.
+    /// The prefix of images that cannot be pulled. Default: `unpullable/`.
     pub unpullable: String,
 }
 
@@ -63,7 +63,7 @@ impl From<Parts> for Options {
     }
 }
 
-/// A running control plane; all of it is gone, its folder too, when this is dropped or our process ends.
+/// A running control plane. Dropping it, or the end of this process, removes everything including its folder.
 pub struct ControlPlane {
     parts: Parts,
     client: Client,
@@ -71,11 +71,11 @@ pub struct ControlPlane {
     credentials: Credentials,
     api_server: Command,
     running: Mutex<Running>,
-    /// After the processes that use it.
+    /// Dropped after the processes that use it.
     folder: std::sync::Mutex<Folder>,
 }
 
-/// The processes in the order of their ends.
+/// The processes in the order in which they are stopped.
 #[derive(Default)]
 struct Running {
     around: Vec<Process>,
@@ -90,11 +90,11 @@ impl Running {
 }
 
 impl ControlPlane {
-    /// Starts a control plane and waits until it can be used: the API server is ready, and with [`Parts::Full`] there
-    /// are the ServiceAccount `default` and a ready Node `n1`.
+    /// Starts a control plane and waits until it is usable: the API server is ready, and with [`Parts::Full`] the
+    /// ServiceAccount `default` and a ready Node `n1` exist.
     ///
     /// # Errors
-    /// When a program is missing (`make testbed` builds them) or a component does not start; its log is in the error.
+    /// When a program is missing (`make testbed` builds them) or a component does not start. The error has its log.
     pub async fn start(options: impl Into<Options>) -> Result<Self> {
         let options = options.into();
         let folder = Folder::new()?;
@@ -129,25 +129,25 @@ impl ControlPlane {
         }
     }
 
-    /// The admin's client.
+    /// Returns the admin's client.
     #[must_use]
     pub fn client(&self) -> Client {
         self.client.clone()
     }
 
-    /// The admin's kubeconfig file.
+    /// Returns the admin's kubeconfig file.
     #[must_use]
     pub fn kubeconfig(&self) -> &Path {
         &self.credentials.kubeconfig
     }
 
-    /// The program that [`kubectl`](Self::kubectl) runs.
+    /// Returns the program that [`kubectl`](Self::kubectl) runs.
     #[must_use]
     pub fn kubectl_program(&self) -> &Path {
         self.kubectl.program()
     }
 
-    /// Writes a kubeconfig file for an existing ServiceAccount, which may do what RBAC lets it do.
+    /// Writes a kubeconfig file for an existing ServiceAccount, with its RBAC permissions.
     ///
     /// # Errors
     /// When the ServiceAccount does not exist.
@@ -174,12 +174,13 @@ impl ControlPlane {
     /// Runs `helm ARGUMENTS` as the admin.
     ///
     /// # Errors
-    /// When helm was not built, could not be run or did not end; a failure of the command itself is in the [`Output`].
+    /// When helm has not been built, could not be run or did not end. A failure of the command itself is in the
+    /// [`Output`].
     pub async fn helm(&self, arguments: &[&str]) -> Result<Output> {
         self.kubectl.helm(arguments).await
     }
 
-    /// Runs `kubectl apply` with these objects; those that name no namespace go into `default`.
+    /// Runs `kubectl apply` with these objects. The default namespace is `default`.
     ///
     /// # Errors
     /// As [`Kubectl::apply`].
@@ -190,7 +191,7 @@ impl ControlPlane {
     /// Creates a namespace for one test.
     ///
     /// # Errors
-    /// When the API server refuses, or the namespace gets no ServiceAccount `default`.
+    /// When the API server rejects it, or the namespace gets no ServiceAccount `default`.
     pub async fn namespace(&self, test: &str) -> Result<TestNamespace> {
         TestNamespace::create(test, self.client(), self.kubectl.clone(), self.parts == Parts::Full).await
     }
@@ -198,10 +199,10 @@ impl ControlPlane {
     /// Adds a Node and waits until it is ready.
     ///
     /// # Errors
-    /// When there is one of this name, or with [`Parts::ApiOnly`], which makes no Node ready.
+    /// When the name is in use, or with [`Parts::ApiOnly`], which makes no Node ready.
     pub async fn add_node(&self, name: &str) -> Result<()> {
         let nodes = Api::<Node>::all(self.client());
-        // As a kubelet labels it.
+        // The labels that a kubelet sets.
         let labels =
             json!({"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64", "kubernetes.io/hostname": name});
         let node = serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}}))?;
@@ -214,19 +215,19 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Installs Istio's CRDs, as the module `istio.io/api` has them, and waits until they are served.
+    /// Installs Istio's CRDs from the module `istio.io/api`, and waits until they are served.
     ///
     /// # Errors
-    /// When `make testbed` did not run, or kubectl failed.
+    /// When `make testbed` has not run, or kubectl failed.
     pub async fn install_istio_crds(&self) -> Result<()> {
         self.install_crds("Istio", "istio-crds.yaml").await
     }
 
-    /// Installs cert-manager's CRDs, starts its controllers and its CA injector, and waits until an Issuer gets ready. With
-    /// [`Parts::ApiOnly`], too; it ends with the control plane.
+    /// Installs cert-manager's CRDs, starts its controllers and its CA injector, and waits until an Issuer is ready. Also
+    /// works with [`Parts::ApiOnly`]. It ends with the control plane.
     ///
     /// # Errors
-    /// When `make testbed` did not run, or cert-manager does not start; its log is `cert-manager.log`.
+    /// When `make testbed` has not run, or cert-manager does not start. Its log is `cert-manager.log`.
     pub async fn start_cert_manager(&self) -> Result<()> {
         self.install_crds("cert-manager", "cert-manager-crds.yaml").await?;
         let namespace = serde_json::from_value(json!({"metadata": {"name": "cert-manager"}}))?;
@@ -256,19 +257,19 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Installs the CRDs of a file beside the programs, and waits until they are served.
+    /// Installs the CRDs from a file next to the programs, and waits until they are served.
     async fn install_crds(&self, of: &str, file: &str) -> Result<()> {
         let path = programs::find(file)?.display().to_string();
         self.kubectl(&["apply", "--server-side", "-f", &path], None).await?.ok()?;
-        // kubectl fails on a CRD that has no conditions yet.
+        // kubectl fails if a CRD has no conditions yet.
         let established = ["wait", "--for=condition=Established", "--timeout=60s", "-f", &path];
         let wait = async || Ok(Some(self.kubectl(&established, None).await?.ok()?));
         wait_for(&format!("the CRDs of {of} to be established"), START, wait).await?;
         Ok(())
     }
 
-    /// Starts a program of the test (outrigger, say) whose log is kept and dumped with those of the control plane:
-    /// `NAME.log`, `NAME` being its file name. It ends when the [`Process`] is dropped.
+    /// Starts a program of the test, such as outrigger. Its log is kept and dumped with those of the control
+    /// plane: `NAME.log`, with its file name as `NAME`. It ends when the [`Process`] is dropped.
     ///
     /// # Errors
     /// As [`Process::start`].
@@ -278,12 +279,12 @@ impl ControlPlane {
         Process::start(command, &Log::File(self.path(name)))
     }
 
-    /// Runs the first container of a Pod of the API server as the kubelet would: arguments, environment, user, token and other files are
-    /// those of the Pod and the image. Only the network is that of this machine; `variables` are for what has to differ because of that.
+    /// Runs the first container of a Pod in the API server like the kubelet would: arguments, environment, user, token and other files
+    /// are those of the Pod and the image. Only the network is this machine's; `variables` are for settings that differ because of that.
     /// Its log is `pod-NAME.log`.
     ///
     /// # Errors
-    /// When the Pod has something that is not known here, or the system does not let us mount and chroot: that needs root.
+    /// When the Pod has something unsupported, or the system does not permit mount and chroot, which require root.
     pub async fn run_container(
         &self,
         pod: &Pod,
@@ -295,13 +296,13 @@ impl ControlPlane {
         container::run(&self.client, api_server, pod, image, &folder, variables).await
     }
 
-    /// Kills kube-apiserver. What was stored stays.
+    /// Kills kube-apiserver. Its data is kept.
     pub async fn stop_api_server(&self) {
         self.running.lock().await.api_server = None;
     }
 
-    /// Starts kube-apiserver, again if [`stop_api_server`](Self::stop_api_server) stopped it, on the same port with the
-    /// same data, and waits until it is ready.
+    /// Starts kube-apiserver, or restarts it after [`stop_api_server`](Self::stop_api_server), on the same port with
+    /// the same data, and waits until it is ready.
     ///
     /// # Errors
     /// When it does not become ready.
@@ -321,10 +322,10 @@ impl ControlPlane {
         .map_err(|status| anyhow::anyhow!("kube-apiserver ended: {status}"))
     }
 
-    /// Sends a signal to a component, named by its program: `STOP` lets `kube-apiserver` hang, `CONT` lets it go on.
+    /// Sends a signal to a component, given by its program's name: `STOP` suspends `kube-apiserver`, `CONT` resumes it.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When it is not running.
     pub async fn signal(&self, component: &str, signal: &str) -> Result<()> {
         let mut running = self.running.lock().await;
         let Some(process) = running.all().find(|process| process.name() == component) else {
@@ -333,14 +334,14 @@ impl ControlPlane {
         process.signal(signal)
     }
 
-    /// What helps to understand why a test failed: the objects of the namespace, those of the cluster that have to do
-    /// with webhooks and SidecarSets, and the ends of all logs. No contents of Secrets.
+    /// Returns the state for a failed test: the objects of the namespace, cluster-scoped objects of webhooks and
+    /// SidecarSets, and the ends of all logs. Contents of Secrets are left out.
     pub async fn dump(&self, namespace: &str) -> String {
         let objects = dump::objects(&self.kubectl, namespace).await;
         format!("{objects}\n{}", dump::logs(&self.folder()))
     }
 
-    /// All that a program wrote so far, one of the control plane's or one started with [`spawn`](Self::spawn).
+    /// Returns everything a program has written, one of the control plane or one started with [`spawn`](Self::spawn).
     ///
     /// # Errors
     /// When no program of this name was started.
@@ -350,12 +351,12 @@ impl ControlPlane {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// Lets the folder with logs and data stay, and says on standard error where it is.
+    /// Keeps the folder with logs and data, and prints its path on standard error.
     pub fn keep_folder(&self) {
         self.folder.lock().unwrap_or_else(std::sync::PoisonError::into_inner).keep();
     }
 
-    /// Kills everything, kube-apiserver before etcd. Dropping the control plane does the same.
+    /// Kills everything, kube-apiserver before etcd. Dropping the control plane has the same effect.
     pub async fn stop(&self) {
         let running = std::mem::take(&mut *self.running.lock().await);
         drop(running);
@@ -369,7 +370,7 @@ impl ControlPlane {
         self.folder().join(name)
     }
 
-    /// Everything but etcd and kube-apiserver.
+    /// Starts everything except etcd and kube-apiserver.
     async fn start_around(&self, options: &Options) -> Result<()> {
         let stages_file = self.path("stages.yaml");
         let of_kwok = fs::read_to_string(programs::find("kwok-stages.yaml")?)?;
@@ -383,7 +384,7 @@ impl ControlPlane {
             .arg(&self.credentials.service_account_key)
             .arg("--root-ca-file")
             .arg(&self.credentials.ca)
-            // kwok sends no heartbeats: node-lifecycle would call every Node dead after 40 s.
+            // kwok sends no heartbeats, so node-lifecycle would consider every Node dead after 40 s.
             .arg("--controllers=*,-node-lifecycle-controller")
             .args(["--use-service-account-credentials=false", "--leader-elect=false", "--secure-port=0"])
             .args(["--kube-api-qps=500", "--kube-api-burst=1000"]);
@@ -427,7 +428,7 @@ fn etcd(data: &Path, port: u16) -> Result<Command> {
 }
 
 fn api_server(parts: Parts, folder: &Path, credentials: &Credentials, port: u16, etcd_port: u16) -> Result<Command> {
-    // The Node is made ready by kwok, and nobody would take the taint away that TaintNodesByCondition puts on new ones.
+    // kwok makes the Node ready, and nothing would remove the taint that TaintNodesByCondition sets on new Nodes.
     let plugins = match parts {
         Parts::Full => "TaintNodesByCondition",
         Parts::ApiOnly => "TaintNodesByCondition,ServiceAccount",

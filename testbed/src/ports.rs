@@ -8,13 +8,14 @@ use std::{
 
 use anyhow::{Result, bail};
 
-/// Below the ports that systems give to outgoing connections, so that none of those takes one before it is listened on.
+/// Below the range of outgoing connections, so that none of them takes a port before it is listened on.
 const RANGE: Range<u16> = 20_000..32_000;
 
-/// A port of 127.0.0.1 on which nothing listens now. Drawn at random: others may be looking too.
+/// Returns a port of 127.0.0.1 on which nothing listens. It is random, because other processes may also be looking for
+/// one.
 ///
 /// # Errors
-/// When a hundred ports in a row were taken.
+/// When a hundred ports in a row were in use.
 pub fn free_port() -> Result<u16> {
     for _ in 0..100 {
         let drawn = RandomState::new().hash_one(()) % u64::from(RANGE.end - RANGE.start);

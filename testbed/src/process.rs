@@ -1,4 +1,4 @@
-//! A program that runs beside ours and never outlives it, however ours dies.
+//! A program that runs next to this process and never outlives it, however it ends.
 
 use std::{
     fs::{self, OpenOptions},
@@ -13,8 +13,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::wait_for;
 
-/// A shell between us and the program. It holds the reading end of a pipe to us: a line is the name of a signal to pass
-/// on; the end of the pipe, which the system closes when we die, kills the program.
+/// A shell between this process and the program. It reads a pipe: a line is the name of a signal to forward. At the end
+/// of the pipe, which the system closes when this process dies, it kills the program.
 const SUPERVISOR: &str = r#"
 exec 3<&0 </dev/null
 "$@" 3<&- &
@@ -28,12 +28,12 @@ kill -s KILL "$listener"
 exit "$status"
 "#;
 
-/// Where a program's standard output and error go.
+/// The destination of a program's standard output and error.
 #[derive(Debug, Clone)]
 pub enum Log {
-    /// To the end of this file.
+    /// Appended to this file.
     File(PathBuf),
-    /// Where ours go.
+    /// This process's own.
     Inherit,
 }
 
@@ -51,7 +51,7 @@ impl Log {
     }
 }
 
-/// A running program; it is killed when this is dropped and when our process ends, in whatever way.
+/// A running program. It is killed when this is dropped and when this process ends in any way.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -61,12 +61,12 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command`: its program, arguments, environment and folder; its standard streams are not looked at.
+    /// Starts `command`, with its program, arguments, environment and folder. Its standard streams are ignored.
     /// Signals from the terminal (Ctrl-C) do not reach it.
     ///
     /// # Errors
-    /// When no shell can be started or the log cannot be opened. A program that cannot be run exits with 127, its log
-    /// says why.
+    /// When no shell can be started or the log cannot be opened. A program that cannot be run exits with 127, and its
+    /// log has the reason.
     pub fn start(command: &Command, log: &Log) -> Result<Self> {
         let program = command.get_program();
         let name = PathBuf::from(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
@@ -92,16 +92,16 @@ impl Process {
         Ok(Self { name, supervisor, pipe, log: log.clone() })
     }
 
-    /// The file name of the program.
+    /// Returns the file name of the program.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What it has written so far, and with it what others wrote to the same file.
+    /// Returns everything written to its log so far, including by others.
     ///
     /// # Errors
-    /// When that goes to no file.
+    /// When there is no log file.
     pub fn log(&self) -> Result<String> {
         match &self.log {
             Log::File(path) => fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display())),
@@ -109,7 +109,7 @@ impl Process {
         }
     }
 
-    /// Sends a signal, named as `kill -s` names it: `TERM`, `KILL`, `STOP`, `CONT`.
+    /// Sends a signal with a name of `kill -s`: `TERM`, `KILL`, `STOP`, `CONT`.
     ///
     /// # Errors
     /// When the program has ended.
@@ -118,15 +118,16 @@ impl Process {
         writeln!(pipe, "{signal}").with_context(|| format!("{} has ended", self.name))
     }
 
-    /// How the program ended, `None` while it runs. Killed by a signal: code 128 and the signal's number.
+    /// Returns how the program ended; `None` while it runs. If it was killed by a signal, the code is 128 plus the
+    /// signal's number.
     ///
     /// # Errors
-    /// When the system does not know the process any more.
+    /// When the system no longer knows the process.
     pub fn exited(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.supervisor.try_wait()?)
     }
 
-    /// Waits until the program has ended by itself or by a signal sent before.
+    /// Waits until the program has ended.
     ///
     /// # Errors
     /// When it still runs after `timeout`.
@@ -135,7 +136,7 @@ impl Process {
         wait_for(&what, timeout, async || self.exited()).await
     }
 
-    /// Asks the program to end (SIGTERM) and waits for it; one that has not ended after `grace` is killed.
+    /// Sends SIGTERM and waits for the end. After `grace` the program is killed.
     ///
     /// # Errors
     /// When it had to be killed.
@@ -143,7 +144,7 @@ impl Process {
         if let Some(status) = self.exited()? {
             return Ok(status);
         }
-        // Fails only when the program has ended just now.
+        // Fails only if the program has just ended.
         let _ = self.signal("TERM");
         match self.ended(grace).await {
             Ok(status) => Ok(status),
@@ -155,7 +156,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         drop(self.pipe.take());
-        // Only as long as the system takes to kill; nothing can be done about an error here.
+        // Takes only as long as the kill. An error cannot be handled here.
         let _ = self.supervisor.wait();
     }
 }
@@ -186,7 +187,7 @@ mod tests {
         assert!(process.stop(SOON).await.is_ok(), "it has ended already");
     }
 
-    /// Starts a script that says `up` when its trap is set, and runs until that is sprung.
+    /// Starts a script that prints `up` when its trap is set, and runs until the trap is triggered.
     async fn trapped(trap: &str, log: &Path) -> Process {
         let script = shell(&format!("trap '{trap}' TERM; echo up; while :; do sleep 0.05; done"));
         let process = Process::start(&script, &Log::File(log.to_owned())).unwrap();

@@ -1,4 +1,4 @@
-//! Where the programs of the control plane and the files beside them are.
+//! Locations of the control plane's programs and files.
 
 use std::{
     env,
@@ -7,13 +7,13 @@ use std::{
 
 use anyhow::{Result, ensure};
 
-/// What envtest's binaries hold, which `KUBEBUILDER_ASSETS` names the folder of.
+/// The programs in envtest's binaries, in the folder named by `KUBEBUILDER_ASSETS`.
 const ENVTEST: &[&str] = &["etcd", "kube-apiserver", "kubectl"];
 
-/// The path of the program, or of a file that `make testbed` puts beside the programs.
+/// Returns the path of a program, or of a file that `make testbed` puts next to the programs.
 ///
 /// # Errors
-/// When it was not built.
+/// When it has not been built.
 pub fn find(name: &str) -> Result<PathBuf> {
     let folder = |variable| env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
     let built = folder("TESTBED_BIN").unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("bin"));

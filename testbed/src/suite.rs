@@ -1,4 +1,4 @@
-//! Runs the tests of a test binary that has `harness = false` in its manifest.
+//! Runs the tests of a test binary with `harness = false` in its manifest.
 
 use std::{
     any::Any,
@@ -18,33 +18,33 @@ use tokio::{
 
 use crate::{ControlPlane, Options, TestNamespace};
 
-/// How many tests run at once unless `--test-threads` says otherwise: they mostly wait for the control plane.
+/// The default of `--test-threads`. Tests mostly wait for the control plane.
 const AT_ONCE: usize = 8;
 
-/// How many tests with a control plane of their own run at once: some work while the others wait.
+/// The number of concurrent tests with their own control plane. Some work while the others wait.
 const APART_AT_ONCE: usize = 4;
 
-/// How long a test may take, so that one that hangs is told by name and with its state.
+/// The time limit of a test, so that one that hangs is reported by name and with its state.
 const TIMEOUT: Duration = Duration::from_secs(180);
 
 type Promise<T> = Pin<Box<dyn Future<Output = Result<T>>>>;
 type SetUp<W> = Box<dyn FnOnce(Arc<ControlPlane>) -> Promise<W>>;
 type Test<W> = Box<dyn FnOnce(Case<W>) -> Promise<()> + Send>;
 
-/// What a test gets.
+/// The arguments of a test.
 #[derive(Debug)]
 pub struct Case<W> {
-    /// The control plane: shared by all tests, or with [`Suite::apart`] and [`Suite::alone`] only this test's.
+    /// The control plane, shared by all tests, or with [`Suite::apart`] and [`Suite::alone`] this test's own.
     pub plane: Arc<ControlPlane>,
-    /// A namespace of its own.
+    /// Its own namespace.
     pub namespace: TestNamespace,
-    /// What the set-up made: outrigger running against the shared control plane, say.
+    /// The result of the set-up, such as outrigger running with the shared control plane.
     pub world: Arc<W>,
 }
 
-/// Tests that share one control plane and run in parallel, after them tests that have one for themselves, and last those that also
-/// have the machine for themselves. Filters and `--list` of `cargo test` work; no control plane starts when no test needs it. When a test fails, the state of
-/// its namespace and the logs are shown.
+/// Tests that share one control plane and run in parallel, then tests with their own control plane, and finally those that also need the machine for
+/// themselves. Filters and `--list` of `cargo test` work. No control plane starts if no test needs it. When a test fails, the state of its namespace
+/// and the logs are printed.
 ///
 /// ```no_run
 /// use std::process::ExitCode;
@@ -70,7 +70,7 @@ pub struct Suite<W> {
     alone: Vec<Apart>,
 }
 
-/// Adds tests by their paths `module::function`, each named as its function.
+/// Adds tests by their paths `module::function`, each with its function's name.
 ///
 /// ```no_run
 /// # mod walk { pub async fn it_works<W>(_: outrigger_testbed::Case<W>) -> anyhow::Result<()> { Ok(()) } }
@@ -92,7 +92,7 @@ macro_rules! tests {
     };
 }
 
-/// A test with a control plane of its own.
+/// A test with its own control plane.
 struct Apart {
     name: String,
     options: Options,
@@ -100,7 +100,7 @@ struct Apart {
 }
 
 impl<W: Send + Sync + 'static> Suite<W> {
-    /// A suite whose shared control plane is set up by `set_up`, once. What that returns is dropped before the control
+    /// Creates a suite whose shared control plane is set up once by `set_up`. Its result is dropped before the control
     /// plane stops.
     pub fn new<F: Future<Output = Result<W>> + 'static>(
         options: impl Into<Options>,
@@ -115,7 +115,7 @@ impl<W: Send + Sync + 'static> Suite<W> {
         }
     }
 
-    /// Adds a test that shares the control plane. One that panics or returns an error failed.
+    /// Adds a test that shares the control plane. It fails if it panics or returns an error.
     #[must_use]
     pub fn test<F: Future<Output = Result<()>> + 'static>(
         mut self,
@@ -126,7 +126,7 @@ impl<W: Send + Sync + 'static> Suite<W> {
         self
     }
 
-    /// Adds a test with a control plane of its own.
+    /// Adds a test with its own control plane.
     #[must_use]
     pub fn apart<F: Future<Output = Result<()>> + 'static>(
         mut self,
@@ -138,7 +138,8 @@ impl<W: Send + Sync + 'static> Suite<W> {
         self
     }
 
-    /// Adds a test with a control plane of its own, beside which no other test runs: one that makes load, or looks at times.
+    /// Adds a test with its own control plane and without other tests at the same time, because it causes load or
+    /// measures time.
     #[must_use]
     pub fn alone<F: Future<Output = Result<()>> + 'static>(
         mut self,
@@ -150,7 +151,7 @@ impl<W: Send + Sync + 'static> Suite<W> {
         self
     }
 
-    /// Runs what the command line selects, and stops what was started.
+    /// Runs the tests that the command line selects, and stops everything that was started.
     #[must_use]
     pub fn run(self) -> ExitCode {
         match self.run_with(Arguments::from_args()) {
@@ -163,7 +164,7 @@ impl<W: Send + Sync + 'static> Suite<W> {
         }
     }
 
-    /// Whether a test failed.
+    /// Returns whether a test failed.
     fn run_with(self, mut arguments: Arguments) -> Result<bool> {
         arguments.test_threads.get_or_insert(AT_ONCE);
         let runtime = Runtime::new()?;
@@ -196,7 +197,7 @@ impl Apart {
     }
 }
 
-/// Runs the tests that share a control plane; whether one failed.
+/// Runs the tests that share a control plane. Returns whether one failed.
 fn run_shared<W: Send + Sync + 'static>(
     arguments: &Arguments,
     runtime: &Runtime,
@@ -214,7 +215,7 @@ fn run_shared<W: Send + Sync + 'static>(
     });
     let trials: Vec<_> = trials.collect();
 
-    // From here on things may be dropped that need the runtime.
+    // Later drops may need the runtime.
     let _context = runtime.enter();
     if selects(arguments, &trials) && !arguments.list {
         let plane = Arc::new(runtime.block_on(ControlPlane::start(options))?);
@@ -240,7 +241,7 @@ fn run_shared<W: Send + Sync + 'static>(
     Ok(failed)
 }
 
-/// Runs a test with a control plane of its own.
+/// Runs a test with its own control plane.
 fn run_apart(runtime: &Handle, name: &str, options: Options, test: Test<()>) -> Result<(), Failed> {
     let _context = runtime.enter();
     let plane = Arc::new(runtime.block_on(ControlPlane::start(options)).map_err(|error| format!("{error:?}"))?);
@@ -252,7 +253,7 @@ fn run_apart(runtime: &Handle, name: &str, options: Options, test: Test<()>) -> 
     result
 }
 
-/// Runs a test in a namespace of its own; the state of that is in the failure.
+/// Runs a test in its own namespace. A failure includes its state.
 fn run_test<W>(
     runtime: &Handle,
     name: &str,
@@ -266,7 +267,7 @@ fn run_test<W>(
     let result = catch_unwind(AssertUnwindSafe(|| runtime.block_on(bounded)));
     let message = match result {
         Ok(Ok(())) => {
-            // A namespace that stays harms nobody.
+            // A namespace that remains does no harm.
             let _ = runtime.block_on(namespace.delete());
             return Ok(());
         }
@@ -282,7 +283,7 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("the test panicked")
 }
 
-/// Whether the command line lets any of these tests run or be listed.
+/// Whether the command line selects any of these tests, to run or to list.
 fn selects(arguments: &Arguments, trials: &[Trial]) -> bool {
     trials.iter().any(|trial| !arguments.is_filtered_out(trial) && !arguments.is_ignored(trial))
 }

@@ -1,18 +1,18 @@
-//! Waits for a condition, bounded.
+//! Waits for a condition with a time limit.
 
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// Between two looks.
+/// The time between two attempts.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// Looks again and again until `look` gives a value. `Ok(None)` means not yet; so does an error, and the last one is
-/// told when time is up: `bail!("the Pod is {phase}")` is a fine way of saying what was seen.
+/// Calls `look` repeatedly until it returns a value. `Ok(None)` means not yet, and so does an error. The last error
+/// is reported at the time limit, so `bail!("the Pod is {phase}")` is a good way to report what was seen.
 ///
 /// # Errors
-/// After `timeout`, with `what` was waited for and what was seen last.
+/// After `timeout`, with `what` and the last error.
 pub async fn wait_for<T>(what: &str, timeout: Duration, mut look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
     let deadline = Instant::now() + timeout;
     let mut seen = None;

@@ -1,4 +1,4 @@
-//! How much memory reading a file of many objects takes beside what is made of them.
+//! Memory for reading a file of many objects, in addition to the result.
 
 use outrigger::documents;
 

@@ -1,4 +1,4 @@
-//! How much memory SidecarGenerators with large answers take, while their Sidecars are there and are watched.
+//! Memory of SidecarGenerators with large answers, while their Sidecars exist and are watched.
 
 use http::StatusCode;
 use jiff::Timestamp;
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 const GENERATORS: usize = 6;
 
-/// Bytes of an answer: a little less than is fetched at most.
+/// Bytes of an answer, slightly less than the limit.
 const ANSWER: usize = 950_000;
 
 fn generator(number: usize) -> ObservedGenerator {
@@ -23,7 +23,7 @@ fn generator(number: usize) -> ObservedGenerator {
     }))
 }
 
-/// Many short hosts, which take most as values.
+/// Many short hosts, which take the most memory as values.
 fn answer(number: usize) -> String {
     let hosts: Vec<String> = (0..ANSWER / 12).map(|host| format!("{number}-{host:0>5}/*")).collect();
     json!([{"hosts": hosts}]).to_string()

@@ -1,4 +1,4 @@
-//! How much memory an answer takes at most, whatever is in the body: many small values, which take fifty times their text.
+//! The maximum memory for an answer, whatever the body is: many small values take fifty times the memory of their text.
 
 use super::{Matching, snapshot};
 use jiff::Timestamp;
@@ -11,13 +11,13 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
 const MIB: usize = 1024 * 1024;
-/// What all reviews together may take beside their bodies.
+/// The limit for all reviews together, in addition to their bodies.
 const REVIEWS: usize = 64 * MIB;
 
-/// What is reserved is reserved from all of the process: one after the other.
+/// The whole process shares the budget, so tests run one after the other.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// The status of an answer, and the bytes that it took at most, those of its body included.
+/// Returns the status of an answer, and its peak memory including the body.
 fn measured(answer: impl Fn() -> Reply) -> (u16, usize) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let status = Cell::new(0);
@@ -25,7 +25,7 @@ fn measured(answer: impl Fn() -> Reply) -> (u16, usize) {
     (status.get(), usize::try_from(info.bytes_max).expect("bytes"))
 }
 
-/// `[item,item,…]` of about so many bytes.
+/// `[item,item,…]` of about this many bytes.
 fn list(item: &str, bytes: usize) -> String {
     let mut list = format!("[{}", format!("{item},").repeat(bytes / (item.len() + 1)));
     list.pop();
@@ -43,7 +43,7 @@ fn admission(group: &str, kind: &str, object: &str, old: &str) -> String {
     review.replace("\"new\"", object).replace("\"old\"", old)
 }
 
-/// Items of lists that take much memory for their size, in a SidecarSet.
+/// List items in a SidecarSet that take much memory for their size.
 const ITEMS: [(&str, &str); 6] = [
     ("x", "1"),
     ("x", r#"{"a":1}"#),
@@ -53,7 +53,7 @@ const ITEMS: [(&str, &str); 6] = [
     ("containers", r#"{"a":{"b":{}}}"#),
 ];
 
-/// The largest body of this form that is answered takes no more than was reserved.
+/// The largest body of this form that is answered takes no more than the reserved memory.
 fn is_bounded(what: &str, body: impl Fn(usize) -> String, answer: impl Fn(&[u8]) -> Reply) {
     let sizes = std::iter::successors(Some(7 * MIB), |bytes| Some(bytes / 4 * 3));
     for bytes in sizes.take_while(|bytes| *bytes > MIB / 8) {
@@ -128,7 +128,7 @@ fn old_set(spec: &Value) -> String {
 
 #[test]
 fn a_conversion_takes_hardly_more_than_its_answer() {
-    // Beside the answer there is room for another object, which is not used, and one in parts.
+    // The answer needs memory for another object, which is unused, and for one in parts.
     let bound = |body: &str| body.len() + body.len() / 4 + 14 * MIB;
     let env: Vec<Value> = (0..100).map(|n| json!({"name": format!("NAME_{n}"), "value": "x".repeat(100)})).collect();
     let realistic = old_set(&json!({"namespace": "team-a", "containers": [{"name": "c", "image": "x:1", "env": env}]}));

@@ -1,7 +1,7 @@
-//! How often a review asks for memory: a figure that, unlike time, is the same on every machine, so that it can be held.
+//! The number of allocations of a review. Unlike time it is the same on every machine, so it can be limited.
 //!
-//! The Pod has three containers and makes about 8 KB; there are 1,000 SidecarSets. The bounds stand a little above what
-//! was measured; who goes beyond them knowingly raises them.
+//! The Pod has three containers and about 8 KB, and there are 1,000 SidecarSets. The limits are slightly above the
+//! measured values. A change that exceeds them on purpose raises them.
 
 // The benchmarks use more of it.
 #[allow(dead_code)]
@@ -44,7 +44,7 @@ fn snapshot(matching: Matching) -> Snapshot {
     index.snapshot()
 }
 
-/// What the answer to one review allocates, its body included, once a first one was answered.
+/// Returns the allocations of the answer to one review with its body, after a first review.
 fn review(matching: Matching) -> AllocationInfo {
     let (snapshot, metrics) = (snapshot(matching), Metrics::default());
     let pod = cases::pod(3);
@@ -103,7 +103,7 @@ fn a_pod_that_comes_twice() {
     holds(&measured, 350, 21_000);
 }
 
-/// What the answer to the review of a SidecarSet allocates beside `sets` others that have other containers.
+/// Returns the allocations of the answer to a review of a SidecarSet next to `sets` others with different containers.
 fn sidecarset_review(sets: usize) -> AllocationInfo {
     let set = |name: &str| {
         json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": name}, "spec": {

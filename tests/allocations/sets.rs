@@ -1,4 +1,4 @@
-//! How much memory the SidecarSets of a cluster take, each with its revision, as the API server lists them.
+//! Memory of a cluster's SidecarSets, each with its revision, as the API server lists them.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 const SETS: i64 = 500;
 
-/// As `kubectl get sidecarsets -o json --show-managed-fields` shows one.
+/// As in `kubectl get sidecarsets -o json --show-managed-fields`.
 fn stored(number: i64) -> Value {
     let name = format!("set-{number}");
     let fields = json!({"f:spec": {"f:selector": {}, "f:containers": {"k:{\"name\":\"agent\"}": {
@@ -54,6 +54,6 @@ fn a_set_takes_a_few_times_its_text() {
     });
     let bytes = taken.bytes_current / SETS;
     println!("{bytes} bytes a set, {} its text", stored(1).to_string().len());
-    // Measured: 7,494 bytes. What it injects, kept twice, took 19,702.
+    // Measured: 7,494 bytes. Keeping the injectable content twice took 19,702.
     assert!((1_000..=8_500).contains(&bytes), "{bytes} bytes");
 }

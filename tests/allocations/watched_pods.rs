@@ -1,4 +1,4 @@
-//! How much memory a watched Pod takes once it is in the rollout's index, whatever its author wrote.
+//! Memory of a watched Pod in the rollout's index, whatever its author wrote.
 
 // The benchmarks use more of it.
 #[allow(dead_code)]
@@ -16,7 +16,7 @@ use std::future::pending;
 use std::sync::{Arc, LazyLock, Mutex};
 
 const PODS: u32 = 10_000;
-/// Bytes on the heap.
+/// Heap bytes.
 const LARGEST: i64 = 1_300;
 
 #[test]
@@ -32,16 +32,16 @@ fn a_typical_injected_pod_takes_at_most_1300_bytes() {
     println!("{each} bytes a Pod");
 }
 
-/// Pods in one answer of the API server.
+/// The number of Pods in one answer of the API server.
 const PAGE: usize = 200;
 
-/// The Pod of this number, as JSON: made of another one, as that takes less time.
+/// Returns the Pod with this number as JSON. It is derived from another one to save time.
 fn pod_text(number: usize) -> String {
     static TEXT: LazyLock<String> = LazyLock::new(|| pods::pod(77_777).to_string());
     TEXT.replace("77777", &format!("{number:05}"))
 }
 
-/// An API server with so many Pods, that is asked for pages of them and answers no watch.
+/// An API server with this number of Pods that answers pages of them and no watch.
 fn listed(number: usize) -> Client {
     let answer = move |request: http::Request<Body>| {
         let query = request.uri().query().unwrap_or_default().to_owned();
@@ -62,7 +62,7 @@ fn listed(number: usize) -> Client {
     Client::new(tower::service_fn(answer), "default")
 }
 
-/// How much a first list of so many Pods takes beyond what is kept of them, at its peak.
+/// Returns the peak memory of a first list of this number of Pods beyond what is kept.
 fn peak_of_a_list(number: usize) -> i64 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let (index, watched) = (Arc::new(Mutex::new(PodIndex::default())), Arc::new(Mutex::new(0)));
@@ -111,13 +111,13 @@ fn the_peak_of_a_list_grows_with_its_pages_and_not_with_the_list() {
     assert!(many <= 8 * i64::try_from(page).expect("small"), "{many} of pages of {page} bytes");
 }
 
-/// A Pod whose author wants it to take much.
+/// A Pod whose author wants it to take much memory.
 const LARGEST_HOSTILE: i64 = 100_000;
 
-/// How many there are of each kind.
+/// The number of Pods of each kind.
 const HOSTILE: u8 = 20;
 
-/// A Pod of this name by which a set may have been injected, with these annotations, labels and containers.
+/// A Pod with this name that may have been injected, with these annotations, labels and containers.
 fn hostile(number: usize, annotations: &[(&str, String)], labels: &Value, containers: &[String]) -> String {
     let mut all = json!({"kruise.io/sidecarset-injected-list": "logs"});
     for (key, value) in annotations {
@@ -144,7 +144,7 @@ fn many(number: usize, of: impl Fn(usize) -> String) -> Vec<String> {
     (0..number).map(of).collect()
 }
 
-/// What they have in common: as much as possible of what is kept, and nothing that two of them share.
+/// Each has as much kept data as possible, and shares nothing with the others.
 fn hostile_pods(kind: &str, n: usize, size: usize) -> String {
     let none = json!({});
     let map = |of: &dyn Fn(usize) -> (String, Value)| Value::Object((0..size).map(of).collect()).to_string();
@@ -181,7 +181,7 @@ fn hostile_pods(kind: &str, n: usize, size: usize) -> String {
 #[test]
 fn a_pod_takes_a_bounded_amount_whatever_its_author_wrote() {
     for kind in ["names of sets", "records", "states", "working containers", "labels", "containers"] {
-        // From what is kept whole to what is far too much.
+        // From sizes that are kept whole to sizes that are far too large.
         for size in [100, 300, 800, 3_000, 12_000] {
             let mut index = PodIndex::default();
             let mut deleted = 0;

@@ -1,10 +1,10 @@
-//! The alerts of the chart and those of the documentation are the same.
+//! The alerts of the chart and of the documentation are the same.
 
 use serde_json::Value;
 
 use super::{objects, read, rendered};
 
-/// The rows of a table of `docs/operations.md` that begins with this header.
+/// Returns the rows of the table in `docs/operations.md` that begins with this header.
 fn rows(header: &str) -> Vec<String> {
     let page = read("docs/operations.md");
     let lines = page.lines().skip_while(|line| !line.starts_with(header)).skip(2);
@@ -45,7 +45,7 @@ fn alerts_are_about_metrics_that_there_are_and_have_names_of_their_own() {
             let is =
                 |row: &String| [format!("`{metric}`"), format!("`{metric}{{")].iter().any(|name| row.contains(name));
             assert!(known.iter().any(is), "{expr}: {metric} is none");
-            // Others have these metrics, too.
+            // Other programs have these metrics too.
             let of_us = metric.starts_with("outrigger_") || metric == "process_max_fds";
             assert!(of_us || expr.contains("container=\"outrigger\""), "{expr}: of any program");
         }

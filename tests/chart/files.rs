@@ -1,4 +1,4 @@
-//! Files that are made from the chart, and those that it is made from.
+//! Files generated from the chart, and files that it is generated from.
 
 use std::process::Command;
 

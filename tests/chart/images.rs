@@ -1,4 +1,4 @@
-//! The folders that images consist of, and the targets of the Makefile that make them.
+//! The folders of images, and the Makefile targets that create them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,5 @@
-//! What the chart renders, without a cluster: rights by job, values, certificates, alerts, and the files that are made from it. Needs
-//! helm and kubectl of `make testbed`.
+//! The rendered chart without a cluster: permissions by job, values, certificates, alerts, and generated files. Needs helm and
+//! kubectl from `make testbed`.
 
 mod alerts;
 mod files;
@@ -30,7 +30,7 @@ fn helm(arguments: &[&str]) -> Output {
     Command::new(helm).args(arguments).current_dir(path("manifests")).output().expect("helm runs")
 }
 
-/// What the chart renders with these arguments.
+/// Returns what the chart renders with these arguments.
 #[track_caller]
 fn rendered(arguments: &[&str]) -> String {
     let output =
@@ -39,7 +39,7 @@ fn rendered(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-/// Why the chart renders nothing with these arguments.
+/// Returns why the chart cannot be rendered with these arguments.
 #[track_caller]
 fn refused(arguments: &[&str]) -> String {
     let output = helm(&[&["template", "outrigger", "chart"], arguments].concat());
@@ -47,7 +47,7 @@ fn refused(arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The objects of YAML documents by kind and name.
+/// Returns the objects of YAML documents by kind and name.
 #[track_caller]
 fn objects(yaml: &str) -> BTreeMap<String, Value> {
     let documents: Vec<Option<Value>> = serde_saphyr::from_multiple(yaml).expect("YAML");
@@ -58,7 +58,7 @@ fn objects(yaml: &str) -> BTreeMap<String, Value> {
     named.collect()
 }
 
-/// The files with values that ship with the chart.
+/// Returns the values files that ship with the chart.
 fn values_files() -> Vec<String> {
     let mut files: Vec<_> = std::fs::read_dir(path("manifests/chart/ci"))
         .expect("a folder")

@@ -1,4 +1,4 @@
-//! Values: which are refused, and what comes of them.
+//! Values: rejected ones, and the effect of others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -37,13 +37,13 @@ fn what_is_no_value_is_refused_with_its_place() {
     }
 }
 
-/// What the files of `manifests/rbac` say is the truth about rights.
+/// The files in `manifests/rbac` define the permissions.
 fn rights(files: &[&str]) -> BTreeMap<String, Value> {
     let all = files.iter().flat_map(|file| objects(&read(&format!("manifests/rbac/{file}.yaml"))));
     all.filter(|(name, _)| !name.starts_with("ServiceAccount/")).collect()
 }
 
-/// The rights that are rendered, without what the chart adds.
+/// Returns the rendered permissions without the chart's additions.
 fn rendered_rights(arguments: &[&str]) -> BTreeMap<String, Value> {
     let all = objects(&rendered(arguments)).into_iter();
     let rights = all.filter(|(_, object)| object["apiVersion"] == "rbac.authorization.k8s.io/v1");
@@ -110,7 +110,7 @@ fn who_may_edit_objects_may_not_write_sidecarsets_and_not_even_read_meshservices
     }
 }
 
-/// The names that `--controllers` takes, as the program tells them.
+/// Returns the values of `--controllers`, as the program prints them.
 fn jobs() -> Vec<String> {
     let output =
         Command::new(env!("CARGO_BIN_EXE_outrigger")).args(["serve", "--controllers=?"]).output().expect("it runs");
@@ -134,11 +134,11 @@ fn the_program_takes_the_arguments_that_are_rendered() {
             deployment["spec"]["template"]["spec"]["containers"][0]["args"].as_array().expect("args").clone();
         let output = Command::new(env!("CARGO_BIN_EXE_outrigger"))
             .args(arguments.iter().map(|argument| argument.as_str().expect("text")))
-            .arg("--from=nowhere") // so that it does not start
+            .arg("--from=nowhere") // prevents the start
             .output()
             .expect("it runs");
         let told = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{file}: {told}"); // 2 for a wrong command line
+        assert_eq!(output.status.code(), Some(1), "{file}: {told}"); // 2: wrong command line
     }
 }
 

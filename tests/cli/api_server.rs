@@ -1,4 +1,4 @@
-//! An API server with objects that do not change: it answers lists, which is all that commands ask for that end by themselves.
+//! An API server with fixed objects. It answers lists, which is all that commands that run once need.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -15,7 +15,7 @@ pub struct ApiServer {
 }
 
 impl ApiServer {
-    /// Serves the objects of a YAML text, each in the list of its kind, until the test process ends.
+    /// Serves the objects of a YAML text in lists of their kinds until the test process ends.
     pub fn with(yaml: &str) -> Self {
         let objects = Arc::new(objects(yaml));
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -32,7 +32,7 @@ impl ApiServer {
                 format!("{{name: {name}, context: {{cluster: {name}, user: me, namespace: {namespace}}}}}"),
             )
         };
-        // Of the other context's cluster nobody answers.
+        // The other context's cluster does not answer.
         let contexts =
             [context("here", &format!("http://{address}"), "shop"), context("gone", "http://127.0.0.1:1", "none")];
         let (clusters, contexts): (Vec<_>, Vec<_>) = contexts.into_iter().unzip();
@@ -46,7 +46,7 @@ impl ApiServer {
         Self { kubeconfig: Files::new([("config", text("here").as_str()), ("gone", &text("gone"))]) }
     }
 
-    /// A kubeconfig whose current context is this server's, `here`; the other is `gone`.
+    /// Returns a kubeconfig with this server in the current context, `here`. The other context is `gone`.
     pub fn kubeconfig(&self) -> std::path::PathBuf {
         self.kubeconfig.path().join("config")
     }
@@ -66,7 +66,7 @@ fn answer_all(mut stream: &TcpStream, objects: &[Value]) {
     }
 }
 
-/// The objects of the kind and the namespace that a path names.
+/// Returns the objects of the kind and namespace in a path.
 fn list(target: &str, objects: &[Value]) -> Value {
     let path = Path::new(target.split('?').next().unwrap_or_default());
     let plural = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();

@@ -1,4 +1,5 @@
-//! Requests that are no reviews of Pods: each gets its status and one line that says what is wrong, and the next is served.
+//! Requests that are not reviews of Pods: each gets its status and one line with the problem, and the next request is
+//! served.
 
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ fn server() -> Server {
     Server::start(&examples().join("test-sidecarset"), [""; 0])
 }
 
-/// Status and text of the answer to any request, over a connection of its own.
+/// Returns status and text of the answer to any request on its own connection.
 fn send(server: &Server, request: Request<Full<Bytes>>) -> (u16, String) {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(server.ca().as_bytes()).expect("PEM")).expect("a CA");
@@ -59,7 +60,7 @@ fn assert_next_review_is_answered(server: &Server) {
     assert_eq!(names(&server.admit(&object(SEED_POD))["spec"]["containers"]), ["sidecar1", "app"]);
 }
 
-/// The review of the seed's Pod, with the value at this pointer replaced.
+/// Returns the review of the seed's Pod with the value at this pointer replaced.
 fn review_with(pointer: &str, value: Value) -> String {
     let mut review = review_of("v1", &object(SEED_POD));
     *review.pointer_mut(pointer).expect("it is there") = value;
@@ -114,7 +115,7 @@ fn objects_deeper_than_10_000_are_a_400_that_says_so() {
         assert_eq!(status, 400, "{text}");
         assert_says(&text, &["10000 deep"]);
     }
-    // Where injection does not look, anything that is allowed passes.
+    // Fields that injection does not read may have any allowed value.
     let deep = format!("{}{}", "[".repeat(9_000), "]".repeat(9_000));
     let review = review_with("/request/object/spec/containers/0/image", json!("DEEP")).replace("\"DEEP\"", &deep);
     assert_eq!(server.post(review).0, 200);

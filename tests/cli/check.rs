@@ -1,4 +1,4 @@
-//! `outrigger check`: faults of the mesh that files describe.
+//! `outrigger check`: problems of the mesh in files.
 
 use crate::harness::{Files, Output, command, run};
 use serde_json::Value;
@@ -9,7 +9,7 @@ fn check(args: &[&str]) -> Output {
     run(command.args(args).current_dir(Path::new(env!("CARGO_MANIFEST_DIR"))), "")
 }
 
-/// The findings, as `CODE resource`.
+/// Returns the findings as `CODE resource`.
 fn codes(output: &str) -> Vec<String> {
     let list: Vec<Value> = serde_json::from_str(output).expect("a list");
     let text = |finding: &Value, field: &str| finding[field].as_str().unwrap_or_default().to_owned();
@@ -67,7 +67,7 @@ fn findings_are_chosen_by_severity_code_and_annotation() {
     assert_eq!((quiet.code, quiet.stdout.as_str()), (0, "no findings; 1 suppressed by annotations\n"));
 }
 
-/// Two VirtualServices of one host, the second of which wants to hear of nothing.
+/// Two VirtualServices for one host, of which the second ignores all findings.
 #[test]
 fn nobody_silences_what_concerns_others() {
     let routes = |namespace: &str, annotations: &str| {
@@ -96,7 +96,7 @@ fn a_file_that_cannot_be_read_is_a_finding_with_its_line() {
     assert!(list[0]["line"].as_u64().is_some_and(|line| line >= 2), "{list:?}");
 }
 
-/// An object of which something is said, in the second line of the file.
+/// An object with a finding in the second line of the file.
 const BROKEN: &str = "# A rule.\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: rule}\nspec:\n  host: nowhere\n";
 
 #[test]
@@ -109,7 +109,8 @@ fn a_finding_has_the_line_of_its_field() {
     assert!(text.contains("a.yaml:2)\n") && text.contains("at line 6, spec.host\n"), "{text}");
 }
 
-/// A link without a target and one to a device that never ends: the other files are checked, and the report is whole.
+/// A link without a target, and one to a device that never ends: the other files are checked, and the report is
+/// complete.
 #[cfg(unix)]
 #[test]
 fn a_file_that_cannot_be_opened_is_a_finding_beside_the_others() {
@@ -146,7 +147,7 @@ fn yaml_that_is_no_object_is_skipped_and_a_broken_object_spares_the_others() {
     );
 }
 
-/// Names and values that would clear the screen, forge a finding, or be a command to GitHub's workflows.
+/// Names and values that would clear the screen, forge a finding, or be a command of GitHub's workflows.
 #[test]
 fn text_of_files_does_not_steer_the_terminal() {
     let files = Files::new([(
@@ -173,7 +174,7 @@ fn input_that_would_fill_memory_is_refused() {
     }
 }
 
-/// Each of many that conflict says so once, rather than once for each of the others.
+/// Each of many conflicting objects is reported once, rather than once for each other object.
 #[test]
 fn many_conflicting_objects_are_told_in_as_many_lines() {
     let text: String = (0..200)
@@ -228,7 +229,7 @@ fn the_picture_shows_what_is_broken_in_red() {
     assert!(fixed.contains("[color=black]") && !fixed.contains("red"), "{fixed}");
     let ignoring = check(&["examples/mesh/broken", "-o", "dot", "-S", "IST0101=*"]).stdout;
     assert!(!ignoring.contains("red"), "what is ignored is not broken: {ignoring}");
-    // One without edges is a picture, too.
+    // A graph without edges is also drawn.
     let empty = check(&["examples/test-sidecarset", "-o", "svg"]);
     assert!(empty.stdout.starts_with("<svg") && empty.code == 0, "{}", empty.stderr);
     let svg = check(&["examples/mesh/broken", "-o", "svg"]).stdout;

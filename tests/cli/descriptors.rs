@@ -1,4 +1,4 @@
-//! A server that has no file descriptor left still answers probes and reviews, and says what is wrong.
+//! A server without free file descriptors still answers probes and reviews, and reports the problem.
 
 use std::net::TcpStream;
 
@@ -19,7 +19,7 @@ fn without_file_descriptors_probes_and_reviews_are_answered_and_it_is_told() {
     }
     server.logged("ERROR", &["cannot be accepted", "ulimit -n"]);
     assert!(server.metric(r#"outrigger_accept_errors_total{port="admin"}"#) > 0);
-    // Which of the bounds is met first is decided by the order in which the two ports accept.
+    // The order in which the two ports accept decides which limit is reached first.
     let gave_way = ["descriptors", "full", "peer"]
         .map(|reason| format!(r#"outrigger_connections_closed_total{{port="webhook",reason="{reason}"}}"#))
         .map(|metric| server.metric(&metric));

@@ -1,4 +1,4 @@
-//! The documentation tells the truth: every command that it shows works and prints what is shown.
+//! The documentation is true: every command in it works and prints what is shown.
 
 use crate::console::{Example, examples};
 use crate::harness::{Server, command, names, objects, patched, run};
@@ -40,7 +40,7 @@ fn commands_of_the_page_on_integrity_print_what_it_shows() {
     check("docs/mesh-integrity.md");
 }
 
-/// The minor of Kubernetes that a Go module of the testbed builds.
+/// Returns the Kubernetes minor that a Go module of the testbed builds.
 fn minor(module: &str) -> u32 {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testbed/go").join(module).join("go.mod");
     let text = std::fs::read_to_string(path).expect("the module");
@@ -61,7 +61,7 @@ fn the_versions_of_kubernetes_that_are_named_are_those_that_are_tested() {
         "Kubernetes 1.{oldest} or newer: `make test` runs it against 1.{newest}, `make test-oldest` against 1.{oldest}"
     )));
     assert!(page("docs/operations.md").contains(&format!("Kubernetes 1.{oldest} or newer")));
-    // We can name no field that the oldest server does not know.
+    // The API types can only have fields that the oldest supported server knows.
     let manifest = page("Cargo.toml");
     let fields =
         manifest.split("k8s-openapi = ").nth(1).and_then(|rest| rest.split("\"v1_").nth(1)).expect("k8s-openapi");
@@ -69,7 +69,7 @@ fn the_versions_of_kubernetes_that_are_named_are_those_that_are_tested() {
     assert!(fields <= oldest, "k8s-openapi has the fields of 1.{fields}");
 }
 
-/// The review that the page on operations sends with curl.
+/// The review that the operations page sends with curl.
 #[test]
 fn the_sample_review_is_answered_with_a_patch() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -85,7 +85,7 @@ fn the_sample_review_is_answered_with_a_patch() {
     assert!(page.contains("--data @docs/examples/review.json https://127.0.0.1:9443/mutate-pod"));
 }
 
-/// They are those of the installer, but for what the chart labels.
+/// They equal those of the installer, except for the chart's labels.
 #[test]
 fn the_two_services_of_the_page_on_operations_are_those_of_the_installer() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -104,7 +104,7 @@ fn the_two_services_of_the_page_on_operations_are_those_of_the_installer() {
     }
 }
 
-/// One build serves the whole tour, and whoever ends `make run` is told what stays behind.
+/// The whole tour uses one build, and the end of `make run` tells what remains.
 #[test]
 fn demo_cluster_and_run_are_built_alike() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

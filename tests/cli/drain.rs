@@ -1,4 +1,4 @@
-//! The end of a server by signals: no review is lost, and who insists need not wait.
+//! Shutdown of a server by signals: no review is lost, and a second signal ends it at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,14 +11,14 @@ use tokio::task::JoinSet;
 use crate::harness::{Server, examples, in_time, object, review_of};
 use crate::objects::SEED_POD;
 
-/// Clients that send reviews at once, as the API servers of a cluster do.
+/// Clients that send reviews at the same time, like the API servers of a cluster.
 const CLIENTS: usize = 8;
 
 fn serve(shutdown_delay: u32) -> Server {
     Server::start(&examples().join("test-sidecarset"), [format!("--shutdown-delay={shutdown_delay}")])
 }
 
-/// Reviews answered by each of two servers.
+/// The number of reviews answered by each of two servers.
 #[derive(Default)]
 struct Counts {
     first: AtomicUsize,
@@ -26,7 +26,7 @@ struct Counts {
     enough: AtomicBool,
 }
 
-/// Opens a connection: to the first server, and once that refuses, to the second. Whether it is the first.
+/// Opens a connection to the first server, or to the second once the first refuses. Returns whether it is the first.
 async fn connect(first: &Destination, second: &Destination) -> (Client, bool) {
     match first.connect().await {
         Ok(client) => (client, true),
@@ -35,7 +35,8 @@ async fn connect(first: &Destination, second: &Destination) -> (Client, bool) {
     }
 }
 
-/// Sends reviews until there are enough; each must get its 200. `Connection: close` ends the use of a connection.
+/// Sends reviews until there are enough. Each must be answered with 200. `Connection: close` ends the use of a
+/// connection.
 async fn load(first: Destination, second: Destination, review: Bytes, counts: Arc<Counts>) {
     while !counts.enough.load(Ordering::Relaxed) {
         let (mut client, is_first) = connect(&first, &second).await;
@@ -68,7 +69,7 @@ fn sigterm_under_load_loses_no_review_and_ends_with_code_0() {
             reach(&counts.first, 200).await;
             first.signal("TERM");
             first.logged("INFO", &["drains"]);
-            // It serves on while clients turn elsewhere.
+            // It continues to serve while clients move to the other server.
             reach(&counts.first, counts.first.load(Ordering::Relaxed) + 50).await;
             reach(&counts.second, 200).await;
             counts.enough.store(true, Ordering::Relaxed);

@@ -1,16 +1,17 @@
-//! `outrigger explain`: why each SidecarSet is injected into the Pods of files or not.
+//! `outrigger explain`: why each SidecarSet is or is not injected into the Pods of files.
 
 use serde_json::{Value, json};
 
 use crate::harness::{Files, Output, assert_says, command, run};
 use crate::objects::{SEED_POD, namespace, set};
 
-/// Explains `input` with the sets of these files.
+/// Explains `input` with the sets in these files.
 fn explain(files: &Files, args: &[&str], input: &str) -> Output {
     run(command(["explain", "-f", "-", "--from"]).arg(files.path()).args(args), input)
 }
 
-/// A set of each fate: two that are injected, one for another app, one for another namespace, one that its canary replaces.
+/// A set for each outcome: two that are injected, one for another app, one for another namespace, one that its canary
+/// replaces.
 fn each_fate() -> Files {
     let canary = "  name: next\n  annotations: {apps.kruise.io/sidecarset-canary: 'true', apps.kruise.io/sidecarset-base: base}\n";
     let next = set("next").replace("  name: next\nspec", &format!("{canary}spec"));

@@ -1,4 +1,4 @@
-//! The files of `outrigger serve --from`: what is read of them, what is said of wrong ones, and how changes are taken up.
+//! The files of `outrigger serve --from`: their content, reports of wrong ones, and handling of changes.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::harness::{Files, Server, assert_says, names, object, wait_for};
 use crate::objects::{SEED_POD, SEED_SET, namespace, set};
 
-/// A server of this folder with nothing else said.
+/// A server with this folder and default flags.
 fn serve(files: &Files) -> Server {
     Server::start(files.path(), [""; 0])
 }
@@ -21,7 +21,7 @@ fn pod_in(namespace: &str) -> Value {
     pod
 }
 
-/// What is injected into the Pod of the smallest example.
+/// Returns what is injected into the Pod of the smallest example.
 fn injected(server: &Server) -> Vec<String> {
     injected_in(server, "default")
 }

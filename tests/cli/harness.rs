@@ -16,10 +16,10 @@ use bytes::Bytes;
 use outrigger::admission::client::{Client, Destination};
 use serde_json::{Value, json};
 
-/// No test waits longer than this for anything.
+/// The maximum time that a test waits.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Between two looks at a condition that cannot be waited for.
+/// The time between two checks of a condition that has no event.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// The repository's examples.
@@ -27,7 +27,7 @@ pub fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
 }
 
-/// A folder of files that the test writes.
+/// A folder with files written by the test.
 pub struct Files {
     folder: tempfile::TempDir,
 }
@@ -45,7 +45,7 @@ impl Files {
         self.folder.path()
     }
 
-    /// Writes or replaces a file at once: nobody reads half of it.
+    /// Writes or replaces a file atomically.
     pub fn write(&self, name: &str, text: &str) {
         let draft = self.path().join(".draft");
         std::fs::write(&draft, text).expect("written");
@@ -53,7 +53,7 @@ impl Files {
     }
 }
 
-/// What a command printed, and its exit code.
+/// The output and exit code of a command.
 pub struct Output {
     pub code: i32,
     pub stdout: String,
@@ -61,14 +61,14 @@ pub struct Output {
 }
 
 impl Output {
-    /// Standard output of a command that must have succeeded.
+    /// Returns the standard output of a command that must have succeeded.
     #[track_caller]
     pub fn ok(self) -> String {
         assert_eq!(self.code, 0, "{}", self.stderr);
         self.stdout
     }
 
-    /// Standard error of a command that must have ended with this exit code.
+    /// Returns the standard error of a command that must have ended with this exit code.
     #[track_caller]
     pub fn failed(self, code: i32) -> String {
         assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
@@ -76,12 +76,12 @@ impl Output {
     }
 }
 
-/// The binary: the one of this build, or another that is to be compared with it.
+/// Returns the binary of this build, or another one to compare with it.
 pub fn binary() -> OsString {
     std::env::var_os("OUTRIGGER_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_outrigger").into())
 }
 
-/// The binary with these arguments and nothing from the surroundings that changes what it prints.
+/// Returns a command with these arguments and without environment variables that change its output.
 pub fn command<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(binary());
     command.args(args);
@@ -102,10 +102,10 @@ pub fn run(command: &mut Command, input: &str) -> Output {
     let (stdout, stderr) = (running.0.stdout.take().expect("piped"), running.0.stderr.take().expect("piped"));
     let mut stdin = running.0.stdin.take().expect("piped");
     let texts = thread::scope(|scope| {
-        // A command that fails early reads none of it.
+        // A command that fails early does not read it.
         scope.spawn(move || _ = stdin.write_all(input.as_bytes()));
         let stderr = scope.spawn(|| text(stderr));
-        // Everything ends when the process does, so that is watched beside the reading.
+        // The process's end ends everything, so it is watched while reading.
         let status = scope.spawn(|| running.wait());
         (text(stdout), stderr.join().expect("read"), status.join().expect("waited for"))
     });
@@ -134,7 +134,7 @@ impl Drop for Running {
     }
 }
 
-/// Looks again and again until there is something.
+/// Calls the function repeatedly until it returns a value.
 #[track_caller]
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
@@ -164,12 +164,12 @@ struct Log {
 }
 
 impl Server {
-    /// Starts it, with further arguments, and waits until it serves. Without `--tls-dir` its CA is read.
+    /// Starts it with further arguments, and waits until it serves. Without `--tls-dir` its CA is read.
     pub fn start<A: AsRef<OsStr>>(folder: &Path, args: impl IntoIterator<Item = A>) -> Self {
         Self::start_as(command([""; 0]), folder, args)
     }
 
-    /// The same with so many file descriptors at most.
+    /// The same with at most this many file descriptors.
     pub fn with_descriptors(descriptors: u32, folder: &Path) -> Self {
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")]).arg(binary());
@@ -205,12 +205,12 @@ impl Server {
         Self { webhook: address("webhook"), admin: address("admin"), running, log, ca }
     }
 
-    /// Where the webhook listens.
+    /// Returns the webhook's address.
     pub fn webhook(&self) -> SocketAddr {
         self.webhook
     }
 
-    /// The most memory that was resident so far, in KiB.
+    /// Returns the peak resident memory in KiB.
     #[allow(dead_code, reason = "only tests/hostile measures it")]
     pub fn peak_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.running.0.id())).expect("it runs");
@@ -218,17 +218,17 @@ impl Server {
         peak.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
-    /// Where probes go.
+    /// Returns the admin port's address.
     pub fn admin(&self) -> SocketAddr {
         self.admin
     }
 
-    /// The CA it made.
+    /// Returns the CA that it created.
     pub fn ca(&self) -> &str {
         &self.ca
     }
 
-    /// The same, its clients trusting this CA.
+    /// The same with clients that trust this CA.
     pub fn trusting(self, ca: String) -> Self {
         Self { ca, ..self }
     }
@@ -237,7 +237,7 @@ impl Server {
         Destination::new(self.webhook, &self.ca).expect("a CA")
     }
 
-    /// The `response` of a review in admission.k8s.io/v1 that creates this Pod.
+    /// Returns the `response` of a review in admission.k8s.io/v1 that creates this Pod.
     pub fn review(&self, pod: &Value) -> Value {
         let (status, body) = self.post(review_of("v1", pod).to_string());
         assert_eq!(status, 200, "{body}");
@@ -245,12 +245,12 @@ impl Server {
         answer["response"].take()
     }
 
-    /// The Pod after its review; it must be allowed.
+    /// Returns the Pod after its review, which must allow it.
     pub fn admit(&self, pod: &Value) -> Value {
         patched(pod, &self.review(pod))
     }
 
-    /// Sends this body as a review over a connection of its own.
+    /// Sends this body as a review on its own connection.
     pub fn post(&self, body: String) -> (u16, String) {
         let answer = in_time(async {
             let mut client: Client = self.target().connect().await.expect("a connection");
@@ -259,7 +259,7 @@ impl Server {
         (answer.status.as_u16(), String::from_utf8(answer.body.to_vec()).expect("text"))
     }
 
-    /// Status and body of a page of the admin port.
+    /// Returns status and body of a page of the admin port.
     pub fn page(&self, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.admin).expect("a connection");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
@@ -270,7 +270,7 @@ impl Server {
         (status, body.to_owned())
     }
 
-    /// The value of a metric that counts, named with its labels as they are printed.
+    /// Returns the value of a counter, given with its printed labels.
     pub fn metric(&self, name: &str) -> u64 {
         let (_, metrics) = self.page("/metrics");
         let line = metrics.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
@@ -287,7 +287,7 @@ impl Server {
         self.log.wait(&format!("{level} {texts:?} in the log"), fits)
     }
 
-    /// Waits until the files have been read this often.
+    /// Waits until the files have been read this many times.
     pub fn files_read(&self, times: usize) {
         let mut left = times;
         self.log.wait_mut("the files are read again", |line| {
@@ -296,13 +296,13 @@ impl Server {
         });
     }
 
-    /// Sends a signal, named as `kill` names it.
+    /// Sends a signal with a name of `kill`.
     pub fn signal(&self, name: &str) {
         let id = self.running.0.id().to_string();
         assert!(Command::new("kill").args(["-s", name, &id]).status().expect("kill").success());
     }
 
-    /// Waits for its end; its exit code.
+    /// Waits for its end, and returns the exit code.
     pub fn exit_code(&mut self) -> i32 {
         self.running.wait().code().expect("not ended by a signal")
     }
@@ -324,7 +324,7 @@ impl Log {
         self.wait_mut(what, fits)
     }
 
-    /// Shows each line once, from the first on, until one fits.
+    /// Passes each line once, from the first on, until one matches.
     #[track_caller]
     fn wait_mut(&self, what: &str, mut fits: impl FnMut(&Value) -> bool) -> Value {
         let mut seen = 0;
@@ -343,7 +343,7 @@ impl Log {
     }
 }
 
-/// Runs a future on a runtime of its own, bounded.
+/// Runs a future on its own runtime with a time limit.
 pub fn in_time<F: Future>(future: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
     runtime.block_on(async { tokio::time::timeout(PATIENCE, future).await.expect("it takes too long") })
@@ -365,7 +365,7 @@ pub fn review_of(version: &str, pod: &Value) -> Value {
     })
 }
 
-/// The Pod with the patch of a review's `response`, as the API server applies it.
+/// Returns the Pod with the patch of a review's `response` applied like in the API server.
 pub fn patched(pod: &Value, response: &Value) -> Value {
     assert_eq!(response["allowed"], true, "{response}");
     let mut pod = pod.clone();
@@ -378,21 +378,21 @@ pub fn patched(pod: &Value, response: &Value) -> Value {
     pod
 }
 
-/// The only object of a YAML text.
+/// Returns the only object of a YAML text.
 #[track_caller]
 pub fn object(yaml: &str) -> Value {
     let [object] = <[Value; 1]>::try_from(objects(yaml)).expect("one object");
     object
 }
 
-/// The objects of a YAML text.
+/// Returns the objects of a YAML text.
 #[track_caller]
 pub fn objects(yaml: &str) -> Vec<Value> {
     let documents = outrigger::documents::parse("test.yaml", yaml.as_bytes()).expect("YAML of objects");
     documents.into_iter().map(|document| document.value).collect()
 }
 
-/// The names of a list, in its order.
+/// Returns the names of a list, in order.
 pub fn names(list: &Value) -> Vec<&str> {
     list.as_array().into_iter().flatten().map(|item| item["name"].as_str().expect("a name")).collect()
 }

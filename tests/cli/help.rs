@@ -1,4 +1,4 @@
-//! The help texts: their first line is true, and the examples of each command run as they are shown.
+//! The help texts: their first line is true, and the examples of each command run as shown.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -14,14 +14,15 @@ fn help(command_name: Option<&str>) -> String {
     run(&mut command(command_name.into_iter().chain(["--help"])), "").ok()
 }
 
-/// The commands below `Examples:`; lines with `#` are for people.
+/// Returns the commands below `Examples:`. Lines with `#` are comments.
 fn shown(help: &str) -> Vec<&str> {
     let (_, examples) = help.split_once("\nExamples:\n").unwrap_or_else(|| panic!("no examples in {help}"));
     let lines = examples.lines().take_while(|line| line.starts_with("  ")).map(str::trim);
     lines.filter(|line| !line.starts_with('#')).collect()
 }
 
-/// A folder with all that the examples name, and with the programs that they call: ours, and a kubectl that knows what they ask of it.
+/// A folder with everything that the examples name, and with the programs that they call: ours, and a kubectl with the
+/// needed answers.
 fn workplace(api_server: &ApiServer) -> Files {
     let app = SEED_POD.replace("test-pod", "web-0");
     let files = Files::new([("app.yaml", app.as_str()), ("pod.yaml", &app), ("edited.yaml", &set("logs"))]);
@@ -42,7 +43,7 @@ fn workplace(api_server: &ApiServer) -> Files {
     files
 }
 
-/// Servers do not end by themselves: they are stopped when they say that they serve. Their ports are free ones.
+/// Servers do not end by themselves. They are stopped once they serve. Their ports are free ones.
 fn as_tested(line: &str) -> String {
     let (serves, log) = match line {
         _ if line.starts_with("outrigger serve") => (true, "serving"),

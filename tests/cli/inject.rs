@@ -1,4 +1,4 @@
-//! `outrigger inject`: Pods and workloads in, injected objects, patches or a diff out.
+//! `outrigger inject`: reads Pods and workloads, and prints injected objects, patches or a diff.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::harness::{Files, Output, assert_says, command, examples, names, object, objects, run};
 use crate::objects::{SEED_POD, namespace, set};
 
-/// Injects `input` with the sets of this folder, at a time that is always the same.
+/// Injects `input` with the sets in this folder, at a fixed time.
 pub fn inject(from: &Path, args: &[&str], input: &str) -> Output {
     inject_at("1700000000", from, args, input)
 }
@@ -23,7 +23,7 @@ pub fn logs() -> Files {
     Files::new([("set.yaml", format!("{}{more}", set("logs")).as_str())])
 }
 
-/// The template of a Pod that `logs` selects, below `indent`.
+/// The template of a Pod that `logs` selects, indented by `indent`.
 const TEMPLATE: &str = "\
 template:
   spec:
@@ -36,7 +36,7 @@ template:
       app: nginx
 ";
 
-/// A workload of each kind that has Pods, as YAML; the keys in an order of their own.
+/// A workload of each kind with Pods, as YAML. The keys are not in the usual order.
 fn workload(api_version: &str, kind: &str) -> String {
     let indented = |by: &str, text: &str| text.lines().map(|line| format!("{by}{line}\n")).collect::<Vec<_>>().concat();
     let spec = match kind {
@@ -48,7 +48,7 @@ fn workload(api_version: &str, kind: &str) -> String {
     format!("kind: {kind}\napiVersion: {api_version}\nspec:\n{spec}metadata:\n  name: web\n")
 }
 
-/// Where a workload of this kind has its Pod template.
+/// The path of the Pod template in a workload of this kind.
 fn template_of(kind: &str) -> &'static str {
     if kind == "CronJob" { "/spec/jobTemplate/spec/template" } else { "/spec/template" }
 }
@@ -65,7 +65,7 @@ const WORKLOADS: [(&str, &str); 9] = [
     ("apps.kruise.io/v1alpha1", "DaemonSet"),
 ];
 
-/// Keys of an object, in their order.
+/// Returns the keys of an object, in order.
 fn keys(object: &Value) -> Vec<&str> {
     object.as_object().expect("an object").keys().map(String::as_str).collect()
 }
@@ -161,7 +161,7 @@ fn a_kind_whose_pod_template_is_not_known_is_named_and_passes() {
     assert_says(&run(explain.arg(logs().path()), &rollout).failed(1), &[skipped, "no Pods or workloads"]);
 }
 
-/// As kubectl reads it: what a merge key brings replaces what stands before it.
+/// As in kubectl, the entries of a merge key replace earlier ones.
 #[test]
 fn a_merge_key_means_what_it_means_to_kubectl() {
     let merged =
@@ -193,7 +193,7 @@ fn the_same_input_at_the_same_source_date_epoch_gives_the_same_output() {
     assert_says(&error, &["SOURCE_DATE_EPOCH", "yesterday", "seconds"]);
 }
 
-/// Else `inject | kubectl apply` would roll a workload out each time.
+/// Otherwise `inject | kubectl apply` would roll out a workload each time.
 #[test]
 fn without_a_time_the_output_has_that_of_the_sets_creation_and_is_always_the_same() {
     let created =
@@ -270,7 +270,7 @@ fn a_folder_stands_for_its_files_and_with_the_flag_for_those_of_its_folders() {
     assert_eq!(names(&["-f", "."]), "pod/test-pod\n");
     assert_eq!(names(&["-f", ".", "-R"]), "pod/test-pod\ndeployment.apps/web\n");
     assert_eq!(names(&["--filename", "deeper/d.json,a.yaml"]), "deployment.apps/web\npod/test-pod\n");
-    // A pipe in a folder would be waited for; one that is named is meant.
+    // A pipe in a folder would block. A named pipe is intended.
     assert!(
         std::process::Command::new("mkfifo").arg(input.path().join("pipe.yaml")).status().expect("mkfifo").success()
     );
@@ -358,7 +358,7 @@ fn the_namespace_flag_counts_for_objects_without_one() {
     assert!(!is_injected(&["-n", "sky"], &in_grass));
 }
 
-/// Injects the smallest example's Pod to show what an edit of `logs` would change.
+/// Injects the smallest example's Pod to show the effect of an edit of `logs`.
 fn diff_set(edit: &str, args: &[&str]) -> Output {
     let (logs, edits) = (logs(), Files::new([("edit.yaml", edit)]));
     let edit = edits.path().join("edit.yaml");
@@ -480,7 +480,7 @@ fn every_example_is_injected_by_the_sets_of_all() {
     for folder in std::fs::read_dir(examples()).expect("a folder") {
         for file in std::fs::read_dir(folder.expect("an entry").path()).expect("a folder") {
             let file = file.expect("an entry").path();
-            // Folders within are for other commands.
+            // Subfolders are for other commands.
             if file.is_file() {
                 inject.arg("-f").arg(file);
             }

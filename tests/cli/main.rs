@@ -1,4 +1,4 @@
-//! The program as its users run it: the real binary, real files, signals and sockets.
+//! The program as users run it: the real binary, real files, signals and sockets.
 
 mod api_server;
 mod bad_requests;

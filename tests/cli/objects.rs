@@ -1,4 +1,4 @@
-//! The SidecarSets and Pods that several tests use, as YAML.
+//! SidecarSets and Pods used by several tests, as YAML.
 
 /// The SidecarSet of the smallest example, and the Pod it selects.
 pub const SEED_SET: &str = include_str!("../../examples/test-sidecarset/0-sidecarset.yaml");

@@ -1,4 +1,4 @@
-//! What becomes of a command whose output cannot be written.
+//! Commands whose output cannot be written.
 
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -8,7 +8,7 @@ use crate::api_server::ApiServer;
 use crate::harness::{assert_says, command};
 use crate::objects::set;
 
-/// All commands that print, in all their ways.
+/// All commands that print, in all their variants.
 fn commands() -> Vec<Vec<&'static str>> {
     let pod = ["-f", "examples/guestbook", "--from", "examples/guestbook"];
     let with_pod = |rest: &[&'static str]| [rest, &pod].concat();

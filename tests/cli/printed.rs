@@ -1,4 +1,4 @@
-//! What the remaining commands print: the demo, the CustomResourceDefinitions, completions.
+//! The output of the remaining commands: the demo, the CustomResourceDefinitions, completions.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::harness::{Files, assert_says, command, examples, object, objects, run};
 use crate::objects::{namespace, set};
 
-/// The names of all SidecarSets of the examples.
+/// Returns the names of all SidecarSets in the examples.
 fn example_sets() -> Vec<String> {
     let folders = std::fs::read_dir(examples()).expect("a folder").map(|entry| entry.expect("an entry").path());
     let files = folders.map(|folder| folder.join("0-sidecarset.yaml")).filter(|file| file.exists());
@@ -29,7 +29,7 @@ fn the_demo_shows_every_set_at_work_and_measures() {
     assert!(!printed.contains('\x1b'), "no colour without a terminal: {printed}");
 }
 
-/// The last lines of the demo are commands to type: they work as they are printed.
+/// The last lines of the demo are commands to type. They work as printed.
 #[test]
 fn the_demo_ends_with_the_next_steps() {
     for from in ["examples", "examples/guestbook", "examples/file-sync/"] {
@@ -95,7 +95,7 @@ fn the_crds_are_structural_and_leave_conversion_to_the_server() {
     }
 }
 
-/// What the API server would refuse in a schema, as far as the schema itself shows it. The rules are those of
+/// Returns what the API server would reject in a schema, as far as the schema shows it, by the rules in
 /// <https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#specifying-a-structural-schema>.
 fn faults(schema: &Value, path: &str) -> Vec<String> {
     let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! `outrigger serve --from`: answers over TLS, the admin port, certificates, and command lines that are refused.
+//! `outrigger serve --from`: answers over TLS, the admin port, certificates, and rejected command lines.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -146,7 +146,7 @@ fn a_taken_port_is_an_error_that_names_flag_and_address_and_leaves_the_other_ser
     assert_eq!(std::fs::read_to_string(&ca).expect("still there"), "another CA");
 }
 
-/// A certificate for 127.0.0.1 and its key, as PEM; `year` is its last one.
+/// A certificate for 127.0.0.1 that is valid until `year`, and its key, as PEM.
 fn pair(year: i32) -> (String, String) {
     let key = KeyPair::generate().expect("a key");
     let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).expect("names");

@@ -1,4 +1,4 @@
-//! Where commands take SidecarSets and objects from: files, pipes, URLs, and a cluster.
+//! Sources of SidecarSets and objects: files, pipes, URLs, and a cluster.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -13,7 +13,7 @@ use crate::api_server::ApiServer;
 use crate::harness::{Files, Output, assert_says, binary, command, run};
 use crate::objects::{SEED_POD, namespace, set};
 
-/// Runs a line of a shell in a folder, with the program on its path.
+/// Runs a shell command in a folder, with the program in its path.
 fn shell(line: &str, folder: &Path, input: &str) -> Output {
     let mut shell = Command::new("bash");
     let program = binary();
@@ -36,7 +36,7 @@ fn sets_come_from_several_places_at_once() {
     let diff = shell(line, files.path(), &set("c")).ok();
     let names: Vec<&str> = diff.lines().filter_map(|line| line.trim().strip_prefix("+  - name: ")).collect();
     assert_eq!(names, ["a", "b", "c", "d"], "{diff}");
-    // Links in a folder are followed, as the server does, also one that leads back.
+    // Links in a folder are followed, like in the server, including one that leads back.
     for (to, link) in [("..", "folder/back"), ("../a.yaml", "folder/a.yaml")] {
         std::os::unix::fs::symlink(to, files.path().join(link)).expect("a link");
     }
@@ -60,7 +60,7 @@ fn sets_come_from_the_cluster_that_is_meant() {
         let line = format!("outrigger {arguments} -f pod.yaml --from-cluster --kubeconfig {}", kubeconfig.display());
         shell(&line, files.path(), "")
     };
-    // Objects without a namespace are in that of the context.
+    // Objects without a namespace are in the context's namespace.
     assert_says(&cluster("explain").ok(), &["  blue  injected: blue\n", "  logs  injected: logs\n"]);
     assert_says(&cluster("explain -n other").ok(), &["  blue  not injected: ", "  logs  injected: logs\n"]);
     assert_says(&cluster("explain -n outrigger-system").ok(), &["namespace outrigger-system is excluded"]);
@@ -73,7 +73,7 @@ fn sets_come_from_the_cluster_that_is_meant() {
     assert_says(&cluster("inject --from pod.yaml").failed(2), &["--from-cluster", "--from"]);
 }
 
-/// A set that the server of the cluster does not inject as it is, and what is injected instead, are told.
+/// A set that the cluster's server does not inject unchanged is reported, with what is injected instead.
 #[test]
 fn a_set_of_the_cluster_that_cannot_be_used_is_told_and_stops_nothing() {
     let broken = set("broken").replace("image: busybox:1.36.1", "image: ''");
@@ -88,7 +88,7 @@ fn a_set_of_the_cluster_that_cannot_be_used_is_told_and_stops_nothing() {
     assert_eq!(output.ok(), "pod/test-pod\n");
 }
 
-/// A web server with one page, over TLS, and the certificate to trust.
+/// A TLS web server with one page, and the certificate to trust.
 fn web(page: &'static str, answer: String) -> (String, Files) {
     let certified = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).expect("a certificate");
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der()));

@@ -1,4 +1,4 @@
-//! What `outrigger inject` does not change comes out as it is written.
+//! Objects that `outrigger inject` does not change are printed byte for byte.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use crate::harness::{Files, command, object, objects, run};
 use crate::inject::{inject, logs};
 use crate::objects::{SEED_POD, set};
 
-/// The YAML of objects that is in the repository, by file.
+/// Returns the YAML of objects in the repository, by file.
 fn manifests() -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let mut folders = ["certs", "docs", "examples", "manifests", "src", "tests"]
@@ -21,7 +21,7 @@ fn manifests() -> Vec<(PathBuf, String)> {
                 folders.push(entry.path());
             } else if entry.path().extension().is_some_and(|end| end == "yaml") {
                 let text = std::fs::read_to_string(entry.path()).expect("text");
-                // Templates of the chart are no YAML.
+                // Templates of the chart are not YAML.
                 let objects = outrigger::documents::parse("f.yaml", text.as_bytes());
                 if objects.is_ok_and(|objects| !objects.is_empty()) {
                     found.push((entry.path(), text));
@@ -42,7 +42,7 @@ fn files_in_which_nothing_changes_come_out_byte_for_byte() {
         let mut command = command(["inject", "--quiet", "--from"]);
         run(command.arg(none.path()).arg("-f").args(files.iter().map(|(path, _)| path)), "").ok()
     };
-    // A Namespace may stand in several files, but not in several that are given together.
+    // A Namespace may be in several files, but not in several that are given together.
     let (alone, together): (Vec<_>, Vec<_>) = files.into_iter().partition(|(_, text)| text.contains("kind: Namespace"));
     for (path, text) in &alone {
         assert!(outputs(&[(path.clone(), text.clone())]) == *text, "{} differs", path.display());
@@ -71,7 +71,7 @@ fn beside_documents_that_are_injected_the_others_are_copied_and_comments_around_
     let injected = object(injected.unwrap_or_else(|| panic!("{output}")));
     assert_ne!(injected, pod);
     assert_eq!(injected["metadata"]["name"], pod["metadata"]["name"]);
-    // A List in which one item changes is written as its items.
+    // If one item of a List changes, the List is printed as its items.
     let list = |items: &str| format!("# A List.\napiVersion: v1\nkind: List\nitems:\n{items}");
     let one = "- {apiVersion: v1, kind: ConfigMap, metadata: {name: c}}\n";
     let untouched = list(one);

@@ -1,4 +1,4 @@
-//! What cannot be used is reported, and stops nothing else.
+//! Unusable objects are reported and do not affect others.
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::apps::v1::ControllerRevision;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::outrigger::{Outrigger, PATIENCE, Start, install_crds, install_rights, registered};
 use crate::seen;
 
-/// A set that is refused is refused with all its causes, so that people and programs can read them.
+/// A rejected set is rejected with all its causes, for people and programs.
 pub async fn an_invalid_set_is_denied_with_all_causes(case: Case<Outrigger>) -> Result<()> {
     let mut invalid = seen::set("invalid", "", &json!({"revisionHistoryLimit": -1}));
     invalid["spec"]["selector"] = json!({"matchExpressions": [{"key": "app", "operator": "Near"}]});
@@ -39,10 +39,10 @@ pub async fn an_invalid_set_is_denied_with_all_causes(case: Case<Outrigger>) -> 
     Ok(())
 }
 
-/// The Pods of a namespace that is deleted with all that is in it do not count, and others still do.
+/// The Pods of a deleted namespace no longer count, and others still do.
 pub async fn a_namespace_that_vanishes_takes_its_pods_out_of_the_counts(case: Case<Outrigger>) -> Result<()> {
     let (plane, name) = (&case.plane, "vanishing");
-    // With a selector, for which the namespace's labels have to be known.
+    // With a selector that needs the namespace's labels.
     let everywhere =
         json!({"namespaceSelector": {"matchExpressions": [{"key": "test.dev/none", "operator": "DoesNotExist"}]}});
     seen::apply(plane, &seen::set(name, "side:1", &everywhere)).await?;
@@ -58,7 +58,7 @@ pub async fn a_namespace_that_vanishes_takes_its_pods_out_of_the_counts(case: Ca
     Ok(())
 }
 
-/// Objects that were stored before there was a webhook to refuse them.
+/// Objects that were stored before there was a webhook.
 pub async fn what_is_stored_and_cannot_be_used_stops_nothing(case: Case<()>) -> Result<()> {
     let plane = &case.plane;
     install_crds(plane).await?;
@@ -131,7 +131,7 @@ pub async fn what_is_stored_and_cannot_be_used_stops_nothing(case: Case<()>) -> 
         assert!(told, "{named} is not in the log");
     }
 
-    // What was wrong before can stay so while something else changes.
+    // An earlier problem may stay while something else changes.
     let label = plane.kubectl(&["label", "sidecarset", "unparsable", "team=x"], None).await?;
     assert!(
         label.status.success() && label.stderr.contains("Warning: invalid, but stored like this before: spec.selector"),
@@ -154,7 +154,7 @@ pub async fn what_is_stored_and_cannot_be_used_stops_nothing(case: Case<()>) -> 
     outrigger.stop().await
 }
 
-/// Without the CRD there are no sets; with it they work, and when it is removed they are gone.
+/// Without the CRD there are no sets. Once installed they work, and after its removal they are gone.
 pub async fn sidecarsets_may_be_installed_later_and_removed(case: Case<()>) -> Result<()> {
     let plane = &case.plane;
     let kubeconfig = install_rights(plane).await?;
@@ -189,7 +189,7 @@ pub async fn sidecarsets_may_be_installed_later_and_removed(case: Case<()>) -> R
     outrigger.stop().await
 }
 
-/// Fields that the API server refuses kubectl's sets for are those that files of sets are refused for.
+/// Fields that the API server rejects in kubectl's sets are also rejected in files.
 pub async fn kubectl_and_files_refuse_the_same_fields(case: Case<Outrigger>) -> Result<()> {
     for version in ["v1alpha1", "v1beta1"] {
         let object = json!({

@@ -1,4 +1,4 @@
-//! Stands for the Service between the API server and the replicas.
+//! Replaces the Service between the API server and the replicas.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,16 +12,17 @@ use tokio::sync::watch;
 use crate::certificates::Certificates;
 use crate::outrigger::{Outrigger, Start, install, registered};
 
-/// New connections go to the replicas in turn, and to the next one where one does not answer. Open connections stay where they are.
+/// New connections go to the replicas in turn, and to the next one if one does not answer. Open connections are not
+/// moved.
 pub struct Balancer {
-    /// By which the API server is to reach the replicas.
+    /// The URL of the replicas for the API server.
     pub url: String,
     replicas: watch::Sender<Vec<u16>>,
     accepted: Arc<AtomicUsize>,
 }
 
 impl Balancer {
-    /// Installs what outrigger needs, and starts a balancer; with how replicas behind it start.
+    /// Installs what outrigger needs, and starts a balancer. Also returns how replicas behind it start.
     pub async fn install(plane: &ControlPlane, certificates: &Certificates) -> Result<(Self, Start)> {
         let (kubeconfig, balancer) = (install(plane).await?, Self::start().await?);
         let url = Some(balancer.url.clone());
@@ -29,7 +30,7 @@ impl Balancer {
         Ok((balancer, start))
     }
 
-    /// Leads nowhere yet.
+    /// Starts without replicas.
     pub async fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("https://127.0.0.1:{}", listener.local_addr()?.port());
@@ -53,12 +54,12 @@ impl Balancer {
         Ok(balancer)
     }
 
-    /// Where new connections go from now on: ports of webhooks.
+    /// Sets the webhook ports for new connections.
     pub fn lead_to(&self, replicas: impl Into<Vec<u16>>) {
         self.replicas.send_replace(replicas.into());
     }
 
-    /// Two replicas behind this that are ready and registered.
+    /// Starts two replicas behind this that are ready and registered.
     pub async fn pair(&self, plane: &ControlPlane, start: Start) -> Result<[Outrigger; 2]> {
         let replicas = [Outrigger::start(plane, start.clone())?, Outrigger::start(plane, start)?];
         self.lead_to([replicas[0].webhook, replicas[1].webhook]);
@@ -69,7 +70,7 @@ impl Balancer {
         Ok(replicas)
     }
 
-    /// How many connections there were.
+    /// Returns the number of connections so far.
     pub fn accepted(&self) -> usize {
         self.accepted.load(Ordering::Relaxed)
     }

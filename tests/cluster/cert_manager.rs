@@ -1,4 +1,4 @@
-//! The real cert-manager: `certs/cert-manager.yaml`, renewed as fast as it can.
+//! The real cert-manager: `certs/cert-manager.yaml`, with renewals as fast as possible.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -27,7 +27,7 @@ fn duration() -> Duration {
     Duration::from_secs(if std::env::var_os("OUTRIGGER_LONG").is_some() { 60 } else { 10 })
 }
 
-/// The shipped file, but both Certificates are renewed 2 s after they were signed.
+/// The shipped file with both Certificates renewed 2 s after they were signed.
 fn renewed_often() -> Result<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs/cert-manager.yaml");
     let mut certificates = 0;
@@ -45,7 +45,7 @@ fn renewed_often() -> Result<String> {
     Ok(yaml)
 }
 
-/// How often a Certificate was signed.
+/// Returns how many times a Certificate was signed.
 async fn revision(plane: &ControlPlane, certificate: &str) -> Result<u64> {
     let get =
         format!("get certificates.cert-manager.io {certificate} -n outrigger-system -o jsonpath={{.status.revision}}");
@@ -53,7 +53,7 @@ async fn revision(plane: &ControlPlane, certificate: &str) -> Result<u64> {
     Ok(plane.kubectl(&arguments, None).await?.ok()?.parse()?)
 }
 
-/// Writes a Secret into a folder as the kubelet does: all files change at one moment.
+/// Writes a Secret into a folder like the kubelet: all files change at once.
 fn mount(secret: &Secret, folder: &Path) -> Result<()> {
     let version = secret.resource_version().context("no resourceVersion")?;
     let content = format!("..{version}");
@@ -74,7 +74,7 @@ fn mount(secret: &Secret, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Keeps the folder like the Secret, until told to stop.
+/// Updates the folder from the Secret until it is stopped.
 fn keep_mounted(secrets: Api<Secret>, first: Secret, folder: &Path, stop: Arc<AtomicBool>) -> JoinHandle<Result<()>> {
     let (mut mounted, folder) = (first, folder.to_owned());
     tokio::spawn(async move {
@@ -91,7 +91,7 @@ fn keep_mounted(secrets: Api<Secret>, first: Secret, folder: &Path, stop: Arc<At
     })
 }
 
-/// Who wrote a `caBundle` into an object.
+/// Returns who wrote a `caBundle` into an object.
 fn writers_of_bundles(fields: Option<&[ManagedFieldsEntry]>) -> Vec<String> {
     let wrote = |entry: &&ManagedFieldsEntry| {
         entry.fields_v1.as_ref().is_some_and(|fields| fields.0.to_string().contains("\"f:caBundle\""))
@@ -100,8 +100,8 @@ fn writers_of_bundles(fields: Option<&[ManagedFieldsEntry]>) -> Vec<String> {
     entries.map(|entry| entry.manager.clone().unwrap_or_default()).collect()
 }
 
-/// The bundle of the Pods' webhook. In all that outrigger registers, the bundles are cert-manager's and outrigger holds on to none:
-/// only until the first renewal it is named, too, as it gives a webhook that is new the bundle of those that are there.
+/// Returns the bundle of the Pods' webhook. All bundles that outrigger registers belong to cert-manager alone. Outrigger owns them
+/// too only until the first renewal, because it gives a new webhook the bundle of the existing ones.
 async fn bundle(plane: &ControlPlane) -> Result<Vec<String>> {
     let mutating = Api::<MutatingWebhookConfiguration>::all(plane.client()).get("outrigger-mutating").await?;
     let validating = Api::<ValidatingWebhookConfiguration>::all(plane.client()).get("outrigger-validating").await?;
@@ -117,7 +117,7 @@ async fn bundle(plane: &ControlPlane) -> Result<Vec<String>> {
     trusted(plane).await
 }
 
-/// The CAs that all of the webhooks' bundles hold, in PEM.
+/// Returns the CAs in PEM that all webhooks' bundles contain.
 async fn trusted(plane: &ControlPlane) -> Result<Vec<String>> {
     let mutating = Api::<MutatingWebhookConfiguration>::all(plane.client()).get("outrigger-mutating").await?;
     let validating = Api::<ValidatingWebhookConfiguration>::all(plane.client()).get("outrigger-validating").await?;
@@ -134,8 +134,8 @@ async fn trusted(plane: &ControlPlane) -> Result<Vec<String>> {
     Ok(all)
 }
 
-/// Pods are created at 20 a second, while the CA and the certificate are signed anew every 2 s and the API server is told to trust
-/// another CA each time: none is refused or goes without.
+/// Pods are created at 20 a second while CA and certificate are renewed every 2 s, each time with another CA for the API server.
+/// No Pod is rejected or left without its sidecar.
 pub async fn certificates_that_cert_manager_renews_cost_no_pod(case: Case<()>) -> Result<()> {
     let plane = &case.plane;
     plane.start_cert_manager().await?;
@@ -156,7 +156,7 @@ pub async fn certificates_that_cert_manager_renews_cost_no_pod(case: Case<()>) -
     let stop = Arc::new(AtomicBool::new(false));
     let mounted = keep_mounted(secrets, first, folder.path(), stop.clone());
 
-    // Before, it had a CA of its own.
+    // Before, it had its own CA.
     let (webhook, admin) = (free_port()?, free_port()?);
     let args = vec![format!("--service-port={webhook}")];
     let self_managed = Outrigger::start_at(plane, Start { args, ..Start::with(&kubeconfig) }, webhook, admin)?;

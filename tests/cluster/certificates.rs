@@ -1,26 +1,26 @@
-//! Certificates that several replicas share, as files.
+//! Certificate files shared by several replicas.
 
 use std::time::SystemTime;
 
 use anyhow::Result;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
-/// A folder with `tls.crt`, `tls.key` and `ca.crt`, as cert-manager's Secrets have them.
+/// A folder with `tls.crt`, `tls.key` and `ca.crt`, like cert-manager's Secrets.
 pub struct Certificates {
     folder: tempfile::TempDir,
-    /// What clients trust.
+    /// The CA that clients trust.
     pub ca: String,
 }
 
 impl Certificates {
-    /// New ones, for localhost and the Services.
+    /// Creates certificates for localhost and the Services.
     pub fn new() -> Result<Self> {
         let mut certificates = Self { folder: tempfile::tempdir()?, ca: String::new() };
         certificates.renew()?;
         Ok(certificates)
     }
 
-    /// Others in the place of these, by another CA.
+    /// Replaces them by others from another CA.
     pub fn renew(&mut self) -> Result<()> {
         let mut ca = CertificateParams::new(Vec::new())?;
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -43,17 +43,17 @@ impl Certificates {
         Ok(())
     }
 
-    /// The certificate, as PEM.
+    /// Returns the certificate as PEM.
     pub fn certificate(&self) -> Result<String> {
         Ok(std::fs::read_to_string(self.folder.path().join("tls.crt"))?)
     }
 
-    /// Its key, as PEM.
+    /// Returns its key as PEM.
     pub fn key(&self) -> Result<String> {
         Ok(std::fs::read_to_string(self.folder.path().join("tls.key"))?)
     }
 
-    /// The arguments of a replica that shows them.
+    /// Returns the arguments of a replica that uses them.
     pub fn arguments(&self) -> Vec<String> {
         vec![format!("--tls-dir={}", self.folder.path().display())]
     }

@@ -1,4 +1,4 @@
-//! Certificates that outrigger keeps by itself: replicas agree on a CA, and it is renewed while reviews go on.
+//! Certificates that outrigger manages itself: replicas agree on a CA, and it is renewed while reviews continue.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +25,7 @@ use crate::outrigger::{Outrigger, PATIENCE, Start, install, sets};
 
 const SECRET: &str = "outrigger-webhook-ca";
 
-/// A CA for an hour, leaves for 6 s, and 1 s between announcement and switch.
+/// A CA for an hour, leaf certificates for 6 s, and 1 s between announcement and switch.
 const TIMES: &str = "--certificate-times=3600,6,1";
 
 fn secrets(plane: &ControlPlane) -> Api<Secret> {
@@ -41,14 +41,14 @@ fn certificates(pem: &str) -> usize {
     pem.matches("BEGIN CERTIFICATE").count()
 }
 
-/// The bundle that the API server has for the webhook of SidecarSets.
+/// Returns the registered bundle for the webhook of SidecarSets.
 async fn registered_bundle(plane: &ControlPlane) -> Result<String> {
     let configuration = Api::<MutatingWebhookConfiguration>::all(plane.client()).get("outrigger-mutating").await?;
     let webhook = configuration.webhooks.and_then(|webhooks| webhooks.into_iter().next()).context("no webhook")?;
     Ok(String::from_utf8(webhook.client_config.ca_bundle.context("no caBundle")?.0)?)
 }
 
-/// Two replicas, started at once, behind one address.
+/// Starts two replicas at the same time behind one address.
 async fn two_replicas(case: &Case<()>, args: &[&str]) -> Result<[Outrigger; 2]> {
     let kubeconfig = install(&case.plane).await?;
     let balancer = Balancer::start().await?;
@@ -57,7 +57,7 @@ async fn two_replicas(case: &Case<()>, args: &[&str]) -> Result<[Outrigger; 2]> 
     balancer.pair(&case.plane, start).await
 }
 
-/// There is one CA, whoever was first, and the API server trusts both replicas by it.
+/// There is one CA, whichever replica was first, and the API server trusts both replicas through it.
 pub async fn replicas_that_start_at_once_agree_on_one_ca(case: Case<()>) -> Result<()> {
     let replicas = two_replicas(&case, &[]).await?;
     let secret = secrets(&case.plane).get(SECRET).await?;
@@ -95,8 +95,8 @@ pub async fn replicas_that_start_at_once_agree_on_one_ca(case: Case<()>) -> Resu
     .await
 }
 
-/// Calls all the time: those of the API server, which writes SidecarSets, and new connections to each replica by the bundle that is
-/// registered at that moment.
+/// Continuous calls: by the API server, which writes SidecarSets, and on new connections to each replica with the currently
+/// registered bundle.
 struct Calls {
     stop: Arc<AtomicBool>,
     written: JoinHandle<Result<usize>>,
@@ -143,7 +143,7 @@ impl Calls {
         Self { stop, written, connected }
     }
 
-    /// None failed, and there were enough of them.
+    /// Asserts that none failed, and that there were enough.
     async fn end(self) -> Result<()> {
         self.stop.store(true, Ordering::Relaxed);
         let (written, connected) = (self.written.await??, self.connected.await??);
@@ -152,8 +152,8 @@ impl Calls {
     }
 }
 
-/// A CA that somebody puts into the Secret, an expired or a valid one, gives way to the one from before. Who deletes the Secret gets a
-/// new CA. No call fails meanwhile.
+/// A CA that somebody writes to the Secret, expired or valid, is replaced by the previous one. If the Secret is deleted, there is a
+/// new CA. No call fails in between.
 pub async fn a_replaced_or_deleted_ca_comes_back_and_is_renewed_and_no_review_fails(case: Case<()>) -> Result<()> {
     let replicas = two_replicas(&case, &[TIMES]).await?;
     let before = field(&secrets(&case.plane).get(SECRET).await?, "tls.crt")?;
@@ -194,8 +194,7 @@ pub async fn a_replaced_or_deleted_ca_comes_back_and_is_renewed_and_no_review_fa
     Ok(())
 }
 
-/// A Secret that somebody filled with garbage is written again by the replicas that know better; when none is left that does, a new CA
-/// is made.
+/// A Secret filled with garbage is rewritten by replicas that know its content. If there are none left, a new CA is created.
 pub async fn garbage_in_the_secret_is_replaced(case: Case<()>) -> Result<()> {
     let replicas = two_replicas(&case, &[TIMES]).await?;
     let secrets = secrets(&case.plane);
@@ -233,7 +232,7 @@ fn foreign_ca((year, month, day): (i32, u8, u8)) -> Result<(String, String)> {
     Ok((params.self_signed(&key)?.pem(), key.serialize_pem()))
 }
 
-/// With cert-manager outrigger says whose CA is to be trusted, and writes none; without it, it no longer says so.
+/// With cert-manager, outrigger names the CA's Certificate and writes no bundle. Without it, the name is removed.
 pub async fn with_cert_manager_no_bundle_is_written(case: Case<()>) -> Result<()> {
     let kubeconfig = install(&case.plane).await?;
     let files = crate::certificates::Certificates::new()?;

@@ -1,4 +1,4 @@
-//! `outrigger check --cluster` beside files.
+//! `outrigger check --cluster` with files.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use tokio::process::Command;
 
 use crate::outrigger::Outrigger;
 
-/// What is live is checked, and a file is laid over it: the finding goes with a file that mends it.
+/// The live objects are checked with a file on top: the finding disappears with a file that fixes it.
 pub async fn the_objects_of_the_cluster_are_checked_and_files_laid_over_them(case: Case<Outrigger>) -> Result<()> {
     let namespace = case.namespace.name();
     let route = |subset: &str| {
@@ -32,7 +32,7 @@ pub async fn the_objects_of_the_cluster_are_checked_and_files_laid_over_them(cas
     Ok(())
 }
 
-/// Exit code, and all that is printed.
+/// Returns the exit code and all output.
 async fn check(kubeconfig: &Path, file: Option<&Path>) -> Result<(Option<i32>, String)> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
     command.args(["check", "--cluster"]).args(file).env("KUBECONFIG", kubeconfig);

@@ -1,4 +1,4 @@
-//! SidecarSets that an older installation left behind, in the version that it stored.
+//! SidecarSets of an older installation, in the version that it stored.
 
 use std::collections::BTreeMap;
 
@@ -21,14 +21,14 @@ use serde_json::{Value, json};
 use crate::certificates::Certificates;
 use crate::outrigger::{Outrigger, PATIENCE, Start, install_rights};
 
-/// More than the API server lists in one page for kubectl.
+/// More than the API server returns to kubectl in one page.
 const MANY: usize = 520;
 
 const CRD: &str = "sidecarsets.apps.kruise.io";
 
 const LOST: &str = "drops the conditions of SidecarSets";
 
-/// The CRD as an installation before v1beta1 had it: one version, and hardly a schema.
+/// The CRD of an installation before v1beta1: one version with a minimal schema.
 fn older_crd() -> Result<Value> {
     let mut crd = present_crd()?;
     let versions = crd["spec"]["versions"].as_array_mut().context("no versions")?;
@@ -66,7 +66,7 @@ fn spec(app: &str) -> Value {
     json!({"selector": {"matchLabels": {"app": app}}, "containers": [{"name": "sidecar", "image": "side:1"}]})
 }
 
-/// The sets of an older installation, whose CRD is then replaced by ours, `conversion` being what is registered in it.
+/// Creates the sets of an older installation, and replaces its CRD by ours with this `conversion` registered.
 async fn leave_behind(plane: &ControlPlane, sets: Vec<Value>, conversion: Value) -> Result<()> {
     apply_crd(plane, &older_crd()?).await?;
     let old = api(plane, "v1alpha1");
@@ -86,7 +86,7 @@ async fn leave_behind(plane: &ControlPlane, sets: Vec<Value>, conversion: Value)
     Ok(())
 }
 
-/// As kubectl lists them, by name.
+/// Returns the sets as kubectl lists them, by name.
 async fn list(plane: &ControlPlane, version: &str) -> Result<BTreeMap<String, Value>> {
     let arguments = ["get", &format!("sidecarsets.{version}.apps.kruise.io"), "-o", "json"];
     let mut list: Value = serde_json::from_str(&plane.kubectl(&arguments, None).await?.ok()?)?;
@@ -109,8 +109,8 @@ async fn is_injected(pods: &Api<Pod>, app: &str) -> Result<bool> {
     Ok(containers.iter().any(|container| container.name == "sidecar"))
 }
 
-/// Objects stored as v1alpha1, the CRD replaced by ours, and no replica there to convert: one that starts gets itself out of
-/// that, injects what they say, and brings them to the storage version. Those that nobody understands spoil nothing; they are named
+/// Objects are stored as v1alpha1, the CRD is replaced by ours, and no replica can convert. A replica that starts resolves that
+/// itself, injects the sets, and migrates them to the storage version. Unreadable objects do not affect others, and are reported
 /// until they are gone.
 pub async fn sets_that_an_older_installation_stored_are_taken_over(case: Case<()>) -> Result<()> {
     let plane = &case.plane;
@@ -151,7 +151,7 @@ pub async fn sets_that_an_older_installation_stored_are_taken_over(case: Case<()
     assert_eq!(stored_versions(plane).await?, ["v1alpha1", "v1beta1"]);
     outrigger.stop().await?;
 
-    // The next one starts while something is stored as v1alpha1 still.
+    // The next one starts while objects are still stored as v1alpha1.
     let outrigger = Outrigger::start(plane, Start::with(&kubeconfig))?;
     outrigger.ready().await?;
     let delete = async || Ok(Some(api(plane, "v1alpha1").delete("unreadable", &DeleteParams::default()).await?));
@@ -170,7 +170,7 @@ pub async fn sets_that_an_older_installation_stored_are_taken_over(case: Case<()
     assert!(!outrigger.log()?.contains("forbidden"));
     outrigger.stop().await?;
 
-    // Nobody converts any more, and nothing is remembered: what can be read is stored so.
+    // Nobody converts any more, and nothing is cached: what can be read is stored that way.
     plane.stop_api_server().await;
     plane.start_api_server().await?;
     let new = list(plane, "v1beta1").await?;
@@ -185,8 +185,8 @@ pub async fn sets_that_an_older_installation_stored_are_taken_over(case: Case<()
     Ok(())
 }
 
-/// Conversion needs no leader and no cache: a replica that may not lead yet, as the Lease of the one that died still runs, becomes
-/// ready by a list that it converts itself, here a long one.
+/// Conversion needs no leader and no cache. A replica that cannot lead yet, because a dead leader's Lease is still valid, becomes
+/// ready with a list that it converts itself, here a long one.
 pub async fn a_replica_that_does_not_lead_converts_a_long_list(case: Case<()>) -> Result<()> {
     let plane = &case.plane;
     let certificates = Certificates::new()?;
@@ -211,7 +211,7 @@ pub async fn a_replica_that_does_not_lead_converts_a_long_list(case: Case<()>) -
     }
     assert!(outrigger.log()?.contains("died leads"));
 
-    // What migration is built on: a write that changes nothing is one if the object is stored in another version, and only then.
+    // The basis of migration: a write without changes is stored if and only if the object is stored in another version.
     let new = api(plane, "v1beta1");
     let before = new.get("set-0").await?.resource_version().context("no version")?;
     let write = async |version: &str| -> Result<String> {
@@ -225,7 +225,8 @@ pub async fn a_replica_that_does_not_lead_converts_a_long_list(case: Case<()>) -
     outrigger.stop().await
 }
 
-/// OpenKruise's CRD, by whatever it came, is replaced by ours: with its conversion webhook in it, of which `kubectl apply` leaves a half.
+/// OpenKruise's CRD, however it was installed, is replaced by ours, although it has OpenKruise's conversion webhook, of
+/// which `kubectl apply` leaves a half.
 pub async fn the_crd_of_openkruise_is_replaced_however_it_came(case: Case<()>) -> Result<()> {
     let plane = &case.plane;
     let ca_bundle = STANDARD.encode(Certificates::new()?.ca);
@@ -247,7 +248,7 @@ pub async fn the_crd_of_openkruise_is_replaced_however_it_came(case: Case<()>) -
     };
     let ways: [&[&str]; 3] =
         [&["apply", "-f", "-"], &["apply", "--server-side", "-f", "-"], &["create", "--field-manager=helm", "-f", "-"]];
-    // All that were started here log into one file.
+    // All replicas here log to the same file.
     let mut warnings = 0;
     let rounds = ways.iter().map(|way| (way, false)).chain([(&ways[0], true)]);
     for (way, is_left_at_first) in rounds {
@@ -293,7 +294,7 @@ pub async fn the_crd_of_openkruise_is_replaced_however_it_came(case: Case<()>) -
     Ok(())
 }
 
-/// Runs `make install`, as a user does.
+/// Runs `make install` like a user.
 async fn make_install(plane: &ControlPlane) -> Result<()> {
     let mut make = tokio::process::Command::new("make");
     make.args(["--no-print-directory", "install"]).current_dir(env!("CARGO_MANIFEST_DIR"));

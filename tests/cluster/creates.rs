@@ -1,4 +1,4 @@
-//! Pods that are created all the time.
+//! Continuous creation of Pods.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +19,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::outrigger::{Outrigger, PATIENCE};
 
-/// What the Pods match; see [`Creates`].
+/// The set that the Pods match; see [`Creates`].
 pub const SIDECARSET: &str = r"
 apiVersion: apps.kruise.io/v1alpha1
 kind: SidecarSet
@@ -29,10 +29,11 @@ spec:
   containers: [{name: sidecar, image: side:1}]
 ";
 
-/// More would pile up on a machine that cannot keep up, until it does nothing else; then fewer a second are created.
+/// More requests would pile up on a slow machine until it does nothing else. Above this, fewer Pods are created in a
+/// second.
 const UNANSWERED: usize = 32;
 
-/// Creates at the rate that is asked for, whether those before are answered or not, up to [`UNANSWERED`]; ends when this is dropped.
+/// Creates Pods at the requested rate without waiting for earlier answers, up to [`UNANSWERED`]. Dropping it stops it.
 pub struct Creates {
     done: Arc<AtomicUsize>,
     running: JoinHandle<Vec<Result<Pod>>>,
@@ -40,15 +41,15 @@ pub struct Creates {
     begin: Instant,
 }
 
-/// What became of them.
+/// The outcome.
 pub struct Outcome {
-    /// Those created with their sidecar.
+    /// Pods created with their sidecar.
     pub injected: usize,
-    /// Those created without.
+    /// Pods created without it.
     pub uninjected: usize,
     /// Why the others were not created.
     pub errors: Vec<String>,
-    /// How many a second there were: fewer than were asked for where the machine cannot keep up.
+    /// The actual rate in a second: lower than requested if the machine is slow.
     pub a_second: f64,
 }
 
@@ -60,18 +61,18 @@ pub fn pod(name: &str) -> Result<Pod> {
     }))?)
 }
 
-/// Nothing is stored, and the webhook is asked all the same.
+/// Nothing is stored, but the webhook is called.
 pub fn dry_run() -> PostParams {
     PostParams { dry_run: true, ..PostParams::default() }
 }
 
-/// Whether the sidecar of [`SIDECARSET`] is in it.
+/// Whether it has the sidecar of [`SIDECARSET`].
 pub fn is_injected(pod: &Pod) -> bool {
     pod.spec.iter().flat_map(|spec| &spec.containers).any(|container| container.name == "sidecar")
 }
 
-/// Waits until each replica knows [`SIDECARSET`] and the API server sends its Pods. The replicas are asked directly: the API server would
-/// use the same connection, and so ask the same replica, again and again.
+/// Waits until each replica knows [`SIDECARSET`] and the API server sends its Pods. The replicas are asked directly, because the API
+/// server would reuse one connection and so ask the same replica.
 pub async fn injected(pods: &Api<Pod>, replicas: &[&Outrigger], ca: &str) -> Result<()> {
     let review = json!({
         "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
@@ -95,7 +96,7 @@ pub async fn injected(pods: &Api<Pod>, replicas: &[&Outrigger], ca: &str) -> Res
 }
 
 impl Creates {
-    /// Begins.
+    /// Starts.
     pub fn start(pods: Api<Pod>, a_second: u32, params: PostParams) -> Self {
         let (done, stop) = (Arc::new(AtomicUsize::new(0)), CancellationToken::new());
         let (counter, stopped) = (done.clone(), stop.clone());
@@ -126,14 +127,14 @@ impl Creates {
         Self { done, running, stop: stop.drop_guard(), begin: Instant::now() }
     }
 
-    /// Waits until so many more were answered.
+    /// Waits for this many further answers.
     pub async fn more(&self, count: usize) -> Result<()> {
         let enough = self.done.load(Ordering::Relaxed) + count;
         let look = async || Ok((self.done.load(Ordering::Relaxed) >= enough).then_some(()));
         wait_for(&format!("{count} more Pods to be created"), PATIENCE, look).await
     }
 
-    /// Ends, and waits for all answers.
+    /// Stops, and waits for all answers.
     pub async fn end(self) -> Result<Outcome> {
         drop(self.stop);
         let results = self.running.await?;
@@ -152,7 +153,7 @@ impl Creates {
 }
 
 impl Outcome {
-    /// All were injected but for so many failures.
+    /// Asserts that all were injected except for this many failures.
     pub fn at_most_failed(&self, allowed: usize) -> Result<()> {
         let Self { injected, uninjected, errors, .. } = self;
         let failed = errors.len();

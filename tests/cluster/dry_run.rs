@@ -1,4 +1,4 @@
-//! Server-side dry runs: they are answered as if they were meant, and nothing comes of them.
+//! Server-side dry runs: answered like real requests, without effects.
 
 use anyhow::Result;
 use k8s_openapi::api::core::v1::Pod;
@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::outrigger::Outrigger;
 use crate::seen;
 
-/// Neither what is stored, nor what is reported, nor what is injected changes.
+/// Stored objects, reports and injection do not change.
 pub async fn a_dry_run_leaves_no_trace(case: Case<Outrigger>) -> Result<()> {
     let (plane, pods, name, other) = (&case.plane, case.namespace.api::<Pod>(), "dry-run", "dry-run-only");
     seen::apply(plane, &seen::set(name, "side:1", &json!({}))).await?;
@@ -36,7 +36,7 @@ pub async fn a_dry_run_leaves_no_trace(case: Case<Outrigger>) -> Result<()> {
     sets.delete(name, &DeleteParams::default().dry_run()).await?;
 
     assert_eq!(seen::get(plane, name).await?, before);
-    // What outrigger hears of the next real change, it hears of after all that.
+    // When outrigger hears of the next real change, it has heard of everything before it.
     let pod = pods.create(&PostParams::default(), &new_pod).await?;
     assert_eq!(seen::sidecar(&pod), Some("side:1"));
     let containers: Vec<_> = pod.spec.into_iter().flat_map(|spec| spec.containers).map(|one| one.name).collect();

@@ -1,4 +1,5 @@
-//! outrigger killed once before and once after each of its writes, and started again: in the end all is as if nothing had happened.
+//! outrigger is killed once before and once after each of its writes, and restarted. In the end everything is as if
+//! nothing had happened.
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
@@ -25,22 +26,22 @@ use crate::seen::{self, REVISIONS};
 use crate::sidecar_generator::objects::{Objects, every_second, generator};
 use crate::web::Web;
 
-/// The SidecarSet and the SidecarGenerator.
+/// The name of the SidecarSet and the SidecarGenerator.
 const NAME: &str = "killed";
 
-/// Where a round leaves off.
+/// The state between two rounds.
 struct World<'c> {
     case: &'c Case<()>,
     kubeconfig: PathBuf,
     web: Web,
     objects: Objects,
-    /// The content that there should be, the one before, whose revision is there too, and the first that has not been there yet.
+    /// The desired content, the previous one, whose revision also exists, and the first one that has not existed yet.
     wanted: u32,
     before: u32,
     unused: u32,
 }
 
-/// Kills at all writes of these groups, as their names begin.
+/// Kills at all writes of these groups, given by prefixes of their names.
 async fn killed_at_each(case: &Case<()>, groups: &[&str]) -> Result<()> {
     let mut world = World::new(case).await?;
     let group = |write: &str| write.split('.').next().unwrap_or_default().to_owned();
@@ -55,12 +56,12 @@ async fn killed_at_each(case: &Case<()>, groups: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Status and revisions of a SidecarSet, and the registration that its Pods need.
+/// Status and revisions of a SidecarSet, and the registration for its Pods.
 pub async fn a_set_is_right_after_a_kill_at_each_write(case: Case<()>) -> Result<()> {
     killed_at_each(&case, &["rollout", "widening"]).await
 }
 
-/// The webhooks, the conversion, and the CA that they are trusted by.
+/// The webhooks, the conversion, and their CA.
 pub async fn the_registration_is_right_after_a_kill_at_each_write(case: Case<()>) -> Result<()> {
     killed_at_each(&case, &["registration", "authority"]).await
 }
@@ -70,7 +71,7 @@ pub async fn a_sidecar_is_right_after_a_kill_at_each_write(case: Case<()>) -> Re
     killed_at_each(&case, &["generator"]).await
 }
 
-/// The storage version of SidecarSets, and who leads.
+/// The storage version of SidecarSets, and leadership.
 pub async fn migration_and_leadership_go_on_after_a_kill_at_each_write(case: Case<()>) -> Result<()> {
     killed_at_each(&case, &["migration", "lease"]).await
 }
@@ -91,7 +92,8 @@ impl<'c> World<'c> {
         Ok(world)
     }
 
-    /// Starts outrigger, to be killed at a failpoint. By itself it leads at once: a dead leader would have to be waited for.
+    /// Starts outrigger to be killed at a failpoint. It leads at once without election, because a dead leader's Lease
+    /// would have to expire.
     fn start(&self, failpoint: Option<&str>, elected: bool) -> Result<Outrigger> {
         let elect = format!("--leader-elect={elected}");
         let args = vec!["--fetch-allow=127.0.0.1".to_owned(), "--min-refresh-period=1s".to_owned(), elect];
@@ -113,7 +115,7 @@ impl<'c> World<'c> {
             armed.process().signal("TERM")?;
         }
         let edited = async {
-            // It may be dead before that is accepted.
+            // It may be dead before the edit is accepted.
             _ = self.edit().await;
             pending::<Result<_>>().await
         };
@@ -139,7 +141,7 @@ impl<'c> World<'c> {
         self.unused += 1;
     }
 
-    /// What has to be so that a write is made when outrigger starts, beside what is edited then.
+    /// Creates the state in which a starting outrigger makes this write, in addition to the edit.
     async fn provoke(&self, write: &str) -> Result<()> {
         let (merge, gone) = (PatchParams::default(), DeleteParams::default());
         match write {
@@ -187,7 +189,7 @@ impl<'c> World<'c> {
         Ok(())
     }
 
-    /// The selector is a new one each time, so that what is registered has to be widened.
+    /// Returns a new selector each time, so that the registration must be widened.
     fn app(&self) -> String {
         format!("{NAME}-{}", self.wanted)
     }
@@ -200,18 +202,18 @@ impl<'c> World<'c> {
         format!("ns-{}/*", self.wanted)
     }
 
-    /// Writes what there should be.
+    /// Writes the desired state.
     async fn edit(&self) -> Result<()> {
         self.web.says("/", json!([{"hosts": ["./*", self.host()]}]).to_string());
         self.objects.apply(&generator(NAME, &self.web.url("/"), &every_second())).await?;
         let selector = json!({"matchLabels": {"app": self.app()}});
         let mut set = seen::set(NAME, &self.image(), &json!({"selector": selector, "revisionHistoryLimit": 2}));
-        // Revisions of this can be written so that they cannot be patched.
+        // Revisions of this command can be written in a form that cannot be patched.
         set["spec"]["containers"][0]["command"] = json!(["sh", "-c", "init && run"]);
         seen::apply(&self.case.plane, &set).await
     }
 
-    /// Waits until all is as it should be.
+    /// Waits until everything is up to date.
     async fn is_right(&self) -> Result<()> {
         let plane = &self.case.plane;
         registered(plane).await?;

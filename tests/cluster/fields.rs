@@ -1,4 +1,4 @@
-//! Each field that Kubernetes has in containers and volumes, by the schema that the API server itself gives out.
+//! Each field of containers and volumes in Kubernetes, from the API server's own schema.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,13 +15,13 @@ use serde_json::{Map, Value, json};
 use crate::outrigger::Outrigger;
 use crate::versions::is_newest;
 
-/// What outrigger knows: a path a line, `.*` for the keys of a map, a feature gate behind a blank.
+/// The fields known to outrigger: one path a line, `.*` for the keys of a map, a feature gate after a space.
 const KNOWN: [(&str, &str); 2] = [
     ("io.k8s.api.core.v1.Container", include_str!("../../src/injection/validate/known_fields/container.txt")),
     ("io.k8s.api.core.v1.Volume", include_str!("../../src/injection/validate/known_fields/volume.txt")),
 ];
 
-/// Paths of all fields of a type, each with an object that has it.
+/// Paths of all fields of a type, each with an object that has the field.
 struct Fields<'s> {
     schemas: &'s Map<String, Value>,
     found: BTreeMap<String, Value>,
@@ -34,14 +34,14 @@ impl<'s> Fields<'s> {
         fields
     }
 
-    /// The type that a property is of, where that has properties itself.
+    /// Returns the type of a property, if that has properties itself.
     fn object(&self, property: &'s Value) -> Option<&'s str> {
         let reference = property.get("$ref").or_else(|| property.get("allOf")?.get(0)?.get("$ref"))?.as_str()?;
         let name = reference.rsplit('/').next()?;
         self.schemas.get(name)?.get("properties").map(|_| name)
     }
 
-    /// `around` makes a whole object of the value of a field of this type.
+    /// `around` builds a whole object from the value of a field of this type.
     fn walk(&mut self, name: &str, path: &str, around: &dyn Fn(Value) -> Value) {
         let Some(properties) = self.schemas[name]["properties"].as_object() else { return };
         for (field, property) in properties {
@@ -68,7 +68,7 @@ impl<'s> Fields<'s> {
     }
 }
 
-/// A value of a property that has none of its own.
+/// Returns a value of a property without properties.
 fn sample(property: &Value) -> Value {
     let reference = property.get("$ref").or_else(|| property.get("allOf")?.get(0)?.get("$ref"));
     let name = reference.and_then(Value::as_str).and_then(|reference| reference.rsplit('/').next());
@@ -98,7 +98,8 @@ fn has(whole: &Value, part: &Value) -> bool {
     }
 }
 
-/// A set whose container, or volume, has a field: it survives conversion and injection, can be hashed, and needs no second pass.
+/// A set whose container or volume has a field: the field survives conversion and injection, the set can be hashed, and
+/// there is no second pass.
 fn survives(kind: &str, object: &Value) -> Result<()> {
     let mut container = json!({"name": "sidecar", "image": "side:1"});
     let mut volume = json!({"name": "volume"});
@@ -138,7 +139,7 @@ fn survives(kind: &str, object: &Value) -> Result<()> {
     Ok(())
 }
 
-/// Outrigger knows the fields that this API server has, and each of them goes unharmed through all that it does with it.
+/// Outrigger knows the fields of this API server, and each survives everything it does.
 pub async fn each_field_of_kubernetes_is_known_and_survives(case: Case<Outrigger>) -> Result<()> {
     let request = http::Request::get("/openapi/v3/api/v1").body(Vec::new())?;
     let document: Value = serde_json::from_str(&case.plane.client().request_text(request).await?)?;

@@ -1,4 +1,5 @@
-//! What outrigger says beforehand of Pods and sets that do not fit together, beside what the API server says of the finished Pods.
+//! outrigger's predictions about Pods and sets that do not fit together, compared with the API server's answers for the
+//! finished Pods.
 
 use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
@@ -27,7 +28,7 @@ struct Row {
     set: Option<Value>,
     pod: Value,
     field: Option<String>,
-    /// Whether only the newest Kubernetes knows what the row is about.
+    /// Whether only the newest Kubernetes has the feature in this row.
     #[serde(default)]
     newest: bool,
 }
@@ -72,7 +73,7 @@ impl Row {
     }
 }
 
-/// The fields for which the API server refuses a Pod, which it does not store; none where it takes it.
+/// Returns the fields for which the API server rejects a Pod in a dry run; empty if it accepts it.
 async fn refused_fields(pods: &Api<DynamicObject>, pod: Value) -> Result<Vec<String>> {
     let params = PostParams { dry_run: true, ..PostParams::default() };
     match pods.create(&params, &serde_json::from_value(pod)?).await {
@@ -85,7 +86,7 @@ async fn refused_fields(pods: &Api<DynamicObject>, pod: Value) -> Result<Vec<Str
     }
 }
 
-/// Where a Pod is said to be refused the API server refuses it, for that field, and nowhere else.
+/// The API server rejects exactly the predicted Pods, for the predicted field.
 pub async fn the_api_server_does_what_is_forecast(case: Case<Outrigger>) -> Result<()> {
     let pods = Api::namespaced_with(case.plane.client(), case.namespace.name(), &ApiResource::erase::<Pod>(&()));
     let rows: Vec<Row> = serde_saphyr::from_str(include_str!("../data/forecasts.yaml"))?;
@@ -102,7 +103,7 @@ pub async fn the_api_server_does_what_is_forecast(case: Case<Outrigger>) -> Resu
         if !agrees {
             wrong.push(format!("{}\n  said: {said:?}\n  refused for: {fields:?}", row.case));
         }
-        // What was there before the sidecar is nothing to be told of.
+        // Problems that existed before the sidecar are not reported.
         let without = refused_fields(&pods, row.pod()).await.with_context(|| row.case.clone())?;
         ensure!(without.is_empty(), "{}: refused without the sidecar for {without:?}", row.case);
     }

@@ -1,4 +1,4 @@
-//! The tutorial on the guestbook.
+//! The guestbook tutorial.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Sidecars that are to end with a Job: the API server takes them as native ones, and the set counts them.
+//! Sidecars that end with a Job: the API server accepts them as native sidecars, and the set counts them.
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::outrigger::{Outrigger, PATIENCE};
 use crate::seen;
 
-/// One Pod that ends and one that goes on: each has the sidecar in its list, and both are counted.
+/// One Pod that runs to completion and one that does not: each has the sidecar in the right list, and both are counted.
 pub async fn a_sidecar_that_ends_with_a_job_is_a_native_one_and_counts(case: Case<Outrigger>) -> Result<()> {
     let (plane, pods, name) = (&case.plane, case.namespace.api::<Pod>(), "job-sidecars");
     let env = json!([{"name": "KRUISE_TERMINATE_SIDECAR_WHEN_JOB_EXIT", "value": "true"}]);

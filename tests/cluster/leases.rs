@@ -1,4 +1,4 @@
-//! Which replica leads which job: a Lease for each, beside older versions that know one for all.
+//! Which replica leads which job: one Lease for each, next to older versions with one Lease for all.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ fn leases(plane: &ControlPlane) -> Api<Lease> {
     Api::namespaced(plane.client(), "outrigger-system")
 }
 
-/// Whether this replica leads by this Lease.
+/// Whether this replica leads with this Lease.
 pub async fn leads(replica: &Outrigger, lease: &str) -> Result<bool> {
     Ok(replica.metric(&format!("leader_election_master_status{{name=\"{lease}\"}}")).await? == 1)
 }
@@ -33,7 +33,7 @@ async fn until_leads(replica: &Outrigger, lease: &str) -> Result<()> {
     wait_for(&what, PATIENCE, async || Ok(leads(replica, lease).await?.then_some(()))).await
 }
 
-/// Two Deployments in one namespace, each with a job of its own: both lead, and go on to.
+/// Two Deployments in one namespace with different jobs: both lead and continue to.
 pub async fn replicas_of_different_jobs_do_not_exclude_each_other(case: Case<()>) -> Result<()> {
     case.plane.install_istio_crds().await?;
     let kubeconfig = install(&case.plane).await?;
@@ -43,7 +43,7 @@ pub async fn replicas_of_different_jobs_do_not_exclude_each_other(case: Case<()>
     until_leads(&sets, JOBS[0]).await?;
     until_leads(&generators, JOBS[1]).await?;
     ensure!(!leads(&sets, JOBS[1]).await? && !leads(&generators, JOBS[0]).await?);
-    // Both renew what they share.
+    // Both renew the shared Lease.
     let version = async || leases(&case.plane).get("outrigger").await?.metadata.resource_version.context("no version");
     let first = version().await?;
     wait_for("the shared Lease to be renewed", PATIENCE, async || Ok((version().await? != first).then_some(())))
@@ -53,8 +53,8 @@ pub async fn replicas_of_different_jobs_do_not_exclude_each_other(case: Case<()>
     generators.stop().await
 }
 
-/// A replica of an older version holds the one Lease that it knows: no replica of this version leads any job, registers anything or
-/// writes, however long that lasts. When the older one ends all jobs are led.
+/// While a replica of an older version holds the shared Lease, no replica of this version leads a job, registers anything or
+/// writes, however long that lasts. When the older one ends, all jobs are led.
 pub async fn no_job_is_led_beside_an_older_version(case: Case<()>) -> Result<()> {
     let plane = &case.plane;
     let (kubeconfig, certificates) = (install(plane).await?, Certificates::new()?);
@@ -70,7 +70,7 @@ pub async fn no_job_is_led_beside_an_older_version(case: Case<()>) -> Result<()>
         let patch = Patch::Merge(json!({"spec": spec}));
         leases(plane).patch("outrigger", &PatchParams::default(), &patch).await
     };
-    // Longer than a Lease lasts that nobody renews.
+    // Longer than a Lease is valid without renewal.
     wait_for("the older version to lead for a while", PATIENCE, async || {
         renew(renewed()).await?;
         for job in JOBS {
@@ -99,7 +99,8 @@ pub async fn no_job_is_led_beside_an_older_version(case: Case<()>) -> Result<()>
     replica.stop().await
 }
 
-/// Without the right to use Leases nobody leads: the log, `/readyz?verbose` and a metric say so, and Pods are injected all the same.
+/// Without permissions for Leases nobody leads. The log, `/readyz?verbose` and a metric report it, and Pods are still
+/// injected.
 pub async fn a_lease_that_is_forbidden_is_told(case: Case<()>) -> Result<()> {
     let plane = &case.plane;
     let (kubeconfig, certificates) = (install(plane).await?, Certificates::new()?);
@@ -122,7 +123,7 @@ pub async fn a_lease_that_is_forbidden_is_told(case: Case<()>) -> Result<()> {
     replica.stop().await
 }
 
-/// A leader that is killed gives nothing back: the other replica leads when the Lease has run out.
+/// A killed leader releases nothing. The other replica leads when the Lease has expired.
 pub async fn a_leader_that_is_killed_is_followed_within_seconds(case: Case<()>) -> Result<()> {
     let kubeconfig = install(&case.plane).await?;
     let mut first = Outrigger::serving(&case.plane, Start::with(&kubeconfig)).await?;

@@ -1,5 +1,5 @@
-//! Load and quiet between the API server and the replicas: overload is retried, a rolling restart costs nothing, and connections
-//! that idled are good.
+//! Load and silence between the API server and the replicas: overload is retried, a rolling restart costs nothing, and idle
+//! connections stay usable.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use crate::certificates::Certificates;
 use crate::creates::{Creates, SIDECARSET, dry_run, injected, is_injected, pod};
 use crate::outrigger::{Outrigger, PATIENCE, Start, install, registered};
 
-/// The review that the API server would send for the creation of an object.
+/// Returns the review that the API server would send for the creation of an object.
 fn review(group: &str, version: &str, kind: &str, object: &Value) -> Bytes {
     let request = json!({
         "uid": "u", "operation": "CREATE", "namespace": "default", "object": object,
@@ -29,8 +29,8 @@ fn review(group: &str, version: &str, kind: &str, object: &Value) -> Bytes {
     json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}).to_string().into()
 }
 
-/// Takes every place for reviews of Pods for about two seconds: by Pods of a SidecarSet that was admitted and is never stored, for
-/// which they wait.
+/// Takes all places for reviews of Pods for about two seconds, with Pods that wait for a SidecarSet that was admitted and is never
+/// stored.
 async fn fill(target: &Destination) -> Result<JoinSet<Result<u16>>> {
     let set = json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": "never-stored"}, "spec": {
         "selector": {"matchLabels": {"app": "never"}}, "containers": [{"name": "never", "image": "never:1"}],
@@ -52,8 +52,8 @@ async fn fill(target: &Destination) -> Result<JoinSet<Result<u16>>> {
     Ok(reviews)
 }
 
-/// A replica that has no place for a review answers 503 with Retry-After, and the API server asks again by itself: who creates the
-/// Pod sees nothing of it.
+/// A replica without a free place answers 503 with Retry-After, and the API server retries, so the creator of the Pod notices
+/// nothing.
 pub async fn overload_is_retried_by_the_api_server(case: Case<()>) -> Result<()> {
     let kubeconfig = install(&case.plane).await?;
     let certificates = Certificates::new()?;
@@ -85,9 +85,9 @@ pub async fn overload_is_retried_by_the_api_server(case: Case<()>) -> Result<()>
     Ok(())
 }
 
-/// Two replicas are replaced one by one, as a Deployment replaces them, while 100 Pods a second are created (fewer where the machine
-/// cannot keep up): none is refused or goes without. The creates are dry runs, which the webhook cannot tell apart but by their
-/// flag: storing 100 Pods a second would be a test of etcd.
+/// Two replicas are replaced one by one, like in a Deployment, while 100 Pods a second are created (fewer on a slow machine): none
+/// is rejected or left without its sidecar. The creates are dry runs, which the webhook can only distinguish by their flag, because
+/// storing 100 Pods a second would test etcd.
 pub async fn a_rolling_restart_under_load_costs_no_pod(case: Case<()>) -> Result<()> {
     let certificates = Certificates::new()?;
     let (balancer, start) = Balancer::install(&case.plane, &certificates).await?;
@@ -121,8 +121,8 @@ pub async fn a_rolling_restart_under_load_costs_no_pod(case: Case<()>) -> Result
     outcome.at_most_failed(0)
 }
 
-/// The API server keeps connections for 90 s, outrigger for longer: a connection that idled is used again, or the API server itself
-/// opens another, and no create fails. With the variable `OUTRIGGER_LONG` for as long as that takes.
+/// The API server keeps connections for 90 s, outrigger for longer. An idle connection is used again, or the API server opens
+/// another one itself, and no create fails. With the variable `OUTRIGGER_LONG` the test waits that long.
 pub async fn connections_that_idled_are_good(case: Case<()>) -> Result<()> {
     let certificates = Certificates::new()?;
     let (balancer, start) = Balancer::install(&case.plane, &certificates).await?;
@@ -138,7 +138,7 @@ pub async fn connections_that_idled_are_good(case: Case<()>) -> Result<()> {
     let seconds: &[u64] = if long { &[2, 3, 15, 45, 95] } else { &[2, 3] };
     for &idle in seconds {
         let before = balancer.accepted();
-        sleep(Duration::from_secs(idle)).await; // what is tested
+        sleep(Duration::from_secs(idle)).await; // the tested case
         let created = pods.create(&dry_run(), &pod("after-a-rest")?).await;
         ensure!(is_injected(&created.with_context(|| format!("after {idle} s"))?), "no sidecar after {idle} s");
         let opened = balancer.accepted() - before;

@@ -157,7 +157,7 @@ fn main() -> ExitCode {
     add_long_to(suite).run()
 }
 
-/// Minutes: `make failpoints` and `make memory` run them.
+/// These take minutes: `make failpoints` and `make memory` run them.
 fn add_long_to(suite: Suite<outrigger::Outrigger>) -> Suite<outrigger::Outrigger> {
     let suite = tests!(suite, alone(Parts::ApiOnly): memory::a_start_beside_many_sets_is_small);
     let suite = mesh_service::add_long_to(file_sync::add_long_to(dev_routing::add_long_to(suite)));

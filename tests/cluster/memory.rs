@@ -1,4 +1,4 @@
-//! How much memory a replica takes, whatever is posted to it: anybody who reaches its port can post.
+//! The memory of a replica, whatever is posted to it. Anybody who reaches its port can post.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -22,15 +22,15 @@ use crate::outrigger::{Outrigger, PATIENCE, Start, install, sets};
 use crate::seen;
 
 const MIB: usize = 1024 * 1024;
-/// What a container that runs outrigger may take.
+/// The memory limit of outrigger's container.
 const LIMIT: usize = 256 * MIB;
 
-/// The most that the process of a replica has taken until now, in bytes.
+/// Returns the peak memory of a replica's process in bytes.
 fn peak(outrigger: &Outrigger) -> Result<usize> {
     memory(outrigger, "VmHWM:")
 }
 
-/// A figure of `/proc/PID/status` of a replica's process, in bytes.
+/// Returns a value of `/proc/PID/status` of a replica's process, in bytes.
 fn memory(outrigger: &Outrigger, figure: &str) -> Result<usize> {
     let port = format!("--admin-listen=127.0.0.1:{}", outrigger.admin);
     let is_it = |process: &Path| {
@@ -46,7 +46,7 @@ fn memory(outrigger: &Outrigger, figure: &str) -> Result<usize> {
     Ok(value.trim().parse::<usize>()? * 1024)
 }
 
-/// `item,item,…` of about so many bytes.
+/// `item,item,…` of about this many bytes.
 fn list(item: &str, bytes: usize) -> String {
     let mut list = format!("{item},").repeat(bytes / (item.len() + 1));
     list.pop();
@@ -72,7 +72,7 @@ fn admission(group: &str, kind: &str, object: &str) -> Bytes {
     review.to_string().replace("\"here\"", object).into()
 }
 
-/// A SidecarSet of 13 KiB, as many are.
+/// A SidecarSet of a realistic 13 KiB.
 fn realistic_set() -> String {
     let env: Vec<Value> = (0..88)
         .map(|n| json!({"name": format!("SETTING_{n}"), "value": format!("https://setting-{n}.example.com/some/path")}))
@@ -86,18 +86,18 @@ fn realistic_set() -> String {
     set(&spec.to_string())
 }
 
-/// Posts bodies at once, each over its own connection; the answers' statuses and sizes.
+/// Posts bodies at the same time, each on its own connection. Returns statuses and sizes of the answers.
 async fn post(target: &Destination, path: &str, bodies: Vec<Bytes>) -> Result<Vec<(u16, usize)>> {
     let answers = bodies.into_iter().map(async |body| -> Result<(u16, usize)> {
         let mut client = target.connect().await?;
-        // A server that refuses a body may close the connection before the client has written all of it.
+        // A server that rejects a body may close the connection before the client has written all of it.
         let answer = client.post(path, body).await;
         Ok(answer.map_or((0, 0), |answer| (answer.status.as_u16(), answer.body.len())))
     });
     try_join_all(answers).await
 }
 
-/// A body that is posted so many times at once.
+/// A body that is posted this many times at once.
 struct Attack {
     path: &'static str,
     body: Bytes,
@@ -149,7 +149,7 @@ fn attacks() -> Result<Vec<Attack>> {
     Ok(attacks)
 }
 
-/// Bodies made to take much memory are refused, or take their turn, and the largest that is realistic is answered.
+/// Bodies made to take much memory are rejected or take turns, and the largest realistic one is answered.
 pub async fn whatever_is_posted_a_replica_stays_small(case: Case<()>) -> Result<()> {
     let kubeconfig = install(&case.plane).await?;
     let certificates = Certificates::new()?;
@@ -163,7 +163,7 @@ pub async fn whatever_is_posted_a_replica_stays_small(case: Case<()>) -> Result<
     ensure!((12 * 1024..14 * 1024).contains(&realistic.len()), "{}", realistic.len());
     let many = conversion(&list(&realistic, 5_000 * (realistic.len() + 1)));
     let size = many.len();
-    // Where the processors are busy it arrives too slowly, and is to be sent again, as `Retry-After` says.
+    // On a busy machine it arrives too slowly and must be sent again, according to `Retry-After`.
     let answers = wait_for("a long list to be converted", 2 * PATIENCE, async || {
         let answers = post(&target, "/convert", vec![many.clone()]).await?;
         Ok(Some(answers).filter(|answers| answers[0].0 != 503))
@@ -188,8 +188,8 @@ pub async fn whatever_is_posted_a_replica_stays_small(case: Case<()>) -> Result<
     outrigger.stop().await
 }
 
-/// After a start beside many sets that each have a revision, as after each update of outrigger. OpenKruise's manager took 108-113 MB
-/// beside 1,000 sets and 212 MB beside 3,000.
+/// A start with many sets and their revisions, like after each update of outrigger. OpenKruise's manager took 108-113 MB with 1,000
+/// sets and 212 MB with 3,000.
 pub async fn a_start_beside_many_sets_is_small(case: Case<()>) -> Result<()> {
     const LANES: usize = 8;
     let (plane, kubeconfig) = (&case.plane, install(&case.plane).await?);
@@ -217,12 +217,12 @@ pub async fn a_start_beside_many_sets_is_small(case: Case<()>) -> Result<()> {
         outrigger.stop().await?;
 
         let outrigger = Outrigger::serving(plane, Start::with(&kubeconfig)).await?;
-        // A new leader looks at all sets that are there before it looks at a new one.
+        // A new leader examines all existing sets before a new one.
         let later = format!("later-{count}");
         seen::apply(plane, &seen::set(&later, "side:1", &json!({}))).await?;
         seen::counts(plane, &later, [0, 0, 0, 0]).await?;
         sets(plane).delete(&later, &DeleteParams::default()).await?;
-        // What was freed goes back to the system half a second later.
+        // Freed memory is returned to the system half a second later.
         let rss = wait_for(&format!("at most {limit} MB beside {count} sets"), PATIENCE, async || {
             Ok(Some(memory(&outrigger, "VmRSS:")?).filter(|rss| *rss <= limit * 1_000_000))
         })
@@ -241,7 +241,7 @@ pub async fn a_start_beside_many_sets_is_small(case: Case<()>) -> Result<()> {
     Ok(())
 }
 
-/// A set as many are.
+/// A realistic set.
 fn usual_set(number: usize) -> Result<SidecarSet> {
     let env: Vec<Value> =
         (0..4).map(|n| json!({"name": format!("SETTING_{n}"), "value": format!("value-{n}")})).collect();

@@ -77,7 +77,7 @@ fn answer(body: &[u8], patch: &Value) -> ([(&'static str, &'static str); 1], Str
     ([("content-type", "application/json")], answer.to_string())
 }
 
-/// What mutators before and after bring reaches the sidecar, and nothing is there twice.
+/// Additions of mutators before and after reach the sidecar, and nothing is added twice.
 pub async fn mutators_before_and_after_lead_to_no_duplicates(case: Case<Outrigger>) -> Result<()> {
     let first = json!([{"op": "add", "path": "/spec/containers/0/env", "value": [{"name": "FIRST", "value": "1"}]}]);
     let mount = json!([{"name": "data", "mountPath": "/late"}]);
@@ -121,7 +121,7 @@ spec:
             "volumes": [{"name": "data", "emptyDir": {}}]
         }
     }))?;
-    // The API server hears of configurations and SidecarSets with a delay.
+    // The API server learns of configurations and SidecarSets with a delay.
     let dry = PostParams { dry_run: true, ..PostParams::default() };
     let injected = wait_for("all three webhooks to be called", PATIENCE, async || {
         let pod = serde_json::to_value(pods.create(&dry, &pod).await?)?;

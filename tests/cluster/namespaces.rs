@@ -1,4 +1,4 @@
-//! Pods of Namespaces that are as new as they are.
+//! Pods of brand-new Namespaces.
 
 use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
@@ -10,7 +10,8 @@ use serde_json::json;
 use crate::outrigger::{Outrigger, Start, install};
 use crate::seen;
 
-/// Creates a Namespace with the label that the set `blue` wants, and at once a Pod in it; the image of the Pod's sidecar.
+/// Creates a Namespace with the label that the set `blue` requires, and immediately a Pod in it. Returns the image of
+/// the Pod's sidecar.
 async fn image_in_new_namespace(plane: &ControlPlane, number: usize) -> Result<Option<String>> {
     let name = format!("blue-{number}");
     let namespace = json!({"metadata": {"name": name, "labels": {"team": "blue"}}});
@@ -21,8 +22,8 @@ async fn image_in_new_namespace(plane: &ControlPlane, number: usize) -> Result<O
     Ok(seen::sidecar(&pods.create(&dry, &pod).await?).map(str::to_owned))
 }
 
-/// A set selects by a label of the Namespace: a Pod that is created right after its Namespace is injected, every time. With the
-/// variable `OUTRIGGER_LONG` of many.
+/// A set selects by a label of the Namespace. A Pod created right after its Namespace is injected every time. With the variable
+/// `OUTRIGGER_LONG` the test creates many.
 pub async fn a_pod_right_after_its_namespace_is_injected(case: Case<()>) -> Result<()> {
     let long = std::env::var_os("OUTRIGGER_LONG").is_some_and(|value| value != "0");
     let plane = &case.plane;

@@ -1,4 +1,4 @@
-//! outrigger as a process beside the control plane, with the rights that `manifests/rbac/` gives it and no others.
+//! outrigger as a process next to the control plane, with only the permissions in `manifests/rbac/`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// No test waits longer than this for anything.
+/// The maximum time that a test waits.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The server that the example of a SidecarGenerator names, and where it is for the replica of all tests, as with `make cluster`.
+/// The server in the example of a SidecarGenerator, and its address for the shared replica, as in `make cluster`.
 const EXAMPLE_HOST: &str = "httpd.test.svc.cluster.local";
 pub const EXAMPLE_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9)), 8080);
 
@@ -33,23 +33,23 @@ pub struct Outrigger {
     pub admin: u16,
 }
 
-/// What a replica is told beside its ports.
+/// The settings of a replica besides its ports.
 #[derive(Clone, Debug)]
 pub struct Start {
-    /// Whose rights it has; see [`install`].
+    /// The kubeconfig with its permissions; see [`install`].
     pub kubeconfig: PathBuf,
-    /// By which the API server reaches it. Default: its own port.
+    /// The URL for the API server. Default: its own port.
     pub url: Option<String>,
     /// Seconds. Default: 0.
     pub shutdown_delay: u32,
     /// Further arguments.
     pub args: Vec<String>,
-    /// `FAILPOINTS`, as `outrigger::cluster::failpoint` says it.
+    /// `FAILPOINTS`, as documented in `outrigger::cluster::failpoint`.
     pub failpoint: Option<String>,
 }
 
 impl Start {
-    /// A replica that is registered by its own URL.
+    /// A replica registered with its own URL.
     pub fn with(kubeconfig: &Path) -> Self {
         Self { kubeconfig: kubeconfig.to_owned(), url: None, shutdown_delay: 0, args: Vec::new(), failpoint: None }
     }
@@ -59,7 +59,7 @@ fn manifests(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests").join(folder)
 }
 
-/// Installs the CRDs and the rights; the kubeconfig of outrigger's ServiceAccount.
+/// Installs the CRDs and the permissions. Returns the kubeconfig of outrigger's ServiceAccount.
 pub async fn install(plane: &ControlPlane) -> Result<PathBuf> {
     install_crds(plane).await?;
     install_rights(plane).await
@@ -69,14 +69,14 @@ pub async fn install(plane: &ControlPlane) -> Result<PathBuf> {
 pub async fn install_crds(plane: &ControlPlane) -> Result<()> {
     let crds = manifests("crds").display().to_string();
     plane.kubectl(&["apply", "--server-side", "-f", &crds], None).await?.ok()?;
-    // kubectl fails on a CRD that has no conditions yet.
+    // kubectl fails if a CRD has no conditions yet.
     let established = ["wait", "--for=condition=Established", "--timeout=60s", "-f", &crds];
     let wait = async || Ok(Some(plane.kubectl(&established, None).await?.ok()?));
     wait_for("the CRDs to be established", PATIENCE, wait).await?;
     Ok(())
 }
 
-/// Installs the rights; the kubeconfig of outrigger's ServiceAccount.
+/// Installs the permissions. Returns the kubeconfig of outrigger's ServiceAccount.
 pub async fn install_rights(plane: &ControlPlane) -> Result<PathBuf> {
     plane.kubectl(&["create", "namespace", "outrigger-system"], None).await?.ok()?;
     let rbac = manifests("rbac").display().to_string();
@@ -85,13 +85,13 @@ pub async fn install_rights(plane: &ControlPlane) -> Result<PathBuf> {
 }
 
 impl Outrigger {
-    /// Starts a replica; it need not be ready when this returns.
+    /// Starts a replica without waiting until it is ready.
     pub fn start(plane: &ControlPlane, start: Start) -> Result<Self> {
         let (webhook, admin) = (free_port()?, free_port()?);
         Self::start_at(plane, start, webhook, admin)
     }
 
-    /// As [`Outrigger::start`], on these ports.
+    /// Like [`Outrigger::start`], on these ports.
     pub fn start_at(plane: &ControlPlane, start: Start, webhook: u16, admin: u16) -> Result<Self> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
         command.args(["serve", "--owner-cluster-role=outrigger"]);
@@ -124,40 +124,40 @@ impl Outrigger {
         .await
     }
 
-    /// Waits until it says that it drains.
+    /// Waits until it reports that it drains.
     pub async fn not_ready(&self) -> Result<()> {
         let look = async || Ok((self.page("/readyz").await?.0 != 200).then_some(()));
         wait_for("outrigger not to be ready", PATIENCE, look).await
     }
 
-    /// Status and text of a page of the admin port.
+    /// Returns status and text of a page of the admin port.
     pub async fn page(&self, path: &str) -> Result<(u16, String)> {
         self.page_at(self.admin, path).await
     }
 
-    /// The same of another port.
+    /// The same for another port.
     pub async fn page_at(&self, port: u16, path: &str) -> Result<(u16, String)> {
         page(port, path).await
     }
 
-    /// The value of a metric that counts, named with its labels as they are printed; 0 if there is none.
+    /// Returns the value of a counter, given with its printed labels; 0 if it does not exist.
     pub async fn metric(&self, name: &str) -> Result<u64> {
         let (_, metrics) = self.page("/metrics").await?;
         let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         Ok(line.map(str::parse).transpose()?.unwrap_or(0))
     }
 
-    /// What the replicas of this control plane have logged so far.
+    /// Returns the log of this control plane's replicas so far.
     pub fn log(&self) -> Result<String> {
         self.process.log()
     }
 
-    /// The process.
+    /// Returns the process.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
 
-    /// Stops it as the kubelet does.
+    /// Stops it like the kubelet does.
     pub async fn stop(self) -> Result<()> {
         let status = self.process.stop(PATIENCE).await?;
         if !status.success() {
@@ -167,7 +167,7 @@ impl Outrigger {
     }
 }
 
-/// Status and text of a page of an admin port.
+/// Returns status and text of a page of an admin port.
 pub async fn page(port: u16, path: &str) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
@@ -179,12 +179,12 @@ pub async fn page(port: u16, path: &str) -> Result<(u16, String)> {
     Ok((status, body.to_owned()))
 }
 
-/// The API of SidecarSets.
+/// Returns the API of SidecarSets.
 pub fn sets(plane: &ControlPlane) -> Api<SidecarSet> {
     Api::all(plane.client())
 }
 
-/// Waits until the API server sends SidecarSets to the webhook: it hears of registrations with a delay.
+/// Waits until the API server sends SidecarSets to the webhook. It learns of registrations with a delay.
 pub async fn registered(plane: &ControlPlane) -> Result<()> {
     let probe = json!({
         "apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": "is-the-webhook-called"},
@@ -199,7 +199,7 @@ pub async fn registered(plane: &ControlPlane) -> Result<()> {
     .await
 }
 
-/// Waits until the API server has SidecarSets converted: it hears of that with a delay, too.
+/// Waits until the API server has SidecarSets converted. It learns of that with a delay too.
 async fn converted(plane: &ControlPlane) -> Result<()> {
     let kind = GroupVersionKind::gvk("apps.kruise.io", "v1alpha1", "SidecarSet");
     let sets: Api<DynamicObject> =
@@ -210,14 +210,15 @@ async fn converted(plane: &ControlPlane) -> Result<()> {
     });
     wait_for("SidecarSets to be converted", PATIENCE, async || {
         let params = PatchParams { dry_run: true, ..PatchParams::apply("outrigger-test") };
-        // While they are not, the field is lost or refused.
+        // Without conversion the field is lost or rejected.
         let set = sets.patch("is-it-converted", &params, &Patch::Apply(&probe)).await.ok();
         Ok(set.filter(|set| set.data["spec"]["namespace"] == "none").map(drop))
     })
     .await
 }
 
-/// What the tests share: one replica that the API server calls, and that may ask this machine for Sidecars every second.
+/// The shared state of the tests: one replica that the API server calls, and that may fetch Sidecars from this machine
+/// every second.
 pub async fn world(plane: Arc<ControlPlane>) -> Result<Outrigger> {
     plane.install_istio_crds().await?;
     let kubeconfig = install(&plane).await?;

@@ -1,4 +1,4 @@
-//! Pages of the documentation whose commands are run: each works and prints what the page shows.
+//! Documentation pages whose commands are run: each works and prints what the page shows.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,8 +9,8 @@ use outrigger_testbed::{ControlPlane, wait_for};
 use crate::console::examples;
 use crate::outrigger::PATIENCE;
 
-/// Runs the commands of a page in a folder, one after the other, each again until it prints what is shown: things take their time in a
-/// cluster. `options` are given to each kubectl and to each outrigger.
+/// Runs the commands of a page in a folder in order, each repeatedly until it prints what is shown, because a cluster takes its time.
+/// `options` are added to each kubectl and outrigger command.
 pub async fn commands_print_what_is_shown(
     plane: &ControlPlane,
     page: &str,

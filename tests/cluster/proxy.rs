@@ -1,4 +1,4 @@
-//! outrigger behind a proxy, as people run it on their machines.
+//! outrigger behind a proxy, as on people's machines.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::outrigger::{PATIENCE, install};
 
-/// A host that no name server knows: only a proxy can reach it.
+/// A host that no name server knows, so only a proxy can reach it.
 const HOST: &str = "api.outrigger.test";
 
-/// A proxy that connects whoever asks for [`HOST`] with `server`.
+/// A proxy that connects requests for [`HOST`] to `server`.
 struct LocalProxy {
     port: u16,
     tunnels: Arc<AtomicUsize>,
@@ -80,8 +80,8 @@ async fn serves(plane: &ControlPlane, kubeconfig: &Value, env: &[(&str, &str)]) 
     Ok(())
 }
 
-/// With `HTTPS_PROXY`, and with `proxy-url`, the API server is reached through the proxy, where only that can reach it; what
-/// `NO_PROXY` names is reached without.
+/// With `HTTPS_PROXY` and with `proxy-url`, the API server is reached through the proxy if only the proxy can reach it.
+/// Hosts in `NO_PROXY` are reached directly.
 pub async fn the_proxy_that_kubectl_takes_is_taken(case: Case<()>) -> Result<()> {
     let kubeconfig: Value = serde_json::from_str(&std::fs::read_to_string(install(&case.plane).await?)?)?;
     let server = kubeconfig["clusters"][0]["cluster"]["server"].as_str().context("a server")?.to_owned();
@@ -99,7 +99,7 @@ pub async fn the_proxy_that_kubectl_takes_is_taken(case: Case<()>) -> Result<()>
     serves(&case.plane, &by_proxy, &[("HTTPS_PROXY", "http://127.0.0.1:1"), ("NO_PROXY", HOST)]).await?;
     let by_kubeconfig = proxy.tunnels();
     ensure!(by_kubeconfig > by_variable, "the proxy of the kubeconfig was not asked");
-    // This machine is reached without, as a proxy could not.
+    // This machine is reached directly, because the proxy could not reach it.
     serves(&case.plane, &kubeconfig, &[("HTTPS_PROXY", &url)]).await?;
     ensure!(proxy.tunnels() == by_kubeconfig, "the proxy was asked for this machine");
     Ok(())

@@ -1,4 +1,4 @@
-//! What the API server is told of outrigger, which rights that takes, and who of several replicas tells it.
+//! Registration with the API server, the required permissions, and which of several replicas registers.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use crate::outrigger::{Outrigger, PATIENCE, Start, install, registered, sets};
 const MUTATING: &str = "outrigger-mutating";
 const VALIDATING: &str = "outrigger-validating";
 
-/// Runs kubectl, which has to succeed.
+/// Runs kubectl, which must succeed.
 async fn kubectl(plane: &ControlPlane, arguments: &str) -> Result<String> {
     plane.kubectl(&arguments.split_whitespace().collect::<Vec<_>>(), None).await?.ok()
 }
@@ -39,7 +39,7 @@ spec:
     )
 }
 
-/// A Pod of this application; a mirror Pod is one that a kubelet shows of a file.
+/// A Pod of this application. A mirror Pod is what a kubelet shows of a static Pod.
 fn pod(name: &str, app: &str, mirror: bool) -> Result<Pod> {
     let mut pod = json!({
         "metadata": {"name": name, "labels": {"app": app}},
@@ -52,7 +52,7 @@ fn pod(name: &str, app: &str, mirror: bool) -> Result<Pod> {
     Ok(serde_json::from_value(pod)?)
 }
 
-/// Whether a Pod gets its sidecar, were it created now.
+/// Whether a Pod would get its sidecar if it were created now.
 async fn is_injected(plane: &ControlPlane, namespace: &str, app: &str, mirror: bool) -> Result<bool> {
     let dry = PostParams { dry_run: true, ..PostParams::default() };
     let pod = Api::<Pod>::namespaced(plane.client(), namespace).create(&dry, &pod("p", app, mirror)?).await?;
@@ -74,7 +74,7 @@ async fn validating(plane: &ControlPlane) -> Result<Option<Value>> {
     Ok(api.get_opt(VALIDATING).await?.map(serde_json::to_value).transpose()?)
 }
 
-/// Waits for a line in what outrigger has logged since `from`.
+/// Waits for a line in outrigger's log after position `from`.
 async fn logged(outrigger: &Outrigger, from: usize, words: &[&str]) -> Result<()> {
     wait_for(&format!("a line of the log with {words:?}"), PATIENCE, async || {
         let log = outrigger.log()?;
@@ -84,15 +84,15 @@ async fn logged(outrigger: &Outrigger, from: usize, words: &[&str]) -> Result<()
     .await
 }
 
-/// Configurations that are deleted or edited come back, with what others put on them beside; other certificates are registered
-/// when the files change.
+/// Deleted or edited configurations are restored, and additions of others are kept. Other certificates are registered when the
+/// files change.
 pub async fn what_is_registered_stays_as_it_should_be(case: Case<()>) -> Result<()> {
     let plane = &case.plane;
     let kubeconfig = install(plane).await?;
     let mut certificates = Certificates::new()?;
     let start = Start { args: certificates.arguments(), ..Start::with(&kubeconfig) };
     let _outrigger = Outrigger::serving(plane, start).await?;
-    plane.apply(&sidecarset("v1beta1", "stays")).await?; // without a set no Pod is sent
+    plane.apply(&sidecarset("v1beta1", "stays")).await?; // no Pod is sent without a set
 
     let theirs = json!({
         "metadata": {"labels": {"team": "theirs"}, "annotations": {"note": "theirs"}},
@@ -139,14 +139,14 @@ pub async fn what_is_registered_stays_as_it_should_be(case: Case<()>) -> Result<
     registered(plane).await
 }
 
-/// Without the `ClusterRole` that is to own the configurations there are none, and the log says what to do. Deleting it removes them
-/// although outrigger runs on. With it, outrigger may do all it does and nothing else.
+/// Without the `ClusterRole` that should own the configurations there are none, and the log has the solution. Deleting it removes
+/// them although outrigger still runs. With it, outrigger can do all its work and nothing else.
 pub async fn the_cluster_role_takes_the_configurations_along(case: Case<()>) -> Result<()> {
     let plane = &case.plane;
     let kubeconfig = install(plane).await?;
     let outrigger = Outrigger::serving(plane, Start::with(&kubeconfig)).await?;
 
-    // All that it does, once.
+    // All its work, once.
     case.namespace.apply(&sidecarset("v1alpha1", "walk")).await?;
     injected(plane, case.namespace.name(), "walk").await?;
     let pods: Api<Pod> = case.namespace.api();
@@ -213,7 +213,7 @@ pub async fn the_cluster_role_takes_the_configurations_along(case: Case<()>) -> 
     registered(plane).await
 }
 
-/// By the Services the API server reaches all webhooks, with the certificate that outrigger makes for itself.
+/// Through the Services the API server reaches all webhooks, with outrigger's own certificate.
 pub async fn by_service_all_webhooks_are_reached(case: Case<()>) -> Result<()> {
     let plane = &case.plane;
     let kubeconfig = install(plane).await?;
@@ -240,8 +240,8 @@ pub async fn by_service_all_webhooks_are_reached(case: Case<()>) -> Result<()> {
     outrigger.stop().await
 }
 
-/// Pods of the excluded namespaces and mirror Pods are not sent, so they need no replica. The others are refused without one, or
-/// go without sidecars, as --failure-policy says; SidecarSets are refused in any case.
+/// Pods of excluded namespaces and mirror Pods are not sent, so they need no replica. Without a replica, others are rejected or
+/// created without sidecars, according to --failure-policy. SidecarSets are always rejected.
 pub async fn pods_that_are_not_sent_need_no_replica(case: Case<()>) -> Result<()> {
     let (plane, own) = (&case.plane, case.namespace.name());
     let kubeconfig = install(plane).await?;
@@ -269,7 +269,7 @@ pub async fn pods_that_are_not_sent_need_no_replica(case: Case<()>) -> Result<()
     Ok(())
 }
 
-/// One replica leads; when it stops the other one leads at once, and goes on where it ended.
+/// One replica leads. When it stops, the other one leads at once and continues its work.
 pub async fn a_leader_that_stops_hands_over(case: Case<()>) -> Result<()> {
     let plane = &case.plane;
     let kubeconfig = install(plane).await?;
@@ -309,7 +309,7 @@ pub async fn a_leader_that_stops_hands_over(case: Case<()>) -> Result<()> {
         Ok(Some(()))
     })
     .await?;
-    // It looks every 2 s; had the Lease not been given back, it would have waited for 15.
+    // It checks every 2 s. If the Lease had not been released, it would have waited for 15 s.
     ensure!(stopped.elapsed() < Duration::from_secs(8), "it took {:?}", stopped.elapsed());
     let leads = async || Ok(leads(&second).await?.then_some(()));
     wait_for("the other one to say so", PATIENCE, leads).await?;

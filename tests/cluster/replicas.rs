@@ -1,4 +1,4 @@
-//! Replicas come and go, and so does the API server: Pods get their sidecars all the same.
+//! Replicas and the API server come and go, and Pods still get their sidecars.
 
 use std::time::{Duration, Instant};
 
@@ -18,13 +18,14 @@ use crate::creates::{Creates, SIDECARSET, injected};
 use crate::leases::leads;
 use crate::outrigger::{Outrigger, PATIENCE, Start, install, registered, sets};
 
-/// Two replicas, 50 Pods a second, and one replica is stopped as the kubelet stops it: no Pod is refused or goes without.
+/// Two replicas, 50 Pods a second, and one replica is stopped like by the kubelet: no Pod is rejected or left without
+/// its sidecar.
 pub async fn a_replica_that_stops_under_load_costs_no_pod(case: Case<()>) -> Result<()> {
     a_replica_ends_under_load(case, "TERM").await
 }
 
-/// The same with a replica that is killed: what it was answering is lost, as a TCP connection that breaks is not repeated, and
-/// nothing else; the other one leads after the Lease has run out.
+/// The same with a killed replica: only the requests that it was answering are lost, because a broken TCP connection is not
+/// retried. The other one leads after the Lease has expired.
 pub async fn a_replica_that_is_killed_under_load_costs_what_it_was_answering(case: Case<()>) -> Result<()> {
     a_replica_ends_under_load(case, "KILL").await
 }
@@ -47,17 +48,17 @@ async fn a_replica_ends_under_load(case: Case<()>, signal: &str) -> Result<()> {
     creates.more(50).await?;
     first.process().signal(signal)?;
     if signal == "TERM" {
-        // A Service does so, too.
+        // A Service does this too.
         first.not_ready().await?;
         balancer.lead_to([second.webhook]);
     }
     first.process().ended(PATIENCE).await?;
     creates.more(100).await?;
     let outcome = creates.end().await?;
-    // A killed replica answers at most what it had begun to.
+    // A killed replica answers at most the requests that it had begun.
     outcome.at_most_failed(if signal == "KILL" { 8 } else { 0 })?;
 
-    // Whoever led, somebody does now.
+    // Whichever replica led, one leads now.
     let expected = i32::try_from(outcome.injected)?;
     wait_for("the status to tell of all Pods", PATIENCE, async || {
         let status = sets(&case.plane).get("everywhere").await?.status.context("no status")?;
@@ -85,7 +86,7 @@ async fn until_injects(target: &Destination, app: &str, wanted: bool) -> Result<
     wait_for(&what, PATIENCE, async || Ok((injects(target, app).await? == wanted).then_some(()))).await
 }
 
-/// While the API server is away a replica answers from what it knows, and afterwards hears of what is new.
+/// While the API server is away, a replica answers from its cache. Afterwards it learns of changes.
 pub async fn an_api_server_that_restarts_is_not_missed(case: Case<()>) -> Result<()> {
     let kubeconfig = install(&case.plane).await?;
     let certificates = Certificates::new()?;
@@ -112,8 +113,8 @@ pub async fn an_api_server_that_restarts_is_not_missed(case: Case<()>) -> Result
     until_injects(&target, "after-the-restart", false).await
 }
 
-/// However long the API server was away, a set that is stored afterwards is injected within 5 s by a replica that does not lead, and
-/// all it knows is in step again. With the variable `OUTRIGGER_LONG` after a minute.
+/// However long the API server was away, a set stored afterwards is injected within 5 s by a replica that does not lead, and its
+/// cache is up to date again. With the variable `OUTRIGGER_LONG` the outage lasts a minute.
 pub async fn a_follower_is_in_step_seconds_after_an_outage(case: Case<()>) -> Result<()> {
     let long = std::env::var_os("OUTRIGGER_LONG").is_some_and(|value| value != "0");
     let outage = if long { 60 } else { 12 };
@@ -163,7 +164,7 @@ pub async fn a_follower_is_in_step_seconds_after_an_outage(case: Case<()>) -> Re
     Ok(())
 }
 
-/// A replica that was told to end leads no more. As long as it answers, it hears of what is new.
+/// A replica that is shutting down no longer leads. While it answers, it learns of changes.
 pub async fn a_replica_that_drains_injects_a_set_that_is_new(case: Case<()>) -> Result<()> {
     let kubeconfig = install(&case.plane).await?;
     let certificates = Certificates::new()?;
@@ -192,8 +193,8 @@ pub async fn a_replica_that_drains_injects_a_set_that_is_new(case: Case<()>) -> 
     Ok(())
 }
 
-/// The API server answers nothing while etcd hangs. Pods are injected as before by a replica that is asked; the leader steps down, since
-/// it cannot renew its Lease; and soon after etcd goes on one leads again, and new sets are injected.
+/// The API server does not answer while etcd hangs. A replica that is called still injects Pods. The leader steps down because it cannot
+/// renew its Lease. Soon after etcd recovers, a replica leads again and new sets are injected.
 pub async fn while_etcd_hangs_pods_are_injected_and_afterwards_all_goes_on(case: Case<()>) -> Result<()> {
     let kubeconfig = install(&case.plane).await?;
     let certificates = Certificates::new()?;

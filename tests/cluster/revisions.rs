@@ -1,4 +1,4 @@
-//! Revisions of contents that JSON can be written of in more than one way: numbered, labelled, orphaned.
+//! Revisions of contents with more than one JSON form: numbered, labelled, orphaned.
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::apps::v1::ControllerRevision;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::outrigger::{Outrigger, PATIENCE};
 use crate::seen;
 
-/// What people write into commands, and what Go escapes in JSON although it need not.
+/// A command as people write it, with characters that Go escapes in JSON although it need not.
 const COMMAND: &str = "init && run < in > out \t \"ü\"";
 
 fn set(name: &str, image: &str, version: &str) -> Value {
@@ -24,7 +24,7 @@ fn revisions(plane: &ControlPlane) -> Api<ControllerRevision> {
     Api::namespaced(plane.client(), "outrigger-system")
 }
 
-/// Name of the latest revision once it has this number, and of its label.
+/// Returns the name of the latest revision once it has this number, and of its label.
 async fn latest(plane: &ControlPlane, set: &str, number: i64, version: &str) -> Result<String> {
     wait_for("the latest revision", PATIENCE, async || {
         let name = seen::objects(plane).get(set).await?.data["status"]["latestRevision"].clone();
@@ -36,7 +36,7 @@ async fn latest(plane: &ControlPlane, set: &str, number: i64, version: &str) -> 
     .await
 }
 
-/// Puts a revision in place of one whose data are the same but not escaped, as they used to be written: it cannot be patched.
+/// Replaces a revision by one with the same data in unescaped form, as earlier versions wrote it. It cannot be patched.
 pub async fn write_unescaped(plane: &ControlPlane, name: &str) -> Result<()> {
     let api = revisions(plane);
     let mut revision = api.get(name).await?;
@@ -61,7 +61,7 @@ async fn orphan(plane: &ControlPlane, name: &str, revisions_left: &[&str]) -> Re
     Ok(())
 }
 
-/// A rollback numbers the old revision anew, a new custom version labels it, and the set can be deleted without it.
+/// A rollback renumbers the old revision, a new custom version labels it, and the set can be deleted without it.
 pub async fn a_set_with_any_text_is_rolled_back_labelled_and_orphaned(case: Case<Outrigger>) -> Result<()> {
     let (plane, name) = (&case.plane, "any-text");
     seen::apply(plane, &set(name, "side:1", "v1")).await?;
@@ -77,7 +77,7 @@ pub async fn a_set_with_any_text_is_rolled_back_labelled_and_orphaned(case: Case
     orphan(plane, name, &[&first, &second]).await
 }
 
-/// Revisions that earlier builds left, whose data are not escaped, are made anew as soon as they have to be patched.
+/// Revisions of earlier builds with unescaped data are recreated as soon as they must be patched.
 pub async fn revisions_that_cannot_be_patched_are_made_anew(case: Case<Outrigger>) -> Result<()> {
     let (plane, name) = (&case.plane, "unescaped");
     seen::apply(plane, &set(name, "side:1", "v1")).await?;

@@ -1,4 +1,4 @@
-//! Which Pods the API server sends, as SidecarSets come and go; and how the registration is taken out and defended.
+//! Which Pods the API server sends as SidecarSets come and go, and how the registration is removed and defended.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ fn pod(labels: &Value) -> Result<Pod> {
     }))?)
 }
 
-/// Creates a Pod; whether it has the sidecar of this set.
+/// Creates a Pod. Returns whether it has the sidecar of this set.
 async fn is_injected(pods: &Api<Pod>, labels: &Value, set: &str) -> Result<bool> {
     let pod = pods.create(&PostParams::default(), &pod(labels)?).await?;
     let sidecar = format!("{set}-sidecar");
@@ -56,8 +56,8 @@ async fn webhooks(plane: &ControlPlane) -> Result<Vec<String>> {
     Ok(configuration.webhooks.into_iter().flatten().map(|webhook| webhook.name).collect())
 }
 
-/// A set is followed at once by its Pod, 200 times, and none is missed; Pods that no set can match are never sent, with no set no Pod at
-/// all; a set that names no value has all of them sent.
+/// A set is immediately followed by its Pod, 200 times, and none is missed. Pods that no set can match are never sent, and without sets
+/// no Pod at all. A set without a value sends all of them.
 pub async fn pods_are_sent_as_soon_as_a_set_needs_them_and_no_others(case: Case<()>) -> Result<()> {
     const SETS: usize = 200;
     const LANES: usize = 4;
@@ -72,7 +72,7 @@ pub async fn pods_are_sent_as_soon_as_a_set_needs_them_and_no_others(case: Case<
     assert_eq!(outrigger.metric(REVIEWED).await?, 0, "a Pod was sent while there was no set");
 
     let begun = Instant::now();
-    // Some at a time, so that the registration is widened for several at once, too.
+    // Several at a time, so that the registration is also widened for several at once.
     let lanes = (0..LANES).map(async |lane| -> Result<Vec<usize>> {
         let mut missed = Vec::new();
         for number in (lane..SETS).step_by(LANES) {
@@ -94,7 +94,7 @@ pub async fn pods_are_sent_as_soon_as_a_set_needs_them_and_no_others(case: Case<
     }
     assert_eq!(outrigger.metric(REVIEWED).await?, before, "a Pod was sent that no set can match");
 
-    // One that is allowed here and never stored, as when somebody else refuses it.
+    // A set that is allowed here and never stored, as when another webhook rejects it.
     let target = Destination::new(([127, 0, 0, 1], outrigger.webhook).into(), &certificates.ca)?;
     let review = json!({
         "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
@@ -106,7 +106,7 @@ pub async fn pods_are_sent_as_soon_as_a_set_needs_them_and_no_others(case: Case<
     assert_eq!(answer["response"], json!({"uid": "u", "allowed": true}));
     ensure!(!is_injected(&pods, &json!({"app": "refused"}), "refused").await?, "a set that is not stored is injected");
 
-    // About as long as an expression may become.
+    // About the maximum length of an expression.
     let values: Vec<String> = (0..9_700).map(|number| format!("v{number:05}")).collect();
     let many = json!({"matchExpressions": [{"key": "many", "operator": "In", "values": values}]});
     sets.create(&create, &set("many", &many)?).await?;
@@ -125,13 +125,13 @@ pub async fn pods_are_sent_as_soon_as_a_set_needs_them_and_no_others(case: Case<
     Ok(())
 }
 
-/// With two replicas behind one address: none is missed from 1 s after a set was applied. Earlier ones may be, where the other replica
+/// With two replicas behind one address, no Pod is missed from 1 s after a set was applied. Earlier ones may be, if the other replica
 /// has not heard of the set.
 pub async fn with_two_replicas_none_is_missed_a_second_later(case: Case<()>) -> Result<()> {
     const SETS: u32 = 40;
     let certificates = Certificates::new()?;
     let (balancer, start) = Balancer::install(&case.plane, &certificates).await?;
-    // A moment after the conversion of a kind is registered, the API server ends all watches of it: that is not what is tested.
+    // A moment after the conversion of a kind is registered, the API server ends all its watches. That is not tested here.
     let earlier = Outrigger::start(&case.plane, start.clone())?;
     let crds = Api::<CustomResourceDefinition>::all(case.plane.client());
     wait_for("the conversion to be registered", PATIENCE, async || {
@@ -149,7 +149,7 @@ pub async fn with_two_replicas_none_is_missed_a_second_later(case: Case<()>) -> 
         let name = format!("app-{number}");
         sets.create(&PostParams::default(), &of_app(&name)?).await?;
         let applied = Instant::now();
-        // Several, so that both replicas are asked.
+        // Several, so that both replicas are called.
         let at_once = async || is_injected(&pods, &json!({"app": name}), &name).await;
         let (first, second, third) = tokio::join!(at_once(), at_once(), at_once());
         early += [first?, second?, third?].into_iter().filter(|injected| !injected).count();
@@ -175,8 +175,8 @@ pub async fn with_two_replicas_none_is_missed_a_second_later(case: Case<()>) -> 
     Ok(())
 }
 
-/// While the ConfigMap exists nothing is registered, and every replica says so; a configuration that is deleted by hand while outrigger
-/// is down lets Pods through.
+/// While the ConfigMap exists nothing is registered, and every replica reports it. A configuration that is deleted by hand while
+/// outrigger is down lets Pods through.
 pub async fn break_glass_takes_the_webhooks_out(case: Case<()>) -> Result<()> {
     let kubeconfig = install(&case.plane).await?;
     let certificates = Certificates::new()?;
@@ -207,7 +207,7 @@ pub async fn break_glass_takes_the_webhooks_out(case: Case<()>) -> Result<()> {
         assert!(page.contains("[+]break-glass ok: DISABLED: no webhook is registered while ConfigMap outrigger-system/outrigger-disabled exists"), "{page}");
         assert_eq!(replica.metric("outrigger_disabled").await?, 1);
     }
-    // It is converted all the same, and what is written meanwhile counts afterwards.
+    // It is still converted, and what is written in the meantime takes effect afterwards.
     let crds: Api<CustomResourceDefinition> = Api::all(case.plane.client());
     let conversion = crds.get("sidecarsets.apps.kruise.io").await?.spec.conversion.context("no conversion")?;
     assert_eq!(conversion.strategy, "Webhook");
@@ -238,8 +238,9 @@ pub async fn break_glass_takes_the_webhooks_out(case: Case<()>) -> Result<()> {
         .await
 }
 
-/// Many writers store new sets at once, by two replicas: none is stored before its Pods are sent, and nobody is accused of the writes
-/// that takes. After that a deletion of the configuration is undone within a second. With the variable `OUTRIGGER_LONG` 1,000 sets.
+/// Many writers store new sets at once through two replicas: none is stored before its Pods are sent, and nobody is blamed for the
+/// resulting writes. Afterwards a deleted configuration is restored within a second. With the variable `OUTRIGGER_LONG` there are
+/// 1,000 sets.
 pub async fn many_new_sets_accuse_nobody_and_a_deletion_is_undone_at_once(case: Case<()>) -> Result<()> {
     const WRITERS: usize = 32;
     let long = std::env::var_os("OUTRIGGER_LONG").is_some_and(|value| value != "0");
@@ -285,7 +286,8 @@ pub async fn many_new_sets_accuse_nobody_and_a_deletion_is_undone_at_once(case: 
     wait_for("one repair to be counted", PATIENCE, async || Ok((sum(repairs).await? == 1).then_some(()))).await
 }
 
-/// A burst of edits is undone at once; a writer that insists meets ever longer pauses, and yet a deletion is undone at once.
+/// A burst of edits is reverted at once. A persistent writer meets increasing pauses, but a deletion is still reverted
+/// at once.
 pub async fn a_fight_over_the_registration_slows_down(case: Case<()>) -> Result<()> {
     let kubeconfig = install(&case.plane).await?;
     let outrigger = Outrigger::serving(&case.plane, Start::with(&kubeconfig)).await?;
@@ -295,7 +297,7 @@ pub async fn a_fight_over_the_registration_slows_down(case: Case<()>) -> Result<
         wait_for("the edit to be undone", PATIENCE, async || {
             let configuration = configurations.get("outrigger-mutating").await?;
             let first = configuration.webhooks.unwrap_or_default().into_iter().next().context("no webhook")?;
-            Ok((first.timeout_seconds == Some(10)).then_some(())) // the one for SidecarSets, as there are none
+            Ok((first.timeout_seconds == Some(10)).then_some(())) // only the one for SidecarSets, because there are none
         })
         .await?;
         Ok(edited.elapsed().as_secs_f64())

@@ -1,4 +1,4 @@
-//! SidecarSets and Pods as tests write them, and what is seen of them on the control plane.
+//! SidecarSets and Pods of tests, and their state in the control plane.
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::apps::v1::ControllerRevision;
@@ -13,15 +13,15 @@ use serde_json::{Value, json};
 
 use crate::outrigger::PATIENCE;
 
-/// Where the tests' replicas keep revisions.
+/// The namespace of the tests' revisions.
 pub const REVISIONS: &str = "outrigger-system";
 
-/// SidecarSets with every field that is stored.
+/// SidecarSets with every stored field.
 pub fn objects(plane: &ControlPlane) -> Api<DynamicObject> {
     Api::all_with(plane.client(), &ApiResource::erase::<SidecarSet>(&()))
 }
 
-/// A SidecarSet that puts a container `sidecar` beside the Pods with the label `app: NAME`, and more fields of the spec.
+/// A SidecarSet that adds a container `sidecar` to Pods with the label `app: NAME`, with further fields of the spec.
 pub fn set(name: &str, image: &str, more: &Value) -> Value {
     let mut set = json!({
         "apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": name},
@@ -33,8 +33,8 @@ pub fn set(name: &str, image: &str, more: &Value) -> Value {
     set
 }
 
-/// Writes a SidecarSet; what an earlier one of this name had besides is gone. Tried again while it is refused: the webhook hears
-/// of other objects with a delay.
+/// Writes a SidecarSet, and removes other fields of an earlier one with this name. Retries while it is rejected, because the
+/// webhook learns of other objects with a delay.
 pub async fn apply(plane: &ControlPlane, set: &Value) -> Result<()> {
     let name = set["metadata"]["name"].as_str().context("a set without name")?;
     let params = PatchParams::apply("outrigger-test").force();
@@ -43,12 +43,12 @@ pub async fn apply(plane: &ControlPlane, set: &Value) -> Result<()> {
     Ok(())
 }
 
-/// A SidecarSet as it is now.
+/// Returns the current SidecarSet.
 pub async fn get(plane: &ControlPlane, name: &str) -> Result<Value> {
     Ok(serde_json::to_value(objects(plane).get(name).await?)?)
 }
 
-/// Waits until the status of a SidecarSet is about its present spec and says this; the set as it is then.
+/// Waits until the status of a SidecarSet describes its current spec and matches this. Returns the set.
 pub async fn status(plane: &ControlPlane, name: &str, expected: &Value) -> Result<Value> {
     wait_for(&format!("the status of SidecarSet {name} to be {expected}"), PATIENCE, async || {
         let set = get(plane, name).await?;
@@ -65,13 +65,13 @@ pub async fn status(plane: &ControlPlane, name: &str, expected: &Value) -> Resul
 /// Waits for the numbers of Pods: matched, updated, ready, updated and ready.
 pub async fn counts(plane: &ControlPlane, name: &str, [matched, updated, ready, both]: [u32; 4]) -> Result<Value> {
     let mut expected = json!({"matchedPods": matched, "updatedPods": updated, "readyPods": ready});
-    // As OpenKruise, we leave a 0 out.
+    // As in OpenKruise, 0 is left out.
     expected["updatedReadyPods"] = if both == 0 { Value::Null } else { both.into() };
     status(plane, name, &expected).await
 }
 
-/// What kstatus, and with it Flux, Argo CD and `kubectl wait` of its kind, makes of an object: its rules for kinds it does not
-/// know, <https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md>.
+/// Returns the kstatus of an object, which Flux, Argo CD and similar tools use, by its rules for unknown kinds:
+/// <https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md>.
 pub fn kstatus(object: &Value) -> &'static str {
     let condition = |type_: &str| {
         let mut all = object["status"]["conditions"].as_array().into_iter().flatten();
@@ -88,13 +88,13 @@ pub fn kstatus(object: &Value) -> &'static str {
     }
 }
 
-/// The message of a set's condition, where that is true.
+/// Returns the message of a set's condition if that is true.
 pub fn message<'s>(set: &'s Value, type_: &str) -> Option<&'s str> {
     let mut all = set["status"]["conditions"].as_array().into_iter().flatten();
     all.find(|condition| condition["type"] == type_ && condition["status"] == "True")?["message"].as_str()
 }
 
-/// A Pod with the label `app: APP`, and more fields of the spec.
+/// A Pod with the label `app: APP` and further fields of the spec.
 pub fn pod(name: &str, app: &str, more: &Value) -> Result<Pod> {
     let mut pod = json!({
         "metadata": {"name": name, "labels": {"app": app}},
@@ -106,19 +106,19 @@ pub fn pod(name: &str, app: &str, more: &Value) -> Result<Pod> {
     Ok(serde_json::from_value(pod)?)
 }
 
-/// The image of a Pod's container `sidecar`.
+/// Returns the image of a Pod's container `sidecar`.
 pub fn sidecar(pod: &Pod) -> Option<&str> {
     let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
     containers.filter(|container| container.name == "sidecar").find_map(|container| container.image.as_deref())
 }
 
-/// The `ControllerRevision` that a Pod records of a set.
+/// Returns the `ControllerRevision` of a set that a Pod records.
 pub fn recorded_revision(pod: &Pod, set: &str) -> Option<String> {
     let record: Value = serde_json::from_str(pod.metadata.annotations.as_ref()?.get(keys::HASH)?).ok()?;
     Some(record[set]["controllerRevision"].as_str()?.to_owned())
 }
 
-/// Waits until new Pods with the label `app: APP` get this container `sidecar`, or none, by the webhook's cache.
+/// Waits until the webhook's cache gives new Pods with the label `app: APP` this container `sidecar`, or none.
 pub async fn injects(namespace: &TestNamespace, app: &str, image: Option<&str>) -> Result<Pod> {
     let (pods, probe) = (namespace.api::<Pod>(), pod("probe", app, &json!({}))?);
     let dry = PostParams { dry_run: true, ..PostParams::default() };
@@ -130,7 +130,7 @@ pub async fn injects(namespace: &TestNamespace, app: &str, image: Option<&str>) 
     .await
 }
 
-/// Creates a Pod with the label `app: APP` once such Pods get so many containers.
+/// Creates a Pod with the label `app: APP` once such Pods get this number of containers.
 pub async fn create_injected(namespace: &TestNamespace, name: &str, app: &str, containers: usize) -> Result<()> {
     let (pods, pod) = (namespace.api::<Pod>(), pod(name, app, &json!({}))?);
     let dry = PostParams { dry_run: true, ..PostParams::default() };
@@ -143,7 +143,7 @@ pub async fn create_injected(namespace: &TestNamespace, name: &str, app: &str, c
     Ok(())
 }
 
-/// As [`injects`], and waits until the Pods record this revision: the cache learns of it later than of the set.
+/// Like [`injects`], and waits until the Pods record this revision. The cache learns of it later than of the set.
 pub async fn injects_revision(namespace: &TestNamespace, set: &str, image: &str, revision: &str) -> Result<()> {
     wait_for(&format!("revision {revision} to be recorded"), PATIENCE, async || {
         let recorded = recorded_revision(&injects(namespace, set, Some(image)).await?, set);
@@ -153,7 +153,7 @@ pub async fn injects_revision(namespace: &TestNamespace, set: &str, image: &str,
     .await
 }
 
-/// The revisions of a set, by number.
+/// Returns the revisions of a set by number.
 pub async fn revisions(plane: &ControlPlane, set: &str) -> Result<Vec<Value>> {
     let api: Api<DynamicObject> =
         Api::namespaced_with(plane.client(), REVISIONS, &ApiResource::erase::<ControllerRevision>(&()));
@@ -182,9 +182,9 @@ pub async fn kept_images(plane: &ControlPlane, set: &str, expected: &[(i64, &str
     .await
 }
 
-/// The Events about a SidecarSet.
+/// Returns the Events about a SidecarSet.
 pub async fn events(plane: &ControlPlane, set: &str) -> Result<Vec<Event>> {
-    // Events about what is in no namespace are in this one.
+    // Events about cluster-scoped objects are in this namespace.
     let api: Api<Event> = Api::namespaced(plane.client(), "default");
     let fields = format!("regarding.kind=SidecarSet,regarding.name={set}");
     Ok(api.list(&ListParams::default().fields(&fields)).await?.items)

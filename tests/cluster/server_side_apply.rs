@@ -1,4 +1,5 @@
-//! One set that is applied by server-side apply in both versions, as Flux and Argo CD do it when a repository moves from one to the other.
+//! A set applied by server-side apply in both versions, as Flux and Argo CD do when a repository moves to another
+//! version.
 
 use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
@@ -11,7 +12,7 @@ use crate::outrigger::{Outrigger, PATIENCE, Start, install, sets};
 
 const VERSIONS: [&str; 2] = ["v1alpha1", "v1beta1"];
 
-/// A set that is restricted to a Namespace, as each version says it.
+/// A set that is restricted to a Namespace, in either version.
 fn restricted(version: &str, name: &str, namespace: &str) -> Value {
     let mut set = labelled(version, name, &json!({}));
     match version {
@@ -31,7 +32,7 @@ fn labelled(version: &str, name: &str, labels: &Value) -> Value {
 
 async fn apply(case: &Case<Outrigger>, manager: &str, set: &Value) -> Result<()> {
     let manager = format!("--field-manager={manager}");
-    // As those tools do: defaults have made other containers of those that were applied.
+    // Like those tools. Defaults have changed the applied containers.
     case.plane
         .kubectl(&["apply", "--server-side", "--force-conflicts", &manager, "-f", "-"], Some(&set.to_string()))
         .await?
@@ -54,7 +55,7 @@ async fn is_injected(pods: &Api<Pod>, app: &str) -> Result<bool> {
     Ok(containers.iter().any(|container| container.name == "sidecar"))
 }
 
-/// Whatever the order of the versions, and whoever applies them, the set reaches its Namespace and no other.
+/// In any order of versions and with any managers, the set reaches its Namespace and no other.
 pub async fn a_set_keeps_its_namespace_in_either_order_of_versions(case: Case<Outrigger>) -> Result<()> {
     let namespace = case.namespace.name().to_owned();
     let pods: Api<Pod> = case.namespace.api();
@@ -81,7 +82,7 @@ pub async fn a_set_keeps_its_namespace_in_either_order_of_versions(case: Case<Ou
     Ok(())
 }
 
-/// What one manager applies in v1alpha1 is what v1alpha1 has: another Namespace, none any more.
+/// What one manager applies in v1alpha1 is what v1alpha1 has: another Namespace, or none.
 pub async fn a_namespace_is_changed_and_lifted_in_v1alpha1(case: Case<Outrigger>) -> Result<()> {
     let name = "ssa-lifted";
     for namespace in ["one", "two"] {
@@ -95,7 +96,7 @@ pub async fn a_namespace_is_changed_and_lifted_in_v1alpha1(case: Case<Outrigger>
     Ok(())
 }
 
-/// The part of a manager of labels has neither metadata nor spec of its own in the other version.
+/// A label manager's part has neither its own metadata nor spec in the other version.
 pub async fn a_manager_of_labels_applies_in_both_versions(case: Case<Outrigger>) -> Result<()> {
     let labels = json!({"kustomize.toolkit.fluxcd.io/name": "apps"});
     for (first, second) in [("v1alpha1", "v1beta1"), ("v1beta1", "v1alpha1")] {
@@ -124,8 +125,8 @@ async fn delete_webhooks(plane: &ControlPlane) -> Result<()> {
     Ok(())
 }
 
-/// The runbook for a set that was applied in both versions, while no replica runs and nobody is asked: all goes on in the stored
-/// version but server-side apply, and that too once nobody is remembered to have written the other version.
+/// The runbook for a set that was applied in both versions, while no replica runs: everything works in the stored version except
+/// server-side apply, which also works once no manager of the other version is recorded.
 pub async fn without_a_replica_all_but_server_side_apply_goes_on(case: Case<()>) -> Result<()> {
     let (plane, name) = (&case.plane, "both");
     let kubeconfig = install(plane).await?;

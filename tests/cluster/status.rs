@@ -1,4 +1,4 @@
-//! Status and revisions of SidecarSets, as Pods, Namespaces and the sets themselves change.
+//! Status and revisions of SidecarSets while Pods, Namespaces and sets change.
 
 use std::sync::{Arc, Mutex};
 
@@ -15,12 +15,12 @@ use serde_json::{Value, json};
 use crate::outrigger::{Outrigger, PATIENCE, Start, install};
 use crate::seen;
 
-/// Pods that are created, become ready and not ready, and are deleted, by whatever means.
+/// Pods are created, become ready and not ready, and are deleted in every way.
 pub async fn counts_follow_pods(case: Case<Outrigger>) -> Result<()> {
     counts_of(&case, "counts-of-updating", "RollingUpdate").await
 }
 
-/// The same with a set whose Pods are not to be updated.
+/// The same with a set without updates.
 pub async fn counts_follow_pods_of_a_set_that_does_not_update(case: Case<Outrigger>) -> Result<()> {
     counts_of(&case, "counts-of-not-updating", "NotUpdate").await
 }
@@ -65,7 +65,7 @@ async fn counts_of(case: &Case<Outrigger>, name: &str, strategy: &str) -> Result
     Ok(())
 }
 
-/// Pods of namespaces that the set does not select any more do not count, and count again when it does.
+/// Pods of namespaces that the set no longer selects do not count, and count again when it does.
 pub async fn counts_follow_the_labels_of_namespaces(case: Case<Outrigger>) -> Result<()> {
     let (plane, name) = (&case.plane, "counts-by-namespace");
     let selector = json!({"namespaceSelector": {"matchLabels": {"test.dev/tier": "front"}}});
@@ -89,7 +89,7 @@ pub async fn counts_follow_the_labels_of_namespaces(case: Case<Outrigger>) -> Re
     Ok(())
 }
 
-/// After an edit the Pods there are have older containers, and new ones have the latest.
+/// After an edit, existing Pods have older containers, and new ones have the latest.
 pub async fn an_edited_set_has_no_updated_pods_but_new_ones(case: Case<Outrigger>) -> Result<()> {
     let (plane, pods, name) = (&case.plane, case.namespace.api::<Pod>(), "edited");
     let set = |image: &str| seen::set(name, image, &json!({"updateStrategy": {"type": "NotUpdate"}}));
@@ -115,7 +115,7 @@ pub async fn an_edited_set_has_no_updated_pods_but_new_ones(case: Case<Outrigger
     Ok(())
 }
 
-/// What happens to Pods reaches the status in as many writes as there are changes of it, and in none where there is none.
+/// Changes of Pods cause one status write for each change of the status, and none otherwise.
 pub async fn one_change_is_one_write(case: Case<Outrigger>) -> Result<()> {
     let (plane, pods, name) = (&case.plane, case.namespace.api::<Pod>(), "written-once");
     seen::apply(plane, &seen::set(name, "side:1", &json!({}))).await?;
@@ -149,7 +149,7 @@ pub async fn one_change_is_one_write(case: Case<Outrigger>) -> Result<()> {
     })
     .await?;
     seen::counts(plane, name, [0, 0, 0, 0]).await?;
-    // The Pod that ends the test never becomes ready, so it is one change; it is told after all that came before it.
+    // The last Pod never becomes ready, so it is a single change, and is reported after everything before it.
     let gate = json!({"readinessGates": [{"conditionType": "test.dev/open"}]});
     pods.create(&PostParams::default(), &seen::pod("last", name, &gate)?).await?;
     let expected = [(Some(0), Some(0), Some(0)), (Some(1), Some(1), Some(0))];
@@ -165,7 +165,7 @@ pub async fn one_change_is_one_write(case: Case<Outrigger>) -> Result<()> {
     Ok(())
 }
 
-/// Each content has one revision, as OpenKruise writes them; the newest has the highest number, and the oldest are dropped.
+/// Each content has one revision in OpenKruise's format. The newest has the highest number, and the oldest are dropped.
 pub async fn revisions_keep_what_a_set_was(case: Case<Outrigger>) -> Result<()> {
     let (plane, name) = (&case.plane, "kept");
     let set = |image: &str| {
@@ -208,8 +208,8 @@ pub async fn revisions_keep_what_a_set_was(case: Case<Outrigger>) -> Result<()> 
     Ok(())
 }
 
-/// Kubernetes' garbage collector takes the revisions of a set along. It looks for new kinds every 30 s only, so this test takes
-/// the longest of all, in which others run.
+/// Kubernetes' garbage collector deletes the revisions of a set. It looks for new kinds only every 30 s, so this test takes
+/// longest, while others run.
 pub async fn revisions_are_deleted_with_their_set(case: Case<Outrigger>) -> Result<()> {
     let (plane, name) = (&case.plane, "collected");
     seen::apply(plane, &seen::set(name, "side:1", &json!({}))).await?;
@@ -219,7 +219,7 @@ pub async fn revisions_are_deleted_with_their_set(case: Case<Outrigger>) -> Resu
     Ok(())
 }
 
-/// Where something else has the name that a revision would get, it gets another one, and the something else is left alone.
+/// If another object has a revision's name, the revision gets another name, and the object is not changed.
 pub async fn a_revision_whose_name_is_taken_gets_another(case: Case<Outrigger>) -> Result<()> {
     let (plane, name) = (&case.plane, "taken");
     seen::apply(plane, &seen::set(name, "side:1", &json!({}))).await?;
@@ -228,7 +228,7 @@ pub async fn a_revision_whose_name_is_taken_gets_another(case: Case<Outrigger>) 
     let revisions: Api<ControllerRevision> = Api::namespaced(plane.client(), seen::REVISIONS);
     seen::status(plane, name, &json!({"latestRevision": taken})).await?;
     seen::objects(plane).delete(name, &DeleteParams::default()).await?;
-    // Else outrigger would create the revision once more.
+    // Otherwise outrigger would create the revision again.
     seen::injects(&case.namespace, name, None).await?;
     wait_for("the revision to be gone", PATIENCE, async || match revisions.get_opt(taken).await? {
         Some(_) => Ok(revisions.delete(taken, &DeleteParams::default()).await.map(|_| None)?),
@@ -250,7 +250,7 @@ pub async fn a_revision_whose_name_is_taken_gets_another(case: Case<Outrigger>) 
     Ok(())
 }
 
-/// New Pods get the revision that the set names; it and those that Pods record are kept beyond the limit.
+/// New Pods get the pinned revision. That and revisions recorded in Pods are kept beyond the limit.
 pub async fn a_pinned_revision_is_injected_and_kept_as_those_in_use_are(case: Case<Outrigger>) -> Result<()> {
     let (plane, pods, name) = (&case.plane, case.namespace.api::<Pod>(), "pinned");
     let set = |image: &str, pin: Option<&str>| {
@@ -297,7 +297,7 @@ pub async fn a_pinned_revision_is_injected_and_kept_as_those_in_use_are(case: Ca
     Ok(())
 }
 
-/// A new leader that finds everything as it should be writes nothing.
+/// A new leader that finds everything up to date writes nothing.
 pub async fn a_restart_writes_nothing(case: Case<()>) -> Result<()> {
     let (plane, name) = (&case.plane, "settled");
     let kubeconfig = install(plane).await?;
@@ -310,7 +310,7 @@ pub async fn a_restart_writes_nothing(case: Case<()>) -> Result<()> {
     outrigger.stop().await?;
 
     let outrigger = Outrigger::serving(plane, Start::with(&kubeconfig)).await?;
-    // A new leader looks at all sets that are there before it looks at a new one.
+    // A new leader examines all existing sets before a new one.
     seen::apply(plane, &seen::set("later", "side:1", &json!({}))).await?;
     seen::counts(plane, "later", [0, 0, 0, 0]).await?;
     assert_eq!(seen::get(plane, name).await?, before);

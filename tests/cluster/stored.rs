@@ -1,4 +1,4 @@
-//! SidecarSets that were stored past the webhook: what Pods would be refused for is not injected, and sets that clash say so.
+//! SidecarSets stored past the webhook: what would make Pods be rejected is not injected, and clashing sets report it.
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::outrigger::{Outrigger, PATIENCE, Start, install, registered};
 use crate::seen;
 
-/// A set whose container has these fields besides.
+/// A set whose container has these additional fields.
 fn with(name: &str, fields: &Value) -> Value {
     let mut set = seen::set(name, "side:1", &json!({}));
     for (field, value) in fields.as_object().into_iter().flatten() {
@@ -19,7 +19,7 @@ fn with(name: &str, fields: &Value) -> Value {
     set
 }
 
-/// Waits until the set is Stalled and its message has these texts; the message.
+/// Waits until the set is Stalled and its message has these texts. Returns the message.
 async fn stalled(plane: &ControlPlane, name: &str, texts: &[&str]) -> Result<String> {
     let what = format!("SidecarSet {name} to be Stalled with {texts:?}");
     wait_for(&what, PATIENCE, async || {
@@ -31,7 +31,7 @@ async fn stalled(plane: &ControlPlane, name: &str, texts: &[&str]) -> Result<Str
     .await
 }
 
-/// Waits until the one Event about a set has this note.
+/// Waits until the only Event about a set has this note.
 async fn told(plane: &ControlPlane, name: &str, note: &str) -> Result<()> {
     wait_for(&format!("the Event about {name}"), PATIENCE, async || {
         let events = seen::events(plane, name).await?;
@@ -51,8 +51,8 @@ async fn errors(outrigger: &Outrigger, expected: usize) -> Result<()> {
     .await
 }
 
-/// Each kind of fault for which the API server would refuse every Pod: the Pod is created without the sidecar, the set says why, and
-/// a restart tells nothing anew.
+/// Each kind of problem for which the API server would reject every Pod: the Pod is created without the sidecar, the set reports the
+/// reason, and a restart does not report it again.
 pub async fn what_pods_would_be_refused_for_is_not_injected(case: Case<()>) -> Result<()> {
     let (plane, pods) = (&case.plane, case.namespace.api::<Pod>());
     let kubeconfig = install(plane).await?;
@@ -80,7 +80,7 @@ pub async fn what_pods_would_be_refused_for_is_not_injected(case: Case<()>) -> R
         }
         seen::apply(plane, &set).await?;
     }
-    // What is refused when it is written, and Pods can live with.
+    // Rejected when it is written, but harmless for Pods.
     let loose = seen::set("loose", "side:1", &json!({"revisionHistoryLimit": -1}));
     seen::apply(plane, &loose).await?;
     for start in ["first", "second"] {
@@ -110,8 +110,7 @@ pub async fn what_pods_would_be_refused_for_is_not_injected(case: Case<()>) -> R
     outrigger.stop().await
 }
 
-/// What is edited into nonsense during break-glass is not used: new Pods get the last good revision, from every replica and after a
-/// restart.
+/// An invalid edit during break-glass is not used: new Pods get the last good revision, from every replica and after a restart.
 pub async fn the_last_good_revision_stays_in_use(case: Case<()>) -> Result<()> {
     const FIELD: &str = "spec.containers[0].ports[0].containerPort: Required value";
     let (plane, name) = (&case.plane, "once-good");
@@ -147,7 +146,7 @@ pub async fn the_last_good_revision_stays_in_use(case: Case<()>) -> Result<()> {
     outrigger.stop().await
 }
 
-/// Two sets of which the webhook saw no other say that their Pods are denied, until one of them is changed.
+/// Two sets that the webhook never compared report that their Pods are denied, until one of them is changed.
 pub async fn sets_that_clash_say_so(case: Case<()>) -> Result<()> {
     let (plane, pods) = (&case.plane, case.namespace.api::<Pod>());
     let kubeconfig = install(plane).await?;

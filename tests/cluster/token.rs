@@ -1,4 +1,4 @@
-//! The service account's token: a Pod whose sidecar brings the mount along is reviewed once.
+//! The service account token: a Pod whose sidecar has the mount is reviewed once.
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
@@ -20,7 +20,7 @@ spec:
 ";
 const PODS: u64 = 5;
 
-/// Where all containers of a Pod mount the token; 0 where the sidecars are not there.
+/// Returns the path where all containers of a Pod mount the token; 0 without the sidecars.
 fn mounting(pod: &Pod) -> usize {
     let spec = pod.spec.iter();
     let containers = spec.flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
@@ -32,7 +32,7 @@ fn mounting(pod: &Pod) -> usize {
     if mounts.iter().all(|mounted| *mounted) { mounts.len() } else { 0 }
 }
 
-/// The API server's own admission finds nothing to add to a sidecar, so that it does not ask again.
+/// The API server's own admission has nothing to add to a sidecar, so it does not call the webhook again.
 pub async fn a_pod_with_a_token_is_reviewed_once(case: Case<()>) -> Result<()> {
     let plane = &case.plane;
     let kubeconfig = install(plane).await?;

@@ -1,4 +1,4 @@
-//! Updates in place need a job and rights of their own; without them sets are injected and counted all the same.
+//! In-place updates need a job and permissions of their own. Without them sets are still injected and counted.
 
 use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
@@ -22,7 +22,7 @@ async fn says(plane: &ControlPlane, name: &str, reason: &str, text: &str) -> Res
     .await
 }
 
-/// First the job is left out, then the rights are missing, and at last both are there.
+/// First the job is missing, then the permissions, and finally both are present.
 pub async fn without_the_job_or_its_rights_no_pod_is_written_and_the_set_says_so(case: Case<()>) -> Result<()> {
     let (plane, pods, name) = (&case.plane, case.namespace.api::<Pod>(), "held");
     let kubeconfig = install(plane).await?;

@@ -1,4 +1,4 @@
-//! Updates in place: an edited image reaches running Pods, a few at a time, and no Pod is made anew.
+//! In-place updates: an edited image reaches running Pods, a few at a time, and no Pod is recreated.
 
 use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt};
@@ -17,7 +17,7 @@ use crate::outrigger::{Outrigger, PATIENCE};
 use crate::seen;
 use crate::{upgrade_rights, upgrades, upgrades_taken_over, upgrades_troubled};
 
-/// Adds these tests, and those of the rights that updates need.
+/// Adds these tests, and those of the permissions for updates.
 pub fn add_to(suite: Suite<Outrigger>) -> Suite<Outrigger> {
     let suite = tests!(
         suite,
@@ -40,15 +40,15 @@ pub fn add_to(suite: Suite<Outrigger>) -> Suite<Outrigger> {
     )
 }
 
-/// Who looks at each change of the Pods of a namespace.
+/// Observes each change of a namespace's Pods.
 pub struct Watcher {
-    /// Of each Pod, whether its sidecar is this image, and whether it is ready with it.
+    /// For each Pod, whether its sidecar has this image, and whether it is ready with it.
     worst: Arc<Mutex<usize>>,
     watch: JoinHandle<()>,
 }
 
 impl Watcher {
-    /// Counts, at each moment, the Pods with this image of the container `sidecar` that are not ready with it.
+    /// Counts the Pods with this image of the container `sidecar` that are not ready with it, at all times.
     pub async fn of(pods: &Api<Pod>, image: &'static str) -> Result<Self> {
         let list = pods.list(&ListParams::default()).await?;
         let version = list.metadata.resource_version.context("no resourceVersion")?;
@@ -77,7 +77,7 @@ impl Watcher {
         Ok(Self { worst, watch })
     }
 
-    /// The most Pods that were updated and not ready at the same time.
+    /// Returns the maximum number of Pods that were updated and not ready at the same time.
     pub fn worst(self) -> Result<usize> {
         ensure!(!self.watch.is_finished(), "the watch ended");
         self.watch.abort();
@@ -86,7 +86,7 @@ impl Watcher {
     }
 }
 
-/// Whether the kubelet says that the container `sidecar` runs this image, and that the Pod is ready.
+/// Whether the kubelet reports that the container `sidecar` runs this image and that the Pod is ready.
 fn is_ready_with(pod: &Pod, image: &str) -> bool {
     let status = pod.status.clone().unwrap_or_default();
     let ready =
@@ -96,7 +96,7 @@ fn is_ready_with(pod: &Pod, image: &str) -> bool {
     ready && runs
 }
 
-/// The condition of a Pod that tells of updates: its status, its reason, and its message.
+/// Returns the condition of a Pod about updates: its status, reason and message.
 pub fn upgradable(pod: &Pod) -> Option<(String, String, Value)> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
     let condition = conditions.iter().find(|condition| condition.type_ == "SidecarSetUpgradable")?;
@@ -104,7 +104,7 @@ pub fn upgradable(pod: &Pod) -> Option<(String, String, Value)> {
     Some((condition.status.clone(), condition.reason.clone()?, message))
 }
 
-/// Pods of a set that are ready with its containers.
+/// Creates Pods of a set that are ready with its containers.
 pub async fn running(case: &Case<Outrigger>, name: &str, image: &str, pods: u32) -> Result<()> {
     seen::injects(&case.namespace, name, Some(image)).await?;
     for number in 0..pods {
@@ -115,7 +115,7 @@ pub async fn running(case: &Case<Outrigger>, name: &str, image: &str, pods: u32)
     Ok(())
 }
 
-/// The whole way: the image, what the Pod records of it, its condition, and the status of the set.
+/// Everything about an update: the image, the Pod's record, its condition, and the status of the set.
 pub async fn an_edited_image_reaches_running_pods_one_at_a_time(case: Case<Outrigger>) -> Result<()> {
     let (plane, pods, name) = (&case.plane, case.namespace.api::<Pod>(), "upgraded");
     seen::apply(plane, &seen::set(name, "side:1", &json!({}))).await?;
@@ -158,7 +158,7 @@ pub async fn an_edited_image_reaches_running_pods_one_at_a_time(case: Case<Outri
     Ok(())
 }
 
-/// Waits for a condition of a set that says this.
+/// Waits for a condition of a set with this text.
 async fn says(case: &Case<Outrigger>, name: &str, text: &str) -> Result<Value> {
     wait_for(&format!("SidecarSet {name} to say {text:?}"), PATIENCE, async || {
         let set = seen::get(&case.plane, name).await?;
@@ -170,7 +170,8 @@ async fn says(case: &Case<Outrigger>, name: &str, text: &str) -> Result<Value> {
     .await
 }
 
-/// A bad image stops the rollout at `maxUnavailable`, the Pods that have it get the next one first, and a partition holds the rest.
+/// A bad image stops the rollout at `maxUnavailable`, Pods with it get the next image first, and a partition keeps the
+/// rest back.
 pub async fn a_bad_image_stops_the_rollout_and_the_next_one_goes_on(case: Case<Outrigger>) -> Result<()> {
     let (plane, pods, name) = (&case.plane, case.namespace.api::<Pod>(), "stopped");
     let set = |image: &str, partition: u32| {
@@ -198,7 +199,7 @@ pub async fn a_bad_image_stops_the_rollout_and_the_next_one_goes_on(case: Case<O
     Ok(())
 }
 
-/// A native sidecar gets its image where it is; what else changes has to be made anew, and that is told by set and Pod.
+/// A native sidecar gets its image in place. Other changes require recreation, which set and Pod report.
 pub async fn native_sidecars_are_updated_and_other_changes_are_told(case: Case<Outrigger>) -> Result<()> {
     let (plane, pods, name) = (&case.plane, case.namespace.api::<Pod>(), "native");
     let set = |image: &str, value: &str| {
@@ -235,7 +236,7 @@ pub async fn native_sidecars_are_updated_and_other_changes_are_told(case: Case<O
     Ok(())
 }
 
-/// The dance of two containers: the empty one gets the image, works, and then the other is emptied.
+/// The two containers take turns: the empty one gets the image and works, and then the other one is emptied.
 pub async fn a_hot_upgrade_ends_with_one_empty_container(case: Case<Outrigger>) -> Result<()> {
     let (plane, pods, name) = (&case.plane, case.namespace.api::<Pod>(), "hot");
     let set = |image: &str| {
@@ -249,7 +250,8 @@ pub async fn a_hot_upgrade_ends_with_one_empty_container(case: Case<Outrigger>) 
         seen::create_injected(&case.namespace, &format!("hot-{number}"), name, 3).await?;
     }
     seen::counts(plane, name, [2, 2, 2, 2]).await?;
-    // The image between the two does not run: it stops at one Pod, whose other container goes on, and the next one goes to its place.
+    // The second image does not run: the update stops at one Pod, whose other container continues, and the next image
+    // replaces it.
     for (image, working, idle) in
         [("side:2", "sidecar-2", "sidecar-1"), ("unpullable/side:x", "", ""), ("side:3", "sidecar-1", "sidecar-2")]
     {
@@ -282,7 +284,7 @@ pub async fn a_hot_upgrade_ends_with_one_empty_container(case: Case<Outrigger>) 
     Ok(())
 }
 
-/// A policy refuses the update of one Pod: the others are updated, and the set says why that one is not.
+/// A policy rejects the update of one Pod: the others are updated, and the set reports why that one is not.
 pub async fn a_pod_whose_update_is_refused_delays_no_other(case: Case<Outrigger>) -> Result<()> {
     let (plane, pods, name) = (&case.plane, case.namespace.api::<Pod>(), "refused");
     seen::apply(plane, &seen::set(name, "side:1", &json!({}))).await?;
@@ -321,7 +323,7 @@ pub async fn a_pod_whose_update_is_refused_delays_no_other(case: Case<Outrigger>
     Ok(())
 }
 
-/// The words of a line as a shell reads them, where only single quotes quote.
+/// Splits a line into words like a shell with single quotes only.
 fn words(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut is_quoted = false;
@@ -335,7 +337,7 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// The page walks through an update; each of its commands does what the page says.
+/// The page walks through an update. Each of its commands has the described effect.
 pub async fn the_commands_of_the_page_update_pods(case: Case<Outrigger>) -> Result<()> {
     let (plane, pods, name) = (&case.plane, case.namespace.api::<Pod>(), "log-agent");
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/sidecarset.md"))?;
@@ -375,7 +377,7 @@ pub async fn the_commands_of_the_page_update_pods(case: Case<Outrigger>) -> Resu
                 seen::counts(plane, name, [2, 1, 2, 1]).await?;
             }
         }
-        // While it is paused, none has the new image.
+        // While it is paused, no Pod has the new image.
         seen::counts(plane, name, if number == 0 { [2, 0, 2, 0] } else { [2; 4] }).await?;
         let all = pods.list(&ListParams::default().labels("app=log-agent")).await?.items;
         let natives = |pod: &Pod| pod.spec.clone()?.init_containers?.first()?.image.clone();
@@ -400,7 +402,7 @@ pub async fn the_commands_of_the_page_update_pods(case: Case<Outrigger>) -> Resu
     Ok(())
 }
 
-/// What `outrigger` with these arguments prints, of the admin's cluster.
+/// Returns the output of `outrigger` with these arguments for the admin's cluster.
 fn explained(plane: &ControlPlane, args: &[&str]) -> Result<String> {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_outrigger"));
     let output = command.args(args).env("KUBECONFIG", plane.kubeconfig()).output()?;
@@ -408,8 +410,8 @@ fn explained(plane: &ControlPlane, args: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// What `injectionStrategy.revision` asks for is for new Pods; a rollout brings them to the present containers all the same. A canary
-/// has Pods of its own.
+/// `injectionStrategy.revision` applies to new Pods. A rollout still brings them to the current containers. A canary has its own
+/// Pods.
 pub async fn a_rollout_leaves_pinned_revisions_and_canaries_to_new_pods(case: Case<Outrigger>) -> Result<()> {
     let (plane, pods, name) = (&case.plane, case.namespace.api::<Pod>(), "live");
     let set = |image: &str, strategy: &Value, pin: &Value| {
@@ -440,7 +442,7 @@ pub async fn a_rollout_leaves_pinned_revisions_and_canaries_to_new_pods(case: Ca
     let pin = |policy: &str| json!({"customVersion": "side-1", "policy": policy});
     seen::apply(plane, &set("side:2", &held, &pin("Always"))).await?;
     create("always", "side:1").await?;
-    // All of the share of 100 % get the kept version; a number gives it to none.
+    // The whole share of 100 % gets the kept version. A number gives it to no Pod.
     seen::apply(plane, &set("side:2", &json!({"partition": 9}), &pin("Partial"))).await?;
     create("partial-new", "side:2").await?;
     seen::apply(plane, &set("side:2", &held, &pin("Partial"))).await?;
@@ -461,7 +463,7 @@ pub async fn a_rollout_leaves_pinned_revisions_and_canaries_to_new_pods(case: Ca
     let others = pods.list(&ListParams::default()).await?.items.into_iter();
     let others: Vec<_> = others.filter(|pod| seen::sidecar(pod) != Some("side:2")).map(|pod| pod.name_any()).collect();
     ensure!(others == ["canary"], "{others:?}");
-    // Going back takes the first revision again.
+    // A rollback uses the first revision again.
     seen::apply(plane, &set("side:1", &none, &json!(null))).await?;
     seen::counts(plane, name, [5, 5, 5, 5]).await?;
     seen::kept_images(plane, name, &[(2, "side:2"), (3, "side:1")]).await?;

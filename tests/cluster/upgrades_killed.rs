@@ -1,4 +1,4 @@
-//! Updates in place by an outrigger that is killed: once at each write, and again and again.
+//! In-place updates by an outrigger that is killed: once at each write, and repeatedly.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::seen;
 use crate::upgrades::Watcher;
 use crate::upgrades_killed;
 
-/// Adds these tests: they take minutes.
+/// Adds these tests, which take minutes.
 pub fn add_to(suite: Suite<Outrigger>) -> Suite<Outrigger> {
     tests!(
         suite,
@@ -38,14 +38,14 @@ fn set(image: &str, max_unavailable: &Value) -> Value {
     seen::set(NAME, image, &json!({"updateStrategy": strategy}))
 }
 
-/// The same, whose container asks for so much CPU.
+/// The same with this CPU request.
 fn asking(mut set: Value, cpu: u32) -> Value {
     set["metadata"]["annotations"] = json!({keys::RESIZE: keys::IN_PLACE});
     set["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": format!("{cpu}m")}});
     set
 }
 
-/// So many Pods that are ready with the first image.
+/// Creates this number of Pods that are ready with the first image.
 async fn running(case: &Case<()>, set: &Value, pods: u32) -> Result<()> {
     seen::apply(&case.plane, set).await?;
     seen::injects(&case.namespace, NAME, Some("side:1")).await?;
@@ -57,7 +57,8 @@ async fn running(case: &Case<()>, set: &Value, pods: u32) -> Result<()> {
     Ok(())
 }
 
-/// Killed before and after the first and the third of each kind of write: the next process goes on, one Pod at a time.
+/// Killed before and after the first and the third of each kind of write: the next process continues, one Pod at a
+/// time.
 pub async fn an_upgrade_ends_right_after_a_kill_at_each_write(case: Case<()>) -> Result<()> {
     let (plane, pods) = (&case.plane, case.namespace.api::<Pod>());
     let kubeconfig = install(plane).await?;
@@ -67,12 +68,12 @@ pub async fn an_upgrade_ends_right_after_a_kill_at_each_write(case: Case<()>) ->
     outrigger.stop().await?;
     let mut version = 1;
     let mut writes: Vec<&str> = WRITES.into_iter().filter(|write| write.starts_with("upgrade.")).collect();
-    // The conditions first: later they would be written as soon as the process starts, and end it before it is ready.
+    // The conditions first: later they would be written at the process's start, and kill it before it is ready.
     writes.sort_by_key(|write| *write != "upgrade.pod.tell");
     for write in &writes {
         for moment in ["before", "after"] {
             for action in ["return", "2*off->return"] {
-                // Conditions are written once for each set, so only the first edit has them to write.
+                // Conditions are written once for each set, so only the first edit causes them.
                 if *write == "upgrade.pod.tell" && (action, moment) != ("return", "before") {
                     continue;
                 }
@@ -81,7 +82,7 @@ pub async fn an_upgrade_ends_right_after_a_kill_at_each_write(case: Case<()>) ->
                 if *write == "upgrade.pod.tell" {
                     forget_conditions(&case).await?;
                 }
-                // Amounts are sent where they changed, too.
+                // Amounts are only sent if they changed.
                 if *write == "upgrade.pod.resize" {
                     cpu += 1;
                     support_resizes(&case).await?;
@@ -103,7 +104,7 @@ pub async fn an_upgrade_ends_right_after_a_kill_at_each_write(case: Case<()>) ->
     Ok(())
 }
 
-/// As if the Pods were on a node that can resize them; of CPU and memory it says nothing.
+/// Simulates a node that can resize and does not report CPU and memory.
 async fn support_resizes(case: &Case<()>) -> Result<()> {
     use kube::ResourceExt;
     use kube::api::{ListParams, Patch, PatchParams};
@@ -119,7 +120,7 @@ async fn support_resizes(case: &Case<()>) -> Result<()> {
     Ok(())
 }
 
-/// As if the Pods had never been updated.
+/// Simulates Pods that were never updated.
 async fn forget_conditions(case: &Case<()>) -> Result<()> {
     use kube::ResourceExt;
     use kube::api::{ListParams, Patch, PatchParams};
@@ -131,7 +132,7 @@ async fn forget_conditions(case: &Case<()>) -> Result<()> {
     Ok(())
 }
 
-/// A rollout of 100 Pods whose leader is killed every second or so.
+/// A rollout of 100 Pods whose leader is killed about every second.
 pub async fn a_leader_that_is_killed_again_and_again_never_exceeds_the_budget(case: Case<()>) -> Result<()> {
     const PODS: u32 = 100;
     let (plane, pods) = (&case.plane, case.namespace.api::<Pod>());
@@ -150,7 +151,7 @@ pub async fn a_leader_that_is_killed_again_and_again_never_exceeds_the_budget(ca
         if is_observed && set["status"]["updatedReadyPods"] == PODS {
             break;
         }
-        // It is to be killed wherever it is by then; nothing is waited for.
+        // It is killed wherever it is by then.
         _ = leader.process().ended(Duration::from_millis(1500)).await;
         leader.process().signal("KILL")?;
         _ = leader.process().ended(PATIENCE).await?;

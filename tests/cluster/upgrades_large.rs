@@ -1,4 +1,4 @@
-//! A rollout of 1,000 Pods: how long it takes, and how many calls to the API server.
+//! A rollout of 1,000 Pods: its duration, and its calls to the API server.
 
 use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -12,14 +12,14 @@ use crate::outrigger::{Outrigger, Start, install};
 use crate::upgrades::Watcher;
 use crate::{seen, upgrades_large};
 
-/// Adds this test: it takes minutes.
+/// Adds this test, which takes minutes.
 pub fn add_to(suite: Suite<Outrigger>) -> Suite<Outrigger> {
     tests!(suite, apart(Parts::Full): upgrades_large::a_rollout_of_1000_pods_takes_two_calls_a_pod_at_most)
 }
 
 const PODS: u32 = 1_000;
 
-/// Writes so far, whatever their answers.
+/// Returns the number of writes so far, including failed ones.
 async fn writes(outrigger: &Outrigger) -> Result<u64> {
     let (_, page) = outrigger.page("/metrics").await?;
     let lines = page.lines().filter(|line| line.starts_with("rest_client_requests_total{"));
@@ -27,7 +27,7 @@ async fn writes(outrigger: &Outrigger) -> Result<u64> {
     writes.map(|line| Ok(line.rsplit(' ').next().context("no value")?.parse::<u64>()?)).sum()
 }
 
-/// With `maxUnavailable: 10%`. The calls are those for Pods, for the set's status and for its revision, and those of the Leases.
+/// With `maxUnavailable: 10%`. Calls for Pods, the set's status and revision, and Leases are counted.
 pub async fn a_rollout_of_1000_pods_takes_two_calls_a_pod_at_most(case: Case<()>) -> Result<()> {
     let (plane, pods, name) = (&case.plane, case.namespace.api::<Pod>(), "large");
     let kubeconfig = install(plane).await?;
@@ -57,7 +57,7 @@ pub async fn a_rollout_of_1000_pods_takes_two_calls_a_pod_at_most(case: Case<()>
         .await
     };
     done().await?;
-    // The first rollout tells each Pod its condition, too; the second one does not.
+    // The first rollout also writes each Pod's condition, the second one does not.
     for (image, most) in [("side:2", 2.1), ("side:3", 1.1)] {
         let watcher = Watcher::of(&pods, image).await?;
         let (before, begun) = (writes(&outrigger).await?, Instant::now());

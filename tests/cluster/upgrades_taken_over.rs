@@ -1,4 +1,4 @@
-//! A rollout that OpenKruise began goes on, and what it left behind is not touched before that.
+//! A rollout that OpenKruise began is continued, and its objects are not changed before that.
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::apps::v1::ControllerRevision;
@@ -15,11 +15,11 @@ use crate::seen;
 
 const NAME: &str = "vec-plain";
 
-/// As OpenKruise hashes the set `plain` of `tests/data/sidecarset-hash-vectors.jsonl`, with and without its image.
+/// OpenKruise's hashes of the set `plain` in `tests/data/sidecarset-hash-vectors.jsonl`, with and without its image.
 const HASH: &str = "6b494z44dwv4zcfv56v5bxbdddz8x44vx65wz494b8fz6fwv2vx46644v75cvc88";
 const WITHOUT_IMAGE: &str = "74w4dd76xb24wv4559xbdfcx4xxwd448d5v6w22z98zf8fc27xb25bffw67f24f4";
 
-/// That of the version before, which nobody needs to compute again.
+/// The hash of the previous version, which need not be computed.
 const HASH_BEFORE: &str = "8fz6fwv2vx46644v75cvc886b494z44dwv4zcfv56v5bxbdddz8x44vx65wz494b";
 
 /// The container as OpenKruise stores it, with this image.
@@ -29,7 +29,7 @@ fn container(image: &str) -> Value {
            "terminationMessagePolicy": "File", "upgradeStrategy": {"upgradeType": "ColdUpgrade"}})
 }
 
-/// Half of a rollout is done: a partition keeps the rest back.
+/// Half of a rollout is done, and a partition keeps the rest back.
 fn set() -> Value {
     json!({
         "apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet",
@@ -40,7 +40,7 @@ fn set() -> Value {
     })
 }
 
-/// A ControllerRevision with the content of this image.
+/// A ControllerRevision with this image.
 fn revision(name: &str, number: i64, image: &str, set_uid: &str) -> Value {
     json!({
         "apiVersion": "apps/v1", "kind": "ControllerRevision", "revision": number,
@@ -56,7 +56,7 @@ fn revision(name: &str, number: i64, image: &str, set_uid: &str) -> Value {
     })
 }
 
-/// A Pod that was injected with this image; `updated` where OpenKruise changed that in place.
+/// A Pod injected with this image. `updated` means that OpenKruise updated it in place.
 fn pod(name: &str, image: &str, updated: bool) -> Result<Pod> {
     let number =
         if image.ends_with(":0") { (HASH_BEFORE, "vec-plain-5c8d7f9b6") } else { (HASH, "vec-plain-7d9c5b8f6") };
@@ -82,7 +82,7 @@ fn pod(name: &str, image: &str, updated: bool) -> Result<Pod> {
     }))?)
 }
 
-/// The image of the sidecar, the version of the Pod, and how often its containers were restarted.
+/// Returns the image of the sidecar, the version of the Pod, and the restart count of its containers.
 async fn state(case: &Case<()>) -> Result<BTreeMap<String, (String, String, i32)>> {
     let pods = case.namespace.api::<Pod>().list(&ListParams::default()).await?;
     let state = pods.iter().map(|pod| {
@@ -94,7 +94,7 @@ async fn state(case: &Case<()>) -> Result<BTreeMap<String, (String, String, i32)
     Ok(state.collect())
 }
 
-/// Nothing is written to Pods and revisions at the take-over; then the rest of the rollout is done, and only that.
+/// The takeover writes no Pods and revisions. Then exactly the rest of the rollout is done.
 pub async fn a_rollout_of_openkruise_goes_on_without_a_restart(case: Case<()>) -> Result<()> {
     let (plane, pods) = (&case.plane, case.namespace.api::<Pod>());
     let kubeconfig = install(plane).await?;

@@ -1,4 +1,4 @@
-//! Updates in place among Pods that are in trouble, whose authors lie, or whose sidecar was made with much of the Pod's own.
+//! In-place updates with Pods in trouble, with false annotations, or with a sidecar that takes much from the Pod.
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
@@ -25,7 +25,7 @@ pub fn add_to(suite: Suite<Outrigger>) -> Suite<Outrigger> {
     )
 }
 
-/// The images of the containers `sidecar`, by the Pods' names.
+/// Returns the images of the containers `sidecar` by Pod name.
 async fn images(case: &Case<Outrigger>) -> Result<BTreeMap<String, String>> {
     let pods = case.namespace.api::<Pod>().list(&ListParams::default()).await?;
     Ok(pods.iter().filter_map(|pod| Some((pod.name_any(), seen::sidecar(pod)?.to_owned()))).collect())
@@ -36,14 +36,14 @@ async fn delete(case: &Case<Outrigger>, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether a container runs, and whether the Pod is ready, as somebody else than the kubelet of the tests says it.
+/// Sets whether a container runs and whether the Pod is ready, instead of the tests' kubelet.
 async fn say(case: &Case<Outrigger>, pod: &str, status: &Value) -> Result<()> {
     let patch = Patch::Strategic(json!({"status": status}));
     case.namespace.api::<Pod>().patch_status(pod, &PatchParams::default(), &patch).await?;
     Ok(())
 }
 
-/// On a dead node, never ready, evicted, being deleted: only those of the first two kinds are updated, and they take no place.
+/// On a dead node, never ready, evicted, being deleted: only the first two kinds are updated, and they take no place.
 pub async fn pods_in_trouble_hold_nobody_up_and_those_that_end_are_left_alone(case: Case<Outrigger>) -> Result<()> {
     let (plane, pods, name) = (&case.plane, case.namespace.api::<Pod>(), "troubled");
     seen::apply(plane, &seen::set(name, "side:1", &json!({}))).await?;
@@ -62,7 +62,7 @@ pub async fn pods_in_trouble_hold_nobody_up_and_those_that_end_are_left_alone(ca
         pods.create(&PostParams::default(), &pod).await?;
     }
     seen::counts(plane, name, [6, 6, 5, 5]).await?;
-    // As the node's lifecycle controller does once a kubelet is silent.
+    // Like the node lifecycle controller when a kubelet stops responding.
     let stop = Patch::Merge(json!({"metadata": {"annotations": {KUBELET_STOPPED: "true"}}}));
     pods.patch("dead", &PatchParams::default(), &stop).await?;
     say(&case, "dead", &json!({"conditions": [{"type": "Ready", "status": "False", "reason": "NodeNotReady"}]}))
@@ -86,7 +86,7 @@ pub async fn pods_in_trouble_hold_nobody_up_and_those_that_end_are_left_alone(ca
     delete(&case, name).await
 }
 
-/// The hash, the state of updates and the list, each edited by the Pod's author: the containers decide.
+/// The Pod's author edits the hash, the state of updates and the list. Only the containers count.
 pub async fn what_authors_write_into_their_pods_does_not_break_the_budget(case: Case<Outrigger>) -> Result<()> {
     let (plane, pods, name) = (&case.plane, case.namespace.api::<Pod>(), "lied-to");
     let set = |image: &str, paused: bool| {
@@ -107,7 +107,7 @@ pub async fn what_authors_write_into_their_pods_does_not_break_the_budget(case: 
         let lie = Patch::Merge(json!({"metadata": {"annotations": {key: value}}}));
         pods.patch(&format!("{name}-{pod}"), &PatchParams::default(), &lie).await?;
     }
-    // One that claims to have the new image has it as little as the others.
+    // The Pod that claims to have the new image has it as little as the others.
     seen::counts(plane, name, [4, 0, 4, 0]).await?;
     let watcher = Watcher::of(&pods, "side:2").await?;
     seen::apply(plane, &set("side:2", false)).await?;
@@ -119,7 +119,8 @@ pub async fn what_authors_write_into_their_pods_does_not_break_the_budget(case: 
     delete(&case, name).await
 }
 
-/// A sidecar whose resources, variables and mounts come from the Pod gets another image, its Pod new annotations, and nothing else.
+/// A sidecar whose resources, variables and mounts come from the Pod gets another image, its Pod new annotations, and
+/// nothing else changes.
 pub async fn only_the_image_of_a_sidecar_changes_that_was_made_with_much_of_its_pod(
     case: Case<Outrigger>,
 ) -> Result<()> {
@@ -174,8 +175,8 @@ pub async fn only_the_image_of_a_sidecar_changes_that_was_made_with_much_of_its_
     delete(&case, name).await
 }
 
-/// With the opt-in changed amounts go through the subresource `resize`. The kubelet of the tests resizes nothing, so the test says
-/// what a kubelet would.
+/// With the opt-in, changed amounts are sent to the subresource `resize`. The tests' kubelet resizes nothing, so the test
+/// simulates it.
 pub async fn changed_amounts_reach_running_pods_in_the_same_budget(case: Case<Outrigger>) -> Result<()> {
     let (plane, pods, name) = (&case.plane, case.namespace.api::<Pod>(), "resized");
     let set = |image: &str, cpu: &str, resize: Option<&str>| {
@@ -241,7 +242,7 @@ pub async fn changed_amounts_reach_running_pods_in_the_same_budget(case: Case<Ou
     delete(&case, name).await
 }
 
-/// A status with the containers' statuses merged by their names: the API server replaces that list as a whole.
+/// Writes a status with the containers' statuses merged by name, because the API server replaces the list as a whole.
 async fn say_containers(case: &Case<Outrigger>, pod: &str, cpu: &str, status: &Value) -> Result<()> {
     let api = case.namespace.api::<Pod>();
     let present = api.get(pod).await?.status.and_then(|status| status.container_statuses).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What outrigger thinks of a container or volume, beside what the API server thinks of it in a Pod.
+//! outrigger's validation of a container or volume, compared with the API server's validation of a Pod.
 
 use anyhow::{Result, bail, ensure};
 use k8s_openapi::api::core::v1::Pod;
@@ -17,13 +17,13 @@ use crate::versions::is_newest;
 enum Verdict {
     Accepted,
     Refused,
-    /// Refused in a SidecarSet although a Pod may have it, and why.
+    /// Rejected in a SidecarSet although allowed in a Pod, with the reason.
     OnlyInPods(&'static str),
-    /// Accepted in a SidecarSet although no Pod may have it, and why.
+    /// Accepted in a SidecarSet although not allowed in a Pod, with the reason.
     OnlyInSets(&'static str),
-    /// Accepted, by the newest Kubernetes: an older one does not know the field, or not this use of it.
+    /// Accepted by the newest Kubernetes. An older one does not know the field or this use of it.
     AcceptedLately,
-    /// Refused, by the newest Kubernetes, likewise.
+    /// Rejected by the newest Kubernetes, likewise.
     RefusedLately,
 }
 use Verdict::{Accepted, AcceptedLately, OnlyInPods, OnlyInSets, Refused, RefusedLately};
@@ -35,22 +35,22 @@ fn overlaid(mut base: Value, fields: &Value) -> Value {
     base
 }
 
-/// A spec whose container has these fields.
+/// A spec with a container with these fields.
 fn container(fields: &Value) -> Value {
     json!({"containers": [overlaid(json!({"name": "c", "image": "x:1"}), fields)]})
 }
 
-/// A spec with an init container of these fields.
+/// A spec with an init container with these fields.
 fn init(fields: &Value) -> Value {
     json!({"initContainers": [overlaid(json!({"name": "i", "image": "x:1"}), fields)]})
 }
 
-/// A spec with a volume of this source.
+/// A spec with a volume with this source.
 fn volume(source: &Value) -> Value {
     json!({"volumes": [overlaid(json!({"name": "v"}), source)]})
 }
 
-/// A spec with a volume and a container that mounts it so.
+/// A spec with a volume and a container with these mounts.
 fn mounts(mounts: &Value, more: &Value) -> Value {
     let container = overlaid(json!({"name": "c", "image": "x:1", "volumeMounts": mounts}), more);
     json!({"containers": [container], "volumes": [{"name": "v", "emptyDir": {}}]})
@@ -61,7 +61,7 @@ fn restart_on(code: i32) -> Value {
     json!({"action": "Restart", "exitCodes": {"operator": "In", "values": [code]}})
 }
 
-/// A spec with a container whose variable comes from a file of the volume `v`.
+/// A spec with a container with a variable from a file of the volume `v`.
 fn variables_of(file: &Value, volume: &Value) -> Value {
     let env = json!([{"name": "A", "valueFrom": {"fileKeyRef": file}}]);
     overlaid(container(&json!({"env": env})), &json!({"volumes": [overlaid(json!({"name": "v"}), volume)]}))
@@ -317,7 +317,7 @@ fn volumes() -> Vec<(Value, Verdict)> {
     ]
 }
 
-/// Whether the API server takes the object, which it does not store, and what it said if not.
+/// Whether the API server accepts the object in a dry run, and its message if not.
 async fn taken(api: &Api<DynamicObject>, object: Value) -> Result<Result<(), String>> {
     let params = PostParams { dry_run: true, ..PostParams::default() };
     match api.create(&params, &serde_json::from_value(object)?).await {
@@ -327,7 +327,7 @@ async fn taken(api: &Api<DynamicObject>, object: Value) -> Result<Result<(), Str
     }
 }
 
-/// Whether a stored set would be injected, given that its container mounts all the volumes.
+/// Whether a stored set would be injected if its container mounted all the volumes.
 fn is_fit(set: &Value) -> bool {
     let mut set = set.clone();
     let volumes = set["spec"]["volumes"].as_array().into_iter().flatten().enumerate();
@@ -340,7 +340,7 @@ fn is_fit(set: &Value) -> bool {
     InjectableSet::decode(&set).and_then(InjectableSet::stored).is_ok()
 }
 
-/// The webhook fills in what the schema wants, so that YAML which OpenKruise takes need not be changed.
+/// The webhook sets defaults that the schema requires, so that YAML accepted by OpenKruise need not be changed.
 pub async fn what_openkruise_accepts_is_accepted_as_it_is(case: Case<Outrigger>) -> Result<()> {
     let sets = seen::objects(&case.plane);
     let selector = json!({"matchLabels": {"a": "b"}});
@@ -359,7 +359,8 @@ pub async fn what_openkruise_accepts_is_accepted_as_it_is(case: Case<Outrigger>)
     Ok(())
 }
 
-/// What Kubernetes refuses in a Pod is refused in a SidecarSet, and what it accepts is accepted; the table has the exceptions.
+/// What Kubernetes rejects in a Pod is rejected in a SidecarSet, and what it accepts is accepted. The table has the
+/// exceptions.
 pub async fn containers_and_volumes_are_judged_as_in_pods(case: Case<Outrigger>) -> Result<()> {
     let pods = Api::namespaced_with(case.plane.client(), case.namespace.name(), &ApiResource::erase::<Pod>(&()));
     let sets = seen::objects(&case.plane);
@@ -377,7 +378,7 @@ pub async fn containers_and_volumes_are_judged_as_in_pods(case: Case<Outrigger>)
             ensure!(in_set.is_ok() == (expected == AcceptedLately), "{spec}: {in_set:?}");
             continue;
         }
-        // Had it been stored all the same, it would be injected if Pods may have it.
+        // If it were stored, it would be injected if it is allowed in Pods.
         if fit != in_pod.is_ok() && !matches!(expected, OnlyInSets(_)) {
             wrong.push(format!("{spec}\n  fit for Pods: {fit}\n  Pod: {in_pod:?}"));
         }

@@ -1,4 +1,4 @@
-//! Pods whose authors pass off a container of their own as the sidecar.
+//! Pods whose authors pretend that their own container is the sidecar.
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::outrigger::{Outrigger, PATIENCE};
 use crate::seen;
 
-/// A Pod that says of itself what an injected one says, with another image.
+/// A Pod with an injected Pod's annotations and another image.
 async fn forged(namespace: &TestNamespace, name: &str, set: &str) -> Result<Value> {
     let genuine = namespace.api::<Pod>().get("genuine").await?;
     let annotations = genuine.metadata.annotations.context("no annotations")?;
@@ -23,7 +23,8 @@ async fn forged(namespace: &TestNamespace, name: &str, set: &str) -> Result<Valu
     Ok(pod)
 }
 
-/// By default it stays, its author is told, and it does not count as updated; a set that enforces puts its own in that place.
+/// By default it stays, its author gets a warning, and it does not count as updated. A set that enforces replaces it by
+/// its own container.
 pub async fn a_container_that_only_claims_to_be_the_sidecar_is_told_and_replaced(case: Case<Outrigger>) -> Result<()> {
     let (plane, namespace, name) = (&case.plane, &case.namespace, "verified");
     let pods = namespace.api::<Pod>();

@@ -1,4 +1,4 @@
-//! What the documents show, typed as they show it.
+//! The documents' steps, typed as shown.
 
 use anyhow::{Result, ensure};
 use outrigger_testbed::{Case, wait_for};
@@ -37,7 +37,7 @@ spec:
     image: nginx:1.15.1
 ";
 
-/// The document's own steps and what it prints.
+/// The document's own steps and output.
 pub async fn the_walk_of_the_document_works(case: Case<Outrigger>) -> Result<()> {
     case.namespace.apply(SIDECARSET).await?;
     case.namespace.apply(POD).await?;
@@ -72,7 +72,7 @@ pub async fn the_walk_of_the_document_works(case: Case<Outrigger>) -> Result<()>
     Ok(())
 }
 
-/// `kubectl diff` after `kubectl apply` finds nothing, whichever version was applied.
+/// `kubectl diff` after `kubectl apply` finds nothing in either version.
 pub async fn nothing_differs_after_it_was_applied(case: Case<Outrigger>) -> Result<()> {
     for (version, name) in [("v1alpha1", "diff-alpha"), ("v1beta1", "diff-beta")] {
         let more = "\n    ports: [{containerPort: 8080}]\n    resources: {requests: {cpu: 0.1, memory: 1024Mi}}\n    env: [{name: A, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]\n    livenessProbe: {httpGet: {port: 8080}}\n    restartPolicy: Never\n    restartPolicyRules: [{action: Restart, exitCodes: {operator: In, values: [1]}}] # newer than our types\n  volumes: [{name: v, configMap: {name: c}}, {name: e, emptyDir: {}}]\n  updateStrategy: {partition: 10%}\n";
@@ -91,7 +91,7 @@ pub async fn nothing_differs_after_it_was_applied(case: Case<Outrigger>) -> Resu
     Ok(())
 }
 
-/// A set is the same in both versions, and what only one of them has is kept in the other.
+/// A set is the same in both versions, and fields of only one version are kept in the other.
 pub async fn a_set_can_be_written_and_read_in_both_versions(case: Case<Outrigger>) -> Result<()> {
     let set = SIDECARSET
         .replace("test-sidecarset", "both-versions")

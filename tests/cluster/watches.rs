@@ -1,4 +1,4 @@
-//! What a replica asks the API server to tell it of: each kind and slice once.
+//! The watches of a replica: one for each kind and slice.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,8 @@ use crate::outrigger::{Outrigger, PATIENCE, Start, install};
 /// Open watches by group and resource.
 type Watches = BTreeMap<String, i64>;
 
-/// What a leader with all controllers watches: three ConfigMaps by name, and of every other kind one slice. What the leader of
-/// MeshServices alone needs is in its own feeds, whoever leads the other jobs: Namespaces, Services, Sidecars and VirtualServices.
+/// The watches of a leader with all controllers: three ConfigMaps by name, and one slice of every other kind. The leader of
+/// MeshServices has its own feeds of Namespaces, Services, Sidecars and VirtualServices, whoever leads the other jobs.
 const EXPECTED: [(&str, i64); 22] = [
     ("/configmaps", 3),
     ("/namespaces", 2),
@@ -37,7 +37,7 @@ const EXPECTED: [(&str, i64); 22] = [
     ("security.istio.io/requestauthentications", 1),
 ];
 
-/// What the API server counts, of all clients.
+/// Returns the API server's counts for all clients.
 async fn open(plane: &ControlPlane) -> Result<Watches> {
     let metrics = plane.client().request_text(http::Request::get("/metrics").body(Vec::new())?).await?;
     let mut watches = Watches::new();
@@ -58,8 +58,8 @@ async fn open(plane: &ControlPlane) -> Result<Watches> {
     Ok(watches)
 }
 
-/// A leader that runs all controllers has one watch for each kind and slice. There are no other clients that watch, but for the API
-/// server itself, whose watches were there before.
+/// A leader with all controllers has one watch for each kind and slice. The only other client with watches is the API server
+/// itself, whose watches existed before.
 pub async fn each_kind_and_slice_is_watched_once(case: Case<()>) -> Result<()> {
     case.plane.install_istio_crds().await?;
     let kubeconfig = install(&case.plane).await?;

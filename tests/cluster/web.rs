@@ -1,4 +1,4 @@
-//! A web server that answers as its test says, and remembers what it was asked.
+//! A web server with the test's answers that records its requests.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -29,11 +29,10 @@ use tokio_rustls::TlsAcceptor;
 use crate::certificates::Certificates;
 use crate::outrigger::PATIENCE;
 
-/// A port that nobody else has.
+/// A free port.
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// A server on a port of its own of 127.0.0.1; it and its connections end when this is dropped. A path that no test said
-/// anything about is answered 404.
+/// A server on its own port of 127.0.0.1. Dropping it closes its connections. A path without an answer gets a 404.
 pub struct Web {
     address: SocketAddr,
     scheme: &'static str,
@@ -44,13 +43,13 @@ pub struct Web {
 /// A request.
 #[derive(Clone, Debug)]
 pub struct Asked {
-    /// When its head had arrived.
+    /// When its head arrived.
     pub at: Instant,
     /// Its headers.
     pub headers: HeaderMap,
-    /// The connections of the server are counted from 0 on.
+    /// The number of its connection, from 0.
     pub connection: usize,
-    /// Whether the client showed a certificate.
+    /// Whether the client sent a certificate.
     pub certificate: bool,
 }
 
@@ -65,15 +64,15 @@ pub struct Reply {
 #[derive(Clone, Debug)]
 enum Content {
     Text(String),
-    /// Not even a head comes.
+    /// No head.
     Nothing,
-    /// A byte every so often, without end.
+    /// A byte every now and then, without end.
     Drip,
-    /// As much as the client takes, without end.
+    /// As much as the client reads, without end.
     Endless,
 }
 
-/// What a path answers: to the request, which is its n-th (from 1 on).
+/// The answer of a path, for the request and its number (from 1).
 type Answer = Arc<dyn Fn(&Asked, usize) -> Reply + Send + Sync>;
 
 #[derive(Clone, Default)]
@@ -86,7 +85,7 @@ struct Page {
     open: usize,
 }
 
-/// A request that is not answered to the end yet.
+/// A request without a complete answer.
 struct Open {
     pages: Pages,
     path: String,
@@ -108,7 +107,7 @@ impl Web {
         Self::start(ANY_PORT, Some(Self::tls(certificates, None)?)).await
     }
 
-    /// Serves HTTPS to clients that show a certificate of this CA.
+    /// Serves HTTPS to clients with a certificate of this CA.
     pub async fn https_for(certificates: &Certificates, clients: &Certificates) -> Result<Self> {
         Self::start(ANY_PORT, Some(Self::tls(certificates, Some(clients))?)).await
     }
@@ -144,7 +143,7 @@ impl Web {
                     match tls {
                         None => pages.serve(stream, number, false).await,
                         Some(tls) => {
-                            // A client that does not trust the certificate goes away.
+                            // A client that does not trust the certificate disconnects.
                             let Ok(stream) = tls.accept(stream).await else { return };
                             let certificate = stream.get_ref().1.peer_certificates().is_some();
                             pages.serve(stream, number, certificate).await;
@@ -162,42 +161,42 @@ impl Web {
         self.address.to_string()
     }
 
-    /// The URL of a path, which begins with `/`.
+    /// Returns the URL of a path, which begins with `/`.
     pub fn url(&self, path: &str) -> String {
         format!("{}://{}{path}", self.scheme, self.address)
     }
 
-    /// Lets a path answer 200 with this body, from now on.
+    /// Sets a path's answer to 200 with this body.
     pub fn says(&self, path: &str, body: impl Into<String>) {
         self.replies(path, Reply::ok(body));
     }
 
-    /// Lets a path answer this, from now on.
+    /// Sets a path's answer.
     pub fn replies(&self, path: &str, reply: Reply) {
         self.answers(path, move |_, _| reply.clone());
     }
 
-    /// Lets a path answer as this function says: it gets the request and how many there have been, this one included.
+    /// Sets a function for a path's answers. It gets the request and the number of requests, including this one.
     pub fn answers(&self, path: &str, answer: impl Fn(&Asked, usize) -> Reply + Send + Sync + 'static) {
         self.pages.lock().entry(path.to_owned()).or_default().answer = Some(Arc::new(answer));
     }
 
-    /// How often a path was asked.
+    /// Returns the number of requests for a path.
     pub fn count(&self, path: &str) -> usize {
         self.pages.lock().get(path).map_or(0, |page| page.asked.len())
     }
 
-    /// How many requests of a path are not answered to the end yet.
+    /// Returns the number of requests for a path without a complete answer.
     pub fn open(&self, path: &str) -> usize {
         self.pages.lock().get(path).map_or(0, |page| page.open)
     }
 
-    /// All requests of a path.
+    /// Returns all requests for a path.
     pub fn requests(&self, path: &str) -> Vec<Asked> {
         self.pages.lock().get(path).map(|page| page.asked.clone()).unwrap_or_default()
     }
 
-    /// Waits for the n-th request of a path, counted from 1 on.
+    /// Waits for the n-th request for a path, counted from 1.
     pub async fn asked(&self, path: &str, number: usize) -> Result<Asked> {
         wait_for(&format!("request {number} of {path}"), PATIENCE, async || {
             let requests = self.requests(path);
@@ -206,7 +205,7 @@ impl Web {
         .await
     }
 
-    /// Waits for so many more requests of a path; the first of them may have been under way already.
+    /// Waits for this many further requests for a path. The first one may already have been in progress.
     pub async fn more(&self, path: &str, requests: usize) -> Result<Asked> {
         self.asked(path, self.count(path) + requests).await
     }
@@ -219,7 +218,7 @@ impl Drop for Web {
 }
 
 impl Asked {
-    /// The text of a header; empty if there is none.
+    /// Returns the text of a header; empty if it is absent.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
@@ -231,43 +230,43 @@ impl Reply {
         Self::status(200).body(body)
     }
 
-    /// This status and no body.
+    /// This status without a body.
     pub fn status(status: u16) -> Self {
         Self { status, headers: Vec::new(), body: Content::Text(String::new()) }
     }
 
-    /// To another URL.
+    /// A redirect to another URL.
     pub fn redirect(location: impl Into<String>) -> Self {
         Self::status(302).header("location", location)
     }
 
-    /// Nothing, without end.
+    /// No answer.
     pub fn hang() -> Self {
         Self { body: Content::Nothing, ..Self::status(200) }
     }
 
-    /// 200 and a body of single bytes that never ends.
+    /// 200 and a body of single bytes without end.
     pub fn drip() -> Self {
         Self { body: Content::Drip, ..Self::status(200) }
     }
 
-    /// 200 and a body without end, as fast as it is taken.
+    /// 200 and a body without end, as fast as it is read.
     pub fn endless() -> Self {
         Self { body: Content::Endless, ..Self::status(200) }
     }
 
-    /// With this body.
+    /// Sets the body.
     pub fn body(self, body: impl Into<String>) -> Self {
         Self { body: Content::Text(body.into()), ..self }
     }
 
-    /// With one more header. With an `etag` or `last-modified` that the client has, the answer becomes 304.
+    /// Adds a header. If the client has this `etag` or `last-modified`, the answer becomes 304.
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
-    /// Whether the client has it already.
+    /// Whether the client already has it.
     fn is_known(&self, asked: &Asked) -> bool {
         self.headers.iter().any(|(name, value)| match *name {
             "etag" => asked.header("if-none-match") == value,
@@ -291,7 +290,7 @@ impl Pages {
                 Ok::<_, Infallible>(pages.answer(request.uri().path(), asked).await)
             }
         });
-        // Clients may go away whenever they like.
+        // Clients may disconnect at any time.
         _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
     }
 
@@ -330,7 +329,7 @@ impl Pages {
     }
 }
 
-/// The same piece again and again.
+/// Repeats a piece.
 fn endless(piece: Bytes, pause: Duration, open: Open) -> Body {
     let pieces = stream::repeat(piece).then(move |piece| {
         // Closed when the stream is dropped.

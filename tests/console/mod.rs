@@ -1,13 +1,13 @@
-//! The commands that a page of the documentation shows in its `console` blocks, and what it shows that they print.
+//! The commands in the `console` blocks of a documentation page, and their shown output.
 
-/// A command with the lines shown under it.
+/// A command with the lines shown below it.
 pub struct Example<'d> {
-    /// As it is typed.
+    /// The command as typed.
     pub command: &'d str,
     shown: Vec<&'d str>,
 }
 
-/// The commands of a page; a line with `$ ` begins one.
+/// Returns the commands of a page. A line with `$ ` begins one.
 pub fn examples(page: &str) -> Vec<Example<'_>> {
     let mut examples: Vec<Example<'_>> = Vec::new();
     let mut block: Option<usize> = None;
@@ -31,7 +31,8 @@ pub fn examples(page: &str) -> Vec<Example<'_>> {
 }
 
 impl Example<'_> {
-    /// Whether this is what is shown, line by line; `…` stands for any number of lines. A page may show nothing of what is printed.
+    /// Whether the output equals what is shown, line by line. `…` stands for any number of lines. A page may show no
+    /// output.
     pub fn shows(&self, printed: &str) -> bool {
         let lines: Vec<&str> = printed.trim_end().lines().collect();
         self.shown.is_empty() || is_shown(&self.shown, &lines)

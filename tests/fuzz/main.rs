@@ -1,4 +1,4 @@
-//! Replays the fuzzer's corpus: inputs that once reached something new keep holding.
+//! Replays the fuzzer's corpus: inputs that once reached new code.
 
 mod review;
 

@@ -1,4 +1,4 @@
-//! What must hold for any SidecarSets and any body of a review. Shared by the fuzzer and the replay of its corpus.
+//! Properties that hold for any SidecarSets and any review body. Shared by the fuzzer and the replay of its corpus.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,9 +10,9 @@ use outrigger::injection::{Index, InjectableSet, Options, Revision, Snapshot};
 use serde_json::{Value, json};
 use std::sync::atomic::AtomicBool;
 
-/// An input is a JSON list of SidecarSets and `ControllerRevisions`, a zero byte, and the body of a review.
+/// An input is a JSON list of SidecarSets and `ControllerRevisions`, a zero byte, and a review body.
 ///
-/// No input panics; each is answered 200 or 400; a patch applies; and over its result there is none.
+/// No input panics. Each is answered with 200 or 400. A patch applies, and its result needs no further patch.
 pub fn check(input: &[u8]) {
     let mut parts = input.splitn(2, |byte| *byte == 0);
     let objects = parts.next().and_then(|text| serde_json::from_slice(text).ok()).unwrap_or_default();
@@ -42,7 +42,7 @@ fn snapshot(objects: Vec<Value>) -> Snapshot {
     index.snapshot()
 }
 
-/// The object of the review and the patch for it, where there is one.
+/// Returns the object of the review and its patch, if there is one.
 fn patch(body: &[u8], snapshot: &Snapshot) -> Option<(Value, json_patch::Patch)> {
     let reply = mutate_pod::answer(body, &AtomicBool::new(false), snapshot, Timestamp::UNIX_EPOCH, &Metrics::default());
     if reply.status == 400 {
@@ -53,7 +53,7 @@ fn patch(body: &[u8], snapshot: &Snapshot) -> Option<(Value, json_patch::Patch)>
     assert_eq!(answer["response"]["patch"].is_null(), answer["response"]["patchType"] != json!("JSONPatch"));
     let patch = STANDARD.decode(answer["response"]["patch"].as_str()?).expect("a patch is base64");
     let patch = serde_json::from_slice(&patch).expect("a patch is a JSON Patch");
-    // What serde_json's own reader refuses (duplicate keys, depth) cannot be checked further.
+    // What serde_json rejects (duplicate keys, depth) cannot be checked further.
     let mut review: Value = serde_json::from_slice(body).ok()?;
     Some((review["request"]["object"].take(), patch))
 }

@@ -1,4 +1,4 @@
-//! What clients do that mean harm: each kind of attack, on one connection after the other.
+//! Attacks of malicious clients: each kind, on one connection after the other.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -18,12 +18,12 @@ pub enum Attack {
     SilentHandshake,
     SilentHead,
     DrippingHead,
-    /// Heads that grow without end.
+    /// Heads without end.
     EndlessHead,
     SilentBody,
     DrippingBody,
     DrippingChunks,
-    /// Bodies that are there but for their last byte.
+    /// Bodies without their last byte.
     AlmostWhole,
     /// Reviews whose answers are not read.
     NoAnswerTaken,
@@ -33,16 +33,15 @@ pub enum Attack {
     SmallBodies,
 }
 
-/// Between two bytes of a client that drips.
+/// The time between two bytes of a slow client.
 const DRIP: Duration = Duration::from_millis(250);
 
-/// Between the end of a connection and the next, for each connection of the attack: what is measured is the server and not the making of
-/// connections.
+/// The pause between two connections of an attacker, so that the server is measured and not the creation of connections.
 const PAUSE: Duration = Duration::from_millis(2);
 
 const MIB: usize = 1024 * 1024;
 
-/// The largest body that is read.
+/// The largest accepted body.
 const LARGEST: usize = 5 * MIB;
 
 impl Attack {
@@ -60,11 +59,11 @@ impl Attack {
         Self::SmallBodies,
     ];
 
-    /// Connections at a time.
+    /// Returns the number of concurrent connections.
     pub fn connections(self) -> usize {
         match self {
             Self::AlmostWhole => 20,
-            // As many as there is room for their bodies.
+            // As many as fit with their bodies.
             Self::NoAnswerTaken => 12,
             Self::MixedBodies => 50,
             Self::SmallBodies => 270,
@@ -72,13 +71,13 @@ impl Attack {
         }
     }
 
-    /// Whether it sends next to nothing, so that it should cost next to nothing.
+    /// Whether it sends almost nothing, so that it should cost almost nothing.
     pub fn is_quiet(self) -> bool {
         !matches!(self, Self::EndlessHead | Self::AlmostWhole | Self::NoAnswerTaken)
     }
 
-    /// One attacker: opens a connection, again and again. Every second one comes from another address, and every fourth sends a
-    /// valid review first.
+    /// One attacker: opens connections repeatedly. Every second one comes from another address, and every fourth sends a valid
+    /// review first.
     pub async fn run(self, number: usize, raw: Arc<Raw>, review: Arc<str>) {
         let last = if number.is_multiple_of(2) { 1 } else { 2 + u8::try_from(number % 200).unwrap_or_default() };
         let from = SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0));
@@ -112,7 +111,7 @@ impl Attack {
             Self::EndlessHead => {
                 send(&mut stream, "POST /mutate-pod HTTP/1.1\r\nX: ").await?;
                 let piece = "x".repeat(13_000);
-                // As much as a server without a limit of its own takes.
+                // As much as a server without its own limit accepts.
                 for _ in 0..30 {
                     send(&mut stream, &piece).await?;
                 }
@@ -133,7 +132,8 @@ impl Attack {
                 drain(&mut stream).await
             }
             Self::NoAnswerTaken => {
-                // What a Pod records of other sets goes into the patch, so this answer does not fit into the buffers on the way.
+                // A Pod's record of other sets is part of the patch, so this answer does not fit into the buffers on
+                // the way.
                 let record = format!(r#"{{"other":{{"hash":"{}"}}}}"#, "x".repeat(3_000_000));
                 let long = review.replacen(
                     "\"metadata\":{",
@@ -154,7 +154,8 @@ impl Attack {
     }
 }
 
-/// What the body of this attacker is said to have: in each fifty of them 64 MiB in all, to the last byte, and more of the largest.
+/// Returns the announced body size of this attacker: 64 MiB in total for every fifty, to the last byte, and more of the
+/// largest.
 fn announced(number: usize) -> usize {
     match number % 50 {
         12 => 3 * MIB,
@@ -164,7 +165,7 @@ fn announced(number: usize) -> usize {
     }
 }
 
-/// The head of a review with a body of `length` bytes.
+/// Returns the head of a review with a body of `length` bytes.
 pub fn head(length: usize) -> String {
     format!(
         "POST /mutate-pod HTTP/1.1\r\nHost: webhook\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
@@ -183,14 +184,14 @@ async fn exchange(stream: &mut TlsStream<TcpStream>, review: &str) -> std::io::R
     stream.read(&mut answer).await.map(|_| ())
 }
 
-/// Waits until the server ends the connection.
+/// Waits until the server closes the connection.
 async fn drain(stream: &mut (impl AsyncReadExt + Unpin)) -> std::io::Result<()> {
     let mut rest = [0; 4096];
     while stream.read(&mut rest).await? > 0 {}
     Ok(())
 }
 
-/// Sends `begin`, then `drop` now and then, until the server ends the connection.
+/// Sends `begin`, then `drop` now and then, until the server closes the connection.
 async fn drip(mut stream: TlsStream<TcpStream>, begin: &str, drop: &str) -> std::io::Result<()> {
     send(&mut stream, begin).await?;
     while timeout(DRIP, drain(&mut stream)).await.is_err() {

@@ -1,4 +1,4 @@
-//! Clients that mean well, and measure: they send reviews as the API server does, with its patience and its repetitions.
+//! Well-behaved clients that measure: they send reviews like the API server, with its timeout and retries.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,24 +17,24 @@ use tokio::time::{interval, sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// TLS connections on which anything can be written.
+/// Raw TLS connections.
 pub struct Raw {
     pub address: SocketAddr,
     connector: TlsConnector,
 }
 
-/// What became of reviews.
+/// The outcome of reviews.
 #[derive(Debug, Default)]
 pub struct Figures {
-    /// Of those answered 200 in the end, from the first try to the answer; ascending.
+    /// Latencies of reviews finally answered with 200, from the first attempt to the answer, ascending.
     latencies: Vec<Duration>,
     pub at_once: usize,
     pub failures: Vec<String>,
 }
 
-/// How long the API server waits for a webhook, all tries together.
+/// The API server's timeout for a webhook, including retries.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Clients, each with a connection, and the pause from one review of a client to its next.
+/// The number of clients, each with a connection, and the pause between two reviews of a client.
 const CLIENTS: usize = 4;
 const PACE: Duration = Duration::from_millis(20);
 
@@ -65,7 +65,7 @@ impl Figures {
         self.latencies.len()
     }
 
-    /// The latency that so many of a thousand did not exceed.
+    /// Returns the latency that this many of a thousand did not exceed.
     pub fn quantile(&self, permille: usize) -> Duration {
         let index = (self.latencies.len() * permille / 1000).min(self.latencies.len().saturating_sub(1));
         self.latencies.get(index).copied().unwrap_or_default()
@@ -90,7 +90,7 @@ impl Figures {
     }
 }
 
-/// Reviews at a steady pace for so long.
+/// Sends reviews at a steady pace for this time.
 pub async fn steady(target: &Destination, review: &Bytes, time: Duration) -> Figures {
     let mut clients = JoinSet::new();
     for _ in 0..CLIENTS {
@@ -111,7 +111,7 @@ pub async fn steady(target: &Destination, review: &Bytes, time: Duration) -> Fig
     clients.join_all().await.into_iter().fold(Figures::default(), Figures::merge)
 }
 
-/// Reviews that come all at once, each on a connection of its own.
+/// Sends reviews all at once, each on its own connection.
 pub async fn burst(target: &Destination, review: &Bytes, reviews: usize) -> Figures {
     let mut clients = JoinSet::new();
     for _ in 0..reviews {
@@ -127,8 +127,8 @@ pub async fn burst(target: &Destination, review: &Bytes, reviews: usize) -> Figu
     clients.join_all().await.into_iter().fold(Figures::default(), Figures::merge)
 }
 
-/// Sends a review until it is answered 200, as the API server does: a 503 is repeated after a second, a broken connection is
-/// not. The number of tries.
+/// Sends a review until it is answered with 200, like the API server: a 503 is retried after a second, a broken connection
+/// is not. Returns the number of attempts.
 async fn patiently(target: &Destination, client: &mut Option<Client>, review: &Bytes) -> Result<usize, String> {
     let tries = async {
         for tries in 1.. {

@@ -1,7 +1,8 @@
-//! Clients that mean harm cannot stop admission: reviews beside hundreds of silent and dripping connections of each kind.
+//! Malicious clients cannot stop admission: reviews during attacks of each kind on hundreds of silent and slow
+//! connections.
 //!
-//! A program of its own, so that nothing else runs meanwhile. With `OUTRIGGER_LONG` it takes longer and holds latencies and memory, too;
-//! with `OUTRIGGER_BINARY` another build is attacked.
+//! A separate program, so that nothing else runs at the same time. With `OUTRIGGER_LONG` it takes longer and also checks latencies and
+//! memory. With `OUTRIGGER_BINARY` another build is attacked.
 
 mod attack;
 mod clients;
@@ -23,10 +24,10 @@ use harness::{Server, examples, object, review_of, wait_for};
 use objects::SEED_POD;
 use tokio::runtime::{Builder, Runtime};
 
-/// Held by the test that runs.
+/// Locked by the running test.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// Whether there is time for long measurements.
+/// Whether long measurements are enabled.
 fn long() -> bool {
     std::env::var_os("OUTRIGGER_LONG").is_some()
 }
@@ -43,7 +44,8 @@ fn review() -> String {
     review_of("v1", &object(SEED_POD)).to_string()
 }
 
-/// Attackers at work until this is dropped, on a thread of their own so that they do not delay the clients that are measured.
+/// Running attackers, until this is dropped. They have their own threads, so that they do not delay the measured
+/// clients.
 struct Attackers(Option<Runtime>);
 
 impl Attackers {
@@ -65,7 +67,7 @@ impl Drop for Attackers {
     }
 }
 
-/// What an attack came to.
+/// The outcome of an attack.
 struct Outcome {
     attack: Attack,
     undisturbed: Figures,
@@ -78,11 +80,11 @@ impl Outcome {
         let server = serve();
         let (target, review) = (server.target(), Bytes::from(review()));
         runtime().block_on(async {
-            // The first reviews make the connections, and fill caches.
+            // The first reviews create connections and fill caches.
             steady(&target, &review, time / 10).await;
             let undisturbed = steady(&target, &review, time / 2).await;
             let attackers = Attackers::start(&server, attack);
-            // Until the attack is at its height.
+            // Until the attack is at its peak.
             steady(&target, &review, time / 2).await;
             let attacked = steady(&target, &review, time).await;
             if attack == Attack::NoAnswerTaken {
@@ -114,7 +116,7 @@ impl Outcome {
         )
     }
 
-    /// What is wrong with it.
+    /// Returns its problems.
     fn faults(&self) -> Vec<String> {
         let Self { attack, undisturbed, attacked, peak_mib } = self;
         let mut faults = Vec::new();
@@ -155,7 +157,7 @@ fn creates_at_once_from_the_address_of_the_attackers_lose_nothing() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let server = serve();
     let (target, review) = (server.target(), Bytes::from(review()));
-    // A build for tests takes long for a handshake, and beside others longer than a create has.
+    // A debug build takes long for a handshake, and under load longer than the timeout of a create.
     let creates = if long() { 1_000 } else { 300 };
     let figures = runtime().block_on(async {
         let _attackers = Attackers::start(&server, Attack::SilentHead);

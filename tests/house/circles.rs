@@ -1,4 +1,4 @@
-//! Finds the files of one folder that use each other in a circle.
+//! Finds files of one folder with circular uses.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -6,29 +6,29 @@ use super::paths::{Mention, inside};
 
 type Module = [String];
 
-/// The modules that have a file, and what each module of the crate imports.
+/// The modules that have a file, and the imports of each module.
 pub struct Modules {
     files: BTreeSet<Vec<String>>,
-    /// Path of the imported, by the module and the name it has there.
+    /// The imported path, by module and local name.
     imports: BTreeMap<(Vec<String>, String), (Vec<String>, bool)>,
 }
 
-/// Files of one folder that use each other in a circle: each uses the next, and the last the first.
+/// A circle of files in one folder: each uses the next, and the last uses the first.
 #[derive(Debug, PartialEq)]
 pub struct Circle {
-    /// The module of the folder.
+    /// The folder's module.
     pub folder: Vec<String>,
-    /// The files, each by its module's name, and `mod` that of the folder itself; the least name first.
+    /// The files by module name, and `mod` for the folder's own; the smallest name first.
     pub files: Vec<String>,
-    /// Where each uses the next.
+    /// Where each file uses the next.
     pub uses: Vec<String>,
 }
 
-/// Who uses whom in a folder, and where.
+/// Uses between the files of a folder, with their locations.
 type Uses = BTreeMap<String, BTreeMap<String, String>>;
 
 impl Modules {
-    /// Of the files given by their modules, and all that they mention.
+    /// Creates it from the files' modules and all their mentions.
     pub fn new<'m>(
         files: impl IntoIterator<Item = Vec<String>>,
         mentions: impl IntoIterator<Item = &'m Mention>,
@@ -43,7 +43,7 @@ impl Modules {
         Self { files: files.into_iter().collect(), imports }
     }
 
-    /// All circles, each shortest one of its first use.
+    /// Returns all circles, each the shortest one through its first use.
     pub fn circles<'m>(&self, mentions: impl IntoIterator<Item = (&'m str, &'m Mention)>) -> Vec<Circle> {
         let mut folders: BTreeMap<Vec<String>, Uses> = BTreeMap::new();
         for (file, mention) in mentions {
@@ -62,8 +62,9 @@ impl Modules {
         folders.iter().flat_map(|(folder, uses)| circles(folder, uses)).collect()
     }
 
-    /// The module with a file of its own that the mention leads to. A re-export is no use: who uses it uses what it stands for. So
-    /// its name, standing alone, is one; what else stands alone is imported by a `use` that is a mention itself, or is no path.
+    /// Returns the module with its own file that a mention refers to. A re-export is not a use; its user uses the re-exported
+    /// item. So a plain name that is re-exported counts. Other plain names are imported by a `use`, which is itself a mention, or
+    /// are not paths.
     fn target(&self, mention: &Mention) -> Option<Vec<String>> {
         if mention.import.as_ref().is_some_and(|import| import.re_export) {
             return None;
@@ -78,8 +79,8 @@ impl Modules {
         Some(self.file_of(&defined).to_vec())
     }
 
-    /// The module in which stands what `path` names in `module`; `None` when it is not of this crate. Imports are followed, but not
-    /// for ever: `use a::b as a` may name another crate.
+    /// Returns the module of what `path` refers to in `module`; `None` if it is in another crate. The number of followed imports is
+    /// limited, because `use a::b as a` may refer to another crate.
     fn resolve(&self, module: &Module, path: &[String], depth: usize) -> Option<Vec<String>> {
         if depth > 16 {
             return None;
@@ -107,14 +108,14 @@ impl Modules {
         Some(module)
     }
 
-    /// The innermost module around `module` that has a file.
+    /// Returns the innermost module around `module` that has a file.
     fn file_of<'a>(&self, module: &'a Module) -> &'a Module {
         let longest = (0..=module.len()).rev().find(|length| self.files.contains(&module[..*length]));
         &module[..longest.unwrap_or(0)]
     }
 }
 
-/// The circles of one folder: for each use the shortest way back.
+/// Returns the circles of one folder: for each use, the shortest way back.
 fn circles(folder: &Module, uses: &Uses) -> Vec<Circle> {
     let mut circles = BTreeMap::new();
     for (from, targets) in uses {
@@ -131,7 +132,7 @@ fn circles(folder: &Module, uses: &Uses) -> Vec<Circle> {
     circles.into_iter().map(circle).collect()
 }
 
-/// The files on the shortest way of uses, both ends included.
+/// Returns the files on the shortest path of uses, including both ends.
 fn way(uses: &Uses, from: &str, to: &str) -> Option<Vec<String>> {
     let mut before: BTreeMap<&str, &str> = BTreeMap::new();
     let mut queue = VecDeque::from([from]);

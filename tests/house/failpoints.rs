@@ -1,10 +1,10 @@
-//! Failpoints: each write of the sources is between two, the list names each once, and no release has any of them.
+//! Failpoints: each write in the sources is between two, the list has each once, and no release has any.
 
 use std::{collections::BTreeMap, path::Path, process::Command};
 
 use outrigger::cluster::failpoint::WRITES;
 
-/// What each write by a client of the API server holds.
+/// Strings in each write by a client of the API server.
 const MARKS: [&str; 8] = [
     "PostParams::",
     "PatchParams::",
@@ -16,13 +16,13 @@ const MARKS: [&str; 8] = [
     "apply::set_status(",
 ];
 
-/// What stands around a write.
+/// The call around a write.
 const AROUND: &str = "failpoint::around(";
 
-/// Where writes are made for others, and the failpoints themselves.
+/// Files that write on behalf of others, and the failpoints themselves.
 const NOT_LOOKED_AT: [&str; 2] = ["cluster/apply.rs", "cluster/failpoint.rs"];
 
-/// The sources without their tests.
+/// Returns the sources without their tests.
 fn sources() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let is_of_tests = |file: &str| file.split('/').any(|part| matches!(part, "tests" | "tests.rs"));
@@ -35,19 +35,19 @@ fn sources() -> Vec<(String, String)> {
         .collect()
 }
 
-/// The lines of a source that write.
+/// Returns the lines of a source that write.
 fn writes(code: &[&str]) -> Vec<usize> {
     let is_write = |line: &str| MARKS.iter().any(|mark| line.contains(mark));
     (0..code.len()).filter(|number| is_write(code[*number])).collect()
 }
 
-/// What is wrong with the writes of a source.
+/// Returns the problems of a source's writes.
 fn faults(text: &str) -> Vec<String> {
     let code: Vec<_> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
     let writes = writes(&code);
     let mut faults = Vec::new();
     for number in &writes {
-        // The write, or what it is kept in until then, is in one statement or in the next.
+        // The write, or the variable that holds it, is in the same statement or in the next.
         let nearby = &code[number.saturating_sub(2)..code.len().min(number + 4)];
         if !nearby.iter().any(|line| line.contains(AROUND)) {
             faults.push(format!("no failpoints around `{}`", code[*number].trim()));
@@ -96,7 +96,7 @@ fn a_write_without_failpoints_is_found() {
 
 #[test]
 fn no_release_has_failpoints() {
-    // Whatever a build that is no test depends on: the crate is not there, so nothing of it can be.
+    // For any dependencies of a build without tests, the crate is absent, so none of it can be used.
     let root = env!("CARGO_MANIFEST_DIR");
     let mut tree = Command::new(env!("CARGO"));
     tree.args([
@@ -114,7 +114,7 @@ fn no_release_has_failpoints() {
     let tree = String::from_utf8(tree.stdout).expect("text");
     assert!(tree.contains("\nkube v"), "{tree}");
     assert!(!tree.lines().any(|line| line.starts_with("fail v")), "a release depends on `fail`");
-    // And with the feature it takes `debug_assertions`, which `profile.release` does not set.
+    // With the feature it also requires `debug_assertions`, which `profile.release` does not set.
     let gate = "#[cfg(all(feature = \"failpoints\", debug_assertions))]";
     for (file, text) in sources() {
         for (at, _) in text.match_indices("fail::") {

@@ -1,6 +1,5 @@
-//! Holds the rules of the house against the sources: arrows point one way, between rooms and between the files of a folder;
-//! pure rooms do nothing but think; `anyhow` stays in `cli`; every file opens with the sentence that says its subject and
-//! is short enough to have only one.
+//! Checks the rules of the house: dependencies point one way between rooms and between the files of a folder; pure rooms
+//! have no effects; `anyhow` stays in `cli`; every file begins with a sentence about its subject and is not too long.
 
 mod circles;
 mod failpoints;
@@ -11,10 +10,10 @@ use std::{collections::BTreeSet, fmt, fs, path::Path};
 use circles::{Circle, Modules};
 use paths::{Mention, Reading};
 
-/// Longer than this, a file has a second subject.
+/// A longer file has a second subject.
 const LONGEST_FILE: usize = 600;
 
-/// How high a room stands; arrows point downwards, never sideways.
+/// The floor of a room. Dependencies point down, never sideways.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Floor {
     Api,
@@ -28,7 +27,7 @@ struct Room {
     floor: Floor,
     /// A pure room uses only pure rooms: no runtime, no clock, no files, no network.
     pure: bool,
-    /// Rooms of the same floor that it uses all the same.
+    /// Rooms of the same floor that it may also use.
     also: &'static [&'static str],
 }
 
@@ -55,7 +54,7 @@ impl Room {
     }
 }
 
-/// All rooms, those of later changes too.
+/// All rooms, including planned ones.
 const ROOMS: &[Room] = &[
     room("cli", Floor::Cli),
     room("injection", Floor::Job).pure(),
@@ -75,7 +74,7 @@ const ROOMS: &[Room] = &[
     room("api", Floor::Api).pure(),
 ];
 
-/// What a pure room does not touch, its tests apart: paths that begin like this ...
+/// Paths with these prefixes are forbidden in a pure room, except in its tests ...
 const IMPURE_PATHS: &[&str] = &[
     "axum",
     "getrandom",
@@ -100,7 +99,7 @@ const IMPURE_PATHS: &[&str] = &[
     "tower",
 ];
 
-/// ... and paths that hold one of these names. `std::net` has addresses too, and those are only values.
+/// ... and paths with one of these names. `std::net` also has addresses, which are only values.
 const IMPURE_NAMES: &[&str] = &[
     "Instant",
     "SystemTime",
@@ -127,7 +126,7 @@ impl Mention {
             || self.path.iter().any(|name| IMPURE_NAMES.contains(&name.as_str()))
     }
 
-    /// What is wrong with this mention in the room given (`None`: `lib.rs` and `main.rs`).
+    /// Returns the problem of this mention in this room (`None`: `lib.rs` and `main.rs`).
     fn fault(&self, room: Option<&Room>) -> Option<String> {
         let path = self.path.join("::");
         if let Some(inside) = self.inside() {
@@ -171,7 +170,7 @@ impl Source {
     }
 }
 
-/// The modules of a file, given its path below `src`.
+/// Returns the modules of a file, given its path below `src`.
 fn module_of(file: &str) -> Vec<String> {
     let name = file.trim_end_matches(".rs");
     if matches!(name, "lib" | "main") {
@@ -180,7 +179,7 @@ fn module_of(file: &str) -> Vec<String> {
     name.trim_end_matches("/mod").split('/').map(str::to_owned).collect()
 }
 
-/// Every fault of these files, given their paths below `src` and their texts.
+/// Returns every problem of these files, given their paths below `src` and their texts.
 fn faults(files: &[(&str, &str)]) -> Vec<String> {
     let read: Result<Vec<_>, _> = files.iter().map(|(file, text)| Source::read(file, text)).collect();
     let mut sources = match read {
@@ -196,7 +195,7 @@ fn faults(files: &[(&str, &str)]) -> Vec<String> {
     sources.iter().flat_map(faults_of_file).chain(circles).collect()
 }
 
-/// The faults of one file by itself.
+/// Returns the problems of one file by itself.
 fn faults_of_file(source: &Source) -> Vec<String> {
     let Source { file, text, module, reading } = source;
     let mut faults = Vec::new();
@@ -223,7 +222,7 @@ fn faults_of_file(source: &Source) -> Vec<String> {
     faults
 }
 
-/// The circles among the files; `main.rs` is a crate of its own.
+/// Returns the circles among the files. `main.rs` is a separate crate.
 fn circles(sources: &[Source]) -> Vec<Circle> {
     let sources: Vec<_> = sources.iter().filter(|source| source.file != "main.rs").collect();
     let mentions =
@@ -239,7 +238,7 @@ impl fmt::Display for Circle {
     }
 }
 
-/// All `.rs` files below `directory`, as (path below `root`, text).
+/// Returns all `.rs` files below `directory` as (path below `root`, text).
 fn sources(root: &Path, directory: &Path) -> Vec<(String, String)> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory).expect("the folder can be listed") {
@@ -268,7 +267,7 @@ fn the_sources_keep_the_rules_of_the_house() {
 mod the_checker {
     use super::{LONGEST_FILE, faults};
 
-    /// The faults of `code` in `file`, below a proper first line.
+    /// Returns the problems of `code` in `file`, after a valid first line.
     fn check(file: &str, code: &str) -> Vec<String> {
         faults(&[(file, &format!("//! Subject.\n{code}"))])
     }
@@ -416,7 +415,7 @@ mod the_checker {
         );
     }
 
-    /// The circles of the files of `istio`, each given by its name and its code, and no other faults.
+    /// Expects these circles of the files of `istio`, given by name and code, and no other problems.
     #[track_caller]
     fn circles(files: &[(&str, &str)], expected: &[&str]) {
         let files: Vec<_> =

@@ -1,10 +1,10 @@
-//! Reads the paths that a Rust source mentions, such as `crate::api::Pod`, and the module around each.
+//! Finds the paths in a Rust source, such as `crate::api::Pod`, with the module around each.
 
 use proc_macro2::{Ident, TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 use syn::{Attribute, ImplItem, Item, ItemMod, ItemUse, Macro, Meta, MetaList, UseTree, VisRestricted, Visibility};
 
-/// A path as some line of a file writes it.
+/// A path in a line of a file.
 #[derive(Debug, PartialEq)]
 pub struct Mention {
     pub line: usize,
@@ -13,20 +13,20 @@ pub struct Mention {
     pub path: Vec<String>,
     /// The name that a `use` gives it in that module; `*` for all names below it.
     pub import: Option<Import>,
-    /// Whether only tests are compiled with it.
+    /// Whether it is only compiled for tests.
     pub test: bool,
 }
 
-/// What a `use` brings into its module.
+/// A name imported by a `use`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Import {
     pub name: String,
-    /// Whether others see it there too, as with `pub use` and `pub(crate) use`.
+    /// Whether it is visible to others, as with `pub use` and `pub(crate) use`.
     pub re_export: bool,
 }
 
 impl Mention {
-    /// The path from the crate's root, if it leads into this crate by `crate::`, `outrigger::`, `self::` or `super::`.
+    /// Returns the path from the crate's root if it begins with `crate::`, `outrigger::`, `self::` or `super::`.
     pub fn inside(&self) -> Option<Vec<String>> {
         inside(&self.module, &self.path)
     }
@@ -53,15 +53,15 @@ pub fn inside(module: &[String], path: &[String]) -> Option<Vec<String>> {
     Some(base)
 }
 
-/// What stands in a source file.
+/// The content of a source file.
 #[derive(Debug, Default)]
 pub struct Reading {
     pub mentions: Vec<Mention>,
-    /// The modules whose files only tests are compiled with: `#[cfg(test)] mod tests;`.
+    /// The modules whose files are only compiled for tests: `#[cfg(test)] mod tests;`.
     pub test_modules: Vec<Vec<String>>,
 }
 
-/// Reads `source`, a file that is the module `module`.
+/// Reads `source`, the file of the module `module`.
 pub fn read(source: &str, module: &[String]) -> syn::Result<Reading> {
     let file = syn::parse_file(source)?;
     let mut reader = Reader { module: module.to_vec(), test: false, reading: Reading::default() };
@@ -81,7 +81,7 @@ impl Reader {
         self.reading.mentions.push(Mention { line, module: self.module.clone(), path, import, test: self.test });
     }
 
-    /// Runs `visit` on what stands below `attributes`.
+    /// Runs `visit` on the item with these attributes.
     fn below(&mut self, attributes: &[Attribute], visit: impl FnOnce(&mut Self)) {
         let around = self.test;
         self.test |= attributes.iter().any(is_cfg_test);
@@ -89,7 +89,7 @@ impl Reader {
         self.test = around;
     }
 
-    /// Spells out a `use` tree, below the path `prefix`.
+    /// Expands a `use` tree below the path `prefix`.
     fn use_tree(&mut self, tree: &UseTree, prefix: &[&Ident], re_export: bool) {
         let with = |last| [prefix, &[last]].concat();
         let (path, name) = match tree {
@@ -110,7 +110,7 @@ impl Reader {
         }
     }
 
-    /// The paths in what a macro or an attribute is given, which no grammar tells apart from other words.
+    /// Finds paths in the tokens of a macro or an attribute, which have no grammar.
     fn tokens(&mut self, tokens: TokenStream) {
         let mut path: Vec<Ident> = Vec::new();
         let mut colons = 0;
@@ -181,7 +181,7 @@ impl<'ast> Visit<'ast> for Reader {
         visit::visit_path(self, path);
     }
 
-    /// `pub(in crate::injection)` uses nothing.
+    /// `pub(in crate::injection)` is not a use.
     fn visit_vis_restricted(&mut self, _visibility: &'ast VisRestricted) {}
 
     fn visit_macro(&mut self, invocation: &'ast Macro) {
@@ -220,7 +220,7 @@ fn attributes(item: &Item) -> &[Attribute] {
 mod tests {
     use super::read;
 
-    /// The paths of `source`, each as `line module: path`.
+    /// Expects these paths in `source`, each as `line module: path`.
     #[track_caller]
     fn reads(source: &str, expected: &[&str]) {
         let reading = read(source, &["room".to_owned()]).expect("Rust");

@@ -1,4 +1,4 @@
-//! Long reviews whose caller goes away: their work ends with them.
+//! Long reviews whose caller disconnects: their work ends.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,12 +13,12 @@ use tower::ServiceExt;
 
 use crate::harness::{PATH, PATIENCE, TestServer, head, read, review, routed, send, soon};
 
-/// Everything is long.
+/// All limits are long.
 fn limits() -> Limits {
     Limits { inline: 0, reviews: 1, ..Limits::default() }
 }
 
-/// Work that goes on until it is told that nobody waits for it. It tells that it began, and then what it was told.
+/// Work that continues until it is told that nobody waits for it. It reports that it began, and then what it was told.
 fn endless() -> (Work, Receiver<&'static str>) {
     let (tells, told): (Sender<&str>, _) = channel();
     let work: Work = Arc::new(move |_, abandoned| {

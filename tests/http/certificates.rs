@@ -26,7 +26,7 @@ pub fn ca() -> Ca {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// Certificate and key that end with `year`.
+/// A certificate that is valid until `year`, and its key.
 fn leaf(ca: &Ca, year: i32) -> (String, String) {
     let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
     params.not_before = date_time_ymd(2020, 1, 1);
@@ -35,7 +35,7 @@ fn leaf(ca: &Ca, year: i32) -> (String, String) {
     (params.signed_by(&key, ca).unwrap().pem(), key.serialize_pem())
 }
 
-/// Puts a pair into the folder as the kubelet does: a new folder beside, then one link swapped.
+/// Writes a pair to the folder like the kubelet: a new folder, and then one link swapped.
 fn mount(folder: &Path, name: &str, certificate: &str, key: &str) {
     let version = folder.join(format!("..{name}"));
     fs::create_dir(&version).unwrap();

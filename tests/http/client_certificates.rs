@@ -1,4 +1,4 @@
-//! Clients that must show a certificate: who shows a good one is served, who shows none gets conversion only.
+//! Clients that must present a certificate: those with a valid one are served, those without one can only convert.
 
 use std::fs;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ fn client(ca: &Ca) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
     (params.signed_by(&key, ca).unwrap().der().clone(), PrivateKeyDer::Pkcs8(key.serialize_der().into()))
 }
 
-/// A server of reviews and conversions that wants certificates of this CA.
+/// A server of reviews and conversions that requires certificates of this CA.
 async fn requiring(ca: &Ca) -> TestServer {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("client-ca.crt");

@@ -1,4 +1,4 @@
-//! Connections over real TLS sockets: how long they may idle, hesitate and linger, and that nothing stays behind.
+//! Connections over real TLS sockets: how long they may be idle or slow, and that nothing remains.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use crate::harness::{PATH, TestServer, certificate, head, held, measure, read_to
 
 const SHORT: Duration = Duration::from_millis(100);
 
-/// Waits until no more tasks are alive than at this moment in `before`.
+/// Waits until no more tasks exist than in `before`.
 async fn tasks_end(before: usize) {
     until("the connections' tasks end", || Handle::current().metrics().num_alive_tasks() <= before).await;
 }
@@ -28,7 +28,7 @@ async fn a_connection_idles_longer_than_a_head_may_take() {
     for _ in 0..3 {
         let answer = soon(client.post(PATH, Bytes::from_static(b"123"))).await.expect("an answer");
         assert_eq!((answer.status.as_u16(), &answer.body[..], answer.close), (200, &b"3"[..], false));
-        // The subject of this test is time that passes.
+        // The subject of this test is the passing of time.
         tokio::time::sleep(SHORT * 3).await;
         assert!(client.is_open());
     }
@@ -40,7 +40,7 @@ async fn an_idle_connection_is_closed_in_order_after_the_idle_time_and_not_befor
     let start = Instant::now();
     let mut silent = server.raw().await;
     let mut rest = Vec::new();
-    // `Ok`: the end was announced by TLS's goodbye.
+    // `Ok`: the end was announced by TLS's close_notify.
     soon(silent.read_to_end(&mut rest)).await.expect("an orderly end");
     assert_eq!((rest.len(), start.elapsed() >= SHORT), (0, true));
 
@@ -116,7 +116,7 @@ async fn plain_http_is_a_failed_handshake() {
 
 #[tokio::test]
 async fn a_client_that_writes_100_mb_before_it_reads_gets_its_413() {
-    // Only so that a slow machine may take its time to write.
+    // Gives a slow machine time to write.
     let server = TestServer::with_timeouts(Timeouts { close: Duration::from_secs(60), ..Timeouts::default() }).await;
     let mut stream = server.raw().await;
     let piece = vec![b' '; 1_000_000];

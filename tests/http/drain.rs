@@ -1,4 +1,4 @@
-//! The end of the server: no request is lost on the way.
+//! Shutdown of the server: no request is lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,7 +28,7 @@ async fn a_drain_under_load_loses_no_request() {
     let mut clients = JoinSet::new();
     for _ in 0..8 {
         let (target, answered) = (server.target(), answered.clone());
-        // A client ends when it finds the port closed; until then every request must be answered.
+        // A client ends when it finds the port closed. Until then every request must be answered.
         clients.spawn(async move {
             let mut closes = 0;
             while let Ok(mut client) = target.connect().await {
@@ -66,7 +66,7 @@ async fn a_request_under_way_is_answered_after_the_port_is_closed() {
     until("the slow review arrives", || webhook.arriving().get() == 1).await;
     server.shutdown.cancel();
     wait_for_closed_port(&server).await;
-    // Idle connections end with the last call, which is before the grace of those under way.
+    // Idle connections end with the last call, before the grace period of active ones.
     assert_eq!(read_to_end(&mut idle).await, "");
     assert!(!server.task.is_finished());
     send(&mut slow, "34").await;

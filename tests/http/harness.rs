@@ -31,10 +31,10 @@ use tokio_util::sync::CancellationToken;
 
 pub const PATH: &str = "/mutate-pod";
 
-/// No test waits longer than this for anything.
+/// The maximum time that a test waits.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Fails the test when `future` takes too long.
+/// Fails the test if `future` takes too long.
 pub async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(PATIENCE, future).await.expect("it takes too long")
 }
@@ -49,7 +49,7 @@ pub async fn until(what: &str, condition: impl Fn() -> bool) {
     tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("not in time: {what}"));
 }
 
-/// A handler that answers with the size of the body; it panics when the body is `panic`.
+/// A handler that answers with the size of the body. It panics if the body is `panic`.
 pub fn measure() -> Handler {
     at_once(|body| {
         assert!(body != b"panic", "as asked");
@@ -57,7 +57,7 @@ pub fn measure() -> Handler {
     })
 }
 
-/// A handler that answers with the size of the body once it is told to go on.
+/// A handler that answers with the size of the body once it is released.
 pub fn held() -> (watch::Sender<bool>, Handler) {
     let (go, goes) = watch::channel(false);
     let handler: Handler = Arc::new(move |body, _| {
@@ -71,7 +71,7 @@ pub fn held() -> (watch::Sender<bool>, Handler) {
     (go, handler)
 }
 
-/// A router over `handler`, and its metrics.
+/// A router with `handler`, and its metrics.
 pub fn routed(handler: Handler, limits: Limits) -> (axum::Router, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::default());
     (router([(Webhook::MutatePod, handler, limits)], &metrics), metrics)
@@ -82,14 +82,14 @@ pub fn review(body: impl Into<Body>) -> Request<Body> {
     Request::post(PATH).header("content-type", "application/json").body(body.into()).expect("a request")
 }
 
-/// Status and text of a response.
+/// Returns status and text of a response.
 pub async fn read(response: Response<Body>) -> (u16, String) {
     let status = response.status().as_u16();
     let body = response.into_body().collect().await.expect("a body").to_bytes();
     (status, String::from_utf8(body.to_vec()).expect("text"))
 }
 
-/// A body that arrives piece by piece, as the test sends them; `length` is what its head announces.
+/// A body that arrives piece by piece, as the test sends them. `length` is the announced length.
 pub fn piecemeal(length: Option<u64>) -> (mpsc::Sender<Bytes>, Body) {
     let (sender, pieces) = mpsc::channel(1);
     (sender, Body::new(Piecemeal { pieces, length }))
@@ -116,7 +116,7 @@ impl HttpBody for Piecemeal {
     }
 }
 
-/// A server on a free port of 127.0.0.1, with all that a test wants to look at.
+/// A server on a free port of 127.0.0.1, with everything a test checks.
 pub struct TestServer {
     pub address: SocketAddr,
     pub ca: String,
@@ -160,12 +160,12 @@ impl TestServer {
         Destination::new(self.address, &self.ca).expect("a CA")
     }
 
-    /// A TLS connection on which a test writes what it likes.
+    /// A raw TLS connection.
     pub async fn raw(&self) -> TlsStream<TcpStream> {
         self.connect(None).await.expect("a handshake")
     }
 
-    /// The same, showing a client certificate if there is one.
+    /// The same with an optional client certificate.
     pub async fn connect(
         &self,
         shown: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
@@ -187,7 +187,7 @@ impl TestServer {
     }
 }
 
-/// The head of a review with a body of `length` bytes.
+/// Returns the head of a review with a body of `length` bytes.
 pub fn head(length: usize) -> String {
     format!(
         "POST {PATH} HTTP/1.1\r\nHost: webhook\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
@@ -209,7 +209,7 @@ pub async fn read_until(stream: &mut TlsStream<TcpStream>, end: &str) -> String 
     String::from_utf8(text).expect("text")
 }
 
-/// Reads to the end of the connection. An end without TLS's goodbye counts too.
+/// Reads to the end of the connection. An end without TLS's close_notify counts too.
 pub async fn read_to_end(stream: &mut TlsStream<TcpStream>) -> String {
     let mut text = Vec::new();
     let _end = soon(stream.read_to_end(&mut text)).await;

@@ -1,4 +1,4 @@
-//! The webhook server as its clients see it: requests without a socket, then connections, then the end of the server.
+//! The webhook server as clients see it: requests without a socket, then connections, then the shutdown.
 
 mod abandoned;
 mod certificates;

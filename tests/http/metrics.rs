@@ -1,4 +1,5 @@
-//! The list of all metrics: dashboards and alerts of users name them, so none may vanish or change its type or labels.
+//! The list of all metrics. Dashboards and alerts of users name them, so none may disappear or change its type or
+//! labels.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,7 @@ use outrigger::mesh_service::metrics::MeshMetrics;
 use outrigger::sidecar_generator::metrics::GeneratorMetrics;
 use outrigger::telemetry::Metrics;
 
-/// Name, type and labels of the metrics of the first release that had any.
+/// Name, type and labels of the metrics in the first release that had any.
 const FIRST: &[(&str, &str, &str)] = &[
     ("certwatcher_read_certificate_errors_total", "counter", ""),
     ("certwatcher_read_certificate_total", "counter", ""),
@@ -44,7 +45,7 @@ const FIRST: &[(&str, &str, &str)] = &[
     ("workqueue_retries_total", "counter", "name"),
 ];
 
-/// Those that came later.
+/// Later metrics.
 const LATER: &[(&str, &str, &str)] = &[
     ("outrigger_accept_errors_total", "counter", "port"),
     ("outrigger_awaited_namespace_timeouts_total", "counter", ""),
@@ -67,14 +68,14 @@ const LATER: &[(&str, &str, &str)] = &[
     ("rest_client_requests_total", "counter", "code,method"),
 ];
 
-/// Every metric as it is printed, by its name, with its type and the names of its labels.
+/// Returns every metric as printed, by name, with its type and the names of its labels.
 fn printed() -> BTreeMap<String, (String, String)> {
     let process = Metrics::new();
     let reviews = admission::Metrics::register(&process);
     let generators = process.register(GeneratorMetrics::register);
     let _ = process.register(RoutingMetrics::register);
     let _ = process.register(MeshMetrics::register);
-    // Those that have no series before something happens.
+    // Those without series before something happens.
     process.watch_age("pods").set(1);
     process.rest_client().answered(&http::Method::GET, Some(http::StatusCode::OK));
     process.undecodable("pods").set(1);

@@ -1,4 +1,4 @@
-//! One request, one answer: what is served, refused, shed and survived. No sockets.
+//! Single requests: served, rejected, shed and survived. No sockets.
 
 use std::time::Duration;
 
@@ -188,7 +188,7 @@ async fn bodies_of_64_mib_in_flight_shed_the_next_even_with_free_places() {
     let (router, metrics) = routed(handler, Limits::default());
     let webhook = metrics.webhook(Webhook::MutatePod);
     let mut large = JoinSet::new();
-    // Nine times 7 MiB leaves 1 MiB, and what is not counted of each.
+    // Nine times 7 MiB leaves 1 MiB, apart from an uncounted part of each.
     for _ in 0..9 {
         large.spawn(router.clone().oneshot(review(vec![b' '; 7 * MIB])));
     }

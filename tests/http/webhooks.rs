@@ -1,4 +1,4 @@
-//! Several webhooks in one server: their paths, limits of their own, long reviews. No sockets.
+//! Several webhooks in one server: their paths, their own limits, long reviews. No sockets.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,7 @@ use tower::ServiceExt;
 
 use crate::harness::{PATIENCE, held, measure, read, review, routed, soon, until};
 
-/// The whole server, with this handler for Pods.
+/// The whole server with this handler for Pods.
 fn all(pods: Handler) -> (Router, Arc<Metrics>) {
     let handlers: [(Webhook, Handler); 4] = [
         (Webhook::MutatePod, pods),
@@ -57,7 +57,7 @@ fn conversion_of(objects: &[Value]) -> Value {
     json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "ConversionReview", "request": request})
 }
 
-/// A handler that tells which thread it runs on, then waits to be let go.
+/// A handler that reports its thread, then waits to be released.
 fn blocking() -> (Handler, Receiver<thread::ThreadId>, Sender<()>) {
     let (started, starts) = channel();
     let (go, goes) = channel();
@@ -135,7 +135,7 @@ async fn a_long_review_does_not_hold_the_thread_of_its_connection() {
     let (handler, starts, go) = blocking();
     let (router, _) = routed(handler, Limits { inline: 4, ..Limits::default() });
     let long = tokio::spawn(router.clone().oneshot(review("12345")));
-    // This thread, which serves the connections, is free to wait for it.
+    // This thread serves the connections and is free to wait.
     let thread = tokio::task::spawn_blocking(move || (starts.recv_timeout(PATIENCE), starts));
     let (started, starts) = soon(thread).await.expect("no panic");
     assert_ne!(started.expect("the review begins"), thread::current().id());

@@ -1,8 +1,8 @@
-//! What the API server does to a Pod between two calls of a webhook, as far as the generated fields need it.
+//! The API server's changes of a Pod between two calls of a webhook, as far as the generated fields need them.
 
 use serde_json::{Map, Value, json};
 
-/// The Pod as a second call sees it: decoded, defaulted and written again (so nulls are gone and keys sorted).
+/// Returns the Pod for a second call: decoded, defaulted and encoded again, so nulls are gone and keys sorted.
 pub fn default_pod(pod: &Value) -> Value {
     let mut pod = pod.clone();
     for field in ["labels", "annotations"] {
@@ -36,8 +36,8 @@ pub fn default_pod(pod: &Value) -> Value {
     sorted(pod)
 }
 
-/// The Pod after others have been at it between the two calls: the plugin for service accounts has mounted a token in every
-/// container, injected ones too, and another mutator has put a variable of its own into each.
+/// Returns the Pod with changes of others between the two calls: the service account plugin has mounted a token in every
+/// container, including injected ones, and another mutator has added a variable to each.
 pub fn complete_by_others(pod: &Value) -> Value {
     let mut pod = pod.clone();
     let Some(spec) = pod["spec"].as_object_mut() else { return pod };
@@ -50,7 +50,7 @@ pub fn complete_by_others(pod: &Value) -> Value {
     pod
 }
 
-/// Mounts the service account's token in each container that has nothing at its place, as the API server's plugin does.
+/// Mounts the service account token in each container without a mount at its path, like the API server's plugin.
 pub fn mount_token(pod: &mut Value) {
     const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
     let Some(spec) = pod["spec"].as_object_mut() else { return };
@@ -74,7 +74,7 @@ pub fn mount_token(pod: &mut Value) {
     }
 }
 
-/// Adds to the end of a list that may be missing.
+/// Appends to a list, which may be missing.
 fn append(object: &mut Map<String, Value>, list: &str, element: Value) {
     match object.get_mut(list) {
         Some(Value::Array(elements)) => elements.push(element),

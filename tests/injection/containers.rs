@@ -1,4 +1,4 @@
-//! Generated containers of sets and Pods, with everything that one may take from another.
+//! Generated containers of sets and Pods, with everything that they can take from each other.
 
 use proptest::collection::vec;
 use proptest::option;
@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::sets::{json_values, with};
 
 const VARIABLES: [&str; 6] = ["LEVEL", "NODE", "TOKEN", "IS_INJECTED", "MISSING", "SIDECARSET_VERSION"];
-/// Where volumes are mounted and devices are found, so that they often meet.
+/// Mount paths and device paths, few so that they often collide.
 const PATHS: [&str; 7] = ["/mnt/logs", "/mnt/cache", "/data", "/dev/xvda", "/dev/xvdb", "/mnt/./logs/", "data"];
 
 pub fn containers() -> impl Strategy<Value = Vec<Value>> {
@@ -20,7 +20,7 @@ pub fn init_containers() -> impl Strategy<Value = Vec<Value>> {
     named_containers(["SET-setup", "z-SET", "b-SET"], true)
 }
 
-/// Containers under a set's own names, and now and then one that other sets and Pods have too.
+/// Containers with a set's own names, and sometimes one that other sets and Pods also have.
 fn named_containers(names: [&'static str; 3], init: bool) -> impl Strategy<Value = Vec<Value>> {
     let fields = (container_fields(), set_fields(), any::<bool>()).prop_map(move |(container, set_fields, native)| {
         let container = merged(container, set_fields);
@@ -35,7 +35,7 @@ fn named_containers(names: [&'static str; 3], init: bool) -> impl Strategy<Value
         })
 }
 
-/// What only a `SidecarSet`'s containers have.
+/// The container fields that only a `SidecarSet` has.
 fn set_fields() -> impl Strategy<Value = Value> {
     let policy = option::of(select(&["BeforeAppContainer", "AfterAppContainer"][..]));
     let hot = json!({"upgradeType": "HotUpgrade", "hotUpgradeEmptyImage": "example.com/empty:1"});
@@ -53,7 +53,7 @@ fn set_fields() -> impl Strategy<Value = Value> {
     })
 }
 
-/// An entry of `transferEnv`, from a container that some Pods have.
+/// An entry of `transferEnv` from a container that some Pods have.
 fn transfer() -> impl Strategy<Value = Value> {
     let container = select(&["app", "web", "shared", "fetch", "missing"][..]);
     let path = select(
@@ -86,7 +86,7 @@ fn transfer() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Everything of a container but its name.
+/// All container fields except the name.
 pub fn container_fields() -> impl Strategy<Value = Value> {
     let digest = "registry:5000/a@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
     let image = select(vec!["example.com/agent:1", "example.com/agent:2", "busybox", digest]);
@@ -119,7 +119,7 @@ pub fn container_fields() -> impl Strategy<Value = Value> {
     )
 }
 
-/// An environment variable, some of whose names come twice.
+/// An environment variable. Some names occur twice.
 pub fn variable() -> impl Strategy<Value = Value> {
     select(vec![
         json!({"name": "LEVEL", "value": "<&>\u{2028}\"\\"}),
@@ -134,7 +134,7 @@ pub fn variable() -> impl Strategy<Value = Value> {
     ])
 }
 
-/// Volume mounts and devices, no two of one container under the same path.
+/// Volume mounts and devices. Paths are unique within a container.
 pub fn mounts_and_devices() -> impl Strategy<Value = (Vec<Value>, Vec<Value>)> {
     let mounts = subsequence(&["logs", "cache", "conf", "disk", "own"][..], 0..=3).prop_shuffle();
     let expression =
@@ -159,7 +159,7 @@ pub fn mounts_and_devices() -> impl Strategy<Value = (Vec<Value>, Vec<Value>)> {
     )
 }
 
-/// An object of the fields that there are.
+/// An object of the present fields.
 fn object<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
     fields.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect::<Map<_, _>>().into()
 }

@@ -1,7 +1,7 @@
-//! What a review costs: it grows with the Pod and not faster.
+//! The cost of a review: it grows at most linearly with the Pod.
 //!
-//! Measured is the time on the processor of the thread that works, which others on the machine hardly disturb, and the fastest of
-//! some runs counts. The bounds lie in the middle between what grows with the Pod and what grows with its square.
+//! The processor time of the working thread is measured, which others on the machine hardly affect, and the fastest of several
+//! runs counts. The limits are halfway between linear and quadratic growth.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ use crate::large::{MOUNTS, SHAPES, shares_nothing, sidecarset};
 const SMALL: usize = 4_000;
 const LARGE: usize = 4 * SMALL;
 
-/// Seconds that this thread has worked.
+/// Returns the processor seconds of this thread.
 fn worked() -> f64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::try_from(time).expect("it began before").as_secs_f64()
 }
 
-/// Seconds that a set of this spec takes for the Pod.
+/// Returns the seconds that a set with this spec takes for the Pod.
 fn cost(pod: &Value, spec: &Value) -> f64 {
     let mut index = Index::new(Options::default());
     index.apply_set(

@@ -1,4 +1,4 @@
-//! The reference injector against expectations made by hand, on objects as users write them.
+//! The reference injector against hand-made expectations, with objects as users write them.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! The reference injector against expectations made by hand: what goes beyond placing containers.
+//! The reference injector against hand-made expectations, beyond the placement of containers.
 
 use serde_json::{Value, json};
 
@@ -34,7 +34,7 @@ spec:
   - {name: fetch, volumeMounts: [{name: init, mountPath: /init}]}
 "#;
 
-/// A set with these fields in its one container, `c-m`.
+/// A set with these fields in its only container, `c-m`.
 fn set_with(fields: &str) -> Value {
     let mut set = small_set("m");
     let fields = yaml(fields);
@@ -44,7 +44,7 @@ fn set_with(fields: &str) -> Value {
     set
 }
 
-/// A set that patches annotations so.
+/// A set with this annotation patch.
 fn set_patching(name: &str, policy: &str, key: &str, text: &str) -> Value {
     let patches = json!([{"annotations": {key: text}, "patchPolicy": policy}]);
     with(small_set(name), "/spec/patchPodMetadata", &patches)
@@ -86,7 +86,7 @@ fn variables_are_transferred_from_the_container_an_entry_names() {
             {sourceContainerName: db, envName: LEVEL}]}",
     );
     let pod = injected(&the_world(&[set]), &yaml(WEB));
-    // `earlier` was injected: it is no source, else a second pass would find what the first did not
+    // `earlier` was injected, so it is not a source; otherwise a second pass would find more than the first
     let expected = ["OWN=own", "IS_INJECTED=true", "NODE=null", "LEVEL=last"];
     assert_eq!(environment(&pod["spec"]["containers"][0]), expected);
     assert_eq!(pod["spec"]["containers"][0]["env"][2]["valueFrom"]["fieldRef"]["fieldPath"], "spec.nodeName");

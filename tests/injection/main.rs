@@ -1,4 +1,4 @@
-//! The injection core against a slow, plainly written reference injector, on generated sets, Namespaces and Pods.
+//! The injection against a slow, simple reference injector, on generated sets, Namespaces and Pods.
 
 mod api_server;
 mod containers;
@@ -29,7 +29,7 @@ use std::sync::atomic::AtomicBool;
 /// The time of every review.
 const NOW: &str = "2026-01-02T03:04:05Z";
 
-/// What the crate answers to a request.
+/// The crate's answer to a request.
 #[derive(Debug)]
 enum Answer {
     Patch(json_patch::Patch),
@@ -37,7 +37,7 @@ enum Answer {
     Denied(String),
 }
 
-/// The sets as users write them, with what the crate makes of them.
+/// The sets as users write them, with their injectable form.
 fn world(sets: &[Value], namespaces: &[Value]) -> World {
     let set = |written: &Value| {
         let stored = stored(written);
@@ -48,7 +48,7 @@ fn world(sets: &[Value], namespaces: &[Value]) -> World {
     World { sets: sets.iter().map(set).collect(), namespaces: namespaces.to_vec(), default_container: false }
 }
 
-/// A `SidecarSet` as it is stored: defaulted. What the crate refuses to read stays as it is.
+/// A `SidecarSet` as stored, with defaults. An unreadable one stays unchanged.
 fn stored(set: &Value) -> Value {
     match decode::sidecarset(set.clone()) {
         Ok(stored) => serde_json::to_value(stored).expect("a SidecarSet is JSON"),
@@ -56,14 +56,14 @@ fn stored(set: &Value) -> Value {
     }
 }
 
-/// The hash of a stored `SidecarSet`, and the one without images.
+/// Returns the hash of a stored `SidecarSet`, and the one without images.
 fn hashes(stored: &Value) -> (String, String) {
     let spec = decode::typed(stored.get("spec").cloned().unwrap_or_default());
     let hashes = spec.ok().and_then(|spec| hash::hashes(&spec).ok());
     hashes.map(|hashes| (hashes.hash, hashes.without_image)).unwrap_or_default()
 }
 
-/// The hash of what these do not cover.
+/// Returns the hash of fields that these do not cover.
 fn hash_of_rest(stored: &Value) -> Option<String> {
     let spec = decode::typed(stored.get("spec").cloned().unwrap_or_default());
     hash::hash_of_rest(&spec.ok()?).ok().flatten()
@@ -82,7 +82,7 @@ fn snapshot<'v>(sets: impl Iterator<Item = &'v Value>, namespaces: &[Value], def
     index.snapshot()
 }
 
-/// The crate's answer to a request whose Pod is spelled `pod_text`.
+/// Returns the crate's answer to a request whose Pod has the text `pod_text`.
 fn real(world: &World, request: &Request, pod_text: &str) -> Answer {
     let pod: PodView<'_> = serde_json::from_str(pod_text).expect("a generated Pod can be read");
     let circumstances = PodRequest {
@@ -105,8 +105,7 @@ fn real(world: &World, request: &Request, pod_text: &str) -> Answer {
     }
 }
 
-/// Runs the crate on sets that may be anything and the body of a review that may be anything; the answer does not
-/// matter.
+/// Runs the crate on arbitrary sets and an arbitrary review body. The answer does not matter.
 fn real_on_anything(sets: &[Value], namespaces: &[Value], review: &[u8]) {
     let snapshot = snapshot(sets.iter(), namespaces, true);
     let reply =

@@ -1,4 +1,4 @@
-//! Generated annotations that sets patch and by which they transfer environments, and the patches.
+//! Generated annotations for patches and `transferEnv`, and the patches.
 
 use proptest::collection::vec;
 use proptest::option;
@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 use crate::reference::{DEFAULT_CONTAINER, HASH, INJECTED_LIST, WORKING};
 
 const MERGED: &str = "example.com/merged";
-/// The annotations by which `transferEnv` finds a container.
+/// The annotations with which `transferEnv` finds a container.
 const SOURCES: [&str; 2] = ["example.com/source", "UPPER/Source"];
 
-/// What a set puts into annotations, if anything.
+/// A set's annotation patches, if any.
 pub fn metadata_patches() -> impl Strategy<Value = Option<Value>> {
     let plain_key = select(
         [&["example.com/own", "example.com/new", DEFAULT_CONTAINER, HASH, INJECTED_LIST, WORKING], &SOURCES[..]]
@@ -36,7 +36,7 @@ pub fn metadata_patches() -> impl Strategy<Value = Option<Value>> {
     option::weighted(0.4, vec(prop_oneof![1 => plain, 1 => merged], 0..=3).prop_map(Value::from))
 }
 
-/// What the Pod has under the keys that sets patch.
+/// The Pod's annotations with the keys that sets patch.
 pub fn patched_annotations() -> impl Strategy<Value = Vec<(&'static str, Value)>> {
     let merged = prop_oneof![
         12 => object_texts().prop_map(Value::from),
@@ -52,7 +52,7 @@ pub fn patched_annotations() -> impl Strategy<Value = Vec<(&'static str, Value)>
     })
 }
 
-/// What hot upgrades left in the Pod's annotations, as far as it does not depend on the containers.
+/// The Pod's annotations from hot upgrades, as far as they do not depend on the containers.
 pub fn working_annotation() -> impl Strategy<Value = Option<Value>> {
     let text = select(vec![
         json!(null),
@@ -68,7 +68,7 @@ pub fn working_annotation() -> impl Strategy<Value = Option<Value>> {
     option::weighted(0.3, text)
 }
 
-/// JSON objects in several spellings, of few keys.
+/// JSON objects with few keys in several spellings.
 fn object_texts() -> impl Strategy<Value = String> {
     let value = select(
         &[

@@ -1,4 +1,4 @@
-//! What other admission webhooks and plugins do to every container of a Pod between two calls.
+//! Changes of other admission webhooks and plugins to every container of a Pod between two calls.
 
 use proptest::prelude::*;
 use proptest::sample::subsequence;
@@ -16,7 +16,7 @@ pub enum Mutator {
     AlwaysPullImages,
     /// `kubectl debug --copy-to --set-image`: the app containers only.
     SetImage,
-    /// Variables and mounts in front of what is there.
+    /// Variables and mounts before the existing ones.
     Prefix,
 }
 
@@ -32,12 +32,12 @@ const ALL: [Mutator; 9] = [
     Mutator::Prefix,
 ];
 
-/// Some of them, one after the other.
+/// Some of them, in order.
 pub fn mutators() -> impl Strategy<Value = Vec<Mutator>> {
     subsequence(&ALL[..], 1..=3).prop_shuffle()
 }
 
-/// The Pod after all of them.
+/// Returns the Pod after all of them.
 pub fn mutated(mut pod: Value, mutators: &[Mutator]) -> Value {
     for mutator in mutators {
         for list in ["initContainers", "containers"] {
@@ -54,7 +54,7 @@ impl Mutator {
     fn apply(self, container: &mut Map<String, Value>) {
         let image = container.get("image").and_then(Value::as_str).unwrap_or_default().to_owned();
         match self {
-            // Hosts with a port cannot stand within a path.
+            // Hosts with a port cannot be part of a path.
             Self::RegistryRewrite if !image.is_empty() => {
                 let path =
                     image.split_once('/').filter(|(host, _)| host.contains(':')).map_or(&*image, |(_, path)| path);

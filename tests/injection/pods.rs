@@ -1,4 +1,4 @@
-//! Generated Pods, some of which were injected, imitated or spoilt by others before.
+//! Generated Pods, of which some were injected, forged or damaged before.
 
 use proptest::bool::weighted;
 use proptest::collection::vec;
@@ -13,7 +13,7 @@ use crate::metadata::{patched_annotations, working_annotation};
 use crate::reference::{HASH, HASH_WITHOUT_IMAGE, INJECTED_LIST, MIRROR, Set, WORKING, World};
 use crate::sets::{LISTS, json_values, label_map, with};
 
-/// The parts of a Pod; some of its containers and annotations refer to the world's sets, which are not known yet.
+/// The parts of a Pod. Some containers and annotations refer to the world's sets, which are not known yet.
 #[derive(Clone, Debug)]
 pub struct PodParts {
     labels: Value,
@@ -28,12 +28,12 @@ pub struct PodParts {
     patched: Vec<(&'static str, Value)>,
     exclusion: Option<Exclusion>,
     unknown: Value,
-    /// What the Pod says of the service account's token, and whether its containers have it.
+    /// The Pod's setting for the service account token, and whether its containers have it.
     token: (Option<Value>, bool),
     empties: [Empty; 7],
 }
 
-/// A Pod container under a name that a set injects.
+/// A Pod container with the name of an injected one.
 #[derive(Clone, Debug)]
 struct Borrowed {
     set: Index,
@@ -70,7 +70,7 @@ enum Exclusion {
     Failed,
 }
 
-/// How an empty list or object is written.
+/// The spellings of an empty list or object.
 #[derive(Clone, Copy, Debug)]
 enum Empty {
     Absent,
@@ -78,7 +78,7 @@ enum Empty {
     Written,
 }
 
-/// Pods with and without everything that injection looks at.
+/// Pods with and without everything that injection reads.
 pub fn pod_parts() -> impl Strategy<Value = PodParts> {
     let namespace = option::of(select(vec![json!("default"), json!("shop"), json!("staging"), json!(""), json!(null)]));
     let containers = |names: [&'static str; 3]| {
@@ -205,7 +205,7 @@ impl HashText {
 }
 
 impl PodParts {
-    /// The Pod, now that the world is known.
+    /// Builds the Pod for a known world.
     pub fn assemble(&self, world: &World) -> Value {
         let [on_labels, on_annotations, on_metadata, on_containers, on_init, on_volumes, on_secrets] = self.empties;
 

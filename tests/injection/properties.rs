@@ -1,4 +1,4 @@
-//! The properties of a patch: it does what the reference does, once, touches nothing else, and no input panics.
+//! Properties of a patch: it has the effect of the reference, once, changes nothing else, and no input panics.
 
 use json_patch::Patch;
 use proptest::collection::vec;
@@ -19,7 +19,8 @@ use crate::shape::fault_of_shape;
 use crate::strategies::{Case, cases, mutated_reviews, mutated_sets, review};
 use crate::{Answer, NOW, real, real_on_anything, world};
 
-/// `halves` times half of `PROPTEST_CASES` (256) cases; a failure is kept beside this file and tried first from then on.
+/// `halves` times half of `PROPTEST_CASES` (256) cases. A failure is saved next to this file and tried first from then
+/// on.
 fn config(halves: u32) -> ProptestConfig {
     let regressions = FileFailurePersistence::Direct("tests/injection/proptest-regressions.txt");
     let default = ProptestConfig::default();
@@ -47,14 +48,14 @@ proptest! {
     }
 }
 
-/// The JSON, keys sorted, a value a line.
+/// Returns the JSON with sorted keys, one value on each line.
 fn sorted_lines(mut value: Value) -> String {
     value.sort_all_objects();
     format!("{value:#}")
 }
 
-/// Whether a container has everything that was written, beside defaults and the mark of injection. SidecarSet's own fields
-/// are no part of a container, and resources are written canonically.
+/// Whether a container has everything that was written, besides defaults and the mark of injection. SidecarSet's own
+/// fields are not part of a container, and resources are canonical.
 fn carries(container: &Value, written: &Value) -> bool {
     const NOT_COPIED: [&str; 6] = [
         "podInjectPolicy",
@@ -78,8 +79,8 @@ fn carries(container: &Value, written: &Value) -> bool {
     }
 }
 
-/// Whether an annotation is merged from one patch and written by another, too. The first pass may leave a patch as it is
-/// spelled, nulls and all; the second merges it into the outcome of the other.
+/// Whether an annotation is merged by one patch and written by another. The first pass may keep a patch's spelling
+/// including nulls, and the second merges it into the result of the other.
 fn patches_depend_on_each_other(case: &Case) -> bool {
     let patches: Vec<&Value> =
         case.world.sets.iter().flat_map(|set| items(&set.stored, "/spec/patchPodMetadata")).collect();
@@ -88,7 +89,7 @@ fn patches_depend_on_each_other(case: &Case) -> bool {
     merging.any(|patch| patch["annotations"].as_object().into_iter().flat_map(Map::keys).any(|key| writers(key) > 1))
 }
 
-/// Whether a variable may come from a container that the first pass itself brought; only a second pass sees it.
+/// Whether a variable may come from a container that the first pass added, which only a second pass sees.
 fn transfers_from_a_sidecar(case: &Case, patched: &Value) -> bool {
     let sets = &case.world.sets;
     let brought: Vec<String> = sets.iter().flat_map(|set| set.injected_names("containers")).collect();
@@ -101,7 +102,7 @@ fn transfers_from_a_sidecar(case: &Case, patched: &Value) -> bool {
     })
 }
 
-/// The containers of a set's list as written, under the names that they have in the Pod.
+/// Returns the containers of a set's list as written, with their names in the Pod.
 fn written_containers(set: &Set, list: &str) -> Vec<Value> {
     let mut containers = Vec::new();
     for (written, stored) in pod_list(&set.written, list).iter().zip(set.containers(list)) {
@@ -269,7 +270,7 @@ fn patched(case: &Case, patch: &Patch) -> Result<Value, TestCaseError> {
     Ok(pod)
 }
 
-/// The Pod without what injection may write; missing, null and empty parents are the same.
+/// Returns the Pod without everything that injection may write. Missing, null and empty parents are equal.
 fn uninjected(pod: &Value, case: &Case) -> Value {
     let mut pod = pod.clone();
     for list in LISTS {

@@ -1,4 +1,4 @@
-//! Generated `SidecarSets` and Namespaces, and the labels that Pods have too.
+//! Generated `SidecarSets` and Namespaces, and labels that Pods also have.
 
 use proptest::bool::weighted;
 use proptest::collection::vec;
@@ -11,25 +11,25 @@ use crate::containers::{containers, init_containers};
 use crate::metadata::metadata_patches;
 use crate::reference::{BASE, CANARY};
 
-/// The namespaces that Pods, sets and Namespace objects name.
+/// The namespaces of Pods, sets and Namespace objects.
 pub const NAMESPACES: [&str; 4] = ["default", "shop", "staging", "kube-system"];
-/// The fields under which Pods and sets list containers.
+/// The lists of containers in Pods and sets.
 pub const LISTS: [&str; 2] = ["containers", "initContainers"];
 const SET_NAMES: [&str; 6] = ["a", "a-b", "ab", "set-1", "set-10", "set-2"];
 const VOLUMES: [&str; 4] = ["logs", "cache", "conf", "disk"];
 
-/// Up to four sets of different names in any order.
+/// Up to four sets with different names in any order.
 pub fn sets() -> impl Strategy<Value = Vec<Value>> {
     let names = subsequence(&SET_NAMES[..], 1..=4).prop_shuffle();
     (names, vec(set(), 4))
         .prop_map(|(names, sets)| names.iter().zip(sets).map(|(name, set)| named(set, name)).collect())
 }
 
-/// Puts a set's name into the places where [`set`] wrote `SET`.
+/// Replaces `SET`, which [`set`] wrote, by a set's name.
 fn named(mut set: Value, name: &str) -> Value {
     set["metadata"]["name"] = json!(name);
     if set["metadata"]["annotations"][BASE] == name {
-        // Validation refuses a canary of itself.
+        // Validation rejects a canary of itself.
         set["metadata"]["annotations"] = Value::Null;
     }
     for list in LISTS {
@@ -52,7 +52,7 @@ fn set() -> impl Strategy<Value = Value> {
     (scope, containers(), init_containers(), volumes, rest).prop_map(
         |((version, selector, scope), mut containers, mut init_containers, (volumes, sources), rest)| {
             let (pull_secrets, injection_paused, update_paused, (metadata_patches, canary)) = rest;
-            // A valid set has at least one container, and each name once.
+            // A valid set has at least one container, and no duplicate names.
             let is_shared = |container: &Value| container["name"].as_str().is_some_and(|name| name.starts_with("shared"));
             init_containers.retain(|init| !is_shared(init) || !containers.iter().any(is_shared));
             if containers.is_empty() && init_containers.is_empty() {
@@ -99,7 +99,7 @@ fn set() -> impl Strategy<Value = Value> {
     )
 }
 
-/// The annotations of a set, which make some a canary.
+/// The annotations of a set, some of which make it a canary.
 fn canary() -> impl Strategy<Value = Value> {
     let says = select(vec![json!("true"), json!("true"), json!("True"), json!("false")]);
     let base = select([&SET_NAMES[..], &["", "elsewhere"]].concat());
@@ -134,7 +134,7 @@ fn scope() -> impl Strategy<Value = Scope> {
     ]
 }
 
-/// Some of the namespaces, with and without the label by which a selector finds them.
+/// Some of the namespaces, with and without the label that a selector matches.
 pub fn namespaces() -> impl Strategy<Value = Vec<Value>> {
     let labels = select(vec![
         json!(null),
@@ -189,7 +189,7 @@ fn expression() -> impl Strategy<Value = Value> {
     })
 }
 
-/// The labels of a Pod, or what a selector wants of them.
+/// The labels of a Pod, or those that a selector requires.
 pub fn label_map() -> impl Strategy<Value = Value> {
     let app = prop_oneof![6 => Just(Some("web")), 1 => Just(Some("db")), 1 => Just(None)];
     let tier = option::of(select(&["front", "db", ""][..]));
@@ -212,7 +212,7 @@ fn volume_source() -> impl Strategy<Value = Value> {
     ])
 }
 
-/// Any JSON of a moderate size.
+/// Arbitrary JSON of moderate size.
 pub fn json_values() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),

@@ -1,4 +1,4 @@
-//! The shape of a patch: it must be minimal, whatever it comes to.
+//! The structure of a patch: it is minimal in every case.
 
 use json_patch::{Patch, PatchOperation};
 use serde_json::{Value, json};
@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use crate::reference::INJECTED_LIST;
 use crate::sets::LISTS;
 
-/// Why a patch is not minimal: it must only add, except that a container may be replaced behind a test of its name and
-/// that an annotation may get another text. What is added to a container that stays comes behind such a test, too, and
-/// goes to the ends of its lists.
+/// Returns why a patch is not minimal. It must only add, except that a container may be replaced after a test of its
+/// name and an annotation may get another text. Additions to a kept container also follow such a test, and go to the
+/// ends of its lists.
 pub fn fault_of_shape(pod: &Value, operations: &Patch) -> Option<String> {
     let mut pod = pod.clone();
     // The container whose name was tested, and whether anything was done to it since.
@@ -64,7 +64,7 @@ pub fn fault_of_shape(pod: &Value, operations: &Patch) -> Option<String> {
     tested.filter(|(_, used)| !used).map(|(path, _)| format!("the test of {path} guards nothing"))
 }
 
-/// The path of the container that a path leads into.
+/// Returns the path of the container that a path leads into.
 fn container_around(path: &str) -> Option<&str> {
     LISTS.iter().find_map(|list| {
         let (_, within) = path.strip_prefix(&format!("/spec/{list}/"))?.split_once('/')?;

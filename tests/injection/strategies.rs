@@ -1,4 +1,4 @@
-//! Generated requests to generated worlds: small pools of names, so that they meet often.
+//! Generated requests to generated worlds, from small pools of names so that they often meet.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use crate::reference::{Outcome, Request, WORKING, World, inject, items};
 use crate::sets::{LISTS, NAMESPACES, json_values, namespaces, sets};
 use crate::{NOW, world};
 
-/// A world, a request to it, and the JSON text in which the request's Pod comes.
+/// A world, a request to it, and the JSON text of the request's Pod.
 #[derive(Clone)]
 pub struct Case {
     pub world: World,
@@ -23,7 +23,7 @@ pub struct Case {
     pub pod_text: String,
 }
 
-/// One JSON document a line, as a failure is best read and pasted.
+/// One JSON document on each line, which is easy to read and paste.
 impl fmt::Debug for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Request { operation, sub_resource, namespace, pod } = &self.request;
@@ -37,7 +37,7 @@ impl fmt::Debug for Case {
     }
 }
 
-/// Worlds of up to four sets and Pods that often, but not always, match them.
+/// Worlds of up to four sets, and Pods that often, but not always, match them.
 pub fn cases() -> impl Strategy<Value = Case> {
     let parts = (sets(), namespaces(), any::<bool>(), request_parts(), pod_parts(), history(), select(&[0, 1, 2][..]));
     parts.prop_map(|(sets, namespaces, default_container, mut request, pod_parts, history, spelling)| {
@@ -63,14 +63,14 @@ fn request_parts() -> impl Strategy<Value = Request> {
     })
 }
 
-/// Whether the Pod has been injected before, by sets whose images may have differed since.
+/// Whether the Pod was injected before, by sets whose images may have changed since.
 #[derive(Clone, Debug)]
 enum History {
     None,
     Injected { changed_since: [bool; 4], defaulted: bool, afterwards: Vec<Meddling> },
 }
 
-/// What others did to an injected Pod.
+/// Changes of others to an injected Pod.
 #[derive(Clone, Debug)]
 enum Meddling {
     Field(Index, &'static str, Value),
@@ -130,7 +130,7 @@ impl History {
 }
 
 impl Meddling {
-    /// Does it to a Pod that has annotations and a list of containers.
+    /// Applies them to a Pod with annotations and a list of containers.
     fn apply(&self, pod: &mut Value) {
         match self {
             Meddling::Field(index, field, value) => {
@@ -164,7 +164,7 @@ impl Meddling {
     }
 }
 
-/// The same JSON in one of three spellings: compact, indented, and with every string character escaped.
+/// The same JSON in one of three spellings: compact, indented, and with every character escaped.
 fn spell(pod: &Value, spelling: usize) -> String {
     match spelling {
         0 => pod.to_string(),
@@ -210,7 +210,7 @@ pub fn review(operation: &str, sub_resource: &str, namespace: &str, object: &Val
     })
 }
 
-/// An `AdmissionReview` of a case, in which some nodes were replaced by anything.
+/// An `AdmissionReview` of a case with some nodes replaced by arbitrary ones.
 pub fn mutated_reviews() -> impl Strategy<Value = (Case, Value)> {
     (cases(), vec((any::<Index>(), json_values()), 1..=4)).prop_map(|(case, mutations)| {
         let Request { operation, sub_resource, namespace, pod } = &case.request;
@@ -220,7 +220,7 @@ pub fn mutated_reviews() -> impl Strategy<Value = (Case, Value)> {
     })
 }
 
-/// `SidecarSets` in which some nodes were replaced by anything.
+/// `SidecarSets` with some nodes replaced by arbitrary ones.
 pub fn mutated_sets() -> impl Strategy<Value = Vec<Value>> {
     (sets(), vec((any::<Index>(), json_values()), 1..=4)).prop_map(|(sets, mutations)| {
         let mut sets = Value::from(sets);
@@ -238,7 +238,7 @@ fn mutate(document: &mut Value, mutations: &[(Index, Value)]) {
     }
 }
 
-/// The JSON pointers of all nodes of a document.
+/// Returns the JSON pointers of all nodes of a document.
 fn pointers(value: &Value, at: &str) -> Vec<String> {
     let children: Vec<(String, &Value)> = match value {
         Value::Object(fields) => {

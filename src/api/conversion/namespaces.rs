@@ -1,7 +1,8 @@
-//! Which namespaces a set reaches: v1alpha1's `namespace` and `namespaceSelector` as v1beta1's one `namespaceSelector`, and back.
+//! The namespaces that a set reaches: v1alpha1's `namespace` and `namespaceSelector` as one `namespaceSelector` in
+//! v1beta1, and back.
 //!
-//! Both must match, as two requirements of one selector do: no order of writes in the two versions can make a set reach more than
-//! each of them says. So that both fields can be told from their selector again, by nothing but its own text:
+//! Both must match, like two requirements of one selector. No order of writes in the two versions can make a set reach more than
+//! each of them says. The text of the selector alone must be enough to restore both fields:
 //!
 //! | v1alpha1 | v1beta1 |
 //! |---|---|
@@ -11,19 +12,19 @@
 //! | `namespace: x` and a selector with another name there: they match nothing | the selector, and the name in a marked expression |
 //! | only a selector with a name among its `matchLabels` | the selector, marked |
 //!
-//! A mark is a last expression on `kubernetes.io/metadata.name` with a value that no Namespace can be called, so that it changes
-//! nothing: `NotIn [v1alpha1.spec.namespace]` says that the name is v1alpha1's `namespace` alone, `NotIn
-//! [v1alpha1.spec.namespaceSelector]` that there is no `namespace`, and `In [x, v1alpha1.spec.namespace]` is `namespace: x`.
+//! A mark is a last expression on `kubernetes.io/metadata.name` with a value that cannot be a Namespace's name, so it has no
+//! effect on matching. `NotIn [v1alpha1.spec.namespace]` says that the name is only v1alpha1's `namespace`. `NotIn
+//! [v1alpha1.spec.namespaceSelector]` says that there is no `namespace`. `In [x, v1alpha1.spec.namespace]` is `namespace: x`.
 //!
-//! A selector that was written in v1beta1 has no mark. If it names a Namespace, v1alpha1 reads both fields: whichever of them a
-//! manager of v1alpha1 owns or applies, it is there.
+//! A selector that was written in v1beta1 has no mark. If it names a Namespace, v1alpha1 shows both fields, so that each
+//! manager of v1alpha1 finds the field that it owns or applies.
 
 use crate::api::keys::NAMESPACE_NAME;
 use serde_json::{Map, Value, json};
 
-/// The value of the mark of `namespace`. A Namespace's name has no dots.
+/// The value that marks a `namespace`. Names of Namespaces have no dots.
 const NAMESPACE: &str = "v1alpha1.spec.namespace";
-/// The value of the mark of a selector without a `namespace`.
+/// The value that marks a selector without a `namespace`.
 const SELECTOR: &str = "v1alpha1.spec.namespaceSelector";
 
 /// The two fields of v1alpha1.
@@ -33,18 +34,18 @@ pub(super) struct Namespaces {
     pub selector: Option<Value>,
 }
 
-/// What the last expression of a selector says.
+/// The meaning of the last expression of a selector.
 enum Mark {
-    /// The name among the labels is `namespace`, and no part of the selector.
+    /// The name in the labels is `namespace` and not part of the selector.
     NameIsNamespace,
-    /// The name among the labels is part of the selector, and there is no `namespace`.
+    /// The name in the labels is part of the selector, and there is no `namespace`.
     NoNamespace,
     /// This is `namespace`.
     Namespace(String),
 }
 
 impl Namespaces {
-    /// The two fields that are this selector in v1beta1.
+    /// Returns the two fields for a v1beta1 selector.
     pub fn of_v1beta1(selector: Option<Value>) -> Self {
         let name = selector.as_ref().and_then(name_among_labels).map(str::to_owned);
         let (namespace, selector) = match (mark(selector.as_ref()), name) {
@@ -56,7 +57,7 @@ impl Namespaces {
         Self { namespace: namespace.map(Value::String), selector }
     }
 
-    /// The selector that is these two fields in v1beta1: the first way to write them that reads as them.
+    /// Returns the v1beta1 selector for the two fields: the first spelling that converts back to them.
     pub fn into_v1beta1(self) -> Option<Value> {
         let namespace = match self.namespace {
             None | Some(Value::Null) => None,
@@ -78,7 +79,7 @@ impl Namespaces {
             &|| with_expression(wanted.selector.clone(), mark_of_namespace(&name)),
         ];
         let written = ways.into_iter().map(|way| way()).find(|way| Self::of_v1beta1(way.clone()) == wanted);
-        // A selector that cannot be read must not be taken for none.
+        // A selector that cannot be read must not count as absent.
         Some(written.flatten().unwrap_or_else(nothing))
     }
 }
@@ -120,7 +121,7 @@ fn name_among_labels(selector: &Value) -> Option<&str> {
     selector.get("matchLabels")?.get(NAMESPACE_NAME)?.as_str().filter(|name| !name.is_empty())
 }
 
-/// The selector without its last expression.
+/// Returns the selector without its last expression.
 fn unmarked(mut selector: Option<Value>) -> Option<Value> {
     if let Some(Value::Array(expressions)) = selector.as_mut().and_then(|selector| selector.get_mut("matchExpressions"))
     {
@@ -136,7 +137,7 @@ fn without_name(mut selector: Option<Value>) -> Option<Value> {
     selector
 }
 
-/// The selector with this name among its labels; none where it has one, or cannot be read.
+/// Returns the selector with this name in its labels; `None` if it already has one or cannot be read.
 fn with_name(selector: Option<Value>, name: &str) -> Option<Value> {
     let mut selector = selector.unwrap_or_else(|| Value::Object(Map::new()));
     let labels = selector.as_object_mut()?.entry("matchLabels").or_insert_with(|| Value::Object(Map::new()));
@@ -144,7 +145,7 @@ fn with_name(selector: Option<Value>, name: &str) -> Option<Value> {
     before.is_none().then_some(selector)
 }
 
-/// The selector with one expression more; none where it cannot be read.
+/// Returns the selector with one more expression; `None` if it cannot be read.
 fn with_expression(selector: Option<Value>, expression: Value) -> Option<Value> {
     let mut selector = selector.unwrap_or_else(|| Value::Object(Map::new()));
     let list = selector.as_object_mut()?.entry("matchExpressions").or_insert_with(|| Value::Array(Vec::new()));
@@ -152,7 +153,7 @@ fn with_expression(selector: Option<Value>, expression: Value) -> Option<Value> 
     Some(selector)
 }
 
-/// The selector without requirements that are none; none where nothing is left.
+/// Returns the selector without empty requirements; `None` if nothing is left.
 fn tidy(mut selector: Option<Value>) -> Option<Value> {
     if let Some(Value::Object(fields)) = &mut selector {
         fields.retain(|_, field| match field {

@@ -1,8 +1,8 @@
-//! Server-side apply as the API server does it with two versions, over our conversion: no order of applies makes a set reach more
-//! than its managers say, and a manager alone gets what it says.
+//! Server-side apply as the API server does it with two versions, on top of our conversion. No order of applies makes a set reach
+//! more than its managers say, and a single manager gets what it applied.
 //!
-//! A port of structured-merge-diff's `Updater` (v6) to objects that are a map of atomic fields: it merges, prunes what a manager no
-//! longer applies, adds back what others own, and finds conflicts. All of that converts parts of objects.
+//! This is a port of structured-merge-diff's `Updater` (v6) to objects that are a map of atomic fields. It merges, prunes fields
+//! that a manager no longer applies, restores fields that others own, and finds conflicts. All of that converts parts of objects.
 
 use super::{Version, convert_text};
 use crate::api::keys::{CUSTOM_VERSION, NAMESPACE_NAME};
@@ -10,10 +10,10 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// An object, or a part of one, by its fields: `spec.namespace`, `labels.x` …
+/// An object, or a part of one, by field path: `spec.namespace`, `labels.x` and so on.
 type Fields = BTreeMap<String, Value>;
 
-/// What a manager owns.
+/// The fields that a manager owns.
 #[derive(Clone, Debug)]
 struct Owned {
     version: Version,
@@ -64,13 +64,13 @@ fn converted(part: &Fields, from: Version, to: Version) -> Fields {
 }
 
 impl ApiServer {
-    /// An object whose status somebody has written as v1beta1: so it is converted in every apply.
+    /// An object whose status was written as v1beta1, so that every apply converts it.
     fn new() -> Self {
         let owned = Owned { version: Version::V1beta1, fields: BTreeSet::from(["status".to_owned()]) };
         Self { stored: Fields::from([("status".to_owned(), json!({}))]), managers: BTreeMap::from([("status", owned)]) }
     }
 
-    /// False on a conflict; then nothing has changed.
+    /// Returns false on a conflict; nothing has changed then.
     fn apply(&mut self, manager: &'static str, version: Version, config: &Fields, force: bool) -> bool {
         let live = converted(&self.stored, Version::V1beta1, version);
         let mut merged = live.clone();
@@ -100,7 +100,7 @@ impl ApiServer {
     }
 }
 
-/// What is left of an object once its manager has stopped to apply some fields.
+/// Returns an object after its manager stopped applying some fields.
 fn prune(merged: &Fields, version: Version, last: &Owned, managers: &BTreeMap<&str, Owned>) -> Fields {
     let merged_then = converted(merged, version, last.version);
     let mut pruned = merged_then.clone();
@@ -125,10 +125,10 @@ fn prune(merged: &Fields, version: Version, last: &Owned, managers: &BTreeMap<&s
     converted(&left, last.version, version)
 }
 
-/// The Namespaces that the tests know, with their labels.
+/// The Namespaces of the tests, with their labels.
 const NAMESPACES: [(&str, &str); 4] = [("x", "red"), ("x2", "red"), ("y", "red"), ("y2", "blue")];
 
-/// Those that match a selector; without one all.
+/// Returns the Namespaces that match a selector; all without one.
 fn matched(selector: Option<&Value>) -> BTreeSet<&'static str> {
     let matches = |name: &str, team: &str| {
         let label = |key: &str| match key {
@@ -154,7 +154,7 @@ fn matched(selector: Option<&Value>) -> BTreeSet<&'static str> {
     NAMESPACES.iter().filter(|(name, team)| matches(name, team)).map(|(name, _)| *name).collect()
 }
 
-/// What fields of either version say: all of it holds.
+/// Returns the Namespaces that match the fields of both versions.
 fn reached(fields: &Fields) -> BTreeSet<&'static str> {
     let mut reached = matched(fields.get("spec.namespaceSelector"));
     if let Some(namespace) = fields.get("spec.namespace") {
@@ -189,7 +189,7 @@ fn versions() -> impl Strategy<Value = Version> {
     proptest::sample::select(vec![Version::V1alpha1, Version::V1beta1])
 }
 
-/// What somebody applies: a version, and fields of it.
+/// Generates applied configurations: a version, and fields of it.
 fn configs() -> impl Strategy<Value = (Version, Fields)> {
     let names = proptest::sample::select(vec![None, Some("x"), Some("y")]);
     let rest = (proptest::sample::select(vec![None, Some("v1"), Some("v2")]), any::<bool>(), any::<bool>());
@@ -229,8 +229,8 @@ fn config(version: Version, spec: &Value) -> (Version, Fields) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1024, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whoever restricted a set and did not take that back finds it restricted, until another one says something else instead: by
-    /// force, or in the other version, where the API server finds no conflict.
+    /// A restriction stays until its manager removes it, or until another manager changes it: by force, or in the other version,
+    /// where the API server finds no conflict.
     #[test]
     fn no_order_of_applies_in_two_versions_widens(
         applies in proptest::collection::vec((any::<bool>(), configs(), any::<bool>()), 1..7)
@@ -255,15 +255,15 @@ proptest! {
         }
     }
 
-    /// A set, its fields split between two managers in any way, brought to the other version by both, in any order and to and fro.
-    /// What both restrict together is one field in v1beta1, and so of one manager.
+    /// A set's fields are split between two managers in any way, and both convert it to the other version, in any order and back
+    /// and forth. Fields that both restrict are one field in v1beta1, and so belong to one manager.
     #[test]
     fn a_set_split_between_two_managers_keeps_its_restriction(
         (version, object) in configs(), split in any::<u8>(),
         applies in proptest::collection::vec((any::<bool>(), versions()), 1..8)
     ) {
         let there_and_back = converted(&converted(&object, version, other(version)), other(version), version);
-        prop_assume!(there_and_back == object); // a mark written by hand is put in order
+        prop_assume!(there_and_back == object); // a mark written by hand is normalized
         let part = |of_first: bool| -> Fields {
             let own = object.iter().enumerate().filter(|(index, (field, _))| {
                 let bit = if RESTRICTIONS.contains(&field.as_str()) { 7 } else { *index };
@@ -285,7 +285,8 @@ proptest! {
         prop_assert!(object.keys().all(|field| seen.contains_key(field)), "{:?}", seen);
     }
 
-    /// Who keeps to one version, alone, and to the fields by which a set is restricted, gets exactly what was applied last.
+    /// A single manager that uses one version, and only the fields that restrict a set, gets exactly what it applied
+    /// last.
     #[test]
     fn a_manager_that_keeps_to_its_version_gets_what_it_applies(
         version in versions(), used in proptest::sample::subsequence(&RESTRICTIONS, 0..=2),
@@ -310,7 +311,7 @@ proptest! {
     }
 }
 
-/// The API server keeps a field whole that two fields of the other version share.
+/// The API server keeps a whole field that two fields of the other version share.
 #[test]
 fn a_namespace_that_a_selector_replaces_within_v1alpha1_stays_beside_it() {
     let mut server = ApiServer::new();

@@ -1,8 +1,9 @@
-//! Conversion of a SidecarSet's JSON text, for whole lists: what both versions spell alike is copied as it stands, at any depth.
+//! Conversion of a SidecarSet's JSON text, for whole lists. What both versions spell alike is copied unchanged, at any
+//! depth.
 //!
-//! Little of an object is kept in another form, so it takes hardly more memory than its answer. And no SidecarSet fails: one stored
-//! object must not make all of them unreadable. What cannot be converted faithfully is converted as well as can be, and so that the
-//! set reaches less rather than more.
+//! Only a few fields of an object are kept in another form, so this takes hardly more memory than its answer. No SidecarSet makes
+//! it fail, because one stored object must not make all of them unreadable. What cannot be converted exactly is converted so that
+//! the set reaches less rather than more.
 
 use super::namespaces::nothing;
 use super::{ConversionError, Differing, Version};
@@ -16,11 +17,11 @@ use serde_json::value::RawValue;
 use std::fmt;
 use thiserror::Error;
 
-/// A selector that is longer is not read. One of 5,000 names of Namespaces is shorter.
+/// Longer selectors are not read. A selector with 5,000 names of Namespaces is shorter.
 const LONGEST_SELECTOR: usize = 256 * 1024;
 const LONGEST_NAME: usize = 256;
 
-/// Why a text is not converted at all.
+/// Why a text is not converted.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum TextError {
     /// It is an object of another kind.
@@ -177,14 +178,14 @@ fn read_namespace(namespace: &RawValue) -> Option<Value> {
     (text != "null").then(|| string(namespace).map_or(Value::Bool(true), Value::String))
 }
 
-/// None for one that is too long, or too deep, to be a selector.
+/// Returns `None` for a value that is too long or too deep to be a selector.
 fn read_selector(selector: &RawValue) -> Option<Value> {
     let text = selector.get();
     let read: Option<Value> = if text.len() <= LONGEST_SELECTOR { serde_json::from_str(text).ok() } else { None };
     read.filter(|value| !value.is_null())
 }
 
-/// These members of a JSON object; of one that stands twice the last.
+/// Returns these members of a JSON object. The last of duplicate members counts.
 fn members<'a, const N: usize>(
     object: &'a str,
     keys: [&str; N],
@@ -199,7 +200,7 @@ fn members<'a, const N: usize>(
     Ok(found)
 }
 
-/// Goes through a JSON object, and keeps nothing of it.
+/// Iterates over a JSON object without keeping any of it.
 fn for_each_member<'a>(
     object: &'a str,
     each: impl FnMut(&str, &'a RawValue) -> Result<(), serde_json::Error>,
@@ -224,7 +225,7 @@ fn for_each_member<'a>(
     serde_json::Deserializer::from_str(object).deserialize_map(Each(each))
 }
 
-/// A JSON object that is being written.
+/// A JSON object under construction.
 struct Members<'o> {
     out: &'o mut Vec<u8>,
     is_empty: bool,
@@ -236,7 +237,7 @@ impl<'o> Members<'o> {
         Self { out, is_empty: true }
     }
 
-    /// A member, if there is one.
+    /// Adds a member if it has a value.
     fn add(&mut self, key: &str, value: Option<&[u8]>) -> Result<(), serde_json::Error> {
         let Some(value) = value else { return Ok(()) };
         if !self.is_empty {
@@ -249,7 +250,7 @@ impl<'o> Members<'o> {
         Ok(())
     }
 
-    /// The members of another object, but some.
+    /// Copies the members of another object, with exceptions.
     fn copy(&mut self, object: &str, mut except: impl FnMut(&str) -> bool) -> Result<(), serde_json::Error> {
         for_each_member(
             object,
@@ -259,7 +260,7 @@ impl<'o> Members<'o> {
         )
     }
 
-    /// Whether nothing was written.
+    /// Ends the object. Returns whether it is empty.
     fn end(self) -> bool {
         self.out.push(b'}');
         self.is_empty

@@ -1,6 +1,6 @@
-//! Messages of protobuf, as far as Istio's API uses them.
+//! Protobuf messages, as far as Istio's API needs them.
 
-/// A type of protobuf, as far as Istio's messages use it.
+/// A protobuf type, as far as Istio's messages need it.
 pub(crate) enum Type {
     Text,
     Bool,
@@ -10,19 +10,19 @@ pub(crate) enum Type {
     Unsigned,
     /// `double`
     Double,
-    /// Its names; the number of each is its place.
+    /// The names of an enumeration. A name's index is its number.
     Enum(&'static [&'static str]),
-    /// `google.protobuf.BoolValue`: `false` is not the same as absent.
+    /// `google.protobuf.BoolValue`. `false` differs from absent.
     OptionalBool,
     /// `google.protobuf.Duration`
     Duration,
     List(&'static Type),
     /// `map<string, string>`
     Labels,
-    /// A map from texts to other values.
+    /// A map from strings to other values.
     Map(&'static Type),
     Message(&'static [Field]),
 }
 
-/// A field of a message: its name in JSON, in the order of declaration.
+/// A field of a message by its JSON name, in the order of declaration.
 pub(crate) type Field = (&'static str, Type);

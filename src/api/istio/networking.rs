@@ -1,4 +1,4 @@
-//! The messages of `networking.istio.io`, field by field, those of Sidecars apart.
+//! The messages of `networking.istio.io` except those of Sidecars, field by field.
 //!
 //! Source: `networking/v1alpha3` of `istio.io/api` 1.32.
 

@@ -1,18 +1,18 @@
-//! The OpenAPI schema of a message, as a CustomResourceDefinition has it.
+//! The OpenAPI schema of a message for a CustomResourceDefinition.
 
 use super::message::{Field, Type};
 use serde_json::{Map, Value, json};
 
-/// As Istio reads durations: those of Go.
+/// Go's durations, which Istio accepts.
 const DURATION: &str = r"^(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+$";
 
-/// Whatever has no bound is kept in memory, and written over and over.
+/// Text without a limit would be kept in memory and written again and again.
 const LONGEST_TEXT: u32 = 4096;
-/// Such as the addresses of a rule.
+/// For example, the addresses of a rule.
 const LONGEST_LIST: u32 = 256;
 const MOST_ENTRIES: u32 = 64;
 
-/// The schema of a value. It has a bound, whatever is in it.
+/// Returns the schema of a value. All its parts have a limit.
 pub(crate) fn schema(of: &Type) -> Value {
     match of {
         Type::Text => text(),
@@ -37,7 +37,7 @@ fn map(values: &Value) -> Value {
     json!({"type": "object", "maxProperties": MOST_ENTRIES, "additionalProperties": values})
 }
 
-/// The schema of a message with these fields.
+/// Returns the schema of a message with these fields.
 pub(crate) fn message(fields: &[Field]) -> Value {
     let properties: Map<String, Value> = fields.iter().map(|(name, of)| ((*name).to_owned(), schema(of))).collect();
     json!({"type": "object", "properties": properties})

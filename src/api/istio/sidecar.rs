@@ -1,7 +1,8 @@
-//! The messages of a Sidecar's `spec`, field by field in the order of Istio's `.proto` files, on which its hash depends.
+//! The messages of a Sidecar's `spec`, field by field in the order of Istio's `.proto` files. The order affects the
+//! hash.
 //!
-//! Source: `networking/v1alpha3/{sidecar,gateway,destination_rule,virtual_service}.proto` of `istio.io/api` 1.31. A field that is
-//! newer is not known here.
+//! Source: `networking/v1alpha3/{sidecar,gateway,destination_rule,virtual_service}.proto` of `istio.io/api` 1.31. Newer fields
+//! are unknown.
 
 use super::message::{Field, Type};
 use Type::{Bool, Duration, Enum, Labels, List, Message, OptionalBool, Signed, Text, Unsigned};

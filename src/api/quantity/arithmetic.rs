@@ -1,37 +1,37 @@
-//! Arithmetic of quantities, as `resource.Quantity` of Kubernetes does it: exact, and in the notation of the left operand.
+//! Arithmetic of quantities, as in Kubernetes' `resource.Quantity`: exact, and in the format of the left operand.
 //!
-//! Where Kubernetes wraps around (`MilliValue`) or goes on without bounds, an amount that does not fit is `None` here.
+//! An amount that does not fit is `None`, where Kubernetes wraps around (`MilliValue`) or has no limit.
 
 use super::{Format, MILLI, NANO, Quantity};
 use std::cmp::Ordering;
 
 impl Quantity {
-    /// A whole number of units.
+    /// An integral number of units.
     #[must_use]
     pub fn from_whole(units: i64, format: Format) -> Self {
         Self { nanos: i128::from(units) * NANO, format }
     }
 
-    /// A whole number of thousandths (`NewMilliQuantity`).
+    /// An integral number of thousandths (`NewMilliQuantity`).
     #[must_use]
     pub fn from_milli(milli: i64, format: Format) -> Self {
         Self { nanos: i128::from(milli) * MILLI, format }
     }
 
-    /// Thousandths, rounded away from zero (`MilliValue`); `None` when they do not fit, which is from about nine million
-    /// billions of units on (8191 Pi).
+    /// Returns thousandths, rounded away from zero (`MilliValue`); `None` if they do not fit, which is above about 9 *
+    /// 10^15 units (8191 Pi).
     #[must_use]
     pub fn milli_value(self) -> Option<i64> {
         i64::try_from(self.rounded_up_milli()).ok()
     }
 
-    /// The notation.
+    /// Returns the format.
     #[must_use]
     pub fn format(self) -> Format {
         self.format
     }
 
-    /// Whether it is 0, in whatever notation.
+    /// Whether it is 0, in any format.
     #[must_use]
     pub fn is_zero(self) -> bool {
         self.nanos == 0
@@ -43,31 +43,32 @@ impl Quantity {
         self.nanos < 0
     }
 
-    /// Which amount is larger; notations do not count, unlike for `==`.
+    /// Compares amounts and ignores formats, unlike `==`.
     #[must_use]
     pub fn compare(self, other: Self) -> Ordering {
         self.nanos.cmp(&other.nanos)
     }
 
-    /// Whether it is a whole number of times `size`, which is more than 0.
+    /// Whether it is a multiple of `size`, which must be positive.
     #[must_use]
     pub fn is_multiple_of(self, size: Self) -> bool {
         size.nanos > 0 && self.nanos % size.nanos == 0
     }
 
-    /// The sum, in our notation, or in that of `other` when we are 0; `None` on overflow.
+    /// Returns the sum, in this quantity's format, or in the format of `other` if this one is 0; `None` on overflow.
     #[must_use]
     pub fn checked_add(self, other: Self) -> Option<Self> {
         Some(Self { nanos: self.nanos.checked_add(other.nanos)?, format: self.notation_with(other) })
     }
 
-    /// The difference, in our notation, or in that of `other` when we are 0; `None` on overflow.
+    /// Returns the difference, in this quantity's format, or in the format of `other` if this one is 0; `None` on
+    /// overflow.
     #[must_use]
     pub fn checked_sub(self, other: Self) -> Option<Self> {
         Some(Self { nanos: self.nanos.checked_sub(other.nanos)?, format: self.notation_with(other) })
     }
 
-    /// The negative; `None` on overflow.
+    /// Returns the negated quantity; `None` on overflow.
     #[must_use]
     pub fn checked_neg(self) -> Option<Self> {
         Some(Self { nanos: self.nanos.checked_neg()?, ..self })
@@ -87,7 +88,7 @@ mod tests {
         Quantity::parse(text).unwrap_or_else(|e| panic!("{e}"))
     }
 
-    /// Sums, differences and orders were printed by `k8s.io/apimachinery/pkg/api/resource` (`Add`, `Sub`, `Cmp`).
+    /// Expected values are from `k8s.io/apimachinery/pkg/api/resource` (`Add`, `Sub`, `Cmp`).
     #[test]
     fn sums_differences_and_order_equal_kubernetes() {
         use Ordering::{Equal, Greater, Less};
@@ -127,7 +128,7 @@ mod tests {
         }
     }
 
-    /// Values were printed by `MilliValue`.
+    /// Expected values are from `MilliValue`.
     #[test]
     fn thousandths_are_rounded_up_as_kubernetes_does() {
         for (text, milli) in [
@@ -153,7 +154,7 @@ mod tests {
         }
     }
 
-    /// Kubernetes answers 0 or a wrapped number for them.
+    /// Kubernetes returns 0 or a wrapped number for them.
     #[test]
     fn thousandths_that_do_not_fit_are_none() {
         for text in ["9.3P", "16Pi", "8Ei", "-9223372036854775.809", "1e20", "9223372036854775.8071"] {
@@ -161,7 +162,7 @@ mod tests {
         }
     }
 
-    /// Texts were printed by `NewMilliQuantity(…).String()`.
+    /// Expected texts are from `NewMilliQuantity(…).String()`.
     #[test]
     fn thousandths_become_the_canonical_text_of_their_notation() {
         for (milli, format, text) in [

@@ -1,14 +1,14 @@
-//! Regular expressions with the syntax and the meaning of RE2 (Go's `regexp`), matched by the engine of the `regex` crate.
+//! Regular expressions with the syntax and semantics of RE2 (Go's `regexp`), run by the engine of the `regex` crate.
 //!
-//! The two languages are close, not equal: a pattern is read by RE2's rules and written anew for `regex`. What RE2 refuses is
-//! refused (`a**`, `a{1001}`, `(?x)`, look-around, back-references …). Only whether a text matches can be asked, so groups
-//! do not capture and lazy operators are as good as greedy ones.
+//! The two languages are close but not equal, so a pattern is parsed by RE2's rules and rewritten for `regex`. What RE2
+//! rejects is rejected (`a**`, `a{1001}`, `(?x)`, look-around, back-references and so on). Only whether a text matches can be
+//! asked, so groups do not capture, and lazy operators are equal to greedy ones.
 //!
-//! What differs from Go:
-//! * refused here: surrogates (`\x{D800}`), which no text has; a repetition right behind a flag group or an empty `\Q\E`
-//!   (`a(?i)*`); more than 1000 repetitions in all of something nested in a `{0}`; groups nested deeper than about a hundred; patterns of more than
-//!   [`MAX_LENGTH`] bytes, or that compile to more than [`SIZE_LIMIT`] bytes;
-//! * accepted here: the short names of scripts and an `Is` in front of names (`\p{Grek}`, `\p{IsGreek}`);
+//! Differences from Go:
+//! * rejected here: surrogates (`\x{D800}`), which no text contains; a repetition right after a flag group or an empty `\Q\E` (`a(?i)*`); more than
+//!   1000 repetitions in total inside a `{0}`; groups nested deeper than about a hundred; patterns longer than [`MAX_LENGTH`] bytes, or that
+//!   compile to more than [`SIZE_LIMIT`] bytes;
+//! * accepted here: the short names of scripts and an `Is` prefix of names (`\p{Grek}`, `\p{IsGreek}`);
 //! * the Unicode version is that of the `regex` crate.
 
 mod translate;
@@ -22,28 +22,28 @@ pub const MAX_LENGTH: usize = 4096;
 /// The largest compiled expression, in bytes.
 pub const SIZE_LIMIT: usize = 4 << 20;
 
-/// A compiled expression. It is not anchored: it matches anywhere in a text.
+/// A compiled expression. It is not anchored, so it matches anywhere in a text.
 #[derive(Clone, Debug)]
 pub struct Re2 {
     pattern: String,
     regex: Regex,
 }
 
-/// A pattern that is no RE2, or that is too large.
+/// A pattern that is not RE2 or is too large.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("invalid regex pattern {pattern:?}: {problem}")]
 pub struct Re2Error {
     /// The pattern.
     pub pattern: String,
-    /// What is wrong with it, and where.
+    /// The problem and its position.
     pub problem: String,
 }
 
 impl Re2 {
-    /// Compiles a pattern. The empty one matches everything.
+    /// Compiles a pattern. An empty pattern matches everything.
     ///
     /// # Errors
-    /// When RE2 does not accept the pattern, or in the cases that the [module](self) names.
+    /// When RE2 rejects the pattern, or in the cases that the [module](self) lists.
     pub fn new(pattern: &str) -> Result<Self, Re2Error> {
         let error = |problem| Re2Error { pattern: pattern.to_owned(), problem };
         if pattern.len() > MAX_LENGTH {
@@ -54,7 +54,7 @@ impl Re2 {
         let config = Regex::config()
             .nfa_size_limit(Some(SIZE_LIMIT))
             .which_captures(WhichCaptures::None)
-            // They remember the texts before, for each thread, in memory that is counted nowhere.
+            // The lazy DFA caches for each thread, in memory that is not counted.
             .hybrid(false)
             .dfa(false);
         let regex = Regex::builder().configure(config).build(&translated).map_err(|problem| {
@@ -62,25 +62,25 @@ impl Re2 {
                 return error(format!("it compiles to more than {SIZE_LIMIT} bytes"));
             }
             let problem = problem.syntax_error().map_or_else(|| problem.to_string(), ToString::to_string);
-            // Its last line says what is wrong; the others show the translated pattern, which the user has never seen.
+            // The last line has the problem. The others show the translated pattern, which the user has never seen.
             error(problem.lines().last().unwrap_or_default().to_owned())
         })?;
         Ok(Self { pattern: pattern.to_owned(), regex })
     }
 
-    /// Bytes that it takes, with what one thread needs for matching.
+    /// Returns its size in bytes, including what one thread needs for matching.
     #[must_use]
     pub fn memory(&self) -> usize {
         self.regex.memory_usage() + self.regex.create_cache().memory_usage()
     }
 
-    /// Whether some part of `text` matches.
+    /// Whether it matches some part of `text`.
     #[must_use]
     pub fn is_match(&self, text: &str) -> bool {
         self.regex.is_match(text)
     }
 
-    /// The pattern as it was given.
+    /// Returns the original pattern.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.pattern
@@ -93,22 +93,22 @@ mod tests {
     use proptest::prelude::*;
     use serde::Deserialize;
 
-    /// What Go 1.26 says about a pattern.
+    /// What Go 1.26 reports about a pattern.
     #[derive(Deserialize)]
     struct Vector {
         pattern: String,
         valid: bool,
-        /// Those of the texts that match.
+        /// The texts that match.
         #[serde(default)]
         matches: Vec<String>,
     }
 
-    /// The differences that the module's documentation names.
+    /// The differences that the module's documentation lists.
     const REFUSED_HERE: [&str; 5] =
         [r"\x{D800}", r"[\x{D800}-\x{E000}]", r"a\Q\E*b", r"a*\Q\E*", "((a{1000}){0}){1000}"];
     const ACCEPTED_HERE: [&str; 2] = [r"\p{Grek}", r"\p{IsGreek}"];
 
-    /// The first line of the table has the texts, the others a pattern each.
+    /// The first line of the table holds the texts, each further line a pattern.
     #[test]
     fn validity_and_matches_equal_go() {
         let mut lines = include_str!("../../../tests/data/re2-vectors.jsonl").lines();

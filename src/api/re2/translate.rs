@@ -1,12 +1,12 @@
-//! Reads a pattern by the rules of RE2 and writes one of the same meaning for `regex-automata`.
+//! Parses a pattern by RE2's rules and writes an equivalent one for `regex-automata`.
 //!
-//! Every construct is written in the form that leaves no room for extensions: characters with a meaning as `\u{…}`, the classes
-//! of Perl as ASCII ranges (there they are Unicode's), word boundaries as those of ASCII, all groups without a capture.
+//! Every construct is written in a form without extensions: special characters as `\u{…}`, Perl classes as ASCII ranges (they
+//! are Unicode classes in `regex`), ASCII word boundaries, and groups that do not capture.
 
 use regex_automata::meta::Regex;
 use thiserror::Error;
 
-/// RE2 allows no more repetitions, those of nested operators multiplied.
+/// RE2's maximum number of repetitions; those of nested operators are multiplied.
 const MAX_REPEAT: u32 = 1000;
 
 const POSIX_CLASSES: [&str; 14] = [
@@ -14,7 +14,7 @@ const POSIX_CLASSES: [&str; 14] = [
     "xdigit",
 ];
 
-/// What RE2 does not accept, and where.
+/// What RE2 does not accept, and its position.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("{what} at byte {at}")]
 pub(super) struct SyntaxError {
@@ -37,22 +37,22 @@ pub(super) fn translate(pattern: &str) -> Result<String, SyntaxError> {
 }
 
 struct Translator<'a> {
-    /// What is still to be read.
+    /// The unread text.
     rest: &'a str,
     written: String,
     before: Before,
-    /// The most repetitions of anything in the innermost open group, those of nested operators multiplied.
+    /// The most repetitions of anything in the innermost open group; those of nested operators are multiplied.
     repetitions: u32,
     /// The same for the groups around it.
     outer_repetitions: Vec<u32>,
 }
 
-/// What stands in front of the place where we read.
+/// What comes before the current position.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Before {
     /// Nothing that can be repeated.
     Nothing,
-    /// Something that can be, with so many repetitions inside of it.
+    /// Something that can be repeated, with this number of repetitions inside it.
     Atom(u32),
     Repetition,
 }
@@ -142,7 +142,7 @@ impl Translator<'_> {
         Ok(())
     }
 
-    /// A group, or flags for the rest of the group around them.
+    /// Opens a group, or sets flags for the rest of the enclosing group.
     fn open(&mut self) -> Read {
         let name = ["(?P<", "(?<"].iter().find_map(|begin| self.rest.strip_prefix(begin));
         if let Some(name) = name {
@@ -177,7 +177,7 @@ impl Translator<'_> {
             Some(flags) => flags,
             None => (&self.rest[2..length], ""),
         };
-        // The last word on a flag counts; `U`, which swaps lazy and greedy, changes no match.
+        // The last setting of a flag counts. `U`, which swaps lazy and greedy, changes no match.
         let set: String = "ims".chars().filter(|flag| on.contains(*flag) && !off.contains(*flag)).collect();
         let cleared: String = "ims".chars().filter(|flag| off.contains(*flag)).collect();
         let minus = if cleared.is_empty() { "" } else { "-" };
@@ -228,7 +228,7 @@ impl Translator<'_> {
         Ok(())
     }
 
-    /// `\d`, `\pL` and the like, which mean the same inside and outside of brackets.
+    /// Parses `\d`, `\pL` and the like, which mean the same inside and outside of brackets.
     fn predefined_class(&mut self) -> Read<bool> {
         let perl = match self.rest.as_bytes().get(..2) {
             Some(br"\d") => "[0-9]",
@@ -260,7 +260,8 @@ impl Translator<'_> {
             }
             None => name,
         };
-        // Never the plain name: for `regex` it may also be a property that is neither category nor script.
+        // The plain name is never used, because in `regex` it may also be a property that is neither category nor
+        // script.
         let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b' ' | b'_' | b'-'));
         let class = [r"{gc=", r"{sc="]
             .map(|table| [table, name, "}"].concat())
@@ -272,7 +273,7 @@ impl Translator<'_> {
         Ok(())
     }
 
-    /// `[…]`. There are no operations on classes in RE2: `&&` and `--` are characters.
+    /// Parses `[…]`. RE2 has no operations on classes: `&&` and `--` are characters.
     fn class(&mut self) -> Read {
         self.take(1);
         self.written.push('[');
@@ -302,7 +303,7 @@ impl Translator<'_> {
         Ok(())
     }
 
-    /// `[:alpha:]`, `[:^alpha:]`.
+    /// Parses `[:alpha:]` and `[:^alpha:]`.
     fn posix_class(&mut self) -> Read<bool> {
         let Some(name) = self.rest.strip_prefix("[:").and_then(|after| Some(&after[..after.find(":]")?])) else {
             return Ok(false);
@@ -325,7 +326,7 @@ impl Translator<'_> {
         Ok(c)
     }
 
-    /// A backslash and what it makes one character of.
+    /// Parses a backslash and the rest of an escaped character.
     fn escape(&mut self) -> Read<char> {
         const INVALID: &str = "invalid escape sequence";
         let after = &self.rest[1..];
@@ -364,11 +365,11 @@ impl Translator<'_> {
 struct Bounds<'a> {
     text: &'a str,
     min: u32,
-    /// The same as `min` where there is none.
+    /// Equal to `min` if there is none.
     max: u32,
 }
 
-/// `None` when it is not a repetition, and so plain text.
+/// Returns `None` if it is not a repetition, and so plain text.
 fn read_bounds(rest: &str) -> Option<Bounds<'_>> {
     let text = &rest[..=rest.find('}')?];
     let inside = &text[1..text.len() - 1];
@@ -377,7 +378,7 @@ fn read_bounds(rest: &str) -> Option<Bounds<'_>> {
     Some(Bounds { text, min: read_bound(min)?, max: read_bound(max)? })
 }
 
-/// A number without leading zeros.
+/// Parses a number without leading zeros.
 fn read_bound(digits: &str) -> Option<u32> {
     let number = digits.bytes().all(|b| b.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
     (number && !digits.is_empty()).then(|| digits.parse().unwrap_or(u32::MAX))

@@ -1,10 +1,10 @@
-//! Which findings are told: their severity, and what authors and the command line want to hear nothing of.
+//! Which findings are printed: by severity, and by what authors and the command line ignore.
 
 use super::print::Located;
 use crate::mesh_integrity::{Code, Severity};
 use std::str::FromStr;
 
-/// A severity as the command line has it.
+/// A severity on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Level {
     /// Everything
@@ -25,7 +25,7 @@ impl From<Level> for Severity {
     }
 }
 
-/// `CODE=GLOB`: findings of a code about objects whose name fits.
+/// `CODE=GLOB`: findings with this code about objects whose name matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ignored {
     code: String,
@@ -45,7 +45,8 @@ impl FromStr for Ignored {
 }
 
 impl Ignored {
-    /// Whether a finding is meant: by `Kind/namespace/name`, or as istioctl writes it, `Kind name.namespace`.
+    /// Whether a finding is ignored. Its object is matched as `Kind/namespace/name` and in istioctl's form, `Kind
+    /// name.namespace`.
     pub fn fits(&self, finding: &Located) -> bool {
         let mut parts = finding.resource.splitn(3, '/');
         let (kind, namespace, name) = (parts.next(), parts.next(), parts.next());
@@ -60,7 +61,7 @@ impl Ignored {
     }
 }
 
-/// Whether a text fits a pattern, in which `*` stands for anything and `?` for one character.
+/// Whether a text matches a pattern, in which `*` stands for any text and `?` for one character.
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut at, mut star, mut tried) = (0, None, 0);
     let mut rest = 0;

@@ -1,4 +1,4 @@
-//! The objects of files and folders, and where each stands.
+//! The objects of files and folders, and their positions.
 
 use super::print::Located;
 use crate::cli::given::{self, Depth, GivenFile};
@@ -9,24 +9,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What the files hold.
+/// The objects of the files.
 #[derive(Debug, Default)]
 pub(super) struct Input {
     pub objects: Vec<Object>,
     pub places: Places,
-    /// Files that cannot be read as objects, and objects that stand twice.
+    /// Findings about unreadable files and duplicate objects.
     pub unreadable: Vec<Located>,
 }
 
-/// Where objects stand, and the texts of their files, by which lines of fields are found.
+/// Positions of objects, and the texts of their files, in which the lines of fields are found.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    /// With the byte of the file at which that line begins.
+    /// With the byte offset of that line.
     positions: HashMap<Key, (Position, usize)>,
     texts: HashMap<Arc<str>, String>,
 }
 
-/// What one file holds, and its text.
+/// The objects of one file, and its text.
 #[derive(Default)]
 struct File {
     name: String,
@@ -36,7 +36,7 @@ struct File {
 }
 
 impl Input {
-    /// Reads files, the YAML and JSON files of folders, and `-` as standard input. What cannot be read is a finding.
+    /// Reads files, the YAML and JSON files of folders, and `-` as standard input. Unreadable input is a finding.
     pub fn read(paths: &[PathBuf], namespace: &str) -> Self {
         let mut input = Self::default();
         let files = given::files(paths, Depth::Deep, |folder, error| input.unreadable.push(unread(folder, &error)));
@@ -64,7 +64,7 @@ impl Input {
     }
 }
 
-/// Where lines begin, asked for in their order.
+/// The beginnings of lines, queried in order.
 struct Starts<'t> {
     rest: &'t str,
     line: usize,
@@ -85,13 +85,12 @@ impl Starts<'_> {
 }
 
 impl Places {
-    /// Whether an object is of the files.
+    /// Whether an object is from the files.
     pub fn has(&self, key: &Key) -> bool {
         self.positions.contains_key(key)
     }
 
-    /// Findings, each with the place of its first object that is of the files: of the field where it is in that object, or else of the
-    /// object.
+    /// Returns findings with the position of their first object in the files: of the field, or else of the object.
     pub fn located<'f>(&self, findings: impl Iterator<Item = &'f Finding>) -> Vec<Located> {
         let mut read: HashMap<&Position, Option<Lines<'_>>> = HashMap::new();
         let mut place = |finding: &Finding| {
@@ -129,7 +128,7 @@ impl Places {
     }
 }
 
-/// Reads files on all processors; the order is that of the files.
+/// Reads files on all processors. The order of the files is kept.
 fn read_all(files: &[GivenFile], namespace: &str) -> Vec<File> {
     let next = AtomicUsize::new(0);
     let work = || {
@@ -178,7 +177,7 @@ fn read_one(given: &GivenFile, namespace: &str) -> File {
         return File { problems: vec![finding], ..File::default() };
     }
     file.name = name;
-    file.text = String::from_utf8(text).unwrap_or_default(); // it was read as such
+    file.text = String::from_utf8(text).unwrap_or_default(); // it was parsed as such
     file
 }
 

@@ -1,4 +1,4 @@
-//! The objects of a cluster that checks know.
+//! Reads the objects of a cluster that checks know.
 
 use crate::cli::access::AccessArgs;
 use crate::cluster;
@@ -8,13 +8,13 @@ use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use std::time::Duration;
 
-/// How long the API server may take to begin an answer.
+/// The time limit for the beginning of an answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Objects of a page of a list.
+/// The number of objects on each page of a list.
 const PAGE: u32 = 500;
 
-/// A kind, the versions in which it may be served, the newest first, and its plural.
+/// A kind, its possible versions with the newest first, and its plural.
 type Served = (&'static str, &'static [&'static str], &'static str, &'static str);
 
 const NETWORKING: &[&str] = &["v1", "v1beta1", "v1alpha3"];
@@ -37,11 +37,11 @@ const KINDS: [Served; 15] = [
     ("gateway.networking.k8s.io", &["v1", "v1beta1"], "Gateway", "gateways"),
 ];
 
-/// Secrets that no Gateway serves, and that are many.
+/// Excludes Secrets that no Gateway uses and that are numerous.
 const OTHER_SECRETS: &str = "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token";
 
-/// Reads all objects that checks know. Kinds that the cluster does not have are left out, and so are Secrets that may not be read; both
-/// are said on standard error.
+/// Reads all objects that checks know. Kinds that the cluster does not have, and Secrets that may not be read, are skipped with a
+/// message on standard error.
 pub(super) fn read(access: &AccessArgs) -> Result<Vec<Object>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -55,7 +55,7 @@ pub(super) fn read(access: &AccessArgs) -> Result<Vec<Object>> {
     })
 }
 
-/// What came of asking for a kind in one version.
+/// The answer for a kind in one version.
 enum Answer {
     Listed,
     NotServed,

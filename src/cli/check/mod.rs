@@ -1,4 +1,5 @@
-//! `outrigger check`: what is wrong with the mesh that files describe, or that a cluster has, with files laid over it.
+//! `outrigger check`: problems of the mesh that files describe, or of a cluster, optionally with files applied on top
+//! of it.
 
 mod filter;
 mod input;
@@ -77,7 +78,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let options =
         Options { root_namespace: args.root_namespace.clone(), domain: args.cluster_domain.clone(), now: Some(now) };
     let below = if args.cluster { live::read(&args.access)? } else { assumed()? };
-    // A file changes an object that is there, and it stays as old as it is.
+    // A file changes an existing object, which keeps its age.
     let ages: HashMap<&Key, &Object> = below.iter().map(|object| (object.key(), object)).collect();
     for object in &mut objects {
         if let Some(known) = ages.get(object.key()) {
@@ -91,7 +92,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let (found, suppressed): (Vec<&Finding>, Vec<&Finding>) =
         engine.findings().iter().filter(concerns).partition(|finding| !engine.suppresses(finding));
     let located = places.located(found.iter().copied());
-    // Those that nobody ignores, and where they stand.
+    // The findings that are not ignored, with their positions.
     let (found, located): (Vec<&Finding>, Vec<Located>) =
         found.into_iter().zip(located).filter(|(_, located)| args.tells(located)).unzip();
     let mut findings: Vec<_> = unreadable.into_iter().filter(|finding| args.tells(finding)).chain(located).collect();
@@ -116,7 +117,7 @@ impl Args {
     }
 }
 
-/// All codes, a line each.
+/// Returns all codes, one on each line.
 pub(super) fn list() -> String {
     let line = |code: &Code| format!("{code} {:7} {}: {}\n", code.severity(), code.name(), code.meaning());
     Code::ALL.iter().map(line).collect()

@@ -1,4 +1,4 @@
-//! The graph of a mesh for Graphviz, and as SVG; what is broken is red.
+//! The graph of a mesh for Graphviz, and as SVG. Broken parts are red.
 
 use crate::mesh_integrity::{Finding, Picture};
 use anyhow::{Result, anyhow, bail};
@@ -7,13 +7,13 @@ use layout::gv::{DotParser, GraphBuilder};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
 
-/// At most this many edges are laid out; a larger picture nobody can read.
+/// At most this many edges are laid out. A larger picture cannot be read.
 const MOST_EDGES: usize = 150;
 
-/// The picture of a mesh without edges: there is no graph to lay out.
+/// The picture of a mesh without edges, which needs no layout.
 const EMPTY: &str = "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"220\" height=\"40\"><text x=\"10\" y=\"25\">This mesh has no routes.</text></svg>\n";
 
-/// The graph in Graphviz's language.
+/// Returns the graph in Graphviz's language.
 pub(super) fn dot(picture: &Picture, findings: &[&Finding]) -> String {
     let broken: HashSet<_> = findings
         .iter()
@@ -42,7 +42,7 @@ fn escaped(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).map(|c| if matches!(c, '"' | '\\') { '\'' } else { c }).collect()
 }
 
-/// The picture of a graph.
+/// Returns a graph as a picture.
 pub(super) fn svg(dot: &str) -> Result<String> {
     let edges = dot.matches(" -> ").count();
     if edges == 0 {

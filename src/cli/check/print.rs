@@ -1,4 +1,4 @@
-//! What `outrigger check` prints: text for people, JSON, or SARIF for code hosts.
+//! The output of `outrigger check`: text for people, JSON, or SARIF for code hosts.
 
 use crate::cli::output::{self, Paint};
 use crate::mesh_integrity::{Code, Severity};
@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::io::{self, Write};
 
-/// What is printed.
+/// The output format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
     /// Findings by object, each with advice
@@ -25,7 +25,7 @@ pub(super) enum Format {
     Svg,
 }
 
-/// A finding, and where it stands.
+/// A finding with its position.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Located {
     #[serde(serialize_with = "shown")]
@@ -40,10 +40,10 @@ pub(super) struct Located {
     pub field: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
-    /// Of the field, where it is known, or else of the object.
+    /// The line of the field if it is known, or else of the object.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
-    /// The line at which the object begins.
+    /// The first line of the object.
     #[serde(skip)]
     pub begins: Option<usize>,
 }
@@ -89,7 +89,7 @@ pub(super) fn print(findings: &[Located], suppressed: usize, format: Format) -> 
 }
 
 fn text(out: &mut impl Write, findings: &[Located], suppressed: usize, colours: Paint) -> io::Result<()> {
-    // Names and values of files must not steer the terminal, nor forge lines.
+    // Names and values from files must not control the terminal or forge lines.
     let paint = |style: &str, text: &str| colours.paint(style, &OneLine(text).to_string());
     let mut last = None;
     for finding in findings {
@@ -141,10 +141,10 @@ fn text(out: &mut impl Write, findings: &[Located], suppressed: usize, colours: 
     )
 }
 
-/// What stands for itself in the path of a URI (RFC 3986, 3.3).
+/// Characters that need no escape in the path of a URI (RFC 3986, 3.3).
 const IN_PATHS: AsciiSet = NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// A file as SARIF names it: a reference, of which an absolute one begins with `file://`.
+/// Returns a file as a URI reference for SARIF. An absolute one begins with `file://`.
 fn uri(file: &str) -> String {
     let scheme = if file.starts_with('/') { "file://" } else { "" };
     format!("{scheme}{}", utf8_percent_encode(file.trim_start_matches("./"), &IN_PATHS))

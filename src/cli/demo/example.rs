@@ -1,4 +1,4 @@
-//! A Pod of the examples, and the review of its creation.
+//! A Pod from the examples, and the review of its creation.
 
 use crate::cli::input::describe;
 use crate::cli::template::pod_template;
@@ -8,16 +8,16 @@ use serde_json::{Value, json};
 
 /// A Pod that the examples would create.
 pub(super) struct Example {
-    /// Its object, for people.
+    /// The object's name for people.
     pub what: String,
-    /// Its file, below the folder of the examples.
+    /// The object's file, relative to the folder of the examples.
     pub file: String,
     pub pod: Value,
     pub review: Bytes,
 }
 
 impl Example {
-    /// `None` of objects without Pods.
+    /// Returns `None` for objects without Pods.
     pub fn of(document: &Document) -> Option<Self> {
         let pod = pod_template(&document.value)?.pod();
         let namespace = pod.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or("default");

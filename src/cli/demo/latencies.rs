@@ -1,10 +1,10 @@
-//! How long the demo's reviews took: a histogram, and the quantiles people ask for.
+//! The latencies of the demo's reviews: a histogram and quantiles.
 
 use crate::cli::output::Paint;
 use std::io::{self, Write};
 use std::time::Duration;
 
-/// The bounds of the histogram's rows, in microseconds: from each to the next it is a factor of about 1.5.
+/// The limits of the histogram's rows, in microseconds, with a factor of about 1.5 between them.
 const BOUNDS: [u64; 20] = [
     20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1_000, 1_500, 2_000, 3_000, 5_000, 7_000, 10_000, 20_000, 50_000,
     100_000,
@@ -36,12 +36,12 @@ pub(super) fn write(out: &mut impl Write, paint: Paint, mut times: Vec<Duration>
 /// A row of the histogram.
 #[derive(Debug, PartialEq, Eq)]
 struct Row {
-    /// `None` for the times beyond the last bound.
+    /// The row's limit; `None` for latencies above the last limit.
     below: Option<Duration>,
     reviews: usize,
 }
 
-/// The rows from that of the shortest time to that of the longest.
+/// Returns the rows from the shortest to the longest latency.
 fn rows(sorted: &[Duration]) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut rest = sorted;

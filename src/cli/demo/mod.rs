@@ -1,4 +1,5 @@
-//! `outrigger demo`: the server in file mode, real AdmissionReviews for the examples over TLS, what it adds and how fast.
+//! `outrigger demo`: the server in file mode, real AdmissionReviews for the examples over TLS, the added containers,
+//! and the latency.
 
 mod example;
 mod latencies;
@@ -20,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// Reviews before the measured ones, so that code and connection are warm.
+/// Reviews before the measured ones, which warm up code and connection.
 const WARM_UP: usize = 200;
 
 /// Flags of `outrigger demo`.
@@ -98,7 +99,7 @@ async fn demo(args: &Args) -> Result<()> {
     running.stop().await
 }
 
-/// The Pods that the objects of a folder are, or would create.
+/// Returns the Pods that the objects of a folder are or would create.
 fn examples(from: &Path) -> Result<Vec<Example>> {
     let mut folder =
         Folder::new(from).context("--from (run this where the examples folder is, or name another one)")?;
@@ -140,10 +141,10 @@ async fn review(client: &mut Client, example: &Example) -> Result<(Value, Vec<St
     Ok((pod, warnings.filter_map(Value::as_str).map(str::to_owned).collect()))
 }
 
-/// Prints what to type next: the same Pod as YAML, and why it gets what it gets.
+/// Prints the next commands: for the same Pod as YAML, and for the reasons.
 fn write_next_steps(out: &mut impl Write, paint: Paint, from: &Path, example: &Example) -> io::Result<()> {
     let program = std::env::args_os().next().map_or("outrigger".into(), |name| name.to_string_lossy().into_owned());
-    // One file of its own has no folder that its name is below.
+    // The name of a single file is not relative to a folder.
     let file = if from.is_dir() { from.join(&example.file) } else { from.to_owned() };
     writeln!(out, "Next, see what changes in a manifest, and why:\n")?;
     for (command, more) in [("inject", " -o diff"), ("explain", "")] {

@@ -1,4 +1,4 @@
-//! What the demo shows of a Pod: its containers before and after, and where each new part comes from.
+//! How the demo prints a Pod: its containers before and after, and the SidecarSet of each new part.
 
 use super::example::Example;
 use crate::api::keys;
@@ -7,7 +7,7 @@ use crate::injection::Snapshot;
 use serde_json::Value;
 use std::io::{self, Write};
 
-/// Prints a Pod's containers before and after, and which set brought which.
+/// Prints a Pod's containers before and after, with the set that added each one.
 pub(super) fn pod(
     out: &mut impl Write,
     paint: Paint,
@@ -68,7 +68,7 @@ pub(super) fn pod(
     writeln!(out)
 }
 
-/// What a container has, in a line each: what it mounts, its variables, its resources.
+/// Returns details of a container, one on each line: its mounts, variables and resources.
 fn details(container: &Value) -> Vec<String> {
     let texts = |list: &str, key: &str| {
         let items = container[list].as_array().into_iter().flatten();

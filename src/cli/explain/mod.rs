@@ -1,4 +1,4 @@
-//! `outrigger explain`: why each SidecarSet is injected into a Pod or not, and how the rollout of one goes on.
+//! `outrigger explain`: why each SidecarSet is or is not injected into a Pod, and how its rollout continues.
 
 mod rollout;
 
@@ -45,13 +45,13 @@ pub(super) struct Args {
     live: LiveArgs,
 }
 
-/// The files, unless a set of the cluster is asked for.
+/// The files, unless a set in the cluster is given.
 #[derive(Debug)]
 struct Files(Option<InputArgs>);
 
 impl clap::FromArgMatches for Files {
     fn from_arg_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
-        // Without them clap has seen to it that there is a set.
+        // Without files, clap has ensured that there is a set.
         let are_given = matches.contains_id("file");
         Ok(Self(if are_given { Some(InputArgs::from_arg_matches(matches)?) } else { None }))
     }
@@ -72,7 +72,7 @@ impl clap::Args for Files {
     }
 }
 
-/// What is printed.
+/// The output format.
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
 enum Format {
     /// One line per SidecarSet, those that match first
@@ -83,7 +83,7 @@ enum Format {
     Json,
 }
 
-/// At most this many SidecarSets that do not match are told one by one, unless all are asked for.
+/// At most this many SidecarSets that do not match are listed, unless all are requested.
 const MISMATCHES_TOLD: usize = 10;
 
 /// An object whose Pods are explained.
@@ -141,7 +141,7 @@ fn explain(template: Template<'_>, snapshot: &Snapshot, namespace: &str) -> Resu
     Ok(snapshot.explain(&pod, &PodRequest::create(namespace, Timestamp::now()))?)
 }
 
-/// Tells of at most so many sets that do not match.
+/// Prints at most this many sets that do not match.
 fn write_text(out: &mut impl Write, explained: &Explained, most: usize) -> std::io::Result<()> {
     writeln!(out, "{}", describe(&explained.document))?;
     match &explained.explanation {

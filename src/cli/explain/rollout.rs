@@ -1,4 +1,4 @@
-//! `outrigger explain sidecarset/NAME`: what an update would do about each Pod of a set now, read from the cluster.
+//! `outrigger explain sidecarset/NAME`: what an update would do with each Pod of a set now, read from the cluster.
 
 use crate::cli::live::{self, LiveArgs};
 use crate::cli::output;
@@ -14,7 +14,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// What of the set `object`, as kubectl names it, is printed. Nothing is written to the cluster.
+/// Prints the explanation of the set `object`, in kubectl's form. Nothing is written to the cluster.
 pub(super) fn run(object: &str, live: &LiveArgs, as_json: bool) -> Result<ExitCode> {
     let Some(name) = object.strip_prefix("sidecarset/").or_else(|| object.strip_prefix("sidecarsets/")) else {
         bail!(
@@ -38,7 +38,7 @@ pub(super) fn run(object: &str, live: &LiveArgs, as_json: bool) -> Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
-/// All that the rollout of a set depends on, and what the leader says of it.
+/// Reads everything that the set's rollout depends on, and what the leader reports about it.
 async fn read(client: &Client, name: &str, revision_namespace: &str) -> Result<(RolloutIndex, Option<String>)> {
     let mut index = RolloutIndex::default();
     index.updates_pods = true;
@@ -61,7 +61,7 @@ async fn read(client: &Client, name: &str, revision_namespace: &str) -> Result<(
     Ok((index, message))
 }
 
-/// Pods that are as they should be are only counted.
+/// Pods that are up to date are only counted.
 fn write_text(out: &mut impl Write, explanation: &RolloutExplanation, message: Option<&str>) -> std::io::Result<()> {
     let RolloutExplanation { set, problem, matched, updated, max_unavailable, unavailable, pods } = explanation;
     writeln!(out, "SidecarSet/{set}")?;

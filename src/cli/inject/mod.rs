@@ -1,4 +1,4 @@
-//! `outrigger inject`: injects the Pods and Pod templates of files, with no cluster.
+//! `outrigger inject`: injects the Pods and Pod templates of files without a cluster.
 
 mod print;
 
@@ -58,17 +58,17 @@ pub(super) struct Args {
     live: LiveArgs,
 }
 
-/// What becomes of an object.
+/// The outcome of an object.
 enum Fate {
     /// These SidecarSets are injected.
     Injected(Vec<String>),
-    /// It has all that these SidecarSets inject.
+    /// It already has everything that these SidecarSets inject.
     Unchanged(Vec<String>),
     NotMatched,
     Excluded(Exclusion),
-    /// It has containers, but where its Pod template is, is not known.
+    /// It has containers, but the location of its Pod template is unknown.
     Skipped(String),
-    /// An object of a kind that has no Pods.
+    /// An object of a kind without Pods.
     Other,
 }
 
@@ -85,7 +85,7 @@ impl fmt::Display for Fate {
     }
 }
 
-/// An object with what becomes of it.
+/// An object with its outcome.
 struct Outcome {
     printed: PrintedObject,
     fate: Fate,
@@ -107,11 +107,11 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     }
 }
 
-/// With `--exit-code`: an object could not be injected, or the input could not be read.
+/// The exit code with `--exit-code` if an object could not be injected or the input could not be read.
 const FAILED: u8 = 2;
 
-/// Prints the objects; whether one changes. `None` when one of them could not be injected; then nothing is printed: half of the
-/// objects, piped into kubectl, would look like all of them.
+/// Prints the objects. Returns whether any of them changes; `None` if one could not be injected. Nothing is printed then,
+/// because a part of the objects, piped into kubectl, would look like all of them.
 fn print_all(args: &Args) -> Result<Option<bool>> {
     let (files, documents) = args.input.read()?;
     let given = args.input.sets(&args.live, &documents)?;
@@ -144,7 +144,7 @@ fn print_all(args: &Args) -> Result<Option<bool>> {
     Ok(Some(printed.iter().any(|object| object.document.value != object.injected)))
 }
 
-/// Says on standard error what becomes of the objects. Those of kinds that have no Pods are counted.
+/// Prints the outcome of each object on standard error. Objects of kinds without Pods are counted.
 fn tell(outcomes: &[Outcome], quiet: bool) {
     let mut others: BTreeMap<&str, usize> = BTreeMap::new();
     for Outcome { printed: PrintedObject { document, .. }, fate, warnings } in outcomes {
@@ -165,14 +165,14 @@ fn tell(outcomes: &[Outcome], quiet: bool) {
     }
 }
 
-/// The time that goes into the annotations, where one is given.
+/// Returns the time for the annotations, if it is given.
 fn source_date_epoch() -> Result<Option<Timestamp>> {
     let Ok(seconds) = std::env::var("SOURCE_DATE_EPOCH") else { return Ok(None) };
     let time = seconds.parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
     time.with_context(|| format!("SOURCE_DATE_EPOCH={seconds:?}: write whole seconds since 1970")).map(Some)
 }
 
-/// Injects the Pod template of an object; other objects stay as they are.
+/// Injects the Pod template of an object. Other objects stay unchanged.
 fn inject(document: Document, snapshot: &Snapshot, namespace: &str, now: Option<Timestamp>) -> Result<Outcome> {
     let unchanged = |document: Document, fate: Fate| {
         let injected = document.value.clone();
@@ -208,7 +208,7 @@ fn inject(document: Document, snapshot: &Snapshot, namespace: &str, now: Option<
     Ok(Outcome { printed, fate, warnings: injected.warnings })
 }
 
-/// From the object as it is injected today to the object as it would be.
+/// Returns the change from the object as injected today to the object as injected after the edit.
 fn difference(
     document: Document,
     today: &Snapshot,

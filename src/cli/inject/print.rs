@@ -1,4 +1,4 @@
-//! What `outrigger inject` prints: injected objects, their patches, or a diff.
+//! The output of `outrigger inject`: injected objects, their patches, or a diff.
 
 use crate::cli::input::{InputFile, describe, object_name, text};
 use crate::cli::output::{self, Paint};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use similar::{ChangeTag, TextDiff};
 use std::io::{self, Write};
 
-/// What is printed.
+/// The output format.
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
 pub(super) enum Format {
     /// All objects, with their sidecars
@@ -24,20 +24,20 @@ pub(super) enum Format {
     Name,
 }
 
-/// An object of the input with what injection makes of it.
+/// An object of the input and its injected form.
 pub(super) struct PrintedObject {
     pub document: Document,
-    /// What happened to the object, for people.
+    /// The outcome of the object, for people.
     pub change: &'static str,
-    /// Whether the object afterwards is the one of the file.
+    /// Whether the result equals the object in the file.
     pub is_as_given: bool,
-    /// The object afterwards.
+    /// The result.
     pub injected: Value,
-    /// From one to the other.
+    /// The patch from one to the other.
     pub patch: json_patch::Patch,
 }
 
-/// Lines around a change.
+/// Lines of context around a change.
 const CONTEXT: usize = 3;
 
 /// Prints the objects of these files.
@@ -68,8 +68,8 @@ pub(super) fn print(files: &[InputFile], outcomes: &[PrintedObject], format: For
     })
 }
 
-/// All documents of the files. One whose objects are as given is copied as it is written; of another, which is written anew, what
-/// stands before and behind it is kept.
+/// Returns all documents of the files. A document whose objects are unchanged is copied byte for byte. A changed one is
+/// serialized, and the text before and after it is kept.
 fn yaml(files: &[InputFile], outcomes: &[PrintedObject]) -> String {
     let mut stream = Stream::default();
     let mut rest = outcomes;
@@ -94,7 +94,7 @@ fn yaml(files: &[InputFile], outcomes: &[PrintedObject]) -> String {
     stream.into_text()
 }
 
-/// A patch with the object that it is for.
+/// Returns a patch with the identity of its object.
 fn named_patch(PrintedObject { document, patch, .. }: &PrintedObject) -> Value {
     let field = |pointer: &str| text(&document.value, pointer);
     json!({

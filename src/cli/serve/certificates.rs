@@ -1,4 +1,4 @@
-//! `--certificates`: where the certificate of the server comes from, and how the API server comes to trust it.
+//! `--certificates`: the source of the server's certificate, and how the API server comes to trust it.
 
 use crate::admission::authority::Times;
 use crate::admission::certificate::LOCAL_NAMES;
@@ -54,10 +54,10 @@ pub(in crate::cli) enum Mode {
     Files,
 }
 
-/// The mode, with what belongs to it.
+/// The mode with its settings.
 #[derive(Debug)]
 pub(in crate::cli) enum Source {
-    /// Made at start, for this process alone.
+    /// Created at start for this process.
     Made,
     SelfManaged(Times),
     CertManager(PathBuf),
@@ -97,20 +97,20 @@ impl CertificateFlags {
         })
     }
 
-    /// Names and addresses by which this server is reached on its own machine.
+    /// Returns names and addresses of this server on its own machine.
     pub fn names(&self, listen: Option<SocketAddr>) -> BTreeSet<String> {
         let listen = listen.map(|listen| listen.ip()).filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string());
         LOCAL_NAMES.iter().map(ToString::to_string).chain(listen).chain(self.tls_names.iter().cloned()).collect()
     }
 
-    /// The Certificate of cert-manager whose CA is to be trusted.
+    /// Returns the cert-manager Certificate whose CA is to be trusted.
     pub fn certificate(&self, namespace: &str) -> String {
         format!("{namespace}/{}", self.certificate)
     }
 }
 
 impl Source {
-    /// The folder that is read again and again.
+    /// Returns the folder that is read repeatedly.
     pub fn folder(&self) -> Option<PathBuf> {
         match self {
             Self::CertManager(folder) | Self::Files(folder) => Some(folder.clone()),
@@ -118,7 +118,7 @@ impl Source {
         }
     }
 
-    /// What is shown from the start; nothing where the cluster must be asked first.
+    /// Returns the certificate used from the start; `None` if the cluster must be asked first.
     pub fn first(&self, names: &BTreeSet<String>) -> Result<ServingCertificate> {
         Ok(match self {
             Self::CertManager(folder) | Self::Files(folder) => {
@@ -133,7 +133,7 @@ impl Source {
     }
 }
 
-/// The file with what the API server is to trust.
+/// The file with the CA for the API server.
 pub(super) struct CaFile(PathBuf);
 
 impl CaFile {
@@ -151,7 +151,7 @@ impl CaFile {
         Ok(pem)
     }
 
-    /// Reads the file again and again; its last good content stays registered.
+    /// Reads the file repeatedly. Its last good content stays registered.
     pub async fn keep_registered(self, registration: tokio::sync::watch::Sender<Registration>) {
         let mut ticks = tokio::time::interval(reload::PERIOD);
         let mut last_problem = None;

@@ -1,4 +1,4 @@
-//! `outrigger serve` against a cluster: the parts of all controllers put together.
+//! `outrigger serve` with a cluster: combines the parts of all controllers.
 
 use super::certificates::Source;
 use super::flags::{Args, Controller};
@@ -13,10 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch::Receiver;
 
-/// How long controllers and watches may take to stop, once nobody is answered any more.
+/// The time limit for controllers and watches to stop after the server has stopped.
 const BACKGROUND_STOP: Duration = Duration::from_secs(8);
 
-/// Watches the cluster, and says how to serve what is in it. `front` has the certificate's source if there are webhooks to serve.
+/// Watches the cluster, and returns how to serve its objects. `front` has the source of the certificate if there are
+/// webhooks.
 pub(super) async fn job(
     args: &Args,
     front: Option<(Source, &Arc<ServingCertificate>)>,
@@ -32,7 +33,7 @@ pub(super) async fn job(
     let identity = lease::identity();
     let (mut tasks, mut feeds) = (Tasks::new(shutdown.clone()), Feeds::new(client.clone()));
     let (events, publish) = events::events(client.clone(), identity.clone());
-    // Who takes the last Event may have stopped before the others: the publisher goes on until all do.
+    // The receiver of the last Event may have stopped before the others, so the publisher continues until all have.
     let kept = events.clone();
     tasks.spawn_until_stop("events", async move {
         publish.await;
@@ -89,7 +90,7 @@ pub(super) async fn job(
     Ok(Job { webhooks, readiness, background })
 }
 
-/// Keeps the metrics of a candidacy.
+/// Updates the metrics of a candidate.
 async fn tell_standing(lease: &'static str, mut standing: Receiver<LeaseStanding>, metrics: Arc<Metrics>) {
     let (leading, failing) = (metrics.leading(lease), metrics.lease_failing(lease));
     loop {
@@ -100,12 +101,12 @@ async fn tell_standing(lease: &'static str, mut standing: Receiver<LeaseStanding
         leading.set(leads.into());
         failing.set(fails.into());
         if standing.changed().await.is_err() {
-            std::future::pending::<()>().await; // nobody is a candidate any more: it stays as it is
+            std::future::pending::<()>().await; // there is no candidate any more, so the state stays unchanged
         }
     }
 }
 
-/// Keeps the metrics of watches.
+/// Updates the metrics of watches.
 async fn tell_watches(watches: Vec<Watch>, metrics: Arc<Metrics>) {
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     loop {

@@ -1,4 +1,4 @@
-//! The controller `devrouting`: VirtualServices and placeholders from Services, and the flags that name its ConfigMap.
+//! The controller `devrouting`: VirtualServices and placeholders from Services, and the flags for its ConfigMap.
 
 use super::part::{Common, Part};
 use super::queues;
@@ -19,7 +19,7 @@ pub(in crate::cli) struct RoutingFlags {
     pub config_map_namespace: String,
 }
 
-/// Starts what every replica does, and says what a leader does.
+/// Starts the part of every replica, and returns the part of a leader.
 pub(super) fn part(flags: &RoutingFlags, common: &Common, feeds: &mut Feeds) -> Part {
     let Common { client, events, metrics, .. } = common;
     let observer = queues::observer(metrics, metrics::Controller::DevRouting);
@@ -27,7 +27,7 @@ pub(super) fn part(flags: &RoutingFlags, common: &Common, feeds: &mut Feeds) -> 
     let settings = Settings { config_map: Key::new(&flags.config_map_namespace, &flags.config_map_name) };
     let controller = Controller::new(client.clone(), events.clone(), routing, observer, settings);
     let watches = controller.subscribe(feeds);
-    // Told only: Pods are injected all the same.
+    // Only reported: Pods are injected regardless.
     let readiness = [watches.config_map.clone(), watches.services.clone()].into_iter();
     let readiness = readiness.fold(Readiness::new(), |readiness, watch| {
         readiness.check(watch.what(), move || Ok(watch.check().unwrap_or_else(|waiting| waiting)))

@@ -1,13 +1,14 @@
-//! `--feature-gates`, as OpenKruise's manager takes it.
+//! `--feature-gates`, as in OpenKruise's manager.
 
 use std::str::FromStr;
 
-/// The gates whose meaning here is that of OpenKruise; its other ones are taken and told to have none.
+/// The gates with the same meaning as in OpenKruise. Its other gates are accepted, with a message that they have no
+/// effect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::cli) struct FeatureGates {
     /// `SidecarSetPatchPodMetadataDefaultsAllowed`: without a whitelist, SidecarSets may put any annotations on Pods.
     pub patch_without_whitelist: bool,
-    /// Names that are not known here.
+    /// Unknown names.
     pub without_meaning: Vec<String>,
 }
 

@@ -15,26 +15,26 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-/// How often the files are looked at again; very many files that take long, less often.
+/// How often the files are read. A large number of files that takes long is read less often.
 const POLL: Duration = Duration::from_secs(1);
 
-/// The pause after a look is so many times as long as the look, so that it takes a few per cent of a core at most ...
+/// The pause after reading is this many times as long as reading, so that it takes at most a few per cent of a core ...
 const REST: u32 = 20;
 
-/// ... but no longer than this.
+/// ... but at most this long.
 const LONGEST_REST: Duration = Duration::from_secs(30);
 
-/// At most this many problems are told one by one; others are counted.
+/// At most this many problems are reported. Others are counted.
 const TOLD: usize = 100;
 
-/// What the handlers and checks share.
+/// The state shared by handlers and checks.
 struct ServedFiles {
     snapshot: ArcSwap<Snapshot>,
-    /// What `/readyz` says of the files: not ready until all of them could be used once.
+    /// The text of `/readyz` about the files: not ready until all of them were usable once.
     files: Mutex<Result<String, String>>,
 }
 
-/// Reads the files, and says how to serve what they hold.
+/// Reads the files, and returns how to serve their content.
 pub(super) fn job(
     from: &Path,
     injection: &InjectionArgs,
@@ -82,14 +82,14 @@ impl ServedFiles {
         );
     }
 
-    /// Sets what `/readyz` says of the files.
+    /// Sets the text of `/readyz` about the files.
     fn set_files(&self, loaded: &Loaded) {
         let problems: Vec<String> = told(&loaded.problems).collect();
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         let in_use = format!("SidecarSets in use: {}", loaded.sets);
         *files = match problems.as_slice() {
             [] => Ok(in_use),
-            // What was in use stays in use. At the start there is nothing to stay, and a set must not be absent unnoticed.
+            // The content in use stays in use. At the start there is none, and a missing set must not go unnoticed.
             problems if files.is_ok() => Ok(format!("{in_use}; {}", problems.join("; "))),
             problems => Err(problems.join("; ")),
         };
@@ -103,13 +103,13 @@ fn handler(state: &Arc<ServedFiles>, metrics: &Arc<Metrics>) -> Handler {
     })
 }
 
-/// The first of many things, and how many more there are.
+/// Returns the first items, and the number of others.
 fn told<T: ToString>(all: &[T]) -> impl Iterator<Item = String> {
     let more = all.len().saturating_sub(TOLD);
     all.iter().take(TOLD).map(ToString::to_string).chain((more > 0).then(|| format!("and {more} more")))
 }
 
-/// Reads the files again and again.
+/// Reads the files repeatedly.
 async fn refresh(mut source: Source, state: Arc<ServedFiles>, metrics: Arc<Metrics>) -> Result<()> {
     let mut rest = POLL;
     loop {
@@ -128,7 +128,7 @@ async fn refresh(mut source: Source, state: Arc<ServedFiles>, metrics: Arc<Metri
     }
 }
 
-/// The pause after a look at the files that took so long.
+/// Returns the pause after reading the files took this long.
 fn rest_after(look: Duration) -> Duration {
     look.saturating_mul(REST).clamp(POLL, LONGEST_REST)
 }

@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The namespace of outrigger and all it keeps.
+/// The default namespace of outrigger.
 pub(in crate::cli) const NAMESPACE: &str = "outrigger-system";
 
 /// Flags of `outrigger serve`.
@@ -104,7 +104,7 @@ pub(in crate::cli) struct ClusterFlags {
     pub mesh: MeshFlags,
 }
 
-/// A controller that can be left out.
+/// A controller that can be disabled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 #[value(rename_all = "lower")]
 pub(in crate::cli) enum Controller {
@@ -127,7 +127,7 @@ impl Args {
         given.unwrap_or_else(|| (address, port).into())
     }
 
-    /// Of the controllers one has webhooks.
+    /// Whether a controller has webhooks. One has.
     pub fn serves_webhooks(&self) -> bool {
         self.from.is_some() || self.cluster.runs(Controller::SidecarSet)
     }
@@ -139,7 +139,7 @@ impl ClusterFlags {
         self.controllers.as_ref().is_none_or(|chosen| chosen.contains(&controller))
     }
 
-    /// What is wrong with the choice of controllers.
+    /// Returns the problem of the chosen controllers.
     pub fn problem(&self) -> Option<&'static str> {
         let alone = self.controllers.is_some() && self.runs(Controller::Rollout) && !self.runs(Controller::SidecarSet);
         alone.then_some(
@@ -147,7 +147,7 @@ impl ClusterFlags {
         )
     }
 
-    /// The namespace of outrigger itself.
+    /// Returns outrigger's own namespace.
     pub fn namespace(&self) -> &str {
         self.namespace.as_deref().filter(|name| !name.is_empty()).unwrap_or(NAMESPACE)
     }
@@ -163,7 +163,7 @@ impl ClusterFlags {
         }
     }
 
-    /// Names by which the API server asks for the certificate.
+    /// Returns the names that the API server expects in the certificate.
     pub fn server_names(&self) -> Vec<String> {
         match self.reach() {
             Reach::Url(url) => host(&url).into_iter().collect(),
@@ -174,7 +174,8 @@ impl ClusterFlags {
     }
 }
 
-/// A URL by which webhooks may be registered: <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#url>.
+/// Parses a URL for the registration of webhooks:
+/// <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#url>.
 fn https(url: &str) -> Result<String, String> {
     let host = url
         .strip_prefix("https://")
@@ -185,7 +186,7 @@ fn https(url: &str) -> Result<String, String> {
     Ok(url.to_owned())
 }
 
-/// The host of such a URL, as certificates name it.
+/// Returns the host of such a URL, in the form of certificates.
 fn host(url: &str) -> Option<String> {
     let url: http::Uri = url.parse().ok()?;
     Some(url.host()?.trim_matches(['[', ']']).to_owned())

@@ -1,4 +1,4 @@
-//! What a process serves, whether the objects come from files or from a cluster.
+//! What a process serves, from files or from a cluster.
 
 use crate::admission::{Handler, ServingCertificate, Webhook};
 use crate::telemetry::Readiness;
@@ -7,16 +7,16 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use std::sync::Arc;
 
-/// What is served, and what keeps it right meanwhile.
+/// The handlers, and the background work for them.
 pub(super) struct Job {
     pub webhooks: Vec<(Webhook, Handler)>,
-    /// With the check `certificate`.
+    /// Includes the check `certificate`.
     pub readiness: Readiness,
-    /// Ends by itself, and in bounded time, once nothing is served any more; an end before is a failure of the process.
+    /// Ends by itself in limited time after the server has stopped. If it ends earlier, the process fails.
     pub background: BoxFuture<'static, Result<()>>,
 }
 
-/// Not ready while the certificate is not valid.
+/// Makes the process not ready while the certificate is not valid.
 pub(super) fn check_certificate(readiness: Readiness, shown: &Arc<ServingCertificate>) -> Readiness {
     let shown = shown.clone();
     readiness.check("certificate", move || shown.check(Timestamp::now()))

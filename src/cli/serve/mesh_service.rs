@@ -1,4 +1,4 @@
-//! The controller `meshservice`: Istio's objects from MeshServices, and the flag about which of them are made.
+//! The controller `meshservice`: Istio objects from MeshServices, and the flag for their kinds.
 
 use super::part::{Common, Part};
 use super::queues;
@@ -19,7 +19,7 @@ pub(in crate::cli) struct MeshFlags {
 /// The domain of Services.
 const DOMAIN: &str = "cluster.local";
 
-/// Says what a leader does. The other replicas know nothing of the mesh.
+/// Returns the part of a leader. Other replicas do not read the mesh.
 pub(super) fn part(flags: &MeshFlags, root_namespace: &str, common: &Common) -> Part {
     let Common { client, events, metrics, .. } = common;
     let observer = queues::observer(metrics, metrics::Controller::MeshService);

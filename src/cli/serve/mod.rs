@@ -1,4 +1,5 @@
-//! `outrigger serve`: the webhook server and the controllers of a cluster, or the server alone with SidecarSets from files.
+//! `outrigger serve`: the webhook server and the controllers of a cluster, or only the server with SidecarSets from
+//! files.
 
 mod certificates;
 mod cluster;
@@ -33,31 +34,31 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// The signals that end the process: of a supervisor, of a keyboard, of a terminal that is closed.
+/// The signals that end the process: from a supervisor, a keyboard, or a closed terminal.
 struct Signals([Signal; 3]);
 
-/// The port of the webhooks, and the certificate that is shown there.
+/// The port of the webhooks, and its certificate.
 struct Front {
     server: Server,
     certificate: Arc<ServingCertificate>,
-    /// The folder that the certificate is read from, again and again.
+    /// The folder from which the certificate is read repeatedly.
     tls_dir: Option<PathBuf>,
 }
 
-/// A server that runs in this process.
+/// A server running in this process.
 pub(super) struct Running {
-    /// Where the webhooks are served, if there are any.
+    /// The address of the webhooks, if there are any.
     pub webhook: Option<SocketAddr>,
-    /// Where the admin port listens.
+    /// The address of the admin port.
     pub admin: SocketAddr,
-    /// CA to trust; `None` with a certificate from files.
+    /// The CA to trust; `None` with a certificate from files.
     pub ca_pem: Option<String>,
     shutdown: Shutdown,
     server: JoinHandle<Result<()>>,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    // Each URL of a user may keep a connection open. What the system allows at most is the operator's to set.
+    // Each user's URL may keep a connection open. The operator sets the hard limit.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
@@ -100,7 +101,7 @@ impl Front {
     async fn open(args: &Args, source: &certificates::Source) -> Result<Self> {
         let certificate = Arc::new(source.first(&args.certificates.names(args.listen))?);
         let settings = Settings::default();
-        // Connections of clients leave half of the file descriptors to watches, fetches, files and the admin port.
+        // Client connections leave half of the file descriptors for watches, fetches, files and the admin port.
         let connections = rlimit::Resource::NOFILE
             .get_soft()
             .map_or(settings.connections, |descriptors| settings.connections.within(descriptors, 2));
@@ -178,7 +179,7 @@ impl Running {
             None => cluster::job(args, certificate.map(|shown| (source, shown)), &metrics, &reviews, &shutdown).await?,
         };
         let ca_pem = front.as_ref().and_then(Front::ca_pem);
-        // Only now: had a port been taken, the file would be that of the server that has it.
+        // Only now: if a port was in use, the file would belong to the server that uses it.
         if let (Some(file), Some(pem)) = (&args.certificates.ca_out, &ca_pem) {
             std::fs::write(file, pem).with_context(|| format!("--ca-out: cannot write {}", file.display()))?;
         }
@@ -221,8 +222,8 @@ impl Running {
     }
 }
 
-/// Serves, and keeps what is served right until nobody is answered any more. A server whose SidecarSets are no longer read would go
-/// on with old ones for ever: when the background ends first, the process drains and ends, too.
+/// Serves, and runs the background work until the server has stopped. If the background ends first, the process drains and ends
+/// too, because a server whose SidecarSets are no longer read would use old ones forever.
 async fn run_together(
     serve: impl Future<Output = Result<()>>,
     background: JoinHandle<Result<()>>,

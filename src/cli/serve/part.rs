@@ -1,4 +1,4 @@
-//! What the controllers of a process share, and what each adds to it.
+//! What the controllers of a process share, and what each of them adds.
 
 use crate::admission::{self, Handler, Webhook};
 use crate::cluster::{Events, Feeds, Term};
@@ -9,29 +9,29 @@ use http::Uri;
 use kube::Client;
 use std::sync::Arc;
 
-/// What all controllers share.
+/// Shared by all controllers.
 pub(super) struct Common {
     pub client: Client,
-    /// Of the API server.
+    /// The URL of the API server.
     pub url: Uri,
     pub events: Events,
     pub metrics: Arc<Metrics>,
-    /// Of the webhooks that the process serves.
+    /// The metrics of the webhooks.
     pub reviews: Arc<admission::Metrics>,
 }
 
-/// What a controller adds to the process.
+/// The part of one controller.
 pub(super) struct Part {
     pub controller: Controller,
-    /// What it serves.
+    /// The webhooks.
     pub webhooks: Vec<(Webhook, Handler)>,
-    /// What has to be so for that.
+    /// The readiness checks of the webhooks.
     pub readiness: Readiness,
-    /// Its work in a term.
+    /// The work during a term.
     pub lead: Lead,
 }
 
-/// The Lease by which one replica leads a controller. `manifests/rbac` names them, too.
+/// Returns the Lease of a controller. `manifests/rbac` also names the Leases.
 pub(super) const fn lease_of(controller: Controller) -> &'static str {
     match controller {
         Controller::SidecarSet => "outrigger-sidecarset",

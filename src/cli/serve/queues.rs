@@ -1,4 +1,4 @@
-//! The work queues of controllers and the calls to the API server, counted by their metrics.
+//! Metrics of the work queues of controllers, and of calls to the API server.
 
 use crate::cluster::calls::CallObserver;
 use crate::cluster::{Outcome, queue::Observer};
@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What counts the work of a controller.
+/// Returns the observer of a controller's work.
 pub(super) fn observer(metrics: &Metrics, controller: Controller) -> Arc<dyn Observer> {
     Arc::new(metrics.controller(controller).clone())
 }
@@ -57,7 +57,7 @@ mod tests {
         queue.next().await.done();
         queue.next().await.retry();
         queue.next().await.requeue_after(Duration::from_secs(3600));
-        let _working = queue.next().await; // the one that failed, again
+        let _working = queue.next().await; // retries the failed one
         let text = metrics.encode().unwrap();
         for expected in [
             "controller_runtime_reconcile_total{controller=\"sidecarset\",result=\"success\"} 1",

@@ -1,4 +1,4 @@
-//! The controller `sidecargenerator`: Istio Sidecars from URLs, and the flags about what may be fetched.
+//! The controller `sidecargenerator`: Istio Sidecars from URLs, and the flags for what may be fetched.
 
 use super::part::{Common, Part};
 use super::queues;
@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch::channel;
 
-/// As sidecar-generator-operator says it: servers may know it by that.
+/// Equal to sidecar-generator-operator's, because servers may check it.
 const USER_AGENT: HeaderValue = HeaderValue::from_static("SidecarGeneratorController/1.0");
 
-/// Flags about URLs of users.
+/// Flags for the URLs of users.
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Fetching")]
 pub(in crate::cli) struct FetchFlags {
@@ -40,7 +40,7 @@ pub(in crate::cli) struct FetchFlags {
     pub istio_root_namespace: String,
 }
 
-/// Starts what every replica does, and says what a leader does.
+/// Starts the part of every replica, and returns the part of a leader.
 pub(super) fn part(flags: &FetchFlags, common: &Common, feeds: &mut Feeds, tasks: &mut Tasks) -> Part {
     let Common { client, url, events, metrics, .. } = common;
     let refused = Refused::default();
@@ -67,14 +67,14 @@ pub(super) fn part(flags: &FetchFlags, common: &Common, feeds: &mut Feeds, tasks
         .in_mesh_of(&flags.istio_root_namespace);
     let watches = controller.subscribe(feeds);
     let all = [watches.generators.clone(), watches.sidecars.clone()];
-    // Told only: Pods are injected all the same.
+    // Only reported: Pods are injected regardless.
     let readiness = all.into_iter().fold(Readiness::new(), |readiness, watch| {
         readiness.check(watch.what(), move || Ok(watch.check().unwrap_or_else(|waiting| waiting)))
     });
     let lead = move |term: Term, _: &mut Feeds| {
         let (controller, watches, mut are_known) = (controller.clone(), watches.clone(), are_known.clone());
         let work = async move {
-            // Nothing is fetched before it is known what must not be.
+            // Nothing is fetched until the forbidden addresses are known.
             tokio::select! {
                 _ = are_known.wait_for(|known| *known) => {}
                 () = term.ended() => return,

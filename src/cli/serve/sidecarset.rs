@@ -1,4 +1,4 @@
-//! The controller `sidecarset`: injection of SidecarSets, the registration of its webhooks, status and revisions.
+//! The controller `sidecarset`: injection of SidecarSets, registration of its webhooks, status and revisions.
 
 use super::certificates::Source;
 use super::flags::{self, Args};
@@ -29,10 +29,10 @@ use kube::core::PartialObjectMeta;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// Pods in one answer of the API server, which is read in one go.
+/// The number of Pods in one answer of the API server, which is read in one go.
 const PODS_A_PAGE: u32 = 200;
 
-/// Starts what every replica does, and says what is to be served and what a leader does.
+/// Starts the part of every replica, and returns the webhooks and the part of a leader.
 pub(super) fn part(
     args: &Args,
     source: Source,
@@ -116,15 +116,15 @@ pub(super) fn part(
     Ok(Part { controller: Controller::SidecarSet, webhooks, readiness, lead: Box::new(lead) })
 }
 
-/// What every replica reads.
+/// The watches of every replica.
 struct Watches {
     /// SidecarSets.
     sets: Watch,
-    /// What Pods may have to wait for.
+    /// Objects that Pods may have to wait for.
     of_pods: [Watch; 2],
-    /// What controllers plan from.
+    /// Objects that controllers plan from.
     all: Vec<Watch>,
-    /// What reviews are answered from: without it a replica is not ready.
+    /// Objects that reviews need. A replica is not ready without them.
     of_reviews: Vec<Watch>,
 }
 
@@ -153,7 +153,7 @@ impl Watches {
             }
         });
 
-        // One that loses the label is told as deleted; those of other workloads are none of ours.
+        // A Pod that loses the label is reported as deleted. Other Pods are irrelevant.
         let slice = || {
             let all = Slice::all::<ControllerRevision>("controllerrevisions");
             all.in_namespace(revision_namespace).labels(keys::REVISION_OF)
@@ -197,7 +197,7 @@ fn webhooks(
     let mutate_pod: Handler = Arc::new(move |body, abandoned| match pods.awaited_for(body) {
         None => inject(body, abandoned).into(),
         Some(told) => {
-            watches.iter().for_each(Watch::retry); // the API server is there: it sent the Pod
+            watches.iter().for_each(Watch::retry); // the API server is reachable: it sent the Pod
             Answer::After(Box::pin(told), inject.clone())
         }
     });

@@ -1,4 +1,4 @@
-//! What keeps the certificate of a replica in a cluster, and the API server's trust in it, in each of the modes.
+//! The certificate of a replica in a cluster, and the API server's trust in it, for each mode.
 
 use super::certificates::{CaFile, Source};
 use super::flags::Args;
@@ -14,17 +14,17 @@ use jiff::Timestamp;
 use std::sync::Arc;
 use tokio::sync::watch::Sender;
 
-/// What is kept.
+/// The certificate and its trust.
 #[derive(Clone)]
 pub(super) struct Trust {
     certificate: Arc<ServingCertificate>,
     metrics: Arc<Metrics>,
-    /// Self-managed only.
+    /// Only in self-managed mode.
     keeper: Option<(Arc<Keeper>, Watch)>,
 }
 
 impl Trust {
-    /// Starts what every replica does.
+    /// Starts the part of every replica.
     pub fn start(
         args: &Args,
         source: Source,
@@ -66,7 +66,7 @@ impl Trust {
                 });
                 keeper = Some((kept, watch));
             }
-            Source::Made => {} // not in a cluster
+            Source::Made => {} // never in a cluster
         }
         Ok(Self { certificate: certificate.clone(), metrics: reviews.clone(), keeper })
     }
@@ -78,7 +78,7 @@ impl Trust {
             let register = registrar.run(term.clone(), targets);
             match &self.keeper {
                 Some((keeper, secret)) => {
-                    // What another leader has announced since must not be taken back.
+                    // The announcement of another leader must not be reverted.
                     secret.fresh().await;
                     tokio::join!(register, keeper.renew(term.clone(), published.clone()));
                 }
@@ -94,7 +94,7 @@ impl Trust {
         tokio::join!(work, keep_in_sync_metric(&term, published.clone(), &self.certificate, &self.metrics));
     }
 
-    /// Not ready without a certificate that is trusted.
+    /// Makes the process not ready without a trusted certificate.
     pub fn check(&self, readiness: Readiness) -> Readiness {
         match self.keeper.clone() {
             Some((keeper, secret)) => readiness.check("certificate", move || {

@@ -11,20 +11,20 @@ use std::path::Path;
 pub struct Source {
     folder: Folder,
     contents: Contents,
-    /// What the files say together, as of the last refresh; `None` before the first.
+    /// The content of all files at the last refresh; `None` before the first.
     pub(super) loaded: Option<Loaded>,
 }
 
 impl Source {
-    /// Opens a folder or a file; nothing is read yet.
+    /// Opens a folder or a file without reading it.
     ///
     /// # Errors
-    /// When there is nothing at `path`, or it cannot be read.
+    /// When `path` does not exist or cannot be read.
     pub fn open(path: &Path, options: Options) -> Result<Self, FileError> {
         Ok(Self { folder: Folder::new(path)?, contents: Contents::new(options), loaded: None })
     }
 
-    /// Reads what changed (at first: everything); `None` when nothing did. This blocks on the file system.
+    /// Reads what changed; at first, everything. Returns `None` if nothing changed. This blocks on the file system.
     pub fn refresh(&mut self) -> Option<&Loaded> {
         let Self { folder, contents, .. } = self;
         let mut before = None;

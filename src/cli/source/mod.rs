@@ -1,7 +1,7 @@
-//! SidecarSets, Namespaces and `ControllerRevisions` from files or from a cluster, as an index for injection.
+//! SidecarSets, Namespaces and `ControllerRevisions` from files or a cluster, as an index for injection.
 //!
-//! Nothing that once was good is lost: a file that cannot be parsed keeps its last good content, an object that cannot be used
-//! keeps its last good version, and the first of two objects of one name counts. Everything of the kind is a [`SourceProblem`].
+//! Good content is never lost. A file that cannot be parsed keeps its last good content. An unusable object keeps its last good
+//! version. The first of two objects with the same name counts. Each of these is a [`SourceProblem`].
 
 mod folder;
 mod read;
@@ -18,19 +18,19 @@ use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 use std::sync::Arc;
 use thiserror::Error;
 
-/// What files hold, whether they are read again or not.
+/// The content of files, whether they are read again or not.
 #[derive(Clone, Debug)]
 pub struct Contents {
     options: Options,
     files: BTreeMap<String, LoadedFile>,
-    /// Objects that take the place of those of their names in the files.
+    /// Objects that replace those with the same names in the files.
     edits: Vec<Object>,
 }
 
-/// What a cluster holds.
+/// The content of a cluster.
 #[derive(Debug, Default)]
 pub struct LiveObjects {
-    /// SidecarSets of either version, as they are stored.
+    /// SidecarSets of either version, as stored.
     pub sets: Vec<Value>,
     /// Namespaces with their labels.
     pub namespaces: Vec<(String, BTreeMap<String, String>)>,
@@ -38,11 +38,11 @@ pub struct LiveObjects {
     pub revisions: Vec<Value>,
 }
 
-/// What one file holds.
+/// The content of one file.
 #[derive(Clone, Debug, Default)]
 struct LoadedFile {
     objects: Vec<Object>,
-    /// Objects of kinds that are not read here.
+    /// The number of objects of other kinds.
     ignored: usize,
     problems: Vec<SourceProblem>,
 }
@@ -50,7 +50,7 @@ struct LoadedFile {
 /// An object of a file.
 #[derive(Clone, Debug)]
 struct Object {
-    /// Where it stands, for messages.
+    /// Its position, for messages.
     place: String,
     read: Read,
 }
@@ -58,58 +58,58 @@ struct Object {
 /// The usable content of all files.
 #[derive(Debug, Default)]
 pub struct Loaded {
-    /// For injection.
+    /// The snapshot for injection.
     pub snapshot: Arc<Snapshot>,
-    /// SidecarSets in use.
+    /// The number of SidecarSets in use.
     pub sets: usize,
-    /// Objects of kinds that are not read here.
+    /// The number of objects of other kinds.
     pub ignored: usize,
-    /// What cannot be used as it stands.
+    /// Unusable parts.
     pub problems: Vec<SourceProblem>,
-    /// What works but deserves a look.
+    /// Warnings about usable parts.
     pub warnings: Vec<String>,
 }
 
-/// Something in the files that cannot be used.
+/// A part of the files that cannot be used.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum SourceProblem {
-    /// A file that is no list of objects.
+    /// A file that is not a list of objects.
     #[error("{error}{}", if *.kept { " (its last good content stays in use)" } else { "" })]
     File {
-        /// What is wrong.
+        /// The problem.
         error: String,
-        /// Whether objects from before stay in use.
+        /// Whether its previous objects stay in use.
         kept: bool,
     },
     /// An object that cannot be used.
     #[error("{position}: {error}{}", if *.kept { " (its last good version stays in use)" } else { "" })]
     Object {
-        /// Where it stands.
+        /// Its position.
         position: String,
-        /// What is wrong.
+        /// The problem.
         error: String,
         /// Whether its last good version stays in use.
         kept: bool,
     },
-    /// A second object of a name.
+    /// A second object with the same name.
     #[error("{position}: {what} is already defined at {first}, which counts: remove or rename one of them")]
     Duplicate {
-        /// Where the second one stands.
+        /// The position of the second one.
         position: String,
         /// Kind and name.
         what: String,
-        /// Where the first one stands.
+        /// The position of the first one.
         first: String,
     },
 }
 
 impl Contents {
-    /// No files yet.
+    /// Creates contents without files.
     pub fn new(options: Options) -> Self {
         Self { options, files: BTreeMap::new(), edits: Vec::new() }
     }
 
-    /// Puts what a file holds in the place of what it held; `before` are the objects of all files as they were.
+    /// Replaces the content of a file. `before` are the previous objects of all files.
     fn change(&mut self, file: String, content: Content<Parsed>, before: &BTreeMap<Key, Object>) {
         match content {
             Content::Removed => _ = self.files.remove(&file),
@@ -135,14 +135,14 @@ impl Contents {
         let place = "the cluster";
         let sets = live.sets.into_iter().map(Read::stored);
         let namespaces = live.namespaces.into_iter().map(|(name, labels)| Read::Namespace(name, labels));
-        // One that cannot be read is as good as none: a SidecarSet that needs it says that it is not there.
+        // An unreadable revision counts as absent. A SidecarSet that needs it reports that.
         let revisions = live.revisions.into_iter().filter_map(|revision| Revision::read(revision).ok()?);
         let read = sets.chain(namespaces).chain(revisions.map(|revision| Read::Revision(Box::new(revision))));
         let objects = read.map(|read| Object { place: place.to_owned(), read }).collect();
         self.files.insert(place.to_owned(), LoadedFile { objects, ..LoadedFile::default() });
     }
 
-    /// Puts these objects in place of those of their names in the files.
+    /// Replaces the objects with the same names in the files.
     ///
     /// # Errors
     /// When one of them cannot be used, or none of them is of a kind that is read here.
@@ -153,7 +153,7 @@ impl Contents {
         Ok(())
     }
 
-    /// Puts the Namespaces among these objects in place of those of their names in the files.
+    /// Replaces the Namespaces with the same names in the files.
     ///
     /// # Errors
     /// When one of them cannot be used.
@@ -165,7 +165,7 @@ impl Contents {
         Ok(())
     }
 
-    /// What the files say together.
+    /// Combines the content of all files.
     pub fn combine(&self) -> Loaded {
         let mut index = Index::new(self.options.clone());
         let mut first: BTreeMap<Key, (&str, &Read)> = BTreeMap::new();
@@ -224,20 +224,21 @@ impl Contents {
     }
 }
 
-/// The objects that are read here, all of which must be usable.
+/// Returns the objects of the kinds that are read here, all of which must be usable.
 fn usable(documents: impl IntoIterator<Item = Document>) -> Result<Vec<Object>, SourceProblem> {
     let file = LoadedFile::of(documents.into_iter().map(Parsed::of), &BTreeMap::new());
     file.problems.into_iter().next().map_or(Ok(file.objects), Err)
 }
 
-/// All objects, by key; of two with one key the first.
+/// Returns all objects by key. The first of two with the same key counts.
 fn objects(files: &BTreeMap<String, LoadedFile>) -> BTreeMap<Key, Object> {
     let objects = files.values().rev().flat_map(|file| file.objects.iter().rev());
     objects.map(|object| (object.read.key(), object.clone())).collect()
 }
 
 impl LoadedFile {
-    /// A file of these objects; of one that cannot be used the last good version, wherever it stood `before`, stays.
+    /// Creates a file from these objects. An unusable one is replaced by its last good version from `before`, in
+    /// whichever file that was.
     fn of(parsed: impl IntoIterator<Item = Parsed>, before: &BTreeMap<Key, Object>) -> Self {
         let mut file = Self::default();
         for Parsed { place, key, read } in parsed {

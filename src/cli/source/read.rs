@@ -1,4 +1,4 @@
-//! What an object of a file, or of a cluster, comes to.
+//! Interprets an object from a file or a cluster.
 
 use crate::api::decode::{self, DecodeError};
 use crate::api::unknown_fields;
@@ -11,20 +11,20 @@ use std::fmt;
 use std::sync::Arc;
 use thiserror::Error;
 
-/// What a document comes to.
+/// An interpreted document.
 pub(super) struct Parsed {
-    /// Where it stands, for messages.
+    /// Its position, for messages.
     pub place: String,
     pub key: Key,
-    /// `None` for kinds that are not read here.
+    /// `None` for other kinds.
     pub read: Result<Option<Read>, ObjectError>,
 }
 
-/// An object that is read here.
+/// An object of a kind that is read here.
 #[derive(Clone, Debug)]
 pub(super) enum Read {
     Set(Arc<InjectableSet>),
-    /// A SidecarSet that a cluster has stored and that cannot be injected as it is.
+    /// A SidecarSet stored in a cluster that cannot be injected as it is.
     Unfit(Box<Unfit>),
     Namespace(String, BTreeMap<String, String>),
     Revision(Box<Revision>),
@@ -48,7 +48,7 @@ pub(super) enum ObjectError {
     Unnamed { kind: String },
 }
 
-/// By which two objects are the same.
+/// The identity of an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
     kind: String,
@@ -56,7 +56,7 @@ pub(super) struct Key {
     name: String,
 }
 
-/// A Namespace, as far as it is read.
+/// The needed parts of a Namespace.
 #[derive(Debug, Deserialize)]
 struct Namespace {
     #[serde(default)]
@@ -78,7 +78,7 @@ impl Parsed {
 }
 
 impl Read {
-    /// A SidecarSet that a cluster has stored, judged as the server that injects it does.
+    /// Reads a SidecarSet stored in a cluster, by the same rules as the server.
     pub fn stored(set: Value) -> Self {
         match StoredSet::read(set).decoded.and_then(|decoded| decoded.injectable) {
             Ok(set) => Self::Set(set),
@@ -86,7 +86,7 @@ impl Read {
         }
     }
 
-    /// Reads an object; `None` for kinds that are not read here.
+    /// Reads an object; `None` for other kinds.
     fn new(key: &Key, object: Value) -> Result<Option<Self>, ObjectError> {
         let api_version = object.get("apiVersion").and_then(Value::as_str).unwrap_or_default().to_owned();
         let kind = key.kind.as_str();
@@ -129,7 +129,7 @@ impl Read {
         Ok(Some(read))
     }
 
-    /// Whether both say the same of one Namespace: many files bring theirs along.
+    /// Whether both describe the same Namespace in the same way, because many files include theirs.
     pub fn is_same_namespace(&self, other: &Self) -> bool {
         matches!((self, other), (Self::Namespace(name, labels), Self::Namespace(other, others)) if (name, labels) == (other, others))
     }
@@ -149,7 +149,7 @@ impl Read {
     }
 }
 
-/// As the API server refuses fields that kubectl asks it to be strict about.
+/// Rejects unknown fields, as the API server does for kubectl's strict validation.
 fn none_unknown(key: &Key, api_version: &str, fields: Vec<String>) -> Result<(), ObjectError> {
     if fields.is_empty() {
         return Ok(());
@@ -163,7 +163,7 @@ fn unknown(fields: &[String], api_version: &str) -> String {
 }
 
 impl Key {
-    /// The key of an object of any kind. Kinds that are not in a namespace have none, whatever the object says.
+    /// Returns the key of an object of any kind. Cluster-scoped kinds have no namespace, whatever the object says.
     fn of(object: &Value) -> Self {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (kind, name) = (text("/kind"), text("/metadata/name"));

@@ -1,4 +1,4 @@
-//! Files of all kinds, as they change.
+//! Files of all kinds, and their changes.
 
 use super::*;
 use std::fs;
@@ -35,7 +35,7 @@ impl Dir {
 
     fn problems(&mut self) -> Vec<String> {
         self.source.refresh();
-        self.source.refresh(); // a change is settled once it was seen twice
+        self.source.refresh(); // a change is complete once it was seen twice
         loaded(&self.source).problems.iter().map(ToString::to_string).collect()
     }
 
@@ -141,7 +141,7 @@ fn an_unknown_version_is_an_error_and_other_kinds_are_counted() {
     assert_eq!(loaded(&dir.source).ignored, 2);
 }
 
-/// The API server says the same: `strict decoding error: unknown field "spec.injectStrategy", …`.
+/// The API server's message is `strict decoding error: unknown field "spec.injectStrategy", …`.
 #[test]
 fn fields_that_kubectl_refuses_are_errors_that_name_them() {
     let misspelt = set("a").replace("spec:\n", "spec:\n  namespace: team-a\n  injectStrategy: {paused: true}\n");

@@ -1,5 +1,5 @@
-//! The options of `outrigger sync`, each a variable and a flag. Whether they make sense is for [`super::options`] to say: an empty
-//! variable is as good as none.
+//! The options of `outrigger sync`. Each is a variable and a flag. [`super::options`] validates them. An empty variable counts as
+//! unset.
 
 use std::str::FromStr;
 
@@ -167,12 +167,12 @@ pub(super) struct Variable {
     pub(super) help: &'static str,
 }
 
-/// A value that says something.
+/// Returns a value unless it is empty.
 pub(super) fn given(value: Option<&String>) -> Option<&str> {
     value.map(|value| value.trim()).filter(|value| !value.is_empty())
 }
 
-/// A value as a number.
+/// Parses a value as a number.
 pub(super) fn number<T: FromStr>(variable: &str, value: Option<&String>, default: T) -> Result<T>
 where
     T::Err: std::error::Error + Send + Sync + 'static,
@@ -191,7 +191,7 @@ impl Args {
         }
     }
 
-    /// As k8s-sidecar's lines are JSON unless that is changed, whoever collects them expects that.
+    /// k8s-sidecar logs JSON by default, and log collectors expect that.
     pub(in crate::cli) fn log_format(&self) -> LogFormat {
         let format = given(self.agent_log_format.as_ref());
         if format.is_some_and(|format| format.eq_ignore_ascii_case("LOGFMT")) {

@@ -1,4 +1,4 @@
-//! `outrigger sync`: ConfigMaps and Secrets as files beside an app, by the environment variables of k8s-sidecar.
+//! `outrigger sync`: ConfigMaps and Secrets as files next to an app, configured by k8s-sidecar's environment variables.
 
 mod args;
 mod options;
@@ -29,10 +29,10 @@ use crate::file_sync::{Agent, Options};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::PortName;
 
-/// The name by which the program is `outrigger sync --profile gsidecar`.
+/// The program name that means `outrigger sync --profile gsidecar`.
 const GSIDECAR: &str = "k8s-gsidecar";
 
-/// The arguments that stand for those given: by the name of an image's program, the agent is what it was.
+/// Returns the arguments for a program name: an image's original name runs its agent.
 pub(super) fn by_name(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut args: Vec<OsString> = args.collect();
     let name = args.first().map(Path::new).and_then(Path::file_name);
@@ -43,10 +43,10 @@ pub(super) fn by_name(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    // One thread, for an agent is beside every replica of an app.
+    // A single thread, because an agent runs next to every replica of an app.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     runtime.block_on(agent(args))?;
-    // A lookup of a name that hangs keeps nobody.
+    // A name lookup that hangs must not delay the exit.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
 }
@@ -80,7 +80,7 @@ async fn agent(args: &Args) -> Result<()> {
     Ok(ran?)
 }
 
-/// The addresses of the API server that are known from here, to which no object leads us.
+/// Returns the known addresses of the API server, which objects may not name.
 async fn api_server(url: &Uri) -> Vec<SocketAddr> {
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
     let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("http") { 80 } else { 443 });
@@ -95,7 +95,7 @@ async fn api_server(url: &Uri) -> Vec<SocketAddr> {
     addresses
 }
 
-/// Answers probes.
+/// Serves probes.
 async fn serve(
     args: &Args,
     health: &crate::file_sync::health::Health,

@@ -1,4 +1,4 @@
-//! What the variables and flags of `outrigger sync` mean, in either profile.
+//! Interprets the variables and flags of `outrigger sync`, for both profiles.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,17 +12,17 @@ use crate::file_sync::options::{
     ByName, Calls, Login, Method, Options, Payload, Reload, ReloadRequest, Selection, Urls,
 };
 
-/// Whose ways the options are read by.
+/// The program whose rules apply to the options.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Profile {
     K8sSidecar,
     Gsidecar,
 }
 
-/// The options that these arguments ask for.
+/// Returns the options for these arguments.
 ///
 /// # Errors
-/// A value that makes no sense, by its variable.
+/// When a value is invalid: names its variable.
 pub(super) fn of(args: &Args, own_namespace: &str) -> Result<Options> {
     let profile = match given(args.profile.as_ref()) {
         None | Some("k8s-sidecar") => Profile::K8sSidecar,
@@ -117,7 +117,7 @@ fn method(args: &Args, profile: Profile) -> Result<Method> {
         ("LIST", Profile::K8sSidecar) | ("SLEEP" | "ONCE", Profile::Gsidecar) => Method::Once(limit),
         ("SLEEP", Profile::K8sSidecar) | ("LIST", Profile::Gsidecar) => Method::Poll(period),
         ("WATCH", _) => Method::Watch,
-        // k8s-sidecar watches, whatever else it is told.
+        // k8s-sidecar watches with any other value.
         (other, Profile::K8sSidecar) => {
             tracing::warn!("METHOD: Unsupported value: {other:?}; watching");
             Method::Watch
@@ -150,7 +150,7 @@ fn naming(args: &Args, profile: Profile) -> Result<Naming> {
     })
 }
 
-/// Without `.` and `..`, which name nothing that stays the same.
+/// Removes `.` and `..`, which may change their meaning.
 fn absolute(path: &Path) -> Result<PathBuf> {
     let path = std::path::absolute(path).with_context(|| format!("the folder {}", path.display()))?;
     ensure!(!path.components().any(|part| part.as_os_str() == ".."), "the folder {} has .. in it", path.display());
@@ -339,7 +339,7 @@ mod tests {
             (&["--folder", ""], "FOLDER"),
             (&["--profile", "other"], "OUTRIGGER_PROFILE"),
         ] {
-            // The last of a flag that is given twice is not asked for here: the base is replaced.
+            // The case tests one flag, so the base replaces a flag that is given twice.
             let base: Vec<&str> = ["--folder", "/f/", "--label", "l"]
                 .chunks(2)
                 .filter(|pair| !flags.contains(&pair[0]))

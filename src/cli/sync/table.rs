@@ -1,10 +1,10 @@
-//! The table of all options in the documentation, which a test holds against it.
+//! The table of all options in the documentation. A test compares it.
 
 use std::fmt::Write as _;
 
 use super::args::VARIABLES;
 
-/// The table of the documentation.
+/// Returns the table for the documentation.
 fn table() -> String {
     let mut text = String::new();
     let mut heading = "";

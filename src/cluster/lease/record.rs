@@ -1,4 +1,4 @@
-//! One Lease and what a holder does with it: take it, renew it, give it back.
+//! One Lease and its operations: take, renew and release.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use super::timing::Timing;
 use crate::cluster::client::describe;
 use crate::cluster::failpoint;
 
-/// At most 4 times in one try a Lease is read and written: others may change it in between. Leaders of several jobs do so with the
-/// Lease that they share.
+/// A Lease is read and written at most 4 times in one attempt, because others may change it in between. Leaders of several jobs do
+/// so with the Lease that they share.
 const ROUNDS: usize = 4;
 
-/// A Lease, and the name by which it is held.
+/// A Lease and the holder's name.
 #[derive(Clone, Debug)]
 pub(super) struct HeldLease {
     api: Api<Lease>,
@@ -25,16 +25,16 @@ pub(super) struct HeldLease {
     holder: String,
 }
 
-/// What a try to hold a Lease came to.
+/// The outcome of an attempt to hold a Lease.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Attempt {
-    /// It is ours, as of this moment before it was asked for.
+    /// It is held, as of this time before the request.
     Held(Instant),
-    /// It is somebody else's, whose name this is; empty if nobody's.
+    /// It is held by another, with this name; empty if it is held by nobody.
     Missed(String),
 }
 
-/// The Lease as it was last seen, and since when it has looked like that.
+/// The Lease as last seen, and since when it has been unchanged.
 #[derive(Debug, Default)]
 pub(super) struct LeaseSeen {
     version: Option<String>,
@@ -50,10 +50,10 @@ impl HeldLease {
         &self.name
     }
 
-    /// Holds the Lease unless somebody else does.
+    /// Takes the Lease unless somebody else holds it.
     ///
     /// # Errors
-    /// What is wrong, as a sentence.
+    /// A sentence about the problem.
     pub async fn take(&self, seen: &mut LeaseSeen, timing: &Timing) -> Result<Attempt, String> {
         let rounds = async {
             let mut taken = self.take_once(seen, timing).await;
@@ -68,10 +68,10 @@ impl HeldLease {
         self.in_time(rounds, timing).await
     }
 
-    /// Renews the Lease if it is ours.
+    /// Renews the Lease if this process holds it.
     ///
     /// # Errors
-    /// What is wrong, as a sentence.
+    /// A sentence about the problem.
     pub async fn renew(&self, timing: &Timing) -> Result<Attempt, String> {
         let rounds = async {
             let mut renewed = self.renew_once(timing).await;
@@ -86,7 +86,8 @@ impl HeldLease {
         self.in_time(rounds, timing).await
     }
 
-    /// Gives the Lease back if it is ours, so that the next one need not wait for it to run out. Failures only cost time.
+    /// Releases the Lease if this process holds it, so that the next holder does not wait for it to expire. A failure
+    /// only costs time.
     pub async fn release(&self, timing: &Timing) {
         let release = async {
             let Some(Lease { metadata, spec: Some(spec) }) = self.api.get_opt(&self.name).await? else { return Ok(()) };
@@ -103,7 +104,7 @@ impl HeldLease {
         }
     }
 
-    /// One try, bounded in time.
+    /// Makes one attempt with a time limit.
     async fn in_time(
         &self,
         rounds: impl Future<Output = kube::Result<Option<String>>>,
@@ -119,7 +120,7 @@ impl HeldLease {
         Err(format!("the Lease {} cannot be used: {problem}", self.name))
     }
 
-    /// Writes us into the Lease unless somebody else holds it, whose name is then returned.
+    /// Becomes the holder unless somebody else is, whose name is then returned.
     async fn take_once(&self, seen: &mut LeaseSeen, timing: &Timing) -> kube::Result<Option<String>> {
         let Some(lease) = self.api.get_opt(&self.name).await? else {
             let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
@@ -136,7 +137,7 @@ impl HeldLease {
         self.replace("lease.take", lease.metadata, self.next(spec, timing)).await
     }
 
-    /// Renews the Lease if it is ours; else returns whose it is.
+    /// Renews the Lease if this process holds it; otherwise returns the holder.
     async fn renew_once(&self, timing: &Timing) -> kube::Result<Option<String>> {
         let lease = self.api.get_opt(&self.name).await?.unwrap_or_default();
         let spec = lease.spec.unwrap_or_default();
@@ -148,7 +149,7 @@ impl HeldLease {
         }
     }
 
-    /// The resourceVersion that was read goes with it: whoever was slow since then gets a conflict.
+    /// The write carries the resourceVersion that was read, so a slow writer gets a conflict.
     async fn replace(
         &self,
         write: &'static str,
@@ -160,7 +161,7 @@ impl HeldLease {
         Ok(None)
     }
 
-    /// The record after `spec`, held by us.
+    /// Returns the record after `spec`, held by this process.
     fn next(&self, spec: LeaseSpec, timing: &Timing) -> LeaseSpec {
         let now = MicroTime(Timestamp::now());
         let (acquired, transitions) = match spec.holder_identity.as_deref() {
@@ -180,7 +181,7 @@ impl HeldLease {
 }
 
 impl LeaseSeen {
-    /// For how long, by our own clock, the Lease has had this version. Another node's clock says nothing.
+    /// Returns how long the Lease has had this version by our own clock. Another node's clock is not used.
     fn unchanged_for(&mut self, version: Option<&str>, now: Instant) -> Duration {
         match self.since {
             Some(since) if self.version.as_deref() == version => now.duration_since(since),
@@ -193,7 +194,8 @@ impl LeaseSeen {
     }
 }
 
-/// How long a Lease must not have changed before it may be taken: what its holder wrote, or ours if that is longer.
+/// Returns how long a Lease must be unchanged before it may be taken: the duration that its holder wrote, or ours if
+/// that is longer.
 fn expiry(spec: &LeaseSpec, timing: &Timing) -> Duration {
     let written = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(0);
     Duration::from_secs(written).max(timing.duration)

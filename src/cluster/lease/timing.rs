@@ -1,18 +1,18 @@
-//! How long a leader may be silent, and others have to wait.
+//! Time limits of a Lease: how long a leader may be silent, and how long others wait.
 
 use std::time::Duration;
 
-/// How long a leader may be silent. The defaults are those of the Kubernetes components.
+/// Time limits of a Lease. The defaults are those of Kubernetes components.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// Others may take a Lease that has not changed for so long. Default 15 s; whole seconds, at least one.
+    /// The time that a Lease must be unchanged before others may take it. Default 15 s; whole seconds, at least one.
     pub duration: Duration,
-    /// A term ends so long after the last renewal was sent. Default 10 s; at most two thirds of `duration`: in the time between
-    /// nobody leads.
+    /// The time from sending the last renewal to the end of the term. Default 10 s; at most two thirds of `duration`. Nobody
+    /// leads in between.
     pub renew_deadline: Duration,
-    /// Between two tries to take or renew it. Default 2 s.
+    /// The time between two attempts to take or renew it. Default 2 s.
     pub retry: Duration,
-    /// For the work to end by itself at shutdown before it is dropped. Default 5 s.
+    /// The time for work to end by itself at shutdown before it is dropped. Default 5 s.
     pub grace: Duration,
 }
 
@@ -24,7 +24,7 @@ impl Default for Timing {
 }
 
 impl Timing {
-    /// The same, but for times that would let two lead at once.
+    /// Shortens times that would allow two leaders.
     pub(super) fn shortened(self) -> Self {
         let duration = self.duration.max(Duration::from_secs(1));
         Self { duration, renew_deadline: self.renew_deadline.min(duration * 2 / 3), ..self }

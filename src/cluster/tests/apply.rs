@@ -1,4 +1,4 @@
-//! The rules of writing.
+//! Tests of conditional writes.
 
 use std::error::Error;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The rules of the skeleton of controllers.
+//! Tests of the controller skeleton.
 
 use std::collections::BTreeSet;
 use std::future::pending;
@@ -17,10 +17,10 @@ use crate::cluster::{IndexedQueue, Outcome, Reconciler, Slice, Term, WorkQueue};
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::Value;
 
-/// A worker that notes what it looks at, and takes a second for each.
+/// A worker that records its keys and takes a second for each.
 #[derive(Default)]
 struct Worker {
-    /// The key, and whether the term was current when the work on it ended.
+    /// The key, and whether the term was current at the end of the work.
     ended: Mutex<Vec<(&'static str, bool)>>,
     begun: Notify,
 }
@@ -37,7 +37,7 @@ impl Reconciler<&'static str> for Worker {
 }
 
 impl Worker {
-    /// Always false.
+    /// Always returns false.
     fn note(&self, key: &'static str, term: &Term) -> bool {
         self.ended.lock().unwrap().push((key, term.is_current()));
         false

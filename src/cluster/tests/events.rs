@@ -1,4 +1,4 @@
-//! The rules of events.
+//! Tests of Events.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ fn pod() -> ObjectReference {
     }
 }
 
-/// The events written, when this holds of them.
+/// Waits until the written Events meet the condition, and returns them.
 async fn written(store: &Store, condition: impl Fn(&[Value]) -> bool) -> Vec<Value> {
     let wait = async {
         loop {
@@ -69,7 +69,7 @@ async fn events_that_cannot_be_sent_are_in_nobodys_way() {
     let (events, send) = events(client, "host_1".to_owned());
     link.send_replace(Link::Refuses);
     for _ in 0..1000 {
-        events.publish(&pod(), event("Clash", "volume x")); // most find no room
+        events.publish(&pod(), event("Clash", "volume x")); // most do not fit
     }
     tokio::spawn(send);
     sleep(Duration::from_secs(1)).await;

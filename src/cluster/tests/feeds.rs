@@ -1,4 +1,4 @@
-//! The rules of feeds: lists come page by page, and a slice is watched once.
+//! Tests of feeds: lists arrive page by page, and a slice is watched once.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use super::soon;
 use super::things::{Slim, Watched, broken, slice, slim, start, thing};
 use crate::cluster::{Event, Feeds, Slice};
 
-/// A page of a list, which has a next one.
+/// A page of a list with a next page.
 fn page(objects: &[Value]) -> Value {
     json!({"metadata": {"continue": "next", "resourceVersion": "10"}, "items": objects})
 }
@@ -57,7 +57,7 @@ async fn a_list_that_breaks_off_begins_again() {
 async fn while_a_list_is_under_way_others_have_what_they_share_with_it() {
     let (client, mut script) = Script::new();
     let mut feeds = Feeds::new(client);
-    // As the Pods and the sets of a controller, which are behind one lock.
+    // Like the Pods and sets of a controller, which share a lock.
     let told = Arc::new(Mutex::new(Vec::new()));
     let sink = |told: &Arc<Mutex<Vec<String>>>, of: &'static str| {
         let told = told.clone();

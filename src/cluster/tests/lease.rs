@@ -1,4 +1,4 @@
-//! The rules of leadership.
+//! Tests of leadership.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::cluster::lease::{Leadership, SHARED_HOLDER, SHARED_LEASE};
 
 const PATH: &str = "/apis/coordination.k8s.io/v1/namespaces/ours/leases/outrigger";
 
-/// Beginnings and ends of leading, of all candidates.
+/// Starts and ends of leading, of all candidates.
 type Log = Arc<Mutex<Vec<(&'static str, What, Instant)>>>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,14 +25,14 @@ enum What {
     Ended,
 }
 
-/// Somebody who wants to lead.
+/// A candidate.
 struct Candidate {
     link: watch::Sender<Link>,
     shutdown: CancellationToken,
     task: JoinHandle<()>,
 }
 
-/// Work that notes when it begins and when it is dropped.
+/// Work that records when it begins and when it is dropped.
 struct Leading(&'static str, Log);
 
 impl Leading {
@@ -49,13 +49,13 @@ impl Drop for Leading {
 }
 
 impl Candidate {
-    /// As an older version has it: one Lease for all jobs.
+    /// Starts a candidate of an older version: one Lease for all jobs.
     fn start(store: &Store, name: &'static str, log: &Log) -> Self {
         let (client, link) = store.client();
         Self::run(Leadership::new(client, "ours", SHARED_LEASE, name.to_owned()), link, name, log)
     }
 
-    /// A candidate for the job that the first letter of its name stands for.
+    /// Starts a candidate for the job given by the first letter of its name.
     fn of_job(store: &Store, name: &'static str, log: &Log) -> Self {
         let (client, link) = store.client();
         let lease = format!("outrigger-{}", &name[..1]);
@@ -70,7 +70,7 @@ impl Candidate {
                 let leading = Leading::begin(name, &log);
                 async move {
                     term.ended().await;
-                    // Whoever does not stop by itself is stopped.
+                    // Work that does not stop by itself is stopped.
                     std::future::pending::<()>().await;
                     drop(leading);
                 }
@@ -81,7 +81,7 @@ impl Candidate {
     }
 }
 
-/// When this happened for the first time.
+/// Returns when this first happened.
 async fn when(log: &Log, name: &str, what: What) -> Instant {
     let event = async {
         loop {
@@ -99,7 +99,7 @@ fn holder(store: &Store) -> String {
     lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
 }
 
-/// A Lease whose holder is dead. Its wall clock was wrong by years.
+/// A Lease of a dead holder whose wall clock was wrong by years.
 fn abandoned() -> Value {
     json!({
         "metadata": {"name": "outrigger", "namespace": "ours"},
@@ -107,7 +107,7 @@ fn abandoned() -> Value {
     })
 }
 
-/// Nobody begins while another leads.
+/// Asserts that nobody starts to lead while another leads.
 fn assert_one_at_a_time(log: &Log) {
     let mut leading = None;
     for (name, what, _) in log.lock().unwrap().iter() {
@@ -118,7 +118,7 @@ fn assert_one_at_a_time(log: &Log) {
     }
 }
 
-/// Work sees by its own clock that the term is over, perhaps before the candidate does: that is no end of the candidacy.
+/// Work may notice the end of its term before the candidate does. That does not end the candidacy.
 #[tokio::test(start_paused = true)]
 async fn work_that_ends_with_its_term_begins_again_in_the_next() {
     let (store, log) = (Store::default(), Log::default());
@@ -190,7 +190,7 @@ async fn a_standby_slow_between_its_read_and_its_write_does_not_take_over() {
     store.put(PATH, abandoned());
     let slow = Candidate::start(&store, "slow", &log);
     slow.link.send_replace(Link::HoldsWrites);
-    // It finds the Lease expired and writes, but that takes its time.
+    // It finds the Lease expired and writes, but slowly.
     sleep(Duration::from_secs(18)).await;
     let _quick = Candidate::start(&store, "quick", &log);
     when(&log, "quick", What::Began).await;
@@ -277,7 +277,7 @@ async fn a_change_by_others_that_keeps_the_holder_does_not_end_the_term() {
     let leader = Candidate::start(&store, "leader", &log);
     when(&log, "leader", What::Began).await;
     leader.link.send_replace(Link::HoldsWrites);
-    sleep(Duration::from_millis(2500)).await; // a renewal has read and is writing
+    sleep(Duration::from_millis(2500)).await; // a renewal that has read and is writing
     let mut lease = store.get(PATH).unwrap();
     lease["metadata"]["labels"] = json!({"team": "mesh"});
     store.put(PATH, lease);
@@ -296,12 +296,13 @@ async fn work_that_ends_by_itself_gives_the_leadership_back() {
     assert_eq!(store.get(PATH).unwrap()["spec"]["holderIdentity"], "");
 }
 
-/// Whether two may not lead at the same time: both do the same job, or one of them is of an older version, which does all.
+/// Whether two candidates may not lead at the same time: both have the same job, or one is of an older version, which
+/// has all jobs.
 fn exclude_each_other(one: &str, other: &str) -> bool {
     one[..1] == other[..1] || one.starts_with("old") || other.starts_with("old")
 }
 
-/// Who leads at the end. Nobody begins while another leads that it must not lead beside.
+/// Returns who leads at the end. Asserts that nobody starts to lead while an excluded candidate leads.
 fn leaders(log: &Log) -> Vec<&'static str> {
     let mut leaders: Vec<&'static str> = Vec::new();
     for (name, what, _) in log.lock().unwrap().iter() {
@@ -328,7 +329,7 @@ async fn leaders_of_different_jobs_do_not_exclude_each_other() {
     assert_eq!(log.lock().unwrap().len(), 2, "both keep on leading");
     assert_eq!(holder(&store), SHARED_HOLDER);
 
-    // Another one takes over the job of one that is killed, and the other job goes on.
+    // Another candidate takes over the job of a killed one, and the other job continues.
     let killed = candidates.iter().zip(["a-1", "b-1", "a-2", "b-2"]).find(|(_, name)| *name == first[0]).unwrap();
     killed.0.link.send_replace(Link::Hangs);
     sleep(Duration::from_secs(30)).await;
@@ -413,7 +414,7 @@ async fn a_lease_that_cannot_be_used_is_told() {
     task.abort();
 }
 
-/// What happens to a candidate of the model.
+/// A step of a candidate in the model.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Link(Link),
@@ -423,7 +424,7 @@ enum Step {
 
 const CANDIDATES: [&str; 6] = ["old-1", "old-2", "a-1", "a-2", "b-1", "b-2"];
 
-/// Steps at a time, each with the candidate that it is about and the seconds until the next.
+/// Generates steps, each with its candidate and the seconds until the next step.
 fn steps() -> impl Strategy<Value = Vec<(usize, Step, u64)>> {
     let step = prop_oneof![
         2 => Just(Step::Link(Link::Up)),
@@ -436,7 +437,7 @@ fn steps() -> impl Strategy<Value = Vec<(usize, Step, u64)>> {
     proptest::collection::vec((0..CANDIDATES.len(), step, 0..25_u64), 1..30)
 }
 
-/// Old and new candidates come, go and are cut off, as in a rolling upgrade that goes wrong.
+/// Old and new candidates come, go and lose their connections, as in a rolling upgrade that goes wrong.
 async fn upgrade(steps: Vec<(usize, Step, u64)>) {
     let (store, log) = (Store::default(), Log::default());
     let start = |name: &'static str| {
@@ -452,7 +453,7 @@ async fn upgrade(steps: Vec<(usize, Step, u64)>) {
         match (step, &candidate) {
             (Step::Link(link), Some(candidate)) => _ = candidate.link.send_replace(link),
             (Step::Restart, None) => *candidate = Some(start(CANDIDATES[number])),
-            // It is waited for, as a process of that name is gone before there is another.
+            // It is waited for, because a process of that name is gone before there is another.
             (Step::Stop | Step::Restart, Some(_)) => {
                 let Some(stopped) = candidate.take() else { continue };
                 stopped.shutdown.cancel();
@@ -463,7 +464,7 @@ async fn upgrade(steps: Vec<(usize, Step, u64)>) {
         sleep(Duration::from_millis(seconds * 1000 + 37)).await;
         leaders(&log);
     }
-    // Once all is well there is a leader for whatever somebody may lead, and it is the only one.
+    // In the end there is exactly one leader for everything that a candidate may lead.
     for candidate in candidates.iter().flatten() {
         candidate.link.send_replace(Link::Up);
     }

@@ -1,4 +1,4 @@
-//! Tests of this room, against API servers in memory, which other rooms use in theirs, and by a clock that does not wait.
+//! Tests of this module with in-memory API servers, which other modules' tests also use, and a paused clock.
 
 mod apply;
 mod controller;
@@ -17,10 +17,10 @@ mod watch;
 
 use std::time::Duration;
 
-/// Longer than anything here takes by the paused clock.
+/// Longer than anything here takes on the paused clock.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// Waits for what must come.
+/// Waits for something that must happen.
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(LONG, future).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
 }

@@ -1,4 +1,4 @@
-//! The rules of what controllers write and tell.
+//! Tests of a controller's writes and reports.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn objects(store: &Store) -> Objects {
     Objects::new(store.good_client(), ApiResource::from_gvk_with_plural(&kind, "things"), events)
 }
 
-/// The object `a` with a uid, as it is stored now.
+/// The object `a` with a uid, as currently stored.
 fn seen<'a>(namespace: &'a str, version: &'a str) -> ObjectVersion<'a> {
     ObjectVersion { namespace, name: "a", uid: "uid-1", resource_version: version }
 }

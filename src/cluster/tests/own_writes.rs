@@ -1,4 +1,4 @@
-//! The rules of own writes over stale caches, and a model: what counts on them is never too eager.
+//! Tests of own writes with stale caches, and a model: a planner that relies on them is never too eager.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::cluster::{Event, ObjectVersion, Overlay, OwnWrite, Versioned};
 
-/// An object as it is kept: name, uid and resourceVersion.
+/// A kept object: name, uid and resourceVersion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Kept(&'static str, &'static str, &'static str);
 
@@ -16,10 +16,10 @@ impl Versioned for Kept {
     }
 }
 
-/// Objects by name, as events tell of them.
+/// Objects by name, built from events.
 struct Objects<T> {
     known: BTreeMap<&'static str, T>,
-    /// Names of what was known when a list began and was not told since.
+    /// Names of objects that were known when a list began and have not been seen since.
     unlisted: BTreeSet<&'static str>,
 }
 
@@ -47,14 +47,14 @@ impl<T> Objects<T> {
     }
 }
 
-/// An index that is told through an overlay.
+/// An index behind an overlay.
 #[derive(Default)]
 struct Indexed {
     overlay: Overlay<Kept>,
     objects: Objects<Kept>,
 }
 
-/// What happens, in the order in which the controller hears of it.
+/// Events in the order in which the controller receives them.
 #[derive(Clone, Debug)]
 enum Heard {
     /// An answer to a write over this version, or to a creation.
@@ -86,7 +86,7 @@ impl Indexed {
     }
 }
 
-/// The uid and the version that the index has of `a` after this.
+/// Returns the uid and version of `a` in the index afterwards.
 fn known(heard: &[Heard]) -> Option<(&'static str, &'static str)> {
     let mut indexed = Indexed::default();
     for heard in heard {
@@ -242,19 +242,19 @@ fn what_was_shown_or_is_gone_is_not_remembered() {
     assert_eq!(indexed.overlay.len(), 0);
 }
 
-/// At most this many Pods may be out of service because of the planner.
+/// At most this many Pods may be unavailable because of the planner.
 const MOST_AWAY: usize = 2;
 
-/// Names of the Pods of the model.
+/// Names of the model's Pods.
 const PODS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
-/// A Pod that is upgraded in place: it is out of service from the write until the kubelet has caught up with it.
+/// A Pod that is upgraded in place. It is unavailable from the write until the kubelet has applied it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Pod {
     name: &'static str,
     uid: String,
     version: String,
-    /// The image that is wanted: rises with each upgrade.
+    /// The desired image. It increases with each upgrade.
     wanted: u32,
     running: u32,
 }
@@ -271,28 +271,29 @@ impl Pod {
     }
 }
 
-/// What happens in the model.
+/// A step of the model.
 #[derive(Clone, Debug)]
 enum Step {
-    /// The controller hears of the next events.
+    /// The controller receives the next events.
     Hear(usize),
-    /// The planner looks at what the controller knows. These things happen after each write and before its answer, which may be lost.
+    /// The planner acts on what the controller knows. These steps happen after each write and before its answer, which
+    /// may be lost.
     Plan {
         meanwhile: Vec<Step>,
         is_answer_lost: bool,
     },
-    /// The kubelet has started the wanted image.
+    /// The kubelet has started the desired image.
     Start(usize),
-    /// Somebody changes something else of a Pod.
+    /// Somebody changes something else in a Pod.
     Touch(usize),
     Delete(usize),
-    /// The workload makes the Pod again, with the old image and in service.
+    /// The workload recreates the Pod, with the old image and available.
     Recreate(usize),
-    /// There is a newer image, which all Pods are to get.
+    /// There is a newer image for all Pods.
     Release,
-    /// The API server answers a list as of now; the controller hears of it object by object.
+    /// The API server answers a list with the current state. The controller receives it object by object.
     BeginList,
-    /// The controller has all of it.
+    /// The controller has received all of it.
     EndList,
 }
 
@@ -300,15 +301,15 @@ enum Step {
 struct Model {
     clock: u64,
     released: u32,
-    /// The truth.
+    /// The true state.
     pods: BTreeMap<&'static str, Pod>,
-    /// What the watch has not told yet.
+    /// Events that the watch has not delivered.
     untold: VecDeque<(u64, Event<Pod>)>,
-    /// A list that is under way: as of when it is, and what it has yet to tell.
+    /// A list in progress: its version, and the objects that it has not delivered.
     listing: Option<(u64, VecDeque<Pod>)>,
     overlay: Option<Overlay<Pod>>,
     index: Objects<Pod>,
-    /// Since when it is unknown what became of a write: the planner waits for a list that was begun later.
+    /// Since when the outcome of a write is unknown. The planner waits for a list that begins later.
     in_doubt: Option<u64>,
 }
 
@@ -364,7 +365,7 @@ impl Model {
         }
     }
 
-    /// One that is under way breaks off.
+    /// A list in progress is interrupted.
     fn begin_list(&mut self) {
         self.listing = Some((self.clock, self.pods.values().cloned().collect()));
         self.tell(Event::Begin);
@@ -390,8 +391,7 @@ impl Model {
         }
     }
 
-    /// Upgrades outdated Pods as long as few enough are known to be out of service. One that is no longer as it is known is left for
-    /// later, and the next one looked at.
+    /// Upgrades outdated Pods as long as few enough are known to be unavailable. A Pod that has changed is left for later.
     fn plan(&mut self, meanwhile: &[Step], is_answer_lost: bool) {
         for name in PODS {
             let away = self.index.known.values().filter(|pod| pod.is_away()).count();
@@ -408,7 +408,7 @@ impl Model {
                 self.step(step);
             }
             if is_answer_lost {
-                self.in_doubt = Some(self.clock); // until a list that is begun from now on
+                self.in_doubt = Some(self.clock); // until a list that begins from now on
                 return;
             }
             let known = self.index.known.get(name);
@@ -436,13 +436,13 @@ impl Model {
         }
     }
 
-    /// How many Pods are out of service, whoever knows.
+    /// Returns the true number of unavailable Pods.
     fn away(&self) -> usize {
         self.pods.values().filter(|pod| pod.is_away()).count()
     }
 }
 
-/// What is not the planner's doing.
+/// Generates steps that are not the planner's.
 fn of_others() -> impl Strategy<Value = Step> {
     let pod = || 0..PODS.len();
     prop_oneof![
@@ -463,7 +463,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(prop_oneof![3 => of_others(), 1 => plan], 1..80)
 }
 
-/// The most Pods that are out of service at any time.
+/// Returns the maximum number of unavailable Pods over time.
 fn most_away(mut model: Model, steps: &[Step]) -> usize {
     let away = steps.iter().map(|step| {
         model.step(step);

@@ -1,4 +1,4 @@
-//! The rules of the work queue.
+//! Tests of the work queue.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ async fn next(queue: &WorkQueue<&'static str>) -> Work<&'static str> {
     soon("a key", queue.next()).await
 }
 
-/// The key that can be worked on now.
+/// Returns the key that can be worked on now.
 fn now(queue: &WorkQueue<&'static str>) -> Option<&'static str> {
     queue.next().now_or_never().map(|work| {
         let key = *work.key();
@@ -124,7 +124,7 @@ async fn a_timer_set_while_all_wait_is_not_forgotten_when_some_give_up() {
     }
 }
 
-/// What the workers of a test did.
+/// The work done by a test's workers.
 #[derive(Default)]
 struct WorkDone {
     in_work: Vec<usize>,

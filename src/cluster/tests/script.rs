@@ -1,4 +1,4 @@
-//! An API server whose every answer a test gives by hand.
+//! An API server whose answers are given by the test.
 
 use std::convert::Infallible;
 
@@ -31,7 +31,7 @@ pub struct Call {
     answer: oneshot::Sender<Answer>,
 }
 
-/// An open watch; it ends when this is dropped.
+/// An open watch. Dropping it ends the watch.
 pub struct Stream {
     lines: mpsc::UnboundedSender<Bytes>,
 }
@@ -50,14 +50,14 @@ impl Script {
         (Client::new(service, "default"), Self { requests })
     }
 
-    /// The next request.
+    /// Returns the next request.
     pub async fn next(&mut self) -> Call {
         let (request, answer) = soon("a request", self.requests.recv()).await.expect("the client is there");
         let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         Call { target: request.uri().to_string(), accept: accept.to_owned(), answer }
     }
 
-    /// The next request, which lists.
+    /// Returns the next request, which must be a list.
     pub async fn list(&mut self) -> Call {
         let call = self.next().await;
         assert!(!call.target.contains("watch=true"), "no list: {}", call.target);
@@ -65,7 +65,7 @@ impl Script {
         call
     }
 
-    /// The next request, which watches from this version.
+    /// Returns the next request, which must be a watch from this version.
     pub async fn watch(&mut self, version: &str) -> Call {
         let call = self.next().await;
         assert!(call.target.contains("watch=true"), "no watch: {}", call.target);
@@ -84,7 +84,7 @@ impl Call {
         self.answer(code, Full::new(Bytes::from(body)).boxed_unsync());
     }
 
-    /// Everything there is, as of this version.
+    /// Answers with all objects as of this version.
     pub fn objects(self, version: &str, objects: &[Value]) {
         self.reply(200, &json!({"kind": "List", "metadata": {"resourceVersion": version}, "items": objects}));
     }
@@ -94,7 +94,7 @@ impl Call {
         self.reply(code, &status);
     }
 
-    /// An open watch.
+    /// Opens the watch.
     pub fn stream(self) -> Stream {
         let (lines, receiver) = mpsc::unbounded_channel();
         let body = stream::unfold(receiver, async |mut receiver| {
@@ -112,7 +112,7 @@ impl Call {
 }
 
 impl Stream {
-    /// An event of this type.
+    /// Sends an event of this type.
     pub fn event(&self, kind: &str, object: &Value) {
         self.line(&format!("{{\"type\":\"{kind}\",\"object\":{object}}}"));
     }

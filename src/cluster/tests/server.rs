@@ -1,4 +1,4 @@
-//! An API server in memory: objects with a resourceVersion, JSON Patches that carry it, and conflicts.
+//! An in-memory API server: objects with a resourceVersion, JSON Patches that carry it, and conflicts.
 
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
@@ -15,9 +15,9 @@ pub struct Server {
     pub objects: BTreeMap<String, Value>,
     pub writes: Vec<String>,
     version: u64,
-    /// Requests for paths that begin with this are answered with 403.
+    /// Requests for paths with this prefix get a 403.
     pub refuses: Option<&'static str>,
-    /// Objects whose `data` were created in other bytes than a patch would write them: none is let in.
+    /// Objects whose `data` was created in another form than a patch would write. Patches of them are rejected.
     pub unpatchable: BTreeSet<String>,
 }
 
@@ -30,7 +30,7 @@ impl Server {
         object
     }
 
-    /// The objects whose paths begin with this.
+    /// Returns the objects whose paths have this prefix.
     pub fn under(&self, prefix: &str) -> Vec<Value> {
         let found = self.objects.iter().filter(|(path, _)| path.starts_with(prefix));
         found.map(|(_, object)| object.clone()).collect()
@@ -87,7 +87,7 @@ impl Server {
         answer
     }
 
-    /// The objects of a collection, if there are any.
+    /// Returns the objects of a collection, if there are any.
     fn list(&self, path: &str) -> Option<Value> {
         let found =
             self.objects.iter().filter(|(key, _)| key.rsplit_once('/').is_some_and(|(folder, _)| folder == path));
@@ -97,7 +97,7 @@ impl Server {
     }
 }
 
-/// The server and a client of it.
+/// Starts the server with a client.
 pub fn served(server: Server) -> (Arc<Mutex<Server>>, Client) {
     let server = Arc::new(Mutex::new(server));
     let shared = Arc::clone(&server);

@@ -1,4 +1,4 @@
-//! The rules of ending.
+//! Tests of the shutdown.
 
 use std::future::pending;
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use crate::cluster::shutdown::{Shutdown, TaskError, Tasks};
 
 const LIMIT: Duration = Duration::from_secs(8);
 
-/// Notes when it is dropped.
+/// Records when it is dropped.
 struct Noted(&'static str, Arc<Mutex<Vec<&'static str>>>);
 
 impl Drop for Noted {

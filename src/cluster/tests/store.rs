@@ -1,4 +1,4 @@
-//! An API server in memory: objects by path, resourceVersions, conflicts, and connections that can be cut or held.
+//! An in-memory API server: objects by path, resourceVersions, conflicts, and connections that can be cut or held.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -22,37 +22,37 @@ pub struct Store {
 struct Inner {
     objects: BTreeMap<String, Value>,
     version: u64,
-    /// Method and path of every request that was carried out.
+    /// Method and path of every executed request.
     log: Vec<String>,
 }
 
-/// The connection of one client.
+/// The state of one client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Link {
     Up,
     /// The API server answers 503.
     Refuses,
-    /// Nothing comes back.
+    /// No answer arrives.
     Hangs,
-    /// Writes are on their way until the connection is up again.
+    /// Writes are delayed until the connection is restored.
     HoldsWrites,
 }
 
 impl Store {
-    /// A client, and its connection to play with.
+    /// Returns a client and the control of its connection.
     pub fn client(&self) -> (Client, watch::Sender<Link>) {
         let (link, state) = watch::channel(Link::Up);
         let store = self.clone();
         let service = service_fn(move |request: Request<Body>| {
             let (store, state) = (store.clone(), state.clone());
-            // A task of its own: what was sent arrives even if the client no longer waits for the answer.
+            // A separate task, so that a request is executed even if the client no longer waits for the answer.
             let served = tokio::spawn(async move { store.serve(request, state).await });
             async move { Ok::<_, Infallible>(served.await.expect("the server does not panic")) }
         });
         (Client::new(service, "default"), link)
     }
 
-    /// A client whose connection is never cut.
+    /// Returns a client whose connection is never cut.
     pub fn good_client(&self) -> Client {
         self.client().0
     }
@@ -61,12 +61,12 @@ impl Store {
         self.inner.lock().unwrap().objects.get(path).cloned()
     }
 
-    /// Puts an object there as somebody else would.
+    /// Stores an object as another client would.
     pub fn put(&self, path: &str, object: Value) {
         self.inner.lock().unwrap().store(path, object);
     }
 
-    /// Every object below this path.
+    /// Returns every object below this path.
     pub fn below(&self, path: &str) -> Vec<Value> {
         let inner = self.inner.lock().unwrap();
         inner.objects.iter().filter(|(place, _)| place.starts_with(path)).map(|(_, object)| object.clone()).collect()
@@ -76,7 +76,7 @@ impl Store {
         self.inner.lock().unwrap().objects.remove(path);
     }
 
-    /// Method and path of every request carried out.
+    /// Returns method and path of every executed request.
     pub fn log(&self) -> Vec<String> {
         self.inner.lock().unwrap().log.clone()
     }
@@ -152,7 +152,7 @@ impl Inner {
             }
             _ => return status(405, "unknown method"),
         };
-        // As the real one does: without a version the write is unconditional.
+        // As in a real API server, a write without a version is unconditional.
         let version = desired["metadata"]["resourceVersion"].as_str().unwrap_or_default();
         if !version.is_empty() && version != old["metadata"]["resourceVersion"] {
             return status(409, "the object has been modified");
@@ -172,7 +172,7 @@ pub fn reply(code: u16, body: &Value) -> Response<Body> {
     Response::builder().status(code).body(Body::from(body.to_string().into_bytes())).expect("a response")
 }
 
-/// A `metav1.Status` as errors are told.
+/// A `metav1.Status` for an error.
 pub fn status(code: u16, message: &str) -> Response<Body> {
     let reason = match code {
         404 => "NotFound",

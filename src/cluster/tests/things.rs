@@ -1,4 +1,4 @@
-//! Watches of things, which are ConfigMaps, whose events the tests take.
+//! Watches of things, which are ConfigMaps, with events taken by the tests.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::script::{Script, Stream};
 use super::soon;
 use crate::cluster::{Event, Feeds, Slice, Watch};
 
-/// The slim type of a `ConfigMap`: its name and one number of its data.
+/// The slim type of a `ConfigMap`: its name and one number from its data.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct Slim {
     pub metadata: Name,
@@ -57,7 +57,7 @@ impl<K: DeserializeOwned + Send + 'static> Watched<K> {
         soon("an event", self.events.recv()).await.expect("the watch goes on")
     }
 
-    /// The objects of a list, from its begin to its end.
+    /// Returns the objects of a list, from its begin to its end.
     pub async fn list(&mut self) -> Vec<K> {
         assert!(matches!(self.next().await, Event::Begin));
         let mut listed = Vec::new();
@@ -70,12 +70,12 @@ impl<K: DeserializeOwned + Send + 'static> Watched<K> {
         }
     }
 
-    /// The events that were not taken yet.
+    /// Returns the events that were not taken yet.
     pub fn told(&mut self) -> Vec<Event<K>> {
         std::iter::from_fn(|| self.events.try_recv().ok()).collect()
     }
 
-    /// There is no event that was not taken.
+    /// Asserts that there is no further event.
     pub fn assert_silent(&mut self) {
         assert!(self.events.try_recv().is_err());
     }
@@ -106,7 +106,7 @@ pub fn thing(name: &str, number: u32, version: &str) -> Value {
     })
 }
 
-/// A thing that `Slim` cannot hold.
+/// A thing that `Slim` cannot represent.
 pub fn broken(name: &str, version: &str) -> Value {
     let mut thing = thing(name, 0, version);
     thing["data"]["number"] = "hunter2".into();
@@ -117,7 +117,7 @@ pub fn slim(name: &str, number: u32) -> Slim {
     Slim { metadata: Name { name: name.to_owned() }, data: Data { number } }
 }
 
-/// Lets everything run that can.
+/// Runs everything that can run.
 pub async fn settle() {
     sleep(Duration::from_millis(1)).await;
 }

@@ -1,4 +1,4 @@
-//! The rules of watches.
+//! Tests of watches.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ async fn an_api_server_that_refuses_is_a_problem_until_it_does_not_and_the_sink_
     let said = watched.watch.check().expect("good enough to serve from");
     assert!(said.starts_with("as of ") && said.ends_with(" s ago: watching: the API server answered 503"), "{said}");
 
-    // Nothing changes in the cluster, and yet it is known that all is well.
+    // Nothing changes in the cluster, and still it is known that all is well.
     let _stream = script.watch("10").await.stream();
     sleep(Duration::from_secs(2)).await;
     assert_eq!(watched.watch.problem(), None);
@@ -71,7 +71,7 @@ async fn the_age_is_the_time_since_the_api_server_was_last_heard() {
 async fn a_silent_connection_is_given_up_and_the_watch_goes_on() {
     let (watched, mut script, _dead) = started().await;
     let before = tokio::time::Instant::now();
-    // It may have been silent because it was from a version that the API server has not reached.
+    // It may have been silent because its version is one that the API server has not reached.
     script.list().await.objects("11", &[]);
     let _stream = script.watch("11").await.stream();
     assert!((65..=66).contains(&before.elapsed().as_secs()), "{:?}", before.elapsed());
@@ -178,7 +178,7 @@ async fn the_first_answer_after_an_outage_wakes_all_watches() {
         script.watch("10").await.refuse(503, "away");
         other.watch("10").await.refuse(503, "away");
     }
-    // Whichever comes first: it is the other one that must not wait.
+    // Whichever comes first, the other one must not wait.
     let (answered, mut waiting) = tokio::select! {
         call = script.watch("10") => (call, other),
         call = other.watch("10") => (call, script),
@@ -247,7 +247,7 @@ async fn an_outage_is_told_of_a_kind_that_was_not_installed_too() {
     assert!(watched.watch.is_absent());
 }
 
-/// A watch of a kind that can vanish, which the API server no longer knows; the next request asks whether it is installed.
+/// A watch of a kind that has disappeared from the API server. The next request asks whether it is installed.
 async fn unknown() -> (Watched<Slim>, Script) {
     let (client, mut script) = Script::new();
     let mut watched = Watched::start(client, Slice::all::<ControllerRevision>("things"));
@@ -257,7 +257,7 @@ async fn unknown() -> (Watched<Slim>, Script) {
     (watched, script)
 }
 
-/// Answers whether there is the kind's definition, and which resources its group has.
+/// Answers whether the kind's definition exists, and which resources its group has.
 async fn answer_installed(script: &mut Script, definitions: Option<&[Value]>, resources: Option<&[&str]>) {
     let call = script.list().await;
     let wanted = "/customresourcedefinitions?&fieldSelector=metadata.name%3Dcontrollerrevisions.apps";
@@ -381,7 +381,7 @@ async fn a_change_that_cannot_be_decoded_does_not_stop_the_watch() {
     drop(stream);
     let stream = script.watch("12").await.stream();
 
-    // The sink still has "a" as it was: only a list can take it away.
+    // The sink still has the old "a". Only a list can remove it.
     stream.event("DELETED", &broken("a", "13"));
     script.list().await.objects("20", &[thing("b", 2, "12")]);
     assert_eq!(watched.list().await, [slim("b", 2)]);
@@ -408,7 +408,7 @@ async fn fresh_waits_for_a_list_that_was_begun_after_it() {
     let list = script.list().await;
     assert!(!fresh.is_finished());
 
-    // One more is asked for while that list is under way.
+    // Another list is requested during that list.
     let watch = watched.watch.clone();
     let later = tokio::spawn(async move { watch.fresh().await });
     settle().await;
@@ -448,7 +448,7 @@ async fn fresh_returns_when_the_kind_is_not_installed() {
         watch.is_absent()
     });
     settle().await;
-    // The first may have been sent before fresh was called.
+    // The first one may have been sent before fresh was called.
     for _ in 0..2 {
         script.list().await.text(404, "404 page not found\n".to_owned());
     }

@@ -1,4 +1,4 @@
-//! Objects out of lists and watch events, and what is wrong with those that cannot be decoded.
+//! Decodes objects from lists and watch events, and reports those that cannot be decoded.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -7,26 +7,26 @@ use serde_json::value::RawValue;
 use crate::api::decode::without_value;
 use crate::cluster::events::shorten;
 
-/// At most this many bytes of what is wrong with an object are kept.
+/// At most this many bytes of a problem are kept.
 const LONGEST_PROBLEM: usize = 1024;
 
 /// A page of a list.
 #[derive(Debug)]
 pub(super) struct Page<'t> {
-    /// From where to follow; empty if the API server left it out.
+    /// The version to follow from; empty if the API server left it out.
     pub resource_version: String,
-    /// How to get the next page; empty on the last.
+    /// The token of the next page; empty on the last one.
     pub next: String,
     pub objects: Vec<&'t RawValue>,
 }
 
-/// What tells an object from others.
+/// The identity of an object.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Identity {
     pub namespace: Option<String>,
     pub name: Option<String>,
-    /// From where to go on.
+    /// The version to continue from.
     pub resource_version: Option<String>,
 }
 
@@ -45,20 +45,20 @@ struct ListMetadata {
     r#continue: String,
 }
 
-/// What every object has.
+/// The fields that every object has.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Head {
     metadata: Identity,
 }
 
-/// Reads a page, but not its objects.
+/// Reads a page without its objects.
 pub(super) fn page(text: &str) -> serde_json::Result<Page<'_>> {
     let WireList { metadata: ListMetadata { resource_version, r#continue: next }, items } = serde_json::from_str(text)?;
     Ok(Page { resource_version, next, objects: items.unwrap_or_default() })
 }
 
-/// Reads what tells an object from others; of one that is none, nothing.
+/// Reads the identity of an object; empty if it is not an object.
 pub(super) fn identity(raw: &RawValue) -> Identity {
     serde_json::from_str::<Head>(raw.get()).unwrap_or_default().metadata
 }
@@ -66,12 +66,12 @@ pub(super) fn identity(raw: &RawValue) -> Identity {
 /// Reads an object.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The problem.
 pub(in crate::cluster) fn decode<K: DeserializeOwned>(raw: &RawValue) -> Result<K, String> {
     serde_json::from_str(raw.get()).map_err(|error| problem::<K>(raw, &error))
 }
 
-/// The field at fault and what is wrong with it. Names of fields are the object's, and may be of any length.
+/// Returns the field at fault and its problem. Field names are from the object and may have any length.
 fn problem<K: DeserializeOwned>(raw: &RawValue, error: &serde_json::Error) -> String {
     let mut deserializer = serde_json::Deserializer::from_str(raw.get());
     let mut problem = match serde_path_to_error::deserialize::<_, K>(&mut deserializer) {

@@ -1,4 +1,4 @@
-//! The work of a watch: list, follow the changes, start over where that broke off.
+//! The loop of a watch: list, follow the changes, and start over after an interruption.
 
 use std::fmt;
 use std::pin::pin;
@@ -20,25 +20,27 @@ use super::pause::Pauses;
 use super::{Event, KindPresence, MOST_REMEMBERED, Pace, SharedWatch, Slice, Undecodable, Watch, WatchState};
 use crate::cluster::client::describe;
 
-/// Between two looks for a kind that is not installed.
+/// The time between two lookups of a kind that is not installed.
 const ABSENT_PAUSE: Duration = Duration::from_secs(5);
 
-/// A watch that ends sooner, without a word, is no watch; one that is open for so long is well.
+/// A watch that ends sooner without an event counts as failed. A watch that is open this long counts as working.
 const SHORTEST_WATCH: Duration = Duration::from_secs(1);
 
-/// A watch that is open for so long has a word, if only a bookmark: API servers send one a minute, and two seconds before a watch ends.
+/// A watch that is open this long must have delivered something, if only a bookmark. API servers send one every minute,
+/// and two seconds before a watch ends.
 const LONGEST_SILENCE: Duration = Duration::from_secs(55);
 
-/// After a page of more bytes, fewer objects are asked for at once; all of a page is in memory.
+/// After a larger page, fewer objects are requested at once, because a whole page is in memory.
 const PAGE_BYTES: usize = 1024 * 1024;
 
-/// At most this many different problems of one bad spell are logged.
+/// At most this many different problems of one outage are logged.
 const MOST_LOGGED: usize = 20;
 
-/// At most this many objects of a list are told in one go. Then other tasks have their turn: reviews do not wait for a list.
+/// At most this many objects of a list are delivered in one go. Then other tasks run, so that reviews do not wait for a
+/// list.
 const IN_ONE_GO: usize = 16;
 
-/// Where the events of a watch go. An error says what is wrong with the object.
+/// The destination of a watch's events. An error describes the problem of an object.
 type Sink = Box<dyn FnMut(Event<&RawValue>) -> Result<(), String> + Send>;
 
 /// A watch and its sinks.
@@ -47,23 +49,23 @@ pub(in crate::cluster) struct Follower {
     slice: Slice,
     sinks: Vec<Sink>,
     shared: Arc<SharedWatch>,
-    /// How many lists had been asked for when the present request was sent.
+    /// The number of lists requested when the current request was sent.
     asked: u64,
-    /// Those of the present bad spell.
+    /// The pauses of the current outage.
     pauses: Pauses,
-    /// The problems of the present bad spell, each of which is logged once.
+    /// The problems of the current outage. Each is logged once.
     logged: Vec<String>,
-    /// When the API server first said, in the present bad spell, that it does not know the kind.
+    /// The time when the API server first reported, in the current outage, that it does not know the kind.
     absent_since: Instant,
 }
 
-/// Why listing or following came to an end.
+/// Why listing or following ended.
 enum Stop {
-    /// The watch is over, as all are after a while: go on from the same place.
+    /// The watch ended, as all do after a while. Continue from the same version.
     Over,
-    /// A new list is needed, now.
+    /// A new list is needed now.
     List,
-    /// The API server no longer knows where we were, which it says so: list, though not at once.
+    /// The API server reports that our version has expired. List again, after a pause.
     Expired(String),
     /// It does not know the kind.
     Absent,
@@ -71,10 +73,10 @@ enum Stop {
     Failed(Failure),
 }
 
-/// What went wrong.
+/// A failure.
 struct Failure {
     problem: String,
-    /// Whether the API server itself said so, in its right mind.
+    /// Whether it is the API server's own, regular answer.
     answered: bool,
 }
 
@@ -92,7 +94,7 @@ impl Follower {
         }
     }
 
-    /// Follows this slice, too, if it has the same objects; whether it does.
+    /// Also follows this slice, if it has the same objects. Returns whether it does.
     pub fn join(&mut self, slice: &Slice) -> bool {
         let is_same = self.slice.is_same_as(slice);
         if is_same {
@@ -101,19 +103,19 @@ impl Follower {
         is_same
     }
 
-    /// Tells one more sink.
+    /// Adds a sink.
     pub fn add(&mut self, sink: Sink) {
         self.sinks.push(sink);
     }
 
-    /// What is known of the watch.
+    /// Returns the state of the watch.
     pub fn watch(&self) -> Watch {
         Watch { shared: self.shared.clone() }
     }
 
-    /// Lists and follows, for ever.
+    /// Lists and follows forever.
     pub async fn run(mut self) {
-        // From where to follow; a list is needed without.
+        // The version to follow from. Without one a list is needed.
         let mut version = None;
         loop {
             if self.is_list_wanted() {
@@ -147,13 +149,13 @@ impl Follower {
             };
             tokio::select! {
                 () = sleep(pause) => {}
-                // Somebody waits for a list, or knows that the API server is there again: what fails now is soon well.
+                // Somebody waits for a list, or knows that the API server is back: a failure now will soon be over.
                 () = self.shared.wake.notified() => self.pauses.reset(),
             }
         }
     }
 
-    /// Lists everything and tells it object by object, page by page. Returns from where to follow.
+    /// Lists all objects and delivers them one by one, page by page. Returns the version to follow from.
     async fn list(&mut self) -> Result<String, Stop> {
         self.asked = self.shared.wanted.load(Ordering::SeqCst);
         let mut params = self.slice.list();
@@ -214,10 +216,10 @@ impl Follower {
         request.map_err(|error| Stop::Failed(Failure::ours(error.to_string())))
     }
 
-    /// Tells all sinks, each of which decodes the object by itself.
+    /// Delivers an event to all sinks. Each decodes the object itself.
     ///
     /// # Errors
-    /// What is wrong with the object, for the first sink that cannot decode it.
+    /// The problem of the object, for the first sink that cannot decode it.
     fn tell(&mut self, event: Event<&RawValue>) -> Result<(), String> {
         let mut told = Ok(());
         for sink in &mut self.sinks {
@@ -226,7 +228,7 @@ impl Follower {
         told
     }
 
-    /// Follows the changes after `version`, which goes along.
+    /// Follows the changes after `version`, and updates it.
     async fn follow(&mut self, version: &mut String) -> Stop {
         let (ends_after, silence) = match self.slice.followed_at() {
             Pace::Watch { ends_after, silence } => (ends_after, silence),
@@ -244,7 +246,8 @@ impl Follower {
         self.shared.state.send_if_modified(|state| !std::mem::replace(&mut state.answers, true));
         let mut proven = false;
         match self.take_all(events, version, silence, &mut proven).await {
-            // It did answer. If it counted as away, each such watch would look like the end of an outage, and wake the others.
+            // The API server did answer. If it counted as unreachable, each such watch would look like the end of an
+            // outage and wake the others.
             Stop::Failed(failure) if !proven => Stop::Failed(Failure { answered: true, ..failure }),
             stop => stop,
         }
@@ -260,7 +263,7 @@ impl Follower {
         Stop::List
     }
 
-    /// Takes the events of a watch until that ends; whether it was well for a while.
+    /// Delivers the events of a watch until it ends. Returns whether it worked for a while.
     async fn take_all(
         &mut self,
         events: impl Stream<Item = kube::Result<WatchEvent<Box<RawValue>>>>,
@@ -294,7 +297,8 @@ impl Follower {
                 Ok(Ok(None)) if !*proven => {
                     return Stop::Failed(Failure::ours("watching: the watch ended at once".to_owned()));
                 }
-                // A watch from a version that the API server has not reached, as after etcd was restored, is silent for ever.
+                // A watch from a version that the API server has not reached, as after a restore of etcd, is silent
+                // forever.
                 Ok(Ok(None)) | Err(_) if !heard && proof.elapsed() + SHORTEST_WATCH >= LONGEST_SILENCE => {
                     return Stop::List;
                 }
@@ -305,12 +309,12 @@ impl Follower {
         Stop::List
     }
 
-    /// Whether somebody waits for a list that was not begun yet.
+    /// Whether somebody waits for a list that has not begun.
     fn is_list_wanted(&self) -> bool {
         self.shared.wanted.load(Ordering::SeqCst) > self.shared.state.borrow().answered
     }
 
-    /// Tells the sinks of an event of the watch. Why it cannot go on, if so.
+    /// Delivers an event of the watch. Returns why the watch cannot continue, if so.
     fn take(&mut self, event: WatchEvent<Box<RawValue>>, version: &mut String) -> Option<Stop> {
         let (raw, deleted) = match event {
             WatchEvent::Added(raw) | WatchEvent::Modified(raw) => (raw, false),
@@ -343,7 +347,7 @@ impl Follower {
         None
     }
 
-    /// The API server answered; what is known is up to date.
+    /// The API server answered, and the state is up to date.
     fn well(&mut self, change: impl FnOnce(&mut WatchState)) {
         self.shared.state.send_if_modified(|state| {
             let answers = std::mem::replace(&mut state.answers, true);
@@ -354,8 +358,8 @@ impl Follower {
         });
     }
 
-    /// The watch itself goes on: a bad spell, if there was one, is over. A list alone does not end it, for the next watch may break
-    /// off like the one before.
+    /// The watch itself continues, so an outage is over. A list alone does not end it, because the next watch may fail like the
+    /// previous one.
     fn follows(&mut self) {
         self.well(|_| {});
         self.pauses.reset();
@@ -365,7 +369,7 @@ impl Follower {
         }
     }
 
-    /// How long to wait until it is tried again.
+    /// Returns how long to wait before the next attempt.
     fn failed(&mut self, Failure { problem, answered }: Failure) -> Duration {
         if self.first_time(&problem) {
             tracing::warn!(kind = self.shared.what, problem, "the watch is broken; it is tried again");
@@ -377,8 +381,8 @@ impl Follower {
         self.pauses.next(fastrand::f64())
     }
 
-    /// The API server does not know the kind. Where it did before, that must be certain, and said again after [`ABSENT_PAUSE`], however
-    /// often it is asked meanwhile: what is known would all be dropped. How long to wait until it is tried again.
+    /// The API server does not know the kind. If it did before, this must be confirmed, and repeated after [`ABSENT_PAUSE`], however
+    /// often it is asked in between, because all known objects would be dropped. Returns how long to wait before the next attempt.
     async fn absent(&mut self) -> Duration {
         let known = self.shared.state.borrow().kind == KindPresence::Present;
         if known {
@@ -433,7 +437,7 @@ impl Follower {
 }
 
 impl Failure {
-    /// No answer of the API server, or none that it would give.
+    /// The API server did not answer, or the answer is not from it.
     fn ours(problem: String) -> Self {
         Self { problem, answered: false }
     }
@@ -450,7 +454,8 @@ impl fmt::Debug for Follower {
     }
 }
 
-/// How many objects to ask for after a page of so many bytes: what comes next is about as large, and may be larger.
+/// Returns how many objects to request after a page of this size. The next page has about the same size, and may be
+/// larger.
 fn next_limit(limit: u32, most: Option<u32>, bytes: usize) -> u32 {
     let wanted = u64::from(limit) * PAGE_BYTES as u64 / bytes.max(1) as u64;
     let most = most.unwrap_or(limit).min(limit.saturating_mul(2));
@@ -471,7 +476,7 @@ fn not_listed(error: &kube::Error) -> Stop {
 fn not_followed(error: &kube::Error) -> Stop {
     match error {
         kube::Error::Api(status) if status.code == 404 => Stop::Absent,
-        // 400: not even a version, for the API server that is there now.
+        // 400: not even a version, for the API server that answers now.
         kube::Error::Api(status) if matches!(status.code, 400 | 410) => {
             Stop::Expired(format!("watching: {}; everything is listed anew", describe(error)))
         }

@@ -1,13 +1,13 @@
-//! Whether a kind is still installed: asked when the API server answers 404 for a kind that it has served.
+//! Whether a kind is still installed, which is checked when the API server answers 404 for a kind that it has served.
 //!
-//! A 404 alone proves nothing. A version that is not served for a moment, or a proxy in between, looks the same, and whoever believes
-//! it forgets all objects of the kind.
+//! A 404 alone proves nothing. A version that is briefly not served, or a proxy in between, looks the same, and believing it would
+//! drop all objects of the kind.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::ListParams;
 use kube::{Api, Client};
 
-/// A kind, as its `CustomResourceDefinition` would be named.
+/// A kind, in the form of its `CustomResourceDefinition`'s name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct KindName {
     plural: String,
@@ -15,18 +15,18 @@ pub(super) struct KindName {
 }
 
 impl KindName {
-    /// Of the path of its objects; `None` for a kind of the core group, which every API server has.
+    /// Parses the path of its objects; `None` for a kind of the core group, which every API server has.
     pub fn of(path: &str) -> Option<Self> {
         let mut parts = path.split('/').filter(|part| !part.is_empty());
         let (Some("apis"), Some(group)) = (parts.next(), parts.next()) else { return None };
         Some(Self { plural: parts.next_back()?.to_owned(), group: group.to_owned() })
     }
 
-    /// Whether there is its `CustomResourceDefinition`, or discovery names it in any version. Rights are needed for neither: where
-    /// the first is refused the second decides.
+    /// Whether its `CustomResourceDefinition` exists, or discovery lists it in any version. Neither requires permissions: if the
+    /// first is forbidden, the second decides.
     ///
     /// # Errors
-    /// The API server does not say.
+    /// When the API server does not tell.
     pub async fn is_installed(&self, client: &Client) -> kube::Result<bool> {
         let only = ListParams::default().fields(&format!("metadata.name={}.{}", self.plural, self.group));
         match Api::<CustomResourceDefinition>::all(client.clone()).list_metadata(&only).await {

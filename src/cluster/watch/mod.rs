@@ -1,7 +1,7 @@
-//! A watch: every object of a slice, then every change of one, handed to sinks in order; and what is wrong with that now.
+//! A watch: all objects of a slice, then every change, delivered to sinks in order; and its current problem.
 //!
-//! kube's own `watcher` does not tell when a broken watch is well again, hides the bookmarks that show a quiet one to be alive,
-//! and lets one object that cannot be decoded spoil the list of all. So this lists and watches by itself.
+//! kube's own `watcher` does not report when a failed watch recovers, hides the bookmarks that show that a quiet watch is
+//! alive, and fails a whole list because of one object that cannot be decoded. So this module lists and watches itself.
 
 mod decode;
 mod event;
@@ -25,23 +25,23 @@ pub use event::Event;
 pub(super) use follow::Follower;
 pub use slice::{Pace, Slice};
 
-/// What is known of a watch. A cheap clone is the same watch.
+/// The state of a watch. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Watch {
     shared: Arc<SharedWatch>,
 }
 
-/// A list that was asked for by [`Watch::ask`].
+/// A list requested by [`Watch::ask`].
 #[derive(Clone, Debug)]
 pub struct Ticket {
     watch: Watch,
     number: u64,
 }
 
-/// At most this many objects that cannot be decoded are remembered and told.
+/// At most this many objects that cannot be decoded are kept and reported.
 const MOST_REMEMBERED: usize = 100;
 
-/// At most this many of them are told by `/readyz`.
+/// At most this many of them are reported by `/readyz`.
 const MOST_TOLD: usize = 3;
 
 /// An object that cannot be decoded.
@@ -51,7 +51,7 @@ pub struct Undecodable {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// What is wrong with it: field and problem, without values.
+    /// The field and its problem, without values.
     pub problem: String,
 }
 
@@ -59,23 +59,23 @@ pub struct Undecodable {
 struct SharedWatch {
     what: &'static str,
     state: channel::Sender<WatchState>,
-    /// Lists asked for by [`Watch::fresh`].
+    /// The number of lists requested by [`Watch::fresh`].
     wanted: AtomicU64,
-    /// A list is wanted, or there is reason to believe that a pause can be cut short.
+    /// A list is requested, or there is a reason to end a pause early.
     wake: Notify,
-    /// By namespace and name, what is wrong.
+    /// Problems by namespace and name.
     undecodable: Mutex<BTreeMap<(String, String), String>>,
 }
 
 #[derive(Debug)]
 struct WatchState {
     kind: KindPresence,
-    /// How many of the lists wanted have been answered.
+    /// The number of requested lists that were completed.
     answered: u64,
     problem: Option<String>,
     /// Whether the API server answered the last request at all.
     answers: bool,
-    /// When the API server last showed that what we know is what there is.
+    /// When the API server last confirmed that the known state is current.
     confirmed: Option<Instant>,
 }
 
@@ -87,7 +87,7 @@ enum KindPresence {
     Absent,
 }
 
-/// Whenever the API server answers one of these watches again after it was away, tries the others at once. For ever.
+/// Whenever the API server answers one of these watches after an outage, retries the others at once. Never returns.
 pub(super) async fn recover_together(watches: Vec<Watch>) {
     let recoveries = watches.iter().map(async |watch| {
         loop {
@@ -102,48 +102,48 @@ pub(super) async fn recover_together(watches: Vec<Watch>) {
 }
 
 impl Watch {
-    /// The kind's name in messages.
+    /// Returns the kind's name for messages.
     #[must_use]
     pub fn what(&self) -> &'static str {
         self.shared.what
     }
 
-    /// Whether the sink has had a first complete list, and the kind is still there.
+    /// Whether the sink has received a complete list, and the kind still exists.
     #[must_use]
     pub fn is_synced(&self) -> bool {
         self.shared.state.borrow().kind == KindPresence::Present
     }
 
-    /// Whether the API server said, at last, that it does not know the kind: its CRD is not installed.
+    /// Whether the API server's last answer was that it does not know the kind: its CRD is not installed.
     #[must_use]
     pub fn is_absent(&self) -> bool {
         self.shared.state.borrow().kind == KindPresence::Absent
     }
 
-    /// Returns when [`Watch::is_absent`] is this.
+    /// Waits until [`Watch::is_absent`] has this value.
     pub async fn until_absent(&self, absent: bool) {
         self.until(|state| (state.kind == KindPresence::Absent) == absent).await;
     }
 
-    /// Returns when the sink has had a complete list; waits while the kind is absent.
+    /// Waits until the sink has received a complete list. Also waits while the kind is absent.
     pub async fn synced(&self) {
         self.until(|state| state.kind == KindPresence::Present).await;
     }
 
-    /// Returns when the sink has had a complete list or the kind is known to be absent.
+    /// Waits until the sink has received a complete list, or the kind is known to be absent.
     pub async fn settled(&self) {
         self.until(|state| state.kind != KindPresence::Unknown).await;
     }
 
-    /// Asks for a new quorum list and returns when the sink has had it, or when the API server says that the kind is not
-    /// installed. What the sink knows then is at least as new as this call: a new leader waits for it before it plans. Waits as
-    /// long as there is no answer, and for ever once the watch is dropped.
+    /// Requests a new quorum list, and waits until the sink has received it or the API server says that the kind is not
+    /// installed. The sink's state is then at least as new as this call, which a new leader needs before it plans. Waits as
+    /// long as there is no answer, and forever once the watch is dropped.
     pub async fn fresh(&self) {
         let Ticket { watch, number } = self.ask();
         watch.until(|state| state.answered >= number).await;
     }
 
-    /// As [`Watch::fresh`], for those who do not wait.
+    /// Like [`Watch::fresh`], without waiting.
     #[must_use]
     pub fn ask(&self) -> Ticket {
         let number = self.shared.wanted.fetch_add(1, Ordering::SeqCst) + 1;
@@ -151,31 +151,32 @@ impl Watch {
         Ticket { watch: self.clone(), number }
     }
 
-    /// Where something is wrong it is tried again now, and not after a pause.
+    /// Retries a failed watch now, instead of after its pause.
     pub fn retry(&self) {
         if self.shared.state.borrow().problem.is_some() {
             self.shared.wake.notify_one();
         }
     }
 
-    /// What is wrong now, as a sentence; `None` while all is well. What the sink knows is then as old as [`Watch::age`] says.
+    /// Returns the current problem as a sentence; `None` if there is none. [`Watch::age`] tells how old the sink's
+    /// state is.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
         self.shared.state.borrow().problem.clone()
     }
 
-    /// For how long the API server has not confirmed that what the sink knows is what there is; `None` before the first list.
-    /// Up to a minute is usual where nothing changes.
+    /// Returns the time since the API server last confirmed that the sink's state is current; `None` before the first list.
+    /// Up to a minute is normal if nothing changes.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
         self.shared.state.borrow().confirmed.map(|confirmed| confirmed.elapsed())
     }
 
-    /// What `/readyz` says after the kind's name: an error until the kind was listed or is known to be absent. A cache that was good once stays
-    /// good enough to serve from, with its age told. So does one that objects are left out of.
+    /// Returns the text of `/readyz` after the kind's name: an error until the kind was listed or is known to be absent. After that a stale
+    /// cache is still good enough to serve from, and its age is reported. So is one with undecodable objects.
     ///
     /// # Errors
-    /// While there was no complete list.
+    /// Until there was a complete list.
     pub fn check(&self) -> Result<String, String> {
         let (kind, answers, problem) = {
             let state = self.shared.state.borrow();
@@ -199,7 +200,7 @@ impl Watch {
         Ok(format!("{told}; {} cannot be read and left out: {}", left_out.len(), first.join("; ")))
     }
 
-    /// The objects that cannot be decoded now, at most 100 of them.
+    /// Returns the objects that cannot be decoded now, at most 100 of them.
     #[must_use]
     pub fn undecodable(&self) -> Vec<Undecodable> {
         let as_told = |((namespace, name), problem): (&(String, String), &String)| Undecodable {
@@ -212,13 +213,13 @@ impl Watch {
 
     async fn until(&self, condition: impl FnMut(&WatchState) -> bool) {
         if self.shared.state.subscribe().wait_for(condition).await.is_err() {
-            std::future::pending::<()>().await; // cannot be: the sender is ours, too
+            std::future::pending::<()>().await; // impossible: this struct holds the sender
         }
     }
 }
 
 impl Ticket {
-    /// Whether the sink has had a list that was begun after this was asked for.
+    /// Whether the sink has received a list that began after this was requested.
     #[must_use]
     pub fn is_answered(&self) -> bool {
         self.watch.shared.state.borrow().answered >= self.number
@@ -245,7 +246,7 @@ impl SharedWatch {
         }
     }
 
-    /// These and no others are undecodable.
+    /// Replaces the undecodable objects.
     fn set_undecodable(&self, undecodable: Vec<Undecodable>) {
         let before = std::mem::take(&mut *self.lock_undecodable());
         for object in undecodable {
@@ -265,7 +266,7 @@ impl SharedWatch {
         }
     }
 
-    /// Logs what was not known `before`.
+    /// Logs a problem unless it was known `before`.
     fn remember(&self, object: Undecodable, before: &BTreeMap<(String, String), String>) {
         let Undecodable { namespace, name, problem } = object;
         let key = (namespace, name);

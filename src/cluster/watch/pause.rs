@@ -1,14 +1,14 @@
-//! How long a watch waits before it tries again: short at first, and never long enough to be missed.
+//! How long a watch waits before it retries: short at first, and never long enough to matter.
 
 use std::time::Duration;
 
-/// About so long is the first pause; each further one is twice as long.
+/// The approximate first pause. Each further one is twice as long.
 const FIRST: Duration = Duration::from_millis(250);
 
-/// About so long is the longest: soon after an outage of the API server every watch is well again.
+/// The approximate maximum pause. All watches recover soon after an outage of the API server.
 const LONGEST: Duration = Duration::from_secs(3);
 
-/// The pauses of one bad spell.
+/// The pauses of one outage.
 #[derive(Debug)]
 pub(super) struct Pauses {
     next: Duration,
@@ -22,19 +22,20 @@ impl Default for Pauses {
 }
 
 impl Pauses {
-    /// Pauses that grow to about this.
+    /// Creates pauses that grow to about this.
     pub fn up_to(longest: Duration) -> Self {
         Self { next: FIRST.min(longest), longest }
     }
 
-    /// The next pause, up to a quarter longer or shorter by `chance`, from 0 to 1: not all replicas come at once.
+    /// Returns the next pause, up to a quarter longer or shorter by `chance`, from 0 to 1, so that replicas do not
+    /// retry together.
     pub fn next(&mut self, chance: f64) -> Duration {
         let pause = self.next.mul_f64(0.75 + chance.clamp(0.0, 1.0) / 2.0);
         self.next = (self.next * 2).min(self.longest);
         pause
     }
 
-    /// The bad spell is over.
+    /// The outage is over.
     pub fn reset(&mut self) {
         *self = Self::up_to(self.longest);
     }

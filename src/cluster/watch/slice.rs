@@ -1,4 +1,4 @@
-//! Which objects a watch is of: a kind, and which part of it.
+//! The objects of a watch: a kind, and a part of it.
 
 use std::time::Duration;
 
@@ -7,32 +7,31 @@ use kube::api::{ApiResource, DynamicObject, ListParams, WatchParams};
 
 use super::pause::Pauses;
 
-/// Objects in one answer of the API server, unless the slice says otherwise.
+/// The default number of objects in one answer of the API server.
 const PAGE: u32 = 500;
 
-/// How a slice is kept in step.
+/// How a slice is kept up to date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// By watches that the API server is asked to end after so many seconds, and that are given up as dead when they are silent for so
-    /// long.
+    /// With watches. The API server ends them after this many seconds, and they are given up after this time of silence.
     Watch {
         /// Seconds.
         ends_after: u32,
-        /// Longer than that.
+        /// Longer than `ends_after`.
         silence: Duration,
     },
-    /// By a list each time this is over, for which no right to watch is needed.
+    /// With a list each time this period ends. It requires no permission to watch.
     Poll(Duration),
 }
 
 impl Default for Pace {
-    /// So soon a dead connection is noticed.
+    /// A dead connection is noticed this soon.
     fn default() -> Self {
         Self::Watch { ends_after: 60, silence: Duration::from_secs(65) }
     }
 }
 
-/// Some objects of one kind: all, or those of a namespace, with certain labels, or of one name.
+/// Objects of one kind: all, or those of a namespace, with certain labels, or with one name.
 #[derive(Clone, Debug)]
 pub struct Slice {
     what: &'static str,
@@ -53,7 +52,7 @@ impl Slice {
         Self::of(what, ApiResource::erase::<R>(&()))
     }
 
-    /// As [`Slice::all`], of a kind for which there is no type.
+    /// Like [`Slice::all`], for a kind without a type.
     #[must_use]
     pub fn of(what: &'static str, kind: ApiResource) -> Self {
         Self {
@@ -69,43 +68,43 @@ impl Slice {
         }
     }
 
-    /// Only those in this namespace.
+    /// Selects objects in this namespace.
     #[must_use]
     pub fn in_namespace(self, namespace: &str) -> Self {
         Self { namespace: Some(namespace.to_owned()), ..self }
     }
 
-    /// Only those that this label selector selects.
+    /// Selects objects by this label selector.
     #[must_use]
     pub fn labels(self, selector: &str) -> Self {
         Self { labels: Some(selector.to_owned()), ..self }
     }
 
-    /// Only the one of this name, for which rights to `list` and `watch` that name it are enough.
+    /// Selects the object of this name. Permissions to `list` and `watch` that name it are enough.
     #[must_use]
     pub fn named(self, name: &str) -> Self {
         Self { fields: Some(format!("metadata.name={name}")), ..self }
     }
 
-    /// Of each object its metadata are enough. More may come, where another sink wants more.
+    /// Requests only the metadata. More may arrive if another sink needs it.
     #[must_use]
     pub fn metadata_only(self) -> Self {
         Self { metadata_only: true, ..self }
     }
 
-    /// At most this many objects in one answer of the API server, which is read in one go.
+    /// Sets the maximum number of objects in one answer of the API server, which is read in one go.
     #[must_use]
     pub fn page_size(self, objects: u32) -> Self {
         Self { page: objects, ..self }
     }
 
-    /// At another pace than the default.
+    /// Sets another pace than the default.
     #[must_use]
     pub fn pace(self, pace: Pace) -> Self {
         Self { pace, ..self }
     }
 
-    /// While it fails, with pauses that grow to about this, for processes that are thousands.
+    /// Lets pauses during failures grow to about this, for processes with thousands of instances.
     #[must_use]
     pub fn longest_pause(self, pause: Duration) -> Self {
         Self { longest_pause: Some(pause), ..self }
@@ -156,7 +155,7 @@ impl Slice {
         of(self) == of(other)
     }
 
-    /// What is enough for both.
+    /// Extends this slice to what both need.
     pub(super) fn join(&mut self, other: &Self) {
         self.metadata_only &= other.metadata_only;
         self.page = self.page.min(other.page);

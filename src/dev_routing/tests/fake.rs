@@ -1,4 +1,4 @@
-//! A cluster in memory: what the plans write comes back as events, and each write is counted.
+//! A cluster in memory. Planned writes come back as events, and each write is recorded.
 
 use super::super::configuration::KEY;
 use super::super::index::ObservedNamespace;
@@ -13,7 +13,7 @@ pub struct Fake {
     pub index: RoutingIndex,
     pub services: BTreeMap<Key, Value>,
     pub virtual_services: BTreeMap<Key, Value>,
-    /// What was written, as `verb kind namespace/name`.
+    /// The writes, as `verb kind namespace/name`.
     pub writes: Vec<String>,
     pub findings: BTreeSet<Finding>,
     touched: BTreeSet<QueueKey>,
@@ -21,7 +21,7 @@ pub struct Fake {
 }
 
 impl Fake {
-    /// With these namespaces, and this configuration.
+    /// Starts with these namespaces and this configuration.
     pub fn new(namespaces: &[&str], configuration: &str) -> Self {
         let mut fake = Self {
             index: RoutingIndex::default(),
@@ -103,7 +103,7 @@ impl Fake {
         self.touched.extend(self.index.virtual_services_event(event));
     }
 
-    /// Another process takes over, which knows only what there is.
+    /// Another process takes over, which knows only the existing objects.
     pub fn restart(&mut self) {
         let mut index = RoutingIndex::default();
         std::mem::swap(&mut index.standing, &mut self.index.standing);
@@ -122,12 +122,12 @@ impl Fake {
         self.index = index;
     }
 
-    /// These are to be looked at.
+    /// Queues these keys.
     pub fn touch(&mut self, keys: Vec<QueueKey>) {
         self.touched.extend(keys);
     }
 
-    /// Looks at all that was touched until nothing is left to do, and says what was written.
+    /// Works until the queue is empty. Returns the writes.
     pub fn settle(&mut self) -> Vec<String> {
         self.writes.clear();
         for _ in 0..100_000 {
@@ -187,7 +187,7 @@ impl Fake {
         }
     }
 
-    /// The developers that a VirtualService in `default` routes to; `None`: there is none.
+    /// Returns the developers that a VirtualService in `default` routes to; `None` if it does not exist.
     pub fn routed(&self, service: &str) -> Option<Vec<String>> {
         let object = self.virtual_services.get(&Key::new("default", format!("{service}-virtual-service")))?;
         let routes = object["spec"]["http"].as_array().unwrap();
@@ -197,7 +197,7 @@ impl Fake {
         Some(named.map(|name| name.as_str().unwrap().to_owned()).collect())
     }
 
-    /// Whether there is a placeholder.
+    /// Whether the placeholder exists.
     pub fn has_placeholder(&self, namespace: &str, name: &str) -> bool {
         let object = self.services.get(&Key::new(namespace, name));
         object.is_some_and(|object| object["spec"]["type"] == "ExternalName")

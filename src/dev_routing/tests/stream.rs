@@ -1,9 +1,9 @@
-//! Many Services and developers: the planner keeps up with a stream of events.
+//! Many Services and developers: planning keeps up with a stream of events.
 
 use super::fake::Fake;
 use std::time::{Duration, Instant};
 
-/// 2,000 Services, each in 20 namespaces of developers, one event after the other.
+/// 2,000 Services, each in 20 developers' namespaces, one event after the other.
 #[test]
 fn two_thousand_services_of_twenty_developers_are_planned_in_time() {
     let developers: Vec<String> = (0..20).map(|number| format!("dev-{number}")).collect();
@@ -23,6 +23,6 @@ fn two_thousand_services_of_twenty_developers_are_planned_in_time() {
     println!("42,000 Services were told in {told:?}, and 2,000 VirtualServices planned and written in {planned:?}");
     assert_eq!(writes.len(), 2_000, "one write for each");
     assert_eq!(fake.routed("app-7").unwrap().len(), 20);
-    // Without optimizations a time says nothing.
+    // Times without optimization are meaningless.
     assert!(cfg!(debug_assertions) || took < Duration::from_secs(2), "{took:?}");
 }

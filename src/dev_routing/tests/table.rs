@@ -1,4 +1,4 @@
-//! What comes of each thing that may happen: the table of vs-operator's behaviours and faults, row by row, and more.
+//! The result of each possible event: vs-operator's behaviours and faults, row by row, and more.
 
 use super::super::mark::{PLACEHOLDER, SOURCE};
 use super::super::plan::{DESTINATION_MISSING, HOST_SHARED, HOST_TAKEN, INVALID, NAME_TAKEN, NOT_ROUTED};
@@ -17,7 +17,7 @@ fn fake(configuration: &str) -> Fake {
     Fake::new(&NAMESPACES, configuration)
 }
 
-/// With the Service `app`, settled.
+/// A settled state with the Service `app`.
 fn with_app(configuration: &str) -> Fake {
     let mut fake = fake(configuration);
     fake.service("default", "app");
@@ -93,7 +93,7 @@ fn with_the_service_all_that_belongs_to_it_goes_and_nothing_else() {
         "a user's own ExternalName stays"
     );
 
-    // The same while nobody looked.
+    // The same without a running controller.
     let mut fake = with_app(WITH_PLACEHOLDERS);
     fake.services.remove(&Key::new("default", "app"));
     fake.restart();
@@ -115,14 +115,14 @@ fn a_placeholder_stands_in_for_a_copy_and_makes_way_for_one() {
     );
     assert_eq!(placeholder["spec"], json!({"type": "ExternalName", "externalName": "app.default.svc.cluster.local"}));
 
-    // A chart or an apply that states the type: the annotation stays, and it is a Service all the same.
+    // A chart or an apply with an explicit type: the annotation stays, and it is still a Service.
     let mut real = placeholder.clone();
     real["spec"] = json!({"type": "ClusterIP", "ports": [{"port": 80}]});
     fake.service_with("dev-a", "app", real);
     fake.settle();
     assert_eq!(fake.routed("app").unwrap(), ["dev-a"]);
 
-    // One that does not: the type is still ours, and is given up.
+    // Without an explicit type: the type is still ours and is removed.
     let mut applied = fake.services[&Key::new("dev-b", "app")].clone();
     applied["spec"]["selector"] = json!({"app": "app"});
     applied["spec"]["ports"] = json!([{"port": 80}]);
@@ -147,7 +147,7 @@ fn a_placeholder_is_repaired_and_one_that_only_looks_like_it_is_left_alone() {
     fake.service_with("dev-a", "app", external);
     assert_eq!(fake.settle(), [""; 0]);
     assert_eq!(fake.reasons(), [NOT_ROUTED]);
-    // Swept is only what still leads where it is said to lead.
+    // Only placeholders that still refer to their Service are removed.
     fake.service_with("dev-a", "app", turned);
     fake.configure("developerNamespaces: []");
     fake.settle();
@@ -166,7 +166,7 @@ fn a_namespace_comes_and_goes_with_the_configuration() {
     fake.configure("developerNamespaces: [dev-c]");
     fake.settle();
     assert_eq!(fake.routed("app").unwrap(), ["dev-c"]);
-    // The same while nobody looked.
+    // The same without a running controller.
     let mut fake = with_app(WITH_PLACEHOLDERS);
     fake.configure("developerNamespaces: [dev-b]");
     fake.restart();
@@ -197,7 +197,7 @@ fn a_virtual_service_that_somebody_edits_or_deletes_is_repaired() {
     assert_eq!(fake.virtual_services[&key]["metadata"]["labels"]["more"], "stays");
     fake.delete_virtual_service("default", "app-virtual-service");
     assert_eq!(fake.settle(), ["create virtualservice default/app-virtual-service"]);
-    // The Service is another one of the same name: the garbage collector shall not take its VirtualService.
+    // The Service is another one of the same name. The garbage collector must not delete its VirtualService.
     let mut of_earlier = good;
     of_earlier["metadata"]["ownerReferences"][0]["uid"] = json!("earlier");
     fake.virtual_service("default", "app-virtual-service", of_earlier);
@@ -218,7 +218,7 @@ fn a_virtual_service_of_somebody_else_is_never_touched_and_is_told() {
     assert_eq!(fake.settle(), ["create virtualservice default/app-virtual-service"]);
     assert_eq!(fake.reasons(), [""; 0]);
 
-    // Another name, the same host: Istio follows the older of the two.
+    // Another name and the same host: Istio uses the older one.
     let with_host = |host: &str, more: Value| {
         let mut object = json!({"spec": {"hosts": [host], "http": [{"route": [{"destination": {"host": "x"}}]}]}});
         object["spec"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -234,7 +234,7 @@ fn a_virtual_service_of_somebody_else_is_never_touched_and_is_told() {
     fake.virtual_service("dev-a", "theirs", with_host(whole, json!({"exportTo": ["."]})));
     assert_eq!(fake.settle(), [""; 0], "seen by some only");
     assert_eq!(fake.reasons(), [HOST_SHARED]);
-    // One that was there before, and is for the host now.
+    // An older one that now applies to the host.
     fake.virtual_service("default", "mine", with_host(whole, json!({})));
     assert_eq!(fake.settle(), ["delete virtualservice default/app-virtual-service"]);
 }
@@ -249,7 +249,7 @@ fn a_new_name_that_is_taken_takes_nothing_away() {
     fake.configure(&TEMPLATE.replace("NAMESPACE", "default").replace("NAME", "vs"));
     assert_eq!((fake.settle(), fake.reasons()), (vec![], vec![NAME_TAKEN]));
     assert_eq!(fake.routed("app").unwrap(), ["dev-a"], "by the one that was there");
-    // The same while one of ours of that name is going.
+    // The same while ours of that name is being deleted.
     let mut going = own("app");
     going["metadata"]["deletionTimestamp"] = json!("2026-11-29T00:00:00Z");
     fake.virtual_service("default", "app-vs", going);
@@ -259,7 +259,7 @@ fn a_new_name_that_is_taken_takes_nothing_away() {
         fake.settle(),
         ["create virtualservice default/app-vs", "delete virtualservice default/app-virtual-service"]
     );
-    // And while its namespace is not there.
+    // And while its namespace does not exist.
     fake.configure(&TEMPLATE.replace("NAMESPACE", "later").replace("NAME", "vs"));
     assert_eq!(fake.settle(), [""; 0]);
     fake.namespace("later", true);
@@ -277,7 +277,8 @@ fn a_virtual_service_of_another_service_is_not_taken_over() {
     assert_eq!((fake.settle(), fake.reasons()), (vec![], vec![NAME_TAKEN]));
 }
 
-/// Istio lets a VirtualService of any namespace have any host: a developer shall not turn the routing of a Service off with one.
+/// Istio accepts any host in a VirtualService of any namespace. A developer must not be able to disable the routing of
+/// a Service with one.
 #[test]
 fn a_developer_does_not_take_a_host_of_everybody() {
     let mut fake = with_app(TWO);
@@ -285,7 +286,7 @@ fn a_developer_does_not_take_a_host_of_everybody() {
     fake.virtual_service("dev-a", "theirs", theirs("App.default.svc.cluster.local"));
     assert_eq!((fake.settle(), fake.reasons()), (vec![], vec![HOST_SHARED]));
     assert!(fake.findings.iter().all(|finding| finding.note.contains("dev-a/theirs")), "{:?}", fake.findings);
-    // One that says that it is ours is deleted, and told for as long as it is there.
+    // One that claims to be ours is deleted, and reported while it exists.
     let mut claimed = theirs("app.default.svc.cluster.local");
     claimed["metadata"] =
         json!({"labels": {"managed-by": "virtualservice-operator"}, "annotations": {SERVICE: "default/app"}});
@@ -297,18 +298,18 @@ fn a_developer_does_not_take_a_host_of_everybody() {
     fake.virtual_service("dev-a", "early", theirs("other.default.svc.cluster.local"));
     fake.service("default", "other");
     assert_eq!(fake.settle(), ["create virtualservice default/other-virtual-service"]);
-    // However many they are, few are told.
+    // Only a few of any number are reported.
     for number in 0..100 {
         fake.virtual_service("dev-a", &format!("theirs-{number}"), theirs("app.default.svc.cluster.local"));
     }
     assert_eq!(fake.settle(), [""; 0]);
     assert_eq!(fake.findings.iter().filter(|finding| finding.service.name == "app").count(), 1);
-    // In a namespace that is no developer's it is its owner's word.
+    // In a namespace that is not a developer's, the owner decides.
     fake.configure("developerNamespaces: [dev-b]");
     assert_eq!(fake.settle(), ["delete virtualservice default/other-virtual-service"]);
 }
 
-/// Requests to what does not exist would fail.
+/// Requests to missing destinations would fail.
 #[test]
 fn a_template_leads_only_to_what_is_there() {
     let template = TEMPLATE.replace("NAMESPACE", "default").replace("NAME", "vs");
@@ -331,7 +332,7 @@ fn a_template_leads_only_to_what_is_there() {
     assert!(fake.findings.first().unwrap().note.ends_with("Service shadows/all has no port 81"));
     fake.service_with("shadows", "all", json!({"spec": {"ports": [{"port": 81}]}}));
     assert_eq!(fake.settle(), ["create virtualservice default/app-vs"]);
-    // What is no name of a Service others may know: a ServiceEntry.
+    // A name that is not a Service's may be a ServiceEntry.
     let mut fake = with_app(&to("mirror: {host: shadow.example.com}"));
     assert_eq!(fake.virtual_services.len(), 1);
     assert_eq!(fake.settle(), [""; 0]);
@@ -401,7 +402,7 @@ fn without_a_good_configuration_nothing_changes() {
         fake.service("dev-a", "app");
         fake.settle();
     }
-    // A process that never saw a good one deletes nothing.
+    // A process that never saw a good configuration deletes nothing.
     fake.delete_service("default", "app");
     fake.index.standing = super::super::annotated::Standing::default();
     fake.restart();
@@ -490,7 +491,7 @@ fn services_that_istio_cannot_route_by_header_have_no_virtual_service() {
         fake.settle();
         assert_eq!(fake.reasons(), [NOT_ROUTED]);
     }
-    // Headless ones are routed, but not to: the proxy sends on what the client resolved.
+    // Headless Services are routed, but not destinations: the proxy forwards to the address that the client resolved.
     let mut fake = with_app(TWO);
     fake.service_with("default", "app", json!({"spec": {"clusterIP": "None", "ports": [{"port": 80}]}}));
     fake.service("dev-a", "app");
@@ -537,7 +538,7 @@ fn a_copy_without_a_ready_endpoint_is_routed_to_only_where_that_is_not_asked_for
     fake.service("default", "app");
     fake.service("dev-a", "app");
     assert_eq!(fake.settle(), [""; 0], "nobody knows yet");
-    // Placeholders do not depend on it.
+    // Placeholders are independent of it.
     let mut other =
         self::fake("{developerNamespaces: [dev-a], requireReadyEndpoints: true, enablePlaceholderServices: true}");
     other.service("default", "app");
@@ -560,7 +561,7 @@ fn a_copy_without_a_ready_endpoint_is_routed_to_only_where_that_is_not_asked_for
         fake.settle();
         assert_eq!(fake.routed("app"), expected);
     }
-    // What an earlier term knew is not believed.
+    // The state of an earlier term is not used.
     let touched = fake.index.endpoints_event(Event::Applied(slice(true)));
     fake.touch(touched);
     fake.settle();

@@ -1,6 +1,7 @@
-//! What is written for the Services of `testbed/go/istio-routes/testdata`: `make test-istio` has Istio's own code judge it.
+//! The output for the Services in `testbed/go/istio-routes/testdata`. `make test-istio` checks it with Istio's own
+//! code.
 //!
-//! With `OUTRIGGER_WRITE=1` the files are written anew.
+//! `OUTRIGGER_WRITE=1` writes the files.
 
 use super::fake::Fake;
 use crate::documents::{parse, to_yaml_stream};
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 const NAMESPACES: [&str; 5] = ["default", "dev", "dev-alice", "dev-bob", "staging"];
 
-/// The objects that are written for a case.
+/// Returns the written objects of a case.
 fn written(case: &Path) -> String {
     let text = |file: &str| std::fs::read_to_string(case.join(file)).unwrap();
     let mut fake = Fake::new(&NAMESPACES, &text("config.yaml"));

@@ -1,4 +1,4 @@
-//! Which addresses are spoken to, however a URL leads to them.
+//! Which addresses are connected to, however a URL refers to them.
 
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ async fn names_that_lead_nowhere_are_told() {
 
 #[tokio::test]
 async fn a_connection_is_made_to_the_address_that_was_judged() {
-    // The second answer would be given to whoever asks again between check and connection.
+    // The second answer would be given to a resolver that asks again between check and connection.
     let names: &[(&str, &[&[&str]])] = &[("rebound", &[&["127.0.0.1"], &["169.254.169.254"]])];
     let asker = Asker::new(knowing(names), open());
     let server = Server::start(|_, _| (ok("good").0, super::server::Then::Close)).await;

@@ -1,4 +1,4 @@
-//! Which answers are good, and what is said of the others.
+//! Which answers are good, and the errors of others.
 
 use std::time::Duration;
 
@@ -89,7 +89,7 @@ async fn what_is_known_need_not_be_sent_again() {
     let answer = conditional("/?a", &validators).await;
     assert_eq!(FetchOutcome::of(&answer), FetchOutcome::NotModified);
     assert!(matches!(answer, Ok(Answer::NotModified)));
-    // Those of one URL say nothing about another.
+    // Validators of one URL are not valid for another.
     assert_eq!(body(conditional("/?b", &validators).await), "new");
 }
 
@@ -108,7 +108,7 @@ async fn a_body_over_the_limit_is_refused_and_one_up_to_it_is_not() {
         let expected = (FetchOutcome::TooLarge, "the body is larger than 8 bytes".to_owned());
         assert_eq!(failure(&url, small.get(&url).await), expected);
     }
-    // What is announced is not waited for.
+    // The announced body is not waited for.
     let announced = b"HTTP/1.1 200 OK\r\ncontent-length: 1048577\r\n\r\n".to_vec();
     let server = Server::start(move |_, _| (announced.clone(), Then::Hang)).await;
     let error = Asker::open().get(&server.url("/")).await.expect_err("too large");

@@ -1,4 +1,4 @@
-//! Connections: kept while they are good, and ended with whom they were for.
+//! Connections: kept while they are usable, and never shared with other credentials.
 
 use super::server::{Server, Then, ok};
 use super::*;
@@ -25,7 +25,7 @@ async fn an_unused_connection_is_given_up() {
 
 #[tokio::test]
 async fn a_kept_connection_that_ends_when_it_is_used_is_no_failure() {
-    // The first connection answers once and hangs up on the second request.
+    // The first connection answers once and is closed on the second request.
     let asked = std::sync::atomic::AtomicUsize::new(0);
     let server = Server::start(move |_, connection| {
         let asked = asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! Where credentials go, and where not.
+//! Where credentials are and are not sent.
 
 use super::super::{Authorization, Credentials, Identity};
 use super::server::{Server, ok, redirect};
@@ -63,7 +63,7 @@ async fn a_redirect_within_the_origin_keeps_credentials_and_one_elsewhere_does_n
     })
     .await;
     let asker = Asker::open();
-    // Even a host that the credentials may go to is not sent them behind the user's back.
+    // Even an allowed recipient is not sent credentials after a redirect.
     let credentials = bearer(&[&server.url(""), &other.url("")]);
     for (request, sent) in [
         (with(credentials, &server.url("/")), BEARER),

@@ -1,4 +1,4 @@
-//! Time and places: slow servers end, and delay no others.
+//! Time limits and places: slow servers are cut off and delay no others.
 
 use std::task::Poll;
 
@@ -65,7 +65,7 @@ async fn names_and_handshakes_end_in_the_time_of_a_connection() {
     let server = Server::start(|_, _| ok("never asked")).await;
     let url = server.url_at("a.test", "/");
     assert_eq!(failure(&url, asker.get(&url).await), expected);
-    // This server waits for a request while the client waits for its handshake.
+    // The server waits for a request while the client waits for the handshake.
     let url = format!("https://{}/", server.address);
     assert_eq!(failure(&url, asker.get(&url).await), expected);
 }

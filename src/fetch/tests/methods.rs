@@ -1,4 +1,4 @@
-//! What is sent: methods, bodies and headers, and how often.
+//! What is sent: methods, bodies, headers, and repetitions.
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 

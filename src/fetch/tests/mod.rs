@@ -1,4 +1,4 @@
-//! Fetches over real sockets, all on this machine.
+//! Fetches over real sockets on this machine.
 
 mod addresses;
 mod answers;
@@ -26,17 +26,17 @@ use super::{
 };
 use server::Server;
 
-/// No test waits longer than this for anything.
+/// The maximum time that a test waits.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A limit that is waited for.
+/// A time limit that a test waits for.
 const SHORT: Duration = Duration::from_millis(150);
 
 async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
 }
 
-/// A resolver that knows what a test tells it; the last answer for a name is repeated.
+/// A resolver with the test's answers. The last answer for a name is repeated.
 #[derive(Clone, Default)]
 struct Names(Arc<Mutex<HashMap<String, Vec<Vec<IpAddr>>>>>);
 
@@ -59,19 +59,19 @@ impl Resolve for Names {
     }
 }
 
-/// Settings under which this machine has the names `a.test` and `b.test`, too.
+/// Settings that also resolve `a.test` and `b.test` to this machine.
 fn settings() -> Settings {
     let here: &[&[&str]] = &[&["127.0.0.1"]];
     Settings { resolver: Arc::new(Names::of(&[("a.test", here), ("b.test", here)])), ..Settings::default() }
 }
 
-/// Rules by which servers on this machine can be asked.
+/// Rules that allow servers on this machine.
 fn open() -> Rules {
     let guard = Guard { allow: Allow::loopback(), ..Guard::default() };
     Rules { guard, connect: PATIENCE, total: PATIENCE, ..Rules::default() }
 }
 
-/// Who asks: a fetcher, and the rules of what it is asked for.
+/// A fetcher with the rules of its requests.
 #[derive(Clone)]
 struct Asker {
     fetcher: Fetcher,
@@ -83,12 +83,12 @@ impl Asker {
         Self { fetcher: Fetcher::new(settings), rules: rules.into() }
     }
 
-    /// One to whom servers on this machine are open.
+    /// Allows servers on this machine.
     fn open() -> Self {
         Self::new(settings(), open())
     }
 
-    /// The same by other rules.
+    /// The same with other rules.
     fn ruled(change: impl FnOnce(&mut Rules)) -> Self {
         let mut rules = open();
         change(&mut rules);
@@ -102,7 +102,7 @@ impl Asker {
         Self::new(settings, open())
     }
 
-    /// A GET.
+    /// A GET request.
     fn request(&self, url: &str) -> Request {
         Request::get(target(url), &self.rules)
     }
@@ -116,7 +116,7 @@ impl Asker {
     }
 }
 
-/// A GET by the rules of all that are open.
+/// A GET request with rules that allow everything.
 fn request(url: &str) -> Request {
     static OPEN: LazyLock<Arc<Rules>> = LazyLock::new(|| open().into());
     Request::get(target(url), &OPEN)
@@ -126,7 +126,7 @@ fn target(url: &str) -> FetchTarget {
     url.parse().expect(url)
 }
 
-/// The body of a good answer.
+/// Returns the body of a good answer.
 #[track_caller]
 fn body(answer: Result<Answer, FetchError>) -> Bytes {
     match answer.expect("an answer") {
@@ -135,7 +135,7 @@ fn body(answer: Result<Answer, FetchError>) -> Bytes {
     }
 }
 
-/// What a failure is called, and its text after the URL.
+/// Returns the outcome of a failure, and its text after the URL.
 #[track_caller]
 fn failure(url: &str, answer: Result<Answer, FetchError>) -> (FetchOutcome, String) {
     assert!(FetchOutcome::ALL.contains(&FetchOutcome::of(&answer)));
@@ -146,7 +146,7 @@ fn failure(url: &str, answer: Result<Answer, FetchError>) -> (FetchOutcome, Stri
     (error.outcome(), rest.to_owned())
 }
 
-/// Fetches from a server that answers everything with these bytes.
+/// Fetches from a server with this answer.
 async fn failure_of(bytes: &[u8]) -> (FetchOutcome, String) {
     let server = Server::answering(bytes).await;
     let url = server.url("/");

@@ -1,4 +1,4 @@
-//! Proxies: used when asked for, and no way round the rules for addresses.
+//! Proxies: used on request, and no way around the rules for addresses.
 
 use std::process::Command;
 
@@ -51,7 +51,7 @@ async fn hosts_that_need_no_proxy_are_judged_as_without_one() {
     assert_eq!(proxy.accepted(), 0);
 }
 
-/// Set for the other process of the test below: the URL to fetch, and whether to ask for proxies.
+/// Set for the child process of the test below: the URL to fetch, and whether to use proxies.
 const URL: &str = "OUTRIGGER_TEST_FETCH_URL";
 const ASKED: &str = "OUTRIGGER_TEST_FETCH_ASKED";
 
@@ -64,7 +64,7 @@ async fn the_proxy_of_the_environment_is_used_only_when_asked() {
     }
     let (server, proxy) = (Server::start(|_, _| ok("here")).await, Server::start(|_, _| ok("from afar")).await);
     let fetch_in_another_process = |asked: bool| {
-        // The environment of this one is shared by all tests.
+        // The environment of this process is shared by all tests.
         let mut command = Command::new(std::env::current_exe().expect("this program"));
         command.args(["--exact", "fetch::tests::proxies::the_proxy_of_the_environment_is_used_only_when_asked"]);
         command.env(URL, server.url("/")).env("HTTP_PROXY", proxy.url("/")).env("ALL_PROXY", proxy.url("/"));

@@ -1,4 +1,4 @@
-//! How far redirects are followed.
+//! Following redirects.
 
 use super::server::{Server, ok, redirect, with_head};
 use super::*;

@@ -1,9 +1,9 @@
-//! Rules belong to a request: what one may do says nothing about another by the same fetcher.
+//! Rules belong to a request: they do not affect others of the same fetcher.
 
 use super::server::{ok, redirect};
 use super::*;
 
-/// The same asker by the rules that a job is given which opens nothing.
+/// The same asker with rules without exceptions.
 fn guarded(asker: &Asker) -> Asker {
     Asker { rules: Arc::new(Rules { guard: Guard::default(), ..open() }), ..asker.clone() }
 }

@@ -1,4 +1,4 @@
-//! A server whose every answer a test writes out, byte by byte.
+//! A server whose answers a test writes byte by byte.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,19 +17,19 @@ use super::soon;
 /// What follows an answer.
 #[derive(Clone)]
 pub enum Then {
-    /// The next request on the same connection.
+    /// Waits for the next request on the connection.
     Next,
-    /// The end of the connection.
+    /// Closes the connection.
     Close,
-    /// Nothing, until the client goes away.
+    /// Sends nothing until the client disconnects.
     Hang,
-    /// These bytes every few milliseconds, until the client goes away.
+    /// Sends these bytes every few milliseconds until the client disconnects.
     Repeat(Vec<u8>),
 }
 
 pub type Reply = (Vec<u8>, Then);
 
-/// A server, until dropped.
+/// A server. Dropping it stops it.
 pub struct Server {
     pub address: SocketAddr,
     scheme: &'static str,
@@ -45,7 +45,7 @@ struct ServerState {
 }
 
 impl Server {
-    /// Answers each request by its head; the number is that of the connection, from 0.
+    /// Answers each request by its head and the number of its connection, from 0.
     pub async fn start(answer: impl Fn(&str, usize) -> Reply + Send + Sync + 'static) -> Self {
         Self::with(None, answer).await
     }
@@ -93,22 +93,22 @@ impl Server {
         format!("{}://{}{path}", self.scheme, self.address)
     }
 
-    /// The URL by another name for this machine.
+    /// Returns the URL with another name for this machine.
     pub fn url_at(&self, host: &str, path: &str) -> String {
         format!("{}://{host}:{}{path}", self.scheme, self.address.port())
     }
 
-    /// Connections so far.
+    /// Returns the number of connections so far.
     pub fn accepted(&self) -> usize {
         self.state.accepted.load(Ordering::SeqCst)
     }
 
-    /// The next request, its head in lower case but for values.
+    /// Returns the next request's head, in lower case except for values.
     pub async fn head(&self) -> String {
         soon("a request", self.heads.lock().await.recv()).await.expect("the server is there")
     }
 
-    /// Waits for the end of a connection.
+    /// Waits until a connection is closed.
     pub async fn closed(&self) {
         soon("the end of a connection", self.state.closed.notified()).await;
     }
@@ -168,18 +168,18 @@ async fn serve(
     }
 }
 
-/// An answer that keeps its connection.
+/// An answer that keeps the connection open.
 pub fn ok(body: &str) -> Reply {
     with_head("200 OK", "", body)
 }
 
-/// An answer of this status with these header lines, each ended by a line feed, which keeps its connection.
+/// An answer with this status and these header lines, each ended by a line feed, that keeps the connection open.
 pub fn with_head(status: &str, headers: &str, body: &str) -> Reply {
     let headers = headers.replace('\n', "\r\n");
     (format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}", body.len()).into_bytes(), Then::Next)
 }
 
-/// An answer that leads elsewhere.
+/// A redirect.
 pub fn redirect(location: &str) -> Reply {
     with_head("302 Found", &format!("location: {location}\n"), "")
 }

@@ -1,4 +1,4 @@
-//! Which servers are trusted over TLS, and what is proved to them.
+//! Which servers are trusted over TLS, and client certificates.
 
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::crypto::ring;
@@ -10,7 +10,7 @@ use super::super::{Credentials, FetchProblem, Identity, Trust};
 use super::server::{Server, ok, redirect};
 use super::*;
 
-/// A CA that only a test trusts.
+/// A CA that is only trusted by a test.
 struct Authority {
     pem: String,
     der: rustls::pki_types::CertificateDer<'static>,
@@ -143,7 +143,7 @@ async fn a_ca_that_cannot_be_used_is_told() {
     }
 }
 
-/// A client's certificate of this authority, for servers on this machine.
+/// Returns a client certificate of this authority, for servers on this machine.
 fn identity(authority: &Authority, servers: &[&Server]) -> Credentials {
     let (certificate, key) = authority.sign(&["client"], |_| {});
     let identity = Identity { certificate_pem: certificate.pem().into(), key_pem: key.serialize_pem().into() };
@@ -161,7 +161,7 @@ async fn a_client_certificate_is_shown_to_whom_it_is_for() {
     let with = |credentials| asker.request(&url).trust(authority.trusted()).credentials(credentials);
     let known = asker.fetch(with(Some(identity(&authority, &[&server])))).await;
     assert_eq!(body(known), "known");
-    // The connection of the one is not that of others.
+    // Connections with different credentials are separate.
     for credentials in [None, Some(identity(&Authority::new(), &[&server]))] {
         let answer = asker.fetch(with(credentials)).await;
         let (outcome, text) = failure(&url, answer);
@@ -218,7 +218,7 @@ async fn connections_are_kept_for_the_last_cas_only() {
         servers.push(Server::tls(showing(&authority.sign(&["127.0.0.1"], |_| {}), None), |_, _| ok("kept")).await);
     }
     let asker = Asker::limited(|limits| limits.clients = 2);
-    // The first is used again before the third comes, so the second goes.
+    // The first one is used again before the third, so the second is dropped.
     for index in [0, 1, 0, 2, 0] {
         let request = request(&servers[index].url("/")).trust(authorities[index].trusted());
         assert_eq!(body(asker.fetch(request).await), "kept");

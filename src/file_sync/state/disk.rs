@@ -1,4 +1,4 @@
-//! What is done on disk: files are claimed, written and removed, and what fails is remembered.
+//! Operations on disk: files are claimed, written and removed, and failures are remembered.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use crate::file_sync::object::ObjectKey;
 use crate::file_sync::plan::{Written, digest};
 
 impl State {
-    /// A file for what is downloaded.
+    /// Creates a file for a download.
     pub fn draft(&mut self, wanted: &Wanted) -> io::Result<Draft> {
         let folder = self.folders.get(usize::from(wanted.place.root)).ok_or(io::ErrorKind::NotFound)?;
         match folder.draft(&wanted.place.path, self.mode) {
@@ -21,7 +21,7 @@ impl State {
         }
     }
 
-    /// Makes a file hold this.
+    /// Writes content to a file.
     pub(super) fn write(&mut self, owner: &ObjectKey, place: &Place, new: New<'_>) {
         let path = self.naming.path(place);
         match self.try_write(owner, place, new) {
@@ -68,7 +68,8 @@ impl State {
         Ok(true)
     }
 
-    /// Removes younger objects' files where a folder is needed, or in the folder that is where a file is needed; whether some were in the way.
+    /// Removes files of younger objects if a folder is needed in their place, or if they are in a folder in the file's
+    /// place. Returns whether there were any.
     pub(super) fn make_way(&mut self, owner: &ObjectKey, place: &Place) -> bool {
         let Some(others) = self.plan.in_the_way(place, owner) else { return false };
         for other in others {
@@ -90,7 +91,7 @@ impl State {
         true
     }
 
-    /// Notes whose a file is, before it is written.
+    /// Records the owner of a file before it is written.
     pub(super) fn claim(&mut self, owner: &ObjectKey, place: &Place) -> io::Result<()> {
         if self.plan.is_noted(place, owner) {
             return Ok(());
@@ -115,7 +116,7 @@ impl State {
         self.tidy();
     }
 
-    /// What had to wait for a file that is gone now is tried again.
+    /// Retries files that waited for a file that is now gone.
     pub(super) fn let_pass(&mut self, gone: &Place) {
         let waiting: Vec<Place> = self.failing.keys().filter(|other| other.clashes_with(gone)).cloned().collect();
         for place in waiting {
@@ -124,7 +125,7 @@ impl State {
         }
     }
 
-    /// Whether the file is gone.
+    /// Returns whether the file is gone.
     pub(super) fn remove_from_disk(&mut self, place: &Place, is_later: bool) -> bool {
         let path = self.naming.path(place);
         let Some(folder) = self.folders.get(usize::from(place.root)) else { return true };
@@ -147,7 +148,7 @@ impl State {
         self.metrics.failed();
         let path = self.naming.path(place);
         let problem = format!("cannot {doing} it: {error}");
-        // What is wrong with one file, or with one folder below, is the matter of who named it.
+        // Problems of one file or one subfolder are caused by the object that names it.
         let is_forbidden = matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem);
         let is_usable = |folder: &Folder| folder.is_usable().is_ok();
         let is_root_well = self.folders.get(usize::from(place.root)).is_some_and(is_usable);
@@ -158,7 +159,7 @@ impl State {
         }
     }
 
-    /// Sees whether files can be made.
+    /// Checks whether files can be created.
     pub(super) fn try_folder(&mut self) {
         let found = self.folders[0].is_usable().err().filter(|error| error.kind() != io::ErrorKind::NotFound);
         let problem =
@@ -169,7 +170,7 @@ impl State {
         self.unusable = problem;
     }
 
-    /// Writes the manifest anew, if that is worth it.
+    /// Rewrites the manifest if it is long.
     pub(super) fn tidy(&mut self) {
         if !self.manifest.is_long(self.plan.counts().1) {
             return;

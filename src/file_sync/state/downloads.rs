@@ -1,4 +1,4 @@
-//! Downloads: one of each file at a time, of what is wanted when its turn comes.
+//! Downloads: one at a time for each file, of what is needed when its turn comes.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::file_sync::folder::Arrived;
 use crate::file_sync::naming::Place;
 
 impl State {
-    /// It is a download's turn: what is wanted now, if anything is.
+    /// Begins a download if it is still needed.
     pub fn begin(&mut self, place: &Arc<Place>) -> Option<Wanted> {
         let Some((url, owner)) = self.plan.url(place) else {
             self.downloading.remove(place);
@@ -19,7 +19,7 @@ impl State {
         Some(Wanted { place: place.clone(), url: url.into(), owner: owner.clone(), anew, failed_before })
     }
 
-    /// Takes what was downloaded, if it is wanted still.
+    /// Stores a downloaded file if it is still needed.
     pub fn downloaded(&mut self, wanted: &Wanted, arrived: Arrived) {
         if let Some(owner) = self.plan.wants(&wanted.place, &wanted.url) {
             self.missing.remove(&*wanted.place);
@@ -31,13 +31,13 @@ impl State {
         self.ended(wanted);
     }
 
-    /// What was downloaded is what it was.
+    /// The download has not changed.
     pub fn same_as_before(&mut self, wanted: &Wanted) {
         self.missing.remove(&*wanted.place);
         self.ended(wanted);
     }
 
-    /// A download failed; the file stays as it is.
+    /// A download failed. The file stays unchanged.
     pub fn not_downloaded(&mut self, wanted: &Wanted, problem: &str) {
         if self.plan.wants(&wanted.place, &wanted.url).is_some() {
             let path = self.naming.path(&wanted.place);
@@ -52,7 +52,7 @@ impl State {
         !self.downloading.is_empty()
     }
 
-    /// What is not downloaded yet.
+    /// Returns the pending downloads.
     pub fn downloading(&self) -> Vec<String> {
         self.downloading.keys().map(|place| self.naming.path(place).display().to_string()).collect()
     }

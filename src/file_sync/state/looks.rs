@@ -1,4 +1,5 @@
-//! What is looked at without an event: what an earlier process left, what changed on disk, what failed, and what others left long ago.
+//! Periodic checks: what an earlier process left, what changed on disk, what failed, and what other agents left long
+//! ago.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,7 +13,7 @@ use crate::file_sync::options::Part;
 use crate::file_sync::plan::Written;
 
 impl State {
-    /// Tries what failed once more.
+    /// Retries what failed.
     pub fn retry(&mut self) {
         self.try_folder();
         let failing: Vec<Place> = self.failing.keys().cloned().collect();
@@ -24,8 +25,8 @@ impl State {
         }
     }
 
-    /// Looks at all files: what changed on disk is made as it should be, what is downloaded is asked for again, and what agents of other
-    /// selections left long ago goes.
+    /// Checks all files: restores those that changed on disk, repeats downloads, and removes what agents with other selections left long
+    /// ago.
     pub fn look(&mut self, heal: bool) {
         self.try_folder();
         let (mut touched, mut wanted) = (Vec::new(), Vec::new());
@@ -64,7 +65,7 @@ impl State {
         self.do_without_content(step.into_iter().collect(), true);
     }
 
-    /// Removes the files of an agent that is no more, but for those that are ours now.
+    /// Removes the files of an agent that no longer exists, except those that are now ours.
     pub(super) fn clear_after(&mut self, name: &str) {
         let journal = match Journal::read(&self.folders[0], name) {
             Ok(journal) if journal.is_of_once() => return,
@@ -95,7 +96,7 @@ impl State {
         }
     }
 
-    /// Knows what the manifest says.
+    /// Loads the manifest.
     pub(super) fn restore(&mut self, id: &str) {
         let journal = match self.manifest.load(&self.folders[0]) {
             Ok(journal) => journal,

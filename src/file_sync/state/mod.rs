@@ -1,4 +1,4 @@
-//! The files and what is known of them: does what the plan says, and remembers what failed. Nothing here waits.
+//! The files and their state: executes the plan, and remembers failures. Nothing here waits.
 
 mod disk;
 mod downloads;
@@ -21,66 +21,66 @@ use crate::file_sync::options::Part;
 use crate::file_sync::plan::{Plan, Round, Step};
 use crate::file_sync::reload::Changes;
 
-/// At most this many problems of an object are told.
+/// At most this many problems of an object are reported.
 const MOST_TOLD: usize = 3;
 
-/// A download that is wanted.
+/// A pending download.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// What for.
+    /// The file.
     pub place: Arc<Place>,
-    /// From where.
+    /// The URL.
     pub url: Box<str>,
-    /// Whose file it is.
+    /// The owner of the file.
     pub owner: ObjectKey,
-    /// Whether the content is needed even where it is the same as the last time.
+    /// Whether the content is needed even if it is unchanged.
     pub anew: bool,
-    /// Whether the last try failed.
+    /// Whether the last attempt failed.
     pub failed_before: bool,
 }
 
-/// A download that waits for its turn, or is under way.
+/// A download that waits for its turn or is in progress.
 #[derive(Debug, Default)]
 struct Download {
     is_under_way: bool,
     anew: bool,
-    /// Whether it is wanted once more.
+    /// Whether it is needed once more.
     again: bool,
 }
 
-/// What an engine is made of.
+/// The parts of an engine.
 #[derive(Debug)]
 pub struct Parts {
     /// How files are named.
     pub naming: Naming,
     /// Their permissions.
     pub mode: Option<u32>,
-    /// What is followed.
+    /// The parts that are followed.
     pub followed: Vec<Part>,
-    /// What tells this agent from others.
+    /// The id of this agent.
     pub id: String,
-    /// Whether it ends when all is written.
+    /// Whether it is a single run.
     pub once: bool,
-    /// Who is told of changes.
+    /// The changes to report.
     pub changes: Changes,
-    /// Who downloads.
+    /// The queue of downloads.
     pub downloads: UnboundedSender<Arc<Place>>,
-    /// What is counted.
+    /// The metrics.
     pub metrics: SyncMetrics,
 }
 
-/// What is wrong.
+/// The current problems.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Problems {
-    /// What keeps files from being written: the folder, and each file.
+    /// Problems that prevent writes: of the folder and of each file.
     pub files: Vec<String>,
     /// Whether a folder cannot be written at all: it is full, read-only or forbidden.
     pub is_folder_broken: bool,
     /// Files whose content cannot be downloaded.
     pub downloads: Vec<String>,
-    /// Objects of which not all becomes files.
+    /// Objects that cannot become files completely.
     pub objects: Vec<String>,
-    /// Objects and files.
+    /// The numbers of objects and files.
     pub counts: (usize, usize),
 }
 
@@ -89,7 +89,7 @@ pub struct State {
     naming: Naming,
     mode: Option<u32>,
     parts: Vec<Part>,
-    /// By part, the number of its present list.
+    /// The number of the current list, by part.
     lists: Vec<u32>,
     /// Parts that had a complete list.
     listed: HashSet<u16>,
@@ -100,19 +100,19 @@ pub struct State {
     changes: Changes,
     downloads: UnboundedSender<Arc<Place>>,
     metrics: SyncMetrics,
-    /// Objects to be read again.
+    /// Objects to read again.
     reads: BTreeSet<ObjectKey>,
-    /// Those that are being read; an event that comes meanwhile is newer than what is read.
+    /// Objects being read. An event that arrives in the meantime is newer.
     reading: HashSet<ObjectKey>,
-    /// Files that could not be written, and why.
+    /// Files that could not be written, with the reason.
     failing: BTreeMap<Place, Failure>,
-    /// Why nothing can be made in the folder.
+    /// Why no file can be created in the folder.
     unusable: Option<String>,
-    /// Downloads that wait for their turn, and those under way.
+    /// Downloads that wait for their turn or are in progress.
     downloading: HashMap<Arc<Place>, Download>,
-    /// Downloads that failed, and why.
+    /// Failed downloads, with the reason.
     missing: BTreeMap<Place, String>,
-    /// Objects of which not all becomes files, and why.
+    /// Objects that cannot become files completely, with the reason.
     refused: BTreeMap<ObjectKey, String>,
 }
 
@@ -120,18 +120,18 @@ pub struct State {
 #[derive(Debug)]
 struct Failure {
     problem: String,
-    /// Whether no other file could be written, either.
+    /// Whether no other file could be written either.
     of_folder: bool,
 }
 
-/// What a file is to hold.
+/// The new content of a file.
 enum New<'b> {
     Bytes(&'b [u8]),
     Arrived(Arrived),
 }
 
 impl State {
-    /// What the last process of this id left.
+    /// Loads what the last process with this id left.
     pub fn new(parts: Parts) -> Self {
         let Parts { naming, mode, followed: parts, id, once, changes, downloads, metrics } = parts;
         let folders = naming.roots.iter().map(|root| Folder::new(root, &id)).collect();
@@ -198,14 +198,14 @@ impl State {
         }
     }
 
-    /// The objects to be read again.
+    /// Takes the objects to read again.
     pub fn take_reads(&mut self) -> Vec<ObjectKey> {
         let keys: Vec<ObjectKey> = std::mem::take(&mut self.reads).into_iter().collect();
         self.reading.extend(keys.iter().cloned());
         keys
     }
 
-    /// Takes an object that was read again, unless something newer was heard of it.
+    /// Handles an object that was read again, unless something newer was seen.
     pub fn read(&mut self, key: &ObjectKey, object: Option<&WireObject>) {
         if self.reading.remove(key)
             && let (Some(object), Some(heard)) = (object, self.plan.heard(key))
@@ -218,7 +218,7 @@ impl State {
         !self.reads.is_empty()
     }
 
-    /// Whether an object has to be read again, or is being read.
+    /// Whether an object must be read again or is being read.
     pub fn is_reading(&self) -> bool {
         self.has_reads() || !self.reading.is_empty()
     }
@@ -269,7 +269,7 @@ impl State {
         self.do_without_content(later, self.listed.contains(&heard.slice));
     }
 
-    /// Tells what of an object becomes no file.
+    /// Reports the parts of an object that become no file.
     fn refuse(&mut self, key: &ObjectKey, errors: &[NamingError]) {
         let others = self.plan.contested(key);
         let others = others
@@ -308,12 +308,12 @@ impl State {
         }
     }
 
-    /// Whether a change to an object is none of the first list of what has it.
+    /// Whether a change of an object came after the first list of its part.
     fn is_later(&self, key: &ObjectKey) -> bool {
         self.plan.heard(key).is_none_or(|heard| self.listed.contains(&heard.slice))
     }
 
-    /// What an object is now is known; what was asked before is older.
+    /// The current state of an object is known, so earlier reads are outdated.
     fn heard_of(&mut self, key: &ObjectKey) {
         self.reads.remove(key);
         self.reading.remove(key);

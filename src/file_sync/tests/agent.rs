@@ -1,4 +1,4 @@
-//! The whole agent, against an API server whose answers are given by hand, by a clock that does not wait.
+//! The whole agent with an API server whose answers are given by the test, and a paused clock.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ async fn settle() {
     sleep(Duration::from_millis(50)).await;
 }
 
-/// The next two requests, that of the namespace `a` first.
+/// Returns the next two requests, the one for namespace `a` first.
 async fn two(script: &mut Script) -> (Call, Call) {
     let (one, two) = (script.next().await, script.next().await);
     if one.target.contains("/namespaces/a/") { (one, two) } else { (two, one) }

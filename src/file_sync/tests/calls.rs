@@ -20,7 +20,7 @@ fn login() -> Login {
     Login { username: Some("user".to_owned()), password: Some("s3cret".to_owned()), ..Login::default() }
 }
 
-/// Answers by how many requests there were.
+/// Answers by the number of requests so far.
 async fn counting(answer: impl Fn(usize) -> Reply + Send + Sync + 'static) -> (Server, Arc<AtomicUsize>) {
     let count = Arc::new(AtomicUsize::new(0));
     let counted = count.clone();

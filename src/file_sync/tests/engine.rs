@@ -1,4 +1,4 @@
-//! The engine over a real folder: restarts, healing, downloads, failures.
+//! The engine with a real folder: restarts, restored files, downloads, failures.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -48,15 +48,15 @@ fn world(root: &Path) -> World {
     world_of(root, "id", false, vec![part(Kind::ConfigMap)])
 }
 
-/// The next download, begun.
+/// Begins the next download.
 fn begin(engine: &Engine, wanted: &mut UnboundedReceiver<Arc<Place>>) -> Wanted {
     engine.begin(&wanted.try_recv().expect("a download")).expect("it is wanted")
 }
 
-/// What a kill leaves in a folder.
+/// Simulates what a kill leaves in a folder.
 type Leave = fn(&Path);
 
-/// As a download does it.
+/// Completes a download.
 fn arrive(engine: &Engine, wanted: &Wanted, bytes: &[u8]) {
     let mut draft = engine.draft(wanted).expect("a draft");
     draft.write(bytes).expect("written");
@@ -206,7 +206,7 @@ fn what_is_read_before_an_event_came_is_older_than_that() {
 #[test]
 fn the_older_object_wins_where_one_needs_a_folder_and_another_a_file() {
     let of = |name: &str, created, key: &str, folder: &str| object(name, created, &json!({key: name}), Some(folder));
-    // Whoever comes first, and whichever of them is the older.
+    // In either order, and whichever of them is older.
     for (file_is_older, file_first) in [(true, true), (true, false), (false, true), (false, false)] {
         let root = tempfile::tempdir().expect("a folder");
         let World { engine, .. } = world(root.path());
@@ -221,7 +221,7 @@ fn the_older_object_wins_where_one_needs_a_folder_and_another_a_file() {
         engine.tell(0, Event::Deleted(of(older, 1, "", "")));
         let read = engine.to_read().now_or_never().expect("who had to wait is read");
         assert_eq!(read, [key("n", if file_is_older { "board" } else { "file" })]);
-        // A new start finds the same.
+        // A new start finds the same state.
         drop(engine);
         let World { engine, .. } = world(root.path());
         list(&engine, Vec::new());

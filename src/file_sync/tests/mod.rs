@@ -1,4 +1,4 @@
-//! Tests of the room: who owns a file, which files there may be, and writes to a real folder.
+//! Tests of this module: the owner of a file, allowed files, and writes to a real folder.
 
 mod agent;
 mod calls;
@@ -30,7 +30,7 @@ pub(super) fn naming(root: &std::path::Path) -> Naming {
     }
 }
 
-/// A `ConfigMap` from JSON of its data and annotations, created at this second.
+/// A `ConfigMap` with this data and these annotations as JSON, created at this second.
 pub(super) fn object(name: &str, created: i64, data: &serde_json::Value, folder: Option<&str>) -> WireObject {
     let created = jiff::Timestamp::from_second(created).expect("a time").to_string();
     let annotations = folder.map(|folder| serde_json::json!({"folder": folder}));
@@ -54,7 +54,7 @@ pub(super) fn calls() -> Calls {
     }
 }
 
-/// URLs on this machine are allowed.
+/// Allows URLs on this machine.
 pub(super) fn urls() -> Urls {
     Urls {
         allow: crate::fetch::Allow::loopback(),
@@ -66,7 +66,7 @@ pub(super) fn urls() -> Urls {
     }
 }
 
-/// `ConfigMaps` of these namespaces.
+/// Selects `ConfigMaps` in these namespaces.
 pub(super) fn options(root: &std::path::Path, method: Method, namespaces: &[&str]) -> Options {
     Options {
         selection: Selection {

@@ -1,4 +1,4 @@
-//! Who owns a file.
+//! The owner of a file.
 
 use super::key;
 use crate::file_sync::naming::{Content, Entry, Place};
@@ -18,7 +18,7 @@ fn place(path: &str) -> Place {
     Place { root: 0, path: path.into() }
 }
 
-/// The steps in short; what is to be written was written.
+/// Returns the steps in short form. Planned writes count as done.
 fn apply(plan: &mut Plan, name: &str, created: i64, files: &[(&str, &str)]) -> Vec<String> {
     let entries: Vec<_> = files.iter().map(|(path, content)| entry(path, content)).collect();
     let steps = plan.apply(&key("n", name), created, HEARD, &entries);

@@ -1,4 +1,4 @@
-//! The app is told: once for each burst, and until it is up.
+//! Notification of the app: once for each burst, and until the app is up.
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;

@@ -1,22 +1,23 @@
-//! Between which numbers an expression stays, whatever the app containers have of the resource.
+//! The range of an expression's value over all amounts that the app containers may have.
 
 use super::operator::Operator;
 use super::parse::Step;
 use super::value::Value;
 
-/// All that a part of an expression may come to, and maybe more: in cores or bytes.
+/// A range that contains every value of a part of an expression, in cores or bytes. It may be wider than needed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Bounds {
     pub least: f64,
     pub most: f64,
 }
 
-/// Any amount. Of nothing every multiple is nothing, so that is left out: it would say nothing of an expression.
+/// Any amount above zero. Zero is left out because every multiple of it is zero, which says nothing about an
+/// expression.
 const VARIABLE: Bounds = Bounds { least: 0.001, most: f64::INFINITY };
 const ANYTHING: Bounds = Bounds { least: f64::NEG_INFINITY, most: f64::INFINITY };
 
 impl Bounds {
-    /// Those of an expression that [can be evaluated](super::Expression::check).
+    /// Returns the range of an expression that [can be evaluated](super::Expression::check).
     pub fn of(steps: &[Step]) -> Self {
         let mut stack = Vec::with_capacity(8);
         for step in steps {
@@ -62,9 +63,9 @@ impl Bounds {
         }
     }
 
-    /// One of the two is a constant, and a divisor is not zero, so the extremes are at the ends.
+    /// One operand is a constant and a divisor is never zero, so the extremes are at the ends.
     fn corners(self, right: Self, join: impl Fn(f64, f64) -> f64) -> Self {
-        // No number is what comes of nothing and something without end.
+        // Joining zero and infinity gives NaN.
         let join = |a, b| Some(join(a, b)).filter(|number: &f64| !number.is_nan()).unwrap_or_default();
         let all =
             [(self.least, right.least), (self.least, right.most), (self.most, right.least), (self.most, right.most)];

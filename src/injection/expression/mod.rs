@@ -1,16 +1,17 @@
 //! Expressions that compute a resource of a sidecar from the resources of the app containers, such as `max(cpu*50%, 50m)`.
 //!
 //! The language is that of OpenKruise's `resourcesPolicy`. An expression has numbers (`2`, `.5`, `1e3`, `50%`), quantities
-//! (`100m`, `2Gi`; units `m k M G T P Ki Mi Gi Ti Pi`), one variable (`cpu` or `memory`, in any case), `+ - * /`, unary minus,
-//! parentheses, `max(a, b)` and `min(a, b)`. The rules for mixing numbers and quantities are those of `value`.
+//! (`100m`, `2Gi`; units `m k M G T P Ki Mi Gi Ti Pi`), one variable (`cpu` or `memory`, case-insensitive), `+ - * /`, unary
+//! minus, parentheses, `max(a, b)` and `min(a, b)`. Module `value` has the rules for mixing numbers and quantities.
 //!
-//! It is parsed once, into a flat list of steps for a stack, and evaluated for each Pod.
+//! An expression is parsed once into a flat list of stack machine steps, and evaluated for each Pod.
 //!
-//! What OpenKruise's grammar accepts is accepted here, nonsense included (`cpu/cpu`, `2--1`); [`Expression::check`] and
-//! [`Expression::doubts`] tell the author of a `SidecarSet` about it. It differs from OpenKruise in these points:
-//! * Names are read in any case everywhere. (There `Memory` passes validation and then fails for every Pod.)
-//! * An amount that does not fit is an error. (There it wraps around, mostly to a negative one.)
-//! * At most [`MAX_LENGTH`] bytes and [`MAX_DEPTH`] nested parentheses.
+//! Everything that OpenKruise's grammar accepts is accepted here, including nonsense (`cpu/cpu`, `2--1`).
+//! [`Expression::check`] and [`Expression::doubts`] tell the author of a `SidecarSet` about it. The differences from
+//! OpenKruise are:
+//! * Names are case-insensitive everywhere. (In OpenKruise, `Memory` passes validation and then fails for every Pod.)
+//! * An amount that does not fit is an error. (In OpenKruise it wraps around, usually to a negative amount.)
+//! * The limits are [`MAX_LENGTH`] bytes and [`MAX_DEPTH`] nested parentheses.
 //! * A signed exponent is read as one number (`1e-3`).
 
 mod bounds;
@@ -35,7 +36,7 @@ pub use resource::Resource;
 pub struct Expression {
     text: String,
     resource: Resource,
-    /// In the order of a stack machine: operands in front of their operator.
+    /// In stack machine order: operands before their operator.
     steps: Vec<Step>,
     doubts: Vec<Doubt>,
 }
@@ -44,7 +45,7 @@ impl Expression {
     /// Parses an expression for `resource`.
     ///
     /// # Errors
-    /// When the grammar does not have it, when a name is unknown, or when it is too long or nested too deep.
+    /// When the text does not match the grammar, uses an unknown name, is too long, or is nested too deep.
     pub fn parse(resource: Resource, text: &str) -> Result<Self, ExpressionError> {
         let error = |text, problem| ExpressionError { expression: text, problem };
         if text.len() > MAX_LENGTH {
@@ -57,10 +58,11 @@ impl Expression {
         }
     }
 
-    /// The resource for a Pod whose app containers have `aggregate` of it.
+    /// Computes the resource for a Pod whose app containers have `aggregate` of it.
     ///
     /// # Errors
-    /// When quantities are multiplied or divided by, a divisor is 0, an amount does not fit, or the result is negative.
+    /// When quantities are multiplied or used as a divisor, a divisor is 0, an amount does not fit, or the result is
+    /// negative.
     pub fn evaluate(&self, aggregate: Quantity) -> Result<Quantity, ExpressionError> {
         let problem = match self.run(aggregate) {
             Ok(value) if value.is_negative() => Problem::Negative(value.to_string()),
@@ -73,15 +75,15 @@ impl Expression {
         Err(ExpressionError { expression: self.text.clone(), problem })
     }
 
-    /// Whether the expression makes sense for any Pod: an evaluation for the smallest amount there is, a thousandth.
+    /// Checks that the expression makes sense for some Pod, by evaluating it for the smallest amount, a thousandth.
     ///
-    /// Whether a value is a number or a quantity does not depend on the Pod, and a divisor is a number, so a constant. Hence,
-    /// when this is `Ok`, no Pod meets a multiplication of quantities, a division by a quantity or by zero; an expression
-    /// without variable never fails. What is left are failures that some Pods meet: a negative result (`memory-2Gi`), and an
-    /// overflow.
+    /// The type of a value (number or quantity) does not depend on the Pod, and a divisor is a number, so a constant. If this
+    /// returns `Ok`, no Pod can cause a multiplication of quantities or a division by a quantity or by zero, and an
+    /// expression without a variable never fails. Two failures remain that depend on the Pod: a negative result
+    /// (`memory-2Gi`) and an overflow.
     ///
     /// # Errors
-    /// When the expression fails for that amount, unless only because the result is negative, and for another amount may not be.
+    /// When the expression fails for that amount, except for a negative result that may be positive for another amount.
     pub fn check(&self) -> Result<(), ExpressionError> {
         let of_milli = |milli| self.evaluate(Quantity::from_milli(milli, self.resource.format()));
         let is_negative = |result: &Result<_, ExpressionError>| {
@@ -91,14 +93,14 @@ impl Expression {
         if !self.steps.contains(&Step::Variable) || !(least.is_ok() || is_negative(&least)) {
             return least.map(drop);
         }
-        // The least amounts come to nothing, cut off to thousandths.
+        // The smallest amounts round down to zero thousandths.
         if Bounds::of(&self.steps).most < 0.0 && is_negative(&of_milli(1000)) {
             return Err(ExpressionError { expression: self.text.clone(), problem: Problem::AlwaysNegative });
         }
         Ok(())
     }
 
-    /// What is allowed and most likely not meant.
+    /// Returns what is allowed but most likely a mistake.
     #[must_use]
     pub fn doubts(&self) -> &[Doubt] {
         &self.doubts

@@ -1,8 +1,8 @@
-//! What joins two values of an expression.
+//! Operators that combine two values of an expression.
 
 use std::fmt;
 
-/// What joins two values.
+/// An operator on two values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operator {
     /// `+`

@@ -8,7 +8,7 @@
 //! name    = (letter | "_") { letter | digit | "_" }
 //! ```
 //!
-//! White space may stand between all of them.
+//! White space is allowed between all tokens.
 
 use super::operator::Operator;
 use super::problem::{Doubt, MAX_DEPTH, Problem};
@@ -21,14 +21,14 @@ const OPERATOR: &str = "an operator";
 const CLOSING: &str = "an operator or a closing parenthesis";
 const ARGUMENT_END: &str = "an operator, a comma or a closing parenthesis";
 
-/// Units of the quantities in expressions. `E` and `Ei` are none: there, `E` begins an exponent.
+/// Units of the quantities in expressions. `E` and `Ei` are missing because `E` starts an exponent.
 const UNITS: [&str; 11] = ["m", "k", "M", "G", "T", "P", "Ki", "Mi", "Gi", "Ti", "Pi"];
 
 /// A step of the stack machine.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Step {
     Push(Value),
-    /// A literal too large to be kept.
+    /// A literal that is too large.
     TooLarge,
     Variable,
     Negate,
@@ -54,13 +54,13 @@ pub(super) fn parse(resource: Resource, text: &str) -> Result<(Vec<Step>, Vec<Do
 
 struct Parser<'a> {
     text: &'a str,
-    /// Offset of what is still to be read, in bytes.
+    /// Offset of the unread text, in bytes.
     at: usize,
-    /// Parentheses that are open.
+    /// The number of open parentheses.
     depth: usize,
     steps: Vec<Step>,
     doubts: Vec<Doubt>,
-    /// The variable `cpu` as it is written, where it occurs.
+    /// The variable `cpu` as written, if it occurs.
     cpu: Option<&'a str>,
     /// Whether the variable `memory` occurs.
     memory: bool,
@@ -75,7 +75,7 @@ impl<'a> Parser<'a> {
         self.chain(Self::factor, &[('*', Operator::Multiply), ('/', Operator::Divide)])
     }
 
-    /// Operands with left associative operators between them.
+    /// Parses operands with left-associative operators between them.
     fn chain(
         &mut self,
         operand: fn(&mut Self) -> Result<(), Problem>,
@@ -183,7 +183,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// The next character behind white space.
+    /// Returns the next character after white space.
     fn peek(&mut self) -> Option<char> {
         self.take_while(char::is_whitespace);
         self.text[self.at..].chars().next()
@@ -209,7 +209,7 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// `None` when it is neither number nor quantity.
+/// Returns `None` for text that is neither a number nor a quantity.
 fn read_literal(word: &str) -> Option<Step> {
     let (number, divisor) = word.strip_suffix('%').map_or((word, 1.0), |number| (number, 100.0));
     if let Ok(number) = number.parse::<f64>() {

@@ -1,4 +1,4 @@
-//! What is wrong with an expression, or most likely not meant.
+//! Errors and likely mistakes in an expression.
 
 use super::operator::Operator;
 use super::resource::Resource;
@@ -9,33 +9,33 @@ pub const MAX_LENGTH: usize = 4096;
 /// The deepest nesting of parentheses and functions.
 pub const MAX_DEPTH: usize = 64;
 
-/// Something that is allowed and most likely not meant.
+/// Something that is allowed but most likely a mistake.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Doubt {
-    /// A literal that is neither number nor quantity.
+    /// A literal that is neither a number nor a quantity.
     #[error("{0:?} is neither a number nor a quantity and counts as 0")]
     CountsAsZero(String),
-    /// The variable of the other resource: OpenKruise gives it the value of this one.
+    /// The variable of the other resource. OpenKruise gives it the value of this one.
     #[error("{variable:?} stands for the {resource} of the app containers here")]
     OtherVariable {
         /// The variable's name.
         variable: &'static str,
-        /// The resource that it stands for.
+        /// The resource that its name suggests.
         resource: Resource,
     },
 }
 
-/// An expression that cannot be parsed, or not be evaluated.
+/// An expression that cannot be parsed or evaluated.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("expression {expression:?}: {problem}")]
 pub struct ExpressionError {
-    /// The expression; its beginning, where it is too long.
+    /// The expression, or its beginning if it is too long.
     pub expression: String,
-    /// What is wrong with it.
+    /// The error.
     pub problem: Problem,
 }
 
-/// What is wrong with an expression.
+/// An error in an expression.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Problem {
     /// See [`MAX_LENGTH`].
@@ -44,29 +44,29 @@ pub enum Problem {
     /// See [`MAX_DEPTH`].
     #[error("it is nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
-    /// Not what the grammar has at this place.
+    /// A character that the grammar does not allow here.
     #[error("unexpected {found:?} at byte {at}: {expected} should stand there")]
     Unexpected {
         /// The character.
         found: char,
         /// Its offset, in bytes.
         at: usize,
-        /// What the grammar has there.
+        /// What the grammar expects.
         expected: &'static str,
     },
-    /// Something is missing behind the last character.
+    /// The text ends too early.
     #[error("it ends where {expected} should follow")]
     End {
-        /// What the grammar has there.
+        /// What the grammar expects.
         expected: &'static str,
     },
-    /// A name that is no variable. Where `memory` occurs, `cpu` is none.
+    /// A name that is not a variable. `cpu` is not a variable where `memory` occurs.
     #[error("undefined variable: {0}")]
     UndefinedVariable(String),
-    /// A call of something other than `max` and `min`.
+    /// A call of a function other than `max` and `min`.
     #[error("unknown function: {0}")]
     UnknownFunction(String),
-    /// `max` or `min` of one, or of three.
+    /// `max` or `min` with other than two arguments.
     #[error("{function} function requires exactly 2 arguments, got {got}")]
     Arguments {
         /// The function.
@@ -83,10 +83,10 @@ pub enum Problem {
     /// `cpu/0`.
     #[error("division by zero")]
     DivisionByZero,
-    /// A value between operand and result that does not fit.
+    /// An intermediate value that does not fit.
     #[error("an amount is too large")]
     Overflow,
-    /// No resource can be negative.
+    /// The result is negative, and no resource can be.
     #[error("the result {0} is negative")]
     Negative(String),
     /// `-cpu`.

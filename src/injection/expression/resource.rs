@@ -6,14 +6,14 @@ use std::fmt;
 /// The resource that an expression computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
-    /// Where a plain number is one of cores: `0.5` is `500m`.
+    /// CPU. A plain number counts cores: `0.5` is `500m`.
     Cpu,
-    /// Where a plain number is one of bytes, its fraction cut off.
+    /// Memory. A plain number counts bytes; the fraction is dropped.
     Memory,
 }
 
 impl Resource {
-    /// The name of the resource, and of its variable.
+    /// The name of the resource and of its variable.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -22,7 +22,7 @@ impl Resource {
         }
     }
 
-    /// The notation of amounts that were computed from plain numbers only.
+    /// The format of amounts that were computed from plain numbers only.
     #[must_use]
     pub fn format(self) -> Format {
         match self {

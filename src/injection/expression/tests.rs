@@ -1,4 +1,5 @@
-//! One table a rule. Products and quotients were computed by Go with the same steps; texts of quantities are Kubernetes'.
+//! One table for each rule. Products and quotients were computed by Go with the same steps; the texts of quantities are
+//! those of Kubernetes.
 
 use super::*;
 use crate::api::quantity::Format;
@@ -80,7 +81,7 @@ fn literals_are_numbers_percentages_and_quantities() {
     assert_results(Memory, &[("1Ki+1Mi+1Gi+1Ti+1Pi", "0", "1100586419201Ki"), ("1.5Gi", "0", "1536Mi")]);
 }
 
-/// As in OpenKruise; validation has them from `doubts`.
+/// As in OpenKruise. Validation reports them through `doubts`.
 #[test]
 fn a_literal_that_cannot_be_read_counts_as_zero_and_is_doubtful() {
     for literal in [
@@ -292,7 +293,7 @@ fn length_and_depth_are_bounded() {
     assert!(error.is_err_and(|length| length < 200));
 }
 
-/// Text of the expressions' own words, so that much of it parses.
+/// Generates text from the tokens of expressions, so that much of it parses.
 fn likely_text() -> impl Strategy<Value = String> {
     let word = prop::sample::select(vec![
         "cpu", "CPU", "1", "0", "2.5", "1e3", "1e-3", "50%", "100m", "2Gi", "1e", "1e300", "9Pi", "+", "-", "*", "/",

@@ -6,10 +6,10 @@
 //! | quantity, number (or reverse) | quantity | quantity | quantity (reverse: error) | quantity |
 //! | quantity, quantity | quantity | error | error | quantity |
 //!
-//! A number is an `f64`. Beside a quantity it becomes one of its notation, with its thousandths cut off behind the point
-//! (`0.0015` is `1m`). `*` and `/` take the thousandths of the quantity, rounded up to a whole number, as an `f64`, so beyond
-//! 2^53 thousandths (8 Ti) not every one is exact; the result is again cut off to whole thousandths. All else is exact. These are
-//! OpenKruise's rules; the results of existing `SidecarSets` depend on them.
+//! A number is an `f64`. Next to a quantity it takes that quantity's format and is truncated to thousandths (`0.0015` is `1m`).
+//! `*` and `/` convert the thousandths of the quantity, rounded up to a whole number, to an `f64`. Beyond 2^53 thousandths (8 Ti)
+//! this is not exact for every value; the result is truncated to whole thousandths again. Everything else is exact. These are
+//! OpenKruise's rules, and the results of existing `SidecarSets` depend on them.
 
 use super::operator::Operator;
 use super::problem::Problem;
@@ -20,7 +20,7 @@ use std::fmt;
 /// A value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Value {
-    /// Finite.
+    /// A finite number.
     Number(f64),
     Quantity(Quantity),
 }
@@ -67,7 +67,7 @@ impl Operator {
         Ok(Value::Quantity(quantity))
     }
 
-    /// A quantity times a number, or divided by it.
+    /// Multiplies or divides a quantity by a number.
     fn scale(self, quantity: Quantity, number: f64) -> Result<Value, Problem> {
         let milli = quantity.milli_value().ok_or(Problem::Overflow)?;
         #[expect(clippy::cast_precision_loss, reason = "as OpenKruise calculates")]
@@ -89,7 +89,7 @@ impl Value {
         }
     }
 
-    /// `None` on overflow.
+    /// Returns `None` on overflow.
     pub(super) fn negated(self) -> Option<Self> {
         match self {
             Self::Number(number) => Some(Self::Number(-number)),
@@ -97,7 +97,8 @@ impl Value {
         }
     }
 
-    /// A plain number is one of cores, cut off to thousandths, or of bytes, cut off to whole ones; `None` on overflow.
+    /// Converts a plain number to cores, truncated to thousandths, or to bytes, truncated to whole bytes. `None` on
+    /// overflow.
     pub(super) fn into_resource(self, resource: Resource) -> Option<Quantity> {
         match (self, resource) {
             (Self::Quantity(quantity), _) => Some(quantity),
@@ -124,7 +125,7 @@ fn from_milli(milli: f64, format: Format) -> Option<Quantity> {
     Some(Quantity::from_milli(whole(milli)?, format))
 }
 
-/// The number without its fraction; `None` when it does not fit.
+/// Truncates the number to an integer; `None` if it does not fit.
 fn whole(number: f64) -> Option<i64> {
     const LIMIT: f64 = 9_223_372_036_854_775_808.0; // 2^63
     #[expect(clippy::cast_possible_truncation, reason = "cut off, and within the range")]

@@ -1,8 +1,8 @@
-//! What Kubernetes is going to say of the finished Pod because of what sets put into it. It names no SidecarSet, so its words help
-//! nobody to find the one that is to blame.
+//! Predicts what Kubernetes will say about the finished Pod because of what sets injected. Kubernetes does not name the
+//! SidecarSet, so its message does not help to find the cause.
 //!
-//! Source: `ValidatePodSpec` of `k8s.io/kubernetes/pkg/apis/core/validation` 1.37, and what kubelet and Services make of a Pod. Only
-//! what depends on the Pod is looked at: what follows from a set alone is refused, or told, when the set is written.
+//! Source: `ValidatePodSpec` of `k8s.io/kubernetes/pkg/apis/core/validation` 1.37, and the behaviour of the kubelet and of Services.
+//! Only checks that depend on the Pod are made here. Problems of a set alone are rejected, or warned about, when the set is written.
 
 mod pod_resources;
 mod ports;
@@ -20,18 +20,18 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::HashSet;
 
-/// Seconds that containers have to end, where a Pod does not say.
+/// The termination grace period in seconds if the Pod has none.
 pub(super) const GRACE_SECONDS: i64 = 30;
 
 /// A container that a set puts into the Pod.
 pub(super) struct Newcomer<'s> {
-    /// Which of the sets.
+    /// The index of the set.
     pub set: usize,
     pub list: PodList,
     pub container: &'s InjectableContainer,
-    /// What takes the place of its own resources.
+    /// The computed resources that replace its own.
     pub resources: Option<ComputedResources>,
-    /// Whether it has block devices of the application's.
+    /// Whether it takes block devices from the app containers.
     pub shares_devices: bool,
     pub placement: Placement,
 }
@@ -39,14 +39,14 @@ pub(super) struct Newcomer<'s> {
 /// Where a container is put.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Placement {
-    /// In place of the Pod's own at this index.
+    /// Replaces the Pod's container at this index.
     Of(usize),
     Front,
     Back,
 }
 
 impl Newcomer<'_> {
-    /// Whether it is an init container that ends.
+    /// Whether it is an init container that runs to completion.
     fn ends(&self) -> bool {
         self.list == PodList::Init && !self.container.fixed.is_sidecar
     }
@@ -57,12 +57,12 @@ impl Newcomer<'_> {
     }
 }
 
-/// A Pod with what is put into it.
+/// A Pod together with the containers injected into it.
 pub(super) struct FinishedPod<'p, 'a, 's> {
     spec: Option<&'p SpecView<'a>>,
     lists: &'p PodLists<'a>,
     newcomers: &'p [Newcomer<'s>],
-    /// Names of the containers whose place others take.
+    /// Names of the containers that are replaced.
     replaced: HashSet<&'p str>,
 }
 
@@ -73,7 +73,7 @@ impl<'p, 'a, 's> FinishedPod<'p, 'a, 's> {
         Self { spec, lists, newcomers, replaced }
     }
 
-    /// What does not fit, each after the set it comes from. `resources` are the Pod's own, as they are going to be, `grows` whether a set
+    /// Returns the problems, each with the index of its set. `resources` are the Pod's own after injection; `grows` tells whether a set
     /// lets them grow.
     pub fn forecasts(
         &self,
@@ -92,13 +92,13 @@ impl<'p, 'a, 's> FinishedPod<'p, 'a, 's> {
         found
     }
 
-    /// The Pod's containers of a list that stay.
+    /// Returns the Pod's containers of a list that are not replaced.
     fn others(&self, list: PodList) -> impl Iterator<Item = &ContainerView<'a>> {
         let containers = self.lists.of(list).map_or(&[][..], |containers| containers);
         containers.iter().filter(|container| !self.replaced.contains(&*container.name))
     }
 
-    /// What a container asks of the Pod by itself.
+    /// Checks the requirements of one container.
     fn check(&self, newcomer: &Newcomer<'_>, found: &mut Vec<(usize, Forecast)>) {
         let demands = &newcomer.container.demands;
         let mut add = |consequence, field: &str, problem: String| {
@@ -136,7 +136,7 @@ impl<'p, 'a, 's> FinishedPod<'p, 'a, 's> {
         }
         if !demands.sleeps.is_empty() {
             let grace = read(spec.termination_grace_period_seconds).unwrap_or(GRACE_SECONDS);
-            // The API server takes 1 for what is negative.
+            // The API server replaces a negative value by 1.
             let grace = if grace < 0 { 1 } else { grace };
             for (hook, seconds) in demands.sleeps.iter().filter(|(_, seconds)| *seconds > grace) {
                 let problem =
@@ -160,7 +160,7 @@ impl<'p, 'a, 's> FinishedPod<'p, 'a, 's> {
         }
     }
 
-    /// Whether set and Pod together ask for a user other than root that is root.
+    /// Whether set and Pod together demand a non-root user and set the root user.
     fn runs_as_root_that_must_not(&self, demands: &SecurityDemands) -> Option<&'static str> {
         let pod = || self.lists.security_context(self.spec);
         match (demands.user, demands.non_root) {
@@ -175,7 +175,7 @@ impl<'p, 'a, 's> FinishedPod<'p, 'a, 's> {
     }
 }
 
-/// A part of the Pod, where it is there and can be read: what cannot is for the API server to refuse.
+/// Reads a part of the Pod. An unreadable part counts as absent; the API server refuses it.
 fn read<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
     serde_json::from_str(raw?.get()).ok()
 }

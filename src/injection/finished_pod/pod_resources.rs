@@ -1,15 +1,15 @@
-//! What a Pod says its containers may use together (`spec.resources`).
+//! The resources that the containers of a Pod share (`spec.resources`).
 
 use crate::api::quantity::Quantity;
 use crate::injection::amounts::ContainerAmounts;
 use crate::injection::expression::Resource;
 use serde_json::value::RawValue;
 
-/// What a Pod says its containers may use together.
+/// The resources that the containers of a Pod share.
 #[derive(Clone, Debug, Default)]
 pub(in super::super) struct PodResources<'a>(pub(super) ContainerAmounts<'a>);
 
-/// An amount of the Pod's that grows.
+/// An increase of one of the Pod's own amounts.
 pub(in super::super) struct Growth {
     /// `limits` or `requests`.
     pub part: &'static str,
@@ -18,13 +18,13 @@ pub(in super::super) struct Growth {
 }
 
 impl<'a> PodResources<'a> {
-    /// `spec.resources`, where it says something.
+    /// Reads `spec.resources`, if it is not empty.
     pub fn of(raw: Option<&'a RawValue>) -> Option<Self> {
         let amounts = ContainerAmounts::read(raw);
         (!amounts.limits.is_empty() || !amounts.requests.is_empty()).then_some(Self(amounts))
     }
 
-    /// The Pod's limit of a resource.
+    /// Returns the Pod's limit of a resource.
     pub fn limit(&self, resource: Resource) -> Option<Quantity> {
         self.0.limits.get(resource.name()).copied()
     }

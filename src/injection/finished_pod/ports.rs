@@ -1,4 +1,4 @@
-//! Ports that two containers of a Pod cannot both have, and names of ports that mean another container than before.
+//! Ports that two containers of a Pod cannot share, and port names that would refer to another container than before.
 
 use super::{Consequence, FinishedPod, Forecast, Newcomer, Placement, read};
 use crate::api::borrowed::Str;
@@ -24,10 +24,10 @@ struct PortView<'a> {
     host_ip: Option<Str<'a>>,
 }
 
-/// What is taken of the node: protocol, address and port.
+/// A port of the node: protocol, address and port.
 type HostPort<'p> = (&'p str, &'p str, i64);
 
-/// Who has a port of the node.
+/// The container that has a port of the node.
 #[derive(Clone, Copy)]
 struct Holder<'p> {
     list: PodList,
@@ -109,7 +109,8 @@ impl FinishedPod<'_, '_, '_> {
         for newcomer in self.newcomers {
             let container = newcomer.container.name.as_str();
             let mut own = HashMap::new();
-            // One that ends does so before the app containers start. Native sidecars in front of it are not looked at.
+            // An init container that runs to completion ends before the app containers start. Native sidecars before it
+            // are not considered.
             let taken = if newcomer.ends() { &mut own } else { &mut taken };
             for port in &newcomer.container.demands.ports {
                 let host_port = if in_host_network && port.host_port == 0 { port.number } else { port.host_port };
@@ -124,7 +125,8 @@ impl FinishedPod<'_, '_, '_> {
                 let key = (port.protocol.as_str(), port.host_ip.as_str(), host_port);
                 let holder = Holder { list: newcomer.list, container };
                 let before = taken.get(&key).copied();
-                // Two app containers the API server refuses, so an app container stays the one to be told of.
+                // The API server refuses a conflict between two app containers, so an app container stays the one that
+                // is reported.
                 if before.is_none_or(|before| before.list == PodList::Init && newcomer.list == PodList::App) {
                     taken.insert(key, holder);
                 }
@@ -141,7 +143,7 @@ impl FinishedPod<'_, '_, '_> {
     }
 }
 
-/// Whether a port of the container can have this name: most have not, and need not be read.
+/// Whether a port of the container can have this name. Most containers have no such port and need not be parsed.
 fn may_name(container: &ContainerView<'_>, name: &str) -> bool {
     container.ports.is_some_and(|ports| ports.get().contains(name) || ports.get().contains('\\'))
 }

@@ -1,5 +1,5 @@
-//! Resources of the Pod as a whole: what containers together may ask for, how that grows where a set wants it, and the quality of
-//! service that the Pod loses.
+//! Resources of the Pod as a whole: the limits of what its containers may request together, how they grow if a set asks for it,
+//! and the loss of the quality of service class.
 //!
 //! Source: `validatePodResourceConsistency` and `AggregateContainerRequests` (`k8s.io/component-helpers/resource`) of Kubernetes 1.37.
 
@@ -19,12 +19,12 @@ impl Newcomer<'_> {
         }
     }
 
-    /// Its amounts, after whether it goes on as long as the Pod.
+    /// Its amounts, and whether it runs as long as the Pod.
     fn counted(&self) -> (bool, ContainerAmounts<'_>) {
         (self.container.fixed.is_sidecar, self.amounts())
     }
 
-    /// Whether it has equal requests and limits of both resources, which a Guaranteed Pod needs of each container.
+    /// Whether its requests and limits of both resources are equal. A Guaranteed Pod needs this of each container.
     fn is_guaranteed(&self) -> bool {
         match &self.resources {
             Some(computed) => ContainerAmounts::computed(computed).are_guaranteed(),
@@ -33,14 +33,15 @@ impl Newcomer<'_> {
     }
 }
 
-/// The amounts of a Pod's containers, each after whether it goes on as long as the Pod, in the order in which they stand.
+/// The amounts of a Pod's containers in order, each with whether it runs as long as the Pod.
 struct Containers<'p> {
     apps: Vec<(bool, ContainerAmounts<'p>)>,
     init: Vec<(bool, ContainerAmounts<'p>)>,
 }
 
 impl<'p> Containers<'p> {
-    /// What they come to together: app containers and native sidecars in sum, or more while the Pod starts. `of` says what one has.
+    /// The total: the sum over app containers and native sidecars, or the peak during the Pod's start if that is
+    /// higher. `of` returns the amounts of one container.
     fn together(&self, of: impl Fn(&ContainerAmounts<'p>) -> Amounts<'p>) -> Amounts<'p> {
         let (mut sum, mut native, mut most) = (Amounts::new(), Amounts::new(), Amounts::new());
         for (_, app) in &self.apps {
@@ -65,7 +66,7 @@ impl<'p> Containers<'p> {
 fn add<'a>(sum: &mut Amounts<'a>, more: &Amounts<'a>) {
     for (name, amount) in more {
         let entry = sum.entry(name.clone()).or_insert_with(|| Quantity::from_milli(0, amount.format()));
-        // Where it is too large for a sum, the API server refuses the Pod anyway.
+        // The API server refuses a Pod whose sum overflows.
         *entry = entry.checked_add(*amount).unwrap_or(*entry);
     }
 }
@@ -79,7 +80,7 @@ fn raise<'a>(amounts: &mut Amounts<'a>, least: &Amounts<'a>) {
     }
 }
 
-/// By how much amounts are more than before.
+/// Returns by how much amounts increase.
 fn increase<'a>(before: &Amounts<'a>, after: &Amounts<'a>) -> Amounts<'a> {
     let more = after.iter().filter_map(|(name, amount)| {
         let more = before.get(name).map_or(Some(*amount), |before| amount.checked_sub(*before))?;
@@ -89,7 +90,7 @@ fn increase<'a>(before: &Amounts<'a>, after: &Amounts<'a>) -> Amounts<'a> {
 }
 
 impl FinishedPod<'_, '_, '_> {
-    /// The containers of the Pod with those newcomers that count.
+    /// Returns the containers of the Pod, with the injected containers for which `counts` is true.
     fn containers(&self, counts: impl Fn(&Newcomer<'_>) -> bool) -> Containers<'_> {
         let of_list = |list: PodList| {
             let counted: Vec<&Newcomer<'_>> =
@@ -107,7 +108,7 @@ impl FinishedPod<'_, '_, '_> {
         Containers { apps: of_list(PodList::App), init: of_list(PodList::Init) }
     }
 
-    /// Lets the Pod's own resources grow by what the newcomers of sets that want it ask for.
+    /// Raises the Pod's own resources by the requests of injected containers whose sets ask for it.
     pub fn grow(&self, resources: &mut PodResources<'_>, grows: impl Fn(usize) -> bool) -> Vec<Growth> {
         let growing = |newcomer: &Newcomer<'_>| grows(newcomer.set);
         if !self.newcomers.iter().any(growing) {
@@ -118,7 +119,7 @@ impl FinishedPod<'_, '_, '_> {
         let limited = |all: &Containers<'_>| owned(all.together(ContainerAmounts::limited));
         let requests = increase(&requested(&before), &requested(&after));
         let mut limits = increase(&limited(&before), &limited(&after));
-        // Together they may use what they ask for.
+        // Limits must be at least the requests.
         raise(&mut limits, &requests);
         let mut growth = Vec::new();
         let PodResources(own) = resources;
@@ -132,7 +133,7 @@ impl FinishedPod<'_, '_, '_> {
         growth
     }
 
-    /// What the Pod's own resources do not leave room for.
+    /// Reports requests and limits that exceed the Pod's own resources.
     pub(super) fn check_resources(
         &self,
         resources: &PodResources<'_>,
@@ -143,7 +144,8 @@ impl FinishedPod<'_, '_, '_> {
         let (before, after) = (self.containers(|_| false), self.containers(|_| true));
         let before = before.together(ContainerAmounts::requested);
         for (name, asked) in after.together(ContainerAmounts::requested) {
-            // Without a request of the Pod's what containers ask for is taken for it, and that may not exceed its limit.
+            // Without a request of its own, the Pod's request is the sum of its containers' requests, which may not
+            // exceed its limit.
             let of_pod = requests.get(&name).map(|most| ("requests", most));
             let Some((part, most)) = of_pod.or_else(|| Some(("limits", limits.get(&name)?))) else { continue };
             let had_room = before.get(&name).is_none_or(|before| before.compare(*most).is_le());
@@ -162,7 +164,7 @@ impl FinishedPod<'_, '_, '_> {
         }
     }
 
-    /// Tells each set that has a part in it.
+    /// Reports the problem for each set that contributes to it.
     fn add_lack_of_room(
         &self,
         field: &str,
@@ -191,7 +193,7 @@ impl FinishedPod<'_, '_, '_> {
         }
     }
 
-    /// Whether the Pod was Guaranteed, and is no more.
+    /// Reports a Pod that was Guaranteed and no longer is.
     pub(super) fn check_quality_of_service(&self, found: &mut Vec<(usize, Forecast)>) {
         let mut spoiling = self.newcomers.iter().filter(|newcomer| !newcomer.is_guaranteed()).peekable();
         if spoiling.peek().is_none() || !self.was_guaranteed() {

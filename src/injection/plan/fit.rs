@@ -1,4 +1,4 @@
-//! What of each set does not fit the finished Pod, and what grows so that it does.
+//! Checks whether each set fits the finished Pod, and raises the Pod's resources so that it does.
 
 use super::{PatchPlan, PodList};
 use crate::injection::finished_pod::FinishedPod;
@@ -7,7 +7,7 @@ use crate::injection::pod_security::{Enforced, Finding, PodSecurity};
 use serde_json::Value;
 
 impl PatchPlan<'_, '_> {
-    /// Lets the Pod's own resources grow where a set wants it, and finds out what does not fit the finished Pod.
+    /// Raises the Pod's own resources if a set asks for it, and collects what does not fit the finished Pod.
     pub fn fit(&mut self) {
         if self.newcomers.is_empty() {
             return;
@@ -24,7 +24,7 @@ impl PatchPlan<'_, '_> {
         }
     }
 
-    /// Finds out what breaks the Pod Security level that the Namespace enforces, of each container and each volume that is added.
+    /// Collects violations of the Pod Security level that the Namespace enforces, for each added container and volume.
     pub fn pod_security(&mut self, enforced: Enforced, pod: &PodSecurity<'_>) {
         let forecast = |field: String, findings: &[Finding]| {
             let broken = findings.iter().filter(|finding| finding.breaks(enforced, pod)).map(|f| &*f.text);
@@ -45,7 +45,7 @@ impl PatchPlan<'_, '_> {
         }
     }
 
-    /// Tells what does not fit, a line for each set.
+    /// Adds one warning for each set that does not fit.
     pub fn warn_of_forecasts(&mut self) {
         for (m, forecasts) in self.matches.iter().zip(&self.forecasts) {
             if let Some(line) = forecast::line(m.name, forecasts) {

@@ -1,4 +1,4 @@
-//! Why a Pod may not be created: each reason names the set, the field and what to do.
+//! Denied Pods: each reason names the set, the field and the solution.
 
 use super::{Revision, bare, decide, index, plain, pod, revision, set};
 use crate::injection::Index;

@@ -1,4 +1,4 @@
-//! What a user is told of each set that could concern a Pod.
+//! The explanations that a user gets for each set that may apply to a Pod.
 
 use super::{bare, canary, index, injected, patched, plain, pod, revision, set};
 use crate::api::pod::PodView;
@@ -13,7 +13,7 @@ fn explain(index: &Index, pod: &Value) -> Explanation {
     index.snapshot().explain(&pod, &PodRequest::create("shop", Timestamp::UNIX_EPOCH)).unwrap()
 }
 
-/// Of each set its name, word and sentence.
+/// Returns name, word and sentence of each set.
 #[track_caller]
 pub(super) fn verdicts(index: &Index, pod: &Value) -> Vec<[String; 3]> {
     match explain(index, pod) {

@@ -1,4 +1,4 @@
-//! What is told beforehand of Pods and sets that do not fit together. The table is compared with the API server, too.
+//! Warnings about Pods and sets that do not fit together. The table is also compared with the API server.
 
 use super::{decode, index, injected, patched, set};
 use crate::injection::Consequence;
@@ -93,7 +93,7 @@ fn all_of_a_set_is_one_line() {
     );
 }
 
-/// A set of these containers, with whose requests and limits the Pod's own grow.
+/// A set with these containers, whose requests and limits are added to the Pod's own.
 fn growing(spec: Value) -> Value {
     let mut set = set("a", spec);
     set["metadata"]["annotations"] = json!({"outrigger.dev/pod-level-resources": "grow"});

@@ -1,4 +1,4 @@
-//! The index finds for a Pod exactly the sets that match it, whatever came and went before.
+//! The index finds exactly the sets that match a Pod, after any sequence of events.
 
 use super::{Index, Options, decide, ready, set};
 use crate::api::pod::PodView;
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 const NAMESPACES: [&str; 3] = ["shop", "staging", "prod"];
 const SETS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
-/// Something that the index is told.
+/// An event for the index.
 #[derive(Clone, Debug)]
 enum Event {
     Set(Value),
@@ -135,7 +135,7 @@ proptest! {
     }
 }
 
-/// Whether a selector as it is written holds for labels, as Kubernetes says.
+/// Whether a selector matches labels, by Kubernetes' definition.
 fn selects(selector: &Value, labels: &Labels) -> bool {
     let equal = selector["matchLabels"].as_object().into_iter().flatten();
     let mut expressions = selector["matchExpressions"].as_array().into_iter().flatten();

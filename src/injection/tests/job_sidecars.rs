@@ -1,9 +1,9 @@
-//! Sidecars that are to end with a Job: native ones in Pods that end, where their set wants that.
+//! Sidecars that end with a Job: native sidecars in Pods that run to completion, if their set asks for it.
 
 use super::{decide, index, injected, names, patched, pod, set};
 use serde_json::{Value, json};
 
-/// A set with an init container, a container that is to end with a Job, and one that is not.
+/// A set with an init container, a container that ends with a Job, and one that does not.
 fn sets(annotations: &Value) -> [Value; 1] {
     let env = json!([{"name": "KRUISE_TERMINATE_SIDECAR_WHEN_JOB_EXIT", "value": "true"}]);
     let rules = json!([{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]);

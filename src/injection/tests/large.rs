@@ -1,10 +1,10 @@
-//! Pods and sets that are larger than any good one.
+//! Pods and sets that are larger than any reasonable one.
 
 use super::*;
 use crate::injection::InjectError;
 use std::sync::atomic::AtomicBool;
 
-/// A set of so many sidecars with these fields.
+/// A set with this number of sidecars with these fields.
 fn sidecars(count: usize, fields: &Value) -> Value {
     let sidecar = |number: usize| {
         let mut sidecar = fields.clone();

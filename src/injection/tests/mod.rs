@@ -1,4 +1,4 @@
-//! What is decided about a Pod, asked of the index and its snapshots with sets and Pods as users write them.
+//! Decisions about Pods, tested through the index and its snapshots with sets and Pods as users write them.
 
 mod denials;
 mod explanations;
@@ -32,7 +32,7 @@ fn plain(name: &str, container: &str) -> Value {
     set(name, json!({"containers": [{"name": container, "image": "x:1"}]}))
 }
 
-/// A set that takes the place of another one.
+/// A set that replaces another one.
 fn canary(name: &str, base: &str) -> Value {
     let mut canary = plain(name, name);
     canary["metadata"]["annotations"] =
@@ -45,7 +45,7 @@ fn pod(spec: &Value) -> Value {
     json!({"metadata": {"labels": {"app": "web"}}, "spec": spec})
 }
 
-/// A Pod with nothing but an app container.
+/// A Pod with one app container.
 fn bare() -> Value {
     pod(&json!({"containers": [{"name": "app", "image": "nginx:1"}]}))
 }
@@ -72,7 +72,7 @@ fn index(sets: &[Value]) -> Index {
     index
 }
 
-/// What happens to a Pod that is created in the namespace `shop`; the error as its author reads it.
+/// Returns the decision about a Pod created in the namespace `shop`, with the error as its author reads it.
 fn decide(index: &Index, pod: &Value) -> Result<Injection, String> {
     let text = pod.to_string();
     let pod: PodView<'_> = serde_json::from_str(&text).unwrap();
@@ -80,7 +80,7 @@ fn decide(index: &Index, pod: &Value) -> Result<Injection, String> {
     index.snapshot().inject(&pod, &request).map_err(|error| error.to_string())
 }
 
-/// The same of a Pod that must be matched.
+/// The same for a Pod that must match.
 #[track_caller]
 fn injected(index: &Index, pod: &Value) -> Injected {
     match decide(index, pod) {
@@ -89,7 +89,7 @@ fn injected(index: &Index, pod: &Value) -> Injected {
     }
 }
 
-/// The Pod after it.
+/// Returns the patched Pod.
 #[track_caller]
 fn patched(pod: &Value, injected: &Injected) -> Value {
     let mut pod = pod.clone();

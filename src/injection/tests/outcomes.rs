@@ -1,9 +1,9 @@
-//! What a Pod becomes: computed resources, and the parents that a patch needs.
+//! Patched Pods: computed resources, and the parent objects that a patch needs.
 
 use super::{index, injected, patched, plain, pod, set};
 use serde_json::{Value, json};
 
-/// The resources of the sidecar `proxy`, whose policy computes half of what the app containers have.
+/// Returns the resources of the sidecar `proxy`, whose policy computes half of those of the app containers.
 fn resources(mode: &str, list: &str, pod: &Value) -> Value {
     let half = json!({"cpu": "cpu*50%", "memory": "memory*50%"});
     let policy = json!({"targetContainersMode": mode, "targetContainersNameRegex": "^app",
@@ -63,7 +63,7 @@ fn a_missing_limit_is_unlimited_and_a_missing_request_is_zero() {
     );
 }
 
-/// A set for every Pod without a label `skip`.
+/// A set for every Pod without the label `skip`.
 fn for_all() -> Value {
     let mut set = set(
         "a",

@@ -4,7 +4,7 @@ use super::{bare, canary, decide, index, injected, names, patched, plain, ready,
 use crate::injection::{Index, InjectableSet, Injection, Options, Unfit};
 use serde_json::{Value, json};
 
-/// The revision that a new Pod records: as the review's answer tells it, which must be what the annotation holds.
+/// Returns the revision that a new Pod records. The review's answer and the annotation must agree.
 #[track_caller]
 fn recorded(index: &Index) -> Option<String> {
     let injected = injected(index, &bare());
@@ -113,7 +113,7 @@ fn a_paused_canary_leaves_its_base_in_place() {
     assert_eq!(containers(&[plain("base", "base"), next], &bare()), ["base", "app"]);
 }
 
-/// A set as a cluster has stored it, whose container has these fields besides.
+/// A stored set whose container has these additional fields.
 fn unfit(fields: &Value) -> Unfit {
     let mut set = plain("a", "logs");
     for (field, value) in fields.as_object().unwrap() {
@@ -122,7 +122,7 @@ fn unfit(fields: &Value) -> Unfit {
     InjectableSet::decode(&set).and_then(InjectableSet::stored).unwrap_err()
 }
 
-/// Image and revision that a new Pod gets, if any.
+/// Returns the image and revision of a new Pod, if any.
 fn image_and_revision(index: &Index) -> Option<(String, String)> {
     let Ok(Injection::Matched(injected)) = decide(index, &bare()) else { return None };
     let pod = patched(&bare(), &injected);

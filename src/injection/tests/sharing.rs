@@ -1,9 +1,9 @@
-//! What a sidecar takes from the application's containers means the same there.
+//! What a sidecar takes from the app containers keeps its meaning.
 
 use super::{index, injected, patched, pod, set};
 use serde_json::{Value, json};
 
-/// The containers of a Pod, which the set injects into.
+/// Returns the containers of a Pod after injection.
 fn containers(set_spec: Value, spec: &Value) -> (Vec<Value>, Vec<String>) {
     let index = index(&[set("a", set_spec)]);
     let pod = pod(spec);
@@ -52,7 +52,7 @@ fn variables_of_an_apps_env_from_cannot_resolve_in_a_sidecar_without() {
     let lacks_host = "copies the variable \"URL\" of container \"app\", but not $(DB_HOST), which its value names: copy that too, if envFrom sets it there";
     assert_eq!(warnings(json!({})), [format!("SidecarSet \"a\", container \"sidecar\" {lacks_host}")]);
     assert_eq!(warnings(json!({"envFrom": [{"secretRef": {"name": "db"}}]})), [""; 0]);
-    // Those of Services are in every container.
+    // Variables of Services are set in every container.
     assert_eq!(warnings(json!({"env": [{"name": "DB_HOST", "value": "db"}]})), [""; 0]);
 }
 
@@ -126,7 +126,7 @@ fn a_volume_that_only_a_variable_names_comes_along() {
     assert_eq!(super::names(&patched(&pod, &injected)["spec"]["volumes"]), ["config"]);
 }
 
-/// A twin is not named as the container of the set, and Kubernetes would find no container of that name.
+/// A twin has a different name than the container of the set, and Kubernetes would not find a container of that name.
 #[test]
 fn variables_about_a_hot_container_itself_name_the_twin_that_has_them() {
     let reference = |name: &str| {

@@ -1,4 +1,4 @@
-//! The mount of the service account's token: a sidecar gets it where the API server would give it to it, and nowhere else.
+//! The mount of the service account token: a sidecar gets it only if the API server would add it.
 
 use super::{index, injected, patched, pod, set};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ fn token() -> Value {
     json!({"name": "kube-api-access-x7k2p", "readOnly": true, "mountPath": PATH})
 }
 
-/// A Pod as the API server hands it to webhooks.
+/// A Pod as the API server sends it to webhooks.
 fn admitted() -> Value {
     pod(&json!({
         "initContainers": [{"name": "setup", "volumeMounts": [token()]}],
@@ -18,7 +18,8 @@ fn admitted() -> Value {
     }))
 }
 
-/// A set with a plain, a mounting, a sharing and an init container, and one that has something at the token's place.
+/// A set with a plain container, one with mounts, one that shares, an init container, and one that has something at the
+/// token's path.
 fn sets() -> [Value; 1] {
     let own = json!([{"name": "own", "mountPath": "/own"}]);
     let at_path = json!([{"name": "own", "mountPath": PATH}]);
@@ -36,7 +37,7 @@ fn sets() -> [Value; 1] {
     )]
 }
 
-/// The mounts of each container after injection.
+/// Returns the mounts of each container after injection.
 fn mounts(pod: &Value) -> Vec<(String, Vec<Value>)> {
     let index = index(&sets());
     let after = patched(pod, &injected(&index, pod));

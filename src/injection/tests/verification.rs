@@ -1,4 +1,4 @@
-//! Pods that say that they were injected: whether their containers are the set's, and what becomes of those that are not.
+//! Pods that claim to be injected: whether their containers are the set's, and what happens to those that are not.
 
 use super::{bare, explanations::verdicts, index, injected, patched, revision, set};
 use crate::injection::Index;
@@ -21,7 +21,7 @@ fn logs(verify: Option<&str>) -> Value {
     set
 }
 
-/// The Pod once it was injected, with one field of one of its containers changed.
+/// Returns the injected Pod with one field of one container changed.
 fn changed(index: &Index, list: &str, name: &str, field: &str, value: Value) -> Value {
     let mut pod = patched(&bare(), &injected(index, &bare()));
     let containers = pod["spec"][list].as_array_mut().unwrap();

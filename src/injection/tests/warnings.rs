@@ -1,4 +1,4 @@
-//! What the author of a Pod is told: each warning, and that a second pass does not repeat what the first one settled.
+//! Warnings for a Pod's author. A second pass does not repeat what the first one settled.
 
 use super::{bare, index, injected, patched, pod, set};
 use crate::injection::Index;
@@ -10,7 +10,7 @@ fn warns(sets: &[Value], pod: &Value, expected: &[&str]) {
     assert_eq!(injected(&index(sets), pod).warnings, expected);
 }
 
-/// The warnings of a second call for the Pod that the first one left.
+/// Returns the warnings of a second call with the Pod that the first one returned.
 #[track_caller]
 fn warnings_again(sets: &[Value], pod: &Value) -> Vec<String> {
     let index = index(sets);
@@ -62,7 +62,7 @@ fn an_injected_container_that_is_brought_up_to_date_is_no_warning() {
     assert_eq!(patched(&outdated, &injected)["spec"]["containers"][0]["image"], "x:1");
 }
 
-/// A set whose container, of the set's name, mounts a volume that the set brings.
+/// A set with a container of the set's name that mounts a volume of the set.
 fn with_volume(name: &str, volume: &Value) -> Value {
     let mount = json!({"name": volume["name"], "mountPath": "/v"});
     set(name, json!({"containers": [{"name": name, "image": "x:1", "volumeMounts": [mount]}], "volumes": [volume]}))

@@ -1,4 +1,4 @@
-//! What the author of a valid SidecarSet should know: what it says has no effect, or not the one that was meant.
+//! Advice for the author of a valid SidecarSet: settings with no effect, or probably not the intended one.
 
 use super::sentences::Sentences;
 use super::{known_fields, syntax};
@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// Variables by which OpenKruise's daemon and webhooks treat a container specially, which nothing here does.
+/// Variables that make OpenKruise's daemon and webhooks treat a container specially. They have no effect here.
 const WITHOUT_EFFECT: [(&str, &str); 2] = [
     (
         ENDS_WITH_JOB,
@@ -23,7 +23,7 @@ const WITHOUT_EFFECT: [(&str, &str); 2] = [
     ),
 ];
 
-/// Sentences that each begin with a field.
+/// Returns sentences that each begin with a field.
 #[must_use]
 pub fn advice(set: &SidecarSet) -> Vec<String> {
     let mut told = Sentences::default();
@@ -50,7 +50,7 @@ pub fn advice(set: &SidecarSet) -> Vec<String> {
     told.into_told()
 }
 
-/// `is_native`: whether it is a native sidecar of Jobs, where it is to end with them.
+/// `is_native`: whether it is a native sidecar in Jobs if it ends with them.
 fn of_variables(container: &SidecarContainer, place: &str, is_native: bool, told: &mut Sentences) {
     let copied: BTreeSet<&str> = container.transfer_env.iter().flatten().flat_map(TransferEnv::names).collect();
     let env = container.template.get("env").and_then(Value::as_array).into_iter().flatten();
@@ -78,7 +78,7 @@ fn of_variables(container: &SidecarContainer, place: &str, is_native: bool, told
     }
 }
 
-/// One that must not be root, and is.
+/// A user that must not be root, and is.
 fn of_user(container: &SidecarContainer, place: &str, told: &mut Sentences) {
     let context = container.template.get("securityContext");
     let field = |name: &str| context.and_then(|context| context.get(name));
@@ -93,7 +93,7 @@ fn of_user(container: &SidecarContainer, place: &str, told: &mut Sentences) {
     }
 }
 
-/// Hooks that sleep longer than most Pods have to end.
+/// Hooks that sleep longer than the grace period of most Pods.
 fn of_hooks(container: &SidecarContainer, place: &str, told: &mut Sentences) {
     let Some(lifecycle) = container.template.get("lifecycle") else { return };
     for hook in ["postStart", "preStop"] {
@@ -120,7 +120,7 @@ fn of_policy(container: &SidecarContainer, place: &str, told: &mut Sentences) {
     }
 }
 
-/// Sources of variables that no Pod has; of app containers they are refused.
+/// Variable sources that no Pod has. They are rejected for app containers.
 fn of_transfers(container: &SidecarContainer, place: &str, told: &mut Sentences) {
     let names_none = |entry: &TransferEnv| {
         let field = entry.source_container_name_from.as_ref().map(|from| from.field_ref.as_ref());
@@ -186,7 +186,7 @@ mod tests {
             let vector: Value = serde_json::from_str(line).unwrap();
             let set = crate::api::decode::sidecarset(vector["object"].clone()).unwrap();
             let case = vector["case"].as_str().unwrap_or_default();
-            // The one has fields that nobody knows, the other a root that must not be.
+            // One has fields that nobody knows, the other has a root user that must not be root.
             let expected = case.contains("unknown") || case == "security";
             assert_eq!(advice(&set).is_empty(), !expected, "{case}: {:?}", advice(&set));
         }

@@ -1,4 +1,4 @@
-//! Canary SidecarSets: an annotated set that takes the place of its base in Pods that both match.
+//! Canary SidecarSets: an annotated set that replaces its base in Pods that both match.
 
 use super::node::Report;
 use super::other_set::base_of;

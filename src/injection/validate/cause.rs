@@ -1,4 +1,4 @@
-//! What is wrong with a SidecarSet: a field, a reason of Kubernetes' list, and a message.
+//! A problem of a SidecarSet: a field, one of Kubernetes' reasons, and a message.
 
 use crate::api::decode::FieldError;
 use crate::api::shorten::shortened;
@@ -8,28 +8,28 @@ use std::fmt;
 /// At most 256 characters of a value are shown.
 const SHOWN_CHARACTERS: usize = 256;
 
-/// Something that is wrong with a SidecarSet.
+/// A problem of a SidecarSet.
 ///
 /// Displayed as Kubernetes writes field errors: `spec.containers[0].image: Required value`.
 #[derive(Clone, PartialEq)]
 pub struct Cause {
     /// Path of the field, such as `spec.containers[0].image`.
     pub field: String,
-    /// What kind of problem it is.
+    /// The kind of problem.
     pub reason: Reason,
     /// The problem without the field, such as `Invalid value: "v": must be lower case`.
     pub message: String,
-    /// Whether every Pod that gets the set is refused for it. The other rules are about what else the set says, or stricter than
-    /// the API server's.
+    /// Whether every Pod that gets the set is refused because of it. Other problems concern other parts of the set, or are
+    /// stricter than the API server's rules.
     pub refuses_pods: bool,
-    /// The path with names in place of the indexes of list items: an item that moves within its list stays the same.
+    /// The path with names instead of list indexes, so that an item that moves within its list stays the same.
     pub(super) identity: String,
-    /// The field's value; `null` where it has none.
+    /// The field's value; `null` if it has none.
     pub(super) value: Value,
 }
 
 impl Cause {
-    /// A field for whose type the object cannot be read at all.
+    /// A field with a type that prevents the object from being read at all.
     #[must_use]
     pub fn unreadable(FieldError { field, problem }: FieldError) -> Self {
         let message = Reason::TypeInvalid.message(&Value::Null, &problem);
@@ -44,7 +44,7 @@ impl fmt::Display for Cause {
     }
 }
 
-/// Without the value, which may be a secret where the message does not show it.
+/// Omits the value, which may be a secret if the message does not show it.
 impl fmt::Debug for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self} ({})", self.reason.cause_type())
@@ -54,26 +54,26 @@ impl fmt::Debug for Cause {
 /// Kinds of problems: `CauseType` of `k8s.io/apimachinery/pkg/apis/meta/v1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// A value that must be there is not.
+    /// A required value is missing.
     Required,
-    /// A value that must be unique is not.
+    /// A value must be unique and is not.
     Duplicate,
     /// A malformed value.
     Invalid,
     /// A value of the wrong JSON type.
     TypeInvalid,
-    /// Something of this name is not there.
+    /// The named object does not exist.
     NotFound,
-    /// Not one of the values there are.
+    /// The value is not one of the allowed values.
     NotSupported,
-    /// Well formed, but not permitted here.
+    /// Well-formed, but not allowed here.
     Forbidden,
-    /// Longer than it may be.
+    /// Longer than allowed.
     TooLong,
 }
 
 impl Reason {
-    /// The value of `reason` in a `StatusCause`.
+    /// Returns the value of `reason` in a `StatusCause`.
     #[must_use]
     pub fn cause_type(self) -> &'static str {
         match self {
@@ -88,7 +88,7 @@ impl Reason {
         }
     }
 
-    /// How Kubernetes' messages begin.
+    /// The beginning of Kubernetes' messages.
     fn title(self) -> &'static str {
         match self {
             Self::Required => "Required value",
@@ -106,7 +106,7 @@ impl Reason {
         !matches!(self, Self::Required | Self::Forbidden | Self::TooLong | Self::TypeInvalid)
     }
 
-    /// The message for a value, without the field.
+    /// Returns the message for a value, without the field.
     pub(super) fn message(self, value: &Value, detail: &str) -> String {
         let mut message = self.title().to_owned();
         if self.shows_value() {

@@ -1,9 +1,9 @@
-//! Clashes between SidecarSets that are there: containers, volumes and annotations that two sets bring to Pods which both may match.
-//! The rules are those of [`super::conflicts`], told where there is no set to refuse: of files, and of sets that were stored at the
-//! same time or past the webhook.
+//! Clashes between existing SidecarSets: containers, volumes and annotations that two sets add to Pods that both may match. The
+//! rules are those of [`super::conflicts`]. They are reported here for sets in files, and for sets that were stored at the same time
+//! or past the webhook.
 //!
-//! Of each thing that a set brings, the first other set by name is known that clashes about it. A set is compared only with those
-//! that bring the same and may match by one label that must be there: each is filed under one, where it has one.
+//! For each thing that a set adds, the first other set (by name) that clashes with it is known. A set is compared only with sets
+//! that add the same thing and share a necessary label. Each set is indexed under one such label, if it has one.
 
 use super::overlap;
 use crate::api::sidecarset::PatchPolicy;
@@ -13,18 +13,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
-/// Labels under which at least this many sets are filed are alike.
+/// Labels with at least this many sets are treated alike.
 const CROWD: usize = 100;
 
-/// The sets whose present content is injected, and what they clash about. A set whose injection is paused, or which has every Pod get
-/// an earlier version, clashes with none.
+/// The sets whose current content is injected, and their clashes. A set whose injection is paused, or whose Pods all get an earlier
+/// version, has no clashes.
 #[derive(Debug, Default)]
 pub struct Clashes {
     sets: HashMap<String, Arc<InjectableSet>>,
     owners: Owners,
-    /// Of each set, for what it clashes about, the first other one by name.
+    /// For each set and each thing it clashes over, the first other set by name.
     found: BTreeMap<String, BTreeMap<Brought, String>>,
-    /// Of each set, those in whose clashes it is the other one.
+    /// For each set, the sets that name it in their clashes.
     named_by: HashMap<String, Names>,
 }
 
@@ -36,7 +36,7 @@ pub struct Clash<'c> {
     other: &'c str,
 }
 
-/// Something that a set brings to its Pods.
+/// A thing that a set adds to its Pods.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Brought {
     Container(String),
@@ -47,11 +47,11 @@ enum Brought {
 /// Names of sets.
 type Names = BTreeSet<String>;
 
-/// What is brought by which sets, in one order: a tree for each thing would take several times as much memory.
+/// Which sets add which thing, in one ordered set. One tree for each thing would take several times the memory.
 #[derive(Debug, Default)]
 struct Owners(BTreeSet<Owner>);
 
-/// A set that brings something, filed under a label that must be there, where it has one.
+/// A set that adds a thing, indexed under a necessary label, if it has one.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Owner {
     brought: Brought,
@@ -100,7 +100,7 @@ impl Clashes {
         changed
     }
 
-    /// A set was deleted, or is not injected any more. Returns the sets whose clashes may have changed.
+    /// A set was deleted or is no longer injected. Returns the sets whose clashes may have changed.
     pub fn delete(&mut self, set: &str) -> BTreeSet<String> {
         let Some(gone) = self.sets.remove(set) else { return BTreeSet::new() };
         for brought in brought_by(&gone) {
@@ -126,13 +126,13 @@ impl Clashes {
         changed
     }
 
-    /// The clashes of a set.
+    /// Returns the clashes of a set.
     pub fn of<'c>(&'c self, set: &'c str) -> impl Iterator<Item = Clash<'c>> {
         let found = self.found.get(set).into_iter().flatten();
         found.map(move |(brought, other)| Clash { set, brought, other })
     }
 
-    /// A sentence for each two sets and what they clash about.
+    /// Returns a sentence for each pair of sets and thing.
     #[must_use]
     pub fn sentences(&self) -> Vec<String> {
         let mut pairs = BTreeSet::new();
@@ -144,7 +144,7 @@ impl Clashes {
         pairs.into_iter().map(|(brought, one, other)| brought.sentence(one, other)).collect()
     }
 
-    /// The first other set by name with which this one clashes about what both bring.
+    /// Returns the first other set by name that clashes with this one over this thing.
     fn first(&self, set: &InjectableSet, brought: &Brought) -> Option<String> {
         let mut first: Option<&String> = None;
         for name in self.owners.candidates(brought, set) {
@@ -156,7 +156,7 @@ impl Clashes {
         first.cloned()
     }
 
-    /// Notes which other set is named in the clash of a set.
+    /// Records which other set is named in a set's clash.
     fn name(&mut self, set: &str, brought: &Brought, other: Option<String>) {
         let clashes = self.found.entry(set.to_owned()).or_default();
         let before = match other.clone() {
@@ -192,14 +192,14 @@ impl FromIterator<Arc<InjectableSet>> for Clashes {
 }
 
 impl Clash<'_> {
-    /// Whether Pods that both sets match are denied. Otherwise they are injected, but not with all that both sets say.
+    /// Whether Pods that both sets match are denied. Otherwise they are injected, but without part of one set.
     #[must_use]
     pub fn denies_pods(&self) -> bool {
         matches!(self.brought, Brought::Container(_))
     }
 }
 
-/// A sentence for those who read the set.
+/// A sentence for readers of the set.
 impl fmt::Display for Clash<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { set, brought, other } = self;
@@ -223,7 +223,7 @@ impl fmt::Display for Clash<'_> {
 }
 
 impl Brought {
-    /// Whether both of two sets that bring this can be in one Pod, and cannot both have their way.
+    /// Whether two sets that add this can match the same Pod and contradict each other.
     fn clashes(&self, one: &InjectableSet, other: &InjectableSet) -> bool {
         let differ = match self {
             Self::Container(_) => true,
@@ -233,7 +233,7 @@ impl Brought {
                 let (Some(ours), Some(theirs)) = (volume(one), volume(other)) else { return false };
                 !one.content.volumes[ours].is_same(&other.content.volumes[theirs])
             }
-            // What is merged goes together with what is merged, whatever it is.
+            // Two merged annotations are always compatible.
             Self::Annotation(key) => [one, other].iter().any(|set| {
                 let mut patches = set.content.metadata_patches.iter();
                 patches.any(|patch| {
@@ -260,7 +260,7 @@ impl Brought {
 }
 
 impl Owners {
-    /// Files the set under the label of which there are the fewest.
+    /// Indexes the set under its rarest label.
     fn insert(&mut self, brought: &Brought, set: &InjectableSet) {
         let crowd = |(key, values): &(Key, &[String])| {
             let of_value = |value: &String| self.under(brought, Some((key.clone(), value.clone()))).take(CROWD).count();
@@ -286,7 +286,8 @@ impl Owners {
         }
     }
 
-    /// Names of the sets that bring it and may match a Pod which this one matches: all but those that want another value of a label.
+    /// Returns the names of the sets that add the thing and may match a Pod that this one matches: all except those
+    /// that require another value of a label.
     fn candidates<'c>(&'c self, brought: &Brought, set: &InjectableSet) -> Vec<&'c String> {
         let wanted: Vec<(Key, &[String])> = required(set).collect();
         let mut found: Vec<&String> = self.under(brought, None).collect();
@@ -305,12 +306,12 @@ impl Owners {
         found
     }
 
-    /// Names of the sets that are filed there.
+    /// Returns the names of the sets indexed there.
     fn under<'c>(&'c self, brought: &Brought, label: Option<(Key, String)>) -> impl Iterator<Item = &'c String> {
         self.from(brought, label.clone()).take_while(move |owner| owner.label == label).map(|owner| &owner.set)
     }
 
-    /// Those that bring it, from the first of a label on.
+    /// Returns the sets that add the thing, starting at the first one of a label.
     fn from<'c>(&'c self, brought: &Brought, label: Option<(Key, String)>) -> impl Iterator<Item = &'c Owner> {
         let first = Owner { brought: brought.clone(), label, set: String::new() };
         self.0.range(&first..).take_while(move |owner| owner.brought == first.brought)
@@ -324,7 +325,7 @@ impl Owner {
 }
 
 impl Key {
-    /// The least that is greater.
+    /// Returns the smallest greater value.
     fn next(&self) -> Self {
         match self {
             Self::Pod(key) => Self::Pod(format!("{key}\0")),
@@ -333,7 +334,7 @@ impl Key {
     }
 }
 
-/// The labels that must be there for a set to match, each with the values that it may have.
+/// Returns the labels that a Pod must have for the set to match, each with its allowed values.
 fn required(set: &InjectableSet) -> impl Iterator<Item = (Key, &[String])> {
     fn of(selector: &Selector, key: impl Fn(String) -> Key) -> impl Iterator<Item = (Key, &[String])> {
         selector.requirements().iter().filter_map(move |requirement| match &requirement.operator {
@@ -356,7 +357,7 @@ fn brought_by(set: &InjectableSet) -> BTreeSet<Brought> {
     containers.chain(volumes).chain(keys.map(|key| Brought::Annotation(key.clone()))).collect()
 }
 
-/// Whether two versions of a set clash with the same sets about the same.
+/// Whether two versions of a set have the same clashes.
 fn clash_alike(one: &InjectableSet, other: &InjectableSet) -> bool {
     one.content.digest == other.content.digest
         && one.selector == other.selector
@@ -365,7 +366,7 @@ fn clash_alike(one: &InjectableSet, other: &InjectableSet) -> bool {
         && injects_its_content(one) == injects_its_content(other)
 }
 
-/// Whether there may be Pods that get what the set brings now.
+/// Whether any Pod can get the set's current content.
 fn injects_its_content(set: &InjectableSet) -> bool {
     !set.paused && !set.is_pinned()
 }
@@ -499,7 +500,7 @@ mod tests {
         assert!(all.owners.0.is_empty() && all.sets.is_empty());
     }
 
-    /// A change of a set: its name, and the set or that it is gone.
+    /// A change of a set: its name, and the new set or `None` if it was deleted.
     fn change() -> impl Strategy<Value = (String, Option<Value>)> {
         let values = || proptest::sample::subsequence(vec!["1", "2", "3"], 1..3);
         let requirement =

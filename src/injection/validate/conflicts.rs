@@ -1,7 +1,7 @@
 //! Conflicts between SidecarSets that may match the same Pod: container names, volumes and annotations.
 //!
-//! Source: OpenKruise's rules. It compares each kind of container by itself; here names conflict across both kinds, since a Pod
-//! has them all, and a hot upgrade takes the names of its two containers too.
+//! Source: OpenKruise's rules. OpenKruise compares each kind of container separately. Here names conflict across both kinds,
+//! because a Pod has both. A hot upgrade also uses the names of its two containers.
 
 use super::kind;
 use super::node::{FieldPlace, Report};
@@ -27,7 +27,7 @@ pub(super) fn check(set: &SidecarSet, world: &World<'_>, report: &Report) {
         container_names(&containers, other, &mut conflicts);
         volumes(&set.spec, other, report, &mut conflicts);
         annotations(&set.spec, other, report, &mut conflicts);
-        // Rarely does anything collide: the selectors are compared only then.
+        // Collisions are rare, so the selectors are compared only after one.
         if !conflicts.is_empty() && selectors.overlap(&other.selectors) {
             for Conflict { place, value, message } in conflicts {
                 place.invalid(value, &message);
@@ -36,21 +36,21 @@ pub(super) fn check(set: &SidecarSet, world: &World<'_>, report: &Report) {
     }
 }
 
-/// What collides with another set, if a Pod matches both.
+/// A collision with another set, if a Pod can match both.
 struct Conflict<'a> {
     place: FieldPlace<'a>,
     value: &'a str,
     message: String,
 }
 
-/// All names that a container stands for: its own and those it has in Pods.
+/// All names of a container: its own and those in Pods.
 fn names_of(kind: kind::ContainerKind, container: &SidecarContainer) -> BTreeSet<String> {
     let mut names: BTreeSet<_> = kind::injected_names(kind, container).into_iter().collect();
     names.insert(container.name().to_owned());
     names
 }
 
-/// Looks at each container of each other set, and so makes nothing of them.
+/// Iterates over each container of each other set without allocating.
 fn container_names<'a>(
     own: &[(BTreeSet<String>, &'a str, FieldPlace<'a>)],
     other: &OtherSet,
@@ -77,7 +77,7 @@ fn volumes<'a>(spec: &'a SidecarSetSpec, other: &OtherSet, report: &'a Report, c
     }
 }
 
-/// Annotations that both sets patch, where one of them overwrites what the other has merged or written.
+/// Annotations that both sets patch, if one of them overwrites what the other merged or wrote.
 fn annotations<'a>(spec: &'a SidecarSetSpec, other: &OtherSet, report: &'a Report, conflicts: &mut Vec<Conflict<'a>>) {
     for (index, key, overwrites) in patched(spec) {
         if other.overwrites(key).is_some_and(|theirs| overwrites || theirs) {

@@ -1,33 +1,33 @@
-//! The containers of a set, each with its kind, its place, and the names it has in Pods.
+//! The containers of a set, each with its kind, its place and its names in Pods.
 
 use super::node::{FieldPlace, Report};
 use crate::api::sidecarset::{SidecarContainer, SidecarSetSpec, UpgradeType};
 
-/// Which list a container stands in, and how it behaves there.
+/// The list that a container is in, and its behaviour there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ContainerKind {
     /// Runs beside the app containers.
     App,
     /// An init container that keeps running (`restartPolicy: Always`).
     Native,
-    /// An init container that ends.
+    /// An init container that runs to completion.
     Init,
 }
 
 impl ContainerKind {
-    /// Of an init container.
+    /// The kind of an init container.
     fn of_init(container: &SidecarContainer) -> Self {
         if container.restarts_always() { Self::Native } else { Self::Init }
     }
 }
 
-/// All containers of a spec, init containers first.
+/// Returns all containers of a spec, init containers first.
 pub(super) fn each(spec: &SidecarSetSpec) -> impl Iterator<Item = (ContainerKind, &SidecarContainer)> {
     let init = spec.init_containers.iter().flatten().map(|container| (ContainerKind::of_init(container), container));
     init.chain(spec.containers.iter().flatten().map(|container| (ContainerKind::App, container)))
 }
 
-/// The same with their places.
+/// The same, with their places.
 pub(super) fn all<'a>(
     spec: &'a SidecarSetSpec,
     report: &'a Report,
@@ -42,15 +42,15 @@ pub(super) fn all<'a>(
     })
 }
 
-/// What a hot upgrade adds to the name of a container for each of its two in Pods.
+/// The suffixes that a hot upgrade adds to a container's name for its two containers in Pods.
 const TWINS: [&str; 2] = ["-1", "-2"];
 
-/// Whether Pods have two of the container.
+/// Whether Pods have two instances of the container.
 pub(super) fn has_twins(kind: ContainerKind, container: &SidecarContainer) -> bool {
     kind != ContainerKind::Init && container.upgrade_strategy.upgrade_type == Some(UpgradeType::HotUpgrade)
 }
 
-/// The names by which a container turns up in Pods: a hot upgrade has two of it.
+/// Returns the names of a container in Pods. A hot upgrade has two.
 pub(super) fn injected_names(kind: ContainerKind, container: &SidecarContainer) -> Vec<String> {
     let name = container.name();
     if has_twins(kind, container) {
@@ -60,7 +60,7 @@ pub(super) fn injected_names(kind: ContainerKind, container: &SidecarContainer) 
     }
 }
 
-/// What a container is named, in its set and in Pods.
+/// The names of a container, in its set and in Pods.
 #[derive(Clone, Debug)]
 pub(super) struct ContainerName {
     name: Box<str>,
@@ -72,7 +72,7 @@ impl ContainerName {
         Self { name: container.name().into(), has_twins: has_twins(kind, container) }
     }
 
-    /// Whether the name is the container's own, or one that it has in Pods.
+    /// Whether the name is the container's own, or one of those in Pods.
     pub fn is(&self, name: &str) -> bool {
         name.strip_prefix(&*self.name)
             .is_some_and(|ending| ending.is_empty() || self.has_twins && TWINS.contains(&ending))

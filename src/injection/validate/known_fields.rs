@@ -1,21 +1,21 @@
-//! Fields of containers and volumes that the API server drops without a word: those that no Kubernetes knows, which are most likely
-//! misspelt, and those behind a feature gate that is off by default.
+//! Fields of containers and volumes that the API server drops silently: fields unknown to Kubernetes, which are most likely
+//! misspelt, and fields behind a feature gate that is off by default.
 //!
-//! The lists are the schema of Kubernetes 1.37 (`/openapi/v3/api/v1`), a path a line, `.*` for the keys of a map, and behind a blank
-//! the feature gate of a field that is off by default. A test compares them with an API server.
+//! The lists are the schema of Kubernetes 1.37 (`/openapi/v3/api/v1`), one path a line. `.*` stands for the keys of a map. After a
+//! space comes the feature gate of a field that is off by default. A test compares the lists with an API server.
 
 use super::sentences::Sentences;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-/// The newest version whose fields are known.
+/// The newest Kubernetes version whose fields are known.
 const NEWEST: &str = "1.37";
 
 static CONTAINER: LazyLock<Schema> = LazyLock::new(|| Schema::of(include_str!("known_fields/container.txt")));
 static VOLUME: LazyLock<Schema> = LazyLock::new(|| Schema::of(include_str!("known_fields/volume.txt")));
 
-/// Paths of fields, each with its feature gate if that is off by default.
+/// Field paths, each with its feature gate if that is off by default.
 struct Schema(HashMap<&'static str, Option<&'static str>>);
 
 impl Schema {
@@ -29,7 +29,7 @@ impl Schema {
         self.0.contains_key(format!("{path}.*").as_str())
     }
 
-    /// Adds a sentence for each field that is dropped; `place` is where the object stands, `path` its path in the schema.
+    /// Adds a sentence for each dropped field. `place` is the location of the object, `path` its path in the schema.
     fn check(&self, fields: &Map<String, Value>, place: &str, path: &str, told: &mut Sentences) {
         for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
             let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
@@ -64,12 +64,12 @@ impl Schema {
     }
 }
 
-/// Sentences about what a container loses.
+/// Returns sentences about the fields that a container loses.
 pub(super) fn of_container(container: &Map<String, Value>, place: &str, told: &mut Sentences) {
     CONTAINER.check(container, place, "", told);
 }
 
-/// Sentences about what a volume loses.
+/// Returns sentences about the fields that a volume loses.
 pub(super) fn of_volume(volume: &Map<String, Value>, place: &str, told: &mut Sentences) {
     VOLUME.check(volume, place, "", told);
 }
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(places, expected);
     }
 
-    /// The API server of 1.37.2 accepts them, and they are gone.
+    /// The API server of 1.37.2 accepts them and drops them.
     #[test]
     fn fields_whose_feature_gate_is_off_by_default_are_named_with_it() {
         let container = json!({

@@ -1,7 +1,7 @@
 //! Name, labels and annotations of a SidecarSet.
 //!
-//! Source: OpenKruise's name rule and Kubernetes' `ValidateObjectMeta`; what else that covers is left to the API server, which
-//! applies it to every object.
+//! Source: OpenKruise's name rule and Kubernetes' `ValidateObjectMeta`. The rest of the latter is left to the API server,
+//! which applies it to every object.
 
 use super::node::{FieldPlace, Report};
 use super::syntax;
@@ -10,7 +10,7 @@ use crate::api::sidecarset::SidecarSet;
 use crate::injection::verify::Verification;
 use std::collections::BTreeMap;
 
-/// Bytes that all annotations of an object may have together.
+/// The maximum bytes of all annotations of an object.
 const ANNOTATIONS_LIMIT: usize = 256 * 1024;
 
 pub(super) fn check(set: &SidecarSet, report: &Report) {
@@ -19,7 +19,8 @@ pub(super) fn check(set: &SidecarSet, report: &Report) {
     if name.is_empty() {
         metadata.field("name").required("");
     } else {
-        // OpenKruise allows letters, digits and '-', at most 63; the API server allows no upper case and no '-' at the ends.
+        // OpenKruise allows letters, digits and '-', at most 63. The API server allows neither upper case nor '-' at
+        // the ends.
         metadata.field("name").syntax(name, syntax::dns_label);
     }
     if let Some(labels) = &set.metadata.labels {
@@ -53,7 +54,7 @@ pub(super) fn check_labels(labels: &BTreeMap<String, String>, place: &FieldPlace
     }
 }
 
-/// Keys of annotations, and their size together.
+/// Keys of annotations, and their total size.
 pub(super) fn check_annotations(annotations: &BTreeMap<String, String>, place: &FieldPlace<'_>) {
     for key in annotations.keys() {
         place.syntax(key, syntax::annotation_key);

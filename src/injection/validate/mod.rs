@@ -1,18 +1,19 @@
-//! Whether a SidecarSet may be stored: OpenKruise's rules, without their holes, as causes that name fields.
+//! Whether a SidecarSet may be stored: OpenKruise's rules, without their gaps, as problems that name fields.
 //!
 //! OpenKruise passes containers and volumes to Kubernetes' own validation of a Pod (`k8s.io/kubernetes/pkg/apis/core/validation`).
-//! The rules here are a subset of that, written by hand:
+//! The rules here are a hand-written subset of it:
 //!
-//! * covered: names, uniqueness, images (also that they parse as references, which Kubernetes leaves to the kubelet), ports,
-//!   env and envFrom, resource amounts and claims, volume mounts and devices, probes, lifecycle hooks, the enumerations and
-//!   contradictions of `securityContext`, options of Windows, restart and resize policies; of volumes names, uniqueness, one
+//! * covered: names, uniqueness, images (including their syntax, which Kubernetes leaves to the kubelet), ports, env and
+//!   envFrom, resource amounts and claims, volume mounts and devices, probes, lifecycle hooks, the enumerations and
+//!   contradictions of `securityContext`, Windows options, restart and resize policies; of volumes names, uniqueness, one
 //!   source, and the fields of `emptyDir`, `hostPath`, `secret`, `configMap`, `persistentVolumeClaim`, `nfs`, `csi`, `image`,
 //!   `downwardAPI` and `projected`;
-//! * left to the API server when a Pod is created: other volume sources, options of `SELinux`, and fields newer than this program;
-//! * what depends on the Pod is told beforehand when a Pod is created (`injection::finished_pod`).
+//! * left to the API server when a Pod is created: other volume sources, `SELinux` options, and fields newer than this
+//!   program;
+//! * checks that depend on the Pod are made when a Pod is created (`injection::finished_pod`).
 //!
-//! What Kubernetes accepts in a container or volume is not rejected (compared with the validation of 1.33 on generated specs, and
-//! with a real API server in `tests/cluster/validation.rs`), except image references that nothing can pull.
+//! Whatever Kubernetes accepts in a container or volume is accepted here, except for image references that cannot be pulled. This
+//! is compared with the validation of 1.33 on generated specs, and with a real API server in `tests/cluster/validation.rs`.
 //!
 //! Other deviations from OpenKruise: native sidecars may have the strategy `RollingUpdate`, and `Exists` overlaps with a selector
 //! that does not mention the key.
@@ -57,10 +58,10 @@ use crate::api::decode::FieldError;
 use crate::api::sidecarset::{SidecarSet, SidecarSetSpec};
 use node::Report;
 
-/// All that is wrong with a SidecarSet, to which the defaults have been applied ([`crate::api::decode::sidecarset`]).
+/// Returns all problems of a SidecarSet. Defaults must have been applied ([`crate::api::decode::sidecarset`]).
 ///
-/// With `old`, the stored object, also what may not change. What was wrong with that before is among the causes: [`judge`] tells
-/// them apart.
+/// With `old`, the stored object, immutable fields are checked too. Problems that `old` already had are included; [`judge`]
+/// separates them.
 #[must_use]
 pub fn validate(set: &SidecarSet, old: Option<&SidecarSet>, world: &World<'_>) -> Vec<Cause> {
     let report = Report::default();
@@ -76,15 +77,15 @@ pub fn validate(set: &SidecarSet, old: Option<&SidecarSet>, world: &World<'_>) -
         update::check(set, old, &report);
     }
     conflicts::check(set, world, &report);
-    // Hashing reads fields that no rule looks at, and fails where they have the wrong type.
+    // Hashing reads fields that no rule checks, and fails if they have the wrong type.
     if let Err(FieldError { field, problem }) = hash::hashes(&set.spec) {
         report.add_type_error(&field, &problem);
     }
     report.into_causes()
 }
 
-/// Of what is wrong with a spec, to which the defaults have been applied, that for which every Pod is refused that gets the set:
-/// such a set is not injected, however it came to be stored. OpenKruise never stored one, or its Pods were refused, too.
+/// Returns the problems of a spec that make the API server refuse every Pod that gets the set. Defaults must have been applied.
+/// Such a set is not injected, however it was stored. OpenKruise never stored one, or its Pods were refused too.
 #[must_use]
 pub fn unfit_for_pods(spec: &SidecarSetSpec) -> Vec<Cause> {
     let report = Report::default();
@@ -94,8 +95,8 @@ pub fn unfit_for_pods(spec: &SidecarSetSpec) -> Vec<Cause> {
     report.into_causes().into_iter().filter(|cause| cause.refuses_pods).collect()
 }
 
-/// What comes of writing a SidecarSet: on creation every cause is an error; on update what was wrong already, and is the same
-/// still, is a warning ([`ratchet()`]).
+/// Decides about writing a SidecarSet. On creation, every problem is an error. On update, a problem that was there before and
+/// is unchanged is a warning ([`ratchet()`]).
 #[must_use]
 pub fn judge(set: &SidecarSet, old: Option<&SidecarSet>, world: &World<'_>) -> Verdict {
     let causes = validate(set, old, world);
@@ -113,7 +114,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
-    /// A valid set, with `metadata` and with `spec` laid over its own.
+    /// A valid set with `metadata` and `spec` merged into its own.
     pub(super) fn set(metadata: &Value, spec: &Value) -> SidecarSet {
         let mut whole =
             json!({"selector": {"matchLabels": {"app": "web"}}, "containers": [{"name": "c", "image": "x:1"}]});
@@ -125,12 +126,12 @@ mod tests {
         decode::sidecarset(object).unwrap()
     }
 
-    /// A valid set with `spec` laid over its own.
+    /// A valid set with `spec` merged into its own.
     pub(super) fn spec(spec: &Value) -> SidecarSet {
         set(&json!({"name": "s"}), spec)
     }
 
-    /// A valid set whose container has these fields besides.
+    /// A valid set whose container has these additional fields.
     fn container(fields: &Value) -> SidecarSet {
         let mut container = json!({"name": "c", "image": "x:1"});
         for (field, value) in fields.as_object().unwrap() {
@@ -155,7 +156,7 @@ mod tests {
         assert!(causes.is_empty(), "{causes:#?}");
     }
 
-    /// The set has one fault, this one.
+    /// Asserts that the set has exactly this problem.
     pub(super) fn rejects(set: &SidecarSet, field: &str, reason: &str) {
         let causes = causes(set);
         let found: Vec<_> = causes.iter().map(|cause| (cause.field.as_str(), cause.reason.cause_type())).collect();
@@ -229,7 +230,7 @@ mod tests {
         );
     }
 
-    /// Any JSON, with the names of fields that rules look at.
+    /// Any JSON with field names that rules check.
     fn json_of_known_fields() -> impl Strategy<Value = Value> {
         let names: &'static [&'static str] = &[
             "name",

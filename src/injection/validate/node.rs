@@ -1,16 +1,16 @@
-//! Walking a SidecarSet: a place in it, the JSON that stands there, and the report that collects what is wrong.
+//! Traversal of a SidecarSet: a place in it, the JSON at that place, and the report that collects problems.
 //!
-//! Containers and volumes are raw JSON, so every step may meet a value of the wrong type. Reading one reports it and goes on as
-//! if the field were absent; rules need not care.
+//! Containers and volumes are raw JSON, so every step may find a value of the wrong type. Reading it reports the problem and
+//! continues as if the field were absent, so rules need not check types.
 
 use super::cause::{Cause, Reason};
 use serde_json::{Map, Value};
 use std::cell::RefCell;
 
-/// More is not said of one object: its author has enough to correct, and looking for a cause among others takes time.
+/// The maximum number of problems of one object. The author has enough to correct, and a search among more takes time.
 const MOST_CAUSES: usize = 1_000;
 
-/// Collects causes, each once.
+/// Collects problems, without duplicates.
 #[derive(Debug, Default)]
 pub(super) struct Report(RefCell<Vec<Cause>>);
 
@@ -20,18 +20,18 @@ pub(super) struct FieldPlace<'a> {
     report: &'a Report,
     path: String,
     identity: String,
-    /// Whether every Pod is refused for what is wrong here.
+    /// Whether every Pod is refused because of a problem here.
     in_pods: bool,
 }
 
-/// A place and the JSON that stands there. A field that is `null` counts as absent, as in Go.
+/// A place and the JSON at it. A `null` field counts as absent, as in Go.
 #[derive(Clone, Debug)]
 pub(super) struct Node<'a> {
     pub place: FieldPlace<'a>,
     pub value: Option<&'a Value>,
 }
 
-/// A container or volume: a place and the fields of the object that stands there.
+/// A container or volume: a place and the fields of the object at it.
 #[derive(Clone, Debug)]
 pub(super) struct Body<'a> {
     pub place: FieldPlace<'a>,
@@ -39,7 +39,7 @@ pub(super) struct Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    /// A field of it.
+    /// Returns a field.
     pub fn get(&self, name: &str) -> Node<'a> {
         Node::new(self.place.field(name), self.fields.get(name))
     }
@@ -55,7 +55,7 @@ impl Report {
         FieldPlace { report: self, path: name.to_owned(), identity: name.to_owned(), in_pods: false }
     }
 
-    /// A field of the wrong type, found elsewhere; skipped where this place has been reported already.
+    /// Reports a field of the wrong type found elsewhere, unless a problem of this place was reported already.
     pub fn add_type_error(&self, field: &str, problem: &str) {
         if self.0.borrow().len() >= MOST_CAUSES {
             return;
@@ -75,12 +75,12 @@ impl FieldPlace<'_> {
         place
     }
 
-    /// The same place, and all in it, as part of what Pods get: every Pod is refused for what is wrong here.
+    /// The same place and everything in it as a part of Pods: every Pod is refused because of a problem here.
     pub fn of_pods(&self) -> Self {
         Self { in_pods: true, ..self.clone() }
     }
 
-    /// The same place, and all in it, as a matter of the set alone: Pods can live with what is wrong here.
+    /// The same place and everything in it as a part of the set only: Pods work despite a problem here.
     pub fn of_set(&self) -> Self {
         Self { in_pods: false, ..self.clone() }
     }
@@ -97,7 +97,7 @@ impl FieldPlace<'_> {
         self.extended(&step, &step)
     }
 
-    /// An item of the list here, which is known by `name` rather than by its index; by the index where the name is empty.
+    /// An item of the list here, identified by `name`, or by its index if the name is empty.
     pub fn item(&self, index: usize, name: &str) -> Self {
         let step = format!("[{index}]");
         if name.is_empty() { self.extended(&step, &step) } else { self.extended(&step, &format!("[={name}]")) }
@@ -145,7 +145,7 @@ impl FieldPlace<'_> {
         self.add(Reason::TooLong, Value::Null, detail);
     }
 
-    /// Reports `text` where it breaks a rule of [`super::syntax`].
+    /// Reports `text` if it violates a rule of [`super::syntax`].
     pub fn syntax(&self, text: &str, rule: impl Fn(&str) -> Result<(), &'static str>) {
         if let Err(problem) = rule(text) {
             self.invalid(text, problem);
@@ -158,7 +158,7 @@ impl<'a> Node<'a> {
         Self { place, value: value.filter(|value| !value.is_null()) }
     }
 
-    /// The same, as [`FieldPlace::of_set`].
+    /// The same place as [`FieldPlace::of_set`].
     pub fn of_set(&self) -> Self {
         Self { place: self.place.of_set(), value: self.value }
     }
@@ -172,7 +172,7 @@ impl<'a> Node<'a> {
         self.place.add(Reason::TypeInvalid, value, &format!("expected {expected}"));
     }
 
-    /// The value as `read` takes it; anything else is reported.
+    /// Returns the value that `read` accepts, and reports any other.
     fn read<T>(&self, expected: &str, read: impl FnOnce(&'a Value) -> Option<T>) -> Option<T> {
         let value = self.value?;
         let found = read(value);
@@ -191,7 +191,7 @@ impl<'a> Node<'a> {
         Self::new(self.place.field(name), self.object().and_then(|object| object.get(name)))
     }
 
-    /// Names and values of the object's fields that are set.
+    /// Returns names and values of the object's fields that are set.
     pub fn fields(&self) -> impl Iterator<Item = (&'a str, Self)> {
         let place = self.place.clone();
         self.object().into_iter().flatten().filter(|(_, value)| !value.is_null()).map(move |(name, value)| {
@@ -200,15 +200,15 @@ impl<'a> Node<'a> {
         })
     }
 
-    /// The fields of which there may be one only, as far as they are set: those of `known`, and whether there are others,
-    /// which are newer than this program, besides `settings`.
+    /// Returns the fields of which only one may be set: those of `known`, and whether there are others besides
+    /// `settings`, which are newer than this program.
     pub fn alternatives(&self, known: &[&str], settings: &[&str]) -> (Vec<(&'a str, Self)>, bool) {
         let fields = self.fields().filter(|(name, _)| !settings.contains(name));
         let (known, unknown): (Vec<_>, Vec<_>) = fields.partition(|(name, _)| known.contains(name));
         (known, !unknown.is_empty())
     }
 
-    /// Keys and values of the map here.
+    /// Returns keys and values of the map here.
     pub fn entries(&self) -> impl Iterator<Item = (&'a str, Self)> {
         let place = self.place.clone();
         self.object().into_iter().flatten().map(move |(key, value)| {
@@ -217,7 +217,7 @@ impl<'a> Node<'a> {
         })
     }
 
-    /// Items of the list here, known by their field `key`.
+    /// Returns the items of the list here, identified by their field `key`.
     pub fn items(&self, key: &str) -> impl Iterator<Item = Self> {
         let (place, key) = (self.place.clone(), key.to_owned());
         let list = self.read("a list", Value::as_array).into_iter().flatten();
@@ -231,7 +231,7 @@ impl<'a> Node<'a> {
         self.read("a string", Value::as_str)
     }
 
-    /// The text; empty where there is none.
+    /// Returns the text; empty if there is none.
     pub fn text_or_empty(&self) -> &'a str {
         self.text().unwrap_or_default()
     }
@@ -248,7 +248,7 @@ impl<'a> Node<'a> {
         self.read("an integer", Value::as_i64)
     }
 
-    /// The text; reported where it is absent or empty.
+    /// Returns the text, and reports it if it is absent or empty.
     pub fn required_text(&self) -> Option<&'a str> {
         let text = self.text();
         let empty = text.is_none_or(str::is_empty);
@@ -258,14 +258,14 @@ impl<'a> Node<'a> {
         text.filter(|text| !text.is_empty())
     }
 
-    /// Reports a text that is there and breaks a rule.
+    /// Reports a text that violates a rule.
     pub fn syntax(&self, rule: impl Fn(&str) -> Result<(), &'static str>) {
         if let Some(text) = self.text().filter(|text| !text.is_empty()) {
             self.place.syntax(text, rule);
         }
     }
 
-    /// Reports a text that is there and is none of the supported ones.
+    /// Reports a text that is not one of the supported values.
     pub fn one_of(&self, supported: &[&str]) {
         if let Some(text) = self.text()
             && !supported.contains(&text)
@@ -274,7 +274,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Reports a number that is there and out of range.
+    /// Reports a number that is out of range.
     pub fn in_range(&self, range: std::ops::RangeInclusive<i64>) {
         if let Some(number) = self.integer()
             && !range.contains(&number)

@@ -1,5 +1,5 @@
-//! What of a SidecarSet the validation of others looks at: all sets of a cluster are kept by it, and whole they would take many times
-//! as much memory.
+//! The parts of a SidecarSet that the validation of other sets needs. They are kept for all sets of a cluster; whole sets would take
+//! many times the memory.
 
 use super::kind::{self, ContainerName};
 use super::overlap;
@@ -9,31 +9,31 @@ use crate::injection::content::same_json;
 use crate::injection::selector::Selector;
 use serde_json::{Map, Value};
 
-/// A SidecarSet beside which others are stored.
+/// A SidecarSet that others are validated against.
 #[derive(Clone, Debug)]
 pub struct OtherSet {
     /// Its name.
     pub name: Box<str>,
-    /// Which object it is,
+    /// Its uid,
     pub uid: Option<Box<str>>,
-    /// of which generation,
+    /// its generation,
     pub generation: Option<i64>,
-    /// and which version.
+    /// and its resourceVersion.
     pub resource_version: Option<Box<str>>,
     /// The set that it is a canary of.
     pub(super) canary_of: Option<Box<str>>,
     pub(super) selectors: Selectors,
     pub(super) containers: Box<[ContainerName]>,
-    /// Names of its volumes, and what they are.
+    /// Names of its volumes, with their content.
     volumes: Box<[(Box<str>, Box<str>)]>,
     /// Keys of the annotations that it patches, and whether they are overwritten.
     annotations: Box<[(Box<str>, bool)]>,
 }
 
-/// Which Pods a set selects, as far as that can be read.
+/// The Pods that a set selects, as far as that can be read.
 #[derive(Clone, Debug)]
 pub(super) struct Selectors {
-    /// `None` where none are selected.
+    /// `None` if it selects no Pods.
     pods: Option<Selector>,
     namespaces: Namespaces,
 }
@@ -47,7 +47,7 @@ enum Namespaces {
 }
 
 impl OtherSet {
-    /// Of a set with its defaults.
+    /// Reads a set. Defaults must have been applied.
     #[must_use]
     pub fn of(set: &SidecarSet) -> Self {
         let SidecarSet { metadata, spec, .. } = set;
@@ -65,7 +65,7 @@ impl OtherSet {
         }
     }
 
-    /// Whether it has another volume of this name.
+    /// Whether it has a different volume of this name.
     pub(super) fn has_other_volume(&self, name: &str, volume: &Map<String, Value>) -> bool {
         let mut theirs = self.volumes.iter().filter(|(theirs, _)| **theirs == *name).peekable();
         theirs.peek().is_some() && {
@@ -74,7 +74,7 @@ impl OtherSet {
         }
     }
 
-    /// Whether it patches the annotation, and if so whether it overwrites it.
+    /// Whether it patches the annotation, and if so, whether it overwrites it.
     pub(super) fn overwrites(&self, annotation: &str) -> Option<bool> {
         let mut patches = self.annotations.iter().rev();
         patches.find(|(key, _)| **key == *annotation).map(|(_, overwrites)| *overwrites)
@@ -93,7 +93,7 @@ impl Selectors {
         }
     }
 
-    /// Whether some Pod can match both. A set whose selector is empty or cannot be parsed matches none.
+    /// Whether a Pod can match both. A set whose selector is empty or invalid matches none.
     pub fn overlap(&self, other: &Self) -> bool {
         let (Some(pods), Some(other_pods)) = (&self.pods, &other.pods) else { return false };
         overlap::overlap(pods, other_pods)
@@ -105,7 +105,7 @@ impl Selectors {
     }
 }
 
-/// Name of the set that `set` is a canary of: both annotations are needed.
+/// Returns the name of the set that `set` is a canary of. Both annotations are required.
 #[must_use]
 pub fn base_of(set: &SidecarSet) -> Option<&str> {
     let annotations = set.metadata.annotations.as_ref()?;
@@ -113,7 +113,7 @@ pub fn base_of(set: &SidecarSet) -> Option<&str> {
     annotations.get(keys::CANARY_BASE).map(String::as_str).filter(|base| is_canary && !base.is_empty())
 }
 
-/// Index of the patch, annotation key, and whether it is overwritten; patches that retain what is there do not count.
+/// Returns index, annotation key and whether it is overwritten. `Retain` patches are skipped.
 pub(super) fn patched(spec: &SidecarSetSpec) -> impl Iterator<Item = (usize, &str, bool)> {
     let patches = spec.patch_pod_metadata.iter().flatten().enumerate();
     patches.flat_map(|(index, patch)| {

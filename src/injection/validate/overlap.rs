@@ -1,23 +1,23 @@
-//! Whether some object can match two selectors.
+//! Whether an object can match both of two selectors.
 //!
-//! Keys are independent of each other, so it is decided key by key, exactly. OpenKruise takes `Exists` and a selector that does
-//! not mention the key for disjoint; they overlap.
+//! Keys are independent, so the decision is made key by key and is exact. OpenKruise considers `Exists` and a selector without
+//! the key disjoint; they overlap.
 
 use crate::injection::selector::{Operator, Requirement, Selector};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use std::collections::BTreeSet;
 
-/// Whether no object can match. A selector that cannot be parsed is told elsewhere.
+/// Whether no object can match. Invalid selectors are reported elsewhere.
 pub(super) fn matches_nothing(selector: &LabelSelector) -> bool {
     parse(selector).is_some_and(|selector| !overlap(&selector, &selector))
 }
 
-/// A selector that can be parsed.
+/// Parses a selector; `None` if it is invalid.
 pub(super) fn parse(selector: &LabelSelector) -> Option<Selector> {
     Selector::parse(selector, "").ok()
 }
 
-/// Whether some object can match both selectors.
+/// Whether an object can match both selectors.
 pub(super) fn overlap(one: &Selector, other: &Selector) -> bool {
     let requirements = || one.requirements().iter().chain(other.requirements());
     let keys: BTreeSet<&str> = requirements().map(|requirement| requirement.key.as_str()).collect();

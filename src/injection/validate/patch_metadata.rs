@@ -1,7 +1,7 @@
 //! `patchPodMetadata`: the annotations that a set puts on Pods.
 //!
-//! Source: OpenKruise's rules. Unknown policies and text that is no JSON are our addition: the latter would refuse every
-//! Pod that has the annotation.
+//! Source: OpenKruise's rules. Rejecting unknown policies and texts that are not JSON is our addition: such a text would
+//! refuse every Pod that has the annotation.
 
 use super::metadata;
 use super::node::{FieldPlace, Report};
@@ -22,7 +22,7 @@ fn place(report: &Report) -> FieldPlace<'_> {
     report.root("spec").field("patchPodMetadata")
 }
 
-/// The patches by themselves, whoever may have them.
+/// Checks the patches alone, without the whitelist.
 pub(super) fn check_patches(spec: &SidecarSetSpec, report: &Report) {
     let list = place(report);
     let mut seen = BTreeSet::new();

@@ -1,7 +1,7 @@
 //! `resourcesPolicy` of a container.
 //!
-//! Source: OpenKruise's rules. An empty regex is no error here: it matches every name, as the default `.*` does, and that is
-//! what the API server turns it into.
+//! Source: OpenKruise's rules. An empty regex is accepted: it matches every name, as the default `.*` does, and the API
+//! server replaces it by that.
 
 use super::kind::ContainerKind;
 use super::node::{FieldPlace, Node};
@@ -10,7 +10,7 @@ use crate::api::sidecarset::{ResourceExpressions, SidecarContainer};
 use crate::injection::expression::{Expression, Resource};
 use crate::injection::patterns::Patterns;
 
-/// `patterns` has the expressions of the set's containers before.
+/// `patterns` holds the expressions of the set's earlier containers.
 pub(super) fn check(
     kind: ContainerKind,
     container: &SidecarContainer,
@@ -49,7 +49,7 @@ pub(super) fn check(
             match Expression::parse(resource, text) {
                 Err(error) => invalid(&place.of_pods(), error.problem.to_string()),
                 Ok(expression) => {
-                    // One that fails does so for Pods that have what it is about.
+                    // An expression fails only for Pods that have the containers it is about.
                     if let Some(problem) = fault_of(&expression) {
                         invalid(&place, problem);
                     }
@@ -59,7 +59,7 @@ pub(super) fn check(
     }
 }
 
-/// An expression that fails whatever the Pod has, and one that does not say what was meant, are refused.
+/// Returns the problem of an expression that fails for every Pod, or most likely does not say what was meant.
 fn fault_of(expression: &Expression) -> Option<String> {
     let fails = expression.check().err().map(|error| error.problem.to_string());
     fails.or_else(|| expression.doubts().first().map(ToString::to_string))

@@ -1,21 +1,21 @@
-//! Objects that are stored already: what was wrong before and has not been touched passes with a warning.
+//! Stored objects: a problem that existed before and was not touched is only a warning.
 //!
 //! OpenKruise accepted more than [`super::validate`] does. Without this, a finalizer or a label could not be changed on an
 //! object that was stored under looser rules.
 
 use super::cause::Cause;
 
-/// What comes of a SidecarSet that is written.
+/// The decision about a SidecarSet that is written.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Verdict {
-    /// The object must not be stored because of these.
+    /// Problems that prevent storing the object.
     pub errors: Vec<Cause>,
-    /// Wrong, but as it was before.
+    /// Problems that existed before.
     pub warnings: Vec<Cause>,
 }
 
-/// Sorts the causes of an object by whether the stored object had them: the same problem of the same field with the same
-/// value. List items are known by their names, so moving one within its list is no change.
+/// Separates the problems that the stored object already had: the same problem of the same field with the same value.
+/// List items are identified by name, so moving one within its list is not a change.
 #[must_use]
 pub fn ratchet(new: Vec<Cause>, mut old: Vec<Cause>) -> Verdict {
     let mut verdict = Verdict::default();

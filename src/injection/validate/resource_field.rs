@@ -1,4 +1,4 @@
-//! `resourceFieldRef`, of variables and of files.
+//! `resourceFieldRef` in variables and files.
 
 use super::node::Node;
 use crate::api::quantity::Quantity;
@@ -13,7 +13,7 @@ const RESOURCES: [&str; 6] = [
     "requests.ephemeral-storage",
 ];
 
-/// A `resourceFieldRef`, of a variable or of a volume's file.
+/// A `resourceFieldRef` of a variable or of a volume's file.
 pub(super) fn check(reference: &Node<'_>) {
     if !reference.is_set() {
         return;
@@ -29,7 +29,7 @@ pub(super) fn check(reference: &Node<'_>) {
     check_divisor(resource.text_or_empty(), &reference.get("divisor"));
 }
 
-/// Kubernetes' `validateContainerResourceDivisor`: the divisors of a resource are few.
+/// Kubernetes' `validateContainerResourceDivisor`: each resource has a few divisors.
 fn check_divisor(resource: &str, divisor: &Node<'_>) {
     const OF_CPU: [&str; 2] = ["1", "1m"];
     const OF_BYTES: [&str; 13] = ["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];

@@ -1,4 +1,4 @@
-//! Versions of a SidecarSet: the name of the present one, the one that is injected, and how many are kept.
+//! Versions of a SidecarSet: the name of the current one, the injected one, and how many are kept.
 
 use super::node::Report;
 use super::syntax;
@@ -7,7 +7,7 @@ use crate::api::sidecarset::SidecarSetSpec;
 
 pub(super) fn check(spec: &SidecarSetSpec, world: &World<'_>, report: &Report) {
     let place = report.root("spec");
-    // As a label of the object in v1alpha1 and of the ControllerRevision.
+    // It becomes a label of the object in v1alpha1 and of the ControllerRevision.
     place.field("customVersion").syntax(&spec.custom_version, syntax::label_value);
     if let Some(limit) = spec.revision_history_limit.filter(|limit| *limit < 0) {
         place.field("revisionHistoryLimit").invalid(limit, "must be at least 0");

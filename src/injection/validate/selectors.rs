@@ -28,7 +28,7 @@ pub(super) fn check(spec: &SidecarSetSpec, report: &Report) {
     }
 }
 
-/// A selector that must name a label: an empty one would mean everything.
+/// The selector must name a label, because an empty one would match everything.
 pub(super) fn check_not_empty(selector: &LabelSelector, place: &FieldPlace<'_>) {
     let labels = selector.match_labels.as_ref().is_none_or(std::collections::BTreeMap::is_empty);
     if labels && selector.match_expressions.as_ref().is_none_or(Vec::is_empty) {

@@ -1,6 +1,7 @@
-//! Sentences about one set: some are told, the others are only counted, so that a set with very many faults takes little memory.
+//! Sentences about one set. Only the first ones are kept and the rest are counted, so that a set with very many
+//! problems takes little memory.
 
-/// At most 16 sentences are told of a set.
+/// At most 16 sentences are reported for a set.
 pub(super) const TOLD: usize = 16;
 
 /// Sentences that each begin with a field.
@@ -11,7 +12,7 @@ pub(super) struct Sentences {
 }
 
 impl Sentences {
-    /// One more, which is made if it is told.
+    /// Adds a sentence, which is built only if it is reported.
     pub fn add(&mut self, sentence: impl FnOnce() -> String) {
         if self.told.len() < TOLD {
             self.told.push(sentence());
@@ -20,7 +21,7 @@ impl Sentences {
         }
     }
 
-    /// Those that are told, and how many are not.
+    /// Returns the reported sentences, and the number of others.
     pub fn into_told(mut self) -> Vec<String> {
         if self.more > 0 {
             self.told.push(format!("spec: {} more such fields are left out", self.more));

@@ -1,7 +1,7 @@
-//! `spec.updateStrategy`: how Pods that run already are upgraded.
+//! `spec.updateStrategy`: how running Pods are upgraded.
 //!
-//! Source: OpenKruise's rules. Unknown types and a partition beyond 100 % are our addition: OpenKruise accepts them and never
-//! upgrades, or refuses Pods.
+//! Source: OpenKruise's rules. Rejecting unknown types and a partition above 100 % is our addition: OpenKruise accepts them
+//! and then never upgrades, or refuses Pods.
 
 use super::node::{FieldPlace, Report};
 use super::selectors;
@@ -20,7 +20,7 @@ pub(super) fn check(spec: &SidecarSetSpec, report: &Report) {
     }
     let rolling = strategy.strategy == Some(UpdateStrategyType::RollingUpdate);
     let revision = spec.injection_strategy.revision.as_ref();
-    // A partial choice of revision reads the partition, whatever the strategy's type.
+    // A partial revision reads the partition, regardless of the strategy's type.
     if rolling || revision.is_some_and(|revision| revision.policy == RevisionPolicy::Partial) {
         check_amount(strategy.partition.as_ref(), syntax::share, &place.field("partition"));
     }
@@ -67,7 +67,7 @@ fn check_priority(priority: &PriorityStrategy, place: &FieldPlace<'_>) {
     }
     for (index, term) in weights.iter().enumerate() {
         let place = place.field("weightPriority").item(index, "");
-        // OpenKruise takes 0 too.
+        // OpenKruise also accepts 0.
         if !(0..=100).contains(&term.weight) {
             place.field("weight").invalid(term.weight, "weight must be valid number in the range 1-100");
         }

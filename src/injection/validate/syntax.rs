@@ -1,6 +1,7 @@
-//! Rules for single texts: names, label values, image references, paths.
+//! Rules for single texts: names, label values, image references and paths.
 //!
-//! Source: `k8s.io/apimachinery/pkg/util/validation`; for images the grammar of the distribution project's `reference`.
+//! Source: `k8s.io/apimachinery/pkg/util/validation`; for images, the grammar of the distribution project's
+//! `reference`.
 
 type Checked = Result<(), &'static str>;
 
@@ -61,7 +62,7 @@ pub(super) fn qualified_name(text: &str) -> Checked {
     )
 }
 
-/// The key of an annotation: upper case is allowed in its prefix.
+/// The key of an annotation. Its prefix may contain upper case.
 pub(super) fn annotation_key(text: &str) -> Checked {
     qualified_name(&text.to_lowercase())
 }
@@ -83,7 +84,7 @@ pub(super) fn port_name(text: &str) -> Checked {
     )
 }
 
-/// The name of an environment variable, as Kubernetes takes it since 1.32.
+/// The name of an environment variable, as Kubernetes accepts it since 1.32.
 pub(super) fn env_name(text: &str) -> Checked {
     holds(
         all(text, |b| (b' '..=b'~').contains(&b) && b != b'='),
@@ -118,13 +119,13 @@ pub(super) fn descending_path(text: &str) -> Checked {
     no_backsteps(text)
 }
 
-/// The path of a file in a volume: relative, and not among the names the kubelet keeps for itself.
+/// The path of a file in a volume: relative, and not reserved by the kubelet.
 pub(super) fn volume_file_path(text: &str) -> Checked {
     descending_path(text)?;
     holds(!text.starts_with(".."), "must not begin with '..'")
 }
 
-/// Text without blanks at its ends.
+/// Text without leading or trailing white space.
 pub(super) fn unpadded(text: &str) -> Checked {
     holds(!text.is_empty() && text.trim() == text, "must not be empty or padded with blanks")
 }
@@ -135,7 +136,7 @@ pub(super) fn json(text: &str) -> Checked {
     holds(serde_json::from_str::<Object>(text).is_ok(), "must be a JSON object to be merged with MergePatchJson")
 }
 
-/// A percentage, of whatever size.
+/// A percentage of any size.
 pub(super) fn percentage(text: &str) -> Checked {
     holds(percent(text).is_some(), "must be a percentage such as \"50%\", or a number")
 }
@@ -157,7 +158,7 @@ pub(super) fn image_reference(text: &str) -> Checked {
     const PROBLEM: &str = "must be an image reference: [host[:port]/]path[:tag][@digest]";
     let (name, digest) = text.split_once('@').map_or((text, None), |(name, digest)| (name, Some(digest)));
     let (host, rest) = match name.split_once('/') {
-        // Docker's rule for which first part is a host.
+        // Docker's rule for whether the first part is a host.
         Some((first, rest))
             if first.contains(['.', ':']) || first == "localhost" || first.bytes().any(|b| b.is_ascii_uppercase()) =>
         {

@@ -8,7 +8,7 @@ use super::node::{FieldPlace, Node};
 use super::syntax;
 use crate::api::sidecarset::{FieldRef, SidecarContainer};
 
-/// `metadata.labels['key']`, taken apart.
+/// `metadata.labels['key']`, split.
 struct Subscripted<'a> {
     map: &'a str,
     key: &'a str,
@@ -20,7 +20,7 @@ impl<'a> Subscripted<'a> {
         Some(Self { map, key: rest.strip_suffix("']")? })
     }
 
-    /// Whether the API server would take it.
+    /// Whether the API server would accept it.
     fn check(&self) -> Result<(), &'static str> {
         match self.map {
             "metadata.labels" => syntax::qualified_name(self.key),
@@ -30,7 +30,7 @@ impl<'a> Subscripted<'a> {
     }
 }
 
-/// A `fieldRef` in a container or volume; `fields` are those it may name, besides single labels and annotations.
+/// A `fieldRef` in a container or volume. `fields` are those it may refer to, besides single labels and annotations.
 pub(super) fn check_field_ref(reference: &Node<'_>, fields: &[&str]) {
     check_version(reference.get("apiVersion").text_or_empty(), &reference.place);
     let path = reference.get("fieldPath");
@@ -50,7 +50,8 @@ fn check_version(version: &str, place: &FieldPlace<'_>) {
     }
 }
 
-/// OpenKruise looks at those of app containers only, and at no others when a Pod is created: what cannot be found then is told.
+/// OpenKruise checks those of app containers only, and none when a Pod is created. What cannot be found then is a
+/// warning.
 pub(super) fn check(kind: ContainerKind, container: &SidecarContainer, place: &FieldPlace<'_>) {
     if kind != ContainerKind::App {
         return;

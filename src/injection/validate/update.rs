@@ -1,4 +1,4 @@
-//! What cannot change once a SidecarSet is stored.
+//! Fields that cannot change once a SidecarSet is stored.
 //!
 //! Source: OpenKruise's rules. The selector can change; init containers and their strategies too.
 
@@ -10,10 +10,10 @@ use std::collections::HashMap;
 
 pub(super) fn check(set: &SidecarSet, old: &SidecarSet, report: &Report) {
     let place = report.root("spec").field("containers");
-    // Such a set was stored past the webhook, and into no Pod was it ever injected: it may be repaired.
+    // Such a set was stored past the webhook and never injected into a Pod, so it may be repaired.
     let mut before = kind::each(&old.spec).peekable();
     let was_unusable = before.peek().is_none() || before.any(|(_, before)| syntax::dns_label(before.name()).is_err());
-    // of equal names the first counts
+    // the first of several equal names counts
     let all_before: HashMap<&str, _> =
         old.spec.containers.iter().flatten().rev().map(|before| (before.name(), before)).collect();
     for (index, container) in set.spec.containers.iter().flatten().enumerate() {
@@ -23,14 +23,14 @@ pub(super) fn check(set: &SidecarSet, old: &SidecarSet, report: &Report) {
             if was_unusable {
                 continue;
             }
-            // Pods that run already cannot get another container.
+            // Running Pods cannot get another container.
             place.field("name").invalid(name, &format!("container {name} is not found: containers of a stored SidecarSet can be removed, not added or renamed"));
             continue;
         };
         let upgrade_type = &container.upgrade_strategy.upgrade_type;
         let was_hot = before.upgrade_strategy.upgrade_type == Some(UpgradeType::HotUpgrade);
         if was_hot && before.upgrade_strategy.hot_upgrade_empty_image.is_empty() {
-            continue; // in no Pod, either
+            continue; // in no Pod either
         }
         if *upgrade_type != before.upgrade_strategy.upgrade_type {
             let text = match upgrade_type {

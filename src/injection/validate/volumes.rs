@@ -1,7 +1,7 @@
-//! Volumes of a SidecarSet: names, and what Kubernetes asks of the common sources.
+//! Volumes of a SidecarSet: names, and Kubernetes' rules for the common sources.
 //!
 //! Source: `ValidateVolumes` of `k8s.io/kubernetes/pkg/apis/core/validation`. A source without a rule here, or newer than this
-//! program, is accepted as it is written.
+//! program, is accepted unchecked.
 
 use super::kind;
 use super::node::{Body, Node, Report};
@@ -56,15 +56,15 @@ const ACCESS_MODES: [&str; 4] = ["ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany
 /// 10 minutes to 2^32 seconds.
 const TOKEN_SECONDS: std::ops::RangeInclusive<i64> = 600..=1 << 32;
 
-/// The volumes that containers may name, with what they can be used for.
+/// The volumes that containers may refer to, with their possible uses.
 pub(super) struct Volumes<'a>(BTreeMap<&'a str, Uses>);
 
-/// What a volume can be used for, beside mounting it.
+/// The uses of a volume, besides mounting it.
 #[derive(Clone, Copy)]
 struct Uses {
-    /// It may be a block device.
+    /// As a block device.
     as_device: bool,
-    /// Variables may be read from its files.
+    /// As a source of variables from its files.
     for_variables: bool,
 }
 
@@ -89,7 +89,7 @@ pub(super) fn check<'a>(spec: &'a SidecarSetSpec, report: &'a Report) -> Volumes
     for (index, fields) in spec.volumes.iter().flatten().enumerate() {
         let name = fields.get("name").and_then(Value::as_str).unwrap_or_default();
         let place = report.root("spec").field("volumes").item(index, name);
-        // Pods get those that containers name, and no set can be made ready of volumes without names.
+        // Pods get only the volumes that containers refer to, and a set with unnamed volumes cannot be prepared.
         let place = if mounted.contains(name) { place.of_pods() } else { place };
         let volume = Body { place, fields };
         if Node::new(volume.place.of_pods().field("name"), fields.get("name")).required_text().is_some() {
@@ -118,7 +118,7 @@ pub(super) fn check<'a>(spec: &'a SidecarSetSpec, report: &'a Report) -> Volumes
     Volumes(volumes)
 }
 
-/// Names of the volumes that containers name.
+/// Names of the volumes that containers refer to.
 fn mounted(spec: &SidecarSetSpec) -> BTreeSet<&str> {
     kind::each(spec).flat_map(|(_, container)| volumes_of(&container.template)).collect()
 }
@@ -157,7 +157,7 @@ fn check_source(name: &str, source: &Node<'_>) {
         "ephemeral" => check_claim(&source.get("volumeClaimTemplate")),
         "image" => {
             if source.get("reference").required_text().is_some() {
-                // Kubernetes takes any text, and the kubelet then cannot pull it.
+                // Kubernetes accepts any text, which the kubelet then fails to pull.
                 source.get("reference").of_set().syntax(syntax::image_reference);
             }
             source.get("pullPolicy").one_of(&["Always", "IfNotPresent", "Never"]);
@@ -166,7 +166,7 @@ fn check_source(name: &str, source: &Node<'_>) {
             check_mode(&source.get("defaultMode"));
             let mut paths = BTreeSet::new();
             for path in check_downward_files(source) {
-                // Kubernetes takes one path twice here, but nobody can want it.
+                // Kubernetes accepts the same path twice here, but nobody can want that.
                 check_path_is_free(&path.of_set(), &mut paths);
             }
         }
@@ -175,7 +175,7 @@ fn check_source(name: &str, source: &Node<'_>) {
     }
 }
 
-/// The claim that is made for each Pod.
+/// The claim that is created for each Pod.
 fn check_claim(template: &Node<'_>) {
     if !template.is_set() {
         template.place.required("");
@@ -224,7 +224,7 @@ fn check_mode(mode: &Node<'_>) {
     mode.in_range(0..=0o777);
 }
 
-/// Files out of a Secret or `ConfigMap`; returns their paths.
+/// Files from a Secret or `ConfigMap`. Returns their paths.
 fn check_items<'a>(source: &Node<'a>) -> Vec<Node<'a>> {
     check_mode(&source.get("defaultMode"));
     let mut paths = Vec::new();
@@ -244,7 +244,7 @@ fn check_file(file: &Node<'_>) {
     check_mode(&file.get("mode"));
 }
 
-/// Files that show fields of the Pod; returns their paths.
+/// Files with fields of the Pod. Returns their paths.
 fn check_downward_files<'a>(downward: &Node<'a>) -> Vec<Node<'a>> {
     let mut paths = Vec::new();
     for file in downward.get("items").items("path") {
@@ -327,13 +327,13 @@ fn check_trust_bundle(bundle: &Node<'_>) {
     }
 }
 
-/// Names, by which volumes refer to them, of containers that Pods have under other names.
+/// Names that volumes use for containers that have other names in Pods.
 fn hot_names(spec: &SidecarSetSpec) -> BTreeSet<&str> {
     let hot = kind::each(spec).filter(|(kind, container)| kind::has_twins(*kind, container));
     hot.map(|(_, container)| container.name()).collect()
 }
 
-/// Files that show resources of a container of which Pods have two, neither of that name.
+/// Files with resources of a container that Pods have twice, under other names.
 fn check_hot_files(source: &Node<'_>, hot: &BTreeSet<&str>) {
     for file in source.get("items").items("path") {
         let name = file.get("resourceFieldRef").get("containerName");
@@ -356,7 +356,7 @@ mod tests {
         json!({"volumes": [volume]})
     }
 
-    /// A volume of a claim that is made for each Pod.
+    /// A volume with a claim that is created for each Pod.
     fn claim(modes: &Value, storage: &str) -> Value {
         let spec = json!({"accessModes": modes, "resources": {"requests": {"storage": storage}}});
         json!({"ephemeral": {"volumeClaimTemplate": {"spec": spec}}})

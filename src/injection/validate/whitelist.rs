@@ -1,4 +1,4 @@
-//! The administrators' list of annotations that SidecarSets may put on Pods: a `ConfigMap` of OpenKruise.
+//! The administrators' whitelist of annotations that SidecarSets may set on Pods: a `ConfigMap` of OpenKruise.
 
 use super::node::FieldPlace;
 use crate::api::re2::Re2;
@@ -10,10 +10,10 @@ use thiserror::Error;
 
 /// Name of the `ConfigMap`, in the manager's namespace.
 pub const CONFIG_MAP: &str = "kruise-configuration";
-/// Key in it.
+/// The key in it.
 pub const KEY: &str = "SidecarSet_PatchPodMetadata_WhiteList";
 
-/// Which annotations which sets may put on Pods.
+/// Which sets may set which annotations.
 #[derive(Clone, Debug, Default)]
 pub struct Whitelist {
     rules: Vec<Rule>,
@@ -21,13 +21,13 @@ pub struct Whitelist {
 
 #[derive(Clone, Debug)]
 struct Rule {
-    /// Over the labels of SidecarSets; absent: all sets.
+    /// Matches the labels of SidecarSets; all sets if absent.
     selector: Option<Selector>,
-    /// Over annotation keys.
+    /// Match annotation keys.
     keys: Vec<Re2>,
 }
 
-/// Why the text is no whitelist.
+/// Why the text is not a whitelist.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("ConfigMap {CONFIG_MAP}, key {KEY}: {0}")]
 pub struct WhitelistError(String);
@@ -47,10 +47,10 @@ struct WrittenRule {
 }
 
 impl Whitelist {
-    /// Reads the value of the `ConfigMap`'s key.
+    /// Parses the value of the `ConfigMap`'s key.
     ///
     /// # Errors
-    /// When it is not JSON of that form, or a selector or an expression in it cannot be parsed.
+    /// When it is not JSON of that form, or when a selector or an expression in it is invalid.
     pub fn parse(text: &str) -> Result<Self, WhitelistError> {
         let written: WrittenWhitelist = serde_json::from_str(text).map_err(|e| WhitelistError(e.to_string()))?;
         let mut rules = Vec::new();
@@ -70,7 +70,7 @@ impl Whitelist {
         Ok(Self { rules })
     }
 
-    /// The expressions for a set.
+    /// Returns the expressions that apply to a set.
     fn expressions<'w>(&'w self, set: &SidecarSet) -> impl Iterator<Item = &'w Re2> {
         let labels = set.metadata.labels.clone().unwrap_or_default();
         let applies = move |rule: &&Rule| {
@@ -81,7 +81,7 @@ impl Whitelist {
     }
 }
 
-/// Whether the set may put its annotations on Pods, by the whitelist or, where that says nothing of it, because `others_may`;
+/// Checks that the set may set its annotations on Pods: by the whitelist, or if that has no rule for them, by `others_may`.
 /// `place` is its list of patches.
 pub(super) fn check(
     set: &SidecarSet,

@@ -1,21 +1,22 @@
-//! What the validation of a SidecarSet must know besides the object.
+//! The context of a SidecarSet's validation.
 
 use super::other_set::OtherSet;
 use super::whitelist::{Whitelist, WhitelistError};
 
-/// What validation must know besides the object. By default: other sets and revisions are not known, and without a whitelist
-/// everything is allowed that one decides.
+/// The context of a SidecarSet's validation. By default, other sets and revisions are not known, and without a whitelist
+/// every annotation is allowed.
 #[derive(Clone, Copy, Debug)]
 pub struct World<'a> {
-    /// All SidecarSets; the one under validation may be among them and is skipped. `None` where they are not
-    /// known: then neither conflicts nor the base of a canary are looked up.
+    /// All SidecarSets. The set under validation may be included and is skipped. If `None`, conflicts and the
+    /// base of a canary are not checked.
     pub others: Option<&'a [&'a OtherSet]>,
-    /// Which annotations may be put on Pods: the `ConfigMap` [`super::WHITELIST_CONFIG_MAP`], if it has the key [`super::WHITELIST_KEY`].
+    /// The annotations that may be set on Pods: the `ConfigMap` [`super::WHITELIST_CONFIG_MAP`], if it has the key
+    /// [`super::WHITELIST_KEY`].
     pub whitelist: Option<&'a Result<Whitelist, WhitelistError>>,
-    /// Whether sets without a rule in the whitelist may put any annotation on Pods: OpenKruise's feature gate
+    /// Whether sets without a whitelist rule may set any annotation on Pods: OpenKruise's feature gate
     /// `SidecarSetPatchPodMetadataDefaultsAllowed`.
     pub patch_without_whitelist: bool,
-    /// The set's `ControllerRevisions`; `None` where they are not known: then a choice of revision is not looked up.
+    /// The set's `ControllerRevisions`. If `None`, a chosen revision is not checked.
     pub revisions: Option<&'a [KnownRevision<'a>]>,
 }
 

@@ -1,10 +1,10 @@
-//! A DestinationRule: its host, its subsets, and how it trusts servers.
+//! A DestinationRule: its host, its subsets, and how it verifies servers.
 
 use crate::istio::export::Export;
 use crate::istio::node::Node;
 use std::collections::BTreeMap;
 
-/// What the checks need to know of a DestinationRule.
+/// The fields of a DestinationRule that checks need.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct DestinationRule {
     pub host: String,
@@ -12,7 +12,7 @@ pub(crate) struct DestinationRule {
     pub selects_workloads: bool,
     pub has_policy: bool,
     pub subsets: Vec<Subset>,
-    /// Fields of `tls` that verify no server, and whether they are of a port.
+    /// Fields of `tls` that do not verify the server, and whether they are for a port.
     pub unverified: Vec<(String, bool)>,
 }
 
@@ -55,8 +55,8 @@ fn policy(policy: &Node<'_>, selects_workloads: bool, unverified: &mut Vec<(Stri
     unverified.extend(of_ports.map(|tls| (tls.path(), true)));
 }
 
-/// Whether TLS is asked for, and nothing says whose certificates are good. Proxies of workloads know `credentialName` only in rules that
-/// select them.
+/// Whether TLS is used without a way to verify the server's certificate. Workload proxies use `credentialName` only in rules that select
+/// them.
 fn is_unverified(tls: &Node<'_>, selects_workloads: bool) -> bool {
     let names_authority = tls.is_filled("caCertificates") || (selects_workloads && tls.is_filled("credentialName"));
     matches!(tls.text("mode"), "SIMPLE" | "MUTUAL") && !names_authority && !tls.is_true("insecureSkipVerify")

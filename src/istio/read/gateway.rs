@@ -1,13 +1,13 @@
-//! A Gateway: the Pods that it is for, and what its servers offer to whom.
+//! A Gateway: the Pods it selects, and its servers.
 
 use super::port;
 use crate::istio::node::Node;
 use std::collections::BTreeMap;
 
-/// What the checks need to know of a Gateway, of Istio or of Kubernetes.
+/// The fields of a Gateway that checks need, of Istio or of Kubernetes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Gateway {
-    /// Empty: all Pods.
+    /// All Pods if empty.
     pub selector: BTreeMap<String, String>,
     pub servers: Vec<Server>,
 }
@@ -23,9 +23,9 @@ pub(crate) struct Server {
     pub hosts: Vec<(Option<String>, String)>,
     pub has_tls: bool,
     pub passes_through: bool,
-    /// What identifies its certificate: the Secret's name, or the file's.
+    /// The identity of its certificates: names of Secrets or files.
     pub certificates: Vec<String>,
-    /// Secrets that it names, and the fields that do.
+    /// Secrets, and the fields that refer to them.
     pub credentials: Vec<(String, String)>,
 }
 
@@ -35,7 +35,7 @@ impl Gateway {
         Self { selector: spec.labels("selector"), servers: servers.collect() }
     }
 
-    /// One of `gateway.networking.k8s.io`: which namespaces may use it is not Istio's matter.
+    /// Reads a Gateway of `gateway.networking.k8s.io`. Istio does not decide which namespaces may use it.
     pub fn of_kubernetes(spec: &Node<'_>) -> Self {
         let listener = |listener: Node<'_>| {
             let host = listener.text("hostname");
@@ -75,7 +75,7 @@ impl Server {
     }
 }
 
-/// Secrets of the gateway's own namespace; other providers of certificates are named by a URL.
+/// Returns Secrets in the gateway's own namespace. Other certificate providers are URLs.
 fn credentials(tls: &Node<'_>) -> Vec<(String, String)> {
     let one = tls.present("credentialName").into_iter();
     let named = one.chain(tls.list("credentialNames")).map(|node| (node.path(), node.as_text().to_owned()));

@@ -1,4 +1,4 @@
-//! What the checks need to know of Istio's objects, read leniently: what cannot be read is for validation to say.
+//! The fields of Istio objects that checks need, read leniently. Validation reports what cannot be read.
 
 mod destination_rule;
 mod gateway;
@@ -12,7 +12,7 @@ pub(crate) use service_entry::ServiceEntry;
 pub(crate) use sidecar::Sidecar;
 pub(crate) use virtual_service::{Delegate, Destination, GatewayName, Match, VirtualService, WhatDestination};
 
-/// A port number, where it is one.
+/// Returns a port number, if it is one.
 fn port(number: Option<i64>) -> Option<u32> {
     number.and_then(|number| u32::try_from(number).ok()).filter(|number| *number > 0)
 }

@@ -1,10 +1,10 @@
-//! A ServiceEntry: hosts outside of Kubernetes' Services.
+//! A ServiceEntry: hosts other than Kubernetes Services.
 
 use super::port;
 use crate::istio::export::Export;
 use crate::istio::node::Node;
 
-/// What the checks need to know of a ServiceEntry.
+/// The fields of a ServiceEntry that checks need.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct ServiceEntry {
     pub hosts: Vec<String>,

@@ -1,28 +1,28 @@
-//! A Sidecar: whose proxies it is for, and what they may reach.
+//! A Sidecar: the proxies it selects, and what they can reach.
 
 use crate::istio::host;
 use crate::istio::node::Node;
 use crate::istio::sidecar::WorkloadSelector;
 
-/// What the checks need to know of a Sidecar.
+/// The fields of a Sidecar that checks need.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Sidecar {
     pub selector: Option<WorkloadSelector>,
-    /// Whether it says what may be reached; if not, the default of the namespace or the mesh counts.
+    /// Whether it limits what can be reached. If not, the default of the namespace or mesh applies.
     pub limits_egress: bool,
     pub egress: Vec<EgressHost>,
-    /// `outboundTrafficPolicy` without `mode`, which is `REGISTRY_ONLY`.
+    /// `outboundTrafficPolicy` without `mode`, which means `REGISTRY_ONLY`.
     pub unsaid_mode: Option<String>,
     pub egress_proxy: Option<String>,
 }
 
-/// A host that may be reached, or (`~`) not.
+/// A host that can be reached, or (`~`) cannot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EgressHost {
     pub field: String,
     pub written: String,
     pub excluded: bool,
-    /// `None`: of any namespace.
+    /// `None`: any namespace.
     pub namespace: Option<String>,
     pub host: String,
 }
@@ -43,12 +43,12 @@ impl Sidecar {
         }
     }
 
-    /// The labels of the Pods that it is for; none: all Pods of the namespace.
+    /// Returns the labels of the selected Pods; `None` for all Pods of the namespace.
     pub fn labels(&self) -> Option<&std::collections::BTreeMap<String, String>> {
         self.selector.as_ref().map(|selector| &selector.labels).filter(|labels| !labels.is_empty())
     }
 
-    /// Whether a host of a namespace may be reached.
+    /// Whether a host in a namespace can be reached.
     pub fn imports(&self, namespace: &str, host: &str) -> bool {
         if !self.limits_egress {
             return true;

@@ -1,4 +1,4 @@
-//! A VirtualService: its hosts, where it is bound, and what it refers to.
+//! A VirtualService: its hosts, its gateways, and what it refers to.
 
 use super::port;
 use crate::istio::export::Export;
@@ -6,25 +6,26 @@ use crate::istio::node::Node;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// What the checks need to know of a VirtualService.
+/// The fields of a VirtualService that checks need.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct VirtualService {
-    /// As written; a delegate has none.
+    /// As written. A delegate has none.
     pub hosts: Vec<String>,
-    /// What `gateways` says, `mesh` included.
+    /// `gateways`, including `mesh`.
     pub gateways: Vec<GatewayName>,
     pub export: Export,
     pub destinations: Vec<Destination>,
     pub delegates: Vec<Delegate>,
-    /// Those that name a gateway, a namespace, labels or a claim.
+    /// Matches that name a gateway, namespace, labels or claim.
     pub matches: Vec<Match>,
-    /// Hashes of its matches, each once: of whatever they ask for, without their names. A route without a match has that of nothing.
+    /// Hashes of its distinct matches: all conditions without their names. A route without a match has the hash of no
+    /// conditions.
     pub taken: BTreeSet<u64>,
-    /// `weight`s of routes with one destination.
+    /// `weight` of routes with a single destination.
     pub lone_weights: Vec<String>,
 }
 
-/// A gateway that is named.
+/// The name of a gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GatewayName {
     pub field: String,
@@ -33,7 +34,7 @@ pub(crate) struct GatewayName {
     pub named: Option<(String, String)>,
 }
 
-/// A service that requests are sent to.
+/// The service that requests are sent to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Destination {
     pub field: String,
@@ -53,11 +54,11 @@ impl GatewayName {
 pub(crate) enum WhatDestination {
     Http,
     Mirror,
-    /// Of a TCP or TLS route.
+    /// A TCP or TLS route.
     Stream,
 }
 
-/// A VirtualService that a route is handed to.
+/// A VirtualService that a route delegates to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Delegate {
     pub field: String,
@@ -65,14 +66,14 @@ pub(crate) struct Delegate {
     pub name: String,
 }
 
-/// What a match says of the caller.
+/// The conditions of a match on the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Match {
     pub field: String,
     pub gateways: Vec<GatewayName>,
     pub source_namespace: String,
     pub source_labels: BTreeMap<String, String>,
-    /// A header that stands for a claim of a JWT.
+    /// A header that refers to a JWT claim.
     pub claim: Option<String>,
 }
 
@@ -99,7 +100,7 @@ impl VirtualService {
         read
     }
 
-    /// Whether it applies to proxies of workloads: without gateways, or with `mesh` among them.
+    /// Whether it applies to workload proxies: without gateways, or with `mesh` among them.
     pub fn is_of_mesh(&self) -> bool {
         self.gateways.is_empty() || self.gateways.iter().any(|gateway| gateway.named.is_none())
     }
@@ -170,7 +171,7 @@ fn taken(field: &str, route: &Node<'_>) -> Vec<u64> {
         let mut value = one.value.clone();
         if let Some(fields) = value.as_object_mut() {
             fields.shift_remove("name");
-            // Each path begins so.
+            // Each path begins with this.
             if fields.get("uri").is_some_and(|uri| uri == &serde_json::json!({"prefix": "/"})) {
                 fields.shift_remove("uri");
             }
@@ -205,7 +206,7 @@ fn gateways(node: &Node<'_>, namespace: &str) -> Vec<GatewayName> {
     node.list("gateways").into_iter().filter(|entry| !entry.as_text().is_empty()).map(name).collect()
 }
 
-/// `name` is of the own namespace; `name.namespace`, and what follows it, is how older Istio named others.
+/// `name` is in the own namespace. Older Istio referred to other namespaces as `name.namespace` and longer.
 fn legacy(written: &str, namespace: &str) -> (String, String) {
     match written.split_once('.') {
         Some((name, rest)) => (rest.split('.').next().unwrap_or(rest).to_owned(), name.to_owned()),

@@ -1,4 +1,4 @@
-//! Reads a list of egress listeners: what the URL of a SidecarGenerator answers.
+//! Reads a list of egress listeners: the answer of a SidecarGenerator's URL.
 
 use super::EgressListener;
 use crate::api::decode::{FieldError, type_of, typed};
@@ -7,10 +7,10 @@ use crate::istio::proto_json::{Unknown, canonical};
 use serde_json::Value;
 use thiserror::Error;
 
-/// Why an answer cannot be read. No text of the answer is in it.
+/// Why an answer cannot be read. It contains no text of the answer.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum ReadError {
-    /// It is something else than a list.
+    /// It is not a list.
     #[error("the answer must be a JSON list of egress listeners, it is {0}")]
     NotAList(&'static str),
     /// A listener cannot be read.
@@ -18,11 +18,11 @@ pub enum ReadError {
     Field(#[from] FieldError),
 }
 
-/// Reads a list of egress listeners, as proto-JSON: names of fields in both spellings (`captureMode`, `capture_mode`), numbers
-/// also in texts, enumerations by name or number, `null` as absent, unknown fields ignored. `null` is the empty list.
+/// Reads a list of egress listeners as proto-JSON: field names in both spellings (`captureMode`, `capture_mode`), numbers also
+/// as texts, enumerations by name or number, `null` as absent, unknown fields ignored. `null` is the empty list.
 ///
 /// # Errors
-/// Which field of which listener cannot be read, such as `egress[1].port.number`, and why.
+/// When a field cannot be read: its path, such as `egress[1].port.number`, and the reason.
 pub fn read(answer: &Value) -> Result<Vec<EgressListener>, ReadError> {
     match answer {
         Value::Null => Ok(Vec::new()),

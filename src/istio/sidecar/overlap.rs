@@ -1,20 +1,22 @@
-//! Whether two Sidecars of one namespace are for the same Pods, of which Istio then takes one or the other.
+//! Whether two Sidecars of one namespace select the same Pods. Istio then uses one of them.
 
 use super::WorkloadSelector;
 
-/// How two Sidecars of one namespace come to be for the same Pods.
+/// How two Sidecars of one namespace select the same Pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Overlap {
-    /// Both are for the whole namespace: IST0111, `MultipleSidecarsWithoutWorkloadSelectors`.
+    /// Both apply to the whole namespace: IST0111, `MultipleSidecarsWithoutWorkloadSelectors`.
     WithoutSelector,
-    /// Every Pod of one is of the other, too: IST0110, `ConflictingSidecarWorkloadSelectors`, as soon as there is one.
+    /// Every Pod of one is also selected by the other: IST0110, `ConflictingSidecarWorkloadSelectors`, as soon as there
+    /// is a Pod.
     SameSelection,
-    /// A Pod may have the labels of both: IST0110 if there is one.
+    /// A Pod can have the labels of both: IST0110 if there is one.
     Possible,
 }
 
-/// Whether two Sidecars of one namespace are for the same Pods, given their selectors. One without labels is for the whole
-/// namespace; beside one with labels that is no overlap: the latter takes precedence for its Pods.
+/// Whether two Sidecars of one namespace with these selectors select the same Pods. A Sidecar without labels applies to
+/// the whole namespace. Together with one with labels it does not overlap, because the latter takes precedence for its
+/// Pods.
 #[must_use]
 pub fn overlap(one: Option<&WorkloadSelector>, other: Option<&WorkloadSelector>) -> Option<Overlap> {
     let labels =

@@ -18,7 +18,7 @@ fn selecting(labels: &[(&str, &str)]) -> WorkloadSelector {
     WorkloadSelector { labels }
 }
 
-/// Values that sidecar-generator-operator wrote.
+/// Expected values are from sidecar-generator-operator.
 #[test]
 fn hashes_are_those_of_the_go_operator() {
     let hosts = ["./*", "istio-system/*", "ns2/*", "ns1/*"];
@@ -123,7 +123,7 @@ fn what_cannot_be_read_is_named_without_its_value() {
     }
 }
 
-/// Texts that `istio.io/api` 1.31.1 wrote for these specs.
+/// Expected texts are from `istio.io/api` 1.31.1.
 #[test]
 fn specs_of_others_hash_as_the_go_types_write_them() {
     for (spec, text) in [
@@ -181,7 +181,7 @@ fn hosts_are_counted_over_all_listeners() {
     assert_eq!(Sidecar::read(&spec).map(|sidecar| sidecar.hosts()), Ok(1), "what names nothing is no host");
 }
 
-/// JSON near to a list of egress listeners.
+/// JSON similar to a list of egress listeners.
 fn answers() -> impl Strategy<Value = Value> {
     let text = prop_oneof![
         "[a-z~.*]{1,3}/([a-z*]{1,3}[.])?[a-z*]{1,3}",

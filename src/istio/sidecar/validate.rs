@@ -1,4 +1,5 @@
-//! Whether Istio takes a Sidecar: the rules of its `CustomResourceDefinition` and of istiod's webhook for what we write.
+//! Whether Istio accepts a Sidecar: the rules of its `CustomResourceDefinition` and of istiod's webhook for the fields
+//! that outrigger writes.
 //!
 //! Source: `pkg/config/validation` of Istio 1.32.
 
@@ -9,7 +10,7 @@ use crate::istio::names;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
-/// All that is wrong with a Sidecar in this namespace. Fields are named below `spec`, such as `egress[1].hosts[0]`.
+/// Returns all problems of a Sidecar in this namespace. Fields are relative to `spec`, such as `egress[1].hosts[0]`.
 #[must_use]
 pub fn validate(sidecar: &Sidecar, namespace: &str) -> Findings {
     let mut findings = Findings::default();
@@ -26,7 +27,7 @@ pub fn validate(sidecar: &Sidecar, namespace: &str) -> Findings {
     findings
 }
 
-/// Hosts that are excluded, of which versions of Istio before 1.31 make something else.
+/// Returns excluded hosts, which Istio before 1.31 interprets differently.
 #[must_use]
 pub fn exclusions(sidecar: &Sidecar) -> Vec<FieldError> {
     let problem = "is an exclusion: older versions of Istio refuse it or then import nothing";
@@ -38,7 +39,7 @@ pub fn exclusions(sidecar: &Sidecar) -> Vec<FieldError> {
     sidecar.egress.iter().enumerate().flat_map(hosts).collect()
 }
 
-/// All that is wrong with a selector. Fields are named below `spec`, as [`validate`] does.
+/// Returns all problems of a selector. Fields are relative to `spec`, as in [`validate`].
 #[must_use]
 pub fn validate_selector(selector: &WorkloadSelector) -> Findings {
     let mut findings = Findings::default();
@@ -68,7 +69,7 @@ impl Findings {
         }
     }
 
-    /// What listeners listen on.
+    /// Checks the ports and addresses of listeners.
     fn listeners(&mut self, listeners: &[EgressListener]) {
         let (mut ports, mut sockets) = (HashSet::new(), HashSet::new());
         for (index, listener) in listeners.iter().enumerate() {
@@ -121,12 +122,12 @@ impl Findings {
         }
     }
 
-    /// The hosts of one listener.
+    /// Checks the hosts of one listener.
     fn hosts(&mut self, field: &str, hosts: &[String], namespace: &str) {
         if hosts.is_empty() {
             self.error(field, "must have a host");
         }
-        // By namespace, where `.` is the Sidecar's own: the DNS names, and where `*` stands.
+        // DNS names and the position of `*`, by namespace. `.` is the Sidecar's own.
         let mut earlier: HashMap<&str, Named<'_>> = HashMap::new();
         for (index, host) in hosts.iter().enumerate() {
             let at = || format!("{field}[{index}]");
@@ -156,17 +157,17 @@ impl Findings {
     }
 }
 
-/// What one listener names of one namespace.
+/// The hosts of one listener in one namespace.
 #[derive(Default)]
 struct Named<'a> {
-    /// The DNS names, and where each stands first.
+    /// DNS names with their first positions.
     hosts: HashMap<&'a str, usize>,
-    /// Where `*` stands first.
+    /// The first position of `*`.
     wildcard: Option<usize>,
 }
 
 impl<'a> Named<'a> {
-    /// Where something stands that covers this DNS name.
+    /// Returns the position of a host that covers this DNS name.
     fn covers(&self, name: &str) -> Option<usize> {
         self.wildcard.or_else(|| self.hosts.get(name).copied())
     }
@@ -179,7 +180,7 @@ impl<'a> Named<'a> {
     }
 }
 
-/// Namespace and DNS name of a host.
+/// Splits a host into namespace and DNS name.
 fn host_parts(host: &str) -> Result<(&str, &str), &'static str> {
     let (of, name) = host.split_once('/').ok_or("must be of the form namespace/dnsName")?;
     if of.is_empty() || name.is_empty() {
@@ -211,7 +212,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    /// The findings about a spec in the namespace `own`, as text.
+    /// Returns the findings about a spec in the namespace `own`, as text.
     fn findings(spec: &Value) -> (Vec<String>, Vec<String>) {
         let findings = validate(&Sidecar::read(spec).unwrap(), "own");
         let texts = |findings: Vec<FieldError>| findings.iter().map(ToString::to_string).collect();

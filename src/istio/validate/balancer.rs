@@ -1,13 +1,13 @@
-//! The rules of how a DestinationRule spreads requests over endpoints.
+//! Rules for the load balancing of a DestinationRule.
 
 use super::faults::Faults;
 use crate::istio::node::Node;
 use std::collections::HashSet;
 
-/// The largest table of Maglev.
+/// The maximum table size of Maglev.
 const LARGEST_TABLE: i64 = 5_000_011;
 
-/// `loadBalancer` of what also holds `outlierDetection`.
+/// Checks `loadBalancer`, with `outlierDetection` of the same settings.
 pub(super) fn check(settings: &Node<'_>, faults: &mut Faults) {
     let Some(balancer) = settings.present("loadBalancer") else { return };
     hash(&balancer.field("consistentHash"), faults);
@@ -60,7 +60,7 @@ fn hash(hash: &Node<'_>, faults: &mut Faults) {
     }
 }
 
-/// Whether a number is prime; 1 counts, as it does for Envoy.
+/// Whether a number is prime. 1 counts, as in Envoy.
 fn is_prime(number: i64) -> bool {
     number > 0
         && (number < 4
@@ -89,7 +89,7 @@ fn localities(setting: &Node<'_>, detects_outliers: bool, faults: &mut Faults) {
     failover(setting, !failover_regions.is_empty(), detects_outliers, faults);
 }
 
-/// Where requests go when a region fails. What Envoy orders itself must not be ordered again.
+/// Checks failover between regions. What Envoy orders itself must not be ordered again.
 fn failover(setting: &Node<'_>, orders_regions: bool, detects_outliers: bool, faults: &mut Faults) {
     let (failover, priorities) = (setting.list("failover"), setting.list("failoverPriority"));
     let of_topology = |label: &str| {
@@ -115,9 +115,9 @@ fn failover(setting: &Node<'_>, orders_regions: bool, detects_outliers: bool, fa
     }
 }
 
-/// Localities of which none is within another.
+/// Checks that no locality contains another.
 fn disjoint<'l>(localities: impl Iterator<Item = (&'l str, String)>, faults: &mut Faults) {
-    // Each as its parts, cut at `*`: what one begins with has all of it.
+    // Each is split at `*`. A locality contains all that begin with it.
     let mut earlier: Vec<Vec<&str>> = Vec::new();
     for (locality, field) in localities {
         let parts: Vec<&str> = locality.split('/').collect();

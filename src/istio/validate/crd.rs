@@ -1,5 +1,5 @@
-//! What the `CustomResourceDefinitions` ask beyond the types of fields: what must be given, what excludes what, and how much there may
-//! be. The API server refuses what breaks one of these, also where istiod would take it.
+//! The rules of the `CustomResourceDefinitions` beyond the types of fields: required fields, exclusive fields, and sizes. The API
+//! server rejects violations, even if istiod would accept them.
 //!
 //! Source: `kubernetes/customresourcedefinitions.gen.yaml` of `istio.io/api` 1.32.
 
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use std::collections::HashSet;
 use std::fmt::Write;
 
-/// Where a rule holds, step by step below `spec`, and what it asks.
+/// The location of a rule as steps below `spec`, and the rule.
 type Rule = (&'static [Step], Asked);
 
 #[derive(Clone, Copy)]
@@ -19,7 +19,7 @@ enum Step {
     Each,
 }
 
-/// What is asked of a value that is there.
+/// A rule for a value that is present.
 #[derive(Clone, Copy)]
 enum Asked {
     /// A mapping has these fields.
@@ -27,20 +27,20 @@ enum Asked {
     /// A mapping has at most one of these fields.
     OneOf(&'static [&'static str]),
     Numbers(f64, f64),
-    /// A list has so many items, at least and at most.
+    /// A list has between this minimum and maximum number of items.
     Items(usize, usize),
     Entries(usize),
     Characters(usize),
-    /// Labels without `*`.
+    /// Labels have no `*`.
     NoWildcards,
-    /// A duration of at least a millisecond.
+    /// A duration is at least a millisecond.
     Duration,
-    /// Of a list of mappings, no two have the same here.
+    /// No two mappings of a list have the same value here.
     Unique(&'static str),
     Other(fn(&Map<String, Value>, Say<'_>)),
 }
 
-/// Takes a field below the one that is judged, and what is wrong with it.
+/// Receives a field below the checked one, and its problem.
 type Say<'s> = &'s mut dyn FnMut(&str, &str);
 
 use Asked::{Characters, Duration, Entries, Fields, Items, NoWildcards, Numbers, OneOf, Other, Unique};
@@ -88,7 +88,7 @@ const DESTINATION_RULE: &[Rule] = &[
     (&[F("workloadSelector"), F("matchLabels")], Entries(4096)),
 ];
 
-/// A DestinationRule has policies for all of a host, and for each subset.
+/// A DestinationRule has policies for a whole host, and for each subset.
 const POLICIES: [&[Step]; 2] = [&[F("trafficPolicy")], &[F("subsets"), Each, F("trafficPolicy")]];
 
 const POLICY: &[Rule] = &[
@@ -97,7 +97,7 @@ const POLICY: &[Rule] = &[
     (&[F("tunnel")], Fields(&["targetHost", "targetPort"])),
 ];
 
-/// What a policy has for all ports, and for each.
+/// A policy has settings for all ports, and for each port.
 const SETTINGS: [&[Step]; 2] = [&[], &[F("portLevelSettings"), Each]];
 
 const SETTING: &[Rule] = &[
@@ -120,7 +120,7 @@ const SETTING: &[Rule] = &[
     (&[F("outlierDetection"), F("outlierDetectionHttpErrorCodes"), Each], Numbers(100.0, 599.0)),
 ];
 
-/// Where there is a connection pool, seen from a setting or from a Sidecar.
+/// Locations of connection pools, relative to settings or a Sidecar.
 const POOLS: [&[Step]; 3] =
     [&[F("connectionPool")], &[F("inboundConnectionPool")], &[F("ingress"), Each, F("connectionPool")]];
 
@@ -139,7 +139,7 @@ const GATEWAY: &[Rule] = &[
     (&[F("servers"), Each, F("port")], Fields(&["number", "protocol", "name"])),
 ];
 
-/// Where there is the TLS of a server.
+/// Locations of a server's TLS settings.
 const SERVERS: [&[Step]; 2] = [&[F("servers"), Each, F("tls")], &[F("ingress"), Each, F("tls")]];
 
 const SERVER_TLS: &[Rule] = &[
@@ -226,7 +226,7 @@ fn endpoint(endpoint: &Map<String, Value>, say: Say<'_>) {
     }
 }
 
-/// Says what the CustomResourceDefinition of a kind has against a `spec`.
+/// Checks a `spec` by the rules of its kind's CustomResourceDefinition.
 pub(super) fn check(kind: &str, spec: &Value, faults: &mut Faults) {
     let mut path = String::from("spec");
     match kind {
@@ -267,11 +267,11 @@ fn rules(rules: &[Rule], value: &Value, path: &mut String, faults: &mut Faults) 
     }
 }
 
-/// Hands over each value that the steps lead to, with its path.
+/// Calls the function for each value at the steps, with its path.
 fn each(steps: &[Step], value: &Value, path: &mut String, take: &mut dyn FnMut(&Value, &mut String)) {
     let length = path.len();
     match (steps, value) {
-        (_, Value::Null) => {} // which the types judge
+        (_, Value::Null) => {} // which the types check
         ([], _) => take(value, path),
         ([Step::Field(name), rest @ ..], Value::Object(fields)) => {
             if let Some(value) = fields.get(*name) {
@@ -353,7 +353,7 @@ impl Asked {
                 }
             }
             (Self::Other(judge), Value::Object(fields)) => judge(fields, &mut say),
-            _ => {} // of another type, which the types judge
+            _ => {} // of another type, which the types check
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A DestinationRule's rules.
+//! Rules for DestinationRules.
 
 use super::balancer;
 use super::duration;
@@ -70,7 +70,7 @@ fn policy(owner: &Node<'_>, namespace: &str, faults: &mut Faults) {
     }
 }
 
-/// A connection pool, of a DestinationRule or a Sidecar.
+/// Checks a connection pool of a DestinationRule or Sidecar.
 pub(super) fn pool(pool: &Node<'_>, faults: &mut Faults) {
     if !pool.has("tcp") && !pool.has("http") {
         faults.error(pool.path(), "must have tcp or http");
@@ -92,7 +92,7 @@ pub(super) fn pool(pool: &Node<'_>, faults: &mut Faults) {
     }
     faults.duration(&tcp, "connectTimeout");
     faults.duration(&tcp, "maxConnectionDuration");
-    // Of nothing: idle connections stay.
+    // Zero means that idle connections stay.
     if duration::micros(tcp.text("idleTimeout")).is_some_and(|micros| micros >= 1_000) {
         faults.duration(&tcp, "idleTimeout");
     }

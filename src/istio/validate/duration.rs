@@ -1,6 +1,6 @@
-//! Durations as Go writes them.
+//! Go's durations.
 
-/// A duration as Go reads it (`1h30m`, `0.5s`), in microseconds.
+/// Parses a Go duration (`1h30m`, `0.5s`) into microseconds.
 pub(super) fn micros(text: &str) -> Option<u64> {
     let mut rest = text;
     let mut total = 0.0;
@@ -24,7 +24,7 @@ pub(super) fn micros(text: &str) -> Option<u64> {
         total += number.parse::<f64>().ok()? * micros;
         rest = after;
     }
-    // At most a few centuries, and never below nothing.
+    // At most a few centuries, and not negative.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     (0.0..1e16).contains(&total).then_some(total.round() as u64)
 }

@@ -1,4 +1,4 @@
-//! What is said of the fields of an object, and the rules that many fields have.
+//! Problems of an object's fields, and rules that many fields share.
 
 use super::duration;
 use crate::istio::names::{self, Checked};
@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
-/// What is to be said of a field.
+/// A problem of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub kind: FaultKind,
@@ -15,29 +15,29 @@ pub(crate) struct Fault {
     pub problem: String,
 }
 
-/// What Istio does about a fault.
+/// How Istio treats a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FaultKind {
-    /// The object is refused.
+    /// The object is rejected.
     Error(By),
-    /// It is taken, with a warning.
+    /// It is accepted with a warning.
     Warning,
     /// A route that is never used.
     Unreachable,
     /// A match that is never used.
     Ineffective,
-    /// A field without effect, or that will go.
+    /// A field without effect, or one that will be removed.
     Deprecated,
-    /// A port of TCP for which addresses are needed.
+    /// A TCP port that needs addresses.
     Unaddressed,
 }
 
-/// Who refuses an object.
+/// Who rejects an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {
-    /// The API server, by the CustomResourceDefinition.
+    /// The API server, because of the CustomResourceDefinition.
     Crd,
-    /// The webhook of istiod.
+    /// istiod's webhook.
     Istiod,
     Both,
 }
@@ -48,7 +48,7 @@ impl By {
     }
 }
 
-/// What is wrong with an object, in the order of the rules.
+/// The problems of an object, in the order of the rules.
 #[derive(Debug, Default)]
 pub(super) struct Faults(pub Vec<Fault>);
 
@@ -57,7 +57,7 @@ impl Faults {
         self.0.push(Fault { kind, field: field.into(), problem: problem.into() });
     }
 
-    /// Of two errors about a field by different rule sets, one is kept, for both.
+    /// Merges errors of the two rule sets about the same field into one.
     pub fn joined(self) -> Vec<Fault> {
         let mut joined: Vec<Fault> = Vec::with_capacity(self.0.len());
         let mut places: HashMap<String, usize> = HashMap::new();
@@ -123,7 +123,7 @@ impl Faults {
         }
     }
 
-    /// `exportTo` of an object; `~` only where `none_allowed`.
+    /// Checks `exportTo` of an object. `~` is allowed only with `none_allowed`.
     pub fn export_to(&mut self, spec: &Node<'_>, namespace: &str, none_allowed: bool) {
         let entries = spec.list("exportTo");
         let mut seen = HashSet::new();
@@ -145,7 +145,7 @@ impl Faults {
         }
     }
 
-    /// The number of a port, where it is given; 0 is none.
+    /// Checks a port number if it is present. 0 is invalid.
     pub fn port(&mut self, node: &Node<'_>, field: &str) {
         if let Some(number) = node.number(field)
             && !(0..=65535).contains(&number)
@@ -158,7 +158,7 @@ impl Faults {
         self.check(|| port.at("protocol"), names::protocol(port.text("protocol")));
     }
 
-    /// A duration of at least a millisecond.
+    /// Checks a duration of at least a millisecond.
     pub fn duration(&mut self, node: &Node<'_>, field: &str) {
         if node.has(field)
             && let Some(micros) = duration::micros(node.text(field))
@@ -171,7 +171,7 @@ impl Faults {
         }
     }
 
-    /// Labels that select workloads.
+    /// Checks labels that select workloads.
     pub fn selector(&mut self, node: &Node<'_>, field: &str) {
         for (key, value) in node.entries(field) {
             if key.is_empty() {
@@ -189,7 +189,7 @@ impl Faults {
         }
     }
 
-    /// A percentage: 0, or at least 0.0001.
+    /// Checks a percentage: 0, or at least 0.0001.
     pub fn percentage(&mut self, node: &Node<'_>, field: &str) {
         let Some(value) = node.field(field).fraction("value") else { return };
         if !(0.0..=100.0).contains(&value) || (value > 0.0 && value < 0.0001) {
@@ -198,12 +198,12 @@ impl Faults {
     }
 }
 
-/// A host with or without wildcard, or an IP address.
+/// A host with or without a wildcard, or an IP address.
 pub(super) fn host_or_ip(host: &str) -> Checked {
     if host.parse::<IpAddr>().is_ok() { Ok(()) } else { names::wildcard_domain(host) }
 }
 
-/// A DNS name as egress and servers have it: whole, without a wildcard in a label.
+/// A DNS name of egress hosts and servers: without a partial wildcard in a label.
 pub(super) fn whole_name(name: &str) -> Checked {
     if name == "*" {
         return Ok(());

@@ -1,4 +1,4 @@
-//! A Gateway's rules.
+//! Rules for Gateways.
 
 use super::faults::{Faults, host_or_ip, whole_name};
 use crate::istio::names;
@@ -58,7 +58,7 @@ fn server(server: &Node<'_>, port: &Node<'_>, faults: &mut Faults) {
     tls_of(server, port, faults);
 }
 
-/// What a server or a listener is bound to; returns whether it is a Unix socket.
+/// Checks the address of a server or listener. Returns whether it is a Unix socket.
 pub(super) fn bind(server: &Node<'_>, port: &Node<'_>, faults: &mut Faults) -> bool {
     let bind = server.text("bind");
     let Some(path) = bind.strip_prefix("unix://") else {
@@ -128,7 +128,7 @@ const CIPHERS: [&str; 15] = [
     "DES-CBC3-SHA",
 ];
 
-/// Whether a text is a cipher suite, or an expression for several such as `!AES128-SHA`.
+/// Whether a text is a cipher suite, or an expression such as `!AES128-SHA`.
 fn is_cipher(text: &str) -> bool {
     let is_expression = !text.starts_with(|c: char| c.is_alphanumeric());
     is_expression || text == "ALL" || CIPHERS.contains(&text)
@@ -140,7 +140,7 @@ fn has_certificate(tls: &Node<'_>) -> bool {
     fields.iter().any(|field| tls.is_filled(field))
 }
 
-/// What TLS asks for, of servers of Gateways and of Sidecars.
+/// Checks TLS settings of servers of Gateways and Sidecars.
 pub(super) fn options(tls: &Node<'_>, faults: &mut Faults) {
     let named = tls.is_filled("credentialName") || tls.is_filled("credentialNames");
     let sources = [

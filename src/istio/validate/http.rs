@@ -1,4 +1,4 @@
-//! The rules of an HTTP route.
+//! Rules for HTTP routes.
 
 use super::duration;
 use super::faults::Faults;
@@ -8,10 +8,10 @@ use crate::istio::http_words::{METHODS, RETRY_ON};
 use crate::istio::names;
 use crate::istio::node::Node;
 
-/// The largest body of a direct response, in bytes.
+/// The maximum body of a direct response, in bytes.
 const LARGEST_BODY: usize = 1 << 20;
 
-/// From here on Istio warns of one.
+/// Istio warns above this size.
 const LARGE_BODY: usize = 100 << 10;
 
 pub(super) fn check(route: &Node<'_>, is_delegate: bool, is_of_mesh: bool, faults: &mut Faults) {
@@ -49,7 +49,7 @@ pub(super) fn check(route: &Node<'_>, is_delegate: bool, is_of_mesh: bool, fault
     cors(&route.field("corsPolicy"), faults);
 }
 
-/// What a route does with requests: one thing.
+/// Checks that a route does one thing with requests.
 fn actions(route: &Node<'_>, is_delegate: bool, faults: &mut Faults) {
     let routes = route.is_filled("route");
     if route.has("delegate") {
@@ -148,7 +148,7 @@ fn headers(node: &Node<'_>, faults: &mut Faults) {
     }
 }
 
-/// Whether each variable of Envoy in a header's value is closed.
+/// Whether each Envoy variable in a header's value is closed.
 fn closes_variables(value: &str) -> bool {
     let mut rest = value;
     while let Some((_, after)) = rest.split_once('%') {
@@ -159,7 +159,7 @@ fn closes_variables(value: &str) -> bool {
         let Some(end) = after.find(['%', '(']) else { return false };
         let closing = match after[end..].strip_prefix('(') {
             None => &after[end..],
-            // What stands behind the arguments is the length, as in `%REQ(a):5%`.
+            // The length follows the arguments, as in `%REQ(a):5%`.
             Some(arguments) => {
                 let Some((_, behind)) = arguments.split_once(')') else { return false };
                 behind
@@ -171,7 +171,7 @@ fn closes_variables(value: &str) -> bool {
     true
 }
 
-/// Fields that change the host of a request: at most one may.
+/// Checks that at most one field changes the host of a request.
 fn authority(route: &Node<'_>, headers: &Node<'_>, faults: &mut Faults) {
     let mut is_set = route.field("rewrite").is_filled("authority");
     let request = headers.field("request");
@@ -211,7 +211,7 @@ fn details(route: &Node<'_>, faults: &mut Faults) {
             faults.error(response.at("status"), "must be 200 to 600");
         }
         let body = response.field("body");
-        let size = body.text("string").len().max(body.text("bytes").len() / 4 * 3); // the latter in base64
+        let size = body.text("string").len().max(body.text("bytes").len() / 4 * 3); // bytes are in base64
         if size > LARGEST_BODY {
             faults.error(response.at("body"), "must have at most 1 MiB");
         } else if size > LARGE_BODY {

@@ -1,5 +1,5 @@
-//! Whether Istio takes an object: the rules of its `CustomResourceDefinitions` and of istiod's webhook, for objects as users
-//! write them.
+//! Whether Istio accepts an object: the rules of its `CustomResourceDefinitions` and of istiod's webhook, for objects as
+//! users write them.
 //!
 //! Source: `pkg/config/validation` of Istio 1.32.
 
@@ -29,7 +29,7 @@ use crate::api::istio::networking::VIRTUAL_SERVICE;
 use faults::Faults;
 use serde_json::Value;
 
-/// All that is wrong with an object of Istio in a namespace: by its CustomResourceDefinition, and by istiod.
+/// Returns all problems of an Istio object in a namespace, by its CustomResourceDefinition and by istiod.
 pub(crate) fn object(kind: &str, version: &str, object: &Value, namespace: &str) -> Vec<Fault> {
     let mut faults = Faults::default();
     let Some(fields) = schema::of(kind) else { return faults.0 };
@@ -45,7 +45,7 @@ pub(crate) fn object(kind: &str, version: &str, object: &Value, namespace: &str)
     faults.joined()
 }
 
-/// Why Istio would refuse a VirtualService with this `spec` in a namespace.
+/// Returns why Istio would reject a VirtualService with this `spec` in a namespace.
 pub(crate) fn refused_virtual_service(spec: &Value, namespace: &str) -> Vec<FieldError> {
     let mut faults = Faults::default();
     check("VirtualService", VIRTUAL_SERVICE, &Node::new(spec, "spec"), namespace, &mut faults);
@@ -53,7 +53,7 @@ pub(crate) fn refused_virtual_service(spec: &Value, namespace: &str) -> Vec<Fiel
     errors.map(|Fault { field, problem, .. }| FieldError::new(field, problem)).collect()
 }
 
-/// By both rule sets: that of the CustomResourceDefinition and that of istiod's webhook.
+/// Checks both rule sets: the CustomResourceDefinition's, and that of istiod's webhook.
 fn check(kind: &str, fields: &'static [Field], spec: &Node<'_>, namespace: &str, faults: &mut Faults) {
     if schema::check(fields, spec, faults) {
         match kind {

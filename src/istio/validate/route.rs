@@ -1,10 +1,10 @@
-//! What routes of all protocols have: destinations, and what their matches say of callers.
+//! Rules for routes of all protocols: destinations, and conditions on callers.
 
 use super::faults::{FaultKind, Faults};
 use crate::istio::names;
 use crate::istio::node::Node;
 
-/// Gateways that are named by a VirtualService or a match.
+/// Checks the gateways of a VirtualService or match.
 pub(super) fn gateway_names(node: &Node<'_>, faults: &mut Faults) {
     for gateway in node.list("gateways") {
         if let Some((namespace, name)) = gateway.as_text().split_once('/') {
@@ -19,7 +19,7 @@ pub(super) fn gateway_names(node: &Node<'_>, faults: &mut Faults) {
     }
 }
 
-/// What a match says of callers.
+/// Checks the conditions of a match on callers.
 pub(super) fn caller(one: &Node<'_>, faults: &mut Faults) {
     faults.port(one, "port");
     faults.labels(one, "sourceLabels");
@@ -29,7 +29,7 @@ pub(super) fn caller(one: &Node<'_>, faults: &mut Faults) {
     }
 }
 
-/// The weighted destinations of a route.
+/// Checks the weighted destinations of a route.
 pub(super) fn destinations(route: &Node<'_>, faults: &mut Faults) {
     let routes = route.list("route");
     for one in &routes {
@@ -66,7 +66,7 @@ pub(super) fn destination(to: &Node<'_>, faults: &mut Faults) {
     }
 }
 
-/// A field that Istio still takes.
+/// Reports a field that Istio still accepts.
 pub(super) fn deprecated(node: &Node<'_>, field: &str, instead: &str, faults: &mut Faults) {
     if node.has(field) {
         faults.add(FaultKind::Deprecated, node.at(field), format!("is deprecated: use {instead}"));

@@ -1,4 +1,5 @@
-//! Whether an object has the shape of one of Istio's messages. A file with a field that is newer than Istio 1.32 is refused by it, too.
+//! Whether an object has the structure of an Istio message. A file with a field newer than Istio 1.32 is also rejected
+//! by Istio 1.32.
 
 use super::duration;
 use super::faults::{By, FaultKind, Faults};
@@ -11,7 +12,7 @@ use crate::istio::node::Node;
 use Type::{Bool, Double, Duration, Enum, Labels, List, Map, Message, OptionalBool, Signed, Text, Unsigned};
 use serde_json::Value;
 
-/// The fields of a kind's `spec`.
+/// Returns the fields of a kind's `spec`.
 pub(super) fn of(kind: &str) -> Option<&'static [Field]> {
     Some(match kind {
         "VirtualService" => VIRTUAL_SERVICE,
@@ -25,7 +26,7 @@ pub(super) fn of(kind: &str) -> Option<&'static [Field]> {
     })
 }
 
-/// Fields that may be `null`, other than those whose type says so.
+/// Fields that may be `null`, in addition to those whose type allows it.
 const NULLABLE: [&str; 9] = [
     "aggression",
     "consecutive5xxErrors",
@@ -38,8 +39,8 @@ const NULLABLE: [&str; 9] = [
     "percent",
 ];
 
-/// Whether a value has the shape of a message; all that has not is said. Returns whether istiod can read it, which reads more than the
-/// API server does.
+/// Checks whether a value has the structure of a message, and reports everything else. Returns whether istiod can read it, which is
+/// less strict than the API server.
 pub(super) fn check(fields: &'static [Field], node: &Node<'_>, faults: &mut Faults) -> bool {
     let before = faults.0.len();
     if node.is_present() {
@@ -90,19 +91,19 @@ fn value(expected: &Type, node: &Node<'_>, faults: &mut Faults) {
         }
         _ => false,
     };
-    // A text in the place of another says enough by itself.
+    // A text instead of another needs no explanation.
     let instead =
         if found.is_string() && !is_read_by_istiod { String::new() } else { format!(", not {}", type_of(found)) };
     let by = if is_read_by_istiod { By::Crd } else { By::Both };
     faults.add(FaultKind::Error(by), node.path(), problem + &instead);
 }
 
-/// Whether a value is no whole number of a range.
+/// Whether a value is not an integer in a range.
 fn whole(found: &Value, least: i64, most: i64) -> bool {
     !found.as_i64().is_some_and(|number| (least..=most).contains(&number))
 }
 
-/// An item of a list, or a value of a mapping.
+/// Checks an item of a list, or a value of a mapping.
 fn entry(expected: &Type, node: &Node<'_>, faults: &mut Faults) {
     if node.is_present() {
         value(expected, node, faults);

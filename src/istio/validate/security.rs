@@ -1,4 +1,4 @@
-//! What istiod has against a PeerAuthentication or an AuthorizationPolicy.
+//! istiod's rules for PeerAuthentication and AuthorizationPolicy.
 //!
 //! Source: `ValidatePeerAuthentication`, `ValidateAuthorizationPolicy` and `pkg/config/security` of Istio 1.32.
 
@@ -7,7 +7,7 @@ use crate::istio::node::Node;
 use ipnet::IpNet;
 use std::net::IpAddr;
 
-/// The fields of a source that a rule of the action CUSTOM must not have.
+/// Source fields that a rule with the action CUSTOM must not have.
 const NOT_OF_CUSTOM: [&str; 10] = [
     "principals",
     "notPrincipals",
@@ -21,7 +21,7 @@ const NOT_OF_CUSTOM: [&str; 10] = [
     "notTrustDomains",
 ];
 
-/// Those of a source that concern connections of TCP, too.
+/// Source fields that also apply to TCP connections.
 const OF_TCP: [&str; 10] = [
     "principals",
     "notPrincipals",
@@ -35,7 +35,7 @@ const OF_TCP: [&str; 10] = [
     "notServiceAccounts",
 ];
 
-/// Conditions on what there is once.
+/// Conditions on keys with a single value.
 const SINGLE_KEYS: [&str; 11] = [
     "source.ip",
     "remote.ip",
@@ -120,7 +120,7 @@ fn check_rule(rule: &Node<'_>, action: &str, faults: &mut Faults) {
     }
 }
 
-/// The `source` of each `from`, or the `operation` of each `to`; none of them is empty.
+/// Returns the `source` of each `from`, or the `operation` of each `to`. None of them may be empty.
 fn parts<'v>(rule: &Node<'v>, list: &str, part: &str, faults: &mut Faults) -> Vec<Node<'v>> {
     if rule.has(list) && !rule.is_filled(list) {
         faults.error(rule.at(list), "must not be empty");
@@ -162,7 +162,7 @@ fn check_operation(operation: &Node<'_>, faults: &mut Faults) {
     }
 }
 
-/// The lists of a source or an operation.
+/// Returns the lists of a source or operation.
 fn entries<'v>(of: &Node<'v>) -> Vec<(&'v str, Node<'v>)> {
     let names = of.value.as_object().into_iter().flatten().map(|(name, _)| name.as_str());
     names.map(|name| (name, of.field(name))).collect()
@@ -239,7 +239,7 @@ fn port(text: &str) -> Option<&'static str> {
     (!is_number).then_some("must be the number of a port, in quotes")
 }
 
-/// `{*}` is one segment, and `{**}`, once, as many as there are; other braces are none of Istio's.
+/// `{*}` is one segment, and `{**}`, at most once, any number. Istio knows no other braces.
 fn path(text: &str) -> Option<&'static str> {
     let is_template = text.contains("{*}") || text.contains("{**}");
     let mut any_was_there = false;

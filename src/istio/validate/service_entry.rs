@@ -1,4 +1,4 @@
-//! A ServiceEntry's rules.
+//! Rules for ServiceEntries.
 
 use super::faults::{FaultKind, Faults};
 use super::gateway::is_socket_path;
@@ -17,7 +17,7 @@ pub(super) fn check(spec: &Node<'_>, namespace: &str, faults: &mut Faults) {
     if has_subnet && !matches!(resolution, "NONE" | "STATIC") {
         faults.error(spec.at("addresses"), "must have no subnets: only resolution NONE and STATIC take them");
     }
-    // Istio gives addresses of its own to hosts that it looks up.
+    // Istio assigns addresses to hosts that it resolves.
     let is_addressed = spec.is_filled("addresses")
         || (resolution != "NONE" && !spec.texts("hosts").iter().any(|host| host.starts_with('*')));
     let names = ports(spec, is_addressed, faults);
@@ -84,7 +84,7 @@ fn hosts(spec: &Node<'_>, resolution: &str, faults: &mut Faults) {
     }
 }
 
-/// Returns whether a subnet is among them.
+/// Returns whether they include a subnet.
 fn addresses(spec: &Node<'_>, faults: &mut Faults) -> bool {
     let mut has_subnet = false;
     for address in spec.list("addresses") {
@@ -161,7 +161,7 @@ fn endpoint(endpoint: &Node<'_>, is_static: bool, names: &HashSet<&str>, faults:
     faults.labels(endpoint, "labels");
 }
 
-/// Hosts that are resolved when they are asked for.
+/// Checks hosts that are resolved on demand.
 fn dynamic(spec: &Node<'_>, faults: &mut Faults) {
     for host in spec.list("hosts").iter().filter(|host| !host.as_text().starts_with('*')) {
         faults.error(host.path(), "must be a wildcard with resolution DYNAMIC_DNS");

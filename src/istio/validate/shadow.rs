@@ -1,15 +1,16 @@
-//! Routes and matches that are never used, for earlier ones have their requests.
+//! Routes and matches that are never used, because earlier ones take their requests.
 
 use super::faults::{FaultKind, Faults};
 use crate::istio::node::Node;
 use serde_json::Value;
 use std::collections::HashMap;
 
-/// Routes of HTTP, whose matches may also be taken by a shorter prefix.
+/// Checks HTTP routes, whose requests a shorter prefix may also take.
 pub(super) fn check_http(routes: &[Node<'_>], faults: &mut Faults) {
     check(routes, faults);
     let matches = routes.iter().flat_map(|route| route.list("match"));
-    // By what is matched beside the uri: only among these may one have the requests of another.
+    // Grouped by conditions other than the uri, because only matches with the same conditions can take each other's
+    // requests.
     let mut earlier: HashMap<String, Vec<Prefix<'_>>> = HashMap::new();
     for one in matches {
         let Some(prefix) = one.field("uri").present("prefix") else { continue };
@@ -23,14 +24,14 @@ pub(super) fn check_http(routes: &[Node<'_>], faults: &mut Faults) {
     }
 }
 
-/// A match by a prefix of the uri.
+/// A match by a uri prefix.
 struct Prefix<'v> {
     prefix: &'v str,
     one: Node<'v>,
 }
 
 impl Prefix<'_> {
-    /// What is matched beside the uri; a method that is not named is GET.
+    /// Returns the conditions other than the uri. The default method is GET.
     fn beside(&self) -> String {
         let mut value = unnamed(&self.one);
         if let Some(fields) = value.as_object_mut() {

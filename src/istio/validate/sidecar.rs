@@ -1,4 +1,4 @@
-//! A Sidecar's rules. Those of egress are the ones by which our own are written.
+//! Rules for Sidecars. The rules for egress are those by which outrigger's own are written.
 
 use super::destination_rule::pool;
 use super::faults::Faults;
@@ -119,7 +119,7 @@ fn ingress(listener: &Node<'_>, numbers: &mut HashSet<Option<i64>>, faults: &mut
     }
 }
 
-/// Where a Sidecar may send requests on to: the Pod itself.
+/// Whether it is an address to which a Sidecar may forward requests: the Pod itself.
 fn is_endpoint(text: &str) -> bool {
     if let Some(path) = text.strip_prefix("unix://") {
         return is_socket_path(path);

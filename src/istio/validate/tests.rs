@@ -1,9 +1,9 @@
-//! Each rule with a spec that breaks it and says which field, and one that is taken.
+//! Each rule with a spec that violates it and the reported field, and with an accepted one.
 
 use super::{By, FaultKind, object};
 use serde_json::Value;
 
-/// What is said of a `spec` as users write it, as `Kind field`.
+/// Returns the problems of a `spec` as users write it, as `Kind field`.
 fn said(kind: &str, spec: &str) -> Vec<(FaultKind, String)> {
     let is_policy = matches!(kind, "PeerAuthentication" | "AuthorizationPolicy");
     let group = if is_policy { "security.istio.io" } else { "networking.istio.io" };
@@ -30,7 +30,7 @@ use FaultKind::{Deprecated, Ineffective, Unreachable, Warning};
 
 const ERROR: FaultKind = FaultKind::Error(By::Both);
 
-/// Of what is taken, no fault is expected.
+/// An accepted spec has no problem.
 const TAKEN: &str = "";
 
 #[test]

@@ -1,4 +1,4 @@
-//! A VirtualService's rules, those of HTTP routes apart.
+//! Rules for VirtualServices, except for HTTP routes.
 
 use super::faults::{Faults, host_or_ip};
 use super::route::{caller, destinations, gateway_names};

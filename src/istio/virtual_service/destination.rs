@@ -1,9 +1,9 @@
-//! Destinations of routes, whatever their protocol.
+//! Destinations of routes of any protocol.
 
 use super::zero::is_default;
 use serde::{Deserialize, Serialize};
 
-/// Where requests go.
+/// The destination of requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Destination {
@@ -32,7 +32,7 @@ impl Destination {
         Self { host: host.into(), ..Self::default() }
     }
 
-    /// The same at this port.
+    /// Sets the port.
     #[must_use]
     pub fn at(self, port: Option<u16>) -> Self {
         Self { port: port.map(|number| PortSelector { number: number.into() }), ..self }

@@ -1,51 +1,51 @@
-//! Routes of HTTP in a VirtualService.
+//! HTTP routes of a VirtualService.
 
 use super::destination::Destination;
 use super::zero::is_default;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// `HTTPRoute`: what happens to the requests that it matches.
+/// `HTTPRoute`: what happens to matching requests.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct HttpRoute {
     /// For logs and metrics.
     #[serde(skip_serializing_if = "is_default")]
     pub name: String,
-    /// Any of these; none: every request.
+    /// Any of these; empty matches every request.
     #[serde(rename = "match", skip_serializing_if = "is_default")]
     pub matches: Vec<HttpMatch>,
-    /// Where the requests go.
+    /// The destinations.
     #[serde(skip_serializing_if = "is_default")]
     pub route: Vec<HttpDestination>,
-    /// A redirect instead.
+    /// A redirect instead of destinations.
     #[serde(skip_serializing_if = "is_default")]
     pub redirect: Option<Redirect>,
-    /// An answer of the proxy instead.
+    /// A direct response instead of destinations.
     #[serde(skip_serializing_if = "is_default")]
     pub direct_response: Option<DirectResponse>,
-    /// Another VirtualService has the routes.
+    /// A VirtualService with further routes.
     #[serde(skip_serializing_if = "is_default")]
     pub delegate: Option<Delegate>,
-    /// What is changed in path and authority.
+    /// Changes of path and authority.
     #[serde(skip_serializing_if = "is_default")]
     pub rewrite: Option<Rewrite>,
-    /// How long an answer may take.
+    /// The time limit for an answer.
     #[serde(skip_serializing_if = "is_default")]
     pub timeout: Option<String>,
-    /// How often and when a request is tried again.
+    /// The retries.
     #[serde(skip_serializing_if = "is_default")]
     pub retries: Option<Retries>,
-    /// Faults that are made on purpose.
+    /// Injected faults.
     #[serde(skip_serializing_if = "is_default")]
     pub fault: Option<Fault>,
-    /// Who gets a copy.
+    /// The destination of mirrored requests.
     #[serde(skip_serializing_if = "is_default")]
     pub mirror: Option<Destination>,
-    /// Several who get a copy.
+    /// Several destinations of mirrored requests.
     #[serde(skip_serializing_if = "is_default")]
     pub mirrors: Vec<Mirror>,
-    /// Of how many requests.
+    /// The share of mirrored requests.
     #[serde(skip_serializing_if = "is_default")]
     pub mirror_percentage: Option<Percent>,
     /// Deprecated.
@@ -54,12 +54,12 @@ pub struct HttpRoute {
     /// Cross-origin requests.
     #[serde(skip_serializing_if = "is_default")]
     pub cors_policy: Option<CorsPolicy>,
-    /// What is changed in headers.
+    /// Changes of headers.
     #[serde(skip_serializing_if = "is_default")]
     pub headers: Option<Headers>,
 }
 
-/// `HTTPMatchRequest`: all of what it names must be so.
+/// `HTTPMatchRequest`: all conditions must hold.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct HttpMatch {
@@ -78,13 +78,13 @@ pub struct HttpMatch {
     /// The authority.
     #[serde(skip_serializing_if = "is_default")]
     pub authority: Option<StringMatch>,
-    /// Headers that it has.
+    /// Headers that must match.
     #[serde(skip_serializing_if = "is_default")]
     pub headers: BTreeMap<String, StringMatch>,
-    /// Headers that it has not.
+    /// Headers that must not match.
     #[serde(skip_serializing_if = "is_default")]
     pub without_headers: BTreeMap<String, StringMatch>,
-    /// Parameters of the query.
+    /// Query parameters.
     #[serde(skip_serializing_if = "is_default")]
     pub query_params: BTreeMap<String, StringMatch>,
     /// The port that the client called.
@@ -96,7 +96,7 @@ pub struct HttpMatch {
     /// Namespace of the client.
     #[serde(skip_serializing_if = "is_default")]
     pub source_namespace: String,
-    /// Gateways at which it counts.
+    /// Gateways to which it applies.
     #[serde(skip_serializing_if = "is_default")]
     pub gateways: Vec<String>,
     /// Whether the case of the path does not matter.
@@ -107,17 +107,17 @@ pub struct HttpMatch {
     pub stat_prefix: String,
 }
 
-/// `StringMatch`: at most one of them; none: whatever it is.
+/// `StringMatch`: at most one of these; empty matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct StringMatch {
     /// The whole text.
     #[serde(skip_serializing_if = "is_default")]
     pub exact: Option<String>,
-    /// Its begin.
+    /// Its beginning.
     #[serde(skip_serializing_if = "is_default")]
     pub prefix: Option<String>,
-    /// The whole text, by RE2.
+    /// The whole text, as an RE2 expression.
     #[serde(skip_serializing_if = "is_default")]
     pub regex: Option<String>,
 }
@@ -126,17 +126,17 @@ pub struct StringMatch {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct HttpDestination {
-    /// Where.
+    /// The destination.
     pub destination: Destination,
-    /// Its share, in proportion to the others'.
+    /// Its share, relative to the others.
     #[serde(skip_serializing_if = "is_default")]
     pub weight: i32,
-    /// What is changed in headers.
+    /// Changes of headers.
     #[serde(skip_serializing_if = "is_default")]
     pub headers: Option<Headers>,
 }
 
-/// What is changed in headers.
+/// Changes of headers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Headers {
@@ -152,13 +152,13 @@ pub struct Headers {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct HeaderOperations {
-    /// Overwritten.
+    /// Headers to overwrite.
     #[serde(skip_serializing_if = "is_default")]
     pub set: BTreeMap<String, String>,
-    /// Added.
+    /// Headers to add.
     #[serde(skip_serializing_if = "is_default")]
     pub add: BTreeMap<String, String>,
-    /// Removed.
+    /// Headers to remove.
     #[serde(skip_serializing_if = "is_default")]
     pub remove: Vec<String>,
 }
@@ -170,7 +170,7 @@ pub struct Redirect {
     /// The path.
     #[serde(skip_serializing_if = "is_default")]
     pub uri: String,
-    /// What takes the place of the prefix that matched.
+    /// The replacement of the matched prefix.
     #[serde(skip_serializing_if = "is_default")]
     pub prefix_rewrite: String,
     /// The authority.
@@ -185,7 +185,7 @@ pub struct Redirect {
     /// The port.
     #[serde(skip_serializing_if = "is_default")]
     pub port: Option<u32>,
-    /// Where the port comes from.
+    /// The source of the port.
     #[serde(skip_serializing_if = "is_default")]
     pub derive_port: Option<RedirectPort>,
 }
@@ -196,7 +196,7 @@ pub struct Redirect {
 pub enum RedirectPort {
     /// 80 or 443.
     FromProtocolDefault,
-    /// As the request had it.
+    /// The port of the request.
     FromRequestPort,
 }
 
@@ -239,13 +239,13 @@ pub struct Delegate {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Rewrite {
-    /// The path, or the prefix that matched.
+    /// The replacement of the path or of the matched prefix.
     #[serde(skip_serializing_if = "is_default")]
     pub uri: String,
     /// The authority.
     #[serde(skip_serializing_if = "is_default")]
     pub authority: String,
-    /// By RE2.
+    /// A replacement by RE2.
     #[serde(skip_serializing_if = "is_default")]
     pub uri_regex_rewrite: Option<RegexRewrite>,
 }
@@ -254,10 +254,10 @@ pub struct Rewrite {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct RegexRewrite {
-    /// What is looked for.
+    /// The expression to match.
     #[serde(rename = "match", skip_serializing_if = "is_default")]
     pub pattern: String,
-    /// What takes its place.
+    /// The replacement.
     #[serde(skip_serializing_if = "is_default")]
     pub rewrite: String,
 }
@@ -266,18 +266,18 @@ pub struct RegexRewrite {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Retries {
-    /// How often; 0: never.
+    /// The number of retries; 0: none.
     pub attempts: i32,
-    /// How long each may take.
+    /// The time limit for each attempt.
     #[serde(skip_serializing_if = "is_default")]
     pub per_try_timeout: Option<String>,
-    /// When, separated by commas.
+    /// The conditions, separated by commas.
     #[serde(skip_serializing_if = "is_default")]
     pub retry_on: String,
-    /// Whether in other localities, too.
+    /// Whether to retry in other localities.
     #[serde(skip_serializing_if = "is_default")]
     pub retry_remote_localities: Option<bool>,
-    /// Whether at other hosts only.
+    /// Whether to retry at other hosts only.
     #[serde(skip_serializing_if = "is_default")]
     pub retry_ignore_previous_hosts: Option<bool>,
     /// The pause.
@@ -289,10 +289,10 @@ pub struct Retries {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Fault {
-    /// Waits.
+    /// Delays.
     #[serde(skip_serializing_if = "is_default")]
     pub delay: Option<Delay>,
-    /// Fails.
+    /// Errors.
     #[serde(skip_serializing_if = "is_default")]
     pub abort: Option<Abort>,
 }
@@ -301,13 +301,13 @@ pub struct Fault {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Delay {
-    /// For how long.
+    /// The length of the delay.
     #[serde(skip_serializing_if = "is_default")]
     pub fixed_delay: Option<String>,
-    /// Istio does not have it yet.
+    /// Not implemented in Istio.
     #[serde(skip_serializing_if = "is_default")]
     pub exponential_delay: Option<String>,
-    /// Of how many requests.
+    /// The share of requests.
     #[serde(skip_serializing_if = "is_default")]
     pub percentage: Option<Percent>,
     /// Deprecated.
@@ -319,16 +319,16 @@ pub struct Delay {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Abort {
-    /// With this status of HTTP.
+    /// The HTTP status.
     #[serde(skip_serializing_if = "is_default")]
     pub http_status: Option<i32>,
-    /// With this status of gRPC.
+    /// The gRPC status.
     #[serde(skip_serializing_if = "is_default")]
     pub grpc_status: Option<String>,
-    /// Istio does not have it yet.
+    /// Not implemented in Istio.
     #[serde(skip_serializing_if = "is_default")]
     pub http2_error: Option<String>,
-    /// Of how many requests.
+    /// The share of requests.
     #[serde(skip_serializing_if = "is_default")]
     pub percentage: Option<Percent>,
 }
@@ -337,9 +337,9 @@ pub struct Abort {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Mirror {
-    /// Who gets a copy.
+    /// The destination.
     pub destination: Destination,
-    /// Of how many requests.
+    /// The share of requests.
     #[serde(skip_serializing_if = "is_default")]
     pub percentage: Option<Percent>,
 }
@@ -371,13 +371,13 @@ pub struct CorsPolicy {
     /// Headers of the answer.
     #[serde(skip_serializing_if = "is_default")]
     pub expose_headers: Vec<String>,
-    /// For how long a preflight holds.
+    /// How long a preflight is valid.
     #[serde(skip_serializing_if = "is_default")]
     pub max_age: Option<String>,
-    /// Whether with credentials.
+    /// Whether credentials are allowed.
     #[serde(skip_serializing_if = "is_default")]
     pub allow_credentials: Option<bool>,
-    /// What happens to preflights that match nothing.
+    /// How to treat preflights that match nothing.
     #[serde(skip_serializing_if = "is_default")]
     pub unmatched_preflights: UnmatchedPreflights,
 }
@@ -386,29 +386,29 @@ pub struct CorsPolicy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum UnmatchedPreflights {
-    /// As Istio has it.
+    /// Istio's default.
     #[default]
     Unspecified,
-    /// On to the service.
+    /// Forward to the service.
     Forward,
-    /// Not answered.
+    /// Do not answer.
     Ignore,
 }
 
 impl StringMatch {
-    /// This text.
+    /// Matches exactly this text.
     #[must_use]
     pub fn exact(text: impl Into<String>) -> Self {
         Self { exact: Some(text.into()), ..Self::default() }
     }
 
-    /// What begins with this text.
+    /// Matches texts with this prefix.
     #[must_use]
     pub fn prefix(text: impl Into<String>) -> Self {
         Self { prefix: Some(text.into()), ..Self::default() }
     }
 
-    /// What this expression matches as a whole.
+    /// Matches this expression as a whole.
     #[must_use]
     pub fn regex(pattern: impl Into<String>) -> Self {
         Self { regex: Some(pattern.into()), ..Self::default() }
@@ -416,7 +416,7 @@ impl StringMatch {
 }
 
 impl HttpRoute {
-    /// All requests go there.
+    /// Routes all requests to a destination.
     #[must_use]
     pub fn to(destination: Destination) -> Self {
         Self { route: vec![HttpDestination { destination, ..HttpDestination::default() }], ..Self::default() }
@@ -424,7 +424,7 @@ impl HttpRoute {
 }
 
 impl HttpMatch {
-    /// A header is so.
+    /// Matches a header.
     #[must_use]
     pub fn header(name: &str, is: StringMatch) -> Self {
         Self { headers: BTreeMap::from([(name.to_owned(), is)]), ..Self::default() }

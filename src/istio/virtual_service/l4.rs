@@ -1,4 +1,4 @@
-//! Routes of TLS and TCP in a VirtualService.
+//! TLS and TCP routes of a VirtualService.
 
 use super::destination::Destination;
 use super::zero::is_default;
@@ -12,7 +12,7 @@ pub struct TlsRoute {
     /// Any of these.
     #[serde(rename = "match", skip_serializing_if = "is_default")]
     pub matches: Vec<L4Match>,
-    /// Where connections go.
+    /// The destinations.
     #[serde(skip_serializing_if = "is_default")]
     pub route: Vec<L4Destination>,
 }
@@ -21,10 +21,10 @@ pub struct TlsRoute {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct TcpRoute {
-    /// Any of these; none: every connection.
+    /// Any of these; empty matches every connection.
     #[serde(rename = "match", skip_serializing_if = "is_default")]
     pub matches: Vec<L4Match>,
-    /// Where connections go.
+    /// The destinations.
     #[serde(skip_serializing_if = "is_default")]
     pub route: Vec<L4Destination>,
 }
@@ -33,22 +33,22 @@ pub struct TcpRoute {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct L4Match {
-    /// Of TLS only: names that the client asks for.
+    /// Only TLS: requested server names.
     #[serde(skip_serializing_if = "is_default")]
     pub sni_hosts: Vec<String>,
-    /// Addresses that the client calls.
+    /// Called addresses.
     #[serde(skip_serializing_if = "is_default")]
     pub destination_subnets: Vec<String>,
-    /// The port that the client calls.
+    /// The called port.
     #[serde(skip_serializing_if = "is_default")]
     pub port: u32,
-    /// Of TCP only: addresses of the client.
+    /// Only TCP: the client's addresses.
     #[serde(skip_serializing_if = "is_default")]
     pub source_subnet: String,
     /// Labels of the client.
     #[serde(skip_serializing_if = "is_default")]
     pub source_labels: BTreeMap<String, String>,
-    /// Gateways at which it counts.
+    /// Gateways to which it applies.
     #[serde(skip_serializing_if = "is_default")]
     pub gateways: Vec<String>,
     /// Namespace of the client.
@@ -60,9 +60,9 @@ pub struct L4Match {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct L4Destination {
-    /// Where.
+    /// The destination.
     pub destination: Destination,
-    /// Its share, in proportion to the others'.
+    /// Its share, relative to the others.
     #[serde(skip_serializing_if = "is_default")]
     pub weight: i32,
 }

@@ -1,4 +1,4 @@
-//! Istio's VirtualService: how requests to hosts are routed. Its whole `spec`, as version 1.32 has it.
+//! Istio's VirtualService, which routes requests to hosts: the whole `spec` of version 1.32.
 
 mod destination;
 mod hosts;
@@ -16,5 +16,5 @@ pub use spec::VirtualService;
 /// The group of Istio's networking kinds.
 pub const GROUP: &str = "networking.istio.io";
 
-/// The versions in which Istio serves a VirtualService, the one to write first. They do not differ but in name.
+/// The versions in which Istio serves a VirtualService, the preferred one first. They differ only in name.
 pub const VERSIONS: [&str; 3] = ["v1", "v1beta1", "v1alpha3"];

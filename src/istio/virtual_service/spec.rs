@@ -8,42 +8,42 @@ use crate::api::decode::{FieldError, typed};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// The `spec` of a VirtualService. Serialized, it is what the API server takes.
+/// The `spec` of a VirtualService. Serializes to the form that the API server accepts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct VirtualService {
-    /// Names that clients call.
+    /// Called hosts.
     #[serde(skip_serializing_if = "is_default")]
     pub hosts: Vec<String>,
-    /// Gateways, and `mesh` for the proxies of the mesh; empty: `mesh`.
+    /// Gateways, with `mesh` for the proxies of the mesh; empty means `mesh`.
     #[serde(skip_serializing_if = "is_default")]
     pub gateways: Vec<String>,
-    /// Routes of HTTP; the first that matches counts.
+    /// HTTP routes. The first match counts.
     #[serde(skip_serializing_if = "is_default")]
     pub http: Vec<HttpRoute>,
     /// Routes of TLS that is not terminated.
     #[serde(skip_serializing_if = "is_default")]
     pub tls: Vec<TlsRoute>,
-    /// Routes of TCP.
+    /// TCP routes.
     #[serde(skip_serializing_if = "is_default")]
     pub tcp: Vec<TcpRoute>,
-    /// Namespaces that see it; empty: all.
+    /// Namespaces that can see it; empty: all.
     #[serde(skip_serializing_if = "is_default")]
     pub export_to: Vec<String>,
 }
 
 impl VirtualService {
-    /// Reads a `spec`; `null`s are absent fields.
+    /// Reads a `spec`. `null` counts as absent.
     ///
     /// # Errors
-    /// Which field, below `spec`, cannot be read or is not known.
+    /// When a field is unreadable or unknown: its path below `spec`.
     pub fn read(spec: Value) -> Result<Self, FieldError> {
         let mut spec = if spec.is_null() { Value::Object(Map::new()) } else { spec };
         drop_nulls(&mut spec);
         typed(spec)
     }
 
-    /// Where its routes lead, copies of requests among them.
+    /// Returns the destinations of its routes, including mirrors.
     pub fn destinations(&self) -> impl Iterator<Item = &Destination> {
         let of_http = self.http.iter().flat_map(|route| {
             let mirrors = route.mirrors.iter().map(|mirror| &mirror.destination);
@@ -54,14 +54,14 @@ impl VirtualService {
         of_http.chain(of_tls.chain(of_tcp).map(|to| &to.destination))
     }
 
-    /// As the API server takes it.
+    /// Returns the form that the API server accepts.
     #[must_use]
     pub fn spec(&self) -> Value {
-        serde_json::to_value(self).unwrap_or_default() // texts, numbers and lists: this cannot fail
+        serde_json::to_value(self).unwrap_or_default() // texts, numbers and lists cannot fail
     }
 }
 
-/// Takes fields away that are written without a value, as the API server does.
+/// Removes fields without a value, as the API server does.
 fn drop_nulls(value: &mut Value) {
     match value {
         Value::Object(fields) => {

@@ -1,4 +1,4 @@
-//! VirtualServices as they are read and written, and their hosts.
+//! Reading and writing VirtualServices, and their hosts.
 
 use super::{VirtualService, exports_to, fqdn, resolve, service_of};
 use serde_json::json;

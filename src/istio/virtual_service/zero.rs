@@ -1,4 +1,4 @@
-//! Values that are as good as absent, and are not written.
+//! Values that equal absent ones and are not written.
 
 pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()

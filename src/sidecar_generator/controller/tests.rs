@@ -1,4 +1,4 @@
-//! The controller against an API server in memory, whose changes it is told of only when a test says so, and a web server.
+//! The controller with an in-memory API server and a web server. Tests decide when it hears of changes.
 
 use super::*;
 use crate::cluster::queue::{Work, WorkQueue};
@@ -27,7 +27,7 @@ async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     timeout(LONG, future).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
 }
 
-/// A web server whose answers a test gives by hand.
+/// A web server whose answers are given by the test.
 struct Web(TcpListener);
 
 /// A request that waits for its answer.
@@ -45,7 +45,7 @@ impl Web {
         format!("http://{}/", self.0.local_addr().unwrap())
     }
 
-    /// The next request.
+    /// Returns the next request.
     async fn next(&self) -> Asked {
         let (mut connection, _) = soon("a request", self.0.accept()).await.unwrap();
         let mut head = Vec::new();
@@ -67,7 +67,7 @@ impl Asked {
         self.connection.write_all((head + body).as_bytes()).await.unwrap();
     }
 
-    /// Waits until the client gives up.
+    /// Waits until the client disconnects.
     async fn given_up(mut self) {
         let end = soon("the end of a request", self.connection.read(&mut [0])).await;
         assert!(!matches!(end, Ok(1..)), "more was sent");
@@ -107,7 +107,8 @@ impl World {
         self.server.lock().unwrap()
     }
 
-    /// A SidecarGenerator of this name that asks the web server, whose status says so already, and the controller is told.
+    /// Creates a SidecarGenerator for the web server, with a status that already reports the fetch, and informs the
+    /// controller.
     fn apply(&self, name: &str, generation: i64) {
         let mut object = generator(name, &json!({"url": format!("{}{name}", self.web.url()), "refreshPeriod": "1h"}));
         object["metadata"]["generation"] = json!(generation);
@@ -120,7 +121,7 @@ impl World {
         self.catch_up();
     }
 
-    /// The controller is told how everything is now.
+    /// Informs the controller of the current state.
     fn catch_up(&self) {
         let server = self.server();
         let generators = server.under(GENERATORS).into_iter().map(|object| Arc::new(ObservedGenerator::read(object)));
@@ -133,7 +134,7 @@ impl World {
         self.leader.reconcile(&key(name), &self.term).await
     }
 
-    /// Waits until a SidecarGenerator is to be looked at, and looks.
+    /// Waits until a SidecarGenerator is due, and reconciles it.
     async fn reconcile_next(&self) -> Outcome {
         let work = soon("something to look at", self.queue().next()).await;
         let outcome = self.leader.reconcile(work.key(), &self.term).await;
@@ -141,7 +142,7 @@ impl World {
         outcome
     }
 
-    /// As if all that waits had been looked at.
+    /// Empties the queue.
     fn drain(&self) {
         while self.is_any_to_be_looked_at() {}
     }
@@ -150,12 +151,12 @@ impl World {
         self.controller.queue.opened()
     }
 
-    /// Whether there was something to look at, which counts as looked at.
+    /// Whether a key was queued. Takes it from the queue.
     fn is_any_to_be_looked_at(&self) -> bool {
         self.queue().next().now_or_never().map(Work::done).is_some()
     }
 
-    /// One of this name that is as it should be.
+    /// Creates a SidecarGenerator that is up to date.
     async fn settle(&self, name: &str) {
         self.apply(name, 1);
         self.drain();
@@ -167,7 +168,7 @@ impl World {
         self.writes();
     }
 
-    /// What was written since this was last asked.
+    /// Returns the writes since the last call.
     fn writes(&self) -> Vec<String> {
         std::mem::take(&mut self.server().writes)
     }

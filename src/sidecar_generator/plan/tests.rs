@@ -1,4 +1,4 @@
-//! The rules of a SidecarGenerator, each by what is planned.
+//! The rules of a SidecarGenerator, tested through its plans.
 
 use super::*;
 use crate::sidecar_generator::tests::sidecar;
@@ -11,7 +11,7 @@ fn seconds(plan: &Plan) -> Option<u64> {
     plan.wake.map(|wake| wake.as_secs())
 }
 
-/// Whether nothing is done but to wait.
+/// Whether the plan only waits.
 fn is_idle(plan: &Plan) -> bool {
     plan.write.is_none() && plan.status.is_none() && plan.fetch == Fetch::Leave
 }

@@ -1,4 +1,4 @@
-//! SidecarGenerators and Sidecars for the tests of this room.
+//! SidecarGenerators and Sidecars for the tests of this module.
 
 pub mod world;
 
@@ -6,7 +6,7 @@ use super::generator::ObservedGenerator;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// A SidecarGenerator of this name and spec, in the namespace `default`.
+/// A SidecarGenerator with this name and spec in the namespace `default`.
 pub fn generator(name: &str, spec: &Value) -> Value {
     json!({
         "apiVersion": "networking.example.com/v1alpha1", "kind": "SidecarGenerator", "spec": spec,
@@ -20,7 +20,7 @@ pub fn observed(name: &str, spec: &Value) -> Arc<ObservedGenerator> {
     Arc::new(ObservedGenerator::read(generator(name, spec)))
 }
 
-/// A Sidecar of this name and spec, in the namespace `default`.
+/// A Sidecar with this name and spec in the namespace `default`.
 pub fn sidecar(name: &str, spec: &Value) -> Value {
     json!({
         "apiVersion": "networking.istio.io/v1", "kind": "Sidecar", "spec": spec,

@@ -1,4 +1,4 @@
-//! One SidecarGenerator in a cluster of values: what is planned is done to them, at the time that a test says.
+//! One SidecarGenerator in a simulated cluster. Plans are executed at times given by the test.
 
 use super::generator;
 use crate::api::keys;
@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// When each world begins: 2026-01-08T19:07:21Z.
+/// The time at which each world begins: 2026-01-08T19:07:21Z.
 pub const START: i64 = 1_767_899_241;
 
 pub struct World {
@@ -31,7 +31,7 @@ pub struct World {
 }
 
 impl World {
-    /// The SidecarGenerator `g` of this spec and nothing else.
+    /// The SidecarGenerator `g` with this spec and nothing else.
     pub fn new(spec: &Value) -> Self {
         Self {
             generator: generator("g", spec),
@@ -44,12 +44,12 @@ impl World {
         }
     }
 
-    /// That of the seed's README, whose URL has been asked, and whose Sidecar and status are written.
+    /// The SidecarGenerator in the seed's README after its first fetch, with Sidecar and status written.
     pub fn settled() -> Self {
         Self::settled_with(&json!({}))
     }
 
-    /// The same with more in its spec.
+    /// The same with more fields in its spec.
     pub fn settled_with(more: &Value) -> Self {
         let mut spec = json!({"url": "http://httpd.test.svc.cluster.local:8080/dependencies", "refreshPeriod": "2m",
                               "insecureSkipTLSVerify": true, "workloadSelector": {"labels": {"app": "myapp"}}});
@@ -76,7 +76,7 @@ impl World {
         plan(&self.observed(), around, &self.memory, self.now)
     }
 
-    /// Does what is planned, fetches apart: those only begin.
+    /// Executes a plan. Fetches only begin.
     pub fn does(&mut self, plan: &Plan) {
         match plan.fetch {
             Fetch::Start => self.memory.fetching = self.generator["metadata"]["generation"].as_i64(),
@@ -101,7 +101,7 @@ impl World {
         }
     }
 
-    /// Does what is planned until only time can change anything; the number of writes and the last plan.
+    /// Executes plans until only time can change anything. Returns the number of writes and the last plan.
     pub fn follow(&mut self) -> (usize, Plan) {
         for writes in 0.. {
             let plan = self.plan();
@@ -129,7 +129,7 @@ impl World {
         self.ended(Ok(Answer::NotModified));
     }
 
-    /// The URL does not answer as it should.
+    /// The URL fails.
     pub fn fails(&mut self, retry_after: Option<u64>) {
         let retry_after = retry_after.map(Duration::from_secs);
         self.ended(Err(AnswerProblem { retry_after, ..AnswerProblem::new("FetchFailed", "status 500") }));
@@ -146,7 +146,7 @@ impl World {
         self.memory.take(ended, &generator, spec, own.map(|own| own.hosts), Duration::from_secs(10));
     }
 
-    /// A new leader, who remembers nothing.
+    /// A new leader without memory.
     pub fn restart(&mut self) {
         self.memory = GeneratorMemory::default();
     }
@@ -183,13 +183,13 @@ impl World {
             .collect()
     }
 
-    /// The condition of this type.
+    /// Returns the condition of this type.
     pub fn condition(&self, type_: &str) -> &Value {
         let mut all = self.status()["conditions"].as_array().unwrap().iter();
         all.find(|condition| condition["type"] == type_).unwrap()
     }
 
-    /// Seconds after the start of the times in the status.
+    /// Returns the times of the status in seconds after the start.
     pub fn times(&self) -> (Option<i64>, Option<i64>) {
         let time = |field: &str| {
             let time: Timestamp = self.status()[field].as_str()?.parse().unwrap();
@@ -199,7 +199,7 @@ impl World {
     }
 }
 
-/// Names of Sidecars that were found to select a Pod of both.
+/// Names of Sidecars that were found to select a common Pod.
 pub fn names(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }

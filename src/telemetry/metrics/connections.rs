@@ -1,4 +1,4 @@
-//! The metrics of connections to our ports, and of the file descriptors that they need.
+//! The metrics of connections to our ports, and of file descriptors.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -7,40 +7,40 @@ use prometheus_client::registry::Registry;
 
 use super::labels::Labels;
 
-/// Why a connection was closed although its client would have gone on.
+/// Why the server closed a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closed {
-    /// It gave way to a new one: there were as many as there may be.
+    /// It was replaced by a new one, because the limit was reached.
     Full,
-    /// It gave way to a new one of the same address, which had as many as it may have.
+    /// It was replaced by a new one of the same address, whose limit was reached.
     Peer,
-    /// It gave way to a new one: the process had no file descriptor left.
+    /// It was replaced by a new one, because the process had no file descriptors left.
     Descriptors,
     /// Its TLS handshake took too long.
     SlowHandshake,
     /// The head of a request took too long.
     SlowHead,
-    /// The client did not take an answer in time.
+    /// The client did not accept an answer in time.
     SlowAnswer,
 }
 
-/// What is counted of the connections of a port.
+/// The metrics of a port's connections.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionCounts {
-    /// Connections open now.
+    /// Open connections.
     pub open: Gauge,
-    /// Times that a connection could not be accepted, for lack of file descriptors most often.
+    /// Failures to accept a connection, mostly because of missing file descriptors.
     pub accept_errors: Counter,
     /// By [`Closed`], in the order of [`Closed::ALL`].
     pub closed: [Counter; Closed::ALL.len()],
 }
 
-/// A port, as the label `port` names it.
+/// A port, for the label `port`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PortName {
-    /// That of the webhooks.
+    /// The port of webhooks.
     Webhook,
-    /// That of probes and metrics.
+    /// The port of probes and metrics.
     Admin,
 }
 
@@ -53,11 +53,11 @@ pub(super) struct ConnectionMetrics {
 }
 
 impl Closed {
-    /// All, in the order of declaration.
+    /// All reasons, in the order of declaration.
     pub const ALL: [Self; 6] =
         [Self::Full, Self::Peer, Self::Descriptors, Self::SlowHandshake, Self::SlowHead, Self::SlowAnswer];
 
-    /// As the label `reason` has it.
+    /// Returns the label `reason`.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
@@ -72,7 +72,7 @@ impl Closed {
 }
 
 impl ConnectionCounts {
-    /// Connections closed for this reason.
+    /// Returns the counter for this reason.
     #[must_use]
     pub fn closed(&self, reason: Closed) -> &Counter {
         &self.closed[reason as usize]
@@ -127,7 +127,8 @@ impl ConnectionMetrics {
         &self.ports[port as usize]
     }
 
-    /// Looks how many files are open. Where the system does not tell, as when no descriptor is left to ask it, that is the limit.
+    /// Updates the number of open files. If the system does not report it, for example because no file descriptor is
+    /// left, the limit is used.
     pub fn look_at_files(&self) {
         let limit =
             rlimit::Resource::NOFILE.get_soft().map_or(i64::MAX, |limit| i64::try_from(limit).unwrap_or(i64::MAX));

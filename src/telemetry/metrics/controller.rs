@@ -1,4 +1,4 @@
-//! The metrics of controllers and their work queues, under the names of controller-runtime and client-go.
+//! The metrics of controllers and their work queues, with the names of controller-runtime and client-go.
 
 use super::labels::Labels;
 use prometheus_client::metrics::counter::Counter;
@@ -8,7 +8,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use std::time::Duration;
 
-/// A controller, as the labels `controller` and `name` name it.
+/// A controller, for the labels `controller` and `name`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Controller {
     /// Status and revisions of SidecarSets.
@@ -17,22 +17,22 @@ pub enum Controller {
     SidecarGenerator,
     /// VirtualServices and placeholders from Services.
     DevRouting,
-    /// Istio's objects from MeshServices.
+    /// Istio objects from MeshServices.
     MeshService,
 }
 
-/// What came of the work on an object.
+/// The outcome of work on an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReconcileResult {
-    /// All is as it should be.
+    /// The object is up to date.
     Success,
-    /// It failed and is tried again.
+    /// It failed and is retried.
     Error,
-    /// All is as it should be for now.
+    /// The object is up to date for now.
     RequeueAfter,
 }
 
-/// The metrics of one controller. A cheap clone is the same.
+/// The metrics of one controller. Clones share them.
 #[derive(Clone, Debug)]
 pub struct ControllerMetrics {
     results: [Counter; ReconcileResult::ALL.len()],
@@ -83,7 +83,7 @@ impl ReconcileResult {
 }
 
 impl ControllerMetrics {
-    /// Those of every controller, in the order of [`Controller::ALL`].
+    /// Registers those of every controller, in the order of [`Controller::ALL`].
     pub(super) fn register(registry: &mut Registry) -> [Self; Controller::ALL.len()] {
         let results = Family::<Labels<2>, Counter>::default();
         let errors = Family::<Labels<1>, Counter>::default();
@@ -114,24 +114,24 @@ impl ControllerMetrics {
         })
     }
 
-    /// `workqueue_adds_total`, `workqueue_depth`: an object came among those to be worked on, now so many.
+    /// `workqueue_adds_total`, `workqueue_depth`: an object was queued.
     pub fn added(&self, waiting: usize) {
         self.adds.inc();
         self.set_depth(waiting);
     }
 
-    /// `workqueue_retries_total`: an object is to be worked on after a pause.
+    /// `workqueue_retries_total`: an object is queued again after a pause.
     pub fn delayed(&self) {
         self.retries.inc();
     }
 
-    /// `controller_runtime_active_workers`, `workqueue_depth`: work on an object begins, so many are left.
+    /// `controller_runtime_active_workers`, `workqueue_depth`: work on an object begins.
     pub fn begun(&self, waiting: usize) {
         self.active.inc();
         self.set_depth(waiting);
     }
 
-    /// `controller_runtime_reconcile_total`, `…_errors_total`, `…_time_seconds`: the work on an object took so long.
+    /// `controller_runtime_reconcile_total`, `…_errors_total`, `…_time_seconds`: work on an object ended.
     pub fn finished(&self, result: ReconcileResult, took: Duration) {
         self.active.dec();
         self.results[result as usize].inc();

@@ -1,4 +1,4 @@
 //! The labels of a series.
 
-/// Their names and values, in the order in which they are written.
+/// Names and values, in the order of the output.
 pub type Labels<const N: usize> = [(&'static str, &'static str); N];

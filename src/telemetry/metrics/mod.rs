@@ -1,7 +1,7 @@
-//! The metrics of the process, under controller-runtime's names where it has one, so that existing dashboards work.
+//! The metrics of the process. They have controller-runtime's names if there are any, so that existing dashboards work.
 //!
-//! Each job registers its own here, from a file of its own ([`Metrics::register`]). What all controllers and all ports have stands
-//! beside this. Labels are closed sets and every series is made at start, so that a request pays for an addition and nothing else.
+//! Each job registers its own metrics from its own file ([`Metrics::register`]). Those of all controllers and ports are in this
+//! module. Labels are closed sets and every series is created at start, so a request only pays for an addition.
 
 mod connections;
 mod controller;
@@ -22,7 +22,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-/// All metrics. One for the process, shared by reference.
+/// All metrics. There is one instance for the process.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Mutex<Registry>,
@@ -36,7 +36,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Those of every process, at zero.
+    /// Creates those of every process with zero values.
     #[must_use]
     pub fn new() -> Self {
         let mut registry = Registry::default();
@@ -73,36 +73,37 @@ impl Metrics {
         }
     }
 
-    /// Adds those of a job. Names are written in full, with `outrigger_` in front of our own, so that they can be searched for.
+    /// Adds those of a job. Names are written in full, ours with the prefix `outrigger_`, so that they can be searched
+    /// for.
     pub fn register<T>(&self, job: impl FnOnce(&mut Registry) -> T) -> T {
         job(&mut self.lock())
     }
 
-    /// `leader_election_master_status{name}`, as client-go names it: 1 while this replica leads by this Lease.
+    /// `leader_election_master_status{name}`, as in client-go: 1 while this replica leads with this Lease.
     #[must_use]
     pub fn leading(&self, lease: &'static str) -> Gauge {
         self.leading.get_or_create_owned(&[("name", lease)])
     }
 
-    /// `outrigger_lease_failing{name}`: 1 while this replica cannot read or write what it has to hold to lead.
+    /// `outrigger_lease_failing{name}`: 1 while this replica cannot read or write a Lease that it needs to lead.
     #[must_use]
     pub fn lease_failing(&self, lease: &'static str) -> Gauge {
         self.lease_failing.get_or_create_owned(&[("name", lease)])
     }
 
-    /// `outrigger_undecodable_objects{kind}`: objects that cannot be read and are left out.
+    /// `outrigger_undecodable_objects{kind}`: objects that cannot be decoded and are skipped.
     #[must_use]
     pub fn undecodable(&self, kind: &'static str) -> Gauge {
         self.undecodable.get_or_create_owned(&[("kind", kind)])
     }
 
-    /// `outrigger_watch_age_seconds{kind}`: for how long the API server has not confirmed what is known of a kind.
+    /// `outrigger_watch_age_seconds{kind}`: the time since the API server last confirmed the known state of a kind.
     #[must_use]
     pub fn watch_age(&self, kind: &'static str) -> Gauge {
         self.watch_age.get_or_create_owned(&[("kind", kind)])
     }
 
-    /// The metrics of a controller and its work queue.
+    /// Returns the metrics of a controller and its work queue.
     #[must_use]
     pub fn controller(&self, controller: Controller) -> &ControllerMetrics {
         &self.controllers[controller as usize]
@@ -114,16 +115,16 @@ impl Metrics {
         &self.rest_client
     }
 
-    /// `outrigger_connections…{port}`: what is counted of the connections of a port.
+    /// `outrigger_connections…{port}`: the connections of a port.
     #[must_use]
     pub fn connections(&self, port: PortName) -> &ConnectionCounts {
         self.connections.port(port)
     }
 
-    /// Everything as `OpenMetrics` text.
+    /// Returns everything as `OpenMetrics` text.
     ///
     /// # Errors
-    /// None in practice: writing to a string cannot fail.
+    /// Never in practice: writing to a string cannot fail.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         self.connections.look_at_files();
         let mut text = String::with_capacity(8 * 1024);

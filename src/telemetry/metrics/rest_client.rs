@@ -1,4 +1,4 @@
-//! Calls to the API server, under the name of client-go.
+//! Calls to the API server, with client-go's name.
 
 use super::labels::Labels;
 use http::{Method, StatusCode};
@@ -6,11 +6,11 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-/// `rest_client_requests_total{code,method}`. A cheap clone is the same.
+/// `rest_client_requests_total{code,method}`. Clones share it.
 #[derive(Clone, Debug)]
 pub struct RestClientMetrics(Family<Labels<2>, Counter>);
 
-/// Statuses that the API server answers with; others are counted together.
+/// The API server's statuses. Others are counted together.
 const CODES: [(u16, &str); 20] = [
     (200, "200"),
     (201, "201"),
@@ -41,10 +41,10 @@ impl RestClientMetrics {
         Self(requests)
     }
 
-    /// A call was answered so; `None`: not at all.
+    /// Counts the answer of a call; `None` if there was no answer.
     pub fn answered(&self, method: &Method, status: Option<StatusCode>) {
         let code = match status {
-            None => "<error>", // as client-go has it
+            None => "<error>", // as in client-go
             Some(status) => CODES.iter().find(|(code, _)| *code == status.as_u16()).map_or("other", |(_, text)| text),
         };
         let method = match method.as_str() {

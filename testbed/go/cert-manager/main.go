@@ -1,5 +1,5 @@
-// cert-manager's controllers and cainjector in one process, as far as the tests need them: issuers of the kinds ca and selfSigned,
-// Certificates that are renewed, and caBundles that are filled in.
+// The parts of cert-manager's controllers and cainjector that the tests need, in one process: issuers of the kinds ca and selfSigned,
+// renewal of Certificates, and injection of caBundles.
 package main
 
 import (
@@ -38,7 +38,7 @@ import (
 )
 
 func main() {
-	// controller-runtime has put a flag of this name among the common ones.
+	// controller-runtime has already registered a flag of this name.
 	flags := flag.NewFlagSet(os.Args[0], flag.ExitOnError)
 	kubeconfig := flags.String("kubeconfig", "", "kubeconfig of the cluster")
 	if err := flags.Parse(os.Args[1:]); err != nil {
@@ -100,7 +100,7 @@ func inject(ctx context.Context, kubeconfig string) error {
 			return err
 		}
 	}
-	// The name is also that of the field manager of its server-side applies, which they need.
+	// The name is also the field manager of its server-side applies, which require one.
 	manager, err := ctrl.NewManager(util.RestConfigWithUserAgent(config, "cainjector"), ctrl.Options{
 		Scheme: scheme, Metrics: server.Options{BindAddress: "0"},
 	})

@@ -1,4 +1,4 @@
-// Package analyze has Istio's own code judge what `outrigger check` judges: its CustomResourceDefinitions, the webhook of istiod, and the
+// Package analyze compares `outrigger check` with Istio's own code: its CustomResourceDefinitions, the webhook of istiod, and the
 // analyzers of istioctl. `make test-istio-analyze` runs it.
 package analyze
 
@@ -24,7 +24,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Each object says in its labels who refuses it.
+// The labels of each object tell who rejects it.
 func TestVerdictsAreThoseOfIstio(t *testing.T) {
 	module, err := exec.Command("go", "list", "-m", "-mod=readonly", "-f", "{{.Dir}}", "istio.io/istio").Output()
 	if err != nil {
@@ -62,7 +62,7 @@ func TestVerdictsAreThoseOfIstio(t *testing.T) {
 	}
 }
 
-// What the webhook says of an object.
+// Returns the webhook's verdict on an object.
 func istiod(document string, object *unstructured.Unstructured) (warning, err error) {
 	var kind crd.IstioKind
 	if err := yaml.Unmarshal([]byte(document), &kind); err != nil {
@@ -80,7 +80,7 @@ func istiod(document string, object *unstructured.Unstructured) (warning, err er
 	return schema.ValidateConfig(*converted)
 }
 
-// Each file says in its first line what the analyzers find in it.
+// The first line of each file has the expected findings of the analyzers.
 func TestCodesAreThoseOfTheAnalyzers(t *testing.T) {
 	files, err := filepath.Glob("testdata/meshes/*.yaml")
 	if err != nil || len(files) < 50 {
@@ -94,7 +94,7 @@ func TestCodesAreThoseOfTheAnalyzers(t *testing.T) {
 		head, _, _ := strings.Cut(string(text), "\n")
 		analyzer := local.NewSourceAnalyzer(analyzers.AllCombined(), resource.Namespace(""), "istio-system", nil)
 		source := local.ReaderSource{Name: file, Reader: bytes.NewReader(text)}
-		// Only tests may give it Services and Pods.
+		// Only tests can pass Services and Pods.
 		if err := analyzer.AddTestReaderKubeSource([]local.ReaderSource{source}); err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}
@@ -122,7 +122,7 @@ func TestCodesAreThoseOfTheAnalyzers(t *testing.T) {
 	}
 }
 
-// A service in ten has a route to a subset that is not defined.
+// One in ten services has a route to an undefined subset.
 const service = `apiVersion: v1
 kind: Service
 metadata: {name: svc-N, namespace: team-G}

@@ -1,4 +1,4 @@
-// Package routes has Istio's own code judge what outrigger writes: its validation, and the routes and clusters that pilot computes for
+// Package routes checks outrigger's output with Istio's own code: its validation, and the routes and clusters that pilot computes for
 // a client's proxy. `make test-istio` runs it.
 package routes
 
@@ -23,7 +23,7 @@ import (
 	"istio.io/istio/pkg/config/validation"
 )
 
-// A request of a client, and the cluster that it must be sent to; empty: the proxy answers itself.
+// A request of a client, and its expected cluster; empty: the proxy answers itself.
 type request struct {
 	client  string // its namespace
 	host    string
@@ -64,7 +64,7 @@ var cases = map[string][]request{
 		{"default", "my-app", "80", map[string]string{"baggage": "a=b, x-developer=dev-alice;p=1"}, "/", to("80", "my-app", "dev-alice")},
 		{"default", "my-app", "80", map[string]string{"baggage": "my-x-developer=dev"}, "/", to("80", "my-app", "default")},
 	},
-	// The template of virtualservice-operator's document, which names a Service in two ways.
+	// The template in virtualservice-operator's document, which names a Service in two ways.
 	"advanced": {
 		{"default", "my-app", "80", developer("dev-alice"), "/", to("80", "my-app", "dev-alice")},
 		{"default", "my-app.default.svc.cluster.local", "80", developer("dev-alice"), "/", to("80", "my-app", "dev-alice")},
@@ -105,7 +105,7 @@ func TestRequestsReachTheRightCluster(t *testing.T) {
 	}
 }
 
-// Why copies that are headless get no route: their cluster sends on to the address that the client resolved.
+// Why headless copies get no route: their cluster forwards to the address that the client resolved.
 func TestHeadlessCopiesCannotBeRoutedTo(t *testing.T) {
 	_, services := objects(t, "ports")
 	server := xds.NewFakeDiscoveryServer(t, xds.FakeOptions{KubernetesObjectString: services})
@@ -118,7 +118,7 @@ func TestHeadlessCopiesCannotBeRoutedTo(t *testing.T) {
 	}
 }
 
-// What is written, the VirtualServices apart; and with the placeholders the Services.
+// The output, with the VirtualServices separate, and the Services including placeholders.
 func objects(t *testing.T, name string) (virtualServices []config.Config, services string) {
 	read := func(file string) string {
 		text, err := os.ReadFile(filepath.Join("testdata", name, file))
@@ -152,7 +152,7 @@ func parsed(t *testing.T, documents []string) []config.Config {
 	return objects
 }
 
-// As istiod's webhook and `istioctl validate` do it.
+// Like istiod's webhook and `istioctl validate`.
 func validate(t *testing.T, virtualServices []config.Config) {
 	for _, object := range virtualServices {
 		if object.GroupVersionKind != gvk.VirtualService {
@@ -178,8 +178,8 @@ func send(t *testing.T, configurations []*route.RouteConfiguration, request requ
 	return "none"
 }
 
-// What counts for a request. Where a port says that it is for HTTP, a host of the port's configuration; where the proxy finds out, that of the
-// Service, by its address: a placeholder has that of the Service it leads to.
+// The virtual host of a request: for an HTTP port, a host in the port's configuration; for a detected protocol, that of the
+// Service, by its address: a placeholder has the address of its Service.
 func called(configurations []*route.RouteConfiguration, request request) (hosts []*route.VirtualHost) {
 	service, _, _ := strings.Cut(request.host, ".")
 	own := service + "." + request.client

@@ -1,4 +1,4 @@
-//! What happens when parts end.
+//! Faults of components.
 
 use std::{
     env,
@@ -53,7 +53,7 @@ pub async fn nothing_outlives_a_killed_parent(_case: Case<()>) -> Result<()> {
     Ok(())
 }
 
-/// The command lines of all processes that name the folder.
+/// Returns the command lines of all processes that contain the folder's path.
 async fn processes_that_name(folder: &Path) -> Result<Vec<String>> {
     let list = Command::new("ps").args(["-A", "-o", "args"]).output().await.context("ps cannot be run")?;
     let folder = folder.to_string_lossy();

@@ -1,4 +1,4 @@
-//! Pods behave as if a kubelet ran them.
+//! Pods behave as with a kubelet.
 
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
@@ -20,7 +20,7 @@ fn phase(status: &PodStatus) -> &str {
     status.phase.as_deref().unwrap_or_default()
 }
 
-/// Whether the condition is true; `None` when there is no such condition.
+/// Whether the condition is true; `None` if it is absent.
 fn condition(status: &PodStatus, type_: &str) -> Option<bool> {
     let condition = status.conditions.iter().flatten().find(|condition| condition.type_ == type_)?;
     Some(condition.status == "True")
@@ -30,13 +30,13 @@ fn ready(status: &PodStatus) -> bool {
     condition(status, "Ready") == Some(true)
 }
 
-/// The status of a container, init containers included.
+/// Returns the status of a container or init container.
 fn container<'a>(status: &'a PodStatus, name: &str) -> Result<&'a ContainerStatus> {
     let mut all = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
     all.find(|container| container.name == name).with_context(|| format!("container {name} has no status"))
 }
 
-/// The reason for which a container waits.
+/// Returns the reason why a container waits.
 fn waits<'a>(status: &'a PodStatus, name: &str) -> Option<&'a str> {
     container(status, name).ok()?.state.as_ref()?.waiting.as_ref()?.reason.as_deref()
 }

@@ -1,4 +1,4 @@
-//! The testbed does what the tests of outrigger rely on: each rule on a real control plane.
+//! The testbed behaves as outrigger's tests assume: each rule on a real control plane.
 
 mod faults;
 mod kubelet;
@@ -9,7 +9,7 @@ use anyhow::{Result, bail, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
 use outrigger_testbed::{Case, Kubectl, Parts, Suite, wait_for};
 
-/// Longer than anything here takes, on a busy machine too.
+/// Longer than anything here takes, even on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
@@ -111,7 +111,7 @@ async fn a_dump_shows_objects_and_logs_but_no_secrets(case: Case<()>) -> Result<
     for expected in ["seen-in-the-dump", "kube-apiserver.log", "kwok.log", "---- mutatingwebhookconfigurations"] {
         ensure!(dump.contains(expected), "{expected} is not in the dump");
     }
-    // In clear, or as kubectl shows Secrets ("some-password" in base64).
+    // In plain text, or as kubectl shows Secrets ("some-password" in base64).
     for secret in ["some-password", "c29tZS1wYXNzd29yZA"] {
         ensure!(!dump.contains(secret), "{secret} is in the dump");
     }

@@ -1,4 +1,4 @@
-//! The images of the file agent: who ran k8s-gsidecar changes `image:` and nothing else.
+//! The images of the file agent: users of k8s-gsidecar change only `image:`.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::image;
 use crate::outrigger::PATIENCE;
 
-/// The examples in k8s-gsidecar's README: a name, the environment, and a file that it makes of the ConfigMaps below.
+/// The examples in k8s-gsidecar's README: a name, the environment, and a file created from the ConfigMaps below.
 const EXAMPLES: [(&str, &str, &str); 4] = [
     (
         "watch",
@@ -45,7 +45,7 @@ const CONFIG_MAPS: [(&str, &str, &str); 4] = [
     ("default", "init-config", "any"),
 ];
 
-/// What k8s-gsidecar's README asks for.
+/// The permissions in k8s-gsidecar's README.
 const RIGHTS: &str = r#"
 apiVersion: v1
 kind: ServiceAccount

@@ -1,4 +1,4 @@
-//! A release of the chart, from its installation to its removal; every replica is a container of the Deployment's Pod.
+//! A release of the chart, from installation to removal. Every replica is a container of the Deployment's Pod.
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
@@ -20,7 +20,7 @@ async fn webhooks(plane: &ControlPlane) -> Result<usize> {
     Ok(mutating.items.len() + validating.items.len())
 }
 
-/// The command in NOTES.txt that takes outrigger out of the CRD.
+/// Returns the command in NOTES.txt that removes outrigger from the CRD.
 fn patch_of_notes(notes: &str) -> Result<String> {
     let (_, after) = notes.split_once("kubectl patch crd ").context("NOTES name no patch")?;
     let (command, _) = after.split_once("]'").context("a patch without an end")?;
@@ -38,7 +38,7 @@ pub async fn a_release_is_installed_changed_and_removed(case: Case<()>) -> Resul
     seen::apply(plane, &seen::set("installed", "side:1", &json!({}))).await?;
     seen::injects(&case.namespace, "installed", Some("side:1")).await?;
 
-    // Changed: the rights of a job go with it.
+    // Changed: the permissions of a job go with it.
     let roles = Api::<ClusterRole>::all(plane.client());
     ensure!(roles.get_opt("outrigger-devrouting").await?.is_some(), "the job has no rights");
     release.helm(&format!("upgrade {arguments} --set=controllers.devrouting=false")).await?;
@@ -48,7 +48,7 @@ pub async fn a_release_is_installed_changed_and_removed(case: Case<()>) -> Resul
     seen::injects(&case.namespace, "installed", Some("side:1")).await?;
     ensure!(roles.get_opt("outrigger-devrouting").await?.is_some(), "the rights are not back");
 
-    // Removed: no webhook is left, Pods are created, and SidecarSets stay.
+    // Removed: there is no webhook, Pods are created, and SidecarSets stay.
     let notes = helm(plane, &format!("get notes outrigger --namespace={NAMESPACE}")).await?;
     ensure!(webhooks(plane).await? == 2, "not registered");
     helm(plane, &format!("uninstall outrigger --namespace={NAMESPACE}")).await?;
@@ -64,7 +64,7 @@ pub async fn a_release_is_installed_changed_and_removed(case: Case<()>) -> Resul
     let switch = Api::<ConfigMap>::namespaced(plane.client(), NAMESPACE).get_opt("outrigger-disabled").await?;
     ensure!(switch.is_none(), "the switch is left, and would disable the next release");
 
-    // Nobody converts any more, until the patch says so.
+    // Nobody converts until the patch changes that.
     let apply = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
     let old = ["get", "sidecarsets.v1alpha1.apps.kruise.io", "installed"];
     ensure!(!plane.kubectl(&old, None).await?.status.success(), "v1alpha1 is read without a converter");
@@ -80,7 +80,7 @@ pub async fn a_release_is_installed_changed_and_removed(case: Case<()>) -> Resul
     let refused = plane.kubectl(&old, None).await?;
     ensure!(!refused.status.success(), "v1alpha1 is served unconverted, without spec.namespace");
 
-    // Installed again, over the CRDs that stayed and were patched by hand.
+    // Installed again, over the remaining CRDs that were patched by hand.
     let again = format!("install {arguments}");
     let conflict = plane.helm(&again.split(' ').collect::<Vec<_>>()).await?;
     ensure!(conflict.stderr.contains("conflict"), "helm overwrites what kubectl patched: {}", conflict.stderr);

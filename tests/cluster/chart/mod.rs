@@ -1,4 +1,4 @@
-//! The chart in a cluster: what is installed is run as the kubelet would run it.
+//! The chart in a cluster. Installed containers are run like the kubelet would.
 
 mod images;
 mod install;
@@ -13,7 +13,7 @@ use outrigger_testbed::{ControlPlane, Image, Parts, Suite, tests};
 
 use crate::outrigger::Outrigger;
 
-/// What stands for the busybox of the images.
+/// Replaces the busybox of the images.
 const SHELL: &str = "/bin/sh";
 
 /// Adds the tests of the chart and of the images.
@@ -36,7 +36,7 @@ fn chart() -> String {
     root().join("manifests/chart").display().to_string()
 }
 
-/// The image of this name, of the program under test, assembled below `folder` as the Dockerfile does it.
+/// Creates the image of this name with the program under test below `folder`, like the Dockerfile.
 fn image(name: &str, folder: &Path) -> Result<Image> {
     let (program, to) = (Path::new(env!("CARGO_BIN_EXE_outrigger")), folder.join(name));
     let assembled = std::process::Command::new(root().join("manifests/image/assemble.sh"))
@@ -46,13 +46,13 @@ fn image(name: &str, folder: &Path) -> Result<Image> {
     anyhow::ensure!(assembled.status.success(), "{}", String::from_utf8_lossy(&assembled.stderr));
     let dockerfile = std::fs::read_to_string(root().join("Dockerfile"))?;
     let image = Image::of_stage(&dockerfile, name, &to)?;
-    // Those of a release are static.
+    // Release builds are static.
     image.add_libraries(program)?;
     image.add_libraries(Path::new(SHELL))?;
     Ok(image)
 }
 
-/// Runs helm; its standard output.
+/// Runs helm and returns its standard output.
 async fn helm(plane: &ControlPlane, line: &str) -> Result<String> {
     plane.helm(&line.split_whitespace().collect::<Vec<_>>()).await?.ok()
 }

@@ -1,5 +1,5 @@
-//! What would fail late or in silence is refused by `helm install` before anything is written, with what to do; and all else that the
-//! chart can render is valid.
+//! Settings that would fail late or silently are rejected by `helm install` before anything is written, with a solution. Everything
+//! else that the chart renders is valid.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use crate::outrigger::PATIENCE;
 
 const AT: &str = "--namespace=outrigger-system --create-namespace";
 
-/// `helm install` is refused with these words, and nothing is there afterwards.
+/// `helm install` fails with these words and leaves nothing behind.
 async fn refused(plane: &ControlPlane, values: &str, words: &[&str]) -> Result<()> {
     let line = format!("install refused {} {AT} {values}", chart());
     let output = plane.helm(&line.split_whitespace().collect::<Vec<_>>()).await?;
@@ -31,7 +31,7 @@ async fn apply(plane: &ControlPlane, object: &serde_json::Value) -> Result<()> {
     Ok(())
 }
 
-/// The CRD as OpenKruise installs it, with its conversion webhook.
+/// OpenKruise's CRD with its conversion webhook.
 fn crd_of_openkruise(versions: &[&str]) -> serde_json::Value {
     let versions: Vec<_> = versions
         .iter()
@@ -89,7 +89,7 @@ pub async fn what_cannot_work_is_refused_and_all_else_is_valid(case: Case<()>) -
     refused(plane, "", &["not this release's", "--take-ownership --force-conflicts --set takeOver=true"]).await?;
     refused(plane, "--set=crds.enabled=false", &["too old", "v1beta1", "--force-conflicts"]).await?;
 
-    // Taken over; then a second one is refused wherever it is to be.
+    // Taken over. A second release is then rejected in any namespace.
     let take_over = "--take-ownership --force-conflicts --set=takeOver=true,revisionNamespace=kruise-system";
     plane.kubectl(&["create", "namespace", "kruise-system"], None).await?.ok()?;
     helm(plane, &format!("install first {} {AT} {take_over}", chart())).await?;
@@ -101,8 +101,8 @@ pub async fn what_cannot_work_is_refused_and_all_else_is_valid(case: Case<()>) -
     each_file_with_values_is_valid(plane).await
 }
 
-/// What the chart renders with each file of values, the API server would store, and no Pod breaks Pod Security "restricted" but on the
-/// network of its Node.
+/// The API server would store what the chart renders with each values file, and no Pod violates Pod Security "restricted", except on
+/// its Node's network.
 async fn each_file_with_values_is_valid(plane: &ControlPlane) -> Result<()> {
     for (group, version, kinds) in [
         ("monitoring.coreos.com", "v1", &["PodMonitor", "ServiceMonitor", "PrometheusRule"][..]),
@@ -118,7 +118,7 @@ async fn each_file_with_values_is_valid(plane: &ControlPlane) -> Result<()> {
         let file = file?.path().display().to_string();
         let line = format!("template first {} --no-hooks --namespace=outrigger-system --values={file}", chart());
         let rendered = helm(plane, &line).await?;
-        // By helm's name, so that what one file has and the next has not is gone.
+        // With helm's name, so that objects missing in the next file are removed.
         let dry_run =
             ["apply", "--server-side", "--field-manager=helm", "--force-conflicts", "--dry-run=server", "-f", "-"];
         wait_for(&format!("what {file} renders to be accepted"), PATIENCE, async || {
@@ -132,7 +132,7 @@ async fn each_file_with_values_is_valid(plane: &ControlPlane) -> Result<()> {
     Ok(())
 }
 
-/// A kind of others that takes any object.
+/// A foreign kind that accepts any object.
 fn crd_of_others(group: &str, version: &str, kind: &str) -> serde_json::Value {
     let plural = format!("{}s", kind.to_lowercase());
     let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});

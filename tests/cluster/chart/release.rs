@@ -1,4 +1,4 @@
-//! A release with one replica: the container of the Pod that the Deployment has is run here.
+//! A release with one replica: the container of the Deployment's Pod runs here.
 
 use std::path::Path;
 
@@ -14,11 +14,11 @@ use crate::outrigger::{PATIENCE, page};
 
 pub const NAMESPACE: &str = "outrigger-system";
 
-/// The release, and its replica while one runs.
+/// The release, and its replica while it runs.
 pub struct Release<'c> {
     plane: &'c ControlPlane,
     image: Image,
-    /// The arguments of helm after the command: the chart, where, and the ports of this machine.
+    /// The arguments of helm after the command: the chart, the namespace, and the ports of this machine.
     pub arguments: String,
     /// Port of the webhook.
     pub webhook: u16,
@@ -27,7 +27,8 @@ pub struct Release<'c> {
 }
 
 impl<'c> Release<'c> {
-    /// Nothing is installed yet. `service_port` is that of the rendered Services; by default the replica's own.
+    /// Creates a release that is not installed yet. `service_port` is the port of the rendered Services; the default is
+    /// the replica's own.
     pub fn new(plane: &'c ControlPlane, folder: &Path, service_port: Option<u16>) -> Result<Self> {
         let (webhook, admin) = (free_port()?, free_port()?);
         let service = service_port.unwrap_or(webhook);
@@ -37,7 +38,8 @@ impl<'c> Release<'c> {
         Ok(Self { plane, image: image("outrigger", folder)?, arguments, webhook, admin, replica: None })
     }
 
-    /// Runs `helm COMMAND`, then the container of the Pod that the Deployment has now in the place of the one before, until that is ready.
+    /// Runs `helm COMMAND`, then replaces the running container by that of the Deployment's current Pod, and waits
+    /// until it is ready.
     pub async fn helm(&mut self, command: &str) -> Result<()> {
         let before = self.pod().await.ok();
         helm(self.plane, command).await.context(command.to_owned())?;
@@ -57,7 +59,7 @@ impl<'c> Release<'c> {
         .await
     }
 
-    /// Stops the replica, if one runs.
+    /// Stops the replica if it runs.
     pub async fn stop(&mut self) -> Result<()> {
         if let Some(replica) = self.replica.take() {
             let ended = replica.process.stop(PATIENCE).await?;
@@ -66,7 +68,7 @@ impl<'c> Release<'c> {
         Ok(())
     }
 
-    /// The one Pod that is not on its way out.
+    /// Returns the one Pod that is not being deleted.
     async fn pod(&self) -> Result<Pod> {
         let pods = Api::<Pod>::namespaced(self.plane.client(), NAMESPACE);
         let pods = pods.list(&ListParams::default().labels("app.kubernetes.io/name=outrigger")).await?;
@@ -75,7 +77,7 @@ impl<'c> Release<'c> {
         Ok(pods.remove(0))
     }
 
-    /// Services lead nowhere here: they are looked at, and then lead to this machine.
+    /// Services have no endpoints here. They are checked, and then changed to lead to this machine.
     async fn lead_services_here(&self) -> Result<()> {
         let services = Api::<Service>::namespaced(self.plane.client(), NAMESPACE);
         for name in ["outrigger-webhook", "outrigger-conversion"] {

@@ -1,5 +1,5 @@
-//! From an older version that `kubectl apply` installed to the chart, and back, while Pods are created: none is refused, none is without
-//! its sidecar. `OUTRIGGER_OLD` is a checkout of that version in which outrigger was built.
+//! An upgrade from an older version installed by `kubectl apply` to the chart, and back, while Pods are created: none is rejected or
+//! left without its sidecar. `OUTRIGGER_OLD` is a checkout of that version in which outrigger was built.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -28,7 +28,7 @@ impl Old {
         Ok(())
     }
 
-    /// A replica that is ready; its port.
+    /// Starts a replica, waits until it is ready, and returns its port.
     async fn start(&self, plane: &ControlPlane, service_port: u16) -> Result<(Process, u16)> {
         let (webhook, admin) = (free_port()?, free_port()?);
         let mut command = Command::new(self.checkout.join("target/debug/outrigger"));
@@ -72,7 +72,7 @@ pub async fn an_older_version_is_upgraded_to_the_chart_and_back_under_load(case:
     let creates = Creates::start(pods, 20, dry_run());
     creates.more(20).await?;
 
-    // Upgraded: the new replica is ready beside the old one, and leads when that is gone.
+    // Upgraded: the new replica is ready next to the old one, and leads when the old one is gone.
     let mut release = Release::new(plane, folder.path(), Some(port))?;
     let install = format!("install {} --take-ownership --force-conflicts --set=takeOver=true", release.arguments);
     release.helm(&install).await?;

@@ -1,4 +1,4 @@
-//! The ConfigMap: followed as it changes, and left alone while it is wrong.
+//! The ConfigMap: changes take effect, and a wrong one is ignored.
 
 use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -21,8 +21,8 @@ async fn problem(world: &World, is: impl Fn(Option<&String>) -> bool) -> Result<
     .await
 }
 
-/// A namespace that leaves the list loses its routes and placeholders at once; what is wrong is named on the ConfigMap and changes
-/// nothing; a ConfigMap that is gone takes nothing away, not even at the next start.
+/// A namespace that is removed from the list loses its routes and placeholders at once. Problems are reported on the ConfigMap and
+/// change nothing. A deleted ConfigMap removes nothing, not even at the next start.
 pub async fn the_configuration_is_followed_while_it_is_good(case: Case<Outrigger>) -> Result<()> {
     let world = World::new(&case, &["alice", "bob"]).await?;
     let [alice, bob] = &world.developers[..] else { anyhow::bail!("two developers") };
@@ -46,7 +46,7 @@ pub async fn the_configuration_is_followed_while_it_is_good(case: Case<Outrigger
     world.no_service(alice, "other").await?;
     world.placeholder(bob, "other").await?;
 
-    // Each of these changes nothing, and what it would take away stays.
+    // Each of these changes nothing, and what it would remove stays.
     let before = world.virtual_service("app").await?["metadata"]["resourceVersion"].clone();
     for (data, named) in [
         (json!({"config.yaml": "developerNamespaces: [Alice]"}), "developerNamespaces[0]"),
@@ -69,7 +69,8 @@ pub async fn the_configuration_is_followed_while_it_is_good(case: Case<Outrigger
     outrigger.stop().await
 }
 
-/// VirtualServices of others for the same name or host stay as they are, and the Service's owner is told; edits of ours are undone.
+/// VirtualServices of others with the same name or host stay unchanged, and the Service's owner is informed. Edits of
+/// ours are reverted.
 pub async fn virtual_services_of_others_stay_and_ours_are_repaired(case: Case<Outrigger>) -> Result<()> {
     let world = World::new(&case, &["alice"]).await?;
     let alice = &world.developers[0];
@@ -110,7 +111,7 @@ pub async fn virtual_services_of_others_stay_and_ours_are_repaired(case: Case<Ou
     world.virtual_services().delete("app-virtual-service", &DeleteParams::default()).await?;
     world.routed("app", &[alice]).await?;
 
-    // Touching the Service, again and again, writes nothing.
+    // Touching the Service repeatedly causes no writes.
     let before = version("app-virtual-service").await?;
     for number in 0..5 {
         let touch = json!({"metadata": {"annotations": {"touched": number.to_string()}}});
@@ -123,7 +124,7 @@ pub async fn virtual_services_of_others_stay_and_ours_are_repaired(case: Case<Ou
     outrigger.stop().await
 }
 
-/// A template's VirtualService, one route for each port of a Service, and a route only while an endpoint is ready.
+/// A template's VirtualService has one route for each port of a Service, and a route only while an endpoint is ready.
 pub async fn templates_ports_and_ready_endpoints_count(case: Case<Outrigger>) -> Result<()> {
     let world = World::new(&case, &["alice"]).await?;
     let alice = &world.developers[0];
@@ -159,7 +160,7 @@ virtualServiceTemplate: |
     };
     let object = routes(2).await?;
     assert_eq!(object["metadata"]["labels"]["service"], "app");
-    // The Pods of the copy, whose EndpointSlices are Kubernetes' own.
+    // The Pods of the copy, with EndpointSlices from Kubernetes.
     let deployment = |image: &str, replicas: u32| {
         json!({
             "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "app", "namespace": alice},
@@ -186,7 +187,7 @@ virtualServiceTemplate: |
     assert!(object["spec"]["http"][0]["match"][1]["headers"]["baggage"]["regex"].is_string());
     world.kubectl(&["apply", "-f", "-"], Some(&deployment("app:1", 0))).await?;
     routes(2).await?;
-    // Without the template the VirtualService has its usual name, and the other is gone.
+    // Without the template the VirtualService has its usual name, and the other one is gone.
     world.configure("").await?;
     wait_for("the VirtualService of the template to be gone", PATIENCE, async || {
         world.virtual_services().get("app-virtual-service").await?;

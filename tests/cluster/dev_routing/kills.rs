@@ -1,4 +1,5 @@
-//! A replica that is killed before and after each of its writes: no route is lost meanwhile, and in the end all is as it should be.
+//! A replica that is killed before and after each of its writes: no route is lost, and in the end everything is up to
+//! date.
 
 use anyhow::{Context, Result, ensure};
 use kube::api::{Patch, PatchParams, PostParams};
@@ -11,12 +12,12 @@ use crate::outrigger::{Outrigger, PATIENCE, Start};
 
 const CONFIGURATION: &str = "enablePlaceholderServices: true";
 
-/// A change of a VirtualService is one write: whenever it is broken off, the routes that there were are there.
+/// A change of a VirtualService is a single write, so earlier routes stay whenever it is interrupted.
 pub async fn a_kill_never_leaves_a_virtual_service_without_the_routes_it_had(case: Case<Outrigger>) -> Result<()> {
     killed_at(&case, &["routing.virtualservice.change"]).await
 }
 
-/// The same at all writes.
+/// The same for all writes.
 pub async fn routing_is_right_after_a_kill_at_each_write(case: Case<()>) -> Result<()> {
     case.plane.install_istio_crds().await?;
     crate::outrigger::install(&case.plane).await?;
@@ -82,14 +83,14 @@ async fn round(world: &World, write: &str, failpoint: &str) -> Result<()> {
     outrigger.stop().await
 }
 
-/// Gives the only port of a Service this name.
+/// Sets the name of a Service's only port.
 async fn port_of(world: &World, service: &str, port: &str) -> Result<()> {
     let ports = json!({"spec": {"ports": [{"port": 80, "name": port}]}});
     world.services(&world.default).patch(service, &PatchParams::default(), &Patch::Merge(ports)).await?;
     Ok(())
 }
 
-/// Makes it so that a replica that starts makes this write.
+/// Creates a state in which a starting replica makes this write.
 async fn provoke(world: &World, write: &str, name: &str) -> Result<()> {
     let [alice, bob] = &world.developers[..] else { anyhow::bail!("two developers") };
     let settle = async || -> Result<()> {

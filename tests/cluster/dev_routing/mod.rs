@@ -1,4 +1,4 @@
-//! Developer routing: the seed's document, and each of its program's faults, on the real control plane.
+//! Developer routing on the real control plane: the seed's document, and each fault of its program.
 
 mod configuration;
 mod kills;
@@ -33,7 +33,7 @@ pub fn add_to(suite: Suite<Outrigger>) -> Suite<Outrigger> {
     )
 }
 
-/// Adds those that take minutes.
+/// Adds the tests that take minutes.
 pub fn add_long_to(suite: Suite<Outrigger>) -> Suite<Outrigger> {
     tests!(suite, apart(Parts::ApiOnly): kills::routing_is_right_after_a_kill_at_each_write)
 }

@@ -1,4 +1,4 @@
-//! Placeholders: how each way of deploying over one hands it over to the developer, whoever made it.
+//! Placeholders: how each way of deploying over one hands it over to the developer, whoever created it.
 
 use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::Service;
@@ -30,7 +30,7 @@ fn manifest(name: &str) -> String {
     MANIFEST.replace("NAME", name)
 }
 
-/// A developer's Service as it is when nothing of the placeholder is left.
+/// Whether a Service is the developer's, without anything of the placeholder.
 fn is_the_developers(service: &Value) -> bool {
     let spec = &service["spec"];
     spec["type"] == "ClusterIP"
@@ -41,7 +41,8 @@ fn is_the_developers(service: &Value) -> bool {
         && service["metadata"]["annotations"][PLACEHOLDER].is_null()
 }
 
-/// However a manifest without `type` comes over a placeholder, it becomes the developer's Service and gets its route.
+/// However a manifest without `type` is applied over a placeholder, it becomes the developer's Service and gets its
+/// route.
 pub async fn a_manifest_over_a_placeholder_becomes_the_developers_service(case: Case<Outrigger>) -> Result<()> {
     let world = World::new(&case, &["alice"]).await?;
     let alice = &world.developers[0];
@@ -64,7 +65,7 @@ pub async fn a_manifest_over_a_placeholder_becomes_the_developers_service(case: 
                 let patch = json!({"spec": {"selector": {"app": "x"}, "ports": [{"port": 80}]}});
                 world.services(alice).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
             }
-            // As Helm 4 does it: by its own name, without force, and this chart states the type.
+            // Like Helm 4: with its own field manager, without force, and with the type in the chart.
             _ => {
                 let chart = json!({
                     "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
@@ -79,7 +80,7 @@ pub async fn a_manifest_over_a_placeholder_becomes_the_developers_service(case: 
     }
     world.event(alice, "Service", "apply", "PlaceholderHandedOver").await?;
 
-    // When the developer leaves, the placeholder is back; so it is when somebody deletes that.
+    // When the developer leaves, the placeholder returns. So it does when somebody deletes it.
     world.delete_service(alice, "apply").await?;
     world.placeholder(alice, "apply").await?;
     world.routed("apply", &[]).await?;
@@ -88,8 +89,8 @@ pub async fn a_manifest_over_a_placeholder_becomes_the_developers_service(case: 
     outrigger.stop().await
 }
 
-/// What vs-operator left behind is taken over as it is, nothing is written that is right already, and its placeholders, written
-/// without server-side apply, are handed over, too. What was deleted meanwhile is made up for.
+/// Objects of vs-operator are taken over unchanged, and nothing that is correct is written. Its placeholders, written without
+/// server-side apply, are handed over too. Deletions in the meantime are caught up.
 pub async fn what_vs_operator_left_behind_is_taken_over(case: Case<Outrigger>) -> Result<()> {
     let world = World::new(&case, &["alice", "bob", "carol"]).await?;
     let [alice, bob, carol] = &world.developers[..] else { anyhow::bail!("three developers") };
@@ -134,7 +135,7 @@ pub async fn what_vs_operator_left_behind_is_taken_over(case: Case<Outrigger>) -
     };
     let bobs = world.services(bob).create(&by_operator, &placeholder(bob, "app")?).await?;
     world.services(carol).create(&by_operator, &placeholder(carol, "app")?).await?;
-    // Their Services went while nobody looked.
+    // Their Services were deleted without a running controller.
     world.services(carol).create(&by_operator, &placeholder(carol, "gone")?).await?;
     let theirs =
         json!({"spec": {"type": "ExternalName", "externalName": host(default)}, "metadata": {"name": "theirs"}});
@@ -154,7 +155,7 @@ pub async fn what_vs_operator_left_behind_is_taken_over(case: Case<Outrigger>) -
     outrigger.stop().await
 }
 
-/// A Service that is created at the same moment as its placeholder is never made one.
+/// A Service that is created at the same time as its placeholder never becomes one.
 pub async fn a_placeholder_never_overwrites_a_service(case: Case<Outrigger>) -> Result<()> {
     let world = World::new(&case, &["alice"]).await?;
     let alice = &world.developers[0];

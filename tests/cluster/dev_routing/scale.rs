@@ -13,7 +13,8 @@ use crate::outrigger::{PATIENCE, install};
 const SERVICES: usize = 200;
 const DEVELOPERS: [&str; 10] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
 
-/// 200 Services, each with a copy of ten developers: one write for each VirtualService, within 20 s; and a restart writes nothing.
+/// 200 Services, each with copies of ten developers: one write for each VirtualService, within 20 s. A restart writes
+/// nothing.
 pub async fn two_hundred_services_of_ten_developers_are_routed_by_one_write_each(case: Case<()>) -> Result<()> {
     case.plane.install_istio_crds().await?;
     install(&case.plane).await?;

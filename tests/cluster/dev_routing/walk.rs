@@ -1,4 +1,4 @@
-//! What the document of virtualservice-operator shows, typed as it shows it.
+//! The document of virtualservice-operator, typed as shown.
 
 use anyhow::Result;
 use outrigger_testbed::{Case, free_port};
@@ -45,7 +45,8 @@ virtualServiceTemplate: |
           host: ${serviceName}.${defaultNamespace}.svc.cluster.local
 "#;
 
-/// The document's ConfigMap and Services give the document's VirtualService, though one of its namespaces does not exist, which is told.
+/// The document's ConfigMap and Services produce the document's VirtualService. One of its namespaces does not exist,
+/// which is reported.
 pub async fn the_walk_of_the_virtualservice_operator_document_works(case: Case<Outrigger>) -> Result<()> {
     let world = World::new(&case, &["alice", "staging"]).await?;
     let (health, mut start) = (free_port()?, world.start().await?);
@@ -87,7 +88,7 @@ pub async fn the_walk_of_the_virtualservice_operator_document_works(case: Case<O
     assert_eq!(routed["spec"], shown(&world.default, &[alice, staging]));
     world.delete_service(alice, "my-app").await?;
     world.routed("my-app", &[staging]).await?;
-    // The namespace that was missing is served as soon as it is there.
+    // The missing namespace is served as soon as it exists.
     world.create_namespace(&bob).await?;
     world.service(&bob, "my-app").await?;
     world.routed("my-app", &[&bob, staging]).await?;
@@ -100,7 +101,7 @@ pub async fn the_walk_of_the_virtualservice_operator_document_works(case: Case<O
     outrigger.stop().await
 }
 
-/// The VirtualService that the document shows.
+/// Returns the VirtualService shown in the document.
 fn shown(default: &str, developers: &[&String]) -> Value {
     let to = |namespace: &str| json!([{"destination": {"host": format!("my-app.{namespace}.svc.cluster.local")}}]);
     let route = |developer: &&String| json!({"match": [{"headers": {"x-developer": {"exact": developer}}}], "route": to(developer)});

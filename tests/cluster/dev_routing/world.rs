@@ -1,4 +1,4 @@
-//! Services of a test, in a namespace that everybody uses and in those of developers, and what a replica of its own makes of them.
+//! Services of a test in a shared namespace and in those of developers, with their own replica.
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Service};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::outrigger::{Outrigger, PATIENCE, Start};
 
-/// The ConfigMap's name, as vs-operator has it.
+/// The ConfigMap's name, as in vs-operator.
 pub const CONFIG_MAP: &str = "virtualservice-operator-config";
 
 /// The annotation of a placeholder.
@@ -22,7 +22,7 @@ pub const PLACEHOLDER: &str = "virtualservice-operator/placeholder-service";
 /// A replica that only routes, for the Services of one test.
 pub struct World {
     pub plane: Arc<ControlPlane>,
-    /// The namespace that everybody uses; the ConfigMap is there, too.
+    /// The shared namespace, which also has the ConfigMap.
     pub default: String,
     /// Those of the developers.
     pub developers: Vec<String>,
@@ -30,7 +30,7 @@ pub struct World {
 }
 
 impl World {
-    /// Namespaces of these developers.
+    /// Creates the namespaces of these developers.
     pub async fn new<W>(case: &Case<W>, developers: &[&str]) -> Result<Self> {
         let default = case.namespace.name().to_owned();
         let developers: Vec<String> = developers.iter().map(|name| format!("{default}-{name}")).collect();
@@ -47,7 +47,7 @@ impl World {
         Ok(())
     }
 
-    /// What a replica is started with that looks at this test's ConfigMap only.
+    /// Returns the start of a replica for this test's ConfigMap.
     pub async fn start(&self) -> Result<Start> {
         let kubeconfig = self.plane.kubeconfig_of("outrigger-system", "outrigger").await?;
         let namespace = format!("--config-map-namespace={}", self.default);
@@ -55,14 +55,14 @@ impl World {
         Ok(Start { args, ..Start::with(&kubeconfig) })
     }
 
-    /// A replica that is ready.
+    /// Starts a replica and waits until it is ready.
     pub async fn replica(&self) -> Result<Outrigger> {
         let outrigger = Outrigger::start(&self.plane, self.start().await?)?;
         outrigger.ready().await?;
         Ok(outrigger)
     }
 
-    /// Writes a configuration: the test's namespaces, with more lines of YAML.
+    /// Writes a configuration: the test's namespaces and further lines of YAML.
     pub async fn configure(&self, more: &str) -> Result<()> {
         let config = format!(
             "defaultNamespace: {}\ndeveloperNamespaces: [{}]\n{more}",
@@ -92,7 +92,7 @@ impl World {
         Api::namespaced_with(self.client.clone(), &self.default, &resource)
     }
 
-    /// Creates a Service with one port, as the document shows it.
+    /// Creates a Service with one port, as in the document.
     pub async fn service(&self, namespace: &str, name: &str) -> Result<Service> {
         self.service_with(
             namespace,
@@ -112,7 +112,7 @@ impl World {
         Ok(())
     }
 
-    /// The VirtualService of a Service as it is now.
+    /// Returns the current VirtualService of a Service.
     pub async fn virtual_service(&self, service: &str) -> Result<Value> {
         let object = self.virtual_services().get(&format!("{service}-virtual-service")).await?;
         Ok(serde_json::to_value(object)?)
@@ -147,7 +147,7 @@ impl World {
         .await
     }
 
-    /// Waits until there is a placeholder.
+    /// Waits until a placeholder exists.
     pub async fn placeholder(&self, namespace: &str, name: &str) -> Result<Value> {
         self.service_where(namespace, name, "a placeholder", |service| {
             service["spec"]["type"] == "ExternalName" && service["metadata"]["annotations"][PLACEHOLDER] == "true"
@@ -165,7 +165,7 @@ impl World {
         .await
     }
 
-    /// Waits until a Service is so.
+    /// Waits until a Service meets the condition.
     pub async fn service_where(
         &self,
         namespace: &str,

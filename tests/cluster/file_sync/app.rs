@@ -1,4 +1,4 @@
-//! The app that is told, and the contents that keys name by URL, from end to end.
+//! Notification of the app, and downloads of keys with a URL, end to end.
 
 use anyhow::{Context, Result, ensure};
 use outrigger_testbed::{Case, wait_for};
@@ -8,8 +8,8 @@ use super::{Agent, config_map, put, rights};
 use crate::outrigger::PATIENCE;
 use crate::web::{Reply, Web};
 
-/// Script and request follow each change, retried and with credentials; a download that fails leaves the last good content, and nothing
-/// secret is logged.
+/// Script and request follow each change, with retries and credentials. A failed download leaves the last good content, and no secret
+/// is logged.
 pub async fn the_app_is_told_and_what_urls_name_is_there<W>(case: Case<W>) -> Result<()> {
     let (namespace, kubeconfig, web) = (&case.namespace, rights(&case).await?, Web::http().await?);
     web.answers("/reload", |_, number| if number < 3 { Reply::status(503) } else { Reply::ok("s3cret answer") });

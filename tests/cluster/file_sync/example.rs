@@ -1,4 +1,4 @@
-//! The example: the two halves of the product meet.
+//! The example combines the two halves of the product.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,7 +15,7 @@ fn example(file: &str) -> Result<String> {
     std::fs::read_to_string(folder.join(file)).with_context(|| file.to_owned())
 }
 
-/// A Pod with the label gets the agent as it is applied, and what it is told to do makes the files of the example.
+/// A Pod with the label gets the agent unchanged, and its settings create the files of the example.
 pub async fn the_example_adds_the_agent_to_pods_by_their_label(case: Case<Outrigger>) -> Result<()> {
     let kubeconfig = rights(&case).await?;
     case.namespace.apply(&example("0-sidecarset.yaml")?).await?;
@@ -38,7 +38,7 @@ pub async fn the_example_adds_the_agent_to_pods_by_their_label(case: Case<Outrig
         let (Some(name), Some(value)) = (variable["name"].as_str(), variable["value"].as_str()) else { continue };
         command.env(name, value);
     }
-    // What the Pod would give it.
+    // Provided by the Pod in a cluster.
     command.env("KUBECONFIG", kubeconfig).env("NAMESPACE", case.namespace.name()).env("FOLDER", folder.path());
     command.env("HEALTH_HOST", "127.0.0.1").env("HEALTH_PORT", port.to_string());
     let _agent = case.plane.spawn(&command)?;

@@ -1,4 +1,4 @@
-//! How small and how quick an agent is beside 3,000 ConfigMaps of 2 KB: `make memory-sync`.
+//! Size and speed of an agent with 3,000 ConfigMaps of 2 KB: `make memory-sync`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,16 +15,16 @@ use crate::outrigger::PATIENCE;
 
 const COUNT: usize = 3_000;
 
-/// A watch ends, and a look at all files comes, once a minute.
+/// A watch ends, and a check of all files comes, once a minute.
 const IDLE: Duration = Duration::from_secs(65);
 
-/// The goals; they are held against builds with all optimisations only.
+/// The goals, which apply only to fully optimised builds.
 const MOST_ANONYMOUS: usize = 8_000_000;
 const LONGEST_FIRST_SYNC: Duration = Duration::from_secs(2);
 const LONGEST_LATENCY: Duration = Duration::from_millis(2);
 const MOST_IDLE: f64 = 0.2;
 
-/// The folder in `/proc` of the agent that answers probes at this port.
+/// Returns the folder in `/proc` of the agent with probes at this port.
 fn process(port: u16) -> Result<PathBuf> {
     let port = format!("HEALTH_PORT={port}");
     let is_it = |process: &Path| {
@@ -36,19 +36,19 @@ fn process(port: u16) -> Result<PathBuf> {
     processes.find(|process| is_it(process)).context("no process of the agent")
 }
 
-/// A figure of `/proc/PID/status`, in bytes.
+/// Returns a value of `/proc/PID/status`, in bytes.
 fn memory(process: &Path, figure: &str) -> Result<usize> {
     let status = fs::read_to_string(process.join("status"))?;
     let value = status.lines().find_map(|line| line.strip_prefix(figure)?.strip_suffix("kB")).context("not there")?;
     Ok(value.trim().parse::<usize>()? * 1024)
 }
 
-/// The CPU time taken until now.
+/// Returns the CPU time so far.
 fn cpu(process: &Path) -> Result<Duration> {
     let stat = fs::read_to_string(process.join("stat"))?;
     let fields = stat.rsplit_once(')').context("a name")?.1.split_whitespace();
     let ticks: u64 = fields.skip(11).take(2).map(|field| field.parse::<u64>().unwrap_or_default()).sum();
-    Ok(Duration::from_millis(ticks * 10)) // 100 ticks a second, as Linux tells them
+    Ok(Duration::from_millis(ticks * 10)) // 100 ticks a second, as on Linux
 }
 
 fn files(folder: &Path) -> Result<usize> {
@@ -56,7 +56,7 @@ fn files(folder: &Path) -> Result<usize> {
     Ok(names.filter(|name| !name.starts_with('.')).count())
 }
 
-/// Anonymous memory, time to the first sync, time from the API server's answer to the file, and CPU while nothing happens.
+/// Anonymous memory, time to the first sync, time from the API server's answer to the file, and idle CPU.
 pub async fn an_agent_of_three_thousand_config_maps_is_small(case: Case<()>) -> Result<()> {
     let (plane, namespace) = (&*case.plane, &case.namespace);
     let of = |number: usize, text: &str| {

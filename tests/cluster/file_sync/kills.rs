@@ -1,4 +1,4 @@
-//! Files through kills: what was deleted meanwhile goes, and no reader sees half of a file.
+//! Files and kills: what was deleted in the meantime is removed, and no reader sees half of a file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +13,8 @@ use serde_json::json;
 use super::{Agent, config_map, delete, put, rights};
 use crate::outrigger::PATIENCE;
 
-/// Files come, change and go with their ConfigMaps, what was deleted while the agent was dead goes too, and a deleted file comes back.
+/// Files are created, changed and deleted with their ConfigMaps. What was deleted while the agent was dead is removed,
+/// and a deleted file is restored.
 pub async fn files_follow_config_maps_through_kills<W>(case: Case<W>) -> Result<()> {
     let (plane, namespace, kubeconfig) = (&*case.plane, &case.namespace, rights(&case).await?);
     let of = |name: &str, data| config_map(namespace.name(), name, &data);
@@ -41,12 +42,12 @@ pub async fn files_follow_config_maps_through_kills<W>(case: Case<W>) -> Result<
     Ok(())
 }
 
-/// Lines of which each says the same.
+/// Identical lines.
 fn text(version: usize) -> String {
     format!("{version}\n").repeat(4_000)
 }
 
-/// Reads files again and again; how often, and how often half of one was seen.
+/// Reads files repeatedly. Returns how often, and how often it saw half of one.
 fn read(paths: &[PathBuf], over: &AtomicBool) -> (usize, usize) {
     let (mut reads, mut torn) = (0, 0);
     while !over.load(Ordering::Relaxed) {
@@ -60,8 +61,8 @@ fn read(paths: &[PathBuf], over: &AtomicBool) -> (usize, usize) {
     (reads, torn)
 }
 
-/// Updates as fast as the API server takes them, kills in between, and ConfigMaps that come and go: no read finds half of a file, and in the end
-/// the files are what the cluster says.
+/// Updates as fast as the API server accepts them, with kills and with ConfigMaps that come and go: no read sees half of a file, and in the end
+/// the files match the cluster.
 pub async fn no_reader_sees_a_torn_file_through_updates_kills_and_churn<W>(case: Case<W>) -> Result<()> {
     let (plane, namespace, kubeconfig) = (&*case.plane, &case.namespace, rights(&case).await?);
     let of = |name: &str, text: &str| config_map(namespace.name(), name, &json!({name: text}));
@@ -119,7 +120,7 @@ pub async fn no_reader_sees_a_torn_file_through_updates_kills_and_churn<W>(case:
     only_ours(agent.folder.path())
 }
 
-/// Kills leave no unfinished file once the next agent is there.
+/// Kills leave no unfinished file once the next agent runs.
 fn only_ours(folder: &Path) -> Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let name = entry?.file_name().to_string_lossy().into_owned();

@@ -1,4 +1,4 @@
-//! `outrigger sync` against a real API server, with the rights of `manifests/rbac/optional/filesync.yaml` and no others.
+//! `outrigger sync` with a real API server and only the permissions in `manifests/rbac/optional/filesync.yaml`.
 
 mod app;
 mod example;
@@ -35,15 +35,15 @@ pub fn add_to(suite: Suite<Outrigger>) -> Suite<Outrigger> {
     tests!(suite, apart(Parts::ApiOnly): trouble::an_agent_is_in_step_after_the_api_server_was_away)
 }
 
-/// Adds those that measure.
+/// Adds the tests that measure.
 pub fn add_long_to(suite: Suite<Outrigger>) -> Suite<Outrigger> {
     tests!(suite, alone(Parts::ApiOnly): figures::an_agent_of_three_thousand_config_maps_is_small)
 }
 
-/// The label that objects must have; its value is the name of the test's namespace.
+/// The label of selected objects. Its value is the test's namespace.
 const LABEL: &str = "sync";
 
-/// An agent beside its folder.
+/// An agent with its folder.
 struct Agent {
     process: Process,
     folder: tempfile::TempDir,
@@ -52,7 +52,7 @@ struct Agent {
     kubeconfig: PathBuf,
 }
 
-/// The command of an agent, but for its program.
+/// Returns an agent's command for this program.
 fn command(program: &Path, kubeconfig: &Path, folder: &Path, port: u16) -> Command {
     let mut command = Command::new(program);
     command.env_clear().env("KUBECONFIG", kubeconfig).env("FOLDER", folder).env("LABEL", LABEL);
@@ -66,14 +66,14 @@ fn program() -> &'static Path {
 }
 
 impl Agent {
-    /// Starts one and waits until it is ready.
+    /// Starts an agent and waits until it is ready.
     async fn start(plane: &ControlPlane, kubeconfig: &Path, variables: &[(&str, &str)]) -> Result<Self> {
         let agent = Self::spawn(plane, kubeconfig, variables)?;
         agent.ready().await?;
         Ok(agent)
     }
 
-    /// Starts one.
+    /// Starts an agent.
     fn spawn(plane: &ControlPlane, kubeconfig: &Path, variables: &[(&str, &str)]) -> Result<Self> {
         let (folder, port) = (tempfile::tempdir()?, free_port()?);
         let mut command = command(program(), kubeconfig, folder.path(), port);
@@ -95,7 +95,7 @@ impl Agent {
         crate::outrigger::page(self.port, path).await
     }
 
-    /// Kills it, and starts another in its place after `meanwhile`.
+    /// Kills it, and starts another after `meanwhile`.
     async fn restart(&mut self, plane: &ControlPlane, meanwhile: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
         self.process.signal("KILL")?;
         self.process.ended(PATIENCE).await?;
@@ -111,7 +111,7 @@ impl Agent {
         self.folder.path().join(name)
     }
 
-    /// Waits until a file has this content, or is not there.
+    /// Waits until a file has this content or does not exist.
     async fn has(&self, name: &str, content: Option<&str>) -> Result<()> {
         wait_for(&format!("{name} to be {content:?}"), PATIENCE, async || {
             let found = std::fs::read_to_string(self.path(name)).ok();
@@ -131,7 +131,7 @@ impl Agent {
     }
 }
 
-/// All files below, as `path=content`, but for those that the agent makes for itself.
+/// Returns all files below, as `path=content`, except for the agent's own.
 fn tree(folder: &Path) -> Result<Vec<String>> {
     let (mut files, mut folders) = (Vec::new(), vec![folder.to_owned()]);
     while let Some(next) = folders.pop() {
@@ -149,29 +149,29 @@ fn tree(folder: &Path) -> Result<Vec<String>> {
     Ok(files)
 }
 
-/// The manifest of rights, for this namespace.
+/// Returns the manifest of permissions for this namespace.
 fn manifest(namespace: &str) -> Result<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/rbac/optional/filesync.yaml");
     Ok(std::fs::read_to_string(path)?.replace("namespace: default", &format!("namespace: {namespace}")))
 }
 
-/// A kubeconfig with the rights that the manifest gives in this namespace.
+/// Returns a kubeconfig with the manifest's permissions in this namespace.
 async fn rights<W>(case: &Case<W>) -> Result<PathBuf> {
     let namespace = case.namespace.name();
-    // Tests that run beside this one create the same ClusterRole.
+    // Concurrent tests create the same ClusterRole.
     let apply = ["apply", "--server-side", "--force-conflicts", "-n", namespace, "-f", "-"];
     case.plane.kubectl(&apply, Some(&manifest(namespace)?)).await?.ok()?;
     case.plane.kubeconfig_of(namespace, "outrigger-sync").await
 }
 
-/// A ConfigMap that the agents of this test follow.
+/// A ConfigMap that this test's agents follow.
 fn config_map(of: &str, name: &str, data: &Value) -> Value {
     json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": {LABEL: of}}, "data": data,
     })
 }
 
-/// Makes it so.
+/// Writes it.
 async fn put(namespace: &TestNamespace, object: &Value) -> Result<()> {
     let name = object["metadata"]["name"].as_str().context("a name")?;
     let params = PatchParams::apply("test").force();

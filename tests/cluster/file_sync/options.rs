@@ -1,4 +1,4 @@
-//! Options that say which objects become which files, each by an agent of its own, over the same objects.
+//! Options for objects and files, each with its own agent, and with the same objects.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use super::{Agent, LABEL, command, config_map, delete, manifest, program, put, rights, tree};
 use crate::outrigger::PATIENCE;
 
-/// Whose rights, which variables, and the files that come of them.
+/// The kubeconfig, the variables, and the resulting files.
 type Expected<'e> = (&'e Path, &'e [(&'e str, &'e str)], Vec<String>);
 
-/// The objects that all agents may follow.
+/// Creates the objects that all agents can follow.
 async fn objects(own: &TestNamespace, other: &TestNamespace) -> Result<()> {
     let of = own.name();
     let in_folder = |name: &str, folder: &str, data: Value| {
@@ -39,7 +39,7 @@ async fn objects(own: &TestNamespace, other: &TestNamespace) -> Result<()> {
     put(other, &config_map(of, "d", &json!({"one.json": "other"}))).await
 }
 
-/// Rights to these verbs on these ConfigMaps only, or on all where none is named.
+/// Permissions for these verbs on these ConfigMaps only, or on all if none is named.
 async fn narrow<W>(case: &Case<W>, account: &str, verbs: &[&str], names: &[&str]) -> Result<PathBuf> {
     let metadata = json!({"name": account});
     let rule = json!({"apiGroups": [""], "resources": ["configmaps"], "verbs": verbs, "resourceNames": names});
@@ -54,7 +54,7 @@ async fn narrow<W>(case: &Case<W>, account: &str, verbs: &[&str], names: &[&str]
     case.plane.kubeconfig_of(case.namespace.name(), account).await
 }
 
-/// What an agent that ends by itself leaves in its folder.
+/// Returns the files of an agent that runs once.
 async fn once<W>(
     case: &Case<W>,
     program: &Path,
@@ -70,7 +70,7 @@ async fn once<W>(
     tree(folder.path())
 }
 
-/// Which objects are taken, by label, name, kind, namespace and method, and which files they become.
+/// Which objects are selected, by label, name, kind, namespace and method, and which files they become.
 pub async fn each_option_selects_names_and_places_files<W>(case: Case<W>) -> Result<()> {
     let (plane, own) = (&*case.plane, &case.namespace);
     let other = plane.namespace("file_sync_other").await?;
@@ -141,7 +141,7 @@ pub async fn each_option_selects_names_and_places_files<W>(case: Case<W>) -> Res
         ensure!(page.contains(words), "what is refused is told: {page}");
     }
 
-    // Programs that end by themselves.
+    // Agents that run once.
     let folder = tempfile::tempdir()?;
     let gsidecar = folder.path().join("k8s-gsidecar");
     std::os::unix::fs::symlink(program(), &gsidecar)?;
@@ -151,11 +151,11 @@ pub async fn each_option_selects_names_and_places_files<W>(case: Case<W>) -> Res
     ensure!(listed == plain, "{listed:?}");
     let slept_once =
         once(&case, &gsidecar, &kubeconfig, &[], &[&selection[..], &[("METHOD", "sleep")]].concat()).await?;
-    // An absolute folder is one below for it.
+    // An absolute folder is interpreted as one below the folder.
     let expected = ["etc/outrigger/out.json=out", "one.json=1", "sub/three.json=3"];
     ensure!(slept_once == expected, "{slept_once:?}");
 
-    // Changes, a label that goes, and a hand-over.
+    // Changes, a removed label, and a new owner.
     put(own, &config_map(n, "a", &json!({"one.json": "11"}))).await?;
     put(own, &config_map("others", "folder", &json!({"three.json": "3"}))).await?;
     for agent in [default, slept] {

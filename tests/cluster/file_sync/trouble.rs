@@ -1,4 +1,4 @@
-//! What goes wrong around an agent: rights that are missing, a disk that is full, an API server that is away.
+//! Trouble around an agent: missing permissions, a full disk, an unreachable API server.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,7 +10,8 @@ use serde_json::json;
 use super::{Agent, command, config_map, delete, manifest, program, put, rights};
 use crate::outrigger::{PATIENCE, page};
 
-/// The files of a namespace are there and followed beside one that is forbidden, which is told; once it is not, it is followed, too.
+/// A forbidden namespace does not affect the files of others, and is reported. Once it is permitted, it is followed
+/// too.
 pub async fn a_forbidden_namespace_keeps_no_other_waiting<W>(case: Case<W>) -> Result<()> {
     let (plane, own) = (&*case.plane, &case.namespace);
     let other = plane.namespace("file_sync_forbidden").await?;
@@ -34,10 +35,10 @@ pub async fn a_forbidden_namespace_keeps_no_other_waiting<W>(case: Case<W>) -> R
     other.delete().await
 }
 
-/// An agent whose folder is a file system of its own.
+/// An agent whose folder is its own file system.
 struct Confined {
     _process: Process,
-    /// Its process, by which its mounts are seen.
+    /// Its process, through which its mounts are visible.
     pid: u32,
     port: u16,
     folder: PathBuf,
@@ -103,7 +104,8 @@ impl Confined {
     }
 }
 
-/// A disk that is full, and one that is read-only, leave the old content whole; probes say so; and it goes on by itself when there is room.
+/// A full disk and a read-only one leave the old content complete, and probes report it. The agent recovers by itself
+/// when there is space.
 pub async fn a_full_disk_and_a_read_only_folder_leave_what_is_there<W>(case: Case<W>) -> Result<()> {
     let allowed = Command::new("unshare").args(["--user", "--map-root-user", "--mount", "true"]).output();
     if !allowed.is_ok_and(|output| output.status.success()) {
@@ -133,7 +135,8 @@ pub async fn a_full_disk_and_a_read_only_folder_leave_what_is_there<W>(case: Cas
     agent.says("OK").await
 }
 
-/// What changes and goes just before and after an outage of the API server is missed by no agent, be it by watch or by lists.
+/// Changes and deletions just before and after an outage of the API server are not missed, neither by watch nor by
+/// lists.
 pub async fn an_agent_is_in_step_after_the_api_server_was_away(case: Case<()>) -> Result<()> {
     let (plane, namespace) = (&*case.plane, &case.namespace);
     let of = |name: &str, text: &str| config_map(namespace.name(), name, &json!({name: text}));

@@ -1,4 +1,4 @@
-//! What is made of the bodies of answers: bad ones are told, and the last good one stays.
+//! Bodies of answers: bad ones are reported, and the last good one stays.
 
 use std::collections::BTreeSet;
 
@@ -11,10 +11,10 @@ use super::objects::{GOOD, Objects, condition, every_second, generator};
 use crate::outrigger::Outrigger;
 use crate::web::{Reply, Web};
 
-/// A word that the bad answers hold as a value.
+/// A word that the bad answers contain as a value.
 const VALUE: &str = "s3cr3t-value";
 
-/// Each as what the URL says from the second time on, the reason, and words of the message.
+/// Each with the URL's answer from the second request on, the reason, and words of the message.
 fn bad_answers() -> Vec<(&'static str, String, &'static str, &'static [&'static str])> {
     let hosts = |host: &str| {
         format!(r#"[{{"hosts":["./*"]}},{{"port":{{"number":80,"protocol":"HTTP","name":"h"}},"hosts":["{host}"]}}]"#)
@@ -50,7 +50,7 @@ fn bad_answers() -> Vec<(&'static str, String, &'static str, &'static [&'static 
     ]
 }
 
-/// The condition names the item and holds no value of it; the Sidecar is not touched.
+/// The condition names the item and contains no value of it. The Sidecar is not changed.
 pub async fn an_answer_that_is_wrong_keeps_the_sidecar_and_names_the_item(case: Case<Outrigger>) -> Result<()> {
     let (web, objects) = (Web::http().await?, Objects::of(&case));
     let each = bad_answers().into_iter().map(async |(name, body, reason, words)| {
@@ -64,7 +64,7 @@ pub async fn an_answer_that_is_wrong_keeps_the_sidecar_and_names_the_item(case: 
         let status = generator["status"].to_string();
         ensure!(!status.contains(VALUE), "{name}: a value is shown: {status}");
         ensure!(condition(&generator, "Reconciling")["status"] == "True", "{status}");
-        // It is asked again soon, and nothing comes of that either; the good answer is taken up at once.
+        // It is requested again soon, also without a result. The good answer takes effect at once.
         web.more(&path, 2).await?;
         ensure!(objects.sidecar(name).await? == before, "{name}: the Sidecar was touched");
         web.says(&path, r#"[{"hosts":["later/*"]}]"#);
@@ -77,7 +77,8 @@ pub async fn an_answer_that_is_wrong_keeps_the_sidecar_and_names_the_item(case: 
     Ok(())
 }
 
-/// JSON as Go's protobuf reads it: both spellings of names, numbers as strings, unknown fields; and as canonical JSON in the Sidecar.
+/// JSON as Go's protobuf reads it: both spellings of names, numbers as strings, unknown fields. The Sidecar has the
+/// canonical JSON.
 pub async fn an_answer_is_read_as_protobuf_reads_it(case: Case<Outrigger>) -> Result<()> {
     let (web, objects) = (Web::http().await?, Objects::of(&case));
     web.says(
@@ -96,7 +97,7 @@ pub async fn an_answer_is_read_as_protobuf_reads_it(case: Case<Outrigger>) -> Re
     Ok(())
 }
 
-/// What Istio takes with a warning is applied, and told with the item.
+/// What Istio accepts with a warning is applied, and reported with the item.
 pub async fn what_istio_only_warns_of_is_applied_and_told(case: Case<Outrigger>) -> Result<()> {
     let (web, objects) = (Web::http().await?, Objects::of(&case));
     web.says("/", r#"[{"hosts":["*/*","shop/*"]}]"#);
@@ -108,7 +109,7 @@ pub async fn what_istio_only_warns_of_is_applied_and_told(case: Case<Outrigger>)
     Ok(())
 }
 
-/// `onEmpty: Apply` makes an empty list mean that nothing may be reached, which Istio writes as `~/*`.
+/// With `onEmpty: Apply` an empty list means that nothing can be reached, which Istio writes as `~/*`.
 pub async fn an_empty_answer_is_applied_only_where_that_is_wanted(case: Case<Outrigger>) -> Result<()> {
     let (web, objects) = (Web::http().await?, Objects::of(&case));
     for (path, body) in [("/list", "[]"), ("/null", "null")] {
@@ -125,7 +126,7 @@ pub async fn an_empty_answer_is_applied_only_where_that_is_wanted(case: Case<Out
     Ok(())
 }
 
-/// An answer that takes too many hosts away is not believed; one that takes fewer, or adds some, is.
+/// An answer that removes too many hosts is not applied. One that removes fewer, or adds some, is.
 pub async fn an_answer_that_shrinks_too_much_is_not_applied(case: Case<Outrigger>) -> Result<()> {
     let (web, objects, name) = (Web::http().await?, Objects::of(&case), "shrinking");
     let ten: Vec<String> = (0..10).map(|n| format!("ns{n}/*")).collect();
@@ -149,7 +150,8 @@ pub async fn an_answer_that_shrinks_too_much_is_not_applied(case: Case<Outrigger
     Ok(())
 }
 
-/// 304 to a request with `If-None-Match` or `If-Modified-Since` is a success: the time of it moves, the Sidecar is not written.
+/// 304 to a request with `If-None-Match` or `If-Modified-Since` is a success: its time is updated, and the Sidecar is
+/// not written.
 pub async fn an_answer_that_has_not_changed_is_a_success(case: Case<Outrigger>) -> Result<()> {
     let (web, objects) = (Web::http().await?, Objects::of(&case));
     let modified = "Tue, 06 Jan 2026 10:00:00 GMT";
@@ -169,7 +171,7 @@ pub async fn an_answer_that_has_not_changed_is_a_success(case: Case<Outrigger>) 
             .await?;
         assert_eq!(condition(&later, "Ready")["status"], "True");
         assert_eq!(objects.sidecar(name).await?, before);
-        // What is repaired meanwhile is what the answer said when it had a body.
+        // A repair in the meantime restores the answer from when it had a body.
         objects.edit(name, json!({"spec": {"egress": [{"hosts": ["*/*"]}]}})).await?;
         objects.hosts(name, &["./*", "istio-system/*"]).await?;
     }
@@ -178,7 +180,7 @@ pub async fn an_answer_that_has_not_changed_is_a_success(case: Case<Outrigger>) 
     let connections: BTreeSet<_> = web.requests("/tag").iter().map(|asked| asked.connection).collect();
     assert!(connections.len() <= 2, "connections are not used again: {connections:?}");
 
-    // A 304 that nobody asked for says nothing.
+    // An unexpected 304 is an error.
     web.replies("/unasked", Reply::status(304));
     objects.apply(&generator("unasked", &web.url("/unasked"), &json!({}))).await?;
     objects.failed_with("unasked", "FetchFailed", &["304"]).await?;
@@ -186,7 +188,7 @@ pub async fn an_answer_that_has_not_changed_is_a_success(case: Case<Outrigger>) 
     Ok(())
 }
 
-/// The limit of a body is 1 MiB, and as large an answer works.
+/// The limit of a body is 1 MiB, and an answer of that size works.
 pub async fn an_answer_of_thousands_of_hosts_works(case: Case<Outrigger>) -> Result<()> {
     let (web, objects) = (Web::http().await?, Objects::of(&case));
     let hosts: Vec<String> = (0..15_000).map(|n| format!("namespace-{n:05}/service.example.com")).collect();

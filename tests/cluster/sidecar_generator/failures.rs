@@ -1,4 +1,4 @@
-//! URLs that fail in all the ways URLs fail: the Sidecar stays, nobody else waits, and nothing is given away.
+//! URLs that fail in every way: the Sidecar stays, others do not wait, and no secret is revealed.
 
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
@@ -11,7 +11,7 @@ use crate::certificates::Certificates;
 use crate::outrigger::{Outrigger, PATIENCE};
 use crate::web::{Reply, Web};
 
-/// A URL that fails is asked again long before the next period, and the Sidecar stays.
+/// A URL that fails is requested again long before the next period, and the Sidecar stays.
 pub async fn a_url_that_fails_keeps_the_sidecar_and_is_tried_again_soon(case: Case<Outrigger>) -> Result<()> {
     let (web, objects, name) = (Web::http().await?, Objects::of(&case), "failing");
     web.says("/", GOOD);
@@ -31,7 +31,7 @@ pub async fn a_url_that_fails_keeps_the_sidecar_and_is_tried_again_soon(case: Ca
     let event = objects.event(name, "Warning", "FetchFailed").await?;
     assert!(event.note.as_deref().unwrap_or_default().contains("500"), "{event:?}");
 
-    // The message and the time of the condition are the same after one more failure.
+    // After another failure, the message and the time of the condition are unchanged.
     web.more("/", 1).await?;
     let again = objects.generator_where(name, "asked again", |now| next(now).ok() > next(&failed).ok()).await?;
     assert_eq!(again["status"]["conditions"], failed["status"]["conditions"]);
@@ -44,7 +44,7 @@ pub async fn a_url_that_fails_keeps_the_sidecar_and_is_tried_again_soon(case: Ca
     Ok(())
 }
 
-/// Where there was no good answer yet, there is no Sidecar, and one as soon as there is.
+/// Without a good answer there is no Sidecar. It is created with the first one.
 pub async fn the_first_good_answer_makes_the_sidecar(case: Case<Outrigger>) -> Result<()> {
     let (web, objects) = (Web::http().await?, Objects::of(&case));
     web.answers("/", |_, count| if count < 3 { Reply::status(503) } else { Reply::ok(GOOD) });
@@ -55,7 +55,7 @@ pub async fn the_first_good_answer_makes_the_sidecar(case: Case<Outrigger>) -> R
     Ok(())
 }
 
-/// Only 200 is good, and the message names the status, never the body.
+/// Only 200 is good. The message names the status, never the body.
 pub async fn only_the_status_200_is_good(case: Case<Outrigger>) -> Result<()> {
     let (web, objects) = (Web::http().await?, Objects::of(&case));
     let each = [201, 204, 206, 300, 400, 401, 403, 404, 500, 503].into_iter().map(async |status: u16| {
@@ -76,7 +76,7 @@ pub async fn only_the_status_200_is_good(case: Case<Outrigger>) -> Result<()> {
     Ok(())
 }
 
-/// Generators whose URLs do not answer hold up none whose URL does; each is told what happened.
+/// Generators whose URLs do not answer delay no others. Each reports what happened.
 pub async fn a_url_that_does_not_answer_delays_no_other(case: Case<Outrigger>) -> Result<()> {
     let (slow, web, objects) = (Web::http().await?, Web::http().await?, Objects::of(&case));
     let bad = [
@@ -109,12 +109,12 @@ pub async fn a_url_that_does_not_answer_delays_no_other(case: Case<Outrigger>) -
     for (name, _, word) in &bad {
         objects.failed_with(name, "FetchFailed", &[word]).await?;
     }
-    // One request at a time: those that were given up are closed.
+    // One request at a time: cancelled ones are closed.
     assert!(slow.open("/hang") <= 9 && slow.open("/endless") <= 1 && slow.open("/drip") <= 1);
     Ok(())
 }
 
-/// Where a URL or a redirect may not lead, and what the message says. `API` stands for the API server's address.
+/// URLs and redirects that are refused, with the message. `API` stands for the API server's address.
 const REFUSED: &[(&str, &str, &[&str])] = &[
     ("metadata", "http://169.254.169.254/latest/meta-data/", &["link-local", "--fetch-allow"]),
     ("metadata-v6", "http://[fd00:ec2::254]/", &["metadata service"]),
@@ -128,7 +128,8 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
     ("file", "file:///etc/passwd", &["redirected", "http:// or https://"]),
 ];
 
-/// Addresses that are refused by default stay so for URLs and for redirects; the API server's even where its address is allowed.
+/// Addresses that are refused by default are refused in URLs and redirects. The API server's is refused even if its
+/// address is allowed.
 pub async fn no_url_and_no_redirect_leads_to_a_refused_address(case: Case<Outrigger>) -> Result<()> {
     let (web, objects) = (Web::http().await?, Objects::of(&case));
     let cluster = Kubeconfig::read_from(case.plane.kubeconfig())?.clusters.pop().context("no cluster")?;
@@ -152,7 +153,7 @@ pub async fn no_url_and_no_redirect_leads_to_a_refused_address(case: Case<Outrig
     Ok(())
 }
 
-/// Redirects are followed where they may lead: relative ones, from http to https, not back, and not for ever.
+/// Redirects are followed to allowed targets: relative ones, from http to https but not back, and not forever.
 pub async fn redirects_are_followed_within_bounds(case: Case<Outrigger>) -> Result<()> {
     let certificates = Certificates::new()?;
     let (web, tls, objects) = (Web::http().await?, Web::https(&certificates).await?, Objects::of(&case));
@@ -180,7 +181,8 @@ pub async fn redirects_are_followed_within_bounds(case: Case<Outrigger>) -> Resu
     Ok(())
 }
 
-/// A server whose certificate nobody vouches for is refused, unless it is said not to matter; one that listens no more is told.
+/// A server with an untrusted certificate is refused, unless verification is disabled. A server that is down is
+/// reported.
 pub async fn servers_that_cannot_be_trusted_or_reached_are_told(case: Case<Outrigger>) -> Result<()> {
     let certificates = Certificates::new()?;
     let (web, tls, objects) = (Web::http().await?, Web::https(&certificates).await?, Objects::of(&case));
@@ -204,7 +206,7 @@ pub async fn servers_that_cannot_be_trusted_or_reached_are_told(case: Case<Outri
     Ok(())
 }
 
-/// A URL that is good and bad in turn changes conditions, and the Sidecar not at all.
+/// A URL that alternates between good and bad changes conditions, and never the Sidecar.
 pub async fn a_url_that_flaps_changes_the_status_only(case: Case<Outrigger>) -> Result<()> {
     let (web, objects, name) = (Web::http().await?, Objects::of(&case), "flapping");
     web.answers("/", |_, count| if count % 2 == 1 { Reply::ok(GOOD) } else { Reply::status(502) });
@@ -228,7 +230,8 @@ pub async fn a_url_that_flaps_changes_the_status_only(case: Case<Outrigger>) -> 
     Ok(())
 }
 
-/// User and password in a URL are sent as basic authentication; they, the query and the fragment are shown nowhere.
+/// User and password in a URL are sent as basic authentication. They, the query and the fragment are not shown
+/// anywhere.
 pub async fn what_is_secret_in_a_url_is_shown_nowhere(case: Case<Outrigger>) -> Result<()> {
     let (web, other, objects) = (Web::http().await?, Web::http().await?, Objects::of(&case));
     let secrets = ["s3cr3t-password", "s3cr3t-query", "s3cr3t-fragment", "cDNjcmV0"];
@@ -268,7 +271,7 @@ pub async fn what_is_secret_in_a_url_is_shown_nowhere(case: Case<Outrigger>) -> 
         for secret in secrets {
             assert!(!status.contains(secret), "{secret}: {status}");
             assert!(!events.contains(secret), "{secret}: {events}");
-            // The managed fields hold no values.
+            // The managed fields contain no values.
             assert!(!sidecar.contains(secret), "{secret}: {sidecar}");
         }
     }
@@ -278,7 +281,7 @@ pub async fn what_is_secret_in_a_url_is_shown_nowhere(case: Case<Outrigger>) -> 
     Ok(())
 }
 
-/// `Retry-After` is respected, within the period.
+/// `Retry-After` is respected within the period.
 pub async fn a_server_that_says_when_to_come_back_is_not_asked_before(case: Case<Outrigger>) -> Result<()> {
     let (web, objects) = (Web::http().await?, Objects::of(&case));
     web.replies("/later", Reply::status(429).header("retry-after", "600"));
@@ -293,7 +296,7 @@ pub async fn a_server_that_says_when_to_come_back_is_not_asked_before(case: Case
     Ok(())
 }
 
-/// What came of fetches is counted.
+/// The outcomes of fetches are counted.
 pub async fn fetches_are_counted_by_outcome(case: Case<Outrigger>) -> Result<()> {
     let (web, objects) = (Web::http().await?, Objects::of(&case));
     web.says("/good", GOOD);

@@ -1,4 +1,5 @@
-//! SidecarGenerators: the seed's document, each of its faults, and URLs of all kinds, on the real control plane with a real web server.
+//! SidecarGenerators on the real control plane with a real web server: the seed's document, each of its faults, and all
+//! kinds of URLs.
 
 mod answers;
 mod failures;

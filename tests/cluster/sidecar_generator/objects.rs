@@ -1,4 +1,4 @@
-//! SidecarGenerators and Sidecars as tests write them, and what is seen of them on the control plane.
+//! SidecarGenerators and Sidecars of tests, and their state in the control plane.
 
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
@@ -10,24 +10,24 @@ use serde_json::{Value, json};
 
 use crate::outrigger::PATIENCE;
 
-/// Where a Sidecar says which spec was written.
+/// The annotation of a Sidecar with the hash of its spec.
 pub const HASH: &str = "sidecar-generator-operator/sidecar-spec-hash";
 
-/// An answer that is good.
+/// A good answer.
 pub const GOOD: &str = r#"[{"hosts":["./*","istio-system/*"]}]"#;
 
-/// The SidecarGenerators of a namespace, and what belongs to them.
+/// The SidecarGenerators of a namespace and their objects.
 #[derive(Clone)]
 pub struct Objects {
-    /// With every field that is stored.
+    /// With every stored field.
     pub generators: Api<DynamicObject>,
-    /// Of Istio, as v1.
+    /// Istio's, as v1.
     pub sidecars: Api<DynamicObject>,
     events: Api<Event>,
 }
 
-/// A SidecarGenerator for the Pods with the label `app: NAME`, with more fields of the spec; `null` takes one away. By itself it asks
-/// its URL once an hour.
+/// A SidecarGenerator for Pods with the label `app: NAME`, with further fields of the spec; `null` removes one. By default it
+/// requests its URL once an hour.
 pub fn generator(name: &str, url: &str, more: &Value) -> Value {
     let mut generator = json!({
         "apiVersion": "networking.example.com/v1alpha1", "kind": "SidecarGenerator", "metadata": {"name": name},
@@ -42,12 +42,12 @@ pub fn generator(name: &str, url: &str, more: &Value) -> Value {
     generator
 }
 
-/// More fields of the spec: the URL is asked once a second, which is as often as it may be.
+/// Further fields of the spec: the URL is requested once a second, which is the minimum period.
 pub fn every_second() -> Value {
     json!({"refreshPeriod": "1s"})
 }
 
-/// A Sidecar that somebody wrote by hand.
+/// A Sidecar written by hand.
 pub fn sidecar(name: &str, labels: &Value, hosts: &[&str]) -> Value {
     json!({
         "apiVersion": "networking.istio.io/v1", "kind": "Sidecar", "metadata": {"name": name},
@@ -55,30 +55,30 @@ pub fn sidecar(name: &str, labels: &Value, hosts: &[&str]) -> Value {
     })
 }
 
-/// A condition of a generator.
+/// Returns a condition of a generator.
 pub fn condition<'g>(generator: &'g Value, type_: &str) -> &'g Value {
     let mut all = generator["status"]["conditions"].as_array().into_iter().flatten();
     all.find(|condition| condition["type"] == type_).unwrap_or(&Value::Null)
 }
 
-/// A time of the status.
+/// Returns a time in the status.
 pub fn time(generator: &Value, field: &str) -> Result<Timestamp> {
     let text = generator["status"][field].as_str().with_context(|| format!("no {field}: {}", generator["status"]))?;
     Ok(text.parse()?)
 }
 
-/// When the URL was last good.
+/// Returns when the URL last answered well.
 pub fn last(generator: &Value) -> Result<Timestamp> {
     time(generator, "lastSidecarGeneratorUpdate")
 }
 
-/// When it is asked again.
+/// Returns when the URL is requested next.
 pub fn next(generator: &Value) -> Result<Timestamp> {
     time(generator, "nextSidecarGeneratorUpdate")
 }
 
 impl Objects {
-    /// Those of the test's namespace.
+    /// Uses the test's namespace.
     pub fn of<W>(case: &Case<W>) -> Self {
         let api = |group: &str, version: &str, kind: &str| {
             let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
@@ -91,12 +91,12 @@ impl Objects {
         }
     }
 
-    /// Writes a SidecarGenerator; what an earlier one of this name had besides is gone.
+    /// Writes a SidecarGenerator, and removes other fields of an earlier one with this name.
     pub async fn apply(&self, generator: &Value) -> Result<()> {
         Self::write(&self.generators, generator).await
     }
 
-    /// Writes a Sidecar in somebody else's name.
+    /// Writes a Sidecar as another manager.
     pub async fn apply_sidecar(&self, sidecar: &Value) -> Result<()> {
         Self::write(&self.sidecars, sidecar).await
     }
@@ -108,29 +108,29 @@ impl Objects {
         Ok(())
     }
 
-    /// Changes a SidecarGenerator by a merge patch.
+    /// Changes a SidecarGenerator with a merge patch.
     pub async fn change(&self, name: &str, patch: Value) -> Result<()> {
         self.generators.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
         Ok(())
     }
 
-    /// Changes a Sidecar by a merge patch, as `kubectl edit` does.
+    /// Changes a Sidecar with a merge patch, like `kubectl edit`.
     pub async fn edit(&self, name: &str, patch: Value) -> Result<()> {
         self.sidecars.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
         Ok(())
     }
 
-    /// A SidecarGenerator as it is now.
+    /// Returns the current SidecarGenerator.
     pub async fn generator(&self, name: &str) -> Result<Value> {
         Ok(serde_json::to_value(self.generators.get(name).await?)?)
     }
 
-    /// A Sidecar as it is now.
+    /// Returns the current Sidecar.
     pub async fn sidecar(&self, name: &str) -> Result<Value> {
         Ok(serde_json::to_value(self.sidecars.get(name).await?)?)
     }
 
-    /// Waits until a Sidecar is so.
+    /// Waits until a Sidecar meets the condition.
     pub async fn sidecar_where(&self, name: &str, what: &str, is: impl Fn(&Value) -> bool) -> Result<Value> {
         wait_for(&format!("Sidecar {name} to be {what}"), PATIENCE, async || {
             let sidecar = self.sidecar(name).await?;
@@ -156,7 +156,7 @@ impl Objects {
         .await
     }
 
-    /// Waits until the status of a generator is about its present spec and so.
+    /// Waits until the status of a generator describes its current spec and meets the condition.
     pub async fn generator_where(&self, name: &str, what: &str, is: impl Fn(&Value) -> bool) -> Result<Value> {
         wait_for(&format!("SidecarGenerator {name} to be {what}"), PATIENCE, async || {
             let generator = self.generator(name).await?;
@@ -177,12 +177,12 @@ impl Objects {
         .await
     }
 
-    /// Waits until all is well.
+    /// Waits until everything is up to date.
     pub async fn reconciled(&self, name: &str) -> Result<Value> {
         self.condition(name, "Ready", "True", "Current").await
     }
 
-    /// Waits until nothing came of the last fetch, for this reason.
+    /// Waits until the last fetch failed for this reason.
     pub async fn failed(&self, name: &str, reason: &str) -> Result<Value> {
         let generator = self.condition(name, "Ready", "False", reason).await?;
         let reconciled = condition(&generator, "Reconciled");
@@ -192,7 +192,7 @@ impl Objects {
         Ok(generator)
     }
 
-    /// Waits until the problem of the last fetch has these words in its message.
+    /// Waits until the last fetch failed with these words in the message.
     pub async fn failed_with(&self, name: &str, reason: &str, words: &[&str]) -> Result<Value> {
         let generator = self.failed(name, reason).await?;
         let message = condition(&generator, "Reconciled")["message"].as_str().unwrap_or_default().to_owned();
@@ -202,7 +202,7 @@ impl Objects {
         Ok(generator)
     }
 
-    /// The Events about a generator.
+    /// Returns the Events about a generator.
     pub async fn events(&self, name: &str) -> Result<Vec<Event>> {
         let fields = format!("regarding.kind=SidecarGenerator,regarding.name={name}");
         Ok(self.events.list(&ListParams::default().fields(&fields)).await?.items)

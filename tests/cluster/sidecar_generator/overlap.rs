@@ -1,4 +1,4 @@
-//! Sidecars of one namespace that Istio cannot tell apart: both generators say so, and work on.
+//! Sidecars of one namespace that Istio cannot distinguish: both generators report it and continue.
 
 use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
@@ -13,14 +13,14 @@ use crate::web::Web;
 const WITHOUT: &str = "MultipleSidecarsWithoutWorkloadSelectors";
 const CONFLICTING: &str = "ConflictingSidecarWorkloadSelectors";
 
-/// More fields of the spec: asked every second, and this selector.
+/// Further fields of the spec: requested every second, with this selector.
 fn selecting(selector: &Value) -> Value {
     let mut more = every_second();
     more["workloadSelector"] = selector.clone();
     more
 }
 
-/// Waits until a generator tells of an overlap with these, and of its reason; it works all the same.
+/// Waits until a generator reports an overlap with these for this reason. It still works.
 async fn overlapping(objects: &Objects, name: &str, reason: &str, with: &[&str]) -> Result<()> {
     let generator = objects.condition(name, "Overlapping", "True", reason).await?;
     let message = condition(&generator, "Overlapping")["message"].as_str().unwrap_or_default().to_owned();
@@ -31,7 +31,7 @@ async fn overlapping(objects: &Objects, name: &str, reason: &str, with: &[&str])
     Ok(())
 }
 
-/// Two for all Pods of a namespace (IST0111), however that is written; a Sidecar by hand counts.
+/// Two for all Pods of a namespace (IST0111), in any notation. A Sidecar written by hand counts.
 pub async fn two_sidecars_for_a_whole_namespace_overlap(case: Case<Outrigger>) -> Result<()> {
     let (web, objects) = (Web::http().await?, Objects::of(&case));
     web.says("/", GOOD);
@@ -48,13 +48,13 @@ pub async fn two_sidecars_for_a_whole_namespace_overlap(case: Case<Outrigger>) -
     by_hand["spec"].as_object_mut().and_then(|spec| spec.remove("workloadSelector"));
     objects.apply_sidecar(&by_hand).await?;
     overlapping(&objects, "one", WITHOUT, &["by-hand"]).await?;
-    // One with a selector and one without are what Istio is made for.
+    // One with and one without a selector are Istio's intended use.
     objects.apply(&generator("three", &web.url("/"), &every_second())).await?;
     objects.condition("three", "Overlapping", "False", "NoOverlap").await?;
     Ok(())
 }
 
-/// Every Pod of the one is of the other too (IST0110).
+/// Every Pod of one is also selected by the other (IST0110).
 pub async fn a_selection_within_another_overlaps(case: Case<Outrigger>) -> Result<()> {
     let (web, objects) = (Web::http().await?, Objects::of(&case));
     web.says("/", GOOD);
@@ -72,7 +72,7 @@ pub async fn a_selection_within_another_overlaps(case: Case<Outrigger>) -> Resul
     Ok(())
 }
 
-/// Two selections that some Pod might be of both of, and then one is (IST0110).
+/// Two selectors that a Pod might match both, and then one does (IST0110).
 pub async fn selections_overlap_when_a_pod_is_of_both(case: Case<Outrigger>) -> Result<()> {
     let (web, objects) = (Web::http().await?, Objects::of(&case));
     web.says("/", GOOD);

@@ -1,4 +1,4 @@
-//! Whose a Sidecar is, and what of it is theirs.
+//! Ownership of Sidecars, and of their parts.
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -12,7 +12,7 @@ use crate::web::Web;
 
 const GOOD_HOSTS: [&str; 2] = ["./*", "istio-system/*"];
 
-/// An ownerReference that makes a ConfigMap the controller, or only an owner, of something.
+/// An ownerReference that makes a ConfigMap the controller, or only an owner, of an object.
 async fn owner(case: &Case<Outrigger>, name: &str, controller: bool) -> Result<Value> {
     let map: ConfigMap = serde_json::from_value(json!({"metadata": {"name": name}}))?;
     let map = case.namespace.api::<ConfigMap>().create(&PostParams::default(), &map).await?;
@@ -21,7 +21,7 @@ async fn owner(case: &Case<Outrigger>, name: &str, controller: bool) -> Result<V
     )
 }
 
-/// A Sidecar that was there before is not touched, and the generator says so, until the Sidecar is annotated.
+/// An existing Sidecar is not changed, and the generator reports it, until the Sidecar is annotated.
 pub async fn a_sidecar_of_somebody_else_is_left_alone_until_it_may_be_adopted(case: Case<Outrigger>) -> Result<()> {
     let (web, objects) = (Web::http().await?, Objects::of(&case));
     web.says("/", GOOD);
@@ -52,7 +52,7 @@ pub async fn a_sidecar_of_somebody_else_is_left_alone_until_it_may_be_adopted(ca
     Ok(())
 }
 
-/// No annotation gives away what another controller owns.
+/// No annotation gives away an object of another controller.
 pub async fn a_sidecar_of_another_controller_cannot_be_adopted(case: Case<Outrigger>) -> Result<()> {
     let (web, objects) = (Web::http().await?, Objects::of(&case));
     web.says("/", GOOD);
@@ -65,7 +65,7 @@ pub async fn a_sidecar_of_another_controller_cannot_be_adopted(case: Case<Outrig
     objects.condition("owned", "Stalled", "True", "NotOwned").await?;
     assert_eq!(objects.sidecar("owned").await?, before);
 
-    // When that one has let go, the hash says that it was ours.
+    // After the other controller has released it, the hash shows that it was ours.
     objects.edit("owned", json!({"metadata": {"ownerReferences": null}})).await?;
     objects.reconciled("owned").await?;
     objects.hosts("owned", &GOOD_HOSTS).await?;
@@ -93,7 +93,7 @@ pub async fn what_others_put_on_a_sidecar_stays(case: Case<Outrigger>) -> Result
     }
     assert_eq!(sidecar["metadata"]["annotations"]["note"], "theirs");
 
-    // Our owner reference and our hash are put back, even where they were taken away together with the spec.
+    // Our owner reference and our hash are restored, even if they were removed together with the spec.
     let edits = [
         json!({"metadata": {"ownerReferences": [theirs]}}),
         json!({"metadata": {"ownerReferences": [theirs]}, "spec": {"egress": [{"hosts": ["*/*"]}]}}),
@@ -116,7 +116,7 @@ pub async fn what_others_put_on_a_sidecar_stays(case: Case<Outrigger>) -> Result
             .await?;
     }
 
-    // A Sidecar that is being deleted is waited for, and made again.
+    // A Sidecar that is being deleted is waited for and recreated.
     let old = objects.sidecar(name).await?["metadata"]["uid"].clone();
     objects.sidecars.delete(name, &kube::api::DeleteParams::default()).await?;
     let deleting = objects.sidecar(name).await?;

@@ -1,4 +1,4 @@
-//! The page on SidecarGenerators.
+//! The documentation page on SidecarGenerators.
 
 use std::path::Path;
 
@@ -9,8 +9,8 @@ use crate::outrigger::{EXAMPLE_ADDRESS, Outrigger};
 use crate::pages;
 use crate::web::Web;
 
-/// Its commands work and print what it shows, with the URL of the example as it is: the replica resolves the name of its host as
-/// `make cluster` does.
+/// Its commands work and print what it shows, with the example's URL unchanged: the replica resolves its host like `make
+/// cluster`.
 pub async fn commands_of_the_page_on_sidecar_generators_print_what_it_shows(case: Case<Outrigger>) -> Result<()> {
     let web = Web::http_at(EXAMPLE_ADDRESS).await?;
     web.says("/dependencies", r#"[{"hosts":["./*","istio-system/*","ns1/*","ns2/*"]}]"#);

@@ -1,4 +1,5 @@
-//! outrigger as a process: started before Istio is there, restarted, one of several replicas, stopped in the middle of a fetch.
+//! outrigger as a process: started before Istio is installed, restarted, one of several replicas, stopped during a
+//! fetch.
 
 use std::time::{Duration, Instant};
 
@@ -17,13 +18,13 @@ use crate::web::{Reply, Web};
 
 const GOOD_HOSTS: [&str; 2] = ["./*", "istio-system/*"];
 
-/// A replica that only makes Sidecars, and may ask this machine for them.
+/// A replica that only makes Sidecars, and may fetch from this machine.
 fn start(kubeconfig: &std::path::Path) -> Start {
     let args = ["--controllers=sidecargenerator", "--fetch-allow=127.0.0.1", "--min-refresh-period=1s"];
     Start { args: args.map(str::to_owned).into(), ..Start::with(kubeconfig) }
 }
 
-/// Without Istio's kinds each generator says so, and the process lives; with them all is made up for.
+/// Without Istio's kinds each generator reports it, and the process continues. Once installed, everything is caught up.
 pub async fn istio_may_be_installed_later_and_removed(case: Case<()>) -> Result<()> {
     let (plane, web, objects) = (&case.plane, Web::http().await?, Objects::of(&case));
     web.says("/", GOOD);
@@ -66,8 +67,8 @@ fn reason(generator: &Value) -> String {
     condition(generator, "Ready")["reason"].as_str().unwrap_or_default().to_owned()
 }
 
-/// What is not due is not fetched by a process that starts anew, nor by the next leader, nor is anything written; what was missed
-/// is. Before, the addresses of this machine were refused, as they are unless they are allowed.
+/// A process that restarts, and the next leader, do not fetch before the next period and write nothing. What was missed is caught
+/// up. Before, this machine's addresses were refused, as by default.
 pub async fn another_leader_fetches_only_what_is_due(case: Case<()>) -> Result<()> {
     let (plane, web, objects) = (&case.plane, Web::http().await?, Objects::of(&case));
     let names = ["settled", "drifted", "stripped", "missing", "changed"];
@@ -123,7 +124,7 @@ pub async fn another_leader_fetches_only_what_is_due(case: Case<()>) -> Result<(
     third.stop().await
 }
 
-/// A fetch that is under way when the process is told to stop is given up: nobody waits for it.
+/// A fetch in progress is cancelled when the process is told to stop, which does not wait for it.
 pub async fn a_fetch_under_way_does_not_hold_up_the_end(case: Case<()>) -> Result<()> {
     let (plane, web, objects) = (&case.plane, Web::http().await?, Objects::of(&case));
     plane.install_istio_crds().await?;

@@ -1,4 +1,4 @@
-//! What the CRD lets in, and what an older one let in.
+//! What the CRD accepts, and what an older one accepted.
 
 use anyhow::{Context, Result, ensure};
 use kube::api::{Patch, PatchParams, PostParams};
@@ -9,7 +9,7 @@ use super::objects::{GOOD, Objects, condition, every_second, generator};
 use crate::outrigger::{Outrigger, PATIENCE, Start, install_crds, install_rights};
 use crate::web::Web;
 
-/// Fields of a spec beside a URL, each with the field that a refusal names.
+/// Fields of a spec besides a URL, each with the field that a rejection names.
 fn specs() -> (Vec<Value>, Vec<(Value, &'static str)>) {
     let many: serde_json::Map<String, Value> = (0..257).map(|n| (format!("k{n}"), "v".into())).collect();
     let accepted = vec![
@@ -65,7 +65,7 @@ fn specs() -> (Vec<Value>, Vec<(Value, &'static str)>) {
     (accepted, refused)
 }
 
-/// Created as a dry run: nobody fetches anything.
+/// Created as a dry run, so nothing is fetched.
 async fn create(objects: &Objects, spec: &Value) -> Result<Value, kube::Error> {
     let mut object = json!({
         "apiVersion": "networking.example.com/v1alpha1", "kind": "SidecarGenerator", "metadata": {"name": "judged"},
@@ -80,7 +80,7 @@ async fn create(objects: &Objects, spec: &Value) -> Result<Value, kube::Error> {
     serde_json::to_value(created).map_err(kube::Error::SerdeError)
 }
 
-/// Rules of the CRD: a bad spec is refused when it is written, with the field at fault.
+/// Rules of the CRD: a bad spec is rejected when it is written, with the field at fault.
 pub async fn the_crd_refuses_what_cannot_be_used(case: Case<Outrigger>) -> Result<()> {
     let objects = Objects::of(&case);
     let (accepted, refused) = specs();
@@ -100,7 +100,7 @@ pub async fn the_crd_refuses_what_cannot_be_used(case: Case<Outrigger>) -> Resul
     Ok(())
 }
 
-/// Takes all rules out of the CRD, or rather puts one in its place as sidecar-generator-operator had it: types and no rules.
+/// Replaces the CRD by sidecar-generator-operator's, which has types and no rules.
 async fn install_crd_of_the_seed(plane: &ControlPlane) -> Result<()> {
     let text = json!({"type": "string"});
     let labels = json!({"type": "object", "maxProperties": 256, "additionalProperties": text});
@@ -133,11 +133,11 @@ async fn install_crd_of_the_seed(plane: &ControlPlane) -> Result<()> {
     Ok(())
 }
 
-/// That of `{"workloadSelector":{"labels":{"app":"taken-over"}},"egress":[{"hosts":["./*","istio-system/*"]}]}`.
+/// The hash of `{"workloadSelector":{"labels":{"app":"taken-over"}},"egress":[{"hosts":["./*","istio-system/*"]}]}`.
 const HASH_OF_TAKEN_OVER: &str = "e523804687bc65789db528ea7b257a78710375ab220069ec2df83f6dc86a57d6";
 
-/// Objects that an older installation stored and that cannot be used are told so, one by one; all others are served, what that
-/// installation made is taken over as it is, and an object is served as soon as it is corrected.
+/// Unusable objects stored by an older installation report it one by one. All others are served, its Sidecars are taken over
+/// unchanged, and an object is served as soon as it is corrected.
 pub async fn generators_that_an_older_installation_stored_hurt_no_other(case: Case<()>) -> Result<()> {
     let (plane, web, objects) = (&case.plane, Web::http().await?, Objects::of(&case));
     web.says("/", GOOD);
@@ -168,7 +168,7 @@ pub async fn generators_that_an_older_installation_stored_hurt_no_other(case: Ca
         "apiVersion": "networking.example.com/v1alpha1", "kind": "SidecarGenerator", "metadata": {"name": "no-spec"},
     }))
     .await?;
-    // What the other operator made of one, with its annotation and its owner reference.
+    // The other operator's Sidecar, with its annotation and its owner reference.
     stored(&generator("taken-over", &web.url("/"), &every_second())).await?;
     let uid = objects.generator("taken-over").await?["metadata"]["uid"].clone();
     let mut made = super::objects::sidecar("taken-over", &json!({"app": "taken-over"}), &["./*", "istio-system/*"]);

@@ -1,4 +1,4 @@
-//! Credentials and CAs from Secrets: sent where the Secret says, and nowhere else.
+//! Credentials and CAs from Secrets: sent only where the Secret allows it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,10 +17,10 @@ use crate::certificates::Certificates;
 use crate::outrigger::Outrigger;
 use crate::web::{Reply, Web};
 
-/// Annotation of a Secret: the hosts that may be sent it.
+/// Annotation of a Secret: the hosts that may receive it.
 const SEND_TO: &str = "outrigger.dev/send-to";
 
-/// Lets outrigger read the Secrets of the test's namespace, as the manifest says it can be done for one namespace.
+/// Lets outrigger read the Secrets of the test's namespace, as the manifest describes for one namespace.
 async fn allow(case: &Case<Outrigger>) -> Result<()> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/rbac/optional/sidecargenerator-secrets.yaml");
     let objects = outrigger::documents::parse("secrets.yaml", &std::fs::read(path)?)?;
@@ -28,17 +28,17 @@ async fn allow(case: &Case<Outrigger>) -> Result<()> {
         if object["kind"] == "ClusterRoleBinding" {
             object["kind"] = "RoleBinding".into();
         }
-        // Tests that run beside this one create the same ClusterRole.
+        // Concurrent tests create the same ClusterRole.
         let apply = ["apply", "--server-side", "--force-conflicts", "-n", case.namespace.name(), "-f", "-"];
         case.plane.kubectl(&apply, Some(&object.to_string())).await?.ok()?;
     }
     Ok(())
 }
 
-/// Writes a Secret, with the hosts it may be sent to.
+/// Writes a Secret with the hosts that may receive it.
 async fn secret(case: &Case<Outrigger>, name: &str, send_to: Option<&str>, data: &[(&str, &str)]) -> Result<()> {
     let annotations = send_to.map(|hosts| json!({SEND_TO: hosts}));
-    // Not as `stringData`: what is not in that stays in the Secret.
+    // Not as `stringData`, which would keep other keys of the Secret.
     let data: BTreeMap<_, _> = data.iter().map(|(key, value)| (*key, STANDARD.encode(value))).collect();
     let secret = json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "annotations": annotations}, "data": data,
@@ -48,15 +48,15 @@ async fn secret(case: &Case<Outrigger>, name: &str, send_to: Option<&str>, data:
     Ok(())
 }
 
-/// More fields of the spec: these credentials.
+/// Further fields of the spec: these credentials.
 fn with(secret: &str) -> Value {
     let mut more = every_second();
     more["auth"] = json!({"secretRef": {"name": secret}});
     more
 }
 
-/// Without the right to read Secrets, without the Secret, without consent or without a use for its keys the condition says what to
-/// do; nothing is sent before all is well.
+/// Without the permission to read Secrets, the Secret, its consent or usable keys, the condition has the solution, and nothing is
+/// sent.
 pub async fn a_secret_is_sent_only_where_it_says_itself(case: Case<Outrigger>) -> Result<()> {
     let (web, objects, name) = (Web::http().await?, Objects::of(&case), "guarded");
     let bearer = "Bearer t0p-s3cr3t";
@@ -83,7 +83,7 @@ pub async fn a_secret_is_sent_only_where_it_says_itself(case: Case<Outrigger>) -
     waits_for(&["token", SEND_TO, &web.host()]).await?;
     secret(&case, "token", Some("elsewhere.example.com, http://127.0.0.1:1"), &token).await?;
     waits_for(&["token", SEND_TO, &web.host()]).await?;
-    // Over TLS, that is.
+    // This means over TLS.
     secret(&case, "token", Some(&web.host()), &token).await?;
     waits_for(&["token", SEND_TO, &web.url("")]).await?;
     secret(&case, "token", Some(&web.url("")), &[("user", "x")]).await?;
@@ -93,14 +93,14 @@ pub async fn a_secret_is_sent_only_where_it_says_itself(case: Case<Outrigger>) -
     secret(&case, "token", Some(&format!("elsewhere.example.com, {}", web.url(""))), &token).await?;
     objects.hosts(name, &["./*", "istio-system/*"]).await?;
     let well = objects.reconciled(name).await?;
-    // A changed Secret is taken up by the next fetch.
+    // The next fetch uses a changed Secret.
     secret(&case, "token", Some(&web.url("")), &[("token", "another")]).await?;
     objects.failed_with(name, "FetchFailed", &["401"]).await?;
     for text in [well.to_string(), case.world.log()?, serde_json::to_string(&objects.events(name).await?)?] {
         assert!(!text.contains("t0p-s3cr3t"), "the token is shown: {text}");
     }
 
-    // At another origin none of it arrives.
+    // Nothing of it reaches another origin.
     let other = Web::http().await?;
     other.says("/", GOOD);
     web.replies("/away", Reply::redirect(other.url("/")));

@@ -1,4 +1,4 @@
-//! When URLs are asked, and what is written of it.
+//! When URLs are requested, and what is written.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::objects::{GOOD, Objects, condition, every_second, generator, last, ne
 use crate::outrigger::{Outrigger, PATIENCE};
 use crate::web::Web;
 
-/// However short a period is, the URL is asked no more often than outrigger was told.
+/// However short a period is, the URL is not requested more often than outrigger's flag allows.
 pub async fn no_period_is_shorter_than_the_floor(case: Case<Outrigger>) -> Result<()> {
     let (web, objects) = (Web::http().await?, Objects::of(&case));
     web.says("/", GOOD);
@@ -27,7 +27,7 @@ pub async fn no_period_is_shorter_than_the_floor(case: Case<Outrigger>) -> Resul
     Ok(())
 }
 
-/// `jitter` adds up to that much to each period.
+/// `jitter` adds up to this time to each period.
 pub async fn jitter_spreads_what_would_come_at_once(case: Case<Outrigger>) -> Result<()> {
     let (web, objects) = (Web::http().await?, Objects::of(&case));
     web.says("/", GOOD);
@@ -43,7 +43,7 @@ pub async fn jitter_spreads_what_would_come_at_once(case: Case<Outrigger>) -> Re
     Ok(())
 }
 
-/// A fetch that finds nothing new is one write, of the times; conditions and the Sidecar are not touched.
+/// A fetch without changes causes one write, of the times. Conditions and the Sidecar are not written.
 pub async fn a_fetch_that_finds_nothing_new_writes_the_times_once(case: Case<Outrigger>) -> Result<()> {
     let (web, objects, name) = (Web::http().await?, Objects::of(&case), "unchanged");
     web.says("/", GOOD);
@@ -93,7 +93,7 @@ pub async fn a_fetch_that_finds_nothing_new_writes_the_times_once(case: Case<Out
     Ok(())
 }
 
-/// While `suspend` is true nothing is asked and nothing repaired; when it ends, the URL is asked at once.
+/// While `suspend` is true nothing is requested or repaired. When it ends, the URL is requested at once.
 pub async fn nothing_happens_while_suspended(case: Case<Outrigger>) -> Result<()> {
     let (web, objects, name) = (Web::http().await?, Objects::of(&case), "resting");
     web.says("/", GOOD);
@@ -108,7 +108,7 @@ pub async fn nothing_happens_while_suspended(case: Case<Outrigger>) -> Result<()
     let asked = web.count("/");
     objects.edit(name, json!({"spec": {"egress": [{"hosts": ["*/*"]}]}})).await?;
 
-    // Another one that is asked every second shows that time passes.
+    // Another one that is requested every second shows that time passes.
     web.says("/other", GOOD);
     objects.apply(&generator("running", &web.url("/other"), &every_second())).await?;
     web.asked("/other", 3).await?;
@@ -122,7 +122,8 @@ pub async fn nothing_happens_while_suspended(case: Case<Outrigger>) -> Result<()
     Ok(())
 }
 
-/// Whoever changes the Sidecar a few times is answered at once, and then more and more slowly, without asking the URL.
+/// A few changes of the Sidecar are reverted at once, and further ones more and more slowly, without requesting the
+/// URL.
 pub async fn a_fight_over_a_sidecar_slows_down(case: Case<Outrigger>) -> Result<()> {
     let (web, objects, name) = (Web::http().await?, Objects::of(&case), "contested");
     web.says("/", GOOD);

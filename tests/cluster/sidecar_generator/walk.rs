@@ -1,4 +1,4 @@
-//! What the document of sidecar-generator-operator shows, typed as it shows it.
+//! The document of sidecar-generator-operator, typed as shown.
 
 use anyhow::{Context, Result};
 use jiff::SignedDuration;
@@ -78,13 +78,14 @@ spec:
       app: myapp
 ";
 
-/// The hash in the document belongs to the hosts in another order; this is that of the order shown.
+/// The hash in the document belongs to the hosts in another order. This is the hash of the order shown.
 const HASH_AS_SHOWN: (&str, &str) = (
     "96e264924cbf40670253cf8627f3bab038a3b7684f9fac8d5039a4dc2318ee37",
     "64a87891c4a2a5348e3ca0ed6348cb4657b3685ba06ca545ac1f6e05c8ef701f",
 );
 
-/// The document's CR and JSON give the document's Sidecar; its behaviours one after the other, but for deletion.
+/// The document's CR and JSON produce the document's Sidecar. Then its behaviours one after the other, except for
+/// deletion.
 pub async fn the_walk_of_the_sidecar_generator_document_works(case: Case<Outrigger>) -> Result<()> {
     let (web, objects) = (Web::http().await?, Objects::of(&case));
     web.says("/dependencies", ANSWER);
@@ -111,7 +112,7 @@ pub async fn the_walk_of_the_sidecar_generator_document_works(case: Case<Outrigg
     assert_eq!(next(&generator)?.duration_since(last(&generator)?), SignedDuration::from_mins(2));
     objects.event(NAME, "Normal", "SidecarCreated").await?;
 
-    // An edit of the Sidecar, and its deletion, are undone without asking the URL.
+    // An edit of the Sidecar, and its deletion, are reverted without requesting the URL.
     let edit = r#"{"spec":{"egress":[{"hosts":["*/*"]}]}}"#;
     case.namespace.kubectl(&["patch", "sidecar", NAME, "--type=merge", "-p", edit], None).await?.ok()?;
     let hosts = ["./*", "istio-system/*", "ns1/*", "ns2/*"];
@@ -123,7 +124,7 @@ pub async fn the_walk_of_the_sidecar_generator_document_works(case: Case<Outrigg
     assert_eq!(as_written(again), expected.value);
     assert_eq!(web.count("/dependencies"), 1);
 
-    // A changed spec is taken up at once, and with it what the URL says now.
+    // A changed spec takes effect at once, with the URL's current answer.
     web.says("/dependencies", r#"[{"hosts":["./*","istio-system/*","ns2/*","ns1/*"]}]"#);
     objects.change(NAME, json!({"spec": {"refreshPeriod": "1h30m"}})).await?;
     let sidecar = objects.hosts(NAME, &["./*", "istio-system/*", "ns2/*", "ns1/*"]).await?;
@@ -138,7 +139,7 @@ pub async fn the_walk_of_the_sidecar_generator_document_works(case: Case<Outrigg
     Ok(())
 }
 
-/// An object without what the API server adds to it.
+/// Returns an object without the API server's additions.
 fn as_written(mut object: Value) -> Value {
     for field in ["creationTimestamp", "generation", "managedFields", "resourceVersion", "uid"] {
         object["metadata"].as_object_mut().map(|metadata| metadata.shift_remove(field));
@@ -146,8 +147,8 @@ fn as_written(mut object: Value) -> Value {
     object
 }
 
-/// The Sidecar goes with its generator, and is not made again; nor is the URL asked. Kubernetes' garbage collector looks for new
-/// kinds every 30 s only, so this test is one of the longest.
+/// The Sidecar is deleted with its generator and not recreated, and the URL is not requested. Kubernetes' garbage collector
+/// looks for new kinds only every 30 s, so this test is one of the longest.
 pub async fn a_sidecar_is_deleted_with_its_generator(case: Case<Outrigger>) -> Result<()> {
     let (web, objects) = (Web::http().await?, Objects::of(&case));
     web.says("/", super::objects::GOOD);
@@ -159,7 +160,7 @@ pub async fn a_sidecar_is_deleted_with_its_generator(case: Case<Outrigger>) -> R
         objects.gone(&objects.sidecars, name).await?;
         objects.gone(&objects.generators, name).await?;
 
-        // Whatever was to follow from that has followed when another generator has been looked at.
+        // When another generator has been examined, all consequences of the deletion have happened.
         let other = format!("after-{name}");
         objects.apply(&generator(&other, &web.url("/"), &json!({}))).await?;
         objects.reconciled(&other).await?;
@@ -167,7 +168,7 @@ pub async fn a_sidecar_is_deleted_with_its_generator(case: Case<Outrigger>) -> R
         objects.gone(&objects.sidecars, name).await?;
     }
 
-    // One that takes the place of another waits until the other's Sidecar is gone.
+    // A generator that replaces another waits until the other's Sidecar is gone.
     for _ in 0..2 {
         objects.apply(&generator("again", &web.url("/"), &json!({}))).await?;
         let uid = objects.reconciled("again").await?["metadata"]["uid"].clone();

@@ -9,20 +9,20 @@ use super::Set;
 use super::json::{annotation, html_escaped, is_injected, name, set_annotation, text};
 use super::sidecars::Sidecar;
 
-/// Pod annotation: set name -> what was injected, with the hash over its containers.
+/// Pod annotation: set name -> what was injected, with the hash of its containers.
 pub const HASH: &str = "kruise.io/sidecarset-hash";
-/// Pod annotation: the same with the hash that ignores images.
+/// Pod annotation: the same with the hash without images.
 pub const HASH_WITHOUT_IMAGE: &str = "kruise.io/sidecarset-hash-without-image";
-/// Pod annotation: set name -> hash of fields that the other two do not cover, of sets that have such.
+/// Pod annotation: set name -> hash of fields that the other two do not cover, if there are any.
 pub const HASH_OF_REST: &str = "outrigger.dev/sidecarset-hash-rest";
-/// Pod annotation: the names of the injected sets, comma separated.
+/// Pod annotation: the names of the injected sets, separated by commas.
 pub const INJECTED_LIST: &str = "kruise.io/sidecarset-injected-list";
-/// Pod annotation: name of a hot-upgraded container -> which of its two works.
+/// Pod annotation: name of a hot container -> the working twin.
 pub const WORKING: &str = "kruise.io/sidecarset-working-hotupgrade-container";
-/// Pod annotation: the container that `kubectl logs` and `kubectl exec` mean.
+/// Pod annotation: the default container of `kubectl logs` and `kubectl exec`.
 pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 
-/// Writes what the sets are known by.
+/// Writes the records of the sets.
 pub fn write_sets(sets: &[&Set], pod: &mut Value, now: &str) -> Result<(), String> {
     let annotations = &pod["metadata"]["annotations"];
     let entries = recorded_entries(HASH, annotations)?;
@@ -42,7 +42,7 @@ pub fn write_sets(sets: &[&Set], pod: &mut Value, now: &str) -> Result<(), Strin
     Ok(())
 }
 
-/// Writes which of two hot-upgraded containers works; of those that stay, only what is missing.
+/// Writes the working twins of hot containers. For kept containers, only missing entries.
 pub fn write_hot_upgrades<'a>(
     sidecars: impl Iterator<Item = &'a Sidecar>,
     stays: impl Fn(&Sidecar) -> bool,
@@ -72,7 +72,7 @@ pub fn write_hot_upgrades<'a>(
     }
 }
 
-/// Names the first of the received containers that no set brought or takes the place of, unless there is a name already.
+/// Sets the default container to the first received one that no set added or replaced, unless it is set.
 pub fn write_default_container(received: &[Value], sidecars: &[Sidecar], pod: &mut Value) {
     let replaced = |own: &Value| sidecars.iter().any(|sidecar| name(&sidecar.container) == name(own));
     let first = received.iter().find(|own| !is_injected(own) && !replaced(own));
@@ -83,7 +83,7 @@ pub fn write_default_container(received: &[Value], sidecars: &[Sidecar], pod: &m
     }
 }
 
-/// The entries of a hash annotation as they are written, by set name; none if it is absent, `null` or blank.
+/// Returns the entries of a hash annotation as written, by set name; none if it is absent, `null` or blank.
 pub fn recorded_entries(key: &str, annotations: &Value) -> Result<BTreeMap<String, Box<RawValue>>, String> {
     let text = annotations[key].as_str().unwrap_or_default().trim();
     if text.is_empty() || text == "null" {
@@ -97,7 +97,7 @@ pub fn recorded_entries(key: &str, annotations: &Value) -> Result<BTreeMap<Strin
     }
 }
 
-/// The hash an entry records, in the present form or the legacy one (a bare string).
+/// Returns the hash of an entry in the current or the legacy format (a bare string).
 pub fn recorded_hash(entry: &RawValue) -> String {
     match serde_json::from_str(entry.get()).unwrap_or_default() {
         Value::String(hash) => hash,
@@ -105,7 +105,7 @@ pub fn recorded_hash(entry: &RawValue) -> String {
     }
 }
 
-/// What is recorded of fields that the two hashes do not cover; nothing if that cannot be read.
+/// Returns the recorded hashes of fields that the two hashes do not cover; none if they cannot be read.
 pub fn recorded_rest(annotations: &Value) -> BTreeMap<String, String> {
     let text = annotations[HASH_OF_REST].as_str().unwrap_or_default();
     serde_json::from_str(text).unwrap_or_default()
@@ -124,7 +124,7 @@ fn is_legacy(entry: &RawValue) -> bool {
     entry.get().starts_with('"')
 }
 
-/// The annotation's new text, or nothing if the present one says it all.
+/// Returns the annotation's new text, or `None` if nothing changes.
 fn hash_annotation(
     present: &BTreeMap<String, Box<RawValue>>,
     sets: &[&Set],
@@ -161,7 +161,7 @@ fn new_entry(hash: &str, set: &str, sidecar_list: &Value, now: &str) -> String {
     ))
 }
 
-/// Sorted names of the containers that run beside the application.
+/// Returns the sorted names of the containers that run next to the app.
 fn sidecar_list(set: &Set) -> Vec<&str> {
     let native = set.containers("initContainers").iter().filter(|container| container["restartPolicy"] == "Always");
     let mut names: Vec<&str> = set.containers("containers").iter().chain(native).map(name).collect();

@@ -1,4 +1,4 @@
-//! Getting about in JSON.
+//! Access to JSON.
 
 use serde_json::{Value, json};
 
@@ -6,17 +6,17 @@ pub fn name(object: &Value) -> &str {
     text(object, "/name")
 }
 
-/// The string at `pointer`, or an empty one.
+/// Returns the string at `pointer`, or an empty one.
 pub fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The list at `pointer`, or an empty one.
+/// Returns the list at `pointer`, or an empty one.
 pub fn items<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
     value.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// The member of an object, which is made if it is missing or `null`.
+/// Returns the member of an object, which is created if it is missing or `null`.
 pub fn member<'a>(object: &'a mut Value, key: &str) -> &'a mut Value {
     if !object.is_object() {
         *object = json!({});
@@ -24,7 +24,7 @@ pub fn member<'a>(object: &'a mut Value, key: &str) -> &'a mut Value {
     &mut object[key]
 }
 
-/// The elements of a list, which is made if it is missing or `null`.
+/// Returns the elements of a list, which is created if it is missing or `null`.
 pub fn elements(list: &mut Value) -> &mut Vec<Value> {
     if !list.is_array() {
         *list = json!([]);
@@ -32,7 +32,7 @@ pub fn elements(list: &mut Value) -> &mut Vec<Value> {
     list.as_array_mut().expect("made a list above")
 }
 
-/// Go's `encoding/json` keeps these out of strings, so that they can stand in HTML.
+/// Go's `encoding/json` escapes these in strings for HTML.
 pub fn html_escaped(json: &str) -> String {
     json.replace('<', "\\u003c")
         .replace('>', "\\u003e")
@@ -41,12 +41,12 @@ pub fn html_escaped(json: &str) -> String {
         .replace('\u{2029}', "\\u2029")
 }
 
-/// Whether a container is marked as brought by a `SidecarSet`.
+/// Whether a container is marked as injected by a `SidecarSet`.
 pub fn is_injected(container: &Value) -> bool {
     items(container, "/env").iter().any(|variable| name(variable) == "IS_INJECTED" && variable["value"] == "true")
 }
 
-/// An annotation's text, if there is one; `null` is an empty text, as the API server has it.
+/// Returns an annotation's text, if it exists. `null` is an empty text, as in the API server.
 pub fn annotation<'a>(pod: &'a Value, key: &str) -> Option<&'a str> {
     pod["metadata"]["annotations"].get(key).map(|text| text.as_str().unwrap_or_default())
 }

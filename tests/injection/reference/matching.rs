@@ -7,17 +7,17 @@ use serde_json::{Map, Value};
 use super::json::{items, text};
 use super::{Request, Set, World};
 
-/// Annotation of the kubelet on the mirror of a static Pod.
+/// The kubelet's annotation on the mirror of a static Pod.
 pub const MIRROR: &str = "kubernetes.io/config.mirror";
-/// `"true"` on a `SidecarSet` that takes the place of its [`BASE`] wherever both match.
+/// `"true"` on a `SidecarSet` that replaces its [`BASE`] in Pods that both match.
 pub const CANARY: &str = "apps.kruise.io/sidecarset-canary";
-/// The set that a [`CANARY`] takes the place of.
+/// The set that a [`CANARY`] replaces.
 pub const BASE: &str = "apps.kruise.io/sidecarset-base";
 
 const EXCLUDED_NAMESPACES: [&str; 1] = ["kube-system"];
 const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
-/// The sets that inject into the request's Pod, by name.
+/// Returns the sets that inject into the request's Pod, by name.
 pub fn matching_sets<'w>(world: &'w World, request: &Request) -> Vec<&'w Set> {
     let pod = &request.pod;
     let namespace = pod_namespace(request);
@@ -31,7 +31,7 @@ pub fn matching_sets<'w>(world: &'w World, request: &Request) -> Vec<&'w Set> {
     sets
 }
 
-/// The name of another set that this one replaces.
+/// Returns the name of the set that this one replaces.
 fn canary_base(set: &Set) -> Option<&str> {
     let annotations = &set.written["metadata"]["annotations"];
     let base = annotations[BASE].as_str().filter(|base| !base.is_empty() && *base != set.name());
@@ -69,7 +69,7 @@ fn covers_namespace(set: &Set, namespace: &str, namespaces: &[Value]) -> bool {
     if spec["namespaceSelector"].is_null() {
         return true;
     }
-    // The API server gives every Namespace this label, whatever the file says or even when there is none.
+    // The API server gives every Namespace this label, whatever the file says, even if there is none.
     let object = namespaces.iter().find(|object| text(object, "/metadata/name") == namespace);
     let mut labels = object.map(labels).unwrap_or_default();
     labels.insert(NAMESPACE_NAME_LABEL.to_owned(), namespace.to_owned());

@@ -1,4 +1,4 @@
-//! `patchPodMetadata`: what sets put into the Pod's annotations.
+//! `patchPodMetadata`: annotations that sets add to the Pod.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::Set;
 use super::annotations::{HASH, HASH_WITHOUT_IMAGE, INJECTED_LIST, WORKING};
 use super::json::{annotation, html_escaped, items, set_annotation, text};
 
-/// Applies the patches of all sets in their order.
+/// Applies the patches of all sets in order.
 pub fn apply(sets: &[&Set], pod: &mut Value) -> Result<(), String> {
     for set in sets {
         for patch in items(&set.stored, "/spec/patchPodMetadata") {
@@ -37,7 +37,7 @@ pub fn apply(sets: &[&Set], pod: &mut Value) -> Result<(), String> {
     Ok(())
 }
 
-/// The annotation's text after a merge; the present one as it is, if it says the same.
+/// Returns the annotation's text after a merge; unchanged if the meaning is the same.
 fn merged_text(present: &str, patch: &str) -> Result<String, String> {
     if present.is_empty() || present == patch {
         return Ok(patch.to_owned());
@@ -57,7 +57,7 @@ fn merged_text(present: &str, patch: &str) -> Result<String, String> {
     Ok(if says_the_same { present.to_owned() } else { merged })
 }
 
-/// RFC 7386 over JSON texts: whatever the patch does not touch stays as it is spelled, except for white space.
+/// RFC 7386 on JSON texts. Everything that the patch does not change keeps its spelling, except for white space.
 fn merge(target: &str, patch: &str) -> String {
     let Some(patch) = members(patch) else { return compact(patch) };
     let mut result: BTreeMap<String, String> = BTreeMap::new();
@@ -77,12 +77,12 @@ fn merge(target: &str, patch: &str) -> String {
     format!("{{{}}}", written.join(","))
 }
 
-/// The members of an object; nothing of anything else.
+/// Returns the members of an object; none for anything else.
 fn members(text: &str) -> Option<BTreeMap<String, Box<RawValue>>> {
     serde_json::from_str(text).ok()
 }
 
-/// A JSON text without white space, fit for HTML.
+/// Returns a JSON text without white space, escaped for HTML.
 fn compact(text: &str) -> String {
     let (mut compact, mut in_string, mut escaped) = (String::new(), false, false);
     for character in text.chars() {
@@ -97,7 +97,7 @@ fn compact(text: &str) -> String {
     html_escaped(&compact)
 }
 
-/// The text in the one spelling that all texts of the same meaning share; numbers count as they are spelled.
+/// Returns a spelling that is equal for all texts with the same meaning. Numbers keep their spelling.
 fn meaning(text: &str) -> String {
     if let Some(members) = members(text) {
         let members: Vec<String> =

@@ -1,6 +1,6 @@
-//! The slow reference injector: the rules of injection said once more, plainly, over `serde_json::Value`.
+//! The slow reference injector: the rules of injection implemented again, in a simple way, on `serde_json::Value`.
 //!
-//! It shares nothing with the crate but the stored form of a `SidecarSet` and its hashes, which come in with
+//! It shares nothing with the crate except for the stored form of a `SidecarSet` and its hashes, which are in
 //! [`Set`].
 
 mod annotations;
@@ -20,7 +20,7 @@ pub use matching::{BASE, CANARY, MIRROR};
 use sidecars::Sidecar;
 pub use sidecars::injected_names;
 
-/// A `SidecarSet` as its user wrote it, as it is stored (defaulted), and its hashes.
+/// A `SidecarSet` as written by its user, as stored (with defaults), and its hashes.
 #[derive(Clone, Debug)]
 pub struct Set {
     pub written: Value,
@@ -35,11 +35,11 @@ pub struct Set {
 pub struct World {
     pub sets: Vec<Set>,
     pub namespaces: Vec<Value>,
-    /// Whether a Pod that gets containers in front of its own says which of them is meant by default.
+    /// Whether a Pod that gets containers before its own gets a default container.
     pub default_container: bool,
 }
 
-/// What an `AdmissionReview` asks, as far as it matters here. `namespace` may be empty.
+/// The relevant fields of an `AdmissionReview`. `namespace` may be empty.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub operation: String,
@@ -48,7 +48,7 @@ pub struct Request {
     pub pod: Value,
 }
 
-/// What is done with the Pod.
+/// The decision about the Pod.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// The Pod with everything injected.
@@ -57,7 +57,7 @@ pub enum Outcome {
     Denied(String),
 }
 
-/// Injects into the request's Pod what the world's sets ask for; `now` is the RFC 3339 text for new timestamps.
+/// Injects into the request's Pod what the world's sets ask for. `now` is the RFC 3339 text for new timestamps.
 pub fn inject(world: &World, request: &Request, now: &str) -> Outcome {
     let sets = matching::matching_sets(world, request);
     if sets.is_empty() {
@@ -76,12 +76,12 @@ impl Set {
         text(&self.written, "/metadata/name")
     }
 
-    /// The stored containers of a list (`initContainers` or `containers`).
+    /// Returns the stored containers of a list (`initContainers` or `containers`).
     pub fn containers(&self, list: &str) -> &[Value] {
         items(&self.stored, &format!("/spec/{list}"))
     }
 
-    /// The names under which a list's containers are in the Pod.
+    /// Returns the names of a list's containers in the Pod.
     pub fn injected_names(&self, list: &str) -> Vec<String> {
         self.containers(list).iter().flat_map(|container| injected_names(list, container)).collect()
     }
@@ -133,7 +133,7 @@ fn refuse_name_clashes(sets: &[&Set], pod: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// The set's volumes in the order in which its containers mention them, with repetitions.
+/// Returns the set's volumes in the order in which its containers refer to them, with repetitions.
 fn mounted_volumes(set: &Set) -> Vec<&Value> {
     let mut mounted = Vec::new();
     for container in set.containers("initContainers").iter().chain(set.containers("containers")) {

@@ -1,4 +1,4 @@
-//! The containers that sets bring, with what they take from the Pod's app containers, and how they get into its lists.
+//! The containers of sets, what they take from the Pod's app containers, and how they are added to its lists.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,24 +18,24 @@ const SET_ONLY_FIELDS: [&str; 6] = [
     "resourcesPolicy",
 ];
 
-/// A container on its way into the Pod.
+/// A container to add to the Pod.
 pub struct Sidecar {
-    /// As it is where the Pod has none yet.
+    /// Its form if the Pod has none yet.
     pub container: Value,
-    /// Which half of a hot-upgrade pair it is, if it is one.
+    /// Its role in a hot upgrade, if it has one.
     pub half: Option<Half>,
-    /// Whether it goes before the Pod's own ones.
+    /// Whether it is placed before the Pod's own containers.
     before: bool,
-    /// Whether the Pod records this very content of the set, so that an injected container of the name is up to date.
+    /// Whether the Pod records this content of the set, so that an injected container of this name is up to date.
     known: bool,
     taken: Vec<Taken>,
 }
 
-/// One of the two containers that a hot-upgraded container becomes.
+/// One of the two containers of a hot container.
 pub struct Half {
     /// The container's name in the set.
     pub base: String,
-    /// Whether it has the real image and not the empty one.
+    /// Whether it has the real image instead of the empty one.
     pub works: bool,
 }
 
@@ -47,21 +47,21 @@ struct Taken {
     env: Vec<Value>,
 }
 
-/// What became of a list of the Pod.
+/// The result for a list of the Pod.
 pub struct Merge {
-    /// Whether anything came before what was there.
+    /// Whether anything was added before the existing containers.
     pub prepends: bool,
     staying: BTreeSet<String>,
 }
 
 impl Merge {
-    /// Whether the Pod keeps the container of this name that it has.
+    /// Whether the Pod keeps its container of this name.
     pub fn stays(&self, sidecar: &Sidecar) -> bool {
         self.staying.contains(name(&sidecar.container))
     }
 }
 
-/// What goes into the Pod's list, in spec order.
+/// Returns the containers for the Pod's list, in the order of the spec.
 pub fn of_set(set: &Set, list: &str, pod: &Value, entries: &BTreeMap<String, Box<RawValue>>) -> Vec<Sidecar> {
     let rest = recorded_rest(&pod["metadata"]["annotations"]).remove(set.name());
     let same_rest = rest.is_none() || rest == set.hash_of_rest;
@@ -89,7 +89,7 @@ pub fn of_set(set: &Set, list: &str, pod: &Value, entries: &BTreeMap<String, Box
     sidecars
 }
 
-/// The names under which a container of a set is in the Pod.
+/// Returns the names of a set's container in the Pod.
 pub fn injected_names(list: &str, stored: &Value) -> Vec<String> {
     let base = name(stored);
     if is_hot(list, stored) { vec![format!("{base}-1"), format!("{base}-2")] } else { vec![base.to_owned()] }
@@ -119,7 +119,7 @@ fn version_variables(container: &str) -> [Value; 2] {
     [variable("SIDECARSET_VERSION", "version"), variable("SIDECARSET_VERSION_ALT", "versionalt")]
 }
 
-/// Puts the sidecars into the Pod's list.
+/// Adds the sidecars to the Pod's list.
 pub fn merge(pod: &mut Value, list: &str, sidecars: &[Sidecar]) -> Merge {
     let (mut before, mut after, mut staying) = (Vec::new(), Vec::new(), BTreeSet::new());
     if sidecars.is_empty() {
@@ -144,9 +144,9 @@ pub fn merge(pod: &mut Value, list: &str, sidecars: &[Sidecar]) -> Merge {
     Merge { prepends, staying }
 }
 
-// ---- what is taken from app containers
+// ---- taken from app containers
 
-/// The mount of the service account's token, if the API server gave it to all containers of the Pod.
+/// Returns the mount of the service account token, if the API server added it to all containers of the Pod.
 fn token_mount(pod: &Value) -> Option<Value> {
     const PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
     let volume = items(pod, "/spec/volumes").iter().map(name).find(|name| name.starts_with("kube-api-access-"))?;
@@ -161,7 +161,7 @@ fn token_mount(pod: &Value) -> Option<Value> {
     (mounted && wanted).then(|| json!({"name": volume, "readOnly": true, "mountPath": PATH}))
 }
 
-/// Adds to a container what it has not under the same path or name, and says what that was.
+/// Adds to a container what it does not have with the same path or name. Returns the additions.
 fn give(container: &mut Value, offered: &Taken) -> Taken {
     let mut given = Taken::default();
     let privileged = container["securityContext"]["privileged"] == true;
@@ -190,7 +190,7 @@ fn give(container: &mut Value, offered: &Taken) -> Taken {
     given
 }
 
-/// Whether a volume is mounted or a device found under a path, however it is spelled.
+/// Whether a volume or device is at a path, in any spelling.
 fn uses(container: &Value, path: &str) -> bool {
     let mounts = items(container, "/volumeMounts").iter().map(|mount| text(mount, "/mountPath"));
     let devices = items(container, "/volumeDevices").iter().map(|device| text(device, "/devicePath"));
@@ -210,7 +210,7 @@ fn steps(path: &str) -> Vec<&str> {
 }
 
 fn taken(stored: &Value, pod: &Value) -> Vec<Taken> {
-    // Variables that are asked for win over those of mounts; all stand as in the Pod.
+    // Requested variables have precedence over those of mounts. All keep the Pod's order.
     let mut env: Vec<(usize, usize)> = Vec::new();
     let apps: Vec<&Value> = items(pod, "/spec/containers").iter().filter(|container| !is_injected(container)).collect();
     let mut named = BTreeSet::new();
@@ -235,7 +235,7 @@ fn taken(stored: &Value, pod: &Value) -> Vec<Taken> {
     taken
 }
 
-/// The variable, which says of which container a resource is.
+/// Returns the variable with an explicit container for its resource.
 fn of_container(app: &Value, variable: &Value) -> Value {
     let mut variable = variable.clone();
     if let Some(resource) = variable.pointer_mut("/valueFrom/resourceFieldRef")
@@ -247,7 +247,7 @@ fn of_container(app: &Value, variable: &Value) -> Value {
     variable
 }
 
-/// Places of the variables that mounts name.
+/// Returns the locations of the variables in mounts.
 fn of_mounts(stored: &Value, apps: &[&Value]) -> Vec<(usize, usize)> {
     let mut places = Vec::new();
     if text(stored, "/shareVolumePolicy/type") == "enabled" {
@@ -262,7 +262,7 @@ fn of_mounts(stored: &Value, apps: &[&Value]) -> Vec<(usize, usize)> {
     places
 }
 
-/// The names within `$(…)`.
+/// Returns the names within `$(…)`.
 fn variables_in(expression: &str) -> Vec<&str> {
     let may_start = |c: char| c.is_ascii_alphabetic() || "-._".contains(c);
     let is_name = |name: &&str| name.starts_with(may_start) && name.chars().all(|c| may_start(c) || c.is_ascii_digit());
@@ -270,7 +270,7 @@ fn variables_in(expression: &str) -> Vec<&str> {
     after_openings.filter_map(|rest| rest.split_once(')')).map(|(name, _)| name).filter(is_name).collect()
 }
 
-/// Places of the variables that are asked for.
+/// Returns the locations of the requested variables.
 fn transferred(stored: &Value, pod: &Value, apps: &[&Value]) -> Vec<(usize, usize)> {
     let mut transferred = Vec::new();
     for entry in items(stored, "/transferEnv") {
@@ -290,7 +290,7 @@ fn transferred(stored: &Value, pod: &Value, apps: &[&Value]) -> Vec<(usize, usiz
     transferred
 }
 
-/// The container an entry names, itself or by a label or annotation of the Pod.
+/// Returns the container of an entry, given directly or by a label or annotation of the Pod.
 fn source_container<'a>(entry: &'a Value, pod: &'a Value) -> Option<&'a str> {
     let Some(path) = entry.pointer("/sourceContainerNameFrom/fieldRef/fieldPath").and_then(Value::as_str) else {
         return Some(text(entry, "/sourceContainerName"));

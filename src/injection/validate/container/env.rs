@@ -1,10 +1,10 @@
-//! `env` and `envFrom` of a container. Values never appear in messages: they may be secrets.
+//! `env` and `envFrom` of a container. Values never appear in messages, because they may be secrets.
 
 use super::super::node::{Body, Node};
 use super::super::volumes::Volumes;
 use super::super::{resource_field, syntax, transfer};
 
-/// Fields of a Pod that an environment variable may take its value from, besides single labels and annotations.
+/// Fields of a Pod that an environment variable may refer to, besides single labels and annotations.
 const POD_FIELDS: [&str; 9] = [
     "metadata.name",
     "metadata.namespace",
@@ -76,7 +76,7 @@ fn check_source(from: &Node<'_>, has_value: bool, volumes: &Volumes<'_>) {
     }
 }
 
-/// A file of an `emptyDir` that has variables.
+/// A file of an `emptyDir` with variables.
 fn check_file(file: &Node<'_>, volumes: &Volumes<'_>) {
     if file.get("key").required_text().is_some() {
         file.get("key").syntax(syntax::env_name);

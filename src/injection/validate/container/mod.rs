@@ -1,4 +1,4 @@
-//! Containers: the two lists of a SidecarSet, and what Kubernetes asks of each container.
+//! Containers: the two lists of a SidecarSet, and Kubernetes' rules for each container.
 //!
 //! Source: `validateContainers` and `validateInitContainers` of `k8s.io/kubernetes/pkg/apis/core/validation`.
 
@@ -35,12 +35,13 @@ pub(super) fn check(spec: &SidecarSetSpec, volumes: &Volumes<'_>, report: &Repor
         let body = Body { place: place.of_pods(), fields: &container.template };
         check_name(kind, container, &body.place, &mut names);
         check_body(kind, &body, volumes);
-        // Kubernetes compares the ports of app containers only.
+        // Kubernetes compares only the ports of app containers.
         let mut own_ports = BTreeSet::new();
         let host_ports = if kind == ContainerKind::App { &mut host_ports } else { &mut own_ports };
         ports::check(&body, host_ports);
         if has_twins(kind, container) {
-            // The twin has the same. Of native sidecars Kubernetes takes both, and then one of them cannot run.
+            // The twin has the same ports. Kubernetes accepts both for native sidecars, and then one of them cannot
+            // run.
             let place = if kind == ContainerKind::App { body.place.clone() } else { body.place.of_set() };
             ports::check(&Body { place, fields: body.fields }, host_ports);
         }
@@ -48,7 +49,7 @@ pub(super) fn check(spec: &SidecarSetSpec, volumes: &Volumes<'_>, report: &Repor
     }
 }
 
-/// `names` are those of the containers before, each with whether Pods have it.
+/// `names` are those of the earlier containers, each with whether Pods have it.
 fn check_name(
     kind: ContainerKind,
     container: &SidecarContainer,
@@ -79,7 +80,7 @@ fn check_name(
     }
 }
 
-/// What Kubernetes asks of a container by itself.
+/// Kubernetes' rules for a single container.
 fn check_body(kind: ContainerKind, body: &Body<'_>, volumes: &Volumes<'_>) {
     if body.get("name").required_text().is_some() {
         body.get("name").syntax(syntax::dns_label);

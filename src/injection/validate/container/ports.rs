@@ -4,7 +4,7 @@ use super::super::node::Body;
 use super::super::syntax;
 use std::collections::BTreeSet;
 
-/// Checks the ports; `host_ports` are those that containers running at the same time have taken.
+/// Checks the ports. `host_ports` are those already taken by containers that run at the same time.
 pub(super) fn check(body: &Body<'_>, host_ports: &mut BTreeSet<String>) {
     let mut names = BTreeSet::new();
     for port in body.get("ports").items("containerPort") {

@@ -6,7 +6,7 @@ use super::super::syntax;
 use serde_json::Value;
 
 const HANDLERS: [&str; 5] = ["exec", "httpGet", "tcpSocket", "grpc", "sleep"];
-/// What stands beside the handler in a probe.
+/// Fields of a probe besides the handler.
 const PROBE_SETTINGS: [&str; 6] = [
     "initialDelaySeconds",
     "timeoutSeconds",
@@ -57,7 +57,7 @@ fn check_probe(name: &str, probe: &Node<'_>) {
     }
 }
 
-/// Exactly one handler, unless there is one that is newer than this program.
+/// There must be exactly one handler, unless there is one that is newer than this program.
 fn check_handler(node: &Node<'_>, settings: &[&str]) {
     let (handlers, newer) = node.alternatives(&HANDLERS, settings);
     if handlers.is_empty() && !newer {

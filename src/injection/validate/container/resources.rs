@@ -45,7 +45,7 @@ pub(super) fn check(kind: ContainerKind, body: &Body<'_>) {
     }
 }
 
-/// An amount as it was written, for messages, and its meaning.
+/// An amount as written (for messages) and its value.
 type Amounts<'a> = BTreeMap<&'a str, (Quantity, Node<'a>)>;
 
 fn check_amounts<'a>(amounts: &Node<'a>) -> Amounts<'a> {
@@ -81,7 +81,7 @@ fn check_amounts<'a>(amounts: &Node<'a>) -> Amounts<'a> {
     known
 }
 
-/// A name that containers may ask for: a standard one, or one with a prefix.
+/// A resource name that containers may request: a standard one, or one with a prefix.
 fn check_name(name: &str, node: &Node<'_>) {
     if let Err(problem) = syntax::qualified_name(name) {
         node.place.invalid(name, problem);
@@ -95,7 +95,7 @@ fn check_name(name: &str, node: &Node<'_>) {
     }
 }
 
-/// Devices and the like: counted, and never shared.
+/// Extended resources, such as devices, are counted and never shared.
 fn is_extended(name: &str) -> bool {
     name.contains('/') && !name.contains("kubernetes.io/")
 }

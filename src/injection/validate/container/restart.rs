@@ -1,5 +1,5 @@
-//! `restartPolicy` and `restartPolicyRules` of a container: since Kubernetes 1.35 any container may have them, and an init container
-//! is a native sidecar only with the policy `Always`.
+//! `restartPolicy` and `restartPolicyRules` of a container. Since Kubernetes 1.35 any container may have them; an init container is
+//! a native sidecar only with the policy `Always`.
 
 use super::super::node::{Body, Node};
 use serde_json::Value;
@@ -9,7 +9,7 @@ const ACTIONS: [&str; 2] = ["Restart", "RestartAllContainers"];
 const OPERATORS: [&str; 2] = ["In", "NotIn"];
 const MOST_RULES: usize = 20;
 const MOST_VALUES: usize = 255;
-/// What a rule is about.
+/// The conditions of a rule.
 const CONDITIONS: [&str; 1] = ["exitCodes"];
 
 pub(super) fn check(body: &Body<'_>) {

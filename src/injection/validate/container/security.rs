@@ -13,7 +13,7 @@ pub(super) fn check(context: &Node<'_>) {
     for flag in ["runAsNonRoot", "readOnlyRootFilesystem"] {
         context.get(flag).bool();
     }
-    // Unmasked is for Pods with hostUsers: false, which only the Pod knows.
+    // Unmasked requires hostUsers: false, which only the Pod knows.
     context.get("procMount").one_of(&["Default", "Unmasked"]);
     check_windows(&context.get("windowsOptions"));
     check_profile(&context.get("appArmorProfile"), syntax::unpadded);
@@ -31,7 +31,7 @@ pub(super) fn check(context: &Node<'_>) {
     }
 }
 
-/// Bytes of a GMSA credential spec, and characters of the two parts of a user of Windows.
+/// The maximum bytes of a GMSA credential spec, and the maximum characters of the two parts of a Windows user.
 const LONGEST_SPEC: usize = 64 * 1024;
 const LONGEST_DOMAIN: usize = 255;
 const LONGEST_USER: usize = 104;

@@ -1,7 +1,7 @@
-//! SidecarSet's own fields of a container.
+//! The container fields that only SidecarSets have.
 //!
-//! Source: OpenKruise's rules. It looks at `containers` only and not at every enumeration; here the rules hold for init
-//! containers too, since their fields work there too, but for those of `transferEnv`.
+//! Source: OpenKruise's rules. OpenKruise checks `containers` only, and not every enumeration. Here the rules also
+//! apply to init containers, except for `transferEnv`, because their fields work there too.
 
 use super::super::kind::ContainerKind;
 use super::super::node::FieldPlace;
@@ -42,7 +42,7 @@ fn check_upgrade(kind: ContainerKind, container: &SidecarContainer, place: &Fiel
         Some(UpgradeType::Other(unknown)) => {
             place.field("upgradeType").not_supported(unknown, &["ColdUpgrade", "HotUpgrade"]);
         }
-        // OpenKruise accepts this, and the API server then refuses every Pod: the idle twin has no image.
+        // OpenKruise accepts this, and the API server then refuses every Pod, because the idle twin has no image.
         Some(UpgradeType::HotUpgrade) if kind != ContainerKind::Init && image.is_empty() => {
             place_of_image.of_pods().required("HotUpgrade needs an image for the idle container");
         }
