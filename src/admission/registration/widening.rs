@@ -30,8 +30,9 @@ use crate::telemetry::seldom;
 /// How long a SidecarSet's writer is kept waiting; the API server waits for 10 s.
 const PATIENCE: Duration = Duration::from_secs(6);
 
-/// For at most this long after a write, many sets may be about to come. Then they are gathered for as long as that write took, within these
-/// bounds; that also gives other replicas their turn, for each write is a conflict for theirs.
+/// Sets that are written at the same time share writes: if the write before was for several sets and ended less than `BUSY` ago, or several
+/// wait already, more are gathered for as long as that write took, within these bounds. That also gives other replicas their turn,
+/// because each write is a conflict for theirs. A set that comes alone does not wait: its writer may have the next one ready.
 const BUSY: Duration = Duration::from_secs(1);
 const SHORTEST_GATHERING: Duration = Duration::from_millis(25);
 const LONGEST_GATHERING: Duration = Duration::from_millis(300);
@@ -40,7 +41,7 @@ const LONGEST_GATHERING: Duration = Duration::from_millis(300);
 /// sends all Pods, until no set came for a while ([`super::narrowing`]): the API server compiles it anew with each write, which
 /// takes the longer the more values it has, and a cluster's sets are then applied one after the other.
 const IN_A_ROW: usize = 16;
-const MANY_VALUES: usize = 500;
+const MANY_VALUES: usize = 100;
 
 /// Widens what is registered.
 pub struct Widening {
@@ -62,14 +63,16 @@ struct Turn {
     written: Option<DynamicObject>,
     /// When it ended, and how long it took.
     took: Option<(Instant, Duration)>,
+    /// How many sets it was for.
+    sets: usize,
     /// How many there were until it, each soon after the one before.
     in_a_row: usize,
 }
 
 impl Turn {
-    /// How long to wait for more sets before the next one.
-    fn gathering(&self) -> Duration {
-        let busy = self.took.filter(|_| self.is_busy());
+    /// How long to gather more sets before the next one, where this many wait.
+    fn gathering(&self, waiting: usize) -> Duration {
+        let busy = self.took.filter(|_| self.is_busy() && self.sets.max(waiting) > 1);
         busy.map_or(Duration::ZERO, |(_, took)| took.clamp(SHORTEST_GATHERING, LONGEST_GATHERING))
     }
 
@@ -169,10 +172,11 @@ impl Widening {
         let mut sets = Vec::new();
         let widened = {
             let mut turn = self.turn.lock().await;
-            if self.lock_waiting().is_empty() {
+            let waiting = self.lock_waiting().len();
+            if waiting == 0 {
                 return; // a write before took them all
             }
-            sleep(turn.gathering()).await;
+            sleep(turn.gathering(waiting)).await;
             timeout(PATIENCE, self.write(&mut sets, &mut turn)).await.unwrap_or(Err(WideningError::Slow))
         };
         let heard = match widened {
@@ -229,6 +233,7 @@ impl Widening {
                 );
                 turn.in_a_row = if turn.is_busy() { turn.in_a_row + 1 } else { 1 };
                 turn.took = Some((Instant::now(), begun.elapsed()));
+                turn.sets = open.len();
                 return Ok(turn.written.insert(now).resource_version());
             }
         }
@@ -323,8 +328,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_set_that_comes_alone_does_not_wait_for_others() {
+        let mut server = Server::default();
+        server.put(PATH, registration().mutating(&Scope::default()));
+        let (server, client) = served(server);
+        let widening = of(client);
+        let begun = Instant::now();
+        for app in 0..8 {
+            widening.cover(&set(app)).await.expect("widened");
+        }
+        assert!(begun.elapsed() < SHORTEST_GATHERING, "{:?}", begun.elapsed());
+        assert_eq!(server.lock().expect("not poisoned").writes.len(), 8);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn where_there_are_many_sets_and_more_come_in_a_row_all_pods_are_sent() {
-        for (values, is_broad) in [(MANY_VALUES - 100, false), (MANY_VALUES, true)] {
+        for (values, is_broad) in [(MANY_VALUES - 3 * IN_A_ROW, false), (MANY_VALUES, true)] {
             let mut server = Server::default();
             let known: Vec<String> = (0..values).map(|value| format!("known-{value}")).collect();
             server.put(PATH, registration().mutating(&labels(json!({"app": known}))));
