@@ -91,7 +91,7 @@ build-installer: ## Write dist/install.yaml with IMG
 # The rendered chart after a Namespace.
 manifests/install.yaml: $(shell find -L manifests/chart -type f) $(TESTBED_BIN)/helm
 	@{ echo '# outrigger without helm: kubectl apply --server-side -f install.yaml. Made from the chart by `make manifests/install.yaml`.'; \
-	echo '# Deleting all of it deletes the CRDs, too, and with them all SidecarSets: see docs/operations.md.'; \
+	echo '# Deleting all of it also deletes the CRDs, and with them all SidecarSets: see docs/operations.md.'; \
 	printf -- '---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: outrigger-system\n  labels:\n    app.kubernetes.io/name: outrigger\n'; \
 	printf '    app.kubernetes.io/component: crds # left by make undeploy\n    pod-security.kubernetes.io/enforce: restricted\n'; \
 	$(TESTBED_BIN)/helm template outrigger manifests/chart --namespace=outrigger-system --no-hooks 2>/dev/null; } > $@

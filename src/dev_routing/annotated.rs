@@ -154,7 +154,7 @@ impl Standing {
                 now.push((EventType::Warning, ENDPOINTS_UNKNOWN, note.to_owned()));
             }
             if !good.excluded.is_empty() {
-                let note = format!("System namespaces are left out: {}", good.excluded.join(", "));
+                let note = format!("System namespaces are skipped: {}", good.excluded.join(", "));
                 now.push((EventType::Warning, EXCLUDED, note));
             }
         }

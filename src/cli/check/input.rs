@@ -56,7 +56,7 @@ impl Input {
         let key = object.key().clone();
         let (file, line) = (position.file.to_string(), position.line);
         if let Some((first, _)) = self.places.positions.insert(key.clone(), (position, start)) {
-            let message = format!("stands at {first} already; this one counts");
+            let message = format!("is also at {first}; this one counts");
             let finding = Located::new(Code::OUT0002, key.to_string(), message, file, line);
             self.unreadable.push(finding.advice("remove or rename one of them"));
         }

@@ -169,7 +169,7 @@ impl CaFile {
                 Err(error) => Some(format!("{error:#}")),
             };
             if let Some(problem) = problem.as_ref().filter(|problem| last_problem.as_ref() != Some(*problem)) {
-                tracing::error!(problem, "the certificates to trust cannot be read; the present ones stay registered");
+                tracing::error!(problem, "the certificates to trust cannot be read; the current ones stay registered");
             }
             last_problem = problem;
         }
