@@ -98,7 +98,7 @@ manifests/install.yaml: $(shell find -L manifests/chart -type f) $(TESTBED_BIN)/
 
 # Runs a command of the container engine, or says that there is none.
 docker = @if $(DOCKER) version >/dev/null 2>&1; then set -x; $(1); \
-	else echo "There is no container engine ($(DOCKER)). Where there is one, run: $(1)" >&2; exit 1; fi
+	else echo "There is no container engine ($(DOCKER)). Run this on a machine with one: $(1)" >&2; exit 1; fi
 
 docker-build: ## Build IMG from the stage IMAGE of the Dockerfile (outrigger, sync, k8s-gsidecar)
 	$(call docker,$(DOCKER) build --target $(IMAGE) --tag $(IMG) .)

@@ -68,7 +68,7 @@ enum Command {
     Check(check::Args),
     /// Start the server, send it the Pods of the examples, and show what it adds and how fast
     Demo(demo::Args),
-    /// Write ConfigMaps and Secrets to files beside an application
+    /// Write ConfigMaps and Secrets to files next to an application
     Sync(Box<sync::Args>),
     /// Print the CustomResourceDefinitions
     #[command(after_help = "\
