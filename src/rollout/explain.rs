@@ -149,7 +149,7 @@ fn of_other(
     updates: &Updates,
 ) -> (Verdict, String) {
     let PodStanding { matched, updated, deviates, ready, update, to_reset, .. } = standing;
-    let takes_place = "uses a place of maxUnavailable until it is ready";
+    let takes_place = "counts against maxUnavailable until it is ready";
     match update {
         _ if !matched => {
             (Verdict::NotCounted, "it does not match, has ended or is being deleted, or lacks a container".to_owned())

@@ -151,7 +151,7 @@ fn read_all(files: &[GivenFile], namespace: &str) -> Vec<File> {
 fn unread(path: &Path, error: &std::io::Error) -> Located {
     let name = path.display().to_string();
     let message = format!("cannot be read: {error}");
-    Located::new(Code::OUT0001, format!("File/{name}"), message, name, 1).advice("nothing of it is checked")
+    Located::new(Code::OUT0001, format!("File/{name}"), message, name, 1).advice("the file is not checked")
 }
 
 fn read_one(given: &GivenFile, namespace: &str) -> File {
