@@ -91,14 +91,14 @@ build-installer: ## Write dist/install.yaml with IMG
 # The rendered chart after a Namespace.
 manifests/install.yaml: $(shell find -L manifests/chart -type f) $(TESTBED_BIN)/helm
 	@{ echo '# outrigger without helm: kubectl apply --server-side -f install.yaml. Made from the chart by `make manifests/install.yaml`.'; \
-	echo '# Deleting all of it deletes the CRDs, too, and with them all SidecarSets: see docs/operations.md.'; \
+	echo '# Deleting all of it also deletes the CRDs, and with them all SidecarSets: see docs/operations.md.'; \
 	printf -- '---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: outrigger-system\n  labels:\n    app.kubernetes.io/name: outrigger\n'; \
 	printf '    app.kubernetes.io/component: crds # left by make undeploy\n    pod-security.kubernetes.io/enforce: restricted\n'; \
 	$(TESTBED_BIN)/helm template outrigger manifests/chart --namespace=outrigger-system --no-hooks 2>/dev/null; } > $@
 
 # Runs a command of the container engine, or says that there is none.
 docker = @if $(DOCKER) version >/dev/null 2>&1; then set -x; $(1); \
-	else echo "There is no container engine ($(DOCKER)). Where there is one, run: $(1)" >&2; exit 1; fi
+	else echo "There is no container engine ($(DOCKER)). Run this on a machine with one: $(1)" >&2; exit 1; fi
 
 docker-build: ## Build IMG from the stage IMAGE of the Dockerfile (outrigger, sync, k8s-gsidecar)
 	$(call docker,$(DOCKER) build --target $(IMAGE) --tag $(IMG) .)

@@ -34,13 +34,13 @@ pub const DEFAULT_CA_KEY: &str = "ca.crt";
     namespaced,
     derive = "PartialEq",
     status = "SidecarGeneratorStatus",
-    doc = "Makes the Istio Sidecar of its own name and namespace from the egress listeners that a URL gives.",
-    printcolumn = r#"{"name":"RECONCILED","type":"string","jsonPath":".status.conditions[?(@.type==\"Reconciled\")].status","description":"Whether the Sidecar is what the URL last gave."}"#,
+    doc = "Makes the Istio Sidecar of the same name and namespace from the egress listeners that a URL returns.",
+    printcolumn = r#"{"name":"RECONCILED","type":"string","jsonPath":".status.conditions[?(@.type==\"Reconciled\")].status","description":"Whether the Sidecar matches the last answer of the URL."}"#,
     printcolumn = r#"{"name":"LAST","type":"date","jsonPath":".status.lastSidecarGeneratorUpdate","description":"Since the last good answer of the URL."}"#,
-    printcolumn = r#"{"name":"NEXT","type":"string","format":"date-time","jsonPath":".status.nextSidecarGeneratorUpdate","description":"When the URL is asked again."}"#,
+    printcolumn = r#"{"name":"NEXT","type":"string","format":"date-time","jsonPath":".status.nextSidecarGeneratorUpdate","description":"When the URL is requested next."}"#,
     printcolumn = r#"{"name":"AGE","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
     printcolumn = r#"{"name":"REASON","type":"string","priority":1,"jsonPath":".status.conditions[?(@.type==\"Ready\")].reason","description":"Why it is ready, or not."}"#,
-    printcolumn = r#"{"name":"PERIOD","type":"string","priority":1,"jsonPath":".spec.refreshPeriod","description":"How often the URL is asked."}"#
+    printcolumn = r#"{"name":"PERIOD","type":"string","priority":1,"jsonPath":".spec.refreshPeriod","description":"How often the URL is requested."}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct SidecarGeneratorSpec {

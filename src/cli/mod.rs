@@ -29,7 +29,7 @@ use std::process::ExitCode;
 /// The exit code of an error. A wrong command line exits with 2.
 const FAILURE: u8 = 1;
 
-/// Sidecars for Kubernetes: injects containers into Pods, updates them, and keeps the Istio objects around them right.
+/// Sidecars for Kubernetes: injects containers into Pods, updates them, and keeps the related Istio objects up to date.
 #[derive(Debug, Parser)]
 #[command(
     name = "outrigger",
@@ -68,7 +68,7 @@ enum Command {
     Check(check::Args),
     /// Start the server, send it the Pods of the examples, and show what it adds and how fast
     Demo(demo::Args),
-    /// Write ConfigMaps and Secrets to files beside an application
+    /// Write ConfigMaps and Secrets to files next to an application
     Sync(Box<sync::Args>),
     /// Print the CustomResourceDefinitions
     #[command(after_help = "\

@@ -115,7 +115,7 @@ impl Leadership {
     #[must_use]
     pub fn new(client: Client, namespace: &str, lease: &str, identity: String) -> Self {
         let lease = HeldLease::new(client, namespace, lease, &identity);
-        let standing = LeaseStanding { leads: false, fails: false, says: "nobody was asked yet".to_owned() };
+        let standing = LeaseStanding { leads: false, fails: false, says: "not started yet".to_owned() };
         Self { lease, shared: None, identity, timing: Timing::default(), standing: watch::Sender::new(standing) }
     }
 

@@ -32,7 +32,7 @@ pub struct Tasks {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum TaskError {
     /// A task ended while it was still needed.
-    #[error("the task {0:?} ended by itself; without it the process is of no use")]
+    #[error("the task {0:?} ended by itself; the process cannot work without it")]
     Ended(&'static str),
     /// A task panicked.
     #[error("the task {0:?} panicked; the log says where")]

@@ -104,7 +104,7 @@ impl Standing {
     /// The ConfigMap has changed. Returns whether another configuration is now in effect.
     pub fn observe(&mut self, config_map: Option<ObservedConfigMap>) -> bool {
         let read = match &config_map {
-            None => Err("there is no such ConfigMap".to_owned()),
+            None => Err("the ConfigMap does not exist".to_owned()),
             Some(ObservedConfigMap { text: None, .. }) => Err(format!("data: must have the key {KEY}")),
             Some(ObservedConfigMap { text: Some(text), .. }) => trial::read(text).map_err(|problems| told(&problems)),
         };
@@ -135,9 +135,9 @@ impl Standing {
         let mut now: Vec<(EventType, &'static str, String)> = Vec::new();
         if let Some(problem) = &self.problem {
             let stays = if self.good.is_some() {
-                "the last good configuration stays"
+                "the last good configuration stays in effect"
             } else {
-                "nothing is changed until it is good"
+                "nothing is written until it is valid"
             };
             now.push((EventType::Warning, INVALID, format!("{problem}; {stays}")));
         } else if let Some(good) = &self.good {
@@ -154,7 +154,7 @@ impl Standing {
                 now.push((EventType::Warning, ENDPOINTS_UNKNOWN, note.to_owned()));
             }
             if !good.excluded.is_empty() {
-                let note = format!("System namespaces are left out: {}", good.excluded.join(", "));
+                let note = format!("System namespaces are skipped: {}", good.excluded.join(", "));
                 now.push((EventType::Warning, EXCLUDED, note));
             }
         }

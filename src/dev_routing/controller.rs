@@ -141,7 +141,7 @@ impl Controller {
         tracing::info!(
             namespaces = EXCLUDED_NAMESPACES.join(","),
             services = EXCLUDED_SERVICES.join(","),
-            "these are never routed"
+            "these namespaces and Services are never routed"
         );
         let _ending = Ending(self);
         while term.is_current() {

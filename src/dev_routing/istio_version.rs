@@ -16,7 +16,7 @@ pub(super) async fn served(client: &Client) -> &'static str {
     loop {
         let problem = match look(client).await {
             Ok(Some(version)) => return version,
-            Ok(None) => "Istio's VirtualService kind is not installed in this cluster; it is looked for".to_owned(),
+            Ok(None) => "Istio's VirtualService kind is not installed in this cluster; waiting for it".to_owned(),
             Err(error) => format!("cannot find out whether VirtualServices are installed: {}", describe(&error)),
         };
         if problem != told {

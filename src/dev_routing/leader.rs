@@ -136,7 +136,7 @@ impl Leader {
                 Ok(true) => {}
                 Ok(false) => return Some(Went::Conflicted),
                 Err(error) => {
-                    seldom!(warn, service = name, "{error}; it is tried again");
+                    seldom!(warn, service = name, "{error}; retrying");
                     return Some(Went::Failed(self.refusal(name, &error)));
                 }
             }
@@ -237,7 +237,7 @@ impl Leader {
     fn refusal(&self, name: &str, error: &WriteError) -> Option<Finding> {
         let namespace = self.queue.lock().configuration()?.default_namespace.clone();
         let is_refused = error.code().is_some_and(|code| (400..500).contains(&code) && code != 429);
-        let note = format!("{error}; it is tried again");
+        let note = format!("{error}; retrying");
         is_refused.then(|| Finding { service: Key::new(namespace, name), reason: WRITE_REFUSED, note })
     }
 
@@ -284,7 +284,7 @@ impl Leader {
             Ok(Written::Unchanged) => Outcome::Done,
             Ok(Written::Conflict) => Outcome::Retry,
             Err(error) => {
-                seldom!(warn, config_map = %self.config_map, "{error}; it is tried again");
+                seldom!(warn, config_map = %self.config_map, "{error}; retrying");
                 Outcome::Retry
             }
         }

@@ -34,22 +34,22 @@ impl RoutingMetrics {
         };
         registry.register(
             "outrigger_routing_virtualservices",
-            "VirtualServices that route to developers, as the leader sees them",
+            "VirtualServices that route to developers, counted by the leader",
             metrics.virtual_services.clone(),
         );
         registry.register(
             "outrigger_routing_placeholders",
-            "Placeholder Services, as the leader sees them",
+            "Placeholder Services, counted by the leader",
             metrics.placeholders.clone(),
         );
         registry.register(
             "outrigger_routing_configuration_invalid",
-            "1 while the ConfigMap of developer routing is absent or cannot be followed",
+            "1 while the ConfigMap of developer routing is absent or unusable",
             metrics.invalid.clone(),
         );
         registry.register(
             "outrigger_routing_findings",
-            "Services that are not routed as they might be, by the reason of the Event about them",
+            "Services that are not fully routed, by the reason of their Event",
             findings,
         );
         metrics

@@ -160,7 +160,7 @@ impl Around<'_> {
             }
             Err(errors) => {
                 let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
-                find(&service.key, INVALID, format!("Its VirtualService is left as it is: {}", errors.join("; ")));
+                find(&service.key, INVALID, format!("Its VirtualService is not changed: {}", errors.join("; ")));
                 Err(())
             }
         }
@@ -231,7 +231,8 @@ impl Around<'_> {
             return true;
         }
         let note = format!(
-            "No request to it is routed to developers, for the virtualServiceTemplate leads to what is not there: {}",
+            "No request to it is routed to developers, because the virtualServiceTemplate refers to missing objects: \
+             {}",
             missing.join("; ")
         );
         plan.findings.push(Finding { service: service.key.clone(), reason: DESTINATION_MISSING, note });
@@ -255,8 +256,9 @@ impl Around<'_> {
         if present.is_some_and(|present| !is_ours(present) && !present.may_be_taken()) {
             place = Place::Taken;
             let note = format!(
-                "VirtualService {key} is somebody else's and is left as it is, so that of this Service cannot have the name; give it \
-                 another one, or label it managed-by: virtualservice-operator to have it taken over"
+                "VirtualService {key} belongs to somebody else and is not changed, so the VirtualService of this \
+                 Service cannot have its name; rename it, or label it managed-by: virtualservice-operator to let \
+                 outrigger take it over"
             );
             find(NAME_TAKEN, note);
         }
@@ -265,20 +267,21 @@ impl Around<'_> {
         for host in routed.mesh_hosts() {
             for other in self.virtual_services.for_host(&host).filter(|other| !is_ours(other) && other.key != key) {
                 let (reason, consequence) = if !other.is_seen_in(&service.key.namespace) {
-                    (HOST_SHARED, "Where it is exported to, requests may not be routed to developers")
+                    (HOST_SHARED, "In the namespaces that can see it, requests may not be routed to developers")
                 } else if ours.is_some_and(|ours| ours.is_followed_rather_than(other)) {
-                    (HOST_SHARED, "Istio follows the older one, which is that of this Service")
+                    (HOST_SHARED, "Istio uses the older one, which is that of this Service")
                 } else if self.configuration.is_developer(&other.key.namespace) {
                     // Otherwise a developer could disable routing for everybody.
                     (
                         HOST_SHARED,
-                        "It is the older one, which Istio follows; that of this Service stays beside it, for it is a developer's: delete it",
+                        "It is the older one, which Istio uses. The VirtualService of this Service is kept, because \
+                         the other one is a developer's: delete it",
                     )
                 } else {
                     place = Place::Barred;
                     (
                         HOST_TAKEN,
-                        "Istio follows only one: requests to this Service are not routed to developers as long as it is there",
+                        "Istio uses only one: requests to this Service are not routed to developers while it exists",
                     )
                 };
                 let first = || format!("VirtualService {} is for the host {host}, too", other.key);

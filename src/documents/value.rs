@@ -146,7 +146,7 @@ impl<'de> Visitor<'de> for Node<'_> {
             }
             self.take(size_of::<String>() + key.len())?;
             if map.contains_key(&key) && !merged.remove(&key) {
-                return Err(A::Error::custom(format_args!("the key {key:?} stands twice in one mapping")));
+                return Err(A::Error::custom(format_args!("the key {key:?} is a duplicate in its mapping")));
             }
             map.insert(key, entries.next_value_seed(entry)?);
         }

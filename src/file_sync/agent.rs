@@ -59,7 +59,7 @@ pub enum AgentError {
     #[error(transparent)]
     Caller(#[from] CallerError),
     /// Nothing is selected.
-    #[error("RESOURCE_NAME names nothing of the kinds that RESOURCE asks for")]
+    #[error("RESOURCE_NAME names no object of the kinds in RESOURCE")]
     Nothing,
     /// A single run did not finish in time.
     #[error("not complete after {} s: {problems}", .limit.as_secs_f64())]
@@ -258,7 +258,7 @@ pub fn probe_addresses(host: Option<&str>, port: u16) -> io::Result<Vec<SocketAd
     match host {
         Some(host) => {
             let address: IpAddr = host.parse().map_err(|_| {
-                io::Error::new(io::ErrorKind::InvalidInput, format!("HEALTH_HOST {host:?} is no address"))
+                io::Error::new(io::ErrorKind::InvalidInput, format!("HEALTH_HOST {host:?} is not an address"))
             })?;
             Ok(vec![(address, port).into()])
         }

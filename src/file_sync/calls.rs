@@ -55,13 +55,13 @@ pub struct Caller {
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// Not a URL.
-    #[error("its key names no URL: {0}")]
+    #[error("the value of its key is not a URL: {0}")]
     Target(#[from] TargetError),
     /// The request failed.
     #[error(transparent)]
     Fetch(#[from] FetchError),
     /// The content cannot be stored.
-    #[error("what is downloaded cannot be written: {0}")]
+    #[error("the download cannot be written: {0}")]
     Draft(#[from] io::Error),
 }
 

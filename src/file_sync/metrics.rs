@@ -22,24 +22,21 @@ impl SyncMetrics {
     /// Registers them with zero values.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        registry.register(
-            "outrigger_sync_objects",
-            "ConfigMaps and Secrets that are followed",
-            metrics.objects.clone(),
-        );
-        registry.register("outrigger_sync_files", "Files that they are", metrics.files.clone());
+        registry.register("outrigger_sync_objects", "Followed ConfigMaps and Secrets", metrics.objects.clone());
+        registry.register("outrigger_sync_files", "Files written for them", metrics.files.clone());
         registry.register(
             "outrigger_sync_failing",
-            "Files that cannot be written, files that cannot be downloaded, objects of which not all becomes files, and watches that are broken",
+            "Files that cannot be written or downloaded, objects that cannot become files completely, and failing \
+             watches",
             metrics.failing.clone(),
         );
         registry.register(
             "outrigger_sync_changes",
-            "Files written, removed, and tries that failed",
+            "Files written, files removed, and failed attempts",
             metrics.writes.clone(),
         );
         registry.register("outrigger_sync_reloads", "Scripts run and requests sent", metrics.reloads.clone());
-        registry.register("outrigger_sync_downloads", "Downloads, by their outcome", metrics.downloads.clone());
+        registry.register("outrigger_sync_downloads", "Downloads, by outcome", metrics.downloads.clone());
         metrics.are((0, 0), 0, 0, 0);
         metrics.watches_fail(0);
         for result in ["written", "removed", "failed"] {

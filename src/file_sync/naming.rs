@@ -89,7 +89,7 @@ pub enum NamingError {
         folder: String,
     },
     /// A key that is not a valid file name.
-    #[error("the key {0:?} is no name of a file")]
+    #[error("the key {0:?} is not a valid file name")]
     Key(String),
     /// A name that is too long for a file system.
     #[error("the file of the key {0:?} has a name of more than 255 bytes, or a path of more than 1,024")]
@@ -118,7 +118,7 @@ pub enum NamingError {
         namespace: String,
     },
     /// A URL that is not text.
-    #[error("the value of the key {0:?} is no URL")]
+    #[error("the value of the key {0:?} is not a URL")]
     Url(String),
     /// A value that cannot be decoded.
     #[error(transparent)]

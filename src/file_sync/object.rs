@@ -57,7 +57,7 @@ pub struct WireMetadata {
 
 /// The value of a key that should be Base64 and is not.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the value of the key {0:?} is no Base64")]
+#[error("the value of the key {0:?} is not Base64")]
 pub struct ValueError(String);
 
 impl Kind {

@@ -177,7 +177,10 @@ pub struct Login {
 
 /// A text that does not identify an object.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} names no object; write name, kind/name or namespace/kind/name with the kind configmap or secret")]
+#[error(
+    "{0:?} is not the name of an object; write name, kind/name or namespace/kind/name with the kind configmap or \
+    secret"
+)]
 pub struct NameError(String);
 
 impl std::str::FromStr for ByName {

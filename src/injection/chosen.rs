@@ -60,7 +60,7 @@ impl Share {
             _ if set.update_paused => Self::All,
             (RevisionPolicy::Partial, Some(IntOrString::String(text))) => {
                 let percent = text.strip_suffix('%').and_then(|number| number.parse().ok());
-                let problem = || format!("spec.updateStrategy.partition: {text:?} is no percentage such as \"50%\"");
+                let problem = || format!("spec.updateStrategy.partition: {text:?} is not a percentage such as \"50%\"");
                 Self::Percent(percent.ok_or_else(problem))
             }
             (RevisionPolicy::Partial, None | Some(IntOrString::Int(_))) => Self::Unselected,
@@ -234,6 +234,6 @@ mod tests {
     fn a_malformed_percentage_is_an_error() {
         let set = set(&json!({"revisionName": "s-1", "policy": "Partial"}), &json!({"partition": "half"}));
         let error = image(&set, &[&revision("s-1", 1, "x:0")], POD, "", None).unwrap_err();
-        assert_eq!(error, "spec.updateStrategy.partition: \"half\" is no percentage such as \"50%\"");
+        assert_eq!(error, "spec.updateStrategy.partition: \"half\" is not a percentage such as \"50%\"");
     }
 }

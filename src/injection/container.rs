@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 /// A container ready for injection. A hot upgrade has two of them, the working container and its idle twin.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent")]
 pub(super) struct InjectableContainer {
     /// Its name in the Pod.
     pub name: String,

@@ -292,8 +292,8 @@ impl<'a, 's> PatchPlan<'a, 's> {
                 set: m.name.to_owned(),
                 field: format!("spec.{} {:?}", list.field(), container.name),
                 problem: format!(
-                    "with what this and other sidecars share of its mounts, devices and variables the Pod grows by more than \
-                     {mib} MiB, more than can be stored: give it fewer, or let fewer sidecars share them"
+                    "the mounts, devices and variables that this and other sidecars share make the Pod grow by more \
+                     than {mib} MiB, more than can be stored: give it fewer, or let fewer sidecars share them"
                 ),
             });
         }

@@ -29,15 +29,13 @@ const MAX_LENGTH: usize = 256 * 1024;
 /// Why a text cannot be merged as JSON.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub(super) enum MergeError {
-    #[error("the Pod's value is no JSON object to merge into: correct or remove it")]
+    #[error("the Pod's value is not a JSON object to merge into: correct or remove it")]
     Existing,
-    #[error("the set's value is no JSON object to merge")]
+    #[error("the set's value is not a JSON object to merge")]
     Patch,
-    #[error(
-        "the Pod's value has more than {MAX_LENGTH} bytes, which are the most that all annotations may have: shorten it"
-    )]
+    #[error("the Pod's value is longer than {MAX_LENGTH} bytes, the limit of all annotations together: shorten it")]
     Length,
-    #[error("objects stand more than {MAX_DEPTH} deep in each other")]
+    #[error("objects are nested more than {MAX_DEPTH} deep")]
     Depth,
 }
 

@@ -25,7 +25,7 @@ pub struct SetError {
 
 /// A SidecarSet ready for injection.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent")]
 pub struct InjectableSet {
     /// Name of the set.
     pub name: String,

@@ -57,7 +57,7 @@ impl TransferSource {
                 annotation(key).ok_or_else(|| format!("the Pod has no annotation {key:?}"))
             }
             SourceContainer::Unresolvable(path) => {
-                Err(format!("{path:?} is no label or annotation of the Pod, such as metadata.labels['key']"))
+                Err(format!("{path:?} is not a label or annotation of the Pod, such as metadata.labels['key']"))
             }
         }?;
         if name.len() > LONGEST_NAME {

@@ -20,7 +20,7 @@ impl Warnings {
     }
 
     pub fn finish(self) -> Vec<String> {
-        let more = (self.more > 0).then(|| format!("{} more warnings are left out", self.more));
+        let more = (self.more > 0).then(|| format!("{} more warnings are not shown", self.more));
         self.lines.into_iter().chain(more).collect()
     }
 }
@@ -38,6 +38,6 @@ mod tests {
         };
         assert_eq!(of(2), ["0", "1"]);
         assert_eq!(of(100).last().map(String::as_str), Some("99"));
-        assert_eq!((of(130).len(), of(130)[100].as_str()), (101, "30 more warnings are left out"));
+        assert_eq!((of(130).len(), of(130)[100].as_str()), (101, "30 more warnings are not shown"));
     }
 }

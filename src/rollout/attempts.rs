@@ -25,7 +25,7 @@ pub struct Attempts {
     forbidden: [HashMap<String, Hold>; 2],
 }
 
-/// The parts of a Pod that are written with different rights.
+/// The parts of a Pod that are written with different permissions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PodWrite {
     /// Its images, amounts and annotations.

@@ -153,7 +153,7 @@ impl Reconciler<String> for Shared {
         match self.write(name, term).await {
             Ok(outcome) => outcome,
             Err(failure) => {
-                seldom!(warn, sidecarset = name, "{failure}; it is tried again");
+                seldom!(warn, sidecarset = name, "{failure}; retrying");
                 Outcome::Retry
             }
         }
@@ -222,7 +222,7 @@ impl Shared {
                 if let Some(WarningEvent { reason, note }) = &plan.problem
                     && !conditions::say(&set.status.conditions, note)
                 {
-                    tracing::warn!(sidecarset = name, problem = note, "somebody has to correct the set");
+                    tracing::warn!(sidecarset = name, problem = note, "the set must be corrected");
                     self.sets.tell(set.version(), EventType::Warning, reason, note);
                 }
             }

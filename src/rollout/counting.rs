@@ -170,7 +170,7 @@ impl CountingRules {
         let has_rest = injected.hash_of_rest.as_deref().is_none_or(|rest| Some(rest) == self.hash_of_rest.as_deref());
         let by_amounts = self.differs_by_amounts_only(injected);
         let told = if !pod.has_records {
-            "its annotations and conditions of SidecarSets are too long to be written over"
+            "its annotations and conditions of SidecarSets are too long to be rewritten"
         } else if let Some(deviation) = self.other_deviation(pod) {
             return Some(deviation.to_string());
         } else if !has_rest {
@@ -180,7 +180,8 @@ impl CountingRules {
         } else if by_amounts {
             let (key, value) = (keys::RESIZE, keys::IN_PLACE);
             return Some(format!(
-                "the resources of its containers changed, which reach it in place with the annotation {key}: {value} on the set"
+                "the resources of its containers changed, which are applied in place with the annotation {key}: \
+                 {value} on the set"
             ));
         } else if injected.hash_without_image.is_none() {
             "it does not record what was injected"

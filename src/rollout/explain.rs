@@ -123,7 +123,7 @@ pub fn explain(index: &RolloutIndex, set: &str, now: Timestamp) -> Option<Rollou
             let (verdict, reason) = match position {
                 Some(_) if next.contains(&*pod.uid) => (Verdict::Next, String::new()),
                 Some(position) if position < last => {
-                    (Verdict::Waits, "maxUnavailable: others have to be ready first".to_owned())
+                    (Verdict::Waits, "maxUnavailable: other Pods must be ready first".to_owned())
                 }
                 Some(_) => (Verdict::Held, "spec.updateStrategy.partition".to_owned()),
                 None => of_other(set, pod, standing, rules, &usable.updates),
@@ -149,10 +149,10 @@ fn of_other(
     updates: &Updates,
 ) -> (Verdict, String) {
     let PodStanding { matched, updated, deviates, ready, update, to_reset, .. } = standing;
-    let takes_place = "takes a place of maxUnavailable until it is ready";
+    let takes_place = "counts against maxUnavailable until it is ready";
     match update {
         _ if !matched => {
-            (Verdict::NotCounted, "it does not match, is over or being deleted, or lacks a container".to_owned())
+            (Verdict::NotCounted, "it does not match, has ended or is being deleted, or lacks a container".to_owned())
         }
         _ if deviates => {
             (Verdict::Deviates, rules.deviation(pod).map(|deviation| deviation.to_string()).unwrap_or_default())

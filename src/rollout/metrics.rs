@@ -39,10 +39,10 @@ impl RolloutMetrics {
         };
         registry.register(
             "outrigger_rollout_pods",
-            "Pods of SidecarSets that updates in place are about, by how they stand",
+            "Pods of SidecarSets that in-place updates are about, by state",
             pods,
         );
-        registry.register("outrigger_pod_updates", "Writes to Pods for updates in place, by their result", updates);
+        registry.register("outrigger_pod_updates", "Writes to Pods for in-place updates, by result", updates);
         metrics
     }
 

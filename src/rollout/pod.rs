@@ -22,7 +22,7 @@ const MOST_SETS: usize = 32;
 /// A Pod as last seen. Its size is limited, whatever its author wrote. For a Pod that no set was injected into, or that is
 /// too large ([`WatchedPod`]), only name and state are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is told of the Pod by itself")]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent")]
 pub struct ObservedPod {
     /// Its namespace.
     pub namespace: Text,

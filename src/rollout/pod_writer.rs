@@ -229,7 +229,7 @@ impl Writer<'_> {
         let set = &self.set.name;
         self.shared.metrics.ended(&end);
         if let Some(problem) = end.problem() {
-            seldom!(warn, sidecarset = set, pod = pod.name, namespace = pod.namespace, "{problem}; it is tried again");
+            seldom!(warn, sidecarset = set, pod = pod.name, namespace = pod.namespace, "{problem}; retrying");
         }
         let mut is_news = false;
         self.queue.change(|index| {

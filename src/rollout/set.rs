@@ -189,7 +189,7 @@ impl UsableSet {
             selected.into_iter().collect::<Vec<_>>().join(", ")
         };
         Some(format!(
-            "spec.namespaceSelector: no Pod can match: it selects only {selected}, which outrigger leaves alone \
+            "spec.namespaceSelector: no Pod can match: it selects only {selected}, which outrigger excludes \
              (--exclude-namespaces, and its own namespace)"
         ))
     }

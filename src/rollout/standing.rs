@@ -2,7 +2,7 @@
 
 /// The standing of a Pod with one set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is counted by itself")]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent")]
 pub struct PodStanding {
     /// The Pod has the set's containers.
     pub matched: bool,

@@ -22,7 +22,7 @@ pub const RECONCILING: &str = "Reconciling";
 pub const STALLED: &str = "Stalled";
 
 /// The beginning of the message part about Pods that cannot be updated in place.
-pub const MADE_ANEW: &str = "; Pods that have to be made anew: ";
+pub const MADE_ANEW: &str = "; Pods that must be recreated: ";
 
 /// At most 4 clashes of a set are reported.
 const CLASHES_TOLD: usize = 4;

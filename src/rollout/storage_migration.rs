@@ -99,7 +99,10 @@ pub fn subscribe(feeds: &mut Feeds) -> WatchedCrd {
     feeds.subscribe_one(Slice::all::<CustomResourceDefinition>(name), name, move |crd| {
         let lost_before = std::mem::replace(&mut lost, crd.as_ref().is_some_and(|crd| !keeps_conditions(crd)));
         if lost && !lost_before {
-            tracing::warn!("the CustomResourceDefinition {name} is not that of outrigger, and the API server drops the conditions of SidecarSets: install that of outrigger");
+            tracing::warn!(
+                "the CustomResourceDefinition {name} is not outrigger's, and the API server drops the \
+                conditions of SidecarSets: install outrigger's"
+            );
         }
         *seen.lock().unwrap_or_else(PoisonError::into_inner) = ObservedCrd { crd, since: Instant::now() };
         work.add(());
@@ -132,7 +135,7 @@ async fn attend(client: &Client, term: &Term, seen: &Mutex<ObservedCrd>) -> Outc
     match migrate(client, term, crd, storage).await {
         Ok(Migrated::Done | Migrated::Interrupted) => Outcome::Done, // the watch reports the interruption
         Err(error) => {
-            tracing::warn!("SidecarSets cannot be brought to the storage version {storage} yet: {error}");
+            tracing::warn!("SidecarSets cannot be migrated to the storage version {storage} yet: {error}");
             if error.is_of_sets() { Outcome::RequeueAfter(REFUSED_PAUSE) } else { Outcome::Retry }
         }
     }

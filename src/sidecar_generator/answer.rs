@@ -80,8 +80,8 @@ pub fn judge(answer: Answer, generator: &ObservedGenerator, spec: &UsableSpec) -
     })?;
     drop(value);
     if egress.is_empty() && spec.on_empty == OnEmpty::Keep {
-        let message = "the answer has no egress listeners, which Istio does not take; the Sidecar is kept as it is \
-                       (spec.onEmpty: Apply would let its Pods reach nothing)";
+        let message = "the answer has no egress listeners, which Istio rejects; the Sidecar is not changed (with \
+            spec.onEmpty: Apply its Pods could reach nothing)";
         return Err(AnswerProblem::new(EMPTY_ANSWER, message));
     }
     if egress.is_empty() {
@@ -113,8 +113,8 @@ pub fn compare(good: &Good, spec: &UsableSpec, hosts_before: Option<usize>) -> R
         && hosts * 100 < before * (100 - usize::from(percent.min(100)))
     {
         let message = format!(
-            "the answer has {hosts} hosts instead of {before}, which is more than spec.maxShrinkPercent: {percent} lets go; \
-             the Sidecar is kept as it is"
+            "the answer has {hosts} hosts instead of {before}, a larger loss than spec.maxShrinkPercent: {percent} \
+             allows; the Sidecar is not changed"
         );
         return Err(AnswerProblem::new(SHRUNK_ANSWER, message));
     }
@@ -125,8 +125,8 @@ pub fn compare(good: &Good, spec: &UsableSpec, hosts_before: Option<usize>) -> R
 fn unreadable(error: &serde_json::Error) -> AnswerProblem {
     let message = if error.is_data() {
         format!(
-            "the answer's JSON breaks a rule at line {} column {}: a key stands once in its object, values nest at most {} deep, numbers \
-             fit into 64 bits",
+            "the answer's JSON violates a rule at line {} column {}: keys are unique within an object, values are \
+             nested at most {} deep, numbers fit into 64 bits",
             error.line(),
             error.column(),
             documents::MAX_DEPTH

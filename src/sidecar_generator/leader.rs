@@ -46,7 +46,7 @@ impl Reconciler<Key> for Leader {
                     Ok(true) => continue,
                     Ok(false) => return Outcome::Retry,
                     Err(error) => {
-                        seldom!(warn, generator = %key, "{error}; it is tried again");
+                        seldom!(warn, generator = %key, "{error}; retrying");
                         if let Some(memory) = self.queue.lock().index.memory(key) {
                             memory.write_problem = Some(error.to_string());
                         }
@@ -60,7 +60,7 @@ impl Reconciler<Key> for Leader {
                     Ok(true) => {}
                     Ok(false) => return Outcome::Retry,
                     Err(error) => {
-                        seldom!(warn, generator = %key, "{error}; it is tried again");
+                        seldom!(warn, generator = %key, "{error}; retrying");
                         return Outcome::Retry;
                     }
                 }
@@ -96,7 +96,7 @@ impl Leader {
         }
         drop(known);
         tracing::info!(generator = %key, reason, "the Sidecar was written");
-        let note = format!("Sidecar {:?} is what the URL last gave", key.name);
+        let note = format!("Sidecar {:?} matches the last answer of the URL", key.name);
         self.generators.tell(generator.version(), EventType::Normal, reason, &note);
         Ok(true)
     }
@@ -120,7 +120,7 @@ impl Leader {
                 generators.tell(generator.version(), EventType::Warning, reason, message);
             }
             Some(News::Recovery(message)) => {
-                tracing::info!(generator = %key, "all is well again: {message}");
+                tracing::info!(generator = %key, "recovered: {message}");
                 generators.tell(generator.version(), EventType::Normal, "Recovered", message);
             }
             None => {}

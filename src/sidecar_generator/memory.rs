@@ -108,7 +108,7 @@ impl GeneratorMemory {
             None if known.is_some_and(|good| good.generation == generator.generation) => Ok(()),
             None => Err(AnswerProblem::new(
                 INVALID_ANSWER,
-                "the server says that nothing has changed, but there was nothing yet",
+                "the server answers that nothing has changed, but there was no earlier answer",
             )),
         }
     }

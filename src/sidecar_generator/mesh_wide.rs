@@ -28,12 +28,12 @@ pub fn told(
     }
     let (reason, message) = if is_mesh_wide {
         let message = format!(
-            "{root_namespace} is Istio's root namespace: the Sidecar counts for the Pods of every namespace that has none of its \
-             own; give the SidecarGenerator a workloadSelector, or move it, unless that is meant"
+            "{root_namespace} is Istio's root namespace: the Sidecar applies to the Pods of every namespace without \
+             its own Sidecar; unless that is intended, give the SidecarGenerator a workloadSelector, or move it"
         );
         ("RootNamespace", message)
     } else {
-        ("OwnNamespaceOnly", "the Sidecar counts for Pods of its own namespace only".to_owned())
+        ("OwnNamespaceOnly", "the Sidecar applies only to Pods of its own namespace".to_owned())
     };
     let condition = conditions::condition(MESH_WIDE, is_mesh_wide, reason, message, Some(generator.generation), now);
     let mut status = planned.unwrap_or_else(|| generator.status.clone());

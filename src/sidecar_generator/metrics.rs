@@ -57,16 +57,16 @@ impl GeneratorMetrics {
             generators: GeneratorState::ALL.map(|state| generators.get_or_create_owned(&[("state", state.label())])),
             oldest_success: Family::default(),
         };
-        registry.register("outrigger_fetches", "Fetches of URLs, by their outcome", metrics.fetches.clone());
+        registry.register("outrigger_fetches", "Fetches of URLs, by outcome", metrics.fetches.clone());
         registry.register(
             "outrigger_fetch_duration_seconds",
-            "Time from the begin of a fetch to the end of its body",
+            "Time from the start of a fetch to the end of its body",
             metrics.fetch_duration.clone(),
         );
-        registry.register("outrigger_sidecar_generators", "SidecarGenerators, by how they are", generators);
+        registry.register("outrigger_sidecar_generators", "SidecarGenerators, by state", generators);
         registry.register(
             "outrigger_sidecar_generators_oldest_success_timestamp_seconds",
-            "When the SidecarGenerator that waits longest for a good answer had its last, in Unix seconds",
+            "Unix time of the last good answer, of the SidecarGenerator for which it is longest ago",
             metrics.oldest_success.clone(),
         );
         metrics

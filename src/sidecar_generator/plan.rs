@@ -82,8 +82,7 @@ fn of_present(generator: &ObservedGenerator, around: Around<'_>, memory: &Genera
         return Plan { status: status::suspended(generator), ..Plan::default() };
     }
     if !around.installed {
-        let message =
-            "Istio's Sidecar kind is not installed in this cluster (networking.istio.io/v1); it is looked for";
+        let message = "Istio's Sidecar kind is not installed in this cluster (networking.istio.io/v1); waiting for it";
         return held(generator, &GeneratorStanding::failing(NOT_INSTALLED, message), now);
     }
     let sidecar = around.neighbours.and_then(|neighbours| neighbours.get(&generator.key.name)).map(AsRef::as_ref);
@@ -91,7 +90,7 @@ fn of_present(generator: &ObservedGenerator, around: Around<'_>, memory: &Genera
         None | Some(Ownership::Own) => own(generator, spec, sidecar, around, memory, now),
         Some(Ownership::OfPredecessor) => {
             let message =
-                "the Sidecar belongs to a deleted SidecarGenerator of the same name; it is made anew when it is gone";
+                "the Sidecar belongs to a deleted SidecarGenerator of the same name; it is recreated once it is gone";
             held(generator, &GeneratorStanding::failing(BEING_DELETED, message), now)
         }
         Some(Ownership::Foreign(by)) => {
@@ -103,11 +102,11 @@ fn of_present(generator: &ObservedGenerator, around: Around<'_>, memory: &Genera
 fn foreign(by: Option<&str>) -> String {
     match by {
         Some(by) => format!(
-            "the Sidecar of this name is controlled by {by}; give the SidecarGenerator another name, or delete the Sidecar"
+            "the Sidecar of this name is controlled by {by}; rename the SidecarGenerator, or delete the Sidecar"
         ),
         None => format!(
-            "the Sidecar of this name was made by somebody else, or has lost its owner and its hash; delete it, annotate it \
-             {}: \"true\" to have it taken over, or give the SidecarGenerator another name",
+            "the Sidecar of this name was created by somebody else, or has lost its owner and its hash; delete it, \
+             annotate it {}: \"true\" to let outrigger take it over, or rename the SidecarGenerator",
             keys::ADOPT
         ),
     }
@@ -198,7 +197,7 @@ fn state(
         return Some((GeneratorStanding::failing(problem.reason, problem.message.as_str()), None));
     }
     if sidecar.is_some_and(|sidecar| sidecar.deleting) {
-        let message = "the Sidecar is being deleted; it is made anew when it is gone";
+        let message = "the Sidecar is being deleted; it is recreated once it is gone";
         return Some((GeneratorStanding::failing(BEING_DELETED, message), None));
     }
     if let (true, Some(problem)) = (to_be_written, &memory.write_problem) {

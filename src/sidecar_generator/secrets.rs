@@ -43,7 +43,7 @@ async fn get(api: &Api<Secret>, field: &str, name: &str) -> Result<Secret, Answe
             Err(unusable(format!("{field}: there is no Secret {name:?} in this namespace")))
         }
         Err(kube::Error::Api(status)) if status.code == 403 => Err(unusable(format!(
-            "{field}: outrigger may not read Secret {name:?}; that is a right of its own, see \
+            "{field}: outrigger may not read Secret {name:?}; this needs an additional permission, see \
              manifests/rbac/optional/sidecargenerator-secrets.yaml"
         ))),
         Err(error) => Err(unusable(format!("{field}: Secret {name:?} cannot be read: {}", describe(&error)))),
@@ -67,8 +67,8 @@ fn credentials(secret: &Secret, name: &str, target: &FetchTarget) -> Result<Cred
     let authorization = match (value(secret, "token"), pair("username", "password")?) {
         (Some(_), Some(_)) => return Err(wrong("must have either \"token\" or \"username\" and \"password\"")),
         (Some(token), None) => {
-            let token = std::str::from_utf8(token).map_err(|_| wrong("has a \"token\" that is no text"))?;
-            Some(Authorization::bearer(token).map_err(|error| wrong(&format!("has a \"token\" of no use: {error}")))?)
+            let token = std::str::from_utf8(token).map_err(|_| wrong("has a \"token\" that is not text"))?;
+            Some(Authorization::bearer(token).map_err(|error| wrong(&format!("has an unusable \"token\": {error}")))?)
         }
         (None, Some((user, password))) => Some(Authorization::basic(user, password)),
         (None, None) => None,
@@ -88,10 +88,7 @@ fn credentials(secret: &Secret, name: &str, target: &FetchTarget) -> Result<Cred
     }
     let scheme = if target.is_https() { "" } else { "http://" };
     let host = format!("{scheme}{}:{}", target.host(), target.port());
-    Err(wrong(&format!(
-        "does not say that it may be sent there: whoever owns it would have to annotate it {}: {host}",
-        keys::SEND_TO
-    )))
+    Err(wrong(&format!("does not allow sending it there: its owner must annotate it {}: {host}", keys::SEND_TO)))
 }
 
 fn value<'a>(secret: &'a Secret, key: &str) -> Option<&'a [u8]> {
@@ -180,7 +177,7 @@ mod tests {
             (&[("username", "s3cret")], "must have both \"username\" and \"password\""),
             (&[("tls.key", "s3cret")], "must have both \"tls.crt\" and \"tls.key\""),
             (&[("token", "s3cret"), ("username", "u"), ("password", "p")], "must have either"),
-            (&[("token", "s3cret s3cret")], "\"token\" of no use"),
+            (&[("token", "s3cret s3cret")], "unusable \"token\""),
         ] {
             let problem = credentials_of(secret(HERE, data)).await.unwrap_err();
             assert!(

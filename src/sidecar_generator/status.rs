@@ -49,14 +49,14 @@ impl GeneratorStanding {
         Self {
             phase: GeneratorPhase::Begun,
             reason: FETCHING,
-            message: "the URL is asked for the first time".to_owned(),
+            message: "the URL is being requested for the first time".to_owned(),
         }
     }
 
     /// The Sidecar is up to date. `warnings` are Istio's.
     #[must_use]
     pub fn current(warnings: &str) -> Self {
-        let mut message = "the Sidecar is what the URL last gave".to_owned();
+        let mut message = "the Sidecar matches the last answer of the URL".to_owned();
         if !warnings.is_empty() {
             message = format!("{message}; Istio warns: {warnings}");
         }
@@ -166,11 +166,11 @@ pub fn overlapping(
         (false, "NoOverlap", "no other Sidecar is known to select the same Pods".to_owned())
     } else if has_selector {
         let message =
-            format!("other Sidecars select the same Pods: {told}; which of them Istio takes is undefined (IST0110)");
+            format!("other Sidecars select the same Pods: {told}; which of them Istio uses is undefined (IST0110)");
         (true, "ConflictingSidecarWorkloadSelectors", message)
     } else {
         let message = format!(
-            "other Sidecars have no workloadSelector either: {told}; which of them Istio takes is undefined (IST0111)"
+            "other Sidecars have no workloadSelector either: {told}; which of them Istio uses is undefined (IST0111)"
         );
         (true, "MultipleSidecarsWithoutWorkloadSelectors", message)
     };

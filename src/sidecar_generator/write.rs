@@ -45,7 +45,7 @@ pub fn write(generator: &ObservedGenerator, sidecar: Option<&ObservedSidecar>, g
     (!changes.is_empty()).then(|| Write::Change(sidecar.resource_version.clone(), changes))
 }
 
-/// Returns the whole Sidecar, in the seed's format.
+/// Returns the whole Sidecar, in the format of sidecar-generator-operator.
 fn object(generator: &ObservedGenerator, good: &Good) -> DynamicObject {
     let mut object = DynamicObject::new(&generator.key.name, &resource()).within(&generator.key.namespace);
     object.metadata.annotations = Some(BTreeMap::from([(keys::SIDECAR_SPEC_HASH.to_owned(), good.hash.clone())]));

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Debug;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use outrigger::admission::client::{Client, Destination};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::{Value, json};
 
 /// The maximum time that a test waits.
@@ -110,6 +114,24 @@ pub fn run(command: &mut Command, input: &str) -> Output {
         (text(stdout), stderr.join().expect("read"), status.join().expect("waited for"))
     });
     Output { code: texts.2.code().expect("not ended by a signal"), stdout: texts.0, stderr: texts.1 }
+}
+
+/// Runs a command whose standard output is a terminal. Returns what it prints there.
+pub fn run_on_terminal(mut command: Command) -> String {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    grantpt(&terminal).expect("granted");
+    unlockpt(&terminal).expect("unlocked");
+    let name = ptsname(&terminal, Vec::new()).expect("a name");
+    let end = open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).expect("the other end");
+    command.stdin(Stdio::null()).stdout(end).stderr(Stdio::null());
+    let mut running = Running(command.spawn().expect("the binary starts"));
+    drop(command); // otherwise this process keeps the other end open
+    let (mut terminal, mut printed) = (File::from(terminal), Vec::new());
+    // On Linux, the end of a terminal is the error EIO.
+    let read = terminal.read_to_end(&mut printed);
+    assert!(read.as_ref().err().is_none_or(|error| error.raw_os_error() == Some(Errno::IO.raw_os_error())), "{read:?}");
+    assert!(running.wait().success(), "{}", String::from_utf8_lossy(&printed));
+    String::from_utf8(printed).expect("UTF-8").replace("\r\n", "\n")
 }
 
 fn text(mut stream: impl Read) -> String {

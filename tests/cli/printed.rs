@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::harness::{Files, assert_says, command, examples, object, objects, run};
+use crate::harness::{Files, assert_says, command, examples, object, objects, run, run_on_terminal};
 use crate::objects::{namespace, set};
 
 /// Returns the names of all SidecarSets in the examples.
@@ -27,6 +27,24 @@ fn the_demo_shows_every_set_at_work_and_measures() {
     }
     assert_says(&printed, &["Pod/test-pod", "containers: +sidecar1 app", "50 reviews over TLS", "p50 ", "p99 ", "█ "]);
     assert!(!printed.contains('\x1b'), "no colour without a terminal: {printed}");
+}
+
+#[test]
+fn colours_are_for_terminals_and_not_with_no_color() {
+    let examples = examples();
+    let demo = || command(["demo", "--reviews=1", &format!("--from={}", examples.display())]);
+    let shown = run_on_terminal(demo());
+    // Additions are green, and the name of a Pod is bold.
+    assert_says(&shown, &["containers: \x1b[32m+sidecar1\x1b[0m app", "\x1b[1mPod/test-pod"]);
+    let mut plain = demo();
+    plain.env("NO_COLOR", "1");
+    let plain = run_on_terminal(plain);
+    assert_says(&plain, &["containers: +sidecar1 app", "Pod/test-pod"]);
+    assert!(!plain.contains('\x1b'), "no colour with NO_COLOR: {plain}");
+
+    let mut diff = command(["inject", "-o", "diff", "--from"]);
+    diff.arg(&examples).arg("-f").arg(examples.join("file-sync/pod.yaml"));
+    assert_says(&run_on_terminal(diff), &["\x1b[1m--- ", "\x1b[32m+"]);
 }
 
 /// The last lines of the demo are commands to type. They work as printed.

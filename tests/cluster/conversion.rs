@@ -144,7 +144,7 @@ pub async fn sets_that_an_older_installation_stored_are_taken_over(case: Case<()
     assert!(!is_injected(&Api::namespaced(plane.client(), "default"), "of-a-namespace").await?);
     wait_for("the set that cannot be migrated to be named", PATIENCE, async || {
         let log = outrigger.log()?;
-        Ok(log.lines().find(|line| line.contains("cannot be brought to the storage version")).map(str::to_owned))
+        Ok(log.lines().find(|line| line.contains("cannot be migrated to the storage version")).map(str::to_owned))
     })
     .await
     .map(|line| assert!(line.contains("sidecarsets/unreadable: ") && !line.contains("; "), "{line}"))?;

@@ -17,6 +17,7 @@ mod failpoints;
 mod fields;
 mod file_sync;
 mod forecasts;
+mod from_your_machine;
 mod guestbook;
 mod job_sidecars;
 mod leases;
@@ -123,6 +124,7 @@ fn main() -> ExitCode {
         registration::a_leader_that_stops_hands_over,
         server_side_apply::without_a_replica_all_but_server_side_apply_goes_on,
         proxy::the_proxy_that_kubectl_takes_is_taken,
+        from_your_machine::outrigger_on_the_machine_injects_until_it_is_unregistered,
         certificates_self_managed::replicas_that_start_at_once_agree_on_one_ca,
         certificates_self_managed::garbage_in_the_secret_is_replaced,
         certificates_self_managed::with_cert_manager_no_bundle_is_written,

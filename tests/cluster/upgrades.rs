@@ -218,7 +218,7 @@ pub async fn native_sidecars_are_updated_and_other_changes_are_told(case: Case<O
     }
     seen::apply(plane, &set("native:3", "debug")).await?;
     let example = format!(
-        "; Pods that have to be made anew: 2, such as {}/{name}-0: spec.containers \"sidecar\" does not have the set's env \"LEVEL\"",
+        "; Pods that must be recreated: 2, such as {}/{name}-0: spec.containers \"sidecar\" does not have the set's env \"LEVEL\"",
         case.namespace.name()
     );
     let set = says(&case, name, &example).await?;

@@ -1,6 +1,6 @@
 {{/*
-What an installation would fail for later, or silently: told before anything is written. Without a cluster (helm template) nothing is
-found and nothing refused.
+These checks refuse installations that would fail later or silently, before anything is written. Without a cluster (helm template) they
+refuse nothing.
 */}}
 {{- define "outrigger.refusals" -}}
 {{- if lookup "v1" "Namespace" "" "kube-system" }}
@@ -9,7 +9,7 @@ found and nothing refused.
 {{- include "outrigger.refuseOpenKruise" . }}
 {{- if eq .Values.certificates.mode "cert-manager" }}
 {{- if not (lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" "certificates.cert-manager.io") }}
-{{- fail "certificates.mode is cert-manager, but cert-manager is not installed: there is no CRD certificates.cert-manager.io. Install cert-manager, or set certificates.mode to self-managed." }}
+{{- fail "certificates.mode is cert-manager, but cert-manager is not installed: the CRD certificates.cert-manager.io does not exist. Install cert-manager, or set certificates.mode to self-managed." }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -17,7 +17,7 @@ found and nothing refused.
 {{- if (index $.Values.metrics $value).enabled }}
 {{- $crd := printf "%s.monitoring.coreos.com" $kind }}
 {{- if not (lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" $crd) }}
-{{- fail (printf "metrics.%s.enabled needs the Prometheus operator: there is no CRD %s. Install it, or leave the value out." $value $crd) }}
+{{- fail (printf "metrics.%s.enabled needs the Prometheus operator: the CRD %s does not exist. Install the operator, or remove the value." $value $crd) }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -31,9 +31,9 @@ found and nothing refused.
 {{- $name := index $annotations "meta.helm.sh/release-name" | default "" }}
 {{- $namespace := index $annotations "meta.helm.sh/release-namespace" | default "" }}
 {{- if not $name }}
-{{- fail "Outrigger is installed already, and not by helm: the ClusterRole outrigger is there. To go on with it by helm, add --take-ownership --force-conflicts --set takeOver=true; or remove it first (make undeploy)." }}
+{{- fail "Outrigger is already installed, but not by helm: the ClusterRole outrigger exists. To manage it with helm, add --take-ownership --force-conflicts --set takeOver=true. Otherwise remove it first (make undeploy)." }}
 {{- else if or (ne $name .Release.Name) (ne $namespace .Release.Namespace) }}
-{{- fail (printf "Outrigger is installed already, as release %s in namespace %s, and a cluster has one: its webhook configurations have fixed names. Upgrade that one (helm upgrade %s --namespace %s), or uninstall it first." $name $namespace $name $namespace) }}
+{{- fail (printf "Outrigger is already installed as release %s in namespace %s. A cluster can have only one, because its webhook configurations have fixed names. Upgrade that release (helm upgrade %s --namespace %s), or uninstall it first." $name $namespace $name $namespace) }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -45,7 +45,7 @@ found and nothing refused.
 {{- range .webhooks }}
 {{- $service := (.clientConfig).service | default dict }}
 {{- if and (hasPrefix "kruise-" ($service.name | default "")) (or (contains "sidecarset" ($service.path | default "")) (eq "/mutate-pod" ($service.path | default ""))) }}
-{{- fail (printf "OpenKruise handles Pods and SidecarSets in this cluster: %s %s has the webhook %s. Two would inject the same sidecars. Stop its manager and delete that configuration, or take this webhook out of it; then its CRD is taken over, see \"Taking over from OpenKruise\" in docs/operations.md." $configuration.kind $configuration.metadata.name .name) }}
+{{- fail (printf "OpenKruise handles Pods and SidecarSets in this cluster: %s %s has the webhook %s. Both would inject the same sidecars. Stop its manager, and delete that configuration or remove this webhook from it. Then take over its CRD: see \"Taking over from OpenKruise\" in docs/operations.md." $configuration.kind $configuration.metadata.name .name) }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -54,12 +54,12 @@ found and nothing refused.
 {{- if $crd }}
 {{- $conversion := ((($crd.spec.conversion).webhook).clientConfig).service | default dict }}
 {{- if hasPrefix "kruise-" ($conversion.name | default "") }}
-{{- fail "The CRD sidecarsets.apps.kruise.io is OpenKruise's: its conversion webhook is the Service kruise-…, half of which would stay. Take it out first: kubectl patch crd sidecarsets.apps.kruise.io --type=merge -p '{\"spec\":{\"conversion\":{\"strategy\":\"None\",\"webhook\":null}}}' and then install with --take-ownership --force-conflicts --set takeOver=true,revisionNamespace=kruise-system" }}
+{{- fail "The CRD sidecarsets.apps.kruise.io is OpenKruise's: its conversion webhook is the Service kruise-…, and helm would not remove all fields of it. Remove it first: kubectl patch crd sidecarsets.apps.kruise.io --type=merge -p '{\"spec\":{\"conversion\":{\"strategy\":\"None\",\"webhook\":null}}}' and install with --take-ownership --force-conflicts --set takeOver=true,revisionNamespace=kruise-system" }}
 {{- end }}
 {{- $annotations := $crd.metadata.annotations | default dict }}
 {{- $ours := and (eq .Release.Name (index $annotations "meta.helm.sh/release-name" | default "")) (eq .Release.Namespace (index $annotations "meta.helm.sh/release-namespace" | default "")) }}
 {{- if and .Values.crds.enabled (not $ours) (not .Values.takeOver) }}
-{{- fail "The CRD sidecarsets.apps.kruise.io is there already, and not this release's. To replace it, which keeps all SidecarSets, add --take-ownership --force-conflicts --set takeOver=true; to leave it as it is, --set crds.enabled=false." }}
+{{- fail "The CRD sidecarsets.apps.kruise.io exists and does not belong to this release. To replace it, add --take-ownership --force-conflicts --set takeOver=true: all SidecarSets are kept. To leave it unchanged, add --set crds.enabled=false." }}
 {{- end }}
 {{- if not .Values.crds.enabled }}
 {{- $beta := false }}
@@ -67,10 +67,10 @@ found and nothing refused.
 {{- if eq .name "v1beta1" }}{{ $beta = dig "schema" "openAPIV3Schema" "properties" "status" "properties" "conditions" false . }}{{ end }}
 {{- end }}
 {{- if not $beta }}
-{{- fail "The CRD sidecarsets.apps.kruise.io is too old: it has no version v1beta1 with status.conditions. Replace it, which keeps all SidecarSets: kubectl apply --server-side --force-conflicts -f manifests/crds; or leave crds.enabled on." }}
+{{- fail "The CRD sidecarsets.apps.kruise.io is too old: it has no version v1beta1 with status.conditions. Replace it: kubectl apply --server-side --force-conflicts -f manifests/crds (all SidecarSets are kept), or leave crds.enabled on." }}
 {{- end }}
 {{- end }}
 {{- else if not .Values.crds.enabled }}
-{{- fail "crds.enabled is off and there is no CRD sidecarsets.apps.kruise.io. Install it first: kubectl apply --server-side -f manifests/crds" }}
+{{- fail "crds.enabled is off, but the CRD sidecarsets.apps.kruise.io does not exist. Install it first: kubectl apply --server-side -f manifests/crds" }}
 {{- end }}
 {{- end }}

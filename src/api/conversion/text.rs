@@ -1,9 +1,8 @@
-//! Conversion of a SidecarSet's JSON text, for whole lists. What both versions spell alike is copied unchanged, at any
+//! Conversion of a SidecarSet's JSON text, for whole lists. Fields that both versions write alike are copied unchanged, at any
 //! depth.
-//!
-//! Only a few fields of an object are kept in another form, so this takes hardly more memory than its answer. No SidecarSet makes
-//! it fail, because one stored object must not make all of them unreadable. What cannot be converted exactly is converted so that
-//! the set reaches less rather than more.
+//! Only a few fields are parsed, so this needs little more memory than its output. It fails for no SidecarSet, because one stored
+//! object must not make all of them unreadable. Fields that cannot be converted exactly are converted so that the set selects
+//! less rather than more.
 
 use super::namespaces::nothing;
 use super::{ConversionError, Differing, Version};
@@ -17,17 +16,17 @@ use serde_json::value::RawValue;
 use std::fmt;
 use thiserror::Error;
 
-/// Longer selectors are not read. A selector with 5,000 names of Namespaces is shorter.
+/// The maximum length of a selector that is read. A selector with 5,000 names of Namespaces is shorter.
 const LONGEST_SELECTOR: usize = 256 * 1024;
 const LONGEST_NAME: usize = 256;
 
-/// Why a text is not converted.
+/// Why a text cannot be converted.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum TextError {
-    /// It is an object of another kind.
+    /// The object is of another kind.
     #[error(transparent)]
     Foreign(ConversionError),
-    /// It is not an object.
+    /// The text is not an object.
     #[error("{0}")]
     Json(String),
 }
@@ -38,8 +37,7 @@ impl From<serde_json::Error> for TextError {
     }
 }
 
-/// The parts of an object with the fields that the versions spell differently. A part that is not an object counts as
-/// absent, and is reported.
+/// The parts of an object that the versions write differently. A part that is not an object counts as absent and is reported.
 #[derive(Default)]
 struct Parts<'a> {
     metadata: Option<&'a str>,
@@ -48,8 +46,7 @@ struct Parts<'a> {
     unfaithful: Option<ConversionError>,
 }
 
-/// Writes a SidecarSet as another version, and reports what could not be converted exactly. The result always has
-/// `metadata`.
+/// Writes a SidecarSet in another version, and reports fields that cannot be converted exactly. The output always has `metadata`.
 ///
 /// # Errors
 /// When the text is not a JSON object, or is an object of another kind.
@@ -62,7 +59,7 @@ pub fn convert_text(object: &str, to: Version, converted: &mut Vec<u8>) -> Resul
     let mut parts = Parts::default();
     let from = name_in(api_version).parse().unwrap_or_else(|unknown| {
         parts.unfaithful = Some(unknown);
-        // Fields that have a place in both versions can still be moved there.
+        // Fields that exist in both versions are still copied.
         if to == Version::V1beta1 { Version::V1alpha1 } else { Version::V1beta1 }
     });
     if from == to {
@@ -157,12 +154,12 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Capacity for a part and its usual additions.
+/// Space for a part, and for most additions to it.
 fn room_for(part: Option<&str>) -> Vec<u8> {
     part.map_or_else(Vec::new, |text| Vec::with_capacity(text.len() + 512))
 }
 
-/// The name of a kind or version. It goes into messages, so one that is too long counts as absent.
+/// The name of a kind or version. Messages contain it, so a text that is too long does not count as one.
 fn name_in(value: Option<&RawValue>) -> String {
     value.filter(|value| value.get().len() <= LONGEST_NAME).and_then(string).unwrap_or_default()
 }
@@ -172,7 +169,7 @@ fn string(value: &RawValue) -> Option<String> {
     serde_json::from_str(value.get()).ok()
 }
 
-/// For anything other than text, only its presence matters.
+/// The value of a field that is not text is not needed.
 fn read_namespace(namespace: &RawValue) -> Option<Value> {
     let text = namespace.get();
     (text != "null").then(|| string(namespace).map_or(Value::Bool(true), Value::String))
@@ -185,7 +182,7 @@ fn read_selector(selector: &RawValue) -> Option<Value> {
     read.filter(|value| !value.is_null())
 }
 
-/// Returns these members of a JSON object. The last of duplicate members counts.
+/// Returns these members of a JSON object. Of duplicate members, the last one wins.
 fn members<'a, const N: usize>(
     object: &'a str,
     keys: [&str; N],

@@ -1,6 +1,6 @@
-//! `MeshService` of `mesh.istio.operator`: one object for a service in the mesh, from which Istio's objects are made.
-//!
-//! What Istio's objects take as it is, such as a traffic policy, is a [`Message`] here: JSON, whose schema is in the CRD.
+//! `MeshService` of `mesh.istio.operator`: one object for a service in the mesh. Its Istio objects are created from it.
+//! Fields that are copied to Istio's objects unchanged, such as traffic policies, are a [`Message`]: JSON whose schema is in the
+//! CRD.
 
 mod schema;
 mod status;
@@ -20,7 +20,7 @@ pub const KIND: &str = "MeshService";
 /// Their group and version.
 pub const API_VERSION: &str = "mesh.istio.operator/v1alpha1";
 
-/// A message of Istio's API, as its JSON has it.
+/// A message of Istio's API in JSON.
 pub type Message = Map<String, Value>;
 
 /// A service in the mesh.
@@ -45,10 +45,10 @@ pub type Message = Map<String, Value>;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct MeshServiceSpec {
-    /// The Service. It is made only if the annotation `outrigger.dev/service-selector` says for which Pods.
+    /// The Service. It is created only if the annotation `outrigger.dev/service-selector` selects its Pods.
     #[schemars(schema_with = "schema::dns_label")]
     pub service_name: String,
-    /// The namespace of the Service and of most objects that are made. Default: that of this object. Another one must have the
+    /// The namespace of the Service and of most created objects. Default: that of this object. Another namespace must have the
     /// annotation `outrigger.dev/allow-mesh-from` with the namespace of this object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::dns_label")]
@@ -56,15 +56,15 @@ pub struct MeshServiceSpec {
     /// The ports of the Service.
     #[schemars(length(min = 1, max = 32), extend("x-kubernetes-validations" = schema::distinct_ports()))]
     pub ports: Vec<MeshPort>,
-    /// Hosts whose requests lead to the Service: of the gateway, and those that are names of the Service itself, of the mesh.
+    /// Hosts whose requests are routed to the Service: by the gateway, and for names of the Service itself also in the mesh.
     /// Default: the name of the Service.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::hosts")]
     pub hosts: Vec<String>,
-    /// The Gateway through which the hosts are reached. Default: none, requests come from the mesh alone.
+    /// The Gateway for requests to the hosts. Default: none, only requests from the mesh are routed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<MeshGateway>,
-    /// Policy for all requests to the Service, as a DestinationRule has it.
+    /// Policy for all requests to the Service, as in a DestinationRule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::traffic_policy")]
     pub traffic_policy: Option<Message>,
@@ -72,39 +72,39 @@ pub struct MeshServiceSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-validations" = schema::distinct_names()))]
     pub subsets: Vec<MeshSubset>,
-    /// Delays and errors put into HTTP requests on purpose, as a VirtualService has it.
+    /// Delays and errors injected into HTTP requests, as in a VirtualService.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::fault")]
     pub fault: Option<Message>,
-    /// Where HTTP requests are sent, too, and how many of them. The answers are dropped.
+    /// The destination that HTTP requests are also sent to, and the share of the requests. Its answers are dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::mirror")]
     pub mirror: Option<Message>,
-    /// Headers that are set, added or removed, as a VirtualService has it.
+    /// Headers that are set, added or removed, as in a VirtualService.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::headers")]
     pub headers: Option<Message>,
-    /// How long an HTTP request may take. Default: no limit.
+    /// Timeout of HTTP requests. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::duration")]
     pub timeout: Option<String>,
-    /// How HTTP requests are tried again, as a VirtualService has it.
+    /// Retries of HTTP requests, as in a VirtualService.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::retries")]
     pub retries: Option<Message>,
-    /// Services outside of the mesh, as ServiceEntries have it. Default of `exportTo`: the own namespace alone.
+    /// Services outside of the mesh, as in ServiceEntries. Default of `exportTo`: only the namespace of the entry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::service_entries")]
     pub service_entries: Vec<Message>,
-    /// More for the DestinationRule. Where both have a policy or a subset, this one counts.
+    /// Additional fields of the DestinationRule. Its policies and subsets take precedence over those above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::destination_rule")]
     pub destination_rule: Option<Message>,
-    /// How Pods of the Service take connections, as a PeerAuthentication has it. Default of `selector`: that of the Service.
+    /// How Pods of the Service accept connections, as in a PeerAuthentication. Default of `selector`: that of the Service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::peer_authentication")]
     pub peer_authentication: Option<Message>,
-    /// Who may send what to Pods of the Service, as an AuthorizationPolicy has it. Default of `selector`: that of the Service.
+    /// Which requests Pods of the Service accept, as in an AuthorizationPolicy. Default of `selector`: that of the Service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::authorization")]
     pub authorization: Option<Message>,
@@ -125,14 +125,14 @@ pub struct MeshPort {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub target_port: Option<i32>,
-    /// Its protocol. Default: what the name says as Istio reads it (`http`, `grpc-web`, `tls-1` …), else `HTTP`. `TCP` beside a name
-    /// that says no protocol says nothing, as in a Service.
+    /// Its protocol. Default: the protocol that Istio reads from the name (`http`, `grpc-web`, `tls-1` …), else `HTTP`. `TCP` has
+    /// no effect with a name that has no protocol, as in a Service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::protocol")]
     pub protocol: Option<String>,
 }
 
-/// The Gateway through which a Service is reached.
+/// The Gateway of a Service.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MeshGateway {
@@ -143,11 +143,11 @@ pub struct MeshGateway {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::dns_label")]
     pub namespace: Option<String>,
-    /// Labels of the gateway's Pods, for a Gateway that is made. Default: `istio: ingressgateway`.
+    /// Labels of the gateway's Pods, for a Gateway that is created. Default: `istio: ingressgateway`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::labels")]
     pub selector: BTreeMap<String, String>,
-    /// TLS of the servers of HTTP, for a Gateway that is made, as a Gateway has it. Default: no TLS.
+    /// TLS of the HTTP servers, for a Gateway that is created, as in a Gateway. Default: no TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::server_tls")]
     pub tls: Option<Message>,
@@ -160,14 +160,15 @@ pub struct MeshSubset {
     /// Its name.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
-    /// Labels of its Pods, besides those that the Service selects.
+    /// Labels of its Pods, in addition to those that the Service selects by.
     #[schemars(schema_with = "schema::labels")]
     pub labels: BTreeMap<String, String>,
-    /// Its share of the requests, in percent. Default: none, or, if no subset has one, all subsets share as their Pods do.
+    /// Its share of the requests, in percent. Default: none. If no subset has a share, requests are spread over the Pods of all
+    /// subsets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub weight: Option<i32>,
-    /// Policy for requests to it, as a DestinationRule has it.
+    /// Policy for requests to it, as in a DestinationRule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::traffic_policy")]
     pub traffic_policy: Option<Message>,

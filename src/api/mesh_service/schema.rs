@@ -1,4 +1,4 @@
-//! The schema of those fields of a MeshService that Rust's types do not say.
+//! The schema of the fields of a MeshService that Rust's types do not describe.
 
 use crate::api::istio::message::{Field, Type};
 use crate::api::istio::networking::{
@@ -11,15 +11,15 @@ use Type::{Enum, List, Message, Text, Unsigned};
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
-/// Protocols of ports as Istio knows them, in any of two cases.
+/// Istio's protocols of ports. Each is also accepted in lower case.
 const PROTOCOLS: [&str; 12] =
     ["HTTP", "HTTPS", "GRPC", "GRPC-WEB", "HTTP2", "HTTP_PROXY", "MONGO", "TCP", "TLS", "UDP", "REDIS", "MYSQL"];
 
-/// `mirror`: a destination, and the share of the requests.
+/// `mirror`: a destination and its share of the requests.
 const MIRROR: &[Field] =
     &[("host", Text), ("subset", Text), ("port", Message(&[("number", Unsigned)])), ("percentage", PERCENT)];
 
-/// `authorization`: what an AuthorizationPolicy has, but for other objects that it may be for.
+/// `authorization`: an AuthorizationPolicy without `targetRefs`.
 const AUTHORIZATION: &[Field] = &[
     ("selector", SELECTOR),
     ("rules", List(&RULE)),
@@ -27,14 +27,14 @@ const AUTHORIZATION: &[Field] = &[
     ("provider", PROVIDER),
 ];
 
-/// Each subset, and each rule of a policy, is for a MeshService; more are for several.
+/// The maximum number of items of most lists, enough for one service.
 const MOST_ITEMS: u32 = 64;
 
 pub(super) fn dns_label(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"})
 }
 
-/// As Kubernetes has it for ports of Services.
+/// The rule of Kubernetes for names of Service ports.
 pub(super) fn port_name(generator: &mut SchemaGenerator) -> Schema {
     dns_label(generator)
 }
@@ -118,7 +118,7 @@ pub(super) fn service_entries(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "array", "maxItems": MOST_ITEMS, "items": entry})
 }
 
-/// A DestinationRule but for its host.
+/// A DestinationRule without its host.
 pub(super) fn destination_rule(_: &mut SchemaGenerator) -> Schema {
     let mut rule = openapi::message(DESTINATION_RULE);
     if let Some(fields) = rule["properties"].as_object_mut() {
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
     use crate::api::crds;
 
-    /// Appends the paths of all that may be of any length.
+    /// Appends the paths of all fields of unlimited length.
     fn unbounded(schema: &Value, at: &str, found: &mut Vec<String>) {
         let has = |field: &str| schema.get(field).is_some();
         let is_bounded = match schema["type"].as_str() {
@@ -178,7 +178,7 @@ mod tests {
         }
     }
 
-    /// A map of a hundred thousand headers is in each route of each port.
+    /// Each route of each port would contain a map of a hundred thousand headers.
     #[test]
     fn every_text_list_and_map_of_a_spec_has_a_bound() {
         let crd = serde_json::to_value(crds::meshservices()).unwrap();
@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(found, [""; 0]);
     }
 
-    /// The seed's type was any text, and its operator read it in any case.
+    /// The type of istio-integrity-operator is any text, and it ignores the case.
     #[test]
     fn a_protocol_is_taken_in_small_letters_too() {
         let schema = Value::from(protocol(&mut SchemaGenerator::default()));

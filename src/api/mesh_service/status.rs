@@ -4,29 +4,29 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What became of a MeshService.
+/// The status of a MeshService.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MeshServiceStatus {
-    /// Whether its objects, and those around them, fit together.
+    /// Whether its objects are consistent with each other and with related objects.
     #[serde(default)]
     pub consistency_state: ConsistencyState,
-    /// The Service, as `NAMESPACE/NAME`, that its objects are for. No other MeshService that names it takes it over.
+    /// The Service of its objects, as `NAMESPACE/NAME`. No other MeshService that names it takes it over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
-    /// Generation of the spec that this status speaks of.
+    /// Generation of the spec that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// When it was checked with this result.
+    /// Time of the check with this result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_checked: Option<Time>,
-    /// What does not fit.
+    /// Problems that were found.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub violations: Vec<Violation>,
-    /// What would repair it, in this order.
+    /// Actions that would repair it, in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repair_actions: Vec<RepairAction>,
-    /// The objects that were made.
+    /// Objects that were created.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub managed_resources: Vec<ManagedResource>,
     /// `Ready`, `Reconciling` and `Stalled` as kstatus reads them.
@@ -35,62 +35,62 @@ pub struct MeshServiceStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// Whether the objects of a MeshService, and those around them, fit together.
+/// Whether the objects of a MeshService are consistent with each other and with related objects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ConsistencyState {
     /// Not known yet.
     #[default]
     Checking,
-    /// They do.
+    /// They are.
     Consistent,
-    /// They do not, and what would repair it is for somebody to find out.
+    /// They are not, and no repair is known.
     Inconsistent,
-    /// They do not, and it is known what would repair it.
+    /// They are not, and a repair is known.
     RepairPending,
-    /// What would repair it was tried, and failed.
+    /// A repair was tried and failed.
     RepairFailed,
 }
 
-/// Something that does not fit.
+/// A problem.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Violation {
-    /// What kind of violation, in one word.
+    /// Kind of the violation, in one word.
     #[serde(rename = "type")]
     pub type_: String,
     /// The object to change, as `Kind/namespace/name`.
     pub resource: String,
-    /// What is wrong, and what to do.
+    /// The problem and its solution.
     pub message: String,
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
 }
 
-/// How bad a violation is.
+/// The severity of a violation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Severity {
-    /// Requests fail, or something that was asked for is not there.
+    /// Requests fail, or a requested object is missing.
     Error,
-    /// Something is not what it looks like.
+    /// A field does not have the effect that it seems to have.
     Warning,
-    /// Something to know.
+    /// Information.
     Info,
 }
 
-/// What would repair a violation.
+/// An action that repairs a violation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct RepairAction {
-    /// What kind of action, in one word.
+    /// Kind of the action, in one word.
     #[serde(rename = "type")]
     pub type_: String,
     /// The object, as `Kind/namespace/name`.
     pub resource: String,
-    /// What to do with it.
+    /// The change of the object.
     pub action: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
-/// An object that was made.
+/// An object that was created.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct ManagedResource {
     /// Its kind.
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// The seed's operator wrote `lastChecked: null`.
+    /// istio-integrity-operator wrote `lastChecked: null`.
     #[test]
     fn m10_what_is_not_known_is_absent_and_not_null() {
         let nothing = serde_json::to_value(MeshServiceStatus::default()).unwrap();

@@ -56,7 +56,7 @@ impl Input {
         let key = object.key().clone();
         let (file, line) = (position.file.to_string(), position.line);
         if let Some((first, _)) = self.places.positions.insert(key.clone(), (position, start)) {
-            let message = format!("stands at {first} already; this one counts");
+            let message = format!("is also at {first}; this one counts");
             let finding = Located::new(Code::OUT0002, key.to_string(), message, file, line);
             self.unreadable.push(finding.advice("remove or rename one of them"));
         }
@@ -151,7 +151,7 @@ fn read_all(files: &[GivenFile], namespace: &str) -> Vec<File> {
 fn unread(path: &Path, error: &std::io::Error) -> Located {
     let name = path.display().to_string();
     let message = format!("cannot be read: {error}");
-    Located::new(Code::OUT0001, format!("File/{name}"), message, name, 1).advice("nothing of it is checked")
+    Located::new(Code::OUT0001, format!("File/{name}"), message, name, 1).advice("the file is not checked")
 }
 
 fn read_one(given: &GivenFile, namespace: &str) -> File {

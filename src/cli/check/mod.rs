@@ -29,7 +29,7 @@ Examples:
   kubectl kustomize overlays/prod | outrigger check - --failure-threshold warning
   outrigger check manifests/ -o svg > mesh.svg
   outrigger check manifests/ --ignore 'OUT0002=Service/shop/*'
-  # The objects of the cluster, as they would be with the objects of a file
+  # The cluster, with the objects of a file applied
   outrigger check --cluster app.yaml")]
 pub(super) struct Args {
     /// Files, folders or https URLs of objects, in YAML or JSON. `-` is standard input
@@ -53,7 +53,7 @@ pub(super) struct Args {
     /// Lowest severity that makes the exit code 1
     #[arg(long, value_enum, value_name = "LEVEL", default_value = "error")]
     failure_threshold: Level,
-    /// Findings to leave out: a code, and an object as `Kind/namespace/name` or, as istioctl writes it, `Kind name.namespace`.
+    /// Findings to suppress: a code, and an object as `Kind/namespace/name` or, as istioctl writes it, `Kind name.namespace`.
     /// `*` stands for any text. May be given several times
     #[arg(long, short = 'S', visible_alias = "suppress", value_name = "CODE=GLOB")]
     ignore: Vec<Ignored>,

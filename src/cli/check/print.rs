@@ -124,7 +124,10 @@ fn text(out: &mut impl Write, findings: &[Located], suppressed: usize, colours: 
             writeln!(out, "          {}", OneLine(&finding.advice))?;
         }
     }
-    let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    let count = |severity, name: &str| match findings.iter().filter(|finding| finding.severity == severity).count() {
+        1 => format!("1 {name}"),
+        number => format!("{number} {name}s"),
+    };
     let suppressed = match suppressed {
         0 => String::new(),
         more => format!("; {more} suppressed by annotations"),
@@ -134,10 +137,10 @@ fn text(out: &mut impl Write, findings: &[Located], suppressed: usize, colours: 
     }
     writeln!(
         out,
-        "\n{} errors, {} warnings, {} infos{suppressed}",
-        count(Severity::Error),
-        count(Severity::Warning),
-        count(Severity::Info)
+        "\n{}, {}, {}{suppressed}",
+        count(Severity::Error, "error"),
+        count(Severity::Warning, "warning"),
+        count(Severity::Info, "info")
     )
 }
 

@@ -16,6 +16,9 @@ use std::process::ExitCode;
 
 /// Flags of `outrigger explain`.
 #[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "outrigger explain [OPTIONS] --file <FILE>... [--from <FILE|DIR>]\n       outrigger explain [OPTIONS] sidecarset/NAME"
+)]
 #[command(after_help = "\
 Exit code: 0 if all Pods could be explained, whether they are injected or not; else 1.
 

@@ -69,9 +69,9 @@ fn write_text(out: &mut impl Write, explanation: &RolloutExplanation, message: O
         return writeln!(out, "  it cannot be used: {problem}");
     }
     writeln!(out, "  {updated} of {matched} Pods have the latest containers")?;
-    writeln!(out, "  maxUnavailable is {max_unavailable}, of which {unavailable} taken")?;
+    writeln!(out, "  maxUnavailable: {max_unavailable}, in use: {unavailable}")?;
     if let Some(message) = message {
-        writeln!(out, "  its status says: {message}")?;
+        writeln!(out, "  status: {message}")?;
     }
     let told = || pods.iter().filter(|pod| pod.verdict != Verdict::Updated);
     let width = told().map(|pod| pod.namespace.len() + 1 + pod.name.len()).max().unwrap_or_default();

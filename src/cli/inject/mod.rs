@@ -28,8 +28,8 @@ With --exit-code:
   1: an object changes
   2: an object could not be injected
 
-The same input gives the same output. The time in the annotations is the creationTimestamp of the SidecarSet, else the
-beginning of 1970. The variable SOURCE_DATE_EPOCH (in seconds) sets another time.
+The same input gives the same output. The time in the annotations is the SidecarSet's
+creationTimestamp, or else the beginning of 1970. SOURCE_DATE_EPOCH (in seconds) sets another.
 
 Examples:
   outrigger inject -f app.yaml --from sidecarsets/ | kubectl apply -f -

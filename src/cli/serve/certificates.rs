@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 #[command(next_help_heading = "Certificates")]
 pub(in crate::cli) struct CertificateFlags {
     /// Where the certificate comes from [default: files with --tls-dir, else self-managed. With --from and without --tls-dir
-    /// a certificate is made at start]
+    /// a certificate is created at start]
     #[arg(long, value_enum, value_name = "MODE")]
     pub certificates: Option<Mode>,
     /// Folder with tls.crt and tls.key. It is read again every 10 s
@@ -24,7 +24,7 @@ pub(in crate::cli) struct CertificateFlags {
     /// Additional name or address in the certificate, if outrigger signs it. May be given several times
     #[arg(long = "tls-name", value_name = "NAME", conflicts_with = "tls_dir")]
     pub tls_names: Vec<String>,
-    /// Write the CA of the certificate made at start to this file, so that clients can trust it
+    /// Write the CA of the certificate created at start to this file, so that clients can trust it
     #[arg(long, value_name = "FILE", requires = "from", conflicts_with = "tls_dir")]
     pub ca_out: Option<PathBuf>,
     /// CA certificates for the API server to trust, in PEM. The file is read again when it changes [default: ca.crt in
@@ -169,7 +169,7 @@ impl CaFile {
                 Err(error) => Some(format!("{error:#}")),
             };
             if let Some(problem) = problem.as_ref().filter(|problem| last_problem.as_ref() != Some(*problem)) {
-                tracing::error!(problem, "the certificates to trust cannot be read; the present ones stay registered");
+                tracing::error!(problem, "the certificates to trust cannot be read; the current ones stay registered");
             }
             last_problem = problem;
         }

@@ -29,7 +29,7 @@ pub(super) async fn job(
     let (client, url) =
         cluster::connect(flags.access.access(), flags.api_timeout, Arc::new(metrics.rest_client().clone()))
             .await
-            .context("there is no cluster to serve (with --from DIR none is needed)")?;
+            .context("no cluster to serve (--from DIR needs none)")?;
     let identity = lease::identity();
     let (mut tasks, mut feeds) = (Tasks::new(shutdown.clone()), Feeds::new(client.clone()));
     let (events, publish) = events::events(client.clone(), identity.clone());

@@ -114,7 +114,7 @@ pub(in crate::cli) enum Controller {
     SidecarGenerator,
     /// Writes VirtualServices that route to developers' copies of Services, from a ConfigMap
     DevRouting,
-    /// Makes Istio's objects for services in the mesh, from MeshServices
+    /// Creates Istio objects for services in the mesh, from MeshServices
     MeshService,
     /// Updates sidecars in running Pods; a part of sidecarset
     Rollout,

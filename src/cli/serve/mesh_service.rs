@@ -11,7 +11,7 @@ use crate::telemetry::{Readiness, metrics};
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "MeshServices")]
 pub(in crate::cli) struct MeshFlags {
-    /// Kinds of objects that are made for `MeshServices`, such as `VirtualService,DestinationRule` [default: all]
+    /// Kinds of objects that are created for MeshServices, such as `VirtualService,DestinationRule` [default: all]
     #[arg(long, value_name = "KIND,…", value_delimiter = ',')]
     pub mesh_kinds: Option<Vec<MeshKind>>,
 }

@@ -60,7 +60,7 @@ pub(super) struct Running {
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     // Each user's URL may keep a connection open. The operator sets the hard limit.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-        tracing::warn!(%error, "the limit of open files stays as it is");
+        tracing::warn!(%error, "the limit of open files is unchanged");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     runtime.block_on(async {
@@ -72,7 +72,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             ended = &mut running.server => return ended.context("the server's task failed")?.map(|()| ExitCode::SUCCESS),
             () = signals.next() => {}
         }
-        tracing::info!(seconds = args.shutdown_delay, "stopping: serving on for a moment; a second signal ends at once");
+        tracing::info!(seconds = args.shutdown_delay, "stopping: still serving for a moment; a second signal exits \
+            at once");
         tokio::select! {
             stopped = running.stop() => stopped.map(|()| ExitCode::SUCCESS),
             () = signals.next() => Ok(ExitCode::FAILURE),

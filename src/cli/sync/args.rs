@@ -178,7 +178,7 @@ where
     T::Err: std::error::Error + Send + Sync + 'static,
 {
     let Some(value) = given(value) else { return Ok(default) };
-    value.parse().with_context(|| format!("{variable}: {value:?} is no number that can be used"))
+    value.parse().with_context(|| format!("{variable}: {value:?} is not a valid number"))
 }
 
 impl Args {

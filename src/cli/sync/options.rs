@@ -79,7 +79,7 @@ fn selection(args: &Args, profile: Profile, own_namespace: &str) -> Result<Selec
     for name in list(given(args.resource_name.as_ref()).unwrap_or_default()) {
         let name: ByName = name.parse().context("RESOURCE_NAME")?;
         if name.kind.is_some_and(|kind| !kinds.contains(&kind)) {
-            tracing::warn!("RESOURCE_NAME: {} is of a kind that RESOURCE does not ask for, and left out", name.name);
+            tracing::warn!("RESOURCE_NAME: {} is of a kind that RESOURCE does not select, and is skipped", name.name);
             continue;
         }
         names.push(name);
@@ -90,7 +90,7 @@ fn selection(args: &Args, profile: Profile, own_namespace: &str) -> Result<Selec
     } else if names.is_empty() {
         ensure!(
             given(args.resource_name.as_ref()).is_none() || namespaces.is_empty(),
-            "RESOURCE_NAME names nothing of the kinds that RESOURCE asks for"
+            "RESOURCE_NAME names no object of the kinds in RESOURCE"
         );
     }
     let labels = labels(given(args.label.as_ref()), given(args.label_value.as_ref()));
@@ -160,7 +160,7 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 fn mode(args: &Args) -> Result<Option<u32>> {
     let Some(text) = given(args.default_file_mode.as_ref()) else { return Ok(None) };
     let mode = u32::from_str_radix(text.trim_start_matches("0o"), 8).ok().filter(|mode| *mode <= 0o7777);
-    mode.map(Some).with_context(|| format!("DEFAULT_FILE_MODE: {text:?} is no mode; write octal digits, as in 0644"))
+    mode.map(Some).with_context(|| format!("DEFAULT_FILE_MODE: {text:?} is not a mode; write octal digits, as in 0644"))
 }
 
 fn urls(args: &Args, profile: Profile) -> Result<Urls> {
@@ -212,7 +212,7 @@ fn calls(args: &Args) -> Result<Calls> {
     };
     let path = |value: Option<&String>| given(value).map(PathBuf::from);
     let backoff: f64 = number("REQ_RETRY_BACKOFF_FACTOR", args.req_retry_backoff_factor.as_ref(), 1.1)?;
-    ensure!(backoff.is_finite() && backoff >= 0.0, "REQ_RETRY_BACKOFF_FACTOR: {backoff} is no length of time");
+    ensure!(backoff.is_finite() && backoff >= 0.0, "REQ_RETRY_BACKOFF_FACTOR: {backoff} is not a valid duration");
     let timeout = seconds("REQ_TIMEOUT", args.req_timeout.as_ref(), 10.0)?;
     ensure!(!timeout.is_zero(), "REQ_TIMEOUT is longer than 0");
     Ok(Calls {
@@ -238,7 +238,7 @@ fn seconds(variable: &str, value: Option<&String>, default: f64) -> Result<Durat
     let seconds = number(variable, value, default)?;
     let length =
         Duration::try_from_secs_f64(seconds).ok().filter(|length| *length <= Duration::from_secs(366 * 24 * 60 * 60));
-    length.with_context(|| format!("{variable}: {seconds} is no number of seconds that can be used"))
+    length.with_context(|| format!("{variable}: {seconds} is not a valid number of seconds"))
 }
 
 fn flag(variable: &str, value: Option<&String>) -> Result<bool> {

@@ -121,7 +121,7 @@ async fn where_the_version_is_too_old_all_is_listed_anew_and_until_then_that_is_
         &json!({"kind": "Status", "status": "Failure", "code": 410, "message": "too old", "reason": "Expired"}),
     );
     let list = script.list().await;
-    let problem = Some("watching: too old (410); everything is listed anew");
+    let problem = Some("watching: too old (410); listing everything again");
     assert_eq!(watched.watch.problem().as_deref(), problem);
     list.objects("50", &[thing("b", 2, "40")]);
     assert_eq!(watched.list().await, [slim("b", 2)]);
@@ -361,7 +361,8 @@ async fn an_object_that_cannot_be_decoded_is_told_and_left_out_of_the_list() {
     );
     assert!(!told[0].problem.contains("hunter2"), "a value may be a secret: {}", told[0].problem);
     let check = watched.watch.check().expect("the others are there");
-    let expected = "in step with the cluster; 1 cannot be read and left out: \"ours/bad\": data.number: invalid type";
+    let expected = "in step with the cluster; 1 cannot be read and are skipped: \"ours/bad\": data.number: invalid \
+        type";
     assert!(check.starts_with(expected), "{check}");
 
     let stream = script.watch("10").await.stream();

@@ -164,7 +164,7 @@ impl Follower {
             let text =
                 self.client.request_text(self.list_request(&params)?).await.map_err(|error| not_listed(&error))?;
             let page = decode::page(&text)
-                .map_err(|error| Stop::Failed(Failure::ours(format!("listing: the answer is no list: {error}"))))?;
+                .map_err(|error| Stop::Failed(Failure::ours(format!("listing: the answer is not a list: {error}"))))?;
             if page.next.is_empty() && page.resource_version.is_empty() {
                 let problem = "listing: the list has no resourceVersion; is this an API server?".to_owned();
                 return Err(Stop::Failed(Failure::ours(problem)));
@@ -339,7 +339,7 @@ impl Follower {
             }
         }
         let Some(next) = next else {
-            let problem = "watching: an object has no resourceVersion; everything is listed anew".to_owned();
+            let problem = "watching: an object has no resourceVersion; listing everything again".to_owned();
             return Some(Stop::Expired(problem));
         };
         *version = next;
@@ -365,14 +365,14 @@ impl Follower {
         self.pauses.reset();
         if !self.logged.is_empty() {
             self.logged.clear();
-            tracing::info!(kind = self.shared.what, "the watch is well again");
+            tracing::info!(kind = self.shared.what, "the watch has recovered");
         }
     }
 
     /// Returns how long to wait before the next attempt.
     fn failed(&mut self, Failure { problem, answered }: Failure) -> Duration {
         if self.first_time(&problem) {
-            tracing::warn!(kind = self.shared.what, problem, "the watch is broken; it is tried again");
+            tracing::warn!(kind = self.shared.what, problem, "the watch failed; retrying");
         }
         self.shared.state.send_modify(|state| {
             state.problem = Some(problem);
@@ -402,7 +402,7 @@ impl Follower {
         }
         let problem = "the API server does not know this kind: its CustomResourceDefinition is not installed";
         if self.first_time(problem) {
-            tracing::info!(kind = self.shared.what, "{problem}; it is looked for every {} s", ABSENT_PAUSE.as_secs());
+            tracing::info!(kind = self.shared.what, "{problem}; checking every {} s", ABSENT_PAUSE.as_secs());
         }
         if self.shared.state.borrow().problem.as_deref() != Some(problem) {
             self.absent_since = Instant::now();
@@ -478,7 +478,7 @@ fn not_followed(error: &kube::Error) -> Stop {
         kube::Error::Api(status) if status.code == 404 => Stop::Absent,
         // 400: not even a version, for the API server that answers now.
         kube::Error::Api(status) if matches!(status.code, 400 | 410) => {
-            Stop::Expired(format!("watching: {}; everything is listed anew", describe(error)))
+            Stop::Expired(format!("watching: {}; listing everything again", describe(error)))
         }
         error => Stop::Failed(Failure::of("watching", error)),
     }

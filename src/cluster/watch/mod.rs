@@ -197,7 +197,7 @@ impl Watch {
             return Ok(told);
         }
         let first: Vec<_> = left_out.iter().take(MOST_TOLD).map(ToString::to_string).collect();
-        Ok(format!("{told}; {} cannot be read and left out: {}", left_out.len(), first.join("; ")))
+        Ok(format!("{told}; {} cannot be read and are skipped: {}", left_out.len(), first.join("; ")))
     }
 
     /// Returns the objects that cannot be decoded now, at most 100 of them.
@@ -276,7 +276,7 @@ impl SharedWatch {
         }
         if before.get(&key) != Some(&problem) {
             let (namespace, name) = &key;
-            tracing::warn!(kind = self.what, namespace, name, problem, "an object cannot be read and is left out");
+            tracing::warn!(kind = self.what, namespace, name, problem, "an object cannot be read and is skipped");
         }
         undecodable.insert(key, problem);
     }

@@ -319,7 +319,7 @@ fn a_template_leads_only_to_what_is_there() {
     let mut fake = with_app(&to("mirror: {host: \"${serviceName}-shadow\"}"));
     assert_eq!((fake.virtual_services.len(), fake.reasons()), (0, vec![DESTINATION_MISSING]));
     let note = &fake.findings.first().unwrap().note;
-    assert!(note.ends_with("leads to what is not there: Service default/app-shadow does not exist"), "{note}");
+    assert!(note.ends_with("refers to missing objects: Service default/app-shadow does not exist"), "{note}");
     fake.service("default", "app-shadow");
     let writes = fake.settle();
     assert_eq!(writes, ["create virtualservice default/app-vs"], "app-shadow has no shadow itself");

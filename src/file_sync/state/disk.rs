@@ -155,7 +155,7 @@ impl State {
         let of_folder = !(is_of_one_file(error) || is_forbidden && is_root_well);
         let before = self.failing.insert(place.clone(), Failure { problem: problem.clone(), of_folder });
         if before.is_none_or(|before| before.problem != problem) {
-            tracing::error!("{}: {problem}; what was there stays, and it is tried again", path.display());
+            tracing::error!("{}: {problem}; the old content stays; retrying", path.display());
         }
     }
 

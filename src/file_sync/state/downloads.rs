@@ -42,7 +42,7 @@ impl State {
         if self.plan.wants(&wanted.place, &wanted.url).is_some() {
             let path = self.naming.path(&wanted.place);
             if self.missing.insert((*wanted.place).clone(), problem.to_owned()).as_deref() != Some(problem) {
-                tracing::warn!("{} is not downloaded and stays as it is: {problem}", path.display());
+                tracing::warn!("{} cannot be downloaded and stays unchanged: {problem}", path.display());
             }
         }
         self.ended(wanted);

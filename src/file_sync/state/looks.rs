@@ -60,7 +60,7 @@ impl State {
             return;
         }
         let path = self.naming.path(place);
-        tracing::info!("{} was changed or removed on disk and is made as it should be", path.display());
+        tracing::info!("{} was changed or removed on disk and is restored", path.display());
         let step = self.plan.spoiled(place);
         self.do_without_content(step.into_iter().collect(), true);
     }
@@ -75,14 +75,11 @@ impl State {
                 return;
             }
         };
-        tracing::info!("nobody has held {name} for long: the files of that selection are removed");
+        tracing::info!("no process has used {name} for long: the files of that selection are removed");
         let (mut all_gone, mut folders) = (true, BTreeSet::from([(0, String::new())]));
         for line in &journal.files {
             let Some(place) = self.naming.place_of_file(Path::new(&line.path)) else {
-                tracing::warn!(
-                    "{} was written for another selection, and is in no folder that may be written to",
-                    line.path
-                );
+                tracing::warn!("{} was written for another selection, and is not in a writable folder", line.path);
                 continue;
             };
             folders.insert((place.root, place.folder().to_owned()));

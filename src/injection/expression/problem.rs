@@ -45,7 +45,7 @@ pub enum Problem {
     #[error("it is nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
     /// A character that the grammar does not allow here.
-    #[error("unexpected {found:?} at byte {at}: {expected} should stand there")]
+    #[error("unexpected {found:?} at byte {at}: expected {expected}")]
     Unexpected {
         /// The character.
         found: char,
@@ -55,7 +55,7 @@ pub enum Problem {
         expected: &'static str,
     },
     /// The text ends too early.
-    #[error("it ends where {expected} should follow")]
+    #[error("it ends too early: expected {expected}")]
     End {
         /// What the grammar expects.
         expected: &'static str,

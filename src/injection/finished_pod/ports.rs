@@ -91,8 +91,8 @@ impl FinishedPod<'_, '_, '_> {
                 apps.find_map(|app| Some((&*app.name, ports_of(app).into_iter().find(|own| means_another(&own))?)));
             if let Some((app, own)) = hidden {
                 let problem = format!(
-                    "a Service that names this port reaches {} here, no more {} of {app:?}: rename it, or put the container \
-                     behind (podInjectPolicy: AfterAppContainer)",
+                    "a Service that uses this port name would reach {} here instead of {} of {app:?}: rename it, or \
+                     place the container after (podInjectPolicy: AfterAppContainer)",
                     port.number, own.container_port
                 );
                 found.push(newcomer.forecast(Consequence::Changes, &format!("ports {:?}", port.name), problem));

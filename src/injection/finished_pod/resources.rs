@@ -203,8 +203,8 @@ impl FinishedPod<'_, '_, '_> {
         for newcomer in spoiling {
             if !told.contains(&newcomer.set) {
                 told.push(newcomer.set);
-                let problem = "without equal requests and limits of cpu and memory, unless a LimitRange gives it such, the Pod is Burstable, no \
-                     more Guaranteed";
+                let problem = "without equal requests and limits of cpu and memory, unless a LimitRange sets them, \
+                    the Pod becomes Burstable instead of Guaranteed";
                 found.push(newcomer.forecast(Consequence::Changes, "resources", problem.to_owned()));
             }
         }

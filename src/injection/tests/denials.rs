@@ -118,10 +118,10 @@ fn annotations_that_cannot_be_merged() {
     let mut pod = bare();
     pod["metadata"]["annotations"] = json!({"example.com/config": "text"});
     let field = "spec.patchPodMetadata annotation \"example.com/config\"";
-    let problem = "the Pod's value is no JSON object to merge into: correct or remove it";
+    let problem = "the Pod's value is not a JSON object to merge into: correct or remove it";
     denies(&merging("{\"a\":1}"), &pod, &format!("{field}: {problem}"));
     pod["metadata"]["annotations"]["example.com/config"] = json!("{}");
-    denies(&merging("text"), &pod, &format!("{field}: the set's value is no JSON object to merge"));
+    denies(&merging("text"), &pod, &format!("{field}: the set's value is not a JSON object to merge"));
 }
 
 #[test]

@@ -128,7 +128,7 @@ fn a_variable_that_cannot_be_copied_is_named() {
     for (path, problem) in [
         ("metadata.labels['main']", "the Pod has no label \"main\""),
         ("metadata.annotations['main']", "the Pod has no annotation \"main\""),
-        ("spec.nodeName", "\"spec.nodeName\" is no label or annotation of the Pod, such as metadata.labels['key']"),
+        ("spec.nodeName", "\"spec.nodeName\" is not a label or annotation of the Pod, such as metadata.labels['key']"),
     ] {
         let from = json!([{"sourceContainerNameFrom": {"fieldRef": {"fieldPath": path}}, "envName": "LEVEL"}]);
         warns(&transfers(&from), &app, &[&of(&format!("variables with transferEnv: {problem}"))]);

@@ -70,8 +70,8 @@ fn of_variables(container: &SidecarContainer, place: &str, is_native: bool, told
         if let Some(reference) = references(value).find(from_app) {
             told.add(|| {
                 format!(
-                    "{place}.env[{index}]: {name} names $({reference}), which transferEnv puts behind it: Kubernetes puts in \
-                     only variables that stand in front"
+                    "{place}.env[{index}]: {name} names $({reference}), which transferEnv puts behind it: Kubernetes \
+                     only expands earlier variables"
                 )
             });
         }
@@ -86,9 +86,7 @@ fn of_user(container: &SidecarContainer, place: &str, told: &mut Sentences) {
         && field("runAsNonRoot").and_then(Value::as_bool) == Some(true)
     {
         told.add(|| {
-            format!(
-                "{place}.securityContext: runAsUser is 0 under runAsNonRoot: true, so that the container never starts"
-            )
+            format!("{place}.securityContext: runAsUser is 0 under runAsNonRoot: true, so the container never starts")
         });
     }
 }
@@ -115,7 +113,7 @@ fn of_policy(container: &SidecarContainer, place: &str, told: &mut Sentences) {
     let mut all = [&policy.resources_expr.limits, &policy.resources_expr.requests].into_iter().flatten();
     if all.all(|expressions| expressions.cpu.is_empty() && expressions.memory.is_empty()) {
         told.add(|| {
-            format!("{place}.resourcesPolicy.resourcesExpr: has no expression, so that the container gets no resources")
+            format!("{place}.resourcesPolicy.resourcesExpr: has no expression, so the container gets no resources")
         });
     }
 }
@@ -150,7 +148,7 @@ fn of_updates(strategy: &UpdateStrategy, told: &mut Sentences) {
     for (index, _) in weights.enumerate().filter(|(_, term)| term.weight == 0) {
         told.add(|| {
             format!(
-                "{place}.priorityStrategy.weightPriority[{index}].weight: is 0, so that the term puts no Pod in front"
+                "{place}.priorityStrategy.weightPriority[{index}].weight: is 0, so the term moves no Pod to the front"
             )
         });
     }
@@ -158,7 +156,8 @@ fn of_updates(strategy: &UpdateStrategy, told: &mut Sentences) {
     for (index, term) in scattered.filter(|(_, term)| term.value.is_empty()) {
         told.add(|| {
             format!(
-                "{place}.scatterStrategy[{index}].value: is empty, so that only Pods whose label {:?} is empty are spread: \"*\" \
+                "{place}.scatterStrategy[{index}].value: is empty, so only Pods whose label {:?} is empty are \
+                 spread: \"*\" \
                  is any value",
                 term.key
             )

@@ -215,7 +215,7 @@ impl fmt::Display for Clash<'_> {
             ),
             Brought::Annotation(key) => write!(
                 f,
-                "SidecarSet {other:?} patches the annotation {key:?}, too: Pods that both match get what {:?} makes of it",
+                "SidecarSet {other:?} patches the annotation {key:?}, too: Pods that both match get the value of {:?}",
                 set.max(other)
             ),
         }
@@ -253,7 +253,7 @@ impl Brought {
                 format!("{sets} have a volume {name:?}, but not the same: Pods that both match get that of {one:?}")
             }
             Self::Annotation(key) => {
-                format!("{sets} patch the annotation {key:?}: Pods that both match get what {other:?} makes of it")
+                format!("{sets} patch the annotation {key:?}: Pods that both match get the value of {other:?}")
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::api::sidecarset::{SidecarContainer, SidecarSetSpec, UpgradeType};
 /// The list that a container is in, and its behaviour there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ContainerKind {
-    /// Runs beside the app containers.
+    /// Runs next to the app containers.
     App,
     /// An init container that keeps running (`restartPolicy: Always`).
     Native,

@@ -55,7 +55,7 @@ pub(super) fn check_syntax(selector: &LabelSelector, place: &FieldPlace<'_>) {
             }
             "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
             operator => {
-                place.field("operator").invalid(operator, "is no operator: use In, NotIn, Exists or DoesNotExist");
+                place.field("operator").invalid(operator, "is not an operator: use In, NotIn, Exists or DoesNotExist");
             }
         }
         for (index, value) in values.iter().enumerate() {

@@ -24,7 +24,7 @@ impl Sentences {
     /// Returns the reported sentences, and the number of others.
     pub fn into_told(mut self) -> Vec<String> {
         if self.more > 0 {
-            self.told.push(format!("spec: {} more such fields are left out", self.more));
+            self.told.push(format!("spec: {} more such fields are not shown", self.more));
         }
         self.told
     }

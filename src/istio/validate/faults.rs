@@ -136,7 +136,7 @@ impl Faults {
                 other => self.check(|| entry.path(), names::dns_label(other)),
             }
             if !seen.insert(if text == "." { namespace } else { text }) {
-                self.error(entry.path(), "stands twice ('.' is the own namespace)");
+                self.error(entry.path(), "is a duplicate ('.' is the own namespace)");
             }
         }
         let public = entries.iter().any(|entry| entry.as_text() == "*");

@@ -206,7 +206,7 @@ fn check_condition(condition: &Node<'_>, action: &str, faults: &mut Faults) {
             faults.error(condition.at("key"), "must have a key in brackets, such as request.headers[x-user]");
         }
     } else if !SINGLE_KEYS.contains(&key) && key != "connection.sni" {
-        faults.error(condition.at("key"), "is no attribute of a request that Istio knows");
+        faults.error(condition.at("key"), "is not an attribute of a request that Istio knows");
     }
     let is_of_caller =
         matches!(key, "source.namespace" | "source.serviceAccount" | "source.trustDomain" | "source.principal");

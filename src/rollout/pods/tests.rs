@@ -22,7 +22,7 @@ enum Event {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is drawn by itself")]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent")]
 struct PodSpec {
     namespace: usize,
     name: usize,

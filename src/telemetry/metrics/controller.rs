@@ -92,13 +92,13 @@ impl ControllerMetrics {
         let depth = Family::<Labels<1>, Gauge>::default();
         let adds = Family::<Labels<1>, Counter>::default();
         let retries = Family::<Labels<1>, Counter>::default();
-        registry.register("controller_runtime_reconcile", "Objects worked on, by what came of it", results.clone());
-        registry.register("controller_runtime_reconcile_errors", "Work on objects that failed", errors.clone());
-        registry.register("controller_runtime_reconcile_time_seconds", "Time of the work on an object", time.clone());
-        registry.register("controller_runtime_active_workers", "Objects being worked on now", active.clone());
-        registry.register("workqueue_depth", "Objects waiting to be worked on", depth.clone());
-        registry.register("workqueue_adds", "Objects put among those to be worked on", adds.clone());
-        registry.register("workqueue_retries", "Objects to be worked on after a pause", retries.clone());
+        registry.register("controller_runtime_reconcile", "Reconciliations, by result", results.clone());
+        registry.register("controller_runtime_reconcile_errors", "Failed reconciliations", errors.clone());
+        registry.register("controller_runtime_reconcile_time_seconds", "Duration of reconciliations", time.clone());
+        registry.register("controller_runtime_active_workers", "Objects being reconciled", active.clone());
+        registry.register("workqueue_depth", "Objects waiting in the queue", depth.clone());
+        registry.register("workqueue_adds", "Objects added to the queue", adds.clone());
+        registry.register("workqueue_retries", "Objects added to the queue after a pause", retries.clone());
         Controller::ALL.map(|controller| {
             let (label, name) = (("controller", controller.label()), ("name", controller.label()));
             Self {

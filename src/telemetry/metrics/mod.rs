@@ -46,19 +46,19 @@ impl Metrics {
         let lease_failing = Family::default();
         registry.register(
             "outrigger_lease_failing",
-            "1 while the job's Lease, or the one that all share, cannot be read or written",
+            "1 while the job's Lease, or the shared one, cannot be read or written",
             lease_failing.clone(),
         );
         let watch_age = Family::default();
         registry.register(
             "outrigger_watch_age_seconds",
-            "For how long the API server has not confirmed what is known of a kind; up to a minute is usual",
+            "Time since the API server last confirmed the known state of a kind; up to a minute is normal",
             watch_age.clone(),
         );
         let undecodable = Family::default();
         registry.register(
             "outrigger_undecodable_objects",
-            "Objects of a kind that cannot be read and are left out; counted up to 100",
+            "Objects of a kind that cannot be read and are skipped; counted up to 100",
             undecodable.clone(),
         );
         Self {

@@ -37,7 +37,7 @@ const CODES: [(u16, &str); 20] = [
 impl RestClientMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let requests = Family::default();
-        registry.register("rest_client_requests", "Calls to the API server, by their answer", requests.clone());
+        registry.register("rest_client_requests", "Calls to the API server, by answer", requests.clone());
         Self(requests)
     }
 

@@ -10,7 +10,7 @@ import (
 	istioctl "istio.io/istio/istioctl/pkg/validate"
 )
 
-// `istioctl validate -f` takes each file as it is.
+// `istioctl validate -f` accepts each file.
 func TestIstioctlValidateTakesWhatIsWritten(t *testing.T) {
 	files, err := filepath.Glob("testdata/*/written.yaml")
 	if err != nil || len(files) != len(cases) {

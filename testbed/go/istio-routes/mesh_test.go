@@ -17,7 +17,7 @@ import (
 	"istio.io/istio/pkg/config/schema/collections"
 )
 
-// What a case comes to: clusters that requests are sent to, by what is asked of which proxy.
+// The result of a case: the clusters that requests are sent to, by request and proxy.
 type expected struct {
 	// Of the gateway's routes or filter chains: the clusters that each host leads to.
 	gateway map[string][]string

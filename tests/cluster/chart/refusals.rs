@@ -64,7 +64,7 @@ pub async fn what_cannot_work_is_refused_and_all_else_is_valid(case: Case<()>) -
         &["Prometheus operator", "podmonitors.monitoring.coreos.com"],
     )
     .await?;
-    refused(plane, "--set=crds.enabled=false", &["there is no CRD sidecarsets.apps.kruise.io", "manifests/crds"])
+    refused(plane, "--set=crds.enabled=false", &["sidecarsets.apps.kruise.io does not exist", "manifests/crds"])
         .await?;
 
     // OpenKruise.
@@ -86,7 +86,8 @@ pub async fn what_cannot_work_is_refused_and_all_else_is_valid(case: Case<()>) -
     let conversion = json!({"spec": {"conversion": {"strategy": "None", "webhook": null}}}).to_string();
     let patch = ["patch", "crd", "sidecarsets.apps.kruise.io", "--type=merge", "-p", &conversion];
     plane.kubectl(&patch, None).await?.ok()?;
-    refused(plane, "", &["not this release's", "--take-ownership --force-conflicts --set takeOver=true"]).await?;
+    refused(plane, "", &["does not belong to this release", "--take-ownership --force-conflicts --set takeOver=true"])
+        .await?;
     refused(plane, "--set=crds.enabled=false", &["too old", "v1beta1", "--force-conflicts"]).await?;
 
     // Taken over. A second release is then rejected in any namespace.

@@ -138,7 +138,7 @@ fn why_a_pod_has_to_be_made_anew_is_told_case_by_case() {
         (old("p").annotation(keys::HASH_WITHOUT_IMAGE, "{"), "it does not record what was injected"),
         (
             old("p").annotation(keys::HASH, &long),
-            "its annotations and conditions of SidecarSets are too long to be written over",
+            "its annotations and conditions of SidecarSets are too long to be rewritten",
         ),
         (
             old("p").changed("c", &json!({"command": ["sh"]})),

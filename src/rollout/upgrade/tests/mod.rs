@@ -351,7 +351,8 @@ fn what_has_to_be_made_anew_is_counted_and_named() {
     assert_eq!(condition.reason, "RecreationNeeded");
     assert!(
         condition.message.ends_with(
-            "; Pods that have to be made anew: 2, such as default/a: spec.containers \"c\" does not have the set's env \"A\""
+            "; Pods that must be recreated: 2, such as default/a: spec.containers \"c\" does not have the set's env \
+             \"A\""
         ),
         "{}",
         condition.message
