@@ -1,5 +1,6 @@
 //! Conversion of a SidecarSet's JSON text, for whole lists. Fields that both versions write alike are copied unchanged, at any
 //! depth.
+//!
 //! Only a few fields are parsed, so this needs little more memory than its output. It fails for no SidecarSet, because one stored
 //! object must not make all of them unreadable. Fields that cannot be converted exactly are converted so that the set selects
 //! less rather than more.
