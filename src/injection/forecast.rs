@@ -35,7 +35,7 @@ pub(super) fn line(set: &str, forecasts: &[Forecast]) -> Option<String> {
     let parts = [
         (Consequence::Refused, "Kubernetes will refuse this Pod"),
         (Consequence::Fails, "this Pod will not run"),
-        (Consequence::Changes, "this Pod will not be what it was"),
+        (Consequence::Changes, "this Pod will behave differently"),
     ];
     let told: Vec<String> = parts
         .iter()

@@ -238,13 +238,13 @@ mod tests {
             ("[] secret", "the answer is not JSON: trailing characters at line 1 column 4"),
             (
                 r#"[{"hosts":["./*"],"hosts":["a/*"]}]"#,
-                "the answer's JSON breaks a rule at line 1 column 25: a key stands once",
+                "the answer's JSON violates a rule at line 1 column 25: keys are unique",
             ),
-            (r#"[{"hosts":["./*"],"secret":{"b":1,"b":2}}]"#, "the answer's JSON breaks a rule at line 1 column "),
-            (&("[".repeat(65) + &"]".repeat(65)), "the answer's JSON breaks a rule at line 1 column "),
+            (r#"[{"hosts":["./*"],"secret":{"b":1,"b":2}}]"#, "the answer's JSON violates a rule at line 1 column "),
+            (&("[".repeat(65) + &"]".repeat(65)), "the answer's JSON violates a rule at line 1 column "),
             (
                 r#"[{"hosts":["./*"],"secret":18446744073709551616}]"#,
-                "the answer's JSON breaks a rule at line 1 column ",
+                "the answer's JSON violates a rule at line 1 column ",
             ),
         ] {
             let problem = judged_text(answer, &json!({}), None).unwrap_err();

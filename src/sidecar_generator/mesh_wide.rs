@@ -64,7 +64,7 @@ mod tests {
         selecting["workloadSelector"] = json!({"labels": {"app": "gateway"}});
         let (is, message) = condition("istio-system", &spec, &none).unwrap();
         assert_eq!(is, "True");
-        assert!(message.starts_with("istio-system is Istio's root namespace: the Sidecar counts for"), "{message}");
+        assert!(message.starts_with("istio-system is Istio's root namespace: the Sidecar applies to"), "{message}");
         assert_eq!(condition("istio-system", &selecting, &none), None);
         assert_eq!(condition("shop", &spec, &none), None);
 

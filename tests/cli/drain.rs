@@ -101,7 +101,7 @@ fn a_second_signal_ends_at_once() {
     for (first, second) in [("TERM", "TERM"), ("INT", "INT"), ("TERM", "INT")] {
         let mut server = serve(600);
         server.signal(first);
-        server.logged("INFO", &["a second signal ends at once"]);
+        server.logged("INFO", &["a second signal exits at once"]);
         let start = Instant::now();
         server.signal(second);
         assert_eq!(server.exit_code(), 1);

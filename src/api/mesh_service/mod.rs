@@ -34,14 +34,14 @@ pub type Message = Map<String, Value>;
     namespaced,
     derive = "PartialEq",
     status = "MeshServiceStatus",
-    doc = "A service in the mesh: Istio's objects for it are made from this one, and kept as it says.",
+    doc = "A service in the mesh. Its Istio objects are created from this object and kept up to date.",
     printcolumn = r#"{"name":"SERVICE","type":"string","jsonPath":".spec.serviceName","description":"The Service."}"#,
-    printcolumn = r#"{"name":"STATE","type":"string","jsonPath":".status.consistencyState","description":"Whether the objects around it fit together."}"#,
-    printcolumn = r#"{"name":"READY","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status","description":"Whether all its objects are as it says."}"#,
+    printcolumn = r#"{"name":"STATE","type":"string","jsonPath":".status.consistencyState","description":"Whether its objects and related objects are consistent."}"#,
+    printcolumn = r#"{"name":"READY","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status","description":"Whether all its objects match its spec."}"#,
     printcolumn = r#"{"name":"AGE","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
-    printcolumn = r#"{"name":"REASON","type":"string","priority":1,"jsonPath":".status.conditions[?(@.type==\"Ready\")].reason","description":"Why it is ready, or not."}"#,
-    printcolumn = r#"{"name":"HOSTS","type":"string","priority":1,"jsonPath":".spec.hosts","description":"The hosts that lead to the Service."}"#,
-    printcolumn = r#"{"name":"CHECKED","type":"date","priority":1,"jsonPath":".status.lastChecked","description":"Since the check that the status tells of."}"#
+    printcolumn = r#"{"name":"REASON","type":"string","priority":1,"jsonPath":".status.conditions[?(@.type==\"Ready\")].reason","description":"The reason why it is or is not ready."}"#,
+    printcolumn = r#"{"name":"HOSTS","type":"string","priority":1,"jsonPath":".spec.hosts","description":"The hosts that are routed to the Service."}"#,
+    printcolumn = r#"{"name":"CHECKED","type":"date","priority":1,"jsonPath":".status.lastChecked","description":"Time since the last check."}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct MeshServiceSpec {

@@ -87,8 +87,8 @@ fn all_of_a_set_is_one_line() {
             "SidecarSet \"a\": Kubernetes will refuse this Pod: spec.containers \"c\" resources.claims: the Pod has no spec.resourceClaims \"gpu\"; ",
             "spec.containers \"c\" securityContext.procMount: Unmasked needs a Pod with hostUsers: false. ",
             "this Pod will not run: spec.containers \"c\" securityContext.runAsUser: is 0, and the Pod's securityContext has runAsNonRoot: true. ",
-            "this Pod will not be what it was: spec.containers \"c\" ports \"http\": a Service that names this port reaches 1 here, no more 2 of \"app\": ",
-            "rename it, or put the container behind (podInjectPolicy: AfterAppContainer)"
+            "this Pod will behave differently: spec.containers \"c\" ports \"http\": a Service that uses this port name would reach 1 here instead of 2 of \"app\": ",
+            "rename it, or place the container after (podInjectPolicy: AfterAppContainer)"
         )]
     );
 }

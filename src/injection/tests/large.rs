@@ -38,8 +38,8 @@ fn a_pod_that_would_grow_beyond_what_can_be_stored_is_denied() {
     assert!(decide(&sharing(8), &pod).is_ok());
     assert_eq!(
         decide(&sharing(9), &pod).unwrap_err(),
-        "SidecarSet \"s\" cannot be injected: spec.containers \"c8\": with what this and other sidecars share of its mounts, \
-         devices and variables the Pod grows by more than 8 MiB, more than can be stored: give it fewer, or let fewer sidecars \
+        "SidecarSet \"s\" cannot be injected: spec.containers \"c8\": the mounts, devices and variables that this and other \
+         sidecars share make the Pod grow by more than 8 MiB, more than can be stored: give it fewer, or let fewer sidecars \
          share them"
     );
 }
