@@ -41,7 +41,7 @@ const LONGEST_GATHERING: Duration = Duration::from_millis(300);
 /// sends all Pods, until no set came for a while ([`super::narrowing`]): the API server compiles it anew with each write, which
 /// takes the longer the more values it has, and a cluster's sets are then applied one after the other.
 const IN_A_ROW: usize = 16;
-const MANY_VALUES: usize = 100;
+const MANY_VALUES: usize = 64;
 
 /// Widens what is registered.
 pub struct Widening {
