@@ -30,7 +30,7 @@ HELM ?= $(shell command -v helm || echo $(TESTBED_BIN)/helm)
 say = @printf '\n==> %s\n'
 
 .NOTPARALLEL:
-.PHONY: help build demo cluster run unregister install uninstall deploy undeploy docker-build docker-push docker-buildx build-installer e2e-test test test-istio test-istio-analyze test-oldest test-image test-arm64 test-upgrade faults memory memory-sync failpoints testbed lint bench fuzz format clippy doc deny
+.PHONY: help build demo cluster run unregister install uninstall deploy undeploy docker-build docker-push docker-buildx build-installer e2e-test test test-istio test-istio-analyze test-oldest test-image test-arm64 test-upgrade faults memory memory-sync failpoints testbed lint bench bench-compare bench-instructions fuzz format clippy doc deny
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -175,9 +175,27 @@ failpoints: testbed ## Kill outrigger before and after each of its writes, and c
 
 lint: format clippy doc deny ## Check format, lints, documentation and the rules for dependencies
 
-bench: ## Measure reviews in the process and over TLS, and compare with the goals; see docs/benchmarks.md
+# The program that benchmarks compare this one with, built once from the version OLD.
+OLD_PROGRAM ?= $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/old/release/outrigger
+$(OLD_PROGRAM):
+	$(say) "Building $(OLD) with all optimisations (minutes)"
+	@old=$$(mktemp -d) && trap 'git worktree remove --force '$$old EXIT && git worktree add --quiet --detach $$old $(OLD) && \
+	$(CARGO) build --locked --release --bin outrigger --manifest-path $$old/Cargo.toml --target-dir $(patsubst %/release/outrigger,%,$@)
+
+measure = OLD=$(OLD_PROGRAM) $(CARGO) bench --locked --bench load --
+
+bench: $(OLD_PROGRAM) ## Measure reviews beside an older version (OLD) and the least there could be; writes docs/benchmarks
 	$(say) "Building with all optimisations (minutes) and measuring"
-	$(CARGO) bench --locked --bench injection --bench load
+	$(measure) --write
+	$(CARGO) bench --locked --bench injection
+
+bench-compare: $(OLD_PROGRAM) ## The same for a few scenarios; fails where a goal is missed
+	$(say) "Building with all optimisations (minutes) and measuring"
+	$(measure) quick --strict
+
+bench-instructions: $(OLD_PROGRAM) ## Count the instructions of a review beside an older version's (OLD); needs valgrind
+	$(say) "Building with all optimisations (minutes) and counting"
+	$(measure) instructions
 
 fuzz: ## Fuzz the review of Pods for SECONDS (default 60); needs cargo-fuzz (cargo install cargo-fuzz --locked)
 	$(say) "Building the fuzzer and running it for $(SECONDS) s"

@@ -84,13 +84,15 @@ pub enum Matching {
     One,
     /// The same, and it uses every feature that costs something at injection ([`with_every_feature`]).
     EveryFeature,
+    /// All.
+    All,
 }
 
 /// `count` SidecarSets as YAML, each with its name.
 pub fn sets(count: usize, matching: Matching) -> impl Iterator<Item = (String, String)> {
     (0..count).map(move |number| {
         let name = format!("logs-{number:05}");
-        let matches = matching != Matching::None && number == count / 2;
+        let matches = matching == Matching::All || matching != Matching::None && number == count / 2;
         let app = if matches { APP.to_owned() } else { format!("app-{number:05}") };
         let yaml = SIDECARSET.replace("NAME", &name).replace("APP", &app);
         (name, if matches && matching == Matching::EveryFeature { with_every_feature(&yaml) } else { yaml })

@@ -26,11 +26,15 @@ pub struct Exchange {
     pub length: usize,
 }
 
+/// Latencies, ascending.
+#[derive(Clone, Debug, Default)]
+pub struct Quantiles(Vec<Duration>);
+
 /// What a run has shown.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Figures {
-    /// Ascending.
-    latencies: Vec<Duration>,
+    /// Of each request.
+    pub latencies: Quantiles,
     elapsed: Duration,
     /// Processor time of the server.
     server: Duration,
@@ -39,10 +43,11 @@ pub struct Figures {
 }
 
 impl Exchange {
-    fn check(&self, answer: &Answer) -> Result<()> {
+    /// Errs where an answer is not as expected.
+    pub fn check(&self, answer: &Answer) -> Result<()> {
         let expected = answer.status == self.status
             && answer.body.len() == self.length
-            && answer.body.starts_with(&self.start)
+            && (self.start.is_empty() || answer.body.starts_with(&self.start))
             && !answer.close;
         if !expected {
             bail!("an answer differs from the first: {} {}", answer.status, String::from_utf8_lossy(&answer.body));
@@ -51,12 +56,13 @@ impl Exchange {
     }
 }
 
-/// Sends `requests` in all, on each of `connections` one after the other.
+/// Sends `requests` in all, on each of `connections` one after the other, to a server whose processor time is looked at if it is given
+/// with the ticks that make a second.
 pub async fn run(
     target: &Destination,
     exchange: &Exchange,
     (connections, requests): (usize, usize),
-    (server, ticks): (u32, u64),
+    server: Option<(u32, u64)>,
 ) -> Result<Figures> {
     let start = Arc::new(Barrier::new(connections + 1));
     let mut tasks = JoinSet::new();
@@ -75,8 +81,11 @@ pub async fn run(
             anyhow::Ok(latencies)
         });
     }
-    let us = std::process::id();
-    let (server_before, client_before) = (processor_time(server, ticks)?, processor_time(us, ticks)?);
+    let processor_times = || -> Result<(Duration, Duration)> {
+        let Some((server, ticks)) = server else { return Ok(Default::default()) };
+        Ok((processor_time(server, ticks)?, processor_time(std::process::id(), ticks)?))
+    };
+    let (server_before, client_before) = processor_times()?;
     let begin = Instant::now();
     start.wait().await;
     let mut latencies = Vec::with_capacity(requests);
@@ -85,19 +94,38 @@ pub async fn run(
     }
     let elapsed = begin.elapsed();
     ensure!(!latencies.is_empty(), "no requests: ask for at least one on each connection");
-    latencies.sort_unstable();
+    let (server, client) = processor_times()?;
     Ok(Figures {
-        latencies,
+        latencies: Quantiles::of(latencies),
         elapsed,
-        server: processor_time(server, ticks)?.saturating_sub(server_before),
-        client: processor_time(us, ticks)?.saturating_sub(client_before),
+        server: server.saturating_sub(server_before),
+        client: client.saturating_sub(client_before),
     })
 }
 
+impl Quantiles {
+    /// Those of these latencies.
+    pub fn of(mut latencies: Vec<Duration>) -> Self {
+        latencies.sort_unstable();
+        Self(latencies)
+    }
+
+    /// The latency that so many of a thousand requests did not exceed.
+    pub fn at(&self, permille: usize) -> Duration {
+        let index = (self.0.len() * permille / 1000).min(self.0.len().saturating_sub(1));
+        self.0.get(index).copied().unwrap_or_default()
+    }
+}
+
 impl Figures {
-    /// The latency that `percent` of the requests did not exceed.
-    pub fn quantile(&self, percent: usize) -> Duration {
-        self.latencies[(self.latencies.len() * percent / 100).min(self.latencies.len() - 1)]
+    /// Adds another run of the same.
+    pub fn add(&mut self, other: Self) {
+        let Self { latencies, elapsed, server, client } = other;
+        let all = [std::mem::take(&mut self.latencies.0), latencies.0].concat();
+        self.latencies = Quantiles::of(all);
+        self.elapsed += elapsed;
+        self.server += server;
+        self.client += client;
     }
 
     /// Requests a second.
@@ -117,6 +145,6 @@ impl Figures {
 
     #[allow(clippy::cast_precision_loss, reason = "far fewer than 2^52 requests")]
     fn count(&self) -> f64 {
-        self.latencies.len() as f64
+        self.latencies.0.len() as f64
     }
 }

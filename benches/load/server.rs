@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -16,14 +17,29 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a condition is looked at again.
 const GLANCE: Duration = Duration::from_millis(5);
 
+/// A server that is measured.
+#[derive(Clone, Debug)]
+pub enum Program {
+    /// `outrigger` as it was just built.
+    Present,
+    /// `outrigger` of before.
+    Old(PathBuf),
+    /// The least server, with answers of so many bytes.
+    Floor(usize),
+}
+
+/// `SidecarSets` in files.
+pub struct Files {
+    folder: TempDir,
+}
+
 /// A running server; stopped when it is dropped.
 pub struct Server {
     child: Child,
-    /// Its SidecarSets, and the CA of its certificate.
-    _files: TempDir,
+    _ca: TempDir,
     /// Where reviews go.
     pub target: Destination,
-    /// From the start of the process until `/readyz` agreed.
+    /// From the start of the process until it was ready.
     pub ready_after: Duration,
 }
 
@@ -36,36 +52,73 @@ pub struct Memory {
     pub peak: u64,
 }
 
-impl Server {
-    /// Serves SidecarSets, each given as name and YAML.
-    pub fn start(sets: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
-        let files = tempfile::tempdir()?;
-        let (folder, ca) = (files.path().join("sets"), files.path().join("ca.pem"));
-        std::fs::create_dir(&folder)?;
+impl Files {
+    /// Writes `SidecarSets`, each given as name and YAML.
+    pub fn of(sets: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
         for (name, yaml) in sets {
-            std::fs::write(folder.join(format!("{name}.yaml")), yaml)?;
+            std::fs::write(folder.path().join(format!("{name}.yaml")), yaml)?;
         }
+        Ok(Self { folder })
+    }
+}
+
+impl Program {
+    /// What it is in tables.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Present => "outrigger",
+            Self::Old(_) => "before",
+            Self::Floor(_) => "floor",
+        }
+    }
+
+    fn command(&self, files: &Files, ca: &Path) -> Result<Vec<String>> {
+        let text = |path: &Path| path.display().to_string();
+        let program = match self {
+            Self::Floor(answer) => {
+                return Ok(vec![text(&std::env::current_exe()?), "floor".to_owned(), text(ca), answer.to_string()]);
+            }
+            Self::Present => env!("CARGO_BIN_EXE_outrigger").to_owned(),
+            Self::Old(path) => text(path),
+        };
+        let flags = "serve --listen=127.0.0.1:0 --admin-listen=127.0.0.1:0 --shutdown-delay=0 --log-format=json --log-level=info";
+        let mut command = vec![program];
+        command.extend(flags.split(' ').map(str::to_owned));
+        command.extend([format!("--from={}", text(files.folder.path())), format!("--ca-out={}", text(ca))]);
+        Ok(command)
+    }
+}
+
+impl Server {
+    /// Starts a program.
+    pub fn start(program: &Program, files: &Files) -> Result<Self> {
+        Self::start_under(&[], program, files)
+    }
+
+    /// Starts a program as the argument of another, which goes on as the same process.
+    pub fn start_under(other: &[String], program: &Program, files: &Files) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let ca = folder.path().join("ca.pem");
+        let command = [other, &program.command(files, &ca)?].concat();
         let started = Instant::now();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_outrigger"))
-            .args(["serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--shutdown-delay=0"])
-            .args(["--log-format=json", "--log-level=info"])
-            .arg("--from")
-            .arg(&folder)
-            .arg("--ca-out")
-            .arg(&ca)
+        let mut child = Command::new(&command[0])
+            .args(&command[1..])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .context("cannot start the server")?;
+            .with_context(|| format!("cannot start {}", command[0]))?;
         let lines = log_lines(&mut child)?;
         let connected = (|| {
             let (webhook, admin) = addresses(&lines)?;
-            wait_until_ready(admin)?;
+            if !matches!(program, Program::Floor(_)) {
+                wait_until_ready(admin)?;
+            }
             Ok(Destination::new(webhook, &std::fs::read_to_string(&ca)?)?)
         })();
         match connected {
-            Ok(target) => Ok(Self { child, _files: files, target, ready_after: started.elapsed() }),
+            Ok(target) => Ok(Self { child, _ca: folder, target, ready_after: started.elapsed() }),
             Err(error) => {
                 stop(&mut child);
                 Err(error)

@@ -1,0 +1,112 @@
+//! User-mode instructions and processor time of a review, of this build beside one of before and the floor in the same run.
+//!
+//! Instructions are counted by valgrind, so that they are the same whatever else the machine does; they leave out the kernel. Processor
+//! time has both, and is measured turn by turn.
+
+use crate::bench::Bench;
+use crate::cases;
+use crate::matrix::CONNECTIONS;
+use crate::run::run;
+use crate::scenario::{FEW, Scenario};
+use crate::server::{Files, Program, Server};
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+/// Reviews that are counted, and those before.
+const COUNTED: usize = 1_000;
+const BEFORE: usize = 200;
+/// Turns of each program, and reviews in each.
+const TURNS: usize = 5;
+const REVIEWS: usize = 8_000;
+
+/// What a review costs a program.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    /// User-mode instructions.
+    pub instructions: f64,
+    /// Processor time, user and system.
+    pub time: Duration,
+}
+
+/// `SidecarSets` while instructions are counted: a review costs as many beside more of them, and the start fewer.
+const SETS: usize = 100;
+
+/// The cost of one review of some scenarios, of the floor, of this build, and of that of before if there is one.
+pub fn costs(bench: &Bench, old: Option<&Program>) -> Result<Vec<(Scenario, Vec<(&'static str, Cost)>)>> {
+    let scenarios = FEW.map(|scenario| Scenario { sets: SETS, ..scenario });
+    scenarios.into_iter().map(|scenario| Ok((scenario, of_scenario(bench, scenario, old)?))).collect()
+}
+
+fn of_scenario(bench: &Bench, scenario: Scenario, old: Option<&Program>) -> Result<Vec<(&'static str, Cost)>> {
+    let (body, files) = (scenario.body(), Files::of(cases::sets(scenario.sets, scenario.matching))?);
+    let length = bench.exchange(&Server::start(&Program::Present, &files)?, &body, scenario)?.length;
+    let programs: Vec<Program> = [Program::Floor(length), Program::Present].into_iter().chain(old.cloned()).collect();
+    let times = times(bench, &programs, &files, &body)?;
+    let costs = programs.iter().zip(times).map(|(program, time)| {
+        let instructions = instructions(bench, program, &files, &body).with_context(|| program.name())?;
+        Ok((program.name(), Cost { instructions, time }))
+    });
+    costs.collect()
+}
+
+#[allow(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
+fn instructions(bench: &Bench, program: &Program, files: &Files, body: &Bytes) -> Result<f64> {
+    let folder = tempfile::tempdir()?;
+    let out = folder.path().join("callgrind.out");
+    let valgrind = ["valgrind", "--tool=callgrind", "--instr-atstart=no", "--callgrind-out-file"];
+    let mut valgrind = valgrind.map(str::to_owned).to_vec();
+    let last = valgrind.len() - 1;
+    valgrind[last] += &format!("={}", out.display());
+    let server = Server::start_under(&valgrind, program, files)?;
+    let exchange = bench.exchange_like_first(&server, body)?;
+    let load = |reviews| bench.runtime.block_on(run(&server.target, &exchange, (CONNECTIONS, reviews), None));
+    load(BEFORE)?;
+    control("--instr=on", server.pid())?;
+    load(COUNTED)?;
+    control("--dump", server.pid())?;
+    let dumped = total(&out.with_extension("out.1"))?;
+    if let Some(kept) = std::env::var_os("KEEP") {
+        std::fs::copy(out.with_extension("out.1"), Path::new(&kept).join(format!("callgrind.{}", program.name())))?;
+    }
+    Ok(dumped as f64 / COUNTED as f64)
+}
+
+fn control(what: &str, pid: u32) -> Result<()> {
+    let output = Command::new("callgrind_control").args([what, &pid.to_string()]).output()?;
+    ensure!(output.status.success(), "callgrind_control {what}: {}", String::from_utf8_lossy(&output.stdout));
+    Ok(())
+}
+
+/// The total of a profile.
+fn total(profile: &Path) -> Result<u64> {
+    let text = std::fs::read_to_string(profile).with_context(|| format!("{}", profile.display()))?;
+    let line = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
+    let total = line("totals:").or_else(|| line("summary:")).context("the profile has no total")?;
+    Ok(total.trim().parse()?)
+}
+
+/// Of each program the processor time of a review, all turns together.
+fn times(bench: &Bench, programs: &[Program], files: &Files, body: &Bytes) -> Result<Vec<Duration>> {
+    let servers = programs.iter().map(|program| {
+        let server = Server::start(program, files)?;
+        let exchange = bench.exchange_like_first(&server, body)?;
+        Ok((server, exchange))
+    });
+    let servers = servers.collect::<Result<Vec<_>>>()?;
+    let mut times = vec![Duration::ZERO; servers.len()];
+    for turn in 0..=TURNS {
+        for ((server, exchange), time) in servers.iter().zip(&mut times) {
+            let process = Some((server.pid(), bench.ticks));
+            let load = (CONNECTIONS, REVIEWS / bench.share);
+            let figures = bench.runtime.block_on(run(&server.target, exchange, load, process))?;
+            // The first one is to get warm.
+            if turn > 0 {
+                *time += figures.server_time() / u32::try_from(TURNS)?;
+            }
+        }
+    }
+    Ok(times)
+}

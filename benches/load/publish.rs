@@ -1,0 +1,57 @@
+//! Writes what was measured into docs: the tables of one section of benchmarks.md, JSON, and plots.
+
+use crate::matrix::Measured;
+use crate::plot::{Group, bars};
+use crate::report::{self, Judged};
+use crate::scenario;
+use anyhow::{Context, Result};
+use std::path::Path;
+
+/// Lines of benchmarks.md between which the tables stand.
+const BEGIN: &str = "<!-- what `make bench` writes -->\n";
+const END: &str = "<!-- end of what `make bench` writes -->\n";
+
+/// Writes all of it.
+pub fn write(measured: &Measured, goals: &[Judged]) -> Result<()> {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let folder = docs.join("benchmarks");
+    std::fs::create_dir_all(&folder)?;
+    std::fs::write(folder.join("load.json"), format!("{:#}\n", report::json(measured)))?;
+    plots(measured, &folder)?;
+    let page = docs.join("benchmarks.md");
+    let text = std::fs::read_to_string(&page)?;
+    let place = || {
+        let (before, rest) = text.split_once(BEGIN)?;
+        Some((before, rest.split_once(END)?.1))
+    };
+    let (before, after) = place().with_context(|| format!("{}: no lines {BEGIN}{END}", page.display()))?;
+    let tables = [report::table(measured), report::open_table(measured), report::judgement(goals)].join("\n");
+    std::fs::write(&page, format!("{before}{BEGIN}\n{tables}\n{END}{after}"))?;
+    Ok(())
+}
+
+fn plots(measured: &Measured, folder: &Path) -> Result<()> {
+    let few = scenario::FEW.map(|scenario| {
+        let name = format!("{} containers, {}", scenario.containers, scenario.matching());
+        let rows = measured.rows.iter().filter(|row| row.scenario == scenario);
+        (name, rows.collect::<Vec<_>>())
+    });
+    let time = few.iter().map(|(name, rows)| Group {
+        name: name.clone(),
+        values: rows.iter().map(|row| (row.program, report::micros(row.together.server_time()))).collect(),
+    });
+    let title = "Server CPU per review, 1,000 SidecarSets, 8 connections";
+    bars(&folder.join("cpu.svg"), title, "microseconds", &time.collect::<Vec<_>>())?;
+    let rate = few.iter().map(|(name, rows)| Group {
+        name: name.clone(),
+        values: rows.iter().map(|row| (row.program, row.together.rate())).collect(),
+    });
+    let title = "Reviews a second, 1,000 SidecarSets, 8 connections, client and server on the same 2 cores";
+    bars(&folder.join("rate.svg"), title, "reviews/s", &rate.collect::<Vec<_>>())?;
+    let late = measured.open.chunk_by(|one, next| one.rate == next.rate).map(|rows| Group {
+        name: format!("{} reviews/s", rows[0].rate),
+        values: rows.iter().map(|row| (row.program, report::micros(row.latencies.at(990)))).collect(),
+    });
+    let title = "Open loop: p99 of the time from when a review was due to its answer";
+    bars(&folder.join("open.svg"), title, "microseconds", &late.collect::<Vec<_>>())
+}
