@@ -3,7 +3,10 @@
 //! After an answer with `Connection: close` our side ends first, and what the client still sends (the rest of a body that was refused)
 //! is thrown away undecrypted until the client is done too. Closing at once would reset the connection, and the reset can
 //! overtake the answer.
+//!
+//! It is read ahead: TLS asks for 4 KiB at a time, and each time would cost a call of the kernel.
 
+use std::cell::RefCell;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
@@ -22,11 +25,51 @@ pub struct Tcp {
     stream: TcpStream,
     place: Arc<Taken>,
     ended: bool,
+    ahead: Ahead,
+}
+
+/// What was read and nobody asked for yet. It takes memory only as long as there is some.
+#[derive(Debug, Default)]
+struct Ahead {
+    bytes: Vec<u8>,
+    taken: usize,
+}
+
+/// Bytes that are read at once: a review of a common Pod.
+const AT_ONCE: usize = 16 * 1024;
+
+thread_local! {
+    /// Where they are read to.
+    static SPACE: RefCell<Box<[u8]>> = RefCell::new(vec![0; AT_ONCE].into());
+}
+
+impl Ahead {
+    /// Fills the buffer as far as there is something.
+    fn fill(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
+        if self.bytes.is_empty() {
+            return false;
+        }
+        let rest = &self.bytes[self.taken..];
+        let most = rest.len().min(buffer.remaining());
+        buffer.put_slice(&rest[..most]);
+        self.taken += most;
+        if self.taken == self.bytes.len() {
+            *self = Self::default();
+        }
+        true
+    }
+
+    /// Keeps what the buffer has no room for.
+    fn keep(&mut self, read: &[u8], buffer: &mut ReadBuf<'_>) {
+        let (now, later) = read.split_at(read.len().min(buffer.remaining()));
+        buffer.put_slice(now);
+        self.bytes.extend_from_slice(later);
+    }
 }
 
 impl Tcp {
     pub(super) fn new(stream: TcpStream, place: Arc<Taken>) -> Self {
-        Self { stream, place, ended: false }
+        Self { stream, place, ended: false, ahead: Ahead::default() }
     }
 
     /// The client has shown a certificate that is good.
@@ -50,7 +93,19 @@ impl AsyncRead for Tcp {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let Self { stream, ahead, .. } = &mut *self;
+        if ahead.fill(buffer) {
+            return Poll::Ready(Ok(()));
+        }
+        if buffer.remaining() >= AT_ONCE {
+            return Pin::new(stream).poll_read(context, buffer);
+        }
+        SPACE.with_borrow_mut(|space| {
+            let mut space = ReadBuf::new(space);
+            ready!(Pin::new(stream).poll_read(context, &mut space))?;
+            ahead.keep(space.filled(), buffer);
+            Poll::Ready(Ok(()))
+        })
     }
 }
 
