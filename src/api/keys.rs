@@ -70,8 +70,10 @@ pub const NOT_MANAGED: &str = "false";
 pub const SERVICE_SELECTOR: &str = "outrigger.dev/service-selector";
 /// On a Namespace: the namespaces, as `NAMESPACE,…`, whose MeshServices may have objects in it.
 pub const ALLOW_MESH_FROM: &str = "outrigger.dev/allow-mesh-from";
-/// On a MeshService: which repairs, as `Adopt,…`, are made beyond what belongs to it.
+/// On a MeshService: which repairs, as `Adopt`, are made beyond what belongs to it. On a Service: which, as `AddPort,…`, are made in it.
 pub const MESH_REPAIR: &str = "outrigger.dev/mesh-repair";
+/// On an object that was made in another namespace than that of its MeshService: its own namespace and name, which a copy has not.
+pub const MESH_OBJECT: &str = "outrigger.dev/mesh-object";
 /// On an object that a MeshService took over: the spec that it had before, as JSON.
 pub const MESH_ADOPTED: &str = "outrigger.dev/mesh-spec-before";
 /// Label of an object that was made for a MeshService: its name.

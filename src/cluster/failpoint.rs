@@ -5,7 +5,7 @@
 //! There are none without the feature `failpoints`, nor without `debug_assertions`: a release has none.
 
 /// All writes, each of which has a failpoint before it and one after it. A test holds this against the sources.
-pub const WRITES: [&str; 38] = [
+pub const WRITES: [&str; 40] = [
     "authority.change",
     "authority.create",
     "generator.sidecar.change",
@@ -17,7 +17,9 @@ pub const WRITES: [&str; 38] = [
     "lease.take",
     "mesh.object.apply",
     "mesh.object.delete",
+    "mesh.object.release",
     "mesh.object.trim",
+    "mesh.service.mend",
     "mesh.status",
     "migration.crd",
     "migration.set",
