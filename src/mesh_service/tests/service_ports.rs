@@ -87,7 +87,7 @@ fn a_port_that_istio_takes_for_another_protocol_is_named_only_where_the_service_
 #[test]
 fn what_stands_in_the_way_of_a_change_is_told_and_nothing_is_changed() {
     let owner =
-        "ownerReferences: [{'apiVersion': serving.knative.dev/v1, kind: Route, name: web, uid: u, controller: true}]";
+        "ownerReferences: [{'apiVersion': serving.knative.dev/v1, 'kind': Route, name: web, uid: u, controller: true}]";
     let other = "labels: {app.kubernetes.io/managed-by: outrigger, outrigger.dev/mesh-service: other, \
                  outrigger.dev/mesh-service-namespace: shop}";
     for (service, metadata, obstacle) in [
