@@ -71,8 +71,12 @@ pub const NOT_MANAGED: &str = "false";
 pub const SERVICE_SELECTOR: &str = "outrigger.dev/service-selector";
 /// On a Namespace: the namespaces whose MeshServices may have objects in it, as `NAMESPACE,…`.
 pub const ALLOW_MESH_FROM: &str = "outrigger.dev/allow-mesh-from";
-/// On a MeshService: the repairs that may change objects of others, as `Adopt,…`.
+/// On a MeshService: the repairs that may change objects of others, as `Adopt,…`. On a Service: the repairs that may change it, as
+/// `AddPort,…`.
 pub const MESH_REPAIR: &str = "outrigger.dev/mesh-repair";
+/// On an object in another namespace than that of its MeshService: the object's own namespace and name, which those of a copy differ
+/// from.
+pub const MESH_OBJECT: &str = "outrigger.dev/mesh-object";
 /// On an object that a MeshService took over: its previous spec, as JSON.
 pub const MESH_ADOPTED: &str = "outrigger.dev/mesh-spec-before";
 /// Label of an object made for a MeshService: the MeshService's name.

@@ -5,7 +5,7 @@
 //! `sleep`. Failpoints need the feature `failpoints` and `debug_assertions`, so no release has them.
 
 /// All writes. Each has a failpoint before it and one after it. A test compares this list with the sources.
-pub const WRITES: [&str; 38] = [
+pub const WRITES: [&str; 40] = [
     "authority.change",
     "authority.create",
     "generator.sidecar.change",
@@ -17,7 +17,9 @@ pub const WRITES: [&str; 38] = [
     "lease.take",
     "mesh.object.apply",
     "mesh.object.delete",
+    "mesh.object.release",
     "mesh.object.trim",
+    "mesh.service.mend",
     "mesh.status",
     "migration.crd",
     "migration.set",

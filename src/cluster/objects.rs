@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use json_patch::PatchOperation;
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::api::{ApiResource, DynamicObject, ObjectMeta};
+use kube::api::{ApiResource, DynamicObject, ListParams, ObjectMeta};
 use kube::runtime::events::{Event, EventType};
 use kube::{Api, Client};
 use serde::Serialize;
@@ -125,6 +125,16 @@ impl Objects {
     /// When the API server rejects it or does not answer.
     pub async fn get(&self, seen: ObjectVersion<'_>) -> kube::Result<Option<DynamicObject>> {
         self.api(seen.namespace).get_opt(seen.name).await
+    }
+
+    /// Returns whether a namespace has an object with these labels and fields, in the API server's syntax. The API server sends at
+    /// most one, and only its metadata.
+    ///
+    /// # Errors
+    /// When the API server rejects it or does not answer.
+    pub async fn any(&self, namespace: &str, labels: &str, fields: &str) -> kube::Result<bool> {
+        let one = ListParams::default().labels(labels).fields(fields).limit(1);
+        Ok(!self.api(namespace).list_metadata(&one).await?.items.is_empty())
     }
 
     /// Writes the status of an object that has not changed since it was seen.

@@ -123,7 +123,7 @@ impl fmt::Display for Code {
 }
 
 impl Code {
-    /// The type that a violation of it has in the status of a MeshService, for what the relations alone decide.
+    /// The type of its violation in the status of a MeshService, for findings about the relations of objects.
     #[must_use]
     pub fn violation(self) -> Option<&'static str> {
         match self {

@@ -1,4 +1,4 @@
-//! Which objects something may be said of otherwise once one of them changes.
+//! Which objects' findings may change when an object changes.
 
 use super::mesh::Mesh;
 use super::object::{Key, Kind, Object, Spec, selects};
@@ -8,7 +8,7 @@ use crate::istio::read::{Gateway, Sidecar, VirtualService};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// The objects that an object of the mesh concerns, itself among them. To be asked before a change and after it.
+/// The objects that an object concerns, including itself. Ask before and after a change.
 pub(super) fn concerned(mesh: &Mesh, store: &Store, key: &Key) -> Result<BTreeSet<Key>, StoreError> {
     let mut all = Concerned { mesh, keys: BTreeSet::from([key.clone()]) };
     let Some(id) = mesh.id(key) else { return Ok(all.keys) };
@@ -23,7 +23,7 @@ pub(super) fn concerned(mesh: &Mesh, store: &Store, key: &Key) -> Result<BTreeSe
         }
         Spec::Service(service) => {
             all.wildcards(&host::service(&key.name, &key.namespace, &mesh.options.domain));
-            // Pods of one template are alike.
+            // Pods of one template have the same labels.
             let selected = mesh.selected(Some(&key.namespace), &service.selector);
             let alike: BTreeSet<_> = selected.into_values().map(|workload| &workload.labels).collect();
             for labels in alike {
@@ -62,6 +62,7 @@ pub(super) fn concerned(mesh: &Mesh, store: &Store, key: &Key) -> Result<BTreeSe
             all.of_namespace(Kind::VirtualService, &key.namespace);
             all.routes(|routes| routes.matches.iter().any(|one| one.source_namespace == key.namespace));
         }
+        Spec::Policy => {}
         Spec::RequestAuthentication(_) => all.routes(|routes| routes.matches.iter().any(|one| one.claim.is_some())),
         Spec::Secret(_) => all.gateways(|gateway| gateway.servers.iter().any(|server| !server.certificates.is_empty())),
         Spec::Workload(workload) => all.of_workload(store, key, &workload.labels)?,
@@ -99,7 +100,7 @@ impl Concerned<'_> {
         self.some(Kind::Gateway, |object| matches!(&object.spec, Spec::Gateway(gateway) if is_meant(gateway)));
     }
 
-    /// Sidecars that import by a wildcard what a host is of.
+    /// Sidecars that import a host by a wildcard.
     fn wildcards(&mut self, host: &str) {
         let imports = |sidecar: &Sidecar| {
             sidecar
@@ -128,7 +129,7 @@ impl Concerned<'_> {
         labels: &std::collections::BTreeMap<String, String>,
     ) -> Result<(), StoreError> {
         let namespace = key.namespace.as_str();
-        // The first and the last workload decide whether anybody can tell what is selected.
+        // The first and the last workload decide whether selectors can be checked.
         let kinds = || Kind::WORKLOADS.into_iter().chain([Kind::WorkloadEntry]);
         let is_alone = kinds().flat_map(|kind| self.mesh.in_namespace(kind, namespace)).all(|other| other.key == *key);
         let is_first = Kind::WORKLOADS

@@ -1,9 +1,9 @@
-//! Objects that stand for what files rarely hold and every mesh has; those of the same name take their place.
+//! Objects that every mesh has and files rarely contain. Objects of the same name replace them.
 
 use super::object::Object;
 use crate::documents::{self, ParseError};
 
-/// These objects. Nothing is said about them.
+/// These objects. No findings about them are reported.
 ///
 /// # Errors
 /// None: the file is part of the program.

@@ -1,4 +1,4 @@
-//! The integrity of a mesh: objects in, findings out. A change checks again what it may concern, and nothing else.
+//! The integrity of a mesh: objects in, findings out. A change checks only the objects that it may concern.
 
 use super::checks::{self, Checked};
 use super::concern::concerned;
@@ -27,11 +27,11 @@ pub enum Change {
     Deleted(Key),
 }
 
-/// Namespaces of Kubernetes itself, about whose objects nothing is said.
+/// Namespaces of Kubernetes itself, whose objects are not checked.
 const IGNORED_NAMESPACES: [&str; 4] = ["kube-system", "kube-public", "kube-node-lease", "local-path-storage"];
 
 impl Engine {
-    /// Checks these objects; of two of one name the last one counts.
+    /// Checks these objects. If two have the same name, the last one counts.
     ///
     /// # Errors
     /// When the database fails.
@@ -39,7 +39,7 @@ impl Engine {
         Self::of_shared(options, objects.into_iter().map(Arc::new))
     }
 
-    /// As [`Engine::new`], of objects that somebody else keeps, too.
+    /// As [`Engine::new`], for shared objects.
     ///
     /// # Errors
     /// When the database fails.
@@ -80,8 +80,8 @@ impl Engine {
         self.mesh.get(key)
     }
 
-    /// Whether those who wrote what a finding is about want to hear nothing of it: all of those of the first one's kind, so that nobody
-    /// silences what concerns others.
+    /// Whether the authors of a finding's objects suppress it: all objects of the first one's kind must say so, so that nobody suppresses
+    /// findings about the objects of others.
     #[must_use]
     pub fn suppresses(&self, finding: &Finding) -> bool {
         let Some(first) = finding.objects.first() else { return false };
@@ -89,7 +89,7 @@ impl Engine {
         alike.all(|key| self.object(key).is_some_and(|object| object.suppresses(finding.code)))
     }
 
-    /// Makes changes, and checks once what they may concern.
+    /// Makes changes, and then checks the objects that they may concern.
     ///
     /// # Errors
     /// When the database fails.
@@ -132,7 +132,7 @@ impl Engine {
                 self.store.touch_all(self.mesh.all().map(|(id, _)| id))?;
             }
             Touched::Only(keys) => {
-                // A finding that is dropped is looked for again: with all objects that it is about.
+                // All objects of a dropped finding are checked again.
                 loop {
                     let before = self.findings.len();
                     let (dropped, kept) = std::mem::take(&mut self.findings)

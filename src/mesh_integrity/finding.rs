@@ -6,9 +6,9 @@ use super::object::Key;
 /// Something wrong with an object, or with several together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
-    /// Those that it is about; the first is the one to change.
+    /// The objects that it is about. The first is the one to change.
     pub objects: Vec<Key>,
-    /// Where in the first of them, such as `spec.http[0].route[0].destination`; empty: the whole of it.
+    /// The field of the first object, such as `spec.http[0].route[0].destination`. Empty for the whole object.
     pub field: String,
     /// What is wrong.
     pub code: Code,
@@ -45,7 +45,7 @@ impl Finding {
         self
     }
 
-    /// The same of several objects, beside the first.
+    /// Adds more objects.
     pub(crate) fn with(mut self, others: impl IntoIterator<Item = Key>) -> Self {
         self.objects.extend(others);
         self

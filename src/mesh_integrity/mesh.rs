@@ -4,14 +4,14 @@ use super::object::{Key, Kind, Object, Service, Spec, Workload, selects};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-/// What is true of a whole mesh.
+/// Options of a mesh.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The namespace whose objects are the defaults of the mesh.
     pub root_namespace: String,
     /// The domain of Services.
     pub domain: String,
-    /// The time, in seconds since 1970, by which certificates are valid or not; without it, none is too old.
+    /// The time at which certificates must be valid, in seconds since 1970. Without it no certificate has expired.
     pub now: Option<i64>,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct Mesh {
     selecting: Labels,
 }
 
-/// At most this many of the workloads that a selector picks are compared with what else selects them.
+/// At most this many of the workloads of a selector are compared with their other selectors.
 pub(super) const MOST_WORKLOADS: usize = 100;
 
 /// Numbers of objects by namespace and label, and by the label alone.
@@ -92,7 +92,7 @@ impl Mesh {
         Self { options, ..Self::default() }
     }
 
-    /// Adds an object or replaces it; returns the number that rows know it by, and that of the one before.
+    /// Adds or replaces an object. Returns its number in the database, and that of the object that it replaces.
     pub fn insert(&mut self, object: Arc<Object>) -> (i64, Option<i64>) {
         let before = self.remove(&object.key);
         self.last += 1;
@@ -147,7 +147,7 @@ impl Mesh {
         self.objects.range(first..).take_while(move |(key, _)| belongs(key)).map(|(_, (_, object))| object)
     }
 
-    /// Whether a workload is known, of a namespace or of any. What only stands for one counts in its own namespace.
+    /// Whether a workload is known, of a namespace or of any. An assumed workload counts only in its own namespace.
     pub fn has_workloads(&self, namespace: Option<&str>) -> bool {
         match namespace {
             Some(namespace) => Kind::WORKLOADS
@@ -158,7 +158,7 @@ impl Mesh {
         }
     }
 
-    /// The workloads that a selector with labels picks, in the order of their keys; `None`: of all namespaces.
+    /// The workloads that a selector selects, in the order of their keys. `None` means all namespaces.
     pub fn selected(&self, namespace: Option<&str>, selector: &BTreeMap<String, String>) -> BTreeMap<&Key, &Workload> {
         let candidates = selector.iter().map(|label| self.labelled.with(namespace, label));
         let fewest = candidates.min_by_key(|ids| ids.map_or(0, HashSet::len)).flatten();
@@ -170,7 +170,7 @@ impl Mesh {
         workloads.filter(|(_, workload)| selects(selector, &workload.labels)).collect()
     }
 
-    /// The Services whose selector picks a workload, in the order of their keys.
+    /// The Services whose selector selects a workload, in the order of their keys.
     pub fn services_of<'m>(
         &'m self,
         namespace: &str,
@@ -183,21 +183,21 @@ impl Mesh {
         self.selectors_of(namespace, labels).into_iter().filter_map(service).collect()
     }
 
-    /// The Sidecars whose selector picks a workload, in the order of their keys.
+    /// The Sidecars whose selector selects a workload, in the order of their keys.
     pub fn sidecars_of<'m>(&'m self, namespace: &str, labels: &BTreeMap<String, String>) -> BTreeSet<&'m Key> {
         let of_kind =
             self.selectors_of(namespace, labels).into_iter().filter(|object| object.key.kind == Kind::Sidecar);
         of_kind.map(|object| &object.key).collect()
     }
 
-    /// Whatever of a namespace has a selector that picks labels.
+    /// The objects of a namespace whose selector selects these labels.
     fn selectors_of(&self, namespace: &str, labels: &BTreeMap<String, String>) -> Vec<&Arc<Object>> {
         let candidates = labels.iter().filter_map(|label| self.selecting.with(Some(namespace), label)).flatten();
         let objects = candidates.filter_map(|id| self.by_id(*id));
         objects.filter(|object| object.spec.selector().is_some_and(|selector| selects(selector, labels))).collect()
     }
 
-    /// Whether a selector picks a workload of a namespace; `None` where no workload of it is known, so that nobody can tell.
+    /// Whether a selector selects a workload of a namespace. `None` if no workload of the namespace is known.
     pub fn is_selected(&self, namespace: &str, selector: &BTreeMap<String, String>) -> Option<bool> {
         if selector.is_empty() {
             return self.has_workloads(Some(namespace)).then_some(true);
@@ -206,7 +206,7 @@ impl Mesh {
         (is_selected || self.has_workloads(Some(namespace))).then_some(is_selected)
     }
 
-    /// Whether a namespace exists; `None` where no Namespace is known, so that nobody can tell.
+    /// Whether a namespace exists. `None` if no Namespace is known.
     pub fn has_namespace(&self, name: &str) -> Option<bool> {
         if self.namespace(name).is_some() || name == self.options.root_namespace {
             return Some(true);

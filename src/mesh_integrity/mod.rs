@@ -1,6 +1,6 @@
-//! The integrity of a mesh: what Services, Istio's objects and workloads say of each other, and where it does not fit.
+//! The integrity of a mesh: where Services, Istio's objects and workloads do not fit together.
 //!
-//! Relations are rows of an `SQLite` database (`store`); wildcards, selectors and `exportTo` are judged in Rust.
+//! Relations are rows of an `SQLite` database (`store`). Wildcards, selectors and `exportTo` are checked in Rust.
 
 mod checks;
 mod code;
@@ -18,6 +18,7 @@ mod store;
 mod tests;
 mod worker;
 
+pub(crate) use checks::subset_selector;
 pub use code::{Code, Severity};
 pub use correct_mesh::correct_mesh;
 pub use defaults::assumed;

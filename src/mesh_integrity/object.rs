@@ -1,4 +1,4 @@
-//! Objects of a mesh, as the checks know them: read from JSON, the rest of it dropped.
+//! Objects of a mesh, as the checks need them: the fields that no check reads are dropped.
 
 use super::secret::Secret;
 use crate::istio::export::Export;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Kinds that the checks know. Those of workloads stand together.
+/// The kinds that are checked. Those of workloads are adjacent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
 pub enum Kind {
@@ -23,6 +23,8 @@ pub enum Kind {
     DestinationRule,
     Sidecar,
     RequestAuthentication,
+    PeerAuthentication,
+    AuthorizationPolicy,
     Secret,
     WorkloadEntry,
     Pod,
@@ -37,7 +39,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What has Pods.
+    /// Kinds that have Pods.
     pub(crate) const WORKLOADS: [Self; 8] = [
         Self::Pod,
         Self::Deployment,
@@ -49,7 +51,7 @@ impl Kind {
         Self::OtherWorkload,
     ];
 
-    /// The kind as objects have it.
+    /// The value of `kind`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -61,6 +63,8 @@ impl Kind {
             Self::DestinationRule => "DestinationRule",
             Self::Sidecar => "Sidecar",
             Self::RequestAuthentication => "RequestAuthentication",
+            Self::PeerAuthentication => "PeerAuthentication",
+            Self::AuthorizationPolicy => "AuthorizationPolicy",
             Self::Secret => "Secret",
             Self::WorkloadEntry => "WorkloadEntry",
             Self::Pod => "Pod",
@@ -80,7 +84,7 @@ impl Kind {
         template.get("spec")?.get("containers")?.as_array().map(|_| Self::OtherWorkload)
     }
 
-    /// The kind of an object; `None` for those that no check knows.
+    /// The kind of an object. `None` if no check reads it.
     fn of(group: &str, kind: &str) -> Option<Self> {
         Some(match (group, kind) {
             ("", "Namespace") => Self::Namespace,
@@ -100,6 +104,8 @@ impl Kind {
             ("networking.istio.io", "Sidecar") => Self::Sidecar,
             ("networking.istio.io", "WorkloadEntry") => Self::WorkloadEntry,
             ("security.istio.io", "RequestAuthentication") => Self::RequestAuthentication,
+            ("security.istio.io", "PeerAuthentication") => Self::PeerAuthentication,
+            ("security.istio.io", "AuthorizationPolicy") => Self::AuthorizationPolicy,
             ("gateway.networking.k8s.io", "Gateway") => Self::KubernetesGateway,
             _ => return None,
         })
@@ -126,17 +132,17 @@ impl fmt::Display for Key {
     }
 }
 
-/// An object of a mesh. Two are equal if nothing is said otherwise of one than of the other.
+/// An object of a mesh. Two objects are equal if their findings are the same.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Object {
     pub(crate) key: Key,
-    /// When it was created, as the API server writes it; of files, empty.
+    /// When it was created, as the API server writes it. Empty for objects of files.
     pub(crate) created: String,
-    /// Codes that its author wants to hear nothing of.
+    /// The codes that its author suppresses.
     pub(crate) suppressed: Vec<String>,
-    /// Whether it only stands for what every mesh has.
+    /// Whether it is assumed to exist ([`super::assumed`]).
     pub(crate) assumed: bool,
-    /// What its own rules say.
+    /// What Istio's validation says about it.
     pub(crate) faults: Vec<Fault>,
     pub(crate) spec: Spec,
 }
@@ -152,6 +158,8 @@ pub(crate) enum Spec {
     Sidecar(Sidecar),
     /// Labels of the Pods that it is for.
     RequestAuthentication(BTreeMap<String, String>),
+    /// A policy, of which only Istio's validation is checked.
+    Policy,
     Secret(Secret),
     Workload(Workload),
 }
@@ -189,7 +197,7 @@ pub(crate) enum Target {
     Name(String),
 }
 
-/// What has Pods, or stands for one.
+/// A workload.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Workload {
     pub labels: BTreeMap<String, String>,
@@ -197,11 +205,11 @@ pub(crate) struct Workload {
     pub is_ambient: bool,
 }
 
-/// Annotations that say which findings an author does not want to hear of.
+/// The annotation with the codes that an author suppresses.
 const SUPPRESS: &str = "galley.istio.io/analyze-suppress";
 
 impl Object {
-    /// Reads an object; `None` for kinds that no check knows. One without a namespace is in `default_namespace`.
+    /// Reads an object. `None` if no check reads its kind. An object without a namespace is in `default_namespace`.
     #[must_use]
     pub fn read(object: &Value, default_namespace: &str) -> Option<Self> {
         let api_version = object.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
@@ -220,7 +228,9 @@ impl Object {
         let spec = Node::root(object, "spec");
         let read = Spec::read(kind, &metadata, &spec, object, namespace);
         let faults = match group {
-            "networking.istio.io" => validate::object(key.kind.as_str(), version, object, namespace),
+            "networking.istio.io" | "security.istio.io" => {
+                validate::object(key.kind.as_str(), version, object, namespace)
+            }
             _ => Vec::new(),
         };
         let created = metadata.text("creationTimestamp").to_owned();
@@ -233,12 +243,12 @@ impl Object {
         &self.key
     }
 
-    /// Takes the age of the same object as it was before.
+    /// Takes over the creation time of the object that it replaces.
     pub fn keep_age(&mut self, before: &Self) {
         self.created.clone_from(&before.created);
     }
 
-    /// Whether its author wants to hear nothing of a code.
+    /// Whether its author suppresses a code.
     #[must_use]
     pub fn suppresses(&self, code: Code) -> bool {
         self.suppressed.iter().any(|one| one == "*" || one == code.as_str())
@@ -268,6 +278,7 @@ impl Spec {
             Kind::DestinationRule => Self::DestinationRule(DestinationRule::read(spec, namespace)),
             Kind::Sidecar => Self::Sidecar(Sidecar::read(spec, namespace)),
             Kind::RequestAuthentication => Self::RequestAuthentication(spec.field("selector").labels("matchLabels")),
+            Kind::PeerAuthentication | Kind::AuthorizationPolicy => Self::Policy,
             Kind::Secret => Self::Secret(Secret::read(object)),
             Kind::WorkloadEntry => Self::Workload(Workload { labels: spec.labels("labels"), ..Workload::default() }),
             Kind::Pod => Self::Workload(Workload::read(metadata, spec)),

@@ -12,14 +12,14 @@ pub struct Picture {
     pub edges: BTreeSet<Edge>,
 }
 
-/// That an object leads to another.
+/// A reference from an object to another.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Edge {
     /// Where requests come from.
     pub from: String,
     /// Where they go.
     pub to: String,
-    /// Who says so, and in which field.
+    /// The object and the field that make the reference.
     pub said_by: (Key, String),
 }
 

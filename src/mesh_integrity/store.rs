@@ -1,5 +1,5 @@
-//! The relations of a mesh as rows of an `SQLite` database in memory, and the questions that rows answer. Rows refer to others that
-//! may not exist: those are what is looked for, so no foreign key is enforced.
+//! The relations of a mesh as rows of an `SQLite` database in memory, and the queries. Rows may refer to rows that do not exist: the queries
+//! look for those, so no foreign key is enforced.
 
 use super::object::{Object, Spec};
 use crate::istio::export::Export;
@@ -20,7 +20,7 @@ type Stored<T> = Result<T, StoreError>;
 pub(super) struct Store {
     connection: Connection,
     domain: String,
-    /// Whether the questions are about all objects.
+    /// Whether the queries are about all objects.
     asks_all: bool,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct Reference {
     pub host: String,
     pub name: String,
     pub port: Option<u32>,
-    /// Who may see what it refers to, one for each that has it; none where nothing has it.
+    /// Who may see the target, one entry for each object that defines it. Empty if none does.
     pub owners: Vec<(String, Export)>,
 }
 
@@ -140,7 +140,11 @@ impl Store {
                     self.row("INSERT INTO egress_host VALUES (?, ?, ?, ?)", row)?;
                 }
             }
-            Spec::Namespace(_) | Spec::RequestAuthentication(_) | Spec::Secret(_) | Spec::Workload(_) => {}
+            Spec::Namespace(_)
+            | Spec::RequestAuthentication(_)
+            | Spec::Policy
+            | Spec::Secret(_)
+            | Spec::Workload(_) => {}
         }
         Ok(())
     }
@@ -166,14 +170,14 @@ impl Store {
         Ok(())
     }
 
-    /// Says that the questions that follow are about all objects.
+    /// Makes the following queries cover all objects.
     pub fn touch_all(&mut self, objects: impl IntoIterator<Item = i64>) -> Stored<()> {
         self.touch(objects)?;
         self.asks_all = true;
         Ok(())
     }
 
-    /// Says which objects the questions that follow are about.
+    /// Makes the following queries cover these objects.
     pub fn touch(&mut self, objects: impl IntoIterator<Item = i64>) -> Stored<()> {
         self.asks_all = false;
         self.connection.execute_batch("BEGIN; DELETE FROM touched")?;
@@ -210,12 +214,12 @@ impl Store {
         self.unseen("destination")
     }
 
-    /// The same of DestinationRules.
+    /// The same for DestinationRules.
     pub fn unseen_rules(&self) -> Stored<Vec<Reference>> {
         self.unseen("(SELECT object, 'spec.host' AS field, host FROM rule_host)")
     }
 
-    /// The same of Sidecars, whose entries may name the namespace of the host.
+    /// The same for Sidecars, whose entries may name the namespace of the host.
     pub fn unseen_egress(&self) -> Stored<Vec<Reference>> {
         self.references(
             "SELECT object, field, e.host, e.namespace, NULL, \

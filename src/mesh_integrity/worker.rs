@@ -1,4 +1,4 @@
-//! An engine on a thread of its own, so that no watch ever waits for the database.
+//! An engine on its own thread, so that no watch waits for the database.
 
 use super::engine::{Change, Engine};
 use super::finding::Finding;
@@ -10,33 +10,33 @@ use tokio::sync::{mpsc, watch};
 /// At most this many changes are checked together.
 const BATCH: usize = 4096;
 
-/// Where changes of a mesh are told. Telling one takes no time; once the last clone is dropped, the thread ends.
+/// The sender of changes. Sending never blocks. The thread ends once the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct Changes(mpsc::UnboundedSender<Change>);
 
 impl Changes {
-    /// Tells of a change. After the thread has ended, nobody listens.
+    /// Sends a change. It is dropped if the thread has ended.
     pub fn tell(&self, change: Change) {
         let _ = self.0.send(change);
     }
 }
 
-/// What was found.
+/// The findings.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
     /// What is wrong, by object.
     pub findings: Arc<[Finding]>,
-    /// How many of the changes told so far that is of.
+    /// How many of the changes sent so far they cover.
     pub changes: u64,
 }
 
-/// What was found at last, or why nothing can be found any more; `None` before the first check.
+/// The latest findings, or why the checks ended. `None` before the first check.
 pub type Checks = Option<Result<Found, Arc<StoreError>>>;
 
-/// Starts a thread that checks a mesh, and checks it again as changes are told.
+/// Starts a thread that checks a mesh, and checks it again after changes.
 ///
 /// # Errors
-/// When there is no thread to be had.
+/// When the thread cannot be started.
 pub fn start(options: Options, objects: Vec<Arc<Object>>) -> std::io::Result<(Changes, watch::Receiver<Checks>)> {
     let (changes, mut told) = mpsc::unbounded_channel();
     let (tell, found) = watch::channel(None);
@@ -46,7 +46,7 @@ pub fn start(options: Options, objects: Vec<Arc<Object>>) -> std::io::Result<(Ch
             Ok(engine) => engine,
             Err(error) => return say(Err(error)),
         };
-        let mut found = Found { findings: Arc::from(engine.findings()), changes: 0 };
+        let mut found = Found { findings: heard(&engine), changes: 0 };
         say(Ok(found.clone()));
         let mut batch = Vec::new();
         loop {
@@ -57,8 +57,9 @@ pub fn start(options: Options, objects: Vec<Arc<Object>>) -> std::io::Result<(Ch
             if let Err(error) = engine.change(batch.drain(..)) {
                 return say(Err(error));
             }
-            if *found.findings != *engine.findings() {
-                found.findings = Arc::from(engine.findings());
+            let findings = heard(&engine);
+            if found.findings != findings {
+                found.findings = findings;
             }
             found.changes += u64::try_from(count).unwrap_or(u64::MAX);
             say(Ok(found.clone()));
@@ -67,11 +68,27 @@ pub fn start(options: Options, objects: Vec<Arc<Object>>) -> std::io::Result<(Ch
     Ok((Changes(changes), found))
 }
 
+/// The findings that the authors of the objects do not suppress.
+fn heard(engine: &Engine) -> Arc<[Finding]> {
+    engine.findings().iter().filter(|finding| !engine.suppresses(finding)).cloned().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::mesh_integrity::tests::{istio, objects};
     use std::time::Duration;
+
+    #[test]
+    fn what_an_author_wants_to_hear_nothing_of_is_not_found() {
+        let rule = istio("DestinationRule", "shop/web", "{host: web}");
+        let silenced = rule
+            .replace("namespace: shop", "namespace: shop, annotations: {galley.istio.io/analyze-suppress: IST0174}");
+        assert_ne!(rule, silenced);
+        for (yaml, expected) in [(rule, 1), (silenced, 0)] {
+            assert_eq!(heard(&Engine::new(Options::default(), objects(&yaml)).unwrap()).len(), expected);
+        }
+    }
 
     #[tokio::test]
     async fn changes_are_checked_on_a_thread_that_ends_with_the_last_teller() {

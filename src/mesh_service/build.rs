@@ -9,6 +9,7 @@ use super::port::Port;
 use super::rival::Rival;
 use super::violation;
 use super::world::World;
+use crate::api::keys;
 use crate::api::mesh_service::Severity;
 use crate::istio::host;
 use crate::istio::validate::{self, Fault, FaultKind};
@@ -16,7 +17,7 @@ use kube::api::{DynamicObject, TypeMeta};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
-/// At most this much is said of one object: one mistake may be in each of its routes.
+/// At most this many faults of one object are reported. A mistake may be repeated in each of its routes.
 const MOST_FAULTS: usize = 8;
 
 /// A plan as it grows.
@@ -31,16 +32,17 @@ pub(super) struct Builder<'a> {
 impl<'a> Builder<'a> {
     pub fn new(mesh_service: &'a ObservedMeshService, asked: &'a Usable, world: World<'a>) -> Self {
         let left_out = MeshKind::ALL.into_iter().filter(|kind| !world.kinds.contains(*kind)).collect();
-        let ports = asked.spec.ports.iter().map(Port::read).collect();
+        let ports = Port::read_all(&asked.spec.ports);
         Self { mesh_service, asked, world, ports, plan: Plan { left_out, ..Plan::default() } }
     }
 
-    /// The whole name of the Service.
+    /// The full host name of the Service.
     pub fn host(&self) -> String {
         host::service(&self.asked.service.name, &self.asked.service.namespace, self.world.domain)
     }
 
-    /// The key of an object beside the Service. In another namespace its name begins with that of the MeshService's, which has no dot.
+    /// The key of an object in the namespace of the Service. If that is not the namespace of the MeshService, the name begins with the
+    /// MeshService's namespace, which has no dot.
     pub fn key(&self, suffix: &str) -> Key {
         let own = &self.mesh_service.key;
         let namespace = &self.asked.service.namespace;
@@ -52,7 +54,7 @@ impl<'a> Builder<'a> {
         Key::new(namespace, name)
     }
 
-    /// Other MeshServices that name the same, and may have objects in a namespace.
+    /// Other MeshServices that name the same object and may have objects in a namespace.
     pub(super) fn rivals(&self, namespace: &str, names_same: impl Fn(&Rival<'a>) -> bool) -> Vec<Rival<'a>> {
         let others = self.world.rivals.iter().filter(|rival| *rival.key != self.mesh_service.key && names_same(rival));
         let may_be = |rival: &&Rival<'a>| {
@@ -62,7 +64,7 @@ impl<'a> Builder<'a> {
         others.filter(may_be).copied().collect()
     }
 
-    /// Tells what a user has to know about the MeshService.
+    /// Reports a violation of the MeshService.
     pub fn tell(&mut self, type_: &str, severity: Severity, message: String) {
         let violation = violation::told(self.mesh_service, type_, severity, message);
         if !self.plan.violations.contains(&violation) {
@@ -70,7 +72,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Says that a kind is asked for, and whether it is made.
+    /// Returns whether objects of a kind are made, and reports it if they are asked for and are not.
     pub fn makes(&mut self, kind: MeshKind) -> bool {
         if self.world.kinds.contains(kind) {
             return true;
@@ -82,7 +84,7 @@ impl<'a> Builder<'a> {
         false
     }
 
-    /// What is there of an object stays as it is.
+    /// If the object exists, it stays as it is.
     pub fn keep(&mut self, kind: MeshKind, key: Key) {
         self.plan.kept.insert((kind, key));
     }
@@ -90,6 +92,16 @@ impl<'a> Builder<'a> {
     /// Adds an object of a kind that is made, unless Istio would refuse it. `field` says which field of the MeshService a field of the
     /// object comes from.
     pub fn add(&mut self, kind: MeshKind, key: Key, spec: Value, field: impl Fn(&str) -> Option<String>) {
+        let own = &self.mesh_service.key.namespace;
+        if !self.world.consents.allow_kind(&key.namespace, own, kind) {
+            let message = format!(
+                "The Namespace {} lets no {kind} of {own} in: add it to its annotation {}, as {own}:{kind}+…. No {kind} is written",
+                key.namespace,
+                keys::ALLOW_MESH_FROM
+            );
+            self.tell(violation::NO_CONSENT, Severity::Error, message);
+            return self.keep(kind, key); // routes wait for a policy that is asked for
+        }
         let resource = kind.resource();
         let types = TypeMeta { api_version: resource.api_version, kind: resource.kind };
         let metadata = mark(self.mesh_service, &key);

@@ -1,10 +1,10 @@
-//! Pure: which objects the plan of each MeshService looks at. When one of them changes, it is planned anew.
+//! Pure: which objects the plan of each MeshService depends on. When one of them changes, the MeshService is planned again.
 
 use super::key::Key;
 use super::watched::ObjectKey;
 use std::collections::{BTreeSet, HashMap};
 
-/// The objects that plans look at, each by the key of its MeshService.
+/// The objects that plans depend on, by MeshService.
 #[derive(Debug, Default)]
 pub struct Claims {
     of: HashMap<Key, BTreeSet<ObjectKey>>,
@@ -12,7 +12,7 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// A MeshService looks at these now, and at nothing else.
+    /// The plan of a MeshService now depends on these objects and no others.
     pub fn set(&mut self, mesh_service: &Key, objects: BTreeSet<ObjectKey>) {
         if self.of.get(mesh_service).map_or(objects.is_empty(), |before| *before == objects) {
             return;
@@ -33,7 +33,7 @@ impl Claims {
         }
     }
 
-    /// The MeshServices that look at an object.
+    /// The MeshServices whose plans depend on an object.
     pub fn by(&self, object: &ObjectKey) -> impl Iterator<Item = &Key> {
         self.by.get(object).into_iter().flatten()
     }

@@ -1,4 +1,4 @@
-//! Keeps what is made for all MeshServices as they say, and tells what is wrong around them, while this process leads.
+//! While this process leads: keeps the objects of all MeshServices as their specs say, and reports what is wrong.
 
 use super::gauges;
 use super::index::{MeshIndex, MeshQueue, Settings};
@@ -14,6 +14,7 @@ use crate::cluster::queue::Observer;
 use crate::cluster::{Event, Events, Feeds, IndexedQueue, Objects, Slice, Term, Watch};
 use crate::mesh_integrity::{Checks, Options, start};
 use futures::future::join_all;
+use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::ApiResource;
 use serde_json::Value;
@@ -25,7 +26,7 @@ use tokio::sync::watch::Receiver;
 /// Objects worked on at a time.
 const WORKERS: usize = 8;
 
-/// Between two counts for the metrics.
+/// The time between two updates of the gauges.
 const GAUGES_PAUSE: Duration = Duration::from_secs(10);
 
 /// The controller; a cheap clone is the same one.
@@ -38,13 +39,13 @@ pub struct Controller {
     settings: Settings,
 }
 
-/// What a term is fed from.
+/// The watches of a term.
 struct Watches {
     mesh_services: Watch,
     objects: Vec<(Watched, Watch)>,
 }
 
-/// Ends what a term began, however it ends.
+/// Resets the gauges at the end of a term, however it ends.
 struct Ending<'a>(&'a Controller);
 
 impl Drop for Ending<'_> {
@@ -54,7 +55,7 @@ impl Drop for Ending<'_> {
 }
 
 impl Controller {
-    /// A controller whose work the observer is told of.
+    /// A controller that reports its work to this observer.
     #[must_use]
     pub fn new(
         client: Client,
@@ -99,7 +100,7 @@ impl Controller {
         queue.run(WORKERS, term, |index| index.keys(), beside, Arc::new(self.leader(queue))).await;
     }
 
-    /// All lists are complete: from now on the mesh is checked as it changes.
+    /// Starts the checks. All lists are complete.
     fn begin(&self, queue: &MeshQueue, watches: &Watches) -> std::io::Result<Receiver<Checks>> {
         let Settings { root_namespace, domain, .. } = self.settings.clone();
         let mut index = queue.lock();
@@ -118,13 +119,14 @@ impl Controller {
             queue: Arc::clone(queue),
             mesh_services: objects(ApiResource::erase::<MeshService>(&())),
             objects: MeshKind::ALL.into_iter().map(|kind| (kind, objects(kind.resource()))).collect(),
+            pods: objects(ApiResource::erase::<Pod>(&())),
             metrics: self.metrics.clone(),
         }
     }
 }
 
 impl Watches {
-    /// Policies are watched where they are made: no check knows them.
+    /// Policies are watched only if they are made: no check reads them.
     fn subscribe(queue: &Arc<MeshQueue>, feeds: &mut Feeds, kinds: &MeshKinds) -> Self {
         let fed = Arc::clone(queue);
         let sink = move |event: Event<ObservedMeshService>| {
@@ -164,17 +166,19 @@ impl Watches {
             }
         });
         let of_mesh_services = async {
-            self.mesh_services.until_absent(false).await;
-            queue.change(|index| {
-                index.is_installed = true;
-                index.keys()
-            });
+            let mut absent = self.mesh_services.is_absent();
+            queue.change(|index| index.set_installed(!absent));
+            loop {
+                absent = !absent;
+                self.mesh_services.until_absent(absent).await;
+                queue.change(|index| index.set_installed(!absent));
+            }
         };
-        tokio::join!(of_mesh_services, join_all(of_objects));
+        tokio::join!(join_all(of_objects), of_mesh_services);
     }
 }
 
-/// Takes what the checks find, until they can find nothing any more.
+/// Takes the findings of the checks until the checks end.
 async fn follow_checks(queue: &MeshQueue, mut found: Receiver<Checks>) {
     loop {
         let checks = found.borrow_and_update().clone();

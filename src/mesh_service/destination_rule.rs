@@ -30,7 +30,7 @@ pub(super) fn build(builder: &mut Builder<'_>) {
     if !subsets.is_empty() {
         spec["subsets"] = subsets.iter().map(|subset| Value::Object(subset.value.clone())).collect();
     }
-    // The rest as it is; its host is not for it to choose.
+    // All other fields are copied, except `host`, which is that of the Service.
     for (field, value) in
         rule.iter().filter(|(field, _)| !["host", "trafficPolicy", "subsets"].contains(&field.as_str()))
     {
@@ -53,7 +53,7 @@ pub(super) fn build(builder: &mut Builder<'_>) {
     builder.add(MeshKind::DestinationRule, builder.key(""), spec, field);
 }
 
-/// Those of the MeshService, then those of its `destinationRule`; of two of one name the latter's fields count.
+/// The subsets of the spec, then those of its `destinationRule`. If both have a subset of one name, the fields of the latter win.
 fn all_subsets(spec: &MeshServiceSpec, rule: &Message) -> Vec<Subset> {
     let own = spec.subsets.iter().enumerate().map(|(index, subset)| {
         let mut value = Message::new();
@@ -86,7 +86,7 @@ fn message(value: Option<&Value>) -> Option<Message> {
     value.and_then(Value::as_object).cloned()
 }
 
-/// The fields of both; where both have one, that of the latter.
+/// The fields of both messages. If both have a field, the second one wins.
 fn merged(mut one: Message, other: Message) -> Message {
     one.extend(other);
     one

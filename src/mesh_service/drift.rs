@@ -8,7 +8,7 @@ use json_patch::jsonptr::PointerBuf;
 use serde_json::{Map, Value};
 use std::fmt::Write as _;
 
-/// What keeps an object from being as it should be.
+/// The difference between an object as it should be and as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Drift {
     /// Fields that are missing or have another value, as `spec.hosts[0]`.
@@ -20,13 +20,13 @@ pub struct Drift {
 /// Whether fields may be there that were not asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extras {
-    /// They are the API server's, or somebody else's.
+    /// They belong to the API server or to others.
     Allowed,
     /// They are drift.
     Drift,
 }
 
-/// At most this many fields are told.
+/// At most this many fields are named.
 const TOLD: usize = 5;
 
 impl Drift {
@@ -48,7 +48,7 @@ impl Drift {
         }
         drift.compare(&mut vec!["spec"], &desired["spec"], &present["spec"], extras);
         if extras == Extras::Allowed {
-            // One more label, and other Pods answer.
+            // One more label selects other Pods.
             drift.compare_labels(&desired["spec"]["selector"], &present["spec"]["selector"]);
         }
         drift
@@ -60,7 +60,7 @@ impl Drift {
         self.different.is_empty() && self.extra.is_empty()
     }
 
-    /// The fields, for people.
+    /// The fields, as text for messages.
     #[must_use]
     pub fn fields(&self) -> String {
         let extra = self.extra.iter().map(|path| path.to_string().trim_start_matches('/').replace('/', "."));
@@ -151,7 +151,7 @@ impl Drift {
     }
 }
 
-/// Whether a value is as good as none.
+/// Whether a value counts as absent.
 fn is_absent(value: &Value, extras: Extras) -> bool {
     match extras {
         Extras::Allowed => is_empty(value),
@@ -159,7 +159,7 @@ fn is_absent(value: &Value, extras: Extras) -> bool {
     }
 }
 
-/// The API server leaves such values of its own kinds out, or fills them in.
+/// The API server omits such values of built-in kinds, or sets them itself.
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,

@@ -1,4 +1,4 @@
-//! The Gateway of a MeshService: made where there is none, and otherwise looked at.
+//! The Gateway of a MeshService: made if it does not exist, and otherwise only checked.
 
 use super::build::Builder;
 use super::key::Key;
@@ -12,8 +12,11 @@ use crate::api::mesh_service::{MeshGateway, Severity};
 use crate::istio::host;
 use serde_json::{Value, json};
 
-/// The Pods of a gateway that is made, where nothing is said: those of Istio's own.
+/// The default selector of a Gateway that is made: the Pods of Istio's own gateway.
 const DEFAULT_SELECTOR: (&str, &str) = ("istio", "ingressgateway");
+
+/// The port of plain HTTP.
+const PLAIN_HTTP: i32 = 80;
 
 /// The port of HTTPS, at which nobody expects plain HTTP.
 const HTTPS: i32 = 443;
@@ -35,6 +38,7 @@ pub(super) fn build(builder: &mut Builder<'_>) {
                 }
                 return;
             }
+            plain(builder, wanted);
             match servers(&builder.ports, wanted, &asked.service.namespace, &hosts) {
                 Ok(servers) => {
                     let (label, value) = DEFAULT_SELECTOR;
@@ -57,7 +61,7 @@ pub(super) fn build(builder: &mut Builder<'_>) {
 /// would take it from who serves.
 fn may_be_made(builder: &Builder<'_>, key: &Key, is_present: bool) -> Result<(), String> {
     let own = &builder.mesh_service.key;
-    if !builder.world.consents.allow(&key.namespace, &own.namespace) {
+    if !builder.world.consents.allow_kind(&key.namespace, &own.namespace, MeshKind::Gateway) {
         return Err(format!(
             "create it, or annotate the Namespace {} {}: {}",
             key.namespace,
@@ -77,7 +81,19 @@ fn may_be_made(builder: &Builder<'_>, key: &Key, is_present: bool) -> Result<(),
     }
 }
 
-/// What a Gateway of somebody else does not offer.
+/// With `gateway.tls` all HTTP servers use TLS, which no client expects at port 80.
+fn plain(builder: &mut Builder<'_>, wanted: &MeshGateway) {
+    let is_plain = |port: &Port| port.number == PLAIN_HTTP && port.routing() == Routing::Http;
+    if wanted.tls.is_some() && builder.ports.iter().any(is_plain) {
+        let message = format!(
+            "spec.gateway.tls: port {PLAIN_HTTP} of the gateway is served with TLS, too: clients that speak plain HTTP there get no answer. \
+             List port {HTTPS} instead, or leave the Gateway to somebody who writes one"
+        );
+        builder.tell(violation::TLS_AT_PORT_80, Severity::Warning, message);
+    }
+}
+
+/// Reports the hosts that a Gateway of another owner does not have.
 fn missing(builder: &mut Builder<'_>, gateway: &ObservedGateway, hosts: &[Host]) {
     let namespace = &builder.asked.service.namespace;
     for Host { name, field } in hosts {
@@ -124,7 +140,7 @@ fn servers(ports: &[Port], wanted: &MeshGateway, namespace: &str, hosts: &[Host]
     ports.iter().filter(|port| port.routing() != Routing::None).map(server).collect()
 }
 
-/// The field of the MeshService that one of its Gateway comes from.
+/// The field of the MeshService that a field of its Gateway comes from.
 fn field_of(field: &str, hosts: &[Host]) -> Option<String> {
     if let Some(below) = field.strip_prefix("spec.selector") {
         return Some(format!("spec.gateway.selector{below}"));

@@ -1,10 +1,10 @@
-//! How many MeshServices are in which state, and what was made for them: for the metrics.
+//! Gauges: how many MeshServices are in each state, and how many objects were made for them.
 
 use super::index::MeshIndex;
 use super::metrics::MeshMetrics;
 use crate::api::mesh_service::MeshServiceStatus;
 
-/// Makes the metrics say what is known.
+/// Sets the gauges from the index.
 pub(super) fn show(index: &MeshIndex, metrics: &MeshMetrics) {
     let all: Vec<&MeshServiceStatus> = index.mesh_services().map(|one| &one.status).collect();
     metrics.show(
@@ -14,7 +14,7 @@ pub(super) fn show(index: &MeshIndex, metrics: &MeshMetrics) {
     metrics.objects.set(i64::try_from(index.made()).unwrap_or(i64::MAX));
 }
 
-/// A replica that does not lead knows nothing.
+/// Sets the gauges to zero: only the leader has an index.
 pub(super) fn clear(metrics: &MeshMetrics) {
     metrics.show(|_| 0, |_| 0);
     metrics.objects.set(0);

@@ -1,15 +1,16 @@
-//! Pure: all that the leader knows of the mesh, and which MeshServices an event makes it look at again.
+//! Pure: the leader's index of the mesh, and which MeshServices each event makes it reconcile.
 
 use super::claims::Claims;
 use super::judge::Judge;
 use super::key::Key;
 use super::kind::{MeshKind, MeshKinds};
 use super::memory::Memory;
-use super::observed::{Named, ObservedMeshService};
+use super::observed::{Cascade, Named, ObservedMeshService};
 use super::outcome::Plan;
 use super::plan::plan;
 use super::rival::Rival;
 use super::seen::{Matters, Seen};
+use super::selection::Selection;
 use super::told::Told;
 use super::watched::{ObjectKey, Watched};
 use super::world::{Consents, ObservedGateway, ObservedService, World};
@@ -20,10 +21,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The index, and what is to be looked at.
+/// The index, and the queue of MeshServices to reconcile.
 pub(super) type MeshQueue = IndexedQueue<Key, MeshIndex>;
 
-/// How a mesh is set up.
+/// Settings of the mesh.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The kinds of which objects are made.
@@ -39,24 +40,26 @@ pub struct Settings {
 pub struct MeshIndex {
     settings: Settings,
     mesh_services: BTreeMap<Key, Arc<ObservedMeshService>>,
-    /// Those that name a Service or a Gateway.
+    /// The MeshServices that name a Service or a Gateway.
     naming: HashMap<ObjectKey, BTreeSet<Key>>,
     objects: BTreeMap<ObjectKey, Arc<Seen>>,
-    /// What was made, by the MeshService that it was made for.
+    /// The objects that were made, by MeshService.
     owned: BTreeMap<Key, BTreeSet<ObjectKey>>,
     consents: Consents,
     claims: Claims,
     memories: HashMap<Key, Memory<Told>>,
+    /// MeshServices that were deleted with `--cascade=orphan`.
+    orphaning: BTreeSet<Key>,
     absent: BTreeSet<Watched>,
     judge: Judge,
     own_mesh_services: Overlay<Arc<ObservedMeshService>>,
     own_objects: BTreeMap<Watched, Overlay<Arc<Seen>>>,
     unlisted: Unlisted,
-    /// Whether MeshServices are there to be listed: only then one that is not known is gone.
+    /// Whether the API server has the kind MeshService. Only then is a MeshService that is not in the index gone.
     pub(super) is_installed: bool,
 }
 
-/// What was known when a list began and was not told since: gone, once the list is complete.
+/// What was known when a list began and has not appeared in it yet. Once the list is complete, this is gone.
 #[derive(Debug, Default)]
 struct Unlisted {
     mesh_services: BTreeSet<Key>,
@@ -64,7 +67,7 @@ struct Unlisted {
 }
 
 impl MeshIndex {
-    /// Nothing is known.
+    /// An empty index.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
@@ -76,6 +79,7 @@ impl MeshIndex {
             consents: Consents::default(),
             claims: Claims::default(),
             memories: HashMap::new(),
+            orphaning: BTreeSet::new(),
             absent: BTreeSet::new(),
             judge: Judge::default(),
             own_mesh_services: Overlay::default(),
@@ -85,7 +89,7 @@ impl MeshIndex {
         }
     }
 
-    /// All there is to look at: MeshServices, and those that are gone and left something.
+    /// The keys of all MeshServices, and of those that are gone but left objects behind.
     #[must_use]
     pub fn keys(&self) -> BTreeSet<Key> {
         self.mesh_services.keys().chain(self.owned.keys()).cloned().collect()
@@ -114,48 +118,73 @@ impl MeshIndex {
         self.objects.get(key)
     }
 
-    /// What was made for a MeshService, in the order in which it is made.
+    /// The objects that were made for a MeshService, in the order in which they are made.
     #[must_use]
     pub fn owned_by(&self, mesh_service: &Key) -> impl DoubleEndedIterator<Item = &Arc<Seen>> {
         self.owned.get(mesh_service).into_iter().flatten().filter_map(|key| self.objects.get(key))
     }
 
-    /// Whether the API server does not have a kind.
+    /// Whether the API server lacks a kind.
     #[must_use]
     pub fn is_absent(&self, kind: Watched) -> bool {
         self.absent.contains(&kind)
     }
 
-    /// What is remembered of a MeshService.
+    /// The memory of a MeshService.
     pub(super) fn memory(&mut self, key: &Key) -> &mut Memory<Told> {
         self.memories.entry(key.clone()).or_default()
     }
 
-    /// What the checks say of these objects, once each.
+    /// The findings about these objects, each once.
     #[must_use]
     pub fn findings<'a>(&self, objects: impl IntoIterator<Item = &'a ObjectKey>) -> Vec<&Finding> {
         self.judge.about(objects.into_iter().filter_map(ObjectKey::judged))
     }
 
-    /// Whether the checks are of all changes that this one waits for.
+    /// Whether the checks cover all changes that concern this MeshService.
     #[must_use]
     pub fn is_checked(&self, key: &Key) -> bool {
         self.judge.has_checked(self.memories.get(key).map_or(0, |memory| memory.awaits))
     }
 
-    /// Whether another MeshService that is there would have an object that was made for one that is gone.
+    /// Whether another MeshService plans an object that was made for one that is gone.
     #[must_use]
     pub fn is_wanted(&self, object: &ObjectKey) -> bool {
         let wants = |key: &Key| self.memories.get(key).is_some_and(|memory| memory.desired.contains(object));
-        self.claims.by(object).any(|key| self.mesh_services.contains_key(key) && wants(key))
+        let is_there = |key: &&Key| self.mesh_services.contains_key(*key);
+        self.claims.by(object).filter(is_there).any(wants) || self.is_wanted_by_name(object)
     }
 
-    /// A MeshService that is gone looks at nothing any more. What is deleted for it again and again is remembered a while.
+    /// The same for a Service or a Gateway, judged by the MeshServices that name it. They may not have been reconciled since.
+    fn is_wanted_by_name(&self, object: &ObjectKey) -> bool {
+        let naming = self.naming.get(object).into_iter().flatten();
+        let mut present = naming.filter_map(|key| self.mesh_services.get(key)).filter(|one| !one.deleting);
+        present.any(|one| {
+            self.plan(one).objects.iter().any(|planned| ObjectKey::of_made(planned).as_ref() == Some(object))
+        })
+    }
+
+    /// Whether a MeshService is gone, or about to go, so that others may take over its objects.
+    #[must_use]
+    pub fn is_gone(&self, key: &Key) -> bool {
+        self.is_installed && self.mesh_services.get(key).is_none_or(|one| one.deleting)
+    }
+
+    /// Whether a MeshService is being deleted, or was deleted, with `--cascade=orphan`.
+    #[must_use]
+    pub fn is_orphaning(&self, key: &Key) -> bool {
+        self.orphaning.contains(key)
+    }
+
+    /// Forgets a MeshService that is gone. The pace of deletes that are undone again and again is remembered for a while.
     pub(super) fn gone(&mut self, key: &Key, now: Timestamp) -> Option<Duration> {
         self.claims.set(key, BTreeSet::new());
         let rests = self.memories.get_mut(key).and_then(|memory| memory.rests(now));
         if rests.is_none() {
             self.memories.remove(key);
+        }
+        if !self.owned.contains_key(key) && !self.mesh_services.contains_key(key) {
+            self.orphaning.remove(key);
         }
         rests
     }
@@ -166,19 +195,27 @@ impl MeshIndex {
         let named = names(mesh_service);
         let objects = || desired.iter().chain(&named);
         let there = self.owned.get(&mesh_service.key).into_iter().flatten();
-        let namespaces = objects().chain(there).map(|object| ObjectKey::namespace(&object.key.namespace));
+        // Whether a rival counts depends on the consent of the namespaces that it names.
+        let rivals = named.iter().filter_map(|object| self.naming.get(object)).flatten();
+        let of_rivals: Vec<ObjectKey> =
+            rivals.filter_map(|key| self.mesh_services.get(key)).flat_map(|rival| names(rival)).collect();
+        let namespaces =
+            objects().chain(there).chain(&of_rivals).map(|object| ObjectKey::namespace(&object.key.namespace));
         let claims = objects().cloned().chain(namespaces).collect();
         self.claims.set(&mesh_service.key, claims);
         self.memory(&mesh_service.key).desired = desired;
     }
 
-    /// What there is to be for a MeshService.
+    /// The plan for a MeshService.
     #[must_use]
     pub fn plan(&self, mesh_service: &ObservedMeshService) -> Plan {
         let named = names(mesh_service);
         let object = |kind: MeshKind| {
             let is = |object: &&ObjectKey| object.kind == Watched::Made(kind);
-            named.iter().find(is).and_then(|object| self.objects.get(object)).map(|seen| &seen.matters)
+            let seen = named.iter().find(is).and_then(|object| self.objects.get(object))?;
+            // An object whose MeshService is gone counts as missing, so that the next MeshService that would make it gets it.
+            let is_left = seen.owner.as_ref().is_some_and(|owner| self.is_gone(owner));
+            (!is_left).then_some(&seen.matters)
         };
         let rivals: BTreeSet<&Key> = named.iter().filter_map(|object| self.naming.get(object)).flatten().collect();
         let rivals: Vec<Rival<'_>> =
@@ -197,13 +234,31 @@ impl MeshIndex {
         )
     }
 
-    /// The API server has a kind, or has it no longer.
+    /// Whether a WorkloadEntry has these labels.
+    #[must_use]
+    pub fn has_workload_entry(&self, selection: &Selection) -> bool {
+        let first = ObjectKey { kind: Watched::WorkloadEntry, key: Key::new(&selection.namespace, "") };
+        let is_there = |key: &ObjectKey| key.kind == first.kind && key.key.namespace == selection.namespace;
+        let is_one = |seen: &Seen| match &seen.matters {
+            Matters::Workload(labels) => selection.labels.iter().all(|(key, value)| labels.get(key) == Some(value)),
+            _ => false,
+        };
+        self.objects.range(first.clone()..).take_while(|(key, _)| is_there(key)).any(|(_, seen)| is_one(seen))
+    }
+
+    /// Notes whether the API server has the kind MeshService.
+    pub fn set_installed(&mut self, is_installed: bool) -> BTreeSet<Key> {
+        let changed = std::mem::replace(&mut self.is_installed, is_installed) != is_installed;
+        if changed { self.keys() } else { BTreeSet::new() }
+    }
+
+    /// Notes whether the API server has a kind.
     pub fn set_absent(&mut self, kind: Watched, absent: bool) -> BTreeSet<Key> {
         let changed = if absent { self.absent.insert(kind) } else { self.absent.remove(&kind) };
         if changed { self.keys() } else { BTreeSet::new() }
     }
 
-    /// The objects that are to be judged.
+    /// The objects that the checks read.
     #[must_use]
     pub fn judged(&self) -> Vec<Arc<Object>> {
         self.objects.values().filter_map(|seen| seen.judged.clone()).collect()
@@ -214,7 +269,7 @@ impl MeshIndex {
         &mut self.judge
     }
 
-    /// The checks found this.
+    /// Takes the findings of the checks.
     pub fn found(&mut self, found: Found) -> BTreeSet<Key> {
         let checked = found.changes;
         let changed = self.judge.take(found);
@@ -224,7 +279,7 @@ impl MeshIndex {
         changed.iter().filter_map(owner).chain(waited).collect()
     }
 
-    /// MeshServices changed. Those that are told again as they are known are left alone: so are our own writes.
+    /// Takes an event about MeshServices. An event that changes nothing, such as the echo of an own write, touches none.
     pub fn mesh_services_event(&mut self, event: Event<Arc<ObservedMeshService>>) -> BTreeSet<Key> {
         let events: Vec<_> = self.own_mesh_services.pass(event).collect();
         events.into_iter().flat_map(|event| self.take_mesh_services(event)).collect()
@@ -257,6 +312,11 @@ impl MeshIndex {
         if before.as_ref().map(|before| &before.resource_version) == now.map(|now| &now.resource_version) {
             return BTreeSet::new();
         }
+        match now {
+            Some(now) if now.deleting && now.cascade == Cascade::Orphan => _ = self.orphaning.insert(key.clone()),
+            Some(now) if !now.deleting => _ = self.orphaning.remove(key),
+            _ => {}
+        }
         let mut touched = BTreeSet::from([key.clone()]);
         for object in before.iter().flat_map(|before| names(before)) {
             if let Some(keys) = self.naming.get_mut(&object) {
@@ -275,7 +335,7 @@ impl MeshIndex {
         touched
     }
 
-    /// Objects of a kind changed, whoever's.
+    /// Takes an event about objects of a kind.
     pub fn objects_event(&mut self, kind: Watched, event: Event<Arc<Seen>>) -> BTreeSet<Key> {
         let events: Vec<_> = self.own_objects.entry(kind).or_default().pass(event).collect();
         events.into_iter().flat_map(|event| self.take_objects(kind, event)).collect()
@@ -305,7 +365,7 @@ impl MeshIndex {
         }
     }
 
-    /// Returns the MeshServices that it matters to: none, unless something that counts has changed.
+    /// Returns the MeshServices that the change concerns. A change of nothing relevant concerns none.
     fn set_object(&mut self, key: &ObjectKey, now: Option<&Arc<Seen>>) -> BTreeSet<Key> {
         let before = match now {
             Some(now) => self.objects.insert(key.clone(), Arc::clone(now)),
@@ -357,7 +417,7 @@ impl MeshIndex {
         }
     }
 
-    /// The same of an object; `None`: there was none before.
+    /// The same for an object. `None` means that it did not exist before.
     pub fn object_answered(&mut self, after: Seen, over: Option<&str>) {
         let known = self.objects.get(&after.key);
         let own = self.own_objects.entry(after.key.kind).or_default();
@@ -366,13 +426,13 @@ impl MeshIndex {
         }
     }
 
-    /// An object was deleted by us.
+    /// Notes that the leader deleted an object.
     pub fn object_deleted(&mut self, key: &ObjectKey) {
         self.set_object(key, None);
     }
 }
 
-/// What a MeshService names: its Service and its Gateway.
+/// The Service and the Gateway that a MeshService names.
 fn names(mesh_service: &ObservedMeshService) -> Vec<ObjectKey> {
     let Named { service, gateway } = mesh_service.named.clone();
     let service = service.map(|service| ObjectKey::made(MeshKind::Service, service));

@@ -7,22 +7,22 @@ use std::sync::Arc;
 /// The checks, as the index knows them.
 #[derive(Debug, Default)]
 pub struct Judge {
-    /// Where changes are told; nowhere, before the first lists are complete.
+    /// Where changes are sent. `None` until the first lists are complete.
     changes: Option<Changes>,
     told: u64,
     found: Found,
-    /// Which of the findings are about an object, by their places: one finding may be about very many.
+    /// The indexes of the findings about each object. One finding may be about very many objects.
     by_object: HashMap<mesh_integrity::Key, Vec<usize>>,
     has_found: bool,
 }
 
 impl Judge {
-    /// From now on it is told of changes here.
+    /// From now on changes are sent here.
     pub fn begin(&mut self, changes: Changes) {
         *self = Self { changes: Some(changes), ..Self::default() };
     }
 
-    /// Something changed.
+    /// Sends a change.
     pub fn tell(&mut self, change: Change) {
         if let Some(changes) = &self.changes {
             changes.tell(change);
@@ -30,19 +30,19 @@ impl Judge {
         }
     }
 
-    /// How many changes were told.
+    /// How many changes were sent.
     #[must_use]
     pub fn told(&self) -> u64 {
         self.told
     }
 
-    /// Whether what was found is of so many changes at least.
+    /// Whether the findings cover at least this many changes.
     #[must_use]
     pub fn has_checked(&self, changes: u64) -> bool {
         self.has_found && self.found.changes >= changes
     }
 
-    /// Takes what was found. Returns the objects of which something else is said than before.
+    /// Takes new findings. Returns the objects whose findings differ from before.
     pub fn take(&mut self, found: Found) -> BTreeSet<mesh_integrity::Key> {
         self.has_found = true;
         let before = std::mem::replace(&mut self.found, found);
@@ -61,7 +61,7 @@ impl Judge {
         before.symmetric_difference(&after).flat_map(|finding| &finding.objects).cloned().collect()
     }
 
-    /// What is said of these objects, once each.
+    /// The findings about these objects, each once.
     #[must_use]
     pub fn about(&self, objects: impl IntoIterator<Item = mesh_integrity::Key>) -> Vec<&Finding> {
         let places = objects.into_iter().filter_map(|object| self.by_object.get(&object)).flatten();

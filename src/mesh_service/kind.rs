@@ -24,13 +24,13 @@ pub enum MeshKind {
     VirtualService,
 }
 
-/// Those that are to be made.
+/// The kinds that are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MeshKinds(BTreeSet<MeshKind>);
 
 impl MeshKind {
-    /// All of them, in the order in which they are written: what routes lead to comes before the routes, and what keeps
-    /// people out before what lets them in.
+    /// All kinds, in the order in which they are written. The targets of routes come before the routes, and policies before what opens
+    /// access.
     pub const ALL: [Self; 7] = [
         Self::Service,
         Self::ServiceEntry,
@@ -41,7 +41,7 @@ impl MeshKind {
         Self::VirtualService,
     ];
 
-    /// The kind as objects have it.
+    /// The value of `kind`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -55,7 +55,7 @@ impl MeshKind {
         }
     }
 
-    /// What clients need to know of it.
+    /// The API resource, for clients.
     #[must_use]
     pub fn resource(self) -> ApiResource {
         let (group, plural) = match self {
@@ -86,7 +86,7 @@ impl FromStr for MeshKind {
     }
 }
 
-/// All.
+/// All kinds.
 impl Default for MeshKinds {
     fn default() -> Self {
         Self(MeshKind::ALL.into())
@@ -106,7 +106,7 @@ impl MeshKinds {
         self.0.contains(&kind)
     }
 
-    /// Those that are made, in the order in which they are written.
+    /// The kinds that are made, in the order in which they are written.
     pub fn iter(&self) -> impl Iterator<Item = MeshKind> + '_ {
         self.0.iter().copied()
     }

@@ -1,12 +1,15 @@
-//! The leader's work on one MeshService: writes what there is to be, takes away what there is not, and tells how it is.
+//! The leader's work on one MeshService: applies its objects, deletes what is left over, and writes its status.
 
 use super::index::MeshQueue;
 use super::key::Key;
 use super::kind::MeshKind;
 use super::look::{self, Lacks, Look, Over, Write};
+use super::mend::Mend;
 use super::metrics::MeshMetrics;
 use super::observed::ObservedMeshService;
+use super::release::{self, Released};
 use super::seen::Seen;
+use super::selection::Selection;
 use super::state::Settled;
 use super::told::{READY, Told};
 use super::watched::{ObjectKey, Watched};
@@ -24,44 +27,55 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A MeshService is looked at at most this many times in a row: for its objects, for fields that are to go from them, for its status.
-const ROUNDS: usize = 4;
+/// The most rounds of one reconcile. Objects, surplus fields, the Pods of subsets and the status may take one each.
+const ROUNDS: usize = 5;
 
-/// Who applies the fields of what is made.
+/// The field selector of Pods that have not ended.
+const PODS_THAT_RUN: &str = "status.phase!=Succeeded,status.phase!=Failed";
+
+/// The field manager of the objects that are made.
 const MANAGER: &str = "outrigger-meshservice";
 
-/// The longest spec that is written down in an annotation before an object is taken over (bytes).
+/// The longest spec that is kept in an annotation when an object is taken over (bytes).
 const LONGEST_SPEC: usize = 64 * 1024;
 
-/// Who works during a term.
+/// Does the work of a term.
 pub(super) struct Leader {
     pub queue: Arc<MeshQueue>,
     pub mesh_services: Objects,
     pub objects: BTreeMap<MeshKind, Objects>,
+    pub pods: Objects,
     pub metrics: MeshMetrics,
 }
 
 /// How a write went.
 enum Went {
     Well,
-    /// The object is no longer as it was looked at.
+    /// The object has changed since it was read.
     Conflicted,
-    /// The API server refuses it.
+    /// The API server refuses the write.
     Refused(String),
 }
 
-/// What is written of an object, or not: its problem.
+/// The outcome of a write.
 type Attempt = Result<Went, WriteError>;
 
 impl Reconciler<Key> for Leader {
     async fn reconcile(&self, key: &Key, term: &Term) -> Outcome {
         let mut failed = false;
         for _ in 0..ROUNDS {
-            let Look { mesh_service, writes, pause, told } = look::at(&mut self.queue.lock(), key, Timestamp::now());
+            let Look { mesh_service, writes, asks, pause, told } =
+                look::at(&mut self.queue.lock(), key, Timestamp::now());
             if !failed && !writes.is_empty() {
                 match self.write_all(key, mesh_service.as_deref(), writes, term).await {
                     Some(all_went_well) => failed = !all_went_well,
                     None => return Outcome::Retry,
+                }
+                continue;
+            }
+            if !asks.is_empty() {
+                if !self.ask(key, asks, term).await {
+                    return Outcome::Retry;
                 }
                 continue;
             }
@@ -83,8 +97,8 @@ impl Reconciler<Key> for Leader {
 }
 
 impl Leader {
-    /// Writes in order, what others refer to first. `None`: something is no longer as it was looked at, or the API server does not
-    /// answer; else whether it took everything.
+    /// Writes in order, referenced objects first. Returns whether the API server took everything, or `None` if something has changed since it
+    /// was read, or the API server does not answer.
     async fn write_all(
         &self,
         key: &Key,
@@ -95,9 +109,9 @@ impl Leader {
         let generation = mesh_service.map_or(0, |mesh_service| mesh_service.generation);
         let (mut lacks, mut failed) = (Lacks::default(), false);
         for write in writes {
-            let (object, deletes) = (write.object().clone(), matches!(write, Write::Delete(_)));
+            let (object, deletes) = (write.object().clone(), write.taken_away().is_some());
             let is_new = matches!(write, Write::Apply(_, _, Over::Nothing));
-            // What is of no use goes only when all that takes its place is there; what has to go comes first.
+            // Leftovers are deleted only once their replacements exist. What must go in any case is first in the list.
             let has_to_wait = if deletes { lacks.anything } else { lacks.hinders(object.kind, is_new) };
             if has_to_wait {
                 continue;
@@ -131,6 +145,24 @@ impl Leader {
         Some(!failed)
     }
 
+    /// Asks the API server for Pods. If it refuses, nothing is reported about them. Returns false if the term is over.
+    async fn ask(&self, key: &Key, asks: Vec<Selection>, term: &Term) -> bool {
+        for selection in asks {
+            if !term.is_current() {
+                return false;
+            }
+            let is_any = match self.pods.any(&selection.namespace, &selection.selector(), PODS_THAT_RUN).await {
+                Ok(is_any) => Some(is_any),
+                Err(error) => {
+                    seldom!(warn, mesh_service = %key, "cannot list Pods: {}; whether subsets have any is not told", describe(&error));
+                    None
+                }
+            };
+            self.queue.lock().memory(key).pods.answered(selection, is_any, Timestamp::now());
+        }
+        true
+    }
+
     async fn write(&self, key: &Key, mesh_service: Option<&ObservedMeshService>, write: Write) -> Attempt {
         match write {
             Write::Apply(mut object, object_key, over) => {
@@ -147,6 +179,15 @@ impl Leader {
                 let is_done = self.took(&object_key, written, over_version.as_deref());
                 if is_done && let Some(mesh_service) = mesh_service {
                     self.tell_applied(mesh_service, &object_key, &over, was_right);
+                }
+                Ok(if is_done { Went::Well } else { Went::Conflicted })
+            }
+            Write::Mend(seen, mend) => {
+                let Some(objects) = self.objects_of(&seen.key) else { return Ok(Went::Well) };
+                let written = objects.patch("mesh.service.mend", seen.version(), mend.operations.clone()).await?;
+                let is_done = self.took(&seen.key, written, Some(&seen.resource_version));
+                if is_done && let Some(mesh_service) = mesh_service {
+                    self.tell_mended(objects, mesh_service, &seen, &mend);
                 }
                 Ok(if is_done { Went::Well } else { Went::Conflicted })
             }
@@ -174,10 +215,28 @@ impl Leader {
                 self.queue.lock().object_deleted(&seen.key);
                 Ok(Went::Well)
             }
+            Write::Release(seen, released) => {
+                let Some(objects) = self.objects_of(&seen.key) else { return Ok(Went::Well) };
+                let operations = release::operations(&seen, released);
+                let written = objects.patch("mesh.object.release", seen.version(), operations).await?;
+                let is_done = self.took(&seen.key, written, Some(&seen.resource_version));
+                if is_done {
+                    let note = format!("{} is nobody's any more", seen.key);
+                    let note = match released {
+                        Released::AsItIs => {
+                            format!("{note}, and stays as it is: MeshService/{key} was deleted with --cascade=orphan")
+                        }
+                        Released::AsItWas => format!("{note}, and is as it was before MeshService/{key} took it over"),
+                    };
+                    tracing::info!(mesh_service = %key, "{note}");
+                    objects.tell(seen.version(), EventType::Normal, "Released", &note);
+                }
+                Ok(if is_done { Went::Well } else { Went::Conflicted })
+            }
         }
     }
 
-    /// Before an object is taken over, what it was is written down in it, so that it can be undone.
+    /// Keeps the spec of an object that is taken over in an annotation, so that it can be given back.
     async fn write_down(&self, objects: &Objects, seen: &Seen, object: &mut DynamicObject) -> Attempt {
         let present = match objects.get(seen.version()).await {
             Ok(Some(present)) if present.version() == seen.version() => present,
@@ -187,6 +246,13 @@ impl Leader {
                 return Ok(Went::Conflicted);
             }
         };
+        let annotations = present.metadata.annotations.as_ref();
+        if let Some(before) = annotations.and_then(|annotations| annotations.get(keys::MESH_ADOPTED)) {
+            // It was taken over before and has lost its labels since. The present spec is ours.
+            let annotations = object.metadata.annotations.get_or_insert_default();
+            annotations.insert(keys::MESH_ADOPTED.to_owned(), before.clone());
+            return Ok(Went::Well);
+        }
         let spec = present.data.get("spec").map(ToString::to_string).unwrap_or_default();
         if spec.len() > LONGEST_SPEC {
             let problem = format!(
@@ -204,7 +270,7 @@ impl Leader {
         if let Watched::Made(kind) = key.kind { self.objects.get(&kind) } else { None }
     }
 
-    /// Takes what the API server answered into the index; false where it wrote nothing.
+    /// Puts the API server's answer into the index. Returns false if nothing was written.
     fn took(&self, key: &ObjectKey, written: Written<DynamicObject>, over: Option<&str>) -> bool {
         let Written::Done(object) = written else { return written == Written::Unchanged };
         if let Ok(object) = serde_json::to_value(object) {
@@ -223,16 +289,30 @@ impl Leader {
             Over::Nothing | Over::Drift(..) | Over::Left(_) => {}
             Over::Adopted(_) => {
                 let note = format!(
-                    "{object} belongs to this object now. To undo that, first save the spec that it had, which is its \
-                     annotation {} and goes with it. Then take {} and {}: Adopt away, have this object make nothing of that \
-                     name, and apply what was saved",
-                    keys::MESH_ADOPTED,
+                    "{object} belongs to this object now. To undo that, take {} and {}: Adopt away, and delete this object or have \
+                     it make nothing of that name: then {object} is as it was again, of which its annotation {} keeps the spec",
                     keys::ADOPT,
-                    keys::MESH_REPAIR
+                    keys::MESH_REPAIR,
+                    keys::MESH_ADOPTED
                 );
                 self.mesh_services.tell(mesh_service.version(), EventType::Normal, "Adopted", &note);
             }
         }
+    }
+
+    /// Sends the Event about both objects, for the owner of each.
+    fn tell_mended(&self, objects: &Objects, mesh_service: &ObservedMeshService, seen: &Seen, mend: &Mend) {
+        let note = format!(
+            "{} was changed as MeshService/{} says, which its annotation {} allows: {}. To undo that, take the word for it out of the \
+             annotation, and then remove {}",
+            seen.key,
+            mesh_service.key,
+            keys::MESH_REPAIR,
+            mend.done.join(", "),
+            mend.undo.join(", ")
+        );
+        self.mesh_services.tell(mesh_service.version(), EventType::Normal, "Mended", &note);
+        objects.tell(seen.version(), EventType::Normal, "Mended", &note);
     }
 
     fn tell_repaired(&self, mesh_service: &ObservedMeshService, object: &ObjectKey, what: &str) {
@@ -241,7 +321,7 @@ impl Leader {
         self.mesh_services.tell(mesh_service.version(), EventType::Normal, "Repaired", &note);
     }
 
-    /// Writes the status once what it says has settled. Returns when to look again.
+    /// Writes the status once it has settled. Returns when to reconcile again.
     async fn tell(&self, mesh_service: &ObservedMeshService, told: Told, term: &Term) -> Result<Option<Duration>, ()> {
         let key = &mesh_service.key;
         let status = {
@@ -267,7 +347,7 @@ impl Leader {
         }
     }
 
-    /// False where the MeshService is no longer as it was looked at.
+    /// Returns false if the MeshService has changed since it was read.
     async fn write_status(
         &self,
         mesh_service: &ObservedMeshService,
@@ -296,7 +376,8 @@ impl Leader {
     }
 }
 
-/// Whether the API server answered, and it was no request to wait. It may be a webhook of the kind that is down: others go on.
+/// Whether the API server refused the write, other than for its own load. The cause may be a webhook of one kind that is down, so the
+/// other objects are still written.
 fn is_refusal(code: Option<u16>) -> bool {
     code.is_some_and(|code| code >= 400 && code != 429)
 }

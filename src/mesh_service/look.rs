@@ -1,13 +1,18 @@
-//! Pure: what is to be done for a MeshService now: which objects are to be written, and what is to be told.
+//! Pure: what to do for a MeshService now: which objects to write, and what its status says.
 
 use super::drift::{Drift, Extras};
 use super::index::MeshIndex;
 use super::key::Key;
 use super::kind::MeshKind;
-use super::observed::ObservedMeshService;
+use super::memory::Memory;
+use super::mend::Mend;
+use super::observed::{Cascade, ObservedMeshService};
+use super::obstacle::{self, Obstacle};
 use super::outcome::Plan;
+use super::release::Released;
 use super::repair::{Act, Consent, Repair, ordered};
-use super::seen::{Giving, Seen};
+use super::seen::{Giving, Matters, Seen};
+use super::selection::{Selection, Subset};
 use super::state::{Grounds, Writes, state};
 use super::subsets;
 use super::told::{Phase, Told};
@@ -21,95 +26,85 @@ use jiff::Timestamp;
 use json_patch::jsonptr::PointerBuf;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// An object of the name is somebody else's.
-pub const NAME_TAKEN: &str = "NameTaken";
-/// The API server refuses a write.
-pub const WRITE_REFUSED: &str = "WriteRefused";
-/// The annotation [`keys::MESH_REPAIR`] names what nobody does.
-pub const UNKNOWN_REPAIR: &str = "UnknownRepair";
-/// At most this many objects of a finding are named.
-const NAMED: usize = 5;
-/// What refers to something that does not exist.
-const FOREIGN_KEY: &str = "ForeignKeyViolation";
-
-/// What is to be done.
+/// What to do.
 #[derive(Debug, Default)]
 pub struct Look {
     /// The MeshService, if there is one.
     pub mesh_service: Option<Arc<ObservedMeshService>>,
-    /// What is to be written, in this order.
+    /// The writes, in order.
     pub writes: Vec<Write>,
-    /// When there is more to be written.
+    /// The Pods to ask for, after the writes and before the status.
+    pub asks: Vec<Selection>,
+    /// When to look again, for a write or a question that is not due yet.
     pub pause: Option<Duration>,
-    /// What is to be told once all is written.
+    /// The status, once all is written.
     pub told: Option<Told>,
 }
 
 /// One write.
 #[derive(Clone, Debug)]
 pub enum Write {
-    /// These fields are to be there, over this state of the object.
+    /// Apply these fields over this state of the object.
     Apply(Box<DynamicObject>, ObjectKey, Over),
-    /// These fields, which somebody added, are to go.
+    /// Change an object of another owner, who allows it.
+    Mend(Arc<Seen>, Mend),
+    /// Remove these fields, which somebody added.
     Trim(Arc<Seen>, Vec<PointerBuf>),
-    /// It is of no use any more.
+    /// Delete it.
     Delete(Arc<Seen>),
+    /// Remove our labels and ownerReference from it.
+    Release(Arc<Seen>, Released),
 }
 
-/// Over what an object is applied.
+/// The state over which an object is applied.
 #[derive(Clone, Debug)]
 pub enum Over {
-    /// There is none.
+    /// It does not exist.
     Nothing,
-    /// It was made for the MeshService, and differs in these fields.
+    /// It was made for the MeshService and differs in these fields.
     Drift(Arc<Seen>, String),
     /// It was made for a MeshService that is gone.
     Left(Arc<Seen>),
-    /// It is somebody else's, who gives it away, or that is asked for.
+    /// It is not ours, and an annotation allows us to take it over.
     Adopted(Arc<Seen>),
 }
 
-/// What could not be written, and what has to wait for it.
+/// The objects that could not be written, and what has to wait for them.
 #[derive(Debug, Default)]
 pub struct Lacks {
-    /// Whether anything could not.
+    /// Whether any object could not be written.
     pub anything: bool,
     subsets: bool,
     policy: bool,
 }
 
-/// Why an object is not written.
-struct Obstacle {
-    violation: Violation,
-    repair: Repair,
-}
-
 impl Lacks {
-    /// Policies that are asked for, cannot be planned, and are not there.
+    /// Policies that the spec asks for, that cannot be planned, and that do not exist.
     fn at_first(index: &MeshIndex, plan: &Plan) -> Self {
         let mut lacks = Self::default();
         for (kind, kept) in &plan.kept {
             let kept = ObjectKey::made(*kind, kept.clone());
-            if is_policy(kept.kind) && index.object(&kept).is_none() {
+            if kept.kind.is_policy() && index.object(&kept).is_none() {
                 lacks.note(kept.kind);
             }
         }
         lacks
     }
 
-    /// An object of this kind could not be written.
+    /// Notes that an object of this kind could not be written.
     pub fn note(&mut self, kind: Watched) {
         self.anything = true;
         self.subsets |= kind == Watched::Made(MeshKind::DestinationRule);
-        self.policy |= is_policy(kind);
+        self.policy |= kind.is_policy();
     }
 
-    /// Whether one of this kind has to wait: routes lead to subsets, and nobody is let in anew before the policies are there.
+    /// Whether an object of this kind has to wait. Routes wait for their subsets, and new Gateways and routes wait for the policies.
     #[must_use]
     pub fn hinders(&self, kind: Watched, is_new: bool) -> bool {
         match kind {
@@ -120,23 +115,31 @@ impl Lacks {
     }
 }
 
-fn is_policy(kind: Watched) -> bool {
-    matches!(kind, Watched::Made(MeshKind::PeerAuthentication | MeshKind::AuthorizationPolicy))
-}
-
 impl Write {
-    /// What is written.
+    /// The object that is written.
     #[must_use]
     pub fn object(&self) -> &ObjectKey {
         match self {
             Self::Apply(_, key, _) => key,
-            Self::Trim(seen, _) | Self::Delete(seen) => &seen.key,
+            Self::Mend(seen, _) | Self::Trim(seen, _) | Self::Delete(seen) | Self::Release(seen, _) => &seen.key,
         }
+    }
+
+    /// Deletes an object that is left over, or gives it back if it was taken over.
+    fn taking_away(seen: &Arc<Seen>) -> Self {
+        let seen = Arc::clone(seen);
+        if seen.is_adopted() { Self::Release(seen, Released::AsItWas) } else { Self::Delete(seen) }
+    }
+
+    /// The object, if it is deleted or released.
+    #[must_use]
+    pub fn taken_away(&self) -> Option<&Arc<Seen>> {
+        if let Self::Delete(seen) | Self::Release(seen, _) = self { Some(seen) } else { None }
     }
 }
 
 impl Over {
-    /// The object as it is.
+    /// The present object.
     #[must_use]
     pub fn seen(&self) -> Option<&Arc<Seen>> {
         match self {
@@ -146,36 +149,39 @@ impl Over {
     }
 }
 
-/// Which object this is, if it is of a kind that is made.
-fn key_of(object: &DynamicObject) -> Option<ObjectKey> {
-    let kind = object.types.as_ref()?.kind.parse::<MeshKind>().ok()?;
-    Some(ObjectKey::made(kind, Key::of(&object.metadata)))
-}
-
-/// The MeshService, if there is one, and what is to be done.
+/// What to do for the MeshService of this key.
 #[must_use]
 pub fn at(index: &mut MeshIndex, key: &Key, now: Timestamp) -> Look {
     let Some(mesh_service) = index.mesh_service(key).filter(|found| !found.deleting).cloned() else {
         return sweep(index, key, now);
     };
     let plan = index.plan(&mesh_service);
-    index.desire(&mesh_service, plan.objects.iter().filter_map(key_of).collect());
+    index.desire(&mesh_service, plan.objects.iter().filter_map(ObjectKey::of_made).collect());
     look(index, &mesh_service, &plan, now)
 }
 
 /// What is to be done about what was made for a MeshService that is gone, or is being deleted: all of it goes, but for what another one
-/// takes over. What is in its own namespace goes by its ownerReference, and stays without one: so it was asked for.
+/// takes over, and what was taken over itself, which is given back. What is in its own namespace goes by its ownerReference, and stays
+/// without one: so it was asked for.
 fn sweep(index: &mut MeshIndex, mesh_service: &Key, now: Timestamp) -> Look {
-    let is_there = index.mesh_service(mesh_service).is_some();
+    let there = index.mesh_service(mesh_service);
+    let (is_there, is_first) = (there.is_some(), there.is_some_and(|there| there.cascade == Cascade::Foreground));
+    let stays = index.is_orphaning(mesh_service);
     let rests = index.gone(mesh_service, now);
     if !is_there && !index.is_installed {
         return Look::default();
     }
     let goes = |seen: &&Arc<Seen>| {
         let is_elsewhere = seen.key.key.namespace != mesh_service.namespace;
-        !seen.deleting && (is_elsewhere || !is_there && seen.has_owner_reference()) && !index.is_wanted(&seen.key)
+        // Beside the garbage collector, and other than it in the right order: routes before policies.
+        let is_collected = (!is_there || is_first) && seen.has_owner_reference();
+        let is_meant = stays || is_elsewhere || seen.is_adopted() || is_collected;
+        is_meant && !seen.deleting && !index.is_wanted(&seen.key)
     };
-    let left: Vec<Write> = index.owned_by(mesh_service).rev().filter(goes).cloned().map(Write::Delete).collect();
+    let write = |seen: &Arc<Seen>| {
+        if stays { Write::Release(Arc::clone(seen), Released::AsItIs) } else { Write::taking_away(seen) }
+    };
+    let left: Vec<Write> = index.owned_by(mesh_service).rev().filter(goes).map(write).collect();
     if left.is_empty() {
         return Look { pause: rests, ..Look::default() };
     }
@@ -186,75 +192,109 @@ fn sweep(index: &mut MeshIndex, mesh_service: &Key, now: Timestamp) -> Look {
     Look { writes, pause, ..Look::default() }
 }
 
-/// What is to be done for a MeshService of which this is the plan.
-fn look(index: &mut MeshIndex, mesh_service: &Arc<ObservedMeshService>, plan: &Plan, now: Timestamp) -> Look {
+/// The writes of the planned objects, and what is wrong.
+#[derive(Default)]
+struct Steps {
+    writes: Vec<Write>,
+    violations: Vec<Violation>,
+    repairs: Vec<Repair>,
+    /// The kinds that are not installed.
+    waits: BTreeSet<Watched>,
+    lacks: Lacks,
+    /// The hash of each object, and whether the present one is equal.
+    compared: Vec<(ObjectKey, u64, bool)>,
+}
+
+/// Compares the objects of a plan with the present ones.
+fn steps(index: &MeshIndex, mesh_service: &ObservedMeshService, plan: &Plan) -> Steps {
     let key = &mesh_service.key;
     let asked = mesh_service.annotations.get(keys::MESH_REPAIR).map(String::as_str);
-    let (consent, unknown) = Consent::read(asked);
-    let mut writes = Vec::new();
-    let (mut violations, mut repairs) = (plan.violations.clone(), Vec::new());
-    let mut waits = BTreeSet::new();
-    repairs.extend(plan.violations.iter().filter_map(|told| Repair::of_violation(told, mesh_service)));
-    violations.extend(unknown.into_iter().map(|word| unknown_repair(key, &word)));
-    let mut lacks = Lacks::at_first(index, plan);
-    let mut objects: Vec<_> = plan.objects.iter().filter_map(|object| Some((key_of(object)?, object))).collect();
+    let (consent, unknown) = Consent::read(asked, &Act::OF_MESH_SERVICES);
+    let mut steps = Steps {
+        writes: mended(index, mesh_service, plan).into_iter().collect(),
+        violations: plan.violations.clone(),
+        repairs: plan.violations.iter().filter_map(|told| Repair::of_violation(told, mesh_service)).collect(),
+        lacks: Lacks::at_first(index, plan),
+        ..Steps::default()
+    };
+    steps.violations.extend(unknown.into_iter().map(|word| violation::unknown_repair(key, &word)));
+    let mut objects: Vec<_> =
+        plan.objects.iter().filter_map(|object| Some((ObjectKey::of_made(object)?, object))).collect();
     objects.sort_by_key(|(object_key, _)| object_key.kind);
-    let mut compared = Vec::new();
     for (object_key, object) in objects {
         let present = index.object(&object_key);
         if index.is_absent(object_key.kind) {
-            lacks.note(object_key.kind);
-            waits.insert(object_key.kind);
+            steps.lacks.note(object_key.kind);
+            steps.waits.insert(object_key.kind);
             continue;
         }
-        if lacks.hinders(object_key.kind, present.is_none()) {
-            lacks.anything = true;
+        if steps.lacks.hinders(object_key.kind, present.is_none()) {
+            steps.lacks.anything = true;
             continue;
         }
         let object = subsets::until_rerouted(index, key, &object_key, object);
         match step(index, key, &consent, &object, &object_key) {
             Ok(write) => {
                 let is_so = write.is_none() && present.is_some_and(|seen| !seen.deleting);
-                compared.push((object_key, hash(&desired(&object)), is_so));
-                writes.extend(write);
+                steps.compared.push((object_key, hash(&desired(&object)), is_so));
+                steps.writes.extend(write);
             }
             Err(obstacle) => {
-                lacks.note(object_key.kind);
-                violations.push(obstacle.violation);
-                repairs.push(obstacle.repair);
+                steps.lacks.note(object_key.kind);
+                steps.violations.push(obstacle.violation);
+                steps.repairs.push(obstacle.repair);
             }
         }
     }
+    steps
+}
+
+/// What is to be done for a MeshService of which this is the plan.
+fn look(index: &mut MeshIndex, mesh_service: &Arc<ObservedMeshService>, plan: &Plan, now: Timestamp) -> Look {
+    let key = &mesh_service.key;
+    let Steps { mut writes, mut violations, mut repairs, waits, lacks, compared } = steps(index, mesh_service, plan);
     let is_useless = |seen: &&Arc<Seen>| match seen.key.kind {
         Watched::Made(kind) => !seen.deleting && plan.sweeps(kind, &seen.key.key),
         _ => false,
     };
-    let is_put_out =
-        |seen: &Arc<Seen>| plan.places.as_ref().is_some_and(|places| !places.contains(&seen.key.key.namespace));
+    let is_put_out = |seen: &Arc<Seen>| match (&plan.places, seen.key.kind) {
+        (Some(places), Watched::Made(kind)) => !places.contain(&seen.key.key.namespace, kind),
+        _ => false,
+    };
     let (out, useless): (Vec<_>, Vec<_>) = index.owned_by(key).rev().filter(is_useless).cloned().partition(is_put_out);
-    writes.splice(0..0, out.into_iter().map(Write::Delete));
-    writes.extend(useless.into_iter().map(Write::Delete));
+    writes.splice(0..0, out.iter().map(Write::taking_away));
+    writes.extend(useless.iter().map(Write::taking_away));
 
     let stays: Vec<&Arc<Seen>> =
         index.owned_by(key).filter(|seen| !seen.deleting && !is_useless(seen) && !is_put_out(seen)).collect();
-    for finding in about(index, &stays, &plan.violations) {
-        violations.push(of_finding(finding));
+    for finding in about(index, mesh_service, &stays, &plan.violations) {
+        violations.push(violation::of_finding(finding));
         let is_ours = |judged: &mesh_integrity::Key| is_owned(index, judged, key);
         repairs.extend(Repair::of(finding, key, is_ours));
     }
     let managed = stays.into_iter().map(managed).collect();
+    let subsets = subsets_of(index, mesh_service, plan);
+    let (asks, next_ask) = asks(index.memory(key), &subsets, now);
+    let empty = empty_subsets(index, key, &subsets);
+    repairs.extend(empty.iter().map(|told| Repair::of_empty_subset(told, key)));
+    violations.extend(empty);
     let memory = index.memory(key);
     memory.compare(compared);
     memory.refused.retain(|object, _| writes.iter().any(|write| write.object() == object));
-    violations.extend(memory.refused.iter().map(|(object, problem)| refused(object, problem)));
+    violations.extend(memory.refused.iter().map(|(object, problem)| violation::refused(object, problem)));
     let refuses = !memory.refused.is_empty();
     let (mut due, paused): (Vec<Write>, Vec<Write>) =
         writes.into_iter().partition(|write| memory.pause(write.object(), now).is_zero());
-    if lacks.anything || paused.iter().any(|write| !matches!(write, Write::Delete(_))) {
+    if lacks.anything || paused.iter().any(|write| write.taken_away().is_none()) {
         // What is of no use goes when what takes its place is there. What was put out waits for nothing.
-        due.retain(|write| if let Write::Delete(seen) = write { is_put_out(seen) } else { true });
+        due.retain(|write| write.taken_away().is_none_or(is_put_out));
     }
     let pause = paused.iter().map(|write| memory.pause(write.object(), now)).min();
+
+    // As long as it is not clear who wins, nothing is said to be well.
+    let undone: BTreeMap<&ObjectKey, Duration> = memory.undone(now).collect();
+    violations.extend(undone.keys().map(|object| violation::changed_back(object)));
+    let pause = pause.into_iter().chain(undone.values().copied()).min();
 
     let repairs = ordered(repairs);
     let writes = match () {
@@ -275,7 +315,8 @@ fn look(index: &mut MeshIndex, mesh_service: &Arc<ObservedMeshService>, plan: &P
     Look {
         mesh_service: Some(Arc::clone(mesh_service)),
         writes: due,
-        pause,
+        asks,
+        pause: pause.into_iter().chain(next_ask).min(),
         told: Some(Told {
             generation,
             service: plan.service.clone(),
@@ -289,6 +330,44 @@ fn look(index: &mut MeshIndex, mesh_service: &Arc<ObservedMeshService>, plan: &P
     }
 }
 
+/// The change of the Service, if it has another owner who allows it.
+fn mended(index: &MeshIndex, mesh_service: &ObservedMeshService, plan: &Plan) -> Option<Write> {
+    let service = mesh_service.named.service.clone()?;
+    let seen = index.object(&ObjectKey::made(MeshKind::Service, service)).filter(|seen| !seen.deleting)?;
+    Some(Write::Mend(Arc::clone(seen), plan.mend.clone()?))
+}
+
+/// The subsets of the planned rules, for the Service that exists.
+fn subsets_of(index: &MeshIndex, mesh_service: &ObservedMeshService, plan: &Plan) -> Vec<Subset> {
+    let Some(service) = &mesh_service.named.service else { return Vec::new() };
+    match index.object(&ObjectKey::made(MeshKind::Service, service.clone())).map(|seen| &seen.matters) {
+        Some(Matters::Service(seen)) => Subset::of_plan(plan, &service.namespace, &seen.selector),
+        _ => Vec::new(),
+    }
+}
+
+/// The Pods to ask for now, and when to ask for the next.
+fn asks(memory: &mut Memory<Told>, subsets: &[Subset], now: Timestamp) -> (Vec<Selection>, Option<Duration>) {
+    let selections: BTreeSet<&Selection> = subsets.iter().filter_map(|subset| subset.selection.as_ref()).collect();
+    memory.pods.keep(selections.iter().copied());
+    let (due, later): (Vec<_>, Vec<_>) =
+        selections.into_iter().partition(|selection| memory.pods.due(selection, now).is_zero());
+    let next = later.into_iter().map(|selection| memory.pods.due(selection, now)).min();
+    (due.into_iter().cloned().collect(), next)
+}
+
+/// The subsets that select neither a Pod nor a WorkloadEntry.
+fn empty_subsets(index: &mut MeshIndex, mesh_service: &Key, subsets: &[Subset]) -> Vec<Violation> {
+    let pods = &index.memory(mesh_service).pods;
+    let without: Vec<&Subset> = subsets
+        .iter()
+        .filter(|subset| subset.selection.as_ref().is_none_or(|selection| pods.is_empty(selection)))
+        .collect();
+    let is_empty =
+        |subset: &&Subset| subset.selection.as_ref().is_none_or(|selection| !index.has_workload_entry(selection));
+    without.into_iter().filter(is_empty).map(Subset::without_pods).collect()
+}
+
 /// What is to be done about one object that there is to be.
 fn step(
     index: &MeshIndex,
@@ -299,12 +378,16 @@ fn step(
 ) -> Result<Option<Write>, Box<Obstacle>> {
     let namespace = ObjectKey::namespace(&key.key.namespace);
     match index.object(&namespace) {
-        None => return Err(missing_namespace(&namespace, key)),
+        None => return Err(obstacle::missing_namespace(&namespace, key)),
         Some(seen) if seen.deleting => return Ok(None), // with all that is in it
         Some(_) => {}
     }
+    let object = &of_adopted(object, index.object(key));
     let apply = |over: Over| {
-        let mut object = object.clone();
+        let mut object = match over {
+            Over::Adopted(_) => without_owner(object),
+            _ => DynamicObject::clone(object),
+        };
         let present = over.seen();
         let version = present.map_or(ABSENT, |seen| &seen.resource_version);
         object.metadata.resource_version = Some(version.to_owned());
@@ -329,18 +412,31 @@ fn step(
             }
             Ok((!drift.extra.is_empty()).then(|| Write::Trim(Arc::clone(seen), drift.extra)))
         }
-        (Some(owner), _) if index.mesh_service(owner).is_none() && index.is_installed => {
-            apply(Over::Left(Arc::clone(seen)))
-        }
+        (Some(owner), _) if index.is_gone(owner) => apply(Over::Left(Arc::clone(seen))),
         (None, Giving::Given) => apply(Over::Adopted(Arc::clone(seen))),
-        (None, Giving::Asked) if consent.covers(Act::Adopt) && !is_policy(key.kind) => {
+        (None, Giving::Asked) if consent.covers(Act::Adopt) && !key.kind.is_policy() => {
             apply(Over::Adopted(Arc::clone(seen)))
         }
-        _ => Err(taken(mesh_service, seen)),
+        _ => Err(obstacle::taken(mesh_service, seen)),
     }
 }
 
-/// What is compared of an object that there is to be.
+/// The desired object, without an ownerReference if the present one was taken over.
+fn of_adopted<'o>(object: &'o DynamicObject, present: Option<&Arc<Seen>>) -> Cow<'o, DynamicObject> {
+    match present {
+        Some(seen) if seen.is_adopted() => Cow::Owned(without_owner(object)),
+        _ => Cow::Borrowed(object),
+    }
+}
+
+/// An object that is to be given back has no ownerReference: the garbage collector would delete it with its MeshService.
+fn without_owner(object: &DynamicObject) -> DynamicObject {
+    let mut object = object.clone();
+    object.metadata.owner_references = None;
+    object
+}
+
+/// The part of a desired object that is compared with the present one.
 fn desired(object: &DynamicObject) -> Value {
     let metadata = &object.metadata;
     json!({
@@ -351,110 +447,32 @@ fn desired(object: &DynamicObject) -> Value {
     })
 }
 
-/// A kind that is not there, or not in the version that is written.
+/// The message about a kind that is not installed in the version that is written.
 fn absent(kind: Watched) -> String {
     format!("{} of {} is not installed in this cluster", kind.as_str(), kind.resource().api_version)
 }
 
-fn missing_namespace(namespace: &ObjectKey, object: &ObjectKey) -> Box<Obstacle> {
-    let violation = Violation {
-        type_: FOREIGN_KEY.to_owned(),
-        resource: object.to_string(),
-        message: format!("References non-existent {namespace}"),
-        severity: Severity::Error,
-    };
-    let repair = Repair {
-        act: Act::Create,
-        resource: namespace.to_string(),
-        action: "create the namespace, or correct its name in the spec".to_owned(),
-        reason: violation.message.clone(),
-        severity: mesh_integrity::Severity::Error,
-    };
-    Box::new(Obstacle { violation, repair })
-}
-
-/// An object of the name is there, and somebody else's.
-fn taken(mesh_service: &Key, seen: &Seen) -> Box<Obstacle> {
-    let whose = match (&seen.owner, &seen.giving) {
-        (Some(owner), _) => format!("was made for MeshService/{owner}"),
-        (None, Giving::Controlled(controller)) => format!("is controlled by {controller}"),
-        (None, _) => "was not made for this MeshService".to_owned(),
-    };
-    let message = format!("There is one of this name already, which {whose}; it is left as it is");
-    let (act, action) = if seen.owner.is_none() && !matches!(seen.giving, Giving::Controlled(_)) {
-        let or_ask = if is_policy(seen.key.kind) {
-            String::new()
-        } else {
-            format!(", or give the MeshService {}: Adopt", keys::MESH_REPAIR)
-        };
-        let action = format!(
-            "to have MeshService/{mesh_service} take it over, give it the annotation {}: \"true\"{or_ask}; else rename one of them",
-            keys::ADOPT,
-        );
-        (Act::Adopt, action)
-    } else {
-        (Act::Update, "rename one of them".to_owned())
-    };
-    let violation =
-        Violation { type_: NAME_TAKEN.to_owned(), resource: seen.key.to_string(), message, severity: Severity::Error };
-    let repair = Repair {
-        act,
-        resource: violation.resource.clone(),
-        action,
-        reason: violation.message.clone(),
-        severity: mesh_integrity::Severity::Error,
-    };
-    Box::new(Obstacle { violation, repair })
-}
-
-fn refused(object: &ObjectKey, problem: &str) -> Violation {
-    Violation {
-        type_: WRITE_REFUSED.to_owned(),
-        resource: object.to_string(),
-        message: format!("{problem}; it is tried again"),
-        severity: Severity::Error,
-    }
-}
-
-fn unknown_repair(mesh_service: &Key, word: &str) -> Violation {
-    Violation {
-        type_: UNKNOWN_REPAIR.to_owned(),
-        resource: format!("MeshService/{mesh_service}"),
-        message: format!("The annotation {} names {word:?}, which is none: it may be Adopt", keys::MESH_REPAIR),
-        severity: Severity::Warning,
-    }
-}
-
-/// What the checks say of the objects of a MeshService, once each, and not what its plan says already.
-fn about<'i>(index: &'i MeshIndex, made: &[&Arc<Seen>], planned: &[Violation]) -> Vec<&'i Finding> {
-    let is_planned = |finding: &Finding| {
-        finding.code == Code::IST0132
-            && planned.iter().any(|violation| violation.type_ == violation::GATEWAY_HOST_MISSING)
+/// The findings about the objects of a MeshService, each once, except those that its plan already reports.
+fn about<'i>(
+    index: &'i MeshIndex,
+    mesh_service: &ObservedMeshService,
+    made: &[&Arc<Seen>],
+    planned: &[Violation],
+) -> Vec<&'i Finding> {
+    let is_told = |type_: &str| planned.iter().any(|violation| violation.type_ == type_);
+    let of_service = |service: &Key| format!(" of host {}.{}.svc.", service.name, service.namespace);
+    let of_service = mesh_service.named.service.as_ref().map(of_service);
+    let is_planned = |finding: &Finding| match finding.code {
+        Code::IST0132 => is_told(violation::GATEWAY_HOST_MISSING),
+        Code::IST0101 if finding.message.starts_with("References non-existent port ") => {
+            let is_of_service = of_service.as_ref().is_some_and(|service| finding.message.contains(service));
+            is_of_service && is_told(violation::PORT_MISSING)
+        }
+        _ => false,
     };
     let mut found = index.findings(made.iter().map(|seen| &seen.key));
     found.retain(|one| !is_planned(one));
     found
-}
-
-fn of_finding(finding: &Finding) -> Violation {
-    let mut message = finding.message.clone();
-    if let [_, _, ..] = &finding.objects[..] {
-        let names: Vec<String> = finding.objects.iter().take(NAMED).map(ToString::to_string).collect();
-        message = format!("{message}: {}", names.join(", "));
-        if finding.objects.len() > NAMED {
-            message = format!("{message} and {} more", finding.objects.len() - NAMED);
-        }
-    }
-    Violation {
-        type_: finding.code.violation().unwrap_or(finding.code.name()).to_owned(),
-        resource: finding.resource.clone(),
-        message: format!("{message} ({})", finding.code),
-        severity: match finding.severity {
-            mesh_integrity::Severity::Error => Severity::Error,
-            mesh_integrity::Severity::Warning => Severity::Warning,
-            mesh_integrity::Severity::Info => Severity::Info,
-        },
-    }
 }
 
 fn is_owned(index: &MeshIndex, judged: &mesh_integrity::Key, mesh_service: &Key) -> bool {

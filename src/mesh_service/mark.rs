@@ -1,4 +1,4 @@
-//! What marks an object as made for a MeshService: labels, and where it may be, an owner reference.
+//! The marks of an object that was made for a MeshService: labels, and an ownerReference in the same namespace.
 
 use super::key::Key;
 use super::kind::MeshKind;
@@ -6,11 +6,16 @@ use super::observed::ObservedMeshService;
 use crate::api::keys;
 use crate::api::mesh_service::{API_VERSION, KIND};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use serde_json::Value;
 
 /// The value of the label `app.kubernetes.io/managed-by`.
 const OUTRIGGER: &str = "outrigger";
 
-/// Metadata of an object that is made for a MeshService. An owner reference leads to no other namespace; objects there have labels alone.
+/// The labels of the objects that are made.
+pub(super) const LABELS: [&str; 3] = [keys::MANAGED_BY, keys::MESH_SERVICE, keys::MESH_SERVICE_NAMESPACE];
+
+/// Metadata of an object that is made for a MeshService. An owner reference leads to no other namespace; objects there have labels, and an
+/// annotation that tells them from copies.
 #[must_use]
 pub fn mark(mesh_service: &ObservedMeshService, object: &Key) -> ObjectMeta {
     let owner = || OwnerReference {
@@ -22,16 +27,15 @@ pub fn mark(mesh_service: &ObservedMeshService, object: &Key) -> ObjectMeta {
         block_owner_deletion: Some(true),
     };
     let Key { namespace, name } = &mesh_service.key;
-    let labels = [
-        (keys::MANAGED_BY, OUTRIGGER),
-        (keys::MESH_SERVICE, name.as_str()),
-        (keys::MESH_SERVICE_NAMESPACE, namespace.as_str()),
-    ];
+    let is_own = object.namespace == *namespace;
+    let labels = LABELS.into_iter().zip([OUTRIGGER, name, namespace]);
+    let annotation = || [(keys::MESH_OBJECT.to_owned(), object.to_string())].into();
     ObjectMeta {
         name: Some(object.name.clone()),
         namespace: Some(object.namespace.clone()),
-        labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
-        owner_references: (object.namespace == *namespace).then(|| vec![owner()]),
+        labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()),
+        annotations: (!is_own).then(annotation),
+        owner_references: is_own.then(|| vec![owner()]),
         ..ObjectMeta::default()
     }
 }
@@ -42,12 +46,14 @@ pub fn mark(mesh_service: &ObservedMeshService, object: &Key) -> ObjectMeta {
 pub fn owner_of(metadata: &ObjectMeta) -> Option<Key> {
     let namespace = metadata.namespace.as_deref().unwrap_or_default();
     if let Some(controller) = controller(metadata) {
-        let is_mesh_service = controller.kind == KIND && controller.api_version == API_VERSION;
-        return is_mesh_service.then(|| Key::new(namespace, &controller.name));
+        let is_ours = controller.kind == KIND && controller.api_version == API_VERSION;
+        return is_ours.then(|| Key::new(namespace, &controller.name));
     }
     let label = |key: &str| metadata.labels.as_ref()?.get(key).filter(|value| !value.is_empty());
     let owner = Key::new(label(keys::MESH_SERVICE_NAMESPACE)?, label(keys::MESH_SERVICE)?);
-    (label(keys::MANAGED_BY)? == OUTRIGGER).then_some(owner)
+    let named = metadata.annotations.as_ref().and_then(|annotations| annotations.get(keys::MESH_OBJECT));
+    let is_original = namespace == owner.namespace || named == Some(&Key::of(metadata).to_string());
+    (label(keys::MANAGED_BY)? == OUTRIGGER && is_original).then_some(owner)
 }
 
 /// The same of an object of this kind. Labels alone are copied easily: they count only where the name is one that is made there.
@@ -72,7 +78,13 @@ pub fn owner_of_made(kind: MeshKind, metadata: &ObjectMeta) -> Option<Key> {
     is_made.then_some(owner)
 }
 
-fn controller(metadata: &ObjectMeta) -> Option<&OwnerReference> {
+/// Whether this ownerReference leads to a MeshService.
+pub(super) fn is_mesh_service(owner: &Value) -> bool {
+    owner["kind"] == KIND && owner["apiVersion"] == API_VERSION
+}
+
+/// The controller of an object.
+pub(super) fn controller(metadata: &ObjectMeta) -> Option<&OwnerReference> {
     metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
 }
 
@@ -108,9 +120,11 @@ mod tests {
     #[test]
     fn a_copy_with_the_labels_was_not_made() {
         let made = |kind, namespace: &str, name: &str| {
-            let labels = mark(&web(), &Key::new("elsewhere", "x")).labels;
+            let ObjectMeta { labels, annotations, .. } = mark(&web(), &Key::new("staging", "shop.web-mesh"));
+            let annotations =
+                if namespace == "edge" { mark(&web(), &Key::new("edge", name)).annotations } else { annotations };
             let (namespace, name) = (Some(namespace.to_owned()), Some(name.to_owned()));
-            owner_of_made(kind, &ObjectMeta { namespace, name, labels, ..ObjectMeta::default() }).is_some()
+            owner_of_made(kind, &ObjectMeta { namespace, name, labels, annotations, ..ObjectMeta::default() }).is_some()
         };
         for (kind, namespace, name, expected) in [
             (MeshKind::VirtualService, "shop", "web-mesh", true),
@@ -122,6 +136,8 @@ mod tests {
             (MeshKind::ServiceEntry, "shop", "web-example-com", true),
             (MeshKind::AuthorizationPolicy, "staging", "web", false),
             (MeshKind::Gateway, "edge", "public", true),
+            (MeshKind::Gateway, "staging", "public", false),
+            (MeshKind::VirtualService, "other", "shop.web-mesh", false),
         ] {
             assert_eq!(made(kind, namespace, name), expected, "{kind} {namespace}/{name}");
         }

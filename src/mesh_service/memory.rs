@@ -1,5 +1,6 @@
 //! Pure: what the leader remembers of a MeshService: which writes wait or are refused, and what its status is about to say.
 
+use super::selection::Answers;
 use super::state::Settling;
 use super::watched::ObjectKey;
 use crate::cluster::Repairs;
@@ -7,28 +8,30 @@ use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-/// What is remembered.
+/// The memory of a MeshService.
 #[derive(Debug)]
 pub struct Memory<T> {
     paces: HashMap<ObjectKey, Pace>,
-    /// What the API server said to the last write of an object.
+    /// Why the API server refused the last write of an object.
     pub refused: BTreeMap<ObjectKey, String>,
-    /// What its status is about to say.
+    /// The status that is about to be written.
     pub settling: Settling<T>,
-    /// The checks have to be of this many changes at least, before their findings are about what is there now.
+    /// The number of changes that the checks must cover before their findings are current.
     pub awaits: u64,
-    /// Whether its status waits for that.
+    /// Whether the status waits for that.
     pub is_waiting: bool,
-    /// What there is to be.
+    /// Whether the subsets select Pods.
+    pub pods: Answers,
+    /// The objects of the plan.
     pub desired: BTreeSet<ObjectKey>,
-    /// The objects that were as they are to be, each with the hash of that.
+    /// The objects that have been as planned, each with the hash of the plan.
     right: BTreeMap<ObjectKey, u64>,
 }
 
-/// How fast an object is written.
+/// The pace of the writes of an object.
 #[derive(Debug, Default)]
 struct Pace {
-    /// For which generation of the MeshService it was last written.
+    /// The generation of the MeshService at the last write.
     generation: Option<i64>,
     repairs: Repairs,
 }
@@ -41,6 +44,7 @@ impl<T> Default for Memory<T> {
             settling: Settling::default(),
             awaits: 0,
             is_waiting: false,
+            pods: Answers::default(),
             desired: BTreeSet::new(),
             right: BTreeMap::new(),
         }
@@ -54,6 +58,12 @@ impl<T> Memory<T> {
         self.paces.get(object).map_or(Duration::ZERO, |pace| pace.repairs.pause(now))
     }
 
+    /// The objects that somebody changes back again and again, each with the pause before its next write.
+    pub fn undone(&self, now: Timestamp) -> impl Iterator<Item = (&ObjectKey, Duration)> {
+        let paces = self.paces.iter().map(move |(object, pace)| (object, pace.repairs.pause(now)));
+        paces.filter(|(_, pause)| !pause.is_zero())
+    }
+
     /// An object was written or deleted for this generation of the MeshService. Whatever is written for the same one counts: who
     /// undoes it may do so in several ways at once.
     pub fn written(&mut self, object: &ObjectKey, generation: i64, now: Timestamp) {
@@ -64,20 +74,20 @@ impl<T> Memory<T> {
         pace.generation = Some(generation);
     }
 
-    /// Whether it waited for the checks to be of so many changes, and now does not any more.
+    /// Whether it waited for the checks to cover this many changes. It waits no longer.
     pub fn stops_waiting(&mut self, changes: u64) -> bool {
         let stops = self.is_waiting && self.awaits <= changes;
         self.is_waiting &= !stops;
         stops
     }
 
-    /// How long what was written matters for what is written next, if at all.
+    /// How long the past writes count for the pace of the next ones, if they do.
     #[must_use]
     pub fn rests(&self, now: Timestamp) -> Option<Duration> {
         self.paces.values().filter_map(|pace| pace.repairs.rests(now)).max()
     }
 
-    /// This is how each object is to be, as a hash, and whether it is so. What was not so before cannot be repaired.
+    /// Takes the hash of each planned object, and whether the present one is equal. Only what has been as planned can be repaired.
     pub fn compare(&mut self, objects: impl IntoIterator<Item = (ObjectKey, u64, bool)>) {
         let mut before = std::mem::take(&mut self.right);
         let right =
@@ -85,7 +95,7 @@ impl<T> Memory<T> {
         self.right = right.map(|(object, wanted, _)| (object, wanted)).collect();
     }
 
-    /// Whether an object was once as it is to be now, so that somebody changed or deleted it since.
+    /// Whether an object has been as planned, so that somebody has changed or deleted it since.
     #[must_use]
     pub fn was_right(&self, object: &ObjectKey) -> bool {
         self.right.contains_key(object)

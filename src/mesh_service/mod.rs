@@ -1,9 +1,8 @@
-//! MeshService -> Istio's objects for a service in the mesh: what they are to be like, what stands in the way, and what is wrong around
-//! them.
+//! MeshServices: the Istio objects that are made for a service in the mesh, and what is wrong with them.
 //!
-//! [`plan`](plan()) says what is to be made for a MeshService, from what is around it. The [`Controller`] is told of events, which
-//! change the [`MeshIndex`]; `look` says what is to be written and told, `leader` does so. The checks of the whole mesh
-//! ([`crate::mesh_integrity`]) run on a thread of their own (`judge`), and what they find becomes violations and repairs (`repair`).
+//! [`plan`](plan()) computes the objects of a MeshService. The [`Controller`] receives events, which change the [`MeshIndex`]. `look`
+//! decides what to write and what the status says, and `leader` does it. The checks of the whole mesh ([`crate::mesh_integrity`]) run on a
+//! thread of their own (`judge`). Their findings become violations and repairs (`repair`).
 
 mod build;
 mod claims;
@@ -20,20 +19,25 @@ mod leader;
 mod look;
 mod mark;
 mod memory;
+mod mend;
 pub mod metrics;
 mod observed;
+mod obstacle;
 mod outcome;
 mod outside;
 mod plan;
 mod policy;
 mod port;
+mod release;
 mod repair;
 mod rival;
 mod route;
 #[cfg(test)]
 mod sample;
 mod seen;
+mod selection;
 mod service;
+mod service_ports;
 mod state;
 mod subsets;
 #[cfg(test)]
@@ -48,8 +52,9 @@ pub use index::{MeshIndex, Settings};
 pub use key::Key;
 pub use kind::{MeshKind, MeshKinds};
 pub use mark::{mark, owner_of};
-pub use observed::{ObservedMeshService, Usable};
+pub use mend::{Mend, ServicePort};
+pub use observed::{Cascade, ObservedMeshService, Usable};
 pub use outcome::Plan;
 pub use plan::plan;
 pub use rival::Rival;
-pub use world::{Consents, ObservedGateway, ObservedService, World};
+pub use world::{Consents, ObservedGateway, ObservedService, Places, World};

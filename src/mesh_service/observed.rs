@@ -18,7 +18,7 @@ const LONGEST_LABEL: usize = 63;
 /// The largest spec, in bytes of JSON.
 const LARGEST_SPEC: usize = 64 * 1024;
 
-/// The same times its ports: routes and servers are written for each.
+/// The largest product of that and the number of ports: routes and servers are written for each port.
 const LARGEST_ROUTES: usize = 1024 * 1024;
 
 /// A MeshService as last seen.
@@ -36,17 +36,31 @@ pub struct ObservedMeshService {
     pub created: Option<Timestamp>,
     /// Whether it is being deleted.
     pub deleting: bool,
+    /// What becomes of its objects when it is deleted.
+    pub cascade: Cascade,
     /// Its annotations.
     pub annotations: BTreeMap<String, String>,
     /// Its present status; empty where it cannot be read.
     pub status: MeshServiceStatus,
-    /// What it names.
+    /// The Service and the Gateway that it names.
     pub named: Named,
-    /// What is to be made, or why nothing can: a sentence that names the field.
+    /// What it asks for, or why it cannot be used: a sentence that names the field.
     pub usable: Result<Usable, String>,
 }
 
-/// What a MeshService names, whatever else is wrong with it: its objects stay, and it has them.
+/// What becomes of the objects of a MeshService that is being deleted, as kubectl's `--cascade` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cascade {
+    /// They go after it.
+    #[default]
+    Background,
+    /// They go before it.
+    Foreground,
+    /// They stay.
+    Orphan,
+}
+
+/// The Service and the Gateway that a MeshService names. They are known even if its spec is invalid, because its objects stay.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Named {
     /// Its Service.
@@ -83,7 +97,7 @@ impl<'de> Deserialize<'de> for ObservedMeshService {
 }
 
 impl ObservedMeshService {
-    /// Reads a MeshService. Nothing in it makes this fail: what cannot be used is told in `usable`.
+    /// Reads a MeshService. This never fails: `usable` says what is wrong.
     #[must_use]
     pub fn read(mut object: Value) -> Self {
         let spec = object.get_mut("spec").map(Value::take).unwrap_or_default();
@@ -99,19 +113,20 @@ impl ObservedMeshService {
             generation: metadata.generation.unwrap_or_default(),
             created: metadata.creation_timestamp.map(|time| time.0),
             deleting: metadata.deletion_timestamp.is_some(),
+            cascade: Cascade::of(&metadata.finalizers.unwrap_or_default()),
             annotations,
             status,
         }
     }
 
-    /// Whether nothing is to be written or deleted for it. Only the value `false` means so; any other, like no annotation, does not.
+    /// Whether nothing is written or deleted for it. Only the value `false` says so.
     #[must_use]
     pub fn is_left_alone(&self) -> bool {
         self.annotations.get(keys::MANAGED).is_some_and(|value| value == keys::NOT_MANAGED)
     }
 
-    /// It as others see it that may name the same Service or Gateway; `None`: it stands in nobody's way. What cannot be used does only
-    /// where its objects are.
+    /// This MeshService as a rival of others that name the same Service or Gateway. `None` if it is no rival. One with an invalid spec is a
+    /// rival only for the Service that it serves.
     #[must_use]
     pub fn as_rival(&self) -> Option<Rival<'_>> {
         let Named { service, gateway } = &self.named;
@@ -128,6 +143,18 @@ impl ObservedMeshService {
     }
 }
 
+impl Cascade {
+    /// Reads it from the finalizers of the garbage collector.
+    fn of(finalizers: &[String]) -> Self {
+        let has = |name: &str| finalizers.iter().any(|finalizer| finalizer == name);
+        match () {
+            () if has("orphan") => Self::Orphan,
+            () if has("foregroundDeletion") => Self::Foreground,
+            () => Self::Background,
+        }
+    }
+}
+
 impl Named {
     fn read(spec: &Value, own: &Key) -> Self {
         let text = |pointer: &str| spec.pointer(pointer).and_then(Value::as_str);
@@ -136,7 +163,7 @@ impl Named {
     }
 }
 
-/// A Service or a Gateway, by the fields of its name and its namespace, which is the own one by default.
+/// A Service or a Gateway, from the fields of its name and its namespace. The default is the MeshService's namespace.
 fn named(own: &Key, name: &str, namespace: Option<&str>, fields: [&str; 2]) -> Result<Key, FieldError> {
     let namespace = namespace.filter(|namespace| !namespace.is_empty()).unwrap_or(&own.namespace);
     label(fields[0], name)?;
@@ -144,7 +171,7 @@ fn named(own: &Key, name: &str, namespace: Option<&str>, fields: [&str; 2]) -> R
     Ok(Key::new(namespace, name))
 }
 
-/// A spec from which no object is made that the API server would refuse for its size.
+/// Checks that no object of the spec becomes too large for the API server.
 fn of_usable_size(spec: &Value) -> Result<(), FieldError> {
     let size = serde_json::to_vec(spec).map_or(usize::MAX, |text| text.len());
     let ports = spec.get("ports").and_then(Value::as_array).map_or(1, Vec::len).max(1);

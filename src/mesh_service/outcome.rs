@@ -1,43 +1,47 @@
-//! What a plan comes to: objects that are to be, and what a user has to know.
+//! A plan: the objects of a MeshService, and what is wrong with it.
 
 use super::key::Key;
 use super::kind::MeshKind;
+use super::mend::Mend;
 use super::observed::ObservedMeshService;
+use super::world::Places;
 use crate::api::mesh_service::Violation;
 use kube::api::DynamicObject;
 use std::collections::BTreeSet;
 
-/// What is to be done for one MeshService.
+/// The plan for one MeshService.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
-    /// What there is to be, in the order in which it is written.
+    /// The objects, in the order in which they are written.
     pub objects: Vec<DynamicObject>,
-    /// What stands in the way, and what a user has to know.
+    /// What is wrong.
     pub violations: Vec<Violation>,
+    /// The change of the Service, if it has another owner who allows it.
+    pub mend: Option<Mend>,
     /// The Service, as `NAMESPACE/NAME`, that its objects are for.
     pub service: Option<String>,
-    /// The namespaces that let it in, if it is not to go anyway.
-    pub(super) places: Option<BTreeSet<String>>,
-    /// Objects that are not written, and stay if they are there.
+    /// The namespaces that let it in.
+    pub(super) places: Option<Places>,
+    /// Objects that are not written, and are not deleted either.
     pub(super) kept: BTreeSet<(MeshKind, Key)>,
-    /// Kinds whose objects are not written, and stay.
+    /// Kinds whose objects are neither written nor deleted.
     pub(super) left_out: BTreeSet<MeshKind>,
 }
 
 impl Plan {
-    /// Whether an object of this MeshService that is there is to go: it is of no use any more, or its namespace does not let it in. Nothing
-    /// that a MeshService says keeps it there.
+    /// Whether an existing object of this MeshService is deleted: it is not planned any more, or its namespace does not let it in. Nothing in a
+    /// MeshService prevents the latter.
     #[must_use]
     pub fn sweeps(&self, kind: MeshKind, key: &Key) -> bool {
         let is_kept = self.left_out.contains(&kind) || self.kept.contains(&(kind, key.clone()));
         let is = |object: &DynamicObject| {
             object.types.as_ref().is_some_and(|types| types.kind == kind.as_str()) && Key::of(&object.metadata) == *key
         };
-        let is_let_in = self.places.as_ref().is_none_or(|places| places.contains(&key.namespace));
+        let is_let_in = self.places.as_ref().is_none_or(|places| places.contain(&key.namespace, kind));
         !is_let_in || !is_kept && !self.objects.iter().any(is)
     }
 
-    /// Nothing is written or deleted where it may have objects.
+    /// Nothing is written or deleted where the MeshService may have objects.
     pub(super) fn held(mesh_service: &ObservedMeshService, violation: Violation) -> Self {
         let service = mesh_service.status.service.clone();
         Self { service, left_out: MeshKind::ALL.into(), violations: vec![violation], ..Self::default() }

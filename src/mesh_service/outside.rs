@@ -26,7 +26,7 @@ pub(super) fn build(builder: &mut Builder<'_>) {
             key.name = shortened(format!("{first}-{number}"));
         }
         let mut spec = entry.clone();
-        // Whoever else has the same need says so; a host that a namespace defines for all others could take their traffic.
+        // By default no other namespace sees the host: it could take their traffic.
         spec.entry("exportTo").or_insert_with(|| json!(["."]));
         builder.add(MeshKind::ServiceEntry, key, spec.into(), |field| {
             field.strip_prefix("spec").map(|below| format!("spec.serviceEntries[{index}]{below}"))
@@ -34,8 +34,17 @@ pub(super) fn build(builder: &mut Builder<'_>) {
     }
 }
 
-/// What a ServiceEntry is named by, so that it is the same one wherever it stands in the list: its first host, as a part of a name.
+/// The part of its name that tells a ServiceEntry from others: its first host, and a hash of all if it has several. It does not depend on the
+/// rest of the list.
 fn name_of(entry: &Message) -> String {
+    let first = first_host(entry);
+    match entry.get("hosts").and_then(Value::as_array) {
+        Some(hosts) if hosts.len() > 1 => format!("{first}-{}", hash(&Value::from(hosts.clone()).to_string())),
+        _ => first,
+    }
+}
+
+fn first_host(entry: &Message) -> String {
     let host = entry.get("hosts").and_then(|hosts| hosts.get(0)).and_then(Value::as_str).unwrap_or_default();
     let host = host.replace('*', "any").to_ascii_lowercase();
     let name: String = host.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
@@ -43,12 +52,16 @@ fn name_of(entry: &Message) -> String {
     if name.is_empty() { "entry".to_owned() } else { name.to_owned() }
 }
 
-/// A name of an object: what is too long ends in the hash of the whole.
+fn hash(text: &str) -> String {
+    format!("{:x}", Sha256::digest(text)).chars().take(10).collect()
+}
+
+/// A name of at most 253 characters: a longer one is cut and ends in a hash of the whole.
 fn shortened(name: String) -> String {
     if name.len() <= LONGEST_NAME {
         return name;
     }
-    let hash: String = format!("{:x}", Sha256::digest(&name)).chars().take(10).collect();
+    let hash = hash(&name);
     let kept: String = name.chars().take(LONGEST_NAME - hash.len() - 1).collect();
     format!("{}-{hash}", kept.trim_end_matches(['-', '.']))
 }

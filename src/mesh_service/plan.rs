@@ -1,14 +1,14 @@
-//! Pure: what is to be made for one MeshService, given what is around it, and what stands in the way.
+//! Pure: the plan for one MeshService, from its spec and the objects around it.
 
 use super::build::Builder;
 use super::observed::{ObservedMeshService, Usable};
 use super::outcome::Plan;
 use super::world::{Consents, World};
-use super::{destination_rule, gateway, outside, policy, route, service, violation};
+use super::{destination_rule, gateway, outside, policy, route, service, service_ports, violation};
 use crate::api::keys;
 use crate::api::mesh_service::{Severity, Violation};
 
-/// Plans for one MeshService. One that is being deleted is planned nothing: all that was made for it is swept.
+/// Plans for one MeshService. The plan is empty if it is being deleted: its objects are swept.
 #[must_use]
 pub fn plan(mesh_service: &ObservedMeshService, world: World<'_>) -> Plan {
     if mesh_service.deleting {
@@ -23,7 +23,7 @@ pub fn plan(mesh_service: &ObservedMeshService, world: World<'_>) -> Plan {
     plan
 }
 
-/// What is asked for, or why nothing is to be done about it.
+/// What the MeshService asks for, or why nothing is done about it.
 fn obstacle<'a>(mesh_service: &'a ObservedMeshService, world: &World<'_>) -> Result<&'a Usable, Violation> {
     let left_alone = |what: &str| {
         let message = format!(
@@ -45,7 +45,7 @@ fn obstacle<'a>(mesh_service: &'a ObservedMeshService, world: &World<'_>) -> Res
     }
 }
 
-/// The namespace of its Service does not let it in. Its annotations and mistakes are no excuse.
+/// The violation if the namespace of the Service does not let it in. Annotations and mistakes of the MeshService do not prevent it.
 fn no_consent(mesh_service: &ObservedMeshService, consents: &Consents) -> Option<Violation> {
     let (own, service) = (&mesh_service.key.namespace, mesh_service.named.service.as_ref()?);
     let message = format!(
@@ -57,7 +57,7 @@ fn no_consent(mesh_service: &ObservedMeshService, consents: &Consents) -> Option
     (!is_let_in).then(|| violation::told(mesh_service, violation::NO_CONSENT, Severity::Error, message))
 }
 
-/// What is made of what is asked for.
+/// The plan for a usable spec.
 fn made(mesh_service: &ObservedMeshService, asked: &Usable, world: World<'_>) -> Plan {
     let service = &asked.service;
     let mut builder = Builder::new(mesh_service, asked, world);
@@ -77,6 +77,7 @@ fn made(mesh_service: &ObservedMeshService, asked: &Usable, world: World<'_>) ->
         return builder.plan;
     }
     builder.plan.service = Some(service.to_string());
+    service_ports::check(&mut builder);
     service::build(&mut builder);
     outside::build(&mut builder);
     destination_rule::build(&mut builder);

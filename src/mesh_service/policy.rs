@@ -1,4 +1,4 @@
-//! The PeerAuthentication and the AuthorizationPolicy of a MeshService: for the Pods of its Service, and no others unless it says so.
+//! The PeerAuthentication and the AuthorizationPolicy of a MeshService. They select the Pods of its Service, unless the spec has a selector.
 
 use super::build::Builder;
 use super::kind::MeshKind;
@@ -23,7 +23,7 @@ fn policy_of(builder: &mut Builder<'_>, kind: MeshKind, policy: &Message, field:
     let key = builder.key("");
     let namespace = &builder.asked.service.namespace;
     if namespace == builder.world.root_namespace {
-        // There Istio ignores a PeerAuthentication that has a selector, and an AuthorizationPolicy is for all.
+        // There Istio ignores a PeerAuthentication with a selector, and applies an AuthorizationPolicy in all namespaces.
         let message = format!(
             "{field}: {namespace} is Istio's root namespace, whose policies are for the whole mesh and not for one Service. No {kind} is \
              written"
@@ -44,7 +44,7 @@ fn policy_of(builder: &mut Builder<'_>, kind: MeshKind, policy: &Message, field:
     builder.add(kind, key, spec.into(), |below| below.strip_prefix("spec").map(|below| format!("{field}{below}")));
 }
 
-/// Without a selector a policy is for all Pods of the namespace, and no MeshService is.
+/// The selector of a policy. Without one it would apply to all Pods of the namespace.
 fn selector(builder: &Builder<'_>, policy: &Message) -> Result<Value, &'static str> {
     if let Some(selector) = policy.get("selector") {
         let labels = selector.get("matchLabels").and_then(Value::as_object);

@@ -1,6 +1,8 @@
-//! Ports of a MeshService: what they are called, and what Istio takes their traffic for.
+//! Ports of a MeshService: their names, and the protocol that Istio assumes.
 
 use crate::api::mesh_service::MeshPort;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// A port with its defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,7 +12,8 @@ pub(super) struct Port {
     pub name: String,
     /// As Istio writes it, such as `GRPC`.
     pub protocol: &'static str,
-    /// `appProtocol` of a Service's port: what the spec says and the name does not. Of what is only assumed Istio finds out itself.
+    /// The `appProtocol` of the Service's port: set if the spec gives a protocol that the name does not. A protocol that is only assumed is not
+    /// written, and Istio detects it.
     pub app_protocol: Option<String>,
 }
 
@@ -19,16 +22,19 @@ pub(super) struct Port {
 pub(super) enum Routing {
     /// By requests.
     Http,
-    /// By the name that the client asks for in its first message (SNI).
+    /// By the server name in the client's first message (SNI).
     Tls,
-    /// By the port alone.
+    /// By the port.
     Tcp,
-    /// Not at all: Istio leaves it as it is.
+    /// Not at all.
     None,
 }
 
-/// Of a port of which nothing is said.
+/// The protocol of a port for which none is given.
 const ASSUMED: &str = "HTTP";
+
+/// Ports for which Istio does not detect the protocol, because the server may speak first: SMTP, DNS, MySQL and MongoDB.
+const SERVER_FIRST: [i64; 4] = [25, 53, 3306, 27017];
 
 /// Longer names first: `grpc-web` is not `grpc`.
 const PROTOCOLS: [(&str, &str); 12] = [
@@ -47,9 +53,27 @@ const PROTOCOLS: [(&str, &str); 12] = [
 ];
 
 impl Port {
-    /// `protocol: TCP` beside a name is Kubernetes' word for whatever is no UDP, as ports of Services have it; HTTP is assumed. Only a
-    /// name says that a port is of plain TCP: one that is not given is made of the protocol.
-    pub fn read(port: &MeshPort) -> Self {
+    /// Reads all ports. A default name that another port has already gets a number.
+    pub fn read_all(ports: &[MeshPort]) -> Vec<Self> {
+        let mut taken: BTreeSet<String> = ports.iter().filter_map(|port| port.name.clone()).collect();
+        let read = |port: &MeshPort| {
+            let mut read = Self::read(port);
+            if port.name.is_none() {
+                let first = read.name.clone();
+                let mut number = 1;
+                while !taken.insert(read.name.clone()) {
+                    number += 1;
+                    read.name = format!("{first}-{number}");
+                }
+            }
+            read
+        };
+        ports.iter().map(read).collect()
+    }
+
+    /// Reads a port. `protocol: TCP` beside a name is what most Services say of every port that is not UDP, so HTTP is assumed. Only the name
+    /// says that a port is plain TCP. A default name is made from the protocol.
+    fn read(port: &MeshPort) -> Self {
         let given = port.protocol.as_deref().and_then(of_text);
         let name = port.name.clone().unwrap_or_else(|| {
             let protocol = given.unwrap_or(ASSUMED).to_ascii_lowercase().replace('_', "-");
@@ -69,12 +93,18 @@ impl Port {
     }
 
     pub fn routing(&self) -> Routing {
-        match self.protocol {
-            "HTTPS" | "TLS" => Routing::Tls,
-            "HTTP" | "HTTP2" | "HTTP_PROXY" | "GRPC" | "GRPC-WEB" => Routing::Http,
-            "UDP" => Routing::None,
-            _ => Routing::Tcp,
+        routing_of(self.protocol)
+    }
+
+    /// It as a port of a Service.
+    pub(super) fn of_service(&self) -> Value {
+        let mut of_service = json!({
+            "name": self.name, "port": self.number, "targetPort": self.target, "protocol": self.transport(),
+        });
+        if let Some(app_protocol) = &self.app_protocol {
+            of_service["appProtocol"] = app_protocol.as_str().into();
         }
+        of_service
     }
 
     /// `protocol` of a Service's port.
@@ -83,7 +113,30 @@ impl Port {
     }
 }
 
-/// What a port's name says: it is a protocol, or begins with one and `-`.
+/// How Istio routes traffic of a protocol.
+pub(super) fn routing_of(protocol: &str) -> Routing {
+    match protocol {
+        "HTTPS" | "TLS" => Routing::Tls,
+        "HTTP" | "HTTP2" | "HTTP_PROXY" | "GRPC" | "GRPC-WEB" => Routing::Http,
+        "UDP" => Routing::None,
+        _ => Routing::Tcp,
+    }
+}
+
+/// The protocol that Istio assumes for a port of a Service, by its `appProtocol` or else by its name. `None` if Istio detects it.
+///
+/// Source: `ConvertProtocol` of Istio 1.32.
+pub(super) fn taken_for(number: i64, name: &str, app_protocol: Option<&str>) -> Option<&'static str> {
+    match app_protocol {
+        Some("kubernetes.io/h2c") => return Some("HTTP2"),
+        Some("kubernetes.io/ws") => return Some("HTTP"),
+        Some("kubernetes.io/wss") => return Some("HTTPS"),
+        _ => {}
+    }
+    of_name(app_protocol.unwrap_or(name)).or_else(|| SERVER_FIRST.contains(&number).then_some("TCP"))
+}
+
+/// The protocol that a port's name gives: the name is a protocol, or begins with one and `-`.
 fn of_name(name: &str) -> Option<&'static str> {
     let name = name.to_ascii_lowercase();
     let says =
@@ -129,6 +182,20 @@ mod tests {
             let port = port(name, protocol);
             assert_eq!((port.protocol, port.routing()), (expected, routing), "{name:?} {protocol:?}");
         }
+    }
+
+    #[test]
+    fn a_name_that_is_not_given_is_no_other_ports() {
+        let named = |name: Option<&str>, port: i32, protocol: &str| MeshPort {
+            name: name.map(str::to_owned),
+            port,
+            target_port: None,
+            protocol: Some(protocol.to_owned()),
+        };
+        let ports =
+            [named(None, 81, "TCP"), named(Some("tcp-81"), 80, "TCP"), named(None, 53, "UDP"), named(None, 53, "TCP")];
+        let names: Vec<_> = Port::read_all(&ports).into_iter().map(|port| port.name).collect();
+        assert_eq!(names, ["tcp-81-2", "tcp-81", "udp-53", "tcp-53"]);
     }
 
     /// A database is told to Envoy as HTTP by nobody but who wrote the spec.

@@ -1,8 +1,8 @@
-//! Pure: what would mend what is wrong, in the order in which to do it.
+//! Pure: the repairs of what is wrong, in the order in which to do them.
 //!
-//! Our own objects are kept as they should be without being asked. All else is somebody's: it is advice, and only what an annotation
-//! of the MeshService asks for is done ([`Consent`]). What does not exist is advised to be created, and what refers to it is never
-//! advised to be deleted: a VirtualService whose Gateway is missing carries the traffic of the others.
+//! The objects that were made are repaired without being asked. Repairs of other objects are advice, and outrigger does them only if an
+//! annotation asks for it ([`Consent`]). The advice is to create what is missing, and never to delete what refers to it: a VirtualService
+//! whose Gateway is missing may carry the traffic of others.
 
 use super::key::Key;
 use super::observed::ObservedMeshService;
@@ -11,18 +11,22 @@ use crate::api::mesh_service::{self as api, RepairAction, Violation};
 use crate::mesh_integrity::{self, Code, Finding, Severity};
 use std::collections::BTreeSet;
 
-/// What is done, in words of the status.
+/// The type of a repair, as the status names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Act {
-    /// Make what does not exist.
+    /// Create an object.
     Create,
-    /// Take over what exists and is nobody's.
+    /// Take over an object that has no owner.
     Adopt,
-    /// Change what exists.
+    /// Add a port to a Service.
+    AddPort,
+    /// Set the `appProtocol` of a port of a Service.
+    SetProtocol,
+    /// Change an object.
     Update,
 }
 
-/// What may be done without being asked each time: acts that the annotation `outrigger.dev/mesh-repair` names.
+/// The repairs that the annotation `outrigger.dev/mesh-repair` of a MeshService or of a Service allows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Consent(BTreeSet<Act>);
 
@@ -42,8 +46,10 @@ pub struct Repair {
 }
 
 impl Act {
-    /// Acts that outrigger does where it is asked to.
-    const EXECUTABLE: [Self; 1] = [Self::Adopt];
+    /// Those that the annotation of a MeshService may allow.
+    pub const OF_MESH_SERVICES: [Self; 1] = [Self::Adopt];
+    /// Those that the annotation of a Service may allow.
+    pub const OF_SERVICES: [Self; 2] = [Self::AddPort, Self::SetProtocol];
 
     /// As the status has it.
     #[must_use]
@@ -51,26 +57,28 @@ impl Act {
         match self {
             Self::Create => "Create",
             Self::Adopt => "Adopt",
+            Self::AddPort => "AddPort",
+            Self::SetProtocol => "SetProtocol",
             Self::Update => "Update",
         }
     }
 }
 
 impl Consent {
-    /// Reads the annotation: names of acts, with commas. The second part has the names that are none.
+    /// Reads the annotation: names of repairs, separated by commas. The second part has the names that are not among these.
     #[must_use]
-    pub fn read(annotation: Option<&str>) -> (Self, Vec<String>) {
+    pub fn read(annotation: Option<&str>, among: &[Act]) -> (Self, Vec<String>) {
         let (mut acts, mut unknown) = (BTreeSet::new(), Vec::new());
         for name in annotation.unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty()) {
-            match Act::EXECUTABLE.into_iter().find(|act| act.as_str() == name) {
-                Some(act) => _ = acts.insert(act),
+            match among.iter().find(|act| act.as_str() == name) {
+                Some(act) => _ = acts.insert(*act),
                 None => unknown.push(name.to_owned()),
             }
         }
         (Self(acts), unknown)
     }
 
-    /// Whether this is asked for.
+    /// Whether this is allowed.
     #[must_use]
     pub fn covers(&self, act: Act) -> bool {
         self.0.contains(&act)
@@ -78,7 +86,7 @@ impl Consent {
 }
 
 impl Repair {
-    /// What mends what a plan says is wrong: its message says what to do.
+    /// The repair of a violation of the plan. The message of the violation says what to do.
     #[must_use]
     pub fn of_violation(told: &Violation, mesh_service: &ObservedMeshService) -> Option<Self> {
         let severity = match told.severity {
@@ -88,10 +96,13 @@ impl Repair {
         };
         let asked = mesh_service.usable.as_ref().ok();
         let gateway = || asked.and_then(|asked| asked.gateway.as_ref()).map(|gateway| format!("Gateway/{gateway}"));
+        let service = || asked.map(|asked| format!("Service/{}", asked.service));
         let namespace = || asked.map(|asked| format!("Namespace/{}", asked.service.namespace));
         let (act, resource) = match told.type_.as_str() {
             violation::GATEWAY_HOST_MISSING => (Act::Update, gateway()),
             violation::GATEWAY_NOT_MADE => (Act::Create, gateway()),
+            violation::PORT_MISSING => (Act::AddPort, service()),
+            violation::PORT_PROTOCOL => (Act::SetProtocol, service()),
             violation::NO_CONSENT => (Act::Update, namespace()),
             _ => (Act::Update, None),
         };
@@ -104,7 +115,20 @@ impl Repair {
         })
     }
 
-    /// What mends a finding about the objects of a MeshService, if anybody knows.
+    /// The repair of a subset whose labels select no Pod.
+    #[must_use]
+    pub fn of_empty_subset(told: &Violation, mesh_service: &Key) -> Self {
+        Self {
+            act: Act::Update,
+            resource: format!("MeshService/{mesh_service}"),
+            action: "correct the labels of the subset, or start its Pods: requests to the subset fail with 503"
+                .to_owned(),
+            reason: told.message.clone(),
+            severity: Severity::Warning,
+        }
+    }
+
+    /// The repair of a finding about the objects of a MeshService, if it is known.
     #[must_use]
     pub fn of(finding: &Finding, mesh_service: &Key, is_ours: impl Fn(&mesh_integrity::Key) -> bool) -> Option<Self> {
         let first = finding.objects.first().filter(|_| !finding.advice.is_empty())?;
@@ -113,9 +137,9 @@ impl Repair {
         let missing = finding.message.strip_prefix("References non-existent ").filter(|missing| is_object(missing));
         let (act, resource) = match finding.code {
             _ if missing.is_some() => (Act::Create, missing.unwrap_or_default().to_owned()),
-            // The Gateway whose hosts are too few is named first.
+            // The message begins with the Gateway that lacks the host.
             Code::IST0132 => (Act::Update, finding.message.split(' ').next().unwrap_or_default().to_owned()),
-            // Of several that contradict each other the one to change is somebody else's, if there is one.
+            // If objects contradict each other, the one to change is one that is not ours.
             _ => (Act::Update, finding.objects.iter().find(|key| !is_ours(key)).map_or_else(|| named(first), named)),
         };
         Some(Self {
@@ -133,7 +157,7 @@ fn is_object(text: &str) -> bool {
     !text.contains(' ') && text.split('/').count() == 3
 }
 
-/// The plan: what exists first, then what refers to it, and the worst first. Each step once.
+/// The repairs in order: missing objects first, and the most severe first. Each once.
 #[must_use]
 pub fn ordered(mut repairs: Vec<Repair>) -> Vec<RepairAction> {
     repairs.sort_by(|one, other| {
@@ -217,9 +241,12 @@ spec: {hosts: [a.example.com], gateways: [edge/public], http: [{route: [{destina
 
     #[test]
     fn only_what_is_named_is_done() {
-        let (consent, unknown) = Consent::read(Some("Adopt, Delete,"));
+        let (consent, unknown) = Consent::read(Some("Adopt, Delete,"), &Act::OF_MESH_SERVICES);
         assert!(consent.covers(Act::Adopt) && !consent.covers(Act::Create));
         assert_eq!(unknown, ["Delete"]);
-        assert_eq!(Consent::read(None), (Consent::default(), Vec::new()));
+        let (consent, unknown) = Consent::read(Some("AddPort,Adopt"), &Act::OF_SERVICES);
+        assert!(consent.covers(Act::AddPort) && !consent.covers(Act::SetProtocol) && !consent.covers(Act::Adopt));
+        assert_eq!(unknown, ["Adopt"]);
+        assert_eq!(Consent::read(None, &Act::OF_SERVICES), (Consent::default(), Vec::new()));
     }
 }

@@ -1,4 +1,4 @@
-//! Another MeshService, as far as it may name the same Service or Gateway.
+//! Another MeshService that may name the same Service or Gateway.
 
 use super::key::Key;
 use jiff::Timestamp;
@@ -12,19 +12,19 @@ pub struct Rival<'a> {
     pub created: Option<Timestamp>,
     /// Its Service.
     pub service: Option<&'a Key>,
-    /// Whether its objects are for this Service already.
+    /// Whether it serves this Service already.
     pub serves: bool,
     /// The Gateway that it names.
     pub gateway: Option<&'a Key>,
 }
 
 impl Rival<'_> {
-    /// The order in which MeshServices have a Service: first who has it, or editing an older one would take it from who serves.
+    /// The order in which MeshServices get a Service. The one that serves it comes first: editing an older one takes nothing away from it.
     pub(super) fn for_service(&self) -> (bool, (bool, Option<Timestamp>, &Key)) {
         (!self.serves, self.by_age())
     }
 
-    /// The order in which they have a Gateway made that is not there: the older first.
+    /// The order in which they make a Gateway that does not exist: the oldest first.
     pub(super) fn by_age(&self) -> (bool, Option<Timestamp>, &Key) {
         (self.created.is_none(), self.created, self.key)
     }

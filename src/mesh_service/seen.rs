@@ -7,10 +7,12 @@ use super::watched::{ObjectKey, Watched};
 use super::world::{ObservedGateway, ObservedService};
 use crate::api::keys;
 use crate::cluster::{ObjectVersion, Versioned};
+use crate::istio::node::Node;
 use crate::mesh_integrity::Object;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// An object of the mesh as last seen.
@@ -58,6 +60,8 @@ pub enum Matters {
     Service(Box<ObservedService>),
     /// Of a Gateway.
     Gateway(Box<ObservedGateway>),
+    /// Of a WorkloadEntry: its labels.
+    Workload(BTreeMap<String, String>),
     /// Of a Namespace: who is let in.
     Allows(Option<String>),
 }
@@ -90,6 +94,7 @@ impl Seen {
                 Watched::Namespace => Matters::Allows(allows(&metadata)),
                 Watched::Made(MeshKind::Service) => Matters::Service(Box::new(ObservedService::read(object))),
                 Watched::Made(MeshKind::Gateway) => Matters::Gateway(Box::new(ObservedGateway::read(object))),
+                Watched::WorkloadEntry => Matters::Workload(Node::root(&object, "spec").labels("labels")),
                 _ => Matters::Nothing,
             },
             uid: metadata.uid.unwrap_or_default().into_boxed_str(),
@@ -117,6 +122,12 @@ impl Seen {
         owners.is_some_and(|owners| !owners.is_empty())
     }
 
+    /// Whether it was somebody else's before.
+    #[must_use]
+    pub fn is_adopted(&self) -> bool {
+        self.annotation(keys::MESH_ADOPTED).is_some()
+    }
+
     /// An annotation of what was made for a MeshService.
     #[must_use]
     pub fn annotation(&self, key: &str) -> Option<&str> {
@@ -137,9 +148,7 @@ impl Giving {
 
 /// The namespaces that a Namespace lets in, by its annotation or label.
 fn allows(metadata: &ObjectMeta) -> Option<String> {
-    let of = |texts: &Option<std::collections::BTreeMap<String, String>>| {
-        texts.as_ref()?.get(keys::ALLOW_MESH_FROM).cloned()
-    };
+    let of = |texts: &Option<BTreeMap<String, String>>| texts.as_ref()?.get(keys::ALLOW_MESH_FROM).cloned();
     of(&metadata.annotations).or_else(|| of(&metadata.labels))
 }
 

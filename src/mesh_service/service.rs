@@ -2,6 +2,7 @@
 
 use super::build::Builder;
 use super::kind::MeshKind;
+use super::port::Port;
 use super::violation;
 use crate::api::keys;
 use crate::api::mesh_service::Severity;
@@ -35,15 +36,7 @@ pub(super) fn build(builder: &mut Builder<'_>) {
     if !builder.makes(MeshKind::Service) {
         return;
     }
-    let ports = builder.ports.iter().map(|port| {
-        let mut of_service = json!({
-            "name": port.name, "port": port.number, "targetPort": port.target, "protocol": port.transport(),
-        });
-        if let Some(app_protocol) = &port.app_protocol {
-            of_service["appProtocol"] = app_protocol.as_str().into();
-        }
-        of_service
-    });
-    let spec = json!({"selector": selector, "ports": ports.collect::<Vec<Value>>()});
+    let ports: Vec<Value> = builder.ports.iter().map(Port::of_service).collect();
+    let spec = json!({"selector": selector, "ports": ports});
     builder.add(MeshKind::Service, key.clone(), spec, |_| None);
 }

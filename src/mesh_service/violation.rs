@@ -1,9 +1,19 @@
-//! The types of the violations that a plan finds itself.
+//! The violations of a status: their types, and the messages of those that do not come from a plan.
 
+use super::key::Key;
 use super::observed::ObservedMeshService;
+use super::watched::ObjectKey;
+use crate::api::keys;
 use crate::api::mesh_service::{Severity, Violation};
 use crate::api::shorten::shortened;
+use crate::mesh_integrity::{self, Finding};
 
+/// Something refers to what does not exist.
+pub const FOREIGN_KEY: &str = "ForeignKeyViolation";
+/// An object of the name exists and is not ours.
+pub const NAME_TAKEN: &str = "NameTaken";
+/// The API server refuses a write.
+pub const WRITE_REFUSED: &str = "WriteRefused";
 /// The spec cannot be followed.
 pub const INVALID_SPEC: &str = "InvalidSpec";
 /// The namespace of the Service does not let this MeshService in.
@@ -16,8 +26,18 @@ pub const INVALID_OBJECT: &str = "InvalidObject";
 pub const WARNED: &str = "IstioWarning";
 /// A Gateway that is not there cannot be made.
 pub const GATEWAY_NOT_MADE: &str = "GatewayNotMade";
+/// A gateway serves TLS at the port of plain HTTP.
+pub const TLS_AT_PORT_80: &str = "TlsAtPort80";
 /// The Gateway, which is somebody else's, does not offer a host.
 pub const GATEWAY_HOST_MISSING: &str = "GatewayHostMissing";
+/// The Service, which is somebody else's, has not a port that the spec lists.
+pub const PORT_MISSING: &str = "PortMissing";
+/// Istio takes a port of the Service for another protocol than the spec.
+pub const PORT_PROTOCOL: &str = "PortProtocol";
+/// Somebody changes an object back again and again.
+pub const CHANGED_BACK: &str = "ChangedBack";
+/// The annotation [`keys::MESH_REPAIR`] names what nobody does.
+pub const UNKNOWN_REPAIR: &str = "UnknownRepair";
 /// A Service was asked for, but there is one of somebody else.
 pub const SERVICE_NOT_OWNED: &str = "ServiceNotOwned";
 /// It is not known for which Pods a policy is.
@@ -28,12 +48,17 @@ pub const ROOT_NAMESPACE: &str = "RootNamespace";
 pub const WEIGHTS: &str = "Weights";
 /// Routes would lead to subsets of a DestinationRule that is not made; those that are there stay.
 pub const SUBSETS_NOT_MADE: &str = "SubsetsNotMade";
+/// The labels of a subset select no Pod.
+pub const SUBSET_WITHOUT_PODS: &str = "SubsetWithoutPods";
 /// A field has no effect.
 pub const NO_EFFECT: &str = "NoEffect";
 /// An annotation says that nothing is to be written or deleted.
 pub const LEFT_ALONE: &str = "LeftAlone";
 /// `--mesh-kinds` leaves out a kind that the spec asks for.
 pub const KIND_LEFT_OUT: &str = "KindLeftOut";
+
+/// At most this many objects of a finding are named.
+const NAMED: usize = 5;
 
 /// The longest message: names and texts of users are in it.
 const LONGEST_MESSAGE: usize = 1024;
@@ -45,5 +70,84 @@ pub(super) fn told(mesh_service: &ObservedMeshService, type_: &str, severity: Se
         resource: format!("MeshService/{}", mesh_service.key),
         message: shortened(message, LONGEST_MESSAGE),
         severity,
+    }
+}
+
+/// The API server refuses a write of an object.
+pub(super) fn refused(object: &ObjectKey, problem: &str) -> Violation {
+    Violation {
+        type_: WRITE_REFUSED.to_owned(),
+        resource: object.to_string(),
+        message: format!("{problem}; it is tried again"),
+        severity: Severity::Error,
+    }
+}
+
+/// Somebody changes an object back again and again.
+pub(super) fn changed_back(object: &ObjectKey) -> Violation {
+    Violation {
+        type_: CHANGED_BACK.to_owned(),
+        resource: object.to_string(),
+        message: "Somebody changes or deletes it again and again: metadata.managedFields says who. It is repaired at most once a minute"
+            .to_owned(),
+        severity: Severity::Warning,
+    }
+}
+
+/// The annotation of a MeshService names a repair that there is not.
+pub(super) fn unknown_repair(mesh_service: &Key, word: &str) -> Violation {
+    Violation {
+        type_: UNKNOWN_REPAIR.to_owned(),
+        resource: format!("MeshService/{mesh_service}"),
+        message: format!("The annotation {} names {word:?}, which is none: it may be Adopt", keys::MESH_REPAIR),
+        severity: Severity::Warning,
+    }
+}
+
+/// What the checks found.
+pub(super) fn of_finding(finding: &Finding) -> Violation {
+    let mut message = finding.message.clone();
+    if let [_, _, ..] = &finding.objects[..] {
+        let names: Vec<String> = finding.objects.iter().take(NAMED).map(ToString::to_string).collect();
+        message = format!("{message}: {}", names.join(", "));
+        if finding.objects.len() > NAMED {
+            message = format!("{message} and {} more", finding.objects.len() - NAMED);
+        }
+    }
+    Violation {
+        type_: finding.code.violation().unwrap_or(finding.code.name()).to_owned(),
+        resource: finding.resource.clone(),
+        message: format!("{message} ({})", finding.code),
+        severity: match finding.severity {
+            mesh_integrity::Severity::Error => Severity::Error,
+            mesh_integrity::Severity::Warning => Severity::Warning,
+            mesh_integrity::Severity::Info => Severity::Info,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesh_integrity::Code;
+
+    #[test]
+    fn of_many_objects_of_a_finding_a_few_are_named() {
+        let object = |number: u32| mesh_integrity::Key {
+            kind: mesh_integrity::Kind::Gateway,
+            namespace: "a".to_owned(),
+            name: number.to_string(),
+        };
+        let finding = Finding {
+            objects: (0..1000).map(object).collect(),
+            field: String::new(),
+            code: Code::IST0132,
+            severity: mesh_integrity::Severity::Error,
+            resource: "x".to_owned(),
+            message: "Shared".to_owned(),
+            advice: String::new(),
+        };
+        let message = of_finding(&finding).message;
+        assert!(message.ends_with("Gateway/a/4 and 995 more (IST0132)"), "{message}");
     }
 }

@@ -4,7 +4,7 @@ use super::key::Key;
 use super::kind::MeshKind;
 use crate::cluster::Slice;
 use crate::mesh_integrity;
-use kube::api::{ApiResource, GroupVersionKind};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use std::fmt;
 
 /// A kind that is watched.
@@ -53,6 +53,12 @@ impl Watched {
         }
     }
 
+    /// Whether it says who may send requests.
+    #[must_use]
+    pub fn is_policy(self) -> bool {
+        matches!(self, Self::Made(MeshKind::PeerAuthentication | MeshKind::AuthorizationPolicy))
+    }
+
     /// The kind, for a client.
     #[must_use]
     pub fn resource(self) -> ApiResource {
@@ -93,7 +99,8 @@ impl Watched {
             Self::Made(MeshKind::VirtualService) => mesh_integrity::Kind::VirtualService,
             Self::Made(MeshKind::PeerAuthentication | MeshKind::AuthorizationPolicy) => return None,
             Self::Sidecar => mesh_integrity::Kind::Sidecar,
-            Self::WorkloadEntry => mesh_integrity::Kind::WorkloadEntry,
+            // Without Pods the checks would take these for all workloads of their namespace.
+            Self::WorkloadEntry => return None,
             Self::RequestAuthentication => mesh_integrity::Kind::RequestAuthentication,
             Self::KubernetesGateway => mesh_integrity::Kind::KubernetesGateway,
         })
@@ -105,6 +112,13 @@ impl ObjectKey {
     #[must_use]
     pub fn made(kind: MeshKind, key: Key) -> Self {
         Self { kind: Watched::Made(kind), key }
+    }
+
+    /// Which object this is, if it is of a kind that is made.
+    #[must_use]
+    pub fn of_made(object: &DynamicObject) -> Option<Self> {
+        let kind = object.types.as_ref()?.kind.parse::<MeshKind>().ok()?;
+        Some(Self::made(kind, Key::of(&object.metadata)))
     }
 
     /// A Namespace.

@@ -1,8 +1,10 @@
 //! What is around a MeshService: its Service, its Gateway, the namespaces that let it in, and others that name the same.
 
 use super::key::Key;
-use super::kind::MeshKinds;
+use super::kind::{MeshKind, MeshKinds};
 use super::mark;
+use super::mend::ServicePort;
+use super::repair::{Act, Consent};
 use super::rival::Rival;
 use crate::api::keys;
 use crate::istio::node::Node;
@@ -10,7 +12,7 @@ use crate::istio::read::{Gateway, Server};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// What is around a MeshService.
 #[derive(Clone, Copy, Debug)]
@@ -31,9 +33,13 @@ pub struct World<'a> {
     pub domain: &'a str,
 }
 
-/// Which namespaces let MeshServices of others in.
+/// Which namespaces let MeshServices of others in, and with objects of which kinds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Consents(BTreeMap<String, BTreeSet<String>>);
+pub struct Consents(BTreeMap<String, BTreeMap<String, MeshKinds>>);
+
+/// The namespaces in which MeshServices of one may have objects, and of which kinds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places(BTreeMap<String, MeshKinds>);
 
 /// A Service as last seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +52,14 @@ pub struct ObservedService {
     pub selector: BTreeMap<String, String>,
     /// Whether its annotation says that nothing is to be written or deleted for it.
     pub is_left_alone: bool,
+    pub(super) ports: Vec<ServicePort>,
+    /// Whether it is another name of a host, and has no Pods.
+    pub(super) is_external: bool,
+    /// What controls it, as `Kind/name`.
+    pub(super) controller: Option<String>,
+    /// What it lets us change in it.
+    pub(super) consent: Consent,
+    pub(super) unknown_repairs: Vec<String>,
 }
 
 /// A Gateway as last seen.
@@ -69,8 +83,12 @@ struct Document {
 impl Consents {
     /// Notes what a Namespace's annotation [`keys::ALLOW_MESH_FROM`] says; returns whether that is news.
     pub fn set(&mut self, namespace: &str, annotation: Option<&str>) -> bool {
-        let from = annotation.unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty());
-        let from: BTreeSet<String> = from.map(str::to_owned).collect();
+        let mut from: BTreeMap<String, MeshKinds> = BTreeMap::new();
+        for (name, kinds) in annotation.unwrap_or_default().split(',').filter_map(entry) {
+            let known = from.get(&name).into_iter().flat_map(MeshKinds::iter);
+            let kinds = known.chain(kinds.iter()).collect();
+            from.insert(name, kinds);
+        }
         if from.is_empty() {
             return self.0.remove(namespace).is_some();
         }
@@ -79,16 +97,47 @@ impl Consents {
 
     /// All namespaces in which MeshServices of one may have objects.
     #[must_use]
-    pub fn places(&self, from: &str) -> BTreeSet<String> {
+    pub fn places(&self, from: &str) -> Places {
         let allowing =
-            self.0.iter().filter(|(_, allowed)| allowed.contains(from)).map(|(namespace, _)| namespace.as_str());
-        allowing.chain([from]).map(str::to_owned).collect()
+            self.0.iter().filter_map(|(namespace, allowed)| Some((namespace.clone(), allowed.get(from)?.clone())));
+        Places(allowing.chain([(from.to_owned(), MeshKinds::default())]).collect())
     }
 
     /// Whether a MeshService of the namespace `from` may have objects in a namespace: in its own, and where it is let in.
     #[must_use]
     pub fn allow(&self, namespace: &str, from: &str) -> bool {
-        namespace == from || self.0.get(namespace).is_some_and(|allowed| allowed.contains(from))
+        namespace == from || self.0.get(namespace).is_some_and(|allowed| allowed.contains_key(from))
+    }
+
+    /// Whether it may have objects of a kind there.
+    #[must_use]
+    pub fn allow_kind(&self, namespace: &str, from: &str, kind: MeshKind) -> bool {
+        let allowed = || self.0.get(namespace)?.get(from);
+        namespace == from || allowed().is_some_and(|kinds| kinds.contains(kind))
+    }
+}
+
+/// `NAMESPACE`, or `NAMESPACE:KIND+KIND`. A word that is no kind lets in nothing.
+fn entry(text: &str) -> Option<(String, MeshKinds)> {
+    let (name, kinds) = match text.trim().split_once(':') {
+        None => (text.trim(), MeshKinds::default()),
+        Some((name, kinds)) => (name.trim(), kinds.split('+').filter_map(|kind| kind.trim().parse().ok()).collect()),
+    };
+    (!name.is_empty() && kinds.iter().next().is_some()).then(|| (name.to_owned(), kinds))
+}
+
+impl Places {
+    /// Whether there may be an object of a kind in a namespace.
+    #[must_use]
+    pub fn contain(&self, namespace: &str, kind: MeshKind) -> bool {
+        self.0.get(namespace).is_some_and(|kinds| kinds.contains(kind))
+    }
+}
+
+#[cfg(test)]
+impl<S: Into<String>> FromIterator<S> for Places {
+    fn from_iter<I: IntoIterator<Item = S>>(namespaces: I) -> Self {
+        Self(namespaces.into_iter().map(|namespace| (namespace.into(), MeshKinds::default())).collect())
     }
 }
 
@@ -105,11 +154,18 @@ impl ObservedService {
     pub fn read(object: Value) -> Self {
         let Document { metadata, spec } = Document::deserialize(object).unwrap_or_default();
         let annotation = |key: &str| metadata.annotations.as_ref()?.get(key).map(String::as_str);
+        let (consent, unknown_repairs) = Consent::read(annotation(keys::MESH_REPAIR), &Act::OF_SERVICES);
+        let controller = mark::controller(&metadata).map(|owner| format!("{}/{}", owner.kind, owner.name));
         Self {
             key: Key::of(&metadata),
             owner: mark::owner_of(&metadata),
             selector: Node::new(&spec, "spec").labels("selector"),
             is_left_alone: annotation(keys::MANAGED) == Some(keys::NOT_MANAGED),
+            ports: ServicePort::all(&spec),
+            is_external: spec["type"] == "ExternalName",
+            controller,
+            consent,
+            unknown_repairs,
         }
     }
 }
@@ -144,9 +200,32 @@ mod tests {
         let allowed =
             |consents: &Consents| ["shop", "web", "other", ""].map(|from| consents.allow("istio-system", from));
         assert_eq!(allowed(&consents), [true, true, false, false]);
-        assert_eq!(consents.places("web"), BTreeSet::from(["istio-system", "web"].map(str::to_owned)));
+        assert_eq!(consents.places("web"), Places::from_iter(["istio-system", "web"]));
         assert!(consents.allow("shop", "shop") && !consents.allow("shop", "istio-system"));
         assert!(consents.set("istio-system", None) && !consents.set("istio-system", Some(" ")));
         assert_eq!(allowed(&consents), [false; 4]);
+    }
+
+    #[test]
+    fn a_namespace_may_let_in_some_kinds_alone() {
+        let mut consents = Consents::default();
+        for (annotation, gateway, routes, policy) in [
+            ("shop", true, true, true),
+            ("shop:Gateway", true, false, false),
+            ("other, shop: gateway + VirtualService", true, true, false),
+            ("shop:Gateway,shop:VirtualService", true, true, false),
+            ("shop:Gateway+Nothing", true, false, false),
+            ("shop:Nothing", false, false, false),
+            ("shop:", false, false, false),
+            (":Gateway", false, false, false),
+        ] {
+            consents.set("edge", Some(annotation));
+            let kinds = [MeshKind::Gateway, MeshKind::VirtualService, MeshKind::AuthorizationPolicy];
+            let expected = [gateway, routes, policy];
+            assert_eq!(kinds.map(|kind| consents.allow_kind("edge", "shop", kind)), expected, "{annotation}");
+            assert_eq!(kinds.map(|kind| consents.places("shop").contain("edge", kind)), expected, "{annotation}");
+            assert_eq!(consents.allow("edge", "shop"), expected.contains(&true), "{annotation}");
+            assert!(consents.allow_kind("shop", "shop", MeshKind::AuthorizationPolicy));
+        }
     }
 }

@@ -33,7 +33,7 @@ pub(crate) const RULE: Type = Message(&[
     ("when", List(&Message(&[("key", Text), ("values", List(&Text)), ("notValues", List(&Text))]))),
 ]);
 
-const SOURCE: Type = Message(&[
+pub(crate) const SOURCE: Type = Message(&[
     ("principals", List(&Text)),
     ("notPrincipals", List(&Text)),
     ("requestPrincipals", List(&Text)),
@@ -50,7 +50,7 @@ const SOURCE: Type = Message(&[
     ("notTrustDomains", List(&Text)),
 ]);
 
-const OPERATION: Type = Message(&[
+pub(crate) const OPERATION: Type = Message(&[
     ("hosts", List(&Text)),
     ("notHosts", List(&Text)),
     ("ports", List(&Text)),

@@ -19,7 +19,9 @@ type Served = (&'static str, &'static [&'static str], &'static str, &'static str
 
 const NETWORKING: &[&str] = &["v1", "v1beta1", "v1alpha3"];
 
-const KINDS: [Served; 15] = [
+const SECURITY: &[&str] = &["v1", "v1beta1"];
+
+const KINDS: [Served; 17] = [
     ("", &["v1"], "Namespace", "namespaces"),
     ("", &["v1"], "Service", "services"),
     ("", &["v1"], "Pod", "pods"),
@@ -33,7 +35,9 @@ const KINDS: [Served; 15] = [
     ("networking.istio.io", NETWORKING, "ServiceEntry", "serviceentries"),
     ("networking.istio.io", NETWORKING, "Sidecar", "sidecars"),
     ("networking.istio.io", NETWORKING, "WorkloadEntry", "workloadentries"),
-    ("security.istio.io", &["v1", "v1beta1"], "RequestAuthentication", "requestauthentications"),
+    ("security.istio.io", SECURITY, "RequestAuthentication", "requestauthentications"),
+    ("security.istio.io", SECURITY, "PeerAuthentication", "peerauthentications"),
+    ("security.istio.io", SECURITY, "AuthorizationPolicy", "authorizationpolicies"),
     ("gateway.networking.k8s.io", &["v1", "v1beta1"], "Gateway", "gateways"),
 ];
 

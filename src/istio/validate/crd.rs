@@ -181,6 +181,10 @@ const SIDECAR: &[Rule] = &[
     (&[F("workloadSelector"), F("labels")], Entries(256)),
 ];
 
+/// Of both policies.
+const POLICY_OF_SECURITY: &[Rule] =
+    &[(&[F("selector"), F("matchLabels")], NoWildcards), (&[F("selector"), F("matchLabels")], Entries(4096))];
+
 fn any_host(spec: &Map<String, Value>, say: Say<'_>) {
     for (index, host) in spec.get("hosts").and_then(Value::as_array).into_iter().flatten().enumerate() {
         if host == "*" {
@@ -250,6 +254,7 @@ pub(super) fn check(kind: &str, spec: &Value, faults: &mut Faults) {
             each(SERVERS[0], spec, &mut path, &mut |tls, path| rules(SERVER_TLS, tls, path, faults));
         }
         "ServiceEntry" => rules(SERVICE_ENTRY, spec, &mut path, faults),
+        "PeerAuthentication" | "AuthorizationPolicy" => rules(POLICY_OF_SECURITY, spec, &mut path, faults),
         "Sidecar" => {
             rules(SIDECAR, spec, &mut path, faults);
             each(SERVERS[1], spec, &mut path, &mut |tls, path| rules(SERVER_TLS, tls, path, faults));

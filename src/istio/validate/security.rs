@@ -3,8 +3,11 @@
 //! Source: `ValidatePeerAuthentication`, `ValidateAuthorizationPolicy` and `pkg/config/security` of Istio 1.32.
 
 use super::faults::{By, FaultKind, Faults};
+use crate::api::istio::message::Type;
+use crate::api::istio::security::{OPERATION, SOURCE};
 use crate::istio::node::Node;
 use ipnet::IpNet;
+use serde_json::Value;
 use std::net::IpAddr;
 
 /// Source fields that a rule with the action CUSTOM must not have.
@@ -57,11 +60,12 @@ pub(super) fn peer_authentication(spec: &Node<'_>, faults: &mut Faults) {
     }
     for (port, mtls) in spec.entries("portLevelMtls") {
         if !port.parse::<u16>().is_ok_and(|port| port > 0) {
-            faults.error(mtls.path(), "must be for a port of 1 to 65535");
+            faults.add(FaultKind::Error(By::Both), mtls.path(), "must be for a port of 1 to 65535");
         }
     }
     if spec.is_filled("portLevelMtls") && !spec.field("selector").is_filled("matchLabels") {
-        faults.error(spec.at("portLevelMtls"), "must not be given without labels in selector.matchLabels");
+        let problem = "must not be given without labels in selector.matchLabels";
+        faults.add(FaultKind::Error(By::Both), spec.at("portLevelMtls"), problem);
     }
 }
 
@@ -69,7 +73,8 @@ pub(super) fn authorization_policy(spec: &Node<'_>, faults: &mut Faults) {
     selector(spec, faults);
     let targets = ["selector", "targetRef", "targetRefs"].into_iter().filter(|field| spec.is_filled(field));
     if targets.count() > 1 {
-        faults.error(spec.path(), "must have at most one of selector, targetRef, targetRefs");
+        let problem = "must have at most one of selector, targetRef, targetRefs";
+        faults.add(FaultKind::Error(By::Both), spec.path(), problem);
     }
     let action = spec.text("action");
     if matches!(action, "CUSTOM" | "DENY") && !spec.has("rules") {
@@ -98,7 +103,8 @@ fn selector(spec: &Node<'_>, faults: &mut Faults) {
 }
 
 fn check_rule(rule: &Node<'_>, action: &str, faults: &mut Faults) {
-    let (from, to) = (parts(rule, "from", "source", faults), parts(rule, "to", "operation", faults));
+    let from = parts(rule, ("from", "source", &SOURCE), faults);
+    let to = parts(rule, ("to", "operation", &OPERATION), faults);
     for source in &from {
         check_source(source, action, faults);
     }
@@ -121,10 +127,9 @@ fn check_rule(rule: &Node<'_>, action: &str, faults: &mut Faults) {
 }
 
 /// Returns the `source` of each `from`, or the `operation` of each `to`. None of them may be empty.
-fn parts<'v>(rule: &Node<'v>, list: &str, part: &str, faults: &mut Faults) -> Vec<Node<'v>> {
-    if rule.has(list) && !rule.is_filled(list) {
-        faults.error(rule.at(list), "must not be empty");
-    }
+fn parts<'v>(rule: &Node<'v>, (list, part, message): (&str, &str, &Type), faults: &mut Faults) -> Vec<Node<'v>> {
+    let is_known =
+        |name: &str| matches!(message, Type::Message(fields) if fields.iter().any(|(field, _)| *field == name));
     let mut parts = Vec::new();
     for item in rule.list(list) {
         let Some(found) = item.present(part) else {
@@ -132,7 +137,8 @@ fn parts<'v>(rule: &Node<'v>, list: &str, part: &str, faults: &mut Faults) -> Ve
             continue;
         };
         let fields = found.value.as_object().into_iter().flatten();
-        if fields.into_iter().all(|(_, values)| values.as_array().is_none_or(Vec::is_empty)) {
+        let is_empty = |values: &Value| values.as_array().is_none_or(Vec::is_empty);
+        if fields.filter(|(name, _)| is_known(name)).all(|(_, values)| is_empty(values)) {
             faults.error(found.path(), "must not be empty");
         }
         parts.push(found);

@@ -30,7 +30,7 @@ pub(super) fn check(checked: &mut Checked<'_>) -> Result<(), StoreError> {
     }
     for Shared { host, part: gateway, objects } in checked.store.shared_routes()? {
         let Some(sharers) = sharers(checked, &objects) else { continue };
-        // Istio joins the routes of a gateway's host. Within the mesh it does not.
+        // Istio merges the routes of a host at a gateway, but not within the mesh.
         let sharers = if gateway == "mesh" { sharers } else { rivals(&sharers) };
         if sharers.len() < 2 {
             continue;
@@ -91,7 +91,7 @@ fn protocols(checked: &mut Checked<'_>, host: &str, sharers: &[&Arc<Object>]) {
     }
 }
 
-/// Those that share something with another, the oldest first.
+/// The objects that share something, the oldest first.
 fn sharers<'e>(checked: &Checked<'e>, objects: &[i64]) -> Option<Vec<&'e Arc<Object>>> {
     let all: Vec<_> = objects.iter().filter_map(|id| checked.mesh.by_id(*id)).collect();
     let meets = |one: &&Arc<Object>| {
@@ -100,7 +100,7 @@ fn sharers<'e>(checked: &Checked<'e>, objects: &[i64]) -> Option<Vec<&'e Arc<Obj
     };
     let mut sharers: Vec<_> = all.iter().copied().filter(meets).collect();
     sharers.sort_by(|one, other| {
-        // What was not created yet is the youngest.
+        // An object that is not created yet is the youngest.
         let age = |object: &Object| {
             let (created, key) = (object.created.clone(), &object.key);
             (created.is_empty(), created, key.name.clone(), key.namespace.clone())

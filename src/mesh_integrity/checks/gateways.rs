@@ -74,7 +74,7 @@ type Selected<'m> = BTreeMap<&'m Key, &'m Workload>;
 /// Secrets that servers name: those of the namespace of the gateway's Pods.
 fn credentials(mesh: &Mesh, object: &Object, gateway: &Gateway, selected: &Selected<'_>) -> Vec<Finding> {
     let Some(namespace) = selected.keys().next().map(|pod| pod.namespace.as_str()) else { return Vec::new() };
-    // Where no Secret is known, nobody can tell.
+    // Without a known Secret this cannot be checked.
     if mesh.in_namespace(Kind::Secret, namespace).next().is_none() {
         return Vec::new();
     }
@@ -117,7 +117,7 @@ fn pods(mesh: &Mesh, object: &Object, gateway: &Gateway, selected: &Selected<'_>
     }
     let selector = text(&gateway.selector);
     if selected.is_empty() {
-        // Where only the assumed Pods are known, nobody can tell.
+        // With assumed Pods alone this cannot be checked.
         if !mesh.has_workloads(None) {
             return Vec::new();
         }

@@ -10,6 +10,7 @@ mod sidecars;
 mod validity;
 
 pub(super) use checked::Checked;
+pub(crate) use services::subset_selector;
 
 use super::store::StoreError;
 

@@ -1,4 +1,4 @@
-//! VirtualServices: where they are bound, what they hand on, and whether callers come by.
+//! VirtualServices: their gateways and delegates, and whether callers use them.
 
 use super::checked::Checked;
 use super::gateways::text;
@@ -104,7 +104,7 @@ fn outside<'o>(object: &'o Object, routes: &'o VirtualService) -> impl Iterator<
     })
 }
 
-/// Routing by claims needs somebody who verifies them.
+/// Routing by claims needs a RequestAuthentication that verifies them.
 fn claims(mesh: &Mesh, object: &Object, routes: &VirtualService, one: &Match) -> Option<Finding> {
     let claim = one.claim.as_ref()?;
     let bound = routes.gateways.iter().filter_map(|bound| gateway(mesh, bound.named.as_ref()?));

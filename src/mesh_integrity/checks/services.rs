@@ -136,7 +136,7 @@ fn selection(mesh: &Mesh, object: &Object, service: &Service) -> Vec<Finding> {
 fn rivals(mesh: &Mesh, object: &Object, service: &Service) -> Option<Finding> {
     let namespace = &object.key.namespace;
     let workloads = mesh.selected(Some(namespace), &service.selector);
-    // Pods of one template are alike.
+    // Pods of one template have the same labels.
     let alike: BTreeSet<_> = workloads.values().map(|workload| &workload.labels).take(MOST_WORKLOADS).collect();
     let on_same: BTreeMap<_, _> = alike.into_iter().flat_map(|labels| mesh.services_of(namespace, labels)).collect();
     let others = on_same.into_iter().take_while(|(other, _)| **other < object.key);
@@ -149,7 +149,7 @@ fn rivals(mesh: &Mesh, object: &Object, service: &Service) -> Option<Finding> {
     Some(Finding::new(code, &object.key, port.field.clone(), message).with([other.clone()]).advice(advice))
 }
 
-/// A port of a Service of which another says otherwise.
+/// A port of a Service that another Service contradicts.
 fn clash<'s>(service: &'s Service, read: &Service, other: &Key) -> Option<(Code, &'s ServicePort, String)> {
     let kind = |port: &ServicePort| format!("{}/{}", port.protocol, protocol(port));
     service.ports.iter().flat_map(|one| read.ports.iter().map(move |two| (one, two))).find_map(|(one, two)| {
@@ -194,21 +194,12 @@ fn subsets(mesh: &Mesh, object: &Object, rule: &DestinationRule) -> Vec<Finding>
             continue;
         }
         let Some((namespace, service)) = service else { continue };
-        let by_place = |key: &String| {
-            key.starts_with("topology.") || key == "kubernetes.io/hostname" || key.starts_with("failure-domain.")
-        };
         if service.selector.is_empty() {
             continue;
         }
-        // Nodes have labels of places, with values; which Pods run there nobody can tell.
-        let mut labels: BTreeMap<String, String> = service.selector.clone();
-        labels.extend(subset.labels.clone());
-        labels.retain(|key, value| value.is_empty() || !by_place(key));
-        let contradicts = service.selector.iter().any(|(key, value)| labels.get(key).is_some_and(|own| own != value));
-        let is_selected = if contradicts {
-            mesh.has_workloads(Some(namespace)).then_some(false)
-        } else {
-            mesh.is_selected(namespace, &labels)
+        let is_selected = match subset_selector(&service.selector, &subset.labels) {
+            Some(labels) => mesh.is_selected(namespace, &labels),
+            None => mesh.has_workloads(Some(namespace)).then_some(false),
         };
         if is_selected == Some(false) {
             let message =
@@ -220,6 +211,22 @@ fn subsets(mesh: &Mesh, object: &Object, rule: &DestinationRule) -> Vec<Finding>
         }
     }
     found
+}
+
+/// The labels of the Pods of a subset, for a Service with this selector; `None`: no Pod has both.
+pub(crate) fn subset_selector(
+    selector: &BTreeMap<String, String>,
+    subset: &BTreeMap<String, String>,
+) -> Option<BTreeMap<String, String>> {
+    // Labels of places are those of Nodes. Which Pods run there is not known.
+    let by_place = |key: &String| {
+        key.starts_with("topology.") || key == "kubernetes.io/hostname" || key.starts_with("failure-domain.")
+    };
+    let mut labels = selector.clone();
+    labels.extend(subset.clone());
+    labels.retain(|key, value| value.is_empty() || !by_place(key));
+    let contradicts = selector.iter().any(|(key, value)| labels.get(key).is_some_and(|own| own != value));
+    (!contradicts).then_some(labels)
 }
 
 /// Namespaces of `exportTo` that do not exist.

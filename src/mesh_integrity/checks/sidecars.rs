@@ -111,7 +111,7 @@ fn first_with_selectors(mesh: &Mesh) -> First<'_> {
     first
 }
 
-/// Whether an earlier Sidecar is for the same Pods. The first one is named; in a namespace with many, each of the others says so.
+/// The finding if an earlier Sidecar is for the same Pods. Each of many Sidecars names the first.
 fn overlaps(mesh: &Mesh, object: &Object, sidecar: &Sidecar, first: &First<'_>) -> Option<Finding> {
     let finding = |code, message: String, other: &Key, advice| {
         let finding = Finding::new(code, &object.key, "spec.workloadSelector", message).with([other.clone()]);

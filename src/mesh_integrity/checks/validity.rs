@@ -1,4 +1,4 @@
-//! What an object's own rules say, as findings.
+//! Istio's validation of each object, as findings.
 
 use super::checked::Checked;
 use crate::istio::validate::{By, FaultKind};
@@ -7,7 +7,15 @@ use crate::mesh_integrity::finding::Finding;
 use crate::mesh_integrity::object::Kind;
 
 pub(super) fn check(checked: &mut Checked<'_>) {
-    let kinds = [Kind::VirtualService, Kind::DestinationRule, Kind::Gateway, Kind::ServiceEntry, Kind::Sidecar];
+    let kinds = [
+        Kind::VirtualService,
+        Kind::DestinationRule,
+        Kind::Gateway,
+        Kind::ServiceEntry,
+        Kind::Sidecar,
+        Kind::PeerAuthentication,
+        Kind::AuthorizationPolicy,
+    ];
     for kind in kinds {
         for object in checked.subjects(kind) {
             for fault in &object.faults {

@@ -331,3 +331,33 @@ fn services_subsets_and_exports_are_judged_with_their_workloads() {
     let hosted = part.replace("{http", "{hosts: [b.com], http");
     repaired(&(web + &handing.replace("prt", "part") + &hosted), "hosts: [b.com], ", "", "OUT0105");
 }
+
+/// By Istio's rules, as its other kinds; what they are for nobody looks up.
+#[test]
+fn policies_that_istio_refuses_are_told() {
+    let policy =
+        |kind: &str, spec: &str| istio(kind, "shop/it", spec).replace("networking.istio.io", "security.istio.io");
+    for (kind, spec, expected) in [
+        ("PeerAuthentication", "{mtls: {mode: STRICT}}", None),
+        (
+            "PeerAuthentication",
+            "{portLevelMtls: {'80': {mode: DISABLE}}}",
+            Some("IST0106 Error PeerAuthentication/shop/it: spec.portLevelMtls "),
+        ),
+        ("PeerAuthentication", "{selector: {}}", Some("IST0133 Warning PeerAuthentication/shop/it: spec.selector ")),
+        ("AuthorizationPolicy", "{rules: [{}]}", None),
+        (
+            "AuthorizationPolicy",
+            "{action: CUSTOM, rules: [{}]}",
+            Some("IST0106 Error AuthorizationPolicy/shop/it: spec.provider.name "),
+        ),
+        ("AuthorizationPolicy", "{rule: [{}]}", Some("IST0106 Error AuthorizationPolicy/shop/it: spec.rule ")),
+    ] {
+        let found = found(&policy(kind, spec));
+        let is_so = match expected {
+            Some(start) => found.len() == 1 && found[0].starts_with(start),
+            None => found.is_empty(),
+        };
+        assert!(is_so, "{kind} {spec}: {found:?}");
+    }
+}

@@ -37,6 +37,12 @@ fn made_for(name: &str) -> Value {
     }})
 }
 
+fn made_elsewhere(name: &str) -> Value {
+    let mut metadata = made_for(name);
+    metadata["annotations"] = json!({keys::MESH_OBJECT: format!("elsewhere/shop.{name}")});
+    metadata
+}
+
 const ROUTES: Watched = Watched::Made(MeshKind::VirtualService);
 
 fn names(touched: &BTreeSet<Key>) -> Vec<&str> {
@@ -85,7 +91,7 @@ fn a_meshservice_is_looked_at_when_something_that_it_names_or_made_changes() {
     }
     let other = seen(Watched::Made(MeshKind::Service), "shop", "other", 1, &nothing);
     assert_eq!(names(&index.objects_event(other.key.kind, Event::Applied(other))), [""; 0]);
-    let made = seen(ROUTES, "elsewhere", "shop.a", 1, &made_for("a"));
+    let made = seen(ROUTES, "elsewhere", "shop.a", 1, &made_elsewhere("a"));
     assert_eq!(names(&index.objects_event(ROUTES, Event::Applied(made))), ["a"]);
     let given_up = seen(ROUTES, "elsewhere", "shop.a", 2, &nothing);
     assert_eq!(names(&index.objects_event(ROUTES, Event::Applied(given_up))), ["a"]);
@@ -96,7 +102,7 @@ fn a_meshservice_is_looked_at_when_something_that_it_names_or_made_changes() {
 #[test]
 fn a_meshservice_is_looked_at_when_a_namespace_that_has_something_of_it_lets_it_in_no_longer() {
     let mut index = index();
-    index.objects_event(ROUTES, Event::Applied(seen(ROUTES, "elsewhere", "shop.a", 1, &made_for("a"))));
+    index.objects_event(ROUTES, Event::Applied(seen(ROUTES, "elsewhere", "shop.a", 1, &made_elsewhere("a"))));
     index.mesh_services_event(Event::Applied(mesh_service("a", 1, "web")));
     let _ = look::at(&mut index, &key("a"), now());
     for (version, metadata) in [(1, json!({"annotations": {keys::ALLOW_MESH_FROM: "shop"}})), (2, json!({}))] {
@@ -180,4 +186,73 @@ fn all_are_looked_at_when_a_kind_comes_or_goes() {
     assert_eq!(names(&index.set_absent(ROUTES, true)), ["a"]);
     assert_eq!(names(&index.set_absent(ROUTES, true)), [""; 0]);
     assert_eq!(names(&index.set_absent(ROUTES, false)), ["a"]);
+}
+
+/// With a host for its gateway, and a Service of its own.
+fn through_gateway(name: &str, namespace: &str, version: u32, service_namespace: &str) -> Arc<ObservedMeshService> {
+    Arc::new(ObservedMeshService::read(json!({
+        "metadata": {
+            "name": name, "namespace": namespace, "resourceVersion": version.to_string(), "uid": name,
+            "creationTimestamp": format!("2026-11-29T10:00:{version:02}Z"),
+        },
+        "spec": {
+            "serviceName": name, "namespace": service_namespace, "ports": [{"port": 80}], "hosts": [format!("{name}.example.com")],
+            "gateway": {"name": "edge", "namespace": "istio-system"},
+        },
+    })))
+}
+
+fn letting(version: u32, namespace: &str, from: &str) -> Event<Arc<Seen>> {
+    Event::Applied(seen(
+        Watched::Namespace,
+        "",
+        namespace,
+        version,
+        &json!({"annotations": {keys::ALLOW_MESH_FROM: from}}),
+    ))
+}
+
+/// Or it would be deleted and made anew, and meanwhile nobody would answer.
+#[test]
+fn a_gateway_of_a_meshservice_that_is_gone_is_taken_over_by_who_names_it_too() {
+    let (mut index, kind) = (index(), Watched::Made(MeshKind::Gateway));
+    for version in 1..=2 {
+        index.objects_event(Watched::Namespace, letting(version, "istio-system", "shop"));
+    }
+    index.objects_event(Watched::Namespace, Event::Applied(seen(Watched::Namespace, "", "shop", 1, &json!({}))));
+    index.mesh_services_event(Event::Applied(through_gateway("a", "shop", 1, "shop")));
+    index.mesh_services_event(Event::Applied(through_gateway("b", "shop", 2, "shop")));
+    let mut made = made_for("a");
+    made["annotations"] = json!({keys::MESH_OBJECT: "istio-system/edge"});
+    let edge = seen(kind, "istio-system", "edge", 3, &made);
+    index.objects_event(kind, Event::Applied(Arc::clone(&edge)));
+    let is_planned = |index: &MeshIndex| {
+        let plan = index.plan(index.mesh_service(&key("b")).unwrap());
+        plan.objects.iter().any(|object| ObjectKey::of_made(object).as_ref() == Some(&edge.key))
+    };
+    assert!(!is_planned(&index), "it is the other's");
+    index.mesh_services_event(Event::Deleted(through_gateway("a", "shop", 1, "shop")));
+    assert!(
+        is_planned(&index) && look::at(&mut index, &key("a"), now()).writes.is_empty(),
+        "whoever is looked at first"
+    );
+    let writes = look::at(&mut index, &key("b"), now()).writes;
+    assert!(
+        writes.iter().any(|write| matches!(write, look::Write::Apply(_, key, look::Over::Left(_)) if *key == edge.key)),
+        "{writes:?}"
+    );
+}
+
+/// The older of two that name a Gateway has it made, unless it may have nothing where its Service is.
+#[test]
+fn a_meshservice_is_looked_at_when_another_is_no_longer_in_its_way() {
+    let mut index = index();
+    index.objects_event(Watched::Namespace, letting(1, "istio-system", "shop"));
+    index.objects_event(Watched::Namespace, letting(1, "third", "shop"));
+    index.mesh_services_event(Event::Applied(through_gateway("older", "shop", 1, "third")));
+    index.mesh_services_event(Event::Applied(through_gateway("younger", "shop", 2, "shop")));
+    for name in ["older", "younger"] {
+        let _ = look::at(&mut index, &key(name), now());
+    }
+    assert_eq!(names(&index.objects_event(Watched::Namespace, letting(2, "third", "other"))), ["older", "younger"]);
 }

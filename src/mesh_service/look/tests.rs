@@ -1,5 +1,7 @@
 //! What is to be written and told, for plans and objects that are there.
 
+mod leaving;
+
 use super::*;
 use crate::api::mesh_service::ConsistencyState;
 use crate::cluster::Event;
@@ -90,7 +92,10 @@ fn writes(look: &Look) -> Vec<String> {
             Write::Trim(_, extra) => {
                 format!("trim {}", extra.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
             }
+            Write::Mend(seen, mend) => format!("mend over {} ({})", seen.resource_version, mend.done.join(", ")),
             Write::Delete(_) => "delete".to_owned(),
+            Write::Release(_, Released::AsItIs) => "release".to_owned(),
+            Write::Release(_, Released::AsItWas) => "give back".to_owned(),
         };
         format!("{what} {}", write.object())
     };
@@ -174,7 +179,7 @@ fn what_is_somebody_elses_is_left_unless_it_is_given_or_asked_for() {
             assert!(taken.is_empty(), "{taken:?}");
         } else {
             assert!(look.writes.is_empty(), "{metadata}");
-            assert_eq!(taken, [NAME_TAKEN]);
+            assert_eq!(taken, [violation::NAME_TAKEN]);
             assert!(told.repairs.iter().all(|repair| repair.type_ != "Delete"), "{:?}", told.repairs);
             assert_eq!(told.repairs.len(), 1);
         }
@@ -229,7 +234,7 @@ fn there_are_no_routes_to_subsets_that_cannot_be_made() {
     let wanted = [wanted(MeshKind::DestinationRule, "web", &json!({"host": "web"})), routes()];
     let look = looked(&[(MeshKind::DestinationRule, rule)], &plan(&wanted));
     assert!(look.writes.is_empty(), "{:?}", writes(&look));
-    assert_eq!(look.told.unwrap().violations[0].type_, NAME_TAKEN);
+    assert_eq!(look.told.unwrap().violations[0].type_, violation::NAME_TAKEN);
 }
 
 #[test]
@@ -252,7 +257,7 @@ fn a_refused_write_is_told_as_long_as_it_is_wanted() {
     index.memory(&key).refused.insert(object, "cannot apply: a quota".to_owned());
     let told = look(&mut index, &web(), &plan(&[routes()]), now()).told.unwrap();
     assert_eq!((told.state, told.phase), (ConsistencyState::RepairFailed, Phase::Working));
-    assert_eq!(told.violations[0].type_, WRITE_REFUSED);
+    assert_eq!(told.violations[0].type_, violation::WRITE_REFUSED);
     let told = look(&mut index, &web(), &plan(&[]), now()).told.unwrap();
     assert_eq!(told.state, ConsistencyState::Consistent);
 }
@@ -289,25 +294,13 @@ fn what_the_checks_say_of_its_objects_is_told_with_what_would_mend_it() {
 }
 
 #[test]
-fn what_was_made_for_one_that_is_gone_is_swept_but_for_what_another_would_have() {
-    let key = Key::new("shop", "web");
-    let there = [ours(MeshKind::DestinationRule, "web", &json!({})), ours(MeshKind::VirtualService, "web", &json!({}))];
-    let mut index = index(&there);
-    index.mesh_services_event(Event::Deleted(web()));
-    assert!(index.keys().contains(&key), "it left something");
-    assert_eq!(
-        writes(&at(&mut index, &key, now())),
-        ["delete VirtualService/shop/web", "delete DestinationRule/shop/web"]
-    );
-    index.is_installed = false;
-    assert!(at(&mut index, &key, now()).writes.is_empty(), "nobody knows whether it is gone");
-}
-
-#[test]
 fn a_word_that_is_no_repair_is_told() {
     let look = look(&mut index(&[]), &with(&json!({"annotations": {keys::MESH_REPAIR: "Delete"}})), &plan(&[]), now());
     let told = look.told.unwrap();
-    assert_eq!((told.state, told.violations[0].type_.as_str()), (ConsistencyState::Consistent, UNKNOWN_REPAIR));
+    assert_eq!(
+        (told.state, told.violations[0].type_.as_str()),
+        (ConsistencyState::Consistent, violation::UNKNOWN_REPAIR)
+    );
 }
 
 /// Made for the MeshService in a namespace of somebody else.
@@ -349,6 +342,43 @@ fn a_subset_goes_after_the_routes_to_it() {
 }
 
 #[test]
+fn a_service_that_lets_us_is_mended_first_and_is_told_as_pending_until_then() {
+    let annotations = json!({keys::MESH_REPAIR: "AddPort"});
+    let service = json!({
+        "metadata": {"name": "web", "namespace": "shop", "resourceVersion": "5", "annotations": annotations},
+        "spec": {"ports": [{"name": "grpc", "port": 9000}]},
+    });
+    let mut index = index(&[(MeshKind::Service, service)]);
+    let plan = index.plan(&web());
+    let look = look(&mut index, &web(), &plan, now());
+    let expected = [
+        "mend over 5 (port 80 was added, named http-80) Service/shop/web",
+        "apply over 1 (new) VirtualService/shop/web-mesh",
+    ];
+    assert_eq!(writes(&look), expected);
+    let told = look.told.unwrap();
+    assert_eq!((told.state, told.phase), (ConsistencyState::RepairPending, Phase::Working));
+    assert_eq!((told.repairs[0].type_.as_str(), told.repairs[0].resource.as_str()), ("AddPort", "Service/shop/web"));
+}
+
+#[test]
+fn a_port_that_the_service_lacks_is_told_once() {
+    let spec =
+        json!({"hosts": ["web"], "http": [{"route": [{"destination": {"host": "web", "port": {"number": 80}}}]}]});
+    let service = json!({
+        "metadata": {"name": "web", "namespace": "shop"}, "spec": {"ports": [{"name": "grpc", "port": 9000}]},
+    });
+    let mut index = index(&[(MeshKind::Service, service), ours(MeshKind::VirtualService, "web-mesh", &spec)]);
+    let engine = Engine::of_shared(Options::default(), index.judged()).unwrap();
+    assert!(engine.findings().iter().any(|finding| finding.message.contains("non-existent port 80")));
+    index.found(Found { findings: engine.findings().into(), changes: 0 });
+    let plan = index.plan(&web());
+    let told = look(&mut index, &web(), &plan, now()).told.unwrap();
+    let types: Vec<&str> = told.violations.iter().map(|violation| violation.type_.as_str()).collect();
+    assert_eq!(types, [violation::PORT_MISSING]);
+}
+
+#[test]
 fn nobody_is_let_in_anew_before_the_policies_are_there() {
     let policy = wanted(MeshKind::AuthorizationPolicy, "web", &json!({"rules": []}));
     let plan = plan(&[routes(), wanted(MeshKind::Gateway, "web", &json!({})), policy]);
@@ -367,7 +397,7 @@ fn nobody_is_let_in_anew_before_the_policies_are_there() {
 
 #[test]
 fn what_is_where_consent_was_withdrawn_goes_first_and_waits_for_nothing() {
-    let places = Some(["shop".to_owned()].into());
+    let places = Some(["shop"].into_iter().collect());
     let taken = theirs(&json!({}), &json!({"hosts": ["x"]}));
     let look = looked(&[elsewhere(), taken], &Plan { places: places.clone(), ..plan(&[routes()]) });
     assert_eq!(writes(&look), ["delete VirtualService/edge/shop.web"]);
@@ -389,54 +419,61 @@ fn a_policy_of_somebody_else_is_given_by_its_own_annotation_alone() {
 }
 
 #[test]
-fn what_is_deleted_and_comes_back_again_and_again_is_deleted_more_seldom() {
-    let key = Key::new("shop", "web");
-    let (old, other) = (ours(MeshKind::VirtualService, "old", &json!({})), ours(MeshKind::Gateway, "old", &json!({})));
-    let mut index = index(&[old, other]);
-    for _ in 0..8 {
-        index.memory(&key).written(&ObjectKey::made(MeshKind::VirtualService, Key::new("shop", "old")), 1, now());
+fn what_somebody_changes_back_again_and_again_is_not_said_to_be_well_in_between() {
+    let (key, mut index) =
+        (Key::new("shop", "web"), index(&[ours(MeshKind::VirtualService, "web", &json!({"hosts": ["web"]}))]));
+    let object = ObjectKey::made(MeshKind::VirtualService, key.clone());
+    for _ in 0..12 {
+        index.memory(&key).written(&object, 1, now());
     }
-    let look = look(&mut index, &web(), &plan(&[]), now());
-    assert_eq!(writes(&look), ["delete Gateway/shop/old"], "and holds up no other");
-    assert!(look.pause.is_some());
-    index.mesh_services_event(Event::Deleted(web()));
-    let look = at(&mut index, &key, now());
-    assert_eq!(writes(&look), ["delete Gateway/shop/old"]);
-    assert!(look.pause.is_some());
+    let told = |index: &mut MeshIndex, second: i64| {
+        let look = look(index, &web(), &plan(&[routes()]), Timestamp::from_second(1_000 + second).unwrap());
+        assert!(look.writes.is_empty());
+        let told = look.told.unwrap();
+        (told.state, told.violations.len(), look.pause)
+    };
+    let pending = (ConsistencyState::RepairPending, 1, Some(Duration::from_secs(50)));
+    assert_eq!(told(&mut index, 10), pending);
+    assert_eq!(told(&mut index, 61), (ConsistencyState::Consistent, 0, None));
 }
 
+/// `v1` has Pods, `v2` has none, and `x` can have none.
 #[test]
-fn what_is_in_its_own_namespace_is_left_to_the_garbage_collector_and_stays_without_an_owner_reference() {
-    let key = Key::new("shop", "web");
-    let mut orphan = ours(MeshKind::DestinationRule, "web", &json!({}));
-    orphan.1["metadata"].as_object_mut().unwrap().shift_remove("ownerReferences");
-    let mut index = index(&[ours(MeshKind::VirtualService, "web", &json!({})), orphan, elsewhere()]);
-    let deleting = with(&json!({"deletionTimestamp": "2026-11-29T10:00:00Z", "resourceVersion": "2"}));
-    index.mesh_services_event(Event::Applied(deleting));
-    let look = at(&mut index, &key, now());
-    assert_eq!(writes(&look), ["delete VirtualService/edge/shop.web"]);
-    assert!(look.told.is_none());
-    index.mesh_services_event(Event::Deleted(web()));
-    let expected = ["delete VirtualService/shop/web", "delete VirtualService/edge/shop.web"];
-    assert_eq!(writes(&at(&mut index, &key, now())), expected);
-}
-
-#[test]
-fn of_many_objects_of_a_finding_a_few_are_named() {
-    let object = |number: u32| mesh_integrity::Key {
-        kind: mesh_integrity::Kind::Gateway,
-        namespace: "a".to_owned(),
-        name: number.to_string(),
-    };
-    let finding = Finding {
-        objects: (0..1000).map(object).collect(),
-        field: String::new(),
-        code: Code::IST0132,
-        severity: mesh_integrity::Severity::Error,
-        resource: "x".to_owned(),
-        message: "Shared".to_owned(),
-        advice: String::new(),
-    };
-    let message = of_finding(&finding).message;
-    assert!(message.ends_with("Gateway/a/4 and 995 more (IST0132)"), "{message}");
+fn subsets_that_select_no_pod_are_told_once_they_were_asked_for() {
+    let service = json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]}});
+    let subset = |name: &str, labels: Value| json!({"name": name, "labels": labels});
+    let subsets = [
+        subset("v1", json!({"version": "1"})),
+        subset("v2", json!({"version": "2"})),
+        subset("x", json!({"app": "x"})),
+    ];
+    let rule = json!({"host": "web", "subsets": subsets});
+    let mut index = index(&[(MeshKind::Service, service), ours(MeshKind::DestinationRule, "web", &rule)]);
+    let plan = plan(&[wanted(MeshKind::DestinationRule, "web", &rule)]);
+    let first = look(&mut index, &web(), &plan, now());
+    let asks: Vec<String> = first.asks.iter().map(Selection::selector).collect();
+    assert_eq!(asks, ["app=web,version=1", "app=web,version=2"]);
+    for (ask, is_any) in first.asks.into_iter().zip([true, false]) {
+        index.memory(&web().key).pods.answered(ask, Some(is_any), now());
+    }
+    let then = look(&mut index, &web(), &plan, now());
+    let told = then.told.unwrap();
+    assert_eq!(
+        (told.state, then.asks.len(), then.pause),
+        (ConsistencyState::Consistent, 0, Some(Duration::from_secs(60)))
+    );
+    let messages: Vec<&str> = told.violations.iter().map(|told| told.message.as_str()).collect();
+    assert_eq!(
+        messages,
+        [
+            "The labels version=2 of subset v2 select no Pod of web (IST0173)",
+            "The labels app=x of subset x select no Pod of web (IST0173)"
+        ]
+    );
+    let entry =
+        json!({"metadata": {"name": "vm", "namespace": "shop"}, "spec": {"labels": {"app": "web", "version": "2"}}});
+    let entry = Seen::read(Watched::WorkloadEntry, entry);
+    index.objects_event(Watched::WorkloadEntry, Event::Applied(Arc::new(entry)));
+    let told = look(&mut index, &web(), &plan, now()).told.unwrap();
+    assert_eq!(told.violations.len(), 1, "a machine is as good as a Pod");
 }

@@ -117,7 +117,7 @@ fn of_two_that_name_a_gateway_that_does_not_exist_the_older_makes_it() {
 #[test]
 fn a_gateway_that_was_made_stays_with_whom_it_was_made_for() {
     let other = web(EDGE).replace("serviceName: web", "serviceName: other").replace("name: web", "name: other");
-    let made = "kind: Gateway\nmetadata: {name: edge, namespace: istio-system, labels: {app.kubernetes.io/managed-by: outrigger, \
+    let made = "kind: Gateway\nmetadata: {name: edge, namespace: istio-system, annotations: {outrigger.dev/mesh-object: istio-system/edge}, labels: {app.kubernetes.io/managed-by: outrigger, \
                 outrigger.dev/mesh-service: other, outrigger.dev/mesh-service-namespace: shop}}\nspec: {servers: []}\n---\n";
     let fake = Fake::of(&(web(EDGE) + &other + &consenting("istio-system") + made));
     assert_eq!(names(&fake.plan(1)), ["Gateway istio-system/edge", "VirtualService shop/other"]);

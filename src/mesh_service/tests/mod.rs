@@ -2,6 +2,7 @@
 
 mod claims;
 mod hostile;
+mod service_ports;
 mod table;
 mod written;
 

@@ -394,8 +394,8 @@ fn a_gateway_of_somebody_else_is_not_edited() {
     }
     let labels = |owner: &str| {
         format!(
-            ", labels: {{app.kubernetes.io/managed-by: outrigger, outrigger.dev/mesh-service: {owner}, \
-             outrigger.dev/mesh-service-namespace: shop}}"
+            ", annotations: {{outrigger.dev/mesh-object: istio-system/edge}}, labels: {{app.kubernetes.io/managed-by: outrigger, \
+             outrigger.dev/mesh-service: {owner}, outrigger.dev/mesh-service-namespace: shop}}"
         )
     };
     let plan = with("other.example.com", &labels("other"));
@@ -476,4 +476,51 @@ fn what_is_said_is_bounded() {
     let plan = Fake::of(&web(&format!("hosts: [{}], gateway: {{name: edge}}", hosts.join(", ")))).plan(0);
     assert!(plan.violations.iter().all(|told| told.message.chars().count() <= 1024));
     assert!(plan.violations.len() <= 16, "{}", plan.violations.len());
+}
+
+/// What is listed alone lets in that alone: neither routes nor policies for a consent to have a Gateway.
+#[test]
+fn a_namespace_that_lets_in_some_kinds_has_no_others() {
+    let consent = |kinds: &str| consenting("other").replace("shop", &format!("'shop:{kinds}'"));
+    let yaml = web("namespace: other, hosts: [a.com], gateway: {name: edge, namespace: other}");
+    let plan = Fake::of(&(yaml.clone() + &consent("Gateway"))).plan(0);
+    assert_eq!(names(&plan), ["Gateway other/edge"]);
+    assert_eq!(
+        said(&plan),
+        [
+            "NoConsent: The Namespace other lets no VirtualService of shop in: add it to its annotation outrigger.dev/allow-mesh-from, as \
+          shop:VirtualService+…. No VirtualService is written"
+        ]
+    );
+    let key = |name| Key::new("other", name);
+    assert!(plan.sweeps(MeshKind::VirtualService, &key("shop.web")) && !plan.sweeps(MeshKind::Gateway, &key("edge")));
+    let plan = Fake::of(&(yaml + &consent("VirtualService"))).plan(0);
+    assert_eq!(names(&plan), ["VirtualService other/shop.web"]);
+    assert!(said(&plan)[0].starts_with("GatewayNotMade: "), "{plan:?}");
+}
+
+#[test]
+fn tls_at_the_port_of_plain_http_is_told() {
+    let with = |ports: &str| {
+        let more = "hosts: [a.com], gateway: {name: edge, tls: {mode: SIMPLE, credentialName: web}}";
+        Fake::of(&web(more).replace("[{port: 80}]", ports)).plan(0)
+    };
+    assert!(said(&with("[{port: 80}]"))[0].starts_with("TlsAtPort80: spec.gateway.tls: port 80 "));
+    assert_eq!(said(&with("[{port: 443}]")), [""; 0]);
+}
+
+/// Whatever else is in the list: its name is that of its hosts alone.
+#[test]
+fn a_service_entry_keeps_its_name_when_another_goes() {
+    let names_of = |entries: &[&str]| {
+        let entry = |hosts: &&str| format!("{{hosts: [{hosts}], resolution: NONE}}");
+        let entries: Vec<String> = entries.iter().map(entry).collect();
+        let plan = Fake::of(&web(&format!("serviceEntries: [{}]", entries.join(", ")))).plan(0);
+        names(&plan).into_iter().filter(|name| name.starts_with("ServiceEntry")).collect::<Vec<_>>()
+    };
+    let all = names_of(&["a.com, b.com", "a.com", "a.com, c.com"]);
+    assert_eq!(all.len(), 3);
+    assert!(all.contains(&"ServiceEntry shop/web-a-com".to_owned()), "{all:?}");
+    assert_eq!(names_of(&["a.com, c.com"])[0], all[2]);
+    assert_eq!(names_of(&["a.com, c.com", "a.com"])[0], all[2]);
 }

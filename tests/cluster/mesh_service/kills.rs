@@ -23,17 +23,28 @@ pub async fn a_meshservice_is_right_after_a_kill_at_each_write(case: Case<()>) -
     for write in WRITES.iter().filter(|write| write.starts_with("mesh.")) {
         for moment in ["before", "after"] {
             round += 1;
-            // What was made for subsets is deleted when there are none any more.
-            if *write == "mesh.object.delete" && round % 2 == 1 {
+            if *write == "mesh.object.release" {
+                world.apply(&theirs()).await?;
+            }
+            // What was made for subsets is deleted, or given back, when there are none any more.
+            if ["mesh.object.delete", "mesh.object.release"].contains(write) {
+                round += (round + 1) % 2;
                 let outrigger = Outrigger::start(&world.plane, start(&kubeconfig, None))?;
                 is_right(&world, round).await?;
                 outrigger.stop().await?;
                 round += 1;
             }
-            if *write == "mesh.object.trim" {
-                world.edit(MeshKind::VirtualService, "web-mesh", json!({"spec": {"exportTo": ["."]}})).await?;
-            } else {
-                world.apply(&wanted(round)).await?;
+            match *write {
+                "mesh.object.trim" => {
+                    world.edit(MeshKind::VirtualService, "web-mesh", json!({"spec": {"exportTo": ["."]}})).await?;
+                }
+                "mesh.service.mend" => {
+                    let ports = json!([{"name": "other", "port": 9}]);
+                    let annotations = json!({"outrigger.dev/mesh-repair": "AddPort"});
+                    let lacking = json!({"metadata": {"annotations": annotations}, "spec": {"ports": ports}});
+                    world.edit(MeshKind::Service, "web", lacking).await?;
+                }
+                _ => world.apply(&wanted(round)).await?,
             }
             let mut armed =
                 Outrigger::start(&world.plane, start(&kubeconfig, Some(&format!("{write}.{moment}=return"))))?;
@@ -52,6 +63,14 @@ fn start(kubeconfig: &Path, failpoint: Option<&str>) -> Start {
     Start { args, failpoint: failpoint.map(str::to_owned), ..Start::with(kubeconfig) }
 }
 
+/// A rule that may be taken over.
+fn theirs() -> Value {
+    json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "spec": {"host": "theirs"},
+        "metadata": {"name": "web", "annotations": {"outrigger.dev/adopt": "true"}},
+    })
+}
+
 fn wanted(round: u32) -> Value {
     let mut more = if round % 2 == 1 { subsets() } else { json!({}) };
     more["timeout"] = json!(format!("{round}s"));
@@ -66,6 +85,7 @@ async fn is_right(world: &World, round: u32) -> Result<()> {
     };
     world.object_where(MeshKind::VirtualService, &world.namespace, "web-mesh", "right", is_right).await?;
     let rule = world.objects(MeshKind::DestinationRule, &world.namespace).get_opt("web").await?;
-    ensure!(rule.is_some() == (round % 2 == 1), "round {round}: {rule:?}");
+    let is_ours = rule.as_ref().is_some_and(|rule| rule.data["spec"]["host"] != "theirs");
+    ensure!(is_ours == (round % 2 == 1), "round {round}: {rule:?}");
     Ok(())
 }

@@ -7,6 +7,7 @@ mod page;
 mod refused;
 mod samples;
 mod schema;
+mod takeover;
 mod world;
 
 use crate::outrigger::Outrigger;
@@ -28,6 +29,8 @@ pub fn add_to(suite: Suite<Outrigger>) -> Suite<Outrigger> {
         objects::of_two_meshservices_for_a_service_the_older_has_it,
         objects::a_gateway_of_somebody_else_is_never_edited_for_a_meshservice,
         objects::what_is_somebody_elses_is_a_meshservices_only_when_it_is_given,
+        objects::a_service_of_somebody_else_is_mended_for_a_meshservice_only_as_it_allows,
+        objects::what_was_made_for_a_meshservice_that_is_deleted_without_it_stays,
         refused::what_is_refused_for_a_meshservice_is_told_and_tried_again,
         objects::what_the_first_operator_of_meshservices_left_behind_is_taken_over,
     );
@@ -35,6 +38,7 @@ pub fn add_to(suite: Suite<Outrigger>) -> Suite<Outrigger> {
         suite,
         apart(Parts::ApiOnly):
         installed::istio_may_be_installed_after_meshservices_and_the_next_leader_writes_nothing,
+        takeover::meshservices_stored_under_the_crd_of_the_first_operator_are_followed_under_ours,
     )
 }
 

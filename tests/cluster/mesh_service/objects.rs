@@ -1,6 +1,7 @@
 //! What is made for a MeshService: made, repaired and taken away again, and nothing of anybody else.
 
 use anyhow::{Context, Result, ensure};
+use kube::api::{DeleteParams, Patch, PatchParams, PropagationPolicy};
 use outrigger::mesh_service::MeshKind;
 use outrigger_testbed::Case;
 use serde_json::{Value, json};
@@ -13,10 +14,14 @@ use crate::outrigger::Outrigger;
 pub async fn what_is_made_is_kept_as_it_is_and_goes_with_its_meshservice(case: Case<Outrigger>) -> Result<()> {
     let world = World::of(&case);
     world.service("web").await?;
+    world.pod("web", "v1").await?;
     world.apply(&mesh_service("web", &subsets())).await?;
     let first = world.state("web", "Consistent").await?;
     let status = &first["status"];
-    ensure!(status["lastChecked"].is_string() && status["violations"].is_null(), "{status}");
+    ensure!(status["lastChecked"].is_string(), "{status}");
+    let violations = status["violations"].as_array().context("no violations")?;
+    ensure!(violations.len() == 1 && violations[0]["type"] == "SubsetWithoutPods", "{status}");
+    ensure!(violations[0]["message"].to_string().contains("of subset v2 select no Pod of web."), "{status}");
     let managed: Vec<_> =
         status["managedResources"].as_array().context("none")?.iter().map(|one| &one["kind"]).collect();
     ensure!(managed == ["DestinationRule", "VirtualService"], "{managed:?}");
@@ -59,6 +64,47 @@ pub async fn a_meshservice_that_changes_takes_its_objects_along(case: Case<Outri
     let managed = after["status"]["managedResources"].to_string();
     ensure!(!managed.contains("DestinationRule"), "{managed}");
     Ok(())
+}
+
+/// With `kubectl delete --cascade=orphan`: what is in its own namespace and what is in another.
+pub async fn what_was_made_for_a_meshservice_that_is_deleted_without_it_stays(case: Case<Outrigger>) -> Result<()> {
+    let world = World::of(&case);
+    let edge = format!("{}-edge", world.namespace);
+    world.create_namespace(&edge).await?;
+    world.let_in(&edge, true).await?;
+    world.service("web").await?;
+    let more = json!({"hosts": ["web.example.com"], "gateway": {"name": "edge", "namespace": edge}});
+    world.apply(&mesh_service("web", &more)).await?;
+    world.state("web", "Consistent").await?;
+    let copied = serde_json::to_value(world.objects(MeshKind::Gateway, &edge).get("edge").await?)?;
+
+    // A copy in another namespace is nobody's.
+    let third = format!("{}-third", world.namespace);
+    world.create_namespace(&third).await?;
+    let metadata = &copied["metadata"];
+    world
+        .apply(&json!({
+            "apiVersion": copied["apiVersion"], "kind": "Gateway", "spec": copied["spec"],
+            "metadata": {"name": "edge", "namespace": third, "labels": metadata["labels"], "annotations": metadata["annotations"]},
+        }))
+        .await?;
+
+    let orphan = DeleteParams { propagation_policy: Some(PropagationPolicy::Orphan), ..DeleteParams::default() };
+    world.mesh_services().delete("web", &orphan).await?;
+    let is_nobodys = |object: &Value| !object["metadata"]["labels"].to_string().contains("outrigger.dev");
+    for (kind, namespace, name) in
+        [(MeshKind::VirtualService, &world.namespace, "web"), (MeshKind::Gateway, &edge, "edge")]
+    {
+        world.object_where(kind, namespace, name, "nobody's", is_nobodys).await?;
+    }
+    let copy = world.object_where(MeshKind::Gateway, &third, "edge", "there", |_| true).await?;
+    ensure!(copy["metadata"]["labels"] == metadata["labels"], "{copy}");
+    // The garbage collector looks for new kinds every 30 s only: this is what it does.
+    let released = json!({"metadata": {"finalizers": null}});
+    match world.mesh_services().patch("web", &PatchParams::default(), &Patch::Merge(released)).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        patched => patched.map(drop).context("cannot release the MeshService"),
+    }
 }
 
 /// In another namespace there are objects as long as it lets them in, and no longer.
@@ -158,8 +204,47 @@ pub async fn what_is_somebody_elses_is_a_meshservices_only_when_it_is_given(case
     ensure!(ours["spec"]["trafficPolicy"].is_null() && ours["spec"]["subsets"][1]["name"] == "v2", "{ours}");
     let written_down = ours["metadata"]["annotations"]["outrigger.dev/mesh-spec-before"].as_str().context("nothing")?;
     ensure!(serde_json::from_str::<Value>(written_down)? == rule["spec"], "{written_down}");
+    ensure!(ours["metadata"]["ownerReferences"].is_null(), "the garbage collector would delete it: {ours}");
     let note = world.event("web", "Adopted").await?;
     ensure!(note.contains("To undo that"), "{note}");
+
+    world.delete_mesh_service("web").await?;
+    world.swept(&world.namespace, "web").await?;
+    let again = world.object(MeshKind::DestinationRule, "web").await?;
+    ensure!(again["spec"] == rule["spec"], "it is as it was: {again}");
+    ensure!(!again["metadata"]["annotations"].to_string().contains("outrigger.dev"), "{again}");
+    Ok(())
+}
+
+/// A Service of somebody else stays as it is until it lets a port be added and a protocol be named, which is told to both.
+pub async fn a_service_of_somebody_else_is_mended_for_a_meshservice_only_as_it_allows(
+    case: Case<Outrigger>,
+) -> Result<()> {
+    let world = World::of(&case);
+    let spec =
+        json!({"selector": {"app": "web"}, "ports": [{"name": "tcp-web", "port": 80}, {"name": "x", "port": 9}]});
+    world.apply(&json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": spec})).await?;
+    let more = json!({"ports": [{"name": "http", "port": 80}, {"name": "grpc", "port": 81, "targetPort": 8081}]});
+    world.apply(&mesh_service("web", &more)).await?;
+    world.violation("web", "PortMissing").await?;
+    let told = world.violation("web", "PortProtocol").await?;
+    ensure!(told["message"].to_string().contains("outrigger.dev/mesh-repair: SetProtocol"), "{told}");
+    let before = world.object(MeshKind::Service, "web").await?;
+    ensure!(before["spec"]["ports"].as_array().map(Vec::len) == Some(2), "{before}");
+    let actions = world.mesh_service("web").await?["status"]["repairActions"].clone();
+    let actions: Vec<_> = actions.as_array().into_iter().flatten().map(|action| &action["type"]).collect();
+    ensure!(actions == ["AddPort", "SetProtocol"], "{actions:?}");
+
+    let letting = json!({"metadata": {"annotations": {"outrigger.dev/mesh-repair": "AddPort,SetProtocol"}}});
+    world.edit(MeshKind::Service, "web", letting).await?;
+    world.state("web", "Consistent").await?;
+    let after = world.object(MeshKind::Service, "web").await?;
+    let ports = after["spec"]["ports"].as_array().context("no ports")?;
+    ensure!(ports.len() == 3 && ports[0]["appProtocol"] == "http" && ports[0]["name"] == "tcp-web", "{after}");
+    ensure!(ports[2]["name"] == "grpc" && ports[2]["port"] == 81 && ports[2]["targetPort"] == 8081, "{after}");
+    ensure!(after["metadata"]["labels"].is_null() && after["metadata"]["ownerReferences"].is_null(), "{after}");
+    let note = world.event("web", "Mended").await?;
+    ensure!(note.contains("then remove appProtocol of port 80, port 81"), "{note}");
     Ok(())
 }
 
@@ -181,10 +266,7 @@ pub async fn what_the_first_operator_of_meshservices_left_behind_is_taken_over(c
     // As it wrote several times a second.
     let old = json!({"status": {"consistencyState": "Inconsistent", "violations": [
         {"type": "ReconciliationError", "resource": "web", "message": "UNIQUE constraint failed", "severity": "Error"}]}});
-    world
-        .mesh_services()
-        .patch_status("web", &kube::api::PatchParams::default(), &kube::api::Patch::Merge(old))
-        .await?;
+    world.mesh_services().patch_status("web", &PatchParams::default(), &Patch::Merge(old)).await?;
     let object = world.status_where("web", "ours again", |status| status["violations"].is_null()).await?;
     ensure!(object["status"]["consistencyState"] == "Consistent", "{object}");
     let after = world.object(MeshKind::Service, "web").await?;

@@ -91,6 +91,15 @@ impl World {
         self.apply(&json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec})).await
     }
 
+    /// A Pod of a version of a Service. It comes once its ServiceAccount is there.
+    pub async fn pod(&self, app: &str, version: &str) -> Result<()> {
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": format!("{app}-{version}"), "labels": {"app": app, "version": version}},
+            "spec": {"containers": [{"name": "app", "image": "app"}]},
+        });
+        wait_for("a Pod to be taken", PATIENCE, async || Ok(Some(self.apply(&pod).await?))).await
+    }
+
     /// Changes an object by a merge patch, as `kubectl edit` does.
     pub async fn edit(&self, kind: MeshKind, name: &str, patch: Value) -> Result<()> {
         self.objects(kind, &self.namespace).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
