@@ -209,7 +209,7 @@ pub async fn read_until(stream: &mut TlsStream<TcpStream>, end: &str) -> String 
     String::from_utf8(text).expect("text")
 }
 
-/// Reads to the end of the connection. An end without TLS's close_notify counts too.
+/// Reads to the end of the connection. An end without TLS's `close_notify` counts too.
 pub async fn read_to_end(stream: &mut TlsStream<TcpStream>) -> String {
     let mut text = Vec::new();
     let _end = soon(stream.read_to_end(&mut text)).await;
