@@ -1,6 +1,6 @@
 //! A SidecarSet after admission: the Pods it is in, its kept versions, and its status.
 //!
-//! [`plan`] decides what to write from what was observed: [`set::ObservedSet`], [`pods::PodIndex`] and
+//! [`plan()`] decides what to write from what was observed: [`set::ObservedSet`], [`pods::PodIndex`] and
 //! [`revisions::RevisionIndex`]. The [`Controller`] receives events, which change the [`RolloutIndex`], and
 //! writes.
 

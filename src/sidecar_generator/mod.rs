@@ -1,7 +1,7 @@
 //! URL -> Istio Sidecar: the hosts from a SidecarGenerator's URL become the Sidecar of its name, which is kept up to
 //! date.
 //!
-//! [`plan`] decides what to do, from what was observed ([`ObservedGenerator`], [`ObservedSidecar`]) and what is remembered
+//! [`plan()`] decides what to do, from what was observed ([`ObservedGenerator`], [`ObservedSidecar`]) and what is remembered
 //! ([`memory::GeneratorMemory`]). The [`Controller`] receives events, which change the [`GeneratorIndex`]. In the leader it fetches
 //! (`fetches`, `fetching`) and writes (`leader`).
 
