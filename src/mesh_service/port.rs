@@ -33,7 +33,7 @@ pub(super) enum Routing {
 /// The protocol of a port for which none is given.
 const ASSUMED: &str = "HTTP";
 
-/// Ports for which Istio does not detect the protocol, because the server may speak first: SMTP, DNS, MySQL and MongoDB.
+/// Ports for which Istio does not detect the protocol, because the server may speak first: SMTP, DNS, `MySQL` and `MongoDB`.
 const SERVER_FIRST: [i64; 4] = [25, 53, 3306, 27017];
 
 /// Longer names first: `grpc-web` is not `grpc`.

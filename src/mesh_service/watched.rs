@@ -97,10 +97,11 @@ impl Watched {
             Self::Made(MeshKind::DestinationRule) => mesh_integrity::Kind::DestinationRule,
             Self::Made(MeshKind::Gateway) => mesh_integrity::Kind::Gateway,
             Self::Made(MeshKind::VirtualService) => mesh_integrity::Kind::VirtualService,
-            Self::Made(MeshKind::PeerAuthentication | MeshKind::AuthorizationPolicy) => return None,
             Self::Sidecar => mesh_integrity::Kind::Sidecar,
-            // Without Pods the checks would take these for all workloads of their namespace.
-            Self::WorkloadEntry => return None,
+            // Without Pods the checks would take WorkloadEntries for all workloads of their namespace.
+            Self::WorkloadEntry | Self::Made(MeshKind::PeerAuthentication | MeshKind::AuthorizationPolicy) => {
+                return None;
+            }
             Self::RequestAuthentication => mesh_integrity::Kind::RequestAuthentication,
             Self::KubernetesGateway => mesh_integrity::Kind::KubernetesGateway,
         })
