@@ -31,16 +31,19 @@ pub struct Cost {
     pub time: Duration,
 }
 
+/// The costs of programs, by their names.
+pub type Costs = Vec<(&'static str, Cost)>;
+
 /// `SidecarSets` while instructions are counted: a review costs as many beside more of them, and the start fewer.
 const SETS: usize = 100;
 
 /// The cost of one review of some scenarios, of the floor, of this build, and of that of before if there is one.
-pub fn costs(bench: &Bench, old: Option<&Program>) -> Result<Vec<(Scenario, Vec<(&'static str, Cost)>)>> {
+pub fn costs(bench: &Bench, old: Option<&Program>) -> Result<Vec<(Scenario, Costs)>> {
     let scenarios = FEW.map(|scenario| Scenario { sets: SETS, ..scenario });
     scenarios.into_iter().map(|scenario| Ok((scenario, of_scenario(bench, scenario, old)?))).collect()
 }
 
-fn of_scenario(bench: &Bench, scenario: Scenario, old: Option<&Program>) -> Result<Vec<(&'static str, Cost)>> {
+fn of_scenario(bench: &Bench, scenario: Scenario, old: Option<&Program>) -> Result<Costs> {
     let (body, files) = (scenario.body(), Files::of(cases::sets(scenario.sets, scenario.matching))?);
     let length = bench.exchange(&Server::start(&Program::Present, &files)?, &body, scenario)?.length;
     let programs: Vec<Program> = [Program::Floor(length), Program::Present].into_iter().chain(old.cloned()).collect();
@@ -56,10 +59,8 @@ fn of_scenario(bench: &Bench, scenario: Scenario, old: Option<&Program>) -> Resu
 fn instructions(bench: &Bench, program: &Program, files: &Files, body: &Bytes) -> Result<f64> {
     let folder = tempfile::tempdir()?;
     let out = folder.path().join("callgrind.out");
-    let valgrind = ["valgrind", "--tool=callgrind", "--instr-atstart=no", "--callgrind-out-file"];
-    let mut valgrind = valgrind.map(str::to_owned).to_vec();
-    let last = valgrind.len() - 1;
-    valgrind[last] += &format!("={}", out.display());
+    let file = format!("--callgrind-out-file={}", out.display());
+    let valgrind = ["valgrind", "--tool=callgrind", "--instr-atstart=no", &file].map(str::to_owned);
     let server = Server::start_under(&valgrind, program, files)?;
     let exchange = bench.exchange_like_first(&server, body)?;
     let load = |reviews| bench.runtime.block_on(run(&server.target, &exchange, (CONNECTIONS, reviews), None));

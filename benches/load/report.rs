@@ -1,6 +1,6 @@
 //! What was measured, as tables, as JSON, and beside the goals.
 
-use crate::instructions::Cost;
+use crate::instructions::{Cost, Costs};
 use crate::matrix::{CONNECTIONS, Measured, Row};
 use crate::scenario::{self, Scenario};
 use serde_json::{Value, json};
@@ -141,7 +141,7 @@ pub fn json(measured: &Measured) -> Value {
 }
 
 /// What a review costs each program.
-pub fn costs_table(costs: &[(Scenario, Vec<(&'static str, Cost)>)]) -> String {
+pub fn costs_table(costs: &[(Scenario, Costs)]) -> String {
     let mut table = String::from(
         "| Pod | server | instructions per review | : floor | : before | server CPU per review | : floor | : before |\n\
          |---|---|---|---|---|---|---|---|\n",

@@ -186,14 +186,14 @@ mod tests {
 
     #[test]
     fn a_name_that_is_not_given_is_no_other_ports() {
-        let named = |name: Option<&str>, port: i32, protocol: &str| MeshPort {
+        let port = |name: Option<&str>, port: i32, protocol: &str| MeshPort {
             name: name.map(str::to_owned),
             port,
             target_port: None,
             protocol: Some(protocol.to_owned()),
         };
         let ports =
-            [named(None, 81, "TCP"), named(Some("tcp-81"), 80, "TCP"), named(None, 53, "UDP"), named(None, 53, "TCP")];
+            [port(None, 81, "TCP"), port(Some("tcp-81"), 80, "TCP"), port(None, 53, "UDP"), port(None, 53, "TCP")];
         let names: Vec<_> = Port::read_all(&ports).into_iter().map(|port| port.name).collect();
         assert_eq!(names, ["tcp-81-2", "tcp-81", "udp-53", "tcp-53"]);
     }
