@@ -89,8 +89,8 @@ impl<'a> Builder<'a> {
         self.plan.kept.insert((kind, key));
     }
 
-    /// Adds an object of a kind that is made, unless Istio would refuse it. `field` says which field of the MeshService a field of the
-    /// object comes from.
+    /// Adds an object of a kind that is made, unless Istio would refuse it. `field` returns the field of the
+    /// MeshService that a field of the object comes from.
     pub fn add(&mut self, kind: MeshKind, key: Key, spec: Value, field: impl Fn(&str) -> Option<String>) {
         let own = &self.mesh_service.key.namespace;
         if !self.world.consents.allow_kind(&key.namespace, own, kind) {

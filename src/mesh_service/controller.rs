@@ -67,8 +67,8 @@ impl Controller {
         Self { client, events, metrics, observer, settings }
     }
 
-    /// Does the work of a term, with what these feeds tell. Nobody but a leader needs to know the mesh, and the first lists of a term
-    /// are fresh.
+    /// Does the work of a term with the events of these feeds. Only a leader needs to know the mesh, and the first
+    /// lists of a term are fresh.
     pub fn lead(&self, term: Term, feeds: &mut Feeds) -> impl Future<Output = ()> + Send + 'static {
         let index = MeshIndex::new(self.settings.clone());
         let queue = Arc::new(IndexedQueue::new(index, Arc::clone(&self.observer)));
@@ -154,7 +154,7 @@ impl Watches {
         join_all(all.map(Watch::settled)).await;
     }
 
-    /// Kinds come and go. A watch tells its sink of an empty or first list before it says so.
+    /// Kinds are added and removed. A watch sends its sink an empty or first list before it reports that.
     async fn follow_absence(&self, queue: &MeshQueue) {
         let of_objects = self.objects.iter().map(async |(kind, watch)| {
             let mut absent = watch.is_absent();

@@ -1,8 +1,8 @@
-//! Pure: where an object is not as it should be, field by field.
+//! Pure: finds where an object differs from the planned one, field by field.
 //!
-//! The spec of an Istio object is ours as a whole: what others add to it changes what it does, so that is drift, too, and so is an empty
-//! field, which says something to Istio. A Service is filled in by the API server, and there only what is asked for counts, but for
-//! labels and ports that were added. Labels and annotations that others add stay everywhere.
+//! The whole spec of an Istio object is ours: an added field changes its effect, so it is drift, and so is an empty
+//! field, which has a meaning in Istio. The API server fills in a Service, so only planned fields are compared there,
+//! and added labels of the selector and ports. Labels and annotations that others add always stay.
 
 use json_patch::jsonptr::PointerBuf;
 use serde_json::{Map, Value};
@@ -17,7 +17,7 @@ pub struct Drift {
     pub extra: Vec<PointerBuf>,
 }
 
-/// Whether fields may be there that were not asked for.
+/// Whether unplanned fields are allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extras {
     /// They belong to the API server or to others.
@@ -54,7 +54,7 @@ impl Drift {
         drift
     }
 
-    /// Whether all is as it should be.
+    /// Returns whether there is no drift.
     #[must_use]
     pub fn is_none(&self) -> bool {
         self.different.is_empty() && self.extra.is_empty()
@@ -107,8 +107,8 @@ impl Drift {
         }
     }
 
-    /// Ports of a Service, the only list in it that is made. They are applied one by one, by number and protocol: those of others stay
-    /// until they are taken away, the last first.
+    /// Compares the ports of a Service, its only list that is made. They are applied one by one, by number and
+    /// protocol. Ports of others stay until they are removed, the last first.
     fn compare_ports(&mut self, path: &[&str], desired: &[Value], present: &[Value]) {
         let id = |port: &Value| (port["port"].as_u64(), port["protocol"].as_str().unwrap_or("TCP").to_owned());
         for port in desired {
@@ -151,7 +151,7 @@ impl Drift {
     }
 }
 
-/// Whether a value counts as absent.
+/// Returns whether a value counts as absent.
 fn is_absent(value: &Value, extras: Extras) -> bool {
     match extras {
         Extras::Allowed => is_empty(value),

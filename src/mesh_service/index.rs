@@ -27,7 +27,7 @@ pub(super) type MeshQueue = IndexedQueue<Key, MeshIndex>;
 /// Settings of the mesh.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The kinds of which objects are made.
+    /// The kinds of objects that are made.
     pub kinds: MeshKinds,
     /// Istio's root namespace.
     pub root_namespace: String,
@@ -59,7 +59,7 @@ pub struct MeshIndex {
     pub(super) is_installed: bool,
 }
 
-/// What was known when a list began and has not appeared in it yet. Once the list is complete, this is gone.
+/// Objects that were known when a list began and are not in it yet. They are removed once the list is complete.
 #[derive(Debug, Default)]
 struct Unlisted {
     mesh_services: BTreeSet<Key>,
@@ -124,7 +124,7 @@ impl MeshIndex {
         self.owned.get(mesh_service).into_iter().flatten().filter_map(|key| self.objects.get(key))
     }
 
-    /// Whether the API server lacks a kind.
+    /// Returns whether the API server lacks a kind.
     #[must_use]
     pub fn is_absent(&self, kind: Watched) -> bool {
         self.absent.contains(&kind)
@@ -141,13 +141,13 @@ impl MeshIndex {
         self.judge.about(objects.into_iter().filter_map(ObjectKey::judged))
     }
 
-    /// Whether the checks cover all changes that concern this MeshService.
+    /// Returns whether the checks cover all changes that concern this MeshService.
     #[must_use]
     pub fn is_checked(&self, key: &Key) -> bool {
         self.judge.has_checked(self.memories.get(key).map_or(0, |memory| memory.awaits))
     }
 
-    /// Whether another MeshService plans an object that was made for one that is gone.
+    /// Returns whether another MeshService plans an object of a deleted one.
     #[must_use]
     pub fn is_wanted(&self, object: &ObjectKey) -> bool {
         let wants = |key: &Key| self.memories.get(key).is_some_and(|memory| memory.desired.contains(object));
@@ -164,19 +164,19 @@ impl MeshIndex {
         })
     }
 
-    /// Whether a MeshService is gone, or about to go, so that others may take over its objects.
+    /// Returns whether a MeshService is deleted or being deleted, so that others may take over its objects.
     #[must_use]
     pub fn is_gone(&self, key: &Key) -> bool {
         self.is_installed && self.mesh_services.get(key).is_none_or(|one| one.deleting)
     }
 
-    /// Whether a MeshService is being deleted, or was deleted, with `--cascade=orphan`.
+    /// Returns whether a MeshService is being deleted, or was deleted, with `--cascade=orphan`.
     #[must_use]
     pub fn is_orphaning(&self, key: &Key) -> bool {
         self.orphaning.contains(key)
     }
 
-    /// Forgets a MeshService that is gone. The pace of deletes that are undone again and again is remembered for a while.
+    /// Forgets a deleted MeshService. The pace of repeated deletes is remembered for a while.
     pub(super) fn gone(&mut self, key: &Key, now: Timestamp) -> Option<Duration> {
         self.claims.set(key, BTreeSet::new());
         let rests = self.memories.get_mut(key).and_then(|memory| memory.rests(now));
@@ -189,8 +189,8 @@ impl MeshIndex {
         rests
     }
 
-    /// This is what there is to be for a MeshService: it is looked at again when one of these changes, or what it names, or whether a
-    /// namespace lets in what is there.
+    /// Records the plan of a MeshService. The MeshService is reconciled when a planned or named object changes, or the
+    /// consent of a namespace.
     pub(super) fn desire(&mut self, mesh_service: &ObservedMeshService, desired: BTreeSet<ObjectKey>) {
         let named = names(mesh_service);
         let objects = || desired.iter().chain(&named);
@@ -213,7 +213,7 @@ impl MeshIndex {
         let object = |kind: MeshKind| {
             let is = |object: &&ObjectKey| object.kind == Watched::Made(kind);
             let seen = named.iter().find(is).and_then(|object| self.objects.get(object))?;
-            // An object whose MeshService is gone counts as missing, so that the next MeshService that would make it gets it.
+            // An object of a deleted MeshService counts as missing, so that the next MeshService that plans it gets it.
             let is_left = seen.owner.as_ref().is_some_and(|owner| self.is_gone(owner));
             (!is_left).then_some(&seen.matters)
         };
@@ -234,7 +234,7 @@ impl MeshIndex {
         )
     }
 
-    /// Whether a WorkloadEntry has these labels.
+    /// Returns whether a WorkloadEntry has these labels.
     #[must_use]
     pub fn has_workload_entry(&self, selection: &Selection) -> bool {
         let first = ObjectKey { kind: Watched::WorkloadEntry, key: Key::new(&selection.namespace, "") };

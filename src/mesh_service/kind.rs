@@ -100,7 +100,7 @@ impl FromIterator<MeshKind> for MeshKinds {
 }
 
 impl MeshKinds {
-    /// Whether objects of a kind are made.
+    /// Returns whether objects of a kind are made.
     #[must_use]
     pub fn contains(&self, kind: MeshKind) -> bool {
         self.0.contains(&kind)

@@ -97,8 +97,8 @@ impl Reconciler<Key> for Leader {
 }
 
 impl Leader {
-    /// Writes in order, referenced objects first. Returns whether the API server took everything, or `None` if something has changed since it
-    /// was read, or the API server does not answer.
+    /// Writes in order, referenced objects first. Returns whether the API server accepted everything, or `None` if
+    /// something has changed since it was read, or the API server does not answer.
     async fn write_all(
         &self,
         key: &Key,
@@ -376,8 +376,8 @@ impl Leader {
     }
 }
 
-/// Whether the API server refused the write, other than for its own load. The cause may be a webhook of one kind that is down, so the
-/// other objects are still written.
+/// Returns whether the API server refused the write for a reason other than load. The cause may be a webhook of one
+/// kind that is down, so the other objects are still written.
 fn is_refusal(code: Option<u16>) -> bool {
     code.is_some_and(|code| code >= 400 && code != 429)
 }

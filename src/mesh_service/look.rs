@@ -1,4 +1,4 @@
-//! Pure: what to do for a MeshService now: which objects to write, and what its status says.
+//! Pure: the next steps for a MeshService: which objects to write, and the content of its status.
 
 use super::drift::{Drift, Extras};
 use super::index::MeshIndex;
@@ -41,7 +41,7 @@ pub struct Look {
     pub writes: Vec<Write>,
     /// The Pods to ask for, after the writes and before the status.
     pub asks: Vec<Selection>,
-    /// When to look again, for a write or a question that is not due yet.
+    /// When to check again, for a write or a question that is not due yet.
     pub pause: Option<Duration>,
     /// The status, once all is written.
     pub told: Option<Told>,
@@ -54,7 +54,7 @@ pub enum Write {
     Apply(Box<DynamicObject>, ObjectKey, Over),
     /// Change an object of another owner, who allows it.
     Mend(Arc<Seen>, Mend),
-    /// Remove these fields, which somebody added.
+    /// Remove these fields, which another client added.
     Trim(Arc<Seen>, Vec<PointerBuf>),
     /// Delete it.
     Delete(Arc<Seen>),
@@ -104,7 +104,8 @@ impl Lacks {
         self.policy |= kind.is_policy();
     }
 
-    /// Whether an object of this kind has to wait. Routes wait for their subsets, and new Gateways and routes wait for the policies.
+    /// Returns whether an object of this kind has to wait. Routes wait for their subsets, and new Gateways and routes
+    /// wait for the policies.
     #[must_use]
     pub fn hinders(&self, kind: Watched, is_new: bool) -> bool {
         match kind {
@@ -149,7 +150,7 @@ impl Over {
     }
 }
 
-/// What to do for the MeshService of this key.
+/// Returns what to do for the MeshService of this key.
 #[must_use]
 pub fn at(index: &mut MeshIndex, key: &Key, now: Timestamp) -> Look {
     let Some(mesh_service) = index.mesh_service(key).filter(|found| !found.deleting).cloned() else {
@@ -160,9 +161,9 @@ pub fn at(index: &mut MeshIndex, key: &Key, now: Timestamp) -> Look {
     look(index, &mesh_service, &plan, now)
 }
 
-/// What is to be done about what was made for a MeshService that is gone, or is being deleted: all of it goes, but for what another one
-/// takes over, and what was taken over itself, which is given back. What is in its own namespace goes by its ownerReference, and stays
-/// without one: so it was asked for.
+/// Returns what to do about the objects of a MeshService that is deleted or being deleted. All are deleted, except
+/// those that another one takes over, and taken-over objects, which are released. Objects in its own namespace are
+/// deleted by their ownerReference. Without one they stay, as requested.
 fn sweep(index: &mut MeshIndex, mesh_service: &Key, now: Timestamp) -> Look {
     let there = index.mesh_service(mesh_service);
     let (is_there, is_first) = (there.is_some(), there.is_some_and(|there| there.cascade == Cascade::Foreground));
@@ -249,7 +250,7 @@ fn steps(index: &MeshIndex, mesh_service: &ObservedMeshService, plan: &Plan) -> 
     steps
 }
 
-/// What is to be done for a MeshService of which this is the plan.
+/// Returns what to do for a MeshService with this plan.
 fn look(index: &mut MeshIndex, mesh_service: &Arc<ObservedMeshService>, plan: &Plan, now: Timestamp) -> Look {
     let key = &mesh_service.key;
     let Steps { mut writes, mut violations, mut repairs, waits, lacks, compared } = steps(index, mesh_service, plan);
@@ -286,12 +287,12 @@ fn look(index: &mut MeshIndex, mesh_service: &Arc<ObservedMeshService>, plan: &P
     let (mut due, paused): (Vec<Write>, Vec<Write>) =
         writes.into_iter().partition(|write| memory.pause(write.object(), now).is_zero());
     if lacks.anything || paused.iter().any(|write| write.taken_away().is_none()) {
-        // What is of no use goes when what takes its place is there. What was put out waits for nothing.
+        // An unused object is deleted once its replacement exists. An object that is not allowed is deleted at once.
         due.retain(|write| write.taken_away().is_none_or(is_put_out));
     }
     let pause = paused.iter().map(|write| memory.pause(write.object(), now)).min();
 
-    // As long as it is not clear who wins, nothing is said to be well.
+    // The status reports no success until it is clear which MeshService wins.
     let undone: BTreeMap<&ObjectKey, Duration> = memory.undone(now).collect();
     violations.extend(undone.keys().map(|object| violation::changed_back(object)));
     let pause = pause.into_iter().chain(undone.values().copied()).min();
@@ -368,7 +369,7 @@ fn empty_subsets(index: &mut MeshIndex, mesh_service: &Key, subsets: &[Subset]) 
     without.into_iter().filter(is_empty).map(Subset::without_pods).collect()
 }
 
-/// What is to be done about one object that there is to be.
+/// Returns what to do about one planned object.
 fn step(
     index: &MeshIndex,
     mesh_service: &Key,
@@ -400,7 +401,7 @@ fn step(
     };
     let Some(seen) = index.object(key) else { return apply(Over::Nothing) };
     if seen.deleting {
-        return Ok(None); // it is made anew once it is gone
+        return Ok(None); // it is recreated once it is gone
     }
     match (&seen.owner, &seen.giving) {
         (Some(owner), _) if owner == mesh_service => {
@@ -429,7 +430,7 @@ fn of_adopted<'o>(object: &'o DynamicObject, present: Option<&Arc<Seen>>) -> Cow
     }
 }
 
-/// An object that is to be given back has no ownerReference: the garbage collector would delete it with its MeshService.
+/// A released object has no ownerReference: the garbage collector would delete it with its MeshService.
 fn without_owner(object: &DynamicObject) -> DynamicObject {
     let mut object = object.clone();
     object.metadata.owner_references = None;

@@ -18,9 +18,9 @@ pub struct ServicePort {
 pub struct Mend {
     /// The patch.
     pub operations: Vec<PatchOperation>,
-    /// What it does, for the Event.
+    /// What the repair does, for the Event.
     pub done: Vec<String>,
-    /// What undoes it, for the Event.
+    /// How to undo it, for the Event.
     pub undo: Vec<String>,
 }
 

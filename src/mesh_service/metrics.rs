@@ -14,7 +14,7 @@ pub struct MeshMetrics {
     violations: [Gauge; SEVERITIES.len()],
     /// `outrigger_mesh_objects`: what was made.
     pub objects: Gauge,
-    /// `outrigger_mesh_repairs_total`: objects that were as they should be, and were made so again.
+    /// `outrigger_mesh_repairs_total`: objects that had drifted and were repaired.
     pub repairs: Counter,
 }
 

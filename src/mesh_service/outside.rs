@@ -34,8 +34,8 @@ pub(super) fn build(builder: &mut Builder<'_>) {
     }
 }
 
-/// The part of its name that tells a ServiceEntry from others: its first host, and a hash of all if it has several. It does not depend on the
-/// rest of the list.
+/// Returns the part of a ServiceEntry's name that distinguishes it: its first host, and a hash of all if it has
+/// several. The rest of the list does not change it.
 fn name_of(entry: &Message) -> String {
     let first = first_host(entry);
     match entry.get("hosts").and_then(Value::as_array) {

@@ -23,7 +23,7 @@ pub fn plan(mesh_service: &ObservedMeshService, world: World<'_>) -> Plan {
     plan
 }
 
-/// What the MeshService asks for, or why nothing is done about it.
+/// Returns what the MeshService requests, or why it is not applied.
 fn obstacle<'a>(mesh_service: &'a ObservedMeshService, world: &World<'_>) -> Result<&'a Usable, Violation> {
     let left_alone = |what: &str| {
         let message = format!(
@@ -45,7 +45,8 @@ fn obstacle<'a>(mesh_service: &'a ObservedMeshService, world: &World<'_>) -> Res
     }
 }
 
-/// The violation if the namespace of the Service does not let it in. Annotations and mistakes of the MeshService do not prevent it.
+/// The violation if the namespace of the Service does not allow it. Annotations and errors of the MeshService do not
+/// prevent it.
 fn no_consent(mesh_service: &ObservedMeshService, consents: &Consents) -> Option<Violation> {
     let (own, service) = (&mesh_service.key.namespace, mesh_service.named.service.as_ref()?);
     let message = format!(

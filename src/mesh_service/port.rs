@@ -20,11 +20,11 @@ pub(super) struct Port {
 /// How traffic is routed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Routing {
-    /// By requests.
+    /// Requests are routed.
     Http,
-    /// By the server name in the client's first message (SNI).
+    /// Connections are routed by the server name in the client's first message (SNI).
     Tls,
-    /// By the port.
+    /// Connections are routed by the port.
     Tcp,
     /// Not at all.
     None,
@@ -71,8 +71,8 @@ impl Port {
         ports.iter().map(read).collect()
     }
 
-    /// Reads a port. `protocol: TCP` beside a name is what most Services say of every port that is not UDP, so HTTP is assumed. Only the name
-    /// says that a port is plain TCP. A default name is made from the protocol.
+    /// Reads a port. Most Services have `protocol: TCP` at every port that is not UDP, so next to a name it means HTTP.
+    /// Only the name makes a port plain TCP. A default name is made from the protocol.
     fn read(port: &MeshPort) -> Self {
         let given = port.protocol.as_deref().and_then(of_text);
         let name = port.name.clone().unwrap_or_else(|| {
@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(names, ["tcp-81-2", "tcp-81", "udp-53", "tcp-53"]);
     }
 
-    /// A database is told to Envoy as HTTP by nobody but who wrote the spec.
+    /// Only the spec can declare a database as HTTP.
     #[test]
     fn a_service_says_no_protocol_that_the_spec_does_not_say() {
         for (name, protocol, expected, app_protocol) in [

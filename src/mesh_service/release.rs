@@ -1,4 +1,4 @@
-//! Pure: the patch that takes our marks off an object that was made for a MeshService.
+//! Pure: the patch that removes our marks from an object that was made for a MeshService.
 
 use super::mark::{self, LABELS};
 use super::seen::Seen;
@@ -7,7 +7,7 @@ use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, PatchOperation, RemoveOperation};
 use serde_json::Value;
 
-/// What becomes of its spec.
+/// What happens to its spec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Released {
     /// It stays as it is.

@@ -1,8 +1,8 @@
 //! Pure: the repairs of what is wrong, in the order in which to do them.
 //!
-//! The objects that were made are repaired without being asked. Repairs of other objects are advice, and outrigger does them only if an
-//! annotation asks for it ([`Consent`]). The advice is to create what is missing, and never to delete what refers to it: a VirtualService
-//! whose Gateway is missing may carry the traffic of others.
+//! Objects that outrigger made are repaired automatically. Repairs of other objects are advice, and outrigger does them
+//! only if an annotation allows it ([`Consent`]). The advice is to create what is missing, and never to delete what
+//! refers to it: a VirtualService whose Gateway is missing may carry the traffic of others.
 
 use super::key::Key;
 use super::observed::ObservedMeshService;
@@ -37,7 +37,7 @@ pub struct Repair {
     pub act: Act,
     /// To which object, as `Kind/namespace/name`.
     pub resource: String,
-    /// What exactly.
+    /// The exact change.
     pub action: String,
     /// Why.
     pub reason: String,
@@ -46,12 +46,12 @@ pub struct Repair {
 }
 
 impl Act {
-    /// Those that the annotation of a MeshService may allow.
+    /// The repairs that the annotation of a MeshService may allow.
     pub const OF_MESH_SERVICES: [Self; 1] = [Self::Adopt];
-    /// Those that the annotation of a Service may allow.
+    /// The repairs that the annotation of a Service may allow.
     pub const OF_SERVICES: [Self; 2] = [Self::AddPort, Self::SetProtocol];
 
-    /// As the status has it.
+    /// The repair in the form of the status.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -78,7 +78,7 @@ impl Consent {
         (Self(acts), unknown)
     }
 
-    /// Whether this is allowed.
+    /// Returns whether this is allowed.
     #[must_use]
     pub fn covers(&self, act: Act) -> bool {
         self.0.contains(&act)
@@ -86,7 +86,7 @@ impl Consent {
 }
 
 impl Repair {
-    /// The repair of a violation of the plan. The message of the violation says what to do.
+    /// Returns the repair of a violation of the plan. The message of the violation says what to do.
     #[must_use]
     pub fn of_violation(told: &Violation, mesh_service: &ObservedMeshService) -> Option<Self> {
         let severity = match told.severity {
@@ -115,7 +115,7 @@ impl Repair {
         })
     }
 
-    /// The repair of a subset whose labels select no Pod.
+    /// Returns the repair of a subset whose labels select no Pod.
     #[must_use]
     pub fn of_empty_subset(told: &Violation, mesh_service: &Key) -> Self {
         Self {
@@ -152,7 +152,7 @@ impl Repair {
     }
 }
 
-/// Whether this is `Kind/namespace/name`.
+/// Returns whether this is `Kind/namespace/name`.
 fn is_object(text: &str) -> bool {
     !text.contains(' ') && text.split('/').count() == 3
 }

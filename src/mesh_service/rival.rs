@@ -19,7 +19,8 @@ pub struct Rival<'a> {
 }
 
 impl Rival<'_> {
-    /// The order in which MeshServices get a Service. The one that serves it comes first: editing an older one takes nothing away from it.
+    /// The order in which MeshServices get a Service. The one that serves it comes first, so an edit of an older one
+    /// does not take the Service.
     pub(super) fn for_service(&self) -> (bool, (bool, Option<Timestamp>, &Key)) {
         (!self.serves, self.by_age())
     }

@@ -1,4 +1,4 @@
-//! What tests of this room share.
+//! The samples that the tests of MeshServices share.
 
 use crate::documents;
 use crate::mesh_integrity::Object;

@@ -1,4 +1,4 @@
-//! Pure: an object of the mesh as last seen: whose it is, what is in it where that matters, and how the checks read it.
+//! Pure: an object of the mesh as last seen: its owner, the fields that matter, and its form for the checks.
 
 use super::key::Key;
 use super::kind::MeshKind;
@@ -28,29 +28,29 @@ pub struct Seen {
     pub deleting: bool,
     /// The MeshService that it was made for.
     pub owner: Option<Key>,
-    /// Of what was not made for one: who may have it.
+    /// For an object that was not made for one: which MeshServices may have it.
     pub giving: Giving,
-    /// What a plan has to know of it.
+    /// The part that a plan uses.
     pub matters: Matters,
-    /// Of what was made for a MeshService: `metadata` and `spec`.
+    /// For an object that was made for a MeshService: `metadata` and `spec`.
     pub content: Option<Box<Value>>,
-    /// As the checks read it.
+    /// The form for the checks.
     pub judged: Option<Arc<Object>>,
 }
 
 /// Who may have an object that was not made for a MeshService.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Giving {
-    /// Whoever asks for it.
+    /// Any MeshService that requests it.
     #[default]
     Asked,
-    /// Any MeshService that would have one of its name: its annotation says so.
+    /// Any MeshService that plans an object of its name: its annotation says so.
     Given,
     /// Nobody: it is controlled by this.
     Controlled(String),
 }
 
-/// What a plan has to know of an object.
+/// The part of an object that a plan uses.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Matters {
     /// Nothing but that it is there.
@@ -62,7 +62,7 @@ pub enum Matters {
     Gateway(Box<ObservedGateway>),
     /// Of a WorkloadEntry: its labels.
     Workload(BTreeMap<String, String>),
-    /// Of a Namespace: who is let in.
+    /// Of a Namespace: whom it allows.
     Allows(Option<String>),
 }
 
@@ -106,7 +106,7 @@ impl Seen {
         }
     }
 
-    /// Whether nothing of it has changed that matters.
+    /// Returns whether nothing that matters has changed.
     #[must_use]
     pub fn is_same_as(&self, other: &Self) -> bool {
         let Self { key, uid, resource_version: _, deleting, owner, giving, matters, content, judged } = self;
@@ -115,14 +115,14 @@ impl Seen {
             && (content, judged) == (&other.content, &other.judged)
     }
 
-    /// Whether what was made for a MeshService has an ownerReference.
+    /// Returns whether an object that was made for a MeshService has an ownerReference.
     #[must_use]
     pub fn has_owner_reference(&self) -> bool {
         let owners = self.content.as_ref().and_then(|content| content["metadata"]["ownerReferences"].as_array());
         owners.is_some_and(|owners| !owners.is_empty())
     }
 
-    /// Whether it was somebody else's before.
+    /// Returns whether it had another owner before.
     #[must_use]
     pub fn is_adopted(&self) -> bool {
         self.annotation(keys::MESH_ADOPTED).is_some()

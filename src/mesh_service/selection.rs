@@ -1,7 +1,7 @@
-//! Pure: whether the labels of a MeshService's subsets select any Pod, as the API server said when it was last asked.
+//! Pure: whether the labels of a MeshService's subsets select any Pod, by the API server's last answer.
 //!
-//! Pods are many and change all the time, so they are not watched. One Pod of each subset is asked for when a MeshService changes, and again
-//! after some minutes.
+//! There are many Pods and they change often, so they are not watched. One Pod of each subset is requested when a
+//! MeshService changes, and again after some minutes.
 
 use super::outcome::Plan;
 use super::violation;
@@ -14,10 +14,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-/// Subsets that select Pods are asked about again after so long.
+/// The pause for subsets that select Pods.
 const PAUSE: Duration = Duration::from_secs(300);
 
-/// Those that select none sooner at first: Pods often come after the MeshService. The pause doubles up to [`PAUSE`].
+/// The first pause for subsets that select none: Pods often come after the MeshService. The pause doubles up to
+/// [`PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Pods of a namespace that have these labels.
@@ -41,20 +42,20 @@ pub struct Subset {
     pub selection: Option<Selection>,
 }
 
-/// What the API server said of each selection.
+/// The API server's answer for each selection.
 #[derive(Debug, Default)]
 pub struct Answers(HashMap<Selection, Answer>);
 
 #[derive(Debug)]
 struct Answer {
-    /// Whether there is a Pod, if anybody knows.
+    /// Whether there is a Pod, if known.
     is_any: Option<bool>,
     asked: Timestamp,
     pause: Duration,
 }
 
 impl Selection {
-    /// As the API server takes a selector.
+    /// Returns the selector in the syntax of the API server.
     #[must_use]
     pub fn selector(&self) -> String {
         text(&self.labels)
@@ -94,7 +95,8 @@ impl Subset {
         plan.objects.iter().filter(is_rule).flat_map(of_rule).collect()
     }
 
-    /// That it selects no Pod. Pods come and go, and may come after the MeshService: this keeps nothing from being `Consistent`.
+    /// Returns the violation that it selects no Pod. Pods change, and may come after the MeshService, so this does not
+    /// prevent `Consistent`.
     #[must_use]
     pub fn without_pods(&self) -> Violation {
         let Self { name, labels, host, resource, .. } = self;
@@ -121,7 +123,7 @@ impl Answers {
         self.0 = kept;
     }
 
-    /// How long until it is to be asked about a selection.
+    /// Returns the time until a selection is due to be checked.
     #[must_use]
     pub fn due(&self, selection: &Selection, now: Timestamp) -> Duration {
         let Some(answer) = self.0.get(selection) else { return Duration::ZERO };
@@ -130,7 +132,7 @@ impl Answers {
         answer.pause.saturating_sub(passed)
     }
 
-    /// Whether it is known that a selection selects no Pod.
+    /// Returns whether it is known that a selection selects no Pod.
     #[must_use]
     pub fn is_empty(&self, selection: &Selection) -> bool {
         self.0.get(selection).is_some_and(|answer| answer.is_any == Some(false))
@@ -204,7 +206,7 @@ mod tests {
         let contradicts = subsets(&json!({"app": "web"}), &one("x", json!({"app": "other"})));
         assert_eq!(contradicts[0].selection, None);
         for (selector, wanted) in [
-            (json!({}), one("v1", json!({"version": "v1"}))), // whose Endpoints somebody else writes
+            (json!({}), one("v1", json!({"version": "v1"}))), // another client writes its Endpoints
             (json!({"app": "web"}), one("all", json!({}))),
         ] {
             assert_eq!(subsets(&selector, &wanted), []);

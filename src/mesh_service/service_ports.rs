@@ -13,7 +13,7 @@ use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, PatchOperation};
 use serde_json::Value;
 
-/// What is wrong with one port, and its repair.
+/// The error of one port, and its repair.
 struct Fault {
     act: Act,
     violation: &'static str,

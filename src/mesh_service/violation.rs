@@ -28,17 +28,17 @@ pub const WARNED: &str = "IstioWarning";
 pub const GATEWAY_NOT_MADE: &str = "GatewayNotMade";
 /// A gateway serves TLS at the port of plain HTTP.
 pub const TLS_AT_PORT_80: &str = "TlsAtPort80";
-/// The Gateway, which is somebody else's, does not offer a host.
+/// The Gateway, which has another owner, does not offer a host.
 pub const GATEWAY_HOST_MISSING: &str = "GatewayHostMissing";
-/// The Service, which is somebody else's, has not a port that the spec lists.
+/// The Service, which has another owner, lacks a port that the spec lists.
 pub const PORT_MISSING: &str = "PortMissing";
-/// Istio takes a port of the Service for another protocol than the spec.
+/// Istio assumes another protocol than the spec for a port of the Service.
 pub const PORT_PROTOCOL: &str = "PortProtocol";
-/// Somebody changes an object back again and again.
+/// Another client changes an object repeatedly.
 pub const CHANGED_BACK: &str = "ChangedBack";
 /// The annotation [`keys::MESH_REPAIR`] names what nobody does.
 pub const UNKNOWN_REPAIR: &str = "UnknownRepair";
-/// A Service was asked for, but there is one of somebody else.
+/// A Service was requested, but one of another owner exists.
 pub const SERVICE_NOT_OWNED: &str = "ServiceNotOwned";
 /// It is not known for which Pods a policy is.
 pub const NO_SELECTOR: &str = "NoSelector";
@@ -52,7 +52,7 @@ pub const SUBSETS_NOT_MADE: &str = "SubsetsNotMade";
 pub const SUBSET_WITHOUT_PODS: &str = "SubsetWithoutPods";
 /// A field has no effect.
 pub const NO_EFFECT: &str = "NoEffect";
-/// An annotation says that nothing is to be written or deleted.
+/// An annotation forbids writes and deletes.
 pub const LEFT_ALONE: &str = "LeftAlone";
 /// `--mesh-kinds` leaves out a kind that the spec asks for.
 pub const KIND_LEFT_OUT: &str = "KindLeftOut";
@@ -83,7 +83,7 @@ pub(super) fn refused(object: &ObjectKey, problem: &str) -> Violation {
     }
 }
 
-/// Somebody changes an object back again and again.
+/// Another client changes an object repeatedly.
 pub(super) fn changed_back(object: &ObjectKey) -> Violation {
     Violation {
         type_: CHANGED_BACK.to_owned(),
@@ -104,7 +104,7 @@ pub(super) fn unknown_repair(mesh_service: &Key, word: &str) -> Violation {
     }
 }
 
-/// What the checks found.
+/// A finding of the checks.
 pub(super) fn of_finding(finding: &Finding) -> Violation {
     let mut message = finding.message.clone();
     if let [_, _, ..] = &finding.objects[..] {

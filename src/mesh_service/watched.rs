@@ -12,9 +12,9 @@ use std::fmt;
 pub enum Watched {
     /// Whose consent is asked.
     Namespace,
-    /// What is made for MeshServices, and by others.
+    /// Objects that are made for MeshServices, and by others.
     Made(MeshKind),
-    /// What a proxy must know.
+    /// Objects that a proxy must know.
     Sidecar,
     /// A workload outside of Kubernetes.
     WorkloadEntry,
@@ -53,7 +53,7 @@ impl Watched {
         }
     }
 
-    /// Whether it says who may send requests.
+    /// Returns whether it controls who may send requests.
     #[must_use]
     pub fn is_policy(self) -> bool {
         matches!(self, Self::Made(MeshKind::PeerAuthentication | MeshKind::AuthorizationPolicy))
@@ -108,7 +108,7 @@ impl Watched {
 }
 
 impl ObjectKey {
-    /// What is made, of this kind and name.
+    /// Returns the made object of this kind and name.
     #[must_use]
     pub fn made(kind: MeshKind, key: Key) -> Self {
         Self { kind: Watched::Made(kind), key }
@@ -127,7 +127,7 @@ impl ObjectKey {
         Self { kind: Watched::Namespace, key: Key::new("", name) }
     }
 
-    /// As the checks name it.
+    /// Returns the name that the checks use.
     #[must_use]
     pub fn judged(&self) -> Option<mesh_integrity::Key> {
         let Key { namespace, name } = self.key.clone();

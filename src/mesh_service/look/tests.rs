@@ -1,4 +1,4 @@
-//! What is to be written and told, for plans and objects that are there.
+//! Tests of writes and the status, for plans and existing objects.
 
 mod leaving;
 
@@ -75,7 +75,7 @@ fn now() -> Timestamp {
     Timestamp::from_second(1_000).unwrap()
 }
 
-/// What is written, in words.
+/// Returns the writes as text.
 fn writes(look: &Look) -> Vec<String> {
     let word = |write: &Write| {
         let what = match write {
@@ -303,7 +303,7 @@ fn a_word_that_is_no_repair_is_told() {
     );
 }
 
-/// Made for the MeshService in a namespace of somebody else.
+/// Returns an object that was made for the MeshService in another owner's namespace.
 fn elsewhere() -> (MeshKind, Value) {
     let mut metadata = serde_json::to_value(mark(&web(), &Key::new("edge", "shop.web"))).unwrap();
     metadata["resourceVersion"] = json!("5");

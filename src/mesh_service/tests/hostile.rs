@@ -1,4 +1,4 @@
-//! Whatever a spec holds: planning ends, stays in its namespaces, and says no more than a status takes.
+//! Tests that planning any spec ends, stays in its namespaces, and reports no more than a status can hold.
 
 use super::Fake;
 use crate::mesh_service::ObservedMeshService;

@@ -6,7 +6,7 @@ use crate::api::mesh_service::Severity;
 use crate::mesh_service::{Key, MeshKind, violation};
 use serde_json::json;
 
-/// A MeshService of the namespace `shop` with this spec beside its Service `web` and its port 80.
+/// Returns a MeshService of the namespace `shop` with this spec, its Service `web` and its port 80.
 pub(super) fn web(spec: &str) -> String {
     named("web", "", spec)
 }
@@ -67,7 +67,7 @@ fn a_host_that_leads_nowhere_is_told() {
     assert!(said(&plan)[0].starts_with("NoEffect: spec.gateway: no host"), "{plan:?}");
 }
 
-/// Requests at the number of a port lead there, all others to the first.
+/// Requests at the number of a port go there, all others to the first.
 #[test]
 fn several_ports_are_told_apart_by_their_numbers() {
     let ports = "hosts: [a.com], gateway: {name: edge}, ports: [{port: 8080}, {name: grpc, port: 9090}, {name: tls, port: 443}, {name: \
@@ -183,7 +183,7 @@ fn policies_and_subsets_of_both_places_become_one_destination_rule() {
     );
 }
 
-/// What a user wrote is named, not what was made of it; and what is there stays.
+/// The message names what the user wrote, not what was made of it. Existing objects stay.
 #[test]
 fn what_istio_would_refuse_is_told_by_the_field_of_the_mesh_service_and_not_written() {
     for (wrong, field, kind, name) in [
@@ -264,7 +264,7 @@ fn policies_are_for_the_pods_of_the_service_and_no_others() {
     let both = |labels| [Some(labels), None].map(|labels: Option<serde_json::Value>| labels);
     let (found, said) = selectors(&(web(policies) + SERVICE));
     assert_eq!((found, said.len()), ([Some(json!({"app": "web"})), Some(json!({"app": "web"}))], 0));
-    // The MeshService's own words, where it makes the Service.
+    // The MeshService's own values, if it makes the Service.
     let annotated = named("web", "annotations: {outrigger.dev/service-selector: app=mine}", policies);
     assert_eq!(selectors(&annotated).0, [Some(json!({"app": "mine"})), Some(json!({"app": "mine"}))]);
     let own = "peerAuthentication: {selector: {matchLabels: {app: x}}, mtls: {mode: STRICT}}";
@@ -364,7 +364,7 @@ fn a_gateway_that_is_made_has_tls_where_that_is_asked_for_and_no_plain_http_at_4
     assert!(said(&wrong)[0].starts_with("InvalidObject: spec.gateway.tls"), "{wrong:?}");
 }
 
-/// It is somebody else's: it is told what to add there.
+/// The Service has another owner: the message says what to add there.
 #[test]
 fn a_gateway_of_somebody_else_is_not_edited() {
     let gateway = |hosts: &str, labels: &str| {
@@ -478,7 +478,7 @@ fn what_is_said_is_bounded() {
     assert!(plan.violations.len() <= 16, "{}", plan.violations.len());
 }
 
-/// What is listed alone lets in that alone: neither routes nor policies for a consent to have a Gateway.
+/// A listed kind allows only that kind: there are no routes or policies for a consent to have a Gateway.
 #[test]
 fn a_namespace_that_lets_in_some_kinds_has_no_others() {
     let consent = |kinds: &str| consenting("other").replace("shop", &format!("'shop:{kinds}'"));
