@@ -32,7 +32,7 @@ pub const NO_MATCH: Scenario = scenario(1_000, Matching::None, 3);
 /// The few scenarios of a quick run.
 pub const FEW: [Scenario; 4] = [MAIN, LARGE_POD, EVERY_FEATURE, NO_MATCH];
 
-/// All scenarios. Those with the same sets follow each other.
+/// Returns all scenarios. Those with the same sets follow each other.
 pub fn all() -> Vec<Scenario> {
     let mut all = Vec::new();
     let lists = [(Matching::One, &[1, 100, 1_000, 10_000][..]), (Matching::None, &[1, 100, 1_000, 10_000])];

@@ -258,7 +258,7 @@ mod tests {
         .unwrap()
     }
 
-    /// A set for Pods of Namespaces with a label, and the Namespaces that are known.
+    /// Returns a set for Pods of Namespaces with a label, and the known Namespaces.
     fn snapshot(namespaces: &[&str]) -> ArcSwap<Snapshot> {
         let mut index = Index::new(Options { all_namespaces_are_known: true, ..Options::default() });
         let mut blue = set("blue", "u", 1);

@@ -196,7 +196,7 @@ impl Cache {
         self.complete(|known| known.set_whitelist(map));
     }
 
-    /// A list is published before its watch counts as synced: a ready replica knows all objects.
+    /// Publishes a list before its watch counts as synced: a ready replica knows all objects.
     fn complete(&self, complete: impl FnOnce(&mut KnownObjects)) {
         let mut known = self.lock();
         complete(&mut known);

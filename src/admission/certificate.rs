@@ -255,7 +255,7 @@ mod tests {
         folder
     }
 
-    /// A CA, a leaf of it and the leaf's key.
+    /// Returns a CA, a leaf of it and the leaf's key.
     fn made() -> (String, String, String) {
         let key = rcgen::KeyPair::generate().expect("a key");
         let ca = rcgen::CertifiedIssuer::self_signed(

@@ -31,7 +31,7 @@ pub type Handler = Arc<dyn Fn(&[u8], &AtomicBool) -> Answer + Send + Sync>;
 /// A handler's work that does not wait.
 pub type Work = Arc<dyn Fn(&[u8], &AtomicBool) -> Reply + Send + Sync>;
 
-/// A handler that never waits and takes little time.
+/// Returns a handler that never waits and takes little time.
 pub fn at_once(answer: impl Fn(&[u8]) -> Reply + Send + Sync + 'static) -> Handler {
     Arc::new(move |body, _| answer(body).into())
 }

@@ -59,7 +59,7 @@ pub(super) fn read(body: &[u8]) -> Result<SidecarSetReview<'_>, Refusal> {
     Review::read(body, GROUP, KIND, BYTES_A_VALUE)
 }
 
-/// A container of `{}` takes a thousand times its text once its defaults are written.
+/// Checks the size: a container of `{}` takes a thousand times its text once its defaults are written.
 fn check_size(object: &Value) -> Result<(), FieldError> {
     for field in ["containers", "initContainers"] {
         let containers = object["spec"][field].as_array().map_or(0, Vec::len);

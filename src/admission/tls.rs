@@ -74,8 +74,8 @@ impl Handshake for Tls {
 }
 
 impl Shared {
-    /// Each handshake waits for its turn. So those of hundreds of new connections have a queue of their own, and do not
-    /// all run before the next review.
+    /// Performs the handshake when its turn comes. So those of hundreds of new connections have a queue of their own,
+    /// and do not all run before the next review.
     async fn accept(&self, tcp: Tcp) -> io::Result<TlsStream<Tcp>> {
         let hello = LazyConfigAcceptor::new(Acceptor::default(), tcp).await?;
         let mut handshake = pin!(hello.into_stream(self.config.load_full()));

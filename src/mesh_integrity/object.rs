@@ -51,7 +51,7 @@ impl Kind {
         Self::OtherWorkload,
     ];
 
-    /// The value of `kind`.
+    /// Returns the value of `kind`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

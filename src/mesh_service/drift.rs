@@ -8,12 +8,12 @@ use json_patch::jsonptr::PointerBuf;
 use serde_json::{Map, Value};
 use std::fmt::Write as _;
 
-/// The difference between an object as it should be and as it is.
+/// The difference between the planned and the present object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Drift {
     /// Fields that are missing or have another value, as `spec.hosts[0]`.
     pub different: Vec<String>,
-    /// Fields that are there and should not be: applying our fields does not take them away.
+    /// Unplanned fields: applying our fields does not remove them.
     pub extra: Vec<PointerBuf>,
 }
 
@@ -30,7 +30,7 @@ pub enum Extras {
 const TOLD: usize = 5;
 
 impl Drift {
-    /// Between an object as it should be and as it is, each with `metadata` and `spec`.
+    /// Compares the planned and the present object, each with `metadata` and `spec`.
     #[must_use]
     pub fn between(desired: &Value, present: &Value, extras: Extras) -> Self {
         let mut drift = Self::default();
@@ -60,7 +60,7 @@ impl Drift {
         self.different.is_empty() && self.extra.is_empty()
     }
 
-    /// The fields, as text for messages.
+    /// Returns the fields, as text for messages.
     #[must_use]
     pub fn fields(&self) -> String {
         let extra = self.extra.iter().map(|path| path.to_string().trim_start_matches('/').replace('/', "."));
@@ -159,7 +159,7 @@ fn is_absent(value: &Value, extras: Extras) -> bool {
     }
 }
 
-/// The API server omits such values of built-in kinds, or sets them itself.
+/// Returns whether the API server omits such a value of a built-in kind, or sets it itself.
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -169,7 +169,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// A number is the same whether it was written with a fraction or not.
+/// Returns whether values are equal. A number is the same with a fraction or without.
 fn is_same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) => one == other || one.as_f64() == other.as_f64(),

@@ -81,7 +81,7 @@ fn may_be_made(builder: &Builder<'_>, key: &Key, is_present: bool) -> Result<(),
     }
 }
 
-/// With `gateway.tls` all HTTP servers use TLS, which clients do not expect at port 80.
+/// Reports TLS at port 80, where clients do not expect it. With `gateway.tls` all HTTP servers use TLS.
 fn plain(builder: &mut Builder<'_>, wanted: &MeshGateway) {
     let is_plain = |port: &Port| port.number == PLAIN_HTTP && port.routing() == Routing::Http;
     if wanted.tls.is_some() && builder.ports.iter().any(is_plain) {
@@ -114,7 +114,7 @@ fn missing(builder: &mut Builder<'_>, gateway: &ObservedGateway, hosts: &[Host])
     }
 }
 
-/// A server for each port, for the hosts of this namespace's VirtualServices.
+/// Returns a server for each port, for the hosts of this namespace's VirtualServices.
 fn servers(ports: &[Port], wanted: &MeshGateway, namespace: &str, hosts: &[Host]) -> Result<Vec<Value>, String> {
     let hosts: Vec<String> = hosts.iter().map(|host| format!("{namespace}/{}", host.name)).collect();
     let server = |port: &Port| {
@@ -140,7 +140,7 @@ fn servers(ports: &[Port], wanted: &MeshGateway, namespace: &str, hosts: &[Host]
     ports.iter().filter(|port| port.routing() != Routing::None).map(server).collect()
 }
 
-/// The field of the MeshService that a field of its Gateway comes from.
+/// Returns the field of the MeshService that a field of its Gateway comes from.
 fn field_of(field: &str, hosts: &[Host]) -> Option<String> {
     if let Some(below) = field.strip_prefix("spec.selector") {
         return Some(format!("spec.gateway.selector{below}"));

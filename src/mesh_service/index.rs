@@ -67,7 +67,7 @@ struct Unlisted {
 }
 
 impl MeshIndex {
-    /// An empty index.
+    /// Returns an empty index.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
@@ -89,36 +89,36 @@ impl MeshIndex {
         }
     }
 
-    /// The keys of all MeshServices, and of those that are gone but left objects behind.
+    /// Returns the keys of all MeshServices, and of those that are gone but left objects behind.
     #[must_use]
     pub fn keys(&self) -> BTreeSet<Key> {
         self.mesh_services.keys().chain(self.owned.keys()).cloned().collect()
     }
 
-    /// All MeshServices.
+    /// Returns all MeshServices.
     pub fn mesh_services(&self) -> impl Iterator<Item = &Arc<ObservedMeshService>> {
         self.mesh_services.values()
     }
 
-    /// How many objects were made for them.
+    /// Returns how many objects were made for them.
     #[must_use]
     pub fn made(&self) -> usize {
         self.owned.values().map(BTreeSet::len).sum()
     }
 
-    /// The MeshService of this key.
+    /// Returns the MeshService of this key.
     #[must_use]
     pub fn mesh_service(&self, key: &Key) -> Option<&Arc<ObservedMeshService>> {
         self.mesh_services.get(key)
     }
 
-    /// An object of the mesh.
+    /// Returns an object of the mesh.
     #[must_use]
     pub fn object(&self, key: &ObjectKey) -> Option<&Arc<Seen>> {
         self.objects.get(key)
     }
 
-    /// The objects that were made for a MeshService, in the order in which they are made.
+    /// Returns the objects that were made for a MeshService, in the order in which they are made.
     #[must_use]
     pub fn owned_by(&self, mesh_service: &Key) -> impl DoubleEndedIterator<Item = &Arc<Seen>> {
         self.owned.get(mesh_service).into_iter().flatten().filter_map(|key| self.objects.get(key))
@@ -130,12 +130,12 @@ impl MeshIndex {
         self.absent.contains(&kind)
     }
 
-    /// The memory of a MeshService.
+    /// Returns the memory of a MeshService.
     pub(super) fn memory(&mut self, key: &Key) -> &mut Memory<Told> {
         self.memories.entry(key.clone()).or_default()
     }
 
-    /// The findings about these objects, each once.
+    /// Returns the findings about these objects, each once.
     #[must_use]
     pub fn findings<'a>(&self, objects: impl IntoIterator<Item = &'a ObjectKey>) -> Vec<&Finding> {
         self.judge.about(objects.into_iter().filter_map(ObjectKey::judged))
@@ -155,7 +155,8 @@ impl MeshIndex {
         self.claims.by(object).filter(is_there).any(wants) || self.is_wanted_by_name(object)
     }
 
-    /// The same for a Service or a Gateway, judged by the MeshServices that name it. They may not have been reconciled since.
+    /// Returns the same for a Service or a Gateway, decided by the MeshServices that name it. They may not be
+    /// reconciled yet.
     fn is_wanted_by_name(&self, object: &ObjectKey) -> bool {
         let naming = self.naming.get(object).into_iter().flatten();
         let mut present = naming.filter_map(|key| self.mesh_services.get(key)).filter(|one| !one.deleting);
@@ -206,7 +207,7 @@ impl MeshIndex {
         self.memory(&mesh_service.key).desired = desired;
     }
 
-    /// The plan for a MeshService.
+    /// Returns the plan for a MeshService.
     #[must_use]
     pub fn plan(&self, mesh_service: &ObservedMeshService) -> Plan {
         let named = names(mesh_service);
@@ -246,25 +247,25 @@ impl MeshIndex {
         self.objects.range(first.clone()..).take_while(|(key, _)| is_there(key)).any(|(_, seen)| is_one(seen))
     }
 
-    /// Notes whether the API server has the kind MeshService.
+    /// Records whether the API server has the kind MeshService.
     pub fn set_installed(&mut self, is_installed: bool) -> BTreeSet<Key> {
         let changed = std::mem::replace(&mut self.is_installed, is_installed) != is_installed;
         if changed { self.keys() } else { BTreeSet::new() }
     }
 
-    /// Notes whether the API server has a kind.
+    /// Records whether the API server has a kind.
     pub fn set_absent(&mut self, kind: Watched, absent: bool) -> BTreeSet<Key> {
         let changed = if absent { self.absent.insert(kind) } else { self.absent.remove(&kind) };
         if changed { self.keys() } else { BTreeSet::new() }
     }
 
-    /// The objects that the checks read.
+    /// Returns the objects that the checks read.
     #[must_use]
     pub fn judged(&self) -> Vec<Arc<Object>> {
         self.objects.values().filter_map(|seen| seen.judged.clone()).collect()
     }
 
-    /// The checks.
+    /// Returns the checks.
     pub(super) fn judge(&mut self) -> &mut Judge {
         &mut self.judge
     }
@@ -409,7 +410,7 @@ impl MeshIndex {
         touched
     }
 
-    /// The API server answered a write of a MeshService over this version with this.
+    /// Takes the API server's answer to a write of a MeshService over this version.
     pub fn mesh_service_answered(&mut self, after: ObservedMeshService, over: &str) {
         let known = self.mesh_services.get(&after.key);
         if let Some(after) = self.own_mesh_services.answered(Arc::new(after), Some(over), known) {
@@ -417,7 +418,7 @@ impl MeshIndex {
         }
     }
 
-    /// The same for an object. `None` means that it did not exist before.
+    /// Takes the answer for an object. `None` means that it did not exist before.
     pub fn object_answered(&mut self, after: Seen, over: Option<&str>) {
         let known = self.objects.get(&after.key);
         let own = self.own_objects.entry(after.key.kind).or_default();
@@ -426,13 +427,13 @@ impl MeshIndex {
         }
     }
 
-    /// Notes that the leader deleted an object.
+    /// Records that the leader deleted an object.
     pub fn object_deleted(&mut self, key: &ObjectKey) {
         self.set_object(key, None);
     }
 }
 
-/// The Service and the Gateway that a MeshService names.
+/// Returns the Service and the Gateway that a MeshService names.
 fn names(mesh_service: &ObservedMeshService) -> Vec<ObjectKey> {
     let Named { service, gateway } = mesh_service.named.clone();
     let service = service.map(|service| ObjectKey::made(MeshKind::Service, service));

@@ -31,7 +31,7 @@ impl Judge {
         }
     }
 
-    /// How many changes were sent.
+    /// Returns how many changes were sent.
     #[must_use]
     pub fn told(&self) -> u64 {
         self.told
@@ -62,7 +62,7 @@ impl Judge {
         before.symmetric_difference(&after).flat_map(|finding| &finding.objects).cloned().collect()
     }
 
-    /// The findings about these objects, each once.
+    /// Returns the findings about these objects, each once.
     #[must_use]
     pub fn about(&self, objects: impl IntoIterator<Item = mesh_integrity::Key>) -> Vec<&Finding> {
         let places = objects.into_iter().filter_map(|object| self.by_object.get(&object)).flatten();

@@ -48,7 +48,7 @@ pub(super) struct Leader {
     pub metrics: MeshMetrics,
 }
 
-/// How a write went.
+/// The result of a write.
 enum Went {
     Well,
     /// The object has changed since it was read.
@@ -111,7 +111,7 @@ impl Leader {
         for write in writes {
             let (object, deletes) = (write.object().clone(), write.taken_away().is_some());
             let is_new = matches!(write, Write::Apply(_, _, Over::Nothing));
-            // Leftovers are deleted only once their replacements exist. What must go in any case is first in the list.
+            // Leftovers are deleted only once their replacements exist. Objects that are always deleted come first.
             let has_to_wait = if deletes { lacks.anything } else { lacks.hinders(object.kind, is_new) };
             if has_to_wait {
                 continue;
@@ -236,7 +236,7 @@ impl Leader {
         }
     }
 
-    /// Keeps the spec of an object that is taken over in an annotation, so that it can be given back.
+    /// Keeps the spec of an object that is taken over in an annotation, so that it can be restored.
     async fn write_down(&self, objects: &Objects, seen: &Seen, object: &mut DynamicObject) -> Attempt {
         let present = match objects.get(seen.version()).await {
             Ok(Some(present)) if present.version() == seen.version() => present,

@@ -84,7 +84,7 @@ pub(super) fn is_mesh_service(owner: &Value) -> bool {
     owner["kind"] == KIND && owner["apiVersion"] == API_VERSION
 }
 
-/// The controller of an object.
+/// Returns the controller of an object.
 pub(super) fn controller(metadata: &ObjectMeta) -> Option<&OwnerReference> {
     metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
 }

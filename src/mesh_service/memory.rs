@@ -1,4 +1,4 @@
-//! Pure: what the leader remembers of a MeshService: which writes wait or are refused, and what its status is about to say.
+//! Pure: what the leader remembers of a MeshService: writes that wait or are refused, and its next status.
 
 use super::selection::Answers;
 use super::state::Settling;
@@ -52,13 +52,13 @@ impl<T> Default for Memory<T> {
 }
 
 impl<T> Memory<T> {
-    /// How long to wait before the next write of an object.
+    /// Returns how long to wait before the next write of an object.
     #[must_use]
     pub fn pause(&self, object: &ObjectKey, now: Timestamp) -> Duration {
         self.paces.get(object).map_or(Duration::ZERO, |pace| pace.repairs.pause(now))
     }
 
-    /// The objects that another client changes repeatedly, each with the pause before its next write.
+    /// Returns the objects that another client changes repeatedly, each with the pause before its next write.
     pub fn undone(&self, now: Timestamp) -> impl Iterator<Item = (&ObjectKey, Duration)> {
         let paces = self.paces.iter().map(move |(object, pace)| (object, pace.repairs.pause(now)));
         paces.filter(|(_, pause)| !pause.is_zero())
@@ -81,13 +81,13 @@ impl<T> Memory<T> {
         stops
     }
 
-    /// How long the past writes count for the pace of the next ones, if they do.
+    /// Returns how long the past writes count for the pace of the next ones, if they do.
     #[must_use]
     pub fn rests(&self, now: Timestamp) -> Option<Duration> {
         self.paces.values().filter_map(|pace| pace.repairs.rests(now)).max()
     }
 
-    /// Takes the hash of each planned object, and whether the present one is equal. Only what has been as planned can be repaired.
+    /// Takes the hash of each planned object, and whether the present one is equal. Only an object that was as planned can be repaired.
     pub fn compare(&mut self, objects: impl IntoIterator<Item = (ObjectKey, u64, bool)>) {
         let mut before = std::mem::take(&mut self.right);
         let right =
@@ -149,7 +149,7 @@ mod tests {
         for (wanted, is_so, was_right) in [
             (1, false, false), // it never existed
             (1, true, true),
-            (1, false, true),  // somebody changed it
+            (1, false, true),  // another client changed it
             (2, false, false), // its plan has changed
             (1, false, false),
         ] {

@@ -1,4 +1,4 @@
-//! A MeshService as last seen: what it asks for, or why it cannot be used.
+//! A MeshService as last seen: its requests, or why it cannot be used.
 
 use super::key::Key;
 use super::rival::Rival;
@@ -51,10 +51,10 @@ pub struct ObservedMeshService {
 /// What happens to the objects of a MeshService that is being deleted, by kubectl's `--cascade`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Cascade {
-    /// They go after it.
+    /// They are deleted after it.
     #[default]
     Background,
-    /// They go before it.
+    /// They are deleted before it.
     Foreground,
     /// They stay.
     Orphan,
@@ -163,7 +163,8 @@ impl Named {
     }
 }
 
-/// A Service or a Gateway, from the fields of its name and its namespace. The default is the MeshService's namespace.
+/// Reads a Service or a Gateway from the fields of its name and its namespace. The default is the MeshService's
+/// namespace.
 fn named(own: &Key, name: &str, namespace: Option<&str>, fields: [&str; 2]) -> Result<Key, FieldError> {
     let namespace = namespace.filter(|namespace| !namespace.is_empty()).unwrap_or(&own.namespace);
     label(fields[0], name)?;
@@ -215,14 +216,14 @@ impl Usable {
     }
 }
 
-/// A name of a Service, a Gateway or a namespace.
+/// Checks a name of a Service, a Gateway or a namespace.
 fn label(field: &str, name: &str) -> Result<(), FieldError> {
     let problem = "must be a DNS label: at most 63 small letters, digits and '-', with a letter or digit at both ends";
     let holds = names::dns_label(name).is_ok() && !name.bytes().any(|byte| byte.is_ascii_uppercase());
     if holds { Ok(()) } else { Err(FieldError::new(field, problem)) }
 }
 
-/// Labels as `KEY=VALUE,…`.
+/// Reads labels as `KEY=VALUE,…`.
 fn selector(text: &str) -> Result<BTreeMap<String, String>, FieldError> {
     let field = format!("metadata.annotations[{}]", keys::SERVICE_SELECTOR);
     let label = |entry: &str| {
@@ -327,7 +328,7 @@ mod tests {
         assert!(with(4000, 32).unwrap_err().starts_with("spec.ports: 32 ports are too many for a spec of "));
     }
 
-    /// Or another one would take what is there.
+    /// Otherwise another one would take the existing objects.
     #[test]
     fn what_a_mesh_service_names_is_known_whatever_else_is_wrong() {
         let mut spec = smallest();
@@ -359,7 +360,7 @@ mod tests {
         assert!(with("shop/other").as_rival().is_none());
     }
 
-    /// The earlier operator treated all values the same.
+    /// An earlier operator treated all values the same.
     #[test]
     fn m7_the_value_of_the_annotation_counts_and_not_that_it_is_there() {
         let with = |value: &str| read(&json!({"annotations": {keys::MANAGED: value}}), &smallest()).is_left_alone();

@@ -20,7 +20,7 @@ pub struct Plan {
     pub mend: Option<Mend>,
     /// The Service, as `NAMESPACE/NAME`, that its objects are for.
     pub service: Option<String>,
-    /// The namespaces that let it in.
+    /// The namespaces that allow it.
     pub(super) places: Option<Places>,
     /// Objects that are not written, and are not deleted either.
     pub(super) kept: BTreeSet<(MeshKind, Key)>,

@@ -56,7 +56,7 @@ fn hash(text: &str) -> String {
     format!("{:x}", Sha256::digest(text)).chars().take(10).collect()
 }
 
-/// A name of at most 253 characters: a longer one is cut and ends in a hash of the whole.
+/// Returns a name of at most 253 characters: a longer one is cut and ends in a hash of the whole.
 fn shortened(name: String) -> String {
     if name.len() <= LONGEST_NAME {
         return name;

@@ -10,7 +10,7 @@ pub(super) struct Port {
     pub number: i32,
     pub target: i32,
     pub name: String,
-    /// As Istio writes it, such as `GRPC`.
+    /// In Istio's form, such as `GRPC`.
     pub protocol: &'static str,
     /// The `appProtocol` of the Service's port: set if the spec gives a protocol that the name does not. A protocol that is only assumed is not
     /// written, and Istio detects it.
@@ -96,7 +96,7 @@ impl Port {
         routing_of(self.protocol)
     }
 
-    /// It as a port of a Service.
+    /// Returns it as a port of a Service.
     pub(super) fn of_service(&self) -> Value {
         let mut of_service = json!({
             "name": self.name, "port": self.number, "targetPort": self.target, "protocol": self.transport(),
@@ -107,13 +107,13 @@ impl Port {
         of_service
     }
 
-    /// `protocol` of a Service's port.
+    /// Returns `protocol` of a Service's port.
     pub fn transport(&self) -> &'static str {
         if self.protocol == "UDP" { "UDP" } else { "TCP" }
     }
 }
 
-/// How Istio routes traffic of a protocol.
+/// Returns how Istio routes traffic of a protocol.
 pub(super) fn routing_of(protocol: &str) -> Routing {
     match protocol {
         "HTTPS" | "TLS" => Routing::Tls,
@@ -123,7 +123,8 @@ pub(super) fn routing_of(protocol: &str) -> Routing {
     }
 }
 
-/// The protocol that Istio assumes for a port of a Service, by its `appProtocol` or else by its name. `None` if Istio detects it.
+/// Returns the protocol that Istio assumes for a port of a Service, by its `appProtocol` or else by its name. `None` if
+/// Istio detects it.
 ///
 /// Source: `ConvertProtocol` of Istio 1.32.
 pub(super) fn taken_for(number: i64, name: &str, app_protocol: Option<&str>) -> Option<&'static str> {
@@ -136,7 +137,7 @@ pub(super) fn taken_for(number: i64, name: &str, app_protocol: Option<&str>) -> 
     of_name(app_protocol.unwrap_or(name)).or_else(|| SERVER_FIRST.contains(&number).then_some("TCP"))
 }
 
-/// The protocol that a port's name gives: the name is a protocol, or begins with one and `-`.
+/// Returns the protocol that a port's name gives: the name is a protocol, or begins with one and `-`.
 fn of_name(name: &str) -> Option<&'static str> {
     let name = name.to_ascii_lowercase();
     let says =

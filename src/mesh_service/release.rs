@@ -12,11 +12,11 @@ use serde_json::Value;
 pub enum Released {
     /// It stays as it is.
     AsItIs,
-    /// It becomes what it was before the object was taken over.
+    /// It is restored to its state before the object was taken over.
     AsItWas,
 }
 
-/// The patch.
+/// Returns the patch.
 #[must_use]
 pub fn operations(seen: &Seen, released: Released) -> Vec<PatchOperation> {
     let Some(content) = &seen.content else { return Vec::new() };
@@ -50,7 +50,7 @@ mod tests {
     use crate::mesh_service::{Key, MeshKind, ObservedMeshService};
     use serde_json::json;
 
-    /// An object of `shop/web` after it was released.
+    /// Returns an object of `shop/web` after it was released.
     fn after(released: Released, namespace: &str, before: Option<&str>) -> Value {
         let web = ObservedMeshService::read(json!({"metadata": {"name": "web", "namespace": "shop", "uid": "u"}}));
         let name = if namespace == "shop" { "web" } else { "shop.web" };

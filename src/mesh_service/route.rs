@@ -24,7 +24,7 @@ pub(super) struct Host {
     pub field: String,
 }
 
-/// The hosts that are reached through the gateway: all that are no names of the Service.
+/// Returns the hosts of the gateway that are not names of the Service.
 pub(super) fn gateway_hosts(builder: &Builder<'_>) -> Vec<Host> {
     let hosts = builder.asked.spec.hosts.iter().enumerate().filter(|(_, host)| !is_own(builder, host));
     hosts.map(|(index, host)| Host { name: host.clone(), field: format!("spec.hosts[{index}]") }).collect()
@@ -139,7 +139,7 @@ fn virtual_service(builder: &mut Builder<'_>, key: Key, hosts: &[Host], gateway:
     builder.add(MeshKind::VirtualService, key, spec, |field| field_of(field, hosts));
 }
 
-/// The field of the MeshService that one of a VirtualService comes from.
+/// Returns the field of the MeshService that one of a VirtualService comes from.
 fn field_of(field: &str, hosts: &[Host]) -> Option<String> {
     if let Some(place) = field.strip_prefix("spec.hosts[") {
         let index: usize = place.strip_suffix(']')?.parse().ok()?;
@@ -216,7 +216,7 @@ impl Routes<'_> {
             .collect()
     }
 
-    /// The subsets that have a weight; if none has, the Service.
+    /// Returns the subsets that have a weight; if none has, the Service.
     fn destinations(&self, port: &Port) -> Value {
         let weighted = self.spec.subsets.iter().filter_map(|subset| Some((subset.name.as_str(), subset.weight?)));
         let weighted: Vec<_> = weighted.collect();
@@ -233,7 +233,7 @@ impl Routes<'_> {
         weighted.into_iter().map(destination).collect()
     }
 
-    /// A field that is there and concerns requests of HTTP.
+    /// Returns a present field that concerns HTTP requests.
     fn field_of_http(&self) -> Option<&'static str> {
         let MeshServiceSpec { fault, mirror, headers, timeout, retries, .. } = self.spec;
         let fields = [

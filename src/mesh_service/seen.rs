@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// An object of the mesh as last seen.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
-    /// Which one.
+    /// Its key.
     pub key: ObjectKey,
     /// Its uid.
     pub uid: Box<str>,
@@ -46,14 +46,14 @@ pub enum Giving {
     Asked,
     /// Any MeshService that plans an object of its name: its annotation says so.
     Given,
-    /// Nobody: it is controlled by this.
+    /// No MeshService: this controls it.
     Controlled(String),
 }
 
 /// The part of an object that a plan uses.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Matters {
-    /// Nothing but that it is there.
+    /// Only its existence.
     #[default]
     Nothing,
     /// Of a Service.
@@ -78,7 +78,7 @@ impl Seen {
     #[must_use]
     pub fn read(kind: Watched, mut object: Value) -> Self {
         let metadata = object.get("metadata").map(ObjectMeta::deserialize).and_then(Result::ok).unwrap_or_default();
-        // In a list they are left out.
+        // Lists omit them.
         if let Some(fields) = object.as_object_mut() {
             let resource = kind.resource();
             fields.insert("apiVersion".to_owned(), resource.api_version.into());
@@ -128,7 +128,7 @@ impl Seen {
         self.annotation(keys::MESH_ADOPTED).is_some()
     }
 
-    /// An annotation of what was made for a MeshService.
+    /// Returns an annotation of an object that was made for a MeshService.
     #[must_use]
     pub fn annotation(&self, key: &str) -> Option<&str> {
         self.content.as_ref()?.get("metadata")?.get("annotations")?.get(key)?.as_str()
@@ -146,7 +146,7 @@ impl Giving {
     }
 }
 
-/// The namespaces that a Namespace lets in, by its annotation or label.
+/// Returns the namespaces that a Namespace allows, by its annotation or label.
 fn allows(metadata: &ObjectMeta) -> Option<String> {
     let of = |texts: &Option<BTreeMap<String, String>>| texts.as_ref()?.get(keys::ALLOW_MESH_FROM).cloned();
     of(&metadata.annotations).or_else(|| of(&metadata.labels))

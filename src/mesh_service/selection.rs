@@ -30,7 +30,7 @@ pub struct Selection {
     pub labels: BTreeMap<String, String>,
 }
 
-/// A subset of a rule that is to be.
+/// A subset of a planned rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subset {
     name: String,
@@ -63,7 +63,7 @@ impl Selection {
 }
 
 impl Subset {
-    /// The subsets with labels of the rules that are to be, for a Service of this namespace and selector.
+    /// Returns the subsets with labels of the planned rules, for a Service of this namespace and selector.
     #[must_use]
     pub fn of_plan(plan: &Plan, namespace: &str, selector: &BTreeMap<String, String>) -> Vec<Self> {
         if selector.is_empty() {
@@ -127,7 +127,7 @@ impl Answers {
     #[must_use]
     pub fn due(&self, selection: &Selection, now: Timestamp) -> Duration {
         let Some(answer) = self.0.get(selection) else { return Duration::ZERO };
-        // A clock that was set back makes no pause longer.
+        // A clock that is set back does not extend a pause.
         let passed = Duration::try_from(now.duration_since(answer.asked)).unwrap_or(answer.pause);
         answer.pause.saturating_sub(passed)
     }
@@ -138,7 +138,7 @@ impl Answers {
         self.0.get(selection).is_some_and(|answer| answer.is_any == Some(false))
     }
 
-    /// The API server said whether there is such a Pod; `None`: it did not, and what was known counts.
+    /// Takes the API server's answer whether there is such a Pod; `None`: no answer, and the old one counts.
     pub fn answered(&mut self, selection: Selection, is_any: Option<bool>, now: Timestamp) {
         let before = self.0.get(&selection);
         let is_known = is_any.or_else(|| before.and_then(|before| before.is_any));
@@ -151,7 +151,7 @@ impl Answers {
     }
 }
 
-/// Up to a fifth longer, or all would be asked about at once for ever after a start.
+/// Returns the pause, up to a fifth longer. Otherwise all requests after a start would stay simultaneous.
 fn spread(pause: Duration, selection: &Selection) -> Duration {
     let mut hasher = DefaultHasher::new();
     selection.hash(&mut hasher);
@@ -164,7 +164,7 @@ fn labels(value: &Value) -> BTreeMap<String, String> {
     value.as_object().into_iter().flatten().filter_map(label).collect()
 }
 
-/// Labels as `KEY=VALUE,…`.
+/// Returns labels as `KEY=VALUE,…`.
 fn text(labels: &BTreeMap<String, String>) -> String {
     labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }

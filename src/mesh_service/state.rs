@@ -9,9 +9,9 @@ use std::time::Duration;
 /// The inputs of a state.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Grounds<'a> {
-    /// Why nothing can be said yet.
+    /// Why the state is not known yet.
     pub waits: bool,
-    /// How our own writes go.
+    /// The progress of our writes.
     pub writes: Writes,
     /// Whether a repair of the error is known.
     pub is_known: bool,
@@ -19,7 +19,7 @@ pub struct Grounds<'a> {
     pub violations: &'a [Violation],
 }
 
-/// How the writes for a MeshService go.
+/// The progress of the writes for a MeshService.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Writes {
     /// There is nothing to write.
@@ -47,7 +47,7 @@ pub struct Settling<T> {
 struct Candidate<T> {
     told: T,
     since: Timestamp,
-    /// Since when the status has not been right.
+    /// Since when the status has been outdated.
     differs_since: Timestamp,
 }
 
@@ -62,7 +62,7 @@ pub enum Settled {
     Now,
 }
 
-/// The state.
+/// Returns the state.
 #[must_use]
 pub fn state(grounds: Grounds<'_>) -> ConsistencyState {
     let has_error = grounds.violations.iter().any(|violation| violation.severity == Severity::Error);
@@ -100,7 +100,7 @@ impl<T: PartialEq> Settling<T> {
 
 /// Returns the rest of a pause that began at this time.
 fn left(began: Timestamp, pause: Duration, now: Timestamp) -> Duration {
-    // A clock that was set back makes no pause longer.
+    // A clock that is set back does not extend a pause.
     let passed = Duration::try_from(now.duration_since(began)).unwrap_or(pause);
     pause.saturating_sub(passed)
 }

@@ -53,7 +53,7 @@ fn names(spec: &Value) -> impl Iterator<Item = &Value> {
     spec["subsets"].as_array().into_iter().flatten().map(|subset| &subset["name"])
 }
 
-/// The subsets of a host that routes name, wherever they do.
+/// Collects the subsets of a host that routes name anywhere.
 fn collect<'v>(value: &'v Value, host: &Value, found: &mut BTreeSet<&'v str>) {
     match value {
         Value::Object(fields) => {

@@ -8,7 +8,7 @@ use crate::cluster::conditions::{self, Is};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-/// Whether all is as it should be.
+/// Whether the objects match the spec.
 pub const READY: &str = "Ready";
 /// Whether it is retried automatically.
 const RECONCILING: &str = "Reconciling";
@@ -21,7 +21,7 @@ const MOST: usize = 50;
 /// At most this many objects are listed.
 const MOST_MANAGED: usize = 200;
 
-/// No text is longer (characters): names and texts of users are in it.
+/// The longest text (characters), because names and texts of users are in it.
 const LONGEST: usize = 1024;
 
 /// The content of a MeshService's status.
@@ -33,7 +33,7 @@ pub struct Told {
     pub service: Option<String>,
     /// The state.
     pub state: ConsistencyState,
-    /// Who goes on.
+    /// Who acts next.
     pub phase: Phase,
     /// What it waits for.
     pub waits: Vec<String>,
@@ -45,14 +45,14 @@ pub struct Told {
     pub managed: Vec<ManagedResource>,
 }
 
-/// Who goes on.
+/// Who acts next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Nobody has to.
+    /// Nobody.
     Done,
-    /// We do, by ourselves.
+    /// Outrigger.
     Working,
-    /// Somebody has to do something first.
+    /// A user.
     Stalled,
 }
 

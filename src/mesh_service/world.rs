@@ -73,7 +73,7 @@ pub struct ObservedGateway {
     pub(super) servers: Vec<Server>,
 }
 
-/// What is read of an object.
+/// The fields of an object that are read.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Document {
@@ -96,7 +96,7 @@ impl Consents {
         self.0.insert(namespace.to_owned(), from.clone()).is_none_or(|before| before != from)
     }
 
-    /// All namespaces in which MeshServices of one may have objects.
+    /// Returns all namespaces in which MeshServices of `from` may have objects.
     #[must_use]
     pub fn places(&self, from: &str) -> Places {
         let allowing =
@@ -119,7 +119,7 @@ impl Consents {
     }
 }
 
-/// `NAMESPACE`, or `NAMESPACE:KIND+KIND`. A word that is no kind lets in nothing.
+/// Reads `NAMESPACE` or `NAMESPACE:KIND+KIND`. A word that is not a kind allows nothing.
 fn entry(text: &str) -> Option<(String, MeshKinds)> {
     let (name, kinds) = match text.trim().split_once(':') {
         None => (text.trim(), MeshKinds::default()),

@@ -231,7 +231,7 @@ impl World {
         self.replicas.iter().all(|replica| replica.memory.content.is_some())
     }
 
-    /// A replica that starts has only the CA of the Secret to sign with.
+    /// Returns whether the CA is registered. A new replica can sign only with the CA of the Secret.
     fn is_current_ca_registered(&self) -> bool {
         let Secret::Usable(content) = self.current() else { return false };
         let trusts = |bundle: &[Certificate]| bundle.contains(content.signing.certificate());

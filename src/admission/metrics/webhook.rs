@@ -136,7 +136,7 @@ impl InjectionResult {
 }
 
 impl WebhookMetrics {
-    /// Those of every webhook, in the order of [`Webhook::ALL`].
+    /// Registers those of every webhook, in the order of [`Webhook::ALL`].
     pub(super) fn register(registry: &mut Registry) -> [Self; Webhook::ALL.len()] {
         let latency = Family::<Labels<1>, Histogram, LatencyHistogram>::new_with_constructor(LatencyHistogram);
         let requests = Family::<Labels<2>, Counter>::default();

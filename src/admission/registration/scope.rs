@@ -250,7 +250,7 @@ pub(super) mod tests {
         Selector::parse(&serde_json::from_value(text.clone()).unwrap(), "spec.selector").unwrap()
     }
 
-    /// `{"a": ["1", "2"]}`.
+    /// Returns labels such as `{"a": ["1", "2"]}`.
     pub fn labels(text: Value) -> Scope {
         Scope::Labels(serde_json::from_value(text).unwrap())
     }

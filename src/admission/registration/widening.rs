@@ -253,8 +253,8 @@ impl Widening {
         Scope::of(others.chain(sets.iter().map(|set| (&*set.name, &set.selector)))).unwrap_or(Scope::Broad)
     }
 
-    /// The API server itself learns of its objects by a watch. It answers this request from that watch, and waits for
-    /// it.
+    /// Waits until the API server knows this version. It learns of its objects by a watch, and answers this request
+    /// from that.
     async fn heard_of(&self, version: String) -> Result<(), WideningError> {
         let params = GetParams { resource_version: Some(version) };
         let read = self.configurations.get_metadata_with(MUTATING, &params).await;

@@ -149,7 +149,7 @@ fn rivals(mesh: &Mesh, object: &Object, service: &Service) -> Option<Finding> {
     Some(Finding::new(code, &object.key, port.field.clone(), message).with([other.clone()]).advice(advice))
 }
 
-/// A port of a Service that another Service contradicts.
+/// Returns a port of a Service that another Service contradicts.
 fn clash<'s>(service: &'s Service, read: &Service, other: &Key) -> Option<(Code, &'s ServicePort, String)> {
     let kind = |port: &ServicePort| format!("{}/{}", port.protocol, protocol(port));
     service.ports.iter().flat_map(|one| read.ports.iter().map(move |two| (one, two))).find_map(|(one, two)| {

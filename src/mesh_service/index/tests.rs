@@ -98,7 +98,7 @@ fn a_meshservice_is_looked_at_when_something_that_it_names_or_made_changes() {
     assert_eq!(index.made(), 0);
 }
 
-/// It may be there of an older spec, or of one that is left alone.
+/// It may exist from an older spec, or from one that is not managed.
 #[test]
 fn a_meshservice_is_looked_at_when_a_namespace_that_has_something_of_it_lets_it_in_no_longer() {
     let mut index = index();

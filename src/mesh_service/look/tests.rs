@@ -25,7 +25,7 @@ fn with(metadata: &Value) -> Arc<ObservedMeshService> {
     Arc::new(ObservedMeshService::read(object))
 }
 
-/// The Namespace `shop`, and these objects.
+/// Returns an index of the Namespace `shop` and these objects.
 fn index(objects: &[(MeshKind, Value)]) -> MeshIndex {
     let (root_namespace, domain) = ("istio-system".to_owned(), "cluster.local".to_owned());
     let mut index = MeshIndex::new(Settings { kinds: MeshKinds::default(), root_namespace, domain });
@@ -40,7 +40,7 @@ fn index(objects: &[(MeshKind, Value)]) -> MeshIndex {
     index
 }
 
-/// An object as it is to be.
+/// Returns a planned object.
 fn wanted(kind: MeshKind, name: &str, spec: &Value) -> DynamicObject {
     let resource = kind.resource();
     DynamicObject {
@@ -50,7 +50,7 @@ fn wanted(kind: MeshKind, name: &str, spec: &Value) -> DynamicObject {
     }
 }
 
-/// An object as it is, which was made for the MeshService.
+/// Returns a present object that was made for the MeshService.
 fn ours(kind: MeshKind, name: &str, spec: &Value) -> (MeshKind, Value) {
     let mut object = serde_json::to_value(wanted(kind, name, spec)).unwrap();
     object["metadata"]["resourceVersion"] = json!("5");

@@ -1,4 +1,4 @@
-//! Whose a Service, a Gateway and a place in a namespace are.
+//! Tests of who owns a Service, a Gateway and a place in a namespace.
 
 use super::table::{EDGE, consenting, named, web};
 use super::{Fake, names, said};
@@ -55,7 +55,7 @@ fn who_serves_a_service_keeps_it_whoever_is_older() {
     assert_eq!(names(&Fake::of(&both).plan(1)), [""; 0], "of two that serve the older does");
 }
 
-/// Its objects stay as they are, so that another one's would be for the same hosts.
+/// Its objects stay, so those of another one would have the same hosts.
 #[test]
 fn who_serves_a_service_keeps_it_whatever_is_wrong_with_its_spec() {
     let broken = serving(&named("first", "", "timeout: 5"), "shop/web");
@@ -92,7 +92,7 @@ fn what_is_where_consent_was_withdrawn_goes_whatever_else_is_said() {
     }
 }
 
-/// Or anybody could stop the MeshService of a Service by naming it first.
+/// Otherwise a user could block the MeshService of a Service by naming the Service first.
 #[test]
 fn an_older_one_that_may_have_nothing_in_the_namespace_does_not_count() {
     let intruder = named("first", "namespace: evil", "namespace: shop");

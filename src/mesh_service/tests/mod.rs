@@ -13,7 +13,7 @@ use crate::api::keys;
 use crate::documents::parse;
 use serde_json::Value;
 
-/// MeshServices, and what is around them.
+/// MeshServices, and the objects around them.
 #[derive(Default)]
 pub(super) struct Fake {
     pub mesh_services: Vec<ObservedMeshService>,
@@ -61,7 +61,7 @@ impl Fake {
         self
     }
 
-    /// The plan for the MeshService of this place.
+    /// Returns the plan for the MeshService of this place.
     pub fn plan(&self, place: usize) -> Plan {
         let mesh_service = &self.mesh_services[place];
         let asked = mesh_service.usable.as_ref().ok();
@@ -82,7 +82,7 @@ impl Fake {
     }
 }
 
-/// The objects of a plan, as `Kind namespace/name`.
+/// Returns the objects of a plan, as `Kind namespace/name`.
 pub(super) fn names(plan: &Plan) -> Vec<String> {
     plan.objects.iter().map(|object| format!("{} {}", kind(object), Key::of(&object.metadata))).collect()
 }

@@ -16,7 +16,7 @@ fn letting(words: &str) -> String {
     format!("annotations: {{outrigger.dev/mesh-repair: '{words}'}}")
 }
 
-/// The change as JSON.
+/// Returns the change as JSON.
 fn mend(plan: &Plan) -> Value {
     plan.mend.as_ref().map_or(Value::Null, |mend| serde_json::to_value(&mend.operations).unwrap())
 }
