@@ -1,4 +1,4 @@
-//! The JSON Patch that lays a value over a received one: it adds what is absent, replaces what differs, and removes nothing.
+//! The JSON Patch that merges a value into a received one: it adds and replaces fields, and removes nothing.
 
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, PatchOperation, ReplaceOperation};

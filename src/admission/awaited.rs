@@ -1,4 +1,4 @@
-//! Objects that exist, or are about to, and that the watches have not reported yet: the Pods they matter to wait.
+//! Objects that the watches have not reported yet. Pods that may depend on them wait.
 //!
 //! * A SidecarSet that was allowed here a moment ago. It is not injected before the watch reports it, because a webhook
 //!   called later may have refused it.

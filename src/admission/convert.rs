@@ -78,8 +78,8 @@ impl Converting {
         Ok(Self { answer, version, limit, objects: 0, unfaithful: 0, first: None })
     }
 
-    /// Fails for a field that no list of SidecarSets has: the review was sent to the wrong webhook, or not by the API
-    /// server.
+    /// Converts the next object. It fails for an object that no list of SidecarSets has: the review was sent to the
+    /// wrong webhook, or not by the API server.
     fn next(&mut self, object: &RawValue) -> Result<(), String> {
         let index = self.objects;
         let size = object.get().len();

@@ -1,7 +1,7 @@
 //! The memory that reviews take, which is limited in total.
 //!
 //! JSON of many small values takes fifty times its size once it is decoded. So values are counted first and their
-//! memory is reserved; a review that finds no memory is to be retried.
+//! memory is reserved; a review that finds no memory must be retried.
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 

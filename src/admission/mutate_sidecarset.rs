@@ -1,8 +1,8 @@
 //! `/mutate-apps-kruise-io-sidecarset`: adds the defaults and container hashes to a SidecarSet of either version.
 //!
-//! The result depends on the review alone, so a dry run is no different. The patch only adds to the received object:
-//! unknown fields stay. OpenKruise hashes the same containers differently in some cases. A stored annotation is kept as
-//! long as the containers mean the same, because it identifies the Pods that were injected before.
+//! The result depends on the review alone, so a dry run is no different. The patch removes nothing: unknown
+//! fields stay. OpenKruise computes the same hashes. An annotation that it has stored is kept as long as the containers
+//! mean the same, because it identifies the Pods that were injected before.
 
 use super::additive_patch::additive_patch;
 use super::reply::Reply;

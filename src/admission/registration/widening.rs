@@ -110,7 +110,7 @@ enum WideningError {
 }
 
 impl Widening {
-    /// Returns a widening. With [`ScopeMode::Broad`] there is nothing to widen.
+    /// Returns the widening of this registration. With [`ScopeMode::Broad`] there is nothing to widen.
     #[must_use]
     pub fn new(
         client: Client,
