@@ -1,5 +1,5 @@
-//! Pods created through the API server: with no webhook, with outrigger and a SidecarSet that does not match, and with one that does.
-//! Needs `make testbed`. `cargo bench --bench creates`, with `-- --quick` a tenth of the Pods.
+//! Pods created through the API server: without a webhook, with outrigger and a SidecarSet that does not match, and
+//! with one that matches. Needs `make testbed`. `cargo bench --bench creates`, with `-- --quick` a tenth of the Pods.
 
 #[path = "../tests/cluster/outrigger.rs"]
 #[allow(dead_code, reason = "shared with the tests, which use more of it")]
@@ -22,15 +22,16 @@ use replica::{Outrigger, PATIENCE, Start, install};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-/// Clients, each of which creates one Pod after the other.
+/// Clients. Each creates one Pod after the other.
 const CONNECTIONS: usize = 8;
 /// Pods of each measurement,
 const PODS: usize = 2_000;
-/// and before each, so that code and connections are warm.
+/// and before each, to warm up code and connections.
 const WARM_UP: usize = 160;
-/// Each figure is measured as often, the three of a round one after the other: what else the machine does hits all of them.
+/// How often each figure is measured. The three of a round run in sequence, so that other load on the machine affects
+/// all of them.
 const ROUNDS: usize = 3;
-/// The values of the label `app` that the SidecarSet does not match, and does.
+/// The values of the label `app` that the SidecarSet does not match, and matches.
 const APPS: [&str; 2] = ["something-else", "checkout"];
 /// A container of the SidecarSet.
 const SIDECAR: &str = "logs-00000-agent";
@@ -40,11 +41,11 @@ const SIDECAR: &str = "logs-00000-agent";
 struct Creates {
     client: Client,
     pod: Vec<u8>,
-    /// Whether each has to get its sidecar.
+    /// Whether each must get its sidecar.
     injected: bool,
 }
 
-/// Pods a second of each measurement, and how many reviews one Pod took.
+/// Pods per second of each measurement, and the reviews per Pod.
 struct Row {
     label: &'static str,
     rates: Vec<f64>,
@@ -99,7 +100,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// How many reviews of Pods were answered so far.
+/// Returns the number of answered reviews of Pods.
 async fn reviews(outrigger: &Outrigger) -> Result<f64> {
     let metric = "controller_runtime_webhook_requests_total{webhook=\"/mutate-pod\",code=\"200\"}";
     Ok(number(usize::try_from(outrigger.metric(metric).await?)?))
@@ -120,7 +121,7 @@ impl Creates {
         Self { client: plane.client(), pod: pod.to_string().into_bytes(), injected }
     }
 
-    /// Creates it, as a dry run: admitted and validated, not stored. Whether it got its sidecar.
+    /// Creates it as a dry run: admitted and validated, not stored. Returns whether it got its sidecar.
     async fn create(&self) -> Result<bool> {
         let request = Request::post(format!("/api/v1/namespaces/{}/pods?dryRun=All", cases::NAMESPACE))
             .header("Content-Type", "application/json")
@@ -128,19 +129,19 @@ impl Creates {
         Ok(self.client.request_text(request).await?.contains(SIDECAR))
     }
 
-    /// Waits until the API server does with it what is expected.
+    /// Waits until the API server handles it as expected.
     async fn settled(&self) -> Result<()> {
         let look = async || Ok((self.create().await? == self.injected).then_some(()));
         wait_for("the API server to know of the webhook", PATIENCE, look).await
     }
 
-    /// Pods a second.
+    /// Returns Pods per second.
     async fn rate(&self, share: usize) -> Result<f64> {
         self.all(WARM_UP / share).await?;
         Ok(number(PODS / share) / self.all(PODS / share).await?.as_secs_f64())
     }
 
-    /// Creates so many Pods, and tells how long that took.
+    /// Creates so many Pods, and returns how long that took.
     async fn all(&self, count: usize) -> Result<Duration> {
         let begin = Instant::now();
         let mut clients = JoinSet::new();

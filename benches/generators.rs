@@ -1,5 +1,5 @@
-//! SidecarGenerators that ask a local server every minute: what that costs outrigger once all have a Sidecar.
-//! Needs `make testbed`. `cargo bench --bench generators`, with `-- --quick` a tenth of them and one minute.
+//! SidecarGenerators that request a local server every minute: their cost for outrigger once all have a Sidecar. Needs
+//! `make testbed`. `cargo bench --bench generators`, with `-- --quick` a tenth of them and one minute.
 
 #[path = "../tests/cluster/certificates.rs"]
 #[allow(dead_code, reason = "shared with the tests, which use more of it")]
@@ -31,21 +31,21 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use web::Web;
 
-/// SidecarGenerators, in so many namespaces, each with labels of its own.
+/// The number of SidecarGenerators and namespaces. Each generator has its own labels.
 const GENERATORS: usize = 5_000;
 const NAMESPACES: usize = 50;
 /// Clients that create them.
 const CLIENTS: usize = 8;
-/// How long is measured.
+/// The time of a measurement.
 const MINUTES: u32 = 3;
-/// Of a core, for all of them: 5 core-minutes an hour.
+/// The share of a core for all of them: 5 core-minutes an hour.
 const GOAL: f64 = 5.0 / 60.0;
-/// A round of all of them may take this long on a busy machine.
+/// The time that a round of all of them may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// What all URLs answer: twenty hosts.
+/// The answer of all URLs: twenty hosts.
 const PATH: &str = "/dependencies";
 
-/// What has been spent and done so far.
+/// What was used and done until now.
 #[derive(Clone, Copy)]
 struct Spent {
     at: Instant,
@@ -130,7 +130,7 @@ async fn create(plane: &ControlPlane, web: &Web, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// The process that serves: it is a child of a shell that the testbed started.
+/// Returns the process that serves: a child of a shell that the testbed started.
 fn pid_of(outrigger: &Outrigger) -> Result<u32> {
     let (program, port) = (Path::new(env!("CARGO_BIN_EXE_outrigger")), format!("127.0.0.1:{}", outrigger.admin));
     for entry in std::fs::read_dir("/proc")? {
@@ -144,7 +144,7 @@ fn pid_of(outrigger: &Outrigger) -> Result<u32> {
     anyhow::bail!("outrigger does not run")
 }
 
-/// How many requests the API server has answered, by its own metrics.
+/// Returns the number of requests that the API server has answered, by its own metrics.
 async fn requests(client: &Client, resource: &str, verb: &str, subresource: &str) -> Result<f64> {
     let metrics = client.request_text(Request::get("/metrics").body(Vec::new())?).await?;
     let labels = [("resource", resource), ("verb", verb), ("subresource", subresource)];

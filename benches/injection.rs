@@ -1,5 +1,5 @@
-//! The way of one review inside the process, without TLS and HTTP: how much dearer its answer is than reading its envelope, for
-//! Pods of several sizes and up to 10,000 SidecarSets, and what very large Pods cost. `cargo bench --bench injection`.
+//! One review inside the process, without TLS and HTTP: the ratio of its time to that of reading its envelope, for Pods
+//! of several sizes and up to 10,000 SidecarSets, and the cost of very large Pods. `cargo bench --bench injection`.
 
 mod cases;
 mod large;
@@ -22,7 +22,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-/// As in the server.
+/// The server's allocator.
 #[cfg(target_os = "linux")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -34,7 +34,7 @@ const CONTAINERS: [usize; 3] = [1, 3, 12];
 const SETS: [usize; 4] = [1, 100, 1_000, 10_000];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // A folder of its own, so that all ratios are of one run.
+    // Each run has its own folder, so that all ratios are of one run.
     let saved = tempfile::tempdir()?;
     let mut criterion = Criterion::default()
         .output_directory(saved.path())
@@ -55,7 +55,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     print_large()
 }
 
-/// The least that any answer must do: read the envelope and skip the object.
+/// Does the minimum of any answer: reads the envelope and skips the object.
 fn envelopes(criterion: &mut Criterion, reviews: &[(usize, String)]) -> Result<(), Box<dyn Error>> {
     let mut group = criterion.benchmark_group(ENVELOPE);
     for (containers, review) in reviews {
@@ -105,7 +105,7 @@ fn snapshot(sets: usize, matching: Matching) -> Result<Snapshot, Box<dyn Error>>
     Ok(index.snapshot())
 }
 
-/// Each answer's time as a multiple of its envelope's, from what criterion has just saved.
+/// Prints each answer's time as a multiple of its envelope's, from criterion's saved results.
 fn print_ratios(saved: &Path) {
     println!("\n| | containers | envelope |{}", SETS.map(|sets| format!(" {sets} sets |")).concat());
     println!("|---|---|---|{}", "---|".repeat(SETS.len()));
@@ -121,7 +121,7 @@ fn print_ratios(saved: &Path) {
     }
 }
 
-/// The ratios that have a goal, for the Pod of 3 containers.
+/// Returns the ratios that have a goal, for the Pod of 3 containers.
 fn print_goals(saved: &Path) {
     let ratio = |matching, sets, base: Option<f64>| Some(answer(saved, matching, 3, sets)? / base?);
     let hundred = |matching| answer(saved, matching, 3, 100);
@@ -138,10 +138,10 @@ fn print_goals(saved: &Path) {
     }
 }
 
-/// How many of one thing a large Pod has.
+/// The number of items of a large Pod.
 const MANY: usize = 30_000;
 
-/// What Pods cost that have very many of one thing, under a set that takes nothing from them and one that looks at them all.
+/// Measures Pods with very many items, under a set that uses none of them and one that reads them all.
 fn print_large() -> Result<(), Box<dyn Error>> {
     println!("\n| {MANY} | body | sharing nothing | all of them | |\n|---|---|---|---|---|");
     for shape in large::SHAPES {
@@ -154,7 +154,7 @@ fn print_large() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Of the fastest of some reviews under a set of this spec.
+/// Returns the time of the fastest review of several under a set of this spec.
 fn milliseconds(review: &str, spec: &Value) -> Result<f64, Box<dyn Error>> {
     let mut index = Index::new(Options::default());
     index.apply_set(InjectableSet::new(decode::sidecarset(large::sidecarset(spec))?)?);
@@ -175,8 +175,8 @@ fn answer(saved: &Path, matching: &str, containers: usize, sets: usize) -> Optio
     fastest(&saved.join(matching).join(containers.to_string()).join(sets.to_string()))
 }
 
-/// Nanoseconds of the fastest sample, which others on the machine have disturbed least; `None` where the benchmark was not asked
-/// for.
+/// Returns the nanoseconds of the fastest sample, which has the least disturbance; `None` if the benchmark was not
+/// requested.
 fn fastest(benchmark: &Path) -> Option<f64> {
     let sample = std::fs::read(benchmark.join("new/sample.json")).ok()?;
     let sample: Value = serde_json::from_slice(&sample).ok()?;

@@ -1,4 +1,4 @@
-//! Judging a mesh of 10,000 objects, 5 % of them wrong: all of it, and after one changed object.
+//! Checks of a mesh of 10,000 objects, 5 % of them wrong: of all objects, and after one changed object.
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use outrigger::documents;
@@ -6,7 +6,7 @@ use outrigger::mesh_integrity::{Change, Engine, Object, Options, assumed, correc
 use std::sync::Arc;
 use std::time::Duration;
 
-/// 1,400 services of seven objects, of which each twentieth names a subset that does not exist.
+/// Returns 1,400 services of seven objects. Every twentieth names a subset that does not exist.
 fn mesh() -> Vec<Object> {
     let text = correct_mesh(1_400).replace("0-v2", "0-v3").replace("0, subset: v2", "0, subset: v9");
     let read = documents::parse_with("mesh.yaml", text.as_bytes(), |document| Object::read(&document.value, "default"));
@@ -33,7 +33,7 @@ fn judge(criterion: &mut Criterion) {
         let documents = documents::parse("changed.yaml", text.as_bytes()).expect("YAML");
         Object::read(&documents[0].value, "default").expect("an object")
     };
-    // Each as it is and changed, by turns: what does not change is not checked.
+    // Each alternates between its old and its changed form, because unchanged objects are not checked.
     let metadata = "metadata: {name: svc-70, namespace: team-7}";
     let changes = [
         (

@@ -11,7 +11,7 @@ use outrigger::rollout::{PodIndex, RolloutIndex, WatchedPod};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// As in the server.
+/// The server's allocator.
 #[cfg(target_os = "linux")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -51,8 +51,8 @@ fn passes(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What a set of an edited image costs whose 100,000 Pods are all to be updated, 10 % of them at a time. What is done while the index is
-/// locked is measured by itself: events wait for it.
+/// Measures an edited image of a set whose 100,000 Pods must all be updated, 10 % of them at a time. The work under the
+/// index's lock is measured separately, because events wait for it.
 fn plans(criterion: &mut Criterion) {
     let watched = pods::watched(PODS);
     let mut index = RolloutIndex::default();
@@ -84,7 +84,7 @@ fn plans(criterion: &mut Criterion) {
     group.bench_function("locked: its end (goal: 5 ms)", |bencher| {
         bencher.iter(|| surveyed.as_ref().and_then(|survey| index.plan_of(survey, now)));
     });
-    // A tenth of them is on its way, of which nobody has heard yet.
+    // A tenth of them is in progress and not reported yet.
     let mut begun = 0;
     while begun < PODS / 10 {
         let Some((_, plan)) = index.plan(pods::SET, now) else { return };

@@ -1,4 +1,4 @@
-//! SidecarSets created one after the other, without a webhook and through outrigger's, which widens its registration for them.
+//! SidecarSets created in sequence, without a webhook and through outrigger's, which widens its registration for them.
 //! Needs `make testbed`. `cargo bench --bench sets`, with `-- --quick` a tenth of the sets.
 
 #[path = "../tests/cluster/outrigger.rs"]
@@ -17,7 +17,7 @@ use outrigger_testbed::{ControlPlane, Parts, wait_for};
 use replica::{Outrigger, PATIENCE, Start, install};
 use serde_json::json;
 
-/// SidecarSets of each measurement. Each selects a value of the label `app` that no other one selects.
+/// SidecarSets of each measurement. Each selects its own value of the label `app`.
 const SETS: usize = 1_000;
 /// Sets before each measurement.
 const WARM_UP: usize = 20;
@@ -54,7 +54,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// How long it took to create as many SidecarSets; they are deleted again.
+/// Returns how long it took to create as many SidecarSets, and deletes them.
 async fn created(client: &Client, sets: usize) -> Result<Duration> {
     let kind = GroupVersionKind::gvk("apps.kruise.io", "v1beta1", "SidecarSet");
     let api: Api<DynamicObject> =

@@ -1,4 +1,4 @@
-//! What both benchmarks work on: SidecarSets as users write them, and Pods as the API server sends them for review.
+//! The data of both benchmarks: SidecarSets as users write them, and Pods as the API server sends them for review.
 
 use serde_json::{Map, Value, json};
 
@@ -8,14 +8,16 @@ pub const NAMESPACE: &str = "shop";
 /// Value of the Pods' label `app`.
 const APP: &str = "checkout";
 
-/// Volume of the service account's token, which the API server adds before the webhooks run; so its creator does not own it.
+/// Volume of the service account's token, which the API server adds before the webhooks run, so its creator does not
+/// own it.
 const TOKEN: &str = "kube-api-access-x7k2p";
 
-/// Fields that admission sets after the Pod's creator, or that nobody owns.
+/// Fields that admission sets after the Pod's creator, or that have no owner.
 const NOT_OWNED: &[&str] =
     &["managedFields", "namespace", "creationTimestamp", "tolerations", "priority", "preemptionPolicy"];
 
-/// A SidecarSet of 2 containers that share the app containers' mounts, an init container and a volume; `NAME` and `APP` are put in.
+/// A SidecarSet of 2 containers that share the app containers' mounts, an init container and a volume. `NAME` and `APP`
+/// are replaced.
 const SIDECARSET: &str = r#"apiVersion: apps.kruise.io/v1beta1
 kind: SidecarSet
 metadata:
@@ -82,13 +84,13 @@ pub enum Matching {
     None,
     /// One from the middle.
     One,
-    /// The same, and it uses every feature that costs something at injection ([`with_every_feature`]).
+    /// The same, with every feature that costs time at injection ([`with_every_feature`]).
     EveryFeature,
     /// All.
     All,
 }
 
-/// `count` SidecarSets as YAML, each with its name.
+/// Returns `count` SidecarSets as YAML, each with its name.
 pub fn sets(count: usize, matching: Matching) -> impl Iterator<Item = (String, String)> {
     (0..count).map(move |number| {
         let name = format!("logs-{number:05}");
@@ -99,7 +101,8 @@ pub fn sets(count: usize, matching: Matching) -> impl Iterator<Item = (String, S
     })
 }
 
-/// Computed resources, transferred variables, a hot upgrade and patched annotations, beside the shared mounts.
+/// Returns a set with computed resources, transferred variables, a hot upgrade and patched annotations, in addition to
+/// the shared mounts.
 fn with_every_feature(yaml: &str) -> String {
     let computed = "resourcesPolicy: {targetContainersMode: sum, resourcesExpr: {limits: {memory: 'max(memory*10%, 64Mi)'}, \
                     requests: {cpu: 'max(cpu*10%, 50m)', memory: memory*5% + 16Mi}}}";
@@ -119,7 +122,7 @@ fn with_every_feature(yaml: &str) -> String {
     .replace("  volumes:\n", &format!("  {patched}\n  volumes:\n"))
 }
 
-/// The review of a Pod's creation by its `ReplicaSet`, as the API server writes it.
+/// Returns the review of a Pod's creation by its `ReplicaSet`, as the API server writes it.
 pub fn review(pod: &Value) -> String {
     let kind = json!({"group": "", "version": "v1", "kind": "Pod"});
     let resource = json!({"group": "", "version": "v1", "resource": "pods"});
@@ -149,8 +152,8 @@ pub fn review(pod: &Value) -> String {
     review.to_string()
 }
 
-/// A Pod of a Deployment as it reaches the webhook: defaulted, with the service account's token mounted and the managed fields
-/// of the `ReplicaSet` controller. 3 containers make about 8 KB, 12 about 27 KB.
+/// Returns a Pod of a Deployment as it reaches the webhook: with defaults, the mounted service account token and the
+/// managed fields of the `ReplicaSet` controller. 3 containers make about 8 KB, 12 about 27 KB.
 pub fn pod(containers: usize) -> Value {
     let spec = json!({
         "volumes": [
@@ -243,7 +246,7 @@ fn container(number: usize) -> Value {
     })
 }
 
-/// A value as managed fields name it: `f:` before fields, `k:` before items with a key of their own.
+/// Returns a value in the form of managed fields: `f:` before fields, `k:` before items with a key.
 fn managed_fields(value: &Value) -> Value {
     let fields: Map<String, Value> = match value {
         Value::Object(object) => object

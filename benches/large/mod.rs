@@ -1,29 +1,28 @@
-//! Pods with very many of one thing, and SidecarSets that look at each of them: where work that should grow with the Pod grows
-//! faster, these show it.
+//! Pods with very many items, and SidecarSets that read each of them. They show work that grows faster than the Pod.
 
 use serde_json::{Value, json};
 
 /// A kind of large Pod.
 pub struct Shape {
-    /// What the Pod has many of.
+    /// The items that the Pod has many of.
     pub name: &'static str,
-    /// The Pod with so many of them.
+    /// Returns the Pod with so many of them.
     pub pod: fn(usize) -> Value,
-    /// The spec of a SidecarSet for it; its own lists grow with the Pod's where the two are walked together.
+    /// Returns the spec of a SidecarSet for it. Its own lists grow with the Pod's when both are read together.
     pub spec: fn(usize) -> Value,
 }
 
-/// The spec of a SidecarSet that takes nothing from a Pod.
+/// Returns the spec of a SidecarSet that uses nothing of a Pod.
 pub fn shares_nothing() -> Value {
     spec(json!({"containers": [{"name": "plain", "image": "x:1"}]}))
 }
 
-/// What the spec of a SidecarSet says beside its selector, as an object of its own.
+/// Returns the spec of a SidecarSet without its selector, as an object.
 pub fn sidecarset(spec: &Value) -> Value {
     json!({"apiVersion": "apps.kruise.io/v1beta1", "kind": "SidecarSet", "metadata": {"name": "large"}, "spec": spec})
 }
 
-/// Two sidecars that share mounts: the Pod of the others' measurements.
+/// Two sidecars that share mounts, as in the other measurements.
 pub const MOUNTS: Shape = Shape {
     name: "mounts",
     pod: |n| {
@@ -190,7 +189,7 @@ fn spec(mut spec: Value) -> Value {
     spec
 }
 
-/// Two sidecars with these fields.
+/// Returns two sidecars with these fields.
 fn sharing(fields: &Value) -> Value {
     let sidecar = |name: &str| {
         let mut sidecar = fields.clone();

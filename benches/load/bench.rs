@@ -1,4 +1,5 @@
-//! What all measurements share: the client's runtime, and the first answer of a server, by which the others are judged.
+//! The common part of all measurements: the client's runtime, and the first answer of a server, with which the others
+//! are compared.
 
 use crate::run::Exchange;
 use crate::scenario::Scenario;
@@ -11,9 +12,9 @@ use outrigger::admission::client::{Answer, Destination};
 const PATH: &str = "/mutate-pod";
 
 pub struct Bench {
-    /// A single thread leaves the rest of a small machine to the server, and wakes no other.
+    /// A single thread leaves the rest of a small machine to the server, and wakes no other thread.
     pub runtime: tokio::runtime::Runtime,
-    /// Of the kernel's clock, a second.
+    /// Ticks of the kernel's clock per second.
     pub ticks: u64,
     /// Only one in so many reviews is sent.
     pub share: usize,
@@ -29,14 +30,14 @@ impl Bench {
         self.runtime.block_on(async { Ok(target.connect().await?.post(path, body.clone()).await?) })
     }
 
-    /// The review of a scenario with what all answers of the server must look like, after a look at the first one.
+    /// Returns the review of a scenario and the expected form of all answers, after a check of the first one.
     pub fn exchange(&self, server: &Server, body: &Bytes, scenario: Scenario) -> Result<Exchange> {
         let answer = self.first_answer(&server.target, PATH, body)?;
         let start = scenario.check(&answer)?;
         Ok(Exchange { path: PATH, body: body.clone(), status: 200, start, length: answer.body.len() })
     }
 
-    /// A review, all answers of which are as long as the first: of a server that injects nothing.
+    /// Returns a review whose answers are all as long as the first, for a server that injects nothing.
     pub fn exchange_like_first(&self, server: &Server, body: &Bytes) -> Result<Exchange> {
         let answer = self.first_answer(&server.target, PATH, body)?;
         ensure!(answer.status == 200, "not answered 200");

@@ -1,4 +1,5 @@
-//! The floor: the least server that reads a review and answers as many bytes as ours, with the same TLS, HTTP and runtime.
+//! The floor: a minimal server that reads a review and answers as many bytes as ours, with the same TLS, HTTP and
+//! runtime.
 
 use anyhow::{Context, Result};
 use axum::http::{HeaderValue, Response, header};
@@ -16,7 +17,8 @@ use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-/// Serves until the process is ended. Tells its address as `outrigger serve` does, and writes the certificate to trust.
+/// Serves until the process is ended. Prints its address as `outrigger serve` does, and writes the certificate to
+/// trust.
 pub fn serve(ca: &Path, answer: usize) -> Result<()> {
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
     std::fs::write(ca, made.cert.pem())?;

@@ -1,7 +1,8 @@
-//! User-mode instructions and processor time of a review, of this build beside one of before and the floor in the same run.
+//! User-mode instructions and processor time of a review, of this build next to an older one and the floor in the same
+//! run.
 //!
-//! Instructions are counted by valgrind, so that they are the same whatever else the machine does; they leave out the kernel. Processor
-//! time has both, and is measured turn by turn.
+//! Valgrind counts the instructions, so other load on the machine does not change them; they exclude the kernel.
+//! Processor time includes it, and is measured in turns.
 
 use crate::bench::Bench;
 use crate::cases;
@@ -15,14 +16,14 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-/// Reviews that are counted, and those before.
+/// The counted reviews, and those before.
 const COUNTED: usize = 1_000;
 const BEFORE: usize = 200;
 /// Turns of each program, and reviews in each.
 const TURNS: usize = 5;
 const REVIEWS: usize = 8_000;
 
-/// What a review costs a program.
+/// The cost of a review in a program.
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {
     /// User-mode instructions.
@@ -34,10 +35,10 @@ pub struct Cost {
 /// The costs of programs, by their names.
 pub type Costs = Vec<(&'static str, Cost)>;
 
-/// `SidecarSets` while instructions are counted: a review costs as many beside more of them, and the start fewer.
+/// `SidecarSets` while instructions are counted. With more of them a review costs the same, and the start costs more.
 const SETS: usize = 100;
 
-/// The cost of one review of some scenarios, of the floor, of this build, and of that of before if there is one.
+/// Returns the cost of one review of some scenarios, of the floor, this build, and the older one if there is one.
 pub fn costs(bench: &Bench, old: Option<&Program>) -> Result<Vec<(Scenario, Costs)>> {
     let scenarios = FEW.map(|scenario| Scenario { sets: SETS, ..scenario });
     scenarios.into_iter().map(|scenario| Ok((scenario, of_scenario(bench, scenario, old)?))).collect()
@@ -81,7 +82,7 @@ fn control(what: &str, pid: u32) -> Result<()> {
     Ok(())
 }
 
-/// The total of a profile.
+/// Returns the total of a profile.
 fn total(profile: &Path) -> Result<u64> {
     let text = std::fs::read_to_string(profile).with_context(|| format!("{}", profile.display()))?;
     let line = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
@@ -89,7 +90,7 @@ fn total(profile: &Path) -> Result<u64> {
     Ok(total.trim().parse()?)
 }
 
-/// Of each program the processor time of a review, all turns together.
+/// Returns each program's processor time of a review, over all turns.
 fn times(bench: &Bench, programs: &[Program], files: &Files, body: &Bytes) -> Result<Vec<Duration>> {
     let servers = programs.iter().map(|program| {
         let server = Server::start(program, files)?;
@@ -103,7 +104,7 @@ fn times(bench: &Bench, programs: &[Program], files: &Files, body: &Bytes) -> Re
             let process = Some((server.pid(), bench.ticks));
             let load = (CONNECTIONS, REVIEWS / bench.share);
             let figures = bench.runtime.block_on(run(&server.target, exchange, load, process))?;
-            // The first one is to get warm.
+            // The first one warms up.
             if turn > 0 {
                 *time += figures.server_time() / u32::try_from(TURNS)?;
             }

@@ -1,8 +1,8 @@
-//! Load on the real server: the binary in file mode, AdmissionReviews over TLS, every answer checked, beside the build of before
-//! (`OLD`, the path of its program) and the least server that there could be.
+//! Load on the real server: the binary in file mode, AdmissionReviews over TLS, every answer checked, next to an older
+//! build (`OLD`, the path of its program) and a minimal server.
 //!
-//! `cargo bench --bench load` measures all scenarios, `-- quick` a few, `-- instructions` counts instructions, too. With `--strict` a
-//! missed goal is an error. With `--write` tables and plots go into docs/benchmarks.
+//! `cargo bench --bench load` measures all scenarios, `-- quick` a few; `-- instructions` counts instructions too. With
+//! `--strict` a missed goal is an error. `--write` writes tables and plots into docs/benchmarks.
 
 mod bench;
 #[path = "../cases/mod.rs"]
@@ -23,7 +23,7 @@ use bench::Bench;
 use server::Program;
 use std::path::{Path, PathBuf};
 
-/// As in the server: clients should cost as little as they can.
+/// The server's allocator: clients must cost as little as possible.
 #[cfg(target_os = "linux")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

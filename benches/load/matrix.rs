@@ -10,19 +10,19 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use std::time::Duration;
 
-/// Connections, as an API server under load holds them.
+/// The number of connections of an API server under load.
 pub const CONNECTIONS: usize = 8;
 /// Turns of each program.
 const TURNS: usize = 3;
-/// Reviews of a turn on those connections, on a single one, and before, so that code, memory and connections are warm.
+/// Reviews of a turn on those connections, on a single one, and before, to warm up code, memory and connections.
 const REVIEWS: usize = 5_000;
 const ALONE: usize = 1_000;
 const WARM_UP: usize = 2_000;
-/// Reviews a second of the open loop, and for how long.
+/// Reviews per second of the open loop, and its time.
 const RATES: [u32; 4] = [1_000, 4_000, 8_000, 12_000];
 const TIME: Duration = Duration::from_secs(2);
 
-/// What a program has shown in a scenario.
+/// A program's results in a scenario.
 pub struct Row {
     pub scenario: Scenario,
     pub program: &'static str,
@@ -34,19 +34,19 @@ pub struct Row {
     pub ready_after: Duration,
 }
 
-/// What a program has shown in the open loop.
+/// A program's results in the open loop.
 pub struct OpenRow {
     pub program: &'static str,
-    /// Reviews a second.
+    /// Reviews per second.
     pub rate: u32,
     pub latencies: Quantiles,
 }
 
-/// All that was measured.
+/// All results.
 pub struct Measured {
     pub rows: Vec<Row>,
     pub open: Vec<OpenRow>,
-    /// Of the shortest answer that there is, for a path that is none.
+    /// The results of the shortest answer, for an unknown path.
     pub empty: Figures,
 }
 
@@ -55,7 +55,7 @@ struct Running {
     server: Server,
 }
 
-/// Measures each scenario with this build, with that of before if there is one, and with the floor.
+/// Measures each scenario with this build, with the older one if there is one, and with the floor.
 pub fn measure(bench: &Bench, scenarios: &[Scenario], old: Option<&Program>) -> Result<Measured> {
     let mut measured = Measured { rows: Vec::new(), open: Vec::new(), empty: bench.empty()? };
     // One start serves the Pods of all sizes.
@@ -76,7 +76,7 @@ pub fn measure(bench: &Bench, scenarios: &[Scenario], old: Option<&Program>) -> 
 }
 
 impl Bench {
-    /// What TLS, HTTP and the client cost without any review.
+    /// Measures TLS, HTTP and the client without any review.
     fn empty(&self) -> Result<Figures> {
         let server = Server::start(&Program::Present, &Files::of([])?)?;
         let (path, body) = ("/", Bytes::from_static(b"{}"));

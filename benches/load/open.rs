@@ -1,5 +1,5 @@
-//! An open loop: reviews come at a pace of their own, whether or not those before are answered, and each is as late as its answer comes
-//! after the moment at which it was due. So what waits behind a slow answer counts, too.
+//! An open loop: reviews are sent at a fixed rate, even if earlier ones are not answered. The latency of each counts
+//! from the time when it was due, so a wait behind a slow answer counts too.
 
 use crate::run::{Exchange, Quantiles};
 use anyhow::{Context, Result};
@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 /// Connections that share the reviews.
 const CONNECTIONS: usize = 32;
 
-/// Sends so many reviews a second for a time, and tells how late their answers were.
+/// Sends so many reviews per second for a time, and returns the latencies of their answers.
 pub async fn run(target: &Destination, exchange: &Exchange, rate: u32, time: Duration) -> Result<Quantiles> {
     let mut clients = Vec::with_capacity(CONNECTIONS);
     for _ in 0..CONNECTIONS {
@@ -34,7 +34,7 @@ pub async fn run(target: &Destination, exchange: &Exchange, rate: u32, time: Dur
             anyhow::Ok(latencies)
         });
     }
-    // The runtime's own timer has milliseconds.
+    // The runtime's own timer has a resolution of milliseconds.
     let pace = std::thread::spawn(move || {
         let begun = Instant::now();
         let count = u32::try_from(u128::from(rate) * time.as_millis() / 1000).unwrap_or(u32::MAX);

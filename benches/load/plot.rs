@@ -1,10 +1,10 @@
-//! Bars beside each other, as SVG.
+//! Bar charts as SVG.
 
 use anyhow::{Error, Result};
 use plotters::prelude::*;
 use std::path::Path;
 
-/// A group of bars, and of each server its value.
+/// A group of bars, with the value of each server.
 pub struct Group {
     pub name: String,
     pub values: Vec<(&'static str, f64)>,
@@ -14,7 +14,7 @@ const SIZE: (u32, u32) = (960, 420);
 const COLOURS: [(&str, RGBColor); 3] =
     [("outrigger", RGBColor(31, 119, 180)), ("before", RGBColor(190, 190, 190)), ("floor", RGBColor(110, 180, 110))];
 
-/// Writes a plot; `unit` is what the values are.
+/// Writes a plot; `unit` is the unit of the values.
 pub fn bars(path: &Path, title: &str, unit: &str, groups: &[Group]) -> Result<()> {
     draw(path, title, unit, groups).map_err(|error| Error::msg(error.to_string()))
 }

@@ -1,4 +1,4 @@
-//! Writes what was measured into docs: the tables of one section of benchmarks.md, JSON, and plots.
+//! Writes the results into docs: the tables of one section of benchmarks.md, JSON, and plots.
 
 use crate::matrix::Measured;
 use crate::plot::{Group, bars};
@@ -7,11 +7,11 @@ use crate::scenario;
 use anyhow::{Context, Result};
 use std::path::Path;
 
-/// Lines of benchmarks.md between which the tables stand.
+/// The lines of benchmarks.md around the tables.
 const BEGIN: &str = "<!-- what `make bench` writes -->\n";
 const END: &str = "<!-- end of what `make bench` writes -->\n";
 
-/// Writes all of it.
+/// Writes all results.
 pub fn write(measured: &Measured, goals: &[Judged]) -> Result<()> {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
     let folder = docs.join("benchmarks");

@@ -1,4 +1,4 @@
-//! What was measured, as tables, as JSON, and beside the goals.
+//! The results as tables, as JSON, and compared with the goals.
 
 use crate::instructions::{Cost, Costs};
 use crate::matrix::{CONNECTIONS, Measured, Row};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// A goal, and what was measured.
+/// A goal and its measured value.
 pub struct Judged {
     what: String,
     measured: String,
@@ -27,7 +27,7 @@ impl Judged {
     }
 }
 
-/// The rows of all scenarios.
+/// Returns the rows of all scenarios.
 pub fn table(measured: &Measured) -> String {
     let mut table = format!(
         "| SidecarSets | matching | containers | server | p50 / p90 / p99 / p99.9, 1 connection | the same, {CONNECTIONS} connections | \
@@ -59,7 +59,7 @@ pub fn table(measured: &Measured) -> String {
     table
 }
 
-/// The open loop.
+/// Returns the table of the open loop.
 pub fn open_table(measured: &Measured) -> String {
     let mut table = String::from("| reviews/s, due | server | p50 | p90 | p99 | p99.9 |\n|---|---|---|---|---|---|\n");
     for row in &measured.open {
@@ -69,7 +69,7 @@ pub fn open_table(measured: &Measured) -> String {
     table
 }
 
-/// The figures that have a goal.
+/// Returns the figures that have a goal.
 pub fn goals(measured: &Measured) -> Vec<Judged> {
     let mut judged = Vec::new();
     let ours = |scenario| of(measured, scenario, "outrigger");
@@ -110,7 +110,7 @@ pub fn goals(measured: &Measured) -> Vec<Judged> {
     judged
 }
 
-/// Goals as a table.
+/// Returns the goals as a table.
 pub fn judgement(goals: &[Judged]) -> String {
     let mut table = String::from("| | measured | goal | |\n|---|---|---|---|\n");
     for Judged { what, measured, goal, met } in goals {
@@ -119,7 +119,7 @@ pub fn judgement(goals: &[Judged]) -> String {
     table
 }
 
-/// All of it, for programs to read.
+/// Returns all results as JSON.
 pub fn json(measured: &Measured) -> Value {
     let latencies = |latencies: &crate::run::Quantiles| {
         let at = |permille| micros(latencies.at(permille));
@@ -140,7 +140,7 @@ pub fn json(measured: &Measured) -> Value {
     json!({"closed_loop": rows.collect::<Vec<_>>(), "open_loop": open.collect::<Vec<_>>(), "empty": figures(&measured.empty)})
 }
 
-/// What a review costs each program.
+/// Returns the table of a review's cost in each program.
 pub fn costs_table(costs: &[(Scenario, Costs)]) -> String {
     let mut table = String::from(
         "| Pod | server | instructions per review | : floor | : before | server CPU per review | : floor | : before |\n\
@@ -168,7 +168,7 @@ pub fn costs_table(costs: &[(Scenario, Costs)]) -> String {
     table
 }
 
-/// What a program has shown in a scenario.
+/// Returns a program's results in a scenario.
 pub fn of<'m>(measured: &'m Measured, scenario: Scenario, program: &str) -> Option<&'m Row> {
     measured.rows.iter().find(|row| row.scenario == scenario && row.program == program)
 }
@@ -181,7 +181,7 @@ fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// In microseconds.
+/// Returns microseconds.
 pub fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }

@@ -11,18 +11,18 @@ use tokio::task::JoinSet;
 
 use crate::server::processor_time;
 
-/// One request, and what each of its answers must look like.
+/// One request, and the expected form of its answers.
 #[derive(Clone)]
 pub struct Exchange {
-    /// Where it goes.
+    /// The path.
     pub path: &'static str,
-    /// What is sent.
+    /// The body.
     pub body: Bytes,
-    /// Status, beginning and length of the answer. Its timestamp changes, and that not in length.
+    /// Checks the status, beginning and length of the answer. Its timestamp changes, but not its length.
     pub status: u16,
-    /// How every answer begins.
+    /// The beginning of every answer.
     pub start: Bytes,
-    /// How long every answer is.
+    /// The length of every answer.
     pub length: usize,
 }
 
@@ -30,10 +30,10 @@ pub struct Exchange {
 #[derive(Clone, Debug, Default)]
 pub struct Quantiles(Vec<Duration>);
 
-/// What a run has shown.
+/// The results of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
-    /// Of each request.
+    /// The latency of each request.
     pub latencies: Quantiles,
     elapsed: Duration,
     /// Processor time of the server.
@@ -43,7 +43,7 @@ pub struct Figures {
 }
 
 impl Exchange {
-    /// Errs where an answer is not as expected.
+    /// Fails when an answer is not as expected.
     pub fn check(&self, answer: &Answer) -> Result<()> {
         let expected = answer.status == self.status
             && answer.body.len() == self.length
@@ -56,8 +56,8 @@ impl Exchange {
     }
 }
 
-/// Sends `requests` in all, on each of `connections` one after the other, to a server whose processor time is looked at if it is given
-/// with the ticks that make a second.
+/// Sends `requests` in total, in sequence on each of `connections`. The server's processor time is read if the server
+/// is given, with its ticks per second.
 pub async fn run(
     target: &Destination,
     exchange: &Exchange,
@@ -104,13 +104,13 @@ pub async fn run(
 }
 
 impl Quantiles {
-    /// Those of these latencies.
+    /// Returns statistics of these latencies.
     pub fn of(mut latencies: Vec<Duration>) -> Self {
         latencies.sort_unstable();
         Self(latencies)
     }
 
-    /// The latency that so many of a thousand requests did not exceed.
+    /// Returns the latency that so many of a thousand requests did not exceed.
     pub fn at(&self, permille: usize) -> Duration {
         let index = (self.0.len() * permille / 1000).min(self.0.len().saturating_sub(1));
         self.0.get(index).copied().unwrap_or_default()
@@ -118,7 +118,7 @@ impl Quantiles {
 }
 
 impl Figures {
-    /// Adds another run of the same.
+    /// Adds another run of the same kind.
     pub fn add(&mut self, other: Self) {
         let Self { latencies, elapsed, server, client } = other;
         let all = [std::mem::take(&mut self.latencies.0), latencies.0].concat();
@@ -128,17 +128,17 @@ impl Figures {
         self.client += client;
     }
 
-    /// Requests a second.
+    /// Returns requests per second.
     pub fn rate(&self) -> f64 {
         self.count() / self.elapsed.as_secs_f64()
     }
 
-    /// Processor time of the server for one request.
+    /// Returns the server's processor time per request.
     pub fn server_time(&self) -> Duration {
         self.server.div_f64(self.count())
     }
 
-    /// Processor time of the client for one request.
+    /// Returns the client's processor time per request.
     pub fn client_time(&self) -> Duration {
         self.client.div_f64(self.count())
     }

@@ -1,4 +1,4 @@
-//! What is measured: how many SidecarSets there are, which of them match, and the Pod.
+//! The measured scenarios: the number of SidecarSets, which of them match, and the Pod.
 
 use crate::cases::{self, Matching};
 use anyhow::{Context, Result, ensure};
@@ -8,10 +8,10 @@ use bytes::Bytes;
 use outrigger::admission::client::Answer;
 use serde_json::Value;
 
-/// A combination that is measured.
+/// A measured combination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scenario {
-    /// `SidecarSets` in all.
+    /// `SidecarSets` in total.
     pub sets: usize,
     /// Which of them match.
     pub matching: Matching,
@@ -23,20 +23,20 @@ const fn scenario(sets: usize, matching: Matching, containers: usize) -> Scenari
     Scenario { sets, matching, containers }
 }
 
-/// Those that goals are for.
+/// The scenarios with goals.
 pub const MAIN: Scenario = scenario(1_000, Matching::One, 3);
 pub const LARGE_POD: Scenario = scenario(1_000, Matching::One, 12);
 pub const EVERY_FEATURE: Scenario = scenario(1_000, Matching::EveryFeature, 3);
 pub const NO_MATCH: Scenario = scenario(1_000, Matching::None, 3);
 
-/// The few of a quick run.
+/// The few scenarios of a quick run.
 pub const FEW: [Scenario; 4] = [MAIN, LARGE_POD, EVERY_FEATURE, NO_MATCH];
 
-/// All: those with the same sets follow each other.
+/// Returns all scenarios. Those with the same sets follow each other.
 pub fn all() -> Vec<Scenario> {
     let mut all = Vec::new();
     let lists = [(Matching::One, &[1, 100, 1_000, 10_000][..]), (Matching::None, &[1, 100, 1_000, 10_000])];
-    // With more sets that all match the Pod is larger than what the API server stores.
+    // With more matching sets, the Pod is larger than the API server's limit.
     for (matching, sets) in lists.into_iter().chain([(Matching::All, &[10, 100][..])]) {
         for sets in sets {
             all.extend([1, 3, 12].map(|containers| scenario(*sets, matching, containers)));
@@ -47,7 +47,7 @@ pub fn all() -> Vec<Scenario> {
 }
 
 impl Scenario {
-    /// Which sets match, in tables.
+    /// Returns which sets match, for tables.
     pub fn matching(&self) -> &'static str {
         match self.matching {
             Matching::None => "none",
@@ -57,18 +57,18 @@ impl Scenario {
         }
     }
 
-    /// The Pod, in tables.
+    /// Returns the Pod, for tables.
     pub fn pod(&self) -> Value {
         cases::pod(self.containers)
     }
 
-    /// The review of its Pod.
+    /// Returns the review of its Pod.
     pub fn body(&self) -> Bytes {
         cases::review(&self.pod()).into()
     }
 
-    /// Looks at an answer in full: allowed, and the patch adds what the matching SidecarSets have, and touches nothing else. Returns
-    /// the part of the answer that comes before its patch.
+    /// Checks an answer in full: it allows the Pod, and the patch adds what the matching SidecarSets have and changes
+    /// nothing else. Returns the part of the answer before its patch.
     pub fn check(&self, answer: &Answer) -> Result<Bytes> {
         self.look_at(answer).with_context(|| format!("{}: {}", answer.status, String::from_utf8_lossy(&answer.body)))
     }
@@ -82,7 +82,7 @@ impl Scenario {
             return Ok(answer.body.clone());
         };
         ensure!(self.matching != Matching::None, "a patch, though nothing matches");
-        // Of a hot container there are two.
+        // A hot container is added twice.
         let (sets, containers) = match self.matching {
             Matching::All => (self.sets, 2),
             Matching::EveryFeature => (1, 3),

@@ -1,4 +1,4 @@
-//! The server under load: the real binary as a process of its own, and what that process costs.
+//! The server under load: the real binary as a separate process, and its cost.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,19 +12,19 @@ use outrigger::admission::client::Destination;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Neither start nor end of the server may take longer.
+/// The maximum time of the server's start and of its end.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often a condition is looked at again.
+/// How often a condition is checked.
 const GLANCE: Duration = Duration::from_millis(5);
 
-/// A server that is measured.
+/// A measured server.
 #[derive(Clone, Debug)]
 pub enum Program {
     /// `outrigger` as it was just built.
     Present,
-    /// `outrigger` of before.
+    /// An older `outrigger`.
     Old(PathBuf),
-    /// The least server, with answers of so many bytes.
+    /// The minimal server, with answers of so many bytes.
     Floor(usize),
 }
 
@@ -37,9 +37,9 @@ pub struct Files {
 pub struct Server {
     child: Child,
     _ca: TempDir,
-    /// Where reviews go.
+    /// The address for reviews.
     pub target: Destination,
-    /// From the start of the process until it was ready.
+    /// The time from the start of the process until it was ready.
     pub ready_after: Duration,
 }
 
@@ -48,7 +48,7 @@ pub struct Server {
 pub struct Memory {
     /// Resident now.
     pub now: u64,
-    /// Resident at most so far.
+    /// The maximum of resident memory.
     pub peak: u64,
 }
 
@@ -64,7 +64,7 @@ impl Files {
 }
 
 impl Program {
-    /// What it is in tables.
+    /// Returns its name in tables.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Present => "outrigger",
@@ -96,7 +96,7 @@ impl Server {
         Self::start_under(&[], program, files)
     }
 
-    /// Starts a program as the argument of another, which goes on as the same process.
+    /// Starts a program as the argument of another, which then runs it in the same process.
     pub fn start_under(other: &[String], program: &Program, files: &Files) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let ca = folder.path().join("ca.pem");
@@ -126,7 +126,7 @@ impl Server {
         }
     }
 
-    /// Identifies the process.
+    /// Returns the process ID.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -138,20 +138,20 @@ impl Drop for Server {
     }
 }
 
-/// Its log, read to the end by a thread so that the server never waits for us.
+/// Reads its log to the end in a thread, so that the server never waits for this process.
 fn log_lines(child: &mut Child) -> Result<mpsc::Receiver<String>> {
     let stderr = child.stderr.take().context("the server has no standard error")?;
     let (sender, lines) = mpsc::channel();
     std::thread::spawn(move || {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            // Nobody listens once the server runs.
+            // Nothing receives it once the server runs.
             let _nobody = sender.send(line);
         }
     });
     Ok(lines)
 }
 
-/// Webhook and admin address, from the line that tells of both.
+/// Returns the webhook and admin addresses, from the line that has both.
 fn addresses(lines: &mpsc::Receiver<String>) -> Result<(SocketAddr, SocketAddr)> {
     let mut log = Vec::new();
     let serving = loop {
@@ -189,7 +189,7 @@ fn wait_until_ready(admin: SocketAddr) -> Result<()> {
     }
 }
 
-/// Asks the process to end, and ends it when it does not.
+/// Asks the process to end, and kills it when it does not.
 fn stop(child: &mut Child) {
     let asked = Command::new("kill").arg("-TERM").arg(child.id().to_string()).status();
     let deadline = Instant::now() + PATIENCE;
@@ -202,9 +202,9 @@ fn stop(child: &mut Child) {
     let _ended = child.kill().and_then(|()| child.wait());
 }
 
-/// Processor time of a process so far, user and system.
+/// Returns the processor time of a process until now, user and system.
 ///
-/// The kernel counts it in ticks, commonly of 10 ms; `ticks` is how many make a second.
+/// The kernel counts it in ticks, commonly of 10 ms; `ticks` is their number per second.
 pub fn processor_time(pid: u32, ticks: u64) -> Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // proc_pid_stat(5): utime and stime are fields 14 and 15; the name, field 2, ends at the last parenthesis.
@@ -213,13 +213,13 @@ pub fn processor_time(pid: u32, ticks: u64) -> Result<Duration> {
     Ok(Duration::from_nanos(times.iter().sum::<u64>() * 1_000_000_000 / ticks))
 }
 
-/// Ticks a second.
+/// Returns the ticks per second.
 pub fn ticks_per_second() -> Result<u64> {
     let output = Command::new("getconf").arg("CLK_TCK").output().context("getconf CLK_TCK")?;
     Ok(String::from_utf8(output.stdout)?.trim().parse()?)
 }
 
-/// Memory of a process.
+/// Returns the memory of a process.
 pub fn memory(pid: u32) -> Result<Memory> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let field = |name: &str| -> Result<u64> {

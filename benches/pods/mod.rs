@@ -1,11 +1,11 @@
-//! Pods as the API server hands them to a watch, injected by one set, for measurements of the rollout's index.
+//! Pods as the API server sends them to a watch, injected by one set, for measurements of the rollout's index.
 
 use outrigger::injection::StoredSet;
 use outrigger::rollout::{ObservedSet, PodIndex, WatchedPod};
 use serde_json::{Value, json};
 use std::sync::LazyLock;
 
-/// The set that all Pods are injected by.
+/// The set that is injected into all Pods.
 pub const SET: &str = "logs";
 
 /// The hashes of the set's first version, with and without images.
@@ -15,8 +15,8 @@ static HASHES: LazyLock<[String; 2]> = LazyLock::new(|| {
     hashes.unwrap_or_default()
 });
 
-/// A running Pod of a Deployment with three app containers, two injected ones and ten labels; the rest of a real Pod, which is
-/// left out when it is decoded, is not there.
+/// Returns a running Pod of a Deployment with three app containers, two injected ones and ten labels. It lacks the
+/// parts of a real Pod that decoding drops.
 pub fn pod(number: usize) -> Value {
     let name = format!("checkout-{}-7d9c5b8f6d-{number:05}", number / 10);
     let digest = "4bcff63911fcb4448bd4fdacec207030997caf25e9bea4045fa6c8c44de311d1";
@@ -59,7 +59,8 @@ pub fn pod(number: usize) -> Value {
     })
 }
 
-/// A container as the API server has it. The volume of the service account's token is named anew for each Pod.
+/// Returns a container as the API server has it. The volume of the service account's token has another name in each
+/// Pod.
 fn container(name: &str, image: &str, number: usize) -> Value {
     let token = json!({"name": format!("kube-api-access-{number:05}"), "readOnly": true,
                        "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"});
@@ -75,7 +76,7 @@ fn container(name: &str, image: &str, number: usize) -> Value {
     json!({"name": name, "image": image, "args": own["args"], "env": env, "volumeMounts": mounts})
 }
 
-/// Tells the index that these are all Pods.
+/// Reports to the index that these are all Pods.
 pub fn list(index: &mut PodIndex, pods: &[WatchedPod]) {
     index.begin_list();
     for pod in pods {
@@ -84,7 +85,7 @@ pub fn list(index: &mut PodIndex, pods: &[WatchedPod]) {
     index.end_list();
 }
 
-/// What both containers of the set have beside name and image.
+/// Returns what both containers of the set have in addition to name and image.
 fn sidecar_fields() -> Value {
     json!({
         "args": ["--config=/etc/logs/agent.conf", "--buffer=/var/log/app", "--listen=:2020"],
@@ -95,12 +96,12 @@ fn sidecar_fields() -> Value {
     })
 }
 
-/// So many Pods, as the watch decodes them.
+/// Returns so many Pods, as the watch decodes them.
 pub fn watched(pods: usize) -> Vec<WatchedPod> {
     (0..pods).filter_map(|number| serde_json::from_value(pod(number)).ok()).collect()
 }
 
-/// The set with these containers' images; another image is another hash.
+/// Returns the set with these containers' images; another image is another hash.
 pub fn set(version: usize) -> ObservedSet {
     let container = |name: &str, version: usize| {
         let mut container = sidecar_fields();
@@ -117,7 +118,7 @@ pub fn set(version: usize) -> ObservedSet {
     })))
 }
 
-/// Makes the index know the set.
+/// Adds the set to the index.
 pub fn apply(index: &mut PodIndex, set: &ObservedSet) {
     index.apply_set(&set.name, set.usable.as_ref().ok().map(|usable| usable.rules.clone()));
 }

@@ -1,11 +1,11 @@
-//! The JSON Patch that lays a value over a received one: it adds what is absent, replaces what differs, and removes nothing.
+//! The JSON Patch that merges a value into a received one: it adds and replaces fields, and removes nothing.
 
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, PatchOperation, ReplaceOperation};
 use serde_json::Value;
 
-/// Operations after which `received` has everything that `wanted` has; what else it has stays. A field that is `null` may be filled
-/// in. Lists are compared item by item.
+/// Returns the operations that give `received` everything that `wanted` has. Other fields of `received` stay. A field
+/// that is `null` may be filled in. Lists are compared item by item.
 pub(super) fn additive_patch(received: &Value, wanted: &Value) -> Vec<PatchOperation> {
     let mut operations = Vec::new();
     lay(received, wanted, &mut PointerBuf::new(), &mut operations);

@@ -1,8 +1,8 @@
-//! What the watches have not told of yet although it is there, or soon will be: Pods that it matters to wait for it.
+//! Objects that the watches have not reported yet. Pods that may depend on them wait.
 //!
-//! * A SidecarSet that was allowed here a moment ago. It is not injected before the watch tells of it: whoever was asked after us
-//!   may have refused it.
-//! * A Namespace that the API server has, since it creates a Pod in it, where a SidecarSet may select the Pod by the Namespace's labels.
+//! * A SidecarSet that was allowed here a moment ago. It is not injected before the watch reports it, because a webhook
+//!   called later may have refused it.
+//! * A Namespace that the watch has not reported, when a SidecarSet may select the Pod by the Namespace's labels.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,17 +22,17 @@ use crate::api::sidecarset::SidecarSet;
 use crate::injection::validate::OtherSet;
 use crate::injection::{Mismatch, Operator, PodRequest, Requirement, Selector, Snapshot};
 
-/// An object is waited for at most this long. As a rule the watch tells of it within milliseconds; a Pod's webhook has 5 s.
+/// A Pod waits for an object at most this long. The watch usually reports it in milliseconds; a Pod's webhook has 5 s.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
-/// At most this many objects of a kind are waited for, the latest ones: whoever may ask us to review sets, or may create Namespaces,
-/// can make as many as they like.
+/// At most this many objects of a kind are waited for, the latest ones. Users who may create sets or Namespaces can
+/// create any number of them.
 const MOST: usize = 256;
 
-/// The selectors of all sets that are waited for have at most this many bytes of keys and values. A set that has more is not waited for.
+/// The selectors of all awaited sets have at most this many bytes of keys and values. A larger set is not awaited.
 const LARGEST_SELECTORS: usize = 8 * 1024 * 1024;
 
-/// The objects that are waited for. Mostly there are none, and then a review pays for one look at its head.
+/// The objects that are awaited. Usually there are none, and then a review only reads its head.
 #[derive(Debug, Default)]
 pub(super) struct Awaited {
     objects: watch::Sender<Vec<AwaitedObject>>,
@@ -42,20 +42,21 @@ pub(super) struct Awaited {
 struct AwaitedObject {
     what: Arc<AwaitedFor>,
     until: Instant,
-    /// Whether it was logged that it was waited for in vain: once is enough.
+    /// Whether a wait in vain was logged. It is logged once.
     missed: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
 enum AwaitedFor {
-    /// Pods that a set selects, by a selector of this size.
+    /// Pods that a set selects with a selector of this size.
     Set { metadata: Box<ObjectMeta>, selector: Selector, size: usize },
-    /// Pods of a Namespace. It stays here after its time, so that only the first Pods wait for one that is never told.
+    /// Pods of a Namespace. It stays here after its time, so that only the first Pods wait for one that is never
+    /// reported.
     Namespace(String),
 }
 
 impl Awaited {
-    /// This set will be told of, or else was refused by somebody.
+    /// Records that this set will be reported, unless another webhook refuses it.
     pub fn expect(&self, set: &SidecarSet, now: Instant) {
         let selector = set.spec.selector.as_ref().map(|selector| Selector::parse(selector, "spec.selector"));
         let Some(Ok(selector)) = selector else { return };
@@ -73,7 +74,7 @@ impl Awaited {
         self.objects.send_modify(|objects| add(objects, set, now));
     }
 
-    /// These objects are known now.
+    /// Records that these objects are known now.
     pub fn told<'k>(&self, set: impl Fn(&str) -> Option<&'k OtherSet>, namespace: impl Fn(&str) -> bool) {
         self.objects.send_if_modified(|objects| {
             let before = objects.len();
@@ -87,7 +88,7 @@ impl Awaited {
         });
     }
 
-    /// What the Pod of this review has to wait for, if anything. Where that is in vain it is logged and counted.
+    /// Returns what the Pod of this review has to wait for, if anything. A wait in vain is logged and counted.
     pub fn by(
         &self,
         body: &[u8],
@@ -100,7 +101,7 @@ impl Awaited {
         if !some_set && unknown.is_none() {
             return None;
         }
-        // Without the lock: a large body takes its time, and who tells of an object would keep all others waiting behind this.
+        // No lock is held: a large body takes time, and a writer that waits would block all other reviews.
         let review = mutate_pod::read(body).ok()?;
         let pod = review.request.object.as_ref()?;
         if let Some(name) = unknown.filter(|name| matters(name, pod, &snapshot.load())) {
@@ -137,7 +138,7 @@ impl Awaited {
         })
     }
 
-    /// The watch will tell of this Namespace, whose Pod is here already.
+    /// Records that the watch will report this Namespace. Its Pod is here already.
     fn expect_namespace(&self, name: &str, now: Instant, snapshot: &ArcSwap<Snapshot>) {
         self.objects.send_if_modified(|objects| {
             let is_new = !objects.iter().any(|object| object.is_namespace(name));
@@ -146,7 +147,7 @@ impl Awaited {
             }
             is_new
         });
-        // What was told before this was awaited is in the snapshot by now.
+        // Objects that were reported before this point are in the snapshot by now.
         if snapshot.load().knows_namespace(name) {
             self.objects.send_modify(|objects| objects.retain(|object| !object.is_namespace(name)));
         }
@@ -162,7 +163,7 @@ impl AwaitedObject {
         matches!(&*self.what, AwaitedFor::Namespace(one) if one == name)
     }
 
-    /// What the selector of a set takes.
+    /// Returns the size of a set's selector.
     fn size(&self) -> usize {
         match &*self.what {
             AwaitedFor::Set { size, .. } => *size,
@@ -170,7 +171,7 @@ impl AwaitedObject {
         }
     }
 
-    /// Whether it matters to this Pod, whose Namespace is not known if it is given.
+    /// Returns whether this Pod has to wait. The Namespace is given if it is not known.
     fn is_for(&self, pod: &PodView<'_>, unknown: Option<&str>) -> bool {
         match &*self.what {
             AwaitedFor::Set { selector, .. } => selector.unmet(|key| pod.label(key)).is_none(),
@@ -195,7 +196,7 @@ impl AwaitedObject {
     }
 }
 
-/// Waits for one more object from now on, and no longer for the oldest ones of its kind where they are too many.
+/// Waits for one more object. The oldest ones of its kind are dropped when there are too many.
 fn add(objects: &mut Vec<AwaitedObject>, what: AwaitedFor, now: Instant) {
     let added = AwaitedObject { what: Arc::new(what), until: now + PATIENCE, missed: Arc::default() };
     objects.retain(|object| now < object.until || !object.is_set());
@@ -214,14 +215,14 @@ fn add(objects: &mut Vec<AwaitedObject>, what: AwaitedFor, now: Instant) {
     *objects = kept;
 }
 
-/// Whether some set may select the Pod by the labels of its Namespace, which is not known.
+/// Returns whether a set may select the Pod by the labels of its unknown Namespace.
 fn matters(namespace: &str, pod: &PodView<'_>, snapshot: &Snapshot) -> bool {
     let request = PodRequest::create(namespace, Timestamp::UNIX_EPOCH);
     let waits = |mismatch| matches!(mismatch, Some(Mismatch::UnknownNamespace(_)));
     snapshot.sets().any(|set| waits(snapshot.mismatch(set, pod, &request)))
 }
 
-/// What the keys and values of a selector take.
+/// Returns the size of a selector's keys and values.
 fn size(selector: &Selector) -> usize {
     let texts = selector.requirements().iter().flat_map(|Requirement { key, operator }| {
         let values = match operator {
@@ -233,8 +234,8 @@ fn size(selector: &Selector) -> usize {
     texts.map(|text| size_of::<String>() + text.len()).sum()
 }
 
-/// Whether a set as it was reviewed says more than the stored one of its name: a later generation of the same object. That of
-/// another object is none, as long as the stored one is there.
+/// Returns whether a reviewed set is newer than the stored one of its name: a later generation of the same object. A
+/// set with another UID is not newer as long as the stored one exists.
 pub(super) fn is_newer(reviewed: &ObjectMeta, stored: &OtherSet) -> bool {
     reviewed.uid.as_deref() == stored.uid.as_deref() && reviewed.generation > stored.generation
 }
@@ -257,7 +258,7 @@ mod tests {
         .unwrap()
     }
 
-    /// A set for Pods of Namespaces with a label, and the Namespaces that are known.
+    /// Returns a set for Pods of Namespaces with a label, and the known Namespaces.
     fn snapshot(namespaces: &[&str]) -> ArcSwap<Snapshot> {
         let mut index = Index::new(Options { all_namespaces_are_known: true, ..Options::default() });
         let mut blue = set("blue", "u", 1);

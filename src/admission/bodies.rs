@@ -1,8 +1,9 @@
-//! Bodies that arrive: the room they take as they grow, how long they may take, and which of them gives way when room runs out.
+//! Request bodies: the room they take as they grow, their deadlines, and which of them gives way when room runs out.
 //!
-//! A body takes room for what has arrived of it, whatever its head announces, so a client that is silent takes none. Small bodies always
-//! find room: there are only so many connections. When there is no more for a large one, the body that has used up most of its time gives
-//! way, not the newest. What all bodies, reviews and answers take is bounded, too (`memory`).
+//! A body takes room for the bytes that have arrived, not for its announced length, so a silent client takes none.
+//! Small bodies always find room, because connections are limited. When a large body finds no room, the body that has
+//! used most of its time gives way, not the newest. The memory of all bodies, reviews and answers is limited too
+//! (`memory`).
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -27,12 +28,12 @@ pub(super) struct Bodies {
     limit: usize,
     moment: Duration,
     room: Arc<Semaphore>,
-    /// That of all that reviews take.
+    /// The room for all reviews.
     all: &'static Semaphore,
     waiting: Mutex<Slab<Waiting>>,
 }
 
-/// A whole body, and the room that it takes until this is dropped.
+/// A whole body. Its room is taken until this is dropped.
 #[derive(Debug)]
 pub(super) struct Whole {
     pub body: Vec<u8>,
@@ -46,7 +47,7 @@ pub(super) struct Room {
     of_all: SemaphorePermit<'static>,
 }
 
-/// A body of which there is more to come, for others to see.
+/// A body that is still arriving, as the others see it.
 #[derive(Debug)]
 struct Waiting {
     begun: Instant,
@@ -61,22 +62,23 @@ struct Reading<'b> {
     announced: Option<usize>,
     begun: Instant,
     body: Vec<u8>,
-    /// What `body` has room for.
+    /// The capacity of `body`.
     taken: usize,
-    /// As much of that as is counted.
+    /// The part of it that is counted.
     room: Option<Room>,
-    /// Among those that wait.
+    /// Whether the body is waiting for room.
     key: Option<usize>,
 }
 
 /// The first room of a body, which is not counted. Most reviews need no more.
 const FIRST: usize = 16 * 1024;
 
-/// A body that has used up less than this share of its time does not give way: it is about to be whole, and would only come again.
+/// A body that has used less than this share of its time does not give way: it is almost whole, and would be sent
+/// again.
 const LATE: f64 = 0.1;
 
 impl Bodies {
-    /// Room for `bytes` of bodies. Each has up to `limit`, and as long as [`allowance`] says.
+    /// Returns room for `bytes` of bodies. Each has up to `limit`, and as long as [`allowance`] says.
     pub fn new(bytes: usize, limit: usize, moment: Duration) -> Self {
         let room = Arc::new(Semaphore::new(bytes.max(limit).min(Semaphore::MAX_PERMITS)));
         Self { limit, moment, room, all: &ALL, waiting: Mutex::default() }
@@ -94,7 +96,7 @@ impl Bodies {
         Ok(Whole { body: std::mem::take(&mut reading.body), room: reading.room.take() })
     }
 
-    /// Takes room for a body that is so late, at the expense of those that are later.
+    /// Takes room for a body that is this late. Bodies that are later give way.
     async fn take(&self, bytes: usize, lateness: f64, deadline: Instant) -> Result<Room, Reason> {
         let permits = u32::try_from(bytes).map_err(|_| Reason::TooLarge)?;
         let ours = match self.room.clone().try_acquire_many_owned(permits) {
@@ -109,7 +111,7 @@ impl Bodies {
         Ok(Room { ours, of_all })
     }
 
-    /// Whether there will be room for so many bytes, when the latest bodies give way; without that none does.
+    /// Returns whether so many bytes fit once the latest bodies give way. If not, no body gives way.
     fn make_room(&self, bytes: usize, lateness: f64) -> bool {
         let mut waiting = self.waiting();
         let now = Instant::now();
@@ -161,7 +163,7 @@ impl Reading<'_> {
     ) -> Poll<Result<Option<Bytes>, Reason>> {
         match Pin::new(body).poll_frame(context) {
             Poll::Ready(None) => return Poll::Ready(Ok(None)),
-            // Trailers say nothing to us.
+            // Trailers are ignored.
             Poll::Ready(Some(Ok(frame))) => return Poll::Ready(Ok(Some(frame.into_data().unwrap_or_default()))),
             Poll::Ready(Some(Err(_broken))) => return Poll::Ready(Err(Reason::Broken)),
             Poll::Pending => {}
@@ -179,7 +181,7 @@ impl Reading<'_> {
         Poll::Pending
     }
 
-    /// Whether this body has to give way. If not, it is woken when it has to. A small one never has to.
+    /// Returns whether this body has to give way. If not, it is woken when it has to. A small body never gives way.
     fn gives_way(&mut self, waker: &Waker) -> bool {
         if self.room.is_none() {
             return false;
@@ -196,7 +198,7 @@ impl Reading<'_> {
         shown.gives_way
     }
 
-    /// Whether it was told to give way.
+    /// Returns whether it was told to give way.
     fn was_told(&self) -> bool {
         self.key.is_some_and(|key| self.bodies.waiting()[key].gives_way)
     }
@@ -211,7 +213,7 @@ impl Reading<'_> {
             let wanted = room_for(length, at_most);
             let more = counted(wanted) - counted(self.taken);
             if more > 0 {
-                // Whoever it gives way to waits for its room, so it must not queue for more behind them.
+                // Another body waits for its room, so it must not wait for more.
                 if self.was_told() {
                     return Err(Reason::Overload(Shed::Bytes));
                 }
@@ -223,7 +225,7 @@ impl Reading<'_> {
                 }
             }
             self.taken = wanted;
-            // A large one is not copied again and again: what has not arrived takes addresses and no memory.
+            // A large body is not copied repeatedly: the part that has not arrived takes addresses and no memory.
             let capacity = if wanted > COPIED { at_most.max(wanted) } else { wanted };
             self.body.reserve_exact(capacity - self.body.len());
         }
@@ -243,17 +245,17 @@ impl Drop for Reading<'_> {
 /// A body up to this long is copied as it grows.
 const COPIED: usize = 1024 * 1024;
 
-/// The room for a body of which so much has arrived: it doubles, up to what the body may still become.
+/// Returns the room for a body of which so much has arrived. It doubles, up to the size that the body may still reach.
 fn room_for(arrived: usize, at_most: usize) -> usize {
     arrived.next_power_of_two().max(FIRST).min(at_most).max(arrived)
 }
 
-/// As much of the room as is counted.
+/// Returns the part of the room that is counted.
 fn counted(room: usize) -> usize {
     room.saturating_sub(FIRST)
 }
 
-/// The share of its time that a body has used up.
+/// Returns the share of its time that a body has used.
 fn lateness_of(begun: Instant, arrived: usize, moment: Duration, now: Instant) -> f64 {
     now.saturating_duration_since(begun).as_secs_f64() / allowance(moment, arrived).as_secs_f64()
 }
@@ -289,7 +291,7 @@ mod tests {
             Self { pieces, task: tokio::spawn(async move { bodies.read(&mut body).await }) }
         }
 
-        /// Sends a piece, and lets it be read.
+        /// Sends a piece and lets it be read.
         async fn more(&self, length: usize) {
             self.pieces.send(Bytes::from(vec![b' '; length])).expect("it is being read");
             for _ in 0..10 {
@@ -320,7 +322,7 @@ mod tests {
             let room = room_for(arrived, announced);
             assert!(room >= arrived && room <= announced && room <= FIRST.max(2 * arrived), "{arrived}: {room}");
         }
-        // More than was announced never comes from hyper; it is bounded all the same.
+        // hyper never returns more than was announced. It is limited here as well.
         assert_eq!(room_for(11, 10), 11);
     }
 

@@ -1,14 +1,14 @@
-//! By what name a CA is known to be one that outrigger made.
+//! The name by which outrigger recognizes the CAs that it made.
 
 use rustls::pki_types::CertificateDer;
 use x509_parser::x509::X509Name;
 
 use super::x509::parse;
 
-/// How the names of CAs begin that outrigger makes.
+/// The prefix of the names of CAs that outrigger makes.
 pub(super) const CA_NAME: &str = "outrigger CA ";
 
-/// Whether this is such a CA.
+/// Returns whether outrigger made this CA.
 pub(super) fn is_ours(ca: &CertificateDer<'_>) -> bool {
     let Ok(ca) = parse(ca) else { return false };
     let begins = |name: &X509Name<'_>| {

@@ -1,8 +1,8 @@
-//! What reviews are answered from in a cluster: its SidecarSets, Namespaces and revisions, as watches tell of them.
+//! The SidecarSets, Namespaces and revisions of a cluster that reviews use, as the watches report them.
 //!
-//! Reviews read snapshots, which are made anew after changes; of many changes at once a few snapshots are made. A list is laid
-//! aside until it is complete: before that reviews go by what was known. Whatever cannot be used is left out and told: it must not
-//! stop the rest.
+//! Reviews read snapshots, which are recreated after changes; many changes at once lead to few snapshots. A list is
+//! kept aside until it is complete: reviews use the old state until then. An object that cannot be used is left out and
+//! reported, so that it does not affect the others.
 
 mod known;
 
@@ -25,7 +25,7 @@ use crate::api::sidecarset::SidecarSet;
 use crate::cluster::Event;
 use crate::injection::{Index, Options, Snapshot, StoredSet};
 
-/// The cluster as reviews see it. Empty until watches tell of objects.
+/// The cluster as reviews see it. Empty until the watches report objects.
 #[derive(Debug)]
 pub struct Cache {
     known: Mutex<KnownObjects>,
@@ -38,7 +38,8 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// Nothing is known. `patch_without_whitelist` is OpenKruise's feature gate `SidecarSetPatchPodMetadataDefaultsAllowed`.
+    /// Returns an empty cache. `patch_without_whitelist` is OpenKruise's feature gate
+    /// `SidecarSetPatchPodMetadataDefaultsAllowed`.
     #[must_use]
     pub fn new(options: Options, patch_without_whitelist: bool, metrics: Arc<Metrics>) -> Self {
         let index = Index::new(Options { all_namespaces_are_known: true, ..options });
@@ -55,40 +56,41 @@ impl Cache {
         }
     }
 
-    /// For the review of Pods.
+    /// Returns the snapshots for reviews of Pods.
     pub fn snapshot(&self) -> arc_swap::Guard<Arc<Snapshot>> {
         self.snapshot.load()
     }
 
-    /// For the review of SidecarSets.
+    /// Returns the snapshots for reviews of SidecarSets.
     pub fn world(&self) -> arc_swap::Guard<Arc<KnownWorld>> {
         self.world.load()
     }
 
-    /// Tells of each new snapshot.
+    /// Reports each new snapshot.
     pub fn published(&self) -> watch::Receiver<()> {
         self.published.subscribe()
     }
 
-    /// This set was allowed here and is about to be stored: Pods that it may be for wait until the watch tells of it, so that who
-    /// creates a set and then a Pod finds it injected. They wait no longer than [`super::awaited::PATIENCE`], and what is never told is
-    /// never injected: others may have refused it.
+    /// Records that this set was allowed here and is about to be stored. Pods that it may select wait until the watch
+    /// reports it, so that a Pod created right after its set is injected. They wait at most
+    /// [`super::awaited::PATIENCE`]. A set that is never reported is never injected: another webhook may have refused
+    /// it.
     pub fn expect(&self, set: &SidecarSet) {
         let known = self.lock();
         let metadata = &set.metadata;
-        // A set of this name that is there already: it will be refused (creation), or nothing that selects Pods changes (the
+        // A set of this name exists: either the creation will be refused, or the selector does not change (the
         // generation is the same).
         if known.sets.get(name_of(set)).is_none_or(|stored| is_newer(metadata, stored)) {
             self.awaited.expect(set, Instant::now());
         }
     }
 
-    /// What the Pod of this review has to wait for, if anything.
+    /// Returns what the Pod of this review has to wait for, if anything.
     pub fn awaited_for(&self, body: &[u8]) -> Option<impl Future<Output = ()> + Send + use<>> {
         self.awaited.by(body, Instant::now(), &self.snapshot, &self.metrics)
     }
 
-    /// Makes snapshots after single changes, for ever. A whole list is seen as soon as it was told.
+    /// Makes snapshots after single changes and never returns. A whole list is visible as soon as it is complete.
     pub async fn keep_published(&self) {
         loop {
             self.changed.notified().await;
@@ -113,7 +115,8 @@ impl Cache {
         self.metrics.source_errors.set(count(known.unusable.len()));
     }
 
-    /// What `/readyz` says of the objects that cannot be used, which is no reason not to be ready: each with what is wrong.
+    /// Returns what `/readyz` reports about objects that cannot be used, each with its error. They do not affect
+    /// readiness.
     ///
     /// # Errors
     /// Never.
@@ -135,7 +138,7 @@ impl Cache {
         })
     }
 
-    /// SidecarSets changed.
+    /// Handles changed SidecarSets.
     pub fn sidecarsets(&self, event: Event<&StoredSet>) {
         match event {
             Event::Begin => self.lock().lists.sets.clear(),
@@ -152,7 +155,7 @@ impl Cache {
         }
     }
 
-    /// Namespaces changed.
+    /// Handles changed Namespaces.
     pub fn namespaces(&self, event: Event<PartialObjectMeta<Namespace>>) {
         let labels = |namespace: PartialObjectMeta<Namespace>| namespace.metadata.labels.unwrap_or_default();
         match event {
@@ -167,7 +170,7 @@ impl Cache {
         }
     }
 
-    /// `ControllerRevisions` changed.
+    /// Handles changed `ControllerRevisions`.
     pub fn revisions(&self, event: Event<Value>) {
         match event {
             Event::Begin => self.lock().lists.revisions.clear(),
@@ -187,12 +190,13 @@ impl Cache {
         }
     }
 
-    /// How the `ConfigMap` [`WHITELIST_CONFIG_MAP`](crate::injection::validate::WHITELIST_CONFIG_MAP) is now, `None` while there is none.
+    /// Sets the `ConfigMap` [`WHITELIST_CONFIG_MAP`](crate::injection::validate::WHITELIST_CONFIG_MAP); `None` while it
+    /// does not exist.
     pub fn configuration(&self, map: Option<&ConfigMap>) {
         self.complete(|known| known.set_whitelist(map));
     }
 
-    /// A list is published before its watch counts as synced: a replica that is ready knows all.
+    /// Publishes a list before its watch counts as synced: a ready replica knows all objects.
     fn complete(&self, complete: impl FnOnce(&mut KnownObjects)) {
         let mut known = self.lock();
         complete(&mut known);
@@ -209,7 +213,7 @@ impl Cache {
     }
 }
 
-/// At most this many objects that cannot be used are told one by one.
+/// At most this many unusable objects are reported one by one.
 const UNUSABLE_TOLD: usize = 16;
 
 #[cfg(test)]

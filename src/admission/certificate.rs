@@ -1,4 +1,4 @@
-//! The certificate the server shows: from PEM files or signed by a CA of ours, replaced while serving.
+//! The certificate that the server presents: from PEM files or signed by our own CA, and replaced without a restart.
 
 use std::fs;
 use std::io;
@@ -18,14 +18,14 @@ use rustls::sign::CertifiedKey;
 
 use super::x509::validity;
 
-/// What the server shows to its clients now. [`ServingCertificate::replace`] swaps it under the running server; sessions and
-/// connections stay. While there is none yet, handshakes fail.
+/// The certificate that the server presents now. [`ServingCertificate::replace`] swaps it while the server runs;
+/// sessions and connections stay. Handshakes fail while there is no certificate.
 #[derive(Debug, Default)]
 pub struct ServingCertificate {
     current: ArcSwapOption<CertificatePair>,
 }
 
-/// A certificate chain with its key, checked to belong together.
+/// A certificate chain and its key, which belong together.
 #[derive(Debug)]
 pub struct CertificatePair {
     key: Arc<CertifiedKey>,
@@ -42,7 +42,7 @@ pub enum CertificateError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
     /// No certificate in `tls.crt`.
@@ -75,28 +75,28 @@ pub enum CertificateError {
     },
 }
 
-/// The names a server on this machine is reached by.
+/// The names of a server on this machine.
 pub const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 impl ServingCertificate {
-    /// Shows this pair until it is replaced.
+    /// Presents this pair until it is replaced.
     #[must_use]
     pub fn new(pair: CertificatePair) -> Self {
         Self { current: ArcSwapOption::from_pointee(pair) }
     }
 
-    /// New connections get this pair from now on.
+    /// Presents this pair to new connections from now on.
     pub fn replace(&self, pair: CertificatePair) {
         self.current.store(Some(Arc::new(pair)));
     }
 
-    /// The pair shown now, if there is one yet.
+    /// Returns the pair that is presented now, if there is one.
     #[must_use]
     pub fn current(&self) -> Option<Arc<CertificatePair>> {
         self.current.load_full()
     }
 
-    /// The readiness check of the certificate: from when to when it is valid, as an error when that is not now.
+    /// Returns the certificate's validity for the readiness check, as an error when it is not valid now.
     ///
     /// # Errors
     /// There is no certificate yet, or it is not valid now.
@@ -115,10 +115,10 @@ impl CertificatePair {
     /// Reads `tls.crt` and `tls.key` of a folder.
     ///
     /// # Errors
-    /// A file that cannot be read or holds nothing usable, and a key that does not belong to the certificate.
+    /// A file cannot be read or holds nothing usable, or the key does not belong to the certificate.
     pub fn from_dir(folder: &Path) -> Result<Self, CertificateError> {
-        // The kubelet swaps a mounted Secret as a whole, by its link `..data`; through the resolved link both files are of
-        // one version.
+        // The kubelet swaps a mounted Secret as a whole with its link `..data`. Through the resolved link, both files
+        // are of one version.
         let folder = fs::canonicalize(folder.join("..data")).unwrap_or_else(|_| folder.to_owned());
         let read =
             |path: &Path| fs::read(path).map_err(|source| CertificateError::Read { path: path.to_owned(), source });
@@ -126,7 +126,7 @@ impl CertificatePair {
         Self::from_pem(&certificate, &read(&certificate)?, &key, &read(&key)?)
     }
 
-    /// From PEM texts; the paths are for messages.
+    /// Reads PEM texts; the paths are for messages.
     fn from_pem(
         certificate_path: &Path,
         certificate: &[u8],
@@ -155,32 +155,32 @@ impl CertificatePair {
         Ok(Self { key: Arc::new(key), not_before, not_after, ca_pem: None })
     }
 
-    /// From a leaf just signed, and its key.
+    /// Returns the pair of a leaf that was just signed and its key.
     pub(super) fn made(leaf: CertificateDer<'static>, key: PrivatePkcs8KeyDer<'static>) -> Result<Self, String> {
         let (not_before, not_after) = validity(&leaf)?;
         let key = CertifiedKey::from_der(vec![leaf], key.into(), &provider()).map_err(|error| error.to_string())?;
         Ok(Self { key: Arc::new(key), not_before, not_after, ca_pem: None })
     }
 
-    /// The same pair with the CA to trust, as PEM.
+    /// Returns the same pair with the CA to trust, as PEM.
     #[must_use]
     pub(super) fn with_ca(self, ca_pem: String) -> Self {
         Self { ca_pem: Some(ca_pem), ..self }
     }
 
-    /// The CA to trust, as PEM; only for generated pairs.
+    /// Returns the CA to trust, as PEM. Only generated pairs have one.
     #[must_use]
     pub fn ca_pem(&self) -> Option<&str> {
         self.ca_pem.as_deref()
     }
 
-    /// Whether this is the same certificate.
+    /// Returns whether this is the same certificate.
     #[must_use]
     pub fn is_same_as(&self, other: &Self) -> bool {
         self.key.cert == other.key.cert
     }
 
-    /// The certificate itself, without those of intermediate CAs.
+    /// Returns the certificate without the intermediate CAs.
     ///
     /// # Panics
     /// Never: a pair has a certificate.
@@ -189,12 +189,12 @@ impl CertificatePair {
         self.key.cert.first().expect("a pair is made with at least one certificate")
     }
 
-    /// Whether clients with this clock that trust these CAs, and no others, accept the leaf. Names are not looked at.
+    /// Returns whether clients with this clock that trust only these CAs accept the leaf. Names are not checked.
     #[must_use]
     pub fn is_trusted_by(&self, authorities: &[CertificateDer<'static>], now: Timestamp) -> bool {
         let Ok(unix) = u64::try_from(now.as_second()) else { return false };
         let mut roots = RootCertStore::empty();
-        // rustls takes a CA whose time is over; the API server does not.
+        // rustls accepts an expired CA; the API server does not.
         let valid = |ca: &&CertificateDer<'_>| validity(ca).is_ok_and(|(from, to)| from <= now && now <= to);
         roots.add_parsable_certificates(authorities.iter().filter(valid).cloned());
         let Ok(leaf) = ParsedCertificate::try_from(self.leaf()) else { return false };
@@ -203,25 +203,25 @@ impl CertificatePair {
         verify_server_cert_signed_by_trust_anchor(&leaf, &roots, &self.key.cert[1..], now, algorithms).is_ok()
     }
 
-    /// When the leaf begins.
+    /// Returns when the leaf becomes valid.
     #[must_use]
     pub fn not_before(&self) -> Timestamp {
         self.not_before
     }
 
-    /// When the leaf ends.
+    /// Returns when the leaf expires.
     #[must_use]
     pub fn not_after(&self) -> Timestamp {
         self.not_after
     }
 
-    /// Whether clients with this clock accept the leaf.
+    /// Returns whether clients with this clock accept the leaf.
     #[must_use]
     pub fn is_valid(&self, now: Timestamp) -> bool {
         self.not_before <= now && now <= self.not_after
     }
 
-    /// The readiness check of the certificate: from when to when it is valid, as an error when that is not now.
+    /// Returns the leaf's validity for the readiness check, as an error when it is not valid now.
     ///
     /// # Errors
     /// The leaf is not valid now.
@@ -231,12 +231,12 @@ impl CertificatePair {
     }
 }
 
-/// Whether a key names the curve P-521, by its object identifier: 1.3.132.0.35.
+/// Returns whether a key names the curve P-521, by its object identifier: 1.3.132.0.35.
 fn is_p521(key: &[u8]) -> bool {
     key.windows(7).any(|bytes| bytes == [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23])
 }
 
-/// The cryptography of every TLS connection of this program.
+/// Returns the cryptography of every TLS connection of this program.
 pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
@@ -255,7 +255,7 @@ mod tests {
         folder
     }
 
-    /// A CA, a leaf of it and the leaf's key.
+    /// Returns a CA, a leaf of it and the leaf's key.
     fn made() -> (String, String, String) {
         let key = rcgen::KeyPair::generate().expect("a key");
         let ca = rcgen::CertifiedIssuer::self_signed(
@@ -291,7 +291,7 @@ mod tests {
         CertificatePair::from_dir(mount.path()).expect("a pair");
     }
 
-    /// Made by `openssl ecparam -name secp521r1 -genkey`; in a certificate with `openssl req -x509`. rcgen makes none with ring.
+    /// Made by `openssl ecparam -name secp521r1 -genkey` and `openssl req -x509`. rcgen cannot make one with ring.
     #[test]
     fn a_key_of_p_521_is_named_with_those_that_are_supported() {
         let files = [("tls.crt", include_str!("testdata/p521.crt")), ("tls.key", include_str!("testdata/p521.key"))];

@@ -1,4 +1,4 @@
-//! A small HTTPS client for reviews: one keep-alive connection, as the API server holds many.
+//! A small HTTPS client for reviews. It keeps one connection alive; the API server keeps many.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tokio_rustls::TlsConnector;
 
 use super::certificate::provider;
 
-/// How clients connect: whom they trust and where to. Cheap to clone; make one and connect it often.
+/// How clients connect: the CA they trust and the address. Cheap to clone; make one and connect it often.
 #[derive(Clone)]
 pub struct Destination {
     address: SocketAddr,
@@ -34,7 +34,7 @@ pub struct Client {
     open: bool,
 }
 
-/// What the server answered.
+/// The server's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The HTTP status.
@@ -45,30 +45,31 @@ pub struct Answer {
     pub close: bool,
 }
 
-/// Why a review could not be sent, or its answer not be read.
+/// Why a review could not be sent or its answer could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The CA is not one.
+    /// The CA is invalid.
     #[error("the CA cannot be used: {0}; give PEM with at least one certificate")]
     Ca(String),
-    /// No connection.
+    /// The connection failed.
     #[error("cannot connect to {address}: {source}")]
     Connect {
         /// The server.
         address: SocketAddr,
-        /// Why not.
+        /// The reason.
         source: std::io::Error,
     },
-    /// The exchange broke.
+    /// The exchange failed.
     #[error("the exchange with the server broke: {0}")]
     Exchange(#[from] hyper::Error),
-    /// The path cannot be in a request.
+    /// The path is invalid in a request.
     #[error("cannot send a request: {0}")]
     Request(#[from] axum::http::Error),
 }
 
 impl Destination {
-    /// A server at this address that shows a certificate for the address's IP, signed by a CA of `ca_pem`.
+    /// Returns a connector to this address. The server's certificate must be for the address's IP and signed by a CA of
+    /// `ca_pem`.
     ///
     /// # Errors
     /// `ca_pem` holds no usable certificate.
@@ -98,24 +99,24 @@ impl Destination {
     /// Opens a connection.
     ///
     /// # Errors
-    /// Nobody listens, or the certificate is not trusted.
+    /// The port is closed, or the certificate is not trusted.
     pub async fn connect(&self) -> Result<Client, ClientError> {
         let failed = |source| ClientError::Connect { address: self.address, source };
         let tcp = TcpStream::connect(self.address).await.map_err(failed)?;
         tcp.set_nodelay(true).map_err(failed)?;
         let tls = self.connector.connect(self.name.clone(), tcp).await.map_err(failed)?;
         let (sender, connection) = http1::handshake(TokioIo::new(tls)).await?;
-        // Ends with the sender; what breaks the connection is told to the request under way.
+        // Ends with the sender. The request in progress gets the error of the connection.
         tokio::spawn(connection);
         Ok(Client { sender, host: self.host.clone(), open: true })
     }
 }
 
 impl Client {
-    /// Connects to a server that shows a certificate for its IP address, signed by a CA of `ca_pem`.
+    /// Connects to a server whose certificate is for its IP address and signed by a CA of `ca_pem`.
     ///
     /// # Errors
-    /// The CA cannot be used, nobody listens, or the certificate is not trusted.
+    /// The CA cannot be used, the port is closed, or the certificate is not trusted.
     pub async fn connect(address: SocketAddr, ca_pem: &str) -> Result<Self, ClientError> {
         Destination::new(address, ca_pem)?.connect().await
     }
@@ -123,7 +124,7 @@ impl Client {
     /// Sends a JSON body and waits for the answer.
     ///
     /// # Errors
-    /// The connection broke before the whole answer was read; whether the server saw the request is then unknown.
+    /// The connection broke before the whole answer was read. The server may have seen the request.
     pub async fn post(&mut self, path: &str, body: Bytes) -> Result<Answer, ClientError> {
         let request = Request::builder()
             .method(Method::POST)
@@ -141,7 +142,7 @@ impl Client {
         Ok(Answer { status, body, close })
     }
 
-    /// Whether another request can be sent: no answer said `Connection: close` and the connection lives.
+    /// Returns whether another request can be sent: no answer said `Connection: close`, and the connection is open.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.open && !self.sender.is_closed()

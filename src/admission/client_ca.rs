@@ -1,7 +1,7 @@
-//! Clients that must show a certificate: the CA of a file says whose are good.
+//! Verification of client certificates with the CA of a file.
 //!
-//! The API server shows one to admission webhooks where it is configured to, and none to conversion webhooks. So a client without a
-//! certificate is let in, and refused everything but conversion.
+//! The API server can be configured to present one to admission webhooks. It presents none to conversion webhooks. So a
+//! client without a certificate can connect, but is refused everything except conversion.
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ use super::x509::is_of_p521;
 use crate::connections::Certified;
 use crate::telemetry::seldom;
 
-/// The file of CA certificates that clients' certificates must be signed by, as it was when it was last good.
+/// The file of the CA certificates for client certificates, with its last good content.
 #[derive(Clone, Debug)]
 pub struct ClientCa {
     file: PathBuf,
@@ -38,7 +38,7 @@ impl ClientCa {
     /// Reads the file.
     ///
     /// # Errors
-    /// It cannot be read, or holds no certificate that can be used.
+    /// The file cannot be read, or holds no usable certificate.
     pub fn read(file: &Path) -> Result<Self, String> {
         let wrong = |problem: String| format!("{}: {problem}; give certificates of CAs in PEM", file.display());
         let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
@@ -67,7 +67,8 @@ impl ClientCa {
         Ok(Self { file: file.to_owned(), pem, verifier })
     }
 
-    /// Reads the file again and again, and gives what is new and good to `renew`. On any error, logged once, what was good stays.
+    /// Reads the file periodically and passes new, good content to `renew`. On an error, which is logged once, the old
+    /// content stays.
     pub(super) async fn reload(mut self, renew: impl Fn(&Self)) -> Infallible {
         let mut ticks = tokio::time::interval(PERIOD);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -99,7 +100,7 @@ impl ClientCa {
     }
 }
 
-/// Serves clients without a certificate conversion only.
+/// Serves only conversion to clients without a certificate.
 pub(super) fn require_certificates(router: Router) -> Router {
     router.layer(from_fn(async |request: Request, next: Next| -> Response {
         if request.extensions().get::<Certified>().is_some() || request.uri().path() == Webhook::Convert.path() {

@@ -1,7 +1,7 @@
-//! `/convert`: SidecarSets from one version to another, one by one or a whole list at once.
+//! `/convert`: converts SidecarSets from one version to another, one or a whole list at once.
 //!
-//! Nothing but the review decides: no other object has to be known, so this is served from the first moment on. Objects are
-//! converted one after the other, from the text of the body into that of the answer, and nothing else is kept of them.
+//! The result depends on the review alone, so this is served from the start. Objects are converted one after the other,
+//! from the text of the body into the text of the answer. Nothing else is kept in memory.
 
 use super::memory::{CONVERSIONS, LARGEST_OBJECT, MIB, NoMemory, Reserved};
 use super::reply::Reply;
@@ -13,7 +13,7 @@ use crate::api::conversion_review::{
 use crate::telemetry::seldom;
 use serde_json::value::RawValue;
 
-/// Answers of fewer bytes are not counted: the reviews are.
+/// Answers of fewer bytes are not counted, because their reviews are.
 const SMALL: usize = MIB;
 
 /// Answers one `ConversionReview`.
@@ -32,7 +32,7 @@ fn answered(body: &[u8]) -> Result<Reply, Refusal> {
         return Ok(failure(&request.uid, message));
     };
     let size = request.objects.map_or(0, |objects| objects.get().len());
-    // An object that has a namespace grows by some hundred bytes.
+    // An object with a namespace grows by a few hundred bytes.
     let limit = size + size / 4 + SMALL;
     let memory = if size < SMALL { Ok(Reserved::NOTHING) } else { CONVERSIONS.reserve(limit) };
     let memory = memory.map_err(|no_memory| match no_memory {
@@ -60,7 +60,7 @@ fn request(text: &str) -> Result<ConversionRequest<'_>, String> {
     Ok(request)
 }
 
-/// The conversion of a list.
+/// Converts a list.
 struct Converting {
     answer: ConversionReviewAnswer,
     version: Version,
@@ -72,13 +72,14 @@ struct Converting {
 
 impl Converting {
     fn new(uid: &str, version: Version, limit: usize) -> Result<Self, String> {
-        // The object that goes beyond the limit must not make a copy of the others.
+        // An object that exceeds the limit must not copy the others.
         let capacity = limit + 2 * LARGEST_OBJECT;
         let answer = ConversionReviewAnswer::begin(uid, capacity).map_err(|error| error.to_string())?;
         Ok(Self { answer, version, limit, objects: 0, unfaithful: 0, first: None })
     }
 
-    /// Errs on what no list of SidecarSets holds: the review was sent to the wrong webhook, or not by the API server.
+    /// Converts the next object. It fails for an object that no list of SidecarSets has: the review was sent to the
+    /// wrong webhook, or not by the API server.
     fn next(&mut self, object: &RawValue) -> Result<(), String> {
         let index = self.objects;
         let size = object.get().len();
@@ -110,7 +111,7 @@ impl Converting {
     }
 }
 
-/// For messages: by reading as little as possible of an object that cannot be read as a whole.
+/// Returns a name for messages. It reads as little as possible of an object that cannot be decoded.
 fn name_of(object: &RawValue) -> String {
     #[derive(serde::Deserialize)]
     struct Named {

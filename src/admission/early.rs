@@ -1,17 +1,17 @@
-//! One field of a review, read without reading the rest: for what has to be known before the work on it begins.
+//! Reads one field of a review without the rest, for what has to be known before the review is handled.
 
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
-/// The namespace of a review, as it stands there; `None` where there is none, or none that can be read so.
+/// Returns the namespace of a review as it is written; `None` if there is none or it cannot be read this way.
 ///
-/// The API server writes it before the object, so that this takes no longer than a review's head is.
+/// The API server writes it before the object, so only the head of the review is read.
 pub(super) fn namespace_of(body: &[u8]) -> Option<&str> {
     let mut found = None;
     let field = FieldAt { path: &["request", "namespace"], found: &mut found };
-    // What is wrong with the rest is told by who reads it.
+    // Errors in the rest are reported by the handler.
     let _ = field.deserialize(&mut serde_json::Deserializer::from_slice(body));
     found
 }

@@ -1,8 +1,8 @@
-//! What is refused before a handler sees it, and before it is read where possible: wrong requests, large bodies, overload.
+//! Requests that are refused before a handler sees them: wrong requests, large bodies, overload.
 //!
-//! A body is read as it arrives (`bodies`), and a review is admitted when its body is whole and a place is free. Nothing queues: the
-//! API server retries a 503 with `Retry-After` by itself, within the webhook's own timeout. Each webhook has places of its own, so
-//! that a storm on one of them does not starve the others.
+//! A body is read as it arrives (`bodies`). A review is admitted when its body is whole and a place is free. There is
+//! no queue: the API server retries a 503 with `Retry-After` within the webhook's own timeout. Each webhook has its own
+//! places, so that load on one does not affect the others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,19 +18,20 @@ use super::bodies::{Bodies, Room, Whole};
 use super::metrics::{Shed, Webhook};
 use super::refusal::{Reason, Refusal};
 
-/// How much one webhook admits at once. The defaults are those of Pods; [`Limits::of`] has each webhook's.
+/// How much one webhook admits at once. The defaults are those of Pods; [`Limits::of`] returns each webhook's.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Reviews in flight, from the end of the body until the handler has answered. Default 256.
     pub reviews: usize,
-    /// Bytes of bodies in flight, as they arrive, the first 16 KiB of each apart. Default 64 MiB. At least `body`.
+    /// Bytes of bodies in flight, without the first 16 KiB of each. Default 64 MiB. At least `body`.
     pub bytes: u32,
     /// Bytes of one body. Default 7 MiB, which controller-runtime allows: object and oldObject of 3 MiB each, and the envelope.
     pub body: u32,
-    /// How long reading one body may take, beside the time that its size is worth: see [`crate::connections::allowance`]. Default 2 s.
+    /// How long reading one body may take, in addition to the time for its size: see [`crate::connections::allowance`].
+    /// Default 2 s.
     pub body_timeout: Duration,
-    /// Bytes up to which a body is handled on the thread that serves its connection; a larger one goes to a thread that may be
-    /// busy for long. Default 64 KiB, which is handled in about a millisecond.
+    /// Bytes up to which a body is handled on the thread of its connection. A larger one goes to a thread that may be
+    /// busy for long. Default 64 KiB, which takes about a millisecond.
     pub inline: usize,
 }
 
@@ -43,7 +44,7 @@ pub struct Gate {
     in_flight: Gauge,
 }
 
-/// A body that was read and admitted, with the places it holds until it is dropped, wherever that is.
+/// A body that was read and admitted. It holds its places until it is dropped.
 #[derive(Debug)]
 pub struct Admitted {
     /// The whole body.
@@ -54,17 +55,17 @@ pub struct Admitted {
     _room: Option<Room>,
 }
 
-/// The place of a review, which is counted as long as it is taken.
+/// The place of a review. It is counted while it is taken.
 #[derive(Debug)]
 struct ReviewPlace {
     _permit: OwnedSemaphorePermit,
     in_flight: Gauge,
 }
 
-/// A refused body of up to this many bytes is read and thrown away, so that its connection can go on.
+/// A refused body of up to this many bytes is read and discarded, so that its connection can continue.
 const SMALL: usize = 64 * 1024;
 
-/// How long the rest of a small refused body may take. Most often it is there already.
+/// How long reading the rest of a small refused body may take. Most often it has already arrived.
 const SMALL_TIMEOUT: Duration = Duration::from_millis(50);
 
 const KIB: usize = 1024;
@@ -77,26 +78,26 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The limits of a webhook.
+    /// Returns the limits of a webhook.
     #[must_use]
     pub fn of(webhook: Webhook) -> Self {
         let pods = Self::default();
         match webhook {
-            // There is no older state beside the Pod that is created.
+            // A created Pod has no old object.
             Webhook::MutatePod => Self { body: 5 * MIB, ..pods },
-            // Few small bytes of a set become many, and validation compares it with all others.
+            // A few bytes of a set can expand a lot, and validation compares it with all others.
             Webhook::MutateSidecarSet | Webhook::ValidateSidecarSet => {
                 Self { reviews: 64, bytes: 32 * MIB, inline: 0, ..pods }
             }
-            // A list comes in one body, and as many bytes again go into the answer: 5,100 sets of 13 KiB. More would rather end this
-            // process than be answered.
+            // A list comes in one body, and the answer is as large: 5,100 sets of 13 KiB. A larger list would exhaust
+            // this process's memory.
             Webhook::Convert => Self { reviews: 64, bytes: 66 * MIB, body: 66 * MIB, ..pods },
         }
     }
 }
 
 impl Gate {
-    /// All places free. `in_flight` is set to the number of those that are taken.
+    /// Returns limits with all places free. `in_flight` is set to the number of taken places.
     #[must_use]
     pub fn new(limits: Limits, in_flight: Gauge) -> Self {
         let bytes = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -158,13 +159,13 @@ impl Drop for ReviewPlace {
     }
 }
 
-/// `application/json`, with or without parameters.
+/// Returns whether the type is `application/json`, with or without parameters.
 fn is_json(content_type: &HeaderValue) -> bool {
     let essence = content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
     essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
 }
 
-/// Throws a small body away; false when it is large or slow, and so was left unread.
+/// Discards a small body. Returns false when it is large or slow, and so was left unread.
 async fn discard(mut body: Body) -> bool {
     if !usize::try_from(body.size_hint().lower()).is_ok_and(|size| size <= SMALL) {
         return false;

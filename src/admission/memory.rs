@@ -1,32 +1,32 @@
-//! The memory that reviews take: bounded in all, whatever arrives.
+//! The memory that reviews take, which is limited in total.
 //!
-//! JSON of many small values takes fifty times its size once it is read. So values are counted before they are read, and what they
-//! will take is reserved; a review that finds no room is to come again.
+//! JSON of many small values takes fifty times its size once it is decoded. So values are counted first and their
+//! memory is reserved; a review that finds no memory must be retried.
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// The largest object that is read. The API server takes no request with more than 3 MiB, and etcd none with more than 1.5 MiB.
+/// The largest object that is read. The API server accepts requests of up to 3 MiB, and etcd of up to 1.5 MiB.
 pub(super) const LARGEST_OBJECT: usize = 4 * MIB;
 
-/// What bodies, reviews and answers may take together, however they share it. With what the process takes besides it stays below
-/// 256 MiB, the limit of its container.
+/// The memory of bodies, reviews and answers together. With the rest of the process it stays below 256 MiB, the limit
+/// of its container.
 pub(super) static ALL: Semaphore = Semaphore::const_new(152 * MIB);
 
-/// What reviews of Pods and of SidecarSets may take together, beside their bodies.
+/// The memory of reviews of Pods and SidecarSets together, without their bodies.
 pub(super) static REVIEWS: MemoryBudget = MemoryBudget::new(64 * MIB);
 
-/// What the answers of conversions may take together: that of one body of the largest size.
+/// The memory of conversion answers together: that of one body of the largest size.
 pub(super) static CONVERSIONS: MemoryBudget = MemoryBudget::new(84 * MIB);
 
-/// What other answers may take together until their clients have taken them, those of less than 16 KiB apart.
+/// The memory of other answers until their clients have read them, without those of less than 16 KiB.
 pub(super) static ANSWERS: MemoryBudget = MemoryBudget::new(32 * MIB);
 
 pub(super) const MIB: usize = 1024 * 1024;
 
-/// Less is not worth counting.
+/// Smaller amounts are not counted.
 const LITTLE: usize = 16 * 1024;
 
-/// Memory to reserve from, a part of [`ALL`].
+/// Memory to reserve, a part of [`ALL`].
 pub(super) struct MemoryBudget {
     free: Semaphore,
     bytes: usize,
@@ -42,9 +42,9 @@ pub(super) struct Reserved {
 /// Why memory is not reserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoMemory {
-    /// There is never as much.
+    /// It is more than the limit.
     TooMuch,
-    /// There will be.
+    /// It is in use now.
     Now,
 }
 
@@ -71,36 +71,37 @@ impl MemoryBudget {
 }
 
 impl Reserved {
-    /// For what takes little.
+    /// An empty reservation.
     pub const NOTHING: Self = Self { permits: None };
 
-    /// Whether nothing is reserved.
+    /// Returns whether nothing is reserved.
     pub fn is_nothing(&self) -> bool {
         self.permits.is_none()
     }
 }
 
-/// What a JSON text holds, as far as it decides about memory.
+/// The content of a JSON text that determines its memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Survey {
-    /// Values: at least as many as there are.
+    /// The number of values, or more.
     pub values: usize,
-    /// How deep objects and lists stand in each other.
+    /// The depth of nested objects and lists.
     pub depth: usize,
-    /// Bytes of the longest string.
+    /// The bytes of the longest string.
     pub longest: usize,
 }
 
 impl Survey {
-    /// At most 4,096 values in a text of at most 1 MiB are not looked at any closer.
+    /// A text of at most 1 MiB with at most 4,096 values is not examined further.
     const FEW_VALUES: usize = 4096;
     const FEW_BYTES: usize = MIB;
 
-    /// None of a text that takes little memory however it is read. Counting brackets and commas settles it for almost every body.
+    /// Returns `None` for a text that takes little memory in any case. A count of brackets and commas decides this for
+    /// almost every body.
     pub fn of(text: &str) -> Option<Self> {
-        // The two brackets are one bit apart.
+        // The two brackets differ in one bit.
         let counts = |byte: &u8| u8::from(byte | 0x20 == b'{') + u8::from(*byte == b',');
-        // By chunks whose count fits a byte, which the compiler turns into vector instructions.
+        // The chunks are so small that a count fits in a byte, which the compiler turns into vector instructions.
         let count =
             || text.as_bytes().chunks(255).map(|c| usize::from(c.iter().map(counts).sum::<u8>())).sum::<usize>();
         let is_little = text.len() <= Self::FEW_VALUES || text.len() <= Self::FEW_BYTES && count() <= Self::FEW_VALUES;

@@ -2,24 +2,24 @@
 //!
 //! - [`server`]: bind, serve, drain
 //! - `tls`: the handshake of a connection
-//! - [`certificate`]: what the server shows to its clients
-//! - [`client_ca`]: what clients must show to the server, if anything
-//! - `x509`: what a certificate says, and certificates as PEM
-//! - [`authority`]: a CA of our own that signs it
+//! - [`certificate`]: the certificate that the server presents
+//! - [`client_ca`]: the certificate that clients must present, if any
+//! - `x509`: the content of a certificate, and certificates as PEM
+//! - [`authority`]: our own CA that signs it
 //! - [`mod@router`]: paths, handlers, panics
 //! - [`mutate_pod`]: the review of a Pod
 //! - [`mutate_sidecarset`]: the defaults and hashes of a SidecarSet
 //! - [`validate_sidecarset`]: whether a SidecarSet may be stored
 //! - [`convert`]: SidecarSets from one version to another
-//! - [`cache`]: what reviews are answered from in a cluster
-//! - [`awaited`]: SidecarSets that the cache is about to hear of
-//! - [`registration`]: how the API server comes to call this webhook
-//! - [`mod@reload`]: a certificate from files, renewed while it is served
-//! - [`limits`]: what is refused, before it is read where possible
-//! - `bodies`: bodies that arrive: the room they take, and which of them gives way
-//! - [`refusal`]: why a request is turned away, and the answer to it
-//! - [`reply`]: what a handler answers
-//! - [`metrics`]: what is counted of all this
+//! - [`cache`]: the cluster's objects that reviews use
+//! - [`awaited`]: objects that the cache is about to receive
+//! - [`registration`]: how this webhook is registered with the API server
+//! - [`mod@reload`]: a certificate from files, reloaded without a restart
+//! - [`limits`]: what is refused, if possible before it is read
+//! - `bodies`: request bodies, the room they take, and which of them gives way
+//! - [`refusal`]: why a request is refused, and the answer to it
+//! - [`reply`]: a handler's answer
+//! - [`metrics`]: the metrics of all this
 //! - [`client`]: sends reviews, for the demo, tests and benches
 
 mod additive_patch;

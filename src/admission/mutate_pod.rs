@@ -1,7 +1,7 @@
 //! `/mutate-pod`: from the bytes of an AdmissionReview to its answer.
 //!
-//! A body that cannot be read is a 400 with the reason; a Pod that a matching SidecarSet cannot be injected into is denied with
-//! code 422. Both are decided without any call to the outside.
+//! A body that cannot be read gets a 400 with the reason. A Pod that a matching SidecarSet cannot be injected into is
+//! denied with code 422. Neither needs a call to another server.
 
 use super::metrics::{InjectionResult, Metrics};
 use super::reply::Reply;
@@ -14,10 +14,10 @@ use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
-/// A container is the largest that is made of a value: `{}` takes as much, its list grown to twice its length.
+/// A container is the largest object made of a value: `{}` takes as much, in a list grown to twice its length.
 const BYTES_A_VALUE: usize = 2 * size_of::<ContainerView<'_>>();
 
-/// Answers one review of a Pod, and counts what it decided. Once it is abandoned, as the caller says, it ends early.
+/// Answers one review of a Pod and counts the decision. It ends early once `abandoned` is set.
 #[must_use]
 pub fn answer(body: &[u8], abandoned: &AtomicBool, snapshot: &Snapshot, now: Timestamp, metrics: &Metrics) -> Reply {
     match decide(body, abandoned, snapshot, now) {
@@ -47,7 +47,7 @@ fn decide(
     }
 }
 
-/// The Pod to create; `None` where the request has none because it creates none.
+/// Returns the Pod to create; `None` when the request creates none.
 fn pod_of<'r, 'a>(request: &'r AdmissionRequest<'a, PodView<'a>>) -> Result<Option<&'r PodView<'a>>, String> {
     let Some(pod) = &request.object else {
         return match &*request.operation {
@@ -115,7 +115,7 @@ fn inject<'a>(
     }
 }
 
-/// `name@revision,…`, for the audit log.
+/// Returns `name@revision,…`, for the audit log.
 fn sets_text(injected: &Injected) -> String {
     let names = injected.sets.iter().map(|set| match &set.revision {
         Some(revision) => format!("{}@{revision}", set.name),

@@ -1,8 +1,8 @@
-//! `/mutate-apps-kruise-io-sidecarset`: a SidecarSet of either version gets its defaults and the hashes of its containers.
+//! `/mutate-apps-kruise-io-sidecarset`: adds the defaults and container hashes to a SidecarSet of either version.
 //!
-//! Nothing but the review decides, so that a dry run is no different. The patch is laid over what was received: fields that are
-//! not known here stay. OpenKruise hashes the same containers alike, but an annotation that it has stored is kept for as long as
-//! the containers mean the same: by it the Pods are known that were injected before.
+//! The result depends on the review alone, so a dry run is no different. The patch removes nothing: unknown
+//! fields stay. OpenKruise computes the same hashes. An annotation that it has stored is kept as long as the containers
+//! mean the same, because it identifies the Pods that were injected before.
 
 use super::additive_patch::additive_patch;
 use super::reply::Reply;
@@ -60,7 +60,8 @@ fn patch(write: Write<'_>) -> Result<Vec<PatchOperation>, String> {
     Ok(operations)
 }
 
-/// The annotations with the hashes. None where the containers cannot be hashed: validation names the field.
+/// Returns the annotations with the hashes. There are none when the containers cannot be hashed: validation names the
+/// field.
 fn hash_annotations(set: &SidecarSet, old: Option<&SidecarSet>) -> Map<String, Value> {
     let Ok(new) = hashes(&set.spec) else { return Map::new() };
     let before = old.and_then(|old| hashes(&old.spec).ok());
@@ -84,7 +85,7 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
     use proptest::prelude::*;
 
-    /// The object as it leaves the handler, and the patch that made it so.
+    /// Returns the object as the handler returns it, and the patch.
     #[track_caller]
     fn mutated(object: &Value, old: Option<&Value>) -> (Value, Vec<PatchOperation>) {
         let review = review_of(object, old);
@@ -115,7 +116,7 @@ mod tests {
         stored
     }
 
-    /// Leaves out what Go's types write of empty structs and texts, and what they do not know: no difference in meaning.
+    /// Removes unknown fields, and the empty structs and texts that Go's types write. The meaning stays the same.
     fn plain(value: &Value) -> Value {
         let means_nothing = |value: &Value| *value == json!({}) || *value == json!("");
         match value {
@@ -131,7 +132,7 @@ mod tests {
         }
     }
 
-    /// Whether `whole` has every field of `part`.
+    /// Returns whether `whole` has every field of `part`.
     fn has(whole: &Value, part: &Value) -> bool {
         match (whole, part) {
             (Value::Object(whole), Value::Object(part)) => {
@@ -207,7 +208,7 @@ mod tests {
         );
     }
 
-    /// Lists are replaced whole by `kubectl apply`: what stands in one of them, and is not written alike, makes a generation.
+    /// `kubectl apply` replaces whole lists: an item that is written differently makes a new generation.
     #[test]
     fn lists_are_stored_as_openkruise_stores_them() {
         let resource = |fields: Value| {
@@ -298,13 +299,13 @@ mod tests {
         reads_reviews_of_sidecarsets(answer);
     }
 
-    /// A value for a field, often none.
+    /// Returns a value for a field, often none.
     fn maybe(values: impl Strategy<Value = Value> + 'static) -> BoxedStrategy<Value> {
         let nothing = prop_oneof![Just(Value::Null), Just(Value::from("absent"))];
         prop_oneof![1 => nothing, 2 => values].boxed()
     }
 
-    /// An object of these fields but the absent ones, and one that is unknown.
+    /// Returns an object of the fields that are present, and one unknown field.
     fn object_of(fields: Vec<(&'static str, BoxedStrategy<Value>)>) -> BoxedStrategy<Value> {
         let fields: Vec<_> =
             fields.into_iter().map(|(name, values)| values.prop_map(move |value| (name, value))).collect();
@@ -363,7 +364,8 @@ mod tests {
         ((metadata, spec), version).prop_map(move |(parts, version)| set(parts, version)).boxed()
     }
 
-    /// `after` has all of `before`, but for what defaults may replace: `null`s, empty texts, zeros, and amounts.
+    /// Checks that `after` has all of `before`, except for what defaults may replace: `null`s, empty texts, zeros, and
+    /// amounts.
     fn keeps(before: &Value, after: &Value, key: &str) -> bool {
         match (before, after) {
             (Value::Object(before), Value::Object(after)) => {

@@ -1,4 +1,4 @@
-//! A request that is turned away before a handler sees it: why, and the answer.
+//! A request that is refused before a handler sees it: the reason and the answer.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, header};
@@ -6,7 +6,7 @@ use axum::http::{HeaderValue, Response, header};
 use super::metrics::Shed;
 use super::reply::Reply;
 
-/// Why a request was turned away.
+/// Why a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// 405
@@ -23,19 +23,20 @@ pub enum Reason {
     Broken,
 }
 
-/// A request turned away.
+/// A refused request.
 #[derive(Debug)]
 pub struct Refusal {
-    /// Why.
+    /// The reason.
     pub reason: Reason,
-    /// Bytes of one body.
+    /// The limit of one body, in bytes.
     pub limit: u32,
-    /// Whether the rest of the request was left unread, so that the connection cannot go on.
+    /// Whether the rest of the request was left unread, so that the connection has to be closed.
     pub close: bool,
 }
 
 impl Refusal {
-    /// As an HTTP response: one line of text, and `Connection: close` where the rest of the request was left unread.
+    /// Returns an HTTP response: one line of text, and `Connection: close` when the rest of the request was left
+    /// unread.
     #[must_use]
     pub fn into_response(self) -> Response<Body> {
         let reply = match self.reason {

@@ -1,7 +1,7 @@
-//! A serving certificate from files, read again and again while it is served.
+//! A serving certificate from files, reloaded without a restart.
 //!
-//! The content is polled: a watch on the files sees nothing more once the kubelet has swapped the link of a mounted Secret, and
-//! a change that is missed ends in an expired certificate.
+//! The content is polled. A watch on the files sees nothing more once the kubelet has swapped the link of a mounted
+//! Secret, and a missed change leads to an expired certificate.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use jiff::Timestamp;
 use super::certificate::{CertificateError, CertificatePair, ServingCertificate};
 use super::metrics::{Certificate, Metrics};
 
-/// How often the files are read. The kubelet brings a changed Secret after a minute or so.
+/// How often the files are read. The kubelet updates a changed Secret after about a minute.
 pub const PERIOD: Duration = Duration::from_secs(10);
 
-/// Shows the pair of `folder` for as long as this is polled, whatever becomes of the files: on any error, and for a pair that is
-/// not valid now, the pair shown before stays. Each is logged once and counted.
+/// Presents the pair of `folder` while this is polled. On an error, and for a pair that is not valid now, the old pair
+/// stays. Each error is logged once and counted.
 pub async fn reload(folder: PathBuf, serving: Arc<ServingCertificate>, metrics: Arc<Metrics>, period: Duration) {
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -1,4 +1,4 @@
-//! What a handler answers to one request.
+//! A handler's answer to one request.
 
 use super::memory::{ANSWERS, Reserved};
 use axum::body::{Body, Bytes};
@@ -9,14 +9,14 @@ use axum::http::{HeaderValue, Response, StatusCode, header};
 pub struct Reply {
     /// The HTTP status code.
     pub status: u16,
-    /// What `body` is.
+    /// The content type of `body`.
     pub kind: ReplyKind,
     /// The body as sent.
     pub body: Vec<u8>,
     memory: Reserved,
 }
 
-/// A body, and the memory that is reserved for it until it was sent.
+/// A body, and its memory, which is reserved until it was sent.
 struct Sent {
     body: Vec<u8>,
     _memory: Reserved,
@@ -38,25 +38,26 @@ pub enum ReplyKind {
 }
 
 impl Reply {
-    /// A 200 with a JSON body: the reviewed `AdmissionReview`.
+    /// Returns a 200 with a JSON body: the reviewed `AdmissionReview`.
     #[must_use]
     pub fn json(body: Vec<u8>) -> Self {
         Self { status: 200, kind: ReplyKind::Json, body, memory: Reserved::NOTHING }
     }
 
-    /// One line that says what is wrong and what to do, with any status (400 for a body that cannot be read, 500 for a
-    /// fault of ours).
+    /// Returns one line that says what is wrong and what to do, with any status (400 for a body that cannot be read,
+    /// 500 for an internal error).
     #[must_use]
     pub fn text(status: u16, line: impl Into<String>) -> Self {
         Self { status, kind: ReplyKind::Text, body: line.into().into_bytes(), memory: Reserved::NOTHING }
     }
 
-    /// With the memory that was reserved for the body.
+    /// Adds the memory that was reserved for the body.
     pub(super) fn holding(self, memory: Reserved) -> Self {
         Self { memory, ..self }
     }
 
-    /// With memory for the body until its client has taken it, or an answer that says that others have it all.
+    /// Reserves memory for the body until its client has read it, or returns an answer that says that no memory is
+    /// free.
     pub(super) fn bounded(self) -> Self {
         if !self.memory.is_nothing() {
             return self;
@@ -69,7 +70,7 @@ impl Reply {
         }
     }
 
-    /// As an HTTP response. A `status` that HTTP does not know becomes 500; a 503 says when to try again.
+    /// Returns an HTTP response. A `status` that is invalid in HTTP becomes 500; a 503 says when to retry.
     #[must_use]
     pub fn into_response(self) -> Response<Body> {
         let kind = match self.kind {

@@ -1,4 +1,4 @@
-//! What all reviews share: reading an envelope, saying what is wrong with it, and answering an AdmissionReview.
+//! The common part of all reviews: reading the envelope, reporting errors in it, and answering an AdmissionReview.
 
 use super::memory::{LARGEST_OBJECT, NoMemory, REVIEWS, Reserved, Survey};
 use super::reply::Reply;
@@ -16,40 +16,40 @@ use std::collections::HashSet;
 
 /// The kind of reviews and of their answers.
 pub(super) const ADMISSION_REVIEW: &str = "AdmissionReview";
-/// Objects and lists inside each other beyond this are refused; the API server's own reader stops there too.
+/// Deeper nesting is refused. The API server's own reader has the same limit.
 const MAX_DEPTH: usize = 10_000;
-/// Kubernetes hands on this many characters of all warnings of an answer; beyond that it cuts each to 256.
+/// Kubernetes passes on this many characters of all warnings of an answer. Beyond that it cuts each to 256.
 const ALL_WARNINGS_CHARACTERS: usize = 4096;
-/// A warning of which fewer can be told is left out.
+/// A warning that would be cut below this length is left out.
 const LEAST_OF_A_WARNING: usize = 256;
-/// What callers wrote is quoted up to this length: they choose it, and it goes into the log.
+/// Texts of callers are quoted up to this length, because they go into the log.
 const QUOTED_CHARACTERS: usize = 64;
-/// A whole message is cut after this many: the path of a field has keys that callers wrote.
+/// A whole message is cut after this many, because the path of a field contains keys of the caller.
 const MESSAGE_CHARACTERS: usize = 1024;
-/// A name, and the path of a field, are told up to this length.
+/// A name, and the path of a field, are quoted up to this length.
 pub(super) const NAME_CHARACTERS: usize = 256;
 /// The answer repeats the `uid`, of which Kubernetes sends 36 bytes.
 const LONGEST_UID: usize = 256;
 
-/// An AdmissionReview that was read: what is asked, and what the answer repeats.
+/// An AdmissionReview that was read: the request, and what the answer repeats.
 #[derive(Debug)]
 pub(super) struct Review<'a, O, Old = IgnoredAny> {
     pub api_version: &'static str,
     pub request: AdmissionRequest<'a, O, Old>,
-    /// What is made of it fits in here.
+    /// The memory of the result.
     pub memory: Reserved,
 }
 
-/// Why a review is not worked on.
+/// Why a review is not handled.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// It cannot be read: what is wrong with which field.
+    /// It cannot be read: the field and the error.
     Unreadable(String),
     /// It is larger than any that the API server sends.
     TooLarge(String),
-    /// Others take the memory that it needs.
+    /// The memory that it needs is in use.
     Busy,
-    /// Nobody waits for the answer any more.
+    /// The caller no longer waits for the answer.
     Abandoned,
 }
 
@@ -60,7 +60,7 @@ impl From<String> for Refusal {
 }
 
 impl Refusal {
-    /// The answer.
+    /// Returns the answer.
     pub fn reply(self) -> Reply {
         match self {
             Self::Unreadable(reason) => {
@@ -82,7 +82,7 @@ impl Refusal {
 }
 
 impl<'a, O: Deserialize<'a>, Old: Deserialize<'a>> Review<'a, O, Old> {
-    /// Reads a body as the review of a `kind` of `group`, each value of which will take about so many bytes of memory.
+    /// Reads a body as the review of a `kind` of `group`. Each value takes about `memory` bytes.
     pub fn read(body: &'a [u8], group: &str, kind: &str, bytes_a_value: usize) -> Result<Self, Refusal> {
         let (text, survey) = text_of(body)?;
         let memory = match survey {
@@ -112,28 +112,28 @@ impl<'a, O: Deserialize<'a>, Old: Deserialize<'a>> Review<'a, O, Old> {
         Ok(Self { api_version, request, memory })
     }
 
-    /// A response that allows the object as it is.
+    /// Returns a response that allows the object unchanged.
     pub fn allow(&self) -> AdmissionResponse<'_> {
         AdmissionResponse { uid: &self.request.uid, allowed: true, ..AdmissionResponse::default() }
     }
 
-    /// A response that does not allow the object.
+    /// Returns a response that denies the object.
     pub fn deny<'r>(&'r self, status: Status<'r>) -> AdmissionResponse<'r> {
         AdmissionResponse { uid: &self.request.uid, status: Some(status), ..AdmissionResponse::default() }
     }
 
-    /// The answer with this response.
+    /// Returns the answer with this response.
     pub fn reply(&self, response: AdmissionResponse<'_>) -> Reply {
         written(&AdmissionReviewAnswer { api_version: self.api_version, kind: ADMISSION_REVIEW, response })
     }
 }
 
-/// The response with a JSON Patch.
+/// Returns the response with a JSON Patch.
 pub(super) fn with_patch<'r>(response: AdmissionResponse<'r>, patch: &[u8]) -> AdmissionResponse<'r> {
     AdmissionResponse { patch_type: Some("JSONPatch"), patch: Some(STANDARD.encode(patch)), ..response }
 }
 
-/// An answer as JSON.
+/// Returns an answer as JSON.
 pub(super) fn written(answer: &impl serde::Serialize) -> Reply {
     match serde_json::to_vec(answer) {
         Ok(body) => Reply::json(body),
@@ -141,7 +141,7 @@ pub(super) fn written(answer: &impl serde::Serialize) -> Reply {
     }
 }
 
-/// The text of a body, and what it holds if that is much.
+/// Returns the text of a body, and its content if that is much.
 pub(super) fn text_of(body: &[u8]) -> Result<(&str, Option<Survey>), Refusal> {
     let text = std::str::from_utf8(body)
         .map_err(|e| format!("the body is not UTF-8: a wrong byte stands at offset {}", e.valid_up_to()))?;
@@ -157,7 +157,7 @@ pub(super) fn text_of(body: &[u8]) -> Result<(&str, Option<Survey>), Refusal> {
     }
 }
 
-/// Reserves memory for what a body holds.
+/// Reserves memory for the content of a body.
 fn reserve(text: &str, survey: Survey, bytes_a_value: usize) -> Result<Reserved, Refusal> {
     if text.len() > LARGEST_OBJECT {
         let review: AdmissionReview<'_, &RawValue, &RawValue> = read(text, ADMISSION_REVIEW)?;
@@ -182,12 +182,12 @@ pub(super) fn read<'a, T: Deserialize<'a>>(text: &'a str, envelope: &str) -> Res
     serde_json::from_str(text).map_err(|e| diagnosis::<T>(text, envelope, &e))
 }
 
-/// Errs where an envelope says that it is something else.
+/// Fails when an envelope has another type.
 pub(super) fn expect_kind(kind: &str, expected: &str) -> Result<(), String> {
     if kind == expected { Ok(()) } else { Err(format!("kind: expected {expected}, found {}", quoted(kind))) }
 }
 
-/// Errs where the `uid` of a request is none that an answer repeats.
+/// Fails when the `uid` of a request cannot be repeated in an answer.
 pub(super) fn check_uid(uid: &str) -> Result<(), String> {
     match uid.len() {
         0 => Err("request.uid: required".to_owned()),
@@ -196,25 +196,25 @@ pub(super) fn check_uid(uid: &str) -> Result<(), String> {
     }
 }
 
-/// A message for an answer and the log, as far as it may be long.
+/// Returns a message for an answer and the log, cut to its limit.
 pub(super) fn message(text: String) -> String {
     shortened(text, MESSAGE_CHARACTERS)
 }
 
-/// A name or the path of a field for an answer and the log, as far as it may be long.
+/// Returns a name or the path of a field for an answer and the log, cut to its limit.
 pub(super) fn short(name: &str) -> String {
     shortened(name.to_owned(), NAME_CHARACTERS)
 }
 
-/// Warnings as far as Kubernetes hands them on: each once and on one line. Where they are too long in sum, the longest are cut at the
-/// end, and the last are left out once all are short.
+/// Returns the warnings that Kubernetes passes on: each once and on one line. When their total is too long, the longest
+/// are cut at the end, and the last are left out once all are short.
 pub(super) fn bounded(warnings: impl IntoIterator<Item = String>) -> Vec<String> {
     let mut seen = HashSet::new();
     let mut told: Vec<String> = warnings.into_iter().map(on_one_line).collect();
     told.retain(|warning| seen.insert(warning.clone()));
     let mut lengths: Vec<usize> = told.iter().map(|warning| warning.chars().count()).collect();
     lengths.sort_unstable();
-    // From the shortest on: what one does not need of its share is the others'.
+    // The shortest come first: the others get the part of its share that a warning does not need.
     let (mut left, mut longest) = (ALL_WARNINGS_CHARACTERS, usize::MAX);
     for (index, length) in lengths.iter().enumerate() {
         let share = left / (lengths.len() - index);
@@ -235,7 +235,7 @@ pub(super) fn bounded(warnings: impl IntoIterator<Item = String>) -> Vec<String>
     .collect()
 }
 
-/// Without line breaks and other control characters: Kubernetes drops a warning that has one.
+/// Removes line breaks and other control characters: Kubernetes drops a warning that has one.
 fn on_one_line(text: String) -> String {
     if !text.chars().any(char::is_control) {
         return text;
@@ -251,7 +251,7 @@ fn on_one_line(text: String) -> String {
     line
 }
 
-/// A text of the caller's for a message, as far as it may be long.
+/// Returns a text of the caller for a message, cut to its limit.
 pub(super) fn quoted(text: &str) -> String {
     match text.char_indices().nth(QUOTED_CHARACTERS) {
         Some((end, _)) => format!("{:?}…", &text[..end]),
@@ -259,7 +259,7 @@ pub(super) fn quoted(text: &str) -> String {
     }
 }
 
-/// What is wrong with a body, as precisely as it can be said. Only runs once reading has failed.
+/// Returns the most precise error of a body. It only runs after decoding has failed.
 fn diagnosis<'a, T: Deserialize<'a>>(text: &'a str, envelope: &str, error: &serde_json::Error) -> String {
     let article = if envelope.starts_with('A') { "an" } else { "a" };
     if text.trim().is_empty() {

@@ -1,4 +1,4 @@
-//! The webhook's paths, and the way of one request: admitted, read, handled, counted, answered.
+//! The webhook's paths, and the steps of one request: admit, read, handle, count, answer.
 
 use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,27 +22,27 @@ use super::refusal::Reason;
 use super::reply::Reply;
 use crate::api::go_duration;
 
-/// Answers one request body. For a body of up to [`Limits::inline`] it runs on the thread that serves the connection: then it must
-/// take microseconds. It must never wait for anything: what has to wait is an [`Answer::Later`] or [`Answer::After`].
+/// Answers one request body. For a body of up to [`Limits::inline`] it runs on the connection's thread, so it must take
+/// microseconds. It must never wait: a wait is an [`Answer::Later`] or [`Answer::After`].
 ///
-/// The flag becomes true when nobody waits for the answer any more. Work that takes milliseconds looks at it again and again.
+/// The flag becomes true when the caller no longer waits. Work that takes milliseconds checks it repeatedly.
 pub type Handler = Arc<dyn Fn(&[u8], &AtomicBool) -> Answer + Send + Sync>;
 
-/// A handler's work that needs no more waiting.
+/// A handler's work that does not wait.
 pub type Work = Arc<dyn Fn(&[u8], &AtomicBool) -> Reply + Send + Sync>;
 
-/// A handler that never has to wait, and is done soon.
+/// Returns a handler that never waits and takes little time.
 pub fn at_once(answer: impl Fn(&[u8]) -> Reply + Send + Sync + 'static) -> Handler {
     Arc::new(move |body, _| answer(body).into())
 }
 
-/// What a handler comes to.
+/// The result of a handler.
 pub enum Answer {
     /// The answer.
     Now(Reply),
-    /// It takes waiting, which must be bounded.
+    /// The answer after a wait, which must be limited.
     Later(BoxFuture<'static, Reply>),
-    /// It takes waiting, which must be bounded, and then work on the same body.
+    /// A wait, which must be limited, and then work on the same body.
     After(BoxFuture<'static, ()>, Work),
 }
 
@@ -56,7 +56,7 @@ struct Endpoint {
     webhook: Webhook,
     handler: Handler,
     gate: Gate,
-    /// Places for the work on long reviews, so that it leaves threads and memory to the others.
+    /// Places for the work on long reviews, so that threads and memory are left for the others.
     long: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
@@ -71,14 +71,14 @@ impl Drop for Abandoned {
     }
 }
 
-/// Of work that is done while its caller is looked after.
+/// The flag of work whose caller is watched.
 static NEVER: AtomicBool = AtomicBool::new(false);
 
-/// How long the API server waits for a webhook that does not say how long it may take, and for any webhook at most.
+/// How long the API server waits for a webhook without a timeout. It is also the maximum of any webhook.
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(30));
 
-/// Serves each handler at its webhook's paths, each webhook under limits of its own ([`Limits::of`]). Public so that tests need
-/// no socket.
+/// Serves each handler at its webhook's paths. Each webhook has its own limits ([`Limits::of`]). Public so that tests
+/// need no socket.
 pub fn router(webhooks: impl IntoIterator<Item = (Webhook, Handler, Limits)>, metrics: &Arc<Metrics>) -> Router {
     let mut router = Router::new();
     let mut paths = Vec::new();
@@ -118,13 +118,13 @@ async fn serve(State(endpoint): State<Arc<Endpoint>>, request: Request<Body>) ->
     response
 }
 
-/// Ends with the patience of the caller, if not before.
+/// Returns when the caller's timeout is over, or earlier.
 async fn handle_long(endpoint: &Arc<Endpoint>, admitted: Admitted, patience: Duration) -> Reply {
     let late = |_| Reply::text(503, format!("the review was not done within {patience:?}, which its caller waits\n"));
     timeout(patience, endpoint.answer(admitted)).await.unwrap_or_else(late)
 }
 
-/// How long the caller waits, by the `timeout` that the API server puts into its query.
+/// Returns the caller's timeout: the `timeout` that the API server adds to its query.
 fn patience(query: &str) -> Duration {
     let (default, most) = PATIENCE;
     let asked = query.split('&').find_map(|pair| go_duration::parse(pair.strip_prefix("timeout=")?));
@@ -132,7 +132,7 @@ fn patience(query: &str) -> Duration {
 }
 
 impl Endpoint {
-    /// The reply, after what it has to wait for; the places stay taken meanwhile.
+    /// Returns the reply after its wait; the places stay taken.
     async fn answer(&self, admitted: Admitted) -> Reply {
         let handler = self.handler.clone();
         let answered = self.work(admitted, move |body, abandoned| handler(body, abandoned)).await;
@@ -154,10 +154,11 @@ impl Endpoint {
         }
     }
 
-    /// Works on a body: on this thread where it is short, else on one that may be busy for long. There the places go with the work:
-    /// they stay taken until it is done, even if nobody waits for it any more.
+    /// Handles a body: a short one on this thread, a long one on a thread that may be busy for long. The places are
+    /// passed to that work: they stay taken until it is done, even if the caller no longer waits.
     ///
-    /// A panic is a fault of ours, so it must be an HTTP error: `allowed: false` would defeat `failurePolicy: Ignore`.
+    /// A panic is an internal error, so it must be an HTTP error: `allowed: false` would defeat `failurePolicy:
+    /// Ignore`.
     async fn work<T: Send + 'static>(
         &self,
         admitted: Admitted,

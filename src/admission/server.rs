@@ -1,4 +1,4 @@
-//! The HTTPS server: bound first, then serving, then drained so that no request is lost.
+//! The HTTPS server: binds its port, serves, and drains so that no request is lost.
 
 use std::future::pending;
 use std::io;
@@ -17,21 +17,22 @@ use super::tls::Tls;
 use crate::connections::{Bounds, Places, Port, Stop, Timeouts};
 use crate::telemetry::Readiness;
 
-/// How the server treats its connections and its own end.
+/// How the server handles its connections and its shutdown.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How many connections there may be. Default 2,048 in all, 1,536 of one address: the API servers may come through one.
+    /// The maximum of connections. Default 2,048 in total, 1,536 of one address: all API servers may connect through
+    /// one.
     pub connections: Bounds,
     /// The limits of a connection.
     pub timeouts: Timeouts,
-    /// Whose certificates clients must show; none need to by default.
+    /// The CA of the certificates that clients must present. By default they need none.
     pub client_ca: Option<ClientCa>,
-    /// How long the server goes on as before after the shutdown began, but not ready and with `Connection: close` on each
-    /// answer: the time in which a cluster takes it out of the Service. Default 5 s.
+    /// How long the server continues after the shutdown began, not ready and with `Connection: close` on each answer.
+    /// In this time a cluster removes it from the Service. Default 5 s.
     pub drain_delay: Duration,
-    /// Then the port is closed, and connections that are open may send for this long. Default 1 s.
+    /// Then the port is closed, and open connections may send for this long. Default 1 s.
     pub last_call: Duration,
-    /// Then idle connections are closed, and answers under way may take this long. Default 10 s.
+    /// Then idle connections are closed, and answers in progress may take this long. Default 10 s.
     pub grace: Duration,
 }
 
@@ -51,7 +52,7 @@ pub enum ServerError {
     Bind {
         /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
     /// TLS cannot be set up.
@@ -73,7 +74,7 @@ impl Default for Settings {
 }
 
 impl Server {
-    /// Binds the port; port 0 takes a free one, which [`Server::address`] tells.
+    /// Binds the port. Port 0 takes a free one, which [`Server::address`] returns.
     ///
     /// # Errors
     /// The address cannot be bound.
@@ -84,17 +85,18 @@ impl Server {
         Ok(Self { port, address, settings })
     }
 
-    /// Where it listens.
+    /// Returns the address of the port.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves until `shutdown`, then drains: not ready, and `Connection: close` on each answer, for `drain_delay`; the port
-    /// closed and a last call for open connections; idle ones closed and `grace` for the answers under way. Returns when no
-    /// connection is left, or `grace` is over.
+    /// Serves until `shutdown`, then drains. For `drain_delay` it is not ready and answers with `Connection: close`.
+    /// Then it closes the port, lets open connections send for a moment, closes idle ones, and waits `grace` for the
+    /// answers in progress. Returns when no connection is left, or `grace` is over.
     ///
-    /// The metric of the certificate's end is set for the certificate of the start; who replaces it sets it again.
+    /// The metric of the certificate's expiry is set for the first certificate. The code that replaces it sets it
+    /// again.
     ///
     /// To stop at once (a second signal), drop the future and end the process.
     ///
@@ -142,8 +144,8 @@ impl Server {
             () = sleep(drain_delay) => {}
         }
         drop(serve);
-        // Closes the port only: connections have their own tasks. hyper's graceful shutdown would also close, unanswered, a
-        // connection whose first request is under way, so those get a moment before it.
+        // Closes the port only: connections have their own tasks. hyper's graceful shutdown would also close a
+        // connection whose first request is in progress, so those get a moment first.
         drop(self.port);
         if timeout(last_call, places.all_free()).await.is_err() {
             stop.gracefully.cancel();

@@ -1,4 +1,4 @@
-//! The review of a SidecarSet that is written, as the mutating and the validating handler read it.
+//! The review of a written SidecarSet, as the mutating and the validating handler read it.
 
 use super::review::{Refusal, Review, message, short};
 use crate::api::conversion::ConversionError;
@@ -11,7 +11,8 @@ use serde_json::value::RawValue;
 /// A review of a SidecarSet of either version.
 pub(super) type SidecarSetReview<'a> = Review<'a, &'a RawValue, &'a RawValue>;
 
-/// What a value of the old and the new object takes: as it was read, as a set, as what is wanted of it, and in lists that have grown.
+/// The memory of a value of the old and the new object: as it was read, as a set, as the wanted object, and in grown
+/// lists.
 const BYTES_A_VALUE: usize = 6 * size_of::<Value>();
 
 /// More containers of a kind than any Pod has.
@@ -23,15 +24,15 @@ pub(super) struct Write<'r> {
     pub object: &'r RawValue,
     /// As v1beta1, with its defaults.
     pub set: SidecarSet,
-    /// The stored one likewise: on an update, and only if it can be decoded.
+    /// The stored set likewise, on an update and only if it can be decoded.
     pub old: Option<SidecarSet>,
 }
 
-/// Why a write cannot be looked at.
+/// Why a write cannot be reviewed.
 pub(super) enum Unreadable {
-    /// It is no SidecarSet: somebody sent the wrong review. Names the field at fault.
+    /// It is not a SidecarSet: the wrong review was sent. Names the field at fault.
     Review(String),
-    /// A SidecarSet with a field of the wrong type: somebody wrote it so.
+    /// It is a SidecarSet with a field of the wrong type: a user wrote it.
     Set(FieldError),
 }
 
@@ -58,7 +59,7 @@ pub(super) fn read(body: &[u8]) -> Result<SidecarSetReview<'_>, Refusal> {
     Review::read(body, GROUP, KIND, BYTES_A_VALUE)
 }
 
-/// A container of `{}` becomes a thousand times its text once its defaults are written.
+/// Checks the size: a container of `{}` takes a thousand times its text once its defaults are written.
 fn check_size(object: &Value) -> Result<(), FieldError> {
     for field in ["containers", "initContainers"] {
         let containers = object["spec"][field].as_array().map_or(0, Vec::len);
@@ -70,13 +71,13 @@ fn check_size(object: &Value) -> Result<(), FieldError> {
     Ok(())
 }
 
-/// The object as it was received.
+/// Returns the object as it was received.
 pub(super) fn received(object: &RawValue) -> Result<Value, String> {
     serde_json::from_str(object.get()).map_err(|error| format!("request.object: {error}"))
 }
 
 impl<'r> Write<'r> {
-    /// What is written; `None` where that is no SidecarSet, but its status, its deletion …
+    /// Returns the written set; `None` for a write of the status, a deletion …
     pub fn of(review: &'r SidecarSetReview<'_>) -> Result<Option<Self>, Unreadable> {
         let request = &review.request;
         let operation = &*request.operation;
@@ -90,7 +91,7 @@ impl<'r> Write<'r> {
         check_size(&value).map_err(Unreadable::Set)?;
         let set = decode::sidecarset(value)?;
         let old = request.old_object.filter(|_| operation == "UPDATE").and_then(|old| {
-            // It may have been stored while no webhook looked, and must not keep anybody from repairing it.
+            // It may have been stored while no webhook was called, and must not prevent its repair.
             decode::sidecarset(received(old).ok().filter(|old| check_size(old).is_ok())?)
                 .inspect_err(|error| {
                     seldom!(
@@ -106,7 +107,7 @@ impl<'r> Write<'r> {
     }
 }
 
-/// The set's name; empty where it has none.
+/// Returns the set's name, empty when it has none.
 pub(super) fn name(set: &SidecarSet) -> &str {
     set.metadata.name.as_deref().unwrap_or_default()
 }
@@ -117,7 +118,7 @@ pub(super) mod tests {
     use crate::admission::Reply;
     use serde_json::json;
 
-    /// The review of an object that is created, or updated where there is an old one.
+    /// Returns the review of a created object, or of an updated one if there is an old one.
     pub fn review_of(object: &Value, old: Option<&Value>) -> Value {
         let version = object["apiVersion"].as_str().unwrap_or_default().rsplit('/').next();
         json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
@@ -126,14 +127,14 @@ pub(super) mod tests {
         }})
     }
 
-    /// The response in an answer.
+    /// Returns the response in an answer.
     #[track_caller]
     pub fn response(reply: &Reply) -> Value {
         assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
         serde_json::from_slice::<Value>(&reply.body).unwrap()["response"].take()
     }
 
-    /// A handler answers 400, with a text that begins like this.
+    /// Checks that a handler answers 400 with a text that begins like this.
     #[track_caller]
     pub fn rejects(answer: impl Fn(&[u8]) -> Reply, review: &Value, message: &str) {
         let reply = answer(review.to_string().as_bytes());
@@ -142,7 +143,7 @@ pub(super) mod tests {
         assert!(text.starts_with(message), "{text}");
     }
 
-    /// What both handlers say of reviews that they cannot read, and of those that are none of theirs.
+    /// Checks what both handlers answer to reviews that they cannot read and to reviews of other kinds.
     pub fn reads_reviews_of_sidecarsets(answer: impl Fn(&[u8]) -> Reply) {
         let set = |version: &str, spec: Value| json!({"apiVersion": version, "kind": "SidecarSet", "metadata": {"name": "s"}, "spec": spec});
         let v1beta1 = "apps.kruise.io/v1beta1";

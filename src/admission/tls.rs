@@ -1,4 +1,4 @@
-//! The TLS handshake of the webhook's port: what the server shows, whom it asks for a certificate, and what is told of failures.
+//! The TLS handshake of the webhook's port: the server's certificate, client certificates, and logs of failures.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ use super::client_ca::ClientCa;
 use crate::connections::{Handshake, Tcp};
 use crate::telemetry::Throttle;
 
-/// Makes TLS of TCP.
+/// Accepts TLS on TCP connections.
 #[derive(Clone)]
 pub(super) struct Tls {
     shared: Arc<Shared>,
@@ -50,7 +50,7 @@ impl Tls {
         Ok(Self { shared: Arc::new(Shared { certificate, config, turns, errors, warnings }) })
     }
 
-    /// New connections are asked for a certificate of this CA. Sessions of before are not resumed.
+    /// Asks new connections for a certificate of this CA. Older sessions are not resumed.
     pub fn renew(&self, clients: &ClientCa) {
         match config(self.shared.certificate.clone(), Some(clients)) {
             Ok(config) => self.shared.config.store(Arc::new(config)),
@@ -74,8 +74,8 @@ impl Handshake for Tls {
 }
 
 impl Shared {
-    /// Each handshake waits for its turn to be calculated. So those of hundreds of new connections stand in a line of their own, and not
-    /// all of them before the next review.
+    /// Performs the handshake when its turn comes. So those of hundreds of new connections have a queue of their own,
+    /// and do not all run before the next review.
     async fn accept(&self, tcp: Tcp) -> io::Result<TlsStream<Tcp>> {
         let hello = LazyConfigAcceptor::new(Acceptor::default(), tcp).await?;
         let mut handshake = pin!(hello.into_stream(self.config.load_full()));
@@ -91,7 +91,8 @@ impl Shared {
 
     fn failed(&self, peer: Option<SocketAddr>, error: &io::Error) {
         let peer = peer.map(tracing::field::display);
-        // A client that goes away without a word looks whether the port is open. One that rejects us says so by an alert.
+        // A client that disconnects silently checks whether the port is open. One that rejects the certificate sends an
+        // alert.
         if matches!(
             error.kind(),
             io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected
@@ -114,7 +115,7 @@ fn config(certificate: Arc<ServingCertificate>, clients: Option<&ClientCa>) -> R
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(certificate);
-    // The API server speaks nothing else to webhooks.
+    // The API server speaks only this protocol to webhooks.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }

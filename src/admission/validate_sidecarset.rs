@@ -1,7 +1,7 @@
-//! `/validate-apps-kruise-io-sidecarset`: whether a SidecarSet may be stored, beside the others that are.
+//! `/validate-apps-kruise-io-sidecarset`: decides whether a SidecarSet may be stored next to the existing ones.
 //!
-//! A set that breaks a rule is denied with code 422 and all its causes, as the API server denies objects of its own kinds. What
-//! was wrong in the stored object already, and is the same still, is a warning.
+//! A set that breaks a rule is denied with code 422 and all causes, as the API server denies its own kinds. An error
+//! that the stored object already has is a warning.
 
 use super::memory::Reserved;
 use super::reply::Reply;
@@ -16,28 +16,29 @@ use crate::telemetry::seldom;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// At most 64 causes are told of an object; a SidecarSet may conflict with all the others.
+/// At most 64 causes of an object are reported. A SidecarSet may conflict with all the others.
 const CAUSES: usize = 64;
 
-/// What is known of the cluster at one moment, as validation needs it. By default nothing is: then only the object itself is
-/// judged.
+/// What validation knows of the cluster at one moment. By default it knows nothing: then only the object itself is
+/// validated.
 ///
-/// The parts are shared, so that the next moment's snapshot costs what changed, and a review copies nothing.
+/// The parts are shared, so that a new snapshot costs only the changes, and a review copies nothing.
 #[derive(Clone, Debug)]
 pub struct KnownWorld {
-    /// All SidecarSets by name, as v1beta1 and with their defaults ([`crate::api::decode::sidecarset`]). `None` where they are not
-    /// known: then neither conflicts nor the base of a canary are looked up.
+    /// All SidecarSets by name, as v1beta1 and with their defaults ([`crate::api::decode::sidecarset`]). `None` when
+    /// they are not known: then neither conflicts nor the base of a canary are checked.
     pub sets: Option<Arc<BTreeMap<String, Arc<OtherSet>>>>,
-    /// The `ControllerRevisions` of each set by the set's name. `None` where they are not known: then a choice of revision is not
-    /// looked up.
+    /// The `ControllerRevisions` of each set by the set's name. `None` when they are not known: then a chosen revision
+    /// is not checked.
     pub revisions: Option<Arc<BTreeMap<String, Vec<RevisionName>>>>,
-    /// Which annotations may be put on Pods: the `ConfigMap` [`crate::injection::validate::WHITELIST_CONFIG_MAP`], if it has the key.
+    /// The annotations that sets may put on Pods: the `ConfigMap` [`crate::injection::validate::WHITELIST_CONFIG_MAP`],
+    /// if it has the key.
     pub whitelist: Option<Arc<Result<Whitelist, WhitelistError>>>,
     /// Whether sets without a rule in the whitelist may put any annotation on Pods. Default: yes.
     pub patch_without_whitelist: bool,
 }
 
-/// By what a SidecarSet chooses one of its `ControllerRevisions`.
+/// The names by which a SidecarSet chooses one of its `ControllerRevisions`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RevisionName {
     /// Its name.
@@ -73,7 +74,7 @@ impl KnownWorld {
     }
 }
 
-/// What a review comes to.
+/// The result of a review.
 #[derive(Debug)]
 pub enum Decision {
     /// The answer.
@@ -82,12 +83,12 @@ pub enum Decision {
     Allowed(Box<Allowed>),
 }
 
-/// A SidecarSet that may be stored, and what is to be answered.
+/// A SidecarSet that may be stored, and the answer.
 #[derive(Debug)]
 pub struct Allowed {
     /// As v1beta1, with its defaults.
     pub set: SidecarSet,
-    /// Whether it will not be stored all the same.
+    /// Whether it is not stored even so (a dry run).
     pub dry_run: bool,
     warnings: Vec<String>,
     uid: String,
@@ -96,7 +97,7 @@ pub struct Allowed {
 }
 
 impl Allowed {
-    /// The answer, with one more warning where there is one.
+    /// Returns the answer, with one more warning if there is one.
     #[must_use]
     pub fn reply(self, warning: Option<String>) -> Reply {
         let warnings = bounded(warning.into_iter().chain(self.warnings));
@@ -106,7 +107,7 @@ impl Allowed {
     }
 }
 
-/// Answers one review of a SidecarSet. It takes up to milliseconds where there are many sets.
+/// Answers one review of a SidecarSet. It takes up to milliseconds when there are many sets.
 #[must_use]
 pub fn answer(body: &[u8], world: &KnownWorld) -> Reply {
     match decide(body, world) {
@@ -115,7 +116,7 @@ pub fn answer(body: &[u8], world: &KnownWorld) -> Reply {
     }
 }
 
-/// As [`answer`], for those who have something to do before a set is stored.
+/// Answers like [`answer`], for callers that act before a set is stored.
 #[must_use]
 pub fn decide(body: &[u8], world: &KnownWorld) -> Decision {
     decided(body, world).unwrap_or_else(|refusal| Decision::Final(refusal.reply()))
@@ -168,7 +169,7 @@ fn denial(review: &SidecarSetReview<'_>, set: &str, errors: &[Cause], warnings: 
     review.reply(AdmissionResponse { warnings, ..review.deny(status) })
 }
 
-/// The field of a cause and what is wrong with it, as far as they may be long: both have what the set's author wrote.
+/// Returns the field of a cause and its error, cut to their limits: both contain text of the set's author.
 fn told_of(cause: &Cause) -> (String, String) {
     (short(&cause.field), message(cause.message.clone()))
 }

@@ -1,11 +1,11 @@
-//! What an X.509 certificate says, and certificates as PEM.
+//! The content of an X.509 certificate, and certificates as PEM.
 
 use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use x509_parser::prelude::X509Certificate;
 
-/// Certificates as one PEM text.
+/// Returns certificates as one PEM text.
 pub fn to_pem<'a>(certificates: impl IntoIterator<Item = &'a CertificateDer<'static>>) -> String {
     let unix = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
     let encode = |certificate: &CertificateDer<'_>| {
@@ -14,7 +14,7 @@ pub fn to_pem<'a>(certificates: impl IntoIterator<Item = &'a CertificateDer<'sta
     certificates.into_iter().map(encode).collect()
 }
 
-/// The certificates of a PEM text; what is none is left out.
+/// Returns the certificates of a PEM text. Other parts are ignored.
 #[must_use]
 pub fn certificates_of(pem: &[u8]) -> Vec<CertificateDer<'static>> {
     CertificateDer::pem_slice_iter(pem)
@@ -23,19 +23,19 @@ pub fn certificates_of(pem: &[u8]) -> Vec<CertificateDer<'static>> {
         .collect()
 }
 
-/// From when to when a certificate is valid.
+/// Returns when a certificate becomes valid and when it expires.
 ///
 /// # Errors
-/// It is no X.509 certificate.
+/// It is not an X.509 certificate.
 pub fn validity(certificate: &CertificateDer<'_>) -> Result<(Timestamp, Timestamp), String> {
     let validity = parse(certificate)?.validity().clone();
     Ok((time(validity.not_before)?, time(validity.not_after)?))
 }
 
-/// The parts of a certificate.
+/// Returns the parts of a certificate.
 ///
 /// # Errors
-/// It is no X.509 certificate.
+/// It is not an X.509 certificate.
 pub fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, String> {
     match x509_parser::parse_x509_certificate(certificate) {
         Ok((_, certificate)) => Ok(certificate),
@@ -43,7 +43,7 @@ pub fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<
     }
 }
 
-/// Whether its key is of the curve P-521, with which signatures cannot be verified here.
+/// Returns whether its key is of the curve P-521, whose signatures cannot be verified here.
 #[must_use]
 pub fn is_of_p521(certificate: &CertificateDer<'_>) -> bool {
     let curve = |certificate: X509Certificate<'_>| {
@@ -53,10 +53,10 @@ pub fn is_of_p521(certificate: &CertificateDer<'_>) -> bool {
     parse(certificate).ok().and_then(curve).unwrap_or_default()
 }
 
-/// A time of a certificate.
+/// Returns a time of a certificate.
 ///
 /// # Errors
-/// It is beyond the times that can be reckoned with.
+/// It is beyond the supported times.
 pub fn time(time: x509_parser::time::ASN1Time) -> Result<Timestamp, String> {
     Timestamp::from_second(time.timestamp()).map_err(|error| error.to_string())
 }

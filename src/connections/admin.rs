@@ -1,4 +1,5 @@
-//! The admin port: plain HTTP for probes and scrapers, apart from the webhook's port and outliving its drain.
+//! The admin port: plain HTTP for probes and scrapers. It is separate from the webhook's port and is served during its
+//! drain.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,10 +14,10 @@ use super::port::{Plain, Port, Stop};
 use super::stream::Timeouts;
 use crate::telemetry::metrics::ConnectionCounts;
 
-/// Probes, a few scrapers, and people who look.
+/// Connections of probes, a few scrapers, and users.
 const CONNECTIONS: Bounds = Bounds { all: 64, per_peer: 48 };
 
-/// How long answers under way may take once the admin server stops.
+/// How long answers in progress may take once the admin server stops.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The admin server, bound and not yet serving.
@@ -27,7 +28,7 @@ pub struct AdminServer {
 }
 
 impl AdminServer {
-    /// Binds the port; port 0 takes a free one, which [`AdminServer::address`] tells.
+    /// Binds the port. Port 0 takes a free one, which [`AdminServer::address`] returns.
     ///
     /// # Errors
     /// The address cannot be bound.
@@ -37,13 +38,14 @@ impl AdminServer {
         Ok(Self { port, address })
     }
 
-    /// Where it listens.
+    /// Returns the address of the port.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves until `shutdown`. Stop it after the webhook server has drained: until then the probes must see "not ready".
+    /// Serves until `shutdown`. Stop it after the webhook server has drained: until then the probes must see "not
+    /// ready".
     pub async fn run(mut self, router: Router, counts: ConnectionCounts, shutdown: CancellationToken) {
         let (places, stop) = (Places::new(CONNECTIONS, counts), Stop::default());
         tokio::select! {

@@ -1,4 +1,4 @@
-//! The requests of a connection and their answers: each moves the connection through its phases.
+//! The requests of a connection and their answers, which move the connection through its phases.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tower::{Service, ServiceExt};
 use super::place::ConnectionPhase;
 use super::places::Taken;
 
-/// The service of one connection. It moves the connection through its phases, and says `Connection: close` while the server
+/// The service of one connection. It sets the connection's phase, and answers with `Connection: close` while the server
 /// drains.
 #[derive(Clone, Debug)]
 pub(super) struct Exchanges<S> {
@@ -22,7 +22,7 @@ pub(super) struct Exchanges<S> {
     place: Arc<Taken>,
 }
 
-/// Among the extensions of a request: its client has shown a certificate that is good.
+/// An extension of a request: its client has presented a valid certificate.
 #[derive(Clone, Copy, Debug)]
 pub struct Certified;
 
@@ -53,7 +53,7 @@ where
 }
 
 pin_project! {
-    /// The body of a request. When it is whole, the service has the request.
+    /// The body of a request. The service has the request when the body is whole.
     pub struct Arriving<A> {
         #[pin]
         body: A,
@@ -87,7 +87,7 @@ impl<A: HttpBody> HttpBody for Arriving<A> {
 }
 
 pin_project! {
-    /// One request on its way to an answer.
+    /// One request until its answer.
     pub(super) struct Exchange<F> {
         #[pin]
         answer: F,

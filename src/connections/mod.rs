@@ -1,11 +1,11 @@
-//! Connections that clients open to us: bounded in number, each with a limit of time for whatever it waits for.
+//! Connections of clients: limited in number, each with timeouts for everything it waits for.
 //!
-//! - `places`: how many connections there may be, and which of them gives way to a new one
-//! - `place`: what is known of one connection
+//! - `places`: the limit of connections, and which of them gives way to a new one
+//! - `place`: the state of one connection
 //! - `port`: accepts connections and serves them until it is told to stop
 //! - `stream`: ends a connection that takes too long
 //! - `exchange`: the requests of a connection and their answers
-//! - `tcp`: ends a connection so that its last answer arrives
+//! - `tcp`: closes a connection so that its last answer arrives
 //! - `admin`: the admin port, for probes and scrapers
 
 mod admin;

@@ -1,29 +1,30 @@
-//! What is known of one connection: where it is in its exchange, what it was worth so far, and whether it has to go.
+//! The state of one connection: its phase, its worth, and whether it has to close.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::Context;
 
 use futures::task::AtomicWaker;
 
-/// Where a connection is in its exchange.
+/// The phase of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ConnectionPhase {
     /// Before the first request, or between two.
     Idle,
-    /// A request has begun; its head is not whole.
+    /// A request has begun; its head is incomplete.
     Head,
-    /// The head is whole, the body is not.
+    /// The head is complete, the body is not.
     Body,
     /// The service has the whole request.
     Busy,
     /// The answer is being written.
     Answer,
-    /// Our side is over.
+    /// Our side is closed.
     Close,
 }
 
-/// What stream, service and body of a connection, which live in one task, tell each other and the table of places.
+/// What the stream, service and body of a connection, which share one task, report to each other and to the table of
+/// places.
 #[derive(Debug)]
 pub struct Place {
     phase: AtomicU8,
@@ -35,7 +36,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Of a connection that begins now; see [`worth_after`] for the time.
+    /// Returns the state of a new connection; see [`worth_after`] for the time.
     pub fn new(now: f64) -> Self {
         Self {
             phase: AtomicU8::new(ConnectionPhase::Idle as u8),
@@ -62,7 +63,7 @@ impl Place {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
-    /// The next answer, or the one under way, is the last.
+    /// Marks the next answer, or the one in progress, as the last.
     pub fn ends_with_this_answer(&self) {
         self.last_answer.store(true, Ordering::Relaxed);
     }
@@ -71,7 +72,7 @@ impl Place {
         self.last_answer.load(Ordering::Relaxed)
     }
 
-    /// The client has shown a certificate that is good.
+    /// Records that the client has presented a valid certificate.
     pub fn certify(&self) {
         self.certified.store(true, Ordering::Relaxed);
     }
@@ -80,7 +81,7 @@ impl Place {
         self.certified.load(Ordering::Relaxed)
     }
 
-    /// A request was served. Only the task of the connection calls this.
+    /// Counts a served request. Only the task of the connection calls this.
     pub fn served(&self, now: f64) {
         let worth = worth_after(self.worth(), now);
         self.worth.store(worth.to_bits(), Ordering::Relaxed);
@@ -90,7 +91,7 @@ impl Place {
         f64::from_bits(self.worth.load(Ordering::Relaxed))
     }
 
-    /// Tells the task of the connection to end it.
+    /// Tells the task of the connection to close it.
     pub fn lose(&self) {
         self.lost.store(true, Ordering::Release);
         self.waker.wake();
@@ -100,18 +101,18 @@ impl Place {
         self.lost.load(Ordering::Acquire)
     }
 
-    /// Whether the connection has to go. If not, the task is woken when it has to.
+    /// Returns whether the connection has to close. If not, the task is woken when it has to.
     pub fn poll_lost(&self, context: &Context<'_>) -> bool {
         self.waker.register(context.waker());
         self.is_lost()
     }
 }
 
-/// What a connection is worth after one more request was served. Time is counted in half-lives.
+/// Returns the worth of a connection after one more served request. Time is counted in half-lives.
 ///
-/// A connection has a credit: 1 when it begins, 1 more for each request that was served, and half of it is lost in each half-life.
-/// So it follows the requests served a second, and what was served long ago buys nothing. The worth is the moment at which the credit
-/// was or will be 1: it changes only with requests, and the worths of connections compare as their credits do at any moment.
+/// A connection has a credit: 1 at its start and 1 more for each served request. Half of it is lost in each half-life,
+/// so it follows the recent rate of requests. The worth is the time at which the credit was or will be 1. It changes
+/// only with requests, and the worths of two connections compare as their credits do at any time.
 fn worth_after(worth: f64, now: f64) -> f64 {
     now + ((worth - now).exp2() + 1.0).log2()
 }
@@ -120,7 +121,7 @@ fn worth_after(worth: f64, now: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// The worth of a connection that begins at `begin` and has requests served at these times.
+    /// Returns the worth of a connection that starts at `begin` and has requests served at these times.
     fn worth(begin: f64, served: impl IntoIterator<Item = f64>) -> f64 {
         served.into_iter().fold(begin, worth_after)
     }
@@ -129,7 +130,7 @@ mod tests {
     fn a_connection_is_worth_more_the_more_requests_a_second_it_had_served() {
         let every = |pause: f64| worth(0.0, (1..).map(|n| f64::from(n) * pause).take_while(|time| *time <= 10.0));
         assert!(every(0.01) > every(0.1) && every(0.1) > every(1.0) && every(1.0) > every(5.0));
-        // A steady connection is worth more than one that begins.
+        // A steady connection is worth more than a new one.
         assert!(every(1.0) > worth(10.0, []));
     }
 

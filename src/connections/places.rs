@@ -1,7 +1,7 @@
-//! How many connections there may be, in all and of one address, and which of them gives way to a new one.
+//! The limits of connections, in total and of one address, and which connection gives way to a new one.
 //!
-//! A new connection always finds a place: where there is none, the connection that is worth least loses its own. That is one that
-//! had few or no requests served lately, so clients that are silent, or slow, cannot keep others out.
+//! A new connection always finds a place: if all are taken, the connection of least worth loses its place. That is one
+//! with few or no recent requests, so silent or slow clients cannot block others.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -20,12 +20,12 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::place::{ConnectionPhase, Place};
 use crate::telemetry::metrics::{Closed, ConnectionCounts};
 
-/// How many connections there may be.
+/// The limits of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// In all.
+    /// In total.
     pub all: usize,
-    /// Of one address; of IPv6 a /64 counts as one.
+    /// Of one address; an IPv6 /64 counts as one.
     pub per_peer: usize,
 }
 
@@ -36,7 +36,7 @@ pub struct Places {
     counts: ConnectionCounts,
     epoch: Instant,
     table: Mutex<Table>,
-    /// A connection has ended.
+    /// Signals that a connection has ended.
     freed: Notify,
     open: TaskTracker,
     last_answers: AtomicBool,
@@ -45,7 +45,7 @@ pub struct Places {
 #[derive(Debug, Default)]
 struct Table {
     seats: Slab<Seat>,
-    /// Connections of each peer that have not lost their places, and of all.
+    /// Connections of each peer that have not lost their places, and their total.
     of_peer: HashMap<IpAddr, usize>,
     of_all: usize,
 }
@@ -56,7 +56,7 @@ struct Seat {
     place: Arc<Place>,
 }
 
-/// A place that is taken until this is dropped, with the connection.
+/// A place that is taken until this is dropped with the connection.
 #[derive(Debug)]
 pub struct Taken {
     place: Arc<Place>,
@@ -65,18 +65,20 @@ pub struct Taken {
     _open: TaskTrackerToken,
 }
 
-/// In this time the credit of a connection halves.
+/// The half-life of a connection's credit.
 const HALF_LIFE: Duration = Duration::from_secs(10);
 
-/// New connections wait while more than this share of the places, one in so many, is of connections that were closed and have not ended.
+/// New connections wait while more than this share of the places, one in so many, belongs to closed connections that
+/// have not ended.
 const ENDING: usize = 64;
 
-/// How long a new connection waits for the end of one that was closed. That takes microseconds, unless it just got a request served
-/// after all.
+/// How long a new connection waits for a closed one to end. That takes microseconds, unless a request of it was just
+/// served.
 const MOMENT: Duration = Duration::from_millis(20);
 
 impl Bounds {
-    /// These, or fewer where the process may have only so many file descriptors: at most this share of them, one in `share`.
+    /// Returns these limits, or lower ones when the process has few file descriptors: at most this share of them, one
+    /// in `share`.
     #[must_use]
     pub fn within(self, descriptors: u64, share: u64) -> Self {
         let all = usize::try_from(descriptors / share).unwrap_or(usize::MAX).min(self.all).max(1);
@@ -85,7 +87,7 @@ impl Bounds {
 }
 
 impl Places {
-    /// All free.
+    /// Returns places that are all free.
     #[must_use]
     pub fn new(bounds: Bounds, counts: ConnectionCounts) -> Arc<Self> {
         Arc::new(Self {
@@ -99,8 +101,8 @@ impl Places {
         })
     }
 
-    /// A place for a new connection; another connection gives way where need be. None only while every connection that could
-    /// is having a request served.
+    /// Returns a place for a new connection; another connection gives way if necessary. Returns `None` only while every
+    /// candidate is having a request served.
     pub(super) async fn take(self: &Arc<Self>, address: IpAddr) -> Option<Arc<Taken>> {
         let peer = peer(address);
         if let Some((reason, among)) = self.is_full_for(peer) {
@@ -115,7 +117,7 @@ impl Places {
         Some(Arc::new(Taken { place, key, places: self.clone(), _open: self.open.token() }))
     }
 
-    /// Closes the connection that is worth least to free its descriptor. False when there is none.
+    /// Closes the connection of least worth to free its descriptor. Returns false when there is none.
     pub(super) async fn free_a_descriptor(&self) -> bool {
         let found = self.make_room(None, 0).await;
         if found {
@@ -135,8 +137,8 @@ impl Places {
         }
     }
 
-    /// Closes the connection that is worth least, and waits until at most so many that were closed have not ended. False when there
-    /// is none to close.
+    /// Closes the connection of least worth, and waits until at most so many closed ones have not ended. Returns false
+    /// when there is none to close.
     async fn make_room(&self, among: Option<IpAddr>, ending: usize) -> bool {
         let mut freed = pin!(self.freed.notified());
         freed.as_mut().enable();
@@ -150,7 +152,7 @@ impl Places {
         found
     }
 
-    /// From now on every answer is the last of its connection.
+    /// Makes every answer from now on the last of its connection.
     pub fn answer_for_the_last_time(&self) {
         self.last_answers.store(true, Ordering::Relaxed);
     }
@@ -159,13 +161,13 @@ impl Places {
         self.last_answers.load(Ordering::Relaxed)
     }
 
-    /// Connections that are open, those included that are about to end.
+    /// Returns the number of open connections, including those that are about to end.
     #[must_use]
     pub fn open(&self) -> usize {
         self.open.len()
     }
 
-    /// Waits until all connections have ended. No more may be taken.
+    /// Waits until all connections have ended. No new ones may be added.
     pub async fn all_free(&self) {
         self.open.close();
         self.open.wait().await;
@@ -175,7 +177,7 @@ impl Places {
         &self.counts
     }
 
-    /// In half-lives.
+    /// Returns the time in half-lives.
     pub(super) fn now(&self) -> f64 {
         self.epoch.elapsed().as_secs_f64() / HALF_LIFE.as_secs_f64()
     }
@@ -199,7 +201,8 @@ impl Table {
         }
     }
 
-    /// The connection that is worth least loses its place, of one peer or of all: one without a certificate first. What is being served is not interrupted.
+    /// Takes the place of the connection of least worth, of one peer or of all: one without a certificate first. A
+    /// request that is being served is not interrupted.
     fn close_the_least(&mut self, among: Option<IpAddr>) -> bool {
         let candidates = self.seats.iter().map(|(_, seat)| seat).filter(|seat| {
             among.is_none_or(|peer| seat.peer == peer)
@@ -229,7 +232,7 @@ impl Table {
 }
 
 impl Taken {
-    /// A request was served.
+    /// Counts a served request.
     pub(super) fn served(&self) {
         self.place.served(self.places.now());
     }
@@ -251,7 +254,7 @@ impl Drop for Taken {
     }
 }
 
-/// What counts as one client. Who has an IPv6 address has its whole /64.
+/// Returns what counts as one client: an IPv6 address counts as its /64.
 fn peer(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
@@ -286,7 +289,7 @@ mod tests {
         let fourth = take(&places, 4).await;
         assert!(second.is_lost() && !first.is_lost() && !third.is_lost() && !fourth.is_lost());
         assert_eq!(places.counts.closed(Closed::Full).get(), 1);
-        // One that has lost its place and not ended counts as gone, and is not closed twice.
+        // A connection that has lost its place and not ended counts as gone, and is not closed twice.
         take(&places, 5).await;
         assert!(third.is_lost() && !first.is_lost());
     }

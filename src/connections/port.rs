@@ -1,4 +1,4 @@
-//! A port: accepts connections as long as there is any way to, and serves them until it is told to stop.
+//! A port: accepts connections and serves them until it is told to stop.
 
 use std::convert::Infallible;
 use std::fs::File;
@@ -22,12 +22,12 @@ use super::tcp::Tcp;
 use crate::telemetry::Throttle;
 use crate::telemetry::metrics::Closed;
 
-/// What makes a stream of requests of a TCP stream: TLS, or nothing.
+/// Makes a stream of requests of a TCP stream, with TLS or without.
 pub trait Handshake: Clone + Send + Sync + 'static {
     /// The stream of requests.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send;
 
-    /// Shakes hands. It may take [`Timeouts::handshake`].
+    /// Performs the handshake. It may take [`Timeouts::handshake`].
     fn shake(self, tcp: Tcp) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 }
 
@@ -38,9 +38,9 @@ pub struct Plain;
 /// Tells the connections of a port to stop.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
-    /// Idle connections end, others after the answer under way.
+    /// Idle connections close, others after the answer in progress.
     pub gracefully: CancellationToken,
-    /// All end.
+    /// All close.
     pub at_once: CancellationToken,
 }
 
@@ -48,7 +48,7 @@ pub struct Stop {
 #[derive(Debug)]
 pub struct Port {
     listener: TcpListener,
-    /// Given up when the process has no file descriptor left, so that a client can be accepted all the same.
+    /// A spare descriptor. It is released when the process has none left, so that a client can still be accepted.
     spare: Option<File>,
     warnings: Throttle,
 }
@@ -56,30 +56,32 @@ pub struct Port {
 /// Why a connection could not be accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
-    /// The client has left, or its network has: accept(2) tells of an error that the new connection has.
+    /// The client or its network is gone: accept(2) reports an error of the new connection.
     Client,
     /// There is no file descriptor for it.
     Descriptors,
-    /// Another, that another connection does not mend.
+    /// Another error, which closing a connection does not fix.
     Other,
 }
 
 /// Bytes of the head of a request. The API server sends less than 1 KiB.
 const HEAD: usize = 16 * 1024;
 
-/// Bytes read at once of a body.
+/// Bytes of a body in one read.
 const BUFFER: usize = 64 * 1024;
 
-/// Bytes of an answer that the kernel may hold for a client that does not read. It would take megabytes, which no limit of ours knows.
+/// Bytes of an answer that the kernel may buffer for a client that does not read. By default it buffers megabytes,
+/// which our limits do not count.
 const UNREAD: u32 = 128 * 1024;
 
-/// Clients that wait to be accepted, as far as the system allows (`net.core.somaxconn`): a burst of those beyond is late by seconds.
+/// Clients that wait to be accepted, within the system's limit (`net.core.somaxconn`). In a larger burst, clients are
+/// delayed by seconds.
 const BACKLOG: u32 = 4096;
 
-/// How long to wait before another try to accept, when nothing could be done about its failure.
+/// The pause after a failed accept that cannot be fixed.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How often to look for a spare descriptor while no client comes.
+/// How often a spare descriptor is requested while no client connects.
 const REFILL: Duration = Duration::from_secs(1);
 
 impl Handshake for Plain {
@@ -91,7 +93,8 @@ impl Handshake for Plain {
 }
 
 impl Port {
-    /// Binds an address; port 0 takes a free one, and `[::]` is every address of both families, or of IPv4 where there is no other.
+    /// Binds an address. Port 0 takes a free one, and `[::]` is every address of both families, or of IPv4 if there is
+    /// only that.
     ///
     /// # Errors
     /// The address cannot be bound.
@@ -101,16 +104,16 @@ impl Port {
         Ok(Self { listener, spare: spare(), warnings: Throttle::default() })
     }
 
-    /// Where it listens.
+    /// Returns the address of the port.
     ///
     /// # Errors
-    /// The system does not tell.
+    /// The system does not report it.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Serves every client that comes, until this is dropped. Connections go on in tasks of their own, until they end or `stop`
-    /// tells them to.
+    /// Serves every client until this is dropped. Connections continue in their own tasks, until they end or `stop`
+    /// closes them.
     pub async fn serve(
         &mut self,
         handshake: impl Handshake,
@@ -123,7 +126,7 @@ impl Port {
         http.max_header_size(HEAD).max_buf_size(BUFFER).header_read_timeout(None);
         loop {
             let (tcp, peer) = self.accept(places).await;
-            // Taken here and not in the connection's task, which a drain might overtake before it ran.
+            // This is taken here and not in the connection's task, because a drain might begin before that runs.
             let Some(place) = places.take(peer.ip()).await else { continue };
             let (handshake, stop) = (handshake.clone(), stop.clone());
             let exchanges = Exchanges::new(router.clone(), place.clone());
@@ -138,15 +141,15 @@ impl Port {
         }
     }
 
-    /// Keeps a descriptor again, should one have become free.
+    /// Opens the spare descriptor again if one is free.
     fn refill(&mut self) {
         if self.spare.is_none() {
             self.spare = spare();
         }
     }
 
-    /// The next client. A client that has left is passed over; when the system has no descriptor for it, our connection that is worth
-    /// least gives way.
+    /// Returns the next client. A client that is gone is skipped. When the system has no descriptor for it, our
+    /// connection of least worth gives way.
     async fn accept(&mut self, places: &Places) -> (TcpStream, SocketAddr) {
         loop {
             let error = match timeout(REFILL, self.listener.accept()).await {
@@ -179,7 +182,7 @@ impl Port {
     }
 }
 
-/// Listens at an address; `[::]` is `0.0.0.0` on a system without IPv6.
+/// Listens at an address; `[::]` becomes `0.0.0.0` on a system without IPv6.
 fn everywhere<L>(address: SocketAddr, listen: impl Fn(SocketAddr) -> io::Result<L>) -> io::Result<L> {
     match listen(address) {
         Err(error)
@@ -200,7 +203,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     if address.is_ipv6() {
         rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
     }
-    // Connections inherit it.
+    // Connections inherit this.
     socket.set_send_buffer_size(UNREAD)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
@@ -230,7 +233,7 @@ fn spare() -> Option<File> {
     File::open("/dev/null").ok()
 }
 
-/// One connection from its handshake to its end.
+/// Serves one connection from its handshake to its end.
 async fn connection(
     tcp: TcpStream,
     handshake: impl Handshake,

@@ -1,8 +1,8 @@
 //! The stream of a connection, which ends when the client takes too long or the connection loses its place.
 //!
-//! hyper's own head timeout also runs between requests and so closes idle connections, on which the API server's next POST
-//! then fails; it pools connections for 90 s and does not repeat a POST. Here a connection knows its phase: it may idle long,
-//! but a head that has begun must soon be whole.
+//! hyper's own head timeout also runs between requests and so closes idle connections, on which the API server's next
+//! POST then fails. The API server pools connections for 90 s and does not retry a POST. Here a connection has a phase:
+//! it may be idle for long, but a started head must be complete soon.
 
 use std::io;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use super::place::ConnectionPhase;
 use super::places::Taken;
 use crate::telemetry::metrics::Closed;
 
-/// How long a connection may stay in each phase. Who reads a body limits that.
+/// How long a connection may stay in each phase. The reader of a body limits that itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
     /// The TLS handshake. Default 10 s.
@@ -26,16 +26,16 @@ pub struct Timeouts {
     pub idle: Duration,
     /// From the first byte of a request to the end of its head. Default 5 s.
     pub head: Duration,
-    /// For the client to take an answer, beside the time that its size is worth: see [`allowance`]. Default 2 s.
+    /// For the client to read an answer, in addition to the time for its size: see [`allowance`]. Default 2 s.
     pub answer: Duration,
-    /// From the end of our side to the end of the client's. Default 5 s.
+    /// From the close of our side to that of the client's. Default 5 s.
     pub close: Duration,
 }
 
-/// Bytes a second. Whoever is slower has no use for a webhook: the API server waits for 5 s.
+/// The minimum of bytes per second. A slower client cannot use a webhook: the API server waits for 5 s.
 const RATE: u64 = 4 * 1024 * 1024;
 
-/// How long it may take to send or to take so many bytes: a moment, and longer the more they are.
+/// Returns how long it may take to send or read so many bytes: a base time, and more for more bytes.
 #[must_use]
 pub fn allowance(moment: Duration, bytes: usize) -> Duration {
     let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
@@ -57,9 +57,9 @@ pub(super) struct Stream<T> {
     timeouts: Timeouts,
     phase: ConnectionPhase,
     since: Instant,
-    /// Bytes of the present answer.
+    /// Bytes of the current answer.
     written: usize,
-    /// Fires at or before the limit of the phase, so that it is set once in an idle time and not once a request.
+    /// Fires at or before the limit of the phase, so that it is set once per idle time and not once per request.
     timer: Pin<Box<Sleep>>,
 }
 
@@ -69,7 +69,7 @@ impl<T> Stream<T> {
         Self { inner, place, timeouts, phase: ConnectionPhase::Idle, since: Instant::now(), written: 0, timer }
     }
 
-    /// The phase now; a new one begins at this moment.
+    /// Returns the current phase; a new one begins at this time.
     fn observe(&mut self) -> ConnectionPhase {
         let phase = self.place.phase();
         if phase != self.phase {
@@ -85,7 +85,7 @@ impl<T> Stream<T> {
         self.observe();
     }
 
-    /// Whether the connection has to end. If not, the task is woken when it has to.
+    /// Returns whether the connection has to close. If not, the task is woken when it has to.
     fn is_over(&mut self, context: &mut Context<'_>) -> bool {
         if self.place.poll_lost(context) {
             tracing::debug!(phase = ?self.phase, "a connection gives way to a new one");
@@ -122,7 +122,7 @@ impl<T> Stream<T> {
         if poll.is_pending() && self.is_over(context) { Poll::Ready(Err(io::ErrorKind::TimedOut.into())) } else { poll }
     }
 
-    /// What came of writing.
+    /// Handles the result of a write.
     fn wrote(&mut self, context: &mut Context<'_>, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         self.observe();
         if let Poll::Ready(Ok(written)) = poll {
@@ -143,7 +143,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Stream<T> {
                 }
                 Poll::Ready(Ok(()))
             }
-            // To hyper this is the client's end, which it answers in order, with TLS's own goodbye.
+            // To hyper this is the end of the client's stream, and hyper closes properly, with TLS's close_notify.
             Poll::Pending if this.is_over(context) => Poll::Ready(Ok(())),
             other => other,
         }
@@ -171,7 +171,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Stream<T> {
         self.inner.is_write_vectored()
     }
 
-    /// hyper flushes when a whole answer is written; then the connection is idle.
+    /// hyper flushes when a whole answer is written. The connection is idle then.
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let poll = Pin::new(&mut this.inner).poll_flush(context);

@@ -1,10 +1,10 @@
-//! The TCP stream of a connection, which ends so that the last answer arrives.
+//! The TCP stream of a connection, which closes so that the last answer arrives.
 //!
-//! After an answer with `Connection: close` our side ends first, and what the client still sends (the rest of a body that was refused)
-//! is thrown away undecrypted until the client is done too. Closing at once would reset the connection, and the reset can
-//! overtake the answer.
+//! After an answer with `Connection: close` our side closes first. What the client still sends (the rest of a refused
+//! body) is discarded undecrypted until the client closes too. An immediate close would reset the connection, and the
+//! reset can arrive before the answer.
 //!
-//! It is read ahead: TLS asks for 4 KiB at a time, and each time would cost a call of the kernel.
+//! It reads ahead: TLS reads 4 KiB at a time, and each read would cost a system call.
 
 use std::cell::RefCell;
 use std::io;
@@ -28,23 +28,23 @@ pub struct Tcp {
     ahead: Ahead,
 }
 
-/// What was read and nobody asked for yet. It takes memory only as long as there is some.
+/// Bytes that were read ahead. They take memory only while there are some.
 #[derive(Debug, Default)]
 struct Ahead {
     bytes: Vec<u8>,
     taken: usize,
 }
 
-/// Bytes that are read at once: a review of a common Pod.
+/// Bytes in one read: the review of a common Pod.
 const AT_ONCE: usize = 16 * 1024;
 
 thread_local! {
-    /// Where they are read to.
+    /// The buffer of a read.
     static SPACE: RefCell<Box<[u8]>> = RefCell::new(vec![0; AT_ONCE].into());
 }
 
 impl Ahead {
-    /// Fills the buffer as far as there is something.
+    /// Fills the buffer with the bytes that are available.
     fn fill(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
         if self.bytes.is_empty() {
             return false;
@@ -59,7 +59,7 @@ impl Ahead {
         true
     }
 
-    /// Keeps what the buffer has no room for.
+    /// Keeps the bytes that do not fit in the buffer.
     fn keep(&mut self, read: &[u8], buffer: &mut ReadBuf<'_>) {
         let (now, later) = read.split_at(read.len().min(buffer.remaining()));
         buffer.put_slice(now);
@@ -72,12 +72,12 @@ impl Tcp {
         Self { stream, place, ended: false, ahead: Ahead::default() }
     }
 
-    /// The client has shown a certificate that is good.
+    /// Records that the client has presented a valid certificate.
     pub fn certify(&self) {
         self.place.certify();
     }
 
-    /// The client's address; one of IPv4 as such, also at a port of both families.
+    /// Returns the client's address. An IPv4 address is returned as such, even at a port of both families.
     ///
     /// # Errors
     /// The connection is broken.

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
-    /// Worth knowing.
+    /// For information.
     Info,
-    /// Probably not what was meant.
+    /// Probably not intended.
     Warning,
     /// Requests fail, or the object is refused.
     Error,
@@ -32,28 +32,28 @@ macro_rules! codes {
         }
 
         impl Code {
-            /// All of them, in the order of their texts.
+            /// All codes, in the order of their texts.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// `IST0101` …
+            /// Returns the code, such as `IST0101`.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => stringify!($variant),)* }
             }
 
-            /// A name for it.
+            /// Returns its name.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
             }
 
-            /// What it says.
+            /// Returns its description.
             #[must_use]
             pub fn meaning(self) -> &'static str {
                 match self { $(Self::$variant => $meaning,)* }
             }
 
-            /// How bad it is.
+            /// Returns its severity.
             #[must_use]
             pub fn severity(self) -> Severity {
                 match self { $(Self::$variant => Severity::$severity,)* }
@@ -123,7 +123,7 @@ impl fmt::Display for Code {
 }
 
 impl Code {
-    /// The type of its violation in the status of a MeshService, for findings about the relations of objects.
+    /// Returns the type of its violation in the status of a MeshService, for findings about the relations of objects.
     #[must_use]
     pub fn violation(self) -> Option<&'static str> {
         match self {

@@ -1,4 +1,4 @@
-//! Which objects' findings may change when an object changes.
+//! The objects whose findings may change when an object changes.
 
 use super::mesh::Mesh;
 use super::object::{Key, Kind, Object, Spec, selects};
@@ -8,7 +8,7 @@ use crate::istio::read::{Gateway, Sidecar, VirtualService};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// The objects that an object concerns, including itself. Ask before and after a change.
+/// Returns the objects that an object concerns, including itself. Call it before and after a change.
 pub(super) fn concerned(mesh: &Mesh, store: &Store, key: &Key) -> Result<BTreeSet<Key>, StoreError> {
     let mut all = Concerned { mesh, keys: BTreeSet::from([key.clone()]) };
     let Some(id) = mesh.id(key) else { return Ok(all.keys) };
@@ -100,7 +100,7 @@ impl Concerned<'_> {
         self.some(Kind::Gateway, |object| matches!(&object.spec, Spec::Gateway(gateway) if is_meant(gateway)));
     }
 
-    /// Sidecars that import a host by a wildcard.
+    /// Returns Sidecars that import a host by a wildcard.
     fn wildcards(&mut self, host: &str) {
         let imports = |sidecar: &Sidecar| {
             sidecar
@@ -111,7 +111,7 @@ impl Concerned<'_> {
         self.some(Kind::Sidecar, |object| matches!(&object.spec, Spec::Sidecar(sidecar) if imports(sidecar)));
     }
 
-    /// Whether nothing but this object shows that its namespace exists.
+    /// Returns whether only this object shows that its namespace exists.
     fn shows_namespace(&self, object: &Arc<Object>) -> bool {
         let namespace = object.key.namespace.as_str();
         Mesh::IN_NAMESPACES.contains(&object.key.kind)
@@ -129,7 +129,7 @@ impl Concerned<'_> {
         labels: &std::collections::BTreeMap<String, String>,
     ) -> Result<(), StoreError> {
         let namespace = key.namespace.as_str();
-        // The first and the last workload decide whether selectors can be checked.
+        // The first and the last workload determine whether selectors can be checked.
         let kinds = || Kind::WORKLOADS.into_iter().chain([Kind::WorkloadEntry]);
         let is_alone = kinds().flat_map(|kind| self.mesh.in_namespace(kind, namespace)).all(|other| other.key == *key);
         let is_first = Kind::WORKLOADS

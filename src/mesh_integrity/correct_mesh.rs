@@ -1,8 +1,8 @@
-//! A correct mesh of any size, as YAML: it uses each feature that checks judge, and nothing of it is wrong.
+//! A correct mesh of any size, as YAML. It uses each checked feature and has no errors.
 
 use std::fmt::Write;
 
-/// Writes a mesh of this many services in namespaces of ten, with what routes to them: about six objects a service.
+/// Writes a mesh of this many services in namespaces of ten, with routes to them: about six objects per service.
 #[must_use]
 pub fn correct_mesh(services: usize) -> String {
     let mut text = String::from(ROOT);

@@ -3,10 +3,10 @@
 use super::object::Object;
 use crate::documents::{self, ParseError};
 
-/// These objects. No findings about them are reported.
+/// Returns these objects. No findings about them are reported.
 ///
 /// # Errors
-/// None: the file is part of the program.
+/// Never: the file is part of the program.
 pub fn assumed() -> Result<Vec<Object>, ParseError> {
     let text = include_bytes!("defaults.yaml");
     let documents = documents::parse("defaults.yaml", text)?;

@@ -1,4 +1,4 @@
-//! The integrity of a mesh: objects in, findings out. A change checks only the objects that it may concern.
+//! The integrity of a mesh: objects as input, findings as output. A change checks only the objects that it may concern.
 
 use super::checks::{self, Checked};
 use super::concern::concerned;
@@ -10,7 +10,7 @@ use super::store::{Store, StoreError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Objects of a mesh, and what is wrong with them.
+/// Objects of a mesh, and their findings.
 #[derive(Debug)]
 pub struct Engine {
     mesh: Mesh,
@@ -23,7 +23,7 @@ pub struct Engine {
 pub enum Change {
     /// It was created or changed.
     Applied(Arc<Object>),
-    /// It is gone.
+    /// It was deleted.
     Deleted(Key),
 }
 
@@ -33,16 +33,16 @@ const IGNORED_NAMESPACES: [&str; 4] = ["kube-system", "kube-public", "kube-node-
 impl Engine {
     /// Checks these objects. If two have the same name, the last one counts.
     ///
-    /// # Errors
+    /// The database fails.
     /// When the database fails.
     pub fn new(options: Options, objects: impl IntoIterator<Item = Object>) -> Result<Self, StoreError> {
         Self::of_shared(options, objects.into_iter().map(Arc::new))
     }
 
-    /// As [`Engine::new`], for shared objects.
+    /// Does the same as [`Engine::new`] for shared objects.
     ///
     /// # Errors
-    /// When the database fails.
+    /// The database fails.
     pub fn of_shared(options: Options, objects: impl IntoIterator<Item = Arc<Object>>) -> Result<Self, StoreError> {
         let store = Store::new(&options.domain)?;
         let mut engine = Self { mesh: Mesh::new(options), store, findings: Vec::new() };
@@ -57,31 +57,31 @@ impl Engine {
     /// Checks everything again.
     ///
     /// # Errors
-    /// When the database fails.
+    /// The database fails.
     pub fn check_all(&mut self) -> Result<(), StoreError> {
         self.check(Touched::All)
     }
 
-    /// What is wrong, by object.
+    /// Returns the findings by object.
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }
 
-    /// What leads to what.
+    /// Returns the references between the objects.
     #[must_use]
     pub fn picture(&self) -> Picture {
         picture::of(&self.mesh)
     }
 
-    /// An object that is known.
+    /// Returns a known object.
     #[must_use]
     pub fn object(&self, key: &Key) -> Option<&Arc<Object>> {
         self.mesh.get(key)
     }
 
-    /// Whether the authors of a finding's objects suppress it: all objects of the first one's kind must say so, so that nobody suppresses
-    /// findings about the objects of others.
+    /// Returns whether the authors of a finding's objects suppress it. All objects of the first one's kind must
+    /// suppress it, so that an author cannot suppress findings about other authors' objects.
     #[must_use]
     pub fn suppresses(&self, finding: &Finding) -> bool {
         let Some(first) = finding.objects.first() else { return false };
@@ -92,7 +92,7 @@ impl Engine {
     /// Makes changes, and then checks the objects that they may concern.
     ///
     /// # Errors
-    /// When the database fails.
+    /// The database fails.
     pub fn change(&mut self, changes: impl IntoIterator<Item = Change>) -> Result<(), StoreError> {
         let mut touched = BTreeSet::new();
         for change in changes {

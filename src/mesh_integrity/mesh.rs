@@ -1,4 +1,4 @@
-//! All objects of a mesh, by kind, namespace and name, and by the labels that selectors ask for.
+//! All objects of a mesh, by kind, namespace and name, and by the labels that selectors use.
 
 use super::object::{Key, Kind, Object, Service, Spec, Workload, selects};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -46,7 +46,7 @@ struct Labels {
 
 type Label<'l> = (&'l String, &'l String);
 
-/// The objects that checks are about.
+/// The objects that are checked.
 pub(super) enum Touched {
     All,
     Only(BTreeSet<Key>),
@@ -147,7 +147,8 @@ impl Mesh {
         self.objects.range(first..).take_while(move |(key, _)| belongs(key)).map(|(_, (_, object))| object)
     }
 
-    /// Whether a workload is known, of a namespace or of any. An assumed workload counts only in its own namespace.
+    /// Returns whether a workload is known, of a namespace or of any. An assumed workload counts only in its own
+    /// namespace.
     pub fn has_workloads(&self, namespace: Option<&str>) -> bool {
         match namespace {
             Some(namespace) => Kind::WORKLOADS
@@ -158,7 +159,7 @@ impl Mesh {
         }
     }
 
-    /// The workloads that a selector selects, in the order of their keys. `None` means all namespaces.
+    /// Returns the workloads that a selector selects, in the order of their keys. `None` means all namespaces.
     pub fn selected(&self, namespace: Option<&str>, selector: &BTreeMap<String, String>) -> BTreeMap<&Key, &Workload> {
         let candidates = selector.iter().map(|label| self.labelled.with(namespace, label));
         let fewest = candidates.min_by_key(|ids| ids.map_or(0, HashSet::len)).flatten();
@@ -170,7 +171,7 @@ impl Mesh {
         workloads.filter(|(_, workload)| selects(selector, &workload.labels)).collect()
     }
 
-    /// The Services whose selector selects a workload, in the order of their keys.
+    /// Returns the Services whose selector selects a workload, in the order of their keys.
     pub fn services_of<'m>(
         &'m self,
         namespace: &str,
@@ -183,21 +184,21 @@ impl Mesh {
         self.selectors_of(namespace, labels).into_iter().filter_map(service).collect()
     }
 
-    /// The Sidecars whose selector selects a workload, in the order of their keys.
+    /// Returns the Sidecars whose selector selects a workload, in the order of their keys.
     pub fn sidecars_of<'m>(&'m self, namespace: &str, labels: &BTreeMap<String, String>) -> BTreeSet<&'m Key> {
         let of_kind =
             self.selectors_of(namespace, labels).into_iter().filter(|object| object.key.kind == Kind::Sidecar);
         of_kind.map(|object| &object.key).collect()
     }
 
-    /// The objects of a namespace whose selector selects these labels.
+    /// Returns the objects of a namespace whose selector selects these labels.
     fn selectors_of(&self, namespace: &str, labels: &BTreeMap<String, String>) -> Vec<&Arc<Object>> {
         let candidates = labels.iter().filter_map(|label| self.selecting.with(Some(namespace), label)).flatten();
         let objects = candidates.filter_map(|id| self.by_id(*id));
         objects.filter(|object| object.spec.selector().is_some_and(|selector| selects(selector, labels))).collect()
     }
 
-    /// Whether a selector selects a workload of a namespace. `None` if no workload of the namespace is known.
+    /// Returns whether a selector selects a workload of a namespace. `None` if no workload of the namespace is known.
     pub fn is_selected(&self, namespace: &str, selector: &BTreeMap<String, String>) -> Option<bool> {
         if selector.is_empty() {
             return self.has_workloads(Some(namespace)).then_some(true);
@@ -206,7 +207,7 @@ impl Mesh {
         (is_selected || self.has_workloads(Some(namespace))).then_some(is_selected)
     }
 
-    /// Whether a namespace exists. `None` if no Namespace is known.
+    /// Returns whether a namespace exists. `None` if no Namespace is known.
     pub fn has_namespace(&self, name: &str) -> Option<bool> {
         if self.namespace(name).is_some() || name == self.options.root_namespace {
             return Some(true);

@@ -51,7 +51,7 @@ impl Kind {
         Self::OtherWorkload,
     ];
 
-    /// The value of `kind`.
+    /// Returns the value of `kind`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -78,13 +78,13 @@ impl Kind {
         }
     }
 
-    /// Whatever has a template of Pods, such as a Rollout or a `CloneSet`, is a workload.
+    /// Any object with a template of Pods, such as a Rollout or a `CloneSet`, is a workload.
     fn with_template(object: &Value) -> Option<Self> {
         let template = object.get("spec")?.get("template")?;
         template.get("spec")?.get("containers")?.as_array().map(|_| Self::OtherWorkload)
     }
 
-    /// The kind of an object. `None` if no check reads it.
+    /// Returns the kind of an object. `None` if no check reads it.
     fn of(group: &str, kind: &str) -> Option<Self> {
         Some(match (group, kind) {
             ("", "Namespace") => Self::Namespace,
@@ -112,12 +112,12 @@ impl Kind {
     }
 }
 
-/// Which object; displays as `Kind/namespace/name`.
+/// The name of an object; displays as `Kind/namespace/name`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     /// Its kind.
     pub kind: Kind,
-    /// Its namespace; of a Namespace, nothing.
+    /// Its namespace; empty for a Namespace.
     pub namespace: String,
     /// Its name.
     pub name: String,
@@ -142,7 +142,7 @@ pub struct Object {
     pub(crate) suppressed: Vec<String>,
     /// Whether it is assumed to exist ([`super::assumed`]).
     pub(crate) assumed: bool,
-    /// What Istio's validation says about it.
+    /// The errors of Istio's validation.
     pub(crate) faults: Vec<Fault>,
     pub(crate) spec: Spec,
 }
@@ -156,9 +156,9 @@ pub(crate) enum Spec {
     VirtualService(VirtualService),
     DestinationRule(DestinationRule),
     Sidecar(Sidecar),
-    /// Labels of the Pods that it is for.
+    /// Labels of its Pods.
     RequestAuthentication(BTreeMap<String, String>),
-    /// A policy, of which only Istio's validation is checked.
+    /// A policy, which only Istio's validation checks.
     Policy,
     Secret(Secret),
     Workload(Workload),
@@ -166,7 +166,7 @@ pub(crate) enum Spec {
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Namespace {
-    /// Whether its Pods have no sidecars, but are in the mesh by their node.
+    /// Whether its Pods have no sidecars, but are in the mesh through their node.
     pub is_ambient: bool,
 }
 
@@ -176,7 +176,7 @@ pub(crate) struct Service {
     pub ports: Vec<ServicePort>,
     pub selector: BTreeMap<String, String>,
     pub is_external: bool,
-    /// Whether its ports need no name: what Istio itself installs.
+    /// Whether its ports need no name, because Istio itself installs it.
     pub is_of_istio: bool,
 }
 
@@ -237,7 +237,7 @@ impl Object {
         Some(Self { key, created, suppressed, assumed: false, faults, spec: read })
     }
 
-    /// Which object it is.
+    /// Returns its kind, namespace and name.
     #[must_use]
     pub fn key(&self) -> &Key {
         &self.key
@@ -248,7 +248,7 @@ impl Object {
         self.created.clone_from(&before.created);
     }
 
-    /// Whether its author suppresses a code.
+    /// Returns whether its author suppresses a code.
     #[must_use]
     pub fn suppresses(&self, code: Code) -> bool {
         self.suppressed.iter().any(|one| one == "*" || one == code.as_str())
@@ -258,7 +258,7 @@ impl Object {
 use super::code::Code;
 
 impl Spec {
-    /// The labels that a Service or a Sidecar selects workloads of its namespace by, if any.
+    /// Returns the labels by which a Service or a Sidecar selects workloads of its namespace, if any.
     pub fn selector(&self) -> Option<&BTreeMap<String, String>> {
         match self {
             Self::Service(service) => Some(&service.selector).filter(|selector| !selector.is_empty()),
@@ -298,7 +298,7 @@ impl Spec {
     }
 }
 
-/// The label that says how Pods are in the mesh.
+/// The label for how Pods are in the mesh.
 const DATAPLANE_MODE: &str = "istio.io/dataplane-mode";
 
 impl Namespace {
@@ -353,7 +353,7 @@ impl Service {
     }
 }
 
-/// Whether labels have all those of a selector.
+/// Returns whether labels have all those of a selector.
 pub(crate) fn selects(selector: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
     selector.iter().all(|(key, value)| labels.get(key) == Some(value))
 }

@@ -1,4 +1,4 @@
-//! A mesh as a graph: from Gateways by VirtualServices to hosts and their subsets.
+//! A mesh as a graph: from Gateways through VirtualServices to hosts and their subsets.
 
 use super::mesh::Mesh;
 use super::object::{Key, Kind, Spec};
@@ -8,16 +8,16 @@ use std::collections::BTreeSet;
 /// The graph of a mesh.
 #[derive(Clone, Debug, Default)]
 pub struct Picture {
-    /// What refers to what, each once.
+    /// The references, without duplicates.
     pub edges: BTreeSet<Edge>,
 }
 
 /// A reference from an object to another.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Edge {
-    /// Where requests come from.
+    /// The source of requests.
     pub from: String,
-    /// Where they go.
+    /// Their target.
     pub to: String,
     /// The object and the field that make the reference.
     pub said_by: (Key, String),

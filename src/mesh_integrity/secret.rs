@@ -5,14 +5,14 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// What the checks need to know of a Secret.
+/// The part of a Secret that the checks use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Secret {
-    /// When its certificate is valid, in seconds since 1970; or why there is none that a Gateway could serve.
+    /// When its certificate is valid, in seconds since 1970; or why a Gateway cannot serve it.
     pub certificate: Result<(i64, i64), &'static str>,
 }
 
-/// Where Istio looks for a certificate and its key.
+/// The keys where Istio looks for a certificate and its key.
 const KEYS: [(&str, &str); 2] = [("cert", "key"), ("tls.crt", "tls.key")];
 
 impl Secret {
@@ -35,7 +35,7 @@ fn certificate(object: &Value) -> Result<(i64, i64), &'static str> {
     Ok((read.validity().not_before.timestamp(), read.validity().not_after.timestamp()))
 }
 
-/// The bytes under a key that is there and not empty.
+/// Returns the bytes of a key that exists and is not empty.
 fn data(object: &Value, key: &str) -> Option<Vec<u8>> {
     let plain = object.get("stringData").and_then(|data| data.get(key)).and_then(Value::as_str);
     let encoded = || object.get("data").and_then(|data| data.get(key)).and_then(Value::as_str);

@@ -1,5 +1,5 @@
-//! The relations of a mesh as rows of an `SQLite` database in memory, and the queries. Rows may refer to rows that do not exist: the queries
-//! look for those, so no foreign key is enforced.
+//! The relations of a mesh as rows of an `SQLite` database in memory, and the queries. Rows may refer to rows that do
+//! not exist: the queries find those, so no foreign key is enforced.
 
 use super::object::{Object, Spec};
 use crate::istio::export::Export;
@@ -8,7 +8,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Row, ToSql, params};
 use thiserror::Error;
 
-/// The database failed, which only a lack of memory makes it do.
+/// The database failed, which happens only without memory.
 #[derive(Debug, Error)]
 #[error("the database of the mesh failed: {0}")]
 pub struct StoreError(#[from] rusqlite::Error);
@@ -67,7 +67,7 @@ impl Store {
         Ok(Self { connection, domain: domain.to_owned(), asks_all: true })
     }
 
-    /// Stores many objects, and makes the indexes after that.
+    /// Stores many objects, and creates the indexes afterwards.
     pub fn load<'o>(&mut self, objects: impl Iterator<Item = (i64, &'o Object)>) -> Stored<()> {
         self.connection.execute_batch("BEGIN")?;
         for (id, object) in objects {
@@ -187,9 +187,9 @@ impl Store {
         Ok(self.connection.execute_batch("COMMIT")?)
     }
 
-    /// Objects that have or name one of the hosts that an object has or names.
+    /// Returns objects that have or name one of the hosts that an object has or names.
     pub fn neighbours(&self, object: i64) -> Stored<Vec<i64>> {
-        // A host that is named too short gets advice once the whole one exists.
+        // A short host name gets advice once the full one exists.
         let hosts = "SELECT host FROM service_host WHERE object = ?1 UNION SELECT host FROM route_host WHERE object = ?1 \
                      UNION SELECT host FROM rule_host WHERE object = ?1 \
                      UNION SELECT replace(host, '.svc.' || ?2, '') FROM service_host WHERE object = ?1 \
@@ -201,7 +201,7 @@ impl Store {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Gateways that are named and do not exist; `host` is the namespace.
+    /// Returns missing Gateways that are named; `host` is the namespace.
     pub fn missing_gateways(&self) -> Stored<Vec<Reference>> {
         self.references(
             "SELECT object, field, namespace, name, NULL, NULL FROM gateway_use u JOIN touched USING (object) \
@@ -209,17 +209,17 @@ impl Store {
         )
     }
 
-    /// Destinations whose host not everybody may see, if it exists at all.
+    /// Returns destinations whose host does not exist or is not visible to everybody.
     pub fn unseen_destinations(&self) -> Stored<Vec<Reference>> {
         self.unseen("destination")
     }
 
-    /// The same for DestinationRules.
+    /// Returns the same for DestinationRules.
     pub fn unseen_rules(&self) -> Stored<Vec<Reference>> {
         self.unseen("(SELECT object, 'spec.host' AS field, host FROM rule_host)")
     }
 
-    /// The same for Sidecars, whose entries may name the namespace of the host.
+    /// Returns the same for Sidecars, whose entries may name the namespace of the host.
     pub fn unseen_egress(&self) -> Stored<Vec<Reference>> {
         self.references(
             "SELECT object, field, e.host, e.namespace, NULL, \
@@ -239,7 +239,7 @@ impl Store {
         ))
     }
 
-    /// Destinations whose port no service of their host has.
+    /// Returns destinations whose port no service of their host has.
     pub fn missing_ports(&self) -> Stored<Vec<Reference>> {
         self.references(
             "SELECT object, field, host, \
@@ -250,7 +250,7 @@ impl Store {
         )
     }
 
-    /// Destinations without a port, of hosts with several.
+    /// Returns destinations without a port, of hosts with several.
     pub fn ports_to_choose(&self) -> Stored<Vec<Reference>> {
         self.references(
             "SELECT object, field, host, \
@@ -260,7 +260,8 @@ impl Store {
         )
     }
 
-    /// Destinations whose subset is defined neither in their own namespace nor in one of these: where it is defined for the very host.
+    /// Returns destinations whose subset is defined neither in their own namespace nor in the root namespace, with the places
+    /// that define it for the same host.
     pub fn unseen_subsets(&self, root_namespace: &str) -> Stored<Vec<Reference>> {
         let mut statement = self.connection.prepare_cached(
             "SELECT object, field, host, subset, NULL, \
@@ -273,10 +274,10 @@ impl Store {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Hosts with wildcards that services have (`subset` is empty) or that DestinationRules define subsets of.
+    /// Returns hosts with wildcards that services have (`subset` is empty) or that DestinationRules define subsets of.
     pub fn wildcards(&self) -> Stored<Vec<(String, String, Export)>> {
         let mut statement = self.connection.prepare_cached(
-            // Between these two is what begins with `*`; for LIKE no index would be used.
+            // The texts between these two begin with `*`. LIKE would not use the index.
             "SELECT host, '', namespace, export FROM service_host WHERE host >= '*' AND host < '+' \
              UNION ALL SELECT host, subset, namespace, export FROM rule_part \
              WHERE host >= '*' AND host < '+' AND subset <> ''",
@@ -286,7 +287,7 @@ impl Store {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Whether a service of a namespace (`None`: of any) has a host that ends so.
+    /// Returns whether a service of a namespace (`None`: of any) has a host with this end.
     pub fn has_host_like(&self, namespace: Option<&str>, end: &str) -> Stored<bool> {
         let mut statement = self.connection.prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM service_host WHERE reversed BETWEEN ?2 AND ?3 \
@@ -301,7 +302,8 @@ impl Store {
         Ok(statement.query_row([host], |row| row.get(0))?)
     }
 
-    /// Destinations without a subset of VirtualServices of gateways alone, whose host another one sends to subsets within the mesh.
+    /// Returns destinations without a subset of gateway-only VirtualServices, whose host another one sends to subsets
+    /// in the mesh.
     pub fn missed_subset_rules(&self) -> Stored<Vec<Reference>> {
         self.references(
             "SELECT object, field, host, '', NULL, NULL FROM touched JOIN destination d USING (object) WHERE d.subset = '' \
@@ -312,22 +314,22 @@ impl Store {
         )
     }
 
-    /// Hosts that several services have.
+    /// Returns hosts that several services have.
     pub fn shared_hosts(&self) -> Stored<Vec<Shared>> {
         self.shared("service_host", "''")
     }
 
-    /// Hosts and ports that several services have.
+    /// Returns hosts and ports that several services have.
     pub fn shared_ports(&self) -> Stored<Vec<Shared>> {
         self.shared("service_port", "port")
     }
 
-    /// Hosts and gateways that several VirtualServices have.
+    /// Returns hosts and gateways that several VirtualServices have.
     pub fn shared_routes(&self) -> Stored<Vec<Shared>> {
         self.shared("route_host", "gateway")
     }
 
-    /// Hosts and subsets that several DestinationRules of a namespace define for all workloads.
+    /// Returns hosts and subsets that several DestinationRules of a namespace define for all workloads.
     pub fn shared_rules(&self) -> Stored<Vec<Shared>> {
         self.shared(
             "(SELECT object, host, namespace, subset FROM rule_part WHERE NOT is_selective)",
@@ -336,7 +338,7 @@ impl Store {
     }
 
     fn shared(&self, table: &str, part: &str) -> Stored<Vec<Shared>> {
-        // The index on hosts leads to those of few objects.
+        // The index on hosts finds those of few objects.
         let only = if self.asks_all {
             ""
         } else {
@@ -369,7 +371,7 @@ impl Store {
     }
 }
 
-/// A host from its end, so that an index finds those that end alike.
+/// Returns a host in reverse, so that an index finds those with the same end.
 fn reversed(host: &str) -> String {
     host.chars().rev().collect()
 }

@@ -24,9 +24,9 @@ impl Changes {
 /// The findings.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
-    /// What is wrong, by object.
+    /// The findings by object.
     pub findings: Arc<[Finding]>,
-    /// How many of the changes sent so far they cover.
+    /// The number of sent changes that they cover.
     pub changes: u64,
 }
 
@@ -35,7 +35,7 @@ pub type Checks = Option<Result<Found, Arc<StoreError>>>;
 
 /// Starts a thread that checks a mesh, and checks it again after changes.
 ///
-/// # Errors
+/// The thread cannot be started.
 /// When the thread cannot be started.
 pub fn start(options: Options, objects: Vec<Arc<Object>>) -> std::io::Result<(Changes, watch::Receiver<Checks>)> {
     let (changes, mut told) = mpsc::unbounded_channel();
@@ -68,7 +68,7 @@ pub fn start(options: Options, objects: Vec<Arc<Object>>) -> std::io::Result<(Ch
     Ok((Changes(changes), found))
 }
 
-/// The findings that the authors of the objects do not suppress.
+/// Returns the findings that the authors of the objects do not suppress.
 fn heard(engine: &Engine) -> Arc<[Finding]> {
     engine.findings().iter().filter(|finding| !engine.suppresses(finding)).cloned().collect()
 }

@@ -1,4 +1,4 @@
-//! Builds a plan: each object that a MeshService asks for, if it may be made and Istio would take it.
+//! Builds a plan: each object that a MeshService requests, if it may be made and Istio would accept it.
 
 use super::key::Key;
 use super::kind::MeshKind;
@@ -17,10 +17,10 @@ use kube::api::{DynamicObject, TypeMeta};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
-/// At most this many faults of one object are reported. A mistake may be repeated in each of its routes.
+/// At most this many errors of one object are reported. An error may be repeated in each of its routes.
 const MOST_FAULTS: usize = 8;
 
-/// A plan as it grows.
+/// A plan that is being built.
 pub(super) struct Builder<'a> {
     pub mesh_service: &'a ObservedMeshService,
     pub asked: &'a Usable,
@@ -36,13 +36,13 @@ impl<'a> Builder<'a> {
         Self { mesh_service, asked, world, ports, plan: Plan { left_out, ..Plan::default() } }
     }
 
-    /// The full host name of the Service.
+    /// Returns the full host name of the Service.
     pub fn host(&self) -> String {
         host::service(&self.asked.service.name, &self.asked.service.namespace, self.world.domain)
     }
 
-    /// The key of an object in the namespace of the Service. If that is not the namespace of the MeshService, the name begins with the
-    /// MeshService's namespace, which has no dot.
+    /// Returns the key of an object in the namespace of the Service. If that is not the namespace of the MeshService,
+    /// the name begins with the MeshService's namespace, which has no dot.
     pub fn key(&self, suffix: &str) -> Key {
         let own = &self.mesh_service.key;
         let namespace = &self.asked.service.namespace;
@@ -54,7 +54,7 @@ impl<'a> Builder<'a> {
         Key::new(namespace, name)
     }
 
-    /// Other MeshServices that name the same object and may have objects in a namespace.
+    /// Returns other MeshServices that name the same object and may have objects in a namespace.
     pub(super) fn rivals(&self, namespace: &str, names_same: impl Fn(&Rival<'a>) -> bool) -> Vec<Rival<'a>> {
         let others = self.world.rivals.iter().filter(|rival| *rival.key != self.mesh_service.key && names_same(rival));
         let may_be = |rival: &&Rival<'a>| {
@@ -72,7 +72,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Returns whether objects of a kind are made, and reports it if they are asked for and are not.
+    /// Returns whether objects of a kind are made, and reports it if they are requested and are not.
     pub fn makes(&mut self, kind: MeshKind) -> bool {
         if self.world.kinds.contains(kind) {
             return true;
@@ -84,13 +84,13 @@ impl<'a> Builder<'a> {
         false
     }
 
-    /// If the object exists, it stays as it is.
+    /// Keeps the object as it is, if it exists.
     pub fn keep(&mut self, kind: MeshKind, key: Key) {
         self.plan.kept.insert((kind, key));
     }
 
-    /// Adds an object of a kind that is made, unless Istio would refuse it. `field` says which field of the MeshService a field of the
-    /// object comes from.
+    /// Adds an object of a kind that is made, unless Istio would refuse it. `field` returns the field of the
+    /// MeshService that a field of the object comes from.
     pub fn add(&mut self, kind: MeshKind, key: Key, spec: Value, field: impl Fn(&str) -> Option<String>) {
         let own = &self.mesh_service.key.namespace;
         if !self.world.consents.allow_kind(&key.namespace, own, kind) {
@@ -100,7 +100,7 @@ impl<'a> Builder<'a> {
                 keys::ALLOW_MESH_FROM
             );
             self.tell(violation::NO_CONSENT, Severity::Error, message);
-            return self.keep(kind, key); // routes wait for a policy that is asked for
+            return self.keep(kind, key); // routes wait for a requested policy
         }
         let resource = kind.resource();
         let types = TypeMeta { api_version: resource.api_version, kind: resource.kind };

@@ -12,7 +12,7 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// The plan of a MeshService now depends on these objects and no others.
+    /// Records that the plan of a MeshService now depends on these objects only.
     pub fn set(&mut self, mesh_service: &Key, objects: BTreeSet<ObjectKey>) {
         if self.of.get(mesh_service).map_or(objects.is_empty(), |before| *before == objects) {
             return;
@@ -33,7 +33,7 @@ impl Claims {
         }
     }
 
-    /// The MeshServices whose plans depend on an object.
+    /// Returns the MeshServices whose plans depend on an object.
     pub fn by(&self, object: &ObjectKey) -> impl Iterator<Item = &Key> {
         self.by.get(object).into_iter().flatten()
     }

@@ -1,4 +1,4 @@
-//! While this process leads: keeps the objects of all MeshServices as their specs say, and reports what is wrong.
+//! While this process leads: applies the objects of all MeshServices, and reports errors.
 
 use super::gauges;
 use super::index::{MeshIndex, MeshQueue, Settings};
@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch::Receiver;
 
-/// Objects worked on at a time.
+/// Objects that are reconciled at a time.
 const WORKERS: usize = 8;
 
 /// The time between two updates of the gauges.
@@ -55,7 +55,7 @@ impl Drop for Ending<'_> {
 }
 
 impl Controller {
-    /// A controller that reports its work to this observer.
+    /// Returns a controller that reports its work to this observer.
     #[must_use]
     pub fn new(
         client: Client,
@@ -67,8 +67,8 @@ impl Controller {
         Self { client, events, metrics, observer, settings }
     }
 
-    /// Does the work of a term, with what these feeds tell. Nobody but a leader needs to know the mesh, and the first lists of a term
-    /// are fresh.
+    /// Does the work of a term with the events of these feeds. Only a leader needs to know the mesh, and the first
+    /// lists of a term are fresh.
     pub fn lead(&self, term: Term, feeds: &mut Feeds) -> impl Future<Output = ()> + Send + 'static {
         let index = MeshIndex::new(self.settings.clone());
         let queue = Arc::new(IndexedQueue::new(index, Arc::clone(&self.observer)));
@@ -126,7 +126,7 @@ impl Controller {
 }
 
 impl Watches {
-    /// Policies are watched only if they are made: no check reads them.
+    /// Subscribes to the kinds. Policies are watched only if they are made: no check reads them.
     fn subscribe(queue: &Arc<MeshQueue>, feeds: &mut Feeds, kinds: &MeshKinds) -> Self {
         let fed = Arc::clone(queue);
         let sink = move |event: Event<ObservedMeshService>| {
@@ -154,7 +154,7 @@ impl Watches {
         join_all(all.map(Watch::settled)).await;
     }
 
-    /// Kinds come and go. A watch tells its sink of an empty or first list before it says so.
+    /// Follows kinds that are added and removed. A watch sends its sink an empty or first list before it reports that.
     async fn follow_absence(&self, queue: &MeshQueue) {
         let of_objects = self.objects.iter().map(async |(kind, watch)| {
             let mut absent = watch.is_absent();
@@ -178,7 +178,7 @@ impl Watches {
     }
 }
 
-/// Takes the findings of the checks until the checks end.
+/// Receives the findings until the checks end.
 async fn follow_checks(queue: &MeshQueue, mut found: Receiver<Checks>) {
     loop {
         let checks = found.borrow_and_update().clone();

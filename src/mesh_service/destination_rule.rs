@@ -53,7 +53,8 @@ pub(super) fn build(builder: &mut Builder<'_>) {
     builder.add(MeshKind::DestinationRule, builder.key(""), spec, field);
 }
 
-/// The subsets of the spec, then those of its `destinationRule`. If both have a subset of one name, the fields of the latter win.
+/// Returns the subsets of the spec, then those of its `destinationRule`. If both have a subset of one name, the fields
+/// of the latter win.
 fn all_subsets(spec: &MeshServiceSpec, rule: &Message) -> Vec<Subset> {
     let own = spec.subsets.iter().enumerate().map(|(index, subset)| {
         let mut value = Message::new();
@@ -86,7 +87,7 @@ fn message(value: Option<&Value>) -> Option<Message> {
     value.and_then(Value::as_object).cloned()
 }
 
-/// The fields of both messages. If both have a field, the second one wins.
+/// Returns the fields of both messages. If both have a field, the second one wins.
 fn merged(mut one: Message, other: Message) -> Message {
     one.extend(other);
     one

@@ -1,23 +1,23 @@
-//! Pure: where an object is not as it should be, field by field.
+//! Pure: finds where an object differs from the planned one, field by field.
 //!
-//! The spec of an Istio object is ours as a whole: what others add to it changes what it does, so that is drift, too, and so is an empty
-//! field, which says something to Istio. A Service is filled in by the API server, and there only what is asked for counts, but for
-//! labels and ports that were added. Labels and annotations that others add stay everywhere.
+//! The whole spec of an Istio object is ours: an added field changes its effect, so it is drift, and so is an empty
+//! field, which has a meaning in Istio. The API server fills in a Service, so only planned fields are compared there,
+//! and added labels of the selector and ports. Labels and annotations that others add always stay.
 
 use json_patch::jsonptr::PointerBuf;
 use serde_json::{Map, Value};
 use std::fmt::Write as _;
 
-/// The difference between an object as it should be and as it is.
+/// The difference between the planned and the present object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Drift {
     /// Fields that are missing or have another value, as `spec.hosts[0]`.
     pub different: Vec<String>,
-    /// Fields that are there and should not be: applying our fields does not take them away.
+    /// Unplanned fields: applying our fields does not remove them.
     pub extra: Vec<PointerBuf>,
 }
 
-/// Whether fields may be there that were not asked for.
+/// Whether unplanned fields are allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extras {
     /// They belong to the API server or to others.
@@ -30,7 +30,7 @@ pub enum Extras {
 const TOLD: usize = 5;
 
 impl Drift {
-    /// Between an object as it should be and as it is, each with `metadata` and `spec`.
+    /// Compares the planned and the present object, each with `metadata` and `spec`.
     #[must_use]
     pub fn between(desired: &Value, present: &Value, extras: Extras) -> Self {
         let mut drift = Self::default();
@@ -54,13 +54,13 @@ impl Drift {
         drift
     }
 
-    /// Whether all is as it should be.
+    /// Returns whether there is no drift.
     #[must_use]
     pub fn is_none(&self) -> bool {
         self.different.is_empty() && self.extra.is_empty()
     }
 
-    /// The fields, as text for messages.
+    /// Returns the fields, as text for messages.
     #[must_use]
     pub fn fields(&self) -> String {
         let extra = self.extra.iter().map(|path| path.to_string().trim_start_matches('/').replace('/', "."));
@@ -107,8 +107,8 @@ impl Drift {
         }
     }
 
-    /// Ports of a Service, the only list in it that is made. They are applied one by one, by number and protocol: those of others stay
-    /// until they are taken away, the last first.
+    /// Compares the ports of a Service, its only list that is made. They are applied one by one, by number and
+    /// protocol. Ports of others stay until they are removed, the last first.
     fn compare_ports(&mut self, path: &[&str], desired: &[Value], present: &[Value]) {
         let id = |port: &Value| (port["port"].as_u64(), port["protocol"].as_str().unwrap_or("TCP").to_owned());
         for port in desired {
@@ -151,7 +151,7 @@ impl Drift {
     }
 }
 
-/// Whether a value counts as absent.
+/// Returns whether a value counts as absent.
 fn is_absent(value: &Value, extras: Extras) -> bool {
     match extras {
         Extras::Allowed => is_empty(value),
@@ -159,7 +159,7 @@ fn is_absent(value: &Value, extras: Extras) -> bool {
     }
 }
 
-/// The API server omits such values of built-in kinds, or sets them itself.
+/// Returns whether the API server omits such a value of a built-in kind, or sets it itself.
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -169,7 +169,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// A number is the same whether it was written with a fraction or not.
+/// Returns whether values are equal. A number is the same with a fraction or without.
 fn is_same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) => one == other || one.as_f64() == other.as_f64(),

@@ -18,7 +18,7 @@ const DEFAULT_SELECTOR: (&str, &str) = ("istio", "ingressgateway");
 /// The port of plain HTTP.
 const PLAIN_HTTP: i32 = 80;
 
-/// The port of HTTPS, at which nobody expects plain HTTP.
+/// The port of HTTPS, where clients do not expect plain HTTP.
 const HTTPS: i32 = 443;
 
 pub(super) fn build(builder: &mut Builder<'_>) {
@@ -57,8 +57,8 @@ pub(super) fn build(builder: &mut Builder<'_>) {
     }
 }
 
-/// Whether this MeshService may have the Gateway; if not, why. One that was made for it stays its, or naming it in an older MeshService
-/// would take it from who serves.
+/// Returns why this MeshService may not have the Gateway, if so. It keeps a Gateway that was made for it: otherwise an
+/// older MeshService could take the Gateway from it.
 fn may_be_made(builder: &Builder<'_>, key: &Key, is_present: bool) -> Result<(), String> {
     let own = &builder.mesh_service.key;
     if !builder.world.consents.allow_kind(&key.namespace, &own.namespace, MeshKind::Gateway) {
@@ -81,7 +81,7 @@ fn may_be_made(builder: &Builder<'_>, key: &Key, is_present: bool) -> Result<(),
     }
 }
 
-/// With `gateway.tls` all HTTP servers use TLS, which no client expects at port 80.
+/// Reports TLS at port 80, where clients do not expect it. With `gateway.tls` all HTTP servers use TLS.
 fn plain(builder: &mut Builder<'_>, wanted: &MeshGateway) {
     let is_plain = |port: &Port| port.number == PLAIN_HTTP && port.routing() == Routing::Http;
     if wanted.tls.is_some() && builder.ports.iter().any(is_plain) {
@@ -114,7 +114,7 @@ fn missing(builder: &mut Builder<'_>, gateway: &ObservedGateway, hosts: &[Host])
     }
 }
 
-/// A server for each port, for the hosts of this namespace's VirtualServices.
+/// Returns a server for each port, for the hosts of this namespace's VirtualServices.
 fn servers(ports: &[Port], wanted: &MeshGateway, namespace: &str, hosts: &[Host]) -> Result<Vec<Value>, String> {
     let hosts: Vec<String> = hosts.iter().map(|host| format!("{namespace}/{}", host.name)).collect();
     let server = |port: &Port| {
@@ -140,7 +140,7 @@ fn servers(ports: &[Port], wanted: &MeshGateway, namespace: &str, hosts: &[Host]
     ports.iter().filter(|port| port.routing() != Routing::None).map(server).collect()
 }
 
-/// The field of the MeshService that a field of its Gateway comes from.
+/// Returns the field of the MeshService that a field of its Gateway comes from.
 fn field_of(field: &str, hosts: &[Host]) -> Option<String> {
     if let Some(below) = field.strip_prefix("spec.selector") {
         return Some(format!("spec.gateway.selector{below}"));

@@ -27,7 +27,7 @@ pub(super) type MeshQueue = IndexedQueue<Key, MeshIndex>;
 /// Settings of the mesh.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The kinds of which objects are made.
+    /// The kinds of objects that are made.
     pub kinds: MeshKinds,
     /// Istio's root namespace.
     pub root_namespace: String,
@@ -59,7 +59,7 @@ pub struct MeshIndex {
     pub(super) is_installed: bool,
 }
 
-/// What was known when a list began and has not appeared in it yet. Once the list is complete, this is gone.
+/// Objects that were known when a list began and are not in it yet. They are removed once the list is complete.
 #[derive(Debug, Default)]
 struct Unlisted {
     mesh_services: BTreeSet<Key>,
@@ -67,7 +67,7 @@ struct Unlisted {
 }
 
 impl MeshIndex {
-    /// An empty index.
+    /// Returns an empty index.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
@@ -89,65 +89,65 @@ impl MeshIndex {
         }
     }
 
-    /// The keys of all MeshServices, and of those that are gone but left objects behind.
+    /// Returns the keys of all MeshServices, and of those that are gone but left objects behind.
     #[must_use]
     pub fn keys(&self) -> BTreeSet<Key> {
         self.mesh_services.keys().chain(self.owned.keys()).cloned().collect()
     }
 
-    /// All MeshServices.
+    /// Returns all MeshServices.
     pub fn mesh_services(&self) -> impl Iterator<Item = &Arc<ObservedMeshService>> {
         self.mesh_services.values()
     }
 
-    /// How many objects were made for them.
+    /// Returns how many objects were made for them.
     #[must_use]
     pub fn made(&self) -> usize {
         self.owned.values().map(BTreeSet::len).sum()
     }
 
-    /// The MeshService of this key.
+    /// Returns the MeshService of this key.
     #[must_use]
     pub fn mesh_service(&self, key: &Key) -> Option<&Arc<ObservedMeshService>> {
         self.mesh_services.get(key)
     }
 
-    /// An object of the mesh.
+    /// Returns an object of the mesh.
     #[must_use]
     pub fn object(&self, key: &ObjectKey) -> Option<&Arc<Seen>> {
         self.objects.get(key)
     }
 
-    /// The objects that were made for a MeshService, in the order in which they are made.
+    /// Returns the objects that were made for a MeshService, in the order in which they are made.
     #[must_use]
     pub fn owned_by(&self, mesh_service: &Key) -> impl DoubleEndedIterator<Item = &Arc<Seen>> {
         self.owned.get(mesh_service).into_iter().flatten().filter_map(|key| self.objects.get(key))
     }
 
-    /// Whether the API server lacks a kind.
+    /// Returns whether the API server lacks a kind.
     #[must_use]
     pub fn is_absent(&self, kind: Watched) -> bool {
         self.absent.contains(&kind)
     }
 
-    /// The memory of a MeshService.
+    /// Returns the memory of a MeshService.
     pub(super) fn memory(&mut self, key: &Key) -> &mut Memory<Told> {
         self.memories.entry(key.clone()).or_default()
     }
 
-    /// The findings about these objects, each once.
+    /// Returns the findings about these objects, each once.
     #[must_use]
     pub fn findings<'a>(&self, objects: impl IntoIterator<Item = &'a ObjectKey>) -> Vec<&Finding> {
         self.judge.about(objects.into_iter().filter_map(ObjectKey::judged))
     }
 
-    /// Whether the checks cover all changes that concern this MeshService.
+    /// Returns whether the checks cover all changes that concern this MeshService.
     #[must_use]
     pub fn is_checked(&self, key: &Key) -> bool {
         self.judge.has_checked(self.memories.get(key).map_or(0, |memory| memory.awaits))
     }
 
-    /// Whether another MeshService plans an object that was made for one that is gone.
+    /// Returns whether another MeshService plans an object of a deleted one.
     #[must_use]
     pub fn is_wanted(&self, object: &ObjectKey) -> bool {
         let wants = |key: &Key| self.memories.get(key).is_some_and(|memory| memory.desired.contains(object));
@@ -155,7 +155,8 @@ impl MeshIndex {
         self.claims.by(object).filter(is_there).any(wants) || self.is_wanted_by_name(object)
     }
 
-    /// The same for a Service or a Gateway, judged by the MeshServices that name it. They may not have been reconciled since.
+    /// Returns the same for a Service or a Gateway, decided by the MeshServices that name it. They may not be
+    /// reconciled yet.
     fn is_wanted_by_name(&self, object: &ObjectKey) -> bool {
         let naming = self.naming.get(object).into_iter().flatten();
         let mut present = naming.filter_map(|key| self.mesh_services.get(key)).filter(|one| !one.deleting);
@@ -164,19 +165,19 @@ impl MeshIndex {
         })
     }
 
-    /// Whether a MeshService is gone, or about to go, so that others may take over its objects.
+    /// Returns whether a MeshService is deleted or being deleted, so that others may take over its objects.
     #[must_use]
     pub fn is_gone(&self, key: &Key) -> bool {
         self.is_installed && self.mesh_services.get(key).is_none_or(|one| one.deleting)
     }
 
-    /// Whether a MeshService is being deleted, or was deleted, with `--cascade=orphan`.
+    /// Returns whether a MeshService is being deleted, or was deleted, with `--cascade=orphan`.
     #[must_use]
     pub fn is_orphaning(&self, key: &Key) -> bool {
         self.orphaning.contains(key)
     }
 
-    /// Forgets a MeshService that is gone. The pace of deletes that are undone again and again is remembered for a while.
+    /// Forgets a deleted MeshService. The pace of repeated deletes is remembered for a while.
     pub(super) fn gone(&mut self, key: &Key, now: Timestamp) -> Option<Duration> {
         self.claims.set(key, BTreeSet::new());
         let rests = self.memories.get_mut(key).and_then(|memory| memory.rests(now));
@@ -189,8 +190,8 @@ impl MeshIndex {
         rests
     }
 
-    /// This is what there is to be for a MeshService: it is looked at again when one of these changes, or what it names, or whether a
-    /// namespace lets in what is there.
+    /// Records the plan of a MeshService. The MeshService is reconciled when a planned or named object changes, or the
+    /// consent of a namespace.
     pub(super) fn desire(&mut self, mesh_service: &ObservedMeshService, desired: BTreeSet<ObjectKey>) {
         let named = names(mesh_service);
         let objects = || desired.iter().chain(&named);
@@ -206,14 +207,14 @@ impl MeshIndex {
         self.memory(&mesh_service.key).desired = desired;
     }
 
-    /// The plan for a MeshService.
+    /// Returns the plan for a MeshService.
     #[must_use]
     pub fn plan(&self, mesh_service: &ObservedMeshService) -> Plan {
         let named = names(mesh_service);
         let object = |kind: MeshKind| {
             let is = |object: &&ObjectKey| object.kind == Watched::Made(kind);
             let seen = named.iter().find(is).and_then(|object| self.objects.get(object))?;
-            // An object whose MeshService is gone counts as missing, so that the next MeshService that would make it gets it.
+            // An object of a deleted MeshService counts as missing, so that the next MeshService that plans it gets it.
             let is_left = seen.owner.as_ref().is_some_and(|owner| self.is_gone(owner));
             (!is_left).then_some(&seen.matters)
         };
@@ -234,7 +235,7 @@ impl MeshIndex {
         )
     }
 
-    /// Whether a WorkloadEntry has these labels.
+    /// Returns whether a WorkloadEntry has these labels.
     #[must_use]
     pub fn has_workload_entry(&self, selection: &Selection) -> bool {
         let first = ObjectKey { kind: Watched::WorkloadEntry, key: Key::new(&selection.namespace, "") };
@@ -246,25 +247,25 @@ impl MeshIndex {
         self.objects.range(first.clone()..).take_while(|(key, _)| is_there(key)).any(|(_, seen)| is_one(seen))
     }
 
-    /// Notes whether the API server has the kind MeshService.
+    /// Records whether the API server has the kind MeshService.
     pub fn set_installed(&mut self, is_installed: bool) -> BTreeSet<Key> {
         let changed = std::mem::replace(&mut self.is_installed, is_installed) != is_installed;
         if changed { self.keys() } else { BTreeSet::new() }
     }
 
-    /// Notes whether the API server has a kind.
+    /// Records whether the API server has a kind.
     pub fn set_absent(&mut self, kind: Watched, absent: bool) -> BTreeSet<Key> {
         let changed = if absent { self.absent.insert(kind) } else { self.absent.remove(&kind) };
         if changed { self.keys() } else { BTreeSet::new() }
     }
 
-    /// The objects that the checks read.
+    /// Returns the objects that the checks read.
     #[must_use]
     pub fn judged(&self) -> Vec<Arc<Object>> {
         self.objects.values().filter_map(|seen| seen.judged.clone()).collect()
     }
 
-    /// The checks.
+    /// Returns the checks.
     pub(super) fn judge(&mut self) -> &mut Judge {
         &mut self.judge
     }
@@ -409,7 +410,7 @@ impl MeshIndex {
         touched
     }
 
-    /// The API server answered a write of a MeshService over this version with this.
+    /// Takes the API server's answer to a write of a MeshService over this version.
     pub fn mesh_service_answered(&mut self, after: ObservedMeshService, over: &str) {
         let known = self.mesh_services.get(&after.key);
         if let Some(after) = self.own_mesh_services.answered(Arc::new(after), Some(over), known) {
@@ -417,7 +418,7 @@ impl MeshIndex {
         }
     }
 
-    /// The same for an object. `None` means that it did not exist before.
+    /// Takes the answer for an object. `None` means that it did not exist before.
     pub fn object_answered(&mut self, after: Seen, over: Option<&str>) {
         let known = self.objects.get(&after.key);
         let own = self.own_objects.entry(after.key.kind).or_default();
@@ -426,13 +427,13 @@ impl MeshIndex {
         }
     }
 
-    /// Notes that the leader deleted an object.
+    /// Records that the leader deleted an object.
     pub fn object_deleted(&mut self, key: &ObjectKey) {
         self.set_object(key, None);
     }
 }
 
-/// The Service and the Gateway that a MeshService names.
+/// Returns the Service and the Gateway that a MeshService names.
 fn names(mesh_service: &ObservedMeshService) -> Vec<ObjectKey> {
     let Named { service, gateway } = mesh_service.named.clone();
     let service = service.map(|service| ObjectKey::made(MeshKind::Service, service));

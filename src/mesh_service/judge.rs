@@ -1,4 +1,5 @@
-//! The checks of the cluster's mesh, kept up to date from watches: a change checks again what it may concern, on a thread of its own.
+//! The checks of the cluster's mesh, kept up to date from watches. They run on a separate thread; a change checks only
+//! what it may concern.
 
 use crate::mesh_integrity::{self, Change, Changes, Finding, Found};
 use std::collections::{BTreeSet, HashMap};
@@ -7,7 +8,7 @@ use std::sync::Arc;
 /// The checks, as the index knows them.
 #[derive(Debug, Default)]
 pub struct Judge {
-    /// Where changes are sent. `None` until the first lists are complete.
+    /// The receiver of changes. `None` until the first lists are complete.
     changes: Option<Changes>,
     told: u64,
     found: Found,
@@ -17,7 +18,7 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// From now on changes are sent here.
+    /// Sends changes here from now on.
     pub fn begin(&mut self, changes: Changes) {
         *self = Self { changes: Some(changes), ..Self::default() };
     }
@@ -30,13 +31,13 @@ impl Judge {
         }
     }
 
-    /// How many changes were sent.
+    /// Returns how many changes were sent.
     #[must_use]
     pub fn told(&self) -> u64 {
         self.told
     }
 
-    /// Whether the findings cover at least this many changes.
+    /// Returns whether the findings cover at least this many changes.
     #[must_use]
     pub fn has_checked(&self, changes: u64) -> bool {
         self.has_found && self.found.changes >= changes
@@ -61,7 +62,7 @@ impl Judge {
         before.symmetric_difference(&after).flat_map(|finding| &finding.objects).cloned().collect()
     }
 
-    /// The findings about these objects, each once.
+    /// Returns the findings about these objects, each once.
     #[must_use]
     pub fn about(&self, objects: impl IntoIterator<Item = mesh_integrity::Key>) -> Vec<&Finding> {
         let places = objects.into_iter().filter_map(|object| self.by_object.get(&object)).flatten();

@@ -19,12 +19,12 @@ impl fmt::Display for Key {
 }
 
 impl Key {
-    /// That of the object with this name in this namespace.
+    /// Returns the key of the object with this name in this namespace.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self { namespace: namespace.into(), name: name.into() }
     }
 
-    /// That of an object with these metadata.
+    /// Returns the key of an object with these metadata.
     #[must_use]
     pub fn of(metadata: &ObjectMeta) -> Self {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();

@@ -41,7 +41,7 @@ impl MeshKind {
         Self::VirtualService,
     ];
 
-    /// The value of `kind`.
+    /// Returns the value of `kind`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -55,7 +55,7 @@ impl MeshKind {
         }
     }
 
-    /// The API resource, for clients.
+    /// Returns the API resource, for clients.
     #[must_use]
     pub fn resource(self) -> ApiResource {
         let (group, plural) = match self {
@@ -100,13 +100,13 @@ impl FromIterator<MeshKind> for MeshKinds {
 }
 
 impl MeshKinds {
-    /// Whether objects of a kind are made.
+    /// Returns whether objects of a kind are made.
     #[must_use]
     pub fn contains(&self, kind: MeshKind) -> bool {
         self.0.contains(&kind)
     }
 
-    /// The kinds that are made, in the order in which they are written.
+    /// Returns the kinds that are made, in the order in which they are written.
     pub fn iter(&self) -> impl Iterator<Item = MeshKind> + '_ {
         self.0.iter().copied()
     }

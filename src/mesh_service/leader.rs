@@ -48,7 +48,7 @@ pub(super) struct Leader {
     pub metrics: MeshMetrics,
 }
 
-/// How a write went.
+/// The result of a write.
 enum Went {
     Well,
     /// The object has changed since it was read.
@@ -97,8 +97,8 @@ impl Reconciler<Key> for Leader {
 }
 
 impl Leader {
-    /// Writes in order, referenced objects first. Returns whether the API server took everything, or `None` if something has changed since it
-    /// was read, or the API server does not answer.
+    /// Writes in order, referenced objects first. Returns whether the API server accepted everything, or `None` if
+    /// something has changed since it was read, or the API server does not answer.
     async fn write_all(
         &self,
         key: &Key,
@@ -111,7 +111,7 @@ impl Leader {
         for write in writes {
             let (object, deletes) = (write.object().clone(), write.taken_away().is_some());
             let is_new = matches!(write, Write::Apply(_, _, Over::Nothing));
-            // Leftovers are deleted only once their replacements exist. What must go in any case is first in the list.
+            // Leftovers are deleted only once their replacements exist. Objects that are always deleted come first.
             let has_to_wait = if deletes { lacks.anything } else { lacks.hinders(object.kind, is_new) };
             if has_to_wait {
                 continue;
@@ -236,7 +236,7 @@ impl Leader {
         }
     }
 
-    /// Keeps the spec of an object that is taken over in an annotation, so that it can be given back.
+    /// Keeps the spec of an object that is taken over in an annotation, so that it can be restored.
     async fn write_down(&self, objects: &Objects, seen: &Seen, object: &mut DynamicObject) -> Attempt {
         let present = match objects.get(seen.version()).await {
             Ok(Some(present)) if present.version() == seen.version() => present,
@@ -376,8 +376,8 @@ impl Leader {
     }
 }
 
-/// Whether the API server refused the write, other than for its own load. The cause may be a webhook of one kind that is down, so the
-/// other objects are still written.
+/// Returns whether the API server refused the write for a reason other than load. The cause may be a webhook of one
+/// kind that is down, so the other objects are still written.
 fn is_refusal(code: Option<u16>) -> bool {
     code.is_some_and(|code| code >= 400 && code != 429)
 }

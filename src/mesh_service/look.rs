@@ -1,4 +1,4 @@
-//! Pure: what to do for a MeshService now: which objects to write, and what its status says.
+//! Pure: the next steps for a MeshService: which objects to write, and the content of its status.
 
 use super::drift::{Drift, Extras};
 use super::index::MeshIndex;
@@ -39,9 +39,9 @@ pub struct Look {
     pub mesh_service: Option<Arc<ObservedMeshService>>,
     /// The writes, in order.
     pub writes: Vec<Write>,
-    /// The Pods to ask for, after the writes and before the status.
+    /// The Pods to request, after the writes and before the status.
     pub asks: Vec<Selection>,
-    /// When to look again, for a write or a question that is not due yet.
+    /// When to check again, for a write or a question that is not due yet.
     pub pause: Option<Duration>,
     /// The status, once all is written.
     pub told: Option<Told>,
@@ -54,7 +54,7 @@ pub enum Write {
     Apply(Box<DynamicObject>, ObjectKey, Over),
     /// Change an object of another owner, who allows it.
     Mend(Arc<Seen>, Mend),
-    /// Remove these fields, which somebody added.
+    /// Remove these fields, which another client added.
     Trim(Arc<Seen>, Vec<PointerBuf>),
     /// Delete it.
     Delete(Arc<Seen>),
@@ -85,7 +85,7 @@ pub struct Lacks {
 }
 
 impl Lacks {
-    /// Policies that the spec asks for, that cannot be planned, and that do not exist.
+    /// Returns the policies that the spec requests, that cannot be planned, and that do not exist.
     fn at_first(index: &MeshIndex, plan: &Plan) -> Self {
         let mut lacks = Self::default();
         for (kind, kept) in &plan.kept {
@@ -97,14 +97,15 @@ impl Lacks {
         lacks
     }
 
-    /// Notes that an object of this kind could not be written.
+    /// Records that an object of this kind could not be written.
     pub fn note(&mut self, kind: Watched) {
         self.anything = true;
         self.subsets |= kind == Watched::Made(MeshKind::DestinationRule);
         self.policy |= kind.is_policy();
     }
 
-    /// Whether an object of this kind has to wait. Routes wait for their subsets, and new Gateways and routes wait for the policies.
+    /// Returns whether an object of this kind has to wait. Routes wait for their subsets, and new Gateways and routes
+    /// wait for the policies.
     #[must_use]
     pub fn hinders(&self, kind: Watched, is_new: bool) -> bool {
         match kind {
@@ -116,7 +117,7 @@ impl Lacks {
 }
 
 impl Write {
-    /// The object that is written.
+    /// Returns the object that is written.
     #[must_use]
     pub fn object(&self) -> &ObjectKey {
         match self {
@@ -125,13 +126,13 @@ impl Write {
         }
     }
 
-    /// Deletes an object that is left over, or gives it back if it was taken over.
+    /// Deletes an object that is left over, or releases it if it was taken over.
     fn taking_away(seen: &Arc<Seen>) -> Self {
         let seen = Arc::clone(seen);
         if seen.is_adopted() { Self::Release(seen, Released::AsItWas) } else { Self::Delete(seen) }
     }
 
-    /// The object, if it is deleted or released.
+    /// Returns the object, if it is deleted or released.
     #[must_use]
     pub fn taken_away(&self) -> Option<&Arc<Seen>> {
         if let Self::Delete(seen) | Self::Release(seen, _) = self { Some(seen) } else { None }
@@ -139,7 +140,7 @@ impl Write {
 }
 
 impl Over {
-    /// The present object.
+    /// Returns the present object.
     #[must_use]
     pub fn seen(&self) -> Option<&Arc<Seen>> {
         match self {
@@ -149,7 +150,7 @@ impl Over {
     }
 }
 
-/// What to do for the MeshService of this key.
+/// Returns what to do for the MeshService of this key.
 #[must_use]
 pub fn at(index: &mut MeshIndex, key: &Key, now: Timestamp) -> Look {
     let Some(mesh_service) = index.mesh_service(key).filter(|found| !found.deleting).cloned() else {
@@ -160,9 +161,9 @@ pub fn at(index: &mut MeshIndex, key: &Key, now: Timestamp) -> Look {
     look(index, &mesh_service, &plan, now)
 }
 
-/// What is to be done about what was made for a MeshService that is gone, or is being deleted: all of it goes, but for what another one
-/// takes over, and what was taken over itself, which is given back. What is in its own namespace goes by its ownerReference, and stays
-/// without one: so it was asked for.
+/// Returns what to do about the objects of a MeshService that is deleted or being deleted. All are deleted, except
+/// those that another one takes over, and taken-over objects, which are released. Objects in its own namespace are
+/// deleted by their ownerReference. Without one they stay, as requested.
 fn sweep(index: &mut MeshIndex, mesh_service: &Key, now: Timestamp) -> Look {
     let there = index.mesh_service(mesh_service);
     let (is_there, is_first) = (there.is_some(), there.is_some_and(|there| there.cascade == Cascade::Foreground));
@@ -173,7 +174,7 @@ fn sweep(index: &mut MeshIndex, mesh_service: &Key, now: Timestamp) -> Look {
     }
     let goes = |seen: &&Arc<Seen>| {
         let is_elsewhere = seen.key.key.namespace != mesh_service.namespace;
-        // Beside the garbage collector, and other than it in the right order: routes before policies.
+        // In addition to the garbage collector, which does not delete routes before policies.
         let is_collected = (!is_there || is_first) && seen.has_owner_reference();
         let is_meant = stays || is_elsewhere || seen.is_adopted() || is_collected;
         is_meant && !seen.deleting && !index.is_wanted(&seen.key)
@@ -249,7 +250,7 @@ fn steps(index: &MeshIndex, mesh_service: &ObservedMeshService, plan: &Plan) -> 
     steps
 }
 
-/// What is to be done for a MeshService of which this is the plan.
+/// Returns what to do for a MeshService with this plan.
 fn look(index: &mut MeshIndex, mesh_service: &Arc<ObservedMeshService>, plan: &Plan, now: Timestamp) -> Look {
     let key = &mesh_service.key;
     let Steps { mut writes, mut violations, mut repairs, waits, lacks, compared } = steps(index, mesh_service, plan);
@@ -286,12 +287,12 @@ fn look(index: &mut MeshIndex, mesh_service: &Arc<ObservedMeshService>, plan: &P
     let (mut due, paused): (Vec<Write>, Vec<Write>) =
         writes.into_iter().partition(|write| memory.pause(write.object(), now).is_zero());
     if lacks.anything || paused.iter().any(|write| write.taken_away().is_none()) {
-        // What is of no use goes when what takes its place is there. What was put out waits for nothing.
+        // An unused object is deleted once its replacement exists. An object that is not allowed is deleted at once.
         due.retain(|write| write.taken_away().is_none_or(is_put_out));
     }
     let pause = paused.iter().map(|write| memory.pause(write.object(), now)).min();
 
-    // As long as it is not clear who wins, nothing is said to be well.
+    // The status reports no success until it is clear which MeshService wins.
     let undone: BTreeMap<&ObjectKey, Duration> = memory.undone(now).collect();
     violations.extend(undone.keys().map(|object| violation::changed_back(object)));
     let pause = pause.into_iter().chain(undone.values().copied()).min();
@@ -330,14 +331,14 @@ fn look(index: &mut MeshIndex, mesh_service: &Arc<ObservedMeshService>, plan: &P
     }
 }
 
-/// The change of the Service, if it has another owner who allows it.
+/// Returns the change of the Service, if it has another owner who allows it.
 fn mended(index: &MeshIndex, mesh_service: &ObservedMeshService, plan: &Plan) -> Option<Write> {
     let service = mesh_service.named.service.clone()?;
     let seen = index.object(&ObjectKey::made(MeshKind::Service, service)).filter(|seen| !seen.deleting)?;
     Some(Write::Mend(Arc::clone(seen), plan.mend.clone()?))
 }
 
-/// The subsets of the planned rules, for the Service that exists.
+/// Returns the subsets of the planned rules, for the Service that exists.
 fn subsets_of(index: &MeshIndex, mesh_service: &ObservedMeshService, plan: &Plan) -> Vec<Subset> {
     let Some(service) = &mesh_service.named.service else { return Vec::new() };
     match index.object(&ObjectKey::made(MeshKind::Service, service.clone())).map(|seen| &seen.matters) {
@@ -346,7 +347,7 @@ fn subsets_of(index: &MeshIndex, mesh_service: &ObservedMeshService, plan: &Plan
     }
 }
 
-/// The Pods to ask for now, and when to ask for the next.
+/// Returns the Pods to request now, and when to request the next.
 fn asks(memory: &mut Memory<Told>, subsets: &[Subset], now: Timestamp) -> (Vec<Selection>, Option<Duration>) {
     let selections: BTreeSet<&Selection> = subsets.iter().filter_map(|subset| subset.selection.as_ref()).collect();
     memory.pods.keep(selections.iter().copied());
@@ -356,7 +357,7 @@ fn asks(memory: &mut Memory<Told>, subsets: &[Subset], now: Timestamp) -> (Vec<S
     (due.into_iter().cloned().collect(), next)
 }
 
-/// The subsets that select neither a Pod nor a WorkloadEntry.
+/// Returns the subsets that select neither a Pod nor a WorkloadEntry.
 fn empty_subsets(index: &mut MeshIndex, mesh_service: &Key, subsets: &[Subset]) -> Vec<Violation> {
     let pods = &index.memory(mesh_service).pods;
     let without: Vec<&Subset> = subsets
@@ -368,7 +369,7 @@ fn empty_subsets(index: &mut MeshIndex, mesh_service: &Key, subsets: &[Subset]) 
     without.into_iter().filter(is_empty).map(Subset::without_pods).collect()
 }
 
-/// What is to be done about one object that there is to be.
+/// Returns what to do about one planned object.
 fn step(
     index: &MeshIndex,
     mesh_service: &Key,
@@ -379,7 +380,7 @@ fn step(
     let namespace = ObjectKey::namespace(&key.key.namespace);
     match index.object(&namespace) {
         None => return Err(obstacle::missing_namespace(&namespace, key)),
-        Some(seen) if seen.deleting => return Ok(None), // with all that is in it
+        Some(seen) if seen.deleting => return Ok(None), // with everything in it
         Some(_) => {}
     }
     let object = &of_adopted(object, index.object(key));
@@ -391,7 +392,7 @@ fn step(
         let present = over.seen();
         let version = present.map_or(ABSENT, |seen| &seen.resource_version);
         object.metadata.resource_version = Some(version.to_owned());
-        // What it was before it was taken over stays written down.
+        // Its spec from before it was taken over stays recorded.
         if let Some(before) = present.and_then(|seen| seen.annotation(keys::MESH_ADOPTED)) {
             let annotations = object.metadata.annotations.get_or_insert_default();
             annotations.insert(keys::MESH_ADOPTED.to_owned(), before.to_owned());
@@ -400,7 +401,7 @@ fn step(
     };
     let Some(seen) = index.object(key) else { return apply(Over::Nothing) };
     if seen.deleting {
-        return Ok(None); // it is made anew once it is gone
+        return Ok(None); // it is recreated once it is gone
     }
     match (&seen.owner, &seen.giving) {
         (Some(owner), _) if owner == mesh_service => {
@@ -421,7 +422,7 @@ fn step(
     }
 }
 
-/// The desired object, without an ownerReference if the present one was taken over.
+/// Returns the desired object, without an ownerReference if the present one was taken over.
 fn of_adopted<'o>(object: &'o DynamicObject, present: Option<&Arc<Seen>>) -> Cow<'o, DynamicObject> {
     match present {
         Some(seen) if seen.is_adopted() => Cow::Owned(without_owner(object)),
@@ -429,14 +430,15 @@ fn of_adopted<'o>(object: &'o DynamicObject, present: Option<&Arc<Seen>>) -> Cow
     }
 }
 
-/// An object that is to be given back has no ownerReference: the garbage collector would delete it with its MeshService.
+/// Returns a released object. Its ownerReference is removed: the garbage collector would delete it with its
+/// MeshService.
 fn without_owner(object: &DynamicObject) -> DynamicObject {
     let mut object = object.clone();
     object.metadata.owner_references = None;
     object
 }
 
-/// The part of a desired object that is compared with the present one.
+/// Returns the part of a desired object that is compared with the present one.
 fn desired(object: &DynamicObject) -> Value {
     let metadata = &object.metadata;
     json!({
@@ -447,12 +449,12 @@ fn desired(object: &DynamicObject) -> Value {
     })
 }
 
-/// The message about a kind that is not installed in the version that is written.
+/// Returns the message about a kind that is not installed in the version that is written.
 fn absent(kind: Watched) -> String {
     format!("{} of {} is not installed in this cluster", kind.as_str(), kind.resource().api_version)
 }
 
-/// The findings about the objects of a MeshService, each once, except those that its plan already reports.
+/// Returns the findings about the objects of a MeshService, each once, except those that its plan already reports.
 fn about<'i>(
     index: &'i MeshIndex,
     mesh_service: &ObservedMeshService,

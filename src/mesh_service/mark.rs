@@ -14,8 +14,8 @@ const OUTRIGGER: &str = "outrigger";
 /// The labels of the objects that are made.
 pub(super) const LABELS: [&str; 3] = [keys::MANAGED_BY, keys::MESH_SERVICE, keys::MESH_SERVICE_NAMESPACE];
 
-/// Metadata of an object that is made for a MeshService. An owner reference leads to no other namespace; objects there have labels, and an
-/// annotation that tells them from copies.
+/// Metadata of an object that is made for a MeshService. An owner reference cannot point to another namespace. Objects
+/// there have labels, and an annotation that distinguishes them from copies.
 #[must_use]
 pub fn mark(mesh_service: &ObservedMeshService, object: &Key) -> ObjectMeta {
     let owner = || OwnerReference {
@@ -40,8 +40,8 @@ pub fn mark(mesh_service: &ObservedMeshService, object: &Key) -> ObjectMeta {
     }
 }
 
-/// The MeshService that an object was made for: the one that controls it, whatever its labels say, or else the one of its labels. `None`:
-/// it is somebody else's.
+/// Returns the MeshService that an object was made for: its controller, or else the one of its labels. `None`: another
+/// client made it.
 #[must_use]
 pub fn owner_of(metadata: &ObjectMeta) -> Option<Key> {
     let namespace = metadata.namespace.as_deref().unwrap_or_default();
@@ -56,7 +56,8 @@ pub fn owner_of(metadata: &ObjectMeta) -> Option<Key> {
     (label(keys::MANAGED_BY)? == OUTRIGGER && is_original).then_some(owner)
 }
 
-/// The same of an object of this kind. Labels alone are copied easily: they count only where the name is one that is made there.
+/// Returns the same for an object of this kind. Labels are copied easily, so they only count if the name is one that is
+/// made there.
 #[must_use]
 pub fn owner_of_made(kind: MeshKind, metadata: &ObjectMeta) -> Option<Key> {
     let (owner, object) = (owner_of(metadata)?, Key::of(metadata));
@@ -78,12 +79,12 @@ pub fn owner_of_made(kind: MeshKind, metadata: &ObjectMeta) -> Option<Key> {
     is_made.then_some(owner)
 }
 
-/// Whether this ownerReference leads to a MeshService.
+/// Returns whether this ownerReference points to a MeshService.
 pub(super) fn is_mesh_service(owner: &Value) -> bool {
     owner["kind"] == KIND && owner["apiVersion"] == API_VERSION
 }
 
-/// The controller of an object.
+/// Returns the controller of an object.
 pub(super) fn controller(metadata: &ObjectMeta) -> Option<&OwnerReference> {
     metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
 }

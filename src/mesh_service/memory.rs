@@ -1,4 +1,4 @@
-//! Pure: what the leader remembers of a MeshService: which writes wait or are refused, and what its status is about to say.
+//! Pure: what the leader remembers of a MeshService: writes that wait or are refused, and its next status.
 
 use super::selection::Answers;
 use super::state::Settling;
@@ -14,11 +14,11 @@ pub struct Memory<T> {
     paces: HashMap<ObjectKey, Pace>,
     /// Why the API server refused the last write of an object.
     pub refused: BTreeMap<ObjectKey, String>,
-    /// The status that is about to be written.
+    /// The next status.
     pub settling: Settling<T>,
     /// The number of changes that the checks must cover before their findings are current.
     pub awaits: u64,
-    /// Whether the status waits for that.
+    /// Whether the status waits for the checks.
     pub is_waiting: bool,
     /// Whether the subsets select Pods.
     pub pods: Answers,
@@ -52,20 +52,20 @@ impl<T> Default for Memory<T> {
 }
 
 impl<T> Memory<T> {
-    /// How long to wait before the next write of an object.
+    /// Returns how long to wait before the next write of an object.
     #[must_use]
     pub fn pause(&self, object: &ObjectKey, now: Timestamp) -> Duration {
         self.paces.get(object).map_or(Duration::ZERO, |pace| pace.repairs.pause(now))
     }
 
-    /// The objects that somebody changes back again and again, each with the pause before its next write.
+    /// Returns the objects that another client changes repeatedly, each with the pause before its next write.
     pub fn undone(&self, now: Timestamp) -> impl Iterator<Item = (&ObjectKey, Duration)> {
         let paces = self.paces.iter().map(move |(object, pace)| (object, pace.repairs.pause(now)));
         paces.filter(|(_, pause)| !pause.is_zero())
     }
 
-    /// An object was written or deleted for this generation of the MeshService. Whatever is written for the same one counts: who
-    /// undoes it may do so in several ways at once.
+    /// Records that an object was written or deleted for this generation of the MeshService. All writes for one
+    /// generation count together, because another client may undo them in several ways at once.
     pub fn written(&mut self, object: &ObjectKey, generation: i64, now: Timestamp) {
         self.refused.remove(object);
         self.paces.retain(|_, pace| pace.repairs.rests(now).is_some());
@@ -74,20 +74,20 @@ impl<T> Memory<T> {
         pace.generation = Some(generation);
     }
 
-    /// Whether it waited for the checks to cover this many changes. It waits no longer.
+    /// Returns whether it waited for the checks to cover this many changes. It waits no longer.
     pub fn stops_waiting(&mut self, changes: u64) -> bool {
         let stops = self.is_waiting && self.awaits <= changes;
         self.is_waiting &= !stops;
         stops
     }
 
-    /// How long the past writes count for the pace of the next ones, if they do.
+    /// Returns how long the past writes count for the pace of the next ones, if they do.
     #[must_use]
     pub fn rests(&self, now: Timestamp) -> Option<Duration> {
         self.paces.values().filter_map(|pace| pace.repairs.rests(now)).max()
     }
 
-    /// Takes the hash of each planned object, and whether the present one is equal. Only what has been as planned can be repaired.
+    /// Takes the hash of each planned object, and whether the present one is equal. Only an object that was as planned can be repaired.
     pub fn compare(&mut self, objects: impl IntoIterator<Item = (ObjectKey, u64, bool)>) {
         let mut before = std::mem::take(&mut self.right);
         let right =
@@ -95,7 +95,7 @@ impl<T> Memory<T> {
         self.right = right.map(|(object, wanted, _)| (object, wanted)).collect();
     }
 
-    /// Whether an object has been as planned, so that somebody has changed or deleted it since.
+    /// Returns whether an object was as planned before, so that another client has changed or deleted it since.
     #[must_use]
     pub fn was_right(&self, object: &ObjectKey) -> bool {
         self.right.contains_key(object)
@@ -147,10 +147,10 @@ mod tests {
         let object = ObjectKey::made(MeshKind::VirtualService, Key::new("a", "b"));
         let mut memory = Memory::<()>::default();
         for (wanted, is_so, was_right) in [
-            (1, false, false), // it was never there
+            (1, false, false), // it never existed
             (1, true, true),
-            (1, false, true),  // somebody changed it
-            (2, false, false), // it is to be otherwise
+            (1, false, true),  // another client changed it
+            (2, false, false), // its plan has changed
             (1, false, false),
         ] {
             memory.compare([(object.clone(), wanted, is_so)]);

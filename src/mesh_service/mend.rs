@@ -18,14 +18,14 @@ pub struct ServicePort {
 pub struct Mend {
     /// The patch.
     pub operations: Vec<PatchOperation>,
-    /// What it does, for the Event.
+    /// What the repair does, for the Event.
     pub done: Vec<String>,
-    /// What undoes it, for the Event.
+    /// How to undo it, for the Event.
     pub undo: Vec<String>,
 }
 
 impl ServicePort {
-    /// The ports of a Service with this `spec`.
+    /// Returns the ports of a Service with this `spec`.
     pub(super) fn all(spec: &Value) -> Vec<Self> {
         let read = |port: Node<'_>| Self {
             number: port.number("port").unwrap_or_default(),
@@ -38,7 +38,7 @@ impl ServicePort {
 }
 
 impl Mend {
-    /// Makes this change, too.
+    /// Adds this change.
     pub(super) fn join(&mut self, other: Self) {
         self.operations.extend(other.operations);
         self.done.extend(other.done);

@@ -1,4 +1,4 @@
-//! The metrics of MeshServices: how they are, and what is made for them.
+//! The metrics of MeshServices: their states, and the objects that are made for them.
 
 use crate::api::mesh_service::{ConsistencyState, Severity};
 use crate::telemetry::metrics::Labels;
@@ -12,9 +12,9 @@ use prometheus_client::registry::Registry;
 pub struct MeshMetrics {
     states: [Gauge; STATES.len()],
     violations: [Gauge; SEVERITIES.len()],
-    /// `outrigger_mesh_objects`: what was made.
+    /// `outrigger_mesh_objects`: objects that were made.
     pub objects: Gauge,
-    /// `outrigger_mesh_repairs_total`: objects that were as they should be, and were made so again.
+    /// `outrigger_mesh_repairs_total`: objects that had drifted and were repaired.
     pub repairs: Counter,
 }
 
@@ -68,7 +68,7 @@ impl MeshMetrics {
         metrics
     }
 
-    /// `outrigger_mesh_services{state}` and `outrigger_mesh_violations{severity}`: how many there are.
+    /// Sets `outrigger_mesh_services{state}` and `outrigger_mesh_violations{severity}`.
     pub fn show(&self, states: impl Fn(ConsistencyState) -> usize, violations: impl Fn(Severity) -> usize) {
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         for (state, gauge) in STATES.iter().zip(&self.states) {

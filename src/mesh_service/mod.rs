@@ -1,8 +1,9 @@
 //! MeshServices: the Istio objects that are made for a service in the mesh, and what is wrong with them.
 //!
-//! [`plan`](plan()) computes the objects of a MeshService. The [`Controller`] receives events, which change the [`MeshIndex`]. `look`
-//! decides what to write and what the status says, and `leader` does it. The checks of the whole mesh ([`crate::mesh_integrity`]) run on a
-//! thread of their own (`judge`). Their findings become violations and repairs (`repair`).
+//! [`plan`](plan()) computes the objects of a MeshService. The [`Controller`] receives events, which change the
+//! [`MeshIndex`]. `look` decides what to write and the content of the status, and `leader` writes it. The checks of the
+//! whole mesh ([`crate::mesh_integrity`]) run on a separate thread (`judge`). Their findings become violations and
+//! repairs (`repair`).
 
 mod build;
 mod claims;

@@ -1,4 +1,4 @@
-//! A MeshService as last seen: what it asks for, or why it cannot be used.
+//! A MeshService as last seen: its requests, or why it cannot be used.
 
 use super::key::Key;
 use super::rival::Rival;
@@ -36,25 +36,25 @@ pub struct ObservedMeshService {
     pub created: Option<Timestamp>,
     /// Whether it is being deleted.
     pub deleting: bool,
-    /// What becomes of its objects when it is deleted.
+    /// What happens to its objects when it is deleted.
     pub cascade: Cascade,
     /// Its annotations.
     pub annotations: BTreeMap<String, String>,
-    /// Its present status; empty where it cannot be read.
+    /// Its present status; empty if it cannot be read.
     pub status: MeshServiceStatus,
     /// The Service and the Gateway that it names.
     pub named: Named,
-    /// What it asks for, or why it cannot be used: a sentence that names the field.
+    /// What it requests, or why it cannot be used: a sentence that names the field.
     pub usable: Result<Usable, String>,
 }
 
-/// What becomes of the objects of a MeshService that is being deleted, as kubectl's `--cascade` says.
+/// What happens to the objects of a MeshService that is being deleted, by kubectl's `--cascade`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Cascade {
-    /// They go after it.
+    /// They are deleted after it.
     #[default]
     Background,
-    /// They go before it.
+    /// They are deleted before it.
     Foreground,
     /// They stay.
     Orphan,
@@ -69,7 +69,7 @@ pub struct Named {
     pub gateway: Option<Key>,
 }
 
-/// What a MeshService asks for, with its defaults.
+/// What a MeshService requests, with its defaults.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Usable {
     /// Its spec.
@@ -78,7 +78,7 @@ pub struct Usable {
     pub service: Key,
     /// The Gateway that it names.
     pub gateway: Option<Key>,
-    /// Labels of the Pods for which the Service is to be made, or what is wrong with them: that concerns the Service alone.
+    /// Labels of the Pods that the Service is made for, or their error, which only affects the Service.
     pub service_selector: Result<Option<BTreeMap<String, String>>, String>,
 }
 
@@ -89,7 +89,7 @@ impl Versioned for ObservedMeshService {
     }
 }
 
-/// Never fails, so that a watch goes on whatever is stored.
+/// Never fails, so that a watch continues with any stored object.
 impl<'de> Deserialize<'de> for ObservedMeshService {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Value::deserialize(deserializer).map(Self::read)
@@ -97,7 +97,7 @@ impl<'de> Deserialize<'de> for ObservedMeshService {
 }
 
 impl ObservedMeshService {
-    /// Reads a MeshService. This never fails: `usable` says what is wrong.
+    /// Reads a MeshService. This never fails: `usable` has the error.
     #[must_use]
     pub fn read(mut object: Value) -> Self {
         let spec = object.get_mut("spec").map(Value::take).unwrap_or_default();
@@ -119,14 +119,14 @@ impl ObservedMeshService {
         }
     }
 
-    /// Whether nothing is written or deleted for it. Only the value `false` says so.
+    /// Returns whether nothing is written or deleted for it. Only the value `false` means this.
     #[must_use]
     pub fn is_left_alone(&self) -> bool {
         self.annotations.get(keys::MANAGED).is_some_and(|value| value == keys::NOT_MANAGED)
     }
 
-    /// This MeshService as a rival of others that name the same Service or Gateway. `None` if it is no rival. One with an invalid spec is a
-    /// rival only for the Service that it serves.
+    /// Returns this MeshService as a rival of others that name the same Service or Gateway. `None` if it is no rival.
+    /// One with an invalid spec is a rival only for the Service that it serves.
     #[must_use]
     pub fn as_rival(&self) -> Option<Rival<'_>> {
         let Named { service, gateway } = &self.named;
@@ -163,7 +163,8 @@ impl Named {
     }
 }
 
-/// A Service or a Gateway, from the fields of its name and its namespace. The default is the MeshService's namespace.
+/// Reads a Service or a Gateway from the fields of its name and its namespace. The default is the MeshService's
+/// namespace.
 fn named(own: &Key, name: &str, namespace: Option<&str>, fields: [&str; 2]) -> Result<Key, FieldError> {
     let namespace = namespace.filter(|namespace| !namespace.is_empty()).unwrap_or(&own.namespace);
     label(fields[0], name)?;
@@ -215,14 +216,14 @@ impl Usable {
     }
 }
 
-/// A name of a Service, a Gateway or a namespace.
+/// Checks a name of a Service, a Gateway or a namespace.
 fn label(field: &str, name: &str) -> Result<(), FieldError> {
     let problem = "must be a DNS label: at most 63 small letters, digits and '-', with a letter or digit at both ends";
     let holds = names::dns_label(name).is_ok() && !name.bytes().any(|byte| byte.is_ascii_uppercase());
     if holds { Ok(()) } else { Err(FieldError::new(field, problem)) }
 }
 
-/// Labels as `KEY=VALUE,…`.
+/// Reads labels as `KEY=VALUE,…`.
 fn selector(text: &str) -> Result<BTreeMap<String, String>, FieldError> {
     let field = format!("metadata.annotations[{}]", keys::SERVICE_SELECTOR);
     let label = |entry: &str| {
@@ -313,7 +314,7 @@ mod tests {
         }
     }
 
-    /// Headers are in each route, of which there are two for each port: such a spec would take all memory.
+    /// Headers are in each route, and each port has two routes: such a spec would use all memory.
     #[test]
     fn a_spec_has_at_most_the_size_of_what_can_be_written() {
         let with = |headers: usize, ports: u16| {
@@ -327,7 +328,7 @@ mod tests {
         assert!(with(4000, 32).unwrap_err().starts_with("spec.ports: 32 ports are too many for a spec of "));
     }
 
-    /// Or another one would take what is there.
+    /// Otherwise another one would take the existing objects.
     #[test]
     fn what_a_mesh_service_names_is_known_whatever_else_is_wrong() {
         let mut spec = smallest();
@@ -359,7 +360,7 @@ mod tests {
         assert!(with("shop/other").as_rival().is_none());
     }
 
-    /// For the seed's operator any value meant the same.
+    /// An earlier operator treated all values the same.
     #[test]
     fn m7_the_value_of_the_annotation_counts_and_not_that_it_is_there() {
         let with = |value: &str| read(&json!({"annotations": {keys::MANAGED: value}}), &smallest()).is_left_alone();

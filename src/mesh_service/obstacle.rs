@@ -23,7 +23,7 @@ impl Obstacle {
     }
 }
 
-/// Its namespace does not exist.
+/// Returns the obstacle of a missing namespace.
 pub(super) fn missing_namespace(namespace: &ObjectKey, object: &ObjectKey) -> Box<Obstacle> {
     let violation = Violation {
         type_: violation::FOREIGN_KEY.to_owned(),
@@ -35,7 +35,7 @@ pub(super) fn missing_namespace(namespace: &ObjectKey, object: &ObjectKey) -> Bo
     Obstacle::new(violation, Act::Create, namespace.to_string(), action)
 }
 
-/// An object of the name exists and is not ours.
+/// Returns the obstacle of an object that exists and is not ours.
 pub(super) fn taken(mesh_service: &Key, seen: &Seen) -> Box<Obstacle> {
     let (is_nobodys, whose) = match (&seen.owner, &seen.giving) {
         (Some(owner), _) => (false, format!("was made for MeshService/{owner}")),

@@ -20,7 +20,7 @@ pub struct Plan {
     pub mend: Option<Mend>,
     /// The Service, as `NAMESPACE/NAME`, that its objects are for.
     pub service: Option<String>,
-    /// The namespaces that let it in.
+    /// The namespaces that allow it.
     pub(super) places: Option<Places>,
     /// Objects that are not written, and are not deleted either.
     pub(super) kept: BTreeSet<(MeshKind, Key)>,
@@ -29,8 +29,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether an existing object of this MeshService is deleted: it is not planned any more, or its namespace does not let it in. Nothing in a
-    /// MeshService prevents the latter.
+    /// Returns whether an existing object of this MeshService is deleted: it is no longer planned, or its namespace
+    /// does not allow it. Nothing in a MeshService prevents the latter.
     #[must_use]
     pub fn sweeps(&self, kind: MeshKind, key: &Key) -> bool {
         let is_kept = self.left_out.contains(&kind) || self.kept.contains(&(kind, key.clone()));
@@ -41,7 +41,7 @@ impl Plan {
         !is_let_in || !is_kept && !self.objects.iter().any(is)
     }
 
-    /// Nothing is written or deleted where the MeshService may have objects.
+    /// Returns an outcome that writes and deletes nothing where the MeshService may have objects.
     pub(super) fn held(mesh_service: &ObservedMeshService, violation: Violation) -> Self {
         let service = mesh_service.status.service.clone();
         Self { service, left_out: MeshKind::ALL.into(), violations: vec![violation], ..Self::default() }

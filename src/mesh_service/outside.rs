@@ -34,8 +34,8 @@ pub(super) fn build(builder: &mut Builder<'_>) {
     }
 }
 
-/// The part of its name that tells a ServiceEntry from others: its first host, and a hash of all if it has several. It does not depend on the
-/// rest of the list.
+/// Returns the part of a ServiceEntry's name that distinguishes it: its first host, and a hash of all if it has
+/// several. The rest of the list does not change it.
 fn name_of(entry: &Message) -> String {
     let first = first_host(entry);
     match entry.get("hosts").and_then(Value::as_array) {
@@ -56,7 +56,7 @@ fn hash(text: &str) -> String {
     format!("{:x}", Sha256::digest(text)).chars().take(10).collect()
 }
 
-/// A name of at most 253 characters: a longer one is cut and ends in a hash of the whole.
+/// Returns a name of at most 253 characters: a longer one is cut and ends in a hash of the whole.
 fn shortened(name: String) -> String {
     if name.len() <= LONGEST_NAME {
         return name;

@@ -23,7 +23,7 @@ pub fn plan(mesh_service: &ObservedMeshService, world: World<'_>) -> Plan {
     plan
 }
 
-/// What the MeshService asks for, or why nothing is done about it.
+/// Returns what the MeshService requests, or why it is not applied.
 fn obstacle<'a>(mesh_service: &'a ObservedMeshService, world: &World<'_>) -> Result<&'a Usable, Violation> {
     let left_alone = |what: &str| {
         let message = format!(
@@ -45,7 +45,8 @@ fn obstacle<'a>(mesh_service: &'a ObservedMeshService, world: &World<'_>) -> Res
     }
 }
 
-/// The violation if the namespace of the Service does not let it in. Annotations and mistakes of the MeshService do not prevent it.
+/// Returns the violation if the namespace of the Service does not allow it. Annotations and errors of the MeshService
+/// do not prevent it.
 fn no_consent(mesh_service: &ObservedMeshService, consents: &Consents) -> Option<Violation> {
     let (own, service) = (&mesh_service.key.namespace, mesh_service.named.service.as_ref()?);
     let message = format!(
@@ -57,7 +58,7 @@ fn no_consent(mesh_service: &ObservedMeshService, consents: &Consents) -> Option
     (!is_let_in).then(|| violation::told(mesh_service, violation::NO_CONSENT, Severity::Error, message))
 }
 
-/// The plan for a usable spec.
+/// Returns the plan for a usable spec.
 fn made(mesh_service: &ObservedMeshService, asked: &Usable, world: World<'_>) -> Plan {
     let service = &asked.service;
     let mut builder = Builder::new(mesh_service, asked, world);

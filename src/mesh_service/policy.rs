@@ -44,7 +44,7 @@ fn policy_of(builder: &mut Builder<'_>, kind: MeshKind, policy: &Message, field:
     builder.add(kind, key, spec.into(), |below| below.strip_prefix("spec").map(|below| format!("{field}{below}")));
 }
 
-/// The selector of a policy. Without one it would apply to all Pods of the namespace.
+/// Returns the selector of a policy. Without one it would apply to all Pods of the namespace.
 fn selector(builder: &Builder<'_>, policy: &Message) -> Result<Value, &'static str> {
     if let Some(selector) = policy.get("selector") {
         let labels = selector.get("matchLabels").and_then(Value::as_object);

@@ -10,7 +10,7 @@ pub(super) struct Port {
     pub number: i32,
     pub target: i32,
     pub name: String,
-    /// As Istio writes it, such as `GRPC`.
+    /// In Istio's form, such as `GRPC`.
     pub protocol: &'static str,
     /// The `appProtocol` of the Service's port: set if the spec gives a protocol that the name does not. A protocol that is only assumed is not
     /// written, and Istio detects it.
@@ -20,11 +20,11 @@ pub(super) struct Port {
 /// How traffic is routed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Routing {
-    /// By requests.
+    /// Requests are routed.
     Http,
-    /// By the server name in the client's first message (SNI).
+    /// Connections are routed by the server name in the client's first message (SNI).
     Tls,
-    /// By the port.
+    /// Connections are routed by the port.
     Tcp,
     /// Not at all.
     None,
@@ -71,8 +71,8 @@ impl Port {
         ports.iter().map(read).collect()
     }
 
-    /// Reads a port. `protocol: TCP` beside a name is what most Services say of every port that is not UDP, so HTTP is assumed. Only the name
-    /// says that a port is plain TCP. A default name is made from the protocol.
+    /// Reads a port. Most Services have `protocol: TCP` at every port that is not UDP, so next to a name it means HTTP.
+    /// Only the name makes a port plain TCP. A default name is made from the protocol.
     fn read(port: &MeshPort) -> Self {
         let given = port.protocol.as_deref().and_then(of_text);
         let name = port.name.clone().unwrap_or_else(|| {
@@ -96,7 +96,7 @@ impl Port {
         routing_of(self.protocol)
     }
 
-    /// It as a port of a Service.
+    /// Returns it as a port of a Service.
     pub(super) fn of_service(&self) -> Value {
         let mut of_service = json!({
             "name": self.name, "port": self.number, "targetPort": self.target, "protocol": self.transport(),
@@ -107,13 +107,13 @@ impl Port {
         of_service
     }
 
-    /// `protocol` of a Service's port.
+    /// Returns `protocol` of a Service's port.
     pub fn transport(&self) -> &'static str {
         if self.protocol == "UDP" { "UDP" } else { "TCP" }
     }
 }
 
-/// How Istio routes traffic of a protocol.
+/// Returns how Istio routes traffic of a protocol.
 pub(super) fn routing_of(protocol: &str) -> Routing {
     match protocol {
         "HTTPS" | "TLS" => Routing::Tls,
@@ -123,7 +123,8 @@ pub(super) fn routing_of(protocol: &str) -> Routing {
     }
 }
 
-/// The protocol that Istio assumes for a port of a Service, by its `appProtocol` or else by its name. `None` if Istio detects it.
+/// Returns the protocol that Istio assumes for a port of a Service, by its `appProtocol` or else by its name. `None` if
+/// Istio detects it.
 ///
 /// Source: `ConvertProtocol` of Istio 1.32.
 pub(super) fn taken_for(number: i64, name: &str, app_protocol: Option<&str>) -> Option<&'static str> {
@@ -136,7 +137,7 @@ pub(super) fn taken_for(number: i64, name: &str, app_protocol: Option<&str>) -> 
     of_name(app_protocol.unwrap_or(name)).or_else(|| SERVER_FIRST.contains(&number).then_some("TCP"))
 }
 
-/// The protocol that a port's name gives: the name is a protocol, or begins with one and `-`.
+/// Returns the protocol that a port's name gives: the name is a protocol, or begins with one and `-`.
 fn of_name(name: &str) -> Option<&'static str> {
     let name = name.to_ascii_lowercase();
     let says =
@@ -198,7 +199,7 @@ mod tests {
         assert_eq!(names, ["tcp-81-2", "tcp-81", "udp-53", "tcp-53"]);
     }
 
-    /// A database is told to Envoy as HTTP by nobody but who wrote the spec.
+    /// Only the spec can declare a database as HTTP.
     #[test]
     fn a_service_says_no_protocol_that_the_spec_does_not_say() {
         for (name, protocol, expected, app_protocol) in [

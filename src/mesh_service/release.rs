@@ -1,4 +1,4 @@
-//! Pure: the patch that takes our marks off an object that was made for a MeshService.
+//! Pure: the patch that removes our marks from an object that was made for a MeshService.
 
 use super::mark::{self, LABELS};
 use super::seen::Seen;
@@ -7,16 +7,16 @@ use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, PatchOperation, RemoveOperation};
 use serde_json::Value;
 
-/// What becomes of its spec.
+/// What happens to its spec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Released {
     /// It stays as it is.
     AsItIs,
-    /// It becomes what it was before the object was taken over.
+    /// It is restored to its state before the object was taken over.
     AsItWas,
 }
 
-/// The patch.
+/// Returns the patch.
 #[must_use]
 pub fn operations(seen: &Seen, released: Released) -> Vec<PatchOperation> {
     let Some(content) = &seen.content else { return Vec::new() };
@@ -50,7 +50,7 @@ mod tests {
     use crate::mesh_service::{Key, MeshKind, ObservedMeshService};
     use serde_json::json;
 
-    /// An object of `shop/web` after it was released.
+    /// Returns an object of `shop/web` after it was released.
     fn after(released: Released, namespace: &str, before: Option<&str>) -> Value {
         let web = ObservedMeshService::read(json!({"metadata": {"name": "web", "namespace": "shop", "uid": "u"}}));
         let name = if namespace == "shop" { "web" } else { "shop.web" };

@@ -1,8 +1,8 @@
 //! Pure: the repairs of what is wrong, in the order in which to do them.
 //!
-//! The objects that were made are repaired without being asked. Repairs of other objects are advice, and outrigger does them only if an
-//! annotation asks for it ([`Consent`]). The advice is to create what is missing, and never to delete what refers to it: a VirtualService
-//! whose Gateway is missing may carry the traffic of others.
+//! Objects that outrigger made are repaired automatically. Repairs of other objects are advice, and outrigger does them
+//! only if an annotation allows it ([`Consent`]). The advice is to create what is missing, and never to delete what
+//! refers to it: a VirtualService whose Gateway is missing may carry the traffic of others.
 
 use super::key::Key;
 use super::observed::ObservedMeshService;
@@ -35,23 +35,23 @@ pub struct Consent(BTreeSet<Act>);
 pub struct Repair {
     /// What to do.
     pub act: Act,
-    /// To which object, as `Kind/namespace/name`.
+    /// The object, as `Kind/namespace/name`.
     pub resource: String,
-    /// What exactly.
+    /// The exact change.
     pub action: String,
     /// Why.
     pub reason: String,
-    /// How bad it is as it is.
+    /// The severity of the error.
     pub severity: Severity,
 }
 
 impl Act {
-    /// Those that the annotation of a MeshService may allow.
+    /// The repairs that the annotation of a MeshService may allow.
     pub const OF_MESH_SERVICES: [Self; 1] = [Self::Adopt];
-    /// Those that the annotation of a Service may allow.
+    /// The repairs that the annotation of a Service may allow.
     pub const OF_SERVICES: [Self; 2] = [Self::AddPort, Self::SetProtocol];
 
-    /// As the status has it.
+    /// Returns the repair in the form of the status.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -65,7 +65,7 @@ impl Act {
 }
 
 impl Consent {
-    /// Reads the annotation: names of repairs, separated by commas. The second part has the names that are not among these.
+    /// Reads the annotation: names of repairs, separated by commas. The second part has the unknown names.
     #[must_use]
     pub fn read(annotation: Option<&str>, among: &[Act]) -> (Self, Vec<String>) {
         let (mut acts, mut unknown) = (BTreeSet::new(), Vec::new());
@@ -78,7 +78,7 @@ impl Consent {
         (Self(acts), unknown)
     }
 
-    /// Whether this is allowed.
+    /// Returns whether this is allowed.
     #[must_use]
     pub fn covers(&self, act: Act) -> bool {
         self.0.contains(&act)
@@ -86,7 +86,7 @@ impl Consent {
 }
 
 impl Repair {
-    /// The repair of a violation of the plan. The message of the violation says what to do.
+    /// Returns the repair of a violation of the plan. The message of the violation says what to do.
     #[must_use]
     pub fn of_violation(told: &Violation, mesh_service: &ObservedMeshService) -> Option<Self> {
         let severity = match told.severity {
@@ -115,7 +115,7 @@ impl Repair {
         })
     }
 
-    /// The repair of a subset whose labels select no Pod.
+    /// Returns the repair of a subset whose labels select no Pod.
     #[must_use]
     pub fn of_empty_subset(told: &Violation, mesh_service: &Key) -> Self {
         Self {
@@ -128,7 +128,7 @@ impl Repair {
         }
     }
 
-    /// The repair of a finding about the objects of a MeshService, if it is known.
+    /// Returns the repair of a finding about the objects of a MeshService, if it is known.
     #[must_use]
     pub fn of(finding: &Finding, mesh_service: &Key, is_ours: impl Fn(&mesh_integrity::Key) -> bool) -> Option<Self> {
         let first = finding.objects.first().filter(|_| !finding.advice.is_empty())?;
@@ -139,7 +139,7 @@ impl Repair {
             _ if missing.is_some() => (Act::Create, missing.unwrap_or_default().to_owned()),
             // The message begins with the Gateway that lacks the host.
             Code::IST0132 => (Act::Update, finding.message.split(' ').next().unwrap_or_default().to_owned()),
-            // If objects contradict each other, the one to change is one that is not ours.
+            // If objects contradict each other, the one to change is not ours.
             _ => (Act::Update, finding.objects.iter().find(|key| !is_ours(key)).map_or_else(|| named(first), named)),
         };
         Some(Self {
@@ -152,12 +152,12 @@ impl Repair {
     }
 }
 
-/// Whether this is `Kind/namespace/name`.
+/// Returns whether this is `Kind/namespace/name`.
 fn is_object(text: &str) -> bool {
     !text.contains(' ') && text.split('/').count() == 3
 }
 
-/// The repairs in order: missing objects first, and the most severe first. Each once.
+/// Orders the repairs: missing objects first, then by severity. Each occurs once.
 #[must_use]
 pub fn ordered(mut repairs: Vec<Repair>) -> Vec<RepairAction> {
     repairs.sort_by(|one, other| {

@@ -19,12 +19,13 @@ pub struct Rival<'a> {
 }
 
 impl Rival<'_> {
-    /// The order in which MeshServices get a Service. The one that serves it comes first: editing an older one takes nothing away from it.
+    /// Returns the order in which MeshServices get a Service. The one that serves it comes first, so an edit of an
+    /// older one does not take the Service.
     pub(super) fn for_service(&self) -> (bool, (bool, Option<Timestamp>, &Key)) {
         (!self.serves, self.by_age())
     }
 
-    /// The order in which they make a Gateway that does not exist: the oldest first.
+    /// Returns the order in which they make a Gateway that does not exist: the oldest first.
     pub(super) fn by_age(&self) -> (bool, Option<Timestamp>, &Key) {
         (self.created.is_none(), self.created, self.key)
     }

@@ -9,7 +9,7 @@ use crate::api::mesh_service::{MeshServiceSpec, Severity};
 use kube::api::DynamicObject;
 use serde_json::{Map, Value, json};
 
-/// What the routes of a MeshService lead to, and what is done on the way.
+/// The targets of the routes of a MeshService, and their options.
 struct Routes<'b> {
     spec: &'b MeshServiceSpec,
     ports: &'b [Port],
@@ -24,13 +24,13 @@ pub(super) struct Host {
     pub field: String,
 }
 
-/// The hosts that are reached through the gateway: all that are no names of the Service.
+/// Returns the hosts of the gateway that are not names of the Service.
 pub(super) fn gateway_hosts(builder: &Builder<'_>) -> Vec<Host> {
     let hosts = builder.asked.spec.hosts.iter().enumerate().filter(|(_, host)| !is_own(builder, host));
     hosts.map(|(index, host)| Host { name: host.clone(), field: format!("spec.hosts[{index}]") }).collect()
 }
 
-/// Whether a host is a name of the Service.
+/// Returns whether a host is a name of the Service.
 fn is_own(builder: &Builder<'_>, host: &str) -> bool {
     let host = host.to_ascii_lowercase();
     let full = builder.host();
@@ -72,7 +72,7 @@ pub(super) fn build(builder: &mut Builder<'_>) {
     }
 }
 
-/// Says where the shares of the subsets make no whole; returns whether requests can be shared out by them.
+/// Reports subsets whose shares do not add up; returns whether requests can be distributed to them.
 fn weights(builder: &mut Builder<'_>) -> bool {
     let weighted = builder.asked.spec.subsets.iter().filter_map(|subset| Some((&subset.name, subset.weight?)));
     let weighted: Vec<_> = weighted.collect();
@@ -93,7 +93,7 @@ fn weights(builder: &mut Builder<'_>) -> bool {
     true
 }
 
-/// Says where requests would be sent to subsets that no DestinationRule has; returns whether all routes lead somewhere.
+/// Reports routes to subsets that no DestinationRule has; returns whether all routes have a target.
 fn has_subsets(builder: &mut Builder<'_>) -> bool {
     let is_rule = |object: &DynamicObject| {
         object.types.as_ref().is_some_and(|types| types.kind == MeshKind::DestinationRule.as_str())
@@ -139,7 +139,7 @@ fn virtual_service(builder: &mut Builder<'_>, key: Key, hosts: &[Host], gateway:
     builder.add(MeshKind::VirtualService, key, spec, |field| field_of(field, hosts));
 }
 
-/// The field of the MeshService that one of a VirtualService comes from.
+/// Returns the field of the MeshService that one of a VirtualService comes from.
 fn field_of(field: &str, hosts: &[Host]) -> Option<String> {
     if let Some(place) = field.strip_prefix("spec.hosts[") {
         let index: usize = place.strip_suffix(']')?.parse().ok()?;
@@ -159,15 +159,15 @@ impl Routes<'_> {
         self.ports.iter().filter(move |port| port.routing() == routing)
     }
 
-    /// The port that takes what comes in at no other's number, such as port 443 of a gateway for a Service that has 8080, and the other
-    /// ones. In the mesh there is none: a port of the Service that the spec does not list is none of its business.
+    /// Returns the port for requests at other numbers, such as port 443 of a gateway for a Service that has 8080, and
+    /// the other ports. The mesh has no such port: the spec does not apply to ports that it does not list.
     fn told_apart(&self, routing: Routing, is_for_gateway: bool) -> (Option<&Port>, Vec<&Port>) {
         let mut ports = self.of(routing);
         let first = if is_for_gateway { ports.next() } else { None };
         (first, ports.collect())
     }
 
-    /// What a gateway has decrypted goes to the first port of TLS where none is of HTTP.
+    /// Decrypted requests of a gateway go to the first TLS port if there is no HTTP port.
     fn http(&self, is_for_gateway: bool) -> Vec<Value> {
         let (first, others) = self.told_apart(Routing::Http, is_for_gateway);
         let first = first.or_else(|| self.told_apart(Routing::Tls, is_for_gateway).0);
@@ -216,7 +216,7 @@ impl Routes<'_> {
             .collect()
     }
 
-    /// The subsets that have a weight; if none has, the Service.
+    /// Returns the subsets that have a weight; if none has, the Service.
     fn destinations(&self, port: &Port) -> Value {
         let weighted = self.spec.subsets.iter().filter_map(|subset| Some((subset.name.as_str(), subset.weight?)));
         let weighted: Vec<_> = weighted.collect();
@@ -233,7 +233,7 @@ impl Routes<'_> {
         weighted.into_iter().map(destination).collect()
     }
 
-    /// A field that is there and concerns requests of HTTP.
+    /// Returns a present field that concerns HTTP requests.
     fn field_of_http(&self) -> Option<&'static str> {
         let MeshServiceSpec { fault, mirror, headers, timeout, retries, .. } = self.spec;
         let fields = [

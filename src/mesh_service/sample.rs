@@ -1,10 +1,10 @@
-//! What tests of this room share.
+//! The samples that the tests of MeshServices share.
 
 use crate::documents;
 use crate::mesh_integrity::Object;
 use std::sync::Arc;
 
-/// The objects of this YAML as the checks read them.
+/// Returns the objects of this YAML in the form of the checks.
 pub fn mesh(text: &str) -> Vec<Arc<Object>> {
     let documents = documents::parse("mesh.yaml", text.as_bytes()).unwrap();
     documents.iter().filter_map(|document| Object::read(&document.value, "")).map(Arc::new).collect()

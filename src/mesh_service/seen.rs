@@ -1,4 +1,4 @@
-//! Pure: an object of the mesh as last seen: whose it is, what is in it where that matters, and how the checks read it.
+//! Pure: an object of the mesh as last seen: its owner, the fields that matter, and its form for the checks.
 
 use super::key::Key;
 use super::kind::MeshKind;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// An object of the mesh as last seen.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
-    /// Which one.
+    /// Its key.
     pub key: ObjectKey,
     /// Its uid.
     pub uid: Box<str>,
@@ -28,32 +28,32 @@ pub struct Seen {
     pub deleting: bool,
     /// The MeshService that it was made for.
     pub owner: Option<Key>,
-    /// Of what was not made for one: who may have it.
+    /// For an object that was not made for one: which MeshServices may have it.
     pub giving: Giving,
-    /// What a plan has to know of it.
+    /// The part that a plan uses.
     pub matters: Matters,
-    /// Of what was made for a MeshService: `metadata` and `spec`.
+    /// For an object that was made for a MeshService: `metadata` and `spec`.
     pub content: Option<Box<Value>>,
-    /// As the checks read it.
+    /// The form for the checks.
     pub judged: Option<Arc<Object>>,
 }
 
 /// Who may have an object that was not made for a MeshService.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Giving {
-    /// Whoever asks for it.
+    /// Any MeshService that requests it.
     #[default]
     Asked,
-    /// Any MeshService that would have one of its name: its annotation says so.
+    /// Any MeshService that plans an object of its name: its annotation says so.
     Given,
-    /// Nobody: it is controlled by this.
+    /// No MeshService: this controls it.
     Controlled(String),
 }
 
-/// What a plan has to know of an object.
+/// The part of an object that a plan uses.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Matters {
-    /// Nothing but that it is there.
+    /// Only its existence.
     #[default]
     Nothing,
     /// Of a Service.
@@ -62,7 +62,7 @@ pub enum Matters {
     Gateway(Box<ObservedGateway>),
     /// Of a WorkloadEntry: its labels.
     Workload(BTreeMap<String, String>),
-    /// Of a Namespace: who is let in.
+    /// Of a Namespace: whom it allows.
     Allows(Option<String>),
 }
 
@@ -78,7 +78,7 @@ impl Seen {
     #[must_use]
     pub fn read(kind: Watched, mut object: Value) -> Self {
         let metadata = object.get("metadata").map(ObjectMeta::deserialize).and_then(Result::ok).unwrap_or_default();
-        // In a list they are left out.
+        // Lists omit them.
         if let Some(fields) = object.as_object_mut() {
             let resource = kind.resource();
             fields.insert("apiVersion".to_owned(), resource.api_version.into());
@@ -106,7 +106,7 @@ impl Seen {
         }
     }
 
-    /// Whether nothing of it has changed that matters.
+    /// Returns whether nothing that matters has changed.
     #[must_use]
     pub fn is_same_as(&self, other: &Self) -> bool {
         let Self { key, uid, resource_version: _, deleting, owner, giving, matters, content, judged } = self;
@@ -115,20 +115,20 @@ impl Seen {
             && (content, judged) == (&other.content, &other.judged)
     }
 
-    /// Whether what was made for a MeshService has an ownerReference.
+    /// Returns whether an object that was made for a MeshService has an ownerReference.
     #[must_use]
     pub fn has_owner_reference(&self) -> bool {
         let owners = self.content.as_ref().and_then(|content| content["metadata"]["ownerReferences"].as_array());
         owners.is_some_and(|owners| !owners.is_empty())
     }
 
-    /// Whether it was somebody else's before.
+    /// Returns whether it had another owner before.
     #[must_use]
     pub fn is_adopted(&self) -> bool {
         self.annotation(keys::MESH_ADOPTED).is_some()
     }
 
-    /// An annotation of what was made for a MeshService.
+    /// Returns an annotation of an object that was made for a MeshService.
     #[must_use]
     pub fn annotation(&self, key: &str) -> Option<&str> {
         self.content.as_ref()?.get("metadata")?.get("annotations")?.get(key)?.as_str()
@@ -146,7 +146,7 @@ impl Giving {
     }
 }
 
-/// The namespaces that a Namespace lets in, by its annotation or label.
+/// Returns the namespaces that a Namespace allows, by its annotation or label.
 fn allows(metadata: &ObjectMeta) -> Option<String> {
     let of = |texts: &Option<BTreeMap<String, String>>| texts.as_ref()?.get(keys::ALLOW_MESH_FROM).cloned();
     of(&metadata.annotations).or_else(|| of(&metadata.labels))

@@ -1,7 +1,7 @@
-//! Pure: whether the labels of a MeshService's subsets select any Pod, as the API server said when it was last asked.
+//! Pure: whether the labels of a MeshService's subsets select any Pod, by the API server's last answer.
 //!
-//! Pods are many and change all the time, so they are not watched. One Pod of each subset is asked for when a MeshService changes, and again
-//! after some minutes.
+//! There are many Pods and they change often, so they are not watched. One Pod of each subset is requested when a
+//! MeshService changes, and again after some minutes.
 
 use super::outcome::Plan;
 use super::violation;
@@ -14,10 +14,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-/// Subsets that select Pods are asked about again after so long.
+/// The pause for subsets that select Pods.
 const PAUSE: Duration = Duration::from_secs(300);
 
-/// Those that select none sooner at first: Pods often come after the MeshService. The pause doubles up to [`PAUSE`].
+/// The first pause for subsets that select none: Pods often come after the MeshService. The pause doubles up to
+/// [`PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Pods of a namespace that have these labels.
@@ -29,7 +30,7 @@ pub struct Selection {
     pub labels: BTreeMap<String, String>,
 }
 
-/// A subset of a rule that is to be.
+/// A subset of a planned rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subset {
     name: String,
@@ -41,20 +42,20 @@ pub struct Subset {
     pub selection: Option<Selection>,
 }
 
-/// What the API server said of each selection.
+/// The API server's answer for each selection.
 #[derive(Debug, Default)]
 pub struct Answers(HashMap<Selection, Answer>);
 
 #[derive(Debug)]
 struct Answer {
-    /// Whether there is a Pod, if anybody knows.
+    /// Whether there is a Pod, if known.
     is_any: Option<bool>,
     asked: Timestamp,
     pause: Duration,
 }
 
 impl Selection {
-    /// As the API server takes a selector.
+    /// Returns the selector in the syntax of the API server.
     #[must_use]
     pub fn selector(&self) -> String {
         text(&self.labels)
@@ -62,7 +63,7 @@ impl Selection {
 }
 
 impl Subset {
-    /// The subsets with labels of the rules that are to be, for a Service of this namespace and selector.
+    /// Returns the subsets with labels of the planned rules, for a Service of this namespace and selector.
     #[must_use]
     pub fn of_plan(plan: &Plan, namespace: &str, selector: &BTreeMap<String, String>) -> Vec<Self> {
         if selector.is_empty() {
@@ -94,7 +95,8 @@ impl Subset {
         plan.objects.iter().filter(is_rule).flat_map(of_rule).collect()
     }
 
-    /// That it selects no Pod. Pods come and go, and may come after the MeshService: this keeps nothing from being `Consistent`.
+    /// Returns the violation that it selects no Pod. Pods change, and may come after the MeshService, so this does not
+    /// prevent `Consistent`.
     #[must_use]
     pub fn without_pods(&self) -> Violation {
         let Self { name, labels, host, resource, .. } = self;
@@ -121,22 +123,22 @@ impl Answers {
         self.0 = kept;
     }
 
-    /// How long until it is to be asked about a selection.
+    /// Returns the time until a selection is due to be checked.
     #[must_use]
     pub fn due(&self, selection: &Selection, now: Timestamp) -> Duration {
         let Some(answer) = self.0.get(selection) else { return Duration::ZERO };
-        // A clock that was set back makes no pause longer.
+        // A clock that is set back does not extend a pause.
         let passed = Duration::try_from(now.duration_since(answer.asked)).unwrap_or(answer.pause);
         answer.pause.saturating_sub(passed)
     }
 
-    /// Whether it is known that a selection selects no Pod.
+    /// Returns whether it is known that a selection selects no Pod.
     #[must_use]
     pub fn is_empty(&self, selection: &Selection) -> bool {
         self.0.get(selection).is_some_and(|answer| answer.is_any == Some(false))
     }
 
-    /// The API server said whether there is such a Pod; `None`: it did not, and what was known counts.
+    /// Takes the API server's answer whether there is such a Pod; `None`: no answer, and the old one counts.
     pub fn answered(&mut self, selection: Selection, is_any: Option<bool>, now: Timestamp) {
         let before = self.0.get(&selection);
         let is_known = is_any.or_else(|| before.and_then(|before| before.is_any));
@@ -149,7 +151,7 @@ impl Answers {
     }
 }
 
-/// Up to a fifth longer, or all would be asked about at once for ever after a start.
+/// Returns the pause, up to a fifth longer. Otherwise all requests after a start would stay simultaneous.
 fn spread(pause: Duration, selection: &Selection) -> Duration {
     let mut hasher = DefaultHasher::new();
     selection.hash(&mut hasher);
@@ -162,7 +164,7 @@ fn labels(value: &Value) -> BTreeMap<String, String> {
     value.as_object().into_iter().flatten().filter_map(label).collect()
 }
 
-/// Labels as `KEY=VALUE,…`.
+/// Returns labels as `KEY=VALUE,…`.
 fn text(labels: &BTreeMap<String, String>) -> String {
     labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }
@@ -204,7 +206,7 @@ mod tests {
         let contradicts = subsets(&json!({"app": "web"}), &one("x", json!({"app": "other"})));
         assert_eq!(contradicts[0].selection, None);
         for (selector, wanted) in [
-            (json!({}), one("v1", json!({"version": "v1"}))), // whose Endpoints somebody else writes
+            (json!({}), one("v1", json!({"version": "v1"}))), // another client writes its Endpoints
             (json!({"app": "web"}), one("all", json!({}))),
         ] {
             assert_eq!(subsets(&selector, &wanted), []);

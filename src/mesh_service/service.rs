@@ -1,4 +1,4 @@
-//! The Service of a MeshService, where it is to be made.
+//! The Service of a MeshService, if one is to be made.
 
 use super::build::Builder;
 use super::kind::MeshKind;

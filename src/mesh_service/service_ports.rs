@@ -13,7 +13,7 @@ use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, PatchOperation};
 use serde_json::Value;
 
-/// What is wrong with one port, and its repair.
+/// The error of one port, and its repair.
 struct Fault {
     act: Act,
     violation: &'static str,
@@ -60,7 +60,7 @@ pub(super) fn check(builder: &mut Builder<'_>) {
     builder.plan.mend = (!mend.operations.is_empty()).then_some(mend);
 }
 
-/// Why a Service is not changed, even if its annotation allows it.
+/// Returns why a Service is not changed, even if its annotation allows it.
 fn hindrance(builder: &Builder<'_>, service: &ObservedService) -> Option<String> {
     match (&service.owner, &service.controller) {
         (Some(owner), _) => Some(format!("it was made for the MeshService {owner}, whose spec.ports decide")),

@@ -1,43 +1,43 @@
-//! Pure: the state that a MeshService is in, and when its status says so.
+//! Pure: the state of a MeshService, and when its status reports it.
 //!
-//! A state is told once it has held for a moment, so that what is half applied, by us or by somebody else, does not show.
+//! A state is reported once it has been stable for a moment, so that half-applied changes do not show.
 
 use crate::api::mesh_service::{ConsistencyState, Severity, Violation};
 use jiff::Timestamp;
 use std::time::Duration;
 
-/// What a state follows from.
+/// The inputs of a state.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Grounds<'a> {
-    /// Why nothing can be said yet.
+    /// Why the state is not known yet.
     pub waits: bool,
-    /// How our own writes go.
+    /// The progress of our writes.
     pub writes: Writes,
-    /// Whether it is known what would mend what is wrong.
+    /// Whether a repair of the error is known.
     pub is_known: bool,
     /// What is wrong.
     pub violations: &'a [Violation],
 }
 
-/// How the writes for a MeshService go.
+/// The progress of the writes for a MeshService.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Writes {
     /// There is nothing to write.
     #[default]
     Done,
-    /// Something is still to be written.
+    /// Something is not written yet.
     Outstanding,
     /// The API server refuses one.
     Refused,
 }
 
-/// A status is written when what it says has held for so long.
+/// A status is written when its content has been stable for so long.
 const SETTLED: Duration = Duration::from_secs(1);
 
-/// What changes all the time is written after this all the same.
+/// A status that changes all the time is written after this.
 const UNSETTLED: Duration = Duration::from_secs(10);
 
-/// What is to be told, and since when.
+/// The content to report, and since when it is the same.
 #[derive(Clone, Debug)]
 pub struct Settling<T> {
     candidate: Option<Candidate<T>>,
@@ -47,22 +47,22 @@ pub struct Settling<T> {
 struct Candidate<T> {
     told: T,
     since: Timestamp,
-    /// Since when the status has not been right.
+    /// Since when the status has been outdated.
     differs_since: Timestamp,
 }
 
-/// What is to be done about a status.
+/// What to do about a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// Nothing: it says what it should.
+    /// Nothing: it is up to date.
     Same,
-    /// It is to be looked at again after this time.
+    /// Check it again after this time.
     After(Duration),
-    /// It is to be written.
+    /// Write it.
     Now,
 }
 
-/// The state.
+/// Returns the state.
 #[must_use]
 pub fn state(grounds: Grounds<'_>) -> ConsistencyState {
     let has_error = grounds.violations.iter().any(|violation| violation.severity == Severity::Error);
@@ -83,7 +83,7 @@ impl<T> Default for Settling<T> {
 }
 
 impl<T: PartialEq> Settling<T> {
-    /// What is to be done where `told` is to be told, and is told already or not.
+    /// Returns what to do when `told` is to be reported, and is in the status already or not.
     pub fn settle(&mut self, told: T, is_told: bool, now: Timestamp) -> Settled {
         if is_told {
             self.candidate = None;
@@ -98,9 +98,9 @@ impl<T: PartialEq> Settling<T> {
     }
 }
 
-/// What is left of a pause that began at this moment.
+/// Returns the rest of a pause that began at this time.
 fn left(began: Timestamp, pause: Duration, now: Timestamp) -> Duration {
-    // A clock that was set back makes no pause longer.
+    // A clock that is set back does not extend a pause.
     let passed = Duration::try_from(now.duration_since(began)).unwrap_or(pause);
     pause.saturating_sub(passed)
 }

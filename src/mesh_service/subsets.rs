@@ -1,4 +1,4 @@
-//! Pure: the subsets that a DestinationRule keeps as long as routes that are there lead to them.
+//! Pure: the subsets that a DestinationRule keeps while existing routes use them.
 
 use super::index::MeshIndex;
 use super::key::Key;
@@ -9,8 +9,8 @@ use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-/// An object as it is to be now. Rules are written before routes, so that a subset is there before a route leads to it; and one goes
-/// only after the routes to it.
+/// Returns an object as it must be now. Rules are written before routes, so that a subset exists before a route uses
+/// it. A subset is removed only after its routes.
 pub(super) fn until_rerouted<'o>(
     index: &MeshIndex,
     mesh_service: &Key,
@@ -53,7 +53,7 @@ fn names(spec: &Value) -> impl Iterator<Item = &Value> {
     spec["subsets"].as_array().into_iter().flatten().map(|subset| &subset["name"])
 }
 
-/// The subsets of a host that routes name, wherever they do.
+/// Collects the subsets of a host that routes name anywhere.
 fn collect<'v>(value: &'v Value, host: &Value, found: &mut BTreeSet<&'v str>) {
     match value {
         Value::Object(fields) => {

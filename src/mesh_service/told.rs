@@ -1,4 +1,4 @@
-//! Pure: what the status of a MeshService says.
+//! Pure: the content of the status of a MeshService.
 
 use crate::api::mesh_service::{
     ConsistencyState, ManagedResource, MeshServiceStatus, RepairAction, Severity, Violation,
@@ -8,56 +8,56 @@ use crate::cluster::conditions::{self, Is};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-/// Whether all is as it should be.
+/// Whether the objects match the spec.
 pub const READY: &str = "Ready";
-/// Whether it is tried again by itself.
+/// Whether it is retried automatically.
 const RECONCILING: &str = "Reconciling";
-/// Whether somebody has to do something first.
+/// Whether a user has to act first.
 const STALLED: &str = "Stalled";
 
-/// At most this many violations, and as many repairs, are told.
+/// At most this many violations, and as many repairs, are reported.
 const MOST: usize = 50;
 
 /// At most this many objects are listed.
 const MOST_MANAGED: usize = 200;
 
-/// No text is longer (characters): names and texts of users are in it.
+/// The longest text (characters), because names and texts of users are in it.
 const LONGEST: usize = 1024;
 
-/// What is to be told of a MeshService.
+/// The content of a MeshService's status.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Told {
-    /// Of the spec that this is about.
+    /// The generation of the spec.
     pub generation: i64,
     /// The Service that its objects are for.
     pub service: Option<String>,
     /// The state.
     pub state: ConsistencyState,
-    /// Who goes on.
+    /// Who acts next.
     pub phase: Phase,
-    /// What is waited for.
+    /// What it waits for.
     pub waits: Vec<String>,
     /// What is wrong.
     pub violations: Vec<Violation>,
-    /// What would mend it, in this order.
+    /// The repairs, in this order.
     pub repairs: Vec<RepairAction>,
-    /// What was made.
+    /// The objects that were made.
     pub managed: Vec<ManagedResource>,
 }
 
-/// Who goes on.
+/// Who acts next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Nobody has to.
+    /// Nobody.
     Done,
-    /// We do, by ourselves.
+    /// Outrigger.
     Working,
-    /// Somebody has to do something first.
+    /// A user.
     Stalled,
 }
 
 impl Told {
-    /// The status that says so; `None` where the one before does.
+    /// Returns the new status; `None` if it equals the old one.
     #[must_use]
     pub fn status(&self, before: &MeshServiceStatus, now: Timestamp) -> Option<MeshServiceStatus> {
         let mut conditions = before.conditions.clone();
@@ -135,7 +135,7 @@ fn short(text: &str) -> String {
     shortened(text.to_owned(), LONGEST)
 }
 
-/// As the API server keeps it.
+/// Returns the status as the API server stores it.
 fn whole_second(time: Timestamp) -> Time {
     Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
 }

@@ -8,53 +8,53 @@ use crate::api::mesh_service::{Severity, Violation};
 use crate::api::shorten::shortened;
 use crate::mesh_integrity::{self, Finding};
 
-/// Something refers to what does not exist.
+/// Something refers to a missing object.
 pub const FOREIGN_KEY: &str = "ForeignKeyViolation";
 /// An object of the name exists and is not ours.
 pub const NAME_TAKEN: &str = "NameTaken";
 /// The API server refuses a write.
 pub const WRITE_REFUSED: &str = "WriteRefused";
-/// The spec cannot be followed.
+/// The spec is invalid.
 pub const INVALID_SPEC: &str = "InvalidSpec";
-/// The namespace of the Service does not let this MeshService in.
+/// The namespace of the Service does not allow this MeshService.
 pub const NO_CONSENT: &str = "NoConsent";
 /// Another MeshService has the Service.
 pub const SERVICE_CLAIMED: &str = "ServiceClaimed";
-/// An object would be refused by Istio; what there is of it stays as it is.
+/// Istio would refuse an object; the existing one stays.
 pub const INVALID_OBJECT: &str = "InvalidObject";
-/// Istio would take an object with a warning.
+/// Istio would accept an object with a warning.
 pub const WARNED: &str = "IstioWarning";
-/// A Gateway that is not there cannot be made.
+/// A missing Gateway cannot be made.
 pub const GATEWAY_NOT_MADE: &str = "GatewayNotMade";
 /// A gateway serves TLS at the port of plain HTTP.
 pub const TLS_AT_PORT_80: &str = "TlsAtPort80";
-/// The Gateway, which is somebody else's, does not offer a host.
+/// The Gateway, which has another owner, does not offer a host.
 pub const GATEWAY_HOST_MISSING: &str = "GatewayHostMissing";
-/// The Service, which is somebody else's, has not a port that the spec lists.
+/// The Service, which has another owner, lacks a port that the spec lists.
 pub const PORT_MISSING: &str = "PortMissing";
-/// Istio takes a port of the Service for another protocol than the spec.
+/// Istio assumes another protocol than the spec for a port of the Service.
 pub const PORT_PROTOCOL: &str = "PortProtocol";
-/// Somebody changes an object back again and again.
+/// Another client changes an object repeatedly.
 pub const CHANGED_BACK: &str = "ChangedBack";
-/// The annotation [`keys::MESH_REPAIR`] names what nobody does.
+/// The annotation [`keys::MESH_REPAIR`] names an unknown repair.
 pub const UNKNOWN_REPAIR: &str = "UnknownRepair";
-/// A Service was asked for, but there is one of somebody else.
+/// A Service was requested, but one of another owner exists.
 pub const SERVICE_NOT_OWNED: &str = "ServiceNotOwned";
-/// It is not known for which Pods a policy is.
+/// It is not known which Pods a policy selects.
 pub const NO_SELECTOR: &str = "NoSelector";
-/// Policies of this namespace are for the whole mesh, and never for one Service.
+/// Policies of this namespace apply to the whole mesh, and never to one Service.
 pub const ROOT_NAMESPACE: &str = "RootNamespace";
-/// The shares of the subsets do not make a whole.
+/// The shares of the subsets do not add up.
 pub const WEIGHTS: &str = "Weights";
-/// Routes would lead to subsets of a DestinationRule that is not made; those that are there stay.
+/// Routes would use subsets of a DestinationRule that is not made; existing routes stay.
 pub const SUBSETS_NOT_MADE: &str = "SubsetsNotMade";
 /// The labels of a subset select no Pod.
 pub const SUBSET_WITHOUT_PODS: &str = "SubsetWithoutPods";
 /// A field has no effect.
 pub const NO_EFFECT: &str = "NoEffect";
-/// An annotation says that nothing is to be written or deleted.
+/// An annotation forbids writes and deletes.
 pub const LEFT_ALONE: &str = "LeftAlone";
-/// `--mesh-kinds` leaves out a kind that the spec asks for.
+/// `--mesh-kinds` leaves out a kind that the spec requests.
 pub const KIND_LEFT_OUT: &str = "KindLeftOut";
 
 /// At most this many objects of a finding are named.
@@ -63,7 +63,7 @@ const NAMED: usize = 5;
 /// The longest message: names and texts of users are in it.
 const LONGEST_MESSAGE: usize = 1024;
 
-/// A violation of a MeshService itself.
+/// Returns a violation of a MeshService itself.
 pub(super) fn told(mesh_service: &ObservedMeshService, type_: &str, severity: Severity, message: String) -> Violation {
     Violation {
         type_: type_.to_owned(),
@@ -73,7 +73,7 @@ pub(super) fn told(mesh_service: &ObservedMeshService, type_: &str, severity: Se
     }
 }
 
-/// The API server refuses a write of an object.
+/// Returns the violation of a write that the API server refuses.
 pub(super) fn refused(object: &ObjectKey, problem: &str) -> Violation {
     Violation {
         type_: WRITE_REFUSED.to_owned(),
@@ -83,7 +83,7 @@ pub(super) fn refused(object: &ObjectKey, problem: &str) -> Violation {
     }
 }
 
-/// Somebody changes an object back again and again.
+/// Another client changes an object repeatedly.
 pub(super) fn changed_back(object: &ObjectKey) -> Violation {
     Violation {
         type_: CHANGED_BACK.to_owned(),
@@ -94,7 +94,7 @@ pub(super) fn changed_back(object: &ObjectKey) -> Violation {
     }
 }
 
-/// The annotation of a MeshService names a repair that there is not.
+/// Returns the violation of an annotation that names an unknown repair.
 pub(super) fn unknown_repair(mesh_service: &Key, word: &str) -> Violation {
     Violation {
         type_: UNKNOWN_REPAIR.to_owned(),
@@ -104,7 +104,7 @@ pub(super) fn unknown_repair(mesh_service: &Key, word: &str) -> Violation {
     }
 }
 
-/// What the checks found.
+/// Returns the violation of a finding.
 pub(super) fn of_finding(finding: &Finding) -> Violation {
     let mut message = finding.message.clone();
     if let [_, _, ..] = &finding.objects[..] {

@@ -1,4 +1,4 @@
-//! The kinds that are watched: those of what is made for MeshServices, and those that it is judged by.
+//! The watched kinds: those that are made for MeshServices, and those that the checks read.
 
 use super::key::Key;
 use super::kind::MeshKind;
@@ -10,37 +10,37 @@ use std::fmt;
 /// A kind that is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Watched {
-    /// Whose consent is asked.
+    /// Its consent is checked.
     Namespace,
-    /// What is made for MeshServices, and by others.
+    /// Objects that are made for MeshServices, and by others.
     Made(MeshKind),
-    /// What a proxy must know.
+    /// Objects that a proxy must know.
     Sidecar,
     /// A workload outside of Kubernetes.
     WorkloadEntry,
-    /// Whose tokens are good.
+    /// It lists valid tokens.
     RequestAuthentication,
     /// A Gateway of `gateway.networking.k8s.io`.
     KubernetesGateway,
 }
 
-/// Which object; displays as `Kind/namespace/name`.
+/// The key of an object; displays as `Kind/namespace/name`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
     /// Its kind.
     pub kind: Watched,
-    /// Its namespace and name; of a Namespace the latter alone.
+    /// Its namespace and name; only the name for a Namespace.
     pub key: Key,
 }
 
 impl Watched {
-    /// All of them.
+    /// Returns all kinds.
     pub fn all() -> impl Iterator<Item = Self> {
         let others = [Self::Sidecar, Self::WorkloadEntry, Self::RequestAuthentication, Self::KubernetesGateway];
         [Self::Namespace].into_iter().chain(MeshKind::ALL.map(Self::Made)).chain(others)
     }
 
-    /// The kind as objects have it.
+    /// Returns the value of `kind`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -53,13 +53,13 @@ impl Watched {
         }
     }
 
-    /// Whether it says who may send requests.
+    /// Returns whether it controls who may send requests.
     #[must_use]
     pub fn is_policy(self) -> bool {
         matches!(self, Self::Made(MeshKind::PeerAuthentication | MeshKind::AuthorizationPolicy))
     }
 
-    /// The kind, for a client.
+    /// Returns the kind, for a client.
     #[must_use]
     pub fn resource(self) -> ApiResource {
         let (group, plural) = match self {
@@ -73,7 +73,7 @@ impl Watched {
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, "v1", self.as_str()), plural)
     }
 
-    /// All objects of the kind.
+    /// Returns all objects of the kind.
     #[must_use]
     pub fn slice(self) -> Slice {
         let what = match self {
@@ -87,7 +87,7 @@ impl Watched {
         if self == Self::Namespace { slice.metadata_only() } else { slice }
     }
 
-    /// The kind as the checks have it, if they know it.
+    /// Returns the kind of the checks, if they know it.
     #[must_use]
     pub fn judged(self) -> Option<mesh_integrity::Kind> {
         Some(match self {
@@ -109,33 +109,33 @@ impl Watched {
 }
 
 impl ObjectKey {
-    /// What is made, of this kind and name.
+    /// Returns the made object of this kind and name.
     #[must_use]
     pub fn made(kind: MeshKind, key: Key) -> Self {
         Self { kind: Watched::Made(kind), key }
     }
 
-    /// Which object this is, if it is of a kind that is made.
+    /// Returns the key of an object of a kind that is made.
     #[must_use]
     pub fn of_made(object: &DynamicObject) -> Option<Self> {
         let kind = object.types.as_ref()?.kind.parse::<MeshKind>().ok()?;
         Some(Self::made(kind, Key::of(&object.metadata)))
     }
 
-    /// A Namespace.
+    /// Returns the key of a Namespace.
     #[must_use]
     pub fn namespace(name: &str) -> Self {
         Self { kind: Watched::Namespace, key: Key::new("", name) }
     }
 
-    /// As the checks name it.
+    /// Returns the name that the checks use.
     #[must_use]
     pub fn judged(&self) -> Option<mesh_integrity::Key> {
         let Key { namespace, name } = self.key.clone();
         Some(mesh_integrity::Key { kind: self.kind.judged()?, namespace, name })
     }
 
-    /// The object that the checks name so, if it is watched.
+    /// Returns the object of this name in the checks, if it is watched.
     #[must_use]
     pub fn of_judged(key: &mesh_integrity::Key) -> Option<Self> {
         let kind = Watched::all().find(|kind| kind.judged() == Some(key.kind))?;

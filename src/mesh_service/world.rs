@@ -1,4 +1,5 @@
-//! What is around a MeshService: its Service, its Gateway, the namespaces that let it in, and others that name the same.
+//! The objects around a MeshService: its Service, its Gateway, the namespaces that allow it, and others that name the
+//! same.
 
 use super::key::Key;
 use super::kind::{MeshKind, MeshKinds};
@@ -14,10 +15,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// What is around a MeshService.
+/// The objects around a MeshService.
 #[derive(Clone, Copy, Debug)]
 pub struct World<'a> {
-    /// Which namespaces let others in.
+    /// The namespaces that allow others.
     pub consents: &'a Consents,
     /// The Service that it names, if there is one.
     pub service: Option<&'a ObservedService>,
@@ -27,17 +28,17 @@ pub struct World<'a> {
     pub rivals: &'a [Rival<'a>],
     /// Kinds that are made.
     pub kinds: &'a MeshKinds,
-    /// Istio's root namespace, whose policies are for the whole mesh.
+    /// Istio's root namespace, whose policies apply to the whole mesh.
     pub root_namespace: &'a str,
     /// The domain of Services.
     pub domain: &'a str,
 }
 
-/// Which namespaces let MeshServices of others in, and with objects of which kinds.
+/// The namespaces that allow MeshServices of others, and which kinds of objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Consents(BTreeMap<String, BTreeMap<String, MeshKinds>>);
 
-/// The namespaces in which MeshServices of one may have objects, and of which kinds.
+/// The namespaces in which MeshServices of one namespace may have objects, and of which kinds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Places(BTreeMap<String, MeshKinds>);
 
@@ -50,14 +51,14 @@ pub struct ObservedService {
     pub owner: Option<Key>,
     /// Labels of its Pods; empty: it selects none.
     pub selector: BTreeMap<String, String>,
-    /// Whether its annotation says that nothing is to be written or deleted for it.
+    /// Whether its annotation forbids writes and deletes for it.
     pub is_left_alone: bool,
     pub(super) ports: Vec<ServicePort>,
-    /// Whether it is another name of a host, and has no Pods.
+    /// Whether it is an alias of a host, and has no Pods.
     pub(super) is_external: bool,
-    /// What controls it, as `Kind/name`.
+    /// Its controller, as `Kind/name`.
     pub(super) controller: Option<String>,
-    /// What it lets us change in it.
+    /// The changes that it allows.
     pub(super) consent: Consent,
     pub(super) unknown_repairs: Vec<String>,
 }
@@ -72,7 +73,7 @@ pub struct ObservedGateway {
     pub(super) servers: Vec<Server>,
 }
 
-/// What is read of an object.
+/// The fields of an object that are read.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Document {
@@ -81,7 +82,7 @@ struct Document {
 }
 
 impl Consents {
-    /// Notes what a Namespace's annotation [`keys::ALLOW_MESH_FROM`] says; returns whether that is news.
+    /// Records the annotation [`keys::ALLOW_MESH_FROM`] of a Namespace; returns whether it has changed.
     pub fn set(&mut self, namespace: &str, annotation: Option<&str>) -> bool {
         let mut from: BTreeMap<String, MeshKinds> = BTreeMap::new();
         for (name, kinds) in annotation.unwrap_or_default().split(',').filter_map(entry) {
@@ -95,7 +96,7 @@ impl Consents {
         self.0.insert(namespace.to_owned(), from.clone()).is_none_or(|before| before != from)
     }
 
-    /// All namespaces in which MeshServices of one may have objects.
+    /// Returns all namespaces in which MeshServices of `from` may have objects.
     #[must_use]
     pub fn places(&self, from: &str) -> Places {
         let allowing =
@@ -103,13 +104,14 @@ impl Consents {
         Places(allowing.chain([(from.to_owned(), MeshKinds::default())]).collect())
     }
 
-    /// Whether a MeshService of the namespace `from` may have objects in a namespace: in its own, and where it is let in.
+    /// Returns whether a MeshService of the namespace `from` may have objects in a namespace: in its own, and where it
+    /// is allowed.
     #[must_use]
     pub fn allow(&self, namespace: &str, from: &str) -> bool {
         namespace == from || self.0.get(namespace).is_some_and(|allowed| allowed.contains_key(from))
     }
 
-    /// Whether it may have objects of a kind there.
+    /// Returns whether it may have objects of a kind there.
     #[must_use]
     pub fn allow_kind(&self, namespace: &str, from: &str, kind: MeshKind) -> bool {
         let allowed = || self.0.get(namespace)?.get(from);
@@ -117,7 +119,7 @@ impl Consents {
     }
 }
 
-/// `NAMESPACE`, or `NAMESPACE:KIND+KIND`. A word that is no kind lets in nothing.
+/// Reads `NAMESPACE` or `NAMESPACE:KIND+KIND`. A word that is not a kind allows nothing.
 fn entry(text: &str) -> Option<(String, MeshKinds)> {
     let (name, kinds) = match text.trim().split_once(':') {
         None => (text.trim(), MeshKinds::default()),
@@ -127,7 +129,7 @@ fn entry(text: &str) -> Option<(String, MeshKinds)> {
 }
 
 impl Places {
-    /// Whether there may be an object of a kind in a namespace.
+    /// Returns whether an object of a kind is allowed in a namespace.
     #[must_use]
     pub fn contain(&self, namespace: &str, kind: MeshKind) -> bool {
         self.0.get(namespace).is_some_and(|kinds| kinds.contains(kind))
@@ -141,7 +143,7 @@ impl<S: Into<String>> FromIterator<S> for Places {
     }
 }
 
-/// Never fails, so that a watch goes on whatever is stored.
+/// Never fails, so that a watch continues with any stored object.
 impl<'de> Deserialize<'de> for ObservedService {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Value::deserialize(deserializer).map(Self::read)
@@ -170,7 +172,7 @@ impl ObservedService {
     }
 }
 
-/// Never fails, so that a watch goes on whatever is stored.
+/// Never fails, so that a watch continues with any stored object.
 impl<'de> Deserialize<'de> for ObservedGateway {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Value::deserialize(deserializer).map(Self::read)

@@ -1,4 +1,4 @@
-//! What the Secret with our CA holds, and how each step of a renewal changes it.
+//! The content of the Secret with our CA, and how each step of a renewal changes it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,27 +16,27 @@ use crate::api::keys;
 /// Name of the Secret.
 pub const SECRET: &str = "outrigger-webhook-ca";
 
-/// What the Secret says.
+/// The content of the Secret.
 #[derive(Clone, Debug)]
 pub struct Content {
     /// The CA that signs leaves now: `tls.crt` and `tls.key`.
     pub signing: Arc<Authority>,
-    /// Since when it does.
+    /// When it began to sign.
     pub signing_since: Timestamp,
-    /// The CA that is announced, and will sign next: `next.crt` and `next.key`.
+    /// The announced CA, which signs next: `next.crt` and `next.key`.
     pub next: Option<Arc<Authority>>,
-    /// The CAs to trust, those two among them: `ca.crt`.
+    /// The CAs to trust, including those two: `ca.crt`.
     pub bundle: Vec<CertificateDer<'static>>,
-    /// Whether the Secret does not say all of this by itself.
+    /// Whether the Secret lacks a part of this.
     pub is_mended: bool,
 }
 
 /// A Secret without a CA that can sign.
 #[derive(Clone, Debug)]
 pub struct Unusable {
-    /// Which field, and what is wrong with it.
+    /// The field and its error.
     pub problem: String,
-    /// What is to be trusted all the same.
+    /// The CAs that stay trusted.
     pub bundle: Vec<CertificateDer<'static>>,
 }
 
@@ -49,7 +49,8 @@ const NEXT_KEY: &str = "next.key";
 impl Content {
     /// Reads the Secret, which was first seen at this time.
     ///
-    /// An announced CA that cannot be used is none; the signing and the announced CA are to be trusted, whatever the bundle says.
+    /// An announced CA that cannot be used is ignored. The signing and the announced CA are trusted even if the bundle
+    /// lacks them.
     ///
     /// # Errors
     /// It holds no CA that can sign.
@@ -74,7 +75,7 @@ impl Content {
         Ok(Self { is_mended: signing_since.is_none() || content.bundle != bundle, ..content })
     }
 
-    /// The data of the Secret: all of it.
+    /// Returns the whole data of the Secret.
     #[must_use]
     pub fn data(&self) -> BTreeMap<String, ByteString> {
         let mut data = BTreeMap::from([(BUNDLE.to_owned(), to_pem(&self.bundle))]);
@@ -89,13 +90,13 @@ impl Content {
         data.into_iter().map(|(name, text)| (name, ByteString(text.into_bytes()))).collect()
     }
 
-    /// The annotations of the Secret that are ours.
+    /// Returns our annotations of the Secret.
     #[must_use]
     pub fn annotations(&self) -> BTreeMap<String, String> {
         BTreeMap::from([(keys::SIGNING_SINCE.to_owned(), self.signing_since.to_string())])
     }
 
-    /// A new Secret.
+    /// Returns a new Secret.
     #[must_use]
     pub fn secret(&self) -> Secret {
         Secret {
@@ -111,31 +112,31 @@ impl Content {
         }
     }
 
-    /// The CAs to trust, as PEM.
+    /// Returns the CAs to trust, as PEM.
     #[must_use]
     pub fn bundle_pem(&self) -> String {
         to_pem(&self.bundle)
     }
 
-    /// Whether there are CAs to trust that sign no more.
+    /// Returns whether there are trusted CAs that no longer sign.
     #[must_use]
     pub fn has_retired(&self) -> bool {
         self.bundle.len() > self.in_use().count()
     }
 
-    /// A first CA, which signs at once; what was trusted before stays trusted.
+    /// Adds a first CA, which signs at once. The trusted CAs stay trusted.
     #[must_use]
     pub fn begin(first: Authority, trusted: Vec<CertificateDer<'static>>, now: Timestamp) -> Self {
         Self { signing: Arc::new(first), signing_since: now, next: None, bundle: trusted, is_mended: false }.normal()
     }
 
-    /// A CA is announced, in place of one that was announced before: it is trusted, and signs nothing yet.
+    /// Announces a CA, which replaces an announced one. It is trusted and signs nothing yet.
     #[must_use]
     pub fn announce(&self, next: Authority) -> Self {
         Self { next: Some(Arc::new(next)), is_mended: false, ..self.clone() }.normal()
     }
 
-    /// More CAs to trust, those that are still valid.
+    /// Adds CAs to trust, if they are still valid.
     #[must_use]
     pub fn trusting(&self, more: &[CertificateDer<'static>], now: Timestamp) -> Self {
         let valid = more.iter().filter(|certificate| validity(certificate).is_ok_and(|(_, end)| now < end));
@@ -143,7 +144,7 @@ impl Content {
         Self { bundle, ..self.clone() }.normal()
     }
 
-    /// The announced CA signs from now on; without one all stays as it is.
+    /// Makes the announced CA sign from now on. Does nothing if there is none.
     #[must_use]
     pub fn switch(&self, now: Timestamp) -> Self {
         match &self.next {
@@ -152,7 +153,7 @@ impl Content {
         }
     }
 
-    /// CAs that sign no more are no longer trusted.
+    /// Removes the trust in CAs that no longer sign.
     #[must_use]
     pub fn retire(&self) -> Self {
         Self { bundle: self.in_use().cloned().collect(), ..self.clone() }
@@ -162,7 +163,7 @@ impl Content {
         [Some(&self.signing), self.next.as_ref()].into_iter().flatten().map(|authority| authority.certificate())
     }
 
-    /// What signs is to be trusted, and nothing twice.
+    /// Adds the signing CAs to the trusted ones, and removes duplicates.
     fn normal(mut self) -> Self {
         let all: Vec<_> = self.bundle.iter().chain(self.in_use()).cloned().collect();
         self.bundle.clear();

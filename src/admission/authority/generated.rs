@@ -1,4 +1,4 @@
-//! A certificate for a server with no cluster around it: signed by a CA that is made for it alone.
+//! A certificate for a server outside a cluster, signed by a CA that is made only for it.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,10 +12,10 @@ use super::signer::{Authority, AuthorityError};
 const VALIDITY: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl CertificatePair {
-    /// Makes a CA and a P-256 leaf for these DNS names and IP addresses, valid for a year. The CA's key is thrown away.
+    /// Makes a CA and a P-256 leaf for these DNS names and IP addresses, valid for a year. The CA's key is discarded.
     ///
     /// # Errors
-    /// A name that is neither a DNS name nor an IP address.
+    /// A name is neither a DNS name nor an IP address.
     pub fn generate(names: &[&str], now: SystemTime) -> Result<Self, AuthorityError> {
         let now = Timestamp::try_from(now).map_err(|error| AuthorityError::Made(error.to_string()))?;
         let names: Vec<_> = names.iter().map(ToString::to_string).collect();

@@ -1,4 +1,4 @@
-//! Watches the Secret with our CA, keeps it there, and shows a leaf that is signed by it.
+//! Watches the Secret with our CA, recreates it, and presents a leaf that it signed.
 //!
 //! Every replica does this; the leader also renews the CA ([`Keeper::renew`]).
 
@@ -33,48 +33,48 @@ pub struct Keeper {
     serving: Arc<ServingCertificate>,
     registration: channel::Sender<Registration>,
     metrics: Arc<Metrics>,
-    /// The Secret, as the watch tells of it.
+    /// The Secret, as the watch reports it.
     seen: channel::Sender<WatchedSecret>,
-    /// The Secret that can be used now, for the leader.
+    /// The usable Secret, for the leader.
     kept: channel::Sender<Option<Kept>>,
-    /// What the Secret said when it was last good.
+    /// The last good content of the Secret.
     good: Mutex<Option<Content>>,
     health: Mutex<Health>,
 }
 
-/// The last word of the watch.
+/// The last report of the watch.
 #[derive(Clone, Debug, Default)]
 enum WatchedSecret {
-    /// It has said nothing yet.
+    /// There is none yet.
     #[default]
     Nothing,
     Absent,
     Present(Arc<Secret>),
 }
 
-/// A Secret and what it says.
+/// A Secret and its content.
 #[derive(Clone, Debug)]
 struct Kept {
     secret: Arc<Secret>,
     memory: RememberedSecret,
 }
 
-/// What a replica keeps between two looks.
+/// The state of a replica between two checks.
 #[derive(Default)]
 struct Replica {
     memory: RememberedSecret,
     leaf: Option<Leaf>,
-    /// What is registered, as last looked at for the sake of another CA.
+    /// The registered objects, as last checked because of another CA.
     registered: Published,
     /// When this replica last wrote the Secret.
     wrote: Option<Instant>,
 }
 
-/// What `/readyz` is told.
+/// The state for `/readyz`.
 #[derive(Debug, Default)]
 struct Health {
     bundle: Vec<CertificateDer<'static>>,
-    /// Why the last try to do something failed, if it did.
+    /// Why the last attempt failed, if it did.
     problem: Option<String>,
 }
 
@@ -87,15 +87,16 @@ enum StepError {
     Write(#[from] WriteError),
 }
 
-/// The pause after a failure, and at least once in that time everything is looked at.
+/// The pause after a failure. Everything is checked at least this often.
 const RETRY: Duration = Duration::from_secs(5);
 const LONGEST_REST: Duration = Duration::from_secs(60);
 
-/// Between two writes of one replica, should somebody overwrite each of them.
+/// The pause between two writes of one replica, in case another client overwrites each of them.
 const PACE: Duration = Duration::from_secs(1);
 
 impl Keeper {
-    /// Keeps the Secret [`SECRET`] of this namespace, and in `serving` a leaf for these names; `registration` learns whom to trust.
+    /// Keeps the Secret [`SECRET`] of this namespace, and in `serving` a leaf for these names. `registration` receives
+    /// the CAs to trust.
     pub fn new(
         client: Client,
         namespace: &str,
@@ -120,8 +121,8 @@ impl Keeper {
         }
     }
 
-    /// Follows the Secret in this namespace. Whom to trust is registered as it is heard, so that after [`Watch::fresh`] it is not
-    /// older than that.
+    /// Follows the Secret in this namespace. The CAs to trust are registered as soon as they are reported, so that
+    /// after [`Watch::fresh`] they are not older than that.
     pub fn subscribe(self: &Arc<Self>, feeds: &mut Feeds, namespace: &str) -> Watch {
         let keeper = self.clone();
         feeds.subscribe_one(
@@ -138,7 +139,7 @@ impl Keeper {
         )
     }
 
-    /// Keeps the CA there and the leaf fresh, for ever.
+    /// Keeps the CA in its Secret and renews the leaf. Never returns.
     pub async fn run(&self) {
         let mut seen = self.seen.subscribe();
         let mut replica = Replica::default();
@@ -152,7 +153,7 @@ impl Keeper {
         }
     }
 
-    /// Renews the CA, step by step, for as long as this replica leads.
+    /// Renews the CA step by step while this replica leads.
     pub async fn renew(&self, term: Term, mut published: channel::Receiver<Published>) {
         let mut kept = self.kept.subscribe();
         loop {
@@ -178,10 +179,10 @@ impl Keeper {
         }
     }
 
-    /// The readiness check: there is a leaf, it is valid now, and whoever trusts the CAs of the Secret trusts it.
+    /// Checks for readiness that there is a leaf, that it is valid now, and that the CAs of the Secret verify it.
     ///
     /// # Errors
-    /// One of these is not so.
+    /// One of these does not hold.
     pub fn check(&self, now: Timestamp) -> Result<String, String> {
         let health = self.lock_health();
         let with_problem = |text: String| match &health.problem {
@@ -199,7 +200,7 @@ impl Keeper {
         }
     }
 
-    /// What is registered shall trust the CAs of the Secret.
+    /// Registers the CAs of the Secret.
     fn register(&self, content: &Content) {
         let pem = plan::to_trust(content, self.lock_good().as_ref(), Timestamp::now()).bundle_pem();
         self.registration.send_if_modified(|registration| {
@@ -209,7 +210,7 @@ impl Keeper {
         });
     }
 
-    /// Does what is to be done now; how long there is nothing to do then.
+    /// Takes the step that is due. Returns the time until the next one.
     async fn look(&self, seen: &WatchedSecret, replica: &mut Replica) -> Duration {
         let now = Timestamp::now();
         let (secret, read) = match seen {
@@ -248,7 +249,7 @@ impl Keeper {
                 };
                 let result = self.step(step, secret.map(AsRef::as_ref), replica.memory.content.as_ref(), trusted).await;
                 self.tell(result.as_ref().err(), step);
-                // The watch tells of what is there then, whoever wrote it.
+                // The watch reports the object that exists then.
                 if result.is_ok() { PACE } else { RETRY }
             }
             Plan::Rest(due) => {
@@ -259,7 +260,7 @@ impl Keeper {
         }
     }
 
-    /// Trusts what the Secret says, and signs a leaf if it is time; how long it is until the next one.
+    /// Trusts the CAs of the Secret, and signs a leaf when it is due. Returns the time until the next one.
     async fn take_up(&self, secret: &Arc<Secret>, content: Content, replica: &mut Replica, now: Timestamp) -> Duration {
         replica.memory.remember(&content, now);
         *self.lock_good() = Some(content.clone());
@@ -299,7 +300,7 @@ impl Keeper {
         looked.is_ok()
     }
 
-    /// Signs a leaf and shows it.
+    /// Signs a leaf and presents it.
     fn sign(&self, content: &Content, now: Timestamp) -> Result<Leaf, String> {
         let pair = content.signing.sign(&self.names, now, self.times.leaf).map_err(|error| error.to_string())?;
         if !pair.is_trusted_by(&content.bundle, now) {
@@ -314,8 +315,8 @@ impl Keeper {
         Ok(Leaf { issuer: content.signing.certificate().clone(), signed: now, not_after, jitter: fastrand::f64() })
     }
 
-    /// Takes a step from the Secret as it was looked at. `content` is what it said, or said last; `trusted` what stays trusted where
-    /// there is nothing of that.
+    /// Takes a step from the Secret as it was seen. `content` is its content or its last good one; `trusted` are the
+    /// CAs that stay trusted when there is none.
     async fn step(
         &self,
         step: Step,
@@ -351,7 +352,7 @@ impl Keeper {
         self.tell_problem(Certificate::Authority, error.map(|error| format!("{step}: {error}")));
     }
 
-    /// Logs a problem once, for as long as it is the same.
+    /// Logs a problem once while it stays the same.
     fn tell_problem(&self, certificate: Certificate, problem: Option<String>) {
         let mut health = self.lock_health();
         if let Some(problem) = &problem {
@@ -372,7 +373,7 @@ impl Keeper {
     }
 }
 
-/// How long it is until then.
+/// Returns the time until then.
 fn until(due: Timestamp, now: Timestamp) -> Duration {
     now.duration_until(due).try_into().unwrap_or_default()
 }

@@ -1,14 +1,14 @@
-//! A CA of our own: kept in one Secret, renewed in steps that leave no moment without trust, with a short leaf for each replica.
+//! Our own CA: kept in one Secret, renewed in steps without a loss of trust, with a short-lived leaf for each replica.
 //!
 //! - [`signer`]: a CA with its key, and the leaves it signs
-//! - `generated`: a leaf of a CA that is made for it alone
-//! - [`content`]: what the Secret holds
-//! - [`mod@plan`]: what to do next, and when
-//! - [`keeper`]: watches the Secret and does it
+//! - `generated`: a leaf of a CA that is made only for it
+//! - [`content`]: the content of the Secret
+//! - [`mod@plan`]: the next step and its time
+//! - [`keeper`]: watches the Secret and takes the steps
 //!
-//! A leaf is trusted only if the API server already knows its CA, and an API server hears of a new CA with a delay. So a new CA
-//! is announced first (it joins the bundle of trusted ones), signs once every registered object has been seen with it for a
-//! while, and the one before it stays trusted until its last leaf has expired.
+//! A leaf is trusted only if the API server knows its CA, and an API server learns of a new CA with a delay. So a new
+//! CA is announced first (it joins the trusted bundle). It signs once every registered object has had it for a while.
+//! The old CA stays trusted until its last leaf has expired.
 
 pub mod content;
 mod generated;
@@ -26,15 +26,15 @@ pub use content::{Content, SECRET};
 pub use keeper::Keeper;
 pub use signer::{Authority, AuthorityError};
 
-/// How long things last.
+/// The lifetimes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Times {
-    /// Life of a CA; a new one is announced when a third of it is left. Default 365 days.
+    /// Lifetime of a CA; a new one is announced when a third of it is left. Default 365 days.
     pub authority: Duration,
-    /// Life of a leaf; a new one is signed when a third of it is left, or a little before. Default 7 days.
+    /// Lifetime of a leaf; a new one is signed when a third of it is left, or a little earlier. Default 7 days.
     pub leaf: Duration,
-    /// From the moment that every registered object was seen with a new CA until leaves are signed by it: API servers hear of
-    /// changes with a delay. Default 60 s.
+    /// The time from when every registered object has a new CA until it signs leaves: API servers learn of changes with
+    /// a delay. Default 60 s.
     pub grace: Duration,
 }
 
@@ -49,12 +49,12 @@ impl Default for Times {
     }
 }
 
-/// This much later; the end of time, if that is beyond it.
+/// Returns this time later, or the maximum time.
 fn after(time: Timestamp, pause: Duration) -> Timestamp {
     time.checked_add(pause).unwrap_or(Timestamp::MAX)
 }
 
-/// This much earlier; the beginning of time, if that is before it.
+/// Returns this time earlier, or the minimum time.
 fn before(time: Timestamp, pause: Duration) -> Timestamp {
     time.checked_sub(pause).unwrap_or(Timestamp::MIN)
 }

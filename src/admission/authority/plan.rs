@@ -1,4 +1,5 @@
-//! What to do about the CA next, and when each replica signs its leaf: functions of what is seen and the time.
+//! The next step of the CA's renewal, and when each replica signs its leaf: functions of the observed state and the
+//! time.
 
 use std::fmt;
 
@@ -11,67 +12,67 @@ use super::{Authority, Content, Times, after, before};
 /// The Secret, as a replica sees it.
 #[derive(Clone, Copy, Debug)]
 pub enum Stored<'a> {
-    /// It is not there.
+    /// It does not exist.
     Absent,
     /// It holds no CA that can sign.
     Unusable,
-    /// It is as it should be.
+    /// It is complete.
     Usable(&'a Content),
 }
 
-/// A change of the Secret. The first two are made by any replica, the others by the leader; all only over the very state that was
-/// looked at.
+/// A change of the Secret. Any replica makes the first two, the leader the others. Each is made only over the state
+/// that was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// There is no CA, or it has expired: a new one signs at once. What was trusted stays trusted.
+    /// There is no CA, or it has expired: a new one signs at once. The trusted CAs stay trusted.
     Begin,
-    /// The Secret was deleted or overwritten: what this replica last saw is written again, and another CA is announced, for
-    /// whoever deletes the Secret may want that. What the Secret trusts instead is trusted, too: a replica that knows nothing else
-    /// may show a certificate of it.
+    /// The Secret was deleted or overwritten. The content that this replica last saw is restored, and another CA is
+    /// announced, because the deletion may be meant to replace it. The CAs of the overwritten Secret are trusted too:
+    /// another replica may present a certificate of them.
     Restore,
-    /// The signing CA grows old: another one is announced.
+    /// The signing CA gets old: another one is announced.
     Announce,
-    /// The Secret lacks something that can be told from the rest of it.
+    /// The Secret lacks something that follows from the rest of it.
     Mend,
-    /// All trust the announced CA: it signs from now on.
+    /// All objects trust the announced CA: it signs from now on.
     Switch,
     /// The last leaves of older CAs have expired: they are no longer trusted.
     Retire,
 }
 
-/// What to do, and when to look again at the latest if nothing else changes.
+/// What to do, and when to check again if nothing changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plan {
-    /// This, now.
+    /// Take this step now.
     Do(Step),
-    /// Nothing before then; `None`: not before something changes.
+    /// Do nothing before then; `None`: before a change.
     Rest(Option<Timestamp>),
 }
 
-/// A leaf that a replica shows.
+/// A leaf that a replica presents.
 #[derive(Clone, Debug)]
 pub struct Leaf {
     /// Certificate of its CA.
     pub issuer: CertificateDer<'static>,
     /// When it was signed.
     pub signed: Timestamp,
-    /// When it ends.
+    /// When it expires.
     pub not_after: Timestamp,
-    /// How early, from 0 to 1, this one is renewed, so that replicas do not all do so at once.
+    /// How early, from 0 to 1, this one is renewed, so that not all replicas renew at once.
     pub jitter: f64,
 }
 
-/// What a replica remembers of the Secret.
+/// A replica's memory of the Secret.
 #[derive(Clone, Debug, Default)]
 pub struct RememberedSecret {
-    /// The last content that could be used.
+    /// The last usable content.
     pub content: Option<Content>,
-    /// The CAs to trust, and since when this replica has seen each among them.
+    /// The trusted CAs, and when this replica first saw each of them.
     trusted: Vec<(CertificateDer<'static>, Timestamp)>,
 }
 
 impl RememberedSecret {
-    /// The Secret says this now.
+    /// Records the present content of the Secret.
     pub fn remember(&mut self, content: &Content, now: Timestamp) {
         self.content = Some(content.clone());
         self.trusted.retain(|(certificate, _)| content.bundle.contains(certificate));
@@ -82,7 +83,7 @@ impl RememberedSecret {
         }
     }
 
-    /// Since when this replica has seen this CA among those to trust; the end of time if it has not.
+    /// Returns when this replica first saw this CA among the trusted ones, or the maximum time.
     #[must_use]
     pub fn trusted_since(&self, certificate: &CertificateDer<'static>) -> Timestamp {
         let known = self.trusted.iter().find(|(known, _)| known == certificate);
@@ -91,11 +92,11 @@ impl RememberedSecret {
 }
 
 impl Step {
-    /// What the Secret is to say after this step. `last`: what it says, or said when it was last good; `trusted`: what it trusts
-    /// where it is not good; `make` makes a CA.
+    /// Returns the content of the Secret after this step. `last` is its content or its last good one; `trusted` are its
+    /// CAs when it is not good; `make` makes a CA.
     ///
     /// # Errors
-    /// That of `make`.
+    /// `make` fails.
     pub fn taken<E>(
         self,
         last: Option<&Content>,
@@ -130,7 +131,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// What any replica does, so that there is a CA. `remembered` is what the Secret held when this replica last saw it good.
+/// Returns what any replica does to have a CA. `remembered` is the last good content that this replica saw.
 #[must_use]
 pub fn keep(stored: Stored<'_>, remembered: Option<&Content>, now: Timestamp) -> Plan {
     match (stored, good(remembered, now)) {
@@ -145,7 +146,8 @@ pub fn keep(stored: Stored<'_>, remembered: Option<&Content>, now: Timestamp) ->
     }
 }
 
-/// The CAs to register where the Secret says this. Until one that was overwritten is as it was again, both are.
+/// Returns the CAs to register for this content of the Secret. Until an overwritten CA is restored, both are
+/// registered.
 #[must_use]
 pub fn to_trust(content: &Content, remembered: Option<&Content>, now: Timestamp) -> Content {
     match good(remembered, now) {
@@ -158,26 +160,26 @@ fn good(remembered: Option<&Content>, now: Timestamp) -> Option<&Content> {
     remembered.filter(|content| !content.signing.is_expired(now))
 }
 
-/// Whether the Secret still trusts the CA that signed before. Each step of a renewal leaves it so; somebody else's CA in its place
-/// does not.
+/// Returns whether the Secret still trusts the CA that signed before. It does after each step of a renewal, but not
+/// after another client has replaced the CA.
 fn continues(content: &Content, before: &Content) -> bool {
     content.bundle.contains(before.signing.certificate())
 }
 
-/// What the leader does, so that the CA is renewed. `memory` holds what the Secret says now; `published` is what the registered
-/// objects trust.
+/// Returns what the leader does to renew the CA. `memory` has the present content of the Secret; `published` is what
+/// the registered objects trust.
 #[must_use]
 pub fn renew(memory: &RememberedSecret, published: &Published, now: Timestamp, times: Times) -> Plan {
     let Some(content) = &memory.content else { return Plan::Rest(None) };
     if content.signing.is_expired(now) {
-        return Plan::Rest(None); // any replica begins anew
+        return Plan::Rest(None); // any replica makes a new one
     }
     if content.is_mended {
         return Plan::Do(Step::Mend);
     }
     let renewal = |authority: &Authority| before(authority.not_after(), times.authority / 3);
     if let Some(next) = content.next.as_ref().filter(|next| renewal(next) > now) {
-        // Objects that are not there are no hindrance; but one may be on its way that was written before the announcement.
+        // Absent objects do not delay this. But an object written before the announcement may be about to appear.
         let announced = memory.trusted_since(next.certificate());
         return match published.all_trust(next.certificate()).map(|since| after(since.max(announced), times.grace)) {
             Some(due) if due <= now => Plan::Do(Step::Switch),
@@ -191,16 +193,16 @@ pub fn renew(memory: &RememberedSecret, published: &Published, now: Timestamp, t
     if !content.has_retired() {
         return Plan::Rest(Some(renewal));
     }
-    // A replica may have heard of the switch late, and signed by the CA before it until then.
+    // A replica may have learned of the switch late, and signed with the old CA until then.
     let retirement = after(content.signing_since, times.leaf + times.leaf / 7);
     if retirement <= now { Plan::Do(Step::Retire) } else { Plan::Rest(Some(renewal.min(retirement))) }
 }
 
-/// When a replica is to sign a new leaf; a time that is over means now. `trusted_since`: when this replica first saw the signing CA
-/// among those to trust; `registered`: what the registered objects trust, where that is known.
+/// Returns when a replica signs a new leaf; a past time means now. `trusted_since` is when this replica first saw the
+/// signing CA among the trusted ones; `registered` is what the registered objects trust, if known.
 ///
-/// A leaf that is valid gives way to that of another CA when all objects have been seen to trust that one for the grace time, whatever
-/// the Secret says: it is the API server that has to trust it.
+/// A valid leaf is replaced by that of another CA once all objects have trusted that CA for the grace time, regardless
+/// of the Secret: the API server has to trust it.
 #[must_use]
 pub fn sign_at(
     leaf: Option<&Leaf>,
@@ -222,7 +224,7 @@ pub fn sign_at(
         };
     }
     if leaf.not_after >= content.signing.not_after() {
-        return leaf.not_after; // another leaf of this CA would last no longer
+        return leaf.not_after; // another leaf of this CA would not last longer
     }
     let third = leaf.signed.duration_until(leaf.not_after).unsigned_abs() / 3;
     before(leaf.not_after, third + third.mul_f64(leaf.jitter.clamp(0.0, 1.0) / 3.0))
@@ -245,7 +247,7 @@ mod tests {
         Times::default()
     }
 
-    /// A CA with so many days to go.
+    /// Returns a CA that is valid for so many days.
     fn authority(days: u32) -> Authority {
         Authority::generate(now(), DAY * days).expect("a CA")
     }
@@ -254,14 +256,14 @@ mod tests {
         Content::begin(authority(days), Vec::new(), now())
     }
 
-    /// What a replica remembers that has seen this since then.
+    /// Returns the memory of a replica that has seen this since then.
     fn memory(content: &Content, since: Timestamp) -> RememberedSecret {
         let mut memory = RememberedSecret::default();
         memory.remember(content, since);
         memory
     }
 
-    /// Three objects that have trusted these since then.
+    /// Returns three objects that have trusted these since then.
     fn published(trusted: &[CertificateDer<'static>], since: Timestamp) -> Published {
         let mut published = Published::default();
         for name in Published::NAMES {
@@ -307,7 +309,7 @@ mod tests {
             assert_eq!(restored.signing.certificate(), good.signing.certificate());
             assert_eq!(keep(Stored::Usable(&restored), Some(&good), late), Plan::Rest(Some(good.signing.not_after())));
         }
-        // A replica that knows the other one only does not fight for it.
+        // A replica that knows only the other one does not overwrite it.
         let restored = Step::Restore.taken(Some(&good), valid.bundle.clone(), late, || Ok::<_, ()>(authority(365)));
         let restored = restored.expect("a CA");
         assert_eq!(keep(Stored::Usable(&restored), Some(&valid), late), Plan::Rest(Some(good.signing.not_after())));

@@ -15,7 +15,7 @@ use super::super::certificate::CertificatePair;
 use super::super::x509::{parse, time};
 use super::{after, before};
 
-/// A CA that can sign. Its key is in no message.
+/// A CA that can sign. Its key is never in a message.
 #[derive(Debug)]
 pub struct Authority {
     certificate: CertificateDer<'static>,
@@ -29,13 +29,13 @@ pub enum AuthorityError {
     /// No certificate.
     #[error("no usable certificate: {0}")]
     Certificate(String),
-    /// A certificate that may not sign others.
+    /// The certificate may not sign others.
     #[error("the certificate is not that of a CA")]
     NoAuthority,
     /// No key.
     #[error("no usable private key")]
     Key,
-    /// Key and certificate do not belong together.
+    /// The key and the certificate do not belong together.
     #[error("the key does not belong to the certificate")]
     Mismatch,
     /// A CA could not be made.
@@ -44,29 +44,29 @@ pub enum AuthorityError {
     /// A leaf could not be made.
     #[error("cannot make a certificate for {names}: {source}; names must be DNS names or IP addresses")]
     Sign {
-        /// The names asked for.
+        /// The requested names.
         names: String,
-        /// Why not.
+        /// The reason.
         source: rcgen::Error,
     },
-    /// A leaf was made and is of no use.
+    /// The new leaf is unusable.
     #[error("the certificate that was made cannot be used: {0}")]
     Made(String),
 }
 
-/// A certificate begins in the past, for clients whose clock is behind ours.
+/// A certificate is valid from a past time, for clients whose clock is behind ours.
 const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
 
 impl Authority {
-    /// A new CA with a P-256 key, valid from five minutes ago for `life`.
+    /// Returns a new CA with a P-256 key, valid from five minutes ago for `life`.
     ///
     /// # Errors
-    /// There is no randomness for a key.
+    /// There is no randomness for the key.
     pub fn generate(now: Timestamp, life: Duration) -> Result<Self, AuthorityError> {
         let made = || {
             let mut params = CertificateParams::new(Vec::new())?;
             set_validity(&mut params, now, after(now, life));
-            // Each has a name of its own, so that whoever looks for an issuer by its name finds only one.
+            // Each CA has its own name, so that a lookup of the issuer by name finds only one.
             let number = fastrand::u32(..);
             params.distinguished_name = named(&format!("{CA_NAME}{} {number:08x}", now.strftime("%F")));
             params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -78,10 +78,10 @@ impl Authority {
         Self::new(certificate.der().clone(), key)
     }
 
-    /// From the PEM texts of its certificate and its key.
+    /// Reads the PEM texts of its certificate and its key.
     ///
     /// # Errors
-    /// Either is unusable, they do not belong together, or the certificate may not sign.
+    /// One of them is unusable, they do not belong together, or the certificate may not sign.
     pub fn from_pem(certificate: &[u8], key: &[u8]) -> Result<Self, AuthorityError> {
         let certificate = CertificateDer::from_pem_slice(certificate)
             .map_err(|error| AuthorityError::Certificate(error.to_string()))?;
@@ -103,11 +103,11 @@ impl Authority {
         Ok(Self { certificate, not_after, issuer })
     }
 
-    /// Signs a P-256 leaf for these DNS names and IP addresses, valid from five minutes ago for `life`, but no longer than the CA
-    /// itself.
+    /// Signs a P-256 leaf for these DNS names and IP addresses, valid from five minutes ago for `life`, but not longer
+    /// than the CA.
     ///
     /// # Errors
-    /// A name that is neither a DNS name nor an IP address.
+    /// A name is neither a DNS name nor an IP address.
     pub fn sign(&self, names: &[String], now: Timestamp, life: Duration) -> Result<CertificatePair, AuthorityError> {
         let made = || {
             let mut params = CertificateParams::new(names)?;
@@ -124,25 +124,25 @@ impl Authority {
             .map_err(AuthorityError::Made)
     }
 
-    /// Its certificate.
+    /// Returns its certificate.
     #[must_use]
     pub fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
     }
 
-    /// When it ends.
+    /// Returns when it expires.
     #[must_use]
     pub fn not_after(&self) -> Timestamp {
         self.not_after
     }
 
-    /// Whether its time is over.
+    /// Returns whether it has expired.
     #[must_use]
     pub fn is_expired(&self, now: Timestamp) -> bool {
         now >= self.not_after
     }
 
-    /// Its key as PEM: a secret.
+    /// Returns its key as PEM, which is secret.
     #[must_use]
     pub fn key_pem(&self) -> String {
         self.issuer.key().serialize_pem()

@@ -1,4 +1,5 @@
-//! Several replicas that hear of everything late, and a Secret that people delete: whoever is called is trusted at every moment.
+//! Tests with several replicas that learn of changes late, and a Secret that users delete: every called replica is
+//! always trusted.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -15,10 +16,10 @@ use crate::admission::registration::{Bundles, Published};
 const TIMES: Times =
     Times { authority: Duration::from_secs(1000), leaf: Duration::from_secs(100), grace: Duration::from_secs(10) };
 
-/// An API server goes on for so long with what was registered before.
+/// How long an API server may use an older registration.
 const API_SERVER_LAG: Duration = Duration::from_secs(8);
 
-/// A replica hears of a change of the Secret after so long at the latest.
+/// The longest delay until a replica learns of a change of the Secret.
 const WATCH_LAG: Duration = Duration::from_secs(14);
 
 const REPLICAS: usize = 3;
@@ -27,11 +28,11 @@ type Certificate = CertificateDer<'static>;
 
 #[derive(Clone, Copy, Debug)]
 enum Action {
-    /// The clock goes on by so many seconds; then every replica looks at what it knows.
+    /// The clock advances by so many seconds; then every replica checks its state.
     Wait(u8),
-    /// A replica hears of the next change of the Secret.
+    /// A replica learns of the next change of the Secret.
     Hear(usize),
-    /// The leader sees one of the registered objects as it is.
+    /// The leader sees the present state of one registered object.
     Observe(usize),
     /// The leader writes one of them.
     Register(usize),
@@ -39,7 +40,7 @@ enum Action {
     Renew,
     Delete,
     Overwrite,
-    /// With somebody else's CA, which may have expired.
+    /// The Secret gets another client's CA, which may have expired.
     Replace {
         expired: bool,
     },
@@ -57,7 +58,7 @@ enum Secret {
 
 #[derive(Default)]
 struct Replica {
-    /// How much of the Secret's history it has heard.
+    /// The part of the Secret's history that it knows.
     heard: usize,
     memory: RememberedSecret,
     leaf: Option<Leaf>,
@@ -66,13 +67,13 @@ struct Replica {
 
 struct World {
     now: Timestamp,
-    /// Each state of the Secret, and since when.
+    /// Each state of the Secret, and its time.
     secret: Vec<(Timestamp, Secret)>,
-    /// Each bundle of each object, and since when.
+    /// Each bundle of each object, and its time.
     objects: [Vec<(Timestamp, Vec<Certificate>)>; 3],
     replicas: [Replica; REPLICAS],
     leader: usize,
-    /// What the leader knows: of each object the version, and what it trusts.
+    /// What the leader knows of each object: the version and the trusted CAs.
     observed: [Option<usize>; 3],
     published: Published,
 }
@@ -142,7 +143,7 @@ impl World {
         &self.secret.last().expect("never empty").1
     }
 
-    /// As the API server does it: a new object where there is none, else over the version that was looked at.
+    /// Writes as the API server does: a new object if there is none, otherwise over the version that was seen.
     fn write(&mut self, replica: usize, content: Content) {
         let creates = matches!((self.seen(replica), self.current()), (Secret::Absent, Secret::Absent));
         if creates || self.replicas[replica].heard == self.secret.len() - 1 {
@@ -154,7 +155,7 @@ impl World {
         Authority::generate(self.now, TIMES.authority).expect("a CA")
     }
 
-    /// What [`super::Keeper`] does in every replica.
+    /// Does what [`super::Keeper`] does in every replica.
     fn look(&mut self, replica: usize) {
         let secret = self.seen(replica).clone();
         let stored = match &secret {
@@ -225,12 +226,12 @@ impl World {
         }
     }
 
-    /// Nobody remembers anything: then there is nothing to restore, and no promise.
+    /// No replica remembers the Secret: nothing can be restored.
     fn all_remember(&self) -> bool {
         self.replicas.iter().all(|replica| replica.memory.content.is_some())
     }
 
-    /// A replica that starts has no other CA to sign by than that of the Secret.
+    /// Returns whether the CA is registered. A new replica can sign only with the CA of the Secret.
     fn is_current_ca_registered(&self) -> bool {
         let Secret::Usable(content) = self.current() else { return false };
         let trusts = |bundle: &[Certificate]| bundle.contains(content.signing.certificate());
@@ -281,7 +282,7 @@ impl World {
         self.check();
     }
 
-    /// Every leaf is trusted by everything that an API server may still go by.
+    /// Checks that all the bundles that an API server may still use trust every leaf.
     fn check(&self) {
         for (number, replica) in self.replicas.iter().enumerate() {
             let Some(leaf) = &replica.leaf else { continue };
@@ -299,7 +300,7 @@ impl World {
         }
     }
 
-    /// Everybody hears of everything, for so long.
+    /// Lets all replicas learn of everything for so long.
     fn settle(&mut self, seconds: u32) {
         for _ in 0..seconds {
             self.act(Action::Wait(1));
@@ -345,7 +346,7 @@ proptest! {
         for action in actions {
             world.act(action);
         }
-        // Longer than a whole renewal, shorter than the time to the next one.
+        // This is longer than a whole renewal, and shorter than the time to the next one.
         world.settle(200);
         let content = world.content().clone();
         if content.next.is_none() && after(content.signing_since, TIMES.leaf * 8 / 7) <= world.now {

@@ -1,4 +1,4 @@
-//! The objects that reviews depend on, read once, and the lists of them that are not complete yet.
+//! The decoded objects that reviews depend on, and the incomplete lists of them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -14,19 +14,19 @@ pub(super) const KIND_SET: &str = "SidecarSet";
 const KIND_REVISION: &str = "ControllerRevision";
 const KIND_CONFIG: &str = "ConfigMap";
 
-/// What is known, and the lists that may replace it.
+/// The known objects, and the lists that may replace them.
 #[derive(Debug)]
 pub(super) struct KnownObjects {
     pub index: Index,
     pub sets: Arc<BTreeMap<String, Arc<OtherSet>>>,
     whitelist: Option<Arc<Result<Whitelist, WhitelistError>>>,
     patch_without_whitelist: bool,
-    /// Objects that cannot be used: by kind and name, what is wrong.
+    /// Objects that cannot be used, by kind and name, with their errors.
     pub unusable: BTreeMap<(&'static str, String), String>,
     pub lists: Lists,
 }
 
-/// Lists that are not complete yet: by name, what is new of an object; nothing where it is as it is known.
+/// Incomplete lists: the new objects by name; `None` for an unchanged one.
 #[derive(Debug, Default)]
 pub(super) struct Lists {
     pub sets: BTreeMap<String, Option<ReadSet>>,
@@ -35,21 +35,21 @@ pub(super) struct Lists {
     pub revisions: BTreeMap<(String, String), Option<ReadRevision>>,
 }
 
-/// A SidecarSet as it was read.
+/// A decoded SidecarSet.
 #[derive(Debug)]
 pub(super) struct ReadSet {
     name: String,
-    /// What other sets are compared with; `None` where it cannot be decoded.
+    /// The object that other sets are compared with; `None` if it cannot be decoded.
     set: Option<Arc<OtherSet>>,
     injectable: Result<Arc<InjectableSet>, Unfit>,
 }
 
-/// A `ControllerRevision` as it was read.
+/// A decoded `ControllerRevision`.
 #[derive(Debug)]
 pub(super) struct ReadRevision {
     namespace: String,
     name: String,
-    /// `None` where it is none of a SidecarSet, or cannot be read.
+    /// `None` if it does not belong to a SidecarSet or cannot be read.
     revision: Option<Revision>,
     problem: Option<String>,
 }
@@ -106,7 +106,7 @@ impl KnownObjects {
         }
     }
 
-    /// Whether a set is known in this version.
+    /// Returns whether a set is known in this version.
     pub fn has_set(&self, object: &Value) -> bool {
         self.sets
             .get(&name(object))
@@ -149,7 +149,7 @@ impl KnownObjects {
         }
     }
 
-    /// Whether a revision is known in this version.
+    /// Returns whether a revision is known in this version.
     pub fn has_revision(&self, object: &Value) -> bool {
         self.index
             .revision(&namespace(object), &name(object))
@@ -185,7 +185,7 @@ impl KnownObjects {
         }
     }
 
-    /// Tells of an object that cannot be used, once for each thing that is wrong with it.
+    /// Reports an object that cannot be used, once for each error.
     fn report(&mut self, object: (&'static str, String), problem: String) {
         if self.unusable.get(&object) != Some(&problem) {
             tracing::error!("{problem}; what is stored is not used until it is corrected");
@@ -208,7 +208,7 @@ impl KnownObjects {
     }
 }
 
-/// Whether this is the object of this uid in this version.
+/// Returns whether this is the object of this uid in this version.
 fn is_version(object: &Value, uid: Option<&str>, version: Option<&str>) -> bool {
     let text = |field: &str| object["metadata"][field].as_str();
     version.is_some_and(|version| !version.is_empty()) && (text("uid"), text("resourceVersion")) == (uid, version)

@@ -1,4 +1,4 @@
-//! The rules of what reviews see of the cluster.
+//! Tests of what reviews see of the cluster.
 
 use super::*;
 use crate::injection::PodRequest;
@@ -18,7 +18,7 @@ fn tell_sets<const N: usize>(cache: &Cache, sets: [Value; N]) {
     Event::list(sets).for_each(|event| tell(cache, event));
 }
 
-/// A set of this name and version.
+/// Returns a set of this name and version.
 fn version(name: &str, version: &str) -> Value {
     let mut set = set(&format!("x:{version}"));
     set["metadata"] = json!({"name": name, "uid": name, "resourceVersion": version});
@@ -36,7 +36,7 @@ fn reviews_go_by_what_was_known_until_a_list_is_complete() {
     tell_sets(&cache, [version("a", "1"), version("b", "1")]);
     let before = in_use();
     assert_eq!(before.len(), 2);
-    // The list breaks off, while something else changes.
+    // The list is interrupted while something else changes.
     for event in [Event::Begin, Event::Item(version("a", "2")), Event::Item(version("c", "2"))] {
         tell(&cache, event);
         cache.configuration(None);

@@ -1,4 +1,4 @@
-//! The metrics of certificates: when they end, their renewals, who trusts them.
+//! The metrics of certificates: their expiry, their renewals, and who trusts them.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -7,26 +7,26 @@ use prometheus_client::registry::Registry;
 
 use crate::telemetry::metrics::Labels;
 
-/// A certificate whose end is shown and whose renewals are counted.
+/// A certificate whose expiry is exported and whose renewals are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Certificate {
     /// Our own CA.
     Authority,
-    /// What the server shows.
+    /// The certificate that the server presents.
     Serving,
 }
 
-/// What is counted of certificates.
+/// The metrics of certificates.
 #[derive(Debug)]
 pub struct CertificateMetrics {
     expiration: Family<Labels<1>, Gauge>,
     renewals: [[Counter; 2]; Certificate::ALL.len()],
     in_sync: Family<Labels<1>, Gauge>,
-    /// `certwatcher_read_certificate_total`: times the certificate's files were read.
+    /// `certwatcher_read_certificate_total`: reads of the certificate's files.
     pub reads: Counter,
-    /// `certwatcher_read_certificate_errors_total`: times they could not be used.
+    /// `certwatcher_read_certificate_errors_total`: failed reads.
     pub read_errors: Counter,
-    /// `outrigger_tls_handshake_errors_total`: handshakes that failed, of clients that said anything.
+    /// `outrigger_tls_handshake_errors_total`: failed handshakes of clients that sent anything.
     pub handshake_errors: Counter,
 }
 
@@ -84,21 +84,21 @@ impl CertificateMetrics {
         metrics
     }
 
-    /// `outrigger_certificate_expiration_timestamp_seconds{type}`: when a certificate ends, in Unix seconds. Without a series until
-    /// it is known.
+    /// Sets `outrigger_certificate_expiration_timestamp_seconds{type}`: when a certificate expires, in Unix seconds. It
+    /// has no series until that is known.
     #[must_use]
     pub fn expiration(&self, certificate: Certificate) -> Gauge {
         self.expiration.get_or_create_owned(&[("type", certificate.label())])
     }
 
-    /// `outrigger_certificate_renewals_total{type,result}`: certificates taken into use, and failures to.
+    /// Returns `outrigger_certificate_renewals_total{type,result}`: renewed certificates, and failures.
     #[must_use]
     pub fn renewals(&self, certificate: Certificate, success: bool) -> &Counter {
         &self.renewals[certificate as usize][usize::from(success)]
     }
 
-    /// `outrigger_cabundle_in_sync{webhook}`: 1 where what is registered under these names trusts the certificate shown, 0 where
-    /// not. Other names have no series from now on.
+    /// Sets `outrigger_cabundle_in_sync{webhook}`: 1 if the object of this name trusts the presented certificate,
+    /// otherwise 0. Series of other names are removed.
     pub fn set_in_sync(&self, in_sync: impl IntoIterator<Item = (&'static str, bool)>) {
         self.in_sync.clear();
         for (webhook, in_sync) in in_sync {

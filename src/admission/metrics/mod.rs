@@ -16,7 +16,7 @@ use prometheus_client::registry::Registry;
 use crate::telemetry;
 use crate::telemetry::metrics::{ConnectionCounts, Labels, PortName};
 
-/// What is counted. One for the process, shared by reference.
+/// The metrics. The process has one instance, shared by reference.
 #[derive(Debug)]
 pub struct Metrics {
     webhooks: [WebhookMetrics; Webhook::ALL.len()],
@@ -24,13 +24,13 @@ pub struct Metrics {
     injections: [Counter; InjectionResult::ALL.len()],
     /// `controller_runtime_webhook_panics_total`: handlers that panicked; each answered 500.
     pub webhook_panics: Counter,
-    /// `outrigger_sidecarsets`: `SidecarSet`s in force.
+    /// `outrigger_sidecarsets`: `SidecarSet`s that are active.
     pub sidecarsets: Gauge,
-    /// `outrigger_source_errors`: files and objects that cannot be used as they are now.
+    /// `outrigger_source_errors`: files and objects that cannot be used now.
     pub source_errors: Gauge,
     /// `outrigger_awaited_sidecarset_timeouts_total`: Pods that waited in vain for a `SidecarSet` that was allowed here.
     pub awaited_in_vain: Counter,
-    /// `outrigger_awaited_namespace_timeouts_total`: Pods that waited in vain for what is known of their Namespace.
+    /// `outrigger_awaited_namespace_timeouts_total`: Pods that waited in vain for their Namespace.
     pub namespaces_awaited_in_vain: Counter,
     /// Of certificates.
     pub certificates: CertificateMetrics,
@@ -41,7 +41,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers them among those of the process, at zero.
+    /// Registers them with the process's metrics, at zero.
     #[must_use]
     pub fn register(process: &telemetry::Metrics) -> Self {
         let connections = process.connections(PortName::Webhook).clone();
@@ -91,26 +91,26 @@ impl Metrics {
         metrics
     }
 
-    /// The metrics of a webhook.
+    /// Returns the metrics of a webhook.
     #[must_use]
     pub fn webhook(&self, webhook: Webhook) -> &WebhookMetrics {
         &self.webhooks[webhook as usize]
     }
 
-    /// `outrigger_webhook_shed_total{reason}`: reviews turned away.
+    /// Returns `outrigger_webhook_shed_total{reason}`: refused reviews.
     #[must_use]
     pub fn shed(&self, reason: Shed) -> &Counter {
         &self.shed[reason as usize]
     }
 
-    /// `outrigger_injections_total{result}`: reviewed Pods.
+    /// Returns `outrigger_injections_total{result}`: reviewed Pods.
     #[must_use]
     pub fn injections(&self, result: InjectionResult) -> &Counter {
         &self.injections[result as usize]
     }
 }
 
-/// Those of no process.
+/// Metrics that belong to no process.
 impl Default for Metrics {
     fn default() -> Self {
         Self::register(&telemetry::Metrics::new())

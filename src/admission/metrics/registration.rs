@@ -1,4 +1,4 @@
-//! The metrics of the registration: edits of others, widenings, the break-glass switch.
+//! The metrics of the registration: edits by others, widenings, the break-glass switch.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -7,21 +7,21 @@ use prometheus_client::registry::Registry;
 
 use crate::telemetry::metrics::Labels;
 
-/// What came of the widening of the registration for a `SidecarSet`.
+/// The result of widening the registration for a `SidecarSet`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WideningResult {
-    /// It is wider now.
+    /// It was widened.
     Widened,
     /// It could not be written.
     Failed,
 }
 
-/// What is counted of the registration.
+/// The metrics of the registration.
 #[derive(Debug)]
 pub struct RegistrationMetrics {
     repairs: Family<Labels<1>, Counter>,
     widenings: [Counter; WideningResult::ALL.len()],
-    /// `outrigger_disabled`: 1 while the `ConfigMap` exists that takes the webhooks out.
+    /// `outrigger_disabled`: 1 while the `ConfigMap` exists that removes the webhooks.
     pub disabled: Gauge,
 }
 
@@ -62,13 +62,13 @@ impl RegistrationMetrics {
         metrics
     }
 
-    /// `outrigger_registration_repairs_total{object}`: edits of an object by others that were undone.
+    /// Returns `outrigger_registration_repairs_total{object}`: edits of an object by others that were undone.
     #[must_use]
     pub fn repairs(&self, object: &'static str) -> Counter {
         self.repairs.get_or_create_owned(&[("object", object)])
     }
 
-    /// `outrigger_registration_widenings_total{result}`: times the registration did not cover a `SidecarSet`.
+    /// Returns `outrigger_registration_widenings_total{result}`: times the registration did not cover a `SidecarSet`.
     #[must_use]
     pub fn widenings(&self, result: WideningResult) -> &Counter {
         &self.widenings[result as usize]

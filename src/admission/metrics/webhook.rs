@@ -1,4 +1,4 @@
-//! The metrics of the webhooks: their requests, what became of the Pods, what was turned away.
+//! The metrics of the webhooks: their requests, the results for Pods, and refused reviews.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
@@ -22,23 +22,23 @@ pub enum Webhook {
     Convert,
 }
 
-/// Why a review was answered 503 without looking at it.
+/// Why a review was answered with 503 without being read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shed {
-    /// There were as many reviews in flight as allowed.
+    /// The limit of reviews in flight was reached.
     Reviews,
-    /// There were as many bytes of bodies in flight as allowed, and this body was the slowest.
+    /// The limit of body bytes in flight was reached, and this body was the slowest.
     Bytes,
     /// The body did not arrive in time.
     SlowBody,
 }
 
-/// What became of a Pod that was reviewed.
+/// The result of a reviewed Pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InjectionResult {
     /// A patch was sent.
     Injected,
-    /// `SidecarSet`s match and the Pod has all of them already.
+    /// `SidecarSet`s match, and the Pod has all of them already.
     Unchanged,
     /// No `SidecarSet` matches.
     NotMatched,
@@ -57,7 +57,8 @@ pub struct WebhookMetrics {
     latency: Histogram,
 }
 
-/// A request being counted: among those that arrive until [`Counted::arrived`], or until dropped because the client went away.
+/// A counted request. It counts as arriving until [`Counted::arrived`], or until it is dropped because the client
+/// disconnected.
 #[derive(Debug)]
 pub struct Counted<'a> {
     webhook: &'a WebhookMetrics,
@@ -65,11 +66,11 @@ pub struct Counted<'a> {
     start: Instant,
 }
 
-/// The status codes with a series of their own; the last stands for all others.
+/// The status codes with their own series; the last represents all others.
 const CODES: [(u16, &str); 8] =
     [(200, "200"), (400, "400"), (405, "405"), (413, "413"), (415, "415"), (500, "500"), (503, "503"), (0, "other")];
 
-/// Seconds. controller-runtime's buckets, and finer ones below: a review takes tens of microseconds.
+/// In seconds: controller-runtime's buckets, and finer ones below. A review takes tens of microseconds.
 const LATENCY_BUCKETS: [f64; 16] =
     [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
@@ -86,7 +87,7 @@ impl Webhook {
     /// Every webhook, in the order of declaration.
     pub const ALL: [Self; 4] = [Self::MutatePod, Self::MutateSidecarSet, Self::ValidateSidecarSet, Self::Convert];
 
-    /// The path it is served at, which is also its label (as in controller-runtime).
+    /// Returns the path it is served at, which is also its label (as in controller-runtime).
     #[must_use]
     pub const fn path(self) -> &'static str {
         match self {
@@ -97,7 +98,7 @@ impl Webhook {
         }
     }
 
-    /// The path at which OpenKruise up to 1.8 serves the same; requests to it count under the present one.
+    /// Returns the path at which OpenKruise up to 1.8 serves the same; its requests count under the present one.
     #[must_use]
     pub const fn older_path(self) -> Option<&'static str> {
         match self {
@@ -135,7 +136,7 @@ impl InjectionResult {
 }
 
 impl WebhookMetrics {
-    /// Those of every webhook, in the order of [`Webhook::ALL`].
+    /// Registers those of every webhook, in the order of [`Webhook::ALL`].
     pub(super) fn register(registry: &mut Registry) -> [Self; Webhook::ALL.len()] {
         let latency = Family::<Labels<1>, Histogram, LatencyHistogram>::new_with_constructor(LatencyHistogram);
         let requests = Family::<Labels<2>, Counter>::default();
@@ -168,27 +169,28 @@ impl WebhookMetrics {
         })
     }
 
-    /// A request begins: its head has arrived.
+    /// Counts a request whose head has arrived.
     #[must_use]
     pub fn start(&self) -> Counted<'_> {
         self.arriving.inc();
         Counted { webhook: self, arriving: true, start: Instant::now() }
     }
 
-    /// `controller_runtime_webhook_requests_total{code}`; codes without a series of their own share the code `other`.
+    /// Returns `controller_runtime_webhook_requests_total{code}`; codes without their own series share the code
+    /// `other`.
     #[must_use]
     pub fn requests(&self, status: u16) -> &Counter {
         let index = CODES.iter().position(|(code, _)| *code == status).unwrap_or(CODES.len() - 1);
         &self.requests[index]
     }
 
-    /// `outrigger_webhook_requests_arriving`: requests of which the body is being read now.
+    /// Returns `outrigger_webhook_requests_arriving`: requests whose body is being read now.
     #[must_use]
     pub fn arriving(&self) -> &Gauge {
         &self.arriving
     }
 
-    /// `controller_runtime_webhook_requests_in_flight`: reviews being worked on now, of which there may be so many.
+    /// Returns `controller_runtime_webhook_requests_in_flight`: reviews that are handled now, and sets their limit.
     #[must_use]
     pub fn in_flight(&self) -> &Gauge {
         &self.in_flight
@@ -196,14 +198,14 @@ impl WebhookMetrics {
 }
 
 impl Counted<'_> {
-    /// The body was read, or refused.
+    /// Records that the body was read or refused.
     pub fn arrived(&mut self) {
         if std::mem::take(&mut self.arriving) {
             self.webhook.arriving.dec();
         }
     }
 
-    /// The request is answered with this status code.
+    /// Records that the request is answered with this status code.
     pub fn finish(self, status: u16) {
         self.webhook.latency.observe(self.start.elapsed().as_secs_f64());
         self.webhook.requests(status).inc();

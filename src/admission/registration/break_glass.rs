@@ -1,4 +1,4 @@
-//! The switch that takes outrigger out of everybody's way: while a certain `ConfigMap` exists, no webhook is registered.
+//! The switch that disables outrigger: while a certain `ConfigMap` exists, no webhook is registered.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use super::super::metrics::Metrics;
 use crate::cluster::{Feeds, Slice, Watch};
 use crate::telemetry::readiness::CheckResult;
 
-/// Name of the `ConfigMap`, in outrigger's own namespace. What is in it does not matter.
+/// Name of the `ConfigMap`, in outrigger's own namespace. Its content does not matter.
 pub const CONFIG_MAP: &str = "outrigger-disabled";
 
-/// The switch, as the cluster has it. A cheap clone is the same switch.
+/// The state of the switch in the cluster. Clones are cheap and share the state.
 #[derive(Clone, Debug)]
 pub struct BreakGlass {
     on: watch::Receiver<bool>,
@@ -41,13 +41,13 @@ impl BreakGlass {
         Self { on, watch, namespace: namespace.into() }
     }
 
-    /// Whether webhooks may be registered; `None` while that is not known yet.
+    /// Returns whether webhooks may be registered; `None` while that is not known yet.
     #[must_use]
     pub fn allows(&self) -> Option<bool> {
         self.watch.is_synced().then(|| !*self.on.borrow())
     }
 
-    /// Returns when the switch was turned, or became known.
+    /// Returns when the switch has changed or its state becomes known.
     pub async fn turned(&mut self) {
         if !self.watch.is_synced() {
             return self.watch.synced().await;
@@ -57,10 +57,10 @@ impl BreakGlass {
         }
     }
 
-    /// What `/readyz` says.
+    /// Returns the state for `/readyz`.
     ///
     /// # Errors
-    /// While it is not known.
+    /// The state is not known yet.
     pub fn check(&self) -> CheckResult {
         let known = self.watch.check()?;
         let map = format!("ConfigMap {}/{CONFIG_MAP}", self.namespace);

@@ -1,4 +1,4 @@
-//! What the API server should know of this webhook, as plain objects. What they do not mention may be as it is.
+//! The registration of this webhook, as plain objects. Fields that they do not mention may have any value.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,16 +21,16 @@ pub const VALIDATING: &str = "outrigger-validating";
 pub const CRD: &str = "sidecarsets.apps.kruise.io";
 /// The Service of the replicas that are ready.
 pub const SERVICE: &str = "outrigger-webhook";
-/// The Service of all replicas, ready or not: a replica becomes ready by a list that may need its own conversion.
+/// The Service of all replicas, ready or not: a replica becomes ready after a list that may need its own conversion.
 pub const CONVERSION_SERVICE: &str = "outrigger-conversion";
 
 /// The webhook for Pods.
 const PODS: &str = "pods.outrigger.dev";
-/// Its condition that follows the SidecarSets.
+/// Its condition, which follows the SidecarSets.
 const SELECTED: &str = "selected-by-a-sidecarset";
 
-/// Seconds that the API server waits for the answer about an object. Nobody minds a second more while a SidecarSet is written, and
-/// the Pods that it is for are sent then.
+/// Seconds that the API server waits for an answer. A write of a SidecarSet may take this long, and its Pods are sent
+/// once it is stored.
 const fn timeout_seconds(path: Webhook) -> u8 {
     match path {
         Webhook::MutatePod => 5,
@@ -52,7 +52,7 @@ pub enum Reach {
     Url(String),
 }
 
-/// What happens to a Pod while this webhook cannot be reached.
+/// What happens to a Pod while this webhook is unavailable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum FailurePolicy {
     /// Refuses the Pod.
@@ -67,20 +67,20 @@ pub enum FailurePolicy {
 pub struct Registration {
     /// How the API server reaches it.
     pub reach: Reach,
-    /// Certificates in PEM that the API server trusts for it; `None` leaves what is registered, for somebody else writes it, or
-    /// they are not known yet.
+    /// PEM certificates that the API server trusts for it. `None` keeps the registered ones: another client writes
+    /// them, or they are not known yet.
     pub ca_bundle: Option<String>,
-    /// The Certificate, as `NAMESPACE/NAME`, whose CA cert-manager's injector writes there.
+    /// The Certificate, as `NAMESPACE/NAME`, whose CA cert-manager's injector writes.
     pub inject_ca_from: Option<String>,
-    /// For Pods. Writes of SidecarSets are refused always: they would be stored without hashes.
+    /// The failure policy for Pods. Writes of SidecarSets are always refused: they would be stored without hashes.
     pub failure_policy: FailurePolicy,
-    /// Namespaces whose Pods are never sent here, its own among them.
+    /// Namespaces whose Pods are never sent, including our own.
     pub excluded_namespaces: BTreeSet<String>,
     /// Labels and owner of the configurations.
     pub owner: Option<Owner>,
 }
 
-/// The `ClusterRole` whose deletion takes the configurations along.
+/// The `ClusterRole` that owns the configurations: they are deleted with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// Its name.
@@ -99,13 +99,13 @@ impl fmt::Display for FailurePolicy {
 }
 
 impl Registration {
-    /// Whether the API server can trust this webhook: registered before that, it would only fail.
+    /// Returns whether the API server can trust this webhook. Registered before that, it would only fail.
     #[must_use]
     pub fn is_trusted(&self) -> bool {
         self.ca_bundle.is_some() || self.inject_ca_from.is_some()
     }
 
-    /// The `MutatingWebhookConfiguration`. With an empty scope it has no webhook for Pods.
+    /// Returns the `MutatingWebhookConfiguration`. With an empty scope it has no webhook for Pods.
     #[must_use]
     pub fn mutating(&self, scope: &Scope) -> Value {
         let mut sets = sidecarsets();
@@ -115,7 +115,7 @@ impl Registration {
         self.configuration("MutatingWebhookConfiguration", MUTATING, webhooks)
     }
 
-    /// The webhook for Pods, where some are sent.
+    /// Returns the webhook for Pods, if some are sent.
     fn pods(&self, scope: &Scope) -> Option<Value> {
         let not_a_mirror =
             format!("!has(object.metadata.annotations) || !('{}' in object.metadata.annotations)", keys::MIRROR_POD);
@@ -142,7 +142,7 @@ impl Registration {
         }))
     }
 
-    /// The `ValidatingWebhookConfiguration`.
+    /// Returns the `ValidatingWebhookConfiguration`.
     #[must_use]
     pub fn validating(&self) -> Value {
         let mut sets = sidecarsets();
@@ -150,7 +150,7 @@ impl Registration {
         self.configuration("ValidatingWebhookConfiguration", VALIDATING, [(Webhook::ValidateSidecarSet, sets)])
     }
 
-    /// Of the CRD, the conversion: the rest is not ours.
+    /// Returns the conversion of the CRD. The rest is not ours.
     #[must_use]
     pub fn conversion(&self) -> Value {
         let mut crd = json!({
@@ -178,7 +178,7 @@ impl Registration {
     fn configuration(&self, kind: &str, name: &str, webhooks: impl IntoIterator<Item = (Webhook, Value)>) -> Value {
         let webhooks = webhooks.into_iter().map(|(path, mut webhook)| {
             webhook["clientConfig"] = self.client(SERVICE, path);
-            // Defaults are written out, too: an edit of one is undone.
+            // Defaults are written too, so that an edit of one is undone.
             webhook["admissionReviewVersions"] = json!(["v1"]);
             webhook["matchPolicy"] = "Equivalent".into();
             webhook["objectSelector"] = json!({});
@@ -202,7 +202,7 @@ impl Registration {
     }
 
     fn client(&self, service: &str, webhook: Webhook) -> Value {
-        // One of the two must be gone when the other is there.
+        // The two exclude each other.
         let mut client = match &self.reach {
             Reach::Service { namespace, port } => {
                 let path = webhook.path();
@@ -219,7 +219,7 @@ impl Registration {
     }
 }
 
-/// Which Pods are sent by this `MutatingWebhookConfiguration`; `None` where its expression is none of ours.
+/// Returns the Pods that this `MutatingWebhookConfiguration` sends; `None` if its expression is not ours.
 #[must_use]
 pub fn registered_scope(mutating: &Value) -> Option<Scope> {
     let Some(pods) = position(&mutating["webhooks"], PODS) else { return Some(Scope::default()) };
@@ -230,7 +230,7 @@ pub fn registered_scope(mutating: &Value) -> Option<Scope> {
     }
 }
 
-/// What makes a present `MutatingWebhookConfiguration` send these Pods, and leaves all else as it is.
+/// Returns the change that makes an existing `MutatingWebhookConfiguration` send these Pods and keeps everything else.
 #[must_use]
 pub fn rescope(registration: &Registration, scope: &Scope, present: &Value) -> Vec<PatchOperation> {
     let Some(mut wanted) = registration.pods(scope) else { return Vec::new() };
@@ -238,7 +238,7 @@ pub fn rescope(registration: &Registration, scope: &Scope, present: &Value) -> V
         let path = PointerBuf::from_tokens(["webhooks", &pods.to_string(), "matchConditions"]);
         (path, wanted["matchConditions"].take())
     } else {
-        // Which certificates are trusted is the leader's to change.
+        // Only the leader changes the trusted certificates.
         let mut whole = Registration { ca_bundle: None, ..registration.clone() }.mutating(scope);
         keep_bundles(&mut whole, present);
         (PointerBuf::from_tokens(["webhooks", "0"]), whole["webhooks"][0].take())
@@ -246,8 +246,8 @@ pub fn rescope(registration: &Registration, scope: &Scope, present: &Value) -> V
     vec![PatchOperation::Add(AddOperation { path, value })]
 }
 
-/// Gives a webhook that is new the certificates of one that is there already, where those are written by somebody else: until
-/// they were written for the new one, too, it could not be called.
+/// Copies the certificates of an existing webhook to a new one when another client writes them: until that client
+/// writes them, the new one could not be called.
 pub fn keep_bundles(desired: &mut Value, present: &Value) {
     let there = present["webhooks"].as_array().into_iter().flatten();
     let Some(bundle) = there.map(|webhook| &webhook["clientConfig"]["caBundle"]).find(|bundle| bundle.is_string())
@@ -262,12 +262,12 @@ pub fn keep_bundles(desired: &mut Value, present: &Value) {
     }
 }
 
-/// Where an item of this name stands in a list.
+/// Returns the index of an item of this name in a list.
 fn position(list: &Value, name: &str) -> Option<usize> {
     list.as_array()?.iter().position(|item| item["name"] == name)
 }
 
-/// A webhook for the writes of SidecarSets.
+/// Returns a webhook for the writes of SidecarSets.
 fn sidecarsets() -> Value {
     json!({
         "name": "sidecarsets.outrigger.dev",

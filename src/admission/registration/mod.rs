@@ -1,13 +1,13 @@
-//! Makes this webhook known to the API server, and keeps it so.
+//! Registers this webhook with the API server, and repairs the registration.
 //!
-//! - [`desired`]: what is to be registered, as plain objects
-//! - [`scope`]: which Pods are to be sent here
-//! - [`registrar`]: writes it where it is not so
+//! - [`desired`]: the desired registration, as plain objects
+//! - [`scope`]: the Pods that are sent here
+//! - [`registrar`]: writes the registration
 //! - `target`: the objects
-//! - `narrowing`, `repair`: when that has to wait
-//! - [`widening`]: lets a SidecarSet in once its Pods are sent
-//! - [`break_glass`]: the switch that takes everything out
-//! - [`published`]: which CAs it was seen to trust
+//! - `narrowing`, `repair`: when a write has to wait
+//! - [`widening`]: admits a SidecarSet once its Pods are sent
+//! - [`break_glass`]: the switch that removes everything
+//! - [`published`]: the CAs that the objects trust
 
 pub mod break_glass;
 pub mod desired;

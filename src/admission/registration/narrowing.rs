@@ -1,18 +1,17 @@
-//! When label values that no SidecarSet needs any more are taken out of the registration: not before they have been unused for
-//! a while.
+//! Decides when unused label values are removed from the registration: after they have been unused for a while.
 //!
-//! Whoever admits a SidecarSet widens the registration before the set is stored, so what nobody is known to need may be about
-//! to be needed.
+//! A replica that admits a SidecarSet widens the registration before the set is stored, so a value that seems unused
+//! may be about to be used.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::scope::{Labels, Scope};
 
-/// Unused for so long, a value goes.
+/// A value is removed after it was unused for so long.
 const UNUSED: Duration = Duration::from_secs(60);
 
-/// Since when what is registered has not been needed.
+/// When each registered value became unused.
 #[derive(Debug, Default)]
 pub(super) struct Narrowing {
     /// By key and value.
@@ -21,7 +20,7 @@ pub(super) struct Narrowing {
 }
 
 impl Narrowing {
-    /// What is to be registered where this is registered and that is needed, and when to ask again if nothing changes.
+    /// Returns what to register for these registered and needed values, and when to ask again if nothing changes.
     pub fn next(&mut self, registered: &Scope, needed: Scope, now: Instant) -> (Scope, Option<Duration>) {
         let left = |since: Instant| UNUSED.saturating_sub(now.saturating_duration_since(since));
         let Scope::Labels(labels) = registered else {

@@ -1,5 +1,5 @@
-//! Our own CA, left in what cert-manager's injector writes: since 1.19 it adds its CAs to those that it finds, and takes out only
-//! those that have expired. So after a change of mode whoever has the key of our CA would be trusted for up to a year more.
+//! Removes our own CA from what cert-manager's injector writes. Since 1.19 the injector adds its CAs to the existing
+//! ones, and removes only expired ones. So after a change of mode our CA would stay trusted for up to a year.
 
 use std::time::{Duration, Instant};
 
@@ -11,17 +11,17 @@ use serde_json::Value;
 use crate::admission::ca_name::is_ours;
 use crate::admission::x509::{certificates_of, to_pem};
 
-/// What is remembered of an object.
+/// The memory of an object.
 #[derive(Debug, Default)]
 pub struct OwnCa {
-    /// Since when our CA has been seen beside another one.
+    /// When our CA was first seen next to another one.
     seen: Option<Instant>,
 }
 
 impl OwnCa {
-    /// Takes our CA out of the bundles of an object that somebody else writes, once it was beside theirs for as long as the overlap:
-    /// replicas of the mode before may still run. Returns until then when to look again. A bundle with no other CA stays: the injector
-    /// has not written there yet.
+    /// Removes our CA from the bundles of an object that another client writes, once it was next to theirs for the
+    /// overlap: replicas of the old mode may still run. Returns when to check again before that. A bundle with no other
+    /// CA stays: the injector has not written it yet.
     pub fn take_out(
         &mut self,
         wanted: &mut Value,
@@ -48,7 +48,7 @@ impl OwnCa {
     }
 }
 
-/// What an object says about clients, and where. Webhooks stand in the same order in what is wanted.
+/// Returns the client configurations of an object and their places. Webhooks have the same order in the desired object.
 fn clients(object: &Value) -> impl Iterator<Item = (String, &Value)> {
     let webhooks = object["webhooks"].as_array().map_or(0, Vec::len);
     let paths = (0..webhooks).map(|index| format!("/webhooks/{index}/clientConfig"));
@@ -56,7 +56,7 @@ fn clients(object: &Value) -> impl Iterator<Item = (String, &Value)> {
     paths.filter_map(|path| object.pointer(&path).map(|client| (path, client)))
 }
 
-/// The CAs of others, where ours is among them.
+/// Returns the CAs of others if ours is next to them.
 fn without_ours(client: &Value) -> Option<Vec<CertificateDer<'static>>> {
     let bundle = STANDARD.decode(client["caBundle"].as_str()?).ok()?;
     let (ours, others): (Vec<_>, Vec<_>) = certificates_of(&bundle).into_iter().partition(is_ours);

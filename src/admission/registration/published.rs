@@ -1,4 +1,4 @@
-//! Which CAs the registered objects were last seen to trust.
+//! The CAs that the registered objects were last seen to trust.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use super::desired::{CRD, MUTATING, VALIDATING};
 use super::target::Target;
 use crate::cluster::Term;
 
-/// What each object trusts, and since when; one that was not looked for yet has no entry.
+/// The CAs of each object, and the time; an object that was not read yet has no entry.
 #[derive(Clone, Debug, Default)]
 pub struct Published {
     objects: BTreeMap<&'static str, SeenBundles>,
@@ -28,7 +28,7 @@ pub struct Published {
 
 #[derive(Clone, Debug)]
 struct SeenBundles {
-    /// `None`: there is no such object.
+    /// `None`: the object does not exist.
     bundles: Option<Bundles>,
     since: Timestamp,
 }
@@ -43,7 +43,7 @@ impl Published {
     /// The names of all objects.
     pub const NAMES: [&'static str; 3] = [MUTATING, VALIDATING, CRD];
 
-    /// An object was seen to trust these; `None`: it was seen to be absent.
+    /// Records that an object trusts these; `None`: that it does not exist.
     pub fn saw(&mut self, name: &'static str, bundles: Option<Bundles>, now: Timestamp) {
         match self.objects.get(name) {
             Some(seen) if seen.bundles == bundles => {}
@@ -51,10 +51,10 @@ impl Published {
         }
     }
 
-    /// Looks at all objects as they are now.
+    /// Reads all objects.
     ///
     /// # Errors
-    /// The API server does not say.
+    /// The API server does not answer.
     pub async fn look(&mut self, client: &Client) -> kube::Result<()> {
         for target in Target::ALL {
             let only = ListParams::default().fields(&format!("metadata.name={}", target.name()));
@@ -64,7 +64,7 @@ impl Published {
         Ok(())
     }
 
-    /// Since when all objects that there are have trusted this CA; `None` if one does not, or was not looked for.
+    /// Returns since when all existing objects have trusted this CA; `None` if one does not, or was not read.
     #[must_use]
     pub fn all_trust(&self, authority: &CertificateDer<'static>) -> Option<Timestamp> {
         let since = |name| {
@@ -75,14 +75,14 @@ impl Published {
         Self::NAMES.into_iter().map(since).try_fold(Timestamp::MIN, |latest, since| Some(latest.max(since?)))
     }
 
-    /// The objects that there are.
+    /// Returns the existing objects.
     pub fn present(&self) -> impl Iterator<Item = (&'static str, &Bundles)> {
         self.objects.iter().filter_map(|(name, seen)| Some((*name, seen.bundles.as_ref()?)))
     }
 }
 
 impl Bundles {
-    /// Of a webhook configuration, or of a CRD's conversion.
+    /// Returns the bundles of a webhook configuration or of a CRD's conversion.
     #[must_use]
     pub fn of(object: &DynamicObject) -> Self {
         let webhooks = object.data["webhooks"].as_array().into_iter().flatten();
@@ -92,7 +92,7 @@ impl Bundles {
         Self { webhooks: clients.map(bundle).collect() }
     }
 
-    /// Whether this holds of every bundle.
+    /// Returns whether this holds for every bundle.
     pub fn all(&self, mut holds: impl FnMut(&[CertificateDer<'static>]) -> bool) -> bool {
         self.webhooks.iter().all(|bundle| holds(bundle))
     }
@@ -104,7 +104,7 @@ impl From<Vec<Vec<CertificateDer<'static>>>> for Bundles {
     }
 }
 
-/// Shows for as long as this replica leads which of the objects trust the certificate that it shows.
+/// Exports, while this replica leads, which of the objects trust the certificate that it presents.
 pub async fn keep_in_sync_metric(
     term: &Term,
     mut published: watch::Receiver<Published>,

@@ -1,4 +1,4 @@
-//! Writes the webhook configurations and the CRD's conversion where they are not as they should be.
+//! Writes the webhook configurations and the CRD's conversion when they differ from the desired ones.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,32 +29,32 @@ use crate::cluster::{
     controller, failpoint,
 };
 
-/// Keeps the registration as it should be while this replica leads.
+/// Keeps the registration up to date while this replica leads.
 #[derive(Clone)]
 pub struct Registrar {
     /// Reads and writes.
     pub client: Client,
-    /// What should be registered; a change is written at once.
+    /// The desired registration; a change is written at once.
     pub registration: watch::Receiver<Registration>,
     /// The `ClusterRole` that owns the configurations.
     pub owner: Option<String>,
-    /// What the objects are seen to trust, while this replica leads.
+    /// What the objects trust, while this replica leads.
     pub published: watch::Sender<Published>,
-    /// How long our own CA stays beside those that cert-manager writes, after a change to its mode.
+    /// How long our own CA stays next to cert-manager's after a change to its mode.
     pub overlap: Duration,
-    /// Which Pods are to be sent.
+    /// Which Pods are sent.
     pub scope: ScopeMode,
-    /// The SidecarSets that are in it,
+    /// The SidecarSets in it,
     pub cache: Arc<Cache>,
     /// and whether all of them are.
     pub sets: Watch,
-    /// Whether the webhooks are to be registered at all.
+    /// Whether the webhooks are registered at all.
     pub break_glass: BreakGlass,
-    /// Repairs are counted.
+    /// The counter of repairs.
     pub metrics: Arc<Metrics>,
 }
 
-/// Which Pods are to be sent to the webhook.
+/// Which Pods are sent to the webhook.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ScopeMode {
     /// Pods whose labels may match a SidecarSet when the API server calls the webhook.
@@ -64,7 +64,7 @@ pub enum ScopeMode {
     Broad,
 }
 
-/// Why an object is not registered as it should be.
+/// Why an object was not registered.
 #[derive(Debug, thiserror::Error)]
 enum RegistrationError {
     #[error(
@@ -77,24 +77,24 @@ enum RegistrationError {
     Write(#[from] WriteError),
 }
 
-/// What was last seen of the objects, `None` of one that is not there. Those that were not listed yet have no entry.
+/// The last seen objects, `None` for an absent one. Objects that were not listed yet have no entry.
 type SeenObjects = Arc<Mutex<HashMap<Target, Option<DynamicObject>>>>;
 
-/// The objects as a term follows them.
+/// The objects as they are followed during a term.
 pub struct WatchedTargets {
     seen: SeenObjects,
-    /// Those that changed.
+    /// The changed ones.
     work: WorkQueue<Target>,
 }
 
-/// Registers while a term lasts.
+/// The registration during a term.
 struct Registering {
     registrar: Registrar,
     seen: SeenObjects,
     memory: tokio::sync::Mutex<TermMemory>,
 }
 
-/// What is remembered of a term.
+/// The memory of a term.
 #[derive(Default)]
 struct TermMemory {
     narrowing: Narrowing,
@@ -102,35 +102,35 @@ struct TermMemory {
     too_broad: Option<TooBroad>,
 }
 
-/// What is remembered of an object.
+/// The memory of an object.
 #[derive(Default)]
 struct ObjectMemory {
     /// Our last write of it.
     written: Option<OwnWrite>,
-    /// How it was left, once it was right.
+    /// Its state when it was last correct.
     left: Option<(Registration, Scope)>,
     repairs: Repairs,
     own_ca: OwnCa,
 }
 
-/// Until what the watch shows is looked at again, where it is behind our last write.
+/// The delay before a watch that is behind our last write is checked again.
 const BEHIND: Duration = Duration::from_secs(1);
 
-/// Until it is asked again whether the registration can be narrowed, where the SidecarSets are not known for sure.
+/// The delay before narrowing is checked again while the SidecarSets are not known for sure.
 const UNSURE: Duration = Duration::from_secs(5);
 
-/// An object as it should be.
+/// A desired object.
 struct Desired {
     registration: Registration,
     scope: Scope,
-    /// When that is to be asked again.
+    /// When to ask again.
     again: Option<Duration>,
 }
 
 impl Registrar {
-    /// Writes the objects where they are not as they should be, until the term ends.
+    /// Writes the objects when they differ from the desired ones, until the term ends.
     ///
-    /// All replicas would write the same, but not while one version of outrigger replaces another.
+    /// All replicas would write the same, except while one version of outrigger replaces another.
     pub async fn run(self, term: Term, targets: WatchedTargets) {
         let WatchedTargets { seen, work } = targets;
         let mut registration = self.registration.clone();
@@ -176,7 +176,7 @@ impl Registrar {
         controller::run(&work, 1, &term, beside, Arc::new(registering)).await;
     }
 
-    /// Follows the objects for a term that begins. What the API server was seen to trust in an earlier one is forgotten.
+    /// Follows the objects for a new term. It forgets what the API server trusted in an earlier one.
     pub fn subscribe(&self, feeds: &mut Feeds) -> WatchedTargets {
         self.published.send_replace(Published::default());
         let (seen, work) = (SeenObjects::default(), WorkQueue::new());
@@ -198,7 +198,7 @@ impl Registrar {
         });
     }
 
-    /// Writes an object if it is not as it should be.
+    /// Writes an object if it differs from the desired one.
     async fn register(
         &self,
         target: Target,
@@ -206,7 +206,7 @@ impl Registrar {
         memory: &mut TermMemory,
     ) -> Result<Outcome, RegistrationError> {
         if target == Target::Conversion {
-            // Installed by somebody else; the watch tells when it is there.
+            // Another client installs it; the watch reports it then.
             if present.is_none() {
                 return Ok(Outcome::Done);
             }
@@ -218,7 +218,7 @@ impl Registrar {
             }
         }
         if memory.is_ahead_of(target, present.as_ref()) {
-            return Ok(Outcome::RequeueAfter(BEHIND)); // and the watch queues it again when it tells of our write
+            return Ok(Outcome::RequeueAfter(BEHIND)); // the watch also queues it when it reports our write
         }
         let now = Instant::now();
         let json = present.as_ref().map(serde_json::to_value).transpose();
@@ -257,12 +257,12 @@ impl Registrar {
             again = again.into_iter().chain(object.own_ca.take_out(&mut wanted, present, self.overlap, now)).min();
         }
         let wanted = serde_json::from_value(wanted).map_err(|error| RegistrationError::Api(error.to_string()))?;
-        // With the resourceVersion that was seen: somebody else's change since then is not lost, and the watch tells of it.
+        // The write has the resourceVersion that was seen, so that no other change is lost. The watch reports it.
         match failpoint::around(target.failpoint(), apply::ensure(&api, &wanted, present.as_ref())).await? {
             Written::Done(written) => {
                 let over = present.as_ref().map(|present| present.version().resource_version);
                 object.written = Some(OwnWrite::new(written.version(), over));
-                // Whoever asks what it trusts need not wait until the watch tells.
+                // This makes the new trust visible before the watch reports it.
                 let bundles = Some(Bundles::of(&written));
                 self.published.send_modify(|published| published.saw(target.name(), bundles, Timestamp::now()));
                 if present.is_none() && object.left.is_some() {
@@ -282,7 +282,7 @@ impl Registrar {
         Ok(again.map_or(Outcome::Done, Outcome::RequeueAfter))
     }
 
-    /// How an object should be, where this is there; `None` while that is not known.
+    /// Returns the desired object for this existing one; `None` while it is not known.
     async fn desired(
         &self,
         target: Target,
@@ -292,7 +292,7 @@ impl Registrar {
     ) -> Result<Option<Desired>, RegistrationError> {
         let mut registration = self.registration.borrow().clone();
         if !registration.is_trusted() {
-            return Ok(None); // it changes when it is
+            return Ok(None); // a change queues it
         }
         if target != Target::Conversion {
             registration.owner = self.owner().await?;
@@ -316,13 +316,13 @@ impl Registrar {
         Ok(Some(Desired { registration, scope, again }))
     }
 
-    /// What the SidecarSets need.
+    /// Returns what the SidecarSets need.
     fn needed(&self) -> Result<Scope, TooBroad> {
         let snapshot = self.cache.snapshot();
         Scope::of(snapshot.sets().map(|set| (&*set.name, &set.selector)))
     }
 
-    /// Deletes an object, for nothing is to be registered.
+    /// Deletes an object because nothing is to be registered.
     async fn remove(
         &self,
         target: Target,
@@ -345,7 +345,7 @@ impl Registrar {
         match Api::<ClusterRole>::all(self.client.clone()).get_opt(name).await {
             Ok(Some(role)) => Ok(Some(Owner { name: name.clone(), uid: role.uid().unwrap_or_default() })),
             Ok(None) => Err(no_owner("it is not there".to_owned())),
-            // Where it goes, the right to read it, which it gives, goes with it.
+            // Its deletion also removes the permission to read it.
             Err(kube::Error::Api(status)) if status.code == 403 => Err(no_owner(status.message)),
             Err(error) => Err(RegistrationError::Api(cluster::describe(&error))),
         }
@@ -370,13 +370,13 @@ impl Reconciler<Target> for Registering {
 }
 
 impl TermMemory {
-    /// Whether an object that is seen is from before our last write of it.
+    /// Returns whether a seen object is older than our last write of it.
     fn is_ahead_of(&self, target: Target, present: Option<&DynamicObject>) -> bool {
         let written = self.objects.get(&target).and_then(|object| object.written.as_ref());
         written.zip(present).is_some_and(|(written, shown)| written.is_newer_than(shown.version()))
     }
 
-    /// What is needed; says once why that is all Pods.
+    /// Returns what is needed. Logs once why that is all Pods.
     fn tell(&mut self, needed: Result<Scope, TooBroad>) -> Scope {
         let too_broad = needed.as_ref().err();
         if self.too_broad.as_ref() != too_broad {
@@ -391,14 +391,14 @@ impl TermMemory {
     }
 }
 
-/// Whether nobody else has changed an object since it was left like this. Other replicas may widen the scope meanwhile; nobody
-/// else narrows it.
+/// Returns whether no other client has changed an object since. Other replicas may widen the scope; only the leader
+/// narrows it.
 fn is_as_left(target: Target, present: &Value, (registration, scope): &(Registration, Scope)) -> bool {
     let now = if target == Target::Mutating { registered_scope(present) } else { Some(Scope::default()) };
     now.is_some_and(|now| now.contains(scope) && covers(present, &target.desired(registration, &now)))
 }
 
-/// Takes the annotation away by which cert-manager writes the CAs: it would go on doing so.
+/// Removes the annotation for which cert-manager writes the CAs: it would continue to do so.
 async fn stop_injection(api: &Api<DynamicObject>, present: &DynamicObject) -> Result<(), RegistrationError> {
     let mut without = present.clone();
     if without.annotations_mut().remove(keys::INJECT_CA_FROM).is_none() {
@@ -407,7 +407,7 @@ async fn stop_injection(api: &Api<DynamicObject>, present: &DynamicObject) -> Re
     let (name, params) = (present.name_any(), PostParams::default());
     match failpoint::around("registration.inject-ca-from", api.replace(&name, &params, &without)).await {
         Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()), // the watch tells how it is now
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()), // the watch reports the present object
         Err(error) => Err(RegistrationError::Api(cluster::describe(&error))),
     }
 }

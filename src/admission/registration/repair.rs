@@ -1,25 +1,25 @@
-//! How soon an edit of somebody else is undone: at once, and ever later when it comes back again and again. A deletion is no such
-//! edit: while nothing is registered no Pod gets its sidecars.
+//! Decides how soon another client's edit is undone: at once, and later when it is repeated. A deletion is different:
+//! no Pod gets its sidecars while nothing is registered.
 
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// At most this many edits in a row are undone at once: somebody tries that out, or a tool writes a few times.
+/// At most this many edits in a row are undone at once: a user tries it, or a tool writes a few times.
 const BURST: u32 = 5;
-/// The pause before the next repair; it doubles with each further one.
+/// The pause before the next repair. It doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// No pause is longer.
+/// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
-/// After so long without an edit all is forgotten.
+/// After so long without an edit the history is forgotten.
 const CALM: Duration = Duration::from_secs(10 * 60);
-/// Our name as the manager of fields: the first part of the client's user agent.
+/// Our name as field manager: the first part of the client's user agent.
 const OURS: &str = "outrigger";
 
 /// The edits of one object by others, and their repairs.
 #[derive(Debug, Default)]
 pub(super) struct Repairs {
-    /// In a row.
+    /// The number of edits in a row.
     edits: u32,
     /// When the last repair was made.
     last: Option<Instant>,
@@ -28,7 +28,7 @@ pub(super) struct Repairs {
 }
 
 impl Repairs {
-    /// Somebody's edit is there: how long it may stay, and whether it is seen for the first time.
+    /// Records another client's edit. Returns how long it may stay, and whether it is seen for the first time.
     pub fn edited(&mut self, now: Instant) -> (Duration, bool) {
         let left = |due: Instant| due.saturating_duration_since(now);
         if let Some(due) = self.due {
@@ -44,7 +44,7 @@ impl Repairs {
         (pause, true)
     }
 
-    /// The object is as it should be. Whether that is the end of an edit.
+    /// Records that the object is correct. Returns whether an edit has ended.
     pub fn well(&mut self, now: Instant) -> bool {
         let edited = self.due.take().is_some();
         if edited {
@@ -53,16 +53,16 @@ impl Repairs {
         edited
     }
 
-    /// How many edits there were in a row.
+    /// Returns the number of edits in a row.
     pub fn edits(&self) -> u32 {
         self.edits
     }
 }
 
-/// Who wrote an object last, of all but us, by its `metadata.managedFields`.
+/// Returns the last writer of an object other than us, by its `metadata.managedFields`.
 pub(super) fn last_other_manager(object: &Value) -> Option<&str> {
     let entries = object["metadata"]["managedFields"].as_array()?.iter();
-    // The API server writes all times alike, so that they sort as texts.
+    // The API server writes all times in one format, so they sort as texts.
     let newest = entries.filter(|entry| entry["manager"] != OURS).max_by_key(|entry| entry["time"].as_str());
     newest.and_then(|entry| entry["manager"].as_str())
 }

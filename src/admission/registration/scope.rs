@@ -1,7 +1,7 @@
-//! Which Pods the API server sends here: those with a label value that some SidecarSet asks for, as a CEL expression.
+//! The Pods that the API server sends here: those with a label value that a SidecarSet requires, as a CEL expression.
 //!
-//! Of each SidecarSet one requirement stands in the expression that must hold for it to match, so the Pods sent are a superset
-//! of those that match. Only labels of Pods count, never Namespaces: a Pod may be the first thing the API server hears of one.
+//! The expression has one required condition of each SidecarSet, so the Pods sent are a superset of those that match.
+//! Only labels of Pods are used, never Namespaces: an API server may see a Pod before its Namespace.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,17 +10,18 @@ use serde::de::DeserializeOwned;
 
 use crate::injection::{Operator, Selector};
 
-/// At most this many keys of labels stand in an expression. Each is a term of its own, and the API server takes long to compile many.
+/// The maximum of label keys in an expression. Each is one term, and the API server compiles many terms slowly.
 const KEYS: usize = 32;
-/// At most this many values stand in it, of all keys together.
+/// The maximum of values of all keys together.
 const VALUES: usize = 10_000;
-/// Its most characters: CEL's own limit, <https://pkg.go.dev/github.com/google/cel-go/parser#ExpressionSizeCodePointLimit>.
+/// The maximum of characters: CEL's own limit,
+/// <https://pkg.go.dev/github.com/google/cel-go/parser#ExpressionSizeCodePointLimit>.
 const CHARACTERS: usize = 100_000;
 
 /// Which Pods are sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Those that have one of these labels; none at all where this is empty.
+    /// Those that have one of these labels; none if this is empty.
     Labels(Labels),
     /// All of them.
     Broad,
@@ -32,7 +33,7 @@ pub type Labels = BTreeMap<String, BTreeSet<String>>;
 /// Why all Pods must be sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TooBroad {
-    /// A set matches Pods whatever values their labels have.
+    /// A set matches Pods with any label values.
     #[error("spec.selector of SidecarSet {0:?} names no value that a label must have")]
     Set(String),
     /// Too many keys.
@@ -57,11 +58,11 @@ impl Default for Scope {
 }
 
 impl Scope {
-    /// What these SidecarSets need, each given by its name and selector. Of a set's requirements that one is taken whose key most
-    /// sets have, so that few keys are needed. Paused sets count: they need not wait for anything when they are resumed.
+    /// Returns what these SidecarSets need, each given by its name and selector. Of each set it takes the requirement
+    /// whose key most sets have, so that few keys are needed. Paused sets count: they can be resumed without a wait.
     ///
     /// # Errors
-    /// When nothing less than [`Scope::Broad`] will do.
+    /// Only [`Scope::Broad`] is possible.
     pub fn of<'s>(sets: impl IntoIterator<Item = (&'s str, &'s Selector)>) -> Result<Self, TooBroad> {
         let mut open = Vec::new();
         for (set, selector) in sets {
@@ -87,8 +88,9 @@ impl Scope {
         bounded(labels)
     }
 
-    /// This and what sets with these selectors need besides: of each the requirement that adds the fewest keys, then the fewest
-    /// values. It costs what the sets cost that come, not those that are there, and may be wider than [`Scope::of`] all of them.
+    /// Returns this and what sets with these selectors need in addition: of each the requirement that adds the fewest
+    /// keys, then the fewest values. The cost depends on the new sets, not on all. The result may be wider than
+    /// [`Scope::of`] all of them.
     #[must_use]
     pub fn extended<'s>(self, selectors: impl IntoIterator<Item = &'s Selector>) -> Self {
         let Self::Labels(mut labels) = self else { return Self::Broad };
@@ -104,7 +106,7 @@ impl Scope {
         bounded(labels).unwrap_or(Self::Broad)
     }
 
-    /// How many values of labels stand in it.
+    /// Returns the number of label values in it.
     #[must_use]
     pub fn values(&self) -> usize {
         match self {
@@ -113,7 +115,7 @@ impl Scope {
         }
     }
 
-    /// Whether every Pod that this selector matches is sent.
+    /// Returns whether every Pod that this selector matches is sent.
     #[must_use]
     pub fn covers(&self, selector: &Selector) -> bool {
         match self {
@@ -124,7 +126,7 @@ impl Scope {
         }
     }
 
-    /// Whether every Pod that the other one sends is sent.
+    /// Returns whether every Pod that the other one sends is sent.
     #[must_use]
     pub fn contains(&self, other: &Self) -> bool {
         match (self, other) {
@@ -136,7 +138,7 @@ impl Scope {
         }
     }
 
-    /// Both together.
+    /// Returns the union of both.
     #[must_use]
     pub fn with(self, other: Self) -> Self {
         match (self, other) {
@@ -151,13 +153,13 @@ impl Scope {
     }
 }
 
-/// The CEL expression that is true for Pods with one of these labels.
+/// Returns the CEL expression that is true for Pods with one of these labels.
 #[must_use]
 pub fn expression(labels: &Labels) -> String {
     let terms: Vec<String> = labels
         .iter()
         .map(|(key, values)| {
-            // CEL reads texts and lists as JSON writes them.
+            // CEL's texts and lists have JSON's syntax.
             let (key, values) = (serde_json::json!(key), serde_json::json!(values));
             format!("({key}{IN_LABELS}{key}{AMONG}{values})")
         })
@@ -171,7 +173,7 @@ const AMONG: &str = "] in ";
 const OR: &str = " || ";
 const END: &str = ")";
 
-/// The labels of an [`expression`]; `None` for any other text.
+/// Returns the labels of an [`expression`]; `None` for any other text.
 #[must_use]
 pub fn parse(expression: &str) -> Option<Labels> {
     let mut rest = expression.strip_prefix(START)?;
@@ -194,7 +196,7 @@ pub fn parse(expression: &str) -> Option<Labels> {
     }
 }
 
-/// Reads a text or list at the start of `rest`, and goes on behind it.
+/// Reads a text or list at the start of `rest`, and moves `rest` behind it.
 fn literal<T: DeserializeOwned>(rest: &mut &str) -> Option<T> {
     let mut values = serde_json::Deserializer::from_str(rest).into_iter();
     let value = values.next()?.ok()?;
@@ -209,7 +211,7 @@ fn positive(selector: &Selector) -> impl Iterator<Item = Positive<'_>> {
     })
 }
 
-/// The key that most sets could be covered by; of several the first.
+/// Returns the key that covers most sets, or the first of several.
 fn most_shared<'s>(sets: &[Vec<Positive<'s>>]) -> Option<&'s str> {
     let mut shared: BTreeMap<&str, usize> = BTreeMap::new();
     for choices in sets {
@@ -248,7 +250,7 @@ pub(super) mod tests {
         Selector::parse(&serde_json::from_value(text.clone()).unwrap(), "spec.selector").unwrap()
     }
 
-    /// `{"a": ["1", "2"]}`.
+    /// Returns labels such as `{"a": ["1", "2"]}`.
     pub fn labels(text: Value) -> Scope {
         Scope::Labels(serde_json::from_value(text).unwrap())
     }

@@ -1,4 +1,4 @@
-//! The objects that are kept: two webhook configurations, and the conversion of a CRD.
+//! The objects of the registration: two webhook configurations, and the conversion of a CRD.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::desired::{CRD, MUTATING, Registration, VALIDATING};
 use super::scope::Scope;
 
-/// An object that is kept.
+/// An object of the registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Target {
     Mutating,
@@ -31,7 +31,7 @@ impl Target {
         }
     }
 
-    /// The failpoints of its writes.
+    /// Returns the failpoints of its writes.
     pub fn failpoint(self) -> &'static str {
         match self {
             Self::Mutating => "registration.mutating",
@@ -48,7 +48,8 @@ impl Target {
         }
     }
 
-    /// The object with its kind, which the items of a list do not tell: without it, it would not be as it should be.
+    /// Returns the object with its kind, which the items of a list lack. Without it, it would differ from the desired
+    /// one.
     pub fn typed(self, mut object: DynamicObject) -> DynamicObject {
         let kind = self.kind();
         object.types = Some(TypeMeta { api_version: kind.api_version, kind: kind.kind });

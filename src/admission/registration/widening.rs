@@ -1,8 +1,8 @@
-//! Lets SidecarSets in once the API server sends the Pods they are for.
+//! Admits SidecarSets once the API server sends their Pods.
 //!
-//! Every replica does this, as part of the review that allows a set. A registration that is too wide only costs calls, so it does
-//! no harm when the set is refused by somebody else afterwards. The API server takes long for a write where there are many sets, so
-//! sets that arrive during one wait for the next, which is for all of them.
+//! Every replica does this in the review that allows a set. A registration that is too wide only costs calls, so it
+//! does no harm when another webhook refuses the set. With many sets a write takes the API server long, so sets that
+//! arrive during one share the next.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -27,23 +27,24 @@ use crate::cluster::{self, WriteError, Written, apply, failpoint};
 use crate::injection::Selector;
 use crate::telemetry::seldom;
 
-/// How long a SidecarSet's writer is kept waiting; the API server waits for 10 s.
+/// How long the writer of a SidecarSet waits; the API server waits for 10 s.
 const PATIENCE: Duration = Duration::from_secs(6);
 
-/// Sets that are written at the same time share writes: if the write before was for several sets and ended less than `BUSY` ago, or several
-/// wait already, more are gathered for as long as that write took, within these bounds. That also gives other replicas their turn,
-/// because each write is a conflict for theirs. A set that comes alone does not wait: its writer may have the next one ready.
+/// Sets that are written at the same time share writes. If the last write was for several sets and ended less than
+/// `BUSY` ago, or several wait already, more are gathered for as long as that write took, within these bounds. Other
+/// replicas can write meanwhile, because each write is a conflict for them. A single set does not wait: its writer may
+/// have the next one ready.
 const BUSY: Duration = Duration::from_secs(1);
 const SHORTEST_GATHERING: Duration = Duration::from_millis(25);
 const LONGEST_GATHERING: Duration = Duration::from_millis(300);
 
-/// After this many writes in a row, each soon after the one before, an expression with this many values and more gives way to one that
-/// sends all Pods, until no set came for a while ([`super::narrowing`]): the API server compiles it anew with each write, which
-/// takes the longer the more values it has, and a cluster's sets are then applied one after the other.
+/// After this many writes in quick succession, an expression with this many values or more is replaced with one that
+/// sends all Pods, until no set came for a while ([`super::narrowing`]). The API server compiles the expression with
+/// each write, which takes longer with more values, and a cluster's sets are then applied one after the other.
 const IN_A_ROW: usize = 16;
 const MANY_VALUES: usize = 64;
 
-/// Widens what is registered.
+/// Widens the registration.
 pub struct Widening {
     configurations: Api<DynamicObject>,
     mode: ScopeMode,
@@ -52,25 +53,25 @@ pub struct Widening {
     break_glass: BreakGlass,
     metrics: Arc<Metrics>,
     waiting: Mutex<Vec<Waiting>>,
-    /// Who has this writes: this process need not be in conflict with itself.
+    /// The holder of this writes, so that this process has no conflicts with itself.
     turn: tokio::sync::Mutex<Turn>,
 }
 
-/// What the last write left.
+/// The state after the last write.
 #[derive(Default)]
 struct Turn {
     /// The configuration.
     written: Option<DynamicObject>,
     /// When it ended, and how long it took.
     took: Option<(Instant, Duration)>,
-    /// How many sets it was for.
+    /// The number of sets it was for.
     sets: usize,
-    /// How many there were until it, each soon after the one before.
+    /// The number of writes in quick succession until it.
     in_a_row: usize,
 }
 
 impl Turn {
-    /// How long to gather more sets before the next one, where this many wait.
+    /// Returns how long to gather more sets before the next one, when this many wait.
     fn gathering(&self, waiting: usize) -> Duration {
         let busy = self.took.filter(|_| self.is_busy() && self.sets.max(waiting) > 1);
         busy.map_or(Duration::ZERO, |(_, took)| took.clamp(SHORTEST_GATHERING, LONGEST_GATHERING))
@@ -80,13 +81,13 @@ impl Turn {
         self.took.is_some_and(|(ended, _)| ended.elapsed() < BUSY)
     }
 
-    /// What to write where this is needed.
+    /// Returns what to write when this is needed.
     fn rounded(&self, scope: Scope) -> Scope {
         if self.is_busy() && self.in_a_row >= IN_A_ROW && scope.values() >= MANY_VALUES { Scope::Broad } else { scope }
     }
 }
 
-/// A set whose Pods are to be sent.
+/// A set whose Pods must be sent.
 struct Waiting {
     name: String,
     selector: Selector,
@@ -109,7 +110,7 @@ enum WideningError {
 }
 
 impl Widening {
-    /// With [`ScopeMode::Broad`] there is nothing to widen.
+    /// Returns the widening of this registration. With [`ScopeMode::Broad`] there is nothing to widen.
     #[must_use]
     pub fn new(
         client: Client,
@@ -125,7 +126,7 @@ impl Widening {
         Self { configurations, mode, registration, cache, break_glass, metrics, waiting, turn }
     }
 
-    /// The answer to what was decided about a SidecarSet, with what has to be done before it is stored.
+    /// Returns the answer for a decision about a SidecarSet, with the work before the set is stored.
     #[must_use]
     pub fn answer(self: &Arc<Self>, decision: Decision) -> Answer {
         match decision {
@@ -155,26 +156,26 @@ impl Widening {
         if self.mode == ScopeMode::Broad {
             return Ok(());
         }
-        // One whose selector cannot be read was stored like this before, and is injected nowhere.
+        // A set with an unreadable selector was stored like this before, and is injected nowhere.
         let selector = set.spec.selector.as_ref().map(|selector| Selector::parse(selector, "spec.selector"));
         let Some(Ok(selector)) = selector else { return Ok(()) };
         let (answer, answered) = oneshot::channel();
         let name = set.metadata.name.clone().unwrap_or_default();
         self.lock_waiting().push(Waiting { name, selector, answer });
-        // A task of its own: it is for others, too, who go on waiting when this set's writer no longer does.
+        // This is a separate task: other sets wait for it even if this set's writer has left.
         let widening = self.clone();
         tokio::spawn(async move { widening.widen().await });
         answered.await.unwrap_or(Err(WideningError::GivenUp))
     }
 
-    /// Widens for all that wait when it is our turn, and answers them.
+    /// Widens for all waiting sets when it is our turn, and answers them.
     async fn widen(&self) {
         let mut sets = Vec::new();
         let widened = {
             let mut turn = self.turn.lock().await;
             let waiting = self.lock_waiting().len();
             if waiting == 0 {
-                return; // a write before took them all
+                return; // an earlier write took them all
             }
             sleep(turn.gathering(waiting)).await;
             timeout(PATIENCE, self.write(&mut sets, &mut turn)).await.unwrap_or(Err(WideningError::Slow))
@@ -185,12 +186,12 @@ impl Widening {
             Err(error) => Err(error),
         };
         for set in sets {
-            _ = set.answer.send(heard.clone()); // whoever asked may have gone
+            _ = set.answer.send(heard.clone()); // the caller may have left
         }
     }
 
-    /// Takes the sets that wait, until what is registered covers them. The version of the configuration that is to be heard of, if
-    /// that took a write.
+    /// Takes the waiting sets until the registration covers them. Returns the version of the configuration to wait for,
+    /// if a write was needed.
     async fn write(&self, sets: &mut Vec<Waiting>, turn: &mut Turn) -> Result<Option<String>, WideningError> {
         loop {
             sets.append(&mut self.lock_waiting());
@@ -211,7 +212,7 @@ impl Widening {
                 return Ok(None);
             }
             if open.is_empty() {
-                continue; // what we wrote may be narrower by now
+                continue; // our write may be narrowed by now
             }
             let scope = match registered {
                 Some(scope) => scope.extended(open.iter().map(|set| &set.selector)),
@@ -220,7 +221,7 @@ impl Widening {
             let scope = turn.rounded(scope);
             let operations = rescope(&self.registration.borrow(), &scope, &json);
             let begun = Instant::now();
-            // Somebody else's write is a conflict: look again.
+            // Another client's write is a conflict: read again.
             let write = apply::patch(&self.configurations, &present, None, operations);
             if let Written::Done(now) = failpoint::around("widening.configuration", write).await? {
                 self.metrics.registration.widenings(WideningResult::Widened).inc();
@@ -244,7 +245,7 @@ impl Widening {
         read.map_err(|error| WideningError::Read(cluster::describe(&error)))?.ok_or(WideningError::Absent)
     }
 
-    /// What all sets need that are known, and these.
+    /// Returns what all known sets and these need.
     fn needed(&self, sets: &[&Waiting]) -> Scope {
         let snapshot = self.cache.snapshot();
         let known = snapshot.sets().map(|known| (&*known.name, &known.selector));
@@ -252,7 +253,8 @@ impl Widening {
         Scope::of(others.chain(sets.iter().map(|set| (&*set.name, &set.selector)))).unwrap_or(Scope::Broad)
     }
 
-    /// The API server itself hears of its objects by a watch. It answers this from what that has told, and waits for it.
+    /// Waits until the API server knows this version. It learns of its objects by a watch, and answers this request
+    /// from that.
     async fn heard_of(&self, version: String) -> Result<(), WideningError> {
         let params = GetParams { resource_version: Some(version) };
         let read = self.configurations.get_metadata_with(MUTATING, &params).await;

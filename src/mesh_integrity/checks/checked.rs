@@ -1,4 +1,4 @@
-//! What checks look at, and what they found.
+//! The data of the checks, and their findings.
 
 use crate::mesh_integrity::finding::Finding;
 use crate::mesh_integrity::mesh::{Mesh, Touched};
@@ -6,7 +6,7 @@ use crate::mesh_integrity::object::{Kind, Object};
 use crate::mesh_integrity::store::Store;
 use std::sync::Arc;
 
-/// What checks look at, and what they found.
+/// The data of the checks, and their findings.
 pub(in crate::mesh_integrity) struct Checked<'e> {
     pub mesh: &'e Mesh,
     pub store: &'e Store,
@@ -15,7 +15,7 @@ pub(in crate::mesh_integrity) struct Checked<'e> {
 }
 
 impl<'e> Checked<'e> {
-    /// The objects of a kind that are to be checked.
+    /// Returns the objects of a kind that must be checked.
     pub fn subjects(&self, kind: Kind) -> Box<dyn Iterator<Item = &'e Arc<Object>> + 'e> {
         let mesh = self.mesh;
         match self.touched {

@@ -70,7 +70,7 @@ pub(super) fn check(checked: &mut Checked<'_>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Ports of a host that ServiceEntries give several protocols.
+/// Finds ports of a host that ServiceEntries give several protocols.
 fn protocols(checked: &mut Checked<'_>, host: &str, sharers: &[&Arc<Object>]) {
     let mut ports: BTreeMap<u32, BTreeMap<&str, BTreeSet<&Key>>> = BTreeMap::new();
     for object in sharers {
@@ -91,7 +91,7 @@ fn protocols(checked: &mut Checked<'_>, host: &str, sharers: &[&Arc<Object>]) {
     }
 }
 
-/// The objects that share something, the oldest first.
+/// Returns the objects that share something, the oldest first.
 fn sharers<'e>(checked: &Checked<'e>, objects: &[i64]) -> Option<Vec<&'e Arc<Object>>> {
     let all: Vec<_> = objects.iter().filter_map(|id| checked.mesh.by_id(*id)).collect();
     let meets = |one: &&Arc<Object>| {
@@ -100,7 +100,7 @@ fn sharers<'e>(checked: &Checked<'e>, objects: &[i64]) -> Option<Vec<&'e Arc<Obj
     };
     let mut sharers: Vec<_> = all.iter().copied().filter(meets).collect();
     sharers.sort_by(|one, other| {
-        // An object that is not created yet is the youngest.
+        // An object that does not exist yet is the youngest.
         let age = |object: &Object| {
             let (created, key) = (object.created.clone(), &object.key);
             (created.is_empty(), created, key.name.clone(), key.namespace.clone())
@@ -110,13 +110,13 @@ fn sharers<'e>(checked: &Checked<'e>, objects: &[i64]) -> Option<Vec<&'e Arc<Obj
     (sharers.len() > 1).then_some(sharers)
 }
 
-/// The first of them, where it is known to be older than the second.
+/// Returns the first of them, if it is known to be older than the second.
 fn oldest<'s>(sharers: &'s [&Arc<Object>]) -> Option<&'s Key> {
     let (first, second) = (sharers.first()?, sharers.get(1)?);
     (!first.created.is_empty() && first.created != second.created).then_some(&first.key)
 }
 
-/// Those of which another has the same requests: both have a route for all of them, or the same match.
+/// Returns those that have the same requests as another one: both have a route for all of them, or the same match.
 fn rivals<'e>(sharers: &[&'e Arc<Object>]) -> Vec<&'e Arc<Object>> {
     let routes = |object: &'e Arc<Object>| match &object.spec {
         Spec::VirtualService(routes) => Some(routes),
@@ -145,7 +145,7 @@ fn export(object: &Object) -> Option<&Export> {
     }
 }
 
-/// Of the youngest: the one that does not get what it asks for.
+/// Returns a finding of the youngest, which does not get what it requests.
 fn finding(code: Code, resource: String, message: String, sharers: &[&Arc<Object>]) -> Finding {
     let objects = sharers.iter().rev().map(|object| object.key.clone()).collect();
     let (field, severity, advice) = (String::new(), code.severity(), String::new());

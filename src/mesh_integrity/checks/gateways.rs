@@ -1,4 +1,4 @@
-//! Gateways: the Pods that they are for, their ports, and hosts that several servers have.
+//! Gateways: their Pods, their ports, and hosts that several servers have.
 
 use super::checked::Checked;
 use crate::istio::host;
@@ -53,7 +53,7 @@ pub(super) fn check(checked: &mut Checked<'_>) {
                 found.extend(overlaps(own, &offers));
             }
             for certificate in server.certificates.iter().filter(|certificate| told.insert(certificate)) {
-                // One finding a Gateway: the first of those that share it.
+                // Each Gateway has one finding: with the first of those that share it.
                 let mut others = certificates.get(certificate.as_str()).into_iter().flatten();
                 let first = others.find(|(other, read)| other.key != object.key && share_pods(gateway, read));
                 let Some((other, _)) = first.filter(|(other, _)| other.key < object.key) else { continue };
@@ -71,7 +71,7 @@ pub(super) fn check(checked: &mut Checked<'_>) {
 
 type Selected<'m> = BTreeMap<&'m Key, &'m Workload>;
 
-/// Secrets that servers name: those of the namespace of the gateway's Pods.
+/// Finds missing Secrets of servers, in the namespace of the gateway's Pods.
 fn credentials(mesh: &Mesh, object: &Object, gateway: &Gateway, selected: &Selected<'_>) -> Vec<Finding> {
     let Some(namespace) = selected.keys().next().map(|pod| pod.namespace.as_str()) else { return Vec::new() };
     // Without a known Secret this cannot be checked.
@@ -106,7 +106,7 @@ fn credentials(mesh: &Mesh, object: &Object, gateway: &Gateway, selected: &Selec
     found
 }
 
-/// Whether some Pod may be meant by both.
+/// Returns whether a Pod may be selected by both.
 fn share_pods(one: &Gateway, other: &Gateway) -> bool {
     selects(&one.selector, &other.selector) || selects(&other.selector, &one.selector)
 }
@@ -117,7 +117,7 @@ fn pods(mesh: &Mesh, object: &Object, gateway: &Gateway, selected: &Selected<'_>
     }
     let selector = text(&gateway.selector);
     if selected.is_empty() {
-        // With assumed Pods alone this cannot be checked.
+        // This cannot be checked if all Pods are assumed.
         if !mesh.has_workloads(None) {
             return Vec::new();
         }
@@ -158,7 +158,7 @@ fn pods(mesh: &Mesh, object: &Object, gateway: &Gateway, selected: &Selected<'_>
     told.collect()
 }
 
-/// Plain and TLS servers on one port of one Gateway.
+/// Finds plain and TLS servers on one port of one Gateway.
 fn protocols(object: &Object, gateway: &Gateway) -> Option<Finding> {
     let is_tls = |server: &&Server| matches!(server.protocol.as_str(), "HTTPS" | "TLS");
     let (secure, plain): (Vec<_>, Vec<_>) = gateway.servers.iter().partition(is_tls);
@@ -172,8 +172,8 @@ fn protocols(object: &Object, gateway: &Gateway) -> Option<Finding> {
     )
 }
 
-/// A server that has a host of this one, and stands before it, and one of a wildcard that covers it: the first of each, so that many
-/// Gateways of one host do not tell each other of all others.
+/// Returns the first earlier server with this host, and the first with a wildcard that covers it. Only the first ones
+/// are named, so that many Gateways of one host do not name all others.
 fn overlaps<'e>(own: Offer<'e>, offers: &HashMap<(u32, &str), Vec<Offer<'e>>>) -> Vec<Finding> {
     let port = own.server.port.unwrap_or_default();
     let meets = |other: &Offer<'e>| {
@@ -183,7 +183,7 @@ fn overlaps<'e>(own: Offer<'e>, offers: &HashMap<(u32, &str), Vec<Offer<'e>>>) -
             && share_pods(own.gateway, other.gateway)
     };
     let place = |offer: &Offer<'e>| (offer.object.key.clone(), offer.server.field.clone());
-    // Of two with the same host, one tells it.
+    // Of two with the same host, only one has the finding.
     let before = place(&own);
     let first = |host: &str, is_same: bool| -> Option<Offer<'e>> {
         let offers = offers.get(&(port, host)).into_iter().flatten().copied();

@@ -48,7 +48,7 @@ pub(super) fn check(checked: &mut Checked<'_>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Whether those who use a VirtualService see a service.
+/// Returns whether the users of a VirtualService see a service.
 fn sees(object: &Object, export: &Export) -> bool {
     let Spec::VirtualService(routes) = &object.spec else { return export.reaches(&object.key.namespace) };
     export.reaches(&object.key.namespace) || routes.export.named().iter().any(|namespace| export.reaches(namespace))
@@ -127,7 +127,7 @@ fn ports(checked: &mut Checked<'_>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// A subset that neither the namespace of the VirtualService nor the root namespace defines.
+/// Finds a subset that neither the namespace of the VirtualService nor the root namespace defines.
 fn subset(checked: &Checked<'_>, object: &Object, reference: &Reference) -> Option<Finding> {
     let Reference { field, host, name, owners, .. } = reference;
     let domain = format!(".svc.{}", checked.mesh.options.domain);

@@ -41,7 +41,7 @@ fn gateway<'m>(mesh: &'m Mesh, named: &(String, String)) -> Option<(&'m Key, &'m
     })
 }
 
-/// A gateway that has none of the hosts.
+/// Finds a gateway that has none of the hosts.
 fn offered(mesh: &Mesh, object: &Object, routes: &VirtualService, bound: &GatewayName) -> Option<Finding> {
     let (key, gateway) = gateway(mesh, bound.named.as_ref()?)?;
     let offers = |written: &String| {
@@ -89,14 +89,14 @@ fn delegates(mesh: &Mesh, object: &Object, routes: &VirtualService) -> Vec<Findi
     routes.delegates.iter().filter_map(judge).collect()
 }
 
-/// Matches of gateways that the VirtualService is not bound to.
+/// Finds matches of gateways that the VirtualService is not bound to.
 fn outside<'o>(object: &'o Object, routes: &'o VirtualService) -> impl Iterator<Item = Finding> + 'o {
     let bound = move |one: &GatewayName| {
         (one.named.is_none() && routes.gateways.is_empty())
             || routes.gateways.iter().any(|bound| bound.named == one.named)
     };
     let named = routes.matches.iter().flat_map(|one| &one.gateways);
-    // A delegate takes the gateways of the one that hands on.
+    // A delegate has the gateways of the VirtualService that delegates to it.
     named.filter(move |one| !routes.hosts.is_empty() && !bound(one)).map(move |one| {
         let message = format!("Matches the gateway {}, which spec.gateways does not have", one.written);
         Finding::new(Code::OUT0106, &object.key, one.field.clone(), message)
@@ -123,7 +123,7 @@ fn claims(mesh: &Mesh, object: &Object, routes: &VirtualService, one: &Match) ->
     )
 }
 
-/// The Sidecar of a namespace that is for all its Pods.
+/// Returns the Sidecar of a namespace that applies to all its Pods.
 fn default_sidecar<'m>(mesh: &'m Mesh, namespace: &'m str) -> Option<(&'m Key, &'m Sidecar)> {
     mesh.in_namespace(Kind::Sidecar, namespace).find_map(|sidecar| match &sidecar.spec {
         Spec::Sidecar(read) if read.labels().is_none() => Some((&sidecar.key, read)),
@@ -131,7 +131,7 @@ fn default_sidecar<'m>(mesh: &'m Mesh, namespace: &'m str) -> Option<(&'m Key, &
     })
 }
 
-/// Callers that a route is only for, and that do not import its hosts.
+/// Finds callers that are the only ones of a route and do not import its hosts.
 fn unreached(mesh: &Mesh, object: &Object, routes: &VirtualService) -> Vec<Finding> {
     if !routes.is_of_mesh() || routes.hosts.is_empty() {
         return Vec::new();
@@ -187,7 +187,7 @@ fn unreached(mesh: &Mesh, object: &Object, routes: &VirtualService) -> Vec<Findi
     found
 }
 
-/// Requests that come through a gateway and miss the subset rules of the mesh.
+/// Finds requests that come through a gateway and bypass the subset rules of the mesh.
 fn unaffected(checked: &mut Checked<'_>) -> Result<(), StoreError> {
     for Reference { object, field, host, .. } in checked.store.missed_subset_rules()? {
         let Some(key) = checked.mesh.key(object) else { continue };

@@ -132,7 +132,7 @@ fn selection(mesh: &Mesh, object: &Object, service: &Service) -> Vec<Finding> {
     found
 }
 
-/// The first Service on the same workloads that disagrees about a port.
+/// Returns the first Service on the same workloads that contradicts a port.
 fn rivals(mesh: &Mesh, object: &Object, service: &Service) -> Option<Finding> {
     let namespace = &object.key.namespace;
     let workloads = mesh.selected(Some(namespace), &service.selector);
@@ -149,7 +149,7 @@ fn rivals(mesh: &Mesh, object: &Object, service: &Service) -> Option<Finding> {
     Some(Finding::new(code, &object.key, port.field.clone(), message).with([other.clone()]).advice(advice))
 }
 
-/// A port of a Service that another Service contradicts.
+/// Returns a port of a Service that another Service contradicts.
 fn clash<'s>(service: &'s Service, read: &Service, other: &Key) -> Option<(Code, &'s ServicePort, String)> {
     let kind = |port: &ServicePort| format!("{}/{}", port.protocol, protocol(port));
     service.ports.iter().flat_map(|one| read.ports.iter().map(move |two| (one, two))).find_map(|(one, two)| {
@@ -168,7 +168,7 @@ fn clash<'s>(service: &'s Service, read: &Service, other: &Key) -> Option<(Code,
     })
 }
 
-/// What the name of a port gives as its protocol.
+/// Returns the protocol that the name of a port means.
 fn protocol(port: &ServicePort) -> &str {
     let name = if port.app_protocol.is_empty() { &port.name } else { &port.app_protocol };
     name.split('-').next().unwrap_or_default()
@@ -213,12 +213,12 @@ fn subsets(mesh: &Mesh, object: &Object, rule: &DestinationRule) -> Vec<Finding>
     found
 }
 
-/// The labels of the Pods of a subset, for a Service with this selector; `None`: no Pod has both.
+/// Returns the labels of the Pods of a subset, for a Service with this selector; `None`: no Pod has both.
 pub(crate) fn subset_selector(
     selector: &BTreeMap<String, String>,
     subset: &BTreeMap<String, String>,
 ) -> Option<BTreeMap<String, String>> {
-    // Labels of places are those of Nodes. Which Pods run there is not known.
+    // Locality labels belong to Nodes. It is not known which Pods run there.
     let by_place = |key: &String| {
         key.starts_with("topology.") || key == "kubernetes.io/hostname" || key.starts_with("failure-domain.")
     };
@@ -229,7 +229,7 @@ pub(crate) fn subset_selector(
     (!contradicts).then_some(labels)
 }
 
-/// Namespaces of `exportTo` that do not exist.
+/// Finds namespaces of `exportTo` that do not exist.
 fn exports(mesh: &Mesh, object: &Object, export: &Export, field: &str) -> Vec<Finding> {
     let missing =
         export.named().iter().filter(|name| **name != object.key.namespace && mesh.has_namespace(name) == Some(false));

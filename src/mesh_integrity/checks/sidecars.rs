@@ -1,4 +1,4 @@
-//! Sidecars: whose proxies they are for, and whether what they import exists.
+//! Sidecars: the proxies that they apply to, and whether their imports exist.
 
 use super::checked::Checked;
 use super::gateways::text;
@@ -70,7 +70,7 @@ pub(super) fn check(checked: &mut Checked<'_>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Entries with wildcards: of namespaces that do not exist, or that no host has.
+/// Finds entries with wildcards whose namespace does not exist, or that match no host.
 fn wildcards(checked: &Checked<'_>, object: &Object, sidecar: &Sidecar) -> Result<Vec<Finding>, StoreError> {
     let mut found = Vec::new();
     for entry in &sidecar.egress {
@@ -111,7 +111,7 @@ fn first_with_selectors(mesh: &Mesh) -> First<'_> {
     first
 }
 
-/// The finding if an earlier Sidecar is for the same Pods. Each of many Sidecars names the first.
+/// Returns the finding if an earlier Sidecar applies to the same Pods. Each of many Sidecars names the first.
 fn overlaps(mesh: &Mesh, object: &Object, sidecar: &Sidecar, first: &First<'_>) -> Option<Finding> {
     let finding = |code, message: String, other: &Key, advice| {
         let finding = Finding::new(code, &object.key, "spec.workloadSelector", message).with([other.clone()]);
@@ -139,7 +139,7 @@ fn overlaps(mesh: &Mesh, object: &Object, sidecar: &Sidecar, first: &First<'_>) 
     }
 }
 
-/// Why a Sidecar has no proxies.
+/// Returns why a Sidecar has no proxies.
 fn ambient(mesh: &Mesh, object: &Object, sidecar: &Sidecar) -> Option<Finding> {
     let namespace = &object.key.namespace;
     let (field, message) = if let Some(labels) = sidecar.labels() {

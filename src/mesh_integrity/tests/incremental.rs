@@ -1,11 +1,11 @@
-//! What a change leaves is what a check of everything finds.
+//! Tests that the findings after a change equal those of a full check.
 
 use super::objects;
 use crate::mesh_integrity::{Change, Engine, Object, Options};
 use proptest::prelude::*;
 use std::sync::Arc;
 
-/// Objects that refer to each other in all ways, each right or wrong by itself.
+/// Returns objects with all kinds of references, each correct or wrong by itself.
 fn any_object() -> impl Strategy<Value = String> {
     let name = || prop::sample::select(vec!["a", "b", "c"]);
     let namespace = || prop::sample::select(vec!["one", "two"]);

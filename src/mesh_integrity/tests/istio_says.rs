@@ -1,4 +1,4 @@
-//! What Istio's own code says of objects, and outrigger of the same.
+//! Tests that compare the results of Istio's own code with those of outrigger.
 
 use crate::documents::parse;
 use crate::istio::validate::{self, By, FaultKind};
@@ -6,7 +6,7 @@ use crate::mesh_integrity::{Engine, Object, Options, assumed};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Each object says in its labels what Istio's own code makes of it; `make test-istio-analyze` has that code say it again.
+/// The labels of each object have the result of Istio's own code; `make test-istio-analyze` checks them again.
 #[test]
 fn both_rule_sets_have_the_verdicts_of_istio() {
     let text = include_bytes!("../../../testbed/go/istio-analyze/testdata/verdicts.yaml");
@@ -37,8 +37,8 @@ fn both_rule_sets_have_the_verdicts_of_istio() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Each file names in its first line the codes that the analyzers of istioctl find in it; `make test-istio-analyze` has them say it
-/// again.
+/// The first line of each file has the codes that istioctl's analyzers find in it; `make test-istio-analyze` checks
+/// them again.
 #[test]
 fn the_codes_of_the_analyzers_are_ours() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testbed/go/istio-analyze/testdata/meshes");
@@ -48,7 +48,7 @@ fn the_codes_of_the_analyzers_are_ours() {
         let name = entry.unwrap().file_name();
         let documents = parse("f.yaml", text.as_bytes()).unwrap();
         let objects = documents.iter().filter_map(|document| Object::read(&document.value, "default"));
-        // Some time when the good certificates are valid.
+        // The good certificates are valid at this time.
         let options = Options { now: Some(1_900_000_000), ..Options::default() };
         let engine = Engine::new(options, assumed().unwrap().into_iter().chain(objects)).unwrap();
         let codes: BTreeSet<&str> = engine

@@ -1,4 +1,4 @@
-//! Each check with a set of objects that breaks it, and one that is repaired.
+//! Tests of each check with a set of objects that violates it, and a correct one.
 
 mod incremental;
 mod istio_says;
@@ -6,7 +6,7 @@ mod istio_says;
 use super::{Engine, Object, Options, assumed, correct_mesh};
 use crate::documents::parse;
 
-/// The engine over the objects of a text.
+/// Returns the engine over the objects of a text.
 pub(super) fn engine(text: &str) -> Engine {
     Engine::new(Options::default(), objects(text)).unwrap()
 }
@@ -16,13 +16,13 @@ pub(in crate::mesh_integrity) fn objects(text: &str) -> Vec<Object> {
     documents.iter().filter_map(|document| Object::read(&document.value, "default")).collect()
 }
 
-/// What is found, as `CODE resource: message`.
+/// Returns the findings as `CODE resource: message`.
 pub(super) fn found(text: &str) -> Vec<String> {
     let engine = engine(text);
     engine.findings().iter().map(|f| format!("{} {} {}: {}", f.code, f.severity, f.resource, f.message)).collect()
 }
 
-/// A Service of a name and ports in `shop`.
+/// Returns a Service of a name and ports in `shop`.
 pub(super) fn service(name: &str, ports: &[u32]) -> String {
     let ports: Vec<String> = ports.iter().map(|port| format!("{{name: http-{port}, port: {port}}}")).collect();
     format!(
@@ -31,7 +31,7 @@ pub(super) fn service(name: &str, ports: &[u32]) -> String {
     )
 }
 
-/// An object of Istio in a namespace.
+/// Returns an object of Istio in a namespace.
 pub(in crate::mesh_integrity) fn istio(kind: &str, namespaced: &str, spec: &str) -> String {
     let (namespace, name) = namespaced.split_once('/').unwrap();
     format!(
@@ -107,7 +107,7 @@ fn nothing_is_said_of_a_correct_mesh_of_500_services() {
     assert_eq!(engine.findings(), []);
 }
 
-/// A check tells of `wrong` among the objects, and is silent once it is `right`.
+/// Checks that `wrong` has a finding, and `right` has none.
 #[track_caller]
 fn repaired(objects: &str, wrong: &str, right: &str, code: &str) {
     assert!(objects.contains(wrong), "{wrong} is not in\n{objects}");
@@ -124,7 +124,7 @@ fn pod(namespaced: &str, labels: &str) -> String {
     )
 }
 
-/// A VirtualService of the host `web`.
+/// Returns a VirtualService of the host `web`.
 fn routes(name: &str, rest: &str, destination: &str) -> String {
     let spec = format!("{{hosts: [web], {rest} http: [{{route: [{{destination: {{{destination}}}}}]}}]}}");
     istio("VirtualService", name, &spec)
@@ -208,7 +208,7 @@ fn gateways_are_judged_with_their_pods_and_services() {
     repaired(&ruled, "{host: web}", "{host: web, subset: v1}", "IST0140");
 }
 
-/// Istio joins the routes of a gateway's host.
+/// Istio merges the routes of a gateway's host.
 #[test]
 fn routes_of_a_gateway_may_stand_in_several_objects_if_no_request_is_of_two() {
     let server = "{port: {number: 80, name: http, protocol: HTTP}, hosts: [a.com]}";
@@ -332,7 +332,7 @@ fn services_subsets_and_exports_are_judged_with_their_workloads() {
     repaired(&(web + &handing.replace("prt", "part") + &hosted), "hosts: [b.com], ", "", "OUT0105");
 }
 
-/// By Istio's rules, as its other kinds; what they are for nobody looks up.
+/// Istio's rules apply to them as to its other kinds. Their targets are not looked up.
 #[test]
 fn policies_that_istio_refuses_are_told() {
     let policy =

@@ -1,4 +1,4 @@
-//! Which MeshServices an event makes the leader look at again, and what is known after it.
+//! Tests of which MeshServices the leader reconciles after an event, and what is known then.
 
 use super::*;
 use crate::api::keys;
@@ -98,7 +98,7 @@ fn a_meshservice_is_looked_at_when_something_that_it_names_or_made_changes() {
     assert_eq!(index.made(), 0);
 }
 
-/// It may be there of an older spec, or of one that is left alone.
+/// It may exist from an older spec, or from one that is not managed.
 #[test]
 fn a_meshservice_is_looked_at_when_a_namespace_that_has_something_of_it_lets_it_in_no_longer() {
     let mut index = index();
@@ -188,7 +188,7 @@ fn all_are_looked_at_when_a_kind_comes_or_goes() {
     assert_eq!(names(&index.set_absent(ROUTES, false)), ["a"]);
 }
 
-/// With a host for its gateway, and a Service of its own.
+/// Returns a MeshService with a host for its gateway, and its own Service.
 fn through_gateway(name: &str, namespace: &str, version: u32, service_namespace: &str) -> Arc<ObservedMeshService> {
     Arc::new(ObservedMeshService::read(json!({
         "metadata": {
@@ -212,7 +212,7 @@ fn letting(version: u32, namespace: &str, from: &str) -> Event<Arc<Seen>> {
     ))
 }
 
-/// Or it would be deleted and made anew, and meanwhile nobody would answer.
+/// Otherwise it would be deleted and recreated, and unavailable meanwhile.
 #[test]
 fn a_gateway_of_a_meshservice_that_is_gone_is_taken_over_by_who_names_it_too() {
     let (mut index, kind) = (index(), Watched::Made(MeshKind::Gateway));
@@ -243,7 +243,8 @@ fn a_gateway_of_a_meshservice_that_is_gone_is_taken_over_by_who_names_it_too() {
     );
 }
 
-/// The older of two that name a Gateway has it made, unless it may have nothing where its Service is.
+/// The older of two MeshServices that name a Gateway gets it, unless its objects are not allowed in the namespace of
+/// its Service.
 #[test]
 fn a_meshservice_is_looked_at_when_another_is_no_longer_in_its_way() {
     let mut index = index();

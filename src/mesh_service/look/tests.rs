@@ -1,4 +1,4 @@
-//! What is to be written and told, for plans and objects that are there.
+//! Tests of writes and the status, for plans and existing objects.
 
 mod leaving;
 
@@ -25,7 +25,7 @@ fn with(metadata: &Value) -> Arc<ObservedMeshService> {
     Arc::new(ObservedMeshService::read(object))
 }
 
-/// The Namespace `shop`, and these objects.
+/// Returns an index of the Namespace `shop` and these objects.
 fn index(objects: &[(MeshKind, Value)]) -> MeshIndex {
     let (root_namespace, domain) = ("istio-system".to_owned(), "cluster.local".to_owned());
     let mut index = MeshIndex::new(Settings { kinds: MeshKinds::default(), root_namespace, domain });
@@ -40,7 +40,7 @@ fn index(objects: &[(MeshKind, Value)]) -> MeshIndex {
     index
 }
 
-/// An object as it is to be.
+/// Returns a planned object.
 fn wanted(kind: MeshKind, name: &str, spec: &Value) -> DynamicObject {
     let resource = kind.resource();
     DynamicObject {
@@ -50,7 +50,7 @@ fn wanted(kind: MeshKind, name: &str, spec: &Value) -> DynamicObject {
     }
 }
 
-/// An object as it is, which was made for the MeshService.
+/// Returns a present object that was made for the MeshService.
 fn ours(kind: MeshKind, name: &str, spec: &Value) -> (MeshKind, Value) {
     let mut object = serde_json::to_value(wanted(kind, name, spec)).unwrap();
     object["metadata"]["resourceVersion"] = json!("5");
@@ -75,7 +75,7 @@ fn now() -> Timestamp {
     Timestamp::from_second(1_000).unwrap()
 }
 
-/// What is written, in words.
+/// Returns the writes as text.
 fn writes(look: &Look) -> Vec<String> {
     let word = |write: &Write| {
         let what = match write {
@@ -303,7 +303,7 @@ fn a_word_that_is_no_repair_is_told() {
     );
 }
 
-/// Made for the MeshService in a namespace of somebody else.
+/// Returns an object that was made for the MeshService in another owner's namespace.
 fn elsewhere() -> (MeshKind, Value) {
     let mut metadata = serde_json::to_value(mark(&web(), &Key::new("edge", "shop.web"))).unwrap();
     metadata["resourceVersion"] = json!("5");

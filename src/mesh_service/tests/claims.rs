@@ -1,4 +1,4 @@
-//! Whose a Service, a Gateway and a place in a namespace are.
+//! Tests of who owns a Service, a Gateway and a place in a namespace.
 
 use super::table::{EDGE, consenting, named, web};
 use super::{Fake, names, said};
@@ -34,12 +34,12 @@ fn of_two_that_name_one_service_the_older_has_its_wish() {
     );
 }
 
-/// A MeshService that serves `SERVICE`, as its status says.
+/// Returns a MeshService that serves `SERVICE`, as its status says.
 fn serving(mesh_service: &str, service: &str) -> String {
     mesh_service.replace("\n---", &format!("\nstatus: {{service: {service}}}\n---"))
 }
 
-/// Or an older one that is edited takes its routes and policies away.
+/// Otherwise an edited older one would take its routes and policies away.
 #[test]
 fn who_serves_a_service_keeps_it_whoever_is_older() {
     let younger = serving(&named("second", "", ""), "shop/web");
@@ -55,7 +55,7 @@ fn who_serves_a_service_keeps_it_whoever_is_older() {
     assert_eq!(names(&Fake::of(&both).plan(1)), [""; 0], "of two that serve the older does");
 }
 
-/// Its objects stay as they are, so that another one's would be for the same hosts.
+/// Its objects stay, so those of another one would have the same hosts.
 #[test]
 fn who_serves_a_service_keeps_it_whatever_is_wrong_with_its_spec() {
     let broken = serving(&named("first", "", "timeout: 5"), "shop/web");
@@ -68,7 +68,7 @@ fn who_serves_a_service_keeps_it_whatever_is_wrong_with_its_spec() {
     assert_eq!(names(&fake.plan(1)), ["VirtualService shop/second-mesh"]);
 }
 
-/// Nothing that the owner of a MeshService writes keeps its objects where they are no longer let in.
+/// The owner of a MeshService cannot keep its objects where they are no longer allowed.
 #[test]
 fn what_is_where_consent_was_withdrawn_goes_whatever_else_is_said() {
     let not_managed = format!("annotations: {{{}: 'false'}}", keys::MANAGED);
@@ -92,7 +92,7 @@ fn what_is_where_consent_was_withdrawn_goes_whatever_else_is_said() {
     }
 }
 
-/// Or anybody could stop the MeshService of a Service by naming it first.
+/// Otherwise a user could block the MeshService of a Service by naming the Service first.
 #[test]
 fn an_older_one_that_may_have_nothing_in_the_namespace_does_not_count() {
     let intruder = named("first", "namespace: evil", "namespace: shop");

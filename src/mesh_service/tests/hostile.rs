@@ -1,18 +1,18 @@
-//! Whatever a spec holds: planning ends, stays in its namespaces, and says no more than a status takes.
+//! Tests that planning any spec ends, stays in its namespaces, and reports no more than a status can hold.
 
 use super::Fake;
 use crate::mesh_service::ObservedMeshService;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-/// The rich samples of the seed, which between them have each field.
+/// The rich samples, which together have each field.
 const SAMPLES: [&str; 3] = [
     include_str!("../../../testbed/go/istio-routes/mesh/complex/given.yaml"),
     include_str!("../../../testbed/go/istio-routes/mesh/payments/given.yaml"),
     include_str!("../../../testbed/go/istio-routes/mesh/readme/given.yaml"),
 ];
 
-/// The paths of all values below one.
+/// Collects the paths of all values below one.
 fn paths(value: &Value, at: &str, paths: &mut Vec<String>) {
     paths.push(at.to_owned());
     match value {

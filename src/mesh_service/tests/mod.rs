@@ -1,4 +1,4 @@
-//! What the tests of this room share: a small world, from objects as users write them.
+//! The common part of these tests: a small world, from objects as users write them.
 
 mod claims;
 mod hostile;
@@ -13,7 +13,7 @@ use crate::api::keys;
 use crate::documents::parse;
 use serde_json::Value;
 
-/// MeshServices, and what is around them.
+/// MeshServices, and the objects around them.
 #[derive(Default)]
 pub(super) struct Fake {
     pub mesh_services: Vec<ObservedMeshService>,
@@ -24,7 +24,8 @@ pub(super) struct Fake {
 }
 
 impl Fake {
-    /// From YAML, where `apiVersion` may be left out. What has no namespace is in `shop`; each MeshService is younger than those before it.
+    /// Reads YAML, where `apiVersion` is optional. The default namespace is `shop`; each MeshService is younger than
+    /// those before it.
     pub fn of(yaml: &str) -> Self {
         let mut fake = Self::default();
         let has_version = yaml.contains("apiVersion: ");
@@ -60,7 +61,7 @@ impl Fake {
         self
     }
 
-    /// The plan for the MeshService of this place.
+    /// Returns the plan for the MeshService of this place.
     pub fn plan(&self, place: usize) -> Plan {
         let mesh_service = &self.mesh_services[place];
         let asked = mesh_service.usable.as_ref().ok();
@@ -81,7 +82,7 @@ impl Fake {
     }
 }
 
-/// The objects of a plan, as `Kind namespace/name`.
+/// Returns the objects of a plan, as `Kind namespace/name`.
 pub(super) fn names(plan: &Plan) -> Vec<String> {
     plan.objects.iter().map(|object| format!("{} {}", kind(object), Key::of(&object.metadata))).collect()
 }
@@ -90,7 +91,7 @@ fn kind(object: &kube::api::DynamicObject) -> &str {
     &object.types.as_ref().unwrap().kind
 }
 
-/// The spec of the object of this kind whose name ends so.
+/// Returns the spec of the object of this kind whose name ends with this.
 pub(super) fn spec<'p>(plan: &'p Plan, of: MeshKind, end: &str) -> &'p Value {
     let is = |object: &&kube::api::DynamicObject| {
         kind(object) == of.as_str() && object.metadata.name.as_deref().is_some_and(|name| name.ends_with(end))
@@ -99,7 +100,7 @@ pub(super) fn spec<'p>(plan: &'p Plan, of: MeshKind, end: &str) -> &'p Value {
     &object.data["spec"]
 }
 
-/// What a plan says, as `type: message`.
+/// Returns the violations of a plan, as `type: message`.
 pub(super) fn said(plan: &Plan) -> Vec<String> {
     plan.violations.iter().map(|violation| format!("{}: {}", violation.type_, violation.message)).collect()
 }

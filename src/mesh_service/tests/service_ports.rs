@@ -1,4 +1,4 @@
-//! How the ports of a Service of somebody else fit the spec.
+//! Tests of how the ports of another owner's Service fit the spec.
 
 use super::table::web;
 use super::{Fake, said};
@@ -16,7 +16,7 @@ fn letting(words: &str) -> String {
     format!("annotations: {{outrigger.dev/mesh-repair: '{words}'}}")
 }
 
-/// The change as JSON.
+/// Returns the change as JSON.
 fn mend(plan: &Plan) -> Value {
     plan.mend.as_ref().map_or(Value::Null, |mend| serde_json::to_value(&mend.operations).unwrap())
 }
@@ -83,7 +83,7 @@ fn a_port_that_istio_takes_for_another_protocol_is_named_only_where_the_service_
     );
 }
 
-/// The API server would refuse it, or whoever has the Service would undo it.
+/// The API server would refuse it, or the owner of the Service would undo it.
 #[test]
 fn what_stands_in_the_way_of_a_change_is_told_and_nothing_is_changed() {
     let owner =

@@ -1,4 +1,4 @@
-//! Each rule of the plan.
+//! Tests of each rule of the plan.
 
 use super::{Fake, names, said, spec};
 use crate::api::keys;
@@ -6,7 +6,7 @@ use crate::api::mesh_service::Severity;
 use crate::mesh_service::{Key, MeshKind, violation};
 use serde_json::json;
 
-/// A MeshService of the namespace `shop` with this spec beside its Service `web` and its port 80.
+/// Returns a MeshService of the namespace `shop` with this spec, its Service `web` and its port 80.
 pub(super) fn web(spec: &str) -> String {
     named("web", "", spec)
 }
@@ -19,7 +19,7 @@ pub(super) fn named(name: &str, metadata: &str, spec: &str) -> String {
 
 const SERVICE: &str = "kind: Service\nmetadata: {name: web}\nspec: {selector: {app: web}}\n---\n";
 
-/// Lets `shop` have objects in a namespace.
+/// Allows objects of `shop` in a namespace.
 pub(super) fn consenting(namespace: &str) -> String {
     format!("kind: Namespace\nmetadata: {{name: {namespace}, annotations: {{{}: shop}}}}\n---\n", keys::ALLOW_MESH_FROM)
 }
@@ -67,7 +67,7 @@ fn a_host_that_leads_nowhere_is_told() {
     assert!(said(&plan)[0].starts_with("NoEffect: spec.gateway: no host"), "{plan:?}");
 }
 
-/// Requests at the number of a port lead there, all others to the first.
+/// Requests at the number of a port go there, all others to the first.
 #[test]
 fn several_ports_are_told_apart_by_their_numbers() {
     let ports = "hosts: [a.com], gateway: {name: edge}, ports: [{port: 8080}, {name: grpc, port: 9090}, {name: tls, port: 443}, {name: \
@@ -89,7 +89,7 @@ fn several_ports_are_told_apart_by_their_numbers() {
     assert_eq!(seen("tcp"), [(Some(5000), 5000)]);
 }
 
-/// Istio has a VirtualService of the mesh count for all ports of its host: those that match no route are routed as if there were none.
+/// Istio applies a VirtualService of the mesh to all ports of its host. Ports that match no route are routed as if it did not exist.
 #[test]
 fn a_port_of_the_service_that_is_not_listed_is_not_routed_in_the_mesh() {
     let yaml =
@@ -102,7 +102,7 @@ fn a_port_of_the_service_that_is_not_listed_is_not_routed_in_the_mesh() {
     assert_eq!((ports("http"), ports("tls")), (vec![Some(80), Some(81)], vec![Some(443), Some(444)]));
 }
 
-/// One row for each port of a Service broke all checks of the seed's operator.
+/// One row for each port of a Service broke all checks of an earlier operator.
 #[test]
 fn m2_a_service_of_two_ports_is_like_any_other() {
     let yaml = web("ports: [{port: 80}, {port: 81}]").replacen("ports: [{port: 80}], ", "", 1);
@@ -183,7 +183,7 @@ fn policies_and_subsets_of_both_places_become_one_destination_rule() {
     );
 }
 
-/// What a user wrote is named, not what was made of it; and what is there stays.
+/// The message names what the user wrote, not what was made of it. Existing objects stay.
 #[test]
 fn what_istio_would_refuse_is_told_by_the_field_of_the_mesh_service_and_not_written() {
     for (wrong, field, kind, name) in [
@@ -264,7 +264,7 @@ fn policies_are_for_the_pods_of_the_service_and_no_others() {
     let both = |labels| [Some(labels), None].map(|labels: Option<serde_json::Value>| labels);
     let (found, said) = selectors(&(web(policies) + SERVICE));
     assert_eq!((found, said.len()), ([Some(json!({"app": "web"})), Some(json!({"app": "web"}))], 0));
-    // The MeshService's own words, where it makes the Service.
+    // The MeshService's own values, if it makes the Service.
     let annotated = named("web", "annotations: {outrigger.dev/service-selector: app=mine}", policies);
     assert_eq!(selectors(&annotated).0, [Some(json!({"app": "mine"})), Some(json!({"app": "mine"}))]);
     let own = "peerAuthentication: {selector: {matchLabels: {app: x}}, mtls: {mode: STRICT}}";
@@ -284,7 +284,7 @@ fn policies_are_for_the_pods_of_the_service_and_no_others() {
     }
 }
 
-/// A PeerAuthentication with a selector is ignored there, and an AuthorizationPolicy is for Pods of all namespaces.
+/// A PeerAuthentication with a selector is ignored there, and an AuthorizationPolicy applies to Pods of all namespaces.
 #[test]
 fn no_policy_of_one_service_is_made_in_the_root_namespace() {
     let policies = "peerAuthentication: {mtls: {mode: STRICT}}, authorization: {rules: [{}]}";
@@ -364,7 +364,7 @@ fn a_gateway_that_is_made_has_tls_where_that_is_asked_for_and_no_plain_http_at_4
     assert!(said(&wrong)[0].starts_with("InvalidObject: spec.gateway.tls"), "{wrong:?}");
 }
 
-/// It is somebody else's: it is told what to add there.
+/// The Service has another owner: the message says what to add there.
 #[test]
 fn a_gateway_of_somebody_else_is_not_edited() {
     let gateway = |hosts: &str, labels: &str| {
@@ -403,7 +403,7 @@ fn a_gateway_of_somebody_else_is_not_edited() {
     assert_eq!(names(&with("other.example.com", &labels("web")))[0], "Gateway istio-system/edge");
 }
 
-/// The seed's operator planned to delete it, which would be an outage.
+/// An earlier operator planned to delete it, which would be an outage.
 #[test]
 fn m12_a_virtual_service_stays_when_its_gateway_is_missing() {
     let plan = Fake::of(&web(EDGE)).plan(0);
@@ -469,7 +469,7 @@ fn what_was_made_for_one_that_is_being_deleted_is_swept() {
     assert!(plan.sweeps(MeshKind::VirtualService, &Key::new("shop", "web-mesh")));
 }
 
-/// Texts of users are in messages, and there may be a mistake in each route.
+/// Messages contain texts of users, and each route may have an error.
 #[test]
 fn what_is_said_is_bounded() {
     let hosts: Vec<String> = (0..64).map(|n| format!("'{n}{}..'", "a".repeat(2000))).collect();
@@ -478,7 +478,7 @@ fn what_is_said_is_bounded() {
     assert!(plan.violations.len() <= 16, "{}", plan.violations.len());
 }
 
-/// What is listed alone lets in that alone: neither routes nor policies for a consent to have a Gateway.
+/// A listed kind allows only that kind: there are no routes or policies for a consent to have a Gateway.
 #[test]
 fn a_namespace_that_lets_in_some_kinds_has_no_others() {
     let consent = |kinds: &str| consenting("other").replace("shop", &format!("'shop:{kinds}'"));
@@ -509,7 +509,7 @@ fn tls_at_the_port_of_plain_http_is_told() {
     assert_eq!(said(&with("[{port: 443}]")), [""; 0]);
 }
 
-/// Whatever else is in the list: its name is that of its hosts alone.
+/// Only its hosts determine its name, not the rest of the list.
 #[test]
 fn a_service_entry_keeps_its_name_when_another_goes() {
     let names_of = |entries: &[&str]| {

@@ -1,6 +1,7 @@
-//! What is written for the MeshServices of `testbed/go/istio-routes/mesh`: `make test-istio` has Istio's own code judge it.
+//! Writes the objects of the MeshServices of `testbed/go/istio-routes/mesh`, which `make test-istio` checks with
+//! Istio's own code.
 //!
-//! With `OUTRIGGER_WRITE=1` the files are written anew.
+//! With `OUTRIGGER_WRITE=1` the files are rewritten.
 
 use super::{Fake, said};
 use crate::documents::to_yaml_stream;

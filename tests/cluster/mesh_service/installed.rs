@@ -42,10 +42,14 @@ pub async fn istio_may_be_installed_after_meshservices_and_the_next_leader_write
     let outrigger = Outrigger::start(&case.plane, start())?;
     world.swept(&world.namespace, "left").await?;
     wait_for("all to be looked at", PATIENCE, async || {
-        // The one that is gone, and the one whose Pods are asked for again later.
-        let swept = "controller_runtime_reconcile_total{controller=\"meshservice\",result=\"success\"}";
-        let looked_at = "controller_runtime_reconcile_total{controller=\"meshservice\",result=\"requeue_after\"}";
-        Ok((outrigger.metric(swept).await? >= 1 && outrigger.metric(looked_at).await? >= 1).then_some(()))
+        // The one that is gone, and the one whose Pods are requested again later.
+        let mut looks = 0;
+        for result in ["success", "requeue_after"] {
+            let name = format!("controller_runtime_reconcile_total{{controller=\"meshservice\",result=\"{result}\"}}");
+            looks += outrigger.metric(&name).await?;
+        }
+        ensure!(looks >= 2, "{looks}");
+        Ok(Some(()))
     })
     .await?;
     let is_same =

@@ -1,4 +1,4 @@
-//! What becomes of objects that are asked for no more.
+//! Tests of objects that are no longer planned.
 
 use super::*;
 
