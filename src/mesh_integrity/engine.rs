@@ -33,7 +33,7 @@ const IGNORED_NAMESPACES: [&str; 4] = ["kube-system", "kube-public", "kube-node-
 impl Engine {
     /// Checks these objects. If two have the same name, the last one counts.
     ///
-    /// The database fails.
+    /// # Errors
     /// When the database fails.
     pub fn new(options: Options, objects: impl IntoIterator<Item = Object>) -> Result<Self, StoreError> {
         Self::of_shared(options, objects.into_iter().map(Arc::new))
@@ -42,7 +42,7 @@ impl Engine {
     /// Does the same as [`Engine::new`] for shared objects.
     ///
     /// # Errors
-    /// The database fails.
+    /// # Errors
     pub fn of_shared(options: Options, objects: impl IntoIterator<Item = Arc<Object>>) -> Result<Self, StoreError> {
         let store = Store::new(&options.domain)?;
         let mut engine = Self { mesh: Mesh::new(options), store, findings: Vec::new() };
@@ -57,7 +57,7 @@ impl Engine {
     /// Checks everything again.
     ///
     /// # Errors
-    /// The database fails.
+    /// # Errors
     pub fn check_all(&mut self) -> Result<(), StoreError> {
         self.check(Touched::All)
     }
@@ -92,7 +92,7 @@ impl Engine {
     /// Makes changes, and then checks the objects that they may concern.
     ///
     /// # Errors
-    /// The database fails.
+    /// # Errors
     pub fn change(&mut self, changes: impl IntoIterator<Item = Change>) -> Result<(), StoreError> {
         let mut touched = BTreeSet::new();
         for change in changes {

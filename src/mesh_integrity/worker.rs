@@ -35,7 +35,7 @@ pub type Checks = Option<Result<Found, Arc<StoreError>>>;
 
 /// Starts a thread that checks a mesh, and checks it again after changes.
 ///
-/// The thread cannot be started.
+/// # Errors
 /// When the thread cannot be started.
 pub fn start(options: Options, objects: Vec<Arc<Object>>) -> std::io::Result<(Changes, watch::Receiver<Checks>)> {
     let (changes, mut told) = mpsc::unbounded_channel();
