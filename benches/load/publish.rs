@@ -17,7 +17,7 @@ pub fn write(measured: &Measured, goals: &[Judged]) -> Result<()> {
     let folder = docs.join("benchmarks");
     std::fs::create_dir_all(&folder)?;
     std::fs::write(folder.join("load.json"), format!("{:#}\n", report::json(measured)))?;
-    plots(measured, &folder)?;
+    let plots = plots(measured, &folder)?;
     let page = docs.join("benchmarks.md");
     let text = std::fs::read_to_string(&page)?;
     let place = || {
@@ -25,12 +25,17 @@ pub fn write(measured: &Measured, goals: &[Judged]) -> Result<()> {
         Some((before, rest.split_once(END)?.1))
     };
     let (before, after) = place().with_context(|| format!("{}: no lines {BEGIN}{END}", page.display()))?;
-    let tables = [report::table(measured), report::open_table(measured), report::judgement(goals)].join("\n");
+    let tables = [report::table(measured), report::open_table(measured), report::judgement(goals), plots].join("\n");
     std::fs::write(&page, format!("{before}{BEGIN}\n{tables}\n{END}{after}"))?;
     Ok(())
 }
 
-fn plots(measured: &Measured, folder: &Path) -> Result<()> {
+/// Draws the plots, and returns the lines of the page that show them.
+fn plots(measured: &Measured, folder: &Path) -> Result<String> {
+    let plot = |file: &str, title: &str, unit: &str, groups: &[Group]| {
+        bars(&folder.join(file), title, unit, groups)?;
+        anyhow::Ok(format!("![{title}](benchmarks/{file})\n"))
+    };
     let few = scenario::FEW.map(|scenario| {
         let name = format!("{} containers, {}", scenario.containers, scenario.matching());
         let rows = measured.rows.iter().filter(|row| row.scenario == scenario);
@@ -41,17 +46,18 @@ fn plots(measured: &Measured, folder: &Path) -> Result<()> {
         values: rows.iter().map(|row| (row.program, report::micros(row.together.server_time()))).collect(),
     });
     let title = "Server CPU per review, 1,000 SidecarSets, 8 connections";
-    bars(&folder.join("cpu.svg"), title, "microseconds", &time.collect::<Vec<_>>())?;
+    let cpu = plot("cpu.svg", title, "microseconds", &time.collect::<Vec<_>>())?;
     let rate = few.iter().map(|(name, rows)| Group {
         name: name.clone(),
         values: rows.iter().map(|row| (row.program, row.together.rate())).collect(),
     });
     let title = "Reviews a second, 1,000 SidecarSets, 8 connections, client and server on the same 2 cores";
-    bars(&folder.join("rate.svg"), title, "reviews/s", &rate.collect::<Vec<_>>())?;
+    let rate = plot("rate.svg", title, "reviews/s", &rate.collect::<Vec<_>>())?;
     let late = measured.open.chunk_by(|one, next| one.rate == next.rate).map(|rows| Group {
         name: format!("{} reviews/s", rows[0].rate),
         values: rows.iter().map(|row| (row.program, report::micros(row.latencies.at(990)))).collect(),
     });
     let title = "Open loop: p99 of the time from when a review was due to its answer";
-    bars(&folder.join("open.svg"), title, "microseconds", &late.collect::<Vec<_>>())
+    let late = plot("open.svg", title, "microseconds", &late.collect::<Vec<_>>())?;
+    Ok([cpu, rate, late].join("\n"))
 }
