@@ -5,7 +5,7 @@
 
 use super::metrics::{InjectionResult, Metrics};
 use super::reply::Reply;
-use super::review::{Refusal, Review, bounded, message, quoted, short, with_patch};
+use super::review::{Refusal, Review, bounded, message, quoted, short};
 use crate::api::admission_review::{AdmissionRequest, AdmissionResponse, Status};
 use crate::api::pod::{ContainerView, PodView};
 use crate::injection::{InjectError, Injected, Injection, PodRequest, Snapshot};
@@ -97,7 +97,7 @@ fn inject<'a>(
             let audit_annotations = BTreeMap::from([("sidecarsets", sets)]);
             let allowed = AdmissionResponse { warnings: &warnings, audit_annotations, ..review.allow() };
             Ok(match injected.patch {
-                Some(patch) => (review.reply(with_patch(allowed, patch.as_bytes())), InjectionResult::Injected),
+                Some(patch) => (review.reply_with_patch(allowed, patch.as_bytes()), InjectionResult::Injected),
                 None => (review.reply(allowed), InjectionResult::Unchanged),
             })
         }

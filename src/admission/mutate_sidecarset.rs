@@ -6,7 +6,7 @@
 
 use super::additive_patch::additive_patch;
 use super::reply::Reply;
-use super::review::{Refusal, with_patch};
+use super::review::Refusal;
 use super::sidecarset::{self, Unreadable, Write, received};
 use crate::api::defaults;
 use crate::api::keys::{HASH, HASH_OF_REST, HASH_WITHOUT_IMAGE};
@@ -34,7 +34,7 @@ fn decide(body: &[u8]) -> Result<Reply, Refusal> {
         return Ok(review.reply(review.allow()));
     }
     match serde_json::to_vec(&patch) {
-        Ok(patch) => Ok(review.reply(with_patch(review.allow(), &patch))),
+        Ok(patch) => Ok(review.reply_with_patch(review.allow(), &patch)),
         Err(error) => Ok(Reply::text(500, format!("the patch cannot be written: {error}\n"))),
     }
 }

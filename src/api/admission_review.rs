@@ -89,12 +89,9 @@ pub struct AdmissionResponse<'a> {
     /// Why it may not be stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<Status<'a>>,
-    /// `JSONPatch`, together with a patch.
+    /// `JSONPatch`, together with a patch, which is written behind all other fields.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patch_type: Option<&'a str>,
-    /// A JSON Patch in base64.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub patch: Option<String>,
     /// Shown to the user.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub warnings: &'a [String],

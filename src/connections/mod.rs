@@ -3,6 +3,7 @@
 //! - `places`: the limit of connections, and which of them gives way to a new one
 //! - `place`: the state of one connection
 //! - `port`: accepts connections and serves them until it is told to stop
+//! - `self_woken`: polls a connection again that woke itself
 //! - `stream`: ends a connection that takes too long
 //! - `exchange`: the requests of a connection and their answers
 //! - `tcp`: closes a connection so that its last answer arrives
@@ -13,6 +14,7 @@ mod exchange;
 mod place;
 mod places;
 mod port;
+mod self_woken;
 mod stream;
 mod tcp;
 

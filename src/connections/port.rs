@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::exchange::Exchanges;
 use super::places::{Places, Taken};
+use super::self_woken::SelfWoken;
 use super::stream::{Stream, Timeouts};
 use super::tcp::Tcp;
 use crate::telemetry::Throttle;
@@ -131,13 +132,13 @@ impl Port {
             let (handshake, stop) = (handshake.clone(), stop.clone());
             let exchanges = Exchanges::new(router.clone(), place.clone());
             let http = http.clone();
-            tokio::spawn(async move {
+            tokio::spawn(SelfWoken::new(async move {
                 tokio::select! {
                     biased;
                     () = stop.at_once.cancelled() => {}
                     () = connection(tcp, handshake, place, timeouts, http, exchanges, &stop.gracefully) => {}
                 }
-            });
+            }));
         }
     }
 

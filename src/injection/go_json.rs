@@ -177,31 +177,44 @@ fn push_display(out: &mut String, value: impl std::fmt::Display) {
     let _ = write!(out, "{value}"); // writing to a String cannot fail
 }
 
-fn is_escaped(c: char) -> bool {
-    matches!(c, '"' | '\\' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..='\u{1f}')
-}
+/// The bytes that begin an escaped character. The last may also begin another one.
+const MAY_BE_ESCAPED: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = byte < 0x20 || matches!(byte, 0x22 | 0x26 | 0x3c | 0x3e | 0x5c | 0xe2); // " & < > \
+        byte += 1;
+    }
+    table
+};
 
 /// Writes a string as Go's `encoding/json` does, which escapes for HTML.
 pub(super) fn write_text(json: &mut String, text: &str) {
     json.reserve(text.len() + 2);
     json.push('"');
-    let mut rest = text;
-    while let Some(at) = rest.find(is_escaped) {
-        json.push_str(&rest[..at]);
-        let mut after = rest[at..].chars();
-        match after.next() {
-            Some('"') => json.push_str("\\\""),
-            Some('\\') => json.push_str("\\\\"),
-            Some('\u{8}') => json.push_str("\\b"),
-            Some('\u{c}') => json.push_str("\\f"),
-            Some('\n') => json.push_str("\\n"),
-            Some('\r') => json.push_str("\\r"),
-            Some('\t') => json.push_str("\\t"),
-            other => other.into_iter().for_each(|c| push_display(json, format_args!("\\u{:04x}", u32::from(c)))),
+    let mut written = 0;
+    for (at, byte) in text.bytes().enumerate().filter(|(_, byte)| MAY_BE_ESCAPED[usize::from(*byte)]) {
+        let character = match byte {
+            0xe2 => match text.get(at..at + 3) {
+                Some(separator @ ("\u{2028}" | "\u{2029}")) => separator,
+                _ => continue,
+            },
+            _ => &text[at..=at],
+        };
+        json.push_str(&text[written..at]);
+        match byte {
+            b'"' => json.push_str("\\\""),
+            b'\\' => json.push_str("\\\\"),
+            0x8 => json.push_str("\\b"),
+            0xc => json.push_str("\\f"),
+            b'\n' => json.push_str("\\n"),
+            b'\r' => json.push_str("\\r"),
+            b'\t' => json.push_str("\\t"),
+            _ => character.chars().for_each(|c| push_display(json, format_args!("\\u{:04x}", u32::from(c)))),
         }
-        rest = after.as_str();
+        written = at + character.len();
     }
-    json.push_str(rest);
+    json.push_str(&text[written..]);
     json.push('"');
 }
 

@@ -9,6 +9,9 @@ pub struct PatchWriter {
     json: String,
 }
 
+/// Bytes of a common patch.
+const COMMON: usize = 4096;
+
 impl PatchWriter {
     /// `add`: `value` is JSON text.
     pub fn add<'t>(&mut self, path: impl IntoIterator<Item = &'t str>, value: &str) {
@@ -29,6 +32,9 @@ impl PatchWriter {
     }
 
     fn operation<'t>(&mut self, op: &str, path: impl IntoIterator<Item = &'t str>, value: &str) {
+        if self.json.is_empty() {
+            self.json.reserve(COMMON);
+        }
         self.json.push(if self.json.is_empty() { '[' } else { ',' });
         self.json.push_str("{\"op\":\"");
         self.json.push_str(op);

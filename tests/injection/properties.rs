@@ -6,7 +6,6 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{FileFailurePersistence, TestRunner};
 use serde_json::{Map, Value, json};
-use similar::TextDiff;
 
 use crate::api_server::{complete_by_others, default_pod};
 use crate::mutators::{mutated, mutators};
@@ -38,8 +37,8 @@ proptest! {
             (Answer::Patch(patch), Outcome::Injected(pod)) => {
                 prop_assert_eq!(fault_of_shape(&case.request.pod, patch), None);
                 let [patched, pod] = [patched(&case, patch)?, pod.clone()].map(sorted_lines);
-                let difference = TextDiff::from_lines(&pod, &patched);
-                prop_assert!(pod == patched, "the crate differs from the reference:\n{}", difference.unified_diff());
+                let difference = diffy::create_patch(&pod, &patched);
+                prop_assert!(pod == patched, "the crate differs from the reference:\n{difference}");
             }
             (Answer::Nothing, Outcome::Nothing) => {}
             (Answer::Denied(reason), Outcome::Denied(_)) => prop_assert!(!reason.is_empty()),

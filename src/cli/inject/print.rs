@@ -4,8 +4,8 @@ use crate::cli::input::{InputFile, describe, object_name, text};
 use crate::cli::output::{self, Paint};
 use crate::documents::{Document, Stream, to_yaml, to_yaml_stream, written};
 use anyhow::Result;
+use diffy::Line;
 use serde_json::{Value, json};
-use similar::{ChangeTag, TextDiff};
 use std::io::{self, Write};
 
 /// The output format.
@@ -125,16 +125,15 @@ fn write_diff(out: &mut impl Write, outcome: &PrintedObject, paint: Paint) -> io
     let what = describe(&outcome.document);
     line("1", &format!("--- {what}"))?;
     line("1", &format!("+++ {what} {}", outcome.change))?;
-    let diff = TextDiff::from_lines(&before, &after);
-    for hunk in diff.unified_diff().context_radius(CONTEXT).iter_hunks() {
-        line("36", &hunk.header().to_string())?;
-        for change in hunk.iter_changes() {
-            let (style, sign) = match change.tag() {
-                ChangeTag::Delete => ("31", '-'),
-                ChangeTag::Insert => ("32", '+'),
-                ChangeTag::Equal => ("0", ' '),
+    for hunk in diffy::DiffOptions::new().set_context_len(CONTEXT).create_patch(&before, &after).hunks() {
+        line("36", &format!("@@ -{} +{} @@", hunk.old_range(), hunk.new_range()))?;
+        for change in hunk.lines() {
+            let (style, sign, text) = match change {
+                Line::Delete(text) => ("31", '-', text),
+                Line::Insert(text) => ("32", '+', text),
+                Line::Context(text) => ("0", ' ', text),
             };
-            line(style, &format!("{sign}{}", change.value().trim_end_matches('\n')))?;
+            line(style, &format!("{sign}{}", text.trim_end_matches('\n')))?;
         }
     }
     Ok(())
