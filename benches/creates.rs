@@ -9,6 +9,7 @@ mod replica;
 #[allow(dead_code, reason = "shared with the other benchmarks, which use more of it")]
 mod cases;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -60,11 +61,10 @@ async fn main() -> Result<()> {
     let kubeconfig = install(&plane).await?;
     let configurations = Api::<MutatingWebhookConfiguration>::all(plane.client());
 
-    let mut rows = ["no webhook", "one SidecarSet, not matching", "one SidecarSet, matching"].map(|label| Row {
-        label,
-        rates: Vec::new(),
-        reviews: 0.0,
-    });
+    let old = std::env::var_os("OLD").map(PathBuf::from);
+    let labels =
+        ["no webhook", "one SidecarSet, not matching", "one SidecarSet, matching", "the same with the older version"];
+    let mut rows = labels.map(|label| Row { label, rates: Vec::new(), reviews: 0.0 });
     for round in 0..ROUNDS {
         let without = Creates::new(&plane, APPS[1], false);
         without.settled().await?;
@@ -79,11 +79,17 @@ async fn main() -> Result<()> {
         let matching = Creates::new(&plane, APPS[1], true);
         matching.settled().await?;
         for (row, creates) in [(1, Creates::new(&plane, APPS[0], false)), (2, matching)] {
-            let before = reviews(&outrigger).await?;
-            rows[row].rates.push(creates.rate(share).await?);
-            rows[row].reviews = (reviews(&outrigger).await? - before) / number((PODS + WARM_UP) / share);
+            rows[row].measure(&outrigger, &creates, share).await?;
         }
         outrigger.stop().await?;
+        configurations.delete("outrigger-mutating", &DeleteParams::default()).await?;
+
+        let Some(program) = old.clone() else { continue };
+        let older = Outrigger::serving(&plane, Start { program, ..Start::with(&kubeconfig) }).await?;
+        let matching = Creates::new(&plane, APPS[1], true);
+        matching.settled().await?;
+        rows[3].measure(&older, &matching, share).await?;
+        older.stop().await?;
         configurations.delete("outrigger-mutating", &DeleteParams::default()).await?;
     }
 
@@ -91,7 +97,7 @@ async fn main() -> Result<()> {
         "| | Pods/s, best of {ROUNDS} | all | of those without webhook | reviews per Pod |\n|---|---|---|---|---|"
     );
     let most = rows[0].best();
-    for row in &rows {
+    for row in rows.iter().filter(|row| !row.rates.is_empty()) {
         let all: Vec<String> = row.rates.iter().map(|rate| format!("{rate:.0}")).collect();
         let (best, all) = (row.best(), all.join(", "));
         println!("| {} | {best:.0} | {all} | {:.0} % | {:.2} |", row.label, 100.0 * best / most, row.reviews);
@@ -162,6 +168,14 @@ impl Creates {
 }
 
 impl Row {
+    /// Adds one measurement with this replica.
+    async fn measure(&mut self, replica: &Outrigger, creates: &Creates, share: usize) -> Result<()> {
+        let before = reviews(replica).await?;
+        self.rates.push(creates.rate(share).await?);
+        self.reviews = (reviews(replica).await? - before) / number((PODS + WARM_UP) / share);
+        Ok(())
+    }
+
     fn best(&self) -> f64 {
         self.rates.iter().copied().fold(0.0, f64::max)
     }

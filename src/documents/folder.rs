@@ -15,7 +15,7 @@ use std::{
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use super::{Document, MAX_FILE_BYTES, ParseError, parse_with};
+use super::{Document, MAX_FILE_BYTES, ParseError, batch::Batch};
 
 /// A folder of `*.yaml`, `*.yml` and `*.json` files, including subfolders, or one file of any name.
 ///
@@ -132,21 +132,21 @@ impl Folder {
     }
 
     /// Reads what may have changed, and reports what changed since the last poll (at first, everything): folders first, then
-    /// files by path, then what is gone. `read` gets one object after the other, so that only one object's values are in
-    /// memory. A file is parsed only after the previous one was taken. Returns the number of files read.
+    /// files by path, then what is gone. `read` gets one object of a file after the other, so that only one object's values
+    /// are in memory. Many files are parsed together, on all processors. Returns the number of files read.
     ///
     /// A renamed file is a removal and an addition in one poll, in either order, so apply all changes of a poll together. From
     /// the second poll on, a change is reported once two consecutive polls have seen it, because editors may briefly empty a
     /// file before they write it. Nothing is reported as removed while its folder cannot be read. This blocks on the file
     /// system.
-    pub fn poll<T>(&mut self, read: impl FnMut(Document) -> T, take: impl FnMut(Change<T>)) -> usize {
+    pub fn poll<T: Send>(&mut self, read: impl Fn(Document) -> T + Sync, take: impl FnMut(Change<T>)) -> usize {
         self.poll_at(Instant::now(), read, take)
     }
 
-    fn poll_at<T>(
+    fn poll_at<T: Send>(
         &mut self,
         now: Instant,
-        mut read: impl FnMut(Document) -> T,
+        read: impl Fn(Document) -> T + Sync,
         mut take: impl FnMut(Change<T>),
     ) -> usize {
         let unsettled = self.unsettled.replace(BTreeMap::new());
@@ -165,7 +165,7 @@ impl Folder {
             }
         }
         let mut sightings = std::mem::take(&mut self.sightings);
-        let mut files_read = 0;
+        let (mut files_read, mut batch) = (0, Batch::default());
         for (file, stamp) in walk.files {
             let sighting = stamp.map(|stamp| match sightings.remove(&file) {
                 Some(before) if before.stamp == stamp => before,
@@ -189,11 +189,13 @@ impl Folder {
                 self.sightings.insert(file.clone(), sighting);
             }
             if self.is_news(unsettled.as_ref(), &file, Some(content)) {
-                let name = self.name(&file);
-                let documents = found.and_then(|bytes| Ok(parse_with(&name, &bytes, &mut read)?));
-                take(Change { file: name, content: documents.map_or_else(Content::Broken, Content::Documents) });
+                batch.add(self.name(&file), found);
+                if batch.is_full() {
+                    batch.parse(&read, &mut take);
+                }
             }
         }
+        batch.parse(&read, &mut take);
         for path in gone {
             if self.is_news(unsettled.as_ref(), &path, None) {
                 take(Change { file: self.name(&path), content: Content::Removed });

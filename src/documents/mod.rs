@@ -1,6 +1,7 @@
 //! Files of Kubernetes objects: YAML and JSON, multiple documents in one file, `List` objects, positions for
 //! messages, and folders that are re-read when they change.
 
+mod batch;
 mod error;
 mod folder;
 mod lines;

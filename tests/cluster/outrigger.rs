@@ -36,6 +36,8 @@ pub struct Outrigger {
 /// The settings of a replica besides its ports.
 #[derive(Clone, Debug)]
 pub struct Start {
+    /// The program. Default: the built one.
+    pub program: PathBuf,
     /// The kubeconfig with its permissions; see [`install`].
     pub kubeconfig: PathBuf,
     /// The URL for the API server. Default: its own port.
@@ -51,7 +53,15 @@ pub struct Start {
 impl Start {
     /// A replica registered with its own URL.
     pub fn with(kubeconfig: &Path) -> Self {
-        Self { kubeconfig: kubeconfig.to_owned(), url: None, shutdown_delay: 0, args: Vec::new(), failpoint: None }
+        let program = env!("CARGO_BIN_EXE_outrigger").into();
+        Self {
+            program,
+            kubeconfig: kubeconfig.to_owned(),
+            url: None,
+            shutdown_delay: 0,
+            args: Vec::new(),
+            failpoint: None,
+        }
     }
 }
 
@@ -93,7 +103,7 @@ impl Outrigger {
 
     /// Like [`Outrigger::start`], on these ports.
     pub fn start_at(plane: &ControlPlane, start: Start, webhook: u16, admin: u16) -> Result<Self> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
+        let mut command = Command::new(start.program);
         command.args(["serve", "--owner-cluster-role=outrigger"]);
         command.arg(format!("--shutdown-delay={}", start.shutdown_delay));
         command.arg(format!("--listen=127.0.0.1:{webhook}")).arg(format!("--admin-listen=127.0.0.1:{admin}"));
