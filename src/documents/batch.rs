@@ -3,7 +3,7 @@
 use std::num::NonZero;
 use std::thread;
 
-use super::folder::{Change, Content, FileError};
+use super::change::{Change, Content, FileError};
 use super::{Document, parse_with};
 
 /// Files that were read and are not parsed yet, with their names.

@@ -2,6 +2,7 @@
 //! messages, and folders that are re-read when they change.
 
 mod batch;
+mod change;
 mod error;
 mod folder;
 mod lines;
@@ -13,8 +14,9 @@ mod yaml;
 
 use std::{fmt, sync::Arc};
 
+pub use change::{Change, Content, FileError};
 pub use error::{MAX_FILE_BYTES, ParseError};
-pub use folder::{Change, Content, FileError, Folder, read_bounded, read_regular};
+pub use folder::{Folder, read_bounded, read_regular};
 pub use lines::Lines;
 pub use parse::{Part, parse, parse_each, parse_value, parse_with};
 use serde_json::Value;
