@@ -1,6 +1,6 @@
 //! The controller of SidecarSets at scale: `outrigger serve` beside a replayed watch stream of 100,000 Pods, without a control
 //! plane. `cargo bench --bench controllers`, with `-- --quick` a tenth of all; `-- --allocator` compares settings of the
-//! allocator instead.
+//! allocator instead. `-- sync`, `-- cluster` or `-- passes` measures only this.
 
 #[path = "../cases/mod.rs"]
 #[allow(dead_code, reason = "shared with the other benchmarks, which use more of it")]
@@ -29,6 +29,8 @@ use table::{Row, Table};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// What can be measured alone, by its name as an argument.
+const PARTS: [&str; 3] = ["sync", "cluster", "passes"];
 /// The events of an hour: 50 a second.
 const EVENTS_OF_AN_HOUR: u64 = 50 * 3_600;
 const FEW_SETS: usize = 100;
@@ -51,9 +53,16 @@ async fn main() -> Result<()> {
         return allocators(scale).await;
     }
     let mut table = Table::default();
-    first_sync(scale, &mut table).await?;
-    large_cluster(scale, &mut table).await?;
-    passes(scale, &mut table).await?;
+    let is_named = |name: &str| has(name) || !PARTS.iter().any(|name| has(name));
+    if is_named(PARTS[0]) {
+        first_sync(scale, &mut table).await?;
+    }
+    if is_named(PARTS[1]) {
+        large_cluster(scale, &mut table).await?;
+    }
+    if is_named(PARTS[2]) {
+        passes(scale, &mut table).await?;
+    }
     println!("{table}");
     Ok(())
 }
