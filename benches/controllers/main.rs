@@ -16,12 +16,11 @@ mod server;
 mod store;
 mod table;
 
-
 use anyhow::Result;
 use pods::Change;
 use process::Memory;
 use recording::Stage;
-use replay::{EVENTS_OF_A_PLACE, Replay};
+use replay::{EVENTS_OF_A_POD, Replay};
 use table::{Row, Table};
 
 /// The allocator of the server.
@@ -88,12 +87,19 @@ async fn large_cluster(scale: Scale, table: &mut Table) -> Result<()> {
     let with = replay.memory().await?;
     replay.print_writes();
     table.add(Row::time(&format!("first sync of {} Pods, {FEW_SETS} SidecarSets", scale.large), sync.took));
-    table.add(Row::time("its lists", sync.listed).note(&format!("{} lists, {} MB", sync.lists, sync.bytes / 1_000_000)));
+    table.add(Row::time("its lists", sync.listed).note(&format!(
+        "{} lists, {} MB",
+        sync.lists,
+        sync.bytes / 1_000_000
+    )));
     table.add(Row::time("CPU since the start", sync.cpu));
     table.add(Row::memory(&format!("RSS with {} Pods", scale.large), with.now).at_most(150_000_000.0 / 1024.0));
     table.add(Row::memory("RSS without Pods", without.now));
     table.add(Row::ratio("peak until then : RSS", ratio(with.peak, with.now)).at_most(1.2));
-    table.add(Row::number("memory of one Pod, bytes", 1024.0 * (float(with.now) - float(without.now)) / float(scale.large)));
+    table.add(Row::number(
+        "memory of one Pod, bytes",
+        1024.0 * (float(with.now) - float(without.now)) / float(scale.large),
+    ));
 
     let storms: [(&str, Vec<u64>); 2] = [
         ("all Pods of a set lose their label", (0..scale.large).step_by(FEW_SETS).collect()),
@@ -103,14 +109,15 @@ async fn large_cluster(scale: Scale, table: &mut Table) -> Result<()> {
         let away = replay.spent(numbers.iter().map(|number| Change::Label(*number, false))).await?;
         let back = replay.spent(numbers.iter().map(|number| Change::Label(*number, true))).await?;
         for (what, spent) in [(what, away), ("and get it back", back)] {
-            let note = format!("{} events, {} status writes, CPU {:.2?}", numbers.len(), spent.status_writes, spent.cpu);
+            let note =
+                format!("{} events, {} status writes, CPU {:.2?}", numbers.len(), spent.status_writes, spent.cpu);
             table.add(Row::time(what, spent.took).note(&note));
         }
     }
 
     let before = replay.memory().await?;
     let mut samples = vec![before.now];
-    let (pods, cpu) = (scale.hour / EVENTS_OF_A_PLACE / 10, replay.cpu()?);
+    let (pods, cpu) = (scale.hour / EVENTS_OF_A_POD / 10, replay.cpu()?);
     for _ in 0..10 {
         replay.spent(replay.replace(pods)).await?;
         samples.push(replay.memory().await?.now);
@@ -118,7 +125,7 @@ async fn large_cluster(scale: Scale, table: &mut Table) -> Result<()> {
     let most = samples.iter().max().copied().unwrap_or_default();
     let note = format!(
         "{} events; {}; CPU {:.2?}",
-        10 * pods * EVENTS_OF_A_PLACE,
+        10 * pods * EVENTS_OF_A_POD,
         samples.iter().map(|kib| (kib * 1024 / 1_000_000).to_string()).collect::<Vec<_>>().join(" "),
         replay.cpu()?.saturating_sub(cpu),
     );
@@ -137,7 +144,9 @@ async fn passes(scale: Scale, table: &mut Table) -> Result<()> {
     let one_of_each = replay.spent((0..MANY_SETS as u64).map(|number| Change::Stage(number, Stage::Starting))).await?;
     let irrelevant = (0..scale.large).map(Change::Touch).chain([Change::Stage(0, Stage::Ready)]);
     let touched = replay.spent(irrelevant).await?;
-    for (what, spent) in [("a Pod of each set is not ready any more", one_of_each), ("each Pod changes without effect", touched)] {
+    for (what, spent) in
+        [("a Pod of each set is not ready any more", one_of_each), ("each Pod changes without effect", touched)]
+    {
         let note = format!("{} status writes, CPU {:.2?}", spent.status_writes, spent.cpu);
         table.add(Row::time(what, spent.took).note(&note));
     }
@@ -146,7 +155,9 @@ async fn passes(scale: Scale, table: &mut Table) -> Result<()> {
 
 /// Compares settings of the allocator.
 async fn allocators(scale: Scale) -> Result<()> {
-    println!("| settings | RSS | peak | RSS after churn | CPU of the first sync | CPU of churn |\n|---|---|---|---|---|---|");
+    println!(
+        "| settings | RSS | peak | RSS after churn | CPU of the first sync | CPU of churn |\n|---|---|---|---|---|---|"
+    );
     for settings in [
         "",
         "dirty_decay_ms:0,muzzy_decay_ms:0,background_thread:false",
@@ -158,7 +169,7 @@ async fn allocators(scale: Scale) -> Result<()> {
         let replay = Replay::start(scale.large, FEW_SETS, Some(settings)).await?;
         let sync = replay.first_sync().await?;
         let Memory { now, peak } = replay.memory().await?;
-        let churn = replay.spent(replay.replace(scale.hour / EVENTS_OF_A_PLACE / 5)).await?;
+        let churn = replay.spent(replay.replace(scale.hour / EVENTS_OF_A_POD / 5)).await?;
         let after = replay.memory().await?;
         let settings = if settings.is_empty() { "as built" } else { settings };
         println!(

@@ -100,7 +100,7 @@ impl Pods {
             }
             self.recording.write(pod, &mut text)?;
         }
-        write!(text, "]}}\n")?;
+        writeln!(text, "]}}")?;
         inner.marks.bytes += text.len() as u64;
         Ok(text)
     }
@@ -168,7 +168,7 @@ impl Pods {
         let start = line.len();
         self.recording.write(&pod, &mut line)?;
         line[start] = b','; // the object has begun already
-        write!(line, "}}\n")?;
+        writeln!(line, "}}")?;
         inner.marks.bytes += line.len() as u64;
         let stream = inner.stream.clone().context("nobody watches Pods")?;
         Ok((line.into(), stream))

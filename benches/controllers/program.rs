@@ -41,7 +41,7 @@ impl Program {
         command.args(flags.split_whitespace()).env("KUBECONFIG", kubeconfig).env("NO_COLOR", "1");
         command.env_remove("POD_NAMESPACE").env_remove("RUST_LOG").envs(settings.map(|settings| (SETTINGS, settings)));
         let ticks = ticks_per_second()?;
-        
+
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().context("outrigger")?;
         Ok(Self { child, folder, ticks })
     }

@@ -247,7 +247,6 @@ impl Template {
         for (before, field) in &self.0 {
             text.extend_from_slice(before.as_bytes());
             match field {
-                None => {}
                 Some(Field::Name) => write!(text, "checkout-6d4b75cb6d-{number:06}")?,
                 Some(Field::Namespace) => write!(text, "{}", namespace(number))?,
                 Some(Field::Suffix) => write!(text, "{number:05x}")?,
@@ -257,17 +256,25 @@ impl Template {
                 Some(Field::App) => write!(text, "{}-{set:05}", if labelled { "app" } else { "other" })?,
                 Some(Field::Assigned) if stage != Stage::Pending => write!(text, ",\"nodeName\":\"node-{node:04}\"")?,
                 Some(Field::Node) => write!(text, "node-{node:04}")?,
-                Some(Field::Address) => write!(text, "10.{}.{}.{}", number >> 16 & 255, number >> 8 & 255, number & 255)?,
+                Some(Field::Address) => {
+                    write!(text, "10.{}.{}.{}", number >> 16 & 255, number >> 8 & 255, number & 255)?;
+                }
                 Some(Field::Container) => {
-                    for word in 1..=4_u64 {
-                        write!(text, "{:016x}", (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(11 * word as u32))?;
+                    for word in 1..=4 {
+                        write!(
+                            text,
+                            "{:016x}",
+                            (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(11 * word)
+                        )?;
                     }
                 }
                 Some(Field::Deleting) if stage == Stage::Ending => {
-                    text.extend_from_slice(b",\"deletionTimestamp\":\"2026-07-01T09:15:31Z\",\"deletionGracePeriodSeconds\":30");
+                    text.extend_from_slice(
+                        b",\"deletionTimestamp\":\"2026-07-01T09:15:31Z\",\"deletionGracePeriodSeconds\":30",
+                    );
                 }
                 Some(Field::Status) => recording.statuses[stage as usize].write(recording, pod, text)?,
-                Some(Field::Assigned | Field::Deleting) => {}
+                None | Some(Field::Assigned | Field::Deleting) => {}
             }
         }
         Ok(())

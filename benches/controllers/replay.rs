@@ -23,8 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const GLANCE: Duration = Duration::from_millis(2);
 /// Freed memory is returned to the system within this time, with all settings of the allocator that are tried.
 const REST: Duration = Duration::from_secs(3);
-/// The events of [`Replay::replace`].
-pub const EVENTS_OF_A_PLACE: u64 = 7;
+/// The events of each Pod of [`Replay::replace`].
+pub const EVENTS_OF_A_POD: u64 = 7;
 
 /// The cluster.
 pub struct Replay {
@@ -65,7 +65,10 @@ impl Replay {
         let store = Arc::new(Store::new(version));
         let namespaces = (0..NAMESPACES as u64).map(namespace).chain(["outrigger-system".to_owned()]);
         for name in namespaces {
-            store.put("/api/v1/namespaces", json!({"metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}}}));
+            store.put(
+                "/api/v1/namespaces",
+                json!({"metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}}}),
+            );
         }
         store.put(CRDS, json!({
             "metadata": {"name": "sidecarsets.apps.kruise.io", "generation": 1}, "spec": {"group": "apps.kruise.io"},
@@ -112,7 +115,7 @@ impl Replay {
         let numbers = self.pods.numbers();
         (0..pods).flat_map(move |n| {
             let (new, old) = (numbers.end + n, numbers.start + n);
-            let events: [Change; EVENTS_OF_A_PLACE as usize] = [
+            [
                 Change::Create,
                 Change::Stage(new, Stage::Assigned),
                 Change::Stage(new, Stage::Starting),
@@ -120,8 +123,7 @@ impl Replay {
                 Change::Stage(old, Stage::Ending),
                 Change::Touch(old),
                 Change::Delete,
-            ];
-            events
+            ]
         })
     }
 

@@ -104,7 +104,8 @@ impl Served {
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>> {
         let (head, body) = request.into_parts();
         let (path, query) = (head.uri.path(), Query::of(head.uri.query().unwrap_or_default()));
-        let target = Target::of(path, query.text("fieldSelector").strip_prefix("metadata.name=")).context("no target")?;
+        let target =
+            Target::of(path, query.text("fieldSelector").strip_prefix("metadata.name=")).context("no target")?;
         if head.method != Method::GET {
             let body = body.collect().await?.to_bytes();
             let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body)? };
@@ -181,7 +182,8 @@ impl Served {
 }
 
 fn bookmark(version: u64) -> Bytes {
-    let object = format!("{{\"kind\":\"Any\",\"apiVersion\":\"v1\",\"metadata\":{{\"resourceVersion\":\"{version}\"}}}}");
+    let object =
+        format!("{{\"kind\":\"Any\",\"apiVersion\":\"v1\",\"metadata\":{{\"resourceVersion\":\"{version}\"}}}}");
     format!("{{\"type\":\"BOOKMARK\",\"object\":{object}}}\n").into()
 }
 

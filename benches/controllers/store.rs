@@ -94,7 +94,10 @@ impl Target {
 
 /// A status that reports a failure.
 pub fn failure(code: u16, reason: &str) -> (u16, Value) {
-    (code, json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": reason, "reason": reason, "code": code}))
+    (
+        code,
+        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": reason, "reason": reason, "code": code}),
+    )
 }
 
 impl Store {
@@ -176,7 +179,9 @@ impl Store {
         let key = Key { kind: target.kind.clone(), namespace: target.namespace.clone(), name };
         let present = inner.objects.get(&key).cloned();
         let wanted = match &body {
-            Value::Array(operations) => operations.iter().find(|one| one["path"] == "/metadata/resourceVersion").map(|one| &one["value"]),
+            Value::Array(operations) => {
+                operations.iter().find(|one| one["path"] == "/metadata/resourceVersion").map(|one| &one["value"])
+            }
             _ if verb == "DELETE" => body.pointer("/preconditions/resourceVersion"),
             body => body.pointer("/metadata/resourceVersion"),
         };

@@ -174,7 +174,11 @@ fn print(rows: &[Row], pods: usize) {
 async fn create(client: &Client, namespaces: usize) -> Result<BTreeSet<String>> {
     let names: Vec<String> = (0..namespaces).map(|n| format!("team-{n:04}")).collect();
     let all = names.iter().map(|name| {
-        post(client, "/api/v1/namespaces".to_owned(), json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}}))
+        post(
+            client,
+            "/api/v1/namespaces".to_owned(),
+            json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}}),
+        )
     });
     at_once(all).await?;
     let mut pod = cases::pod(3);
@@ -203,7 +207,8 @@ async fn create(client: &Client, namespaces: usize) -> Result<BTreeSet<String>> 
 }
 
 async fn post(client: &Client, path: String, object: Value) -> Result<()> {
-    let request = Request::post(path).header("Content-Type", "application/json").body(object.to_string().into_bytes())?;
+    let request =
+        Request::post(path).header("Content-Type", "application/json").body(object.to_string().into_bytes())?;
     client.request_text(request).await?;
     Ok(())
 }
