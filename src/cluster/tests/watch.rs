@@ -431,9 +431,7 @@ async fn a_long_list_begins_again_once_for_who_needs_a_newer_one() {
         let watch = watched.watch.clone();
         tokio::spawn(async move { watch.fresh().await })
     };
-    let page = |number: u32, next: &str| {
-        json!({"kind": "List", "metadata": {"resourceVersion": "10", "continue": next}, "items": [thing("a", number, "1")]})
-    };
+    let page = |number: u32, next: &str| json!({"kind": "List", "metadata": {"resourceVersion": "10", "continue": next}, "items": [thing("a", number, "1")]});
     let old = script.list().await;
     let first = fresh(&watched);
     settle().await;
