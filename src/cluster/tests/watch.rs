@@ -425,6 +425,38 @@ async fn fresh_waits_for_a_list_that_was_begun_after_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_long_list_begins_again_once_for_who_needs_a_newer_one() {
+    let (mut watched, mut script) = start();
+    let fresh = |watched: &Watched<Slim>| {
+        let watch = watched.watch.clone();
+        tokio::spawn(async move { watch.fresh().await })
+    };
+    let page = |number: u32, next: &str| json!({"kind": "List", "metadata": {"resourceVersion": "10", "continue": next}, "items": [thing("a", number, "1")]});
+    let old = script.list().await;
+    let first = fresh(&watched);
+    settle().await;
+    old.reply(200, &page(1, "more"));
+    assert_eq!(watched.next().await, Event::Begin);
+    assert_eq!(watched.next().await, Event::Item(slim("a", 1)));
+
+    let new = script.list().await;
+    assert!(!new.target.contains("continue="), "it goes on with the old list: {}", new.target);
+    let second = fresh(&watched);
+    settle().await;
+    new.reply(200, &page(2, "more"));
+    let rest = script.list().await;
+    assert!(rest.target.contains("continue=more"), "it never ends: {}", rest.target);
+    assert!(!first.is_finished());
+    rest.reply(200, &page(3, ""));
+    soon("fresh", first).await.expect("no panic");
+    assert_eq!(watched.list().await, [slim("a", 2), slim("a", 3)]);
+
+    assert!(!second.is_finished());
+    script.list().await.reply(200, &page(4, ""));
+    soon("fresh", second).await.expect("no panic");
+}
+
+#[tokio::test(start_paused = true)]
 async fn fresh_does_not_wait_out_the_pause_after_a_failure() {
     let (watched, mut script, stream) = started().await;
     drop(stream);

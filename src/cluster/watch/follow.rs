@@ -156,10 +156,15 @@ impl Follower {
     }
 
     /// Lists all objects and delivers them one by one, page by page. Returns the version to follow from.
+    ///
+    /// All pages are of the moment of the first one. If somebody asks for a newer list in between, as a new leader does right after
+    /// its start, the list begins again instead of being read to its end in vain. It does so once, so that it ends however often it is
+    /// asked for.
     async fn list(&mut self) -> Result<String, Stop> {
         self.asked = self.shared.wanted.load(Ordering::SeqCst);
         let mut params = self.slice.list();
         let (mut objects, mut undecodable) = (0_usize, Vec::new());
+        let mut has_begun_again = false;
         let version = loop {
             let text =
                 self.client.request_text(self.list_request(&params)?).await.map_err(|error| not_listed(&error))?;
@@ -188,6 +193,12 @@ impl Follower {
             }
             params.limit = params.limit.map(|limit| next_limit(limit, self.slice.list().limit, text.len()));
             params.continue_token = Some(page.next);
+            let wanted = self.shared.wanted.load(Ordering::SeqCst);
+            if wanted > self.asked && !std::mem::replace(&mut has_begun_again, true) {
+                self.asked = wanted;
+                params.continue_token = None;
+                (objects, undecodable) = (0, Vec::new());
+            }
         };
         self.shared.set_undecodable(undecodable);
         let _ = self.tell(Event::End);
