@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 architecture=$1
-most=25 # MiB an image
+most=25 # MB an image
 work=$(mktemp -d)
 chmod 755 "$work"
 server=
@@ -44,8 +44,8 @@ run() { # IMAGE COMMAND…: as a container with a read-only root
 for image in outrigger sync k8s-gsidecar; do
     manifests/image/assemble.sh "$image" "$program" "$work/$image" "$work/busybox/bin/busybox"
     size=$(du --apparent-size --bytes --summarize "$work/$image" | cut -f1)
-    echo "$image for $architecture: $((size / 1024)) KiB of at most $most MiB"
-    [ "$size" -le $((most * 1024 * 1024)) ] || exit 1
+    echo "$image for $architecture: $((size / 1000)) kB of at most $most MB"
+    [ "$size" -le $((most * 1000 * 1000)) ] || exit 1
     [ -z "$emulator" ] || cp "$work/qemu" "$work/$image/qemu"
 done
 

@@ -148,8 +148,10 @@ impl Cache {
             }
             Event::End => self.complete(KnownObjects::complete_sets),
             Event::Applied(set) => {
-                let read = ReadSet::of(set);
-                self.change(|known| known.apply_set(read));
+                if !self.lock().renew_set(&set.object) {
+                    let read = ReadSet::of(set);
+                    self.change(|known| known.apply_set(read));
+                }
             }
             Event::Deleted(set) => self.change(|known| known.delete_set(&name(&set.object))),
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::super::validate_sidecarset::{KnownWorld, RevisionName};
 use crate::injection::validate::{OtherSet, WHITELIST_CONFIG_MAP, WHITELIST_KEY, Whitelist, WhitelistError};
@@ -19,6 +20,7 @@ const KIND_CONFIG: &str = "ConfigMap";
 pub(super) struct KnownObjects {
     pub index: Index,
     pub sets: Arc<BTreeMap<String, Arc<OtherSet>>>,
+    versions: HashMap<String, SetVersion>,
     whitelist: Option<Arc<Result<Whitelist, WhitelistError>>>,
     patch_without_whitelist: bool,
     /// Objects that cannot be used, by kind and name, with their errors.
@@ -39,9 +41,19 @@ pub(super) struct Lists {
 #[derive(Debug)]
 pub(super) struct ReadSet {
     name: String,
+    version: SetVersion,
     /// The object that other sets are compared with; `None` if it cannot be decoded.
     set: Option<Arc<OtherSet>>,
     injectable: Result<Arc<InjectableSet>, Unfit>,
+}
+
+/// The version of a stored SidecarSet.
+#[derive(Debug)]
+struct SetVersion {
+    uid: Option<Box<str>>,
+    resource_version: Option<Box<str>>,
+    /// The hash of all that reviews use, with the generation instead of the spec. `None` if there is no generation.
+    used: Option<[u8; 32]>,
 }
 
 /// A decoded `ControllerRevision`.
@@ -56,13 +68,32 @@ pub(super) struct ReadRevision {
 
 impl ReadSet {
     pub fn of(StoredSet { object, decoded }: &StoredSet) -> Self {
-        let name = name(object);
+        let (name, version) = (name(object), SetVersion::of(object));
         match decoded {
             Ok(DecodedSet { set, injectable }) => {
-                Self { name, set: Some(Arc::new(OtherSet::of(set))), injectable: injectable.clone() }
+                Self { name, version, set: Some(Arc::new(OtherSet::of(set))), injectable: injectable.clone() }
             }
-            Err(unfit) => Self { name, set: None, injectable: Err(unfit.clone()) },
+            Err(unfit) => Self { name, version, set: None, injectable: Err(unfit.clone()) },
         }
+    }
+}
+
+impl SetVersion {
+    fn of(object: &Value) -> Self {
+        let metadata = &object["metadata"];
+        let text = |field: &str| metadata[field].as_str().map(Box::from);
+        let generation = &metadata["generation"];
+        let used = [
+            &metadata["uid"],
+            generation,
+            &metadata["labels"],
+            &metadata["annotations"],
+            &metadata["deletionTimestamp"],
+            &object["status"]["latestRevision"],
+        ];
+        let used = serde_json::to_vec(&used).ok().filter(|_| generation.is_i64());
+        let used = used.map(|used| Sha256::digest(used).into());
+        Self { uid: text("uid"), resource_version: text("resourceVersion"), used }
     }
 }
 
@@ -86,6 +117,7 @@ impl KnownObjects {
         Self {
             index,
             sets: Arc::default(),
+            versions: HashMap::new(),
             whitelist: None,
             patch_without_whitelist,
             unusable: BTreeMap::new(),
@@ -108,12 +140,26 @@ impl KnownObjects {
 
     /// Returns whether a set is known in this version.
     pub fn has_set(&self, object: &Value) -> bool {
-        self.sets
+        self.versions
             .get(&name(object))
             .is_some_and(|known| is_version(object, known.uid.as_deref(), known.resource_version.as_deref()))
     }
 
-    pub fn apply_set(&mut self, ReadSet { name, set, injectable }: ReadSet) {
+    /// Records a new version of a set that differs from the known one only in what no review uses, such as the
+    /// conditions of its status. Returns whether it does.
+    pub fn renew_set(&mut self, object: &Value) -> bool {
+        let version = SetVersion::of(object);
+        match self.versions.get_mut(&name(object)) {
+            Some(known) if known.used.is_some() && known.used == version.used => {
+                *known = version;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub fn apply_set(&mut self, ReadSet { name, version, set, injectable }: ReadSet) {
+        self.versions.insert(name.clone(), version);
         let sets = Arc::make_mut(&mut self.sets);
         match set {
             Some(set) => _ = sets.insert(name.clone(), set),
@@ -134,6 +180,7 @@ impl KnownObjects {
     pub fn delete_set(&mut self, name: &str) {
         self.unusable.remove(&(KIND_SET, name.to_owned()));
         self.index.delete_set(name);
+        self.versions.remove(name);
         Arc::make_mut(&mut self.sets).remove(name);
     }
 

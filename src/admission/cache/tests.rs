@@ -61,6 +61,35 @@ fn an_object_that_a_list_has_as_it_is_known_stays_what_it_is() {
 }
 
 #[test]
+fn a_status_that_no_review_uses_makes_no_new_snapshot() {
+    let cache = Cache::new(Options::default(), true, Arc::new(Metrics::default()));
+    let stored = |resource_version: &str, generation: i64, status: Value| {
+        let mut set = version("a", resource_version);
+        set["metadata"]["generation"] = json!(generation);
+        set["status"] = status;
+        set
+    };
+    let changes = |set: &Value| {
+        tell(&cache, Event::Applied(set.clone()));
+        cache.changed.notified().now_or_never().is_some()
+    };
+    assert!(changes(&stored("1", 1, Value::Null)));
+    assert!(!changes(&stored("2", 1, json!({"matchedPods": 5}))));
+    assert!(changes(&stored("3", 1, json!({"matchedPods": 5, "latestRevision": "a-1"}))));
+    assert!(changes(&stored("4", 2, json!({"latestRevision": "a-1"}))));
+    let mut annotated = stored("5", 2, json!({"latestRevision": "a-1"}));
+    annotated["metadata"]["annotations"] = json!({"a": "b"});
+    assert!(changes(&annotated) && !changes(&annotated));
+    // A list that has the newest version does not decode it again.
+    let known = cache.world().sets.clone();
+    annotated["metadata"]["resourceVersion"] = json!("6");
+    assert!(!changes(&annotated));
+    tell_sets(&cache, [annotated]);
+    let listed = cache.world().sets.clone();
+    assert!(Arc::ptr_eq(&known.unwrap()["a"], &listed.unwrap()["a"]));
+}
+
+#[test]
 fn a_revision_that_a_list_lacks_is_gone_when_it_is_complete() {
     let cache = Cache::new(Options::default(), true, Arc::new(Metrics::default()));
     let labels = json!({"kruise.io/sidecarset-name": "s"});

@@ -16,10 +16,8 @@ pub struct OtherSet {
     pub name: Box<str>,
     /// Its uid,
     pub uid: Option<Box<str>>,
-    /// its generation,
+    /// and its generation.
     pub generation: Option<i64>,
-    /// and its resourceVersion.
-    pub resource_version: Option<Box<str>>,
     /// The set that it is a canary of.
     pub(super) canary_of: Option<Box<str>>,
     pub(super) selectors: Selectors,
@@ -56,7 +54,6 @@ impl OtherSet {
             name: metadata.name.as_deref().unwrap_or_default().into(),
             uid: metadata.uid.as_deref().map(Box::from),
             generation: metadata.generation,
-            resource_version: metadata.resource_version.as_deref().map(Box::from),
             canary_of: base_of(set).map(Box::from),
             selectors: Selectors::of(spec),
             containers: kind::each(spec).map(|(kind, container)| ContainerName::of(kind, container)).collect(),
