@@ -56,8 +56,10 @@ struct Row {
 #[tokio::main]
 async fn main() -> Result<()> {
     let share = if std::env::args().any(|argument| argument == "--quick") { 10 } else { 1 };
-    let plane = ControlPlane::start(Parts::ApiOnly).await?;
+    let plane = ControlPlane::start(Parts::Full).await?;
     plane.kubectl(&["create", "namespace", cases::NAMESPACE], None).await?.ok()?;
+    // Its token makes the API server's own admission complete the sidecars, see `docs/sidecarset.md`.
+    plane.kubectl(&["create", "serviceaccount", cases::ACCOUNT, "--namespace", cases::NAMESPACE], None).await?.ok()?;
     let kubeconfig = install(&plane).await?;
     let configurations = Api::<MutatingWebhookConfiguration>::all(plane.client());
 

@@ -4,6 +4,8 @@ use serde_json::{Map, Value, json};
 
 /// Namespace of the Pods.
 pub const NAMESPACE: &str = "shop";
+/// Their ServiceAccount.
+pub const ACCOUNT: &str = "checkout";
 
 /// Value of the Pods' label `app`.
 const APP: &str = "checkout";
@@ -169,8 +171,8 @@ pub fn pod(containers: usize) -> Value {
         "restartPolicy": "Always",
         "terminationGracePeriodSeconds": 30,
         "dnsPolicy": "ClusterFirst",
-        "serviceAccountName": "checkout",
-        "serviceAccount": "checkout",
+        "serviceAccountName": ACCOUNT,
+        "serviceAccount": ACCOUNT,
         "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
         "schedulerName": "default-scheduler",
         "tolerations": [
