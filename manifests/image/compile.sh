@@ -20,7 +20,7 @@ rustup target add "$target" >&2
 
 variable=$(echo "$target" | tr a-z- A-Z_)
 export "CARGO_TARGET_${variable}_LINKER=$compiler" "CC_$(echo "$target" | tr - _)=$compiler"
-# The threshold is for functions that do not ask to be inlined.
+# The threshold is for functions that do not ask to be inlined: a sixth smaller, for 5 % more instructions a review.
 export "CARGO_TARGET_${variable}_RUSTFLAGS=-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs -C llvm-args=-inline-threshold=50"
 
 # Embeds the list of crates for scanners, if the tool is available.
