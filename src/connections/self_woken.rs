@@ -81,6 +81,7 @@ impl Wake for Wakes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::{Cell, RefCell};
     use std::future::poll_fn;
     use std::pin::pin;
     use std::sync::atomic::AtomicUsize;
@@ -98,18 +99,17 @@ mod tests {
     /// Polls a future once that wakes itself in its first polls. Returns how often it was polled, and its task woken.
     fn polled(wakes_itself: usize) -> (usize, usize) {
         let task = Arc::<Task>::default();
-        let mut polls = 0;
+        let polls = Cell::new(0);
         let mut future = pin!(SelfWoken::new(poll_fn(|context| {
-            polls += 1;
-            if polls <= wakes_itself {
+            polls.update(|polls| polls + 1);
+            if polls.get() <= wakes_itself {
                 context.waker().wake_by_ref();
                 context.waker().wake_by_ref();
             }
             Poll::<()>::Pending
         })));
         assert!(future.as_mut().poll(&mut Context::from_waker(&task.clone().into())).is_pending());
-        drop(future);
-        (polls, task.0.load(Ordering::SeqCst))
+        (polls.get(), task.0.load(Ordering::SeqCst))
     }
 
     #[test]
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn a_wake_from_elsewhere_wakes_the_task_once() {
         let task = Arc::<Task>::default();
-        let kept = std::cell::RefCell::new(None);
+        let kept = RefCell::new(None);
         let mut future = pin!(SelfWoken::new(poll_fn(|context| {
             kept.replace(Some(context.waker().clone()));
             Poll::<()>::Pending
