@@ -164,7 +164,7 @@ pub async fn whatever_is_posted_a_replica_stays_small(case: Case<()>) -> Result<
     let many = conversion(&list(&realistic, 5_000 * (realistic.len() + 1)));
     let size = many.len();
     // On a busy machine it arrives too slowly and must be sent again, according to `Retry-After`.
-    let answers = wait_for("a long list to be converted", 4 * PATIENCE, async || {
+    let answers = wait_for("a long list to be converted", 2 * PATIENCE, async || {
         let answers = post(&target, "/convert", vec![many.clone()]).await?;
         Ok(Some(answers).filter(|answers| answers[0].0 != 503))
     })
