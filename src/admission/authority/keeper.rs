@@ -226,6 +226,10 @@ impl Keeper {
         match plan::keep(stored, replica.memory.content.as_ref(), now) {
             Plan::Do(step) => {
                 self.kept.send_replace(None);
+                // The Secret may stay without a CA for long: writes are refused, or undone again and again.
+                if let (Step::Restore, Some(content)) = (step, replica.memory.content.clone()) {
+                    self.renew_leaf(&content, replica, now).await;
+                }
                 let pause = replica.wrote.map_or(Duration::ZERO, |wrote| PACE.saturating_sub(wrote.elapsed()));
                 if !pause.is_zero() {
                     return pause;
@@ -264,16 +268,24 @@ impl Keeper {
     async fn take_up(&self, secret: &Arc<Secret>, content: Content, replica: &mut Replica, now: Timestamp) -> Duration {
         replica.memory.remember(&content, now);
         *self.lock_good() = Some(content.clone());
-        let trusted_since = replica.memory.trusted_since(content.signing.certificate());
         self.metrics.certificates.expiration(Certificate::Authority).set(content.signing.not_after().as_second());
+        let rest = self.renew_leaf(&content, replica, now).await;
+        self.lock_health().bundle = content.bundle;
+        self.kept.send_replace(Some(Kept { secret: secret.clone(), memory: replica.memory.clone() }));
+        rest
+    }
+
+    /// Signs a leaf when it is due. Returns the time until the next one.
+    async fn renew_leaf(&self, content: &Content, replica: &mut Replica, now: Timestamp) -> Duration {
+        let trusted_since = replica.memory.trusted_since(content.signing.certificate());
         let is_of_another = replica.leaf.as_ref().is_some_and(|leaf| leaf.issuer != *content.signing.certificate());
         let is_looked_at = is_of_another && self.look_at_registered(&mut replica.registered).await;
         let registered = is_looked_at.then_some(&replica.registered);
         let due =
-            |leaf: Option<&Leaf>| until(plan::sign_at(leaf, &content, trusted_since, registered, now, self.times), now);
+            |leaf: Option<&Leaf>| until(plan::sign_at(leaf, content, trusted_since, registered, now, self.times), now);
         let mut rest = due(replica.leaf.as_ref());
         if rest.is_zero() {
-            rest = match self.sign(&content, now) {
+            rest = match self.sign(content, now) {
                 Ok(leaf) => {
                     replica.leaf = Some(leaf);
                     due(replica.leaf.as_ref())
@@ -286,8 +298,6 @@ impl Keeper {
         } else if is_of_another {
             rest = rest.min(RETRY); // what is registered changes
         }
-        self.lock_health().bundle = content.bundle;
-        self.kept.send_replace(Some(Kept { secret: secret.clone(), memory: replica.memory.clone() }));
         rest
     }
 

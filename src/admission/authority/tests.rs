@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use rustls::pki_types::CertificateDer;
 
-use super::plan::{Leaf, Plan, RememberedSecret, Stored, keep, renew, sign_at};
+use super::plan::{Leaf, Plan, RememberedSecret, Step, Stored, keep, renew, sign_at};
 use super::{Authority, Content, Times, after, before};
 use crate::admission::registration::{Bundles, Published};
 
@@ -165,13 +165,20 @@ impl World {
         };
         let last = self.replicas[replica].memory.content.clone();
         if let Plan::Do(step) = keep(stored, last.as_ref(), self.now) {
+            if let (Step::Restore, Some(content)) = (step, &last) {
+                self.renew_leaf(replica, content);
+            }
             let trusted = if let Secret::Usable(content) = &secret { content.bundle.clone() } else { Vec::new() };
             let Ok(next) = step.taken(last.as_ref(), trusted, self.now, || Ok::<_, Infallible>(self.make()));
             return self.write(replica, next);
         }
         let Secret::Usable(content) = &secret else { return };
+        self.replicas[replica].memory.remember(content, self.now);
+        self.renew_leaf(replica, content);
+    }
+
+    fn renew_leaf(&mut self, replica: usize, content: &Content) {
         let (now, this) = (self.now, &mut self.replicas[replica]);
-        this.memory.remember(content, now);
         for (name, history) in Published::NAMES.into_iter().zip(&self.objects) {
             let bundle = history.last().map(|(_, bundle)| Bundles::from(vec![bundle.clone()]));
             this.registered.saw(name, bundle, now);
@@ -338,7 +345,7 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn every_leaf_is_trusted_at_every_moment_and_all_renewals_come_to_an_end(actions in actions()) {
@@ -407,6 +414,19 @@ fn a_deleted_secret_comes_back_and_another_ca_takes_over() {
     assert_eq!(world.content().signing.certificate(), &first);
     world.settle(200);
     assert_ne!(world.content().signing.certificate(), &first);
+    assert_eq!(world.content().bundle.len(), 1);
+}
+
+#[test]
+fn a_leaf_is_renewed_while_the_secret_is_never_restored_in_time() {
+    let mut world = World::new();
+    world.settle(5);
+    for destruction in [Action::Delete, Action::Overwrite].into_iter().cycle().take(20) {
+        world.act(destruction);
+        world.act(Action::Wait(12));
+    }
+    assert!(!matches!(world.current(), Secret::Usable(_)), "each write came too late");
+    world.settle(200);
     assert_eq!(world.content().bundle.len(), 1);
 }
 
