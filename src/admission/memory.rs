@@ -92,19 +92,22 @@ pub(super) struct Survey {
 }
 
 impl Survey {
-    /// A text of at most 1 MiB with at most 4,096 values is not examined further.
-    const FEW_VALUES: usize = 4096;
+    /// A text of at most 1 MiB with at most 8,192 values is not examined further.
+    const FEW_VALUES: usize = 8192;
+    /// Each value takes two bytes or more: it has a bracket at each end, or a comma behind it.
+    const LEAST_OF_A_VALUE: usize = 2;
     const FEW_BYTES: usize = MIB;
 
-    /// Returns `None` for a text that takes little memory in any case. A count of brackets and commas decides this for
-    /// almost every body.
+    /// Returns `None` for a text that takes little memory in any case. Its length, or a count of brackets and commas,
+    /// decides this for almost every body.
     pub fn of(text: &str) -> Option<Self> {
         // The two brackets differ in one bit.
         let counts = |byte: &u8| u8::from(byte | 0x20 == b'{') + u8::from(*byte == b',');
         // Each chunk is a whole number of vectors, and its count fits in a byte.
         let count =
             || text.as_bytes().chunks(192).map(|c| usize::from(c.iter().map(counts).sum::<u8>())).sum::<usize>();
-        let is_little = text.len() <= Self::FEW_VALUES || text.len() <= Self::FEW_BYTES && count() <= Self::FEW_VALUES;
+        let is_short = text.len() < Self::FEW_VALUES * Self::LEAST_OF_A_VALUE;
+        let is_little = is_short || text.len() <= Self::FEW_BYTES && count() <= Self::FEW_VALUES;
         (!is_little).then(|| Self::look_closer(text))
     }
 
@@ -147,12 +150,13 @@ mod tests {
 
     #[test]
     fn what_decides_about_memory_is_counted_outside_of_strings() {
-        let text = format!(r#"{{"a":[1,2,{{}}],"b":"{}\"{}"}}"#, "[,{".repeat(5_000), "x".repeat(100));
+        let text = format!(r#"{{"a":[1,2,{{}}],"b":"{}\"{}"}}"#, "[,{".repeat(10_000), "x".repeat(100));
         let survey = Survey::of(&text).unwrap();
-        assert_eq!(survey, Survey { values: 6, depth: 3, longest: 15_000 + 2 + 100 + 1 });
+        assert_eq!(survey, Survey { values: 6, depth: 3, longest: 30_000 + 2 + 100 + 1 });
         let deep = format!("{}{}", "[".repeat(10_001), "]".repeat(10_001));
         assert_eq!(Survey::of(&deep).map(|survey| survey.depth), Some(10_001));
-        assert_eq!(Survey::of(&format!("[{}1]", "1,".repeat(4_000))), None, "few values");
+        assert_eq!(Survey::of(&format!("[{}1]", "1,".repeat(8_191))), None, "few values");
+        assert_eq!(Survey::of(&format!("[{}1]", "1,".repeat(8_192))).map(|survey| survey.values), Some(8_193));
         assert_eq!(Survey::of(&format!("\"{}", "x".repeat(2 * MIB))).map(|survey| survey.longest), Some(2 * MIB + 1));
     }
 

@@ -29,6 +29,8 @@ const QUOTED_CHARACTERS: usize = 64;
 const MESSAGE_CHARACTERS: usize = 1024;
 /// A name, and the path of a field, are quoted up to this length.
 pub(super) const NAME_CHARACTERS: usize = 256;
+/// An answer without warnings is shorter.
+const SHORT_ANSWER: usize = 256;
 /// The answer repeats the `uid`, of which Kubernetes sends 36 bytes.
 const LONGEST_UID: usize = 256;
 
@@ -159,8 +161,9 @@ impl<'a, O: Deserialize<'a>, Old: Deserialize<'a>> Review<'a, O, Old> {
 
 /// Returns an answer as JSON.
 pub(super) fn written(answer: &impl serde::Serialize) -> Reply {
-    match serde_json::to_vec(answer) {
-        Ok(body) => Reply::json(body),
+    let mut body = Vec::with_capacity(SHORT_ANSWER);
+    match serde_json::to_writer(&mut body, answer) {
+        Ok(()) => Reply::json(body),
         Err(e) => Reply::text(500, format!("the answer cannot be written: {e}\n")),
     }
 }

@@ -11,12 +11,16 @@ use super::set::InjectableSet;
 use super::verify::KnownImages;
 use crate::api::keys::NAMESPACE_NAME;
 use crate::api::pod::PodView;
+use foldhash::fast::RandomState;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;
+
+/// A map whose keys are texts of SidecarSets. Pods only look them up, so nobody who creates Pods can make them collide.
+type Filed<T> = HashMap<String, T, RandomState>;
 
 /// All SidecarSets at one moment.
 #[derive(Debug, Default)]
@@ -25,9 +29,9 @@ pub struct Snapshot {
     /// In name order.
     sets: Vec<SnapshotSet>,
     /// Sets indexed by a label's key, then value.
-    by_label: HashMap<String, HashMap<String, Vec<usize>>>,
+    by_label: Filed<Filed<Vec<usize>>>,
     /// Sets indexed by namespace.
-    by_namespace: HashMap<String, Vec<usize>>,
+    by_namespace: Filed<Vec<usize>>,
     /// Sets that are tried for each Pod.
     unfiled: Vec<usize>,
     namespaces: Arc<HashMap<String, Labels>>,
