@@ -17,7 +17,7 @@ use crate::api::keys;
 use crate::api::sidecarset::{PodInjectPolicy, SharePolicy, SidecarContainer, UpgradeType};
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// A container ready for injection. A hot upgrade has two of them, the working container and its idle twin.
@@ -39,7 +39,7 @@ pub(super) struct InjectableContainer {
     pub before: bool,
     /// Names of the volumes that it refers to itself, in order, without duplicates.
     pub volumes: Box<[String]>,
-    pub pod_security: Vec<Finding>,
+    pub pod_security: Box<[Finding]>,
     /// What it takes from the Pod's app containers.
     pub shares_mounts: bool,
     pub shares_devices: bool,
@@ -49,7 +49,7 @@ pub(super) struct InjectableContainer {
     /// The requirements that may not fit a Pod.
     pub demands: Demands,
     /// Computes its resources from those of the app containers.
-    pub policy: Option<CompiledPolicy>,
+    pub policy: Option<Box<CompiledPolicy>>,
     /// A single text if nothing depends on the Pod.
     parts: Box<[Part]>,
 }
@@ -58,14 +58,33 @@ pub(super) struct InjectableContainer {
 #[derive(Debug, Default)]
 pub(super) struct OwnParts {
     /// Cleaned paths of its mounts and devices, if it shares any.
-    pub paths: BTreeSet<String>,
+    pub paths: Texts,
     /// Names of its environment variables, including the mark, if it shares any.
-    pub env: BTreeSet<String>,
+    pub env: Texts,
     /// Whether it has `envFrom`, whose variable names are not in the set.
     pub has_env_from: bool,
     /// Whether it mounts something at the path of the service account token.
     pub has_token_path: bool,
     pub privileged: bool,
+}
+
+/// Texts to look up. They take little memory.
+#[derive(Debug, Default)]
+pub(super) struct Texts(Box<[Box<str>]>);
+
+impl Texts {
+    pub fn contains(&self, text: &str) -> bool {
+        self.0.binary_search_by(|own| (**own).cmp(text)).is_ok()
+    }
+}
+
+impl FromIterator<String> for Texts {
+    fn from_iter<I: IntoIterator<Item = String>>(texts: I) -> Self {
+        let mut texts: Vec<Box<str>> = texts.into_iter().map(String::into_boxed_str).collect();
+        texts.sort_unstable();
+        texts.dedup();
+        Self(texts.into())
+    }
 }
 
 /// One of the two containers of a hot upgrade.
@@ -185,13 +204,13 @@ impl InjectableContainer {
             fixed: Arc::default(),
             before: container.pod_inject_policy == Some(PodInjectPolicy::Before),
             volumes: each_once(volumes_of(&template)),
-            pod_security: pod_security::of_container(&template),
+            pod_security: pod_security::of_container(&template).into(),
             shares_mounts: container.share_volume_policy.enabled(),
             shares_devices: container.share_volume_device_policy.as_ref().is_some_and(SharePolicy::enabled),
             transfers: container.transfer_env.iter().flatten().map(TransferSource::new).collect(),
             own: OwnParts::of(&template),
             demands: Demands::of(&template),
-            policy,
+            policy: policy.map(Box::new),
             parts: Box::default(),
             hot,
         };

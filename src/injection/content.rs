@@ -41,7 +41,7 @@ pub(super) struct InjectableVolume {
     pub name: String,
     /// The volume as JSON text.
     pub json: String,
-    pub pod_security: Vec<Finding>,
+    pub pod_security: Box<[Finding]>,
 }
 
 impl InjectableVolume {
@@ -198,7 +198,7 @@ fn volumes(volumes: &[Map<String, Value>]) -> Result<Vec<InjectableVolume>, Fiel
         injectable.push(InjectableVolume {
             name: name.to_owned(),
             json: Value::Object(volume.clone()).to_string(),
-            pod_security: pod_security::of_volume(volume),
+            pod_security: pod_security::of_volume(volume).into(),
         });
     }
     injectable.shrink_to_fit();

@@ -23,17 +23,17 @@ const LINUX_FIELDS: [&str; 10] = [
 #[derive(Debug, Default)]
 pub(super) struct Demands {
     /// Names of the claims it uses.
-    pub claims: Vec<String>,
-    pub ports: Vec<DemandedPort>,
+    pub claims: Box<[String]>,
+    pub ports: Box<[DemandedPort]>,
     pub security: SecurityDemands,
     /// Whether it has block devices.
     pub devices: bool,
     /// Hooks that sleep, with their seconds.
-    pub sleeps: Vec<(&'static str, i64)>,
+    pub sleeps: Box<[(&'static str, i64)]>,
     /// Whether a resize restarts it.
     pub restarts_to_resize: bool,
     /// Volumes that hold files from which it reads variables.
-    pub files_of: Vec<String>,
+    pub files_of: Box<[String]>,
     /// Its `resources`. The amounts are parsed only for the few Pods that need them.
     pub resources: Option<Box<RawValue>>,
     /// Whether its requests and limits of CPU and memory are equal.
@@ -44,7 +44,7 @@ pub(super) struct Demands {
 #[derive(Debug, Default)]
 pub(super) struct SecurityDemands {
     /// The Linux-only fields that it sets.
-    pub linux_fields: Vec<&'static str>,
+    pub linux_fields: Box<[&'static str]>,
     /// Whether it sets Windows options.
     pub is_for_windows: bool,
     /// Whether it sees all of /proc.
@@ -56,11 +56,11 @@ pub(super) struct SecurityDemands {
 /// A port of a container.
 #[derive(Debug)]
 pub(super) struct DemandedPort {
-    pub name: String,
-    pub protocol: String,
+    pub name: Box<str>,
+    pub protocol: Box<str>,
     pub number: i64,
     pub host_port: i64,
-    pub host_ip: String,
+    pub host_ip: Box<str>,
 }
 
 impl Demands {
@@ -102,11 +102,11 @@ impl DemandedPort {
         let number = |field: &str| port.get(field).and_then(Value::as_i64).unwrap_or_default();
         let protocol = Some(text("protocol")).filter(|protocol| !protocol.is_empty()).unwrap_or("TCP");
         Self {
-            name: text("name").to_owned(),
-            protocol: protocol.to_owned(),
+            name: text("name").into(),
+            protocol: protocol.into(),
             number: number("containerPort"),
             host_port: number("hostPort"),
-            host_ip: text("hostIP").to_owned(),
+            host_ip: text("hostIP").into(),
         }
     }
 }

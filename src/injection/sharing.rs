@@ -161,7 +161,7 @@ pub(super) fn additions<'a>(
                 AddedList::Env => continue,
             };
             let is_free = offered.first || !(mounts && devices);
-            if shared && is_free && !container.own.paths.contains(&*offered.path) && !has.contains(&offered.path) {
+            if shared && is_free && !container.own.paths.contains(&offered.path) && !has.contains(&offered.path) {
                 additions.have_token_path |= offered.list == AddedList::VolumeMounts && is_token_path(&offered.path);
                 taken.push(if offered.bidirectional && !container.own.privileged {
                     from_host_only(offered.text)
@@ -191,7 +191,7 @@ fn variables<'a>(
     let mut taken = BTreeMap::new();
     for place in wanted {
         if let Some((app, variable)) = offer.variable(place)
-            && !container.own.env.contains(&*variable.value.name)
+            && !container.own.env.contains(&variable.value.name)
             && names.insert(&variable.value.name)
         {
             taken.insert(place, (app, variable));
@@ -203,7 +203,7 @@ fn variables<'a>(
     let mut texts = Vec::new();
     for ((app_index, index), (app, variable)) in taken {
         let name = &*variable.value.name;
-        let lacks = |reference: &&str| !names.contains(reference) && !container.own.env.contains(*reference);
+        let lacks = |reference: &&str| !names.contains(reference) && !container.own.env.contains(reference);
         if !container.own.has_env_from
             && let is_in_front = (|name: &str| offer.first(app_index, name).is_some_and(|first| first < index))
             && let Some(reference) = resolved_in(app, &variable.value, is_in_front).find(lacks)

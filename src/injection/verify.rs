@@ -51,7 +51,7 @@ pub struct FixedContainer {
     ends_with_job: bool,
     arguments: Arguments,
     /// Hashes of its own variables and mounts, each with the difference to report.
-    items: Vec<(Difference, u64)>,
+    items: Box<[(Difference, u64)]>,
 }
 
 /// A difference.
@@ -128,7 +128,7 @@ impl FixedContainer {
             && list("env").iter().any(|item| text(item, "name") == keys::ENDS_WITH_JOB && item["value"] == "true");
         let name = text(injected, "name");
         let arguments = Arguments::of(&texts("command"), &texts("args"));
-        Self { name, base: base.to_owned(), is_sidecar, ends_with_job, arguments, items }
+        Self { name, base: base.to_owned(), is_sidecar, ends_with_job, arguments, items: items.into() }
     }
 
     /// Returns how a container of a Pod differs from this one. `known` are the images of all versions of the set.

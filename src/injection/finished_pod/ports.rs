@@ -84,7 +84,7 @@ impl FinishedPod<'_, '_, '_> {
         }
         for (newcomer, port) in demanded().filter(|(newcomer, port)| named_in_front(newcomer, port)) {
             let means_another = |own: &&PortView<'_>| {
-                own.name() == port.name && own.protocol() == port.protocol && own.container_port != port.number
+                own.name() == &*port.name && own.protocol() == &*port.protocol && own.container_port != port.number
             };
             let mut apps = self.others(PodList::App).filter(|app| may_name(app, &port.name));
             let hidden =
@@ -122,7 +122,7 @@ impl FinishedPod<'_, '_, '_> {
                 if host_port == 0 {
                     continue;
                 }
-                let key = (port.protocol.as_str(), port.host_ip.as_str(), host_port);
+                let key = (&*port.protocol, &*port.host_ip, host_port);
                 let holder = Holder { list: newcomer.list, container };
                 let before = taken.get(&key).copied();
                 // The API server refuses a conflict between two app containers, so an app container stays the one that
