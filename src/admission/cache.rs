@@ -14,7 +14,7 @@ use kube::ResourceExt;
 use kube::core::PartialObjectMeta;
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use self::known::{KIND_SET, KnownObjects, ReadRevision, ReadSet, name, namespace};
 use super::awaited::{Awaited, is_newer};
@@ -94,7 +94,9 @@ impl Cache {
     pub async fn keep_published(&self) {
         loop {
             self.changed.notified().await;
+            let begun = Instant::now();
             self.publish();
+            sleep(begun.elapsed() * REST).await;
         }
     }
 
@@ -214,6 +216,10 @@ impl Cache {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// The pause after a snapshot is this many times as long as it took, so that snapshots take at most a fifth of a core while
+/// many sets change one after the other.
+const REST: u32 = 4;
 
 /// At most this many unusable objects are reported one by one.
 const UNUSABLE_TOLD: usize = 16;

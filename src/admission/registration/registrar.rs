@@ -11,6 +11,7 @@ use kube::core::DynamicObject;
 use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 use super::super::metrics::Metrics;
 use super::break_glass::BreakGlass;
@@ -119,6 +120,10 @@ const BEHIND: Duration = Duration::from_secs(1);
 /// The delay before narrowing is checked again while the SidecarSets are not known for sure.
 const UNSURE: Duration = Duration::from_secs(5);
 
+/// The pause between two looks at what the SidecarSets need: sets are often created by the hundred. The review of each has
+/// widened the registration for it ([`super::widening`]).
+const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
+
 /// A desired object.
 struct Desired {
     registration: Registration,
@@ -152,6 +157,7 @@ impl Registrar {
                     last = needed;
                     work.add(Target::Mutating);
                 }
+                sleep(BETWEEN_LOOKS).await;
                 if published.changed().await.is_err() {
                     return;
                 }
