@@ -7,6 +7,7 @@
 mod known;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
@@ -96,7 +97,7 @@ impl Cache {
             self.changed.notified().await;
             let begun = Instant::now();
             self.publish();
-            sleep(begun.elapsed() * REST).await;
+            sleep((begun.elapsed() * REST).min(LONGEST_REST)).await;
         }
     }
 
@@ -218,8 +219,9 @@ impl Cache {
 }
 
 /// The pause after a snapshot is this many times as long as it took, so that snapshots take at most a fifth of a core while
-/// many sets change one after the other.
+/// many sets change one after the other. Pods of a new set wait for its snapshot, so the pause is short.
 const REST: u32 = 4;
+const LONGEST_REST: Duration = Duration::from_millis(250);
 
 /// At most this many unusable objects are reported one by one.
 const UNUSABLE_TOLD: usize = 16;
