@@ -95,7 +95,6 @@ fn main() -> ExitCode {
         suite,
         // The longest first.
         apart(Parts::ApiOnly):
-        memory::whatever_is_posted_a_replica_stays_small,
         leases::no_job_is_led_beside_an_older_version,
         cert_manager::certificates_that_cert_manager_renews_cost_no_pod,
         certificates_self_managed::a_replaced_or_deleted_ca_comes_back_and_is_renewed_and_no_review_fails,
@@ -132,6 +131,7 @@ fn main() -> ExitCode {
     let suite = tests!(
         suite,
         alone(Parts::ApiOnly):
+        memory::whatever_is_posted_a_replica_stays_small,
         replicas::a_replica_that_stops_under_load_costs_no_pod,
         replicas::a_replica_that_is_killed_under_load_costs_what_it_was_answering,
         load::overload_is_retried_by_the_api_server,
