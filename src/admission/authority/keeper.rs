@@ -387,3 +387,38 @@ impl Keeper {
 fn until(due: Timestamp, now: Timestamp) -> Duration {
     now.duration_until(due).try_into().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::admission::registration::{FailurePolicy, Reach};
+    use crate::cluster::tests::server::{Server, served};
+
+    #[tokio::test]
+    async fn a_leaf_is_signed_although_the_secret_cannot_be_restored() {
+        let mut server = Server::default();
+        server.refuses = Some("/api/v1/namespaces/ns/secrets");
+        let (_, client) = served(server);
+        let registration = channel::Sender::new(Registration {
+            reach: Reach::Url("https://127.0.0.1:9443".to_owned()),
+            ca_bundle: None,
+            inject_ca_from: None,
+            failure_policy: FailurePolicy::Fail,
+            excluded_namespaces: BTreeSet::new(),
+            owner: None,
+        });
+        let (serving, times, now) = (Arc::new(ServingCertificate::default()), Times::default(), Timestamp::now());
+        let names = vec!["outrigger.example".to_owned()];
+        let metrics = Arc::new(Metrics::default());
+        let keeper = Keeper::new(client, "ns", names, times, serving.clone(), registration, metrics);
+        let content = Content::begin(Authority::generate(now, times.authority).expect("a CA"), Vec::new(), now);
+        let mut replica = Replica::default();
+        replica.memory.remember(&content, now);
+
+        assert_eq!(keeper.look(&WatchedSecret::Absent, &mut replica).await, RETRY, "the write is refused");
+        let leaf = serving.current().expect("a leaf");
+        assert!(leaf.is_trusted_by(&content.bundle, now));
+    }
+}
